@@ -1,0 +1,1 @@
+"""What our actions cause, and which to recommend."""

@@ -1,0 +1,1 @@
+"""What an account was doing: events, timelines, features, snapshots and health."""

@@ -1,0 +1,205 @@
+"""This module is about the workspace: the one folder that holds all that a run leaves behind.
+
+One workspace is one tenant. It can be moved as a whole. Knows where things are and who is
+writing; reads no events and trains nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+SETTINGS_FILE = "workspace.toml"
+TRACKING_VARIABLE = "KEEPWELL_TRACKING_URI"
+
+
+class WorkspaceError(Exception):
+    """The workspace can not be used as it is."""
+
+
+class WorkspaceBusyError(WorkspaceError):
+    """Another process is writing to the workspace."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceSettings:
+    """What one tenant states about itself. Money is in ``currency`` everywhere.
+
+    ``complete_until`` is the last ``as_of`` and the end of every label window; ``clock`` is the
+    workspace's "now" for samples (ages, cool-downs and deadlines are measured against it).
+    ``use_names`` are the product's own feature names that get a feature each.
+    """
+
+    tenant: str = "Example company"
+    currency: str = "USD"
+    complete_until: datetime | None = None
+    clock: datetime | None = None
+    use_names: tuple[str, ...] = ()
+    health_formula: str = "003"
+    max_feature_age_days: float = 35.0
+
+
+class Workspace:
+    """The folder and the places in it. Making the object makes no folder."""
+
+    def __init__(self, root: str | Path, environment: Mapping[str, str] | None = None) -> None:
+        self.root = Path(root).absolute()
+        self._environment = os.environ if environment is None else environment
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.root)!r})"
+
+    @property
+    def events_dir(self) -> Path:
+        """The lake: Parquet parts and their manifest."""
+        return self.root / "events"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """Rows that were refused, each with its reason."""
+        return self.root / "quarantine"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Features, one Parquet file per moment."""
+        return self.root / "snapshots"
+
+    @property
+    def feast_dir(self) -> Path:
+        """Feast's registry file."""
+        return self.root / "feast"
+
+    @property
+    def online_db(self) -> Path:
+        """The packed online store."""
+        return self.root / "online.db"
+
+    @property
+    def ledger_db(self) -> Path:
+        """Decisions and outcomes."""
+        return self.root / "ledger.db"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Causal reports as HTML and JSON."""
+        return self.root / "reports"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's database: this workspace's own, or another by ``KEEPWELL_TRACKING_URI``."""
+        return self._environment.get(TRACKING_VARIABLE) or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def settings(self) -> WorkspaceSettings:
+        """What ``workspace.toml`` says; defaults where it, or the file, is silent.
+
+        Raises:
+            WorkspaceError: the file is not TOML, or names a setting that does not exist.
+        """
+        path = self.root / SETTINGS_FILE
+        if not path.exists():
+            return WorkspaceSettings()
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as exc:
+            raise WorkspaceError(
+                f"{SETTINGS_FILE} in {self.root} is not valid TOML ({exc}). Mend the file, or "
+                f"delete it to go back to the defaults."
+            ) from exc
+        allowed = {field.name for field in fields(WorkspaceSettings)}
+        unknown = sorted(set(table) - allowed)
+        if unknown:
+            raise WorkspaceError(
+                f"{SETTINGS_FILE} in {self.root} has no setting {', '.join(unknown)}. "
+                f"It may hold: {', '.join(sorted(allowed))}."
+            )
+        for name in ("complete_until", "clock"):
+            if name in table:
+                table[name] = _instant(name, table[name])
+        if "use_names" in table:
+            table["use_names"] = tuple(table["use_names"])
+        return WorkspaceSettings(**table)
+
+    def change_settings(self, **changes: object) -> WorkspaceSettings:
+        """Write settings, the file swapped as a whole; the others stay as they were."""
+        settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        lines = []
+        for field in fields(settings):
+            value = getattr(settings, field.name)
+            if value is None or value == ():
+                continue
+            lines.append(f"{field.name} = {_toml(value)}")
+        self.root.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.root / SETTINGS_FILE, ("\n".join(lines) + "\n").encode())
+        return settings
+
+    def now(self, given: datetime | None = None) -> datetime:
+        """The workspace's moment: the one given, the stated clock, or ``complete_until``.
+
+        Raises:
+            WorkspaceError: nothing states a moment.
+        """
+        settings = self.settings
+        moment = given or settings.clock or settings.complete_until
+        if moment is None:
+            raise WorkspaceError(
+                f"The workspace {self.root} states no moment. Ingest events first "
+                f"(keepwell ingest), or say one with --now."
+            )
+        return moment
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for writing; the kernel lets go when the process ends.
+
+        Raises:
+            WorkspaceBusyError: another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise WorkspaceBusyError(
+                    f"Another process is writing to the workspace {self.root}. Wait for it to "
+                    f"end and try again; nothing was changed."
+                ) from exc
+            yield
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or the next start after a kill, sees the old or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def _instant(name: str, value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise WorkspaceError(f"{name} in {SETTINGS_FILE} must be a time such as "
+                             f"2023-04-01T00:00:00Z, not {value!r}.")
+    if value.tzinfo is None:
+        raise WorkspaceError(f"{name} in {SETTINGS_FILE} has no time zone; write it in UTC, such "
+                             f"as 2023-04-01T00:00:00Z.")
+    return value.astimezone(UTC)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return str(value)

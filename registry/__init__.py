@@ -1,0 +1,1 @@
+"""What we have: models as bundles, the catalogue of actions, and evidence about both."""

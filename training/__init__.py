@@ -1,0 +1,1 @@
+"""From snapshots and labels to fitted, calibrated, judged models."""
