@@ -1,0 +1,56 @@
+# Every target is one line that a person could type.
+WORLD ?= crm
+WORKSPACE ?= .keepwell
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run serve test check soak bench notebooks metrics lock debian
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/ready  ## Set up, then telemetry to scores, actions and pages (WORLD=crm or simulated)
+	$(BIN)/keepwell demo --workspace $(WORKSPACE) --world $(WORLD)
+
+serve: .venv/ready  ## Serve the scores and pages of the workspace that is there
+	$(BIN)/keepwell serve --workspace $(WORKSPACE)
+
+test: .venv/ready-dev debian check  ## Set up, then lint, types, layers, tests, doctests, notebooks
+	$(BIN)/python -m pytest -n 2 --nbmake
+
+check: .venv/ready-dev  ## Lint, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+soak: .venv/ready-dev  ## The full counts of what the tests sample; goes on where it was stopped
+	$(BIN)/python -m pytest -m slow --resume .soak-passed
+
+bench: .venv/ready-dev  ## Measure time and memory
+	$(BIN)/python -m pytest -m bench -s
+
+notebooks: .venv/ready-dev  ## Run every notebook from top to bottom
+	$(BIN)/python -m pytest --nbmake notebooks
+
+metrics: .venv/ready  ## Regenerate the metrics table of the README from the workspace
+	$(BIN)/keepwell models metrics --workspace $(WORKSPACE) --readme README.md
+
+lock:  ## For maintainers: pin every dependency again, with hashes (needs uv)
+	uv pip compile pyproject.toml --group build --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements.txt
+	uv pip compile pyproject.toml --group build --extra dev --constraint requirements.txt --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements-dev.txt
+
+debian:
+	@.ci/debian || echo "Tests that need these packages are skipped, and say so."
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Keepwell needs Python 3.11 or newer; try: make PYTHON=python3.11 run")'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --no-deps --require-hashes -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --no-index --quiet -e .
+	touch $@
+
+.venv/ready-dev: requirements-dev.txt .venv/ready
+	$(PIP) install --no-deps --require-hashes -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,52 @@
+"""What every test may rely on: a browser or a reason, and a soak run that goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--resume", type=Path, metavar="FILE",
+                     help="leave out tests that FILE lists as passed; add those that pass now")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    record: Path | None = config.getoption("--resume")
+    if record is None or not record.exists():
+        return
+    passed = set(record.read_text(encoding="utf-8").splitlines())
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in passed])
+    items[:] = [item for item in items if item.nodeid not in passed]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    report = yield
+    record: Path | None = item.config.getoption("--resume")
+    if record is not None and report.when == "call" and report.passed:
+        with record.open("a", encoding="utf-8") as lines:
+            lines.write(f"{item.nodeid}\n")
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    record: Path | None = session.config.getoption("--resume")
+    finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    if record is not None and finished:
+        record.unlink(missing_ok=True)  # all passed: the next soak starts afresh
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("browser") is None:
+        return
+    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    if not missing:
+        return
+    reason = f"{' and '.join(missing)} not found; see .ci/apt-packages.txt"
+    if os.environ.get("KEEPWELL_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
