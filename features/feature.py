@@ -129,12 +129,16 @@ class Derived:
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute:
-    """A word known as of a moment: the newest value of a property (segment, plan, owner)."""
+    """A word known as of a moment: the newest value of a property (segment, plan, owner).
+
+    Without ``of`` the word is the newest event's kind, said by ``words``.
+    """
 
     name: str
     description: str
     reads: tuple[str, ...]
-    of: str
+    of: str | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 AnyFeature = Feature | Derived

@@ -1,0 +1,136 @@
+"""This module is about the catalogue: every feature there is, in one literal list.
+
+Nothing registers itself by being imported; ``grep`` finds everything. A tenant's own product
+features (``use_names``) get two counts each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from features.definitions import MONTH, QUARTER
+from features.definitions.adoption import ADOPTION
+from features.definitions.attributes import ATTRIBUTES
+from features.definitions.billing import BILLING
+from features.definitions.contract import CONTRACT
+from features.definitions.interventions import INTERVENTIONS
+from features.definitions.onboarding import ONBOARDING
+from features.definitions.reliability import RELIABILITY
+from features.definitions.sentiment import SENTIMENT
+from features.definitions.sponsor import SPONSOR
+from features.definitions.stickiness import STICKINESS
+from features.definitions.support import SUPPORT
+from features.feature import Aggregate, AnyFeature, Attribute, Derived, Feature
+
+FEATURES: tuple[AnyFeature, ...] = (
+    *ADOPTION, *STICKINESS, *RELIABILITY, *SUPPORT, *SENTIMENT, *SPONSOR, *BILLING, *CONTRACT,
+    *ONBOARDING, *INTERVENTIONS,
+)
+
+HEALTH_SCORE = "health_score"
+"""Column of the default formula's score; a contender of the models, never their input."""
+
+
+class CatalogueError(Exception):
+    """The declarations do not fit together."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Features and attributes that belong together, checked.
+
+    Raises:
+        CatalogueError: a name twice, or a derived feature that reads what is not declared.
+    """
+
+    features: tuple[AnyFeature, ...]
+    attributes: tuple[Attribute, ...] = ATTRIBUTES
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        names += [attribute.name for attribute in self.attributes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise CatalogueError(f"Declared twice: {', '.join(twice)}. Rename one of each.")
+        known = {feature.name for feature in self.features}
+        for feature in self.features:
+            if isinstance(feature, Derived) and not known.issuperset(feature.inputs):
+                missing = sorted(set(feature.inputs) - known)
+                raise CatalogueError(f"Feature {feature.name!r} reads {', '.join(missing)}, which "
+                                     f"no module in features/definitions declares.")
+        self.derived_in_order()
+
+    @property
+    def primitives(self) -> tuple[Feature, ...]:
+        """The features that the sweep computes from events."""
+        return tuple(f for f in self.features if isinstance(f, Feature))
+
+    def derived_in_order(self) -> tuple[Derived, ...]:
+        """The derived features, each after those it reads."""
+        ready = {feature.name for feature in self.primitives}
+        waiting = [f for f in self.features if isinstance(f, Derived)]
+        ordered: list[Derived] = []
+        while waiting:
+            now = [f for f in waiting if ready.issuperset(f.inputs)]
+            if not now:
+                circle = ", ".join(f.name for f in waiting)
+                raise CatalogueError(f"These features read each other in a circle: {circle}.")
+            ordered += now
+            ready.update(f.name for f in now)
+            waiting = [f for f in waiting if f not in now]
+        return tuple(ordered)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features, in the order of the catalogue."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Feature name to the digest of its declaration; a model's contract keeps them."""
+        return {feature.name: feature.digest for feature in self.features}
+
+    @property
+    def kinds_read(self) -> frozenset[str]:
+        """The event kinds that any feature or attribute reads."""
+        kinds = {kind for feature in self.primitives for kind in feature.reads}
+        return frozenset(kinds | {kind for a in self.attributes for kind in a.reads})
+
+    def feature(self, name: str) -> AnyFeature:
+        """The declaration by this name.
+
+        Raises:
+            CatalogueError: there is none.
+        """
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise CatalogueError(f"There is no feature {name!r}; `keepwell features` lists them.")
+
+
+def use_features(use_names: Iterable[str]) -> tuple[Feature, ...]:
+    """Two counts for each of the product's own feature names, 28 and 90 days."""
+    features = []
+    for name in use_names:
+        word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        for lookback in (MONTH, QUARTER):
+            days = lookback.days
+            features.append(Feature(
+                name=f"use_{word}_count_{days}d",
+                description=f"Uses of {name!r} in {days} days.",
+                theme="adoption", reads=("feature.used",), where={"name": name},
+                aggregate=Aggregate(operation="count"), lookback=lookback, when_empty=0.0,
+                unit="uses",
+                phrase=f"{name.replace('_', ' ')} used {{value:,.0f}} times in the last {days} "
+                       f"days",
+            ))
+    return tuple(features)
+
+
+@cache
+def catalogue(use_names: tuple[str, ...] = ()) -> Catalogue:
+    """The whole catalogue of a tenant whose product has these feature names."""
+    return Catalogue(features=(*FEATURES, *use_features(use_names)))

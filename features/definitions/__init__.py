@@ -1,0 +1,11 @@
+"""The declarations, one module a theme. A new feature is one value in one of these modules."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+WEEK = timedelta(days=7)
+MONTH = timedelta(days=28)
+QUARTER = timedelta(days=90)
+HALF_YEAR = timedelta(days=180)
+YEAR = timedelta(days=365)

@@ -1,0 +1,91 @@
+"""This module is about how well the product works for the account: declarations only."""
+
+from __future__ import annotations
+
+from features.definitions import MONTH, QUARTER, WEEK
+from features.feature import Aggregate, AnyFeature, Derived, Feature, ratio
+
+RELIABILITY: tuple[AnyFeature, ...] = (
+    Feature(
+        name="errors_7d", description="Errors met, the last 7 days.", theme="reliability",
+        reads=("error.raised",), aggregate=Aggregate(operation="count"), lookback=WEEK,
+        when_empty=0.0, unit="errors", direction="risk", role="lever",
+        phrase="{value:,.0f} errors in the last 7 days",
+    ),
+    Feature(
+        name="errors_28d", description="Errors met, the last 28 days.", theme="reliability",
+        reads=("error.raised",), aggregate=Aggregate(operation="count"), lookback=MONTH,
+        when_empty=0.0, unit="errors", direction="risk", role="lever",
+        phrase="{value:,.0f} errors in the last 28 days",
+    ),
+    Feature(
+        name="errors_month_to_last_week_28d",
+        description="Errors in the four weeks that end a week ago.", theme="reliability",
+        reads=("error.raised",), aggregate=Aggregate(operation="count"), lookback=MONTH,
+        ends_before=WEEK, when_empty=0.0, unit="errors", direction="risk", is_model_input=False,
+        phrase="{value:,.0f} errors in the four weeks before the last week",
+    ),
+    Derived(
+        name="error_rate_7d", description="Failed share of uses, the last 7 days.",
+        theme="reliability", inputs=("errors_7d", "feature_uses_7d"),
+        formula=lambda errors, uses: ratio(errors, uses).clip(0, 1), unit="share", direction="risk",
+        role="lever", phrase="{value:.1%} of uses failed in the last 7 days",
+    ),
+    Derived(
+        name="error_rate_28d", description="Failed share of uses, the last 28 days.",
+        theme="reliability", inputs=("errors_28d", "feature_uses_28d"),
+        formula=lambda errors, uses: ratio(errors, uses).clip(0, 1), unit="share", direction="risk",
+        role="lever", phrase="{value:.1%} of uses failed in the last 28 days",
+    ),
+    Feature(
+        name="error_days_28d", description="Days with an error.", theme="reliability",
+        reads=("error.raised",), aggregate=Aggregate(operation="active_days"), lookback=MONTH,
+        when_empty=0.0, unit="days", direction="risk", role="lever",
+        phrase="errors on {value:.0f} of the last 28 days",
+    ),
+    Derived(
+        name="error_spike_7d",
+        description="Errors in 7 days over the mean week of the four weeks before.",
+        theme="reliability", inputs=("errors_7d", "errors_month_to_last_week_28d"),
+        formula=lambda now, before: ratio(now, before / 4), unit="ratio", direction="risk",
+        role="lever", phrase="errors are {value:.1f} times a usual week's",
+    ),
+    Feature(
+        name="job_retries_28d", description="Jobs that had to be retried.", theme="reliability",
+        reads=("job.retry",), aggregate=Aggregate(operation="count"), lookback=MONTH,
+        when_empty=0.0, unit="retries", direction="risk", role="lever",
+        phrase="{value:.0f} job retries in the last 28 days",
+    ),
+    Feature(
+        name="integrations_connected_90d", description="Integrations that connected.",
+        theme="reliability", reads=("integration.state",), where={"state": "connected"},
+        aggregate=Aggregate(operation="values", of="name"), lookback=QUARTER, when_empty=0.0,
+        unit="integrations", direction="safety", role="lever",
+        phrase="{value:.0f} integrations connected in the last 90 days",
+    ),
+    Feature(
+        name="integration_errors_28d", description="Failures of integrations.", theme="reliability",
+        reads=("integration.state",), where={"state": ("error", "disconnected")},
+        aggregate=Aggregate(operation="count"), lookback=MONTH, when_empty=0.0, unit="failures",
+        direction="risk", role="lever",
+        phrase="{value:.0f} integration failures in the last 28 days",
+    ),
+    Feature(
+        name="incidents_felt_90d", description="Incidents that the account felt.",
+        theme="reliability", reads=("incident.opened",), aggregate=Aggregate(operation="count"),
+        lookback=QUARTER, when_empty=0.0, unit="incidents", direction="risk",
+        phrase="{value:.0f} incidents felt in the last 90 days",
+    ),
+    Feature(
+        name="incident_hours_90d", description="Hours of incidents that the account felt.",
+        theme="reliability", reads=("incident.resolved",), aggregate=Aggregate(operation="sum"),
+        lookback=QUARTER, when_empty=0.0, unit="hours", direction="risk",
+        phrase="{value:.1f} hours of incidents in the last 90 days",
+    ),
+    Feature(
+        name="deployments_28d", description="Deployments published.", theme="reliability",
+        reads=("deployment.published",), aggregate=Aggregate(operation="count"), lookback=MONTH,
+        when_empty=0.0, unit="deployments", direction="safety",
+        phrase="{value:.0f} deployments in the last 28 days",
+    ),
+)

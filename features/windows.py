@@ -1,0 +1,48 @@
+"""This module is about windows: which cutoffs an event is seen from.
+
+An event counts for a cutoff ``c`` when it was known (``recorded_at < c``), was not yet superseded
+by a correction (``c <= superseded_at``), and happened inside the half-open window
+``[c - ends_before - lookback, c - ends_before)``. Cutoffs ascend, so these are always a
+contiguous run ``[first, last)``. Pure; times are int64 microseconds since 1970, UTC.
+
+::
+
+    cutoffs    c0      c1      c2      c3      c4
+                   ^ recorded      first = 1     (c > recorded, c > occurred + ends_before)
+                                       last = 4  (c <= occurred + ends_before + lookback)
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numba
+import numpy as np
+
+FOREVER = np.iinfo(np.int64).max
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+DAY_IN_MICROSECONDS = 86_400_000_000
+
+
+def microseconds(moment: datetime) -> int:
+    """An aware moment as whole microseconds since 1970, exactly.
+
+    >>> microseconds(datetime(1970, 1, 2, tzinfo=UTC)) == DAY_IN_MICROSECONDS
+    True
+    """
+    if moment.utcoffset() is None:
+        raise ValueError(f"The moment {moment} has no time zone; write it in UTC.")
+    return (moment - EPOCH) // MICROSECOND
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def first_cutoff(cutoffs, recorded, opens_after):  # type: ignore[no-untyped-def]
+    """Index of the first cutoff strictly after both moments."""
+    return np.searchsorted(cutoffs, max(recorded, opens_after), side="right")
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def end_cutoff(cutoffs, superseded, closes_at):  # type: ignore[no-untyped-def]
+    """Index after the last cutoff at or before both moments."""
+    return np.searchsorted(cutoffs, min(superseded, closes_at), side="right")
