@@ -26,7 +26,7 @@ check: .venv/ready-dev  ## Lint, types and import rules
 	$(BIN)/lint-imports
 
 soak: .venv/ready-dev  ## The full counts of what the tests sample; goes on where it was stopped
-	$(BIN)/python -m pytest -m slow --resume .soak-passed
+	$(BIN)/python -m pytest -m slow --resume=.soak-passed
 
 bench: .venv/ready-dev  ## Measure time and memory
 	$(BIN)/python -m pytest -m bench -s
