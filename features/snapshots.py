@@ -112,7 +112,7 @@ class SnapshotStore:
 
     def path(self, as_of: datetime) -> Path:
         """Where the snapshot as of this moment lies."""
-        return self.folder / f"as_of={as_of.astimezone(UTC):%Y%m%dT%H%M%SZ}.parquet"
+        return self.folder / f"as_of_{as_of.astimezone(UTC):%Y%m%dT%H%M%SZ}.parquet"
 
     def write(self, frame: pl.DataFrame) -> tuple[Path, ...]:
         """Write the moments of the frame, each file swapped as a whole."""
@@ -126,8 +126,8 @@ class SnapshotStore:
 
     def moments(self) -> tuple[datetime, ...]:
         """The moments that are there, oldest first."""
-        names = sorted(path.stem.removeprefix("as_of=")
-                       for path in self.folder.glob("as_of=*.parquet"))
+        names = sorted(path.stem.removeprefix("as_of_")
+                       for path in self.folder.glob("as_of_*.parquet"))
         return tuple(datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
                      for name in names)
 

@@ -1,0 +1,221 @@
+"""This module is about Feast: the catalogue as entity and views, and the way to both stores.
+
+The home of Feast in this project. Views are generated from the catalogue, one a theme; the
+offline store is DuckDB on the snapshot files, the online store is ``packed_store`` unless the
+settings name another. Training reads through ``historical_features``, serving through
+``online_features``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+os.environ.setdefault("FEAST_USAGE", "False")  # nothing leaves the machine
+
+import polars as pl
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.data_format import ParquetFormat
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import Float64, String
+
+from features.catalogue import HEALTH_SCORE, Catalogue, catalogue
+from features.definitions.attributes import CONTRACT_STATUS
+from features.packed_store import PUT, Layout, connect, key_bytes, view_key
+from features.windows import microseconds
+from features.workspace import Workspace
+
+PROJECT = "keepwell"
+ATTRIBUTES_VIEW = "account_attributes"
+
+account = Entity(name="account", join_keys=["account_id"], value_type=ValueType.STRING,
+                 description="A customer company: the unit of prediction.")
+
+
+class FeatureStoreError(Exception):
+    """Feast has no answer for what was asked."""
+
+
+def feature_views(workspace: Workspace, features: Catalogue) -> tuple[FeatureView, ...]:
+    """One view a theme of the catalogue, and one of the attributes, on the snapshot files."""
+    source = FileSource(
+        name="account_snapshots", path=str(workspace.snapshots_dir / "as_of_*.parquet"),
+        timestamp_field="as_of", file_format=ParquetFormat(),
+    )
+    fields: dict[str, list[Field]] = {ATTRIBUTES_VIEW: [
+        *(Field(name=a.name, dtype=String, description=a.description)
+          for a in features.attributes),
+        Field(name=CONTRACT_STATUS, dtype=String,
+              description="State of the contract, else of the trial."),
+    ]}
+    for feature in features.features:
+        fields.setdefault(f"account_{feature.theme}", []).append(
+            Field(name=feature.name, dtype=Float64, description=feature.description,
+                  tags={"unit": feature.unit, "role": feature.role}))
+    fields.setdefault("account_health", []).append(
+        Field(name=HEALTH_SCORE, dtype=Float64, description="Score of the default formula.",
+              tags={"unit": "points of 100", "role": "context"}))
+    age = timedelta(days=workspace.settings.max_feature_age_days)
+    return tuple(
+        FeatureView(name=name, entities=[account], ttl=age, schema=schema, source=source,
+                    online=True)
+        for name, schema in fields.items()
+    )
+
+
+def configuration(workspace: Workspace) -> RepoConfig:
+    """Feast's configuration of this workspace, the same as ``feast_repo/feature_store.yaml``."""
+    return RepoConfig(
+        project=PROJECT, provider="local",
+        registry=str(workspace.feast_dir / "registry.db"),
+        offline_store={"type": "duckdb"},
+        online_store={"type": "features.packed_store.PackedOnlineStore",
+                      "path": str(workspace.online_db)},
+        entity_key_serialization_version=3,
+    )
+
+
+class WorkspaceFeatures:
+    """The feature store of one workspace, opened once and asked many times."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.catalogue = catalogue(workspace.settings.use_names)
+        self.views = feature_views(workspace, self.catalogue)
+        self._store: FeatureStore | None = None
+
+    @property
+    def store(self) -> FeatureStore:
+        """Feast's own object, with the views applied."""
+        if self._store is None:
+            self.workspace.feast_dir.mkdir(parents=True, exist_ok=True)
+            with _quiet():
+                store = FeatureStore(config=configuration(self.workspace))
+                there = {view.name: view for view in store.list_feature_views()}
+                if any(there.get(view.name) != view for view in self.views):
+                    store.apply([account, *self.views])
+            self._store = store
+        return self._store
+
+    @property
+    def references(self) -> list[str]:
+        """``view:field`` of every feature and attribute."""
+        return [f"{view.name}:{field.name}" for view in self.views for field in view.features]
+
+    def historical(self, rows: pl.DataFrame, names: Sequence[str] | None = None) -> pl.DataFrame:
+        """Features as they were known at each row's moment, through Feast's point-in-time join.
+
+        Args:
+            rows: ``account_id`` and ``as_of``, one row each.
+            names: features and attributes to read; all by default.
+
+        Returns:
+            The rows in their order, with the columns asked for. Null is unknown.
+
+        Raises:
+            FeatureStoreError: there are no snapshots to read.
+        """
+        if not any(self.workspace.snapshots_dir.glob("as_of_*.parquet")):
+            raise FeatureStoreError(
+                f"There are no snapshots in {self.workspace.snapshots_dir}. Make some with: "
+                f"keepwell snapshot --from DATE --to DATE --every month")
+        wanted = self.references if names is None else self._references_of(names)
+        entities = (rows.select("account_id", pl.col("as_of").alias("event_timestamp"))
+                    .with_row_index("row_number").to_pandas())
+        with _quiet():
+            table = self.store.get_historical_features(entities, features=wanted).to_arrow()
+        answer = pl.DataFrame(pl.from_arrow(table)).sort("row_number").rename(
+            {"event_timestamp": "as_of"})
+        columns = [reference.split(":")[1] for reference in wanted]
+        numbers = set(self.catalogue.names) | {HEALTH_SCORE}
+        return answer.select(
+            "account_id", pl.col("as_of").cast(pl.Datetime("us", "UTC")),
+            *(pl.col(c).cast(pl.Float64 if c in numbers else pl.String) for c in columns),
+        )
+
+    def publish(self, snapshot: pl.DataFrame) -> int:
+        """Write the newest snapshot of each account to the online store, without protobuf.
+
+        Returns:
+            The number of accounts. An older row never replaces a newer one.
+        """
+        store = self.store
+        newest = snapshot.sort("as_of").unique("account_id", keep="last", maintain_order=True)
+        keys = [key_bytes(_entity_key(account_id), store.config)
+                for account_id in newest["account_id"]]
+        moments = [microseconds(moment) for moment in newest["as_of"]]
+        connection = connect(self.workspace.online_db)
+        try:
+            with connection:
+                for view in self.views:
+                    layout = Layout.of_view(view)
+                    rows = newest.select(*layout.numbers, *layout.words).to_dicts()
+                    name = view_key(PROJECT, view.name)
+                    connection.executemany(PUT, [
+                        (name, key, layout.text, moment, moment, layout.pack(row))
+                        for key, moment, row in zip(keys, moments, rows, strict=True)])
+        finally:
+            connection.close()
+        return newest.height
+
+    def online(self, account_ids: Sequence[str]) -> pl.DataFrame:
+        """The newest features of these accounts, through Feast's online store.
+
+        Returns:
+            One row per account that the store knows, shaped like a snapshot; ``as_of`` is the
+            moment of the account's snapshot.
+        """
+        if not account_ids:
+            return pl.DataFrame()
+        with _quiet():
+            answer = self.store.get_online_features(
+                features=self.references,
+                entity_rows=[{"account_id": account_id} for account_id in account_ids],
+            )
+        moments = _event_moments(answer)
+        values = answer.to_dict()
+        numbers = set(self.catalogue.names) | {HEALTH_SCORE}
+        columns = [pl.Series("account_id", values.pop("account_id"), pl.String),
+                   pl.Series("as_of", moments, pl.Datetime("us", "UTC"))]
+        columns += [pl.Series(name, column, pl.Float64 if name in numbers else pl.String)
+                    for name, column in values.items()]
+        return pl.DataFrame(columns).filter(pl.col("as_of").is_not_null())
+
+    def _references_of(self, names: Sequence[str]) -> list[str]:
+        by_name = {reference.split(":")[1]: reference for reference in self.references}
+        missing = [name for name in names if name not in by_name]
+        if missing:
+            raise FeatureStoreError(f"The catalogue has no {', '.join(missing)}; "
+                                    f"`keepwell features` lists what there is.")
+        return [by_name[name] for name in names]
+
+
+def _entity_key(account_id: str) -> EntityKey:
+    return EntityKey(join_keys=["account_id"], entity_values=[Value(string_val=account_id)])
+
+
+def _event_moments(answer: Any) -> list[datetime | None]:
+    """Moment of the first feature of each entity row; None where the store has no row."""
+    proto = answer.proto
+    # results[0] is the join key; every view of an account is written in one transaction
+    return [moment.ToDatetime(tzinfo=UTC) if moment.seconds > 0 else None
+            for moment in proto.results[1].event_timestamps]
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801 - used like a function
+    """Feast's own deprecation warnings and its log lines stay inside its home module."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.simplefilter("ignore")
+        self._level = logging.getLogger("feast").level
+        logging.getLogger("feast").setLevel(logging.ERROR)
+
+    def __exit__(self, *details: object) -> None:
+        logging.getLogger("feast").setLevel(self._level)
+        super().__exit__(*details)
