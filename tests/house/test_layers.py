@@ -1,0 +1,65 @@
+"""Which direction imports point: the contracts of pyproject.toml, and the list of pure modules."""
+
+from __future__ import annotations
+
+import fnmatch
+import subprocess
+import sys
+from pathlib import Path
+
+import grimp
+import pytest
+
+PACKAGES = ("features", "training", "serving", "experiments", "registry")
+
+HEAVY = ("confluent_kafka", "dask", "duckdb", "fastapi", "feast", "lightgbm", "mlflow", "optuna",
+         "pyspark", "redis", "shap", "sqlalchemy", "starlette", "uvicorn")
+
+PURE = (
+    "features.alerts", "features.catalogue", "features.definitions.*", "features.feature",
+    "features.health", "features.telemetry", "features.timeline", "features.windows",
+    "registry.actions", "registry.bundle", "registry.contract", "registry.promotion",
+    "registry.tree_shap", "registry.trees",
+    "training.cutoffs", "training.labels", "training.leakage", "training.splits",
+    "experiments.assignment", "experiments.capacity", "experiments.design",
+    "experiments.effects", "experiments.interventions", "experiments.policy",
+    "experiments.checks.*",
+    "serving.explanations", "serving.scoring",
+)
+"""Functions of values to values; a pattern that matches no module yet is skipped by name."""
+
+
+@pytest.fixture(scope="session")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(*PACKAGES, include_external_packages=True,
+                             exclude_type_checking_imports=True, cache_dir=None)
+
+
+def test_the_import_contracts_are_kept(pytestconfig):
+    if not (pytestconfig.rootpath / "experiments" / "simulation").exists():
+        pytest.skip("experiments/simulation is not written yet; a contract names it")
+    lint = Path(sys.executable).with_name("lint-imports")
+    run = subprocess.run([lint, "--no-cache"], cwd=pytestconfig.rootpath, capture_output=True,
+                         text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("pattern", PURE)
+def test_a_pure_module_reaches_no_heavy_library(graph, pattern):
+    modules = fnmatch.filter(graph.modules, pattern)
+    if not modules:
+        pytest.skip(f"{pattern} is not written yet")
+    chains = [graph.find_shortest_chain(importer=module, imported=library)
+              for module in modules for library in HEAVY if library in graph.modules]
+    assert [" → ".join(chain) for chain in chains if chain] == []
+
+
+def test_serving_reaches_no_training_by_any_way(graph):
+    if "training" not in graph.modules:
+        pytest.skip("training is not written yet")
+    chain = graph.find_shortest_chain(importer="serving", imported="training", as_packages=True)
+    assert chain is None, " → ".join(chain or ())
+
+
+def test_the_contracts_see_every_package(graph):
+    assert set(PACKAGES) <= graph.modules
