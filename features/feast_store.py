@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -172,11 +173,10 @@ class WorkspaceFeatures:
         """
         if not account_ids:
             return pl.DataFrame()
-        with _quiet():
-            answer = self.store.get_online_features(
-                features=self.references,
-                entity_rows=[{"account_id": account_id} for account_id in account_ids],
-            )
+        answer = self.store.get_online_features(
+            features=self.references,
+            entity_rows=[{"account_id": account_id} for account_id in account_ids],
+        )
         moments = _event_moments(answer)
         values = answer.to_dict()
         numbers = set(self.catalogue.names) | {HEALTH_SCORE}
@@ -207,15 +207,15 @@ def _event_moments(answer: Any) -> list[datetime | None]:
             for moment in proto.results[1].event_timestamps]
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801 - used like a function
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Feast's own deprecation warnings and its log lines stay inside its home module."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
+    log = logging.getLogger("feast")
+    level = log.level
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        self._level = logging.getLogger("feast").level
-        logging.getLogger("feast").setLevel(logging.ERROR)
-
-    def __exit__(self, *details: object) -> None:
-        logging.getLogger("feast").setLevel(self._level)
-        super().__exit__(*details)
+        log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            log.setLevel(level)

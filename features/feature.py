@@ -67,7 +67,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 class Feature:
     """A number computed from the events of an account in one window.
 
-    ``where`` keeps only events whose property equals the value (or one of the values).
+    ``where`` keeps only events whose property equals the value (or one of the values),
+    ``quantities`` only those with such a quantity (a severity, a rating).
     ``when_empty`` is ``0.0`` where silence is a fact and ``None`` where it is ignorance; whatever
     it says, the value is unknown while no source has ever sent any of the kinds it reads.
     """
@@ -83,6 +84,7 @@ class Feature:
     lookback: timedelta | None = None  # None: all that is known
     ends_before: timedelta = timedelta()
     where: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    quantities: tuple[float, ...] = ()  # keep only events with one of these; empty: all
     direction: Direction = "open"  # what a larger value means
     role: Role = "signal"
     is_model_input: bool = True
@@ -96,7 +98,7 @@ class Feature:
     def digest(self) -> str:
         """Hash of what decides the value; wording is left out."""
         return _digest(self.name, self.reads, self.aggregate, self.when_empty, self.lookback,
-                       self.ends_before, sorted(self.where.items()))
+                       self.ends_before, sorted(self.where.items()), self.quantities)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ class PackedStoreError(Exception):
     """The packed store can not hold or read what it was asked to."""
 
 
-class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+class PackedOnlineStoreConfig(FeastConfigBaseModel):
     """Settings in ``feature_store.yaml``: ``path`` of the SQLite file."""
 
     type: Literal["features.packed_store.PackedOnlineStore"] = (
@@ -121,7 +121,7 @@ PUT = (
 """An older row never replaces a newer one."""
 
 
-class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
+class PackedOnlineStore(OnlineStore):
     """One packed row per entity and feature view, in one SQLite file."""
 
     _connection: sqlite3.Connection | None = None
@@ -213,7 +213,7 @@ def _select(
         part = keys[start:start + at_once]
         marks = ",".join("?" * len(part))
         yield from connection.execute(
-            f"SELECT entity_key, layout, event_at, packed FROM packed"  # noqa: S608 - marks only
+            f"SELECT entity_key, layout, event_at, packed FROM packed"
             f" WHERE view = ? AND entity_key IN ({marks})", [view, *part])
 
 

@@ -8,6 +8,7 @@ nothing of files.
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -110,7 +111,7 @@ def _even_shares(account_starts: Ints, n_shares: int) -> list[tuple[int, int]]:
     targets = np.linspace(0, account_starts[-1], n_shares + 1)
     edges = np.searchsorted(account_starts, targets, side="left")
     edges[0], edges[-1] = 0, len(account_starts) - 1
-    return [(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False) if b > a] or [(0, 0)]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(edges) if b > a] or [(0, 0)]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -168,7 +169,7 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                         seen_events[item, c] += 1
                         number[item, c] += event_count[row]
                     continue
-                if kind == USERS or kind == USER_DAYS or kind == VALUES or kind == ACTIVE_DAYS:
+                if kind in (USERS, USER_DAYS, VALUES, ACTIVE_DAYS):
                     code = class_code[entry]
                     if kind == USERS:
                         code = user[row]
@@ -195,7 +196,7 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                         seen_events[item, c] += 1
                         number[item, c] = max(number[item, c], user_count[row])
                     continue
-                if kind == SINCE_LAST or kind == SINCE_FIRST:
+                if kind in (SINCE_LAST, SINCE_FIRST):
                     for c in range(first, end):
                         # rows ascend in occurrence: the first stays, the last overwrites
                         if kind == SINCE_LAST or seen_events[item, c] == 0:
@@ -206,7 +207,7 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                 if np.isnan(value):
                     continue
                 for c in range(first, end):
-                    if kind == SUM or kind == MEAN:
+                    if kind in (SUM, MEAN):
                         number[item, c] += value
                     elif kind == MAX:
                         if seen_events[item, c] == 0 or value > number[item, c]:
@@ -225,7 +226,7 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                     out[account, c, item] = when_empty[item]
                 elif kind == MEAN:
                     out[account, c, item] = number[item, c] / seen_events[item, c]
-                elif kind == SINCE_LAST or kind == SINCE_FIRST:
+                elif kind in (SINCE_LAST, SINCE_FIRST):
                     out[account, c, item] = (
                         (cutoffs[c] - moment[item, c]) / DAY_IN_MICROSECONDS
                     )
@@ -233,7 +234,7 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                     out[account, c, item] = (
                         number[item, c] - cutoffs[c] / DAY_IN_MICROSECONDS
                     )
-                elif (kind == USERS or kind == USER_DAYS) and seen_known[item, c] == 0:
+                elif (kind in (USERS, USER_DAYS)) and seen_known[item, c] == 0:
                     out[account, c, item] = np.nan  # somebody was there, nobody said who
                 else:
                     out[account, c, item] = number[item, c]

@@ -19,6 +19,9 @@ from features.feature import Attribute, Feature
 from features.sweep import OPERATIONS, SweepEvents, SweepItems
 from features.windows import DAY_IN_MICROSECONDS, FOREVER, MICROSECOND
 
+SOURCE = ("kind", "properties", "quantity_text")
+"""What an event's class is looked up by."""
+
 ORDER = ("account_id", "occurred_at", "recorded_at", "event_id")
 """Events are swept in this order; ties in time are broken by the id, so input order is nothing."""
 
@@ -47,8 +50,8 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
         pl.col("recorded_at").min().dt.epoch("us").alias("known_since")).sort("account_id")
     ordered = frame.filter(pl.col("kind").is_in(list(catalogue.kinds_read))).sort(ORDER)
     classes = _classes(ordered, catalogue)
-    coded = ordered.join(
-        classes.select("kind", "properties", "row_class"), on=["kind", "properties"], how="left",
+    coded = _with_quantity_text(ordered, catalogue).join(
+        classes.select(*SOURCE, "row_class"), on=list(SOURCE), how="left", nulls_equal=True,
         maintain_order="left",
     )
     lengths = accounts.join(coded.group_by("account_id").len(), on="account_id", how="left",
@@ -125,7 +128,7 @@ def _counts(
 
 def _classes(ordered: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     """Distinct (kind, properties), with the properties that are read and a class number."""
-    distinct = ordered.select("kind", "properties").unique()
+    distinct = _with_quantity_text(ordered, catalogue).select(SOURCE).unique()
     keys = sorted(
         {key for f in catalogue.primitives for key in f.where}
         | {f.aggregate.of for f in catalogue.primitives if f.aggregate.of}
@@ -135,9 +138,17 @@ def _classes(ordered: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
         pl.col("properties").str.json_path_match(f"$.{key}").alias(f"property:{key}")
         for key in keys
     )
-    read = ["kind", *(f"property:{key}" for key in keys)]
+    read = ["kind", "quantity_text", *(f"property:{key}" for key in keys)]
     numbered = parsed.select(read).unique().sort(read).with_row_index("row_class")
     return parsed.join(numbered, on=read, how="left", nulls_equal=True)
+
+
+def _with_quantity_text(ordered: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
+    """The quantity as a word for the kinds that some feature picks by it, else null."""
+    picked = sorted({kind for f in catalogue.primitives if f.quantities for kind in f.reads})
+    return ordered.with_columns(pl.when(pl.col("kind").is_in(picked))
+                                .then(pl.col("quantity").cast(pl.String))
+                                .alias("quantity_text"))
 
 
 def _items(
@@ -145,6 +156,7 @@ def _items(
 ) -> tuple[SweepItems, dict[str, tuple[str, ...]]]:
     table = classes.unique("row_class").sort("row_class")
     kinds = table["kind"].to_list()
+    quantities = table["quantity_text"].cast(pl.Float64).to_list()
     columns = {name.removeprefix("property:"): table[name].to_list()
                for name in table.columns if name.startswith("property:")}
     entries: list[list[tuple[int, float, int]]] = [[] for _ in kinds]
@@ -152,7 +164,8 @@ def _items(
     for number, feature in enumerate(catalogue.primitives):
         codes: dict[str, int] = {}
         for row, kind in enumerate(kinds):
-            if kind in feature.reads and _passes(feature, columns, row):
+            picked = not feature.quantities or quantities[row] in feature.quantities
+            if kind in feature.reads and picked and _passes(feature, columns, row):
                 entries[row].append((number, *_value_and_code(feature, columns, row, codes)))
         n_values.append(len(codes))
     words: dict[str, tuple[str, ...]] = {}

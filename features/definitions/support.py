@@ -5,6 +5,9 @@ from __future__ import annotations
 from features.definitions import HALF_YEAR, MONTH, QUARTER
 from features.feature import Aggregate, AnyFeature, Derived, Feature, ratio
 
+SEVERE = (1.0, 2.0)
+"""Severities of ``ticket.created`` that count as severe."""
+
 SUPPORT: tuple[AnyFeature, ...] = (
     Feature(
         name="tickets_28d", description="Support tickets opened, the last 28 days.",
@@ -27,14 +30,14 @@ SUPPORT: tuple[AnyFeature, ...] = (
     Feature(
         name="severe_tickets_28d",
         description="Tickets of severity 1 or 2 opened, the last 28 days.", theme="support",
-        reads=("ticket.created",), where={"severity": ("1", "2")},
+        reads=("ticket.created",), quantities=SEVERE,
         aggregate=Aggregate(operation="count"), lookback=MONTH, when_empty=0.0, unit="tickets",
         direction="risk", phrase="{value:.0f} severe tickets in the last 28 days",
     ),
     Feature(
         name="severe_tickets_90d",
         description="Tickets of severity 1 or 2 opened, the last 90 days.", theme="support",
-        reads=("ticket.created",), where={"severity": ("1", "2")},
+        reads=("ticket.created",), quantities=SEVERE,
         aggregate=Aggregate(operation="count"), lookback=QUARTER, when_empty=0.0, unit="tickets",
         direction="risk", phrase="{value:.0f} severe tickets in the last 90 days",
     ),
@@ -56,7 +59,7 @@ SUPPORT: tuple[AnyFeature, ...] = (
     ),
     Feature(
         name="severe_tickets_created_count", description="Severe tickets opened, all time.",
-        theme="support", reads=("ticket.created",), where={"severity": ("1", "2")},
+        theme="support", reads=("ticket.created",), quantities=SEVERE,
         aggregate=Aggregate(operation="count"), when_empty=0.0, unit="tickets",
         is_model_input=False, phrase="{value:.0f} severe tickets ever opened",
     ),

@@ -1,0 +1,75 @@
+"""The workspace knows its places, keeps its settings whole and lets one process write."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from features.workspace import Workspace, WorkspaceBusyError, WorkspaceError
+
+MOMENT = datetime(2023, 4, 1, tzinfo=UTC)
+
+
+def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environment={})
+    workspace.change_settings(complete_until=MOMENT, use_names=("a b", 'say "x"'), tenant="Größe\\")
+    workspace.change_settings(currency="EUR")
+    settings = workspace.settings
+    assert settings.complete_until == MOMENT
+    assert settings.use_names == ("a b", 'say "x"')
+    assert (settings.tenant, settings.currency) == ("Größe\\", "EUR")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("currency = ", "not valid TOML"),
+    ("colour = 'red'", "no setting colour"),
+    ("clock = 2023-04-01T00:00:00", "no time zone"),
+    ("clock = 'soon'", "must be a time"),
+])
+def test_a_settings_file_that_can_not_be_read_says_why(
+    tmp_path: Path, text: str, message: str,
+) -> None:
+    (tmp_path / "workspace.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(WorkspaceError, match=message):
+        _ = Workspace(tmp_path).settings
+
+
+def test_the_moment_is_the_given_one_or_the_clock_or_where_the_data_end(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, environment={})
+    with pytest.raises(WorkspaceError, match="states no moment"):
+        workspace.now()
+    workspace.change_settings(complete_until=MOMENT)
+    assert workspace.now() == MOMENT
+    clock = datetime(2023, 5, 1, tzinfo=UTC)
+    workspace.change_settings(clock=clock)
+    assert workspace.now() == clock
+    assert workspace.now(MOMENT) == MOMENT
+
+
+def test_another_process_that_writes_keeps_us_out_until_it_ends(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c",
+         "import sys; from features.workspace import Workspace\n"
+         "with Workspace(sys.argv[1]).lock():\n print('held', flush=True); sys.stdin.read()",
+         str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[2])
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    workspace = Workspace(tmp_path)
+    with pytest.raises(WorkspaceBusyError, match="nothing was changed"), workspace.lock():
+        pass
+    holder.kill()
+    holder.communicate()
+    with workspace.lock():
+        assert tmp_path.exists()
+
+
+def test_another_tracking_server_comes_from_the_environment(tmp_path: Path) -> None:
+    assert Workspace(tmp_path, environment={}).tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
+    other = Workspace(tmp_path, environment={"KEEPWELL_TRACKING_URI": "sqlite:////x/mlflow.db"})
+    assert other.tracking_uri == "sqlite:////x/mlflow.db"

@@ -1,0 +1,106 @@
+"""The slow, obvious way to compute every primitive: a few lines over a list of events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from features.feature import Feature
+from features.telemetry import Event
+
+Row = tuple[Event, datetime | None]  # an event and the moment a correction superseded it
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An event with its properties read."""
+
+    event: Event
+    properties: dict[str, str | float]
+
+
+def visible(rows: Sequence[Row], feature: Feature, as_of: datetime) -> list[Seen]:
+    """The events that the feature sees as of the moment, oldest first."""
+    closes = as_of - feature.ends_before
+    opens = None if feature.lookback is None else closes - feature.lookback
+    found = []
+    for event, superseded_at in rows:
+        properties = json.loads(event.properties)
+        wanted = event.kind in feature.reads and all(
+            str(properties.get(key)) in ((value,) if isinstance(value, str) else value)
+            for key, value in feature.where.items())
+        wanted = wanted and (not feature.quantities or event.quantity in feature.quantities)
+        known = event.recorded_at < as_of
+        current = superseded_at is None or as_of <= superseded_at
+        inside = event.occurred_at < closes and (opens is None or event.occurred_at >= opens)
+        if wanted and known and current and inside:
+            found.append(Seen(event, properties))
+    return sorted(found, key=lambda s: (s.event.occurred_at, s.event.recorded_at,
+                                        s.event.event_id))
+
+
+def reference(rows: Sequence[Row], feature: Feature, as_of: datetime) -> float | None:
+    """The value of a primitive feature of one account; None is unknown."""
+    seen = visible(rows, feature, as_of)
+    of = feature.aggregate.of
+    numbers = [n for n in (_number(s, of) for s in seen) if n is not None]
+    users = [(s.event.user_id, s.event.occurred_at.astimezone(UTC).date()) for s in seen
+             if s.event.user_id is not None]
+    match feature.aggregate.operation:
+        case "count":
+            return float(sum(s.event.event_count for s in seen)) if seen else feature.when_empty
+        case "sum":
+            return sum(numbers) if numbers else feature.when_empty
+        case "mean":
+            return sum(numbers) / len(numbers) if numbers else feature.when_empty
+        case "max":
+            return max(numbers) if numbers else feature.when_empty
+        case "min":
+            return min(numbers) if numbers else feature.when_empty
+        case "last":
+            return numbers[-1] if numbers else feature.when_empty
+        case "users":
+            return _distinct([user for user, _ in users], seen, feature)
+        case "user_days":
+            return _distinct(users, seen, feature)
+        case "peak_users":
+            return float(max(s.event.user_count for s in seen)) if seen else feature.when_empty
+        case "values":
+            assert of is not None
+            found = {str(s.properties[of]) for s in seen if of in s.properties}
+            return float(len(found)) if seen else feature.when_empty
+        case "active_days":
+            days = {s.event.occurred_at.astimezone(UTC).date() for s in seen}
+            return float(len(days)) if seen else feature.when_empty
+        case "days_since_last":
+            return _days(as_of - seen[-1].event.occurred_at) if seen else feature.when_empty
+        case "days_since_first":
+            return _days(as_of - seen[0].event.occurred_at) if seen else feature.when_empty
+        case "days_until":
+            assert of is not None
+            dates = [date.fromisoformat(str(s.properties[of])) for s in seen if of in s.properties]
+            if not dates:
+                return feature.when_empty
+            midnight = datetime(dates[-1].year, dates[-1].month, dates[-1].day, tzinfo=UTC)
+            return _days(midnight - as_of)
+
+
+def _distinct(found: Sequence[object], seen: list[Seen], feature: Feature) -> float | None:
+    if not seen:
+        return feature.when_empty
+    return float(len(set(found))) if found else None  # somebody was there, nobody said who
+
+
+def _number(seen: Seen, of: str | None) -> float | None:
+    if of is None:
+        return seen.event.quantity
+    try:
+        return float(seen.properties[of])
+    except (KeyError, ValueError):
+        return None
+
+
+def _days(span: timedelta) -> float:
+    return span / timedelta(days=1)
