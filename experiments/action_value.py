@@ -1,0 +1,148 @@
+"""This module is about what an action is worth to us: uplift × money at stake × margin − cost.
+
+The uplift is the playbook's relative effect times the probability it acts on. Where no model
+gives the probability, it comes from the playbook's assumptions about health and warning signs,
+and a note says so. Pure arithmetic; chooses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from experiments.account_state import AccountState, Limits
+from registry.actions import Action
+from registry.playbook import Assumptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stakes:
+    """What may be lost or won with one account; None where it can not be told."""
+
+    mrr: float | None
+    churn_probability: float
+    expansion_probability: float
+    expected_amount: float | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionValue:
+    """The parts of an action's value; ``expected`` and ``cautious`` follow from them.
+
+    ``benefit`` = ``uplift`` × ``at_stake`` × margin; ``expected`` = ``benefit`` − ``cost`` −
+    ``hours_cost``; ``cautious`` is the same with ``cautious_uplift``.
+    """
+
+    outcome: str
+    probability: float
+    relative_effect: float
+    uplift: float
+    cautious_uplift: float
+    at_stake: float
+    margin: float
+    benefit: float
+    cost: float
+    hours: float
+    hours_cost: float
+    expected: float
+    cautious: float
+
+    @property
+    def total_cost(self) -> float:
+        """Money and hours together."""
+        return self.cost + self.hours_cost
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+NOTHING = ActionValue(outcome="none", probability=0.0, relative_effect=0.0, uplift=0.0,
+                      cautious_uplift=0.0, at_stake=0.0, margin=0.0, benefit=0.0, cost=0.0,
+                      hours=0.0, hours_cost=0.0, expected=0.0, cautious=0.0)
+"""What doing nothing is worth: the measure for all else."""
+
+
+def stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
+    """What is at stake with the account, and which of it is assumed."""
+    notes: list[str] = []
+    status = state.attributes.get("contract_status")
+    churn = _churn_probability(state, assumed, status, notes)
+    growth = assumed.growth_by_plan.get((state.attributes.get("price_plan") or "").casefold(),
+                                        assumed.growth_otherwise)
+    mrr, amount = state.monthly_revenue, state.expected_amount
+    expansion = state.expansion_probability
+    if status == "trial":
+        price = assumed.trial_mrr_usd * limits.money_per_usd
+        expansion = assumed.trial_conversion if expansion is None else expansion
+        amount = price if amount is None else amount
+        mrr = mrr if mrr else expansion * amount
+        notes.append(f"On trial: values count on {expansion:.0%} of trials becoming customers at "
+                     f"{amount:,.0f} a month.")
+    elif expansion is None:
+        expansion = growth.probability
+        notes.append(f"No growth score: values count on {expansion:.0%} expanding in 90 days, the "
+                     f"playbook's assumption for this plan.")
+    if amount is None and mrr is not None:
+        amount = growth.amount_ratio * mrr
+    if mrr is None:
+        notes.append("The monthly revenue is not known, so what an action is worth is not known "
+                     "either.")
+    return Stakes(mrr=mrr, churn_probability=churn, expansion_probability=expansion,
+                  expected_amount=amount, notes=tuple(notes))
+
+
+def value_of(action: Action, at_stake: Stakes, limits: Limits) -> ActionValue | None:
+    """What the action is worth to us with this account; None where revenue is not known."""
+    prior = action.prior
+    months = limits.horizon_months
+    if prior.outcome == "none":
+        probability, margin = 1.0, 1.0
+        money: float | None = action.worth_usd * limits.money_per_usd
+    elif prior.outcome == "churn":
+        probability, margin = at_stake.churn_probability, limits.margin
+        money = None if at_stake.mrr is None else at_stake.mrr * months
+    else:
+        probability, margin = at_stake.expansion_probability, limits.margin
+        money = None if at_stake.expected_amount is None else at_stake.expected_amount * months
+    if money is None or (action.cost_mrr_share > 0 and at_stake.mrr is None):
+        return None
+    room = 1 - probability if prior.outcome == "expansion" else 1.0
+    uplift = min(probability * prior.mean, room)
+    cautious_uplift = min(probability * prior.cautious_mean(limits.caution), room)
+    given_away = action.cost_mrr_share * action.take_up * (at_stake.mrr or 0.0)
+    cost = action.cost_usd * limits.money_per_usd + given_away
+    hours_cost = action.hours * limits.hourly_cost
+    benefit = uplift * money * margin
+    return ActionValue(
+        outcome=prior.outcome, probability=probability, relative_effect=prior.mean,
+        uplift=uplift, cautious_uplift=cautious_uplift, at_stake=money, margin=margin,
+        benefit=benefit, cost=cost, hours=action.hours, hours_cost=hours_cost,
+        expected=benefit - cost - hours_cost,
+        cautious=cautious_uplift * money * margin - cost - hours_cost,
+    )
+
+
+def _churn_probability(state: AccountState, assumed: Assumptions, status: str | None,
+                       notes: list[str]) -> float:
+    if status == "ended":
+        notes.append(f"The account has left: values count on {assumed.stays_away:.0%} of such "
+                     f"accounts staying away.")
+        return assumed.stays_away
+    if state.churn_probability is not None and state.score_source == "model":
+        return state.churn_probability
+    floor = max((assumed.churn_at_least.get(alert, 0.0) for alert in state.alerts), default=0.0)
+    if state.churn_probability is not None:
+        notes.append("No model is in use: the churn probability comes from the health formula, "
+                     "and from the warning signs where they say more.")
+        return max(state.churn_probability, floor)
+    health = state.values()["health_score"]
+    if isinstance(health, float):
+        probability = next(p for least, p in assumed.churn_by_health if health >= least)
+        basis = f"a health score of {health:.0f}"
+    else:
+        probability, basis = assumed.churn_health_unknown, "an account of unknown health"
+    notes.append(f"No model is in use: the ranking takes {max(probability, floor):.0%} as the "
+                 f"churn probability in 90 days, the playbook's assumption for {basis} and its "
+                 f"warning signs.")
+    return max(probability, floor)

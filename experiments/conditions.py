@@ -1,0 +1,218 @@
+"""This module is about whether a condition of the playbook holds for an account, and in words.
+
+Three answers: it holds, it does not, or it can not be told because something is not known. Every
+answer comes with the words a customer success manager reads, with the account's own numbers.
+Pure: the moment and all values come in through ``Facts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from registry.conditions import (
+    ActionDone,
+    AlertOpen,
+    Clause,
+    Comparison,
+    Condition,
+    ConditionError,
+)
+
+Value = float | str | None
+
+GROWS_DAILY = frozenset({"account_age_days", "tenure_days", "days_since_login",
+                         "days_since_sponsor_touch", "days_since_champion_touch"})
+"""Figures that grow by one a day while nothing happens."""
+
+SHRINKS_DAILY = frozenset({"days_to_renewal"})
+"""Figures that shrink by one a day."""
+
+_LABELS = {
+    "annual_revenue": "annual revenue",
+    "consent_email": "consent to e-mail",
+    "consent_sms": "consent to text messages",
+    "contract_status": "contract status",
+    "price_plan": "price plan",
+    "service_tier": "service tier",
+    "stage": "stage",
+}
+_PHRASES = {
+    "annual_revenue": "annual revenue of {value:,.0f}",
+    "churn_probability": "churn probability of {value:.0%}",
+    "expansion_probability": "expansion probability of {value:.0%}",
+    "health_score": "health score of {value:.0f}",
+}
+_OPERATORS = {"<": "below", "<=": "at most", ">": "above", ">=": "at least", "==": "exactly",
+              "!=": "other than", "in": "one of"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of an account at a moment, ready to be asked.
+
+    ``values_as_of`` is when the values were computed, ``as_of`` when the question is asked;
+    ``shows`` names the figure that goes with an alert.
+    """
+
+    as_of: datetime
+    values_as_of: datetime
+    values: Mapping[str, Value]
+    alerts: frozenset[str]
+    last_done: Mapping[str, datetime]
+    phrases: Mapping[str, str]
+    alert_words: Mapping[str, str]
+    shows: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a condition holds (None: can not be told), and in words why.
+
+    ``ask`` names unknown values that a person has to look at first; ``from_when`` is when a
+    clause that only waits for time would hold.
+    """
+
+    holds: bool | None
+    words: str
+    unknown: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
+    from_when: datetime | None = None
+
+
+def judge(condition: Condition, facts: Facts) -> Verdict:
+    """Whether all clauses hold; one that fails outweighs one that is not known."""
+    verdicts = [_judge_clause(clause, facts) for clause in condition.clauses]
+    failed = [v for v in verdicts if v.holds is False]
+    unknown = [v for v in verdicts if v.holds is None]
+    if failed:
+        times = [v.from_when for v in failed]
+        known = [t for t in times if t is not None]
+        return Verdict(holds=False, words=_joined(v.words for v in failed),
+                       from_when=max(known) if len(known) == len(times) else None)
+    if unknown:
+        return Verdict(holds=None, words=_joined(v.words for v in unknown),
+                       unknown=tuple(name for v in unknown for name in v.unknown))
+    return Verdict(holds=True, words=_joined(v.words for v in verdicts),
+                   ask=tuple(name for v in verdicts for name in v.ask))
+
+
+def label(name: str) -> str:
+    """A figure's or attribute's name in words.
+
+    >>> label("severe_tickets_open"), label("tickets_90d"), label("consent_sms")
+    ('severe tickets open', 'tickets in 90 days', 'consent to text messages')
+    """
+    if name in _LABELS:
+        return _LABELS[name]
+    words = name.split("_")
+    window = words[-1]
+    if window.endswith("d") and window[:-1].isdigit():
+        words[-1:] = ["in", window[:-1], "days"]
+    return " ".join(words)
+
+
+def say(name: str, value: Value, phrases: Mapping[str, str]) -> str:
+    """A figure or attribute with its value, as read out.
+
+    >>> say("price_plan", "starter", {}), say("tickets_open", 3.0, {})
+    ('price plan starter', 'tickets open: 3')
+    >>> say("tickets_open", 3.0, {"tickets_open": "{value:.0f} open tickets"})
+    '3 open tickets'
+    """
+    if value is None:
+        return f"{label(name)} not known"
+    if isinstance(value, str):
+        return f"{label(name)} {value}"
+    phrase = _PHRASES.get(name) or phrases.get(name)
+    return phrase.format(value=value) if phrase else f"{label(name)}: {value:g}"
+
+
+def _judge_clause(clause: Clause, facts: Facts) -> Verdict:
+    match clause:
+        case Comparison():
+            return _judge_comparison(clause, facts)
+        case AlertOpen():
+            is_open = clause.alert in facts.alerts
+            words = facts.alert_words.get(clause.alert, clause.alert.replace("_", " "))
+            figure = facts.shows.get(clause.alert, "")
+            value = facts.values.get(figure)
+            number = "" if value is None else f" ({say(figure, value, facts.phrases)})"
+            return Verdict(holds=is_open == clause.wanted,
+                           words=f"warning sign: {words}{number}" if is_open
+                           else f"no warning sign: {words}")
+        case ActionDone():
+            return _judge_done(clause, facts)
+        case _:
+            assert_never(clause)
+
+
+def _judge_comparison(clause: Comparison, facts: Facts) -> Verdict:
+    value = facts.values.get(clause.name)
+    if value is None:
+        words = f"not known: {label(clause.name)}"
+        if clause.when_unknown == "refuse":
+            return Verdict(holds=None, words=words, unknown=(clause.name,))
+        return Verdict(holds=True, words="",
+                       ask=(clause.name,) if clause.when_unknown == "ask" else ())
+    said = say(clause.name, value, facts.phrases)
+    if isinstance(clause.value, tuple):
+        if not isinstance(value, str):
+            raise ConditionError(f"{clause.name!r} is {value!r} and is compared with the words "
+                                 f"{', '.join(clause.value)}. Compare it with a number.")
+        among = value.casefold() in clause.value
+        holds = not among if clause.operator == "!=" else among
+        return Verdict(holds=holds, words=said if holds else f"{said}, {_asked(clause)} is needed")
+    if isinstance(value, str):
+        raise ConditionError(f"{clause.name!r} is {value!r} and is compared with a number. "
+                             f"Compare it with words.")
+    holds = _compare(value, clause.operator, clause.value)
+    if holds:
+        return Verdict(holds=True, words=f"{said} ({_asked(clause)})")
+    return Verdict(holds=False, words=f"{said}, {_asked(clause)} is needed",
+                   from_when=_waits_until(clause, value, facts.values_as_of))
+
+
+def _judge_done(clause: ActionDone, facts: Facts) -> Verdict:
+    last = facts.last_done.get(clause.action)
+    until = None if last is None else last + timedelta(days=clause.within_days)
+    recent = until is not None and facts.as_of < until
+    name = clause.action.replace("_", " ")
+    if recent and last is not None:
+        words = f"{name} was done on {last:%d %B %Y}"
+    else:
+        words = f"{name} was not done in the last {clause.within_days:g} days"
+    holds = recent == clause.wanted
+    return Verdict(holds=holds, words=words,
+                   from_when=until if not holds and not clause.wanted else None)
+
+
+def _waits_until(clause: Comparison, value: float, values_as_of: datetime) -> datetime | None:
+    """When a failed clause holds by the passing of days alone; None if it does not."""
+    if isinstance(clause.value, tuple):
+        return None
+    if clause.name in GROWS_DAILY and clause.operator in (">", ">="):
+        return values_as_of + timedelta(days=clause.value - value)
+    if clause.name in SHRINKS_DAILY and clause.operator in ("<", "<="):
+        return values_as_of + timedelta(days=value - clause.value)
+    return None
+
+
+def _compare(value: float, operator: str, bound: float) -> bool:
+    return {"<": value < bound, "<=": value <= bound, ">": value > bound, ">=": value >= bound,
+            "==": value == bound, "!=": value != bound}[operator]
+
+
+def _asked(clause: Comparison) -> str:
+    if isinstance(clause.value, tuple):
+        words = " or ".join(clause.value)
+        return f"other than {words}" if clause.operator == "!=" else words
+    share = clause.name.endswith("probability")
+    number = f"{clause.value:.0%}" if share else f"{clause.value:,g}"
+    return f"{_OPERATORS[clause.operator]} {number}"
+
+
+def _joined(words: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(word for word in words if word))

@@ -1,0 +1,379 @@
+"""This module is about what to do next for an account: a ranked list, and what was held back.
+
+Triggered → allowed → not too soon → worth more than doing nothing → fits the week. An action is
+ranked on its cautious value, a bound below its expected value, and "do nothing" always competes
+at zero. What is triggered and not recommended is listed with its reason and, where it can be
+told, from when it would be allowed. Pure: no clock, no chance, no disk.
+
+>>> from datetime import UTC
+>>> from registry.playbook import playbook
+>>> moment = datetime(2026, 3, 2, tzinfo=UTC)
+>>> state = AccountState(account_id="a1", as_of=moment, mrr=2000.0, health_score=31.0,
+...                      attributes={"contract_status": "active"}, features={})
+>>> answer = recommend(state, playbook=playbook(), limits=Limits(), history=(), as_of=moment)
+>>> answer.ranked[0].action_id, answer.ranked[-1].action_id
+('success_call', 'do_nothing')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from experiments.account_state import (
+    STATE_FACTS,
+    AccountState,
+    Limits,
+    PastAction,
+    PolicyError,
+)
+from experiments.action_value import NOTHING, ActionValue, Stakes, stakes, value_of
+from experiments.conditions import Facts, judge, label
+from experiments.deadlines import deadline_of
+from experiments.due_steps import DueStep, due_steps
+from experiments.refusals import (
+    Reason,
+    Refusal,
+    not_allowed,
+    not_worth_it,
+    to_look_at,
+    too_soon,
+)
+from registry.actions import GRADES, Action, Prior
+from registry.playbook import Playbook
+
+__all__ = ["DO_NOTHING", "STATE_FACTS", "AccountState", "Candidate", "Limits", "PastAction",
+           "PolicyError", "Recommendation", "Withheld", "recommend"]
+
+DO_NOTHING = "do_nothing"
+WEEK = timedelta(days=7)
+NEEDS_APPROVAL = 2
+
+EVIDENCE_NOTE = ("What each action changes is an estimate of the playbook (grade E); none of it "
+                 "has been measured on these accounts yet.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One thing that can be done now, with what it is worth and why it came up.
+
+    ``playbook_share`` is how much of the effect is prior and not data (1: all of it);
+    ``look_first`` is what a person has to check before it is done.
+    """
+
+    action_id: str
+    name: str
+    text: str
+    objective: str
+    channel: str
+    owner_role: str
+    because: str
+    look_first: tuple[str, ...]
+    deadline: datetime | None
+    autonomy: int
+    value: ActionValue
+    grade: str
+    evidence: str
+    playbook_share: float
+    sequence: str | None
+
+    @property
+    def expected_value(self) -> float:
+        """Money it is expected to bring after costs."""
+        return self.value.expected
+
+    @property
+    def cautious_value(self) -> float:
+        """What we dare to count on; the ranking goes by this."""
+        return self.value.cautious
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "action_id": self.action_id, "name": self.name, "text": self.text,
+            "objective": self.objective, "channel": self.channel, "owner_role": self.owner_role,
+            "because": self.because, "look_first": list(self.look_first),
+            "deadline": _iso(self.deadline), "autonomy": self.autonomy,
+            "expected_value": self.expected_value, "cautious_value": self.cautious_value,
+            "value_parts": self.value.to_dict(), "evidence_grade": self.grade,
+            "evidence": self.evidence, "playbook_share": self.playbook_share,
+            "sequence": self.sequence,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withheld:
+    """An action that was brought up and held back: why, and until when."""
+
+    action_id: str
+    name: str
+    because: str
+    reason: Reason
+    why: str
+    until: str
+    allowed_from: datetime | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {"action_id": self.action_id, "name": self.name, "because": self.because,
+                "reason": self.reason, "why": self.why, "until": self.until,
+                "allowed_from": _iso(self.allowed_from)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The ranked actions of one account, best first, down to doing nothing.
+
+    ``not_relevant`` counts the actions that nothing brought up.
+    """
+
+    account_id: str
+    as_of: datetime
+    score_source: str
+    ranked: tuple[Candidate, ...]
+    withheld: tuple[Withheld, ...]
+    not_relevant: int
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "account_id": self.account_id, "as_of": _iso(self.as_of),
+            "score_source": self.score_source,
+            "ranked": [candidate.to_dict() for candidate in self.ranked],
+            "withheld": [withheld.to_dict() for withheld in self.withheld],
+            "not_relevant": self.not_relevant, "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Proposal:
+    """An action that something brought up, on its way through the policy."""
+
+    action: Action
+    because: str
+    raised_at: datetime
+    step: DueStep | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """All that the answer depends on."""
+
+    state: AccountState
+    playbook: Playbook
+    limits: Limits
+    past: tuple[PastAction, ...]
+    facts: Facts
+    at_stake: Stakes
+    as_of: datetime
+
+
+def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
+              history: Iterable[PastAction], as_of: datetime,
+              phrases: Mapping[str, str] | None = None,
+              alert_words: Mapping[str, str] | None = None) -> Recommendation:
+    """What to do next for the account, of all that the playbook offers.
+
+    ``as_of`` is when the question is asked, at or after the state's own moment; of the history
+    only what happened up to then counts. ``phrases`` (feature name to its phrase) and
+    ``alert_words`` (alert id to its words) make the reasons read better.
+    """
+    if as_of.utcoffset() is None:
+        raise PolicyError("as_of has no time zone; write it in UTC.")
+    if as_of < state.as_of:
+        raise PolicyError(f"The state of account {state.account_id!r} is of {state.as_of}, after "
+                          f"the {as_of} that is asked about. Ask about a later moment, or give "
+                          f"the state as it was then.")
+    past = tuple(sorted((p for p in history if p.at <= as_of and p.was_carried_out),
+                        key=lambda p: (p.at, p.action_id, p.outcome or "")))
+    question = _Question(
+        state=state, playbook=playbook, limits=limits, past=past, as_of=as_of,
+        facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
+        at_stake=stakes(state, playbook.assumptions, limits),
+    )
+    proposals = _proposals(question)
+    paying: list[Candidate] = []
+    withheld: list[Withheld] = []
+    for proposal in proposals:
+        value = value_of(proposal.action, question.at_stake, limits)
+        refusal = (not_allowed(proposal.action, playbook, question.facts)
+                   or too_soon(proposal.action, playbook, past, as_of)
+                   or not_worth_it(value, limits))
+        if refusal is None and value is not None:
+            paying.append(_candidate(proposal, value, question))
+        elif refusal is not None:
+            withheld.append(_withhold(proposal.action.name, proposal.action.id,
+                                      proposal.because, refusal))
+    paying.sort(key=_rank)
+    chosen = _fit(paying, withheld, question)
+    return Recommendation(
+        account_id=state.account_id, as_of=as_of, score_source=state.score_source,
+        ranked=(*chosen, _do_nothing(chosen, withheld)),
+        withheld=tuple(sorted(withheld, key=lambda w: w.action_id)),
+        not_relevant=len(playbook.actions) - len(proposals),
+        notes=(*question.at_stake.notes, EVIDENCE_NOTE),
+    )
+
+
+def _facts(state: AccountState, playbook: Playbook, past: Sequence[PastAction], as_of: datetime,
+           phrases: Mapping[str, str], alert_words: Mapping[str, str]) -> Facts:
+    facts = Facts(as_of=as_of, values_as_of=state.as_of, values=state.values(),
+                  alerts=frozenset(state.alerts), last_done={p.action_id: p.at for p in past},
+                  phrases=phrases, alert_words=alert_words, shows=playbook.alert_shows)
+    stage = next((stage.name for stage in playbook.stages
+                  if all(judge(c, facts).holds is True for c in stage.conditions)), None)
+    return replace(facts, values={**facts.values, "stage": stage})
+
+
+def _proposals(question: _Question) -> list[_Proposal]:
+    facts, as_of = question.facts, question.as_of
+    due: dict[str, DueStep] = {}
+    for due_step in due_steps(question.playbook.sequences, question.state, facts, question.past):
+        due.setdefault(due_step.step.action, due_step)
+    found = []
+    for action in question.playbook.actions:
+        met = [(c, verdict) for c in action.triggers
+               if (verdict := judge(c, facts)).holds is True]
+        because = [verdict.words for _, verdict in met]
+        times = [question.state.alert_raised_at[alert] for c, _ in met for alert in c.alerts
+                 if alert in question.state.alert_raised_at]
+        step = due.get(action.id)
+        if step is not None:
+            because.append(step.words)
+            times.append(step.due_at)
+        if because:
+            found.append(_Proposal(action=action, because="; ".join(dict.fromkeys(because)),
+                                   raised_at=min(times, default=as_of), step=step))
+    return found
+
+
+def _candidate(proposal: _Proposal, value: ActionValue, question: _Question) -> Candidate:
+    action, step = proposal.action, proposal.step
+    ask = to_look_at(action, question.playbook, question.facts)
+    look = [f"Not known here, look it up first: {label(name)}." for name in ask]
+    if action.look_first:
+        look.append(action.look_first)
+    return Candidate(
+        action_id=action.id, name=action.name,
+        text=step.step.text if step is not None and step.step.text else action.text,
+        objective=action.objective, channel=action.channel, owner_role=action.owner_role,
+        because=proposal.because, look_first=tuple(look),
+        deadline=deadline_of(action, proposal.raised_at, question.limits.workday),
+        autonomy=min(action.max_autonomy, NEEDS_APPROVAL) if look else action.max_autonomy,
+        value=value, grade=action.prior.grade, evidence=_evidence(action.prior),
+        playbook_share=1.0, sequence=step.sequence.id if step is not None else None,
+    )
+
+
+def _rank(candidate: Candidate) -> tuple[float, float, str]:
+    """Best first: cautious value, then the nearest deadline, then the name."""
+    deadline = candidate.deadline
+    return (-candidate.cautious_value,
+            deadline.timestamp() if deadline is not None else float("inf"), candidate.action_id)
+
+
+def _fit(paying: Sequence[Candidate], withheld: list[Withheld], question: _Question
+         ) -> list[Candidate]:
+    """Best first, one of each family, within what is left of the week; the rest is withheld."""
+    playbook, as_of = question.playbook, question.as_of
+    actions = playbook.by_id
+    first = _first_of_families(paying, playbook)
+    recent = [p for p in question.past if p.at > as_of - WEEK and p.action_id in actions
+              and not actions[p.action_id].service_message]
+    used = [p.at for p in recent]
+    contacts = [p.at for p in recent if _is_contact(actions[p.action_id], playbook)]
+    contact_cap = _contact_cap(question)
+    chosen: list[Candidate] = []
+    for candidate in paying:
+        action = actions[candidate.action_id]
+        is_contact = _is_contact(action, playbook)
+        leader = first.get(action.family or "")
+        refusal: Refusal | None = None
+        if leader is not None and leader.action_id != candidate.action_id:
+            refusal = Refusal(
+                reason="one_at_a_time", until=f"while “{leader.name}” is ahead of it",
+                why=f"One of the {playbook.families[action.family or ''].name} at a time, and "
+                    f"“{leader.name}” comes first.")
+        elif not action.service_message and len(used) >= question.limits.actions_per_week:
+            refusal = _week_is_full("actions", used, question.limits.actions_per_week)
+        elif is_contact and len(contacts) >= contact_cap:
+            refusal = _week_is_full("contacts", contacts, contact_cap)
+        if refusal is not None:
+            withheld.append(_withhold(candidate.name, candidate.action_id, candidate.because,
+                                      refusal))
+            continue
+        chosen.append(candidate)
+        if not action.service_message:
+            used.append(as_of)
+        if is_contact:
+            contacts.append(as_of)
+    return chosen
+
+
+def _first_of_families(paying: Sequence[Candidate], playbook: Playbook) -> dict[str, Candidate]:
+    """Who comes first in each family: the cheapest or the most valuable, as the family says."""
+    first: dict[str, Candidate] = {}
+    for candidate in paying:
+        family = playbook.by_id[candidate.action_id].family
+        if family is None:
+            continue
+        leader = first.get(family)
+        if leader is None or (playbook.families[family].order == "cheapest"
+                              and candidate.value.total_cost < leader.value.total_cost):
+            first[family] = candidate
+    return first
+
+
+def _contact_cap(question: _Question) -> int:
+    is_new = (question.facts.values.get("contract_status") == "trial"
+              or question.facts.values.get("stage") == "onboarding")
+    limits = question.limits
+    return limits.onboarding_contacts_per_week if is_new else limits.contacts_per_week
+
+
+def _is_contact(action: Action, playbook: Playbook) -> bool:
+    return action.channel in playbook.contact_channels and not action.service_message
+
+
+def _week_is_full(what: str, times: Sequence[datetime], cap: int) -> Refusal:
+    free = sorted(times)[len(times) - cap] + WEEK if cap else None
+    until = f"until {free:%d %B %Y %H:%M}" if free else "until the limit is raised"
+    return Refusal(reason="week_is_full", allowed_from=free, until=until,
+                   why=f"At most {cap} {what} a week for one account, and better ones or earlier "
+                       f"ones take them.")
+
+
+def _do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Candidate:
+    if chosen:
+        because = "Everything listed above is worth more than doing nothing."
+    elif not withheld:
+        because = "Nothing in this account calls for an action."
+    elif any(w.reason == "does_not_pay" for w in withheld):
+        because = "Of what could be done, nothing is worth its cost or allowed now."
+    else:
+        because = "Nothing of what could be done is allowed now."
+    return Candidate(
+        action_id=DO_NOTHING, name="Do nothing", text="Leave the account alone for now.",
+        objective="retain", channel="internal", owner_role="automation", because=because,
+        look_first=(), deadline=None, autonomy=4, value=NOTHING, grade="E",
+        evidence="The measure for all others: no cost, no change.", playbook_share=0.0,
+        sequence=None,
+    )
+
+
+def _evidence(prior: Prior) -> str:
+    what = {"churn": "of those who would leave stay", "expansion": "more expand",
+            "none": "of the times it brings something"}[prior.outcome]
+    return (f"Grade {prior.grade}, {GRADES[prior.grade]}: {prior.mean:.1%} {what}, held as firmly "
+            f"as {prior.strength:.0f} accounts would show it. {prior.basis}")
+
+
+def _withhold(name: str, action_id: str, because: str, refusal: Refusal) -> Withheld:
+    return Withheld(action_id=action_id, name=name, because=because, reason=refusal.reason,
+                    why=refusal.why, until=refusal.until, allowed_from=refusal.allowed_from)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

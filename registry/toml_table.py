@@ -1,0 +1,99 @@
+"""This module is about reading a table of a TOML file strictly.
+
+Every key is taken by name and type; what is left over at the end is an error, so that a
+misspelt key never turns into a silent default. Knows nothing of what the table is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class TableError(ValueError):
+    """A table of a TOML file lacks a key, has one too many, or one of the wrong type."""
+
+
+class Table:
+    """One table that is being read; ``where`` names it in messages."""
+
+    def __init__(self, values: object, where: str) -> None:
+        if not isinstance(values, Mapping):
+            raise TableError(f"{where} has to be a table of keys and values, not {values!r}.")
+        self._left: dict[str, object] = dict(values)
+        self.where = where
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there and not yet taken."""
+        return key in self._left
+
+    def names(self) -> tuple[str, ...]:
+        """The keys that are not yet taken, as written."""
+        return tuple(self._left)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A text that is not empty."""
+        value = self._take(key, default)
+        if not isinstance(value, str) or (default is None and not value.strip()):
+            raise TableError(f"{self.where}: `{key}` has to be text, not {value!r}.")
+        return value
+
+    def word(self, key: str, allowed: tuple[str, ...], default: str | None = None) -> str:
+        """One of the allowed words."""
+        value = self.text(key, default)
+        if value not in allowed:
+            raise TableError(f"{self.where}: `{key}` is {value!r}; allowed are "
+                             f"{', '.join(allowed)}.")
+        return value
+
+    def number(self, key: str, default: float | None = None, *, least: float | None = None,
+               most: float | None = None) -> float:
+        """A number within its bounds; true and false are not numbers."""
+        value = self._take(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TableError(f"{self.where}: `{key}` has to be a number, not {value!r}.")
+        number = float(value)
+        if number != number or (least is not None and number < least) or (
+                most is not None and number > most):
+            raise TableError(f"{self.where}: `{key}` is {value!r}, outside {least} to {most}.")
+        return number
+
+    def optional_number(self, key: str, *, least: float | None = None) -> float | None:
+        """A number, or None where the key is left out."""
+        return self.number(key, least=least) if self.has(key) else None
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """True or false."""
+        value = self._take(key, default)
+        if not isinstance(value, bool):
+            raise TableError(f"{self.where}: `{key}` has to be true or false, not {value!r}.")
+        return value
+
+    def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """A list of texts."""
+        value = self._take(key, default)
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise TableError(f"{self.where}: `{key}` has to be a list of texts, not {value!r}.")
+        return tuple(value)
+
+    def table(self, key: str) -> Table:
+        """A table inside this one."""
+        return Table(self._take(key, None), f"{self.where}, `{key}`")
+
+    def tables(self, key: str, default: tuple[object, ...] | None = None) -> tuple[Table, ...]:
+        """A list of tables inside this one, numbered from 1 in messages."""
+        value = self._take(key, default)
+        if not isinstance(value, list | tuple):
+            raise TableError(f"{self.where}: `{key}` has to be a list of tables, not {value!r}.")
+        return tuple(Table(v, f"{self.where}, `{key}` number {n}") for n, v in enumerate(value, 1))
+
+    def end(self) -> None:
+        """Nothing may be left over."""
+        if self._left:
+            raise TableError(f"{self.where} has unknown key(s) {', '.join(sorted(self._left))}. "
+                             f"Remove them or correct their spelling.")
+
+    def _take(self, key: str, default: object) -> object:
+        value = self._left.pop(key, default)
+        if value is None:
+            raise TableError(f"{self.where} lacks `{key}`. Add it.")
+        return value
