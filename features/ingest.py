@@ -1,0 +1,235 @@
+"""This module is about ingestion: from source files, or rows of a program, to the timeline.
+
+::
+
+    files ─ mapping ─► raw rows ─► drafts ─► judged ─┬─► events      ┐ one manifest,
+                                                     ├─► quarantine  ┘ one swap
+                                                     └─► left out, counted
+
+Every file of a run is read and checked before the swap: a file that can not be read, or lacks a
+column, stops the whole run and nothing of it lands. Runs the steps; each has its own module.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from features.contract_periods import draft_contracts
+from features.event_checks import draft_events
+from features.ingest_summary import FileSummary, IngestSummary
+from features.lake import Batch, Lake
+from features.mapping import ContractTable, MappingError, SourceMapping, Table, load_mapping
+from features.source_files import (
+    RawTable,
+    SourceFileError,
+    json_lines,
+    read_query,
+    read_table,
+)
+from features.wire import draft_rows
+from features.workspace import Workspace, WorkspaceError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The files of a run: which table takes which, and which none does."""
+
+    pairs: tuple[tuple[Table, Path, str], ...]  # (table, file, its name in messages)
+    unmapped: tuple[str, ...]
+    empty_tables: tuple[str, ...]
+
+
+def ingest(
+    workspace: Workspace,
+    paths: Sequence[Path],
+    mapping_file: Path | None,
+    *,
+    now: datetime | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> IngestSummary:
+    """Ingest files and folders into a workspace, and note in its settings what the mapping says.
+
+    Without a mapping, ``paths`` are JSON lines files of events as ``POST /v1/events`` takes them.
+
+    Raises:
+        MappingError: the mapping does not fit itself or a file.
+        SourceFileError: a file is not there, or not what its ending says.
+        WorkspaceBusyError: another process is writing to the workspace.
+        WorkspaceError: nothing states the workspace's moment.
+    """
+    mapping = None if mapping_file is None else load_mapping(mapping_file)
+    with workspace.lock():
+        moment = _moment(workspace, mapping, now)
+        lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+        if mapping is None or mapping_file is None:
+            return ingest_jsonl(lake, paths, now=moment)
+        summary = ingest_mapped(lake, paths, mapping, now=moment, besides=(mapping_file,),
+                                environment=os.environ if environment is None else environment)
+        _note_settings(workspace, mapping, lake)
+    return summary
+
+
+def ingest_mapped(
+    lake: Lake,
+    paths: Sequence[Path],
+    mapping: SourceMapping,
+    *,
+    now: datetime,
+    besides: Iterable[Path] = (),
+    environment: Mapping[str, str] | None = None,
+) -> IngestSummary:
+    """Ingest files and folders as a mapping says; all of them, or none."""
+    began = time.perf_counter()
+    found = find_files(paths, mapping, besides=besides)
+    summaries: list[FileSummary] = []
+    with lake.batch() as batch:
+        for table, path, name in found.pairs:
+            raw = read_table(path, table)
+            summaries.append(_take(batch, table, raw, name, mapping.name, now))
+        for table in mapping.tables:
+            if table.source.query is not None:
+                raw = read_query(table, environment or {})
+                name = f"the query of {table.source.name!r}"
+                summaries.append(_take(batch, table, raw, name, mapping.name, now))
+    return IngestSummary(files=tuple(summaries), unmapped_files=found.unmapped,
+                         empty_tables=found.empty_tables, events=batch.events,
+                         seconds=time.perf_counter() - began)
+
+
+def ingest_jsonl(lake: Lake, paths: Sequence[Path], *, now: datetime) -> IngestSummary:
+    """Ingest JSON lines files of events in the form that ``POST /v1/events`` takes."""
+    began = time.perf_counter()
+    summaries = []
+    with lake.batch() as batch:
+        for path in paths:
+            if not path.name.lower().endswith(".jsonl"):
+                raise MappingError(
+                    f"{path.name} needs a mapping, since only .jsonl files of events can be "
+                    f"ingested without one. Give it with --mapping FILE."
+                )
+            if not path.is_file():
+                raise SourceFileError(f"There is no file {path}. Check the path.")
+            rows, broken = json_lines(path.read_bytes())
+            if broken and not rows:
+                raise SourceFileError(
+                    f"{path.name} holds no JSON object in any line, so it is no JSON lines "
+                    f"file. Nothing was written.")
+            summaries.append(_take_rows(batch, rows, source="events", file=path.name, now=now,
+                                        broken=tuple(broken)))
+    return IngestSummary(files=tuple(summaries), events=batch.events,
+                         seconds=time.perf_counter() - began)
+
+
+def ingest_rows(lake: Lake, rows: Sequence[Mapping[str, object]], *, now: datetime, source: str,
+                file: str = "request", wait_seconds: float = 10.0) -> IngestSummary:
+    """Ingest events that a program sends, such as the body of ``POST /v1/events``.
+
+    A row without ``recorded_at`` is recorded ``now``: that is when it became known.
+    """
+    with lake.batch(wait_seconds=wait_seconds) as batch:
+        summary = _take_rows(batch, list(enumerate(rows, start=1)), source=source, file=file,
+                             now=now)
+    return IngestSummary(files=(summary,), events=batch.events)
+
+
+def find_files(paths: Sequence[Path], mapping: SourceMapping, *,
+               besides: Iterable[Path] = ()) -> Found:
+    """Which file belongs to which table; a folder means the files below it.
+
+    Raises:
+        MappingError: no table takes a file that was named, or there is nothing to do.
+        SourceFileError: a path does not exist.
+    """
+    pairs: list[tuple[Table, Path, str]] = []
+    unmapped: list[str] = []
+    own = {path.resolve() for path in besides}
+    for given in paths:
+        if not given.exists():
+            raise SourceFileError(f"There is no file or folder {given}. Check the path.")
+        for path, name in _below(given):
+            tables = [table for table in mapping.tables if table.source.takes(name)]
+            pairs += [(table, path, name) for table in tables]
+            if tables or path.resolve() in own:
+                continue
+            if given.is_file():
+                raise MappingError(
+                    f"No table of the mapping takes {name}. It takes: {_patterns(mapping)}. Add "
+                    f"the file to a table, or leave it away."
+                )
+            unmapped.append(name)
+    taken = {table.source.name for table, _, _ in pairs}
+    empty = tuple(table.source.name for table in mapping.tables
+                  if table.source.name not in taken and table.source.query is None)
+    if len(empty) == len(mapping.tables):
+        raise MappingError(
+            f"None of {', '.join(str(path) for path in paths) or 'no paths'} holds a file that "
+            f"the mapping takes ({_patterns(mapping)}). Check the path, or the files entries."
+        )
+    order = {table.source.name: n for n, table in enumerate(mapping.tables)}
+    pairs.sort(key=lambda pair: (order[pair[0].source.name], pair[2]))
+    return Found(pairs=tuple(pairs), unmapped=tuple(sorted(unmapped)), empty_tables=empty)
+
+
+def _take(batch: Batch, table: Table, raw: RawTable, name: str, source: str,
+          now: datetime) -> FileSummary:
+    end = table.source.complete_until
+    if isinstance(table, ContractTable):
+        draft = draft_contracts(raw.frame, table, known_until=min(now, end) if end else now)
+    else:
+        draft = draft_events(raw.frame, table)
+    summary = batch.take(draft, raw=raw.frame, source=source, table=table.source.name, file=name,
+                         now=now, complete_until=end, broken=raw.broken)
+    others = [column for column in raw.present if column not in table.columns]
+    return replace(
+        summary,
+        ignored_columns=tuple(c for c in others if c in table.source.ignored),
+        unmapped_columns=tuple(c for c in others if c not in table.source.ignored))
+
+
+def _take_rows(batch: Batch, rows: Sequence[tuple[int, Mapping[str, object]]], *, source: str,
+               file: str, now: datetime,
+               broken: tuple[tuple[int, str, str], ...] = ()) -> FileSummary:
+    draft, raw = draft_rows(rows, now=now)
+    return batch.take(draft, raw=raw, source=source, table="events", file=file, now=now,
+                      complete_until=None, broken=broken)
+
+
+def _moment(workspace: Workspace, mapping: SourceMapping | None,
+            now: datetime | None) -> datetime:
+    try:
+        return workspace.now(now)
+    except WorkspaceError:
+        if mapping is None or mapping.complete_until is None:
+            raise
+        return mapping.complete_until
+
+
+def _note_settings(workspace: Workspace, mapping: SourceMapping, lake: Lake) -> None:
+    """What the mapping says of the tenant goes to the workspace's settings."""
+    settings = workspace.settings
+    names = tuple(dict.fromkeys((*settings.use_names, *mapping.use_names)))
+    changes: dict[str, object] = {
+        "use_names": names, "complete_until": lake.complete_until,
+        "tenant": mapping.tenant or settings.tenant,
+        "currency": mapping.currency or settings.currency}
+    if any(getattr(settings, name) != value for name, value in changes.items()):
+        workspace.change_settings(**changes)
+
+
+def _below(given: Path) -> list[tuple[Path, str]]:
+    if given.is_file():
+        return [(given, given.name)]
+    return [(path, path.relative_to(given).as_posix()) for path in sorted(given.rglob("*"))
+            if path.is_file()]
+
+
+def _patterns(mapping: SourceMapping) -> str:
+    return ", ".join(pattern for table in mapping.tables for pattern in table.source.files)
+
+
+__all__ = ["Found", "find_files", "ingest", "ingest_jsonl", "ingest_mapped", "ingest_rows"]

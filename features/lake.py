@@ -1,0 +1,392 @@
+"""This module is about the lake: the events of a tenant as Parquet parts behind one manifest.
+
+::
+
+    events/manifest.json      what counts: parts, quarantine, versions that ceased to hold, facts
+    events/000001-0.parquet   a part, never changed once the manifest names it
+    quarantine/000001-0.parquet
+
+A batch writes its parts, then swaps the manifest in one step. Killed at any moment, the lake is
+the old one or the new one; what a killed batch left behind is not named and is swept away by the
+next. Keeps events; judges no row and knows no mapping.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from features.content_ids import fingerprint, with_ids
+from features.event_checks import judge
+from features.ingest_summary import FileSummary, IngestSummary
+from features.quarantine import QUARANTINE_SCHEMA, quarantine_rows, raw_text
+from features.source_files import LINE
+from features.telemetry import EVENT_SCHEMA, UTC_INSTANT
+from features.versions import (
+    CORRECTED,
+    DUPLICATE,
+    LANDED,
+    NOT_LATER,
+    REFUSED,
+    SUPERSEDED_SCHEMA,
+    resolve,
+)
+from features.workspace import WorkspaceBusyError, write_atomically
+
+MANIFEST = "manifest.json"
+LAKE_SCHEMA = {**EVENT_SCHEMA, "superseded_at": UTC_INSTANT}
+"""Column name to type of ``Lake.scan``: an event, and when its version ceased to hold."""
+
+
+class LakeError(Exception):
+    """The lake can not be read, or can not take a frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceState:
+    """How far a source has come."""
+
+    rows: int = 0
+    last_recorded_at: datetime | None = None
+    complete_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What counts as the lake's content."""
+
+    generation: int = 0
+    parts: tuple[str, ...] = ()
+    quarantine: tuple[str, ...] = ()
+    superseded: str | None = None
+    rows: int = 0
+    events: int = 0
+    fingerprint: int = 0
+    first_recorded: dict[str, datetime] = field(default_factory=dict)
+    last_recorded: dict[str, datetime] = field(default_factory=dict)
+    sources: dict[str, SourceState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landing:
+    """What became of the events of one frame."""
+
+    landed: int = 0
+    duplicates: int = 0
+    corrected: int = 0
+    events: int = 0
+    refused: tuple[tuple[int, str], ...] = ()  # (line, reason)
+
+
+class Lake:
+    """The events of a tenant. Making the object makes no folder."""
+
+    def __init__(self, folder: str | Path, quarantine: str | Path | None = None) -> None:
+        self.folder = Path(folder)
+        self.quarantine_folder = Path(quarantine or self.folder.parent / "quarantine")
+
+    def __repr__(self) -> str:
+        return f"Lake({str(self.folder)!r})"
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the lake holds now.
+
+        Raises:
+            LakeError: the manifest is damaged.
+        """
+        try:
+            return _from_json(json.loads((self.folder / MANIFEST).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return Manifest()
+        except (ValueError, KeyError, TypeError) as exc:
+            raise LakeError(
+                f"The lake's {MANIFEST} in {self.folder} is damaged ({exc}). Restore it from a "
+                f"copy, or remove the folder and ingest the sources again."
+            ) from exc
+
+    def scan(self) -> pl.LazyFrame:
+        """Every version of every event, with ``superseded_at`` (null: still valid).
+
+        A row counts as of a moment if it was recorded before it and not superseded before it:
+        ``recorded_at < as_of and (superseded_at is null or as_of <= superseded_at)``.
+        """
+        manifest = self.manifest
+        events = self._parts(manifest.parts)
+        if manifest.superseded is None:
+            return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
+        ceased = pl.scan_parquet(self.folder / manifest.superseded)
+        return events.join(ceased, on=["event_id", "recorded_at"], how="left").select(*LAKE_SCHEMA)
+
+    def quarantined(self) -> pl.LazyFrame:
+        """The rows that were refused, each with its reason."""
+        names = self.manifest.quarantine
+        if not names:
+            return pl.LazyFrame(schema=QUARANTINE_SCHEMA)
+        return pl.scan_parquet([self.quarantine_folder / name for name in names])
+
+    def first_recorded(self) -> dict[str, datetime]:
+        """Kind to the moment from which events of it are known; a kind never seen is absent."""
+        return dict(self.manifest.first_recorded)
+
+    def last_recorded(self) -> dict[str, datetime]:
+        """Kind to the moment of its newest event: how fresh it is."""
+        return dict(self.manifest.last_recorded)
+
+    @property
+    def sources(self) -> dict[str, SourceState]:
+        """Source to how far it has come."""
+        return dict(self.manifest.sources)
+
+    @property
+    def complete_until(self) -> datetime | None:
+        """The last ``as_of`` that every source can answer, where one declares an end."""
+        ends = [state.complete_until for state in self.manifest.sources.values()
+                if state.complete_until is not None]
+        return min(ends, default=None)
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the events, whatever order and batches they came in."""
+        return f"{self.manifest.fingerprint:032x}"
+
+    @contextmanager
+    def batch(self, *, wait_seconds: float = 0.0) -> Iterator[Batch]:
+        """Write to the lake: all that the block adds counts at its end, or nothing does.
+
+        Raises:
+            WorkspaceBusyError: another process is writing, longer than ``wait_seconds``.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("a+") as handle:
+            _take_lock(handle.fileno(), self.folder, wait_seconds)
+            batch = Batch(self)
+            batch.sweep()
+            yield batch
+            batch.commit()
+
+    def append(self, frame: pl.DataFrame, *, source: str, file: str, now: datetime,
+               complete_until: datetime | None = None, wait_seconds: float = 0.0,
+               ) -> IngestSummary:
+        """Add events made by a program: judged, deduplicated and landed, or quarantined.
+
+        Raises:
+            LakeError: the frame has not the columns of ``EVENT_SCHEMA``.
+        """
+        if dict(frame.schema) != {name: pl.Schema(EVENT_SCHEMA)[name] for name in EVENT_SCHEMA}:
+            raise LakeError(
+                f"The lake takes frames of EVENT_SCHEMA, and {file} has {dict(frame.schema)}. "
+                f"Build it with events_frame, or cast it."
+            )
+        draft = frame.with_columns(
+            pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(LINE),
+            pl.lit(None, pl.String).alias("problem"), pl.lit(None, pl.String).alias("left"))
+        with self.batch(wait_seconds=wait_seconds) as batch:
+            summary = batch.take(draft, raw=frame, table=source, file=file, source=source,
+                                 now=now, complete_until=complete_until)
+        return IngestSummary(files=(summary,), events=batch.events)
+
+    def _parts(self, names: tuple[str, ...]) -> pl.LazyFrame:
+        if not names:
+            return pl.LazyFrame(schema=EVENT_SCHEMA)
+        return pl.scan_parquet([self.folder / name for name in names])
+
+
+class Batch:
+    """One writing of a lake, from its old manifest to its new one."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._old = lake.manifest
+        self._new = replace(self._old, generation=self._old.generation + 1)
+        self._refused: list[pl.DataFrame] = []
+        self._superseded: list[pl.DataFrame] = []
+        self.events = 0
+
+    def sweep(self) -> None:
+        """Remove what a killed batch left behind."""
+        named = {*self._old.parts, *self._old.quarantine, self._old.superseded}
+        for folder, keep in ((self._lake.folder, named), (self._lake.quarantine_folder, named)):
+            for path in [*folder.glob("*.parquet"), *folder.glob(".*.tmp")]:
+                if path.name not in keep:
+                    path.unlink(missing_ok=True)
+
+    def take(self, draft: pl.DataFrame, *, raw: pl.DataFrame, source: str, table: str, file: str,
+             now: datetime, complete_until: datetime | None,
+             broken: tuple[tuple[int, str, str], ...] = ()) -> FileSummary:
+        """Judge a draft, land its events and quarantine the rest; ``raw`` shows refused rows."""
+        judged = judge(draft, now=now, complete_until=complete_until)
+        landing = self._land(judged.events, source, complete_until)
+        refused = [*judged.refused.iter_rows(), *landing.refused]
+        lines = raw if LINE in raw.columns else raw.with_row_index(LINE, offset=1)
+        shown = {row.pop(LINE): raw_text(row) for row in lines.filter(
+            pl.col(LINE).is_in([line for line, _ in refused])).iter_rows(named=True)}
+        rows = [*broken, *((line, reason, shown.get(line, "")) for line, reason in refused)]
+        if rows:
+            self._refused.append(quarantine_rows(sorted(rows), source=source, file=file, now=now))
+        self.events += landing.events
+        reasons: dict[str, int] = {}
+        for _, reason, _ in rows:
+            reasons[reason] = reasons.get(reason, 0) + 1
+        return FileSummary(
+            file=file, table=table, read=lines.height + len(broken),
+            derived=draft.height - lines.height,
+            landed=landing.landed, duplicates=landing.duplicates, corrected=landing.corrected,
+            quarantined=reasons,
+            left_out=dict(judged.left_out["reason"].value_counts().iter_rows()),
+        )
+
+    def commit(self) -> None:
+        """Make what was added count, in one step."""
+        folder = self._lake.quarantine_folder
+        if self._refused:
+            seen = self._lake.quarantined().select("row_id").collect()["row_id"]
+            fresh = pl.concat(self._refused).unique("row_id", keep="first", maintain_order=True)
+            fresh = fresh.filter(~pl.col("row_id").is_in(seen.implode()))
+            if not fresh.is_empty():
+                name = f"{self._new.generation:06d}-0.parquet"
+                _write(fresh, folder / name)
+                self._new = replace(self._new, quarantine=(*self._new.quarantine, name))
+        if any(not frame.is_empty() for frame in self._superseded):
+            name = f"{self._new.generation:06d}-superseded.parquet"
+            older = [] if self._old.superseded is None else [
+                pl.read_parquet(self._lake.folder / self._old.superseded)]
+            _write(pl.concat([*older, *self._superseded]), self._lake.folder / name)
+            self._new = replace(self._new, superseded=name)
+        if replace(self._new, generation=self._old.generation) != self._old:
+            write_atomically(self._lake.folder / MANIFEST, _to_json(self._new))
+            _sync_folder(self._lake.folder)
+
+    def _land(self, events: pl.DataFrame, source: str,
+              complete_until: datetime | None) -> Landing:
+        keyed = with_ids(events)
+        existing = self._lake._parts(self._new.parts).join(
+            keyed.lazy().select("event_id").unique(), on="event_id", how="semi").collect()
+        versions = resolve(keyed, existing)
+        self._superseded.append(versions.superseded)
+        verdict = versions.verdicts
+        new = keyed.filter((verdict == LANDED) | (verdict == CORRECTED))
+        self._remember(new, source, complete_until)
+        return Landing(
+            landed=int((verdict == LANDED).sum()),
+            duplicates=int((verdict == DUPLICATE).sum()),
+            corrected=int((verdict == CORRECTED).sum()),
+            events=int(new["event_count"].sum()),
+            refused=tuple((line, NOT_LATER) for line in
+                          keyed.filter(verdict == REFUSED)[LINE].to_list()),
+        )
+
+    def _remember(self, new: pl.DataFrame, source: str, complete_until: datetime | None) -> None:
+        manifest = self._new
+        state = manifest.sources.get(source, SourceState())
+        last = new["recorded_at"].max()
+        state = SourceState(
+            rows=state.rows + new.height,
+            last_recorded_at=_latest(state.last_recorded_at,
+                                     last if isinstance(last, datetime) else None),
+            complete_until=_latest(state.complete_until, complete_until))
+        self._new = manifest = replace(manifest, sources={**manifest.sources, source: state})
+        if new.is_empty():
+            return
+        name = f"{manifest.generation:06d}-{len(manifest.parts)}.parquet"
+        _write(new.sort("account_id", "occurred_at", "event_id").select(*EVENT_SCHEMA),
+               self._lake.folder / name)
+        first, latest = dict(manifest.first_recorded), dict(manifest.last_recorded)
+        for kind, low, high in new.group_by("kind").agg(
+                pl.col("recorded_at").min().alias("low"),
+                pl.col("recorded_at").max().alias("high")).iter_rows():
+            first[kind] = min(low, first.get(kind, low))
+            latest[kind] = max(high, latest.get(kind, high))
+        self._new = replace(
+            manifest, parts=(*manifest.parts, name), rows=manifest.rows + new.height,
+            events=manifest.events + int(new["event_count"].sum()),
+            fingerprint=_add(manifest.fingerprint, fingerprint(new)),
+            first_recorded=first, last_recorded=latest)
+
+
+def _add(one: int, other: int) -> int:
+    """The sum of two fingerprints, each half by itself."""
+    half = (1 << 64) - 1
+    return ((((one >> 64) + (other >> 64)) & half) << 64) | ((one + other) & half)
+
+
+def _latest(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((moment for moment in (one, other) if moment is not None), default=None)
+
+
+def _take_lock(handle: int, folder: Path, wait_seconds: float) -> None:
+    until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            if time.monotonic() >= until:
+                raise WorkspaceBusyError(
+                    f"Another process is writing events to {folder}. Wait for it to end and try "
+                    f"again; nothing was changed."
+                ) from exc
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    """Write a part to disk for good; no manifest names it yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    frame.write_parquet(temporary, compression="zstd", compression_level=3)
+    with temporary.open("rb") as handle:
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _to_json(manifest: Manifest) -> bytes:
+    def shown(value: object) -> str:
+        return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else repr(value)
+
+    content = {**vars(manifest), "fingerprint": f"{manifest.fingerprint:032x}",
+               "sources": {name: vars(state) for name, state in manifest.sources.items()}}
+    return json.dumps(content, default=shown, indent=1).encode()
+
+
+def _from_json(content: dict[str, object]) -> Manifest:
+    def moments(name: str) -> dict[str, datetime]:
+        return {kind: datetime.fromisoformat(text) for kind, text in content[name].items()}  # type: ignore[attr-defined]
+
+    def state(body: dict[str, object]) -> SourceState:
+        return SourceState(**{  # type: ignore[arg-type]
+            name: datetime.fromisoformat(value) if isinstance(value, str) else value
+            for name, value in body.items()})
+
+    known = dict(content)
+    known |= {
+        "parts": tuple(content["parts"]),  # type: ignore[arg-type]
+        "quarantine": tuple(content["quarantine"]),  # type: ignore[arg-type]
+        "fingerprint": int(str(content["fingerprint"]), 16),
+        "first_recorded": moments("first_recorded"),
+        "last_recorded": moments("last_recorded"),
+        "sources": {name: state(body) for name, body in content["sources"].items()},  # type: ignore[attr-defined]
+    }
+    return Manifest(**known)  # type: ignore[arg-type]
+
+
+__all__ = ["LAKE_SCHEMA", "SUPERSEDED_SCHEMA", "Batch", "Lake", "LakeError", "Manifest",
+           "SourceState"]

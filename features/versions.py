@@ -1,0 +1,81 @@
+"""This module is about versions of an event: what to do with an id that came before.
+
+An identical repeat is a duplicate. The same id with other content is a correction if it was
+recorded later than the newest version there is, and is refused otherwise: nobody could say which
+of the two held when. Decides; reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from features.content_ids import CONTENT
+from features.telemetry import UTC_INSTANT
+
+NOT_LATER = "has the id of another event and was not recorded later"
+
+SUPERSEDED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "event_id": pl.String, "recorded_at": UTC_INSTANT, "superseded_at": UTC_INSTANT,
+}
+"""Which version of which event ceased to hold, and when."""
+
+LANDED, DUPLICATE, CORRECTED, REFUSED = "landed", "duplicate", "corrected", "refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """The verdict on each incoming row, in its order, and the versions that ceased to hold."""
+
+    verdicts: pl.Series
+    superseded: pl.DataFrame
+
+
+def resolve(incoming: pl.DataFrame, existing: pl.DataFrame) -> Versions:
+    """Judge incoming rows by id against each other and against the versions that exist.
+
+    Both frames hold ``event_id``, ``recorded_at`` and the content. The order of the incoming rows
+    decides only between equal moments.
+    """
+    nothing = pl.DataFrame(schema=SUPERSEDED_SCHEMA)
+    verdicts = pl.repeat(LANDED, incoming.height, dtype=pl.String, eager=True)
+    repeated = incoming["event_id"].is_duplicated()
+    if existing.is_empty() and not repeated.any():
+        return Versions(verdicts=verdicts, superseded=nothing)
+    both = pl.concat([_keyed(existing).with_columns(pl.lit(-1, pl.Int64).alias("row")),
+                      _keyed(incoming).with_columns(pl.int_range(pl.len()).alias("row"))])
+    both = both.with_columns(
+        (pl.col("content").n_unique().over("event_id") > 1).alias("differs"),
+        (pl.col("row") == -1).any().over("event_id").alias("is_known"))
+    plain = both.filter(~pl.col("differs") & (pl.col("row") >= 0)).sort("recorded_at", "row")
+    again = plain.filter(pl.col("is_known") | ~pl.col("event_id").is_first_distinct())
+    verdicts = verdicts.scatter(again["row"], DUPLICATE)
+    superseded: list[tuple[str, object, object]] = []
+    contested = both.filter("differs").sort("event_id", "recorded_at", "row")
+    for (event_id,), rows in contested.group_by("event_id", maintain_order=True):
+        _judge_one(str(event_id), rows, verdicts, superseded)
+    return Versions(verdicts=verdicts, superseded=pl.DataFrame(
+        superseded, schema=SUPERSEDED_SCHEMA, orient="row"))
+
+
+def _judge_one(event_id: str, rows: pl.DataFrame, verdicts: pl.Series,
+               superseded: list[tuple[str, object, object]]) -> None:
+    held = [(row["recorded_at"], row["content"])
+            for row in rows.filter(pl.col("row") == -1).iter_rows(named=True)]
+    for row in rows.filter(pl.col("row") >= 0).iter_rows(named=True):
+        version = (row["recorded_at"], row["content"])
+        if not held:
+            held.append(version)
+        elif version in held or version[1] == held[-1][1]:
+            verdicts[row["row"]] = DUPLICATE
+        elif version[0] > held[-1][0]:
+            verdicts[row["row"]] = CORRECTED
+            superseded.append((event_id, held[-1][0], version[0]))
+            held.append(version)
+        else:
+            verdicts[row["row"]] = REFUSED
+
+
+def _keyed(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select("event_id", "recorded_at", pl.struct(CONTENT).hash(7).alias("content"))
