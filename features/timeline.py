@@ -38,7 +38,7 @@ class Timelines:
 
 
 def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
-    """Order and code the events of whole accounts.
+    """Order and code the events of whole accounts; kinds that nothing reads are left out.
 
     Args:
         frame: columns of ``EVENT_SCHEMA`` and, where corrections are known, ``superseded_at``.
@@ -46,9 +46,9 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
     """
     if "superseded_at" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("superseded_at"))
-    accounts = frame.group_by("account_id").agg(
-        pl.col("recorded_at").min().dt.epoch("us").alias("known_since")).sort("account_id")
     ordered = frame.filter(pl.col("kind").is_in(list(catalogue.kinds_read))).sort(ORDER)
+    accounts = ordered.group_by("account_id").agg(
+        pl.col("recorded_at").min().dt.epoch("us").alias("known_since")).sort("account_id")
     classes = _classes(ordered, catalogue)
     coded = _with_quantity_text(ordered, catalogue).join(
         classes.select(*SOURCE, "row_class"), on=list(SOURCE), how="left", nulls_equal=True,

@@ -1,0 +1,102 @@
+"""This module is about the backfill: snapshots of a workspace's accounts at chosen moments.
+
+Reads the lake by account range, so that memory follows the range and not the history, runs the
+sweep, writes the snapshots and hands the newest to the online store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from features.catalogue import Catalogue, catalogue
+from features.health import FORMULAS
+from features.lake import Lake
+from features.snapshots import SnapshotError, SnapshotStore, build_snapshots
+from features.workspace import Workspace
+
+EVENTS_AT_ONCE = 3_000_000
+"""Events read for one range of accounts; about 0.6 GB in memory."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def month_starts(first: datetime, last: datetime) -> tuple[datetime, ...]:
+    """The starts of the months from ``first`` to ``last``, both included.
+
+    >>> from datetime import UTC
+    >>> [d.month for d in month_starts(datetime(2023, 11, 2, tzinfo=UTC),
+    ...                                datetime(2024, 1, 1, tzinfo=UTC))]
+    [12, 1]
+    """
+    months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+    starts = (first.replace(year=m // 12, month=m % 12 + 1, day=1, hour=0, minute=0, second=0,
+                            microsecond=0) for m in months)
+    return tuple(start for start in starts if first <= start <= last)
+
+
+def backfill(
+    workspace: Workspace, as_ofs: Sequence[datetime], *, progress: Progress | None = None,
+    events_at_once: int = EVENTS_AT_ONCE,
+) -> pl.DataFrame:
+    """Make and keep the snapshots of every account at these moments.
+
+    Returns:
+        The snapshots, as they were written.
+
+    Raises:
+        SnapshotError: nothing was known at any of the moments, or one lies after the data.
+    """
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    settings = workspace.settings
+    _check_moments(as_ofs, lake)
+    features = catalogue(settings.use_names)
+    ranges = _account_ranges(lake, events_at_once)
+    frames = []
+    for number, events in enumerate(_events_by_range(lake, ranges, features)):
+        if progress is not None:
+            progress("accounts", number, len(ranges))
+        frames.append(build_snapshots(
+            events, as_ofs, features, first_recorded=lake.first_recorded(),
+            formula=FORMULAS[settings.health_formula], threads=os.cpu_count() or 1))
+    if progress is not None:
+        progress("accounts", len(ranges), len(ranges))
+    if not frames or sum(frame.height for frame in frames) == 0:
+        raise SnapshotError(
+            "No account was known at the moments asked for. Choose later ones, or ingest the "
+            "events that lie before them (keepwell ingest).")
+    snapshots = pl.concat(frames)
+    SnapshotStore(workspace.snapshots_dir).write(snapshots)
+    return snapshots
+
+
+def _check_moments(as_ofs: Sequence[datetime], lake: Lake) -> None:
+    end = lake.complete_until
+    late = [moment for moment in as_ofs if end is not None and moment > end]
+    if end is not None and late:
+        raise SnapshotError(
+            f"The sources are complete until {end:%Y-%m-%d}, and a snapshot as of "
+            f"{min(late):%Y-%m-%d} would miss what happened since. Choose {end:%Y-%m-%d} or "
+            f"earlier, or ingest newer files.")
+
+
+def _account_ranges(lake: Lake, events_at_once: int) -> list[tuple[str, str]]:
+    """First and last account of each range, with about so many events each."""
+    counts = (lake.scan().group_by("account_id").len().sort("account_id")
+              .with_columns((pl.col("len").cum_sum() // events_at_once).alias("range"))
+              .group_by("range", maintain_order=True)
+              .agg(pl.col("account_id").first().alias("first"),
+                   pl.col("account_id").last().alias("last")).collect())
+    return list(counts.select("first", "last").iter_rows())
+
+
+def _events_by_range(
+    lake: Lake, ranges: Sequence[tuple[str, str]], features: Catalogue,
+) -> Iterator[pl.DataFrame]:
+    for first, last in ranges:
+        yield lake.scan().filter(
+            pl.col("account_id").is_between(pl.lit(first), pl.lit(last)),
+            pl.col("kind").is_in([*features.kinds_read])).collect()
