@@ -1,0 +1,144 @@
+"""This module is about the features that a model reads: which, in which order, defined how.
+
+A contract turns a frame or one account's mapping into the matrix that is scored and explained, and
+refuses anything that is not what the model was trained on. Unknown is NaN, never zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Floats = npt.NDArray[np.float64]
+Value = float | int | bool | str | None
+Row = Mapping[str, Value]
+
+
+class FeatureContractError(Exception):
+    """The rows do not have the features that the model reads, as it knows them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractFeature:
+    """One feature: its name, the digest of its definition and, if it is text, its categories.
+
+    A text is scored as its position in ``categories``; a text that training never saw is unknown.
+    """
+
+    name: str
+    digest: str
+    categories: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.categories)) != len(self.categories):
+            raise FeatureContractError(
+                f"Feature {self.name!r} lists a category twice; list each once."
+            )
+
+
+@dataclass(frozen=True)
+class FeatureContract:
+    """The features of a model in the order of its matrix."""
+
+    features: tuple[ContractFeature, ...]
+
+    def __post_init__(self) -> None:
+        repeated = sorted({n for n in self.names if self.names.count(n) > 1})
+        if repeated:
+            raise FeatureContractError(
+                f"A contract names {', '.join(repeated)} twice; name each feature once."
+            )
+        if not self.features:
+            raise FeatureContractError("A contract needs at least one feature.")
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The feature names in order."""
+        return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of names, order, definitions and categories."""
+        text = json.dumps(
+            [[f.name, f.digest, list(f.categories)] for f in self.features], ensure_ascii=True
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def check(self, digests: Mapping[str, str]) -> None:
+        """Refuse when a feature's definition is gone or is not the one of the training."""
+        lacking = [f.name for f in self.features if f.name not in digests]
+        if lacking:
+            raise FeatureContractError(self._lacks(lacking, "the catalogue"))
+        changed = [f.name for f in self.features if digests[f.name] != f.digest]
+        if changed:
+            raise FeatureContractError(
+                f"The model was trained on another definition of {_listed(changed)}. Train it "
+                "again (keepwell train), or restore the definition it knows."
+            )
+
+    def matrix(
+        self, rows: pl.DataFrame | Row, *, digests: Mapping[str, str] | None = None
+    ) -> Floats:
+        """One row per account and one column per feature, NaN where unknown.
+
+        Columns that the model does not read are ignored. With ``digests`` (name to digest, of the
+        catalogue that made the rows) the definitions are checked as well.
+        """
+        if digests is not None:
+            self.check(digests)
+        frame = rows if isinstance(rows, pl.DataFrame) else self._frame(rows)
+        lacking = [name for name in self.names if name not in frame.columns]
+        if lacking:
+            raise FeatureContractError(self._lacks(lacking, "this snapshot"))
+        columns = [self._column(feature, frame[feature.name]) for feature in self.features]
+        matrix = np.column_stack(columns)
+        infinite = np.isinf(matrix)
+        if infinite.any():
+            which = [name for j, name in enumerate(self.names) if infinite[:, j].any()]
+            raise FeatureContractError(
+                f"{_listed(which)} is infinite in {int(infinite.any(axis=1).sum())} row(s). A "
+                "feature is a finite number or unknown (null); correct its source or definition."
+            )
+        return np.ascontiguousarray(matrix, np.float64)
+
+    def _frame(self, row: Row) -> pl.DataFrame:
+        lacking = [name for name in self.names if name not in row]
+        if lacking:
+            raise FeatureContractError(self._lacks(lacking, "this account"))
+        return pl.DataFrame([pl.Series(name, [row[name]], strict=False) for name in self.names])
+
+    def _column(self, feature: ContractFeature, column: pl.Series) -> Floats:
+        if feature.categories:
+            if column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+                raise FeatureContractError(
+                    f"Feature {feature.name!r} is a text for this model and {column.dtype} in "
+                    "these rows. Rebuild the snapshot (keepwell snapshot)."
+                )
+            codes = {text: float(code) for code, text in enumerate(feature.categories)}
+            return np.array([codes.get(text, math.nan) for text in column.cast(pl.String)])
+        if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+            raise FeatureContractError(
+                f"Feature {feature.name!r} is a number for this model and {column.dtype} in "
+                "these rows. Rebuild the snapshot (keepwell snapshot)."
+            )
+        return column.cast(pl.Float64).fill_null(math.nan).to_numpy()
+
+    def _lacks(self, lacking: Sequence[str], where: str) -> str:
+        return (
+            f"The model reads {len(lacking)} feature(s) that {where} lacks: {_listed(lacking)}. "
+            "Rebuild the snapshot (keepwell snapshot) or roll the model back "
+            "(keepwell models rollback)."
+        )
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
