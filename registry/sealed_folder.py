@@ -1,0 +1,106 @@
+"""This module is about a folder of files that is there whole or not at all.
+
+Written beside its place and renamed into it, so a killed writer leaves nothing. A manifest lists
+every file with its SHA-256; reading checks each before anyone looks inside. Knows bytes, not
+models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+
+
+class SealedFolderError(Exception):
+    """The folder is not whole, was altered, or is of another format."""
+
+
+def manifest_of(files: Mapping[str, bytes], *, kind: str, version: int) -> bytes:
+    """The manifest's bytes: equal files give equal bytes."""
+    content = {
+        "format": kind,
+        "version": version,
+        "files": {
+            name: {"bytes": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
+            for name in sorted(files)
+        },
+    }
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+
+def write_sealed(folder: Path, files: Mapping[str, bytes], *, kind: str, version: int) -> None:
+    """Put the files and their manifest at ``folder`` in one step; equal content again is fine."""
+    manifest = manifest_of(files, kind=kind, version=version)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in {**files, MANIFEST: manifest}.items():
+            with (beside / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        beside.chmod(0o755)  # mkdtemp makes it private to one user
+        try:
+            beside.rename(folder)  # replaces an empty folder, never a full one
+        except OSError:
+            if not folder.exists():
+                raise
+            with contextlib.suppress(OSError):
+                if (folder / MANIFEST).read_bytes() == manifest:
+                    return
+            raise SealedFolderError(
+                f"{folder} already holds something else and is not overwritten. Choose another "
+                "folder, or remove it."
+            ) from None
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_sealed(folder: Path, *, kind: str, version: int) -> dict[str, bytes]:
+    """The files by name, each with the content that was written; else the reason why not."""
+    try:
+        listed = json.loads((folder / MANIFEST).read_bytes())
+        found_kind, found_version = listed["format"], listed["version"]
+        digests = {str(name): str(entry["sha256"]) for name, entry in listed["files"].items()}
+    except FileNotFoundError:
+        raise SealedFolderError(f"{folder} has no {MANIFEST}, so it is no {kind}.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise SealedFolderError(f"{folder / MANIFEST} can not be read ({exc!r}).") from exc
+    if found_kind != kind:
+        raise SealedFolderError(f"{folder} holds a {found_kind!r}, not a {kind!r}.")
+    if found_version != version:
+        raise SealedFolderError(
+            f"{folder} is of format version {found_version}; this Keepwell reads {version}."
+        )
+    files = {}
+    for name, digest in digests.items():
+        if Path(name).name != name:
+            raise SealedFolderError(f"The manifest of {folder} names {name!r}, outside of it.")
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as exc:
+            raise SealedFolderError(f"{folder} lacks its file {name!r} ({exc!r}).") from exc
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise SealedFolderError(
+                f"The file {name!r} in {folder} is not the one that was saved: truncated or "
+                "altered."
+            )
+        files[name] = content
+    return files
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
