@@ -1,0 +1,231 @@
+"""This module is about the model bundle: everything serving needs of a model, in one value.
+
+What is scored is what is explained is what was trained: the bundle orders the features by its own
+contract and gives the probability and the contributions from the same row. It holds no pickle and
+nothing that LightGBM's parser would read; it is saved whole and loaded whole, or refused with the
+reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from registry import bundle_format
+from registry.bundle_parts import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
+from registry.calibration import Calibration, HorizonError, sigmoid
+from registry.contract import FeatureContract, Row
+from registry.linear import LinearForm
+from registry.sealed_folder import SealedFolderError, manifest_of, read_sealed, write_sealed
+from registry.tree_shap import LeafPaths
+from registry.trees import TreeArrays
+
+__all__ = ["BundleError", "BundleMetadata", "Explanation", "GoldenRows", "HorizonError",
+           "ModelBundle", "ReferenceDistribution"]  # fmt: skip
+
+Floats = npt.NDArray[np.float64]
+Rows = Floats | pl.DataFrame | Row
+
+KIND = "keepwell-model-bundle"
+VERSION = 1
+
+# Two processors may round a sum of hundreds of leaves differently in its last bits, not here:
+GOLDEN_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """The scores of some rows at one horizon and what they are made of.
+
+    ``contributions`` and ``base`` sum to ``raw`` (log-odds); ``points`` and ``base_probability``
+    sum to ``probability``.
+    """
+
+    raw: Floats
+    base: float
+    contributions: Floats
+    probability: Floats
+    base_probability: float
+    points: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelBundle:
+    """A trained model as plain numbers: score, calibration, contract, and its own test.
+
+    ``not_estimable`` are horizons that the data could not judge, with the reason. ``amount_ratio``
+    is the expected relative rise of MRR given an expansion.
+    """
+
+    label: str
+    contract: FeatureContract
+    form: TreeArrays | LinearForm
+    calibration: Calibration
+    base_rates: Mapping[int, float]
+    metadata: BundleMetadata
+    reference: ReferenceDistribution
+    golden: GoldenRows
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    amount_ratio: float | None = None
+    not_estimable: Mapping[int, str] = field(default_factory=dict)
+    model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
+
+    def __post_init__(self) -> None:
+        width = len(self.contract.features)
+        reads = self.form.n_features_read
+        if reads > width or (isinstance(self.form, LinearForm) and reads != width):
+            raise BundleError(
+                f"The model reads {reads} features and its contract names {width}; they must be "
+                "from the same training."
+            )
+        if set(self.base_rates) != set(self.calibration.horizons):
+            raise BundleError(
+                f"Base rates are given for the horizons {sorted(self.base_rates)} and "
+                f"probabilities for {list(self.calibration.horizons)}; give both for each."
+            )
+        if not all(0 < rate < 1 for rate in self.base_rates.values()):
+            raise BundleError("A base rate is not between 0 and 1; there is nothing to predict.")
+        if not np.isfinite([*self.metrics.values(), self.amount_ratio or 0.0]).all():
+            raise BundleError(
+                "A metric or the amount ratio is not a finite number; leave out what is unknown."
+            )
+        for name, array, shape in (
+            ("golden matrix", self.golden.matrix, (len(self.golden.raw), width)),
+            ("reference quantiles", self.reference.values, (width, len(self.reference.levels))),
+            ("reference missing rates", self.reference.missing_rate, (width,)),
+        ):
+            if array.shape != shape:
+                raise BundleError(f"The {name} have shape {array.shape}, not {shape}.")
+        if not len(self.golden.raw):
+            raise BundleError("A bundle needs golden rows, so that it can be tested when loaded.")
+        self._rescore()
+
+    def _rescore(self) -> None:
+        """The bundle's own test: it must still give its golden rows their scores."""
+        raw = self.raw(self.golden.matrix)
+        values, base = self.contributions(self.golden.matrix)
+        apart = float(np.abs(raw - self.golden.raw).max())
+        unexplained = float(np.abs(values.sum(axis=1) + base - raw).max())
+        most = GOLDEN_TOLERANCE * (1.0 + float(np.abs(self.golden.raw).max()))
+        for what, gap in (("a golden row by", apart), ("its own contributions by", unexplained)):
+            if not gap <= most:  # also when it is not a number
+                raise BundleError(
+                    f"The {self.label} model misses {what} {gap:.2g} in log-odds (at most "
+                    f"{most:.2g}), so it is not the model that was trained. Train it again, or "
+                    "roll back (keepwell models rollback)."
+                )
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """The horizons in days at which it gives a probability."""
+        return self.calibration.horizons
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything in the bundle: the model's identity."""
+        files = bundle_format.encode(self)
+        return hashlib.sha256(manifest_of(files, kind=KIND, version=VERSION)).hexdigest()
+
+    def base_rate(self, horizon_days: int) -> float:
+        """The share of training rows with the outcome within the horizon."""
+        self._check(horizon_days)
+        return self.base_rates[horizon_days]
+
+    def matrix(self, rows: Rows) -> Floats:
+        """The rows as the model reads them, by its own contract."""
+        if not isinstance(rows, np.ndarray):
+            return self.contract.matrix(rows)
+        if rows.ndim != 2 or rows.shape[1] != len(self.contract.features):
+            raise BundleError(
+                f"A matrix of shape {rows.shape} was given and the model reads "
+                f"{len(self.contract.features)} features; make it with contract.matrix(frame)."
+            )
+        return rows
+
+    def raw(self, rows: Rows) -> Floats:
+        """The raw score f of each row, in log-odds before calibration."""
+        return self.form.score(self.matrix(rows))
+
+    def probability(self, rows: Rows, horizon_days: int) -> Floats:
+        """The calibrated probability of the outcome within the horizon."""
+        self._check(horizon_days)
+        return self.calibration.probability(self.raw(rows), horizon_days)
+
+    def probability_interval(self, rows: Rows, horizon_days: int) -> tuple[Floats, Floats]:
+        """Low and high of the probability, 95 %."""
+        self._check(horizon_days)
+        return self.calibration.probability_interval(self.raw(rows), horizon_days)
+
+    def contributions(self, rows: Rows) -> tuple[Floats, float]:
+        """Per row and feature in log-odds of f, and the base that completes each row's sum."""
+        matrix = self.matrix(rows)
+        if isinstance(self.form, LinearForm):
+            return self.form.contributions(matrix), self.form.base
+        return self._paths.contributions(self.form, matrix), self._paths.base
+
+    def points(self, rows: Rows, horizon_days: int) -> tuple[Floats, float]:
+        """The contributions in probability, and the base that completes each row's sum."""
+        explanation = self.explain(rows, horizon_days)
+        return explanation.points, explanation.base_probability
+
+    def explain(self, rows: Rows, horizon_days: int) -> Explanation:
+        """Probability, contributions and points of each row from one pass."""
+        self._check(horizon_days)
+        matrix = self.matrix(rows)
+        raw = self.form.score(matrix)
+        contributions, base = self.contributions(matrix)
+        probability = self.calibration.probability(raw, horizon_days)
+        intercept, slope = self.calibration.intercept(horizon_days), self.calibration.slope
+        base_probability = float(sigmoid(intercept + slope * base))
+        gap = contributions.sum(axis=1)  # f - f0, as the contributions themselves add up
+        near = np.abs(slope * gap) < NEAR
+        chord = (probability - base_probability) / np.where(near, 1.0, gap)
+        tangent = slope * base_probability * (1 - base_probability)
+        return Explanation(
+            raw=raw, base=base, contributions=contributions, probability=probability,
+            base_probability=base_probability,
+            points=contributions * np.where(near, tangent, chord)[:, None],
+        )  # fmt: skip
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle in one step; saving an equal one again changes nothing."""
+        try:
+            write_sealed(folder, bundle_format.encode(self), kind=KIND, version=VERSION)
+        except SealedFolderError as exc:
+            raise BundleError(str(exc)) from exc
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelBundle:
+        """The bundle, checked by hash, structure and golden rows; else BundleError says why."""
+        try:
+            files = read_sealed(folder, kind=KIND, version=VERSION)
+        except SealedFolderError as exc:
+            raise BundleError(
+                f"{exc} Train the model again, or roll back (keepwell models rollback)."
+            ) from exc
+        return cls(**bundle_format.decode(files))
+
+    @cached_property
+    def _paths(self) -> LeafPaths:
+        assert isinstance(self.form, TreeArrays)
+        return LeafPaths.of(self.form)
+
+    def _check(self, horizon_days: int) -> None:
+        if horizon_days in self.not_estimable:
+            raise HorizonError(
+                f"{self.label} within {horizon_days} days is not estimable: "
+                f"{self.not_estimable[horizon_days]} Ask for one of "
+                f"{', '.join(str(h) for h in self.horizons)} days."
+            )
+
+
+# Below this distance in log-odds the chord is a quotient of rounding errors, while the tangent is
+# off by less than distance² / 8 = 1e-13.
+NEAR = 1e-6

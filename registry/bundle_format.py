@@ -1,0 +1,174 @@
+"""This module is about the bundle's files: ``bundle.json``, ``arrays.npz`` and LightGBM's text.
+
+Encoding is deterministic: equal bundles are equal byte for byte. Decoding never unpickles, and what
+is not as it should be becomes a BundleError that says so.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.bundle_parts import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
+from registry.calibration import Calibration, CalibrationError
+from registry.contract import ContractFeature, FeatureContract, FeatureContractError
+from registry.linear import LinearForm, LinearFormError
+from registry.trees import TreeArrays, TreeStructureError
+
+if TYPE_CHECKING:
+    from registry.bundle import ModelBundle
+
+DOCUMENT, ARRAYS, TEXT = "bundle.json", "arrays.npz", "model.txt"
+
+FORMS: dict[str, type[TreeArrays] | type[LinearForm]] = {"trees": TreeArrays, "linear": LinearForm}
+
+
+class BundleFields(TypedDict):
+    """The arguments of ModelBundle."""
+
+    label: str
+    contract: FeatureContract
+    form: TreeArrays | LinearForm
+    calibration: Calibration
+    base_rates: Mapping[int, float]
+    metadata: BundleMetadata
+    reference: ReferenceDistribution
+    golden: GoldenRows
+    metrics: Mapping[str, float]
+    amount_ratio: float | None
+    not_estimable: Mapping[int, str]
+    model_text: str | None
+
+
+def encode(bundle: ModelBundle) -> dict[str, bytes]:
+    """The bundle as files."""
+    form = next(name for name, kind in FORMS.items() if isinstance(bundle.form, kind))
+    document = {
+        "label": bundle.label,
+        "form": form,
+        "fingerprint": bundle.contract.fingerprint,
+        "features": [[f.name, f.digest, list(f.categories)] for f in bundle.contract.features],
+        "calibration": {
+            "horizons": list(bundle.calibration.horizons),
+            "slope": float(bundle.calibration.slope),
+            "intercepts": [float(a) for a in bundle.calibration.intercepts],
+        },
+        "base_rates": {str(h): float(r) for h, r in bundle.base_rates.items()},
+        "not_estimable": {str(h): reason for h, reason in bundle.not_estimable.items()},
+        "amount_ratio": None if bundle.amount_ratio is None else float(bundle.amount_ratio),
+        "metrics": {name: float(value) for name, value in bundle.metrics.items()},
+        "metadata": {
+            "as_of": bundle.metadata.as_of.isoformat(),
+            "data_fingerprint": bundle.metadata.data_fingerprint,
+            "code_version": bundle.metadata.code_version,
+            "label_policy": dict(bundle.metadata.label_policy),
+            "seeds": dict(bundle.metadata.seeds),
+            "notes": dict(bundle.metadata.notes),
+        },
+    }
+    arrays = {
+        **{f"{form}.{name}": array for name, array in bundle.form.arrays().items()},
+        "calibration.draws": bundle.calibration.draws,
+        "golden.matrix": bundle.golden.matrix,
+        "golden.raw": bundle.golden.raw,
+        "reference.levels": bundle.reference.levels,
+        "reference.values": bundle.reference.values,
+        "reference.missing_rate": bundle.reference.missing_rate,
+    }
+    # No compression: it would tie the bytes to a version of zlib, and save a few hundred kB.
+    packed = io.BytesIO()
+    # numpy dates every entry 1980-01-01.
+    np.savez(packed, allow_pickle=False, **{k: np.ascontiguousarray(a) for k, a in arrays.items()})
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+    files = {DOCUMENT: f"{text}\n".encode(), ARRAYS: packed.getvalue()}
+    if bundle.model_text is not None:
+        files[TEXT] = bundle.model_text.encode()
+    return files
+
+
+def decode(files: Mapping[str, bytes]) -> BundleFields:
+    """The arguments of the bundle in the files."""
+    for name in (DOCUMENT, ARRAYS):
+        if name not in files:
+            raise BundleError(f"The bundle lists no {name}; it was not saved by Keepwell.")
+    arrays = _arrays(files[ARRAYS])
+    try:
+        return _fields(json.loads(files[DOCUMENT]), arrays, files.get(TEXT))
+    except (TreeStructureError, LinearFormError, CalibrationError, FeatureContractError) as exc:
+        raise BundleError(f"The bundle is damaged: {exc}") from exc
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise BundleError(
+            f"The bundle's {DOCUMENT} or {ARRAYS} lacks something or holds it in another form "
+            f"({exc!r}). Train the model again."
+        ) from exc
+
+
+def _fields(
+    document: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]], text: bytes | None
+) -> BundleFields:
+    contract = FeatureContract(
+        tuple(
+            ContractFeature(name=str(name), digest=str(digest), categories=tuple(categories))
+            for name, digest, categories in document["features"]
+        )
+    )
+    if contract.fingerprint != document["fingerprint"]:
+        raise BundleError(
+            "The bundle's feature contract does not have its recorded fingerprint; the features "
+            "were changed after training. Train the model again."
+        )
+    prefix = f"{document['form']}."
+    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    metadata = document["metadata"]
+    amount = document["amount_ratio"]
+    return BundleFields(
+        label=str(document["label"]),
+        contract=contract,
+        form=FORMS[document["form"]].from_arrays(own),
+        calibration=Calibration(
+            horizons=tuple(int(h) for h in document["calibration"]["horizons"]),
+            slope=float(document["calibration"]["slope"]),
+            intercepts=tuple(float(a) for a in document["calibration"]["intercepts"]),
+            draws=_table(arrays, "calibration.draws", 2),
+        ),
+        base_rates={int(h): float(r) for h, r in document["base_rates"].items()},
+        not_estimable={int(h): str(why) for h, why in document["not_estimable"].items()},
+        amount_ratio=None if amount is None else float(amount),
+        metrics={str(name): float(value) for name, value in document["metrics"].items()},
+        metadata=BundleMetadata(**{**metadata, "as_of": datetime.fromisoformat(metadata["as_of"])}),
+        reference=ReferenceDistribution(
+            levels=_table(arrays, "reference.levels", 1),
+            values=_table(arrays, "reference.values", 2),
+            missing_rate=_table(arrays, "reference.missing_rate", 1),
+        ),
+        golden=GoldenRows(
+            matrix=_table(arrays, "golden.matrix", 2), raw=_table(arrays, "golden.raw", 1)
+        ),
+        model_text=None if text is None else text.decode(),
+    )
+
+
+def _table(arrays: Mapping[str, npt.NDArray[Any]], name: str, dimensions: int) -> Any:
+    array = arrays[name]
+    if array.dtype != np.float64 or array.ndim != dimensions:
+        raise TypeError(f"{name} is a {array.ndim}-dimensional array of {array.dtype}")
+    return array
+
+
+def _arrays(packed: bytes) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, MemoryError,
+            zipfile.BadZipFile, zlib.error, TypeError, AttributeError) as exc:  # fmt: skip
+        raise BundleError(
+            f"The bundle's {ARRAYS} can not be read ({exc!r}). Train the model again."
+        ) from exc
