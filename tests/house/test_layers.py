@@ -16,8 +16,9 @@ HEAVY = ("confluent_kafka", "dask", "duckdb", "fastapi", "feast", "lightgbm", "m
          "pyspark", "redis", "shap", "sqlalchemy", "starlette", "uvicorn")
 
 PURE = (
-    "features.alerts", "features.catalogue", "features.definitions.*", "features.feature",
-    "features.health", "features.telemetry", "features.timeline", "features.windows",
+    "features.alert_rules", "features.alerts", "features.catalogue", "features.definitions.*",
+    "features.feature", "features.health", "features.health_formulas", "features.telemetry",
+    "features.timeline", "features.windows",
     "registry.actions", "registry.bundle", "registry.contract", "registry.promotion",
     "registry.tree_shap", "registry.trees",
     "training.cutoffs", "training.labels", "training.leakage", "training.splits",

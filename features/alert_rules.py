@@ -1,0 +1,281 @@
+"""This module is about the rules of alerts: every warning sign there is, in one literal table.
+
+A rule is cases of bounds on features and on a few figures made from two readings a week apart,
+with the words that are then true, the actions that answer it and its source. Declares; which
+alerts an account has is decided in ``alerts.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Operator = Literal["<", "<=", ">", ">="]
+Verdict = Literal["holds", "fails", "unknown"]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A figure against a number. ``if_unknown`` says what holds where the figure is unknown."""
+
+    figure: str
+    operator: Operator
+    number: float
+    if_unknown: Verdict = "unknown"
+
+    def verdict(self, figures: Mapping[str, float | None]) -> Verdict:
+        """Whether the figure is within the bound."""
+        value = figures.get(self.figure)
+        if value is None:
+            return self.if_unknown
+        holds = {"<": value < self.number, "<=": value <= self.number,
+                 ">": value > self.number, ">=": value >= self.number}[self.operator]
+        return "holds" if holds else "fails"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Bounds that all have to hold, and the sentence that is then true."""
+
+    bounds: tuple[Bound, ...]
+    words: str
+
+    def verdict(self, figures: Mapping[str, float | None]) -> Verdict:
+        """Fails if one bound fails, else unknown if one is unknown."""
+        found = {bound.verdict(figures) for bound in self.bounds}
+        return "fails" if "fails" in found else "unknown" if "unknown" in found else "holds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertRule:
+    """A row of the table. The alert is raised when any case holds.
+
+    It clears when every case fails and ``clears`` (if any) holds. ``worse_at`` are bounds, one per
+    further level. ``silent_while`` names worse alerts that speak for this one. ``nearest`` says
+    where the rule of the source needs something that no feature measures, and what is used.
+    """
+
+    id: str
+    title: str
+    urgency: int  # 5 at once, 4 today, 3 within two days, 2 this week, 1 when there is time
+    cases: tuple[Case, ...]
+    responses: tuple[str, ...]  # ids of actions in registry/actions.toml
+    source: str
+    clears: tuple[Bound, ...] = ()
+    worse_at: tuple[Bound, ...] = ()
+    silent_while: tuple[str, ...] = ()
+    ours: str = ""
+    nearest: str = ""
+
+    @property
+    def figures(self) -> frozenset[str]:
+        """Every feature or figure that is read."""
+        bounds = [bound for case in self.cases for bound in case.bounds]
+        return frozenset(b.figure for b in (*bounds, *self.clears, *self.worse_at))
+
+    def verdict(self, figures: Mapping[str, float | None]) -> Verdict:
+        """Holds if one case holds, else unknown if one is unknown."""
+        found = {case.verdict(figures) for case in self.cases}
+        return "holds" if "holds" in found else "unknown" if "unknown" in found else "fails"
+
+    def level(self, figures: Mapping[str, float | None]) -> int:
+        """1, and one more for each bound of ``worse_at`` that holds."""
+        return 1 + sum(bound.verdict(figures) == "holds" for bound in self.worse_at)
+
+    def is_cleared(self, figures: Mapping[str, float | None]) -> bool:
+        """Whether an open alert of this rule is over; never on unknown figures."""
+        over = all(bound.verdict(figures) == "holds" for bound in self.clears)
+        return over and self.verdict(figures) == "fails"
+
+
+ALERTS: tuple[AlertRule, ...] = (
+    AlertRule(
+        id="cancel_intent", title="Means to leave", urgency=5, source="002:246",
+        cases=(Case((Bound("cancellations_intended_90d", ">=", 1),),
+                    "said {cancellations_intended_90d:.0f} times in 90 days that it means to "
+                    "leave"),),
+        responses=("urgent_retention",), ours="open for 90 days",
+    ),
+    AlertRule(
+        id="health_below_40", title="Health in the red zone", urgency=4,
+        source="004:289, 002:202",
+        cases=(Case((Bound("health_score", "<", 40),), "health is {health_score:.0f} of 100"),),
+        clears=(Bound("health_score", ">=", 43),),
+        responses=("ceo_email", "usage_analysis", "success_call", "value_plan"),
+        ours="clears at 43",
+    ),
+    AlertRule(
+        id="usage_halved", title="Use has halved", urgency=4, source="002:243",
+        cases=(Case((Bound("use_trend_7d", "<=", 0.5),
+                     Bound("feature_uses_month_to_last_week_28d", ">=", 80)),
+                    "last week's use is {use_trend_7d:.0%} of a usual week's"),),
+        clears=(Bound("use_trend_7d", ">=", 0.6),), responses=("reengage_email",),
+        ours="against the mean week of the four before, of at least 20 uses; clears at 60 %",
+    ),
+    AlertRule(
+        id="payment_failed", title="A payment failed", urgency=4, source="002:244, 003:222",
+        cases=(Case((Bound("invoices_failed_90d", ">=", 1), Bound("invoice_days_overdue", ">", 0)),
+                    "a payment failed and an invoice is open for {invoice_days_overdue:.0f} "
+                    "days"),),
+        responses=("billing_escalation", "dunning"),
+        nearest="the result of a retry is not known: an invoice that is still open stands for it",
+    ),
+    AlertRule(
+        id="health_fell_20pct", title="Health fell by a fifth in a week", urgency=4,
+        source="001:49",
+        cases=(Case((Bound("health_fall_share", ">=", 0.2),),
+                    "health fell by {health_fall_share:.0%} in a week, to {health_score:.0f}"),),
+        responses=("personal_outreach",), ours="relative, same formula version",
+    ),
+    AlertRule(
+        id="login_none_30d", title="Nobody logged in for 30 days", urgency=4, source="003:185",
+        cases=(Case((Bound("days_since_login", ">", 30),),
+                    "nobody logged in for {days_since_login:.0f} days"),
+               Case((Bound("days_since_activity", ">", 30),),
+                    "no activity for {days_since_activity:.0f} days"),
+               Case((Bound("active_days_90d", "<=", 0), Bound("account_age_days", ">", 30)),
+                    "no activity in the {account_age_days:.0f} days since it is known")),
+        responses=("winback_1",), ours="without logins, any activity counts",
+    ),
+    AlertRule(
+        id="ticket_negative", title="Tickets with negative sentiment", urgency=4,
+        source="002:245",
+        cases=(Case((Bound("ticket_sentiment_90d", "<", 0),),
+                    "mean ticket sentiment is {ticket_sentiment_90d:+.2f} in 90 days"),),
+        responses=("tell_manager",),
+        nearest="the sentiment of a single ticket is no feature: the mean of 90 days stands for it",
+    ),
+    AlertRule(
+        id="known_issue", title="Felt an incident", urgency=4, source="001:66",
+        cases=(Case((Bound("incidents_new_7d", ">=", 1),),
+                    "{incidents_new_7d:.0f} new incidents felt"),),
+        responses=("known_issue_notice",),
+        nearest="whether an incident is still open is no feature: one that is new since a week "
+                "ago, or without a reading of then in 90 days, stands for it",
+    ),
+    AlertRule(
+        id="health_fell_10pts", title="Health fell by over 10 points in a week", urgency=3,
+        source="004:287, 004:290",
+        cases=(Case((Bound("health_fall", ">", 10),),
+                    "health fell by {health_fall:.0f} points in a week, to {health_score:.0f}"),),
+        responses=("personal_outreach",), ours="a week, same formula version",
+    ),
+    AlertRule(
+        id="health_below_60", title="Health below 60", urgency=3, source="004:288",
+        cases=(Case((Bound("health_score", "<", 60),), "health is {health_score:.0f} of 100"),),
+        clears=(Bound("health_score", ">=", 63),), silent_while=("health_below_40",),
+        responses=("personal_outreach",), ours="clears at 63",
+    ),
+    AlertRule(
+        id="errors_above_p95", title="Errors far above the usual", urgency=3,
+        source="001:49, 001:35",
+        cases=(Case((Bound("error_spike_7d", ">=", 2), Bound("error_rate_7d", ">", 0.02)),
+                    "{error_rate_7d:.1%} of uses failed in a week, {error_spike_7d:.1f} times the "
+                    "usual errors"),
+               Case((Bound("errors_month_to_last_week_28d", "<=", 0),
+                     Bound("error_rate_7d", ">", 0.02)),
+                    "{error_rate_7d:.1%} of uses failed in a week, after four without errors")),
+        responses=("self_repair",), ours="twice the usual week",
+        nearest="the 95th percentile of daily rates is no feature: twice the usual week stands "
+                "for it",
+    ),
+    AlertRule(
+        id="onboarding_stalled", title="Onboarding stands still", urgency=3, source="001:49",
+        cases=(Case((Bound("days_since_onboarding_step", ">", 3),
+                     Bound("onboarding_steps_done", "<", 5), Bound("account_age_days", "<=", 45)),
+                    "no onboarding step for {days_since_onboarding_step:.0f} days"),
+               Case((Bound("onboarding_steps_done", "<=", 0), Bound("account_age_days", ">", 3),
+                     Bound("account_age_days", "<=", 45)),
+                    "no onboarding step in the {account_age_days:.0f} days since the start")),
+        responses=("recover_step",),
+        nearest="which required steps are open is no feature: fewer than five done in the first "
+                "45 days (the longest onboarding, 004:324) stands for it",
+    ),
+    AlertRule(
+        id="invoice_unpaid", title="An invoice is unpaid", urgency=3, source="001:49",
+        cases=(Case((Bound("invoice_days_overdue", ">", 0),),
+                    "an invoice is {invoice_days_overdue:.0f} days overdue"),),
+        worse_at=(Bound("invoice_days_overdue", ">=", 15),
+                  Bound("invoice_days_overdue", ">=", 30)),
+        silent_while=("payment_failed",), responses=("dunning",), ours="worse at 15 and 30 days",
+    ),
+    AlertRule(
+        id="sponsor_silent", title="The sponsor is silent", urgency=2, source="001:49",
+        cases=(Case((Bound("days_since_sponsor_touch", ">", 60),
+                     Bound("sponsor_sessions_28d", "<=", 0, if_unknown="holds")),
+                    "no touch with a sponsor for {days_since_sponsor_touch:.0f} days"),
+               Case((Bound("days_since_sponsor_touch", ">", 30),
+                     Bound("sponsor_sessions_28d", "<=", 0, if_unknown="holds"),
+                     Bound("is_close_contact", ">=", 1)),
+                    "no touch with a sponsor for {days_since_sponsor_touch:.0f} days")),
+        responses=("sponsor_touch",), ours="30 days for enterprise and mid-market, 60 for others",
+        nearest="sessions of a sponsor are seen for 28 days",
+    ),
+    AlertRule(
+        id="sign_negative_feedback", title="Negative feedback", urgency=3, source="003:221",
+        cases=(Case((Bound("nps_last", "<=", 6), Bound("survey_answers_90d", ">=", 1)),
+                    "would recommend us with {nps_last:.0f} of 10"),
+               Case((Bound("csat_last", "<=", 2), Bound("survey_answers_90d", ">=", 1)),
+                    "latest satisfaction answer {csat_last:.0f} of 5")),
+        responses=("one_to_one_call",), ours="0 to 6 of 10, 1 or 2 of 5, answered in 90 days",
+    ),
+    AlertRule(
+        id="sign_support_spike", title="Many tickets", urgency=3, source="003:220",
+        cases=(Case((Bound("ticket_spike_28d", ">=", 2), Bound("tickets_28d", ">=", 3)),
+                    "{tickets_28d:.0f} tickets in 28 days, {ticket_spike_28d:.1f} times the "
+                    "usual"),),
+        responses=("personal_outreach",), ours="twice the mean of 180 days and at least 3",
+    ),
+    AlertRule(
+        id="sign_usage_drop", title="Use is falling", urgency=2, source="003:219",
+        cases=(Case((Bound("use_trend_28d", "<", 0.7),),
+                    "use is {use_trend_28d:.0%} of what it was in the 28 days before"),),
+        clears=(Bound("use_trend_28d", ">=", 0.8),), silent_while=("usage_halved",),
+        responses=("reengage_email",), ours="under 70 % in 28 days, clears at 80 %",
+    ),
+    AlertRule(
+        id="sign_feature_requests", title="Asks for features", urgency=1, source="003:223",
+        cases=(Case((Bound("feature_requests_90d", ">=", 3),),
+                    "{feature_requests_90d:.0f} features asked for in 90 days"),),
+        responses=("roadmap_note",),
+        nearest="whether a request was answered within 30 days is no feature: three requests in 90 "
+                "days stand for it",
+    ),
+    AlertRule(
+        id="milestone_overdue", title="A milestone is overdue", urgency=2,
+        source="000:692, 004:147",
+        cases=(Case((Bound("milestones_overdue", ">=", 1),),
+                    "{milestones_overdue:.0f} milestones are overdue"),),
+        responses=("milestone_reminder",),
+    ),
+    AlertRule(
+        id="feature_unused_7d", title="Active, with much of the plan unused", urgency=1,
+        source="001:57",
+        cases=(Case((Bound("adoption_depth_28d", "<", 0.5), Bound("days_since_activity", "<=", 7)),
+                    "only {adoption_depth_28d:.0%} of the plan's features used in 28 days"),),
+        responses=("recipe_nudge", "unused_tutorials"),
+        nearest="the days since each single feature was used are no feature: half of the plan "
+                "unused by an active account stands for it",
+    ),
+    AlertRule(
+        id="pattern_high_value", title="Deep and growing use", urgency=1, source="001:57",
+        cases=(Case((Bound("adoption_depth_28d", ">=", 0.7), Bound("use_trend_28d", ">=", 1.2)),
+                    "{adoption_depth_28d:.0%} of the plan's features used, use at "
+                    "{use_trend_28d:.0%} of before"),),
+        responses=("recipe_nudge",),
+        nearest="patterns of a use case are not declared: deep and growing use stands for them",
+    ),
+)
+"""Every rule, the worse before the less bad where two are equally urgent."""
+
+ALERTS_BY_ID: Mapping[str, AlertRule] = {rule.id: rule for rule in ALERTS}
+
+FIGURES: Mapping[str, str] = {
+    "health_score": "Health score now.",
+    "health_fall": "Points lost since a week ago, by the same formula version.",
+    "health_fall_share": "Share of the score lost since a week ago, by the same formula version.",
+    "incidents_new_7d": "Incidents more than a week ago; all of 90 days without that reading.",
+    "is_close_contact": "1 for a service tier whose sponsor is expected within 30 days, else 0.",
+}
+"""What rules read besides features, made from two readings."""
