@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from features.catalogue import FEATURES, CatalogueError, catalogue
+from features.catalogue_table import markdown
 from features.feature import Aggregate, AnyFeature, Derived, Feature
 from features.telemetry import KINDS, is_kind
 
@@ -102,3 +104,9 @@ def test_an_unknown_name_is_an_error_that_says_where_to_look() -> None:
 def test_use_names_become_two_counts_each() -> None:
     names = [feature.name for feature in catalogue(("Bulk export",)).features]
     assert names[-2:] == ["use_bulk_export_count_28d", "use_bulk_export_count_90d"]
+
+
+def test_the_readme_holds_the_catalogue_as_it_is() -> None:
+    readme = (Path(__file__).parents[2] / "features" / "README.md").read_text(encoding="utf-8")
+    held = readme.split("<!-- catalogue -->")[1].split("<!-- /catalogue -->")[0]
+    assert held.strip() == markdown(), "run: python -m features.catalogue_table"
