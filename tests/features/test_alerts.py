@@ -276,6 +276,12 @@ def test_one_notice_an_account_and_day(told_at, is_told):
     assert by_time.is_notice == by_open.is_notice == is_told
 
 
+def test_an_alert_that_was_not_told_leaves_the_notice_of_the_day_to_another():
+    quiet = opened("milestone_overdue", as_of=AS_OF, is_notice=False)
+    [alert] = raise_alerts(reading(cancellations_intended_90d=1.0), None, quiet)
+    assert alert.is_notice
+
+
 numbers = st.one_of(st.none(), st.sampled_from([0.0, 0.5, 1.0, 3.0, 7.0, 30.0, 31.0, 61.0, 90.0]),
                     st.floats(-1, 120))
 READ = sorted(set().union(*(rule.figures for rule in ALERTS)) - set(FIGURES))

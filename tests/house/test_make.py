@@ -55,3 +55,33 @@ def test_a_recipe_line_could_be_typed_by_a_person(pytestconfig):
 def test_every_skip_of_a_browser_has_its_package_listed(pytestconfig):
     packages = (pytestconfig.rootpath / ".ci" / "apt-packages.txt").read_text(encoding="utf-8")
     assert packages.split()[0] == "chromium"
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of every `keepwell …` line: of recipes, and of fenced or quoted text."""
+    lines = re.findall(r"(?:^|`|\$ |\$\(BIN\)/)keepwell ([a-z][^`\n]*)", text, flags=re.MULTILINE)
+    return [line.split("#")[0].split() for line in lines]
+
+
+@pytest.mark.parametrize("name", ["Makefile", "README.md"])
+def test_documents_name_only_commands_and_options_that_there_are(name, pytestconfig):
+    document = pytestconfig.rootpath / name
+    if not document.exists() or not (pytestconfig.rootpath / "keepwell.py").exists():
+        pytest.skip(f"{name} or keepwell.py is not written yet")
+    import typer
+
+    import keepwell
+
+    unknown = []
+    for words in commands(document.read_text(encoding="utf-8")):
+        command, path = typer.main.get_command(keepwell.app), []
+        while words and words[0] in getattr(command, "commands", {}):
+            path.append(words.pop(0))
+            command = command.commands[path[-1]]
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        options |= {option for parameter in command.params for option in parameter.secondary_opts}
+        if getattr(command, "commands", None) and words:
+            unknown.append(f"keepwell {' '.join([*path, words[0]])}")
+        unknown += [f"keepwell {' '.join([*path, word])}" for word in words
+                    if word.startswith("--") and word.split("=")[0] not in options]
+    assert unknown == []
