@@ -16,7 +16,7 @@ ScoreSource = Literal["model", "health_formula", "none"]
 PastOutcome = Literal["done", "accepted", "declined", "no_answer", "not_done"]
 
 STATE_FACTS = ("annual_revenue", "churn_probability", "consent_email", "consent_sms",
-               "expansion_probability", "health_band", "health_score", "mrr", "stage")
+               "expansion_probability", "health_band", "health_score", "mrr", "risk_tier", "stage")
 """What a condition may read besides declared features and attributes."""
 
 
@@ -30,7 +30,8 @@ class AccountState:
 
     ``expected_amount`` is the rise of MRR if it expands; ``mrr`` of an account that has left is
     the last one. Probabilities are for 90 days and come from ``score_source``; without them the
-    policy falls back to the playbook's assumptions and says so. ``moments`` may hold the instants
+    policy falls back to the playbook's assumptions and says so. ``risk_tier`` is the band of the
+    churn probability as the service names it. ``moments`` may hold the instants
     named in ``registry.sequences.MOMENTS``; ``consents`` says per channel ("email", "sms")
     whether it was given.
     """
@@ -49,6 +50,7 @@ class AccountState:
     consents: Mapping[str, bool] = field(default_factory=dict)
     health_score: float | None = None
     health_band: str | None = None
+    risk_tier: str | None = None
     score_source: ScoreSource = "none"
 
     def __post_init__(self) -> None:
@@ -81,6 +83,7 @@ class AccountState:
             "health_score": _known(health if health is not None
                                    else self.features.get("health_score")),
             "health_band": self.health_band,
+            "risk_tier": self.risk_tier,
             "consent_email": given[self.consents.get("email")],
             "consent_sms": given[self.consents.get("sms")],
         }

@@ -35,7 +35,10 @@ _LABELS = {
     "consent_email": "consent to e-mail",
     "consent_sms": "consent to text messages",
     "contract_status": "contract status",
+    "mrr": "monthly revenue",
+    "nps_last": "last recommendation score",
     "price_plan": "price plan",
+    "risk_tier": "churn risk",
     "service_tier": "service tier",
     "stage": "stage",
 }
@@ -71,12 +74,13 @@ class Facts:
 class Verdict:
     """Whether a condition holds (None: can not be told), and in words why.
 
-    ``ask`` names unknown values that a person has to look at first; ``from_when`` is when a
-    clause that only waits for time would hold.
+    ``bound`` is what was asked of the figure; ``ask`` names unknown values that a person has to
+    look at first; ``from_when`` is when a clause that only waits for time would hold.
     """
 
     holds: bool | None
     words: str
+    bound: str = ""
     unknown: tuple[str, ...] = ()
     ask: tuple[str, ...] = ()
     from_when: datetime | None = None
@@ -95,8 +99,18 @@ def judge(condition: Condition, facts: Facts) -> Verdict:
     if unknown:
         return Verdict(holds=None, words=_joined(v.words for v in unknown),
                        unknown=tuple(name for v in unknown for name in v.unknown))
-    return Verdict(holds=True, words=_joined(v.words for v in verdicts),
+    return Verdict(holds=True, words=_with_bounds(verdicts),
                    ask=tuple(name for v in verdicts for name in v.ask))
+
+
+def requirement(condition: Condition) -> str:
+    """What a condition asks for, in words.
+
+    >>> from registry.conditions import parse_condition
+    >>> requirement(parse_condition("severe_tickets_open == 0 and no alert cancel_intent"))
+    'severe tickets open: exactly 0; no warning sign “cancel intent”'
+    """
+    return _joined(_requirement(clause) for clause in condition.clauses)
 
 
 def label(name: str) -> str:
@@ -136,7 +150,7 @@ def _judge_clause(clause: Clause, facts: Facts) -> Verdict:
             return _judge_comparison(clause, facts)
         case AlertOpen():
             is_open = clause.alert in facts.alerts
-            words = facts.alert_words.get(clause.alert, clause.alert.replace("_", " "))
+            words = facts.alert_words.get(clause.alert, _spaced(clause.alert))
             figure = facts.shows.get(clause.alert, "")
             value = facts.values.get(figure)
             number = "" if value is None else f" ({say(figure, value, facts.phrases)})"
@@ -170,7 +184,7 @@ def _judge_comparison(clause: Comparison, facts: Facts) -> Verdict:
                              f"Compare it with words.")
     holds = _compare(value, clause.operator, clause.value)
     if holds:
-        return Verdict(holds=True, words=f"{said} ({_asked(clause)})")
+        return Verdict(holds=True, words=said, bound=_asked(clause))
     return Verdict(holds=False, words=f"{said}, {_asked(clause)} is needed",
                    from_when=_waits_until(clause, value, facts.values_as_of))
 
@@ -179,7 +193,7 @@ def _judge_done(clause: ActionDone, facts: Facts) -> Verdict:
     last = facts.last_done.get(clause.action)
     until = None if last is None else last + timedelta(days=clause.within_days)
     recent = until is not None and facts.as_of < until
-    name = clause.action.replace("_", " ")
+    name = _spaced(clause.action)
     if recent and last is not None:
         words = f"{name} was done on {last:%d %B %Y}"
     else:
@@ -212,6 +226,32 @@ def _asked(clause: Comparison) -> str:
     share = clause.name.endswith("probability")
     number = f"{clause.value:.0%}" if share else f"{clause.value:,g}"
     return f"{_OPERATORS[clause.operator]} {number}"
+
+
+def _requirement(clause: Clause) -> str:
+    match clause:
+        case Comparison():
+            return f"{label(clause.name)}: {_asked(clause)}"
+        case AlertOpen():
+            return f"{'' if clause.wanted else 'no '}warning sign “{_spaced(clause.alert)}”"
+        case ActionDone():
+            return (f"{_spaced(clause.action)} {'' if clause.wanted else 'not '}done in the last "
+                    f"{clause.within_days:g} days")
+        case _:
+            assert_never(clause)
+
+
+def _with_bounds(verdicts: Iterable[Verdict]) -> str:
+    """Each figure once, with all that was asked of it."""
+    bounds: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        bounds.setdefault(verdict.words, []).extend([verdict.bound] if verdict.bound else [])
+    return _joined(f"{words} ({', '.join(asked)})" if asked else words
+                   for words, asked in bounds.items())
+
+
+def _spaced(identifier: str) -> str:
+    return identifier.replace("_", " ")
 
 
 def _joined(words: Iterable[str]) -> str:

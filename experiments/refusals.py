@@ -13,7 +13,7 @@ from typing import Literal
 
 from experiments.account_state import Limits, PastAction
 from experiments.action_value import ActionValue
-from experiments.conditions import Facts, judge, label
+from experiments.conditions import Facts, judge, label, requirement
 from registry.actions import Action
 from registry.playbook import Playbook
 
@@ -43,7 +43,7 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
             return _unknown(verdict.unknown)
         if not verdict.holds:
             return Refusal(reason="not_eligible", why=f"{guard.why} Now: {verdict.words}.",
-                           until=f"until this holds: {guard.condition.text}",
+                           until=f"until: {requirement(guard.condition)}",
                            allowed_from=verdict.from_when)
     for condition in action.eligibility:
         verdict = judge(condition, facts)
@@ -52,7 +52,7 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
         if not verdict.holds:
             return Refusal(reason="not_eligible", why=f"Not for this account now: "
                                                       f"{verdict.words}.",
-                           until=f"until this holds: {condition.text}",
+                           until=f"until: {requirement(condition)}",
                            allowed_from=verdict.from_when)
     return None
 
@@ -100,7 +100,7 @@ def not_worth_it(value: ActionValue | None, limits: Limits) -> Refusal | None:
     gain = value.cautious + value.total_cost
     return Refusal(reason="does_not_pay",
                    why=f"It costs {value.total_cost:,.2f} and brings {gain:,.2f} on a cautious "
-                       f"count, with {value.probability:.0%} at stake.",
+                       f"count: too little for this account's revenue and risk.",
                    until="until the risk, the chance or the revenue is higher")
 
 
