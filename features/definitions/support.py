@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from features.definitions import HALF_YEAR, MONTH, QUARTER
 from features.feature import Aggregate, AnyFeature, Derived, Feature, ratio
+
+
+def _open(created: pl.Expr, reopened: pl.Expr, resolved: pl.Expr) -> pl.Expr:
+    """A source without updates of tickets reopens none."""
+    return (created + reopened.fill_null(0.0) - resolved).clip(0)
+
 
 SEVERE = (1.0, 2.0)
 """Severities of ``ticket.created`` that count as severe."""
@@ -71,9 +79,9 @@ SUPPORT: tuple[AnyFeature, ...] = (
     ),
     Derived(
         name="tickets_open", description="Tickets that are open.", theme="support",
-        inputs=("tickets_created_count", "tickets_resolved_count"),
-        formula=lambda created, resolved: (created - resolved).clip(0), unit="tickets",
-        direction="risk", role="lever", phrase="{value:.0f} open tickets",
+        inputs=("tickets_created_count", "tickets_reopened_count", "tickets_resolved_count"),
+        formula=_open, unit="tickets", direction="risk", role="lever",
+        phrase="{value:.0f} open tickets",
     ),
     Derived(
         name="severe_tickets_open", description="Severe tickets that are open.", theme="support",
