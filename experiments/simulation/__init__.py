@@ -1,0 +1,1 @@
+"""A simulated company with known truth: for tests, demonstrations and nothing else."""
