@@ -97,7 +97,7 @@ def score_health(formula: HealthFormula, features: Mapping[str, float | None]) -
     """Health of one account from its features; an absent feature is unknown.
 
     >>> health = score_health(FORMULAS["003"], {
-    ...     "days_since_activity": 3.0, "adoption_depth_28d": 0.35, "nps_last": None,
+    ...     "days_since_activity": 3.0, "adoption_depth_28d": 0.5, "nps_last": None,
     ...     "csat_last": None, "invoice_days_overdue": 0.0, "invoices_failed_90d": 0.0})
     >>> health.score, health.band, health.unknown
     (81.25, 'healthy', ('satisfaction',))

@@ -148,14 +148,14 @@ def test_payment_is_all_or_nothing_with_five_days_of_grace(overdue, failed, poin
     assert score_health(DEFAULT, features).components[3].points == points
 
 
-@pytest.mark.parametrize(("depth", "points"), [(0, 0), (0.35, 50), (0.7, 100), (1, 100)])
+@pytest.mark.parametrize(("depth", "points"), [(0, 0), (0.25, 25), (0.5, 50), (1, 100)])
 def test_engagement_is_depth_of_use(depth, points):
     part = score_health(DEFAULT, {"adoption_depth_28d": float(depth)}).components[1]
     assert part.points == points
 
 
 def test_open_tickets_are_shown_and_not_summed():
-    good = {"days_since_activity": 1.0, "adoption_depth_28d": 0.7, "nps_last": 9.0}
+    good = {"days_since_activity": 1.0, "adoption_depth_28d": 1.0, "nps_last": 9.0}
     quiet = score_health(DEFAULT, {**good, "tickets_open": 0.0})
     loud = score_health(DEFAULT, {**good, "tickets_open": 9.0})
     assert quiet.score == loud.score == 100
@@ -192,7 +192,7 @@ def test_seventy_is_not_medium(points, band):
 
 def test_an_unknown_part_leaves_the_sum_and_is_listed():
     health = score_health(DEFAULT, {
-        "days_since_activity": 3.0, "adoption_depth_28d": 0.35, "invoice_days_overdue": 0.0})
+        "days_since_activity": 3.0, "adoption_depth_28d": 0.5, "invoice_days_overdue": 0.0})
     assert health.score == (40 * 100 + 30 * 50 + 10 * 100) / 80
     assert health.unknown == ("satisfaction",)
     assert health.known_weight == 80
@@ -294,7 +294,7 @@ def test_a_score_lies_between_its_worst_and_its_best_part(features):
 
 
 def test_a_frame_without_a_feature_has_it_unknown():
-    frame = pl.DataFrame({"days_since_activity": [1.0, 60.0], "adoption_depth_28d": [0.7, 0.0]})
+    frame = pl.DataFrame({"days_since_activity": [1.0, 60.0], "adoption_depth_28d": [1.0, 0.0]})
     assert health_column(frame, DEFAULT).to_list() == [100.0, 0.0]
     assert health_column(frame.select("days_since_activity"), DEFAULT).to_list() == [None, None]
     assert health_column(frame.clear(), DEFAULT).to_list() == []
