@@ -160,10 +160,7 @@ def read_properties(
     if not used:
         return Read(values=pl.repeat(properties_text(fixed), frame.height, eager=True),
                     problem=pl.repeat(None, frame.height, dtype=pl.String, eager=True))
-    columns = frame.select(
-        pl.col(name).cast(pl.String, strict=False)
-        if not frame[name].dtype.is_float() else pl.col(name).cast(pl.Float64)
-        for name in used)
+    columns = frame.select(_property_column(name, frame[name].dtype) for name in used)
     different = columns.unique(maintain_order=True)
     texts: list[str | None] = []
     problems: list[str | None] = []
@@ -185,11 +182,13 @@ class PropertyProblem(ValueError):
 
 
 def flat_properties(given: Mapping[str, object]) -> str:
-    """A property map as canonical JSON text.
+    """A property map as canonical JSON text; true and false become yes and no.
 
     Raises:
         PropertyProblem: it is not flat, not finite, or too long.
     """
+    given = {name: ("no", "yes")[value] if isinstance(value, bool) else value
+             for name, value in given.items()}
     for name, value in given.items():
         if not name or len(name) > LONGEST_NAME:
             raise PropertyProblem("properties has an empty or overlong name")
@@ -202,6 +201,14 @@ def flat_properties(given: Mapping[str, object]) -> str:
     if len(text) > LONGEST_PROPERTIES:
         raise PropertyProblem(f"properties is longer than {LONGEST_PROPERTIES} characters")
     return text
+
+
+def _property_column(name: str, dtype: pl.DataType) -> pl.Expr:
+    if dtype.is_float():
+        return pl.col(name).cast(pl.Float64)
+    if dtype == pl.Boolean:
+        return pl.when(name).then(pl.lit("yes")).when(~pl.col(name)).then(pl.lit("no")).alias(name)
+    return pl.col(name).cast(pl.String, strict=False)
 
 
 def _one_map(row: Mapping[str, object], sources: Mapping[str, PropertySource],

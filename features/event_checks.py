@@ -57,8 +57,7 @@ def draft_events(raw: pl.DataFrame, table: EventTable) -> pl.DataFrame:
         recorded = Read(
             values=_delayed(occurred.values, table.recorded_delay or "0s", zone or "UTC"),
             problem=pl.repeat(None, height, dtype=pl.String, eager=True))
-    quantity = (read_numbers(raw[table.quantity], "quantity") if table.quantity is not None
-                else _nothing(height, pl.Float64))
+    quantity = _quantities(raw, table)
     values = quantity.values
     if table.zero_quantity == "unknown":
         values = pl.DataFrame({"q": values}).select(
@@ -100,18 +99,20 @@ def judge(draft: pl.DataFrame, *, now: datetime, complete_until: datetime | None
     after = recorded > pl.lit(complete_until, UTC_INSTANT)
     tolerance = pl.lit(CLOCK_TOLERANCE)
     kinds = draft["kind"].drop_nulls().unique()
-    unknown = kinds.filter([not is_kind(kind) for kind in kinds.to_list()])
+    unknown = pl.Series([kind for kind in kinds.to_list() if not is_kind(kind)], dtype=pl.String)
     marked = draft.with_columns(
         pl.when(pl.col("left").is_not_null()).then("left")
         .when(after).then(pl.lit(AFTER_COMPLETE))
+        .when(pl.lit(complete_until is not None) & (recorded > pl.lit(now, UTC_INSTANT)))
+        .then(pl.lit(NOT_YET_KNOWN))  # the source states that its rows until then are facts
         .alias("left"),
         pl.when(pl.col("problem").is_not_null()).then("problem")
-        .when(pl.col("account_id").is_null()).then(pl.lit("account_id is missing"))
+        .when(pl.col("account_id").fill_null("") == "").then(pl.lit("account_id is missing"))
         .when(pl.col("kind").is_in(unknown.implode())).then(pl.lit("kind is not known"))
-        .when(recorded < occurred - tolerance).then(
-            pl.lit("recorded_at is before occurred_at"))
         .when(occurred > pl.lit(now, UTC_INSTANT) + tolerance).then(
             pl.lit("occurred_at lies in the future"))
+        .when(recorded < occurred - tolerance).then(
+            pl.lit("recorded_at is before occurred_at"))
         .alias("problem"),
     ).with_columns(
         pl.when(pl.col("left").is_not_null()).then("left")
@@ -162,6 +163,16 @@ def _kinds(raw: pl.DataFrame, table: EventTable) -> Read:
                     problem=pl.repeat(None, raw.height, dtype=pl.String, eager=True))
     read = read_words(raw[table.kind_column], "kind", needed=True)
     return Read(values=read.values.replace(dict(table.kinds)), problem=read.problem)
+
+
+def _quantities(raw: pl.DataFrame, table: EventTable) -> Read:
+    if table.quantity is None:
+        return _nothing(raw.height, pl.Float64)
+    column = raw[table.quantity]
+    if table.quantity_words:
+        words = {word: str(number) for word, number in table.quantity_words.items()}
+        column = column.cast(pl.String, strict=False).str.strip_chars().replace(words)
+    return read_numbers(column, "quantity")
 
 
 def _delayed(occurred: pl.Series, delay: str, zone: str) -> pl.Series:

@@ -4,7 +4,7 @@
 
     events/manifest.json      what counts: parts, quarantine, versions that ceased to hold, facts
     events/000001-0.parquet   a part, never changed once the manifest names it
-    quarantine/000001-0.parquet
+    quarantine/000001-refused.parquet
 
 A batch writes its parts, then swaps the manifest in one step. Killed at any moment, the lake is
 the old one or the new one; what a killed batch left behind is not named and is swept away by the
@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -43,6 +44,8 @@ from features.versions import (
 from features.workspace import WorkspaceBusyError, write_atomically
 
 MANIFEST = "manifest.json"
+MOST_SMALL_PARTS = 64
+SMALL_PART_BYTES = 4_000_000
 LAKE_SCHEMA = {**EVENT_SCHEMA, "superseded_at": UTC_INSTANT}
 """Column name to type of ``Lake.scan``: an event, and when its version ceased to hold."""
 
@@ -53,7 +56,7 @@ class LakeError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceState:
-    """How far a source has come."""
+    """How far a table of a source has come."""
 
     rows: int = 0
     last_recorded_at: datetime | None = None
@@ -67,13 +70,14 @@ class Manifest:
     generation: int = 0
     parts: tuple[str, ...] = ()
     quarantine: tuple[str, ...] = ()
-    superseded: str | None = None
+    superseded: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()  # merged into others; kept for readers that began before
     rows: int = 0
     events: int = 0
     fingerprint: int = 0
     first_recorded: dict[str, datetime] = field(default_factory=dict)
     last_recorded: dict[str, datetime] = field(default_factory=dict)
-    sources: dict[str, SourceState] = field(default_factory=dict)
+    sources: dict[str, SourceState] = field(default_factory=dict)  # "source.table": how far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +126,9 @@ class Lake:
         """
         manifest = self.manifest
         events = self._parts(manifest.parts)
-        if manifest.superseded is None:
+        if not manifest.superseded:
             return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
-        ceased = pl.scan_parquet(self.folder / manifest.superseded)
+        ceased = pl.scan_parquet([self.folder / name for name in manifest.superseded])
         return events.join(ceased, on=["event_id", "recorded_at"], how="left").select(*LAKE_SCHEMA)
 
     def quarantined(self) -> pl.LazyFrame:
@@ -144,7 +148,7 @@ class Lake:
 
     @property
     def sources(self) -> dict[str, SourceState]:
-        """Source to how far it has come."""
+        """Source and table, such as ``crm.usage``, to how far it has come."""
         return dict(self.manifest.sources)
 
     @property
@@ -191,7 +195,7 @@ class Lake:
             pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(LINE),
             pl.lit(None, pl.String).alias("problem"), pl.lit(None, pl.String).alias("left"))
         with self.batch(wait_seconds=wait_seconds) as batch:
-            summary = batch.take(draft, raw=frame, table=source, file=file, source=source,
+            summary = batch.take(draft, raw=frame, table=file, file=file, source=source,
                                  now=now, complete_until=complete_until)
         return IngestSummary(files=(summary,), events=batch.events)
 
@@ -214,8 +218,10 @@ class Batch:
 
     def sweep(self) -> None:
         """Remove what a killed batch left behind."""
-        named = {*self._old.parts, *self._old.quarantine, self._old.superseded}
-        for folder, keep in ((self._lake.folder, named), (self._lake.quarantine_folder, named)):
+        old = self._old
+        for folder, keep in (
+                (self._lake.folder, {*old.parts, *old.superseded, *old.retired}),
+                (self._lake.quarantine_folder, {*old.quarantine, *old.retired})):
             for path in [*folder.glob("*.parquet"), *folder.glob(".*.tmp")]:
                 if path.name not in keep:
                     path.unlink(missing_ok=True)
@@ -225,7 +231,7 @@ class Batch:
              broken: tuple[tuple[int, str, str], ...] = ()) -> FileSummary:
         """Judge a draft, land its events and quarantine the rest; ``raw`` shows refused rows."""
         judged = judge(draft, now=now, complete_until=complete_until)
-        landing = self._land(judged.events, source, complete_until)
+        landing = self._land(judged.events, f"{source}.{table}", complete_until)
         refused = [*judged.refused.iter_rows(), *landing.refused]
         lines = raw if LINE in raw.columns else raw.with_row_index(LINE, offset=1)
         shown = {row.pop(LINE): raw_text(row) for row in lines.filter(
@@ -253,27 +259,38 @@ class Batch:
             fresh = pl.concat(self._refused).unique("row_id", keep="first", maintain_order=True)
             fresh = fresh.filter(~pl.col("row_id").is_in(seen.implode()))
             if not fresh.is_empty():
-                name = f"{self._new.generation:06d}-0.parquet"
+                name = f"{self._new.generation:06d}-refused.parquet"
                 _write(fresh, folder / name)
                 self._new = replace(self._new, quarantine=(*self._new.quarantine, name))
         if any(not frame.is_empty() for frame in self._superseded):
             name = f"{self._new.generation:06d}-superseded.parquet"
-            older = [] if self._old.superseded is None else [
-                pl.read_parquet(self._lake.folder / self._old.superseded)]
-            _write(pl.concat([*older, *self._superseded]), self._lake.folder / name)
-            self._new = replace(self._new, superseded=name)
+            _write(pl.concat(self._superseded), self._lake.folder / name)
+            self._new = replace(self._new, superseded=(*self._new.superseded, name))
+        self._merge_small_parts()
         if replace(self._new, generation=self._old.generation) != self._old:
             write_atomically(self._lake.folder / MANIFEST, _to_json(self._new))
             _sync_folder(self._lake.folder)
 
+    def _merge_small_parts(self) -> None:
+        """Keep the number of files bearable when events come in many small batches."""
+        lake = self._lake
+        for name, folder in (("parts", lake.folder), ("superseded", lake.folder),
+                             ("quarantine", lake.quarantine_folder)):
+            files: tuple[str, ...] = getattr(self._new, name)
+            small = [file for file in files if (folder / file).stat().st_size < SMALL_PART_BYTES]
+            if len(small) <= MOST_SMALL_PARTS:
+                continue
+            rows = pl.concat([pl.read_parquet(folder / file) for file in small])
+            merged = f"{self._new.generation:06d}-merged-{name}.parquet"
+            _write(rows, folder / merged)
+            kept = tuple(file for file in files if file not in small)
+            changes: dict[str, Any] = {name: (*kept, merged)}
+            self._new = replace(self._new, retired=tuple(small), **changes)
+
     def _land(self, events: pl.DataFrame, source: str,
               complete_until: datetime | None) -> Landing:
         keyed = with_ids(events)
-        existing = self._lake._parts(self._new.parts).join(
-            keyed.lazy().select("event_id").unique(), on="event_id", how="semi").collect()
-        versions = resolve(keyed, existing)
-        self._superseded.append(versions.superseded)
-        verdict = versions.verdicts
+        verdict = self._verdicts(keyed)
         new = keyed.filter((verdict == LANDED) | (verdict == CORRECTED))
         self._remember(new, source, complete_until)
         return Landing(
@@ -284,6 +301,24 @@ class Batch:
             refused=tuple((line, NOT_LATER) for line in
                           keyed.filter(verdict == REFUSED)[LINE].to_list()),
         )
+
+    def _verdicts(self, keyed: pl.DataFrame) -> pl.Series:
+        """What becomes of each event; where the id is the content, an equal id is a repeat."""
+        lake = self._lake._parts(self._new.parts)
+        own = keyed["event_id"] != keyed["digest"]
+        stored = lake.select("event_id").join(
+            keyed.lazy().select("event_id"), on="event_id", how="semi").collect()["event_id"]
+        verdict = keyed.select(
+            pl.when(pl.col("event_id").is_in(stored.implode())).then(pl.lit(DUPLICATE))
+            .otherwise(pl.lit(LANDED))).to_series()
+        if not own.any():
+            return verdict
+        given = keyed.filter(own)
+        existing = lake.join(given.lazy().select("event_id").unique(), on="event_id",
+                             how="semi").collect()
+        versions = resolve(given, existing)
+        self._superseded.append(versions.superseded)
+        return verdict.scatter(own.arg_true(), versions.verdicts)
 
     def _remember(self, new: pl.DataFrame, source: str, complete_until: datetime | None) -> None:
         manifest = self._new
@@ -367,25 +402,25 @@ def _to_json(manifest: Manifest) -> bytes:
     return json.dumps(content, default=shown, indent=1).encode()
 
 
-def _from_json(content: dict[str, object]) -> Manifest:
+def _from_json(content: dict[str, Any]) -> Manifest:
     def moments(name: str) -> dict[str, datetime]:
-        return {kind: datetime.fromisoformat(text) for kind, text in content[name].items()}  # type: ignore[attr-defined]
+        return {kind: datetime.fromisoformat(text) for kind, text in content[name].items()}
 
-    def state(body: dict[str, object]) -> SourceState:
-        return SourceState(**{  # type: ignore[arg-type]
-            name: datetime.fromisoformat(value) if isinstance(value, str) else value
-            for name, value in body.items()})
+    def state(body: dict[str, Any]) -> SourceState:
+        times = {name: datetime.fromisoformat(value) if value else None
+                 for name, value in body.items() if name != "rows"}
+        return SourceState(rows=body["rows"], **times)
 
     known = dict(content)
     known |= {
-        "parts": tuple(content["parts"]),  # type: ignore[arg-type]
-        "quarantine": tuple(content["quarantine"]),  # type: ignore[arg-type]
+        **{name: tuple(content[name])
+           for name in ("parts", "quarantine", "superseded", "retired")},
         "fingerprint": int(str(content["fingerprint"]), 16),
         "first_recorded": moments("first_recorded"),
         "last_recorded": moments("last_recorded"),
-        "sources": {name: state(body) for name, body in content["sources"].items()},  # type: ignore[attr-defined]
+        "sources": {name: state(body) for name, body in content["sources"].items()},
     }
-    return Manifest(**known)  # type: ignore[arg-type]
+    return Manifest(**known)
 
 
 __all__ = ["LAKE_SCHEMA", "SUPERSEDED_SCHEMA", "Batch", "Lake", "LakeError", "Manifest",

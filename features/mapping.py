@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path
@@ -81,6 +81,7 @@ class EventTable:
     user_count: str | None = None
     quantity: str | None = None
     quantity_factor: float = 1.0
+    quantity_words: Mapping[str, str | float | int] = field(default_factory=dict)  # word: number
     zero_quantity: Literal["known", "unknown"] = "known"
     when: str | None = None  # rows where this column is empty are left out
     only: Mapping[str, str] = field(default_factory=dict)  # rows with other values are left out
@@ -157,7 +158,7 @@ def load_mapping(path: Path) -> SourceMapping:
 
 def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
     """A mapping from its parsed TOML; ``where`` names it in errors."""
-    keys = Keys(table, where=where)
+    keys = Keys(table, where=where, allowed=(*_names(SourceMapping), "zone"))
     tables = keys.table("tables", needed=True)
     zone = _zone(keys.text("zone"), where)
     complete_until = keys.instant("complete_until", zone)
@@ -170,7 +171,6 @@ def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
         tables=tuple(_table(name, body, where, zone, complete_until)
                      for name, body in tables.items()),
     )
-    keys.nothing_else()
     if not mapping.tables:
         raise MappingError(f"{where} describes no table. Add one as [tables.NAME].")
     return mapping
@@ -208,20 +208,17 @@ def delay_of(text: str) -> timedelta:
 
 
 class Keys:
-    """The keys of one TOML table, taken one by one, so that none is overlooked."""
+    """The keys of one TOML table; ``allowed`` first, so that a misspelt key is named as such."""
 
-    def __init__(self, table: Mapping[str, object], *, where: str) -> None:
+    def __init__(self, table: Mapping[str, object], *, where: str,
+                 allowed: Iterable[str] | None = None) -> None:
         self._table = table
         self._where = where
-        self._asked: list[str] = []
-
-    def nothing_else(self) -> None:
-        """See that every key was one that was asked for."""
-        unknown = sorted(set(self._table) - set(self._asked))
+        unknown = [] if allowed is None else sorted(set(table) - set(allowed))
         if unknown:
             raise MappingError(
-                f"{self._where} has an unknown key: {', '.join(unknown)}. "
-                f"It may hold: {', '.join(sorted(self._asked))}."
+                f"{where} has an unknown key: {', '.join(unknown)}. "
+                f"It may hold: {', '.join(sorted(allowed or ()))}."
             )
 
     def text(self, key: str, *, needed: bool = False, among: tuple[str, ...] = ()) -> str | None:
@@ -285,7 +282,6 @@ class Keys:
 
     def _take(self, key: str, kind: type | tuple[type, ...], words: str, *,
               needed: bool = False) -> Any:
-        self._asked.append(key)
         value = self._table.get(key)
         if value is None:
             if needed:
@@ -301,11 +297,13 @@ def _table(name: str, body: object, where: str, zone: str | None,
     place = f"[tables.{name}] of {where}"
     if not isinstance(body, dict):
         raise MappingError(f"{place} must be a table, not {body!r}.")
-    keys = Keys(body, where=place)
-    kind_of_table = keys.text("type", among=("events", "contract_periods")) or "events"
-    table = (_contracts if kind_of_table == "contract_periods" else _events)(
-        keys, _source(name, keys, place, zone, complete_until), place)
-    keys.nothing_else()
+    is_contracts = Keys(body, where=place).text(
+        "type", among=("events", "contract_periods")) == "contract_periods"
+    keys = Keys(body, where=place, allowed={
+        "type", *_names(TableSource), *_names(ContractTable if is_contracts else EventTable),
+    } - {"name", "source"})
+    source = _source(name, keys, place, zone, complete_until)
+    table = _contracts(keys, source, place) if is_contracts else _events(keys, source, place)
     overlap = sorted(set(table.columns) & set(table.source.ignored))
     if overlap:
         raise MappingError(f"{place} both reads and ignores {', '.join(overlap)}.")
@@ -354,6 +352,7 @@ def _events(keys: Keys, source: TableSource, place: str) -> EventTable:
         user_count=keys.text("user_count"),
         quantity=keys.text("quantity"),
         quantity_factor=keys.number("quantity_factor", 1.0),
+        quantity_words=keys.constants("quantity_words"),
         zero_quantity=keys.text(  # type: ignore[arg-type]
             "zero_quantity", among=("known", "unknown")) or "known",
         when=keys.text("when"),
@@ -403,16 +402,18 @@ def _property(name: str, value: object, place: str) -> PropertySource:
     where = f"{place}, properties.{name}"
     if not isinstance(value, dict):
         raise MappingError(f"{where} must be a column name or a table with column, not {value!r}.")
-    keys = Keys(value, where=where)
+    keys = Keys(value, where=where, allowed=_names(PropertySource))
     bands = keys.table("bands")
-    source = PropertySource(
+    return PropertySource(
         column=keys.text("column", needed=True) or "",
         type=keys.text("type", among=("text", "number")) or "text",  # type: ignore[arg-type]
         bands=tuple(sorted((Keys(bands, where=f"{where}.bands").number(word, 0.0), word)
                            for word in bands)),
     )
-    keys.nothing_else()
-    return source
+
+
+def _names(declared: type[SourceMapping | TableSource | Table | PropertySource]) -> list[str]:
+    return [field.name for field in fields(declared)]
 
 
 def _one_of(place: str, **given: str | None) -> None:

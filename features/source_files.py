@@ -10,8 +10,9 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -160,13 +161,15 @@ def _read_csv(path: Path, content: bytes, table: Table) -> RawTable:
     lines = [n for n in range(2, frame.height + len(taken) + 2) if n not in taken] \
         if taken else range(2, frame.height + 2)
     frame = frame.with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
-    text = frame.with_columns(pl.col(table.columns).cast(pl.String, strict=False))
-    lost = text.select(
-        pl.any_horizontal(text[name].is_null() & frame[name].is_not_null()
-                          for name in table.columns)).to_series()
-    for row in frame.filter(lost).iter_rows(named=True):
-        broken.append((row[LINE], "is not UTF-8 text", repr(row)))
-    return RawTable(frame=text.filter(~lost), present=present, broken=tuple(sorted(broken)))
+    try:
+        text = frame.with_columns(pl.col(table.columns).cast(pl.String))
+    except pl.exceptions.ComputeError:
+        lost = pl.Series([not all(map(_is_utf8, row)) for row in
+                          frame.select(table.columns).iter_rows()], dtype=pl.Boolean)
+        broken += [(row[LINE], "is not UTF-8 text", repr(row))
+                   for row in frame.filter(lost).iter_rows(named=True)]
+        text = frame.filter(~lost).with_columns(pl.col(table.columns).cast(pl.String))
+    return RawTable(frame=text, present=present, broken=tuple(sorted(broken)))
 
 
 def _read_jsonl(path: Path, content: bytes, table: Table) -> RawTable:
@@ -200,11 +203,22 @@ def json_lines(
         except (ValueError, RecursionError):
             broken.append((line, "is not JSON", raw.decode("utf-8", errors="replace")))
             continue
-        if isinstance(row, dict):
+        if b"\\u" in raw and not is_unicode(row):
+            broken.append((line, "holds text that is no Unicode", repr(row)))
+        elif isinstance(row, dict):
             rows.append((line, row))
         else:
             broken.append((line, "is not a JSON object", raw.decode("utf-8", errors="replace")))
     return rows, broken
+
+
+def is_unicode(value: object) -> bool:
+    """Whether all text in a JSON value can be stored: no half of a surrogate pair."""
+    try:
+        json.dumps(value, ensure_ascii=False, default=repr).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_parquet(path: Path, table: Table) -> RawTable:
@@ -244,6 +258,14 @@ def _unpacked(path: Path, content: bytes) -> bytes:
         ) from exc
 
 
+def _is_utf8(value: bytes | None) -> bool:
+    try:
+        (value or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _refuse_binary(path: Path, content: bytes, form: str) -> None:
     for magic, words in OTHER_MAGIC.items():
         if content.startswith(magic):
@@ -268,15 +290,8 @@ def _text(value: object) -> str | None:
 
 def _plain(value: object) -> object:
     """A database value as polars takes it: decimals and the like as text."""
-    from datetime import date
-
     return value if isinstance(value, (str, int, float, date, type(None))) else str(value)
 
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON number")
-
-
-def rows_of(table: RawTable) -> Iterable[dict[str, object]]:
-    """The rows as dictionaries, for tests and for showing."""
-    return table.frame.iter_rows(named=True)

@@ -31,7 +31,7 @@ from features.column_values import (
     read_words,
 )
 from features.event_checks import DRAFT_SCHEMA, first_problem
-from features.source_files import LINE, RAW
+from features.source_files import LINE, RAW, is_unicode
 
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Count = Annotated[int, Field(ge=0, le=int(LARGEST_COUNT))]
@@ -79,6 +79,8 @@ def draft_rows(rows: Sequence[tuple[int, Mapping[str, object]]], *, now: datetim
 
 
 def _one(row: Mapping[str, object]) -> dict[str, object]:
+    if not is_unicode(row):
+        return {"problem": "holds text that is no Unicode"}
     try:
         event = EventIn.model_validate(row)
         properties = flat_properties(event.properties)
@@ -96,4 +98,5 @@ def _said(error: ValidationError) -> str:
 
 
 def _shown(row: Mapping[str, object]) -> str:
-    return json.dumps(row, ensure_ascii=False, default=repr)
+    text = json.dumps(row, ensure_ascii=False, default=repr)
+    return text.encode(errors="replace").decode()
