@@ -1,0 +1,506 @@
+"""This module is about the account page: how likely the account leaves, why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+from experiments.policy import DO_NOTHING, Candidate, Recommendation, Withheld
+from features.alerts import Alert
+from features.feature import AnyFeature
+from features.health import HealthFormula, moves, trend
+from serving.explanations import Reason, Reasons, said
+from serving.pages import Frame, Notice
+from serving.pictures import (
+    HorizonBar,
+    columns_picture,
+    horizon_picture,
+    reason_bar,
+    share_bar,
+)
+from serving.portfolio import Portfolio
+from serving.portfolio_page import display_name, level_class, source_line
+from serving.scoring import TIER_HORIZON_DAYS, AccountScore
+from serving.timelines import TimelineDay, WeekOfUse
+from serving.words import (
+    NOT_KNOWN,
+    day,
+    instant,
+    money,
+    percent,
+    percent_range,
+    plain,
+    plural,
+    signed,
+)
+
+MOST_WITHHELD = 30
+MOST_CHANGES = 5
+STANDS_OUT = 0.1
+"""A change of fewer points than this reads as none."""
+
+LISTS = (
+    ("signals", "What we see", "What the account does and meets."),
+    ("levers", "What an action can move", "Start here when you plan a call."),
+    ("context", "Circumstances", "Good to know; nobody can change them."),
+)
+
+FACTS = (
+    ("segment", "Segment"), ("price_plan", "Plan"), ("service_tier", "Service tier"),
+    ("csm", "Success manager"), ("contract_status", "Contract"), ("channel", "Came by"),
+    ("country", "Country"), ("industry", "Industry"), ("region", "Region"),
+    ("use_case", "Use case"), ("parent", "Parent"),
+)
+
+CHANNELS: Mapping[str, str] = {
+    "email": "e-mail", "phone": "phone call", "in_app": "in the product", "sms": "text message",
+    "internal": "inside our company",
+}
+
+OWNERS: Mapping[str, str] = {
+    "automation": "automatic", "csm": "success manager", "ceo": "our CEO", "billing": "billing",
+    "sponsor": "executive sponsor",
+}
+
+AUTONOMY: Mapping[int, str] = {
+    1: "a person does it", 2: "a person approves it", 3: "automatic, a person may stop it",
+    4: "automatic",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One thing that is known of the account."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReasonLine:
+    """One reason with its bar."""
+
+    text: str
+    comparison: str
+    also: str
+    points: str
+    bar: Markup
+    direction: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReasonList:
+    """One of the three lists."""
+
+    title: str
+    note: str
+    lines: tuple[ReasonLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReasonsView:
+    """The reasons of one score as a picture."""
+
+    lists: tuple[ReasonList, ...]
+    summary: str
+    less_label: str
+    more_label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthPart:
+    """One component of the health score."""
+
+    name: str
+    measure: str
+    points: str
+    weight: str
+    bar: Markup
+    is_known: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionView:
+    """One recommended action."""
+
+    name: str
+    text: str
+    why: str
+    worth: str
+    how: str
+    evidence: str
+    by: str
+    deadline: str
+    look_first: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithheldView:
+    """One action that was held back."""
+
+    name: str
+    why: str
+    until: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignView:
+    """One warning sign."""
+
+    title: str
+    words: str
+    urgency: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeLine:
+    """One thing that moved since the last snapshot."""
+
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DayView:
+    """One day of the timeline."""
+
+    title: str
+    notable: tuple[str, ...]
+    routine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountPage:
+    """An account as a page."""
+
+    frame: Frame
+    name: str
+    about: str
+    facts: tuple[Fact, ...]
+    churn: str
+    churn_note: str
+    tier: str
+    tier_class: str
+    horizons: Markup | None
+    horizon_lines: tuple[str, ...]
+    at_risk: str
+    at_risk_note: str
+    growth: str
+    growth_note: str
+    health: str
+    level: str
+    level_class: str
+    health_note: str
+    health_parts: tuple[HealthPart, ...]
+    health_unknown: str
+    reasons: ReasonsView
+    growth_reasons: ReasonsView | None
+    signs: tuple[SignView, ...]
+    changes_title: str
+    changes: tuple[ChangeLine, ...]
+    actions: tuple[ActionView, ...]
+    actions_intro: str
+    action_notes: tuple[str, ...]
+    withheld: tuple[WithheldView, ...]
+    withheld_title: str
+    use_picture: Markup | None
+    use_note: str
+    days: tuple[DayView, ...]
+
+
+def account_page(
+    score: AccountScore,
+    portfolio: Portfolio,
+    *,
+    catalogue: Mapping[str, AnyFeature],
+    formula: HealthFormula,
+    answer: Recommendation,
+    days: Sequence[TimelineDay],
+    weeks: Sequence[WeekOfUse],
+    tenant: str,
+) -> AccountPage:
+    """The page of one account."""
+    at_90 = score.churn_at(TIER_HORIZON_DAYS)
+    before = portfolio.previous.get(score.account_id)
+    probability = at_90.probability if at_90 else None
+    return AccountPage(
+        frame=Frame(title=display_name(score), section="accounts", tenant=tenant,
+                    source=source_line(portfolio), notices=_notices(score)),
+        name=display_name(score), about=_about(score), facts=_facts(score),
+        churn=percent(probability),
+        churn_note=(f"95% interval {percent_range(at_90.low, at_90.high)}; usual among all "
+                    f"accounts: {percent(at_90.base_rate)}"
+                    if at_90 and at_90.probability is not None
+                    else score.degraded or "No probability can be given."),
+        tier=f"{score.risk_tier} risk" if score.risk_tier else "risk not known",
+        tier_class=f"tier-{score.risk_tier or 'unknown'}",
+        horizons=_horizons(score),
+        horizon_lines=tuple(
+            f"Within {h.horizon_days} days: {percent(h.probability)} "
+            f"({percent_range(h.low, h.high)})" for h in score.churn if h.probability is not None),
+        at_risk=money(score.revenue_at_risk, score.currency),
+        at_risk_note=(f"{percent(probability)} chance to leave × {money(score.mrr, score.currency)}"
+                      f" a month × 12 months"
+                      if score.revenue_at_risk is not None else
+                      "needs a probability and the monthly revenue"),
+        growth=percent(score.expansion.probability if score.expansion else None),
+        growth_note=_growth_note(score),
+        health=NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
+        level=score.health.band or "not enough data",
+        level_class=level_class(formula, score.health.band),
+        health_note=_health_note(score, before),
+        health_parts=tuple(
+            HealthPart(name=part.title.capitalize(), measure=part.measure,
+                       points=NOT_KNOWN if part.points is None else f"{part.points:.0f} of 100",
+                       weight=f"counts {part.weight:g} of 100" if part.weight else
+                       "shown, not counted",
+                       bar=share_bar(None if part.points is None else part.points / 100, "health"),
+                       is_known=part.points is not None)
+            for part in score.health.components),
+        health_unknown=_unknown_parts(score),
+        reasons=reasons_view(score.reasons, at_90.probability if at_90 else None, "churn"),
+        growth_reasons=(reasons_view(score.expansion_reasons, score.expansion.probability,
+                                     "growth")
+                        if score.expansion_reasons and score.expansion else None),
+        signs=_signs(portfolio.alerts.get(score.account_id, ())),
+        changes_title=f"What changed since {day(before.as_of)}" if before else "",
+        changes=_changes(before, score, catalogue) if before else (),
+        actions=tuple(_action(c, score.currency) for c in answer.ranked),
+        actions_intro=_actions_intro(answer), action_notes=answer.notes,
+        withheld=tuple(_withheld(w) for w in answer.withheld[:MOST_WITHHELD]),
+        withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",
+        use_picture=_use_picture(weeks), use_note=_use_note(weeks),
+        days=tuple(_day(d) for d in days))
+
+
+def reasons_view(reasons: Reasons, probability: float | None, about: str) -> ReasonsView:
+    """Reasons as bars to both sides of one line."""
+    everything = [*reasons.signals, *reasons.levers, *reasons.context]
+    widest = max((abs(r.points) for r in everything), default=0.0)
+    found = []
+    for name, title, note in LISTS:
+        lines = tuple(_reason_line(r, widest) for r in getattr(reasons, name))
+        if lines:
+            found.append(ReasonList(title=title, note=note, lines=lines))
+    if reasons.start is None or probability is None:
+        lost = sum(r.points for r in everything)
+        summary = (f"The health formula takes away {lost:.0f} of 100 points in all. Longer bars "
+                   f"take away more." if everything else "Nothing takes points away.")
+        return ReasonsView(lists=tuple(found), summary=summary, less_label="",
+                           more_label="takes points away")
+    shown = sum(r.points for r in everything)
+    summary = (f"Every account starts at {percent(reasons.start / 100)}. What is listed here moves "
+               f"this one by {signed(shown)} points, smaller things by "
+               f"{signed(reasons.rest or 0.0)}, to {percent(probability)}. These go with "
+               f"{'leaving' if about == 'churn' else 'growing'} among past accounts; they are not "
+               f"shown to cause it.")
+    more, less = (("more likely to leave", "less likely to leave") if about == "churn"
+                  else ("more likely to grow", "less likely to grow"))
+    return ReasonsView(lists=tuple(found), summary=summary, less_label=less, more_label=more)
+
+
+def _reason_line(reason: Reason, widest: float) -> ReasonLine:
+    unit = "points" if reason.points_unit == "percentage points" else "health points"
+    return ReasonLine(
+        text=reason.text, comparison=reason.comparison or "",
+        also=f"also {'; '.join(_lower(text) for text in reason.also)}" if reason.also else "",
+        points=signed(reason.points, f" {unit}"), bar=reason_bar(reason.points, widest),
+        direction="more" if reason.is_risk else "less")
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _notices(score: AccountScore) -> tuple[Notice, ...]:
+    if score.degraded is None:
+        return ()
+    return (Notice(title="The health formula answers for this account", text=score.degraded),)
+
+
+def _about(score: AccountScore) -> str:
+    parts = []
+    if score.mrr is not None:
+        parts.append(f"{money(score.mrr, score.currency)} a month")
+    seats, renewal = score.features.get("seats"), score.features.get("days_to_renewal")
+    if seats is not None:
+        parts.append(plural(int(seats), "seat"))
+    tenure = score.features.get("tenure_days")
+    if tenure is not None:
+        parts.append(f"customer for {plural(int(tenure), 'day')}")
+    if renewal is not None and not score.has_left:
+        parts.append(f"renews in {plural(int(renewal), 'day')}" if renewal >= 0 else
+                     f"renewal was due {plural(int(-renewal), 'day')} ago")
+    return " · ".join(parts)
+
+
+def _facts(score: AccountScore) -> tuple[Fact, ...]:
+    facts = [Fact(label="Account", value=score.account_id)]
+    facts += [Fact(label=label, value=plain(value)) for name, label in FACTS
+              if (value := score.attributes.get(name))]
+    return tuple(facts)
+
+
+def _horizons(score: AccountScore) -> Markup | None:
+    bars = [
+        HorizonBar(label=f"{h.horizon_days} days",
+                   text=f"{percent(h.probability)}, 95% interval {percent_range(h.low, h.high)}",
+                   probability=h.probability, low=h.low if h.low is not None else h.probability,
+                   high=h.high if h.high is not None else h.probability, usual=h.base_rate)
+        for h in score.churn if h.probability is not None
+    ]
+    return horizon_picture(bars) if bars else None
+
+
+def _growth_note(score: AccountScore) -> str:
+    if score.expansion is None:
+        return score.expansion_note or ""
+    note = f"chance to expand within {score.expansion.horizon_days} days"
+    if score.expansion.low is not None:
+        note += f" (95% interval {percent_range(score.expansion.low, score.expansion.high)})"
+    if score.expected_expansion is not None:
+        note += f"; expected {money(score.expected_expansion, score.currency)} a year"
+    return note
+
+
+def _health_note(score: AccountScore, before: AccountScore | None) -> str:
+    health = score.health
+    if health.score is None:
+        return health.explanation
+    note = f"of 100 · what to do in this band: {health.action}"
+    direction = trend(before.health if before else None, health)
+    if before is not None and before.health.score is not None and direction != "unknown":
+        note += f" · {direction} (was {before.health.score:.0f} on {day(before.as_of)})"
+    return note
+
+
+def _unknown_parts(score: AccountScore) -> str:
+    titles = {part.name: part.title for part in score.health.components}
+    unknown = [titles[name] for name in score.health.unknown]
+    if not unknown:
+        return ""
+    return (f"Not known: {', '.join(unknown)}. The score rests on the "
+            f"{score.health.known_weight:g} of 100 points of weight that are known.")
+
+
+def _signs(alerts: Sequence[Alert]) -> tuple[SignView, ...]:
+    urgency = {5: "act at once", 4: "act today", 3: "within two days", 2: "this week",
+               1: "when there is time"}
+    return tuple(SignView(title=a.title, words=a.words[:1].upper() + a.words[1:] + ".",
+                          urgency=urgency[a.urgency]) for a in alerts)
+
+
+def _changes(before: AccountScore, now: AccountScore, catalogue: Mapping[str, AnyFeature]
+             ) -> tuple[ChangeLine, ...]:
+    """What moved, both moments scored with the models of today."""
+    lines = []
+    old, new = before.churn_probability_90d, now.churn_probability_90d
+    if old is not None and new is not None and before.source == now.source:
+        lines.append(ChangeLine(
+            what=f"Chance to leave within {TIER_HORIZON_DAYS} days",
+            text=f"{percent(old)} → {percent(new)} ({signed(100 * (new - old))} points)"))
+    if before.health.score is not None and now.health.score is not None:
+        text = f"{before.health.score:.0f} → {now.health.score:.0f}"
+        if before.health.formula_version == now.health.formula_version:
+            titles = {part.name: part.title for part in now.health.components}
+            moved = [f"{titles[name]} {signed(by)}" for name, by in
+                     moves(before.health, now.health)[:3] if abs(by) >= STANDS_OUT]
+            text += f" ({', '.join(moved)})" if moved else ""
+        lines.append(ChangeLine(what="Health", text=text))
+    old_mrr, new_mrr = before.features.get("mrr"), now.features.get("mrr")
+    if old_mrr is not None and new_mrr is not None and old_mrr != new_mrr:
+        lines.append(ChangeLine(what="Monthly revenue",
+                                text=f"{money(old_mrr, now.currency)} → "
+                                     f"{money(new_mrr, now.currency)}"))
+    return (*lines, *_changed_reasons(before, now, catalogue))
+
+
+def _changed_reasons(before: AccountScore, now: AccountScore,
+                     catalogue: Mapping[str, AnyFeature]) -> tuple[ChangeLine, ...]:
+    """The reasons whose number moved, the largest reasons first."""
+    reasons = [*now.reasons.signals, *now.reasons.levers, *now.reasons.context]
+    lines = []
+    for reason in sorted(reasons, key=lambda r: -abs(r.points)):
+        if reason.feature not in catalogue:
+            continue
+        was = said(reason.feature, before.features.get(reason.feature), catalogue)
+        if was != reason.text:
+            lines.append(ChangeLine(what=plain(reason.theme).capitalize(),
+                                    text=f"{reason.text}; before: {_lower(was)}"))
+    return tuple(lines[:MOST_CHANGES])
+
+
+def _actions_intro(answer: Recommendation) -> str:
+    if answer.ranked[0].action_id == DO_NOTHING:
+        return ("Nothing in the playbook is worth more than it costs here and now, so the advice "
+                "is to do nothing and look again.")
+    return ("Ranked by what each is cautiously expected to bring after its costs, over a year. "
+            "Doing nothing competes too.")
+
+
+def _action(candidate: Candidate, currency: str) -> ActionView:
+    value = candidate.value
+    nothing = candidate.action_id == DO_NOTHING
+    costs = f"costs {money(value.total_cost, currency)}"
+    if value.hours:
+        costs += f" with {value.hours:g} hours of work"
+    how = "" if nothing else (
+        f"{percent(value.uplift)} better odds × {money(value.at_stake, currency)} at stake × "
+        f"{percent(value.margin)} margin; {costs}; cautiously "
+        f"{money(candidate.cautious_value, currency)}")
+    if not nothing and value.outcome == "none":
+        how = f"worth {money(value.benefit, currency)} by the playbook; {costs}"
+    owner = OWNERS.get(candidate.owner_role, plain(candidate.owner_role))
+    channel = CHANNELS.get(candidate.channel, plain(candidate.channel))
+    return ActionView(
+        name=candidate.name, text=candidate.text,
+        why=candidate.because[:1].upper() + candidate.because[1:],
+        worth=money(candidate.expected_value, currency), how=how,
+        evidence="" if nothing else (
+            f"Evidence: {candidate.evidence} (grade {candidate.grade}); "
+            f"{percent(candidate.playbook_share)} playbook judgement, "
+            f"{percent(1 - candidate.playbook_share)} data"),
+        by="" if nothing else f"{owner}, {channel}; {AUTONOMY[candidate.autonomy]}",
+        deadline=f"by {instant(candidate.deadline)}" if candidate.deadline else "",
+        look_first=candidate.look_first)
+
+
+def _withheld(withheld: Withheld) -> WithheldView:
+    until = ""
+    if withheld.allowed_from is not None:
+        until = f"allowed from {instant(withheld.allowed_from)}"
+    elif withheld.until:
+        until = withheld.until
+    return WithheldView(name=withheld.name, why=withheld.why, until=until)
+
+
+def _use_picture(weeks: Sequence[WeekOfUse]) -> Markup | None:
+    if not any(week.uses for week in weeks):
+        return None
+    return columns_picture([float(w.uses) for w in weeks], title=_use_note(weeks))
+
+
+def _use_note(weeks: Sequence[WeekOfUse]) -> str:
+    if not any(week.uses for week in weeks):
+        return f"No use of the product is known in the last {len(weeks)} weeks."
+    usual = sorted(w.uses for w in weeks)[len(weeks) // 2]
+    return (f"Uses of the product a week, the last {len(weeks)} weeks up to "
+            f"{day(_midnight(weeks[-1]))}: {weeks[-1].uses:,} in the last week, "
+            f"{usual:,} in a middling one.")
+
+
+def _midnight(week: WeekOfUse) -> datetime:
+    return datetime(week.until.year, week.until.month, week.until.day, tzinfo=UTC)
+
+
+def _day(found: TimelineDay) -> DayView:
+    routine = [event.text for event in found.routine]
+    shown = "; ".join(routine[:4])
+    if len(routine) > 4:
+        shown += f"; and {plural(len(routine) - 4, 'other kind')} of use"
+    return DayView(title=f"{found.on:%-d %B %Y}", notable=tuple(e.text for e in found.notable),
+                   routine=shown)
+

@@ -1,0 +1,170 @@
+"""This module is about turning scores into answers of the API: one function per shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from experiments.policy import DO_NOTHING, Candidate
+from serving.errors import UnknownHorizonError
+from serving.explanations import Reason, Reasons
+from serving.portfolio import Portfolio
+from serving.recommending import Decided
+from serving.schemas import (
+    AccountAnswer,
+    AccountRow,
+    CandidateAnswer,
+    FreshnessAnswer,
+    HealthAnswer,
+    HealthPartAnswer,
+    ProbabilityAnswer,
+    ReasonAnswer,
+    ReasonsAnswer,
+    RecommendationAnswer,
+    ScoreAnswer,
+    WithheldAnswer,
+)
+from serving.scoring import (
+    TIER_HORIZON_DAYS,
+    AccountScore,
+    HorizonProbability,
+    SourceFreshness,
+)
+
+SECONDS_PER_HOUR = 3600
+
+
+def account_row(score: AccountScore) -> AccountRow:
+    """An account as a row of the list."""
+    at_90 = score.churn_at(TIER_HORIZON_DAYS)
+    top = score.reasons.top(1)
+    words = score.attributes
+    return AccountRow(
+        account_id=score.account_id, name=words.get("account_name"), as_of=score.as_of,
+        segment=words.get("segment"), price_plan=words.get("price_plan"),
+        service_tier=words.get("service_tier"), csm=words.get("csm"),
+        contract_status=words.get("contract_status"),
+        churn_probability_90d=at_90.probability if at_90 else None,
+        churn_probability_90d_low=at_90.low if at_90 else None,
+        churn_probability_90d_high=at_90.high if at_90 else None,
+        expansion_probability_90d=score.expansion.probability if score.expansion else None,
+        risk_tier=score.risk_tier, health_score=score.health.score, level=score.health.band,
+        source=score.source, degraded=score.degraded, model_version=score.model_version,
+        mrr=score.mrr, revenue_at_risk=score.revenue_at_risk,
+        expected_expansion=score.expected_expansion, currency=score.currency,
+        top_reason=top[0].sentence if top else None)
+
+
+def account_answer(score: AccountScore, portfolio: Portfolio) -> AccountAnswer:
+    """All that is known of one account."""
+    return AccountAnswer(
+        account_id=score.account_id, name=score.attributes.get("account_name"),
+        as_of=score.as_of, source=score.source, degraded=score.degraded,
+        model_version=score.model_version,
+        churn=[probability_answer(h) for h in score.churn],
+        expansion=probability_answer(score.expansion) if score.expansion else None,
+        expansion_note=score.expansion_note, risk_tier=score.risk_tier, mrr=score.mrr,
+        revenue_at_risk=score.revenue_at_risk, revenue_at_risk_low=score.revenue_at_risk_low,
+        revenue_at_risk_high=score.revenue_at_risk_high,
+        expected_expansion=score.expected_expansion, currency=score.currency,
+        health=health_answer(score), reasons=reasons_answer(score.reasons),
+        expansion_reasons=(reasons_answer(score.expansion_reasons)
+                           if score.expansion_reasons else None),
+        attributes=dict(score.attributes), features=dict(score.features),
+        freshness=freshness_answer(portfolio.freshness, portfolio.now))
+
+
+def score_answer(score: AccountScore, portfolio: Portfolio, horizon_days: int) -> ScoreAnswer:
+    """The score of one account at one horizon.
+
+    Raises:
+        UnknownHorizonError: that horizon is not served; the message lists those that are.
+    """
+    at = score.churn_at(horizon_days)
+    if at is None:
+        served = ", ".join(str(h.horizon_days) for h in score.churn)
+        raise UnknownHorizonError(
+            f"There is no churn probability for {horizon_days} days. Served horizons: {served} "
+            f"days.")
+    return ScoreAnswer(
+        account_id=score.account_id, as_of=score.as_of, horizon_days=horizon_days,
+        churn_probability=at.probability, churn_probability_low=at.low,
+        churn_probability_high=at.high, base_rate=at.base_rate, risk_tier=score.risk_tier,
+        expansion_probability_90d=score.expansion.probability if score.expansion else None,
+        expected_expansion=score.expected_expansion, health_score=score.health.score,
+        health_level=score.health.band, source=score.source, degraded=score.degraded,
+        model_version=score.model_version, formula=score.formula, mrr=score.mrr,
+        revenue_at_risk=score.revenue_at_risk, revenue_at_risk_low=score.revenue_at_risk_low,
+        revenue_at_risk_high=score.revenue_at_risk_high, currency=score.currency,
+        reasons=reasons_answer(score.reasons),
+        freshness=freshness_answer(portfolio.freshness, portfolio.now))
+
+
+def probability_answer(at: HorizonProbability) -> ProbabilityAnswer:
+    """A probability within a horizon."""
+    return ProbabilityAnswer(horizon_days=at.horizon_days, probability=at.probability, low=at.low,
+                             high=at.high, base_rate=at.base_rate)
+
+
+def health_answer(score: AccountScore) -> HealthAnswer:
+    """The health score with its parts."""
+    health = score.health
+    return HealthAnswer(
+        formula=score.formula, score=health.score, level=health.band, action=health.action,
+        components=[HealthPartAnswer(name=part.name, weight=part.weight, points=part.points,
+                                     measure=part.measure) for part in health.components],
+        unknown=list(health.unknown))
+
+
+def reasons_answer(reasons: Reasons) -> ReasonsAnswer:
+    """The three lists."""
+    return ReasonsAnswer(
+        signals=[_reason(r) for r in reasons.signals], levers=[_reason(r) for r in reasons.levers],
+        context=[_reason(r) for r in reasons.context], start=reasons.start, rest=reasons.rest)
+
+
+def freshness_answer(freshness: Sequence[SourceFreshness], now: datetime) -> list[FreshnessAnswer]:
+    """How fresh each source is at a moment."""
+    return [
+        FreshnessAnswer(
+            kind=source.kind, last_recorded_at=source.last_recorded_at,
+            age_hours=round((now - source.last_recorded_at).total_seconds() / SECONDS_PER_HOUR, 2))
+        for source in freshness
+    ]
+
+
+def _reason(reason: Reason) -> ReasonAnswer:
+    return ReasonAnswer(
+        text=reason.text, comparison=reason.comparison, feature=reason.feature,
+        theme=reason.theme, value=reason.value, unit=reason.unit, points=reason.points,
+        points_unit=reason.points_unit, also=list(reason.also))
+
+
+def recommendation_answer(decided: Decided, *, most: int) -> RecommendationAnswer:
+    """A stored recommendation with its best actions; doing nothing is always among them."""
+    decision, answer, score = decided.decision, decided.recommendation, decided.score
+    shown = list(answer.ranked[:most])
+    shown += [c for c in answer.ranked[most:] if c.action_id == DO_NOTHING]
+    return RecommendationAnswer(
+        decision_id=decision.decision_id, account_id=decision.account_id, as_of=decision.as_of,
+        decided_at=decision.decided_at, action=decision.action,
+        expected_value=decision.expected_value, currency=decision.currency,
+        propensity=decision.propensity, source=score.source, degraded=score.degraded,
+        ranked=[_candidate(c) for c in shown],
+        withheld=[WithheldAnswer(action=w.action_id, name=w.name, reason=w.reason, why=w.why,
+                                 allowed_from=w.allowed_from, until=w.until)
+                  for w in answer.withheld],
+        notes=list(answer.notes))
+
+
+def _candidate(candidate: Candidate) -> CandidateAnswer:
+    value = candidate.value
+    return CandidateAnswer(
+        action=candidate.action_id, name=candidate.name, text=candidate.text,
+        why=candidate.because, objective=candidate.objective, channel=candidate.channel,
+        owner_role=candidate.owner_role, expected_value=candidate.expected_value,
+        cautious_value=candidate.cautious_value, uplift=value.uplift, at_stake=value.at_stake,
+        cost=value.total_cost, hours=value.hours, evidence_grade=candidate.grade,
+        evidence=candidate.evidence, playbook_share=candidate.playbook_share,
+        deadline=candidate.deadline, max_autonomy=candidate.autonomy,
+        sequence=candidate.sequence, look_first=list(candidate.look_first))

@@ -1,0 +1,89 @@
+"""This module is about the application: the routes around one desk, and the gate in front.
+
+``create_app`` takes everything it needs; nothing is opened or read when the module is imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from features.workspace import Workspace
+from registry.store import ModelStore
+from serving.access import Gate
+from serving.desk import Desk, open_desk
+from serving.errors import install_problems
+from serving.observed import Measured
+from serving.pages import AnswerProblemToPeople, Templates
+from serving.routes import accounts, holdings, next_actions, people, status, telemetry
+from serving.settings import ServiceSettings
+
+log = logging.getLogger("keepwell.serving")
+
+DESCRIPTION = """Which accounts are likely to leave or to grow, and what to do next about each.
+
+Every score says its source (`model` or `health_formula`), why it is degraded, its moment and how
+fresh each source is. `null` is unknown, never zero. Money is in the tenant's reporting currency.
+Every error has one shape (RFC 9457, `application/problem+json`) with a `next` step.
+"""
+
+REFRESH_SECONDS = 5.0
+
+
+def create_app(
+    workspace: Workspace,
+    *,
+    store: ModelStore,
+    now: Callable[[], datetime],
+    settings: ServiceSettings | None = None,
+    refresh_seconds: float = REFRESH_SECONDS,
+) -> FastAPI:
+    """The service of one workspace, asked by the clock ``now``.
+
+    It scores every account once at the start, and again when a snapshot, a champion or a setting
+    changes.
+    """
+    desk = open_desk(workspace, store=store, now=now, settings=settings or ServiceSettings())
+    desk.refresh()
+    templates = Templates(workspace.settings.tenant)
+
+    @contextlib.asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(_keep_fresh(desk, refresh_seconds))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            desk.close()
+
+    app = FastAPI(
+        title="Keepwell", version="0.1.0", description=DESCRIPTION, lifespan=running,
+        docs_url=None, redoc_url=None)
+    app.state.desk = desk
+    app.state.templates = templates
+    for module in (accounts, next_actions, telemetry, holdings, status, people):
+        app.include_router(module.router)
+    install_problems(app, AnswerProblemToPeople(templates))
+    app.add_middleware(Gate, settings=desk.settings)
+    app.add_middleware(Measured, metrics=desk.metrics)
+    return app
+
+
+async def _keep_fresh(desk: Desk, seconds: float) -> None:
+    """Look again and again whether anything changed; a failure is told and tried again."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await run_in_threadpool(desk.refresh)
+            await run_in_threadpool(desk.deliver)
+        except Exception:
+            desk.metrics.refresh_failures.inc()
+            log.exception("scoring anew failed; the portfolio of before goes on serving")

@@ -1,0 +1,77 @@
+"""This module is about scoring and recommending for a whole snapshot, without a service.
+
+The command line's way to the same functions that the service answers with: one account gets the
+same score, the same reasons and the same ranking either way.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from features.alerts import WEEK, WEEK_TOLERANCE
+from features.health import FORMULAS
+from features.snapshots import SnapshotStore
+from features.workspace import Workspace
+from registry.store import ModelStore
+from serving.champions import champions
+from serving.decisions import POLICY_KINDS, policy_facts
+from serving.desk import features_by_name
+from serving.portfolio import portfolio_order
+from serving.recommending import Decided, decide_on
+from serving.scoring import AccountScore, score_accounts
+from serving.signs import warning_signs
+from serving.timelines import TimelineStore
+
+
+def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> list[AccountScore]:
+    """The score of every account of a snapshot, most revenue at risk first.
+
+    The features are as old as the question, so they are never too old here.
+
+    Raises:
+        SnapshotError: there is no snapshot as of this moment.
+    """
+    settings = workspace.settings
+    scores = score_accounts(
+        SnapshotStore(workspace.snapshots_dir).read(as_of), champions(store),
+        catalogue=features_by_name(workspace), formula=FORMULAS[settings.health_formula],
+        now=as_of, max_age=timedelta(days=settings.max_feature_age_days),
+        currency=settings.currency)
+    return sorted(scores, key=portfolio_order)
+
+
+def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime
+                    ) -> tuple[Decided, ...]:
+    """What the policy says about every account as of a moment, on what was known then."""
+    scores = scores_as_of(workspace, store, as_of)
+    known = features_by_name(workspace)
+    snapshots = SnapshotStore(workspace.snapshots_dir)
+    week_ago = [m for m in snapshots.moments() if abs(as_of - m - WEEK) <= WEEK_TOLERANCE]
+    signs = warning_signs(
+        scores, snapshots.read(week_ago[-1]) if week_ago else None, catalogue=known,
+        formula=FORMULAS[workspace.settings.health_formula])
+    events = TimelineStore(workspace).of_kinds(
+        POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of)
+    return decide_on(scores, facts=policy_facts(events), alerts=signs, catalogue=known, now=as_of)
+
+
+def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: datetime
+                          ) -> dict[str, Any]:
+    """The recommendations for every account as plain values, most revenue at risk first."""
+    return {
+        "as_of": as_of.isoformat(),
+        "currency": workspace.settings.currency,
+        "accounts": [
+            {
+                "churn_probability_90d": one.score.churn_probability_90d,
+                "revenue_at_risk": one.score.revenue_at_risk,
+                "score_source": one.score.source,
+                "degraded": one.score.degraded,
+                "health_score": one.score.health.score,
+                **one.recommendation.to_dict(),
+            }
+            for one in decisions_as_of(workspace, store, as_of)
+        ],
+    }
+

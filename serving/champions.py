@@ -1,0 +1,78 @@
+"""This module is about which models serve: the champions of the store, or why there is none.
+
+A model that can not be used is never an error here: it is a sentence, and the health formula
+answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from registry.bundle import BundleError
+from registry.store import ModelStore, ModelStoreError, NoChampionError
+from serving.scoring import Models, ServedModel
+
+CHURN, EXPANSION, CHURN_FORMULA = "churn", "expansion", "churn-formula"
+SERVED_LABELS = (CHURN, EXPANSION, CHURN_FORMULA)
+
+
+def champions(store: ModelStore) -> Models:
+    """The champion of every label, and a sentence for each label without a usable one."""
+    served: dict[str, ServedModel] = {}
+    refusals: dict[str, str] = {}
+    for label in SERVED_LABELS:
+        try:
+            version = store.champion_version(label)
+            served[label] = ServedModel(model=store.champion(label),
+                                        version=f"{label} version {version.version}")
+        except NoChampionError:
+            refusals[label] = f"no {label} model has been promoted"
+        except (BundleError, ModelStoreError) as error:
+            refusals[label] = f"the {label} model could not be used: {error}"
+    return Models(churn=served.get(CHURN), churn_formula=served.get(CHURN_FORMULA),
+                  expansion=served.get(EXPANSION), refusals=refusals)
+
+
+def champion_stamp(store: ModelStore) -> tuple[str, ...]:
+    """Which versions serve, as text that changes when they do. Loads no model."""
+    stamp = []
+    for label in SERVED_LABELS:
+        try:
+            version = store.champion_version(label)
+            stamp.append(f"{label}:{version.version}:{version.fingerprint}")
+        except ModelStoreError as error:
+            stamp.append(f"{label}:{type(error).__name__}")
+    return tuple(stamp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    """One version of a model for a list."""
+
+    label: str
+    version: int
+    run_name: str
+    fingerprint: str
+    serving: bool
+    challenger: bool
+    metrics: Mapping[str, float]
+
+
+def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, str]]:
+    """Every version, newest first, and a sentence for each label without a serving one."""
+    rows: list[ModelRow] = []
+    refusals: dict[str, str] = {}
+    for label in SERVED_LABELS:
+        try:
+            versions = store.versions(label)
+        except ModelStoreError as error:
+            refusals[label] = str(error)
+            continue
+        if not any(version.is_champion for version in versions):
+            refusals[label] = f"No {label} model has been promoted."
+        rows += [ModelRow(label=label, version=v.version, run_name=v.run_name,
+                          fingerprint=v.fingerprint, serving=v.is_champion,
+                          challenger=v.is_challenger, metrics=v.metrics)
+                 for v in reversed(versions)]
+    return tuple(rows), refusals

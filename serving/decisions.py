@@ -1,0 +1,159 @@
+"""This module is about decisions: from a score and a timeline to a recommendation that is stored.
+
+Fills the state that the policy reads, asks the policy, and writes down what it answered with all
+that it was answered on. Asking twice at the same moment about the same facts is the same
+decision, with the same id. Pure; storing is the ledger's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import cast, get_args
+
+import polars as pl
+
+from experiments.account_state import PastOutcome
+from experiments.policy import AccountState, Limits, PastAction, Recommendation, recommend
+from features.alerts import Alert
+from registry.playbook import Playbook
+from serving.ledger import Decision, Outcome
+from serving.scoring import AccountScore
+
+MOMENT_KINDS: Mapping[str, str] = {
+    "trial.started": "trial_started",
+    "contract.started": "contract_started",
+    "contract.cancelled": "contract_ended",
+    "incident.opened": "incident_opened",
+}
+"""Kind to the instant of ``registry.sequences.MOMENTS`` that its newest event is."""
+
+HISTORY_KINDS = ("action.executed", "action.declined", "action.outcome")
+POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "consent.updated")
+"""What the policy has to know of a timeline."""
+
+PAST_OUTCOMES: tuple[str, ...] = get_args(PastOutcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyFacts:
+    """What a timeline says that the policy reads."""
+
+    moments: Mapping[str, datetime]
+    consents: Mapping[str, bool]
+    history: Mapping[str, PastAction]  # by decision, or by event where there was none
+
+
+NO_FACTS = PolicyFacts(moments={}, consents={}, history={})
+
+
+def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
+    """What each account's events of ``POLICY_KINDS`` say, by account."""
+    moments: dict[str, dict[str, datetime]] = {}
+    consents: dict[str, dict[str, bool]] = {}
+    history: dict[str, dict[str, PastAction]] = {}
+    ordered = events.sort("occurred_at", "recorded_at", "event_id")
+    for row in ordered.iter_rows(named=True):
+        account_id, kind, at = row["account_id"], row["kind"], row["occurred_at"]
+        said = json.loads(row["properties"])
+        if kind in MOMENT_KINDS:
+            moments.setdefault(account_id, {})[MOMENT_KINDS[kind]] = at
+        elif kind == "consent.updated":
+            consents.setdefault(account_id, {})[str(said.get("channel"))] = (
+                said.get("state") == "given")
+        elif "action" in said:
+            past = history.setdefault(account_id, {})
+            key = str(said.get("decision_id") or row["event_id"])
+            past[key] = _past_action(kind, said, at, past.get(key))
+    accounts = {*moments, *consents, *history}
+    return {
+        account_id: PolicyFacts(
+            moments=moments.get(account_id, {}), consents=consents.get(account_id, {}),
+            history=history.get(account_id, {}))
+        for account_id in accounts
+    }
+
+
+def with_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts:
+    """The facts with the ledger's outcomes, the newest record of each decision counting.
+
+    The ledger knows an outcome at once; the timeline shows it from the next moment on.
+    """
+    reported: dict[str, PastAction] = {}
+    for outcome in outcomes:
+        said = {"action": outcome.action, "outcome": outcome.result}
+        reported[outcome.decision_id] = _past_action(
+            f"action.{outcome.kind}", said, outcome.occurred_at, reported.get(outcome.decision_id))
+    history = {**facts.history, **reported}
+    return PolicyFacts(moments=facts.moments, consents=facts.consents, history=history)
+
+
+def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert]
+                  ) -> AccountState:
+    """What the policy is told about an account."""
+    probability = score.churn_probability_90d
+    return AccountState(
+        account_id=score.account_id, as_of=score.as_of, attributes=score.attributes,
+        features=score.features, churn_probability=probability,
+        expansion_probability=score.expansion.probability if score.expansion else None,
+        expected_amount=score.expansion_amount, mrr=score.features.get("mrr"),
+        alerts=tuple(alert.id for alert in alerts),
+        alert_raised_at={alert.id: score.as_of for alert in alerts},
+        moments=facts.moments, consents=facts.consents, health_score=score.health.score,
+        health_band=score.health.band,
+        score_source="none" if probability is None else score.source)
+
+
+def recommendation(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *,
+                   playbook: Playbook, limits: Limits, now: datetime,
+                   phrases: Mapping[str, str], alert_words: Mapping[str, str]) -> Recommendation:
+    """What the policy says about one account now."""
+    return recommend(account_state(score, facts, alerts), playbook=playbook, limits=limits,
+                     history=facts.history.values(), as_of=max(now, score.as_of), phrases=phrases,
+                     alert_words=alert_words)
+
+
+def decision_of(answer: Recommendation, score: AccountScore, facts: PolicyFacts,
+                alerts: Sequence[Alert], *, limits: Limits, now: datetime) -> Decision:
+    """A recommendation as the record that is stored. Nothing here is left to chance: the
+    propensity is 1, and the decision is no evidence of an effect."""
+    state = account_state(score, facts, alerts)
+    past = [asdict(action) for action in facts.history.values()]
+    read = json.dumps([asdict(state), past, asdict(limits)], sort_keys=True, default=_plain,
+                      allow_nan=False)
+    digest = hashlib.blake2b(read.encode(), digest_size=16).hexdigest()
+    plain = answer.to_dict()
+    best = answer.ranked[0]
+    identity = f"keepwell:{score.account_id}:{now.isoformat()}:{digest}"
+    return Decision(
+        decision_id=str(uuid.uuid5(uuid.NAMESPACE_URL, identity)), account_id=score.account_id,
+        decided_at=now, as_of=score.as_of, action=best.action_id,
+        expected_value=best.expected_value, currency=score.currency,
+        eligible=tuple(cast(list[Mapping[str, object]], plain["ranked"])),
+        withheld=tuple(cast(list[Mapping[str, object]], plain["withheld"])),
+        versions={"score_source": score.source, "model": score.model_version or "none",
+                  "formula": score.formula},
+        input_digest=digest)
+
+
+def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: PastAction | None
+                 ) -> PastAction:
+    """One more record about an action: its execution dates it, its outcome names it."""
+    action = str(said["action"])
+    if kind == "action.executed":
+        return PastAction(action_id=action, at=at, outcome="done")
+    if kind == "action.declined":
+        return PastAction(action_id=action, at=at, outcome="not_done")
+    result = said.get("outcome")
+    outcome = cast(PastOutcome, result) if result in PAST_OUTCOMES else "done"
+    return PastAction(action_id=action, at=known.at if known else at, outcome=outcome)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{value!r} can not be part of a decision's digest.")

@@ -1,0 +1,313 @@
+"""This module is about what a caller is told when something is refused: one shape, RFC 9457.
+
+Every error of the service is ``application/problem+json`` with ``type title status detail
+instance`` and ``next``, the step that helps. Each kind of problem is one class and one line of
+``PROBLEMS``; ``/problems`` shows them to people. What was sent is never echoed beyond its name,
+and what went wrong inside is named by an id only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+
+log = logging.getLogger("keepwell.serving")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldProblem:
+    """One thing that is wrong with a request: where, and what."""
+
+    where: str
+    message: str
+
+
+class ProblemError(Exception):
+    """A request can not be answered. Subclasses say which kind of problem it is."""
+
+    slug: ClassVar[str] = "problem"
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "The request can not be answered"
+    next_step: ClassVar[str] = "Read the detail and send a changed request."
+
+    def __init__(self, detail: str, *, next_step: str | None = None,
+                 errors: Sequence[FieldProblem] = (),
+                 headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.next = next_step or self.next_step
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+
+class UnknownAccountError(ProblemError):
+    """No account with this id has been scored."""
+
+    slug, status, title = "unknown-account", 404, "Unknown account"
+    next_step = ("Check the spelling, or look the account up with GET /v1/accounts. A new account "
+                 "appears after the next snapshot (keepwell snapshot).")
+
+
+class UnknownDecisionError(ProblemError):
+    """No decision with this id was stored."""
+
+    slug, status, title = "unknown-decision", 404, "Unknown decision"
+    next_step = "Use the decision_id that POST /v1/next-actions answered with."
+
+
+class UnknownReportError(ProblemError):
+    """No report of this name exists."""
+
+    slug, status, title = "unknown-report", 404, "Unknown report"
+    next_step = "GET /v1/reports lists the reports; keepwell report writes one."
+
+
+class UnknownAddressError(ProblemError):
+    """Nothing answers at this address."""
+
+    slug, status, title = "unknown-address", 404, "Nothing here"
+    next_step = "GET /openapi.json lists every address of the API; the pages start at /."
+
+
+class WrongMethodError(ProblemError):
+    """The address exists but does not take this method."""
+
+    slug, status, title = "wrong-method", 405, "This address does not take that method"
+    next_step = "The Allow header names the methods that it takes."
+
+
+class NotJsonError(ProblemError):
+    """The body could not be read as JSON."""
+
+    slug, status, title = "not-json", 400, "The body is not JSON"
+    next_step = "Send a JSON body with Content-Type: application/json."
+
+
+class WrongShapeError(ProblemError):
+    """The request was understood but its values were not."""
+
+    slug, status, title = "wrong-shape", 422, "The request has the wrong shape"
+    next_step = "Mend the fields named in errors; GET /openapi.json has an example of each request."
+
+
+class UnknownHorizonError(ProblemError):
+    """The serving model gives no probability for this horizon."""
+
+    slug, status, title = "unknown-horizon", 422, "No probability for this horizon"
+    next_step = "Ask for one of the horizons named in the detail."
+
+
+class BadCursorError(ProblemError):
+    """The cursor was not made by this service."""
+
+    slug, status, title = "bad-cursor", 422, "The cursor can not be read"
+    next_step = "Pass next_cursor of the previous page unchanged, or none to start again."
+
+
+class TooLargeError(ProblemError):
+    """The body is larger than the service reads."""
+
+    slug, status, title = "too-large", 413, "The body is too large"
+    next_step = "Send less in one request, in several requests."
+
+
+class MissingKeyError(ProblemError):
+    """A write came without an Idempotency-Key."""
+
+    slug, status, title = "missing-idempotency-key", 400, "The Idempotency-Key is missing"
+    next_step = ("Send an Idempotency-Key header: any text of 1 to 200 characters that is new for "
+                 "each outcome and the same when you repeat the request.")
+
+
+class KeyReusedError(ProblemError):
+    """The Idempotency-Key was used before with another request."""
+
+    slug, status, title = "idempotency-key-reused", 422, "This Idempotency-Key was used before"
+    next_step = "Use a new Idempotency-Key for a new outcome; repeat the old request unchanged."
+
+
+class NotAllowedError(ProblemError):
+    """The request carries no valid key."""
+
+    slug, status, title = "not-allowed", 401, "A key is needed"
+    next_step = "Send Authorization: Bearer KEY, with the key this service was started with."
+
+
+class WrongHostError(ProblemError):
+    """The request names a host that this service does not answer for."""
+
+    slug, status, title = "wrong-host", 421, "This service does not answer for that host"
+    next_step = "Use http://127.0.0.1, or add the name to KEEPWELL_ALLOWED_HOSTS."
+
+
+class ForeignOriginError(ProblemError):
+    """A page of another site tried to write."""
+
+    slug, status, title = "foreign-origin", 403, "Writes from other sites are refused"
+    next_step = "Send the request from a program, or from a page of this service."
+
+
+class NotReadyError(ProblemError):
+    """No account has been scored yet."""
+
+    slug, status, title = "not-ready", 503, "Nothing has been scored yet"
+    next_step = ("Run keepwell ingest and keepwell snapshot in this workspace; the service notices "
+                 "by itself.")
+
+
+class BusyError(ProblemError):
+    """Another process is writing to the workspace."""
+
+    slug, status, title = "busy", 503, "The workspace is being written"
+    next_step = "Nothing was changed. Send the same request again after a few seconds."
+
+
+class RefusedError(ProblemError):
+    """The web framework refused the request for a reason without a class here."""
+
+    slug, title = "refused", "The request was refused"
+    next_step = "GET /openapi.json lists every address of the API."
+
+
+class InternalError(ProblemError):
+    """Something went wrong inside; the log has it under the id in the detail."""
+
+    slug, status, title = "internal", 500, "Something went wrong inside Keepwell"
+    next_step = "Nothing more can be said here. Look for the id in the log of the service."
+
+
+PROBLEMS: tuple[type[ProblemError], ...] = (
+    UnknownAccountError, UnknownDecisionError, UnknownReportError, UnknownAddressError,
+    WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
+    TooLargeError, MissingKeyError, KeyReusedError, NotAllowedError, WrongHostError,
+    ForeignOriginError, NotReadyError, BusyError, RefusedError, InternalError,
+)
+"""Every kind of problem there is."""
+
+
+def problem_content(error: ProblemError, instance: str, status: int | None = None
+                    ) -> dict[str, object]:
+    """The problem as the body of a response."""
+    content: dict[str, object] = {
+        "type": f"/problems#{error.slug}",
+        "title": error.title,
+        "status": status or error.status,
+        "detail": error.detail,
+        "instance": instance,
+        "next": error.next,
+    }
+    if error.errors:
+        content["errors"] = [{"where": e.where, "message": e.message} for e in error.errors]
+    return content
+
+
+def problem_response(error: ProblemError, instance: str, status: int | None = None) -> Response:
+    """The problem as a response; text outside ASCII is escaped, so any text can be sent."""
+    content = problem_content(error, instance, status)
+    return Response(json.dumps(content, allow_nan=False), status or error.status,
+                    headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def shape_problem(error: RequestValidationError) -> ProblemError:
+    """What is wrong with a request in sentences, without repeating what was sent."""
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return NotJsonError("The body could not be read as JSON.")
+    fields = tuple(FieldProblem(where=_where(problem["loc"]), message=_message(problem))
+                   for problem in problems[:20])
+    count = len(problems)
+    first = f"{fields[0].where}: {fields[0].message}" if fields else "the request is empty"
+    more = "" if count == 1 else f" There are {count} such problems."
+    return WrongShapeError(f"{first}{more}", errors=fields)
+
+
+def framework_problem(error: HTTPException, path: str, method: str) -> ProblemError:
+    """What the web framework refused, as one of ours."""
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return UnknownAddressError(f"Nothing answers at {path[:200]}.")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return WrongMethodError(f"{path[:200]} does not take {method}.", headers=headers)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return NotJsonError("The body could not be read.")
+    return RefusedError(str(error.detail), headers=headers)
+
+
+def unhandled_problem(error: Exception) -> ProblemError:
+    """An id for the caller; the error itself goes to the log only."""
+    incident = secrets.token_hex(6)
+    log.error("unhandled error %s", incident, exc_info=error)
+    return InternalError(f"The request failed with id {incident}.")
+
+
+def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
+    """Let every refusal, ours and the framework's, be answered by ``answer``."""
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)
+        return answer(request, error, error.status)
+
+    async def shape(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        problem = shape_problem(error)
+        return answer(request, problem, problem.status)
+
+    async def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        problem = framework_problem(error, request.url.path, request.method)
+        status = error.status_code if isinstance(problem, RefusedError) else problem.status
+        return answer(request, problem, status)
+
+    async def unhandled(request: Request, error: Exception) -> Response:
+        problem = unhandled_problem(error)
+        return answer(request, problem, problem.status)
+
+    app.add_exception_handler(ProblemError, ours)
+    app.add_exception_handler(RequestValidationError, shape)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(Exception, unhandled)
+
+
+class AnswerProblem:
+    """Answers a problem in the form the caller reads; the API's form is JSON.
+
+    Pages replace ``page`` with a function that renders the same words for a person.
+    """
+
+    def __call__(self, request: Request, error: ProblemError, status: int) -> Response:
+        """The response to a refused request."""
+        return problem_response(error, request.url.path, status)
+
+
+def _where(location: Sequence[int | str]) -> str:
+    """
+    >>> _where(("body", "events", 0, "kind")), _where(("query", "limit"))
+    ('events[0].kind', 'limit')
+    """
+    parts = list(location[1:]) or [location[0]]
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")[:200]
+
+
+def _message(problem: Mapping[str, object]) -> str:
+    message = str(problem["msg"])
+    if problem["type"] == "missing":
+        return "this field is missing"
+    if problem["type"] == "extra_forbidden":
+        return "there is no such field"
+    text = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"should be {text}" if message.startswith("Input should be ") else text

@@ -1,0 +1,322 @@
+"""This module is about what was recommended and what came of it, kept for good.
+
+Decisions and outcomes are append-only rows in SQLite (write-ahead log, every commit synced):
+the database itself refuses to change or delete one. A write is acknowledged after its commit,
+and a repeated write with the same Idempotency-Key finds the first answer. What still has to
+reach the timeline is a question to the same tables, so a process that ends in between loses
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from serving.errors import KeyReusedError, UnknownDecisionError
+
+OutcomeKind = Literal["executed", "declined", "outcome"]
+
+BUSY_SECONDS = 10.0
+
+METADATA = sa.MetaData()
+
+DECISIONS = sa.Table(
+    "decisions", METADATA,
+    sa.Column("decision_id", sa.String, primary_key=True),
+    sa.Column("account_id", sa.String, nullable=False, index=True),
+    sa.Column("decided_at", sa.String, nullable=False),
+    sa.Column("as_of", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("propensity", sa.Float, nullable=False),
+    sa.Column("expected_value", sa.Float, nullable=False),
+    sa.Column("currency", sa.String, nullable=False),
+    sa.Column("eligible", sa.String, nullable=False),
+    sa.Column("withheld", sa.String, nullable=False),
+    sa.Column("versions", sa.String, nullable=False),
+    sa.Column("input_digest", sa.String, nullable=False),
+)
+OUTCOMES = sa.Table(
+    "outcomes", METADATA,
+    sa.Column("outcome_id", sa.String, primary_key=True),
+    sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False,
+              index=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("occurred_at", sa.String, nullable=False),
+    sa.Column("received_at", sa.String, nullable=False),
+    sa.Column("result", sa.String),
+    sa.Column("reason", sa.String),
+    sa.Column("by", sa.String),
+)
+KEYS = sa.Table(
+    "idempotency_keys", METADATA,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("request_digest", sa.String, nullable=False),
+    sa.Column("outcome_id", sa.String, sa.ForeignKey("outcomes.outcome_id"), nullable=False),
+)
+DELIVERIES = sa.Table(
+    "timeline_deliveries", METADATA,
+    sa.Column("record_id", sa.String, primary_key=True),
+    sa.Column("delivered_at", sa.String, nullable=False),
+)
+
+PERMANENT = ("decisions", "outcomes", "idempotency_keys", "timeline_deliveries")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What the policy proposed for one account, with all that it was decided on.
+
+    ``eligible`` and ``withheld`` are the whole ranking and every refusal with its reason;
+    ``input_digest`` is the hash of the state that the policy read.
+    """
+
+    decision_id: str
+    account_id: str
+    decided_at: datetime
+    as_of: datetime
+    action: str
+    expected_value: float
+    currency: str
+    eligible: tuple[Mapping[str, object], ...]
+    withheld: tuple[Mapping[str, object], ...]
+    versions: Mapping[str, str]
+    input_digest: str
+    propensity: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a decision: it was executed, declined, or had a result."""
+
+    outcome_id: str
+    decision_id: str
+    account_id: str
+    action: str
+    kind: OutcomeKind
+    occurred_at: datetime
+    received_at: datetime
+    result: str | None = None
+    reason: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewOutcome:
+    """An outcome as it was reported, before it has an id."""
+
+    kind: OutcomeKind
+    occurred_at: datetime | None = None  # None: the moment it was received
+    result: str | None = None
+    reason: str | None = None
+    by: str | None = None
+
+
+class Ledger:
+    """The decisions and outcomes of one workspace, in one database file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine = open_engine(path)
+        with self._engine.begin() as connection:
+            METADATA.create_all(connection)
+            for table in PERMANENT:
+                for verb in ("UPDATE", "DELETE"):
+                    connection.execute(sa.text(
+                        f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} "
+                        f"BEFORE {verb} ON {table} "
+                        f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+                    ))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def append_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Store decisions, all or none; they are on disk when this returns.
+
+        A decision whose id is there already is the same decision, and stays as it is.
+        """
+        if not decisions:
+            return
+        with self._writing() as connection:
+            connection.execute(sa.insert(DECISIONS).prefix_with("OR IGNORE"),
+                               [_decision_row(d) for d in decisions])
+
+    def append_outcome(self, decision_id: str, new: NewOutcome, *, key: str,
+                       received_at: datetime) -> tuple[Outcome, bool]:
+        """Store an outcome once per key; answers the stored one and whether it is new.
+
+        Raises:
+            UnknownDecisionError: no such decision.
+            KeyReusedError: the key came before with another outcome.
+        """
+        digest = request_digest(decision_id, new)
+        with self._writing() as connection:
+            known = connection.execute(sa.select(KEYS).where(KEYS.c.key == key)).one_or_none()
+            if known is not None:
+                if known.request_digest != digest:
+                    raise KeyReusedError("This Idempotency-Key came before with another outcome, "
+                                         "or for another decision. Nothing was stored.")
+                return self._outcome(connection, known.outcome_id), False
+            decided = connection.execute(
+                sa.select(DECISIONS.c.account_id, DECISIONS.c.action)
+                .where(DECISIONS.c.decision_id == decision_id)).one_or_none()
+            if decided is None:
+                raise UnknownDecisionError("No decision with this id was stored.")
+            outcome_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:{key}"))
+            connection.execute(sa.insert(OUTCOMES).values(
+                outcome_id=outcome_id, decision_id=decision_id, kind=new.kind,
+                occurred_at=_text(new.occurred_at or received_at), received_at=_text(received_at),
+                result=new.result, reason=new.reason, by=new.by))
+            connection.execute(sa.insert(KEYS).values(
+                key=key, request_digest=digest, outcome_id=outcome_id))
+            return self._outcome(connection, outcome_id), True
+
+    def decision(self, decision_id: str) -> Decision:
+        """A stored decision.
+
+        Raises:
+            UnknownDecisionError: no such decision.
+        """
+        with self._engine.connect() as connection:
+            row = connection.execute(
+                sa.select(DECISIONS).where(DECISIONS.c.decision_id == decision_id)).one_or_none()
+        if row is None:
+            raise UnknownDecisionError("No decision with this id was stored.")
+        return _decision(row)
+
+    def decisions_of(self, account_id: str) -> tuple[Decision, ...]:
+        """The decisions about an account, newest first."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(DECISIONS).where(DECISIONS.c.account_id == account_id)
+                .order_by(DECISIONS.c.decided_at.desc(), DECISIONS.c.decision_id)).all()
+        return tuple(_decision(row) for row in rows)
+
+    def outcomes_of(self, account_ids: Collection[str]) -> dict[str, tuple[Outcome, ...]]:
+        """The outcomes of these accounts' decisions in the order they came, by account."""
+        wanted = set(account_ids)
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                _outcomes().order_by(OUTCOMES.c.received_at, sa.literal_column("outcomes.rowid"))
+            ).all()
+        found: dict[str, list[Outcome]] = {}
+        for row in rows:
+            if row.account_id in wanted:
+                found.setdefault(row.account_id, []).append(_as_outcome(row))
+        return {account_id: tuple(outcomes) for account_id, outcomes in found.items()}
+
+    def undelivered(self) -> tuple[tuple[Decision, ...], tuple[Outcome, ...]]:
+        """Decisions and outcomes that are not on the timeline yet, oldest first."""
+        delivered = sa.select(DELIVERIES.c.record_id)
+        with self._engine.connect() as connection:
+            decisions = connection.execute(
+                sa.select(DECISIONS).where(DECISIONS.c.decision_id.not_in(delivered))
+                .order_by(DECISIONS.c.decided_at)).all()
+            outcomes = connection.execute(
+                _outcomes().where(OUTCOMES.c.outcome_id.not_in(delivered))
+                .order_by(OUTCOMES.c.received_at)).all()
+        return tuple(map(_decision, decisions)), tuple(map(_as_outcome, outcomes))
+
+    def mark_delivered(self, record_ids: Sequence[str], *, at: datetime) -> None:
+        """Note that these decisions and outcomes are on the timeline."""
+        if not record_ids:
+            return
+        with self._writing() as connection:
+            connection.execute(sa.insert(DELIVERIES).prefix_with("OR IGNORE"),
+                               [{"record_id": i, "delivered_at": _text(at)} for i in record_ids])
+
+    def counts(self) -> tuple[int, int]:
+        """How many decisions and outcomes there are; fails when the database can not be read."""
+        with self._engine.connect() as connection:
+            decisions, outcomes = (
+                connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                for table in (DECISIONS, OUTCOMES))
+        return decisions, outcomes
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One transaction that holds the write lock from its first statement."""
+        with self._engine.execution_options(keepwell_writes=True).begin() as connection:
+            yield connection
+
+    def _outcome(self, connection: Connection, outcome_id: str) -> Outcome:
+        return _as_outcome(connection.execute(
+            _outcomes().where(OUTCOMES.c.outcome_id == outcome_id)).one())
+
+
+def open_engine(path: Path) -> Engine:
+    """The database behind the ledger, durable at every commit."""
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("keepwell_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def request_digest(decision_id: str, new: NewOutcome) -> str:
+    """The hash by which a repeated request is known."""
+    content = json.dumps([decision_id, asdict(new)], sort_keys=True, default=_text)
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def _outcomes() -> sa.Select[Any]:
+    return sa.select(OUTCOMES, DECISIONS.c.account_id, DECISIONS.c.action).join(
+        DECISIONS, DECISIONS.c.decision_id == OUTCOMES.c.decision_id)
+
+
+def _text(moment: object) -> str:
+    if not isinstance(moment, datetime):
+        raise TypeError(f"{moment!r} is not a moment; the ledger stores moments in UTC.")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _decision_row(decision: Decision) -> dict[str, object]:
+    row: dict[str, object] = asdict(decision)
+    for name in ("decided_at", "as_of"):
+        row[name] = _text(row[name])
+    for name in ("eligible", "withheld", "versions"):
+        row[name] = json.dumps(row[name], sort_keys=True, allow_nan=False)
+    return row
+
+
+def _decision(row: sa.Row[Any]) -> Decision:
+    return Decision(
+        decision_id=row.decision_id, account_id=row.account_id,
+        decided_at=datetime.fromisoformat(row.decided_at),
+        as_of=datetime.fromisoformat(row.as_of), action=row.action, propensity=row.propensity,
+        expected_value=row.expected_value, currency=row.currency,
+        eligible=tuple(json.loads(row.eligible)), withheld=tuple(json.loads(row.withheld)),
+        versions=json.loads(row.versions), input_digest=row.input_digest)
+
+
+def _as_outcome(row: sa.Row[Any]) -> Outcome:
+    return Outcome(
+        outcome_id=row.outcome_id, decision_id=row.decision_id, account_id=row.account_id,
+        action=row.action, kind=row.kind, occurred_at=datetime.fromisoformat(row.occurred_at),
+        received_at=datetime.fromisoformat(row.received_at), result=row.result, reason=row.reason,
+        by=row.by)

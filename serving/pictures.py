@@ -1,0 +1,98 @@
+"""This module is about pictures: small drawings as SVG text, coloured by the page's style sheet.
+
+Each picture has a title that says the same in words, for those who do not see it. Draws numbers
+it is given; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+
+@dataclass(frozen=True, kw_only=True)
+class HorizonBar:
+    """One horizon of the picture of probabilities."""
+
+    label: str
+    text: str
+    probability: float
+    low: float
+    high: float
+    usual: float | None
+
+
+def reason_bar(points: float, widest: float) -> Markup:
+    """One bar to the left (less) or right (more) of a common middle line."""
+    half = 100.0
+    length = 0.0 if widest <= 0 else min(abs(points) / widest, 1.0) * (half - 4)
+    start = half if points > 0 else half - length
+    side = "more" if points > 0 else "less"
+    return Markup(
+        '<svg class="reason-bar" viewBox="0 0 200 14" preserveAspectRatio="none" '
+        'aria-hidden="true" focusable="false">'
+        f'<rect class="bar-{side}" x="{start:.1f}" y="2" width="{max(length, 1):.1f}" height="10" '
+        'rx="1.5"/>'
+        f'<line class="axis" x1="{half:g}" y1="0" x2="{half:g}" y2="14"/></svg>')
+
+
+def share_bar(share: float | None, kind: str) -> Markup:
+    """A bar filled to a share of its width; empty and hatched when it is not known."""
+    inner = ('<rect class="bar-unknown" x="0" y="0" width="100" height="8" rx="4"/>'
+             if share is None else
+             '<rect class="bar-track" x="0" y="0" width="100" height="8" rx="4"/>'
+             f'<rect class="bar-{escape(kind)}" x="0" y="0" '
+             f'width="{max(0.0, min(share, 1.0)) * 100:.1f}" height="8" rx="4"/>')
+    return Markup('<svg class="share-bar" viewBox="0 0 100 8" preserveAspectRatio="none" '
+                  f'aria-hidden="true" focusable="false">{inner}</svg>')
+
+
+def horizon_picture(bars: Sequence[HorizonBar]) -> Markup:
+    """Probabilities with their intervals, and what is usual as a mark."""
+    top = max([b.high for b in bars] + [b.usual or 0.0 for b in bars], default=0.0)
+    top = top * 1.15 or 1.0
+    row, left, width = 34, 74, 236
+    lines = []
+    for number, bar in enumerate(bars):
+        y = number * row + 9
+
+        def x(p: float) -> float:
+            return left + width * p / top
+
+        lines.append(
+            f'<text class="label" x="0" y="{y + 12}">{escape(bar.label)}</text>'
+            f'<rect class="bar-track" x="{left}" y="{y}" width="{width}" height="16" rx="3"/>'
+            f'<rect class="bar-risk" x="{left}" y="{y}" width="{x(bar.probability) - left:.1f}" '
+            'height="16" rx="3"/>'
+            f'<line class="interval" x1="{x(bar.low):.1f}" y1="{y + 8}" x2="{x(bar.high):.1f}" '
+            f'y2="{y + 8}"/>'
+            f'<line class="interval" x1="{x(bar.low):.1f}" y1="{y + 4}" x2="{x(bar.low):.1f}" '
+            f'y2="{y + 12}"/>'
+            f'<line class="interval" x1="{x(bar.high):.1f}" y1="{y + 4}" x2="{x(bar.high):.1f}" '
+            f'y2="{y + 12}"/>')
+        if bar.usual is not None:
+            lines.append(f'<line class="usual" x1="{x(bar.usual):.1f}" y1="{y - 4}" '
+                         f'x2="{x(bar.usual):.1f}" y2="{y + 20}"/>')
+    height = len(bars) * row + 4
+    title = "; ".join(f"{b.label}: {b.text}" for b in bars)
+    return Markup(f'<svg class="horizons" viewBox="0 0 316 {height}" role="img" '
+                  f'aria-label="{escape(title)}">{"".join(lines)}</svg>')
+
+
+def columns_picture(values: Sequence[float], *, title: str) -> Markup:
+    """Columns side by side, oldest left."""
+    top = max(values, default=0.0) or 1.0
+    width, gap, height = 14, 3, 56
+    drawn = []
+    for number, value in enumerate(values):
+        size = value / top * (height - 4)
+        kind = "now" if number == len(values) - 1 else "then"
+        drawn.append(f'<rect class="column-{kind}" x="{number * (width + gap)}" '
+                     f'y="{height - max(size, 1):.1f}" width="{width}" '
+                     f'height="{max(size, 1):.1f}" rx="1.5"/>')
+    total = max(len(values) * (width + gap) - gap, 1)
+    return Markup(f'<svg class="columns" viewBox="0 0 {total} {height}" '
+                  f'preserveAspectRatio="none" role="img" '
+                  f'aria-label="{escape(title)}">{"".join(drawn)}</svg>')

@@ -1,0 +1,236 @@
+"""This module is about the portfolio: every account's score at one moment, ready to be read.
+
+A portfolio never changes. When a snapshot or a champion does, a new one is made and takes the
+place of the old one in a single step, so that no answer mixes two moments.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import logging
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from features.alerts import Alert
+from serving.errors import BadCursorError, NotReadyError, UnknownAccountError
+from serving.scoring import AccountScore, HorizonProbability, SourceFreshness
+
+log = logging.getLogger("keepwell.serving")
+
+CURSOR_PARTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountFilter:
+    """Which accounts are wanted; None lets all pass."""
+
+    segment: str | None = None
+    tier: str | None = None
+    service_tier: str | None = None
+    csm: str | None = None
+    level: str | None = None
+    status: str | None = None
+    search: str | None = None
+
+    def passes(self, score: AccountScore) -> bool:
+        """Whether an account is wanted."""
+        wanted = (
+            (self.segment, score.attributes.get("segment")),
+            (self.tier, score.risk_tier),
+            (self.service_tier, score.attributes.get("service_tier")),
+            (self.csm, score.attributes.get("csm")),
+            (self.level, score.health.band),
+            (self.status, score.attributes.get("contract_status")),
+        )
+        if any(want is not None and want != found for want, found in wanted):
+            return False
+        if self.search is None:
+            return True
+        names = (score.account_id, score.attributes.get("account_name") or "")
+        return any(self.search.lower() in name.lower() for name in names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortfolioSum:
+    """What a set of accounts adds up to, and how many of them could not be added."""
+
+    accounts: int
+    with_revenue_at_risk: int
+    mrr: float
+    revenue_at_risk: float
+    revenue_at_risk_low: float
+    revenue_at_risk_high: float
+    expected_expansion: float | None
+    by_tier: Mapping[str, int]
+    by_level: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portfolio:
+    """All scores of one moment, most revenue at risk first."""
+
+    as_of: datetime
+    now: datetime
+    currency: str
+    scores: tuple[AccountScore, ...]
+    by_id: Mapping[str, AccountScore]
+    previous: Mapping[str, AccountScore]
+    previous_as_of: datetime | None
+    freshness: tuple[SourceFreshness, ...]
+    alerts: Mapping[str, tuple[Alert, ...]]
+
+    def account(self, account_id: str) -> AccountScore:
+        """The score of one account.
+
+        Raises:
+            UnknownAccountError: it has none.
+        """
+        score = self.by_id.get(account_id)
+        if score is None:
+            raise UnknownAccountError(
+                f"No account {account_id[:100]!r} is in the snapshot of {self.as_of:%Y-%m-%d}.")
+        return score
+
+    def chosen(self, wanted: AccountFilter) -> tuple[AccountScore, ...]:
+        """The accounts that pass a filter, in order."""
+        return tuple(score for score in self.scores if wanted.passes(score))
+
+    def words(self, attribute: str) -> tuple[str, ...]:
+        """The values of an attribute, for a choice."""
+        return tuple(sorted({v for s in self.scores if (v := s.attributes.get(attribute))}))
+
+    @property
+    def horizons(self) -> tuple[HorizonProbability, ...]:
+        """The horizons that are served."""
+        return self.scores[0].churn if self.scores else ()
+
+
+def portfolio_of(scores: Sequence[AccountScore], *, previous: Sequence[AccountScore],
+                 as_of: datetime, now: datetime, currency: str,
+                 freshness: tuple[SourceFreshness, ...],
+                 alerts: Mapping[str, tuple[Alert, ...]]) -> Portfolio:
+    """A portfolio in its order: revenue at risk falling, unknown last, then by id."""
+    ordered = tuple(sorted(scores, key=portfolio_order))
+    return Portfolio(
+        as_of=as_of, now=now, currency=currency, scores=ordered,
+        by_id={score.account_id: score for score in ordered},
+        previous={score.account_id: score for score in previous},
+        previous_as_of=previous[0].as_of if previous else None,
+        freshness=freshness, alerts=alerts)
+
+
+def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
+    """What these accounts add up to. The bounds add the accounts' own bounds: what one model is
+    wrong about, it is wrong about for all of them together."""
+    priced = [s for s in scores if s.revenue_at_risk is not None]
+    growing = [s.expected_expansion for s in scores if s.expected_expansion is not None]
+    tiers: dict[str, int] = {}
+    levels: dict[str, int] = {}
+    for score in scores:
+        tiers[score.risk_tier or "unknown"] = tiers.get(score.risk_tier or "unknown", 0) + 1
+        band = score.health.band or "unknown"
+        levels[band] = levels.get(band, 0) + 1
+    return PortfolioSum(
+        accounts=len(scores), with_revenue_at_risk=len(priced),
+        mrr=sum(s.mrr for s in scores if s.mrr is not None),
+        revenue_at_risk=sum(s.revenue_at_risk or 0.0 for s in priced),
+        revenue_at_risk_low=sum(s.revenue_at_risk_low or 0.0 for s in priced),
+        revenue_at_risk_high=sum(s.revenue_at_risk_high or 0.0 for s in priced),
+        expected_expansion=sum(growing) if growing else None, by_tier=tiers, by_level=levels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A run of accounts and where the next one starts."""
+
+    scores: tuple[AccountScore, ...]
+    next_cursor: str | None
+
+
+def page_of(scores: Sequence[AccountScore], *, cursor: str | None, limit: int) -> Page:
+    """One page of ordered scores, after the account that the cursor names.
+
+    The cursor holds the last account's place in the order, not a count, so that a portfolio
+    that was swapped in between neither repeats nor skips an account whose score is the same.
+
+    Raises:
+        BadCursorError: the cursor is not one of ours.
+    """
+    after = None if cursor is None else _read_cursor(cursor)
+    rest = [s for s in scores if after is None or portfolio_order(s) > after]
+    taken = tuple(rest[:limit])
+    return Page(scores=taken, next_cursor=_cursor(taken[-1]) if len(rest) > limit else None)
+
+
+class LivePortfolio:
+    """Holds the current portfolio and exchanges it when what it was made from has changed."""
+
+    def __init__(self, *, make: Callable[[], Portfolio], stamp: Callable[[], Hashable]) -> None:
+        self._make = make
+        self._stamp = stamp
+        self._made_from: Hashable = None
+        self._current: Portfolio | None = None
+        self._problem = "no snapshot has been read"
+        self._refreshing = threading.Lock()
+
+    def current(self) -> Portfolio:
+        """The portfolio as it is now.
+
+        Raises:
+            NotReadyError: there is none yet.
+        """
+        if self._current is None:
+            raise NotReadyError(f"No account has been scored yet: {self._problem}.")
+        return self._current
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last refresh failed; None when it did not."""
+        return self._problem or None
+
+    def refresh(self) -> bool:
+        """Make a new portfolio if anything it is made from has changed; whether one was made.
+
+        A failed refresh keeps the old portfolio and says why.
+        """
+        with self._refreshing:
+            stamp = self._stamp()
+            if stamp == self._made_from:
+                return False
+            try:
+                made = self._make()
+            except NotReadyError as error:
+                self._problem = error.detail.rstrip(".")
+                self._made_from = stamp
+                return False
+            self._current, self._made_from, self._problem = made, stamp, ""
+            log.info("scored %d accounts as of %s", len(made.scores), made.as_of)
+            return True
+
+
+def portfolio_order(score: AccountScore) -> tuple[float, str]:
+    """Where an account stands: revenue at risk falling, unknown last, then by id."""
+    at_risk = score.revenue_at_risk
+    return (float("inf") if at_risk is None else -at_risk, score.account_id)
+
+
+def _cursor(score: AccountScore) -> str:
+    place, account_id = portfolio_order(score)
+    content = json.dumps([repr(place), account_id], separators=(",", ":"))
+    return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[float, str]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        content = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        place, account_id = content
+        if not isinstance(place, str) or not isinstance(account_id, str):
+            raise TypeError
+        return float(place), account_id
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise BadCursorError("The cursor was not made by this service.") from error

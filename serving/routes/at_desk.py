@@ -1,0 +1,33 @@
+"""This module is about how a route reaches the desk: through the application, by dependency."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from serving.desk import Desk
+from serving.schemas import ProblemAnswer
+
+
+def desk_of(request: Request) -> Desk:
+    """The desk that the application was made with."""
+    desk = request.app.state.desk
+    assert isinstance(desk, Desk)
+    return desk
+
+
+AtDesk = Annotated[Desk, Depends(desk_of)]
+
+PROBLEM_STATUSES = {
+    400: "The request can not be read.", 401: "A key is needed.", 404: "Not found.",
+    413: "The body is too large.", 422: "The request has the wrong shape.",
+    500: "Something went wrong inside.", 503: "Not now: try again later.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The refusals of a route for the OpenAPI document."""
+    return {status: {"model": ProblemAnswer, "description": PROBLEM_STATUSES[status],
+                     "content": {"application/problem+json": {}}}
+            for status in statuses}

@@ -1,0 +1,90 @@
+"""This module is about the routes of decisions: what to do next, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Response
+
+from serving.answers import recommendation_answer
+from serving.errors import FieldProblem, MissingKeyError, WrongShapeError
+from serving.ledger import NewOutcome
+from serving.recommending import decide
+from serving.routes.at_desk import AtDesk, problems
+from serving.schemas import (
+    NextActionsAnswer,
+    NextActionsRequest,
+    OutcomeAnswer,
+    OutcomeRequest,
+)
+
+router = APIRouter(prefix="/v1", tags=["decisions"])
+
+LONGEST_KEY = 200
+
+
+@router.post("/next-actions", summary="Recommend and store the next actions",
+             responses=problems(400, 401, 413, 422, 503))
+def next_actions(desk: AtDesk, body: NextActionsRequest) -> NextActionsAnswer:
+    """What to do next for each account, best first, beside doing nothing.
+
+    Every recommendation is stored as a decision before this answers. Asking again at the same
+    moment about the same facts gives the same decision, with the same id.
+    """
+    portfolio = desk.portfolio
+    if body.account_ids is None:
+        wanted = [s for s in portfolio.scores if not s.has_left][:body.limit]
+        unknown: list[str] = []
+    else:
+        asked = list(dict.fromkeys(body.account_ids))
+        wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][:body.limit]
+        unknown = [a for a in asked if a not in portfolio.by_id]
+    decided = decide(desk, wanted)
+    desk.ledger.append_decisions([one.decision for one in decided])
+    desk.metrics.decisions.inc(len(decided))
+    desk.deliver()
+    return NextActionsAnswer(
+        items=[recommendation_answer(one, most=body.actions_per_account) for one in decided],
+        unknown=unknown)
+
+
+@router.post("/decisions/{decision_id}/outcomes", status_code=201,
+             summary="Report what came of a decision",
+             responses=problems(400, 401, 404, 413, 422, 503))
+def report_outcome(
+    desk: AtDesk,
+    response: Response,
+    decision_id: Annotated[str, Path(min_length=1, max_length=100, examples=["{decision_id}"])],
+    body: OutcomeRequest,
+    idempotency_key: Annotated[str | None, Header(
+        description="Required: new for each outcome, the same when a request is repeated.",
+        examples=["7d3c9a52-outcome-1"])] = None,
+) -> OutcomeAnswer:
+    """Store what came of a decision, once per Idempotency-Key, and put it on the timeline.
+
+    The same key with the same body answers as the first time, with 200; with another body it is
+    refused.
+    """
+    if not idempotency_key or len(idempotency_key) > LONGEST_KEY:
+        raise MissingKeyError(
+            f"Reporting an outcome needs an Idempotency-Key header of 1 to {LONGEST_KEY} "
+            f"characters.")
+    now = desk.now()
+    if body.occurred_at is not None and body.occurred_at > now:
+        message = "lies after the clock of this workspace"
+        raise WrongShapeError(f"occurred_at {message}",
+                              errors=[FieldProblem(where="occurred_at", message=message)])
+    outcome, is_new = desk.ledger.append_outcome(
+        decision_id, NewOutcome(kind=body.kind, occurred_at=body.occurred_at, result=body.result,
+                                reason=body.reason, by=body.by),
+        key=idempotency_key, received_at=now)
+    if is_new:
+        desk.metrics.outcomes.labels(outcome.kind).inc()
+    else:
+        response.status_code = 200
+    desk.deliver()
+    return OutcomeAnswer(
+        outcome_id=outcome.outcome_id, decision_id=outcome.decision_id,
+        account_id=outcome.account_id, action=outcome.action, kind=outcome.kind,
+        occurred_at=outcome.occurred_at, received_at=outcome.received_at, result=outcome.result,
+        reason=outcome.reason, by=outcome.by)

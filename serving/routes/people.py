@@ -1,0 +1,140 @@
+"""This module is about the addresses of pages for people."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.responses import FileResponse, Response
+
+from serving.account_page import account_page
+from serving.champions import model_rows
+from serving.errors import PROBLEMS, UnknownAddressError, UnknownReportError
+from serving.models_page import models_page, reports_page
+from serving.pages import Templates
+from serving.portfolio import AccountFilter
+from serving.portfolio_page import RUNNING, portfolio_page, source_line
+from serving.recommending import JUST_NOW, decide
+from serving.reference_pages import api_page, problems_page
+from serving.reports import report_named, reports_in
+from serving.routes.at_desk import AtDesk
+from serving.timelines import by_day, in_words, weeks_of_use
+
+router = APIRouter(include_in_schema=False)
+
+WEEKS_SHOWN = 26
+DAYS_SHOWN = 30
+MOST_EVENTS_READ = 20_000
+
+REPORT_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+                 "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+"""A report is one self-contained file: its own styles and pictures, and nothing else."""
+
+Blank = BeforeValidator(lambda value: value or None)
+Word = Annotated[str | None, Blank, Field(max_length=200)]
+
+
+class PortfolioQuery(BaseModel):
+    """The filters of the portfolio page; an empty one is none."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    segment: Word = None
+    tier: Word = None
+    service_tier: Word = None
+    csm: Word = None
+    level: Word = None
+    search: Word = None
+    status: Literal["running", "active", "trial", "paused", "ended", "none", "all"] = RUNNING
+    cursor: str | None = Field(default=None, max_length=1000)
+
+
+@router.get("/")
+def show_portfolio(request: Request, desk: AtDesk, query: Annotated[PortfolioQuery, Query()]
+                   ) -> Response:
+    """Accounts by revenue at risk."""
+    wanted = AccountFilter(segment=query.segment, tier=query.tier, csm=query.csm,
+                           service_tier=query.service_tier, level=query.level,
+                           search=query.search)
+    page = portfolio_page(desk.portfolio, wanted=wanted, status=query.status, cursor=query.cursor,
+                          formula=desk.formula, tenant=desk.workspace.settings.tenant)
+    return _templates(request).page("portfolio.html", page)
+
+
+@router.get("/accounts/{account_id}")
+def show_account(request: Request, desk: AtDesk, account_id: Annotated[str, Path(max_length=200)]
+                 ) -> Response:
+    """One account. Looking at it decides nothing: no recommendation is stored."""
+    portfolio = desk.portfolio
+    score = portfolio.account(account_id)
+    known_at = desk.now() + JUST_NOW
+    events = desk.timelines.events(
+        account_id, as_of=known_at, since=known_at - timedelta(weeks=WEEKS_SHOWN),
+        most=MOST_EVENTS_READ)
+    page = account_page(
+        score, portfolio, catalogue=desk.catalogue, formula=desk.formula,
+        answer=decide(desk, [score])[0].recommendation,
+        days=by_day(in_words(events, currency=portfolio.currency), most_days=DAYS_SHOWN),
+        weeks=weeks_of_use(events, as_of=known_at, weeks=WEEKS_SHOWN),
+        tenant=desk.workspace.settings.tenant)
+    return _templates(request).page("account.html", page)
+
+
+@router.get("/models")
+def show_models(request: Request, desk: AtDesk) -> Response:
+    """The models beside their baselines."""
+    rows, refusals = model_rows(desk.store)
+    page = models_page(rows, refusals, source=source_line(desk.portfolio),
+                       tenant=desk.workspace.settings.tenant)
+    return _templates(request).page("models.html", page)
+
+
+@router.get("/reports")
+def show_reports(request: Request, desk: AtDesk) -> Response:
+    """The causal reports."""
+    page = reports_page(reports_in(desk.workspace.reports_dir),
+                        tenant=desk.workspace.settings.tenant)
+    return _templates(request).page("reports.html", page)
+
+
+@router.get("/reports/{name}")
+def show_report(desk: AtDesk, name: Annotated[str, Path(max_length=200)]) -> Response:
+    """One report as it was written, shut off from everything else."""
+    report = report_named(desk.workspace.reports_dir, name)
+    if report.html_file is None:
+        raise UnknownReportError("This report was written as JSON only.",
+                                 next_step=f"Read it at /v1/reports/{report.name}.")
+    return FileResponse(report.html_file, media_type="text/html",
+                        headers={"content-security-policy": REPORT_POLICY})
+
+
+@router.get("/problems")
+def show_problems(request: Request, desk: AtDesk) -> Response:
+    """Every kind of problem the API answers with."""
+    page = problems_page(PROBLEMS, tenant=desk.workspace.settings.tenant)
+    return _templates(request).page("problems.html", page)
+
+
+@router.get("/docs")
+def show_api(request: Request, desk: AtDesk) -> Response:
+    """Every address of the API with an example."""
+    page = api_page(request.app.openapi(), tenant=desk.workspace.settings.tenant)
+    return _templates(request).page("api.html", page)
+
+
+@router.get("/assets/{name}")
+def style_sheet(request: Request, name: str) -> Response:
+    """The style sheet; its address changes with its content."""
+    templates = _templates(request)
+    if name != f"keepwell-{templates.style_version}.css":
+        raise UnknownAddressError("There is no such file.")
+    return Response(templates.style, media_type="text/css",
+                    headers={"cache-control": "public, max-age=31536000, immutable"})
+
+
+def _templates(request: Request) -> Templates:
+    templates = request.app.state.templates
+    assert isinstance(templates, Templates)
+    return templates

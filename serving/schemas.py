@@ -1,0 +1,470 @@
+"""This module is about the shapes on the wire: what a request may hold and what an answer has.
+
+Requests refuse fields they do not know and numbers that are not finite. Every answer states its
+moment, its source and its currency. The examples here are the examples of the OpenAPI document,
+and the tests send them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+AccountId = Annotated[str, Field(min_length=1, max_length=200)]
+ShortText = Annotated[str, Field(min_length=1, max_length=500)]
+LARGEST_INTEGER = 2**53
+
+
+class Request(BaseModel):
+    """A request: unknown fields and numbers that are not finite are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class Answer(BaseModel):
+    """An answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# -- scores -------------------------------------------------------------------------------------
+
+
+class ProbabilityAnswer(Answer):
+    """A probability within a horizon; null is unknown."""
+
+    horizon_days: int
+    probability: float | None
+    low: float | None = Field(description="Lower bound of the 95 % interval.")
+    high: float | None = Field(description="Upper bound of the 95 % interval.")
+    base_rate: float | None = Field(description="How often it happened among training rows.")
+
+
+class ReasonAnswer(Answer):
+    """One thing that goes with the score: associated with it, not shown to cause it."""
+
+    text: str
+    comparison: str | None
+    feature: str
+    theme: str
+    value: float | None
+    unit: str
+    points: float = Field(description="Share of the score; positive goes with more of it.")
+    points_unit: Literal["percentage points", "health points"]
+    also: list[str]
+
+
+class ReasonsAnswer(Answer):
+    """Three lists that are never mixed. `start + rest + all points` is the probability × 100."""
+
+    signals: list[ReasonAnswer] = Field(description="What we see the account do.")
+    levers: list[ReasonAnswer] = Field(description="What an action of ours can move.")
+    context: list[ReasonAnswer] = Field(description="What nobody can change.")
+    start: float | None
+    rest: float | None
+
+
+class HealthPartAnswer(Answer):
+    """One component of the health score."""
+
+    name: str
+    weight: float
+    points: float | None
+    measure: str
+
+
+class HealthAnswer(Answer):
+    """The health score of 0 to 100 by the named formula; null with too little known."""
+
+    formula: str
+    score: float | None
+    level: str | None
+    action: str | None
+    components: list[HealthPartAnswer]
+    unknown: list[str]
+
+
+class FreshnessAnswer(Answer):
+    """When a kind of event was last recorded in this workspace."""
+
+    kind: str
+    last_recorded_at: datetime
+    age_hours: float
+
+
+class ScoreAnswer(Answer):
+    """The score of one account at one horizon."""
+
+    account_id: str
+    as_of: datetime
+    horizon_days: int
+    churn_probability: float | None
+    churn_probability_low: float | None
+    churn_probability_high: float | None
+    base_rate: float | None
+    risk_tier: str | None
+    expansion_probability_90d: float | None
+    expected_expansion: float | None
+    health_score: float | None
+    health_level: str | None
+    source: Literal["model", "health_formula"]
+    degraded: str | None = Field(description="Why the formula answers; null when the model does.")
+    model_version: str | None
+    formula: str
+    mrr: float | None
+    revenue_at_risk: float | None = Field(
+        description="Churn probability within 90 days × MRR × 12.")
+    revenue_at_risk_low: float | None
+    revenue_at_risk_high: float | None
+    currency: str
+    reasons: ReasonsAnswer
+    freshness: list[FreshnessAnswer]
+
+
+class AccountRow(Answer):
+    """One account of the list."""
+
+    account_id: str
+    name: str | None
+    as_of: datetime
+    segment: str | None
+    price_plan: str | None
+    service_tier: str | None
+    csm: str | None
+    contract_status: str | None
+    churn_probability_90d: float | None
+    churn_probability_90d_low: float | None
+    churn_probability_90d_high: float | None
+    expansion_probability_90d: float | None
+    risk_tier: str | None
+    health_score: float | None
+    level: str | None
+    source: Literal["model", "health_formula"]
+    degraded: str | None
+    model_version: str | None
+    mrr: float | None
+    revenue_at_risk: float | None
+    expected_expansion: float | None
+    currency: str
+    top_reason: str | None
+
+
+class AccountsAnswer(Answer):
+    """A page of accounts, most revenue at risk first."""
+
+    items: list[AccountRow]
+    next_cursor: str | None
+    as_of: datetime
+    accounts: int = Field(description="How many accounts pass the filter, on all pages.")
+    revenue_at_risk: float
+    currency: str
+
+
+class AccountAnswer(Answer):
+    """All that is known of one account."""
+
+    account_id: str
+    name: str | None
+    as_of: datetime
+    source: Literal["model", "health_formula"]
+    degraded: str | None
+    model_version: str | None
+    churn: list[ProbabilityAnswer]
+    expansion: ProbabilityAnswer | None
+    expansion_note: str | None
+    risk_tier: str | None
+    mrr: float | None
+    revenue_at_risk: float | None
+    revenue_at_risk_low: float | None
+    revenue_at_risk_high: float | None
+    expected_expansion: float | None
+    currency: str
+    health: HealthAnswer
+    reasons: ReasonsAnswer
+    expansion_reasons: ReasonsAnswer | None
+    attributes: dict[str, str | None]
+    features: dict[str, float | None]
+    freshness: list[FreshnessAnswer]
+
+
+class TimelineEventAnswer(Answer):
+    """One event."""
+
+    event_id: str | None
+    kind: str
+    occurred_at: datetime
+    recorded_at: datetime
+    text: str
+    event_count: int
+    quantity: float | None
+    properties: dict[str, str | float | bool]
+
+
+class TimelineAnswer(Answer):
+    """The newest events of an account that were known at `as_of`, newest first."""
+
+    account_id: str
+    as_of: datetime
+    items: list[TimelineEventAnswer]
+
+
+class ScoresRequest(Request):
+    """Which accounts to score."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"account_ids": ["{account_id}"]}]})
+
+    account_ids: list[AccountId] = Field(min_length=1, max_length=1000)
+    horizon_days: int = Field(default=90, ge=1, le=3660)
+
+
+class ScoresAnswer(Answer):
+    """The scores in the order asked, and what is not known."""
+
+    as_of: datetime
+    items: list[ScoreAnswer]
+    unknown: list[str]
+
+
+# -- decisions ----------------------------------------------------------------------------------
+
+
+class NextActionsRequest(Request):
+    """For which accounts to recommend; all with most revenue at risk when left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [
+        {"account_ids": ["{account_id}"], "limit": 3}]})
+
+    account_ids: list[AccountId] | None = Field(default=None, min_length=1, max_length=1000)
+    limit: int = Field(default=20, ge=1, le=1000,
+                       description="How many accounts, most revenue at risk first.")
+    actions_per_account: int = Field(default=5, ge=1, le=50)
+
+
+class CandidateAnswer(Answer):
+    """One action that may be done now, or doing nothing."""
+
+    action: str
+    name: str
+    text: str
+    why: str
+    objective: str
+    channel: str
+    owner_role: str
+    expected_value: float = Field(description="Money it is expected to bring after costs.")
+    cautious_value: float = Field(description="What we dare to count on; ranks the list.")
+    uplift: float
+    at_stake: float
+    cost: float
+    hours: float
+    evidence_grade: str
+    evidence: str
+    playbook_share: float = Field(
+        description="How much of the belief is the playbook's prior; 1 is all.")
+    deadline: datetime | None
+    max_autonomy: int
+    sequence: str | None
+    look_first: list[str]
+
+
+class WithheldAnswer(Answer):
+    """An action that was brought up and held back, and why."""
+
+    action: str
+    name: str
+    reason: str
+    why: str
+    allowed_from: datetime | None
+    until: str
+
+
+class RecommendationAnswer(Answer):
+    """What is recommended for one account, stored under its decision id."""
+
+    decision_id: str
+    account_id: str
+    as_of: datetime
+    decided_at: datetime
+    action: str
+    expected_value: float
+    currency: str
+    propensity: float
+    source: Literal["model", "health_formula"]
+    degraded: str | None
+    ranked: list[CandidateAnswer]
+    withheld: list[WithheldAnswer]
+    notes: list[str]
+
+
+class NextActionsAnswer(Answer):
+    """Recommendations, one an account."""
+
+    items: list[RecommendationAnswer]
+    unknown: list[str]
+
+
+class OutcomeRequest(Request):
+    """What came of a decision."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [
+        {"kind": "executed", "by": "csm-17"},
+        {"kind": "declined", "reason": "The account is in a re-organisation", "by": "csm-17"},
+        {"kind": "outcome", "result": "renewed"},
+    ]})
+
+    kind: Literal["executed", "declined", "outcome"]
+    result: ShortText | None = Field(default=None, description="Needed with `outcome`.")
+    reason: ShortText | None = Field(default=None, description="Needed with `declined`.")
+    by: ShortText | None = Field(default=None, description="Pseudonym of who did it.")
+    occurred_at: AwareDatetime | None = Field(
+        default=None, description="The moment it was received when left out.")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> OutcomeRequest:
+        if self.kind == "outcome" and self.result is None:
+            raise ValueError("an outcome needs `result`, what came of it, such as renewed")
+        if self.kind == "declined" and self.reason is None:
+            raise ValueError("a decision against an action needs its `reason`")
+        return self
+
+
+class OutcomeAnswer(Answer):
+    """An outcome as it was stored."""
+
+    outcome_id: str
+    decision_id: str
+    account_id: str
+    action: str
+    kind: Literal["executed", "declined", "outcome"]
+    occurred_at: datetime
+    received_at: datetime
+    result: str | None
+    reason: str | None
+    by: str | None
+
+
+# -- telemetry ----------------------------------------------------------------------------------
+
+
+class EventsRequest(Request):
+    """Events as rows of the telemetry schema; every row is checked by itself."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"events": [{
+        "event_id": "crm-2093-77", "account_id": "{account_id}", "kind": "survey.answered",
+        "occurred_at": "{moment}", "quantity": 9, "properties": {"survey": "nps", "scale": "10"},
+    }]}]})
+
+    events: list[dict[str, Any]] = Field(min_length=1, max_length=1000)
+
+    @model_validator(mode="after")
+    def _is_finite(self) -> EventsRequest:
+        for number, row in enumerate(self.events):
+            for name, value in row.items():
+                if isinstance(value, float) and value - value != 0:
+                    raise ValueError(f"events[{number}].{name[:40]} is not a finite number")
+                if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+                    raise ValueError(f"events[{number}].{name[:40]} is too large a number")
+        return self
+
+
+class EventResult(Answer):
+    """What became of one row, counted from 0 as in the request."""
+
+    row: int
+    status: Literal["on_timeline", "refused", "left_out"]
+    event_id: str | None
+    reason: str | None
+
+
+class EventsAnswer(Answer):
+    """What became of every row. A row that is on the timeline is on disk; a refused row is in
+    quarantine with its reason."""
+
+    landed: int
+    duplicates: int = Field(description="Identical repeats; they change nothing.")
+    corrected: int
+    refused: int
+    left_out: int
+    items: list[EventResult]
+
+
+# -- what there is ------------------------------------------------------------------------------
+
+
+class ActionsAnswer(Answer):
+    """The playbook."""
+
+    items: list[dict[str, Any]]
+    sequences: list[dict[str, Any]]
+
+
+class ModelAnswer(Answer):
+    """One version of a model. Metrics carry their interval as `name_low` and `name_high`."""
+
+    label: str
+    version: int
+    run_name: str
+    serving: bool
+    challenger: bool
+    fingerprint: str
+    metrics: dict[str, float]
+
+
+class ModelsAnswer(Answer):
+    """Every version of every model, and why a label has none that serves."""
+
+    items: list[ModelAnswer]
+    refusals: dict[str, str]
+
+
+class ReportRow(Answer):
+    """One report of this workspace."""
+
+    name: str
+    title: str
+    headline: str | None
+    written_at: datetime | None
+    html: str | None
+    json_url: str
+
+
+class ReportsAnswer(Answer):
+    """The reports, newest first."""
+
+    items: list[ReportRow]
+
+
+class StatusAnswer(Answer):
+    """Whether the service works."""
+
+    status: Literal["ok", "starting", "failing"]
+    detail: str | None = None
+    as_of: datetime | None = None
+    accounts: int | None = None
+
+
+class FieldProblemAnswer(Answer):
+    """One thing that is wrong with a request."""
+
+    where: str
+    message: str
+
+
+class ProblemAnswer(Answer):
+    """Every error has this shape (RFC 9457), as application/problem+json."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{
+        "type": "/problems#unknown-account", "title": "Unknown account", "status": 404,
+        "detail": "No account 'acme' is in the snapshot of 2023-04-01.",
+        "instance": "/v1/accounts/acme",
+        "next": "Check the spelling, or look the account up with GET /v1/accounts.",
+    }]})
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    next: str
+    errors: list[FieldProblemAnswer] | None = None

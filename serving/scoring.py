@@ -1,0 +1,402 @@
+"""This module is about how features become a score: the model's, or the health formula's.
+
+All accounts are scored in one pass. The fallback is part of the same function: with no champion,
+with a bundle that was refused, with features that the model can not read, or with features older
+than allowed, the health formula answers in the same shape and the score says why. Unknown stays
+null. Reads no store and asks for no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.catalogue import HEALTH_SCORE
+from features.feature import AnyFeature
+from features.health import Health, HealthFormula, score_health
+from registry.contract import FeatureContract, FeatureContractError
+from serving.explanations import Reasons, health_reasons, model_reasons, peers_of
+from serving.words import age, day
+
+Source = Literal["model", "health_formula"]
+
+TIER_HORIZON_DAYS = 90
+MONTHS_PER_YEAR = 12
+STANDARD_HORIZONS = (30, 60, 90)
+
+NOT_ATTRIBUTES = frozenset({"account_id", "as_of"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskTier:
+    """A band of churn probability that starts at a multiple of the base rate."""
+
+    name: str
+    from_multiple: float
+
+
+RISK_TIERS = (
+    RiskTier(name="low", from_multiple=0.0),
+    RiskTier(name="medium", from_multiple=1.0),
+    RiskTier(name="high", from_multiple=2.0),
+    RiskTier(name="critical", from_multiple=4.0),
+)
+"""Cuts on the calibrated 90-day probability, as multiples of the base rate. Ours."""
+
+
+def risk_tier(probability: float | None, base_rate: float | None) -> str | None:
+    """The tier of a probability; the lower edge belongs to the tier.
+
+    >>> [risk_tier(p, 0.05) for p in (0.049, 0.05, 0.1, 0.2, None)]
+    ['low', 'medium', 'high', 'critical', None]
+    """
+    if probability is None or base_rate is None:
+        return None
+    return [t.name for t in RISK_TIERS if probability >= t.from_multiple * base_rate][-1]
+
+
+class ScoringModel(Protocol):
+    """What scoring needs of a bundle."""
+
+    @property
+    def contract(self) -> FeatureContract:
+        """The features that it reads."""
+        ...
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """The horizons, in days, that it gives a probability for."""
+        ...
+
+    @property
+    def amount_ratio(self) -> float | None:
+        """Expansion: expected relative rise of MRR, given that it rises."""
+        ...
+
+    def probability(self, X: NDArray[np.float64], horizon_days: int) -> NDArray[np.float64]:
+        """The calibrated probability of every row."""
+        ...
+
+    def probability_interval(self, X: NDArray[np.float64], horizon_days: int
+                             ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The 95 % interval of every row's probability."""
+        ...
+
+    def points(self, X: NDArray[np.float64], horizon_days: int
+               ) -> tuple[NDArray[np.float64], float]:
+        """Contributions in probability, and the base they start from."""
+        ...
+
+    def base_rate(self, horizon_days: int) -> float:
+        """How often the outcome happened in the training rows."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """A champion with the version it is known by."""
+
+    model: ScoringModel
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """What there is to score with; ``refusals`` says per label why a model is missing."""
+
+    churn: ServedModel | None = None
+    churn_formula: ServedModel | None = None
+    expansion: ServedModel | None = None
+    refusals: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HorizonProbability:
+    """A probability within a horizon, with its 95 % interval and what is usual."""
+
+    horizon_days: int
+    probability: float | None
+    low: float | None = None
+    high: float | None = None
+    base_rate: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFreshness:
+    """When a kind of event was last recorded in this workspace."""
+
+    kind: str
+    last_recorded_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountScore:
+    """All that one look at an account says. ``None`` is unknown, never zero."""
+
+    account_id: str
+    as_of: datetime
+    source: Source
+    degraded: str | None
+    model_version: str | None
+    formula: str
+    churn: tuple[HorizonProbability, ...]
+    expansion: HorizonProbability | None
+    expansion_note: str | None
+    risk_tier: str | None
+    mrr: float | None
+    revenue_at_risk: float | None
+    revenue_at_risk_low: float | None
+    revenue_at_risk_high: float | None
+    expected_expansion: float | None
+    expansion_amount: float | None  # the rise of MRR, given that it rises
+    currency: str
+    health: Health
+    reasons: Reasons
+    expansion_reasons: Reasons | None
+    attributes: Mapping[str, str | None]
+    features: Mapping[str, float | None]
+
+    def churn_at(self, horizon_days: int) -> HorizonProbability | None:
+        """The probability within a horizon; None where that horizon is not served."""
+        return next((h for h in self.churn if h.horizon_days == horizon_days), None)
+
+    @property
+    def churn_probability_90d(self) -> float | None:
+        """The probability that tiers and revenue at risk are made of."""
+        at = self.churn_at(TIER_HORIZON_DAYS)
+        return None if at is None else at.probability
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the contract is known to have ended."""
+        return self.attributes.get("contract_status") == "ended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answers:
+    """One model's answers for all rows of a frame."""
+
+    version: str
+    horizons: tuple[int, ...]
+    probability: Mapping[int, NDArray[np.float64]]
+    low: Mapping[int, NDArray[np.float64]]
+    high: Mapping[int, NDArray[np.float64]]
+    base_rate: Mapping[int, float]
+    names: tuple[str, ...]
+    points: NDArray[np.float64]
+    start: float
+    amount_ratio: float | None
+
+    def at(self, row: int) -> tuple[HorizonProbability, ...]:
+        """The probabilities of one row."""
+        return tuple(
+            HorizonProbability(
+                horizon_days=h, probability=float(self.probability[h][row]),
+                low=float(self.low[h][row]), high=float(self.high[h][row]),
+                base_rate=self.base_rate[h])
+            for h in self.horizons)
+
+
+def score_accounts(
+    frame: pl.DataFrame,
+    models: Models,
+    *,
+    catalogue: Mapping[str, AnyFeature],
+    formula: HealthFormula,
+    now: datetime,
+    max_age: timedelta,
+    currency: str,
+) -> list[AccountScore]:
+    """The scores of all accounts of a snapshot frame, in its order."""
+    digests = {name: feature.digest for name, feature in catalogue.items()}
+    digests[HEALTH_SCORE] = formula.version
+    churn, churn_refusal = _answer(models.churn, frame, digests)
+    prior, _ = _answer(models.churn_formula, frame, digests)
+    expansion, expansion_refusal = _answer(models.expansion, frame, digests)
+    churn_refusal = churn_refusal or models.refusals.get("churn", "there is no churn model")
+    expansion_refusal = expansion_refusal or models.refusals.get(
+        "expansion", "there is no expansion model")
+    peers = peers_of(frame, catalogue)
+    columns = columns_of(frame, catalogue)
+    scores = []
+    for row, known in enumerate(frame.iter_rows(named=True)):
+        features = features_of(known, columns)
+        attributes = {name: known[name] for name in columns.attributes}
+        stale = _staleness(known["as_of"], now, max_age)
+        refusal = stale or (churn_refusal if churn is None else None)
+        answers = churn if refusal is None else prior
+        health = score_health(formula, features)
+        left = attributes.get("contract_status") == "ended"
+        if left:
+            refusal = "the contract has ended, so there is nothing left to predict"
+            answers = None
+        horizons = _horizons(answers, churn or prior, row)
+        at_90 = _at_90(horizons)
+        mrr = None if left else features.get("mrr")
+        grows = None
+        if expansion is not None and stale is None and not left:
+            grows = _at_90(expansion.at(row))
+        similar = peers.of(attributes)
+        scores.append(AccountScore(
+            account_id=known["account_id"],
+            as_of=known["as_of"],
+            source="model" if refusal is None else "health_formula",
+            degraded=None if refusal is None else _sentence(refusal),
+            model_version=None if answers is None else answers.version,
+            formula=formula.id,
+            churn=horizons,
+            expansion=grows,
+            expansion_note=None if grows else _sentence(
+                "the contract has ended" if left else stale or expansion_refusal),
+            risk_tier=risk_tier(at_90.probability, at_90.base_rate) if at_90 else None,
+            mrr=mrr,
+            revenue_at_risk=_yearly(at_90.probability if at_90 else None, mrr),
+            revenue_at_risk_low=_yearly(at_90.low if at_90 else None, mrr),
+            revenue_at_risk_high=_yearly(at_90.high if at_90 else None, mrr),
+            expected_expansion=_expected_expansion(grows, expansion, mrr),
+            expansion_amount=_expansion_amount(expansion, mrr),
+            currency=currency,
+            health=health,
+            reasons=(model_reasons(answers.names, answers.points[row], answers.start, features,
+                                   catalogue, similar)
+                     if refusal is None and answers is not None
+                     else health_reasons(health)),
+            expansion_reasons=(model_reasons(expansion.names, expansion.points[row],
+                                             expansion.start, features, catalogue, similar)
+                               if grows and expansion is not None else None),
+            attributes=attributes,
+            features=features,
+        ))
+    return scores
+
+
+def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = 5) -> pl.DataFrame:
+    """The scores as the columns of ``keepwell score``: one row per account."""
+    horizons = sorted({h.horizon_days for s in scores for h in s.churn} | set(STANDARD_HORIZONS))
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "account_id": pl.String, "as_of": pl.Datetime("us", "UTC"),
+        **{f"churn_probability_{h}d": pl.Float64 for h in horizons},
+        "churn_probability_90d_low": pl.Float64, "churn_probability_90d_high": pl.Float64,
+        "expansion_probability_90d": pl.Float64,
+        "health_score": pl.Float64, "health_band": pl.String, "score_source": pl.String,
+        "degraded": pl.String, "model_version": pl.String, "risk_tier": pl.String,
+        "mrr": pl.Float64, "revenue_at_risk": pl.Float64, "expected_expansion": pl.Float64,
+        "currency": pl.String,
+        **{f"reason_{n}": pl.String for n in range(1, most_reasons + 1)},
+        **{f"reason_{n}_points": pl.Float64 for n in range(1, most_reasons + 1)},
+    }
+    rows = []
+    for score in scores:
+        at_90 = score.churn_at(TIER_HORIZON_DAYS)
+        row: dict[str, object] = {
+            "account_id": score.account_id, "as_of": score.as_of,
+            **{f"churn_probability_{h.horizon_days}d": h.probability for h in score.churn},
+            "churn_probability_90d_low": at_90.low if at_90 else None,
+            "churn_probability_90d_high": at_90.high if at_90 else None,
+            "expansion_probability_90d": score.expansion.probability if score.expansion else None,
+            "health_score": score.health.score, "health_band": score.health.band,
+            "score_source": score.source, "degraded": score.degraded,
+            "model_version": score.model_version, "risk_tier": score.risk_tier, "mrr": score.mrr,
+            "revenue_at_risk": score.revenue_at_risk,
+            "expected_expansion": score.expected_expansion, "currency": score.currency,
+        }
+        for n, reason in enumerate(score.reasons.top(most_reasons), start=1):
+            row[f"reason_{n}"], row[f"reason_{n}_points"] = reason.sentence, reason.points
+        rows.append(row)
+    return pl.DataFrame(rows, schema=schema)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a snapshot are features, and which are words."""
+
+    features: tuple[str, ...]
+    attributes: tuple[str, ...]
+
+
+def columns_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Columns:
+    """The columns of a snapshot frame."""
+    return Columns(
+        features=tuple(n for n, t in frame.schema.items() if n in catalogue or t.is_numeric()),
+        attributes=tuple(n for n, t in frame.schema.items()
+                         if t == pl.String and n not in NOT_ATTRIBUTES))
+
+
+def features_of(row: Mapping[str, Any], columns: Columns) -> dict[str, float | None]:
+    """The features of one row; a number that is none is unknown."""
+    return {name: _number(row[name]) for name in columns.features}
+
+
+def _answer(served: ServedModel | None, frame: pl.DataFrame, digests: Mapping[str, str],
+            ) -> tuple[_Answers | None, str | None]:
+    """A model's answers for a frame, or why it gives none."""
+    if served is None or frame.is_empty():
+        return None, None
+    model = served.model
+    try:
+        X = model.contract.matrix(frame, digests=digests)
+    except FeatureContractError as error:
+        return None, f"{served.version} can not read these features: {error}"
+    horizons = tuple(model.horizons)
+    intervals = {h: model.probability_interval(X, h) for h in horizons}
+    points, start = model.points(
+        X, TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in horizons else horizons[-1])
+    return _Answers(
+        version=served.version,
+        horizons=horizons,
+        probability={h: model.probability(X, h) for h in horizons},
+        low={h: low for h, (low, _) in intervals.items()},
+        high={h: high for h, (_, high) in intervals.items()},
+        base_rate={h: float(model.base_rate(h)) for h in horizons},
+        names=tuple(f.name for f in model.contract.features),
+        points=points, start=float(start), amount_ratio=model.amount_ratio,
+    ), None
+
+
+def _horizons(answers: _Answers | None, usual: _Answers | None, row: int
+              ) -> tuple[HorizonProbability, ...]:
+    if answers is not None:
+        return answers.at(row)
+    horizons = usual.horizons if usual is not None else STANDARD_HORIZONS
+    return tuple(HorizonProbability(horizon_days=h, probability=None) for h in horizons)
+
+
+def _at_90(horizons: Sequence[HorizonProbability]) -> HorizonProbability | None:
+    return next((h for h in horizons if h.horizon_days == TIER_HORIZON_DAYS), None)
+
+
+def _staleness(as_of: datetime, now: datetime, max_age: timedelta) -> str | None:
+    if now - as_of <= max_age:
+        return None
+    return (f"the features are of {day(as_of)}, {age(now - as_of)} old, and may be at most "
+            f"{age(max_age)} old")
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or value != value else float(value)
+
+
+def _yearly(probability: float | None, mrr: float | None) -> float | None:
+    return None if probability is None or mrr is None else probability * mrr * MONTHS_PER_YEAR
+
+
+def _expansion_amount(expansion: _Answers | None, mrr: float | None) -> float | None:
+    if expansion is None or expansion.amount_ratio is None or mrr is None:
+        return None
+    return mrr * expansion.amount_ratio
+
+
+def _expected_expansion(grows: HorizonProbability | None, expansion: _Answers | None,
+                        mrr: float | None) -> float | None:
+    return _yearly(grows.probability if grows else None, _expansion_amount(expansion, mrr))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+

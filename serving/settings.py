@@ -1,0 +1,84 @@
+"""This module is about what an operator can set for the service, and where each value comes from.
+
+The environment is read once, here, when the command starts; nothing below reads it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+class ServiceSettingError(ValueError):
+    """A setting of the service can not be used as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """One environment variable: its name and the sentence that explains it."""
+
+    name: str
+    help: str
+
+
+VARIABLES = (
+    Variable(name="KEEPWELL_API_KEY",
+             help="When set, every request but the two probes must carry this key: as "
+                  "`Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password that a "
+                  "browser asks for. At least 16 characters."),
+    Variable(name="KEEPWELL_ALLOWED_HOSTS",
+             help="Host names, separated by commas, that a request may name besides "
+                  "127.0.0.1 and localhost."),
+    Variable(name="KEEPWELL_MAX_BODY_BYTES",
+             help="The largest request body that is read. 1048576 by default."),
+)
+"""Every variable that the service reads, besides those of the workspace."""
+
+SHORTEST_KEY = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """What the service was told at its start. The key never shows in a representation."""
+
+    api_key: str | None = field(default=None, repr=False)
+    allowed_hosts: tuple[str, ...] = LOCAL_HOSTS
+    max_body_bytes: int = 1_048_576
+    most_accounts_per_call: int = 1_000
+    most_events_per_call: int = 1_000
+
+    def __post_init__(self) -> None:
+        if self.api_key is not None and len(self.api_key) < SHORTEST_KEY:
+            raise ServiceSettingError(
+                f"KEEPWELL_API_KEY has fewer than {SHORTEST_KEY} characters and could be guessed. "
+                f'Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+            )
+        if self.max_body_bytes < 1:
+            raise ServiceSettingError(
+                f"KEEPWELL_MAX_BODY_BYTES is {self.max_body_bytes}; it must be at least 1."
+            )
+
+
+def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
+    """The settings that an environment states, with defaults where it is silent.
+
+    >>> service_settings({"KEEPWELL_MAX_BODY_BYTES": "2048"}).max_body_bytes
+    2048
+
+    Raises:
+        ServiceSettingError: a value that can not be used, by its name.
+    """
+    size = environment.get("KEEPWELL_MAX_BODY_BYTES", "1048576")
+    if not size.isascii() or not size.isdigit():
+        raise ServiceSettingError(
+            f"KEEPWELL_MAX_BODY_BYTES is {size!r}; write a whole number of bytes, such as 1048576."
+        )
+    more = environment.get("KEEPWELL_ALLOWED_HOSTS", "")
+    hosts = tuple(host.strip().lower() for host in more.split(",") if host.strip())
+    return ServiceSettings(
+        api_key=environment.get("KEEPWELL_API_KEY") or None,
+        allowed_hosts=LOCAL_HOSTS + hosts,
+        max_body_bytes=int(size),
+    )

@@ -1,0 +1,354 @@
+"""This module is about an account's timeline as a person reads it, and as Keepwell writes to it.
+
+Reads events from the lake with the one rule of visibility, puts them into words by day, and
+appends what was decided and what came of it. A decision or an outcome is first in the ledger and
+then here; what a stopped process left behind is written at the next chance, once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import polars as pl
+
+from features.content_ids import with_ids
+from features.event_checks import judge
+from features.ingest import ingest_rows
+from features.ingest_summary import IngestSummary
+from features.lake import Lake
+from features.source_files import LINE
+from features.telemetry import KINDS, Event, events_frame, properties_text
+from features.versions import NOT_LATER
+from features.wire import draft_rows
+from features.workspace import Workspace, WorkspaceBusyError
+from serving.errors import BusyError
+from serving.ledger import Decision, Ledger, Outcome
+from serving.scoring import SourceFreshness
+from serving.words import number, plain, plural
+
+SOURCE = "keepwell"
+SENT = "api"
+WAIT_SECONDS = 5.0
+"""A write waits this long for another process to finish writing."""
+
+MOST_EVENTS = 5_000
+
+SENTENCES: Mapping[str, str] = {
+    "user.session": "Logged in",
+    "feature.used": "Used {name}",
+    "integration.state": "Integration {name}: {state}",
+    "error.raised": "Met an error ({name})",
+    "job.retry": "A job had to be retried ({name})",
+    "billing.invoice": "Invoice {status}",
+    "ticket.created": "Opened a support ticket ({topic})",
+    "ticket.updated": "Support ticket: {change}",
+    "ticket.resolved": "Support ticket resolved",
+    "nudge.sent": "Was shown a nudge ({name})",
+    "nudge.acted": "Followed a nudge ({name})",
+    "recipe.completed": "Finished a guided recipe ({name})",
+    "deployment.published": "Published a deployment",
+    "config.changed": "Changed the configuration ({name})",
+    "account.updated": "Account details were updated",
+    "contract.started": "Contract started on the plan {price_plan}",
+    "contract.changed": "Contract changed to the plan {price_plan}",
+    "contract.renewed": "Contract renewed on the plan {price_plan}",
+    "contract.paused": "Contract paused ({reason})",
+    "contract.resumed": "Contract resumed",
+    "contract.cancelled": "Contract ended without renewal ({reason})",
+    "trial.started": "Trial started",
+    "trial.ended": "Trial ended ({result})",
+    "cancellation.intended": "Said they mean to leave ({reason})",
+    "usage.metered": "Metered use ({unit})",
+    "usage.limit_reached": "Reached a limit of the plan ({unit})",
+    "survey.answered": "Answered the {survey} survey",
+    "sponsor.contacted": "The {role} was in touch",
+    "contact.changed": "A {role} {state}",
+    "goal.measured": "Goal measured: {kpi}",
+    "training.completed": "Somebody was trained ({name})",
+    "onboarding.step_completed": "Completed the onboarding step {step}",
+    "milestone.updated": "Milestone {name}: {status}",
+    "review.held": "Business review held",
+    "advocacy.updated": "Advocacy ({type}): {status}",
+    "consent.updated": "Consent for {channel}: {state}",
+    "feature.requested": "Asked for a feature ({name})",
+    "community.posted": "Posted in the community",
+    "incident.opened": "An incident began that the account felt",
+    "incident.communicated": "Was told of an incident",
+    "incident.resolved": "The incident was over",
+    "alert.raised": "Alert raised: {alert}",
+    "alert.closed": "Alert closed: {alert}",
+    "action.decided": "Keepwell recommended {action}",
+    "action.executed": "Carried out: {action}",
+    "action.declined": "Decided against {action} ({reason})",
+    "action.outcome": "Outcome of {action}: {outcome}",
+}
+"""Kind to the words a person reads; a property that an event lacks leaves its words out."""
+
+QUANTITIES: Mapping[str, str] = {
+    "billing.invoice": "{value} {currency}",
+    "contract.started": "{value} {currency} a month",
+    "contract.changed": "{value} {currency} a month",
+    "contract.renewed": "{value} {currency} a month",
+    "contract.resumed": "{value} {currency} a month",
+    "survey.answered": "answer {value}",
+    "ticket.created": "severity {value}, 1 is worst",
+    "ticket.resolved": "after {value} hours",
+    "incident.resolved": "after {value} hours",
+    "review.held": "rated {value} of 10",
+    "usage.metered": "{value} units",
+    "goal.measured": "now {value}",
+}
+"""Kind to the words for its quantity, where a person wants to read it."""
+
+ROUTINE = frozenset({"user.session", "feature.used", "usage.metered", "job.retry"})
+"""Kinds that happen all the time: a page adds them up per day."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineEvent:
+    """One event of a timeline, or several equal ones of one day."""
+
+    kind: str
+    occurred_at: datetime
+    recorded_at: datetime
+    text: str
+    count: int = 1
+    quantity: float | None = None
+    event_id: str | None = None
+    properties: Mapping[str, str | float | bool] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineDay:
+    """The events of one day, in words."""
+
+    on: date
+    notable: tuple[TimelineEvent, ...]
+    routine: tuple[TimelineEvent, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeekOfUse:
+    """How much an account used the product in one week that ends on a day."""
+
+    until: date
+    uses: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowResult:
+    """What became of one event that was sent."""
+
+    status: Literal["on_timeline", "refused", "left_out"]
+    event_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """What became of the events of one request, in total and one by one."""
+
+    summary: IngestSummary
+    rows: tuple[RowResult, ...]
+
+
+class TimelineStore:
+    """Timelines of one workspace: read from the lake, written under its lock."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+
+    def events(self, account_id: str, *, as_of: datetime, since: datetime | None = None,
+               most: int = MOST_EVENTS) -> pl.DataFrame:
+        """The newest events of an account that were known at ``as_of``, newest first."""
+        known = _visible(self._lake.scan(), as_of).filter(pl.col("account_id") == account_id)
+        if since is not None:
+            known = known.filter(pl.col("occurred_at") >= since)
+        return (known.sort("occurred_at", "recorded_at", "event_id", descending=True)
+                .head(most).collect())
+
+    def of_kinds(self, kinds: Sequence[str], *, account_ids: Sequence[str],
+                 as_of: datetime) -> pl.DataFrame:
+        """The events of some kinds of some accounts that were known at ``as_of``."""
+        return _visible(self._lake.scan(), as_of).filter(
+            pl.col("kind").is_in(list(kinds)) & pl.col("account_id").is_in(list(account_ids))
+        ).collect()
+
+    def freshness(self) -> tuple[SourceFreshness, ...]:
+        """When each kind was last recorded."""
+        return tuple(SourceFreshness(kind=kind, last_recorded_at=at)
+                     for kind, at in sorted(self._lake.last_recorded().items()))
+
+    def receive(self, rows: Sequence[Mapping[str, object]], *, now: datetime) -> Received:
+        """Take events that a program sent; what is called on the timeline is on disk.
+
+        Raises:
+            BusyError: another process is writing to the workspace.
+        """
+        with _not_busy():
+            summary = ingest_rows(self._lake, rows, now=now, source=SENT, wait_seconds=WAIT_SECONDS)
+        draft, _ = draft_rows(list(enumerate(rows, start=1)), now=now)
+        judged = judge(draft, now=now, complete_until=None)
+        known = with_ids(judged.events).select(LINE, "event_id", "recorded_at")
+        there = self._lake.scan().select("event_id", "recorded_at").join(
+            known.lazy(), on=["event_id", "recorded_at"], how="semi").unique().collect()
+        stays = known.join(there, on=["event_id", "recorded_at"], how="semi")
+        results = {line: RowResult(status="on_timeline", event_id=event_id)
+                   for line, event_id, _ in stays.iter_rows()}
+        for line, event_id, _ in known.join(stays, on=LINE, how="anti").iter_rows():
+            results[line] = RowResult(status="refused", event_id=event_id, reason=NOT_LATER)
+        for line, reason in judged.refused.select(LINE, "reason").iter_rows():
+            results[line] = RowResult(status="refused", reason=reason)
+        for line, reason in judged.left_out.select(LINE, "reason").iter_rows():
+            results[line] = RowResult(status="left_out", reason=reason)
+        return Received(summary=summary, rows=tuple(results[n] for n in range(1, len(rows) + 1)))
+
+    def append(self, events: Sequence[Event], *, now: datetime) -> None:
+        """Write events; they are on disk when this returns.
+
+        Raises:
+            BusyError: another process is writing to the workspace.
+        """
+        with _not_busy():
+            self._lake.append(events_frame(list(events)), source=SOURCE, file=SOURCE, now=now,
+                              wait_seconds=WAIT_SECONDS)
+
+    def deliver(self, ledger: Ledger, *, now: datetime) -> int:
+        """Put on the timeline what the ledger holds and the timeline lacks; how many it was.
+
+        Repeating it changes nothing: each record has its own event id.
+        """
+        decisions, outcomes = ledger.undelivered()
+        events = [decided_event(d) for d in decisions] + [outcome_event(o) for o in outcomes]
+        if events:
+            self.append(events, now=now)
+            ledger.mark_delivered([d.decision_id for d in decisions]
+                                  + [o.outcome_id for o in outcomes], at=now)
+        return len(events)
+
+
+def decided_event(decision: Decision) -> Event:
+    """A decision as an event."""
+    return Event(
+        event_id=f"decision-{decision.decision_id}", account_id=decision.account_id,
+        kind="action.decided", occurred_at=decision.decided_at, recorded_at=decision.decided_at,
+        quantity=decision.propensity,
+        properties=properties_text({"action": decision.action,
+                                    "decision_id": decision.decision_id}))
+
+
+def outcome_event(outcome: Outcome) -> Event:
+    """An outcome as an event."""
+    words: dict[str, str | None] = {"action": outcome.action, "decision_id": outcome.decision_id}
+    if outcome.kind == "executed":
+        words["by"] = outcome.by
+    elif outcome.kind == "declined":
+        words["reason"] = outcome.reason
+    else:
+        words["outcome"] = outcome.result
+    return Event(
+        event_id=f"outcome-{outcome.outcome_id}", account_id=outcome.account_id,
+        kind=f"action.{outcome.kind}", occurred_at=outcome.occurred_at,
+        recorded_at=max(outcome.received_at, outcome.occurred_at),
+        properties=properties_text(words))
+
+
+def in_words(events: pl.DataFrame, *, currency: str) -> tuple[TimelineEvent, ...]:
+    """Every event with its sentence, in the order given."""
+    return tuple(
+        TimelineEvent(
+            kind=row["kind"], occurred_at=row["occurred_at"], recorded_at=row["recorded_at"],
+            text=sentence(row["kind"], json.loads(row["properties"]), row["quantity"], currency),
+            count=row["event_count"], quantity=row["quantity"], event_id=row["event_id"],
+            properties=json.loads(row["properties"]))
+        for row in events.iter_rows(named=True))
+
+
+def by_day(events: Sequence[TimelineEvent], *, most_days: int) -> tuple[TimelineDay, ...]:
+    """The newest days; equal events of a day are one line with a count."""
+    days: dict[date, list[TimelineEvent]] = defaultdict(list)
+    for event in events:
+        days[event.occurred_at.astimezone(UTC).date()].append(event)
+    return tuple(_day(on, days[on]) for on in sorted(days, reverse=True)[:most_days])
+
+
+def weeks_of_use(events: pl.DataFrame, *, as_of: datetime, weeks: int) -> tuple[WeekOfUse, ...]:
+    """Uses of the product in each of the last weeks, oldest first."""
+    used = events.filter(pl.col("kind").is_in(["feature.used", "user.session"]))
+    counts: Counter[int] = Counter()
+    for at, count in used.select("occurred_at", "event_count").iter_rows():
+        counts[(as_of - at) // timedelta(days=7)] += count
+    return tuple(WeekOfUse(until=(as_of - timedelta(days=7 * week)).date(), uses=counts[week])
+                 for week in range(weeks - 1, -1, -1))
+
+
+def sentence(kind: str, properties: Mapping[str, str | float | bool], quantity: float | None,
+             currency: str) -> str:
+    """An event in words.
+
+    >>> sentence("billing.invoice", {"status": "late"}, 120.0, "USD")
+    'Invoice late: 120 USD'
+    >>> sentence("feature.used", {}, None, "USD")
+    'Used the product'
+    >>> sentence("contract.cancelled", {}, None, "USD")
+    'Contract ended without renewal'
+    """
+    if kind == "feature.used" and "name" not in properties:
+        return "Used the product"
+    pattern = SENTENCES.get(kind)
+    if pattern is None:
+        return plain(kind.removeprefix("custom.")).capitalize()
+    said = {key: plain(value) if isinstance(value, str) else str(value)
+            for key, value in properties.items()}
+    text = pattern.format_map(_Blank(said)).replace("()", "").strip(" :")
+    text = " ".join(text.split())
+    if quantity is not None and kind in QUANTITIES:
+        value = QUANTITIES[kind].format(value=number(quantity), currency=currency)
+        text = f"{text}: {value}"
+    return text
+
+
+def known_kinds() -> frozenset[str]:
+    """The kinds of the table, for the test that each has its words."""
+    return frozenset(kind.name for kind in KINDS)
+
+
+class _Blank(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def _day(on: date, events: Sequence[TimelineEvent]) -> TimelineDay:
+    lines: dict[str, list[TimelineEvent]] = defaultdict(list)
+    for event in events:
+        lines[event.text].append(event)
+    summed = []
+    for text, same in lines.items():
+        count = sum(event.count for event in same)
+        summed.append(TimelineEvent(
+            kind=same[0].kind, occurred_at=same[0].occurred_at, recorded_at=same[0].recorded_at,
+            text=text if count == 1 else f"{text} ({plural(count, 'time')})", count=count))
+    notable = tuple(e for e in summed if e.kind not in ROUTINE)
+    routine = tuple(sorted((e for e in summed if e.kind in ROUTINE), key=lambda e: -e.count))
+    return TimelineDay(on=on, notable=notable, routine=routine)
+
+
+def _visible(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
+    return events.filter(
+        (pl.col("recorded_at") < as_of)
+        & (pl.col("superseded_at").is_null() | (pl.lit(as_of) <= pl.col("superseded_at"))))
+
+
+@contextmanager
+def _not_busy() -> Iterator[None]:
+    try:
+        yield
+    except WorkspaceBusyError as error:
+        raise BusyError("Another process is writing to this workspace.",
+                        headers={"Retry-After": "5"}) from error

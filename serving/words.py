@@ -1,0 +1,120 @@
+"""This module is about how numbers, money and moments are said on a page and in a reason.
+
+One form each, so that a page, a reason and a report never differ.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+NOT_KNOWN = "not known"
+
+
+def money(amount: float | None, currency: str) -> str:
+    """An amount with its currency.
+
+    >>> money(12340.4, "USD"), money(-3.2, "EUR"), money(None, "USD")
+    ('12,340 USD', '-3.20 EUR', 'not known')
+    """
+    if amount is None:
+        return NOT_KNOWN
+    digits = 0 if abs(amount) >= 100 else 2
+    return f"{amount + 0.0:,.{digits}f} {currency}"
+
+
+def percent(share: float | None) -> str:
+    """A share of one as a percentage, finer where it is small.
+
+    >>> percent(0.1234), percent(0.0123), percent(0.0004), percent(None)
+    ('12%', '1.2%', '0.04%', 'not known')
+    """
+    if share is None:
+        return NOT_KNOWN
+    size = abs(share)
+    if size == 0 or size >= 0.0995:
+        return f"{share:.0%}"
+    return f"{share:.1%}" if size >= 0.001 else f"{share:.2%}"
+
+
+def percent_range(low: float | None, high: float | None) -> str:
+    """
+    >>> percent_range(0.051, 0.123)
+    '5.1% to 12%'
+    """
+    if low is None or high is None:
+        return NOT_KNOWN
+    return f"{percent(low)} to {percent(high)}"
+
+
+def signed(value: float, unit: str = "") -> str:
+    """A difference with its sign.
+
+    >>> signed(2.14, " points"), signed(-0.32), signed(0.004)
+    ('+2.1 points', '−0.3', '0.0')
+    """
+    rounded = round(value, 1)
+    if rounded == 0:
+        return f"0.0{unit}"
+    sign = "+" if rounded > 0 else "\N{MINUS SIGN}"
+    return f"{sign}{abs(rounded):,.1f}{unit}"
+
+
+def number(value: float | None) -> str:
+    """A plain number, without digits that say nothing.
+
+    >>> number(3.0), number(0.4567), number(12345.6), number(None)
+    ('3', '0.46', '12,346', 'not known')
+    """
+    if value is None:
+        return NOT_KNOWN
+    if value == round(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def day(moment: datetime | None) -> str:
+    """
+    >>> day(datetime(2023, 4, 1, tzinfo=UTC))
+    '1 April 2023'
+    """
+    return NOT_KNOWN if moment is None else f"{moment.astimezone(UTC):%-d %B %Y}"
+
+
+def instant(moment: datetime | None) -> str:
+    """
+    >>> instant(datetime(2023, 4, 1, 9, 5, tzinfo=UTC))
+    '1 April 2023, 09:05 UTC'
+    """
+    return NOT_KNOWN if moment is None else f"{moment.astimezone(UTC):%-d %B %Y, %H:%M} UTC"
+
+
+def age(span: timedelta | None) -> str:
+    """How long ago something was, in the largest whole unit.
+
+    >>> age(timedelta(days=3, hours=2)), age(timedelta(hours=1)), age(timedelta(seconds=20))
+    ('3 days', '1 hour', 'less than a minute')
+    """
+    if span is None:
+        return NOT_KNOWN
+    seconds = int(span.total_seconds())
+    for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return plural(seconds // size, name)
+    return "less than a minute"
+
+
+def plural(count: int, noun: str) -> str:
+    """
+    >>> plural(1, "account"), plural(1200, "account")
+    ('1 account', '1,200 accounts')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def plain(name: str) -> str:
+    """A name from data as words.
+
+    >>> plain("small_business"), plain("call-made")
+    ('small business', 'call made')
+    """
+    return name.replace("_", " ").replace("-", " ").replace(".", " ").strip()
