@@ -1,0 +1,81 @@
+"""This module is about chance: who is drawn for an action, decided so that anyone can redo it.
+
+A draw orders accounts by a hash of (design id, draw, account id): stable, whatever the order in
+which the accounts arrive, and reproducible without a random state. A lottery draws k of n, so
+every account's propensity is exactly k/n.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+Arm = Literal["treated", "control"]
+
+
+class LotteryError(ValueError):
+    """A lottery that can not be drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """The arm that chance gave an account, and with which probability of treatment."""
+
+    design_id: str
+    draw: str
+    account_id: str
+    arm: Arm
+    propensity: float
+
+
+def hash_position(design_id: str, account_id: str, *, draw: str = "") -> float:
+    """A number in [0, 1), the same for the same names everywhere.
+
+    >>> round(hash_position("calls-2026", "acme"), 6)
+    0.878036
+    """
+    name = "\x1f".join((design_id, draw, account_id)).encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=7).digest(), "big") / 2**56
+
+
+def assign(design_id: str, account_id: str, *, propensity: float) -> Assignment:
+    """Each account alone, with the same probability; the account keeps its arm for ever.
+
+    Raises:
+        LotteryError: a propensity that is not between 0 and 1.
+    """
+    if not 0 < propensity < 1:
+        raise LotteryError(
+            f"Design {design_id!r} has propensity {propensity}; chance decides only strictly "
+            f"between 0 and 1."
+        )
+    treated = hash_position(design_id, account_id) < propensity
+    return Assignment(design_id=design_id, draw="", account_id=account_id,
+                      arm="treated" if treated else "control", propensity=propensity)
+
+
+def lottery(
+    design_id: str, account_ids: Collection[str], *, k: int, draw: str,
+) -> tuple[Assignment, ...]:
+    """Draw k of these accounts; sorted by account.
+
+    Raises:
+        LotteryError: k is not between 1 and n - 1, or an account is named twice.
+    """
+    names = sorted(account_ids)
+    if len(set(names)) != len(names):
+        raise LotteryError(f"Draw {draw!r} of {design_id!r} names an account twice.")
+    if not 0 < k < len(names):
+        raise LotteryError(
+            f"Draw {draw!r} of {design_id!r} can not draw {k} of {len(names)} accounts: both arms "
+            f"need at least one."
+        )
+    order = sorted(names, key=lambda name: (hash_position(design_id, name, draw=draw), name))
+    drawn = set(order[:k])
+    return tuple(
+        Assignment(design_id=design_id, draw=draw, account_id=name,
+                   arm="treated" if name in drawn else "control", propensity=k / len(names))
+        for name in names
+    )
