@@ -14,7 +14,7 @@ import polars as pl
 from experiments.simulation.accounts import PLAN_UNITS, SEGMENTS, Accounts
 from experiments.simulation.contacts import Touches, days_of_silence
 from experiments.simulation.contracts import ContractBook
-from experiments.simulation.hazards import foreseen_hazard, given_intent, monthly_logit
+from experiments.simulation.hazards import CERTAIN, foreseen_hazard, given_intent, monthly_logit
 from experiments.simulation.interventions import (
     EFFECT_DAYS,
     PROGRAMMES,
@@ -186,7 +186,7 @@ def _chances(book: ContractBook, rows: Ints, day: int) -> pl.DataFrame:
         chance[near] = np.where(drawn, given_intent(foreseen, said), foreseen)
         factor = np.where(end <= book.factor_until[rows], book.factor[rows], 1.0)
         for days, left in stays.items():
-            left *= np.where(end < day + days, 1 - np.minimum(chance * factor, 0.95), 1.0)
+            left *= np.where(end < day + days, 1 - np.minimum(chance * factor, CERTAIN), 1.0)
     return pl.DataFrame({
         "account": rows, "day": np.full(len(rows), day), "mrr": book.mrr(rows),
         **{f"churn_probability_{days}d": 1 - left for days, left in stays.items()},

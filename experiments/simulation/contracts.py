@@ -20,7 +20,7 @@ from experiments.simulation.accounts import (
     Accounts,
 )
 from experiments.simulation.hazards import (
-    HIGHEST,
+    CERTAIN,
     LEAVES_AFTER_PAUSE,
     OF_PRICE_RISE,
     given_intent,
@@ -196,7 +196,7 @@ class ContractBook:
         """Write down who leaves; the terms go on for everybody."""
         self.exits.append(ExitPoint(account=rows, day=day, chance=chance))
         factor = np.where(day <= self.factor_until[rows], self.factor[rows], 1.0)
-        leaves = self.rng.random(len(rows)) < np.minimum(chance * factor, HIGHEST)
+        leaves = self.rng.random(len(rows)) < np.minimum(chance * factor, CERTAIN)
         leaves &= self.ends[rows] == NEVER
         gone, when = rows[leaves], day[leaves]
         self.ends[gone] = when

@@ -28,7 +28,8 @@ MONTHS_FELT = {1: 1.0, 3: 2.6, 12: 7.0}
 INTENT_SHARE = 0.35
 LEAVES_AFTER_INTENT = 0.75
 LEAVES_AFTER_PAUSE = 0.25
-HIGHEST = 0.95
+HIGHEST = 0.85  # of a period; more could not be split by intent: `rest` would pass 1
+CERTAIN = 0.95  # and no action makes leaving surer than this
 
 
 def monthly_logit(accounts: Accounts, paths: Paths, rows: Ints, day: Ints,

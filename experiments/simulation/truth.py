@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from experiments.simulation.accounts import SEGMENTS
-from experiments.simulation.hazards import HIGHEST
+from experiments.simulation.hazards import CERTAIN
 
 HORIZON_DAYS = 90
 TERM_KINDS = ("contract.started", "contract.changed", "contract.renewed", "contract.resumed")
@@ -46,7 +46,7 @@ def both_futures(decisions: pl.DataFrame, exits: pl.DataFrame) -> pl.DataFrame:
         & (pl.col("day") < pl.col("from_day") + HORIZON_DAYS))
     stays = during.group_by("decision_id").agg(
         retained_without=(1 - pl.col("chance")).product(),
-        retained_with=(1 - (pl.col("chance") * pl.col("factor")).clip(upper_bound=HIGHEST))
+        retained_with=(1 - (pl.col("chance") * pl.col("factor")).clip(upper_bound=CERTAIN))
         .product(),
     )
     return decisions.join(stays, on="decision_id", how="left", maintain_order="left").with_columns(

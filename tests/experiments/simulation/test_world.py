@@ -6,6 +6,7 @@ import hashlib
 import json
 from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -162,7 +163,7 @@ def test_nobody_uses_the_product_before_the_account_begins_or_while_it_is_paused
     used = small.events.filter(pl.col("kind").is_in(["user.session", "feature.used"]))
     pauses = 0
     for account, story in stories.items():
-        for (since, kind, _, _), (until, _, _, _) in zip(story, story[1:], strict=False):
+        for (since, kind, _, _), (until, _, _, _) in pairwise(story):
             if kind == "contract.paused":
                 pauses += 1
                 midnight = since.replace(hour=0)
