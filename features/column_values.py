@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from features.mapping import MappingError, PropertySource
+from features.mapping import PropertySource
+from features.mapping_keys import MappingError
 from features.telemetry import UTC_INSTANT, properties_text
 
 LONGEST_NAME = 200  # characters of an account, a user, an id or a kind

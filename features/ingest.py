@@ -23,7 +23,8 @@ from features.contract_periods import draft_contracts
 from features.event_checks import draft_events
 from features.ingest_summary import FileSummary, IngestSummary
 from features.lake import Batch, Lake
-from features.mapping import ContractTable, MappingError, SourceMapping, Table, load_mapping
+from features.mapping import ContractTable, SourceMapping, Table, load_mapping
+from features.mapping_keys import MappingError
 from features.source_files import (
     RawTable,
     SourceFileError,
@@ -230,6 +231,3 @@ def _below(given: Path) -> list[tuple[Path, str]]:
 
 def _patterns(mapping: SourceMapping) -> str:
     return ", ".join(pattern for table in mapping.tables for pattern in table.source.files)
-
-
-__all__ = ["Found", "find_files", "ingest", "ingest_jsonl", "ingest_mapped", "ingest_rows"]

@@ -14,13 +14,12 @@ next. Keeps events; judges no row and knows no mapping.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,14 @@ import polars as pl
 from features.content_ids import fingerprint, with_ids
 from features.event_checks import judge
 from features.ingest_summary import FileSummary, IngestSummary
+from features.manifest import (
+    MANIFEST,
+    LakeError,
+    Manifest,
+    SourceState,
+    manifest_json,
+    read_manifest,
+)
 from features.quarantine import QUARANTINE_SCHEMA, quarantine_rows, raw_text
 from features.source_files import LINE
 from features.telemetry import EVENT_SCHEMA, UTC_INSTANT
@@ -38,46 +45,14 @@ from features.versions import (
     LANDED,
     NOT_LATER,
     REFUSED,
-    SUPERSEDED_SCHEMA,
     resolve,
 )
 from features.workspace import WorkspaceBusyError, write_atomically
 
-MANIFEST = "manifest.json"
 MOST_SMALL_PARTS = 64
 SMALL_PART_BYTES = 4_000_000
 LAKE_SCHEMA = {**EVENT_SCHEMA, "superseded_at": UTC_INSTANT}
 """Column name to type of ``Lake.scan``: an event, and when its version ceased to hold."""
-
-
-class LakeError(Exception):
-    """The lake can not be read, or can not take a frame."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceState:
-    """How far a table of a source has come."""
-
-    rows: int = 0
-    last_recorded_at: datetime | None = None
-    complete_until: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What counts as the lake's content."""
-
-    generation: int = 0
-    parts: tuple[str, ...] = ()
-    quarantine: tuple[str, ...] = ()
-    superseded: tuple[str, ...] = ()
-    retired: tuple[str, ...] = ()  # merged into others; kept for readers that began before
-    rows: int = 0
-    events: int = 0
-    fingerprint: int = 0
-    first_recorded: dict[str, datetime] = field(default_factory=dict)
-    last_recorded: dict[str, datetime] = field(default_factory=dict)
-    sources: dict[str, SourceState] = field(default_factory=dict)  # "source.table": how far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +83,7 @@ class Lake:
         Raises:
             LakeError: the manifest is damaged.
         """
-        try:
-            return _from_json(json.loads((self.folder / MANIFEST).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return Manifest()
-        except (ValueError, KeyError, TypeError) as exc:
-            raise LakeError(
-                f"The lake's {MANIFEST} in {self.folder} is damaged ({exc}). Restore it from a "
-                f"copy, or remove the folder and ingest the sources again."
-            ) from exc
+        return read_manifest(self.folder / MANIFEST)
 
     def scan(self) -> pl.LazyFrame:
         """Every version of every event, with ``superseded_at`` (null: still valid).
@@ -268,7 +235,7 @@ class Batch:
             self._new = replace(self._new, superseded=(*self._new.superseded, name))
         self._merge_small_parts()
         if replace(self._new, generation=self._old.generation) != self._old:
-            write_atomically(self._lake.folder / MANIFEST, _to_json(self._new))
+            write_atomically(self._lake.folder / MANIFEST, manifest_json(self._new))
             _sync_folder(self._lake.folder)
 
     def _merge_small_parts(self) -> None:
@@ -391,37 +358,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _to_json(manifest: Manifest) -> bytes:
-    def shown(value: object) -> str:
-        return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else repr(value)
-
-    content = {**vars(manifest), "fingerprint": f"{manifest.fingerprint:032x}",
-               "sources": {name: vars(state) for name, state in manifest.sources.items()}}
-    return json.dumps(content, default=shown, indent=1).encode()
-
-
-def _from_json(content: dict[str, Any]) -> Manifest:
-    def moments(name: str) -> dict[str, datetime]:
-        return {kind: datetime.fromisoformat(text) for kind, text in content[name].items()}
-
-    def state(body: dict[str, Any]) -> SourceState:
-        times = {name: datetime.fromisoformat(value) if value else None
-                 for name, value in body.items() if name != "rows"}
-        return SourceState(rows=body["rows"], **times)
-
-    known = dict(content)
-    known |= {
-        **{name: tuple(content[name])
-           for name in ("parts", "quarantine", "superseded", "retired")},
-        "fingerprint": int(str(content["fingerprint"]), 16),
-        "first_recorded": moments("first_recorded"),
-        "last_recorded": moments("last_recorded"),
-        "sources": {name: state(body) for name, body in content["sources"].items()},
-    }
-    return Manifest(**known)
-
-
-__all__ = ["LAKE_SCHEMA", "SUPERSEDED_SCHEMA", "Batch", "Lake", "LakeError", "Manifest",
-           "SourceState"]

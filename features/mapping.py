@@ -11,12 +11,12 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Literal
 
+from features.mapping_keys import Keys, MappingError, zone_of
 from features.telemetry import CUSTOM_PREFIX, KINDS, is_kind
 
 FORMATS = ("csv", "csv.gz", "parquet", "jsonl", "jsonl.gz")
@@ -27,10 +27,6 @@ END_OF_DAY = "end_of_day"
 
 DELAY = re.compile(r"(\d+)([smhdw])")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-class MappingError(ValueError):
-    """The mapping file does not fit: itself, or the table that it describes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +156,7 @@ def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
     """A mapping from its parsed TOML; ``where`` names it in errors."""
     keys = Keys(table, where=where, allowed=(*_names(SourceMapping), "zone"))
     tables = keys.table("tables", needed=True)
-    zone = _zone(keys.text("zone"), where)
+    zone = zone_of(keys.text("zone"), where)
     complete_until = keys.instant("complete_until", zone)
     mapping = SourceMapping(
         name=keys.text("name", needed=True) or "",
@@ -207,91 +203,6 @@ def delay_of(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * UNIT_SECONDS[match[2]])
 
 
-class Keys:
-    """The keys of one TOML table; ``allowed`` first, so that a misspelt key is named as such."""
-
-    def __init__(self, table: Mapping[str, object], *, where: str,
-                 allowed: Iterable[str] | None = None) -> None:
-        self._table = table
-        self._where = where
-        unknown = [] if allowed is None else sorted(set(table) - set(allowed))
-        if unknown:
-            raise MappingError(
-                f"{where} has an unknown key: {', '.join(unknown)}. "
-                f"It may hold: {', '.join(sorted(allowed or ()))}."
-            )
-
-    def text(self, key: str, *, needed: bool = False, among: tuple[str, ...] = ()) -> str | None:
-        """A text, one of ``among`` where that is given."""
-        value: str | None = self._take(key, str, "a text", needed=needed)
-        if value is not None and among and value not in among:
-            raise MappingError(
-                f"{self._where}: {key} = {value!r} is not one of {', '.join(among)}."
-            )
-        return value
-
-    def number(self, key: str, default: float) -> float:
-        """A number."""
-        value = self._take(key, (int, float), "a number")
-        return default if value is None else float(value)
-
-    def texts(self, key: str, *, needed: bool = False) -> tuple[str, ...]:
-        """A list of texts; one text counts as a list of one."""
-        value = self._take(key, (str, list), "a list of texts", needed=needed)
-        items = [value] if isinstance(value, str) else value or []
-        if not all(isinstance(item, str) and item for item in items):
-            raise MappingError(f"{self._where}: {key} must be a list of texts, not {value!r}.")
-        return tuple(items)
-
-    def table(self, key: str, *, needed: bool = False) -> Mapping[str, object]:
-        """A table below this one."""
-        return self._take(key, dict, "a table", needed=needed) or {}
-
-    def words(self, key: str) -> dict[str, str]:
-        """A table of texts."""
-        found = self.table(key)
-        wrong = [name for name, value in found.items() if not isinstance(value, str)]
-        if wrong:
-            raise MappingError(f"{self._where}: {key}.{wrong[0]} must be a text.")
-        return {name: str(value) for name, value in found.items()}
-
-    def constants(self, key: str) -> dict[str, str | float | int]:
-        """A table of texts and numbers."""
-        kept: dict[str, str | float | int] = {}
-        for name, value in self.table(key).items():
-            if isinstance(value, bool) or not isinstance(value, (str, float, int)):
-                raise MappingError(f"{self._where}: {key}.{name} must be a text or a number.")
-            kept[name] = value
-        return kept
-
-    def instant(self, key: str, zone: str | None) -> datetime | None:
-        """A moment in UTC."""
-        value = self._take(key, date, "a time such as 2023-04-01T00:00:00Z")
-        if value is None:
-            return None
-        if not isinstance(value, datetime):
-            value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - zone follows
-        if value.tzinfo is None:
-            if zone is None:
-                raise MappingError(
-                    f"{self._where}: {key} = {value} has no time zone. Write it in UTC, such as "
-                    f"2023-04-01T00:00:00Z, or declare zone."
-                )
-            value = value.replace(tzinfo=ZoneInfo(zone))
-        return value.astimezone(UTC)
-
-    def _take(self, key: str, kind: type | tuple[type, ...], words: str, *,
-              needed: bool = False) -> Any:
-        value = self._table.get(key)
-        if value is None:
-            if needed:
-                raise MappingError(f"{self._where} says no {key}; it must be {words}.")
-            return None
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise MappingError(f"{self._where}: {key} must be {words}, not {value!r}.")
-        return value
-
-
 def _table(name: str, body: object, where: str, zone: str | None,
            complete_until: datetime | None) -> Table:
     place = f"[tables.{name}] of {where}"
@@ -312,7 +223,7 @@ def _table(name: str, body: object, where: str, zone: str | None,
 
 def _source(name: str, keys: Keys, place: str, zone: str | None,
             complete_until: datetime | None) -> TableSource:
-    zone = _zone(keys.text("zone"), place) or zone
+    zone = zone_of(keys.text("zone"), place) or zone
     source = TableSource(
         name=name,
         files=keys.texts("files"),
@@ -419,14 +330,3 @@ def _names(declared: type[SourceMapping | TableSource | Table | PropertySource])
 def _one_of(place: str, **given: str | None) -> None:
     if sum(value is not None for value in given.values()) != 1:
         raise MappingError(f"{place} must say exactly one of {' and '.join(given)}.")
-
-
-def _zone(name: str | None, place: str) -> str | None:
-    if name is not None:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError) as exc:
-            raise MappingError(
-                f"{place}: the zone {name!r} is not known. Write one such as UTC or Europe/Berlin."
-            ) from exc
-    return name

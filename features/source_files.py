@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from features.mapping import FORMATS, MappingError, Table, TableSource, check_columns
+from features.mapping import FORMATS, Table, TableSource, check_columns
+from features.mapping_keys import MappingError
 
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from features.content_ids import CONTENT
 from features.ingest import ingest_rows
-from features.lake import MOST_SMALL_PARTS, Lake, LakeError
+from features.lake import MOST_SMALL_PARTS, Lake
+from features.manifest import LakeError
 from features.telemetry import Event, events_frame
 from features.versions import NOT_LATER
 from features.workspace import WorkspaceBusyError

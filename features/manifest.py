@@ -1,0 +1,93 @@
+"""This module is about the manifest: the one file that says what a lake holds.
+
+Whatever no manifest names does not count, so that swapping this file is the one step in which a
+batch of events takes effect. Shapes and reads it; the lake writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+class LakeError(Exception):
+    """The lake can not be read, or can not take a frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceState:
+    """How far a table of a source has come."""
+
+    rows: int = 0
+    last_recorded_at: datetime | None = None
+    complete_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What counts as the lake's content."""
+
+    generation: int = 0
+    parts: tuple[str, ...] = ()
+    quarantine: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()  # merged into others; kept for readers that began before
+    rows: int = 0
+    events: int = 0
+    fingerprint: int = 0
+    first_recorded: dict[str, datetime] = field(default_factory=dict)
+    last_recorded: dict[str, datetime] = field(default_factory=dict)
+    sources: dict[str, SourceState] = field(default_factory=dict)  # "source.table": how far
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a lake; an empty one where there is none yet.
+
+    Raises:
+        LakeError: it is damaged.
+    """
+    try:
+        return _from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Manifest()
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise LakeError(
+            f"The lake's {path.name} in {path.parent} is damaged ({exc}). Restore it from a "
+            f"copy, or remove the folder and ingest the sources again."
+        ) from exc
+
+
+def manifest_json(manifest: Manifest) -> bytes:
+    """The manifest as it is stored."""
+    def shown(value: object) -> str:
+        return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else repr(value)
+
+    content = {**vars(manifest), "fingerprint": f"{manifest.fingerprint:032x}",
+               "sources": {name: vars(state) for name, state in manifest.sources.items()}}
+    return json.dumps(content, default=shown, indent=1).encode()
+
+
+def _from_json(content: dict[str, Any]) -> Manifest:
+    def moments(name: str) -> dict[str, datetime]:
+        return {kind: datetime.fromisoformat(text) for kind, text in content[name].items()}
+
+    def state(body: dict[str, Any]) -> SourceState:
+        times = {name: datetime.fromisoformat(value) if value else None
+                 for name, value in body.items() if name != "rows"}
+        return SourceState(rows=body["rows"], **times)
+
+    known = dict(content)
+    known |= {
+        **{name: tuple(content[name])
+           for name in ("parts", "quarantine", "superseded", "retired")},
+        "fingerprint": int(str(content["fingerprint"]), 16),
+        "first_recorded": moments("first_recorded"),
+        "last_recorded": moments("last_recorded"),
+        "sources": {name: state(body) for name, body in content["sources"].items()},
+    }
+    return Manifest(**known)
