@@ -7,10 +7,12 @@ says is refused as a whole; a line that can not be read becomes a problem of tha
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,6 +25,7 @@ import pyarrow.parquet
 from features.mapping import FORMATS, Table, TableSource, check_columns
 from features.mapping_keys import MappingError
 
+LARGEST_CSV_FIELD = 1 << 26  # bytes
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 OTHER_MAGIC = {b"PK\x03\x04": "a ZIP or Excel file", PARQUET_MAGIC: "a Parquet file",
@@ -126,6 +129,7 @@ def _read_csv(path: Path, content: bytes, table: Table) -> RawTable:
             f"{path.name} has an opening quotation mark without a closing one, so its rows can "
             f"not be told apart. Export it again. Nothing was written."
         )
+    content = content.rstrip(b"\r\n") + b"\n"
     header_line = content.split(b"\n", 1)[0].decode("utf-8", errors="replace")
     broken: list[tuple[int, str, str]] = []
 
@@ -136,10 +140,12 @@ def _read_csv(path: Path, content: bytes, table: Table) -> RawTable:
 
     parse = pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep,
                                 ignore_empty_lines=False)
-    reading = pa.csv.ReadOptions(use_threads=False)
+    reading = pa.csv.ReadOptions(use_threads=False, block_size=LARGEST_CSV_FIELD)
     try:
-        present = tuple(pa.csv.open_csv(
+        # not open_csv: its thread, left open by an error, ends the process with an abort
+        present = tuple(pa.csv.read_csv(
             pa.BufferReader(content.split(b"\n", 1)[0] + b"\n"),
+            read_options=pa.csv.ReadOptions(use_threads=False),
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         ).schema.names)
     except pa.ArrowInvalid as exc:
@@ -147,6 +153,10 @@ def _read_csv(path: Path, content: bytes, table: Table) -> RawTable:
             f"{path.name} has no header row that can be read as CSV: {header_line[:120]!r}."
         ) from exc
     check_columns(table, present, file=path.name)
+    twice = [name for name in table.columns if present.count(name) > 1]
+    if twice:
+        raise SourceFileError(f"{path.name} has more than one column named {twice[0]!r}. Rename "
+                              f"one of them. Nothing was written.")
     binary = {name: pa.binary() for name in table.columns}
     try:
         rows = pa.csv.read_csv(
@@ -158,10 +168,12 @@ def _read_csv(path: Path, content: bytes, table: Table) -> RawTable:
     except pa.ArrowInvalid as exc:
         raise SourceFileError(f"{path.name} can not be read as CSV: {exc}.") from exc
     frame = pl.DataFrame(pl.from_arrow(rows))
+    starts = _csv_lines(content, rows=frame.height + len(broken))
     taken = {number for number, _, _ in broken}
-    lines = [n for n in range(2, frame.height + len(taken) + 2) if n not in taken] \
-        if taken else range(2, frame.height + 2)
-    frame = frame.with_columns(pl.Series(LINE, lines, dtype=pl.Int64))
+    broken = [(starts[number - 1], reason, text) for number, reason, text in broken]
+    frame = frame.with_columns(pl.Series(
+        LINE, [line for number, line in enumerate(starts[1:], start=2) if number not in taken],
+        dtype=pl.Int64))
     try:
         text = frame.with_columns(pl.col(table.columns).cast(pl.String))
     except pl.exceptions.ComputeError:
@@ -257,6 +269,17 @@ def _unpacked(path: Path, content: bytes) -> bytes:
             f"{path.name} is a damaged or cut-off gzip file ({exc}). Copy it again. Nothing was "
             f"written."
         ) from exc
+
+
+def _csv_lines(content: bytes, *, rows: int) -> Sequence[int]:
+    """The line on which each row begins, the header first; quoted text may hold line breaks."""
+    if content.count(b"\n") == rows + 1:
+        return range(1, rows + 2)
+    reader = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))
+    starts = [1]
+    for _ in reader:
+        starts.append(reader.line_num + 1)
+    return starts[:rows + 1]
 
 
 def _is_utf8(value: bytes | None) -> bool:
