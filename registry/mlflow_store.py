@@ -1,0 +1,359 @@
+"""This module is about keeping runs and models in MLflow: on SQLite in the workspace, or a server.
+
+The home of MLflow: nothing else imports it. It is imported when first needed, with its telemetry
+switched off before, and its errors leave here as ``TrackingError`` in words. What counts as the
+champion, and what a kill leaves behind, is in ``champion_records``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.bundle import BundleError, ModelBundle
+from registry.champion_records import ChampionRecord, chain, next_record, read_records
+from registry.mlflow_place import LocalPlace
+from registry.promotion import EvidenceDocument
+from registry.store import (
+    ChampionChange,
+    ModelVersion,
+    TrackingError,
+    TrainingRun,
+    no_champion,
+    rollback_target,
+    unknown_run,
+    unknown_version,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as Registered
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+
+# MLflow reads its environment when it is imported and when it is called; what is set wins.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    # Its own defaults ask a dead server eight times, which takes minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100  # MLflow's limits of one log_batch
+
+
+class MlflowModelStore:
+    """The models of the database or server at ``tracking_uri``.
+
+    On SQLite the artifacts are in ``artifacts_dir``, by default ``artifacts`` beside the database.
+    Making the store touches nothing; reading from a database that does not exist yet finds no
+    models and does not create it.
+    """
+
+    def __init__(self, tracking_uri: str, artifacts_dir: Path | None = None) -> None:
+        self._uri = tracking_uri
+        self._place = LocalPlace.of(tracking_uri, artifacts_dir)
+
+    # ── runs ───────────────────────────────────────────────────────────────────────────────────
+
+    def record_run(self, run: TrainingRun) -> str:
+        """Keep a training with everything it produced; its run id."""
+        with self._asked("keep the run"):
+            run_id = str(
+                self._client.create_run(
+                    self._experiment(run.label), start_time=_milliseconds(run.started_at),
+                    run_name=run.name, tags=_tags(run),
+                ).info.run_id
+            )  # fmt: skip
+            self._log_numbers(run_id, run)
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = Path(scratch) / "run"
+                _write_files(run, folder)
+                self._client.log_artifacts(run_id, str(folder))
+            # Only a finished run can be registered, so one that was killed stays out of the way.
+            self._client.set_terminated(run_id, "FINISHED", end_time=_milliseconds(run.ended_at))
+        return run_id
+
+    def register(self, label: str, run_id: str) -> int:
+        """Make a run's bundle the next version of the model, and its challenger."""
+        from mlflow.exceptions import MlflowException
+
+        with self._asked("register the model"):
+            try:
+                run = self._client.get_run(run_id)
+            except MlflowException as exc:
+                if exc.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise unknown_run(label, run_id) from exc
+                raise
+            tags = run.data.tags
+            if tags.get("keepwell.label") != label or run.info.status != "FINISHED":
+                raise unknown_run(label, run_id)
+            name = model_name(label)
+            try:
+                self._client.get_registered_model(name)
+            except MlflowException as exc:
+                if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                self._client.create_registered_model(name)
+            made = self._client.create_model_version(
+                name, f"{run.info.artifact_uri}/bundle", run_id=run_id,
+                tags={"keepwell.fingerprint": tags["keepwell.fingerprint"]},
+            )  # fmt: skip
+            version = int(made.version)
+            self._client.set_registered_model_alias(name, CHALLENGER, str(version))
+        return version
+
+    # ── versions ───────────────────────────────────────────────────────────────────────────────
+
+    def versions(self, label: str) -> tuple[ModelVersion, ...]:
+        """Every version, oldest first; none is no error."""
+        registered = self._registered(label)
+        champion = self._champion_number(label)
+        challenger = self._challenger_number(label)
+        with self._asked("list the versions"):
+            return tuple(
+                self._described(label, each, number, champion, challenger)
+                for number, each in registered.items()
+            )
+
+    def load(self, label: str, version: int) -> ModelBundle:
+        """The bundle of one version."""
+        registered = self._registered(label)
+        if version not in registered:
+            raise unknown_version(label, version)
+        run_id = str(registered[version].run_id)
+        expected = registered[version].tags.get("keepwell.fingerprint")
+        if self._place is not None:
+            folder = self._place.run_folder(model_name(label), run_id)
+            bundle = ModelBundle.load(folder / "bundle")
+        else:
+            with self._asked("fetch the bundle"), tempfile.TemporaryDirectory() as scratch:
+                fetched = self._client.download_artifacts(run_id, "bundle", scratch)
+                bundle = ModelBundle.load(Path(fetched))
+        if bundle.fingerprint != expected:
+            raise BundleError(
+                f"The bundle of {label!r} version {version} is whole, but it is not the one that "
+                "was registered. Register its run again, or roll back (keepwell models rollback "
+                f"{label})."
+            )
+        return bundle
+
+    def champion_version(self, label: str) -> ModelVersion:
+        """The version that serves, or NoChampionError."""
+        champion = self._champion_number(label)
+        registered = self._registered(label)
+        if champion is None or champion not in registered:
+            raise no_champion(label)
+        with self._asked("describe the champion"):
+            challenger = self._challenger_number(label)
+            return self._described(label, registered[champion], champion, champion, challenger)
+
+    def champion(self, label: str) -> ModelBundle:
+        """The bundle that serves, or NoChampionError."""
+        champion = self._champion_number(label)
+        if champion is None:
+            raise no_champion(label)
+        return self.load(label, champion)
+
+    def challenger(self, label: str) -> ModelBundle | None:
+        """The newest version, if it was never promoted."""
+        number = self._challenger_number(label)
+        return None if number is None else self.load(label, number)
+
+    # ── the champion's changes ─────────────────────────────────────────────────────────────────
+
+    def promote(
+        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
+    ) -> ChampionChange:
+        """Make a version the champion; the record is kept before the change is seen."""
+        if version not in self._registered(label):
+            raise unknown_version(label, version)
+        happened = self.history(label)
+        if happened and version == self._champion_number(label):
+            return happened[-1]
+        change = ChampionChange(version=version, how="promoted", by=by, at=at, evidence=evidence)
+        self._change(label, change)
+        return change
+
+    def rollback(self, label: str, *, by: str, at: datetime) -> ChampionChange:
+        """Make the champion before this one the champion again, or NothingToRollBackError."""
+        version = rollback_target(self.history(label), label)
+        change = ChampionChange(version=version, how="rolled back", by=by, at=at, evidence={})
+        self._change(label, change)
+        return change
+
+    def history(self, label: str) -> tuple[ChampionChange, ...]:
+        """Every change of the champion, oldest first."""
+        happened = chain(self._records(label), self._champion_number(label))
+        return tuple(record.change for record in happened)
+
+    def _change(self, label: str, change: ChampionChange) -> None:
+        name, version = model_name(label), str(change.version)
+        record = next_record(self._records(label), self._champion_number(label), change)
+        with self._asked("change the champion"):
+            self._client.set_model_version_tag(name, version, record.key, record.text)
+            # One transaction of the database: before it the old champion, after it the new one.
+            self._client.set_registered_model_alias(name, CHAMPION, version)
+            if self._challenger_number(label) is None:
+                self._client.delete_registered_model_alias(name, CHALLENGER)
+
+    # ── reading ────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        """MLflow, imported and opened at the first question."""
+        os.environ.update({name: v for name, v in QUIET.items() if name not in os.environ})
+        import mlflow  # noqa: F401 - its import sets the loggers that are turned down next
+
+        for noisy in ("mlflow.store.db.utils", "alembic.runtime.migration"):
+            # Migrations are no news; errors are raised, and their traceback is noise.
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        from mlflow import MlflowClient
+
+        if self._place is not None:
+            try:
+                self._place.settle()
+            except sqlite3.DatabaseError as exc:
+                raise self._failed("be opened", exc) from exc
+        return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._place is not None and not self._place.database.exists()
+
+    def _registered(self, label: str) -> dict[int, Registered]:
+        if self._is_empty:
+            return {}
+        found: dict[int, Registered] = {}
+        with self._asked("list the versions"):
+            token = None
+            while True:
+                page = self._client.search_model_versions(
+                    f"name='{model_name(label)}'", max_results=200, page_token=token
+                )
+                found.update((int(each.version), each) for each in page)
+                token = page.token
+                if not token:
+                    return dict(sorted(found.items()))
+
+    def _aliases(self, label: str) -> Mapping[str, int]:
+        if self._is_empty:
+            return {}
+        from mlflow.exceptions import MlflowException
+
+        with self._asked("read the champion"):
+            try:
+                aliases = self._client.get_registered_model(model_name(label)).aliases
+            except MlflowException as exc:
+                if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return {}
+        return {alias: int(version) for alias, version in aliases.items()}
+
+    def _champion_number(self, label: str) -> int | None:
+        return self._aliases(label).get(CHAMPION)
+
+    def _challenger_number(self, label: str) -> int | None:
+        number = self._aliases(label).get(CHALLENGER)
+        promoted = {change.version for change in self.history(label)}
+        return None if number in promoted else number
+
+    def _records(self, label: str) -> tuple[ChampionRecord, ...]:
+        return read_records({n: each.tags for n, each in self._registered(label).items()})
+
+    def _described(
+        self, label: str, each: Registered, number: int, champion: int | None,
+        challenger: int | None,
+    ) -> ModelVersion:  # fmt: skip
+        run = self._client.get_run(str(each.run_id))
+        return ModelVersion(
+            label=label, version=number, run_id=str(each.run_id),
+            run_name=str(run.info.run_name),
+            fingerprint=str(each.tags.get("keepwell.fingerprint")),
+            metrics=dict(run.data.metrics), is_champion=number == champion,
+            is_challenger=number == challenger,
+        )  # fmt: skip
+
+    def _experiment(self, label: str) -> str:
+        name = model_name(label)
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        location = None if self._place is None else self._place.experiment_uri(name)
+        return str(self._client.create_experiment(name, artifact_location=location))
+
+    def _log_numbers(self, run_id: str, run: TrainingRun) -> None:
+        from mlflow.entities import Metric, Param
+
+        at = _milliseconds(run.ended_at)
+        metrics = [Metric(name, float(value), at, 0) for name, value in run.metrics.items()]
+        params = [Param(name, str(value)) for name, value in run.params.items()]
+        for start in range(0, len(metrics), METRICS_AT_ONCE):
+            self._client.log_batch(run_id, metrics=metrics[start : start + METRICS_AT_ONCE])
+        for start in range(0, len(params), PARAMS_AT_ONCE):
+            self._client.log_batch(run_id, params=params[start : start + PARAMS_AT_ONCE])
+
+    @contextmanager
+    def _asked(self, what: str) -> Iterator[None]:
+        """MLflow's errors, wherever they come from, as one paragraph."""
+        client = self._client  # opened outside: its own error is already said in words
+        from mlflow.exceptions import MlflowException
+
+        assert client is not None
+        try:
+            yield
+        except (MlflowException, OSError) as exc:
+            raise self._failed(what, exc) from exc
+
+    def _failed(self, what: str, exc: Exception) -> TrackingError:
+        said = str(exc).partition("\n")[0][:300]
+        scheme, _, rest = self._uri.partition("://")
+        address = f"{scheme}://{rest.rpartition('@')[2]}"  # without a password
+        return TrackingError(
+            f"The tracking store {address} could not {what}: {said} Check that it is there and "
+            "reachable, or name another one with KEEPWELL_TRACKING_URI."
+        )
+
+
+def model_name(label: str) -> str:
+    """The name of a model and of its experiment in MLflow."""
+    return f"keepwell-{label}"
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _tags(run: TrainingRun) -> dict[str, Any]:
+    metadata = run.bundle.metadata
+    own = {
+        "keepwell.label": run.label,
+        "keepwell.fingerprint": run.bundle.fingerprint,
+        "keepwell.feature_contract": run.bundle.contract.fingerprint,
+        "keepwell.data": metadata.data_fingerprint,
+        "keepwell.as_of": metadata.as_of.isoformat(),
+        "keepwell.code_version": metadata.code_version,
+    }
+    return {**run.tags, **own}
+
+
+def _write_files(run: TrainingRun, folder: Path) -> None:
+    run.bundle.save(folder / "bundle")
+    features = [{"name": f.name, "digest": f.digest} for f in run.bundle.contract.features]
+    (folder / "feature_contract.json").write_text(json.dumps(features, indent=1) + "\n")
+    for name, picture in run.plots.items():
+        (folder / "plots").mkdir(exist_ok=True)
+        (folder / "plots" / name).write_bytes(picture)
+    for name, text in run.documents.items():
+        (folder / name).write_text(text)
