@@ -169,7 +169,7 @@ def read_properties(
         try:
             texts.append(_one_map(row, sources, fixed, json_column))
             problems.append(None)
-        except PropertyProblem as problem:
+        except PropertyError as problem:
             texts.append(None)
             problems.append(str(problem))
     known = different.with_columns(pl.Series("__text", texts, dtype=pl.String),
@@ -178,7 +178,7 @@ def read_properties(
     return Read(values=found["__text"], problem=found["__problem"])
 
 
-class PropertyProblem(ValueError):
+class PropertyError(ValueError):
     """A property map can not be taken as it is."""
 
 
@@ -186,21 +186,21 @@ def flat_properties(given: Mapping[str, object]) -> str:
     """A property map as canonical JSON text; true and false become yes and no.
 
     Raises:
-        PropertyProblem: it is not flat, not finite, or too long.
+        PropertyError: it is not flat, not finite, or too long.
     """
     given = {name: ("no", "yes")[value] if isinstance(value, bool) else value
              for name, value in given.items()}
     for name, value in given.items():
         if not name or len(name) > LONGEST_NAME:
-            raise PropertyProblem("properties has an empty or overlong name")
+            raise PropertyError("properties has an empty or overlong name")
         if value is not None and not isinstance(value, (str, int, float)):
-            raise PropertyProblem("properties is not a flat map of texts and numbers")
+            raise PropertyError("properties is not a flat map of texts and numbers")
     try:
         text = properties_text(given)  # type: ignore[arg-type]
     except ValueError as exc:
-        raise PropertyProblem("properties holds a number that is not finite") from exc
+        raise PropertyError("properties holds a number that is not finite") from exc
     if len(text) > LONGEST_PROPERTIES:
-        raise PropertyProblem(f"properties is longer than {LONGEST_PROPERTIES} characters")
+        raise PropertyError(f"properties is longer than {LONGEST_PROPERTIES} characters")
     return text
 
 
@@ -219,9 +219,9 @@ def _one_map(row: Mapping[str, object], sources: Mapping[str, PropertySource],
         try:
             parsed = json.loads(str(text))
         except (ValueError, RecursionError) as exc:
-            raise PropertyProblem("properties is no JSON") from exc
+            raise PropertyError("properties is no JSON") from exc
         if not isinstance(parsed, dict):
-            raise PropertyProblem("properties is not a flat map of texts and numbers")
+            raise PropertyError("properties is not a flat map of texts and numbers")
         found.update(parsed)
     for name, source in sources.items():
         found[name] = _one_property(name, row[source.column], source)
@@ -236,9 +236,9 @@ def _one_property(name: str, value: object, source: PropertySource) -> str | flo
     try:
         number = float(str(value))
     except ValueError as exc:
-        raise PropertyProblem(f"property {name} is no number") from exc
+        raise PropertyError(f"property {name} is no number") from exc
     if number != number or number in (float("inf"), float("-inf")):
-        raise PropertyProblem(f"property {name} is not finite")
+        raise PropertyError(f"property {name} is not finite")
     if source.bands:
         words = [word for least, word in source.bands if number >= least]
         return words[-1] if words else None

@@ -25,7 +25,7 @@ from pydantic import (
 from features.column_values import (
     LARGEST_COUNT,
     LONGEST_NAME,
-    PropertyProblem,
+    PropertyError,
     flat_properties,
     read_instants,
     read_words,
@@ -86,7 +86,7 @@ def _one(row: Mapping[str, object]) -> dict[str, object]:
         properties = flat_properties(event.properties)
     except ValidationError as exc:
         return {"problem": _said(exc)}
-    except PropertyProblem as exc:
+    except PropertyError as exc:
         return {"problem": str(exc)}
     return {**event.model_dump(exclude={"properties"}), "properties": properties}
 

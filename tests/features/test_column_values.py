@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from features.column_values import (
-    PropertyProblem,
+    PropertyError,
     flat_properties,
     read_counts,
     read_instants,
@@ -154,7 +154,7 @@ def test_bad_properties_say_what_is_wrong(text, problem):
 @pytest.mark.parametrize(("given", "message"), [
     ({"a": {}}, "not a flat map"), ({"a": float("inf")}, "not finite"), ({"": 1}, "empty")])
 def test_a_property_map_of_a_program_is_flat(given, message):
-    with pytest.raises(PropertyProblem, match=message):
+    with pytest.raises(PropertyError, match=message):
         flat_properties(given)
 
 

@@ -1,0 +1,65 @@
+"""A file gives its rows with their lines, or says as a whole why it can not be read."""
+
+from __future__ import annotations
+
+import pytest
+
+from features.mapping import EventTable, TableSource
+from features.source_files import LARGEST_CSV_FIELD, LINE, SourceFileError, read_table
+
+TABLE = EventTable(source=TableSource(name="t", files=("*",)), account="a", occurred_at="b",
+                   kind="user.session", recorded_delay="0s")
+
+
+def read(tmp_path, content, name="t.csv"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return read_table(path, TABLE)
+
+
+@pytest.mark.parametrize(("content", "rows"), [
+    pytest.param(b"a,b\n1,2\n", [("1", "2", 2)], id="plain"),
+    pytest.param(b"a,b\n1,2", [("1", "2", 2)], id="no last line break"),
+    pytest.param(b"a,b\n1,2\n\n\r\n", [("1", "2", 2)], id="empty lines at the end"),
+    pytest.param(b"a,b", [], id="only a header"),
+    pytest.param(b"c,b,a\n3,2,1\n", [("1", "2", 2)], id="other columns and order"),
+    pytest.param(b"\xef\xbb\xbfa,b\r\n1,2\r\n", [("1", "2", 2)], id="as Windows writes it"),
+    pytest.param(b'a,b\n1,"x\n""y"""\n3,4\n', [("1", 'x\n"y"', 2), ("3", "4", 4)],
+                 id="a line break in quotes"),
+    pytest.param(b'a,b\n1,"x\ny"\n2\n3,4\n', [("1", "x\ny", 2), ("3", "4", 5)],
+                 id="a broken row after a line break in quotes"),
+])
+def test_csv_rows_come_with_their_lines(tmp_path, content, rows):
+    raw = read(tmp_path, content)
+    assert raw.frame.select("a", "b", LINE).rows() == rows
+
+
+def test_a_broken_line_is_named_by_its_line(tmp_path):
+    raw = read(tmp_path, b'a,b\n1,"x\ny"\n2\n3,4\n')
+    assert raw.broken == ((4, "has 1 fields where the header has 2", "2"),)
+
+
+def test_a_field_of_some_megabytes_is_read(tmp_path):
+    raw = read(tmp_path, b"a,b\n1," + b"z" * 5_000_000 + b"\n2,3\n")
+    assert raw.frame.height == 2
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"a,b,a\n1,2,3\n", "more than one column named 'a'"),
+    (b"\n\na,b\n1,2\n", "no header row that can be read as CSV"),
+    ("a,b\n1,2\n".encode("utf-16"), "holds binary data, not CSV in UTF-8"),
+])
+def test_a_csv_that_can_not_be_told_apart_is_refused(tmp_path, content, message):
+    with pytest.raises(SourceFileError, match=message):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_file_that_went_away_is_named(tmp_path, name):
+    with pytest.raises(SourceFileError, match=rf"{name} can not be read: No such file"):
+        read_table(tmp_path / name, TABLE)
+
+
+def test_a_field_too_large_for_any_row_is_refused(tmp_path):
+    with pytest.raises(SourceFileError, match=r"t\.csv can not be read as CSV"):
+        read(tmp_path, b"a,b\n1," + b"z" * (LARGEST_CSV_FIELD + 9) + b"\n2,3\n")
