@@ -25,7 +25,7 @@ import pyarrow.parquet
 from features.mapping import FORMATS, Table, TableSource, check_columns
 from features.mapping_keys import MappingError
 
-LARGEST_CSV_FIELD = 1 << 26  # bytes
+LARGEST_CSV_FIELD = 1 << 24  # bytes
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 OTHER_MAGIC = {b"PK\x03\x04": "a ZIP or Excel file", PARQUET_MAGIC: "a Parquet file",

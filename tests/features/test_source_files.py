@@ -62,4 +62,4 @@ def test_a_file_that_went_away_is_named(tmp_path, name):
 
 def test_a_field_too_large_for_any_row_is_refused(tmp_path):
     with pytest.raises(SourceFileError, match=r"t\.csv can not be read as CSV"):
-        read(tmp_path, b"a,b\n1," + b"z" * (LARGEST_CSV_FIELD + 9) + b"\n2,3\n")
+        read(tmp_path, b"a,b\n1," + b"z" * (3 * LARGEST_CSV_FIELD) + b"\n2,3\n")
