@@ -11,10 +11,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import (
@@ -25,23 +25,13 @@ from serving.errors import (
     WrongHostError,
     problem_response,
 )
+from serving.response_headers import SECURITY_HEADERS
 from serving.settings import ServiceSettings
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Probes: they say whether the service works and nothing about accounts."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-SECURITY_HEADERS: Mapping[str, str] = {
-    "content-security-policy": "default-src 'self'; script-src 'none'; object-src 'none'; "
-                               "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
-"""Set on every answer unless the answer set its own."""
 
 
 class Gate:
@@ -70,10 +60,7 @@ class Gate:
             await problem_response(refusal, scope["path"])(scope, receive, send_guarded)
             return
         bounded = BoundedBody(receive, self.settings.max_body_bytes)
-        try:
-            await self.app(scope, bounded, send_guarded)
-        except TooLargeError as error:
-            await problem_response(error, scope["path"])(scope, receive, send_guarded)
+        await self.app(scope, bounded, send_guarded)
 
 
 class BoundedBody:
@@ -90,7 +77,8 @@ class BoundedBody:
         if message["type"] == "http.request":
             self.seen += len(message.get("body", b""))
             if self.seen > self.most_bytes:
-                raise too_large(self.most_bytes)
+                # FastAPI lets this kind pass while it reads a body and calls any other unreadable
+                raise HTTPException(TooLargeError.status, too_large_text(self.most_bytes))
         return message
 
 
@@ -110,14 +98,14 @@ def refusal_of(headers: Headers, method: str, path: str, settings: ServiceSettin
                                    headers={"WWW-Authenticate": 'Basic realm="Keepwell"'})
     length = headers.get("content-length", "0")
     if length.isascii() and length.isdigit() and int(length) > settings.max_body_bytes:
-        return too_large(settings.max_body_bytes)
+        return TooLargeError(too_large_text(settings.max_body_bytes))
     return None
 
 
-def too_large(most_bytes: int) -> TooLargeError:
-    """The refusal of a body past the bound."""
-    return TooLargeError(f"The body is larger than {most_bytes:,} bytes, the most this service "
-                         f"reads in one request.")
+def too_large_text(most_bytes: int) -> str:
+    """What is wrong with a body past the bound."""
+    return (f"The body is larger than {most_bytes:,} bytes, the most this service reads in one "
+            f"request.")
 
 
 def host_name(host: str) -> str:

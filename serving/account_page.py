@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
 from experiments.policy import DO_NOTHING, Candidate, Recommendation, Withheld
 from features.alerts import Alert
 from features.feature import AnyFeature
-from features.health import HealthFormula, moves, trend
+from features.health import (
+    TREND_LOOKBACK,
+    ComponentScore,
+    Health,
+    HealthFormula,
+    moves,
+    trend,
+)
 from serving.explanations import Reason, Reasons, said
 from serving.pages import Frame, Notice
 from serving.pictures import (
@@ -35,10 +42,14 @@ from serving.words import (
     plain,
     plural,
     signed,
+    singular,
 )
 
 MOST_WITHHELD = 30
 MOST_CHANGES = 5
+TREND_TOLERANCE = timedelta(days=4)
+"""Monthly snapshots lie up to 31 days apart; a trend is over 28."""
+
 STANDS_OUT = 0.1
 """A change of fewer points than this reads as none."""
 
@@ -117,7 +128,6 @@ class HealthPart:
     name: str
     measure: str
     points: str
-    weight: str
     bar: Markup
     is_known: bool
 
@@ -253,10 +263,8 @@ def account_page(
         level_class=level_class(formula, score.health.band),
         health_note=_health_note(score, before),
         health_parts=tuple(
-            HealthPart(name=part.title.capitalize(), measure=part.measure,
+            HealthPart(name=part.title.capitalize(), measure=_measure(part),
                        points=NOT_KNOWN if part.points is None else f"{part.points:.0f} of 100",
-                       weight=f"counts {part.weight:g} of 100" if part.weight else
-                       "shown, not counted",
                        bar=share_bar(None if part.points is None else part.points / 100, "health"),
                        is_known=part.points is not None)
             for part in score.health.components),
@@ -292,11 +300,12 @@ def reasons_view(reasons: Reasons, probability: float | None, about: str) -> Rea
         return ReasonsView(lists=tuple(found), summary=summary, less_label="",
                            more_label="takes points away")
     shown = sum(r.points for r in everything)
+    rest = reasons.rest or 0.0
+    smaller = f", smaller things by {signed(rest)}" if abs(rest) >= STANDS_OUT else ""
     summary = (f"Every account starts at {percent(reasons.start / 100)}. What is listed here moves "
-               f"this one by {signed(shown)} points, smaller things by "
-               f"{signed(reasons.rest or 0.0)}, to {percent(probability)}. These go with "
-               f"{'leaving' if about == 'churn' else 'growing'} among past accounts; they are not "
-               f"shown to cause it.")
+               f"this one by {signed(shown)} points{smaller}, to {percent(probability)}. These go "
+               f"with {'leaving' if about == 'churn' else 'growing'} among past accounts; they are "
+               f"not shown to cause it.")
     more, less = (("more likely to leave", "less likely to leave") if about == "churn"
                   else ("more likely to grow", "less likely to grow"))
     return ReasonsView(lists=tuple(found), summary=summary, less_label=less, more_label=more)
@@ -308,7 +317,7 @@ def _reason_line(reason: Reason, widest: float) -> ReasonLine:
         text=reason.text, comparison=reason.comparison or "",
         also=f"also {'; '.join(_lower(text) for text in reason.also)}" if reason.also else "",
         points=signed(reason.points, f" {unit}"), bar=reason_bar(reason.points, widest),
-        direction="more" if reason.is_risk else "less")
+        direction="toward" if reason.is_risk else "away")
 
 
 def _lower(text: str) -> str:
@@ -347,7 +356,7 @@ def _facts(score: AccountScore) -> tuple[Fact, ...]:
 def _horizons(score: AccountScore) -> Markup | None:
     bars = [
         HorizonBar(label=f"{h.horizon_days} days",
-                   text=f"{percent(h.probability)}, 95% interval {percent_range(h.low, h.high)}",
+                   text=percent(h.probability), range=percent_range(h.low, h.high),
                    probability=h.probability, low=h.low if h.low is not None else h.probability,
                    high=h.high if h.high is not None else h.probability, usual=h.base_rate)
         for h in score.churn if h.probability is not None
@@ -371,10 +380,25 @@ def _health_note(score: AccountScore, before: AccountScore | None) -> str:
     if health.score is None:
         return health.explanation
     note = f"of 100 · what to do in this band: {health.action}"
-    direction = trend(before.health if before else None, health)
-    if before is not None and before.health.score is not None and direction != "unknown":
-        note += f" · {direction} (was {before.health.score:.0f} on {day(before.as_of)})"
+    earlier = _trend_basis(score, before)
+    direction = trend(earlier, health)
+    if earlier is not None and earlier.score is not None and direction != "unknown":
+        note += f" · {direction} in four weeks, from {earlier.score:.0f}"
     return note
+
+
+def _trend_basis(score: AccountScore, before: AccountScore | None) -> Health | None:
+    """The health of four weeks ago, where a snapshot lies close enough to it."""
+    if before is None or abs(score.as_of - before.as_of - TREND_LOOKBACK) > TREND_TOLERANCE:
+        return None
+    return before.health
+
+
+def _measure(part: ComponentScore) -> str:
+    counts = f"counts {part.weight:g} of 100" if part.weight else "shown, not counted"
+    if part.points is None:
+        return f"{counts} once it is known" if part.weight else counts
+    return f"{singular(part.measure)} · {counts}"
 
 
 def _unknown_parts(score: AccountScore) -> str:
@@ -389,7 +413,7 @@ def _unknown_parts(score: AccountScore) -> str:
 def _signs(alerts: Sequence[Alert]) -> tuple[SignView, ...]:
     urgency = {5: "act at once", 4: "act today", 3: "within two days", 2: "this week",
                1: "when there is time"}
-    return tuple(SignView(title=a.title, words=a.words[:1].upper() + a.words[1:] + ".",
+    return tuple(SignView(title=a.title, words=singular(a.words[:1].upper() + a.words[1:]) + ".",
                           urgency=urgency[a.urgency]) for a in alerts)
 
 
@@ -457,7 +481,7 @@ def _action(candidate: Candidate, currency: str) -> ActionView:
     channel = CHANNELS.get(candidate.channel, plain(candidate.channel))
     return ActionView(
         name=candidate.name, text=candidate.text,
-        why=candidate.because[:1].upper() + candidate.because[1:],
+        why=singular(candidate.because[:1].upper() + candidate.because[1:]),
         worth=money(candidate.expected_value, currency), how=how,
         evidence="" if nothing else (
             f"Evidence: {candidate.evidence} (grade {candidate.grade}); "

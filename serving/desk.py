@@ -18,7 +18,7 @@ from features.alerts import WEEK, WEEK_TOLERANCE
 from features.catalogue import catalogue
 from features.feast_store import WorkspaceFeatures
 from features.feature import AnyFeature
-from features.health import FORMULAS, HealthFormula
+from features.health import FORMULAS, TREND_LOOKBACK, HealthFormula
 from features.snapshots import SnapshotStore
 from features.workspace import SETTINGS_FILE, Workspace
 from registry.store import ModelStore
@@ -111,11 +111,12 @@ class Desk:
         before = [moment for moment in moments if moment < moments[-1]]
         now = self.now()
         scores = self._scores(frame, models, now)
+        earlier = min(before, key=lambda m: abs(moments[-1] - m - TREND_LOOKBACK), default=None)
         week_ago = [m for m in before if abs(moments[-1] - m - WEEK) <= WEEK_TOLERANCE]
         return portfolio_of(
             scores,
-            previous=(self._scores(snapshots.read(before[-1]), models, before[-1])
-                      if before else ()),
+            previous=(self._scores(snapshots.read(earlier), models, earlier)
+                      if earlier is not None else ()),
             as_of=max(score.as_of for score in scores), now=now,
             currency=self.workspace.settings.currency, freshness=self.timelines.freshness(),
             alerts=warning_signs(scores, snapshots.read(week_ago[-1]) if week_ago else None,

@@ -21,6 +21,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from serving.response_headers import SECURITY_HEADERS
+
 MEDIA_TYPE = "application/problem+json"
 
 log = logging.getLogger("keepwell.serving")
@@ -242,6 +244,8 @@ def framework_problem(error: HTTPException, path: str, method: str) -> ProblemEr
         return WrongMethodError(f"{path[:200]} does not take {method}.", headers=headers)
     if error.status_code == HTTPStatus.BAD_REQUEST:
         return NotJsonError("The body could not be read.")
+    if error.status_code == TooLargeError.status:
+        return TooLargeError(str(error.detail))
     return RefusedError(str(error.detail), headers=headers)
 
 
@@ -272,7 +276,10 @@ def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
 
     async def unhandled(request: Request, error: Exception) -> Response:
         problem = unhandled_problem(error)
-        return answer(request, problem, problem.status)
+        response = answer(request, problem, problem.status)
+        for name, value in SECURITY_HEADERS.items():  # this answer is made outside the gate
+            response.headers.setdefault(name, value)
+        return response
 
     app.add_exception_handler(ProblemError, ours)
     app.add_exception_handler(RequestValidationError, shape)

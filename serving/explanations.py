@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from features.feature import AnyFeature
 from features.health import Health
-from serving.words import number, plain, signed
+from serving.words import number, plain, signed, singular
 
 PointsUnit = Literal["percentage points", "health points"]
 
@@ -212,8 +212,9 @@ def said(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) ->
     if declared is None:
         return f"{plain(name)}: {number(value)}"
     if value is None:
-        return f"Not known: {declared.description.rstrip('.')}"
-    text = declared.phrase.format(value=value)
+        what = declared.description.split(";")[0].rstrip(".")
+        return f"Not known: {what[:1].lower() + what[1:] if what[1:2].islower() else what}"
+    text = singular(declared.phrase.format(value=value))
     return text[:1].upper() + text[1:]
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+HORIZON_LEFT, HORIZON_WIDTH, HORIZON_ROW = 62, 200, 36
+"""Where the bars of horizons start, how long they may be, and how far apart they lie."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HorizonBar:
@@ -18,6 +21,7 @@ class HorizonBar:
 
     label: str
     text: str
+    range: str
     probability: float
     low: float
     high: float
@@ -33,52 +37,47 @@ def reason_bar(points: float, widest: float) -> Markup:
     return Markup(
         '<svg class="reason-bar" viewBox="0 0 200 14" preserveAspectRatio="none" '
         'aria-hidden="true" focusable="false">'
-        f'<rect class="bar-{side}" x="{start:.1f}" y="2" width="{max(length, 1):.1f}" height="10" '
-        'rx="1.5"/>'
+        f'<rect class="bar-{side}" x="{start:.1f}" y="2" width="{max(length, 1):.1f}" height="10"/>'
         f'<line class="axis" x1="{half:g}" y1="0" x2="{half:g}" y2="14"/></svg>')
 
 
 def share_bar(share: float | None, kind: str) -> Markup:
     """A bar filled to a share of its width; empty and hatched when it is not known."""
-    inner = ('<rect class="bar-unknown" x="0" y="0" width="100" height="8" rx="4"/>'
+    inner = ('<rect class="bar-unknown" x="0" y="0" width="100" height="8"/>'
              if share is None else
-             '<rect class="bar-track" x="0" y="0" width="100" height="8" rx="4"/>'
+             '<rect class="bar-track" x="0" y="0" width="100" height="8"/>'
              f'<rect class="bar-{escape(kind)}" x="0" y="0" '
-             f'width="{max(0.0, min(share, 1.0)) * 100:.1f}" height="8" rx="4"/>')
+             f'width="{max(0.0, min(share, 1.0)) * 100:.1f}" height="8"/>')
     return Markup('<svg class="share-bar" viewBox="0 0 100 8" preserveAspectRatio="none" '
                   f'aria-hidden="true" focusable="false">{inner}</svg>')
 
 
 def horizon_picture(bars: Sequence[HorizonBar]) -> Markup:
     """Probabilities with their intervals, and what is usual as a mark."""
-    top = max([b.high for b in bars] + [b.usual or 0.0 for b in bars], default=0.0)
-    top = top * 1.15 or 1.0
-    row, left, width = 34, 74, 236
+    top = max([b.high for b in bars] + [b.usual or 0.0 for b in bars], default=0.0) or 1.0
+    scale = HORIZON_WIDTH / (1.05 * top)
     lines = []
     for number, bar in enumerate(bars):
-        y = number * row + 9
-
-        def x(p: float) -> float:
-            return left + width * p / top
-
+        y = number * HORIZON_ROW + 9
+        end, low, high = (HORIZON_LEFT + scale * p for p in (bar.probability, bar.low, bar.high))
+        right = HORIZON_LEFT + HORIZON_WIDTH + 10
         lines.append(
-            f'<text class="label" x="0" y="{y + 12}">{escape(bar.label)}</text>'
-            f'<rect class="bar-track" x="{left}" y="{y}" width="{width}" height="16" rx="3"/>'
-            f'<rect class="bar-risk" x="{left}" y="{y}" width="{x(bar.probability) - left:.1f}" '
+            f'<text class="label" x="0" y="{y + 13}">{escape(bar.label)}</text>'
+            f'<rect class="bar-track" x="{HORIZON_LEFT}" y="{y}" width="{HORIZON_WIDTH}" '
             'height="16" rx="3"/>'
-            f'<line class="interval" x1="{x(bar.low):.1f}" y1="{y + 8}" x2="{x(bar.high):.1f}" '
-            f'y2="{y + 8}"/>'
-            f'<line class="interval" x1="{x(bar.low):.1f}" y1="{y + 4}" x2="{x(bar.low):.1f}" '
-            f'y2="{y + 12}"/>'
-            f'<line class="interval" x1="{x(bar.high):.1f}" y1="{y + 4}" x2="{x(bar.high):.1f}" '
-            f'y2="{y + 12}"/>')
+            f'<rect class="bar-risk" x="{HORIZON_LEFT}" y="{y}" width="{end - HORIZON_LEFT:.1f}" '
+            'height="16" rx="3"/>'
+            f'<path class="interval" d="M{low:.1f} {y + 8}H{high:.1f}M{low:.1f} {y + 4}v8'
+            f'M{high:.1f} {y + 4}v8"/>'
+            f'<text class="value" x="{right}" y="{y + 6}">{escape(bar.text)}</text>'
+            f'<text class="range" x="{right}" y="{y + 20}">{escape(bar.range)}</text>')
         if bar.usual is not None:
-            lines.append(f'<line class="usual" x1="{x(bar.usual):.1f}" y1="{y - 4}" '
-                         f'x2="{x(bar.usual):.1f}" y2="{y + 20}"/>')
-    height = len(bars) * row + 4
-    title = "; ".join(f"{b.label}: {b.text}" for b in bars)
-    return Markup(f'<svg class="horizons" viewBox="0 0 316 {height}" role="img" '
-                  f'aria-label="{escape(title)}">{"".join(lines)}</svg>')
+            usual = HORIZON_LEFT + scale * bar.usual
+            lines.append(f'<path class="usual" d="M{usual:.1f} {y - 4}v24"/>')
+    width = HORIZON_LEFT + HORIZON_WIDTH + 96
+    title = "; ".join(f"{b.label}: {b.text}, 95% interval {b.range}" for b in bars)
+    return Markup(f'<svg class="horizons" viewBox="0 0 {width} {len(bars) * HORIZON_ROW}" '
+                  f'role="img" aria-label="{escape(title)}">{"".join(lines)}</svg>')
 
 
 def columns_picture(values: Sequence[float], *, title: str) -> Markup:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import logging
+import math
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -231,6 +232,8 @@ def _read_cursor(cursor: str) -> tuple[float, str]:
         place, account_id = content
         if not isinstance(place, str) or not isinstance(account_id, str):
             raise TypeError
+        if math.isnan(float(place)):
+            raise ValueError
         return float(place), account_id
     except (binascii.Error, ValueError, TypeError) as error:
         raise BadCursorError("The cursor was not made by this service.") from error

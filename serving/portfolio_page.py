@@ -154,7 +154,7 @@ def account_href(account_id: str) -> str:
 
 def display_name(score: AccountScore) -> str:
     """What people call the account: its name, else its id."""
-    return score.attributes.get("account_name") or score.account_id
+    return score.attributes.get("account_name") or f"Account {score.account_id}"
 
 
 def _has_status(score: AccountScore, status: str) -> bool:

@@ -7,6 +7,7 @@ and the tests send them.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,13 @@ class Answer(BaseModel):
     """An answer."""
 
     model_config = ConfigDict(frozen=True)
+
+
+def _is_usable(value: object) -> bool:
+    """Whether a value is no number, or one that JSON and the lake can both hold exactly."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) <= LARGEST_INTEGER
 
 
 # -- scores -------------------------------------------------------------------------------------
@@ -361,10 +369,10 @@ class EventsRequest(Request):
     def _is_finite(self) -> EventsRequest:
         for number, row in enumerate(self.events):
             for name, value in row.items():
-                if isinstance(value, float) and value - value != 0:
-                    raise ValueError(f"events[{number}].{name[:40]} is not a finite number")
-                if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-                    raise ValueError(f"events[{number}].{name[:40]} is too large a number")
+                inner = value.values() if isinstance(value, dict) else [value]
+                if not all(_is_usable(one) for one in inner):
+                    raise ValueError(f"events[{number}].{name[:40]} holds a number that is not "
+                                     f"finite, or too large to be exact")
         return self
 
 

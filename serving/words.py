@@ -5,9 +5,15 @@ One form each, so that a page, a reason and a report never differ.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 NOT_KNOWN = "not known"
+
+ONE_OF_MANY = re.compile(
+    r"(?<![\d.,])(1 (?:[a-z]+ )?)(account|answer|day|error|feature|hour|incident|integration|"
+    r"invoice|login|month|request|seat|session|step|ticket|time|training|user|use|week)s\b")
+"""A one before a counted noun, perhaps with a word in between."""
 
 
 def money(amount: float | None, currency: str) -> str:
@@ -18,7 +24,7 @@ def money(amount: float | None, currency: str) -> str:
     """
     if amount is None:
         return NOT_KNOWN
-    digits = 0 if abs(amount) >= 100 else 2
+    digits = 0 if abs(amount) >= 100 or amount == 0 else 2
     return f"{amount + 0.0:,.{digits}f} {currency}"
 
 
@@ -109,6 +115,15 @@ def plural(count: int, noun: str) -> str:
     ('1 account', '1,200 accounts')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def singular(text: str) -> str:
+    """A phrase whose number came out as one, with the noun to fit.
+
+    >>> singular("no activity for 1 days"), singular("1 different features used, 21 errors")
+    ('no activity for 1 day', '1 different feature used, 21 errors')
+    """
+    return ONE_OF_MANY.sub(r"\1\2", text)
 
 
 def plain(name: str) -> str:

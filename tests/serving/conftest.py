@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def formula_bundle(shared_workspace: Workspace) -> ModelBundle:
     return make_bundle(shared_workspace, ("health_score",), [-0.8])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def store(churn_bundle: ModelBundle, expansion_bundle: ModelBundle,
           formula_bundle: ModelBundle) -> MemoryModelStore:
     models = MemoryModelStore()
@@ -164,9 +165,9 @@ def store(churn_bundle: ModelBundle, expansion_bundle: ModelBundle,
 MakeClient = Callable[..., TestClient]
 
 
-@pytest.fixture
-def make_client() -> Iterator[MakeClient]:
-    """A client of an application; the applications are closed at the end of the test."""
+@contextmanager
+def client_maker() -> Iterator[MakeClient]:
+    """A maker of clients, each of an application of its own; they are closed at the end."""
     apps: list[FastAPI] = []
 
     def make(workspace: Workspace, models: MemoryModelStore, *,
@@ -182,10 +183,16 @@ def make_client() -> Iterator[MakeClient]:
 
 
 @pytest.fixture
-def client(shared_workspace: Workspace, store: MemoryModelStore, make_client: MakeClient
-           ) -> TestClient:
+def make_client() -> Iterator[MakeClient]:
+    with client_maker() as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def client(shared_workspace: Workspace, store: MemoryModelStore) -> Iterator[TestClient]:
     """The service of the shared workspace; only for tests that do not write."""
-    return make_client(shared_workspace, store)
+    with client_maker() as make:
+        yield make(shared_workspace, store)
 
 
 @pytest.fixture

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import pytest
+from starlette.datastructures import Headers
+
+from serving.access import presented_key, refusal_of
+from serving.response_headers import SECURITY_HEADERS
+from serving.settings import ServiceSettings
+
+KEY = "a-key-of-enough-characters"
+
+
+@pytest.fixture
+def guarded(shared_workspace, store, make_client):
+    return make_client(shared_workspace, store, api_key=KEY)
+
+
+@pytest.mark.parametrize("path", ["/v1/accounts", "/", "/metrics", "/openapi.json", "/nowhere"])
+def test_with_a_key_set_nothing_answers_without_it(guarded, path):
+    answer = guarded.get(path)
+    assert answer.status_code == 401
+    assert answer.json()["type"] == "/problems#not-allowed"
+    assert answer.headers["www-authenticate"] == 'Basic realm="Keepwell"'
+    assert KEY not in answer.text
+
+
+@pytest.mark.parametrize("headers", [
+    {"Authorization": f"Bearer {KEY}"}, {"X-API-Key": KEY},
+    {"Authorization": "Basic Y3NtOmEta2V5LW9mLWVub3VnaC1jaGFyYWN0ZXJz"},
+])
+def test_the_key_is_taken_in_each_form(guarded, headers):
+    assert guarded.get("/v1/accounts", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [
+    {"Authorization": f"Bearer {KEY}x"}, {"Authorization": "Bearer "}, {"X-API-Key": ""},
+    {"Authorization": "Basic !!!"}, {"Authorization": "Basic /w=="},
+    {"Authorization": "Digest abc"}, {"X-API-Key": "caf\xe9"},
+])
+def test_a_wrong_key_is_refused_in_each_form(guarded, headers):
+    sent = {name: value.encode("latin-1") for name, value in headers.items()}
+    assert guarded.get("/v1/accounts", headers=sent).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_the_probes_need_no_key(guarded, path):
+    assert guarded.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.",
+                                  "[::2]"])
+def test_a_host_that_is_not_ours_is_refused(client, host):
+    answer = client.get("/v1/accounts", headers={"Host": host})
+    assert answer.status_code == 421
+    assert answer.json()["type"] == "/problems#wrong-host"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9999", "localhost", "LOCALHOST:8000", "[::1]:8000"])
+def test_the_local_names_are_ours(client, host):
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+def test_a_page_of_another_site_can_not_write(client):
+    answer = client.post("/v1/scores", json={"account_ids": ["acct-00"]},
+                         headers={"Origin": "https://evil.example"})
+    assert answer.status_code == 403
+    assert answer.json()["type"] == "/problems#foreign-origin"
+
+
+def test_our_own_page_may_write_and_other_sites_may_be_linked_from(client):
+    ours = {"Origin": "http://127.0.0.1:8000"}
+    assert client.post("/v1/scores", json={"account_ids": ["acct-00"]},
+                       headers=ours).status_code == 200
+    assert client.get("/", headers={"Origin": "https://mail.example"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/accounts", "/v1/nothing", "/assets/x.css", "/healthz"])
+def test_every_answer_carries_the_security_headers(client, path):
+    answer = client.get(path)
+    assert {name: answer.headers[name] for name in SECURITY_HEADERS} == dict(SECURITY_HEADERS)
+
+
+def test_a_body_over_the_bound_is_refused_by_its_length(shared_workspace, store, make_client):
+    small = make_client(shared_workspace, store, max_body_bytes=100)
+    answer = small.post("/v1/scores", json={"account_ids": ["x" * 150]})
+    assert answer.status_code == 413
+    assert "larger than 100 bytes" in answer.json()["detail"]
+
+
+def test_a_body_that_hides_its_length_is_refused_while_it_is_read(shared_workspace, store,
+                                                                 make_client):
+    small = make_client(shared_workspace, store, max_body_bytes=100)
+    answer = small.post("/v1/scores", content=(b"[" * 60 for _ in range(3)),
+                        headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_body_of_just_the_bound_is_read(shared_workspace, store, make_client):
+    body = b'{"account_ids": ["acct-00"]}'
+    exact = make_client(shared_workspace, store, max_body_bytes=len(body))
+    sent = {"Content-Type": "application/json"}
+    assert exact.post("/v1/scores", content=body, headers=sent).status_code == 200
+    assert exact.post("/v1/scores", content=body + b" ", headers=sent).status_code == 413
+
+
+def test_a_length_that_is_no_number_does_not_pass_as_small():
+    headers = Headers({"host": "localhost", "content-length": "12x"})
+    assert refusal_of(headers, "POST", "/", ServiceSettings()) is None  # the reading bound holds
+
+
+def test_no_credentials_are_no_key():
+    assert presented_key(Headers({})) is None

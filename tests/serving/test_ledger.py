@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from serving.errors import KeyReusedError, UnknownDecisionError
+from serving.ledger import Decision, Ledger, NewOutcome, open_engine
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(tmp_path / "ledger.db")
+    yield opened
+    opened.close()
+
+
+def decision(number: int = 1, account: str = "acct-1") -> Decision:
+    return Decision(
+        decision_id=f"d-{number}", account_id=account, decided_at=NOW, as_of=NOW,
+        action="success_call", expected_value=120.5, currency="USD",
+        eligible=({"action_id": "success_call"}, {"action_id": "do_nothing"}),
+        withheld=({"action_id": "ceo_email", "why": "too small"},),
+        versions={"model": "churn version 1"}, input_digest="ab12")
+
+
+def test_a_decision_comes_back_as_it_was_stored(ledger):
+    ledger.append_decisions([decision()])
+    assert ledger.decision("d-1") == decision()
+    assert ledger.decisions_of("acct-1") == (decision(),)
+
+
+def test_a_moment_of_another_zone_comes_back_as_the_same_instant(ledger):
+    local = NOW.astimezone(timezone(timedelta(hours=-8)))
+    ledger.append_decisions([decision()])
+    outcome, _ = ledger.append_outcome("d-1", NewOutcome(kind="executed", occurred_at=local),
+                                       key="k", received_at=NOW)
+    assert outcome.occurred_at == NOW
+
+
+def test_the_same_decision_twice_is_one(ledger):
+    ledger.append_decisions([decision()])
+    ledger.append_decisions([decision(), decision(2)])
+    assert ledger.counts() == (2, 0)
+
+
+def test_no_decisions_are_no_write(ledger):
+    ledger.append_decisions([])
+    ledger.mark_delivered([], at=NOW)
+    assert ledger.counts() == (0, 0)
+
+
+@pytest.mark.parametrize("statement", [
+    "UPDATE decisions SET action = 'x'", "DELETE FROM decisions",
+    "UPDATE outcomes SET kind = 'x'", "DELETE FROM outcomes",
+    "DELETE FROM idempotency_keys", "DELETE FROM timeline_deliveries",
+])
+def test_the_database_itself_refuses_to_change_what_was_written(ledger, tmp_path, statement):
+    ledger.append_decisions([decision()])
+    ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)
+    ledger.mark_delivered(["d-1"], at=NOW)
+    engine = open_engine(tmp_path / "ledger.db")
+    with pytest.raises(sa.exc.IntegrityError, match="append-only"), engine.begin() as connection:
+        connection.execute(sa.text(statement))
+    engine.dispose()
+
+
+def test_every_commit_is_synced_and_writers_do_not_block_readers(ledger, tmp_path):
+    engine = open_engine(tmp_path / "ledger.db")
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert connection.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2  # FULL
+    engine.dispose()
+
+
+def test_an_outcome_is_stored_once_per_key(ledger):
+    ledger.append_decisions([decision()])
+    first = ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)
+    again = ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k",
+                                  received_at=NOW + timedelta(hours=1))
+    assert first[1]
+    assert not again[1]
+    assert again[0] == first[0]
+    assert ledger.counts() == (1, 1)
+
+
+@pytest.mark.parametrize("other", [
+    ("d-1", NewOutcome(kind="declined", reason="no time")), ("d-2", NewOutcome(kind="executed")),
+])
+def test_a_key_with_another_request_is_refused(ledger, other):
+    ledger.append_decisions([decision(1), decision(2)])
+    ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)
+    with pytest.raises(KeyReusedError, match="another outcome"):
+        ledger.append_outcome(*other, key="k", received_at=NOW)
+    assert ledger.counts() == (2, 1)
+
+
+def test_an_outcome_of_an_unknown_decision_is_refused_and_its_key_stays_free(ledger):
+    with pytest.raises(UnknownDecisionError, match="No decision"):
+        ledger.append_outcome("d-9", NewOutcome(kind="executed"), key="k", received_at=NOW)
+    ledger.append_decisions([decision(9)])
+    assert ledger.append_outcome("d-9", NewOutcome(kind="executed"), key="k", received_at=NOW)[1]
+
+
+def test_an_unknown_decision_can_not_be_read(ledger):
+    with pytest.raises(UnknownDecisionError, match="No decision"):
+        ledger.decision("d-1")
+
+
+def test_a_moment_has_to_be_one(ledger):
+    with pytest.raises(TypeError, match="not a moment"):
+        ledger.mark_delivered(["d-1"], at="today")
+
+
+def test_many_threads_with_one_key_store_one_outcome(ledger):
+    ledger.append_decisions([decision()])
+    new: list[bool] = []
+
+    def report() -> None:
+        new.append(ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k",
+                                         received_at=NOW)[1])
+
+    threads = [threading.Thread(target=report) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(new) == [False] * 11 + [True]
+    assert ledger.counts() == (1, 1)
+
+
+def test_what_is_not_on_the_timeline_is_known_until_it_is(ledger):
+    ledger.append_decisions([decision()])
+    outcome, _ = ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k",
+                                       received_at=NOW)
+    assert ledger.undelivered() == ((decision(),), (outcome,))
+    ledger.mark_delivered(["d-1", outcome.outcome_id], at=NOW)
+    ledger.mark_delivered(["d-1"], at=NOW)
+    assert ledger.undelivered() == ((), ())
+
+
+def test_outcomes_come_by_account_in_the_order_they_came(ledger):
+    ledger.append_decisions([decision(1), decision(2, account="acct-2")])
+    ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="a", received_at=NOW)
+    ledger.append_outcome("d-1", NewOutcome(kind="outcome", result="renewed"), key="b",
+                          received_at=NOW)
+    ledger.append_outcome("d-2", NewOutcome(kind="executed"), key="c", received_at=NOW)
+    assert [o.kind for o in ledger.outcomes_of(["acct-1"])["acct-1"]] == ["executed", "outcome"]
+    assert set(ledger.outcomes_of(["acct-2", "acct-3"])) == {"acct-2"}
