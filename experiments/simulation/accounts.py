@@ -70,6 +70,7 @@ class Accounts:
     lane: Ints
     seats: Ints  # at the start
     billing_months: Ints  # at the start
+    first_term_months: Ints  # of those who came when the company opened: up to a whole period
     discount: Floats  # at the start
     trial_from: Ints  # day, -1 without a trial
     contract_from: Ints  # day on which the contract starts, or would have
@@ -99,9 +100,10 @@ def draw_accounts(settings: WorldSettings, rng: np.random.Generator) -> Accounts
     channel = rng.choice(4, size=n, p=(0.4, 0.2, 0.25, 0.15))
     billing = np.where(rng.random(n) < np.array((0.75, 0.4, 0.1))[segment], 1,
                        np.where(rng.random(n) < 0.3, 3, 12))
+    opens = rng.random(n) < settings.opening_share
     discount = np.where(rng.random(n) < 0.4, rng.choice((0.05, 0.10, 0.15, 0.20), size=n), 0.0)
     discount = discount + np.where(billing == 12, 0.10, np.where(billing == 3, 0.03, 0.0))
-    contract_from, trial_from = _arrivals(settings, segment, rng)
+    contract_from, trial_from = _arrivals(settings, segment, opens, rng)
     icp = rng.choice(3, size=n, p=(0.55, 0.30, 0.15))
     temper = rng.normal(0, 0.6, n) + np.array((0.15, 0.0, -0.5))[icp]
     converts = (trial_from < 0) | (rng.random(n) < 1 / (1 + np.exp(0.2 - temper)))
@@ -123,6 +125,7 @@ def draw_accounts(settings: WorldSettings, rng: np.random.Generator) -> Accounts
         csm_names=[f"csm_{index:02d}" for index in range(csm_count)],
         lane=rng.permutation(lane_of_csm)[csm],
         seats=seats.round().astype(np.int64), billing_months=billing,
+        first_term_months=np.where(opens, rng.integers(1, billing, endpoint=True), billing),
         discount=discount.round(2), trial_from=trial_from, contract_from=contract_from,
         converts=converts, has_sponsor=rng.random(n) < np.array((0.6, 0.95, 1.0))[segment],
         has_champion=rng.random(n) < np.array((0.6, 0.85, 0.95))[segment],
@@ -179,11 +182,10 @@ def account_rows(accounts: Accounts, log: pl.DataFrame, revenue: Floats) -> pl.D
     return pl.concat(parts)
 
 
-def _arrivals(settings: WorldSettings, segment: Ints,
+def _arrivals(settings: WorldSettings, segment: Ints, opens: Bools,
               rng: np.random.Generator) -> tuple[Ints, Ints]:
     """Days on which contracts begin, and trials where there is one (-1 where not)."""
     n, calendar = settings.accounts, settings.calendar
-    opens = rng.random(n) < settings.opening_share
     month = np.where(opens, rng.integers(settings.opening_months, size=n),
                      rng.integers(settings.opening_months, settings.months - 1, size=n))
     contract_from = calendar.day_of(month, rng.integers(1, LAST_ANCHOR + 1, size=n))

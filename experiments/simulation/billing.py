@@ -19,7 +19,9 @@ def invoice_rows(log: pl.DataFrame, accounts: Accounts, paths: Paths, calendar: 
     periods = log.filter(pl.col("kind").is_in(["contract.started", "contract.renewed"]))
     account, day = periods["account"].to_numpy(), periods["day"].to_numpy()
     n = periods.height
-    amount = (periods["mrr"] * periods["billing"]).round(2).to_numpy()
+    is_first = (periods["kind"] == "contract.started").to_numpy()
+    months = np.where(is_first, accounts.first_term_months[account], periods["billing"].to_numpy())
+    amount = (periods["mrr"].to_numpy() * months).round(2)
     ids = pl.Series([f"v_{index:06d}" for index in range(n)], dtype=pl.String)
     due = day + np.array(DUE_DAYS)[accounts.segment[account]]
     due_on = pl.Series(calendar.date_texts()).gather(due)

@@ -68,7 +68,7 @@ class ContractBook:
         self.billing, self.discount = accounts.billing_months.copy(), accounts.discount.copy()
         contract_date = calendar.month_of(accounts.contract_from)
         self.anchor = accounts.contract_from - calendar.month_starts[contract_date] + 1
-        self.next_month = contract_date + self.billing
+        self.next_month = contract_date + accounts.first_term_months
         self.started = np.zeros(n, dtype=np.bool_)
         self.paused_until = np.full(n, -1)
         self.ends = np.where(accounts.converts, NEVER, accounts.contract_from)
