@@ -120,7 +120,8 @@ def event_world(rng: np.random.Generator, *, accounts: int = 900, months: int = 
     secret = rng.normal(size=accounts)
     mrr = np.exp(rng.normal(6, 0.5, accounts)).round()
     left = np.full(accounts, 999)
-    until = np.full(accounts, -1)  # the call works before this month
+    until = np.full(accounts, -1)  # takes part in no programme before this month
+    called = np.full(accounts, -1)  # the call works before this month
     foregone: dict[str, list[float]] = {"pilot": [], "judged": []}
     for number in range(months):
         now = month(number)
@@ -147,16 +148,17 @@ def event_world(rng: np.random.Generator, *, accounts: int = 900, months: int = 
         if number in decided:
             free = running & (until <= number)
             pilot = [names[i] for i in np.flatnonzero(free & (np.arange(accounts) % 2 == 0))]
-            if "pilot" in programmes:
+            if "pilot" in programmes and len(pilot) > 20:
                 for item in lottery("pilot", pilot, k=len(pilot) * 2 // 5, draw=str(number)):
                     index = names.index(item.account_id)
                     rows.append(event(item.account_id, "action.decided", now, item.propensity,
                                       action=action, intervention="pilot", arm=item.arm))
+                    until[index] = number + 3  # the undrawn rest too: no second draw so soon
                     if item.arm == "treated":
+                        called[index] = number + 3
                         rows.append(event(item.account_id, "action.executed",
                                           now + timedelta(hours=9), action=action,
                                           intervention="pilot"))
-                        until[index] = number + 3
                         foregone["pilot"].append(_chance_in_a_quarter(chance[index], effect))
             if "judged" in programmes:
                 wish = expit(-1.2 - 1.3 * seen - 1.5 * hidden * secret)
@@ -164,9 +166,9 @@ def event_world(rng: np.random.Generator, *, accounts: int = 900, months: int = 
                     if hash_position("judged", names[index], draw=str(number)) < wish[index]:
                         rows.append(event(names[index], "action.executed", now + timedelta(hours=9),
                                           action=action, intervention="judged"))
-                        until[index] = number + 3
+                        until[index] = called[index] = number + 3
                         foregone["judged"].append(_chance_in_a_quarter(chance[index], effect))
-        chance = np.where(until > number, chance * (1 - effect), chance)
+        chance = np.where(called > number, chance * (1 - effect), chance)
         for index in np.flatnonzero(running & (rng.random(accounts) < chance)):
             left[index] = number + 1
             rows.append(event(names[index], "contract.cancelled",

@@ -1,0 +1,115 @@
+"""This module is about the two predictions behind an observational effect.
+
+Who receives the action (the propensity), and what happens to an account either way (the outcome).
+Each is the mean of a regularised linear model and LightGBM, and is only ever used on accounts that
+it was not fitted on. The one place in this package that imports LightGBM and scikit-learn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import lightgbm
+import numpy as np
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from experiments.sample import Bools, Floats, Ints
+
+FOLDS = 5
+FURTHEST = 5.0  # standard deviations; a linear model is not pulled further by one account
+TREES = 60
+LEAST_OF_EACH = 5  # fewer of either value: the rate is predicted, nothing is fitted
+SETTINGS = {
+    "num_leaves": 8, "learning_rate": 0.08, "min_data_in_leaf": 20, "lambda_l2": 10.0,
+    "feature_fraction": 0.8, "verbosity": -1, "deterministic": True,
+    "num_threads": 1,  # small fits: threads cost more than they give
+}
+
+
+def design_matrix(covariates: Floats) -> Floats:
+    """Standardised columns with the mean where unknown, and a column that says it was unknown."""
+    columns: list[Floats] = []
+    for column in covariates.T:
+        unknown = np.isnan(column)
+        if unknown.all():
+            continue
+        spread = float(np.nanstd(column))
+        if spread > 0:
+            scaled = (column - np.nanmean(column)) / spread
+            columns.append(np.clip(np.where(unknown, 0.0, scaled), -FURTHEST, FURTHEST))
+        if unknown.any():
+            share = unknown.mean()
+            columns.append((unknown - share) / np.sqrt(share * (1 - share)))
+    if not columns:
+        return np.empty((covariates.shape[0], 0))
+    matrix = np.column_stack(columns)
+    _, first = np.unique(np.round(matrix, 9), axis=1, return_index=True)  # equal columns once
+    return np.asarray(matrix[:, np.sort(first)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folds:
+    """Which fold every row is in; all rows of a cluster are in one."""
+
+    fold: Ints
+
+    @classmethod
+    def draw(cls, cluster: Ints, treated: Bools, *, rng: np.random.Generator,
+             folds: int = FOLDS) -> Folds:
+        """Random folds of whole clusters, dealt out so that treated clusters spread evenly."""
+        names, index = np.unique(cluster, return_inverse=True)
+        ever = np.bincount(index, weights=treated) > 0
+        order = np.lexsort(np.vstack([rng.random(names.shape[0]), ever]))
+        fold_of = np.empty(names.shape[0], dtype=np.int64)
+        fold_of[order] = np.arange(names.shape[0]) % folds
+        return cls(fold=fold_of[index])
+
+    def splits(self) -> list[tuple[Bools, Bools]]:
+        """(fit, predict) masks, one per fold."""
+        return [(self.fold != number, self.fold == number) for number in np.unique(self.fold)]
+
+
+def predict_binary(
+    covariates: Floats, matrix: Floats, outcome: Bools, *, fit: Bools, predict: Bools, seed: int,
+) -> Floats:
+    """Probability of the outcome for the rows to predict."""
+    chosen = outcome[fit]
+    rate = float(chosen.mean()) if chosen.size else 0.0
+    if min(int(chosen.sum()), int((~chosen).sum())) < LEAST_OF_EACH:
+        return np.full(int(predict.sum()), rate)
+    linear = LogisticRegression(C=1.0, solver="newton-cholesky").fit(matrix[fit], chosen)
+    first = linear.predict_proba(matrix[predict])[:, 1]
+    second = _boosted(covariates, chosen.astype(float), fit=fit, predict=predict, seed=seed,
+                      objective="binary")
+    return np.asarray((first + second) / 2)
+
+
+def predict_number(
+    covariates: Floats, matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools, seed: int,
+) -> Floats:
+    """Mean of the outcome for the rows to predict."""
+    chosen = outcome[fit]
+    if chosen.size == 0 or float(np.ptp(chosen)) == 0:
+        return np.full(int(predict.sum()), float(chosen.mean()) if chosen.size else 0.0)
+    linear = Ridge(alpha=1.0).fit(matrix[fit], chosen)
+    first = linear.predict(matrix[predict])
+    second = _boosted(covariates, chosen, fit=fit, predict=predict, seed=seed, objective="l2")
+    return np.asarray((first + second) / 2)
+
+
+def predict_outcome(
+    covariates: Floats, matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools, seed: int,
+) -> Floats:
+    """The right one of the two: a probability for an outcome of zeros and ones."""
+    if bool(np.isin(outcome, (0.0, 1.0)).all()):
+        return predict_binary(covariates, matrix, outcome > 0, fit=fit, predict=predict, seed=seed)
+    return predict_number(covariates, matrix, outcome, fit=fit, predict=predict, seed=seed)
+
+
+def _boosted(covariates: Floats, chosen: Floats, *, fit: Bools, predict: Bools, seed: int,
+             objective: str) -> Floats:
+    data = lightgbm.Dataset(covariates[fit], label=chosen, params={"verbosity": -1})
+    booster = lightgbm.train(
+        {**SETTINGS, "objective": objective, "seed": seed}, data, num_boost_round=TREES,
+        keep_training_booster=True)
+    return np.asarray(booster.predict(covariates[predict], num_threads=1))
