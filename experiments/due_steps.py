@@ -51,9 +51,9 @@ def due_steps(sequences: Many[Sequence], state: AccountState, facts: Facts,
 
 def day_zero(sequence: Sequence, state: AccountState, as_of: datetime,
              history: Many[PastAction]) -> datetime | None:
-    """When the sequence's clock started; None while it has not, or where that is not known."""
+    """When the sequence's clock starts, the earliest if there are several; None: not known."""
     known = [at for start in sequence.day_zero
-             if (at := _known_start(start, state)) is not None and at <= as_of]
+             if (at := _known_start(start, state)) is not None]
     if known:
         return min(known)
     if not any(start.kind == "entry" for start in sequence.day_zero):

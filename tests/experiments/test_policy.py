@@ -263,6 +263,13 @@ def test_win_back_starts_thirty_days_after_the_last_login():
     assert away(37.0) == {"winback_7"}
 
 
+def test_win_back_counts_from_the_earlier_of_silence_and_end():
+    at = AS_OF - timedelta(days=31)
+    left = account(attributes={"contract_status": "ended"}, moments={"contract_ended": at},
+                   features={"days_since_login": 45.0})
+    assert [c.action_id for c in ask(left).ranked if c.sequence] == ["winback_offer"]
+
+
 def test_an_account_that_left_is_offered_a_return_only_after_the_end():
     at = AS_OF - timedelta(days=31)
     left = account(attributes={"contract_status": "ended"}, moments={"contract_ended": at})
@@ -285,6 +292,65 @@ def test_at_the_limit_the_cheapest_incentive_comes_first_and_alone():
     assert held_back(later, "first_month_half").allowed_from == AS_OF + timedelta(days=20)
 
 
+def test_after_the_days_between_two_of_a_family_the_next_one_is_free():
+    state = replace(AT_THE_LIMIT, expected_amount=2000.0)
+    shown = PastAction(action_id="next_plan_preview", at=AS_OF - timedelta(days=30))
+    assert "first_month_half" in ids(ask(state, history=[shown]))
+    just_before = replace(shown, at=shown.at + TICK)
+    assert "first_month_half" not in ids(ask(state, history=[just_before]))
+
+
+def test_what_pays_only_if_all_goes_well_is_withheld():
+    call = BOOK.by_id["success_call"]
+    hopeful = ask(account(health_score=31.0, mrr=300.0), limits=Limits(caution=0.0))
+    assert next(c for c in hopeful.ranked if c.action_id == call.id).expected_value > 0
+    assert held_back(ask(account(health_score=31.0, mrr=300.0)), call.id).reason == "does_not_pay"
+
+
+def test_an_action_has_to_be_worth_more_than_the_tolerance():
+    alone = replace(BOOK, actions=(BOOK.by_id["usage_analysis"],))
+    value = ask(CRITICAL, book=alone).ranked[0].cautious_value
+    exactly = ask(CRITICAL, book=alone, limits=Limits(tolerance=value))
+    assert ids(exactly) == [DO_NOTHING]
+
+
+def test_a_firm_belief_outranks_a_hopeful_one():
+    call = BOOK.by_id["success_call"]
+    hopeful = replace(call, id="hopeful", prior=replace(call.prior, mean=0.12, strength=5))
+    firm = replace(call, id="firm", prior=replace(call.prior, mean=0.11, strength=500))
+    answer = ask(CRITICAL, book=replace(BOOK, actions=(hopeful, firm)))
+    assert ids(answer) == ["firm", "hopeful", DO_NOTHING]
+    assert answer.ranked[0].expected_value < answer.ranked[1].expected_value
+
+
+def test_of_equals_the_nearer_deadline_comes_first_then_the_name():
+    call = BOOK.by_id["success_call"]
+    later, none, other = (
+        replace(call, id=name, deadline_hours=hours)
+        for name, hours in (("c_later", 48.0), ("a_none", None), ("b_none", None)))
+    answer = ask(CRITICAL, book=replace(BOOK, actions=(other, none, later, call)))
+    assert ids(answer)[:3] == ["success_call", "c_later", "a_none"]
+
+
+def test_growth_never_passes_certainty():
+    state = replace(AT_THE_LIMIT, expansion_probability=0.9)
+    preview = next(c for c in ask(state).ranked if c.action_id == "next_plan_preview")
+    assert preview.value.uplift == pytest.approx(0.1)
+
+
+def test_costs_in_dollars_are_counted_in_the_reporting_currency():
+    def cost(rate):
+        answer = ask(CRITICAL, limits=Limits(money_per_usd=rate))
+        return next(c for c in answer.ranked if c.action_id == "ceo_email").value.cost
+    assert cost(2.0) == 2 * cost(1.0) > 0
+
+
+@pytest.mark.parametrize(("health", "is_sold_to"), [(39.9, False), (40.0, True)])
+def test_selling_starts_where_critical_ends(health, is_sold_to):
+    ranked = ids(ask(replace(AT_THE_LIMIT, health_score=health)))
+    assert ("next_plan_preview" in ranked) is is_sold_to
+
+
 def test_what_only_waits_for_time_says_from_when():
     state = account(attributes={"contract_status": "active"},
                     features={"days_since_sponsor_touch": 10.0, "days_to_renewal": 100.0})
@@ -302,6 +368,13 @@ def test_the_week_fills_up_and_says_when_there_is_room():
     assert held_back(answer, "success_call").reason == "week_is_full"
     assert held_back(answer, "success_call").allowed_from == AS_OF + timedelta(days=4)
     assert "usage_analysis" in ids(answer)
+
+
+def test_a_week_ago_to_the_instant_is_another_week():
+    history = [PastAction(action_id="tips_email", at=AS_OF - WEEK)] * 3
+    assert "success_call" in ids(ask(CRITICAL, history=history))
+    history = [PastAction(action_id="tips_email", at=AS_OF - WEEK + TICK)] * 3
+    assert "success_call" not in ids(ask(CRITICAL, history=history))
 
 
 def test_the_first_word_on_an_incident_is_not_held_up_by_a_full_week():
@@ -461,7 +534,7 @@ def test_the_week_is_never_overfilled(state, history, actions, contacts):
     limits = Limits(actions_per_week=actions, contacts_per_week=contacts,
                     onboarding_contacts_per_week=contacts)
     answer = ask(state, history=history, limits=limits)
-    recent = [p.action_id for p in history if p.outcome != "not_done" and AS_OF - WEEK < p.at]
+    recent = [p.action_id for p in history if p.outcome != "not_done" and p.at > AS_OF - WEEK]
     for contact, cap in ((False, actions), (True, contacts)):
         before = sum(counts(action_id, contact=contact) for action_id in recent)
         added = sum(counts(action_id, contact=contact) for action_id in ids(answer))
