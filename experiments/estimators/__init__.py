@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from experiments.design import Mechanism
 from experiments.estimators.aipw import estimate_aipw
 from experiments.estimators.randomised import estimate_randomised
 from experiments.sample import Estimand, Fit, Floats, Sample
-
-Mechanism = Literal["lottery", "judgement"]
 
 
 class Estimate(Protocol):

@@ -35,7 +35,7 @@ def test_it_equals_double_ml_on_the_same_predictions(rng: np.random.Generator, e
                                                      score: str) -> None:
     """Same splits and nuisances given to both: only the arithmetic of the score is compared."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # DoubleML imports joblib and sklearn names on their way out
+        warnings.simplefilter("ignore")  # DoubleML imports names that are on their way out
         from doubleml import DoubleMLData, DoubleMLIRM
         from sklearn.linear_model import LinearRegression, LogisticRegression
 
