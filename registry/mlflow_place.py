@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 EXPERIMENTS = "keepwell-"
+DEFAULT = "Default"  # MLflow makes this one itself
 
 # Every column of MLflow 3.17's tables that holds an artifact address.
 ADDRESSES = (
@@ -22,6 +23,10 @@ ADDRESSES = (
     ("model_versions", "storage_location"),
     ("logged_models", "artifact_location"),
 )
+
+
+class UnusablePlaceError(Exception):
+    """MLflow can not keep its database there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +41,25 @@ class LocalPlace:
         """The place that a tracking address names; None when it is not on this machine."""
         if not tracking_uri.startswith("sqlite:///"):
             return None
-        database = Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0]).resolve()
+        database = Path(tracking_uri.removeprefix("sqlite:///")).resolve()
         return cls(
             database=database,
             artifacts=(artifacts_dir or database.parent / "artifacts").resolve(),
         )
+
+    @property
+    def tracking_uri(self) -> str:
+        """The database's address as MLflow wants it: absolute."""
+        if {"%", "?"} & {*str(self.database)}:
+            raise UnusablePlaceError(
+                f"MLflow can not open {self.database}: it takes a % or ? in a path for something "
+                "else. Move the workspace to a folder without them."
+            )
+        return f"sqlite:///{self.database}"
+
+    def beside(self, name: str) -> LocalPlace:
+        """The place of another database with the same artifacts."""
+        return replace(self, database=self.database.parent / name / self.database.name)
 
     def experiment_uri(self, name: str) -> str:
         """Where the runs of an experiment keep their files."""
@@ -55,8 +74,6 @@ class LocalPlace:
 
         A database that can only be read stays as it is: bundles are found by ``run_folder``.
         """
-        if not self.database.exists():
-            return False
         with closing(sqlite3.connect(self.database, timeout=20, isolation_level=None)) as link:
             found = link.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             tables = {name for (name,) in found}
@@ -64,24 +81,26 @@ class LocalPlace:
                 return False
             try:
                 link.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as exc:
+                for name, was, becomes in self._strays(link):
+                    for table, column in ADDRESSES:
+                        if table in tables:
+                            self._move(link, table, column, was, becomes)
+                    link.execute(
+                        "UPDATE experiments SET artifact_location = ? WHERE name = ?",
+                        (becomes, name),
+                    )
+                link.execute("COMMIT")
+            except sqlite3.DatabaseError as exc:
                 if "readonly" not in str(exc):
                     raise
                 return False
-            for name, was, becomes in self._strays(link):
-                for table, column in ADDRESSES:
-                    if table in tables:
-                        self._move(link, table, column, was, becomes)
-                link.execute(
-                    "UPDATE experiments SET artifact_location = ? WHERE name = ?", (becomes, name)
-                )
-            link.execute("COMMIT")
         return True
 
     def _strays(self, link: sqlite3.Connection) -> list[tuple[str, str, str]]:
         rows = link.execute(
-            "SELECT name, artifact_location FROM experiments WHERE substr(name, 1, ?) = ?",
-            (len(EXPERIMENTS), EXPERIMENTS),
+            "SELECT name, artifact_location FROM experiments "
+            "WHERE substr(name, 1, ?) = ? OR name = ?",
+            (len(EXPERIMENTS), EXPERIMENTS, DEFAULT),
         ).fetchall()
         places = [(name, was, self.experiment_uri(name)) for name, was in rows]
         return [place for place in places if place[1] != place[2]]

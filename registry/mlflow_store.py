@@ -7,9 +7,11 @@ champion, and what a kill leaves behind, is in ``champion_records``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.bundle import BundleError, ModelBundle
 from registry.champion_records import ChampionRecord, chain, next_record, read_records
-from registry.mlflow_place import LocalPlace
+from registry.mlflow_place import LocalPlace, UnusablePlaceError
 from registry.promotion import EvidenceDocument
 from registry.store import (
     ChampionChange,
@@ -46,10 +48,11 @@ QUIET = {
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     # Its own defaults ask a dead server eight times, which takes minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+PASSWORD = re.compile(r"//[^/@\s]*@")
 METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100  # MLflow's limits of one log_batch
 
 
@@ -119,9 +122,11 @@ class MlflowModelStore:
     def versions(self, label: str) -> tuple[ModelVersion, ...]:
         """Every version, oldest first; none is no error."""
         registered = self._registered(label)
+        if not registered:
+            return ()
         champion = self._champion_number(label)
         challenger = self._challenger_number(label)
-        with self._asked("list the versions"):
+        with self._asked("describe the versions"):
             return tuple(
                 self._described(label, each, number, champion, challenger)
                 for number, each in registered.items()
@@ -216,17 +221,21 @@ class MlflowModelStore:
         os.environ.update({name: v for name, v in QUIET.items() if name not in os.environ})
         import mlflow  # noqa: F401 - its import sets the loggers that are turned down next
 
-        for noisy in ("mlflow.store.db.utils", "alembic.runtime.migration"):
-            # Migrations are no news; errors are raised, and their traceback is noise.
+        for noisy in ("mlflow.store.db.utils", "alembic.runtime.migration", "urllib3"):
+            # Migrations and retries are no news; errors are raised, a traceback of them is noise.
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
         from mlflow import MlflowClient
 
-        if self._place is not None:
-            try:
-                self._place.settle()
-            except sqlite3.DatabaseError as exc:
-                raise self._failed("be opened", exc) from exc
-        return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+        if self._place is None:
+            return MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+        try:
+            uri = self._place.tracking_uri
+            if not self._place.database.exists():
+                _create_database(self._place)
+            self._place.settle()
+        except (sqlite3.DatabaseError, OSError, UnusablePlaceError) as exc:
+            raise self._failed("be opened", exc) from exc
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     @property
     def _is_empty(self) -> bool:
@@ -317,11 +326,10 @@ class MlflowModelStore:
             raise self._failed(what, exc) from exc
 
     def _failed(self, what: str, exc: Exception) -> TrackingError:
-        said = str(exc).partition("\n")[0][:300]
-        scheme, _, rest = self._uri.partition("://")
-        address = f"{scheme}://{rest.rpartition('@')[2]}"  # without a password
+        said = PASSWORD.sub("//", str(exc).partition("\n")[0])[:300].rstrip(". ")
+        address = PASSWORD.sub("//", self._uri)
         return TrackingError(
-            f"The tracking store {address} could not {what}: {said} Check that it is there and "
+            f"The tracking store {address} could not {what}: {said}. Check that it is there and "
             "reachable, or name another one with KEEPWELL_TRACKING_URI."
         )
 
@@ -329,6 +337,19 @@ class MlflowModelStore:
 def model_name(label: str) -> str:
     """The name of a model and of its experiment in MLflow."""
     return f"keepwell-{label}"
+
+
+def _create_database(place: LocalPlace) -> None:
+    """An empty MLflow database, complete when it appears: its migrations take seconds."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    place.database.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=place.database.parent) as scratch:
+        draft = place.beside(scratch)
+        made = SqlAlchemyStore(draft.tracking_uri, place.artifacts.as_uri())  # type: ignore[no-untyped-call]
+        made.engine.dispose()
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(draft.database, place.database)
 
 
 def _milliseconds(at: datetime) -> int:

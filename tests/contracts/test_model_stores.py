@@ -60,9 +60,10 @@ def run(slope: float, label: str = "churn", **changes) -> TrainingRun:
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
-    """MLflow migrates an empty database through all its history: seconds, so done once."""
-    database = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowModelStore(f"sqlite:///{database}")._client.search_experiments()
+    """MLflow migrates an empty database through all its history: seconds, so once a session."""
+    database = tmp_path_factory.getbasetemp() / "empty-mlflow" / "mlflow.db"
+    if not database.exists():
+        MlflowModelStore(f"sqlite:///{database}")._client.search_experiments()
     return database
 
 
