@@ -7,7 +7,8 @@ Pure: the moment and all values come in through ``Facts``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -48,6 +49,10 @@ _PHRASES = {
     "expansion_probability": "expansion probability of {value:.0%}",
     "health_score": "health score of {value:.0f}",
 }
+_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq,
+    "!=": operator.ne,
+}
 _OPERATORS = {"<": "below", "<=": "at most", ">": "above", ">=": "at least", "==": "exactly",
               "!=": "other than", "in": "one of"}
 
@@ -86,8 +91,16 @@ class Verdict:
     from_when: datetime | None = None
 
 
+def holds(condition: Condition, facts: Facts) -> bool | None:
+    """Whether all clauses hold, without words; None where it can not be told."""
+    answers = [_clause_holds(clause, facts) for clause in condition.clauses]
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
 def judge(condition: Condition, facts: Facts) -> Verdict:
-    """Whether all clauses hold; one that fails outweighs one that is not known."""
+    """Whether all clauses hold, in words; one that fails outweighs one that is not known."""
     verdicts = [_judge_clause(clause, facts) for clause in condition.clauses]
     failed = [v for v in verdicts if v.holds is False]
     unknown = [v for v in verdicts if v.holds is None]
@@ -144,79 +157,91 @@ def say(name: str, value: Value, phrases: Mapping[str, str]) -> str:
     return phrase.format(value=value) if phrase else f"{label(name)}: {value:g}"
 
 
-def _judge_clause(clause: Clause, facts: Facts) -> Verdict:
+def _clause_holds(clause: Clause, facts: Facts) -> bool | None:
     match clause:
         case Comparison():
-            return _judge_comparison(clause, facts)
+            return _comparison_holds(clause, facts.values.get(clause.name))
         case AlertOpen():
-            is_open = clause.alert in facts.alerts
-            words = facts.alert_words.get(clause.alert, _spaced(clause.alert))
-            figure = facts.shows.get(clause.alert, "")
-            value = facts.values.get(figure)
-            number = "" if value is None else f" ({say(figure, value, facts.phrases)})"
-            return Verdict(holds=is_open == clause.wanted,
-                           words=f"warning sign: {words}{number}" if is_open
-                           else f"no warning sign: {words}")
+            return (clause.alert in facts.alerts) == clause.wanted
         case ActionDone():
-            return _judge_done(clause, facts)
+            until = _done_until(clause, facts)
+            return (until is not None and facts.as_of < until) == clause.wanted
         case _:
             assert_never(clause)
 
 
-def _judge_comparison(clause: Comparison, facts: Facts) -> Verdict:
-    value = facts.values.get(clause.name)
+def _comparison_holds(clause: Comparison, value: Value) -> bool | None:
     if value is None:
-        words = f"not known: {label(clause.name)}"
-        if clause.when_unknown == "refuse":
-            return Verdict(holds=None, words=words, unknown=(clause.name,))
-        return Verdict(holds=True, words="",
-                       ask=(clause.name,) if clause.when_unknown == "ask" else ())
-    said = say(clause.name, value, facts.phrases)
+        return None if clause.when_unknown == "refuse" else True
     if isinstance(clause.value, tuple):
         if not isinstance(value, str):
             raise ConditionError(f"{clause.name!r} is {value!r} and is compared with the words "
                                  f"{', '.join(clause.value)}. Compare it with a number.")
-        among = value.casefold() in clause.value
-        holds = not among if clause.operator == "!=" else among
-        return Verdict(holds=holds, words=said if holds else f"{said}, {_asked(clause)} is needed")
+        return (value.casefold() in clause.value) == (clause.operator != "!=")
     if isinstance(value, str):
         raise ConditionError(f"{clause.name!r} is {value!r} and is compared with a number. "
                              f"Compare it with words.")
-    holds = _compare(value, clause.operator, clause.value)
-    if holds:
-        return Verdict(holds=True, words=said, bound=_asked(clause))
-    return Verdict(holds=False, words=f"{said}, {_asked(clause)} is needed",
-                   from_when=_waits_until(clause, value, facts.values_as_of))
+    return _COMPARE[clause.operator](value, clause.value)
 
 
-def _judge_done(clause: ActionDone, facts: Facts) -> Verdict:
+def _done_until(clause: ActionDone, facts: Facts) -> datetime | None:
+    """Until when the action counts as done lately; None if it never was."""
     last = facts.last_done.get(clause.action)
-    until = None if last is None else last + timedelta(days=clause.within_days)
-    recent = until is not None and facts.as_of < until
-    name = _spaced(clause.action)
-    if recent and last is not None:
-        words = f"{name} was done on {last:%d %B %Y}"
-    else:
-        words = f"{name} was not done in the last {clause.within_days:g} days"
-    holds = recent == clause.wanted
+    return None if last is None else last + timedelta(days=clause.within_days)
+
+
+def _judge_clause(clause: Clause, facts: Facts) -> Verdict:
+    holds = _clause_holds(clause, facts)
+    match clause:
+        case Comparison():
+            return _comparison_in_words(clause, holds, facts)
+        case AlertOpen():
+            figure = facts.shows.get(clause.alert, "")
+            value = facts.values.get(figure)
+            words = facts.alert_words.get(clause.alert, _spaced(clause.alert))
+            number = "" if value is None else f" ({say(figure, value, facts.phrases)})"
+            return Verdict(holds=holds, words=f"warning sign: {words}{number}"
+                           if clause.alert in facts.alerts else f"no warning sign: {words}")
+        case ActionDone():
+            return _done_in_words(clause, holds, facts)
+        case _:
+            assert_never(clause)
+
+
+def _comparison_in_words(clause: Comparison, holds: bool | None, facts: Facts) -> Verdict:
+    value = facts.values.get(clause.name)
+    if value is None:
+        if holds is None:
+            return Verdict(holds=None, words=f"not known: {label(clause.name)}",
+                           unknown=(clause.name,))
+        return Verdict(holds=True, words="",
+                       ask=(clause.name,) if clause.when_unknown == "ask" else ())
+    said = say(clause.name, value, facts.phrases)
+    if not holds:
+        return Verdict(holds=False, words=f"{said}, {_asked(clause)} is needed",
+                       from_when=_waits_until(clause, value, facts.values_as_of))
+    return Verdict(holds=True, words=said,
+                   bound="" if isinstance(clause.value, tuple) else _asked(clause))
+
+
+def _done_in_words(clause: ActionDone, holds: bool | None, facts: Facts) -> Verdict:
+    name, until = _spaced(clause.action), _done_until(clause, facts)
+    words = f"{name} was not done in the last {clause.within_days:g} days"
+    if until is not None and holds == clause.wanted:
+        words = f"{name} was done on {facts.last_done[clause.action]:%d %B %Y}"
     return Verdict(holds=holds, words=words,
-                   from_when=until if not holds and not clause.wanted else None)
+                   from_when=None if holds or clause.wanted else until)
 
 
-def _waits_until(clause: Comparison, value: float, values_as_of: datetime) -> datetime | None:
+def _waits_until(clause: Comparison, value: Value, values_as_of: datetime) -> datetime | None:
     """When a failed clause holds by the passing of days alone; None if it does not."""
-    if isinstance(clause.value, tuple):
+    if isinstance(clause.value, tuple) or not isinstance(value, float):
         return None
     if clause.name in GROWS_DAILY and clause.operator in (">", ">="):
         return values_as_of + timedelta(days=clause.value - value)
     if clause.name in SHRINKS_DAILY and clause.operator in ("<", "<="):
         return values_as_of + timedelta(days=value - clause.value)
     return None
-
-
-def _compare(value: float, operator: str, bound: float) -> bool:
-    return {"<": value < bound, "<=": value <= bound, ">": value > bound, ">=": value >= bound,
-            "==": value == bound, "!=": value != bound}[operator]
 
 
 def _asked(clause: Comparison) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from experiments.account_state import AccountState, PastAction
-from experiments.conditions import Facts, judge
+from experiments.conditions import Facts, holds
 from registry.conditions import Condition
 from registry.sequences import Sequence, Start, Step
 
@@ -44,7 +44,7 @@ def due_steps(sequences: Many[Sequence], state: AccountState, facts: Facts,
             continue
         if sequence.calendar is not None:
             calendars.add(sequence.calendar)
-        if not any(judge(condition, facts).holds for condition in sequence.stop):
+        if not any(holds(condition, facts) for condition in sequence.stop):
             due.extend(_due_in(sequence, state, facts, history))
     return tuple(due)
 
@@ -119,4 +119,4 @@ def _known_start(start: Start, state: AccountState) -> datetime | None:
 
 
 def _all_hold(conditions: Many[Condition], facts: Facts) -> bool:
-    return all(judge(condition, facts).holds is True for condition in conditions)
+    return all(holds(condition, facts) is True for condition in conditions)

@@ -29,7 +29,7 @@ from experiments.account_state import (
     PolicyError,
 )
 from experiments.action_value import NOTHING, ActionValue, Stakes, stakes, value_of
-from experiments.conditions import Facts, judge, label
+from experiments.conditions import Facts, holds, judge, label
 from experiments.deadlines import deadline_of
 from experiments.due_steps import DueStep, due_steps
 from experiments.refusals import (
@@ -223,7 +223,7 @@ def _facts(state: AccountState, playbook: Playbook, past: Sequence[PastAction], 
                   alerts=frozenset(state.alerts), last_done={p.action_id: p.at for p in past},
                   phrases=phrases, alert_words=alert_words, shows=playbook.alert_shows)
     stage = next((stage.name for stage in playbook.stages
-                  if all(judge(c, facts).holds is True for c in stage.conditions)), None)
+                  if all(holds(c, facts) is True for c in stage.conditions)), None)
     return replace(facts, values={**facts.values, "stage": stage})
 
 
@@ -234,10 +234,9 @@ def _proposals(question: _Question) -> list[_Proposal]:
         due.setdefault(due_step.step.action, due_step)
     found = []
     for action in question.playbook.actions:
-        met = [(c, verdict) for c in action.triggers
-               if (verdict := judge(c, facts)).holds is True]
-        because = [verdict.words for _, verdict in met]
-        times = [question.state.alert_raised_at[alert] for c, _ in met for alert in c.alerts
+        met = [condition for condition in action.triggers if holds(condition, facts) is True]
+        because = [judge(condition, facts).words for condition in met]
+        times = [question.state.alert_raised_at[alert] for c in met for alert in c.alerts
                  if alert in question.state.alert_raised_at]
         step = due.get(action.id)
         if step is not None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from experiments.account_state import Limits, PastAction
 from experiments.action_value import ActionValue
-from experiments.conditions import Facts, judge, label, requirement
+from experiments.conditions import Facts, holds, judge, label, requirement
 from registry.actions import Action
 from registry.playbook import Playbook
 
@@ -36,7 +36,7 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
     for guard in playbook.guards:
         if not guard.concerns(action):
             continue
-        if guard.only_if is not None and judge(guard.only_if, facts).holds is not True:
+        if guard.only_if is not None and holds(guard.only_if, facts) is not True:
             continue
         verdict = judge(guard.condition, facts)
         if verdict.holds is None:
@@ -60,7 +60,7 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
 def to_look_at(action: Action, playbook: Playbook, facts: Facts) -> tuple[str, ...]:
     """Unknown values that a person has to look at before the action is carried out."""
     conditions = [guard.condition for guard in playbook.guards if guard.concerns(action)
-                  and (guard.only_if is None or judge(guard.only_if, facts).holds is True)]
+                  and (guard.only_if is None or holds(guard.only_if, facts) is True)]
     names = [name for condition in (*conditions, *action.eligibility)
              for name in judge(condition, facts).ask]
     return tuple(dict.fromkeys(names))

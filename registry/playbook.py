@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from registry.actions import (
@@ -69,7 +69,7 @@ class Playbook:
     alert_shows: Mapping[str, str]
     assumptions: Assumptions
 
-    @property
+    @cached_property
     def by_id(self) -> Mapping[str, Action]:
         """The actions by their id."""
         return {action.id: action for action in self.actions}
