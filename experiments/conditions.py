@@ -177,7 +177,8 @@ def _comparison_holds(clause: Comparison, value: Value) -> bool | None:
         if not isinstance(value, str):
             raise ConditionError(f"{clause.name!r} is {value!r} and is compared with the words "
                                  f"{', '.join(clause.value)}. Compare it with a number.")
-        return (value.casefold() in clause.value) == (clause.operator != "!=")
+        among = _same_word(value) in [_same_word(word) for word in clause.value]
+        return among == (clause.operator != "!=")
     if isinstance(value, str):
         raise ConditionError(f"{clause.name!r} is {value!r} and is compared with a number. "
                              f"Compare it with words.")
@@ -273,6 +274,11 @@ def _with_bounds(verdicts: Iterable[Verdict]) -> str:
         bounds.setdefault(verdict.words, []).extend([verdict.bound] if verdict.bound else [])
     return _joined(f"{words} ({', '.join(asked)})" if asked else words
                    for words, asked in bounds.items())
+
+
+def _same_word(word: str) -> str:
+    """Case and the sign between two words make no difference: Mid-Market, mid_market."""
+    return word.casefold().replace("_", " ").replace("-", " ")
 
 
 def _spaced(identifier: str) -> str:

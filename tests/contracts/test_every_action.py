@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from experiments.policy import STATE_FACTS, AccountState, Limits, PastAction, recommend
+from features.alerts import ALERTS
 from features.catalogue import ATTRIBUTES, FEATURES
 from features.definitions.attributes import CONTRACT_STATUS
 from registry.actions import ALWAYS_OURS
@@ -199,8 +200,7 @@ def alerts_read():
 
 
 def test_every_alert_that_is_read_is_raised_by_a_rule_and_says_its_figure():
-    alerts = pytest.importorskip("features.alerts")
-    declared = {rule.id for rule in alerts.ALERTS}
+    declared = {rule.id for rule in ALERTS}
     assert alerts_read() <= declared
     assert set(BOOK.alert_shows) <= declared
     assert alerts_read() <= set(BOOK.alert_shows)
@@ -245,3 +245,14 @@ def test_no_figure_comes_from_the_demonstration_of_the_first_document(action):
     lines = {int(part) for source in action.source.split(", ") if source.startswith("000:")
              for part in source.removeprefix("000:").split("-") if part.isdigit()}
     assert lines.isdisjoint(range(836, 845))
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.id)
+def test_every_alert_brings_up_an_action_and_names_only_actions_that_there_are(rule):
+    stepped = {step.action for sequence in BOOK.sequences for step in sequence.steps}
+    assert set(rule.responses) <= set(BOOK.by_id)
+    for response in rule.responses:
+        triggers = BOOK.by_id[response].triggers
+        assert any(rule.id in trigger.alerts for trigger in triggers) or response in stepped
+    assert any(rule.id in trigger.alerts for action in BOOK.actions
+               for trigger in action.triggers)

@@ -13,7 +13,7 @@ AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 FACTS = Facts(
     as_of=AS_OF, values_as_of=AS_OF - timedelta(hours=4),
     values={"health_score": 31.0, "days_to_renewal": 130.0, "tenure_days": 20.0,
-            "price_plan": "Starter", "tickets_open": None},
+            "price_plan": "Starter", "tickets_open": None, "service_tier": "Mid_Market"},
     alerts=frozenset({"usage_halved"}), last_done={"save_play": AS_OF - timedelta(days=10)},
     phrases={"days_to_renewal": "{value:.0f} days to the renewal"},
     alert_words={"usage_halved": "usage fell by half"}, shows={})
@@ -28,6 +28,7 @@ def verdict(text):
     ("health_score >= 31", True), ("health_score == 31", True), ("health_score != 31", False),
     ("price_plan == starter", True), ("price_plan != starter", False),
     ("price_plan in starter, business", True), ("price_plan in business", False),
+    ("service_tier in enterprise, mid-market", True), ("service_tier != mid market", False),
     ("tickets_open == 0", None), ("tickets_open == 0 or unknown", True),
     ("tickets_open == 0 or ask", True), ("nothing_like_it > 1", None),
     ("alert usage_halved", True), ("no alert usage_halved", False), ("alert known_issue", False),
