@@ -254,6 +254,24 @@ def test_the_first_step_taken_starts_the_clock_where_nothing_else_does():
     assert not any(c.sequence for c in ask(state, history=[declined]).ranked)
 
 
+@pytest.mark.parametrize(("health", "alerts", "is_on"), [
+    (31.0, ("health_below_40",), True), (42.9, ("health_below_40",), True),
+    (43.0, ("health_below_40",), False), (41.0, (), False)])
+def test_the_high_risk_protocol_starts_below_forty_and_stops_at_forty_three(health, alerts, is_on):
+    answer = ask(account(health_score=health, alerts=alerts))
+    assert any(c.sequence == "high_risk" for c in answer.ranked) is is_on
+
+
+def test_offers_to_stay_come_two_days_after_the_first_steps():
+    def offers(hours):
+        state = account(health_score=31.0, alerts=("health_below_40",),
+                        alert_raised_at={"health_below_40": AS_OF - timedelta(hours=hours)})
+        answer = ask(state, limits=Limits(contacts_per_week=99, actions_per_week=99))
+        return {c.action_id for c in answer.ranked
+                if BOOK.by_id.get(c.action_id, BOOK.actions[0]).family == "retention_offer"}
+    assert (offers(47.9), offers(48)) == (set(), {"setup_help"})
+
+
 def test_win_back_starts_thirty_days_after_the_last_login():
     def away(days):
         answer = ask(account(features={"days_since_login": days}))
