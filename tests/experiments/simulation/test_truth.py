@@ -76,6 +76,19 @@ def test_what_happens_is_what_the_chances_say(small, confounded):
         assert abs(rows["retained_90d"].mean() - chance.mean()) <= 3 * error
 
 
+def test_an_action_changes_what_happens_to_those_who_received_it_and_to_nobody_else(confounded):
+    """What happened is likelier by the future of what was received than by the other one."""
+    rows = confounded.truth.decisions.filter("is_mature", pl.col("factor") != 1)
+    stays = pl.col("retained_90d")
+    evidence = rows.with_columns(
+        pl.when(stays).then(name).otherwise(1 - pl.col(name)).clip(1e-9).log().alias(name)
+        for name in ("retained_with", "retained_without")
+    ).with_columns(gain=pl.col("retained_with") - pl.col("retained_without"))
+    for received, sign in ((True, 1), (False, -1)):
+        gain = evidence.filter(pl.col("executed") == received)["gain"]
+        assert sign * gain.sum() > 3  # twenty to one for the future that was lived
+
+
 def test_the_best_forecast_is_calibrated_and_far_from_certain(small):
     rows = small.truth.chances.filter("is_mature")
     by_account = rows.group_by("account_id").agg(
