@@ -97,6 +97,11 @@ class PastAction:
     at: datetime
     outcome: PastOutcome | None = None
 
+    def __post_init__(self) -> None:
+        if self.at.utcoffset() is None:
+            raise PolicyError(f"The time of the past action {self.action_id!r} has no time zone; "
+                              f"write it in UTC.")
+
     @property
     def was_carried_out(self) -> bool:
         """Whether the account has felt it, as far as we know."""

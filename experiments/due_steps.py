@@ -51,18 +51,25 @@ def due_steps(sequences: Many[Sequence], state: AccountState, facts: Facts,
 
 def day_zero(sequence: Sequence, state: AccountState, as_of: datetime,
              history: Many[PastAction]) -> datetime | None:
-    """When the sequence's clock starts, the earliest if there are several; None: not known."""
-    known = [at for start in sequence.day_zero
+    """When the sequence's clock starts, the earliest if there are several; None: not known.
+
+    An alert that is raised again and again does not restart a sequence with an ``entry`` start:
+    its clock runs from the first step that was taken.
+    """
+    known = [(start.kind, at) for start in sequence.day_zero
              if (at := _known_start(start, state)) is not None]
-    if known:
-        return min(known)
+    exact = [at for kind, at in known if kind != "alert"]
+    if exact:
+        return min(exact)
+    raised = [at for _, at in known]
     if not any(start.kind == "entry" for start in sequence.day_zero):
-        return None
+        return min(raised, default=None)
     offsets = {step.action: step.after_hours for step in reversed(sequence.steps)}
     taken = [past.at - timedelta(hours=offsets[past.action_id]) for past in history
              if past.action_id in offsets and past.was_carried_out
              and as_of - timedelta(days=sequence.window_days) < past.at <= as_of]
-    return min(taken, default=as_of - timedelta(hours=sequence.steps[0].after_hours))
+    now = as_of - timedelta(hours=sequence.steps[0].after_hours)
+    return min([*raised, *taken], default=now)
 
 
 def _due_in(sequence: Sequence, state: AccountState, facts: Facts,

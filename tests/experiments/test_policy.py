@@ -262,6 +262,18 @@ def test_the_high_risk_protocol_starts_below_forty_and_stops_at_forty_three(heal
     assert any(c.sequence == "high_risk" for c in answer.ranked) is is_on
 
 
+def test_an_alert_that_is_raised_again_does_not_restart_its_sequence():
+    state = account(health_score=31.0, alerts=("health_below_40",),
+                    alert_raised_at={"health_below_40": AS_OF})
+    called = PastAction(action_id="success_call", at=AS_OF - timedelta(days=3))
+    limits = Limits(contacts_per_week=99, actions_per_week=99)
+    offer = "setup_help"
+    assert offer not in ids(ask(state, limits=limits))
+    assert next(c.sequence for c in ask(state, limits=limits, history=[called]).ranked
+                if c.action_id == offer) == "high_risk"
+    assert "success_call" not in ids(ask(state, limits=limits, history=[called]))
+
+
 def test_offers_to_stay_come_two_days_after_the_first_steps():
     def offers(hours):
         state = account(health_score=31.0, alerts=("health_below_40",),
@@ -445,6 +457,11 @@ def test_a_moment_without_a_zone_is_refused():
         ask(CRITICAL, as_of=datetime(2026, 3, 2))  # noqa: DTZ001 - the case under test
     with pytest.raises(PolicyError, match="as_of of account 'a1' has no time zone"):
         account(as_of=datetime(2026, 3, 2))  # noqa: DTZ001 - the case under test
+
+
+def test_a_past_action_without_a_zone_is_refused():
+    with pytest.raises(PolicyError, match="past action 'tips_email' has no time zone"):
+        PastAction(action_id="tips_email", at=datetime(2026, 3, 2))  # noqa: DTZ001 - the case
 
 
 def test_a_state_of_the_future_is_refused():
