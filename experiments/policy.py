@@ -32,8 +32,8 @@ from experiments.action_value import NOTHING, ActionValue, Stakes, stakes, value
 from experiments.conditions import Facts, holds, judge, label
 from experiments.deadlines import deadline_of
 from experiments.due_steps import DueStep, due_steps
+from experiments.recommendation import Candidate, Recommendation, Withheld
 from experiments.refusals import (
-    Reason,
     Refusal,
     not_allowed,
     not_worth_it,
@@ -52,99 +52,6 @@ NEEDS_APPROVAL = 2
 
 EVIDENCE_NOTE = ("What each action changes is an estimate of the playbook (grade E); none of it "
                  "has been measured on these accounts yet.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """One thing that can be done now, with what it is worth and why it came up.
-
-    ``playbook_share`` is how much of the effect is prior and not data (1: all of it);
-    ``look_first`` is what a person has to check before it is done.
-    """
-
-    action_id: str
-    name: str
-    text: str
-    objective: str
-    channel: str
-    owner_role: str
-    because: str
-    look_first: tuple[str, ...]
-    deadline: datetime | None
-    autonomy: int
-    value: ActionValue
-    grade: str
-    evidence: str
-    playbook_share: float
-    sequence: str | None
-
-    @property
-    def expected_value(self) -> float:
-        """Money it is expected to bring after costs."""
-        return self.value.expected
-
-    @property
-    def cautious_value(self) -> float:
-        """What we dare to count on; the ranking goes by this."""
-        return self.value.cautious
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return {
-            "action_id": self.action_id, "name": self.name, "text": self.text,
-            "objective": self.objective, "channel": self.channel, "owner_role": self.owner_role,
-            "because": self.because, "look_first": list(self.look_first),
-            "deadline": _iso(self.deadline), "autonomy": self.autonomy,
-            "expected_value": self.expected_value, "cautious_value": self.cautious_value,
-            "value_parts": self.value.to_dict(), "evidence_grade": self.grade,
-            "evidence": self.evidence, "playbook_share": self.playbook_share,
-            "sequence": self.sequence,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Withheld:
-    """An action that was brought up and held back: why, and until when."""
-
-    action_id: str
-    name: str
-    because: str
-    reason: Reason
-    why: str
-    until: str
-    allowed_from: datetime | None
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return {"action_id": self.action_id, "name": self.name, "because": self.because,
-                "reason": self.reason, "why": self.why, "until": self.until,
-                "allowed_from": _iso(self.allowed_from)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recommendation:
-    """The ranked actions of one account, best first, down to doing nothing.
-
-    ``not_relevant`` counts the actions that nothing brought up.
-    """
-
-    account_id: str
-    as_of: datetime
-    score_source: str
-    ranked: tuple[Candidate, ...]
-    withheld: tuple[Withheld, ...]
-    not_relevant: int
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return {
-            "account_id": self.account_id, "as_of": _iso(self.as_of),
-            "score_source": self.score_source,
-            "ranked": [candidate.to_dict() for candidate in self.ranked],
-            "withheld": [withheld.to_dict() for withheld in self.withheld],
-            "not_relevant": self.not_relevant, "notes": list(self.notes),
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,7 +279,3 @@ def _evidence(prior: Prior) -> str:
 def _withhold(name: str, action_id: str, because: str, refusal: Refusal) -> Withheld:
     return Withheld(action_id=action_id, name=name, because=because, reason=refusal.reason,
                     why=refusal.why, until=refusal.until, allowed_from=refusal.allowed_from)
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
