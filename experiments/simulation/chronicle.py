@@ -21,10 +21,10 @@ from experiments.simulation.interventions import (
     REST_DAYS,
     Observed,
     Programme,
+    draw_half,
     is_in_group,
     is_in_lane,
     judgement_propensity,
-    lottery,
     true_factor,
 )
 from experiments.simulation.latent import Paths
@@ -132,15 +132,12 @@ def _decide(programme: Programme, book: ContractBook, observed: Observed, rested
     rows = np.flatnonzero(mask)
     if len(rows) < 2:
         return []
-    treated = np.zeros(len(accounts), dtype=np.bool_)
     if programme.assignment == "lottery":
-        drawn, share = lottery(accounts.ids, rows, f"{design}:{month}")
-        treated[drawn] = True
+        arm, share = draw_half(accounts.ids, rows, design, month)
         propensity = np.full(len(rows), share)
     else:
         propensity = judgement_propensity(observed)[rows]
-        treated[rows] = rng.random(len(rows)) < propensity
-    arm = treated[rows]
+        arm = rng.random(len(rows)) < propensity
     luck = rng.random(len(rows))
     executed = np.where(arm, luck < programme.carried_out, luck < programme.leaks)
     odds = monthly_logit(accounts, book.paths, rows, np.full(len(rows), day))

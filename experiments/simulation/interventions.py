@@ -8,13 +8,13 @@ The truth of an effect is a factor on the chance to leave; it is known here and 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from experiments.assignment import lottery
 from experiments.simulation.accounts import LANES, Accounts
 from experiments.simulation.rows import event_rows, flat_json
 from experiments.simulation.settings import Bools, Floats, Ints
@@ -28,7 +28,7 @@ SETTLED_DAYS = 57
 SURE_TO_STAY = 0.02
 """Below this monthly chance to leave, an account would not have thought of leaving."""
 
-DECIDED_AT, EXECUTED_AT, DECLINED_AT = 6 * 3600, 14 * 3600, 15 * 3600  # seconds of the day
+DECIDED_AT, EXECUTED_AT, DECLINED_AT = 0, 14 * 3600, 15 * 3600  # seconds of the day
 
 USUAL_USE = 0.11
 """Mean daily people over seats of an account of which nobody would say anything."""
@@ -113,17 +113,13 @@ def is_in_lane(programme: Programme, accounts: Accounts) -> Bools:
         np.arange(len(accounts)) % 2 == programme.half)
 
 
-def lottery(account_ids: list[str], eligible: Ints, design: str) -> tuple[Ints, float]:
-    """Draw half of the eligible accounts; returns the drawn ones and their propensity k / n.
-
-    The order of ``eligible`` does not matter.
-    """
-    def ticket(index: int) -> bytes:
-        return hashlib.blake2b(f"{design}:{account_ids[index]}".encode(), digest_size=8).digest()
-
-    drawn = len(eligible) // 2
-    order = sorted((int(index) for index in eligible), key=ticket)
-    return np.array(sorted(order[:drawn]), dtype=np.int64), drawn / len(eligible)
+def draw_half(account_ids: list[str], eligible: Ints, design: str, month: int
+              ) -> tuple[Bools, float]:
+    """Draw half of the eligible accounts; who was drawn, and the propensity k / n of each."""
+    names = [account_ids[index] for index in eligible]
+    drawn = lottery(design, names, k=len(names) // 2, draw=f"{month:02d}")
+    treated = {assignment.account_id for assignment in drawn if assignment.arm == "treated"}
+    return np.array([name in treated for name in names]), drawn[0].propensity
 
 
 def true_factor(programme: Programme, accounts: Accounts, rows: Ints, chance: Floats) -> Floats:

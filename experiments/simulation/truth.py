@@ -38,19 +38,27 @@ class Truth:
 def both_futures(decisions: pl.DataFrame, exits: pl.DataFrame) -> pl.DataFrame:
     """Add the chance to be there 90 days after, without and with the action.
 
+    And the days of the 90 for which a contract runs, as expected in both futures.
+
     ``exits`` holds account, day and chance of every moment at which somebody could leave.
     """
     during = decisions.select("decision_id", "account", "factor", from_day="day").join(
         exits, on="account").filter(
         (pl.col("day") > pl.col("from_day"))
         & (pl.col("day") < pl.col("from_day") + HORIZON_DAYS))
+    chances = {"without": pl.col("chance"),
+               "with": (pl.col("chance") * pl.col("factor")).clip(upper_bound=CERTAIN)}
+    left_over = pl.col("from_day") + HORIZON_DAYS - pl.col("day")
+    during = during.sort("decision_id", "day").with_columns(
+        (1 - chance).cum_prod().over("decision_id").alias(f"there_{arm}")
+        for arm, chance in chances.items())
     stays = during.group_by("decision_id").agg(
-        retained_without=(1 - pl.col("chance")).product(),
-        retained_with=(1 - (pl.col("chance") * pl.col("factor")).clip(upper_bound=CERTAIN))
-        .product(),
-    )
+        *(pl.col(f"there_{arm}").last().alias(f"retained_{arm}") for arm in chances),
+        *((HORIZON_DAYS - ((pl.col(f"there_{arm}").shift(1, fill_value=1.0)
+                            - pl.col(f"there_{arm}")) * left_over).sum()).alias(f"days_{arm}")
+          for arm in chances))
     return decisions.join(stays, on="decision_id", how="left", maintain_order="left").with_columns(
-        pl.col("retained_without", "retained_with").fill_null(1.0))
+        pl.col("^retained_.*$").fill_null(1.0), pl.col("^days_.*$").fill_null(HORIZON_DAYS))
 
 
 def mrr_at(decisions: pl.DataFrame, log: pl.DataFrame, offset_days: int) -> pl.Series:
@@ -67,12 +75,14 @@ def true_effects(decisions: pl.DataFrame) -> pl.DataFrame:
 
     ``ate``: of receiving the action, over everybody who was decided about. ``att``: the same over
     those who were assigned to it. ``itt``: of being assigned, given who would receive what. Each on
-    the share retained at 90 days (``…_retention``) and on MRR kept at 90 days (``…_revenue``).
+    the share retained at 90 days (``…_retention``), on MRR kept at 90 days (``…_revenue``) and on
+    days under contract within the 90 (``…_days``).
     """
     mature = decisions.filter("is_mature").with_columns(
         gain=pl.col("retained_with") - pl.col("retained_without"))
     mature = mature.with_columns(
         money=pl.col("gain") * pl.col("mrr_at_90d"),
+        days=pl.col("days_with") - pl.col("days_without"),
         taken=pl.col("carried_out") - pl.col("leaks"))
     treated = pl.col("arm") == "treated"
 
@@ -86,6 +96,8 @@ def true_effects(decisions: pl.DataFrame) -> pl.DataFrame:
             att_revenue=pl.col("money").filter(treated).mean(),
             itt_retention=(pl.col("gain") * pl.col("taken")).mean(),
             itt_revenue=(pl.col("money") * pl.col("taken")).mean(),
+            ate_days=pl.col("days").mean(), att_days=pl.col("days").filter(treated).mean(),
+            itt_days=(pl.col("days") * pl.col("taken")).mean(),
         )
 
     keys = ["intervention", "action", "segment"]

@@ -46,7 +46,7 @@ from experiments.simulation.usage import (
 )
 
 EVENTS_FILE = "events.parquet"
-TELEMETRY_FOLDER, TRUTH_FOLDER = "telemetry", "truth"
+EVENTS_FOLDER, TRUTH_FOLDER = "events", "truth"
 CORRECTED_KINDS = ("billing.invoice", "ticket.resolved")
 CORRECTED_SHARE, CORRECTED_AFTER_DAYS = 0.01, 3
 LATE_DAYS_SHARE = 0.02
@@ -109,17 +109,17 @@ def simulate(settings: WorldSettings, rng: np.random.Generator) -> World:
 
 
 def write_world(world: World, folder: Path) -> Path:
-    """Write ``folder/telemetry`` for the product and ``folder/truth`` for nobody else.
+    """Write ``folder/events`` for the product and ``folder/truth`` for nobody else.
 
-    Returns the mapping file; ``keepwell ingest FOLDER/telemetry --mapping`` it.
+    Returns the mapping file; ``keepwell ingest FOLDER/events --mapping`` it.
     """
-    telemetry, truth = folder / TELEMETRY_FOLDER, folder / TRUTH_FOLDER
-    telemetry.mkdir(parents=True, exist_ok=True)
+    events, truth = folder / EVENTS_FOLDER, folder / TRUTH_FOLDER
+    events.mkdir(parents=True, exist_ok=True)
     truth.mkdir(parents=True, exist_ok=True)
-    world.events.write_parquet(telemetry / EVENTS_FILE)
+    world.events.write_parquet(events / EVENTS_FILE)
     for table in fields(world.truth):
         getattr(world.truth, table.name).write_parquet(truth / f"{table.name}.parquet")
-    mapping = telemetry / "mapping.toml"
+    mapping = events / "mapping.toml"
     mapping.write_text(MAPPING.format(
         until=world.settings.calendar.ends_at.date().isoformat(), file=EVENTS_FILE,
         names=",".join(f'\n    "{name}"' for name in FEATURES)), encoding="utf-8")

@@ -14,9 +14,9 @@ from experiments.simulation.interventions import (
     PROGRAMMES,
     REST_DAYS,
     Observed,
+    draw_half,
     is_in_group,
     judgement_propensity,
-    lottery,
 )
 from experiments.simulation.truth import HORIZON_DAYS
 from features.catalogue import catalogue
@@ -46,23 +46,20 @@ def test_every_programme_decides_in_a_small_world(small, programme):
     assert 0.3 < (rows["arm"] == "treated").mean() < 0.7
 
 
-@given(st.permutations(range(12)))
-def test_the_order_of_the_eligible_does_not_matter_to_a_lottery(order):
-    drawn, share = lottery(IDS, np.array(order), "a design")
-    assert drawn.tolist() == lottery(IDS, np.arange(12), "a design")[0].tolist()
-    assert share == 0.5
-
-
 @given(st.sets(st.integers(0, 39), min_size=2))
 def test_a_lottery_draws_half_and_says_so_exactly(eligible):
-    drawn, share = lottery(IDS, np.array(sorted(eligible)), "a design")
-    assert set(drawn) <= eligible
-    assert len(drawn) == len(eligible) // 2
-    assert share == float(Fraction(len(drawn), len(eligible)))
+    rows = np.array(sorted(eligible))
+    drawn, share = draw_half(IDS, rows, "a design", 3)
+    assert drawn.sum() == len(rows) // 2
+    assert share == float(Fraction(int(drawn.sum()), len(rows)))
+    back, _ = draw_half(IDS, rows[::-1], "a design", 3)
+    assert (back[::-1] == drawn).all()  # the order does not matter
 
 
-def test_another_design_draws_others():
-    draws = {tuple(lottery(IDS, np.arange(40), f"design {number}")[0]) for number in range(20)}
+def test_another_design_or_month_draws_others():
+    everyone = np.arange(40)
+    draws = {tuple(draw_half(IDS, everyone, f"design {number % 10}", number)[0])
+             for number in range(20)}
     assert len(draws) == 20
 
 

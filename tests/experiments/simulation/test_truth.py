@@ -43,6 +43,10 @@ def test_both_futures_equal_a_slow_product():
     assert found["decision_id"].to_list() == ["one", "two", "none"]
     assert np.allclose(found["retained_without"], [0.9 * 0.8 * 0.7, 0.5 * 0.9, 1.0])
     assert np.allclose(found["retained_with"], [0.95 * 0.9 * 0.85, 0.05 * 0.7, 1.0])
+    first = 0.1 * 1 + 0.9 * 0.2 * 50 + 0.9 * 0.8 * 0.3 * 89 + 0.9 * 0.8 * 0.7 * 90
+    second = 0.5 * 20 + 0.5 * 0.1 * 80 + 0.5 * 0.9 * 90
+    assert np.allclose(found["days_without"], [first, second, 90])
+    assert np.allclose(found["days_with"][1:], [0.95 * 20 + 0.05 * 0.3 * 80 + 0.05 * 0.7 * 90, 90])
 
 
 def test_effects_equal_a_slow_mean(small):
