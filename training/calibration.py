@@ -4,7 +4,8 @@
 falls, so a probability never falls as the horizon grows. That is the proportional-odds model of
 when the outcome first comes; it is fitted jointly, by maximum likelihood over the intervals
 between horizons (McCullagh 1980), on rows that were scored out of time. A row whose later windows
-are not decided counts as far as it is known.
+are not decided counts as far as it is known. Scores come centred on the rows that their own fit
+learned from: then the intercepts are the newest level, and no fit's older level enters twice.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from registry.calibration import Calibration, sigmoid
+from training.errors import TrainingError
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-SLOPE_PRIOR = 0.7
-"""Standard deviation of log b around 0: a score in log-odds should need no stretching."""
+SLOPE_PRIOR = 0.2
+"""Standard deviation of log b around 0: a penalised score in log-odds needs little stretching."""
 
 PRIOR_ROWS = 0.5
 """Weight of the made-up row that keeps an empty interval between horizons finite."""
@@ -29,7 +31,7 @@ PRIOR_ROWS = 0.5
 NARROWEST = 1e-12
 
 
-class CalibrationError(ValueError):
+class CalibrationError(TrainingError):
     """The scores can not be calibrated."""
 
 
@@ -45,6 +47,13 @@ class CalibrationFit:
         """Probability at the horizon in this position."""
         return sigmoid(self.intercepts[position] + self.slope * f)
 
+    def shifted(self, offset: float) -> CalibrationFit:
+        """The same probabilities for scores that lie higher by ``offset``."""
+        slopes = self.draws[:, :1]
+        return CalibrationFit(
+            intercepts=self.intercepts - self.slope * offset, slope=self.slope,
+            draws=np.concatenate((slopes, self.draws[:, 1:] - slopes * offset), axis=1))
+
     def for_serving(self, horizons: tuple[int, ...]) -> Calibration:
         """The value that a bundle holds."""
         return Calibration(horizons=horizons, slope=self.slope,
@@ -57,8 +66,11 @@ def fit_calibration(
 ) -> CalibrationFit:
     """Fit intercepts and slope to out-of-time scores.
 
+    Rows of one account overlap in time, so the likelihood is tempered by the mean number of rows
+    an account has: the prior then weighs as if accounts were the sample, which they are.
+
     Args:
-        f: raw score per row, in log-odds.
+        f: raw score per row, in log-odds, centred on its own fit's rows.
         outcomes: rows × horizons, 1 happened, 0 did not, NaN not decided.
         accounts: account of each row as a number from 0; draws take whole accounts.
         n_draws: bootstrap draws to keep for intervals.
@@ -78,18 +90,12 @@ def fit_calibration(
             f"Use more cutoffs or a longer horizon."
         )
     rows = _Intervals.of(f, outcomes)
-    weight = np.ones(len(f))
-    start = _start(outcomes)
-    best = _maximise(rows, weight, start)
-    n_accounts = int(accounts.max()) + 1
-    draws = np.empty((n_draws, len(best)))
-    chances = np.full(n_accounts, 1 / n_accounts)
-    for i in range(n_draws):
-        drawn = rng.multinomial(n_accounts, chances)
-        plain = _plain(_maximise(rows, drawn[accounts].astype(np.float64), best))
-        draws[i] = np.concatenate((plain[-1:], plain[:-1]))
+    share = len(np.unique(accounts)) / len(f)  # of an account that a row is worth
+    best = _maximise(rows, share, _start(outcomes))
     plain = _plain(best)
-    return CalibrationFit(intercepts=plain[:-1], slope=float(plain[-1]), draws=draws)
+    return CalibrationFit(
+        intercepts=plain[:-1], slope=float(plain[-1]),
+        draws=_draws(rows, share, best, accounts, n_draws, rng))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +108,6 @@ class _Intervals:
     f: Vector
     low: NDArray[np.int64]
     high: NDArray[np.int64]
-    centre: float
-    n_horizons: int
 
     @classmethod
     def of(cls, f: Vector, outcomes: Matrix) -> _Intervals:
@@ -111,7 +115,12 @@ class _Intervals:
         position = np.arange(1, n_horizons + 1)
         low = np.where(outcomes == 0, position, 0).max(axis=1)
         high = np.where(outcomes == 1, position, n_horizons + 1).min(axis=1)
-        return cls(f=f, low=low, high=high, centre=float(f.mean()), n_horizons=n_horizons)
+        return cls(f=f, low=low, high=high)
+
+    def made_up(self, n_horizons: int) -> _Intervals:
+        """One row in every interval, at the mean score."""
+        places = np.arange(n_horizons + 1)
+        return _Intervals(f=np.full(n_horizons + 1, self.f.mean()), low=places, high=places + 1)
 
 
 def _start(outcomes: Matrix) -> Vector:
@@ -128,46 +137,73 @@ def _plain(theta: Vector) -> Vector:
     return np.concatenate((theta[:1], theta[0] + np.cumsum(steps), [np.exp(theta[-1])]))
 
 
-def _maximise(rows: _Intervals, weight: Vector, start: Vector) -> Vector:
-    result = minimize(_loss, start, args=(rows, weight), jac=True, method="L-BFGS-B",
-                      bounds=[(-20, 20)] + [(-12, 4)] * (len(start) - 2) + [(-4, 3)])
+def _maximise(rows: _Intervals, share: float, start: Vector) -> Vector:
+    result = minimize(_posterior, start, args=(rows, share), jac=True, method="L-BFGS-B",
+                      bounds=_bounds(len(start)), options={"ftol": 1e-12, "gtol": 1e-7})
     return np.asarray(result.x, dtype=np.float64)
 
 
-def _loss(theta: Vector, rows: _Intervals, weight: Vector) -> tuple[float, Vector]:
+def _bounds(n_parameters: int) -> list[tuple[float, float]]:
+    return [(-20.0, 20.0)] + [(-12.0, 4.0)] * (n_parameters - 2) + [(-4.0, 3.0)]
+
+
+def _draws(
+    rows: _Intervals, share: float, best: Vector, accounts: NDArray[np.int64], n_draws: int,
+    rng: np.random.Generator,
+) -> Matrix:
+    """Bootstrap draws of whole accounts, each by one Newton step from the estimate.
+
+    A step costs a matrix product instead of an optimisation, and differs from it by less than
+    the draws differ among each other (Shao and Tu 1995, section 5.4).
+    """
+    _, gradients = _losses(best, rows)
+    n_accounts = int(accounts.max()) + 1
+    by_account = np.zeros((n_accounts, len(best)))
+    np.add.at(by_account, accounts, share * gradients)
+    present = np.unique(accounts)
+    drawn = rng.multinomial(len(present), np.full(len(present), 1 / len(present)), size=n_draws)
+    moved = (drawn - 1.0) @ by_account[present]
+    theta = best - moved @ np.linalg.inv(_curvature(best, rows, share))
+    low, high = np.array(_bounds(len(best))).T
+    plain = np.array([_plain(row) for row in np.clip(theta, low, high)]).reshape(-1, len(best))
+    return np.concatenate((plain[:, -1:], plain[:, :-1]), axis=1)
+
+
+def _curvature(theta: Vector, rows: _Intervals, share: float, step: float = 1e-4) -> Matrix:
+    """Second derivatives of the posterior, by central differences of its gradient."""
+    columns = []
+    for nudge in step * np.eye(len(theta)):
+        _, above = _posterior(theta + nudge, rows, share)
+        _, below = _posterior(theta - nudge, rows, share)
+        columns.append((above - below) / (2 * step))
+    matrix = np.array(columns)
+    return np.asarray((matrix + matrix.T) / 2)
+
+
+def _posterior(theta: Vector, rows: _Intervals, share: float) -> tuple[float, Vector]:
     """Negative log posterior and its gradient in the free parameters."""
+    losses, gradients = _losses(theta, rows)
+    extra, extra_gradients = _losses(theta, rows.made_up(len(theta) - 1))
+    made_up = PRIOR_ROWS / len(extra)
+    total = share * losses.sum() + made_up * extra.sum()
+    gradient = share * gradients.sum(axis=0) + made_up * extra_gradients.sum(axis=0)
+    gradient[-1] += theta[-1] / SLOPE_PRIOR**2
+    return float(total) + 0.5 * (float(theta[-1]) / SLOPE_PRIOR) ** 2, gradient
+
+
+def _losses(theta: Vector, rows: _Intervals) -> tuple[Vector, Matrix]:
+    """-log(P_high - P_low) per row, and its gradient in the free parameters."""
     plain = _plain(theta)
-    slope = float(plain[-1])
-    k = rows.n_horizons
-    loss, at_low, at_high = _interval_loss(plain, rows.f, rows.low, rows.high)
-    score_gradient = float((weight * rows.f) @ (at_low + at_high))
-    by_position = (np.bincount(rows.low, weights=weight * at_low, minlength=k + 2)
-                   + np.bincount(rows.high, weights=weight * at_high, minlength=k + 2))
-    total = float(weight @ loss)
-    # the made-up row: one part in every interval, at the mean score
-    places = np.arange(k + 1)
-    share = PRIOR_ROWS / (k + 1)
-    extra, extra_low, extra_high = _interval_loss(
-        plain, np.full(k + 1, rows.centre), places, places + 1)
-    total += share * float(extra.sum())
-    by_position = by_position + share * (np.r_[extra_low, 0.0] + np.r_[0.0, extra_high])
-    score_gradient += share * rows.centre * float((extra_low + extra_high).sum())
-
-    intercepts = by_position[1:-1]
-    tail = np.cumsum(intercepts[::-1])[::-1]  # a step moves every later intercept
-    gradient = np.empty_like(theta)
-    gradient[0] = tail[0]
-    gradient[1:-1] = tail[1:] * np.exp(theta[1:-1])
-    gradient[-1] = score_gradient * slope + theta[-1] / SLOPE_PRIOR**2
-    return total + 0.5 * (float(theta[-1]) / SLOPE_PRIOR) ** 2, gradient
-
-
-def _interval_loss(
-    plain: Vector, f: Vector, low: NDArray[np.int64], high: NDArray[np.int64]
-) -> tuple[Vector, Vector, Vector]:
-    """-log(P_high - P_low) per row, and its derivative in the two linear predictors."""
+    slope = plain[-1]
     intercepts = np.concatenate(([-np.inf], plain[:-1], [np.inf]))
-    p_low = sigmoid(intercepts[low] + plain[-1] * f)
-    p_high = sigmoid(intercepts[high] + plain[-1] * f)
+    p_low = sigmoid(intercepts[rows.low] + slope * rows.f)
+    p_high = sigmoid(intercepts[rows.high] + slope * rows.f)
     width = np.maximum(p_high - p_low, NARROWEST)
-    return -np.log(width), p_low * (1 - p_low) / width, -p_high * (1 - p_high) / width
+    at_low, at_high = p_low * (1 - p_low) / width, -p_high * (1 - p_high) / width
+    # a step moves its own intercept and every later one
+    first = np.arange(1, len(theta))
+    moves = at_low[:, None] * (rows.low[:, None] >= first)
+    moves += at_high[:, None] * (rows.high[:, None] >= first)
+    scaled = np.concatenate(([1.0], np.exp(theta[1:-1]))) * moves
+    along = (at_low + at_high) * rows.f * slope
+    return -np.log(width), np.column_stack((scaled, along))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.errors import TrainingError
+
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
@@ -26,7 +28,7 @@ BINS = 10
 TOP_SHARE = 0.10
 
 
-class EvaluationError(ValueError):
+class EvaluationError(TrainingError):
     """The rows can not be judged."""
 
 

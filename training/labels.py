@@ -19,6 +19,7 @@ from typing import Literal
 import polars as pl
 
 from features.telemetry import CONTRACT_TERMS, UTC_INSTANT
+from training.errors import TrainingError
 
 Outcome = Literal["churn", "expansion", "contraction", "silence", "conversion"]
 Cohort = Literal["active", "in_use", "trial"]
@@ -33,7 +34,7 @@ ROW = ("account_id", "as_of")
 """The key of a labelled row."""
 
 
-class LabelError(ValueError):
+class LabelError(TrainingError):
     """A label can not be computed as asked."""
 
 

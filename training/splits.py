@@ -15,6 +15,8 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from training.errors import TrainingError
+
 TEST_SHARE = 1 / 4
 """Share of the mature cutoffs that judge: the newest ones."""
 
@@ -25,7 +27,7 @@ MOST_FOLDS = 4
 """So many refits a rolling origin costs at most; neighbouring cutoffs share one."""
 
 
-class SplitError(ValueError):
+class SplitError(TrainingError):
     """There are too few cutoffs to learn from one part and judge on another."""
 
 

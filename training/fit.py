@@ -1,0 +1,148 @@
+"""This module is about fitting one model: a matrix and outcomes in, a raw score out.
+
+The home of LightGBM and of scikit-learn's logistic regression, with ``tune``. A raw score is in
+log-odds, before calibration. Same inputs and seed, same model to the bit: one thread on small data
+(it is also faster there), LightGBM's deterministic mode, no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from registry.linear import LinearForm
+from registry.trees import TreeArrays
+from training.errors import OneClassError
+from training.specs import ModelSpec, Parameters
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+CELLS_PER_THREAD = 20_000_000
+"""Below so many cells a second thread costs more than it brings."""
+
+RARE = 0.01
+"""A missing indicator needs this share of known and of unknown rows to be fitted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A fitted model: the form that is served, and the scores of the library that fitted it."""
+
+    form: TreeArrays | LinearForm | None  # None: the constant, which is never served
+    booster: lgb.Booster | None = None
+    level: float = 0.0  # mean raw score of the rows it was fitted to
+
+    def score(self, matrix: Matrix) -> Vector:
+        """Raw score of each row, in log-odds before calibration."""
+        if self.booster is not None:
+            return raw_scores(self.booster, matrix)
+        if isinstance(self.form, LinearForm):
+            return self.form.score(matrix)
+        return np.zeros(len(matrix))
+
+    @property
+    def text(self) -> str | None:
+        """LightGBM's own text, for data scientists."""
+        return None if self.booster is None else str(self.booster.model_to_string())
+
+
+def fit(
+    spec: ModelSpec, matrix: Matrix, outcome: Vector, parameters: Parameters, *, seed: int
+) -> Fitted:
+    """Fit a spec with these parameters.
+
+    Raises:
+        OneClassError: the outcome never came, or always.
+    """
+    if spec.form == "constant":
+        return Fitted(form=None)
+    if not 0 < outcome.sum() < len(outcome):
+        raise OneClassError(
+            f"{int(outcome.sum())} of the {len(outcome)} rows to fit have the outcome: there is "
+            f"nothing to tell apart. Use more cutoffs or a longer horizon."
+        )
+    if spec.form == "linear":
+        form = fit_linear(matrix, outcome, strength=parameters["strength"])
+        return Fitted(form=form, level=float(form.score(matrix).mean()))
+    booster = grow(binned(matrix, outcome), parameters, seed=seed)
+    return Fitted(form=TreeArrays.from_dump(booster.dump_model()), booster=booster,
+                  level=float(raw_scores(booster, matrix).mean()))
+
+
+def binned(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
+    """The rows in LightGBM's bins, ready for any parameters that do not alter binning."""
+    dataset = lgb.Dataset(matrix, outcome, free_raw_data=False, params=_fixed(matrix))
+    return dataset.construct()
+
+
+def grow(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Booster:
+    """Grow the trees."""
+    grown: dict[str, Any] = dict(parameters)
+    rounds = int(parameters["rounds"])
+    del grown["rounds"]
+    for name in ("num_leaves", "min_data_in_leaf"):
+        grown[name] = int(parameters[name])
+    settings = {**(dataset.params or {}), **grown, "bagging_freq": 1, "seed": seed}
+    return lgb.train(settings, dataset, num_boost_round=rounds)
+
+
+def raw_scores(booster: lgb.Booster, matrix: Matrix, *, rounds: int | None = None) -> Vector:
+    """LightGBM's own raw scores, of the first ``rounds`` trees."""
+    scores = booster.predict(matrix, raw_score=True, num_iteration=rounds, num_threads=1)
+    return np.asarray(scores, dtype=np.float64)
+
+
+def _fixed(matrix: Matrix) -> dict[str, Any]:
+    threads = 1 if matrix.size < CELLS_PER_THREAD else 2  # of the data, not of the machine
+    return {
+        "objective": "binary", "verbosity": -1, "deterministic": True, "force_row_wise": True,
+        "num_threads": threads, "feature_pre_filter": False,
+    }
+
+
+def _medians(matrix: Matrix) -> Vector:
+    """Median of the known values of each column, 0 where none is; unknown values sort last."""
+    ordered = np.sort(matrix, axis=0)
+    n_known = (~np.isnan(matrix)).sum(axis=0)
+    columns = np.arange(matrix.shape[1])
+    last = np.maximum(n_known - 1, 0)
+    middle = (ordered[last // 2, columns] + ordered[(last + 1) // 2, columns]) / 2
+    return np.where(n_known > 0, middle, 0.0)
+
+
+def fit_linear(matrix: Matrix, outcome: Vector, *, strength: float) -> LinearForm:
+    """A penalised logistic regression on signed logarithms, standardised, unknown imputed.
+
+    Values beyond those of the training rows count as the nearest one that was seen. Where a
+    feature is unknown often enough to tell, being unknown has a coefficient of its own.
+    """
+    unknown = np.isnan(matrix)
+    fill = _medians(matrix)
+    filled = np.where(unknown, fill, matrix)
+    logged = np.sign(filled) * np.log1p(np.abs(filled))
+    center, spread = logged.mean(axis=0), logged.std(axis=0)
+    varies = spread > 1e-12
+    scale = np.where(varies, spread, 1.0)
+    missing_rate = unknown.mean(axis=0)
+    tells = (missing_rate >= RARE) & (missing_rate <= 1 - RARE)
+    missing_spread = np.sqrt(missing_rate * (1 - missing_rate))
+    standard = (logged - center) / scale
+    indicators = (unknown[:, tells] - missing_rate[tells]) / missing_spread[tells]
+    model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8)
+    model.fit(np.column_stack((standard, indicators)), outcome)
+    coefficient = np.where(varies, model.coef_[0, :matrix.shape[1]], 0.0)
+    missing_coefficient = np.zeros(matrix.shape[1])
+    missing_coefficient[tells] = model.coef_[0, matrix.shape[1]:] / missing_spread[tells]
+    return LinearForm(
+        # the form centres indicators itself, and its base adds their mean
+        intercept=float(model.intercept_[0] - missing_coefficient @ missing_rate),
+        fill=fill, center=center, scale=scale, coefficient=coefficient,
+        missing_coefficient=missing_coefficient, missing_rate=missing_rate,
+        lower=logged.min(axis=0), upper=logged.max(axis=0), signed_log=np.ones(matrix.shape[1]),
+    )

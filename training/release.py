@@ -1,0 +1,89 @@
+"""This module is about the release: the chosen model refitted on all mature rows, as a bundle.
+
+Parameters are those that won the race; the calibration comes from rows that the refits scored out
+of time, the newest ones, because rates drift. The bundle tests itself on golden rows whose scores
+are those of the library that fitted the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
+from registry.contract import ContractFeature, FeatureContract
+from training.cutoffs import mature, reach_of
+from training.dataset import TrainingSet
+from training.fit import fit
+from training.prepare import Prepared, usable_folds
+from training.race import out_of_time, usable_columns
+from training.specs import ModelSpec, Parameters
+from training.splits import CALIBRATION_SHARE, newest, rolling_folds
+
+GOLDEN_ROWS = 32
+
+CALIBRATION_DRAWS = 200
+"""Bootstrap draws kept for intervals: the ends of a 95 % interval rest on five of them."""
+
+
+def release(
+    spec: ModelSpec, prepared: Prepared, parameters: Parameters, *, code_version: str, seed: int,
+    metrics: Mapping[str, float],
+) -> ModelBundle:
+    """Refit a spec on every mature row and bundle it.
+
+    Raises:
+        OneClassError: the rows hold too little to learn from.
+        CalibrationError: the out-of-time rows can not be calibrated.
+    """
+    training, known_until = prepared.training, prepared.known_until
+    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
+    cutoffs = mature(training.cutoffs, reach=reach, known_until=known_until)
+    folds = usable_folds(
+        training, rolling_folds(cutoffs, newest(cutoffs, CALIBRATION_SHARE), reach=reach))
+    rows = training.rows_at(cutoffs)
+    columns = usable_columns(training, rows, spec)
+    calibrated = out_of_time(spec, training, folds, columns, parameters, seed=seed,
+                             draws=CALIBRATION_DRAWS)
+    matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
+    fitted = fit(spec, matrix, training.outcome[rows], parameters, seed=seed)
+    assert fitted.form is not None, "the constant is never released"
+    golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
+    return ModelBundle(
+        label=training.label.name,
+        contract=FeatureContract(tuple(
+            ContractFeature(name=training.names[j], digest=training.digests[training.names[j]])
+            for j in columns)),
+        form=fitted.form,
+        calibration=calibrated.calibration.shifted(fitted.level).for_serving(training.horizons),
+        base_rates=_rates(training, calibrated.rows),
+        metadata=BundleMetadata(
+            as_of=known_until, data_fingerprint=training.fingerprint, code_version=code_version,
+            label_policy=training.label.policy, seeds={"training": seed},
+            notes={"model": spec.name}),
+        reference=ReferenceDistribution.of(matrix),
+        golden=GoldenRows(matrix=golden, raw=fitted.score(golden)),
+        metrics=metrics, amount_ratio=_amount_ratio(training, rows),
+        not_estimable=prepared.not_estimable, model_text=fitted.text,
+    )
+
+
+def _rates(training: TrainingSet, rows: NDArray[np.bool_]) -> dict[int, float]:
+    """Share with the outcome per horizon; half a row keeps an empty one off zero."""
+    rates = {}
+    for position, horizon in enumerate(training.horizons):
+        outcome = training.outcomes[rows, position]
+        outcome = outcome[~np.isnan(outcome)]
+        rates[horizon] = float((outcome.sum() + 0.5) / (len(outcome) + 1))
+    return rates
+
+
+def _amount_ratio(training: TrainingSet, rows: NDArray[np.bool_]) -> float | None:
+    """Mean relative rise of MRR among rows that expanded; None for other labels."""
+    amounts = training.amounts[rows & (training.outcome == 1)]
+    amounts = amounts[~np.isnan(amounts)]
+    if training.label.outcome != "expansion" or not len(amounts):
+        return None
+    return float(amounts.mean())

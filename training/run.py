@@ -1,0 +1,256 @@
+"""This module is about one training, from contract events to a model that may serve.
+
+::
+
+    cohort rows ─► labels ─► features as known then ─► split with embargo ─► study ─► race
+        ─► better than base rate and formula? ─► refit on all mature rows ─► bundle ─► store
+
+Reads features through the reader it is given and writes to the store it is given; the clock is
+an argument. If no model is better, it says so, and the health formula serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from registry.bundle import ModelBundle
+from registry.promotion import Evidence, Gain, Promotion, decide, gain, log_loss_rows
+from registry.store import ModelStore, NoChampionError
+from training.dataset import FeatureReader
+from training.evaluation import Interval, account_draws
+from training.labels import Label
+from training.prepare import Prepared, prepare
+from training.race import Contender, difference, run_contender, usable_columns
+from training.record import flat_metrics, record
+from training.release import release
+from training.specs import BASE_RATE, FORMULA, SPECS, ModelSpec
+from training.splits import Split
+from training.tune import Study, tune
+
+Progress = Callable[[str, int, int], None]
+Clock = Callable[[], datetime]
+
+DRAWS = 500
+"""Bootstrap draws of accounts behind every interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What came of a training: every contender's numbers, the decision, and what was stored."""
+
+    label: Label
+    not_estimable: Mapping[int, str]
+    split: Split
+    rows: Mapping[str, int]
+    excluded: Mapping[int, Mapping[str, int]]  # horizon, reason, rows
+    metrics: Mapping[str, Mapping[int, Mapping[str, Interval]]]  # contender, horizon, metric
+    differences: Mapping[str, Interval]  # log loss of the best minus that of each other
+    studies: Mapping[str, Study]
+    best: ModelSpec
+    promotion: Promotion
+    version: int
+    run_id: str
+    formula_version: int | None
+    bundle: ModelBundle
+    notes: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The sentences a person reads after a training."""
+        verdict = (
+            f"{self.best.title} serves (version {self.version})." if self.promotion.approved else
+            f"no model is shown to be better than the base rate and the health formula, so the "
+            f"formula serves; the {self.best.title} model is kept as version {self.version}."
+        )
+        return "\n".join((f"{self.label.name}: {verdict}", *self.promotion.reasons, *self.notes))
+
+
+def train(
+    label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
+    code_version: str, seed: int = 0, trials: int = 12, by: str = "keepwell train",
+    horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
+) -> TrainingResult:
+    """Train, judge, store, and promote where the evidence allows.
+
+    Args:
+        label: what to predict.
+        events: the events of the kinds that the label reads.
+        reader: features as known at each row's moment.
+        digests: model inputs and ``health_score``, each with the digest of its definition.
+        cutoffs: moments that have a snapshot.
+        known_until: the training's ``as_of``: nothing later counts, and rows whose label window
+            ends later are left out.
+        store: where the run and the bundle go.
+        clock: for the record: when the run began and ended.
+        code_version: version of this code, kept in the bundle.
+        seed: of everything random.
+        trials: budget of the study; 0 keeps the defaults.
+        by: who promotes, for the record.
+        horizons: other horizons in days than the label's own.
+        progress: called with the step, how far it is and how far it goes.
+
+    Raises:
+        TrainingError: the data can not answer; the message says why and what to do.
+    """
+    if horizons is not None:
+        label = replace(label, horizons=tuple(sorted(set(horizons))))
+    # small matrices: a second BLAS thread costs ten times what it brings, and moves the last bit
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _train(
+            label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
+            known_until=known_until, store=store, clock=clock, code_version=code_version,
+            seed=seed, trials=trials, by=by, say=progress or _silent)
+
+
+def _train(
+    label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
+    code_version: str, seed: int, trials: int, by: str, say: Progress,
+) -> TrainingResult:
+    started = clock()
+    say(f"{label.name}: labels and features", 0, 4)
+    prepared = prepare(label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
+                       known_until=known_until)
+    specs, notes = _runners(prepared)
+    say(f"{label.name}: tuning", 1, 4)
+    studies = {
+        spec.name: tune(spec, prepared.training, prepared.tuning_folds,
+                        usable_columns(prepared.training, prepared.before_test, spec),
+                        trials=trials, seed=seed, progress=say)
+        for spec in specs if spec.may_serve
+    }
+    say(f"{label.name}: fitting and judging", 2, 4)
+    contenders, draws = _race(prepared, specs, studies, seed=seed)
+    horizon = prepared.training.horizons[-1]
+    best = min((c for c in contenders.values() if c.spec.may_serve),
+               key=lambda c: c.metrics[horizon]["log_loss"].value)
+    evidence = _evidence(best, contenders, prepared, _champion(store, label), seed=seed)
+    promotion = decide(evidence)
+
+    say(f"{label.name}: refitting and storing", 3, 4)
+    bundle = release(best.spec, prepared, best.parameters, code_version=code_version, seed=seed,
+                     metrics=flat_metrics(best))
+    run_id, version = record(
+        store, label.name, bundle, best, contenders, prepared, studies, promotion,
+        seed=seed, started_at=started, ended_at=clock())
+    if promotion.approved:
+        store.promote(label.name, version, evidence=evidence.document(), by=by, at=clock())
+    formula_version = None
+    if label.name == "churn" and FORMULA.name in contenders:
+        formula_version = _keep_formula(
+            store, contenders, prepared, code_version=code_version, seed=seed, by=by, clock=clock)
+    say(f"{label.name}: done", 4, 4)
+    return TrainingResult(
+        label=prepared.training.label, not_estimable=prepared.not_estimable,
+        split=prepared.split, rows=prepared.counts, excluded=prepared.labelled.excluded,
+        metrics={name: c.metrics for name, c in contenders.items()},
+        differences={
+            name: difference(best, c, prepared.training, prepared.test, draws)
+            for name, c in contenders.items() if name != best.spec.name
+        },
+        studies=studies, best=best.spec, promotion=promotion, version=version, run_id=run_id,
+        formula_version=formula_version, bundle=bundle, notes=notes,
+    )
+
+
+def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+    """The specs that have something to read, and a sentence for each that has not."""
+    running, notes = [], []
+    for spec in SPECS:
+        if spec.form == "constant" or usable_columns(prepared.training, prepared.before_test, spec):
+            running.append(spec)
+        else:
+            what = spec.reads or "every model input"
+            notes.append(f"The {spec.title} takes no part: {what} is unknown or constant in the "
+                         f"training rows.")
+    for horizon, reason in prepared.not_estimable.items():
+        notes.append(f"{horizon} days: not estimable. {reason}")
+    return tuple(running), tuple(notes)
+
+
+def _race(
+    prepared: Prepared, specs: tuple[ModelSpec, ...], studies: Mapping[str, Study], *, seed: int
+) -> tuple[dict[str, Contender], np.ndarray]:
+    draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
+    contenders = {
+        spec.name: run_contender(
+            spec, prepared.training, prepared.calibration_folds, prepared.before_test,
+            prepared.test, studies[spec.name].parameters if spec.name in studies
+            else spec.parameters, draws, seed=seed)
+        for spec in specs
+    }
+    return contenders, draws
+
+
+def _champion(store: ModelStore, label: Label) -> ModelBundle | None:
+    try:
+        return store.champion(label.name)
+    except NoChampionError:
+        return None
+
+
+def _evidence(
+    best: Contender, contenders: Mapping[str, Contender], prepared: Prepared,
+    champion: ModelBundle | None, *, seed: int,
+) -> Evidence:
+    """What the test rows say about the best model, at the longest horizon."""
+    training, test = prepared.training, prepared.test
+    horizon = training.horizons[-1]
+    outcome, accounts = training.outcome[test], training.account[test]
+
+    def over(probability: np.ndarray | None) -> Gain | None:
+        if probability is None:
+            return None
+        return gain(log_loss_rows(outcome, best.probabilities[horizon]),
+                    log_loss_rows(outcome, probability), accounts, np.random.default_rng(seed))
+
+    formula = contenders.get(FORMULA.name)
+    base = over(contenders[BASE_RATE.name].probabilities[horizon])
+    assert base is not None
+    metrics = best.metrics[horizon]
+    return Evidence(
+        log_loss=metrics["log_loss"].value, log_loss_low=metrics["log_loss"].low,
+        log_loss_high=metrics["log_loss"].high,
+        calibration_error=metrics["calibration_error"].value,
+        n_rows=len(outcome), n_accounts=len(np.unique(accounts)), n_positives=int(outcome.sum()),
+        over_base_rate=base,
+        over_formula=over(formula.probabilities[horizon] if formula is not None else None),
+        over_champion=over(_champion_probability(champion, prepared)),
+    )
+
+
+def _champion_probability(champion: ModelBundle | None, prepared: Prepared) -> np.ndarray | None:
+    """The champion's probabilities on the test rows, if it has not learned from them."""
+    training = prepared.training
+    if (champion is None or champion.metadata.as_of > prepared.split.test[0]
+            or training.horizons[-1] not in champion.horizons
+            or any(training.digests.get(f.name) != f.digest for f in champion.contract.features)):
+        return None
+    matrix = training.matrix[prepared.test][:, training.columns(champion.contract.names)]
+    return champion.probability(np.ascontiguousarray(matrix), training.horizons[-1])
+
+
+def _keep_formula(
+    store: ModelStore, contenders: Mapping[str, Contender], prepared: Prepared, *,
+    code_version: str, seed: int, by: str, clock: Clock,
+) -> int:
+    """Keep the health formula with its calibration, so that it can answer whenever it must."""
+    formula, started = contenders[FORMULA.name], clock()
+    bundle = release(FORMULA, prepared, formula.parameters, code_version=code_version, seed=seed,
+                     metrics=flat_metrics(formula))
+    _, version = record(store, "churn-formula", bundle, formula, contenders, prepared, {}, None,
+                        seed=seed, started_at=started, ended_at=clock())
+    store.promote("churn-formula", version, evidence={"what": "calibration of the formula"},
+                  by=by, at=clock())
+    return version
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    """Nobody is watching."""

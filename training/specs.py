@@ -1,0 +1,87 @@
+"""This module is about which models there are: every contender, declared once.
+
+A spec says what a model reads, in which form it is fitted, with which parameters, and what the
+study may change. Declares; fits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Form = Literal["trees", "linear", "constant"]
+Parameters = Mapping[str, float]
+
+HEALTH_SCORE = "health_score"
+USAGE = "feature_uses_28d"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Values a study may try: between two numbers, evenly or by orders of magnitude."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One contender."""
+
+    name: str
+    title: str
+    form: Form
+    parameters: Parameters = field(default_factory=dict)
+    space: Mapping[str, Range] = field(default_factory=dict)
+    reads: str | None = None  # one feature; None: every model input
+    may_serve: bool = False  # may become champion, if it is better than base rate and formula
+
+
+LIGHTGBM = ModelSpec(
+    name="lightgbm", title="LightGBM", form="trees", may_serve=True,
+    # Few accounts leave, so little may be believed: small trees, large leaves, strong shrinkage,
+    # each tree on half of the features and of the rows.
+    parameters={
+        "learning_rate": 0.05, "num_leaves": 5, "min_data_in_leaf": 40, "lambda_l2": 30.0,
+        "feature_fraction": 0.5, "bagging_fraction": 0.6, "rounds": 120,
+    },
+    # Nothing here alters how features are binned: the Dataset is binned once for the study.
+    space={
+        "num_leaves": Range(low=3, high=16, whole=True),
+        "min_data_in_leaf": Range(low=15, high=100, log=True, whole=True),
+        "lambda_l2": Range(low=1.0, high=100.0, log=True),
+        "feature_fraction": Range(low=0.2, high=0.8),
+        "bagging_fraction": Range(low=0.4, high=0.9),
+    },
+)
+
+LOGISTIC = ModelSpec(
+    name="logistic", title="logistic regression", form="linear", may_serve=True,
+    parameters={"strength": 0.003},  # inverse penalty per row-sum of the loss, as scikit-learn's C
+)
+
+FORMULA = ModelSpec(
+    name="formula", title="health formula", form="linear", reads=HEALTH_SCORE,
+    parameters={"strength": 1.0},
+)
+
+LAST_MONTH = ModelSpec(
+    name="usage", title="usage in the last month", form="linear", reads=USAGE,
+    parameters={"strength": 1.0},
+)
+
+BASE_RATE = ModelSpec(name="base_rate", title="base rate", form="constant")
+
+SPECS: tuple[ModelSpec, ...] = (LIGHTGBM, LOGISTIC, FORMULA, LAST_MONTH, BASE_RATE)
+
+
+def spec_named(name: str) -> ModelSpec:
+    """The declared contender of this name.
+
+    >>> spec_named("formula").reads
+    'health_score'
+    """
+    return next(spec for spec in SPECS if spec.name == name)

@@ -1,0 +1,74 @@
+"""This module is about training on a workspace: its events, its snapshots, its catalogue.
+
+Features are read through Feast, once for all labels whose cohorts are the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import polars as pl
+
+from features.catalogue import HEALTH_SCORE, catalogue
+from features.feast_store import WorkspaceFeatures
+from features.health import FORMULAS
+from features.lake import Lake
+from features.snapshots import SnapshotStore
+from features.workspace import Workspace
+from registry.store import ModelStore
+from training.dataset import RememberingReader
+from training.labels import known_at, label_named
+from training.run import Clock, Progress, TrainingResult, train
+
+
+def train_on(
+    workspace: Workspace, labels: Sequence[str], *, store: ModelStore, as_of: datetime,
+    clock: Clock, trials: int, seed: int, progress: Progress | None = None,
+    each: Callable[[TrainingResult], None] | None = None,
+) -> tuple[TrainingResult, ...]:
+    """Train these labels on what the workspace knew at ``as_of``.
+
+    Args:
+        workspace: whose events and snapshots are read.
+        labels: names of declared labels.
+        store: where runs and bundles go.
+        as_of: nothing recorded at or after it is seen.
+        clock: for the record of the runs.
+        trials: budget of the tuning study.
+        seed: of everything random.
+        progress: called with the step, how far it is and how far it goes.
+        each: called with each result as it comes.
+
+    Raises:
+        LabelError: a label that is not declared.
+        TrainingError: the data can not answer; the message says why and what to do.
+    """
+    declared = [label_named(name) for name in labels]
+    settings = workspace.settings
+    digests = {feature.name: feature.digest for feature in catalogue(settings.use_names).features
+               if feature.is_model_input}
+    digests[HEALTH_SCORE] = FORMULAS[settings.health_formula].version
+    features = WorkspaceFeatures(workspace)
+    reader = RememberingReader(lambda rows: features.historical(rows, list(digests)))
+    moments = SnapshotStore(workspace.snapshots_dir).moments()
+    events = known_at(Lake(workspace.events_dir, workspace.quarantine_dir).scan(), as_of)
+    results = []
+    for label in declared:
+        results.append(train(
+            label, events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
+            reader=reader, digests=digests, cutoffs=moments, known_until=as_of, store=store,
+            clock=clock, code_version=code_version(), seed=seed, trials=trials,
+            progress=progress))
+        if each is not None:
+            each(results[-1])
+    return tuple(results)
+
+
+def code_version() -> str:
+    """The version of this code, for the record of a run."""
+    try:
+        return version("keepwell")
+    except PackageNotFoundError:
+        return "not installed"
