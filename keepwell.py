@@ -1,0 +1,610 @@
+"""This module is about the command ``keepwell``: from telemetry to scores, actions and reports.
+
+A thin rim: every command reads its words, calls one package and prints what came of it. Heavy
+libraries are imported by the command that needs them. Exit codes: 0 done; 1 a fault of Keepwell;
+2 the words of the command are off; 3 the input or the state does not allow it; 4 another process
+is writing to the workspace, try again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+# nothing leaves the machine; both are read when MLflow is imported
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from features.workspace import Workspace, WorkspaceBusyError, write_atomically
+
+if TYPE_CHECKING:
+    from features.ingest_summary import IngestSummary
+    from registry.mlflow_store import MlflowModelStore
+    from serving.recommending import Decided
+    from training.run import TrainingResult
+
+FAULT, REFUSED, BUSY = 1, 3, 4
+OWN_PACKAGES = ("features", "registry", "training", "experiments", "serving", "keepwell")
+EXAMPLES = Path(__file__).parent / "examples"
+
+app = typer.Typer(
+    help="Which accounts are likely to leave or to grow, what to do about each, and whether "
+         "doing it has worked.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="List, show, promote and roll back models.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+out = Console()
+err = Console(stderr=True)
+
+InWorkspace = Annotated[Path, typer.Option(
+    "--workspace", "-w", help="The folder that holds everything of one company.",
+    envvar="KEEPWELL_WORKSPACE")]
+AsOf = Annotated[datetime | None, typer.Option(
+    "--as-of", formats=["%Y-%m-%d"], help="The moment asked about, 00:00 UTC of that day; where "
+    "the data end, by default.")]
+DEFAULT_WORKSPACE = Path(".keepwell/crm")
+
+
+class Predicted(StrEnum):
+    """What can be predicted."""
+
+    CHURN = "churn"
+    EXPANSION = "expansion"
+
+
+class World(StrEnum):
+    """The samples of ``keepwell demo``."""
+
+    CRM = "crm"
+    SIMULATED = "simulated"
+
+
+class Preset(StrEnum):
+    """Sizes of the simulated world."""
+
+    TINY = "tiny"
+    SMALL = "small"
+    STANDARD = "standard"
+    LONG = "long"
+
+
+class Every(StrEnum):
+    """How far the moments of a backfill lie apart."""
+
+    MONTH = "month"
+    WEEK = "week"
+
+
+class CommandError(Exception):
+    """The command can not do what it was told."""
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Where the events and their mapping go.")],
+    preset: Annotated[Preset, typer.Option(help="How large.")] = Preset.STANDARD,
+    seed: Annotated[int, typer.Option(help="Same seed, same world.")] = 1,
+) -> None:
+    """Simulate a company with interventions and known truth.
+
+    The events and their mapping go to FOLDER/events, ready for `keepwell ingest`; the truth goes
+    to FOLDER/truth, which nothing but a test may read.
+    """
+    import numpy as np
+
+    from experiments.simulation.settings import PRESETS
+    from experiments.simulation.world import simulate as simulate_world
+    from experiments.simulation.world import write_world
+
+    with _step("Simulating"):
+        world = simulate_world(PRESETS[preset.value], np.random.default_rng(seed))
+        write_world(world, folder)
+    out.print(f"{world.events.height:,} events in {folder}.")
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders of files.")],
+    mapping: Annotated[Path | None, typer.Option(
+        help="The TOML file that says which column is what; .jsonl files of events need none."
+    )] = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Read source files onto the timeline. The same file twice changes nothing."""
+    from features.ingest import ingest as ingest_files
+
+    with _step("Ingesting"):
+        summary = ingest_files(Workspace(workspace), paths, mapping)
+    _print_summary(summary)
+
+
+@app.command()
+def snapshot(
+    as_of: AsOf = None,
+    first: Annotated[datetime | None, typer.Option(
+        "--from", formats=["%Y-%m-%d"], help="First moment of a series.")] = None,
+    last: Annotated[datetime | None, typer.Option(
+        "--to", formats=["%Y-%m-%d"], help="Last moment of a series.")] = None,
+    every: Annotated[Every, typer.Option(help="Step of the series.")] = Every.MONTH,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Compute every feature of every account as of a moment, or of a series of moments."""
+    place = Workspace(workspace)
+    if (first is None) != (last is None) or (first is not None and as_of is not None):
+        raise CommandError("Give --as-of DATE for one moment, or --from DATE --to DATE for a "
+                           "series of them.")
+    if first is not None and last is not None:
+        moments = _series(_utc(first), _utc(last), every)
+    else:
+        moments = (_moment(place, as_of),)
+    rows = _snapshot(place, moments)
+    out.print(f"{rows:,} snapshots as of {len(moments)} moment(s) in {place.snapshots_dir}.")
+
+
+@app.command()
+def features(
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the catalogue: every feature, its window, its unit and what it says."""
+    from features.catalogue import catalogue
+
+    declared = catalogue(Workspace(workspace).settings.use_names).features
+    if as_json:
+        rows = [{"name": f.name, "theme": f.theme, "unit": f.unit, "role": f.role,
+                 "direction": f.direction, "description": f.description, "digest": f.digest}
+                for f in declared]
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table("feature", "theme", "unit", "role", "what it is")
+    for f in declared:
+        table.add_row(f.name, f.theme, f.unit, f.role, f.description)
+    out.print(table)
+    out.print(f"{len(declared)} features.")
+
+
+@app.command()
+def train(
+    label: Annotated[Predicted, typer.Argument(help="What to predict.")],
+    as_of: AsOf = None,
+    trials: Annotated[int, typer.Option(min=0, help="Trials of the tuning study.")] = 12,
+    seed: Annotated[int, typer.Option(help="Same data and seed, same model.")] = 1,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Train, judge on later data, and register; the better candidate becomes the challenger.
+
+    It is compared with the base rate, the health formula, last month's usage and a logistic
+    regression, on rows later than all it was fitted on. `keepwell models promote` makes it serve.
+    """
+    (result,) = _train(Workspace(workspace), (label.value,), as_of, trials, seed)
+    out.print(result.summary, highlight=False, markup=False)
+    if result.promotion.approved:
+        out.print(f"To let it serve: keepwell models promote {label.value} {result.version} "
+                  f'--by "YOUR NAME"', highlight=False)
+
+
+@models_app.command("list")
+def models_list(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """List every version, and which one serves."""
+    from registry.store import MODELS, ModelStoreError
+
+    store = _store(Workspace(workspace))
+    table = Table("model", "version", "run", "fingerprint", "is")
+    for label in MODELS:
+        try:
+            champion = store.champion_version(label).version
+        except ModelStoreError:
+            champion = None
+        for version in store.versions(label):
+            table.add_row(label, str(version.version), version.run_name, version.fingerprint[:12],
+                          "champion" if version.version == champion else "")
+    out.print(table)
+
+
+@models_app.command("show")
+def models_show(
+    label: Predicted, version: Annotated[int | None, typer.Option(help="The champion, by default.")]
+    = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Show what a version was trained on, its metrics, and how the champion changed."""
+    store = _store(Workspace(workspace))
+    number = version or store.champion_version(label.value).version
+    shown = next((v for v in store.versions(label.value) if v.version == number), None)
+    bundle = store.load(label.value, number)
+    out.print_json(json.dumps({
+        "model": label.value, "version": number,
+        "run": None if shown is None else shown.run_name,
+        "form": bundle.form, "horizons_days": list(bundle.horizons),
+        "features": list(bundle.contract.names), "metadata": bundle.metadata,
+        "metrics": bundle.metrics,
+        "history": [str(change) for change in store.history(label.value)],
+    }, default=str))
+
+
+@models_app.command("promote")
+def models_promote(
+    label: Predicted,
+    version: Annotated[int, typer.Argument(help="The version that shall serve.")],
+    by: Annotated[str, typer.Option(help="Who decides; it is recorded.")],
+    force: Annotated[bool, typer.Option(
+        "--despite-evidence", help="Promote although the evidence speaks against it; that is "
+        "recorded too.")] = False,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Make a version the champion, on the evidence of its own test rows."""
+    from training.run import promotion_of_version
+
+    place = Workspace(workspace)
+    with place.lock():
+        decision, evidence = promotion_of_version(_store(place), label.value, version)
+        for reason in decision.reasons:
+            out.print(f"- {reason}", highlight=False)
+        if not decision.approved and not force:
+            raise CommandError(f"{label.value} version {version} was not promoted, for the reasons "
+                               f"above. Nothing was changed.")
+        _store(place).promote(label.value, version, evidence=evidence, by=by,
+                              at=datetime.now(UTC))
+    out.print(f"{label.value} version {version} serves now.")
+
+
+@models_app.command("metrics")
+def models_metrics(
+    readme: Annotated[Path, typer.Option(
+        help="A Markdown file with <!-- metrics --> and <!-- /metrics --> to write between.")],
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write the metrics of the demo's models, beside their baselines, into a document."""
+    file = Workspace(workspace).root / DEMO_FILE
+    text = readme.read_text(encoding="utf-8")
+    opening, closing = "<!-- metrics -->", "<!-- /metrics -->"
+    if not file.exists() or opening not in text or closing not in text:
+        raise CommandError(f"That needs a workspace where `keepwell demo` has run ({workspace}) "
+                           f"and a document with {opening} and {closing} ({readme}).")
+    before, rest = text.split(opening)
+    record = json.loads(file.read_text(encoding="utf-8"))
+    write_atomically(readme, (before + opening + "\n" + record["metrics"] + "\n" + closing
+                              + rest.split(closing)[1]).encode())
+    out.print(f"{readme} holds the metrics of {file}.")
+
+
+@models_app.command("rollback")
+def models_rollback(
+    label: Predicted, by: Annotated[str, typer.Option(help="Who decides; it is recorded.")],
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Make the previous champion serve again."""
+    place = Workspace(workspace)
+    with place.lock():
+        change = _store(place).rollback(label.value, by=by, at=datetime.now(UTC))
+    out.print(str(change))
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
+    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Score every account as of a moment, with reasons, into a Parquet file."""
+    import io
+
+    from serving.batch import scores_as_of
+    from serving.scoring import score_frame_for_file
+
+    place = Workspace(workspace)
+    moment = _moment(place, as_of)
+    with _step("Scoring"):
+        _ensure_snapshot(place, moment)
+        frame = score_frame_for_file(scores_as_of(place, _store(place), moment))
+        content = io.BytesIO()
+        frame.write_parquet(content)
+        write_atomically(file, content.getvalue())
+    sources = ", ".join(f"{n:,} by {source}" for source, n in
+                        frame["score_source"].value_counts(sort=True).iter_rows())
+    out.print(f"{frame.height:,} accounts as of {moment:%Y-%m-%d} ({sources}) in {file}.")
+
+
+@app.command()
+def actions(
+    file: Annotated[Path, typer.Option("--out", help="The JSON file to write.")],
+    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Rank the next best actions of every account, with what was withheld and why."""
+    from serving.batch import recommendations_as_of
+
+    place = Workspace(workspace)
+    moment = _moment(place, as_of)
+    with _step("Ranking actions"):
+        _ensure_snapshot(place, moment)
+        answer = recommendations_as_of(place, _store(place), moment)
+        write_atomically(file, json.dumps(answer, indent=1).encode())
+    out.print(f"Next actions of {len(answer['accounts']):,} accounts as of {moment:%Y-%m-%d} in "
+              f"{file}.")
+
+
+@app.command()
+def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """Write the causal report: which interventions work, for whom, worth how much."""
+    from experiments.workspace_report import report_on
+
+    place = Workspace(workspace)
+    with _step("Estimating effects"):
+        paths = report_on(place, as_of=_moment(place, as_of), written_at=datetime.now(UTC))
+    for path in paths:
+        out.print(str(path))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Serve scores, reasons, next actions and the pages."""
+    import uvicorn
+
+    from serving.app import create_app
+    from serving.settings import service_settings
+
+    place = Workspace(workspace)
+    if not place.root.is_dir():
+        raise CommandError(f"There is no workspace {place.root}. Make one with `make run`, or name "
+                           f"another with --workspace.")
+    clock = place.settings.clock or place.settings.complete_until
+    application = create_app(
+        place, store=_store(place), settings=service_settings(os.environ),
+        now=(lambda: clock) if clock is not None else (lambda: datetime.now(UTC)))
+    uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
+
+
+@app.command()
+def demo(
+    world: Annotated[World, typer.Option(help="The CRM sample, or a simulated company.")]
+    = World.CRM,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    serving: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve at the end.")] = True,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    preset: Annotated[Preset, typer.Option(help="Size of the simulated world.")] = Preset.STANDARD,
+) -> None:
+    """Do the whole job on a sample: ingest, snapshot, train, promote, score, report, serve."""
+    place = Workspace(workspace)
+    _demo(place, world, preset)
+    if serving:
+        address = f"http://127.0.0.1:{port}"
+        out.print(f"\nOpen [bold]{address}[/bold] for the portfolio, {address}/models for the "
+                  f"evidence, {address}/docs for the API. Stop with Ctrl-C.")
+        serve(port=port, workspace=workspace)
+
+
+def main() -> None:
+    """Run the command; an error becomes one readable paragraph and an exit code."""
+    wants_traceback = "--traceback" in sys.argv
+    if wants_traceback:
+        sys.argv.remove("--traceback")
+    try:
+        app()
+    except WorkspaceBusyError as error:
+        _fail(error, BUSY, wants_traceback)
+    except OSError as error:
+        _fail(error, REFUSED, wants_traceback)
+    except Exception as error:  # noqa: BLE001 - the outermost rim: nothing above could catch it
+        own = type(error).__module__.split(".")[0] in (*OWN_PACKAGES, "__main__")
+        _fail(error, REFUSED if own else FAULT, wants_traceback)
+
+
+@contextmanager
+def _step(words: str) -> Iterator[None]:
+    """Say what goes on, and how long it took."""
+    with out.status(f"{words} …"):
+        began = datetime.now(UTC)
+        yield
+    seconds = (datetime.now(UTC) - began).total_seconds()
+    out.print(f"[green]✓[/green] {words} [dim]({seconds:.1f} s)[/dim]")
+
+
+def _utc(day: datetime) -> datetime:
+    return day.replace(tzinfo=UTC)
+
+
+def _moment(place: Workspace, as_of: datetime | None) -> datetime:
+    return place.now(None if as_of is None else _utc(as_of))
+
+
+def _series(first: datetime, last: datetime, every: Every) -> tuple[datetime, ...]:
+    from features.backfill import month_starts
+
+    if every is Every.MONTH:
+        moments = month_starts(first, last)
+    else:
+        moments = tuple(first + timedelta(weeks=week)
+                        for week in range((last - first) // timedelta(weeks=1) + 1))
+    if not moments:
+        raise CommandError(f"There is no start of a {every.value} between {first:%Y-%m-%d} and "
+                           f"{last:%Y-%m-%d}. Widen the range, or give one moment with --as-of.")
+    return moments
+
+
+def _store(place: Workspace) -> MlflowModelStore:
+    from registry.mlflow_store import MlflowModelStore
+
+    return MlflowModelStore(place.tracking_uri)
+
+
+def _snapshot(place: Workspace, moments: tuple[datetime, ...]) -> int:
+    from features.backfill import backfill
+    from features.feast_store import WorkspaceFeatures
+
+    with place.lock(), _step(f"Computing features as of {len(moments)} moment(s)"):
+        frame = backfill(place, moments)
+        WorkspaceFeatures(place).publish(frame)
+    return frame.height
+
+
+LOOKED_BACK_AT = (timedelta(days=28), timedelta(days=7), timedelta(0))
+"""A score is shown beside those of a week ago (alerts) and of four weeks ago (the trend)."""
+
+
+def _ensure_snapshot(place: Workspace, moment: datetime) -> None:
+    """Make the snapshots that a score as of the moment needs, where they are not there."""
+    from features.snapshots import SnapshotError, SnapshotStore
+
+    there = SnapshotStore(place.snapshots_dir).moments()
+    missing = tuple(moment - back for back in LOOKED_BACK_AT if moment - back not in there)
+    if moment in missing:
+        _snapshot(place, (moment,))
+    for earlier in missing:
+        if earlier != moment:
+            try:
+                _snapshot(place, (earlier,))
+            except SnapshotError:
+                return  # nothing was known so early: the trend is unknown, and says so
+
+
+def _train(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, trials: int,
+           seed: int) -> tuple[TrainingResult, ...]:
+    from training.workspace_training import train_on
+
+    with place.lock(), out.status("Training …") as status:
+        def say(step: str, done: int, total: int) -> None:
+            status.update(f"{step} ({done}/{total}) …")
+
+        return train_on(place, labels, store=_store(place), as_of=_moment(place, as_of),
+                        clock=lambda: datetime.now(UTC), trials=trials, seed=seed, progress=say)
+
+
+DEMO_FILE = "demo.json"
+"""What the demo did, so that a second run goes on from there."""
+
+
+def _demo(place: Workspace, world: World, preset: Preset) -> None:
+    """Every step of the main job; a workspace where it was done is used as it is."""
+    began = datetime.now(UTC)
+    record = _demo_record(place, world)
+    if record is None:
+        _demo_ingest(place, world, preset)
+        last = _moment(place, None)
+        first = min(_first_contract(place), last)
+        moments = {*_series(first + timedelta(days=28), last, Every.MONTH),
+                   *(last - back for back in LOOKED_BACK_AT)}
+        _snapshot(place, tuple(sorted(moments)))
+        with _step("Training churn and expansion models"):
+            results = _train(place, ("churn", "expansion"), None, 12, 1)
+        with _step("Estimating what interventions caused"):
+            from experiments.workspace_report import report_on
+
+            report_on(place, as_of=last, written_at=datetime.now(UTC))
+        from training.metrics_table import metrics_table
+
+        record = {"world": world.value, "trainings": [result.summary for result in results],
+                  "metrics": metrics_table(results)}
+        write_atomically(place.root / DEMO_FILE, json.dumps(record, indent=1).encode())
+    else:
+        out.print(f"Using what is in {place.root}; delete that folder to start afresh.")
+    _demo_summary(place, record)
+    out.print(f"[dim]{(datetime.now(UTC) - began).total_seconds():.0f} s in all.[/dim]")
+
+
+def _demo_record(place: Workspace, world: World) -> dict[str, Any] | None:
+    file = place.root / DEMO_FILE
+    if not file.exists():
+        return None
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if record["world"] != world.value:
+        raise CommandError(f"The workspace {place.root} holds the {record['world']} world. Choose "
+                           f"another folder with --workspace, or delete that one.")
+    return record
+
+
+def _demo_ingest(place: Workspace, world: World, preset: Preset) -> None:
+    from features.ingest import ingest as ingest_files
+
+    folder = EXAMPLES / "crm"
+    if world is World.SIMULATED:
+        folder = place.root / "world" / "telemetry"
+        if not (folder / "mapping.toml").exists():
+            simulate(place.root / "world", preset=preset)
+    with _step("Ingesting"):
+        summary = ingest_files(place, [folder], folder / "mapping.toml")
+    _print_summary(summary)
+
+
+def _first_contract(place: Workspace) -> datetime:
+    from features.lake import Lake
+
+    first = Lake(place.events_dir, place.quarantine_dir).first_recorded()
+    return first["contract.started"]
+
+
+def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
+    from rich.markdown import Markdown
+
+    from features.lake import Lake
+    from serving.batch import decisions_as_of
+
+    last = _moment(place, None)
+    manifest = Lake(place.events_dir, place.quarantine_dir).manifest
+    with _step("Scoring every account and ranking its actions"):
+        decided = decisions_as_of(place, _store(place), last)
+    running = [one for one in decided if one.score.revenue_at_risk is not None]
+    out.print(f"\n[bold]{manifest.events:,} events[/bold] in {manifest.rows:,} rows of "
+              f"{len(decided):,} accounts, {len(running):,} of them with a running contract, as of "
+              f"{last:%Y-%m-%d}.\n")
+    for summary in record["trainings"]:
+        out.print(summary, highlight=False, markup=False)
+        out.print()
+    out.print(Markdown(record["metrics"]))
+    out.print("\n[bold]Most revenue at risk[/bold]\n")
+    for one in running[:5]:
+        out.print(_account_lines(one), highlight=False, markup=False)
+
+
+def _account_lines(one: Decided) -> str:
+    """One account as a person reads it: the numbers, the reasons, the next action."""
+    score, best = one.score, one.recommendation.ranked[0]
+    at_90 = score.churn_at(90)
+    chance = "not known" if at_90 is None else (
+        f"{at_90.probability:.0%} ({at_90.low:.0%} to {at_90.high:.0%})")
+    name = score.attributes.get("account_name") or score.account_id
+    source = "the model" if score.source == "model" else "the health formula"
+    lines = [
+        f"{name}: {score.currency} {score.revenue_at_risk:,.0f} a year at risk; likely to leave "
+        f"within 90 days: {chance}, says {source}; health "
+        + (f"{score.health.score:.0f} of 100." if score.health.score is not None
+           else "not known."),
+        *(f"   · {reason.sentence}" for reason in score.reasons.top(3)),
+        f"   → {best.name}: {best.because}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _print_summary(summary: IngestSummary) -> None:
+    for line in summary.lines():
+        out.print(line, highlight=False, markup=False)
+
+
+def _fail(error: Exception, code: int, wants_traceback: bool) -> None:
+    if wants_traceback:
+        err.print_exception()
+    elif code == FAULT:
+        err.print(f"Keepwell failed: {type(error).__name__}: {error}. That is a fault of Keepwell; "
+                  f"run the command again with --traceback to see where.", markup=False)
+    else:
+        err.print(str(error), markup=False, highlight=False)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
