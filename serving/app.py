@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +23,7 @@ from serving.errors import install_problems
 from serving.observed import Measured
 from serving.pages import AnswerProblemToPeople, Templates
 from serving.routes import accounts, holdings, next_actions, people, status, telemetry
+from serving.schemas import ProblemAnswer
 from serving.settings import ServiceSettings
 
 log = logging.getLogger("keepwell.serving")
@@ -64,7 +66,7 @@ def create_app(
                 await task
             desk.close()
 
-    app = FastAPI(
+    app = KeepwellApp(
         title="Keepwell", version="0.1.0", description=DESCRIPTION, lifespan=running,
         docs_url=None, redoc_url=None)
     app.state.desk = desk
@@ -75,6 +77,21 @@ def create_app(
     app.add_middleware(Gate, settings=desk.settings)
     app.add_middleware(Measured, metrics=desk.metrics)
     return app
+
+
+class KeepwellApp(FastAPI):
+    """The application, whose OpenAPI document also holds the one shape of its errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made at the first call."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            shape = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas = document["components"]["schemas"]
+            schemas.update(shape.pop("$defs"))
+            schemas["ProblemAnswer"] = shape
+            self.openapi_schema = document
+        return self.openapi_schema
 
 
 async def _keep_fresh(desk: Desk, seconds: float) -> None:

@@ -192,12 +192,15 @@ def model_reasons(
 
 
 def health_reasons(health: Health) -> Reasons:
-    """The components of a health score as reasons: what each one takes from the full score."""
+    """The components of a health score as reasons: what each one takes from the full score.
+
+    The known parts carry the whole score, so all that is taken sums to 100 less the score.
+    """
     reasons = []
     for part in health.components:
         if part.points is None:
             continue
-        lost = part.weight * (100 - part.points) / 100
+        lost = part.weight * (100 - part.points) / health.known_weight
         reasons.append(Reason(
             feature=part.name, theme="health", text=f"{plain(part.name).capitalize()}: "
             f"{part.points:.0f} of 100 ({part.measure})", comparison=None, value=part.value,

@@ -8,7 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    values,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +30,9 @@ class ServiceMetrics:
     """The counters and gauges of one application."""
 
     def __init__(self) -> None:
+        # Importing Feast turns prometheus_client to files that all its registries share, and two
+        # applications would add up; here every value stays with its own registry.
+        values.ValueClass = values.MutexValue
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "keepwell_requests", "Requests by route, method and status.",

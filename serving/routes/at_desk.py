@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from serving.desk import Desk
-from serving.schemas import ProblemAnswer
 
 
 def desk_of(request: Request) -> Desk:
@@ -26,8 +25,11 @@ PROBLEM_STATUSES = {
 }
 
 
+PROBLEM_CONTENT = {
+    "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The refusals of a route for the OpenAPI document."""
-    return {status: {"model": ProblemAnswer, "description": PROBLEM_STATUSES[status],
-                     "content": {"application/problem+json": {}}}
+    return {status: {"description": PROBLEM_STATUSES[status], "content": PROBLEM_CONTENT}
             for status in statuses}
