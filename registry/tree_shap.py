@@ -13,8 +13,8 @@ subsets collapses into one integral of a polynomial of degree k - 1::
     f in S:   φ_f =  v · Π_N z · (1 - z_f) · ∫ (1-t)^|N|     · Π_{S∖f} (t + z(1-t)) dt
     f in N:   φ_f = -v · Π_N z             · ∫ (1-t)^(|N|-1) · Π_S     (t + z(1-t)) dt
 
-which Gauss-Legendre quadrature with ⌈k/2⌉ points gives exactly. All terms are positive, so nothing
-cancels on deep paths, where unwinding polynomial coefficients loses digits.
+which Gauss-Legendre quadrature with k/2 points or more gives exactly. All terms are positive, so
+nothing cancels on deep paths, where unwinding polynomial coefficients loses digits.
 """
 
 from __future__ import annotations
@@ -22,9 +22,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from registry.compiled import compiled
 from registry.trees import Floats, Ints, Kinds, TreeArrays, Words, goes_left
+
+Longs = npt.NDArray[np.int64]
+
+
+POINTS = 4  # points of a block: four float64 fill a vector register
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +40,10 @@ class LeafPaths:
     Leaf l has the parts ``first_part[l] : first_part[l + 1]``; part p is one feature with the
     share ``share[p]`` and the conditions ``first_condition[p] : first_condition[p + 1]``, each
     a node of the tree and the side to be taken (1 is left).
+
+    A path of up to 8 b features is integrated on b blocks of four points, ``point[b]``. From
+    ``first_factor[l]`` on, block by block and part by part, are ``factor`` = t + z(1-t) and
+    ``ratio`` = (1-z) / factor at those points.
     """
 
     first_part: Ints
@@ -42,9 +52,11 @@ class LeafPaths:
     first_condition: Ints
     condition_node: Ints
     condition_side: Kinds
-    first_point: Ints  # quadrature of m points: first_point[m] : first_point[m + 1]
     point: Floats
     weight: Floats
+    first_factor: Longs
+    factor: Floats
+    ratio: Floats
     base: float  # the mean raw score over the training rows
 
     @classmethod
@@ -54,33 +66,36 @@ class LeafPaths:
             trees.first_node, trees.first_leaf, trees.feature, trees.left, trees.right,
             trees.leaf_cover,
         )  # fmt: skip
-        most = int(np.diff(first_part).max())
-        rules = [np.polynomial.legendre.leggauss(m) for m in range(1, (most + 1) // 2 + 1)]
-        sizes = [0, 0, *(len(points) for points, _ in rules)]
-        empty = np.zeros(0)
-        # From [-1, 1] to [0, 1].
-        point = np.concatenate([empty, *((points + 1) / 2 for points, _ in rules)])
-        weight = np.concatenate([empty, *(weights / 2 for _, weights in rules)])
-        everyone = np.ones(len(part_feature) + 1)
-        everyone[:-1] = share
-        reach = np.multiply.reduceat(everyone, first_part[:-1])
-        reach[np.diff(first_part) == 0] = 1.0
+        n_parts = np.diff(first_part)
+        blocks = -(-n_parts // (2 * POINTS))
+        most = int(blocks.max())
+        point, weight = np.zeros((2, most + 1, most * POINTS))
+        for b in range(1, most + 1):
+            points, weights = np.polynomial.legendre.leggauss(b * POINTS)
+            point[b, : b * POINTS] = (points + 1) / 2  # from [-1, 1] to [0, 1]
+            weight[b, : b * POINTS] = weights / 2
+        sizes = n_parts.astype(np.int64) * blocks * POINTS
+        first_factor = np.concatenate([[0], np.cumsum(sizes)])
+        factor, ratio = _factors(first_part, share, first_factor, point)
+        padded = np.append(share, 1.0)  # a last leaf without parts starts beyond the end
+        reach = np.where(n_parts > 0, np.multiply.reduceat(padded, first_part[:-1]), 1.0)
         return cls(
             first_part=first_part, part_feature=part_feature, share=share,
             first_condition=first_condition, condition_node=node, condition_side=side,
-            first_point=np.cumsum(sizes).astype(np.int32), point=point, weight=weight,
+            point=point, weight=weight, first_factor=first_factor, factor=factor, ratio=ratio,
             base=float(reach @ trees.leaf_value),
         )  # fmt: skip
 
     def contributions(self, trees: TreeArrays, matrix: Floats) -> Floats:
         """One value per row and column; a row's values and ``base`` sum to its raw score."""
-        largest = int(np.diff(trees.first_node).max())
         return _contributions(
-            np.ascontiguousarray(matrix), largest,
+            np.ascontiguousarray(matrix), int(np.diff(trees.first_node).max()),
+            int(np.diff(self.first_part).max()),
             trees.first_node, trees.first_leaf, trees.feature, trees.kind, trees.threshold,
             trees.category_set, trees.first_word, trees.category_words, trees.leaf_value,
             self.first_part, self.part_feature, self.share, self.first_condition,
-            self.condition_node, self.condition_side, self.first_point, self.point, self.weight,
+            self.condition_node, self.condition_side, self.point, self.weight,
+            self.first_factor, self.factor, self.ratio,
         )  # fmt: skip
 
 
@@ -161,23 +176,41 @@ def _walk(
 
 
 @compiled
-def _contributions(
-    matrix: Floats, largest: int, first_node: Ints, first_leaf: Ints, feature: Ints, kind: Kinds,
-    threshold: Floats, category_set: Ints, first_word: Ints, words: Words, leaf_value: Floats,
-    first_part: Ints, part_feature: Ints, share: Floats, first_condition: Ints,
-    condition_node: Ints, condition_side: Kinds, first_point: Ints, point: Floats, weight: Floats,
-) -> Floats:  # fmt: skip
-    n_rows = matrix.shape[0]
-    values = np.zeros((n_rows, matrix.shape[1]))
-    took_left = np.zeros(max(largest, 1), np.uint8)
-    n_trees = first_node.shape[0] - 1
-    longest = 1
+def _factors(
+    first_part: Ints, share: Floats, first_factor: Longs, point: Floats
+) -> tuple[Floats, Floats]:
+    factor = np.empty(first_factor[-1])
+    ratio = np.empty(first_factor[-1])
+    at = 0
     for leaf in range(first_part.shape[0] - 1):
-        longest = max(longest, first_part[leaf + 1] - first_part[leaf])
-    follows = np.zeros(longest, np.uint8)
-    product = np.zeros(longest)
-    for row in range(n_rows):
-        for tree in range(n_trees):
+        start, stop = first_part[leaf], first_part[leaf + 1]
+        blocks = (stop - start + 2 * POINTS - 1) // (2 * POINTS)
+        for block in range(blocks):
+            for part in range(start, stop):
+                z = share[part]
+                for q in range(block * POINTS, (block + 1) * POINTS):
+                    t = point[blocks, q]
+                    factor[at] = t + z * (1.0 - t)
+                    ratio[at] = (1.0 - z) / factor[at]
+                    at += 1
+    return factor, ratio
+
+
+@compiled
+def _contributions(
+    matrix: Floats, most_nodes: int, most_parts: int, first_node: Ints, first_leaf: Ints,
+    feature: Ints, kind: Kinds, threshold: Floats, category_set: Ints, first_word: Ints,
+    words: Words, leaf_value: Floats, first_part: Ints, part_feature: Ints, share: Floats,
+    first_condition: Ints, condition_node: Ints, condition_side: Kinds, point: Floats,
+    weight: Floats, first_factor: Longs, factor: Floats, ratio: Floats,
+) -> Floats:  # fmt: skip
+    values = np.zeros((matrix.shape[0], matrix.shape[1]))
+    took_left = np.zeros(max(most_nodes, 1), np.uint8)
+    # One longer than a path, since both lists are written without asking.
+    follows = np.zeros(most_parts + 1, np.int64)
+    leaves = np.zeros(most_parts + 1, np.int64)
+    for row in range(matrix.shape[0]):
+        for tree in range(first_node.shape[0] - 1):
             base = first_node[tree]
             for i in range(base, first_node[tree + 1]):
                 took_left[i - base] = goes_left(
@@ -185,49 +218,55 @@ def _contributions(
                     first_word, words,
                 )  # fmt: skip
             for leaf in range(first_leaf[tree], first_leaf[tree + 1]):
-                start, stop = first_part[leaf], first_part[leaf + 1]
-                n_parts = stop - start
-                m = (n_parts + 1) // 2
-                if m == 0:
-                    continue  # a tree of one leaf: all of it is base
-                q0 = first_point[m]
-                for q in range(m):
-                    product[q] = weight[q0 + q]
+                start = first_part[leaf]
+                n_parts = first_part[leaf + 1] - start
                 scale = leaf_value[leaf]
-                left_out = 0
-                for part in range(start, stop):
-                    follow = True
-                    for c in range(first_condition[part], first_condition[part + 1]):
-                        if took_left[condition_node[c]] != condition_side[c]:
-                            follow = False
-                            break
-                    follows[part - start] = follow
-                    z = share[part]
-                    if follow:
-                        for q in range(m):
-                            t = point[q0 + q]
-                            product[q] *= t + z * (1.0 - t)
-                    else:
-                        left_out += 1
-                        scale *= z
-                        if left_out > 1:
-                            for q in range(m):
-                                product[q] *= 1.0 - point[q0 + q]
-                if left_out > 0:
-                    against = 0.0
-                    for q in range(m):
-                        against += product[q]
-                        product[q] *= 1.0 - point[q0 + q]
-                    against *= scale
-                    for part in range(start, stop):
-                        if not follows[part - start]:
-                            values[row, part_feature[part]] -= against
-                for part in range(start, stop):
-                    if follows[part - start]:
-                        z = share[part]
-                        toward = 0.0
-                        for q in range(m):
-                            t = point[q0 + q]
-                            toward += product[q] / (t + z * (1.0 - t))
-                        values[row, part_feature[part]] += scale * (1.0 - z) * toward
+                n_follow, n_leave = 0, 0
+                for j in range(n_parts):
+                    # Without branches: which way a row goes can not be predicted.
+                    holds = 1
+                    for c in range(first_condition[start + j], first_condition[start + j + 1]):
+                        holds &= 1 - (took_left[condition_node[c]] ^ condition_side[c])
+                    follows[n_follow] = j
+                    n_follow += holds
+                    leaves[n_leave] = j
+                    n_leave += 1 - holds
+                    scale *= holds + (1 - holds) * share[start + j]
+                blocks = (n_parts + 2 * POINTS - 1) // (2 * POINTS)
+                against = 0.0
+                for block in range(blocks):
+                    q = block * POINTS
+                    at = first_factor[leaf] + q * n_parts
+                    p0 = scale * weight[blocks, q]
+                    p1 = scale * weight[blocks, q + 1]
+                    p2 = scale * weight[blocks, q + 2]
+                    p3 = scale * weight[blocks, q + 3]
+                    for r in range(n_follow):
+                        f = at + POINTS * follows[r]
+                        p0 *= factor[f]
+                        p1 *= factor[f + 1]
+                        p2 *= factor[f + 2]
+                        p3 *= factor[f + 3]
+                    if n_leave > 0:
+                        u0 = 1.0 - point[blocks, q]
+                        u1 = 1.0 - point[blocks, q + 1]
+                        u2 = 1.0 - point[blocks, q + 2]
+                        u3 = 1.0 - point[blocks, q + 3]
+                        for _ in range(n_leave - 1):
+                            p0 *= u0
+                            p1 *= u1
+                            p2 *= u2
+                            p3 *= u3
+                        against += (p0 + p1) + (p2 + p3)
+                        p0 *= u0
+                        p1 *= u1
+                        p2 *= u2
+                        p3 *= u3
+                    for r in range(n_follow):
+                        f = at + POINTS * follows[r]
+                        values[row, part_feature[start + follows[r]]] += (
+                            p0 * ratio[f] + p1 * ratio[f + 1]
+                        ) + (p2 * ratio[f + 2] + p3 * ratio[f + 3])
+                for r in range(n_leave):
+                    values[row, part_feature[start + leaves[r]]] -= against
     return values
