@@ -18,6 +18,7 @@ from experiments.sample import Bools, Floats, Ints
 FOLDS = 5
 FURTHEST = 5.0  # standard deviations; a linear model is not pulled further by one account
 TREES = 60
+SHRINK = 0.1  # smaller is a flatter logistic model
 LEAST_OF_EACH = 5  # fewer of either value: the rate is predicted, nothing is fitted
 SETTINGS = {
     "num_leaves": 8, "learning_rate": 0.08, "min_data_in_leaf": 20, "lambda_l2": 10.0,
@@ -77,7 +78,7 @@ def predict_binary(
     rate = float(chosen.mean()) if chosen.size else 0.0
     if min(int(chosen.sum()), int((~chosen).sum())) < LEAST_OF_EACH:
         return np.full(int(predict.sum()), rate)
-    linear = LogisticRegression(C=1.0, solver="newton-cholesky").fit(matrix[fit], chosen)
+    linear = LogisticRegression(C=SHRINK, solver="newton-cholesky").fit(matrix[fit], chosen)
     first = linear.predict_proba(matrix[predict])[:, 1]
     second = _boosted(covariates, chosen.astype(float), fit=fit, predict=predict, seed=seed,
                       objective="binary")

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(
     ("Mens E-Mail", 0.0766, 0.0034, 0.770), ("Womens E-Mail", 0.0452, 0.0032, 0.424)])
 def test_the_published_effects_are_found(email: str, visit: float, visit_error: float,
                                          spend: float) -> None:
-    people = pl.read_csv(FILE, infer_schema_length=None).filter(pl.col("segment").is_in([email, "No E-Mail"]))
+    everyone = pl.read_csv(FILE, infer_schema_length=None)
+    people = everyone.filter(pl.col("segment").is_in([email, "No E-Mail"]))
     rows = people.height
     facts = ("recency", "history", "mens", "womens", "newbie")
     sample = Sample(
