@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from experiments.policy import Limits, Recommendation
 from features.alerts import Alert
@@ -26,11 +26,9 @@ from serving.desk import Desk
 from serving.ledger import Decision
 from serving.scoring import AccountScore
 from serving.signs import ALERT_WORDS
+from serving.timelines import JUST_NOW
 
 LIMITS = Limits()
-
-JUST_NOW = timedelta(microseconds=1)
-"""What was recorded at this very moment is known to whoever recorded it: seen just after."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,9 @@ from serving.words import number, plain, plural
 
 SOURCE = "keepwell"
 SENT = "api"
+JUST_NOW = timedelta(microseconds=1)
+"""What was recorded at this very moment is known to whoever recorded it: seen just after."""
+
 WAIT_SECONDS = 5.0
 """A write waits this long for another process to finish writing."""
 

@@ -22,7 +22,7 @@ from serving.schemas import (
     TimelineEventAnswer,
 )
 from serving.scoring import RISK_TIERS, TIER_HORIZON_DAYS
-from serving.timelines import in_words
+from serving.timelines import JUST_NOW, in_words
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
@@ -114,7 +114,8 @@ def read_timeline(desk: AtDesk, account_id: AccountPath,
     portfolio = desk.portfolio
     portfolio.account(account_id)
     now = desk.now()
-    events = desk.timelines.events(account_id, as_of=now, since=query.since, most=query.limit)
+    events = desk.timelines.events(account_id, as_of=now + JUST_NOW, since=query.since,
+                                   most=query.limit)
     return TimelineAnswer(account_id=account_id, as_of=now, items=[
         TimelineEventAnswer(
             event_id=event.event_id, kind=event.kind, occurred_at=event.occurred_at,

@@ -16,11 +16,11 @@ from serving.models_page import models_page, reports_page
 from serving.pages import Templates
 from serving.portfolio import AccountFilter
 from serving.portfolio_page import RUNNING, portfolio_page, source_line
-from serving.recommending import JUST_NOW, decide
+from serving.recommending import decide
 from serving.reference_pages import api_page, problems_page
 from serving.reports import report_named, reports_in
 from serving.routes.at_desk import AtDesk
-from serving.timelines import by_day, in_words, weeks_of_use
+from serving.timelines import JUST_NOW, by_day, in_words, weeks_of_use
 
 router = APIRouter(include_in_schema=False)
 
@@ -33,7 +33,7 @@ REPORT_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; img-src data:; 
 """A report is one self-contained file: its own styles and pictures, and nothing else."""
 
 Blank = BeforeValidator(lambda value: value or None)
-Word = Annotated[str | None, Blank, Field(max_length=200)]
+Word = Annotated[Annotated[str, Field(max_length=200)] | None, Blank]
 
 
 class PortfolioQuery(BaseModel):

@@ -190,13 +190,10 @@ class TestDecisions:
             json={"kind": "executed", "by": "csm-0"}, headers={"Idempotency-Key": "one"})
         assert answer.status_code == 201
         assert answer.json()["action"] == decision["action"]
-        kinds = [e["kind"] for e in own_client.get(
-            "/v1/accounts/acct-00/timeline?limit=3").json()["items"]]
-        desk = own_client.app.state.desk
-        assert desk.ledger.undelivered() == ((), ())
-        later = desk.timelines.events("acct-00", as_of=desk.now() + timedelta(seconds=1), most=2)
-        assert set(later["kind"]) == {"action.decided", "action.executed"}
-        assert kinds  # what was recorded at this very moment is seen from the next one on
+        kinds = {e["kind"] for e in own_client.get(
+            "/v1/accounts/acct-00/timeline?limit=2").json()["items"]}
+        assert kinds == {"action.decided", "action.executed"}
+        assert own_client.app.state.desk.ledger.undelivered() == ((), ())
 
     def test_the_same_key_and_body_answer_as_the_first_time(self, own_client, decided):
         path = f"/v1/decisions/{decided['items'][0]['decision_id']}/outcomes"

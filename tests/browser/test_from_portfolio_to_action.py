@@ -1,0 +1,132 @@
+"""A customer success manager's way in a real browser: from the list to what to do next."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.select import Select
+
+pytestmark = pytest.mark.browser
+
+WIDE, NARROW = (1280, 1000), (390, 844)
+
+
+@pytest.fixture(scope="module")
+def address(served_app) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(served_app, host="127.0.0.1", port=0,
+                                           log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until = time.monotonic() + 30
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[WebDriver]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                     "--disable-background-networking", "--no-first-run"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path="/usr/bin/chromedriver")
+    driver = webdriver.Chrome(options=options, service=service)
+    driver.implicitly_wait(5)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(params=[WIDE, NARROW], ids=["desk", "phone"])
+def portfolio(request, browser, address) -> WebDriver:
+    browser.set_window_size(*request.param)
+    browser.get(f"{address}/")
+    return browser
+
+
+def text_of(browser: WebDriver) -> str:
+    return browser.find_element(By.TAG_NAME, "main").text
+
+
+def test_from_the_list_to_the_reasons_and_the_next_actions(portfolio):
+    assert portfolio.find_element(By.TAG_NAME, "h1").text == "Accounts by revenue at risk"
+    portfolio.find_element(By.PARTIAL_LINK_TEXT, "Company 00").click()
+    assert portfolio.find_element(By.TAG_NAME, "h1").text == "Company 00"
+    text = text_of(portfolio)
+    assert "Why this score" in text
+    assert "40 errors in the last 28 days" in text
+    assert "half of accounts of the same segment and plan are at 2 or less" in text
+    assert "Next actions" in text
+    assert "Do nothing" in text
+    bars = portfolio.find_elements(By.CSS_SELECTOR, ".reason-bar .bar-more")
+    assert max(bar.size["width"] for bar in bars) > 20
+
+
+def test_what_an_action_is_worth_and_what_was_held_back_open_on_demand(portfolio):
+    portfolio.find_element(By.PARTIAL_LINK_TEXT, "Company 00").click()
+    [*details] = portfolio.find_elements(By.CSS_SELECTOR, ".actions summary")
+    before = text_of(portfolio)
+    details[0].click()
+    opened = text_of(portfolio)
+    assert "playbook judgement" in opened
+    assert "playbook judgement" not in before
+    portfolio.find_element(By.CSS_SELECTOR, ".withheld summary").click()
+    assert len(text_of(portfolio)) > len(opened)
+
+
+def test_a_filter_narrows_the_list_and_can_be_cleared(portfolio):
+    Select(portfolio.find_element(By.NAME, "tier")).select_by_visible_text("critical")
+    portfolio.find_element(By.CSS_SELECTOR, ".filters button").click()
+    badges = {e.text for e in portfolio.find_elements(By.CSS_SELECTOR, ".accounts .badge")}
+    assert badges == {"critical"}
+    portfolio.find_element(By.LINK_TEXT, "Clear filters").click()
+    assert "47 accounts" in text_of(portfolio)
+
+
+def test_nothing_is_wider_than_the_window(portfolio):
+    for link in (None, "Company 00"):
+        if link:
+            portfolio.find_element(By.PARTIAL_LINK_TEXT, link).click()
+        wide = portfolio.execute_script(
+            "return document.documentElement.scrollWidth - window.innerWidth")
+        assert wide <= 0
+
+
+def test_the_keyboard_is_enough(portfolio):
+    body = portfolio.find_element(By.TAG_NAME, "body")
+    body.send_keys(Keys.TAB)
+    assert portfolio.switch_to.active_element.text == "Skip to content"
+    account = portfolio.find_element(By.PARTIAL_LINK_TEXT, "Company 00")
+    account.send_keys(Keys.ENTER)
+    assert portfolio.find_element(By.TAG_NAME, "h1").text == "Company 00"
+
+
+def test_no_page_asks_another_host_or_breaks_its_own_policy(browser, address):
+    browser.get_log("browser")
+    browser.get_log("performance")
+    for path in ("/", "/accounts/acct-00", "/models", "/reports", "/docs", "/problems"):
+        browser.get(address + path)
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+    asked = [entry["message"] for entry in browser.get_log("performance")
+             if '"Network.requestWillBeSent"' in entry["message"]]
+    assert asked
+    assert [message for message in asked
+            if f'"url":"{address}' not in message and '"url":"data:' not in message] == []
+
+
+def test_a_wrong_address_helps_on(browser, address):
+    browser.get(f"{address}/accounts/nobody")
+    assert "Unknown account" in text_of(browser)
+    browser.find_element(By.PARTIAL_LINK_TEXT, "All accounts").click()
+    assert browser.find_element(By.TAG_NAME, "h1").text == "Accounts by revenue at risk"

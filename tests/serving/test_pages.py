@@ -1,0 +1,269 @@
+"""Pages by the sentences a person reads."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import fields
+from html.parser import HTMLParser
+
+import jinja2.meta
+import pytest
+
+from registry.store import MemoryModelStore
+from serving.account_page import AccountPage
+from serving.models_page import ModelsPage, ReportsPage, metric_table
+from serving.pages import FOLDER, ProblemPage, Templates
+from serving.portfolio_page import PortfolioPage
+from serving.reference_pages import ApiPage, ProblemsPage
+
+PAGES = {"portfolio.html": PortfolioPage, "account.html": AccountPage, "models.html": ModelsPage,
+         "reports.html": ReportsPage, "problem.html": ProblemPage, "problems.html": ProblemsPage,
+         "api.html": ApiPage}
+ADDRESSES = ("/", "/?status=all", "/accounts/acct-00", "/accounts/acct-47", "/models", "/reports",
+             "/problems", "/docs")
+VOID = {"meta", "link", "input", "br", "img", "hr"}
+
+
+class Reader(HTMLParser):
+    """Reads a page as text, and checks that its elements close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def read(client):
+    def read(path, of=client):
+        answer = of.get(path, headers={"Accept": "text/html"})
+        assert answer.status_code == 200, answer.text[:500]
+        reader = Reader()
+        reader.feed(answer.text)
+        assert reader.open == []
+        return " ".join("".join(reader.words).split()), reader.tags
+
+    return read
+
+
+def test_the_portfolio_says_what_is_at_stake_and_of_when(read):
+    text, _ = read("/")
+    assert "Accounts by revenue at risk" in text
+    assert "As of 1 March 2026 · churn scored by the model (" in text
+    assert "churn version 1" in text
+    assert re.search(r"Revenue at risk, a year [\d,]+ USD between [\d,]+ USD and [\d,]+ USD; of "
+                     r"[\d,]+ USD yearly revenue", text)
+    assert "47 accounts, most revenue at risk first." in text
+    assert "Sample & Sons" in text
+    assert "Company 00" in text
+    assert "Company 47" not in text  # its contract has ended
+
+
+def test_the_portfolio_can_be_filtered_by_links_alone(read):
+    text, _ = read("/?tier=critical&search=")
+    assert "Company 00" in text
+    assert "Clear filters" in text
+    nothing, _ = read("/?search=zzz")
+    assert "No account fits these filters." in nothing
+    ended, _ = read("/?status=ended")
+    assert "1 account, most revenue at risk first." in ended
+
+
+def test_an_account_page_answers_how_likely_why_and_what_next(read):
+    text, _ = read("/accounts/acct-00")
+    assert "Company 00" in text
+    assert "Chance to leave within 90 days 98% critical risk" in text
+    assert "95% interval 90% to 99%" in text
+    assert "98% chance to leave × 100 USD a month × 12 months" in text
+    assert "40 errors in the last 28 days" in text
+    assert "half of accounts of the same segment and plan are at 2 or less" in text
+    assert "they are not shown to cause it" in text
+    assert "What an action can move" in text
+    assert "Next actions" in text
+    assert "Do nothing" in text
+    assert "100% playbook judgement, 0% data" in text
+    assert "Not known: satisfaction" in text
+
+
+def test_an_account_page_shows_warning_signs_changes_and_the_timeline(read):
+    text, _ = read("/accounts/acct-00")
+    assert "Warning signs" in text
+    assert "An invoice is unpaid" in text
+    assert "What changed since 1 February 2026" in text
+    assert "40 errors in the last 28 days; before: not known: errors met" in text
+    assert "27 February 2026" in text
+    assert "Met an error (timeout)" in text
+    assert "Uses of the product a week, the last 26 weeks up to 1 March 2026" in text
+
+
+def test_an_account_that_left_says_so(read):
+    text, _ = read("/accounts/acct-47")
+    assert "The contract has ended, so there is nothing left to predict." in text
+    assert "Contract ended without renewal (too expensive)" in text
+
+
+def test_withheld_actions_say_why(read, client):
+    text, _ = read("/accounts/acct-00")
+    held = client.post  # the API names the same ones
+    answer = held("/v1/next-actions", json={"account_ids": ["acct-00"]}).json()["items"][0]
+    assert f"Held back: {len(answer['withheld'])} action" in text
+    for withheld in answer["withheld"]:
+        assert " ".join(withheld["why"].split()) in text
+
+
+def test_looking_at_a_page_stores_no_decision(own_client):
+    own_client.get("/accounts/acct-00")
+    assert own_client.app.state.desk.ledger.counts() == (0, 0)
+
+
+def test_without_models_the_pages_still_help(shared_workspace, make_client, read):
+    other = make_client(shared_workspace, MemoryModelStore())
+    text, _ = read("/", of=other)
+    assert "The health formula answers for every account" in text
+    assert "There are no probabilities; health scores and warning signs still hold." in text
+    account, _ = read("/accounts/acct-00", of=other)
+    assert "The health formula takes away" in account
+    assert "health points" in account
+    assert "Next actions" in account
+    models, _ = read("/models", of=other)
+    assert "No model has been trained in this workspace." in models
+
+
+def test_models_show_metrics_with_their_interval(read):
+    text, _ = read("/models")
+    assert "Churn model, version 1 serving" in text
+    assert "0.210 (0.180 to 0.240)" in text
+
+
+def test_baselines_stand_beside_the_model():
+    columns, lines = metric_table({"lightgbm.auc": 0.7, "base_rate.auc": 0.5, "rows": 900.0})
+    assert columns == ("lightgbm", "base rate", "value")
+    assert [line.values for line in lines] == [("0.700", "0.500", ""), ("", "", "900")]
+
+
+def test_the_api_page_has_an_example_of_each_request(read):
+    text, _ = read("/docs")
+    assert "POST /v1/next-actions" in text
+    assert '"account_ids"' in text
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+def test_every_page_is_sound_and_loads_nothing_from_elsewhere(read, path):
+    _, tags = read(path)
+    names = [tag for tag, _ in tags]
+    assert names.count("h1") == 1
+    assert names.count("main") == 1
+    assert "script" not in names
+    assert dict(tags)["html"]["lang"] == "en"
+    for tag, attributes in tags:
+        assert not [a for a in attributes if a.startswith("on")], tag
+        assert "style" not in attributes, tag  # the policy would drop it
+        link = attributes.get("href") or attributes.get("src") or "/"
+        assert link.startswith(("/", "#", "data:,")), link
+        if tag == "svg":
+            assert attributes.get("aria-hidden") == "true" or attributes.get("aria-label")
+    ids = [a["id"] for _, a in tags if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+def test_every_link_of_a_page_leads_somewhere(read, client, path):
+    _, tags = read(path)
+    links = {html.unescape(a["href"]) for tag, a in tags if tag in ("a", "link") and "href" in a}
+    for link in sorted(links)[:60]:
+        if link.startswith("/"):
+            assert client.get(link).status_code == 200, link
+
+
+def test_fields_have_labels_and_tables_have_headings(read):
+    _, tags = read("/")
+    assert all(a.get("scope") for tag, a in tags if tag == "th")
+    labels = sum(tag == "label" for tag, _ in tags)
+    assert labels == sum(tag in ("select", "input") for tag, _ in tags)
+
+
+def test_names_from_data_are_text_and_never_markup(tmp_path, store, make_client):
+    from serving.words import plain
+
+    templates = Templates("<script>alert(1)</script>")
+    page = ProblemPage.__new__(ProblemPage)
+    from serving.pages import Frame
+
+    page = ProblemPage(frame=Frame(title="<b>", section="", tenant=templates.tenant),
+                       heading="<img src=x onerror=1>", detail=plain("<i>a</i>"), next="n")
+    body = templates.page("problem.html", page).body.decode()
+    assert "<script>alert" not in body
+    assert "<img" not in body
+    assert "<i>a" not in body
+
+
+@pytest.mark.parametrize("template", PAGES)
+def test_a_template_reads_only_fields_that_its_page_has_and_all_of_them(template):
+    sources = [(FOLDER / "templates" / name).read_text(encoding="utf-8")
+               for name in (template, "frame.html", "notices.html")]
+    used = {match for source in sources for match in re.findall(r"\bpage\.(\w+)", source)}
+    known = {field.name for field in fields(PAGES[template])}
+    assert used - known == set()
+    assert known - used == set()
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "templates").glob("*.html")),
+                         ids=lambda p: p.name)
+def test_templates_compare_no_numbers_and_trust_no_text(path):
+    source = path.read_text(encoding="utf-8")
+    blocks = re.findall(r"{[{%].*?[%}]}", source)
+    assert not [b for b in blocks if re.search(r"[<>]=?\s|\|\s*(safe|round|float|int)", b)]
+    jinja2.Environment(autoescape=True).parse(source)
+
+
+def test_the_style_sheet_is_kept_by_browsers_and_changes_its_address(client):
+    templates = client.app.state.templates
+    answer = client.get(f"/assets/keepwell-{templates.style_version}.css")
+    assert answer.headers["content-type"].startswith("text/css")
+    assert "immutable" in answer.headers["cache-control"]
+    assert b"url(" not in answer.content
+    assert b"@import" not in answer.content
+
+
+def test_colours_can_be_told_apart_in_light_and_dark():
+    """Text on its ground has a contrast of at least 4.5, by the formula of WCAG 2."""
+    sheet = (FOLDER / "assets" / "keepwell.css").read_text(encoding="utf-8")
+    blocks = re.findall(r":root \{(.*?)\}", sheet, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+        pairs = [("ink", "ground"), ("ink", "card"), ("soft", "ground"), ("soft", "card"),
+                 ("accent", "card"), ("accent", "ground"), ("accent-ink", "accent"),
+                 ("ink", "notice"), ("risk", "card"), ("safe", "card")]
+        pairs += [(n, f"{n}-ground") for n in ("low", "medium", "high", "critical", "unknown")]
+        low = {pair: round(contrast(colour[pair[0]], colour[pair[1]]), 2) for pair in pairs
+               if contrast(colour[pair[0]], colour[pair[1]]) < 4.5}
+        assert low == {}
+
+
+def contrast(one: str, other: str) -> float:
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[n:n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
