@@ -19,6 +19,7 @@ from serving.errors import AnswerProblem, ProblemError, problem_response
 
 FOLDER = Path(__file__).parent
 STYLE_SHEET = FOLDER / "assets" / "keepwell.css"
+ICON = FOLDER / "assets" / "keepwell.svg"
 
 
 @dataclass(frozen=True, kw_only=True)

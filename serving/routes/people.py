@@ -13,7 +13,7 @@ from serving.account_page import account_page
 from serving.champions import model_rows
 from serving.errors import PROBLEMS, UnknownAddressError, UnknownReportError
 from serving.models_page import models_page, reports_page
-from serving.pages import Templates
+from serving.pages import ICON, Templates
 from serving.portfolio import AccountFilter
 from serving.portfolio_page import RUNNING, portfolio_page, source_line
 from serving.recommending import decide
@@ -122,6 +122,13 @@ def show_api(request: Request, desk: AtDesk) -> Response:
     """Every address of the API with an example."""
     page = api_page(request.app.openapi(), tenant=desk.workspace.settings.tenant)
     return _templates(request).page("api.html", page)
+
+
+@router.get("/assets/keepwell.svg")
+def icon() -> Response:
+    """The icon of a browser's tab."""
+    return FileResponse(ICON, media_type="image/svg+xml",
+                        headers={"cache-control": "public, max-age=86400"})
 
 
 @router.get("/assets/{name}")

@@ -122,7 +122,7 @@ def test_no_page_asks_another_host_or_breaks_its_own_policy(browser, address):
              if '"Network.requestWillBeSent"' in entry["message"]]
     assert asked
     assert [message for message in asked
-            if f'"url":"{address}' not in message and '"url":"data:' not in message] == []
+            if f'"url":"{address}' not in message] == []
 
 
 def test_a_wrong_address_helps_on(browser, address):

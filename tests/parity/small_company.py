@@ -1,4 +1,4 @@
-"""A small company built by hand: 48 accounts, their snapshots, and models written down, not fitted."""
+"""A small company built by hand: 48 accounts, their snapshots, models that nobody fitted."""
 
 from __future__ import annotations
 
