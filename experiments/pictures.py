@@ -16,8 +16,8 @@ from experiments.results import Histogram
 
 Tone = Literal["good", "bad", "plain", "faint"]
 
-WIDTH = 640
-LABELS = 190
+WIDTH = 520
+LABELS = 168
 LINE = 26
 INK, GRID = "#1f2933", "#d5dbe1"
 TONES: dict[Tone, str] = {
@@ -43,7 +43,7 @@ def interval_picture(title: str, rows: Sequence[Interval], *, axis: str) -> str:
     if not rows:
         return ""
     reach = max(*(abs(row.low) for row in rows), *(abs(row.high) for row in rows), 1e-9) * 1.08
-    right = WIDTH - 130
+    right = WIDTH - 108
     middle, half = (LABELS + right) / 2, (right - LABELS) / 2
     height = LINE * len(rows) + 44
 
@@ -60,13 +60,10 @@ def interval_picture(title: str, rows: Sequence[Interval], *, axis: str) -> str:
         parts.append(_text(right + 10, y + 4, row.text, colour=tone))
     base = height - 34
     parts.append(_line(LABELS, base, right, base, GRID))
-    step = _nice(reach)
-    tick = -int(reach / step) * step
-    while tick <= reach:
+    for tick in _ticks(reach):
         parts.append(_line(x(tick), base, x(tick), base + 4, INK))
-        parts.append(_text(x(tick), base + 16, f"{tick:+g}" if abs(tick) > 1e-9 else "0",
-                           anchor="middle", size=11))
-        tick = round(tick + step, 10)
+        parts.append(_text(x(tick), base + 16, f"{tick:+g}" if tick else "0", anchor="middle",
+                           size=11))
     parts.append(_text((LABELS + right) / 2, base + 31, axis, anchor="middle", size=11,
                        colour=TONES["faint"]))
     return _svg(title, height, parts)
@@ -101,9 +98,9 @@ def balance_picture(title: str, rows: Sequence[Balance]) -> str:
                      f'stroke="{TONES["bad"]}" stroke-width="1.5"/>')
         parts.append(f'<circle cx="{x(row.weighted):.1f}" cy="{y}" r="4" '
                      f'fill="{TONES["plain"]}"/>')
-    for value in (-LARGEST, 0.0, LARGEST):
-        parts.append(_text(x(value), base + 14, f"{value:+.1f}" if value else "0",
-                           anchor="middle", size=11))
+    for tick in _ticks(reach):
+        parts.append(_text(x(tick), base + 14, f"{tick:+g}" if tick else "0", anchor="middle",
+                           size=11))
     parts.append(_text((LABELS + right) / 2, base + 31,
                        "difference in standard deviations: ○ as found, ● after weighting",
                        anchor="middle", size=11, colour=TONES["faint"]))
@@ -126,24 +123,36 @@ def overlap_picture(title: str, histogram: Histogram) -> str:
                      f'height="{fall:.1f}" fill="#b9c6d3"/>')
     parts.append(_line(left, axis, right, axis, INK))
     parts.append(_text(left, 12, "acted on", colour=TONES["plain"], size=11))
-    parts.append(_text(left, height - 22, "not acted on", colour=TONES["faint"], size=11))
+    parts.append(_text(right, height - 20, "not acted on", colour=TONES["faint"], size=11,
+                       anchor="end"))
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(_text(left + (right - left) * share, height - 4, f"{share:.0%}",
                            anchor="middle", size=11))
     return _svg(title, height, parts)
 
 
+def _ticks(reach: float) -> list[float]:
+    """Round numbers from -reach to reach, the same on both sides of zero.
+
+    >>> _ticks(2.5)
+    [-2.0, -1.0, 0.0, 1.0, 2.0]
+    """
+    step = _nice(reach)
+    count = int(reach / step)
+    return [round(number * step, 12) for number in range(-count, count + 1)]
+
+
 def _nice(reach: float) -> float:
-    """A round step that gives two to five ticks on each side.
+    """A round step that gives one to three ticks on each side.
 
     >>> _nice(9.0), _nice(0.7), _nice(1234.0)
-    (2.0, 0.2, 500.0)
+    (5.0, 0.2, 500.0)
     """
     power = 10.0 ** (len(str(int(reach))) - 1) if reach >= 1 else 1.0
     while power > reach:
         power /= 10
     return next(round(power * factor, 12) for factor in (0.2, 0.5, 1, 2, 5)
-                if reach / (power * factor) <= 5)
+                if reach / (power * factor) < 4)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, width: float = 1,

@@ -23,7 +23,7 @@ from experiments.power import ExperimentCandidate, ExperimentPlan, cheapest_expe
 from experiments.results import Result, analyse
 from experiments.sample import SampleError
 from experiments.trials import NoTrialsError, build_trials
-from experiments.wording import action_title
+from experiments.wording import action_title, money
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "polars")
 
@@ -172,9 +172,9 @@ def no_intervention_report(
     plan = cheapest_experiment(candidates, horizon_days=horizon_days)
     sentence = None
     if plan is not None:
-        sentence = (f"{plan.sentence} It would cost about {currency} {plan.cost:,.0f} "
-                    f"({plan.n_treated:,} times {currency} {plan.candidate.cost_per_account:,.0f}, "
-                    f"our own estimate).")
+        each = money(plan.candidate.cost_per_account, currency)
+        sentence = (f"{plan.sentence} It would cost about {money(plan.cost, currency)} "
+                    f"({plan.n_treated:,} times {each}, our own estimate).")
     return Report(
         title=title, as_of=as_of, currency=currency, actions=(),
         nothing_logged=(

@@ -12,6 +12,9 @@ from experiments.checks.check import CheckResult
 from experiments.design import Design
 from experiments.effects import Estimate, Verdict
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Between a number and its unit, so that no line ends there."""
+
 
 def action_title(action: str) -> str:
     """An action's id as a title.
@@ -34,11 +37,11 @@ def points(value: float) -> str:
 def money(value: float, currency: str) -> str:
     """An amount without cents, thousands apart.
 
-    >>> money(-12345.6, "USD")
+    >>> money(-12345.6, "USD").replace(NO_BREAK, " ")
     '−USD 12,346'
     """
     sign = "−" if round(value) < 0 else ""
-    return f"{sign}{currency} {abs(round(value)):,}"
+    return f"{sign}{currency}{NO_BREAK}{abs(round(value)):,}"
 
 
 def headline_of(design: Design, churn: Estimate, verdict: Verdict,
@@ -51,7 +54,7 @@ def headline_of(design: Design, churn: Estimate, verdict: Verdict,
             else "that received it" if design.estimand == "ATT" else "that could receive it")
     within = f"within {design.horizon_days} days"
     low, high = sorted((abs(churn.low), abs(churn.high)))
-    span = f"95 % interval {low * 100:.1f} to {high * 100:.1f}"
+    span = f"95{NO_BREAK}% interval {low * 100:.1f} to {high * 100:.1f}"
     size = f"{abs(churn.estimate) * 100:.1f}"
     works, harms = ("works", "harms") if design.mechanism == "lottery" else (
         "seems to work (no lottery)", "seems to harm (no lottery)")
@@ -65,7 +68,7 @@ def headline_of(design: Design, churn: Estimate, verdict: Verdict,
     if verdict == "does not work":
         return (f"{title} does not work: it keeps fewer than {design.smallest_effect * 100:.0f} of "
                 f"100 accounts {whom} {within} (change in churn {points(churn.estimate)} points, "
-                f"95 % interval {interval}).")
+                f"95{NO_BREAK}% interval {interval}).")
     return (f"{title}: not known. The change in churn {within} is {points(churn.estimate)} points, "
             f"and anything from {interval} fits the data.")
 
@@ -83,8 +86,11 @@ def money_sentence(
     )
     if cost is None or net is None:
         return f"{text}. What the action costs is not known, so nothing is said of the net."
+    pays = ("It pays for itself in that time." if net.low > 0 else
+            "It costs more than it keeps in that time." if net.high < 0 else
+            "Whether it pays for itself in that time is not known.")
     return (
         f"{text}. Carrying it out {n_actions:,} times cost {money(cost, currency)}; net "
         f"{money(net.estimate, currency)} ({money(net.low, currency)} to "
-        f"{money(net.high, currency)})."
+        f"{money(net.high, currency)}). {pays}"
     )

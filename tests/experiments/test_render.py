@@ -34,6 +34,10 @@ def nothing() -> Report:
                                   candidates=[CALL], base_rate_sentence="458 of 5,866 left.")
 
 
+def plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text)  # a no-break space is white space too
+
+
 class Outline(HTMLParser):
     """Open tags, addresses and text of a page."""
 
@@ -43,7 +47,7 @@ class Outline(HTMLParser):
         self.addresses: list[str] = []
         self.words: list[str] = []
         self.feed(page)
-        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+        self.text = plain(" ".join(self.words))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in {"meta", "line", "circle", "rect"}:
@@ -73,7 +77,7 @@ def test_the_page_is_whole_and_calls_nobody(report: Report, nothing: Report) -> 
 
 def test_the_page_says_first_what_leadership_asks(report: Report) -> None:
     text = Outline(report_html(report)).text
-    headline = report.actions[0].headline
+    headline = plain(report.actions[0].headline)
     assert text.index(headline) < text.index("May it be believed?")
     assert text.index("Evidence: grade A") < text.index("May it be believed?")
     for words in ("95 % interval", "Counted as “saves”", "What would change our mind",
@@ -86,7 +90,7 @@ def test_every_number_goes_with_its_checks(report: Report) -> None:
     text = Outline(report_html(report)).text
     for result in report.actions[0].results:
         for check in result.checks:
-            assert check.explanation in text
+            assert plain(check.explanation) in text
         assert f"{result.counts.n_trials:,}" in text
 
 
@@ -99,16 +103,16 @@ def test_a_silenced_result_shows_no_claim(report: Report) -> None:
         action, verdict="unknown", grade=None, headline=failed.headline,
         results=(failed,), agreement=None),))
     text = Outline(report_html(silenced)).text
-    assert first.headline not in text
+    assert plain(first.headline) not in text
     assert "The numbers below are shown for inspection only." in text
-    assert first.money.sentence not in text
+    assert plain(first.money.sentence) not in text
 
 
 def test_without_interventions_the_page_names_the_cheapest_experiment(nothing: Report) -> None:
     text = Outline(report_html(nothing)).text
     assert "No interventions were logged." in text
     assert nothing.experiment_sentence is not None
-    assert nothing.experiment_sentence in text
+    assert plain(nothing.experiment_sentence) in text
     assert "458 of 5,866 left." in text
     bare = no_intervention_report(as_of=nothing.as_of, currency="USD", candidates=[])
     assert "No action of the playbook could be drawn by lot today" in Outline(

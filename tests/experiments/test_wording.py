@@ -7,7 +7,7 @@ import pytest
 from experiments.checks.check import CheckResult
 from experiments.design import Design
 from experiments.effects import Estimate, Verdict, verdict_of
-from experiments.wording import headline_of, money, money_sentence, points
+from experiments.wording import NO_BREAK, headline_of, money, money_sentence, points
 
 DESIGN = Design(design_id="d", question="Does it?", action="success_call", intervention="calls",
                 mechanism="lottery", estimand="ITT")
@@ -25,7 +25,11 @@ def estimate(low: float, high: float) -> Estimate:
 def headline(low: float, high: float) -> str:
     found = estimate(low, high)
     verdict: Verdict = verdict_of(found, goal="lower", smallest_effect=0.01)
-    return headline_of(DESIGN, found, verdict, [])
+    return plain(headline_of(DESIGN, found, verdict, []))
+
+
+def plain(text: str) -> str:
+    return text.replace(NO_BREAK, " ")
 
 
 def test_an_effect_is_said_in_accounts() -> None:
@@ -63,10 +67,11 @@ def test_a_failed_check_silences_whatever_the_number(interval: tuple[float, floa
 
 def test_money_is_total_and_net_or_says_that_the_cost_is_not_known() -> None:
     per, total = estimate(10.0, 30.0), estimate(1000.0, 3000.0)
-    text = money_sentence(DESIGN, per, total, cost=500.0, net=total.shifted(-500.0), n_actions=90,
-                          currency="EUR")
+    text = plain(money_sentence(DESIGN, per, total, cost=500.0, net=total.shifted(-500.0),
+                                n_actions=90, currency="EUR"))
     assert "EUR 20 per account (EUR 10 to EUR 30)" in text
     assert "Carrying it out 90 times cost EUR 500; net EUR 1,500 (EUR 500 to EUR 2,500)." in text
+    assert text.endswith("It pays for itself in that time.")
     unknown = money_sentence(DESIGN, per, total, cost=None, net=None, n_actions=90, currency="EUR")
     assert unknown.endswith("What the action costs is not known, so nothing is said of the net.")
 
@@ -77,4 +82,14 @@ def test_points_have_a_sign(value: float, text: str) -> None:
 
 
 def test_small_money_is_not_minus_nothing() -> None:
-    assert money(-0.3, "USD") == "USD 0"
+    assert plain(money(-0.3, "USD")) == "USD 0"
+
+
+@pytest.mark.parametrize(("cost", "words"), [
+    (500.0, "It pays for itself"), (2000.0, "Whether it pays for itself"),
+    (5000.0, "It costs more than it keeps")])
+def test_an_action_may_work_and_not_pay(cost: float, words: str) -> None:
+    per, total = estimate(10.0, 30.0), estimate(1000.0, 3000.0)
+    text = money_sentence(DESIGN, per, total, cost=cost, net=total.shifted(-cost), n_actions=90,
+                          currency="EUR")
+    assert words in text
