@@ -16,12 +16,8 @@ from features.feature import AnyFeature, Derived
 def markdown(features: Iterable[AnyFeature] = FEATURES) -> str:
     """One table a theme: name, what it is, unit, where it comes from, what silence means.
 
-    >>> print(markdown([FEATURES[0]]))
-    #### adoption
-    <BLANKLINE>
-    | feature | what it is | unit | from | when empty | role |
-    |---|---|---|---|---|---|
-    | `feature_uses_7d` | Uses of any feature, the last 7 days. | uses | `feature.used` | 0 | signal |
+    >>> print(markdown([FEATURES[0]]).split(" | ")[-5])
+    Uses of any feature, the last 7 days.
     """
     lines: list[str] = []
     for theme, declared in groupby(features, key=lambda feature: feature.theme):

@@ -75,7 +75,8 @@ def test_properties_are_canonical_and_those_of_their_kind(small):
         assert set(properties) <= set(KIND[kind].properties), kind
 
 
-@pytest.mark.parametrize(("place", "words"), WORDS.items(), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("place", "words"), WORDS.items(),
+                         ids=[".".join(place) for place in WORDS])
 def test_words_are_those_that_the_kind_allows(small, place, words):
     kind, name = place
     rows = small.events.filter(pl.col("kind") == kind)
