@@ -246,7 +246,7 @@ def models_promote(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Make a version the champion, on the evidence of its own test rows."""
-    from training.run import promotion_of_version
+    from training.evidence import promotion_of_version
 
     place = Workspace(workspace)
     with place.lock():
@@ -474,7 +474,7 @@ def _ensure_snapshot(place: Workspace, moment: datetime) -> None:
 
 
 def _train(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, trials: int,
-           seed: int) -> tuple[TrainingResult, ...]:
+           seed: int, by: str | None = None) -> tuple[TrainingResult, ...]:
     from training.workspace_training import train_on
 
     with place.lock(), out.status("Training …") as status:
@@ -482,7 +482,8 @@ def _train(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, tr
             status.update(f"{step} ({done}/{total}) …")
 
         return train_on(place, labels, store=_store(place), as_of=_moment(place, as_of),
-                        clock=lambda: datetime.now(UTC), trials=trials, seed=seed, progress=say)
+                        clock=lambda: datetime.now(UTC), trials=trials, seed=seed, by=by,
+                        progress=say)
 
 
 DEMO_FILE = "demo.json"
@@ -501,7 +502,7 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
                    *(last - back for back in LOOKED_BACK_AT)}
         _snapshot(place, tuple(sorted(moments)))
         with _step("Training churn and expansion models"):
-            results = _train(place, ("churn", "expansion"), None, 12, 1)
+            results = _train(place, ("churn", "expansion"), None, 12, 1, by="keepwell demo")
         with _step("Estimating what interventions caused"):
             from experiments.workspace_report import report_on
 
