@@ -34,8 +34,8 @@ Ints = npt.NDArray[np.int32]
 Words = npt.NDArray[np.uint32]
 Kinds = npt.NDArray[np.uint8]
 
-# LightGBM's kZeroThreshold (include/LightGBM/meta.h): what it takes for zero.
-ZERO = 1e-35
+# LightGBM's kZeroThreshold (include/LightGBM/meta.h), a 32-bit number: what it takes for zero.
+ZERO = float(np.float32(1e-35))
 
 
 class TreeStructureError(Exception):
@@ -160,7 +160,7 @@ class _Building:
                         "linear_tree=False."
                     )
                 to["leaf_value"].append(float(node["leaf_value"]))
-                # A tree of one leaf carries no count in some dumps; any positive cover is right.
+                # A tree of one leaf has no count in some dumps; any positive cover is right.
                 to["leaf_cover"].append(float(node.get("leaf_count", 1) or 0))
                 if parent < 0:
                     to["leaf_cover"][-1] = max(to["leaf_cover"][-1], 1.0)
@@ -229,7 +229,9 @@ def goes_left(
         if kind & NAN_IS_MISSING:
             return bool(kind & DEFAULT_LEFT)
         value = 0.0
-    if (kind & ZERO_IS_MISSING) and -ZERO <= value <= ZERO:
+    if -ZERO <= value <= ZERO:
+        value = 0.0
+    if (kind & ZERO_IS_MISSING) and value == 0.0:
         return bool(kind & DEFAULT_LEFT)
     return value <= threshold
 

@@ -106,6 +106,21 @@ def test_a_path_with_sixty_features_is_still_exact():
     assert (values > 0).all()
 
 
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_tree_of_one_leaf_among_others_adds_to_the_base_alone(trained, place):
+    booster, scored = trained
+    dump = booster.dump_model()
+    plain = TreeArrays.from_dump({"tree_info": dump["tree_info"][:3]})
+    leaf = {"tree_structure": {"leaf_value": 0.25, "leaf_count": 0}}
+    some = dump["tree_info"][:3]
+    more = TreeArrays.from_dump({"tree_info": [*some[:place], leaf, leaf, *some[place:]]})
+    paths, plain_paths = LeafPaths.of(more), LeafPaths.of(plain)
+    assert paths.base == pytest.approx(plain_paths.base + 0.5, abs=1e-12)
+    values = paths.contributions(more, scored)
+    np.testing.assert_array_equal(values, plain_paths.contributions(plain, scored))
+    np.testing.assert_allclose(more.score(scored), plain.score(scored) + 0.5, atol=1e-12)
+
+
 def test_contributions_of_no_rows_are_no_rows(trained):
     booster, scored = trained
     trees = TreeArrays.from_dump(booster.dump_model())

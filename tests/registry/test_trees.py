@@ -14,6 +14,18 @@ def test_scores_are_those_of_lightgbm(trained):
     assert np.abs(raw - booster.predict(scored, raw_score=True)).max() <= 1e-12
 
 
+def test_a_value_at_a_threshold_goes_where_lightgbm_sends_it(trained):
+    booster, scored = trained
+    trees = TreeArrays.from_dump(booster.dump_model())
+    rows = []
+    for feature, threshold in zip(trees.feature[:150], trees.threshold[:150], strict=True):
+        beside = [np.nextafter(threshold, -np.inf), threshold, np.nextafter(threshold, np.inf)]
+        rows += [np.where(np.arange(scored.shape[1]) == feature, v, scored[30]) for v in beside]
+    if rows:
+        theirs = booster.predict(np.array(rows), raw_score=True)
+        assert np.abs(trees.score(np.array(rows)) - theirs).max() <= 1e-12
+
+
 def test_stored_arrays_give_the_same_trees(trained):
     booster, scored = trained
     trees = TreeArrays.from_dump(booster.dump_model())
@@ -121,6 +133,12 @@ DAMAGE = {
     "an unknown kind": (lambda a: edited(a, "kind", 0, 16), "of an unknown kind"),
     "a child beyond its tree": (lambda a: edited(a, "left", 0, 10**6), "outside its tree"),
     "a leaf beyond its tree": (lambda a: edited(a, "right", 0, -(10**6)), "outside its tree"),
+    "a child just beyond its tree": (
+        lambda a: edited(a, "left", 0, int(a["first_node"][1])), "outside its tree",
+    ),
+    "a leaf just beyond its tree": (
+        lambda a: edited(a, "right", 0, -2 - int(a["first_node"][1])), "outside its tree",
+    ),
     "a node is its own child": (lambda a: edited(a, "left", 0, 0), "run in a circle"),
     "a child before its parent": (lambda a: edited(a, "left", 2, 1), "run in a circle"),
     "a node has two parents": (
