@@ -129,7 +129,6 @@ class HealthPart:
     measure: str
     points: str
     bar: Markup
-    is_known: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,10 +263,9 @@ def account_page(
         health_note=_health_note(score, before),
         health_parts=tuple(
             HealthPart(name=part.title.capitalize(), measure=_measure(part),
-                       points=NOT_KNOWN if part.points is None else f"{part.points:.0f} of 100",
-                       bar=share_bar(None if part.points is None else part.points / 100, "health"),
-                       is_known=part.points is not None)
-            for part in score.health.components),
+                       points=f"{part.points:.0f} of 100",
+                       bar=share_bar(part.points / 100, "health"))
+            for part in score.health.components if part.points is not None),
         health_unknown=_unknown_parts(score),
         reasons=reasons_view(score.reasons, at_90.probability if at_90 else None, "churn"),
         growth_reasons=(reasons_view(score.expansion_reasons, score.expansion.probability,
@@ -396,14 +394,13 @@ def _trend_basis(score: AccountScore, before: AccountScore | None) -> Health | N
 
 def _measure(part: ComponentScore) -> str:
     counts = f"counts {part.weight:g} of 100" if part.weight else "shown, not counted"
-    if part.points is None:
-        return f"{counts} once it is known" if part.weight else counts
     return f"{singular(part.measure)} · {counts}"
 
 
 def _unknown_parts(score: AccountScore) -> str:
-    titles = {part.name: part.title for part in score.health.components}
-    unknown = [titles[name] for name in score.health.unknown]
+    parts = {part.name: part for part in score.health.components}
+    unknown = [f"{parts[name].title} (would count {parts[name].weight:g})"
+               for name in score.health.unknown]
     if not unknown:
         return ""
     return (f"Not known: {', '.join(unknown)}. The score rests on the "
@@ -474,7 +471,7 @@ def _action(candidate: Candidate, currency: str) -> ActionView:
     how = "" if nothing else (
         f"{percent(value.uplift)} better odds × {money(value.at_stake, currency)} at stake × "
         f"{percent(value.margin)} margin; {costs}; cautiously "
-        f"{money(candidate.cautious_value, currency)}")
+        f"{money(round(candidate.cautious_value), currency)}")
     if not nothing and value.outcome == "none":
         how = f"worth {money(value.benefit, currency)} by the playbook; {costs}"
     owner = OWNERS.get(candidate.owner_role, plain(candidate.owner_role))
@@ -482,7 +479,7 @@ def _action(candidate: Candidate, currency: str) -> ActionView:
     return ActionView(
         name=candidate.name, text=candidate.text,
         why=singular(candidate.because[:1].upper() + candidate.because[1:]),
-        worth=money(candidate.expected_value, currency), how=how,
+        worth=money(round(candidate.expected_value), currency), how=how,
         evidence="" if nothing else (
             f"Evidence: {candidate.evidence} (grade {candidate.grade}); "
             f"{percent(candidate.playbook_share)} playbook judgement, "

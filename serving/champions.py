@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.bundle import BundleError
-from registry.store import ModelStore, ModelStoreError, NoChampionError
+from registry.store import ChampionChange, ModelStore, ModelStoreError, NoChampionError
 from serving.scoring import Models, ServedModel
 
 CHURN, EXPANSION, CHURN_FORMULA = "churn", "expansion", "churn-formula"
@@ -57,6 +57,7 @@ class ModelRow:
     serving: bool
     challenger: bool
     metrics: Mapping[str, float]
+    changed: ChampionChange | None
 
 
 def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, str]]:
@@ -65,7 +66,7 @@ def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, st
     refusals: dict[str, str] = {}
     for label in SERVED_LABELS:
         try:
-            versions = store.versions(label)
+            versions, history = store.versions(label), store.history(label)
         except ModelStoreError as error:
             refusals[label] = str(error)
             continue
@@ -73,6 +74,8 @@ def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, st
             refusals[label] = f"No {label} model has been promoted."
         rows += [ModelRow(label=label, version=v.version, run_name=v.run_name,
                           fingerprint=v.fingerprint, serving=v.is_champion,
-                          challenger=v.is_challenger, metrics=v.metrics)
+                          challenger=v.is_challenger, metrics=v.metrics,
+                          changed=next((change for change in reversed(history)
+                                        if change.version == v.version), None))
                  for v in reversed(versions)]
     return tuple(rows), refusals

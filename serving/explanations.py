@@ -32,6 +32,7 @@ LEAST_POINTS = 0.05
 LEAST_PEERS = 20
 """Fewer similar accounts than this say nothing about what is usual."""
 
+WINDOW = re.compile(r"_\d+d$")
 VALUE_FORMAT = re.compile(r"\{value(?::([^}]*))?\}")
 
 PEER_GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -174,8 +175,8 @@ def model_reasons(
         if abs(total) < LEAST_POINTS:
             continue
         leading = shares[0][1]
-        also = tuple(said(name, features.get(name), catalogue) for share, name in shares[1:3]
-                     if abs(share) >= LEAST_POINTS)
+        also = tuple(said(name, features.get(name), catalogue)
+                     for name in _others(shares, leading))
         lists[role].append(Reason(
             feature=leading, theme=theme, text=said(leading, features.get(leading), catalogue),
             comparison=compared(leading, features.get(leading), catalogue, similar),
@@ -189,6 +190,18 @@ def model_reasons(
         signals=kept.get("signal", ()), levers=kept.get("lever", ()),
         context=kept.get("context", ()),
         start=100 * start, rest=100 * float(np.sum(points)) - shown)
+
+
+def _others(shares: Sequence[tuple[float, str]], leading: str, most: int = 2) -> list[str]:
+    """The next features that say something else than the leading one in another window."""
+    subjects = {WINDOW.sub("", leading)}
+    others: list[str] = []
+    for share, name in shares[1:]:
+        subject = WINDOW.sub("", name)
+        if subject not in subjects and abs(share) >= LEAST_POINTS and len(others) < most:
+            subjects.add(subject)
+            others.append(name)
+    return others
 
 
 def health_reasons(health: Health) -> Reasons:

@@ -6,20 +6,48 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from registry.promotion import EvidenceDocument
 from serving.champions import ModelRow
 from serving.pages import Frame
 from serving.reports import Report
-from serving.words import instant, number, plain
+from serving.words import instant, percent, plain
 
-INTERVAL_ENDS = ("_low", "_high")
+METRICS: Mapping[str, str] = {
+    "log_loss": "Log loss (lower is better)",
+    "brier": "Brier score (lower is better)",
+    "auc": "AUC: chance that a leaving account is ranked above a staying one",
+    "average_precision": "Average precision",
+    "lift_at_10_percent": "Lift in the top tenth, times the base rate",
+    "calibration_error": "Calibration error: how far probabilities are off on average",
+}
+"""The metrics that a training records, and what each says."""
+
+CANDIDATES: Mapping[str, str] = {
+    "lightgbm": "LightGBM", "logistic": "Logistic regression", "formula": "Health formula",
+    "usage": "Use in the last month", "base_rate": "Base rate",
+}
+
+COMPARISONS = (("over_base_rate", "the base rate"), ("over_formula", "the health formula"),
+               ("over_champion", "the champion before it"))
+
+AT_HORIZON = re.compile(r"(?P<name>[a-z0-9_]+?)_(?P<days>\d+)d")
+BASELINE = re.compile(r"baseline_(?P<name>[a-z_]+?)_log_loss_(?P<days>\d+)d")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricLine:
-    """One metric of a model beside the baselines."""
+    """One metric, at each horizon."""
 
     name: str
     values: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricTable:
+    """Metrics by horizon."""
+
+    columns: tuple[str, ...]
+    lines: tuple[MetricLine, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +57,9 @@ class ModelView:
     title: str
     state: str
     about: str
-    columns: tuple[str, ...]
-    metrics: tuple[MetricLine, ...]
+    metrics: MetricTable
+    beside: MetricTable
+    evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +92,7 @@ class ReportsPage:
 
 def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source: str, tenant: str
                 ) -> ModelsPage:
-    """Every model with its metrics beside the baselines."""
+    """Every model with its metrics, its baselines and why it was promoted."""
     return ModelsPage(
         frame=Frame(title="Models", section="models", tenant=tenant, source=source),
         models=tuple(_model(row) for row in rows), missing=tuple(refusals.values()))
@@ -79,43 +108,94 @@ def reports_page(reports: Sequence[Report], *, tenant: str) -> ReportsPage:
             json_href=f"/v1/reports/{r.name}") for r in reports))
 
 
+def metrics_by_horizon(metrics: Mapping[str, float]) -> MetricTable:
+    """Metrics named ``<name>_<days>d`` with their intervals, a column per horizon.
+
+    >>> table = metrics_by_horizon({"auc_30d": 0.71, "auc_30d_low": 0.66, "auc_30d_high": 0.75,
+    ...                             "auc_90d": 0.7})
+    >>> table.columns
+    ('30 days', '90 days')
+    >>> table.lines[0].values
+    ('0.710 (0.660 to 0.750)', '0.700')
+    """
+    found: dict[str, dict[int, str]] = {}
+    for key, value in metrics.items():
+        at = AT_HORIZON.fullmatch(key)
+        if at is None or key.startswith("baseline_"):
+            continue
+        low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+        text = f"{value:.3f}"
+        if low is not None and high is not None:
+            text += f" ({low:.3f} to {high:.3f})"
+        found.setdefault(at["name"], {})[int(at["days"])] = text
+    days = sorted({day for cells in found.values() for day in cells})
+    return MetricTable(
+        columns=tuple(f"{day} days" for day in days),
+        lines=tuple(MetricLine(name=METRICS.get(name, plain(name).capitalize()),
+                               values=tuple(cells.get(day, "") for day in days))
+                    for name, cells in found.items()))
+
+
+def beside_baselines(metrics: Mapping[str, float]) -> MetricTable:
+    """The log loss of every candidate of the race on the same rows, best first.
+
+    >>> beside_baselines({"baseline_base_rate_log_loss_90d": 0.27,
+    ...                   "baseline_lightgbm_log_loss_90d": 0.26}).lines[0].name
+    'LightGBM'
+    """
+    found = [(value, at["name"], int(at["days"])) for key, value in metrics.items()
+             if (at := BASELINE.fullmatch(key))]
+    if not found:
+        return MetricTable(columns=(), lines=())
+    days = max(day for _, _, day in found)
+    return MetricTable(
+        columns=(f"Log loss within {days} days (lower is better)",),
+        lines=tuple(MetricLine(name=CANDIDATES.get(name, plain(name).capitalize()),
+                               values=(f"{value:.4f}",))
+                    for value, name, day in sorted(found) if day == days))
+
+
+def evidence_sentences(evidence: EvidenceDocument) -> tuple[str, ...]:
+    """What a promotion rested on, in sentences.
+
+    >>> evidence_sentences({"over_base_rate": {"mean": 0.0076, "low": -0.0068, "high": 0.0209,
+    ...                                        "confidence": 0.861}})
+    ('Log loss lower than that of the base rate by 0.0076 (95% interval −0.0068 to 0.0209); \
+better in 86% of the draws of accounts.',)
+    """
+    sentences = []
+    rows, accounts = evidence.get("n_rows"), evidence.get("n_accounts")
+    if isinstance(rows, int) and isinstance(accounts, int):
+        sentences.append(f"Judged on {rows:,} held-out rows of {accounts:,} accounts, later in "
+                         f"time than the rows it was trained on.")
+    for key, other in COMPARISONS:
+        gain = evidence.get(key)
+        if not isinstance(gain, Mapping):
+            continue
+        mean, low, high, sure = (_number(gain.get(name))
+                                 for name in ("mean", "low", "high", "confidence"))
+        sentences.append(f"Log loss lower than that of {other} by {_signed(mean)} (95% interval "
+                         f"{_signed(low)} to {_signed(high)}); better in {percent(sure)} of the "
+                         f"draws of accounts.")
+    return tuple(sentences)
+
+
 def _model(row: ModelRow) -> ModelView:
     state = "serving" if row.serving else "challenger" if row.challenger else "retired"
-    columns, metrics = metric_table(row.metrics)
-    return ModelView(title=f"{plain(row.label).capitalize()} model, version {row.version}",
-                     state=state, about=f"Trained in the run “{row.run_name}”; fingerprint "
-                     f"{row.fingerprint[:12]}.", columns=columns, metrics=metrics)
+    about = f"{row.run_name}; fingerprint {row.fingerprint[:12]}."
+    if row.changed is not None:
+        about += (f" {row.changed.how.capitalize()} on {instant(row.changed.at)} by "
+                  f"{row.changed.by}.")
+    return ModelView(
+        title=f"{plain(row.label).capitalize()} model, version {row.version}", state=state,
+        about=about, metrics=metrics_by_horizon(row.metrics),
+        beside=beside_baselines(row.metrics),
+        evidence=evidence_sentences(row.changed.evidence) if row.changed else ())
 
 
-def metric_table(metrics: Mapping[str, float]) -> tuple[tuple[str, ...], tuple[MetricLine, ...]]:
-    """Metrics named ``candidate.metric`` as one row per metric and one column per candidate.
-
-    >>> columns, lines = metric_table({"model.auc": 0.71, "model.auc_low": 0.66,
-    ...                                "model.auc_high": 0.75, "base_rate.auc": 0.5})
-    >>> columns
-    ('model', 'base rate')
-    >>> lines[0].name, lines[0].values
-    ('auc', ('0.710 (0.660 to 0.750)', '0.500'))
-    """
-    cells: dict[str, dict[str, str]] = {}
-    columns: list[str] = []
-    for key, value in metrics.items():
-        if key.endswith(INTERVAL_ENDS):
-            continue
-        parts = re.split(r"[./]", key, maxsplit=1)
-        candidate, name = parts if len(parts) == 2 else ("value", parts[0])
-        if candidate not in columns:
-            columns.append(candidate)
-        low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
-        text = _figure(value)
-        if low is not None and high is not None:
-            text += f" ({_figure(low)} to {_figure(high)})"
-        cells.setdefault(name, {})[candidate] = text
-    return tuple(plain(c) for c in columns), tuple(
-        MetricLine(name=plain(name), values=tuple(row.get(c, "") for c in columns))
-        for name, row in cells.items())
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _figure(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 10 and value != round(value) else number(value) \
-        if value == round(value) and abs(value) >= 1 else f"{value:.3f}"
+def _signed(value: float) -> str:
+    return f"{value:.4f}".replace("-", "\N{MINUS SIGN}")

@@ -12,7 +12,13 @@ import pytest
 
 from registry.store import MemoryModelStore
 from serving.account_page import AccountPage
-from serving.models_page import ModelsPage, ReportsPage, metric_table
+from serving.models_page import (
+    ModelsPage,
+    ReportsPage,
+    beside_baselines,
+    evidence_sentences,
+    metrics_by_horizon,
+)
 from serving.pages import FOLDER, ProblemPage, Templates
 from serving.portfolio_page import PortfolioPage
 from serving.reference_pages import ApiPage, ProblemsPage
@@ -99,7 +105,7 @@ def test_an_account_page_answers_how_likely_why_and_what_next(read):
     assert "Next actions" in text
     assert "Do nothing" in text
     assert "100% playbook judgement, 0% data" in text
-    assert "Not known: satisfaction" in text
+    assert "Not known: satisfaction (would count 20)" in text
 
 
 def test_an_account_page_shows_warning_signs_changes_and_the_timeline(read):
@@ -152,10 +158,23 @@ def test_models_show_metrics_with_their_interval(read):
     assert "0.210 (0.180 to 0.240)" in text
 
 
-def test_baselines_stand_beside_the_model():
-    columns, lines = metric_table({"lightgbm.auc": 0.7, "base_rate.auc": 0.5, "rows": 900.0})
-    assert columns == ("lightgbm", "base rate", "value")
-    assert [line.values for line in lines] == [("0.700", "0.500", ""), ("", "", "900")]
+def test_models_show_why_they_were_promoted(client):
+    gain = {"mean": 0.01, "low": 0.001, "high": 0.02, "confidence": 0.97}
+    sentences = evidence_sentences({"n_rows": 1626, "n_accounts": 585, "over_base_rate": gain,
+                                    "over_formula": None, "over_champion": None})
+    assert sentences[0].startswith("Judged on 1,626 held-out rows of 585 accounts")
+    assert "better in 97% of the draws of accounts" in sentences[1]
+    assert len(sentences) == 2
+    assert evidence_sentences({"what": "calibration of the formula"}) == ()
+
+
+def test_baselines_stand_beside_the_model_on_the_same_rows():
+    metrics = {"auc_90d": 0.7, "baseline_usage_log_loss_90d": 0.27,
+               "baseline_lightgbm_log_loss_90d": 0.26, "rows": 900.0}
+    beside = beside_baselines(metrics)
+    assert [line.name for line in beside.lines] == ["LightGBM", "Use in the last month"]
+    assert [line.values for line in metrics_by_horizon(metrics).lines] == [("0.700",)]
+    assert beside_baselines({}).lines == ()
 
 
 def test_the_api_page_has_an_example_of_each_request(read):
