@@ -44,6 +44,15 @@ def test_the_interval_is_the_middle_of_the_draws():
     np.testing.assert_allclose(high, sigmoid(np.array([-1 + 2.95, -1 - 1.05])), atol=1e-12)
 
 
+@pytest.mark.parametrize("shift", [-5.0, 5.0])
+def test_the_interval_reaches_the_probability_that_is_shown(shift):
+    draws = np.column_stack([np.ones(21), np.full(21, shift), np.full(21, shift)])
+    low, high = make(draws=draws).probability_interval(np.array([0.0]), 30)
+    shown = make().probability(np.array([0.0]), 30)[0]
+    assert (high[0] if shift < 0 else low[0]) == shown
+    assert (low[0] if shift < 0 else high[0]) == sigmoid(shift)
+
+
 def test_a_narrower_level_gives_a_narrower_interval():
     low, high = make().probability_interval(np.array([1.0]), 30, level=0.5)
     assert low[0] == pytest.approx(sigmoid(0.5))
