@@ -15,8 +15,8 @@ from experiments.simulation.settings import LAST_ANCHOR, Bools, Floats, Ints, Wo
 from features.telemetry import properties_text
 
 SEGMENTS = ("small business", "mid-market", "enterprise")
-SEGMENT_SHARES = (0.56, 0.33, 0.11)
-MEDIAN_SEATS = (6.0, 18.0, 60.0)
+SEGMENT_SHARES = (0.50, 0.38, 0.12)
+MEDIAN_SEATS = (6.0, 16.0, 55.0)
 SEATS_RANGE = ((2, 16), (12, 40), (40, 120))
 
 PLANS = ("starter", "professional", "business")

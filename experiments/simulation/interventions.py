@@ -56,14 +56,14 @@ PROGRAMMES: tuple[Programme, ...] = (
     Programme(name="champion_training_pilot", action="champion_training", assignment="lottery",
               group="onboarding", lane=None, factors=(0.45, 0.85, 0.95), carried_out=0.9, half=0),
     Programme(name="success_call_pilot", action="success_call", assignment="lottery",
-              group="at_risk", lane="pilot", factors=(0.97, 0.35, 0.30), carried_out=0.9,
+              group="at_risk", lane="pilot", factors=(0.97, 0.28, 0.22), carried_out=0.9,
               leaks=0.03),
     Programme(name="success_call_by_judgement", action="success_call", assignment="judgement",
-              group="runway", lane="judgement", factors=(0.97, 0.35, 0.30)),
+              group="runway", lane="judgement", factors=(0.97, 0.28, 0.22)),
     Programme(name="tips_email_test", action="tips_email", assignment="lottery", group="settled",
               lane="digital", factors=(1.0, 1.0, 1.0), half=0),
     Programme(name="concession_test", action="concession", assignment="lottery", group="settled",
-              lane="digital", factors=(1.0, 1.0, 1.0), factor_if_sure=5.0, half=1),
+              lane="digital", factors=(1.0, 1.0, 1.0), factor_if_sure=7.0, half=1),
 )
 """What the company tries. `success_call` twice: once by lottery, once confounded on purpose."""
 
@@ -90,7 +90,7 @@ class Observed:
 def judgement_propensity(observed: Observed) -> Floats:
     """Chance that a CSM picks the account: by how bad it looks and how near the renewal is."""
     near = np.where(observed.days_to_renewal <= 45, 0.2, -0.2)
-    return np.clip(1 / (1 + np.exp(0.4 - 3.0 * observed.looks_bad() - near)), 0.04, 0.92)
+    return np.clip(1 / (1 + np.exp(0.5 - 3.2 * observed.looks_bad() - near)), 0.08, 0.87)
 
 
 def is_in_group(group: Group, observed: Observed) -> Bools:

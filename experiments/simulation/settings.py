@@ -38,7 +38,7 @@ class WorldSettings:
     starts_on: date = date(2024, 1, 1)
     opening_months: int = 3  # the company opens its doors to a waiting list
     opening_share: float = 0.65  # of all accounts, in the opening months
-    pilot_share: float = 0.4  # of CSMs: the success call is decided by lottery
+    pilot_share: float = 0.43  # of CSMs: the success call is decided by lottery
     judgement_share: float = 0.35  # of CSMs: the success call is decided by judgement
 
     def __post_init__(self) -> None:
