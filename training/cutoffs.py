@@ -1,12 +1,13 @@
 """This module is about cutoffs: the moments at which the past becomes a training row.
 
-Every moment with a snapshot may be one. It is mature for a horizon once its label window has
-closed. Pure; nothing here asks for the current time.
+Of the moments with a snapshot, the first of each month: monthly rows of an account overlap enough
+already, and a week with daily snapshots must not outweigh a quarter. A cutoff is mature for a
+horizon once its label window has closed. Pure; nothing here asks for the current time.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 
 def reach_of(horizon_days: int, *, lead_days: int) -> timedelta:
@@ -16,6 +17,21 @@ def reach_of(horizon_days: int, *, lead_days: int) -> timedelta:
     97
     """
     return timedelta(days=lead_days + horizon_days)
+
+
+def first_of_months(moments: tuple[datetime, ...]) -> tuple[datetime, ...]:
+    """The first moment of each month of UTC, in order.
+
+    >>> days = (datetime(2022, 3, 8, tzinfo=UTC), datetime(2022, 3, 1, tzinfo=UTC),
+    ...         datetime(2022, 4, 4, tzinfo=UTC))
+    >>> [at.day for at in first_of_months(days)]
+    [1, 4]
+    """
+    first: dict[tuple[int, int], datetime] = {}
+    for at in sorted(moments):
+        utc = at.astimezone(UTC)
+        first.setdefault((utc.year, utc.month), at)
+    return tuple(first.values())
 
 
 def mature(

@@ -123,7 +123,7 @@ def account_draws(accounts: NDArray[np.int64], n_draws: int, rng: np.random.Gene
 
 
 def evaluate(
-    y: Vector, p: Vector, accounts: NDArray[np.int64], draws: Matrix
+    y: Vector, p: Vector, accounts: NDArray[np.int64], draws: Matrix, *, cells: int = CELLS
 ) -> dict[str, Interval]:
     """All metrics of one contender, each with its account-clustered 95 % interval.
 
@@ -132,6 +132,7 @@ def evaluate(
         p: probability per row.
         accounts: account of each row as a number from 0.
         draws: from ``account_draws``, shared by all contenders so that they stay paired.
+        cells: weights held in memory at once.
 
     Raises:
         EvaluationError: no rows, or only one class among them.
@@ -143,7 +144,7 @@ def evaluate(
         )
     ones = np.ones((1, len(y)))
     spread = {name: np.empty(len(draws)) for name in METRICS}
-    block = max(1, CELLS // len(y))
+    block = max(1, cells // len(y))
     for start in range(0, len(draws), block):
         weights = draws[start:start + block][:, accounts]
         for name, metric in METRICS.items():

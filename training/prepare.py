@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from training.cutoffs import mature, reach_of
+from training.cutoffs import first_of_months, mature, reach_of
 from training.dataset import FeatureReader, TrainingSet, build_training_set
 from training.errors import HorizonTooLongError, NoAccountsError, OneClassError
 from training.labels import Label, LabelledRows, cohort_rows, label_rows
@@ -72,7 +72,7 @@ def prepare(
         HorizonTooLongError: the data can not judge any horizon.
         OneClassError: the outcome never came before the test, or too rarely.
     """
-    seen = tuple(at for at in sorted(set(cutoffs)) if at < known_until)
+    seen = tuple(at for at in first_of_months(cutoffs) if at < known_until)
     rows = cohort_rows(label, events, seen)
     if rows.is_empty():
         raise NoAccountsError(

@@ -38,14 +38,12 @@ def flat_metrics(contender: Contender) -> dict[str, float]:
 def record(
     store: ModelStore, model: str, bundle: ModelBundle, shown: Contender,
     contenders: Mapping[str, Contender], prepared: Prepared, studies: Mapping[str, Study],
-    promotion: Promotion | None, *, seed: int, started_at: datetime, ended_at: datetime,
+    promotion: Promotion | None, plots: Mapping[str, bytes], *, seed: int,
+    started_at: datetime, ended_at: datetime,
 ) -> tuple[str, int]:
     """Record a run and register its bundle: run id and version."""
     training = prepared.training
     horizon = training.horizons[-1]
-    outcome = training.outcome[prepared.test]
-    columns = training.columns(bundle.contract.names)
-    explained = np.ascontiguousarray(training.matrix[prepared.test][:, columns])
     metrics = flat_metrics(shown)
     for name, contender in contenders.items():
         loss = contender.metrics[horizon]["log_loss"].value
@@ -57,12 +55,23 @@ def record(
         tags={"model": shown.spec.name, "as_of": prepared.known_until.isoformat(),
               "data_fingerprint": training.fingerprint,
               "feature_contract": bundle.contract.fingerprint},
-        plots={**contender_plots(contenders, outcome, horizon),
-               **importance_plot(bundle, explained)},
+        plots=plots,
         documents={"model_card.md": _card(model, shown, contenders, prepared, promotion)},
     )
     run_id = store.record_run(run)
     return run_id, store.register(model, run_id)
+
+
+def pictures(
+    contenders: Mapping[str, Contender], bundle: ModelBundle, prepared: Prepared
+) -> dict[str, bytes]:
+    """The plots of a training: contenders on the test rows, and what the scores are made of."""
+    training = prepared.training
+    columns = training.columns(bundle.contract.names)
+    explained = np.ascontiguousarray(training.matrix[prepared.test][:, columns])
+    outcome = training.outcome[prepared.test]
+    return {**contender_plots(contenders, outcome, training.horizons[-1]),
+            **importance_plot(bundle, explained)}
 
 
 def _parameters(

@@ -20,18 +20,21 @@ import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from registry.bundle import ModelBundle
-from registry.promotion import Evidence, Gain, Promotion, decide, gain, log_loss_rows
-from registry.store import ModelStore, NoChampionError
+from registry.promotion import Promotion, decide
+from registry.store import ModelStore
 from training.dataset import FeatureReader
 from training.evaluation import Interval, account_draws
+from training.evidence import as_metrics, champion_or_none, evidence_of, promotion_of_version
 from training.labels import Label
 from training.prepare import Prepared, prepare
 from training.race import Contender, difference, run_contender, usable_columns
-from training.record import flat_metrics, record
+from training.record import flat_metrics, pictures, record
 from training.release import release
-from training.specs import BASE_RATE, FORMULA, SPECS, ModelSpec
+from training.specs import FORMULA, SPECS, ModelSpec
 from training.splits import Split
 from training.tune import Study, tune
+
+__all__ = ["TrainingResult", "promotion_of_version", "train"]
 
 Progress = Callable[[str, int, int], None]
 Clock = Callable[[], datetime]
@@ -53,7 +56,8 @@ class TrainingResult:
     differences: Mapping[str, Interval]  # log loss of the best minus that of each other
     studies: Mapping[str, Study]
     best: ModelSpec
-    promotion: Promotion
+    promotion: Promotion  # whether the evidence allows it
+    promoted: bool
     version: int
     run_id: str
     formula_version: int | None
@@ -63,21 +67,24 @@ class TrainingResult:
     @property
     def summary(self) -> str:
         """The sentences a person reads after a training."""
-        verdict = (
-            f"{self.best.title} serves (version {self.version})." if self.promotion.approved else
-            f"no model is shown to be better than the base rate and the health formula, so the "
-            f"formula serves; the {self.best.title} model is kept as version {self.version}."
-        )
+        if self.promoted:
+            verdict = f"{self.best.title} serves, as version {self.version}."
+        elif self.promotion.approved:
+            verdict = f"{self.best.title} may serve; it waits as version {self.version}."
+        else:
+            verdict = (f"no model is shown to be good enough to serve, so the champion there is, "
+                       f"else the health formula, goes on. {self.best.title} came closest and is "
+                       f"kept as version {self.version}.")
         return "\n".join((f"{self.label.name}: {verdict}", *self.promotion.reasons, *self.notes))
 
 
 def train(
     label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
     cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
-    code_version: str, seed: int = 0, trials: int = 12, by: str = "keepwell train",
+    code_version: str, seed: int = 0, trials: int = 12, by: str | None = None,
     horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
 ) -> TrainingResult:
-    """Train, judge, store, and promote where the evidence allows.
+    """Train, judge and store; promote where somebody stands for it and the evidence allows.
 
     Args:
         label: what to predict.
@@ -92,7 +99,7 @@ def train(
         code_version: version of this code, kept in the bundle.
         seed: of everything random.
         trials: budget of the study; 0 keeps the defaults.
-        by: who promotes, for the record.
+        by: who promotes where the evidence allows; None leaves the model a challenger.
         horizons: other horizons in days than the label's own.
         progress: called with the step, how far it is and how far it goes.
 
@@ -112,7 +119,7 @@ def train(
 def _train(
     label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
     cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
-    code_version: str, seed: int, trials: int, by: str, say: Progress,
+    code_version: str, seed: int, trials: int, by: str | None, say: Progress,
 ) -> TrainingResult:
     started = clock()
     say(f"{label.name}: labels and features", 0, 4)
@@ -131,21 +138,25 @@ def _train(
     horizon = prepared.training.horizons[-1]
     best = min((c for c in contenders.values() if c.spec.may_serve),
                key=lambda c: c.metrics[horizon]["log_loss"].value)
-    evidence = _evidence(best, contenders, prepared, _champion(store, label), seed=seed)
+    evidence = evidence_of(best, contenders, prepared, champion_or_none(store, label.name),
+                           seed=seed)
     promotion = decide(evidence)
 
     say(f"{label.name}: refitting and storing", 3, 4)
     bundle = release(best.spec, prepared, best.parameters, code_version=code_version, seed=seed,
-                     metrics=flat_metrics(best))
+                     metrics={**flat_metrics(best), **as_metrics(evidence)})
+    plots = pictures(contenders, bundle, prepared)
     run_id, version = record(
-        store, label.name, bundle, best, contenders, prepared, studies, promotion,
+        store, label.name, bundle, best, contenders, prepared, studies, promotion, plots,
         seed=seed, started_at=started, ended_at=clock())
-    if promotion.approved:
+    promoted = by is not None and promotion.approved
+    if promoted and by is not None:
         store.promote(label.name, version, evidence=evidence.document(), by=by, at=clock())
     formula_version = None
     if label.name == "churn" and FORMULA.name in contenders:
         formula_version = _keep_formula(
-            store, contenders, prepared, code_version=code_version, seed=seed, by=by, clock=clock)
+            store, contenders, prepared, plots, code_version=code_version, seed=seed,
+            by=by or "keepwell train", clock=clock)
     say(f"{label.name}: done", 4, 4)
     return TrainingResult(
         label=prepared.training.label, not_estimable=prepared.not_estimable,
@@ -155,8 +166,8 @@ def _train(
             name: difference(best, c, prepared.training, prepared.test, draws)
             for name, c in contenders.items() if name != best.spec.name
         },
-        studies=studies, best=best.spec, promotion=promotion, version=version, run_id=run_id,
-        formula_version=formula_version, bundle=bundle, notes=notes,
+        studies=studies, best=best.spec, promotion=promotion, promoted=promoted,
+        version=version, run_id=run_id, formula_version=formula_version, bundle=bundle, notes=notes,
     )
 
 
@@ -189,64 +200,17 @@ def _race(
     return contenders, draws
 
 
-def _champion(store: ModelStore, label: Label) -> ModelBundle | None:
-    try:
-        return store.champion(label.name)
-    except NoChampionError:
-        return None
-
-
-def _evidence(
-    best: Contender, contenders: Mapping[str, Contender], prepared: Prepared,
-    champion: ModelBundle | None, *, seed: int,
-) -> Evidence:
-    """What the test rows say about the best model, at the longest horizon."""
-    training, test = prepared.training, prepared.test
-    horizon = training.horizons[-1]
-    outcome, accounts = training.outcome[test], training.account[test]
-
-    def over(probability: np.ndarray | None) -> Gain | None:
-        if probability is None:
-            return None
-        return gain(log_loss_rows(outcome, best.probabilities[horizon]),
-                    log_loss_rows(outcome, probability), accounts, np.random.default_rng(seed))
-
-    formula = contenders.get(FORMULA.name)
-    base = over(contenders[BASE_RATE.name].probabilities[horizon])
-    assert base is not None
-    metrics = best.metrics[horizon]
-    return Evidence(
-        log_loss=metrics["log_loss"].value, log_loss_low=metrics["log_loss"].low,
-        log_loss_high=metrics["log_loss"].high,
-        calibration_error=metrics["calibration_error"].value,
-        n_rows=len(outcome), n_accounts=len(np.unique(accounts)), n_positives=int(outcome.sum()),
-        over_base_rate=base,
-        over_formula=over(formula.probabilities[horizon] if formula is not None else None),
-        over_champion=over(_champion_probability(champion, prepared)),
-    )
-
-
-def _champion_probability(champion: ModelBundle | None, prepared: Prepared) -> np.ndarray | None:
-    """The champion's probabilities on the test rows, if it has not learned from them."""
-    training = prepared.training
-    if (champion is None or champion.metadata.as_of > prepared.split.test[0]
-            or training.horizons[-1] not in champion.horizons
-            or any(training.digests.get(f.name) != f.digest for f in champion.contract.features)):
-        return None
-    matrix = training.matrix[prepared.test][:, training.columns(champion.contract.names)]
-    return champion.probability(np.ascontiguousarray(matrix), training.horizons[-1])
-
-
 def _keep_formula(
-    store: ModelStore, contenders: Mapping[str, Contender], prepared: Prepared, *,
-    code_version: str, seed: int, by: str, clock: Clock,
+    store: ModelStore, contenders: Mapping[str, Contender], prepared: Prepared,
+    plots: Mapping[str, bytes], *, code_version: str, seed: int, by: str, clock: Clock,
 ) -> int:
     """Keep the health formula with its calibration, so that it can answer whenever it must."""
     formula, started = contenders[FORMULA.name], clock()
     bundle = release(FORMULA, prepared, formula.parameters, code_version=code_version, seed=seed,
                      metrics=flat_metrics(formula))
     _, version = record(store, "churn-formula", bundle, formula, contenders, prepared, {}, None,
-                        seed=seed, started_at=started, ended_at=clock())
+                        {"calibration.png": plots["calibration.png"]}, seed=seed,
+                        started_at=started, ended_at=clock())
     store.promote("churn-formula", version, evidence={"what": "calibration of the formula"},
                   by=by, at=clock())
     return version

@@ -57,24 +57,36 @@ class Study:
 def tune(
     spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int], *,
     trials: int, seed: int, progress: Progress | None = None,
+    least_confidence: float = LEAST_CONFIDENCE,
 ) -> Study:
     """Choose parameters on the folds; with no trials, or one fit only, the defaults."""
     if spec.form == "trees":
         return _tune_trees(spec, training, folds, columns, trials=trials, seed=seed,
-                           progress=progress)
+                           progress=progress, least_confidence=least_confidence)
     candidates = STRENGTHS if spec.reads is None and trials > 0 else ()
-    return _tune_strength(spec, training, folds, columns, candidates, seed=seed)
+    return _tune_strength(spec, training, folds, columns, candidates, seed=seed,
+                          least_confidence=least_confidence)
 
 
 def levelled_rows(f: Vector, outcome: Vector) -> Vector:
-    """Log loss per row once the level of the scores fits; their spread is the model's own."""
-    level = 0.0
-    for _ in range(50):
+    """Log loss per row once the level of the scores fits; their spread is the model's own.
+
+    The level at which probabilities sum to the outcomes, by Newton's method kept in a bracket.
+    """
+    rate = (outcome.sum() + 0.5) / (len(outcome) + 1)
+    wanted = rate * len(outcome)
+    odds = float(np.log(rate / (1 - rate)))
+    low, high = odds - float(f.max()), odds - float(f.min())
+    level = odds - float(f.mean())
+    for _ in range(100):
         p = sigmoid(level + f)
-        step = float((outcome - p).sum() / (p * (1 - p)).sum())
-        level += max(-2.0, min(2.0, step))
+        short = float(wanted - p.sum())
+        low, high = (level, high) if short > 0 else (low, level)
+        slope = float((p * (1 - p)).sum())
+        step = short / slope if slope > 0 else np.inf
         if abs(step) < 1e-9:
             break
+        level = level + step if low < level + step < high else (low + high) / 2
     return log_loss_rows(outcome, sigmoid(level + f))
 
 
@@ -94,7 +106,7 @@ class _HeldOut:
 
 def _tune_trees(
     spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int], *,
-    trials: int, seed: int, progress: Progress | None,
+    trials: int, seed: int, progress: Progress | None, least_confidence: float,
 ) -> Study:
     held_out = _HeldOut(training, folds)
     seen = np.zeros(len(training.outcome), dtype=np.bool_)
@@ -144,13 +156,13 @@ def _tune_trees(
     best = study.best_trial
     found = {**spec.parameters, **best.params, "rounds": best.user_attrs["rounds"]}
     return _settle(spec, found, rows_of[best.number], default_rows, held_out.accounts, seed=seed,
-                   trials=len(study.trials),
+                   least_confidence=least_confidence, trials=len(study.trials),
                    pruned=len(study.get_trials(states=[optuna.trial.TrialState.PRUNED])))
 
 
 def _tune_strength(
     spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int],
-    candidates: tuple[float, ...], *, seed: int,
+    candidates: tuple[float, ...], *, seed: int, least_confidence: float,
 ) -> Study:
     held_out = _HeldOut(training, folds)
     matrix = training.matrix[:, columns]
@@ -172,16 +184,16 @@ def _tune_strength(
                      confidence=0.0, trials=0, pruned=0)
     best = min(tried, key=lambda strength: float(tried[strength].mean()))
     return _settle(spec, {"strength": best}, tried[best], default_rows, held_out.accounts,
-                   seed=seed, trials=len(tried) + 1, pruned=0)
+                   seed=seed, least_confidence=least_confidence, trials=len(tried) + 1, pruned=0)
 
 
 def _settle(
     spec: ModelSpec, found: Mapping[str, float], rows: Vector, default_rows: Vector,
-    accounts: NDArray[np.int64], *, seed: int, trials: int, pruned: int,
+    accounts: NDArray[np.int64], *, seed: int, least_confidence: float, trials: int, pruned: int,
 ) -> Study:
     """The found parameters if they are clearly better than the defaults, else the defaults."""
     better = gain(rows, default_rows, accounts, np.random.default_rng(seed), draws=500)
-    wins = better.mean > 0 and better.confidence >= LEAST_CONFIDENCE
+    wins = better.mean > 0 and better.confidence >= least_confidence
     default_loss = float(default_rows.mean())
     return Study(
         parameters=found if wins else spec.parameters,

@@ -19,13 +19,14 @@ from features.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store import ModelStore
 from training.dataset import RememberingReader
-from training.labels import known_at, label_named
+from training.labels import label_named
 from training.run import Clock, Progress, TrainingResult, train
 
 
 def train_on(
     workspace: Workspace, labels: Sequence[str], *, store: ModelStore, as_of: datetime,
-    clock: Clock, trials: int, seed: int, progress: Progress | None = None,
+    clock: Clock, trials: int, seed: int, by: str | None = "keepwell",
+    horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
     each: Callable[[TrainingResult], None] | None = None,
 ) -> tuple[TrainingResult, ...]:
     """Train these labels on what the workspace knew at ``as_of``.
@@ -38,6 +39,8 @@ def train_on(
         clock: for the record of the runs.
         trials: budget of the tuning study.
         seed: of everything random.
+        by: who promotes where the evidence allows; None leaves the models challengers.
+        horizons: other horizons in days than the labels' own.
         progress: called with the step, how far it is and how far it goes.
         each: called with each result as it comes.
 
@@ -53,14 +56,16 @@ def train_on(
     features = WorkspaceFeatures(workspace)
     reader = RememberingReader(lambda rows: features.historical(rows, list(digests)))
     moments = SnapshotStore(workspace.snapshots_dir).moments()
-    events = known_at(Lake(workspace.events_dir, workspace.quarantine_dir).scan(), as_of)
+    known_until = min(as_of, settings.complete_until or as_of)
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    events = lake.scan().filter(pl.col("recorded_at") < known_until)
     results = []
     for label in declared:
         results.append(train(
             label, events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
-            reader=reader, digests=digests, cutoffs=moments, known_until=as_of, store=store,
-            clock=clock, code_version=code_version(), seed=seed, trials=trials,
-            progress=progress))
+            reader=reader, digests=digests, cutoffs=moments, known_until=known_until,
+            store=store, clock=clock, code_version=code_version(), seed=seed, trials=trials,
+            by=by, horizons=horizons, progress=progress))
         if each is not None:
             each(results[-1])
     return tuple(results)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from features.telemetry import EVENT_SCHEMA, Event, events_frame, properties_text
+from registry.store import MemoryModelStore, TrainingRun
 
 ROOT = Path(__file__).resolve().parents[2]
 CRM_FOLDERS = (ROOT / "examples" / "crm", ROOT.parent / "shared" / "data" / "crm")
@@ -79,3 +81,98 @@ def contracts_of(file: Path) -> pl.DataFrame:
         event_count=pl.lit(1, pl.Int64), user_count=pl.lit(1, pl.Int64),
         occurred_at=pl.col("occurred_at").cast(midnight),
     ).select(pl.col(name).cast(kind) for name, kind in EVENT_SCHEMA.items())
+
+
+class SmallCompany:
+    """Accounts whose leaving is drawn from a known risk; a few features know of it.
+
+    The world of the training tests: contract events, and a reader of features as of a moment.
+    ``told`` is how much the features know, from 0 to 1.
+    """
+
+    digests = dict.fromkeys(
+        ("signal_28d", "other_28d", "seldom_90d", "constant", "never", "feature_uses_28d",
+         "health_score"), "1")
+
+    def __init__(self, *, n_accounts: int = 220, months: int = 17, seed: int = 0,
+                 told: float = 1.0, leaves: float = 0.035) -> None:
+        rng = np.random.default_rng(seed)
+        self.rng_seed = seed
+        self.risk = rng.normal(0, 1.3, n_accounts)
+        self.told = told
+        self.cutoffs = tuple(datetime(2022 + m // 12, m % 12 + 1, 1, tzinfo=UTC)
+                             for m in range(1, months + 1))
+        self.known_until = datetime(2022 + (months + 1) // 12, (months + 1) % 12 + 1, 1,
+                                    tzinfo=UTC)
+        base = datetime(2022, 1, 1, tzinfo=UTC)
+        rows = []
+        for i, risk in enumerate(self.risk):
+            day = int(rng.integers(0, 60))
+            rows.append(self._event(i, "contract.started", base, day, 100.0))
+            monthly = leaves * np.exp(risk - 0.5)
+            for month in range(months):
+                day += int(rng.integers(25, 35))
+                if rng.random() < monthly:
+                    rows.append(self._event(i, "contract.cancelled", base, day, None))
+                    break
+                if rng.random() < 0.01 * np.exp(-risk):
+                    rows.append(self._event(i, "contract.changed", base, day, 150.0 + month))
+        self.events = events_frame(rows)
+
+    @staticmethod
+    def _event(i: int, kind: str, base: datetime, day: int, mrr: float | None) -> Event:
+        moment = base + timedelta(days=day)
+        return Event(account_id=f"a{i:03}", kind=kind, occurred_at=moment, recorded_at=moment,
+                     quantity=mrr, event_id=f"{i}-{kind}-{day}")
+
+    def reader(self, rows: pl.DataFrame, /) -> pl.DataFrame:
+        account = rows["account_id"].str.slice(1).cast(pl.Int64).to_numpy()
+        moment = rows["as_of"].dt.epoch("s").to_numpy()
+        noise = np.array([np.random.default_rng((self.rng_seed, int(a), int(t))).normal(size=4)
+                          for a, t in zip(account, moment, strict=True)]).reshape(-1, 4)
+        known = self.told * self.risk[account]
+        seldom = np.where(np.abs(noise[:, 2]) > 1, noise[:, 2], np.nan)
+        return rows.select("account_id", "as_of").with_columns(
+            signal_28d=pl.Series(20 - 4 * known + noise[:, 0]),
+            other_28d=pl.Series(10 + 2 * noise[:, 1]),
+            seldom_90d=pl.Series(seldom).fill_nan(None),
+            constant=pl.lit(3.0), never=pl.lit(None, pl.Float64),
+            feature_uses_28d=pl.Series(np.exp(3 - 0.3 * known + 0.5 * noise[:, 3])),
+            health_score=pl.Series(np.clip(60 - 8 * known + 15 * noise[:, 1], 0, 100)),
+        )
+
+    def train(self, label: str = "churn", **changes):
+        from training.labels import label_named
+        from training.run import train
+
+        given = {
+            "events": self.events, "reader": self.reader, "digests": self.digests,
+            "cutoffs": self.cutoffs, "known_until": self.known_until,
+            "store": MemoryModelStore(), "clock": lambda: self.known_until,
+            "code_version": "test", "trials": 2, "by": "ann",
+        }
+        return train(label_named(label), **(given | changes))
+
+
+@pytest.fixture(scope="session")
+def small_company() -> type[SmallCompany]:
+    return SmallCompany
+
+
+class KeepingStore(MemoryModelStore):
+    """A store that shows the runs it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[TrainingRun] = []
+
+    def record_run(self, run: TrainingRun) -> str:
+        self.runs.append(run)
+        return super().record_run(run)
+
+
+@pytest.fixture(scope="session")
+def trained(small_company):
+    """One training of the small company, and the store it went to."""
+    store = KeepingStore()
+    return small_company().train(store=store), store

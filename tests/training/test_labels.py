@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from features.backfill import month_starts
 from features.telemetry import KIND_NAMES
-from training.cutoffs import month_starts
 from training.labels import LABELS, Label, LabelError, cohort_rows, label_named, label_rows
 
 CHURN, EXPANSION = label_named("churn"), label_named("expansion")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PLOTS = ("calibration.png", "roc.png", "precision_recall.png", "contenders.png", "importance.png")
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    _, store = trained
+    return store.runs[0]
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_run_has_its_pictures(run, name) -> None:
+    picture = np.asarray(Image.open(io.BytesIO(run.plots[name])).convert("L"))
+    assert picture.shape[1] > 400
+    assert (picture < 128).mean() > 0.002  # something is drawn
+
+
+def test_metrics_carry_their_intervals(run) -> None:
+    assert run.metrics["log_loss_90d_low"] < run.metrics["log_loss_90d"]
+    assert run.metrics["log_loss_90d"] < run.metrics["log_loss_90d_high"]
+    assert run.metrics["log_loss_90d"] < run.metrics["baseline_base_rate_log_loss_90d"]
+
+
+def test_the_model_card_says_what_a_reader_needs(run) -> None:
+    card = run.documents["model_card.md"]
+    for said in ("The contract ends without renewal", "Rows left out by horizon", "immature",
+                 "health formula", "Promoted.", "Not for"):
+        assert said in card
+
+
+def test_parameters_name_label_split_and_study(run) -> None:
+    assert run.params["label_grace_days"] == 30
+    assert re.fullmatch(r"2023-\d\d-01 to 2023-\d\d-01 \(4\)", run.params["test_cutoffs"])
+    assert run.params["study_trials"] >= 2
+
+
+def test_tags_name_data_and_contract(run, trained) -> None:
+    result, _ = trained
+    assert run.tags["feature_contract"] == result.bundle.contract.fingerprint
+    assert run.tags["data_fingerprint"] == result.bundle.metadata.data_fingerprint
+
+
+def test_the_formula_has_a_run_of_its_own(trained) -> None:
+    _, store = trained
+    assert [run.label for run in store.runs] == ["churn", "churn-formula"]
+    assert store.runs[1].params["model_strength"] == 1.0
