@@ -534,7 +534,7 @@ def _demo_ingest(place: Workspace, world: World, preset: Preset) -> None:
 
     folder = EXAMPLES / "crm"
     if world is World.SIMULATED:
-        folder = place.root / "world" / "telemetry"
+        folder = place.root / "world" / "events"
         if not (folder / "mapping.toml").exists():
             simulate(place.root / "world", preset=preset)
     with _step("Ingesting"):
