@@ -181,6 +181,11 @@ def test_the_fingerprint_is_the_manifests_and_sees_a_change(tree_model, tmp_path
     assert other.fingerprint != tree_model.fingerprint
 
 
+def test_the_order_in_which_metrics_were_computed_is_no_difference(tree_model):
+    metrics = dict(reversed(tree_model.metrics.items()))
+    assert replace(tree_model, metrics=metrics).fingerprint == tree_model.fingerprint
+
+
 def test_another_bundle_is_not_written_over(tree_model, linear_model, tmp_path):
     tree_model.save(tmp_path / "b")
     tree_model.save(tmp_path / "b")
