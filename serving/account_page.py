@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
-from experiments.policy import DO_NOTHING, Candidate, Recommendation, Withheld
+from experiments.policy import Recommendation
 from features.alerts import Alert
 from features.feature import AnyFeature
 from features.health import (
@@ -19,23 +19,29 @@ from features.health import (
     moves,
     trend,
 )
-from serving.explanations import Reason, Reasons, said
+from serving.actions_view import (
+    ActionView,
+    WithheldView,
+    action_view,
+    actions_intro,
+    withheld_view,
+)
+from serving.explanations import said
 from serving.pages import Frame, Notice
 from serving.pictures import (
     HorizonBar,
     columns_picture,
     horizon_picture,
-    reason_bar,
     share_bar,
 )
 from serving.portfolio import Portfolio
 from serving.portfolio_page import display_name, level_class, source_line
+from serving.reasons_view import STANDS_OUT, ReasonsView, reasons_view
 from serving.scoring import TIER_HORIZON_DAYS, AccountScore
 from serving.timelines import TimelineDay, WeekOfUse
 from serving.words import (
     NOT_KNOWN,
     day,
-    instant,
     money,
     percent,
     percent_range,
@@ -43,6 +49,7 @@ from serving.words import (
     plural,
     signed,
     singular,
+    within_a_sentence,
 )
 
 MOST_WITHHELD = 30
@@ -50,37 +57,12 @@ MOST_CHANGES = 5
 TREND_TOLERANCE = timedelta(days=4)
 """Monthly snapshots lie up to 31 days apart; a trend is over 28."""
 
-STANDS_OUT = 0.1
-"""A change of fewer points than this reads as none."""
-
-LISTS = (
-    ("signals", "What we see", "What the account does and meets."),
-    ("levers", "What an action can move", "Start here when you plan a call."),
-    ("context", "Circumstances", "Good to know; nobody can change them."),
-)
-
 FACTS = (
     ("segment", "Segment"), ("price_plan", "Plan"), ("service_tier", "Service tier"),
     ("csm", "Success manager"), ("contract_status", "Contract"), ("channel", "Came by"),
     ("country", "Country"), ("industry", "Industry"), ("region", "Region"),
     ("use_case", "Use case"), ("parent", "Parent"),
 )
-
-CHANNELS: Mapping[str, str] = {
-    "email": "e-mail", "phone": "phone call", "in_app": "in the product", "sms": "text message",
-    "internal": "inside our company",
-}
-
-OWNERS: Mapping[str, str] = {
-    "automation": "automatic", "csm": "success manager", "ceo": "our CEO", "billing": "billing",
-    "sponsor": "executive sponsor",
-}
-
-AUTONOMY: Mapping[int, str] = {
-    1: "a person does it", 2: "a person approves it", 3: "automatic, a person may stop it",
-    4: "automatic",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
@@ -91,37 +73,6 @@ class Fact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReasonLine:
-    """One reason with its bar."""
-
-    text: str
-    comparison: str
-    also: str
-    points: str
-    bar: Markup
-    direction: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReasonList:
-    """One of the three lists."""
-
-    title: str
-    note: str
-    lines: tuple[ReasonLine, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReasonsView:
-    """The reasons of one score as a picture."""
-
-    lists: tuple[ReasonList, ...]
-    summary: str
-    less_label: str
-    more_label: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class HealthPart:
     """One component of the health score."""
 
@@ -129,30 +80,6 @@ class HealthPart:
     measure: str
     points: str
     bar: Markup
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActionView:
-    """One recommended action."""
-
-    name: str
-    text: str
-    why: str
-    worth: str
-    how: str
-    evidence: str
-    by: str
-    deadline: str
-    look_first: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WithheldView:
-    """One action that was held back."""
-
-    name: str
-    why: str
-    until: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,52 +201,12 @@ def account_page(
         signs=_signs(portfolio.alerts.get(score.account_id, ())),
         changes_title=f"What changed since {day(before.as_of)}" if before else "",
         changes=_changes(before, score, catalogue) if before else (),
-        actions=tuple(_action(c, score.currency) for c in answer.ranked),
-        actions_intro=_actions_intro(answer), action_notes=answer.notes,
-        withheld=tuple(_withheld(w) for w in answer.withheld[:MOST_WITHHELD]),
+        actions=tuple(action_view(c, score.currency) for c in answer.ranked),
+        actions_intro=actions_intro(answer), action_notes=answer.notes,
+        withheld=tuple(withheld_view(w) for w in answer.withheld[:MOST_WITHHELD]),
         withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",
         use_picture=_use_picture(weeks), use_note=_use_note(weeks),
         days=tuple(_day(d) for d in days))
-
-
-def reasons_view(reasons: Reasons, probability: float | None, about: str) -> ReasonsView:
-    """Reasons as bars to both sides of one line."""
-    everything = [*reasons.signals, *reasons.levers, *reasons.context]
-    widest = max((abs(r.points) for r in everything), default=0.0)
-    found = []
-    for name, title, note in LISTS:
-        lines = tuple(_reason_line(r, widest) for r in getattr(reasons, name))
-        if lines:
-            found.append(ReasonList(title=title, note=note, lines=lines))
-    if reasons.start is None or probability is None:
-        lost = sum(r.points for r in everything)
-        summary = (f"The health formula takes away {lost:.0f} of 100 points in all. Longer bars "
-                   f"take away more." if everything else "Nothing takes points away.")
-        return ReasonsView(lists=tuple(found), summary=summary, less_label="",
-                           more_label="takes points away")
-    shown = sum(r.points for r in everything)
-    rest = reasons.rest or 0.0
-    smaller = f", smaller things by {signed(rest)}" if abs(rest) >= STANDS_OUT else ""
-    summary = (f"Every account starts at {percent(reasons.start / 100)}. What is listed here moves "
-               f"this one by {signed(shown)} points{smaller}, to {percent(probability)}. These go "
-               f"with {'leaving' if about == 'churn' else 'growing'} among past accounts; they are "
-               f"not shown to cause it.")
-    more, less = (("more likely to leave", "less likely to leave") if about == "churn"
-                  else ("more likely to grow", "less likely to grow"))
-    return ReasonsView(lists=tuple(found), summary=summary, less_label=less, more_label=more)
-
-
-def _reason_line(reason: Reason, widest: float) -> ReasonLine:
-    unit = "points" if reason.points_unit == "percentage points" else "health points"
-    return ReasonLine(
-        text=reason.text, comparison=reason.comparison or "",
-        also=f"also {'; '.join(_lower(text) for text in reason.also)}" if reason.also else "",
-        points=signed(reason.points, f" {unit}"), bar=reason_bar(reason.points, widest),
-        direction="toward" if reason.is_risk else "away")
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def _notices(score: AccountScore) -> tuple[Notice, ...]:
@@ -450,52 +337,8 @@ def _changed_reasons(before: AccountScore, now: AccountScore,
         was = said(reason.feature, before.features.get(reason.feature), catalogue)
         if was != reason.text:
             lines.append(ChangeLine(what=plain(reason.theme).capitalize(),
-                                    text=f"{reason.text}; before: {_lower(was)}"))
+                                    text=f"{reason.text}; before: {within_a_sentence(was)}"))
     return tuple(lines[:MOST_CHANGES])
-
-
-def _actions_intro(answer: Recommendation) -> str:
-    if answer.ranked[0].action_id == DO_NOTHING:
-        return ("Nothing in the playbook is worth more than it costs here and now, so the advice "
-                "is to do nothing and look again.")
-    return ("Ranked by what each is cautiously expected to bring after its costs, over a year. "
-            "Doing nothing competes too.")
-
-
-def _action(candidate: Candidate, currency: str) -> ActionView:
-    value = candidate.value
-    nothing = candidate.action_id == DO_NOTHING
-    costs = f"costs {money(value.total_cost, currency)}"
-    if value.hours:
-        costs += f" with {value.hours:g} hours of work"
-    how = "" if nothing else (
-        f"{percent(value.uplift)} better odds × {money(value.at_stake, currency)} at stake × "
-        f"{percent(value.margin)} margin; {costs}; cautiously "
-        f"{money(round(candidate.cautious_value), currency)}")
-    if not nothing and value.outcome == "none":
-        how = f"worth {money(value.benefit, currency)} by the playbook; {costs}"
-    owner = OWNERS.get(candidate.owner_role, plain(candidate.owner_role))
-    channel = CHANNELS.get(candidate.channel, plain(candidate.channel))
-    return ActionView(
-        name=candidate.name, text=candidate.text,
-        why=singular(candidate.because[:1].upper() + candidate.because[1:]),
-        worth=money(round(candidate.expected_value), currency), how=how,
-        evidence="" if nothing else (
-            f"Evidence: {candidate.evidence} (grade {candidate.grade}); "
-            f"{percent(candidate.playbook_share)} playbook judgement, "
-            f"{percent(1 - candidate.playbook_share)} data"),
-        by="" if nothing else f"{owner}, {channel}; {AUTONOMY[candidate.autonomy]}",
-        deadline=f"by {instant(candidate.deadline)}" if candidate.deadline else "",
-        look_first=candidate.look_first)
-
-
-def _withheld(withheld: Withheld) -> WithheldView:
-    until = ""
-    if withheld.allowed_from is not None:
-        until = f"allowed from {instant(withheld.allowed_from)}"
-    elif withheld.until:
-        until = withheld.until
-    return WithheldView(name=withheld.name, why=withheld.why, until=until)
 
 
 def _use_picture(weeks: Sequence[WeekOfUse]) -> Markup | None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from features.feature import AnyFeature
 from features.health import Health
-from serving.words import number, plain, signed, singular
+from serving.words import number, plain, signed, singular, within_a_sentence
 
 PointsUnit = Literal["percentage points", "health points"]
 
@@ -229,7 +229,7 @@ def said(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) ->
         return f"{plain(name)}: {number(value)}"
     if value is None:
         what = declared.description.split(";")[0].rstrip(".")
-        return f"Not known: {what[:1].lower() + what[1:] if what[1:2].islower() else what}"
+        return f"Not known: {within_a_sentence(what)}"
     text = singular(declared.phrase.format(value=value))
     return text[:1].upper() + text[1:]
 

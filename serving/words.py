@@ -24,7 +24,7 @@ def money(amount: float | None, currency: str) -> str:
     """
     if amount is None:
         return NOT_KNOWN
-    digits = 0 if abs(amount) >= 100 or amount == 0 else 2
+    digits = 0 if abs(amount) >= 100 or amount == round(amount) else 2
     return f"{amount + 0.0:,.{digits}f} {currency}"
 
 
@@ -115,6 +115,15 @@ def plural(count: int, noun: str) -> str:
     ('1 account', '1,200 accounts')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def within_a_sentence(text: str) -> str:
+    """A sentence's opening in small letters, unless it is an abbreviation.
+
+    >>> within_a_sentence("No activity for 3 days"), within_a_sentence("MRR is 80% of before")
+    ('no activity for 3 days', 'MRR is 80% of before')
+    """
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def singular(text: str) -> str:

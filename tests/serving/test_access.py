@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 
-from serving.access import presented_key, refusal_of
+from serving.access import BoundedBody, presented_key, refusal_of
 from serving.response_headers import SECURITY_HEADERS
 from serving.settings import ServiceSettings
 
@@ -94,6 +97,20 @@ def test_a_body_that_hides_its_length_is_refused_while_it_is_read(shared_workspa
                         headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_pieces_of_a_body_are_added_up():
+    pieces = iter([{"type": "http.request", "body": b"x" * 40, "more_body": True}] * 3)
+
+    async def receive():
+        return next(pieces)
+
+    async def read_all():
+        body = BoundedBody(receive, 100)
+        return [await body() for _ in range(3)]
+
+    with pytest.raises(HTTPException, match="larger than 100 bytes"):
+        asyncio.run(read_all())
 
 
 def test_a_body_of_just_the_bound_is_read(shared_workspace, store, make_client):

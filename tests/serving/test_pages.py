@@ -125,10 +125,10 @@ def test_an_account_that_left_says_so(read):
     assert "Contract ended without renewal (too expensive)" in text
 
 
-def test_withheld_actions_say_why(read, client):
+def test_withheld_actions_say_why_as_the_api_does(read, own_client):
     text, _ = read("/accounts/acct-00")
-    held = client.post  # the API names the same ones
-    answer = held("/v1/next-actions", json={"account_ids": ["acct-00"]}).json()["items"][0]
+    answer = own_client.post("/v1/next-actions",
+                             json={"account_ids": ["acct-00"]}).json()["items"][0]
     assert f"Held back: {len(answer['withheld'])} action" in text
     for withheld in answer["withheld"]:
         assert " ".join(withheld["why"].split()) in text

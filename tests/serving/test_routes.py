@@ -365,13 +365,12 @@ def test_the_batch_of_the_command_line_gives_the_same_scores(client, shared_work
     assert [s.reasons for s in batch] == [s.reasons for s in portfolio.scores]
 
 
-def test_the_batch_ranks_actions_for_every_account(client, shared_workspace, store):
-    as_of = client.app.state.desk.portfolio.as_of
-    answer = recommendations_as_of(shared_workspace, store, as_of)
+def test_the_batch_ranks_actions_for_every_account(own_client, own_workspace, store, as_of):
+    answer = recommendations_as_of(own_workspace, store, as_of)
     assert len(answer["accounts"]) == 48
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
     top = answer["accounts"][0]
-    served = client.post("/v1/next-actions", json={
+    served = own_client.post("/v1/next-actions", json={
         "account_ids": [top["account_id"]], "actions_per_account": 50}).json()["items"][0]
     assert [c["action_id"] for c in top["ranked"]] == [c["action"] for c in served["ranked"]]
 

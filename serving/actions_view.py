@@ -1,0 +1,95 @@
+"""This module is about how recommendations are shown: what, why, worth how much, on what belief."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from experiments.policy import DO_NOTHING, Candidate, Recommendation, Withheld
+from serving.words import instant, money, percent, plain, singular
+
+CHANNELS: Mapping[str, str] = {
+    "email": "e-mail", "phone": "phone call", "in_app": "in the product", "sms": "text message",
+    "internal": "inside our company",
+}
+
+OWNERS: Mapping[str, str] = {
+    "automation": "automatic", "csm": "success manager", "ceo": "our CEO", "billing": "billing",
+    "sponsor": "executive sponsor",
+}
+
+AUTONOMY: Mapping[int, str] = {
+    1: "a person does it", 2: "a person approves it", 3: "automatic, a person may stop it",
+    4: "automatic",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionView:
+    """One recommended action."""
+
+    name: str
+    text: str
+    why: str
+    worth: str
+    how: str
+    evidence: str
+    by: str
+    deadline: str
+    look_first: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithheldView:
+    """One action that was held back."""
+
+    name: str
+    why: str
+    until: str
+
+
+def actions_intro(answer: Recommendation) -> str:
+    """What the list is ranked by, or that nothing pays."""
+    if answer.ranked[0].action_id == DO_NOTHING:
+        return ("Nothing in the playbook is worth more than it costs here and now, so the advice "
+                "is to do nothing and look again.")
+    return ("Ranked by what each is cautiously expected to bring after its costs, over a year. "
+            "Doing nothing competes too.")
+
+
+def action_view(candidate: Candidate, currency: str) -> ActionView:
+    """One candidate in words."""
+    value = candidate.value
+    nothing = candidate.action_id == DO_NOTHING
+    costs = f"costs {money(value.total_cost, currency)}"
+    if value.hours:
+        costs += f" with {value.hours:g} hours of work"
+    how = "" if nothing else (
+        f"{percent(value.uplift)} better odds × {money(value.at_stake, currency)} at stake × "
+        f"{percent(value.margin)} margin; {costs}; cautiously "
+        f"{money(round(candidate.cautious_value), currency)}")
+    if not nothing and value.outcome == "none":
+        how = f"worth {money(value.benefit, currency)} by the playbook; {costs}"
+    owner = OWNERS.get(candidate.owner_role, plain(candidate.owner_role))
+    channel = CHANNELS.get(candidate.channel, plain(candidate.channel))
+    return ActionView(
+        name=candidate.name, text=candidate.text,
+        why=singular(candidate.because[:1].upper() + candidate.because[1:]),
+        worth=money(round(candidate.expected_value), currency), how=how,
+        evidence="" if nothing else (
+            f"Evidence: {candidate.evidence} (grade {candidate.grade}); "
+            f"{percent(candidate.playbook_share)} playbook judgement, "
+            f"{percent(1 - candidate.playbook_share)} data"),
+        by="" if nothing else f"{owner}, {channel}; {AUTONOMY[candidate.autonomy]}",
+        deadline=f"by {instant(candidate.deadline)}" if candidate.deadline else "",
+        look_first=candidate.look_first)
+
+
+def withheld_view(withheld: Withheld) -> WithheldView:
+    """One held back action, and until when."""
+    until = ""
+    if withheld.allowed_from is not None:
+        until = f"allowed from {instant(withheld.allowed_from)}"
+    elif withheld.until:
+        until = withheld.until
+    return WithheldView(name=withheld.name, why=withheld.why, until=until)
