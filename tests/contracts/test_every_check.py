@@ -79,6 +79,15 @@ def lottery_that_was_none() -> Evidence:
     return evidence(world, LOTTERY, sample=changed(world.sample, propensity=logged))
 
 
+def lottery_that_leaned() -> Evidence:
+    """The draw followed health a little: less than adjustment would bear, more than chance."""
+    world = lottery_world()
+    health = world.sample.covariates[:, 0]
+    drawn = np.random.default_rng(8).random(1600) < 1 / (1 + np.exp(-0.35 * health))
+    return evidence(world, LOTTERY, sample=changed(
+        world.sample, treated=drawn, propensity=np.full(1600, 0.5)))
+
+
 def nobody_like_the_treated() -> Evidence:
     world = judged_world()
     health = np.nan_to_num(world.sample.covariates[:, 0])
@@ -134,7 +143,7 @@ EXAMS: dict[str, Exam] = {
     "balance": Exam(
         passes=(lambda: evidence(lottery_world(), LOTTERY),
                 lambda: evidence(judged_world(), JUDGED)),
-        fails=(lottery_that_was_none, weighting_that_did_nothing,
+        fails=(lottery_that_was_none, lottery_that_leaned, weighting_that_did_nothing,
                lambda: evidence(lottery_world(), LOTTERY,
                                 sample=lottery_world().sample.columns(())))),
     "overlap": Exam(

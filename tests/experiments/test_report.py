@@ -11,6 +11,8 @@ from causal_worlds import EventWorld, event_world
 from experiments.design import DesignNotWrittenError
 from experiments.power import ExperimentCandidate
 from experiments.report import Report, build_report, no_intervention_report
+from experiments.results import analyse
+from experiments.trials import build_trials
 
 
 def report_on(world: EventWorld, *, cost: float | None = 5.0, **changes: object) -> Report:
@@ -127,6 +129,37 @@ def test_hidden_judgement_is_caught_by_the_placebo() -> None:
     assert result.headline.startswith("No effect is claimed. No effect before the start:")
     assert any("“No effect before the start” would have to pass" in reason
                for reason in result.would_change)
+
+
+def test_a_failed_check_silences_an_effect_however_clear(world: EventWorld) -> None:
+    """The undrawn were called after all, at least by the log; the effect itself is as before."""
+    undrawn = world.events.filter(
+        (pl.col("kind") == "action.decided") & pl.col("properties").str.contains("control"))
+    called = undrawn.sample(fraction=0.5, seed=1).with_columns(
+        pl.lit("action.executed").alias("kind"),
+        (pl.lit("again-") + pl.col("event_id")).alias("event_id"),
+        pl.col("properties").str.replace("control", "by mistake"))
+    report = build_report(
+        pl.concat([world.events, called]), world.features, world.designs[:1], as_of=world.as_of,
+        costs={}, currency="USD", rng=np.random.default_rng(0))
+    (result,) = report.actions[0].results
+    assert result.churn.estimate.high < 0
+    assert (result.verdict, result.is_claimed) == ("unknown", False)
+    assert result.headline.startswith("No effect is claimed. The untreated stayed untreated:")
+    assert report.headline == "Success call: not known."
+
+
+def test_subtracting_what_was_certain_sharpens_money_and_moves_nothing_else(
+    world: EventWorld,
+) -> None:
+    trials = build_trials(world.events, world.features, world.designs[1], as_of=world.as_of)
+    raw = replace(trials, baselines={name: np.zeros(len(trials.sample))
+                                     for name in trials.baselines})
+    ours, without = (analyse(item, costs={}, currency="USD", rng=np.random.default_rng(0))
+                     for item in (trials, raw))
+    assert ours.revenue.estimate.standard_error < without.revenue.estimate.standard_error
+    assert ours.revenue.mean_treated == without.revenue.mean_treated
+    assert ours.churn == without.churn
 
 
 def test_a_useless_action_is_not_said_to_work() -> None:

@@ -122,6 +122,14 @@ def test_judgement_opens_a_trial_at_every_snapshot() -> None:
     assert trials.is_exposed.sum() == 3  # b and c in March, c in April: acted on later
 
 
+def test_a_call_at_the_very_start_is_the_treatment_and_not_the_past() -> None:
+    events = frame([contract(name) for name in "abc"] + [
+        called("a", MARCH), called("c", MARCH - 90 * DAY)])  # c: the wash-out has just begun
+    trials = build_trials(events, snapshots("abc", MARCH), JUDGED, as_of=AS_OF)
+    assert (trials.account_ids, trials.sample.treated.tolist()) == (("a", "b"), [True, False])
+    assert trials.excluded["washout"] == (0, 1)
+
+
 def test_who_leaves_before_the_window_closes_is_in_neither_arm() -> None:
     events = frame([contract(name) for name in "abc"] + [
         called("a", MARCH + DAY), event("c", "contract.cancelled", MARCH + 3 * DAY)])
