@@ -72,8 +72,10 @@ class TrainingResult:
         elif self.promotion.approved:
             verdict = f"{self.best.title} may serve; it waits as version {self.version}."
         else:
-            verdict = (f"no model is shown to be good enough to serve, so the champion there is, "
-                       f"else the health formula, goes on. {self.best.title} came closest and is "
+            instead = ("the health formula serves" if self.label.name == "churn"
+                       else "no probability is shown")
+            verdict = (f"no model is shown to be good enough to serve. An older champion goes on; "
+                       f"where there is none, {instead}. {self.best.title} came closest and is "
                        f"kept as version {self.version}.")
         return "\n".join((f"{self.label.name}: {verdict}", *self.promotion.reasons, *self.notes))
 

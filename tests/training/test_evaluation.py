@@ -103,6 +103,14 @@ def test_the_interval_of_the_mean_loss_covers_the_truth() -> None:
     assert covered >= 88  # 95 of 100 expected; 88 is three standard errors below
 
 
+def test_the_interval_of_the_calibration_error_holds_its_value() -> None:
+    for seed in range(10):
+        y, p, accounts = rows(seed, n=1000)
+        draws = account_draws(accounts, 100, np.random.default_rng(seed))
+        found = evaluate(y, p, accounts, draws)["calibration_error"]
+        assert 0 <= found.low <= found.value <= found.high
+
+
 def test_blocks_of_draws_give_the_same_numbers() -> None:
     y, p, accounts = rows()
     draws = account_draws(accounts, 50, np.random.default_rng(0))

@@ -10,7 +10,15 @@ from polars.testing import assert_frame_equal
 
 from features.backfill import month_starts
 from features.telemetry import KIND_NAMES
-from training.labels import LABELS, Label, LabelError, cohort_rows, label_named, label_rows
+from training.labels import (
+    LABELS,
+    Label,
+    LabelError,
+    cohort_rows,
+    contract_endings,
+    label_named,
+    label_rows,
+)
 
 CHURN, EXPANSION = label_named("churn"), label_named("expansion")
 CONTRACTION = label_named("contraction")
@@ -74,6 +82,21 @@ def test_a_pause_is_undecided_until_its_days_are_over(timelines) -> None:
     events = timelines(STARTED, ("a", "contract.paused", "2024-06-10"))
     assert decide(CHURN, events, at=timelines.at, until="2024-08-30") == "paused"
     assert decide(CHURN, events, at=timelines.at, until="2024-09-08") is False
+
+
+def test_what_came_before_a_pause_is_decided(timelines) -> None:
+    events = timelines(STARTED, ("a", "contract.changed", "2024-06-20", 150.0),
+                       ("a", "contract.paused", "2024-07-10"))
+    assert decide(EXPANSION, events, at=timelines.at, until="2024-08-30") is True
+    assert decide(CHURN, events, at=timelines.at, until="2024-08-30") == "paused"
+
+
+def test_a_pause_is_an_ending_or_undecided_and_never_both(timelines) -> None:
+    events = timelines(STARTED, ("a", "contract.paused", "2024-06-10"))
+    for until, n_endings in (("2024-09-07", 0), ("2024-09-08", 1)):
+        endings, pauses = contract_endings(CHURN, events.lazy(), timelines.at(until))
+        assert endings.collect().height == n_endings
+        assert pauses.collect().height == 1 - n_endings
 
 
 def test_an_immature_window_is_excluded_and_counted(timelines) -> None:

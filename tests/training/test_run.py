@@ -120,6 +120,15 @@ def test_what_became_known_after_the_end_changes_nothing(small_company) -> None:
     assert one == two
 
 
+def test_snapshots_after_the_end_are_neither_read_nor_counted(small_company) -> None:
+    company = small_company(n_accounts=120)
+    earlier = company.cutoffs[-3]
+    all_of_them, those_before = (
+        company.train(trials=0, known_until=earlier, cutoffs=cutoffs)
+        for cutoffs in (company.cutoffs, company.cutoffs[:-3]))
+    assert all_of_them.excluded == those_before.excluded
+
+
 def test_the_study_never_sees_a_test_row(small_company) -> None:
     company = small_company(n_accounts=120)
 
