@@ -104,7 +104,7 @@ def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Aler
         alerts=tuple(alert.id for alert in alerts),
         alert_raised_at={alert.id: score.as_of for alert in alerts},
         moments=facts.moments, consents=facts.consents, health_score=score.health.score,
-        health_band=score.health.band,
+        health_band=score.health.band, risk_tier=score.risk_tier,
         score_source="none" if probability is None else score.source)
 
 
