@@ -33,7 +33,6 @@ CONFOUNDERS: tuple[str, ...] = (
     "health_score", "days_to_renewal", "mrr", "tenure_days", "billing_months",
     "cancellations_intended_90d", "sessions_28d", "use_trend_28d", "days_since_sponsor_touch",
     "severe_tickets_90d", "incidents_felt_90d", "seat_utilisation_28d", "active_users_28d",
-    "daily_users_28d", "stickiness_28d", "active_days_trend_28d", "severe_tickets_28d",
     "active_days_28d", "days_since_activity", "feature_uses_28d", "features_used_28d",
     "adoption_depth_28d", "error_rate_28d", "tickets_90d", "tickets_open",
     "ticket_sentiment_90d", "csat_90d", "nps_last", "seats", "discount_rate",

@@ -41,7 +41,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
         name="randomised",
         description="Difference in means by logged probability, adjusted by a regression in each "
                     "arm on what was known before the start; errors clustered.",
-        mechanism="lottery", estimands=("ITT", "ATE"), estimate=estimate_randomised,
+        mechanism="lottery", estimands=("ITT",), estimate=estimate_randomised,
     ),
     Estimator(
         name="aipw",
