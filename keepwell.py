@@ -510,7 +510,8 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         from training.metrics_table import metrics_table
 
         record = {"world": world.value, "trainings": [result.summary for result in results],
-                  "metrics": metrics_table(results)}
+                  "metrics": metrics_table(results),
+                  "results": [_brief(result) for result in results]}
         write_atomically(place.root / DEMO_FILE, json.dumps(record, indent=1).encode())
     else:
         out.print(f"Using what is in {place.root}; delete that folder to start afresh.")
@@ -550,8 +551,6 @@ def _first_contract(place: Workspace) -> datetime:
 
 
 def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
-    from rich.markdown import Markdown
-
     from features.lake import Lake
     from serving.batch import decisions_as_of
 
@@ -566,10 +565,39 @@ def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
     for summary in record["trainings"]:
         out.print(summary, highlight=False, markup=False)
         out.print()
-    out.print(Markdown(record["metrics"]))
+    out.print(_metrics_lines(record["results"]))
     out.print("\n[bold]Most revenue at risk[/bold]\n")
     for one in running[:5]:
         out.print(_account_lines(one), highlight=False, markup=False)
+
+
+def _brief(result: TrainingResult) -> dict[str, Any]:
+    """The longest horizon of a training, every contender with two metrics and their intervals."""
+    from training.specs import spec_named
+
+    horizon = max(result.metrics[result.best.name])
+    shown = {
+        spec_named(name).title: {metric: [interval.value, interval.low, interval.high]
+                                 for metric, interval in by_horizon[horizon].items()
+                                 if metric in ("log_loss", "auc")}
+        for name, by_horizon in result.metrics.items()
+    }
+    return {"label": result.label.name, "horizon_days": horizon, "contenders": shown,
+            "test": f"{result.rows['test']:,} account-months, cutoffs "
+                    f"{result.split.test[0]:%Y-%m-%d} to {result.split.test[-1]:%Y-%m-%d}"}
+
+
+def _metrics_lines(results: list[dict[str, Any]]) -> Table:
+    """One line a contender, best log loss first, narrow enough for any terminal."""
+    table = Table("on later months", "log loss (95 %)", "AUC (95 %)", box=None, pad_edge=False)
+    for result in results:
+        table.add_row(f"[bold]{result['label']} within {result['horizon_days']} days[/bold]",
+                      f"[dim]{result['test']}[/dim]", "")
+        ordered = sorted(result["contenders"].items(), key=lambda item: item[1]["log_loss"][0])
+        for title, metrics in ordered:
+            table.add_row(f"  {title}", *("{:.3f} ({:.3f} to {:.3f})".format(*metrics[name])
+                                          for name in ("log_loss", "auc")))
+    return table
 
 
 def _account_lines(one: Decided) -> str:

@@ -14,6 +14,7 @@ import os
 import re
 import sqlite3
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -224,6 +225,9 @@ class MlflowModelStore:
         for noisy in ("mlflow.store.db.utils", "alembic.runtime.migration", "urllib3"):
             # Migrations and retries are no news; errors are raised, a traceback of them is noise.
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        # MLflow 3.17 loads its tables with a strategy that SQLAlchemy 2.1 deprecates: no news
+        # to whoever asks for a model; goes with MLflow 4
+        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy")
         from mlflow import MlflowClient
 
         if self._place is None:
