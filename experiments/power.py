@@ -71,6 +71,12 @@ class ExperimentPlan:
         return math.ceil(self.draws * self.horizon_days / DAYS_A_WEEK)
 
     @property
+    def needed_for_belief(self) -> int:
+        """Accounts in each of two equal arms that would show the believed effect."""
+        return needed_per_arm(base_rate=self.candidate.base_rate,
+                              effect=self.candidate.prior_effect, power=self.power)
+
+    @property
     def sentence(self) -> str:
         """The proposal in one sentence, without the money."""
         item = self.candidate
@@ -78,12 +84,12 @@ class ExperimentPlan:
         tail = (f"enough to show a fall of {item.prior_effect * 100:.1f} points, the effect it is "
                 f"believed to have" if self.is_sufficient else
                 f"not enough for the {item.prior_effect * 100:.1f} points that it is believed to "
-                f"have")
+                f"have, which would take about {self.needed_for_belief:,} accounts in each group")
         return (
             f"Draw {self.k} of {item.n_eligible} eligible accounts ({item.eligible}) by lot for "
             f"“{item.name}”, {times}, and leave the others alone. After {self.weeks} weeks a fall "
             f"in churn of {self.smallest_effect * 100:.1f} points or more, from "
-            f"{item.base_rate * 100:.1f} %, would be seen with a chance of {self.power:.0%}: "
+            f"{item.base_rate * 100:.1f} %, would be seen with a chance of {self.power * 100:.0f} %: "
             f"{tail}."
         )
 

@@ -61,6 +61,8 @@ def test_too_few_accounts_get_the_largest_lottery_and_hear_what_it_can_not_show(
     assert not plan.is_sufficient
     assert (plan.k, plan.draws) == (100, 4)
     assert "not enough for the 3.0 points" in plan.sentence
+    needed = needed_per_arm(base_rate=0.08, effect=0.03)
+    assert plan.sentence.endswith(f"which would take about {needed:,} accounts in each group.")
     assert plan.smallest_effect > CALL.prior_effect
 
 
