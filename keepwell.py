@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -197,13 +198,18 @@ def train(
 
 
 @models_app.command("list")
-def models_list(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+def models_list(
+    model: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
     """List every version, and which one serves."""
     from registry.store import MODELS, ModelStoreError
 
     store = _store(Workspace(workspace))
     table = Table("model", "version", "run", "fingerprint", "is")
-    for label in MODELS:
+    if model is not None and model not in MODELS:
+        raise CommandError(f"There is no model {model!r}; there are {', '.join(MODELS)}.")
+    for label in MODELS if model is None else (model,):
         try:
             champion = store.champion_version(label).version
         except ModelStoreError:
@@ -228,10 +234,14 @@ def models_show(
     out.print_json(json.dumps({
         "model": label.value, "version": number,
         "run": None if shown is None else shown.run_name,
-        "form": bundle.form, "horizons_days": list(bundle.horizons),
-        "features": list(bundle.contract.names), "metadata": bundle.metadata,
-        "metrics": bundle.metrics,
-        "history": [str(change) for change in store.history(label.value)],
+        "form": bundle.metadata.notes.get("model", type(bundle.form).__name__),
+        "as_of": bundle.metadata.as_of.isoformat(), "horizons_days": list(bundle.horizons),
+        "data_fingerprint": bundle.metadata.data_fingerprint,
+        "code_version": bundle.metadata.code_version,
+        "label_policy": dict(bundle.metadata.label_policy),
+        "features": list(bundle.contract.names), "metrics": dict(bundle.metrics),
+        "not_estimable": {str(days): why for days, why in bundle.not_estimable.items()},
+        "history": [asdict(change) for change in store.history(label.value)],
     }, default=str))
 
 
@@ -290,7 +300,7 @@ def models_rollback(
     place = Workspace(workspace)
     with place.lock():
         change = _store(place).rollback(label.value, by=by, at=datetime.now(UTC))
-    out.print(str(change))
+    out.print(f"{label.value} version {change.version} serves again.")
 
 
 @app.command()

@@ -98,7 +98,7 @@ def test_scores_of_an_account_with_one_event_and_no_contract_say_what_is_unknown
     (("score", "--as-of", "2024-01-01", "--out", "x.parquet", "-w", "ws"), 3,
      "No account was known"),
     (("serve", "-w", "nowhere"), 3, "There is no workspace"),
-    (("models", "promote", "churn", "7", "--by", "Ann", "-w", "ws"), 3, "no churn version 7"),
+    (("models", "promote", "churn", "7", "--by", "Ann", "-w", "ws"), 3, "has no version 7"),
     (("models", "rollback", "churn", "--by", "Ann", "-w", "ws"), 3, "churn"),
     (("train", "happiness"), 2, "happiness"),
     (("score", "--out", "x.parquet", "--as-of", "soon"), 2, "soon"),

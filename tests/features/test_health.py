@@ -263,11 +263,14 @@ def test_a_worse_input_never_raises_the_score(formula_id):
     guards = {m.only_if[0] for c in formula.components for m in c.measures if m.only_if}
     guards |= {m.over for c in formula.components for m in c.measures if m.over}
     better = {m.feature: m.more_is_better for c in formula.components for m in c.measures}
+    # below its first step an answer is none at all, and that is no worse answer
+    lowest = {m.feature: m.knots[0][0] for c in formula.components for m in c.measures
+              if m.shape == "at_least"}
 
     @given(features=accounts(formula), name=st.sampled_from(sorted(set(better) - guards)),
            pair=st.tuples(*[st.one_of(st.sampled_from(EDGES), st.floats(-2, 120))] * 2))
     def falls(features, name, pair):
-        low, high = sorted(pair)
+        low, high = sorted(max(value, lowest.get(name, value)) for value in pair)
         worse, good = (low, high) if better[name] else (high, low)
         before = score_health(formula, {**features, name: good}).score
         after = score_health(formula, {**features, name: worse}).score
