@@ -1,6 +1,6 @@
 # Every target is one line that a person could type.
 WORLD ?= crm
-WORKSPACE ?= .keepwell
+WORKSPACE ?= .keepwell/$(WORLD)
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check

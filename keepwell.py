@@ -187,8 +187,9 @@ def train(
 ) -> None:
     """Train, judge on later data, and register; the better candidate becomes the challenger.
 
-    It is compared with the base rate, the health formula, last month's usage and a logistic
-    regression, on rows later than all it was fitted on. `keepwell models promote` makes it serve.
+    LightGBM and a logistic regression run against the base rate, the health formula and last
+    month's usage, on rows later than all they were fitted on. `keepwell models promote` makes the
+    version serve.
     """
     (result,) = _train(Workspace(workspace), (label.value,), as_of, trials, seed)
     out.print(result.summary, highlight=False, markup=False)
@@ -448,6 +449,9 @@ def _series(first: datetime, last: datetime, every: Every) -> tuple[datetime, ..
 
 
 def _store(place: Workspace) -> MlflowModelStore:
+    if not place.root.is_dir():
+        raise CommandError(f"There is no workspace {place.root}. Make one with `make run` or "
+                           f"`keepwell ingest`, or name another with --workspace.")
     from registry.mlflow_store import MlflowModelStore
 
     return MlflowModelStore(place.tracking_uri)

@@ -164,7 +164,7 @@ def rollback_target(history: tuple[ChampionChange, ...], label: str) -> int:
     if len(standing) < 2:
         raise NothingToRollBackError(
             f"No champion of {label!r} came before this one. Promote another version (keepwell "
-            f"models list {label}; keepwell models promote {label} VERSION)."
+            f"models list {label}; keepwell models promote {label} VERSION --by NAME)."
         )
     return standing[-2]
 
@@ -173,7 +173,8 @@ def no_champion(label: str) -> NoChampionError:
     """The error of a model that nobody promoted."""
     return NoChampionError(
         f"No version of {label!r} has been promoted, so the health formula answers. Train one "
-        f"(keepwell train {label}) and promote it (keepwell models promote {label} VERSION)."
+        f"(keepwell train {label}) and promote it "
+        f"(keepwell models promote {label} VERSION --by NAME)."
     )
 
 

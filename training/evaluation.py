@@ -156,17 +156,6 @@ def evaluate(
     return {name: _interval(values[name], spread[name]) for name in METRICS}
 
 
-def paired_difference(
-    y: Vector, p: Vector, other: Vector, accounts: NDArray[np.int64], draws: Matrix
-) -> Interval:
-    """Log loss of ``p`` minus that of ``other`` on the same rows; negative: ``p`` is better."""
-    difference = row_log_loss(y, p) - row_log_loss(y, other)
-    n_accounts = draws.shape[1]
-    total = np.bincount(accounts, weights=difference, minlength=n_accounts)
-    rows = np.bincount(accounts, minlength=n_accounts).astype(np.float64)
-    return _interval(float(difference.mean()), _divide(draws @ total, draws @ rows))
-
-
 def flat(metrics: Mapping[str, Interval], *, prefix: str = "") -> dict[str, float]:
     """Metrics as flat numbers for a tracking store: value, ``_low`` and ``_high``."""
     numbers: dict[str, float] = {}

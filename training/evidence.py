@@ -44,8 +44,7 @@ def evidence_of(
     outcome, accounts = training.outcome[test], training.account[test]
 
     def over(probability: Vector) -> Gain:
-        return gain(log_loss_rows(outcome, best.probabilities[horizon]),
-                    log_loss_rows(outcome, probability), accounts, np.random.default_rng(seed))
+        return gain_over(best, probability, prepared, seed=seed)
 
     formula = contenders.get(FORMULA.name)
     known = champion_probability(champion, prepared)
@@ -59,6 +58,18 @@ def evidence_of(
         over_formula=None if formula is None else over(formula.probabilities[horizon]),
         over_champion=None if known is None else over(known),
     )
+
+
+def gain_over(best: Contender, probability: Vector, prepared: Prepared, *, seed: int) -> Gain:
+    """How much better the best is than other probabilities of the test rows, longest horizon.
+
+    The same draws of accounts at every call, so that a comparison has one interval everywhere.
+    """
+    training, test = prepared.training, prepared.test
+    outcome = training.outcome[test]
+    return gain(log_loss_rows(outcome, best.probabilities[training.horizons[-1]]),
+                log_loss_rows(outcome, probability), training.account[test],
+                np.random.default_rng(seed))
 
 
 def champion_or_none(store: ModelStore, model: str) -> ModelBundle | None:

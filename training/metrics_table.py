@@ -43,10 +43,10 @@ def metrics_table(results: Sequence[TrainingResult]) -> str:
         for horizon in result.metrics[result.best.name]:
             parts.append(
                 f"**{result.label.name} within {horizon} days** "
-                f"({result.rows['test']:,} test rows, {result.rows['test_outcomes']} with the "
-                f"outcome at {result.label.horizons[-1]} days; cutoffs {split.test[0]:%Y-%m-%d} "
-                f"to {split.test[-1]:%Y-%m-%d}, fitted on {split.before_test[0]:%Y-%m-%d} to "
-                f"{split.before_test[-1]:%Y-%m-%d})")
+                f"({result.rows['test']:,} test rows, "
+                f"{result.rows[f'test_outcomes_{horizon}d']} with the outcome; cutoffs "
+                f"{split.test[0]:%Y-%m-%d} to {split.test[-1]:%Y-%m-%d}, fitted on "
+                f"{split.before_test[0]:%Y-%m-%d} to {split.before_test[-1]:%Y-%m-%d})")
             parts.append(contender_table(
                 {name: by_horizon[horizon] for name, by_horizon in result.metrics.items()}))
         differences = "; ".join(

@@ -58,6 +58,9 @@ class Prepared:
             counts[f"{name}_outcomes"] = int(self.training.outcome[rows].sum())
             happened = self.training.account[rows & (self.training.outcome == 1)]
             counts[f"{name}_accounts_with_outcome"] = len(np.unique(happened))
+            for position, horizon in enumerate(self.training.horizons):
+                outcome = self.training.outcomes[rows, position]
+                counts[f"{name}_outcomes_{horizon}d"] = int(np.nansum(outcome))
         return counts
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from training.calibration import CalibrationFit, fit_calibration
 from training.dataset import TrainingSet
-from training.evaluation import Interval, evaluate, paired_difference
+from training.evaluation import Interval, evaluate
 from training.fit import Fitted, fit
 from training.specs import HEALTH_SCORE, ModelSpec, Parameters
 from training.splits import Fold
@@ -103,13 +103,3 @@ def run_contender(
                                     training.account[test][decided], draws)
     return Contender(spec=spec, parameters=parameters, fitted=fitted,
                      probabilities=probabilities, metrics=metrics)
-
-
-def difference(
-    one: Contender, other: Contender, training: TrainingSet, test: NDArray[np.bool_],
-    draws: Matrix,
-) -> Interval:
-    """Log loss of one minus that of another at the longest horizon, paired, by account."""
-    horizon = training.horizons[-1]
-    return paired_difference(training.outcome[test], one.probabilities[horizon],
-                             other.probabilities[horizon], training.account[test], draws)

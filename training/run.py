@@ -20,14 +20,20 @@ import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from registry.bundle import ModelBundle
-from registry.promotion import Promotion, decide
+from registry.promotion import Gain, Promotion, decide
 from registry.store import ModelStore
 from training.dataset import FeatureReader
 from training.evaluation import Interval, account_draws
-from training.evidence import as_metrics, champion_or_none, evidence_of, promotion_of_version
+from training.evidence import (
+    as_metrics,
+    champion_or_none,
+    evidence_of,
+    gain_over,
+    promotion_of_version,
+)
 from training.labels import Label
 from training.prepare import Prepared, prepare
-from training.race import Contender, difference, run_contender, usable_columns
+from training.race import Contender, run_contender, usable_columns
 from training.record import flat_metrics, pictures, record
 from training.release import release
 from training.specs import FORMULA, SPECS, ModelSpec
@@ -136,7 +142,7 @@ def _train(
         for spec in specs if spec.may_serve
     }
     say(f"{label.name}: fitting and judging", 2, 4)
-    contenders, draws = _race(prepared, specs, studies, seed=seed)
+    contenders = _race(prepared, specs, studies, seed=seed)
     horizon = prepared.training.horizons[-1]
     best = min((c for c in contenders.values() if c.spec.may_serve),
                key=lambda c: c.metrics[horizon]["log_loss"].value)
@@ -165,12 +171,17 @@ def _train(
         split=prepared.split, rows=prepared.counts, excluded=prepared.labelled.excluded,
         metrics={name: c.metrics for name, c in contenders.items()},
         differences={
-            name: difference(best, c, prepared.training, prepared.test, draws)
+            name: _difference(gain_over(best, c.probabilities[horizon], prepared, seed=seed))
             for name, c in contenders.items() if name != best.spec.name
         },
         studies=studies, best=best.spec, promotion=promotion, promoted=promoted,
         version=version, run_id=run_id, formula_version=formula_version, bundle=bundle, notes=notes,
     )
+
+
+def _difference(found: Gain) -> Interval:
+    """A gain as the difference in log loss: what is gained is lower."""
+    return Interval(value=-found.mean, low=-found.high, high=-found.low)
 
 
 def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
@@ -190,16 +201,15 @@ def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]
 
 def _race(
     prepared: Prepared, specs: tuple[ModelSpec, ...], studies: Mapping[str, Study], *, seed: int
-) -> tuple[dict[str, Contender], np.ndarray]:
+) -> dict[str, Contender]:
     draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
-    contenders = {
+    return {
         spec.name: run_contender(
             spec, prepared.training, prepared.calibration_folds, prepared.before_test,
             prepared.test, studies[spec.name].parameters if spec.name in studies
             else spec.parameters, draws, seed=seed)
         for spec in specs
     }
-    return contenders, draws
 
 
 def _keep_formula(

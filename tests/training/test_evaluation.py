@@ -14,7 +14,6 @@ from training.evaluation import (
     account_draws,
     evaluate,
     flat,
-    paired_difference,
 )
 
 
@@ -116,17 +115,6 @@ def test_blocks_of_draws_give_the_same_numbers() -> None:
     draws = account_draws(accounts, 50, np.random.default_rng(0))
     whole = evaluate(y, p, accounts, draws)
     assert evaluate(y, p, accounts, draws, cells=7 * len(y)) == whole
-
-
-def test_a_paired_difference_has_its_sign_and_is_zero_against_itself() -> None:
-    y, p, accounts = rows(n=2000)
-    draws = account_draws(accounts, 200, np.random.default_rng(0))
-    worse = np.full(len(y), 0.5)
-    found = paired_difference(y, p, worse, accounts, draws)
-    assert found.value == pytest.approx(
-        reference.log_loss(y, np.clip(p, 1e-6, 1)) - np.log(2), abs=1e-6)
-    assert found.low < found.value < found.high < 0
-    assert paired_difference(y, p, p, accounts, draws) == Interval(value=0, low=0, high=0)
 
 
 def test_flat_numbers_carry_their_interval() -> None:

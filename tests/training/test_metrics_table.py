@@ -22,3 +22,22 @@ def test_the_metrics_table_has_every_horizon_and_every_difference(trained) -> No
         assert f"**churn within {horizon} days**" in text
     assert text.count("Paired difference") == 1
     assert "usage in the last month" in text
+
+
+def test_a_comparison_has_the_interval_that_the_decision_rests_on(trained) -> None:
+    result, _ = trained
+    shown, decided = result.differences["base_rate"], as_metrics_of(result)
+    assert (-shown.value, -shown.high, -shown.low) == decided
+
+
+def as_metrics_of(result) -> tuple[float, float, float]:
+    numbers = result.bundle.metrics
+    return tuple(numbers[f"evidence_over_base_rate_{name}"] for name in ("mean", "low", "high"))
+
+
+def test_each_horizon_says_how_many_outcomes_judge_it(trained) -> None:
+    result, _ = trained
+    counts = [result.rows[f"test_outcomes_{horizon}d"] for horizon in (30, 60, 90)]
+    assert counts == sorted(counts)
+    assert counts[-1] == result.rows["test_outcomes"]
+    assert f"{counts[0]} with the outcome" in metrics_table([result])
