@@ -33,7 +33,7 @@ from features.source_files import (
     read_table,
 )
 from features.wire import draft_rows
-from features.workspace import Workspace, WorkspaceError
+from features.workspace import SETTINGS_FILE, Workspace, WorkspaceError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def ingest(
     """
     mapping = None if mapping_file is None else load_mapping(mapping_file)
     with workspace.lock():
-        moment = _moment(workspace, mapping, now)
+        moment = _moment(workspace, mapping, mapping_file, now)
         lake = Lake(workspace.events_dir, workspace.quarantine_dir)
         if mapping is None or mapping_file is None:
             return ingest_jsonl(lake, paths, now=moment)
@@ -200,14 +200,20 @@ def _take_rows(batch: Batch, rows: Sequence[tuple[int, Mapping[str, object]]], *
                       complete_until=None, broken=broken)
 
 
-def _moment(workspace: Workspace, mapping: SourceMapping | None,
+def _moment(workspace: Workspace, mapping: SourceMapping | None, mapping_file: Path | None,
             now: datetime | None) -> datetime:
-    try:
-        return workspace.now(now)
-    except WorkspaceError:
-        if mapping is None or mapping.complete_until is None:
-            raise
-        return mapping.complete_until
+    settings = workspace.settings
+    stated = (now, settings.clock, settings.complete_until,
+              mapping.complete_until if mapping is not None else None)
+    for moment in stated:
+        if moment is not None:
+            return moment
+    file = mapping_file.name if mapping_file is not None else workspace.root / SETTINGS_FILE
+    raise WorkspaceError(
+        f"Nothing says up to which moment these exports are whole, so nothing was read. Add "
+        f"complete_until to {file}, above its first [table], such as:\n"
+        f"    complete_until = 2024-02-01T00:00:00Z"
+    )
 
 
 def _note_settings(workspace: Workspace, mapping: SourceMapping, lake: Lake) -> None:

@@ -149,8 +149,8 @@ class Workspace:
         moment = given or settings.clock or settings.complete_until
         if moment is None:
             raise WorkspaceError(
-                f"The workspace {self.root} states no moment. Ingest events first "
-                f"(keepwell ingest), or say one with --now."
+                f"The workspace {self.root} states no moment. Say one with --as-of "
+                f"DATE, or ingest events with a mapping that says complete_until."
             )
         return moment
 

@@ -290,10 +290,25 @@ def test_a_workspace_that_somebody_else_is_writing_is_left_alone(shop):
     assert shop.ingest().landed == 1
 
 
-def test_without_any_moment_the_run_says_how_to_give_one(shop):
+def test_without_any_moment_the_run_names_the_file_that_should_say_one(shop):
     shop.write(GOOD)
-    with pytest.raises(WorkspaceError, match="say one with --now"):
+    with pytest.raises(WorkspaceError, match=r"Add complete_until to shop\.toml") as refused:
         shop.ingest(now=None)
+    example = str(refused.value).splitlines()[-1].strip()
+    shop.map(end=example.replace("2024", "2026"))
+    shop.write(GOOD.replace("2026-03", "2026-01"))
+    assert shop.ingest(now=None).landed == 1
+
+
+def test_events_without_a_mapping_take_their_moment_from_the_settings(shop):
+    path = shop.files / "events.jsonl"
+    path.write_text(json.dumps(row()))
+    with pytest.raises(WorkspaceError, match=r"Add complete_until to .*workspace\.toml") as refused:
+        ingest(shop.workspace, [path], None)
+    shop.workspace.root.mkdir(exist_ok=True)
+    (shop.workspace.root / "workspace.toml").write_text(
+        str(refused.value).splitlines()[-1].strip().replace("2024-02", "2026-04"))
+    assert ingest(shop.workspace, [path], None).landed == 1
 
 
 def test_a_table_may_be_a_query(shop, tmp_path):
