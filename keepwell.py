@@ -260,15 +260,15 @@ def models_promote(
     from training.evidence import promotion_of_version
 
     place = Workspace(workspace)
+    store = _store(place)
     with place.lock():
-        decision, evidence = promotion_of_version(_store(place), label.value, version)
+        decision, evidence = promotion_of_version(store, label.value, version)
         for reason in decision.reasons:
             out.print(f"- {reason}", highlight=False)
         if not decision.approved and not force:
             raise CommandError(f"{label.value} version {version} was not promoted, for the reasons "
                                f"above. Nothing was changed.")
-        _store(place).promote(label.value, version, evidence=evidence, by=by,
-                              at=datetime.now(UTC))
+        store.promote(label.value, version, evidence=evidence, by=by, at=datetime.now(UTC))
     out.print(f"{label.value} version {version} serves now.")
 
 
@@ -299,8 +299,9 @@ def models_rollback(
 ) -> None:
     """Make the previous champion serve again."""
     place = Workspace(workspace)
+    store = _store(place)
     with place.lock():
-        change = _store(place).rollback(label.value, by=by, at=datetime.now(UTC))
+        change = store.rollback(label.value, by=by, at=datetime.now(UTC))
     out.print(f"{label.value} version {change.version} serves again.")
 
 

@@ -98,8 +98,9 @@ def test_scores_of_an_account_with_one_event_and_no_contract_say_what_is_unknown
     (("score", "--as-of", "2024-01-01", "--out", "x.parquet", "-w", "ws"), 3,
      "No account was known"),
     (("serve", "-w", "nowhere"), 3, "There is no workspace"),
-    (("models", "promote", "churn", "7", "--by", "Ann", "-w", "ws"), 3, "has no version 7"),
-    (("models", "rollback", "churn", "--by", "Ann", "-w", "ws"), 3, "churn"),
+    (("models", "promote", "churn", "7", "--by", "Ann", "-w", "ws"), 3, "There is no workspace"),
+    (("models", "rollback", "churn", "--by", "Ann", "-w", "ws"), 3, "There is no workspace"),
+    (("models", "list", "-w", "ws"), 3, "There is no workspace"),
     (("train", "happiness"), 2, "happiness"),
     (("score", "--out", "x.parquet", "--as-of", "soon"), 2, "soon"),
 ])
@@ -142,6 +143,16 @@ def test_a_workspace_that_another_process_writes_is_left_alone(
     holder.communicate()
     assert done.returncode == 4
     assert "Another process is writing" in one_paragraph(done.stderr)
+
+
+def test_a_version_that_there_is_not_can_not_be_promoted(tmp_path: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    done = keepwell("models", "promote", "churn", "7", "--by", "Ann", "-w", "ws", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "has no version 7" in one_paragraph(done.stderr)
+    done = keepwell("models", "rollback", "churn", "--by", "Ann", "-w", "ws", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "No champion of 'churn' came before" in one_paragraph(done.stderr)
 
 
 def test_a_traceback_comes_when_it_is_asked_for(tmp_path: Path) -> None:
