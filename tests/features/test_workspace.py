@@ -40,7 +40,7 @@ def test_a_settings_file_that_can_not_be_read_says_why(
 
 def test_the_moment_is_the_given_one_or_the_clock_or_where_the_data_end(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, environment={})
-    with pytest.raises(WorkspaceError, match="states no moment. Say one with --as-of DATE"):
+    with pytest.raises(WorkspaceError, match=r"states no moment\. Say one with --as-of DATE"):
         workspace.now()
     workspace.change_settings(complete_until=MOMENT)
     assert workspace.now() == MOMENT
