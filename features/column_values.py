@@ -292,8 +292,9 @@ def _from_epoch(frame: pl.DataFrame, epoch: str) -> pl.DataFrame:
     number = pl.col("given").cast(pl.Float64, strict=False)
     whole = pl.when(number.is_finite() & (number.abs() * micros < 9e18)).then(
         (number * micros).round()).cast(pl.Int64)
+    blank = pl.col("given").cast(pl.String, strict=False).str.strip_chars() == ""
     return frame.with_columns(whole.cast(UTC_INSTANT).alias("instant"),
-                              pl.lit(None, pl.String).alias("problem"))
+                              pl.when(blank).then(pl.lit("is missing")).alias("problem"))
 
 
 def _in_zone(naive: pl.Expr, zone: str) -> pl.Expr:

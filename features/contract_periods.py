@@ -73,8 +73,10 @@ def _read(raw: pl.DataFrame, table: ContractTable) -> pl.DataFrame:
     zone = table.source.zone
     height = raw.height
     account = read_words(raw[table.account], "account_id", needed=True)
-    start = read_instants(raw[table.start], "start", zone=zone)
-    end = read_instants(raw[table.end], "end", zone=zone)
+    start, end = (
+        read_instants(raw[column], name, zone=zone, time_format=table.time_format,
+                      epoch=table.epoch)
+        for name, column in (("start", table.start), ("end", table.end)))
     open_end = end.problem == "end is missing"  # a contract without an end is one
     end = Read(values=end.values,
                problem=end.problem.set(open_end.fill_null(value=False), None))

@@ -104,6 +104,8 @@ class ContractTable:
     start: str
     end: str
     mrr: str
+    time_format: str | None = None
+    epoch: Literal["s", "ms", "us"] | None = None
     seats: str | None = None
     price_plan: str | None = None
     billing_months: str | None = None
@@ -296,6 +298,8 @@ def _contracts(keys: Keys, source: TableSource, place: str) -> ContractTable:
         start=keys.text("start", needed=True) or "",
         end=keys.text("end", needed=True) or "",
         mrr=keys.text("mrr", needed=True) or "",
+        time_format=keys.text("time_format"),
+        epoch=keys.text("epoch", among=("s", "ms", "us")),  # type: ignore[arg-type]
         seats=keys.text("seats"),
         price_plan=keys.text("price_plan"),
         billing_months=keys.text("billing_months"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -21,12 +22,12 @@ TABLE = ContractTable(
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
-def told(*rows, now=NOW):
+def told(*rows, now=NOW, table=TABLE):
     """(kind, day, MRR, renewal date, reason) of each event; then what was refused, left out."""
     frame = pl.DataFrame([(*row, "users")[:7] if len(row) == 6 else row for row in rows],
                          schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
     frame = frame.with_columns(pl.int_range(2, pl.len() + 2, dtype=pl.Int64).alias(LINE))
-    judged = judge(draft_contracts(frame, TABLE, known_until=now), now=now, complete_until=None)
+    judged = judge(draft_contracts(frame, table, known_until=now), now=now, complete_until=None)
     events = judged.events.sort("occurred_at", "kind")
     return [(row["kind"].removeprefix("contract."), row["occurred_at"].strftime("%m-%d"),
              row["quantity"], json.loads(row["properties"]).get("renewal_on", "")[5:] or None,
@@ -103,6 +104,19 @@ def test_a_bad_period_is_refused_and_the_others_land(row, reason):
     events, refused, _ = told(period("04-01", "07-01"), row)
     assert refused == [reason]
     assert len(events) == 1
+
+
+@pytest.mark.parametrize(("how", "start", "end"), [
+    ({"time_format": "%d/%m/%Y"}, "01/02/2026", "01/07/2026"),
+    ({"epoch": "s"}, "1769904000", "1782864000"),
+])
+def test_days_in_the_words_of_another_country_are_days(how, start, end):
+    rest = ("100", "5", "pro")
+    events, refused, _ = told(("a", start, end, *rest), ("b", start, "soon", *rest),
+                              ("c", start, "", *rest), table=replace(TABLE, **how))
+    assert events == [("started", "02-01", 100.0, "07-01", None),
+                      ("started", "02-01", 100.0, None, None)]
+    assert refused == ["end is no time"]
 
 
 @pytest.mark.parametrize("day", range(1, 29, 9))

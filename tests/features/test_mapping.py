@@ -124,3 +124,22 @@ def test_contract_periods_need_a_zone():
     [terms] = mapping(text.replace('name = "shop"', 'name = "shop"\nzone = "UTC"')).tables
     assert isinstance(terms, ContractTable)
     assert terms.columns == ("a", "s", "e", "m")
+
+
+def test_contract_periods_may_say_how_their_days_are_written():
+    text = """
+    name = "shop"
+    zone = "UTC"
+    [tables.terms]
+    type = "contract_periods"
+    files = ["terms.csv"]
+    account = "a"
+    start = "s"
+    end = "e"
+    mrr = "m"
+    time_format = "%d/%m/%Y"
+    """
+    [terms] = mapping(text).tables
+    assert (terms.time_format, terms.epoch) == ("%d/%m/%Y", None)
+    [terms] = mapping(text.replace('time_format = "%d/%m/%Y"', 'epoch = "ms"')).tables
+    assert (terms.time_format, terms.epoch) == (None, "ms")
