@@ -51,6 +51,12 @@ def test_194_accounts_cancel_and_614_are_running(contracts):
     assert (cancelled, last.height - cancelled) == (194, 614)
 
 
+def test_one_of_the_contracts_ends_at_the_very_moment_the_data_do(contracts):
+    ended = contracts.filter(kind="contract.cancelled")["occurred_at"]
+    assert int((ended < END).sum()) == 193
+    assert int((ended == END).sum()) == 1
+
+
 def test_every_period_is_one_start_change_or_renewal(contracts):
     assert dict(contracts["kind"].value_counts().iter_rows()) == {
         "contract.started": 808, "contract.renewed": 4639, "contract.changed": 547,
