@@ -80,12 +80,12 @@ def _read(raw: pl.DataFrame, table: ContractTable) -> pl.DataFrame:
     open_end = end.problem == "end is missing"  # a contract without an end is one
     end = Read(values=end.values,
                problem=end.problem.set(open_end.fill_null(value=False), None))
-    numbers = {name: _number(raw, column, name, height)
+    numbers = {name: read_numbers(raw[column], name) if column else _unknown(height, pl.Float64)
                for name, column in (("mrr", table.mrr), ("seats", table.seats),
                                     ("billing_months", table.billing_months),
                                     ("discount", table.discount))}
     plan = (read_words(raw[table.price_plan], "price_plan", needed=False)
-            if table.price_plan else _number(raw, None, "price_plan", height))
+            if table.price_plan else _unknown(height, pl.String))
     readings = (account, start, end, *numbers.values(), plan)
     frame = pl.DataFrame({
         LINE: raw[LINE],
@@ -93,7 +93,7 @@ def _read(raw: pl.DataFrame, table: ContractTable) -> pl.DataFrame:
         "start": start.values.cast(UTC_INSTANT),
         "end": end.values.cast(UTC_INSTANT),
         **{name: reading.values for name, reading in numbers.items()},
-        "price_plan": plan.values.cast(pl.String),
+        "price_plan": plan.values,
         "problem": first_problem(*readings),
         "left": other_rows(raw, table.only),
     })
@@ -164,8 +164,7 @@ def _draft(rows: pl.DataFrame, *, kind: str | None, at: str, quantity: str | Non
     ).cast(DRAFT_SCHEMA)
 
 
-def _number(raw: pl.DataFrame, column: str | None, name: str, height: int) -> Read:
-    if column is None:
-        return Read(values=pl.repeat(None, height, dtype=pl.Float64, eager=True),
-                    problem=pl.repeat(None, height, dtype=pl.String, eager=True))
-    return read_numbers(raw[column], name)
+def _unknown(height: int, dtype: type[pl.DataType]) -> Read:
+    """What is read where the table has no such column: nothing, and nothing wrong with it."""
+    return Read(values=pl.repeat(None, height, dtype=dtype, eager=True),
+                problem=pl.repeat(None, height, dtype=pl.String, eager=True))

@@ -119,6 +119,14 @@ def test_days_in_the_words_of_another_country_are_days(how, start, end):
     assert refused == ["end is no time"]
 
 
+def test_terms_that_the_table_does_not_name_are_unknown():
+    bare = replace(TABLE, seats=None, price_plan=None)
+    events, refused, _ = told(period("01-01", "02-01", seats="3", plan="a"),
+                              period("02-01", "07-01", seats="9", plan="b"), table=bare)
+    assert [event[0] for event in events] == ["started", "renewed"]
+    assert refused == []
+
+
 @pytest.mark.parametrize("day", range(1, 29, 9))
 def test_what_is_told_early_is_what_is_told_later_of_that_time(day):
     rows = [period("01-01", "02-01"), period("02-01", "02-20"), period("02-25", "03-25", mrr="7"),
