@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import uvicorn
@@ -12,7 +13,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
 
 pytestmark = pytest.mark.browser
 
@@ -36,12 +39,13 @@ def address(served_app) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[WebDriver]:
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = shutil.which("chromium") or "/usr/bin/chromium"
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                      "--disable-background-networking", "--no-first-run"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path="/usr/bin/chromedriver")
+    service = webdriver.ChromeService(
+        executable_path=shutil.which("chromedriver") or "/usr/bin/chromedriver")
     driver = webdriver.Chrome(options=options, service=service)
     driver.implicitly_wait(5)
     yield driver
@@ -55,13 +59,29 @@ def portfolio(request, browser, address) -> WebDriver:
     return browser
 
 
+def leave_by(browser: WebDriver, act: Callable[[], object]) -> None:
+    """Do what leads to another page, and wait until that page is whole.
+
+    Without the wait, what is found next may still belong to the page that is being left.
+    """
+    left = browser.find_element(By.TAG_NAME, "html")
+    act()
+    wait = WebDriverWait(browser, 30)
+    wait.until(expected.staleness_of(left))
+    wait.until(lambda now: now.execute_script("return document.readyState") == "complete")
+
+
+def follow(browser: WebDriver, link: str) -> None:
+    leave_by(browser, browser.find_element(By.PARTIAL_LINK_TEXT, link).click)
+
+
 def text_of(browser: WebDriver) -> str:
     return browser.find_element(By.TAG_NAME, "main").text
 
 
 def test_from_the_list_to_the_reasons_and_the_next_actions(portfolio):
     assert portfolio.find_element(By.TAG_NAME, "h1").text == "Accounts by revenue at risk"
-    portfolio.find_element(By.PARTIAL_LINK_TEXT, "Company 00").click()
+    follow(portfolio, "Company 00")
     assert portfolio.find_element(By.TAG_NAME, "h1").text == "Company 00"
     text = text_of(portfolio)
     assert "Why this score" in text
@@ -74,7 +94,7 @@ def test_from_the_list_to_the_reasons_and_the_next_actions(portfolio):
 
 
 def test_what_an_action_is_worth_and_what_was_held_back_open_on_demand(portfolio):
-    portfolio.find_element(By.PARTIAL_LINK_TEXT, "Company 00").click()
+    follow(portfolio, "Company 00")
     [*details] = portfolio.find_elements(By.CSS_SELECTOR, ".actions summary")
     before = text_of(portfolio)
     details[0].click()
@@ -87,17 +107,17 @@ def test_what_an_action_is_worth_and_what_was_held_back_open_on_demand(portfolio
 
 def test_a_filter_narrows_the_list_and_can_be_cleared(portfolio):
     Select(portfolio.find_element(By.NAME, "tier")).select_by_visible_text("critical")
-    portfolio.find_element(By.CSS_SELECTOR, ".filters button").click()
+    leave_by(portfolio, portfolio.find_element(By.CSS_SELECTOR, ".filters button").click)
     badges = {e.text for e in portfolio.find_elements(By.CSS_SELECTOR, ".accounts .badge")}
     assert badges == {"critical"}
-    portfolio.find_element(By.LINK_TEXT, "Clear filters").click()
+    follow(portfolio, "Clear filters")
     assert "47 accounts" in text_of(portfolio)
 
 
 def test_nothing_is_wider_than_the_window(portfolio):
     for link in (None, "Company 00"):
         if link:
-            portfolio.find_element(By.PARTIAL_LINK_TEXT, link).click()
+            follow(portfolio, link)
         wide = portfolio.execute_script(
             "return document.documentElement.scrollWidth - window.innerWidth")
         assert wide <= 0
@@ -108,7 +128,7 @@ def test_the_keyboard_is_enough(portfolio):
     body.send_keys(Keys.TAB)
     assert portfolio.switch_to.active_element.text == "Skip to content"
     account = portfolio.find_element(By.PARTIAL_LINK_TEXT, "Company 00")
-    account.send_keys(Keys.ENTER)
+    leave_by(portfolio, lambda: account.send_keys(Keys.ENTER))
     assert portfolio.find_element(By.TAG_NAME, "h1").text == "Company 00"
 
 
@@ -128,5 +148,5 @@ def test_no_page_asks_another_host_or_breaks_its_own_policy(browser, address):
 def test_a_wrong_address_helps_on(browser, address):
     browser.get(f"{address}/accounts/nobody")
     assert "Unknown account" in text_of(browser)
-    browser.find_element(By.PARTIAL_LINK_TEXT, "All accounts").click()
+    follow(browser, "All accounts")
     assert browser.find_element(By.TAG_NAME, "h1").text == "Accounts by revenue at risk"
