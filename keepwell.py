@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from features.workspace import Workspace, WorkspaceBusyError, write_atomically
+from features.workspace import (
+    TRACKING_VARIABLE,
+    Workspace,
+    WorkspaceBusyError,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from features.ingest_summary import IngestSummary
@@ -152,7 +157,8 @@ def snapshot(
     else:
         moments = (_moment(place, as_of),)
     rows = _snapshot(place, moments)
-    out.print(f"{rows:,} snapshots as of {len(moments)} moment(s) in {place.snapshots_dir}.")
+    out.print(f"{_many(rows, 'snapshot')} as of {_many(len(moments), 'moment')} in "
+              f"{place.snapshots_dir}.")
 
 
 @app.command()
@@ -326,7 +332,10 @@ def score(
         write_atomically(file, content.getvalue())
     sources = ", ".join(f"{n:,} by {source}" for source, n in
                         frame["score_source"].value_counts(sort=True).iter_rows())
-    out.print(f"{frame.height:,} accounts as of {moment:%Y-%m-%d} ({sources}) in {file}.")
+    out.print(f"{_many(frame.height, 'account')} as of {moment:%Y-%m-%d} ({sources}) in {file}.")
+    for reason, accounts in frame["degraded"].drop_nulls().value_counts(sort=True).iter_rows():
+        out.print(f"Not by a model, {_many(accounts, 'account')}: {reason}", highlight=False,
+                  markup=False)
 
 
 @app.command()
@@ -343,8 +352,8 @@ def actions(
         _ensure_snapshot(place, moment)
         answer = recommendations_as_of(place, _store(place), moment)
         write_atomically(file, json.dumps(answer, indent=1).encode())
-    out.print(f"Next actions of {len(answer['accounts']):,} accounts as of {moment:%Y-%m-%d} in "
-              f"{file}.")
+    out.print(f"Next actions of {_many(len(answer['accounts']), 'account')} as of "
+              f"{moment:%Y-%m-%d} in {file}.")
 
 
 @app.command()
@@ -418,13 +427,22 @@ def main() -> None:
 
 
 @contextmanager
-def _step(words: str) -> Iterator[None]:
-    """Say what goes on, and how long it took."""
-    with out.status(f"{words} …"):
-        began = datetime.now(UTC)
-        yield
+def _step(words: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Say what goes on, how far it is, and how long it took; into a file, a line a step."""
+    began = datetime.now(UTC)
+    if not out.is_terminal:
+        out.print(f"{words} …")
+    with out.status(f"{words} …") as status:
+        def say(step: str, done: int, total: int) -> None:
+            status.update(f"{words}: {step} ({done}/{total}) …")
+
+        yield say
     seconds = (datetime.now(UTC) - began).total_seconds()
     out.print(f"[green]✓[/green] {words} [dim]({seconds:.1f} s)[/dim]")
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _utc(day: datetime) -> datetime:
@@ -449,10 +467,25 @@ def _series(first: datetime, last: datetime, every: Every) -> tuple[datetime, ..
     return moments
 
 
+def _check_tracking() -> None:
+    """Another workspace's models have to be where the environment says."""
+    uri = os.environ.get(TRACKING_VARIABLE)
+    if uri is None:
+        return
+    if "://" not in uri:
+        raise CommandError(f"{TRACKING_VARIABLE} is {uri!r}, which is no address. Write "
+                           f"sqlite:////full/path/mlflow.db, or the address of an MLflow server.")
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not file.exists():
+        raise CommandError(f"{TRACKING_VARIABLE} names {file}, and there is no such file. Name the "
+                           f"mlflow.db of the workspace whose models shall be used.")
+
+
 def _store(place: Workspace) -> MlflowModelStore:
     if not place.root.is_dir():
         raise CommandError(f"There is no workspace {place.root}. Make one with `make run` or "
                            f"`keepwell ingest`, or name another with --workspace.")
+    _check_tracking()
     from registry.mlflow_store import MlflowModelStore
 
     return MlflowModelStore(place.tracking_uri)
@@ -462,10 +495,10 @@ def _snapshot(place: Workspace, moments: tuple[datetime, ...]) -> int:
     from features.backfill import backfill
     from features.feast_store import WorkspaceFeatures
 
-    with place.lock(), _step(f"Computing features as of {len(moments)} moment(s)"):
-        frame = backfill(place, moments)
-        WorkspaceFeatures(place).publish(frame)
-    return frame.height
+    words = f"Computing features as of {_many(len(moments), 'moment')}"
+    with place.lock(), _step(words) as progress:
+        return backfill(place, moments, publish=WorkspaceFeatures(place).publish,
+                        progress=progress).height
 
 
 LOOKED_BACK_AT = (timedelta(days=28), timedelta(days=7), timedelta(0))
@@ -473,11 +506,11 @@ LOOKED_BACK_AT = (timedelta(days=28), timedelta(days=7), timedelta(0))
 
 
 def _ensure_snapshot(place: Workspace, moment: datetime) -> None:
-    """Make the snapshots that a score as of the moment needs, where they are not there."""
-    from features.snapshots import SnapshotError, SnapshotStore
+    """Make the snapshots that a score as of the moment needs, where the newest data has none."""
+    from features.backfill import stale
+    from features.snapshots import SnapshotError
 
-    there = SnapshotStore(place.snapshots_dir).moments()
-    missing = tuple(moment - back for back in LOOKED_BACK_AT if moment - back not in there)
+    missing = stale(place, (moment - back for back in LOOKED_BACK_AT))
     if moment in missing:
         _snapshot(place, (moment,))
     for earlier in missing:
@@ -485,20 +518,28 @@ def _ensure_snapshot(place: Workspace, moment: datetime) -> None:
             try:
                 _snapshot(place, (earlier,))
             except SnapshotError:
-                return  # nothing was known so early: the trend is unknown, and says so
+                continue  # nothing was known so early: the trend is unknown, and says so
 
 
 def _train(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, trials: int,
            seed: int, by: str | None = None) -> tuple[TrainingResult, ...]:
+    from features.backfill import stale
+    from features.snapshots import SnapshotStore
     from training.workspace_training import train_on
 
-    with place.lock(), out.status("Training …") as status:
-        def say(step: str, done: int, total: int) -> None:
-            status.update(f"{step} ({done}/{total}) …")
-
-        return train_on(place, labels, store=_store(place), as_of=_moment(place, as_of),
+    store = _store(place)
+    there = SnapshotStore(place.snapshots_dir).moments()
+    old = stale(place, there)
+    if old:
+        out.print(f"{len(old)} of {len(there)} snapshots were made before the newest events or "
+                  f"declarations came, the first as of {old[0]:%Y-%m-%d}. To train on all that is "
+                  f"known now, make them again: keepwell snapshot --from {old[0]:%Y-%m-%d} "
+                  f"--to {old[-1]:%Y-%m-%d}.", style="yellow")
+    named = " and ".join(labels)
+    with place.lock(), _step(f"Training {named} models") as progress:
+        return train_on(place, labels, store=store, as_of=_moment(place, as_of),
                         clock=lambda: datetime.now(UTC), trials=trials, seed=seed, by=by,
-                        progress=say)
+                        progress=progress)
 
 
 DEMO_FILE = "demo.json"
@@ -516,8 +557,7 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         moments = {*_series(first + timedelta(days=28), last, Every.MONTH),
                    *(last - back for back in LOOKED_BACK_AT)}
         _snapshot(place, tuple(sorted(moments)))
-        with _step("Training churn and expansion models"):
-            results = _train(place, ("churn", "expansion"), None, 12, 1, by="keepwell demo")
+        results = _train(place, ("churn", "expansion"), None, 12, 1, by="keepwell demo")
         with _step("Estimating what interventions caused"):
             from experiments.workspace_report import report_on
 

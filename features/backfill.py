@@ -6,8 +6,9 @@ sweep, writes the snapshots and hands the newest to the online store.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 import polars as pl
@@ -40,9 +41,13 @@ def month_starts(first: datetime, last: datetime) -> tuple[datetime, ...]:
 
 def backfill(
     workspace: Workspace, as_ofs: Sequence[datetime], *, progress: Progress | None = None,
-    events_at_once: int = EVENTS_AT_ONCE,
+    events_at_once: int = EVENTS_AT_ONCE, publish: Callable[[pl.DataFrame], object] | None = None,
 ) -> pl.DataFrame:
     """Make and keep the snapshots of every account at these moments.
+
+    ``publish`` is handed the snapshots before their files are written: a process killed in between
+    leaves a missing file, which the next run makes and publishes again, and never a file whose
+    features were not published.
 
     Returns:
         The snapshots, as they were written.
@@ -69,8 +74,25 @@ def backfill(
             "No account was known at the moments asked for. Choose later ones, or ingest the "
             "events that lie before them (keepwell ingest).")
     snapshots = pl.concat(frames)
-    SnapshotStore(workspace.snapshots_dir).write(snapshots)
+    if publish is not None:
+        publish(snapshots)
+    SnapshotStore(workspace.snapshots_dir).write(snapshots, made_from=made_from(workspace))
     return snapshots
+
+
+def made_from(workspace: Workspace) -> str:
+    """Digest of all that decides a snapshot: the events, the declarations, the health formula."""
+    settings = workspace.settings
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    parts = (lake.digest, sorted(catalogue(settings.use_names).digests.items()),
+             FORMULAS[settings.health_formula].version)
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def stale(workspace: Workspace, as_ofs: Iterable[datetime]) -> tuple[datetime, ...]:
+    """The moments without a snapshot, or with one made from other events or declarations."""
+    store, now = SnapshotStore(workspace.snapshots_dir), made_from(workspace)
+    return tuple(moment for moment in as_ofs if store.made_from(moment) != now)
 
 
 def _check_moments(as_ofs: Sequence[datetime], lake: Lake) -> None:

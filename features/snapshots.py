@@ -7,7 +7,7 @@ a new event and on a cluster. ``SnapshotStore`` keeps one Parquet file per momen
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from features.timeline import Timelines, prepare
 from features.windows import microseconds
 from features.workspace import write_atomically
 
-Progress = Callable[[str, int, int], None]
+MADE_FROM = "keepwell.made_from"
+"""Key in a snapshot file's metadata."""
 
 
 class SnapshotError(Exception):
@@ -114,12 +115,19 @@ class SnapshotStore:
         """Where the snapshot as of this moment lies."""
         return self.folder / f"as_of_{as_of.astimezone(UTC):%Y%m%dT%H%M%SZ}.parquet"
 
-    def write(self, frame: pl.DataFrame) -> tuple[Path, ...]:
-        """Write the moments of the frame, each file swapped as a whole."""
+    def write(self, frame: pl.DataFrame, *, made_from: str = "") -> tuple[Path, ...]:
+        """Write the moments of the frame, each file swapped as a whole.
+
+        ``made_from`` is a digest of the events and declarations, kept in each file's metadata.
+        """
+        for leftover in self.folder.glob(".as_of_*.tmp"):
+            leftover.unlink()  # of a process that was killed; the workspace lock is held here
         paths = []
-        for (as_of,), rows in frame.partition_by("as_of", as_dict=True).items():
+        moments = frame.partition_by("as_of", as_dict=True)
+        for (as_of,), rows in sorted(moments.items()):
             content = io.BytesIO()
-            rows.write_parquet(content, compression="zstd", statistics=True)
+            rows.write_parquet(content, compression="zstd", statistics=True,
+                               metadata={MADE_FROM: made_from})
             write_atomically(self.path(as_of), content.getvalue())
             paths.append(self.path(as_of))
         return tuple(paths)
@@ -130,6 +138,11 @@ class SnapshotStore:
                        for path in self.folder.glob("as_of_*.parquet"))
         return tuple(datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
                      for name in names)
+
+    def made_from(self, as_of: datetime) -> str | None:
+        """The digest that the snapshot of this moment was written with; None without a snapshot."""
+        path = self.path(as_of)
+        return pl.read_parquet_metadata(path).get(MADE_FROM, "") if path.exists() else None
 
     def read(self, as_of: datetime) -> pl.DataFrame:
         """The snapshot as of this moment.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,9 @@ import polars as pl
 Floats = npt.NDArray[np.float64]
 Value = float | int | bool | str | None
 Row = Mapping[str, Value]
+
+OWN_USE = re.compile(r"use_\w+_count_\d+d")
+"""Names of the features that count the use of one feature of the tenant's product."""
 
 
 class FeatureContractError(Exception):
@@ -132,9 +136,14 @@ class FeatureContract:
         return column.cast(pl.Float64).fill_null(math.nan).to_numpy()
 
     def _lacks(self, lacking: Sequence[str], where: str) -> str:
+        many = "1 feature" if len(lacking) == 1 else f"{len(lacking)} features"
+        own = any(OWN_USE.fullmatch(name) for name in lacking)
         return (
-            f"The model reads {len(lacking)} feature(s) that {where} lacks: {_listed(lacking)}. "
-            "Rebuild the snapshot (keepwell snapshot) or roll the model back "
+            f"The model reads {many} that {where} lacks: {_listed(lacking)}. "
+            + ("The mapping's list use_names decides which of the product's features are counted "
+               "one by one: name there what the model was trained on and ingest again. "
+               if own else "")
+            + "Rebuild the snapshot (keepwell snapshot) or roll the model back "
             "(keepwell models rollback)."
         )
 

@@ -89,6 +89,26 @@ def test_scores_of_an_account_with_one_event_and_no_contract_say_what_is_unknown
     assert account["ranked"]
 
 
+def test_a_score_after_more_events_came_is_of_the_newest_events(
+    source: Path, tmp_path: Path,
+) -> None:
+    ingest = ("ingest", str(source), "--mapping", str(source / "mapping.toml"), "-w", "ws")
+    score = ("score", "--as-of", "2024-02-01", "--out", "scores.parquet", "-w", "ws")
+    snapshot = tmp_path / "ws" / "snapshots" / "as_of_20240201T000000Z.parquet"
+    keepwell(*ingest, cwd=tmp_path)
+    keepwell(*score, cwd=tmp_path)
+    assert pl.read_parquet(snapshot)["feature_uses_28d"].to_list() == [1.0]
+    with (source / "use.csv").open("a", encoding="utf-8") as rows:
+        rows.write("3,acme,2024-01-20T10:00:00Z,search\n")
+    keepwell(*ingest, cwd=tmp_path)
+    done = keepwell(*score, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert pl.read_parquet(snapshot)["feature_uses_28d"].to_list() == [2.0]
+    untouched = snapshot.stat().st_mtime_ns
+    keepwell(*score, cwd=tmp_path)
+    assert snapshot.stat().st_mtime_ns == untouched
+
+
 @pytest.mark.parametrize(("words", "code", "message"), [
     (("ingest", "nowhere.csv", "--mapping", "nowhere.toml", "-w", "ws"), 3, "nowhere.toml"),
     (("snapshot", "--from", "2024-01-01", "-w", "ws"), 3, "Give --as-of DATE for one moment"),

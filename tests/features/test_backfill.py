@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.backfill import backfill, month_starts
+from features.backfill import backfill, month_starts, stale
+from features.feast_store import WorkspaceFeatures
 from features.lake import Lake
 from features.snapshots import SnapshotError, SnapshotStore
 from features.telemetry import Event, events_frame, properties_text
@@ -57,3 +66,123 @@ def test_a_moment_after_the_end_of_the_data_is_refused(workspace: Workspace) -> 
 def test_a_moment_before_anything_was_known_is_refused(workspace: Workspace) -> None:
     with pytest.raises(SnapshotError, match="No account was known"):
         backfill(workspace, [FIRST])
+
+
+def more_use(workspace: Workspace) -> None:
+    event = Event(event_id="late", account_id="a", kind="feature.used",
+                  occurred_at=FIRST + timedelta(days=20), recorded_at=FIRST + timedelta(days=21),
+                  properties=properties_text({"name": "export"}))
+    Lake(workspace.events_dir).append(events_frame([event]), source="test", file="more", now=END)
+
+
+def count_one_more(workspace: Workspace) -> None:
+    workspace.change_settings(use_names=("search",))
+
+
+def weigh_otherwise(workspace: Workspace) -> None:
+    workspace.change_settings(health_formula="001")
+
+
+@pytest.mark.parametrize("change", [more_use, count_one_more, weigh_otherwise])
+def test_what_was_made_from_other_data_is_stale(
+    workspace: Workspace, change: Callable[[Workspace], None],
+) -> None:
+    moments = month_starts(FIRST + timedelta(days=1), END)
+    assert stale(workspace, moments) == moments
+    backfill(workspace, moments[:-1])
+    assert stale(workspace, moments) == moments[-1:]
+    backfill(workspace, moments)
+    assert stale(workspace, moments) == ()
+    change(workspace)
+    assert stale(workspace, moments) == moments
+    backfill(workspace, moments)
+    assert stale(workspace, moments) == ()
+
+
+KILLED_AT = """
+import os, signal, sys
+from datetime import datetime
+from pathlib import Path
+from features.backfill import backfill
+from features.feast_store import WorkspaceFeatures
+from features.workspace import Workspace
+
+root, nth, *moments = sys.argv[1:]
+steps = 0
+
+def kill_at_step(event, arguments):
+    global steps
+    on_files = event in ("open", "os.rename", "os.remove", "os.mkdir")
+    if on_files and str(arguments[0]).startswith(root):
+        steps += 1
+        if steps == int(nth):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+workspace = Workspace(Path(root), environment={})
+publish = WorkspaceFeatures(workspace).publish
+sys.addaudithook(kill_at_step)
+with workspace.lock():
+    backfill(workspace, [datetime.fromisoformat(m) for m in moments], publish=publish)
+print(steps)
+"""
+
+
+def run_killed(old: Workspace, copy: Path, nth: int) -> subprocess.CompletedProcess[str]:
+    """Make the snapshots in a copy of the workspace; be killed at the nth step on its files."""
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(old.root, copy)
+    return subprocess.run(
+        [sys.executable, "-c", KILLED_AT, str(copy), str(nth), *map(str, MOMENTS)],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False,
+        env={**os.environ, "POLARS_MAX_THREADS": "1"})
+
+
+MOMENTS = (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC))
+
+
+def kept(workspace: Workspace) -> dict[datetime, pl.DataFrame]:
+    store = SnapshotStore(workspace.snapshots_dir)
+    return {moment: store.read(moment) for moment in store.moments()}
+
+
+@pytest.fixture
+def before_and_after(workspace: Workspace, tmp_path: Path):
+    """A workspace whose snapshots new events have made stale, and what the next run makes."""
+    WorkspaceFeatures(workspace).publish(backfill(workspace, MOMENTS))
+    old = kept(workspace)
+    more_use(workspace)
+    copy = tmp_path.parent / f"{tmp_path.name}-copy"
+    whole = run_killed(workspace, copy, -1)
+    assert whole.returncode == 0, whole.stderr
+    new = kept(Workspace(copy))
+    assert not new[MOMENTS[0]].equals(old[MOMENTS[0]])
+    yield workspace, copy, old, new, int(whole.stdout)
+    shutil.rmtree(copy)
+
+
+def check_kill(before_and_after, nth: int) -> None:
+    workspace, copy, old, new, _ = before_and_after
+    assert run_killed(workspace, copy, nth).returncode == -signal.SIGKILL
+    there = Workspace(copy, environment={})
+    for moment, frame in kept(there).items():
+        fresh = moment not in stale(there, MOMENTS)
+        assert frame.equals(new[moment] if fresh else old[moment])
+    WorkspaceFeatures(there).publish(backfill(there, MOMENTS))
+    assert all(frame.equals(new[moment]) for moment, frame in kept(there).items())
+    assert not list(there.snapshots_dir.glob(".as_of_*"))
+    online = WorkspaceFeatures(there).online(["a"])
+    assert online["feature_uses_28d"][0] == new[MOMENTS[-1]]["feature_uses_28d"][0]
+
+
+def test_a_killed_snapshot_leaves_the_old_or_the_new_and_the_next_run_completes_it(
+    before_and_after,
+) -> None:
+    steps = before_and_after[-1]
+    for nth in sorted({*random.Random(7).sample(range(1, steps + 1), 2), steps}):
+        check_kill(before_and_after, nth)
+
+
+@pytest.mark.slow
+def test_a_snapshot_killed_at_any_step_leaves_the_old_or_the_new(before_and_after) -> None:
+    for nth in range(1, before_and_after[-1] + 1):
+        check_kill(before_and_after, nth)

@@ -19,7 +19,7 @@ from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDi
 from registry.calibration import Calibration
 from registry.contract import ContractFeature, FeatureContract
 from registry.linear import LinearForm
-from registry.store import MemoryModelStore, TrainingRun
+from registry.store import MemoryModelStore, ModelStore, TrainingRun
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 BEFORE = datetime(2026, 2, 1, tzinfo=UTC)
@@ -67,9 +67,9 @@ def account_events(number: int) -> list[Event]:
     return events
 
 
-def make_workspace(root: Path) -> Workspace:
+def make_workspace(root: Path, *, use_names: tuple[str, ...] = ()) -> Workspace:
     workspace = Workspace(root, environment={})
-    workspace.change_settings(tenant="Sample & Sons", complete_until=AS_OF)
+    workspace.change_settings(tenant="Sample & Sons", complete_until=AS_OF, use_names=use_names)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     events = [e for number in range(ACCOUNTS) for e in account_events(number)]
     lake.append(events_frame(events), source="hand", file="hand", now=AS_OF)
@@ -109,7 +109,7 @@ def contract_of(names: tuple[str, ...], workspace: Workspace) -> FeatureContract
     return FeatureContract(tuple(ContractFeature(name=n, digest=digests[n]) for n in names))
 
 
-def add_model(store: MemoryModelStore, label: str, bundle: ModelBundle) -> int:
+def add_model(store: ModelStore, label: str, bundle: ModelBundle) -> int:
     run = TrainingRun(label=label, name=f"{label} by hand", bundle=bundle, started_at=BEFORE,
                       ended_at=BEFORE, metrics=bundle.metrics)
     version = store.register(label, store.record_run(run))

@@ -60,14 +60,22 @@ def test_a_frame_gives_the_rows_of_its_accounts(values):
 @pytest.mark.parametrize("rows", [pl.DataFrame({"region": ["emea"]}), {"region": "emea"}])
 def test_missing_features_are_named_with_what_to_do(rows):
     with pytest.raises(
-        FeatureContractError, match=r"reads 2 feature\(s\) that this .*: mrr, logins\. Rebuild"
+        FeatureContractError, match=r"reads 2 features that this .*: mrr, logins\. Rebuild"
     ):
         CONTRACT.matrix(rows)
 
 
+def test_the_use_of_one_feature_of_the_product_is_counted_where_the_mapping_names_it():
+    one = FeatureContract((ContractFeature(name="use_search_count_28d", digest="d"),))
+    with pytest.raises(FeatureContractError, match=r"reads 1 feature .* use_names decides"):
+        one.check({"mrr": "m1"})
+    with pytest.raises(FeatureContractError, match=r"mrr, region\. Rebuild"):
+        CONTRACT.check({"logins": "l1", "use_trend_7d": "t"})
+
+
 def test_a_long_list_of_missing_features_is_cut():
     wide = FeatureContract(tuple(ContractFeature(name=f"f{i}", digest="d") for i in range(11)))
-    with pytest.raises(FeatureContractError, match=r"11 feature\(s\).*f7 and 3 more"):
+    with pytest.raises(FeatureContractError, match=r"11 features .*f7 and 3 more"):
         wide.matrix({})
 
 
