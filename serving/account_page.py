@@ -34,7 +34,7 @@ from serving.pictures import (
     horizon_picture,
     share_bar,
 )
-from serving.portfolio import Portfolio
+from serving.portfolio import CONTRACT_ENDED, Portfolio
 from serving.portfolio_page import display_name, level_class, source_line
 from serving.reasons_view import STANDS_OUT, ReasonsView, reasons_view
 from serving.scoring import TIER_HORIZON_DAYS, AccountScore
@@ -166,23 +166,25 @@ def account_page(
         frame=Frame(title=display_name(score), section="accounts", tenant=tenant,
                     source=source_line(portfolio), notices=_notices(score)),
         name=display_name(score), about=_about(score), facts=_facts(score),
-        churn=percent(probability),
+        churn=CONTRACT_ENDED if score.has_left else percent(probability),
         churn_note=(f"95% interval {percent_range(at_90.low, at_90.high)}; usual among all "
                     f"accounts: {percent(at_90.base_rate)}"
                     if at_90 and at_90.probability is not None
                     else score.degraded or "No probability can be given."),
-        tier=f"{score.risk_tier} risk" if score.risk_tier else "risk not known",
+        tier=_tier(score),
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
         horizons=_horizons(score),
         horizon_lines=tuple(
             f"Within {h.horizon_days} days: {percent(h.probability)} "
             f"({percent_range(h.low, h.high)})" for h in score.churn if h.probability is not None),
-        at_risk=money(score.revenue_at_risk, score.currency),
+        at_risk=CONTRACT_ENDED if score.has_left else money(score.revenue_at_risk, score.currency),
         at_risk_note=(f"{percent(probability)} chance to leave × {money(score.mrr, score.currency)}"
                       f" a month × 12 months"
                       if score.revenue_at_risk is not None else
+                      "no revenue is left to be lost" if score.has_left else
                       "needs a probability and the monthly revenue"),
-        growth=percent(score.expansion.probability if score.expansion else None),
+        growth=(CONTRACT_ENDED if score.has_left else
+                percent(score.expansion.probability if score.expansion else None)),
         growth_note=_growth_note(score),
         health=NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
         level=score.health.band or "not enough data",
@@ -212,7 +214,14 @@ def account_page(
 def _notices(score: AccountScore) -> tuple[Notice, ...]:
     if score.degraded is None:
         return ()
-    return (Notice(title="The health formula answers for this account", text=score.degraded),)
+    title = ("Not scored" if score.has_left else "The health formula answers for this account")
+    return (Notice(title=title, text=score.degraded),)
+
+
+def _tier(score: AccountScore) -> str:
+    if score.has_left:
+        return "not scored"
+    return f"{score.risk_tier} risk" if score.risk_tier else "risk not known"
 
 
 def _about(score: AccountScore) -> str:

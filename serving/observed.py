@@ -5,6 +5,7 @@ One registry per application, so that two of them in one process never add up.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -65,7 +66,8 @@ class ServiceMetrics:
             count = sum(score.source == source for score in portfolio.scores)
             self.accounts.labels(source).set(count)
         self.feature_age.set((portfolio.now - portfolio.as_of).total_seconds())
-        self.revenue_at_risk.set(sum_of(portfolio.scores).revenue_at_risk)
+        at_risk = sum_of(portfolio.scores).revenue_at_risk
+        self.revenue_at_risk.set(math.nan if at_risk is None else at_risk)
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""

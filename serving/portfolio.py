@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,7 +22,8 @@ from serving.scoring import AccountScore, HorizonProbability, SourceFreshness
 
 log = logging.getLogger("keepwell.serving")
 
-CURSOR_PARTS = 2
+CONTRACT_ENDED = "contract ended"
+"""In place of a risk tier: such an account is not scored, which is not the same as unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +58,18 @@ class AccountFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class PortfolioSum:
-    """What a set of accounts adds up to, and how many of them could not be added."""
+    """What a set of accounts adds up to, and how many of them could not be added.
+
+    A sum that no account is part of is None, never zero.
+    """
 
     accounts: int
     with_revenue_at_risk: int
-    mrr: float
-    revenue_at_risk: float
-    revenue_at_risk_low: float
-    revenue_at_risk_high: float
+    contract_ended: int
+    mrr: float | None
+    revenue_at_risk: float | None
+    revenue_at_risk_low: float | None
+    revenue_at_risk_high: float | None
     expected_expansion: float | None
     by_tier: Mapping[str, int]
     by_level: Mapping[str, int]
@@ -128,20 +133,27 @@ def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
     """What these accounts add up to. The bounds add the accounts' own bounds: what one model is
     wrong about, it is wrong about for all of them together."""
     priced = [s for s in scores if s.revenue_at_risk is not None]
-    growing = [s.expected_expansion for s in scores if s.expected_expansion is not None]
     tiers: dict[str, int] = {}
     levels: dict[str, int] = {}
     for score in scores:
-        tiers[score.risk_tier or "unknown"] = tiers.get(score.risk_tier or "unknown", 0) + 1
+        tier = CONTRACT_ENDED if score.has_left else score.risk_tier or "unknown"
+        tiers[tier] = tiers.get(tier, 0) + 1
         band = score.health.band or "unknown"
         levels[band] = levels.get(band, 0) + 1
     return PortfolioSum(
         accounts=len(scores), with_revenue_at_risk=len(priced),
-        mrr=sum(s.mrr for s in scores if s.mrr is not None),
-        revenue_at_risk=sum(s.revenue_at_risk or 0.0 for s in priced),
-        revenue_at_risk_low=sum(s.revenue_at_risk_low or 0.0 for s in priced),
-        revenue_at_risk_high=sum(s.revenue_at_risk_high or 0.0 for s in priced),
-        expected_expansion=sum(growing) if growing else None, by_tier=tiers, by_level=levels)
+        contract_ended=sum(s.has_left for s in scores),
+        mrr=_total(s.mrr for s in scores),
+        revenue_at_risk=_total(s.revenue_at_risk for s in priced),
+        revenue_at_risk_low=_total(s.revenue_at_risk_low for s in priced),
+        revenue_at_risk_high=_total(s.revenue_at_risk_high for s in priced),
+        expected_expansion=_total(s.expected_expansion for s in scores),
+        by_tier=tiers, by_level=levels)
+
+
+def _total(amounts: Iterable[float | None]) -> float | None:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if known else None
 
 
 @dataclass(frozen=True, kw_only=True)

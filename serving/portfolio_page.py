@@ -12,11 +12,24 @@ from markupsafe import Markup
 from features.health import HealthFormula
 from serving.pages import Frame, Notice
 from serving.pictures import share_bar
-from serving.portfolio import AccountFilter, Portfolio, page_of, sum_of
-from serving.scoring import RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
-from serving.words import age, day, instant, money, percent, percent_range, plain, plural
+from serving.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
+from serving.scoring import MONTHS_PER_YEAR, RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
+from serving.words import (
+    NOT_KNOWN,
+    age,
+    day,
+    instant,
+    money,
+    percent,
+    percent_range,
+    plain,
+    plural,
+    within_a_sentence,
+)
 
 ACCOUNTS_PER_PAGE = 50
+NOTHING = "\N{EN DASH}"
+NOT_SCORED = "accounts whose contract has ended are not scored"
 
 RUNNING: Literal["running"] = "running"
 STATUS_CHOICES = (
@@ -106,7 +119,8 @@ def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
         search=wanted.search or "",
         is_filtered=bool(set(given) - {"status"}) or status != RUNNING,
         lines=tuple(_line(score, widest, formula) for score in page.scores),
-        shown=_shown(len(page.scores), len(chosen), cursor is not None),
+        shown=_shown(len(page.scores), len(chosen), cursor is not None, order=(
+            "most revenue at risk first" if widest else "by id")),
         next_href=following, horizon_days=TIER_HORIZON_DAYS)
 
 
@@ -174,29 +188,48 @@ def _given(wanted: AccountFilter, status: str) -> dict[str, str]:
 def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio) -> tuple[Tile, ...]:
     total = sum_of(chosen)
     currency = portfolio.currency
+    all_ended = 0 < total.accounts == total.contract_ended
+    yearly = None if total.mrr is None else MONTHS_PER_YEAR * total.mrr
+    note = "no probability or no revenue is known"
+    if total.with_revenue_at_risk:
+        note = (f"between {money(total.revenue_at_risk_low, currency)} and "
+                f"{money(total.revenue_at_risk_high, currency)}; of "
+                f"{money(yearly, currency)} yearly revenue")
     at_risk = Tile(
         label="Revenue at risk, a year",
-        value=money(total.revenue_at_risk if total.with_revenue_at_risk else None, currency),
-        note=(f"between {money(total.revenue_at_risk_low, currency)} and "
-              f"{money(total.revenue_at_risk_high, currency)}; of "
-              f"{money(12 * total.mrr, currency)} yearly revenue"
-              if total.with_revenue_at_risk else "no probability or no revenue is known"))
+        value=CONTRACT_ENDED if all_ended else money(total.revenue_at_risk, currency),
+        note=NOT_SCORED if all_ended else note)
     urgent = total.by_tier.get("critical", 0) + total.by_tier.get("high", 0)
     tiers = [f"{total.by_tier[t.name]:,} {t.name}" for t in reversed(RISK_TIERS)
              if t.name in total.by_tier]
     if total.by_tier.get("unknown"):
         tiers.append(f"{total.by_tier['unknown']:,} not known")
-    risk = Tile(label="High or critical churn risk", value=plural(urgent, "account"),
-                note=" · ".join(tiers) or "no account")
+    if total.contract_ended:
+        tiers.append(plural(total.contract_ended, CONTRACT_ENDED, "contracts ended"))
+    no_tier = total.accounts and not any(t.name in total.by_tier for t in RISK_TIERS)
+    risk = Tile(label="High or critical churn risk",
+                value=(CONTRACT_ENDED if all_ended else NOT_KNOWN if no_tier else
+                       plural(urgent, "account")),
+                note=NOT_SCORED if all_ended else " · ".join(tiers) or "no account")
     grows = Tile(
-        label="Expected growth, a year", value=money(total.expected_expansion, currency),
+        label="Expected growth, a year",
+        value=CONTRACT_ENDED if all_ended else money(total.expected_expansion, currency),
         note=("chance to expand within 90 days × the usual rise"
-              if total.expected_expansion is not None else "no expansion model serves"))
+              if total.expected_expansion is not None else _why_no_growth(chosen)))
     levels = [f"{count:,} {'not known' if name == 'unknown' else name}"
               for name, count in sorted(total.by_level.items(), key=lambda item: -item[1])]
     health = Tile(label="Accounts", value=f"{total.accounts:,}",
                   note="health: " + (" · ".join(levels) or "none"))
     return (at_risk, risk, grows, health)
+
+
+def _why_no_growth(chosen: Sequence[AccountScore]) -> str:
+    """Why nobody's growth is known, in the words of the first account that still could grow."""
+    running = [s for s in chosen if not s.has_left]
+    if not running:
+        return NOT_SCORED if chosen else "no account"
+    note = next((s.expansion_note for s in running if s.expansion_note), None)
+    return within_a_sentence(note).rstrip(".") if note else "the monthly revenue is not known"
 
 
 def _choices(portfolio: Portfolio, wanted: AccountFilter, status: str, formula: HealthFormula
@@ -226,7 +259,7 @@ def _choice(name: str, label: str, none: str, values: Sequence[str], given: str 
 def _line(score: AccountScore, widest: float, formula: HealthFormula) -> AccountLine:
     at_90 = score.churn_at(TIER_HORIZON_DAYS)
     top = score.reasons.top(1)
-    words = score.attributes
+    words, left = score.attributes, score.has_left
     about = [words.get("account_name") and score.account_id,
              words.get("segment") and plain(words["segment"] or ""),
              words.get("price_plan") and f"{plain(words['price_plan'] or '')} plan",
@@ -237,22 +270,23 @@ def _line(score: AccountScore, widest: float, formula: HealthFormula) -> Account
     return AccountLine(
         href=account_href(score.account_id), name=display_name(score),
         about=" · ".join(word for word in about if word),
-        at_risk=money(score.revenue_at_risk, score.currency),
-        at_risk_bar=share_bar(share, "risk"),
-        churn=percent(at_90.probability if at_90 else None),
+        at_risk=NOTHING if left else money(score.revenue_at_risk, score.currency),
+        at_risk_bar=Markup("") if left else share_bar(share, "risk"),
+        churn=NOTHING if left else percent(at_90.probability if at_90 else None),
         churn_range=percent_range(at_90.low, at_90.high) if at_90 and at_90.low is not None else "",
-        tier=score.risk_tier or "not known", tier_class=f"tier-{score.risk_tier or 'unknown'}",
-        health="not known" if score.health.score is None else f"{score.health.score:.0f}",
+        tier=CONTRACT_ENDED if left else score.risk_tier or NOT_KNOWN,
+        tier_class=f"tier-{score.risk_tier or 'unknown'}",
+        health=NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
         level=score.health.band or "not enough data",
         level_class=level_class(formula, score.health.band),
         reason=top[0].text if top else "No single thing stands out",
-        mrr=money(score.mrr, score.currency))
+        mrr=NOTHING if left else money(score.mrr, score.currency))
 
 
-def _shown(count: int, total: int, is_later: bool) -> str:
+def _shown(count: int, total: int, is_later: bool, *, order: str) -> str:
     if total == 0:
         return "No account fits these filters."
     if count == total:
-        return f"{plural(total, 'account')}, most revenue at risk first."
+        return f"{plural(total, 'account')}, {order}."
     where = "The next" if is_later else "The first"
-    return f"{where} {count:,} of {plural(total, 'account')}, most revenue at risk first."
+    return f"{where} {count:,} of {plural(total, 'account')}, {order}."

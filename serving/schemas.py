@@ -166,7 +166,10 @@ class AccountsAnswer(Answer):
     next_cursor: str | None
     as_of: datetime
     accounts: int = Field(description="How many accounts pass the filter, on all pages.")
-    revenue_at_risk: float
+    contract_ended: int = Field(
+        description="How many of them have an ended contract; they are not scored for churn.")
+    revenue_at_risk: float | None = Field(
+        description="The sum over the accounts where it is known; null where it is for none.")
     currency: str
 
 

@@ -109,12 +109,12 @@ def age(span: timedelta | None) -> str:
     return "less than a minute"
 
 
-def plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str, several: str | None = None) -> str:
     """
-    >>> plural(1, "account"), plural(1200, "account")
-    ('1 account', '1,200 accounts')
+    >>> plural(1, "account"), plural(1200, "account"), plural(2, "day off", "days off")
+    ('1 account', '1,200 accounts', '2 days off')
     """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {several or noun + 's'}"
 
 
 def within_a_sentence(text: str) -> str:

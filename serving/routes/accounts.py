@@ -83,10 +83,11 @@ def list_accounts(desk: AtDesk, query: Annotated[AccountsQuery, Query()]) -> Acc
     portfolio = desk.portfolio
     chosen = portfolio.chosen(query.wanted([band.name for band in desk.formula.bands]))
     page = page_of(chosen, cursor=query.cursor, limit=query.limit)
+    total = sum_of(chosen)
     return AccountsAnswer(
         items=[account_row(score) for score in page.scores], next_cursor=page.next_cursor,
-        as_of=portfolio.as_of, accounts=len(chosen),
-        revenue_at_risk=sum_of(chosen).revenue_at_risk, currency=portfolio.currency)
+        as_of=portfolio.as_of, accounts=len(chosen), contract_ended=total.contract_ended,
+        revenue_at_risk=total.revenue_at_risk, currency=portfolio.currency)
 
 
 @router.get("/accounts/{account_id}", summary="One account",

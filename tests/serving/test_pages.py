@@ -88,8 +88,6 @@ def test_the_portfolio_can_be_filtered_by_links_alone(read):
     assert "Clear filters" in text
     nothing, _ = read("/?search=zzz")
     assert "No account fits these filters." in nothing
-    ended, _ = read("/?status=ended")
-    assert "1 account, most revenue at risk first." in ended
 
 
 def test_an_account_page_answers_how_likely_why_and_what_next(read):
@@ -119,8 +117,29 @@ def test_an_account_page_shows_warning_signs_changes_and_the_timeline(read):
     assert "Uses of the product a week, the last 26 weeks up to 1 March 2026" in text
 
 
+def test_ended_contracts_are_a_state_of_their_own_and_not_unknown(read):
+    text, _ = read("/?status=ended")
+    assert "1 account, by id." in text
+    assert "Expected growth, a year contract ended" in text
+    assert "accounts whose contract has ended are not scored" in text
+    assert "expansion model" not in text
+    assert "not known" not in text.partition("What do these numbers mean?")[0]
+    everything, _ = read("/?status=all")
+    assert "1 contract ended" in everything
+
+
+def test_growth_is_unknown_for_the_reason_that_the_accounts_give(read, shared_workspace,
+                                                                 make_client):
+    text, _ = read("/", of=make_client(shared_workspace, MemoryModelStore()))
+    assert "Expected growth, a year not known no expansion model has been promoted" in text
+    assert "High or critical churn risk not known" in text
+
+
 def test_an_account_that_left_says_so(read):
     text, _ = read("/accounts/acct-47")
+    assert "Chance to leave within 90 days contract ended not scored" in text
+    assert "Revenue at risk, a year contract ended" in text
+    assert "Chance to grow contract ended" in text
     assert "The contract has ended, so there is nothing left to predict." in text
     assert "Contract ended without renewal (too expensive)" in text
 

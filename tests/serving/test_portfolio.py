@@ -81,8 +81,17 @@ def test_a_sum_counts_what_is_known_and_brackets_itself(portfolio):
     assert math.isfinite(total.mrr)
 
 
-def test_the_sum_of_nothing_is_nothing():
-    assert sum_of(()).expected_expansion is None
+def test_accounts_whose_contract_ended_are_counted_by_themselves(portfolio):
+    total = sum_of(portfolio.scores)
+    assert total.contract_ended == total.by_tier["contract ended"] == 1
+    assert "unknown" not in total.by_tier
+
+
+@pytest.mark.parametrize("status", [None, "ended"], ids=["no account", "ended contracts"])
+def test_a_sum_that_no_account_is_part_of_is_unknown_and_not_zero(portfolio, status):
+    total = sum_of(() if status is None else portfolio.chosen(AccountFilter(status=status)))
+    assert {total.mrr, total.revenue_at_risk, total.revenue_at_risk_low,
+            total.revenue_at_risk_high, total.expected_expansion} == {None}
 
 
 def test_an_account_that_is_not_there_is_unknown(portfolio):

@@ -36,6 +36,16 @@ def test_the_list_is_filtered(client, query, count):
     assert content["accounts"] == len(content["items"]) == count
 
 
+def test_sums_over_ended_contracts_are_null_and_say_why(client, make_client, shared_workspace):
+    content = client.get("/v1/accounts?status=ended").json()
+    assert (content["accounts"], content["contract_ended"]) == (1, 1)
+    assert content["revenue_at_risk"] is None
+    assert client.get("/v1/accounts").json()["contract_ended"] == 1
+    without = make_client(shared_workspace, MemoryModelStore())
+    assert without.get("/v1/accounts").json()["revenue_at_risk"] is None
+    assert "keepwell_revenue_at_risk NaN" in without.get("/metrics").text
+
+
 def test_tier_and_level_filter_by_their_tables(client):
     for row in client.get("/v1/accounts?tier=critical").json()["items"]:
         assert row["risk_tier"] == "critical"
