@@ -1,4 +1,4 @@
-"""What every test may rely on: a browser or a reason, and a soak run that goes on."""
+"""What every test may rely on: a browser and Redis or a reason, and a soak run that goes on."""
 
 from __future__ import annotations
 
@@ -40,13 +40,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         record.unlink(missing_ok=True)  # all passed: the next soak starts afresh
 
 
+PROGRAMS = {"browser": ("chromium", "chromedriver"), "redis": ("redis-server",)}
+"""By marker: what a test drives, and Debian has in the packages of .ci/apt-packages.txt."""
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("browser") is None:
-        return
-    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
-    if not missing:
-        return
-    reason = f"{' and '.join(missing)} not found; see .ci/apt-packages.txt"
-    if os.environ.get("KEEPWELL_REQUIRE_BROWSER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    for marker, programs in PROGRAMS.items():
+        if item.get_closest_marker(marker) is None:
+            continue
+        missing = [name for name in programs if shutil.which(name) is None]
+        if not missing:
+            continue
+        reason = f"{' and '.join(missing)} not found; see .ci/apt-packages.txt"
+        if os.environ.get(f"KEEPWELL_REQUIRE_{marker.upper()}") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)

@@ -41,9 +41,9 @@ def test_the_readme_shows_the_two_commands(pytestconfig):
     assert "make test" in text
 
 
-def test_ci_runs_make_test_and_requires_a_browser(pytestconfig):
+def test_ci_runs_make_test_and_requires_a_browser_and_redis(pytestconfig):
     text = (pytestconfig.rootpath / ".ci" / "run").read_text(encoding="utf-8")
-    assert "KEEPWELL_REQUIRE_BROWSER=1 make test" in text
+    assert "KEEPWELL_REQUIRE_BROWSER=1 KEEPWELL_REQUIRE_REDIS=1 make test" in text
 
 
 def test_a_recipe_line_could_be_typed_by_a_person(pytestconfig):
@@ -52,9 +52,9 @@ def test_a_recipe_line_could_be_typed_by_a_person(pytestconfig):
     assert [line for line in recipes if line.endswith("\\")] == []
 
 
-def test_every_skip_of_a_browser_has_its_package_listed(pytestconfig):
+def test_every_skip_for_want_of_a_program_has_its_package_listed(pytestconfig):
     packages = (pytestconfig.rootpath / ".ci" / "apt-packages.txt").read_text(encoding="utf-8")
-    assert packages.split()[0] == "chromium"
+    assert {"chromium", "chromium-driver", "redis-server"} <= set(packages.split())
 
 
 def commands(text: str) -> list[list[str]]:
