@@ -21,6 +21,7 @@ from pathlib import Path
 
 from features.contract_periods import draft_contracts
 from features.event_checks import draft_events
+from features.ingest_examples import columns_read
 from features.ingest_summary import FileSummary, IngestSummary
 from features.lake import Batch, Lake
 from features.mapping import ContractTable, SourceMapping, Table, load_mapping
@@ -184,7 +185,8 @@ def _take(batch: Batch, table: Table, raw: RawTable, name: str, source: str,
     else:
         draft = draft_events(raw.frame, table)
     summary = batch.take(draft, raw=raw.frame, source=source, table=table.source.name, file=name,
-                         now=now, complete_until=end, broken=raw.broken)
+                         now=now, complete_until=end, broken=raw.broken,
+                         columns=columns_read(table))
     others = [column for column in raw.present if column not in table.columns]
     return replace(
         summary,

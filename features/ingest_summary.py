@@ -9,6 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+
+from features.event_checks import AFTER_COMPLETE
+from features.moments import moment_words
+
+QUARANTINED_AT = "quarantine/*.parquet"
+"""Where the refused rows are kept, in the workspace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +30,9 @@ class FileSummary:
     duplicates: int = 0  # identical repeats, dropped
     corrected: int = 0  # same id, other content, recorded later
     quarantined: Mapping[str, int] = field(default_factory=dict)  # by reason
+    examples: Mapping[str, str] = field(default_factory=dict)  # the first quarantined, by reason
     left_out: Mapping[str, int] = field(default_factory=dict)  # by reason
+    complete_until: datetime | None = None  # rows recorded later were left out
     unmapped_columns: tuple[str, ...] = ()  # left alone: the mapping does not name them
     ignored_columns: tuple[str, ...] = ()  # left alone: the mapping says so
 
@@ -85,21 +94,23 @@ class IngestSummary:
 
     def lines(self) -> list[str]:
         """The summary in sentences, one a line, for the command line."""
-        said = [
-            f"Read {self.read:,} rows of {len(self.files)} file(s) in {self.seconds:.1f} s: "
-            f"{self.landed:,} landed, {self.duplicates:,} were already there, "
-            f"{self.corrected:,} are corrections, {sum(self.quarantined.values()):,} were "
-            f"quarantined, {sum(self.left_out.values()):,} were left out."
-        ]
+        refused = sum(self.quarantined.values())
+        said = [f"Read {_counted(self.read, 'row')} of {_counted(len(self.files), 'file')} in "
+                f"{self.seconds:.1f} s{_made(self)}: {_sum(self)}."]
+        if self.events > self.landed + self.corrected:
+            said.append(f"What is new counts as {self.events:,} events, since a row may sum up "
+                        f"several.")
         for file in self.files:
-            made = f" and {file.derived:,} events made of several rows" if file.derived else ""
-            said.append(f"  {file.file} ({file.table}): {file.read:,} rows{made}; "
-                        f"{file.landed:,} landed, {file.duplicates:,} already there, "
-                        f"{file.corrected:,} corrections")
-            said += [f"    quarantined: {count:,} because {reason}"
-                     for reason, count in sorted(file.quarantined.items())]
-            said += [f"    left out: {count:,} because {reason}"
-                     for reason, count in sorted(file.left_out.items())]
+            said.append(f"  {file.file} ({file.table}): {_counted(file.read, 'row')}"
+                        f"{_made(file)}: {_sum(file)}")
+            for reason, count in sorted(file.quarantined.items()):
+                example = file.examples.get(reason)
+                first = "" if example is None else f"; {'the first: ' * (count > 1)}{example}"
+                said.append(f"    quarantined: {count:,} because {reason}{first}")
+            for reason, count in sorted(file.left_out.items()):
+                until = "" if reason != AFTER_COMPLETE or file.complete_until is None else (
+                    f", {moment_words(file.complete_until)}")
+                said.append(f"    left out: {count:,} because {reason}{until}")
             if file.ignored_columns:
                 said.append(f"    columns ignored on purpose: {', '.join(file.ignored_columns)}")
             if file.unmapped_columns:
@@ -108,7 +119,32 @@ class IngestSummary:
             said.append(f"  files left alone: {', '.join(self.unmapped_files)}")
         if self.empty_tables:
             said.append(f"  tables without a file in this run: {', '.join(self.empty_tables)}")
+        if refused:
+            said.append(f"{_counted(refused, 'refused row')} to look at, with reason, file and "
+                        f"line: {QUARANTINED_AT} in the workspace.")
         return said
+
+
+def _sum(counts: FileSummary | IngestSummary) -> str:
+    """Where the rows went, as a sum that a reader can add up."""
+    terms = {"landed": counts.landed, "already there": counts.duplicates,
+             "correction" if counts.corrected == 1 else "corrections": counts.corrected,
+             "quarantined": sum(counts.quarantined.values()),
+             "left out": sum(counts.left_out.values())}
+    return " + ".join(f"{count:,} {word}" for word, count in terms.items()
+                      if count or word == "landed")
+
+
+def _made(counts: FileSummary | IngestSummary) -> str:
+    """That some rows make two events, where they do."""
+    if not counts.derived:
+        return ""
+    return (f", which make {_counted(counts.read + counts.derived, 'event')} (a contract period "
+            f"tells of its start and may tell of its end)")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _added(counts: object) -> Mapping[str, int]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,6 +27,7 @@ import polars as pl
 
 from features.content_ids import fingerprint, with_ids
 from features.event_checks import judge
+from features.ingest_examples import first_examples
 from features.ingest_summary import FileSummary, IngestSummary
 from features.manifest import (
     MANIFEST,
@@ -195,15 +196,20 @@ class Batch:
 
     def take(self, draft: pl.DataFrame, *, raw: pl.DataFrame, source: str, table: str, file: str,
              now: datetime, complete_until: datetime | None,
-             broken: tuple[tuple[int, str, str], ...] = ()) -> FileSummary:
-        """Judge a draft, land its events and quarantine the rest; ``raw`` shows refused rows."""
+             broken: tuple[tuple[int, str, str], ...] = (),
+             columns: Mapping[str, str] | None = None) -> FileSummary:
+        """Judge a draft, land its events and quarantine the rest.
+
+        ``raw`` shows refused rows; ``columns`` says which of its columns a reason speaks of.
+        """
         judged = judge(draft, now=now, complete_until=complete_until)
         landing = self._land(judged.events, f"{source}.{table}", complete_until)
         refused = [*judged.refused.iter_rows(), *landing.refused]
         lines = raw if LINE in raw.columns else raw.with_row_index(LINE, offset=1)
-        shown = {row.pop(LINE): raw_text(row) for row in lines.filter(
+        bad = {row.pop(LINE): row for row in lines.filter(
             pl.col(LINE).is_in([line for line, _ in refused])).iter_rows(named=True)}
-        rows = [*broken, *((line, reason, shown.get(line, "")) for line, reason in refused)]
+        rows = [*broken, *((line, reason, raw_text(bad[line]) if line in bad else "")
+                           for line, reason in refused)]
         if rows:
             self._refused.append(quarantine_rows(sorted(rows), source=source, file=file, now=now))
         self.events += landing.events
@@ -214,7 +220,9 @@ class Batch:
             file=file, table=table, read=lines.height + len(broken),
             derived=draft.height - lines.height,
             landed=landing.landed, duplicates=landing.duplicates, corrected=landing.corrected,
-            quarantined=reasons,
+            quarantined=reasons, complete_until=complete_until,
+            examples=first_examples(refused, bad, file=file, broken=broken,
+                                    columns=columns or {name: name for name in EVENT_SCHEMA}),
             left_out=dict(judged.left_out["reason"].value_counts().iter_rows()),
         )
 
