@@ -63,7 +63,7 @@ def test_good_rows_land_and_bad_rows_are_counted(source: Path, tmp_path: Path) -
                     "--workspace", "ws", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 landed" in done.stdout
-    assert "1 were quarantined" in done.stdout
+    assert "1 landed + 1 quarantined" in done.stdout
     done = keepwell("snapshot", "--as-of", "2024-02-01", "--workspace", "ws", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "ws" / "snapshots").glob("*.parquet")
