@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.promotion import EvidenceDocument
-from serving.champions import ModelRow
+from serving.champions import CHURN, CHURN_FORMULA, EXPANSION, ModelRow
 from serving.pages import Frame
 from serving.reports import Report
 from serving.words import instant, percent, plain
@@ -15,12 +15,31 @@ from serving.words import instant, percent, plain
 METRICS: Mapping[str, str] = {
     "log_loss": "Log loss (lower is better)",
     "brier": "Brier score (lower is better)",
-    "auc": "AUC: chance that a leaving account is ranked above a staying one",
+    "auc": "AUC: how often {hit} is ranked above {miss}",
     "average_precision": "Average precision",
     "lift_at_10_percent": "Lift in the top tenth, times the base rate",
     "calibration_error": "Calibration error: how far probabilities are off on average",
 }
 """The metrics that a training records, and what each says."""
+
+RANKED: Mapping[str, tuple[str, str]] = {
+    CHURN: ("an account that left", "one that stayed"),
+    CHURN_FORMULA: ("an account that left", "one that stayed"),
+    EXPANSION: ("an account that expanded", "one that did not"),
+}
+"""Label to the two accounts that its AUC puts in order."""
+
+TITLES: Mapping[str, str] = {
+    CHURN: "Churn model", EXPANSION: "Expansion model",
+    CHURN_FORMULA: "Health formula, calibrated for churn",
+}
+
+ABOUT_STATES: Mapping[str, str] = {
+    "serving": "", "in reserve": "Answers where the churn model can not: when it is missing, "
+    "refused, or the features are too old.",
+    "challenger": "Newest of its kind and not serving; it may be promoted.",
+    "not serving": "Kept for comparison and for going back.",
+}
 
 CANDIDATES: Mapping[str, str] = {
     "lightgbm": "LightGBM", "logistic": "Logistic regression", "formula": "Health formula",
@@ -50,15 +69,21 @@ class MetricTable:
     lines: tuple[MetricLine, ...]
 
 
+NO_TABLE = MetricTable(columns=(), lines=())
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelView:
     """One version of a model."""
 
     title: str
     state: str
+    state_class: str
     about: str
+    about_state: str
     metrics: MetricTable
     beside: MetricTable
+    beside_note: str
     evidence: tuple[str, ...]
 
 
@@ -93,9 +118,18 @@ class ReportsPage:
 def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source: str, tenant: str
                 ) -> ModelsPage:
     """Every model with its metrics, its baselines and why it was promoted."""
+    churn_serves = any(row.serving and row.label == CHURN for row in rows)
+    models: list[ModelView] = []
+    for row in rows:
+        view = _model(row, churn_serves=churn_serves)
+        same = next((m for m in models if m.beside.lines and m.beside == view.beside), None)
+        if same is not None:
+            view = replace(view, beside=NO_TABLE,
+                           beside_note=f"Compared with the others under {same.title}.")
+        models.append(view)
     return ModelsPage(
         frame=Frame(title="Models", section="models", tenant=tenant, source=source),
-        models=tuple(_model(row) for row in rows), missing=tuple(refusals.values()))
+        models=tuple(models), missing=tuple(refusals.values()))
 
 
 def reports_page(reports: Sequence[Report], *, tenant: str) -> ReportsPage:
@@ -108,7 +142,7 @@ def reports_page(reports: Sequence[Report], *, tenant: str) -> ReportsPage:
             json_href=f"/v1/reports/{r.name}") for r in reports))
 
 
-def metrics_by_horizon(metrics: Mapping[str, float]) -> MetricTable:
+def metrics_by_horizon(metrics: Mapping[str, float], label: str = CHURN) -> MetricTable:
     """Metrics named ``<name>_<days>d`` with their intervals, a column per horizon.
 
     >>> table = metrics_by_horizon({"auc_30d": 0.71, "auc_30d_low": 0.66, "auc_30d_high": 0.75,
@@ -131,9 +165,19 @@ def metrics_by_horizon(metrics: Mapping[str, float]) -> MetricTable:
     days = sorted({day for cells in found.values() for day in cells})
     return MetricTable(
         columns=tuple(f"{day} days" for day in days),
-        lines=tuple(MetricLine(name=METRICS.get(name, plain(name).capitalize()),
+        lines=tuple(MetricLine(name=metric_words(name, label),
                                values=tuple(cells.get(day, "") for day in days))
                     for name, cells in found.items()))
+
+
+def metric_words(name: str, label: str) -> str:
+    """What a metric says about the models of a label.
+
+    >>> metric_words("auc", "expansion")
+    'AUC: how often an account that expanded is ranked above one that did not'
+    """
+    hit, miss = RANKED[label]
+    return METRICS.get(name, plain(name).capitalize()).format(hit=hit, miss=miss)
 
 
 def beside_baselines(metrics: Mapping[str, float]) -> MetricTable:
@@ -146,7 +190,7 @@ def beside_baselines(metrics: Mapping[str, float]) -> MetricTable:
     found = [(value, at["name"], int(at["days"])) for key, value in metrics.items()
              if (at := BASELINE.fullmatch(key))]
     if not found:
-        return MetricTable(columns=(), lines=())
+        return NO_TABLE
     days = max(day for _, _, day in found)
     return MetricTable(
         columns=(f"Log loss within {days} days (lower is better)",),
@@ -180,16 +224,24 @@ better in 86% of the draws of accounts.',)
     return tuple(sentences)
 
 
-def _model(row: ModelRow) -> ModelView:
-    state = "serving" if row.serving else "challenger" if row.challenger else "retired"
+def _state(row: ModelRow, *, churn_serves: bool) -> str:
+    """What a version is doing: the calibrated formula waits while a churn model serves."""
+    if row.serving:
+        return "in reserve" if row.label == CHURN_FORMULA and churn_serves else "serving"
+    return "challenger" if row.challenger else "not serving"
+
+
+def _model(row: ModelRow, *, churn_serves: bool) -> ModelView:
+    state = _state(row, churn_serves=churn_serves)
     about = f"{row.run_name}; fingerprint {row.fingerprint[:12]}."
     if row.changed is not None:
         about += (f" {row.changed.how.capitalize()} on {instant(row.changed.at)} by "
                   f"{row.changed.by}.")
     return ModelView(
-        title=f"{plain(row.label).capitalize()} model, version {row.version}", state=state,
-        about=about, metrics=metrics_by_horizon(row.metrics),
-        beside=beside_baselines(row.metrics),
+        title=f"{TITLES[row.label]}, version {row.version}", state=state,
+        state_class=f"state-{state.replace(' ', '-')}", about=about,
+        about_state=ABOUT_STATES[state], metrics=metrics_by_horizon(row.metrics, row.label),
+        beside=beside_baselines(row.metrics), beside_note="",
         evidence=evidence_sentences(row.changed.evidence) if row.changed else ())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 
 import jinja2.meta
@@ -12,12 +12,14 @@ import pytest
 
 from registry.store import MemoryModelStore
 from serving.account_page import AccountPage
+from serving.champions import SERVED_LABELS, model_rows
 from serving.models_page import (
     ModelsPage,
     ReportsPage,
     beside_baselines,
     evidence_sentences,
     metrics_by_horizon,
+    models_page,
 )
 from serving.pages import FOLDER, ProblemPage, Templates
 from serving.portfolio_page import PortfolioPage
@@ -175,6 +177,48 @@ def test_models_show_metrics_with_their_interval(read):
     text, _ = read("/models")
     assert "Churn model, version 1 serving" in text
     assert "0.210 (0.180 to 0.240)" in text
+
+
+def test_each_model_is_measured_in_the_words_of_what_it_predicts():
+    words = {label: metrics_by_horizon({"auc_90d": 0.7}, label).lines[0].name
+             for label in SERVED_LABELS}
+    assert words == {
+        "churn": "AUC: how often an account that left is ranked above one that stayed",
+        "expansion": "AUC: how often an account that expanded is ranked above one that did not",
+        "churn-formula": "AUC: how often an account that left is ranked above one that stayed"}
+
+
+@pytest.fixture
+def model_row(client):
+    """A row of the list of models, changed as a test needs it."""
+    [row] = [r for r in model_rows(client.app.state.desk.store)[0] if r.label == "churn"]
+    return lambda **changes: replace(row, **changes)
+
+
+def states(*rows):
+    return [m.state for m in models_page(rows, {}, source="", tenant="T").models]
+
+
+def test_the_calibrated_formula_is_in_reserve_while_a_churn_model_serves(read, model_row):
+    text, _ = read("/models")
+    assert "Health formula, calibrated for churn, version 1 in reserve" in text
+    assert "Answers where the churn model can not" in text
+    formula = model_row(label="churn-formula")
+    assert states(model_row(), formula) == ["serving", "in reserve"]
+    assert states(model_row(serving=False), formula) == ["not serving", "serving"]
+
+
+def test_the_challenger_is_marked(model_row):
+    rows = (model_row(version=2, serving=False, challenger=True), model_row())
+    assert states(*rows) == ["challenger", "serving"]
+
+
+def test_no_table_of_models_is_repeated(model_row):
+    race = {"auc_90d": 0.7, "baseline_formula_log_loss_90d": 0.26}
+    page = models_page((model_row(metrics=race), model_row(label="churn-formula", metrics=race)),
+                       {}, source="", tenant="T")
+    assert [len(m.beside.lines) for m in page.models] == [1, 0]
+    assert page.models[1].beside_note == "Compared with the others under Churn model, version 1."
 
 
 def test_models_show_why_they_were_promoted(client):
