@@ -71,6 +71,9 @@ class Predicted(StrEnum):
     EXPANSION = "expansion"
 
 
+WhichModel = Annotated[Predicted, typer.Argument(help="The model of which outcome.")]
+
+
 class World(StrEnum):
     """The samples of ``keepwell demo``."""
 
@@ -210,27 +213,24 @@ def models_list(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """List every version, and which one serves."""
-    from registry.store import MODELS, ModelStoreError
+    from registry.store import MODELS
 
     store = _store(Workspace(workspace))
     table = Table("model", "version", "run", "fingerprint", "is")
     if model is not None and model not in MODELS:
         raise CommandError(f"There is no model {model!r}; there are {', '.join(MODELS)}.")
     for label in MODELS if model is None else (model,):
-        try:
-            champion = store.champion_version(label).version
-        except ModelStoreError:
-            champion = None
         for version in store.versions(label):
             table.add_row(label, str(version.version), version.run_name, version.fingerprint[:12],
-                          "champion" if version.version == champion else "")
+                          "champion" if version.is_champion else
+                          "challenger" if version.is_challenger else "")
     out.print(table)
 
 
 @models_app.command("show")
 def models_show(
-    label: Predicted, version: Annotated[int | None, typer.Option(help="The champion, by default.")]
-    = None,
+    label: WhichModel,
+    version: Annotated[int | None, typer.Option(help="The champion, by default.")] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Show what a version was trained on, its metrics, and how the champion changed."""
@@ -254,7 +254,7 @@ def models_show(
 
 @models_app.command("promote")
 def models_promote(
-    label: Predicted,
+    label: WhichModel,
     version: Annotated[int, typer.Argument(help="The version that shall serve.")],
     by: Annotated[str, typer.Option(help="Who decides; it is recorded.")],
     force: Annotated[bool, typer.Option(
@@ -300,7 +300,7 @@ def models_metrics(
 
 @models_app.command("rollback")
 def models_rollback(
-    label: Predicted, by: Annotated[str, typer.Option(help="Who decides; it is recorded.")],
+    label: WhichModel, by: Annotated[str, typer.Option(help="Who decides; it is recorded.")],
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Make the previous champion serve again."""
