@@ -33,10 +33,7 @@ def test_documents_name_only_targets_that_there_are(pytestconfig, tracked_files)
 
 
 def test_the_readme_shows_the_two_commands(pytestconfig):
-    readme = pytestconfig.rootpath / "README.md"
-    if not readme.exists():
-        pytest.skip("README.md is not written yet")
-    text = readme.read_text(encoding="utf-8")
+    text = (pytestconfig.rootpath / "README.md").read_text(encoding="utf-8")
     assert "make run" in text
     assert "make test" in text
 
@@ -44,6 +41,15 @@ def test_the_readme_shows_the_two_commands(pytestconfig):
 def test_ci_runs_make_test_and_requires_a_browser_and_redis(pytestconfig):
     text = (pytestconfig.rootpath / ".ci" / "run").read_text(encoding="utf-8")
     assert "KEEPWELL_REQUIRE_BROWSER=1 KEEPWELL_REQUIRE_REDIS=1 make test" in text
+
+
+def test_make_and_the_command_mean_the_same_workspace(pytestconfig):
+    import keepwell
+
+    text = (pytestconfig.rootpath / "Makefile").read_text(encoding="utf-8")
+    [world] = re.findall(r"^WORLD \?= (\w+)$", text, flags=re.MULTILINE)
+    [workspace] = re.findall(r"^WORKSPACE \?= (\S+)$", text, flags=re.MULTILINE)
+    assert workspace.replace("$(WORLD)", world) == str(keepwell.DEFAULT_WORKSPACE)
 
 
 def test_a_recipe_line_could_be_typed_by_a_person(pytestconfig):
@@ -65,15 +71,12 @@ def commands(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", ["Makefile", "README.md"])
 def test_documents_name_only_commands_and_options_that_there_are(name, pytestconfig):
-    document = pytestconfig.rootpath / name
-    if not document.exists() or not (pytestconfig.rootpath / "keepwell.py").exists():
-        pytest.skip(f"{name} or keepwell.py is not written yet")
     import typer
 
     import keepwell
 
     unknown = []
-    for words in commands(document.read_text(encoding="utf-8")):
+    for words in commands((pytestconfig.rootpath / name).read_text(encoding="utf-8")):
         command, path = typer.main.get_command(keepwell.app), []
         while words and words[0] in getattr(command, "commands", {}):
             path.append(words.pop(0))
