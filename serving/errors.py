@@ -24,6 +24,8 @@ from starlette.responses import Response
 from serving.response_headers import SECURITY_HEADERS
 
 MEDIA_TYPE = "application/problem+json"
+KEY_HEADER = "Idempotency-Key"
+LONGEST_KEY = 200
 
 log = logging.getLogger("keepwell.serving")
 
@@ -129,8 +131,8 @@ class MissingKeyError(ProblemError):
     """A write came without an Idempotency-Key."""
 
     slug, status, title = "missing-idempotency-key", 400, "The Idempotency-Key is missing"
-    next_step = ("Send an Idempotency-Key header: any text of 1 to 200 characters that is new for "
-                 "each outcome and the same when you repeat the request.")
+    next_step = (f"Send an {KEY_HEADER} header: any text of 1 to {LONGEST_KEY} characters that "
+                 f"is new for each outcome and the same when you repeat the request.")
 
 
 class KeyReusedError(ProblemError):
@@ -227,6 +229,9 @@ def shape_problem(error: RequestValidationError) -> ProblemError:
     problems = error.errors()
     if any(problem["type"] == "json_invalid" for problem in problems):
         return NotJsonError("The body could not be read as JSON.")
+    if any(tuple(problem["loc"]) == ("header", KEY_HEADER) for problem in problems):
+        return MissingKeyError(f"Reporting an outcome needs an {KEY_HEADER} header of 1 to "
+                               f"{LONGEST_KEY} characters.")
     fields = tuple(FieldProblem(where=_where(problem["loc"]), message=_message(problem))
                    for problem in problems[:20])
     count = len(problems)

@@ -38,6 +38,7 @@ class AddressLine:
     path: str
     summary: str
     description: str
+    headers: tuple[str, ...]
     example: str
 
 
@@ -66,6 +67,9 @@ def api_page(document: Mapping[str, Any], *, tenant: str) -> ApiPage:
             addresses.append(AddressLine(
                 method=method.upper(), path=path, summary=operation.get("summary", ""),
                 description=operation.get("description", "").strip(),
+                headers=tuple(f"{p['name']}: {p.get('description', '')}"
+                              for p in operation.get("parameters", ())
+                              if p["in"] == "header" and p["required"]),
                 example=_example(document, operation)))
     return ApiPage(frame=Frame(title="API", section="api", tenant=tenant),
                    addresses=tuple(addresses))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Response
 
 from serving.answers import recommendation_answer
-from serving.errors import FieldProblem, MissingKeyError, WrongShapeError
+from serving.errors import KEY_HEADER, LONGEST_KEY, FieldProblem, WrongShapeError
 from serving.ledger import NewOutcome
 from serving.recommending import decide
 from serving.routes.at_desk import AtDesk, problems
@@ -20,7 +20,7 @@ from serving.schemas import (
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
-LONGEST_KEY = 200
+REPEATED = "The same key and body came before: the outcome as it was stored then."
 
 
 @router.post("/next-actions", summary="Recommend and store the next actions",
@@ -50,25 +50,22 @@ def next_actions(desk: AtDesk, body: NextActionsRequest) -> NextActionsAnswer:
 
 @router.post("/decisions/{decision_id}/outcomes", status_code=201,
              summary="Report what came of a decision",
-             responses=problems(400, 401, 404, 413, 422, 503))
+             responses={200: {"model": OutcomeAnswer, "description": REPEATED},
+                        **problems(400, 401, 404, 413, 422, 503)})
 def report_outcome(
     desk: AtDesk,
     response: Response,
     decision_id: Annotated[str, Path(min_length=1, max_length=100, examples=["{decision_id}"])],
     body: OutcomeRequest,
-    idempotency_key: Annotated[str | None, Header(
-        description="Required: new for each outcome, the same when a request is repeated.",
-        examples=["7d3c9a52-outcome-1"])] = None,
+    idempotency_key: Annotated[str, Header(
+        alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY, examples=["7d3c9a52-outcome-1"],
+        description="New for each outcome, the same when a request is repeated.")],
 ) -> OutcomeAnswer:
     """Store what came of a decision, once per Idempotency-Key, and put it on the timeline.
 
     The same key with the same body answers as the first time, with 200; with another body it is
     refused.
     """
-    if not idempotency_key or len(idempotency_key) > LONGEST_KEY:
-        raise MissingKeyError(
-            f"Reporting an outcome needs an Idempotency-Key header of 1 to {LONGEST_KEY} "
-            f"characters.")
     now = desk.now()
     if body.occurred_at is not None and body.occurred_at > now:
         message = "lies after the clock of this workspace"

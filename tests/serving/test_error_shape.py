@@ -67,6 +67,8 @@ REFUSED = [
     ("POST", "/v1/decisions/none/outcomes", '{"kind": "executed"}',
      {**JSON, "Idempotency-Key": "k" * 201}, 400, "missing-idempotency-key"),
     ("POST", "/v1/decisions/none/outcomes", '{"kind": "executed"}',
+     {**JSON, "Idempotency-Key": ""}, 400, "missing-idempotency-key"),
+    ("POST", "/v1/decisions/none/outcomes", '{"kind": "executed"}',
      {**JSON, "Idempotency-Key": "k"}, 404, "unknown-decision"),
     ("POST", "/v1/decisions/none/outcomes", '{"kind": "outcome"}',
      {**JSON, "Idempotency-Key": "k"}, 422, "wrong-shape"),

@@ -425,6 +425,20 @@ class TestOpenApi:
                 assert refusals or path == "/healthz", path
                 assert operation["summary"], path
 
+    def test_the_key_of_an_outcome_is_declared_as_needed(self, document, client):
+        operation = document["paths"]["/v1/decisions/{decision_id}/outcomes"]["post"]
+        [key] = [p for p in operation["parameters"] if p["in"] == "header"]
+        assert (key["name"], key["required"]) == ("Idempotency-Key", True)
+        assert (key["schema"]["minLength"], key["schema"]["maxLength"]) == (1, 200)
+        page = client.get("/docs", headers={"Accept": "text/html"}).text
+        assert "Needs the header Idempotency-Key: New for each outcome" in page
+
+    def test_a_repeated_outcome_is_documented_beside_a_new_one(self, document):
+        answers = document["paths"]["/v1/decisions/{decision_id}/outcomes"]["post"]["responses"]
+        assert "came before" in answers["200"]["description"]
+        assert (answers["200"]["content"]["application/json"]["schema"]
+                == answers["201"]["content"]["application/json"]["schema"])
+
     def test_refusals_are_documented_as_problem_json(self, document):
         found = document["paths"]["/v1/accounts/{account_id}"]["get"]["responses"]["404"]
         assert list(found["content"]) == ["application/problem+json"]
