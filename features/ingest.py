@@ -205,11 +205,14 @@ def _take_rows(batch: Batch, rows: Sequence[tuple[int, Mapping[str, object]]], *
 def _moment(workspace: Workspace, mapping: SourceMapping | None, mapping_file: Path | None,
             now: datetime | None) -> datetime:
     settings = workspace.settings
-    stated = (now, settings.clock, settings.complete_until,
-              mapping.complete_until if mapping is not None else None)
-    for moment in stated:
-        if moment is not None:
-            return moment
+    stated = now or settings.clock
+    if stated is not None:
+        return stated
+    tables = mapping.tables if mapping is not None else ()
+    ends = [end for end in (settings.complete_until, *(table.source.complete_until
+                                                       for table in tables)) if end is not None]
+    if ends:
+        return max(ends)  # newer exports move the workspace's moment on
     file = mapping_file.name if mapping_file is not None else workspace.root / SETTINGS_FILE
     raise WorkspaceError(
         f"Nothing says up to which moment these exports are whole, so nothing was read. Add "

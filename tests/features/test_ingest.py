@@ -180,6 +180,34 @@ def test_a_complete_source_read_at_an_earlier_moment_is_left_out_not_refused(sho
     assert shop.ingest().landed == 1
 
 
+def test_newer_exports_that_are_complete_until_later_are_read_at_once(shop):
+    shop.map(end="complete_until = 2026-03-02T00:00:00Z")
+    shop.write(GOOD)
+    assert shop.ingest(now=None).landed == 1
+    shop.map(end="complete_until = 2026-05-02T00:00:00Z")
+    shop.write(GOOD, GOOD.replace("1,a", "2,a").replace("2026-03", "2026-04"))
+    summary = shop.ingest(now=None)
+    assert (summary.landed, summary.duplicates) == (1, 1)
+    assert shop.workspace.settings.complete_until == datetime(2026, 5, 2, tzinfo=UTC)
+
+
+def test_a_table_may_say_for_itself_until_when_it_is_complete(shop):
+    shop.mapping.write_text(MAPPING.format(zone="", end="", recorded='recorded_delay = "0s"')
+                            .replace("[tables.use]", "[tables.use]\n"
+                                     "complete_until = 2026-03-02T00:00:00Z"))
+    shop.write(GOOD, GOOD.replace("1,a", "2,a").replace("03-01", "03-03"))
+    assert (shop.ingest(now=None).landed, shop.ingest(now=None).left_out) == (
+        1, {AFTER_COMPLETE: 1})
+
+
+def test_the_stated_clock_of_a_sample_comes_before_what_its_tables_say(shop):
+    shop.map(end="complete_until = 2026-05-02T00:00:00Z")
+    shop.workspace.change_settings(clock=datetime(2026, 3, 2, tzinfo=UTC))
+    shop.write(GOOD, GOOD.replace("1,a", "2,a").replace("2026-03", "2026-04"))
+    summary = shop.ingest(now=None)
+    assert (summary.landed, summary.left_out) == (1, {NOT_YET_KNOWN: 1})
+
+
 def test_a_row_that_counts_nothing_is_left_out(shop):
     shop.write(GOOD.replace(",1,,", ",0,,"))
     assert shop.ingest().left_out == {"event_count is 0": 1}
