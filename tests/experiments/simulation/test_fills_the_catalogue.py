@@ -1,4 +1,4 @@
-"""The simulated company sends what the CRM sample can not: every theme of features has something."""
+"""The simulated company sends what the CRM sample can not: something in every theme of features."""
 
 from __future__ import annotations
 
