@@ -207,7 +207,7 @@ def account_page(
         actions_intro=actions_intro(answer), action_notes=answer.notes,
         withheld=tuple(withheld_view(w) for w in answer.withheld[:MOST_WITHHELD]),
         withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",
-        use_picture=_use_picture(weeks), use_note=_use_note(weeks),
+        use_picture=use_picture(weeks), use_note=use_note(weeks),
         days=tuple(_day(d) for d in days))
 
 
@@ -350,19 +350,26 @@ def _changed_reasons(before: AccountScore, now: AccountScore,
     return tuple(lines[:MOST_CHANGES])
 
 
-def _use_picture(weeks: Sequence[WeekOfUse]) -> Markup | None:
+def use_picture(weeks: Sequence[WeekOfUse]) -> Markup | None:
+    """A column for every week in which the account was known; None without any use."""
     if not any(week.uses for week in weeks):
         return None
-    return columns_picture([float(w.uses) for w in weeks], title=_use_note(weeks))
+    return columns_picture([w.uses for w in weeks], title=use_note(weeks))
 
 
-def _use_note(weeks: Sequence[WeekOfUse]) -> str:
-    if not any(week.uses for week in weeks):
-        return f"No use of the product is known in the last {len(weeks)} weeks."
-    usual = sorted(w.uses for w in weeks)[len(weeks) // 2]
-    return (f"Uses of the product a week, the last {len(weeks)} weeks up to "
-            f"{day(_midnight(weeks[-1]))}: {weeks[-1].uses:,} in the last week, "
-            f"{usual:,} in a middling one.")
+def use_note(weeks: Sequence[WeekOfUse]) -> str:
+    """The last week beside a usual one, counting only weeks in which the account was known."""
+    uses = [week.uses for week in weeks if week.uses is not None]
+    if not uses:
+        return "Nothing is known of the use of the product yet."
+    which = f"the last {plural(len(weeks), 'week')}"
+    if len(uses) < len(weeks):
+        which = f"the {plural(len(uses), 'week')} since the account is known,"
+    if not any(uses):
+        return f"No use of the product is known in {which.rstrip(',')}."
+    usual = f", {sorted(uses)[len(uses) // 2]:,} in a usual week" if len(uses) > 1 else ""
+    return (f"Uses of the product a week, {which} up to {day(_midnight(weeks[-1]))}: "
+            f"{uses[-1]:,} in the last week{usual}.")
 
 
 def _midnight(week: WeekOfUse) -> datetime:

@@ -80,12 +80,14 @@ def horizon_picture(bars: Sequence[HorizonBar]) -> Markup:
                   f'role="img" aria-label="{escape(title)}">{"".join(lines)}</svg>')
 
 
-def columns_picture(values: Sequence[float], *, title: str) -> Markup:
-    """Columns side by side, oldest left."""
-    top = max(values, default=0.0) or 1.0
+def columns_picture(values: Sequence[float | None], *, title: str) -> Markup:
+    """Columns side by side, oldest left; what is not known has none."""
+    top = max((value for value in values if value is not None), default=0.0) or 1.0
     width, gap, height = 14, 3, 56
     drawn = []
     for number, value in enumerate(values):
+        if value is None:
+            continue
         size = value / top * (height - 4)
         kind = "now" if number == len(values) - 1 else "then"
         drawn.append(f'<rect class="column-{kind}" x="{number * (width + gap)}" '

@@ -141,7 +141,7 @@ class WeekOfUse:
     """How much an account used the product in one week that ends on a day."""
 
     until: date
-    uses: int
+    uses: int | None  # None: the account was not known yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +175,12 @@ class TimelineStore:
             known = known.filter(pl.col("occurred_at") >= since)
         return (known.sort("occurred_at", "recorded_at", "event_id", descending=True)
                 .head(most).collect())
+
+    def known_since(self, account_id: str, *, as_of: datetime) -> datetime | None:
+        """When the first event of an account happened that was known at ``as_of``."""
+        events = _visible(self._lake.scan(), as_of).filter(pl.col("account_id") == account_id)
+        first: datetime | None = events.select(pl.col("occurred_at").min()).collect().item()
+        return first
 
     def of_kinds(self, kinds: Sequence[str], *, account_ids: Sequence[str],
                  as_of: datetime) -> pl.DataFrame:
@@ -281,14 +287,21 @@ def by_day(events: Sequence[TimelineEvent], *, most_days: int) -> tuple[Timeline
     return tuple(_day(on, days[on]) for on in sorted(days, reverse=True)[:most_days])
 
 
-def weeks_of_use(events: pl.DataFrame, *, as_of: datetime, weeks: int) -> tuple[WeekOfUse, ...]:
-    """Uses of the product in each of the last weeks, oldest first."""
+def weeks_of_use(events: pl.DataFrame, *, as_of: datetime, weeks: int,
+                 known_since: datetime | None) -> tuple[WeekOfUse, ...]:
+    """Uses of the product in each of the last weeks, oldest first.
+
+    A week that ended before anything was known of the account has no number, not zero.
+    """
     used = events.filter(pl.col("kind").is_in(["feature.used", "user.session"]))
     counts: Counter[int] = Counter()
     for at, count in used.select("occurred_at", "event_count").iter_rows():
         counts[(as_of - at) // timedelta(days=7)] += count
-    return tuple(WeekOfUse(until=(as_of - timedelta(days=7 * week)).date(), uses=counts[week])
-                 for week in range(weeks - 1, -1, -1))
+    ends = [(week, as_of - timedelta(days=7 * week)) for week in range(weeks - 1, -1, -1)]
+    return tuple(
+        WeekOfUse(until=end.date(),
+                  uses=counts[week] if known_since is not None and known_since < end else None)
+        for week, end in ends)
 
 
 def sentence(kind: str, properties: Mapping[str, str | float | bool], quantity: float | None,

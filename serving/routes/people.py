@@ -77,7 +77,8 @@ def show_account(request: Request, desk: AtDesk, account_id: Annotated[str, Path
         score, portfolio, catalogue=desk.catalogue, formula=desk.formula,
         answer=decide(desk, [score])[0].recommendation,
         days=by_day(in_words(events, currency=portfolio.currency), most_days=DAYS_SHOWN),
-        weeks=weeks_of_use(events, as_of=known_at, weeks=WEEKS_SHOWN),
+        weeks=weeks_of_use(events, as_of=known_at, weeks=WEEKS_SHOWN,
+                           known_since=desk.timelines.known_since(account_id, as_of=known_at)),
         tenant=desk.workspace.settings.tenant)
     return _templates(request).page("account.html", page)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import fields, replace
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import jinja2.meta
 import pytest
 
+from features.telemetry import Event
 from registry.store import MemoryModelStore
-from serving.account_page import AccountPage
+from serving.account_page import AccountPage, use_note, use_picture
 from serving.champions import SERVED_LABELS, model_rows
 from serving.models_page import (
     ModelsPage,
@@ -24,6 +26,7 @@ from serving.models_page import (
 from serving.pages import FOLDER, ProblemPage, Templates
 from serving.portfolio_page import PortfolioPage
 from serving.reference_pages import ApiPage, ProblemsPage
+from serving.timelines import weeks_of_use
 
 PAGES = {"portfolio.html": PortfolioPage, "account.html": AccountPage, "models.html": ModelsPage,
          "reports.html": ReportsPage, "problem.html": ProblemPage, "problems.html": ProblemsPage,
@@ -135,6 +138,22 @@ def test_growth_is_unknown_for_the_reason_that_the_accounts_give(read, shared_wo
     text, _ = read("/", of=make_client(shared_workspace, MemoryModelStore()))
     assert "Expected growth, a year not known no expansion model has been promoted" in text
     assert "High or critical churn risk not known" in text
+
+
+def test_a_usual_week_is_one_since_the_account_is_known(own_client, as_of):
+    timelines = own_client.app.state.desk.timelines
+    for days_ago, count in ((20, 4), (12, 8), (3, 6)):
+        at = as_of - timedelta(days=days_ago)
+        timelines.append([Event(
+            event_id=f"u-{days_ago}", account_id="new", kind="feature.used", event_count=count,
+            occurred_at=at, recorded_at=at, properties="{}")], now=as_of)
+    weeks = weeks_of_use(timelines.events("new", as_of=as_of), as_of=as_of, weeks=26,
+                         known_since=timelines.known_since("new", as_of=as_of))
+    assert use_note(weeks) == (
+        "Uses of the product a week, the 3 weeks since the account is known, up to 1 March 2026: "
+        "6 in the last week, 6 in a usual week.")
+    assert use_picture(weeks).count("<rect") == 3
+    assert use_note(weeks[:23]) == "Nothing is known of the use of the product yet."
 
 
 def test_an_account_that_left_says_so(read):

@@ -68,9 +68,18 @@ def test_what_happens_all_the_time_stands_apart_from_what_does_not():
 
 def test_weeks_count_back_from_the_moment():
     frame = events_frame([use(0, 2), use(6.9, 3), use(7.0, 5), use(13, 7), use(100, 11)])
-    weeks = weeks_of_use(frame, as_of=NOW, weeks=2)
+    weeks = weeks_of_use(frame, as_of=NOW, weeks=2, known_since=NOW - timedelta(days=100))
     assert [week.uses for week in weeks] == [12, 5]
     assert weeks[-1].until == NOW.date()
+
+
+@pytest.mark.parametrize(("days_known", "uses"), [
+    (30, [0, 0, 5, 2]), (21, [None, 0, 5, 2]), (10, [None, None, 5, 2]), (None, [None] * 4)])
+def test_weeks_before_anything_was_known_have_no_number(days_known, uses):
+    since = None if days_known is None else NOW - timedelta(days=days_known)
+    weeks = weeks_of_use(events_frame([use(1, 2), use(8, 5)] if since else []), as_of=NOW,
+                         weeks=4, known_since=since)
+    assert [week.uses for week in weeks] == uses
 
 
 def test_a_decision_and_an_outcome_become_events_with_ids_of_their_own():
