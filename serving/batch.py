@@ -66,7 +66,6 @@ def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: dateti
             {
                 "churn_probability_90d": one.score.churn_probability_90d,
                 "revenue_at_risk": one.score.revenue_at_risk,
-                "score_source": one.score.source,
                 "degraded": one.score.degraded,
                 "health_score": one.score.health.score,
                 **one.recommendation.to_dict(),

@@ -105,7 +105,7 @@ def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Aler
         alert_raised_at={alert.id: score.as_of for alert in alerts},
         moments=facts.moments, consents=facts.consents, health_score=score.health.score,
         health_band=score.health.band, risk_tier=score.risk_tier,
-        score_source="none" if probability is None else score.source)
+        score_source=score.score_source)
 
 
 def recommendation(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *,
@@ -135,7 +135,7 @@ def decision_of(answer: Recommendation, score: AccountScore, facts: PolicyFacts,
         expected_value=best.expected_value, currency=score.currency,
         eligible=tuple(cast(list[Mapping[str, object]], plain["ranked"])),
         withheld=tuple(cast(list[Mapping[str, object]], plain["withheld"])),
-        versions={"score_source": score.source, "model": score.model_version or "none",
+        versions={"score_source": score.score_source, "model": score.model_version or "none",
                   "formula": score.formula},
         input_digest=digest)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,6 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.portfolio import Portfolio, sum_of
+from serving.scoring import ScoredBy
 
 __all__ = ["CONTENT_TYPE_LATEST", "Measured", "ServiceMetrics"]
 
@@ -62,8 +64,8 @@ class ServiceMetrics:
 
     def show(self, portfolio: Portfolio) -> None:
         """Set the gauges to a portfolio."""
-        for source in ("model", "health_formula"):
-            count = sum(score.source == source for score in portfolio.scores)
+        for source in get_args(ScoredBy):
+            count = sum(score.score_source == source for score in portfolio.scores)
             self.accounts.labels(source).set(count)
         self.feature_age.set((portfolio.now - portfolio.as_of).total_seconds())
         at_risk = sum_of(portfolio.scores).revenue_at_risk

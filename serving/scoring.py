@@ -25,6 +25,7 @@ from serving.explanations import Reasons, health_reasons, model_reasons, peers_o
 from serving.words import age, day
 
 Source = Literal["model", "health_formula"]
+ScoredBy = Literal["model", "health_formula", "none"]
 
 TIER_HORIZON_DAYS = 90
 MONTHS_PER_YEAR = 12
@@ -173,6 +174,12 @@ class AccountScore:
         return None if at is None else at.probability
 
     @property
+    def score_source(self) -> ScoredBy:
+        """What scored it: nothing did where the contract has ended or nothing is known."""
+        unscored = self.churn_probability_90d is None and self.health.score is None
+        return "none" if unscored or self.has_left else self.source
+
+    @property
     def has_left(self) -> bool:
         """Whether the contract is known to have ended."""
         return self.attributes.get("contract_status") == "ended"
@@ -290,6 +297,7 @@ def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = 
         "currency": pl.String,
         **{f"reason_{n}": pl.String for n in range(1, most_reasons + 1)},
         **{f"reason_{n}_points": pl.Float64 for n in range(1, most_reasons + 1)},
+        "points_unit": pl.String,
     }
     rows = []
     for score in scores:
@@ -301,13 +309,14 @@ def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = 
             "churn_probability_90d_high": at_90.high if at_90 else None,
             "expansion_probability_90d": score.expansion.probability if score.expansion else None,
             "health_score": score.health.score, "health_band": score.health.band,
-            "score_source": score.source, "degraded": score.degraded,
+            "score_source": score.score_source, "degraded": score.degraded,
             "model_version": score.model_version, "risk_tier": score.risk_tier, "mrr": score.mrr,
             "revenue_at_risk": score.revenue_at_risk,
             "expected_expansion": score.expected_expansion, "currency": score.currency,
         }
         for n, reason in enumerate(score.reasons.top(most_reasons), start=1):
             row[f"reason_{n}"], row[f"reason_{n}_points"] = reason.sentence, reason.points
+            row["points_unit"] = reason.points_unit
         rows.append(row)
     return pl.DataFrame(rows, schema=schema)
 

@@ -80,7 +80,7 @@ def test_scores_of_an_account_with_one_event_and_no_contract_say_what_is_unknown
     assert done.returncode == 0, done.stderr
     row = pl.read_parquet(tmp_path / "scores.parquet").to_dicts()[0]
     assert row["account_id"] == "acme"
-    assert row["score_source"] == "health_formula"
+    assert row["score_source"] == "none"  # too little is known even for the health formula
     assert row["revenue_at_risk"] is None  # no contract: no MRR, and unknown is not zero
     done = keepwell("actions", "--as-of", "2024-02-01", "--out", "actions.json", "-w", "ws",
                     cwd=tmp_path)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 
+import polars as pl
 import pytest
 
 from registry.store import MemoryModelStore
 from serving.batch import recommendations_as_of, scores_as_of
+from serving.pages import FOLDER
+from serving.scoring import score_frame_for_file
 
 
 @pytest.fixture(scope="module")
@@ -383,6 +387,50 @@ def test_the_batch_ranks_actions_for_every_account(own_client, own_workspace, st
     served = own_client.post("/v1/next-actions", json={
         "account_ids": [top["account_id"]], "actions_per_account": 50}).json()["items"][0]
     assert [c["action_id"] for c in top["ranked"]] == [c["action"] for c in served["ranked"]]
+
+
+@pytest.fixture(scope="module")
+def scores(shared_workspace, store, as_of):
+    return score_frame_for_file(scores_as_of(shared_workspace, store, as_of))
+
+
+@pytest.fixture(scope="module")
+def accounts(shared_workspace, store, as_of):
+    return recommendations_as_of(shared_workspace, store, as_of)["accounts"]
+
+
+class TestFiles:
+    """The files of the command line are described as they are, and agree with each other."""
+
+    def described(self, header):
+        text = (FOLDER / "README.md").read_text(encoding="utf-8")
+        table = text.partition(f"| {header} | says |")[2].partition("\n\n")[0]
+        first = [line.split("|")[1] for line in table.splitlines()[2:]]
+        return sorted(name for cell in first for name in re.findall(r"`(\w+)`", cell))
+
+    def test_the_columns_of_the_scores_are_described(self, scores):
+        assert self.described("column") == sorted(scores.columns)
+
+    def test_the_fields_of_the_actions_are_described(self, accounts):
+        assert self.described("field") == sorted(accounts[0])
+        assert self.described("field of `ranked`") == sorted(accounts[0]["ranked"][0])
+
+    @pytest.mark.parametrize("models", ["all", "none"])
+    def test_both_files_say_the_same_source(self, scores, accounts, models, shared_workspace,
+                                            as_of):
+        if models == "none":
+            empty = MemoryModelStore()
+            scores = score_frame_for_file(scores_as_of(shared_workspace, empty, as_of))
+            accounts = recommendations_as_of(shared_workspace, empty, as_of)["accounts"]
+        said = dict(scores.select("account_id", "score_source").iter_rows())
+        assert said == {a["account_id"]: a["score_source"] for a in accounts}
+        assert said["acct-47"] == "none"  # its contract has ended
+        assert said["acct-00"] == ("model" if models == "all" else "health_formula")
+
+    def test_points_come_with_their_unit(self, scores):
+        units = scores.filter(pl.col("reason_1").is_not_null()).select("score_source",
+                                                                       "points_unit").unique()
+        assert dict(units.iter_rows()) == {"model": "percentage points", "none": "health points"}
 
 
 class TestOpenApi:
