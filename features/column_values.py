@@ -199,6 +199,8 @@ def flat_properties(given: Mapping[str, object]) -> str:
         text = properties_text(given)  # type: ignore[arg-type]
     except ValueError as exc:
         raise PropertyError("properties holds a number that is not finite") from exc
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise PropertyError("properties holds text that is no Unicode")
     if len(text) > LONGEST_PROPERTIES:
         raise PropertyError(f"properties is longer than {LONGEST_PROPERTIES} characters")
     return text

@@ -131,11 +131,12 @@ def ingest_rows(lake: Lake, rows: Sequence[Mapping[str, object]], *, now: dateti
                 file: str = "request", wait_seconds: float = 10.0) -> IngestSummary:
     """Ingest events that a program sends, such as the body of ``POST /v1/events``.
 
-    A row without ``recorded_at`` is recorded ``now``: that is when it became known.
+    A row without ``recorded_at`` is recorded ``now``: that is when it became known. The summary of
+    the one file tells the fate of every row.
     """
     with lake.batch(wait_seconds=wait_seconds) as batch:
         summary = _take_rows(batch, list(enumerate(rows, start=1)), source=source, file=file,
-                             now=now)
+                             now=now, tells_rows=True)
     return IngestSummary(files=(summary,), events=batch.events)
 
 
@@ -196,10 +197,11 @@ def _take(batch: Batch, table: Table, raw: RawTable, name: str, source: str,
 
 def _take_rows(batch: Batch, rows: Sequence[tuple[int, Mapping[str, object]]], *, source: str,
                file: str, now: datetime,
-               broken: tuple[tuple[int, str, str], ...] = ()) -> FileSummary:
+               broken: tuple[tuple[int, str, str], ...] = (),
+               tells_rows: bool = False) -> FileSummary:
     draft, raw = draft_rows(rows, now=now)
     return batch.take(draft, raw=raw, source=source, table="events", file=file, now=now,
-                      complete_until=None, broken=broken)
+                      complete_until=None, broken=broken, tells_rows=tells_rows)
 
 
 def _moment(workspace: Workspace, mapping: SourceMapping | None, mapping_file: Path | None,

@@ -19,6 +19,16 @@ QUARANTINED_AT = "quarantine/*.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowFate:
+    """What became of one row."""
+
+    line: int
+    became: str  # landed, duplicate, corrected, refused, left_out
+    event_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileSummary:
     """What became of the rows of one file for one table."""
 
@@ -33,6 +43,7 @@ class FileSummary:
     examples: Mapping[str, str] = field(default_factory=dict)  # the first quarantined, by reason
     left_out: Mapping[str, int] = field(default_factory=dict)  # by reason
     complete_until: datetime | None = None  # rows recorded later were left out
+    fates: tuple[RowFate, ...] = ()  # of every row, where they were asked for
     unmapped_columns: tuple[str, ...] = ()  # left alone: the mapping does not name them
     ignored_columns: tuple[str, ...] = ()  # left alone: the mapping says so
 

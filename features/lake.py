@@ -28,7 +28,7 @@ import polars as pl
 from features.content_ids import fingerprint, with_ids
 from features.event_checks import judge
 from features.ingest_examples import first_examples
-from features.ingest_summary import FileSummary, IngestSummary
+from features.ingest_summary import FileSummary, IngestSummary, RowFate
 from features.manifest import (
     MANIFEST,
     LakeError,
@@ -60,11 +60,12 @@ LAKE_SCHEMA = {**EVENT_SCHEMA, "superseded_at": UTC_INSTANT}
 class Landing:
     """What became of the events of one frame."""
 
-    landed: int = 0
-    duplicates: int = 0
-    corrected: int = 0
-    events: int = 0
-    refused: tuple[tuple[int, str], ...] = ()  # (line, reason)
+    landed: int
+    duplicates: int
+    corrected: int
+    events: int
+    refused: tuple[tuple[int, str], ...]  # (line, reason)
+    fates: pl.DataFrame  # line, event_id, verdict
 
 
 class Lake:
@@ -197,10 +198,11 @@ class Batch:
     def take(self, draft: pl.DataFrame, *, raw: pl.DataFrame, source: str, table: str, file: str,
              now: datetime, complete_until: datetime | None,
              broken: tuple[tuple[int, str, str], ...] = (),
-             columns: Mapping[str, str] | None = None) -> FileSummary:
+             columns: Mapping[str, str] | None = None, tells_rows: bool = False) -> FileSummary:
         """Judge a draft, land its events and quarantine the rest.
 
-        ``raw`` shows refused rows; ``columns`` says which of its columns a reason speaks of.
+        ``raw`` shows refused rows; ``columns`` says which of its columns a reason speaks of. The
+        fate of every row by itself is told only where it is asked for.
         """
         judged = judge(draft, now=now, complete_until=complete_until)
         landing = self._land(judged.events, f"{source}.{table}", complete_until)
@@ -216,8 +218,15 @@ class Batch:
         reasons: dict[str, int] = {}
         for _, reason, _ in rows:
             reasons[reason] = reasons.get(reason, 0) + 1
+        fates = [*(RowFate(line=line, became="left_out", reason=reason)
+                   for line, reason in judged.left_out.iter_rows()),
+                 *(RowFate(line=line, became="refused", reason=reason)
+                   for line, reason in judged.refused.iter_rows()),
+                 *(RowFate(line=line, became=became, event_id=event_id,
+                           reason=NOT_LATER if became == REFUSED else None)
+                   for line, event_id, became in landing.fates.iter_rows())] if tells_rows else []
         return FileSummary(
-            file=file, table=table, read=lines.height + len(broken),
+            file=file, table=table, fates=tuple(fates), read=lines.height + len(broken),
             derived=draft.height - lines.height,
             landed=landing.landed, duplicates=landing.duplicates, corrected=landing.corrected,
             quarantined=reasons, complete_until=complete_until,
@@ -275,6 +284,7 @@ class Batch:
             events=int(new["event_count"].sum()),
             refused=tuple((line, NOT_LATER) for line in
                           keyed.filter(verdict == REFUSED)[LINE].to_list()),
+            fates=keyed.select(LINE, "event_id", verdict.alias("became")),
         )
 
     def _verdicts(self, keyed: pl.DataFrame) -> pl.Series:

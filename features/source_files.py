@@ -20,7 +20,6 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 
 from features.mapping import FORMATS, Table, TableSource, check_columns
 from features.mapping_keys import MappingError
@@ -243,17 +242,31 @@ def _read_parquet(path: Path, table: Table) -> RawTable:
                 f"{path.name} is no Parquet file, though its ending says so. Export it again, or "
                 f"give it its right ending. Nothing was written."
             )
-        present = tuple(pa.parquet.read_schema(path).names)
-        check_columns(table, present, file=path.name)
-        frame = pl.read_parquet(path, columns=list(table.columns))
+        schema = pl.read_parquet_schema(path)
+        check_columns(table, schema, file=path.name)
+        columns = [_flat(name, schema[name], path) for name in table.columns]
+        frame = pl.scan_parquet(path).select(columns).collect()
     except OSError as exc:
         raise SourceFileError(f"{path.name} can not be read: {exc.strerror or exc}.") from exc
-    except (pa.ArrowInvalid, pl.exceptions.ComputeError) as exc:
+    except pl.exceptions.ComputeError as exc:
         raise SourceFileError(
             f"{path.name} is a damaged Parquet file ({str(exc).splitlines()[0]}). Copy it again. "
             f"Nothing was written."
         ) from exc
-    return RawTable(frame=frame.with_columns(_lines(frame.height)), present=present)
+    return RawTable(frame=frame.with_columns(_lines(frame.height)), present=tuple(schema))
+
+
+def _flat(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
+    """A column as texts, numbers, times or truths; a map as the JSON text of it."""
+    if isinstance(dtype, pl.Struct):
+        return pl.col(name).struct.json_encode()
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Object):
+        raise SourceFileError(
+            f"The column {name!r} of {path.name} holds {dtype}, which is neither text, number nor "
+            f"time. Export it as one of these. Nothing was written.")
+    if isinstance(dtype, (pl.Categorical, pl.Enum, pl.Time)):
+        return pl.col(name).cast(pl.String)
+    return pl.col(name)
 
 
 def _unpacked(path: Path, content: bytes) -> bytes:

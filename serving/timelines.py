@@ -17,15 +17,10 @@ from typing import Literal
 
 import polars as pl
 
-from features.content_ids import with_ids
-from features.event_checks import judge
 from features.ingest import ingest_rows
 from features.ingest_summary import IngestSummary
 from features.lake import Lake
-from features.source_files import LINE
 from features.telemetry import KINDS, Event, events_frame, properties_text
-from features.versions import NOT_LATER
-from features.wire import draft_rows
 from features.workspace import Workspace, WorkspaceBusyError
 from serving.errors import BusyError
 from serving.ledger import Decision, Ledger, Outcome
@@ -41,6 +36,10 @@ WAIT_SECONDS = 5.0
 """A write waits this long for another process to finish writing."""
 
 MOST_EVENTS = 5_000
+
+Status = Literal["on_timeline", "refused", "left_out"]
+STATUS: Mapping[str, Status] = {"refused": "refused", "left_out": "left_out"}
+"""What became of a row to what its sender is told; any other row is on the timeline."""
 
 SENTENCES: Mapping[str, str] = {
     "user.session": "Logged in",
@@ -148,7 +147,7 @@ class WeekOfUse:
 class RowResult:
     """What became of one event that was sent."""
 
-    status: Literal["on_timeline", "refused", "left_out"]
+    status: Status
     event_id: str | None = None
     reason: str | None = None
 
@@ -202,20 +201,10 @@ class TimelineStore:
         """
         with _not_busy():
             summary = ingest_rows(self._lake, rows, now=now, source=SENT, wait_seconds=WAIT_SECONDS)
-        draft, _ = draft_rows(list(enumerate(rows, start=1)), now=now)
-        judged = judge(draft, now=now, complete_until=None)
-        known = with_ids(judged.events).select(LINE, "event_id", "recorded_at")
-        there = self._lake.scan().select("event_id", "recorded_at").join(
-            known.lazy(), on=["event_id", "recorded_at"], how="semi").unique().collect()
-        stays = known.join(there, on=["event_id", "recorded_at"], how="semi")
-        results = {line: RowResult(status="on_timeline", event_id=event_id)
-                   for line, event_id, _ in stays.iter_rows()}
-        for line, event_id, _ in known.join(stays, on=LINE, how="anti").iter_rows():
-            results[line] = RowResult(status="refused", event_id=event_id, reason=NOT_LATER)
-        for line, reason in judged.refused.select(LINE, "reason").iter_rows():
-            results[line] = RowResult(status="refused", reason=reason)
-        for line, reason in judged.left_out.select(LINE, "reason").iter_rows():
-            results[line] = RowResult(status="left_out", reason=reason)
+        [received] = summary.files
+        results = {fate.line: RowResult(status=STATUS.get(fate.became, "on_timeline"),
+                                        event_id=fate.event_id, reason=fate.reason)
+                   for fate in received.fates}
         return Received(summary=summary, rows=tuple(results[n] for n in range(1, len(rows) + 1)))
 
     def append(self, events: Sequence[Event], *, now: datetime) -> None:

@@ -11,7 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +24,7 @@ from features.ingest import ingest, ingest_rows
 from features.lake import Lake
 from features.mapping import MappingError
 from features.source_files import SourceFileError
+from features.versions import NOT_LATER
 from features.workspace import Workspace, WorkspaceBusyError, WorkspaceError
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -384,6 +385,27 @@ def test_a_bad_event_of_a_request_is_quarantined(tmp_path, bad, reason):
     assert lake.quarantined().collect()["line"].to_list() == [2]
 
 
+def test_the_fate_of_every_row_of_a_request_is_told(tmp_path):
+    lake = Lake(tmp_path / "events")
+    sent = [row(event_id="x", quantity=1), row(event_id="x", quantity=2, recorded_at="2026-06-01T00:00:00Z"),
+            row(kind="no"), row(event_count=0), row(event_id="x", recorded_at="2026-03-02T00:00Z")]
+    [first] = ingest_rows(lake, sent, now=NOW, source="api").files
+    assert [(fate.line, fate.became, fate.event_id) for fate in sorted(
+        first.fates, key=lambda fate: fate.line)] == [
+            (1, "corrected", "x"), (2, "refused", "x"), (3, "refused", None),
+            (4, "left_out", None), (5, "landed", "x")]
+    assert {fate.line: fate.reason for fate in first.fates if fate.reason} == {
+        2: NOT_LATER, 3: "kind is not known", 4: "event_count is 0"}
+
+
+def test_an_event_that_is_sent_again_at_a_later_moment_is_a_repeat(tmp_path):
+    lake = Lake(tmp_path / "events")
+    ingest_rows(lake, [row(event_id="x")], now=NOW, source="api")
+    [again] = ingest_rows(lake, [row(event_id="x")], now=NOW + timedelta(days=1),
+                          source="api").files
+    assert [(fate.became, fate.event_id) for fate in again.fates] == [("duplicate", "x")]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
@@ -423,7 +445,7 @@ def test_json_lines_of_events_need_no_mapping(shop):
 
 KILLED_AT = """
 import os, signal, sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from features.ingest import ingest
 from features.workspace import Workspace
