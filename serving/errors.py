@@ -142,6 +142,14 @@ class KeyReusedError(ProblemError):
     next_step = "Use a new Idempotency-Key for a new outcome; repeat the old request unchanged."
 
 
+class ContradictingOutcomeError(ProblemError):
+    """The decision was carried out and declined: one of the two reports is wrong."""
+
+    slug, status, title = "contradicting-outcome", 409, "This contradicts what was reported before"
+    next_step = ("Nothing was changed; what was reported first stands. If it is wrong, ask for a "
+                 "new decision with POST /v1/next-actions and report on that one.")
+
+
 class NotAllowedError(ProblemError):
     """The request carries no valid key."""
 
@@ -195,8 +203,8 @@ class InternalError(ProblemError):
 PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownAccountError, UnknownDecisionError, UnknownReportError, UnknownAddressError,
     WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
-    TooLargeError, MissingKeyError, KeyReusedError, NotAllowedError, WrongHostError,
-    ForeignOriginError, NotReadyError, BusyError, RefusedError, InternalError,
+    TooLargeError, MissingKeyError, KeyReusedError, ContradictingOutcomeError, NotAllowedError,
+    WrongHostError, ForeignOriginError, NotReadyError, BusyError, RefusedError, InternalError,
 )
 """Every kind of problem there is."""
 

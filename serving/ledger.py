@@ -25,9 +25,12 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from serving.errors import KeyReusedError, UnknownDecisionError
+from serving.errors import ContradictingOutcomeError, KeyReusedError, UnknownDecisionError
 
 OutcomeKind = Literal["executed", "declined", "outcome"]
+
+OPPOSITES: Mapping[str, OutcomeKind] = {"executed": "declined", "declined": "executed"}
+"""Kinds of outcome that can not both be true of one decision."""
 
 BUSY_SECONDS = 10.0
 
@@ -162,6 +165,7 @@ class Ledger:
         Raises:
             UnknownDecisionError: no such decision.
             KeyReusedError: the key came before with another outcome.
+            ContradictingOutcomeError: it was carried out and is now declined, or the reverse.
         """
         digest = request_digest(decision_id, new)
         with self._writing() as connection:
@@ -176,6 +180,15 @@ class Ledger:
                 .where(DECISIONS.c.decision_id == decision_id)).one_or_none()
             if decided is None:
                 raise UnknownDecisionError("No decision with this id was stored.")
+            opposite = OPPOSITES.get(new.kind)
+            before = connection.execute(
+                sa.select(OUTCOMES.c.received_at)
+                .where(OUTCOMES.c.decision_id == decision_id, OUTCOMES.c.kind == opposite)
+                .order_by(OUTCOMES.c.received_at)).first()
+            if before is not None:
+                raise ContradictingOutcomeError(
+                    f"This decision was reported as {opposite} on {before.received_at[:10]}, so "
+                    f"it can not be {new.kind} as well.")
             outcome_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:{key}"))
             connection.execute(sa.insert(OUTCOMES).values(
                 outcome_id=outcome_id, decision_id=decision_id, kind=new.kind,

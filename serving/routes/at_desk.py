@@ -20,7 +20,8 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
 
 PROBLEM_STATUSES = {
     400: "The request can not be read.", 401: "A key is needed.", 404: "Not found.",
-    413: "The body is too large.", 422: "The request has the wrong shape.",
+    409: "It contradicts what was stored before.", 413: "The body is too large.",
+    422: "The request has the wrong shape.",
     500: "Something went wrong inside.", 503: "Not now: try again later.",
 }
 

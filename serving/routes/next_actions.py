@@ -51,7 +51,7 @@ def next_actions(desk: AtDesk, body: NextActionsRequest) -> NextActionsAnswer:
 @router.post("/decisions/{decision_id}/outcomes", status_code=201,
              summary="Report what came of a decision",
              responses={200: {"model": OutcomeAnswer, "description": REPEATED},
-                        **problems(400, 401, 404, 413, 422, 503)})
+                        **problems(400, 401, 404, 409, 413, 422, 503)})
 def report_outcome(
     desk: AtDesk,
     response: Response,
@@ -64,7 +64,7 @@ def report_outcome(
     """Store what came of a decision, once per Idempotency-Key, and put it on the timeline.
 
     The same key with the same body answers as the first time, with 200; with another body it is
-    refused.
+    refused. So is a decision that was carried out and is then declined, or the reverse.
     """
     now = desk.now()
     if body.occurred_at is not None and body.occurred_at > now:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from serving.errors import KeyReusedError, UnknownDecisionError
+from serving.errors import ContradictingOutcomeError, KeyReusedError, UnknownDecisionError
 from serving.ledger import Decision, Ledger, NewOutcome, open_engine
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -54,6 +54,21 @@ def test_no_decisions_are_no_write(ledger):
     ledger.append_decisions([])
     ledger.mark_delivered([], at=NOW)
     assert ledger.counts() == (0, 0)
+
+
+@pytest.mark.parametrize(("first", "then"), [("executed", "declined"), ("declined", "executed")])
+def test_a_decision_is_not_both_carried_out_and_declined(ledger, first, then):
+    ledger.append_decisions([decision(), decision(2)])
+    kept, _ = ledger.append_outcome("d-1", NewOutcome(kind=first), key="k", received_at=NOW)
+    with pytest.raises(ContradictingOutcomeError,
+                       match=f"reported as {first} on 2026-03-01, so it can not be {then}"):
+        ledger.append_outcome("d-1", NewOutcome(kind=then), key="other", received_at=NOW)
+    assert ledger.outcomes_of(["acct-1"]) == {"acct-1": (kept,)}
+    ledger.append_outcome("d-1", NewOutcome(kind=first), key="again", received_at=NOW)
+    ledger.append_outcome("d-1", NewOutcome(kind="outcome", result="renewed"), key="result",
+                          received_at=NOW)
+    ledger.append_outcome("d-2", NewOutcome(kind=then), key="other", received_at=NOW)
+    assert ledger.counts() == (2, 4)
 
 
 @pytest.mark.parametrize("statement", [

@@ -219,6 +219,18 @@ class TestDecisions:
         assert first.json() == again.json()
         assert other.json()["type"] == "/problems#idempotency-key-reused"
 
+    def test_what_was_carried_out_can_not_be_declined_afterwards(self, own_client, decided):
+        path = f"/v1/decisions/{decided['items'][0]['decision_id']}/outcomes"
+        own_client.post(path, json={"kind": "executed"}, headers={"Idempotency-Key": "one"})
+        before = own_client.get("/v1/accounts/acct-00/timeline").json()
+        answer = own_client.post(path, json={"kind": "declined", "reason": "wrong moment"},
+                                 headers={"Idempotency-Key": "two"})
+        assert (answer.status_code, answer.json()["type"]) == (
+            409, "/problems#contradicting-outcome")
+        assert "was reported as executed on 2026-03-01" in answer.json()["detail"]
+        assert own_client.get("/v1/accounts/acct-00/timeline").json() == before
+        assert own_client.app.state.desk.ledger.counts() == (1, 1)
+
     def test_what_was_done_is_not_recommended_again_at_once(self, own_client, decided):
         decision = decided["items"][0]
         own_client.post(f"/v1/decisions/{decision['decision_id']}/outcomes",
