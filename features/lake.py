@@ -198,11 +198,13 @@ class Batch:
     def take(self, draft: pl.DataFrame, *, raw: pl.DataFrame, source: str, table: str, file: str,
              now: datetime, complete_until: datetime | None,
              broken: tuple[tuple[int, str, str], ...] = (),
-             columns: Mapping[str, str] | None = None, tells_rows: bool = False) -> FileSummary:
+             columns: Mapping[str, str] | None = None, tells_rows: bool = False,
+             places: Mapping[int, tuple[str, int]] | None = None) -> FileSummary:
         """Judge a draft, land its events and quarantine the rest.
 
-        ``raw`` shows refused rows; ``columns`` says which of its columns a reason speaks of. The
-        fate of every row by itself is told only where it is asked for.
+        ``raw`` shows refused rows; ``columns`` says which of its columns a reason speaks of;
+        ``places`` says where each line came from, if that is not the file itself. The fate of
+        every row by itself is told only where it is asked for.
         """
         judged = judge(draft, now=now, complete_until=complete_until)
         landing = self._land(judged.events, f"{source}.{table}", complete_until)
@@ -212,8 +214,12 @@ class Batch:
             pl.col(LINE).is_in([line for line, _ in refused])).iter_rows(named=True)}
         rows = [*broken, *((line, reason, raw_text(bad[line]) if line in bad else "")
                            for line, reason in refused)]
-        if rows:
-            self._refused.append(quarantine_rows(sorted(rows), source=source, file=file, now=now))
+        by_file: dict[str, list[tuple[int, str, str]]] = {}
+        for line, reason, text in sorted(rows):
+            place, number = (file, line) if places is None else places[line]
+            by_file.setdefault(place, []).append((number, reason, text))
+        self._refused += [quarantine_rows(refusals, source=source, file=place, now=now)
+                          for place, refusals in by_file.items()]
         self.events += landing.events
         reasons: dict[str, int] = {}
         for _, reason, _ in rows:
@@ -234,6 +240,15 @@ class Batch:
                                     columns=columns or {name: name for name in EVENT_SCHEMA}),
             left_out=dict(judged.left_out["reason"].value_counts().iter_rows()),
         )
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """``group/topic/partition`` to the first message that is not in the lake yet."""
+        return dict(self._new.offsets)
+
+    def move_on(self, offsets: Mapping[str, int]) -> None:
+        """Note how far streams have been read; it counts together with their events."""
+        self._new = replace(self._new, offsets={**self._new.offsets, **offsets})
 
     def commit(self) -> None:
         """Make what was added count, in one step."""

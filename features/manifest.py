@@ -43,6 +43,7 @@ class Manifest:
     first_recorded: dict[str, datetime] = field(default_factory=dict)
     last_recorded: dict[str, datetime] = field(default_factory=dict)
     sources: dict[str, SourceState] = field(default_factory=dict)  # "source.table": how far
+    offsets: dict[str, int] = field(default_factory=dict)  # "group/topic/partition": the next one
 
 
 def read_manifest(path: Path) -> Manifest:

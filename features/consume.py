@@ -1,0 +1,65 @@
+"""This module is about consuming: a stream read batch by batch, until it is told to stop.
+
+Reads, lands, tells the broker, and calls back after each batch, which is where touched accounts
+are recomputed. Knows no Kafka: whatever can ``read`` and ``tell_broker`` is a stream.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from features.lake import Lake
+from features.stream import Message, StreamSummary, land, offsets_of
+
+MOST_MESSAGES = 5_000
+"""Messages of one batch; a batch is also what is waiting when the last one is done."""
+
+WAIT_SECONDS = 0.2
+
+
+class Stream(Protocol):
+    """Where messages come from."""
+
+    def read(self, *, most: int, wait_seconds: float) -> list[Message]:
+        """The next messages; none if none came."""
+        ...
+
+    def tell_broker(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Show how far the lake is."""
+        ...
+
+
+def consume(
+    stream: Stream, lake: Lake, *, group: str, now: Callable[[], datetime],
+    after_batch: Callable[[StreamSummary], None] = lambda _: None,
+    idle_seconds: float | None = None, elapsed: Callable[[], float] = time.monotonic,
+) -> StreamSummary:
+    """Land what a stream brings, until ``idle_seconds`` have passed without a message.
+
+    Args:
+        stream: where messages come from.
+        lake: where they go.
+        group: whose offsets count.
+        now: the moment at which messages are judged; asked once a batch.
+        after_batch: called when a batch is on disk.
+        idle_seconds: never stop by itself, by default.
+        elapsed: seconds from some fixed moment on.
+
+    Returns:
+        What became of all messages.
+    """
+    total = StreamSummary()
+    last = elapsed()
+    while True:
+        messages = stream.read(most=MOST_MESSAGES, wait_seconds=WAIT_SECONDS)
+        if messages:
+            summary = land(lake, messages, group=group, now=now())
+            stream.tell_broker(offsets_of(lake, group))
+            after_batch(summary)
+            total += summary
+            last = elapsed()
+        elif idle_seconds is not None and elapsed() - last >= idle_seconds:
+            return total
