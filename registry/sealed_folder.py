@@ -3,6 +3,7 @@
 Written beside its place and renamed into it, so a killed writer leaves nothing. A manifest lists
 every file with its SHA-256; reading checks each before anyone looks inside. Knows bytes, not
 models.
+An error names files, never where on this machine they lie: it is shown far from here.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def write_sealed(folder: Path, files: Mapping[str, bytes], *, kind: str, version
                 if (folder / MANIFEST).read_bytes() == manifest:
                     return
             raise SealedFolderError(
-                f"{folder} already holds something else and is not overwritten. Choose another "
-                "folder, or remove it."
+                f"{folder.name} already holds something else and is not overwritten. Choose "
+                "another folder, or remove it."
             ) from None
         _sync(folder.parent)
     finally:
@@ -72,26 +73,28 @@ def read_sealed(folder: Path, *, kind: str, version: int) -> dict[str, bytes]:
         found_kind, found_version = listed["format"], listed["version"]
         digests = {str(name): str(entry["sha256"]) for name, entry in listed["files"].items()}
     except FileNotFoundError:
-        raise SealedFolderError(f"{folder} has no {MANIFEST}, so it is no {kind}.") from None
+        raise SealedFolderError(f"{folder.name} has no {MANIFEST}, so it is no {kind}.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise SealedFolderError(f"{folder / MANIFEST} can not be read ({exc!r}).") from exc
+        raise SealedFolderError(f"{MANIFEST} of {folder.name} can not be read "
+                                f"({type(exc).__name__}).") from exc
     if found_kind != kind:
-        raise SealedFolderError(f"{folder} holds a {found_kind!r}, not a {kind!r}.")
+        raise SealedFolderError(f"{folder.name} holds a {found_kind!r}, not a {kind!r}.")
     if found_version != version:
         raise SealedFolderError(
-            f"{folder} is of format version {found_version}; this Keepwell reads {version}."
+            f"{folder.name} is of format version {found_version}; this Keepwell reads {version}."
         )
     files = {}
     for name, digest in digests.items():
         if Path(name).name != name:
-            raise SealedFolderError(f"The manifest of {folder} names {name!r}, outside of it.")
+            raise SealedFolderError(f"The manifest of {folder.name} names {name!r}, outside of it.")
         try:
             content = (folder / name).read_bytes()
         except OSError as exc:
-            raise SealedFolderError(f"{folder} lacks its file {name!r} ({exc!r}).") from exc
+            raise SealedFolderError(f"{folder.name} lacks its file {name!r} "
+                                    f"({type(exc).__name__}).") from exc
         if hashlib.sha256(content).hexdigest() != digest:
             raise SealedFolderError(
-                f"The file {name!r} in {folder} is not the one that was saved: truncated or "
+                f"The file {name!r} in {folder.name} is not the one that was saved: truncated or "
                 "altered."
             )
         files[name] = content

@@ -6,12 +6,16 @@ answers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.bundle import BundleError
 from registry.store import ChampionChange, ModelStore, ModelStoreError, NoChampionError
 from serving.scoring import Models, ServedModel
+
+FOLDERS = re.compile(r"(?:\b(?:file|sqlite):/+|(?<![\w.:/])/(?=[^\s/'\"]+/))(?:[^\s/'\"]+/)*")
+"""The folders before a file's name, in an address or an absolute path."""
 
 CHURN, EXPANSION, CHURN_FORMULA = "churn", "expansion", "churn-formula"
 SERVED_LABELS = (CHURN, EXPANSION, CHURN_FORMULA)
@@ -29,9 +33,18 @@ def champions(store: ModelStore) -> Models:
         except NoChampionError:
             refusals[label] = f"no {label} model has been promoted"
         except (BundleError, ModelStoreError) as error:
-            refusals[label] = f"the {label} model could not be used: {error}"
+            refusals[label] = f"the {label} model could not be used: {without_folders(str(error))}"
     return Models(churn=served.get(CHURN), churn_formula=served.get(CHURN_FORMULA),
                   expansion=served.get(EXPANSION), refusals=refusals)
+
+
+def without_folders(text: str) -> str:
+    """A reason that names files without saying where on this machine they lie.
+
+    >>> without_folders("The store sqlite:////srv/a/mlflow.db does not answer; see /v1 and /a/b.")
+    'The store mlflow.db does not answer; see /v1 and b.'
+    """
+    return FOLDERS.sub("", text)
 
 
 def champion_stamp(store: ModelStore) -> tuple[str, ...]:
@@ -68,7 +81,7 @@ def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, st
         try:
             versions, history = store.versions(label), store.history(label)
         except ModelStoreError as error:
-            refusals[label] = str(error)
+            refusals[label] = without_folders(str(error))
             continue
         if not any(version.is_champion for version in versions):
             refusals[label] = f"No {label} model has been promoted."

@@ -26,6 +26,7 @@ from serving.response_headers import SECURITY_HEADERS
 MEDIA_TYPE = "application/problem+json"
 KEY_HEADER = "Idempotency-Key"
 LONGEST_KEY = 200
+EXAMPLE_TIME = "2026-03-01T09:30:00Z"
 
 log = logging.getLogger("keepwell.serving")
 
@@ -232,9 +233,16 @@ def problem_response(error: ProblemError, instance: str, status: int | None = No
                     headers=error.headers, media_type=MEDIA_TYPE)
 
 
-def shape_problem(error: RequestValidationError) -> ProblemError:
+def shape_problem(error: RequestValidationError, content_type: str | None) -> ProblemError:
     """What is wrong with a request in sentences, without repeating what was sent."""
     problems = error.errors()
+    if any(tuple(problem["loc"]) == ("body",) for problem in problems) and not (
+            content_type or "").partition(";")[0].strip().lower().endswith("json"):
+        said = "is missing" if content_type is None else "is not application/json"
+        return WrongShapeError(
+            f"The Content-Type header {said}, so the body was not read as JSON.",
+            next_step="Send the same request with Content-Type: application/json.",
+            errors=[FieldProblem(where="Content-Type", message=said)])
     if any(problem["type"] == "json_invalid" for problem in problems):
         return NotJsonError("The body could not be read as JSON.")
     if any(tuple(problem["loc"]) == ("header", KEY_HEADER) for problem in problems):
@@ -278,7 +286,7 @@ def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
 
     async def shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        problem = shape_problem(error)
+        problem = shape_problem(error, request.headers.get("content-type"))
         return answer(request, problem, problem.status)
 
     async def framework(request: Request, error: Exception) -> Response:
@@ -327,6 +335,8 @@ def _message(problem: Mapping[str, object]) -> str:
     message = str(problem["msg"])
     if problem["type"] == "missing":
         return "this field is missing"
+    if problem["type"] == "timezone_aware":
+        return f"the time has no zone; write it with one, such as {EXAMPLE_TIME}"
     if problem["type"] == "extra_forbidden":
         return "there is no such field"
     text = message.removeprefix("Value error, ").removeprefix("Input should be ")

@@ -135,6 +135,23 @@ def test_a_wrong_field_is_named_and_its_value_is_not_repeated(client):
     assert "hunter2" not in answer.text
 
 
+@pytest.mark.parametrize(("headers", "said"), [
+    ({}, "is missing"), ({"Content-Type": "text/plain"}, "is not application/json")])
+def test_a_body_that_is_not_called_json_is_told_so(client, headers, said):
+    answer = client.post("/v1/scores", content='{"account_ids": ["acct-00"]}', headers=headers)
+    content = answer.json()
+    assert content["detail"] == (f"The Content-Type header {said}, so the body was not read as "
+                                 f"JSON.")
+    assert content["errors"] == [{"where": "Content-Type", "message": said}]
+    assert "Content-Type: application/json" in content["next"]
+
+
+def test_a_time_without_a_zone_is_shown_one_with(client):
+    content = client.get("/v1/accounts/acct-00/timeline?since=2026-03-01T00:00:00").json()
+    assert content["detail"] == ("since: the time has no zone; write it with one, such as "
+                                 "2026-03-01T09:30:00Z")
+
+
 def test_a_horizon_that_is_not_served_lists_those_that_are(client):
     content = client.get("/v1/accounts/acct-00/score?horizon_days=45").json()
     assert "Served horizons: 30, 60, 90 days" in content["detail"]

@@ -8,7 +8,9 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
+from small_company import add_model, make_bundle
 
+from registry.mlflow_store import MlflowModelStore
 from registry.store import MemoryModelStore
 from serving.batch import recommendations_as_of, scores_as_of
 from serving.pages import FOLDER
@@ -121,6 +123,34 @@ class TestFallback:
         page = other.get("/", headers={"Accept": "text/html"}).text
         assert "The health formula answers for every account" in page
         assert why in page
+
+    def test_a_damaged_bundle_on_disk_is_told_without_where_it_lies(
+            self, own_workspace, make_client, client):
+        models = MlflowModelStore(own_workspace.tracking_uri)
+        add_model(models, "churn", make_bundle(own_workspace, ("errors_28d", "seats"), [0.9, 0.1]))
+        [bundle] = own_workspace.root.rglob("arrays.npz")
+        content = bytearray(bundle.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        bundle.write_bytes(content)
+        other = make_client(own_workspace, MlflowModelStore(own_workspace.tracking_uri))
+        bodies = {"/v1/scores": {"account_ids": ["acct-00"]},
+                  "/v1/next-actions": {"account_ids": ["acct-00"]}}
+        for path in ("/v1/accounts", "/v1/accounts/acct-00", "/v1/accounts/acct-00/score",
+                     *bodies):
+            ask = {"json": bodies[path]} if path in bodies else {}
+            answer = other.request("POST" if ask else "GET", path, **ask)
+            assert answer.status_code == 200, answer.text
+            one = (answer.json().get("items") or [answer.json()])[0]
+            assert one["source"] == "health_formula"
+            assert one["degraded"].startswith("The churn model could not be used: The file "
+                                              "'arrays.npz' in ")
+            assert str(own_workspace.root) not in answer.text
+            if path != "/v1/next-actions":  # that one writes
+                usual = client.request("POST" if ask else "GET", path, **ask).json()
+                assert set(one) == set((usual.get("items") or [usual])[0])
+        page = other.get("/", headers={"Accept": "text/html"}).text
+        assert "truncated or altered" in page
+        assert str(own_workspace.root) not in page
 
     def test_an_empty_workspace_says_what_to_run(self, tmp_path, store, make_client):
         from features.workspace import Workspace
@@ -280,7 +310,11 @@ class TestEvents:
                             self.good(event_id="e-3", occurred_at="2026-02-27 10:00")).json()
         assert [row["status"] for row in content["items"]] == ["on_timeline", "refused", "refused"]
         assert (content["landed"], content["refused"]) == (1, 2)
-        assert all(row["reason"] for row in content["items"][1:])
+        assert content["items"][1]["reason"] == (
+            "kind 'nonsense' is not known. GET /docs lists every kind; send one of your own as "
+            "'custom.nonsense'.")
+        assert content["items"][2]["reason"] == (
+            "occurred_at has no time zone; write it with one, such as 2026-03-01T09:30:00Z")
         lake = own_client.app.state.desk.timelines._lake
         assert "e-1" in lake.scan().collect()["event_id"]
         assert lake.quarantined().collect().height == 2
