@@ -40,6 +40,7 @@ from serving.reasons_view import STANDS_OUT, ReasonsView, reasons_view
 from serving.scoring import TIER_HORIZON_DAYS, AccountScore
 from serving.timelines import TimelineDay, WeekOfUse
 from serving.words import (
+    INTERVAL_COVERS,
     NOT_KNOWN,
     day,
     money,
@@ -122,6 +123,7 @@ class AccountPage:
     tier_class: str
     horizons: Markup | None
     horizon_lines: tuple[str, ...]
+    interval_note: str
     at_risk: str
     at_risk_note: str
     growth: str
@@ -177,6 +179,7 @@ def account_page(
         horizon_lines=tuple(
             f"Within {h.horizon_days} days: {percent(h.probability)} "
             f"({percent_range(h.low, h.high)})" for h in score.churn if h.probability is not None),
+        interval_note=INTERVAL_COVERS,
         at_risk=CONTRACT_ENDED if score.has_left else money(score.revenue_at_risk, score.currency),
         at_risk_note=(f"{percent(probability)} chance to leave × {money(score.mrr, score.currency)}"
                       f" a month × 12 months"

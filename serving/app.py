@@ -25,6 +25,7 @@ from serving.pages import AnswerProblemToPeople, Templates
 from serving.routes import accounts, holdings, next_actions, people, status, telemetry
 from serving.schemas import ProblemAnswer
 from serving.settings import ServiceSettings
+from serving.words import INTERVAL_COVERS
 
 log = logging.getLogger("keepwell.serving")
 
@@ -33,7 +34,8 @@ DESCRIPTION = """Which accounts are likely to leave or to grow, and what to do n
 Every score says its source (`model` or `health_formula`), why it is degraded, its moment and how
 fresh each source is. `null` is unknown, never zero. Money is in the tenant's reporting currency.
 Every error has one shape (RFC 9457, `application/problem+json`) with a `next` step.
-"""
+
+Probabilities come with a 95 % interval. """ + INTERVAL_COVERS + "\n"
 
 REFRESH_SECONDS = 5.0
 

@@ -15,6 +15,7 @@ from serving.pictures import share_bar
 from serving.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
 from serving.scoring import MONTHS_PER_YEAR, RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
 from serving.words import (
+    INTERVAL_COVERS,
     NOT_KNOWN,
     age,
     day,
@@ -99,6 +100,7 @@ class PortfolioPage:
     shown: str
     next_href: str | None
     horizon_days: int
+    interval_note: str
 
 
 def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
@@ -121,7 +123,7 @@ def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
         lines=tuple(_line(score, widest, formula) for score in page.scores),
         shown=_shown(len(page.scores), len(chosen), cursor is not None, order=(
             "most revenue at risk first" if widest else "by id")),
-        next_href=following, horizon_days=TIER_HORIZON_DAYS)
+        next_href=following, horizon_days=TIER_HORIZON_DAYS, interval_note=INTERVAL_COVERS)
 
 
 def source_line(portfolio: Portfolio) -> str:

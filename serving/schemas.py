@@ -13,9 +13,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from serving.words import INTERVAL_COVERS
+
 AccountId = Annotated[str, Field(min_length=1, max_length=200)]
 ShortText = Annotated[str, Field(min_length=1, max_length=500)]
 LARGEST_INTEGER = 2**53
+
+EXAMPLE_ACCOUNT, EXAMPLE_MOMENT = "775", "2023-03-31T10:00:00Z"
+"""They work as they stand in the workspace of the CRM sample."""
+
+EXAMPLE_DECISION, EXAMPLE_REPORT = "b3a1c1d2-7f0e-5c55-9d0e-2f4f6a1b9c3d", "report"
 
 
 class Request(BaseModel):
@@ -45,8 +52,8 @@ class ProbabilityAnswer(Answer):
 
     horizon_days: int
     probability: float | None
-    low: float | None = Field(description="Lower bound of the 95 % interval.")
-    high: float | None = Field(description="Upper bound of the 95 % interval.")
+    low: float | None = Field(description=f"Lower bound of the 95 % interval. {INTERVAL_COVERS}")
+    high: float | None = Field(description=f"Upper bound of the 95 % interval. {INTERVAL_COVERS}")
     base_rate: float | None = Field(description="How often it happened among training rows.")
 
 
@@ -109,8 +116,8 @@ class ScoreAnswer(Answer):
     as_of: datetime
     horizon_days: int
     churn_probability: float | None
-    churn_probability_low: float | None
-    churn_probability_high: float | None
+    churn_probability_low: float | None = Field(description=INTERVAL_COVERS)
+    churn_probability_high: float | None = Field(description=INTERVAL_COVERS)
     base_rate: float | None
     risk_tier: str | None
     expansion_probability_90d: float | None
@@ -143,8 +150,8 @@ class AccountRow(Answer):
     csm: str | None
     contract_status: str | None
     churn_probability_90d: float | None
-    churn_probability_90d_low: float | None
-    churn_probability_90d_high: float | None
+    churn_probability_90d_low: float | None = Field(description=INTERVAL_COVERS)
+    churn_probability_90d_high: float | None = Field(description=INTERVAL_COVERS)
     expansion_probability_90d: float | None
     risk_tier: str | None
     health_score: float | None
@@ -224,7 +231,7 @@ class TimelineAnswer(Answer):
 class ScoresRequest(Request):
     """Which accounts to score."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"account_ids": ["{account_id}"]}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"account_ids": [EXAMPLE_ACCOUNT]}]})
 
     account_ids: list[AccountId] = Field(min_length=1, max_length=1000)
     horizon_days: int = Field(default=90, ge=1, le=3660)
@@ -245,7 +252,7 @@ class NextActionsRequest(Request):
     """For which accounts to recommend; all with most revenue at risk when left out."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [
-        {"account_ids": ["{account_id}"], "limit": 3}]})
+        {"account_ids": [EXAMPLE_ACCOUNT], "limit": 3}]})
 
     account_ids: list[AccountId] | None = Field(default=None, min_length=1, max_length=1000)
     limit: int = Field(default=20, ge=1, le=1000,
@@ -362,8 +369,9 @@ class EventsRequest(Request):
     """Events as rows of the telemetry schema; every row is checked by itself."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"events": [{
-        "event_id": "crm-2093-77", "account_id": "{account_id}", "kind": "survey.answered",
-        "occurred_at": "{moment}", "quantity": 9, "properties": {"survey": "nps", "scale": "10"},
+        "event_id": "crm-2093-77", "account_id": EXAMPLE_ACCOUNT, "kind": "survey.answered",
+        "occurred_at": EXAMPLE_MOMENT, "quantity": 9,
+        "properties": {"survey": "nps", "scale": "10"},
     }]}]})
 
     events: list[dict[str, Any]] = Field(min_length=1, max_length=1000)

@@ -10,6 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 NOT_KNOWN = "not known"
 
+INTERVAL_COVERS = ("The interval covers the uncertainty of the calibration only, not whether the "
+                   "model ranks this account rightly.")
+"""What a probability's interval promises, and what it does not."""
+
 ONE_OF_MANY = re.compile(
     r"(?<![\d.,])(1 (?:[a-z]+ )?)(account|answer|day|error|feature|hour|incident|integration|"
     r"invoice|login|month|request|seat|session|step|ticket|time|training|user|use|week)s\b")

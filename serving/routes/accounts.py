@@ -13,6 +13,7 @@ from serving.errors import FieldProblem, WrongShapeError
 from serving.portfolio import AccountFilter, page_of, sum_of
 from serving.routes.at_desk import AtDesk, problems
 from serving.schemas import (
+    EXAMPLE_ACCOUNT,
     AccountAnswer,
     AccountsAnswer,
     ScoreAnswer,
@@ -27,7 +28,7 @@ from serving.timelines import JUST_NOW, in_words
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
 AccountPath = Annotated[str, Path(min_length=1, max_length=200, description="Id of the account.",
-                                  examples=["{account_id}"])]
+                                  examples=[EXAMPLE_ACCOUNT])]
 
 
 class AccountsQuery(BaseModel):

@@ -11,7 +11,14 @@ from registry.playbook import playbook
 from serving.champions import model_rows
 from serving.reports import report_named, reports_in
 from serving.routes.at_desk import AtDesk, problems
-from serving.schemas import ActionsAnswer, ModelAnswer, ModelsAnswer, ReportRow, ReportsAnswer
+from serving.schemas import (
+    EXAMPLE_REPORT,
+    ActionsAnswer,
+    ModelAnswer,
+    ModelsAnswer,
+    ReportRow,
+    ReportsAnswer,
+)
 
 router = APIRouter(prefix="/v1", tags=["what there is"])
 
@@ -49,7 +56,7 @@ def list_reports(desk: AtDesk) -> ReportsAnswer:
 
 
 @router.get("/reports/{name}", summary="One report", responses=problems(401, 404))
-def read_report(desk: AtDesk, name: Annotated[str, Path(max_length=200, examples=["{report}"])]
+def read_report(desk: AtDesk, name: Annotated[str, Path(max_length=200, examples=[EXAMPLE_REPORT])]
                 ) -> dict[str, Any]:
     """A report as it was written, in JSON."""
     report = report_named(desk.workspace.reports_dir, name)

@@ -12,6 +12,7 @@ from serving.ledger import NewOutcome
 from serving.recommending import decide
 from serving.routes.at_desk import AtDesk, problems
 from serving.schemas import (
+    EXAMPLE_DECISION,
     NextActionsAnswer,
     NextActionsRequest,
     OutcomeAnswer,
@@ -55,7 +56,7 @@ def next_actions(desk: AtDesk, body: NextActionsRequest) -> NextActionsAnswer:
 def report_outcome(
     desk: AtDesk,
     response: Response,
-    decision_id: Annotated[str, Path(min_length=1, max_length=100, examples=["{decision_id}"])],
+    decision_id: Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_DECISION])],
     body: OutcomeRequest,
     idempotency_key: Annotated[str, Header(
         alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY, examples=["7d3c9a52-outcome-1"],

@@ -87,6 +87,11 @@ def test_the_portfolio_says_what_is_at_stake_and_of_when(read):
     assert "Company 47" not in text  # its contract has ended
 
 
+@pytest.mark.parametrize("path", ["/", "/accounts/acct-00"])
+def test_an_interval_says_what_it_covers(read, path):
+    assert "The interval covers the uncertainty of the calibration only" in read(path)[0]
+
+
 def test_the_portfolio_can_be_filtered_by_links_alone(read):
     text, _ = read("/?tier=critical&search=")
     assert "Company 00" in text

@@ -6,14 +6,20 @@ import json
 import re
 from datetime import timedelta
 
+import jsonschema
 import polars as pl
 import pytest
-from small_company import add_model, make_bundle
+from small_company import add_model, event, make_bundle
 
+from features.backfill import backfill
+from features.feast_store import WorkspaceFeatures
+from features.lake import Lake
+from features.telemetry import events_frame
 from registry.mlflow_store import MlflowModelStore
 from registry.store import MemoryModelStore
 from serving.batch import recommendations_as_of, scores_as_of
 from serving.pages import FOLDER
+from serving.schemas import EXAMPLE_ACCOUNT, EXAMPLE_MOMENT
 from serving.scoring import score_frame_for_file
 
 
@@ -395,6 +401,30 @@ def test_reports_are_listed_and_read(own_client, own_workspace):
     assert "/v1/reports/call" in answer.json()["next"]
 
 
+def test_an_account_with_a_contract_and_no_events_says_what_is_unknown(
+        own_workspace, store, make_client, as_of):
+    lake = Lake(own_workspace.events_dir, own_workspace.quarantine_dir)
+    lake.append(events_frame([event("quiet", "contract.started", 100, quantity=500.0, seats=5,
+                                    price_plan="starter")]), source="hand", file="q", now=as_of)
+    snapshots = backfill(own_workspace, [as_of])
+    WorkspaceFeatures(own_workspace).publish(snapshots)
+
+    [score] = [s for s in scores_as_of(own_workspace, store, as_of) if s.account_id == "quiet"]
+    assert score.features["csat_90d"] is None
+    assert score.health.score is None
+    assert score.health.unknown == ("engagement", "satisfaction", "payment")
+    [actions] = [a for a in recommendations_as_of(own_workspace, store, as_of)["accounts"]
+                 if a["account_id"] == "quiet"]
+    assert actions["ranked"]
+    quiet = make_client(own_workspace, store)
+    answer = quiet.get("/v1/accounts/quiet")
+    assert (answer.status_code, answer.json()["features"]["csat_90d"]) == (200, None)
+    page = quiet.get("/accounts/quiet", headers={"Accept": "text/html"})
+    assert page.status_code == 200
+    assert "Not known: engagement" in page.text
+    assert "No use of the product is known in the 15 weeks since the account is known." in page.text
+
+
 def test_no_reports_is_an_empty_list(client):
     assert client.get("/v1/reports").json() == {"items": []}
 
@@ -479,13 +509,28 @@ class TestFiles:
         assert dict(units.iter_rows()) == {"model": "percentage points", "none": "health points"}
 
 
+def examples_in(part):
+    """Every example of an OpenAPI document with the schema it stands at."""
+    if isinstance(part, list):
+        for inner in part:
+            yield from examples_in(inner)
+    elif isinstance(part, dict):
+        told = part.get("examples", ())
+        told = told if isinstance(told, list) else [one["value"] for one in dict(told).values()]
+        told = [*told, *([part["example"]] if "example" in part else [])]
+        schema = {k: v for k, v in part.get("schema", part).items() if k != "examples"}
+        yield from ((schema, example) for example in told)
+        for inner in part.values():
+            yield from examples_in(inner)
+
+
 class TestOpenApi:
     """The document's examples are requests that work."""
 
     def filled(self, text, client):
         decision = client.post("/v1/next-actions", json={"account_ids": ["acct-00"]}).json()
-        return (text.replace("{account_id}", "acct-00")
-                .replace("{moment}", "2026-02-27T10:00:00Z").replace("{report}", "call")
+        return (text.replace("{account_id}", "acct-00").replace(EXAMPLE_ACCOUNT, "acct-00")
+                .replace(EXAMPLE_MOMENT, "2026-02-27T10:00:00Z")
                 .replace("{decision_id}", decision["items"][0]["decision_id"])
                 .replace("{name}", "call"))
 
@@ -511,6 +556,21 @@ class TestOpenApi:
                     assert answer.status_code in (200, 201), (path, text, answer.text)
                     sent += 1
         assert sent >= 17
+
+    def test_every_example_is_one_of_its_schema_and_needs_no_filling_in(self, document):
+        found = list(examples_in(document))
+        assert len(found) >= 12
+        for schema, example in found:
+            assert not re.search(r"\{\w+\}", json.dumps(example)), example
+            jsonschema.validate(example, schema | {"components": document["components"]})
+
+    def test_intervals_say_what_they_cover(self, document):
+        covers = "covers the uncertainty of the calibration only"
+        assert covers in document["info"]["description"]
+        for name, schema in document["components"]["schemas"].items():
+            for field, said in schema.get("properties", {}).items():
+                if re.fullmatch(r"(churn_probability\w*_)?(low|high)", field):
+                    assert covers in said["description"], (name, field)
 
     def test_every_route_says_how_it_refuses(self, document):
         for path, methods in document["paths"].items():
