@@ -35,6 +35,8 @@ from features.workspace import (
 )
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from features.ingest_summary import IngestSummary
     from registry.mlflow_store import MlflowModelStore
     from serving.recommending import Decided
@@ -88,6 +90,20 @@ class Preset(StrEnum):
     SMALL = "small"
     STANDARD = "standard"
     LONG = "long"
+
+
+class Engine(StrEnum):
+    """What computes: this process, or a Spark cluster."""
+
+    LOCAL = "local"
+    SPARK = "spark"
+
+
+OnEngine = Annotated[Engine, typer.Option(
+    help="What computes: this process, or Spark (the extra keepwell[spark], and Java 17).")]
+Master = Annotated[str, typer.Option(
+    help="For the engine spark: local[2], or the address of a cluster that sees the workspace "
+    "under the same path.", envvar="SPARK_MASTER")]
 
 
 class Every(StrEnum):
@@ -148,6 +164,7 @@ def snapshot(
     last: Annotated[datetime | None, typer.Option(
         "--to", formats=["%Y-%m-%d"], help="Last moment of a series.")] = None,
     every: Annotated[Every, typer.Option(help="Step of the series.")] = Every.MONTH,
+    engine: OnEngine = Engine.LOCAL, master: Master = "local[*]",
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Compute every feature of every account as of a moment, or of a series of moments."""
@@ -159,7 +176,8 @@ def snapshot(
         moments = _series(_utc(first), _utc(last), every)
     else:
         moments = (_moment(place, as_of),)
-    rows = _snapshot(place, moments)
+    rows = (_snapshot(place, moments) if engine is Engine.LOCAL
+            else _snapshot_on_spark(place, moments, master))
     out.print(f"{_many(rows, 'snapshot')} as of {_many(len(moments), 'moment')} in "
               f"{place.snapshots_dir}.")
 
@@ -314,19 +332,17 @@ def models_rollback(
 @app.command()
 def score(
     file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    as_of: AsOf = None, engine: OnEngine = Engine.LOCAL, master: Master = "local[*]",
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Score every account as of a moment, with reasons, into a Parquet file."""
     import io
 
-    from serving.batch import scores_as_of
-    from serving.scoring import score_frame_for_file
-
     place = Workspace(workspace)
     moment = _moment(place, as_of)
     with _step("Scoring"):
-        _ensure_snapshot(place, moment)
-        frame = score_frame_for_file(scores_as_of(place, _store(place), moment))
+        frame = (_scores(place, moment) if engine is Engine.LOCAL
+                 else _scores_on_spark(place, moment, master))
         content = io.BytesIO()
         frame.write_parquet(content)
         write_atomically(file, content.getvalue())
@@ -499,6 +515,35 @@ def _snapshot(place: Workspace, moments: tuple[datetime, ...]) -> int:
     with place.lock(), _step(words) as progress:
         return backfill(place, moments, publish=WorkspaceFeatures(place).publish,
                         progress=progress).height
+
+
+def _scores(place: Workspace, moment: datetime) -> pl.DataFrame:
+    from serving.batch import scores_as_of
+    from serving.scoring import score_frame_for_file
+
+    _ensure_snapshot(place, moment)
+    return score_frame_for_file(scores_as_of(place, _store(place), moment))
+
+
+def _scores_on_spark(place: Workspace, moment: datetime, master: str) -> pl.DataFrame:
+    from features.backfill import stale
+    from features.spark_engine import spark_session
+    from serving.spark_scores import scores_on_spark
+
+    if stale(place, (moment,)):
+        _snapshot_on_spark(place, (moment,), master)
+    with spark_session(master) as session:
+        return scores_on_spark(session, place, _store(place), moment)
+
+
+def _snapshot_on_spark(place: Workspace, moments: tuple[datetime, ...], master: str) -> int:
+    from features.feast_store import WorkspaceFeatures
+    from features.spark_engine import backfill_on_spark, spark_session
+
+    words = f"Computing features as of {_many(len(moments), 'moment')} on Spark"
+    with place.lock(), _step(words), spark_session(master) as session:
+        return backfill_on_spark(session, place, moments,
+                                 publish=WorkspaceFeatures(place).publish)
 
 
 LOOKED_BACK_AT = (timedelta(days=28), timedelta(days=7), timedelta(0))

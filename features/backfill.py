@@ -16,6 +16,7 @@ import polars as pl
 from features.catalogue import Catalogue, catalogue
 from features.health import FORMULAS
 from features.lake import Lake
+from features.moments import moment_words
 from features.snapshots import SnapshotError, SnapshotStore, build_snapshots
 from features.workspace import Workspace
 
@@ -57,7 +58,7 @@ def backfill(
     """
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     settings = workspace.settings
-    _check_moments(as_ofs, lake)
+    check_moments(as_ofs, lake)
     features = catalogue(settings.use_names)
     ranges = _account_ranges(lake, events_at_once)
     frames = []
@@ -70,9 +71,7 @@ def backfill(
     if progress is not None:
         progress("accounts", len(ranges), len(ranges))
     if not frames or sum(frame.height for frame in frames) == 0:
-        raise SnapshotError(
-            "No account was known at the moments asked for. Choose later ones, or ingest the "
-            "events that lie before them (keepwell ingest).")
+        raise nothing_known()
     snapshots = pl.concat(frames)
     if publish is not None:
         publish(snapshots)
@@ -95,14 +94,26 @@ def stale(workspace: Workspace, as_ofs: Iterable[datetime]) -> tuple[datetime, .
     return tuple(moment for moment in as_ofs if store.made_from(moment) != now)
 
 
-def _check_moments(as_ofs: Sequence[datetime], lake: Lake) -> None:
+def nothing_known() -> SnapshotError:
+    """The error of a backfill that would be empty."""
+    return SnapshotError(
+        "No account was known at the moments asked for. Choose later ones, or ingest the "
+        "events that lie before them (keepwell ingest).")
+
+
+def check_moments(as_ofs: Sequence[datetime], lake: Lake) -> None:
+    """Refuse moments that the sources are not complete for.
+
+    Raises:
+        SnapshotError: a moment lies after the end of the data.
+    """
     end = lake.complete_until
     late = [moment for moment in as_ofs if end is not None and moment > end]
     if end is not None and late:
         raise SnapshotError(
-            f"The sources are complete until {end:%Y-%m-%d}, and a snapshot as of "
-            f"{min(late):%Y-%m-%d} would miss what happened since. Choose {end:%Y-%m-%d} or "
-            f"earlier, or ingest newer files.")
+            f"The sources are complete until {moment_words(end)}, and a snapshot as of "
+            f"{moment_words(min(late))} would miss what happened since. Choose "
+            f"{moment_words(end)} or earlier, or ingest newer files.")
 
 
 def _account_ranges(lake: Lake, events_at_once: int) -> list[tuple[str, str]]:

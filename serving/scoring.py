@@ -21,7 +21,7 @@ from features.catalogue import HEALTH_SCORE
 from features.feature import AnyFeature
 from features.health import Health, HealthFormula, score_health
 from registry.contract import FeatureContract, FeatureContractError
-from serving.explanations import Reasons, health_reasons, model_reasons, peers_of
+from serving.explanations import Peers, Reasons, health_reasons, model_reasons, peers_of
 from serving.words import age, day
 
 Source = Literal["model", "health_formula"]
@@ -219,8 +219,12 @@ def score_accounts(
     now: datetime,
     max_age: timedelta,
     currency: str,
+    peers: Peers | None = None,
 ) -> list[AccountScore]:
-    """The scores of all accounts of a snapshot frame, in its order."""
+    """The scores of all accounts of a snapshot frame, in its order.
+
+    ``peers`` says what is usual among similar accounts where the frame is a part of a snapshot.
+    """
     digests = {name: feature.digest for name, feature in catalogue.items()}
     digests[HEALTH_SCORE] = formula.version
     churn, churn_refusal = _answer(models.churn, frame, digests)
@@ -229,7 +233,7 @@ def score_accounts(
     churn_refusal = churn_refusal or models.refusals.get("churn", "there is no churn model")
     expansion_refusal = expansion_refusal or models.refusals.get(
         "expansion", "there is no expansion model")
-    peers = peers_of(frame, catalogue)
+    usual = peers_of(frame, catalogue) if peers is None else peers
     columns = columns_of(frame, catalogue)
     scores = []
     for row, known in enumerate(frame.iter_rows(named=True)):
@@ -249,7 +253,7 @@ def score_accounts(
         grows = None
         if expansion is not None and stale is None and not left:
             grows = _at_90(expansion.at(row))
-        similar = peers.of(attributes)
+        similar = usual.of(attributes)
         scores.append(AccountScore(
             account_id=known["account_id"],
             as_of=known["as_of"],

@@ -40,7 +40,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         record.unlink(missing_ok=True)  # all passed: the next soak starts afresh
 
 
-PROGRAMS = {"browser": ("chromium", "chromedriver"), "redis": ("redis-server",)}
+PROGRAMS = {"browser": ("chromium", "chromedriver"), "redis": ("redis-server",),
+            "spark": ("java",)}
 """By marker: what a test drives, and Debian has in the packages of .ci/apt-packages.txt."""
 
 

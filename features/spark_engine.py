@@ -1,0 +1,238 @@
+"""This module is about Spark: the same sweep over the same lake, on as many machines as there are.
+
+::
+
+    lake ── read ──► events ── by account, sorted ──► sweep ──► staging ──► one file a moment
+                     (executors)                    (executors)             (driver, swapped)
+
+Every account's events come to one task in one run of rows, which may span several Arrow batches;
+the task carries the account that is still open from batch to batch. The arithmetic is
+``build_snapshots``, so the numbers are those of one machine to the last bit. The only module that
+knows Spark.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import polars as pl
+import pyarrow as pa
+
+from features.backfill import check_moments, made_from, nothing_known
+from features.catalogue import HEALTH_SCORE, Catalogue, catalogue
+from features.definitions.attributes import CONTRACT_STATUS
+from features.health import FORMULAS
+from features.lake import LAKE_SCHEMA, Lake
+from features.snapshots import SnapshotStore, build_snapshots
+from features.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+EVENTS_AT_ONCE = 1_000_000
+"""Events that a task holds before it computes those of its whole accounts; about 0.2 GB."""
+
+STAGING = ".spark"
+"""Folder beside the snapshots in which the executors leave their parts."""
+
+SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+ON_THIS_MACHINE = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+"""For a ``local`` master: nothing of it is reachable from outside."""
+
+
+class SparkEngineError(Exception):
+    """Spark can not be used here."""
+
+
+@contextmanager
+def spark_session(master: str, settings: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
+    """A Spark session whose Python workers are this interpreter; stopped at the end.
+
+    Args:
+        master: such as ``local[2]``, or the address of a cluster.
+        settings: Spark's own settings, over ours.
+
+    Raises:
+        SparkEngineError: pyspark or Java is missing.
+    """
+    try:
+        from pyspark.errors import PySparkRuntimeError
+        from pyspark.sql import SparkSession
+    except ImportError as exc:
+        raise SparkEngineError(
+            "The engine spark needs pyspark, which is not installed. Install the extra: "
+            "pip install 'keepwell[spark]'.") from exc
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        raise SparkEngineError(
+            "The engine spark needs Java 17 or newer, and there is no java on the PATH. Install "
+            "one (Debian: openjdk-17-jre-headless), or set JAVA_HOME.")
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    builder = SparkSession.builder.master(master).appName("keepwell")
+    place = ON_THIS_MACHINE if master.startswith("local") else {}
+    for name, value in {**SETTINGS, **place, **(settings or {})}.items():
+        builder = builder.config(name, value)
+    try:
+        session = builder.getOrCreate()
+    except PySparkRuntimeError as exc:
+        raise SparkEngineError(f"Spark did not start on {master}: {exc}. Check the address and "
+                               "Spark's own log above.") from exc
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotTask:
+    """What one task does: batches of events, by account, to batches of snapshots.
+
+    Travels to the executors, so it holds declarations by name and not by value.
+    """
+
+    as_ofs: tuple[datetime, ...]
+    first_recorded: Mapping[str, datetime]
+    use_names: tuple[str, ...] = ()
+    formula: str = "003"
+    events_at_once: int = EVENTS_AT_ONCE
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the snapshots: as ``build_snapshots`` gives them."""
+        declared = catalogue(self.use_names)
+        words = [attribute.name for attribute in declared.attributes]
+        return pa.schema([
+            ("account_id", pa.string()), ("as_of", pa.timestamp("us", "UTC")),
+            *((name, pa.string()) for name in (*words, CONTRACT_STATUS)),
+            *((name, pa.float64()) for name in (*declared.names, HEALTH_SCORE))])
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Compute, an account as soon as all its events have come."""
+        declared, schema = catalogue(self.use_names), self.schema
+        waiting: list[pl.DataFrame] = []
+        for batch in batches:
+            events = cast(pl.DataFrame, pl.from_arrow(batch)).cast(LAKE_SCHEMA)  # type: ignore[arg-type]
+            if events.is_empty():
+                continue
+            is_new = bool(waiting) and events["account_id"][-1] != waiting[-1]["account_id"][-1]
+            waiting.append(events)
+            if is_new and sum(frame.height for frame in waiting) >= self.events_at_once:
+                held = pl.concat(waiting)
+                is_open = pl.col("account_id") == held["account_id"][-1]
+                yield from self._snapshots(held.filter(~is_open), declared, schema)
+                waiting = [held.filter(is_open)]
+        if waiting:
+            yield from self._snapshots(pl.concat(waiting), declared, schema)
+
+    def _snapshots(
+        self, events: pl.DataFrame, declared: Catalogue, schema: pa.Schema,
+    ) -> Iterator[pa.RecordBatch]:
+        made = build_snapshots(events, self.as_ofs, declared, first_recorded=self.first_recorded,
+                               formula=FORMULAS[self.formula])
+        yield from made.to_arrow().cast(schema).to_batches()
+
+
+def events_on_spark(session: SparkSession, lake: Lake, kinds: Sequence[str]) -> DataFrame:
+    """Every version of the events of these kinds: ``Lake.scan`` as a Spark frame."""
+    from pyspark.sql import functions as F
+
+    manifest = lake.manifest
+    paths = [str((lake.folder / name).resolve()) for name in manifest.parts]
+    if not paths:
+        raise nothing_known()
+    events = session.read.parquet(*paths).where(F.col("kind").isin(*kinds))
+    if not manifest.superseded:
+        events = events.withColumn("superseded_at", F.lit(None).cast("timestamp"))
+    else:
+        ceased = session.read.parquet(*(str((lake.folder / name).resolve())
+                                        for name in manifest.superseded))
+        events = events.join(ceased, on=["event_id", "recorded_at"], how="left")
+    return events.select(*LAKE_SCHEMA)
+
+
+def by_account(frame: DataFrame, partitions: int | None = None) -> DataFrame:
+    """Each account's rows in one partition, and there in one run."""
+    if partitions is None:
+        return frame.repartition("account_id").sortWithinPartitions("account_id")
+    return frame.repartition(partitions, "account_id").sortWithinPartitions("account_id")
+
+
+def map_batches(
+    frame: DataFrame, task: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]],
+    schema: pa.Schema,
+) -> DataFrame:
+    """The frame that a task makes of each partition."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return frame.mapInArrow(task, from_arrow_schema(schema))
+
+
+def backfill_on_spark(
+    session: SparkSession, workspace: Workspace, as_ofs: Sequence[datetime], *,
+    partitions: int | None = None, publish: Callable[[pl.DataFrame], object] | None = None,
+    events_at_once: int = EVENTS_AT_ONCE,
+) -> int:
+    """Make and keep the snapshots of every account at these moments, as ``backfill`` does.
+
+    The executors leave their parts in a staging folder of the workspace, which they have to see
+    under the same path; the driver then holds the snapshots of one moment at a time, publishes
+    them, and swaps in their file. Killed anywhere, each moment's file is the old or the new one.
+
+    Returns:
+        The number of snapshots.
+
+    Raises:
+        SnapshotError: nothing was known at any of the moments, or one lies after the data.
+    """
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    settings = workspace.settings
+    check_moments(as_ofs, lake)
+    moments = tuple(sorted(set(as_ofs)))
+    task = SnapshotTask(
+        as_ofs=moments, first_recorded=lake.first_recorded(), use_names=settings.use_names,
+        formula=settings.health_formula, events_at_once=events_at_once)
+    digest = made_from(workspace)
+    staging = workspace.snapshots_dir.resolve() / STAGING
+    events = events_on_spark(session, lake, sorted(catalogue(settings.use_names).kinds_read))
+    made = map_batches(by_account(events, partitions), task, task.schema)
+    made.write.mode("overwrite").parquet(str(staging))
+    try:
+        return _keep(staging, moments, SnapshotStore(workspace.snapshots_dir), digest, publish)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _keep(
+    staging: Path, moments: Sequence[datetime], store: SnapshotStore, digest: str,
+    publish: Callable[[pl.DataFrame], object] | None,
+) -> int:
+    parts = [part for part in staging.glob("*.parquet") if part.stat().st_size]
+    kept = 0
+    for moment in moments:
+        # cast: Spark writes its times as microseconds of UTC, without saying the zone in words
+        rows = (pl.scan_parquet(parts).with_columns(pl.col("as_of").cast(pl.Datetime("us", "UTC")))
+                .filter(pl.col("as_of") == moment).sort("account_id").collect())
+        if rows.is_empty():
+            continue
+        if publish is not None:
+            publish(rows)
+        store.write(rows, made_from=digest)
+        kept += rows.height
+    if not kept:
+        raise nothing_known()
+    return kept
