@@ -63,7 +63,7 @@ def action_view(candidate: Candidate, currency: str) -> ActionView:
     nothing = candidate.action_id == DO_NOTHING
     costs = f"costs {money(value.total_cost, currency)}"
     if value.hours:
-        costs += f" with {value.hours:g} hours of work"
+        costs += singular(f" with {value.hours:g} hours of work")
     how = "" if nothing else (
         f"{percent(value.uplift)} better odds × {money(value.at_stake, currency)} at stake × "
         f"{percent(value.margin)} margin; {costs}; cautiously "
@@ -92,4 +92,4 @@ def withheld_view(withheld: Withheld) -> WithheldView:
         until = f"allowed from {instant(withheld.allowed_from)}"
     elif withheld.until:
         until = withheld.until
-    return WithheldView(name=withheld.name, why=withheld.why, until=until)
+    return WithheldView(name=withheld.name, why=singular(withheld.why), until=singular(until))

@@ -30,6 +30,7 @@ from serving.scoring import (
     HorizonProbability,
     SourceFreshness,
 )
+from serving.words import singular
 
 SECONDS_PER_HOUR = 3600
 
@@ -151,8 +152,8 @@ def recommendation_answer(decided: Decided, *, most: int) -> RecommendationAnswe
         expected_value=decision.expected_value, currency=decision.currency,
         propensity=decision.propensity, source=score.source, degraded=score.degraded,
         ranked=[_candidate(c) for c in shown],
-        withheld=[WithheldAnswer(action=w.action_id, name=w.name, reason=w.reason, why=w.why,
-                                 allowed_from=w.allowed_from, until=w.until)
+        withheld=[WithheldAnswer(action=w.action_id, name=w.name, reason=w.reason,
+                                 why=singular(w.why), allowed_from=w.allowed_from, until=w.until)
                   for w in answer.withheld],
         notes=list(answer.notes))
 
@@ -161,7 +162,7 @@ def _candidate(candidate: Candidate) -> CandidateAnswer:
     value = candidate.value
     return CandidateAnswer(
         action=candidate.action_id, name=candidate.name, text=candidate.text,
-        why=candidate.because, objective=candidate.objective, channel=candidate.channel,
+        why=singular(candidate.because), objective=candidate.objective, channel=candidate.channel,
         owner_role=candidate.owner_role, expected_value=candidate.expected_value,
         cautious_value=candidate.cautious_value, uplift=value.uplift, at_stake=value.at_stake,
         cost=value.total_cost, hours=value.hours, evidence_grade=candidate.grade,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from features.feature import AnyFeature
 from features.health import Health
-from serving.words import number, plain, signed, singular, within_a_sentence
+from serving.words import none_of, number, plain, signed, singular, within_a_sentence
 
 PointsUnit = Literal["percentage points", "health points"]
 
@@ -42,6 +42,23 @@ PEER_GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((), "all accounts"),
 )
 """Who an account is compared with: the first group that is large enough."""
+
+
+def _first_use(days: float) -> str:
+    if days < 1:
+        return "first used on the day it joined"
+    return singular(f"first used {days:.0f} days after it joined")
+
+
+PLAINLY: Mapping[str, Callable[[float], str]] = {
+    "days_to_first_use": _first_use,
+    "feature_value_28d":
+        lambda value: f"work recorded with a value adds up to {value:,.0f} in the last 28 days",
+    "feature_value_mean_28d":
+        lambda value: f"work recorded with a value is {value:,.0f} a day on average in the last "
+                      f"28 days",
+}
+"""Features whose sentence needs more than their phrase with the number filled in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +246,11 @@ def said(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) ->
         return f"{plain(name)}: {number(value)}"
     if value is None:
         what = declared.description.split(";")[0].rstrip(".")
+        if declared.unit == "ratio":
+            what = what.replace(" over ", " compared with ", 1)
         return f"Not known: {within_a_sentence(what)}"
-    text = singular(declared.phrase.format(value=value))
+    plainly = PLAINLY.get(name)
+    text = plainly(value) if plainly else none_of(singular(declared.phrase.format(value=value)))
     return text[:1].upper() + text[1:]
 
 

@@ -6,6 +6,7 @@ One form each, so that a page, a reason and a report never differ.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 NOT_KNOWN = "not known"
@@ -14,10 +15,25 @@ INTERVAL_COVERS = ("The interval covers the uncertainty of the calibration only,
                    "model ranks this account rightly.")
 """What a probability's interval promises, and what it does not."""
 
+NOUNS = (
+    "account", "action", "alert", "answer", "change", "contact", "day", "deployment", "error",
+    "failure", "feature", "goal", "hour", "incident", "integration", "invoice", "login",
+    "milestone", "minute", "month", "movement", "nudge", "post", "recipe", "recommendation",
+    "renewal", "request", "role", "seat", "second", "session", "step", "ticket", "time",
+    "training", "unit", "user", "use", "week",
+)
+IRREGULAR: Mapping[str, str] = {
+    "people": "person", "retries": "retry", "touches": "touch", "person-days": "person-day",
+    "use cases": "use case", "sponsors or champions": "sponsor or champion",
+    "sessions and uses": "session or use",
+}
+SINGULAR: Mapping[str, str] = {**{f"{noun}s": noun for noun in NOUNS}, **IRREGULAR}
 ONE_OF_MANY = re.compile(
-    r"(?<![\d.,])(1 (?:[a-z]+ )?)(account|answer|day|error|feature|hour|incident|integration|"
-    r"invoice|login|month|request|seat|session|step|ticket|time|training|user|use|week)s\b")
+    rf"(?<![\d.,])(1 (?:[a-z]+ )?)({'|'.join(sorted(SINGULAR, key=len, reverse=True))})\b"
+    r"( are\b| were\b)?")
 """A one before a counted noun, perhaps with a word in between."""
+
+ARE_ONE = {" are": " is", " were": " was"}
 
 
 def money(amount: float | None, currency: str) -> str:
@@ -136,7 +152,17 @@ def singular(text: str) -> str:
     >>> singular("no activity for 1 days"), singular("1 different features used, 21 errors")
     ('no activity for 1 day', '1 different feature used, 21 errors')
     """
-    return ONE_OF_MANY.sub(r"\1\2", text)
+    return ONE_OF_MANY.sub(
+        lambda m: f"{m[1]}{SINGULAR[m[2]]}{ARE_ONE.get(m[3], '')}", text)
+
+
+def none_of(text: str) -> str:
+    """A phrase whose number came out as zero, as people say it.
+
+    >>> none_of("0 renewals so far"), none_of("search used 0 times in the last 28 days")
+    ('no renewals so far', 'search not used in the last 28 days')
+    """
+    return re.sub(r"^0 (?=[a-z])", "no ", text.replace(" used 0 times ", " not used "))
 
 
 def plain(name: str) -> str:

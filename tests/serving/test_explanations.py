@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -155,3 +157,32 @@ def test_an_account_of_which_nothing_is_known_has_no_reasons():
 def test_no_reason_claims_a_cause(name):
     texts = [said(name, 3.0, CATALOGUE), said(name, None, CATALOGUE)]
     assert not [w for w in CAUSAL_WORDS for text in texts if w in text.lower()]
+
+
+every_feature = pytest.mark.parametrize("feature", catalogue().features, ids=lambda f: f.name)
+
+
+@every_feature
+def test_one_of_anything_is_said_in_the_singular(feature):
+    text = said(feature.name, 1.0, {feature.name: feature})
+    assert not re.search(r"(?<![\d.,])1 (?:[a-z]+ )?(?!was|is)(?:[a-z-]*[^s]s|people)\b", text), text
+
+
+@every_feature
+def test_none_of_anything_is_not_said_as_a_zero(feature):
+    assert not re.match(r"0 [a-z]", said(feature.name, 0.0, {feature.name: feature}))
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [
+    ("days_to_first_use", 0.0, "First used on the day it joined"),
+    ("days_to_first_use", 1.2, "First used 1 day after it joined"),
+    ("days_to_first_use", 9.0, "First used 9 days after it joined"),
+    ("feature_value_28d", 724.0,
+     "Work recorded with a value adds up to 724 in the last 28 days"),
+    ("active_days_trend_28d", None,
+     "Not known: active days compared with those of the 28 days before"),
+    ("incidents_felt_90d", 1.0, "1 incident felt in the last 90 days"),
+    ("renewals_count", 0.0, "No renewals so far"),
+])
+def test_a_success_manager_can_read_it(name, value, text):
+    assert said(name, value, CATALOGUE) == text
