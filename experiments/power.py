@@ -89,8 +89,8 @@ class ExperimentPlan:
             f"Draw {self.k} of {item.n_eligible} eligible accounts ({item.eligible}) by lot for "
             f"“{item.name}”, {times}, and leave the others alone. After {self.weeks} weeks a fall "
             f"in churn of {self.smallest_effect * 100:.1f} points or more, from "
-            f"{item.base_rate * 100:.1f} %, would be seen with a chance of "
-            f"{self.power * 100:.0f} %: {tail}."
+            f"{item.base_rate * 100:.1f}%, would be seen with a chance of "
+            f"{self.power * 100:.0f}%: {tail}."
         )
 
 

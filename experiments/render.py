@@ -137,7 +137,7 @@ def _naive_words(result: Result) -> str:
 
 
 def _share(value: float) -> str:
-    return f"{value * 100:.1f} %"
+    return f"{value * 100:.1f}%"
 
 
 def _day(moment: datetime) -> str:

@@ -54,7 +54,7 @@ def headline_of(design: Design, churn: Estimate, verdict: Verdict,
             else "that received it" if design.estimand == "ATT" else "that could receive it")
     within = f"within {design.horizon_days} days"
     low, high = sorted((abs(churn.low), abs(churn.high)))
-    span = f"95{NO_BREAK}% interval {low * 100:.1f} to {high * 100:.1f}"
+    span = f"95% interval {low * 100:.1f} to {high * 100:.1f}"
     size = f"{abs(churn.estimate) * 100:.1f}"
     works, harms = ("works", "harms") if design.mechanism == "lottery" else (
         "seems to work (no lottery)", "seems to harm (no lottery)")
@@ -68,7 +68,7 @@ def headline_of(design: Design, churn: Estimate, verdict: Verdict,
     if verdict == "does not work":
         return (f"{title} does not work: it keeps fewer than {design.smallest_effect * 100:.0f} of "
                 f"100 accounts {whom} {within} (change in churn {points(churn.estimate)} points, "
-                f"95{NO_BREAK}% interval {interval}).")
+                f"95% interval {interval}).")
     return (f"{title}: not known. The change in churn {within} is {points(churn.estimate)} points, "
             f"and anything from {interval} fits the data.")
 

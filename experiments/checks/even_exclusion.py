@@ -41,6 +41,6 @@ CHECK = Check(
     name="even_exclusion", title="Left out evenly",
     question="Were trials left out of both arms alike?",
     criterion=f"p-value of the difference between the shares left out at least {LEAST_P} "
-              f"(two-sided; interval: the difference, 95 %)",
+              f"(two-sided; interval: the difference, 95%)",
     run=run,
 )

@@ -37,6 +37,6 @@ CHECK = Check(
     name="sample_ratio", title="Arms as large as drawn",
     question="Are the arms as large as the lottery promised?",
     criterion=f"p-value of the treated count against the logged propensities at least {LEAST_P} "
-              f"(two-sided; interval: treated share, 95 %)",
+              f"(two-sided; interval: treated share, 95%)",
     run=run,
 )

@@ -80,10 +80,17 @@ def test_the_page_says_first_what_leadership_asks(report: Report) -> None:
     headline = plain(report.actions[0].headline)
     assert text.index(headline) < text.index("May it be believed?")
     assert text.index("Evidence: grade A") < text.index("May it be believed?")
-    for words in ("95 % interval", "Counted as “saves”", "What would change our mind",
+    for words in ("95% interval", "Counted as “saves”", "What would change our mind",
                   "Were the groups alike?", "Could each account have been in the other group?",
                   "By lottery", "By people's judgement", "before outcomes were read"):
         assert words in text
+
+
+@pytest.mark.parametrize("kind", ["report", "nothing"])
+def test_percentages_are_written_in_one_way(kind: str, request: pytest.FixtureRequest) -> None:
+    text = Outline(report_html(request.getfixturevalue(kind))).text
+    assert re.findall(r"\d+%", text)
+    assert re.findall(r".{20}\d %", text) == []
 
 
 def test_every_number_goes_with_its_checks(report: Report) -> None:
@@ -103,6 +110,7 @@ def test_a_silenced_result_shows_no_claim(report: Report) -> None:
         action, verdict="unknown", grade=None, headline=failed.headline,
         results=(failed,), agreement=None),))
     text = Outline(report_html(silenced)).text
+    assert f"Not known: {action.title} No effect is claimed." in text  # the card names it
     assert plain(first.headline) not in text
     assert "The numbers below are shown for inspection only." in text
     assert plain(first.money.sentence) not in text

@@ -35,7 +35,7 @@ def plain(text: str) -> str:
 def test_an_effect_is_said_in_accounts() -> None:
     assert headline(-0.070, -0.012) == (
         "Success call works: of 100 accounts drawn for it, 4.1 fewer leave within 90 days "
-        "(95 % interval 1.2 to 7.0 fewer).")
+        "(95% interval 1.2 to 7.0 fewer).")
     assert headline(0.012, 0.070).startswith("Success call harms: of 100 accounts drawn for it, "
                                              "4.1 more leave")
 
