@@ -84,7 +84,7 @@ class AccountLine:
     level: str
     level_class: str
     reason: str
-    mrr: str
+    yearly: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +272,7 @@ def _line(score: AccountScore, widest: float, formula: HealthFormula) -> Account
     return AccountLine(
         href=account_href(score.account_id), name=display_name(score),
         about=" · ".join(word for word in about if word),
-        at_risk=NOTHING if left else money(score.revenue_at_risk, score.currency),
+        at_risk=NOTHING if left else _whole(score.revenue_at_risk, score.currency),
         at_risk_bar=Markup("") if left else share_bar(share, "risk"),
         churn=NOTHING if left else percent(at_90.probability if at_90 else None),
         churn_range=percent_range(at_90.low, at_90.high) if at_90 and at_90.low is not None else "",
@@ -282,7 +282,13 @@ def _line(score: AccountScore, widest: float, formula: HealthFormula) -> Account
         level=score.health.band or "not enough data",
         level_class=level_class(formula, score.health.band),
         reason=top[0].text if top else "No single thing stands out",
-        mrr=NOTHING if left else money(score.mrr, score.currency))
+        yearly=NOTHING if left else _whole(
+            None if score.mrr is None else MONTHS_PER_YEAR * score.mrr, score.currency))
+
+
+def _whole(amount: float | None, currency: str) -> str:
+    """An amount of a column: without cents, so that digits stand above each other."""
+    return money(None if amount is None else round(amount), currency)
 
 
 def _shown(count: int, total: int, is_later: bool, *, order: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 
 from serving.account_page import account_page
 from serving.champions import model_rows
@@ -31,6 +31,8 @@ MOST_EVENTS_READ = 20_000
 REPORT_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
                  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 """A report is one self-contained file: its own styles and pictures, and nothing else."""
+
+WAY_BACK = '<p><a href="/reports">← All reports</a></p>'
 
 Blank = BeforeValidator(lambda value: value or None)
 Word = Annotated[Annotated[str, Field(max_length=200)] | None, Blank]
@@ -102,12 +104,13 @@ def show_reports(request: Request, desk: AtDesk) -> Response:
 
 @router.get("/reports/{name}")
 def show_report(desk: AtDesk, name: Annotated[str, Path(max_length=200)]) -> Response:
-    """One report as it was written, shut off from everything else."""
+    """One report as it was written, shut off from everything else but the way back."""
     report = report_named(desk.workspace.reports_dir, name)
     if report.html_file is None:
         raise UnknownReportError("This report was written as JSON only.",
                                  next_step=f"Read it at /v1/reports/{report.name}.")
-    return FileResponse(report.html_file, media_type="text/html",
+    written = report.html_file.read_text(encoding="utf-8")
+    return HTMLResponse(written.replace("<main>", f"<main>{WAY_BACK}", 1),
                         headers={"content-security-policy": REPORT_POLICY})
 
 

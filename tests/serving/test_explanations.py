@@ -165,7 +165,7 @@ every_feature = pytest.mark.parametrize("feature", catalogue().features, ids=lam
 @every_feature
 def test_one_of_anything_is_said_in_the_singular(feature):
     text = said(feature.name, 1.0, {feature.name: feature})
-    assert not re.search(r"(?<![\d.,])1 (?:[a-z]+ )?(?!was|is)(?:[a-z-]*[^s]s|people)\b", text), text
+    assert not re.search(r"(?<![\d.,])1 (?:[a-z]+ )?(?!was)(?:[a-z-]*[^s]s|people)\b", text), text
 
 
 @every_feature

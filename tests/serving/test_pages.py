@@ -92,6 +92,15 @@ def test_an_interval_says_what_it_covers(read, path):
     assert "The interval covers the uncertainty of the calibration only" in read(path)[0]
 
 
+def test_money_of_the_portfolio_can_be_compared_at_a_glance(client):
+    page = client.get("/", headers={"Accept": "text/html"}).text
+    for label in ("Revenue at risk, a year", "Whole revenue, a year"):
+        cells = re.findall(rf'class="number" data-label="{label}"><span class="value">([^<]*)',
+                           page)
+        assert len(cells) == 47
+        assert all(re.fullmatch(r"[\d,]+ USD", cell) for cell in cells)
+
+
 def test_the_portfolio_can_be_filtered_by_links_alone(read):
     text, _ = read("/?tier=critical&search=")
     assert "Company 00" in text

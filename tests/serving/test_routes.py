@@ -385,7 +385,7 @@ def test_reports_are_listed_and_read(own_client, own_workspace):
     folder.mkdir(parents=True)
     (folder / "call.json").write_text(json.dumps(
         {"title": "Success call", "headline": "No clear effect."}), encoding="utf-8")
-    (folder / "call.html").write_text("<style>p{}</style><p>No clear effect.</p>",
+    (folder / "call.html").write_text("<style>p{}</style><main><p>No clear effect.</p></main>",
                                       encoding="utf-8")
     (folder / "broken.json").write_text("{", encoding="utf-8")
     (folder / "list.json").write_text("[]", encoding="utf-8")
@@ -393,6 +393,7 @@ def test_reports_are_listed_and_read(own_client, own_workspace):
     assert (row["name"], row["headline"]) == ("call", "No clear effect.")
     assert own_client.get(row["json_url"]).json()["title"] == "Success call"
     page = own_client.get(row["html"])
+    assert '<a href="/reports">← All reports</a>' in page.text
     assert "script-src" not in page.headers["content-security-policy"]
     assert "default-src 'none'" in page.headers["content-security-policy"]
     (folder / "call.html").unlink()
