@@ -23,7 +23,7 @@ from features.definitions.sentiment import SENTIMENT
 from features.definitions.sponsor import SPONSOR
 from features.definitions.stickiness import STICKINESS
 from features.definitions.support import SUPPORT
-from features.feature import Aggregate, AnyFeature, Attribute, Derived, Feature
+from features.feature import Aggregate, AnyFeature, Attribute, Derived, Expression, Feature
 
 FEATURES: tuple[AnyFeature, ...] = (
     *ADOPTION, *STICKINESS, *RELIABILITY, *SUPPORT, *SENTIMENT, *SPONSOR, *BILLING, *CONTRACT,
@@ -68,9 +68,14 @@ class Catalogue:
         """The features that the sweep computes from events."""
         return tuple(f for f in self.features if isinstance(f, Feature))
 
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        """The features that are an expression over the events of a window."""
+        return tuple(f for f in self.features if isinstance(f, Expression))
+
     def derived_in_order(self) -> tuple[Derived, ...]:
         """The derived features, each after those it reads."""
-        ready = {feature.name for feature in self.primitives}
+        ready = {f.name for f in self.features if not isinstance(f, Derived)}
         waiting = [f for f in self.features if isinstance(f, Derived)]
         ordered: list[Derived] = []
         while waiting:
@@ -96,8 +101,9 @@ class Catalogue:
     @property
     def kinds_read(self) -> frozenset[str]:
         """The event kinds that any feature or attribute reads."""
-        kinds = {kind for feature in self.primitives for kind in feature.reads}
-        return frozenset(kinds | {kind for a in self.attributes for kind in a.reads})
+        read = [*(f.reads for f in self.primitives), *(f.reads for f in self.expressions),
+                *(a.reads for a in self.attributes)]
+        return frozenset(kind for kinds in read for kind in kinds)
 
     def feature(self, name: str) -> AnyFeature:
         """The declaration by this name.

@@ -17,7 +17,7 @@ def markdown(features: Iterable[AnyFeature] = FEATURES) -> str:
     """One table a theme: name, what it is, unit, where it comes from, what silence means.
 
     >>> print(markdown([FEATURES[0]]).split(" | ")[-5])
-    Uses of any feature, the last 7 days.
+    Uses of any feature, the last 24 hours.
     """
     lines: list[str] = []
     for theme, declared in groupby(features, key=lambda feature: feature.theme):

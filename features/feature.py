@@ -1,7 +1,9 @@
 """This module is about what a feature is: a number known as of a moment, declared once.
 
 The kernel's plan, the Feast schema, the API field, the sentence a customer success manager reads
-and the catalogue row all come from one declaration. Declares; computes nothing.
+and the catalogue row all come from one declaration. Most are a ``Feature`` (an aggregate over a
+window) or a ``Derived`` (made of others); what neither can say is an ``Expression`` over the
+events themselves. Declares; computes nothing.
 
 ::
 
@@ -130,6 +132,44 @@ class Derived:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expression:
+    """A number that no aggregate can say: a Polars expression over the events of a window.
+
+    The formula sees, for one account as of one moment, exactly the events that a ``Feature`` with
+    the same window would see, oldest first: the columns of ``EVENT_SCHEMA``, ``as_of``, and
+    ``days_before`` (0 for the last 24 hours of the window, 1 for those before them, …). It must
+    come to one number. It is not asked where the window is empty: the value is then
+    ``when_empty``. ``expressions`` chooses the events; ``formulas`` has words to build with.
+    """
+
+    name: str
+    description: str
+    theme: Theme
+    reads: tuple[str, ...]
+    formula: Callable[[], pl.Expr]
+    unit: str
+    phrase: str
+    when_empty: float | None
+    lookback: timedelta | None = None  # None: all that is known
+    ends_before: timedelta = timedelta()
+    version: int = 1  # raise when the formula changes: it is part of the fingerprint
+    direction: Direction = "open"
+    role: Role = "signal"
+    is_model_input: bool = True
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, self.lookback)
+        if not self.reads:
+            raise ValueError(f"Feature {self.name!r} reads no event kind.")
+
+    @property
+    def digest(self) -> str:
+        """Hash of what decides the value: name, kinds, window and version of the formula."""
+        return _digest(self.name, self.reads, self.when_empty, self.lookback, self.ends_before,
+                       self.version)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attribute:
     """A word known as of a moment: the newest value of a property (segment, plan, owner).
 
@@ -143,7 +183,7 @@ class Attribute:
     words: Mapping[str, str] = field(default_factory=dict)
 
 
-AnyFeature = Feature | Derived
+AnyFeature = Feature | Derived | Expression
 
 
 def ratio(top: pl.Expr, bottom: pl.Expr) -> pl.Expr:

@@ -17,6 +17,7 @@ import polars as pl
 
 from features.catalogue import HEALTH_SCORE, Catalogue
 from features.definitions.attributes import CONTRACT_STATUS
+from features.expressions import with_expressions
 from features.health import FORMULAS, HealthFormula, health_expression
 from features.sweep import sweep
 from features.timeline import Timelines, prepare
@@ -54,8 +55,9 @@ def build_snapshots(
     values = sweep(timelines.events, timelines.items, cutoffs, threads=threads)
     _forget_kinds_not_sent(values, catalogue, cutoffs, first_recorded)
     known = timelines.known_since[:, None] < cutoffs[None, :]
-    return _finish(_primitive_frame(timelines, values, cutoffs, known, catalogue), catalogue,
-                   formula or FORMULAS["003"])
+    frame = _primitive_frame(timelines, values, cutoffs, known, catalogue)
+    frame = with_expressions(frame, events, catalogue.expressions, first_recorded=first_recorded)
+    return _finish(frame, catalogue, formula or FORMULAS["003"])
 
 
 def _forget_kinds_not_sent(

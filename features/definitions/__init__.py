@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
 MONTH = timedelta(days=28)
 QUARTER = timedelta(days=90)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from features.definitions import MONTH, QUARTER, WEEK
+from features.definitions import DAY, MONTH, QUARTER, WEEK
 from features.feature import Aggregate, AnyFeature, Derived, Feature, ratio
 from features.telemetry import CONTRACT_TERMS
 
 ADOPTION: tuple[AnyFeature, ...] = (
+    Feature(
+        name="feature_uses_1d", description="Uses of any feature, the last 24 hours.",
+        theme="adoption", reads=("feature.used",), aggregate=Aggregate(operation="count"),
+        lookback=DAY, when_empty=0.0, unit="uses", direction="safety", is_model_input=False,
+        phrase="{value:,.0f} feature uses in the last day",
+    ),
     Feature(
         name="feature_uses_7d", description="Uses of any feature, the last 7 days.",
         theme="adoption", reads=("feature.used",), aggregate=Aggregate(operation="count"),

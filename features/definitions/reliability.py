@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from features.definitions import MONTH, QUARTER, WEEK
-from features.feature import Aggregate, AnyFeature, Derived, Feature, ratio
+from features.definitions import DAY, MONTH, QUARTER, WEEK
+from features.feature import Aggregate, AnyFeature, Derived, Expression, Feature, ratio
+from features.formulas import count_in_state, second_largest_day
 
 RELIABILITY: tuple[AnyFeature, ...] = (
     Feature(
@@ -51,6 +52,33 @@ RELIABILITY: tuple[AnyFeature, ...] = (
         role="lever", phrase="errors are {value:.1f} times a usual week's",
     ),
     Feature(
+        name="errors_1d", description="Errors met, the last 24 hours.", theme="reliability",
+        reads=("error.raised",), aggregate=Aggregate(operation="count"), lookback=DAY,
+        when_empty=0.0, unit="errors", direction="risk", is_model_input=False,
+        phrase="{value:,.0f} errors in the last day",
+    ),
+    Derived(
+        name="error_rate_1d", description="Failed share of uses, the last 24 hours.",
+        theme="reliability", inputs=("errors_1d", "feature_uses_1d"),
+        formula=lambda errors, uses: ratio(errors, uses).clip(0, 1), unit="share", direction="risk",
+        is_model_input=False, phrase="{value:.1%} of uses failed in the last day",
+    ),
+    Expression(
+        name="errors_p95_28d",
+        description="95th percentile of the errors of a day, over the 28 days before the last.",
+        theme="reliability", reads=("error.raised",), lookback=MONTH, ends_before=DAY,
+        formula=lambda: second_largest_day("event_count"), when_empty=0.0, unit="errors",
+        direction="risk", is_model_input=False,
+        phrase="at most {value:,.0f} errors on 27 of the 28 days before the last",
+    ),
+    Derived(
+        name="errors_over_p95_1d",
+        description="Errors of the last day above the 95th percentile of the 28 days before it.",
+        theme="reliability", inputs=("errors_1d", "errors_p95_28d"),
+        formula=lambda now, usual: (now - usual).clip(0), unit="errors", direction="risk",
+        role="lever", phrase="{value:,.0f} errors more than on 27 of the 28 days before",
+    ),
+    Feature(
         name="job_retries_28d", description="Jobs that had to be retried.", theme="reliability",
         reads=("job.retry",), aggregate=Aggregate(operation="count"), lookback=MONTH,
         when_empty=0.0, unit="retries", direction="risk", role="lever",
@@ -62,6 +90,20 @@ RELIABILITY: tuple[AnyFeature, ...] = (
         aggregate=Aggregate(operation="values", of="name"), lookback=QUARTER, when_empty=0.0,
         unit="integrations", direction="safety", role="lever",
         phrase="{value:.0f} integrations connected in the last 90 days",
+    ),
+    Expression(
+        name="integrations_connected", description="Integrations that are connected now.",
+        theme="reliability", reads=("integration.state",),
+        formula=lambda: count_in_state("name", "state", ("connected",)), when_empty=0.0,
+        unit="integrations", direction="safety", role="lever",
+        phrase="{value:.0f} integrations are connected",
+    ),
+    Expression(
+        name="integrations_broken", description="Integrations whose newest state is an error.",
+        theme="reliability", reads=("integration.state",),
+        formula=lambda: count_in_state("name", "state", ("error",)), when_empty=0.0,
+        unit="integrations", direction="risk", role="lever",
+        phrase="{value:.0f} integrations are broken",
     ),
     Feature(
         name="integration_errors_28d", description="Failures of integrations.", theme="reliability",

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from features.catalogue import FEATURES, CatalogueError, catalogue
+from features.catalogue import FEATURES, Catalogue, CatalogueError, catalogue
 from features.catalogue_table import markdown
-from features.feature import Aggregate, AnyFeature, Derived, Feature
-from features.telemetry import KINDS, is_kind
+from features.feature import Aggregate, AnyFeature, Derived, Expression, Feature
+from features.snapshots import build_snapshots
+from features.telemetry import KINDS, Event, events_frame, is_kind, properties_text
 
 ALL = catalogue(("bulk export", "search")).features
+WINDOWED = tuple(f for f in ALL if not isinstance(f, Derived))
 every_feature = pytest.mark.parametrize("feature", ALL, ids=lambda f: f.name)
 PROPERTIES = {kind.name: set(kind.properties) for kind in KINDS}
 
@@ -36,6 +41,8 @@ def test_reads_kinds_and_properties_that_exist(feature: AnyFeature) -> None:
         assert feature.inputs
         return
     assert all(is_kind(kind) for kind in feature.reads)
+    if isinstance(feature, Expression):
+        return
     wanted = set(feature.where) | ({feature.aggregate.of} if feature.aggregate.of else set())
     for kind in feature.reads:
         if kind != "contract.resumed":  # carries the terms that changed, not all of them
@@ -53,7 +60,7 @@ def test_a_number_of_events_is_zero_when_there_were_none(feature: AnyFeature) ->
 @every_feature
 def test_the_name_says_its_window(feature: AnyFeature) -> None:
     days = re.search(r"_(\d+)d$", feature.name)
-    if isinstance(feature, Feature) and feature.lookback is not None:
+    if not isinstance(feature, Derived) and feature.lookback is not None:
         assert days is not None
         assert int(days.group(1)) == feature.lookback.days
 
@@ -104,6 +111,107 @@ def test_an_unknown_name_is_an_error_that_says_where_to_look() -> None:
 def test_use_names_become_two_counts_each() -> None:
     names = [feature.name for feature in catalogue(("Bulk export",)).features]
     assert names[-2:] == ["use_bulk_export_count_28d", "use_bulk_export_count_90d"]
+
+
+AS_OF = datetime(2024, 2, 29, 6, 30, tzinfo=UTC)
+TICK, DAY = timedelta(microseconds=1), timedelta(days=1)
+LONG_AGO = AS_OF - 4000 * DAY
+
+
+def a_seen_number(feature: Feature | Expression) -> Feature | Expression:
+    """The feature, or for an expression one of the same window that counts what it sees."""
+    return replace(feature, formula=pl.len) if isinstance(feature, Expression) else feature
+
+
+def one_event(feature: Feature | Expression, case: str, occurred: datetime,
+              recorded: datetime) -> Event:
+    """An event that the feature reads, of an account of its own."""
+    properties: dict[str, str | float] = {}
+    if isinstance(feature, Feature):
+        properties = {key: want if isinstance(want, str) else want[0]
+                      for key, want in feature.where.items()}
+        if feature.aggregate.of is not None:
+            until = feature.aggregate.operation == "days_until"
+            properties.setdefault(feature.aggregate.of, "2025-01-31" if until else "5")
+    picked = feature.quantities if isinstance(feature, Feature) else ()
+    return Event(event_id=f"{feature.name} {case}", account_id=f"{feature.name} {case}",
+                 user_id="u", kind=feature.reads[0], occurred_at=occurred, recorded_at=recorded,
+                 quantity=picked[0] if picked else 2.0, properties=properties_text(properties))
+
+
+def cases_of(feature: Feature | Expression) -> dict[str, tuple[Event, datetime | None, bool]]:
+    """Case to an event, when it was superseded, and whether the feature sees it."""
+    closes = AS_OF - feature.ends_before
+    opens = LONG_AGO if feature.lookback is None else closes - feature.lookback
+    inside = closes - TICK
+    planned = {
+        "as the window opens": (opens, opens, None, True),
+        "just before the window closes": (inside, inside, None, True),
+        "as the window closes": (closes, closes, None, False),
+        "known in the last moment": (opens, AS_OF - TICK, None, True),
+        "known a moment too late": (opens, AS_OF, None, False),
+        "corrected from now on": (opens, opens, AS_OF, True),
+        "corrected before": (opens, opens, AS_OF - TICK, False),
+    }
+    if feature.lookback is not None:
+        planned["just before the window opens"] = (opens - TICK, opens - TICK, None, False)
+    return {case: (one_event(feature, case, occurred, recorded), gone, seen)
+            for case, (occurred, recorded, gone, seen) in planned.items()}
+
+
+@pytest.fixture(scope="module")
+def by_account() -> dict[str, dict[str, float | None]]:
+    """The snapshot of a world in which every case of every feature is an account of its own."""
+    rows = [(event, gone) for feature in WINDOWED
+            for event, gone, _ in cases_of(feature).values()]
+    # every account is known since long, by an event of a kind that its own feature does not read
+    rows += [(Event(event_id=f"known {event.event_id}", account_id=event.account_id,
+                    occurred_at=LONG_AGO, recorded_at=LONG_AGO,
+                    kind="trial.ended" if event.kind != "trial.ended" else "config.changed"), None)
+             for event, _ in rows]
+    superseded = pl.Series("superseded_at", [gone for _, gone in rows], pl.Datetime("us", "UTC"))
+    frame = build_snapshots(
+        events_frame([event for event, _ in rows]).with_columns(superseded), [AS_OF],
+        Catalogue(features=tuple(f if isinstance(f, Derived) else a_seen_number(f) for f in ALL)),
+        first_recorded={kind.name: LONG_AGO for kind in KINDS})
+    return {row["account_id"]: row for row in frame.to_dicts()}
+
+
+@pytest.mark.parametrize("feature", WINDOWED, ids=lambda f: f.name)
+def test_sees_what_was_known_inside_its_window_and_nothing_else(
+    feature: Feature | Expression, by_account: dict[str, dict[str, float | None]],
+) -> None:
+    for case, (event, _, seen) in cases_of(feature).items():
+        value = by_account[event.account_id][feature.name]
+        assert (value != feature.when_empty) == seen, (case, value)
+
+
+@pytest.mark.parametrize("feature", catalogue().expressions, ids=lambda f: f.name)
+def test_an_expression_comes_to_one_number(feature: Expression) -> None:
+    rows = events_frame([one_event(feature, "any", AS_OF, AS_OF)] * 3).with_columns(
+        pl.lit(AS_OF).alias("as_of"), pl.lit(0).alias("days_before"))
+    number = rows.group_by("account_id").agg(feature.formula().alias("number"))["number"]
+    assert number.dtype.is_numeric()
+    assert number.len() == 1
+
+
+def test_the_digest_of_an_expression_is_its_window_and_version_and_no_words() -> None:
+    base = catalogue().feature("errors_p95_28d")
+    assert isinstance(base, Expression)
+    assert replace(base, phrase="other words").digest == base.digest
+    others = [replace(base, version=2), replace(base, when_empty=None),
+              replace(base, ends_before=2 * DAY), replace(base, reads=("job.retry",)),
+              replace(base, name="errors_p95_7d", lookback=timedelta(days=7))]
+    assert len({base.digest, *(other.digest for other in others)}) == 6
+
+
+def test_an_expression_that_reads_nothing_or_hides_its_window_is_refused() -> None:
+    base = catalogue().feature("errors_p95_28d")
+    assert isinstance(base, Expression)
+    with pytest.raises(ValueError, match="reads no event kind"):
+        replace(base, reads=())
+    with pytest.raises(ValueError, match="must end in its lookback: _28d"):
+        replace(base, name="errors_p95")
 
 
 def test_the_readme_holds_the_catalogue_as_it_is() -> None:
