@@ -276,7 +276,7 @@ def _health_note(score: AccountScore, before: AccountScore | None) -> str:
     health = score.health
     if health.score is None:
         return health.explanation
-    note = f"of 100 · what to do in this band: {health.action}"
+    note = "of 100" if score.has_left else f"of 100 · what to do in this band: {health.action}"
     earlier = _trend_basis(score, before)
     direction = trend(earlier, health)
     if earlier is not None and earlier.score is not None and direction != "unknown":

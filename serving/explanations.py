@@ -51,6 +51,8 @@ def _first_use(days: float) -> str:
 
 
 PLAINLY: Mapping[str, Callable[[float], str]] = {
+    "billing_months": lambda months: "billed every month" if months == 1 else
+        f"billed every {months:.0f} months",
     "days_to_first_use": _first_use,
     "feature_value_28d":
         lambda value: f"work recorded with a value adds up to {value:,.0f} in the last 28 days",

@@ -66,7 +66,7 @@ def api_page(document: Mapping[str, Any], *, tenant: str) -> ApiPage:
         for method, operation in methods.items():
             addresses.append(AddressLine(
                 method=method.upper(), path=path, summary=operation.get("summary", ""),
-                description=operation.get("description", "").strip(),
+                description=operation.get("description", "").replace("`", "").strip(),
                 headers=tuple(f"{p['name']}: {p.get('description', '')}"
                               for p in operation.get("parameters", ())
                               if p["in"] == "header" and p["required"]),
