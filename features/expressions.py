@@ -55,9 +55,10 @@ def with_expressions(
         found = [_values(mine, together, as_of) for as_of in moments]
         joined = rows.join(pl.concat(found or [_values(mine.clear(), together, EPOCH)]),
                            on=["account_id", "as_of"], how="left", maintain_order="left")
-        columns += joined.select(
+        # with_columns, because select would leave a column of one null where no kind was ever sent
+        columns += joined.with_columns(
             _known(feature, first_recorded).alias(feature.name) for feature in together
-        ).get_columns()
+        ).select(feature.name for feature in together).get_columns()
     return frame.with_columns(columns)
 
 

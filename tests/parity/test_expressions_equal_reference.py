@@ -119,9 +119,9 @@ def test_an_expression_is_unknown_until_a_source_sent_what_it_reads() -> None:
     event = Event(account_id="one", kind="error.raised", occurred_at=AS_OF - 5 * DAY,
                   recorded_at=AS_OF - 5 * DAY)
     for since in ({}, {"error.raised": AS_OF}, {"job.retry": AS_OF - 9 * DAY}):
-        frame = with_expressions(snapshot_rows("one"), events_frame([event]), EXPRESSIONS[:1],
-                                 first_recorded=since)
-        assert frame[EXPRESSIONS[0].name].to_list() == [None]
+        frame = with_expressions(snapshot_rows("one", "two"), events_frame([event]),
+                                 EXPRESSIONS[:1], first_recorded=since)
+        assert frame[EXPRESSIONS[0].name].to_list() == [None, None]
 
 
 def test_a_snapshot_without_rows_stays_one() -> None:
