@@ -2,8 +2,7 @@
 
 The home of Feast in this project. Views are generated from the catalogue, one a theme; the
 offline store is DuckDB on the snapshot files, the online store is ``packed_store`` unless the
-settings name another. Training reads through ``historical_features``, serving through
-``online_features``.
+settings name Redis (``feast_repo``). Training reads through ``historical``, serving ``online``.
 """
 
 from __future__ import annotations
@@ -14,24 +13,22 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("FEAST_USAGE", "False")  # nothing leaves the machine
 
 import polars as pl
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.data_format import ParquetFormat
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64, String
 
 from features.catalogue import HEALTH_SCORE, Catalogue, catalogue
 from features.definitions.attributes import CONTRACT_STATUS
-from features.packed_store import PUT, Layout, connect, key_bytes, view_key
-from features.windows import microseconds
+from features.feast_repo import configuration
+from features.packed_store import PackedOnlineStore
 from features.workspace import Workspace
 
-PROJECT = "keepwell"
 ATTRIBUTES_VIEW = "account_attributes"
 
 account = Entity(name="account", join_keys=["account_id"], value_type=ValueType.STRING,
@@ -69,22 +66,11 @@ def feature_views(workspace: Workspace, features: Catalogue) -> tuple[FeatureVie
     )
 
 
-def configuration(workspace: Workspace) -> RepoConfig:
-    """Feast's configuration of this workspace, the same as ``feast_repo/feature_store.yaml``."""
-    return RepoConfig(
-        project=PROJECT, provider="local",
-        registry=str(workspace.feast_dir / "registry.db"),
-        offline_store={"type": "duckdb"},
-        online_store={"type": "features.packed_store.PackedOnlineStore",
-                      "path": str(workspace.online_db)},
-        entity_key_serialization_version=3,
-    )
-
-
 class WorkspaceFeatures:
     """The feature store of one workspace, opened once and asked many times."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace | Path) -> None:
+        workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
         self.workspace = workspace
         self.catalogue = catalogue(workspace.settings.use_names)
         self.views = feature_views(workspace, self.catalogue)
@@ -94,7 +80,6 @@ class WorkspaceFeatures:
     def store(self) -> FeatureStore:
         """Feast's own object, with the views applied."""
         if self._store is None:
-            self.workspace.feast_dir.mkdir(parents=True, exist_ok=True)
             with _quiet():
                 store = FeatureStore(config=configuration(self.workspace))
                 there = {view.name: view for view in store.list_feature_views()}
@@ -140,28 +125,26 @@ class WorkspaceFeatures:
         )
 
     def publish(self, snapshot: pl.DataFrame) -> int:
-        """Write the newest snapshot of each account to the online store, without protobuf.
+        """Write the newest snapshot of each account to the online store.
 
         Returns:
-            The number of accounts. An older row never replaces a newer one.
+            The number of accounts. An older row never replaces a newer one, and a snapshot that
+            was made again replaces the one of the same moment.
         """
         store = self.store
         newest = snapshot.sort("as_of").unique("account_id", keep="last", maintain_order=True)
-        keys = [key_bytes(_entity_key(account_id), store.config)
-                for account_id in newest["account_id"]]
-        moments = [microseconds(moment) for moment in newest["as_of"]]
-        connection = connect(self.workspace.online_db)
-        try:
-            with connection:
-                for view in self.views:
-                    layout = Layout.of_view(view)
-                    rows = newest.select(*layout.numbers, *layout.words).to_dicts()
-                    name = view_key(PROJECT, view.name)
-                    connection.executemany(PUT, [
-                        (name, key, layout.text, moment, moment, layout.pack(row))
-                        for key, moment, row in zip(keys, moments, rows, strict=True)])
-        finally:
-            connection.close()
+        views = [store.get_feature_view(view.name) for view in self.views]
+        if self.workspace.settings.redis:
+            from features.redis_store import write_to_redis  # the extra of whoever uses it
+
+            for view in views:
+                write_to_redis(configuration(self.workspace), view, newest)
+        else:
+            online = PackedOnlineStore()
+            try:
+                online.online_write_table(store.config, views, newest)
+            finally:
+                online.close_file()
         return newest.height
 
     def online(self, account_ids: Sequence[str]) -> pl.DataFrame:
@@ -193,10 +176,6 @@ class WorkspaceFeatures:
             raise FeatureStoreError(f"The catalogue has no {', '.join(missing)}; "
                                     f"`keepwell features` lists what there is.")
         return [by_name[name] for name in names]
-
-
-def _entity_key(account_id: str) -> EntityKey:
-    return EntityKey(join_keys=["account_id"], entity_values=[Value(string_val=account_id)])
 
 
 def _event_moments(answer: Any) -> list[datetime | None]:

@@ -1,179 +1,134 @@
-"""This module is about the packed online store: Feast's online store with one row per account.
+"""This module is about the packed online store: Feast's online store with one row per entity.
 
-Feast's own SQLite store writes a row per feature. This one packs the features of an entity into
-one blob: eight bytes a number, then the words as JSON. A row names its layout, so a view whose
-fields change never reads old bytes under new names. Holds numbers (Float64) and words (String).
+Feast's own SQLite store writes a row per feature. This one writes a row per entity and view
+(``packed_rows``), and a row names its fields, so a view whose fields change never reads old bytes
+under new names. Where the two differ by intent: an older row never replaces a newer one, and a
+row older than its view's time to live is OUTSIDE_MAX_AGE, with its value, instead of PRESENT.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import sqlite3
-import struct
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.online_store import OnlineStore
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
 from feast.types import Float64, String
-from feast.utils import to_naive_utc
+from pydantic import AwareDatetime
 
-from features.windows import EPOCH, MICROSECOND
+from features.packed_file import PackedFile
+from features.packed_rows import pack_keys, pack_table, pack_values, unpack_values
+from features.windows import EPOCH, MICROSECOND, microseconds
 
 EntityRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
-
+Answer = tuple[datetime | None, dict[str, Value] | None]
 
 class PackedStoreError(Exception):
-    """The packed store can not hold or read what it was asked to."""
+    """The packed store can not hold what it was asked to."""
 
 
 class PackedOnlineStoreConfig(FeastConfigBaseModel):
-    """Settings in ``feature_store.yaml``: ``path`` of the SQLite file."""
+    """Settings in ``feature_store.yaml``: the file, and the moment that ages are measured at.
+
+    ``path`` is beside ``feature_store.yaml`` if it is relative. ``now`` is for samples, whose
+    time stands still; by default a row's age is measured when it is read.
+    """
 
     type: Literal["features.packed_store.PackedOnlineStore"] = (
         "features.packed_store.PackedOnlineStore"
     )
     path: str = "online.db"
-
-
-class Layout:
-    """The order of a view's fields in a packed row.
-
-    >>> layout = Layout(numbers=("mrr",), words=("plan",))
-    >>> layout.unpack(layout.pack({"mrr": 12.5, "plan": None}))
-    {'mrr': 12.5, 'plan': None}
-    """
-
-    def __init__(self, *, numbers: Sequence[str], words: Sequence[str]) -> None:
-        self.numbers = tuple(numbers)
-        self.words = tuple(words)
-        self.text = json.dumps([self.numbers, self.words])
-        self._pack = struct.Struct(f"<{len(self.numbers)}d")
-
-    @classmethod
-    def of_view(cls, view: FeatureView) -> Layout:
-        """The layout of a view's fields, in their order.
-
-        Raises:
-            PackedStoreError: a field is neither Float64 nor String.
-        """
-        for field in view.features:
-            if field.dtype not in (Float64, String):
-                raise PackedStoreError(
-                    f"The packed store holds Float64 and String; {view.name}.{field.name} is "
-                    f"{field.dtype}. Change the field, or choose another online store."
-                )
-        return cls(numbers=[f.name for f in view.features if f.dtype == Float64],
-                   words=[f.name for f in view.features if f.dtype == String])
-
-    @classmethod
-    def from_text(cls, text: str) -> Layout:
-        """The layout that was stored with a row."""
-        numbers, words = json.loads(text)
-        return cls(numbers=numbers, words=words)
-
-    def pack(self, values: dict[str, Any]) -> bytes:
-        """Values by name as bytes; a number that is missing or None is kept as NaN: unknown."""
-        numbers = (values.get(name) for name in self.numbers)
-        packed = self._pack.pack(*(math.nan if n is None else n for n in numbers))
-        return packed + json.dumps([values.get(name) for name in self.words]).encode()
-
-    def unpack(self, packed: bytes) -> dict[str, float | str | None]:
-        """The values by name; None is unknown."""
-        numbers = self._pack.unpack_from(packed)
-        values: dict[str, float | str | None] = {
-            name: None if math.isnan(number) else number
-            for name, number in zip(self.numbers, numbers, strict=True)
-        }
-        values.update(zip(self.words, json.loads(packed[self._pack.size:]), strict=True))
-        return values
-
-
-def connect(path: Path | str) -> sqlite3.Connection:
-    """The store's database, made if it is not there; readers never wait for a writer."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS packed ("
-        " view TEXT NOT NULL, entity_key BLOB NOT NULL, layout TEXT NOT NULL,"
-        " event_at INTEGER NOT NULL, written_at INTEGER, packed BLOB NOT NULL,"
-        " PRIMARY KEY (view, entity_key)) WITHOUT ROWID"
-    )
-    return connection
-
-
-PUT = (
-    "INSERT INTO packed (view, entity_key, layout, event_at, written_at, packed)"
-    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (view, entity_key) DO UPDATE SET"
-    " layout = excluded.layout, event_at = excluded.event_at,"
-    " written_at = excluded.written_at, packed = excluded.packed"
-    " WHERE excluded.event_at >= packed.event_at"
-)
-"""An older row never replaces a newer one."""
+    now: AwareDatetime | None = None
 
 
 class PackedOnlineStore(OnlineStore):
     """One packed row per entity and feature view, in one SQLite file."""
 
-    _connection: sqlite3.Connection | None = None
-
-    def _connected(self, config: RepoConfig) -> sqlite3.Connection:
-        if self._connection is None:
-            path = Path(config.online_store.path)
-            if config.repo_path and not path.is_absolute():
-                path = config.repo_path / path
-            self._connection = connect(path)
-        return self._connection
+    def __init__(self) -> None:
+        self._own = threading.local()  # a file a thread: transactions never mix
 
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[EntityRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Write rows that Feast has already turned into protobuf values."""
-        layout = Layout.of_view(table)
-        name = view_key(config.project, table.name)
-        rows = [
-            (name, key_bytes(key, config), layout.text, _to_integer(event_at),
-             None if written_at is None else _to_integer(written_at),
-             layout.pack({field: _from_proto(value) for field, value in values.items()}))
-            for key, values, event_at, written_at in data
-        ]
-        connection = self._connected(config)
-        with connection:
-            connection.executemany(PUT, rows)
+        """Write rows that Feast has already turned into protobuf values, all or none.
+
+        A row that lacks some of the view's fields leaves those as they are.
+        """
+        fields = {field.name for field in table.features}
+        keyed = sorted(((key_bytes(row[0], config), row) for row in data), key=lambda one: one[0])
+        file = self._open(config)
+        with file.changing():
+            view = file.new_view(_view_name(config, table))
+            file.put(view, (
+                (key, file.layout(tuple(values)), _integer(event_at),
+                 None if created_at is None else _integer(created_at),
+                 pack_values(values.values()))
+                for key, (_, given, event_at, created_at) in keyed
+                for values in [given if given.keys() >= fields
+                               else {**_stored(file, view, key), **given}]))
         if progress is not None:
-            progress(len(rows))
+            progress(len(data))
+
+    def online_write_table(
+        self, config: RepoConfig, views: Sequence[FeatureView], table: pl.DataFrame,
+    ) -> None:
+        """Write the columns of these views from one Arrow table, all or none, without protobuf.
+
+        The columns of keys and times are those of the views' own entities and sources.
+
+        Raises:
+            PackedStoreError: a field is neither Float64 nor String.
+        """
+        keys_of: dict[tuple[str, ...], tuple[pl.DataFrame, list[bytes]]] = {}
+        file = self._open(config)
+        with file.changing():
+            for view in views:
+                fields = _arrow_fields(view)
+                join_keys = tuple(view.join_keys)
+                if join_keys not in keys_of:
+                    keys_of[join_keys] = _in_order_of_keys(table, join_keys)
+                ordered, keys = keys_of[join_keys]
+                number = file.new_view(_view_name(config, view))
+                layout = file.layout(tuple(fields))
+                source: Any = view.batch_source
+                moments = _integers(ordered, source.timestamp_field)
+                created: Iterable[int | None] = (
+                    _integers(ordered, source.created_timestamp_column)
+                    if source.created_timestamp_column else [None] * len(keys))
+                rows = pack_table(ordered.select(
+                    pl.col(name).cast(dtype) for name, dtype in fields.items()))
+                file.put(number, (
+                    (key, layout, moment, created_at, row) for key, moment, created_at, row
+                    in zip(keys, moments, created, rows, strict=True)))
 
     def online_read(
         self, config: RepoConfig, table: FeatureView, entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
-    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+    ) -> list[Answer]:
         """The newest row of each entity, in the order asked; ``(None, None)`` where none is."""
+        file = self._open(config)
+        view = file.view(_view_name(config, table))
+        if view is None:
+            return [(None, None)] * len(entity_keys)
         keys = [key_bytes(key, config) for key in entity_keys]
-        found = {
-            key: (event_at, Layout.from_text(layout).unpack(packed))
-            for key, layout, event_at, packed in _select(
-                self._connected(config), view_key(config.project, table.name), keys)
-        }
         wanted = requested_features or [field.name for field in table.features]
-        answer: list[tuple[datetime | None, dict[str, Value] | None]] = []
-        for key in keys:
-            if key not in found:
-                answer.append((None, None))
-                continue
-            event_at, values = found[key]
-            answer.append((EPOCH + event_at * MICROSECOND,
-                           {name: _to_proto(values.get(name)) for name in wanted}))
-        return answer
+        by_layout: dict[int, list[tuple[bytes, int, bytes]]] = {}
+        for key, layout, event_at, packed in file.rows(view, keys):
+            by_layout.setdefault(layout, []).append((key, event_at, packed))
+        answers: dict[bytes, Answer] = {}
+        for layout, rows in by_layout.items():
+            answers.update(_answers(rows, file.fields(layout), wanted))
+        return [answers.get(key, (None, None)) for key in keys]
 
     def update(
         self, config: RepoConfig, tables_to_delete: Sequence[FeatureView],
@@ -181,22 +136,46 @@ class PackedOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Entity], partial: bool,
     ) -> None:
         """Make the file, and drop the rows of views that are gone."""
-        connection = self._connected(config)
-        with connection:
-            connection.executemany(
-                "DELETE FROM packed WHERE view = ?",
-                [(view_key(config.project, table.name),) for table in tables_to_delete])
+        file = self._open(config)
+        with file.changing():
+            file.drop(_view_name(config, table) for table in tables_to_delete)
 
     def teardown(
         self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity],
     ) -> None:
         """Drop the rows of these views."""
         self.update(config, tables, [], entities, [], partial=False)
+        self.close_file()
 
+    def close_file(self) -> None:
+        """Let go of this thread's file; the next question opens it again."""
+        file: PackedFile | None = self._own.__dict__.pop("file", None)
+        if file is not None:
+            file.close()
 
-def view_key(project: str, view: str) -> str:
-    """Name of a view's rows in the file."""
-    return f"{project}.{view}"
+    def _read_features_per_fv(
+        self, config: RepoConfig, grouped_refs: list[tuple[FeatureView, list[str]]],
+        join_key_values: Any, entity_name_to_join_key_map: Any, online_features_response: Any,
+        full_feature_names: bool, include_feature_view_version_metadata: bool,
+    ) -> None:
+        """Feast's reading, one view at a time, and then what Feast leaves out: the rows' age."""
+        now = config.online_store.now or datetime.now(UTC)
+        for group in grouped_refs:
+            before = len(online_features_response.results)
+            super()._read_features_per_fv(
+                config, [group], join_key_values, entity_name_to_join_key_map,
+                online_features_response, full_feature_names,
+                include_feature_view_version_metadata)
+            _mark_expired(online_features_response.results[before:], group[0].ttl, now)
+
+    def _open(self, config: RepoConfig) -> PackedFile:
+        place = (config.repo_path, config.online_store.path)
+        if getattr(self._own, "place", None) != place:
+            self.close_file()
+        if not hasattr(self._own, "file"):
+            self._own.file, self._own.place = PackedFile(Path(place[0] or "", place[1])), place
+        file: PackedFile = self._own.file
+        return file
 
 
 def key_bytes(key: EntityKey, config: RepoConfig) -> bytes:
@@ -205,28 +184,70 @@ def key_bytes(key: EntityKey, config: RepoConfig) -> bytes:
     return bytes(serialize_entity_key(key, entity_key_serialization_version=version))
 
 
-def _select(
-    connection: sqlite3.Connection, view: str, keys: Sequence[bytes],
-) -> Iterable[tuple[bytes, str, int, bytes]]:
-    at_once = 500  # well under SQLite's bound on parameters
-    for start in range(0, len(keys), at_once):
-        part = keys[start:start + at_once]
-        marks = ",".join("?" * len(part))
-        yield from connection.execute(
-            f"SELECT entity_key, layout, event_at, packed FROM packed"
-            f" WHERE view = ? AND entity_key IN ({marks})", [view, *part])
+def _view_name(config: RepoConfig, view: FeatureView) -> str:
+    return f"{config.project}.{view.name}"
 
 
-def _to_integer(moment: datetime) -> int:
-    return int((to_naive_utc(moment).replace(tzinfo=UTC) - EPOCH) // MICROSECOND)
+def _answers(
+    rows: Sequence[tuple[bytes, int, bytes]], fields: list[str], wanted: list[str],
+) -> Iterator[tuple[bytes, Answer]]:
+    """The wanted fields of rows of one layout; a field that a row does not have is left out."""
+    width = len(fields)
+    values = unpack_values([packed for _, _, packed in rows])
+    if 2 * len(wanted) > width:
+        values = list(values)  # cheaper than one by one
+    place_of = {name: place for place, name in enumerate(fields)} if wanted != fields else {}
+    places = [(name, place_of[name]) for name in wanted if name in place_of]
+    for start, (key, event_at, _) in zip(range(0, len(rows) * width, width), rows, strict=True):
+        named = (dict(zip(fields, values[start:start + width], strict=True)) if wanted == fields
+                 else {name: values[start + place] for name, place in places})
+        yield key, (EPOCH + event_at * MICROSECOND, named)
 
 
-def _from_proto(value: Value) -> float | str | None:
-    which = value.WhichOneof("val")
-    return None if which is None else getattr(value, which)
+def _stored(file: PackedFile, view: int, key: bytes) -> dict[str, Value]:
+    """What the store holds of an entity."""
+    for _, layout, _, packed in file.rows(view, [key]):
+        return dict(zip(file.fields(layout), unpack_values([packed]), strict=True))
+    return {}
 
 
-def _to_proto(value: float | str | None) -> Value:
-    if value is None:
-        return Value()
-    return Value(string_val=value) if isinstance(value, str) else Value(double_val=value)
+def _arrow_fields(view: FeatureView) -> dict[str, pl.DataType]:
+    """Fields and their types in a table, numbers first."""
+    types: dict[Any, pl.DataType] = {Float64: pl.Float64(), String: pl.String()}
+    for field in view.features:
+        if field.dtype not in types:
+            raise PackedStoreError(
+                f"A table holds Float64 and String; {view.name}.{field.name} is {field.dtype}. "
+                f"Write it through Feast (materialize or push), or change the field.")
+    fields = {field.name: types[field.dtype] for field in view.features}
+    return dict(sorted(fields.items(), key=lambda item: item[1] == pl.String))
+
+
+def _in_order_of_keys(
+    table: pl.DataFrame, join_keys: Sequence[str],
+) -> tuple[pl.DataFrame, list[bytes]]:
+    """SQLite appends sorted rows; equal keys stay in their order."""
+    keys = pack_keys(table.select(join_keys))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return table[order], [keys[place] for place in order]
+
+
+def _integers(table: pl.DataFrame, column: str) -> list[int]:
+    return list(table[column].cast(pl.Datetime("us", "UTC")).to_physical())
+
+
+def _integer(moment: datetime) -> int:
+    """Whole microseconds; Feast's moments without a zone are UTC."""
+    return microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _mark_expired(vectors: Sequence[Any], ttl: timedelta | None, now: datetime) -> None:
+    """Say of values whose row is older than its time to live that they are."""
+    if not ttl:
+        return
+    oldest = microseconds(now) - ttl // MICROSECOND
+    for vector in vectors:
+        for place, (status, moment) in enumerate(
+                zip(vector.statuses, vector.event_timestamps, strict=True)):
+            if status == FieldStatus.PRESENT and moment.ToMicroseconds() < oldest:
+                vector.statuses[place] = FieldStatus.OUTSIDE_MAX_AGE

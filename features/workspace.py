@@ -33,7 +33,10 @@ class WorkspaceSettings:
 
     ``complete_until`` is the last ``as_of`` and the end of every label window; ``clock`` is the
     workspace's "now" for samples (ages, cool-downs and deadlines are measured against it).
-    ``use_names`` are the product's own feature names that get a feature each.
+    ``use_names`` are the product's own feature names that get a feature each. ``redis`` is how
+    Feast reaches the Redis that holds the online features (``host:6379,db=0,password=$NAME`` with
+    a variable of the environment for a secret; one database a workspace); without it they are in
+    the workspace.
     """
 
     tenant: str = "Example company"
@@ -43,6 +46,7 @@ class WorkspaceSettings:
     use_names: tuple[str, ...] = ()
     health_formula: str = "003"
     max_feature_age_days: float = 35.0
+    redis: str | None = None
 
 
 class Workspace:
@@ -72,7 +76,7 @@ class Workspace:
 
     @property
     def feast_dir(self) -> Path:
-        """Feast's registry file."""
+        """Feast's repository: its configuration, its definitions and its registry."""
         return self.root / "feast"
 
     @property

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
-from feast import FeatureView, Field, FileSource
-from feast.types import Int64
 from polars.testing import assert_frame_equal
 
 from features.catalogue import catalogue
-from features.feast_store import FeatureStoreError, WorkspaceFeatures, account
-from features.packed_store import Layout, PackedStoreError
+from features.feast_store import FeatureStoreError, WorkspaceFeatures
 from features.snapshots import SnapshotError, SnapshotStore, build_snapshots
 from features.telemetry import Event, events_frame, properties_text
 from features.workspace import Workspace
@@ -58,6 +52,34 @@ def test_the_historical_join_gives_the_snapshots(filled: tuple[Workspace, pl.Dat
     joined = WorkspaceFeatures(workspace).historical(rows)
     expected = rows.join(frame, on=["account_id", "as_of"], maintain_order="left")
     assert_frame_equal(joined, expected.select(joined.columns), check_exact=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_data_scientist_reads_the_rows_of_the_snapshots(
+    filled: tuple[Workspace, pl.DataFrame],
+) -> None:
+    """Plain Feast, at any moment: the newest snapshot of the account that is not too old."""
+    workspace, frame = filled
+    rng = random.Random(4)
+    seconds = [-1, 0, 1, 86_400 * 20, *rng.sample(range(5_000_000), 20)]
+    rows = pl.DataFrame(
+        [(rng.choice(["acme", "zeta", "nobody"]),
+          AS_OFS[0] + timedelta(seconds=rng.choice(seconds))) for _ in range(60)],
+        schema=["account_id", "at"], orient="row").unique()
+    entities = rows.rename({"at": "event_timestamp"}).to_pandas()
+    features = WorkspaceFeatures(workspace)
+    names = ["mrr", "feature_uses_28d", "days_since_feature_use", "price_plan"]
+    table = features.store.get_historical_features(
+        entities, features=features.references).to_arrow()
+    joined = pl.DataFrame(pl.from_arrow(table)).select(
+        "account_id", pl.col("event_timestamp").cast(pl.Datetime("us", "UTC")).alias("at"), *names)
+    expected = rows.sort("at").join_asof(
+        frame.sort("as_of"), left_on="at", right_on="as_of", by="account_id",
+        strategy="backward", tolerance=timedelta(days=20), check_sortedness=False)
+    keys = ["account_id", "at"]
+    assert_frame_equal(joined.sort(keys), expected.select(joined.columns).sort(keys),
+                       check_exact=True)
+    assert joined["mrr"].null_count() not in (0, joined.height)
 
 
 def test_the_historical_join_reads_only_the_columns_asked_for(
@@ -114,21 +136,6 @@ def test_feast_itself_writes_what_the_arrow_path_writes(
     assert_frame_equal(again.online(["acme", "zeta"]), own, check_exact=True)
 
 
-def test_plain_feast_commands_see_the_views(filled: tuple[Workspace, pl.DataFrame]) -> None:
-    workspace, _ = filled
-    command = shutil.which("feast", path=str(Path(sys.executable).parent))
-    assert command is not None
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "KEEPWELL_WORKSPACE": str(workspace.root),
-                   "PYTHONPATH": str(root), "PYTHONWARNINGS": "ignore"}
-    for words in (["apply"], ["feature-views", "list"]):
-        done = subprocess.run([command, "-c", str(root / "features" / "feast_repo"), *words],
-                              env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    for theme in ("account_adoption", "account_contract", "account_attributes"):
-        assert theme in done.stdout
-
-
 def test_without_snapshots_the_error_says_how_to_make_some(tmp_path: Path) -> None:
     features = WorkspaceFeatures(Workspace(tmp_path, environment={}))
     rows = pl.DataFrame({"account_id": ["acme"], "as_of": [AS_OFS[0]]})
@@ -146,10 +153,3 @@ def test_a_name_that_the_catalogue_lacks_is_refused(
     workspace, frame = filled
     with pytest.raises(FeatureStoreError, match="no happiness"):
         WorkspaceFeatures(workspace).historical(frame.select("account_id", "as_of"), ["happiness"])
-
-
-def test_a_field_that_the_packed_row_can_not_hold_is_refused(tmp_path: Path) -> None:
-    view = FeatureView(name="odd", entities=[account], schema=[Field(name="n", dtype=Int64)],
-                       source=FileSource(path=str(tmp_path / "x.parquet"), timestamp_field="t"))
-    with pytest.raises(PackedStoreError, match=r"odd\.n"):
-        Layout.of_view(view)

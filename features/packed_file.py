@@ -1,0 +1,154 @@
+"""This module is about the file of the packed online store: rows by view and key, in SQLite.
+
+Readers never wait for a writer. What is written together is there together or not at all, whenever
+the process is killed. Knows bytes and moments, nothing of Feast's objects.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+FORMAT = 2
+"""Of the file; rows of another format are dropped, and the next snapshot writes them again."""
+
+TABLES = (
+    "CREATE TABLE views (view INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE layouts (layout INTEGER PRIMARY KEY, fields TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE rows (view INTEGER NOT NULL, entity_key BLOB NOT NULL, layout INTEGER NOT NULL,"
+    " event_at INTEGER NOT NULL, created_at INTEGER, packed BLOB NOT NULL,"
+    " PRIMARY KEY (view, entity_key)) WITHOUT ROWID",
+)
+
+PUT = (
+    "INSERT INTO rows (view, entity_key, layout, event_at, created_at, packed)"
+    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (view, entity_key) DO UPDATE SET"
+    " layout = excluded.layout, event_at = excluded.event_at,"
+    " created_at = excluded.created_at, packed = excluded.packed"
+    " WHERE excluded.event_at > rows.event_at OR excluded.event_at = rows.event_at"
+    " AND coalesce(excluded.created_at >= rows.created_at, TRUE)"
+)
+"""An older row never replaces a newer one; of two of the same moment the one created later stays,
+and the one written later where a creation is not stated."""
+
+
+
+Row = tuple[bytes, int, int, int | None, bytes]
+"""Key, layout, moment and creation in microseconds, and the packed values."""
+
+
+class PackedFile:
+    """An open file of the store, and the numbers of its views and layouts; none is ever reused."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = _connect(path)
+        self._views: dict[str, int] = {}
+        self._layouts: dict[tuple[str, ...], int] = {}
+        self._fields: dict[int, list[str]] = {}
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """All or none of what is written meanwhile."""
+        try:
+            with _transaction(self.connection):
+                yield
+        except BaseException:
+            self._views.clear()  # numbers that were given meanwhile are not in the file
+            self._layouts.clear()
+            raise
+        # moves the rows to the file itself, whose time of change others look at; waits for nobody
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def view(self, name: str) -> int | None:
+        """Number of a view, if it ever had rows."""
+        if name not in self._views:
+            found = self.connection.execute(
+                "SELECT view FROM views WHERE name = ?", [name]).fetchone()
+            if found is None:
+                return None
+            self._views[name] = found[0]
+        return self._views[name]
+
+    def new_view(self, name: str) -> int:
+        """Number of a view, given to it now if it has none."""
+        self.connection.execute("INSERT OR IGNORE INTO views (name) VALUES (?)", [name])
+        number = self.view(name)
+        assert number is not None
+        return number
+
+    def layout(self, fields: tuple[str, ...]) -> int:
+        """Number of these fields in this order, given to them now if they have none."""
+        if fields not in self._layouts:
+            text = json.dumps(fields)
+            self.connection.execute("INSERT OR IGNORE INTO layouts (fields) VALUES (?)", [text])
+            self._layouts[fields] = self.connection.execute(
+                "SELECT layout FROM layouts WHERE fields = ?", [text]).fetchone()[0]
+        return self._layouts[fields]
+
+    def fields(self, layout: int) -> list[str]:
+        """The fields of a layout."""
+        if layout not in self._fields:
+            self._fields[layout] = json.loads(self.connection.execute(
+                "SELECT fields FROM layouts WHERE layout = ?", [layout]).fetchone()[0])
+        return self._fields[layout]
+
+    def rows(self, view: int, keys: Sequence[bytes]) -> Iterator[tuple[bytes, int, int, bytes]]:
+        """Key, layout, moment and bytes of the rows that there are."""
+        at_once = 500  # well under SQLite's bound on parameters
+        for start in range(0, len(keys), at_once):
+            part = keys[start:start + at_once]
+            marks = ",".join("?" * len(part))
+            yield from self.connection.execute(
+                f"SELECT entity_key, layout, event_at, packed FROM rows"
+                f" WHERE view = ? AND entity_key IN ({marks})", [view, *part])
+
+    def put(self, view: int, rows: Iterable[Row]) -> None:
+        """Write rows of a view; the newer of two of one key stays."""
+        self.connection.executemany(PUT, ((view, *row) for row in rows))
+
+    def drop(self, views: Iterable[str]) -> None:
+        """Drop all rows of these views."""
+        self.connection.executemany(
+            "DELETE FROM rows WHERE view = (SELECT view FROM views WHERE name = ?)",
+            [(name,) for name in views])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """The store's database, made if it is not there; readers never wait for a writer."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=30, isolation_level=None)
+    connection.execute("PRAGMA page_size = 16384")  # a row of 370 numbers lies in one page
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    if _format(connection) != FORMAT:
+        with _transaction(connection):
+            if _format(connection) != FORMAT:  # nobody else was faster
+                names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                for (name,) in names.fetchall():
+                    connection.execute(f"DROP TABLE {name}")
+                for statement in TABLES:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+    return connection
+
+
+def _format(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
