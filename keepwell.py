@@ -1,9 +1,9 @@
 """This module is about the command ``keepwell``: from telemetry to scores, actions and reports.
 
 A thin rim: every command reads its words, calls one package and prints what came of it. Heavy
-libraries are imported by the command that needs them. Exit codes: 0 done; 1 a fault of Keepwell;
-2 the words of the command are off; 3 the input or the state does not allow it; 4 another process
-is writing to the workspace, try again.
+libraries are imported by the command that needs them. Exit codes: 0 done; 1 a fault of Keepwell, or
+`audit` found something; 2 the words of the command are off; 3 the input or the state does not allow
+it; 4 another process is writing to the workspace, try again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from serving.recommending import Decided
     from training.run import TrainingResult
 
-FAULT, REFUSED, BUSY = 1, 3, 4
+FAULT, FOUND, REFUSED, BUSY = 1, 1, 3, 4
 OWN_PACKAGES = ("features", "registry", "training", "experiments", "serving", "keepwell")
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -223,6 +223,48 @@ def train(
     if result.promotion.approved:
         out.print(f"To let it serve: keepwell models promote {label.value} {result.version} "
                   f'--by "YOUR NAME"', highlight=False)
+
+
+@app.command()
+def audit(
+    file: Annotated[Path | None, typer.Argument(
+        help="A Parquet file with account_id, as_of, features, label and maybe split; the "
+             "workspace's own training set, by default.")] = None,
+    label: Annotated[str | None, typer.Option(
+        help="The file's column with the label (label, by default), or what the workspace's own "
+             "set predicts (churn, by default).")] = None,
+    horizon: Annotated[int | None, typer.Option(
+        min=1, help="Days from a cutoff to the end of its label window, for a file.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Look for leaks in a training set: whatever was not known at its cutoffs.
+
+    Ends with 1 where something was found, so that a pipeline stops, and with 0 where not.
+    """
+    import numpy as np
+
+    from training.audit import CHECKS
+    from training.workspace_audit import audit as audit_set
+    from training.workspace_audit import history_of, set_of_file, set_of_workspace
+
+    place = Workspace(workspace)
+    moment = _moment(place, as_of)
+    with _step("Auditing"):
+        audited = (set_of_workspace(place, label or "churn", as_of=moment) if file is None else
+                   set_of_file(file, label=label or "label", horizon_days=horizon))
+        report = audit_set(audited, history_of(place, as_of=moment), rng=np.random.default_rng(1))
+    if as_json is not None:
+        write_atomically(as_json, json.dumps(report.as_json(), indent=1).encode())
+    table = Table("what is looked for", "verdict", "where")
+    for check, title in CHECKS.items():
+        where = "; ".join(one.at for one in report.looked if one.check == check)
+        table.add_row(title, report.verdict(check), where)
+    out.print(table)
+    for line in report.lines():
+        out.print(line, highlight=False, markup=False)
+    if not report.is_clean:
+        raise typer.Exit(FOUND)
 
 
 @models_app.command("list")
