@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from features.feature import Feature
+from features.feature import Attribute, Feature
 from features.telemetry import Event
 
 Row = tuple[Event, datetime | None]  # an event and the moment a correction superseded it
@@ -80,7 +81,7 @@ def reference(rows: Sequence[Row], feature: Feature, as_of: datetime) -> float |
             return _days(as_of - seen[0].event.occurred_at) if seen else feature.when_empty
         case "days_until":
             assert of is not None
-            dates = [date.fromisoformat(str(s.properties[of])) for s in seen if of in s.properties]
+            dates = [day for day in (_date(s, of) for s in seen) if day is not None]
             if not dates:
                 return feature.when_empty
             midnight = datetime(dates[-1].year, dates[-1].month, dates[-1].day, tzinfo=UTC)
@@ -93,11 +94,37 @@ def _distinct(found: Sequence[object], seen: list[Seen], feature: Feature) -> fl
     return float(len(set(found))) if found else None  # somebody was there, nobody said who
 
 
+def attribute_reference(rows: Sequence[Row], attribute: Attribute, as_of: datetime) -> str | None:
+    """The word of the newest known event that has one; None is unknown."""
+    known = [event for event, gone in rows if event.kind in attribute.reads
+             and event.recorded_at < as_of and event.occurred_at < as_of
+             and (gone is None or as_of <= gone)]
+    word = None
+    for event in sorted(known, key=lambda e: (e.occurred_at, e.recorded_at, e.event_id)):
+        found = (attribute.words.get(event.kind) if attribute.of is None
+                 else json.loads(event.properties).get(attribute.of))
+        word = word if found is None else str(found)
+    return word
+
+
+def known_since(rows: Sequence[Row]) -> datetime:
+    """When anything of an account was first known; the far future where nothing ever was."""
+    return min((event.recorded_at for event, _ in rows), default=datetime.max.replace(tzinfo=UTC))
+
+
 def _number(seen: Seen, of: str | None) -> float | None:
     if of is None:
         return seen.event.quantity
     try:
-        return float(seen.properties[of])
+        number = float(seen.properties[of])
+    except (KeyError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _date(seen: Seen, of: str) -> date | None:
+    try:
+        return date.fromisoformat(str(seen.properties[of]))
     except (KeyError, ValueError):
         return None
 

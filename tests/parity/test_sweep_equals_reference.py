@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta
 
-import polars as pl
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from reference import Row, reference
+from random_timelines import ACCOUNTS, ALWAYS, AS_OFS, DAY, Row, frame_of, swept, timelines
+from reference import attribute_reference, known_since, reference
 
-from features.catalogue import Catalogue, catalogue
-from features.feature import Aggregate, Feature, Operation
+from features.catalogue import catalogue
+from features.definitions.attributes import ATTRIBUTES
+from features.feature import Aggregate, Attribute, Feature, Operation
 from features.snapshots import build_snapshots
-from features.telemetry import Event, events_frame, properties_text
+from features.telemetry import Event, properties_text
 
-DAY = timedelta(days=1)
-AS_OFS = (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 29, tzinfo=UTC),
-          datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 5, 29, tzinfo=UTC))
-ALWAYS = {"feature.used": datetime(2000, 1, 1, tzinfo=UTC),
-          "contract.started": datetime(2000, 1, 1, tzinfo=UTC)}
 OPERATIONS: dict[Operation, str | None] = {
     "count": None, "sum": None, "mean": None, "max": None, "min": None, "last": None,
     "users": None, "user_days": None, "peak_users": None, "values": "name", "active_days": None,
@@ -50,64 +45,32 @@ TEST_FEATURES = tuple(
        feature("last", "seats", None),
        feature("count", None, 28, quantities=(1.5, 8.0), empty=0.0)]
 )
-CATALOGUE = Catalogue(features=(*catalogue().features, *TEST_FEATURES))
-
-edges = st.sampled_from([
-    as_of - offset + nudge
-    for as_of in AS_OFS
-    for offset in (0 * DAY, 7 * DAY, 28 * DAY, 56 * DAY)
-    for nudge in (timedelta(0), timedelta(microseconds=1), -timedelta(microseconds=1))
-])
-anywhere = st.datetimes(datetime(2023, 12, 1), datetime(2024, 6, 1)).map(  # noqa: DTZ001 - aware below
-    lambda moment: moment.replace(tzinfo=UTC))
-far_zones = st.sampled_from([UTC, timezone(timedelta(hours=14)), timezone(timedelta(hours=-11))])
-
-
-@st.composite
-def timelines(draw: st.DrawFn) -> list[Row]:
-    rows: list[Row] = []
-    for number in range(draw(st.integers(0, 12))):
-        occurred = draw(st.one_of(edges, anywhere)).astimezone(draw(far_zones))
-        delay = draw(st.sampled_from([timedelta(0), timedelta(hours=3), 5 * DAY, 40 * DAY]))
-        properties = draw(st.fixed_dictionaries({}, optional={
-            "name": st.sampled_from(["a", "b", "c"]),
-            "seats": st.sampled_from([1, 5.5, "many"]),
-            "renewal_on": st.sampled_from(["2024-02-29", "2025-01-31"]),
-        }))
-        event = Event(
-            event_id=f"e{number}", account_id="one",
-            user_id=draw(st.sampled_from([None, "u1", "u2", "u3"])),
-            kind=draw(st.sampled_from(["feature.used", "contract.started"])),
-            occurred_at=occurred, recorded_at=occurred + delay,
-            event_count=draw(st.integers(1, 4)), user_count=draw(st.integers(1, 9)),
-            quantity=draw(st.sampled_from([None, -2.0, 0.0, 1.5, 8.0])),
-            properties=properties_text(properties),
-        )
-        gone = draw(st.sampled_from([None, None, None, 1 * DAY, 30 * DAY]))
-        rows.append((event, None if gone is None else event.recorded_at + gone))
-    return rows
-
-
-def frame_of(rows: list[Row]) -> pl.DataFrame:
-    superseded = pl.Series("superseded_at", [gone for _, gone in rows], pl.Datetime("us", "UTC"))
-    return events_frame([event for event, _ in rows]).with_columns(superseded)
-
+TEST_ATTRIBUTES = (
+    Attribute(name="word", description="", reads=("feature.used", "contract.started"), of="name"),
+    Attribute(name="newest", description="", reads=("feature.used", "contract.started"),
+              words={"feature.used": "used", "contract.started": "begun"}),
+)
+CATALOGUE = swept(*TEST_FEATURES, words=TEST_ATTRIBUTES)
 
 @settings(max_examples=150, deadline=None)  # compiling the kernel takes seconds the first time
-@given(rows=timelines())
+@given(rows=timelines(accounts=ACCOUNTS[:2]))
 def test_every_primitive_equals_its_reference(rows: list[Row]) -> None:
     if not rows:
         return
     frame = build_snapshots(frame_of(rows), AS_OFS, CATALOGUE, first_recorded=ALWAYS)
-    known_since = min(event.recorded_at for event, _ in rows)
-    assert frame["as_of"].to_list() == [m for m in AS_OFS if m > known_since]
+    of = {name: [row for row in rows if row[0].account_id == name] for name in ACCOUNTS[:2]}
+    assert list(frame.select("account_id", "as_of").iter_rows()) == [
+        (name, as_of) for name in sorted(of) for as_of in AS_OFS if known_since(of[name]) < as_of]
     for row in frame.to_dicts():
+        mine = of[row["account_id"]]
         for declared in TEST_FEATURES:
-            expected = reference(rows, declared, row["as_of"])
+            expected = reference(mine, declared, row["as_of"])
             if expected is None:
                 assert row[declared.name] is None, declared
             else:  # 1e-12: numbers of a few events, summed in another grouping
                 assert row[declared.name] == pytest.approx(expected, rel=1e-12, abs=1e-12), declared
+        for word in (*TEST_ATTRIBUTES, *ATTRIBUTES):
+            assert row[word.name] == attribute_reference(mine, word, row["as_of"]), word
 
 
 def test_the_reference_can_tell_every_operation_apart() -> None:
