@@ -43,5 +43,7 @@ def test_the_tier_of_the_score_reaches_the_policy(near_its_limit):
 
 
 def test_an_account_about_to_leave_is_not_sold_more(near_its_limit):
-    assert "expand" in recommended(replace(near_its_limit, risk_tier="low"))
-    assert "expand" not in recommended(replace(near_its_limit, risk_tier="critical"))
+    for tier in ("low", "medium", None):
+        assert "expand" in recommended(replace(near_its_limit, risk_tier=tier))
+    for tier in ("high", "critical"):
+        assert "expand" not in recommended(replace(near_its_limit, risk_tier=tier))
