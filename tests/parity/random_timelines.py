@@ -25,7 +25,9 @@ AS_OFS = (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 2, 29, tzinfo=UTC),
 WINDOW_DAYS = (0, 7, 28, 56)
 KINDS = ("feature.used", "contract.started")
 ALWAYS = dict.fromkeys(KINDS, datetime(2000, 1, 1, tzinfo=UTC))
-ACCOUNTS = ("one", "two", "three")
+ACCOUNTS = ("one", "an account with a long name", "an account with a longer name")
+USERS = (None, "u1", "u2", "", "a user with a long name", "a user with a long nose")
+"""Words of more than twelve letters, alike at their start, are kept and compared in another way."""
 
 edges = st.sampled_from([
     as_of - days * DAY + nudge
@@ -53,11 +55,12 @@ def timelines(draw: st.DrawFn, accounts: tuple[str, ...] = ACCOUNTS[:1], most: i
     """Rows of these accounts; an account may have none."""
     rows: list[Row] = []
     for number in range(draw(st.integers(0, most))):
-        rows.append(_row(draw, f"e{number}", draw(st.sampled_from(accounts)), kinds))
+        prefix = draw(st.sampled_from(["e", "an event with a long id "]))
+        rows.append(_row(draw, f"{prefix}{number}", draw(st.sampled_from(accounts)), kinds))
         if draw(st.integers(0, 5)) == 0:  # a twin: all alike but for its id
             twin, gone = rows[-1]
             fields = {name: getattr(twin, name) for name in twin.__dataclass_fields__}
-            rows.append((Event(**{**fields, "event_id": f"E{number}"}), gone))
+            rows.append((Event(**{**fields, "event_id": f"{twin.event_id}'"}), gone))
     return rows
 
 
@@ -68,7 +71,7 @@ def _row(draw: st.DrawFn, event_id: str, account: str, kinds: tuple[str, ...]) -
         recorded = max(occurred, draw(moments_known))
     event = Event(
         event_id=event_id, account_id=account,
-        user_id=draw(st.sampled_from([None, "u1", "u2", "u3"])),
+        user_id=draw(st.sampled_from(USERS)),
         kind=draw(st.sampled_from(kinds)), occurred_at=occurred, recorded_at=recorded,
         event_count=draw(st.integers(1, 4)), user_count=draw(st.integers(1, 9)),
         quantity=draw(st.sampled_from([None, -2.0, -0.5, 0.0, 1.5, 8.0])),

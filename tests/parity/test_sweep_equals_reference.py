@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from random_timelines import ACCOUNTS, ALWAYS, AS_OFS, DAY, Row, frame_of, swept, timelines
@@ -71,6 +72,32 @@ def test_every_primitive_equals_its_reference(rows: list[Row]) -> None:
                 assert row[declared.name] == pytest.approx(expected, rel=1e-12, abs=1e-12), declared
         for word in (*TEST_ATTRIBUTES, *ATTRIBUTES):
             assert row[word.name] == attribute_reference(mine, word, row["as_of"]), word
+
+
+def test_a_crowded_account_equals_its_reference_whatever_order_its_events_come_in() -> None:
+    """Hundreds of events, people and properties, seen from more cutoffs than a mask has bits."""
+    rng = np.random.default_rng(4)
+    first = AS_OFS[0] - 40 * DAY
+    rows: list[Row] = []
+    for number in range(400):
+        occurred = first + timedelta(hours=int(rng.integers(0, 24 * 100)))
+        rows.append((Event(
+            event_id=f"event {rng.integers(10**9)} {number}", account_id="one",
+            user_id=f"somebody by the name of {rng.integers(150)}", kind="feature.used",
+            occurred_at=occurred, recorded_at=occurred + int(rng.integers(0, 3)) * DAY,
+            event_count=int(rng.integers(1, 9)), user_count=int(rng.integers(1, 90)),
+            quantity=float(rng.normal()), properties=properties_text(
+                {"name": f"feature {rng.integers(60)}", "seats": int(rng.integers(1, 40))}),
+        ), occurred + 20 * DAY if rng.random() < 0.1 else None))
+    rows.sort(key=lambda row: row[0].occurred_at, reverse=True)
+    moments = [first + 1.5 * n * DAY for n in range(70)]
+    frame = build_snapshots(frame_of(rows), moments, CATALOGUE, first_recorded=ALWAYS)
+    for row in frame.filter(frame["as_of"].is_in(moments[5::16])).to_dicts():
+        for declared in TEST_FEATURES:
+            expected = reference(rows, declared, row["as_of"])
+            # 1e-9: hundreds of numbers, summed in another order
+            assert row[declared.name] == (
+                None if expected is None else pytest.approx(expected, rel=1e-9, abs=1e-9)), declared
 
 
 def test_the_reference_can_tell_every_operation_apart() -> None:
