@@ -16,7 +16,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from features.windows import DAY_IN_MICROSECONDS, FOREVER, end_cutoff, first_cutoff
+from features.windows import DAY_IN_MICROSECONDS, FOREVER, cutoffs_until
 
 OPERATIONS = ("count", "sum", "mean", "max", "min", "last", "users", "user_days", "peak_users",
               "values", "active_days", "days_since_last", "days_since_first", "days_until")
@@ -28,44 +28,52 @@ COUNT, SUM, MEAN, MAX, MIN, LAST, USERS, USER_DAYS, PEAK_USERS, VALUES, ACTIVE_D
 CUTOFFS_PER_BLOCK = 64  # one bit each in the mask of cutoffs that have seen a user, day or value
 
 Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepEvents:
-    """Events of whole accounts as arrays, ordered by account, occurrence, knowledge and id.
+    """Events of whole accounts as columns, and the order in which they are swept.
 
-    ``row_class`` numbers the distinct (kind, properties that some feature reads); all per-feature
-    choices are made once per class instead of once per event. Codes are dense within an account.
+    The events of account ``a`` are the rows ``order[account_starts[a]:account_starts[a + 1]]``, by
+    occurrence, knowledge and id. ``row_class`` numbers the distinct (kind, properties that some
+    feature reads); all per-feature choices are made once per class instead of once per event. A
+    column that no item reads may be empty, ``superseded`` also where nothing was corrected.
     """
 
-    account_starts: Ints  # (n_accounts + 1,) row offsets
+    account_starts: Ints  # (n_accounts + 1,) offsets into order
+    order: Codes
     occurred: Ints
     recorded: Ints
     superseded: Ints  # FOREVER where the row is still valid
-    row_class: Ints
-    event_count: Floats
-    user_count: Floats
+    row_class: Codes
+    event_count: Ints
+    user_count: Ints
     quantity: Floats  # NaN: none
-    user: Ints  # -1: unknown
-    user_day: Ints  # -1: unknown
-    day: Ints
-    space_sizes: Ints  # (n_accounts, 3) number of users, user-days and days of each account
+    user: Codes  # number of the user within its account; -1: unknown
+    n_users: Ints  # (n_accounts,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepItems:
-    """What to compute: one item per primitive feature, and which row classes feed it."""
+    """What to compute: one item per primitive feature, and which row classes feed it.
 
-    operation: Ints  # (n_items,) index into OPERATIONS
-    lookback: Ints  # microseconds; FOREVER: all that is known
-    ends_before: Ints
+    Entries say that a class feeds an item. Those of a class with the same window are a group, so
+    that the cutoffs an event is seen from are found once a group.
+    """
+
+    operation: Codes  # (n_items,) index into OPERATIONS
     when_empty: Floats  # NaN: unknown
     n_values: Ints  # (n_items,) number of distinct property values; 0 where not counted
-    class_starts: Ints  # (n_classes + 1,) offsets into the next three
-    class_item: Ints
-    class_value: Floats  # number read from a property; NaN: read the event's quantity
-    class_code: Ints  # code of the property value, -1 where there is none
+    lookback: Ints  # (n_windows,) microseconds; FOREVER: all that is known
+    ends_before: Ints  # (n_windows,)
+    class_groups: Ints  # (n_classes + 1,) offsets into the next
+    group_window: Codes
+    group_entries: Ints  # (n_groups + 1,) offsets into the next three
+    entry_item: Codes
+    entry_value: Floats  # number read from a property; NaN: read the event's quantity
+    entry_code: Codes  # code of the property value, -1 where there is none
     reads_property: npt.NDArray[np.bool_]  # (n_items,)
 
 
@@ -88,12 +96,12 @@ def sweep(events: SweepEvents, items: SweepItems, cutoffs: Ints, *, threads: int
     def work(share: tuple[int, int]) -> None:
         for block in range(0, len(cutoffs), CUTOFFS_PER_BLOCK):
             _sweep_accounts(
-                share[0], share[1], events.account_starts, events.occurred, events.recorded,
-                events.superseded, events.row_class, events.event_count, events.user_count,
-                events.quantity, events.user, events.user_day, events.day, events.space_sizes,
-                items.operation, items.lookback, items.ends_before, items.when_empty,
-                items.n_values, items.class_starts, items.class_item, items.class_value,
-                items.class_code, items.reads_property,
+                share[0], share[1], events.account_starts, events.order, events.occurred,
+                events.recorded, events.superseded, events.row_class, events.event_count,
+                events.user_count, events.quantity, events.user, events.n_users,
+                items.operation, items.when_empty, items.n_values, items.lookback,
+                items.ends_before, items.class_groups, items.group_window, items.group_entries,
+                items.entry_item, items.entry_value, items.entry_code, items.reads_property,
                 cutoffs[block:block + CUTOFFS_PER_BLOCK],
                 out[:, block:block + CUTOFFS_PER_BLOCK],
             )
@@ -116,29 +124,44 @@ def _even_shares(account_starts: Ints, n_shares: int) -> list[tuple[int, int]]:
 
 @numba.njit(cache=True, nogil=True)
 def _sweep_accounts(  # type: ignore[no-untyped-def]
-    first_account, end_account, account_starts, occurred, recorded, superseded, row_class,
-    event_count, user_count, quantity, user, user_day, day, space_sizes,
-    operation, lookback, ends_before, when_empty, n_values,
-    class_starts, class_item, class_value, class_code, reads_property, cutoffs, out,
+    first_account, end_account, account_starts, order, occurred, recorded, superseded, row_class,
+    event_count, user_count, quantity, user, n_users,
+    operation, when_empty, n_values, lookback, ends_before, class_groups, group_window,
+    group_entries, entry_item, entry_value, entry_code, reads_property, cutoffs, out,
 ):
-    n_items = len(operation)
-    n_cutoffs = len(cutoffs)
+    n_items, n_cutoffs, n_windows = len(operation), len(cutoffs), len(lookback)
     number = np.empty((n_items, n_cutoffs))
-    seen_events = np.empty((n_items, n_cutoffs), dtype=np.int64)
-    seen_known = np.empty((n_items, n_cutoffs), dtype=np.int64)
-    moment = np.empty((n_items, n_cutoffs), dtype=np.int64)
+    seen = np.empty((n_items, n_cutoffs), dtype=np.int32)  # how many, or the row's place, from 1
+    # What holds from a cutoff on to the last one is noted there once and carried on at the end.
+    carried = np.empty((n_items, n_cutoffs))
+    carried_seen = np.empty((n_items, n_cutoffs), dtype=np.int32)
+    opened = np.empty(n_windows, dtype=np.int64)
+    closed = np.empty(n_windows, dtype=np.int64)
     mask_start = np.zeros(n_items + 1, dtype=np.int64)
     masks = np.zeros(1, dtype=np.uint64)
+    counts_user_days = False
+    for item in range(n_items):
+        counts_user_days |= operation[item] == USER_DAYS
+    user_day = np.empty(0, dtype=np.int32)
+    n_user_days = np.int64(0)
     for account in range(first_account, end_account):
+        start, end_row = account_starts[account], account_starts[account + 1]
+        first_day, n_days = np.int64(0), np.int64(0)
+        if end_row > start:
+            first_day = occurred[order[start]] // DAY_IN_MICROSECONDS
+            n_days = occurred[order[end_row - 1]] // DAY_IN_MICROSECONDS - first_day + 1
+        if counts_user_days:
+            user_day, n_user_days = _user_days(order[start:end_row], occurred, user, first_day,
+                                               n_days)
         for item in range(n_items):
-            size = 0
+            size = np.int64(0)
             kind = operation[item]
             if kind == USERS:
-                size = space_sizes[account, 0]
+                size = n_users[account]
             elif kind == USER_DAYS:
-                size = space_sizes[account, 1]
+                size = n_user_days
             elif kind == ACTIVE_DAYS:
-                size = space_sizes[account, 2]
+                size = n_days
             elif kind == VALUES:
                 size = n_values[item]
             mask_start[item + 1] = mask_start[item] + size
@@ -147,94 +170,179 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
         else:
             masks[:mask_start[n_items]] = 0
         number[:] = 0.0
-        seen_events[:] = 0
-        seen_known[:] = 0
-        moment[:] = 0
+        seen[:] = 0
+        carried[:] = 0.0
+        carried_seen[:] = 0
+        opened[:] = 0
+        closed[:] = 0
 
-        for row in range(account_starts[account], account_starts[account + 1]):
-            known_class = row_class[row]
-            for entry in range(class_starts[known_class], class_starts[known_class + 1]):
-                item = class_item[entry]
-                opens = occurred[row] + ends_before[item]
-                closes = FOREVER
-                if lookback[item] != FOREVER:
-                    closes = opens + lookback[item]
-                first = first_cutoff(cutoffs, recorded[row], opens)
-                end = end_cutoff(cutoffs, superseded[row], closes)
+        for place in range(start, end_row):
+            row = order[place]
+            at = np.int32(place - start + 1)
+            happened = occurred[row]
+            known = -1  # first cutoff after the row was recorded; found when first needed
+            gone = n_cutoffs
+            if len(superseded) > 0 and superseded[row] != FOREVER:
+                gone = cutoffs_until(cutoffs, superseded[row])
+            row_in_class = row_class[row]
+            for group in range(class_groups[row_in_class], class_groups[row_in_class + 1]):
+                window = group_window[group]
+                # Rows ascend in occurrence, so the edges of a window only move forward.
+                opens = happened + ends_before[window]
+                first = opened[window]
+                while first < n_cutoffs and cutoffs[first] <= opens:
+                    first += 1
+                opened[window] = first
+                end = gone
+                if lookback[window] != FOREVER:
+                    closes = opens + lookback[window]
+                    close = closed[window]
+                    while close < n_cutoffs and cutoffs[close] <= closes:
+                        close += 1
+                    closed[window] = close
+                    end = min(end, close)
                 if first >= end:
                     continue
-                kind = operation[item]
-                if kind == COUNT:
-                    for c in range(first, end):
-                        seen_events[item, c] += 1
-                        number[item, c] += event_count[row]
+                if known < 0:
+                    known = first
+                    if known > 0 and cutoffs[known - 1] > recorded[row]:
+                        known = 0
+                    while known < n_cutoffs and cutoffs[known] <= recorded[row]:
+                        known += 1
+                first = max(first, known)
+                if first >= end:
                     continue
-                if kind in (USERS, USER_DAYS, VALUES, ACTIVE_DAYS):
-                    code = class_code[entry]
-                    if kind == USERS:
-                        code = user[row]
-                    elif kind == USER_DAYS:
-                        code = user_day[row]
-                    elif kind == ACTIVE_DAYS:
-                        code = day[row]
-                    for c in range(first, end):
-                        seen_events[item, c] += 1
-                    if code < 0:
+                carries = end == n_cutoffs
+                for entry in range(group_entries[group], group_entries[group + 1]):
+                    item = entry_item[entry]
+                    kind = operation[item]
+                    if kind == COUNT:
+                        if carries:
+                            carried[item, first] += event_count[row]
+                            carried_seen[item, first] = 1
+                        else:
+                            for c in range(first, end):
+                                number[item, c] += event_count[row]
+                                seen[item, c] = 1
                         continue
-                    place = mask_start[item] + code
-                    already = masks[place]
+                    if kind in (USERS, USER_DAYS, VALUES, ACTIVE_DAYS):
+                        if kind == USERS:
+                            code = np.int64(user[row])
+                        elif kind == USER_DAYS:
+                            code = np.int64(user_day[place - start])
+                        elif kind == ACTIVE_DAYS:
+                            code = happened // DAY_IN_MICROSECONDS - first_day
+                        else:
+                            code = np.int64(entry_code[entry])
+                        if code < 0:
+                            for c in range(first, end):
+                                seen[item, c] = 1
+                            continue
+                        spot = mask_start[item] + code
+                        fresh = _bits(first, end) & ~masks[spot]
+                        if fresh == 0:
+                            continue
+                        masks[spot] |= fresh
+                        for c in range(first, end):
+                            number[item, c] += (fresh >> np.uint64(c)) & np.uint64(1)
+                        continue
+                    if kind in (SINCE_LAST, SINCE_FIRST):
+                        if carries:
+                            if kind == SINCE_LAST or carried_seen[item, first] == 0:
+                                carried_seen[item, first] = at
+                        else:
+                            for c in range(first, end):
+                                if kind == SINCE_LAST or seen[item, c] == 0:
+                                    seen[item, c] = at
+                        continue
+                    if kind == PEAK_USERS:
+                        for c in range(first, end):
+                            number[item, c] = max(number[item, c], user_count[row])
+                            seen[item, c] = 1
+                        continue
+                    value = entry_value[entry] if reads_property[item] else quantity[row]
+                    if np.isnan(value):
+                        continue
+                    if kind in (LAST, UNTIL):
+                        if carries:
+                            carried[item, first] = value
+                            carried_seen[item, first] = at
+                        else:
+                            for c in range(first, end):
+                                number[item, c] = value
+                                seen[item, c] = at
+                        continue
                     for c in range(first, end):
-                        bit = np.uint64(1) << np.uint64(c)
-                        seen_known[item, c] += 1
-                        if not already & bit:
-                            already |= bit
-                            number[item, c] += 1.0
-                    masks[place] = already
-                    continue
-                if kind == PEAK_USERS:
-                    for c in range(first, end):
-                        seen_events[item, c] += 1
-                        number[item, c] = max(number[item, c], user_count[row])
-                    continue
-                if kind in (SINCE_LAST, SINCE_FIRST):
-                    for c in range(first, end):
-                        # rows ascend in occurrence: the first stays, the last overwrites
-                        if kind == SINCE_LAST or seen_events[item, c] == 0:
-                            moment[item, c] = occurred[row]
-                        seen_events[item, c] += 1
-                    continue
-                value = class_value[entry] if reads_property[item] else quantity[row]
-                if np.isnan(value):
-                    continue
-                for c in range(first, end):
-                    if kind in (SUM, MEAN):
-                        number[item, c] += value
-                    elif kind == MAX:
-                        if seen_events[item, c] == 0 or value > number[item, c]:
+                        if kind in (SUM, MEAN):
+                            number[item, c] += value
+                        elif seen[item, c] == 0 or (
+                                value > number[item, c] if kind == MAX else
+                                value < number[item, c]):
                             number[item, c] = value
-                    elif kind == MIN:
-                        if seen_events[item, c] == 0 or value < number[item, c]:
-                            number[item, c] = value
-                    else:  # LAST, UNTIL
-                        number[item, c] = value
-                    seen_events[item, c] += 1
+                        seen[item, c] += 1
 
         for item in range(n_items):
             kind = operation[item]
+            held, held_seen = 0.0, np.int32(0)
             for c in range(n_cutoffs):
-                if seen_events[item, c] == 0:
-                    out[account, c, item] = when_empty[item]
+                value, found = number[item, c], seen[item, c]
+                if kind == COUNT:
+                    held += carried[item, c]
+                    held_seen |= carried_seen[item, c]
+                    value, found = value + held, found | held_seen
+                elif kind in (LAST, UNTIL, SINCE_LAST):
+                    if carried_seen[item, c] > held_seen:
+                        held, held_seen = carried[item, c], carried_seen[item, c]
+                    if held_seen > found:
+                        value, found = held, held_seen
+                elif kind == SINCE_FIRST:
+                    if carried_seen[item, c] > 0 and (
+                            held_seen == 0 or carried_seen[item, c] < held_seen):
+                        held_seen = carried_seen[item, c]
+                    if held_seen > 0 and (found == 0 or held_seen < found):
+                        found = held_seen
+                elif value == 0.0 and found > 0 and kind in (USERS, USER_DAYS):
+                    value = np.nan  # somebody was there, nobody said who
+                elif value > 0.0 and kind in (USERS, USER_DAYS, VALUES, ACTIVE_DAYS):
+                    found = np.int32(1)
+                if found == 0:
+                    value = when_empty[item]
                 elif kind == MEAN:
-                    out[account, c, item] = number[item, c] / seen_events[item, c]
+                    value /= found
                 elif kind in (SINCE_LAST, SINCE_FIRST):
-                    out[account, c, item] = (
-                        (cutoffs[c] - moment[item, c]) / DAY_IN_MICROSECONDS
-                    )
+                    moment = occurred[order[start + found - 1]]
+                    value = (cutoffs[c] - moment) / DAY_IN_MICROSECONDS
                 elif kind == UNTIL:
-                    out[account, c, item] = (
-                        number[item, c] - cutoffs[c] / DAY_IN_MICROSECONDS
-                    )
-                elif (kind in (USERS, USER_DAYS)) and seen_known[item, c] == 0:
-                    out[account, c, item] = np.nan  # somebody was there, nobody said who
-                else:
-                    out[account, c, item] = number[item, c]
+                    value -= cutoffs[c] / DAY_IN_MICROSECONDS
+                out[account, c, item] = value
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _bits(first, end):  # type: ignore[no-untyped-def]
+    """The bits from first to end, end left out; at least one and at most 64."""
+    return (~np.uint64(0) >> np.uint64(64 - (end - first))) << np.uint64(first)
+
+
+@numba.njit(cache=True, nogil=True)
+def _user_days(rows, occurred, user, first_day, n_days):  # type: ignore[no-untyped-def]
+    """Each row's number among the distinct (user, day) of an account, and how many there are."""
+    codes = np.full(len(rows), -1, dtype=np.int32)
+    size = 64
+    while size < 2 * len(rows):
+        size *= 2
+    keys = np.full(size, -1, dtype=np.int64)
+    numbers = np.empty(size, dtype=np.int32)
+    found = 0
+    for at in range(len(rows)):
+        if user[rows[at]] < 0:
+            continue
+        key = user[rows[at]] * n_days + occurred[rows[at]] // DAY_IN_MICROSECONDS - first_day
+        spot = ((key * np.int64(0x9E3779B97F4A7C1)) >> 20) & (size - 1)
+        while keys[spot] >= 0 and keys[spot] != key:
+            spot = (spot + 1) & (size - 1)
+        if keys[spot] < 0:
+            keys[spot] = key
+            numbers[spot] = found
+            found += 1
+        codes[at] = numbers[spot]
+    return codes, found

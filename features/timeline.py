@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import Catalogue
+from features.event_order import numbered_triples, ordered, users_within
 from features.feature import Attribute, Feature
+from features.string_views import StringViews, numbered
 from features.sweep import OPERATIONS, SweepEvents, SweepItems
-from features.windows import DAY_IN_MICROSECONDS, FOREVER, MICROSECOND
+from features.windows import FOREVER, MICROSECOND
 
-SOURCE = ("kind", "properties", "quantity_text")
-"""What an event's class is looked up by."""
+READ_A_QUANTITY = ("sum", "mean", "max", "min", "last")
+"""The operations that read the quantity where they name no property."""
 
-ORDER = ("account_id", "occurred_at", "recorded_at", "event_id")
-"""Events are swept in this order; ties in time are broken by the id, so input order is nothing."""
+NO_CODES = np.empty(0, dtype=np.int32)
+NO_MOMENTS = np.empty(0, dtype=np.int64)
+NO_CODES.flags.writeable = NO_MOMENTS.flags.writeable = False
+
+Entry = tuple[int, int, float, int]  # window, item, number read from a property, code of a value
+
+
+class UndecidedOrderError(Exception):
+    """Events can not be put in order without their ids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,166 +48,214 @@ class Timelines:
     words: dict[str, tuple[str, ...]]  # attribute name to its words by code
 
 
+def columns_read(catalogue: Catalogue) -> tuple[str, ...]:
+    """The columns of an event frame that these features and attributes need, but for the id."""
+    operations = {f.aggregate.operation for f in catalogue.primitives}
+    reads_quantity = any(
+        f.quantities or (f.aggregate.of is None and f.aggregate.operation in READ_A_QUANTITY)
+        for f in catalogue.primitives)
+    wanted = {
+        "user_id": bool(operations & {"users", "user_days"}),
+        "event_count": "count" in operations,
+        "user_count": "peak_users" in operations,
+        "quantity": reads_quantity,
+        "properties": bool(_kinds_with_properties(catalogue)),
+    }
+    return ("account_id", "kind", "occurred_at", "recorded_at",
+            *(name for name, is_read in wanted.items() if is_read))
+
+
 def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
     """Order and code the events of whole accounts; kinds that nothing reads are left out.
 
     Args:
-        frame: columns of ``EVENT_SCHEMA`` and, where corrections are known, ``superseded_at``.
+        frame: the columns of ``EVENT_SCHEMA``, or those of ``columns_read`` and ``event_id``; and,
+            where corrections are known, ``superseded_at``. Without ``event_id``, no two events of
+            an account may have happened and become known at the same moments.
         catalogue: what will be computed.
+
+    Raises:
+        UndecidedOrderError: some have, and there are no ids to put them in order.
     """
-    if "superseded_at" not in frame.columns:
-        frame = frame.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("superseded_at"))
-    ordered = frame.filter(pl.col("kind").is_in(list(catalogue.kinds_read))).sort(ORDER)
-    accounts = ordered.group_by("account_id").agg(
-        pl.col("recorded_at").min().dt.epoch("us").alias("known_since")).sort("account_id")
-    classes = _classes(ordered, catalogue)
-    coded = _with_quantity_text(ordered, catalogue).join(
-        classes.select(*SOURCE, "row_class"), on=list(SOURCE), how="left", nulls_equal=True,
-        maintain_order="left",
-    )
-    lengths = accounts.join(coded.group_by("account_id").len(), on="account_id", how="left",
-                            maintain_order="left")["len"].fill_null(0).to_numpy()
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    kinds, kind_rows = numbered(StringViews.of(frame["kind"]))
+    is_read = frame["kind"].gather(kind_rows).is_in(list(catalogue.kinds_read)).to_numpy()
+    if not is_read.all():
+        frame = frame.filter(pl.Series(is_read[kinds], dtype=pl.Boolean))
+        kinds, kind_rows = numbered(StringViews.of(frame["kind"]))
+    account_ids, account = _accounts(frame["account_id"])
+    occurred, recorded = _moments(frame["occurred_at"]), _moments(frame["recorded_at"])
+    ids = StringViews.none() if "event_id" not in frame.columns else StringViews.of(
+        frame["event_id"])
+    starts, order, known_since, undecided = ordered(
+        account, len(account_ids), occurred, recorded, ids.words, ids.addresses)
+    if undecided:
+        raise UndecidedOrderError(
+            f"{undecided} events of an account happened and became known at the same moments as "
+            f"another. Read the events with their event_id, which decides the order.")
+    row_class, classes = _classes(frame, kinds, kind_rows, catalogue)
+    user, n_users = NO_CODES, np.zeros(len(account_ids), dtype=np.int64)
+    if "user_id" in frame.columns:
+        users = StringViews.of(frame["user_id"])
+        user, n_users = users_within(starts, order, users.words, users.addresses)
+    superseded = NO_MOMENTS
+    if "superseded_at" in frame.columns and frame["superseded_at"].null_count() < frame.height:
+        superseded = _fixed(frame["superseded_at"].dt.epoch("us").fill_null(FOREVER), np.int64)
     items, words = _items(classes, catalogue)
     return Timelines(
-        account_ids=tuple(accounts["account_id"]),
-        known_since=accounts["known_since"].to_numpy().astype(np.int64),
-        events=_events(coded, starts), items=items, words=words,
-    )
+        account_ids=account_ids, known_since=known_since, items=items, words=words,
+        events=SweepEvents(
+            account_starts=starts, order=order, occurred=occurred, recorded=recorded,
+            superseded=superseded, row_class=row_class,
+            event_count=_column(frame, "event_count", np.int64),
+            user_count=_column(frame, "user_count", np.int64),
+            quantity=_column(frame, "quantity", np.float64), user=user, n_users=n_users))
 
 
-def _events(coded: pl.DataFrame, starts: npt.NDArray[np.int64]) -> SweepEvents:
-    occurred = coded["occurred_at"].dt.epoch("us").to_numpy().astype(np.int64)
-    lengths = np.diff(starts)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    day = np.floor_divide(occurred, DAY_IN_MICROSECONDS)
-    user = _dense_within(coded["user_id"], owner)
-    day_of_account, n_days = _from_smallest(day, starts)
-    n_users = _counts(user, starts)
-    user_day = np.where(user >= 0, user * n_days[owner] + day_of_account, -1)
-    return SweepEvents(
-        account_starts=starts, occurred=occurred,
-        recorded=coded["recorded_at"].dt.epoch("us").to_numpy().astype(np.int64),
-        superseded=coded["superseded_at"].dt.epoch("us").fill_null(FOREVER).to_numpy()
-        .astype(np.int64),
-        row_class=coded["row_class"].to_numpy().astype(np.int64),
-        event_count=coded["event_count"].cast(pl.Float64).to_numpy(),
-        user_count=coded["user_count"].cast(pl.Float64).to_numpy(),
-        quantity=coded["quantity"].fill_null(math.nan).to_numpy(),
-        user=user, user_day=user_day, day=day_of_account,
-        space_sizes=np.stack([n_users, n_users * n_days, n_days], axis=1).astype(np.int64),
-    )
+def _accounts(column: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+    """The accounts in order, and each row's place among them."""
+    codes, rows = numbered(StringViews.of(column))
+    names = column.gather(rows)
+    order = names.arg_sort().to_numpy()
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return tuple(names.gather(order)), rank[codes]
 
 
-def _dense_within(users: pl.Series, owner: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Code of each user within its account, -1 where the user is unknown."""
-    if users.null_count() == len(users):
-        return np.full(len(users), -1, dtype=np.int64)
-    # Codes of this frame, not of a process-wide cache, so that nothing grows from call to call.
-    frame = pl.DataFrame({"owner": owner, "user": users}).with_row_index("row")
-    known = frame.filter(pl.col("user").is_not_null())
-    pairs = known.select("owner", "user").unique().sort("owner", "user")
-    pairs = pairs.with_columns(pl.int_range(pl.len()).over("owner").cast(pl.Int64).alias("code"))
-    coded = known.join(pairs, on=["owner", "user"], how="left")
-    codes = np.full(len(users), -1, dtype=np.int64)
-    codes[coded["row"].to_numpy()] = coded["code"].to_numpy()
-    return codes
+def _moments(column: pl.Series) -> npt.NDArray[np.int64]:
+    return _fixed(column.to_physical(), np.int64)
 
 
-def _from_smallest(
-    day: npt.NDArray[np.int64], starts: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Days counted from the account's first, and how many there are up to its last."""
-    lengths = np.diff(starts)
-    filled = lengths > 0
-    first = np.zeros(len(lengths), dtype=np.int64)
-    last = np.zeros(len(lengths), dtype=np.int64)
-    # rows ascend in time, so the first and last row of an account hold its first and last day
-    first[filled], last[filled] = day[starts[:-1][filled]], day[starts[1:][filled] - 1]
-    return day - np.repeat(first, lengths), last - first + 1
+def _column(frame: pl.DataFrame, name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
+    if name not in frame.columns:
+        return np.empty(0, dtype=kind)
+    column = frame[name]
+    return _fixed(column.fill_null(math.nan) if column.null_count() else column, kind)
 
 
-def _counts(
-    codes: npt.NDArray[np.int64], starts: npt.NDArray[np.int64],
-) -> npt.NDArray[np.int64]:
-    counts = np.zeros(len(starts) - 1, dtype=np.int64)
-    filled = np.diff(starts) > 0
-    if filled.any():
-        counts[filled] = np.maximum.reduceat(codes, starts[:-1][filled]) + 1
-    return counts
+def _fixed(column: pl.Series, kind: type[np.generic]) -> npt.NDArray[Any]:
+    """The values as one array that is never written: one type for the compiler."""
+    array = np.ascontiguousarray(column.to_numpy(), dtype=kind)
+    array.flags.writeable = False
+    return array
 
 
-def _classes(ordered: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    """Distinct (kind, properties), with the properties that are read and a class number."""
-    distinct = _with_quantity_text(ordered, catalogue).select(SOURCE).unique()
+def _kinds_with_properties(catalogue: Catalogue) -> frozenset[str]:
+    kinds = {kind for f in catalogue.primitives if f.where or f.aggregate.of for kind in f.reads}
+    return frozenset(kinds | {kind for a in catalogue.attributes if a.of for kind in a.reads})
+
+
+def _classes(
+    frame: pl.DataFrame, kinds: npt.NDArray[np.int32], kind_rows: npt.NDArray[np.int64],
+    catalogue: Catalogue,
+) -> tuple[npt.NDArray[np.int32], pl.DataFrame]:
+    """Each row's class, and for each class its kind, its quantity and the properties that are read.
+
+    Properties and quantities are looked at once per distinct value, and only of the kinds that
+    some feature reads them of.
+    """
+    names = frame["kind"].gather(kind_rows)
+    picked = {kind for f in catalogue.primitives if f.quantities for kind in f.reads}
+    with_properties = names.is_in(list(_kinds_with_properties(catalogue))).to_numpy()
+    with_quantity = names.is_in(list(picked)).to_numpy()
+    properties = np.zeros(frame.height, dtype=np.int32)
+    bits = np.zeros(frame.height, dtype=np.int64)
+    if with_properties.any():
+        codes, _ = numbered(StringViews.of(frame["properties"]))
+        properties = np.where(with_properties[kinds], codes, np.int32(-1))
+    if with_quantity.any():
+        numbers = np.ascontiguousarray(frame["quantity"].fill_null(math.nan).to_numpy())
+        bits = np.where(with_quantity[kinds], numbers.view(np.int64), 0)
+    codes, rows = kinds, kind_rows
+    if with_properties.any() or with_quantity.any():
+        codes, rows = numbered_triples(kinds, properties, bits)
     keys = sorted(
         {key for f in catalogue.primitives for key in f.where}
         | {f.aggregate.of for f in catalogue.primitives if f.aggregate.of}
         | {a.of for a in catalogue.attributes if a.of}
     )
-    parsed = distinct.with_columns(
-        pl.col("properties").str.json_path_match(f"$.{key}").alias(f"property:{key}")
-        for key in keys
-    )
-    read = ["kind", "quantity_text", *(f"property:{key}" for key in keys)]
-    numbered = parsed.select(read).unique().sort(read).with_row_index("row_class")
-    return parsed.join(numbered, on=read, how="left", nulls_equal=True)
-
-
-def _with_quantity_text(ordered: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    """The quantity as a word for the kinds that some feature picks by it, else null."""
-    picked = sorted({kind for f in catalogue.primitives if f.quantities for kind in f.reads})
-    return ordered.with_columns(pl.when(pl.col("kind").is_in(picked))
-                                .then(pl.col("quantity").cast(pl.String))
-                                .alias("quantity_text"))
+    kind_of = kinds[rows]
+    nothing = pl.lit(None, pl.String)
+    distinct = pl.DataFrame({
+        "kind": names.gather(kind_of),
+        "properties": frame["properties"].gather(rows) if "properties" in frame.columns
+        else pl.Series([None] * len(rows), dtype=pl.String),
+        "quantity": frame["quantity"].gather(rows) if "quantity" in frame.columns
+        else pl.Series([None] * len(rows), dtype=pl.Float64),
+        "with_properties": with_properties[kind_of], "with_quantity": with_quantity[kind_of],
+    }).select(
+        "kind",
+        pl.when("with_quantity").then("quantity").alias("quantity"),
+        *(pl.when("with_properties").then(pl.col("properties").str.json_path_match(f"$.{key}"))
+          .otherwise(nothing).alias(f"property:{key}") for key in keys))
+    table = distinct.unique().sort(distinct.columns, nulls_last=False).with_row_index("row_class")
+    row_class = distinct.join(table, on=distinct.columns, how="left", nulls_equal=True,
+                              maintain_order="left")["row_class"].to_numpy().astype(np.int32)
+    return row_class[codes], table
 
 
 def _items(
-    classes: pl.DataFrame, catalogue: Catalogue,
+    table: pl.DataFrame, catalogue: Catalogue,
 ) -> tuple[SweepItems, dict[str, tuple[str, ...]]]:
-    table = classes.unique("row_class").sort("row_class")
     kinds = table["kind"].to_list()
-    quantities = table["quantity_text"].cast(pl.Float64).to_list()
+    quantities = table["quantity"].to_list()
     columns = {name.removeprefix("property:"): table[name].to_list()
                for name in table.columns if name.startswith("property:")}
-    entries: list[list[tuple[int, float, int]]] = [[] for _ in kinds]
+    primitives, attributes = catalogue.primitives, catalogue.attributes
+    spans = [(_span(f.lookback), f.ends_before // MICROSECOND) for f in primitives]
+    spans += [(FOREVER, 0)] * len(attributes)
+    windows = sorted(set(spans))
+    entries: list[list[Entry]] = [[] for _ in kinds]
     n_values: list[int] = []
-    for number, feature in enumerate(catalogue.primitives):
+    for number, feature in enumerate(primitives):
         codes: dict[str, int] = {}
+        window = windows.index(spans[number])
         for row, kind in enumerate(kinds):
             picked = not feature.quantities or quantities[row] in feature.quantities
             if kind in feature.reads and picked and _passes(feature, columns, row):
-                entries[row].append((number, *_value_and_code(feature, columns, row, codes)))
+                entries[row].append(
+                    (window, number, *_value_and_code(feature, columns, row, codes)))
         n_values.append(len(codes))
     words: dict[str, tuple[str, ...]] = {}
-    for number, attribute in enumerate(catalogue.attributes, start=len(n_values)):
+    for number, attribute in enumerate(attributes, start=len(primitives)):
         found: dict[str, int] = {}
+        window = windows.index(spans[number])
         for row, kind in enumerate(kinds):
             word = _word(attribute, columns, kind, row) if kind in attribute.reads else None
             if word is not None:
-                entries[row].append((number, float(found.setdefault(word, len(found))), -1))
+                code = float(found.setdefault(word, len(found)))
+                entries[row].append((window, number, code, -1))
         words[attribute.name] = tuple(found)
-    flat = [entry for row_entries in entries for entry in row_entries]
-    n_attributes = len(catalogue.attributes)
-    primitives = catalogue.primitives
+    operations = [f.aggregate.operation for f in primitives] + ["last"] * len(attributes)
+    groups = [[(window, list(same)) for window, same in groupby(
+        sorted(of_class, key=lambda entry: (entry[0], operations[entry[1]], entry[1])),
+        key=lambda entry: entry[0])] for of_class in entries]
+    flat_groups = [group for of_class in groups for group in of_class]
+    flat = [entry for _, same in flat_groups for entry in same]
     items = SweepItems(
-        operation=np.array([OPERATIONS.index(f.aggregate.operation) for f in primitives]
-                           + [OPERATIONS.index("last")] * n_attributes, dtype=np.int64),
-        lookback=np.array([FOREVER if f.lookback is None else f.lookback // MICROSECOND
-                           for f in primitives] + [FOREVER] * n_attributes, dtype=np.int64),
-        ends_before=np.array([f.ends_before // MICROSECOND for f in primitives]
-                             + [0] * n_attributes, dtype=np.int64),
+        operation=np.array([OPERATIONS.index(name) for name in operations], dtype=np.int32),
         when_empty=np.array([math.nan if f.when_empty is None else f.when_empty
-                             for f in primitives] + [math.nan] * n_attributes),
-        n_values=np.array(n_values + [0] * n_attributes, dtype=np.int64),
-        class_starts=np.concatenate([[0], np.cumsum([len(e) for e in entries])]).astype(np.int64),
-        class_item=np.array([entry[0] for entry in flat], dtype=np.int64),
-        class_value=np.array([entry[1] for entry in flat], dtype=np.float64),
-        class_code=np.array([entry[2] for entry in flat], dtype=np.int64),
+                             for f in primitives] + [math.nan] * len(attributes)),
+        n_values=np.array(n_values + [0] * len(attributes), dtype=np.int64),
+        lookback=np.array([lookback for lookback, _ in windows], dtype=np.int64),
+        ends_before=np.array([ends_before for _, ends_before in windows], dtype=np.int64),
+        class_groups=_offsets([len(of_class) for of_class in groups]),
+        group_window=np.array([window for window, _ in flat_groups], dtype=np.int32),
+        group_entries=_offsets([len(same) for _, same in flat_groups]),
+        entry_item=np.array([entry[1] for entry in flat], dtype=np.int32),
+        entry_value=np.array([entry[2] for entry in flat], dtype=np.float64),
+        entry_code=np.array([entry[3] for entry in flat], dtype=np.int32),
         reads_property=np.array([f.aggregate.of is not None for f in primitives]
-                                + [True] * n_attributes, dtype=np.bool_),
+                                + [True] * len(attributes), dtype=np.bool_),
     )
     return items, words
+
+
+def _span(lookback: timedelta | None) -> int:
+    return FOREVER if lookback is None else lookback // MICROSECOND
+
+
+def _offsets(lengths: list[int]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _passes(feature: Feature, columns: dict[str, list[str | None]], row: int) -> bool:

@@ -37,12 +37,6 @@ def microseconds(moment: datetime) -> int:
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def first_cutoff(cutoffs, recorded, opens_after):  # type: ignore[no-untyped-def]
-    """Index of the first cutoff strictly after both moments."""
-    return np.searchsorted(cutoffs, max(recorded, opens_after), side="right")
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def end_cutoff(cutoffs, superseded, closes_at):  # type: ignore[no-untyped-def]
-    """Index after the last cutoff at or before both moments."""
-    return np.searchsorted(cutoffs, min(superseded, closes_at), side="right")
+def cutoffs_until(cutoffs, moment):  # type: ignore[no-untyped-def]
+    """How many cutoffs are at or before a moment: the index of the first one after it."""
+    return np.searchsorted(cutoffs, moment, side="right")
