@@ -43,6 +43,16 @@ def count_in_state(key: str, state: str, states: Iterable[str]) -> pl.Expr:
     return (newest_of_each(key) & property_column(state).is_in([*states])).sum()
 
 
+def count_open_for(key: str, state: str, *, is_open: str, is_closed: str, days: int) -> pl.Expr:
+    """How many things were open ``days`` ago and have not been closed since."""
+    name, said = property_column(key), property_column(state)
+    old = pl.col("days_before") >= days
+    newest_then = pl.when(old).then(name).is_last_distinct() & old & name.is_not_null()
+    was_open = name.filter(newest_then & (said == is_open))
+    closed = name.filter(~old & (said == is_closed)).drop_nulls()
+    return was_open.implode().list.set_difference(closed.implode()).list.len().sum()
+
+
 def second_largest_day(amount: str) -> pl.Expr:
     """The second largest sum of a day of the window, where days without events are 0.
 

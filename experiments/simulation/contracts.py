@@ -36,6 +36,9 @@ NEVER = 10**6
 """A day that no world reaches."""
 
 INTENT_LEAD_DAYS = (5, 25)
+NOTICE_DAYS = {1: 14, 3: 30, 12: 60}
+"""Days of notice before the renewal, by months between two invoices."""
+
 ANNUAL_DISCOUNT = 0.10
 REASONS = ("found alternative", "no need", "too expensive", "missing features", "poor experience",
            "other")
@@ -249,9 +252,10 @@ def contract_rows(log: pl.DataFrame, calendar: Calendar, rng: np.random.Generato
         price_plan=texts(list(PLANS), log["plan"].to_numpy()),
         features_in_plan=pl.Series(np.array(PLAN_FEATURES)[log["plan"]]),
         unit_limit=pl.Series(np.array(PLAN_UNITS)[log["plan"]] * log["seats"].to_numpy()),
+        notice_days=log["billing"].replace_strict(NOTICE_DAYS, return_dtype=pl.Int64),
     )
     terms = ["price_plan", "seats", "features_in_plan", "unit_limit", "discount", "renewal_on",
-             "reason"]
+             "notice_days", "reason"]
     carries = {
         "contract.started": terms, "contract.changed": terms, "contract.renewed": terms,
         "contract.paused": ["reason"], "contract.resumed": ["price_plan", "seats", "renewal_on"],

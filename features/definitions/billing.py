@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from features.definitions import MONTH, QUARTER
-from features.feature import Aggregate, AnyFeature, Derived, Feature, ratio
+from features.feature import Aggregate, AnyFeature, Derived, Expression, Feature, ratio
+from features.formulas import count_in_state
 from features.telemetry import CONTRACT_TERMS
 
 
@@ -13,6 +14,15 @@ def _days_overdue(movements: pl.Expr, since_late: pl.Expr, since_paid: pl.Expr) 
     """Zero only where invoices are known and none is open; unknown where none was ever seen."""
     is_open = since_late.is_not_null() & (since_paid.is_null() | (since_late < since_paid))
     return pl.when(movements.is_not_null()).then(pl.when(is_open).then(since_late).otherwise(0.0))
+
+
+def _months_over(*pairs: pl.Expr) -> pl.Expr:
+    """Months over the limit of their time, newest first, until one that was not or is unknown."""
+    used, limits = pairs[::2], pairs[1::2]
+    over = [(u > limit).fill_null(False) for u, limit in zip(used, limits, strict=True)]
+    in_a_row = [pl.all_horizontal(over[:n + 1]).cast(pl.Float64) for n in range(len(over))]
+    return pl.when(used[0].is_not_null() & limits[0].is_not_null()).then(
+        pl.sum_horizontal(in_a_row))
 
 
 BILLING: tuple[AnyFeature, ...] = (
@@ -88,5 +98,48 @@ BILLING: tuple[AnyFeature, ...] = (
         theme="billing", reads=("usage.limit_reached",), aggregate=Aggregate(operation="count"),
         lookback=QUARTER, when_empty=0.0, unit="times",
         phrase="limit reached {value:.0f} times in the last 90 days",
+    ),
+    Expression(
+        name="invoices_unpaid", description="Invoices that are late or failed, by their newest "
+                                            "movement.",
+        theme="billing", reads=("billing.invoice",), when_empty=0.0,
+        formula=lambda: count_in_state("invoice_id", "status", ("late", "failed")),
+        unit="invoices", direction="risk", role="lever",
+        phrase="{value:.0f} invoices are unpaid",
+    ),
+    Feature(
+        name="units_used_prior_28d", description="Units used in the 28 days before the last 28.",
+        theme="billing", reads=("usage.metered",), aggregate=Aggregate(operation="sum"),
+        lookback=MONTH, ends_before=MONTH, when_empty=0.0, unit="units", direction="safety",
+        is_model_input=False, phrase="{value:,.0f} units used in the 28 days before the last 28",
+    ),
+    Feature(
+        name="units_used_back_2m_28d", description="Units used in the 28 days before those.",
+        theme="billing", reads=("usage.metered",), aggregate=Aggregate(operation="sum"),
+        lookback=MONTH, ends_before=2 * MONTH, when_empty=0.0, unit="units", direction="safety",
+        is_model_input=False, phrase="{value:,.0f} units used two times 28 days ago",
+    ),
+    Feature(
+        name="unit_limit_28d_ago", description="Units that the contract included 28 days ago.",
+        theme="billing", reads=CONTRACT_TERMS,
+        aggregate=Aggregate(operation="last", of="unit_limit"), ends_before=MONTH,
+        when_empty=None, unit="units", role="context", is_model_input=False,
+        phrase="{value:,.0f} units a month in the plan 28 days ago",
+    ),
+    Feature(
+        name="unit_limit_56d_ago", description="Units that the contract included 56 days ago.",
+        theme="billing", reads=CONTRACT_TERMS,
+        aggregate=Aggregate(operation="last", of="unit_limit"), ends_before=2 * MONTH,
+        when_empty=None, unit="units", role="context", is_model_input=False,
+        phrase="{value:,.0f} units a month in the plan 56 days ago",
+    ),
+    Derived(
+        name="overage_months",
+        description="Months of 28 days in a row, up to 3, with more units than the plan's.",
+        theme="billing",
+        inputs=("units_used_28d", "unit_limit", "units_used_prior_28d", "unit_limit_28d_ago",
+                "units_used_back_2m_28d", "unit_limit_56d_ago"),
+        formula=_months_over, unit="months",
+        phrase="over the plan's units for {value:.0f} months in a row",
     ),
 )

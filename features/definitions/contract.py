@@ -83,4 +83,43 @@ CONTRACT: tuple[AnyFeature, ...] = (
         when_empty=0.0, unit="times", direction="risk",
         phrase="said {value:.0f} times in the last 90 days that it means to leave",
     ),
+    Feature(
+        name="notice_days", description="Days of notice before the renewal date.",
+        theme="contract", reads=CONTRACT_TERMS,
+        aggregate=Aggregate(operation="last", of="notice_days"), when_empty=None, unit="days",
+        role="context", is_model_input=False, phrase="{value:.0f} days of notice",
+    ),
+    Derived(
+        name="days_to_notice",
+        description="Days to the last day on which notice can be given; below 0 it is past.",
+        theme="contract", inputs=("days_to_renewal", "notice_days"),
+        formula=lambda renewal, notice: renewal - notice, unit="days", role="context",
+        phrase="{value:.0f} days to the last day of notice",
+    ),
+    Feature(
+        name="trial_age_days", description="Days since a trial began.", theme="contract",
+        reads=("trial.started",), aggregate=Aggregate(operation="days_since_last"),
+        when_empty=None, unit="days", role="context", is_model_input=False,
+        phrase="a trial began {value:.0f} days ago",
+    ),
+    Feature(
+        name="trial_length_days", description="Length of the newest trial.", theme="contract",
+        reads=("trial.started",), aggregate=Aggregate(operation="last", of="length_days"),
+        when_empty=None, unit="days", role="context", is_model_input=False,
+        phrase="a trial of {value:.0f} days",
+    ),
+    Derived(
+        name="trial_days_left",
+        description="Days left of the trial, of 14 where its length is not said; below 0 it is "
+                    "past.",
+        theme="contract", inputs=("trial_age_days", "trial_length_days"),
+        formula=lambda age, length: length.fill_null(14.0) - age, unit="days", role="context",
+        is_model_input=False, phrase="{value:.0f} days left of the trial",
+    ),
+    Feature(
+        name="pauses_365d", description="Times the contract was paused.", theme="contract",
+        reads=("contract.paused",), aggregate=Aggregate(operation="count"), lookback=YEAR,
+        when_empty=0.0, unit="times", direction="risk", role="context", is_model_input=False,
+        phrase="paused {value:.0f} times in the last 365 days",
+    ),
 )

@@ -130,4 +130,35 @@ RELIABILITY: tuple[AnyFeature, ...] = (
         when_empty=0.0, unit="deployments", direction="safety",
         phrase="{value:.0f} deployments in the last 28 days",
     ),
+    Feature(
+        name="incidents_opened_count", description="Incidents felt, all time.",
+        theme="reliability", reads=("incident.opened",), aggregate=Aggregate(operation="count"),
+        when_empty=0.0, unit="incidents", is_model_input=False,
+        phrase="{value:.0f} incidents ever felt",
+    ),
+    Feature(
+        name="incidents_resolved_count", description="Incidents felt that are over, all time.",
+        theme="reliability", reads=("incident.resolved",), aggregate=Aggregate(operation="count"),
+        when_empty=0.0, unit="incidents", is_model_input=False,
+        phrase="{value:.0f} felt incidents are over",
+    ),
+    Derived(
+        name="incidents_open", description="Incidents felt that are not over.",
+        theme="reliability", inputs=("incidents_opened_count", "incidents_resolved_count"),
+        formula=lambda opened, resolved: (opened - resolved).clip(0), unit="incidents",
+        direction="risk", is_model_input=False, phrase="{value:.0f} incidents are going on",
+    ),
+    Feature(
+        name="incident_resolution_hours_90d",
+        description="Mean hours from the opening of an incident to its end (MTTR).",
+        theme="reliability", reads=("incident.resolved",), aggregate=Aggregate(operation="mean"),
+        lookback=QUARTER, when_empty=None, unit="hours", direction="risk", is_model_input=False,
+        phrase="incidents took {value:.1f} hours to end in the last 90 days",
+    ),
+    Feature(
+        name="incidents_told_90d", description="Times the account was told of an incident.",
+        theme="reliability", reads=("incident.communicated",),
+        aggregate=Aggregate(operation="count"), lookback=QUARTER, when_empty=0.0, unit="times",
+        is_model_input=False, phrase="told of incidents {value:.0f} times in the last 90 days",
+    ),
 )

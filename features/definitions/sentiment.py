@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from features.definitions import QUARTER
-from features.feature import Aggregate, AnyFeature, Feature
+import polars as pl
+
+from features.definitions import QUARTER, WEEK, YEAR
+from features.feature import Aggregate, AnyFeature, Expression, Feature
+from features.formulas import count_open_for, property_column
+
+
+def _open_for_30_days() -> pl.Expr:
+    return count_open_for("name", "state", is_open="open", is_closed="answered", days=30)
+
 
 SENTIMENT: tuple[AnyFeature, ...] = (
     Feature(
@@ -60,5 +68,73 @@ SENTIMENT: tuple[AnyFeature, ...] = (
         reads=("community.posted",), aggregate=Aggregate(operation="count"), lookback=QUARTER,
         when_empty=0.0, unit="posts", direction="safety",
         phrase="{value:.0f} community posts in the last 90 days",
+    ),
+    Feature(
+        name="ticket_sentiment_lowest_7d",
+        description="Lowest sentiment of a ticket, the last 7 days, -1 to +1.", theme="sentiment",
+        reads=("ticket.updated",), where={"change": "sentiment"},
+        aggregate=Aggregate(operation="min"), lookback=WEEK, when_empty=None, unit="sentiment",
+        direction="safety", is_model_input=False,
+        phrase="worst ticket sentiment of {value:+.2f} (from -1 to +1) in the last 7 days",
+    ),
+    Expression(
+        name="negative_tickets_90d", description="Times that a ticket had a negative sentiment.",
+        theme="sentiment", reads=("ticket.updated",), lookback=QUARTER, when_empty=0.0,
+        formula=lambda: ((property_column("change") == "sentiment")
+                         & (pl.col("quantity") < 0)).sum(),
+        unit="times", direction="risk", is_model_input=False,
+        phrase="{value:.0f} tickets with negative sentiment in the last 90 days",
+    ),
+    Feature(
+        name="nps_90d", description="Mean answer to would-you-recommend-us, 0 to 10.",
+        theme="sentiment", reads=("survey.answered",), where={"survey": "nps"},
+        aggregate=Aggregate(operation="mean"), lookback=QUARTER, when_empty=None,
+        unit="points of 10", direction="safety", is_model_input=False,
+        phrase="would recommend us with {value:.1f} of 10 on average in the last 90 days",
+    ),
+    Expression(
+        name="feature_requests_unanswered",
+        description="Features asked for over 30 days ago and not answered since.",
+        theme="sentiment", reads=("feature.requested",), formula=_open_for_30_days,
+        when_empty=0.0, unit="requests", direction="risk", role="lever", is_model_input=False,
+        phrase="{value:.0f} requests without an answer for 30 days",
+    ),
+    Feature(
+        name="higher_plan_requests_90d",
+        description="Requests for a feature of the Professional or Business plan.",
+        theme="sentiment", reads=("feature.requested",),
+        where={"price_plan": ("professional", "business")},
+        aggregate=Aggregate(operation="count"), lookback=QUARTER, when_empty=0.0,
+        unit="requests", is_model_input=False,
+        phrase="asked {value:.0f} times for features of a higher plan in the last 90 days",
+    ),
+    Feature(
+        name="integration_requests_90d", description="Requests for an integration or the API.",
+        theme="sentiment", reads=("feature.requested",),
+        where={"name": ("slack", "discord", "api", "integration")},
+        aggregate=Aggregate(operation="count"), lookback=QUARTER, when_empty=0.0,
+        unit="requests", is_model_input=False,
+        phrase="asked {value:.0f} times for integrations in the last 90 days",
+    ),
+    Feature(
+        name="branding_interest_90d", description="Signs of interest in an own brand.",
+        theme="sentiment", reads=("feature.requested", "config.changed"),
+        where={"name": ("white_label", "branding")}, aggregate=Aggregate(operation="count"),
+        lookback=QUARTER, when_empty=0.0, unit="signs", is_model_input=False,
+        phrase="{value:.0f} signs of interest in an own brand in the last 90 days",
+    ),
+    Feature(
+        name="advocacy_done_365d", description="References, case studies and the like, completed.",
+        theme="sentiment", reads=("advocacy.updated",), where={"status": "completed"},
+        aggregate=Aggregate(operation="count"), lookback=YEAR, when_empty=0.0, unit="activities",
+        direction="safety", is_model_input=False,
+        phrase="spoke for us {value:.0f} times in the last 365 days",
+    ),
+    Feature(
+        name="advocacy_declined_365d", description="Requests to speak for us that were declined.",
+        theme="sentiment", reads=("advocacy.updated",), where={"status": "declined"},
+        aggregate=Aggregate(operation="count"), lookback=YEAR, when_empty=0.0, unit="requests",
+        direction="risk", is_model_input=False,
+        phrase="declined {value:.0f} times in the last 365 days to speak for us",
     ),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from features.definitions import MONTH, QUARTER
-from features.feature import Aggregate, AnyFeature, Feature
+import polars as pl
+
+from features.definitions import MONTH, QUARTER, YEAR
+from features.feature import Aggregate, AnyFeature, Derived, Expression, Feature
+from features.formulas import property_column
 
 SPONSOR: tuple[AnyFeature, ...] = (
     Feature(
@@ -55,5 +58,67 @@ SPONSOR: tuple[AnyFeature, ...] = (
         theme="sponsor", reads=("review.held",), aggregate=Aggregate(operation="last"),
         when_empty=None, unit="points of 10", direction="safety",
         phrase="latest review rated {value:.0f} of 10",
+    ),
+    Feature(
+        name="days_since_sponsor_session", description="Days since a session of a sponsor.",
+        theme="sponsor", reads=("user.session",), where={"role": "sponsor"},
+        aggregate=Aggregate(operation="days_since_last"), when_empty=None, unit="days",
+        direction="risk", is_model_input=False,
+        phrase="no session of a sponsor for {value:.0f} days",
+    ),
+    Derived(
+        name="sponsor_silence_days",
+        description="Days since a sponsor was in touch or in the product.", theme="sponsor",
+        inputs=("days_since_sponsor_touch", "days_since_sponsor_session"),
+        formula=lambda touch, session: pl.min_horizontal(touch, session), unit="days",
+        direction="risk", role="lever", phrase="nothing of a sponsor for {value:.0f} days",
+    ),
+    Feature(
+        name="sponsors_left_90d", description="Sponsors who left.", theme="sponsor",
+        reads=("contact.changed",), where={"role": "sponsor", "state": "left"},
+        aggregate=Aggregate(operation="count"), lookback=QUARTER, when_empty=0.0, unit="people",
+        direction="risk", is_model_input=False,
+        phrase="{value:.0f} sponsors left in the last 90 days",
+    ),
+    Feature(
+        name="champions_left_90d", description="Champions who left.", theme="sponsor",
+        reads=("contact.changed",), where={"role": "champion", "state": "left"},
+        aggregate=Aggregate(operation="count"), lookback=QUARTER, when_empty=0.0, unit="people",
+        direction="risk", is_model_input=False,
+        phrase="{value:.0f} champions left in the last 90 days",
+    ),
+    Feature(
+        name="champions_joined_count", description="Champions who joined, all time.",
+        theme="sponsor", reads=("contact.changed",),
+        where={"role": "champion", "state": "joined"}, aggregate=Aggregate(operation="count"),
+        when_empty=0.0, unit="people", is_model_input=False,
+        phrase="{value:.0f} champions ever joined",
+    ),
+    Feature(
+        name="champions_left_count", description="Champions who left, all time.",
+        theme="sponsor", reads=("contact.changed",), where={"role": "champion", "state": "left"},
+        aggregate=Aggregate(operation="count"), when_empty=0.0, unit="people",
+        is_model_input=False, phrase="{value:.0f} champions ever left",
+    ),
+    Derived(
+        name="champions", description="Champions who are there now.", theme="sponsor",
+        inputs=("champions_joined_count", "champions_left_count"),
+        formula=lambda joined, left: (joined - left).clip(0), unit="people", direction="safety",
+        role="lever", phrase="{value:.0f} champions",
+    ),
+    Feature(
+        name="reviews_365d", description="Business reviews held.", theme="sponsor",
+        reads=("review.held",), aggregate=Aggregate(operation="count"), lookback=YEAR,
+        when_empty=0.0, unit="reviews", direction="safety", is_model_input=False,
+        phrase="{value:.0f} business reviews in the last 365 days",
+    ),
+    Expression(
+        name="renewal_intent",
+        description="Newest intent to renew said in a review: 1 yes, 0.5 maybe, 0 no.",
+        theme="sponsor", reads=("review.held",), when_empty=None,
+        formula=lambda: property_column("renewal_intent").replace_strict(
+            ["yes", "maybe", "no"], [1.0, 0.5, 0.0], default=None).drop_nulls().last(),
+        unit="share", direction="safety",
+        phrase="intent to renew of {value:.1f} (1 is yes, 0 is no) in the latest review",
     ),
 )

@@ -205,4 +205,37 @@ STICKINESS: tuple[AnyFeature, ...] = (
         direction="safety", role="lever",
         phrase="{value:.0%} of the seats used in the last 28 days",
     ),
+    Feature(
+        name="session_days_90d", description="Days with a session, the last 90 days.",
+        theme="stickiness", reads=("user.session",), aggregate=Aggregate(operation="active_days"),
+        lookback=QUARTER, when_empty=0.0, unit="days", direction="safety", is_model_input=False,
+        phrase="somebody logged in on {value:.0f} of the last 90 days",
+    ),
+    Derived(
+        name="login_gap_days_90d", description="Mean days from one day with a login to the next.",
+        theme="stickiness", inputs=("session_days_90d",),
+        formula=lambda days: ratio(pl.lit(90.0), days), unit="days", direction="risk",
+        is_model_input=False, phrase="a login every {value:.1f} days in the last 90 days",
+    ),
+    Derived(
+        name="login_silence", description="Days since a login over the usual days between two.",
+        theme="stickiness", inputs=("days_since_login", "login_gap_days_90d"), formula=ratio,
+        unit="ratio", direction="risk",
+        phrase="no login for {value:.1f} times as long as usual",
+    ),
+    Feature(
+        name="active_users_prior_28d",
+        description="Different people active in the 28 days before the last 28.",
+        theme="stickiness", reads=ACTIVITY, aggregate=Aggregate(operation="users"),
+        lookback=MONTH, ends_before=MONTH, when_empty=0.0, unit="people", direction="safety",
+        is_model_input=False,
+        phrase="{value:.0f} people active in the 28 days before the last 28",
+    ),
+    Derived(
+        name="active_users_trend_28d",
+        description="People active over those of the 28 days before; 1 is level.",
+        theme="stickiness", inputs=("active_users_28d", "active_users_prior_28d"), formula=ratio,
+        unit="ratio", direction="safety",
+        phrase="as many as {value:.0%} of the people of the 28 days before are active",
+    ),
 )

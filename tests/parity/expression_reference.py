@@ -52,8 +52,49 @@ def errors_p95(seen: Window) -> float:
     return float(sorted(days)[math.ceil(0.95 * 28) - 1])  # nearest rank
 
 
+def negative_tickets(seen: Window) -> float:
+    return float(sum(seen.said(e, "change") == "sentiment" and e.quantity is not None
+                     and e.quantity < 0 for e in seen.events))
+
+
+def unanswered_requests(seen: Window) -> float:
+    """Names open 30 days ago, less those answered since."""
+    old = [e for e in seen.events if seen.closes - e.occurred_at > 30 * DAY]
+    then = Window(old, seen.closes).newest_of_each("name")
+    answered = {seen.said(e, "name") for e in seen.events
+                if e not in old and seen.said(e, "state") == "answered"}
+    return float(len({name for name, e in then.items() if seen.said(e, "state") == "open"}
+                     - answered))
+
+
+def renewal_intent(seen: Window) -> float | None:
+    words = {"yes": 1.0, "maybe": 0.5, "no": 0.0}
+    said = [words[word] for e in seen.events
+            if (word := seen.said(e, "renewal_intent")) is not None and word in words]
+    return said[-1] if said else None
+
+
+def goal_progress(seen: Window) -> float | None:
+    shares = []
+    for event in seen.newest_of_each("kpi").values():
+        try:
+            baseline = float(seen.said(event, "baseline") or "")
+            target = float(seen.said(event, "target") or "")
+        except ValueError:
+            continue
+        if event.quantity is not None and target != baseline:
+            shares.append(min(max((event.quantity - baseline) / (target - baseline), 0.0), 1.0))
+    return sum(shares) / len(shares) if shares else None
+
+
 REFERENCES: dict[str, Callable[[Window], float | None]] = {
     "errors_p95_28d": errors_p95,
+    "feature_requests_unanswered": unanswered_requests,
+    "goal_progress": goal_progress,
+    "invoices_unpaid": lambda seen: seen.in_state("invoice_id", "status", "late", "failed"),
+    "milestones_overdue_now": lambda seen: seen.in_state("name", "status", "overdue"),
+    "negative_tickets_90d": negative_tickets,
+    "renewal_intent": renewal_intent,
     "integrations_connected": lambda seen: seen.in_state("name", "state", "connected"),
     "integrations_broken": lambda seen: seen.in_state("name", "state", "error"),
 }
