@@ -20,6 +20,7 @@ from registry.store import ModelStore
 from serving.access import Gate
 from serving.desk import Desk, open_desk
 from serving.errors import install_problems
+from serving.fresh_scores import FreshScores
 from serving.observed import Measured
 from serving.pages import AnswerProblemToPeople, Templates
 from serving.routes import accounts, holdings, next_actions, people, status, telemetry
@@ -39,6 +40,9 @@ Probabilities come with a 95 % interval. """ + INTERVAL_COVERS + "\n"
 
 REFRESH_SECONDS = 5.0
 
+LOOK_SECONDS = 0.1
+"""How often the lake is looked at for new events; what came meanwhile is one batch."""
+
 
 def create_app(
     workspace: Workspace,
@@ -54,18 +58,21 @@ def create_app(
     changes.
     """
     desk = open_desk(workspace, store=store, now=now, settings=settings or ServiceSettings())
+    fresh = FreshScores(desk)
     desk.refresh()
     templates = Templates(workspace.settings.tenant)
 
     @contextlib.asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_keep_fresh(desk, refresh_seconds))
+        tasks = [asyncio.create_task(_keep_fresh(desk, refresh_seconds)),
+                 asyncio.create_task(_keep_up(desk, fresh))]
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             desk.close()
 
     app = KeepwellApp(
@@ -106,3 +113,15 @@ async def _keep_fresh(desk: Desk, seconds: float) -> None:
         except Exception:
             desk.metrics.refresh_failures.inc()
             log.exception("scoring anew failed; the portfolio of before goes on serving")
+
+
+async def _keep_up(desk: Desk, fresh: FreshScores) -> None:
+    """Score the accounts that new events touch; a failure is told and tried again."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await run_in_threadpool(fresh.catch_up)
+        except Exception:
+            desk.metrics.refresh_failures.inc()
+            log.exception("scoring touched accounts failed; their older scores go on serving")
+            await asyncio.sleep(REFRESH_SECONDS)

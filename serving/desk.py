@@ -7,26 +7,28 @@ application. No module keeps state of its own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
 import polars as pl
 
-from features.alerts import WEEK, WEEK_TOLERANCE
+from features.alerts import WEEK, WEEK_TOLERANCE, Alert
 from features.catalogue import catalogue
 from features.feast_store import WorkspaceFeatures
 from features.feature import AnyFeature
 from features.health import FORMULAS, TREND_LOOKBACK, HealthFormula
 from features.snapshots import SnapshotStore
+from features.touched import TouchedAccounts
 from features.workspace import SETTINGS_FILE, Workspace
 from registry.store import ModelStore
 from serving.champions import champion_stamp, champions
 from serving.errors import BusyError, NotReadyError
+from serving.explanations import Peers, peers_of
 from serving.ledger import Ledger
 from serving.observed import ServiceMetrics
-from serving.portfolio import LivePortfolio, Portfolio, portfolio_of
+from serving.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
 from serving.scoring import AccountScore, Models, score_accounts
 from serving.settings import ServiceSettings
 from serving.signs import warning_signs
@@ -89,11 +91,14 @@ class Desk:
         self.ledger.close()
 
     def _stamp(self) -> Hashable:
-        root = self.workspace.root
-        files = (self.workspace.online_db, root / SETTINGS_FILE)
+        # a snapshot is published before its file is written; single accounts are published
+        # all the time, and their scores are exchanged without a refresh
+        snapshots = SnapshotStore(self.workspace.snapshots_dir)
+        moments = snapshots.moments()
+        files = (self.workspace.root / SETTINGS_FILE, *(snapshots.path(m) for m in moments))
         return (
             tuple(f.stat().st_mtime_ns if f.exists() else None for f in files),
-            SnapshotStore(self.workspace.snapshots_dir).moments(),
+            moments,
             champion_stamp(self.store),
             self.now().replace(minute=0, second=0, microsecond=0),  # ages move with the clock
         )
@@ -104,29 +109,49 @@ class Desk:
             raise NotReadyError("There is no snapshot in this workspace.")
         snapshots = SnapshotStore(self.workspace.snapshots_dir)
         newest = snapshots.read(moments[-1])
-        frame = self.features.online(newest["account_id"].to_list())
+        streamed, _ = TouchedAccounts(self.workspace).published_since(0)
+        frame = self.features.online(sorted({*newest["account_id"], *streamed}))
         if frame.is_empty():
             raise NotReadyError("The online store has no features; run keepwell snapshot.")
-        models = champions(self.store)
+        models, peers = champions(self.store), peers_of(frame, self.catalogue)
         before = [moment for moment in moments if moment < moments[-1]]
         now = self.now()
-        scores = self._scores(frame, models, now)
+        scores = self._scores(frame, models, now, peers)
         earlier = min(before, key=lambda m: abs(moments[-1] - m - TREND_LOOKBACK), default=None)
-        week_ago = [m for m in before if abs(moments[-1] - m - WEEK) <= WEEK_TOLERANCE]
         return portfolio_of(
             scores,
             previous=(self._scores(snapshots.read(earlier), models, earlier)
                       if earlier is not None else ()),
             as_of=max(score.as_of for score in scores), now=now,
             currency=self.workspace.settings.currency, freshness=self.timelines.freshness(),
-            alerts=warning_signs(scores, snapshots.read(week_ago[-1]) if week_ago else None,
-                                 catalogue=self.catalogue, formula=self.formula))
+            alerts=self._alerts(scores, moments), models=models, peers=peers)
 
-    def _scores(self, frame: pl.DataFrame, models: Models, now: datetime) -> list[AccountScore]:
+    def rescored(self, portfolio: Portfolio, frame: pl.DataFrame) -> Portfolio:
+        """The portfolio with the accounts of a frame of newer features scored anew."""
+        now = self.now()
+        scores = self._scores(frame, portfolio.models, now, portfolio.peers)
+        moments = SnapshotStore(self.workspace.snapshots_dir).moments()
+        return with_scores(portfolio, scores, now=now, freshness=self.timelines.freshness(),
+                           alerts=self._alerts(scores, moments))
+
+    def _alerts(self, scores: Sequence[AccountScore], moments: Sequence[datetime],
+                ) -> dict[str, tuple[Alert, ...]]:
+        week_ago = [m for m in moments if m < moments[-1]
+                    and abs(moments[-1] - m - WEEK) <= WEEK_TOLERANCE]
+        before = None
+        if week_ago:
+            names = [score.account_id for score in scores]
+            before = SnapshotStore(self.workspace.snapshots_dir).read(week_ago[-1]).filter(
+                pl.col("account_id").is_in(names))
+        return warning_signs(scores, before, catalogue=self.catalogue, formula=self.formula)
+
+    def _scores(self, frame: pl.DataFrame, models: Models, now: datetime,
+                peers: Peers | None = None) -> list[AccountScore]:
         settings = self.workspace.settings
         return score_accounts(
             frame, models, catalogue=self.catalogue, formula=self.formula, now=now,
-            max_age=timedelta(days=settings.max_feature_age_days), currency=settings.currency)
+            max_age=timedelta(days=settings.max_feature_age_days), currency=settings.currency,
+            peers=peers)
 
 
 def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], datetime],

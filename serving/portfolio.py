@@ -13,12 +13,13 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from features.alerts import Alert
 from serving.errors import BadCursorError, NotReadyError, UnknownAccountError
-from serving.scoring import AccountScore, HorizonProbability, SourceFreshness
+from serving.explanations import Peers
+from serving.scoring import AccountScore, HorizonProbability, Models, SourceFreshness
 
 log = logging.getLogger("keepwell.serving")
 
@@ -88,6 +89,8 @@ class Portfolio:
     previous_as_of: datetime | None
     freshness: tuple[SourceFreshness, ...]
     alerts: Mapping[str, tuple[Alert, ...]]
+    models: Models = field(default_factory=Models)  # what scored it
+    peers: Peers | None = None  # what its accounts were compared with
 
     def account(self, account_id: str) -> AccountScore:
         """The score of one account.
@@ -118,7 +121,8 @@ class Portfolio:
 def portfolio_of(scores: Sequence[AccountScore], *, previous: Sequence[AccountScore],
                  as_of: datetime, now: datetime, currency: str,
                  freshness: tuple[SourceFreshness, ...],
-                 alerts: Mapping[str, tuple[Alert, ...]]) -> Portfolio:
+                 alerts: Mapping[str, tuple[Alert, ...]], models: Models | None = None,
+                 peers: Peers | None = None) -> Portfolio:
     """A portfolio in its order: revenue at risk falling, unknown last, then by id."""
     ordered = tuple(sorted(scores, key=portfolio_order))
     return Portfolio(
@@ -126,7 +130,21 @@ def portfolio_of(scores: Sequence[AccountScore], *, previous: Sequence[AccountSc
         by_id={score.account_id: score for score in ordered},
         previous={score.account_id: score for score in previous},
         previous_as_of=previous[0].as_of if previous else None,
-        freshness=freshness, alerts=alerts)
+        freshness=freshness, alerts=alerts, models=models or Models(), peers=peers)
+
+
+def with_scores(portfolio: Portfolio, scores: Sequence[AccountScore], *, now: datetime,
+                freshness: tuple[SourceFreshness, ...],
+                alerts: Mapping[str, tuple[Alert, ...]]) -> Portfolio:
+    """The portfolio with the newer scores of some accounts in the place of their older ones."""
+    newer = {score.account_id: score for score in scores}
+    kept = {name: raised for name, raised in portfolio.alerts.items() if name not in newer}
+    return portfolio_of(
+        [*(score for score in portfolio.scores if score.account_id not in newer), *scores],
+        previous=tuple(portfolio.previous.values()),
+        as_of=max([portfolio.as_of, *(score.as_of for score in scores)]), now=now,
+        currency=portfolio.currency, freshness=freshness, alerts={**kept, **alerts},
+        models=portfolio.models, peers=portfolio.peers)
 
 
 def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
@@ -223,6 +241,12 @@ class LivePortfolio:
             self._current, self._made_from, self._problem = made, stamp, ""
             log.info("scored %d accounts as of %s", len(made.scores), made.as_of)
             return True
+
+    def exchange(self, change: Callable[[Portfolio], Portfolio]) -> None:
+        """Put a changed portfolio in the place of the current one; nothing while there is none."""
+        with self._refreshing:
+            if self._current is not None:
+                self._current = change(self._current)
 
 
 def portfolio_order(score: AccountScore) -> tuple[float, str]:

@@ -374,7 +374,7 @@ class EventsRequest(Request):
         "properties": {"survey": "nps", "scale": "10"},
     }]}]})
 
-    events: list[dict[str, Any]] = Field(min_length=1, max_length=1000)
+    events: list[dict[str, Any]] = Field(min_length=1, max_length=10_000)
 
     @model_validator(mode="after")
     def _is_finite(self) -> EventsRequest:

@@ -32,7 +32,7 @@ VARIABLES = (
              help="Host names, separated by commas, that a request may name besides "
                   "127.0.0.1 and localhost."),
     Variable(name="KEEPWELL_MAX_BODY_BYTES",
-             help="The largest request body that is read. 1048576 by default."),
+             help="The largest request body that is read. 16777216 by default."),
 )
 """Every variable that the service reads, besides those of the workspace."""
 
@@ -45,9 +45,9 @@ class ServiceSettings:
 
     api_key: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = LOCAL_HOSTS
-    max_body_bytes: int = 1_048_576
+    max_body_bytes: int = 16_777_216
     most_accounts_per_call: int = 1_000
-    most_events_per_call: int = 1_000
+    most_events_per_call: int = 10_000
 
     def __post_init__(self) -> None:
         if self.api_key is not None and len(self.api_key) < SHORTEST_KEY:
@@ -70,10 +70,10 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
     Raises:
         ServiceSettingError: a value that can not be used, by its name.
     """
-    size = environment.get("KEEPWELL_MAX_BODY_BYTES", "1048576")
+    size = environment.get("KEEPWELL_MAX_BODY_BYTES", "16777216")
     if not size.isascii() or not size.isdigit():
         raise ServiceSettingError(
-            f"KEEPWELL_MAX_BODY_BYTES is {size!r}; write a whole number of bytes, such as 1048576."
+            f"KEEPWELL_MAX_BODY_BYTES is {size!r}; write a whole number of bytes, such as 16777216."
         )
     more = environment.get("KEEPWELL_ALLOWED_HOSTS", "")
     hosts = tuple(host.strip().lower() for host in more.split(",") if host.strip())
