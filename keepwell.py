@@ -157,6 +157,57 @@ def ingest(
 
 
 @app.command()
+def consume(
+    bootstrap: Annotated[str, typer.Option(help="Brokers, as HOST:PORT separated by commas.")],
+    topic: Annotated[str, typer.Option(help="The topic; a message is one event as JSON.")],
+    group: Annotated[str, typer.Option(help="The consumer group, whose offsets are kept.")],
+    option: Annotated[list[str] | None, typer.Option(
+        help="Another setting of Kafka's client, such as security.protocol=SASL_SSL.")] = None,
+    options_from: Annotated[Path | None, typer.Option(
+        help="A file with such settings, one a line; secrets belong there.")] = None,
+    until_idle: Annotated[float | None, typer.Option(
+        min=0, metavar="SECONDS", help="Stop after so long without a message; never, by default."
+    )] = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Read events from Kafka onto the timeline, and keep the features of their accounts fresh.
+
+    Every message counts once, whatever is killed when: how far the topic was read is stored with
+    the events. Stop with Ctrl-C, and start again to go on.
+    """
+    from features.consume import consume as consume_stream
+    from features.feast_store import WorkspaceFeatures
+    from features.kafka_topic import KafkaTopic
+    from features.lake import Lake
+    from features.stream import StreamSummary, offsets_of
+    from features.touched import TouchedAccounts, clock_of
+
+    place = Workspace(workspace)
+    lake = Lake(place.events_dir, place.quarantine_dir)
+    touched, publish = TouchedAccounts(place), WorkspaceFeatures(place).publish
+    lines = options_from.read_text(encoding="utf-8").splitlines() if options_from else []
+    stream = KafkaTopic(bootstrap, topic, group, offsets=lambda: offsets_of(lake, group),
+                        options=_client_settings([*lines, *(option or [])]))
+    total = StreamSummary()
+
+    def count(summary: StreamSummary) -> None:
+        nonlocal total
+        total += summary
+
+    try:
+        consume_stream(
+            stream, lake, group=group, now=lambda: place.settings.clock or datetime.now(UTC),
+            landed=count, idle_seconds=until_idle,
+            caught_up=lambda: touched.catch_up(
+                moment=clock_of(place, lambda: datetime.now(UTC)), publish=publish))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        stream.close()
+        out.print(total.line(), highlight=False)
+
+
+@app.command()
 def snapshot(
     as_of: AsOf = None,
     first: Annotated[datetime | None, typer.Option(
@@ -435,6 +486,7 @@ def serve(
     """Serve scores, reasons, next actions and the pages."""
     import uvicorn
 
+    from features.touched import clock_of
     from serving.app import create_app
     from serving.settings import service_settings
 
@@ -442,10 +494,9 @@ def serve(
     if not place.root.is_dir():
         raise CommandError(f"There is no workspace {place.root}. Make one with `make run`, or name "
                            f"another with --workspace.")
-    clock = place.settings.clock or place.settings.complete_until
     application = create_app(
         place, store=_store(place), settings=service_settings(os.environ),
-        now=(lambda: clock) if clock is not None else (lambda: datetime.now(UTC)))
+        now=lambda: clock_of(place, lambda: datetime.now(UTC)))
     uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
 
 
@@ -497,6 +548,18 @@ def _step(words: str) -> Iterator[Callable[[str, int, int], None]]:
         yield say
     seconds = (datetime.now(UTC) - began).total_seconds()
     out.print(f"[green]✓[/green] {words} [dim]({seconds:.1f} s)[/dim]")
+
+
+def _client_settings(lines: list[str]) -> dict[str, str]:
+    settings = {}
+    for line in (line.strip() for line in lines):
+        name, is_set, value = line.partition("=")
+        if not is_set and line and not line.startswith("#"):
+            raise CommandError(f"{line!r} is no setting of Kafka's client. Write it as NAME=VALUE, "
+                               f"such as security.protocol=SASL_SSL.")
+        if is_set and not line.startswith("#"):
+            settings[name.strip()] = value.strip()
+    return settings
 
 
 def _many(number: int, thing: str) -> str:

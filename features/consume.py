@@ -1,7 +1,7 @@
 """This module is about consuming: a stream read batch by batch, until it is told to stop.
 
-Reads, lands, tells the broker, and calls back after each batch, which is where touched accounts
-are recomputed. Knows no Kafka: whatever can ``read`` and ``tell_broker`` is a stream.
+Reads, lands, tells the broker, and calls back when it has caught up, which is where touched
+accounts are recomputed. Knows no Kafka: whatever can ``read`` and ``tell_broker`` is a stream.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Stream(Protocol):
 
 def consume(
     stream: Stream, lake: Lake, *, group: str, now: Callable[[], datetime],
-    after_batch: Callable[[StreamSummary], None] = lambda _: None,
+    landed: Callable[[StreamSummary], object] = lambda _: None,
+    caught_up: Callable[[], object] = lambda: None,
     idle_seconds: float | None = None, elapsed: Callable[[], float] = time.monotonic,
 ) -> StreamSummary:
     """Land what a stream brings, until ``idle_seconds`` have passed without a message.
@@ -44,7 +45,8 @@ def consume(
         lake: where they go.
         group: whose offsets count.
         now: the moment at which messages are judged; asked once a batch.
-        after_batch: called when a batch is on disk.
+        landed: told what became of each batch, once it is on disk.
+        caught_up: called when what was waiting is on disk; not while a backlog is read.
         idle_seconds: never stop by itself, by default.
         elapsed: seconds from some fixed moment on.
 
@@ -58,8 +60,11 @@ def consume(
         if messages:
             summary = land(lake, messages, group=group, now=now())
             stream.tell_broker(offsets_of(lake, group))
-            after_batch(summary)
+            landed(summary)
             total += summary
+            if len(messages) < MOST_MESSAGES:
+                caught_up()
             last = elapsed()
         elif idle_seconds is not None and elapsed() - last >= idle_seconds:
+            caught_up()
             return total

@@ -118,10 +118,12 @@ class TouchedAccounts:
             new = [name for name in new if name not in merged]
             new += [name for name in retired if name not in seen]
         accounts: set[str] = set()
+        read = [*catalogue(self._workspace.settings.use_names).kinds_read]
         for name in new:
             part = pl.scan_parquet(folder / name)
             if part.select(pl.len()).collect().item() <= MOST_ROWS:
-                accounts |= set(part.select("account_id").unique().collect()["account_id"])
+                accounts |= set(part.filter(pl.col("kind").is_in(read)).select("account_id")
+                                .unique().collect()["account_id"])
         corrected = [name for name in manifest.superseded if name not in seen]
         if corrected:
             ids = pl.concat([pl.read_parquet(folder / name, columns=["event_id"])

@@ -69,6 +69,13 @@ def test_only_the_accounts_of_new_events_are_recomputed(workspace):
     assert caught_up(touched) == []
 
 
+def test_an_event_that_no_feature_reads_touches_nobody(workspace):
+    touched = TouchedAccounts(workspace)
+    caught_up(touched)
+    send(workspace, {"account_id": "acct-03", "kind": "action.decided"})
+    assert caught_up(touched) == []
+
+
 def test_fresh_features_are_those_of_a_backfill_as_of_the_same_moment(workspace):
     touched, features = TouchedAccounts(workspace), WorkspaceFeatures(workspace)
     caught_up(touched)
