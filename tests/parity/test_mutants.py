@@ -1,0 +1,187 @@
+"""Deliberate breaks of the way from events to features: the tests of the sweep must see each one.
+
+A mutant is one small change of the source, made in a copy of ``features``. There the comparison
+with the reference, or a law, has to go red. All of them run in the soak; two run always. What was
+compiled is copied along where the change does not touch it, which saves most of the time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = "tests/parity/test_sweep_equals_reference.py"
+LAWS = "tests/properties/test_laws_of_timelines.py"
+SNAPSHOTS = "tests/properties/test_laws_of_snapshots.py"
+COPIED = ("features", REFERENCE, LAWS, SNAPSHOTS, "tests/parity/reference.py",
+          "tests/parity/random_timelines.py")
+
+COMPILED = ("sweep.py", "windows.py", "event_order.py")
+
+# no shrinking: that a test goes red is enough, and the same examples are drawn every time
+CONFTEST = """
+from hypothesis import Phase, settings
+settings.register_profile("mutants", phases=(Phase.explicit, Phase.generate), derandomize=True,
+                          database=None)
+settings.load_profile("mutants")
+import features
+assert features.__file__.startswith({copy!r}), features.__file__
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One change of one line, and the test that has to notice it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    killed_by: str = REFERENCE + "::test_every_primitive_equals_its_reference"
+    runs_always: bool = False
+
+
+MUTANTS = (
+    Mutant(name="the end of the window is closed", file="sweep.py",
+           old="cutoffs[first] <= opens:", new="cutoffs[first] < opens:"),
+    Mutant(name="the start of the window is open", file="sweep.py",
+           old="cutoffs[close] <= closes:", new="cutoffs[close] < closes:"),
+    Mutant(name="an event counts from when it happened", file="sweep.py",
+           old="first = max(first, known)", new="first = max(first, 0)"),
+    Mutant(name="events that come later change the past", file="sweep.py",
+           old="first = max(first, known)", new="first = max(first, 0)",
+           killed_by=LAWS + "::test_events_that_are_not_known_yet_change_nothing"),
+    Mutant(name="what is recorded at the cutoff is known", file="sweep.py",
+           old="cutoffs[known] <= recorded[row]:", new="cutoffs[known] < recorded[row]:"),
+    Mutant(name="a correction is ignored", file="sweep.py",
+           old="gone = cutoffs_until(cutoffs, superseded[row])", new="gone = n_cutoffs"),
+    Mutant(name="a correction holds from its own instant", file="windows.py",
+           old='np.searchsorted(cutoffs, moment, side="right")',
+           new='np.searchsorted(cutoffs, moment, side="left")',
+           killed_by=LAWS + "::test_a_correction_that_is_not_known_yet_changes_nothing"),
+    Mutant(name="a lookback counts milliseconds", file="timeline.py", runs_always=True,
+           old="else lookback // MICROSECOND", new="else lookback // (1000 * MICROSECOND)"),
+    Mutant(name="a window that ended earlier ends now", file="timeline.py",
+           old="f.ends_before // MICROSECOND", new="0 * f.ends_before // MICROSECOND"),
+    Mutant(name="of two at an instant the newest comes first", file="event_order.py",
+           old="return recorded[one] < recorded[other]",
+           new="return recorded[one] > recorded[other]"),
+    Mutant(name="the input's order decides ties", file="event_order.py",
+           old="return has_ids and less(id_words, id_addresses, one, other)", new="return False",
+           killed_by=LAWS + "::test_the_order_of_the_input_changes_nothing"),
+    Mutant(name="midnight belongs to the day before", file="sweep.py",
+           old="code = happened // DAY_IN_MICROSECONDS - first_day",
+           new="code = (happened - 1) // DAY_IN_MICROSECONDS - first_day"),
+    Mutant(name="unknown is zero", file="timeline.py", runs_always=True,
+           old="math.nan if f.when_empty is None", new="0.0 if f.when_empty is None"),
+    Mutant(name="an account is there before it is known", file="snapshots.py",
+           old="timelines.known_since[:, None] < cutoffs",
+           new="timelines.known_since[:, None] <= cutoffs"),
+    Mutant(name="a kind that nobody sent is zero", file="snapshots.py",
+           old="values[:, unsent, item] = np.nan", new="values[:, unsent, item] = 0.0",
+           killed_by=SNAPSHOTS + "::test_a_kind_that_no_source_has_sent_is_unknown_and_not_zero"),
+    Mutant(name="a kind is known at its first instant", file="snapshots.py",
+           old="unsent = cutoffs <= min(sent)", new="unsent = cutoffs < min(sent)",
+           killed_by=SNAPSHOTS + "::test_a_kind_is_unknown_until_it_was_first_recorded"),
+    Mutant(name="distinct is a count", file="sweep.py",
+           old="fresh = _bits(first, end) & ~masks[spot]", new="fresh = _bits(first, end)"),
+    Mutant(name="a mask has one bit too few", file="sweep.py",
+           old="CUTOFFS_PER_BLOCK = 64", new="CUTOFFS_PER_BLOCK = 65",
+           killed_by=REFERENCE + "::test_a_crowded_account_equals_its_reference_whatever_order_"
+                                 "its_events_come_in"),
+    Mutant(name="first and last are swapped", file="sweep.py",
+           old="if kind == SINCE_LAST or seen[item, c] == 0:",
+           new="if kind == SINCE_FIRST or seen[item, c] == 0:"),
+    Mutant(name="the largest is at least zero", file="sweep.py",
+           old="elif seen[item, c] == 0 or (", new="elif ("),
+    Mutant(name="all that is known is forgotten at the next cutoff", file="sweep.py",
+           old="held += carried[item, c]", new="held = carried[item, c]"),
+    Mutant(name="nobody named is nobody there", file="sweep.py",
+           old="value = np.nan  # somebody", new="value = 0.0  # somebody"),
+)
+
+
+def changed(mutant: Mutant, text: str) -> str:
+    """The source with the mutant's change; an error if the source has moved on."""
+    if text.count(mutant.old) != 1:
+        raise AssertionError(
+            f"Mutant {mutant.name!r}: the text to change is not there (once) in features/"
+            f"{mutant.file}: {mutant.old!r}. Say the same break in the words of the source now.")
+    return text.replace(mutant.old, mutant.new)
+
+
+def copy_of_source(folder: Path) -> Path:
+    """The package and the tests that kill; compiled code is kept: its files keep their times."""
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc"))
+        else:
+            shutil.copyfile(source, target)
+    (folder / "conftest.py").write_text(CONFTEST.format(copy=str(folder)), encoding="utf-8")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\npythonpath = . tests/parity\naddopts = --import-mode=importlib\n",
+        encoding="utf-8")
+    return folder
+
+
+def run_tests(folder: Path, test: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", test, "-x", "-q", "-p", "no:cacheprovider"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def assert_killed(mutant: Mutant, folder: Path) -> None:
+    copy_of_source(folder)
+    file = folder / "features" / mutant.file
+    file.write_text(changed(mutant, file.read_text(encoding="utf-8")), encoding="utf-8")
+    if mutant.file in COMPILED:
+        for compiled in (folder / "features" / "__pycache__").glob("*.nb?"):
+            compiled.unlink()  # what calls the changed function has it compiled in
+    done = run_tests(folder, mutant.killed_by)
+    # 1 is "tests failed"; a mutant that can not even be imported (2 to 4) proves nothing
+    assert done.returncode == 1, f"survived: {mutant.name}\n{done.stdout[-3000:]}{done.stderr}"
+    # red by what it computes: the mutant runs, and a value differs
+    assert "assert" in done.stdout.lower(), done.stdout[-3000:]
+    for breakage in ("SyntaxError", "NameError", "TypeError"):
+        assert breakage not in done.stdout, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_text_that_a_mutant_changes_is_there(mutant: Mutant) -> None:
+    text = (ROOT / "features" / mutant.file).read_text(encoding="utf-8")
+    assert changed(mutant, text) != text
+
+
+def test_a_mutant_of_a_text_that_is_gone_says_so() -> None:
+    with pytest.raises(AssertionError, match="the text to change is not there"):
+        changed(Mutant(name="gone", file="sweep.py", old="no such line", new=""), "other lines")
+
+
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.runs_always], ids=lambda m: m.name)
+def test_a_mutant_is_killed(mutant: Mutant, tmp_path: Path) -> None:
+    assert_killed(mutant, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", [m for m in MUTANTS if not m.runs_always],
+                         ids=lambda m: m.name)
+def test_every_mutant_is_killed(mutant: Mutant, tmp_path: Path) -> None:
+    assert_killed(mutant, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("test", sorted({mutant.killed_by for mutant in MUTANTS}),
+                         ids=lambda test: test.split("::")[1])
+def test_the_unchanged_source_passes_in_the_same_way(test: str, tmp_path: Path) -> None:
+    done = run_tests(copy_of_source(tmp_path), test)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
