@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -78,7 +78,7 @@ def check_features(
     columns = [_column(name, decided, y, folds) for name in audited.features]
     draws = account_draws(accounts, DRAWS, rng)[:, accounts]
     alone, best = _alone(columns, y, draws, recomputed)
-    missing, most = _given_away(columns, y, accounts, draws)
+    missing, most = _given_away(columns, y, accounts, draws, recomputed)
     return [*alone, *missing], [
         Looked(check="alone", at=f"{len(columns)} features on {len(y):,} rows; the best within "
                                  f"the bound is {best}"),
@@ -112,7 +112,7 @@ def _alone(
 
 
 def _given_away(
-    columns: list[_Column], y: Vector, accounts: Codes, draws: Vector,
+    columns: list[_Column], y: Vector, accounts: Codes, draws: Vector, recomputed: frozenset[str],
 ) -> tuple[list[Finding], str]:
     findings = []
     most, said = 0.5, "none"
@@ -131,7 +131,8 @@ def _given_away(
                 most = max(area, 1 - area)
                 said = f"that of {column.name} (AUC {most:.2f})"
         findings += _pure(column, rarer, accounts, y)
-    return findings, said
+    return [replace(found, next=_BACKDATED) if found.feature in recomputed else found
+            for found in findings], said
 
 
 def _missing_finding(column: _Column, y: Vector, interval: Interval) -> Finding:
