@@ -16,8 +16,8 @@ DESCRIPTION = f"""Put events on their accounts' timelines.
 
 Rows are judged one by one: a good row lands even beside a bad one, and a bad one goes to
 quarantine with its reason. A row called `on_timeline` is on disk. Sending the same rows again
-changes nothing. Scores follow with the next snapshot. Times are ISO 8601 with their zone, such as
-{EXAMPLE_TIME}.
+changes nothing. The scores of their accounts follow within seconds. Times are ISO 8601 with their
+zone, such as {EXAMPLE_TIME}.
 
 Kinds: {", ".join(sorted(KIND_NAMES))}; and your own as `custom.` and a name.
 """

@@ -157,7 +157,7 @@ lake = Lake(folder + "/events")
 stream = KafkaTopic(address, topic, member, offsets=lambda: offsets_of(lake, "g"),
                     options={"log_level": "3"})
 print(consume(stream, lake, group="g", now=lambda: datetime(2026, 6, 1, tzinfo=UTC),
-              idle_seconds=5).read)
+              idle_seconds=4).read)
 stream.close()
 """
 
@@ -181,7 +181,7 @@ def check_kills(cluster: Cluster, folder: Path, *, topic: str, kills: int, seed:
         values[5] = values[8] = event(0, event_id=None)  # equal, and each an event of its own
         cluster.send(topic, values)
         sent, without_id = sent + 30, without_id + 2
-        done = life(rng.randrange(1, 16))
+        done = life(rng.randrange(1, 40))
         assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
         killed += done.returncode == -signal.SIGKILL
         there = ids(lake)
