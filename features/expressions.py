@@ -79,8 +79,9 @@ def _values(
     rows: pl.DataFrame, features: Sequence[Expression], as_of: datetime,
 ) -> pl.DataFrame:
     """One row for each account with a visible event."""
-    # maintain_order: each account is added up in one go, whatever other accounts there are
-    return visible_events(rows, features[0], as_of).group_by(
+    # Step by step and in one piece: as one lazy plan, Polars adds a group up in parts, and an
+    # account alone would give other bits than among others.
+    return visible_events(rows, features[0], as_of).rechunk().group_by(
         "account_id", "as_of", maintain_order=True,
     ).agg(pl.lit(True).alias(SEEN),
           *(f.formula().cast(pl.Float64).alias(f.name) for f in features))
