@@ -13,6 +13,7 @@ finds nothing left to do.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -88,8 +89,9 @@ class TouchedAccounts:
                 frame = self._snapshots(some, moment + JUST_AFTER, manifest)
                 publish(frame)
                 frames.append(frame)
-            number = _note(connection, manifest, pl.concat(frames)["account_id"].to_list()
-                           if frames else [])
+            number = _note(connection, [self._declared(), *manifest.parts, *manifest.superseded,
+                                        *manifest.retired],
+                           pl.concat(frames)["account_id"].to_list() if frames else [])
         self._done = manifest.generation
         return Fresh(frame=pl.concat(frames), number=number) if frames else None
 
@@ -118,6 +120,9 @@ class TouchedAccounts:
             new = [name for name in new if name not in merged]
             new += [name for name in retired if name not in seen]
         accounts: set[str] = set()
+        if self._declared() not in seen:  # a snapshot of before the clock replaces none of them
+            accounts |= {name for (name,) in connection.execute(
+                "SELECT account_id FROM published")}
         read = [*catalogue(self._workspace.settings.use_names).kinds_read]
         for name in new:
             part = pl.scan_parquet(folder / name)
@@ -132,6 +137,13 @@ class TouchedAccounts:
                 accounts |= set(self._lake.scan().filter(pl.col("event_id").is_in(ids.implode()))
                                 .select("account_id").unique().collect()["account_id"])
         return sorted(accounts)
+
+    def _declared(self) -> str:
+        """A name for the declarations that features are made by; no part is called so."""
+        settings = self._workspace.settings
+        declared = (sorted(catalogue(settings.use_names).digests.items()),
+                    FORMULAS[settings.health_formula].version)
+        return f"declared {hashlib.blake2b(repr(declared).encode(), digest_size=16).hexdigest()}"
 
     def _since_newest_snapshot(self) -> list[str]:
         """At the first time: whatever the newest snapshot can not have seen."""
@@ -186,15 +198,14 @@ def clock_of(workspace: Workspace, computer: Callable[[], datetime]) -> datetime
     return max(settings.complete_until, streamed or settings.complete_until)
 
 
-def _note(connection: sqlite3.Connection, manifest: Manifest, accounts: Sequence[str]) -> int:
+def _note(connection: sqlite3.Connection, seen: Sequence[str], accounts: Sequence[str]) -> int:
     """Remember in one step what was seen and what was published."""
     connection.execute("BEGIN IMMEDIATE")
     number = _newest_number(connection) + 1
     connection.executemany("INSERT OR REPLACE INTO published VALUES (?, ?)",
                            [(account_id, number) for account_id in accounts])
     connection.execute("DELETE FROM seen")
-    connection.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [
-        (name,) for name in ("", *manifest.parts, *manifest.superseded, *manifest.retired)])
+    connection.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(name,) for name in seen])
     connection.execute("COMMIT")
     return number
 

@@ -140,6 +140,15 @@ def test_without_a_snapshot_every_account_is_touched(tmp_path):
     assert caught_up(TouchedAccounts(workspace)) == ["a", "b"]
 
 
+def test_other_declarations_make_the_accounts_of_a_stream_anew(workspace):
+    send(workspace, {"account_id": "acct-05"})
+    caught_up(TouchedAccounts(workspace))
+    assert caught_up(TouchedAccounts(workspace)) == []
+    workspace.change_settings(use_names=("search",))
+    assert caught_up(TouchedAccounts(workspace)) == ["acct-05"]
+    assert caught_up(TouchedAccounts(workspace)) == []
+
+
 def test_merging_small_parts_touches_nobody_else(workspace):
     touched = TouchedAccounts(workspace)
     caught_up(touched)
