@@ -84,6 +84,7 @@ def _configuration_text(workspace: Workspace) -> str:
         "# Written by Keepwell from workspace.toml; `feast -c` of this folder uses it.",
         f"project: {PROJECT}", "provider: local", "registry: registry.db",
         "offline_store:", "  type: duckdb", "online_store:", *(f"  {line}" for line in store),
+        *([] if settings.redis else ["batch_engine: features.packed_engine.PackedComputeEngine"]),
         "entity_key_serialization_version: 3", ""])
 
 

@@ -23,6 +23,7 @@ from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, Stri
 
 SQLITE = "Feast's SQLite"
 PACKED = "packed"
+PACKED_ENGINE = "packed by its engine"
 START = datetime(2024, 1, 1, tzinfo=UTC)
 LIFE = timedelta(days=30)
 
@@ -53,6 +54,8 @@ class OnlineRepo:
         self.kind = kind
         self.store = FeatureStore(config=RepoConfig(
             project="exam", provider="local", registry=str(folder / "registry.db"),
+            batch_engine=("features.packed_engine.PackedComputeEngine" if kind == PACKED_ENGINE
+                          else "local"),
             offline_store={"type": "duckdb"}, online_store=online_store(kind, folder, now),
             entity_key_serialization_version=3))
         self.rows("usage", [("acme", 0, 0, 1.5, "a")])

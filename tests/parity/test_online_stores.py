@@ -15,7 +15,7 @@ from feast.errors import FeatureViewNotFoundException
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64, String
-from online_repo import EVERY_TYPE, PACKED, SQLITE, OnlineRepo, account, day
+from online_repo import EVERY_TYPE, PACKED, PACKED_ENGINE, SQLITE, OnlineRepo, account, day
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning",
                                         "ignore::UserWarning")
@@ -28,7 +28,7 @@ def present(value: Any, number: float) -> tuple[Any, str, Any]:
     return value, "PRESENT", day(number)
 
 
-@pytest.fixture(params=[SQLITE, PACKED])
+@pytest.fixture(params=[SQLITE, PACKED, PACKED_ENGINE])
 def repo(request: pytest.FixtureRequest, tmp_path: Path) -> OnlineRepo:
     return OnlineRepo(tmp_path, request.param, now=day(30))
 
@@ -230,11 +230,11 @@ def random_steps(seed: int) -> list[Callable[[OnlineRepo], None]]:
 @pytest.mark.parametrize("seed", range(3))
 def test_any_course_of_writes_and_deletions_reads_the_same(seed: int, tmp_path: Path) -> None:
     repos = []
-    for kind in (SQLITE, PACKED):
+    for kind in (SQLITE, PACKED, PACKED_ENGINE):
         (tmp_path / kind).mkdir()
         repos.append(OnlineRepo(tmp_path / kind, kind, now=day(1)))
     for step in random_steps(seed):
         for repo in repos:
             step(repo)
-        reference, packed = (repo.ask([*USAGE, "terms:mrr"], *"fedcbax") for repo in repos)
-        assert repr(packed) == repr(reference)
+        reference, *packed = (repr(repo.ask([*USAGE, "terms:mrr"], *"fedcbax")) for repo in repos)
+        assert packed == [reference, reference]
