@@ -107,6 +107,14 @@ def accounts(frame: pl.DataFrame) -> dict[str, int]:
     return dict(roll_up(frame, CATALOGUE).select("account_id", "accounts").iter_rows())
 
 
+def test_order_of_children_changes_no_bit_of_a_sum() -> None:
+    frame = rows(**{f"a{n:02d}": "top" for n in range(40)}).with_columns(
+        pl.Series("mrr", [(1e16, 1.1, -1e16, 3.3, 1e8 / 3)[n % 5] for n in range(40)]))
+    sums = {roll_up(frame.sample(fraction=1.0, shuffle=True, seed=seed), CATALOGUE)["mrr"].item()
+            for seed in range(12)}
+    assert len(sums) == 1
+
+
 def test_levels_add_up_and_people_do_not() -> None:
     [parent] = roll_up(rows(a="top", b="top"), CATALOGUE).to_dicts()
     assert (parent["mrr"], parent["tickets_28d"], parent["accounts"]) == (20.0, 4.0, 2)
