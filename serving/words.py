@@ -16,11 +16,11 @@ INTERVAL_COVERS = ("The interval covers the uncertainty of the calibration only,
 """What a probability's interval promises, and what it does not."""
 
 NOUNS = (
-    "account", "action", "alert", "answer", "change", "contact", "day", "deployment", "error",
-    "failure", "feature", "goal", "hour", "incident", "integration", "invoice", "login",
+    "account", "action", "alert", "answer", "champion", "change", "contact", "day", "deployment",
+    "error", "failure", "feature", "goal", "hour", "incident", "integration", "invoice", "login",
     "milestone", "minute", "month", "movement", "nudge", "post", "recipe", "recommendation",
-    "renewal", "request", "role", "seat", "second", "session", "step", "ticket", "time",
-    "training", "unit", "user", "use", "week",
+    "renewal", "request", "review", "role", "seat", "second", "session", "sign", "sponsor", "step",
+    "ticket", "time", "training", "unit", "user", "use", "week",
 )
 IRREGULAR: Mapping[str, str] = {
     "people": "person", "retries": "retry", "touches": "touch", "person-days": "person-day",

@@ -119,6 +119,6 @@ SPONSOR: tuple[AnyFeature, ...] = (
         formula=lambda: property_column("renewal_intent").replace_strict(
             ["yes", "maybe", "no"], [1.0, 0.5, 0.0], default=None).drop_nulls().last(),
         unit="share", direction="safety",
-        phrase="intent to renew of {value:.1f} (1 is yes, 0 is no) in the latest review",
+        phrase="latest intent to renew of {value:.1f}, from 0 (no) to 1 (yes)",
     ),
 )
