@@ -81,7 +81,9 @@ class WorkspaceFeatures:
         """Feast's own object, with the views applied."""
         if self._store is None:
             with _quiet():
-                store = FeatureStore(config=configuration(self.workspace))
+                # Feast reads a relative registry from repo_path, which is else the current folder
+                store = FeatureStore(repo_path=str(self.workspace.feast_dir),
+                                     config=configuration(self.workspace))
                 there = {view.name: view for view in store.list_feature_views()}
                 if any(there.get(view.name) != view for view in self.views):
                     store.apply([account, *self.views])

@@ -65,6 +65,19 @@ def test_plain_feast_commands_apply_list_and_fill_the_store(workspace: Workspace
     assert (february["tenure_days"], march["tenure_days"]) == ([31.0], [60.0])
 
 
+def test_what_feast_registers_lies_in_the_workspace_wherever_it_is_asked_from(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    WorkspaceFeatures(workspace).publish(SnapshotStore(workspace.snapshots_dir).read(AS_OFS[1]))
+    assert WorkspaceFeatures(workspace).online(["acme"])["mrr"].to_list() == [100.0]
+    assert list(elsewhere.iterdir()) == []
+    assert (workspace.feast_dir / "registry.db").exists()
+    assert "account_contract" in feast(workspace, "feature-views", "list")
+
+
 def test_the_repository_moves_with_its_workspace(workspace: Workspace) -> None:
     snapshot = SnapshotStore(workspace.snapshots_dir).read(AS_OFS[1])
     WorkspaceFeatures(workspace).publish(snapshot)
