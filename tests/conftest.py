@@ -7,6 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast an example runs says how busy the machine is, and nothing about the code.
+settings.register_profile("keepwell", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("keepwell")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
