@@ -6,19 +6,17 @@ Nothing raises for a bad value: a row is refused by itself, with its reason.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
 
-from features.mapping import PropertySource
+from features.iso_times import read_iso_times
 from features.mapping_keys import MappingError
-from features.telemetry import UTC_INSTANT, properties_text
+from features.row_keys import comes_again
+from features.telemetry import UTC_INSTANT
 
 LONGEST_NAME = 200  # characters of an account, a user, an id or a kind
-LONGEST_PROPERTIES = 4_000  # characters of the whole property map
 LARGEST_COUNT = 1e12
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -56,8 +54,33 @@ def read_instants(column: pl.Series, name: str, *, zone: str | None = None,
     if column.dtype == pl.Date and zone is None:
         raise MappingError(f"The days in column {column.name!r} have no time zone. Declare one "
                            f"in the mapping, such as zone = \"UTC\".")
-    different = column.unique()
-    frame = pl.DataFrame({"given": different})
+    if column.dtype == pl.String and epoch is None and time_format is None:
+        exact = read_iso_times(column)
+        if exact.null_count() < len(exact):
+            return _read_others(column, name, exact, zone)
+    return _read_any_instants(column, name, zone, time_format, epoch)
+
+
+def _read_others(column: pl.Series, name: str, exact: pl.Series, zone: str | None) -> Read:
+    """The instants of a column of which some are read already."""
+    problem = exact.to_frame("given").select(
+        pl.when(~pl.col("given").is_between(EARLIEST, LATEST)).then(
+            pl.lit(f"{name} is an impossible time"))).to_series()
+    values = exact
+    if problem.null_count() < len(problem):
+        values = values.set(problem.is_not_null(), None)
+    left = exact.is_null().arg_true()
+    if len(left):
+        rest = _read_any_instants(column.gather(left), name, zone, None, None)
+        values, problem = values.scatter(left, rest.values), problem.scatter(left, rest.problem)
+    return Read(values=values, problem=problem)
+
+
+def _read_any_instants(column: pl.Series, name: str, zone: str | None, time_format: str | None,
+                       epoch: str | None) -> Read:
+    """The instants of a column, however they are written."""
+    is_plain = epoch is None and column.dtype != pl.String
+    frame = pl.DataFrame({"given": column if is_plain else column.unique()})
     if epoch is not None:
         read = _from_epoch(frame, epoch)
     elif column.dtype == pl.String:
@@ -77,7 +100,7 @@ def read_instants(column: pl.Series, name: str, *, zone: str | None = None,
             pl.lit("is an impossible time"))
         .alias("problem"),
     ).with_columns(pl.when(pl.col("problem").is_null()).then("instant").alias("instant"))
-    found = pl.DataFrame({"given": column}).join(
+    found = read if is_plain else pl.DataFrame({"given": column}).join(
         read, on="given", how="left", nulls_equal=True, maintain_order="left")
     return Read(values=found["instant"],
                 problem=_named(found["problem"], name))
@@ -126,6 +149,18 @@ def read_counts(column: pl.Series | None, name: str, height: int) -> Read:
 
 def read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
     """Ids and names: stripped text of a bearable length."""
+    if column.dtype == pl.String and comes_again(column):
+        different = column.unique()
+        read = _read_words(different, name, needed=False)
+        if read.problem.null_count() == len(different) and (
+                read.values.eq_missing(different).all()):
+            missing = pl.lit(f"{name} is missing") if needed and column.null_count() else None
+            return Read(values=column, problem=pl.DataFrame({"c": column}).select(
+                pl.when(pl.col("c").is_null()).then(missing).cast(pl.String)).to_series())
+    return _read_words(column, name, needed=needed)
+
+
+def _read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
     if column.dtype.is_float():  # 12.0 is how pandas writes 12 beside missing values
         whole = (column == column.round()).fill_null(value=False)
         text = pl.DataFrame({"c": column, "w": whole}).select(
@@ -145,106 +180,6 @@ def read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
         .then(pl.lit(f"{name} holds control characters"))
     ).to_series()
     return Read(values=frame["values"], problem=problem)
-
-
-def read_properties(
-    frame: pl.DataFrame,
-    sources: Mapping[str, PropertySource],
-    *,
-    constants: Mapping[str, str | float | int] | None = None,
-    json_column: str | None = None,
-) -> Read:
-    """The property map of every row as canonical JSON text."""
-    fixed = dict(constants or {})
-    used = list(dict.fromkeys([source.column for source in sources.values()]
-                              + ([json_column] if json_column else [])))
-    if not used:
-        return Read(values=pl.repeat(properties_text(fixed), frame.height, eager=True),
-                    problem=pl.repeat(None, frame.height, dtype=pl.String, eager=True))
-    columns = frame.select(_property_column(name, frame[name].dtype) for name in used)
-    different = columns.unique(maintain_order=True)
-    texts: list[str | None] = []
-    problems: list[str | None] = []
-    for row in different.iter_rows(named=True):
-        try:
-            texts.append(_one_map(row, sources, fixed, json_column))
-            problems.append(None)
-        except PropertyError as problem:
-            texts.append(None)
-            problems.append(str(problem))
-    known = different.with_columns(pl.Series("__text", texts, dtype=pl.String),
-                                   pl.Series("__problem", problems, dtype=pl.String))
-    found = columns.join(known, on=used, how="left", nulls_equal=True, maintain_order="left")
-    return Read(values=found["__text"], problem=found["__problem"])
-
-
-class PropertyError(ValueError):
-    """A property map can not be taken as it is."""
-
-
-def flat_properties(given: Mapping[str, object]) -> str:
-    """A property map as canonical JSON text; true and false become yes and no.
-
-    Raises:
-        PropertyError: it is not flat, not finite, or too long.
-    """
-    given = {name: ("no", "yes")[value] if isinstance(value, bool) else value
-             for name, value in given.items()}
-    for name, value in given.items():
-        if not name or len(name) > LONGEST_NAME:
-            raise PropertyError("properties has an empty or overlong name")
-        if value is not None and not isinstance(value, (str, int, float)):
-            raise PropertyError("properties is not a flat map of texts and numbers")
-    try:
-        text = properties_text(given)  # type: ignore[arg-type]
-    except ValueError as exc:
-        raise PropertyError("properties holds a number that is not finite") from exc
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise PropertyError("properties holds text that is no Unicode")
-    if len(text) > LONGEST_PROPERTIES:
-        raise PropertyError(f"properties is longer than {LONGEST_PROPERTIES} characters")
-    return text
-
-
-def _property_column(name: str, dtype: pl.DataType) -> pl.Expr:
-    if dtype.is_float():
-        return pl.col(name).cast(pl.Float64)
-    if dtype == pl.Boolean:
-        return pl.when(name).then(pl.lit("yes")).when(~pl.col(name)).then(pl.lit("no")).alias(name)
-    return pl.col(name).cast(pl.String, strict=False)
-
-
-def _one_map(row: Mapping[str, object], sources: Mapping[str, PropertySource],
-             fixed: Mapping[str, object], json_column: str | None) -> str:
-    found: dict[str, object] = {}
-    if json_column and (text := row[json_column]):
-        try:
-            parsed = json.loads(str(text))
-        except (ValueError, RecursionError) as exc:
-            raise PropertyError("properties is no JSON") from exc
-        if not isinstance(parsed, dict):
-            raise PropertyError("properties is not a flat map of texts and numbers")
-        found.update(parsed)
-    for name, source in sources.items():
-        found[name] = _one_property(name, row[source.column], source)
-    return flat_properties(found | dict(fixed))
-
-
-def _one_property(name: str, value: object, source: PropertySource) -> str | float | int | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if source.type == "text" and not source.bands:
-        return value.strip() if isinstance(value, str) else str(value)
-    try:
-        number = float(str(value))
-    except ValueError as exc:
-        raise PropertyError(f"property {name} is no number") from exc
-    if number != number or number in (float("inf"), float("-inf")):
-        raise PropertyError(f"property {name} is not finite")
-    if source.bands:
-        words = [word for least, word in source.bands if number >= least]
-        return words[-1] if words else None
-    return int(number) if number.is_integer() else number
 
 
 def _from_text(frame: pl.DataFrame, zone: str | None, time_format: str | None) -> pl.DataFrame:
@@ -305,4 +240,6 @@ def _in_zone(naive: pl.Expr, zone: str) -> pl.Expr:
 
 
 def _named(problem: pl.Series, name: str) -> pl.Series:
+    if problem.null_count() == len(problem):
+        return problem.cast(pl.String)
     return pl.DataFrame({"p": problem}).select(pl.lit(f"{name} ") + pl.col("p")).to_series()

@@ -7,85 +7,85 @@ the same events. Also the fingerprint of a set of events, whatever order they ca
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
-import numpy.typing as npt
 import polars as pl
+
+from features.blake2b import FEW, hex_digests
+from features.row_keys import CONTENT_KEY, ID_KEY, mixed
 
 SEPARATOR = "\x1f"
 CONTENT = ("account_id", "user_id", "kind", "occurred_at", "event_count", "user_count",
            "quantity", "properties")
 """The columns that make two events equal; when it was recorded is no part of the content."""
 
+OWN = "__own_id"
+"""Whether an event came with an id; otherwise its id is that of its content."""
 
-def with_ids(events: pl.DataFrame) -> pl.DataFrame:
-    """The events with an id for each, and ``digest``: 32 hex digits of id and content.
+PLAIN_FLOATS = (1e-3, 1e15)
+"""Between these, Polars writes a number as Python does."""
 
-    A row with an empty or no ``event_id`` gets its digest as its id.
-    """
-    content = pl.concat_str(
+
+def content_ids(events: pl.DataFrame, ordinals: pl.Series | int = 0, *, few: int = FEW,
+                ) -> pl.Series:
+    """The id of each row by its content and its ordinal among equal rows."""
+    return hex_digests(events.select(pl.concat_str(
         "account_id",
         pl.col("user_id").fill_null(""),
         "kind",
-        _isoformat("occurred_at"),
+        _isoformat(events["occurred_at"]),
         pl.col("event_count").cast(pl.String),
         pl.col("user_count").cast(pl.String),
         _python_floats(events["quantity"]),
         "properties",
+        pl.lit(ordinals).cast(pl.String),
         separator=SEPARATOR,
-    )
-    given = pl.col("event_id").fill_null("")
-    keyed = events.with_columns(content.alias("digest"))
-    if keyed["digest"].is_duplicated().any():
-        keyed = keyed.with_columns(
-            pl.int_range(pl.len()).over("digest", given).alias("__ordinal"))
-    else:
-        keyed = keyed.with_columns(pl.lit(0).alias("__ordinal"))
-    text = keyed.select(
-        pl.when(given == "")
-        .then(pl.concat_str("digest", pl.col("__ordinal").cast(pl.String), separator=SEPARATOR))
-        .otherwise(pl.concat_str(given, "digest", separator=SEPARATOR))
-    ).to_series()
-    hashed = hashlib.blake2b
-    digests = pl.Series("digest", [hashed(row.encode(), digest_size=16).hexdigest()
-                                   for row in text.to_list()], dtype=pl.String)
-    return keyed.drop("__ordinal").with_columns(digests).with_columns(
-        pl.when(given == "").then("digest").otherwise("event_id").alias("event_id"))
+    ).alias("event_id")).to_series(), few=few)
+
+
+def with_first_ids(events: pl.DataFrame) -> pl.DataFrame:
+    """The events with an id for each, ``OWN`` where it came with it.
+
+    A row without one is called after its content, as if it were the first of its equals.
+    """
+    own = events["event_id"].fill_null("") != ""
+    if own.all():
+        return events.with_columns(pl.lit(True).alias(OWN))
+    made = content_ids(events.filter(~own))
+    ids = made if not own.any() else events["event_id"].scatter((~own).arg_true(), made)
+    return events.with_columns(ids.alias("event_id"), own.alias(OWN))
 
 
 def fingerprint(events: pl.DataFrame) -> int:
-    """128 bits of a set of events with their digests: the same in any order, added over parts.
+    """128 bits of a set of events with their keys: the same in any order, added over parts.
 
     A sum over rows, so that it can be kept up to date by adding what landed.
     """
-    if events.is_empty():
-        return 0
-    halves = np.frombuffer(bytes.fromhex("".join(events["digest"].to_list())), dtype=">u8")
-    recorded = events["recorded_at"].to_physical().to_numpy().astype(np.uint64)
-    mixed = _mix(halves.astype(np.uint64).reshape(-1, 2) ^ _mix(recorded)[:, None])
-    low, high = (int(half) for half in mixed.sum(axis=0, dtype=np.uint64))
-    return (high << 64) | low
+    recorded = events["recorded_at"].to_physical().to_numpy().view(np.uint64)
+    low = mixed(mixed(mixed(recorded) ^ events[CONTENT_KEY].to_numpy())
+                ^ events[ID_KEY].to_numpy())
+    high = mixed(low + np.uint64(0x9E3779B97F4A7C15))
+    return (int(high.sum(dtype=np.uint64)) << 64) | int(low.sum(dtype=np.uint64))
 
 
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of splitmix64 (Steele, Lea and Flood, 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
-def _isoformat(name: str) -> pl.Expr:
+def _isoformat(times: pl.Series) -> pl.Series:
     """As ``datetime.isoformat`` writes it: microseconds only where there are any."""
-    time = pl.col(name)
-    return (pl.when(time.dt.microsecond() == 0)
-            .then(time.dt.to_string("%Y-%m-%dT%H:%M:%S+00:00"))
-            .otherwise(time.dt.to_string("%Y-%m-%dT%H:%M:%S%.6f+00:00")))
+    time = pl.col(times.name)
+    return times.to_frame().select(
+        pl.when(time.dt.microsecond() == 0)
+        .then(time.dt.to_string("%Y-%m-%dT%H:%M:%S+00:00"))
+        .otherwise(time.dt.to_string("%Y-%m-%dT%H:%M:%S%.6f+00:00"))).to_series()
 
 
 def _python_floats(values: pl.Series) -> pl.Series:
     """As ``repr`` writes them; Polars would write 1e16 where Python writes 1e+16."""
-    different = values.unique()
-    return values.replace_strict(
-        different, pl.Series([repr(value) for value in different.to_list()], dtype=pl.String),
-        return_dtype=pl.String)
+    size = pl.col("values").abs()
+    frame = pl.DataFrame({"values": values}).with_columns(
+        pl.when(size.is_between(*PLAIN_FLOATS) | (size == 0)).then(
+            pl.col("values").cast(pl.String)).alias("text"))
+    odd = frame["text"].is_null()
+    if odd.any():
+        different = values.filter(odd).unique()
+        shown = pl.Series([repr(value) for value in different.to_list()], dtype=pl.String)
+        frame = frame.with_columns(pl.col("text").fill_null(
+            values.replace_strict(different, shown, default=None, return_dtype=pl.String)))
+    return frame["text"]

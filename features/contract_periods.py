@@ -22,11 +22,11 @@ from features.column_values import (
     Read,
     read_instants,
     read_numbers,
-    read_properties,
     read_words,
 )
 from features.event_checks import AFTER_COMPLETE, DRAFT_SCHEMA, first_problem, other_rows
 from features.mapping import ContractTable, PropertySource
+from features.property_maps import read_properties
 from features.source_files import LINE
 from features.telemetry import UTC_INSTANT
 

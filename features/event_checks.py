@@ -18,10 +18,10 @@ from features.column_values import (
     read_counts,
     read_instants,
     read_numbers,
-    read_properties,
     read_words,
 )
 from features.mapping import END_OF_DAY, EventTable, delay_of
+from features.property_maps import read_properties
 from features.source_files import LINE
 from features.telemetry import CLOCK_TOLERANCE, EVENT_SCHEMA, UTC_INSTANT, is_kind
 
@@ -33,6 +33,15 @@ DRAFT_SCHEMA = pl.Schema({
     LINE: pl.Int64, **EVENT_SCHEMA, "problem": pl.String, "left": pl.String,
 })
 """The columns of a draft: an event, its line, what is wrong with it, why it is left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drafted:
+    """Some rows of a file and their draft, in the order of the file."""
+
+    draft: pl.DataFrame  # DRAFT_SCHEMA
+    raw: pl.DataFrame  # the rows as they came, with LINE
+    broken: tuple[tuple[int, str, str], ...] = ()  # lines that are no rows: line, reason, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +142,11 @@ def judge(draft: pl.DataFrame, *, now: datetime, complete_until: datetime | None
 
 def first_problem(*readings: Read) -> pl.Series:
     """The first problem of each row, in the order given."""
-    return pl.DataFrame([reading.problem.alias(str(i)) for i, reading in enumerate(readings)]
-                        ).select(pl.coalesce(pl.all())).to_series().cast(pl.String)
+    found = [reading.problem.alias(str(number)) for number, reading in enumerate(readings)
+             if reading.problem.null_count() < len(reading.problem)]
+    if not found:
+        return readings[0].problem.cast(pl.String)
+    return pl.DataFrame(found).select(pl.coalesce(pl.all())).to_series().cast(pl.String)
 
 
 def other_rows(raw: pl.DataFrame, only: Mapping[str, str]) -> pl.Series:

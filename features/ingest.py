@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from features.contract_periods import draft_contracts
-from features.event_checks import draft_events
+from features.event_checks import Drafted, draft_events
 from features.ingest_examples import columns_read
 from features.ingest_summary import FileSummary, IngestSummary
 from features.lake import Batch, Lake
@@ -28,11 +29,12 @@ from features.mapping import ContractTable, SourceMapping, Table, load_mapping
 from features.mapping_keys import MappingError
 from features.source_files import (
     RawTable,
-    SourceFileError,
-    json_lines,
+    json_pieces,
+    read_pieces,
     read_query,
     read_table,
 )
+from features.text_blocks import SourceFileError, text_blocks, whole_rows
 from features.wire import draft_rows
 from features.workspace import SETTINGS_FILE, Workspace, WorkspaceError
 
@@ -91,13 +93,14 @@ def ingest_mapped(
     summaries: list[FileSummary] = []
     with lake.batch() as batch:
         for table, path, name in found.pairs:
-            raw = read_table(path, table)
-            summaries.append(_take(batch, table, raw, name, mapping.name, now))
+            summaries.append(_take_table(batch, table, partial(_pieces, path, table), name,
+                                         mapping.name, now))
         for table in mapping.tables:
             if table.source.query is not None:
-                raw = read_query(table, environment or {})
-                name = f"the query of {table.source.name!r}"
-                summaries.append(_take(batch, table, raw, name, mapping.name, now))
+                answer = read_query(table, environment or {})
+                summaries.append(_take_table(batch, table, partial(iter, [answer]),
+                                             f"the query of {table.source.name!r}", mapping.name,
+                                             now))
     return IngestSummary(files=tuple(summaries), unmapped_files=found.unmapped,
                          empty_tables=found.empty_tables, events=batch.events,
                          seconds=time.perf_counter() - began)
@@ -116,13 +119,9 @@ def ingest_jsonl(lake: Lake, paths: Sequence[Path], *, now: datetime) -> IngestS
                 )
             if not path.is_file():
                 raise SourceFileError(f"There is no file {path}. Check the path.")
-            rows, broken = json_lines(path.read_bytes())
-            if broken and not rows:
-                raise SourceFileError(
-                    f"{path.name} holds no JSON object in any line, so it is no JSON lines "
-                    f"file. Nothing was written.")
-            summaries.append(_take_rows(batch, rows, source="events", file=path.name, now=now,
-                                        broken=tuple(broken)))
+            summaries.append(batch.take_pieces(partial(_event_pieces, path, now), source="events",
+                                               table="events", file=path.name, now=now,
+                                               complete_until=None))
     return IngestSummary(files=tuple(summaries), events=batch.events,
                          seconds=time.perf_counter() - began)
 
@@ -134,9 +133,10 @@ def ingest_rows(lake: Lake, rows: Sequence[Mapping[str, object]], *, now: dateti
     A row without ``recorded_at`` is recorded ``now``: that is when it became known. The summary of
     the one file tells the fate of every row.
     """
+    draft, raw = draft_rows(list(enumerate(rows, start=1)), now=now)
     with lake.batch(wait_seconds=wait_seconds) as batch:
-        summary = _take_rows(batch, list(enumerate(rows, start=1)), source=source, file=file,
-                             now=now, tells_rows=True)
+        summary = batch.take(draft, raw=raw, source=source, table="events", file=file, now=now,
+                             complete_until=None, tells_rows=True)
     return IngestSummary(files=(summary,), events=batch.events)
 
 
@@ -178,30 +178,43 @@ def find_files(paths: Sequence[Path], mapping: SourceMapping, *,
     return Found(pairs=tuple(pairs), unmapped=tuple(sorted(unmapped)), empty_tables=empty)
 
 
-def _take(batch: Batch, table: Table, raw: RawTable, name: str, source: str,
-          now: datetime) -> FileSummary:
+def _take_table(batch: Batch, table: Table, read: Callable[[], Iterator[RawTable]], name: str,
+                source: str, now: datetime) -> FileSummary:
     end = table.source.complete_until
-    if isinstance(table, ContractTable):
-        draft = draft_contracts(raw.frame, table, known_until=min(now, end) if end else now)
-    else:
-        draft = draft_events(raw.frame, table)
-    summary = batch.take(draft, raw=raw.frame, source=source, table=table.source.name, file=name,
-                         now=now, complete_until=end, broken=raw.broken,
-                         columns=columns_read(table))
-    others = [column for column in raw.present if column not in table.columns]
+    present: tuple[str, ...] = ()
+
+    def drafted() -> Iterator[Drafted]:
+        nonlocal present
+        for raw in read():
+            present = raw.present
+            if isinstance(table, ContractTable):
+                draft = draft_contracts(raw.frame, table,
+                                        known_until=min(now, end) if end else now)
+            else:
+                draft = draft_events(raw.frame, table)
+            yield Drafted(draft=draft, raw=raw.frame, broken=raw.broken)
+
+    summary = batch.take_pieces(drafted, source=source, table=table.source.name, file=name,
+                                now=now, complete_until=end, columns=columns_read(table))
+    others = [column for column in present if column not in table.columns]
     return replace(
         summary,
         ignored_columns=tuple(c for c in others if c in table.source.ignored),
         unmapped_columns=tuple(c for c in others if c not in table.source.ignored))
 
 
-def _take_rows(batch: Batch, rows: Sequence[tuple[int, Mapping[str, object]]], *, source: str,
-               file: str, now: datetime,
-               broken: tuple[tuple[int, str, str], ...] = (),
-               tells_rows: bool = False) -> FileSummary:
-    draft, raw = draft_rows(rows, now=now)
-    return batch.take(draft, raw=raw, source=source, table="events", file=file, now=now,
-                      complete_until=None, broken=broken, tells_rows=tells_rows)
+def _event_pieces(path: Path, now: datetime) -> Iterator[Drafted]:
+    """The pieces of a JSON lines file of events."""
+    blocks = whole_rows(text_blocks(path, "JSON lines", packed=False), path.name, quoted=False)
+    for rows, broken in json_pieces(path.name, blocks):
+        draft, raw = draft_rows(rows, now=now)
+        yield Drafted(draft=draft, raw=raw, broken=tuple(broken))
+
+
+def _pieces(path: Path, table: Table) -> Iterator[RawTable]:
+    """The pieces of a file; of contract periods, which tell of each other, all at once."""
+    return iter([read_table(path, table)]) if isinstance(table, ContractTable) else read_pieces(
+        path, table)
 
 
 def _moment(workspace: Workspace, mapping: SourceMapping | None, mapping_file: Path | None,

@@ -4,6 +4,7 @@
 
     events/manifest.json      what counts: parts, quarantine, versions that ceased to hold, facts
     events/000001-0.parquet   a part, never changed once the manifest names it
+    events/000001-0.keys      the key index of that part
     quarantine/000001-refused.parquet
 
 A batch writes its parts, then swaps the manifest in one step. Killed at any moment, the lake is
@@ -14,21 +15,21 @@ next. Keeps events; judges no row and knows no mapping.
 from __future__ import annotations
 
 import fcntl
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from features.content_ids import fingerprint, with_ids
-from features.event_checks import judge
-from features.ingest_examples import first_examples
-from features.ingest_summary import FileSummary, IngestSummary, RowFate
+from features.content_ids import fingerprint, with_first_ids
+from features.event_checks import Drafted, judge
+from features.ingest_summary import FileSummary, IngestSummary
+from features.key_index import keys_path
+from features.landing import judge_landing, landed
 from features.manifest import (
     MANIFEST,
     LakeError,
@@ -37,17 +38,14 @@ from features.manifest import (
     manifest_json,
     read_manifest,
 )
-from features.quarantine import QUARANTINE_SCHEMA, quarantine_rows, raw_text
+from features.parts import FreshParts, sync_folder, write_frame, write_part
+from features.quarantine import QUARANTINE_SCHEMA
+from features.row_keys import with_keys
 from features.source_files import LINE
+from features.spool import MOST_IN_MEMORY, clear_spool, spool_in
+from features.tally import Places, Tally
 from features.telemetry import EVENT_SCHEMA, UTC_INSTANT
-from features.versions import (
-    CORRECTED,
-    DUPLICATE,
-    LANDED,
-    NOT_LATER,
-    REFUSED,
-    resolve,
-)
+from features.versions import CORRECTED, DUPLICATE, LANDED, NOT_LATER, REFUSED
 from features.workspace import WorkspaceBusyError, write_atomically
 
 MOST_SMALL_PARTS = 64
@@ -56,23 +54,16 @@ LAKE_SCHEMA = {**EVENT_SCHEMA, "superseded_at": UTC_INSTANT}
 """Column name to type of ``Lake.scan``: an event, and when its version ceased to hold."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Landing:
-    """What became of the events of one frame."""
-
-    landed: int
-    duplicates: int
-    corrected: int
-    events: int
-    refused: tuple[tuple[int, str], ...]  # (line, reason)
-    fates: pl.DataFrame  # line, event_id, verdict
-
-
 class Lake:
-    """The events of a tenant. Making the object makes no folder."""
+    """The events of a tenant. Making the object makes no folder.
 
-    def __init__(self, folder: str | Path, quarantine: str | Path | None = None) -> None:
+    While a file is read, ``most_in_memory`` of its events wait in memory and any more on the disk.
+    """
+
+    def __init__(self, folder: str | Path, quarantine: str | Path | None = None, *,
+                 most_in_memory: int = MOST_IN_MEMORY) -> None:
         self.folder = Path(folder)
+        self.most_in_memory = most_in_memory
         self.quarantine_folder = Path(quarantine or self.folder.parent / "quarantine")
 
     def __repr__(self) -> str:
@@ -188,10 +179,12 @@ class Batch:
     def sweep(self) -> None:
         """Remove what a killed batch left behind."""
         old = self._old
+        clear_spool(self._lake.folder)
+        indexes = {keys_path(Path(name)).name for name in old.parts}
         for folder, keep in (
-                (self._lake.folder, {*old.parts, *old.superseded, *old.retired}),
+                (self._lake.folder, {*old.parts, *indexes, *old.superseded, *old.retired}),
                 (self._lake.quarantine_folder, {*old.quarantine, *old.retired})):
-            for path in [*folder.glob("*.parquet"), *folder.glob(".*.tmp")]:
+            for path in [*folder.glob("*.parquet"), *folder.glob("*.keys"), *folder.glob(".*.tmp")]:
                 if path.name not in keep:
                     path.unlink(missing_ok=True)
 
@@ -199,47 +192,52 @@ class Batch:
              now: datetime, complete_until: datetime | None,
              broken: tuple[tuple[int, str, str], ...] = (),
              columns: Mapping[str, str] | None = None, tells_rows: bool = False,
-             places: Mapping[int, tuple[str, int]] | None = None) -> FileSummary:
-        """Judge a draft, land its events and quarantine the rest.
+             places: Places | None = None) -> FileSummary:
+        """Take a whole file, or what counts as one, as a single piece; see ``take_pieces``."""
+        lines = raw if LINE in raw.columns else raw.with_row_index(LINE, offset=1).cast(
+            {LINE: pl.Int64})
+        whole = Drafted(draft=draft, raw=lines, broken=broken)
+        return self.take_pieces(lambda: iter([whole]), source=source, table=table, file=file,
+                                now=now, complete_until=complete_until, columns=columns,
+                                tells_rows=tells_rows, places=places)
 
-        ``raw`` shows refused rows; ``columns`` says which of its columns a reason speaks of;
-        ``places`` says where each line came from, if that is not the file itself. The fate of
-        every row by itself is told only where it is asked for.
+    def take_pieces(self, pieces: Callable[[], Iterable[Drafted]], *, source: str, table: str,
+                    file: str, now: datetime, complete_until: datetime | None,
+                    columns: Mapping[str, str] | None = None, tells_rows: bool = False,
+                    places: Places | None = None) -> FileSummary:
+        """Judge the pieces of a file, land its events and quarantine the rest.
+
+        The raw rows of a piece show what was refused; ``columns`` says which of their columns a
+        reason speaks of; ``places`` says where each line came from, if that is not the file
+        itself. The fate of every row by itself is told only where it is asked for. The pieces are
+        asked for once more only where an event is refused because of another.
         """
-        judged = judge(draft, now=now, complete_until=complete_until)
-        landing = self._land(judged.events, f"{source}.{table}", complete_until)
-        refused = [*judged.refused.iter_rows(), *landing.refused]
-        lines = raw if LINE in raw.columns else raw.with_row_index(LINE, offset=1)
-        bad = {row.pop(LINE): row for row in lines.filter(
-            pl.col(LINE).is_in([line for line, _ in refused])).iter_rows(named=True)}
-        rows = [*broken, *((line, reason, raw_text(bad[line]) if line in bad else "")
-                           for line, reason in refused)]
-        by_file: dict[str, list[tuple[int, str, str]]] = {}
-        for line, reason, text in sorted(rows):
-            place, number = (file, line) if places is None else places[line]
-            by_file.setdefault(place, []).append((number, reason, text))
-        self._refused += [quarantine_rows(refusals, source=source, file=place, now=now)
-                          for place, refusals in by_file.items()]
-        self.events += landing.events
-        reasons: dict[str, int] = {}
-        for _, reason, _ in rows:
-            reasons[reason] = reasons.get(reason, 0) + 1
-        fates = [*(RowFate(line=line, became="left_out", reason=reason)
-                   for line, reason in judged.left_out.iter_rows()),
-                 *(RowFate(line=line, became="refused", reason=reason)
-                   for line, reason in judged.refused.iter_rows()),
-                 *(RowFate(line=line, became=became, event_id=event_id,
-                           reason=NOT_LATER if became == REFUSED else None)
-                   for line, event_id, became in landing.fates.iter_rows())] if tells_rows else []
-        return FileSummary(
-            file=file, table=table, fates=tuple(fates), read=lines.height + len(broken),
-            derived=draft.height - lines.height,
-            landed=landing.landed, duplicates=landing.duplicates, corrected=landing.corrected,
-            quarantined=reasons, complete_until=complete_until,
-            examples=first_examples(refused, bad, file=file, broken=broken,
-                                    columns=columns or {name: name for name in EVENT_SCHEMA}),
-            left_out=dict(judged.left_out["reason"].value_counts().iter_rows()),
-        )
+        tally = Tally(source=source, file=file, now=now, columns=columns, places=places,
+                      tells_rows=tells_rows)
+        with spool_in(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
+            for piece in pieces():
+                judged = judge(piece.draft, now=now, complete_until=complete_until)
+                tally.judged(piece, judged)
+                spool.add(with_keys(with_first_ids(judged.events)))
+            landing = judge_landing(spool, [self._lake.folder / name for name in self._new.parts])
+            late: set[int] = set()
+            fresh = FreshParts(self._add_part)
+            for told in landing.told(spool.pieces()):
+                tally.landed(told, NOT_LATER)
+                late.update(told.filter(pl.col("became") == REFUSED)[LINE].to_list())
+                fresh.add(landed(told))
+            fresh.close()
+        if late:
+            for piece in pieces():
+                tally.refused_late(piece, late, NOT_LATER)
+        self._superseded.append(landing.superseded)
+        self._refused += tally.quarantined
+        summary = tally.summary(
+            table=table, landed=landing.count(LANDED), duplicates=landing.count(DUPLICATE),
+            corrected=landing.count(CORRECTED), complete_until=complete_until)
+        self._note_source(f"{source}.{table}", rows=summary.landed + summary.corrected,
+                          last=fresh.last_recorded, complete_until=complete_until)
+        return summary
 
     @property
     def offsets(self) -> dict[str, int]:
@@ -259,16 +257,16 @@ class Batch:
             fresh = fresh.filter(~pl.col("row_id").is_in(seen.implode()))
             if not fresh.is_empty():
                 name = f"{self._new.generation:06d}-refused.parquet"
-                _write(fresh, folder / name)
+                write_frame(fresh, folder / name)
                 self._new = replace(self._new, quarantine=(*self._new.quarantine, name))
         if any(not frame.is_empty() for frame in self._superseded):
             name = f"{self._new.generation:06d}-superseded.parquet"
-            _write(pl.concat(self._superseded), self._lake.folder / name)
+            write_frame(pl.concat(self._superseded), self._lake.folder / name)
             self._new = replace(self._new, superseded=(*self._new.superseded, name))
         self._merge_small_parts()
         if replace(self._new, generation=self._old.generation) != self._old:
             write_atomically(self._lake.folder / MANIFEST, manifest_json(self._new))
-            _sync_folder(self._lake.folder)
+            sync_folder(self._lake.folder)
 
     def _merge_small_parts(self) -> None:
         """Keep the number of files bearable when events come in many small batches."""
@@ -281,69 +279,34 @@ class Batch:
                 continue
             rows = pl.concat([pl.read_parquet(folder / file) for file in small])
             merged = f"{self._new.generation:06d}-merged-{name}.parquet"
-            _write(rows, folder / merged)
+            (write_part if name == "parts" else write_frame)(rows, folder / merged)
             kept = tuple(file for file in files if file not in small)
             changes: dict[str, Any] = {name: (*kept, merged)}
             self._new = replace(self._new, retired=tuple(small), **changes)
 
-    def _land(self, events: pl.DataFrame, source: str,
-              complete_until: datetime | None) -> Landing:
-        keyed = with_ids(events)
-        verdict = self._verdicts(keyed)
-        new = keyed.filter((verdict == LANDED) | (verdict == CORRECTED))
-        self._remember(new, source, complete_until)
-        return Landing(
-            landed=int((verdict == LANDED).sum()),
-            duplicates=int((verdict == DUPLICATE).sum()),
-            corrected=int((verdict == CORRECTED).sum()),
-            events=int(new["event_count"].sum()),
-            refused=tuple((line, NOT_LATER) for line in
-                          keyed.filter(verdict == REFUSED)[LINE].to_list()),
-            fates=keyed.select(LINE, "event_id", verdict.alias("became")),
-        )
+    def _note_source(self, name: str, *, rows: int, last: datetime | None,
+                     complete_until: datetime | None) -> None:
+        state = self._new.sources.get(name, SourceState())
+        state = SourceState(rows=state.rows + rows,
+                            last_recorded_at=_latest(state.last_recorded_at, last),
+                            complete_until=_latest(state.complete_until, complete_until))
+        self._new = replace(self._new, sources={**self._new.sources, name: state})
 
-    def _verdicts(self, keyed: pl.DataFrame) -> pl.Series:
-        """What becomes of each event; where the id is the content, an equal id is a repeat."""
-        lake = self._lake._parts(self._new.parts)
-        own = keyed["event_id"] != keyed["digest"]
-        stored = lake.select("event_id").join(
-            keyed.lazy().select("event_id"), on="event_id", how="semi").collect()["event_id"]
-        verdict = keyed.select(
-            pl.when(pl.col("event_id").is_in(stored.implode())).then(pl.lit(DUPLICATE))
-            .otherwise(pl.lit(LANDED))).to_series()
-        if not own.any():
-            return verdict
-        given = keyed.filter(own)
-        existing = lake.join(given.lazy().select("event_id").unique(), on="event_id",
-                             how="semi").collect()
-        versions = resolve(given, existing)
-        self._superseded.append(versions.superseded)
-        return verdict.scatter(own.arg_true(), versions.verdicts)
-
-    def _remember(self, new: pl.DataFrame, source: str, complete_until: datetime | None) -> None:
+    def _add_part(self, new: pl.DataFrame) -> None:
         manifest = self._new
-        state = manifest.sources.get(source, SourceState())
-        last = new["recorded_at"].max()
-        state = SourceState(
-            rows=state.rows + new.height,
-            last_recorded_at=_latest(state.last_recorded_at,
-                                     last if isinstance(last, datetime) else None),
-            complete_until=_latest(state.complete_until, complete_until))
-        self._new = manifest = replace(manifest, sources={**manifest.sources, source: state})
-        if new.is_empty():
-            return
         name = f"{manifest.generation:06d}-{len(manifest.parts)}.parquet"
-        _write(new.sort("account_id", "occurred_at", "event_id").select(*EVENT_SCHEMA),
-               self._lake.folder / name)
+        write_part(new, self._lake.folder / name)
         first, latest = dict(manifest.first_recorded), dict(manifest.last_recorded)
         for kind, low, high in new.group_by("kind").agg(
                 pl.col("recorded_at").min().alias("low"),
                 pl.col("recorded_at").max().alias("high")).iter_rows():
             first[kind] = min(low, first.get(kind, low))
             latest[kind] = max(high, latest.get(kind, high))
+        events = int(new["event_count"].sum())
+        self.events += events
         self._new = replace(
             manifest, parts=(*manifest.parts, name), rows=manifest.rows + new.height,
-            events=manifest.events + int(new["event_count"].sum()),
+            events=manifest.events + events,
             fingerprint=_add(manifest.fingerprint, fingerprint(new)),
             first_recorded=first, last_recorded=latest)
 
@@ -372,22 +335,3 @@ def _take_lock(handle: int, folder: Path, wait_seconds: float) -> None:
             time.sleep(0.02)
         else:
             return
-
-
-def _write(frame: pl.DataFrame, path: Path) -> None:
-    """Write a part to disk for good; no manifest names it yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    frame.write_parquet(temporary, compression="zstd", compression_level=3)
-    with temporary.open("rb") as handle:
-        os.fsync(handle.fileno())
-    temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,19 +1,19 @@
-"""This module is about source files: a CSV, Parquet or JSONL file, or a query, as one raw frame.
+"""This module is about source files: a CSV, Parquet or JSONL file, or a query, as raw rows.
 
 Reads only the columns it is asked for, and changes no value: text stays text, so that a row can
-be judged by itself and, if it is refused, shown as it came. A file that is not what its ending
-says is refused as a whole; a line that can not be read becomes a problem of that line.
+be judged by itself and, if it is refused, shown as it came. A file comes in pieces of rows, so
+that its size does not matter. A file that is not what its ending says is refused as a whole; a
+line that can not be read becomes a problem of that line.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
+import itertools
 import json
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -23,12 +23,10 @@ import pyarrow.csv
 
 from features.mapping import FORMATS, Table, TableSource, check_columns
 from features.mapping_keys import MappingError
+from features.text_blocks import PARQUET_MAGIC, SourceFileError, text_blocks, whole_rows
 
-LARGEST_CSV_FIELD = 1 << 24  # bytes
-GZIP_MAGIC = b"\x1f\x8b"
-PARQUET_MAGIC = b"PAR1"
-OTHER_MAGIC = {b"PK\x03\x04": "a ZIP or Excel file", PARQUET_MAGIC: "a Parquet file",
-               GZIP_MAGIC: "a gzip file", b"%PDF": "a PDF file", b"SQLite format 3": "a database"}
+PIECE_ROWS = 200_000
+"""Rows of a Parquet file that are taken at once."""
 
 LINE = "__line"
 """Where a row stands in its file: the line of a text file, the row of a Parquet file, from 1."""
@@ -37,38 +35,39 @@ RAW = "__raw"
 """A row as it came, in one text, where it did not come in columns."""
 
 
-class SourceFileError(ValueError):
-    """A file can not be read as what its ending says it is."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class RawTable:
-    """The rows of one file as they came, with their line; and the lines that are no rows."""
+    """Rows of one file as they came, with their line; and the lines that are no rows."""
 
     frame: pl.DataFrame  # the columns asked for, and LINE
-    present: tuple[str, ...]  # every column of the file
+    present: tuple[str, ...]  # the columns of the file, as far as it was read
     broken: tuple[tuple[int, str, str], ...] = ()  # (line, reason, content)
 
 
-def read_table(path: Path, table: Table) -> RawTable:
-    """The rows of ``path``, with the columns that ``table`` reads.
+def read_pieces(path: Path, table: Table) -> Iterator[RawTable]:
+    """The rows of ``path`` in their order, with the columns that ``table`` reads; a piece at least.
 
     Raises:
         SourceFileError: the file is not what its ending says.
         MappingError: it lacks a column that the table reads.
     """
     form = format_of(path, table.source)
-    try:
-        content = b"" if form == "parquet" else path.read_bytes()
-    except OSError as exc:
-        raise SourceFileError(f"{path.name} can not be read: {exc.strerror}.") from exc
-    if form.endswith(".gz"):
-        content = _unpacked(path, content)
+    if form == "parquet":
+        return _parquet_pieces(path, table)
+    packed = form.endswith(".gz")
     if form.startswith("csv"):
-        return _read_csv(path, content, table)
-    if form.startswith("jsonl"):
-        return _read_jsonl(path, content, table)
-    return _read_parquet(path, table)
+        rows = whole_rows(text_blocks(path, "CSV", packed=packed), path.name, quoted=True)
+        return _csv_pieces(path.name, rows, table)
+    rows = whole_rows(text_blocks(path, "JSON lines", packed=packed), path.name, quoted=False)
+    return _jsonl_pieces(path.name, rows, table)
+
+
+def read_table(path: Path, table: Table) -> RawTable:
+    """All rows of ``path`` at once; errors are those of ``read_pieces``."""
+    pieces = list(read_pieces(path, table))
+    return RawTable(frame=pl.concat([piece.frame for piece in pieces]),
+                    present=pieces[-1].present,
+                    broken=tuple(line for piece in pieces for line in piece.broken))
 
 
 def format_of(path: Path, source: TableSource) -> str:
@@ -117,88 +116,7 @@ def read_query(table: Table, environment: Mapping[str, str]) -> RawTable:
     check_columns(table, names, file=f"The query of {source.name!r}")
     columns = {name: pl.Series(name, [_plain(row[i]) for row in rows], strict=False)
                for i, name in enumerate(names) if name in table.columns}
-    frame = pl.DataFrame(columns).with_columns(_lines(len(rows)))
-    return RawTable(frame=frame, present=names)
-
-
-def _read_csv(path: Path, content: bytes, table: Table) -> RawTable:
-    _refuse_binary(path, content, "CSV")
-    if content.count(b'"') % 2:
-        raise SourceFileError(
-            f"{path.name} has an opening quotation mark without a closing one, so its rows can "
-            f"not be told apart. Export it again. Nothing was written."
-        )
-    content = content.rstrip(b"\r\n") + b"\n"
-    header_line = content.split(b"\n", 1)[0].decode("utf-8", errors="replace")
-    broken: list[tuple[int, str, str]] = []
-
-    def keep(row: pa.csv.InvalidRow) -> str:
-        broken.append((row.number, f"has {row.actual_columns} fields where the header has "
-                                   f"{row.expected_columns}", row.text))
-        return "skip"
-
-    parse = pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep,
-                                ignore_empty_lines=False)
-    reading = pa.csv.ReadOptions(use_threads=False, block_size=LARGEST_CSV_FIELD)
-    try:
-        # not open_csv: its thread, left open by an error, ends the process with an abort
-        present = tuple(pa.csv.read_csv(
-            pa.BufferReader(content.split(b"\n", 1)[0] + b"\n"),
-            read_options=pa.csv.ReadOptions(use_threads=False),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        ).schema.names)
-    except pa.ArrowInvalid as exc:
-        raise SourceFileError(
-            f"{path.name} has no header row that can be read as CSV: {header_line[:120]!r}."
-        ) from exc
-    check_columns(table, present, file=path.name)
-    twice = [name for name in table.columns if present.count(name) > 1]
-    if twice:
-        raise SourceFileError(f"{path.name} has more than one column named {twice[0]!r}. Rename "
-                              f"one of them. Nothing was written.")
-    binary = {name: pa.binary() for name in table.columns}
-    try:
-        rows = pa.csv.read_csv(
-            pa.BufferReader(content), read_options=reading, parse_options=parse,
-            convert_options=pa.csv.ConvertOptions(
-                include_columns=list(table.columns), column_types=binary,
-                strings_can_be_null=True, null_values=[""], quoted_strings_can_be_null=True),
-        )
-    except pa.ArrowInvalid as exc:
-        raise SourceFileError(f"{path.name} can not be read as CSV: {exc}.") from exc
-    frame = pl.DataFrame(pl.from_arrow(rows))
-    starts = _csv_lines(content, rows=frame.height + len(broken))
-    taken = {number for number, _, _ in broken}
-    broken = [(starts[number - 1], reason, text) for number, reason, text in broken]
-    frame = frame.with_columns(pl.Series(
-        LINE, [line for number, line in enumerate(starts[1:], start=2) if number not in taken],
-        dtype=pl.Int64))
-    try:
-        text = frame.with_columns(pl.col(table.columns).cast(pl.String))
-    except pl.exceptions.ComputeError:
-        lost = pl.Series([not all(map(_is_utf8, row)) for row in
-                          frame.select(table.columns).iter_rows()], dtype=pl.Boolean)
-        broken += [(row[LINE], "is not UTF-8 text", repr(row))
-                   for row in frame.filter(lost).iter_rows(named=True)]
-        text = frame.filter(~lost).with_columns(pl.col(table.columns).cast(pl.String))
-    return RawTable(frame=text, present=present, broken=tuple(sorted(broken)))
-
-
-def _read_jsonl(path: Path, content: bytes, table: Table) -> RawTable:
-    _refuse_binary(path, content, "JSON lines")
-    rows, broken = json_lines(content)
-    if broken and not rows:
-        raise SourceFileError(
-            f"{path.name} holds no JSON object in any line, so it is no JSON lines file. It "
-            f"begins with {content[:60].decode('utf-8', errors='replace')!r}. Nothing was written."
-        )
-    present = tuple(dict.fromkeys(name for _, row in rows for name in row))
-    check_columns(table, present, file=path.name)
-    frame = pl.DataFrame(
-        {name: pl.Series([_text(row.get(name)) for _, row in rows], dtype=pl.String)
-         for name in table.columns})
-    frame = frame.with_columns(pl.Series(LINE, [line for line, _ in rows], dtype=pl.Int64))
-    return RawTable(frame=frame, present=present, broken=tuple(broken))
+    return RawTable(frame=pl.DataFrame(columns).with_columns(_lines(0, len(rows))), present=names)
 
 
 def json_lines(
@@ -224,6 +142,30 @@ def json_lines(
     return rows, broken
 
 
+JsonPiece = tuple[list[tuple[int, dict[str, object]]], list[tuple[int, str, str]]]
+
+
+def json_pieces(name: str, blocks: Iterator[bytes]) -> Iterator[JsonPiece]:
+    """The objects and the broken lines of a JSON lines file, with their lines, block by block.
+
+    Raises:
+        SourceFileError: no line of the file holds an object.
+    """
+    line, found, begins = 0, False, b""
+    for content in blocks:
+        begins = begins or content[:60]
+        rows, broken = json_lines(content)
+        yield ([(number + line, row) for number, row in rows],
+               [(number + line, reason, text) for number, reason, text in broken])
+        found = found or bool(rows)
+        line += content.count(b"\n")
+    if not found:
+        raise SourceFileError(
+            f"{name} holds no JSON object in any line, so it is no JSON lines file. It begins with "
+            f"{begins.decode('utf-8', errors='replace')!r}. Nothing was written."
+        )
+
+
 def is_unicode(value: object) -> bool:
     """Whether all text in a JSON value can be stored: no half of a surrogate pair."""
     try:
@@ -233,7 +175,104 @@ def is_unicode(value: object) -> bool:
     return True
 
 
-def _read_parquet(path: Path, table: Table) -> RawTable:
+def _csv_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[RawTable]:
+    first = next(blocks, b"")
+    header, _, rows = first.partition(b"\n")
+    present = _header(name, header)
+    check_columns(table, present, file=name)
+    twice = [column for column in table.columns if present.count(column) > 1]
+    if twice:
+        raise SourceFileError(f"{name} has more than one column named {twice[0]!r}. Rename "
+                              f"one of them. Nothing was written.")
+    line = 1
+    for content in itertools.chain([rows], blocks):
+        yield _csv_rows(name, content, table, present, line=line)
+        line += content.count(b"\n")
+
+
+def _header(name: str, line: bytes) -> tuple[str, ...]:
+    try:
+        # not open_csv: its thread, left open by an error, ends the process with an abort
+        return tuple(pa.csv.read_csv(
+            pa.BufferReader(line + b"\n"),
+            read_options=pa.csv.ReadOptions(use_threads=False),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        ).schema.names)
+    except pa.ArrowInvalid as exc:
+        shown = line.decode("utf-8", errors="replace")[:120]
+        raise SourceFileError(
+            f"{name} has no header row that can be read as CSV: {shown!r}."
+        ) from exc
+
+
+def _csv_rows(name: str, content: bytes, table: Table, present: Sequence[str], *,
+              line: int) -> RawTable:
+    """Some whole rows of a CSV file; ``line`` is that before the first of them."""
+    broken: list[tuple[int, str, str]] = []
+
+    def keep(row: pa.csv.InvalidRow) -> str:
+        broken.append((row.number, f"has {row.actual_columns} fields where the header has "
+                                   f"{row.expected_columns}", row.text))
+        return "skip"
+
+    try:
+        rows = pa.csv.read_csv(
+            pa.BufferReader(content),
+            read_options=pa.csv.ReadOptions(use_threads=False, block_size=len(content) + 1,
+                                            column_names=present),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep,
+                                              ignore_empty_lines=False),
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=list(table.columns),
+                column_types=dict.fromkeys(table.columns, pa.binary()),
+                strings_can_be_null=True, null_values=[""], quoted_strings_can_be_null=True),
+        ) if content else None
+    except pa.ArrowInvalid as exc:
+        raise SourceFileError(f"{name} can not be read as CSV: {exc}.") from exc
+    frame = pl.DataFrame(pl.from_arrow(rows)) if rows is not None else pl.DataFrame(
+        schema=dict.fromkeys(table.columns, pl.Binary))
+    starts = _csv_lines(content, rows=frame.height + len(broken), line=line)
+    taken = {number for number, _, _ in broken}
+    broken = [(starts[number - 1], reason, text) for number, reason, text in broken]
+    numbers = starts if not taken else [
+        start for number, start in enumerate(starts, start=1) if number not in taken]
+    frame = frame.with_columns(pl.Series(LINE, numbers, dtype=pl.Int64))
+    try:
+        text = frame.with_columns(pl.col(table.columns).cast(pl.String))
+    except pl.exceptions.ComputeError:
+        lost = pl.Series([not all(map(_is_utf8, row)) for row in
+                          frame.select(table.columns).iter_rows()], dtype=pl.Boolean)
+        broken += [(row[LINE], "is not UTF-8 text", repr(row))
+                   for row in frame.filter(lost).iter_rows(named=True)]
+        text = frame.filter(~lost).with_columns(pl.col(table.columns).cast(pl.String))
+    return RawTable(frame=text, present=tuple(present), broken=tuple(sorted(broken)))
+
+
+def _csv_lines(content: bytes, *, rows: int, line: int) -> Sequence[int]:
+    """The line on which each row begins; quoted text may hold line breaks."""
+    if content.count(b"\n") == rows:
+        return range(line + 1, line + rows + 1)
+    reader = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))
+    starts = [line + 1]
+    for _ in reader:
+        starts.append(line + reader.line_num + 1)
+    return starts[:rows]
+
+
+def _jsonl_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[RawTable]:
+    present: dict[str, None] = {}
+    for rows, broken in json_pieces(name, blocks):
+        present |= dict.fromkeys(column for _, row in rows for column in row)
+        frame = pl.DataFrame(
+            {column: pl.Series([_text(row.get(column)) for _, row in rows], dtype=pl.String)
+             for column in table.columns})
+        yield RawTable(
+            frame=frame.with_columns(pl.Series(LINE, [line for line, _ in rows], dtype=pl.Int64)),
+            present=tuple(present), broken=tuple(broken))
+    check_columns(table, present, file=name)
+
+
+def _parquet_pieces(path: Path, table: Table) -> Iterator[RawTable]:
     try:
         with path.open("rb") as handle:
             start = handle.read(4)
@@ -244,8 +283,16 @@ def _read_parquet(path: Path, table: Table) -> RawTable:
             )
         schema = pl.read_parquet_schema(path)
         check_columns(table, schema, file=path.name)
-        columns = [_flat(name, schema[name], path) for name in table.columns]
-        frame = pl.scan_parquet(path).select(columns).collect()
+        rows = pl.scan_parquet(path).select(
+            _flat(name, schema[name], path) for name in table.columns)
+        empty = RawTable(frame=rows.clear().collect().with_columns(_lines(0, 0)),
+                         present=tuple(schema))
+        line = 0
+        for frame in rows.collect_batches(chunk_size=PIECE_ROWS, maintain_order=True):
+            yield replace(empty, frame=frame.with_columns(_lines(line, frame.height)))
+            line += frame.height
+        if not line:
+            yield empty
     except OSError as exc:
         raise SourceFileError(f"{path.name} can not be read: {exc.strerror or exc}.") from exc
     except pl.exceptions.ComputeError as exc:
@@ -253,7 +300,6 @@ def _read_parquet(path: Path, table: Table) -> RawTable:
             f"{path.name} is a damaged Parquet file ({str(exc).splitlines()[0]}). Copy it again. "
             f"Nothing was written."
         ) from exc
-    return RawTable(frame=frame.with_columns(_lines(frame.height)), present=tuple(schema))
 
 
 def _flat(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
@@ -269,32 +315,6 @@ def _flat(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
     return pl.col(name)
 
 
-def _unpacked(path: Path, content: bytes) -> bytes:
-    if not content.startswith(GZIP_MAGIC):
-        raise SourceFileError(
-            f"{path.name} is not packed with gzip, though its ending says so. Take .gz off its "
-            f"name if it is plain text. Nothing was written."
-        )
-    try:
-        return gzip.decompress(content)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
-        raise SourceFileError(
-            f"{path.name} is a damaged or cut-off gzip file ({exc}). Copy it again. Nothing was "
-            f"written."
-        ) from exc
-
-
-def _csv_lines(content: bytes, *, rows: int) -> Sequence[int]:
-    """The line on which each row begins, the header first; quoted text may hold line breaks."""
-    if content.count(b"\n") == rows + 1:
-        return range(1, rows + 2)
-    reader = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))
-    starts = [1]
-    for _ in reader:
-        starts.append(reader.line_num + 1)
-    return starts[:rows + 1]
-
-
 def _is_utf8(value: bytes | None) -> bool:
     try:
         (value or b"").decode()
@@ -303,20 +323,8 @@ def _is_utf8(value: bytes | None) -> bool:
     return True
 
 
-def _refuse_binary(path: Path, content: bytes, form: str) -> None:
-    for magic, words in OTHER_MAGIC.items():
-        if content.startswith(magic):
-            raise SourceFileError(f"{path.name} is {words}, not {form} as its ending says. Give "
-                                  f"it its right ending or format. Nothing was written.")
-    if not content.strip():
-        raise SourceFileError(f"{path.name} is empty. Nothing was written.")
-    if b"\x00" in content[:65536]:
-        raise SourceFileError(f"{path.name} holds binary data, not {form} in UTF-8. Export it "
-                              f"again. Nothing was written.")
-
-
-def _lines(height: int) -> pl.Series:
-    return pl.Series(LINE, range(1, height + 1), dtype=pl.Int64)
+def _lines(before: int, height: int) -> pl.Series:
+    return pl.int_range(before + 1, before + height + 1, dtype=pl.Int64, eager=True).alias(LINE)
 
 
 def _text(value: object) -> str | None:

@@ -25,12 +25,11 @@ from pydantic import (
 from features.column_values import (
     LARGEST_COUNT,
     LONGEST_NAME,
-    PropertyError,
-    flat_properties,
     read_instants,
     read_words,
 )
 from features.event_checks import DRAFT_SCHEMA, first_problem
+from features.property_maps import PropertyError, flat_properties
 from features.source_files import LINE, RAW, is_unicode
 
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]

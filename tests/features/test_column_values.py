@@ -8,15 +8,13 @@ import polars as pl
 import pytest
 
 from features.column_values import (
-    PropertyError,
-    flat_properties,
     read_counts,
     read_instants,
     read_numbers,
-    read_properties,
     read_words,
 )
 from features.mapping import MappingError, PropertySource
+from features.property_maps import PropertyError, flat_properties, read_properties
 
 NINE = datetime(2026, 3, 1, 9, tzinfo=UTC)
 

@@ -23,7 +23,7 @@ from features.event_checks import AFTER_COMPLETE, NOT_YET_KNOWN
 from features.ingest import ingest, ingest_rows
 from features.lake import Lake
 from features.mapping import MappingError
-from features.source_files import SourceFileError
+from features.text_blocks import SourceFileError
 from features.versions import NOT_LATER
 from features.workspace import Workspace, WorkspaceBusyError, WorkspaceError
 
@@ -387,8 +387,9 @@ def test_a_bad_event_of_a_request_is_quarantined(tmp_path, bad, reason):
 
 def test_the_fate_of_every_row_of_a_request_is_told(tmp_path):
     lake = Lake(tmp_path / "events")
-    sent = [row(event_id="x", quantity=1), row(event_id="x", quantity=2, recorded_at="2026-06-01T00:00:00Z"),
-            row(kind="no"), row(event_count=0), row(event_id="x", recorded_at="2026-03-02T00:00Z")]
+    sent = [row(event_id="x", quantity=1),
+            row(event_id="x", quantity=2, recorded_at="2026-06-01T00:00:00Z"), row(kind="no"),
+            row(event_count=0), row(event_id="x", recorded_at="2026-03-02T00:00Z")]
     [first] = ingest_rows(lake, sent, now=NOW, source="api").files
     assert [(fate.line, fate.became, fate.event_id) for fate in sorted(
         first.fates, key=lambda fate: fate.line)] == [

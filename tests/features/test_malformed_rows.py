@@ -33,7 +33,7 @@ from features.ingest import ingest
 from features.ingest_summary import IngestSummary
 from features.lake import Lake
 from features.mapping_keys import MappingError
-from features.source_files import SourceFileError
+from features.text_blocks import SourceFileError
 from features.workspace import Workspace
 from registry.store import MemoryModelStore
 from serving.app import create_app
