@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import polars as pl
 
-from features.catalogue import Catalogue, catalogue
+from features.account_ranges import AccountRanges
+from features.catalogue import catalogue
 from features.health import FORMULAS
 from features.lake import Lake
 from features.moments import moment_words
 from features.snapshots import SnapshotError, SnapshotStore, build_snapshots
+from features.telemetry import EVENT_SCHEMA
+from features.timeline import columns_read
 from features.workspace import Workspace
 
-EVENTS_AT_ONCE = 3_000_000
-"""Events read for one range of accounts; about 0.6 GB in memory."""
+EVENTS_AT_ONCE = 700_000
+"""Events read for one range of accounts, of which as many as cores are in memory."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -60,14 +63,20 @@ def backfill(
     settings = workspace.settings
     check_moments(as_ofs, lake)
     features = catalogue(settings.use_names)
-    ranges = _account_ranges(lake, events_at_once)
-    frames = []
-    for number, events in enumerate(_events_by_range(lake, ranges, features)):
-        if progress is not None:
-            progress("accounts", number, len(ranges))
-        frames.append(build_snapshots(
-            events, as_ofs, features, first_recorded=lake.first_recorded(),
-            formula=FORMULAS[settings.health_formula], threads=os.cpu_count() or 1))
+    columns = EVENT_SCHEMA if features.expressions else columns_read(features)
+    threads = os.cpu_count() or 1
+    frames: list[pl.DataFrame] = []
+
+    def snapshots_of(events: pl.DataFrame) -> pl.DataFrame:
+        return build_snapshots(events, as_ofs, features, first_recorded=lake.first_recorded(),
+                               formula=FORMULAS[settings.health_formula])
+
+    with AccountRanges(lake, [*columns], events_at_once=events_at_once,
+                       threads=threads, users_as_keys=not features.expressions) as ranges:
+        for frame in ranges.each(snapshots_of):
+            if progress is not None:
+                progress("accounts", len(frames), len(ranges))
+            frames.append(frame)
     if progress is not None:
         progress("accounts", len(ranges), len(ranges))
     if not frames or sum(frame.height for frame in frames) == 0:
@@ -114,22 +123,3 @@ def check_moments(as_ofs: Sequence[datetime], lake: Lake) -> None:
             f"The sources are complete until {moment_words(end)}, and a snapshot as of "
             f"{moment_words(min(late))} would miss what happened since. Choose "
             f"{moment_words(end)} or earlier, or ingest newer files.")
-
-
-def _account_ranges(lake: Lake, events_at_once: int) -> list[tuple[str, str]]:
-    """First and last account of each range, with about so many events each."""
-    counts = (lake.scan().group_by("account_id").len().sort("account_id")
-              .with_columns((pl.col("len").cum_sum() // events_at_once).alias("range"))
-              .group_by("range", maintain_order=True)
-              .agg(pl.col("account_id").first().alias("first"),
-                   pl.col("account_id").last().alias("last")).collect())
-    return list(counts.select("first", "last").iter_rows())
-
-
-def _events_by_range(
-    lake: Lake, ranges: Sequence[tuple[str, str]], features: Catalogue,
-) -> Iterator[pl.DataFrame]:
-    for first, last in ranges:
-        yield lake.scan().filter(
-            pl.col("account_id").is_between(pl.lit(first), pl.lit(last)),
-            pl.col("kind").is_in([*features.kinds_read])).collect()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from features.string_views import equal, hash_of, is_null, less
+from features.string_views import less
 
 
 @numba.njit(cache=True, nogil=True)
@@ -105,41 +105,69 @@ def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  #
 
 
 @numba.njit(cache=True, nogil=True)
-def users_within(starts, order, words, addresses):  # type: ignore[no-untyped-def]
-    """Each row's number of its user within the account (-1: unknown), and how many there are."""
+def users_within(starts, order, low, high):  # type: ignore[no-untyped-def]
+    """Each row's number of its user within the account (-1: unknown), and how many there are.
+
+    Users are told apart by the two words of ``string_views.keys``.
+    """
     users = np.full(len(order), -1, dtype=np.int32)
     counts = np.zeros(len(starts) - 1, dtype=np.int64)
     size = 64
     table = np.full(size, -1, dtype=np.int32)
-    first_row = np.empty(size, dtype=np.int32)
+    table_low, table_high = np.zeros(size, dtype=np.uint64), np.zeros(size, dtype=np.uint64)
     for account in range(len(starts) - 1):
         found = 0
         table[:] = -1
         for place in range(starts[account], starts[account + 1]):
             row = order[place]
-            if is_null(words, row):
+            one, other = low[row], high[row]
+            if one == 0 and other == 0:
                 continue
-            spot = hash_of(words, addresses, row) & np.uint64(size - 1)
-            while table[spot] >= 0 and not equal(words, addresses, first_row[table[spot]], row):
-                spot = (spot + np.uint64(1)) & np.uint64(size - 1)
+            spot = _spot(one, other) & (size - 1)
+            while table[spot] >= 0 and (table_low[spot] != one or table_high[spot] != other):
+                spot = (spot + 1) & (size - 1)
             if table[spot] < 0:
-                table[spot] = found
-                first_row[found] = row
+                table[spot], table_low[spot], table_high[spot] = found, one, other
                 found += 1
             users[row] = table[spot]
             if 2 * found > size:
                 size *= 4
-                more = np.empty(size, dtype=np.int32)
-                more[:found] = first_row[:found]
-                first_row = more
+                old, old_low, old_high = table, table_low, table_high
                 table = np.full(size, -1, dtype=np.int32)
-                for number in range(found):
-                    spot = hash_of(words, addresses, first_row[number]) & np.uint64(size - 1)
+                table_low, table_high = np.zeros(size, dtype=np.uint64), np.zeros(
+                    size, dtype=np.uint64)
+                for before in range(len(old)):
+                    if old[before] < 0:
+                        continue
+                    spot = _spot(old_low[before], old_high[before]) & (size - 1)
                     while table[spot] >= 0:
-                        spot = (spot + np.uint64(1)) & np.uint64(size - 1)
-                    table[spot] = number
+                        spot = (spot + 1) & (size - 1)
+                    table[spot], table_low[spot], table_high[spot] = (
+                        old[before], old_low[before], old_high[before])
         counts[account] = found
     return users, counts
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _spot(low, high):  # type: ignore[no-untyped-def]
+    mixed = (low ^ (high * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
+    return np.int64(mixed >> np.uint64(33))
+
+
+@numba.njit(cache=True, nogil=True)
+def numbered_codes(values, size):  # type: ignore[no-untyped-def]
+    """Each row's number among the distinct codes below a size, and where each was first seen."""
+    number = np.full(size, -1, dtype=np.int32)
+    codes = np.empty(len(values), dtype=np.int32)
+    rows = np.empty(size, dtype=np.int64)
+    found = 0
+    for row in range(len(values)):
+        if number[values[row]] < 0:
+            number[values[row]] = found
+            rows[found] = row
+            found += 1
+        codes[row] = number[values[row]]
+    return codes, rows[:found].copy()
 
 
 @numba.njit(cache=True, nogil=True)

@@ -43,7 +43,8 @@ def with_expressions(
     if not expressions:
         return frame
     kinds = sorted({kind for feature in expressions for kind in feature.reads})
-    read = events.filter(pl.col("kind").is_in(kinds)).sort(ORDER)
+    read = events.filter(pl.col("kind").is_in(kinds)).with_columns(
+        pl.col("account_id", "kind").cast(pl.String)).sort(ORDER)
     if "superseded_at" not in read.columns:
         read = read.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("superseded_at"))
     rows = frame.select("account_id", "as_of")

@@ -90,7 +90,8 @@ def sweep(events: SweepEvents, items: SweepItems, cutoffs: Ints, *, threads: int
         (n_accounts, n_cutoffs, n_items); NaN is unknown.
     """
     n_accounts = len(events.account_starts) - 1
-    out = np.empty((n_accounts, len(cutoffs), len(items.operation)))
+    # Item by item in memory, as the columns of a frame want it.
+    out = np.empty((len(items.operation), n_accounts, len(cutoffs))).transpose(1, 2, 0)
     shares = _even_shares(events.account_starts, max(1, min(threads, n_accounts)))
 
     def work(share: tuple[int, int]) -> None:
@@ -130,11 +131,13 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
     group_entries, entry_item, entry_value, entry_code, reads_property, cutoffs, out,
 ):
     n_items, n_cutoffs, n_windows = len(operation), len(cutoffs), len(lookback)
-    number = np.empty((n_items, n_cutoffs))
-    seen = np.empty((n_items, n_cutoffs), dtype=np.int32)  # how many, or the row's place, from 1
+    # One cell for each item and cutoff. Unsigned places spare the compiler negative ones.
+    cells = n_items * n_cutoffs
+    number = np.empty(cells)
+    seen = np.empty(cells, dtype=np.int32)  # how many, or the row's place, from 1
     # What holds from a cutoff on to the last one is noted there once and carried on at the end.
-    carried = np.empty((n_items, n_cutoffs))
-    carried_seen = np.empty((n_items, n_cutoffs), dtype=np.int32)
+    carried = np.empty(cells)
+    carried_seen = np.empty(cells, dtype=np.int32)
     opened = np.empty(n_windows, dtype=np.int64)
     closed = np.empty(n_windows, dtype=np.int64)
     mask_start = np.zeros(n_items + 1, dtype=np.int64)
@@ -216,16 +219,17 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                 for entry in range(group_entries[group], group_entries[group + 1]):
                     item = entry_item[entry]
                     kind = operation[item]
+                    begin = np.uint64(item * n_cutoffs + first)
+                    stop = np.uint64(item * n_cutoffs + end)
                     if kind == COUNT:
                         if carries:
-                            carried[item, first] += event_count[row]
-                            carried_seen[item, first] = 1
+                            carried[begin] += event_count[row]
+                            carried_seen[begin] = 1
                         else:
-                            for c in range(first, end):
-                                number[item, c] += event_count[row]
-                                seen[item, c] = 1
-                        continue
-                    if kind in (USERS, USER_DAYS, VALUES, ACTIVE_DAYS):
+                            for cell in range(begin, stop):
+                                number[cell] += event_count[row]
+                                seen[cell] = 1
+                    elif kind in (USERS, USER_DAYS, VALUES, ACTIVE_DAYS):
                         if kind == USERS:
                             code = np.int64(user[row])
                         elif kind == USER_DAYS:
@@ -235,70 +239,71 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                         else:
                             code = np.int64(entry_code[entry])
                         if code < 0:
-                            for c in range(first, end):
-                                seen[item, c] = 1
+                            for cell in range(begin, stop):
+                                seen[cell] = 1
                             continue
-                        spot = mask_start[item] + code
+                        spot = np.uint64(mask_start[item] + code)
                         fresh = _bits(first, end) & ~masks[spot]
                         if fresh == 0:
                             continue
                         masks[spot] |= fresh
-                        for c in range(first, end):
-                            number[item, c] += (fresh >> np.uint64(c)) & np.uint64(1)
-                        continue
-                    if kind in (SINCE_LAST, SINCE_FIRST):
+                        fresh >>= np.uint64(first)
+                        for cell in range(begin, stop):
+                            number[cell] += np.int64(fresh & np.uint64(1))
+                            fresh >>= np.uint64(1)
+                    elif kind in (SINCE_LAST, SINCE_FIRST):
                         if carries:
-                            if kind == SINCE_LAST or carried_seen[item, first] == 0:
-                                carried_seen[item, first] = at
+                            if kind == SINCE_LAST or carried_seen[begin] == 0:
+                                carried_seen[begin] = at
                         else:
-                            for c in range(first, end):
-                                if kind == SINCE_LAST or seen[item, c] == 0:
-                                    seen[item, c] = at
-                        continue
-                    if kind == PEAK_USERS:
-                        for c in range(first, end):
-                            number[item, c] = max(number[item, c], user_count[row])
-                            seen[item, c] = 1
-                        continue
-                    value = entry_value[entry] if reads_property[item] else quantity[row]
-                    if np.isnan(value):
-                        continue
-                    if kind in (LAST, UNTIL):
-                        if carries:
-                            carried[item, first] = value
-                            carried_seen[item, first] = at
-                        else:
-                            for c in range(first, end):
-                                number[item, c] = value
-                                seen[item, c] = at
-                        continue
-                    for c in range(first, end):
+                            for cell in range(begin, stop):
+                                if kind == SINCE_LAST or seen[cell] == 0:
+                                    seen[cell] = at
+                    elif kind == PEAK_USERS:
+                        for cell in range(begin, stop):
+                            number[cell] = max(number[cell], user_count[row])
+                            seen[cell] = 1
+                    else:
+                        value = entry_value[entry] if reads_property[item] else quantity[row]
+                        if np.isnan(value):
+                            continue
                         if kind in (SUM, MEAN):
-                            number[item, c] += value
-                        elif seen[item, c] == 0 or (
-                                value > number[item, c] if kind == MAX else
-                                value < number[item, c]):
-                            number[item, c] = value
-                        seen[item, c] += 1
+                            for cell in range(begin, stop):
+                                number[cell] += value
+                                seen[cell] += 1
+                        elif kind in (MAX, MIN):
+                            for cell in range(begin, stop):
+                                if seen[cell] == 0 or (value > number[cell] if kind == MAX
+                                                       else value < number[cell]):
+                                    number[cell] = value
+                                seen[cell] += 1
+                        elif carries:  # LAST, UNTIL
+                            carried[begin] = value
+                            carried_seen[begin] = at
+                        else:
+                            for cell in range(begin, stop):
+                                number[cell] = value
+                                seen[cell] = at
 
         for item in range(n_items):
             kind = operation[item]
             held, held_seen = 0.0, np.int32(0)
             for c in range(n_cutoffs):
-                value, found = number[item, c], seen[item, c]
+                cell = item * n_cutoffs + c
+                value, found = number[cell], seen[cell]
                 if kind == COUNT:
-                    held += carried[item, c]
-                    held_seen |= carried_seen[item, c]
+                    held += carried[cell]
+                    held_seen |= carried_seen[cell]
                     value, found = value + held, found | held_seen
                 elif kind in (LAST, UNTIL, SINCE_LAST):
-                    if carried_seen[item, c] > held_seen:
-                        held, held_seen = carried[item, c], carried_seen[item, c]
+                    if carried_seen[cell] > held_seen:
+                        held, held_seen = carried[cell], carried_seen[cell]
                     if held_seen > found:
                         value, found = held, held_seen
                 elif kind == SINCE_FIRST:
-                    if carried_seen[item, c] > 0 and (
-                            held_seen == 0 or carried_seen[item, c] < held_seen):
-                        held_seen = carried_seen[item, c]
+                    if carried_seen[cell] > 0 and (
+                            held_seen == 0 or carried_seen[cell] < held_seen):
+                        held_seen = carried_seen[cell]
                     if held_seen > 0 and (found == 0 or held_seen < found):
                         found = held_seen
                 elif value == 0.0 and found > 0 and kind in (USERS, USER_DAYS):

@@ -17,14 +17,17 @@ import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import Catalogue
-from features.event_order import numbered_triples, ordered, users_within
+from features.event_order import numbered_codes, numbered_triples, ordered, users_within
 from features.feature import Attribute, Feature
-from features.string_views import StringViews, numbered
+from features.string_views import StringViews, keys, numbered
 from features.sweep import OPERATIONS, SweepEvents, SweepItems
 from features.windows import FOREVER, MICROSECOND
 
 READ_A_QUANTITY = ("sum", "mean", "max", "min", "last")
 """The operations that read the quantity where they name no property."""
+
+USER_KEYS = ("user_low", "user_high")
+"""Columns that may stand for ``user_id``: the two words of ``string_views.keys``."""
 
 NO_CODES = np.empty(0, dtype=np.int32)
 NO_MOMENTS = np.empty(0, dtype=np.int64)
@@ -77,11 +80,12 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
     Raises:
         UndecidedOrderError: some have, and there are no ids to put them in order.
     """
-    kinds, kind_rows = numbered(StringViews.of(frame["kind"]))
-    is_read = frame["kind"].gather(kind_rows).is_in(list(catalogue.kinds_read)).to_numpy()
+    kinds, kind_rows = _numbered(frame["kind"])
+    names = frame["kind"].gather(kind_rows).cast(pl.String)
+    is_read = names.is_in(list(catalogue.kinds_read)).to_numpy()
     if not is_read.all():
         frame = frame.filter(pl.Series(is_read[kinds], dtype=pl.Boolean))
-        kinds, kind_rows = numbered(StringViews.of(frame["kind"]))
+        kinds, kind_rows = _numbered(frame["kind"])
     account_ids, account = _accounts(frame["account_id"])
     occurred, recorded = _moments(frame["occurred_at"]), _moments(frame["recorded_at"])
     ids = StringViews.none() if "event_id" not in frame.columns else StringViews.of(
@@ -94,9 +98,11 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
             f"another. Read the events with their event_id, which decides the order.")
     row_class, classes = _classes(frame, kinds, kind_rows, catalogue)
     user, n_users = NO_CODES, np.zeros(len(account_ids), dtype=np.int64)
-    if "user_id" in frame.columns:
-        users = StringViews.of(frame["user_id"])
-        user, n_users = users_within(starts, order, users.words, users.addresses)
+    if USER_KEYS[0] in frame.columns:
+        low, high = (_fixed(frame[name], np.uint64) for name in USER_KEYS)
+        user, n_users = users_within(starts, order, low, high)
+    elif "user_id" in frame.columns:
+        user, n_users = users_within(starts, order, *keys(StringViews.of(frame["user_id"])))
     superseded = NO_MOMENTS
     if "superseded_at" in frame.columns and frame["superseded_at"].null_count() < frame.height:
         superseded = _fixed(frame["superseded_at"].dt.epoch("us").fill_null(FOREVER), np.int64)
@@ -113,12 +119,21 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
 
 def _accounts(column: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
     """The accounts in order, and each row's place among them."""
-    codes, rows = numbered(StringViews.of(column))
-    names = column.gather(rows)
+    codes, rows = _numbered(column)
+    names = column.gather(rows).cast(pl.String)
     order = names.arg_sort().to_numpy()
     rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     return tuple(names.gather(order)), rank[codes]
+
+
+def _numbered(column: pl.Series) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Each row's number among the distinct words of a column of strings or of an enumeration."""
+    if isinstance(column.dtype, pl.Enum):
+        codes, rows = numbered_codes(_fixed(column.to_physical(), np.int32),
+                                     len(column.dtype.categories))
+        return codes, rows
+    return numbered(StringViews.of(column))
 
 
 def _moments(column: pl.Series) -> npt.NDArray[np.int64]:
@@ -153,7 +168,7 @@ def _classes(
     Properties and quantities are looked at once per distinct value, and only of the kinds that
     some feature reads them of.
     """
-    names = frame["kind"].gather(kind_rows)
+    names = frame["kind"].gather(kind_rows).cast(pl.String)
     picked = {kind for f in catalogue.primitives if f.quantities for kind in f.reads}
     with_properties = names.is_in(list(_kinds_with_properties(catalogue))).to_numpy()
     with_quantity = names.is_in(list(picked)).to_numpy()
@@ -168,7 +183,7 @@ def _classes(
     codes, rows = kinds, kind_rows
     if with_properties.any() or with_quantity.any():
         codes, rows = numbered_triples(kinds, properties, bits)
-    keys = sorted(
+    read = sorted(
         {key for f in catalogue.primitives for key in f.where}
         | {f.aggregate.of for f in catalogue.primitives if f.aggregate.of}
         | {a.of for a in catalogue.attributes if a.of}
@@ -186,7 +201,7 @@ def _classes(
         "kind",
         pl.when("with_quantity").then("quantity").alias("quantity"),
         *(pl.when("with_properties").then(pl.col("properties").str.json_path_match(f"$.{key}"))
-          .otherwise(nothing).alias(f"property:{key}") for key in keys))
+          .otherwise(nothing).alias(f"property:{key}") for key in read))
     table = distinct.unique().sort(distinct.columns, nulls_last=False).with_row_index("row_class")
     row_class = distinct.join(table, on=distinct.columns, how="left", nulls_equal=True,
                               maintain_order="left")["row_class"].to_numpy().astype(np.int32)

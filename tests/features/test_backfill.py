@@ -30,18 +30,17 @@ END = datetime(2024, 4, 1, tzinfo=UTC)
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path, environment={})
-    events = []
-    for account in ("a", "b", "c", "d"):
-        events.append(Event(event_id=f"{account}-contract", account_id=account, quantity=50.0,
-                            kind="contract.started", occurred_at=FIRST, recorded_at=FIRST,
-                            properties=properties_text({"seats": 3})))
+    for account in ("a", "b", "c", "d"):  # a load each: ranges begin where row groups begin
+        events = [Event(event_id=f"{account}-contract", account_id=account, quantity=50.0,
+                        kind="contract.started", occurred_at=FIRST, recorded_at=FIRST,
+                        properties=properties_text({"seats": 3}))]
         events += [Event(event_id=f"{account}-{day}", account_id=account, kind="feature.used",
                          occurred_at=FIRST + timedelta(days=day),
                          recorded_at=FIRST + timedelta(days=day),
                          properties=properties_text({"name": "search"}))
                    for day in range(1, 80)]
-    Lake(workspace.events_dir).append(events_frame(events), source="test", file="test", now=END,
-                                      complete_until=END)
+        Lake(workspace.events_dir).append(events_frame(events), source="test", file="test",
+                                          now=END, complete_until=END)
     return workspace
 
 

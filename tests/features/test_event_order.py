@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from features.event_order import numbered_triples, ordered, users_within
-from features.string_views import StringViews
+from features.string_views import StringViews, keys
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, pl.Series]
 
@@ -55,7 +55,7 @@ def test_users_are_numbered_within_their_account() -> None:
     starts = np.array([0, 3, 5, len(names)])
     order = np.arange(len(names), dtype=np.int32)
     views = StringViews.of(names)
-    users, counts = users_within(starts, order, views.words, views.addresses)
+    users, counts = users_within(starts, order, *keys(views))
     assert users[:6].tolist() == [-1, 0, 1, 0, -1, 0]
     assert users[6:].tolist() == list(range(1, 301))
     assert counts.tolist() == [2, 1, 301]

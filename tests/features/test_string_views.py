@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.string_views import StringViews, equal, less, numbered
+from features.string_views import StringViews, equal, keys, less, numbered
 
 LETTERS = ["a", "b", "\x00", "é"]
 
@@ -59,3 +59,15 @@ def test_more_strings_than_the_table_began_with_are_told_apart() -> None:
     codes, rows = numbered(StringViews.of(column))
     assert len(rows) == 5000
     assert codes.tolist() == [n % 5000 for n in range(20_000)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equal_strings_and_no_others_have_the_same_key(seed: int) -> None:
+    texts = [*strings(seed), *("\x00" * n for n in range(30)), *("a" * n for n in range(30))]
+    low, high = keys(StringViews.of(pl.Series(texts)))
+    by_key: dict[tuple[int, int], set[str | None]] = {}
+    for text, key in zip(texts, zip(low.tolist(), high.tolist(), strict=True), strict=True):
+        by_key.setdefault(key, set()).add(text)
+    assert all(len(same) == 1 for same in by_key.values())
+    assert len(by_key) == len(set(texts))
+    assert by_key[0, 0] == {None}

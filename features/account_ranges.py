@@ -1,0 +1,211 @@
+"""This module is about reading a lake by account range, however its events lie in parts.
+
+::
+
+    part 1 (by account) ──┐    ┌── range 1: a .. f ──► one worker
+    part 2 (by account) ──┼────┼── range 2: g .. m ──► another
+    part 3 (by account) ──┘    └── range 3: n .. z
+
+Each part is read once and handed out to one file a range, with accounts and kinds as numbers;
+a range is then read whole. So time is linear in events and memory follows the range, be the parts
+daily loads or one history each. A lake that fits into one range is read directly, and one with
+corrections by filters, because what was corrected is told by id.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TypeVar
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.lake import Lake
+from features.string_views import StringViews, keys, numbered
+from features.timeline import USER_KEYS, UndecidedOrderError
+
+Made = TypeVar("Made")
+
+
+class AccountRanges(AbstractContextManager["AccountRanges"]):
+    """The events of a lake, some accounts at a time.
+
+    Args:
+        lake: where the events are.
+        columns: which columns to read, ``account_id`` and ``kind`` among them. Where the events
+            can not be put in order without it, ``event_id`` is read as well.
+        events_at_once: events of one range, about; one account is never divided.
+        threads: parts read, or ranges worked on, at once.
+        users_as_keys: ranges may hold ``USER_KEYS`` in the place of ``user_id``.
+    """
+
+    def __init__(self, lake: Lake, columns: Sequence[str], *, events_at_once: int,
+                 threads: int = 1, users_as_keys: bool = False) -> None:
+        self._lake, self._threads = lake, threads
+        self._columns = list(columns)
+        self._with_keys = users_as_keys and "user_id" in columns
+        manifest = lake.manifest
+        self._paths = [lake.folder / name for name in manifest.parts]
+        self._corrected = bool(manifest.superseded)
+        self._edges = _edges(self._paths, events_at_once)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._accounts: pl.Series = pl.Series([], dtype=pl.String)
+        self._kinds: pl.Series = pl.Series([], dtype=pl.String)
+
+    def __len__(self) -> int:
+        return len(self._edges) + 1
+
+    def __enter__(self) -> AccountRanges:
+        if self._edges and not self._corrected:
+            _remove_leftovers(self._lake.folder)
+            self._folder = tempfile.TemporaryDirectory(prefix=f".ranges-{os.getpid()}-",
+                                                       dir=self._lake.folder)
+            self._hand_out(Path(self._folder.name))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def each(self, work: Callable[[pl.DataFrame], Made]) -> Iterator[Made]:
+        """What the work makes of each range, in the order of accounts."""
+        ranges = iter(range(len(self)))
+        with ThreadPoolExecutor(self._threads) as pool:
+            waiting: deque[Future[Made]] = deque()
+            for number in itertools.islice(ranges, self._threads):
+                waiting.append(pool.submit(self._work, number, work))
+            while waiting:
+                made = waiting.popleft().result()
+                for number in itertools.islice(ranges, 1):
+                    waiting.append(pool.submit(self._work, number, work))
+                yield made
+
+    def _work(self, number: int, work: Callable[[pl.DataFrame], Made]) -> Made:
+        try:
+            return work(self._read(number))
+        except UndecidedOrderError:  # ids are long, and rarely needed
+            return work(self._read_with_ids(number))
+
+    def _read_with_ids(self, number: int) -> pl.DataFrame:
+        events = self._lake.scan()
+        if number > 0:
+            events = events.filter(pl.col("account_id") >= self._edges[number - 1])
+        if number < len(self._edges):
+            events = events.filter(pl.col("account_id") < self._edges[number])
+        columns = dict.fromkeys([*self._columns, "event_id", "superseded_at"])
+        return events.select(*columns).collect()
+
+    def _read(self, number: int) -> pl.DataFrame:
+        if self._corrected:
+            return self._read_with_ids(number)
+        if self._folder is None:
+            return self._lake.scan().select(self._columns).collect()
+        path = Path(self._folder.name) / f"{number}.arrow"
+        with pa.memory_map(str(path)) as source:
+            frame = pl.DataFrame(pa.ipc.open_stream(source).read_all())
+        return frame.with_columns(
+            _named(frame["account_id"], self._accounts).alias("account_id"),
+            _named(frame["kind"], self._kinds).alias("kind"))
+
+    def _hand_out(self, folder: Path) -> None:
+        accounts, kinds = _Names(), _Names()
+
+        def coded(events: pl.DataFrame) -> pl.DataFrame:
+            events = events.with_columns(accounts.numbers(events["account_id"]),
+                                         kinds.numbers(events["kind"]))
+            if not self._with_keys:
+                return events
+            words = keys(StringViews.of(events["user_id"]))
+            return events.drop("user_id").with_columns(
+                pl.Series(name, word) for name, word in zip(USER_KEYS, words, strict=True))
+
+        schema = coded(pl.read_parquet(self._paths[0], columns=self._columns, n_rows=0)
+                       ).to_arrow().schema
+        sinks = [pa.OSFile(str(folder / f"{number}.arrow"), "wb") for number in range(len(self))]
+        writers = [pa.ipc.new_stream(sink, schema) for sink in sinks]
+        locks = [Lock() for _ in writers]
+
+        def hand_out(path: Path) -> None:
+            events = pl.read_parquet(path, columns=self._columns)
+            if not events["account_id"].is_sorted():
+                events = events.sort("account_id", maintain_order=True)
+            ends = events["account_id"].search_sorted(pl.Series(self._edges), side="left")
+            events = coded(events)
+            for number, (start, end) in enumerate(
+                    itertools.pairwise([0, *ends.to_list(), events.height])):
+                if end > start:
+                    table = events.slice(start, end - start).to_arrow()
+                    with locks[number]:
+                        writers[number].write_table(table)
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(hand_out, self._paths))
+        for writer, sink in zip(writers, sinks, strict=True):
+            writer.close()
+            sink.close()
+        self._accounts, self._kinds = accounts.names(), kinds.names()
+
+
+class _Names:
+    """Numbers for names, the same in every part."""
+
+    def __init__(self) -> None:
+        self._number: dict[str, int] = {}
+        self._lock = Lock()
+
+    def numbers(self, column: pl.Series) -> pl.Series:
+        codes, rows = numbered(StringViews.of(column))
+        with self._lock:
+            known = [self._number.setdefault(name, len(self._number))
+                     for name in column.gather(rows)]
+        return pl.Series(known, dtype=pl.Int32).gather(codes).alias(column.name)
+
+    def names(self) -> pl.Series:
+        return pl.Series(list(self._number), dtype=pl.String)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the files of processes that were killed."""
+    for leftover in folder.glob(".ranges-*"):
+        try:
+            os.kill(int(leftover.name.split("-")[1]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _named(codes: pl.Series, names: pl.Series) -> pl.Series:
+    """The column as words of an enumeration: the names stay with the type, not with the rows."""
+    return codes.cat.to(pl.Enum(names))
+
+
+def _edges(paths: Sequence[Path], events_at_once: int) -> list[str]:
+    """The accounts at which ranges begin, from the statistics of the row groups alone."""
+    groups: list[tuple[str, int]] = []
+    for path in paths:
+        metadata = pq.read_metadata(path)
+        column = metadata.schema.to_arrow_schema().get_field_index("account_id")
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            statistics = group.column(column).statistics
+            if statistics is None or not statistics.has_min_max:
+                return []
+            groups.append((statistics.min, group.num_rows))
+    edges: list[str] = []
+    seen = 0
+    for first, rows in sorted(groups):
+        if seen >= events_at_once * (len(edges) + 1) and (not edges or first > edges[-1]):
+            edges.append(first)
+        seen += rows
+    return edges

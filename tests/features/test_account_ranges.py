@@ -1,0 +1,123 @@
+"""A lake read range by range holds what it holds as a whole, however its events lie in parts."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from features.account_ranges import AccountRanges
+from features.catalogue import Catalogue
+from features.feature import Aggregate, Feature
+from features.lake import Lake
+from features.sweep import sweep
+from features.telemetry import Event, events_frame
+from features.timeline import columns_read, prepare
+from features.windows import microseconds
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+SPENT = Feature(name="spent_28d", description="Spent.", theme="adoption", reads=("feature.used",),
+                aggregate=Aggregate(operation="last"), lookback=timedelta(days=28),
+                when_empty=None, unit="", phrase="{value}")
+PEOPLE = Feature(name="people_28d", description="People.", theme="adoption",
+                 reads=("feature.used", "user.session"), aggregate=Aggregate(operation="users"),
+                 lookback=timedelta(days=28), when_empty=0.0, unit="", phrase="{value}")
+CATALOGUE = Catalogue(features=(SPENT, PEOPLE), attributes=())
+COLUMNS = ("account_id", "kind", "user_id", "occurred_at", "recorded_at", "quantity")
+
+
+def events(n: int, *, first: int = 0, ties: bool = False) -> list[Event]:
+    rng = np.random.default_rng(first)
+    return [Event(
+        event_id=f"e{first + number:05d}", account_id=f"account-{rng.integers(30):02d}",
+        kind=("feature.used", "user.session")[int(rng.integers(2))],
+        user_id=(None, "somebody with a long name", "u")[int(rng.integers(3))],
+        occurred_at=START + timedelta(hours=number // 40 if ties else number),
+        recorded_at=START + timedelta(hours=number // 40 if ties else number),
+        quantity=float(rng.normal())) for number in range(n)]
+
+
+def lake_of(folder: Path, *loads: list[Event]) -> Lake:
+    lake = Lake(folder / "events", folder / "quarantine")
+    for load in loads:
+        lake.append(events_frame(load), source="hand", file="hand", now=START + timedelta(400))
+    return lake
+
+
+def values(frame: pl.DataFrame) -> dict[str, list[list[float]]]:
+    timelines = prepare(frame, CATALOGUE)
+    cutoffs = np.array([microseconds(START + timedelta(days=days)) for days in (3, 9, 20)])
+    made = sweep(timelines.events, timelines.items, cutoffs)
+    return dict(zip(timelines.account_ids, made.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("events_at_once", [1, 90, 10_000])
+def test_the_ranges_hold_every_event_once_and_no_account_twice(
+        tmp_path: Path, threads: int, events_at_once: int) -> None:
+    lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
+    with AccountRanges(lake, COLUMNS, events_at_once=events_at_once, threads=threads) as ranges:
+        found = list(ranges.each(lambda frame: frame.with_columns(
+            pl.col("account_id", "kind").cast(pl.String))))
+    assert (len(found) > 1) == (events_at_once < 480)
+    accounts = [set(frame["account_id"]) for frame in found]
+    assert sum(map(len, accounts)) == len(set().union(*accounts)) == 30
+    assert sorted(map(min, filter(None, accounts))) == list(map(min, filter(None, accounts)))
+    assert_frame_equal(pl.concat(found), lake.scan().select(COLUMNS).collect(),
+                       check_row_order=False)
+    assert not list(lake.folder.glob(".ranges-*"))
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["no ties", "ties"])
+@pytest.mark.parametrize("users_as_keys", [False, True], ids=["users", "keys"])
+@pytest.mark.parametrize("events_at_once", [90, 10_000])
+def test_what_is_made_of_ranges_is_what_is_made_of_the_whole(
+        tmp_path: Path, events_at_once: int, users_as_keys: bool, ties: bool) -> None:
+    lake = lake_of(tmp_path, *(events(150, first=150 * number, ties=ties) for number in range(4)))
+    whole = values(lake.scan().collect())
+    with AccountRanges(lake, columns_read(CATALOGUE), events_at_once=events_at_once,
+                       users_as_keys=users_as_keys) as ranges:
+        found = list(ranges.each(values))
+    together = {account: row for part in found for account, row in part.items()}
+    np.testing.assert_equal(together, whole)
+
+
+def test_corrections_reach_the_ranges(tmp_path: Path) -> None:
+    load = events(100)
+    late = [Event(**{**vars(event), "quantity": 7.5,
+                     "recorded_at": event.recorded_at + timedelta(days=2)}) for event in load[:50]]
+    lake = lake_of(tmp_path, load, late)
+    assert lake.manifest.superseded
+    with AccountRanges(lake, columns_read(CATALOGUE), events_at_once=20) as ranges:
+        found = list(ranges.each(values))
+    assert len(found) > 1
+    together = {account: row for part in found for account, row in part.items()}
+    np.testing.assert_equal(together, values(lake.scan().collect()))
+
+
+def test_the_work_files_go_when_the_work_fails(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
+
+    def fail(_: pl.DataFrame) -> None:
+        raise ZeroDivisionError("of the test")
+
+    with pytest.raises(ZeroDivisionError, match="of the test"), \
+            AccountRanges(lake, COLUMNS, events_at_once=50) as ranges:
+        list(ranges.each(fail))
+    assert not list(lake.folder.glob(".ranges-*"))
+
+
+def test_what_a_killed_process_left_behind_goes_with_the_next(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
+    left = lake.folder / f".ranges-{2**22 + 1}-x"  # above the largest process id there is
+    living = lake.folder / f".ranges-{os.getpid()}-x"
+    left.mkdir()
+    living.mkdir()
+    with AccountRanges(lake, COLUMNS, events_at_once=50):
+        assert not left.exists()
+        assert living.exists()
