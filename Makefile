@@ -29,7 +29,7 @@ soak: .venv/ready-dev  ## The full counts of what the tests sample; goes on wher
 	$(BIN)/python -m pytest -m slow --resume=.soak-passed
 
 bench: .venv/ready-dev  ## Measure time and memory
-	$(BIN)/python -m pytest -m bench -s
+	$(BIN)/python -m pytest -m bench -s tests/benchmarks/bench_*.py
 
 notebooks: .venv/ready-dev  ## Run every notebook from top to bottom
 	$(BIN)/python -m pytest --nbmake notebooks
