@@ -110,11 +110,18 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
     return Timelines(
         account_ids=account_ids, known_since=known_since, items=items, words=words,
         events=SweepEvents(
-            account_starts=starts, order=order, occurred=occurred, recorded=recorded,
-            superseded=superseded, row_class=row_class,
+            account_starts=starts, order=sealed(order), occurred=occurred, recorded=recorded,
+            superseded=superseded, row_class=sealed(row_class),
             event_count=_column(frame, "event_count", np.int64),
             user_count=_column(frame, "user_count", np.int64),
-            quantity=_column(frame, "quantity", np.float64), user=user, n_users=n_users))
+            quantity=_column(frame, "quantity", np.float64), user=sealed(user),
+            n_users=n_users))
+
+
+def sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, not to be written any more: the compiler sees one type wherever it came from."""
+    array.flags.writeable = False
+    return array
 
 
 def _accounts(column: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
@@ -142,16 +149,13 @@ def _moments(column: pl.Series) -> npt.NDArray[np.int64]:
 
 def _column(frame: pl.DataFrame, name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
     if name not in frame.columns:
-        return np.empty(0, dtype=kind)
+        return sealed(np.empty(0, dtype=kind))
     column = frame[name]
     return _fixed(column.fill_null(math.nan) if column.null_count() else column, kind)
 
 
 def _fixed(column: pl.Series, kind: type[np.generic]) -> npt.NDArray[Any]:
-    """The values as one array that is never written: one type for the compiler."""
-    array = np.ascontiguousarray(column.to_numpy(), dtype=kind)
-    array.flags.writeable = False
-    return array
+    return sealed(np.ascontiguousarray(column.to_numpy(), dtype=kind))
 
 
 def _kinds_with_properties(catalogue: Catalogue) -> frozenset[str]:
