@@ -271,18 +271,24 @@ class Batch:
     def _merge_small_parts(self) -> None:
         """Keep the number of files bearable when events come in many small batches."""
         lake = self._lake
+        retired: list[str] = []
         for name, folder in (("parts", lake.folder), ("superseded", lake.folder),
                              ("quarantine", lake.quarantine_folder)):
             files: tuple[str, ...] = getattr(self._new, name)
             small = [file for file in files if (folder / file).stat().st_size < SMALL_PART_BYTES]
             if len(small) <= MOST_SMALL_PARTS:
                 continue
-            rows = pl.concat([pl.read_parquet(folder / file) for file in small])
-            merged = f"{self._new.generation:06d}-merged-{name}.parquet"
-            (write_part if name == "parts" else write_frame)(rows, folder / merged)
+            merged: list[str] = []
+            for group in _groups([folder / file for file in small]):
+                rows = pl.concat([pl.read_parquet(path) for path in group])
+                merged.append(f"{self._new.generation:06d}-merged-{name}-{len(merged)}.parquet")
+                (write_part if name == "parts" else write_frame)(rows, folder / merged[-1])
             kept = tuple(file for file in files if file not in small)
-            changes: dict[str, Any] = {name: (*kept, merged)}
-            self._new = replace(self._new, retired=tuple(small), **changes)
+            changes: dict[str, Any] = {name: (*kept, *merged)}
+            self._new = replace(self._new, **changes)
+            retired += small
+        if retired:
+            self._new = replace(self._new, retired=tuple(retired))
 
     def _note_source(self, name: str, *, rows: int, last: datetime | None,
                      complete_until: datetime | None) -> None:
@@ -309,6 +315,20 @@ class Batch:
             events=manifest.events + events,
             fingerprint=_add(manifest.fingerprint, fingerprint(new)),
             first_recorded=first, last_recorded=latest)
+
+
+def _groups(small: list[Path]) -> Iterator[list[Path]]:
+    """Files in groups that are large enough together, so that merging one is never much work."""
+    group: list[Path] = []
+    size = 0
+    for path in small:
+        group.append(path)
+        size += path.stat().st_size
+        if size >= SMALL_PART_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _add(one: int, other: int) -> int:

@@ -34,13 +34,15 @@ def write_part(events: pl.DataFrame, path: Path) -> None:
 def by_account(events: pl.DataFrame) -> pl.DataFrame:
     """The events by account and, within one, by time."""
     accounts = events["account_id"].unique().sort()
-    order = pl.DataFrame({
-        "account": events["account_id"].cast(pl.Enum(accounts)).to_physical().cast(pl.UInt64),
-        "time": events["occurred_at"].to_physical(),
-    }).select((pl.col("account") * 2**SECONDS_BITS
-               + ((pl.col("time") - pl.col("time").min()) // 1_000_000).cast(pl.UInt64))
-              .arg_sort()).to_series()
-    return events[order]
+    codes = events["account_id"].cast(pl.Enum(accounts)).to_physical()
+    time = pl.col("time")
+    order = pl.DataFrame({"code": codes, "time": events["occurred_at"].to_physical()}).select(
+        pl.col("code").cast(pl.UInt64) * 2**SECONDS_BITS
+        + ((time - time.min()) // 1_000_000).cast(pl.UInt64)).to_series().arg_sort()
+    sorted_accounts = accounts.gather(codes.gather(order)).alias("account_id")
+    return events.select(
+        sorted_accounts if name == "account_id" else events[name].gather(order)
+        for name in events.columns)
 
 
 class FreshParts:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from features.content_ids import CONTENT
 from features.ingest import ingest_rows
-from features.lake import MOST_SMALL_PARTS, Lake
+from features.lake import MOST_SMALL_PARTS, SMALL_PART_BYTES, Lake, _groups
 from features.manifest import LakeError
 from features.telemetry import Event, events_frame
 from features.versions import NOT_LATER
@@ -245,3 +245,13 @@ def test_a_corrected_event_with_the_same_moment_and_content_again_is_a_repeat(la
     assert lake.manifest == before
     assert counts(append(lake, replace(first, recorded_at=START + timedelta(days=9)))) == (
         0, 0, 1, 0, 0)  # back to the first content is a correction too
+
+
+def test_merging_many_small_files_stops_where_one_is_large_enough(tmp_path):
+    sizes = [SMALL_PART_BYTES // 2] * 5 + [1]
+    paths = []
+    for number, size in enumerate(sizes):
+        paths.append(tmp_path / str(number))
+        paths[-1].write_bytes(bytes(size))
+    assert [len(group) for group in _groups(paths)] == [2, 2, 2]
+    assert list(_groups([])) == []
