@@ -155,25 +155,24 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         for writer, sink in zip(writers, sinks, strict=True):
             writer.close()
             sink.close()
-        self._accounts, self._kinds = accounts.names(), kinds.names()
+        self._accounts, self._kinds = accounts.names, kinds.names
 
 
 class _Names:
     """Numbers for names, the same in every part."""
 
     def __init__(self) -> None:
-        self._number: dict[str, int] = {}
+        self.names = pl.Series([], dtype=pl.String)
         self._lock = Lock()
 
     def numbers(self, column: pl.Series) -> pl.Series:
         codes, rows = numbered(StringViews.of(column))
         with self._lock:
-            known = [self._number.setdefault(name, len(self._number))
-                     for name in column.gather(rows)]
-        return pl.Series(known, dtype=pl.Int32).gather(codes).alias(column.name)
-
-    def names(self) -> pl.Series:
-        return pl.Series(list(self._number), dtype=pl.String)
+            names = pl.concat([self.names, column.gather(rows)])
+            known, first = numbered(StringViews.of(names))
+            number = known[len(self.names):]
+            self.names = names.gather(first)
+        return pl.Series(column.name, number[codes])
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -23,7 +23,7 @@ from features.telemetry import EVENT_SCHEMA
 from features.timeline import columns_read
 from features.workspace import Workspace
 
-EVENTS_AT_ONCE = 700_000
+EVENTS_AT_ONCE = 500_000
 """Events read for one range of accounts, of which as many as cores are in memory."""
 
 Progress = Callable[[str, int, int], None]
