@@ -44,8 +44,8 @@ def keys_path(part: Path) -> Path:
 
 def write_keys(part: Path, keys: pl.DataFrame) -> None:
     """Write the index of a part from the keys of its events; on disk for good."""
-    ids, contents = (column.to_numpy() for column in keys.select(
-        pl.col(ID_KEY, CONTENT_KEY).sort_by(ID_KEY)))
+    order = keys[ID_KEY].arg_sort()
+    ids, contents = (keys[name].gather(order).to_numpy() for name in (ID_KEY, CONTENT_KEY))
     path = keys_path(part)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as handle:

@@ -287,11 +287,11 @@ def _parquet_pieces(path: Path, table: Table) -> Iterator[RawTable]:
             _flat(name, schema[name], path) for name in table.columns)
         empty = RawTable(frame=rows.clear().collect().with_columns(_lines(0, 0)),
                          present=tuple(schema))
-        line = 0
-        for frame in rows.collect_batches(chunk_size=PIECE_ROWS, maintain_order=True):
+        height = rows.select(pl.len()).collect().item()
+        for line in range(0, height, PIECE_ROWS):
+            frame = rows.slice(line, PIECE_ROWS).collect()  # batches are decoded far ahead
             yield replace(empty, frame=frame.with_columns(_lines(line, frame.height)))
-            line += frame.height
-        if not line:
+        if not height:
             yield empty
     except OSError as exc:
         raise SourceFileError(f"{path.name} can not be read: {exc.strerror or exc}.") from exc

@@ -83,11 +83,11 @@ class Spool:
         cuts = [[0, *np.searchsorted(store[0], np.array(edges, dtype=np.uint64)).tolist(),
                  store.shape[1]] for store in stores]
         for bucket in range(many):
-            found = np.concatenate(
-                [store[:, cut[bucket]:cut[bucket + 1]]
-                 for store, cut in zip(stores, cuts, strict=True)] or [np.empty((4, 0), "<u8")],
-                axis=1)
-            ids, contents, recorded, places = found[:, pl.Series(found[0]).arg_sort().to_numpy()]
+            ids, contents, recorded, places = _by_id([
+                np.concatenate([np.empty(0, "<u8"), *(
+                    store[line, cut[bucket]:cut[bucket + 1]]
+                    for store, cut in zip(stores, cuts, strict=True))])
+                for line in range(4)])
             yield Keys(ids=ids, contents=contents, recorded=recorded.view(np.int64),
                        rows=(places >> np.uint64(1)).view(np.int64),
                        own=(places & np.uint64(1)).astype(np.bool_))
@@ -121,8 +121,16 @@ def _sorted_keys(piece: pl.DataFrame) -> Words:
     """Id, content, moment of knowledge and place of each event, in the order of the ids."""
     place = (pl.col(ROW).cast(pl.UInt64) * 2 + pl.col(OWN).cast(pl.UInt64)).alias("place")
     columns = piece.select(ID_KEY, CONTENT_KEY, pl.col("recorded_at").to_physical(), place)
-    keys: Words = np.stack([column.to_numpy().view("<u8") for column in columns])
-    return keys[:, pl.Series(keys[0]).arg_sort().to_numpy()]
+    return _by_id([column.to_numpy().view("<u8") for column in columns])
+
+
+def _by_id(lines: list[Words]) -> Words:
+    """Lines of keys in the order of the first."""
+    order = pl.Series(lines[0]).arg_sort().to_numpy()
+    ordered: Words = np.empty((len(lines), len(order)), dtype="<u8")
+    for line, values in zip(ordered, lines, strict=True):
+        np.take(values, order, out=line)
+    return ordered
 
 
 def _open(path: Path) -> Words:
