@@ -68,5 +68,4 @@ def table(took: dict[str, list[Took]], rows: int) -> str:
         f"61 features over 7, 28 and 90 days at 24 month ends, {EVENTS:,} events of 20,000 "
         f"accounts; {ROUNDS} interleaved rounds, each run in a process of its own. Keepwell, "
         f"Polars and DuckDB gave equal answers for all {rows:,} rows first. The scan counts the "
-        "known values of the columns that are read. Featuretools is left out: it is not among "
-        "the requirements.", "", *lines])
+        "known values of the columns that are read.", "", *lines])
