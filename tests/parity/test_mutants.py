@@ -98,12 +98,12 @@ MUTANTS = (
            killed_by=REFERENCE + "::test_a_crowded_account_equals_its_reference_whatever_order_"
                                  "its_events_come_in"),
     Mutant(name="first and last are swapped", file="sweep.py",
-           old="if kind == SINCE_LAST or seen[item, c] == 0:",
-           new="if kind == SINCE_FIRST or seen[item, c] == 0:"),
+           old="if kind == SINCE_LAST or seen[cell] == 0:",
+           new="if kind == SINCE_FIRST or seen[cell] == 0:"),
     Mutant(name="the largest is at least zero", file="sweep.py",
-           old="elif seen[item, c] == 0 or (", new="elif ("),
+           old="if seen[cell] == 0 or (", new="if ("),
     Mutant(name="all that is known is forgotten at the next cutoff", file="sweep.py",
-           old="held += carried[item, c]", new="held = carried[item, c]"),
+           old="held += carried[cell]", new="held = carried[cell]"),
     Mutant(name="nobody named is nobody there", file="sweep.py",
            old="value = np.nan  # somebody", new="value = 0.0  # somebody"),
 )
