@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import TypeVar
 
@@ -46,7 +45,7 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         columns: which columns to read, ``account_id`` and ``kind`` among them. Where the events
             can not be put in order without it, ``event_id`` is read as well.
         events_at_once: events of one range, about; one account is never divided.
-        threads: parts read, or ranges worked on, at once.
+        threads: ranges worked on at once.
         users_as_keys: ranges may hold ``USER_KEYS`` in the place of ``user_id``.
     """
 
@@ -135,10 +134,9 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
                        ).to_arrow().schema
         sinks = [pa.OSFile(str(folder / f"{number}.arrow"), "wb") for number in range(len(self))]
         writers = [pa.ipc.new_stream(sink, schema) for sink in sinks]
-        locks = [Lock() for _ in writers]
 
         def hand_out(path: Path) -> None:
-            events = pl.read_parquet(path, columns=self._columns)
+            events = pl.read_parquet(path, columns=self._columns, parallel="row_groups")
             if not events["account_id"].is_sorted():
                 events = events.sort("account_id", maintain_order=True)
             ends = events["account_id"].search_sorted(pl.Series(self._edges), side="left")
@@ -147,11 +145,10 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
                     itertools.pairwise([0, *ends.to_list(), events.height])):
                 if end > start:
                     table = events.slice(start, end - start).to_arrow()
-                    with locks[number]:
-                        writers[number].write_table(table)
+                    writers[number].write_table(table)
 
-        with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(hand_out, self._paths))
+        for path in self._paths:  # one by one: decoding takes all cores by itself
+            hand_out(path)
         for writer, sink in zip(writers, sinks, strict=True):
             writer.close()
             sink.close()
@@ -163,15 +160,13 @@ class _Names:
 
     def __init__(self) -> None:
         self.names = pl.Series([], dtype=pl.String)
-        self._lock = Lock()
 
     def numbers(self, column: pl.Series) -> pl.Series:
         codes, rows = numbered(StringViews.of(column))
-        with self._lock:
-            names = pl.concat([self.names, column.gather(rows)])
-            known, first = numbered(StringViews.of(names))
-            number = known[len(self.names):]
-            self.names = names.gather(first)
+        names = pl.concat([self.names, column.gather(rows)])
+        known, first = numbered(StringViews.of(names))
+        number = known[len(self.names):]
+        self.names = names.gather(first)
         return pl.Series(column.name, number[codes])
 
 

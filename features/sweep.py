@@ -123,7 +123,7 @@ def _even_shares(account_starts: Ints, n_shares: int) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in itertools.pairwise(edges) if b > a] or [(0, 0)]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _sweep_accounts(  # type: ignore[no-untyped-def]
     first_account, end_account, account_starts, order, occurred, recorded, superseded, row_class,
     event_count, user_count, quantity, user, n_users,
@@ -328,7 +328,7 @@ def _bits(first, end):  # type: ignore[no-untyped-def]
     return (~np.uint64(0) >> np.uint64(64 - (end - first))) << np.uint64(first)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _user_days(rows, occurred, user, first_day, n_days):  # type: ignore[no-untyped-def]
     """Each row's number among the distinct (user, day) of an account, and how many there are."""
     codes = np.full(len(rows), -1, dtype=np.int32)
