@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TypeVar
 
@@ -36,6 +37,9 @@ from features.timeline import USER_KEYS, UndecidedOrderError
 
 Made = TypeVar("Made")
 
+SAMPLES_A_RANGE = 500
+"""Events looked at to tell where a range of accounts begins: its size is then right by a tenth."""
+
 
 class AccountRanges(AbstractContextManager["AccountRanges"]):
     """The events of a lake, some accounts at a time.
@@ -45,7 +49,7 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         columns: which columns to read, ``account_id`` and ``kind`` among them. Where the events
             can not be put in order without it, ``event_id`` is read as well.
         events_at_once: events of one range, about; one account is never divided.
-        threads: ranges worked on at once.
+        threads: parts read, or ranges worked on, at once.
         users_as_keys: ranges may hold ``USER_KEYS`` in the place of ``user_id``.
     """
 
@@ -134,6 +138,7 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
                        ).to_arrow().schema
         sinks = [pa.OSFile(str(folder / f"{number}.arrow"), "wb") for number in range(len(self))]
         writers = [pa.ipc.new_stream(sink, schema) for sink in sinks]
+        locks = [Lock() for _ in writers]
 
         def hand_out(path: Path) -> None:
             events = pl.read_parquet(path, columns=self._columns, parallel="row_groups")
@@ -145,10 +150,11 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
                     itertools.pairwise([0, *ends.to_list(), events.height])):
                 if end > start:
                     table = events.slice(start, end - start).to_arrow()
-                    writers[number].write_table(table)
+                    with locks[number]:
+                        writers[number].write_table(table)
 
-        for path in self._paths:  # one by one: decoding takes all cores by itself
-            hand_out(path)
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(hand_out, self._paths))
         for writer, sink in zip(writers, sinks, strict=True):
             writer.close()
             sink.close()
@@ -160,13 +166,15 @@ class _Names:
 
     def __init__(self) -> None:
         self.names = pl.Series([], dtype=pl.String)
+        self._lock = Lock()
 
     def numbers(self, column: pl.Series) -> pl.Series:
         codes, rows = numbered(StringViews.of(column))
-        names = pl.concat([self.names, column.gather(rows)])
-        known, first = numbered(StringViews.of(names))
-        number = known[len(self.names):]
-        self.names = names.gather(first)
+        with self._lock:
+            names = pl.concat([self.names, column.gather(rows)])
+            known, first = numbered(StringViews.of(names))
+            number = known[len(self.names):]
+            self.names = names.gather(first)
         return pl.Series(column.name, number[codes])
 
 
@@ -185,21 +193,15 @@ def _named(codes: pl.Series, names: pl.Series) -> pl.Series:
 
 
 def _edges(paths: Sequence[Path], events_at_once: int) -> list[str]:
-    """The accounts at which ranges begin, from the statistics of the row groups alone."""
-    groups: list[tuple[str, int]] = []
-    for path in paths:
-        metadata = pq.read_metadata(path)
-        column = metadata.schema.to_arrow_schema().get_field_index("account_id")
-        for number in range(metadata.num_row_groups):
-            group = metadata.row_group(number)
-            statistics = group.column(column).statistics
-            if statistics is None or not statistics.has_min_max:
-                return []
-            groups.append((statistics.min, group.num_rows))
-    edges: list[str] = []
-    seen = 0
-    for first, rows in sorted(groups):
-        if seen >= events_at_once * (len(edges) + 1) and (not edges or first > edges[-1]):
-            edges.append(first)
-        seen += rows
-    return edges
+    """The accounts at which ranges begin, from every so many-th event of each part.
+
+    The statistics of row groups would not do: parts of the same size begin their groups at the
+    same accounts, and all the work would lie in the few ranges between.
+    """
+    step = max(1, events_at_once // SAMPLES_A_RANGE)
+    if sum(pq.read_metadata(path).num_rows for path in paths) <= events_at_once:
+        return []
+    sampled = pl.concat([pl.read_parquet(path, columns=["account_id"])["account_id"]
+                         .gather_every(step) for path in paths]).sort()
+    edges = sampled.gather_every(-(-events_at_once // step)).slice(1).unique(maintain_order=True)
+    return [edge for edge in edges if edge > sampled[0]]
