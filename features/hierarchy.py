@@ -92,6 +92,20 @@ def broken_links(snapshot: pl.DataFrame) -> pl.DataFrame:
     """
     _, broken = _links(snapshot)
     rows = [(moment, account, parent) for (moment, account), parent in sorted(broken.items())]
+    return _links_frame(rows, snapshot)
+
+
+def sound_links(snapshot: pl.DataFrame) -> pl.DataFrame:
+    """``as_of``, ``account_id`` and ``parent`` of the links that count, in order of the accounts.
+
+    They are those that parents are rolled up by: without the ones that ``broken_links`` names.
+    """
+    parents, _ = _links(snapshot)
+    rows = [(moment, account, parent) for (moment, account), parent in sorted(parents.items())]
+    return _links_frame(rows, snapshot)
+
+
+def _links_frame(rows: list[tuple[datetime, str, str]], snapshot: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, orient="row", schema={
         "as_of": snapshot.schema["as_of"], "account_id": pl.String, "parent": pl.String})
 

@@ -19,6 +19,7 @@ from features.health import (
     moves,
     trend,
 )
+from serving.account_names import display_name, level_class, name_of, parent_href
 from serving.actions_view import (
     ActionView,
     WithheldView,
@@ -27,6 +28,8 @@ from serving.actions_view import (
     withheld_view,
 )
 from serving.explanations import said
+from serving.families import Family
+from serving.family_view import FamilyView, family_view
 from serving.pages import Frame, Notice
 from serving.pictures import (
     HorizonBar,
@@ -35,7 +38,7 @@ from serving.pictures import (
     share_bar,
 )
 from serving.portfolio import CONTRACT_ENDED, Portfolio
-from serving.portfolio_page import display_name, level_class, source_line
+from serving.portfolio_page import source_line
 from serving.reasons_view import STANDS_OUT, ReasonsView, reasons_view
 from serving.scoring import TIER_HORIZON_DAYS, AccountScore
 from serving.timelines import TimelineDay, WeekOfUse
@@ -62,7 +65,7 @@ FACTS = (
     ("segment", "Segment"), ("price_plan", "Plan"), ("service_tier", "Service tier"),
     ("csm", "Success manager"), ("contract_status", "Contract"), ("channel", "Came by"),
     ("country", "Country"), ("industry", "Industry"), ("region", "Region"),
-    ("use_case", "Use case"), ("parent", "Parent"),
+    ("use_case", "Use case"),
 )
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,7 @@ class Fact:
 
     label: str
     value: str
+    href: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,7 @@ class AccountPage:
     health_unknown: str
     reasons: ReasonsView
     growth_reasons: ReasonsView | None
+    family: FamilyView | None
     signs: tuple[SignView, ...]
     changes_title: str
     changes: tuple[ChangeLine, ...]
@@ -156,6 +161,7 @@ def account_page(
     catalogue: Mapping[str, AnyFeature],
     formula: HealthFormula,
     answer: Recommendation,
+    family: Family | None,
     days: Sequence[TimelineDay],
     weeks: Sequence[WeekOfUse],
     tenant: str,
@@ -167,7 +173,7 @@ def account_page(
     return AccountPage(
         frame=Frame(title=display_name(score), section="accounts", tenant=tenant,
                     source=source_line(portfolio), notices=_notices(score)),
-        name=display_name(score), about=_about(score), facts=_facts(score),
+        name=display_name(score), about=_about(score), facts=_facts(score, portfolio),
         churn=CONTRACT_ENDED if score.has_left else percent(probability),
         churn_note=(f"95% interval {percent_range(at_90.low, at_90.high)}; usual among all "
                     f"accounts: {percent(at_90.base_rate)}"
@@ -203,6 +209,8 @@ def account_page(
         growth_reasons=(reasons_view(score.expansion_reasons, score.expansion.probability,
                                      "growth")
                         if score.expansion_reasons and score.expansion else None),
+        family=family_view(family, name=display_name(score), currency=score.currency,
+                           formula=formula) if family else None,
         signs=_signs(portfolio.alerts.get(score.account_id, ())),
         changes_title=f"What changed since {day(before.as_of)}" if before else "",
         changes=_changes(before, score, catalogue) if before else (),
@@ -243,10 +251,14 @@ def _about(score: AccountScore) -> str:
     return " · ".join(parts)
 
 
-def _facts(score: AccountScore) -> tuple[Fact, ...]:
+def _facts(score: AccountScore, portfolio: Portfolio) -> tuple[Fact, ...]:
     facts = [Fact(label="Account", value=score.account_id)]
     facts += [Fact(label=label, value=plain(value)) for name, label in FACTS
               if (value := score.attributes.get(name))]
+    parent = portfolio.families.parent_of.get(score.account_id)
+    if parent is not None:
+        facts.append(Fact(label="Parent", value=name_of(parent, portfolio),
+                          href=parent_href(parent, portfolio)))
     return tuple(facts)
 
 

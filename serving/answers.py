@@ -8,15 +8,20 @@ from datetime import datetime
 from experiments.policy import DO_NOTHING, Candidate
 from serving.errors import UnknownHorizonError
 from serving.explanations import Reason, Reasons
+from serving.families import Family
 from serving.portfolio import Portfolio
 from serving.recommending import Decided
 from serving.schemas import (
     AccountAnswer,
     AccountRow,
     CandidateAnswer,
+    FamilyAnswer,
+    FamilyFigureAnswer,
+    FamilyMemberAnswer,
     FreshnessAnswer,
     HealthAnswer,
     HealthPartAnswer,
+    ParentAnswer,
     ProbabilityAnswer,
     ReasonAnswer,
     ReasonsAnswer,
@@ -33,6 +38,7 @@ from serving.scoring import (
 from serving.words import singular
 
 SECONDS_PER_HOUR = 3600
+MOST_CHILDREN = 100
 
 
 def account_row(score: AccountScore) -> AccountRow:
@@ -56,7 +62,8 @@ def account_row(score: AccountScore) -> AccountRow:
         top_reason=top[0].sentence if top else None)
 
 
-def account_answer(score: AccountScore, portfolio: Portfolio) -> AccountAnswer:
+def account_answer(score: AccountScore, portfolio: Portfolio, family: Family | None,
+                   ) -> AccountAnswer:
     """All that is known of one account."""
     return AccountAnswer(
         account_id=score.account_id, name=score.attributes.get("account_name"),
@@ -71,8 +78,40 @@ def account_answer(score: AccountScore, portfolio: Portfolio) -> AccountAnswer:
         health=health_answer(score), reasons=reasons_answer(score.reasons),
         expansion_reasons=(reasons_answer(score.expansion_reasons)
                            if score.expansion_reasons else None),
+        parent=parent_answer(score, portfolio),
+        family=family_answer(family, score.currency) if family else None,
         attributes=dict(score.attributes), features=dict(score.features),
         freshness=freshness_answer(portfolio.freshness, portfolio.now))
+
+
+def parent_answer(score: AccountScore, portfolio: Portfolio) -> ParentAnswer | None:
+    """The account's parent; None where it has none, or where the link closes a circle."""
+    parent = portfolio.families.parent_of.get(score.account_id)
+    if parent is None:
+        return None
+    known = portfolio.by_id.get(parent)
+    return ParentAnswer(account_id=parent, is_scored=known is not None,
+                        name=known.attributes.get("account_name") if known else None)
+
+
+def family_answer(family: Family, currency: str) -> FamilyAnswer:
+    """What a parent and all below it come to."""
+    worst = family.children[:MOST_CHILDREN]
+    return FamilyAnswer(
+        account_id=family.account_id, as_of=family.as_of, oldest_as_of=family.oldest_as_of,
+        accounts=family.accounts, children=len(family.children),
+        worst_children=[FamilyMemberAnswer(
+            account_id=child.account_id, name=child.attributes.get("account_name"),
+            as_of=child.as_of, health_score=child.health.score, level=child.health.band,
+            risk_tier=child.risk_tier, source=child.source, mrr=child.mrr,
+            active_users_28d=child.features.get("active_users_28d"),
+            tickets_28d=child.features.get("tickets_28d")) for child in worst],
+        formula=next((child.formula for child in worst), None),
+        figures=[FamilyFigureAnswer(
+            feature=f.feature, description=f.description, unit=f.unit, value=f.value,
+            at_least=f.at_least, at_most=f.at_most, how=f.how, known_of=f.known_of)
+            for f in family.figures],
+        features=dict(family.features), currency=currency)
 
 
 def score_answer(score: AccountScore, portfolio: Portfolio, horizon_days: int) -> ScoreAnswer:

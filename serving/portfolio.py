@@ -15,11 +15,14 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from features.alerts import Alert
 from serving.errors import BadCursorError, NotReadyError, UnknownAccountError
 from serving.explanations import Peers
+from serving.families import Families, families_of
 from serving.scoring import AccountScore, HorizonProbability, Models, SourceFreshness
+from serving.words import plural
 
 log = logging.getLogger("keepwell.serving")
 
@@ -38,9 +41,10 @@ class AccountFilter:
     level: str | None = None
     status: str | None = None
     search: str | None = None
+    parent: str | None = None  # with all accounts below it
 
     def passes(self, score: AccountScore) -> bool:
-        """Whether an account is wanted."""
+        """Whether an account is wanted, by all but its parent, which the portfolio decides."""
         wanted = (
             (self.segment, score.attributes.get("segment")),
             (self.tier, score.risk_tier),
@@ -99,14 +103,30 @@ class Portfolio:
             UnknownAccountError: it has none.
         """
         score = self.by_id.get(account_id)
-        if score is None:
-            raise UnknownAccountError(
-                f"No account {account_id[:100]!r} is in the snapshot of {self.as_of:%Y-%m-%d}.")
-        return score
+        if score is not None:
+            return score
+        missing = f"No account {account_id[:100]!r} is in the snapshot of {self.as_of:%Y-%m-%d}."
+        below = len(self.families.members(account_id)) - 1
+        if not below:
+            raise UnknownAccountError(missing)
+        raise UnknownAccountError(
+            f"{missing} It sends nothing itself, and {plural(below, 'account')} name it as "
+            f"parent or are below one that does.",
+            next_step="Its accounts are listed, and added up, by GET /v1/accounts?parent= and its "
+                      "id, and on the page of all accounts under the filter Parent.")
+
+    @cached_property
+    def families(self) -> Families:
+        """Which accounts are below which."""
+        return families_of(self.scores)
 
     def chosen(self, wanted: AccountFilter) -> tuple[AccountScore, ...]:
         """The accounts that pass a filter, in order."""
-        return tuple(score for score in self.scores if wanted.passes(score))
+        passing = tuple(score for score in self.scores if wanted.passes(score))
+        if wanted.parent is None:
+            return passing
+        members = frozenset(self.families.members(wanted.parent))
+        return tuple(score for score in passing if score.account_id in members)
 
     def words(self, attribute: str) -> tuple[str, ...]:
         """The values of an attribute, for a choice."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
 from features.health import HealthFormula
+from serving.account_names import account_href, display_name, level_class, name_of
+from serving.families import Family
+from serving.family_view import FamilyView, family_view
 from serving.pages import Frame, Notice
 from serving.pictures import share_bar
 from serving.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
@@ -96,6 +99,7 @@ class PortfolioPage:
     choices: tuple[Choice, ...]
     search: str
     is_filtered: bool
+    family: FamilyView | None
     lines: tuple[AccountLine, ...]
     shown: str
     next_href: str | None
@@ -104,8 +108,10 @@ class PortfolioPage:
 
 
 def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
-                   cursor: str | None, formula: HealthFormula, tenant: str) -> PortfolioPage:
-    """The page of the accounts that are wanted, from a cursor on."""
+                   cursor: str | None, formula: HealthFormula, tenant: str,
+                   family: Family | None = None) -> PortfolioPage:
+    """The page of the accounts that are wanted, from a cursor on; ``family`` is that of the parent
+    that is asked for."""
     chosen = [s for s in portfolio.chosen(wanted) if _has_status(s, status)]
     page = page_of(chosen, cursor=cursor, limit=ACCOUNTS_PER_PAGE)
     widest = max((s.revenue_at_risk or 0.0 for s in chosen), default=0.0)
@@ -120,6 +126,9 @@ def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
         choices=_choices(portfolio, wanted, status, formula),
         search=wanted.search or "",
         is_filtered=bool(set(given) - {"status"}) or status != RUNNING,
+        family=family_view(family, name=name_of(family.account_id, portfolio),
+                           currency=portfolio.currency, formula=formula,
+                           lists_children=False) if family else None,
         lines=tuple(_line(score, widest, formula) for score in page.scores),
         shown=_shown(len(page.scores), len(chosen), cursor is not None, order=(
             "most revenue at risk first" if widest else "by id")),
@@ -157,22 +166,6 @@ def notices_of(portfolio: Portfolio) -> tuple[Notice, ...]:
                    text=f"{' '.join(reasons)} {after}"),)
 
 
-def level_class(formula: HealthFormula, band: str | None) -> str:
-    """The colour of a band: by its place in the formula, best first."""
-    names = [b.name for b in formula.bands]
-    return f"level-{names.index(band)}" if band in names else "level-unknown"
-
-
-def account_href(account_id: str) -> str:
-    """The address of an account's page."""
-    return f"/accounts/{quote(account_id, safe='')}"
-
-
-def display_name(score: AccountScore) -> str:
-    """What people call the account: its name, else its id."""
-    return score.attributes.get("account_name") or f"Account {score.account_id}"
-
-
 def _has_status(score: AccountScore, status: str) -> bool:
     found = score.attributes.get("contract_status")
     if status == RUNNING:
@@ -183,7 +176,8 @@ def _has_status(score: AccountScore, status: str) -> bool:
 def _given(wanted: AccountFilter, status: str) -> dict[str, str]:
     values: Mapping[str, str | None] = {
         "segment": wanted.segment, "tier": wanted.tier, "service_tier": wanted.service_tier,
-        "csm": wanted.csm, "level": wanted.level, "search": wanted.search, "status": status}
+        "csm": wanted.csm, "level": wanted.level, "parent": wanted.parent, "search": wanted.search,
+        "status": status}
     return {name: value for name, value in values.items() if value}
 
 
@@ -246,6 +240,12 @@ def _choices(portfolio: Portfolio, wanted: AccountFilter, status: str, formula: 
         words = portfolio.words(name)
         if words:
             found.append(_choice(name, label, "Any", words, given))
+    parents = sorted(portfolio.families.children_of)
+    if parents:
+        found.append(Choice(name="parent", label="Parent", options=(
+            Option(value="", text="Any", is_chosen=wanted.parent is None),
+            *(Option(value=name, text=name_of(name, portfolio), is_chosen=name == wanted.parent)
+              for name in parents))))
     found.append(Choice(name="status", label="Contract", options=tuple(
         Option(value=value, text=text, is_chosen=value == status)
         for value, text in STATUS_CHOICES)))

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from serving.answers import account_answer, account_row, score_answer
+from serving.answers import account_answer, account_row, family_answer, score_answer
 from serving.errors import FieldProblem, WrongShapeError
 from serving.portfolio import AccountFilter, page_of, sum_of
-from serving.routes.at_desk import AtDesk, problems
+from serving.routes.at_desk import AtDesk, family_at, problems
 from serving.schemas import (
     EXAMPLE_ACCOUNT,
     AccountAnswer,
@@ -46,6 +46,8 @@ class AccountsQuery(BaseModel):
         default=None, description="State of the contract.")
     search: str | None = Field(default=None, max_length=200,
                                description="Part of an id or a name.")
+    parent: str | None = Field(default=None, max_length=200,
+                               description="Id of an account: it and all accounts below it.")
     sort: Literal["revenue_at_risk"] = "revenue_at_risk"
     limit: int = Field(default=50, ge=1, le=500)
     cursor: str | None = Field(default=None, max_length=1000,
@@ -57,7 +59,7 @@ class AccountsQuery(BaseModel):
         _check_word("level", self.level, levels)
         return AccountFilter(segment=self.segment, tier=self.tier, service_tier=self.service_tier,
                              csm=self.csm, level=self.level, status=self.status,
-                             search=self.search)
+                             search=self.search, parent=self.parent)
 
 
 class ScoreQuery(BaseModel):
@@ -85,18 +87,22 @@ def list_accounts(desk: AtDesk, query: Annotated[AccountsQuery, Query()]) -> Acc
     chosen = portfolio.chosen(query.wanted([band.name for band in desk.formula.bands]))
     page = page_of(chosen, cursor=query.cursor, limit=query.limit)
     total = sum_of(chosen)
+    family = family_at(desk, portfolio, query.parent) if query.parent else None
     return AccountsAnswer(
         items=[account_row(score) for score in page.scores], next_cursor=page.next_cursor,
         as_of=portfolio.as_of, accounts=len(chosen), contract_ended=total.contract_ended,
-        revenue_at_risk=total.revenue_at_risk, currency=portfolio.currency)
+        revenue_at_risk=total.revenue_at_risk, currency=portfolio.currency,
+        family=family_answer(family, portfolio.currency) if family else None)
 
 
 @router.get("/accounts/{account_id}", summary="One account",
             responses=problems(401, 404, 422, 503))
 def read_account(desk: AtDesk, account_id: AccountPath) -> AccountAnswer:
-    """Everything known of one account: probabilities, health, reasons, features."""
+    """Everything known of one account: probabilities, health, reasons, features, and what the
+    accounts below it come to."""
     portfolio = desk.portfolio
-    return account_answer(portfolio.account(account_id), portfolio)
+    score = portfolio.account(account_id)
+    return account_answer(score, portfolio, family_at(desk, portfolio, account_id))
 
 
 @router.get("/accounts/{account_id}/score", summary="The score at one horizon",

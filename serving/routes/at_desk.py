@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from features.catalogue import catalogue
 from serving.desk import Desk
+from serving.families import Family, family_of
+from serving.portfolio import Portfolio
 
 
 def desk_of(request: Request) -> Desk:
@@ -14,6 +17,12 @@ def desk_of(request: Request) -> Desk:
     desk = request.app.state.desk
     assert isinstance(desk, Desk)
     return desk
+
+
+def family_at(desk: Desk, portfolio: Portfolio, account_id: str) -> Family | None:
+    """What an account of a portfolio of this desk and all below it come to."""
+    return family_of(account_id, portfolio.families, portfolio.by_id,
+                     catalogue(desk.workspace.settings.use_names))
 
 
 AtDesk = Annotated[Desk, Depends(desk_of)]

@@ -19,7 +19,7 @@ from serving.portfolio_page import RUNNING, portfolio_page, source_line
 from serving.recommending import decide
 from serving.reference_pages import api_page, problems_page
 from serving.reports import report_named, reports_in
-from serving.routes.at_desk import AtDesk
+from serving.routes.at_desk import AtDesk, family_at
 from serving.timelines import JUST_NOW, by_day, in_words, weeks_of_use
 
 router = APIRouter(include_in_schema=False)
@@ -49,6 +49,7 @@ class PortfolioQuery(BaseModel):
     csm: Word = None
     level: Word = None
     search: Word = None
+    parent: Word = None
     status: Literal["running", "active", "trial", "paused", "ended", "none", "all"] = RUNNING
     cursor: str | None = Field(default=None, max_length=1000)
 
@@ -59,8 +60,10 @@ def show_portfolio(request: Request, desk: AtDesk, query: Annotated[PortfolioQue
     """Accounts by revenue at risk."""
     wanted = AccountFilter(segment=query.segment, tier=query.tier, csm=query.csm,
                            service_tier=query.service_tier, level=query.level,
-                           search=query.search)
-    page = portfolio_page(desk.portfolio, wanted=wanted, status=query.status, cursor=query.cursor,
+                           search=query.search, parent=query.parent)
+    portfolio = desk.portfolio
+    page = portfolio_page(portfolio, wanted=wanted, status=query.status, cursor=query.cursor,
+                          family=family_at(desk, portfolio, query.parent) if query.parent else None,
                           formula=desk.formula, tenant=desk.workspace.settings.tenant)
     return _templates(request).page("portfolio.html", page)
 
@@ -77,6 +80,7 @@ def show_account(request: Request, desk: AtDesk, account_id: Annotated[str, Path
         most=MOST_EVENTS_READ)
     page = account_page(
         score, portfolio, catalogue=desk.catalogue, formula=desk.formula,
+        family=family_at(desk, portfolio, account_id),
         answer=decide(desk, [score])[0].recommendation,
         days=by_day(in_words(events, currency=portfolio.currency), most_days=DAYS_SHOWN),
         weeks=weeks_of_use(events, as_of=known_at, weeks=WEEKS_SHOWN,

@@ -114,9 +114,36 @@ def test_a_filter_narrows_the_list_and_can_be_cleared(portfolio):
     assert "47 accounts" in text_of(portfolio)
 
 
+def test_from_an_account_to_its_parent_and_back(portfolio, address):
+    portfolio.get(f"{address}/accounts/acct-02")
+    follow(portfolio, "Company 04")
+    assert portfolio.find_element(By.TAG_NAME, "h1").text == "Company 04"
+    text = text_of(portfolio)
+    assert "What Company 04 and the accounts below it come to" in text
+    assert "Of 5 accounts with features, 3 of them directly below" in text
+    assert "1,250 USD" in text
+    healths = [float(e.text.split()[0]) for e in
+               portfolio.find_elements(By.CSS_SELECTOR, ".family tbody .health")]
+    assert len(healths) == 3
+    assert healths == sorted(healths)
+    follow(portfolio, "Show all 5 accounts")
+    assert "5 accounts" in portfolio.find_element(By.CLASS_NAME, "shown").text
+    follow(portfolio, "Company 02")
+    assert portfolio.find_element(By.TAG_NAME, "h1").text == "Company 02"
+
+
+def test_a_parent_that_sends_nothing_has_the_list_of_its_accounts(portfolio, address):
+    portfolio.get(f"{address}/accounts/acct-06")
+    follow(portfolio, "Account holding")
+    chosen = Select(portfolio.find_element(By.NAME, "parent")).first_selected_option
+    assert chosen.text == "Account holding"
+    assert "What Account holding and the accounts below it come to" in text_of(portfolio)
+
+
 def test_nothing_is_wider_than_the_window(portfolio):
-    for link in (None, "Company 00"):
+    for link in (None, "Company 04", "Company 00"):
         if link:
+            portfolio.get(portfolio.current_url.partition("/accounts")[0])
             follow(portfolio, link)
         wide = portfolio.execute_script(
             "return document.documentElement.scrollWidth - window.innerWidth")

@@ -14,7 +14,15 @@ from polars.testing import assert_frame_equal
 
 from features.catalogue import catalogue
 from features.feature import Derived, Expression, Feature
-from features.hierarchy import COUNTED, LEVELS, broken_links, combination, roll_up, rolls_up
+from features.hierarchy import (
+    COUNTED,
+    LEVELS,
+    broken_links,
+    combination,
+    roll_up,
+    rolls_up,
+    sound_links,
+)
 from features.snapshots import build_snapshots
 from features.telemetry import KINDS, Event, events_frame, properties_text
 
@@ -146,6 +154,8 @@ def test_a_circle_is_broken_at_its_first_account(parents: dict[str, str]) -> Non
         assert broken["account_id"].to_list() == ["a"]
         assert broken["parent"].to_list() == [parents["a"]]
         assert accounts(each)["a"] == len(parents)
+        sound = dict(sound_links(each).select("account_id", "parent").iter_rows())
+        assert sound == {name: parent for name, parent in parents.items() if name != "a"}
 
 
 def test_a_chain_as_deep_as_the_company_is_summed_to_the_top() -> None:

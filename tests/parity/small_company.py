@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -67,11 +68,21 @@ def account_events(number: int) -> list[Event]:
     return events
 
 
-def make_workspace(root: Path, *, use_names: tuple[str, ...] = ()) -> Workspace:
+def family_events() -> list[Event]:
+    """Account 4 is the parent of 1, 2 and 3, and 3 that of 5; "holding" sends nothing itself and
+    is the parent of 6 and 7."""
+    parents = {1: "acct-04", 2: "acct-04", 3: "acct-04", 5: "acct-03", 6: "holding", 7: "holding"}
+    return [event(f"acct-{number:02d}", "account.updated", 300, parent=parent)
+            for number, parent in parents.items()]
+
+
+def make_workspace(root: Path, *, use_names: tuple[str, ...] = (),
+                   more: Sequence[Event] = ()) -> Workspace:
     workspace = Workspace(root, environment={})
     workspace.change_settings(tenant="Sample & Sons", complete_until=AS_OF, use_names=use_names)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     events = [e for number in range(ACCOUNTS) for e in account_events(number)]
+    events += more
     lake.append(events_frame(events), source="hand", file="hand", now=AS_OF)
     snapshots = backfill(workspace, [BEFORE, AS_OF])
     WorkspaceFeatures(workspace).publish(snapshots.filter(pl.col("as_of") == AS_OF))
