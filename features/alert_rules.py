@@ -7,12 +7,16 @@ alerts an account has is decided in ``alerts.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Operator = Literal["<", "<=", ">", ">="]
 Verdict = Literal["holds", "fails", "unknown"]
+
+COMPARES: Mapping[Operator, Callable[[float, float], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,7 @@ class Bound:
         value = figures.get(self.figure)
         if value is None:
             return self.if_unknown
-        holds = {"<": value < self.number, "<=": value <= self.number,
-                 ">": value > self.number, ">=": value >= self.number}[self.operator]
-        return "holds" if holds else "fails"
+        return "holds" if COMPARES[self.operator](value, self.number) else "fails"
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ ALERTS: tuple[AlertRule, ...] = (
         id="payment_failed", title="A payment failed", urgency=4, source="002:244, 003:222",
         cases=(Case((Bound("invoices_failed_90d", ">=", 1), Bound("invoice_days_overdue", ">", 0)),
                     "a payment failed and an invoice is open for {invoice_days_overdue:.0f} "
-                    "days"),),
+                    "days"),
+               Case((Bound("invoices_failed_90d", ">=", 1), Bound("invoices_unpaid", ">=", 1)),
+                    "a payment failed and {invoices_unpaid:.0f} invoices are unpaid")),
         responses=("billing_escalation", "dunning"),
         nearest="the result of a retry is not known: an invoice that is still open stands for it",
     ),
@@ -141,18 +145,22 @@ ALERTS: tuple[AlertRule, ...] = (
     AlertRule(
         id="ticket_negative", title="Tickets with negative sentiment", urgency=4,
         source="002:245",
-        cases=(Case((Bound("ticket_sentiment_90d", "<", 0),),
-                    "mean ticket sentiment is {ticket_sentiment_90d:+.2f} in 90 days"),),
-        responses=("tell_manager",),
-        nearest="the sentiment of a single ticket is no feature: the mean of 90 days stands for it",
+        cases=(Case((Bound("ticket_sentiment_lowest_7d", "<", 0, if_unknown="fails"),),
+                    "a ticket of the last 7 days has a sentiment of "
+                    "{ticket_sentiment_lowest_7d:+.2f}"),),
+        clears=(Bound("negative_tickets_90d", ">=", 0),),  # known, so silence is a fact
+        responses=("tell_manager",), ours="open for 7 days",
     ),
     AlertRule(
         id="known_issue", title="Felt an incident", urgency=4, source="001:66",
-        cases=(Case((Bound("incidents_new_7d", ">=", 1),),
-                    "{incidents_new_7d:.0f} new incidents felt"),),
+        cases=(Case((Bound("incidents_open", ">=", 1, if_unknown="fails"),),
+                    "{incidents_open:.0f} incidents felt are not over"),
+               Case((Bound("incidents_open", "<", 0, if_unknown="holds"),  # if it is not known
+                     Bound("incidents_new_7d", ">=", 1)),
+                    "{incidents_new_7d:.0f} new incidents felt")),
         responses=("known_issue_notice",),
-        nearest="whether an incident is still open is no feature: one that is new since a week "
-                "ago, or without a reading of then in 90 days, stands for it",
+        nearest="where no source says when incidents end, one that is new since a week ago, or "
+                "without a reading of then in 90 days, stands for an open one",
     ),
     AlertRule(
         id="health_fell_10pts", title="Health fell by over 10 points in a week", urgency=3,
@@ -170,24 +178,15 @@ ALERTS: tuple[AlertRule, ...] = (
     AlertRule(
         id="errors_above_p95", title="Errors far above the usual", urgency=3,
         source="001:49, 001:35",
-        cases=(Case((Bound("error_spike_7d", ">=", 2), Bound("error_rate_7d", ">", 0.02)),
-                    "{error_rate_7d:.1%} of uses failed in a week, {error_spike_7d:.1f} times the "
-                    "usual errors"),
-               Case((Bound("errors_month_to_last_week_28d", "<=", 0),
-                     Bound("error_rate_7d", ">", 0.02)),
-                    "{error_rate_7d:.1%} of uses failed in a week, after four without errors")),
-        responses=("self_repair",), ours="twice the usual week",
-        nearest="the 95th percentile of daily rates is no feature: twice the usual week stands "
-                "for it",
+        cases=(Case((Bound("errors_over_p95_1d", ">", 0), Bound("error_rate_1d", ">", 0.02)),
+                    "{error_rate_1d:.1%} of uses failed in a day, {errors_over_p95_1d:,.0f} errors "
+                    "more than on 27 of the 28 days before"),),
+        responses=("self_repair",), ours="of the account's own 28 days, and over 2 % of uses",
     ),
     AlertRule(
         id="onboarding_stalled", title="Onboarding stands still", urgency=3, source="001:49",
-        cases=(Case((Bound("days_since_onboarding_step", ">", 3),
-                     Bound("onboarding_steps_done", "<", 5), Bound("account_age_days", "<=", 45)),
-                    "no onboarding step for {days_since_onboarding_step:.0f} days"),
-               Case((Bound("onboarding_steps_done", "<=", 0), Bound("account_age_days", ">", 3),
-                     Bound("account_age_days", "<=", 45)),
-                    "no onboarding step in the {account_age_days:.0f} days since the start")),
+        cases=(Case((Bound("onboarding_stall_hours", ">", 0),),
+                    "no onboarding step for 72 hours and {onboarding_stall_hours:,.0f} more"),),
         responses=("recover_step",),
         nearest="which required steps are open is no feature: fewer than five done in the first "
                 "45 days (the longest onboarding, 004:324) stands for it",
@@ -195,22 +194,28 @@ ALERTS: tuple[AlertRule, ...] = (
     AlertRule(
         id="invoice_unpaid", title="An invoice is unpaid", urgency=3, source="001:49",
         cases=(Case((Bound("invoice_days_overdue", ">", 0),),
-                    "an invoice is {invoice_days_overdue:.0f} days overdue"),),
+                    "an invoice is {invoice_days_overdue:.0f} days overdue"),
+               Case((Bound("invoices_unpaid", ">=", 1),),
+                    "{invoices_unpaid:.0f} invoices are unpaid")),
         worse_at=(Bound("invoice_days_overdue", ">=", 15),
                   Bound("invoice_days_overdue", ">=", 30)),
         silent_while=("payment_failed",), responses=("dunning",), ours="worse at 15 and 30 days",
     ),
     AlertRule(
-        id="sponsor_silent", title="The sponsor is silent", urgency=2, source="001:49",
-        cases=(Case((Bound("days_since_sponsor_touch", ">", 60),
-                     Bound("sponsor_sessions_28d", "<=", 0, if_unknown="holds")),
-                    "no touch with a sponsor for {days_since_sponsor_touch:.0f} days"),
-               Case((Bound("days_since_sponsor_touch", ">", 30),
-                     Bound("sponsor_sessions_28d", "<=", 0, if_unknown="holds"),
-                     Bound("is_close_contact", ">=", 1)),
-                    "no touch with a sponsor for {days_since_sponsor_touch:.0f} days")),
-        responses=("sponsor_touch",), ours="30 days for enterprise and mid-market, 60 for others",
-        nearest="sessions of a sponsor are seen for 28 days",
+        id="sponsor_silent", title="The sponsor is silent or gone", urgency=2, source="001:49",
+        cases=(Case((Bound("sponsors_left_90d", ">=", 1, if_unknown="fails"),),
+                    "{sponsors_left_90d:.0f} sponsors left in 90 days"),
+               Case((Bound("champions_left_90d", ">=", 1, if_unknown="fails"),
+                     Bound("champions", "<=", 0, if_unknown="fails")),
+                    "{champions_left_90d:.0f} champions left in 90 days, and {champions:.0f} are "
+                    "there now"),
+               Case((Bound("sponsor_silence_days", ">", 60),),
+                    "nothing of a sponsor for {sponsor_silence_days:.0f} days"),
+               Case((Bound("sponsor_silence_days", ">", 30), Bound("is_close_contact", ">=", 1)),
+                    "nothing of a sponsor for {sponsor_silence_days:.0f} days")),
+        responses=("sponsor_touch",),
+        ours="30 days for enterprise and mid-market, 60 for others; a sponsor who left, and the "
+             "last champion, count too",
     ),
     AlertRule(
         id="sign_negative_feedback", title="Negative feedback", urgency=3, source="003:221",
@@ -236,27 +241,31 @@ ALERTS: tuple[AlertRule, ...] = (
     ),
     AlertRule(
         id="sign_feature_requests", title="Asks for features", urgency=1, source="003:223",
-        cases=(Case((Bound("feature_requests_90d", ">=", 3),),
-                    "{feature_requests_90d:.0f} features asked for in 90 days"),),
-        responses=("roadmap_note",),
-        nearest="whether a request was answered within 30 days is no feature: three requests in 90 "
-                "days stand for it",
+        cases=(Case((Bound("feature_requests_unanswered", ">=", 1),),
+                    "{feature_requests_unanswered:.0f} features asked for and not answered for 30 "
+                    "days"),),
+        responses=("roadmap_note",), ours="after 30 days",
     ),
     AlertRule(
         id="milestone_overdue", title="A milestone is overdue", urgency=2,
         source="000:692, 004:147",
-        cases=(Case((Bound("milestones_overdue", ">=", 1),),
-                    "{milestones_overdue:.0f} milestones are overdue"),),
+        cases=(Case((Bound("milestones_overdue_now", ">=", 1),),
+                    "{milestones_overdue_now:.0f} milestones are overdue"),),
         responses=("milestone_reminder",),
     ),
     AlertRule(
-        id="feature_unused_7d", title="Active, with much of the plan unused", urgency=1,
+        id="feature_unused_7d", title="Active, with much unused", urgency=1,
         source="001:57",
-        cases=(Case((Bound("adoption_depth_28d", "<", 0.5), Bound("days_since_activity", "<=", 7)),
-                    "only {adoption_depth_28d:.0%} of the plan's features used in 28 days"),),
+        cases=(Case((Bound("features_unused_7d", ">=", 3), Bound("unused_share_7d", ">=", 0.75),
+                     Bound("days_since_activity", "<=", 7)),
+                    "{features_unused_7d:.0f} features used before were unused in the last 7 days, "
+                    "{unused_share_7d:.0%} of those of the 28 days"),
+               Case((Bound("adoption_depth_28d", "<", 0.5), Bound("days_since_activity", "<=", 7)),
+                    "only {adoption_depth_28d:.0%} of the plan's features used in 28 days")),
         responses=("recipe_nudge", "unused_tutorials"),
-        nearest="the days since each single feature was used are no feature: half of the plan "
-                "unused by an active account stands for it",
+        ours="three quarters of the features in use, or half of the plan",
+        nearest="which features belong to the use case is not declared: those that were used "
+                "before, and the plan's, stand for them",
     ),
     AlertRule(
         id="pattern_high_value", title="Deep and growing use", urgency=1, source="001:57",
@@ -276,6 +285,7 @@ FIGURES: Mapping[str, str] = {
     "health_fall": "Points lost since a week ago, by the same formula version.",
     "health_fall_share": "Share of the score lost since a week ago, by the same formula version.",
     "incidents_new_7d": "Incidents more than a week ago; all of 90 days without that reading.",
+    "unused_share_7d": "Share of the features of 28 days that were not used in the last 7.",
     "is_close_contact": "1 for a service tier whose sponsor is expected within 30 days, else 0.",
 }
 """What rules read besides features, made from two readings."""

@@ -89,8 +89,10 @@ def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, flo
     earlier = None if before is None else known(before.features.get("incidents_felt_90d"))
     if incidents is not None and earlier is not None:
         incidents = max(incidents - earlier, 0.0)
+    used, unused = figures.get("features_used_28d"), figures.get("features_unused_7d")
     tier = (current.attributes.get("service_tier") or "").replace("_", "-").lower()
     return {**figures, "health_score": score, "health_fall": fall, "health_fall_share": share,
+            "unused_share_7d": unused / used if used and unused is not None else None,
             "incidents_new_7d": incidents, "is_close_contact": float(tier in CLOSE_CONTACT_TIERS)}
 
 
@@ -106,8 +108,10 @@ def raise_alerts(
     """
     figures = figures_of(current, previous_week)
     were_open = {alert.id: alert for alert in open_alerts}
-    stay_open = set(were_open) - {alert.id for alert in cleared_alerts(
-        current, previous_week, were_open.values())}
+    stay_open = set(were_open)
+    if were_open:
+        stay_open -= {alert.id for alert in cleared_alerts(
+            current, previous_week, were_open.values())}
     holds = {rule.id for rule in ALERTS if rule.verdict(figures) == "holds"}
     raised = []
     for rule in ALERTS:

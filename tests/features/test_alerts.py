@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.alert_rules import FIGURES, Bound, Case
+from features.alert_table import markdown
 from features.alerts import (
     ALERTS,
     ALERTS_BY_ID,
@@ -92,6 +93,13 @@ def test_a_rule_names_its_source_and_is_silent_only_for_one_at_least_as_urgent(r
     assert all(ALERTS_BY_ID[worse].urgency >= rule.urgency for worse in rule.silent_while)
 
 
+def test_the_readme_holds_the_warning_signs_as_they_are(pytestconfig):
+    readme = (pytestconfig.rootpath / "features" / "README.md").read_text(encoding="utf-8")
+    held = readme.split("<!-- alerts -->")[1].split("<!-- /alerts -->")[0]
+    assert held.strip() == markdown(), "run: python -m features.alert_table"
+    assert all(f"`{name}`: {what}" in readme for name, what in FIGURES.items())
+
+
 def test_the_table_is_ordered_by_what_is_told_first():
     assert ALERTS[0].id == "cancel_intent"
     assert max(rule.urgency for rule in ALERTS[1:]) < ALERTS[0].urgency
@@ -125,25 +133,20 @@ def test_health_rules_at_their_edges(before, now, raised):
 
 
 CASES = [
-    ("errors", {"error_spike_7d": 2.0, "error_rate_7d": 0.021}, ["errors_above_p95"]),
-    ("errors within the budget", {"error_spike_7d": 9.0, "error_rate_7d": 0.02}, []),
-    ("errors not above the usual", {"error_spike_7d": 1.9, "error_rate_7d": 0.3}, []),
-    ("first errors", {"errors_month_to_last_week_28d": 0.0, "error_rate_7d": 0.03,
-                      "error_spike_7d": None}, ["errors_above_p95"]),
-    ("stalled", {"days_since_onboarding_step": 3.1, "onboarding_steps_done": 2.0,
-                 "account_age_days": 20.0}, ["onboarding_stalled"]),
-    ("72 hours are not over", {"days_since_onboarding_step": 3.0, "onboarding_steps_done": 2.0,
-                               "account_age_days": 20.0}, []),
-    ("onboarding is long over", {"days_since_onboarding_step": 90.0, "onboarding_steps_done": 2.0,
-                                 "account_age_days": 46.0}, []),
-    ("onboarding is done", {"days_since_onboarding_step": 9.0, "onboarding_steps_done": 5.0,
-                            "account_age_days": 20.0}, []),
-    ("never started", {"onboarding_steps_done": 0.0, "account_age_days": 4.0},
-     ["onboarding_stalled"]),
+    ("errors", {"errors_over_p95_1d": 1.0, "error_rate_1d": 0.021}, ["errors_above_p95"]),
+    ("errors within the budget", {"errors_over_p95_1d": 9.0, "error_rate_1d": 0.02}, []),
+    ("errors not above the usual", {"errors_over_p95_1d": 0.0, "error_rate_1d": 0.3}, []),
+    ("stalled", {"onboarding_stall_hours": 0.1}, ["onboarding_stalled"]),
+    ("72 hours are not over", {"onboarding_stall_hours": 0.0}, []),
     ("unpaid", {"invoice_days_overdue": 0.5, "invoices_failed_90d": 0.0}, ["invoice_unpaid"]),
-    ("paid", {"invoice_days_overdue": 0.0, "invoices_failed_90d": 1.0}, []),
+    ("paid", {"invoice_days_overdue": 0.0, "invoices_unpaid": 0.0, "invoices_failed_90d": 1.0},
+     []),
+    ("unpaid, and another one paid since", {"invoice_days_overdue": 0.0, "invoices_unpaid": 1.0,
+                                            "invoices_failed_90d": 0.0}, ["invoice_unpaid"]),
     ("failed and open", {"invoice_days_overdue": 0.5, "invoices_failed_90d": 1.0},
      ["payment_failed"]),
+    ("failed, and another one paid since", {"invoice_days_overdue": 0.0, "invoices_unpaid": 1.0,
+                                            "invoices_failed_90d": 1.0}, ["payment_failed"]),
     ("halved", {"use_trend_7d": 0.5, "feature_uses_month_to_last_week_28d": 80.0},
      ["usage_halved"]),
     ("halved from little", {"use_trend_7d": 0.1, "feature_uses_month_to_last_week_28d": 79.0}, []),
@@ -152,34 +155,57 @@ CASES = [
     ("falling at the edge", {"use_trend_28d": 0.7}, []),
     ("halved and falling", {"use_trend_7d": 0.5, "feature_uses_month_to_last_week_28d": 80.0,
                             "use_trend_28d": 0.5}, ["usage_halved"]),
-    ("cross tickets", {"ticket_sentiment_90d": -0.01}, ["ticket_negative"]),
-    ("neutral tickets", {"ticket_sentiment_90d": 0.0}, []),
+    ("a cross ticket", {"ticket_sentiment_lowest_7d": -0.01}, ["ticket_negative"]),
+    ("neutral tickets", {"ticket_sentiment_lowest_7d": 0.0}, []),
+    ("does not mean to leave", {"cancellations_intended_90d": 0.0}, []),
     ("means to leave", {"cancellations_intended_90d": 1.0}, ["cancel_intent"]),
     ("spike", {"ticket_spike_28d": 2.0, "tickets_28d": 3.0}, ["sign_support_spike"]),
+    ("no spike", {"ticket_spike_28d": 1.9, "tickets_28d": 9.0}, []),
     ("spike of two", {"ticket_spike_28d": 6.0, "tickets_28d": 2.0}, []),
     ("detractor", {"nps_last": 6.0, "survey_answers_90d": 1.0}, ["sign_negative_feedback"]),
     ("passive", {"nps_last": 7.0, "survey_answers_90d": 1.0}, []),
     ("detractor of long ago", {"nps_last": 0.0, "survey_answers_90d": 0.0}, []),
     ("two stars", {"csat_last": 2.0, "survey_answers_90d": 1.0}, ["sign_negative_feedback"]),
-    ("requests", {"feature_requests_90d": 3.0}, ["sign_feature_requests"]),
+    ("three stars", {"csat_last": 3.0, "survey_answers_90d": 1.0}, []),
+    ("a request without an answer", {"feature_requests_unanswered": 1.0},
+     ["sign_feature_requests"]),
+    ("requests answered", {"feature_requests_unanswered": 0.0, "feature_requests_90d": 9.0}, []),
     ("no login", {"days_since_login": 30.1}, ["login_none_30d"]),
     ("a login 30 days ago", {"days_since_login": 30.0}, []),
     ("no activity", {"days_since_activity": 31.0, "days_since_login": None}, ["login_none_30d"]),
     ("never active", {"active_days_90d": 0.0, "account_age_days": 31.0,
                       "onboarding_steps_done": None}, ["login_none_30d"]),
     ("new and not active yet", {"active_days_90d": 0.0, "account_age_days": 30.0}, []),
+    ("features given up", {"features_unused_7d": 3.0, "features_used_28d": 4.0,
+                           "days_since_activity": 7.0}, ["feature_unused_7d"]),
+    ("fewer features given up", {"features_unused_7d": 3.0, "features_used_28d": 4.1,
+                                 "days_since_activity": 7.0}, []),
+    ("two features given up", {"features_unused_7d": 2.0, "features_used_28d": 2.0,
+                               "days_since_activity": 7.0}, []),
+    ("all given up with the product", {"features_unused_7d": 4.0, "features_used_28d": 4.0,
+                                       "days_since_activity": 7.1}, []),
+    ("half of the plan in use", {"adoption_depth_28d": 0.5, "days_since_activity": 1.0}, []),
     ("much unused", {"adoption_depth_28d": 0.49, "days_since_activity": 7.0},
      ["feature_unused_7d"]),
     ("much unused and silent", {"adoption_depth_28d": 0.1, "days_since_activity": 7.1}, []),
     ("deep and growing", {"adoption_depth_28d": 0.7, "use_trend_28d": 1.2},
      ["pattern_high_value"]),
-    ("incident", {"incidents_felt_90d": 1.0}, ["known_issue"]),
-    ("milestone", {"milestones_overdue": 1.0}, ["milestone_overdue"]),
-    ("silent sponsor", {"days_since_sponsor_touch": 61.0, "sponsor_sessions_28d": 0.0},
+    ("deep and not growing", {"adoption_depth_28d": 0.7, "use_trend_28d": 1.19}, []),
+    ("growing and not deep", {"adoption_depth_28d": 0.69, "use_trend_28d": 2.0}, []),
+    ("an incident goes on", {"incidents_open": 1.0, "incidents_felt_90d": 1.0}, ["known_issue"]),
+    ("the incident is over", {"incidents_open": 0.0, "incidents_felt_90d": 1.0}, []),
+    ("an incident whose end nobody tells", {"incidents_felt_90d": 1.0}, ["known_issue"]),
+    ("no incident", {"incidents_felt_90d": 0.0}, []),
+    ("milestone", {"milestones_overdue_now": 1.0}, ["milestone_overdue"]),
+    ("milestone done", {"milestones_overdue_now": 0.0, "milestones_overdue": 1.0}, []),
+    ("silent sponsor", {"sponsor_silence_days": 60.1}, ["sponsor_silent"]),
+    ("sponsor of a small account", {"sponsor_silence_days": 60.0}, []),
+    ("a sponsor left", {"sponsors_left_90d": 1.0, "sponsor_silence_days": 2.0},
      ["sponsor_silent"]),
-    ("silent sponsor, sessions unknown", {"days_since_sponsor_touch": 61.0}, ["sponsor_silent"]),
-    ("sponsor logs in", {"days_since_sponsor_touch": 61.0, "sponsor_sessions_28d": 1.0}, []),
-    ("sponsor of a small account", {"days_since_sponsor_touch": 60.0}, []),
+    ("no sponsor left", {"sponsors_left_90d": 0.0, "sponsor_silence_days": 2.0}, []),
+    ("the last champion left", {"champions_left_90d": 1.0, "champions": 0.0}, ["sponsor_silent"]),
+    ("one champion of two left", {"champions_left_90d": 1.0, "champions": 1.0}, []),
+    ("there never was a champion", {"champions_left_90d": 0.0, "champions": 0.0}, []),
 ]
 
 
@@ -194,13 +220,27 @@ def test_every_rule_is_seen_raised():
     assert seen == {rule.id for rule in ALERTS}
 
 
-@pytest.mark.parametrize(("tier", "days", "raised"), [
+@every_rule
+def test_every_case_of_a_rule_is_seen_to_hold_and_to_fail(rule):
+    """So both sides of every threshold are tried."""
+    seen = [figures_of(reading(**features), None) for _, features, _ in CASES]
+    seen += [figures_of(reading(tier=tier, sponsor_silence_days=float(days)), None)
+             for tier, days, _ in SPONSORS]
+    seen += [figures_of(reading(now), a_week_ago(before)) for before, now, _ in HEALTH_EDGES]
+    for case in rule.cases:
+        assert {"holds", "fails"} <= {case.verdict(figures) for figures in seen}, case.words
+
+
+SPONSORS = [
     ("enterprise", 31, True), ("mid-market", 31, True), ("mid_market", 31, True),
     ("enterprise", 30, False), ("small business", 31, False), (None, 31, False),
     (None, 61, True),
-])
+]
+
+
+@pytest.mark.parametrize(("tier", "days", "raised"), SPONSORS)
 def test_a_sponsor_is_expected_sooner_in_larger_accounts(tier, days, raised):
-    now = reading(tier=tier, days_since_sponsor_touch=float(days))
+    now = reading(tier=tier, sponsor_silence_days=float(days))
     assert ids(raise_alerts(now)) == (["sponsor_silent"] if raised else [])
 
 
@@ -222,10 +262,11 @@ def test_a_health_alert_clears_three_points_higher(rule, still_open, over):
 @pytest.mark.parametrize(("rule", "figure", "still_open", "over"), [
     ("usage_halved", "use_trend_7d", 0.59, 0.6),
     ("sign_usage_drop", "use_trend_28d", 0.79, 0.8),
-    ("ticket_negative", "ticket_sentiment_90d", -0.1, 0.0),
+    ("ticket_negative", "ticket_sentiment_lowest_7d", -0.1, 0.0),
+    ("ticket_negative", "ticket_sentiment_lowest_7d", -0.1, None),  # no ticket for a week
 ])
 def test_an_alert_on_a_feature_clears_past_its_edge(rule, figure, still_open, over):
-    extra = {"feature_uses_month_to_last_week_28d": 100.0}
+    extra = {"feature_uses_month_to_last_week_28d": 100.0, "negative_tickets_90d": 1.0}
     assert cleared_alerts(reading(**extra, **{figure: still_open}), None, opened(rule)) == ()
     assert ids(cleared_alerts(reading(**extra, **{figure: over}), None, opened(rule))) == [rule]
 
@@ -260,7 +301,7 @@ def test_leaving_the_red_zone_upwards_opens_below_sixty_without_a_notice():
 
 
 def test_of_all_alerts_of_a_day_the_most_urgent_one_is_told():
-    now = reading(50, cancellations_intended_90d=1.0, feature_requests_90d=5.0)
+    now = reading(50, cancellations_intended_90d=1.0, feature_requests_unanswered=1.0)
     alerts = raise_alerts(now, a_week_ago(90))
     assert ids(alerts) == ["cancel_intent", "health_fell_20pct", "health_fell_10pts",
                            "health_below_60", "sign_feature_requests"]
@@ -338,6 +379,16 @@ def test_only_incidents_that_are_new_since_a_week_ago_count():
     assert ids(raise_alerts(now, a_week_ago(incidents_felt_90d=1.0))) == ["known_issue"]
     assert ids(raise_alerts(now, a_week_ago(incidents_felt_90d=2.0))) == []
     assert ids(raise_alerts(now, a_week_ago(incidents_felt_90d=3.0))) == []
+
+
+def test_an_incident_whose_end_is_told_is_over_for_a_fact():
+    over = reading(incidents_open=0.0, incidents_felt_90d=5.0)
+    assert ids(raise_alerts(over, a_week_ago(incidents_felt_90d=1.0))) == []
+    assert ids(cleared_alerts(over, None, opened("known_issue"))) == ["known_issue"]
+
+
+def test_a_negative_ticket_stays_open_where_nothing_is_known_of_tickets():
+    assert cleared_alerts(reading(tickets_28d=0.0), None, opened("ticket_negative")) == ()
 
 
 def test_a_case_fails_for_sure_when_one_bound_fails_whatever_else_is_unknown():
