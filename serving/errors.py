@@ -128,6 +128,25 @@ class TooLargeError(ProblemError):
     next_step = "Send less in one request, in several requests."
 
 
+class TooManyError(ProblemError):
+    """The request holds more rows than are taken at once."""
+
+    slug, status, title = "too-many", 413, "Too many rows in one request"
+    next_step = ("Nothing was taken. Split the rows and send them in several requests, one after "
+                 "the other.")
+
+
+def check_count(what: str, sent: int, most: int) -> None:
+    """See that a request holds no more than are taken at once.
+
+    Raises:
+        TooManyError: it holds more; the message says how many were sent and how many may be.
+    """
+    if sent > most:
+        raise TooManyError(f"{sent:,} {what} were sent, and one request takes {most:,} at most; "
+                           f"{-(-sent // most):,} requests are enough for them.")
+
+
 class MissingKeyError(ProblemError):
     """A write came without an Idempotency-Key."""
 
@@ -204,8 +223,9 @@ class InternalError(ProblemError):
 PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownAccountError, UnknownDecisionError, UnknownReportError, UnknownAddressError,
     WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
-    TooLargeError, MissingKeyError, KeyReusedError, ContradictingOutcomeError, NotAllowedError,
-    WrongHostError, ForeignOriginError, NotReadyError, BusyError, RefusedError, InternalError,
+    TooLargeError, TooManyError, MissingKeyError, KeyReusedError, ContradictingOutcomeError,
+    NotAllowedError, WrongHostError, ForeignOriginError, NotReadyError, BusyError, RefusedError,
+    InternalError,
 )
 """Every kind of problem there is."""
 

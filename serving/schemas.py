@@ -13,11 +13,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from serving.settings import ServiceSettings
 from serving.words import INTERVAL_COVERS
 
 AccountId = Annotated[str, Field(min_length=1, max_length=200)]
 ShortText = Annotated[str, Field(min_length=1, max_length=500)]
 LARGEST_INTEGER = 2**53
+
+MOST_ACCOUNTS = f"At most {ServiceSettings.most_accounts_per_call:,}, unless set otherwise."
+MOST_EVENTS = f"At most {ServiceSettings.most_events_per_call:,}, unless set otherwise."
 
 EXAMPLE_ACCOUNT, EXAMPLE_MOMENT = "775", "2023-03-31T10:00:00Z"
 """They work as they stand in the workspace of the CRM sample."""
@@ -294,7 +298,7 @@ class ScoresRequest(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"account_ids": [EXAMPLE_ACCOUNT]}]})
 
-    account_ids: list[AccountId] = Field(min_length=1, max_length=1000)
+    account_ids: list[AccountId] = Field(min_length=1, description=MOST_ACCOUNTS)
     horizon_days: int = Field(default=90, ge=1, le=3660)
 
 
@@ -315,7 +319,8 @@ class NextActionsRequest(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [
         {"account_ids": [EXAMPLE_ACCOUNT], "limit": 3}]})
 
-    account_ids: list[AccountId] | None = Field(default=None, min_length=1, max_length=1000)
+    account_ids: list[AccountId] | None = Field(default=None, min_length=1,
+                                                description=MOST_ACCOUNTS)
     limit: int = Field(default=20, ge=1, le=1000,
                        description="How many accounts, most revenue at risk first.")
     actions_per_account: int = Field(default=5, ge=1, le=50)
@@ -435,7 +440,7 @@ class EventsRequest(Request):
         "properties": {"survey": "nps", "scale": "10"},
     }]}]})
 
-    events: list[dict[str, Any]] = Field(min_length=1, max_length=10_000)
+    events: list[dict[str, Any]] = Field(min_length=1, description=MOST_EVENTS)
 
     @model_validator(mode="after")
     def _is_finite(self) -> EventsRequest:

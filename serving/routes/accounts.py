@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from serving.answers import account_answer, account_row, family_answer, score_answer
-from serving.errors import FieldProblem, WrongShapeError
+from serving.errors import FieldProblem, WrongShapeError, check_count
 from serving.portfolio import AccountFilter, page_of, sum_of
 from serving.routes.at_desk import AtDesk, family_at, problems
 from serving.schemas import (
@@ -137,6 +137,7 @@ def read_timeline(desk: AtDesk, account_id: AccountPath,
 def score_several(desk: AtDesk, body: ScoresRequest) -> ScoresAnswer:
     """The scores of the accounts asked for; ids without one are listed under `unknown`."""
     portfolio = desk.portfolio
+    check_count("account ids", len(body.account_ids), desk.settings.most_accounts_per_call)
     asked = list(dict.fromkeys(body.account_ids))
     return ScoresAnswer(
         as_of=portfolio.as_of,

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Response
 
 from serving.answers import recommendation_answer
-from serving.errors import KEY_HEADER, LONGEST_KEY, FieldProblem, WrongShapeError
+from serving.errors import KEY_HEADER, LONGEST_KEY, FieldProblem, WrongShapeError, check_count
 from serving.ledger import NewOutcome
 from serving.recommending import decide
 from serving.routes.at_desk import AtDesk, problems
@@ -37,6 +37,7 @@ def next_actions(desk: AtDesk, body: NextActionsRequest) -> NextActionsAnswer:
         wanted = [s for s in portfolio.scores if not s.has_left][:body.limit]
         unknown: list[str] = []
     else:
+        check_count("account ids", len(body.account_ids), desk.settings.most_accounts_per_call)
         asked = list(dict.fromkeys(body.account_ids))
         wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][:body.limit]
         unknown = [a for a in asked if a not in portfolio.by_id]

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from fastapi import APIRouter
 
 from features.telemetry import KIND_NAMES
-from serving.errors import EXAMPLE_TIME
+from serving.errors import EXAMPLE_TIME, check_count
 from serving.routes.at_desk import AtDesk, problems
 from serving.schemas import EventResult, EventsAnswer, EventsRequest
 
@@ -29,6 +29,7 @@ router = APIRouter(prefix="/v1", tags=["telemetry"])
              description=DESCRIPTION)
 def receive_events(desk: AtDesk, body: EventsRequest) -> EventsAnswer:
     """Put events on their accounts' timelines."""
+    check_count("events", len(body.events), desk.settings.most_events_per_call)
     received = desk.timelines.receive(body.events, now=desk.now())
     for row in received.rows:
         desk.metrics.events.labels(row.status).inc()

@@ -12,7 +12,13 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from serving.errors import PROBLEMS, ProblemError, install_problems
+from serving.errors import (
+    PROBLEMS,
+    ProblemError,
+    TooManyError,
+    check_count,
+    install_problems,
+)
 from serving.pages import AnswerProblemToPeople, Templates
 from serving.response_headers import SECURITY_HEADERS
 
@@ -155,6 +161,41 @@ def test_a_time_without_a_zone_is_shown_one_with(client):
 def test_a_horizon_that_is_not_served_lists_those_that_are(client):
     content = client.get("/v1/accounts/acct-00/score?horizon_days=45").json()
     assert "Served horizons: 30, 60, 90 days" in content["detail"]
+
+
+@pytest.mark.parametrize(("path", "body", "detail"), [
+    ("/v1/events", {"events": [{"kind": "feature.used"}] * 7},
+     "7 events were sent, and one request takes 3 at most; 3 requests are enough for them."),
+    ("/v1/scores", {"account_ids": ["a"] * 3},
+     "3 account ids were sent, and one request takes 2 at most; 2 requests are enough for them."),
+    ("/v1/next-actions", {"account_ids": ["a"] * 5},
+     "5 account ids were sent, and one request takes 2 at most; 3 requests are enough for them."),
+])
+def test_more_rows_than_are_taken_at_once_are_refused_as_a_whole(
+    own_workspace, store, make_client, path, body, detail,
+):
+    client = make_client(own_workspace, store, most_events_per_call=3, most_accounts_per_call=2)
+    before = client.app.state.desk.timelines.freshness()
+    answer = client.post(path, json=body)
+    content = answer.json()
+    assert (answer.status_code, content["type"]) == (413, "/problems#too-many")
+    assert content["detail"] == detail
+    assert content["next"].startswith("Nothing was taken. Split the rows")
+    assert client.app.state.desk.timelines.freshness() == before
+    fewer = {name: rows[:2] for name, rows in body.items()}
+    assert client.post(path, json=fewer).status_code == 200
+
+
+def test_a_request_of_as_many_as_may_be_is_taken():
+    assert check_count("events", 3, 3) is None
+    with pytest.raises(TooManyError, match="4 events were sent, and one request takes 3 at most"):
+        check_count("events", 4, 3)
+
+
+def test_the_document_says_how_many_are_taken_at_once(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert "10,000" in schemas["EventsRequest"]["properties"]["events"]["description"]
+    assert "1,000" in schemas["ScoresRequest"]["properties"]["account_ids"]["description"]
 
 
 def test_a_wrong_method_says_which_are_right(client):
