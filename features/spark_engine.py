@@ -6,7 +6,8 @@
                      (executors)                    (executors)             (driver, swapped)
 
 Every account's events come to one task in one run of rows, which may span several Arrow batches;
-the task carries the account that is still open from batch to batch. The arithmetic is
+the task carries the account that is still open from batch to batch. Snapshots are wide and do not
+go through Spark: the task writes them and says in which files they are. The arithmetic is
 ``build_snapshots``, so the numbers are those of one machine to the last bit. The only module that
 knows Spark.
 """
@@ -147,6 +148,35 @@ class SnapshotTask:
         yield from made.to_arrow().cast(schema).to_batches()
 
 
+@dataclass(frozen=True, kw_only=True)
+class StagingTask:
+    """What one task does where the snapshots are kept: batches of events to names of files.
+
+    Only a task that came to its end is asked for its names, so what a failed attempt, or the slower
+    of two, left in the folder is not read.
+    """
+
+    snapshots: SnapshotTask
+    folder: Path
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the names."""
+        return pa.schema([("file", pa.string())])
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Compute and write; a file is whole before it is named."""
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        attempt = 0 if context is None else context.taskAttemptId()  # of no other task or attempt
+        for number, batch in enumerate(self.snapshots(batches)):
+            name = f"{attempt}-{number}.parquet"
+            cast(pl.DataFrame, pl.from_arrow(batch)).write_parquet(
+                self.folder / name, compression="zstd", compression_level=1)
+            yield pa.RecordBatch.from_pydict({"file": [name]}, schema=self.schema)
+
+
 def events_on_spark(session: SparkSession, lake: Lake, kinds: Sequence[str]) -> DataFrame:
     """Every version of the events of these kinds: ``Lake.scan`` as a Spark frame."""
     from pyspark.sql import functions as F
@@ -208,25 +238,28 @@ def backfill_on_spark(
         formula=settings.health_formula, events_at_once=events_at_once)
     digest = made_from(workspace)
     staging = workspace.snapshots_dir.resolve() / STAGING
+    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+    staging.mkdir(parents=True)
+    staged = StagingTask(snapshots=task, folder=staging)
     events = events_on_spark(session, lake, sorted(catalogue(settings.use_names).kinds_read))
-    made = map_batches(by_account(events, partitions), task, task.schema)
-    made.write.mode("overwrite").parquet(str(staging))
     try:
-        return _keep(staging, moments, SnapshotStore(workspace.snapshots_dir), digest, publish)
+        named = map_batches(by_account(events, partitions), staged, staged.schema).collect()
+        return _keep([staging / row["file"] for row in named], moments,
+                     SnapshotStore(workspace.snapshots_dir), digest, publish)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _keep(
-    staging: Path, moments: Sequence[datetime], store: SnapshotStore, digest: str,
+    parts: list[Path], moments: Sequence[datetime], store: SnapshotStore, digest: str,
     publish: Callable[[pl.DataFrame], object] | None,
 ) -> int:
-    parts = [part for part in staging.glob("*.parquet") if part.stat().st_size]
+    if not parts:
+        raise nothing_known()
     kept = 0
     for moment in moments:
-        # cast: Spark writes its times as microseconds of UTC, without saying the zone in words
-        rows = (pl.scan_parquet(parts).with_columns(pl.col("as_of").cast(pl.Datetime("us", "UTC")))
-                .filter(pl.col("as_of") == moment).sort("account_id").collect())
+        rows = (pl.scan_parquet(parts).filter(pl.col("as_of") == moment).sort("account_id")
+                .collect())
         if rows.is_empty():
             continue
         if publish is not None:

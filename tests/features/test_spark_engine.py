@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from features.snapshots import SnapshotError, SnapshotStore
 from features.spark_engine import (
     SnapshotTask,
     SparkEngineError,
+    StagingTask,
     backfill_on_spark,
     by_account,
     events_on_spark,
@@ -101,6 +103,15 @@ def test_a_partition_without_events_gives_nothing(task: SnapshotTask) -> None:
     assert list(task([pa.RecordBatch.from_pylist([], empty.schema)])) == []
 
 
+def test_a_task_names_the_files_that_hold_its_snapshots(
+    task: SnapshotTask, events: pl.DataFrame, one_machine: pl.DataFrame, tmp_path: Path,
+) -> None:
+    names = frame_of(StagingTask(snapshots=task, folder=tmp_path)(events.to_arrow().to_batches()))
+    assert names.height > 1
+    made = pl.concat([pl.read_parquet(tmp_path / name) for name in names["file"]])
+    assert_frame_equal(made.sort("account_id", "as_of"), one_machine, check_exact=True)
+
+
 def test_without_java_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:
@@ -120,7 +131,7 @@ class FailingOnce(SnapshotTask):
         made = super().__call__(batches)
         context = TaskContext.get()
         if context is not None and context.attemptNumber() == 0:
-            next(made, None)
+            yield from itertools.islice(made, 1)
             raise RuntimeError("the machine went away")
         yield from made
 
@@ -171,6 +182,23 @@ def test_a_task_that_fails_is_done_again(session, workspace, task, one_machine):
     made = map_batches(by_account(frame, 2), failing, failing.schema)
     assert_frame_equal(pl.DataFrame(pl.from_arrow(made.toArrow())).sort("account_id", "as_of"),
                        one_machine, check_exact=True)
+
+
+@pytest.mark.spark
+def test_what_a_failed_task_left_behind_is_not_named(session, workspace, task, one_machine,
+                                                     tmp_path):
+    from pyspark import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers lack this module
+    failing = StagingTask(folder=tmp_path, snapshots=FailingOnce(
+        as_ofs=task.as_ofs, first_recorded=task.first_recorded, events_at_once=200))
+    frame = events_on_spark(session, Lake(workspace.events_dir),
+                            sorted(catalogue().kinds_read))
+    named = [row["file"] for row in map_batches(by_account(frame, 2), failing,
+                                                failing.schema).collect()]
+    assert len(named) < len(list(tmp_path.iterdir()))
+    made = pl.concat([pl.read_parquet(tmp_path / name) for name in named])
+    assert_frame_equal(made.sort("account_id", "as_of"), one_machine, check_exact=True)
 
 
 @pytest.mark.spark
