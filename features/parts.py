@@ -40,8 +40,9 @@ def by_account(events: pl.DataFrame) -> pl.DataFrame:
         pl.col("code").cast(pl.UInt64) * 2**SECONDS_BITS
         + ((time - time.min()) // 1_000_000).cast(pl.UInt64)).to_series().arg_sort()
     sorted_accounts = accounts.gather(codes.gather(order)).alias("account_id")
+    # in one piece first: rows gathered from several cost ten times as much
     return events.select(
-        sorted_accounts if name == "account_id" else events[name].gather(order)
+        sorted_accounts if name == "account_id" else events[name].rechunk().gather(order)
         for name in events.columns)
 
 

@@ -28,6 +28,11 @@ MOST_IN_MEMORY = 300_000
 BUCKET_EVENTS = 300_000
 """About so many keys are looked at together."""
 
+LINES = 4
+"""Numbers kept of each key: id, content, moment of knowledge, place."""
+
+KEY_BYTES = 8 * LINES
+
 ROW = "__row"
 """The how manieth event of its file a row is, from 0."""
 
@@ -76,18 +81,20 @@ class Spool:
 
     def buckets(self) -> Iterator[Keys]:
         """The keys of all events; those of one id are in one bucket."""
-        stores = [_open(self._folder / f"{number}.keys") for number in range(self._pieces)]
-        stores += [_sorted_keys(piece) for piece in self._waiting]
+        waiting = [_sorted_keys(piece) for piece in self._waiting]
+        kept = [self._folder / f"{number}.keys" for number in range(self._pieces)]
         many = max(1, -(-self.rows // self._bucket_events))
-        edges = [bucket * 2**64 // many for bucket in range(1, many)]
-        cuts = [[0, *np.searchsorted(store[0], np.array(edges, dtype=np.uint64)).tolist(),
-                 store.shape[1]] for store in stores]
+        edges = np.array([bucket * 2**64 // many for bucket in range(1, many)], dtype=np.uint64)
+        waiting_cuts = [_cuts(keys[0], edges) for keys in waiting]
+        kept_cuts = [_cuts(_open(path)[0], edges) for path in kept]
         for bucket in range(many):
-            ids, contents, recorded, places = _by_id([
-                np.concatenate([np.empty(0, "<u8"), *(
-                    store[line, cut[bucket]:cut[bucket + 1]]
-                    for store, cut in zip(stores, cuts, strict=True))])
-                for line in range(4)])
+            lines = np.concatenate([
+                np.empty((LINES, 0), "<u8"),
+                *(keys[:, cuts[bucket]:cuts[bucket + 1]]
+                  for keys, cuts in zip(waiting, waiting_cuts, strict=True)),
+                *(_part_of(path, cuts[bucket], cuts[bucket + 1])
+                  for path, cuts in zip(kept, kept_cuts, strict=True))], axis=1)
+            ids, contents, recorded, places = _by_id(list(lines))
             yield Keys(ids=ids, contents=contents, recorded=recorded.view(np.int64),
                        rows=(places >> np.uint64(1)).view(np.int64),
                        own=(places & np.uint64(1)).astype(np.bool_))
@@ -133,5 +140,15 @@ def _by_id(lines: list[Words]) -> Words:
     return ordered
 
 
+def _cuts(ids: Words, edges: Words) -> list[int]:
+    """Where each bucket begins and, last, ends."""
+    return [0, *np.searchsorted(ids, edges).tolist(), len(ids)]
+
+
 def _open(path: Path) -> Words:
-    return np.memmap(path, dtype="<u8", mode="r", shape=(4, path.stat().st_size // 32))
+    return np.memmap(path, dtype="<u8", mode="r", shape=(LINES, path.stat().st_size // KEY_BYTES))
+
+
+def _part_of(path: Path, start: int, end: int) -> Words:
+    """Some keys of a file, copied: mapped pages would stay in memory until all are read."""
+    return np.array(_open(path)[:, start:end])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,6 +14,7 @@ from features.row_keys import CONTENT_KEY, ID_KEY, with_keys
 from features.spool import OWN, ROW, SPOOL, Spool, clear_spool, spool_in
 from features.telemetry import Event, events_frame
 
+MAPS = Path("/proc/self/maps")
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -46,6 +48,14 @@ def test_events_and_keys_come_out_as_they_went_in(tmp_path, most, bucket_events)
 
 def test_an_empty_spool_has_no_keys(tmp_path):
     assert [len(keys.ids) for keys in Spool(tmp_path).buckets()] == [0]
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="only Linux tells what is mapped")
+def test_no_file_of_keys_stays_in_memory(tmp_path):
+    spool = Spool(tmp_path / "spool", most_in_memory=0, bucket_events=1)
+    spool.add(piece(1, 2, 3, 4, 5))
+    for _ in spool.buckets():
+        assert str(tmp_path) not in MAPS.read_text(encoding="utf-8")
 
 
 def test_a_spool_is_gone_afterwards_and_after_a_kill_with_the_next(tmp_path):
