@@ -7,13 +7,13 @@ order already. Compiled; takes and returns arrays.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from features.compiled import compiled, inlined
 from features.string_views import less
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def ordered(  # type: ignore[no-untyped-def]
     account, n_accounts, occurred, recorded, id_words, id_addresses,
 ):
@@ -51,7 +51,7 @@ def ordered(  # type: ignore[no-untyped-def]
     return starts, order, known_since, undecided
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _before(one, other, occurred, recorded, has_ids, id_words, id_addresses):  # type: ignore[no-untyped-def]
     if occurred[one] != occurred[other]:
         return occurred[one] < occurred[other]
@@ -60,7 +60,7 @@ def _before(one, other, occurred, recorded, has_ids, id_words, id_addresses):  #
     return has_ids and less(id_words, id_addresses, one, other)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _insert(rows, occurred, recorded, has_ids, id_words, id_addresses):  # type: ignore[no-untyped-def]
     """Sort rows that are nearly in order; gives up, with no row lost, where they are not."""
     moves = 8 * len(rows) + 64
@@ -78,7 +78,7 @@ def _insert(rows, occurred, recorded, has_ids, id_words, id_addresses):  # type:
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  # type: ignore[no-untyped-def]
     """Sort rows by merging ever longer stretches; equal rows keep their order."""
     n = len(rows)
@@ -104,7 +104,7 @@ def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  #
         width *= 2
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def users_within(starts, order, low, high):  # type: ignore[no-untyped-def]
     """Each row's number of its user within the account (-1: unknown), and how many there are.
 
@@ -148,13 +148,13 @@ def users_within(starts, order, low, high):  # type: ignore[no-untyped-def]
     return users, counts
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _spot(low, high):  # type: ignore[no-untyped-def]
     mixed = (low ^ (high * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
     return np.int64(mixed >> np.uint64(33))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def numbered_codes(values, size):  # type: ignore[no-untyped-def]
     """Each row's number among the distinct codes below a size, and where each was first seen."""
     number = np.full(size, -1, dtype=np.int32)
@@ -170,7 +170,7 @@ def numbered_codes(values, size):  # type: ignore[no-untyped-def]
     return codes, rows[:found].copy()
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def numbered_triples(one, two, three):  # type: ignore[no-untyped-def]
     """Each row's number among the distinct triples, and the row where each was first seen."""
     codes = np.empty(len(one), dtype=np.int32)
@@ -204,7 +204,7 @@ def numbered_triples(one, two, three):  # type: ignore[no-untyped-def]
     return codes, rows[:found].copy()
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _mixed(one, two, three):  # type: ignore[no-untyped-def]
     mixed = (np.int64(one) * np.int64(0x1E3779B97F4A7C15)) ^ (
         np.int64(two) * np.int64(0x56E8FEB86659FD93)) ^ (three * np.int64(0x2545F4914F6CDD1D))

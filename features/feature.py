@@ -23,43 +23,60 @@ from typing import Literal
 
 import polars as pl
 
+from features.operations import BY_NAME
+
 Theme = Literal["adoption", "stickiness", "reliability", "support", "sentiment", "sponsor",
                 "billing", "contract", "onboarding", "interventions", "health"]
 Role = Literal["signal", "lever", "context"]
 Direction = Literal["risk", "safety", "open"]
 
-Operation = Literal[
-    "count",  # sum of event_count
-    "sum",  # sum of quantity
-    "mean",  # mean of quantity over events that have one
-    "max",  # largest quantity
-    "min",  # smallest quantity
-    "last",  # quantity of the newest event (or a numeric property, see `of`)
-    "users",  # distinct user_id; unknown when events carry none
-    "user_days",  # distinct (user_id, day) pairs; unknown when events carry none
-    "peak_users",  # largest user_count of one event
-    "values",  # distinct values of the property `of`
-    "active_days",  # distinct UTC days with an event
-    "days_since_last",  # days from the newest event to as_of
-    "days_since_first",  # days from the oldest event to as_of
-    "days_until",  # days from as_of to the date in the property `of` of the newest event
-]
+
+class AggregateError(ValueError):
+    """An aggregate is declared that no operation can compute."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aggregate:
     """How the events in a window become one number.
 
-    ``of`` names a property and is needed by ``values`` and ``days_until``; with ``last`` it reads
-    that property as a number instead of the quantity.
+    Attributes:
+        operation: a name in ``operations.OPERATIONS``, which says what each does.
+        of: a property. ``values`` and ``in_state`` tell its values apart, ``days_until`` reads it
+            as a date, any other operation as a number, in the place of the quantity.
+        words: numbers for words of the property ``of``.
+        state: for ``in_state``, which values of which properties make up the state.
+        after: for ``in_state``, how old an event of the state must be to be seen.
+
+    Raises:
+        AggregateError: the operation is not known, or does not get what it needs.
     """
 
-    operation: Operation
+    operation: str
     of: str | None = None
+    words: Mapping[str, float] = field(default_factory=dict)
+    state: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    after: timedelta = timedelta()
 
     def __post_init__(self) -> None:
-        if self.operation in ("values", "days_until") and self.of is None:
-            raise ValueError(f"The aggregate {self.operation!r} needs `of`, a property to read.")
+        if self.operation not in BY_NAME:
+            raise AggregateError(f"There is no operation {self.operation!r}. Choose one of "
+                                 f"{', '.join(BY_NAME)}, or add a class to features/operations.py.")
+        operation = BY_NAME[self.operation]
+        if operation.needs_property and self.of is None:
+            raise AggregateError(
+                f"The aggregate {self.operation!r} needs `of`, a property to read.")
+        if bool(self.state) != (operation.property_as == "state"):
+            raise AggregateError(f"The aggregate {self.operation!r} " + (
+                "has no use for `state`." if self.state else
+                "needs `state`, the properties that make up the state."))
+
+    def __repr__(self) -> str:
+        """What was declared; part of the digest, so that what is left out leaves it as it was."""
+        said = [f"operation={self.operation!r}", f"of={self.of!r}"]
+        said += [f"{name}={value!r}" for name, value in (
+            ("words", sorted(self.words.items())), ("state", sorted(self.state.items())),
+            ("after", self.after)) if value]
+        return f"Aggregate({', '.join(said)})"
 
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -95,6 +112,9 @@ class Feature:
         _check_name(self.name, self.lookback)
         if not self.reads:
             raise ValueError(f"Feature {self.name!r} reads no event kind.")
+        if self.aggregate.after and self.lookback is not None:
+            raise ValueError(f"Feature {self.name!r} has a lookback, and its aggregate an `after`: "
+                             f"leave one out.")
 
     @property
     def digest(self) -> str:

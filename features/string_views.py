@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from features.compiled import compiled, inlined
 
 INLINE = 12  # a string of so many bytes lies in the view itself
 NULL = 0xFFFFFFFFFFFFFFFF  # first word of the view of a null; no string is that long
@@ -65,19 +66,19 @@ def _load_word(typing_context, address):  # type: ignore[no-untyped-def]
 _word_at: Any = intrinsic(_load_word)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def is_null(words, row):  # type: ignore[no-untyped-def]
     """Whether the string of this row is unknown."""
     return words[2 * row] == np.uint64(NULL)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _bytes_at(words, addresses, row):  # type: ignore[no-untyped-def]
     place = words[2 * row + 1]
     return addresses[place & np.uint64(0xFFFFFFFF)] + (place >> np.uint64(32))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def hash_of(words, addresses, row):  # type: ignore[no-untyped-def]
     """A hash of the bytes; only good for finding a place in a table of this process."""
     length = words[2 * row] & np.uint64(0xFFFFFFFF)
@@ -95,7 +96,7 @@ def hash_of(words, addresses, row):  # type: ignore[no-untyped-def]
     return mixed ^ (mixed >> np.uint64(32))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def equal(words, addresses, one, other):  # type: ignore[no-untyped-def]
     """Whether two rows hold the same string; a null equals a null."""
     if words[2 * one] != words[2 * other]:
@@ -113,7 +114,7 @@ def equal(words, addresses, one, other):  # type: ignore[no-untyped-def]
     return _word_at(first + last) == _word_at(second + last)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _byte(words, addresses, row, place):  # type: ignore[no-untyped-def]
     length = words[2 * row] & np.uint64(0xFFFFFFFF)
     if length <= INLINE:
@@ -126,7 +127,7 @@ def _byte(words, addresses, row, place):  # type: ignore[no-untyped-def]
     return (_word_at(start + np.uint64(last)) >> np.uint64(8 * (place - last))) & np.uint64(0xFF)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def less(words, addresses, one, other):  # type: ignore[no-untyped-def]
     """Whether one row's string sorts before another's, byte by byte; a null sorts before all."""
     if is_null(words, one) or is_null(words, other):
@@ -159,7 +160,7 @@ def _fixed(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return words
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _keys(words, addresses):  # type: ignore[no-untyped-def]
     n = len(words) // 2
     low, high = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
@@ -193,7 +194,7 @@ def _keys(words, addresses):  # type: ignore[no-untyped-def]
     return low, high
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def _finished(mixed):  # type: ignore[no-untyped-def]
     mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
     mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
@@ -213,7 +214,7 @@ def numbered(views: StringViews) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.
     return codes, rows
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _numbered(words, addresses):  # type: ignore[no-untyped-def]
     n = len(words) // 2
     codes = np.empty(n, dtype=np.int32)

@@ -7,6 +7,7 @@ once per distinct (kind, properties), never once per event. Pure.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
@@ -19,12 +20,10 @@ import polars as pl
 from features.catalogue import Catalogue
 from features.event_order import numbered_codes, numbered_triples, ordered, users_within
 from features.feature import Attribute, Feature
+from features.operations import BY_NAME, OPERATIONS
 from features.string_views import StringViews, keys, numbered
-from features.sweep import OPERATIONS, SweepEvents, SweepItems
+from features.sweep import SweepEvents, SweepItems
 from features.windows import FOREVER, MICROSECOND
-
-READ_A_QUANTITY = ("sum", "mean", "max", "min", "last")
-"""The operations that read the quantity where they name no property."""
 
 USER_KEYS = ("user_low", "user_high")
 """Columns that may stand for ``user_id``: the two words of ``string_views.keys``."""
@@ -53,19 +52,15 @@ class Timelines:
 
 def columns_read(catalogue: Catalogue) -> tuple[str, ...]:
     """The columns of an event frame that these features and attributes need, but for the id."""
-    operations = {f.aggregate.operation for f in catalogue.primitives}
-    reads_quantity = any(
-        f.quantities or (f.aggregate.of is None and f.aggregate.operation in READ_A_QUANTITY)
-        for f in catalogue.primitives)
-    wanted = {
-        "user_id": bool(operations & {"users", "user_days"}),
-        "event_count": "count" in operations,
-        "user_count": "peak_users" in operations,
-        "quantity": reads_quantity,
-        "properties": bool(_kinds_with_properties(catalogue)),
-    }
+    columns = {column for f in catalogue.primitives for column in BY_NAME[
+        f.aggregate.operation].reads if column != "quantity" or f.aggregate.of is None}
+    if any(f.quantities for f in catalogue.primitives):
+        columns.add("quantity")
+    if _kinds_with_properties(catalogue):
+        columns.add("properties")
     return ("account_id", "kind", "occurred_at", "recorded_at",
-            *(name for name, is_read in wanted.items() if is_read))
+            *(name for name in ("user_id", "event_count", "user_count", "quantity", "properties")
+              if name in columns))
 
 
 def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
@@ -188,7 +183,7 @@ def _classes(
     if with_properties.any() or with_quantity.any():
         codes, rows = numbered_triples(kinds, properties, bits)
     read = sorted(
-        {key for f in catalogue.primitives for key in f.where}
+        {key for f in catalogue.primitives for key in (*f.where, *f.aggregate.state)}
         | {f.aggregate.of for f in catalogue.primitives if f.aggregate.of}
         | {a.of for a in catalogue.attributes if a.of}
     )
@@ -221,18 +216,21 @@ def _items(
                for name in table.columns if name.startswith("property:")}
     primitives, attributes = catalogue.primitives, catalogue.attributes
     spans = [(_span(f.lookback), f.ends_before // MICROSECOND) for f in primitives]
+    ripe = [(lookback, ends_before + f.aggregate.after // MICROSECOND)
+            for f, (lookback, ends_before) in zip(primitives, spans, strict=True)]
     spans += [(FOREVER, 0)] * len(attributes)
-    windows = sorted(set(spans))
+    windows = sorted({*spans, *ripe})
     entries: list[list[Entry]] = [[] for _ in kinds]
     n_values: list[int] = []
     for number, feature in enumerate(primitives):
         codes: dict[str, int] = {}
-        window = windows.index(spans[number])
         for row, kind in enumerate(kinds):
             picked = not feature.quantities or quantities[row] in feature.quantities
-            if kind in feature.reads and picked and _passes(feature, columns, row):
-                entries[row].append(
-                    (window, number, *_value_and_code(feature, columns, row, codes)))
+            if kind in feature.reads and picked and _passes(feature.where, columns, row):
+                said, code = _value_and_code(feature, columns, row, codes)
+                # Only what is in the state has to be there for some time, not what ends it.
+                span = ripe[number] if said > 0 and feature.aggregate.after else spans[number]
+                entries[row].append((windows.index(span), number, said, code))
         n_values.append(len(codes))
     words: dict[str, tuple[str, ...]] = {}
     for number, attribute in enumerate(attributes, start=len(primitives)):
@@ -241,17 +239,20 @@ def _items(
         for row, kind in enumerate(kinds):
             word = _word(attribute, columns, kind, row) if kind in attribute.reads else None
             if word is not None:
-                code = float(found.setdefault(word, len(found)))
-                entries[row].append((window, number, code, -1))
+                place = float(found.setdefault(word, len(found)))
+                entries[row].append((window, number, place, -1))
         words[attribute.name] = tuple(found)
     operations = [f.aggregate.operation for f in primitives] + ["last"] * len(attributes)
+    number_of = {operation.name: number for number, operation in enumerate(OPERATIONS)}
+    quantity_read = [f.aggregate.of is None and "quantity" in BY_NAME[f.aggregate.operation].reads
+                     for f in primitives] + [False] * len(attributes)
     groups = [[(window, list(same)) for window, same in groupby(
         sorted(of_class, key=lambda entry: (entry[0], operations[entry[1]], entry[1])),
         key=lambda entry: entry[0])] for of_class in entries]
     flat_groups = [group for of_class in groups for group in of_class]
     flat = [entry for _, same in flat_groups for entry in same]
     items = SweepItems(
-        operation=np.array([OPERATIONS.index(name) for name in operations], dtype=np.int32),
+        operation=np.array([number_of[name] for name in operations], dtype=np.int32),
         when_empty=np.array([math.nan if f.when_empty is None else f.when_empty
                              for f in primitives] + [math.nan] * len(attributes)),
         n_values=np.array(n_values + [0] * len(attributes), dtype=np.int64),
@@ -263,8 +264,7 @@ def _items(
         entry_item=np.array([entry[1] for entry in flat], dtype=np.int32),
         entry_value=np.array([entry[2] for entry in flat], dtype=np.float64),
         entry_code=np.array([entry[3] for entry in flat], dtype=np.int32),
-        reads_property=np.array([f.aggregate.of is not None for f in primitives]
-                                + [True] * len(attributes), dtype=np.bool_),
+        entry_quantity=np.array([quantity_read[entry[1]] for entry in flat], dtype=np.bool_),
     )
     return items, words
 
@@ -277,8 +277,9 @@ def _offsets(lengths: list[int]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _passes(feature: Feature, columns: dict[str, list[str | None]], row: int) -> bool:
-    for key, wanted in feature.where.items():
+def _passes(where: Mapping[str, str | tuple[str, ...]], columns: dict[str, list[str | None]],
+            row: int) -> bool:
+    for key, wanted in where.items():
         allowed = (wanted,) if isinstance(wanted, str) else wanted
         if columns[key][row] not in allowed:
             return False
@@ -288,15 +289,21 @@ def _passes(feature: Feature, columns: dict[str, list[str | None]], row: int) ->
 def _value_and_code(
     feature: Feature, columns: dict[str, list[str | None]], row: int, codes: dict[str, int],
 ) -> tuple[float, int]:
-    of = feature.aggregate.of
-    text = None if of is None else columns[of][row]
+    aggregate = feature.aggregate
+    operation = BY_NAME[aggregate.operation]
+    text = None if aggregate.of is None else columns[aggregate.of][row]
     if text is None:
         return math.nan, -1
-    if feature.aggregate.operation == "values":
-        return math.nan, codes.setdefault(text, len(codes))
-    if feature.aggregate.operation == "days_until":
-        return _days_since_epoch(text), -1
-    return _number(text), -1
+    code, value = -1, math.nan
+    if operation.tells_apart == "values":
+        code = codes.setdefault(text, len(codes))
+    if operation.property_as == "state":
+        value = float(_passes(aggregate.state, columns, row))
+    elif operation.property_as == "date":
+        value = _days_since_epoch(text)
+    else:
+        value = aggregate.words.get(text, math.nan) if aggregate.words else _number(text)
+    return value, code
 
 
 def _word(

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import numba
 import numpy as np
+
+from features.compiled import inlined
 
 FOREVER = np.iinfo(np.int64).max
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,7 +37,7 @@ def microseconds(moment: datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@inlined
 def cutoffs_until(cutoffs, moment):  # type: ignore[no-untyped-def]
     """How many cutoffs are at or before a moment: the index of the first one after it."""
     return np.searchsorted(cutoffs, moment, side="right")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from features.definitions import MONTH, QUARTER
-from features.feature import Aggregate, AnyFeature, Derived, Expression, Feature, ratio
-from features.formulas import count_in_state
+from features.feature import Aggregate, AnyFeature, Derived, Feature, ratio
 from features.telemetry import CONTRACT_TERMS
 
 
@@ -99,11 +98,12 @@ BILLING: tuple[AnyFeature, ...] = (
         lookback=QUARTER, when_empty=0.0, unit="times",
         phrase="limit reached {value:.0f} times in the last 90 days",
     ),
-    Expression(
+    Feature(
         name="invoices_unpaid", description="Invoices that are late or failed, by their newest "
                                             "movement.",
         theme="billing", reads=("billing.invoice",), when_empty=0.0,
-        formula=lambda: count_in_state("invoice_id", "status", ("late", "failed")),
+        aggregate=Aggregate(operation="in_state", of="invoice_id",
+                            state={"status": ("late", "failed")}),
         unit="invoices", direction="risk", role="lever",
         phrase="{value:.0f} invoices are unpaid",
     ),

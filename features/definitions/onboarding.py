@@ -8,7 +8,7 @@ import polars as pl
 
 from features.definitions import QUARTER
 from features.feature import Aggregate, AnyFeature, Derived, Expression, Feature, ratio
-from features.formulas import count_in_state, newest_of_each, property_number
+from features.formulas import newest_of_each, property_number
 
 STEPS, ONBOARDING_DAYS = 5.0, 45.0
 """Ours: with fewer steps the onboarding is open; the longest one of the sources takes 45 days."""
@@ -173,10 +173,11 @@ ONBOARDING: tuple[AnyFeature, ...] = (
         aggregate=Aggregate(operation="values", of="name"), when_empty=0.0, unit="milestones",
         direction="safety", is_model_input=False, phrase="{value:.0f} milestones completed",
     ),
-    Expression(
+    Feature(
         name="milestones_overdue_now", description="Milestones that are overdue now.",
         theme="onboarding", reads=("milestone.updated",), when_empty=0.0,
-        formula=lambda: count_in_state("name", "status", ("overdue",)), unit="milestones",
+        aggregate=Aggregate(operation="in_state", of="name", state={"status": "overdue"}),
+        unit="milestones",
         direction="risk", role="lever", is_model_input=False,
         phrase="{value:.0f} milestones are overdue",
     ),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from features.definitions import DAY, MONTH, QUARTER, WEEK
-from features.feature import Aggregate, AnyFeature, Derived, Expression, Feature, ratio
-from features.formulas import count_in_state, second_largest_day
+from features.feature import Aggregate, AnyFeature, Derived, Feature, ratio
 
 RELIABILITY: tuple[AnyFeature, ...] = (
     Feature(
@@ -63,11 +62,11 @@ RELIABILITY: tuple[AnyFeature, ...] = (
         formula=lambda errors, uses: ratio(errors, uses).clip(0, 1), unit="share", direction="risk",
         is_model_input=False, phrase="{value:.1%} of uses failed in the last day",
     ),
-    Expression(
+    Feature(
         name="errors_p95_28d",
         description="95th percentile of the errors of a day, over the 28 days before the last.",
         theme="reliability", reads=("error.raised",), lookback=MONTH, ends_before=DAY,
-        formula=lambda: second_largest_day("event_count"), when_empty=0.0, unit="errors",
+        aggregate=Aggregate(operation="second_busiest_day"), when_empty=0.0, unit="errors",
         direction="risk", is_model_input=False,
         phrase="at most {value:,.0f} errors on 27 of the 28 days before the last",
     ),
@@ -91,17 +90,19 @@ RELIABILITY: tuple[AnyFeature, ...] = (
         unit="integrations", direction="safety", role="lever",
         phrase="{value:.0f} integrations connected in the last 90 days",
     ),
-    Expression(
+    Feature(
         name="integrations_connected", description="Integrations that are connected now.",
         theme="reliability", reads=("integration.state",),
-        formula=lambda: count_in_state("name", "state", ("connected",)), when_empty=0.0,
+        aggregate=Aggregate(operation="in_state", of="name", state={"state": "connected"}),
+        when_empty=0.0,
         unit="integrations", direction="safety", role="lever",
         phrase="{value:.0f} integrations are connected",
     ),
-    Expression(
+    Feature(
         name="integrations_broken", description="Integrations whose newest state is an error.",
         theme="reliability", reads=("integration.state",),
-        formula=lambda: count_in_state("name", "state", ("error",)), when_empty=0.0,
+        aggregate=Aggregate(operation="in_state", of="name", state={"state": "error"}),
+        when_empty=0.0,
         unit="integrations", direction="risk", role="lever",
         phrase="{value:.0f} integrations are broken",
     ),

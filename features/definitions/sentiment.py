@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import polars as pl
-
-from features.definitions import QUARTER, WEEK, YEAR
-from features.feature import Aggregate, AnyFeature, Expression, Feature
-from features.formulas import count_open_for, property_column
-
-
-def _open_for_30_days() -> pl.Expr:
-    return count_open_for("name", "state", is_open="open", is_closed="answered", days=30)
-
+from features.definitions import DAY, QUARTER, WEEK, YEAR
+from features.feature import Aggregate, AnyFeature, Feature
 
 SENTIMENT: tuple[AnyFeature, ...] = (
     Feature(
@@ -77,11 +69,10 @@ SENTIMENT: tuple[AnyFeature, ...] = (
         direction="safety", is_model_input=False,
         phrase="worst ticket sentiment of {value:+.2f} (from -1 to +1) in the last 7 days",
     ),
-    Expression(
+    Feature(
         name="negative_tickets_90d", description="Times that a ticket had a negative sentiment.",
         theme="sentiment", reads=("ticket.updated",), lookback=QUARTER, when_empty=0.0,
-        formula=lambda: ((property_column("change") == "sentiment")
-                         & (pl.col("quantity") < 0)).sum(),
+        where={"change": "sentiment"}, aggregate=Aggregate(operation="below_zero"),
         unit="times", direction="risk", is_model_input=False,
         phrase="{value:.0f} tickets with negative sentiment in the last 90 days",
     ),
@@ -92,10 +83,12 @@ SENTIMENT: tuple[AnyFeature, ...] = (
         unit="points of 10", direction="safety", is_model_input=False,
         phrase="would recommend us with {value:.1f} of 10 on average in the last 90 days",
     ),
-    Expression(
+    Feature(
         name="feature_requests_unanswered",
         description="Features asked for over 30 days ago and not answered since.",
-        theme="sentiment", reads=("feature.requested",), formula=_open_for_30_days,
+        theme="sentiment", reads=("feature.requested",),
+        aggregate=Aggregate(operation="in_state", of="name", state={"state": "open"},
+                            after=30 * DAY),
         when_empty=0.0, unit="requests", direction="risk", role="lever", is_model_input=False,
         phrase="{value:.0f} requests without an answer for 30 days",
     ),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from features.definitions import MONTH, QUARTER, YEAR
-from features.feature import Aggregate, AnyFeature, Derived, Expression, Feature
-from features.formulas import property_column
+from features.feature import Aggregate, AnyFeature, Derived, Feature
 
 SPONSOR: tuple[AnyFeature, ...] = (
     Feature(
@@ -112,12 +111,12 @@ SPONSOR: tuple[AnyFeature, ...] = (
         when_empty=0.0, unit="reviews", direction="safety", is_model_input=False,
         phrase="{value:.0f} business reviews in the last 365 days",
     ),
-    Expression(
+    Feature(
         name="renewal_intent",
         description="Newest intent to renew said in a review: 1 yes, 0.5 maybe, 0 no.",
         theme="sponsor", reads=("review.held",), when_empty=None,
-        formula=lambda: property_column("renewal_intent").replace_strict(
-            ["yes", "maybe", "no"], [1.0, 0.5, 0.0], default=None).drop_nulls().last(),
+        aggregate=Aggregate(operation="last", of="renewal_intent",
+                            words={"yes": 1.0, "maybe": 0.5, "no": 0.0}),
         unit="share", direction="safety",
         phrase="latest intent to renew of {value:.1f}, from 0 (no) to 1 (yes)",
     ),

@@ -16,7 +16,7 @@ import polars as pl
 
 from features.backfill import month_starts
 from features.catalogue import Catalogue
-from features.feature import Aggregate, Feature, Operation
+from features.feature import Aggregate, Feature
 from features.lake import Lake
 from features.manifest import MANIFEST, Manifest, manifest_json
 from features.telemetry import EVENT_SCHEMA
@@ -45,7 +45,7 @@ CUTOFFS = month_starts(START + timedelta(days=1), END)
 
 def features() -> tuple[Feature, ...]:
     """61 features that every peer can compute: counts, people, days, sums, means, recency."""
-    asked: list[tuple[str, Operation, tuple[str, ...], float | None]] = [
+    asked: list[tuple[str, str, tuple[str, ...], float | None]] = [
         *((f"{_word(kind)}_count", "count", (kind,), 0.0) for kind in KINDS),
         ("active_users", "users", ACTIVITY, 0.0),
         ("session_users", "users", ("user.session",), 0.0),
@@ -73,7 +73,7 @@ def _word(kind: str) -> str:
     return kind.replace(".", "_")
 
 
-def _feature(name: str, operation: Operation, reads: tuple[str, ...], days: int,
+def _feature(name: str, operation: str, reads: tuple[str, ...], days: int,
              empty: float | None) -> Feature:
     return Feature(
         name=f"{name}_{days}d", description="A feature of the benchmark.", theme="adoption",

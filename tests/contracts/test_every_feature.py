@@ -12,7 +12,7 @@ import pytest
 
 from features.catalogue import FEATURES, Catalogue, CatalogueError, catalogue
 from features.catalogue_table import markdown
-from features.feature import Aggregate, AnyFeature, Derived, Expression, Feature
+from features.feature import Aggregate, AggregateError, AnyFeature, Derived, Expression, Feature
 from features.snapshots import build_snapshots
 from features.telemetry import KINDS, Event, events_frame, is_kind, properties_text
 
@@ -99,8 +99,36 @@ def test_a_feature_that_reads_nothing_is_refused() -> None:
 
 
 def test_an_aggregate_without_its_property_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs `of`"):
+    with pytest.raises(AggregateError, match="needs `of`"):
         Aggregate(operation="values")
+
+
+def test_an_unknown_operation_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(AggregateError, match=r"no operation 'median'. Choose one of count, sum"):
+        Aggregate(operation="median")
+
+
+def test_a_state_is_for_the_operation_that_reads_one() -> None:
+    with pytest.raises(AggregateError, match="'count' has no use for `state`"):
+        Aggregate(operation="count", state={"status": "late"})
+    with pytest.raises(AggregateError, match="'in_state' needs `state`"):
+        Aggregate(operation="in_state", of="name")
+
+
+def test_a_state_that_has_to_last_has_no_lookback() -> None:
+    base = catalogue().feature("feature_requests_unanswered")
+    assert isinstance(base, Feature)
+    with pytest.raises(ValueError, match="has a lookback, and its aggregate an `after`"):
+        replace(base, name="requests_90d", lookback=timedelta(days=90))
+
+
+def test_what_an_aggregate_leaves_out_leaves_its_digest_as_it_was() -> None:
+    said = "Aggregate(operation='values', of='name')"
+    assert repr(Aggregate(operation="values", of="name")) == said
+    ripe = Aggregate(operation="in_state", of="name", state={"state": "open"}, after=30 * DAY)
+    later = replace(ripe, after=31 * DAY)
+    other = replace(ripe, state={"state": "new"})
+    assert len({repr(ripe), repr(later), repr(other), said}) == 4
 
 
 def test_an_unknown_name_is_an_error_that_says_where_to_look() -> None:
@@ -119,24 +147,34 @@ LONG_AGO = AS_OF - 4000 * DAY
 
 
 def a_seen_number(feature: Feature | Expression) -> Feature | Expression:
-    """The feature, or for an expression one of the same window that counts what it sees."""
-    return replace(feature, formula=pl.len) if isinstance(feature, Expression) else feature
+    """The feature, or where one event does not show, one of the same window that counts them."""
+    if isinstance(feature, Expression):
+        return replace(feature, formula=pl.len)
+    if feature.aggregate.after or feature.aggregate.operation == "second_busiest_day":
+        return replace(feature, aggregate=Aggregate(operation="count"))
+    return feature
 
 
 def one_event(feature: Feature | Expression, case: str, occurred: datetime,
               recorded: datetime) -> Event:
     """An event that the feature reads, of an account of its own."""
     properties: dict[str, str | float] = {}
+    quantity = 2.0
     if isinstance(feature, Feature):
         properties = {key: want if isinstance(want, str) else want[0]
                       for key, want in feature.where.items()}
         if feature.aggregate.of is not None:
             until = feature.aggregate.operation == "days_until"
-            properties.setdefault(feature.aggregate.of, "2025-01-31" if until else "5")
-    picked = feature.quantities if isinstance(feature, Feature) else ()
+            word = next(iter(feature.aggregate.words), "5")
+            properties.setdefault(feature.aggregate.of, "2025-01-31" if until else word)
+        properties |= {key: want if isinstance(want, str) else want[0]
+                       for key, want in feature.aggregate.state.items()}
+        if feature.aggregate.operation == "below_zero":
+            quantity = -1.0
+        quantity = feature.quantities[0] if feature.quantities else quantity
     return Event(event_id=f"{feature.name} {case}", account_id=f"{feature.name} {case}",
                  user_id="u", kind=feature.reads[0], occurred_at=occurred, recorded_at=recorded,
-                 quantity=picked[0] if picked else 2.0, properties=properties_text(properties))
+                 quantity=quantity, properties=properties_text(properties))
 
 
 def cases_of(feature: Feature | Expression) -> dict[str, tuple[Event, datetime | None, bool]]:
@@ -195,23 +233,26 @@ def test_an_expression_comes_to_one_number(feature: Expression) -> None:
     assert number.len() == 1
 
 
+def goal_progress() -> Expression:
+    declared = catalogue().feature("goal_progress")
+    assert isinstance(declared, Expression)
+    return declared
+
+
 def test_the_digest_of_an_expression_is_its_window_and_version_and_no_words() -> None:
-    base = catalogue().feature("errors_p95_28d")
-    assert isinstance(base, Expression)
+    base = replace(goal_progress(), name="progress_28d", lookback=timedelta(days=28))
     assert replace(base, phrase="other words").digest == base.digest
-    others = [replace(base, version=2), replace(base, when_empty=None),
+    others = [replace(base, version=2), replace(base, when_empty=0.0),
               replace(base, ends_before=2 * DAY), replace(base, reads=("job.retry",)),
-              replace(base, name="errors_p95_7d", lookback=timedelta(days=7))]
+              replace(base, name="progress_7d", lookback=timedelta(days=7))]
     assert len({base.digest, *(other.digest for other in others)}) == 6
 
 
 def test_an_expression_that_reads_nothing_or_hides_its_window_is_refused() -> None:
-    base = catalogue().feature("errors_p95_28d")
-    assert isinstance(base, Expression)
     with pytest.raises(ValueError, match="reads no event kind"):
-        replace(base, reads=())
+        replace(goal_progress(), reads=())
     with pytest.raises(ValueError, match="must end in its lookback: _28d"):
-        replace(base, name="errors_p95")
+        replace(goal_progress(), lookback=timedelta(days=28))
 
 
 def test_the_readme_holds_the_catalogue_as_it_is() -> None:

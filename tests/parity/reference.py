@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -46,7 +47,8 @@ def reference(rows: Sequence[Row], feature: Feature, as_of: datetime) -> float |
     """The value of a primitive feature of one account; None is unknown."""
     seen = visible(rows, feature, as_of)
     of = feature.aggregate.of
-    numbers = [n for n in (_number(s, of) for s in seen) if n is not None]
+    words = feature.aggregate.words
+    numbers = [n for n in (_number(s, of, words) for s in seen) if n is not None]
     users = [(s.event.user_id, s.event.occurred_at.astimezone(UTC).date()) for s in seen
              if s.event.user_id is not None]
     match feature.aggregate.operation:
@@ -79,6 +81,16 @@ def reference(rows: Sequence[Row], feature: Feature, as_of: datetime) -> float |
             return _days(as_of - seen[-1].event.occurred_at) if seen else feature.when_empty
         case "days_since_first":
             return _days(as_of - seen[0].event.occurred_at) if seen else feature.when_empty
+        case "in_state":
+            return _in_state(seen, feature, as_of)
+        case "below_zero":
+            return float(sum(n < 0 for n in numbers)) if seen else feature.when_empty
+        case "second_busiest_day":
+            counts = Counter[int]()
+            for s in seen:
+                back = as_of - feature.ends_before - s.event.occurred_at
+                counts[math.ceil(back / timedelta(days=1))] += s.event.event_count
+            return float(sorted([0, 0, *counts.values()])[-2]) if seen else feature.when_empty
         case "days_until":
             assert of is not None
             dates = [day for day in (_date(s, of) for s in seen) if day is not None]
@@ -86,6 +98,23 @@ def reference(rows: Sequence[Row], feature: Feature, as_of: datetime) -> float |
                 return feature.when_empty
             midnight = datetime(dates[-1].year, dates[-1].month, dates[-1].day, tzinfo=UTC)
             return _days(midnight - as_of)
+        case unknown:
+            raise AssertionError(f"no reference for the operation {unknown!r}")
+
+
+def _in_state(seen: list[Seen], feature: Feature, as_of: datetime) -> float | None:
+    """How many values are in the state; an event of the state is seen once it is old enough."""
+    aggregate = feature.aggregate
+    ripe = as_of - feature.ends_before - aggregate.after
+    found: dict[str | float | None, bool] = {}
+    for s in seen:
+        name = s.properties.get(str(aggregate.of))
+        is_in = name is not None and all(
+            str(s.properties.get(key)) in ((value,) if isinstance(value, str) else value)
+            for key, value in aggregate.state.items())
+        if not is_in or s.event.occurred_at < ripe:
+            found[name] = is_in
+    return float(sum(found.values())) if found else feature.when_empty
 
 
 def _distinct(found: Sequence[object], seen: list[Seen], feature: Feature) -> float | None:
@@ -112,9 +141,11 @@ def known_since(rows: Sequence[Row]) -> datetime:
     return min((event.recorded_at for event, _ in rows), default=datetime.max.replace(tzinfo=UTC))
 
 
-def _number(seen: Seen, of: str | None) -> float | None:
+def _number(seen: Seen, of: str | None, words: Mapping[str, float]) -> float | None:
     if of is None:
         return seen.event.quantity
+    if words:
+        return words.get(str(seen.properties.get(of)))
     try:
         number = float(seen.properties[of])
     except (KeyError, ValueError):

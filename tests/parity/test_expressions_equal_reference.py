@@ -20,7 +20,7 @@ DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
 AS_OF = datetime(2024, 2, 29, 6, 30, tzinfo=UTC)
 EXPRESSIONS = catalogue().expressions
 KINDS = sorted({kind for feature in EXPRESSIONS for kind in feature.reads})
-SINCE = dict.fromkeys(KINDS, datetime(2000, 1, 1, tzinfo=UTC))
+SINCE = dict.fromkeys([*KINDS, "error.raised"], datetime(2000, 1, 1, tzinfo=UTC))
 
 EDGES = [AS_OF - days * DAY + nudge for days in (0, 1, 2, 3, 28, 29, 30, 31, 90)
          for nudge in (-TICK, timedelta(0), TICK)]

@@ -12,27 +12,30 @@ from reference import attribute_reference, known_since, reference
 
 from features.catalogue import catalogue
 from features.definitions.attributes import ATTRIBUTES
-from features.feature import Aggregate, Attribute, Feature, Operation
+from features.feature import Aggregate, Attribute, Feature
+from features.operations import BY_NAME
 from features.snapshots import build_snapshots
 from features.telemetry import Event, properties_text
 
-OPERATIONS: dict[Operation, str | None] = {
-    "count": None, "sum": None, "mean": None, "max": None, "min": None, "last": None,
-    "users": None, "user_days": None, "peak_users": None, "values": "name", "active_days": None,
-    "days_since_last": None, "days_since_first": None, "days_until": "renewal_on",
-}
+OPERATIONS = dict.fromkeys(BY_NAME) | {
+    "values": "name", "in_state": "name", "days_until": "renewal_on"}
+"""Every operation, and the property it is asked of."""
 
 
-def feature(operation: Operation, of: str | None, lookback: int | None, ends_before: int = 0,
+def feature(operation: str, of: str | None, lookback: int | None, ends_before: int = 0,
             where: dict[str, str | tuple[str, ...]] | None = None, empty: float | None = None,
-            quantities: tuple[float, ...] = ()) -> Feature:
+            quantities: tuple[float, ...] = (), words: dict[str, float] | None = None,
+            after: int = 0) -> Feature:
     suffix = "" if lookback is None else f"_{lookback}d"
-    kept = ("" if where is None else "_where") + ("_picked" if quantities else "")
+    kept = ("" if where is None else "_where") + ("_picked" if quantities else "") + (
+        "_after" if after else "") + ("_words" if words else "")
+    state = {"seats": ("1", "3")} if operation == "in_state" else {}
     return Feature(
         name=f"{operation}_{of or 'event'}_back{ends_before}{kept}{suffix}",
         description="A feature of the test.", theme="adoption",
         reads=("feature.used", "contract.started"), where=where or {}, quantities=quantities,
-        aggregate=Aggregate(operation=operation, of=of),
+        aggregate=Aggregate(operation=operation, of=of, words=words or {}, state=state,
+                            after=timedelta(days=after)),
         lookback=None if lookback is None else timedelta(days=lookback),
         ends_before=timedelta(days=ends_before), when_empty=empty, unit="", phrase="",
     )
@@ -43,7 +46,8 @@ TEST_FEATURES = tuple(
      for op, of in OPERATIONS.items() for lookback, back in ((7, 0), (28, 28), (None, 0))]
     + [feature("count", None, 28, where={"name": "a"}, empty=0.0),
        feature("count", None, 28, 7, where={"name": ("a", "b")}, empty=0.0),
-       feature("last", "seats", None),
+       feature("last", "seats", None), feature("last", "name", None, words={"a": 1.0, "b": -2.5}),
+       feature("in_state", "name", None, after=9), feature("in_state", "name", None, 7, after=30),
        feature("count", None, 28, quantities=(1.5, 8.0), empty=0.0)]
 )
 TEST_ATTRIBUTES = (
@@ -105,7 +109,7 @@ def test_the_reference_can_tell_every_operation_apart() -> None:
     rows: list[Row] = [(Event(
         event_id=f"e{n}", account_id="one", user_id=f"u{n % 2}", kind="feature.used",
         occurred_at=AS_OFS[1] - timedelta(days=n + 0.25), recorded_at=AS_OFS[1] - n * DAY - DAY / 8,
-        event_count=n + 2, user_count=n + 7, quantity=float(n) - 0.5,
+        event_count=n + 3, user_count=n + 7, quantity=float(n) - 0.5,
         properties=properties_text({"name": "abc"[n % 3], "renewal_on": "2024-12-31"}),
     ), None) for n in range(5)]
     values = {op: reference(rows, feature(op, of, 28), AS_OFS[1])

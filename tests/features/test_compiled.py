@@ -1,0 +1,66 @@
+"""What is compiled is kept, and not believed once the code that it was made of has changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+INNER = """
+from features.compiled import inlined
+
+@inlined
+def step(number):
+    return number + {by}
+"""
+OUTER = """
+from features.compiled import compiled
+from features.inner import step
+
+@compiled
+def stepped(number):
+    return step(number)
+"""
+ASK = """
+from features.outer import stepped
+print(stepped(1), sum(stepped.stats.cache_hits.values()))
+"""
+
+
+def package(folder: Path) -> Path:
+    """A package with one function that is compiled into another."""
+    (folder / "features").mkdir()
+    (folder / "features" / "__init__.py").touch()
+    (folder / "features" / "compiled.py").write_bytes(
+        (ROOT / "features" / "compiled.py").read_bytes())
+    (folder / "features" / "inner.py").write_text(INNER.format(by=1), encoding="utf-8")
+    (folder / "features" / "outer.py").write_text(OUTER, encoding="utf-8")
+    return folder
+
+
+def asked(folder: Path) -> str:
+    done = subprocess.run([sys.executable, "-c", ASK], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(folder)}, check=True)
+    return done.stdout.strip()
+
+
+def test_a_second_process_finds_what_the_first_compiled(tmp_path: Path) -> None:
+    folder = package(tmp_path)
+    assert [asked(folder), asked(folder)] == ["2 0", "2 1"]
+
+
+def test_a_change_of_what_was_compiled_in_is_noticed(tmp_path: Path) -> None:
+    folder = package(tmp_path)
+    assert asked(folder) == "2 0"
+    (folder / "features" / "inner.py").write_text(INNER.format(by=5), encoding="utf-8")
+    assert asked(folder) == "6 0"
+
+
+def test_a_change_of_a_module_without_compiled_code_costs_nothing(tmp_path: Path) -> None:
+    folder = package(tmp_path)
+    assert asked(folder) == "2 0"
+    (folder / "features" / "words.py").write_text("GREETING = 'hello'\n", encoding="utf-8")
+    assert asked(folder) == "2 1"
