@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from features.blake2b import text_buffers
 from features.iso_times import read_iso_times
 from features.mapping_keys import MappingError
 from features.row_keys import comes_again
@@ -20,6 +21,9 @@ LONGEST_NAME = 200  # characters of an account, a user, an id or a kind
 LARGEST_COUNT = 1e12
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+FIRST_PRINTED, DELETE, BEFORE_C1 = 0x20, 0x7F, 0xC2
+"""Bytes of UTF-8: the first that is printed, the deletion, and what precedes U+0080 to U+009F."""
 
 ISO_TIME = (r"^(?<day>\d{4}-\d{2}-\d{2})"
             r"(?:[Tt ](?<clock>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)"
@@ -171,15 +175,23 @@ def _read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
     values = text.str.strip_chars()
     frame = pl.DataFrame({"values": values}).with_columns(
         pl.when(pl.col("values") != "").then("values").alias("values"))
+    controls = (pl.col("values").str.contains(r"\p{Cc}") if _may_hold_controls(frame["values"])
+                else pl.lit(value=False))
     problem = frame.select(
         pl.when(pl.col("values").is_null())
         .then(pl.lit(f"{name} is missing") if needed else pl.lit(None, pl.String))
         .when(pl.col("values").str.len_chars() > LONGEST_NAME)
         .then(pl.lit(f"{name} is longer than {LONGEST_NAME} characters"))
-        .when(pl.col("values").str.contains(r"\p{Cc}"))
+        .when(controls)
         .then(pl.lit(f"{name} holds control characters"))
     ).to_series()
     return Read(values=frame["values"], problem=problem)
+
+
+def _may_hold_controls(texts: pl.Series) -> bool:
+    """Whether any byte of a column may belong to a control character: most columns have none."""
+    _, letters = text_buffers(texts)
+    return bool(((letters < FIRST_PRINTED) | (letters == DELETE) | (letters == BEFORE_C1)).any())
 
 
 def _from_text(frame: pl.DataFrame, zone: str | None, time_format: str | None) -> pl.DataFrame:

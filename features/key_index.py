@@ -45,7 +45,8 @@ def keys_path(part: Path) -> Path:
 def write_keys(part: Path, keys: pl.DataFrame) -> None:
     """Write the index of a part from the keys of its events; on disk for good."""
     order = keys[ID_KEY].arg_sort()
-    ids, contents = (keys[name].gather(order).to_numpy() for name in (ID_KEY, CONTENT_KEY))
+    ids, contents = (keys[name].rechunk().gather(order).to_numpy()
+                     for name in (ID_KEY, CONTENT_KEY))
     path = keys_path(part)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as handle:

@@ -7,6 +7,7 @@ proof against an adversary, who could only hide events of his own.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -19,6 +20,9 @@ ID_KEY, CONTENT_KEY = "__id_key", "__content_key"
 SAMPLE = 2_000  # values that tell whether a column says few things often
 TEXTS = ("account_id", "user_id", "kind", "properties")
 NUMBERS = ("occurred_at", "event_count", "user_count")
+FEW = 5_000
+"""So few texts are hashed without the compiler, so that nobody waits for it."""
+
 NO_QUANTITY = np.uint64(0x7FF8_0000_0000_0001)  # bits of no number
 
 
@@ -38,7 +42,7 @@ def with_keys(events: pl.DataFrame) -> pl.DataFrame:
         pl.Series(CONTENT_KEY, mixed(content ^ bits), dtype=pl.UInt64))
 
 
-def text_hashes(texts: pl.Series) -> Words:
+def text_hashes(texts: pl.Series, *, few: int = FEW) -> Words:
     """64 bits of each text; a missing one counts as empty.
 
     >>> hex(text_hashes(pl.Series(["search"]))[0])
@@ -47,13 +51,16 @@ def text_hashes(texts: pl.Series) -> Words:
     if comes_again(texts):
         different = texts.drop_nulls().unique()
         codes = texts.cast(pl.Enum(different)).to_physical()
-        hashes: Words = np.append(_hashes(different), np.uint64(0))
+        hashes: Words = np.append(_hashes(different, few), np.uint64(0))
         return hashes.take(codes.fill_null(len(different)).to_numpy())
-    return _hashes(texts)
+    return _hashes(texts, few)
 
 
-def _hashes(texts: pl.Series) -> Words:
+def _hashes(texts: pl.Series, few: int) -> Words:
     starts, content = text_buffers(texts.fill_null(""))
+    if len(texts) > few:
+        compiled: Words = _hash_each(starts, content)
+        return compiled
     lengths = np.diff(starts)
     hashed = mixed(lengths.astype(np.uint64))
     if not len(content):
@@ -94,3 +101,26 @@ def mixed(values: Words) -> Words:
 
 KEPT = np.array([(1 << (8 * length)) - 1 for length in range(9)], dtype=np.uint64)
 """The bits of a word that belong to a text with so many letters left."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _hash_each(starts, content):  # type: ignore[no-untyped-def]
+    hashes = np.empty(len(starts) - 1, dtype=np.uint64)
+    for row in range(len(hashes)):
+        start, end = starts[row], starts[row + 1]
+        word = np.uint64(end - start)
+        hashed = np.uint64(0)
+        place = start
+        while True:
+            mixing = hashed ^ word
+            mixing = (mixing ^ (mixing >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            mixing = (mixing ^ (mixing >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            hashed = mixing ^ (mixing >> np.uint64(31))
+            if place >= end:
+                break
+            word = np.uint64(0)
+            for letter in range(min(end - place, 8)):
+                word |= np.uint64(content[place + letter]) << np.uint64(8 * letter)
+            place += 8
+        hashes[row] = hashed
+    return hashes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, date, datetime
 
 import polars as pl
@@ -118,6 +119,14 @@ def test_a_count_is_whole_and_not_negative(value, expected):
 def test_a_name_is_stripped_and_bearable(column, value, problem):
     read = read_words(column, "account_id", needed=True)
     assert (read.values[0], read.problem[0]) == (value, problem)
+
+
+@pytest.mark.parametrize("first", [0, 0x20, 0x7F, 0xA0], ids=["C0", "letters", "C1", "others"])
+def test_every_control_character_is_refused_and_no_other(first):
+    codes = range(first, {0: 0x20, 0x20: 0x7F, 0x7F: 0xA0, 0xA0: 0x180}[first])
+    for code in codes:
+        [problem] = read_words(pl.Series([f"a{chr(code)}b"]), "user_id", needed=False).problem
+        assert (problem is not None) == (unicodedata.category(chr(code)) == "Cc"), hex(code)
 
 
 def test_properties_are_texts_numbers_and_bands():

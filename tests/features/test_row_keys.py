@@ -47,6 +47,14 @@ def test_texts_have_one_hash_only_if_they_are_the_same(texts):
     assert hashes.tolist() == [text_hashes(pl.Series([text]))[0] for text in texts]
 
 
+@settings(deadline=None)
+@given(st.lists(st.none() | st.text(alphabet="ab\x00ü", max_size=30), max_size=30),
+       st.integers(0, 30))
+def test_the_compiler_changes_no_hash(texts, start):
+    some = pl.Series(texts, dtype=pl.String)[start:]
+    assert text_hashes(some, few=-1).tolist() == text_hashes(some).tolist()
+
+
 def test_a_column_that_says_few_things_often_has_the_same_hashes():
     texts = pl.Series(["a", None, "longer than eight", ""] * (SAMPLE + 1))
     assert comes_again(texts)
