@@ -31,10 +31,12 @@ from features.ingest_summary import FileSummary, IngestSummary
 from features.key_index import keys_path
 from features.landing import judge_landing, landed
 from features.manifest import (
+    KINDS_OF_FILES,
     MANIFEST,
     LakeError,
     Manifest,
     SourceState,
+    kind_of_file,
     manifest_json,
     read_manifest,
 )
@@ -50,6 +52,9 @@ from features.workspace import WorkspaceBusyError, write_atomically
 
 MOST_SMALL_PARTS = 64
 SMALL_PART_BYTES = 4_000_000
+KEPT_GENERATIONS = 256
+"""For how many commits more a merged file stays once another merge of its kind has come."""
+
 LAKE_SCHEMA = {**EVENT_SCHEMA, "superseded_at": UTC_INSTANT}
 """Column name to type of ``Lake.scan``: an event, and when its version ceased to hold."""
 
@@ -181,9 +186,10 @@ class Batch:
         old = self._old
         clear_spool(self._lake.folder)
         indexes = {keys_path(Path(name)).name for name in old.parts}
+        retired = {*old.retired, *old.retired_earlier}
         for folder, keep in (
-                (self._lake.folder, {*old.parts, *indexes, *old.superseded, *old.retired}),
-                (self._lake.quarantine_folder, {*old.quarantine, *old.retired})):
+                (self._lake.folder, {*old.parts, *indexes, *old.superseded, *retired}),
+                (self._lake.quarantine_folder, {*old.quarantine, *retired})):
             for path in [*folder.glob("*.parquet"), *folder.glob("*.keys"), *folder.glob(".*.tmp")]:
                 if path.name not in keep:
                     path.unlink(missing_ok=True)
@@ -272,8 +278,9 @@ class Batch:
         """Keep the number of files bearable when events come in many small batches."""
         lake = self._lake
         retired: list[str] = []
-        for name, folder in (("parts", lake.folder), ("superseded", lake.folder),
-                             ("quarantine", lake.quarantine_folder)):
+        kinds: set[str] = set()
+        for name in KINDS_OF_FILES:
+            folder = lake.quarantine_folder if name == "quarantine" else lake.folder
             files: tuple[str, ...] = getattr(self._new, name)
             small = [file for file in files if (folder / file).stat().st_size < SMALL_PART_BYTES]
             if len(small) <= MOST_SMALL_PARTS:
@@ -287,8 +294,20 @@ class Batch:
             changes: dict[str, Any] = {name: (*kept, *merged)}
             self._new = replace(self._new, **changes)
             retired += small
+            kinds.add(name)
         if retired:
-            self._new = replace(self._new, retired=tuple(retired))
+            self._retire(retired, kinds)
+
+    def _retire(self, retired: list[str], kinds: set[str]) -> None:
+        """Note what was merged. Whoever follows the lake finds what the newest merge of each kind
+        was made of; what earlier ones were made of stays for readers that began before."""
+        new = self._new
+        earlier = {name: until for name, until in new.retired_earlier.items()
+                   if until > new.generation}
+        earlier |= {name: new.generation + KEPT_GENERATIONS for name in new.retired
+                    if kind_of_file(name) in kinds}
+        others = [name for name in new.retired if kind_of_file(name) not in kinds]
+        self._new = replace(new, retired=(*others, *retired), retired_earlier=earlier)
 
     def _note_source(self, name: str, *, rows: int, last: datetime | None,
                      complete_until: datetime | None) -> None:

@@ -14,6 +14,9 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 
+KINDS_OF_FILES = ("parts", "superseded", "quarantine")
+"""What a lake's files hold; the names of the fields that list them."""
+
 
 class LakeError(Exception):
     """The lake can not be read, or can not take a frame."""
@@ -36,7 +39,8 @@ class Manifest:
     parts: tuple[str, ...] = ()
     quarantine: tuple[str, ...] = ()
     superseded: tuple[str, ...] = ()
-    retired: tuple[str, ...] = ()  # merged into others; kept for readers that began before
+    retired: tuple[str, ...] = ()  # by the newest merge of each kind of file; still there
+    retired_earlier: dict[str, int] = field(default_factory=dict)  # name: kept until generation
     rows: int = 0
     events: int = 0
     fingerprint: int = 0
@@ -44,6 +48,19 @@ class Manifest:
     last_recorded: dict[str, datetime] = field(default_factory=dict)
     sources: dict[str, SourceState] = field(default_factory=dict)  # "source.table": how far
     offsets: dict[str, int] = field(default_factory=dict)  # "group/topic/partition": the next one
+
+
+def kind_of_file(name: str) -> str:
+    """Which of ``KINDS_OF_FILES`` a file is, by its name.
+
+    >>> [kind_of_file(f"000007-{rest}.parquet") for rest in ("0", "superseded", "refused",
+    ...                                                      "merged-parts-0")]
+    ['parts', 'superseded', 'quarantine', 'parts']
+    """
+    words = name.removesuffix(".parquet").split("-")
+    if "superseded" in words:
+        return "superseded"
+    return "quarantine" if {"refused", "quarantine"} & {*words} else "parts"
 
 
 def read_manifest(path: Path) -> Manifest:

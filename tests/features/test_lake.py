@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from features.content_ids import CONTENT
 from features.ingest import ingest_rows
 from features.lake import MOST_SMALL_PARTS, SMALL_PART_BYTES, Lake, _groups
-from features.manifest import LakeError
+from features.manifest import LakeError, kind_of_file
 from features.telemetry import Event, events_frame
 from features.versions import NOT_LATER
 from features.workspace import WorkspaceBusyError
@@ -183,6 +184,63 @@ def test_many_small_batches_become_few_files_and_keep_every_event(lake):
     assert lake.scan().collect()["event_id"].n_unique() == MOST_SMALL_PARTS + 3
     assert early.collect().height == MOST_SMALL_PARTS  # a reader that began before the merge
     assert lake.digest != digest
+
+
+def correct(lake: Lake, number: int) -> None:
+    """One commit with a part and a list of superseded versions."""
+    append(lake, event(number + 1, event_id="corrected", quantity=float(number)))
+
+
+def readable(lake: Lake, names: tuple[str, ...]) -> bool:
+    return all((lake.folder / name).exists() for name in names)
+
+
+def test_a_merge_of_one_kind_of_file_leaves_what_another_kind_was_merged_of(lake):
+    append(lake, event(event_id="corrected"))
+    for number in range(MOST_SMALL_PARTS + 1):  # the parts are one more than the lists
+        correct(lake, number)
+        held = lake.manifest
+        if held.retired and not any("superseded" in name for name in held.retired):
+            parts = held.retired
+    assert "superseded" in held.retired[-1]
+    assert set(parts) <= set(held.retired)
+    assert {kind_of_file(name) for name in held.retired} == {"parts", "superseded"}
+    correct(lake, MOST_SMALL_PARTS + 1)  # sweeps
+    assert readable(lake, parts)
+
+
+def test_a_reader_that_began_before_two_merges_finds_its_files(lake):
+    append(lake, event(event_id="first"))
+    held = lake.manifest
+    early = lake.scan()
+    for number in range(2 * MOST_SMALL_PARTS + 2):
+        append(lake, event(event_id=f"{number}"))
+    assert lake.manifest.retired_earlier[held.parts[0]] > lake.manifest.generation
+    assert held.parts[0] not in lake.manifest.retired
+    assert early.collect()["event_id"].to_list() == ["first"]
+
+
+def test_a_file_that_was_merged_long_ago_is_swept_away(lake, monkeypatch):
+    monkeypatch.setattr("features.lake.KEPT_GENERATIONS", 3)
+    append(lake, event(event_id="first"))
+    held = lake.manifest.parts
+    for number in range(3 * MOST_SMALL_PARTS + 4):
+        append(lake, event(event_id=f"{number}"))
+        assert set(lake.manifest.parts).isdisjoint(lake.manifest.retired_earlier)
+    assert not readable(lake, held)
+    assert held[0] not in {*lake.manifest.retired, *lake.manifest.retired_earlier}
+    assert lake.scan().collect().height == 3 * MOST_SMALL_PARTS + 5
+
+
+def test_a_manifest_of_before_is_read(lake):
+    append(lake, event())
+    path = lake.folder / "manifest.json"
+    older = json.loads(path.read_text())
+    del older["retired_earlier"]
+    path.write_text(json.dumps(older))
+    assert lake.manifest.retired_earlier == {}
+    append(lake, event(1, event_id="x"))
+    assert lake.scan().collect().height == 2
 
 
 def test_the_digest_does_not_know_batches_or_order(tmp_path):
