@@ -27,6 +27,7 @@ from threading import Lock
 from types import TracebackType
 from typing import TypeVar
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -165,16 +166,20 @@ class _Names:
     """Numbers for names, the same in every part."""
 
     def __init__(self) -> None:
-        self.names = pl.Series([], dtype=pl.String)
+        self._number_of: dict[str, int] = {}
         self._lock = Lock()
+
+    @property
+    def names(self) -> pl.Series:
+        return pl.Series([*self._number_of], dtype=pl.String)
 
     def numbers(self, column: pl.Series) -> pl.Series:
         codes, rows = numbered(StringViews.of(column))
+        names = column.gather(rows).to_list()
         with self._lock:
-            names = pl.concat([self.names, column.gather(rows)])
-            known, first = numbered(StringViews.of(names))
-            number = known[len(self.names):]
-            self.names = names.gather(first)
+            number_of = self._number_of
+            number = np.array([number_of.setdefault(name, len(number_of)) for name in names],
+                              dtype=np.int32)
         return pl.Series(column.name, number[codes])
 
 

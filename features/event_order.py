@@ -105,52 +105,50 @@ def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  #
 
 
 @compiled
-def users_within(starts, order, low, high):  # type: ignore[no-untyped-def]
+def users_within(account, n_accounts, low, high):  # type: ignore[no-untyped-def]
     """Each row's number of its user within the account (-1: unknown), and how many there are.
 
-    Users are told apart by the two words of ``string_views.keys``.
+    Users are told apart by the two words of ``string_views.keys``. Rows are looked at where they
+    lie, all accounts in one table: account by account they would be fetched from all over memory.
     """
-    users = np.full(len(order), -1, dtype=np.int32)
-    counts = np.zeros(len(starts) - 1, dtype=np.int64)
-    size = 64
-    table = np.full(size, -1, dtype=np.int32)
-    table_low, table_high = np.zeros(size, dtype=np.uint64), np.zeros(size, dtype=np.uint64)
-    for account in range(len(starts) - 1):
-        found = 0
-        table[:] = -1
-        for place in range(starts[account], starts[account + 1]):
-            row = order[place]
-            one, other = low[row], high[row]
-            if one == 0 and other == 0:
-                continue
-            spot = _spot(one, other) & (size - 1)
-            while table[spot] >= 0 and (table_low[spot] != one or table_high[spot] != other):
-                spot = (spot + 1) & (size - 1)
-            if table[spot] < 0:
-                table[spot], table_low[spot], table_high[spot] = found, one, other
+    users = np.full(len(account), -1, dtype=np.int32)
+    counts = np.zeros(n_accounts, dtype=np.int64)
+    table = np.zeros((1024, 3), dtype=np.uint64)  # low, high, account and number
+    found = 0
+    for row in range(len(account)):
+        one, other = low[row], high[row]
+        if one == 0 and other == 0:
+            continue
+        whose = np.uint64(account[row]) << np.uint64(32)
+        spot = _spot(one, other, whose) & (len(table) - 1)
+        while (table[spot, 0] != one or table[spot, 1] != other
+               or (table[spot, 2] ^ whose) >> np.uint64(32) != 0):
+            if table[spot, 0] == 0 and table[spot, 1] == 0:
+                table[spot, 0], table[spot, 1] = one, other
+                table[spot, 2] = whose | np.uint64(counts[account[row]])
+                counts[account[row]] += 1
                 found += 1
-            users[row] = table[spot]
-            if 2 * found > size:
-                size *= 4
-                old, old_low, old_high = table, table_low, table_high
-                table = np.full(size, -1, dtype=np.int32)
-                table_low, table_high = np.zeros(size, dtype=np.uint64), np.zeros(
-                    size, dtype=np.uint64)
-                for before in range(len(old)):
-                    if old[before] < 0:
-                        continue
-                    spot = _spot(old_low[before], old_high[before]) & (size - 1)
-                    while table[spot] >= 0:
-                        spot = (spot + 1) & (size - 1)
-                    table[spot], table_low[spot], table_high[spot] = (
-                        old[before], old_low[before], old_high[before])
-        counts[account] = found
+                break
+            spot = (spot + 1) & (len(table) - 1)
+        users[row] = table[spot, 2] & np.uint64(0xFFFFFFFF)
+        if 2 * found > len(table):
+            old = table
+            table = np.zeros((4 * len(old), 3), dtype=np.uint64)
+            for before in range(len(old)):
+                if old[before, 0] == 0 and old[before, 1] == 0:
+                    continue
+                whose = (old[before, 2] >> np.uint64(32)) << np.uint64(32)
+                spot = _spot(old[before, 0], old[before, 1], whose) & (len(table) - 1)
+                while table[spot, 0] != 0 or table[spot, 1] != 0:
+                    spot = (spot + 1) & (len(table) - 1)
+                table[spot] = old[before]
     return users, counts
 
 
 @inlined
-def _spot(low, high):  # type: ignore[no-untyped-def]
-    mixed = (low ^ (high * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93)
+def _spot(low, high, whose):  # type: ignore[no-untyped-def]
+    mixed = (low ^ (high * np.uint64(0x9E3779B97F4A7C15)) ^ (
+        whose * np.uint64(0xC2B2AE3D27D4EB4F))) * np.uint64(0xD6E8FEB86659FD93)
     return np.int64(mixed >> np.uint64(33))
 
 

@@ -435,30 +435,43 @@ THINGS = {"nothing": "-1", "users": "user", "user_days": "user_day", "days": "da
           "values": "word"}
 """Thing told apart to the variable that holds its number within the account, -1 for unknown."""
 
-ARGUMENTS = {
-    "take": "cells, masks, start, span, place, opens, value, user, user_day, day, word, "
-            "event_count, user_count, cutoffs",
-    "carry": "cells, cell",
-    "value": "cells, cell, at, occurred, rows, when_empty",
-}
+TAKE = """
+def take(number, cells, masks, start, span, place, opens, value, user, user_day, day, word,
+         event_count, user_count, cutoffs):
+"""
+TAKE_ONE = """
+    {test} number == {number}:
+        of_{number}(cells, masks, span, Taken(place, opens, value, mask_of(start, {thing}),
+                    event_count, user_count), cutoffs)
+"""
+FINISH = """
+def finish(number, cells, cutoffs, occurred, rows, when_empty, out):
+"""
+FINISH_ONE = """
+    {test} number == {number}:
+        for cutoff in range(len(cutoffs)):
+            if cutoff > 0:
+                carry_{number}(cells, np.uint64(cutoff))
+            out[cutoff] = of_{number}(cells, np.uint64(cutoff), cutoffs[cutoff], occurred, rows,
+                                      when_empty)
+"""
 
 
-def by_operation(part: Literal["take", "carry", "value"]) -> Any:
-    """One compiled function that calls a part of the operation whose number is its first argument.
+def by_operation(part: Literal["take", "finish"]) -> Any:
+    """One compiled function for all operations: the number of one is its first argument.
 
     Written out as a chain of comparisons, from which the compiler makes one jump: a tuple of
     functions would be called through pointers, once an event and feature.
     """
-    names: dict[str, Any] = {"Taken": Taken, "mask_of": _mask_of}
-    lines = [f"def {part}(number, {ARGUMENTS[part]}):"]
+    head, one = {"take": (TAKE, TAKE_ONE), "finish": (FINISH, FINISH_ONE)}[part]
+    names: dict[str, Any] = {"Taken": Taken, "mask_of": _mask_of, "np": np}
+    lines = [head]
     for number, operation in enumerate(OPERATIONS):
-        names[f"of_{number}"] = inlined(getattr(operation, part))
-        call = f"return of_{number}({ARGUMENTS[part]})"
-        if part == "take":
-            call = (f"of_{number}(cells, masks, span, Taken(place, opens, value, mask_of(start, "
-                    f"{THINGS[operation.tells_apart]}), event_count, user_count), cutoffs)")
-        lines += [f"    {'el' if number else ''}if number == {number}:", f"        {call}"]
-    exec(compile("\n".join(lines), __file__, "exec"), names)
+        names[f"of_{number}"] = inlined(operation.take if part == "take" else operation.value)
+        names[f"carry_{number}"] = inlined(operation.carry)
+        lines.append(one.format(test="elif" if number else "if", number=number,
+                                thing=THINGS[operation.tells_apart]))
+    exec(compile("".join(lines), __file__, "exec"), names)
     return inlined(names[part])
 
 

@@ -26,7 +26,7 @@ TOLD_APART = get_args(Things)
 NOTHING, USERS, USER_DAYS, DAYS, VALUES = range(len(TOLD_APART))
 TELLS_APART = np.array([TOLD_APART.index(operation.tells_apart) for operation in OPERATIONS])
 
-take, carry, value_of = by_operation("take"), by_operation("carry"), by_operation("value")
+take, finish = by_operation("take"), by_operation("finish")
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
@@ -212,13 +212,8 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                          np.int64(entry_code[entry]), count, people, cutoffs)
 
         for item in range(n_items):
-            for cutoff in range(n_cutoffs):
-                cell = np.uint64(item * n_cutoffs + cutoff)
-                if cutoff > 0:
-                    carry(operation[item], cells, cell)
-                out[account, cutoff, item] = value_of(
-                    operation[item], cells, cell, cutoffs[cutoff], occurred, rows,
-                    when_empty[item])
+            finish(operation[item], cells[item * n_cutoffs:(item + 1) * n_cutoffs], cutoffs,
+                   occurred, rows, when_empty[item], out[account, :, item])
 
 
 @inlined

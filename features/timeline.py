@@ -95,9 +95,10 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
     user, n_users = NO_CODES, np.zeros(len(account_ids), dtype=np.int64)
     if USER_KEYS[0] in frame.columns:
         low, high = (_fixed(frame[name], np.uint64) for name in USER_KEYS)
-        user, n_users = users_within(starts, order, low, high)
+        user, n_users = users_within(account, len(account_ids), low, high)
     elif "user_id" in frame.columns:
-        user, n_users = users_within(starts, order, *keys(StringViews.of(frame["user_id"])))
+        user, n_users = users_within(account, len(account_ids),
+                                     *keys(StringViews.of(frame["user_id"])))
     superseded = NO_MOMENTS
     if "superseded_at" in frame.columns and frame["superseded_at"].null_count() < frame.height:
         superseded = _fixed(frame["superseded_at"].dt.epoch("us").fill_null(FOREVER), np.int64)

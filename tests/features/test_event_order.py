@@ -52,10 +52,9 @@ def test_without_ids_the_ties_are_counted() -> None:
 
 def test_users_are_numbered_within_their_account() -> None:
     names = pl.Series([None, "u1", "u2", "u1", None, "u2", *(f"user {n}" for n in range(300))])
-    starts = np.array([0, 3, 5, len(names)])
-    order = np.arange(len(names), dtype=np.int32)
+    account = fixed(np.repeat(np.array([0, 1, 2], dtype=np.int32), [3, 2, len(names) - 5]))
     views = StringViews.of(names)
-    users, counts = users_within(starts, order, *keys(views))
+    users, counts = users_within(account, 3, *keys(views))
     assert users[:6].tolist() == [-1, 0, 1, 0, -1, 0]
     assert users[6:].tolist() == list(range(1, 301))
     assert counts.tolist() == [2, 1, 301]
