@@ -807,6 +807,8 @@ def _metrics_lines(results: list[dict[str, Any]]) -> Table:
 
 def _account_lines(one: Decided) -> str:
     """One account as a person reads it: the numbers, the reasons, the next action."""
+    from serving.words import money
+
     score, best = one.score, one.recommendation.ranked[0]
     at_90 = score.churn_at(90)
     chance = "not known" if at_90 is None else (
@@ -814,7 +816,7 @@ def _account_lines(one: Decided) -> str:
     name = score.attributes.get("account_name") or score.account_id
     source = "the model" if score.source == "model" else "the health formula"
     lines = [
-        f"{name}: {score.currency} {score.revenue_at_risk:,.0f} a year at risk; likely to leave "
+        f"{name}: {money(score.revenue_at_risk, score.currency)} a year at risk; likely to leave "
         f"within 90 days: {chance}, says {source}; health "
         + (f"{score.health.score:.0f} of 100." if score.health.score is not None
            else "not known."),

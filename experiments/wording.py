@@ -35,13 +35,13 @@ def points(value: float) -> str:
 
 
 def money(value: float, currency: str) -> str:
-    """An amount without cents, thousands apart.
+    """An estimated amount, so without cents, in the form of the service's pages.
 
     >>> money(-12345.6, "USD").replace(NO_BREAK, " ")
-    '−USD 12,346'
+    '−12,346 USD'
     """
     sign = "−" if round(value) < 0 else ""
-    return f"{sign}{currency}{NO_BREAK}{abs(round(value)):,}"
+    return f"{sign}{abs(round(value)):,}{NO_BREAK}{currency}"
 
 
 def headline_of(design: Design, churn: Estimate, verdict: Verdict,

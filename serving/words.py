@@ -40,12 +40,12 @@ def money(amount: float | None, currency: str) -> str:
     """An amount with its currency.
 
     >>> money(12340.4, "USD"), money(-3.2, "EUR"), money(None, "USD")
-    ('12,340 USD', '-3.20 EUR', 'not known')
+    ('12,340 USD', '−3.20 EUR', 'not known')
     """
     if amount is None:
         return NOT_KNOWN
     digits = 0 if abs(amount) >= 100 or amount == round(amount) else 2
-    return f"{amount + 0.0:,.{digits}f} {currency}"
+    return f"{amount + 0.0:,.{digits}f} {currency}".replace("-", "\N{MINUS SIGN}")
 
 
 def percent(share: float | None) -> str:

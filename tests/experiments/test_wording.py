@@ -8,6 +8,7 @@ from experiments.checks.check import CheckResult
 from experiments.design import Design
 from experiments.effects import Estimate, Verdict, verdict_of
 from experiments.wording import NO_BREAK, headline_of, money, money_sentence, points
+from serving.words import money as money_on_a_page
 
 DESIGN = Design(design_id="d", question="Does it?", action="success_call", intervention="calls",
                 mechanism="lottery", estimand="ITT")
@@ -40,6 +41,12 @@ def test_an_effect_is_said_in_accounts() -> None:
                                              "4.1 more leave")
 
 
+def test_reports_and_pages_say_money_in_one_form() -> None:
+    for amount in (-66166.0, 0.0, 100.0, 12345.6):
+        assert plain(money(amount, "USD")) == money_on_a_page(amount, "USD")
+    assert plain(money(66166, "USD")) == "66,166 USD"
+
+
 def test_doubt_is_said_in_doubt() -> None:
     assert headline(-0.07, 0.03) == (
         "Success call: not known. The change in churn within 90 days is −2.0 points, and anything "
@@ -69,8 +76,8 @@ def test_money_is_total_and_net_or_says_that_the_cost_is_not_known() -> None:
     per, total = estimate(10.0, 30.0), estimate(1000.0, 3000.0)
     text = plain(money_sentence(DESIGN, per, total, cost=500.0, net=total.shifted(-500.0),
                                 n_actions=90, currency="EUR"))
-    assert "EUR 20 per account (EUR 10 to EUR 30)" in text
-    assert "Carrying it out 90 times cost EUR 500; net EUR 1,500 (EUR 500 to EUR 2,500)." in text
+    assert "20 EUR per account (10 EUR to 30 EUR)" in text
+    assert "Carrying it out 90 times cost 500 EUR; net 1,500 EUR (500 EUR to 2,500 EUR)." in text
     assert text.endswith("It pays for itself in that time.")
     unknown = money_sentence(DESIGN, per, total, cost=None, net=None, n_actions=90, currency="EUR")
     assert unknown.endswith("What the action costs is not known, so nothing is said of the net.")
@@ -82,7 +89,7 @@ def test_points_have_a_sign(value: float, text: str) -> None:
 
 
 def test_small_money_is_not_minus_nothing() -> None:
-    assert plain(money(-0.3, "USD")) == "USD 0"
+    assert plain(money(-0.3, "USD")) == "0 USD"
 
 
 @pytest.mark.parametrize(("cost", "words"), [
