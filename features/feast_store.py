@@ -75,6 +75,7 @@ class WorkspaceFeatures:
         self.catalogue = catalogue(workspace.settings.use_names)
         self.views = feature_views(workspace, self.catalogue)
         self._store: FeatureStore | None = None
+        self._applied: tuple[FeatureView, ...] = ()
 
     @property
     def store(self) -> FeatureStore:
@@ -135,7 +136,9 @@ class WorkspaceFeatures:
         """
         store = self.store
         newest = snapshot.sort("as_of").unique("account_id", keep="last", maintain_order=True)
-        views = [store.get_feature_view(view.name) for view in self.views]
+        if not self._applied:  # read from the registry once
+            self._applied = tuple(store.get_feature_view(view.name) for view in self.views)
+        views = self._applied
         if self.workspace.settings.redis:
             from features.redis_store import write_to_redis  # the extra of whoever uses it
 

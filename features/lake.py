@@ -83,13 +83,15 @@ class Lake:
         """
         return read_manifest(self.folder / MANIFEST)
 
-    def scan(self) -> pl.LazyFrame:
+    def scan(self, manifest: Manifest | None = None) -> pl.LazyFrame:
         """Every version of every event, with ``superseded_at`` (null: still valid).
+
+        Of what a manifest names, if one is given; of what the lake holds now, if not.
 
         A row counts as of a moment if it was recorded before it and not superseded before it:
         ``recorded_at < as_of and (superseded_at is null or as_of <= superseded_at)``.
         """
-        manifest = self.manifest
+        manifest = manifest or self.manifest
         events = self._parts(manifest.parts)
         if not manifest.superseded:
             return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))

@@ -50,13 +50,34 @@ def build_snapshots(
         ``account_id``, ``as_of``, attributes, features and ``health_score``, ordered by account
         and moment. Null is unknown.
     """
+    return snapshots_of([prepare(events, catalogue)], events, as_ofs, catalogue,
+                        first_recorded=first_recorded, formula=formula, threads=threads)
+
+
+def snapshots_of(
+    timelines: Sequence[Timelines], events: pl.DataFrame, as_ofs: Sequence[datetime],
+    catalogue: Catalogue, *, first_recorded: Mapping[str, datetime],
+    formula: HealthFormula | None = None, threads: int = 1,
+) -> pl.DataFrame:
+    """``build_snapshots`` of accounts that were prepared before, in blocks of their own.
+
+    Args:
+        timelines: the accounts, each in one of them.
+        events: what the catalogue's expressions read of these accounts; more changes nothing.
+        as_ofs: aware moments, in any order.
+        catalogue: what the accounts were prepared for.
+        first_recorded: as ``build_snapshots`` takes it.
+        formula: as ``build_snapshots`` takes it.
+        threads: account ranges of one block worked on at once.
+    """
     cutoffs = np.array(sorted({microseconds(moment) for moment in as_ofs}), dtype=np.int64)
-    timelines = prepare(events, catalogue)
-    values = sweep(timelines.events, timelines.items, cutoffs, threads=threads)
-    _forget_kinds_not_sent(values, catalogue, cutoffs, first_recorded)
-    known = timelines.known_since[:, None] < cutoffs[None, :]
-    frame = _primitive_frame(timelines, values, cutoffs, known, catalogue)
-    frame = with_expressions(frame, events, catalogue.expressions, first_recorded=first_recorded)
+    values = []
+    for block in timelines:
+        swept = sweep(block.events, block.items, cutoffs, threads=threads)
+        _forget_kinds_not_sent(swept, catalogue, cutoffs, first_recorded)
+        values.append(swept)
+    frame = with_expressions(_primitive_frame(timelines, values, cutoffs, catalogue), events,
+                             catalogue.expressions, first_recorded=first_recorded)
     return _finish(frame, catalogue, formula or FORMULAS["003"])
 
 
@@ -71,24 +92,31 @@ def _forget_kinds_not_sent(
 
 
 def _primitive_frame(
-    timelines: Timelines, values: npt.NDArray[np.float64], cutoffs: npt.NDArray[np.int64],
-    known: npt.NDArray[np.bool_], catalogue: Catalogue,
+    timelines: Sequence[Timelines], values: Sequence[npt.NDArray[np.float64]],
+    cutoffs: npt.NDArray[np.int64], catalogue: Catalogue,
 ) -> pl.DataFrame:
-    account, cutoff = np.nonzero(known)
-    rows = values[account, cutoff]
+    """A row for each account and cutoff at which anything of it was known."""
+    known = [np.nonzero(block.known_since[:, None] < cutoffs[None, :]) for block in timelines]
+    # Feature by feature in memory, as the columns of a frame want it.
+    rows = np.concatenate([swept.transpose(2, 0, 1)[:, account, cutoff] for swept, (account, cutoff)
+                           in zip(values, known, strict=True)], axis=1)
     columns: dict[str, pl.Series] = {
-        "account_id": pl.Series("account_id", timelines.account_ids, pl.String).gather(account),
-        "as_of": pl.Series("as_of", cutoffs[cutoff]).cast(pl.Datetime("us")).dt.replace_time_zone(
-            "UTC"),
+        "account_id": pl.concat([pl.Series(block.account_ids, dtype=pl.String).gather(account)
+                                 for block, (account, _) in zip(timelines, known, strict=True)]),
+        "as_of": pl.Series(np.concatenate([cutoffs[cutoff] for _, cutoff in known])).cast(
+            pl.Datetime("us")).dt.replace_time_zone("UTC"),
     }
     first_attribute = len(catalogue.primitives)
     for number, attribute in enumerate(catalogue.attributes, start=first_attribute):
-        codes = pl.Series(rows[:, number]).fill_nan(None).cast(pl.Int64)
-        words = pl.Series(timelines.words[attribute.name], dtype=pl.String)
-        columns[attribute.name] = words.gather(codes)
-    for number, feature in enumerate(catalogue.primitives):
-        columns[feature.name] = pl.Series(feature.name, rows[:, number]).fill_nan(None)
-    return pl.DataFrame(columns)
+        words = [block.words[attribute.name] for block in timelines]
+        before = np.cumsum([0, *(len(some) for some in words)])[:-1]  # words of earlier blocks
+        offset = np.repeat(before, [len(account) for account, _ in known])
+        codes = pl.Series(rows[number] + offset).fill_nan(None).cast(pl.Int64)
+        said = pl.Series([word for some in words for word in some], dtype=pl.String)
+        columns[attribute.name] = said.gather(codes)
+    numbers = pl.DataFrame(list(rows[:first_attribute]),
+                           schema=[feature.name for feature in catalogue.primitives])
+    return pl.DataFrame(columns).hstack(numbers.fill_nan(None).get_columns())
 
 
 def _finish(frame: pl.DataFrame, catalogue: Catalogue, formula: HealthFormula) -> pl.DataFrame:

@@ -2,12 +2,14 @@
 
 ::
 
-    lake, parts not seen yet ─► accounts ─► build_snapshots ─► publish ─► note: seen, published
+    lake, parts not seen yet ─► accounts ─► note: seen, waiting
+    waiting, some at a time ─► kept timelines ─► snapshots ─► publish ─► note: published
 
-The lake itself is the queue: whichever process commits events, the next ``catch_up`` of any
-process finds their accounts, recomputes them with the function of the backfill, and notes what it
+The lake itself is the queue: whichever process commits events, the next ``step`` of any process
+finds their accounts, recomputes some of them with the function of the backfill, and notes what it
 did. A process that is killed in between leaves the work to the next. One works at a time; another
-finds nothing left to do.
+finds nothing left to do. Accounts have their turn in the order of their ids, round and round, so
+that one that is touched all the time waits no longer than it takes to go round once.
 """
 
 from __future__ import annotations
@@ -19,28 +21,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 
 from features.catalogue import catalogue
 from features.health import FORMULAS
+from features.kept_timelines import MOST_EVENTS, KeptTimelines
 from features.lake import Lake
 from features.manifest import Manifest
-from features.snapshots import SnapshotStore, build_snapshots
+from features.news import MOST_ROWS, is_merged, news_of
+from features.snapshots import SnapshotStore, snapshots_of
 from features.stream import stream_clock
 from features.workspace import Workspace
 
 JUST_AFTER = timedelta(microseconds=1)
 """What was recorded at the clock's own moment is seen just after it."""
 
-ACCOUNTS_AT_ONCE = 500
+ACCOUNTS_AT_ONCE = 250
 """Accounts that are recomputed and published in one step."""
 
-MOST_ROWS = 100_000
-"""A part with more rows is an import, whose accounts ``keepwell snapshot`` recomputes."""
+ATTEMPTS = 3
+"""A step is tried again where another process has merged the files that it was about to read."""
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS seen (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS waiting (account_id TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS published (account_id TEXT PRIMARY KEY, number INTEGER NOT NULL)"
     " WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS by_number ON published (number)",
@@ -55,16 +61,25 @@ class Fresh:
 
     frame: pl.DataFrame
     number: int
+    left: int = 0  # accounts that wait for their turn
 
 
 class TouchedAccounts:
-    """Which accounts of a workspace are to be recomputed, and which were."""
+    """Which accounts of a workspace are to be recomputed, and which were.
 
-    def __init__(self, workspace: Workspace) -> None:
+    Args:
+        workspace: whose accounts.
+        most_events: so many events are kept in memory between two steps.
+    """
+
+    def __init__(self, workspace: Workspace, *, most_events: int = MOST_EVENTS) -> None:
         self._workspace = workspace
         self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
         self._database = workspace.root / "touched.db"
+        self._most_events = most_events
+        self._kept: KeptTimelines | None = None
         self._done: int | None = None  # generation of the lake that nothing is left to do of
+        self._last = ""  # the account that had its turn last
 
     def catch_up(self, *, moment: datetime, publish: Publish) -> Fresh | None:
         """Recompute the accounts of events that came since the last time.
@@ -77,23 +92,50 @@ class TouchedAccounts:
             The snapshots of the accounts, as of just after the moment; None where none was
             touched.
         """
-        manifest = self._lake.manifest
-        if manifest.generation == self._done:
+        fresh = self.step(moment=moment, publish=publish)
+        if fresh is None:
+            return None
+        frames, number = [fresh.frame], fresh.number
+        for _ in range(0, fresh.left, ACCOUNTS_AT_ONCE):  # not those that are touched meanwhile
+            fresh = self.step(moment=moment, publish=publish)
+            if fresh is None:
+                break
+            frames.append(fresh.frame)
+            number = fresh.number
+        newest = pl.concat(frames).unique("account_id", keep="last", maintain_order=True)
+        return Fresh(frame=newest, number=number)
+
+    def step(self, *, moment: datetime, publish: Publish) -> Fresh | None:
+        """Recompute some of the accounts that wait; None where none does.
+
+        Args:
+            moment: as ``catch_up`` takes it.
+            publish: as ``catch_up`` takes it.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._step(moment, publish)
+            except FileNotFoundError:
+                if attempt == ATTEMPTS:
+                    raise
+        return None
+
+    def _step(self, moment: datetime, publish: Publish) -> Fresh | None:
+        if self._lake.manifest.generation == self._done:
             return None
         with self._working() as connection:
             manifest = self._lake.manifest
-            accounts = self._touched(connection, manifest)
-            frames: list[pl.DataFrame] = []
-            for first in range(0, len(accounts), ACCOUNTS_AT_ONCE):
-                some = accounts[first:first + ACCOUNTS_AT_ONCE]
-                frame = self._snapshots(some, moment + JUST_AFTER, manifest)
-                publish(frame)
-                frames.append(frame)
-            number = _note(connection, [self._declared(), *manifest.parts, *manifest.superseded,
-                                        *manifest.retired],
-                           pl.concat(frames)["account_id"].to_list() if frames else [])
-        self._done = manifest.generation
-        return Fresh(frame=pl.concat(frames), number=number) if frames else None
+            self._take_in(connection, manifest)
+            accounts = self._next(connection)
+            if not accounts:
+                self._done = manifest.generation
+                return None
+            frame = self._snapshots(accounts, moment + JUST_AFTER, manifest)
+            publish(frame)
+            number = _note_published(connection, accounts, frame["account_id"].to_list())
+            left = connection.execute("SELECT count(*) FROM waiting").fetchone()[0]
+        self._last = accounts[-1]
+        return Fresh(frame=frame, number=number, left=left)
 
     def newest_number(self) -> int:
         """The number under which accounts were last published; 0 before the first."""
@@ -108,35 +150,45 @@ class TouchedAccounts:
                 [number]).fetchall()
         return tuple(row[0] for row in rows), max((row[1] for row in rows), default=number)
 
-    def _touched(self, connection: sqlite3.Connection, manifest: Manifest) -> list[str]:
+    def _take_in(self, connection: sqlite3.Connection, manifest: Manifest) -> None:
+        """Have the accounts of what is new wait, and note in the same step that it was seen."""
         seen = {name for (name,) in connection.execute("SELECT name FROM seen")}
-        if not seen:
-            return self._since_newest_snapshot()
-        folder = self._lake.folder
-        new = [name for name in manifest.parts if name not in seen]
-        retired = [name for name in manifest.retired if (folder / name).exists()]
-        if any(name in seen for name in retired):  # merged since: only what is not seen is new
-            merged = [name for name in new if "-merged-" in name]
-            new = [name for name in new if name not in merged]
-            new += [name for name in retired if name not in seen]
+        names = {self._declared(), *manifest.parts, *manifest.superseded, *manifest.retired}
+        if names == seen:
+            return
+        accounts = (self._touched(connection, manifest, seen) if seen
+                    else self._since_newest_snapshot())
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT OR IGNORE INTO waiting VALUES (?)",
+                               [(account_id,) for account_id in accounts])
+        connection.executemany("DELETE FROM seen WHERE name = ?", [(n,) for n in seen - names])
+        connection.executemany("INSERT INTO seen VALUES (?)", [(name,) for name in names - seen])
+        connection.execute("COMMIT")
+
+    def _next(self, connection: sqlite3.Connection) -> list[str]:
+        """The accounts whose turn it is, from the last one on and round."""
+        found: list[str] = []
+        for where in ("account_id > ?", "account_id <= ?"):
+            rows = connection.execute(
+                f"SELECT account_id FROM waiting WHERE {where} ORDER BY account_id LIMIT ?",
+                [self._last, ACCOUNTS_AT_ONCE - len(found)])
+            found += [account_id for (account_id,) in rows]
+        return found
+
+    def _touched(self, connection: sqlite3.Connection, manifest: Manifest, seen: set[str],
+                 ) -> set[str]:
+        news = news_of(manifest, seen)
         accounts: set[str] = set()
         if self._declared() not in seen:  # a snapshot of before the clock replaces none of them
             accounts |= {name for (name,) in connection.execute(
                 "SELECT account_id FROM published")}
-        read = [*catalogue(self._workspace.settings.use_names).kinds_read]
-        for name in new:
-            part = pl.scan_parquet(folder / name)
-            if part.select(pl.len()).collect().item() <= MOST_ROWS:
-                accounts |= set(part.filter(pl.col("kind").is_in(read)).select("account_id")
-                                .unique().collect()["account_id"])
-        corrected = [name for name in manifest.superseded if name not in seen]
-        if corrected:
-            ids = pl.concat([pl.read_parquet(folder / name, columns=["event_id"])
-                             for name in corrected])["event_id"]
-            if ids.len() <= MOST_ROWS:
-                accounts |= set(self._lake.scan().filter(pl.col("event_id").is_in(ids.implode()))
-                                .select("account_id").unique().collect()["account_id"])
-        return sorted(accounts)
+        parts = [self._lake.folder / name for name in news.parts
+                 if is_merged(name) or _rows(self._lake.folder / name) <= MOST_ROWS]
+        if parts:
+            read = [*catalogue(self._workspace.settings.use_names).kinds_read]
+            accounts |= set(pl.scan_parquet(parts).filter(pl.col("kind").is_in(read))
+                            .select("account_id").unique().collect()["account_id"])
+        return accounts | set(news.corrected_accounts(self._lake, manifest) or ())
 
     def _declared(self) -> str:
         """A name for the declarations that features are made by; no part is called so."""
@@ -145,24 +197,28 @@ class TouchedAccounts:
                     FORMULAS[settings.health_formula].version)
         return f"declared {hashlib.blake2b(repr(declared).encode(), digest_size=16).hexdigest()}"
 
-    def _since_newest_snapshot(self) -> list[str]:
+    def _since_newest_snapshot(self) -> set[str]:
         """At the first time: whatever the newest snapshot can not have seen."""
         moments = SnapshotStore(self._workspace.snapshots_dir).moments()
         events = self._lake.scan()
         if moments:
             events = events.filter(pl.col("recorded_at") >= moments[-1])
-        return events.select("account_id").unique().collect()["account_id"].sort().to_list()
+        return set(events.select("account_id").unique().collect()["account_id"])
 
     def _snapshots(self, accounts: Sequence[str], as_of: datetime, manifest: Manifest,
                    ) -> pl.DataFrame:
         settings = self._workspace.settings
         features = catalogue(settings.use_names)
-        events = self._lake.scan().filter(
-            pl.col("account_id").is_in(list(accounts)),
-            pl.col("kind").is_in([*features.kinds_read])).collect()
-        return build_snapshots(
-            events, [as_of], features, first_recorded=manifest.first_recorded,
-            formula=FORMULAS[settings.health_formula], threads=2)
+        timelines = self._kept
+        if timelines is None or timelines.catalogue is not features:
+            timelines = KeptTimelines(self._lake, features, most_events=self._most_events)
+        self._kept = None  # whatever breaks off starts anew
+        timelines.follow(manifest)
+        kept = timelines.of(accounts, as_of=as_of)
+        self._kept = timelines
+        return snapshots_of(
+            kept.timelines, kept.events, [as_of], features,
+            first_recorded=manifest.first_recorded, formula=FORMULAS[settings.health_formula])
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -198,16 +254,21 @@ def clock_of(workspace: Workspace, computer: Callable[[], datetime]) -> datetime
     return max(settings.complete_until, streamed or settings.complete_until)
 
 
-def _note(connection: sqlite3.Connection, seen: Sequence[str], accounts: Sequence[str]) -> int:
-    """Remember in one step what was seen and what was published."""
+def _note_published(connection: sqlite3.Connection, done: Sequence[str],
+                    published: Sequence[str]) -> int:
+    """Remember in one step who had a turn and who was published."""
     connection.execute("BEGIN IMMEDIATE")
     number = _newest_number(connection) + 1
     connection.executemany("INSERT OR REPLACE INTO published VALUES (?, ?)",
-                           [(account_id, number) for account_id in accounts])
-    connection.execute("DELETE FROM seen")
-    connection.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(name,) for name in seen])
+                           [(account_id, number) for account_id in published])
+    connection.executemany("DELETE FROM waiting WHERE account_id = ?",
+                           [(account_id,) for account_id in done])
     connection.execute("COMMIT")
     return number
+
+
+def _rows(part: Path) -> int:
+    return int(pl.scan_parquet(part).select(pl.len()).collect().item())
 
 
 def _newest_number(connection: sqlite3.Connection) -> int:

@@ -118,9 +118,9 @@ async def _keep_fresh(desk: Desk, seconds: float) -> None:
 async def _keep_up(desk: Desk, fresh: FreshScores) -> None:
     """Score the accounts that new events touch; a failure is told and tried again."""
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
         try:
-            await run_in_threadpool(fresh.catch_up)
+            if await run_in_threadpool(fresh.step) is None:
+                await asyncio.sleep(LOOK_SECONDS)
         except Exception:
             desk.metrics.refresh_failures.inc()
             log.exception("scoring touched accounts failed; their older scores go on serving")

@@ -23,13 +23,22 @@ class FreshScores:
         self._number = self._touched.newest_number()
 
     def catch_up(self) -> int:
-        """Score what was touched since the last time, here or by another process; how many."""
+        """Score all that was touched since the last time, here or by another process; how many."""
+        scored = 0
+        while (some := self.step()) is not None:
+            scored += some
+        return scored
+
+    def step(self) -> int | None:
+        """Score some of what was touched; how many, None where nothing is left to do."""
         desk = self._desk
-        own = self._touched.catch_up(moment=desk.now(), publish=desk.features.publish)
+        own = self._touched.step(moment=desk.now(), publish=desk.features.publish)
         if own is not None and own.number == self._number + 1:
             frame, number = own.frame, own.number
         else:
             accounts, number = self._touched.published_since(self._number)
+            if own is None and not accounts:
+                return None
             frame = desk.features.online(accounts)
         if not frame.is_empty():
             desk.live.exchange(lambda portfolio: desk.rescored(portfolio, frame))

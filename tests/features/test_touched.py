@@ -12,6 +12,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from small_company import AS_OF, make_workspace
 
+import features.touched
 from features.backfill import backfill
 from features.feast_store import WorkspaceFeatures
 from features.lake import Lake
@@ -77,7 +78,7 @@ def test_an_event_that_no_feature_reads_touches_nobody(workspace):
 
 
 def test_fresh_features_are_those_of_a_backfill_as_of_the_same_moment(workspace):
-    touched, features = TouchedAccounts(workspace), WorkspaceFeatures(workspace)
+    touched, store = TouchedAccounts(workspace), WorkspaceFeatures(workspace)
     caught_up(touched)
     rng = np.random.default_rng(5)
     kinds = ["error.raised", "feature.used", "user.session", "ticket.created", "survey.answered"]
@@ -90,9 +91,9 @@ def test_fresh_features_are_those_of_a_backfill_as_of_the_same_moment(workspace)
              "occurred_at": (moment - timedelta(hours=float(rng.uniform(0, 90)))).isoformat()}
             for _ in range(12)]
         send(workspace, *events, now=moment)
-        touched.catch_up(moment=moment, publish=features.publish)
+        touched.catch_up(moment=moment, publish=store.publish)
     everyone = [f"acct-{n:02d}" for n in range(48)]
-    online = features.online(everyone).filter(pl.col("as_of") > AS_OF)
+    online = store.online(everyone).filter(pl.col("as_of") > AS_OF)
     assert online.height > 20
     lake = lake_of(workspace)
     assert lake.complete_until is None  # no export says where it ends
@@ -127,6 +128,46 @@ def test_a_process_that_ends_before_it_notes_leaves_the_work_to_the_next(workspa
     with pytest.raises(KilledError):
         TouchedAccounts(workspace).catch_up(moment=AS_OF, publish=publish)
     assert caught_up(TouchedAccounts(workspace)) == ["acct-05"]
+
+
+def test_accounts_have_their_turn_round_and_round(workspace, monkeypatch):
+    monkeypatch.setattr(features.touched, "ACCOUNTS_AT_ONCE", 2)
+    touched, published = TouchedAccounts(workspace), Published()
+
+    def turn() -> list[str]:
+        before = len(published.accounts)
+        touched.step(moment=AS_OF, publish=published)
+        return sorted(account for frame in published[-1:] for account in frame["account_id"]
+                      ) if len(published.accounts) > before else []
+
+    assert turn() == []
+    send(workspace, *({"account_id": f"acct-{n:02d}"} for n in (1, 2, 3, 4, 5)))
+    assert turn() == ["acct-01", "acct-02"]
+    send(workspace, {"account_id": "acct-01"}, {"account_id": "acct-04"})
+    assert turn() == ["acct-03", "acct-04"]
+    assert turn() == ["acct-01", "acct-05"]
+    assert turn() == []
+
+
+def test_who_has_not_had_a_turn_when_a_process_ends_has_it_in_the_next(workspace, monkeypatch):
+    monkeypatch.setattr(features.touched, "ACCOUNTS_AT_ONCE", 2)
+    killed = TouchedAccounts(workspace)
+    caught_up(killed)
+    send(workspace, *({"account_id": f"acct-{n:02d}"} for n in (1, 2, 3, 4, 5)))
+    fresh = killed.step(moment=AS_OF, publish=lambda _: None)
+    assert fresh is not None
+    assert fresh.left == 3
+    assert caught_up(TouchedAccounts(workspace)) == ["acct-03", "acct-04", "acct-05"]
+
+
+def test_a_part_that_is_gone_is_told_after_some_attempts(workspace):
+    touched = TouchedAccounts(workspace)
+    caught_up(touched)
+    send(workspace, {"account_id": "acct-05"})
+    lake = lake_of(workspace)
+    (lake.folder / lake.manifest.parts[-1]).unlink()
+    with pytest.raises(FileNotFoundError, match=lake.manifest.parts[-1]):
+        caught_up(touched)
 
 
 def test_at_the_first_time_only_what_the_newest_snapshot_can_not_have_seen_is_touched(workspace):
@@ -171,13 +212,13 @@ def test_a_correction_touches_the_account_that_it_takes_the_event_from(workspace
 
 
 def test_what_is_recorded_at_the_clock_is_seen(workspace):
-    touched, features = TouchedAccounts(workspace), WorkspaceFeatures(workspace)
-    before = features.online(["acct-05"])["errors_28d"][0]
+    touched, store = TouchedAccounts(workspace), WorkspaceFeatures(workspace)
+    before = store.online(["acct-05"])["errors_28d"][0]
     send(workspace, {"account_id": "acct-05"})
-    fresh = touched.catch_up(moment=AS_OF, publish=features.publish)
+    fresh = touched.catch_up(moment=AS_OF, publish=store.publish)
     assert fresh is not None
     assert fresh.frame["as_of"].to_list() == [AS_OF + JUST_AFTER]
-    assert features.online(["acct-05"])["errors_28d"][0] == before + 1
+    assert store.online(["acct-05"])["errors_28d"][0] == before + 1
 
 
 def test_the_clock_moves_on_with_a_stream_unless_it_is_stated(workspace):

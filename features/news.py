@@ -1,0 +1,67 @@
+"""This module is about news: what of a lake somebody who knows some of its files has not seen.
+
+Parts are written once, so a name that is not known is new. Only a merge moves events that may be
+known to a file that is not: then the files that it was made of tell which are new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+import polars as pl
+
+from features.lake import Lake
+from features.manifest import Manifest
+
+MOST_ROWS = 100_000
+"""A part with more rows is an import, whose accounts ``keepwell snapshot`` recomputes."""
+
+MERGED, SUPERSEDED, QUARANTINE = "merged", "superseded", frozenset({"refused", "quarantine"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """Files with all events, and all superseded versions, that are new; perhaps with others."""
+
+    parts: tuple[str, ...]
+    superseded: tuple[str, ...]
+
+    def corrected_accounts(self, lake: Lake, manifest: Manifest) -> list[str] | None:
+        """The accounts of all versions of what was corrected; None where that is an import."""
+        if not self.superseded:
+            return []
+        ids = pl.concat([pl.read_parquet(lake.folder / name, columns=["event_id"])
+                         for name in self.superseded])["event_id"]
+        if ids.len() > MOST_ROWS:
+            return None
+        accounts = lake.scan(manifest).filter(pl.col("event_id").is_in(ids.implode())).select(
+            "account_id").unique().collect()["account_id"]
+        return accounts.sort().to_list()
+
+
+def news_of(manifest: Manifest, known: Set[str]) -> News:
+    """What a manifest names and is not among the known names."""
+    retired = [name for name in manifest.retired if QUARANTINE.isdisjoint(_words(name))]
+    lists = [name for name in retired if SUPERSEDED in _words(name)]
+    parts = [name for name in retired if SUPERSEDED not in _words(name)]
+    return News(parts=_new(manifest.parts, parts, known),
+                superseded=_new(manifest.superseded, lists, known))
+
+
+def is_merged(name: str) -> bool:
+    """Whether a file was made of smaller ones."""
+    return MERGED in _words(name)
+
+
+def _new(names: Sequence[str], retired: Sequence[str], known: Set[str]) -> tuple[str, ...]:
+    new = [name for name in names if name not in known]
+    if known.isdisjoint(retired):
+        return tuple(new)
+    # the newest merge made them of known and unknown files: what is new is in the unknown ones
+    return (*(name for name in new if not is_merged(name)),
+            *(name for name in retired if name not in known))
+
+
+def _words(name: str) -> list[str]:
+    return name.removesuffix(".parquet").split("-")
