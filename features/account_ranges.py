@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -34,6 +34,7 @@ import pyarrow.parquet as pq
 
 from features.lake import Lake
 from features.string_views import StringViews, keys, numbered
+from features.telemetry import EVENT_SCHEMA
 from features.timeline import USER_KEYS, UndecidedOrderError
 
 Made = TypeVar("Made")
@@ -52,13 +53,16 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         events_at_once: events of one range, about; one account is never divided.
         threads: parts read, or ranges worked on, at once.
         users_as_keys: ranges may hold ``USER_KEYS`` in the place of ``user_id``.
+        whole_kinds: kinds whose events are wanted with all columns as well, beside the others.
     """
 
     def __init__(self, lake: Lake, columns: Sequence[str], *, events_at_once: int,
-                 threads: int = 1, users_as_keys: bool = False) -> None:
+                 threads: int = 1, users_as_keys: bool = False,
+                 whole_kinds: Collection[str] = ()) -> None:
         self._lake, self._threads = lake, threads
         self._columns = list(columns)
         self._with_keys = users_as_keys and "user_id" in columns
+        self._whole_kinds = sorted(whole_kinds)
         manifest = lake.manifest
         self._paths = [lake.folder / name for name in manifest.parts]
         self._corrected = bool(manifest.superseded)
@@ -83,8 +87,11 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         if self._folder is not None:
             self._folder.cleanup()
 
-    def each(self, work: Callable[[pl.DataFrame], Made]) -> Iterator[Made]:
-        """What the work makes of each range, in the order of accounts."""
+    def each(self, work: Callable[[pl.DataFrame, pl.DataFrame], Made]) -> Iterator[Made]:
+        """What the work makes of each range, in the order of accounts.
+
+        The work is given the events of the range, and with all columns those of ``whole_kinds``.
+        """
         ranges = iter(range(len(self)))
         with ThreadPoolExecutor(self._threads) as pool:
             waiting: deque[Future[Made]] = deque()
@@ -96,20 +103,31 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
                     waiting.append(pool.submit(self._work, number, work))
                 yield made
 
-    def _work(self, number: int, work: Callable[[pl.DataFrame], Made]) -> Made:
+    def _work(self, number: int, work: Callable[[pl.DataFrame, pl.DataFrame], Made]) -> Made:
+        whole = self._read_whole(number)
         try:
-            return work(self._read(number))
+            return work(self._read(number), whole)
         except UndecidedOrderError:  # ids are long, and rarely needed
-            return work(self._read_with_ids(number))
+            return work(self._read_with_ids(number), whole)
 
-    def _read_with_ids(self, number: int) -> pl.DataFrame:
+    def _of_range(self, number: int) -> pl.LazyFrame:
         events = self._lake.scan()
         if number > 0:
             events = events.filter(pl.col("account_id") >= self._edges[number - 1])
         if number < len(self._edges):
             events = events.filter(pl.col("account_id") < self._edges[number])
+        return events
+
+    def _read_with_ids(self, number: int) -> pl.DataFrame:
         columns = dict.fromkeys([*self._columns, "event_id", "superseded_at"])
-        return events.select(*columns).collect()
+        return self._of_range(number).select(*columns).collect()
+
+    def _read_whole(self, number: int) -> pl.DataFrame:
+        if not self._whole_kinds:
+            return pl.DataFrame(schema=EVENT_SCHEMA)
+        if self._folder is None:
+            return self._of_range(number).filter(pl.col("kind").is_in(self._whole_kinds)).collect()
+        return pl.read_ipc_stream(Path(self._folder.name) / _whole(number))
 
     def _read(self, number: int) -> pl.DataFrame:
         if self._corrected:
@@ -140,6 +158,10 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         sinks = [pa.OSFile(str(folder / f"{number}.arrow"), "wb") for number in range(len(self))]
         writers = [pa.ipc.new_stream(sink, schema) for sink in sinks]
         locks = [Lock() for _ in writers]
+        whole_schema = pl.DataFrame(schema=EVENT_SCHEMA).to_arrow().schema
+        whole_sinks = [pa.OSFile(str(folder / _whole(number)), "wb") for number in range(len(self))
+                       if self._whole_kinds]
+        whole_writers = [pa.ipc.new_stream(sink, whole_schema) for sink in whole_sinks]
 
         def hand_out(path: Path) -> None:
             events = pl.read_parquet(path, columns=self._columns, parallel="row_groups")
@@ -153,10 +175,17 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
                     table = events.slice(start, end - start).to_arrow()
                     with locks[number]:
                         writers[number].write_table(table)
+            if self._whole_kinds:
+                whole = pl.scan_parquet(path).filter(
+                    pl.col("kind").is_in(self._whole_kinds)).collect()
+                places = pl.Series(self._edges).search_sorted(whole["account_id"], side="right")
+                for (number,), rows in whole.group_by(places.alias("range")):
+                    with locks[int(number)]:
+                        whole_writers[int(number)].write_table(rows.to_arrow())
 
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(hand_out, self._paths))
-        for writer, sink in zip(writers, sinks, strict=True):
+        for writer, sink in zip([*writers, *whole_writers], [*sinks, *whole_sinks], strict=True):
             writer.close()
             sink.close()
         self._accounts, self._kinds = accounts.names, kinds.names
@@ -181,6 +210,10 @@ class _Names:
             number = np.array([number_of.setdefault(name, len(number_of)) for name in names],
                               dtype=np.int32)
         return pl.Series(column.name, number[codes])
+
+
+def _whole(number: int) -> str:
+    return f"{number}-whole.arrow"
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -18,9 +18,8 @@ from features.catalogue import catalogue
 from features.health import FORMULAS
 from features.lake import Lake
 from features.moments import moment_words
-from features.snapshots import SnapshotError, SnapshotStore, build_snapshots
-from features.telemetry import EVENT_SCHEMA
-from features.timeline import columns_read
+from features.snapshots import SnapshotError, SnapshotStore, snapshots_of
+from features.timeline import columns_read, prepare
 from features.workspace import Workspace
 
 EVENTS_AT_ONCE = 500_000
@@ -63,17 +62,18 @@ def backfill(
     settings = workspace.settings
     check_moments(as_ofs, lake)
     features = catalogue(settings.use_names)
-    columns = EVENT_SCHEMA if features.expressions else columns_read(features)
+    expressed = {kind for feature in features.expressions for kind in feature.reads}
     threads = os.cpu_count() or 1
     frames: list[pl.DataFrame] = []
 
-    def snapshots_of(events: pl.DataFrame) -> pl.DataFrame:
-        return build_snapshots(events, as_ofs, features, first_recorded=lake.first_recorded(),
-                               formula=FORMULAS[settings.health_formula])
+    def made(events: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
+        return snapshots_of([prepare(events, features)], whole, as_ofs, features,
+                            first_recorded=lake.first_recorded(),
+                            formula=FORMULAS[settings.health_formula])
 
-    with AccountRanges(lake, [*columns], events_at_once=events_at_once,
-                       threads=threads, users_as_keys=not features.expressions) as ranges:
-        for frame in ranges.each(snapshots_of):
+    with AccountRanges(lake, columns_read(features), events_at_once=events_at_once,
+                       threads=threads, users_as_keys=True, whole_kinds=expressed) as ranges:
+        for frame in ranges.each(made):
             if progress is not None:
                 progress("accounts", len(frames), len(ranges))
             frames.append(frame)

@@ -35,7 +35,7 @@ def by_keepwell(lake: Lake, catalogue: Catalogue, *, threads: int) -> pl.DataFra
     """The answers as one frame, made as the backfill makes them: range by range of accounts."""
     cutoffs = np.array([microseconds(cutoff) for cutoff in world.CUTOFFS])
 
-    def answers(events: pl.DataFrame) -> pl.DataFrame:
+    def answers(events: pl.DataFrame, _: pl.DataFrame) -> pl.DataFrame:
         timelines = prepare(events, catalogue)
         values = sweep(timelines.events, timelines.items, cutoffs)
         columns = {feature.name: values[:, :, number].reshape(-1)

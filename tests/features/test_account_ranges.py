@@ -16,7 +16,7 @@ from features.catalogue import Catalogue
 from features.feature import Aggregate, Feature
 from features.lake import Lake
 from features.sweep import sweep
-from features.telemetry import Event, events_frame
+from features.telemetry import EVENT_SCHEMA, Event, events_frame
 from features.timeline import columns_read, prepare
 from features.windows import microseconds
 
@@ -49,7 +49,7 @@ def lake_of(folder: Path, *loads: list[Event]) -> Lake:
     return lake
 
 
-def values(frame: pl.DataFrame) -> dict[str, list[list[float]]]:
+def values(frame: pl.DataFrame, _: pl.DataFrame | None = None) -> dict[str, list[list[float]]]:
     timelines = prepare(frame, CATALOGUE)
     cutoffs = np.array([microseconds(START + timedelta(days=days)) for days in (3, 9, 20)])
     made = sweep(timelines.events, timelines.items, cutoffs)
@@ -62,7 +62,7 @@ def test_the_ranges_hold_every_event_once_and_no_account_twice(
         tmp_path: Path, threads: int, events_at_once: int) -> None:
     lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
     with AccountRanges(lake, COLUMNS, events_at_once=events_at_once, threads=threads) as ranges:
-        found = list(ranges.each(lambda frame: frame.with_columns(
+        found = list(ranges.each(lambda frame, _: frame.with_columns(
             pl.col("account_id", "kind").cast(pl.String))))
     assert (len(found) > 1) == (events_at_once < 480)
     accounts = [set(frame["account_id"]) for frame in found]
@@ -100,10 +100,29 @@ def test_corrections_reach_the_ranges(tmp_path: Path) -> None:
     np.testing.assert_equal(together, values(lake.scan().collect()))
 
 
+@pytest.mark.parametrize("corrected", [False, True], ids=["as they came", "corrected"])
+@pytest.mark.parametrize("events_at_once", [90, 10_000])
+def test_the_events_of_some_kinds_are_handed_out_whole(
+        tmp_path: Path, events_at_once: int, corrected: bool) -> None:
+    loads = [events(60, first=60 * number) for number in range(8)]
+    late = [Event(**{**vars(event), "quantity": 7.5,
+                     "recorded_at": event.recorded_at + timedelta(days=9)}) for event in loads[0]]
+    lake = lake_of(tmp_path, *loads, *([late] if corrected else []))
+    with AccountRanges(lake, COLUMNS, events_at_once=events_at_once, threads=2,
+                       whole_kinds=("user.session",)) as ranges:
+        found = list(ranges.each(lambda some, whole: (set(some["account_id"].cast(pl.String)),
+                                                      whole)))
+    assert all(set(whole["account_id"]) <= accounts for accounts, whole in found)
+    wanted = lake.scan().filter(kind="user.session").select(*EVENT_SCHEMA).collect()
+    assert 100 < wanted.height < 480
+    assert_frame_equal(pl.concat([whole.select(*EVENT_SCHEMA) for _, whole in found]), wanted,
+                       check_row_order=False)
+
+
 def test_the_work_files_go_when_the_work_fails(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
 
-    def fail(_: pl.DataFrame) -> None:
+    def fail(_: pl.DataFrame, __: pl.DataFrame) -> None:
         raise ZeroDivisionError("of the test")
 
     with pytest.raises(ZeroDivisionError, match="of the test"), \

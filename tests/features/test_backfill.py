@@ -39,6 +39,11 @@ def workspace(tmp_path: Path) -> Workspace:
                          recorded_at=FIRST + timedelta(days=day),
                          properties=properties_text({"name": "search"}))
                    for day in range(1, 80)]
+        events += [Event(event_id=f"{account}-goal-{day}", account_id=account, quantity=float(day),
+                         kind="goal.measured", occurred_at=FIRST + timedelta(days=day),
+                         recorded_at=FIRST + timedelta(days=day),
+                         properties=properties_text({"kpi": "use", "baseline": 0, "target": 99}))
+                   for day in range(5, 80, 9)]
         Lake(workspace.events_dir).append(events_frame(events), source="test", file="test",
                                           now=END, complete_until=END)
     return workspace
@@ -52,6 +57,7 @@ def test_ranges_of_accounts_change_nothing(workspace: Workspace) -> None:
                      progress=lambda *step: said.append(step))
     assert_frame_equal(parts.sort("account_id", "as_of"), whole, check_exact=True)
     assert len(said) > 2
+    assert 0 < whole["goal_progress"].n_unique() < 9  # an expression, of events read whole
     kept = SnapshotStore(workspace.snapshots_dir)
     assert kept.moments() == moments
     assert_frame_equal(kept.read_all().sort("account_id", "as_of"), whole, check_exact=True)
