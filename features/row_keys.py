@@ -30,16 +30,16 @@ def with_keys(events: pl.DataFrame) -> pl.DataFrame:
     """The events with the keys of their id and of their content; each has an id."""
     content = np.full(events.height, 1, dtype=np.uint64)
     for name in TEXTS:
-        content = mixed(content ^ text_hashes(events[name]))
+        content = _with(content, text_hashes(events[name]))
     for name in NUMBERS:
-        content = mixed(content ^ events[name].to_physical().to_numpy().view(np.uint64))
+        content = _with(content, events[name].to_physical().to_numpy().view(np.uint64))
     quantity = events["quantity"]
     bits = quantity.fill_null(0.0).to_numpy().view(np.uint64)
     if quantity.null_count():
         bits = np.where(quantity.is_null().to_numpy(), NO_QUANTITY, bits)
     return events.with_columns(
         pl.Series(ID_KEY, text_hashes(events["event_id"]), dtype=pl.UInt64),
-        pl.Series(CONTENT_KEY, mixed(content ^ bits), dtype=pl.UInt64))
+        pl.Series(CONTENT_KEY, _with(content, bits), dtype=pl.UInt64))
 
 
 def text_hashes(texts: pl.Series, *, few: int = FEW) -> Words:
@@ -99,8 +99,31 @@ def mixed(values: Words) -> Words:
     return mixing
 
 
+def _with(content: Words, values: Words) -> Words:
+    """The keys of contents with one more number each."""
+    if len(content) <= FEW:
+        return mixed(content ^ values)
+    more: Words = _mix_each(content, values)
+    return more
+
+
 KEPT = np.array([(1 << (8 * length)) - 1 for length in range(9)], dtype=np.uint64)
 """The bits of a word that belong to a text with so many letters left."""
+
+
+@numba.njit(inline="always")
+def _mixed(mixing):  # type: ignore[no-untyped-def]
+    mixing = (mixing ^ (mixing >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixing = (mixing ^ (mixing >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixing ^ (mixing >> np.uint64(31))
+
+
+@numba.njit(nogil=True, cache=True)
+def _mix_each(content, values):  # type: ignore[no-untyped-def]
+    more = np.empty(len(content), dtype=np.uint64)
+    for row in range(len(content)):
+        more[row] = _mixed(content[row] ^ values[row])
+    return more
 
 
 @numba.njit(nogil=True, cache=True)
@@ -112,10 +135,7 @@ def _hash_each(starts, content):  # type: ignore[no-untyped-def]
         hashed = np.uint64(0)
         place = start
         while True:
-            mixing = hashed ^ word
-            mixing = (mixing ^ (mixing >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            mixing = (mixing ^ (mixing >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            hashed = mixing ^ (mixing >> np.uint64(31))
+            hashed = _mixed(hashed ^ word)
             if place >= end:
                 break
             word = np.uint64(0)

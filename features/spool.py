@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from features.content_ids import OWN
 from features.row_keys import CONTENT_KEY, ID_KEY, Words
@@ -76,7 +77,7 @@ class Spool:
     def pieces(self) -> Iterator[pl.DataFrame]:
         """The events as they came, with ``ROW``."""
         for number in range(self._pieces):
-            yield pl.read_ipc(self._folder / f"{number}.arrow")
+            yield _mapped(self._folder / f"{number}.arrow")
         yield from self._waiting
 
     def buckets(self) -> Iterator[Keys]:
@@ -138,6 +139,12 @@ def _by_id(lines: list[Words]) -> Words:
     for line, values in zip(ordered, lines, strict=True):
         np.take(values, order, out=line)
     return ordered
+
+
+def _mapped(path: Path) -> pl.DataFrame:
+    """A piece as it lies on the disk: what is not looked at is not read."""
+    with pa.memory_map(str(path)) as source:
+        return pl.DataFrame(pa.ipc.open_file(source).read_all())
 
 
 def _cuts(ids: Words, edges: Words) -> list[int]:

@@ -9,8 +9,17 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
-from features.row_keys import CONTENT_KEY, ID_KEY, SAMPLE, comes_again, text_hashes, with_keys
+from features.row_keys import (
+    CONTENT_KEY,
+    FEW,
+    ID_KEY,
+    SAMPLE,
+    comes_again,
+    text_hashes,
+    with_keys,
+)
 from features.telemetry import Event, events_frame
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -53,6 +62,13 @@ def test_texts_have_one_hash_only_if_they_are_the_same(texts):
 def test_the_compiler_changes_no_hash(texts, start):
     some = pl.Series(texts, dtype=pl.String)[start:]
     assert text_hashes(some, few=-1).tolist() == text_hashes(some).tolist()
+
+
+def test_many_events_have_the_keys_of_few():
+    events = events_frame([replace(EVENT, event_id=str(n), event_count=n % 9,
+                                   quantity=None if n % 5 else n / 4) for n in range(FEW + 1)])
+    few = pl.concat([with_keys(events[:FEW]), with_keys(events[FEW:])])
+    assert_frame_equal(with_keys(events), few)
 
 
 def test_a_column_that_says_few_things_often_has_the_same_hashes():
