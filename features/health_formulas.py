@@ -12,6 +12,7 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
@@ -185,7 +186,7 @@ class HealthFormula:
                 f"The bands of health formula {self.id!r} start at {edges}; they must fall and "
                 f"end at 0.")
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Id and hash of all that decides a score; wording is left out."""
         decides = (

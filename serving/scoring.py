@@ -236,10 +236,14 @@ def score_accounts(
     usual = peers_of(frame, catalogue) if peers is None else peers
     columns = columns_of(frame, catalogue)
     scores = []
-    for row, known in enumerate(frame.iter_rows(named=True)):
-        features = features_of(known, columns)
-        attributes = {name: known[name] for name in columns.attributes}
-        stale = _staleness(known["as_of"], now, max_age)
+    told = frame.select("account_id", "as_of", *columns.attributes).iter_rows()
+    numbers = frame.select(
+        "account_id", pl.col(columns.features).cast(pl.Float64).fill_nan(None)).iter_rows()
+    for row, ((account_id, as_of, *said), (_, *values)) in enumerate(
+            zip(told, numbers, strict=True)):
+        features: dict[str, float | None] = dict(zip(columns.features, values, strict=True))
+        attributes: dict[str, str | None] = dict(zip(columns.attributes, said, strict=True))
+        stale = _staleness(as_of, now, max_age)
         refusal = stale or (churn_refusal if churn is None else None)
         answers = churn if refusal is None else prior
         health = score_health(formula, features)
@@ -255,8 +259,8 @@ def score_accounts(
             grows = _at_90(expansion.at(row))
         similar = usual.of(attributes)
         scores.append(AccountScore(
-            account_id=known["account_id"],
-            as_of=known["as_of"],
+            account_id=account_id,
+            as_of=as_of,
             source="model" if refusal is None else "health_formula",
             degraded=None if refusal is None else _sentence(refusal),
             model_version=None if answers is None else answers.version,
