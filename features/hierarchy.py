@@ -28,7 +28,7 @@ Node = tuple[datetime, str]
 
 COMBINATIONS: Mapping[str, Combination] = {
     "count": "sum", "sum": "sum", "max": "largest", "min": "smallest",
-    "days_since_last": "smallest", "days_since_first": "largest",
+    "days_since_last": "smallest", "days_since_first": "largest", "below_zero": "sum",
 }
 """Operations whose value over several accounts follows from the values of each."""
 
@@ -36,18 +36,17 @@ LEVELS = ("mrr", "mrr_90d_ago", "seats", "seats_90d_ago", "unit_limit", "unit_li
           "unit_limit_56d_ago")
 """Newest values that add up over accounts, because each account pays for its own."""
 
-COUNTED = ("integrations_connected", "integrations_broken", "invoices_unpaid",
-           "milestones_overdue_now", "negative_tickets_90d")
-"""Expressions that count things of one account, so that those of several add up."""
+COUNTED = ("in_state",)
+"""Operations that count things of one account, so that those of several add up."""
 
 
 def combination(feature: AnyFeature) -> Combination | None:
     """How the values of accounts become that of their parent; None: they do not."""
-    if feature.name in LEVELS or feature.name in COUNTED:
+    if not isinstance(feature, Feature):
+        return None
+    if feature.name in LEVELS or feature.aggregate.operation in COUNTED:
         return "sum"
-    if isinstance(feature, Feature):
-        return COMBINATIONS.get(feature.aggregate.operation)
-    return None
+    return COMBINATIONS.get(feature.aggregate.operation)
 
 
 def roll_up(snapshot: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
