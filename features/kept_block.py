@@ -19,7 +19,14 @@ import polars as pl
 from features.catalogue import Catalogue
 from features.sweep import Codes, SweepEvents
 from features.telemetry import UTC_INSTANT
-from features.timeline import Timelines, prepare, sealed
+from features.timeline import (
+    Timelines,
+    kinds_with_properties,
+    kinds_with_quantity,
+    prepare,
+    properties_read,
+    sealed,
+)
 from features.windows import FOREVER
 
 GROWING = ("occurred", "recorded", "superseded", "row_class", "event_count", "user_count",
@@ -54,16 +61,9 @@ class ClassKeys:
     @staticmethod
     def of(catalogue: Catalogue) -> ClassKeys:
         """What the features and attributes of a catalogue read."""
-        reading = [f for f in catalogue.primitives if f.where or f.aggregate.of]
-        words = [a for a in catalogue.attributes if a.of]
-        names = {key for f in reading for key in (*f.where, f.aggregate.of)} | {a.of for a in words}
-        return ClassKeys(
-            properties=tuple(sorted(name for name in names if name)),
-            with_properties=frozenset(
-                kind for reads in (*(f.reads for f in reading), *(a.reads for a in words))
-                for kind in reads),
-            with_quantity=frozenset(
-                kind for f in catalogue.primitives if f.quantities for kind in f.reads))
+        return ClassKeys(properties=properties_read(catalogue),
+                         with_properties=kinds_with_properties(catalogue),
+                         with_quantity=kinds_with_quantity(catalogue))
 
     def key(self, kind: str, properties: str, quantity: float | None) -> ClassKey:
         """Equal only for events that every feature takes for the same but for their counts."""

@@ -56,11 +56,29 @@ def columns_read(catalogue: Catalogue) -> tuple[str, ...]:
         f.aggregate.operation].reads if column != "quantity" or f.aggregate.of is None}
     if any(f.quantities for f in catalogue.primitives):
         columns.add("quantity")
-    if _kinds_with_properties(catalogue):
+    if kinds_with_properties(catalogue):
         columns.add("properties")
     return ("account_id", "kind", "occurred_at", "recorded_at",
             *(name for name in ("user_id", "event_count", "user_count", "quantity", "properties")
               if name in columns))
+
+
+def kinds_with_properties(catalogue: Catalogue) -> frozenset[str]:
+    """The kinds of which some feature or attribute reads a property."""
+    kinds = {kind for f in catalogue.primitives if f.where or f.aggregate.of for kind in f.reads}
+    return frozenset(kinds | {kind for a in catalogue.attributes if a.of for kind in a.reads})
+
+
+def kinds_with_quantity(catalogue: Catalogue) -> frozenset[str]:
+    """The kinds of which some feature keeps only events with certain quantities."""
+    return frozenset(kind for f in catalogue.primitives if f.quantities for kind in f.reads)
+
+
+def properties_read(catalogue: Catalogue) -> tuple[str, ...]:
+    """The properties that some feature or attribute reads."""
+    read = {key for f in catalogue.primitives
+            for key in (*f.where, *f.aggregate.state, f.aggregate.of) if key is not None}
+    return tuple(sorted(read | {a.of for a in catalogue.attributes if a.of}))
 
 
 def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
@@ -154,11 +172,6 @@ def _fixed(column: pl.Series, kind: type[np.generic]) -> npt.NDArray[Any]:
     return sealed(np.ascontiguousarray(column.to_numpy(), dtype=kind))
 
 
-def _kinds_with_properties(catalogue: Catalogue) -> frozenset[str]:
-    kinds = {kind for f in catalogue.primitives if f.where or f.aggregate.of for kind in f.reads}
-    return frozenset(kinds | {kind for a in catalogue.attributes if a.of for kind in a.reads})
-
-
 def _classes(
     frame: pl.DataFrame, kinds: npt.NDArray[np.int32], kind_rows: npt.NDArray[np.int64],
     catalogue: Catalogue,
@@ -169,9 +182,8 @@ def _classes(
     some feature reads them of.
     """
     names = frame["kind"].gather(kind_rows).cast(pl.String)
-    picked = {kind for f in catalogue.primitives if f.quantities for kind in f.reads}
-    with_properties = names.is_in(list(_kinds_with_properties(catalogue))).to_numpy()
-    with_quantity = names.is_in(list(picked)).to_numpy()
+    with_properties = names.is_in(list(kinds_with_properties(catalogue))).to_numpy()
+    with_quantity = names.is_in(list(kinds_with_quantity(catalogue))).to_numpy()
     properties = np.zeros(frame.height, dtype=np.int32)
     bits = np.zeros(frame.height, dtype=np.int64)
     if with_properties.any():
@@ -183,11 +195,7 @@ def _classes(
     codes, rows = kinds, kind_rows
     if with_properties.any() or with_quantity.any():
         codes, rows = numbered_triples(kinds, properties, bits)
-    read = sorted(
-        {key for f in catalogue.primitives for key in (*f.where, *f.aggregate.state)}
-        | {f.aggregate.of for f in catalogue.primitives if f.aggregate.of}
-        | {a.of for a in catalogue.attributes if a.of}
-    )
+    read = properties_read(catalogue)
     kind_of = kinds[rows]
     nothing = pl.lit(None, pl.String)
     distinct = pl.DataFrame({

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from polars.testing import assert_frame_equal
 import features.kept_timelines
 import features.lake
 from features.catalogue import catalogue
+from features.feature import Aggregate, Feature
 from features.health import FORMULAS
 from features.kept_timelines import KeptTimelines
 from features.lake import Lake
@@ -173,3 +175,20 @@ def test_a_follower_that_broke_off_starts_anew(lake):
         kept.follow(lake.manifest)
     newest.write_bytes(content)
     assert_same(lake, kept, accounts, NOW)
+
+
+def test_a_state_that_only_one_feature_reads_tells_events_apart(lake):
+    stuck = Feature(
+        name="boards_stuck", description="Boards that are stuck.", theme="adoption",
+        reads=("custom.board",), when_empty=0.0, unit="boards", phrase="{value} boards are stuck",
+        aggregate=Aggregate(operation="in_state", of="board", state={"mood": "stuck"}))
+    kept = KeptTimelines(lake, replace(CATALOGUE, features=(*CATALOGUE.features, stuck)))
+    known = Event(account_id="one", kind="custom.board", occurred_at=START, recorded_at=START,
+                  properties=properties_text({"board": "b", "mood": "fine"}))
+    append(lake, known)
+    as_of = START + timedelta(days=9)
+    assert snapshots(lake, kept, ["one"], as_of)["boards_stuck"].to_list() == [0.0]
+    later = START + timedelta(days=1)
+    append(lake, replace(known, event_id="", occurred_at=later, recorded_at=later,
+                         properties=properties_text({"board": "b", "mood": "stuck"})))
+    assert snapshots(lake, kept, ["one"], as_of)["boards_stuck"].to_list() == [1.0]
