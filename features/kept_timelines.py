@@ -29,7 +29,7 @@ from features.telemetry import EVENT_SCHEMA
 from features.timeline import Timelines
 
 MOST_EVENTS = 5_000_000
-"""So many events are kept, at about 100 bytes each."""
+"""So many events are kept, at about 130 bytes each."""
 
 EVENTS_A_BLOCK = 100_000
 """Neighbouring accounts are read from the lake together."""
