@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import Catalogue
-from features.sweep import Codes, SweepEvents
+from features.sweep import NO_CODES, Codes, SweepEvents
 from features.telemetry import UTC_INSTANT
 from features.timeline import (
     Timelines,
@@ -27,7 +27,7 @@ from features.timeline import (
     properties_read,
     sealed,
 )
-from features.windows import FOREVER
+from features.windows import FOREVER, microseconds
 
 GROWING = ("occurred", "recorded", "superseded", "row_class", "event_count", "user_count",
            "quantity", "user")
@@ -79,6 +79,8 @@ class KeptBlock:
 
     def __init__(self, events: pl.DataFrame, catalogue: Catalogue, keying: ClassKeys) -> None:
         self._catalogue, self._keying = catalogue, keying
+        self._kinds_expressed = sorted(
+            {kind for feature in catalogue.expressions for kind in feature.reads})
         self._timelines = prepare(events, catalogue)
         swept = self._timelines.events
         self.n = events.height
@@ -107,8 +109,7 @@ class KeptBlock:
                 self._examples.select("kind", "properties", "quantity").rows())}
 
     def _for_expressions(self, events: pl.DataFrame) -> pl.DataFrame:
-        kinds = {kind for feature in self._catalogue.expressions for kind in feature.reads}
-        return events.filter(pl.col("kind").is_in(sorted(kinds)))
+        return events.filter(pl.col("kind").is_in(self._kinds_expressed))
 
     def expression_events(self) -> pl.DataFrame:
         """The events that expressions read."""
@@ -118,15 +119,15 @@ class KeptBlock:
 
     def add(self, events: pl.DataFrame) -> bool:
         """Append events of kinds that are read; False where one is of an account not known."""
-        frame = events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
-        moments = pl.col("occurred_at", "recorded_at").dt.epoch("us")
-        rows = [_Row(*row) for row in events.with_columns(moments).rows()]
+        rows = [_Row(event_id, account_id, user_id, kind, microseconds(occurred),
+                     microseconds(recorded), *rest)
+                for event_id, account_id, user_id, kind, occurred, recorded, *rest in events.rows()]
         if any(row.account_id not in self._place for row in rows):
             return False
         keys = [self._keying.key(row.kind, row.properties, row.quantity) for row in rows]
         new = {key: place for place, key in enumerate(keys) if key not in self._classes}
         if new:
-            self._learn(keys, [rows[place] for place in new.values()], frame)
+            self._learn(events[[*new.values()]])
         first, end = self.n, self.n + len(rows)
         self._make_room(end)
         columns = {name: self._columns[name] for name in GROWING if len(self._columns[name])}
@@ -145,16 +146,13 @@ class KeptBlock:
             place = self._place[row.account_id]
             self._orders[place] = self._inserted(self._orders[place], number, row)
             self._known_since[place] = min(self._known_since[place], row.recorded)
-        read = self._for_expressions(frame)
-        if not read.is_empty():
-            self._read.append(read)
+        if any(row.kind in self._kinds_expressed for row in rows):
+            self._read.append(self._for_expressions(_current(events)))
         return True
 
-    def _learn(self, keys: Sequence[ClassKey], rows: Sequence[_Row], frame: pl.DataFrame) -> None:
+    def _learn(self, fresh: pl.DataFrame) -> None:
         """Prepare an event of each class anew, those of classes that are new among them."""
-        ids = [row.event_id for row in rows]
-        fresh = frame.filter(pl.col("event_id").is_in(ids))
-        examples = pl.concat([self._examples, fresh])
+        examples = pl.concat([self._examples, _current(fresh)])
         prepared = prepare(examples, self._catalogue)
         now = prepared.events.row_class
         self._columns["row_class"] = now[:self._examples.height][self._columns["row_class"]]
@@ -203,8 +201,7 @@ class KeptBlock:
         names = [name for name in accounts if name in self._place]
         places = [self._place[name] for name in names]
         orders = [self._orders[place] for place in places]
-        order = np.zeros(self.n, dtype=np.int32)  # as long as the columns; its rest is of nobody
-        np.concatenate([*orders, order[:0]], out=order[:sum(len(one) for one in orders)])
+        order = np.concatenate([*orders, NO_CODES])
         columns = {name: _read_only(column[:self.n]) for name, column in self._columns.items()}
         events: SweepEvents = replace(
             self._timelines.events, **columns,
@@ -213,6 +210,11 @@ class KeptBlock:
             n_users=self._n_users[places])
         return replace(self._timelines, account_ids=tuple(names), events=events,
                        known_since=self._known_since[places])
+
+
+def _current(events: pl.DataFrame) -> pl.DataFrame:
+    """New events as the lake holds them: nothing corrects them yet."""
+    return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
 
 
 def _read_only(column: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -40,9 +40,10 @@ class SweepEvents:
     """Events of whole accounts as columns, and the order in which they are swept.
 
     The events of account ``a`` are the rows ``order[account_starts[a]:account_starts[a + 1]]``, by
-    occurrence, knowledge and id. ``row_class`` numbers the distinct (kind, properties that some
-    feature reads); all per-feature choices are made once per class instead of once per event. A
-    column that no item reads may be empty, ``superseded`` also where nothing was corrected.
+    occurrence, knowledge and id; rows of no account are passed over. ``row_class`` numbers the
+    distinct (kind, properties that some feature reads); all per-feature choices are made once per
+    class instead of once per event. A column that no item reads may be empty, ``superseded`` also
+    where nothing was corrected.
     """
 
     account_starts: Ints  # (n_accounts + 1,) offsets into order
@@ -266,7 +267,7 @@ def _most_masks(  # type: ignore[no-untyped-def]
 @compiled
 def _user_days(account_starts, order, occurred, user):  # type: ignore[no-untyped-def]
     """Each row's number among the distinct (user, day) of its account, and how many there are."""
-    codes = np.full(len(order), -1, dtype=np.int32)
+    codes = np.full(len(occurred), -1, dtype=np.int32)
     counts = np.zeros(len(account_starts) - 1, dtype=np.int64)
     for account in range(len(counts)):
         rows = order[account_starts[account]:account_starts[account + 1]]
