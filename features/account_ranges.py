@@ -135,7 +135,7 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         if self._folder is None:
             return self._lake.scan().select(self._columns).collect()
         path = Path(self._folder.name) / f"{number}.arrow"
-        with pa.memory_map(str(path)) as source:
+        with pa.OSFile(str(path)) as source:
             frame = pl.DataFrame(pa.ipc.open_stream(source).read_all())
         return frame.with_columns(
             _named(frame["account_id"], self._accounts).alias("account_id"),

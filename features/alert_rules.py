@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from string import Formatter
 from typing import Literal
 
 Operator = Literal["<", "<=", ">", ">="]
@@ -45,8 +46,13 @@ class Case:
 
     def verdict(self, figures: Mapping[str, float | None]) -> Verdict:
         """Fails if one bound fails, else unknown if one is unknown."""
-        found = {bound.verdict(figures) for bound in self.bounds}
-        return "fails" if "fails" in found else "unknown" if "unknown" in found else "holds"
+        found: Verdict = "holds"
+        for bound in self.bounds:
+            said = bound.verdict(figures)
+            if said == "fails":
+                return said
+            found = said if said == "unknown" else found
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +82,21 @@ class AlertRule:
         bounds = [bound for case in self.cases for bound in case.bounds]
         return frozenset(b.figure for b in (*bounds, *self.clears, *self.worse_at))
 
+    @property
+    def figures_said(self) -> frozenset[str]:
+        """Every feature or figure that its words say."""
+        return frozenset(name for case in self.cases for _, name, _, _ in Formatter().parse(
+            case.words) if name)
+
     def verdict(self, figures: Mapping[str, float | None]) -> Verdict:
         """Holds if one case holds, else unknown if one is unknown."""
-        found = {case.verdict(figures) for case in self.cases}
-        return "holds" if "holds" in found else "unknown" if "unknown" in found else "fails"
+        found: Verdict = "fails"
+        for case in self.cases:
+            said = case.verdict(figures)
+            if said == "holds":
+                return said
+            found = said if said == "unknown" else found
+        return found
 
     def level(self, figures: Mapping[str, float | None]) -> int:
         """1, and one more for each bound of ``worse_at`` that holds."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from features.alert_rules import ALERTS, ALERTS_BY_ID, AlertRule
+from features.alert_rules import ALERTS, ALERTS_BY_ID, FIGURES, AlertRule
 from features.health import Health
 from features.health_formulas import known
 
@@ -31,6 +31,12 @@ WEEK_TOLERANCE = timedelta(days=1)
 
 CLOSE_CONTACT_TIERS = ("enterprise", "mid-market")
 """Service tiers whose sponsor is expected within 30 days rather than 60."""
+
+
+FEATURES_READ = tuple(sorted(
+    {"incidents_felt_90d", "features_used_28d", "features_unused_7d"}
+    | {name for rule in ALERTS for name in (*rule.figures, *rule.figures_said)} - FIGURES.keys()))
+"""The features that some rule reads or says."""
 
 
 class AlertError(Exception):
@@ -66,7 +72,7 @@ class Alert:
 
 
 def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, float | None]:
-    """The features of now and the figures of ``FIGURES``; what can not be known is None.
+    """The features that rules read and the figures of ``FIGURES``; None is unknown.
 
     A previous reading that is not a week old, or of another formula version, compares nothing.
 
@@ -79,7 +85,7 @@ def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, flo
                          f"of {current.as_of:%Y-%m-%d %H:%M}; pass the one of a week before.")
     if before is not None and abs(current.as_of - before.as_of - WEEK) > WEEK_TOLERANCE:
         before = None
-    figures = {name: known(value) for name, value in current.features.items()}
+    figures = {name: known(current.features.get(name)) for name in FEATURES_READ}
     score, fall, share = current.health.score, None, None
     if (before is not None and score is not None and before.health.score is not None
             and before.health.formula_version == current.health.formula_version):

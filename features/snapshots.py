@@ -21,7 +21,7 @@ from features.expressions import with_expressions
 from features.health import FORMULAS, HealthFormula, health_expression
 from features.sweep import sweep
 from features.timeline import Timelines, prepare
-from features.windows import microseconds
+from features.windows import FOREVER, microseconds
 from features.workspace import write_atomically
 
 MADE_FROM = "keepwell.made_from"
@@ -71,24 +71,27 @@ def snapshots_of(
         threads: account ranges of one block worked on at once.
     """
     cutoffs = np.array(sorted({microseconds(moment) for moment in as_ofs}), dtype=np.int64)
+    unsent = _unsent(catalogue, cutoffs, first_recorded)
     values = []
     for block in timelines:
         swept = sweep(block.events, block.items, cutoffs, threads=threads)
-        _forget_kinds_not_sent(swept, catalogue, cutoffs, first_recorded)
+        swept[:, unsent] = np.nan
         values.append(swept)
     frame = with_expressions(_primitive_frame(timelines, values, cutoffs, catalogue), events,
                              catalogue.expressions, first_recorded=first_recorded)
     return _finish(frame, catalogue, formula or FORMULAS["003"])
 
 
-def _forget_kinds_not_sent(
-    values: npt.NDArray[np.float64], catalogue: Catalogue, cutoffs: npt.NDArray[np.int64],
-    first_recorded: Mapping[str, datetime],
-) -> None:
-    for item, feature in enumerate(catalogue.primitives):
-        sent = [microseconds(first_recorded[k]) for k in feature.reads if k in first_recorded]
-        unsent = cutoffs <= min(sent) if sent else np.ones(len(cutoffs), dtype=np.bool_)
-        values[:, unsent, item] = np.nan
+def _unsent(
+    catalogue: Catalogue, cutoffs: npt.NDArray[np.int64], first_recorded: Mapping[str, datetime],
+) -> npt.NDArray[np.bool_]:
+    """(n_cutoffs, n_items): where no source had sent any kind that the item reads."""
+    since = {kind: microseconds(moment) for kind, moment in first_recorded.items()}
+    first = [min((since[kind] for kind in feature.reads if kind in since), default=FOREVER)
+             for feature in catalogue.primitives]
+    unsent = np.zeros((len(cutoffs), len(first) + len(catalogue.attributes)), dtype=np.bool_)
+    unsent[:, :len(first)] = cutoffs[:, None] <= np.array(first, dtype=np.int64)
+    return unsent
 
 
 def _primitive_frame(

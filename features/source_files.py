@@ -166,10 +166,14 @@ def json_pieces(name: str, blocks: Iterator[bytes]) -> Iterator[JsonPiece]:
         )
 
 
+ANYTHING = json.JSONEncoder(ensure_ascii=False, default=repr)
+"""Writes whatever was sent, so that it can be shown."""
+
+
 def is_unicode(value: object) -> bool:
     """Whether all text in a JSON value can be stored: no half of a surrogate pair."""
     try:
-        json.dumps(value, ensure_ascii=False, default=repr).encode()
+        ANYTHING.encode(value).encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -6,7 +6,6 @@ problem, so that the others of the same request land.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
@@ -30,7 +29,7 @@ from features.column_values import (
 )
 from features.event_checks import DRAFT_SCHEMA, first_problem
 from features.property_maps import PropertyError, flat_properties
-from features.source_files import LINE, RAW, is_unicode
+from features.source_files import ANYTHING, LINE, RAW, is_unicode
 
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Count = Annotated[int, Field(ge=0, le=int(LARGEST_COUNT))]
@@ -97,5 +96,5 @@ def _said(error: ValidationError) -> str:
 
 
 def _shown(row: Mapping[str, object]) -> str:
-    text = json.dumps(row, ensure_ascii=False, default=repr)
+    text = ANYTHING.encode(row)
     return text.encode(errors="replace").decode()
