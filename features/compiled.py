@@ -40,6 +40,8 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def _kept(dispatcher: Any) -> Any:
+    if not hasattr(dispatcher, "_cache"):  # NUMBA_DISABLE_JIT, to step through the code
+        return dispatcher
     # No public way leads to the stamp that numba compares; test_compiled.py sees it work.
     kept = dispatcher._cache._cache_file
     kept._source_stamp = f"{kept._source_stamp} {digest_of_compiled(Path(__file__).parent)}"

@@ -31,6 +31,16 @@ Role = Literal["signal", "lever", "context"]
 Direction = Literal["risk", "safety", "open"]
 
 
+PROPERTY = re.compile(r"[A-Za-z0-9_]+")
+
+
+def _check_properties(*names: str) -> None:
+    for name in names:
+        if not PROPERTY.fullmatch(name):  # it would be read as a path into the property
+            raise AggregateError(f"Property {name!r}: letters, digits and underscores only. Give "
+                                 f"it such a name in the mapping.")
+
+
 class AggregateError(ValueError):
     """An aggregate is declared that no operation can compute."""
 
@@ -69,6 +79,15 @@ class Aggregate:
             raise AggregateError(f"The aggregate {self.operation!r} " + (
                 "has no use for `state`." if self.state else
                 "needs `state`, the properties that make up the state."))
+        reads_numbers = operation.property_as == "number" and "quantity" in operation.reads
+        useless = [name for name, is_said, has_use in (
+            ("of", self.of is not None, operation.needs_property or reads_numbers),
+            ("words", self.words, self.of is not None and reads_numbers),
+            ("after", self.after, operation.property_as == "state")) if is_said and not has_use]
+        if useless:
+            raise AggregateError(f"The aggregate {self.operation!r} has no use for "
+                                 f"`{useless[0]}`; leave it out.")
+        _check_properties(*self.state, *([] if self.of is None else [self.of]))
 
     def __repr__(self) -> str:
         """What was declared; part of the digest, so that what is left out leaves it as it was."""
@@ -80,8 +99,6 @@ class Aggregate:
 
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Feature:
     """A number computed from the events of an account in one window.
@@ -112,6 +129,7 @@ class Feature:
         _check_name(self.name, self.lookback)
         if not self.reads:
             raise ValueError(f"Feature {self.name!r} reads no event kind.")
+        _check_properties(*self.where)
         if self.aggregate.after and self.lookback is not None:
             raise ValueError(f"Feature {self.name!r} has a lookback, and its aggregate an `after`: "
                              f"leave one out.")

@@ -16,37 +16,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
 
 import polars as pl
 
 from features.catalogue import Catalogue
 from features.feature import AnyFeature, Feature
+from features.operations import BY_NAME, Combination
 
-Combination = Literal["sum", "largest", "smallest"]
 Node = tuple[datetime, str]
-
-COMBINATIONS: Mapping[str, Combination] = {
-    "count": "sum", "sum": "sum", "max": "largest", "min": "smallest",
-    "days_since_last": "smallest", "days_since_first": "largest", "below_zero": "sum",
-}
-"""Operations whose value over several accounts follows from the values of each."""
 
 LEVELS = ("mrr", "mrr_90d_ago", "seats", "seats_90d_ago", "unit_limit", "unit_limit_28d_ago",
           "unit_limit_56d_ago")
 """Newest values that add up over accounts, because each account pays for its own."""
 
-COUNTED = ("in_state",)
-"""Operations that count things of one account, so that those of several add up."""
 
-
-def combination(feature: AnyFeature) -> Combination | None:
-    """How the values of accounts become that of their parent; None: they do not."""
+def combination(feature: AnyFeature) -> Combination:
+    """How the values of accounts become that of their parent."""
     if not isinstance(feature, Feature):
-        return None
-    if feature.name in LEVELS or feature.aggregate.operation in COUNTED:
+        return "unknown"
+    if feature.name in LEVELS:
         return "sum"
-    return COMBINATIONS.get(feature.aggregate.operation)
+    return BY_NAME[feature.aggregate.operation].over_accounts
 
 
 def roll_up(snapshot: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
@@ -62,7 +52,7 @@ def roll_up(snapshot: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     """
     parents, _ = _links(snapshot)
     depth = _depths(parents)
-    ways = {f.name: way for f in catalogue.features if (way := combination(f)) is not None}
+    ways = {f.name: way for f in catalogue.features if (way := combination(f)) != "unknown"}
     level = _at_depth(snapshot.select("account_id", "as_of", pl.lit(1).alias("accounts"), *ways),
                       depth, parents)
     done: list[pl.DataFrame] = []
@@ -174,7 +164,7 @@ def _with_derived(frame: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
 
 def rolls_up(catalogue: Catalogue) -> frozenset[str]:
     """The names of the features that a parent has."""
-    names = {f.name for f in catalogue.features if combination(f) is not None}
+    names = {f.name for f in catalogue.features if combination(f) != "unknown"}
     for derived in catalogue.derived_in_order():
         if names.issuperset(derived.inputs):
             names.add(derived.name)

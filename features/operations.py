@@ -17,6 +17,7 @@ from features.windows import DAY_IN_MICROSECONDS
 
 Things = Literal["nothing", "users", "user_days", "days", "values"]
 Columns = tuple[str, ...]
+Combination = Literal["sum", "largest", "smallest", "unknown"]
 
 
 CELL = np.dtype([("number", np.float64), ("spare", np.float64), ("carried", np.float64),
@@ -33,7 +34,7 @@ class Span(NamedTuple):
     stop: Any  # the cell after the last
     bits: Any  # the cutoffs as bits of a mask
     first: Any  # the first cutoff
-    carries: Any  # whether all later cutoffs see the event as well
+    carries: Any  # whether all later cutoffs of this sweep see the event as well
 
 
 class Taken(NamedTuple):
@@ -58,6 +59,8 @@ class Operation:
         tells_apart: what it counts distinct ones of, each with a mask of its own.
         property_as: what the property ``of`` is read as.
         needs_property: whether ``of`` must be named.
+        over_accounts: what the values of accounts come to for all of them as one; unknown where
+            that does not follow from their values (people may be the same).
     """
 
     name: ClassVar[str]
@@ -65,6 +68,7 @@ class Operation:
     tells_apart: ClassVar[Things] = "nothing"
     property_as: ClassVar[Literal["number", "date", "state"]] = "number"
     needs_property: ClassVar[bool] = False
+    over_accounts: ClassVar[Combination] = "unknown"
 
     @staticmethod
     def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
@@ -89,6 +93,7 @@ class Count(Operation):
     """Sum of ``event_count``; noted where it begins and where it ends, and added up at the end."""
 
     name = "count"
+    over_accounts = "sum"
     reads = ("event_count",)
 
     @staticmethod
@@ -114,6 +119,7 @@ class Sum(Operation):
     """Sum of the values."""
 
     name = "sum"
+    over_accounts: ClassVar[Combination] = "sum"
     reads = ("quantity",)
 
     @staticmethod
@@ -132,6 +138,7 @@ class Mean(Sum):
     """Mean of the values that are known."""
 
     name = "mean"
+    over_accounts = "unknown"
 
     @staticmethod
     def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
@@ -142,6 +149,7 @@ class Max(Sum):
     """Largest value."""
 
     name = "max"
+    over_accounts = "largest"
 
     @staticmethod
     def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
@@ -156,6 +164,7 @@ class Min(Sum):
     """Smallest value."""
 
     name = "min"
+    over_accounts = "smallest"
 
     @staticmethod
     def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
@@ -216,6 +225,7 @@ class DaysSinceLast(Operation):
     """Days from the newest event to the moment."""
 
     name = "days_since_last"
+    over_accounts = "smallest"
 
     @staticmethod
     def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
@@ -241,6 +251,7 @@ class DaysSinceFirst(Operation):
     """Days from the oldest event to the moment."""
 
     name = "days_since_first"
+    over_accounts = "largest"
 
     @staticmethod
     def take(cells: Any, masks: Any, span: Span, event: Taken, cutoffs: Any) -> None:
@@ -346,6 +357,7 @@ class InState(Operation):
     """
 
     name = "in_state"
+    over_accounts = "sum"
     tells_apart = "values"
     property_as = "state"
     needs_property = True
@@ -376,6 +388,7 @@ class BelowZero(Operation):
     """How many events have a value below zero."""
 
     name = "below_zero"
+    over_accounts = "sum"
     reads = ("quantity",)
 
     @staticmethod
@@ -468,10 +481,11 @@ def by_operation(part: Literal["take", "finish"]) -> Any:
     lines = [head]
     for number, operation in enumerate(OPERATIONS):
         names[f"of_{number}"] = inlined(operation.take if part == "take" else operation.value)
-        names[f"carry_{number}"] = inlined(operation.carry)
+        if part == "finish":
+            names[f"carry_{number}"] = inlined(operation.carry)
         lines.append(one.format(test="elif" if number else "if", number=number,
                                 thing=THINGS[operation.tells_apart]))
-    exec(compile("".join(lines), __file__, "exec"), names)
+    exec(compile("".join(lines), f"<operations: {part}>", "exec"), names)
     return inlined(names[part])
 
 

@@ -230,26 +230,32 @@ def _items(
     spans += [(FOREVER, 0)] * len(attributes)
     windows = sorted({*spans, *ripe})
     entries: list[list[Entry]] = [[] for _ in kinds]
+    # Row by row of a kind, because the ids of things can make as many classes as there are events.
+    rows_of: dict[str, list[int]] = {}
+    for row, kind in enumerate(kinds):
+        rows_of.setdefault(kind, []).append(row)
     n_values: list[int] = []
     for number, feature in enumerate(primitives):
         codes: dict[str, int] = {}
-        for row, kind in enumerate(kinds):
+        window, ripe_window = windows.index(spans[number]), windows.index(ripe[number])
+        for row in (row for kind in feature.reads for row in rows_of.get(kind, ())):
             picked = not feature.quantities or quantities[row] in feature.quantities
-            if kind in feature.reads and picked and _passes(feature.where, columns, row):
+            if picked and _passes(feature.where, columns, row):
                 said, code = _value_and_code(feature, columns, row, codes)
                 # Only what is in the state has to be there for some time, not what ends it.
-                span = ripe[number] if said > 0 and feature.aggregate.after else spans[number]
-                entries[row].append((windows.index(span), number, said, code))
+                chosen = ripe_window if said > 0 and feature.aggregate.after else window
+                entries[row].append((chosen, number, said, code))
         n_values.append(len(codes))
     words: dict[str, tuple[str, ...]] = {}
     for number, attribute in enumerate(attributes, start=len(primitives)):
         found: dict[str, int] = {}
         window = windows.index(spans[number])
-        for row, kind in enumerate(kinds):
-            word = _word(attribute, columns, kind, row) if kind in attribute.reads else None
-            if word is not None:
-                place = float(found.setdefault(word, len(found)))
-                entries[row].append((window, number, place, -1))
+        for kind in attribute.reads:
+            for row in rows_of.get(kind, ()):
+                word = _word(attribute, columns, kind, row)
+                if word is not None:
+                    place = float(found.setdefault(word, len(found)))
+                    entries[row].append((window, number, place, -1))
         words[attribute.name] = tuple(found)
     operations = [f.aggregate.operation for f in primitives] + ["last"] * len(attributes)
     number_of = {operation.name: number for number, operation in enumerate(OPERATIONS)}

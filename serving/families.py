@@ -113,7 +113,7 @@ def family_of(account_id: str, families: Families, by_id: Mapping[str, AccountSc
 def _frame(scores: Sequence[AccountScore], families: Families, as_of: datetime,
            catalogue: Catalogue) -> pl.DataFrame:
     """The scores as a snapshot of one moment: newer features of one account do not part it."""
-    names = [f.name for f in catalogue.features if combination(f) is not None]
+    names = [f.name for f in catalogue.features if combination(f) != "unknown"]
     return pl.DataFrame(
         {"account_id": [score.account_id for score in scores], "as_of": [as_of] * len(scores),
          "parent": [families.parent_of.get(score.account_id) for score in scores],
@@ -130,7 +130,7 @@ def _figure(name: str, value: float | None, scores: Sequence[AccountScore], cata
     how: How = "not known, but bounded"
     if isinstance(feature, Derived):
         how = "made of the sums"
-    elif (way := combination(feature)) is not None:
+    elif (way := combination(feature)) != "unknown":
         how = way
     return FamilyFigure(
         feature=name, description=feature.description, unit=feature.unit, value=value,

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,9 +17,24 @@ from features.feature import Aggregate, AggregateError, AnyFeature, Derived, Exp
 from features.snapshots import build_snapshots
 from features.telemetry import KINDS, Event, events_frame, is_kind, properties_text
 
-ALL = catalogue(("bulk export", "search")).features
+README = Path(__file__).parents[2] / "features" / "README.md"
+
+
+def example_of_the_readme() -> Feature:
+    """The declaration that tells a reader how to write one."""
+    code = README.read_text(encoding="utf-8").split("## Add a feature")[1].split("```")[1]
+    declared = eval(code.removeprefix("python").strip(),
+                    {"Feature": Feature, "Aggregate": Aggregate, "MONTH": timedelta(days=28)})
+    assert isinstance(declared, Feature)
+    return declared
+
+
+ALL = (*catalogue(("bulk export", "search")).features, example_of_the_readme())
 WINDOWED = tuple(f for f in ALL if not isinstance(f, Derived))
 every_feature = pytest.mark.parametrize("feature", ALL, ids=lambda f: f.name)
+AS_OF = datetime(2024, 2, 29, 6, 30, tzinfo=UTC)
+TICK, DAY = timedelta(microseconds=1), timedelta(days=1)
+LONG_AGO = AS_OF - 4000 * DAY
 PROPERTIES = {kind.name: set(kind.properties) for kind in KINDS}
 
 
@@ -43,10 +59,11 @@ def test_reads_kinds_and_properties_that_exist(feature: AnyFeature) -> None:
     assert all(is_kind(kind) for kind in feature.reads)
     if isinstance(feature, Expression):
         return
-    wanted = set(feature.where) | ({feature.aggregate.of} if feature.aggregate.of else set())
+    wanted = {*feature.where, *feature.aggregate.state}
+    wanted |= {feature.aggregate.of} if feature.aggregate.of else set()
     for kind in feature.reads:
         if kind != "contract.resumed":  # carries the terms that changed, not all of them
-            assert wanted <= PROPERTIES[kind], kind
+            assert wanted <= PROPERTIES.get(kind, wanted), kind
 
 
 @every_feature
@@ -115,6 +132,28 @@ def test_a_state_is_for_the_operation_that_reads_one() -> None:
         Aggregate(operation="in_state", of="name")
 
 
+@pytest.mark.parametrize(("said", "what"), [
+    ({"operation": "count", "of": "name"}, "`of`"),
+    ({"operation": "last", "words": {"yes": 1.0}}, "`words`"),
+    ({"operation": "values", "of": "name", "words": {"yes": 1.0}}, "`words`"),
+    ({"operation": "count", "after": DAY}, "`after`"),
+    ({"operation": "last", "of": "seats", "after": DAY}, "`after`"),
+], ids=lambda said: said if isinstance(said, str) else "-".join(map(str, said)))
+def test_what_an_operation_has_no_use_for_is_refused(said: dict[str, Any], what: str) -> None:
+    with pytest.raises(AggregateError, match=f"has no use for {what}; leave it out"):
+        Aggregate(**said)
+
+
+def test_a_property_that_would_be_read_as_a_path_is_refused() -> None:
+    base = catalogue().feature("sessions_28d")
+    assert isinstance(base, Feature)
+    for name in ("a.b", "a b", "$"):
+        with pytest.raises(AggregateError, match="letters, digits and underscores only"):
+            Aggregate(operation="values", of=name)
+        with pytest.raises(AggregateError, match="letters, digits and underscores only"):
+            replace(base, where={name: "x"})
+
+
 def test_a_state_that_has_to_last_has_no_lookback() -> None:
     base = catalogue().feature("feature_requests_unanswered")
     assert isinstance(base, Feature)
@@ -141,9 +180,6 @@ def test_use_names_become_two_counts_each() -> None:
     assert names[-2:] == ["use_bulk_export_count_28d", "use_bulk_export_count_90d"]
 
 
-AS_OF = datetime(2024, 2, 29, 6, 30, tzinfo=UTC)
-TICK, DAY = timedelta(microseconds=1), timedelta(days=1)
-LONG_AGO = AS_OF - 4000 * DAY
 
 
 def a_seen_number(feature: Feature | Expression) -> Feature | Expression:
@@ -211,7 +247,7 @@ def by_account() -> dict[str, dict[str, float | None]]:
     frame = build_snapshots(
         events_frame([event for event, _ in rows]).with_columns(superseded), [AS_OF],
         Catalogue(features=tuple(f if isinstance(f, Derived) else a_seen_number(f) for f in ALL)),
-        first_recorded={kind.name: LONG_AGO for kind in KINDS})
+        first_recorded=dict.fromkeys((kind for f in WINDOWED for kind in f.reads), LONG_AGO))
     return {row["account_id"]: row for row in frame.to_dicts()}
 
 

@@ -15,7 +15,6 @@ from polars.testing import assert_frame_equal
 from features.catalogue import catalogue
 from features.feature import Derived, Feature
 from features.hierarchy import (
-    COUNTED,
     LEVELS,
     broken_links,
     combination,
@@ -31,8 +30,8 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 CATALOGUE = catalogue()
 SINCE = {kind.name: START - timedelta(days=1) for kind in KINDS}
 AS_ONE = [f.name for f in CATALOGUE.primitives
-          if combination(f) is not None and f.name not in LEVELS
-          and f.aggregate.operation not in COUNTED]
+          if combination(f) != "unknown" and f.name not in LEVELS
+          and f.aggregate.operation != "in_state"]
 
 
 def snapshot(events: list[Event]) -> pl.DataFrame:
@@ -184,7 +183,7 @@ def test_what_adds_up_by_name_is_a_newest_value_or_a_count_of_things() -> None:
         level = CATALOGUE.feature(name)
         assert isinstance(level, Feature)
         assert level.aggregate.operation == "last"
-    counted = [f for f in CATALOGUE.primitives if f.aggregate.operation in COUNTED]
+    counted = [f for f in CATALOGUE.primitives if f.aggregate.operation == "in_state"]
     assert {"invoices_unpaid", "integrations_broken"} <= {f.name for f in counted}
     for feature in counted:
         assert feature.when_empty == 0.0
