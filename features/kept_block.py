@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import Catalogue
-from features.sweep import NO_CODES, Codes, SweepEvents
+from features.sweep import NO_CODES, Codes, SweepEvents, sealed
 from features.telemetry import UTC_INSTANT
 from features.timeline import (
     Timelines,
@@ -25,7 +25,6 @@ from features.timeline import (
     kinds_with_quantity,
     prepare,
     properties_read,
-    sealed,
 )
 from features.windows import FOREVER, microseconds
 

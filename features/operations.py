@@ -435,7 +435,21 @@ class SecondBusiestDay(Operation):
         return max(cells[cell].carried, min(cells[cell].spare, cells[cell].number))
 
 
-OPERATIONS: tuple[type[Operation], ...] = (
+def complete(*operations: type[Operation]) -> tuple[type[Operation], ...]:
+    """The operations, each with a name of its own and all that the sweep calls.
+
+    Raises:
+        TypeError: one lacks something, which the compiler would only say in its own words.
+    """
+    for number, operation in enumerate(operations):
+        if operation.take is Operation.take or operation.value is Operation.value:
+            raise TypeError(f"The operation {operation.name!r} needs a `take` and a `value`.")
+        if operation.name in {other.name for other in operations[:number]}:
+            raise TypeError(f"Two operations are called {operation.name!r}; rename one.")
+    return operations
+
+
+OPERATIONS = complete(
     Count, Sum, Mean, Max, Min, Last, Users, UserDays, PeakUsers, Values, ActiveDays,
     DaysSinceLast, DaysSinceFirst, DaysUntil, InState, BelowZero, SecondBusiestDay,
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,15 @@ Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
-NO_CODES = np.empty(0, dtype=np.int32)
+
+
+def sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, not to be written any more: the compiler sees one type wherever it came from."""
+    array.flags.writeable = False
+    return array
+
+
+NO_CODES = sealed(np.empty(0, dtype=np.int32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +110,7 @@ def sweep(events: SweepEvents, items: SweepItems, cutoffs: Ints, *, threads: int
     if (TELLS_APART[items.operation] == USER_DAYS).any():
         user_day, n_user_days = _user_days(events.account_starts, events.order, events.occurred,
                                            events.user)
+        user_day = sealed(user_day)
     room = _most_masks(events.account_starts, events.order, events.occurred, items.operation,
                        items.n_values, events.n_users, n_user_days)
 

@@ -22,15 +22,13 @@ from features.event_order import numbered_codes, numbered_triples, ordered, user
 from features.feature import Attribute, Feature
 from features.operations import BY_NAME, OPERATIONS
 from features.string_views import StringViews, keys, numbered
-from features.sweep import SweepEvents, SweepItems
+from features.sweep import NO_CODES, SweepEvents, SweepItems, sealed
 from features.windows import FOREVER, MICROSECOND
 
 USER_KEYS = ("user_low", "user_high")
 """Columns that may stand for ``user_id``: the two words of ``string_views.keys``."""
 
-NO_CODES = np.empty(0, dtype=np.int32)
-NO_MOMENTS = np.empty(0, dtype=np.int64)
-NO_CODES.flags.writeable = NO_MOMENTS.flags.writeable = False
+NO_MOMENTS = sealed(np.empty(0, dtype=np.int64))
 
 Entry = tuple[int, int, float, int]  # window, item, number read from a property, code of a value
 
@@ -130,12 +128,6 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
             user_count=_column(frame, "user_count", np.int64),
             quantity=_column(frame, "quantity", np.float64), user=sealed(user),
             n_users=n_users))
-
-
-def sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The array, not to be written any more: the compiler sees one type wherever it came from."""
-    array.flags.writeable = False
-    return array
 
 
 def _accounts(column: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:

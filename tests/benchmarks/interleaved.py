@@ -57,6 +57,8 @@ def median(took: Sequence[Took], what: str) -> float:
 def shown(took: Sequence[Took], what: str, digits: int = 1) -> str:
     """The median and, in brackets, the smallest and the largest."""
     values = [getattr(one, what) for one in took]
+    if len(values) == 1:
+        return f"{values[0]:,.{digits}f} (one run)"
     return (f"{statistics.median(values):,.{digits}f} "
             f"({min(values):,.{digits}f} to {max(values):,.{digits}f})")
 
