@@ -33,6 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.lake import Lake
+from features.manifest import Manifest
 from features.string_views import StringViews, keys, numbered
 from features.telemetry import EVENT_SCHEMA
 from features.timeline import USER_KEYS, UndecidedOrderError
@@ -54,18 +55,20 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         threads: parts read, or ranges worked on, at once.
         users_as_keys: ranges may hold ``USER_KEYS`` in the place of ``user_id``.
         whole_kinds: kinds whose events are wanted with all columns as well, beside the others.
+        manifest: what counts as the lake's events; what the lake holds now, by default. Nothing
+            that is committed later is read.
     """
 
     def __init__(self, lake: Lake, columns: Sequence[str], *, events_at_once: int,
                  threads: int = 1, users_as_keys: bool = False,
-                 whole_kinds: Collection[str] = ()) -> None:
+                 whole_kinds: Collection[str] = (), manifest: Manifest | None = None) -> None:
         self._lake, self._threads = lake, threads
         self._columns = list(columns)
         self._with_keys = users_as_keys and "user_id" in columns
         self._whole_kinds = sorted(whole_kinds)
-        manifest = lake.manifest
-        self._paths = [lake.folder / name for name in manifest.parts]
-        self._corrected = bool(manifest.superseded)
+        self._manifest = manifest or lake.manifest
+        self._paths = [lake.folder / name for name in self._manifest.parts]
+        self._corrected = bool(self._manifest.superseded)
         self._edges = _edges(self._paths, events_at_once)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._accounts: pl.Series = pl.Series([], dtype=pl.String)
@@ -111,7 +114,7 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
             return work(self._read_with_ids(number), whole)
 
     def _of_range(self, number: int) -> pl.LazyFrame:
-        events = self._lake.scan()
+        events = self._lake.scan(self._manifest)
         if number > 0:
             events = events.filter(pl.col("account_id") >= self._edges[number - 1])
         if number < len(self._edges):
@@ -133,7 +136,7 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         if self._corrected:
             return self._read_with_ids(number)
         if self._folder is None:
-            return self._lake.scan().select(self._columns).collect()
+            return self._lake.scan(self._manifest).select(self._columns).collect()
         path = Path(self._folder.name) / f"{number}.arrow"
         with pa.OSFile(str(path)) as source:
             frame = pl.DataFrame(pa.ipc.open_stream(source).read_all())

@@ -17,10 +17,11 @@ from features.account_ranges import AccountRanges
 from features.catalogue import catalogue
 from features.health import FORMULAS
 from features.lake import Lake
+from features.manifest import Manifest
 from features.moments import moment_words
 from features.snapshots import SnapshotError, SnapshotStore, snapshots_of
 from features.timeline import columns_read, prepare
-from features.workspace import Workspace
+from features.workspace import Workspace, WorkspaceSettings
 
 EVENTS_AT_ONCE = 500_000
 """Events read for one range of accounts, of which as many as cores are in memory."""
@@ -59,8 +60,9 @@ def backfill(
         SnapshotError: nothing was known at any of the moments, or one lies after the data.
     """
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    settings = workspace.settings
-    check_moments(as_ofs, lake)
+    manifest, settings = lake.manifest, workspace.settings  # others may write while this reads
+    check_moments(as_ofs, manifest)
+    digest = made_from(manifest, settings)
     features = catalogue(settings.use_names)
     expressed = {kind for feature in features.expressions for kind in feature.reads}
     threads = os.cpu_count() or 1
@@ -68,11 +70,12 @@ def backfill(
 
     def made(events: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
         return snapshots_of([prepare(events, features)], whole, as_ofs, features,
-                            first_recorded=lake.first_recorded(),
+                            first_recorded=manifest.first_recorded,
                             formula=FORMULAS[settings.health_formula])
 
     with AccountRanges(lake, columns_read(features), events_at_once=events_at_once,
-                       threads=threads, users_as_keys=True, whole_kinds=expressed) as ranges:
+                       threads=threads, users_as_keys=True, whole_kinds=expressed,
+                       manifest=manifest) as ranges:
         for frame in ranges.each(made):
             if progress is not None:
                 progress("accounts", len(frames), len(ranges))
@@ -84,22 +87,21 @@ def backfill(
     snapshots = pl.concat(frames)
     if publish is not None:
         publish(snapshots)
-    SnapshotStore(workspace.snapshots_dir).write(snapshots, made_from=made_from(workspace))
+    SnapshotStore(workspace.snapshots_dir).write(snapshots, made_from=digest)
     return snapshots
 
 
-def made_from(workspace: Workspace) -> str:
+def made_from(manifest: Manifest, settings: WorkspaceSettings) -> str:
     """Digest of all that decides a snapshot: the events, the declarations, the health formula."""
-    settings = workspace.settings
-    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    parts = (lake.digest, sorted(catalogue(settings.use_names).digests.items()),
+    parts = (manifest.digest, sorted(catalogue(settings.use_names).digests.items()),
              FORMULAS[settings.health_formula].version)
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
 def stale(workspace: Workspace, as_ofs: Iterable[datetime]) -> tuple[datetime, ...]:
     """The moments without a snapshot, or with one made from other events or declarations."""
-    store, now = SnapshotStore(workspace.snapshots_dir), made_from(workspace)
+    store = SnapshotStore(workspace.snapshots_dir)
+    now = made_from(Lake(workspace.events_dir).manifest, workspace.settings)
     return tuple(moment for moment in as_ofs if store.made_from(moment) != now)
 
 
@@ -110,13 +112,13 @@ def nothing_known() -> SnapshotError:
         "events that lie before them (keepwell ingest).")
 
 
-def check_moments(as_ofs: Sequence[datetime], lake: Lake) -> None:
+def check_moments(as_ofs: Sequence[datetime], manifest: Manifest) -> None:
     """Refuse moments that the sources are not complete for.
 
     Raises:
         SnapshotError: a moment lies after the end of the data.
     """
-    end = lake.complete_until
+    end = manifest.complete_until
     late = [moment for moment in as_ofs if end is not None and moment > end]
     if end is not None and late:
         raise SnapshotError(

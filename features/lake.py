@@ -121,14 +121,12 @@ class Lake:
     @property
     def complete_until(self) -> datetime | None:
         """The last ``as_of`` that every source can answer, where one declares an end."""
-        ends = [state.complete_until for state in self.manifest.sources.values()
-                if state.complete_until is not None]
-        return min(ends, default=None)
+        return self.manifest.complete_until
 
     @property
     def digest(self) -> str:
         """Fingerprint of the events, whatever order and batches they came in."""
-        return f"{self.manifest.fingerprint:032x}"
+        return self.manifest.digest
 
     @contextmanager
     def batch(self, *, wait_seconds: float = 0.0) -> Iterator[Batch]:

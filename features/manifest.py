@@ -49,6 +49,17 @@ class Manifest:
     sources: dict[str, SourceState] = field(default_factory=dict)  # "source.table": how far
     offsets: dict[str, int] = field(default_factory=dict)  # "group/topic/partition": the next one
 
+    @property
+    def complete_until(self) -> datetime | None:
+        """The last ``as_of`` that every source can answer, where one declares an end."""
+        return min((state.complete_until for state in self.sources.values()
+                    if state.complete_until is not None), default=None)
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the events, whatever order and batches they came in."""
+        return f"{self.fingerprint:032x}"
+
 
 def kind_of_file(name: str) -> str:
     """Which of ``KINDS_OF_FILES`` a file is, by its name.

@@ -32,6 +32,7 @@ from features.catalogue import HEALTH_SCORE, Catalogue, catalogue
 from features.definitions.attributes import CONTRACT_STATUS
 from features.health import FORMULAS
 from features.lake import LAKE_SCHEMA, Lake
+from features.manifest import Manifest
 from features.snapshots import SnapshotStore, build_snapshots
 from features.workspace import Workspace
 
@@ -177,11 +178,12 @@ class StagingTask:
             yield pa.RecordBatch.from_pydict({"file": [name]}, schema=self.schema)
 
 
-def events_on_spark(session: SparkSession, lake: Lake, kinds: Sequence[str]) -> DataFrame:
+def events_on_spark(session: SparkSession, lake: Lake, kinds: Sequence[str],
+                    manifest: Manifest | None = None) -> DataFrame:
     """Every version of the events of these kinds: ``Lake.scan`` as a Spark frame."""
     from pyspark.sql import functions as F
 
-    manifest = lake.manifest
+    manifest = manifest or lake.manifest
     paths = [str((lake.folder / name).resolve()) for name in manifest.parts]
     if not paths:
         raise nothing_known()
@@ -230,18 +232,19 @@ def backfill_on_spark(
         SnapshotError: nothing was known at any of the moments, or one lies after the data.
     """
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    settings = workspace.settings
-    check_moments(as_ofs, lake)
+    manifest, settings = lake.manifest, workspace.settings  # others may write while this reads
+    check_moments(as_ofs, manifest)
     moments = tuple(sorted(set(as_ofs)))
     task = SnapshotTask(
-        as_ofs=moments, first_recorded=lake.first_recorded(), use_names=settings.use_names,
+        as_ofs=moments, first_recorded=manifest.first_recorded, use_names=settings.use_names,
         formula=settings.health_formula, events_at_once=events_at_once)
-    digest = made_from(workspace)
+    digest = made_from(manifest, settings)
     staging = workspace.snapshots_dir.resolve() / STAGING
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir(parents=True)
     staged = StagingTask(snapshots=task, folder=staging)
-    events = events_on_spark(session, lake, sorted(catalogue(settings.use_names).kinds_read))
+    events = events_on_spark(session, lake, sorted(catalogue(settings.use_names).kinds_read),
+                             manifest)
     try:
         named = map_batches(by_account(events, partitions), staged, staged.schema).collect()
         return _keep([staging / row["file"] for row in named], moments,

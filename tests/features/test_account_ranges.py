@@ -49,6 +49,11 @@ def lake_of(folder: Path, *loads: list[Event]) -> Lake:
     return lake
 
 
+def corrected(load: list[Event]) -> list[Event]:
+    return [Event(**{**vars(event), "quantity": 7.5,
+                     "recorded_at": event.recorded_at + timedelta(days=2)}) for event in load]
+
+
 def values(frame: pl.DataFrame, _: pl.DataFrame | None = None) -> dict[str, list[list[float]]]:
     timelines = prepare(frame, CATALOGUE)
     cutoffs = np.array([microseconds(START + timedelta(days=days)) for days in (3, 9, 20)])
@@ -89,9 +94,7 @@ def test_what_is_made_of_ranges_is_what_is_made_of_the_whole(
 
 def test_corrections_reach_the_ranges(tmp_path: Path) -> None:
     load = events(100)
-    late = [Event(**{**vars(event), "quantity": 7.5,
-                     "recorded_at": event.recorded_at + timedelta(days=2)}) for event in load[:50]]
-    lake = lake_of(tmp_path, load, late)
+    lake = lake_of(tmp_path, load, corrected(load[:50]))
     assert lake.manifest.superseded
     with AccountRanges(lake, columns_read(CATALOGUE), events_at_once=20) as ranges:
         found = list(ranges.each(values))
@@ -100,14 +103,31 @@ def test_corrections_reach_the_ranges(tmp_path: Path) -> None:
     np.testing.assert_equal(together, values(lake.scan().collect()))
 
 
-@pytest.mark.parametrize("corrected", [False, True], ids=["as they came", "corrected"])
+@pytest.mark.parametrize("ties", [False, True], ids=["no ties", "ties"])
+@pytest.mark.parametrize("was_corrected", [False, True], ids=["as they came", "corrected"])
+@pytest.mark.parametrize("events_at_once", [50, 10_000])
+def test_what_lands_meanwhile_is_not_read(
+        tmp_path: Path, events_at_once: int, was_corrected: bool, ties: bool) -> None:
+    load = events(200, ties=ties)
+    lake = lake_of(tmp_path, load, *([corrected(load[:20])] if was_corrected else []))
+    manifest, before = lake.manifest, values(lake.scan().collect())
+    opened = AccountRanges(lake, columns_read(CATALOGUE), events_at_once=events_at_once)
+    lake_of(tmp_path, corrected(load[50:]))
+    named = AccountRanges(lake, columns_read(CATALOGUE), events_at_once=events_at_once,
+                          manifest=manifest)
+    for ranges in (opened, named):
+        with ranges:
+            found = list(ranges.each(values))
+        together = {account: row for part in found for account, row in part.items()}
+        np.testing.assert_equal(together, before)
+
+
+@pytest.mark.parametrize("was_corrected", [False, True], ids=["as they came", "corrected"])
 @pytest.mark.parametrize("events_at_once", [90, 10_000])
 def test_the_events_of_some_kinds_are_handed_out_whole(
-        tmp_path: Path, events_at_once: int, corrected: bool) -> None:
+        tmp_path: Path, events_at_once: int, was_corrected: bool) -> None:
     loads = [events(60, first=60 * number) for number in range(8)]
-    late = [Event(**{**vars(event), "quantity": 7.5,
-                     "recorded_at": event.recorded_at + timedelta(days=9)}) for event in loads[0]]
-    lake = lake_of(tmp_path, *loads, *([late] if corrected else []))
+    lake = lake_of(tmp_path, *loads, *([corrected(loads[0])] if was_corrected else []))
     with AccountRanges(lake, COLUMNS, events_at_once=events_at_once, threads=2,
                        whole_kinds=("user.session",)) as ranges:
         found = list(ranges.each(lambda some, whole: (set(some["account_id"].cast(pl.String)),

@@ -25,6 +25,7 @@ from features.workspace import Workspace
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 END = datetime(2024, 4, 1, tzinfo=UTC)
+MOMENTS = (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -104,6 +105,26 @@ def test_what_was_made_from_other_data_is_stale(
     assert stale(workspace, moments) == ()
 
 
+@pytest.mark.parametrize("events_at_once", [20, 100_000], ids=["many ranges", "one range"])
+def test_what_lands_meanwhile_makes_the_snapshots_stale_and_no_other(
+        workspace: Workspace, events_at_once: int) -> None:
+    quiet = backfill(workspace, MOMENTS)
+    assert stale(workspace, MOMENTS) == ()
+
+    def land(_: str, done: int, __: int) -> None:
+        if done == 0:
+            more_use(workspace)
+            workspace.change_settings(health_formula="001")
+            session = Event(event_id="new kind", account_id="a", kind="user.session",
+                            user_id="u", occurred_at=FIRST, recorded_at=FIRST)
+            Lake(workspace.events_dir).append(events_frame([session]), source="test",
+                                              file="sessions", now=END)
+
+    made = backfill(workspace, MOMENTS, events_at_once=events_at_once, progress=land)
+    assert_frame_equal(made.sort("account_id", "as_of"), quiet, check_exact=True)
+    assert stale(workspace, MOMENTS) == MOMENTS
+
+
 KILLED_AT = """
 import os, signal, sys
 from datetime import datetime
@@ -140,9 +161,6 @@ def run_killed(old: Workspace, copy: Path, nth: int) -> subprocess.CompletedProc
         [sys.executable, "-c", KILLED_AT, str(copy), str(nth), *map(str, MOMENTS)],
         capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False,
         env={**os.environ, "POLARS_MAX_THREADS": "1"})
-
-
-MOMENTS = (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC))
 
 
 def kept(workspace: Workspace) -> dict[datetime, pl.DataFrame]:

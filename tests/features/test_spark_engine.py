@@ -161,6 +161,20 @@ def test_it_writes_the_files_that_one_machine_writes(session, workspace, tmp_pat
 
 
 @pytest.mark.spark
+def test_what_lands_meanwhile_is_not_read(session, tmp_path):
+    lake = Lake(tmp_path / "events", tmp_path / "quarantine")
+    use = [event("acct-01", "feature.used", n, name="search") for n in (5, 6)]
+    lake.append(events_frame(use), source="hand", file="first", now=AS_OF)
+    manifest = lake.manifest
+    corrected = replace(use[0], event_count=50, recorded_at=use[0].recorded_at + timedelta(days=2))
+    lake.append(events_frame([corrected]), source="hand", file="corrected", now=AS_OF)
+    read = [events_on_spark(session, lake, ["feature.used"], *manifests).toArrow()
+            for manifests in ([manifest], [])]
+    assert [table.num_rows for table in read] == [2, 3]
+    assert [table["superseded_at"].null_count for table in read] == [2, 2]
+
+
+@pytest.mark.spark
 def test_more_partitions_than_accounts_change_nothing(
     session, workspace, task, one_machine,
 ):
