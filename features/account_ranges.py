@@ -14,14 +14,14 @@ corrections by filters, because what was corrected is told by id.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
-import os
 import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -42,6 +42,10 @@ Made = TypeVar("Made")
 
 SAMPLES_A_RANGE = 500
 """Events looked at to tell where a range of accounts begins: its size is then right by a tenth."""
+
+WORK_FOLDER = ".ranges-"
+LOCK = "lock"
+"""File of a work folder that its process has locked: the lock ends with the process."""
 
 
 class AccountRanges(AbstractContextManager["AccountRanges"]):
@@ -70,7 +74,8 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         self._paths = [lake.folder / name for name in self._manifest.parts]
         self._corrected = bool(self._manifest.superseded)
         self._edges = _edges(self._paths, events_at_once)
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
+        self._open = ExitStack()
         self._accounts: pl.Series = pl.Series([], dtype=pl.String)
         self._kinds: pl.Series = pl.Series([], dtype=pl.String)
 
@@ -79,16 +84,15 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
 
     def __enter__(self) -> AccountRanges:
         if self._edges and not self._corrected:
-            _remove_leftovers(self._lake.folder)
-            self._folder = tempfile.TemporaryDirectory(prefix=f".ranges-{os.getpid()}-",
-                                                       dir=self._lake.folder)
-            self._hand_out(Path(self._folder.name))
+            with ExitStack() as opening:
+                self._folder = opening.enter_context(_work_folder(self._lake.folder))
+                self._hand_out(self._folder)
+                self._open = opening.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._open.close()
 
     def each(self, work: Callable[[pl.DataFrame, pl.DataFrame], Made]) -> Iterator[Made]:
         """What the work makes of each range, in the order of accounts.
@@ -130,14 +134,14 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
             return pl.DataFrame(schema=EVENT_SCHEMA)
         if self._folder is None:
             return self._of_range(number).filter(pl.col("kind").is_in(self._whole_kinds)).collect()
-        return pl.read_ipc_stream(Path(self._folder.name) / _whole(number))
+        return pl.read_ipc_stream(self._folder / _whole(number))
 
     def _read(self, number: int) -> pl.DataFrame:
         if self._corrected:
             return self._read_with_ids(number)
         if self._folder is None:
             return self._lake.scan(self._manifest).select(self._columns).collect()
-        path = Path(self._folder.name) / f"{number}.arrow"
+        path = self._folder / f"{number}.arrow"
         with pa.OSFile(str(path)) as source:
             frame = pl.DataFrame(pa.ipc.open_stream(source).read_all())
         return frame.with_columns(
@@ -219,12 +223,29 @@ def _whole(number: int) -> str:
     return f"{number}-whole.arrow"
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the files of processes that were killed."""
-    for leftover in folder.glob(".ranges-*"):
+@contextmanager
+def _work_folder(parent: Path) -> Iterator[Path]:
+    """A folder for files that go when the block ends, or with the next one if it is killed.
+
+    It gets its name when it is locked, so one of that name without a living lock is a leftover.
+    """
+    _remove_leftovers(parent)
+    new = Path(tempfile.mkdtemp(prefix=f".new{WORK_FOLDER}", dir=parent))
+    with (new / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = new.rename(parent / new.name.removeprefix(".new"))
         try:
-            os.kill(int(leftover.name.split("-")[1]), 0)
-        except ProcessLookupError:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove the work folders of processes that were killed, wherever those ran."""
+    for leftover in parent.glob(f"{WORK_FOLDER}*"):
+        # Another user's, one that its process works on, or one that is gone by now: left alone.
+        with suppress(OSError), (leftover / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(leftover, ignore_errors=True)
 
 

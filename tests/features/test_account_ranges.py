@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -151,12 +152,40 @@ def test_the_work_files_go_when_the_work_fails(tmp_path: Path) -> None:
     assert not list(lake.folder.glob(".ranges-*"))
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from features.account_ranges import AccountRanges
+from features.lake import Lake
+
+with AccountRanges(Lake(Path(sys.argv[1])), ["account_id", "kind"], events_at_once=50):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 def test_what_a_killed_process_left_behind_goes_with_the_next(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
-    left = lake.folder / f".ranges-{2**22 + 1}-x"  # above the largest process id there is
-    living = lake.folder / f".ranges-{os.getpid()}-x"
-    left.mkdir()
-    living.mkdir()
+    subprocess.run([sys.executable, "-c", KILLED, str(lake.folder)], check=False,
+                   cwd=Path(__file__).parents[2])
+    (left,) = lake.folder.glob(".ranges-*")
+    assert len([*left.glob("*.arrow")]) > 1
+    half_removed = lake.folder / ".ranges-half"
+    half_removed.mkdir()
     with AccountRanges(lake, COLUMNS, events_at_once=50):
         assert not left.exists()
+        assert not half_removed.exists()
+    assert not list(lake.folder.glob(".*ranges-*"))
+
+
+def test_what_a_living_process_works_on_stays_whatever_its_number(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
+    with AccountRanges(lake, COLUMNS, events_at_once=50) as first:
+        (living,) = lake.folder.glob(".ranges-*")
+        unreadable = lake.folder / ".ranges-of-another"
+        unreadable.mkdir()
+        (unreadable / "lock").mkdir()  # can not be opened, whoever runs this test
+        with AccountRanges(lake, COLUMNS, events_at_once=50):
+            assert len([*lake.folder.glob(".ranges-*")]) == 3
         assert living.exists()
+        assert unreadable.exists()
+        assert sum(first.each(lambda frame, _: frame.height)) == 480
