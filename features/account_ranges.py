@@ -43,6 +43,10 @@ Made = TypeVar("Made")
 SAMPLES_A_RANGE = 500
 """Events looked at to tell where a range of accounts begins: its size is then right by a tenth."""
 
+MOST_RANGES = 400
+"""Ranges have one or two open files each while events are handed out, and 1024 is the usual limit
+of a process: beyond 200 million events, ranges grow and not their number."""
+
 WORK_FOLDER = ".ranges-"
 LOCK = "lock"
 """File of a work folder that its process has locked: the lock ends with the process."""
@@ -55,7 +59,8 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         lake: where the events are.
         columns: which columns to read, ``account_id`` and ``kind`` among them. Where the events
             can not be put in order without it, ``event_id`` is read as well.
-        events_at_once: events of one range, about; one account is never divided.
+        events_at_once: events of one range, about; one account is never divided. There are more
+            in a range where there would be more than ``MOST_RANGES``.
         threads: parts read, or ranges worked on, at once.
         users_as_keys: ranges may hold ``USER_KEYS`` in the place of ``user_id``.
         whole_kinds: kinds whose events are wanted with all columns as well, beside the others.
@@ -85,9 +90,9 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
     def __enter__(self) -> AccountRanges:
         if self._edges and not self._corrected:
             with ExitStack() as opening:
-                self._folder = opening.enter_context(_work_folder(self._lake.folder))
-                self._hand_out(self._folder)
-                self._open = opening.pop_all()
+                folder = opening.enter_context(_work_folder(self._lake.folder))
+                self._hand_out(folder)
+                self._folder, self._open = folder, opening.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -141,7 +146,7 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
             return self._read_with_ids(number)
         if self._folder is None:
             return self._lake.scan(self._manifest).select(self._columns).collect()
-        path = self._folder / f"{number}.arrow"
+        path = self._folder / _range(number)
         with pa.OSFile(str(path)) as source:
             frame = pl.DataFrame(pa.ipc.open_stream(source).read_all())
         return frame.with_columns(
@@ -162,13 +167,8 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
 
         schema = coded(pl.read_parquet(self._paths[0], columns=self._columns, n_rows=0)
                        ).to_arrow().schema
-        sinks = [pa.OSFile(str(folder / f"{number}.arrow"), "wb") for number in range(len(self))]
-        writers = [pa.ipc.new_stream(sink, schema) for sink in sinks]
-        locks = [Lock() for _ in writers]
         whole_schema = pl.DataFrame(schema=EVENT_SCHEMA).to_arrow().schema
-        whole_sinks = [pa.OSFile(str(folder / _whole(number)), "wb") for number in range(len(self))
-                       if self._whole_kinds]
-        whole_writers = [pa.ipc.new_stream(sink, whole_schema) for sink in whole_sinks]
+        locks = [Lock() for _ in range(len(self))]
 
         def hand_out(path: Path) -> None:
             events = pl.read_parquet(path, columns=self._columns, parallel="row_groups")
@@ -190,11 +190,16 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
                     with locks[int(number)]:
                         whole_writers[int(number)].write_table(rows.to_arrow())
 
-        with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(hand_out, self._paths))
-        for writer, sink in zip([*writers, *whole_writers], [*sinks, *whole_sinks], strict=True):
-            writer.close()
-            sink.close()
+        with ExitStack() as files:
+            def writer(name: str, columns: pa.Schema) -> pa.RecordBatchWriter:
+                sink = files.enter_context(pa.OSFile(str(folder / name), "wb"))
+                return files.enter_context(pa.ipc.new_stream(sink, columns))
+
+            writers = [writer(_range(number), schema) for number in range(len(self))]
+            whole_writers = [writer(_whole(number), whole_schema) for number in range(len(self))
+                             if self._whole_kinds]
+            with ThreadPoolExecutor(self._threads) as pool:
+                list(pool.map(hand_out, self._paths))
         self._accounts, self._kinds = accounts.names, kinds.names
 
 
@@ -217,6 +222,10 @@ class _Names:
             number = np.array([number_of.setdefault(name, len(number_of)) for name in names],
                               dtype=np.int32)
         return pl.Series(column.name, number[codes])
+
+
+def _range(number: int) -> str:
+    return f"{number}.arrow"
 
 
 def _whole(number: int) -> str:
@@ -265,5 +274,6 @@ def _edges(paths: Sequence[Path], events_at_once: int) -> list[str]:
         return []
     sampled = pl.concat([pl.read_parquet(path, columns=["account_id"])["account_id"]
                          .gather_every(step) for path in paths]).sort()
-    edges = sampled.gather_every(-(-events_at_once // step)).slice(1).unique(maintain_order=True)
+    a_range = max(-(-events_at_once // step), -(-len(sampled) // MOST_RANGES))
+    edges = sampled.gather_every(a_range).slice(1).unique(maintain_order=True)
     return [edge for edge in edges if edge > sampled[0]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.account_ranges import AccountRanges
+from features.account_ranges import MOST_RANGES, AccountRanges
 from features.catalogue import Catalogue
 from features.feature import Aggregate, Feature
 from features.lake import Lake
@@ -150,6 +152,44 @@ def test_the_work_files_go_when_the_work_fails(tmp_path: Path) -> None:
             AccountRanges(lake, COLUMNS, events_at_once=50) as ranges:
         list(ranges.each(fail))
     assert not list(lake.folder.glob(".ranges-*"))
+
+
+def open_files(folder: Path) -> list[Path]:
+    links = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [path for path in links if path.is_relative_to(folder.resolve())]
+
+
+def test_the_work_files_go_when_a_part_can_not_be_handed_out(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
+    part = lake.folder / lake.manifest.parts[-1]
+    pl.read_parquet(part).drop("quantity").write_parquet(part)
+    ranges = AccountRanges(lake, COLUMNS, events_at_once=50, whole_kinds=("user.session",))
+    with pytest.raises(pl.exceptions.ColumnNotFoundError, match="quantity"):
+        ranges.__enter__()
+    assert not open_files(lake.folder)
+    assert not list(lake.folder.glob(".*ranges-*"))
+
+
+@pytest.fixture
+def usual_limit_of_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("usual_limit_of_files")
+def test_more_events_make_larger_ranges_and_not_more_files_than_a_process_may_open(
+        tmp_path: Path) -> None:
+    accounts = [f"account-{number:04d}" for number in range(1500)]
+    lake = lake_of(tmp_path, [Event(event_id=account, account_id=account, kind="feature.used",
+                                    occurred_at=START, recorded_at=START) for account in accounts])
+    with AccountRanges(lake, COLUMNS, events_at_once=1, whole_kinds=("feature.used",)) as ranges:
+        assert MOST_RANGES / 2 < len(ranges) <= MOST_RANGES
+        found = list(ranges.each(lambda some, whole: (some["account_id"].cast(pl.String).to_list(),
+                                                      whole["account_id"].to_list())))
+    for which in (0, 1):
+        assert [account for part in found for account in part[which]] == accounts
 
 
 KILLED = """
