@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]
 
 ACCOUNTS = int(os.environ.get("KEEPWELL_BENCH_ACCOUNTS", "100000"))
 FEATURES = 100
-ROUNDS = 5
+ROUNDS = int(os.environ.get("KEEPWELL_BENCH_ROUNDS", "5"))
 ROWS_AT_ONCE = 10_000
 """Rows that Feast turns into protobuf before it writes them, for either store; bounds memory."""
 UNKNOWN_SHARE = 0.1
