@@ -46,7 +46,8 @@ def consume(
         group: whose offsets count.
         now: the moment at which messages are judged; asked once a batch.
         landed: told what became of each batch, once it is on disk.
-        caught_up: called when what was waiting is on disk; not while a backlog is read.
+        caught_up: called at the start, for what an earlier process left undone, and when what was
+            waiting is on disk; not while a backlog is read.
         idle_seconds: never stop by itself, by default.
         elapsed: seconds from some fixed moment on.
 
@@ -55,6 +56,8 @@ def consume(
     """
     total = StreamSummary()
     last = elapsed()
+    caught_up()
+    in_backlog = False
     while True:
         messages = stream.read(most=MOST_MESSAGES, wait_seconds=WAIT_SECONDS)
         if messages:
@@ -62,9 +65,13 @@ def consume(
             stream.tell_broker(offsets_of(lake, group))
             landed(summary)
             total += summary
-            if len(messages) < MOST_MESSAGES:
+            in_backlog = len(messages) == MOST_MESSAGES
+            if not in_backlog:
                 caught_up()
             last = elapsed()
+        elif in_backlog:  # nothing came after a full batch: it was the backlog's end
+            in_backlog = False
+            caught_up()
         elif idle_seconds is not None and elapsed() - last >= idle_seconds:
             caught_up()
             return total

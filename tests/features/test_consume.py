@@ -255,9 +255,12 @@ class Written:
         self.told: list[Mapping[tuple[str, int], int]] = []
 
     def read(self, *, most: int, wait_seconds: float) -> list[Message]:
-        first, self._next = self._next, self._next + next(self._batches, 0)
+        first, self._next = self._next, self._next + self._size()
         return [Message(topic="t", partition=0, offset=n, value=event(n))
                 for n in range(first, self._next)]
+
+    def _size(self) -> int:
+        return next(self._batches, 0)
 
     def tell_broker(self, offsets: Mapping[tuple[str, int], int]) -> None:
         self.told.append(offsets)
@@ -269,5 +272,36 @@ def test_features_wait_while_a_backlog_is_read(lake):
     total = consume(stream, lake, group="g", now=lambda: NOW, idle_seconds=0,
                     caught_up=lambda: seen.append(len(stream.told)))
     assert total.landed == 2 * MOST_MESSAGES + 3
-    assert seen == [3, 3]
+    assert seen == [0, 3, 3]
     assert stream.told[-1] == {("t", 0): 2 * MOST_MESSAGES + 3}
+
+
+class OverError(Exception):
+    """The stream is written no further."""
+
+
+class Endless(Written):
+    """A stream that nobody stops for being idle: a batch of none is a wait without messages."""
+
+    def read(self, *, most: int, wait_seconds: float) -> list[Message]:
+        try:
+            return super().read(most=most, wait_seconds=wait_seconds)
+        except StopIteration:
+            raise OverError from None
+
+    def _size(self) -> int:
+        return next(self._batches)
+
+
+@pytest.mark.parametrize(("batches", "expected"), [
+    ((), [0]), ((0, 0), [0]), ((MOST_MESSAGES,), [0]), ((MOST_MESSAGES, 0, 0), [0, 1]),
+    ((MOST_MESSAGES, 0, 2, 0), [0, 1, 2])],
+    ids=["start", "silence", "a full batch", "a full batch and silence", "and one more"])
+def test_features_are_made_at_the_start_and_when_silence_follows_a_full_batch(
+        lake, batches, expected):
+    seen: list[int] = []
+    stream = Endless(*batches)
+    with pytest.raises(OverError):
+        consume(stream, lake, group="g", now=lambda: NOW,
+                caught_up=lambda: seen.append(len(stream.told)))
+    assert seen == expected
