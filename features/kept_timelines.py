@@ -2,7 +2,7 @@
 
 ::
 
-    lake ── blocks of neighbouring accounts ── prepare ─► kept, least used ones let go of
+    lake ── some neighbouring blocks ── prepare ─► kept, those used longest ago let go of first
     new parts ──────────── event by event ──────────────► in their accounts' order
 
 What is kept follows the lake from one manifest to a later one, and gives what ``prepare`` of the
@@ -15,16 +15,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from features.catalogue import Catalogue
-from features.kept_block import ClassKeys, KeptBlock
+from features.kept_block import GROWING, ClassKeys, KeptBlock
 from features.lake import LAKE_SCHEMA, Lake
 from features.manifest import Manifest
 from features.news import MOST_ROWS, news_of
+from features.sweep import sealed
 from features.telemetry import EVENT_SCHEMA
 from features.timeline import Timelines
 
@@ -33,6 +35,10 @@ MOST_EVENTS = 5_000_000
 
 EVENTS_A_BLOCK = 100_000
 """Neighbouring accounts are read from the lake together."""
+
+RUN_SHARE = 4
+"""Neighbouring blocks are read at once up to this part of the events that are kept."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
@@ -48,7 +54,8 @@ class KeptTimelines:
     Args:
         lake: where events come from.
         catalogue: what will be computed.
-        most_events: the block used longest ago is let go of where more would be kept.
+        most_events: the block used longest ago is let go of before more are kept. A block with
+            more is kept alone.
         events_a_block: accounts with about so many events together are read at once.
     """
 
@@ -85,28 +92,28 @@ class KeptTimelines:
         """These accounts by the manifest that was followed; one without events is left out.
 
         ``as_of`` is the earliest moment that will be asked about: of events that expressions
-        read, those beyond any window of then are left out.
+        read, those beyond any window of then are left out. What is given is copied out of the
+        blocks as they are read, so that none has to stay for it.
         """
+        beyond = [(pl.col("kind") == kind) & (pl.col("occurred_at") < as_of - reach)
+                  for kind, reach in self._reaches.items()]
         asked: dict[int, list[str]] = defaultdict(list)
         for account in sorted(set(accounts)):
             asked[self._number(account)].append(account)
-        self._load([number for number in asked if number not in self._blocks])
-        timelines: list[Timelines] = []
-        frames: list[pl.DataFrame] = []
-        for number, names in asked.items():
-            self._blocks.move_to_end(number)
-            block = self._blocks[number]
-            timelines.append(block.timelines(names))
-            frames.append(block.expression_events())
-        kept = self.events
-        while kept > self._most_events and len(self._blocks) > 1:
-            kept -= self._blocks.popitem(last=False)[1].n
-        names = [name for some in asked.values() for name in some]
-        beyond = [(pl.col("kind") == kind) & (pl.col("occurred_at") < as_of - reach)
-                  for kind, reach in self._reaches.items()]
-        events = pl.concat(frames).filter(pl.col("account_id").is_in(names),
-                                          ~pl.any_horizontal(False, *beyond))
-        return Kept(timelines=tuple(timelines), events=events)
+        taken: dict[int, tuple[Timelines, pl.DataFrame]] = {}
+        for run in [*([number] for number in asked if number in self._blocks),
+                    *self._runs([number for number in asked if number not in self._blocks])]:
+            if run[0] not in self._blocks:
+                self._load(run)
+            for number in run:
+                self._blocks.move_to_end(number)
+                block, names = self._blocks[number], asked[number]
+                taken[number] = _compact(block.timelines(names)), block.expression_events().filter(
+                    pl.col("account_id").is_in(names), ~pl.any_horizontal(False, *beyond))
+        self._let_go()
+        found = [taken[number] for number in asked]
+        return Kept(timelines=tuple(timelines for timelines, _ in found),
+                    events=pl.concat([events for _, events in found]))
 
     def _number(self, account: str) -> int:
         return bisect_right(self._firsts, account)
@@ -152,27 +159,47 @@ class KeptTimelines:
         ).group_by("block", maintain_order=True).first().collect()
         return table["account_id"].to_list()[1:]
 
-    def _load(self, numbers: Sequence[int]) -> None:
-        """Read blocks from the lake, neighbours at once."""
-        assert self._manifest is not None
+    def _runs(self, numbers: Iterable[int]) -> list[list[int]]:
+        """Neighbouring blocks together, as many as are read at once."""
+        most = max(1, self._most_events // self._events_a_block // RUN_SHARE)
         runs: list[list[int]] = []
         for number in sorted(numbers):
-            if runs and runs[-1][-1] == number - 1:
+            if runs and runs[-1][-1] == number - 1 and len(runs[-1]) < most:
                 runs[-1].append(number)
             else:
                 runs.append([number])
-        for run in runs:
-            events = self._lake.scan(self._manifest).filter(
-                pl.col("kind").is_in([*self.catalogue.kinds_read]))
-            if run[0] > 0:
-                events = events.filter(pl.col("account_id") >= self._firsts[run[0] - 1])
-            if run[-1] < len(self._firsts):
-                events = events.filter(pl.col("account_id") < self._firsts[run[-1]])
-            frame = events.select(*LAKE_SCHEMA).collect()
-            found = dict(self._by_block(frame))
-            for number in run:
-                self._blocks[number] = KeptBlock(found.get(number, frame.clear()), self.catalogue,
-                                              self._keying)
+        return runs
+
+    def _load(self, run: Sequence[int]) -> None:
+        """Read neighbouring blocks from the lake, and let go of others for them."""
+        assert self._manifest is not None
+        events = self._lake.scan(self._manifest).filter(
+            pl.col("kind").is_in([*self.catalogue.kinds_read]))
+        if run[0] > 0:
+            events = events.filter(pl.col("account_id") >= self._firsts[run[0] - 1])
+        if run[-1] < len(self._firsts):
+            events = events.filter(pl.col("account_id") < self._firsts[run[-1]])
+        frame = events.select(*LAKE_SCHEMA).collect()
+        self._let_go(coming=frame.height)
+        found = dict(self._by_block(frame))
+        for number in run:
+            self._blocks[number] = KeptBlock(found.pop(number, frame.clear()), self.catalogue,
+                                             self._keying)
+
+    def _let_go(self, coming: int = 0) -> None:
+        """Let go of blocks used longest ago until there is room; the last one goes for others."""
+        kept = self.events + coming
+        while kept > self._most_events and len(self._blocks) > (0 if coming else 1):
+            kept -= self._blocks.popitem(last=False)[1].n
+
+
+def _compact(timelines: Timelines) -> Timelines:
+    """The same accounts with columns of their own, which hold no event of another."""
+    events = timelines.events
+    columns = {name: sealed(column[events.order]) for name in GROWING
+               if len(column := getattr(events, name))}
+    order = sealed(np.arange(len(events.order), dtype=events.order.dtype))
+    return replace(timelines, events=replace(events, order=order, **columns))
 
 
 def _reaches(catalogue: Catalogue) -> dict[str, timedelta]:

@@ -18,6 +18,7 @@ from features.feature import Aggregate, Feature
 from features.health import FORMULAS
 from features.kept_timelines import KeptTimelines
 from features.lake import Lake
+from features.manifest import Manifest
 from features.snapshots import build_snapshots, snapshots_of
 from features.telemetry import KINDS, Event, events_frame, properties_text
 
@@ -103,6 +104,48 @@ def test_whatever_the_lake_gets_kept_timelines_give_what_all_events_give(
         as_of = START + timedelta(days=int(rng.integers(60, 200)), microseconds=1)
         assert_same(lake, kept, some, as_of)
     assert kept.events <= most_events + 150  # what was asked for last is kept, however much
+
+
+class WatchedLake(Lake):
+    """Notes how many events are kept whenever more are read."""
+
+    kept: KeptTimelines
+    seen: tuple[int, ...] = ()
+
+    def scan(self, manifest: Manifest | None = None) -> pl.LazyFrame:
+        self.seen += (self.kept.events,)
+        return super().scan(manifest)
+
+
+def test_what_is_kept_while_more_is_read_stays_within_the_limit(tmp_path):
+    lake = WatchedLake(tmp_path / "events")
+    rng = np.random.default_rng(9)
+    append(lake, *(event(rng, number, accounts=60) for number in range(2_000)))
+    lake.kept = KeptTimelines(lake, CATALOGUE, most_events=600, events_a_block=50)
+    everyone = [f"account {n}" for n in range(60)]
+    found = snapshots(lake, lake.kept, everyone, NOW)
+    reads = lake.seen[1:]  # the first one tells where blocks begin
+    assert len(reads) > 8  # neighbours at once, but not all of them
+    assert max(reads) <= 600
+    assert 400 < lake.kept.events <= 600
+    expected = anew(lake, everyone, NOW)
+    assert_frame_equal(found, expected, check_exact=True)
+    assert_same(lake, lake.kept, everyone[::-7], NOW)
+
+
+def test_what_is_given_holds_no_more_than_the_events_of_who_was_asked_for(lake):
+    rng = np.random.default_rng(10)
+    sent = [event(rng, number) for number in range(300)]
+    append(lake, *sent)
+    kept = KeptTimelines(lake, CATALOGUE, most_events=1)
+    kept.follow(lake.manifest)
+    [one] = kept.of(["account 3", "account 7"], as_of=NOW).timelines
+    asked = sum(e.account_id in ("account 3", "account 7") for e in sent)
+    assert 0 < asked < 200
+    columns = [one.events.order, one.events.occurred, one.events.row_class, one.events.user]
+    assert [len(column) for column in columns] == [asked] * 4
+    assert [column.base for column in columns] == [None] * 4
+    assert not any(column.flags.writeable for column in columns)
 
 
 def test_an_event_is_appended_and_nothing_is_read_again(lake):
