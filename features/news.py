@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from features.lake import Lake
-from features.manifest import Manifest
+from features.manifest import Manifest, kind_of_file
 
 MOST_ROWS = 100_000
 """A part with more rows is an import, whose accounts ``keepwell snapshot`` recomputes."""
 
-MERGED, SUPERSEDED, QUARANTINE = "merged", "superseded", frozenset({"refused", "quarantine"})
+MERGED = "merged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +42,16 @@ class News:
 
 def news_of(manifest: Manifest, known: Set[str]) -> News:
     """What a manifest names and is not among the known names."""
-    retired = [name for name in manifest.retired if QUARANTINE.isdisjoint(_words(name))]
-    lists = [name for name in retired if SUPERSEDED in _words(name)]
-    parts = [name for name in retired if SUPERSEDED not in _words(name)]
-    return News(parts=_new(manifest.parts, parts, known),
-                superseded=_new(manifest.superseded, lists, known))
+    def retired(kind: str) -> list[str]:
+        return [name for name in manifest.retired if kind_of_file(name) == kind]
+
+    return News(parts=_new(manifest.parts, retired("parts"), known),
+                superseded=_new(manifest.superseded, retired("superseded"), known))
 
 
 def is_merged(name: str) -> bool:
     """Whether a file was made of smaller ones."""
-    return MERGED in _words(name)
+    return MERGED in name.removesuffix(".parquet").split("-")
 
 
 def _new(names: Sequence[str], retired: Sequence[str], known: Set[str]) -> tuple[str, ...]:
@@ -61,7 +61,3 @@ def _new(names: Sequence[str], retired: Sequence[str], known: Set[str]) -> tuple
     # the newest merge made them of known and unknown files: what is new is in the unknown ones
     return (*(name for name in new if not is_merged(name)),
             *(name for name in retired if name not in known))
-
-
-def _words(name: str) -> list[str]:
-    return name.removesuffix(".parquet").split("-")
