@@ -124,7 +124,7 @@ class KeptTimelines:
         if not followed <= {*manifest.parts, *manifest.superseded, *manifest.retired}:
             return False  # merged more than once since
         news = news_of(manifest, followed)
-        corrected = news.corrected_accounts(self._lake, manifest)
+        corrected = news.corrected_accounts(self._lake, manifest, self.catalogue.kinds_read)
         if corrected is None:
             return False
         for account in corrected:

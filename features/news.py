@@ -6,7 +6,7 @@ known to a file that is not: then the files that it was made of tell which are n
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 
 import polars as pl
@@ -27,16 +27,21 @@ class News:
     parts: tuple[str, ...]
     superseded: tuple[str, ...]
 
-    def corrected_accounts(self, lake: Lake, manifest: Manifest) -> list[str] | None:
-        """The accounts of all versions of what was corrected; None where that is an import."""
+    def corrected_accounts(self, lake: Lake, manifest: Manifest, kinds: Collection[str],
+                           ) -> list[str] | None:
+        """The accounts of all versions, of these kinds, of what was corrected.
+
+        None where so much was corrected that it is an import.
+        """
         if not self.superseded:
             return []
         ids = pl.concat([pl.read_parquet(lake.folder / name, columns=["event_id"])
                          for name in self.superseded])["event_id"]
         if ids.len() > MOST_ROWS:
             return None
-        accounts = lake.scan(manifest).filter(pl.col("event_id").is_in(ids.implode())).select(
-            "account_id").unique().collect()["account_id"]
+        accounts = lake.scan(manifest).filter(
+            pl.col("kind").is_in([*kinds]), pl.col("event_id").is_in(ids.implode()),
+        ).select("account_id").unique().collect()["account_id"]
         return accounts.sort().to_list()
 
 

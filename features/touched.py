@@ -18,7 +18,7 @@ import fcntl
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -57,7 +57,11 @@ Publish = Callable[[pl.DataFrame], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Fresh:
-    """The newest features of touched accounts, and the number they were published under."""
+    """The newest features of touched accounts, and the number they were published under.
+
+    Accounts of which nothing is known yet have no features; where there are no others, the number
+    is that of whatever was published last.
+    """
 
     frame: pl.DataFrame
     number: int
@@ -66,6 +70,11 @@ class Fresh:
 
 class TouchedAccounts:
     """Which accounts of a workspace are to be recomputed, and which were.
+
+    What was seen, who waits and who was published under which number is the database's truth, one
+    for all processes. What an object remembers (timelines, whose turn was last, that nothing is
+    left of a generation) only spares work or shares out turns: another process has its own, and
+    none of it is missed when the process is killed.
 
     Args:
         workspace: whose accounts.
@@ -86,7 +95,7 @@ class TouchedAccounts:
 
         Args:
             moment: the workspace's clock; what was recorded until then is seen.
-            publish: puts the features into the online store.
+            publish: puts the features into the online store; not called where there are none.
 
         Returns:
             The snapshots of the accounts, as of just after the moment; None where none was
@@ -112,13 +121,10 @@ class TouchedAccounts:
             moment: as ``catch_up`` takes it.
             publish: as ``catch_up`` takes it.
         """
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
+        for _ in range(ATTEMPTS - 1):
+            with suppress(FileNotFoundError):
                 return self._step(moment, publish)
-            except FileNotFoundError:
-                if attempt == ATTEMPTS:
-                    raise
-        return None
+        return self._step(moment, publish)
 
     def _step(self, moment: datetime, publish: Publish) -> Fresh | None:
         if self._lake.manifest.generation == self._done:
@@ -131,7 +137,8 @@ class TouchedAccounts:
                 self._done = manifest.generation
                 return None
             frame = self._snapshots(accounts, moment + JUST_AFTER, manifest)
-            publish(frame)
+            if not frame.is_empty():
+                publish(frame)
             number = _note_published(connection, accounts, frame["account_id"].to_list())
             left = connection.execute("SELECT count(*) FROM waiting").fetchone()[0]
         self._last = accounts[-1]
@@ -185,10 +192,14 @@ class TouchedAccounts:
         parts = [self._lake.folder / name for name in news.parts
                  if is_merged(name) or _rows(self._lake.folder / name) <= MOST_ROWS]
         if parts:
-            read = [*catalogue(self._workspace.settings.use_names).kinds_read]
-            accounts |= set(pl.scan_parquet(parts).filter(pl.col("kind").is_in(read))
+            accounts |= set(pl.scan_parquet(parts).filter(pl.col("kind").is_in([*self._kinds()]))
                             .select("account_id").unique().collect()["account_id"])
-        return accounts | set(news.corrected_accounts(self._lake, manifest) or ())
+        corrected = news.corrected_accounts(self._lake, manifest, self._kinds())
+        return accounts | set(corrected or ())
+
+    def _kinds(self) -> frozenset[str]:
+        """The kinds of events that change a feature."""
+        return catalogue(self._workspace.settings.use_names).kinds_read
 
     def _declared(self) -> str:
         """A name for the declarations that features are made by; no part is called so."""
@@ -200,7 +211,7 @@ class TouchedAccounts:
     def _since_newest_snapshot(self) -> set[str]:
         """At the first time: whatever the newest snapshot can not have seen."""
         moments = SnapshotStore(self._workspace.snapshots_dir).moments()
-        events = self._lake.scan()
+        events = self._lake.scan().filter(pl.col("kind").is_in([*self._kinds()]))
         if moments:
             events = events.filter(pl.col("recorded_at") >= moments[-1])
         return set(events.select("account_id").unique().collect()["account_id"])
@@ -256,9 +267,12 @@ def clock_of(workspace: Workspace, computer: Callable[[], datetime]) -> datetime
 
 def _note_published(connection: sqlite3.Connection, done: Sequence[str],
                     published: Sequence[str]) -> int:
-    """Remember in one step who had a turn and who was published."""
+    """Remember in one step who had a turn and who was published; the newest number.
+
+    A number is one that the table holds: it is raised only where somebody was published.
+    """
     connection.execute("BEGIN IMMEDIATE")
-    number = _newest_number(connection) + 1
+    number = _newest_number(connection) + bool(published)
     connection.executemany("INSERT OR REPLACE INTO published VALUES (?, ?)",
                            [(account_id, number) for account_id in published])
     connection.executemany("DELETE FROM waiting WHERE account_id = ?",

@@ -77,6 +77,37 @@ def test_an_event_that_no_feature_reads_touches_nobody(workspace):
     assert caught_up(touched) == []
 
 
+def test_an_event_that_no_feature_reads_is_nobody_s_at_the_first_time_either(workspace):
+    send(workspace, {"account_id": "acct-03", "kind": "action.decided"})
+    assert TouchedAccounts(workspace).step(moment=AS_OF, publish=Published()) is None
+
+
+def test_a_corrected_event_that_no_feature_reads_touches_nobody(workspace):
+    touched, published = TouchedAccounts(workspace), Published()
+    decided = {"event_id": "e", "kind": "action.decided"}
+    send(workspace, {"account_id": "acct-01", **decided})
+    caught_up(touched)
+    send(workspace, {"account_id": "acct-02", **decided,
+                     "recorded_at": (AS_OF + timedelta(seconds=1)).isoformat()})
+    assert len(lake_of(workspace).manifest.superseded) == 1
+    assert touched.step(moment=AS_OF + DAY, publish=published) is None
+
+
+def test_accounts_without_a_row_are_not_published_and_raise_no_number(workspace):
+    touched, published = TouchedAccounts(workspace), Published()
+    send(workspace, {"account_id": "acct-03"})
+    caught_up(touched)
+    number = touched.newest_number()
+    send(workspace, {"account_id": "not-known-yet"}, now=AS_OF + DAY)
+    fresh = touched.step(moment=AS_OF, publish=published)
+    assert fresh is not None
+    assert (fresh.frame.height, fresh.number, published) == (0, number, [])
+    assert touched.newest_number() == number
+    send(workspace, {"account_id": "acct-05"})
+    assert caught_up(TouchedAccounts(workspace)) == ["acct-05"]
+    assert touched.published_since(fresh.number)[0] == ("acct-05",)
+
+
 def test_fresh_features_are_those_of_a_backfill_as_of_the_same_moment(workspace):
     touched, store = TouchedAccounts(workspace), WorkspaceFeatures(workspace)
     caught_up(touched)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,7 @@ from features.feast_store import WorkspaceFeatures
 from features.lake import Lake
 from features.stream import Message, land
 from features.touched import JUST_AFTER, TouchedAccounts
+from features.workspace import Workspace
 from serving.app import create_app
 from serving.fresh_scores import FreshScores
 
@@ -92,15 +93,42 @@ def test_scores_after_many_small_batches_are_those_of_a_whole_backfill(running):
     assert {a: desk.portfolio.account(a) for a in touched} == {a: scores[a] for a in touched}
 
 
+def streamed(workspace: Workspace, account: str, *, now: datetime = AS_OF) -> None:
+    """One more event of an account, from a stream that another process reads."""
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    offset = sum(lake.manifest.offsets.values())
+    value = json.dumps(rows(offset, account=account)[0]).encode()
+    land(lake, [Message(topic="t", partition=0, offset=offset, value=value)], group="g", now=now)
+
+
+def publish_elsewhere(workspace: Workspace) -> None:
+    TouchedAccounts(workspace).catch_up(moment=AS_OF, publish=WorkspaceFeatures(workspace).publish)
+
+
 def test_what_another_process_publishes_is_served(running):
     client, desk, fresh = running
-    workspace = desk.workspace
-    value = json.dumps(rows(1)[0]).encode()
-    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    land(lake, [Message(topic="t", partition=0, offset=0, value=value)], group="g", now=AS_OF)
-    consumer = TouchedAccounts(workspace)
-    consumer.catch_up(moment=AS_OF, publish=WorkspaceFeatures(workspace).publish)
+    streamed(desk.workspace, "acct-05")
+    publish_elsewhere(desk.workspace)
     before = errors(client)
+    assert fresh.catch_up() == 1
+    assert errors(client) == before + 1
+
+
+@pytest.mark.parametrize("first", ["nothing to publish", "published elsewhere"])
+def test_a_step_that_publishes_nothing_hides_nothing_that_another_process_publishes(
+        running, first):
+    client, desk, fresh = running
+    before = errors(client)
+    if first == "nothing to publish":
+        streamed(desk.workspace, "not-known-yet", now=AS_OF + timedelta(days=1))
+        assert fresh.step() == 0
+        assert fresh.step() is None
+        streamed(desk.workspace, "acct-05")
+        publish_elsewhere(desk.workspace)
+    else:
+        streamed(desk.workspace, "acct-05")
+        publish_elsewhere(desk.workspace)
+        streamed(desk.workspace, "not-known-yet", now=AS_OF + timedelta(days=1))
     assert fresh.catch_up() == 1
     assert errors(client) == before + 1
 
