@@ -81,8 +81,7 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         self._edges = _edges(self._paths, events_at_once)
         self._folder: Path | None = None
         self._open = ExitStack()
-        self._accounts: pl.Series = pl.Series([], dtype=pl.String)
-        self._kinds: pl.Series = pl.Series([], dtype=pl.String)
+        self._named: list[pl.Expr] = []
 
     def __len__(self) -> int:
         return len(self._edges) + 1
@@ -149,9 +148,7 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         path = self._folder / _range(number)
         with pa.OSFile(str(path)) as source:
             frame = pl.DataFrame(pa.ipc.open_stream(source).read_all())
-        return frame.with_columns(
-            _named(frame["account_id"], self._accounts).alias("account_id"),
-            _named(frame["kind"], self._kinds).alias("kind"))
+        return frame.with_columns(self._named)
 
     def _hand_out(self, folder: Path) -> None:
         accounts, kinds = _Names(), _Names()
@@ -200,7 +197,10 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
                              if self._whole_kinds]
             with ThreadPoolExecutor(self._threads) as pool:
                 list(pool.map(hand_out, self._paths))
-        self._accounts, self._kinds = accounts.names, kinds.names
+        # The names stay with the type and not with the rows; an expression holds the type as it is
+        # used, where a type alone is made anew, with all names, for each range.
+        self._named = [pl.col(column).cat.to(pl.Enum(names)) for column, names in (
+            ("account_id", accounts.names), ("kind", kinds.names))]
 
 
 class _Names:
@@ -256,11 +256,6 @@ def _remove_leftovers(parent: Path) -> None:
         with suppress(OSError), (leftover / LOCK).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _named(codes: pl.Series, names: pl.Series) -> pl.Series:
-    """The column as words of an enumeration: the names stay with the type, not with the rows."""
-    return codes.cat.to(pl.Enum(names))
 
 
 def _edges(paths: Sequence[Path], events_at_once: int) -> list[str]:
