@@ -25,6 +25,7 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64
+from interleaved import write_section
 
 pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]
 
@@ -175,7 +176,7 @@ def summary(times: Times) -> str:
 
 def test_the_online_store_beside_feasts_own(tmp_path: Path) -> None:
     times = run(tmp_path)
-    say(summary(times))
+    write_section("The online store beside Feast's own", summary(times))
     middle = {name: statistics.median(wall for wall, _ in measured)
               for name, measured in times.items()}
     for above, below, goal, unit in GOALS.values():
