@@ -66,7 +66,7 @@ def backfill(
     digest = made_from(manifest, settings)
     features = catalogue(settings.use_names)
     expressed = {kind for feature in features.expressions for kind in feature.reads}
-    threads = os.cpu_count() or 1
+    threads = len(os.sched_getaffinity(0))  # the machine may have cores that are not ours
     frames: list[pl.DataFrame] = []
 
     def made(events: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:

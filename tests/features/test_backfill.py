@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -103,6 +104,23 @@ def test_what_was_made_from_other_data_is_stale(
     assert stale(workspace, moments) == moments
     backfill(workspace, moments)
     assert stale(workspace, moments) == ()
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@pytest.mark.usefixtures("one_core")
+def test_there_are_as_many_ranges_at_once_as_cores_that_the_process_may_use(
+        workspace: Workspace) -> None:
+    before, working = threading.active_count(), []
+    backfill(workspace, MOMENTS, events_at_once=20,
+             progress=lambda *_: working.append(threading.active_count() - before))
+    assert max(working) == 1
 
 
 @pytest.mark.parametrize("events_at_once", [20, 100_000], ids=["many ranges", "one range"])
