@@ -168,17 +168,16 @@ class AccountRanges(AbstractContextManager["AccountRanges"]):
         locks = [Lock() for _ in range(len(self))]
 
         def hand_out(path: Path) -> None:
-            events = pl.read_parquet(path, columns=self._columns, parallel="row_groups")
+            events = pl.read_parquet(path, columns=self._columns, parallel="none")
             if not events["account_id"].is_sorted():
                 events = events.sort("account_id", maintain_order=True)
             ends = events["account_id"].search_sorted(pl.Series(self._edges), side="left")
-            events = coded(events)
+            table = coded(events).to_arrow()
             for number, (start, end) in enumerate(
                     itertools.pairwise([0, *ends.to_list(), events.height])):
                 if end > start:
-                    table = events.slice(start, end - start).to_arrow()
                     with locks[number]:
-                        writers[number].write_table(table)
+                        writers[number].write_table(table.slice(start, end - start))
             if self._whole_kinds:
                 whole = pl.scan_parquet(path).filter(
                     pl.col("kind").is_in(self._whole_kinds)).collect()
