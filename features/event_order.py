@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from features.compiled import compiled, inlined
+from features.compiled import compiled, compiled_in_place, inlined
 from features.string_views import less
 
 
@@ -51,7 +51,7 @@ def ordered(  # type: ignore[no-untyped-def]
     return starts, order, known_since, undecided
 
 
-@compiled
+@inlined
 def _before(one, other, occurred, recorded, has_ids, id_words, id_addresses):  # type: ignore[no-untyped-def]
     if occurred[one] != occurred[other]:
         return occurred[one] < occurred[other]
@@ -60,7 +60,7 @@ def _before(one, other, occurred, recorded, has_ids, id_words, id_addresses):  #
     return has_ids and less(id_words, id_addresses, one, other)
 
 
-@compiled
+@compiled_in_place
 def _insert(rows, occurred, recorded, has_ids, id_words, id_addresses):  # type: ignore[no-untyped-def]
     """Sort rows that are nearly in order; gives up, with no row lost, where they are not."""
     moves = 8 * len(rows) + 64
@@ -78,7 +78,7 @@ def _insert(rows, occurred, recorded, has_ids, id_words, id_addresses):  # type:
     return True
 
 
-@compiled
+@compiled_in_place
 def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  # type: ignore[no-untyped-def]
     """Sort rows by merging ever longer stretches; equal rows keep their order."""
     n = len(rows)
@@ -89,7 +89,8 @@ def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  #
             if not _before(rows[middle], rows[middle - 1], occurred, recorded, has_ids, id_words,
                            id_addresses):
                 continue
-            spare[low:middle] = rows[low:middle]
+            for at in range(low, middle):
+                spare[at] = rows[at]
             left, right = low, middle
             for to in range(low, high):
                 if left == middle:

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from features.compiled import compiled, inlined
+from features.compiled import compiled, compiled_in_place, inlined
 
 INLINE = 12  # a string of so many bytes lies in the view itself
 NULL = 0xFFFFFFFFFFFFFFFF  # first word of the view of a null; no string is that long
@@ -78,7 +78,7 @@ def _bytes_at(words, addresses, row):  # type: ignore[no-untyped-def]
     return addresses[place & np.uint64(0xFFFFFFFF)] + (place >> np.uint64(32))
 
 
-@compiled
+@compiled_in_place
 def hash_of(words, addresses, row):  # type: ignore[no-untyped-def]
     """A hash of the bytes; only good for finding a place in a table of this process."""
     length = words[2 * row] & np.uint64(0xFFFFFFFF)
@@ -96,7 +96,7 @@ def hash_of(words, addresses, row):  # type: ignore[no-untyped-def]
     return mixed ^ (mixed >> np.uint64(32))
 
 
-@compiled
+@compiled_in_place
 def equal(words, addresses, one, other):  # type: ignore[no-untyped-def]
     """Whether two rows hold the same string; a null equals a null."""
     if words[2 * one] != words[2 * other]:
@@ -114,7 +114,7 @@ def equal(words, addresses, one, other):  # type: ignore[no-untyped-def]
     return _word_at(first + last) == _word_at(second + last)
 
 
-@compiled
+@compiled_in_place
 def _byte(words, addresses, row, place):  # type: ignore[no-untyped-def]
     length = words[2 * row] & np.uint64(0xFFFFFFFF)
     if length <= INLINE:
@@ -127,7 +127,7 @@ def _byte(words, addresses, row, place):  # type: ignore[no-untyped-def]
     return (_word_at(start + np.uint64(last)) >> np.uint64(8 * (place - last))) & np.uint64(0xFF)
 
 
-@compiled
+@compiled_in_place
 def less(words, addresses, one, other):  # type: ignore[no-untyped-def]
     """Whether one row's string sorts before another's, byte by byte; a null sorts before all."""
     if is_null(words, one) or is_null(words, other):
