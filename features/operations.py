@@ -83,10 +83,11 @@ class Operation:
 
     @staticmethod
     def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
-        """What a cell comes to at a cutoff; ``when_empty`` where nothing was seen.
+        """What a cell comes to at a cutoff: its number; ``when_empty`` where nothing was seen.
 
         ``occurred[rows[place - 1]]`` is when the event of a place happened.
         """
+        return cells[cell].number if cells[cell].seen > 0 else when_empty
 
 
 class Count(Operation):
@@ -110,10 +111,6 @@ class Count(Operation):
         cells[cell].number += cells[cell - 1].number
         cells[cell].seen += cells[cell - 1].seen
 
-    @staticmethod
-    def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
-        return cells[cell].number if cells[cell].seen > 0 else when_empty
-
 
 class Sum(Operation):
     """Sum of the values."""
@@ -128,10 +125,6 @@ class Sum(Operation):
             for cell in range(span.begin, span.stop):
                 cells[cell].number += event.value
                 cells[cell].seen += 1
-
-    @staticmethod
-    def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
-        return cells[cell].number if cells[cell].seen > 0 else when_empty
 
 
 class Mean(Sum):
@@ -291,10 +284,6 @@ class PeakUsers(Operation):
             cells[cell].number = max(cells[cell].number, event.user_count)
             cells[cell].seen = 1
 
-    @staticmethod
-    def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
-        return cells[cell].number if cells[cell].seen > 0 else when_empty
-
 
 class ActiveDays(Operation):
     """Distinct UTC days with an event."""
@@ -379,10 +368,6 @@ class InState(Operation):
             cells[cell].number += step * np.int64(changed & np.uint64(1))
             changed >>= np.uint64(1)
 
-    @staticmethod
-    def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
-        return cells[cell].number if cells[cell].seen > 0 else when_empty
-
 
 class BelowZero(Operation):
     """How many events have a value below zero."""
@@ -396,10 +381,6 @@ class BelowZero(Operation):
         for cell in range(span.begin, span.stop):
             cells[cell].number += event.value < 0
             cells[cell].seen = 1
-
-    @staticmethod
-    def value(cells: Any, cell: Any, at: Any, occurred: Any, rows: Any, when_empty: Any) -> Any:
-        return cells[cell].number if cells[cell].seen > 0 else when_empty
 
 
 class SecondBusiestDay(Operation):
@@ -442,8 +423,8 @@ def complete(*operations: type[Operation]) -> tuple[type[Operation], ...]:
         TypeError: one lacks something, which the compiler would only say in its own words.
     """
     for number, operation in enumerate(operations):
-        if operation.take is Operation.take or operation.value is Operation.value:
-            raise TypeError(f"The operation {operation.name!r} needs a `take` and a `value`.")
+        if operation.take is Operation.take:
+            raise TypeError(f"The operation {operation.name!r} needs a `take`.")
         if operation.name in {other.name for other in operations[:number]}:
             raise TypeError(f"Two operations are called {operation.name!r}; rename one.")
     return operations

@@ -14,7 +14,7 @@ class Half(Operation):
 
 
 def test_an_operation_without_its_functions_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="'half' needs a `take` and a `value`"):
+    with pytest.raises(TypeError, match="'half' needs a `take`"):
         complete(Count, Half)
 
 
