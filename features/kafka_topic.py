@@ -51,10 +51,15 @@ class KafkaTopic:
         offsets: (topic, partition) to the first message that is not in the lake; asked again
             whenever partitions are assigned. A partition that it lacks is read from its beginning.
         options: any other settings of librdkafka, such as ``security.protocol``.
+        answer_seconds: how long a broker may take to answer at the start; one that goes away
+            later is waited for.
+
+    Raises:
+        KafkaTopicError: the settings are refused, or no broker answers.
     """
 
     def __init__(self, bootstrap: str, topic: str, group: str, *, offsets: Offsets,
-                 options: Mapping[str, str] | None = None) -> None:
+                 options: Mapping[str, str] | None = None, answer_seconds: float = 10.0) -> None:
         self.topic = topic
         self._offsets = offsets
         settings = {
@@ -72,6 +77,14 @@ class KafkaTopic:
             raise KafkaTopicError(
                 f"Kafka's client refuses its settings: {_said(exc.args[0])}. Check --bootstrap, "
                 f"--topic and --option.") from exc
+        try:
+            self._consumer.list_topics(topic, timeout=answer_seconds)
+        except KafkaException as exc:
+            self.close()
+            raise KafkaTopicError(
+                f"No broker answered at {bootstrap} within {answer_seconds:g} seconds: "
+                f"{_said(exc.args[0])}. Check --bootstrap, the network and --option; nothing was "
+                f"read.") from exc
 
     def read(self, *, most: int, wait_seconds: float) -> list[Message]:
         """The next messages, at most so many; none after ``wait_seconds`` without any.

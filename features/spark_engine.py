@@ -79,10 +79,13 @@ def spark_session(master: str, settings: Mapping[str, str] | None = None) -> Ite
         raise SparkEngineError(
             "The engine spark needs pyspark, which is not installed. Install the extra: "
             "pip install 'keepwell[spark]'.") from exc
-    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java") if home is None else shutil.which("java", path=f"{home}/bin")
+    if java is None:
+        where = "on the PATH" if home is None else f"below JAVA_HOME ({home})"
         raise SparkEngineError(
-            "The engine spark needs Java 17 or newer, and there is no java on the PATH. Install "
-            "one (Debian: openjdk-17-jre-headless), or set JAVA_HOME.")
+            f"The engine spark needs Java 17 or newer, and there is no java {where}. Install one "
+            f"(Debian: openjdk-17-jre-headless), or set JAVA_HOME.")
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     builder = SparkSession.builder.master(master).appName("keepwell")
     place = ON_THIS_MACHINE if master.startswith("local") else {}

@@ -122,6 +122,15 @@ def test_without_java_the_error_says_what_to_install(
         pass
 
 
+def test_a_java_home_without_java_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(SparkEngineError, match="there is no java below JAVA_HOME"), \
+            spark_session("local[1]"):
+        pass
+
+
 class FailingOnce(SnapshotTask):
     """Fails at the first attempt of every partition, after half of its work."""
 
