@@ -120,11 +120,11 @@ def raise_alerts(
             current, previous_week, were_open.values())}
     holds = {rule.id for rule in ALERTS if rule.verdict(figures) == "holds"}
     raised = []
-    for rule in ALERTS:
+    for rule in (rule for rule in ALERTS if rule.id in holds):
         speaks_for_it = (holds | stay_open).intersection(rule.silent_while)
         level = rule.level(figures)
         was = were_open[rule.id].level if rule.id in stay_open else 0
-        if rule.id in holds and level > was and not speaks_for_it:
+        if level > was and not speaks_for_it:
             raised.append(_alert(rule, level, figures, current.as_of))
     raised.sort(key=lambda alert: -alert.urgency)  # stable: the order of the table decides ties
     days = {alert.as_of.date() for alert in were_open.values() if alert.is_notice}

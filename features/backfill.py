@@ -24,8 +24,8 @@ from features.snapshots import SnapshotError, SnapshotStore, snapshots_of
 from features.timeline import columns_read, prepare
 from features.workspace import Workspace, WorkspaceSettings
 
-EVENTS_AT_ONCE = 500_000
-"""Events read for one range of accounts, of which as many as cores are in memory."""
+EVENTS_AT_ONCE = 350_000
+"""Events read for one range of accounts; as many ranges as cores, and two more, are in memory."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -74,13 +74,12 @@ def backfill(
                             first_recorded=manifest.first_recorded,
                             formula=FORMULAS[settings.health_formula])
 
-    with AccountRanges(lake, columns_read(features), events_at_once=events_at_once,
-                       threads=threads, users_as_keys=True, whole_kinds=expressed,
-                       manifest=manifest) as ranges:
-        for frame in ranges.each(made):
-            if progress is not None:
-                progress("accounts", len(frames), len(ranges))
-            frames.append(frame)
+    ranges = AccountRanges(lake, columns_read(features), events_at_once=events_at_once,
+                           threads=threads, whole_kinds=expressed, manifest=manifest)
+    for frame in ranges.each(made):
+        if progress is not None:
+            progress("accounts", len(frames), len(ranges))
+        frames.append(frame)
     if progress is not None:
         progress("accounts", len(ranges), len(ranges))
     if not frames or sum(frame.height for frame in frames) == 0:

@@ -154,22 +154,6 @@ def _spot(low, high, whose):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def numbered_codes(values, size):  # type: ignore[no-untyped-def]
-    """Each row's number among the distinct codes below a size, and where each was first seen."""
-    number = np.full(size, -1, dtype=np.int32)
-    codes = np.empty(len(values), dtype=np.int32)
-    rows = np.empty(size, dtype=np.int64)
-    found = 0
-    for row in range(len(values)):
-        if number[values[row]] < 0:
-            number[values[row]] = found
-            rows[found] = row
-            found += 1
-        codes[row] = number[values[row]]
-    return codes, rows[:found].copy()
-
-
-@compiled
 def numbered_triples(one, two, three):  # type: ignore[no-untyped-def]
     """Each row's number among the distinct triples, and the row where each was first seen."""
     codes = np.empty(len(one), dtype=np.int32)

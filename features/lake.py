@@ -95,8 +95,12 @@ class Lake:
         events = self._parts(manifest.parts)
         if not manifest.superseded:
             return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
+        return self.with_ceased(events, manifest).select(*LAKE_SCHEMA)
+
+    def with_ceased(self, events: pl.LazyFrame, manifest: Manifest) -> pl.LazyFrame:
+        """Events of this lake, with when each was superseded as well (null: still valid)."""
         ceased = pl.scan_parquet([self.folder / name for name in manifest.superseded])
-        return events.join(ceased, on=["event_id", "recorded_at"], how="left").select(*LAKE_SCHEMA)
+        return events.join(ceased, on=["event_id", "recorded_at"], how="left")
 
     def quarantined(self) -> pl.LazyFrame:
         """The rows that were refused, each with its reason."""

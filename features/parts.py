@@ -17,10 +17,10 @@ from features.key_index import write_keys
 from features.row_keys import CONTENT_KEY, ID_KEY, with_keys
 from features.telemetry import EVENT_SCHEMA
 
-PART_EVENTS = 400_000
+PART_EVENTS = 1_000_000
 """A part is closed when it holds so many."""
 
-ROW_GROUP = 65_536
+ROW_GROUP = 32_768
 SECONDS_BITS = 33  # seconds since the first event of a part: 272 years
 
 

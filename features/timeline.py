@@ -18,15 +18,12 @@ import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import Catalogue
-from features.event_order import numbered_codes, numbered_triples, ordered, users_within
+from features.event_order import numbered_triples, ordered, users_within
 from features.feature import Attribute, Feature
 from features.operations import BY_NAME, OPERATIONS
 from features.string_views import StringViews, keys, numbered
 from features.sweep import NO_CODES, SweepEvents, SweepItems, sealed
 from features.windows import FOREVER, MICROSECOND
-
-USER_KEYS = ("user_low", "user_high")
-"""Columns that may stand for ``user_id``: the two words of ``string_views.keys``."""
 
 NO_MOMENTS = sealed(np.empty(0, dtype=np.int64))
 
@@ -91,12 +88,12 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
     Raises:
         UndecidedOrderError: some have, and there are no ids to put them in order.
     """
-    kinds, kind_rows = _numbered(frame["kind"])
-    names = frame["kind"].gather(kind_rows).cast(pl.String)
+    kinds, kind_rows = numbered(StringViews.of(frame["kind"]))
+    names = frame["kind"].gather(kind_rows)
     is_read = names.is_in(list(catalogue.kinds_read)).to_numpy()
     if not is_read.all():
         frame = frame.filter(pl.Series(is_read[kinds], dtype=pl.Boolean))
-        kinds, kind_rows = _numbered(frame["kind"])
+        kinds, kind_rows = numbered(StringViews.of(frame["kind"]))
     account_ids, account = _accounts(frame["account_id"])
     occurred, recorded = _moments(frame["occurred_at"]), _moments(frame["recorded_at"])
     ids = StringViews.none() if "event_id" not in frame.columns else StringViews.of(
@@ -109,10 +106,7 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
             f"another. Read the events with their event_id, which decides the order.")
     row_class, classes = _classes(frame, kinds, kind_rows, catalogue)
     user, n_users = NO_CODES, np.zeros(len(account_ids), dtype=np.int64)
-    if USER_KEYS[0] in frame.columns:
-        low, high = (_fixed(frame[name], np.uint64) for name in USER_KEYS)
-        user, n_users = users_within(account, len(account_ids), low, high)
-    elif "user_id" in frame.columns:
+    if "user_id" in frame.columns:
         user, n_users = users_within(account, len(account_ids),
                                      *keys(StringViews.of(frame["user_id"])))
     superseded = NO_MOMENTS
@@ -132,21 +126,12 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
 
 def _accounts(column: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
     """The accounts in order, and each row's place among them."""
-    codes, rows = _numbered(column)
-    names = column.gather(rows).cast(pl.String)
+    codes, rows = numbered(StringViews.of(column))
+    names = column.gather(rows)
     order = names.arg_sort().to_numpy()
     rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     return tuple(names.gather(order)), rank[codes]
-
-
-def _numbered(column: pl.Series) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Each row's number among the distinct words of a column of strings or of an enumeration."""
-    if isinstance(column.dtype, pl.Enum):
-        codes, rows = numbered_codes(_fixed(column.to_physical(), np.int32),
-                                     len(column.dtype.categories))
-        return codes, rows
-    return numbered(StringViews.of(column))
 
 
 def _moments(column: pl.Series) -> npt.NDArray[np.int64]:
@@ -173,7 +158,7 @@ def _classes(
     Properties and quantities are looked at once per distinct value, and only of the kinds that
     some feature reads them of.
     """
-    names = frame["kind"].gather(kind_rows).cast(pl.String)
+    names = frame["kind"].gather(kind_rows)
     with_properties = names.is_in(list(kinds_with_properties(catalogue))).to_numpy()
     with_quantity = names.is_in(list(kinds_with_quantity(catalogue))).to_numpy()
     properties = np.zeros(frame.height, dtype=np.int32)

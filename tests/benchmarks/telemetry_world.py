@@ -19,6 +19,7 @@ from features.catalogue import Catalogue
 from features.feature import Aggregate, Feature
 from features.lake import Lake
 from features.manifest import MANIFEST, Manifest, manifest_json
+from features.parts import PART_EVENTS, ROW_GROUP
 from features.telemetry import EVENT_SCHEMA
 from features.windows import microseconds
 
@@ -34,7 +35,6 @@ KINDS = {"user.session": 0.25, "feature.used": 0.40, "error.raised": 0.08, "job.
 """Kind to its share of the events."""
 
 WITH_QUANTITY = ("user.session", "feature.used", "ticket.created", "ticket.resolved")
-PART_EVENTS, ROW_GROUP = 400_000, 65_536
 
 ACTIVITY = ("user.session", "feature.used")
 DAYS = (7, 28, 90)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.account_ranges import MOST_RANGES, AccountRanges
+from features.account_ranges import AccountRanges
 from features.catalogue import Catalogue
 from features.feature import Aggregate, Feature
 from features.lake import Lake
@@ -25,7 +21,7 @@ from features.windows import microseconds
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SPENT = Feature(name="spent_28d", description="Spent.", theme="adoption", reads=("feature.used",),
-                aggregate=Aggregate(operation="last"), lookback=timedelta(days=28),
+                aggregate=Aggregate(operation="sum"), lookback=timedelta(days=28),
                 when_empty=None, unit="", phrase="{value}")
 PEOPLE = Feature(name="people_28d", description="People.", theme="adoption",
                  reads=("feature.used", "user.session"), aggregate=Aggregate(operation="users"),
@@ -69,28 +65,25 @@ def values(frame: pl.DataFrame, _: pl.DataFrame | None = None) -> dict[str, list
 def test_the_ranges_hold_every_event_once_and_no_account_twice(
         tmp_path: Path, threads: int, events_at_once: int) -> None:
     lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
-    with AccountRanges(lake, COLUMNS, events_at_once=events_at_once, threads=threads) as ranges:
-        found = list(ranges.each(lambda frame, _: frame.with_columns(
-            pl.col("account_id", "kind").cast(pl.String))))
+    ranges = AccountRanges(lake, COLUMNS, events_at_once=events_at_once, threads=threads)
+    found = list(ranges.each(lambda frame, _: frame))
     assert (len(found) > 1) == (events_at_once < 480)
     accounts = [set(frame["account_id"]) for frame in found]
     assert sum(map(len, accounts)) == len(set().union(*accounts)) == 30
     assert sorted(map(min, filter(None, accounts))) == list(map(min, filter(None, accounts)))
     assert_frame_equal(pl.concat(found), lake.scan().select(COLUMNS).collect(),
                        check_row_order=False)
-    assert not list(lake.folder.glob(".ranges-*"))
+    assert len(found) == len(ranges)
 
 
 @pytest.mark.parametrize("ties", [False, True], ids=["no ties", "ties"])
-@pytest.mark.parametrize("users_as_keys", [False, True], ids=["users", "keys"])
 @pytest.mark.parametrize("events_at_once", [90, 10_000])
 def test_what_is_made_of_ranges_is_what_is_made_of_the_whole(
-        tmp_path: Path, events_at_once: int, users_as_keys: bool, ties: bool) -> None:
+        tmp_path: Path, events_at_once: int, ties: bool) -> None:
     lake = lake_of(tmp_path, *(events(150, first=150 * number, ties=ties) for number in range(4)))
     whole = values(lake.scan().collect())
-    with AccountRanges(lake, columns_read(CATALOGUE), events_at_once=events_at_once,
-                       users_as_keys=users_as_keys) as ranges:
-        found = list(ranges.each(values))
+    ranges = AccountRanges(lake, columns_read(CATALOGUE), events_at_once=events_at_once)
+    found = list(ranges.each(values))
     together = {account: row for part in found for account, row in part.items()}
     np.testing.assert_equal(together, whole)
 
@@ -99,8 +92,7 @@ def test_corrections_reach_the_ranges(tmp_path: Path) -> None:
     load = events(100)
     lake = lake_of(tmp_path, load, corrected(load[:50]))
     assert lake.manifest.superseded
-    with AccountRanges(lake, columns_read(CATALOGUE), events_at_once=20) as ranges:
-        found = list(ranges.each(values))
+    found = list(AccountRanges(lake, columns_read(CATALOGUE), events_at_once=20).each(values))
     assert len(found) > 1
     together = {account: row for part in found for account, row in part.items()}
     np.testing.assert_equal(together, values(lake.scan().collect()))
@@ -119,8 +111,7 @@ def test_what_lands_meanwhile_is_not_read(
     named = AccountRanges(lake, columns_read(CATALOGUE), events_at_once=events_at_once,
                           manifest=manifest)
     for ranges in (opened, named):
-        with ranges:
-            found = list(ranges.each(values))
+        found = list(ranges.each(values))
         together = {account: row for part in found for account, row in part.items()}
         np.testing.assert_equal(together, before)
 
@@ -131,10 +122,9 @@ def test_the_events_of_some_kinds_are_handed_out_whole(
         tmp_path: Path, events_at_once: int, was_corrected: bool) -> None:
     loads = [events(60, first=60 * number) for number in range(8)]
     lake = lake_of(tmp_path, *loads, *([corrected(loads[0])] if was_corrected else []))
-    with AccountRanges(lake, COLUMNS, events_at_once=events_at_once, threads=2,
-                       whole_kinds=("user.session",)) as ranges:
-        found = list(ranges.each(lambda some, whole: (set(some["account_id"].cast(pl.String)),
-                                                      whole)))
+    ranges = AccountRanges(lake, COLUMNS, events_at_once=events_at_once, threads=2,
+                           whole_kinds=("user.session",))
+    found = list(ranges.each(lambda some, whole: (set(some["account_id"]), whole)))
     assert all(set(whole["account_id"]) <= accounts for accounts, whole in found)
     wanted = lake.scan().filter(kind="user.session").select(*EVENT_SCHEMA).collect()
     assert 100 < wanted.height < 480
@@ -142,90 +132,27 @@ def test_the_events_of_some_kinds_are_handed_out_whole(
                        check_row_order=False)
 
 
-def test_the_work_files_go_when_the_work_fails(tmp_path: Path) -> None:
+def test_an_error_of_the_work_reaches_its_caller(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
 
     def fail(_: pl.DataFrame, __: pl.DataFrame) -> None:
         raise ZeroDivisionError("of the test")
 
-    with pytest.raises(ZeroDivisionError, match="of the test"), \
-            AccountRanges(lake, COLUMNS, events_at_once=50) as ranges:
-        list(ranges.each(fail))
-    assert not list(lake.folder.glob(".ranges-*"))
+    with pytest.raises(ZeroDivisionError, match="of the test"):
+        list(AccountRanges(lake, COLUMNS, events_at_once=50, threads=2).each(fail))
 
 
-def open_files(folder: Path) -> list[Path]:
-    links = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return [path for path in links if path.is_relative_to(folder.resolve())]
-
-
-def test_the_work_files_go_when_a_part_can_not_be_handed_out(tmp_path: Path) -> None:
-    lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
-    part = lake.folder / lake.manifest.parts[-1]
-    pl.read_parquet(part).drop("quantity").write_parquet(part)
-    ranges = AccountRanges(lake, COLUMNS, events_at_once=50, whole_kinds=("user.session",))
-    with pytest.raises(pl.exceptions.ColumnNotFoundError, match="quantity"):
-        ranges.__enter__()
-    assert not open_files(lake.folder)
-    assert not list(lake.folder.glob(".*ranges-*"))
-
-
-@pytest.fixture
-def usual_limit_of_files() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-@pytest.mark.usefixtures("usual_limit_of_files")
-def test_more_events_make_larger_ranges_and_not_more_files_than_a_process_may_open(
-        tmp_path: Path) -> None:
-    accounts = [f"account-{number:04d}" for number in range(1500)]
-    lake = lake_of(tmp_path, [Event(event_id=account, account_id=account, kind="feature.used",
-                                    occurred_at=START, recorded_at=START) for account in accounts])
-    with AccountRanges(lake, COLUMNS, events_at_once=1, whole_kinds=("feature.used",)) as ranges:
-        assert MOST_RANGES / 2 < len(ranges) <= MOST_RANGES
-        found = list(ranges.each(lambda some, whole: (some["account_id"].cast(pl.String).to_list(),
-                                                      whole["account_id"].to_list())))
-    for which in (0, 1):
-        assert [account for part in found for account in part[which]] == accounts
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from features.account_ranges import AccountRanges
-from features.lake import Lake
-
-with AccountRanges(Lake(Path(sys.argv[1])), ["account_id", "kind"], events_at_once=50):
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_what_a_killed_process_left_behind_goes_with_the_next(tmp_path: Path) -> None:
-    lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
-    subprocess.run([sys.executable, "-c", KILLED, str(lake.folder)], check=False,
-                   cwd=Path(__file__).parents[2])
-    (left,) = lake.folder.glob(".ranges-*")
-    assert len([*left.glob("*.arrow")]) > 1
-    half_removed = lake.folder / ".ranges-half"
-    half_removed.mkdir()
-    with AccountRanges(lake, COLUMNS, events_at_once=50):
-        assert not left.exists()
-        assert not half_removed.exists()
-    assert not list(lake.folder.glob(".*ranges-*"))
-
-
-def test_what_a_living_process_works_on_stays_whatever_its_number(tmp_path: Path) -> None:
-    lake = lake_of(tmp_path, *(events(60, first=60 * number) for number in range(8)))
-    with AccountRanges(lake, COLUMNS, events_at_once=50) as first:
-        (living,) = lake.folder.glob(".ranges-*")
-        unreadable = lake.folder / ".ranges-of-another"
-        unreadable.mkdir()
-        (unreadable / "lock").mkdir()  # can not be opened, whoever runs this test
-        with AccountRanges(lake, COLUMNS, events_at_once=50):
-            assert len([*lake.folder.glob(".ranges-*")]) == 3
-        assert living.exists()
-        assert unreadable.exists()
-        assert sum(first.each(lambda frame, _: frame.height)) == 480
+def test_ranges_have_about_the_size_asked_for_whatever_the_sizes_of_parts(tmp_path: Path) -> None:
+    """Accounts of a large old part, and others that came with many small parts since."""
+    old = [Event(event_id=f"o{number}", account_id=f"account-{number % 200:03d}",
+                 kind="feature.used", occurred_at=START, recorded_at=START)
+           for number in range(20_000)]
+    new = [[Event(event_id=f"n{load}-{number}", account_id=f"new-{number % 50:03d}",
+                  kind="feature.used", occurred_at=START, recorded_at=START)
+            for number in range(500)] for load in range(40)]
+    lake = lake_of(tmp_path, old, *new)
+    assert len(lake.manifest.parts) == 41
+    ranges = AccountRanges(lake, COLUMNS, events_at_once=4000)
+    sizes = list(ranges.each(lambda frame, _: frame.height))
+    assert len(sizes) == 10
+    assert max(sizes) < 6000

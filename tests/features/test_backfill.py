@@ -107,20 +107,23 @@ def test_what_was_made_from_other_data_is_stale(
 
 
 @pytest.fixture
-def one_core() -> Iterator[None]:
+def give_back_cores() -> Iterator[None]:
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
     yield
     os.sched_setaffinity(0, before)
 
 
-@pytest.mark.usefixtures("one_core")
-def test_there_are_as_many_ranges_at_once_as_cores_that_the_process_may_use(
-        workspace: Workspace) -> None:
-    before, working = threading.active_count(), []
-    backfill(workspace, MOMENTS, events_at_once=20,
-             progress=lambda *_: working.append(threading.active_count() - before))
-    assert max(working) == 1
+@pytest.mark.usefixtures("give_back_cores")
+def test_only_the_cores_that_the_process_may_use_are_worked_on(workspace: Workspace) -> None:
+    before, cores = threading.active_count(), sorted(os.sched_getaffinity(0))[:2]
+    for allowed in (cores, cores[:1]):
+        os.sched_setaffinity(0, allowed)
+        threads: list[int] = []
+        backfill(workspace, MOMENTS, events_at_once=20,
+                 progress=lambda *_, threads=threads: threads.append(
+                     threading.active_count() - before))
+        assert len(threads) > 2
+        assert max(threads) == (len(allowed) if len(allowed) > 1 else 0)
 
 
 @pytest.mark.parametrize("events_at_once", [20, 100_000], ids=["many ranges", "one range"])
