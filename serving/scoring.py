@@ -8,9 +8,10 @@ null. Reads no store and asks for no clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property, partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -158,10 +159,20 @@ class AccountScore:
     expansion_amount: float | None  # the rise of MRR, given that it rises
     currency: str
     health: Health
-    reasons: Reasons
-    expansion_reasons: Reasons | None
+    say_reasons: Callable[[], Reasons] = field(repr=False, compare=False)
+    say_expansion_reasons: Callable[[], Reasons] | None = field(repr=False, compare=False)
     attributes: Mapping[str, str | None]
     features: Mapping[str, float | None]
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """Why it is at risk; made when first asked, as few of the accounts scored are read."""
+        return self.say_reasons()
+
+    @cached_property
+    def expansion_reasons(self) -> Reasons | None:
+        """Why it may grow; None where no probability of that is given."""
+        return self.say_expansion_reasons() if self.say_expansion_reasons else None
 
     def churn_at(self, horizon_days: int) -> HorizonProbability | None:
         """The probability within a horizon; None where that horizon is not served."""
@@ -257,7 +268,8 @@ def score_accounts(
         grows = None
         if expansion is not None and stale is None and not left:
             grows = _at_90(expansion.at(row))
-        similar = usual.of(attributes)
+        why = partial(_why, row=row, features=features, attributes=attributes,
+                      catalogue=catalogue, peers=usual)
         scores.append(AccountScore(
             account_id=account_id,
             as_of=as_of,
@@ -278,13 +290,10 @@ def score_accounts(
             expansion_amount=_expansion_amount(expansion, mrr),
             currency=currency,
             health=health,
-            reasons=(model_reasons(answers.names, answers.points[row], answers.start, features,
-                                   catalogue, similar)
-                     if refusal is None and answers is not None
-                     else health_reasons(health)),
-            expansion_reasons=(model_reasons(expansion.names, expansion.points[row],
-                                             expansion.start, features, catalogue, similar)
-                               if grows and expansion is not None else None),
+            say_reasons=(partial(why, answers) if refusal is None and answers is not None
+                         else partial(health_reasons, health)),
+            say_expansion_reasons=(partial(why, expansion) if grows and expansion is not None
+                                   else None),
             attributes=attributes,
             features=features,
         ))
@@ -374,6 +383,13 @@ def _answer(served: ServedModel | None, frame: pl.DataFrame, digests: Mapping[st
         names=tuple(f.name for f in model.contract.features),
         points=points, start=float(start), amount_ratio=model.amount_ratio,
     ), None
+
+
+def _why(answers: _Answers, *, row: int, features: Mapping[str, float | None],
+         attributes: Mapping[str, str | None], catalogue: Mapping[str, AnyFeature], peers: Peers,
+         ) -> Reasons:
+    return model_reasons(answers.names, answers.points[row], answers.start, features, catalogue,
+                         peers.of(attributes))
 
 
 def _horizons(answers: _Answers | None, usual: _Answers | None, row: int
