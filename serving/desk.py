@@ -14,7 +14,7 @@ from functools import cached_property
 
 import polars as pl
 
-from features.alerts import WEEK, WEEK_TOLERANCE, Alert
+from features.alerts import WEEK, WEEK_TOLERANCE
 from features.catalogue import catalogue
 from features.feast_store import WorkspaceFeatures
 from features.feature import AnyFeature
@@ -31,7 +31,7 @@ from serving.observed import ServiceMetrics
 from serving.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
 from serving.scoring import AccountScore, Models, score_accounts
 from serving.settings import ServiceSettings
-from serving.signs import warning_signs
+from serving.signs import WarningSigns, warning_signs
 from serving.timelines import TimelineStore
 
 log = logging.getLogger("keepwell.serving")
@@ -135,7 +135,7 @@ class Desk:
                            alerts=self._alerts(scores, moments))
 
     def _alerts(self, scores: Sequence[AccountScore], moments: Sequence[datetime],
-                ) -> dict[str, tuple[Alert, ...]]:
+                ) -> WarningSigns:
         week_ago = [m for m in moments if m < moments[-1]
                     and abs(moments[-1] - m - WEEK) <= WEEK_TOLERANCE]
         before = None

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
-from features.alerts import Alert
 from serving.errors import BadCursorError, NotReadyError, UnknownAccountError
 from serving.explanations import Peers
 from serving.families import Families, families_of
 from serving.scoring import AccountScore, HorizonProbability, Models, SourceFreshness
+from serving.signs import WarningSigns
 from serving.words import plural
 
 log = logging.getLogger("keepwell.serving")
@@ -92,7 +92,7 @@ class Portfolio:
     previous: Mapping[str, AccountScore]
     previous_as_of: datetime | None
     freshness: tuple[SourceFreshness, ...]
-    alerts: Mapping[str, tuple[Alert, ...]]
+    alerts: WarningSigns
     models: Models = field(default_factory=Models)  # what scored it
     peers: Peers | None = None  # what its accounts were compared with
 
@@ -141,7 +141,7 @@ class Portfolio:
 def portfolio_of(scores: Sequence[AccountScore], *, previous: Sequence[AccountScore],
                  as_of: datetime, now: datetime, currency: str,
                  freshness: tuple[SourceFreshness, ...],
-                 alerts: Mapping[str, tuple[Alert, ...]], models: Models | None = None,
+                 alerts: WarningSigns, models: Models | None = None,
                  peers: Peers | None = None) -> Portfolio:
     """A portfolio in its order: revenue at risk falling, unknown last, then by id."""
     ordered = tuple(sorted(scores, key=portfolio_order))
@@ -155,15 +155,15 @@ def portfolio_of(scores: Sequence[AccountScore], *, previous: Sequence[AccountSc
 
 def with_scores(portfolio: Portfolio, scores: Sequence[AccountScore], *, now: datetime,
                 freshness: tuple[SourceFreshness, ...],
-                alerts: Mapping[str, tuple[Alert, ...]]) -> Portfolio:
+                alerts: WarningSigns) -> Portfolio:
     """The portfolio with the newer scores of some accounts in the place of their older ones."""
     newer = {score.account_id: score for score in scores}
-    kept = {name: raised for name, raised in portfolio.alerts.items() if name not in newer}
     return portfolio_of(
         [*(score for score in portfolio.scores if score.account_id not in newer), *scores],
         previous=tuple(portfolio.previous.values()),
         as_of=max([portfolio.as_of, *(score.as_of for score in scores)]), now=now,
-        currency=portfolio.currency, freshness=freshness, alerts={**kept, **alerts},
+        currency=portfolio.currency, freshness=freshness,
+        alerts=portfolio.alerts.with_newer(newer, alerts),
         models=portfolio.models, peers=portfolio.peers)
 
 
