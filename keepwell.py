@@ -608,8 +608,9 @@ def _store(place: Workspace) -> MlflowModelStore:
                            f"`keepwell ingest`, or name another with --workspace.")
     _check_tracking()
     from registry.mlflow_store import MlflowModelStore
+    from registry.signature import signing_key
 
-    return MlflowModelStore(place.tracking_uri)
+    return MlflowModelStore(place.tracking_uri, key=signing_key(os.environ))
 
 
 def _snapshot(place: Workspace, moments: tuple[datetime, ...]) -> int:

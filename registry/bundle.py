@@ -24,6 +24,7 @@ from registry.calibration import Calibration, HorizonError, sigmoid
 from registry.contract import FeatureContract, Row
 from registry.linear import LinearForm
 from registry.sealed_folder import SealedFolderError, manifest_of, read_sealed, write_sealed
+from registry.signature import SigningKey
 from registry.tree_shap import LeafPaths
 from registry.trees import TreeArrays
 
@@ -194,18 +195,18 @@ class ModelBundle:
             points=contributions * np.where(near, tangent, chord)[:, None],
         )  # fmt: skip
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, *, key: SigningKey | None = None) -> None:
         """Write the bundle in one step; saving an equal one again changes nothing."""
         try:
-            write_sealed(folder, bundle_format.encode(self), kind=KIND, version=VERSION)
+            write_sealed(folder, bundle_format.encode(self), kind=KIND, version=VERSION, key=key)
         except SealedFolderError as exc:
             raise BundleError(str(exc)) from exc
 
     @classmethod
-    def load(cls, folder: Path) -> ModelBundle:
-        """The bundle, checked by hash, structure and golden rows; else BundleError says why."""
+    def load(cls, folder: Path, *, key: SigningKey | None = None) -> ModelBundle:
+        """The bundle, checked by signature, hash, structure and golden rows; else BundleError."""
         try:
-            files = read_sealed(folder, kind=KIND, version=VERSION)
+            files = read_sealed(folder, kind=KIND, version=VERSION, key=key)
         except SealedFolderError as exc:
             raise BundleError(
                 f"{exc} Train the model again, or roll back (keepwell models rollback)."

@@ -26,6 +26,7 @@ from registry.bundle import BundleError, ModelBundle
 from registry.champion_records import ChampionRecord, chain, next_record, read_records
 from registry.mlflow_place import LocalPlace, UnusablePlaceError
 from registry.promotion import EvidenceDocument
+from registry.signature import SigningKey
 from registry.store import (
     ChampionChange,
     ModelVersion,
@@ -61,12 +62,17 @@ class MlflowModelStore:
     """The models of the database or server at ``tracking_uri``.
 
     On SQLite the artifacts are in ``artifacts_dir``, by default ``artifacts`` beside the database.
+    With a ``key`` every bundle is signed, and one that the key did not sign is refused.
     Making the store touches nothing; reading from a database that does not exist yet finds no
     models and does not create it.
     """
 
-    def __init__(self, tracking_uri: str, artifacts_dir: Path | None = None) -> None:
+    def __init__(
+        self, tracking_uri: str, artifacts_dir: Path | None = None, *,
+        key: SigningKey | None = None,
+    ) -> None:  # fmt: skip
         self._uri = tracking_uri
+        self._key = key
         self._place = LocalPlace.of(tracking_uri, artifacts_dir)
 
     # ── runs ───────────────────────────────────────────────────────────────────────────────────
@@ -83,7 +89,7 @@ class MlflowModelStore:
             self._log_numbers(run_id, run)
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch) / "run"
-                _write_files(run, folder)
+                _write_files(run, folder, self._key)
                 self._client.log_artifacts(run_id, str(folder))
             # Only a finished run can be registered, so one that was killed stays out of the way.
             self._client.set_terminated(run_id, "FINISHED", end_time=_milliseconds(run.ended_at))
@@ -142,11 +148,11 @@ class MlflowModelStore:
         expected = registered[version].tags.get("keepwell.fingerprint")
         if self._place is not None:
             folder = self._place.run_folder(model_name(label), run_id)
-            bundle = ModelBundle.load(folder / "bundle")
+            bundle = ModelBundle.load(folder / "bundle", key=self._key)
         else:
             with self._asked("fetch the bundle"), tempfile.TemporaryDirectory() as scratch:
                 fetched = self._client.download_artifacts(run_id, "bundle", scratch)
-                bundle = ModelBundle.load(Path(fetched))
+                bundle = ModelBundle.load(Path(fetched), key=self._key)
         if bundle.fingerprint != expected:
             raise BundleError(
                 f"The bundle of {label!r} version {version} is whole, but it is not the one that "
@@ -373,8 +379,8 @@ def _tags(run: TrainingRun) -> dict[str, Any]:
     return {**run.tags, **own}
 
 
-def _write_files(run: TrainingRun, folder: Path) -> None:
-    run.bundle.save(folder / "bundle")
+def _write_files(run: TrainingRun, folder: Path, key: SigningKey | None) -> None:
+    run.bundle.save(folder / "bundle", key=key)
     features = [{"name": f.name, "digest": f.digest} for f in run.bundle.contract.features]
     (folder / "feature_contract.json").write_text(json.dumps(features, indent=1) + "\n")
     for name, picture in run.plots.items():

@@ -1,8 +1,9 @@
 """This module is about a folder of files that is there whole or not at all.
 
 Written beside its place and renamed into it, so a killed writer leaves nothing. A manifest lists
-every file with its SHA-256; reading checks each before anyone looks inside. Knows bytes, not
-models.
+every file with its SHA-256; reading checks each before anyone looks inside. Where there is a key,
+a signature of the manifest lies beside it, and a folder that the key did not sign is refused. Knows
+bytes, not models.
 An error names files, never where on this machine they lie: it is shown far from here.
 """
 
@@ -17,7 +18,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-MANIFEST = "manifest.json"
+from registry.signature import KEY_VARIABLE, SigningKey
+
+MANIFEST, SIGNATURE = "manifest.json", "manifest.hmac"
 
 
 class SealedFolderError(Exception):
@@ -37,13 +40,19 @@ def manifest_of(files: Mapping[str, bytes], *, kind: str, version: int) -> bytes
     return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
 
-def write_sealed(folder: Path, files: Mapping[str, bytes], *, kind: str, version: int) -> None:
+def write_sealed(
+    folder: Path, files: Mapping[str, bytes], *, kind: str, version: int,
+    key: SigningKey | None = None,
+) -> None:  # fmt: skip
     """Put the files and their manifest at ``folder`` in one step; equal content again is fine."""
     manifest = manifest_of(files, kind=kind, version=version)
+    seals = {MANIFEST: manifest}
+    if key is not None:
+        seals[SIGNATURE] = f"{key.signature(manifest)}\n".encode()
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for name, content in {**files, MANIFEST: manifest}.items():
+        for name, content in {**files, **seals}.items():
             with (beside / name).open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -55,7 +64,7 @@ def write_sealed(folder: Path, files: Mapping[str, bytes], *, kind: str, version
             if not folder.exists():
                 raise
             with contextlib.suppress(OSError):
-                if (folder / MANIFEST).read_bytes() == manifest:
+                if all((folder / name).read_bytes() == seal for name, seal in seals.items()):
                     return
             raise SealedFolderError(
                 f"{folder.name} already holds something else and is not overwritten. Choose "
@@ -66,10 +75,13 @@ def write_sealed(folder: Path, files: Mapping[str, bytes], *, kind: str, version
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def read_sealed(folder: Path, *, kind: str, version: int) -> dict[str, bytes]:
+def read_sealed(
+    folder: Path, *, kind: str, version: int, key: SigningKey | None = None
+) -> dict[str, bytes]:
     """The files by name, each with the content that was written; else the reason why not."""
     try:
-        listed = json.loads((folder / MANIFEST).read_bytes())
+        manifest = (folder / MANIFEST).read_bytes()
+        listed = json.loads(manifest)
         found_kind, found_version = listed["format"], listed["version"]
         digests = {str(name): str(entry["sha256"]) for name, entry in listed["files"].items()}
     except FileNotFoundError:
@@ -83,6 +95,8 @@ def read_sealed(folder: Path, *, kind: str, version: int) -> dict[str, bytes]:
         raise SealedFolderError(
             f"{folder.name} is of format version {found_version}; this Keepwell reads {version}."
         )
+    if key is not None:
+        _check_signature(folder, manifest, key)
     files = {}
     for name, digest in digests.items():
         if Path(name).name != name:
@@ -99,6 +113,25 @@ def read_sealed(folder: Path, *, kind: str, version: int) -> dict[str, bytes]:
             )
         files[name] = content
     return files
+
+
+def _check_signature(folder: Path, manifest: bytes, key: SigningKey) -> None:
+    try:
+        signature = (folder / SIGNATURE).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise SealedFolderError(
+            f"{folder.name} is not signed, and only signed ones are used while {KEY_VARIABLE} is "
+            "set."
+        ) from None
+    except OSError as exc:
+        raise SealedFolderError(
+            f"{SIGNATURE} of {folder.name} can not be read ({type(exc).__name__})."
+        ) from exc
+    if not key.has_signed(manifest, signature):
+        raise SealedFolderError(
+            f"{folder.name} was not signed with the key in {KEY_VARIABLE}: it comes from "
+            "elsewhere, was altered, or the key was changed."
+        )
 
 
 def _sync(folder: Path) -> None:

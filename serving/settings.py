@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from registry.signature import KEY_VARIABLE
+
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -33,8 +35,12 @@ VARIABLES = (
                   "127.0.0.1 and localhost."),
     Variable(name="KEEPWELL_MAX_BODY_BYTES",
              help="The largest request body that is read. 16777216 by default."),
+    Variable(name=KEY_VARIABLE,
+             help="When set, models are signed with this key as they are trained, and one that it "
+                  "did not sign is refused. At least 16 characters; the same for every process."),
 )
-"""Every variable that the service reads, besides those of the workspace."""
+"""Every variable that the service reads, besides those of the workspace. The last is read where
+the model store is opened."""
 
 SHORTEST_KEY = 16
 

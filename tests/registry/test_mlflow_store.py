@@ -16,6 +16,7 @@ import pytest
 
 from registry.bundle import BundleError
 from registry.mlflow_store import QUIET, MlflowModelStore
+from registry.signature import SigningKey
 from registry.store import NoChampionError, TrackingError, TrainingRun, UnknownModelError
 
 AT = datetime(2026, 2, 1, 9, 30, tzinfo=UTC)
@@ -240,6 +241,22 @@ def test_a_deleted_bundle_is_refused(two_versions, home):
     shutil.rmtree(home / "artifacts")
     with pytest.raises(BundleError, match=r"has no manifest\.json"):
         two_versions.champion("churn")
+
+
+def test_with_a_key_only_signed_bundles_are_used(home, two_versions, training_run):
+    """What was kept before there was a key, or with another, is refused; what is new goes on."""
+    uri, key = f"sqlite:///{home / 'mlflow.db'}", SigningKey(secret=b"sixteen bytes 16")
+    keyed = MlflowModelStore(uri, key=key)
+    with pytest.raises(BundleError, match=r"is not signed, .* Train the model again, or roll"):
+        keyed.champion("churn")
+    signed = keyed.register("churn", keyed.record_run(training_run(3)))
+    assert keyed.load("churn", signed).fingerprint == training_run(3).bundle.fingerprint
+    assert two_versions.load("churn", signed).fingerprint == training_run(3).bundle.fingerprint
+    other = MlflowModelStore(uri, key=SigningKey(secret=b"another 16 bytes"))
+    with pytest.raises(BundleError, match="was not signed with the key"):
+        other.load("churn", signed)
+    for file in (path for path in home.rglob("*") if path.is_file()):
+        assert key.secret not in file.read_bytes()
 
 
 def test_a_run_that_did_not_finish_is_not_registered(store, training_run):

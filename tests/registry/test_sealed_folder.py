@@ -9,7 +9,14 @@ import time
 
 import pytest
 
-from registry.sealed_folder import MANIFEST, SealedFolderError, read_sealed, write_sealed
+from registry.sealed_folder import (
+    MANIFEST,
+    SIGNATURE,
+    SealedFolderError,
+    read_sealed,
+    write_sealed,
+)
+from registry.signature import SigningKey
 
 FILES = {"a.json": b"{}", "b.npz": b"\x00" * 1000}
 
@@ -129,3 +136,81 @@ def test_a_killed_writer_leaves_a_whole_folder_or_none(tmp_path):
         assert written
         for whole in written:
             assert len(read(whole)) == 8
+
+
+# ── signed ─────────────────────────────────────────────────────────────────────────────────────
+
+KEY = SigningKey(secret=b"sixteen bytes 16")
+
+
+def write_signed(folder, files=FILES):
+    write_sealed(folder, files, kind="thing", version=2, key=KEY)
+
+
+def read_signed(folder, key=KEY):
+    return read_sealed(folder, kind="thing", version=2, key=key)
+
+
+def test_what_was_signed_is_read_with_the_key_and_without(tmp_path):
+    write_signed(tmp_path / "x")
+    assert read_signed(tmp_path / "x") == read(tmp_path / "x") == FILES
+
+
+def test_the_manifest_is_the_same_with_a_signature_and_without(tmp_path):
+    write(tmp_path / "plain")
+    write_signed(tmp_path / "signed")
+    assert (tmp_path / "plain" / MANIFEST).read_bytes() == (
+        tmp_path / "signed" / MANIFEST
+    ).read_bytes()
+
+
+def test_signed_content_again_changes_nothing_and_unsigned_is_not_taken_for_it(tmp_path):
+    write_signed(tmp_path / "x")
+    write_signed(tmp_path / "x")
+    assert listed(tmp_path) == ["x"]
+    write(tmp_path / "y")
+    with pytest.raises(SealedFolderError, match="already holds something else"):
+        write_signed(tmp_path / "y")
+
+
+def forge(folder):
+    """Other content with a manifest that fits it: whole, but not by whom it should be."""
+    signature = (folder / SIGNATURE).read_text()
+    for name in (*FILES, MANIFEST, SIGNATURE):
+        (folder / name).unlink()
+    write(folder, {"a.json": b"[]"})
+    (folder / SIGNATURE).write_text(signature)
+
+
+NOT_SIGNED = {
+    "never signed": (
+        lambda f: (f / SIGNATURE).unlink(), "is not signed, .* while KEEPWELL_BUNDLE_KEY is set",
+    ),
+    "another's signature": (
+        lambda f: (f / SIGNATURE).write_text(
+            SigningKey(secret=b"another 16 bytes").signature((f / MANIFEST).read_bytes())
+        ),
+        "was not signed with the key in KEEPWELL_BUNDLE_KEY",
+    ),
+    "half a signature": (
+        lambda f: (f / SIGNATURE).write_text((f / SIGNATURE).read_text()[:30]), "was not signed",
+    ),
+    "bytes that are no text": (
+        lambda f: (f / SIGNATURE).write_bytes(b"\xff\xfe\x00"), "was not signed",
+    ),
+    "a folder for a signature": (
+        lambda f: ((f / SIGNATURE).unlink(), (f / SIGNATURE).mkdir()), "can not be read",
+    ),
+    "other content under an old signature": (forge, "was not signed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NOT_SIGNED)
+def test_what_the_key_did_not_sign_is_refused_with_the_reason(tmp_path, case):
+    write_signed(tmp_path / "x")
+    damage, reason = NOT_SIGNED[case]
+    damage(tmp_path / "x")
+    with pytest.raises(SealedFolderError, match=reason) as refused:
+        read_signed(tmp_path / "x")
+    assert "sixteen" not in str(refused.value)
+    assert str(tmp_path) not in str(refused.value)
