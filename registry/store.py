@@ -155,18 +155,24 @@ def rollback_target(history: tuple[ChampionChange, ...], label: str) -> int:
     >>> rollback_target((change(1, "promoted"), change(2, "promoted")), "churn")
     1
     """
-    standing: list[int] = []
-    for change in history:
-        if change.how == "promoted":
-            standing.append(change.version)
-        else:
-            standing.pop()
-    if len(standing) < 2:
+    versions = standing(history)
+    if len(versions) < 2:
         raise NothingToRollBackError(
             f"No champion of {label!r} came before this one. Promote another version (keepwell "
             f"models list {label}; keepwell models promote {label} VERSION --by NAME)."
         )
-    return standing[-2]
+    return versions[-2]
+
+
+def standing(history: tuple[ChampionChange, ...]) -> tuple[int, ...]:
+    """The promotions that were not undone, by version: the last one serves."""
+    versions: list[int] = []
+    for change in history:
+        if change.how == "promoted":
+            versions.append(change.version)
+        else:
+            versions.pop()
+    return tuple(versions)
 
 
 def no_champion(label: str) -> NoChampionError:

@@ -1,18 +1,27 @@
 """This module is about which models serve: the champions of the store, or why there is none.
 
-A model that can not be used is never an error here: it is a sentence, and the health formula
-answers.
+A model that can not be used is never an error here: it is a sentence. The champion before it goes
+on where that one can be used; else the health formula answers.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.bundle import BundleError
-from registry.store import ChampionChange, ModelStore, ModelStoreError, NoChampionError
+from registry.store import (
+    ChampionChange,
+    ModelStore,
+    ModelStoreError,
+    NoChampionError,
+    standing,
+)
 from serving.scoring import Models, ServedModel
+
+log = logging.getLogger("keepwell.serving")
 
 FOLDERS = re.compile(r"(?:\b(?:file|sqlite):/+|(?<![\w.:/])/(?=[^\s/'\"]+/))(?:[^\s/'\"]+/)*")
 """The folders before a file's name, in an address or an absolute path."""
@@ -22,20 +31,41 @@ SERVED_LABELS = (CHURN, EXPANSION, CHURN_FORMULA)
 
 
 def champions(store: ModelStore) -> Models:
-    """The champion of every label, and a sentence for each label without a usable one."""
+    """The champion of every label, and a sentence for each whose champion can not be used."""
     served: dict[str, ServedModel] = {}
     refusals: dict[str, str] = {}
     for label in SERVED_LABELS:
         try:
-            version = store.champion_version(label)
-            served[label] = ServedModel(model=store.champion(label),
-                                        version=f"{label} version {version.version}")
+            # loaded by its number: the champion may change between two questions
+            served[label] = _loaded(store, label, store.champion_version(label).version)
         except NoChampionError:
             refusals[label] = f"no {label} model has been promoted"
         except (BundleError, ModelStoreError) as error:
             refusals[label] = f"the {label} model could not be used: {without_folders(str(error))}"
+            before = _before(store, label)
+            if before is not None:
+                served[label] = before
+                log.warning("%s %s goes on.", refusals[label], before.version)
     return Models(churn=served.get(CHURN), churn_formula=served.get(CHURN_FORMULA),
                   expansion=served.get(EXPANSION), refusals=refusals)
+
+
+def _loaded(store: ModelStore, label: str, version: int) -> ServedModel:
+    return ServedModel(model=store.load(label, version), version=f"{label} version {version}")
+
+
+def _before(store: ModelStore, label: str) -> ServedModel | None:
+    """The newest champion before this one that can be used."""
+    try:
+        history = store.history(label)
+    except ModelStoreError:
+        return None
+    for version in reversed(standing(history)[:-1]):
+        try:
+            return _loaded(store, label, version)
+        except (BundleError, ModelStoreError):
+            continue
+    return None
 
 
 def without_folders(text: str) -> str:
