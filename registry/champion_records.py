@@ -4,6 +4,8 @@ A record is written first, as a tag of the version it is about; then the alias m
 A process that dies in between leaves a record without a move. So every record names the one that
 was in force when it was written (``follows``), and what counts is the chain that ends at the
 version which the alias names: an interrupted change is on no chain and never happened.
+
+A request for a promotion is a tag too; it moves nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, cast
 
-from registry.store import ChampionChange
+from registry.store import ChampionChange, PromotionRequest
 
-PREFIX = "keepwell.champion."
+PREFIX, REQUEST_PREFIX = "keepwell.champion.", "keepwell.request."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class ChampionRecord:
                 "at": change.at.isoformat(),
                 "follows": self.follows,
                 "evidence": change.evidence,
+                **({"approved_by": change.approved_by} if change.approved_by else {}),
             },
             sort_keys=True,
         )
@@ -61,6 +64,7 @@ def read_records(tags: Mapping[int, Mapping[str, str]]) -> tuple[ChampionRecord,
                     by=stored["by"],
                     at=datetime.fromisoformat(stored["at"]),
                     evidence=stored["evidence"],
+                    approved_by=stored.get("approved_by"),
                 )
                 number = int(key.removeprefix(PREFIX))
                 records.append(
@@ -92,3 +96,39 @@ def next_record(
         follows=happened[-1].number if happened else 0,
         change=change,
     )
+
+
+def request_tag(
+    tags: Mapping[int, Mapping[str, str]], request: PromotionRequest
+) -> tuple[str, str]:
+    """The name and the value of a new request's tag; names sort as requests were made."""
+    number = 1 + max((int(key.removeprefix(REQUEST_PREFIX)) for _, key, _ in _requests(tags)),
+                     default=0)  # fmt: skip
+    text = json.dumps(
+        {
+            "by": request.by,
+            "at": request.at.isoformat(),
+            "changes": request.changes,
+            "evidence": request.evidence,
+        },
+        sort_keys=True,
+    )
+    return f"{REQUEST_PREFIX}{number:06d}", text
+
+
+def newest_request(tags: Mapping[int, Mapping[str, str]]) -> PromotionRequest | None:
+    """The request that was made last, whatever happened since."""
+    found = max(_requests(tags), key=lambda each: each[1], default=None)
+    if found is None:
+        return None
+    version, _, text = found
+    stored = json.loads(text)
+    return PromotionRequest(
+        version=version, by=stored["by"], at=datetime.fromisoformat(stored["at"]),
+        evidence=stored["evidence"], changes=stored["changes"],
+    )  # fmt: skip
+
+
+def _requests(tags: Mapping[int, Mapping[str, str]]) -> list[tuple[int, str, str]]:
+    return [(version, key, text) for version, of_version in tags.items()
+            for key, text in of_version.items() if key.startswith(REQUEST_PREFIX)]  # fmt: skip

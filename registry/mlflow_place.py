@@ -7,13 +7,16 @@ database is opened whose addresses point to another place, they are rewritten in
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 EXPERIMENTS = "keepwell-"
 DEFAULT = "Default"  # MLflow makes this one itself
+LOCK_FILE = ".champion.lock"
 
 # Every column of MLflow 3.17's tables that holds an artifact address.
 ADDRESSES = (
@@ -68,6 +71,19 @@ class LocalPlace:
     def run_folder(self, name: str, run_id: str) -> Path:
         """Where one run keeps its files: known without asking the database."""
         return self.artifacts / name / run_id / "artifacts"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Wait until no other process changes a champion here; the kernel lets go after a kill.
+
+        A file of its own: closing the database's file would end SQLite's locks on it.
+        """
+        if not self.database.exists():
+            yield
+            return
+        with (self.database.parent / LOCK_FILE).open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def settle(self) -> bool:
         """Rewrite the addresses if the folder was moved; whether that was needed and done.

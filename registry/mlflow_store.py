@@ -16,22 +16,31 @@ import sqlite3
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.bundle import BundleError, ModelBundle
-from registry.champion_records import ChampionRecord, chain, next_record, read_records
+from registry.champion_records import (
+    ChampionRecord,
+    chain,
+    newest_request,
+    next_record,
+    read_records,
+    request_tag,
+)
 from registry.mlflow_place import LocalPlace, UnusablePlaceError
 from registry.promotion import EvidenceDocument
 from registry.signature import SigningKey
 from registry.store import (
     ChampionChange,
     ModelVersion,
+    PromotionRequest,
     TrackingError,
     TrainingRun,
+    check_unchanged,
     no_champion,
     rollback_target,
     unknown_run,
@@ -186,24 +195,45 @@ class MlflowModelStore:
     # ── the champion's changes ─────────────────────────────────────────────────────────────────
 
     def promote(
-        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
-    ) -> ChampionChange:
+        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime,
+        approved_by: str | None = None, known_changes: int | None = None,
+    ) -> ChampionChange:  # fmt: skip
         """Make a version the champion; the record is kept before the change is seen."""
-        if version not in self._registered(label):
-            raise unknown_version(label, version)
-        happened = self.history(label)
-        if happened and version == self._champion_number(label):
-            return happened[-1]
-        change = ChampionChange(version=version, how="promoted", by=by, at=at, evidence=evidence)
-        self._change(label, change)
+        self.load(label, version)  # what can not be used never serves
+        with self._asked("change the champion"), self._alone:
+            happened = self.history(label)
+            if happened and version == self._champion_number(label):
+                return happened[-1]
+            check_unchanged(label, happened, known_changes)
+            change = ChampionChange(version=version, how="promoted", by=by, at=at,
+                                    evidence=evidence, approved_by=approved_by)  # fmt: skip
+            self._change(label, change)
         return change
 
     def rollback(self, label: str, *, by: str, at: datetime) -> ChampionChange:
         """Make the champion before this one the champion again, or NothingToRollBackError."""
-        version = rollback_target(self.history(label), label)
-        change = ChampionChange(version=version, how="rolled back", by=by, at=at, evidence={})
-        self._change(label, change)
+        with self._asked("change the champion"), self._alone:
+            version = rollback_target(self.history(label), label)
+            change = ChampionChange(version=version, how="rolled back", by=by, at=at, evidence={})
+            self._change(label, change)
         return change
+
+    def ask(
+        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
+    ) -> PromotionRequest:
+        """Keep that somebody asks for a promotion, until a second person approves it."""
+        self.load(label, version)
+        request = PromotionRequest(version=version, by=by, at=at, evidence=evidence,
+                                   changes=len(self.history(label)))  # fmt: skip
+        key, text = request_tag(self._tags_of(label), request)
+        with self._asked("keep the request"):
+            self._client.set_model_version_tag(model_name(label), str(version), key, text)
+        return request
+
+    def asked(self, label: str) -> PromotionRequest | None:
+        """The newest request, unless the champion changed after it."""
+        request = newest_request(self._tags_of(label))
+        return request if request and request.changes == len(self.history(label)) else None
 
     def history(self, label: str) -> tuple[ChampionChange, ...]:
         """Every change of the champion, oldest first."""
@@ -219,6 +249,13 @@ class MlflowModelStore:
             self._client.set_registered_model_alias(name, CHAMPION, version)
             if self._challenger_number(label) is None:
                 self._client.delete_registered_model_alias(name, CHALLENGER)
+        if self._champion_number(label) != change.version:  # on a server nobody waits for another
+            check_unchanged(label, self.history(label), -1)
+
+    @property
+    def _alone(self) -> AbstractContextManager[None]:
+        """While it is held, no other process changes a champion; a server has no such lock."""
+        return contextlib.nullcontext() if self._place is None else self._place.lock()
 
     # ── reading ────────────────────────────────────────────────────────────────────────────────
 
@@ -289,7 +326,10 @@ class MlflowModelStore:
         return None if number in promoted else number
 
     def _records(self, label: str) -> tuple[ChampionRecord, ...]:
-        return read_records({n: each.tags for n, each in self._registered(label).items()})
+        return read_records(self._tags_of(label))
+
+    def _tags_of(self, label: str) -> dict[int, Mapping[str, str]]:
+        return {number: each.tags for number, each in self._registered(label).items()}
 
     def _described(
         self, label: str, each: Registered, number: int, champion: int | None,

@@ -35,6 +35,10 @@ class NothingToRollBackError(ModelStoreError):
     """There was no other champion before this one."""
 
 
+class ChampionChangedError(ModelStoreError):
+    """Somebody else changed the champion meanwhile."""
+
+
 class TrackingError(ModelStoreError):
     """The tracking server does not answer, or answers with an error."""
 
@@ -88,13 +92,32 @@ class ModelVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class ChampionChange:
-    """One change of the champion: to which version, how, by whom, when, on what evidence."""
+    """One change of the champion: to which version, how, by whom, when, on what evidence.
+
+    ``approved_by`` is the second person, where one was asked for.
+    """
 
     version: int
     how: Literal["promoted", "rolled back"]
     by: str
     at: datetime
     evidence: EvidenceDocument
+    approved_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionRequest:
+    """A promotion that somebody asked for and that waits for a second person.
+
+    It was asked for after so many ``changes`` of the champion, and is void after another one: its
+    evidence is about the champion of then.
+    """
+
+    version: int
+    by: str
+    at: datetime
+    evidence: EvidenceDocument
+    changes: int
 
 
 class ModelStore(Protocol):
@@ -129,12 +152,25 @@ class ModelStore(Protocol):
         ...
 
     def promote(
-        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
-    ) -> ChampionChange:
+        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime,
+        approved_by: str | None = None, known_changes: int | None = None,
+    ) -> ChampionChange:  # fmt: skip
         """Make a version the champion; the record is kept before the change is seen.
 
-        Promoting the champion again changes nothing and gives the record it has.
+        A bundle that can not be used is never made champion. Promoting the champion again changes
+        nothing and gives the record it has. With ``known_changes``, so many as the evidence was
+        gathered after, another change since is a ChampionChangedError.
         """
+        ...
+
+    def ask(
+        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
+    ) -> PromotionRequest:
+        """Keep that somebody asks for a promotion, until a second person approves it."""
+        ...
+
+    def asked(self, label: str) -> PromotionRequest | None:
+        """The newest request, unless the champion changed after it."""
         ...
 
     def rollback(self, label: str, *, by: str, at: datetime) -> ChampionChange:
@@ -199,6 +235,19 @@ def unknown_run(label: str, run_id: str) -> UnknownModelError:
     )
 
 
+def check_unchanged(
+    label: str, history: tuple[ChampionChange, ...], known_changes: int | None
+) -> None:
+    """Nobody changed the champion since, or ChampionChangedError says who did."""
+    if known_changes is not None and len(history) != known_changes:
+        last = f"{history[-1].by} made version {history[-1].version} serve" if history else ""
+        raise ChampionChangedError(
+            f"The champion of {label!r} was changed meanwhile: {last or 'there is none now'}. "
+            f"Nothing was changed by you. Look at it (keepwell models history {label}), and "
+            "promote again if you still want to."
+        )
+
+
 class MemoryModelStore:
     """A store that lives as long as the process."""
 
@@ -206,6 +255,7 @@ class MemoryModelStore:
         self._runs: dict[str, TrainingRun] = {}
         self._versions: dict[str, list[ModelVersion]] = {}
         self._history: dict[str, list[ChampionChange]] = {}
+        self._requests: dict[str, PromotionRequest] = {}
 
     def record_run(self, run: TrainingRun) -> str:
         """Keep a training; its run id."""
@@ -259,15 +309,33 @@ class MemoryModelStore:
         return None if number is None else self.load(label, number)
 
     def promote(
-        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
-    ) -> ChampionChange:
+        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime,
+        approved_by: str | None = None, known_changes: int | None = None,
+    ) -> ChampionChange:  # fmt: skip
         """Make a version the champion."""
         self.load(label, version)
         if version == self._champion_number(label):
             return self._history[label][-1]
-        change = ChampionChange(version=version, how="promoted", by=by, at=at, evidence=evidence)
+        check_unchanged(label, self.history(label), known_changes)
+        change = ChampionChange(version=version, how="promoted", by=by, at=at, evidence=evidence,
+                                approved_by=approved_by)  # fmt: skip
         self._history.setdefault(label, []).append(change)
         return change
+
+    def ask(
+        self, label: str, version: int, *, evidence: EvidenceDocument, by: str, at: datetime
+    ) -> PromotionRequest:
+        """Keep that somebody asks for a promotion."""
+        self.load(label, version)
+        request = PromotionRequest(version=version, by=by, at=at, evidence=evidence,
+                                   changes=len(self.history(label)))  # fmt: skip
+        self._requests[label] = request
+        return request
+
+    def asked(self, label: str) -> PromotionRequest | None:
+        """The newest request, unless the champion changed after it."""
+        request = self._requests.get(label)
+        return request if request and request.changes == len(self.history(label)) else None
 
     def rollback(self, label: str, *, by: str, at: datetime) -> ChampionChange:
         """Make the champion before this one the champion again."""

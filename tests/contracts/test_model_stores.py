@@ -16,10 +16,12 @@ from registry.linear import LinearForm
 from registry.mlflow_store import MlflowModelStore
 from registry.store import (
     ChampionChange,
+    ChampionChangedError,
     MemoryModelStore,
     ModelStoreError,
     NoChampionError,
     NothingToRollBackError,
+    PromotionRequest,
     TrainingRun,
     UnknownModelError,
 )
@@ -158,6 +160,70 @@ def test_promoting_the_champion_again_changes_nothing(store):
     first = promote(store, 1)
     assert promote(store, 1, day=3, by="bob") == first
     assert store.history("churn") == (first,)
+
+
+def test_two_promotions_on_the_same_evidence_one_wins_and_the_other_is_told(store):
+    for value in (1.0, 2.0, 3.0):
+        add(store, value)
+    promote(store, 1)
+    known = len(store.history("churn"))
+    store.promote("churn", 2, evidence=EVIDENCE, by="bob", at=AT, known_changes=known)
+    with pytest.raises(ChampionChangedError, match=r"meanwhile: bob made version 2 serve\. Nothing"):
+        store.promote("churn", 3, evidence=EVIDENCE, by="eve", at=AT, known_changes=known)
+    assert [c.version for c in store.history("churn")] == [1, 2]
+    assert flags(store) == [(1, False, False), (2, True, False), (3, False, True)]
+    now = len(store.history("churn"))
+    store.promote("churn", 3, evidence=EVIDENCE, by="eve", at=AT, known_changes=now)
+    assert slope(store.champion("churn")) == 3.0
+
+
+def test_there_and_back_is_a_change_too(store):
+    for value in (1.0, 2.0):
+        promote(store, add(store, value))
+    store.rollback("churn", by="eve", at=AT)
+    add(store, 3.0)
+    with pytest.raises(ChampionChangedError, match="eve made version 1 serve"):
+        store.promote("churn", 3, evidence=EVIDENCE, by="ann", at=AT, known_changes=1)
+
+
+def test_a_request_moves_nothing_and_waits(store):
+    for value in (1.0, 2.0):
+        add(store, value)
+    promote(store, 1)
+    assert store.asked("churn") is None
+    request = store.ask("churn", 2, evidence=EVIDENCE, by="ann", at=AT)
+    assert request == PromotionRequest(version=2, by="ann", at=AT, evidence=EVIDENCE, changes=1)
+    assert store.asked("churn") == request
+    assert store.asked("expansion") is None
+    assert flags(store) == [(1, True, False), (2, False, True)]
+
+
+def test_the_newest_request_counts(store):
+    for value in (1.0, 2.0):
+        add(store, value)
+    store.ask("churn", 2, evidence=EVIDENCE, by="ann", at=AT)
+    newer = store.ask("churn", 1, evidence={}, by="bob", at=AT)
+    assert store.asked("churn") == newer
+
+
+def test_a_request_is_void_after_another_change_of_the_champion(store):
+    for value in (1.0, 2.0):
+        add(store, value)
+    store.ask("churn", 2, evidence=EVIDENCE, by="ann", at=AT)
+    promote(store, 1)
+    assert store.asked("churn") is None
+
+
+def test_who_approved_is_remembered(store):
+    add(store, 1.0)
+    change = store.promote("churn", 1, evidence=EVIDENCE, by="ann", at=AT, approved_by="bob")
+    assert change.approved_by == "bob"
+    assert store.history("churn") == (change,)
+
+
+def test_what_is_not_there_can_not_be_asked_for(store):
+    with pytest.raises(UnknownModelError, match="'churn' has no version 1"):
+        store.ask("churn", 1, evidence={}, by="ann", at=AT)
 
 
 def test_promoting_what_is_not_there_changes_nothing(store):

@@ -365,6 +365,124 @@ def test_many_killed_promotions_leave_the_old_champion_or_the_new(two_versions, 
     assert kill_promotions(two_versions, home, attempts=150, seed=2) > 0
 
 
+# ── several at once ────────────────────────────────────────────────────────────────────────────
+
+PROMOTE_ON_SIGNAL = """
+import sys
+from datetime import UTC, datetime
+from registry.mlflow_store import MlflowModelStore
+from registry.store import ChampionChangedError
+store, version = MlflowModelStore(sys.argv[1]), int(sys.argv[2])
+known = len(store.history("churn"))
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    store.promote("churn", version, evidence={}, by=f"promoter {version}",
+                  at=datetime(2026, 2, 2, tzinfo=UTC), known_changes=known)
+    print("won", flush=True)
+except ChampionChangedError as error:
+    print(error, flush=True)
+"""
+
+
+def test_of_promotions_at_once_one_wins_and_the_others_are_told(two_versions, training_run, home):
+    for seed in (3, 4):
+        two_versions.register("churn", two_versions.record_run(training_run(seed)))
+    command = [sys.executable, "-c", PROMOTE_ON_SIGNAL, f"sqlite:///{home / 'mlflow.db'}"]
+    promoters = [
+        subprocess.Popen([*command, str(version)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         text=True)
+        for version in (2, 3, 4)
+    ]  # fmt: skip
+    for promoter in promoters:
+        assert promoter.stdout.readline() == "ready\n"
+    for promoter in promoters:
+        promoter.stdin.write("go\n")
+        promoter.stdin.flush()
+    told = [promoter.communicate()[0].strip() for promoter in promoters]
+    assert told.count("won") == 1
+    winner = told.index("won") + 2
+    assert two_versions.champion_version("churn").version == winner
+    lost = [text for text in told if text != "won"]
+    assert all(f"promoter {winner} made version {winner} serve" in text for text in lost)
+    assert [change.version for change in two_versions.history("churn")] == [1, winner]
+
+
+# ── a disk that is full ────────────────────────────────────────────────────────────────────────
+
+PROMOTE_WITHIN = """
+import resource, sys
+from datetime import UTC, datetime
+from registry.mlflow_store import MlflowModelStore
+from registry.store import TrackingError
+uri, *limits = sys.argv[1:]
+store = MlflowModelStore(uri)
+history = store.history("churn")
+for limit in map(int, limits):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        store.promote("churn", 2, evidence={"big": "x" * 50_000}, by="ann",
+                      at=datetime(2026, 2, 2, tzinfo=UTC), known_changes=len(history))
+        print("promoted", flush=True)
+        break
+    except TrackingError as error:
+        print(error, flush=True)
+"""
+
+
+def test_a_full_disk_in_a_promotion_leaves_the_old_champion(two_versions, training_run, home):
+    """The kernel refuses to let any file grow beyond a limit; the limit rises until it is enough.
+
+    Below the database's size its journal or its pages can not be written; at its size the record
+    finds no room.
+    """
+    size = (home / "mlflow.db").stat().st_size
+    limits = [0, 512, 1024, 4096, 5000, 9000, 16_384, size // 2, size, size + 4096, size + 16_384]
+    done = subprocess.run(
+        [sys.executable, "-c", PROMOTE_WITHIN, f"sqlite:///{home / 'mlflow.db'}",
+         *map(str, limits)], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    told = done.stdout.splitlines()
+    assert len(told) == len(limits)
+    assert all("could not change the champion" in text for text in told)
+    assert "Traceback" not in done.stderr
+    store = store_in(home)
+    assert [change.version for change in store.history("churn")] == [1]
+    assert store.champion("churn").fingerprint == training_run(1).bundle.fingerprint
+    # with room again it goes on, and nothing of what failed is left in the way
+    store.promote("churn", 2, evidence={}, by="ann", at=AT, known_changes=1)
+    assert store.champion("churn").fingerprint == training_run(2).bundle.fingerprint
+    assert store.rollback("churn", by="ann", at=AT).version == 1
+
+
+def test_a_disk_that_is_full_between_record_and_move_leaves_the_old_champion(two_versions, home):
+    """The record fits into the database's free pages and the move does not get its journal."""
+    with sqlite3.connect(home / "mlflow.db") as link:
+        link.execute(
+            "CREATE TRIGGER full BEFORE UPDATE ON registered_model_aliases "
+            "BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+        )
+    link.close()
+    with pytest.raises(TrackingError, match=r"could not change the champion: .*disk is full"):
+        two_versions.promote("churn", 2, evidence={}, by="ann", at=AT)
+    assert len(two_versions._records("churn")) == 2
+    assert [change.version for change in store_in(home).history("churn")] == [1]
+    with sqlite3.connect(home / "mlflow.db") as link:
+        link.execute("DROP TRIGGER full")
+    link.close()
+    two_versions.promote("churn", 2, evidence={}, by="ann", at=AT)
+    assert [change.version for change in store_in(home).history("churn")] == [1, 2]
+
+
+def test_a_damaged_challenger_is_never_made_champion(two_versions, home):
+    run_id = two_versions.versions("churn")[1].run_id
+    folder = home / "artifacts" / "keepwell-churn" / run_id / "artifacts" / "bundle"
+    (folder / "bundle.json").write_text("{}")
+    with pytest.raises(BundleError, match="truncated or altered"):
+        two_versions.promote("churn", 2, evidence={}, by="ann", at=AT)
+    assert two_versions.champion_version("churn").version == 1
+
+
 # ── a server ───────────────────────────────────────────────────────────────────────────────────
 
 
