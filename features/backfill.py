@@ -24,7 +24,7 @@ from features.snapshots import SnapshotError, SnapshotStore, snapshots_of
 from features.timeline import columns_read, prepare
 from features.workspace import Workspace, WorkspaceSettings
 
-EVENTS_AT_ONCE = 350_000
+EVENTS_AT_ONCE = 300_000
 """Events read for one range of accounts; as many ranges as cores, and two more, are in memory."""
 
 Progress = Callable[[str, int, int], None]

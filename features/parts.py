@@ -20,7 +20,7 @@ from features.telemetry import EVENT_SCHEMA
 PART_EVENTS = 1_000_000
 """A part is closed when it holds so many."""
 
-ROW_GROUP = 32_768
+ROW_GROUP = 16_384
 SECONDS_BITS = 33  # seconds since the first event of a part: 272 years
 
 

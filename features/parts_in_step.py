@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from features.parts import ROW_GROUP
 from features.telemetry import EVENT_SCHEMA
 
-HELD = 4_000_000
+HELD = 2_000_000
 """Rows of all parts that may wait in memory, about 80 bytes each."""
 
 FEWEST = 4096
