@@ -54,6 +54,7 @@ PLAINLY: Mapping[str, Callable[[float], str]] = {
     "billing_months": lambda months: "billed every month" if months == 1 else
         f"billed every {months:.0f} months",
     "days_to_first_use": _first_use,
+    "health_score": lambda score: f"health is {score:.0f} of 100 by the formula",
     "feature_value_28d":
         lambda value: f"work recorded with a value adds up to {value:,.0f} in the last 28 days",
     "feature_value_mean_28d":
@@ -244,14 +245,16 @@ def health_reasons(health: Health) -> Reasons:
 def said(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) -> str:
     """A feature's value in its own phrase, or that it is not known."""
     declared = catalogue.get(name)
+    plainly = PLAINLY.get(name)
     if declared is None:
-        return f"{plain(name)}: {number(value)}"
+        told = plainly(value) if plainly and value is not None else None
+        text = told or f"{plain(name)}: {number(value)}"
+        return text[:1].upper() + text[1:] if plainly else text
     if value is None:
         what = declared.description.split(";")[0].rstrip(".")
         if declared.unit == "ratio":
             what = what.replace(" over ", " compared with ", 1)
         return f"Not known: {within_a_sentence(what)}"
-    plainly = PLAINLY.get(name)
     text = plainly(value) if plainly else none_of(singular(declared.phrase.format(value=value)))
     return text[:1].upper() + text[1:]
 

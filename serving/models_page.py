@@ -43,6 +43,7 @@ ABOUT_STATES: Mapping[str, str] = {
 
 CANDIDATES: Mapping[str, str] = {
     "lightgbm": "LightGBM", "logistic": "Logistic regression", "formula": "Health formula",
+    "formula_prior": "Refined health formula",
     "usage": "Use in the last month", "base_rate": "Base rate",
 }
 

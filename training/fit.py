@@ -7,6 +7,7 @@ log-odds, before calibration. Same inputs and seed, same model to the bit: one t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from registry.linear import LinearForm
 from registry.trees import TreeArrays
 from training.errors import OneClassError
+from training.formula_prior import fit_formula_prior
+from training.linear_design import LinearDesign
 from training.specs import ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
@@ -25,9 +28,6 @@ Matrix = NDArray[np.float64]
 
 CELLS_PER_THREAD = 20_000_000
 """Below so many cells a second thread costs more than it brings."""
-
-RARE = 0.01
-"""A missing indicator needs this share of known and of unknown rows to be fitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,19 @@ class Fitted:
 
 
 def fit(
-    spec: ModelSpec, matrix: Matrix, outcome: Vector, parameters: Parameters, *, seed: int
+    spec: ModelSpec, matrix: Matrix, outcome: Vector, parameters: Parameters, *, seed: int,
+    names: Sequence[str] = (), horizon_days: int | None = None,
 ) -> Fitted:
     """Fit a spec with these parameters.
+
+    Args:
+        spec: what to fit.
+        matrix: rows × what the spec reads, NaN unknown.
+        outcome: 1 or 0 per row.
+        parameters: of the spec, or those that a study found.
+        seed: of everything random.
+        names: features of the columns, for a spec that treats some of them apart.
+        horizon_days: from the cutoff to the end of the label window, for the same.
 
     Raises:
         OneClassError: the outcome never came, or always.
@@ -67,8 +77,11 @@ def fit(
             f"{int(outcome.sum())} of the {len(outcome)} rows to fit have the outcome: there is "
             f"nothing to tell apart. Use more cutoffs or a longer horizon."
         )
-    if spec.form == "linear":
-        form = fit_linear(matrix, outcome, strength=parameters["strength"])
+    if spec.form in ("linear", "prior"):
+        form = (fit_linear(matrix, outcome, strength=parameters["strength"])
+                if spec.form == "linear" else
+                fit_formula_prior(matrix, outcome, parameters, names=names,
+                                  horizon_days=horizon_days))
         return Fitted(form=form, level=float(form.score(matrix).mean()))
     booster = grow(binned(matrix, outcome), parameters, seed=seed)
     return Fitted(form=TreeArrays.from_dump(booster.dump_model()), booster=booster,
@@ -106,43 +119,13 @@ def _fixed(matrix: Matrix) -> dict[str, Any]:
     }
 
 
-def _medians(matrix: Matrix) -> Vector:
-    """Median of the known values of each column, 0 where none is; unknown values sort last."""
-    ordered = np.sort(matrix, axis=0)
-    n_known = (~np.isnan(matrix)).sum(axis=0)
-    columns = np.arange(matrix.shape[1])
-    last = np.maximum(n_known - 1, 0)
-    middle = (ordered[last // 2, columns] + ordered[(last + 1) // 2, columns]) / 2
-    return np.where(n_known > 0, middle, 0.0)
-
-
 def fit_linear(matrix: Matrix, outcome: Vector, *, strength: float) -> LinearForm:
     """A penalised logistic regression on signed logarithms, standardised, unknown imputed.
 
     Values beyond those of the training rows count as the nearest one that was seen. Where a
     feature is unknown often enough to tell, being unknown has a coefficient of its own.
     """
-    unknown = np.isnan(matrix)
-    fill = _medians(matrix)
-    filled = np.where(unknown, fill, matrix)
-    logged = np.sign(filled) * np.log1p(np.abs(filled))
-    center, spread = logged.mean(axis=0), logged.std(axis=0)
-    varies = spread > 1e-12
-    scale = np.where(varies, spread, 1.0)
-    missing_rate = unknown.mean(axis=0)
-    tells = (missing_rate >= RARE) & (missing_rate <= 1 - RARE)
-    missing_spread = np.sqrt(missing_rate * (1 - missing_rate))
-    standard = (logged - center) / scale
-    indicators = (unknown[:, tells] - missing_rate[tells]) / missing_spread[tells]
+    design = LinearDesign.of(matrix)
     model = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8)
-    model.fit(np.column_stack((standard, indicators)), outcome)
-    coefficient = np.where(varies, model.coef_[0, :matrix.shape[1]], 0.0)
-    missing_coefficient = np.zeros(matrix.shape[1])
-    missing_coefficient[tells] = model.coef_[0, matrix.shape[1]:] / missing_spread[tells]
-    return LinearForm(
-        # the form centres indicators itself, and its base adds their mean
-        intercept=float(model.intercept_[0] - missing_coefficient @ missing_rate),
-        fill=fill, center=center, scale=scale, coefficient=coefficient,
-        missing_coefficient=missing_coefficient, missing_rate=missing_rate,
-        lower=logged.min(axis=0), upper=logged.max(axis=0), signed_log=np.ones(matrix.shape[1]),
-    )
+    model.fit(design.columns(matrix), outcome)
+    return design.form(float(model.intercept_[0]), model.coef_[0])

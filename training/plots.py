@@ -21,8 +21,8 @@ from training.race import Contender
 
 Vector = NDArray[np.float64]
 
-COLOURS = {"lightgbm": "#1b5e8c", "logistic": "#c26a1a", "formula": "#4a7d3a",
-           "usage": "#8a6fb0", "base_rate": "#777777"}
+COLOURS = {"lightgbm": "#1b5e8c", "logistic": "#c26a1a", "formula_prior": "#b0413e",
+           "formula": "#4a7d3a", "usage": "#8a6fb0", "base_rate": "#777777"}
 GROUPS = 8
 TOP_FEATURES = 20
 ROWS_EXPLAINED = 500

@@ -18,6 +18,7 @@ from training.cutoffs import first_of_months, mature, reach_of
 from training.dataset import FeatureReader, TrainingSet, build_training_set
 from training.errors import HorizonTooLongError, NoAccountsError, OneClassError
 from training.labels import Label, LabelledRows, cohort_rows, label_rows
+from training.specs import FEW_ACCOUNTS
 from training.splits import Fold, Split, SplitError, newest, rolling_folds, time_split
 
 TUNING_SHARE = 1 / 2
@@ -48,6 +49,15 @@ class Prepared:
     def test(self) -> NDArray[np.bool_]:
         """Rows that judge."""
         return self.training.rows_at(self.split.test)
+
+    @property
+    def has_few_outcomes(self) -> bool:
+        """Whether too few accounts left before the test for a model without a prior.
+
+        Only of churn: the health formula is no prior for what else an account may do.
+        """
+        left = self.training.account[self.before_test & (self.training.outcome == 1)]
+        return self.training.label.outcome == "churn" and len(np.unique(left)) < FEW_ACCOUNTS
 
     @property
     def counts(self) -> dict[str, int]:

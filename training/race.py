@@ -54,12 +54,24 @@ def usable_columns(
 ) -> list[int]:
     """Positions of what a spec reads: model inputs that take two known values in these rows."""
     wanted = [position for position, name in enumerate(training.names)
-              if (name == spec.reads if spec.reads is not None else name != HEALTH_SCORE)]
+              if (name == spec.reads if spec.reads is not None
+                  else spec.form == "prior" or name != HEALTH_SCORE)]
     part = training.matrix[rows][:, wanted]
     lowest = np.min(np.where(np.isnan(part), np.inf, part), axis=0, initial=np.inf)
     highest = np.max(np.where(np.isnan(part), -np.inf, part), axis=0, initial=-np.inf)
     return [position for position, low, high in zip(wanted, lowest, highest, strict=True)
             if low < high]
+
+
+def fit_rows(
+    spec: ModelSpec, training: TrainingSet, rows: NDArray[np.bool_], columns: list[int],
+    parameters: Parameters, *, seed: int,
+) -> Fitted:
+    """Fit a spec to these rows of a training set, at its longest horizon."""
+    return fit(
+        spec, np.ascontiguousarray(training.matrix[rows][:, columns]), training.outcome[rows],
+        parameters, seed=seed, names=tuple(training.names[j] for j in columns),
+        horizon_days=training.label.lead_days + training.horizons[-1])
 
 
 def out_of_time(
@@ -72,7 +84,7 @@ def out_of_time(
     matrix = training.matrix[:, columns]
     for fold in folds:
         train, held_out = training.rows_at(fold.train), training.rows_at(fold.held_out)
-        fitted = fit(spec, matrix[train], training.outcome[train], parameters, seed=seed)
+        fitted = fit_rows(spec, training, train, columns, parameters, seed=seed)
         scores[held_out] = fitted.score(matrix[held_out]) - fitted.level
         rows |= held_out
     calibration = fit_calibration(
@@ -90,7 +102,7 @@ def run_contender(
     columns = usable_columns(training, before_test, spec)
     calibrated = out_of_time(spec, training, folds, columns, parameters, seed=seed)
     matrix = training.matrix[:, columns]
-    fitted = fit(spec, matrix[before_test], training.outcome[before_test], parameters, seed=seed)
+    fitted = fit_rows(spec, training, before_test, columns, parameters, seed=seed)
     raw = fitted.score(matrix[test]) - fitted.level
     probabilities, metrics = {}, {}
     for position, horizon in enumerate(training.horizons):

@@ -16,9 +16,8 @@ from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDi
 from registry.contract import ContractFeature, FeatureContract
 from training.cutoffs import mature, reach_of
 from training.dataset import TrainingSet
-from training.fit import fit
 from training.prepare import Prepared, usable_folds
-from training.race import out_of_time, usable_columns
+from training.race import fit_rows, out_of_time, usable_columns
 from training.specs import ModelSpec, Parameters
 from training.splits import CALIBRATION_SHARE, newest, rolling_folds
 
@@ -48,7 +47,7 @@ def release(
     calibrated = out_of_time(spec, training, folds, columns, parameters, seed=seed,
                              draws=CALIBRATION_DRAWS)
     matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
-    fitted = fit(spec, matrix, training.outcome[rows], parameters, seed=seed)
+    fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed)
     assert fitted.form is not None, "the constant is never released"
     golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
     return ModelBundle(

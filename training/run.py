@@ -36,7 +36,7 @@ from training.prepare import Prepared, prepare
 from training.race import Contender, run_contender, usable_columns
 from training.record import flat_metrics, pictures, record
 from training.release import release
-from training.specs import FORMULA, SPECS, ModelSpec
+from training.specs import FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
 from training.splits import Split
 from training.tune import Study, tune
 
@@ -134,17 +134,18 @@ def _train(
     prepared = prepare(label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
                        known_until=known_until)
     specs, notes = _runners(prepared)
+    candidates = _candidates(specs, prepared)
     say(f"{label.name}: tuning", 1, 4)
     studies = {
         spec.name: tune(spec, prepared.training, prepared.tuning_folds,
                         usable_columns(prepared.training, prepared.before_test, spec),
                         trials=trials, seed=seed, progress=say)
-        for spec in specs if spec.may_serve
+        for spec in candidates
     }
     say(f"{label.name}: fitting and judging", 2, 4)
     contenders = _race(prepared, specs, studies, seed=seed)
     horizon = prepared.training.horizons[-1]
-    best = min((c for c in contenders.values() if c.spec.may_serve),
+    best = min((contenders[spec.name] for spec in candidates),
                key=lambda c: c.metrics[horizon]["log_loss"].value)
     evidence = evidence_of(best, contenders, prepared, champion_or_none(store, label.name),
                            seed=seed)
@@ -194,9 +195,21 @@ def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]
             what = spec.reads or "every model input"
             notes.append(f"The {spec.title} takes no part: {what} is unknown or constant in the "
                          f"training rows.")
+    if prepared.has_few_outcomes:
+        few = prepared.counts["fitted_accounts_with_outcome"]
+        notes.append(
+            f"Only {few} distinct accounts left in the training part, fewer than {FEW_ACCOUNTS}: "
+            f"only the {FORMULA_PRIOR.title} may serve, a strongly penalised regression that "
+            f"starts from the health formula. The other models are fitted to compare it with.")
     for horizon, reason in prepared.not_estimable.items():
         notes.append(f"{horizon} days: not estimable. {reason}")
     return tuple(running), tuple(notes)
+
+
+def _candidates(specs: tuple[ModelSpec, ...], prepared: Prepared) -> tuple[ModelSpec, ...]:
+    """Those that may serve: where few accounts have left, only what is made for that."""
+    return tuple(spec for spec in specs
+                 if spec.may_serve and (spec.for_few or not prepared.has_few_outcomes))
 
 
 def _race(

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Form = Literal["trees", "linear", "constant"]
+Form = Literal["trees", "linear", "prior", "constant"]
 Parameters = Mapping[str, float]
 
 HEALTH_SCORE = "health_score"
 USAGE = "feature_uses_28d"
+RENEWAL = "days_to_renewal"
+
+FEW_ACCOUNTS = 150
+"""With fewer distinct accounts that left before the test, only a model for few outcomes serves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,7 @@ class ModelSpec:
     space: Mapping[str, Range] = field(default_factory=dict)
     reads: str | None = None  # one feature; None: every model input
     may_serve: bool = False  # may become champion, if it is better than base rate and formula
+    for_few: bool = False  # may serve even where few accounts have left
 
 
 LIGHTGBM = ModelSpec(
@@ -63,6 +68,13 @@ LOGISTIC = ModelSpec(
     parameters={"strength": 0.003},  # inverse penalty per row-sum of the loss, as scikit-learn's C
 )
 
+FORMULA_PRIOR = ModelSpec(
+    name="formula_prior", title="refined health formula", form="prior", may_serve=True,
+    for_few=True,
+    # the formula and the renewal date are believed as they are calibrated, all else hardly
+    parameters={"prior_strength": 1.0, "strength": 0.001},
+)
+
 FORMULA = ModelSpec(
     name="formula", title="health formula", form="linear", reads=HEALTH_SCORE,
     parameters={"strength": 1.0},
@@ -75,7 +87,8 @@ LAST_MONTH = ModelSpec(
 
 BASE_RATE = ModelSpec(name="base_rate", title="base rate", form="constant")
 
-SPECS: tuple[ModelSpec, ...] = (LIGHTGBM, LOGISTIC, FORMULA, LAST_MONTH, BASE_RATE)
+SPECS: tuple[ModelSpec, ...] = (
+    LIGHTGBM, LOGISTIC, FORMULA_PRIOR, FORMULA, LAST_MONTH, BASE_RATE)
 
 
 def spec_named(name: str) -> ModelSpec:

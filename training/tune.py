@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from registry.calibration import sigmoid
 from registry.promotion import gain, log_loss_rows
 from training.dataset import TrainingSet
-from training.fit import binned, fit_linear, grow, raw_scores
+from training.fit import binned, grow, raw_scores
+from training.race import fit_rows
 from training.specs import ModelSpec, Parameters, Range
 from training.splits import Fold
 
@@ -170,9 +171,9 @@ def _tune_strength(
     def rows(strength: float) -> Vector:
         scores = []
         for fold, mask in zip(folds, held_out.masks, strict=True):
-            train = training.rows_at(fold.train)
-            form = fit_linear(matrix[train], training.outcome[train], strength=strength)
-            scores.append(form.score(matrix[mask]))
+            fitted = fit_rows(spec, training, training.rows_at(fold.train), columns,
+                              {**spec.parameters, "strength": strength}, seed=seed)
+            scores.append(fitted.score(matrix[mask]))
         return held_out.loss_rows(scores)
 
     default_rows = rows(spec.parameters["strength"])
@@ -183,7 +184,8 @@ def _tune_strength(
         return Study(parameters=spec.parameters, loss=default_loss, default_loss=default_loss,
                      confidence=0.0, trials=0, pruned=0)
     best = min(tried, key=lambda strength: float(tried[strength].mean()))
-    return _settle(spec, {"strength": best}, tried[best], default_rows, held_out.accounts,
+    found = {**spec.parameters, "strength": best}
+    return _settle(spec, found, tried[best], default_rows, held_out.accounts,
                    seed=seed, least_confidence=least_confidence, trials=len(tried) + 1, pruned=0)
 
 

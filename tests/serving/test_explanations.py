@@ -71,7 +71,9 @@ def test_an_unknown_value_is_said_to_be_unknown():
 
 
 def test_a_column_without_a_declaration_is_still_said():
-    assert said("health_score", 41.5, CATALOGUE) == "health score: 41.5"
+    assert said("column_of_ours", 41.5, CATALOGUE) == "column of ours: 41.5"
+    assert said("health_score", 41.5, CATALOGUE) == "Health is 42 of 100 by the formula"
+    assert said("health_score", None, CATALOGUE) == "Health score: not known"
 
 
 @pytest.mark.parametrize(("value", "median", "sentence"), [

@@ -46,3 +46,13 @@ def test_every_baseline_runs() -> None:
     assert all(spec in SPECS for spec in BASELINES)
     assert all(spec in BASELINES for spec in MUST_BE_BEATEN)
     assert not any(spec.may_serve for spec in MUST_BE_BEATEN)
+
+
+def test_one_model_may_serve_where_few_accounts_have_left() -> None:
+    for_few = [spec for spec in SPECS if spec.for_few]
+    assert for_few
+    assert all(spec.may_serve for spec in for_few)
+
+
+def test_the_renewal_date_is_named_as_the_catalogue_names_it() -> None:
+    assert specs.RENEWAL in {feature.name for feature in FEATURES}
