@@ -176,3 +176,36 @@ def trained(small_company):
     """One training of the small company, and the store it went to."""
     store = KeepingStore()
     return small_company().train(store=store), store
+
+
+@pytest.fixture(scope="session")
+def back_test(small_company):
+    """Plays a back-test of a small company; words change what it is given."""
+    from training.backtest import play
+    from training.labels import label_named
+
+    def played(company: SmallCompany, label: str = "churn", **changes):
+        def traits(rows: pl.DataFrame, /) -> pl.DataFrame:
+            number = rows["account_id"].str.slice(1).cast(pl.Int64)
+            return rows.select("account_id", "as_of").with_columns(
+                segment=pl.when(number < 4).then(pl.lit("large")).when(number < 20).then(None)
+                .otherwise(pl.lit("small")),
+                service_tier=pl.lit(None, pl.String),
+                tenure_days=(pl.col("as_of") - company.cutoffs[0]).dt.total_days()
+                .cast(pl.Float64))
+
+        given = {"events": company.events, "reader": company.reader, "digests": company.digests,
+                 "cutoffs": company.cutoffs, "known_until": company.known_until,
+                 "n_origins": 3, "traits": traits}
+        return play(label_named(label), **(given | changes))
+
+    return played
+
+
+@pytest.fixture(scope="session")
+def back_tested(small_company, back_test):
+    """A back-test of the small company: what was played, and how it was judged."""
+    from training.backtest_judging import judge
+
+    played = back_test(small_company())
+    return played, judge(played, capacity=10)

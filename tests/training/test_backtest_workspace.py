@@ -1,0 +1,87 @@
+"""The command `keepwell backtest` on a workspace: a table, a file, and readable refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from features.backfill import backfill, month_starts
+from features.lake import Lake
+from features.snapshots import SnapshotStore
+from features.telemetry import EVENT_SCHEMA
+from features.workspace import Workspace
+from training.backtest import BacktestError
+from training.backtest_workspace import backtest_on
+from training.labels import LabelError
+
+ROOT = Path(__file__).parents[2]
+END = datetime(2023, 6, 1, tzinfo=UTC)
+
+
+def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "keepwell.py"), *words], cwd=cwd, capture_output=True,
+        text=True, check=False, env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1",
+                                     "HOME": str(cwd), "PYTHONPATH": str(ROOT)})
+
+
+@pytest.fixture(scope="module")
+def place(small_company, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("back_tested")
+    workspace = Workspace(root / "ws")
+    company = small_company(n_accounts=160, leaves=0.05)
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    lake.append(company.events.select(*EVENT_SCHEMA), source="test", file="events",
+                now=company.known_until, complete_until=company.known_until)
+    workspace.change_settings(complete_until=END)
+    backfill(workspace, month_starts(datetime(2022, 2, 1, tzinfo=UTC), END))
+    return root
+
+
+def test_it_prints_tables_and_writes_json(place: Path) -> None:
+    done = keepwell("backtest", "churn", "-w", "ws", "--origins", "2", "--capacity", "7",
+                    "--out", "report.json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    for words in ("churn: 2 origins", "churn within 90 days", "Paired difference",
+                  "The first 7 accounts of every cutoff", "by tenure", "immature",
+                  "against the base rate"):
+        assert words in done.stdout
+    report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+    assert len(report["origins"]) == 2
+    assert report["summary"] in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("churn", "--capacity", "0"), "A capacity of 0 accounts captures nothing"),
+    (("churn", "--origins", "1"), "A back-test needs at least 2 origins; 1 asked for"),
+    (("leaving",), "There is no label 'leaving'. Choose one of: churn, expansion"),
+    (("churn", "--as-of", "2022-05-01"), "is not estimable"),
+], ids=["capacity", "origins", "label", "cutoffs"])
+def test_bad_input_is_refused_in_a_sentence(place: Path, words, said) -> None:
+    done = keepwell("backtest", *words, "-w", "ws", cwd=place)
+    assert done.returncode == 3
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_label_is_refused(place: Path) -> None:
+    with pytest.raises(LabelError, match="There is no label 'leaving'"):
+        backtest_on(Workspace(place / "ws"), "leaving", as_of=END, n_origins=2, capacity=5)
+
+
+def test_snapshots_of_older_declarations_are_to_be_made_again(place: Path) -> None:
+    workspace = Workspace(place / "ws")
+    store = SnapshotStore(workspace.snapshots_dir)
+    first = store.moments()[0]
+    whole = store.read(first)
+    whole.drop("mrr_per_seat").write_parquet(store.path(first))
+    try:
+        with pytest.raises(BacktestError, match=r"lacks 1 feature\(s\) .* such as mrr_per_seat"):
+            backtest_on(workspace, "churn", as_of=END, n_origins=2, capacity=5)
+    finally:
+        whole.write_parquet(store.path(first))

@@ -1,0 +1,233 @@
+"""This module is about judging a back-test: all origins' rows together, every contender alike.
+
+Intervals and paired differences draw whole accounts, the same draws everywhere. The best is the
+contender that may serve with the lowest log loss at the longest horizon. What is said of it is a
+sentence with its reason: it has learned something, that is not shown, or nothing was learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.backtest import BacktestError, Origin, Played
+from training.backtest_capacity import Captured, captured
+from training.backtest_groups import (
+    LEAST_ACCOUNTS,
+    Group,
+    judge_group,
+    judge_groups,
+    mean_over_accounts,
+    unknown_dimensions,
+)
+from training.evaluation import Interval, account_draws, row_log_loss
+from training.specs import BASE_RATE, SPECS, ModelSpec, spec_named
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Learned = Literal["yes", "not shown", "nothing"]
+
+DRAWS = 500
+"""Bootstrap draws of accounts behind every interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """What every contender captures of the revenue that went, at the team's capacity."""
+
+    capacity: int  # accounts at every cutoff
+    horizon: int
+    n_rows: int
+    n_without_mrr: int  # accounts without a known MRR can not be ordered by it
+    contenders: Mapping[str, Captured]
+    most: Captured  # who knew beforehand captures this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backtest:
+    """A back-test, judged."""
+
+    label: str
+    origins: tuple[Origin, ...]
+    horizons: tuple[int, ...]
+    best: ModelSpec
+    by_horizon: tuple[Group, ...]  # all rows, a horizon each
+    differences: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # horizon, contender, other
+    losses: tuple[Mapping[str, float], ...]  # per origin: contender -> log loss, longest horizon
+    counts: tuple[Mapping[str, int], ...]  # per origin: rows and outcomes, fitted and judged
+    groups: tuple[Group, ...]
+    capacity: Capacity | None
+    learned: Learned
+    left_out: Mapping[int, Mapping[str, int]]  # horizon, reason, rows
+    notes: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """What the back-test says, in a sentence."""
+        horizon = self.horizons[-1]
+        pooled = self.by_horizon[-1].verdict
+        assert pooled is not None, "a back-test whose longest horizon can not be judged is refused"
+        auc = pooled.ranking[self.best.name]
+        gap = pooled.over_base_rate
+        found = (f"log loss at {horizon} days {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+                 f" against the base rate, AUC at a cutoff {auc}")
+        said = {
+            "yes": f"{self.best.title} is best, and has learned something",
+            "not shown": f"{self.best.title} is best, but that it is better than the base rate is "
+                         f"not shown",
+            "nothing": f"nothing was learned. {self.best.title} came closest",
+        }[self.learned]
+        return f"{self.label}: {said}: {found}."
+
+
+def judge(played: Played, *, capacity: int, seed: int = 0) -> Backtest:
+    """Judge what was played.
+
+    Args:
+        played: from ``play``.
+        capacity: accounts that the team can act on at every cutoff.
+        seed: of the draws.
+
+    Raises:
+        BacktestError: a capacity of nobody, or too few outcomes to judge the longest horizon.
+    """
+    check_capacity(capacity)
+    rows = played.rows
+    draws = account_draws(rows.account, DRAWS, np.random.default_rng(seed))
+    best = best_of(played)
+    everybody = np.ones(len(rows.account), dtype=np.bool_)
+    by_horizon = tuple(
+        judge_group(rows, everybody, position, best.name, draws, dimension="horizon",
+                    name=f"{horizon} days")
+        for position, horizon in enumerate(rows.horizons))
+    longest = by_horizon[-1]
+    if longest.verdict is None:
+        raise BacktestError(
+            f"{longest.n_accounts_with_outcome} of {longest.n_accounts} judged accounts had the "
+            f"outcome {rows.label.name!r} within {longest.horizon} days: too few to judge, which "
+            f"takes {LEAST_ACCOUNTS} with it and {LEAST_ACCOUNTS} without. Add older snapshots, or "
+            f"wait for labels to mature.")
+    notes = played.notes + tuple(
+        f"The {dimension} is not known of any account, so nothing is said by it."
+        for dimension in unknown_dimensions(rows))
+    return Backtest(
+        label=rows.label.name, origins=played.origins, horizons=rows.horizons, best=best,
+        by_horizon=by_horizon, differences=_differences(played, draws),
+        losses=_losses(played), counts=tuple(
+            _counts(played, number) for number in range(len(played.origins))),
+        groups=judge_groups(rows, best.name, draws), capacity=_capacity(played, draws, capacity),
+        learned=_learned(played, draws, longest),
+        left_out=played.prepared.labelled.excluded, notes=notes)
+
+
+def check_capacity(capacity: int) -> None:
+    """Refuse a team that can act on nobody.
+
+    Raises:
+        BacktestError: the capacity is not positive.
+    """
+    if capacity < 1:
+        raise BacktestError(
+            f"A capacity of {capacity} accounts captures nothing. Give how many accounts the team "
+            f"can act on at every cutoff, such as --capacity 20.")
+
+
+def best_of(played: Played) -> ModelSpec:
+    """The contender that may serve with the lowest log loss at the longest horizon."""
+    losses = {name: loss.mean() for name, loss in _row_losses(played, -1)[0].items()}
+    serving = [spec for spec in SPECS if spec.may_serve and spec.name in losses]
+    if not serving:
+        raise BacktestError(
+            "No model that may serve has anything to read: every model input is unknown or "
+            "constant. Check that events are mapped (keepwell ingest), and make the snapshots "
+            "again (keepwell snapshot).")
+    return min(serving, key=lambda spec: losses[spec.name])
+
+
+def _row_losses(played: Played, position: int) -> tuple[dict[str, Vector], NDArray[np.bool_]]:
+    """Log loss of each decided row by contender, and which rows are decided."""
+    rows = played.rows
+    inside = rows.decided(position)
+    y = rows.outcomes[inside, position]
+    return {name: row_log_loss(y, every[inside, position])
+            for name, every in rows.probabilities.items()}, inside
+
+
+def _differences(
+    played: Played, draws: Matrix
+) -> dict[int, dict[str, dict[str, Interval]]]:
+    """Log loss of each contender minus that of each other on the same rows."""
+    differences: dict[int, dict[str, dict[str, Interval]]] = {}
+    for position, horizon in enumerate(played.rows.horizons):
+        losses, inside = _row_losses(played, position)
+        account = played.rows.account[inside]
+        differences[horizon] = {
+            name: {other: mean_over_accounts(losses[name] - losses[other], account, draws)
+                   for other in losses if other != name}
+            for name in losses}
+    return differences
+
+
+def _losses(played: Played) -> tuple[dict[str, float], ...]:
+    losses, inside = _row_losses(played, -1)
+    origin = played.rows.origin[inside]
+    return tuple({name: float(loss[origin == number].mean()) for name, loss in losses.items()}
+                 for number in range(len(played.origins)))
+
+
+def _counts(played: Played, number: int) -> dict[str, int]:
+    origin, rows = played.origins[number], played.rows
+    fitted = origin.known.rows_at(origin.fitted)
+    judged = rows.outcomes[rows.origin == number, -1]
+    return {"fitted": int(fitted.sum()),
+            "fitted_outcomes": int(origin.known.outcome[fitted].sum()),
+            "judged": len(judged), "judged_outcomes": int(np.nansum(judged))}
+
+
+def _capacity(played: Played, draws: Matrix, capacity: int) -> Capacity | None:
+    """Revenue captured at the longest horizon; None where no MRR went that is known of."""
+    rows = played.rows
+    decided = rows.decided(-1)
+    known = decided & (rows.mrr > 0) & ~np.isnan(rows.value)
+    y, value = rows.outcomes[known, -1], rows.value[known]
+    if len(np.unique(rows.account[known][(y == 1) & (value > 0)])) < LEAST_ACCOUNTS:
+        return None
+
+    def of(score: Vector) -> Captured:
+        return captured(y, value, score, rows.cutoff[known], rows.account[known], draws,
+                        capacity=capacity)
+
+    return Capacity(
+        capacity=capacity, horizon=rows.horizons[-1], n_rows=int(known.sum()),
+        n_without_mrr=int((decided & ~known).sum()), most=of(y * value),
+        contenders={name: of(every[known, -1] * rows.mrr[known])
+                    for name, every in rows.probabilities.items()})
+
+
+def _learned(played: Played, draws: Matrix, longest: Group) -> Learned:
+    """Whether any model that may serve is better than knowing nothing, and tells apart.
+
+    Better: the paired difference to the base rate lies below 0. Tells apart: the AUC at a cutoff
+    lies above 0.5 (over all cutoffs, even the base rate's may). A model has learned something if
+    both 95 % intervals say so. Nothing was learned if not one of all these tests is passed at a
+    level that noise would pass once in twenty back-tests, whichever model is lucky (Bonferroni).
+    """
+    assert longest.verdict is not None, "checked before"
+    losses, inside = _row_losses(played, -1)
+    account = played.rows.account[inside]
+    serving = [name for name in losses if spec_named(name).may_serve]
+    strict = NormalDist().inv_cdf(1 - 0.025 / (2 * len(serving))) / NormalDist().inv_cdf(0.975)
+    passed = False
+    for name in serving:
+        ranking = longest.verdict.ranking[name]
+        difference = mean_over_accounts(losses[name] - losses[BASE_RATE.name], account, draws)
+        if difference.high < 0 and ranking.low > 0.5:
+            return "yes"
+        passed |= difference.value + strict * (difference.high - difference.value) < 0
+        passed |= ranking.value - strict * (ranking.value - ranking.low) > 0.5
+    return "not shown" if passed else "nothing"
