@@ -28,7 +28,7 @@ check: .venv/ready-dev  ## Lint, types and import rules
 soak: .venv/ready-dev  ## The full counts of what the tests sample; goes on where it was stopped
 	$(BIN)/python -m pytest -m slow --resume=.soak-passed
 
-bench: .venv/ready-dev  ## Measure time and memory
+bench: .venv/ready-bench  ## Measure time and memory, and models beside others' (installs those)
 	$(BIN)/python -m pytest -m bench -s tests/benchmarks/bench_*.py
 
 notebooks: .venv/ready-dev  ## Run every notebook from top to bottom
@@ -40,6 +40,7 @@ metrics: .venv/ready  ## Regenerate the metrics table of the README from the wor
 lock:  ## For maintainers: pin every dependency again, with hashes (needs uv)
 	uv pip compile pyproject.toml --group build --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements.txt
 	uv pip compile pyproject.toml --group build --extra dev --constraint requirements.txt --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements-dev.txt
+	uv pip compile pyproject.toml --group build --extra bench --constraint requirements-dev.txt --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements-bench.txt
 
 debian:
 	@.ci/debian || echo "Tests that need these packages are skipped, and say so."
@@ -53,4 +54,8 @@ debian:
 
 .venv/ready-dev: requirements-dev.txt .venv/ready
 	$(PIP) install --no-deps --require-hashes -r requirements-dev.txt
+	touch $@
+
+.venv/ready-bench: requirements-bench.txt .venv/ready-dev
+	$(PIP) install --no-deps --require-hashes -r requirements-bench.txt
 	touch $@

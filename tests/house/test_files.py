@@ -33,7 +33,8 @@ def test_no_file_holds(what, tracked_files, pytestconfig):
     assert found == []
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt",
+                                  "requirements-bench.txt"])
 def test_requirements_are_versions_and_hashes_and_nothing_else(name, pytestconfig):
     text = (pytestconfig.rootpath / name).read_text(encoding="utf-8")
     line = re.compile(r"[a-z0-9][a-z0-9._-]*(\[[a-z0-9,-]+\])?==[\w.+!-]+( ; [^\\]+)? \\"
