@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from features.ingest_summary import IngestSummary
     from registry.mlflow_store import MlflowModelStore
+    from registry.promotion import EvidenceDocument
     from serving.recommending import Decided
     from training.run import TrainingResult
 
@@ -406,25 +407,65 @@ def models_promote(
     label: WhichModel,
     version: Annotated[int, typer.Argument(help="The version that shall serve.")],
     by: Annotated[str, typer.Option(help="Who decides; it is recorded.")],
+    approve: Annotated[bool, typer.Option(
+        "--approve", help="Approve what another person asked for, where the workspace wants two."
+    )] = False,
+    capacity: Annotated[int | None, typer.Option(
+        min=1, help="Accounts that the team looks after at a cutoff, for the revenue captured; "
+        "the workspace's, by default.")] = None,
     force: Annotated[bool, typer.Option(
         "--despite-evidence", help="Promote although the evidence speaks against it; that is "
         "recorded too.")] = False,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Make a version the champion, on the evidence of its own test rows."""
-    from training.evidence import promotion_of_version
+    """Make a version the champion, on the evidence of its own test rows and an audit for leaks.
+
+    With `second_person = true` in workspace.toml it waits until another person approves it.
+    """
+    from registry.approval import approved
 
     place = Workspace(workspace)
-    store = _store(place)
+    store, name = _store(place), label.value
+    if not by.strip():
+        raise CommandError("--by is empty. Say who decides; it is recorded.")
     with place.lock():
-        decision, evidence = promotion_of_version(store, label.value, version)
-        for reason in decision.reasons:
-            out.print(f"- {reason}", highlight=False)
-        if not decision.approved and not force:
-            raise CommandError(f"{label.value} version {version} was not promoted, for the reasons "
-                               f"above. Nothing was changed.")
-        store.promote(label.value, version, evidence=evidence, by=by, at=datetime.now(UTC))
-    out.print(f"{label.value} version {version} serves now.")
+        if approve:
+            request = approved(store.asked(name), label=name, version=version, by=by)
+            store.promote(name, version, evidence=request.evidence, by=request.by, approved_by=by,
+                          at=datetime.now(UTC), known_changes=request.changes)
+            out.print(f"{name} version {version} serves now, asked for by {request.by} and "
+                      f"approved by {by}.", highlight=False, markup=False)
+            return
+        known = len(store.history(name))
+        evidence = _promotion_evidence(place, store, name, version, capacity, force)
+        if place.settings.second_person:
+            store.ask(name, version, evidence=evidence, by=by, at=datetime.now(UTC))
+            out.print(f"Asked for by {by}. It serves as soon as another person approves: keepwell "
+                      f"models promote {name} {version} --by NAME --approve", highlight=False,
+                      markup=False)
+            return
+        store.promote(name, version, evidence=evidence, by=by, at=datetime.now(UTC),
+                      known_changes=known)
+    out.print(f"{name} version {version} serves now.")
+
+
+@models_app.command("history")
+def models_history(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """Show every change of the champion: who, when, and what each check said."""
+    store = _store(Workspace(workspace))
+    history, waiting = store.history(label.value), store.asked(label.value)
+    for change in history:
+        second = f", approved by {change.approved_by}" if change.approved_by else ""
+        despite = ", despite the evidence" if change.evidence.get("despite_evidence") else ""
+        out.print(f"{change.at:%Y-%m-%d %H:%M} UTC: version {change.version} {change.how} by "
+                  f"{change.by}{second}{despite}", highlight=False, markup=False)
+        _print_checks(change.evidence)
+    if not history:
+        out.print(f"No version of {label.value} was ever promoted.")
+    if waiting is not None:
+        out.print(f"{waiting.at:%Y-%m-%d %H:%M} UTC: version {waiting.version} asked for by "
+                  f"{waiting.by}; another person has to approve it.", highlight=False, markup=False)
+        _print_checks(waiting.evidence)
 
 
 @models_app.command("metrics")
@@ -649,6 +690,35 @@ def _store(place: Workspace) -> MlflowModelStore:
     from registry.signature import signing_key
 
     return MlflowModelStore(place.tracking_uri, key=signing_key(os.environ))
+
+
+def _promotion_evidence(
+    place: Workspace, store: MlflowModelStore, label: str, version: int, capacity: int | None,
+    force: bool,
+) -> EvidenceDocument:
+    """What speaks for a version, printed; refused where something speaks against it."""
+    from training.evidence import promotion_of_version
+    from training.workspace_audit import audited
+
+    as_of = store.load(label, version).metadata.as_of
+    with _step("Auditing the rows it learned from"):
+        found = audited(place, label, as_of=as_of)
+    decision, evidence = promotion_of_version(
+        store, label, version, audited=found, capacity=capacity or place.settings.capacity)
+    _print_checks(evidence)
+    if decision.approved:
+        return evidence
+    if not force:
+        raise CommandError(f"{label} version {version} was not promoted, for the reasons above. "
+                           f"Nothing was changed.")
+    return {**evidence, "despite_evidence": True}
+
+
+def _print_checks(evidence: EvidenceDocument) -> None:
+    checks = evidence.get("checks")
+    for check in checks if isinstance(checks, Sequence) else ():
+        if isinstance(check, Mapping):
+            out.print(f"- {check['outcome']}: {check['sentence']}", highlight=False, markup=False)
 
 
 def _snapshot(place: Workspace, moments: tuple[datetime, ...]) -> int:

@@ -36,7 +36,8 @@ class WorkspaceSettings:
     ``use_names`` are the product's own feature names that get a feature each. ``redis`` is how
     Feast reaches the Redis that holds the online features (``host:6379,db=0,password=$NAME`` with
     a variable of the environment for a secret; one database a workspace); without it they are in
-    the workspace.
+    the workspace. ``capacity`` is how many accounts the team looks after at a cutoff, for judging
+    models; with ``second_person`` a promotion waits until another person approves it.
     """
 
     tenant: str = "Example company"
@@ -47,6 +48,8 @@ class WorkspaceSettings:
     health_formula: str = "003"
     max_feature_age_days: float = 35.0
     redis: str | None = None
+    capacity: int = 20
+    second_person: bool = False
 
 
 class Workspace:
@@ -88,6 +91,11 @@ class Workspace:
     def ledger_db(self) -> Path:
         """Decisions and outcomes."""
         return self.root / "ledger.db"
+
+    @property
+    def shadow_dir(self) -> Path:
+        """What challengers would have said, beside what the champions said."""
+        return self.root / "shadow"
 
     @property
     def reports_dir(self) -> Path:
@@ -199,6 +207,8 @@ def _instant(name: str, value: object) -> datetime:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, tuple):

@@ -8,7 +8,8 @@ challenger is better. Reads nothing, writes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,10 @@ class Evidence:
     """What is known of a challenger from rows that it was not trained on.
 
     A comparison is None where there is nothing to compare with (no champion; the formula itself).
+    ``n_rows_with_champion`` are the rows that neither of the two had learned from. Revenue captured
+    is by the number of accounts that a team can look after at a cutoff, segments by their name;
+    both are held against the champion, and where it can not be compared, against the formula.
+    ``explanations_agreement`` is the rank correlation of what refits on other accounts rest on.
     """
 
     log_loss: float
@@ -58,18 +63,64 @@ class Evidence:
     over_base_rate: Gain
     over_formula: Gain | None = None
     over_champion: Gain | None = None
+    n_rows_with_champion: int | None = None
+    captured: Mapping[int, float] = field(default_factory=dict)
+    captured_over: Mapping[int, Gain] = field(default_factory=dict)
+    segments: Mapping[str, Gain] = field(default_factory=dict)
+    explanations_agreement: float | None = None
+
+    @property
+    def other(self) -> str:
+        """What revenue captured and segments are held against."""
+        return "the health formula" if self.over_champion is None else "the champion"
 
     def document(self) -> EvidenceDocument:
         """As plain values, for the promotion record."""
-        return asdict(self)
+        document = asdict(self)
+        for name in ("captured", "captured_over"):  # names of JSON are texts
+            document[name] = {str(key): value for key, value in document[name].items()}
+        return document
+
+
+Outcome = Literal["passed", "failed", "not known"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at, what came of it, and the sentence that says so."""
+
+    name: str
+    outcome: Outcome
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """What an audit of the training rows for leaks came to; None where it could not be made."""
+
+    is_clean: bool | None
+    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """The decision and each reason for it, as sentences."""
+    """The decision: every check, and approval where none failed."""
 
-    approved: bool
-    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def approved(self) -> bool:
+        """Whether nothing speaks against it."""
+        return all(check.outcome != "failed" for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What each check says."""
+        return tuple(check.sentence for check in self.checks)
+
+    def document(self) -> Mapping[str, Json]:
+        """The checks as plain values, for the promotion record."""
+        return {"checks": [asdict(check) for check in self.checks]}
 
 
 def gain(
@@ -82,20 +133,34 @@ def gain(
             f"{len(challenger)}, {len(other)} and {len(accounts)} rows can not be paired; give "
             "the same, at least one, to both."
         )
-    difference = other - challenger
+    return ratio_gain(other - challenger, np.ones(len(other)), accounts, rng, draws=draws)
+
+
+def ratio_gain(
+    difference: Floats, of: Floats, accounts: npt.NDArray[np.generic], rng: np.random.Generator,
+    *, draws: int = 1000,
+) -> Gain:  # fmt: skip
+    """The sum of differences over the sum of what they are a part of, drawing whole accounts."""
     names, which = np.unique(accounts, return_inverse=True)
-    total = np.bincount(which, difference)
-    rows = np.bincount(which).astype(np.float64)
+    total, whole = np.bincount(which, difference), np.bincount(which, of)
     means = np.empty(draws)
     for draw in range(draws):
         chosen = rng.integers(0, len(names), len(names))
-        means[draw] = total[chosen].sum() / rows[chosen].sum()
+        means[draw] = _over(total[chosen].sum(), whole[chosen].sum())
+    means = means[~np.isnan(means)]  # a draw without anything at stake says nothing
+    if not len(means):
+        raise EvidenceError("Nothing is at stake in any of the rows, so no share of it is gained.")
     low, high = np.percentile(means, [2.5, 97.5])
     # A tie is half a win, so that a model compared with itself is at 0.5.
     confidence = float((means > 0).mean() + (means == 0).mean() / 2)
     return Gain(
-        mean=float(difference.mean()), low=float(low), high=float(high), confidence=confidence
-    )
+        mean=_over(total.sum(), whole.sum()), low=float(low), high=float(high),
+        confidence=confidence,
+    )  # fmt: skip
+
+
+def _over(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else float("nan")
 
 
 def log_loss_rows(outcome: npt.NDArray[np.generic], probability: Floats) -> Floats:
@@ -104,51 +169,147 @@ def log_loss_rows(outcome: npt.NDArray[np.generic], probability: Floats) -> Floa
     return np.asarray(-np.where(outcome.astype(bool), np.log(p), np.log1p(-p)))
 
 
+CAPACITY = 20
+"""Accounts that a team looks after at a cutoff, where nobody says otherwise."""
+
+
 def decide(
     challenger: Evidence,
     *,
     least_confidence: float = 0.8,
     least_positives: int = 10,
     most_calibration_error: float = 0.1,
+    capacity: int = CAPACITY,
+    clearly: float = 0.95,
+    most_false_alarms: float = 0.05,
+    least_agreement: float = 0.5,
+    audited: Audited | None = None,
 ) -> Promotion:
-    """Better than base rate and formula with confidence, and not clearly worse than the champion.
+    """Better than base rate and formula with confidence, and nowhere clearly worse than before.
 
-    All reasons are given, so that a refusal can be mended in one go.
+    All checks are made and told, so that a refusal can be mended in one go.
+    Revenue captured is judged at the measured capacity next to the one given.
     """
-    checks = [
+    enough = challenger.n_positives >= least_positives
+    calibrated = challenger.calibration_error <= most_calibration_error
+    return Promotion(checks=(
         _better("the base rate", challenger.over_base_rate, least_confidence),
         _better("the health formula", challenger.over_formula, least_confidence),
-        _not_worse(challenger.over_champion, least_confidence),
-        (
-            challenger.n_positives >= least_positives,
+        _not_worse(challenger, least_confidence),
+        _captures(challenger, capacity, clearly),
+        _check(
+            "outcomes", enough,
             f"{challenger.n_positives} outcome(s) among {challenger.n_rows} held-out rows of "
             f"{challenger.n_accounts} accounts; at least {least_positives} are needed to judge.",
         ),
-        (
-            challenger.calibration_error <= most_calibration_error,
+        _check(
+            "calibration", calibrated,
             f"Its probabilities are off by {challenger.calibration_error:.3f} on average; at most "
             f"{most_calibration_error:.3f} is allowed.",
         ),
-    ]
-    return Promotion(
-        approved=all(passed for passed, _ in checks), reasons=tuple(why for _, why in checks)
-    )
+        _segments(challenger, most_false_alarms),
+        _stable(challenger.explanations_agreement, least_agreement),
+        _clean(audited),
+    ))  # fmt: skip
 
 
-def _better(other: str, gain: Gain | None, least: float) -> tuple[bool, str]:
+def clearly_worse(segments: Mapping[str, Gain], *, most_false_alarms: float) -> tuple[str, ...]:
+    """The segments where the challenger is worse, by Holm's step-down over all of them.
+
+    With so many segments one of them looks worse by chance; the correction keeps the chance of
+    naming any at ``most_false_alarms`` where the two are equally good.
+    """
+    worse = []
+    ordered = sorted(segments.items(), key=lambda item: item[1].confidence)
+    for place, (name, gain) in enumerate(ordered):
+        if gain.mean >= 0 or gain.confidence > most_false_alarms / (len(ordered) - place):
+            break
+        worse.append(name)
+    return tuple(worse)
+
+
+def _check(name: str, passed: bool, sentence: str) -> Check:
+    return Check(name=name, outcome="passed" if passed else "failed", sentence=sentence)
+
+
+def _unknown(name: str, sentence: str) -> Check:
+    return Check(name=name, outcome="not known", sentence=sentence)
+
+
+def _better(other: str, gain: Gain | None, least: float) -> Check:
+    name = f"better than {other}"
     if gain is None:
-        return True, f"It is not compared with {other}."
+        return _unknown(name, f"It is not compared with {other}.")
     passed = gain.mean > 0 and gain.confidence >= least
     verdict = "Better than" if passed else "Not shown to be better than"
-    return passed, f"{verdict} {other}: {_said(gain)}; at least {least:.0%} is needed."
+    return _check(name, passed,
+                  f"{verdict} {other}: {_said(gain)}; at least {least:.0%} is needed.")  # fmt: skip
 
 
-def _not_worse(gain: Gain | None, least: float) -> tuple[bool, str]:
+def _not_worse(challenger: Evidence, least: float) -> Check:
+    name, gain = "not worse than the champion", challenger.over_champion
     if gain is None:
-        return True, "There is no champion to compare with."
+        return _unknown(name, "There is no champion to compare with, or none that can be scored on "
+                              "held-out rows that it has not learned from.")  # fmt: skip
     passed = gain.mean >= 0 or 1 - gain.confidence < least
     verdict = "Not clearly worse than" if passed else "Worse than"
-    return passed, f"{verdict} the champion: {_said(gain)}; it must not be worse in {least:.0%}."
+    rows = challenger.n_rows_with_champion
+    on = "" if rows is None else f" on {rows} rows that neither has learned from"
+    return _check(name, passed, f"{verdict} the champion{on}: {_said(gain)}; it must not be worse "
+                                f"in {least:.0%}.")  # fmt: skip
+
+
+def _captures(challenger: Evidence, capacity: int, least: float) -> Check:
+    name, other = "revenue captured", challenger.other
+    if not challenger.captured_over:
+        return _unknown(name, "How much revenue it captures was not measured: MRR is unknown, or "
+                              "this version was trained before.")  # fmt: skip
+    capacity = min(challenger.captured_over, key=lambda measured: abs(measured - capacity))
+    gain, share = challenger.captured_over[capacity], challenger.captured[capacity]
+    passed = gain.mean >= 0 or 1 - gain.confidence < least
+    verdict = "no clearly smaller" if passed else "a smaller"
+    return _check(
+        name, passed,
+        f"Its first {capacity} accounts of each cutoff hold {share:.0%} of the revenue at stake, "
+        f"{verdict} share than with {other}: {gain.mean:+.1%} (95 % interval {gain.low:+.1%} to "
+        f"{gain.high:+.1%}), more in {gain.confidence:.0%} of the draws of accounts.",
+    )  # fmt: skip
+
+
+def _segments(challenger: Evidence, most_false_alarms: float) -> Check:
+    name, segments = "segments", challenger.segments
+    if not segments:
+        return _unknown(name, "No segment holds enough accounts to be judged alone.")
+    worse = clearly_worse(segments, most_false_alarms=most_false_alarms)
+    if not worse:
+        return _check(name, True, f"In none of {len(segments)} segments clearly worse than "
+                                  f"{challenger.other}.")  # fmt: skip
+    said = "; ".join(f"{each}: {_said(segments[each])}" for each in worse)
+    return _check(name, False, f"Clearly worse than {challenger.other} in {len(worse)} of "
+                               f"{len(segments)} segments, by Holm's correction at "
+                               f"{most_false_alarms:.0%}: {said}.")  # fmt: skip
+
+
+def _stable(agreement: float | None, least: float) -> Check:
+    name = "explanations"
+    if agreement is None:
+        return _unknown(name, "Whether its explanations are stable was not measured.")
+    verdict = "the same features" if agreement >= least else "other features"
+    return _check(name, agreement >= least,
+                  f"Fitted to other accounts it rests on {verdict}: rank agreement "
+                  f"{agreement:.2f}, and at least {least:.2f} is needed.")  # fmt: skip
+
+
+def _clean(audited: Audited | None) -> Check:
+    name = "leakage audit"
+    if audited is None:
+        return _unknown(name, "Its training rows were not audited for leaks here; keepwell models "
+                              "promote does it.")  # fmt: skip
+    if audited.is_clean:
+        return _check(name, True, "The audit of its training rows found no leak.")
+    said = ("could not be audited for leaks: " if audited.is_clean is None
+            else "hold what was not known then: ")  # fmt: skip
+    return _check(name, False, f"Its training rows {said}{' '.join(audited.sentences)}")
 
 
 def _said(gain: Gain) -> str:

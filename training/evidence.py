@@ -12,8 +12,11 @@ from dataclasses import asdict, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.bundle import ModelBundle
+from registry.bundle import BundleError, ModelBundle
+from registry.linear import LinearForm
 from registry.promotion import (
+    CAPACITY,
+    Audited,
     Evidence,
     EvidenceDocument,
     EvidenceError,
@@ -24,14 +27,26 @@ from registry.promotion import (
     log_loss_rows,
 )
 from registry.store import ModelStore, NoChampionError
+from registry.trees import TreeArrays
+from training.comparisons import (
+    CAPACITIES,
+    JudgedRows,
+    captured,
+    captured_gain,
+    explanations_agreement,
+    segment_gains,
+)
 from training.prepare import Prepared
-from training.race import Contender
+from training.race import Contender, fit_rows, usable_columns
 from training.specs import BASE_RATE, FORMULA
 
 Vector = NDArray[np.float64]
 
-PREFIX = "evidence_"
-COUNTS = ("n_rows", "n_accounts", "n_positives")
+PREFIX, BETWEEN = "evidence_", "|"
+COUNTS = ("n_rows", "n_accounts", "n_positives", "n_rows_with_champion")
+BY_CAPACITY = ("captured", "captured_over")
+BY_KEY = (*BY_CAPACITY, "segments")
+MAY_LACK = ("over_formula", "over_champion", "n_rows_with_champion", "explanations_agreement")
 
 
 def evidence_of(
@@ -41,23 +56,56 @@ def evidence_of(
     """What the test rows say about the best model, at the longest horizon."""
     training, test = prepared.training, prepared.test
     horizon = training.horizons[-1]
-    outcome, accounts = training.outcome[test], training.account[test]
+    rows, mine = JudgedRows.of(prepared), best.probabilities[horizon]
 
     def over(probability: Vector) -> Gain:
         return gain_over(best, probability, prepared, seed=seed)
 
     formula = contenders.get(FORMULA.name)
-    known = champion_probability(champion, prepared)
     metrics = best.metrics[horizon]
+    known = champion_probability(champion, prepared)
+    if known is None:
+        before = (formula or contenders[BASE_RATE.name]).probabilities[horizon]
+        among = np.ones(len(mine), dtype=np.bool_)
+    else:
+        before, among = known, ~np.isnan(known)
+    captures = {k: (share, more) for k in CAPACITIES
+                if (share := captured(rows, mine, k)) is not None
+                and (more := captured_gain(rows, mine, before, k, among=among, seed=seed))
+                is not None}
     return Evidence(
         log_loss=metrics["log_loss"].value, log_loss_low=metrics["log_loss"].low,
         log_loss_high=metrics["log_loss"].high,
         calibration_error=metrics["calibration_error"].value,
-        n_rows=len(outcome), n_accounts=len(np.unique(accounts)), n_positives=int(outcome.sum()),
+        n_rows=int(test.sum()), n_accounts=len(np.unique(rows.account)),
+        n_positives=int(rows.outcome.sum()),
         over_base_rate=over(contenders[BASE_RATE.name].probabilities[horizon]),
         over_formula=None if formula is None else over(formula.probabilities[horizon]),
-        over_champion=None if known is None else over(known),
+        over_champion=None if known is None else gain(
+            log_loss_rows(rows.outcome[among], mine[among]),
+            log_loss_rows(rows.outcome[among], before[among]), rows.account[among],
+            np.random.default_rng(seed)),
+        n_rows_with_champion=None if known is None else int(among.sum()),
+        captured={k: share for k, (share, _) in captures.items()},
+        captured_over={k: more for k, (_, more) in captures.items()},
+        segments=segment_gains(rows, mine, before, among=among, seed=seed),
+        explanations_agreement=_agreement(best, prepared, seed=seed),
     )
+
+
+def _agreement(best: Contender, prepared: Prepared, *, seed: int) -> float | None:
+    if best.fitted.form is None:
+        return None
+    training = prepared.training
+    columns = usable_columns(training, prepared.before_test, best.spec)
+
+    def refit(rows: NDArray[np.bool_]) -> TreeArrays | LinearForm | None:
+        if not 0 < training.outcome[rows].sum() < rows.sum():
+            return None
+        return fit_rows(best.spec, training, rows, columns, best.parameters, seed=seed).form
+
+    return explanations_agreement(prepared, columns, best.fitted.form, refit,
+                                  np.random.default_rng(seed))
 
 
 def gain_over(best: Contender, probability: Vector, prepared: Prepared, *, seed: int) -> Gain:
@@ -73,33 +121,43 @@ def gain_over(best: Contender, probability: Vector, prepared: Prepared, *, seed:
 
 
 def champion_or_none(store: ModelStore, model: str) -> ModelBundle | None:
-    """The bundle that serves, if any does."""
+    """The bundle that serves, if any does; one that can not be used is no standard to reach."""
     try:
         return store.champion(model)
-    except NoChampionError:
+    except (NoChampionError, BundleError):
         return None
 
 
 def champion_probability(champion: ModelBundle | None, prepared: Prepared) -> Vector | None:
-    """The champion's probabilities on the test rows; None where it has learned from them.
+    """The champion's probabilities on the test rows, NaN where it has learned from them.
 
-    A champion is refitted on all rows that were mature at its ``as_of``, so it can only be
-    compared on cutoffs after that; nor can it be where the features are no longer the same.
+    A champion is refitted on all rows that were mature at its ``as_of``, so it is compared on the
+    cutoffs from then on, whose label windows open after all that it has seen. None where there are
+    none with both outcomes, or the features are no longer the same.
     """
-    training = prepared.training
-    if (champion is None or champion.metadata.as_of > prepared.split.test[0]
-            or training.horizons[-1] not in champion.horizons
+    training, test = prepared.training, prepared.test
+    if (champion is None or training.horizons[-1] not in champion.horizons
             or any(training.digests.get(f.name) != f.digest for f in champion.contract.features)):
         return None
-    matrix = training.matrix[prepared.test][:, training.columns(champion.contract.names)]
-    return champion.probability(np.ascontiguousarray(matrix), training.horizons[-1])
+    later = np.array([at >= champion.metadata.as_of for at in training.cutoffs])
+    among = later[training.cutoff[test]]
+    if not 0 < training.outcome[test][among].sum() < among.sum():
+        return None
+    matrix = training.matrix[test][:, training.columns(champion.contract.names)]
+    known = champion.probability(np.ascontiguousarray(matrix), training.horizons[-1])
+    return np.where(among, known, np.nan)
 
 
 def as_metrics(evidence: Evidence) -> dict[str, float]:
     """Evidence as flat numbers, so that it is stored with the version."""
     numbers: dict[str, float] = {}
     for name, value in asdict(evidence).items():
-        if isinstance(value, dict):
+        if name in BY_KEY:
+            for key, of_key in value.items():
+                parts = of_key if isinstance(of_key, dict) else {"": of_key}
+                numbers |= {f"{PREFIX}{name}{BETWEEN}{key}{BETWEEN}{part}": float(number)
+                            for part, number in parts.items()}
+        elif isinstance(value, dict):
             numbers |= {f"{PREFIX}{name}_{part}": float(number) for part, number in value.items()}
         elif value is not None:
             numbers[f"{PREFIX}{name}"] = float(value)
@@ -114,7 +172,9 @@ def from_metrics(numbers: Mapping[str, float]) -> Evidence:
     """
     found: dict[str, object] = {}
     for field in fields(Evidence):
-        if field.name.startswith("over_"):
+        if field.name in BY_KEY:
+            found[field.name] = _by_key(numbers, field.name)
+        elif field.name.startswith("over_"):
             parts = {part.name: numbers.get(f"{PREFIX}{field.name}_{part.name}")
                      for part in fields(Gain)}
             known = {name: value for name, value in parts.items() if value is not None}
@@ -122,8 +182,7 @@ def from_metrics(numbers: Mapping[str, float]) -> Evidence:
         else:
             value = numbers.get(f"{PREFIX}{field.name}")
             found[field.name] = int(value) if value is not None and field.name in COUNTS else value
-    lacking = [name for name, value in found.items()
-               if value is None and name not in ("over_formula", "over_champion")]
+    lacking = [name for name, value in found.items() if value is None and name not in MAY_LACK]
     if lacking:
         raise EvidenceError(
             f"This version carries no evidence ({', '.join(lacking)}), so it can not be judged. "
@@ -132,8 +191,21 @@ def from_metrics(numbers: Mapping[str, float]) -> Evidence:
     return Evidence(**found)  # type: ignore[arg-type]
 
 
+def _by_key(numbers: Mapping[str, float], field: str) -> dict[str | int, float | Gain]:
+    """A mapping of evidence; its parts are gains, or single numbers under no name."""
+    parts: dict[str, dict[str, float]] = {}
+    for name, number in numbers.items():
+        if name.startswith(f"{PREFIX}{field}{BETWEEN}"):
+            _, key, part = name.split(BETWEEN)
+            parts.setdefault(key, {})[part] = number
+    return {(int(key) if field in BY_CAPACITY else key):
+            (of_key[""] if set(of_key) == {""} else Gain(**of_key))
+            for key, of_key in parts.items()}
+
+
 def promotion_of_version(
-    store: ModelStore, model: str, version: int
+    store: ModelStore, model: str, version: int, *, capacity: int = CAPACITY,
+    audited: Audited | None = None,
 ) -> tuple[Promotion, EvidenceDocument]:
     """What the evidence of a stored version allows, and the evidence itself.
 
@@ -142,4 +214,5 @@ def promotion_of_version(
         EvidenceError: the version carries no evidence.
     """
     evidence = from_metrics(store.load(model, version).metrics)
-    return decide(evidence), evidence.document()
+    decision = decide(evidence, capacity=capacity, audited=audited)
+    return decision, {**evidence.document(), **decision.document()}

@@ -16,13 +16,15 @@ from features.catalogue import HEALTH_SCORE, catalogue
 from features.feast_store import WorkspaceFeatures
 from features.health import FORMULAS
 from features.lake import Lake
-from features.snapshots import SnapshotStore
+from features.snapshots import SnapshotError, SnapshotStore
 from features.telemetry import UTC_INSTANT
 from features.workspace import Workspace
+from registry.promotion import Audited
 from training.altered_future import check_altered_future
 from training.audit import LABEL, SPLIT, AuditedSet, AuditError, AuditReport, report_of
 from training.audited_rows import check_rows
 from training.cutoffs import reach_of
+from training.errors import TrainingError
 from training.foreknowledge import check_against_history
 from training.history import History
 from training.labels import label_named
@@ -41,6 +43,16 @@ def audit(audited: AuditedSet, history: History, *, rng: np.random.Generator) ->
         check_altered_future(audited, history), (found, looked),
         check_features(audited, recomputed=recomputed, rng=rng),
         check_rows(audited, complete_until=history.complete_until)])
+
+
+def audited(workspace: Workspace, label: str, *, as_of: datetime, seed: int = 1) -> Audited:
+    """What the audit of a label's training set came to, for a promotion's evidence."""
+    try:
+        report = audit(set_of_workspace(workspace, label, as_of=as_of),
+                       history_of(workspace, as_of=as_of), rng=np.random.default_rng(seed))
+    except (TrainingError, SnapshotError) as error:
+        return Audited(is_clean=None, sentences=(str(error),))
+    return Audited(is_clean=report.is_clean, sentences=report.lines())
 
 
 def history_of(workspace: Workspace, *, as_of: datetime) -> History:

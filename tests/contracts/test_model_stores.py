@@ -168,7 +168,7 @@ def test_two_promotions_on_the_same_evidence_one_wins_and_the_other_is_told(stor
     promote(store, 1)
     known = len(store.history("churn"))
     store.promote("churn", 2, evidence=EVIDENCE, by="bob", at=AT, known_changes=known)
-    with pytest.raises(ChampionChangedError, match=r"meanwhile: bob made version 2 serve\. Nothing"):
+    with pytest.raises(ChampionChangedError, match="meanwhile: bob made version 2 serve"):
         store.promote("churn", 3, evidence=EVIDENCE, by="eve", at=AT, known_changes=known)
     assert [c.version for c in store.history("churn")] == [1, 2]
     assert flags(store) == [(1, False, False), (2, True, False), (3, False, True)]

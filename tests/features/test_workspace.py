@@ -17,8 +17,9 @@ MOMENT = datetime(2023, 4, 1, tzinfo=UTC)
 def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, environment={})
     workspace.change_settings(complete_until=MOMENT, use_names=("a b", 'say "x"'), tenant="Größe\\")
-    workspace.change_settings(currency="EUR")
+    workspace.change_settings(currency="EUR", second_person=True)
     settings = workspace.settings
+    assert settings.second_person is True
     assert settings.complete_until == MOMENT
     assert settings.use_names == ("a b", 'say "x"')
     assert (settings.tenant, settings.currency) == ("Größe\\", "EUR")

@@ -7,7 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from registry.promotion import Evidence, EvidenceError, Gain, decide, gain, log_loss_rows
+from registry.promotion import (
+    Audited,
+    Evidence,
+    EvidenceError,
+    Gain,
+    clearly_worse,
+    decide,
+    gain,
+    log_loss_rows,
+    ratio_gain,
+)
 
 CLEAR = Gain(mean=0.02, low=0.01, high=0.03, confidence=0.99)
 EVEN = Gain(mean=0.0, low=-0.01, high=0.01, confidence=0.5)
@@ -16,7 +26,10 @@ WORSE = Gain(mean=-0.02, low=-0.03, high=-0.01, confidence=0.01)
 GOOD = Evidence(
     log_loss=0.2, log_loss_low=0.18, log_loss_high=0.22, calibration_error=0.01, n_rows=900,
     n_accounts=300, n_positives=40, over_base_rate=CLEAR, over_formula=CLEAR, over_champion=CLEAR,
+    n_rows_with_champion=400, captured={20: 0.4}, captured_over={20: CLEAR},
+    segments={"MRR lowest third": CLEAR, "MRR highest third": EVEN}, explanations_agreement=0.8,
 )  # fmt: skip
+CLEAN = Audited(is_clean=True, sentences=("nothing was found.",))
 
 
 def with_confidence(share: float, mean: float = 0.01) -> Gain:
@@ -33,14 +46,23 @@ APPROVED = {
     "not clearly worse than the champion": {"over_champion": with_confidence(0.21, mean=-0.01)},
     "just enough outcomes": {"n_positives": 10},
     "just calibrated": {"calibration_error": 0.1},
-}
+    "captures as much revenue": {"captured_over": {20: EVEN}},
+    "captures less, but not clearly": {"captured_over": {20: with_confidence(0.06, mean=-0.01)}},
+    "no revenue known": {"captured": {}, "captured_over": {}},
+    "no segment to judge": {"segments": {}},
+    "a segment worse, as one of many will be": {
+        "segments": {f"s{i}": EVEN for i in range(9)} | {"x": with_confidence(0.04, mean=-0.01)}
+    },
+    "explanations just stable": {"explanations_agreement": 0.5},
+    "explanations not measured": {"explanations_agreement": None},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", APPROVED)
 def test_approved(case):
-    promotion = decide(replace(GOOD, **APPROVED[case]))
+    promotion = decide(replace(GOOD, **APPROVED[case]), audited=CLEAN)
     assert promotion.approved, promotion.reasons
-    assert len(promotion.reasons) == 5
+    assert len(promotion.checks) == len({check.name for check in promotion.checks}) == 9
 
 
 REFUSED = {
@@ -61,15 +83,119 @@ REFUSED = {
     ),
     "too few outcomes": ({"n_positives": 9}, r"9 outcome\(s\) among 900 .* 300 accounts; .* 10 "),
     "badly calibrated": ({"calibration_error": 0.11}, r"off by 0\.110 on average; at most 0\.100"),
+    "captures clearly less revenue": (
+        {"captured_over": {20: with_confidence(0.04, mean=-0.01)}},
+        r"first 20 accounts .* hold 40% .* a smaller share than with the champion: -1\.0%",
+    ),
+    "captures clearly less than the formula": (
+        {"captured_over": {20: WORSE}, "over_champion": None}, "share than with the health formula",
+    ),
+    "clearly worse in a segment": (
+        {"segments": {"MRR lowest third": WORSE, "MRR highest third": CLEAR}},
+        r"Clearly worse than the champion in 1 of 2 segments, .* at 5%: MRR lowest third: .*-0\.02",
+    ),
+    "explanations that change": (
+        {"explanations_agreement": 0.49}, r"other features: rank agreement 0\.49, .* 0\.50 is",
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_with_the_reason(case):
     changes, reason = REFUSED[case]
-    promotion = decide(replace(GOOD, **changes))
+    promotion = decide(replace(GOOD, **changes), audited=CLEAN)
     assert not promotion.approved
-    assert any(re.search(reason, said) for said in promotion.reasons)
+    (failed,) = (check for check in promotion.checks if check.outcome == "failed")
+    assert re.search(reason, failed.sentence)
+
+
+def test_a_leak_is_refused_whatever_else_is_said():
+    audited = Audited(is_clean=False, sentences=("mrr_next knows the future.", "So does x."))
+    promotion = decide(GOOD, audited=audited)
+    assert not promotion.approved
+    assert promotion.reasons[-1].endswith("not known then: mrr_next knows the future. So does x.")
+
+
+def test_rows_that_could_not_be_audited_are_not_taken_for_clean():
+    audited = Audited(is_clean=None, sentences=("The snapshots lack 3 features.",))
+    promotion = decide(GOOD, audited=audited)
+    assert not promotion.approved
+    assert promotion.reasons[-1].endswith("audited for leaks: The snapshots lack 3 features.")
+
+
+def test_what_was_not_looked_at_is_not_known_rather_than_passed():
+    unmeasured = Evidence(
+        log_loss=0.2, log_loss_low=0.18, log_loss_high=0.22, calibration_error=0.01, n_rows=900,
+        n_accounts=300, n_positives=40, over_base_rate=CLEAR,
+    )  # fmt: skip
+    outcomes = {check.name: check.outcome for check in decide(unmeasured).checks}
+    assert [name for name, outcome in outcomes.items() if outcome == "not known"] == [
+        "better than the health formula", "not worse than the champion", "revenue captured",
+        "segments", "explanations", "leakage audit",
+    ]  # fmt: skip
+
+
+def test_all_reasons_are_given_at_once():
+    bad = replace(
+        GOOD, over_base_rate=WORSE, over_formula=WORSE, over_champion=WORSE, n_positives=1,
+        captured_over={20: WORSE}, calibration_error=0.5, segments={"x": WORSE},
+        explanations_agreement=0.0,
+    )  # fmt: skip
+    promotion = decide(bad, audited=Audited(is_clean=False, sentences=("A leak.",)))
+    assert {check.outcome for check in promotion.checks} == {"failed"}
+
+
+def test_the_capacity_of_the_team_counts():
+    evidence = replace(GOOD, captured={5: 0.1, 50: 0.6}, captured_over={5: WORSE, 50: CLEAR})
+    assert decide(evidence, capacity=50).approved
+    assert not decide(evidence, capacity=5).approved
+    assert "Its first 50 accounts" in decide(evidence, capacity=40).reasons[3]
+
+
+def test_the_checks_are_kept_as_plain_values():
+    document = json.loads(json.dumps(decide(GOOD, audited=CLEAN).document()))
+    assert document["checks"][0] == {
+        "name": "better than the base rate", "outcome": "passed",
+        "sentence": decide(GOOD).reasons[0],
+    }  # fmt: skip
+
+
+# ── segments ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_correction_steps_down():
+    """The worst of three has to be below 0.05/3, the next below 0.05/2, the last below 0.05."""
+    found = {"a": with_confidence(0.016, -0.1), "b": with_confidence(0.02, -0.1),
+             "c": with_confidence(0.04, -0.1)}  # fmt: skip
+    assert clearly_worse(found, most_false_alarms=0.05) == ("a", "b", "c")
+    found["a"] = with_confidence(0.017, -0.1)
+    assert clearly_worse(found, most_false_alarms=0.05) == ()
+
+
+def test_models_that_are_equally_good_are_seldom_told_apart_in_a_segment():
+    """Nine segments of 40 accounts each: a false alarm in about 5 % of 200 worlds."""
+    world, alarms = np.random.default_rng(2), 0
+    for _ in range(200):
+        found = {
+            str(segment): gain(np.zeros(40), world.normal(size=40), np.arange(40), world, draws=400)
+            for segment in range(9)
+        }
+        alarms += bool(clearly_worse(found, most_false_alarms=0.05))
+    assert alarms <= 24  # 5 % of 200 is 10, and a bootstrap of 40 is a little too sure
+
+
+def test_a_segment_that_is_much_worse_is_found_among_many():
+    world, found = np.random.default_rng(3), 0
+    for _ in range(40):
+        gains = {
+            str(segment): gain(
+                np.zeros(40), world.normal(-1.0 if segment == 4 else 0.0, 1, 40), np.arange(40),
+                world, draws=400,
+            )
+            for segment in range(9)
+        }
+        found += "4" in clearly_worse(gains, most_false_alarms=0.05)
+    assert found >= 38
 
 
 def test_the_confidence_that_is_asked_for_counts():
@@ -135,6 +261,18 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         result = gain(np.zeros(240), shared, np.repeat(np.arange(80), 3), world, draws=200)
         covered += result.low <= 0.1 <= result.high
     assert 105 <= covered <= 120  # 95 % of 120 is 114, ± 3.8 standard errors
+
+
+def test_a_ratio_is_of_sums_and_leaves_out_draws_without_anything_at_stake():
+    accounts = np.array(["a", "a", "b"])
+    result = ratio_gain(np.array([2.0, 0.0, 0.0]), np.array([3.0, 1.0, 0.0]), accounts, rng())
+    assert result.mean == 0.5
+    assert (result.low, result.high) == (0.5, 0.5)
+
+
+def test_a_ratio_of_nothing_is_refused():
+    with pytest.raises(EvidenceError, match="Nothing is at stake"):
+        ratio_gain(np.zeros(3), np.zeros(3), np.arange(3), rng())
 
 
 def test_draws_are_the_generators():

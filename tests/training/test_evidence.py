@@ -4,19 +4,24 @@ from dataclasses import replace
 
 import pytest
 
-from registry.promotion import Evidence, EvidenceError, Gain
-from training.evidence import as_metrics, from_metrics
+from registry.bundle import BundleError
+from registry.promotion import Audited, Evidence, EvidenceError, Gain
+from registry.store import MemoryModelStore
+from training.evidence import as_metrics, champion_or_none, from_metrics, promotion_of_version
 
 GAIN = Gain(mean=0.01, low=-0.002, high=0.02, confidence=0.93)
 EVIDENCE = Evidence(
     log_loss=0.26, log_loss_low=0.21, log_loss_high=0.31, calibration_error=0.02, n_rows=1626,
-    n_accounts=585, n_positives=122, over_base_rate=GAIN, over_formula=GAIN, over_champion=GAIN)
+    n_accounts=585, n_positives=122, over_base_rate=GAIN, over_formula=GAIN, over_champion=GAIN,
+    n_rows_with_champion=300, captured={5: 0.2, 20: 0.4}, captured_over={5: GAIN, 20: GAIN},
+    segments={"MRR lowest third": GAIN}, explanations_agreement=0.75)
 
 
 @pytest.mark.parametrize(
     "evidence",
-    [EVIDENCE, replace(EVIDENCE, over_champion=None), replace(EVIDENCE, over_formula=None)],
-    ids=["whole", "no champion", "no formula"],
+    [EVIDENCE, replace(EVIDENCE, over_champion=None), replace(EVIDENCE, over_formula=None),
+     replace(EVIDENCE, captured={}, captured_over={}, segments={}, explanations_agreement=None)],
+    ids=["whole", "no champion", "no formula", "of before"],
 )
 def test_evidence_is_read_back_as_it_was_stored(evidence) -> None:
     assert from_metrics(as_metrics(evidence)) == evidence
@@ -32,3 +37,54 @@ def test_evidence_that_is_not_whole_is_refused(lost) -> None:
     del numbers[lost]
     with pytest.raises(EvidenceError, match="carries no evidence"):
         from_metrics(numbers)
+
+
+# ── held against the champion ──────────────────────────────────────────────────────────────────
+
+
+class Damaged(MemoryModelStore):
+    """A store whose champion can not be used."""
+
+    def champion(self, label: str):
+        raise BundleError("truncated or altered")
+
+
+def test_a_champion_that_can_not_be_used_is_no_standard_to_reach() -> None:
+    assert champion_or_none(Damaged(), "churn") is None
+    assert champion_or_none(MemoryModelStore(), "churn") is None
+
+
+@pytest.fixture(scope="module")
+def retrained(small_company):
+    """A champion of months ago, and a challenger of today."""
+    company, store = small_company(n_accounts=400, months=24), MemoryModelStore()
+    company.train(store=store, trials=0, known_until=company.cutoffs[-6])
+    return store, company.train(store=store, trials=0, by=None)
+
+
+def test_the_champion_is_compared_on_rows_that_neither_has_learned_from(retrained) -> None:
+    store, result = retrained
+    evidence = from_metrics(result.bundle.metrics)
+    assert evidence.over_champion is not None
+    assert evidence.other == "the champion"
+    champion = store.champion("churn")
+    later = [at for at in result.split.test if at >= champion.metadata.as_of]
+    assert 0 < len(later) < len(result.split.test)
+    assert evidence.n_rows_with_champion is not None
+    assert 0 < evidence.n_rows_with_champion < evidence.n_rows
+    decision, document = promotion_of_version(
+        store, "churn", 2, audited=Audited(is_clean=True, sentences=()))
+    said = next(c for c in decision.checks if c.name == "not worse than the champion")
+    assert f"on {evidence.n_rows_with_champion} rows that neither has learned" in said.sentence
+    assert document["checks"] == decision.document()["checks"]
+    assert document["n_rows"] == evidence.n_rows
+
+
+def test_a_champion_of_today_has_learned_from_every_row(small_company) -> None:
+    company, store = small_company(n_accounts=120), MemoryModelStore()
+    company.train(store=store, trials=0)
+    again = company.train(store=store, trials=0, by=None, seed=2)
+    evidence = from_metrics(again.bundle.metrics)
+    assert evidence.over_champion is None
+    assert evidence.n_rows_with_champion is None
+    assert evidence.other == "the health formula"

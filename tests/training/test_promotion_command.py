@@ -1,0 +1,119 @@
+"""The commands that change the champion: on evidence, with a second person, and told afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from features.backfill import backfill, month_starts
+from features.lake import Lake
+from features.telemetry import EVENT_SCHEMA
+from features.workspace import Workspace
+from registry.mlflow_store import MlflowModelStore
+
+ROOT = Path(__file__).parents[2]
+GOOD, USELESS = "1", "2"
+
+
+def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"], cwd=cwd,
+        capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "400", "NO_COLOR": "1", "HOME": str(cwd),
+             "PYTHONPATH": str(ROOT)})
+
+
+@pytest.fixture(scope="module")
+def made(small_company, tmp_path_factory) -> Path:
+    """A workspace with contracts, snapshots, and two versions: one that knows, one that does not.
+
+    The models read features that only this test has; the audit is of the workspace's own rows.
+    """
+    workspace = Workspace(tmp_path_factory.mktemp("made") / "ws", environment={})
+    company, useless = small_company(), small_company(told=0.0)
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    lake.append(company.events.select(*EVENT_SCHEMA), source="test", file="events",
+                now=company.known_until, complete_until=company.known_until)
+    workspace.change_settings(complete_until=company.known_until)
+    backfill(workspace, month_starts(datetime(2022, 3, 1, tzinfo=UTC), company.known_until))
+    store = MlflowModelStore(workspace.tracking_uri)
+    for trained in (company, useless):
+        trained.train(store=store, trials=0, by=None)
+    return workspace.root
+
+
+@pytest.fixture
+def place(made, tmp_path) -> Workspace:
+    return Workspace(shutil.copytree(made, tmp_path / "ws"), environment={})
+
+
+def checks_in(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("- ")]
+
+
+def champion(place: Workspace) -> list[int]:
+    return [one.version for one in MlflowModelStore(place.tracking_uri).history("churn")]
+
+
+def test_a_worse_model_needs_somebody_who_stands_for_it(place):
+    done = keepwell("models", "promote", "churn", USELESS, "--by", "Ann", "--despite-evidence",
+                    cwd=place.root.parent)
+    assert done.returncode == 0, done.stderr
+    assert "- failed: Not shown to be better than the health formula" in done.stdout
+    assert "churn version 2 serves now." in done.stdout
+    assert champion(place) == [2]
+    told = keepwell("models", "history", "churn", cwd=place.root.parent).stdout
+    assert "version 2 promoted by Ann, despite the evidence" in told
+    assert checks_in(told) == checks_in(done.stdout)
+
+
+def test_with_a_second_person_a_promotion_waits_for_another_name(place):
+    place.change_settings(second_person=True, capacity=50)
+    words = ("models", "promote", "churn", GOOD, "--by")
+    early = keepwell(*words, "Bob", "--approve", cwd=place.root.parent)
+    assert early.returncode == 3
+    assert "Nobody has asked for a promotion of 'churn' version 1" in early.stderr
+    asked = keepwell(*words, "Ann Lee", cwd=place.root.parent)
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    assert "- passed: Better than the health formula" in asked.stdout
+    assert "- passed: The audit of its training rows found no leak." in asked.stdout
+    assert "Its first 50 accounts of each cutoff" in asked.stdout
+    assert "Asked for by Ann Lee. It serves as soon as another person approves" in asked.stdout
+    assert champion(place) == []
+    waiting = keepwell("models", "history", "churn", cwd=place.root.parent).stdout
+    assert "version 1 asked for by Ann Lee; another person has to approve it" in waiting
+    same = keepwell(*words, "ann lee", "--approve", cwd=place.root.parent)
+    assert same.returncode == 3
+    assert "somebody else has to approve it" in same.stderr
+    assert champion(place) == []
+    other = keepwell(*words, "Bob", "--approve", cwd=place.root.parent)
+    assert other.returncode == 0, other.stderr
+    assert "asked for by Ann Lee and approved by Bob" in other.stdout
+    told = keepwell("models", "history", "churn", cwd=place.root.parent).stdout
+    assert "version 1 promoted by Ann Lee, approved by Bob" in told
+    assert checks_in(told) == checks_in(asked.stdout)
+    assert "asked for by Ann Lee; another" not in told
+
+
+def test_a_model_whose_rows_can_not_be_audited_is_refused(place):
+    for snapshot in place.snapshots_dir.iterdir():
+        snapshot.unlink()
+    done = keepwell("models", "promote", "churn", GOOD, "--by", "Ann", cwd=place.root.parent)
+    assert done.returncode == 3
+    assert "- failed: Its training rows could not be audited for leaks: " in done.stdout
+    assert len(checks_in(done.stdout)) == 9
+    assert "was not promoted, for the reasons above. Nothing was changed." in done.stderr
+    assert champion(place) == []
+    told = keepwell("models", "history", "churn", cwd=place.root.parent).stdout
+    assert "No version of churn was ever promoted" in told
+
+
+def test_nobody_promotes_without_a_name(place):
+    done = keepwell("models", "promote", "churn", GOOD, "--by", " ", cwd=place.root.parent)
+    assert done.returncode == 3
+    assert "--by is empty" in done.stderr
