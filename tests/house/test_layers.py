@@ -21,7 +21,7 @@ PURE = (
     "features.timeline", "features.windows",
     "registry.actions", "registry.bundle", "registry.conditions", "registry.contract",
     "registry.playbook", "registry.promotion", "registry.sequences", "registry.toml_table",
-    "registry.tree_shap", "registry.trees",
+    "registry.shap_of_many", "registry.tree_shap", "registry.trees", "registry.value_codes",
     "training.cutoffs", "training.labels", "training.specs", "training.splits",
     "experiments.account_state", "experiments.action_value", "experiments.assignment",
     "experiments.conditions", "experiments.deadlines", "experiments.design",

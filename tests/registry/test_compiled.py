@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAM = """
 import numba.core.caching as caching
@@ -26,3 +27,29 @@ def test_kernels_compile_where_no_cache_can_be_written():
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False
     )
     assert done.stdout == "42.0\n", done.stderr
+
+
+PARTS = {
+    "__init__.py": "",
+    "compiled.py": (Path(__file__).parents[2] / "registry" / "compiled.py").read_text("utf-8"),
+    "inner.py": "from registry.compiled import compiled\n\n@compiled\ndef step(number):\n"
+                "    return number + 1\n",
+    "outer.py": "from registry.compiled import compiled\nfrom registry.inner import step\n\n"
+                "@compiled\ndef stepped(number):\n    return step(number)\n",
+}
+ASK = "from registry.outer import stepped; print(stepped(1), len(stepped.stats.cache_hits))"
+
+
+def asked(folder: Path) -> str:
+    return subprocess.run([sys.executable, "-c", ASK], cwd=folder, capture_output=True, text=True,
+                          check=True).stdout.strip()
+
+
+def test_a_change_of_what_was_compiled_into_a_kernel_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    for name, text in PARTS.items():
+        (tmp_path / "registry" / name).write_text(text, encoding="utf-8")
+    assert [asked(tmp_path), asked(tmp_path)] == ["2 0", "2 1"]
+    inner = PARTS["inner.py"].replace("+ 1", "+ 5")
+    (tmp_path / "registry" / "inner.py").write_text(inner, encoding="utf-8")
+    assert asked(tmp_path) == "6 0"

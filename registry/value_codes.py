@@ -1,0 +1,93 @@
+"""This module is about values as places among a model's thresholds: small whole numbers.
+
+A split asks ``value <= threshold``. With the thresholds of a feature in order and a value's code
+the number of them that lie below it, that is ``code <= place of the threshold``, for many rows one
+comparison of 16-bit numbers. A missing value has the largest code, which goes right; where it goes
+left, both sides are one larger, and the largest code becomes 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.compiled import compiled
+from registry.tree_structure import CATEGORICAL, DEFAULT_LEFT, NAN_IS_MISSING, ZERO_IS_MISSING
+from registry.trees import ZERO, Floats, Ints, Kinds, TreeArrays
+
+Codes = npt.NDArray[np.uint16]
+
+MISSING = 65_535
+ASKED_BY_VALUE = -1
+"""In the place of a threshold's number: the split is not numeric, or has to see the value."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ValueCodes:
+    """The thresholds of every feature in order, and each split's place among them.
+
+    Feature f has ``threshold[first[f] : first[f + 1]]``; ``missing[f]`` says what counts as
+    missing, as the bits of a split's kind. ``place`` and ``shift`` are of the nodes.
+    """
+
+    first: Ints
+    threshold: Floats
+    missing: Kinds
+    place: Ints
+    shift: Codes
+
+    @classmethod
+    def of(cls, trees: TreeArrays) -> ValueCodes:
+        """Put the thresholds in order.
+
+        A feature whose splits do not agree on what is missing, or that has more thresholds than
+        there are codes, is asked by value.
+        """
+        first, thresholds = [0], []
+        missing = np.zeros(trees.n_features_read, np.uint8)
+        place = np.full(len(trees.feature), ASKED_BY_VALUE, np.int32)
+        numeric = (trees.kind & CATEGORICAL) == 0
+        for feature in range(trees.n_features_read):
+            nodes = np.flatnonzero(numeric & (trees.feature == feature))
+            kinds = np.unique(trees.kind[nodes] & (NAN_IS_MISSING | ZERO_IS_MISSING))
+            ordered = np.unique(trees.threshold[nodes])
+            if len(kinds) == 1 and len(ordered) < MISSING - 1:
+                place[nodes] = np.searchsorted(ordered, trees.threshold[nodes])
+                missing[feature] = kinds[0]
+                thresholds.append(ordered)
+            first.append(first[-1] + (len(ordered) if len(kinds) == 1 else 0))
+        return cls(first=np.array(first, np.int32), missing=missing, place=place,
+                   threshold=np.concatenate([np.empty(0), *thresholds]),
+                   shift=((trees.kind & DEFAULT_LEFT) > 0).astype(np.uint16))
+
+
+@compiled
+def write_codes(
+    matrix: Floats, start: int, stop: int, first: Ints, threshold: Floats, missing: Kinds,
+    codes: Codes,
+) -> None:  # fmt: skip
+    """The codes of these rows, feature by feature, into ``codes[feature, row - start]``."""
+    for f in range(first.shape[0] - 1):
+        n_thresholds = first[f + 1] - first[f]
+        if n_thresholds == 0:
+            continue
+        for row in range(start, stop):
+            value = matrix[row, f]
+            is_missing = False
+            if np.isnan(value):
+                is_missing = (missing[f] & NAN_IS_MISSING) != 0
+                value = 0.0
+            elif -ZERO <= value <= ZERO:
+                value = 0.0
+            if value == 0.0 and (missing[f] & ZERO_IS_MISSING) != 0:
+                is_missing = True
+            # halving without branches: which way it goes can not be predicted
+            base, n = first[f], n_thresholds
+            while n > 1:
+                half = n // 2
+                base += half if threshold[base + half - 1] < value else 0
+                n -= half
+            code = base - first[f] + (1 if threshold[base] < value else 0)
+            codes[f, row - start] = MISSING if is_missing else code
