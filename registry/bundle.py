@@ -112,7 +112,7 @@ class ModelBundle:
     def _rescore(self) -> None:
         """The bundle's own test: it must still give its golden rows their scores."""
         raw = self.raw(self.golden.matrix)
-        values, base = self.contributions(self.golden.matrix)
+        values, base = self._contributions_one_by_one(self.golden.matrix)
         apart = float(np.abs(raw - self.golden.raw).max())
         unexplained = float(np.abs(values.sum(axis=1) + base - raw).max())
         most = GOLDEN_TOLERANCE * (1.0 + float(np.abs(self.golden.raw).max()))
@@ -168,11 +168,14 @@ class ModelBundle:
     def contributions(self, rows: Rows) -> tuple[Floats, float]:
         """Per row and feature in log-odds of f, and the base that completes each row's sum."""
         matrix = self.matrix(rows)
+        if isinstance(self.form, LinearForm) or len(matrix) < MANY:
+            return self._contributions_one_by_one(matrix)
+        return self._factors.contributions(self.form, self._paths, matrix), self._paths.base
+
+    def _contributions_one_by_one(self, matrix: Floats) -> tuple[Floats, float]:
         if isinstance(self.form, LinearForm):
             return self.form.contributions(matrix), self.form.base
-        if len(matrix) < MANY:
-            return self._paths.contributions(self.form, matrix), self._paths.base
-        return self._factors.contributions(self.form, self._paths, matrix), self._paths.base
+        return self._paths.contributions(self.form, matrix), self._paths.base
 
     def points(self, rows: Rows, horizon_days: int) -> tuple[Floats, float]:
         """The contributions in probability, and the base that completes each row's sum."""
