@@ -1,7 +1,8 @@
 """This module is about judging a back-test: all origins' rows together, every contender alike.
 
 Intervals and paired differences draw whole accounts, the same draws everywhere. The best is the
-contender that may serve with the lowest log loss at the longest horizon. What is said of it is a
+one with the lowest log loss at the longest horizon among those that a training today would let
+serve: where few accounts have left, only what is made for that. What is said of it is a
 sentence with its reason: it has learned something, that is not shown, or nothing was learned.
 """
 
@@ -9,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from training.backtest import BacktestError, Origin, Played
 from training.backtest_capacity import Captured, captured
@@ -26,7 +27,7 @@ from training.backtest_groups import (
     unknown_dimensions,
 )
 from training.evaluation import Interval, account_draws, row_log_loss
-from training.specs import BASE_RATE, SPECS, ModelSpec, spec_named
+from training.specs import BASE_RATE, FEW_ACCOUNTS, SPECS, ModelSpec
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -34,6 +35,10 @@ Learned = Literal["yes", "not shown", "nothing"]
 
 DRAWS = 500
 """Bootstrap draws of accounts behind every interval."""
+
+LEAST_RANKING = 0.55
+"""An AUC at a cutoff that is not shown to lie above this orders eleven pairs of twenty at best:
+nothing a team could act on, whatever the interval says about 0.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,28 +82,34 @@ class Backtest:
         found = (f"log loss at {horizon} days {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
                  f" against the base rate, AUC at a cutoff {auc}")
         said = {
-            "yes": f"{self.best.title} is best, and has learned something",
-            "not shown": f"{self.best.title} is best, but that it is better than the base rate is "
-                         f"not shown",
+            "yes": f"{self.best.title} is the best that may serve, and has learned something",
+            "not shown": f"{self.best.title} is the best that may serve, but that it is better "
+                         f"than the base rate is not shown",
             "nothing": f"nothing was learned. {self.best.title} came closest",
         }[self.learned]
         return f"{self.label}: {said}: {found}."
 
 
-def judge(played: Played, *, capacity: int, seed: int = 0) -> Backtest:
+def judge(played: Played, *, capacity: int, seed: int = 0, n_draws: int = DRAWS) -> Backtest:
     """Judge what was played.
 
     Args:
         played: from ``play``.
         capacity: accounts that the team can act on at every cutoff.
         seed: of the draws.
+        n_draws: bootstrap draws behind every interval.
 
     Raises:
         BacktestError: a capacity of nobody, or too few outcomes to judge the longest horizon.
     """
     check_capacity(capacity)
+    draws = account_draws(played.rows.account, n_draws, np.random.default_rng(seed))
+    with threadpool_limits(limits=1, user_api="blas"):  # as in a training
+        return _judge(played, draws, capacity)
+
+
+def _judge(played: Played, draws: Matrix, capacity: int) -> Backtest:
     rows = played.rows
-    draws = account_draws(rows.account, DRAWS, np.random.default_rng(seed))
     best = best_of(played)
     everybody = np.ones(len(rows.account), dtype=np.bool_)
     by_horizon = tuple(
@@ -112,17 +123,24 @@ def judge(played: Played, *, capacity: int, seed: int = 0) -> Backtest:
             f"outcome {rows.label.name!r} within {longest.horizon} days: too few to judge, which "
             f"takes {LEAST_ACCOUNTS} with it and {LEAST_ACCOUNTS} without. Add older snapshots, or "
             f"wait for labels to mature.")
-    notes = played.notes + tuple(
-        f"The {dimension} is not known of any account, so nothing is said by it."
-        for dimension in unknown_dimensions(rows))
     return Backtest(
         label=rows.label.name, origins=played.origins, horizons=rows.horizons, best=best,
         by_horizon=by_horizon, differences=_differences(played, draws),
         losses=_losses(played), counts=tuple(
             _counts(played, number) for number in range(len(played.origins))),
         groups=judge_groups(rows, best.name, draws), capacity=_capacity(played, draws, capacity),
-        learned=_learned(played, draws, longest),
-        left_out=played.prepared.labelled.excluded, notes=notes)
+        learned=_learned(played, draws, longest, best),
+        left_out=played.prepared.labelled.excluded,
+        notes=(*played.notes, *_notes(played, best)))
+
+
+def _notes(played: Played, best: ModelSpec) -> list[str]:
+    notes = [f"The {dimension} is not known of any account, so nothing is said by it."
+             for dimension in unknown_dimensions(played.rows)]
+    if played.prepared.has_few_outcomes:
+        notes.insert(0, f"Only the {best.title} may serve: fewer than {FEW_ACCOUNTS} distinct "
+                        f"accounts have left. The others are there to compare it with.")
+    return notes
 
 
 def check_capacity(capacity: int) -> None:
@@ -138,15 +156,22 @@ def check_capacity(capacity: int) -> None:
 
 
 def best_of(played: Played) -> ModelSpec:
-    """The contender that may serve with the lowest log loss at the longest horizon."""
+    """The contender with the lowest log loss at the longest horizon among those that may serve."""
     losses = {name: loss.mean() for name, loss in _row_losses(played, -1)[0].items()}
-    serving = [spec for spec in SPECS if spec.may_serve and spec.name in losses]
+    serving = candidates(played)
     if not serving:
         raise BacktestError(
             "No model that may serve has anything to read: every model input is unknown or "
             "constant. Check that events are mapped (keepwell ingest), and make the snapshots "
             "again (keepwell snapshot).")
     return min(serving, key=lambda spec: losses[spec.name])
+
+
+def candidates(played: Played) -> tuple[ModelSpec, ...]:
+    """What a training today would let serve: where few accounts have left, what is made for it."""
+    few = played.prepared.has_few_outcomes
+    return tuple(spec for spec in SPECS if spec.may_serve and (spec.for_few or not few)
+                 and spec.name in played.rows.probabilities)
 
 
 def _row_losses(played: Played, position: int) -> tuple[dict[str, Vector], NDArray[np.bool_]]:
@@ -209,25 +234,22 @@ def _capacity(played: Played, draws: Matrix, capacity: int) -> Capacity | None:
                     for name, every in rows.probabilities.items()})
 
 
-def _learned(played: Played, draws: Matrix, longest: Group) -> Learned:
-    """Whether any model that may serve is better than knowing nothing, and tells apart.
+def _learned(played: Played, draws: Matrix, longest: Group, best: ModelSpec) -> Learned:
+    """Whether what may serve is better than knowing nothing, or at least tells apart.
 
-    Better: the paired difference to the base rate lies below 0. Tells apart: the AUC at a cutoff
-    lies above 0.5 (over all cutoffs, even the base rate's may). A model has learned something if
-    both 95 % intervals say so. Nothing was learned if not one of all these tests is passed at a
-    level that noise would pass once in twenty back-tests, whichever model is lucky (Bonferroni).
+    Better: the interval of the paired difference to the base rate lies below 0. The best has
+    learned something if it is better and its AUC at a cutoff lies above 0.5 (over all cutoffs, even
+    the base rate's may). Nothing was learned where no candidate is better, and none is shown to
+    rank as well as ``LEAST_RANKING``.
     """
     assert longest.verdict is not None, "checked before"
     losses, inside = _row_losses(played, -1)
     account = played.rows.account[inside]
-    serving = [name for name in losses if spec_named(name).may_serve]
-    strict = NormalDist().inv_cdf(1 - 0.025 / (2 * len(serving))) / NormalDist().inv_cdf(0.975)
-    passed = False
-    for name in serving:
-        ranking = longest.verdict.ranking[name]
-        difference = mean_over_accounts(losses[name] - losses[BASE_RATE.name], account, draws)
-        if difference.high < 0 and ranking.low > 0.5:
-            return "yes"
-        passed |= difference.value + strict * (difference.high - difference.value) < 0
-        passed |= ranking.value - strict * (ranking.value - ranking.low) > 0.5
-    return "not shown" if passed else "nothing"
+    ranking = longest.verdict.ranking
+    better = {
+        spec.name for spec in candidates(played) if mean_over_accounts(
+            losses[spec.name] - losses[BASE_RATE.name], account, draws).high < 0}
+    if best.name in better and ranking[best.name].low > 0.5:
+        return "yes"
+    ranks = any(ranking[spec.name].low > LEAST_RANKING for spec in candidates(played))
+    return "not shown" if better or ranks else "nothing"
