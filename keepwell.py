@@ -468,6 +468,16 @@ def models_history(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE
         _print_checks(waiting.evidence)
 
 
+@models_app.command("shadow")
+def models_shadow(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """Show how far challenger and champion agree, from what `keepwell score --shadow` kept."""
+    from serving.shadow import ShadowFiles, summarise
+
+    files = ShadowFiles(Workspace(workspace).shadow_dir)
+    for line in summarise(label.value, files.newest(label.value)).lines():
+        out.print(line, highlight=False, markup=False)
+
+
 @models_app.command("metrics")
 def models_metrics(
     readme: Annotated[Path, typer.Option(
@@ -505,10 +515,15 @@ def models_rollback(
 def score(
     file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
     as_of: AsOf = None, engine: OnEngine = Engine.LOCAL, master: Master = "local[*]",
+    shadow: Annotated[bool, typer.Option(
+        "--shadow", help="Score with the challengers too, and keep both probabilities in the "
+        "workspace; the file is the same.")] = False,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Score every account as of a moment, with reasons, into a Parquet file."""
     import io
+
+    from serving.shadow import shadow as score_in_shadow
 
     place = Workspace(workspace)
     moment = _moment(place, as_of)
@@ -524,6 +539,8 @@ def score(
     for reason, accounts in frame["degraded"].drop_nulls().value_counts(sort=True).iter_rows():
         out.print(f"Not by a model, {_many(accounts, 'account')}: {reason}", highlight=False,
                   markup=False)
+    for line in score_in_shadow(place, _store(place), moment) if shadow else ():
+        out.print(line, highlight=False, markup=False)
 
 
 @app.command()
