@@ -46,6 +46,7 @@ class Label:
     description: str
     outcome: Outcome
     horizons: tuple[int, ...]  # days
+    later: tuple[int, ...] = ()  # longer ones, served where the data reach: `later_horizons`
     cohort: Cohort = "active"
     lead_days: int = 0
     grace_days: int = 30  # a new contract within fewer days of a cancellation: a late renewal
@@ -59,6 +60,11 @@ class Label:
             raise LabelError(
                 f"Label {self.name!r} needs horizons in rising order, each once; "
                 f"it has {self.horizons}."
+            )
+        if list(self.later) != sorted(h for h in {*self.later} if h > self.horizons[-1]):
+            raise LabelError(
+                f"Label {self.name!r} needs later horizons in rising order, each longer than "
+                f"{self.horizons[-1]} days; it has {self.later}."
             )
         if self.horizons[0] <= 0 or self.lead_days < 0:
             raise LabelError(
@@ -81,7 +87,8 @@ class Label:
         """The rules in one flat map, stored with every model that was trained on them."""
         return {
             "name": self.name, "outcome": self.outcome, "cohort": self.cohort,
-            "horizons": ",".join(map(str, self.horizons)), "lead_days": self.lead_days,
+            "horizons": ",".join(map(str, (*self.horizons, *self.later))),
+            "lead_days": self.lead_days,
             "grace_days": self.grace_days, "pause_days": self.pause_days,
             "silence_days": self.silence_days, "rise": self.rise, "fall": self.fall,
         }
@@ -89,10 +96,10 @@ class Label:
 
 LABELS: tuple[Label, ...] = (
     Label(name="churn", description="The contract ends without renewal.",
-          outcome="churn", horizons=(30, 60, 90)),
+          outcome="churn", horizons=(30, 60, 90), later=(180, 365)),
     Label(name="expansion",
           description="MRR first reaches 110 % of the cutoff's, before any churn.",
-          outcome="expansion", horizons=(90,)),
+          outcome="expansion", horizons=(90,), later=(180, 365)),
     Label(name="contraction",
           description="MRR first falls to 90 % of the cutoff's, before any churn; "
                       "longer billing at equal seats is left out.",

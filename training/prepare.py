@@ -18,6 +18,7 @@ from training.cutoffs import first_of_months, mature, reach_of
 from training.dataset import FeatureReader, TrainingSet, build_training_set
 from training.errors import HorizonTooLongError, NoAccountsError, OneClassError
 from training.labels import Label, LabelledRows, cohort_rows, label_rows
+from training.later_horizons import LaterHorizons, later_horizons
 from training.specs import FEW_ACCOUNTS
 from training.splits import Fold, Split, SplitError, newest, rolling_folds, time_split
 
@@ -39,6 +40,7 @@ class Prepared:
     tuning_folds: tuple[Fold, ...]
     not_estimable: Mapping[int, str]
     known_until: datetime
+    later: LaterHorizons
 
     @property
     def before_test(self) -> NDArray[np.bool_]:
@@ -102,9 +104,10 @@ def prepare(
     split = time_split(mature(training.cutoffs, reach=reach, known_until=known_until), reach=reach)
     _check_outcomes(training, split)
     held_out = newest(split.before_test, TUNING_SHARE)
+    later = later_horizons(label, training, events, rows, known_until=known_until)
     return Prepared(
-        training=training, labelled=labelled, split=split, not_estimable=not_estimable,
-        known_until=known_until,
+        training=training, labelled=labelled, split=split, later=later,
+        not_estimable={**not_estimable, **later.not_estimable}, known_until=known_until,
         calibration_folds=usable_folds(
             training, rolling_folds(split.before_test, split.calibration, reach=reach)),
         tuning_folds=usable_folds(

@@ -16,6 +16,7 @@ from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDi
 from registry.contract import ContractFeature, FeatureContract
 from training.cutoffs import mature, reach_of
 from training.dataset import TrainingSet
+from training.later_horizons import with_later
 from training.prepare import Prepared, usable_folds
 from training.race import fit_rows, out_of_time, usable_columns
 from training.specs import ModelSpec, Parameters
@@ -44,8 +45,12 @@ def release(
         training, rolling_folds(cutoffs, newest(cutoffs, CALIBRATION_SHARE), reach=reach))
     rows = training.rows_at(cutoffs)
     columns = usable_columns(training, rows, spec)
-    calibrated = out_of_time(spec, training, folds, columns, parameters, seed=seed,
-                             draws=CALIBRATION_DRAWS)
+    shorter = out_of_time(spec, training, folds, columns, parameters, seed=seed,
+                          draws=CALIBRATION_DRAWS)
+    calibration, later_rates = with_later(
+        shorter.calibration, spec, training, prepared.later.outcomes, columns, parameters,
+        at=known_until, seed=seed)
+    horizons = (*training.horizons, *prepared.later.horizons)
     matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
     fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed)
     assert fitted.form is not None, "the constant is never released"
@@ -56,8 +61,8 @@ def release(
             ContractFeature(name=training.names[j], digest=training.digests[training.names[j]])
             for j in columns)),
         form=fitted.form,
-        calibration=calibrated.calibration.shifted(fitted.level).for_serving(training.horizons),
-        base_rates=_rates(training, calibrated.rows),
+        calibration=calibration.shifted(fitted.level).for_serving(horizons),
+        base_rates={**_rates(training, shorter.rows), **later_rates},
         metadata=BundleMetadata(
             as_of=known_until, data_fingerprint=training.fingerprint, code_version=code_version,
             label_policy=training.label.policy, seeds={"training": seed},

@@ -32,11 +32,12 @@ from training.evidence import (
     promotion_of_version,
 )
 from training.labels import Label
+from training.later_horizons import judge_later
 from training.prepare import Prepared, prepare
 from training.race import Contender, run_contender, usable_columns
 from training.record import flat_metrics, pictures, record
 from training.release import release
-from training.specs import FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
+from training.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
 from training.splits import Split
 from training.tune import Study, tune
 
@@ -62,6 +63,7 @@ class TrainingResult:
     differences: Mapping[str, Interval]  # log loss of the best minus that of each other
     studies: Mapping[str, Study]
     best: ModelSpec
+    later: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # longer horizon, contender, metric
     promotion: Promotion  # whether the evidence allows it
     promoted: bool
     version: int
@@ -115,7 +117,7 @@ def train(
         TrainingError: the data can not answer; the message says why and what to do.
     """
     if horizons is not None:
-        label = replace(label, horizons=tuple(sorted(set(horizons))))
+        label = replace(label, horizons=tuple(sorted(set(horizons))), later=())
     # small matrices: a second BLAS thread costs ten times what it brings, and moves the last bit
     with threadpool_limits(limits=1, user_api="blas"):
         return _train(
@@ -151,9 +153,19 @@ def _train(
                            seed=seed)
     promotion = decide(evidence)
 
+    later = _judge_later(prepared, contenders, best, seed=seed)
+    refused = _no_better_than_base_rate(later, best.spec)
+    prepared = replace(prepared, later=prepared.later.without(refused),
+                       not_estimable={**prepared.not_estimable, **refused})
+    later = {h: judged for h, judged in later.items() if h not in refused}
+    notes = (*notes, *(f"{horizon} days: not estimable. {reason}"
+                       for horizon, reason in prepared.not_estimable.items()))
+    at_later = replace(best, metrics={**best.metrics, **{h: m[best.spec.name]
+                                                         for h, m in later.items()}})
+
     say(f"{label.name}: refitting and storing", 3, 4)
     bundle = release(best.spec, prepared, best.parameters, code_version=code_version, seed=seed,
-                     metrics={**flat_metrics(best), **as_metrics(evidence)})
+                     metrics={**flat_metrics(at_later), **as_metrics(evidence)})
     plots = pictures(contenders, bundle, prepared)
     run_id, version = record(
         store, label.name, bundle, best, contenders, prepared, studies, promotion, plots,
@@ -175,7 +187,7 @@ def _train(
             name: _difference(gain_over(best, c.probabilities[horizon], prepared, seed=seed))
             for name, c in contenders.items() if name != best.spec.name
         },
-        studies=studies, best=best.spec, promotion=promotion, promoted=promoted,
+        studies=studies, best=best.spec, later=later, promotion=promotion, promoted=promoted,
         version=version, run_id=run_id, formula_version=formula_version, bundle=bundle, notes=notes,
     )
 
@@ -201,8 +213,6 @@ def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]
             f"Only {few} distinct accounts left in the training part, fewer than {FEW_ACCOUNTS}: "
             f"only the {FORMULA_PRIOR.title} may serve, a strongly penalised regression that "
             f"starts from the health formula. The other models are fitted to compare it with.")
-    for horizon, reason in prepared.not_estimable.items():
-        notes.append(f"{horizon} days: not estimable. {reason}")
     return tuple(running), tuple(notes)
 
 
@@ -223,6 +233,33 @@ def _race(
             else spec.parameters, draws, seed=seed)
         for spec in specs
     }
+
+
+def _judge_later(
+    prepared: Prepared, contenders: Mapping[str, Contender], best: Contender, *, seed: int
+) -> dict[int, dict[str, Mapping[str, Interval]]]:
+    """The best model, the formula and the base rate at each longer horizon that can be judged."""
+    draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
+    judged = [best, *(contenders[name] for name in (FORMULA.name, BASE_RATE.name)
+                      if name in contenders)]
+    return {
+        horizon: {
+            c.spec.name: judge_later(c.spec, prepared.training, prepared.later, horizon,
+                                     c.parameters, draws, seed=seed)
+            for c in judged}
+        for horizon in prepared.later.horizons}
+
+
+def _no_better_than_base_rate(
+    later: Mapping[int, Mapping[str, Mapping[str, Interval]]], best: ModelSpec
+) -> dict[int, str]:
+    """The longer horizons at which the score says nothing that the base rate does not."""
+    return {
+        horizon: f"On later rows its log loss is {judged[best.name]['log_loss'].value:.4f} there, "
+                 f"no better than the {judged[BASE_RATE.name]['log_loss'].value:.4f} of the base "
+                 f"rate: what is known of the near does not tell the far."
+        for horizon, judged in later.items()
+        if judged[best.name]["log_loss"].value >= judged[BASE_RATE.name]["log_loss"].value}
 
 
 def _keep_formula(

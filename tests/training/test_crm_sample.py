@@ -67,6 +67,15 @@ def test_the_served_expansion_rate_is_that_of_the_newest_cutoffs(results) -> Non
     assert 0.04 < results["expansion"].bundle.base_rate(90) < 0.05  # 29 % in the first month
 
 
+@pytest.mark.parametrize("label", ["churn", "expansion"])
+def test_the_longer_horizons_are_not_estimable_and_the_shorter_are_served(results, label) -> None:
+    bundle = results[label].bundle
+    assert set(bundle.not_estimable) == {180, 365}
+    assert bundle.horizons[-1] == 90
+    for days in (180, 365):
+        assert f"{days} days: not estimable. " in results[label].summary
+
+
 @pytest.mark.parametrize("days", [180, 365])
 def test_half_a_year_and_a_year_can_not_be_estimated_here(workspace, days) -> None:
     with pytest.raises(HorizonTooLongError, match=f"within {days} days is not estimable"):
