@@ -21,6 +21,7 @@ import polars as pl
 from registry import bundle_format
 from registry.bundle_parts import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.calibration import Calibration, HorizonError, sigmoid
+from registry.coded_trees import CodedTrees
 from registry.contract import FeatureContract, Row
 from registry.linear import LinearForm
 from registry.sealed_folder import SealedFolderError, manifest_of, read_sealed, write_sealed
@@ -111,7 +112,7 @@ class ModelBundle:
 
     def _rescore(self) -> None:
         """The bundle's own test: it must still give its golden rows their scores."""
-        raw = self.raw(self.golden.matrix)
+        raw = self.form.score(self.golden.matrix)
         values, base = self._contributions_one_by_one(self.golden.matrix)
         apart = float(np.abs(raw - self.golden.raw).max())
         unexplained = float(np.abs(values.sum(axis=1) + base - raw).max())
@@ -153,7 +154,8 @@ class ModelBundle:
 
     def raw(self, rows: Rows) -> Floats:
         """The raw score f of each row, in log-odds before calibration."""
-        return self.form.score(self.matrix(rows))
+        matrix = self.matrix(rows)
+        return self._coded.score(matrix) if self._coded else self.form.score(matrix)
 
     def probability(self, rows: Rows, horizon_days: int) -> Floats:
         """The calibrated probability of the outcome within the horizon."""
@@ -170,7 +172,8 @@ class ModelBundle:
         matrix = self.matrix(rows)
         if isinstance(self.form, LinearForm) or len(matrix) < MANY:
             return self._contributions_one_by_one(matrix)
-        return self._factors.contributions(self.form, self._paths, matrix), self._paths.base
+        values = self._factors.contributions(self.form, self._paths, matrix, self.raw(matrix))
+        return values, self._paths.base
 
     def _contributions_one_by_one(self, matrix: Floats) -> tuple[Floats, float]:
         if isinstance(self.form, LinearForm):
@@ -186,7 +189,7 @@ class ModelBundle:
         """Probability, contributions and points of each row from one pass."""
         self._check(horizon_days)
         matrix = self.matrix(rows)
-        raw = self.form.score(matrix)
+        raw = self.raw(matrix)
         contributions, base = self.contributions(matrix)
         probability = self.calibration.probability(raw, horizon_days)
         intercept, slope = self.calibration.intercept(horizon_days), self.calibration.slope
@@ -218,6 +221,10 @@ class ModelBundle:
                 f"{exc} Train the model again, or roll back (keepwell models rollback)."
             ) from exc
         return cls(**bundle_format.decode(files))
+
+    @cached_property
+    def _coded(self) -> CodedTrees | None:
+        return CodedTrees.of(self.form) if isinstance(self.form, TreeArrays) else None
 
     @cached_property
     def _paths(self) -> LeafPaths:

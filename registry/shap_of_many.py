@@ -89,8 +89,9 @@ class LeafFactors:
             feature=np.concatenate(features).astype(np.int32), local=local,
         )  # fmt: skip
 
-    def contributions(self, trees: TreeArrays, paths: LeafPaths, matrix: Floats) -> Floats:
-        """One value per row and column; with the base, each row's values sum to its score."""
+    def contributions(self, trees: TreeArrays, paths: LeafPaths, matrix: Floats, raw: Floats
+                      ) -> Floats:
+        """One value per row and column; with the base, each row's values sum to its raw score."""
         values = _contributions(
             np.ascontiguousarray(matrix), int(np.diff(trees.first_node).max()),
             int(np.diff(paths.first_part).max()), int(np.diff(self.first_feature).max()),
@@ -103,7 +104,7 @@ class LeafFactors:
         )  # fmt: skip
         size = np.abs(values)
         total = size.sum(axis=1)
-        rest = trees.score(matrix) - paths.base - values.sum(axis=1)
+        rest = raw - paths.base - values.sum(axis=1)
         values += size * (rest / np.where(total > 0, total, 1.0))[:, None]
         return values
 

@@ -1,4 +1,4 @@
-"""Exact reasons of many accounts and of one, beside LightGBM's own; cpu time, the peers in turn.
+"""Scores and exact reasons of many accounts and of one, beside LightGBM's; the peers in turn.
 
     python -m pytest tests/benchmarks/bench_explanations.py -m bench -s
 """
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from interleaved import ROUNDS, write_section
 
+from registry.coded_trees import CodedTrees
 from registry.shap_of_many import LeafFactors
 from registry.tree_shap import LeafPaths
 from registry.trees import TreeArrays
@@ -55,26 +56,45 @@ def test_reasons_beside_lightgbms(n_trees: int, n_leaves: int) -> None:
     began = time.process_time()
     factors = LeafFactors.of(trees, LeafPaths.of(trees))
     built = time.process_time() - began
-    ours = factors.contributions(trees, paths, rows)
+    coded = CodedTrees.of(trees)
+
+    def reasons() -> np.ndarray:
+        return factors.contributions(trees, paths, rows, coded.score(rows))
+
+    ours = reasons()
     theirs = booster.predict(rows[:THEIRS], pred_contrib=True, num_threads=1)
     apart = float(np.abs(ours[:THEIRS] - theirs[:, :-1]).max())
     assert apart < 1e-6
     ways: dict[str, Callable[[], float]] = {
         "LightGBM, batch": lambda: cpu(lambda: booster.predict(
             rows[:THEIRS], pred_contrib=True, num_threads=1), THEIRS),
-        "Keepwell, batch": lambda: cpu(lambda: factors.contributions(trees, paths, rows), MANY),
+        "Keepwell, batch": lambda: cpu(reasons, MANY),
         "LightGBM, one row": lambda: statistics.median(cpu(lambda row=row: booster.predict(
             rows[row:row + 1], pred_contrib=True, num_threads=1), 1) for row in range(50)),
         "Keepwell, one row": lambda: statistics.median(cpu(
             lambda row=row: paths.contributions(trees, rows[row:row + 1]), 1)
             for row in range(50)),
     }
+    def raw(rows: np.ndarray) -> np.ndarray:
+        return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
+
+    assert (coded.score(rows) == raw(rows)).all()
+    ways |= {
+        "scores: LightGBM, batch": lambda: cpu(lambda: raw(rows), MANY),
+        "scores: Keepwell, batch": lambda: cpu(lambda: coded.score(rows), MANY),
+        "scores: LightGBM, one row": lambda: statistics.median(
+            cpu(lambda row=row: raw(rows[row:row + 1]), 1) for row in range(200)),
+        "scores: Keepwell, one row": lambda: statistics.median(
+            cpu(lambda row=row: coded.score(rows[row:row + 1]), 1) for row in range(200)),
+    }
     took: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, way in ways.items():
             took[name].append(way())
     middle = {name: statistics.median(runs) for name, runs in took.items()}
-    lines = [f"| {name} | {middle[name]:,.0f} ({min(runs):,.0f} to {max(runs):,.0f}) |"
+    score_batch = middle["scores: LightGBM, batch"] / middle["scores: Keepwell, batch"]
+    score_one = middle["scores: Keepwell, one row"] / middle["scores: LightGBM, one row"]
+    lines = [f"| {name} | {middle[name]:,.1f} ({min(runs):,.1f} to {max(runs):,.1f}) |"
              for name, runs in took.items()]
     batch = middle["LightGBM, batch"] / middle["Keepwell, batch"]
     one = middle["Keepwell, one row"] / middle["LightGBM, one row"]
@@ -85,4 +105,6 @@ def test_reasons_beside_lightgbms(n_trees: int, n_leaves: int) -> None:
         "| | cpu microseconds a row |", "|---|---|", *lines, "",
         "| goal | measured |", "|---|---|",
         f"| batch at least 35 × LightGBM's | {batch:.0f} × |",
-        f"| one row at most 0.1 × LightGBM's | {one:.2f} × |"]))
+        f"| one row at most 0.1 × LightGBM's | {one:.2f} × |",
+        f"| scores: batch at least 3 × LightGBM's | {score_batch:.1f} × |",
+        f"| scores: one row at most 0.4 × LightGBM's | {score_one:.2f} × |"]))

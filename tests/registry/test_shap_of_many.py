@@ -14,7 +14,7 @@ from registry.value_codes import ASKED_BY_VALUE, ValueCodes
 def both(trees: TreeArrays, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     paths = LeafPaths.of(trees)
     return (paths.contributions(trees, rows),
-            LeafFactors.of(trees, paths).contributions(trees, paths, rows))
+            LeafFactors.of(trees, paths).contributions(trees, paths, rows, trees.score(rows)))
 
 
 def close(exact: np.ndarray, fast: np.ndarray) -> bool:

@@ -1,0 +1,52 @@
+"""Coded trees give the score of LightGBM to the last bit, row by row and in blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from registry.coded_trees import BLOCK, MANY, CodedTrees
+from registry.trees import TreeArrays, TreeStructureError
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, MANY - 1, MANY, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
+def test_scores_are_lightgbms_to_the_last_bit(trained, n_rows):
+    booster, scored = trained
+    trees = TreeArrays.from_dump(booster.dump_model())
+    rows = scored[np.arange(n_rows) % len(scored)]
+    found = CodedTrees.of(trees).score(rows)
+    np.testing.assert_array_equal(found, trees.score(rows))
+    if n_rows:
+        np.testing.assert_array_equal(found, booster.predict(rows, raw_score=True))
+
+
+@pytest.mark.parametrize("leaves", [63, 64, 65, 120])
+def test_trees_of_any_size_are_scored(train_booster, leaves):
+    booster, scored = train_booster(
+        {"num_leaves": leaves, "min_data_in_leaf": 1, "nan": 0.2, "n_features": 12}, rounds=6)
+    trees = TreeArrays.from_dump(booster.dump_model())
+    assert np.diff(trees.first_leaf).max() == leaves
+    np.testing.assert_array_equal(CodedTrees.of(trees).score(scored), trees.score(scored))
+
+
+@pytest.mark.parametrize("kind", range(8), ids=lambda bits: f"kind {bits}")
+def test_what_is_missing_goes_where_its_split_sends_it(kind):
+    trees = TreeArrays(
+        first_node=np.array([0, 2], np.int32), first_leaf=np.array([0, 3], np.int32),
+        feature=np.array([0, 1], np.int32), kind=np.full(2, kind, np.uint8),
+        threshold=np.array([0.0, -0.5]), category_set=np.full(2, -1, np.int32),
+        left=np.array([1, -1], np.int32), right=np.array([-3, -2], np.int32),
+        leaf_value=np.array([1.0, 2.0, 4.0]), leaf_cover=np.ones(3),
+        first_word=np.zeros(1, np.int32), category_words=np.zeros(0, np.uint32),
+    )  # fmt: skip
+    values = [np.nan, 0.0, -0.0, 1e-36, -1e-36, 1.0, -1.0, np.inf, -np.inf]
+    rows = np.array([[a, b] for a in values for b in values])
+    np.testing.assert_array_equal(CodedTrees.of(trees).score(rows), trees.score(rows))
+
+
+def test_a_matrix_that_is_too_narrow_is_refused(trained):
+    booster, scored = trained
+    coded = CodedTrees.of(TreeArrays.from_dump(booster.dump_model()))
+    if coded.trees.n_features_read:
+        with pytest.raises(TreeStructureError, match=r"The trees read .* features and the matrix"):
+            coded.score(scored[:, :0])
