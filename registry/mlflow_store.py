@@ -214,6 +214,7 @@ class MlflowModelStore:
         """Make the champion before this one the champion again, or NothingToRollBackError."""
         with self._asked("change the champion"), self._alone:
             version = rollback_target(self.history(label), label)
+            self.load(label, version)
             change = ChampionChange(version=version, how="rolled back", by=by, at=at, evidence={})
             self._change(label, change)
         return change

@@ -483,6 +483,16 @@ def test_a_damaged_challenger_is_never_made_champion(two_versions, home):
     assert two_versions.champion_version("churn").version == 1
 
 
+def test_nobody_rolls_back_to_a_damaged_version(two_versions, home):
+    two_versions.promote("churn", 2, evidence={}, by="ann", at=AT)
+    run_id = two_versions.versions("churn")[0].run_id
+    folder = home / "artifacts" / "keepwell-churn" / run_id / "artifacts" / "bundle"
+    (folder / "bundle.json").write_text("{}")
+    with pytest.raises(BundleError, match="truncated or altered"):
+        two_versions.rollback("churn", by="ann", at=AT)
+    assert [change.version for change in two_versions.history("churn")] == [1, 2]
+
+
 # ── a server ───────────────────────────────────────────────────────────────────────────────────
 
 
