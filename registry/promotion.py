@@ -42,14 +42,18 @@ class Gain:
             raise EvidenceError(f"A confidence lies between 0 and 1, not at {self.confidence}.")
 
 
+REFITTED = "the champion's kind of model"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What is known of a challenger from rows that it was not trained on.
 
     A comparison is None where there is nothing to compare with (no champion; the formula itself).
-    ``n_rows_with_champion`` are the rows that neither of the two had learned from. Revenue captured
-    is by the number of accounts that a team can look after at a cutoff, segments by their name;
-    both are held against the champion, and where it can not be compared, against the formula.
+    ``n_rows_with_champion`` are the rows that neither of the two had learned from. Where there are
+    none, ``over_refitted`` is over the champion's kind of model, if it is another kind, fitted to
+    the same rows. Revenue captured is by the number of accounts that a team can look after at a
+    cutoff, segments by their name; both are over whichever of these there is, else the formula.
     ``explanations_agreement`` is the rank correlation of what refits on other accounts rest on.
     """
 
@@ -63,6 +67,7 @@ class Evidence:
     over_base_rate: Gain
     over_formula: Gain | None = None
     over_champion: Gain | None = None
+    over_refitted: Gain | None = None
     n_rows_with_champion: int | None = None
     captured: Mapping[int, float] = field(default_factory=dict)
     captured_over: Mapping[int, Gain] = field(default_factory=dict)
@@ -72,7 +77,9 @@ class Evidence:
     @property
     def other(self) -> str:
         """What revenue captured and segments are held against."""
-        return "the health formula" if self.over_champion is None else "the champion"
+        if self.over_champion is not None:
+            return "the champion"
+        return "the health formula" if self.over_refitted is None else REFITTED
 
     def document(self) -> EvidenceDocument:
         """As plain values, for the promotion record."""
@@ -247,16 +254,18 @@ def _better(other: str, gain: Gain | None, least: float) -> Check:
 
 
 def _not_worse(challenger: Evidence, least: float) -> Check:
-    name, gain = "not worse than the champion", challenger.over_champion
-    if gain is None:
-        return _unknown(name, "There is no champion to compare with, or none that can be scored on "
-                              "held-out rows that it has not learned from.")  # fmt: skip
+    name, gain, rows = "not worse than the champion", challenger.over_champion, ""
+    if gain is not None:
+        rows = f" on {challenger.n_rows_with_champion} rows that neither has learned from"
+    elif challenger.over_refitted is not None:
+        gain, rows = challenger.over_refitted, " fitted to the same rows"
+    else:
+        return _unknown(name, "There is no champion to compare with, or only one of the same kind "
+                              "that has learned from the held-out rows.")  # fmt: skip
     passed = gain.mean >= 0 or 1 - gain.confidence < least
     verdict = "Not clearly worse than" if passed else "Worse than"
-    rows = challenger.n_rows_with_champion
-    on = "" if rows is None else f" on {rows} rows that neither has learned from"
-    return _check(name, passed, f"{verdict} the champion{on}: {_said(gain)}; it must not be worse "
-                                f"in {least:.0%}.")  # fmt: skip
+    return _check(name, passed, f"{verdict} {challenger.other}{rows}: {_said(gain)}; it must not "
+                                f"be worse in {least:.0%}.")  # fmt: skip
 
 
 def _captures(challenger: Evidence, capacity: int, least: float) -> Check:

@@ -46,7 +46,8 @@ PREFIX, BETWEEN = "evidence_", "|"
 COUNTS = ("n_rows", "n_accounts", "n_positives", "n_rows_with_champion")
 BY_CAPACITY = ("captured", "captured_over")
 BY_KEY = (*BY_CAPACITY, "segments")
-MAY_LACK = ("over_formula", "over_champion", "n_rows_with_champion", "explanations_agreement")
+MAY_LACK = ("over_formula", "over_champion", "over_refitted", "n_rows_with_champion",
+            "explanations_agreement")
 
 
 def evidence_of(
@@ -64,11 +65,13 @@ def evidence_of(
     formula = contenders.get(FORMULA.name)
     metrics = best.metrics[horizon]
     known = champion_probability(champion, prepared)
-    if known is None:
-        before = (formula or contenders[BASE_RATE.name]).probabilities[horizon]
-        among = np.ones(len(mine), dtype=np.bool_)
+    refitted = None if known is not None else _refitted(champion, best, contenders)
+    before, among = known, np.ones(len(mine), dtype=np.bool_)
+    if before is None:
+        stands = refitted or formula or contenders[BASE_RATE.name]
+        before = stands.probabilities[horizon]
     else:
-        before, among = known, ~np.isnan(known)
+        among = ~np.isnan(before)
     captures = {k: (share, more) for k in CAPACITIES
                 if (share := captured(rows, mine, k)) is not None
                 and (more := captured_gain(rows, mine, before, k, among=among, seed=seed))
@@ -85,12 +88,23 @@ def evidence_of(
             log_loss_rows(rows.outcome[among], mine[among]),
             log_loss_rows(rows.outcome[among], before[among]), rows.account[among],
             np.random.default_rng(seed)),
+        over_refitted=None if refitted is None else over(refitted.probabilities[horizon]),
         n_rows_with_champion=None if known is None else int(among.sum()),
         captured={k: share for k, (share, _) in captures.items()},
         captured_over={k: more for k, (_, more) in captures.items()},
         segments=segment_gains(rows, mine, before, among=among, seed=seed),
         explanations_agreement=_agreement(best, prepared, seed=seed),
     )
+
+
+def _refitted(
+    champion: ModelBundle | None, best: Contender, contenders: Mapping[str, Contender]
+) -> Contender | None:
+    """The champion's kind of model, fitted to the rows that the best was fitted to; else None."""
+    if champion is None:
+        return None
+    kind = champion.metadata.notes.get("model")
+    return None if kind == best.spec.name else contenders.get(str(kind))
 
 
 def _agreement(best: Contender, prepared: Prepared, *, seed: int) -> float | None:

@@ -81,6 +81,10 @@ REFUSED = {
     "clearly worse than the champion": (
         {"over_champion": with_confidence(0.2, mean=-0.01)}, "Worse than the champion",
     ),
+    "clearly worse than the champion's kind": (
+        {"over_champion": None, "over_refitted": WORSE},
+        "Worse than the champion's kind of model fitted to the same rows: ",
+    ),
     "too few outcomes": ({"n_positives": 9}, r"9 outcome\(s\) among 900 .* 300 accounts; .* 10 "),
     "badly calibrated": ({"calibration_error": 0.11}, r"off by 0\.110 on average; at most 0\.100"),
     "captures clearly less revenue": (
@@ -196,6 +200,14 @@ def test_a_segment_that_is_much_worse_is_found_among_many():
         }
         found += "4" in clearly_worse(gains, most_false_alarms=0.05)
     assert found >= 38
+
+
+def test_what_it_is_held_against_is_named():
+    assert GOOD.other == "the champion"
+    younger = replace(GOOD, over_champion=None, over_refitted=EVEN)
+    assert younger.other == "the champion's kind of model"
+    assert "share than with the champion's kind of model" in decide(younger).reasons[3]
+    assert replace(GOOD, over_champion=None).other == "the health formula"
 
 
 def test_the_confidence_that_is_asked_for_counts():

@@ -6,7 +6,7 @@ import pytest
 
 from registry.bundle import BundleError
 from registry.promotion import Audited, Evidence, EvidenceError, Gain
-from registry.store import MemoryModelStore
+from registry.store import MemoryModelStore, TrainingRun
 from training.evidence import as_metrics, champion_or_none, from_metrics, promotion_of_version
 
 GAIN = Gain(mean=0.01, low=-0.002, high=0.02, confidence=0.93)
@@ -19,7 +19,8 @@ EVIDENCE = Evidence(
 
 @pytest.mark.parametrize(
     "evidence",
-    [EVIDENCE, replace(EVIDENCE, over_champion=None), replace(EVIDENCE, over_formula=None),
+    [EVIDENCE, replace(EVIDENCE, over_champion=None, over_refitted=GAIN),
+     replace(EVIDENCE, over_formula=None),
      replace(EVIDENCE, captured={}, captured_over={}, segments={}, explanations_agreement=None)],
     ids=["whole", "no champion", "no formula", "of before"],
 )
@@ -88,3 +89,24 @@ def test_a_champion_of_today_has_learned_from_every_row(small_company) -> None:
     assert evidence.over_champion is None
     assert evidence.n_rows_with_champion is None
     assert evidence.other == "the health formula"
+
+
+def test_a_young_champion_of_another_kind_is_fitted_to_the_same_rows(small_company) -> None:
+    """The champion is renamed to another contender: what counts is how that one fares here."""
+    company, store = small_company(n_accounts=120), MemoryModelStore()
+    first = company.train(store=store, trials=0)
+    kind = next(name for name in ("logistic", "lightgbm") if name != first.best.name)
+    metadata = replace(first.bundle.metadata, notes={"model": kind})
+    run_id = store.record_run(TrainingRun(
+        label="churn", name=kind, bundle=replace(first.bundle, metadata=metadata),
+        started_at=company.known_until, ended_at=company.known_until))
+    store.promote("churn", store.register("churn", run_id), evidence={}, by="ann",
+                  at=company.known_until)
+    again = company.train(store=store, trials=0, by=None)
+    evidence = from_metrics(again.bundle.metrics)
+    assert evidence.over_champion is None
+    assert evidence.over_refitted is not None
+    difference = again.differences[kind]
+    assert evidence.over_refitted.mean == pytest.approx(-difference.value)
+    assert any("the champion's kind of model fitted to the same rows" in reason
+               for reason in again.promotion.reasons)

@@ -173,6 +173,7 @@ def test_the_formula_is_no_prior_of_expansion(small_company) -> None:
 def test_expansion_comes_with_its_expected_amount(small_company) -> None:
     result = small_company(told=1.0).train("expansion", trials=0)
     assert 0.4 < result.bundle.amount_ratio < 0.8  # from 100 to 150 and a little
+    assert 0 < result.bundle.metrics["amount_ratio_error"] < 0.02  # by months of 0 to 16
     assert result.formula_version is None
 
 
@@ -236,7 +237,7 @@ def test_a_champion_that_has_seen_the_test_rows_is_no_opponent(small_company) ->
     company, store = small_company(), MemoryModelStore()
     company.train(store=store, trials=0)
     again = company.train(store=store, trials=0)
-    assert any("none that can be scored on held-out rows" in reason
+    assert any("only one of the same kind that has learned from the held-out rows" in reason
                for reason in again.promotion.reasons)
     assert again.version == 2
 
