@@ -172,7 +172,8 @@ def _train(
         seed=seed, started_at=started, ended_at=clock())
     promoted = by is not None and promotion.approved
     if promoted and by is not None:
-        store.promote(label.name, version, evidence=evidence.document(), by=by, at=clock())
+        store.promote(label.name, version, by=by, at=clock(),
+                      evidence={**evidence.document(), **promotion.document()})
     formula_version = None
     if label.name == "churn" and FORMULA.name in contenders:
         formula_version = _keep_formula(

@@ -110,3 +110,10 @@ def test_a_young_champion_of_another_kind_is_fitted_to_the_same_rows(small_compa
     assert evidence.over_refitted.mean == pytest.approx(-difference.value)
     assert any("the champion's kind of model fitted to the same rows" in reason
                for reason in again.promotion.reasons)
+
+
+def test_a_training_that_promotes_keeps_every_check(trained) -> None:
+    result, store = trained
+    (change,) = store.history("churn")
+    assert change.evidence["checks"] == result.promotion.document()["checks"]
+    assert change.evidence["n_rows"] == result.rows["test"]
