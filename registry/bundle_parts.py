@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+AMOUNT_ERROR = "amount_ratio_error"
+"""Among a bundle's metrics: the standard error of its ``amount_ratio``."""
+
 
 class BundleError(Exception):
     """The model can not be used; the message names the reason."""

@@ -74,7 +74,9 @@ def account_answer(score: AccountScore, portfolio: Portfolio, family: Family | N
         expansion_note=score.expansion_note, risk_tier=score.risk_tier, mrr=score.mrr,
         revenue_at_risk=score.revenue_at_risk, revenue_at_risk_low=score.revenue_at_risk_low,
         revenue_at_risk_high=score.revenue_at_risk_high,
-        expected_expansion=score.expected_expansion, currency=score.currency,
+        expected_expansion=score.expected_expansion,
+        expected_expansion_low=score.expected_expansion_low,
+        expected_expansion_high=score.expected_expansion_high, currency=score.currency,
         health=health_answer(score), reasons=reasons_answer(score.reasons),
         expansion_reasons=(reasons_answer(score.expansion_reasons)
                            if score.expansion_reasons else None),

@@ -76,6 +76,8 @@ class PortfolioSum:
     revenue_at_risk_low: float | None
     revenue_at_risk_high: float | None
     expected_expansion: float | None
+    expected_expansion_low: float | None
+    expected_expansion_high: float | None
     by_tier: Mapping[str, int]
     by_level: Mapping[str, int]
 
@@ -186,6 +188,8 @@ def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
         revenue_at_risk_low=_total(s.revenue_at_risk_low for s in priced),
         revenue_at_risk_high=_total(s.revenue_at_risk_high for s in priced),
         expected_expansion=_total(s.expected_expansion for s in scores),
+        expected_expansion_low=_total(s.expected_expansion_low for s in scores),
+        expected_expansion_high=_total(s.expected_expansion_high for s in scores),
         by_tier=tiers, by_level=levels)
 
 

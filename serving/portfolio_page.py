@@ -11,12 +11,13 @@ from markupsafe import Markup
 
 from features.health import HealthFormula
 from serving.account_names import account_href, display_name, level_class, name_of
+from serving.expected_money import MONTHS_PER_YEAR
 from serving.families import Family
 from serving.family_view import FamilyView, family_view
 from serving.pages import Frame, Notice
 from serving.pictures import share_bar
 from serving.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
-from serving.scoring import MONTHS_PER_YEAR, RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
+from serving.scoring import RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
 from serving.words import (
     INTERVAL_COVERS,
     NOT_KNOWN,
@@ -210,7 +211,9 @@ def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio) -> tuple[Tile, 
     grows = Tile(
         label="Expected growth, a year",
         value=CONTRACT_ENDED if all_ended else money(total.expected_expansion, currency),
-        note=("chance to expand within 90 days × the usual rise"
+        note=(f"between {money(total.expected_expansion_low, currency)} and "
+              f"{money(total.expected_expansion_high, currency)}; chance to expand within 90 days "
+              f"× the usual rise"
               if total.expected_expansion is not None else _why_no_growth(chosen)))
     levels = [f"{count:,} {'not known' if name == 'unknown' else name}"
               for name, count in sorted(total.by_level.items(), key=lambda item: -item[1])]

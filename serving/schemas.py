@@ -260,6 +260,8 @@ class AccountAnswer(Answer):
     revenue_at_risk_low: float | None
     revenue_at_risk_high: float | None
     expected_expansion: float | None
+    expected_expansion_low: float | None
+    expected_expansion_high: float | None
     currency: str
     health: HealthAnswer
     reasons: ReasonsAnswer

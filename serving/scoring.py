@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from features.catalogue import HEALTH_SCORE
 from features.feature import AnyFeature
 from features.health import Health, HealthFormula, score_health
+from registry.bundle_parts import AMOUNT_ERROR
 from registry.contract import FeatureContract, FeatureContractError
+from serving.expected_money import Money, yearly
 from serving.explanations import Peers, Reasons, health_reasons, model_reasons, peers_of
 from serving.words import age, day
 
@@ -29,7 +31,6 @@ Source = Literal["model", "health_formula"]
 ScoredBy = Literal["model", "health_formula", "none"]
 
 TIER_HORIZON_DAYS = 90
-MONTHS_PER_YEAR = 12
 STANDARD_HORIZONS = (30, 60, 90)
 
 NOT_ATTRIBUTES = frozenset({"account_id", "as_of"})
@@ -79,6 +80,11 @@ class ScoringModel(Protocol):
     @property
     def amount_ratio(self) -> float | None:
         """Expansion: expected relative rise of MRR, given that it rises."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What is known of how good it is, and of how exact its amount."""
         ...
 
     def probability(self, X: NDArray[np.float64], horizon_days: int) -> NDArray[np.float64]:
@@ -155,7 +161,9 @@ class AccountScore:
     revenue_at_risk: float | None
     revenue_at_risk_low: float | None
     revenue_at_risk_high: float | None
-    expected_expansion: float | None
+    expected_expansion: float | None  # P(expand before any churn) × amount, a year
+    expected_expansion_low: float | None
+    expected_expansion_high: float | None
     expansion_amount: float | None  # the rise of MRR, given that it rises
     currency: str
     health: Health
@@ -210,6 +218,7 @@ class _Answers:
     points: NDArray[np.float64]
     start: float
     amount_ratio: float | None
+    amount_error: float  # relative standard error of the amount
 
     def at(self, row: int) -> tuple[HorizonProbability, ...]:
         """The probabilities of one row."""
@@ -268,6 +277,9 @@ def score_accounts(
         grows = None
         if expansion is not None and stale is None and not left:
             grows = _at_90(expansion.at(row))
+        amount = _expansion_amount(expansion, mrr)
+        at_risk = _money(at_90, mrr)
+        growth = _money(grows, amount, expansion)
         why = partial(_why, row=row, features=features, attributes=attributes,
                       catalogue=catalogue, peers=usual)
         scores.append(AccountScore(
@@ -283,11 +295,11 @@ def score_accounts(
                 "the contract has ended" if left else stale or expansion_refusal),
             risk_tier=risk_tier(at_90.probability, at_90.base_rate) if at_90 else None,
             mrr=mrr,
-            revenue_at_risk=_yearly(at_90.probability if at_90 else None, mrr),
-            revenue_at_risk_low=_yearly(at_90.low if at_90 else None, mrr),
-            revenue_at_risk_high=_yearly(at_90.high if at_90 else None, mrr),
-            expected_expansion=_expected_expansion(grows, expansion, mrr),
-            expansion_amount=_expansion_amount(expansion, mrr),
+            revenue_at_risk=at_risk.expected, revenue_at_risk_low=at_risk.low,
+            revenue_at_risk_high=at_risk.high,
+            expected_expansion=growth.expected, expected_expansion_low=growth.low,
+            expected_expansion_high=growth.high,
+            expansion_amount=amount,
             currency=currency,
             health=health,
             say_reasons=(partial(why, answers) if refusal is None and answers is not None
@@ -311,6 +323,7 @@ def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = 
         "health_score": pl.Float64, "health_band": pl.String, "score_source": pl.String,
         "degraded": pl.String, "model_version": pl.String, "risk_tier": pl.String,
         "mrr": pl.Float64, "revenue_at_risk": pl.Float64, "expected_expansion": pl.Float64,
+        "expected_expansion_low": pl.Float64, "expected_expansion_high": pl.Float64,
         "currency": pl.String,
         **{f"reason_{n}": pl.String for n in range(1, most_reasons + 1)},
         **{f"reason_{n}_points": pl.Float64 for n in range(1, most_reasons + 1)},
@@ -329,7 +342,9 @@ def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = 
             "score_source": score.score_source, "degraded": score.degraded,
             "model_version": score.model_version, "risk_tier": score.risk_tier, "mrr": score.mrr,
             "revenue_at_risk": score.revenue_at_risk,
-            "expected_expansion": score.expected_expansion, "currency": score.currency,
+            "expected_expansion": score.expected_expansion,
+            "expected_expansion_low": score.expected_expansion_low,
+            "expected_expansion_high": score.expected_expansion_high, "currency": score.currency,
         }
         for n, reason in enumerate(score.reasons.top(most_reasons), start=1):
             row[f"reason_{n}"], row[f"reason_{n}_points"] = reason.sentence, reason.points
@@ -382,6 +397,8 @@ def _answer(served: ServedModel | None, frame: pl.DataFrame, digests: Mapping[st
         base_rate={h: float(model.base_rate(h)) for h in horizons},
         names=tuple(f.name for f in model.contract.features),
         points=points, start=float(start), amount_ratio=model.amount_ratio,
+        amount_error=(model.metrics.get(AMOUNT_ERROR, 0.0) / model.amount_ratio
+                      if model.amount_ratio else 0.0),
     ), None
 
 
@@ -415,19 +432,18 @@ def _number(value: float | None) -> float | None:
     return None if value is None or value != value else float(value)
 
 
-def _yearly(probability: float | None, mrr: float | None) -> float | None:
-    return None if probability is None or mrr is None else probability * mrr * MONTHS_PER_YEAR
+def _money(chance: HorizonProbability | None, amount: float | None,
+           estimated_by: _Answers | None = None) -> Money:
+    if chance is None:
+        return Money()
+    return yearly(chance.probability, chance.low, chance.high, amount,
+                  relative_error=estimated_by.amount_error if estimated_by else 0.0)
 
 
 def _expansion_amount(expansion: _Answers | None, mrr: float | None) -> float | None:
     if expansion is None or expansion.amount_ratio is None or mrr is None:
         return None
     return mrr * expansion.amount_ratio
-
-
-def _expected_expansion(grows: HorizonProbability | None, expansion: _Answers | None,
-                        mrr: float | None) -> float | None:
-    return _yearly(grows.probability if grows else None, _expansion_amount(expansion, mrr))
 
 
 def _sentence(text: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
+from registry.bundle_parts import AMOUNT_ERROR
 from registry.contract import ContractFeature, FeatureContract
 from training.cutoffs import mature, reach_of
 from training.dataset import TrainingSet
@@ -50,6 +51,7 @@ def release(
     calibration, later_rates = with_later(
         shorter.calibration, spec, training, prepared.later.outcomes, columns, parameters,
         at=known_until, seed=seed)
+    rise = _usual_rise(training, rows)
     horizons = (*training.horizons, *prepared.later.horizons)
     matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
     fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed)
@@ -69,7 +71,8 @@ def release(
             notes={"model": spec.name}),
         reference=ReferenceDistribution.of(matrix),
         golden=GoldenRows(matrix=golden, raw=fitted.score(golden)),
-        metrics=metrics, amount_ratio=_amount_ratio(training, rows),
+        metrics={**metrics, **({} if rise is None else {AMOUNT_ERROR: rise[1]})},
+        amount_ratio=None if rise is None else rise[0],
         not_estimable=prepared.not_estimable, model_text=fitted.text,
     )
 
@@ -84,10 +87,17 @@ def _rates(training: TrainingSet, rows: NDArray[np.bool_]) -> dict[int, float]:
     return rates
 
 
-def _amount_ratio(training: TrainingSet, rows: NDArray[np.bool_]) -> float | None:
-    """Mean relative rise of MRR among rows that expanded; None for other labels."""
-    amounts = training.amounts[rows & (training.outcome == 1)]
-    amounts = amounts[~np.isnan(amounts)]
-    if training.label.outcome != "expansion" or not len(amounts):
+def _usual_rise(
+    training: TrainingSet, rows: NDArray[np.bool_]
+) -> tuple[float, float] | None:
+    """Mean relative rise of MRR among rows that expanded, and its standard error over accounts.
+
+    None for other labels. Rows of one account tell of the same rise, so accounts are the sample.
+    """
+    grown = rows & (training.outcome == 1) & ~np.isnan(training.amounts)
+    if training.label.outcome != "expansion" or not grown.any():
         return None
-    return float(amounts.mean())
+    amounts = training.amounts[grown]
+    _, which = np.unique(training.account[grown], return_inverse=True)
+    apart = np.bincount(which, amounts - amounts.mean())
+    return float(amounts.mean()), float(np.sqrt((apart**2).sum()) / len(amounts))

@@ -77,6 +77,8 @@ def test_a_sum_counts_what_is_known_and_brackets_itself(portfolio):
     total = sum_of(portfolio.scores)
     assert (total.accounts, total.with_revenue_at_risk) == (48, 47)
     assert total.revenue_at_risk_low < total.revenue_at_risk < total.revenue_at_risk_high
+    assert (total.expected_expansion_low < total.expected_expansion
+            < total.expected_expansion_high)
     assert sum(total.by_tier.values()) == sum(total.by_level.values()) == 48
     assert math.isfinite(total.mrr)
 

@@ -57,6 +57,7 @@ class AnotherContract:
     def __init__(self, bundle, contract):
         self.bundle, self.contract = bundle, contract
         self.horizons, self.amount_ratio = bundle.horizons, bundle.amount_ratio
+        self.metrics = bundle.metrics
 
     def probability(self, matrix, horizon_days):
         return self.bundle.probability(matrix, horizon_days)
@@ -123,6 +124,7 @@ def test_expected_growth_is_the_chance_times_the_usual_rise_of_a_year(score, all
     assert one.expected_expansion == pytest.approx(
         one.expansion.probability * one.mrr * 0.3 * 12, rel=1e-12)  # one rounding
     assert one.expansion_amount == one.mrr * 0.3
+    assert one.expected_expansion_low < one.expected_expansion < one.expected_expansion_high
 
 
 def test_no_probability_falls_as_the_horizon_grows(score, all_models):

@@ -173,6 +173,7 @@ def test_the_formula_is_no_prior_of_expansion(small_company) -> None:
 def test_expansion_comes_with_its_expected_amount(small_company) -> None:
     result = small_company(told=1.0).train("expansion", trials=0)
     assert 0.4 < result.bundle.amount_ratio < 0.8  # from 100 to 150 and a little
+    assert 0 < result.bundle.metrics["amount_ratio_error"] < 0.02  # by months of 0 to 16
     assert result.formula_version is None
 
 
