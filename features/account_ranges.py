@@ -1,8 +1,8 @@
 """This module is about reading a lake by account range, however its events lie in parts.
 
-Parts are read in step (``parts_in_step``), each once, and every range is worked on as soon as it
-is read. So time is linear in events and memory follows the range, be the parts daily loads or one
-history each.
+Parts are read in step (``parts_in_step``), and every range is worked on as soon as it is read. So
+time is linear in events and memory follows the range and the number of parts, be they daily loads
+or one history each. What was corrected is held as well, as it is told by id.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from features.lake import Lake
+from features.lake import CEASED_BY, Lake
 from features.manifest import Manifest
 from features.parts_in_step import PartsInStep
 from features.telemetry import UTC_INSTANT
@@ -58,6 +58,7 @@ class AccountRanges:
         self._manifest = manifest or lake.manifest
         self._paths = [lake.folder / name for name in self._manifest.parts]
         self._edges = _edges(self._paths, events_at_once)
+        self._tied = False  # whether two events had to be told apart by their ids
 
     def __len__(self) -> int:
         return len(self._edges) + 1
@@ -75,31 +76,36 @@ class AccountRanges:
             waiting: deque[Future[Made]] = deque()
             for number, events, whole in self._read():
                 waiting.append(pool.submit(self._worked, number, events, whole, work))
-                del events, whole  # the work alone holds on to them
+                del events, whole
                 if len(waiting) > self._threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
 
     def _read(self) -> Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]:
-        corrected = bool(self._manifest.superseded)
-        columns = dict.fromkeys([*self._columns, *(["event_id"] if corrected else [])])
-        parts = PartsInStep(self._paths, list(columns), self._whole_kinds)
+        ceased = self._lake.ceased(self._manifest).collect()
+        with_ids = bool(self._manifest.superseded)
+        parts = self._parts(with_ids=with_ids)
         for number, edge in enumerate([*self._edges, None]):
-            events, whole = parts.until(edge)
-            if corrected:
-                events, whole = pl.collect_all([
-                    self._lake.with_ceased(frame.lazy(), self._manifest)
-                    for frame in (events, whole)])
-            else:
-                whole = whole.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
+            if self._tied and not with_ids:  # where two events tie, others will: again, with ids
+                with_ids = True
+                parts = self._parts(with_ids=True)
+                if number > 0:
+                    parts.until(self._edges[number - 1])
+            events, whole = (_with_ceased(frame, ceased) for frame in parts.until(edge))
             yield number, events, whole
+            del events, whole  # so that the work alone holds on to them
+
+    def _parts(self, *, with_ids: bool) -> PartsInStep:
+        columns = dict.fromkeys([*self._columns, *(["event_id"] if with_ids else [])])
+        return PartsInStep(self._paths, list(columns), self._whole_kinds)
 
     def _worked(self, number: int, events: pl.DataFrame, whole: pl.DataFrame,
                 work: Callable[[pl.DataFrame, pl.DataFrame], Made]) -> Made:
         try:
             return work(events, whole)
         except UndecidedOrderError:  # ids are long, and rarely needed
+            self._tied = True
             return work(self._with_ids(number), whole)
 
     def _with_ids(self, number: int) -> pl.DataFrame:
@@ -110,6 +116,14 @@ class AccountRanges:
             events = events.filter(pl.col("account_id") < self._edges[number])
         columns = dict.fromkeys([*self._columns, "event_id", "superseded_at"])
         return events.select(*columns).collect()
+
+
+def _with_ceased(events: pl.DataFrame, ceased: pl.DataFrame) -> pl.DataFrame:
+    if "event_id" not in events.columns:
+        return events
+    if ceased.is_empty():
+        return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
+    return events.join(ceased, on=[*CEASED_BY], how="left")
 
 
 def _edges(paths: Sequence[Path], events_at_once: int) -> list[str]:

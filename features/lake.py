@@ -55,6 +55,9 @@ SMALL_PART_BYTES = 4_000_000
 KEPT_GENERATIONS = 256
 """For how many commits more a merged file stays once another merge of its kind has come."""
 
+CEASED_BY = ("event_id", "recorded_at")
+"""What tells the row that was superseded from the others of its event."""
+
 LAKE_SCHEMA = {**EVENT_SCHEMA, "superseded_at": UTC_INSTANT}
 """Column name to type of ``Lake.scan``: an event, and when its version ceased to hold."""
 
@@ -95,12 +98,14 @@ class Lake:
         events = self._parts(manifest.parts)
         if not manifest.superseded:
             return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
-        return self.with_ceased(events, manifest).select(*LAKE_SCHEMA)
+        return events.join(self.ceased(manifest), on=[*CEASED_BY], how="left").select(*LAKE_SCHEMA)
 
-    def with_ceased(self, events: pl.LazyFrame, manifest: Manifest) -> pl.LazyFrame:
-        """Events of this lake, with when each was superseded as well (null: still valid)."""
-        ceased = pl.scan_parquet([self.folder / name for name in manifest.superseded])
-        return events.join(ceased, on=["event_id", "recorded_at"], how="left")
+    def ceased(self, manifest: Manifest) -> pl.LazyFrame:
+        """``CEASED_BY`` and ``superseded_at`` of the rows that a manifest says were superseded."""
+        if not manifest.superseded:
+            return pl.LazyFrame(schema={name: LAKE_SCHEMA[name]
+                                        for name in (*CEASED_BY, "superseded_at")})
+        return pl.scan_parquet([self.folder / name for name in manifest.superseded])
 
     def quarantined(self) -> pl.LazyFrame:
         """The rows that were refused, each with its reason."""

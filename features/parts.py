@@ -1,7 +1,7 @@
 """This module is about parts: the files that a lake is made of, each written once and for good.
 
-A part holds events by account and time, in row groups small enough that one account is read
-without its neighbours, and has its key index beside it.
+A part holds events by account and, to the second, by time, in row groups small enough that one
+account is read without most others, and has its key index beside it.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 ::
 
     part 1 (by account)  a a b c │ c d f f │ g ...
-    part 2 (by account)  a b b d │ e f ...            until(d) ──► a a b c c, a b b
+    part 2 (by account)  a b b d │ e f ...            until(d) ──► a a b c c, a b b, b c
     part 3 (by account)  b c d d │ d ...              until(f) ──► d, d e, d d d
 
-Every part is decoded once, some thousand rows at a time; what lies beyond the account asked for
-waits for the next call. Where there are many parts, fewer rows of each are decoded at a time, so
-that memory does not follow their number.
+Every row is decoded once, some thousand of a part at a time; what lies beyond the account asked for
+waits for the next call. Where there are many parts, fewer rows of each are decoded at a time, and
+their row groups unpacked more often, so that up to 488 parts no more rows wait.
 """
 
 from __future__ import annotations

@@ -116,8 +116,16 @@ class ModelBundle:
         values, base = self._contributions_one_by_one(self.golden.matrix)
         apart = float(np.abs(raw - self.golden.raw).max())
         unexplained = float(np.abs(values.sum(axis=1) + base - raw).max())
+        # and the ways of many rows, which are faster, have to agree with those of one
+        many = np.tile(self.golden.matrix, (-(-MANY // len(raw)), 1))
+        off = float(np.abs(self.raw(many)[: len(raw)] - raw).max())
+        said = float(np.abs(self.contributions(many)[0][: len(raw)] - values).max(initial=0.0))
         most = GOLDEN_TOLERANCE * (1.0 + float(np.abs(self.golden.raw).max()))
-        for what, gap in (("a golden row by", apart), ("its own contributions by", unexplained)):
+        for what, gap in (
+            ("a golden row by", apart), ("its own contributions by", unexplained),
+            ("the same row among many by", off),
+            ("contributions of a row among many by", said * GOLDEN_TOLERANCE / MANY_TOLERANCE),
+        ):  # fmt: skip
             if not gap <= most:  # also when it is not a number
                 raise BundleError(
                     f"The {self.label} model misses {what} {gap:.2g} in log-odds (at most "
@@ -245,8 +253,11 @@ class ModelBundle:
             )
 
 
-# From so many rows on, a block of rows at a time is faster than row by row.
+# From so many rows on, contributions are faster a block of rows at a time than row by row.
 MANY = 8
+
+# and they have 24 bits a leaf then.
+MANY_TOLERANCE = 1e-6
 
 # Below this distance in log-odds the chord is a quotient of rounding errors, while the tangent is
 # off by less than distance² / 8 = 1e-13.

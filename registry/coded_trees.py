@@ -31,7 +31,7 @@ SIGNIFICAND_BITS, EXPONENT_OF_ONE = 52, 1023  # of a float64: the exponent of 2^
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CodedTrees:
-    """Trees with their values coded, and for each split the leaves that not going left leaves."""
+    """Trees with their values coded."""
 
     trees: TreeArrays
     codes: ValueCodes
@@ -42,13 +42,17 @@ class CodedTrees:
         return cls(trees=trees, codes=ValueCodes.of(trees))
 
     @cached_property
-    def _most_leaves(self) -> int:
-        return int(np.diff(self.trees.first_leaf).max())
+    def _leaves_on_the_right(self) -> Bits | None:
+        """For each split, the leaves that stay when it is not followed to the left.
 
-    @cached_property
-    def _leaves_on_the_right(self) -> Bits:
+        None where a tree has more than 64 leaves, or has not numbered them from left to right.
+        """
         trees = self.trees
-        return _leaves_left(trees.first_node, trees.first_leaf, trees.left, trees.right)
+        if int(np.diff(trees.first_leaf).max()) > MOST_LEAVES:
+            return None
+        in_order, stay = _leaves_that_stay(
+            trees.first_node, trees.first_leaf, trees.left, trees.right)
+        return stay if in_order else None
 
     def score(self, matrix: Floats) -> Floats:
         """The raw score of each row, in log-odds; equal to ``TreeArrays.score``."""
@@ -61,30 +65,34 @@ class CodedTrees:
             trees.first_node, trees.first_leaf, trees.feature, trees.kind, trees.threshold,
             trees.category_set, trees.first_word, trees.category_words, trees.leaf_value,
         ]  # fmt: skip
-        if len(rows) < MANY or self._most_leaves > MOST_LEAVES:
+        stay = self._leaves_on_the_right if len(rows) >= MANY else None
+        if stay is None:
             given += [trees.left, trees.right]
             return _walk(*given)
-        given += [self._leaves_on_the_right]
+        given.append(stay)
         return _score_blocks(*given)
 
 
 @compiled
-def _leaves_left(first_node: Ints, first_leaf: Ints, left: Ints, right: Ints) -> Bits:
-    """For each split, all leaves of its tree but those below its left child; from left to right."""
-    kept = np.zeros(left.shape[0], np.uint64)
+def _leaves_that_stay(
+    first_node: Ints, first_leaf: Ints, left: Ints, right: Ints
+) -> tuple[bool, Bits]:
+    stay = np.zeros(left.shape[0], np.uint64)
     below = np.zeros(left.shape[0], np.uint64)
+    in_order = True
     for tree in range(first_node.shape[0] - 1):
         base = first_node[tree]
-        if first_leaf[tree + 1] - first_leaf[tree] > MOST_LEAVES:
-            continue
         for i in range(first_node[tree + 1] - 1, base - 1, -1):
             on_the_left = (below[base + left[i]] if left[i] >= 0
                            else np.uint64(1) << np.uint64(-1 - left[i]))
             on_the_right = (below[base + right[i]] if right[i] >= 0
                             else np.uint64(1) << np.uint64(-1 - right[i]))
             below[i] = on_the_left | on_the_right
-            kept[i] = ~on_the_left
-    return kept
+            stay[i] = ~on_the_left
+            # every leaf on the left has a lower bit than the lowest on the right
+            if on_the_left >= (on_the_right & (np.uint64(0) - on_the_right)):
+                in_order = False
+    return in_order, stay
 
 
 @compiled
@@ -121,7 +129,7 @@ def _score_blocks(
     matrix: Floats, first_threshold: Ints, thresholds: Floats, missing: Kinds, place: Ints,
     shift: Codes, first_node: Ints, first_leaf: Ints, feature: Ints, kind: Kinds,
     threshold: Floats, category_set: Ints, first_word: Ints, words: Words, leaf_value: Floats,
-    kept: Bits,
+    stay: Bits,
 ) -> Floats:  # fmt: skip
     n_rows = matrix.shape[0]
     raw = np.zeros(n_rows)
@@ -137,7 +145,7 @@ def _score_blocks(
         for tree in range(first_node.shape[0] - 1):
             leaves[:] = ~np.uint64(0)
             for i in range(first_node[tree], first_node[tree + 1]):
-                others = kept[i]
+                others = stay[i]
                 if place[i] < 0:
                     for r in range(stop - start):
                         if not goes_left(matrix[start + r, feature[i]], kind[i], threshold[i],

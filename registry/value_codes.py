@@ -57,7 +57,7 @@ class ValueCodes:
                 place[nodes] = np.searchsorted(ordered, trees.threshold[nodes])
                 missing[feature] = kinds[0]
                 thresholds.append(ordered)
-            first.append(first[-1] + (len(ordered) if len(kinds) == 1 else 0))
+            first.append(sum(map(len, thresholds)))
         return cls(first=np.array(first, np.int32), missing=missing, place=place,
                    threshold=np.concatenate([np.empty(0), *thresholds]),
                    shift=((trees.kind & DEFAULT_LEFT) > 0).astype(np.uint16))

@@ -211,7 +211,7 @@ def account_page(
                         if score.expansion_reasons and score.expansion else None),
         family=family_view(family, name=display_name(score), currency=score.currency,
                            formula=formula) if family else None,
-        signs=_signs(portfolio.alerts.get(score.account_id, ())),
+        signs=_signs(portfolio.alerts.of(score.account_id)),
         changes_title=f"What changed since {day(before.as_of)}" if before else "",
         changes=_changes(before, score, catalogue) if before else (),
         actions=tuple(action_view(c, score.currency) for c in answer.ranked),

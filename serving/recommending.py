@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from experiments.policy import Limits, Recommendation
-from features.alerts import Alert
 from features.feature import AnyFeature
 from registry.playbook import playbook
 from serving.decisions import (
@@ -25,7 +24,7 @@ from serving.decisions import (
 from serving.desk import Desk
 from serving.ledger import Decision
 from serving.scoring import AccountScore
-from serving.signs import ALERT_WORDS
+from serving.signs import ALERT_WORDS, WarningSigns
 from serving.timelines import JUST_NOW
 
 LIMITS = Limits()
@@ -55,7 +54,7 @@ def decide_on(
     scores: Sequence[AccountScore],
     *,
     facts: Mapping[str, PolicyFacts],
-    alerts: Mapping[str, tuple[Alert, ...]],
+    alerts: WarningSigns,
     catalogue: Mapping[str, AnyFeature],
     now: datetime,
 ) -> tuple[Decided, ...]:
@@ -64,7 +63,7 @@ def decide_on(
     phrases = {name: feature.phrase for name, feature in catalogue.items()}
     decided = []
     for score in scores:
-        known, signs = facts.get(score.account_id, NO_FACTS), alerts.get(score.account_id, ())
+        known, signs = facts.get(score.account_id, NO_FACTS), alerts.of(score.account_id)
         answer = recommendation(score, known, signs, playbook=book, limits=LIMITS, now=now,
                                 phrases=phrases, alert_words=ALERT_WORDS)
         decided.append(Decided(

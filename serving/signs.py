@@ -1,7 +1,7 @@
 """This module is about warning signs: the alerts that the scores of a portfolio raise now.
 
-Accounts are scored far more often than read, so that an account's alerts are found when they are
-first asked for.
+Accounts are scored far more often than read, so an account's alerts are found when somebody first
+asks for them.
 """
 
 from __future__ import annotations
@@ -31,15 +31,25 @@ class WarningSigns(Mapping[str, tuple[Alert, ...]]):
         self._find = find
         self._found: dict[str, tuple[Alert, ...]] = {}
 
-    def __getitem__(self, account_id: str) -> tuple[Alert, ...]:
+    def of(self, account_id: str) -> tuple[Alert, ...]:
+        """The alerts of an account; none where it may not raise any or nobody knows it."""
+        if account_id not in self._find:
+            return ()
         if account_id not in self._found:
             self._found[account_id] = self._find[account_id]()
-        if not self._found[account_id]:
-            raise KeyError(account_id)
         return self._found[account_id]
 
+    def __getitem__(self, account_id: str) -> tuple[Alert, ...]:
+        found = self.of(account_id)
+        if not found:
+            raise KeyError(account_id)
+        return found
+
+    def __contains__(self, account_id: object) -> bool:
+        return isinstance(account_id, str) and bool(self.of(account_id))
+
     def __iter__(self) -> Iterator[str]:
-        return (account_id for account_id in self._find if self.get(account_id))
+        return (account_id for account_id in self._find if self.of(account_id))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -49,7 +59,8 @@ class WarningSigns(Mapping[str, tuple[Alert, ...]]):
         kept = {name: find for name, find in self._find.items() if name not in accounts}
         signs = WarningSigns({**kept, **newer._find})
         # as a list at once: another thread may be asking for alerts meanwhile
-        signs._found = {name: found for name, found in list(self._found.items()) if name in kept}
+        signs._found = {name: found for name, found in list(self._found.items())
+                        if name in kept and name not in newer._find}
         return signs
 
 

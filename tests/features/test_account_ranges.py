@@ -88,6 +88,20 @@ def test_what_is_made_of_ranges_is_what_is_made_of_the_whole(
     np.testing.assert_equal(together, whole)
 
 
+def test_events_that_tie_are_read_once_more_with_ids_and_not_range_by_range(tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, *(events(150, first=150 * number, ties=True) for number in range(4)))
+    asked: list[bool] = []
+
+    def work(frame: pl.DataFrame, _: pl.DataFrame) -> int:
+        asked.append("event_id" in frame.columns)
+        return len(values(frame))
+
+    assert sum(AccountRanges(lake, columns_read(CATALOGUE), events_at_once=90).each(work)) == 30
+    assert asked[:2] == [False, True]  # the first range, and again with ids
+    assert all(asked[1:])
+    assert len(asked) > 5
+
+
 def test_corrections_reach_the_ranges(tmp_path: Path) -> None:
     load = events(100)
     lake = lake_of(tmp_path, load, corrected(load[:50]))

@@ -44,6 +44,37 @@ def test_what_is_missing_goes_where_its_split_sends_it(kind):
     np.testing.assert_array_equal(CodedTrees.of(trees).score(rows), trees.score(rows))
 
 
+def test_leaves_that_are_not_numbered_from_left_to_right_are_found_by_walking():
+    trees = TreeArrays(
+        first_node=np.array([0, 2], np.int32), first_leaf=np.array([0, 3], np.int32),
+        feature=np.array([0, 1], np.int32), kind=np.zeros(2, np.uint8), threshold=np.zeros(2),
+        category_set=np.full(2, -1, np.int32), left=np.array([1, -3], np.int32),
+        right=np.array([-1, -2], np.int32), leaf_value=np.array([1.0, 2.0, 4.0]),
+        leaf_cover=np.ones(3), first_word=np.zeros(1, np.int32),
+        category_words=np.zeros(0, np.uint32),
+    )  # fmt: skip
+    rows = np.array([[a, b] for a in (-1.0, 1.0) for b in (-1.0, 1.0)] * MANY)
+    np.testing.assert_array_equal(CodedTrees.of(trees).score(rows), trees.score(rows))
+    assert set(trees.score(rows)) == {1.0, 2.0, 4.0}
+
+
+def test_a_feature_with_more_thresholds_than_codes_is_asked_by_value():
+    n = 70_000
+    stump = {
+        "kind": np.zeros(n, np.uint8), "category_set": np.full(n, -1, np.int32),
+        "left": np.full(n, -1, np.int32), "right": np.full(n, -2, np.int32),
+        "first_word": np.zeros(1, np.int32), "category_words": np.zeros(0, np.uint32),
+        "first_node": np.arange(n + 1, dtype=np.int32), "leaf_cover": np.ones(2 * n),
+        "first_leaf": np.arange(0, 2 * n + 1, 2, dtype=np.int32),
+        "leaf_value": np.arange(2 * n, dtype=float),
+        "feature": np.append(np.zeros(n - 1), 1).astype(np.int32),
+        "threshold": np.append(np.arange(n - 1), 0.5),
+    }  # fmt: skip
+    trees = TreeArrays.from_arrays(stump)
+    rows = np.random.default_rng(0).random((MANY, 2)) * [n, 1]
+    np.testing.assert_array_equal(CodedTrees.of(trees).score(rows), trees.score(rows))
+
+
 def test_a_matrix_that_is_too_narrow_is_refused(trained):
     booster, scored = trained
     coded = CodedTrees.of(TreeArrays.from_dump(booster.dump_model()))

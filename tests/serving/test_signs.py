@@ -36,8 +36,18 @@ def test_an_account_without_alerts_is_as_one_that_is_not_there():
     assert dict(signs) == {"loud": (ALERT,)}
     assert len(signs) == 1
     assert signs.get("quiet", ()) == signs.get("nobody", ()) == ()
+    assert "loud" in signs
+    assert "quiet" not in signs
     with pytest.raises(KeyError, match="quiet"):
         signs["quiet"]
+
+
+def test_an_error_of_a_rule_is_not_taken_for_silence():
+    def broken() -> tuple[Alert, ...]:
+        return {}["figure"]  # type: ignore[no-any-return]
+
+    with pytest.raises(KeyError, match="figure"):
+        WarningSigns({"one": broken}).of("one")
 
 
 def test_an_account_scored_anew_has_its_newer_alerts_or_none():
