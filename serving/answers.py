@@ -44,7 +44,7 @@ MOST_CHILDREN = 100
 def account_row(score: AccountScore) -> AccountRow:
     """An account as a row of the list."""
     at_90 = score.churn_at(TIER_HORIZON_DAYS)
-    top = score.reasons.top(1)
+    foremost = score.reasons.foremost
     words = score.attributes
     return AccountRow(
         account_id=score.account_id, name=words.get("account_name"), as_of=score.as_of,
@@ -59,7 +59,7 @@ def account_row(score: AccountScore) -> AccountRow:
         source=score.source, degraded=score.degraded, model_version=score.model_version,
         mrr=score.mrr, revenue_at_risk=score.revenue_at_risk,
         expected_expansion=score.expected_expansion, currency=score.currency,
-        top_reason=top[0].sentence if top else None)
+        top_reason=foremost.sentence if foremost else None)
 
 
 def account_answer(score: AccountScore, portfolio: Portfolio, family: Family | None,

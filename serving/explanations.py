@@ -121,6 +121,17 @@ class Reasons:
         together = [*self.signals, *self.levers, *self.context]
         return tuple(sorted(together, key=lambda r: -r.points)[:most])
 
+    @property
+    def foremost(self) -> Reason | None:
+        """What stands out most, for one line: what the account does or meets, if that is a risk.
+
+        Its calendar (days to the renewal) is often larger, and says the same of most accounts.
+        """
+        about_it = max((*self.signals, *self.levers), key=lambda r: r.points, default=None)
+        if about_it is not None and about_it.points > 0:
+            return about_it
+        return next(iter(self.top(1)), None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PeerGroup:

@@ -263,7 +263,7 @@ def _choice(name: str, label: str, none: str, values: Sequence[str], given: str 
 
 def _line(score: AccountScore, widest: float, formula: HealthFormula) -> AccountLine:
     at_90 = score.churn_at(TIER_HORIZON_DAYS)
-    top = score.reasons.top(1)
+    foremost = score.reasons.foremost
     words, left = score.attributes, score.has_left
     about = [words.get("account_name") and score.account_id,
              words.get("segment") and plain(words["segment"] or ""),
@@ -284,7 +284,7 @@ def _line(score: AccountScore, widest: float, formula: HealthFormula) -> Account
         health=NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
         level=score.health.band or "not enough data",
         level_class=level_class(formula, score.health.band),
-        reason=top[0].text if top else "No single thing stands out",
+        reason=foremost.text if foremost else "No single thing stands out",
         yearly=NOTHING if left else _whole(
             None if score.mrr is None else MONTHS_PER_YEAR * score.mrr, score.currency))
 

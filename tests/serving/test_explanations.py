@@ -42,6 +42,17 @@ def test_signals_levers_and_context_are_never_mixed():
         assert {CATALOGUE[r.feature].role for r in listed} == {role}
 
 
+def test_what_stands_out_is_what_the_account_does_before_its_calendar():
+    risky = reasons({"days_to_renewal": 0.08, "errors_7d": 0.03, "error_days_28d": -0.09})
+    assert risky.top(1)[0].feature == "days_to_renewal"
+    assert risky.foremost is not None
+    assert risky.foremost.feature == "errors_7d"
+    calm = reasons({"days_to_renewal": 0.08, "errors_7d": -0.03})
+    assert calm.foremost is not None
+    assert calm.foremost.feature == "days_to_renewal"
+    assert reasons({"errors_7d": 0.0}).foremost is None
+
+
 def test_at_most_five_in_a_list_and_the_others_are_the_rest():
     found = reasons({name: 0.001 * n for n, name in enumerate(CATALOGUE)})
     assert len(found.signals) <= 5
