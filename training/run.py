@@ -23,6 +23,7 @@ from registry.bundle import ModelBundle
 from registry.promotion import Gain, Promotion, decide
 from registry.store import ModelStore
 from training.dataset import FeatureReader
+from training.errors import FeatureMatrixError
 from training.evaluation import Interval, account_draws
 from training.evidence import (
     as_metrics,
@@ -219,8 +220,15 @@ def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]
 
 def _candidates(specs: tuple[ModelSpec, ...], prepared: Prepared) -> tuple[ModelSpec, ...]:
     """Those that may serve: where few accounts have left, only what is made for that."""
-    return tuple(spec for spec in specs
-                 if spec.may_serve and (spec.for_few or not prepared.has_few_outcomes))
+    candidates = tuple(spec for spec in specs
+                       if spec.may_serve and (spec.for_few or not prepared.has_few_outcomes))
+    if not candidates:
+        raise FeatureMatrixError(
+            f"None of the {len(prepared.training.names)} features takes two known values in the "
+            f"training rows, so there is nothing to tell accounts apart by. Check what is mapped "
+            f"(keepwell ingest says which kinds came) and rebuild the snapshots (keepwell "
+            f"snapshot); the health formula serves meanwhile.")
+    return candidates
 
 
 def _race(
