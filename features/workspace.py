@@ -93,6 +93,11 @@ class Workspace:
         return self.root / "ledger.db"
 
     @property
+    def monitoring_dir(self) -> Path:
+        """What monitoring found, and the segments that a model may not answer for."""
+        return self.root / "monitoring"
+
+    @property
     def shadow_dir(self) -> Path:
         """What challengers would have said, beside what the champions said."""
         return self.root / "shadow"

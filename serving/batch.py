@@ -14,7 +14,7 @@ from features.health import FORMULAS
 from features.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store import ModelStore
-from serving.champions import champions
+from serving.champions import models_of
 from serving.decisions import POLICY_KINDS, policy_facts
 from serving.desk import features_by_name
 from serving.portfolio import portfolio_order
@@ -34,7 +34,7 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
     """
     settings = workspace.settings
     scores = score_accounts(
-        SnapshotStore(workspace.snapshots_dir).read(as_of), champions(store),
+        SnapshotStore(workspace.snapshots_dir).read(as_of), models_of(workspace, store),
         catalogue=features_by_name(workspace), formula=FORMULAS[settings.health_formula],
         now=as_of, max_age=timedelta(days=settings.max_feature_age_days),
         currency=settings.currency)

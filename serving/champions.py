@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from features.workspace import Workspace
 from registry.bundle import BundleError
+from registry.segment_switch import EVERYONE, SWITCH_FILE, SegmentSwitchError, read_switch
 from registry.store import (
     ChampionChange,
     ModelStore,
@@ -50,8 +52,27 @@ def champions(store: ModelStore) -> Models:
                   expansion=served.get(EXPANSION), refusals=refusals)
 
 
+def models_of(workspace: Workspace, store: ModelStore) -> Models:
+    """The champions, and the segments of this workspace for which each is withheld.
+
+    Where that can not be read, no model answers: it may be withheld from anybody.
+    """
+    models = champions(store)
+    served = {CHURN: models.churn, EXPANSION: models.expansion}
+    try:
+        switch = read_switch(workspace.monitoring_dir / SWITCH_FILE)
+    except SegmentSwitchError as error:
+        log.error("%s The formula answers for every account.", error)
+        unreadable = {EVERYONE: f"it is not known whom the model may answer for: {error}"}
+        return replace(models, withheld=dict.fromkeys(served, unreadable))
+    return replace(models, withheld={label: switch.withheld(one.fingerprint)
+                                     for label, one in served.items() if one is not None})
+
+
 def _loaded(store: ModelStore, label: str, version: int) -> ServedModel:
-    return ServedModel(model=store.load(label, version), version=f"{label} version {version}")
+    bundle = store.load(label, version)
+    return ServedModel(model=bundle, version=f"{label} version {version}",
+                       fingerprint=bundle.fingerprint)
 
 
 def _before(store: ModelStore, label: str) -> ServedModel | None:

@@ -22,8 +22,9 @@ from features.health import FORMULAS, TREND_LOOKBACK, HealthFormula
 from features.snapshots import SnapshotStore
 from features.touched import TouchedAccounts
 from features.workspace import SETTINGS_FILE, Workspace
+from registry.segment_switch import SWITCH_FILE
 from registry.store import ModelStore
-from serving.champions import champion_stamp, champions
+from serving.champions import champion_stamp, models_of
 from serving.errors import BusyError, NotReadyError
 from serving.explanations import Peers, peers_of
 from serving.ledger import Ledger
@@ -95,7 +96,8 @@ class Desk:
         # all the time, and their scores are exchanged without a refresh
         snapshots = SnapshotStore(self.workspace.snapshots_dir)
         moments = snapshots.moments()
-        files = (self.workspace.root / SETTINGS_FILE, *(snapshots.path(m) for m in moments))
+        files = (self.workspace.root / SETTINGS_FILE, self.workspace.monitoring_dir / SWITCH_FILE,
+                 *(snapshots.path(m) for m in moments))
         return (
             tuple(f.stat().st_mtime_ns if f.exists() else None for f in files),
             moments,
@@ -113,7 +115,8 @@ class Desk:
         frame = self.features.online(sorted({*newest["account_id"], *streamed}))
         if frame.is_empty():
             raise NotReadyError("The online store has no features; run keepwell snapshot.")
-        models, peers = champions(self.store), peers_of(frame, self.catalogue)
+        models = models_of(self.workspace, self.store)
+        peers = peers_of(frame, self.catalogue)
         before = [moment for moment in moments if moment < moments[-1]]
         now = self.now()
         scores = self._scores(frame, models, now, peers)

@@ -116,9 +116,10 @@ class ReportsPage:
     reports: tuple[ReportLine, ...]
 
 
-def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source: str, tenant: str
-                ) -> ModelsPage:
-    """Every model with its metrics, its baselines and why it was promoted."""
+def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source: str, tenant: str,
+                withheld: Mapping[str, Mapping[str, str]] | None = None) -> ModelsPage:
+    """Every model with its metrics, its baselines, why it was promoted, and whom it is kept from.
+    """
     churn_serves = any(row.serving and row.label == CHURN for row in rows)
     models: list[ModelView] = []
     for row in rows:
@@ -130,7 +131,9 @@ def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source
         models.append(view)
     return ModelsPage(
         frame=Frame(title="Models", section="models", tenant=tenant, source=source),
-        models=tuple(models), missing=tuple(refusals.values()))
+        models=tuple(models),
+        missing=(*refusals.values(), *(f"{TITLES[label]}: {why}" for label, segments in
+                                       (withheld or {}).items() for why in segments.values())))
 
 
 def reports_page(reports: Sequence[Report], *, tenant: str) -> ReportsPage:

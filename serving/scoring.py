@@ -23,6 +23,7 @@ from features.feature import AnyFeature
 from features.health import Health, HealthFormula, score_health
 from registry.bundle_parts import AMOUNT_ERROR
 from registry.contract import FeatureContract, FeatureContractError
+from registry.segment_switch import EVERYONE, segment_key
 from serving.expected_money import Money, yearly
 from serving.explanations import Peers, Reasons, health_reasons, model_reasons, peers_of
 from serving.words import age, day
@@ -108,20 +109,31 @@ class ScoringModel(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
-    """A champion with the version it is known by."""
+    """A champion with the version it is known by, and the fingerprint of its bundle."""
 
     model: ScoringModel
     version: str
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """What there is to score with; ``refusals`` says per label why a model is missing."""
+    """What there is to score with; ``refusals`` says per label why a model is missing.
+
+    ``withheld`` says per label for which segments (``segment_key``) its model does not answer, and
+    why.
+    """
 
     churn: ServedModel | None = None
     churn_formula: ServedModel | None = None
     expansion: ServedModel | None = None
     refusals: Mapping[str, str] = field(default_factory=dict)
+    withheld: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def withheld_from(self, label: str, attributes: Mapping[str, str | None]) -> str | None:
+        """Why a label's model does not answer for this account; None where it does."""
+        segments = self.withheld.get(label, {})
+        return segments.get(EVERYONE) or segments.get(segment_key(attributes.get("segment")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +276,8 @@ def score_accounts(
         features: dict[str, float | None] = dict(zip(columns.features, values, strict=True))
         attributes: dict[str, str | None] = dict(zip(columns.attributes, said, strict=True))
         stale = _staleness(as_of, now, max_age)
-        refusal = stale or (churn_refusal if churn is None else None)
+        refusal = stale or (churn_refusal if churn is None
+                            else models.withheld_from("churn", attributes))
         answers = churn if refusal is None else prior
         health = score_health(formula, features)
         left = attributes.get("contract_status") == "ended"
@@ -274,9 +287,10 @@ def score_accounts(
         horizons = _horizons(answers, churn or prior, row)
         at_90 = _at_90(horizons)
         mrr = None if left else features.get("mrr")
-        grows = None
-        if expansion is not None and stale is None and not left:
-            grows = _at_90(expansion.at(row))
+        no_growth = "the contract has ended" if left else stale or (
+            expansion_refusal if expansion is None
+            else models.withheld_from("expansion", attributes))
+        grows = _at_90(expansion.at(row)) if expansion is not None and no_growth is None else None
         amount = _expansion_amount(expansion, mrr)
         at_risk = _money(at_90, mrr)
         growth = _money(grows, amount, expansion)
@@ -291,8 +305,7 @@ def score_accounts(
             formula=formula.id,
             churn=horizons,
             expansion=grows,
-            expansion_note=None if grows else _sentence(
-                "the contract has ended" if left else stale or expansion_refusal),
+            expansion_note=None if grows else _sentence(no_growth or expansion_refusal),
             risk_tier=risk_tier(at_90.probability, at_90.base_rate) if at_90 else None,
             mrr=mrr,
             revenue_at_risk=at_risk.expected, revenue_at_risk_low=at_risk.low,

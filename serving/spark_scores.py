@@ -20,7 +20,7 @@ from features.snapshots import SnapshotStore
 from features.spark_engine import map_batches
 from features.workspace import Workspace
 from registry.store import ModelStore
-from serving.champions import champions
+from serving.champions import models_of
 from serving.desk import features_by_name
 from serving.explanations import Peers, peers_of
 from serving.scoring import Models, score_accounts, score_frame_for_file
@@ -69,7 +69,7 @@ def scores_on_spark(
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
     task = ScoringTask(
-        models=champions(store), as_of=as_of, use_names=settings.use_names,
+        models=models_of(workspace, store), as_of=as_of, use_names=settings.use_names,
         peers=peers_of(snapshots.read(as_of), features_by_name(workspace)),
         formula=settings.health_formula, currency=settings.currency,
         max_age=timedelta(days=settings.max_feature_age_days))

@@ -93,8 +93,9 @@ def show_account(request: Request, desk: AtDesk, account_id: Annotated[str, Path
 def show_models(request: Request, desk: AtDesk) -> Response:
     """The models beside their baselines."""
     rows, refusals = model_rows(desk.store)
-    page = models_page(rows, refusals, source=source_line(desk.portfolio),
-                       tenant=desk.workspace.settings.tenant)
+    portfolio = desk.portfolio
+    page = models_page(rows, refusals, withheld=portfolio.models.withheld,
+                       source=source_line(portfolio), tenant=desk.workspace.settings.tenant)
     return _templates(request).page("models.html", page)
 
 
