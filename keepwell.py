@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from features.ingest_summary import IngestSummary
     from registry.mlflow_store import MlflowModelStore
     from registry.promotion import EvidenceDocument
+    from registry.waiting_runs import WaitingRuns
     from serving.recommending import Decided
     from training.run import TrainingResult
 
@@ -272,7 +273,7 @@ def train(
     """
     (result,) = _train(Workspace(workspace), (label.value,), as_of, trials, seed)
     out.print(result.summary, highlight=False, markup=False)
-    if result.promotion.approved:
+    if result.promotion.approved and result.version is not None:
         out.print(f"To let it serve: keepwell models promote {label.value} {result.version} "
                   f'--by "YOUR NAME"', highlight=False)
 
@@ -466,6 +467,19 @@ def models_history(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE
         out.print(f"{waiting.at:%Y-%m-%d %H:%M} UTC: version {waiting.version} asked for by "
                   f"{waiting.by}; another person has to approve it.", highlight=False, markup=False)
         _print_checks(waiting.evidence)
+
+
+@models_app.command("upload")
+def models_upload(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """Register the runs that were trained while the tracking server was away."""
+    place = Workspace(workspace)
+    store, waiting = _store(place), _waiting(place)
+    with place.lock():
+        for one in waiting.upload(store, by="keepwell models upload",
+                                  clock=lambda: datetime.now(UTC)):
+            out.print(f"{one.label} version {one.version} is there now: {one.name}.",
+                      highlight=False, markup=False)
+    out.print("No run waits.")
 
 
 @models_app.command("shadow")
@@ -709,6 +723,13 @@ def _store(place: Workspace) -> MlflowModelStore:
     return MlflowModelStore(place.tracking_uri, key=signing_key(os.environ))
 
 
+def _waiting(place: Workspace) -> WaitingRuns:
+    from registry.signature import signing_key
+    from registry.waiting_runs import WaitingRuns
+
+    return WaitingRuns(folder=place.waiting_runs_dir, key=signing_key(os.environ))
+
+
 def _promotion_evidence(
     place: Workspace, store: MlflowModelStore, label: str, version: int, capacity: int | None,
     force: bool,
@@ -815,7 +836,7 @@ def _train(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, tr
     with place.lock(), _step(f"Training {named} models") as progress:
         return train_on(place, labels, store=store, as_of=_moment(place, as_of),
                         clock=lambda: datetime.now(UTC), trials=trials, seed=seed, by=by,
-                        progress=progress)
+                        progress=progress, waiting=_waiting(place))
 
 
 DEMO_FILE = "demo.json"

@@ -93,6 +93,11 @@ class Workspace:
         return self.root / "ledger.db"
 
     @property
+    def waiting_runs_dir(self) -> Path:
+        """Trainings that wait until the tracking server is back."""
+        return self.root / "waiting-runs"
+
+    @property
     def monitoring_dir(self) -> Path:
         """What monitoring found, and the segments that a model may not answer for."""
         return self.root / "monitoring"

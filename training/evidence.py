@@ -26,7 +26,7 @@ from registry.promotion import (
     gain,
     log_loss_rows,
 )
-from registry.store import ModelStore, NoChampionError
+from registry.store import ModelStore, NoChampionError, TrackingError
 from registry.trees import TreeArrays
 from training.comparisons import (
     CAPACITIES,
@@ -132,6 +132,14 @@ def gain_over(best: Contender, probability: Vector, prepared: Prepared, *, seed:
     return gain(log_loss_rows(outcome, best.probabilities[training.horizons[-1]]),
                 log_loss_rows(outcome, probability), training.account[test],
                 np.random.default_rng(seed))
+
+
+def known_champion(store: ModelStore, model: str) -> tuple[ModelBundle | None, bool]:
+    """The champion, if any, and whether the store could be asked at all."""
+    try:
+        return champion_or_none(store, model), True
+    except TrackingError:
+        return None, False
 
 
 def champion_or_none(store: ModelStore, model: str) -> ModelBundle | None:

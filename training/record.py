@@ -7,19 +7,30 @@ to the model store. Decides nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
 from registry.bundle import ModelBundle
 from registry.promotion import Promotion
-from registry.store import ModelStore, TrainingRun
+from registry.store import ModelStore, TrackingError, TrainingRun
+from registry.waiting_runs import WaitingRuns
 from training.evaluation import flat
 from training.metrics_table import contender_table
 from training.plots import contender_plots, importance_plot
 from training.prepare import Prepared
 from training.race import Contender
 from training.tune import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A run that was recorded: its id and version, or why it waits to be uploaded."""
+
+    run_id: str
+    version: int | None
+    waits_because: str | None = None
 
 
 def flat_metrics(contender: Contender) -> dict[str, float]:
@@ -39,9 +50,14 @@ def record(
     store: ModelStore, model: str, bundle: ModelBundle, shown: Contender,
     contenders: Mapping[str, Contender], prepared: Prepared, studies: Mapping[str, Study],
     promotion: Promotion | None, plots: Mapping[str, bytes], *, seed: int,
-    started_at: datetime, ended_at: datetime,
-) -> tuple[str, int]:
-    """Record a run and register its bundle: run id and version."""
+    started_at: datetime, ended_at: datetime, waiting: WaitingRuns | None = None,
+) -> Recorded:
+    """Record a run and register its bundle; where the store is away, keep it until it is back.
+
+    Raises:
+        TrackingError: the store does not answer, and there is nowhere to wait.
+        WaitingRunError: nor is there room to keep it.
+    """
     training = prepared.training
     horizon = training.horizons[-1]
     metrics = flat_metrics(shown)
@@ -58,8 +74,13 @@ def record(
         plots=plots,
         documents={"model_card.md": _card(model, shown, contenders, prepared, promotion)},
     )
-    run_id = store.record_run(run)
-    return run_id, store.register(model, run_id)
+    try:
+        run_id = store.record_run(run)
+        return Recorded(run_id=run_id, version=store.register(model, run_id))
+    except TrackingError as exc:
+        if waiting is None:
+            raise
+        return Recorded(run_id=waiting.keep(run).name, version=None, waits_because=str(exc))
 
 
 def pictures(

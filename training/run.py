@@ -22,21 +22,22 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 from registry.bundle import ModelBundle
 from registry.promotion import Gain, Promotion, decide
 from registry.store import ModelStore
+from registry.waiting_runs import FORMULA_EVIDENCE, WaitingRuns
 from training.dataset import FeatureReader
 from training.errors import FeatureMatrixError
 from training.evaluation import Interval, account_draws
 from training.evidence import (
     as_metrics,
-    champion_or_none,
     evidence_of,
     gain_over,
+    known_champion,
     promotion_of_version,
 )
 from training.labels import Label
 from training.later_horizons import judge_later
 from training.prepare import Prepared, prepare
 from training.race import Contender, run_contender, usable_columns
-from training.record import flat_metrics, pictures, record
+from training.record import Recorded, flat_metrics, pictures, record
 from training.release import release
 from training.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
 from training.splits import Split
@@ -67,7 +68,7 @@ class TrainingResult:
     later: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # longer horizon, contender, metric
     promotion: Promotion  # whether the evidence allows it
     promoted: bool
-    version: int
+    version: int | None  # None: the run waits until the tracking store is back
     run_id: str
     formula_version: int | None
     bundle: ModelBundle
@@ -76,7 +77,9 @@ class TrainingResult:
     @property
     def summary(self) -> str:
         """The sentences a person reads after a training."""
-        if self.promoted:
+        if self.version is None:
+            verdict = f"{self.best.title} is trained, and its run waits to be uploaded."
+        elif self.promoted:
             verdict = f"{self.best.title} serves, as version {self.version}."
         elif self.promotion.approved:
             verdict = f"{self.best.title} may serve; it waits as version {self.version}."
@@ -94,6 +97,7 @@ def train(
     cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
     code_version: str, seed: int = 0, trials: int = 12, by: str | None = None,
     horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
+    waiting: WaitingRuns | None = None,
 ) -> TrainingResult:
     """Train, judge and store; promote where somebody stands for it and the evidence allows.
 
@@ -113,6 +117,7 @@ def train(
         by: who promotes where the evidence allows; None leaves the model a challenger.
         horizons: other horizons in days than the label's own.
         progress: called with the step, how far it is and how far it goes.
+        waiting: where runs are kept while the store does not answer; None: then it is an error.
 
     Raises:
         TrainingError: the data can not answer; the message says why and what to do.
@@ -124,13 +129,14 @@ def train(
         return _train(
             label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
             known_until=known_until, store=store, clock=clock, code_version=code_version,
-            seed=seed, trials=trials, by=by, say=progress or _silent)
+            seed=seed, trials=trials, by=by, say=progress or _silent, waiting=waiting)
 
 
 def _train(
     label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
     cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
     code_version: str, seed: int, trials: int, by: str | None, say: Progress,
+    waiting: WaitingRuns | None,
 ) -> TrainingResult:
     started = clock()
     say(f"{label.name}: labels and features", 0, 4)
@@ -150,8 +156,8 @@ def _train(
     horizon = prepared.training.horizons[-1]
     best = min((contenders[spec.name] for spec in candidates),
                key=lambda c: c.metrics[horizon]["log_loss"].value)
-    evidence = evidence_of(best, contenders, prepared, champion_or_none(store, label.name),
-                           seed=seed)
+    champion, asked = known_champion(store, label.name)
+    evidence = evidence_of(best, contenders, prepared, champion, seed=seed)
     promotion = decide(evidence)
 
     later = _judge_later(prepared, contenders, best, seed=seed)
@@ -167,19 +173,24 @@ def _train(
     say(f"{label.name}: refitting and storing", 3, 4)
     bundle = release(best.spec, prepared, best.parameters, code_version=code_version, seed=seed,
                      metrics={**flat_metrics(at_later), **as_metrics(evidence)})
+    notes = (*notes, *(said for name, said in sorted(bundle.metadata.notes.items())
+                       if name.startswith("later_")))
     plots = pictures(contenders, bundle, prepared)
-    run_id, version = record(
+    recorded = record(
         store, label.name, bundle, best, contenders, prepared, studies, promotion, plots,
-        seed=seed, started_at=started, ended_at=clock())
-    promoted = by is not None and promotion.approved
-    if promoted and by is not None:
+        seed=seed, started_at=started, ended_at=clock(), waiting=waiting)
+    version = recorded.version
+    notes = (*notes, *_while_away(recorded, asked))
+    promoted = by is not None and promotion.approved and version is not None and asked
+    if promoted and by is not None and version is not None:
         store.promote(label.name, version, by=by, at=clock(),
                       evidence={**evidence.document(), **promotion.document()})
     formula_version = None
     if label.name == "churn" and FORMULA.name in contenders:
         formula_version = _keep_formula(
             store, contenders, prepared, plots, code_version=code_version, seed=seed,
-            by=by or "keepwell train", clock=clock)
+            by=by or "keepwell train", clock=clock,
+            waiting=waiting)
     say(f"{label.name}: done", 4, 4)
     return TrainingResult(
         label=prepared.training.label, not_estimable=prepared.not_estimable,
@@ -190,7 +201,8 @@ def _train(
             for name, c in contenders.items() if name != best.spec.name
         },
         studies=studies, best=best.spec, later=later, promotion=promotion, promoted=promoted,
-        version=version, run_id=run_id, formula_version=formula_version, bundle=bundle, notes=notes,
+        version=version, run_id=recorded.run_id, formula_version=formula_version, bundle=bundle,
+        notes=notes,
     )
 
 
@@ -274,17 +286,31 @@ def _no_better_than_base_rate(
 def _keep_formula(
     store: ModelStore, contenders: Mapping[str, Contender], prepared: Prepared,
     plots: Mapping[str, bytes], *, code_version: str, seed: int, by: str, clock: Clock,
-) -> int:
+    waiting: WaitingRuns | None,
+) -> int | None:
     """Keep the health formula with its calibration, so that it can answer whenever it must."""
     formula, started = contenders[FORMULA.name], clock()
     bundle = release(FORMULA, prepared, formula.parameters, code_version=code_version, seed=seed,
                      metrics=flat_metrics(formula))
-    _, version = record(store, "churn-formula", bundle, formula, contenders, prepared, {}, None,
-                        {"calibration.png": plots["calibration.png"]}, seed=seed,
-                        started_at=started, ended_at=clock())
-    store.promote("churn-formula", version, evidence={"what": "calibration of the formula"},
-                  by=by, at=clock())
-    return version
+    recorded = record(store, "churn-formula", bundle, formula, contenders, prepared, {}, None,
+                      {"calibration.png": plots["calibration.png"]}, seed=seed,
+                      started_at=started, ended_at=clock(), waiting=waiting)
+    if recorded.version is not None:
+        store.promote("churn-formula", recorded.version, evidence=FORMULA_EVIDENCE, by=by,
+                      at=clock())
+    return recorded.version
+
+
+def _while_away(recorded: Recorded, asked: bool) -> tuple[str, ...]:
+    """What a person has to know of a training during which the store did not answer."""
+    notes = []
+    if recorded.waits_because is not None:
+        notes.append(f"{recorded.waits_because} The run is kept as {recorded.run_id}; once the "
+                     f"store is back: keepwell models upload.")
+    if not asked:
+        notes.append("The champion could not be asked, so this model is not compared with it and "
+                     "was not promoted.")
+    return tuple(notes)
 
 
 def _silent(step: str, done: int, total: int) -> None:

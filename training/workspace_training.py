@@ -18,6 +18,7 @@ from features.lake import Lake
 from features.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store import ModelStore
+from registry.waiting_runs import WaitingRuns
 from training.dataset import RememberingReader
 from training.labels import label_named
 from training.run import Clock, Progress, TrainingResult, train
@@ -28,6 +29,7 @@ def train_on(
     clock: Clock, trials: int, seed: int, by: str | None = "keepwell",
     horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
     each: Callable[[TrainingResult], None] | None = None,
+    waiting: WaitingRuns | None = None,
 ) -> tuple[TrainingResult, ...]:
     """Train these labels on what the workspace knew at ``as_of``.
 
@@ -43,6 +45,7 @@ def train_on(
         horizons: other horizons in days than the labels' own.
         progress: called with the step, how far it is and how far it goes.
         each: called with each result as it comes.
+        waiting: where runs are kept while the store does not answer; None: then it is an error.
 
     Raises:
         LabelError: a label that is not declared.
@@ -65,7 +68,7 @@ def train_on(
             label, events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
             reader=reader, digests=digests, cutoffs=moments, known_until=known_until,
             store=store, clock=clock, code_version=code_version(), seed=seed, trials=trials,
-            by=by, horizons=horizons, progress=progress))
+            by=by, horizons=horizons, progress=progress, waiting=waiting))
         if each is not None:
             each(results[-1])
     return tuple(results)

@@ -8,14 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from registry.bundle import ModelBundle
 from registry.contract import ContractFeature, FeatureContract
-from registry.store import MemoryModelStore
+from registry.store import MemoryModelStore, TrackingError, TrainingRun
+from registry.waiting_runs import WaitingRuns
 from training.errors import (
     FeatureMatrixError,
     HorizonTooLongError,
     NoAccountsError,
     OneClassError,
 )
+from training.evidence import promotion_of_version
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +124,55 @@ def test_a_category_never_seen_is_unknown_to_the_model() -> None:
         ContractFeature(name="region", digest="r1", categories=("emea", "amer")),))
     rows = pl.DataFrame({"region": ["amer", "never seen", None]})
     np.testing.assert_array_equal(contract.matrix(rows)[:, 0], [1.0, np.nan, np.nan])
+
+
+class AwayStore(MemoryModelStore):
+    """A store whose server answers nothing, or only the question for the champion."""
+
+    def __init__(self, *, knows_champion: bool) -> None:
+        super().__init__()
+        self.knows_champion = knows_champion
+
+    def champion(self, label: str) -> ModelBundle:
+        if not self.knows_champion:
+            raise TrackingError("The tracking store could not read the champion.")
+        return super().champion(label)
+
+    def record_run(self, run: TrainingRun) -> str:
+        raise TrackingError("The tracking store could not keep the run.")
+
+
+@pytest.mark.parametrize("knows_champion", [False, True], ids=["away", "away at the end"])
+def test_while_the_tracking_server_is_away_the_run_is_kept_and_uploaded_later(
+    company, tmp_path, knows_champion) -> None:
+    waiting = WaitingRuns(folder=tmp_path / "waiting-runs")
+    result = company.train(store=AwayStore(knows_champion=knows_champion), trials=0,
+                           waiting=waiting)
+    assert result.version is None
+    assert not result.promoted
+    assert "its run waits to be uploaded" in result.summary
+    assert "once the store is back: keepwell models upload" in result.summary
+    assert ("The champion could not be asked" in result.summary) is not knows_champion
+    store = MemoryModelStore()
+    done = list(waiting.upload(store, by="ann", clock=lambda: company.known_until))
+    assert [(one.label, one.version) for one in done] == [("churn", 1), ("churn-formula", 1)]
+    assert store.load("churn", 1).fingerprint == result.bundle.fingerprint
+    assert store.champion("churn-formula").contract.names == ("health_score",)
+    promotion, _ = promotion_of_version(store, "churn", 1)
+    assert promotion == result.promotion
+
+
+def test_a_server_that_is_away_at_the_first_question_only_promotes_nothing(company) -> None:
+    class Absent(MemoryModelStore):
+        def champion(self, label: str) -> ModelBundle:
+            raise TrackingError("The tracking store could not read the champion.")
+
+    result = company.train(store=Absent(), trials=0)
+    assert result.promotion.approved
+    assert not result.promoted
+    assert "not compared with it and was not promoted" in result.summary
+
+
+def test_without_a_place_to_wait_the_store_that_is_away_is_the_answer(company) -> None:
+    with pytest.raises(TrackingError, match="could not keep the run"):
+        company.train(store=AwayStore(knows_champion=True), trials=0)

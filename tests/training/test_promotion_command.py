@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from features.backfill import backfill, month_starts
 from features.lake import Lake
 from features.telemetry import EVENT_SCHEMA
 from features.workspace import Workspace
+from keepwell import app
 from registry.mlflow_store import MlflowModelStore
 
 ROOT = Path(__file__).parents[2]
@@ -117,3 +120,23 @@ def test_nobody_promotes_without_a_name(place):
     done = keepwell("models", "promote", "churn", GOOD, "--by", " ", cwd=place.root.parent)
     assert done.returncode == 3
     assert "--by is empty" in done.stderr
+
+
+def test_a_model_trained_while_the_server_is_away_is_uploaded_with_one_command(
+    place, monkeypatch):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("KEEPWELL_TRACKING_URI", away)
+    command, there = CliRunner(), ("-w", str(place.root))
+    trained = command.invoke(app, ["train", "churn", "--trials", "0", *there])
+    assert trained.exit_code == 0, trained.exception
+    assert "its run waits to be uploaded" in trained.output
+    early = command.invoke(app, ["models", "upload", *there])
+    assert f"The tracking store {away} could not keep the run" in str(early.exception)
+    monkeypatch.delenv("KEEPWELL_TRACKING_URI")
+    done = command.invoke(app, ["models", "upload", *there])
+    assert "churn version 3 is there now" in done.output
+    assert command.invoke(app, ["models", "upload", *there]).output == "No run waits.\n"
+    assert champion(place) == []
