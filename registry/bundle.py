@@ -25,9 +25,9 @@ from registry.coded_trees import CodedTrees
 from registry.contract import FeatureContract, Row
 from registry.linear import LinearForm
 from registry.sealed_folder import SealedFolderError, manifest_of, read_sealed, write_sealed
-from registry.shap_of_many import LeafFactors
+from registry.shap_of_many import SharesOfMany
 from registry.signature import SigningKey
-from registry.tree_shap import LeafPaths
+from registry.tree_shap import SplitShares
 from registry.trees import TreeArrays
 
 __all__ = ["BundleError", "BundleMetadata", "Explanation", "GoldenRows", "HorizonError",
@@ -180,13 +180,13 @@ class ModelBundle:
         matrix = self.matrix(rows)
         if isinstance(self.form, LinearForm) or len(matrix) < MANY:
             return self._contributions_one_by_one(matrix)
-        values = self._factors.contributions(self.form, self._paths, matrix, self.raw(matrix))
-        return values, self._paths.base
+        values = self._of_many.contributions(self.form, matrix, self.raw(matrix))
+        return values, self._shares.base
 
     def _contributions_one_by_one(self, matrix: Floats) -> tuple[Floats, float]:
         if isinstance(self.form, LinearForm):
             return self.form.contributions(matrix), self.form.base
-        return self._paths.contributions(self.form, matrix), self._paths.base
+        return self._shares.contributions(self.form, matrix), self._shares.base
 
     def points(self, rows: Rows, horizon_days: int) -> tuple[Floats, float]:
         """The contributions in probability, and the base that completes each row's sum."""
@@ -235,14 +235,14 @@ class ModelBundle:
         return CodedTrees.of(self.form) if isinstance(self.form, TreeArrays) else None
 
     @cached_property
-    def _paths(self) -> LeafPaths:
+    def _shares(self) -> SplitShares:
         assert isinstance(self.form, TreeArrays)
-        return LeafPaths.of(self.form)
+        return SplitShares.of(self.form)
 
     @cached_property
-    def _factors(self) -> LeafFactors:
+    def _of_many(self) -> SharesOfMany:
         assert isinstance(self.form, TreeArrays)
-        return LeafFactors.of(self.form, self._paths)
+        return SharesOfMany.of(self.form, self._shares)
 
     def _check(self, horizon_days: int) -> None:
         if horizon_days in self.not_estimable:
@@ -254,7 +254,7 @@ class ModelBundle:
 
 
 # From so many rows on, contributions are faster a block of rows at a time than row by row.
-MANY = 8
+MANY = 4
 
 # and they have 24 bits a leaf then.
 MANY_TOLERANCE = 1e-6

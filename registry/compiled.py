@@ -3,7 +3,8 @@
 numba keeps compiled code beside the source file, or in the user's cache folder. Where neither can
 be written (a read-only image without a home) the kernel is compiled in memory at each start. Numba
 sees that a kernel's own file has changed, but not the file of a function that was compiled into it:
-here a change of any module with compiled code makes all of it stale.
+here a change of any module with compiled code makes all of it stale, as does one that tells numba
+how to make code (``lanes``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+
+MARKS = (b"from registry.compiled import", b"from numba.extending import")
+"""A module that has one of these ends up in compiled code."""
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
@@ -39,6 +43,6 @@ def _digest_of_compiled(folder: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.glob("*.py")):
         text = path.read_bytes()
-        if b"from registry.compiled import" in text:
+        if any(mark in text for mark in MARKS):
             digest.update(path.name.encode() + b"\0" + text)
     return digest.hexdigest()

@@ -1,20 +1,29 @@
 """This module is about exact path-dependent Shapley values of boosted trees, in log-odds.
 
 The game is the one of LightGBM's ``pred_contrib`` and of Lundberg et al. (2018, "Consistent
-individualized feature attribution for tree ensembles"): features that are not known send a row
-down both branches in proportion to the training rows.
+individualized feature attribution for tree ensembles"): where a split's feature is not known, a row
+goes down both branches in proportion to the training rows.
 
-For one leaf with value v, let k features lie on its path. Feature f keeps the share ``z_f`` of the
-training rows on the path; in S are the features whose splits this row follows to the leaf, in N
-the others. With T the known features, ``v(T) = v · Π_{N∖T} z · [T ∩ N = ∅] · Π_{S∖T} z``, and a
-Shapley weight is a Beta integral, ``j!(k-1-j)!/k! = ∫ t^j (1-t)^(k-1-j) dt``. So the sum over all
-subsets collapses into one integral of a polynomial of degree k - 1::
+Let every feature be known with the same probability t, each on its own. The Shapley value of a
+feature is then the mean over t of what the expected score gains by knowing it (Owen 1972,
+"Multilinear extensions of games"). A split whose left branch has the share z of its training rows,
+and that sends this row there (h = 1) or not (h = 0), is passed on the left with probability ::
 
-    f in S:   φ_f =  v · Π_N z · (1 - z_f) · ∫ (1-t)^|N|     · Π_{S∖f} (t + z(1-t)) dt
-    f in N:   φ_f = -v · Π_N z             · ∫ (1-t)^(|N|-1) · Π_S     (t + z(1-t)) dt
+    m = z + t (h - z)          and m' = h - z is what knowing its feature adds to that,
 
-which Gauss-Legendre quadrature with k/2 points or more gives exactly. All terms are positive, so
-nothing cancels on deep paths, where unwinding polynomial coefficients loses digits.
+so with A the probability to come to the split and B the expected value below a branch,
+``B = m B_left + (1 - m) B_right`` from the leaves up, ``A m`` and ``A (1 - m)`` from the root down,
+and the split adds ``∫ A m' (B_left - B_right) dt`` to its feature. That is all: a few products for
+each split, none for the features on the paths below it.
+
+Where the path has asked the feature before, both answers hang on the same knowledge. With z and h
+of all its splits down to the left branch, and z', h' of those down to here, ::
+
+    m = (z + t (h - z)) / (z' + t (h' - z'))
+    m' = (h - z - m (h' - z')) / (z' + t (h' - z'))
+
+The integrand is a polynomial in t whose degree is less than the number k of features on a path, so
+Gauss-Legendre quadrature on k/2 points or more is exact. The points are worked on side by side.
 """
 
 from __future__ import annotations
@@ -25,248 +34,201 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.compiled import compiled
+from registry.lanes import DOUBLES, every, load, store
 from registry.trees import Floats, Ints, Kinds, TreeArrays, Words, goes_left
+from registry.value_codes import Codes, ValueCodes, write_codes
 
-Longs = npt.NDArray[np.int64]
-
-
-POINTS = 4  # points of a block: four float64 fill a vector register
+NONE = -1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LeafPaths:
-    """For every leaf, the features on its path, their shares and the splits that must hold.
+class Points:
+    """Gauss-Legendre points between 0 and 1: n of them are ``at[first[g] : first[g] + n]``.
 
-    Leaf l has the parts ``first_part[l] : first_part[l + 1]``; part p is one feature with the
-    share ``share[p]`` and the conditions ``first_condition[p] : first_condition[p + 1]``, each
-    a node of the tree and the side to be taken (1 is left).
-
-    A path of up to 8 b features is integrated on b blocks of four points, ``point[b]``. From
-    ``first_factor[l]`` on, block by block and part by part, are ``factor`` = t + z(1-t) and
-    ``ratio`` = (1-z) / factor at those points.
+    >>> two = Points.of(np.array([1, 2]))
+    >>> two.at.round(3).tolist(), two.first.tolist()
+    ([0.5, 0.211, 0.789], [0, 1])
     """
 
-    first_part: Ints
-    part_feature: Ints
-    share: Floats
-    first_condition: Ints
-    condition_node: Ints
-    condition_side: Kinds
-    point: Floats
+    first: Ints
+    at: Floats
     weight: Floats
-    first_factor: Longs
-    factor: Floats
-    ratio: Floats
+
+    @classmethod
+    def of(cls, numbers: npt.NDArray[np.int64]) -> Points:
+        """The points of each of these numbers of points, one set after the other."""
+        sets = [np.polynomial.legendre.leggauss(int(n)) for n in numbers if n]
+        at, weight = (np.concatenate([np.empty(0), *column]) for column in zip(*sets, strict=True)
+                      ) if sets else (np.empty(0), np.empty(0))
+        return cls(first=(np.cumsum(numbers) - numbers).astype(np.int32), at=(at + 1) / 2,
+                   weight=weight / 2)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SplitShares:
+    """For every split, what its branches keep of the training rows, and where they lead.
+
+    ``share[i]`` of the rows at split i go left. ``earlier[i]`` is the last branch above it that
+    asked the same feature, twice the split's number in its tree and one more for the right (-1:
+    there is none), and ``kept[i]`` the share of rows that all such branches have kept.
+
+    ``left`` and ``right`` are the places of the branches in a tree of n splits: its split k has
+    place k, its leaf j place n + j. ``most_features[t]`` is the length of the longest path of tree
+    t in different features.
+    """
+
+    codes: ValueCodes
+    left: Ints
+    right: Ints
+    share: Floats
+    kept: Floats
+    earlier: Ints
+    most_features: Ints
+    points: Points
+    groups: Ints  # of as many points as are worked on at once: one for most trees
     base: float  # the mean raw score over the training rows
 
     @classmethod
-    def of(cls, trees: TreeArrays) -> LeafPaths:
-        """Walk every leaf of every tree to its root once."""
-        first_part, part_feature, share, first_condition, node, side = _walk(
+    def of(cls, trees: TreeArrays) -> SplitShares:
+        """Count the rows of every branch, and look up from every split once."""
+        share, kept, earlier, most_features = _look_up(
             trees.first_node, trees.first_leaf, trees.feature, trees.left, trees.right,
             trees.leaf_cover,
         )  # fmt: skip
-        n_parts = np.diff(first_part)
-        blocks = -(-n_parts // (2 * POINTS))
-        most = int(blocks.max())
-        point, weight = np.zeros((2, most + 1, most * POINTS))
-        for b in range(1, most + 1):
-            points, weights = np.polynomial.legendre.leggauss(b * POINTS)
-            point[b, : b * POINTS] = (points + 1) / 2  # from [-1, 1] to [0, 1]
-            weight[b, : b * POINTS] = weights / 2
-        sizes = n_parts.astype(np.int64) * blocks * POINTS
-        first_factor = np.concatenate([[0], np.cumsum(sizes)])
-        factor, ratio = _factors(first_part, share, first_factor, point)
-        padded = np.append(share, 1.0)  # a last leaf without parts starts beyond the end
-        reach = np.where(n_parts > 0, np.multiply.reduceat(padded, first_part[:-1]), 1.0)
+        sizes = np.diff(trees.first_node)
+        n = np.repeat(sizes, sizes)
+        groups = -(-most_features // (2 * DOUBLES))
         return cls(
-            first_part=first_part, part_feature=part_feature, share=share,
-            first_condition=first_condition, condition_node=node, condition_side=side,
-            point=point, weight=weight, first_factor=first_factor, factor=factor, ratio=ratio,
-            base=float(reach @ trees.leaf_value),
+            codes=ValueCodes.of(trees), share=share, kept=kept, earlier=earlier,
+            left=np.where(trees.left < 0, n - 1 - trees.left, trees.left).astype(np.int32),
+            right=np.where(trees.right < 0, n - 1 - trees.right, trees.right).astype(np.int32),
+            most_features=most_features, groups=groups,
+            points=Points.of(np.arange(int(groups.max()) + 1) * DOUBLES),
+            base=float(tree_means(trees).sum()),
         )  # fmt: skip
 
     def contributions(self, trees: TreeArrays, matrix: Floats) -> Floats:
         """One value per row and column; a row's values and ``base`` sum to its raw score."""
         return _contributions(
-            np.ascontiguousarray(matrix), int(np.diff(trees.first_node).max()),
-            int(np.diff(self.first_part).max()),
-            trees.first_node, trees.first_leaf, trees.feature, trees.kind, trees.threshold,
-            trees.category_set, trees.first_word, trees.category_words, trees.leaf_value,
-            self.first_part, self.part_feature, self.share, self.first_condition,
-            self.condition_node, self.condition_side, self.point, self.weight,
-            self.first_factor, self.factor, self.ratio,
+            np.ascontiguousarray(matrix), trees.first_node, trees.first_leaf, trees.feature,
+            trees.kind, trees.threshold, trees.category_set, trees.first_word,
+            trees.category_words, trees.leaf_value, self.codes.first, self.codes.threshold,
+            self.codes.missing, self.codes.place, self.codes.shift, self.left, self.right,
+            self.share, self.kept, self.earlier, self.groups, self.points.first,
+            self.points.at, self.points.weight,
         )  # fmt: skip
 
 
+def tree_means(trees: TreeArrays) -> Floats:
+    """The mean value of each tree over the training rows."""
+    first = trees.first_leaf[:-1]
+    weighed = np.add.reduceat(trees.leaf_value * trees.leaf_cover, first)
+    return np.asarray(weighed / np.add.reduceat(trees.leaf_cover, first))
+
+
 @compiled
-def _walk(
+def _look_up(
     first_node: Ints, first_leaf: Ints, feature: Ints, left: Ints, right: Ints, leaf_cover: Floats
-) -> tuple[Ints, Ints, Floats, Ints, Ints, Kinds]:
-    n_trees = first_node.shape[0] - 1
-    n_nodes, n_leaves = feature.shape[0], leaf_cover.shape[0]
-    cover = np.zeros(n_nodes)
-    parent = np.full(n_nodes, -1, np.int32)
-    leaf_parent = np.full(n_leaves, -1, np.int32)
-    depth = np.zeros(n_nodes, np.int32)
-    total = 0
-    for tree in range(n_trees):
+) -> tuple[Floats, Floats, Ints, Ints]:
+    n_nodes = feature.shape[0]
+    share, kept, cover = np.zeros(n_nodes), np.ones(n_nodes), np.zeros(n_nodes)
+    earlier = np.full(n_nodes, NONE, np.int32)
+    branch = np.full(n_nodes, NONE, np.int32)  # that leads here: of which split, and which of two
+    n_features = np.zeros(n_nodes, np.int32)  # different ones down to here
+    most_features = np.zeros(first_node.shape[0] - 1, np.int32)
+    for tree in range(first_node.shape[0] - 1):
         base, leaf_base = first_node[tree], first_leaf[tree]
-        for i in range(base, first_node[tree + 1]):
-            for child in (left[i], right[i]):
-                if child >= 0:
-                    parent[base + child] = i
-                    depth[base + child] = depth[i] + 1
-                else:
-                    leaf_parent[leaf_base - 1 - child] = i
-                    total += depth[i] + 1
         for i in range(first_node[tree + 1] - 1, base - 1, -1):
-            for child in (left[i], right[i]):
+            for side, child in enumerate((left[i], right[i])):
                 if child >= 0:
-                    cover[i] += cover[base + child]
+                    rows = cover[base + child]
+                    branch[base + child] = 2 * (i - base) + side
                 else:
-                    cover[i] += leaf_cover[leaf_base - 1 - child]
-    first_part = np.zeros(n_leaves + 1, np.int32)
-    part_feature = np.zeros(total, np.int32)
-    share = np.ones(total)
-    first_condition = np.zeros(total + 1, np.int32)
-    node = np.zeros(total, np.int32)
-    side = np.zeros(total, np.uint8)
-    longest = 1
-    for i in range(n_nodes):
-        longest = max(longest, depth[i] + 1)
-    step_node = np.zeros(longest, np.int32)
-    step_side = np.zeros(longest, np.uint8)
-    step_share = np.zeros(longest)
-    n_parts, n_conditions = 0, 0
-    for tree in range(n_trees):
-        base = first_node[tree]
-        for leaf in range(first_leaf[tree], first_leaf[tree + 1]):
-            steps = 0
-            i = leaf_parent[leaf]
-            below = leaf_cover[leaf]
-            child = first_leaf[tree] - 1 - leaf
-            while i >= 0:
-                step_node[steps] = i
-                step_side[steps] = 1 if left[i] == child else 0
-                step_share[steps] = below / cover[i]
-                below = cover[i]
-                child = i - base
-                i = parent[i]
-                steps += 1
-            for s in range(steps):
-                if step_node[s] < 0:
-                    continue  # already in an earlier part
-                which = feature[step_node[s]]
-                part_feature[n_parts] = which
-                for r in range(s, steps):
-                    if step_node[r] >= 0 and feature[step_node[r]] == which:
-                        share[n_parts] *= step_share[r]
-                        node[n_conditions] = step_node[r] - base
-                        side[n_conditions] = step_side[r]
-                        n_conditions += 1
-                        step_node[r] = -1
-                n_parts += 1
-                first_condition[n_parts] = n_conditions
-            first_part[leaf + 1] = n_parts
-    return (
-        first_part, part_feature[:n_parts].copy(), share[:n_parts].copy(),
-        first_condition[: n_parts + 1].copy(), node, side,
-    )  # fmt: skip
-
-
-@compiled
-def _factors(
-    first_part: Ints, share: Floats, first_factor: Longs, point: Floats
-) -> tuple[Floats, Floats]:
-    factor = np.empty(first_factor[-1])
-    ratio = np.empty(first_factor[-1])
-    at = 0
-    for leaf in range(first_part.shape[0] - 1):
-        start, stop = first_part[leaf], first_part[leaf + 1]
-        blocks = (stop - start + 2 * POINTS - 1) // (2 * POINTS)
-        for block in range(blocks):
-            for part in range(start, stop):
-                z = share[part]
-                for q in range(block * POINTS, (block + 1) * POINTS):
-                    t = point[blocks, q]
-                    factor[at] = t + z * (1.0 - t)
-                    ratio[at] = (1.0 - z) / factor[at]
-                    at += 1
-    return factor, ratio
+                    rows = leaf_cover[leaf_base - 1 - child]
+                if side == 0:
+                    share[i] = rows
+                cover[i] += rows
+            share[i] /= cover[i]
+        for i in range(base, first_node[tree + 1]):
+            at = branch[i]
+            n_features[i] = 1 if at == NONE else 1 + n_features[base + at // 2]
+            while at != NONE:
+                above = base + at // 2
+                if feature[above] == feature[i]:
+                    kept[i] *= share[above] if at % 2 == 0 else 1.0 - share[above]
+                    if earlier[i] == NONE:
+                        earlier[i] = at
+                        n_features[i] -= 1
+                at = branch[above]
+            most_features[tree] = max(most_features[tree], n_features[i])
+    return share, kept, earlier, most_features
 
 
 @compiled
 def _contributions(
-    matrix: Floats, most_nodes: int, most_parts: int, first_node: Ints, first_leaf: Ints,
-    feature: Ints, kind: Kinds, threshold: Floats, category_set: Ints, first_word: Ints,
-    words: Words, leaf_value: Floats, first_part: Ints, part_feature: Ints, share: Floats,
-    first_condition: Ints, condition_node: Ints, condition_side: Kinds, point: Floats,
-    weight: Floats, first_factor: Longs, factor: Floats, ratio: Floats,
+    matrix: Floats, first_node: Ints, first_leaf: Ints, feature: Ints, kind: Kinds,
+    threshold: Floats, category_set: Ints, first_word: Ints, words: Words, leaf_value: Floats,
+    first_threshold: Ints, thresholds: Floats, missing: Kinds, place: Ints, shift: Codes,
+    left: Ints, right: Ints, share: Floats, kept: Floats, earlier: Ints, groups: Ints,
+    first_point: Ints, point: Floats, weight: Floats,
 ) -> Floats:  # fmt: skip
-    values = np.zeros((matrix.shape[0], matrix.shape[1]))
-    took_left = np.zeros(max(most_nodes, 1), np.uint8)
-    # One longer than a path, since both lists are written without asking.
-    follows = np.zeros(most_parts + 1, np.int64)
-    leaves = np.zeros(most_parts + 1, np.int64)
-    for row in range(matrix.shape[0]):
+    n_rows, n_columns = matrix.shape
+    values = np.zeros((n_rows, n_columns))
+    codes = np.zeros((n_columns, 1), np.uint16)
+    most = 1
+    for tree in range(first_node.shape[0] - 1):
+        most = max(most, first_node[tree + 1] - first_node[tree])
+    expected, reached = np.zeros((2, (2 * most + 1) * DOUBLES))  # of every place
+    passed = np.zeros(most * DOUBLES)  # of every split: m
+    follows = np.zeros(2 * most)  # of every branch: h
+    sums = np.zeros(n_columns * DOUBLES)
+    for row in range(n_rows):
+        write_codes(matrix, row, row + 1, first_threshold, thresholds, missing, codes)
+        sums[:] = 0.0
         for tree in range(first_node.shape[0] - 1):
-            base = first_node[tree]
-            for i in range(base, first_node[tree + 1]):
-                took_left[i - base] = goes_left(
-                    matrix[row, feature[i]], kind[i], threshold[i], category_set[i],
-                    first_word, words,
-                )  # fmt: skip
-            for leaf in range(first_leaf[tree], first_leaf[tree + 1]):
-                start = first_part[leaf]
-                n_parts = first_part[leaf + 1] - start
-                scale = leaf_value[leaf]
-                n_follow, n_leave = 0, 0
-                for j in range(n_parts):
-                    # Without branches: which way a row goes can not be predicted.
-                    holds = 1
-                    for c in range(first_condition[start + j], first_condition[start + j + 1]):
-                        holds &= 1 - (took_left[condition_node[c]] ^ condition_side[c])
-                    follows[n_follow] = j
-                    n_follow += holds
-                    leaves[n_leave] = j
-                    n_leave += 1 - holds
-                    scale *= holds + (1 - holds) * share[start + j]
-                blocks = (n_parts + 2 * POINTS - 1) // (2 * POINTS)
-                against = 0.0
-                for block in range(blocks):
-                    q = block * POINTS
-                    at = first_factor[leaf] + q * n_parts
-                    p0 = scale * weight[blocks, q]
-                    p1 = scale * weight[blocks, q + 1]
-                    p2 = scale * weight[blocks, q + 2]
-                    p3 = scale * weight[blocks, q + 3]
-                    for r in range(n_follow):
-                        f = at + POINTS * follows[r]
-                        p0 *= factor[f]
-                        p1 *= factor[f + 1]
-                        p2 *= factor[f + 2]
-                        p3 *= factor[f + 3]
-                    if n_leave > 0:
-                        u0 = 1.0 - point[blocks, q]
-                        u1 = 1.0 - point[blocks, q + 1]
-                        u2 = 1.0 - point[blocks, q + 2]
-                        u3 = 1.0 - point[blocks, q + 3]
-                        for _ in range(n_leave - 1):
-                            p0 *= u0
-                            p1 *= u1
-                            p2 *= u2
-                            p3 *= u3
-                        against += (p0 + p1) + (p2 + p3)
-                        p0 *= u0
-                        p1 *= u1
-                        p2 *= u2
-                        p3 *= u3
-                    for r in range(n_follow):
-                        f = at + POINTS * follows[r]
-                        values[row, part_feature[start + follows[r]]] += (
-                            p0 * ratio[f] + p1 * ratio[f + 1]
-                        ) + (p2 * ratio[f + 2] + p3 * ratio[f + 3])
-                for r in range(n_leave):
-                    values[row, part_feature[start + leaves[r]]] -= against
+            base, n = first_node[tree], first_node[tree + 1] - first_node[tree]
+            if n == 0:
+                continue
+            for k in range(n):
+                i = base + k
+                if place[i] >= 0:
+                    is_left = bool(np.uint16(codes[feature[i], 0] + shift[i]) <= np.uint16(
+                        place[i] + shift[i]))
+                else:
+                    is_left = goes_left(matrix[row, feature[i]], kind[i], threshold[i],
+                                        category_set[i], first_word, words)
+                before = 1.0 if earlier[i] == NONE else follows[earlier[i]]
+                follows[2 * k] = before * is_left
+                follows[2 * k + 1] = before - follows[2 * k]
+            for k in range(n + 1):
+                store(expected, n + k, every(leaf_value[first_leaf[tree] + k]))
+            for group in range(groups[tree]):
+                at = first_point[groups[tree]] // DOUBLES + group
+                t = load(point, at)
+                for k in range(n - 1, -1, -1):
+                    i = base + k
+                    on_the_right = load(expected, right[i])
+                    gain = load(expected, left[i]) - on_the_right
+                    m = every(share[i] * kept[i]) + t * every(follows[2 * k] - share[i] * kept[i])
+                    if earlier[i] != NONE:
+                        m = m / (every(kept[i]) + t * every(follows[earlier[i]] - kept[i]))
+                    store(passed, k, m)
+                    store(expected, k, on_the_right + m * gain)
+                store(reached, 0, load(weight, at))
+                for k in range(n):
+                    i = base + k
+                    here, m = load(reached, k), load(passed, k)
+                    store(reached, left[i], here * m)
+                    store(reached, right[i], here - here * m)
+                    gain = load(expected, left[i]) - load(expected, right[i])
+                    knowing = every(follows[2 * k] - share[i] * kept[i])
+                    if earlier[i] != NONE:
+                        of_earlier = every(follows[earlier[i]] - kept[i])
+                        knowing = (knowing - m * of_earlier) / (every(kept[i]) + t * of_earlier)
+                    store(sums, feature[i], load(sums, feature[i]) + here * (knowing * gain))
+        for column in range(n_columns):
+            total = 0.0
+            for k in range(column * DOUBLES, (column + 1) * DOUBLES):
+                total += sums[k]
+            values[row, column] = total
     return values

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from registry.linear import LinearForm
 from registry.promotion import Gain, gain, log_loss_rows, ratio_gain
-from registry.tree_shap import LeafPaths
+from registry.tree_shap import SplitShares
 from registry.trees import TreeArrays
 from training.labels import ROW
 from training.prepare import Prepared
@@ -159,7 +159,7 @@ def importance(form: Form, matrix: Matrix) -> Vector:
     if isinstance(form, LinearForm):
         values = form.contributions(matrix)
     else:
-        values = LeafPaths.of(form).contributions(form, matrix)
+        values = SplitShares.of(form).contributions(form, matrix)
     return np.asarray(np.abs(values).mean(axis=0))
 
 

@@ -15,8 +15,8 @@ import pytest
 from interleaved import ROUNDS, write_section
 
 from registry.coded_trees import CodedTrees
-from registry.shap_of_many import LeafFactors
-from registry.tree_shap import LeafPaths
+from registry.shap_of_many import SharesOfMany
+from registry.tree_shap import SplitShares
 from registry.trees import TreeArrays
 
 pytestmark = pytest.mark.bench
@@ -52,14 +52,14 @@ def cpu(work: Callable[[], object], rows: int) -> float:
 def test_reasons_beside_lightgbms(n_trees: int, n_leaves: int) -> None:
     booster, rows = model(n_trees, n_leaves)
     trees = TreeArrays.from_dump(booster.dump_model())
-    paths = LeafPaths.of(trees)
     began = time.process_time()
-    factors = LeafFactors.of(trees, LeafPaths.of(trees))
+    shares = SplitShares.of(trees)
+    of_many = SharesOfMany.of(trees, shares)
     built = time.process_time() - began
     coded = CodedTrees.of(trees)
 
     def reasons() -> np.ndarray:
-        return factors.contributions(trees, paths, rows, coded.score(rows))
+        return of_many.contributions(trees, rows, coded.score(rows))
 
     ours = reasons()
     theirs = booster.predict(rows[:THEIRS], pred_contrib=True, num_threads=1)
@@ -72,7 +72,7 @@ def test_reasons_beside_lightgbms(n_trees: int, n_leaves: int) -> None:
         "LightGBM, one row": lambda: statistics.median(cpu(lambda row=row: booster.predict(
             rows[row:row + 1], pred_contrib=True, num_threads=1), 1) for row in range(50)),
         "Keepwell, one row": lambda: statistics.median(cpu(
-            lambda row=row: paths.contributions(trees, rows[row:row + 1]), 1)
+            lambda row=row: shares.contributions(trees, rows[row:row + 1]), 1)
             for row in range(50)),
     }
     def raw(rows: np.ndarray) -> np.ndarray:
@@ -101,7 +101,7 @@ def test_reasons_beside_lightgbms(n_trees: int, n_leaves: int) -> None:
     write_section(f"Reasons of {n_trees} trees of {n_leaves} leaves", "\n".join([
         f"Exact path-dependent Shapley values, {FEATURES} features of which a tenth is unknown; "
         f"{MANY:,} rows in a batch ({THEIRS} for LightGBM), one thread, {ROUNDS} interleaved "
-        f"rounds; largest difference {apart:.1e}; factors made in {built:.2f} s.", "",
+        f"rounds; largest difference {apart:.1e}; shares counted in {built:.2f} s.", "",
         "| | cpu microseconds a row |", "|---|---|", *lines, "",
         "| goal | measured |", "|---|---|",
         f"| batch at least 35 × LightGBM's | {batch:.0f} × |",

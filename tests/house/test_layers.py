@@ -20,7 +20,7 @@ PURE = (
     "features.feature", "features.health", "features.health_formulas", "features.telemetry",
     "features.timeline", "features.windows",
     "registry.actions", "registry.bundle", "registry.coded_trees", "registry.conditions",
-    "registry.contract",
+    "registry.contract", "registry.lanes",
     "registry.playbook", "registry.promotion", "registry.sequences", "registry.toml_table",
     "registry.shap_of_many", "registry.tree_shap", "registry.trees", "registry.value_codes",
     "training.cutoffs", "training.labels", "training.specs", "training.splits",

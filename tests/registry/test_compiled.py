@@ -40,6 +40,17 @@ PARTS = {
 ASK = "from registry.outer import stepped; print(stepped(1), len(stepped.stats.cache_hits))"
 
 
+MADE = """
+from numba import types
+from numba.extending import intrinsic
+
+@intrinsic
+def step(_, number):
+    return types.int64(number), lambda context, builder, _, given: builder.add(
+        given[0], context.get_constant(types.int64, 1))
+"""
+
+
 def asked(folder: Path) -> str:
     return subprocess.run([sys.executable, "-c", ASK], cwd=folder, capture_output=True, text=True,
                           check=True).stdout.strip()
@@ -52,4 +63,14 @@ def test_a_change_of_what_was_compiled_into_a_kernel_is_noticed(tmp_path: Path) 
     assert [asked(tmp_path), asked(tmp_path)] == ["2 0", "2 1"]
     inner = PARTS["inner.py"].replace("+ 1", "+ 5")
     (tmp_path / "registry" / "inner.py").write_text(inner, encoding="utf-8")
+    assert asked(tmp_path) == "6 0"
+
+
+def test_a_change_of_how_code_is_made_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    for name, text in {**PARTS, "inner.py": MADE}.items():
+        (tmp_path / "registry" / name).write_text(text, encoding="utf-8")
+    assert [asked(tmp_path), asked(tmp_path)] == ["2 0", "2 1"]
+    other = MADE.replace("types.int64, 1", "types.int64, 5")
+    (tmp_path / "registry" / "inner.py").write_text(other, encoding="utf-8")
     assert asked(tmp_path) == "6 0"

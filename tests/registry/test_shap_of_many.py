@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from registry.shap_of_many import BLOCK, LeafFactors
-from registry.tree_shap import LeafPaths
+from registry.shap_of_many import BLOCK, SharesOfMany
+from registry.tree_shap import SplitShares
 from registry.trees import TreeArrays
 from registry.value_codes import ASKED_BY_VALUE, ValueCodes
 
 
 def both(trees: TreeArrays, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    paths = LeafPaths.of(trees)
-    return (paths.contributions(trees, rows),
-            LeafFactors.of(trees, paths).contributions(trees, paths, rows, trees.score(rows)))
+    shares = SplitShares.of(trees)
+    return (shares.contributions(trees, rows),
+            SharesOfMany.of(trees, shares).contributions(trees, rows, trees.score(rows)))
 
 
 def close(exact: np.ndarray, fast: np.ndarray) -> bool:
@@ -30,7 +30,7 @@ def test_blocks_of_any_size_give_what_one_row_gives(trained, n_rows):
     exact, fast = both(trees, rows)
     assert fast.shape == rows.shape
     assert close(exact, fast)
-    sums = fast.sum(axis=1) + LeafPaths.of(trees).base
+    sums = fast.sum(axis=1) + SplitShares.of(trees).base
     np.testing.assert_allclose(sums, trees.score(rows), rtol=0, atol=1e-11)
 
 

@@ -6,25 +6,25 @@ import math
 import numpy as np
 import pytest
 
-from registry.tree_shap import LeafPaths
+from registry.tree_shap import SplitShares
 from registry.trees import TreeArrays, goes_left
 
 
 def test_contributions_are_those_of_lightgbm(trained):
     booster, scored = trained
     trees = TreeArrays.from_dump(booster.dump_model())
-    paths = LeafPaths.of(trees)
+    shares = SplitShares.of(trees)
     theirs = booster.predict(scored, pred_contrib=True)
     # LightGBM unwinds polynomials, which loses some digits on deep paths; nothing above is rounding
-    assert np.abs(paths.contributions(trees, scored) - theirs[:, :-1]).max() <= 1e-9
-    assert abs(paths.base - theirs[0, -1]) <= 1e-9
+    assert np.abs(shares.contributions(trees, scored) - theirs[:, :-1]).max() <= 1e-9
+    assert abs(shares.base - theirs[0, -1]) <= 1e-9
 
 
 def test_contributions_and_base_sum_to_the_score(trained):
     booster, scored = trained
     trees = TreeArrays.from_dump(booster.dump_model())
-    paths = LeafPaths.of(trees)
-    sums = paths.contributions(trees, scored).sum(axis=1) + paths.base
+    shares = SplitShares.of(trees)
+    sums = shares.contributions(trees, scored).sum(axis=1) + shares.base
     assert np.abs(sums - trees.score(scored)).max() <= 1e-11  # sums of a few hundred terms
 
 
@@ -74,12 +74,12 @@ def test_contributions_are_shapley_values_by_definition(train_booster, kind, see
     }[kind]
     booster, scored = train_booster({"num_leaves": 10, **shape}, seed=seed, rounds=3)
     trees = TreeArrays.from_dump(booster.dump_model())
-    paths = LeafPaths.of(trees)
+    shares = SplitShares.of(trees)
     n = scored.shape[1]
     rows = scored[[0, 21, 25, 27, 30, 31]]
-    for row, values in zip(rows, paths.contributions(trees, rows), strict=True):
+    for row, values in zip(rows, shares.contributions(trees, rows), strict=True):
         np.testing.assert_allclose(values, shapley(trees, row, n), rtol=0, atol=1e-12)
-        assert known_only(trees, row, frozenset()) == pytest.approx(paths.base, abs=1e-12)
+        assert known_only(trees, row, frozenset()) == pytest.approx(shares.base, abs=1e-12)
 
 
 def test_a_path_with_sixty_features_is_still_exact():
@@ -95,14 +95,13 @@ def test_a_path_with_sixty_features_is_still_exact():
         leaf_value=np.append(np.zeros(n), 1.0), leaf_cover=np.append(cover, 1.0),
         first_word=np.zeros(1, np.int32), category_words=np.zeros(0, np.uint32),
     )  # fmt: skip
-    paths = LeafPaths.of(trees)
-    values = paths.contributions(trees, np.full((1, n), -1.0))[0]
-    share = paths.share[paths.first_part[n] : paths.first_part[n + 1]]
+    shares = SplitShares.of(trees)
+    values = shares.contributions(trees, np.full((1, n), -1.0))[0]
+    below = np.cumsum(np.append(cover, 1.0)[::-1])[::-1]
+    share = below[1:] / below[:-1]
     assert values.sum() == pytest.approx(1.0 - np.prod(share), abs=1e-13)
     # Equal shares would earn equal parts; a feature that keeps fewer rows earns more.
-    order = np.argsort(share)
-    by_feature = values[paths.part_feature[paths.first_part[n] : paths.first_part[n + 1]]]
-    assert (np.diff(by_feature[order]) <= 1e-15).all()
+    assert (np.diff(values[np.argsort(share)]) <= 1e-15).all()
     assert (values > 0).all()
 
 
@@ -114,15 +113,15 @@ def test_a_tree_of_one_leaf_among_others_adds_to_the_base_alone(trained, place):
     leaf = {"tree_structure": {"leaf_value": 0.25, "leaf_count": 0}}
     some = dump["tree_info"][:3]
     more = TreeArrays.from_dump({"tree_info": [*some[:place], leaf, leaf, *some[place:]]})
-    paths, plain_paths = LeafPaths.of(more), LeafPaths.of(plain)
-    assert paths.base == pytest.approx(plain_paths.base + 0.5, abs=1e-12)
-    values = paths.contributions(more, scored)
-    np.testing.assert_array_equal(values, plain_paths.contributions(plain, scored))
+    shares, plain_shares = SplitShares.of(more), SplitShares.of(plain)
+    assert shares.base == pytest.approx(plain_shares.base + 0.5, abs=1e-12)
+    values = shares.contributions(more, scored)
+    np.testing.assert_array_equal(values, plain_shares.contributions(plain, scored))
     np.testing.assert_allclose(more.score(scored), plain.score(scored) + 0.5, atol=1e-12)
 
 
 def test_contributions_of_no_rows_are_no_rows(trained):
     booster, scored = trained
     trees = TreeArrays.from_dump(booster.dump_model())
-    assert LeafPaths.of(trees).contributions(trees, scored[:0]).shape == (0, scored.shape[1])
+    assert SplitShares.of(trees).contributions(trees, scored[:0]).shape == (0, scored.shape[1])
     assert trees.score(scored[:0]).shape == (0,)
