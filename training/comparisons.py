@@ -2,8 +2,9 @@
 
 Revenue captured: at each cutoff a team looks after the accounts with the most revenue at risk; what
 counts is the share of all MRR at stake that those accounts hold. Segments: the log loss within
-thirds of the rows by MRR, tenure and health. Explanations: whether refits on other accounts rest on
-the same features. Everything is paired and drawn by whole accounts. Pure.
+thirds of the rows by MRR, tenure and health, within what accounts are called (segment, service
+tier), and at each shorter horizon. Explanations: whether refits on other accounts rest on the same
+features. Everything is paired and drawn by whole accounts. Pure.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from registry.linear import LinearForm
 from registry.promotion import Gain, gain, log_loss_rows, ratio_gain
 from registry.tree_shap import SplitShares
 from registry.trees import TreeArrays
+from training.dataset import FeatureReader
 from training.labels import ROW
 from training.prepare import Prepared
 
@@ -53,8 +55,11 @@ class JudgedRows:
     segments: Mapping[str, Rows]
 
     @classmethod
-    def of(cls, prepared: Prepared) -> JudgedRows:
-        """The test rows of a prepared training, at its longest horizon."""
+    def of(cls, prepared: Prepared, attributes: pl.DataFrame | None = None) -> JudgedRows:
+        """The test rows of a prepared training, at its longest horizon.
+
+        ``attributes`` are what the accounts of ``keys_of_test`` are called, in that order.
+        """
         training, test = prepared.training, prepared.test
         mrr = _mrr(prepared)[test]
         stake = mrr * training.amounts[test] if training.label.outcome == "expansion" else mrr
@@ -66,8 +71,42 @@ class JudgedRows:
         return cls(
             outcome=outcome, account=training.account[test], cutoff=training.cutoff[test], mrr=mrr,
             moved=np.where(outcome == 1, np.nan_to_num(stake), 0.0),
-            segments={name: rows for title, values in known.items()
-                      for name, rows in thirds(title, values).items()})
+            segments={**{name: rows for title, values in known.items()
+                         for name, rows in thirds(title, values).items()},
+                      **({} if attributes is None else named(attributes))})
+
+
+def keys_of_test(prepared: Prepared) -> pl.DataFrame:
+    """Account and moment of each test row."""
+    training, test = prepared.training, prepared.test
+    dtype = prepared.labelled.frame.schema["as_of"]
+    return pl.DataFrame({
+        "account_id": pl.Series(training.accounts).gather(training.account[test]),
+        "as_of": pl.Series(training.cutoffs, dtype=dtype).gather(training.cutoff[test])})
+
+
+def attributes_of(prepared: Prepared, reader: FeatureReader) -> pl.DataFrame:
+    """What the accounts of the test rows were called at their cutoffs, row by row."""
+    keys = keys_of_test(prepared)
+    return keys.join(reader(keys), on=ROW, how="left", maintain_order="left", validate="1:1")
+
+
+def named(attributes: pl.DataFrame) -> dict[str, Rows]:
+    """Rows by what their accounts are called; an attribute that nobody has is left out.
+
+    >>> import polars as pl
+    >>> {name: rows.tolist() for name, rows in
+    ...  named(pl.DataFrame({"service_tier": ["gold", None], "segment": [None, None]})).items()}
+    {'service tier gold': [True, False], 'service tier unknown': [False, True]}
+    """
+    found: dict[str, Rows] = {}
+    for column in attributes.drop(ROW, strict=False):
+        title, texts = column.name.replace("_", " "), column.cast(pl.String)
+        for name in sorted(texts.drop_nulls().unique()):
+            found[f"{title} {name.replace('|', '/')}"] = (texts == name).fill_null(False).to_numpy()
+        if 0 < texts.null_count() < len(texts):
+            found[f"{title} unknown"] = texts.is_null().to_numpy()
+    return found
 
 
 def thirds(title: str, values: Vector) -> dict[str, Rows]:
@@ -124,11 +163,35 @@ def segment_gains(
     for name, inside in rows.segments.items():
         judged = inside & among
         y, account = rows.outcome[judged], rows.account[judged]
-        if min(len(np.unique(account[y == 1])), len(np.unique(account[y == 0]))) < LEAST_ACCOUNTS:
-            continue
-        found[name] = gain(log_loss_rows(y, probability[judged]), log_loss_rows(y, other[judged]),
-                           account, np.random.default_rng(seed))
+        if enough_accounts(y, account):
+            found[name] = gain(log_loss_rows(y, probability[judged]),
+                               log_loss_rows(y, other[judged]), account,
+                               np.random.default_rng(seed))
     return found
+
+
+def horizon_gains(
+    prepared: Prepared, probabilities: Mapping[int, Vector], others: Mapping[int, Vector], *,
+    seed: int,
+) -> dict[str, Gain]:
+    """The gain in log loss at each horizon below the longest; rows without another are left out."""
+    training, found = prepared.training, {}
+    for position, horizon in enumerate(training.horizons[:-1]):
+        if horizon not in others:
+            continue
+        outcome, other = training.outcomes[prepared.test, position], others[horizon]
+        judged = ~np.isnan(outcome) & ~np.isnan(other)
+        y, account = outcome[judged], training.account[prepared.test][judged]
+        if enough_accounts(y, account):
+            found[f"within {horizon} days"] = gain(
+                log_loss_rows(y, probabilities[horizon][judged]), log_loss_rows(y, other[judged]),
+                account, np.random.default_rng(seed))
+    return found
+
+
+def enough_accounts(y: Vector, account: NDArray[np.int64]) -> bool:
+    """Whether rows hold enough accounts with the outcome, and without, to be judged alone."""
+    return min(len(np.unique(account[y == 1])), len(np.unique(account[y == 0]))) >= LEAST_ACCOUNTS
 
 
 def explanations_agreement(

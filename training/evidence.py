@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from registry.bundle import BundleError, ModelBundle
@@ -34,6 +35,7 @@ from training.comparisons import (
     captured,
     captured_gain,
     explanations_agreement,
+    horizon_gains,
     segment_gains,
 )
 from training.prepare import Prepared
@@ -52,24 +54,28 @@ MAY_LACK = ("over_formula", "over_champion", "over_refitted", "n_rows_with_champ
 
 def evidence_of(
     best: Contender, contenders: Mapping[str, Contender], prepared: Prepared,
-    champion: ModelBundle | None, *, seed: int,
+    champion: ModelBundle | None, *, seed: int, attributes: pl.DataFrame | None = None,
 ) -> Evidence:
-    """What the test rows say about the best model, at the longest horizon."""
+    """What the test rows say about the best model, at the longest horizon.
+
+    ``attributes`` are what the accounts of the test rows are called, for segments of that name.
+    """
     training, test = prepared.training, prepared.test
     horizon = training.horizons[-1]
-    rows, mine = JudgedRows.of(prepared), best.probabilities[horizon]
+    rows, mine = JudgedRows.of(prepared, attributes), best.probabilities[horizon]
 
     def over(probability: Vector) -> Gain:
         return gain_over(best, probability, prepared, seed=seed)
 
     formula = contenders.get(FORMULA.name)
     metrics = best.metrics[horizon]
-    known = champion_probability(champion, prepared)
+    at_horizons = champion_probabilities(champion, prepared)
+    known = at_horizons.get(horizon)
     refitted = None if known is not None else _refitted(champion, best, contenders)
     before, among = known, np.ones(len(mine), dtype=np.bool_)
     if before is None:
         stands = refitted or formula or contenders[BASE_RATE.name]
-        before = stands.probabilities[horizon]
+        at_horizons, before = stands.probabilities, stands.probabilities[horizon]
     else:
         among = ~np.isnan(before)
     captures = {k: (share, more) for k in CAPACITIES
@@ -92,7 +98,8 @@ def evidence_of(
         n_rows_with_champion=None if known is None else int(among.sum()),
         captured={k: share for k, (share, _) in captures.items()},
         captured_over={k: more for k, (_, more) in captures.items()},
-        segments=segment_gains(rows, mine, before, among=among, seed=seed),
+        segments={**segment_gains(rows, mine, before, among=among, seed=seed),
+                  **horizon_gains(prepared, best.probabilities, at_horizons, seed=seed)},
         explanations_agreement=_agreement(best, prepared, seed=seed),
     )
 
@@ -150,24 +157,27 @@ def champion_or_none(store: ModelStore, model: str) -> ModelBundle | None:
         return None
 
 
-def champion_probability(champion: ModelBundle | None, prepared: Prepared) -> Vector | None:
-    """The champion's probabilities on the test rows, NaN where it has learned from them.
+def champion_probabilities(
+    champion: ModelBundle | None, prepared: Prepared
+) -> Mapping[int, Vector]:
+    """The champion's probabilities on the test rows by horizon, NaN where it has learned from them.
 
     A champion is refitted on all rows that were mature at its ``as_of``, so it is compared on the
-    cutoffs from then on, whose label windows open after all that it has seen. None where there are
+    cutoffs from then on, whose label windows open after all that it has seen. Empty where there are
     none with both outcomes, or the features are no longer the same.
     """
     training, test = prepared.training, prepared.test
     if (champion is None or training.horizons[-1] not in champion.horizons
             or any(training.digests.get(f.name) != f.digest for f in champion.contract.features)):
-        return None
+        return {}
     later = np.array([at >= champion.metadata.as_of for at in training.cutoffs])
     among = later[training.cutoff[test]]
     if not 0 < training.outcome[test][among].sum() < among.sum():
-        return None
+        return {}
     matrix = training.matrix[test][:, training.columns(champion.contract.names)]
-    known = champion.probability(np.ascontiguousarray(matrix), training.horizons[-1])
-    return np.where(among, known, np.nan)
+    rows = np.ascontiguousarray(matrix)
+    return {horizon: np.where(among, champion.probability(rows, horizon), np.nan)
+            for horizon in training.horizons if horizon in champion.horizons}
 
 
 def as_metrics(evidence: Evidence) -> dict[str, float]:

@@ -23,6 +23,7 @@ from registry.bundle import ModelBundle
 from registry.promotion import Gain, Promotion, decide
 from registry.store import ModelStore
 from registry.waiting_runs import FORMULA_EVIDENCE, WaitingRuns
+from training.comparisons import attributes_of
 from training.dataset import FeatureReader
 from training.errors import FeatureMatrixError
 from training.evaluation import Interval, account_draws
@@ -97,7 +98,7 @@ def train(
     cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
     code_version: str, seed: int = 0, trials: int = 12, by: str | None = None,
     horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
-    waiting: WaitingRuns | None = None,
+    waiting: WaitingRuns | None = None, attributes: FeatureReader | None = None,
 ) -> TrainingResult:
     """Train, judge and store; promote where somebody stands for it and the evidence allows.
 
@@ -118,6 +119,7 @@ def train(
         horizons: other horizons in days than the label's own.
         progress: called with the step, how far it is and how far it goes.
         waiting: where runs are kept while the store does not answer; None: then it is an error.
+        attributes: what accounts are called (segment, tier), to judge each such group alone.
 
     Raises:
         TrainingError: the data can not answer; the message says why and what to do.
@@ -129,14 +131,15 @@ def train(
         return _train(
             label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
             known_until=known_until, store=store, clock=clock, code_version=code_version,
-            seed=seed, trials=trials, by=by, say=progress or _silent, waiting=waiting)
+            seed=seed, trials=trials, by=by, say=progress or _silent, waiting=waiting,
+            attributes=attributes)
 
 
 def _train(
     label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
     cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
     code_version: str, seed: int, trials: int, by: str | None, say: Progress,
-    waiting: WaitingRuns | None,
+    waiting: WaitingRuns | None, attributes: FeatureReader | None,
 ) -> TrainingResult:
     started = clock()
     say(f"{label.name}: labels and features", 0, 4)
@@ -157,7 +160,8 @@ def _train(
     best = min((contenders[spec.name] for spec in candidates),
                key=lambda c: c.metrics[horizon]["log_loss"].value)
     champion, asked = known_champion(store, label.name)
-    evidence = evidence_of(best, contenders, prepared, champion, seed=seed)
+    called = None if attributes is None else attributes_of(prepared, attributes)
+    evidence = evidence_of(best, contenders, prepared, champion, seed=seed, attributes=called)
     promotion = decide(evidence)
 
     later = _judge_later(prepared, contenders, best, seed=seed)

@@ -23,6 +23,9 @@ from training.dataset import RememberingReader
 from training.labels import label_named
 from training.run import Clock, Progress, TrainingResult, train
 
+ATTRIBUTES = ("segment", "service_tier")
+"""What accounts are called; a promotion is judged on each such group alone."""
+
 
 def train_on(
     workspace: Workspace, labels: Sequence[str], *, store: ModelStore, as_of: datetime,
@@ -58,6 +61,7 @@ def train_on(
     digests[HEALTH_SCORE] = FORMULAS[settings.health_formula].version
     features = WorkspaceFeatures(workspace)
     reader = RememberingReader(lambda rows: features.historical(rows, list(digests)))
+    attributes = RememberingReader(lambda rows: features.historical(rows, ATTRIBUTES))
     moments = SnapshotStore(workspace.snapshots_dir).moments()
     known_until = min(as_of, settings.complete_until or as_of)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
@@ -68,7 +72,7 @@ def train_on(
             label, events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
             reader=reader, digests=digests, cutoffs=moments, known_until=known_until,
             store=store, clock=clock, code_version=code_version(), seed=seed, trials=trials,
-            by=by, horizons=horizons, progress=progress, waiting=waiting))
+            by=by, horizons=horizons, progress=progress, waiting=waiting, attributes=attributes))
         if each is not None:
             each(results[-1])
     return tuple(results)

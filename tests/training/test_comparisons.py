@@ -3,17 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
+from registry.store import MemoryModelStore
 from training.comparisons import (
     JudgedRows,
     captured,
     captured_gain,
     first_accounts,
+    named,
     rank_agreement,
     segment_gains,
     thirds,
 )
+from training.evidence import promotion_of_version
 
 EVERY = np.ones(6, dtype=np.bool_)
 
@@ -108,3 +112,53 @@ def test_a_training_carries_what_it_was_compared_on(trained):
     assert evidence.captured_over[200].mean == 0.0
     assert evidence.segments
     assert {check.outcome for check in result.promotion.checks} == {"passed", "not known"}
+
+
+def test_rows_are_grouped_by_what_their_accounts_are_called():
+    groups = named(pl.DataFrame({
+        "account_id": ["a", "b", "c"], "segment": ["small", "mid|market", "small"],
+        "service_tier": ["gold", None, "gold"], "region": [None, None, None]}))
+    assert {name: rows.tolist() for name, rows in groups.items()} == {
+        "segment mid/market": [False, True, False], "segment small": [True, False, True],
+        "service tier gold": [True, False, True], "service tier unknown": [False, True, False]}
+
+
+def segments_of(company, **changes):
+    """A company's training judged by segment: the odd accounts are large."""
+    def called(rows):
+        number = rows["account_id"].str.slice(1).cast(pl.Int64)
+        return rows.select("account_id", "as_of").with_columns(
+            segment=pl.when(number % 2 == 1).then(pl.lit("large")).otherwise(pl.lit("small")))
+
+    store = MemoryModelStore()
+    result = company.train(store=store, trials=0, attributes=called, **changes)
+    _, evidence = promotion_of_version(store, "churn", result.version)
+    return result, evidence["segments"]
+
+
+def test_a_promotion_is_judged_by_segment_and_by_horizon(small_company):
+    result, segments = segments_of(small_company(n_accounts=400, leaves=0.06))
+    assert {"segment large", "segment small", "within 30 days", "within 60 days"} <= set(segments)
+    assert f"In none of {len(segments)} segments clearly worse" in " ".join(
+        result.promotion.reasons)
+
+
+def test_a_segment_of_which_the_features_lie_stops_a_promotion(small_company):
+    """For large accounts the newest signals point the other way: good overall, worse there."""
+    company = small_company(n_accounts=400, leaves=0.06)
+
+    def lying(rows):
+        large = rows["account_id"].str.slice(1).cast(pl.Int64) % 2 == 1
+        newest = rows["as_of"] >= company.cutoffs[-8]
+        return company.reader(rows).with_columns(
+            signal_28d=pl.when(pl.Series(large & newest)).then(40 - pl.col("signal_28d"))
+            .otherwise(pl.col("signal_28d")),
+            feature_uses_28d=pl.when(pl.Series(large & newest))
+            .then(400 / pl.col("feature_uses_28d")).otherwise(pl.col("feature_uses_28d")))
+
+    result, _ = segments_of(company, reader=lying)
+    assert not result.promotion.approved
+    check = next(c for c in result.promotion.checks if c.name == "segments")
+    assert check.outcome == "failed"
+    assert "segment large" in check.sentence
+    assert "segment small" not in check.sentence
