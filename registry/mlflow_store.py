@@ -128,6 +128,7 @@ class MlflowModelStore:
             made = self._client.create_model_version(
                 name, f"{run.info.artifact_uri}/bundle", run_id=run_id,
                 tags={"keepwell.fingerprint": tags["keepwell.fingerprint"]},
+                description=tags.get("mlflow.note.content"),
             )  # fmt: skip
             version = int(made.version)
             self._client.set_registered_model_alias(name, CHALLENGER, str(version))

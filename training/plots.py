@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from registry.bundle import ModelBundle
+from training.explanation_plots import dependence, strongest, summary
 from training.race import Contender
 
 Vector = NDArray[np.float64]
@@ -26,18 +27,20 @@ COLOURS = {"lightgbm": "#1b5e8c", "logistic": "#c26a1a", "formula_prior": "#b041
 GROUPS = 8
 TOP_FEATURES = 20
 ROWS_EXPLAINED = 500
+DEPENDENCE = 6
 
 
 def contender_plots(
     contenders: Mapping[str, Contender], outcome: Vector, horizon: int
 ) -> dict[str, bytes]:
-    """Calibration, ROC, precision and recall, and the log loss of all contenders."""
+    """Calibration, ROC, precision and recall, lift, and the log loss of all contenders."""
     return {
         "calibration.png": _draw(
             lambda axes: _calibration(axes, contenders, outcome, horizon)),
         "roc.png": _draw(lambda axes: _roc(axes, contenders, outcome, horizon)),
         "precision_recall.png": _draw(
             lambda axes: _precision_recall(axes, contenders, outcome, horizon)),
+        "lift.png": _draw(lambda axes: _lift(axes, contenders, outcome, horizon)),
         "contenders.png": _draw(lambda axes: _losses(axes, contenders, horizon), left=0.3),
     }
 
@@ -55,6 +58,42 @@ def importance_plot(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[st
                  title=f"What {bundle.label} scores are made of")
 
     return {"importance.png": _draw(bars, height=0.27 * len(order) + 1.5, left=0.42)}
+
+
+def explanation_plots(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[str, bytes]:
+    """What moves the scores over all rows: a summary, and the strongest features one by one."""
+    rows = matrix[:ROWS_EXPLAINED]
+    values, _ = bundle.contributions(rows)
+    names = bundle.contract.names
+    shown = strongest(values, DEPENDENCE)
+
+    def one_by_one(figure: Figure) -> None:
+        for place, j in enumerate(shown, start=1):
+            dependence(figure.add_subplot(2, 3, place), names[j], rows[:, j], values[:, j])
+        figure.subplots_adjust(left=0.09, right=0.98, top=0.93, bottom=0.08, wspace=0.4,
+                               hspace=0.35)
+
+    return {
+        "shap_summary.png": _draw(
+            lambda axes: summary(axes, names, rows, values), height=5.2, left=0.42),
+        "shap_dependence.png": _figure(one_by_one, width=10.5, height=6.0),
+    }
+
+
+def _lift(axes: Axes, contenders: Mapping[str, Contender], outcome: Vector, horizon: int) -> None:
+    """Share of the outcomes found among the accounts that are looked at first."""
+    share = np.arange(len(outcome) + 1) / len(outcome)
+    for name, contender in contenders.items():
+        order = np.argsort(-contender.probabilities[horizon], kind="stable")
+        found = np.r_[0.0, np.cumsum(outcome[order])] / outcome.sum()
+        value = contender.metrics[horizon]["lift_at_10_percent"].value
+        if name != "base_rate":
+            axes.plot(share, found, color=COLOURS[name], linewidth=1.4,
+                      label=f"{contender.spec.title}: {value:.1f}")
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, label="at random: 1.0")
+    axes.set(xlabel="share of rows looked at, highest first", ylabel="share of outcomes found",
+             title=f"Lift at {horizon} days, test rows")
+    axes.legend(frameon=False, fontsize=8, title="lift in the first tenth")
 
 
 def _calibration(
@@ -112,12 +151,19 @@ def _losses(axes: Axes, contenders: Mapping[str, Contender], horizon: int) -> No
 
 
 def _draw(paint: Callable[[Axes], None], *, height: float = 4.2, left: float = 0.12) -> bytes:
-    figure = Figure(figsize=(6.4, height), dpi=90)  # fixed margins: a layout engine draws twice
+    def one(figure: Figure) -> None:  # fixed margins: a layout engine draws twice
+        figure.subplots_adjust(left=left, right=0.97, top=1 - 0.4 / height, bottom=0.6 / height)
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        paint(axes)
+
+    return _figure(one, width=6.4, height=height)
+
+
+def _figure(paint: Callable[[Figure], None], *, width: float, height: float) -> bytes:
+    figure = Figure(figsize=(width, height), dpi=90)
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=left, right=0.97, top=1 - 0.4 / height, bottom=0.6 / height)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    paint(axes)
+    paint(figure)
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     return png.getvalue()

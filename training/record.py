@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+import polars as pl
 
 from registry.bundle import ModelBundle
-from registry.promotion import Promotion
+from registry.promotion import Evidence, Promotion
 from registry.store import ModelStore, TrackingError, TrainingRun
 from registry.waiting_runs import WaitingRuns
 from training.evaluation import flat
-from training.metrics_table import contender_table
-from training.plots import contender_plots, importance_plot
+from training.model_card import glance, model_card, span
+from training.plots import contender_plots, explanation_plots, importance_plot
 from training.prepare import Prepared
 from training.race import Contender
 from training.tune import Study
+
+DESCRIPTION = "mlflow.note.content"
+"""The tag that MLflow's own pages show as the description of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,7 @@ def record(
     contenders: Mapping[str, Contender], prepared: Prepared, studies: Mapping[str, Study],
     promotion: Promotion | None, plots: Mapping[str, bytes], *, seed: int,
     started_at: datetime, ended_at: datetime, waiting: WaitingRuns | None = None,
+    evidence: Evidence | None = None, attributes: pl.DataFrame | None = None,
 ) -> Recorded:
     """Record a run and register its bundle; where the store is away, keep it until it is back.
 
@@ -64,15 +69,24 @@ def record(
     for name, contender in contenders.items():
         loss = contender.metrics[horizon]["log_loss"].value
         metrics[f"baseline_{name}_log_loss_{horizon}d"] = loss
+    card = model_card(model, bundle, shown, contenders, prepared,
+                      study=studies.get(shown.spec.name), evidence=evidence, promotion=promotion,
+                      attributes=attributes, seed=seed)
     run = TrainingRun(
-        label=model, name=f"{model} {shown.spec.title} as of {prepared.known_until:%Y-%m-%d}",
+        label=model, name=f"{model} {shown.spec.title} as of {prepared.known_until:%Y-%m-%d} "
+                          f"{bundle.fingerprint[:6]}",
         bundle=bundle, started_at=started_at, ended_at=ended_at,
-        params=_parameters(shown, prepared, studies, seed=seed), metrics=metrics,
+        params=_parameters(shown, prepared, studies, seed=seed),
+        metrics=metrics | _of_evidence(evidence),
         tags={"model": shown.spec.name, "as_of": prepared.known_until.isoformat(),
               "data_fingerprint": training.fingerprint,
-              "feature_contract": bundle.contract.fingerprint},
-        plots=plots,
-        documents={"model_card.md": _card(model, shown, contenders, prepared, promotion)},
+              "feature_contract": bundle.contract.fingerprint,
+              "may_serve": "not judged" if promotion is None else
+                           "yes" if promotion.approved else "no",
+              "failed_checks": "" if promotion is None else ", ".join(
+                  check.name for check in promotion.checks if check.outcome == "failed"),
+              DESCRIPTION: _description(shown, horizon, promotion)},
+        plots=plots, documents={"model_card.md": card},
     )
     try:
         run_id = store.record_run(run)
@@ -92,7 +106,30 @@ def pictures(
     explained = np.ascontiguousarray(training.matrix[prepared.test][:, columns])
     outcome = training.outcome[prepared.test]
     return {**contender_plots(contenders, outcome, training.horizons[-1]),
-            **importance_plot(bundle, explained)}
+            **importance_plot(bundle, explained), **explanation_plots(bundle, explained)}
+
+
+def _of_evidence(evidence: Evidence | None) -> dict[str, float]:
+    """What a promotion is judged on, as columns of the list of runs."""
+    if evidence is None:
+        return {}
+    gains = {"base_rate": evidence.over_base_rate, "formula": evidence.over_formula,
+             "champion": evidence.over_champion}
+    numbers = {f"gain_over_{name}{part}": value for name, gain in gains.items() if gain is not None
+               for part, value in (("", gain.mean), ("_low", gain.low), ("_high", gain.high))}
+    if evidence.explanations_agreement is not None:
+        numbers["explanations_agreement"] = evidence.explanations_agreement
+    return numbers | {f"captured_of_{k}_accounts": share for k, share in evidence.captured.items()}
+
+
+def _description(shown: Contender, horizon: int, promotion: Promotion | None) -> str:
+    lines = [f"**{shown.spec.title}**, test rows at {horizon} days:", "",
+             *(f"- {name.replace('_', ' ')} {interval}"
+               for name, interval in glance(shown, horizon).items())]
+    if promotion is not None:
+        lines += ["", "May serve." if promotion.approved else "May not serve.", "",
+                  *(f"- {check.outcome}: {check.sentence}" for check in promotion.checks)]
+    return "\n".join([*lines, "", "The whole card is the artifact `model_card.md`."])[:5000]
 
 
 def _parameters(
@@ -104,7 +141,7 @@ def _parameters(
         **{f"model_{name}": value for name, value in shown.parameters.items()},
         **{f"rows_{name}": value for name, value in prepared.counts.items()},
         "seed": seed, "features": len(prepared.training.names),
-        "train_cutoffs": _span(split.before_test), "test_cutoffs": _span(split.test),
+        "train_cutoffs": span(split.before_test), "test_cutoffs": span(split.test),
     }
     study = studies.get(shown.spec.name)
     if study is not None:
@@ -112,37 +149,3 @@ def _parameters(
                        "study_kept_defaults": study.kept_defaults,
                        "study_confidence": study.confidence}
     return parameters
-
-
-def _span(cutoffs: tuple[datetime, ...]) -> str:
-    return f"{cutoffs[0]:%Y-%m-%d} to {cutoffs[-1]:%Y-%m-%d} ({len(cutoffs)})"
-
-
-def _card(
-    model: str, shown: Contender, contenders: Mapping[str, Contender], prepared: Prepared,
-    promotion: Promotion | None,
-) -> str:
-    label, split = prepared.training.label, prepared.split
-    horizon = prepared.training.horizons[-1]
-    excluded = "; ".join(
-        f"{h} days: " + (", ".join(f"{n} {why}" for why, n in reasons.items()) or "none")
-        for h, reasons in prepared.labelled.excluded.items())
-    lines = [
-        f"# {model}: {shown.spec.title}", "",
-        label.description, "",
-        f"As of {prepared.known_until:%Y-%m-%d}. Fitted on cutoffs {_span(split.before_test)}, "
-        f"judged on {_span(split.test)}, then refitted on all mature rows with the same "
-        f"parameters.", "",
-        f"Rows left out by horizon: {excluded}.", "",
-        f"## Test rows, {horizon} days", "",
-        contender_table({name: c.metrics[horizon] for name, c in contenders.items()}), "",
-    ]
-    if promotion is not None:
-        lines += ["## Decision", "", "Promoted." if promotion.approved else "Not promoted.", "",
-                  *(f"- {reason}" for reason in promotion.reasons), ""]
-    lines += [
-        "## Not for", "",
-        "Reading causes into reasons: a contribution says what the score is associated with, not "
-        "what would change it. Deciding about people: accounts are companies.", "",
-    ]
-    return "\n".join(lines)

@@ -182,7 +182,8 @@ def _train(
     plots = pictures(contenders, bundle, prepared)
     recorded = record(
         store, label.name, bundle, best, contenders, prepared, studies, promotion, plots,
-        seed=seed, started_at=started, ended_at=clock(), waiting=waiting)
+        seed=seed, started_at=started, ended_at=clock(), waiting=waiting, evidence=evidence,
+        attributes=called)
     version = recorded.version
     notes = (*notes, *_while_away(recorded, asked))
     promoted = by is not None and promotion.approved and version is not None and asked

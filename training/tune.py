@@ -50,6 +50,18 @@ class Study:
     pruned: int
 
     @property
+    def sentence(self) -> str:
+        """What came of the study, as the card says it."""
+        if self.trials == 0:
+            return "No study was made: these are the declared parameters."
+        found = (f"the declared parameters stay: no trial was better than their log loss of "
+                 f"{self.default_loss:.4f} on the folds with enough confidence"
+                 if self.kept_defaults else
+                 f"log loss on the folds {self.loss:.4f}, with the declared parameters "
+                 f"{self.default_loss:.4f}; better in {self.confidence:.0%} of the draws")
+        return f"A study of {self.trials} trials, {self.pruned} of them stopped early: {found}."
+
+    @property
     def kept_defaults(self) -> bool:
         """Whether no trial was clearly better."""
         return self.loss == self.default_loss

@@ -99,6 +99,13 @@ def test_a_run_shows_its_numbers_its_origin_and_its_pictures(store, training_run
     assert listed == {"bundle", "plots", "model_card.md", "feature_contract.json"}
 
 
+def test_a_version_is_described_as_its_run_is(store, training_run):
+    described = training_run(tags={"mlflow.note.content": "May serve."})
+    version = store.register("churn", store.record_run(described))
+    kept = store._client.get_model_version("keepwell-churn", str(version))
+    assert kept.description == "May serve."
+
+
 def test_nothing_is_written_outside_the_workspace_folder(home, training_run, tmp_path, monkeypatch):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-PLOTS = ("calibration.png", "roc.png", "precision_recall.png", "contenders.png", "importance.png")
+PLOTS = ("calibration.png", "roc.png", "precision_recall.png", "lift.png", "contenders.png",
+         "importance.png", "shap_summary.png", "shap_dependence.png")
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +30,22 @@ def test_metrics_carry_their_intervals(run) -> None:
     assert run.metrics["log_loss_90d"] < run.metrics["baseline_base_rate_log_loss_90d"]
 
 
-def test_the_model_card_says_what_a_reader_needs(run) -> None:
-    card = run.documents["model_card.md"]
-    for said in ("The contract ends without renewal", "Rows left out by horizon", "immature",
-                 "health formula", "Promoted.", "Not for"):
-        assert said in card
+def test_a_run_says_at_a_glance_whether_it_may_serve(run, trained) -> None:
+    result, _ = trained
+    assert run.tags["may_serve"] == "yes"
+    assert run.tags["failed_checks"] == ""
+    assert run.name.endswith(result.bundle.fingerprint[:6])
+    told = run.tags["mlflow.note.content"]
+    assert "- log loss 0." in told
+    assert all(f"- passed: {reason}" in told or f"- not known: {reason}" in told
+               for reason in result.promotion.reasons)
+
+
+def test_what_a_promotion_is_judged_on_is_a_column_of_the_runs(run) -> None:
+    assert (run.metrics["gain_over_formula_low"] < run.metrics["gain_over_formula"]
+            < run.metrics["gain_over_formula_high"])
+    assert 0 < run.metrics["captured_of_20_accounts"] <= 1
+    assert -1 <= run.metrics["explanations_agreement"] <= 1
 
 
 def test_parameters_name_label_split_and_study(run) -> None:
