@@ -1,22 +1,22 @@
 """This module is about the raw scores of trees from coded values, to the last bit as ``trees``.
 
-Few rows walk each tree from its root. For many, a block of rows asks every split of a tree at once;
-a row's answers leave one leaf, found as by Lucchese et al. (2015, "QuickScorer"): leaves are bits
-from left to right, a split that is not followed to the left takes away the leaves on its left, and
-the lowest bit that is left is the row's leaf. Trees of more than 64 leaves are walked.
+Few rows walk the trees (``trees_in_step``). For many, a block of rows asks every split of a tree at
+once; a row's answers leave one leaf, found as by Lucchese et al. (2015, "QuickScorer"): leaves are
+bits from left to right, a split that is not followed to the left takes away the leaves on its left,
+and the lowest bit that is left is the row's leaf. Trees of more than 64 leaves are walked.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from registry.compiled import compiled
 from registry.trees import Floats, Ints, Kinds, TreeArrays, Words, goes_left
+from registry.trees_in_step import TreesInStep
 from registry.value_codes import Codes, ValueCodes, write_codes
 
 Bits = npt.NDArray[np.uint64]
@@ -54,23 +54,24 @@ class CodedTrees:
             trees.first_node, trees.first_leaf, trees.left, trees.right)
         return stay if in_order else None
 
+    @cached_property
+    def _in_step(self) -> TreesInStep | None:
+        return TreesInStep.of(self.trees, self.codes)
+
     def score(self, matrix: Floats) -> Floats:
         """The raw score of each row, in log-odds; equal to ``TreeArrays.score``."""
         trees, codes = self.trees, self.codes
         if matrix.ndim != 2 or matrix.shape[1] < trees.n_features_read:
             return trees.score(matrix)  # which says what is wrong
         rows = np.ascontiguousarray(matrix)
-        given: list[Any] = [
-            rows, codes.first, codes.threshold, codes.missing, codes.place, codes.shift,
-            trees.first_node, trees.first_leaf, trees.feature, trees.kind, trees.threshold,
-            trees.category_set, trees.first_word, trees.category_words, trees.leaf_value,
-        ]  # fmt: skip
         stay = self._leaves_on_the_right if len(rows) >= MANY else None
         if stay is None:
-            given += [trees.left, trees.right]
-            return _walk(*given)
-        given.append(stay)
-        return _score_blocks(*given)
+            return trees.score(rows) if self._in_step is None else self._in_step.score(trees, rows)
+        return _score_blocks(
+            rows, codes.first, codes.threshold, codes.missing, codes.place, codes.shift,
+            trees.first_node, trees.first_leaf, trees.feature, trees.kind, trees.threshold,
+            trees.category_set, trees.first_word, trees.category_words, trees.leaf_value, stay,
+        )  # fmt: skip
 
 
 @compiled
@@ -93,35 +94,6 @@ def _leaves_that_stay(
             if on_the_left >= (on_the_right & (np.uint64(0) - on_the_right)):
                 in_order = False
     return in_order, stay
-
-
-@compiled
-def _walk(
-    matrix: Floats, first_threshold: Ints, thresholds: Floats, missing: Kinds, place: Ints,
-    shift: Codes, first_node: Ints, first_leaf: Ints, feature: Ints, kind: Kinds,
-    threshold: Floats, category_set: Ints, first_word: Ints, words: Words, leaf_value: Floats,
-    left: Ints, right: Ints,
-) -> Floats:  # fmt: skip
-    raw = np.zeros(matrix.shape[0])
-    codes = np.zeros((matrix.shape[1], 1), np.uint16)
-    for row in range(matrix.shape[0]):
-        write_codes(matrix, row, row + 1, first_threshold, thresholds, missing, codes)
-        total = 0.0
-        for tree in range(first_node.shape[0] - 1):
-            base = first_node[tree]
-            node = 0 if first_node[tree + 1] > base else -1
-            while node >= 0:
-                i = base + node
-                if place[i] >= 0:
-                    is_left = bool(np.uint16(codes[feature[i], 0] + shift[i]) <= np.uint16(
-                        place[i] + shift[i]))
-                else:
-                    is_left = goes_left(matrix[row, feature[i]], kind[i], threshold[i],
-                                        category_set[i], first_word, words)
-                node = right[i] + is_left * (left[i] - right[i])  # which way can not be guessed
-            total += leaf_value[first_leaf[tree] - 1 - node]
-        raw[row] = total
-    return raw
 
 
 @compiled
