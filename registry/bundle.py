@@ -23,6 +23,7 @@ from registry.bundle_parts import BundleError, BundleMetadata, GoldenRows, Refer
 from registry.calibration import Calibration, HorizonError, sigmoid
 from registry.coded_trees import CodedTrees
 from registry.contract import FeatureContract, Row
+from registry.later import LaterChance, either
 from registry.linear import LinearForm
 from registry.sealed_folder import SealedFolderError, manifest_of, read_sealed, write_sealed
 from registry.shap_of_many import SharesOfMany
@@ -64,7 +65,8 @@ class ModelBundle:
     """A trained model as plain numbers: score, calibration, contract, and its own test.
 
     ``not_estimable`` are horizons that the data could not judge, with the reason. ``amount_ratio``
-    is the expected relative rise of MRR given an expansion.
+    is the expected relative rise of MRR given an expansion. ``later`` are the chances after the
+    last horizon of ``calibration``, in rising order.
     """
 
     label: str
@@ -78,6 +80,7 @@ class ModelBundle:
     metrics: Mapping[str, float] = field(default_factory=dict)
     amount_ratio: float | None = None
     not_estimable: Mapping[int, str] = field(default_factory=dict)
+    later: tuple[LaterChance, ...] = ()
     model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
 
     def __post_init__(self) -> None:
@@ -88,10 +91,19 @@ class ModelBundle:
                 f"The model reads {reads} features and its contract names {width}; they must be "
                 "from the same training."
             )
-        if set(self.base_rates) != set(self.calibration.horizons):
+        if list(self.horizons) != sorted({*self.horizons}):
+            raise BundleError(f"The horizons {self.horizons} are not in rising order.")
+        if any(part.form and part.form.n_features_read != width for part in self.later):
+            raise BundleError(
+                f"What is said of a later horizon does not read the {width} features of the "
+                "contract; they must be from the same training."
+            )
+        if any(len(part.calibration.draws) != len(self.calibration.draws) for part in self.later):
+            raise BundleError("A later horizon has another number of draws than the nearer ones.")
+        if set(self.base_rates) != set(self.horizons):
             raise BundleError(
                 f"Base rates are given for the horizons {sorted(self.base_rates)} and "
-                f"probabilities for {list(self.calibration.horizons)}; give both for each."
+                f"probabilities for {list(self.horizons)}; give both for each."
             )
         if not all(0 < rate < 1 for rate in self.base_rates.values()):
             raise BundleError("A base rate is not between 0 and 1; there is nothing to predict.")
@@ -136,7 +148,7 @@ class ModelBundle:
     @property
     def horizons(self) -> tuple[int, ...]:
         """The horizons in days at which it gives a probability."""
-        return self.calibration.horizons
+        return (*self.calibration.horizons, *(part.horizon for part in self.later))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -168,12 +180,32 @@ class ModelBundle:
     def probability(self, rows: Rows, horizon_days: int) -> Floats:
         """The calibrated probability of the outcome within the horizon."""
         self._check(horizon_days)
-        return self.calibration.probability(self.raw(rows), horizon_days)
+        if horizon_days not in self._after:
+            return self.calibration.probability(self.raw(rows), horizon_days)
+        matrix = self.matrix(rows)
+        raw = self.raw(matrix)
+        last = self.calibration.horizons[-1]
+        odds = self.calibration.intercept(last) + self.calibration.slope * raw
+        for part in self._after[horizon_days]:
+            odds = either(odds, part.log_odds(part.score(raw, matrix)))
+        return sigmoid(odds)
 
     def probability_interval(self, rows: Rows, horizon_days: int) -> tuple[Floats, Floats]:
         """Low and high of the probability, 95 %."""
         self._check(horizon_days)
-        return self.calibration.probability_interval(self.raw(rows), horizon_days)
+        if horizon_days not in self._after:
+            return self.calibration.probability_interval(self.raw(rows), horizon_days)
+        matrix = self.matrix(rows)
+        raw, shown = self.raw(matrix), self.probability(matrix, horizon_days)
+        low, high = np.empty_like(shown), np.empty_like(shown)
+        draws = self.calibration.draws
+        for start in range(0, len(raw), BLOCK):  # memory does not grow with the accounts
+            block = slice(start, start + BLOCK)
+            odds = draws[:, -1] + raw[block, None] * draws[:, 0]
+            for part in self._after[horizon_days]:
+                odds = either(odds, part.drawn(part.score(raw[block], matrix[block])))
+            low[block], high[block] = sigmoid(np.percentile(odds, [2.5, 97.5], axis=1))
+        return np.minimum(low, shown), np.maximum(high, shown)
 
     def contributions(self, rows: Rows) -> tuple[Floats, float]:
         """Per row and feature in log-odds of f, and the base that completes each row's sum."""
@@ -199,18 +231,22 @@ class ModelBundle:
         matrix = self.matrix(rows)
         raw = self.raw(matrix)
         contributions, base = self.contributions(matrix)
-        probability = self.calibration.probability(raw, horizon_days)
-        intercept, slope = self.calibration.intercept(horizon_days), self.calibration.slope
-        base_probability = float(sigmoid(intercept + slope * base))
-        gap = contributions.sum(axis=1)  # f - f0, as the contributions themselves add up
-        near = np.abs(slope * gap) < NEAR
-        chord = (probability - base_probability) / np.where(near, 1.0, gap)
-        tangent = slope * base_probability * (1 - base_probability)
-        return Explanation(
-            raw=raw, base=base, contributions=contributions, probability=probability,
-            base_probability=base_probability,
-            points=contributions * np.where(near, tangent, chord)[:, None],
-        )  # fmt: skip
+        after = self._after.get(horizon_days, ())
+        last = self.calibration.horizons[-1] if after else horizon_days
+        probability = self.calibration.probability(raw, last)
+        points, start = _points(contributions, base, probability,
+                                self.calibration.intercept(last), self.calibration.slope)
+        for part in after:
+            # p + (1 - p)·q splits exactly: each factor's change times the mean of the other's ends
+            parts, begin = part.contributions(matrix, contributions, base)
+            q = sigmoid(part.log_odds(part.score(raw, matrix)))
+            own, q0 = _points(parts, begin, q, part.calibration.intercepts[0],
+                              part.calibration.slope)
+            points = (points * (1 - (q + q0) / 2)[:, None]
+                      + own * (1 - (probability + start) / 2)[:, None])
+            probability, start = probability + (1 - probability) * q, start + (1 - start) * q0
+        return Explanation(raw=raw, base=base, contributions=contributions,
+                           probability=probability, base_probability=start, points=points)
 
     def save(self, folder: Path, *, key: SigningKey | None = None) -> None:
         """Write the bundle in one step; saving an equal one again changes nothing."""
@@ -229,6 +265,11 @@ class ModelBundle:
                 f"{exc} Train the model again, or roll back (keepwell models rollback)."
             ) from exc
         return cls(**bundle_format.decode(files))
+
+    @cached_property
+    def _after(self) -> Mapping[int, tuple[LaterChance, ...]]:
+        """By later horizon: the chances that lead to it from the last near one."""
+        return {part.horizon: self.later[: place + 1] for place, part in enumerate(self.later)}
 
     @cached_property
     def _coded(self) -> CodedTrees | None:
@@ -253,6 +294,18 @@ class ModelBundle:
             )
 
 
+def _points(
+    contributions: Floats, base: float, probability: Floats, intercept: float, slope: float
+) -> tuple[Floats, float]:
+    """Contributions in log-odds as parts of a probability, and the probability they start from."""
+    start = float(sigmoid(intercept + slope * base))
+    gap = contributions.sum(axis=1)  # f - f0, as the contributions themselves add up
+    near = np.abs(slope * gap) < NEAR
+    chord = (probability - start) / np.where(near, 1.0, gap)
+    tangent = slope * start * (1 - start)
+    return contributions * np.where(near, tangent, chord)[:, None], start
+
+
 # From so many rows on, contributions are faster a block of rows at a time than row by row.
 MANY = 4
 
@@ -262,3 +315,5 @@ MANY_TOLERANCE = 1e-6
 # Below this distance in log-odds the chord is a quotient of rounding errors, while the tangent is
 # off by less than distance² / 8 = 1e-13.
 NEAR = 1e-6
+
+BLOCK = 4096

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from registry.bundle_parts import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.calibration import Calibration, CalibrationError
 from registry.contract import ContractFeature, FeatureContract, FeatureContractError
+from registry.later import LaterChance
 from registry.linear import LinearForm, LinearFormError
 from registry.trees import TreeArrays, TreeStructureError
 
@@ -45,13 +46,14 @@ class BundleFields(TypedDict):
     metrics: Mapping[str, float]
     amount_ratio: float | None
     not_estimable: Mapping[int, str]
+    later: tuple[LaterChance, ...]
     model_text: str | None
 
 
 def encode(bundle: ModelBundle) -> dict[str, bytes]:
     """The bundle as files."""
     form = next(name for name, kind in FORMS.items() if isinstance(bundle.form, kind))
-    document = {
+    document: dict[str, Any] = {
         "label": bundle.label,
         "form": form,
         "fingerprint": bundle.contract.fingerprint,
@@ -77,12 +79,18 @@ def encode(bundle: ModelBundle) -> dict[str, bytes]:
     arrays = {
         **{f"{form}.{name}": array for name, array in bundle.form.arrays().items()},
         "calibration.draws": bundle.calibration.draws,
+        **{name: array for part in bundle.later for name, array in _later_arrays(part).items()},
         "golden.matrix": bundle.golden.matrix,
         "golden.raw": bundle.golden.raw,
         "reference.levels": bundle.reference.levels,
         "reference.values": bundle.reference.values,
         "reference.missing_rate": bundle.reference.missing_rate,
     }
+    if bundle.later:
+        document["later"] = [
+            {"horizon": part.horizon, "slope": float(part.slope), "has_form": part.form is not None,
+             "calibration": [float(part.calibration.slope), float(part.calibration.intercepts[0])]}
+            for part in bundle.later]
     # No compression: it would tie the bytes to a version of zlib, and save a few hundred kB.
     packed = io.BytesIO()
     # numpy dates every entry 1980-01-01.
@@ -141,6 +149,7 @@ def _fields(
         ),
         base_rates={int(h): float(r) for h, r in document["base_rates"].items()},
         not_estimable={int(h): str(why) for h, why in document["not_estimable"].items()},
+        later=tuple(_later(part, arrays) for part in document.get("later", ())),
         amount_ratio=None if amount is None else float(amount),
         metrics={str(name): float(value) for name, value in document["metrics"].items()},
         metadata=BundleMetadata(**{**metadata, "as_of": datetime.fromisoformat(metadata["as_of"])}),
@@ -154,6 +163,24 @@ def _fields(
         ),
         model_text=None if text is None else text.decode(),
     )
+
+
+def _later_arrays(part: LaterChance) -> dict[str, npt.NDArray[Any]]:
+    own = {} if part.form is None else part.form.arrays()
+    return {f"later_{part.horizon}.draws": part.calibration.draws,
+            **{f"later_{part.horizon}.form.{name}": array for name, array in own.items()}}
+
+
+def _later(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LaterChance:
+    horizon, (slope, intercept) = int(part["horizon"]), part["calibration"]
+    prefix = f"later_{horizon}.form."
+    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    return LaterChance(
+        slope=float(part["slope"]),
+        form=LinearForm.from_arrays(own) if part["has_form"] else None,
+        calibration=Calibration(
+            horizons=(horizon,), slope=float(slope), intercepts=(float(intercept),),
+            draws=_table(arrays, f"later_{horizon}.draws", 2)))
 
 
 def _table(arrays: Mapping[str, npt.NDArray[Any]], name: str, dimensions: int) -> Any:

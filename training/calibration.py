@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 
 from registry.calibration import Calibration, sigmoid
 from training.errors import TrainingError
@@ -96,47 +96,6 @@ def fit_calibration(
     return CalibrationFit(
         intercepts=plain[:-1], slope=float(plain[-1]),
         draws=_draws(rows, share, best, accounts, n_draws, rng))
-
-
-def with_horizon(
-    fit: CalibrationFit, f: Vector, outcome: Vector, accounts: NDArray[np.int64], *,
-    rng: np.random.Generator,
-) -> CalibrationFit:
-    """The calibration with one more, longer horizon; what it says of the others stays.
-
-    The slope is kept and the intercept is where the probabilities of these rows sum to their
-    outcomes, but never below that of the horizon before. Each draw is followed by its own, from
-    whole accounts.
-
-    Args:
-        fit: the shorter horizons.
-        f: raw score per row, centred on its own fit's rows.
-        outcome: 1 or 0 within the longer horizon.
-        accounts: account of each row as a number from 0.
-        rng: randomness of the draws.
-    """
-    once = np.ones(len(f))
-    intercept = max(_level(f, outcome, once, fit.slope), float(fit.intercepts[-1]))
-    names, which = np.unique(accounts, return_inverse=True)
-    levels = np.empty(len(fit.draws))
-    for number, (slope, *_, last) in enumerate(fit.draws):
-        drawn = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-        level = _level(f, outcome, drawn[which].astype(np.float64), slope)
-        levels[number] = max(level, last)
-    return CalibrationFit(
-        intercepts=np.append(fit.intercepts, intercept), slope=fit.slope,
-        draws=np.column_stack((fit.draws, levels)))
-
-
-def _level(f: Vector, outcome: Vector, weights: Vector, slope: float) -> float:
-    """The intercept at which weighted probabilities sum to outcomes, with half a made-up row."""
-    rate = (weights @ outcome + PRIOR_ROWS) / (weights.sum() + 2 * PRIOR_ROWS)
-
-    def short(intercept: float) -> float:
-        return float(weights @ sigmoid(intercept + slope * f) - rate * weights.sum())
-
-    odds, reach = np.log(rate / (1 - rate)), slope * np.abs(f).max() + 1.0
-    return float(brentq(short, odds - reach, odds + reach, xtol=1e-9))
 
 
 @dataclass(frozen=True, kw_only=True)

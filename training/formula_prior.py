@@ -77,15 +77,16 @@ def _fitted(
 
 
 def penalised_weights(
-    columns: Matrix, outcome: Vector, offset: Vector, *, strength: float
+    columns: Matrix, outcome: Vector, offset: Vector, *, strength: float | Vector
 ) -> Vector:
     """Intercept and weights of a logistic regression beside an offset, by Newton's method.
 
-    The penalty is scikit-learn's with ``C = strength``; the intercept has none.
+    The penalty is scikit-learn's with ``C = strength``, one for all columns or each its own; the
+    intercept has none.
     """
     design = np.column_stack((np.ones(len(columns)), columns))
-    penalty = np.full(design.shape[1], 1 / strength)
-    penalty[0] = 0.0
+    penalty = np.zeros(design.shape[1])
+    penalty[1:] = 1 / np.asarray(strength)
     weights = np.zeros(design.shape[1])
 
     def loss(tried: Vector) -> float:

@@ -1,16 +1,19 @@
 """This module is about horizons beyond the one that models are fitted to: half a year, a year.
 
 Few cutoffs are old enough for a window that long, and a score fitted to them alone would not know
-the newest months. So the score and its slope are those of the shorter horizons; a longer one adds
-an intercept::
+the newest months. So the near keeps its score, and the time after it has a chance of its own, of
+the accounts that are still there when it begins::
 
-    newest third of the cutoffs closed at 90 days    slope, intercepts of 30, 60 and 90 days
-    newest third of the cutoffs closed at 180 days   intercept of 180 days, not below that of 90
+    cutoffs   ── closed at 180 days, still there at 90 ──┤ ········ embargo ········ ├── test ──┤
+    near f    five fits, each without a fifth of the accounts, score that fifth
+    far g     slope · f + a strongly penalised regression on every feature
+              calibrated by the same fifths on the newest third of those cutoffs
 
 So no probability falls as the horizon grows, and to ask for a year changes nothing that is said of
-90 days. Each long horizon is judged on cutoffs after every window that its calibration has seen;
-where there are none, or where the score is no better than the base rate there, it is not
-estimable.
+90 days. Accounts are held out here and not months: a year before the test nothing older is left to
+hold out. Where few accounts had the outcome in that time there is the slope alone, and the
+training says so. Each later horizon is judged on cutoffs after every window that it has learned
+from; where there are none, or where it is no better than the base rate, it is not estimable.
 """
 
 from __future__ import annotations
@@ -23,13 +26,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from training.calibration import CalibrationFit, with_horizon
+from registry.calibration import sigmoid
+from registry.later import LaterChance, either
+from registry.linear import LinearForm
+from training.calibration import CalibrationFit, fit_calibration
 from training.cutoffs import mature, reach_of
 from training.dataset import TrainingSet
-from training.evaluation import Interval, evaluate
+from training.fit import Fitted
+from training.formula_prior import penalised_weights
 from training.labels import ROW, Label, label_rows
+from training.linear_design import LinearDesign
 from training.race import fit_rows, out_of_time, usable_columns
-from training.specs import ModelSpec, Parameters
+from training.specs import FEW_ACCOUNTS, ModelSpec, Parameters
 from training.splits import (
     CALIBRATION_SHARE,
     TEST_SHARE,
@@ -44,7 +52,18 @@ Matrix = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 LEAST_OUTCOMES = 10
-"""A part needs so many rows of either class to calibrate or to judge a horizon."""
+"""A part needs so many accounts with the outcome, and so many without it."""
+
+LEAST_CUTOFFS = 6
+"""A far chance is learned from half a year of cutoffs at least: in fewer a season is the rate."""
+
+FIFTHS = 5
+
+USUAL_SLOPE, SLOPE_SPREAD = 0.5, 0.5
+"""What is known of the slope beforehand: what tells the near tells less of the far."""
+
+STRENGTH = 1e-4
+"""Of the features beside the score; inverse penalty per row-sum of the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +118,8 @@ def later_horizons(
         reach = reach_of(horizon, lead_days=label.lead_days)
         closed = mature(training.cutoffs, reach=reach, known_until=known_until)
         judges = newest(closed, TEST_SHARE) if closed else ()
-        reason = _why_not(training, outcome, judges, horizon)
+        before = outcomes[max(outcomes)] if outcomes else training.outcome
+        reason = _why_not(training, outcome, before, judges, horizon)
         if reason is None:
             outcomes[horizon], test[horizon] = outcome, judges
         else:
@@ -107,92 +127,214 @@ def later_horizons(
     return LaterHorizons(outcomes=outcomes, test=test, not_estimable=not_estimable)
 
 
-def with_later(
-    calibration: CalibrationFit, spec: ModelSpec, training: TrainingSet,
-    outcomes: Mapping[int, Vector], columns: list[int], parameters: Parameters, *,
-    at: datetime, seed: int,
-) -> tuple[CalibrationFit, dict[int, float]]:
-    """The calibration with an intercept for each later horizon, and the rates they rest on.
+@dataclass(frozen=True, kw_only=True)
+class FarChance:
+    """A fitted chance between two horizons, of who is still there at the first."""
+
+    horizon: int
+    slope: float  # of the centred near score
+    form: LinearForm | None
+    calibration: CalibrationFit
+    rate: float  # of the outcome by the horizon, among rows decided there
+    n_accounts: int  # distinct accounts that had the outcome between the two
+
+    def log_odds(self, f: Vector, matrix: Matrix) -> Vector:
+        """The calibrated log-odds of rows with these centred near scores."""
+        g = _score(self.slope, self.form, f, matrix)
+        return np.asarray(self.calibration.intercepts[0] + self.calibration.slope * g)
+
+    def for_serving(self, level: float) -> LaterChance:
+        """The value that a bundle holds, for near scores that lie higher by ``level``."""
+        return LaterChance(
+            slope=self.slope, form=self.form,
+            calibration=self.calibration.shifted(self.slope * level).for_serving((self.horizon,)))
+
+    @property
+    def sentence(self) -> str:
+        """How it was fitted, and why so."""
+        if self.form is not None:
+            return (f"{self.horizon} days: a fit of its own, from {self.n_accounts} distinct "
+                    f"accounts.")
+        return (f"{self.horizon} days: only a slope of its own on the nearer score; "
+                f"{self.n_accounts} distinct accounts had the outcome in the time after it, fewer "
+                f"than {FEW_ACCOUNTS}.")
+
+
+def fit_later(
+    spec: ModelSpec, training: TrainingSet, outcomes: Mapping[int, Vector], columns: list[int],
+    parameters: Parameters, *, at: datetime, seed: int, draws: int = 0,
+) -> tuple[FarChance, ...]:
+    """The chances after the near, in rising order of their horizons.
 
     Args:
-        calibration: of the shorter horizons; what it says of them stays.
-        spec: what to fit.
+        spec: whose score of the near they start from.
         training: rows at the shorter horizons.
         outcomes: the later horizons to add, each with its outcomes.
         columns: what the spec reads.
         parameters: of the spec.
         at: windows that close after it are not known.
         seed: of everything random.
+        draws: bootstrap draws of accounts to keep for intervals.
     """
-    rng = np.random.default_rng(seed)
-    rates = {}
+    if not outcomes:
+        return ()
+    matrix = training.matrix[:, columns]
+    near = _by_fifths(spec, training, columns, parameters, at=at, seed=seed)
+    chances = []
+    before = training.outcome
     for horizon in sorted(outcomes):
-        scores = np.full(len(training.outcome), np.nan)
-        for fold in _folds(training, horizon, at):
-            held_out = training.rows_at(fold.held_out)
-            fitted = fit_rows(spec, training, training.rows_at(fold.train), columns, parameters,
-                              seed=seed)
-            scores[held_out] = fitted.score(training.matrix[held_out][:, columns]) - fitted.level
-        rows = ~np.isnan(scores) & ~np.isnan(outcomes[horizon])
-        outcome = outcomes[horizon][rows]
-        calibration = with_horizon(calibration, scores[rows], outcome, training.account[rows],
-                                   rng=rng)
-        rates[horizon] = float((outcome.sum() + 0.5) / (len(outcome) + 1))
-    return calibration, rates
+        decided = _closed(training, outcomes[horizon], horizon, at)
+        there = decided & (before == 0)
+        chances.append(_fit_chance(
+            horizon, near[there], matrix[there], outcomes[horizon][there],
+            training.account[there], _newest_third(training, there), spec, draws=draws, seed=seed,
+            rate=_rate(outcomes[horizon][decided & _newest_third(training, decided, whole=True)])))
+        before = outcomes[horizon]
+    return tuple(chances)
 
 
-def judge_later(
-    spec: ModelSpec, training: TrainingSet, later: LaterHorizons, horizon: int,
-    parameters: Parameters, draws: Matrix, *, seed: int,
-) -> Mapping[str, Interval]:
-    """How good a spec is at a later horizon, made from what was known when its test opens."""
-    test = later.test[horizon]
-    known = {h: later.outcomes[h] for h in later.horizons if h <= horizon}
-    fit_reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
-    before = training.rows_at(closed_by(training.cutoffs, test[0], reach=fit_reach))
+def probability_by(
+    near: Vector, chances: tuple[FarChance, ...], f: Vector, matrix: Matrix
+) -> Vector:
+    """The probability by the last of the chances, from the log-odds by the last near horizon."""
+    odds = near
+    for chance in chances:
+        odds = either(odds, chance.log_odds(f, matrix))
+    return sigmoid(odds)
+
+
+def later_probability(
+    spec: ModelSpec, training: TrainingSet, outcomes: Mapping[int, Vector], rows: Bools,
+    parameters: Parameters, *, at: datetime, seed: int,
+) -> dict[int, Vector]:
+    """A spec's probabilities of rows at later horizons, made from what was known at a moment."""
+    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
+    before = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
     columns = usable_columns(training, before, spec)
-    shorter = out_of_time(spec, training, _folds(training, training.horizons[-1], test[0]),
-                          columns, parameters, seed=seed)
-    calibration, _ = with_later(shorter.calibration, spec, training, known, columns, parameters,
-                                at=test[0], seed=seed)
+    shorter = out_of_time(spec, training, near_folds(training, at), columns, parameters, seed=seed)
+    chances = fit_later(spec, training, outcomes, columns, parameters, at=at, seed=seed)
     fitted = fit_rows(spec, training, before, columns, parameters, seed=seed)
-    outcome = later.outcomes[horizon]
-    rows = training.rows_at(test) & ~np.isnan(outcome)
-    raw = fitted.score(training.matrix[rows][:, columns]) - fitted.level
-    return evaluate(outcome[rows], calibration.probability(raw, -1), training.account[rows], draws)
+    matrix = training.matrix[rows][:, columns]
+    f = fitted.score(matrix) - fitted.level
+    near = shorter.calibration.intercepts[-1] + shorter.calibration.slope * f
+    return {chance.horizon: probability_by(near, chances[:place], f, matrix)
+            for place, chance in enumerate(chances, start=1)}
 
 
-def _folds(training: TrainingSet, horizon: int, at: datetime) -> tuple[Fold, ...]:
-    """Folds that score the newest third of the cutoffs closed at a horizon, where they can."""
-    lead = training.label.lead_days
-    fit_reach = reach_of(training.horizons[-1], lead_days=lead)
-    closed = closed_by(training.cutoffs, at, reach=reach_of(horizon, lead_days=lead))
-    learned = closed_by(training.cutoffs, at, reach=fit_reach)
+def near_folds(training: TrainingSet, at: datetime) -> tuple[Fold, ...]:
+    """Folds that calibrate the near at a moment; none where too little was known."""
+    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
+    closed = closed_by(training.cutoffs, at, reach=reach)
     held_out = newest(closed, CALIBRATION_SHARE) if closed else ()
     return tuple(
-        fold for fold in rolling_folds(learned, held_out, reach=fit_reach)
+        fold for fold in rolling_folds(closed, held_out, reach=reach)
         if _both_classes(training.outcome[training.rows_at(fold.train)]))
 
 
+def why_not(
+    training: TrainingSet, outcome: Vector, before: Vector, horizon: int, at: datetime
+) -> str | None:
+    """Why a horizon can not be learned from what was known at a moment; None where it can."""
+    closed = closed_by(training.cutoffs, at,
+                       reach=reach_of(horizon, lead_days=training.label.lead_days))
+    if len(closed) < LEAST_CUTOFFS or not near_folds(training, at):
+        return (
+            f"{len(training.cutoffs)} cutoffs are too few to learn windows of {horizon} days from "
+            f"{LEAST_CUTOFFS} cutoffs and to judge them on later ones that none of them reaches "
+            f"into. Build older snapshots (keepwell snapshot --from … --to … --every month), or "
+            f"wait for labels to mature.")
+    there = _closed(training, outcome, horizon, at) & (before == 0)
+    return _too_few("learn", training, outcome, there)
+
+
 def _why_not(
-    training: TrainingSet, outcome: Vector, test: tuple[datetime, ...], horizon: int
+    training: TrainingSet, outcome: Vector, before: Vector, test: tuple[datetime, ...],
+    horizon: int,
 ) -> str | None:
     """Why the data can not judge a horizon; None where they can."""
-    folds = _folds(training, horizon, test[0]) if test else ()
-    held_out = tuple(cutoff for fold in folds for cutoff in fold.held_out)
-    if not held_out:
-        return (
-            f"{len(training.cutoffs)} cutoffs are too few to calibrate windows of {horizon} days "
-            f"on one part and to judge them on a later one that none of them reaches into. Build "
-            f"older snapshots (keepwell snapshot --from … --to … --every month), or wait for "
-            f"labels to mature.")
-    for part, cutoffs in (("calibrate", held_out), ("judge", test)):
-        decided = outcome[training.rows_at(cutoffs)]
-        decided = decided[~np.isnan(decided)]
-        if not _both_classes(decided):
-            return (f"{int(decided.sum())} of the {len(decided)} rows that would {part} it have "
-                    f"the outcome; at least {LEAST_OUTCOMES} with and without it are needed.")
-    return None
+    at = test[0] if test else training.cutoffs[0]
+    return why_not(training, outcome, before, horizon, at) or _too_few(
+        "judge", training, outcome, training.rows_at(test) & ~np.isnan(outcome))
+
+
+def _too_few(part: str, training: TrainingSet, outcome: Vector, rows: Bools) -> str | None:
+    having, lacking = (len(np.unique(training.account[rows & (outcome == y)])) for y in (1, 0))
+    if min(having, lacking) >= LEAST_OUTCOMES:
+        return None
+    return (f"{having} of the accounts whose rows would {part} it have the outcome and {lacking} "
+            f"have not; at least {LEAST_OUTCOMES} of either are needed.")
+
+
+def _fit_chance(
+    horizon: int, f: Vector, matrix: Matrix, outcome: Vector, accounts: NDArray[np.int64],
+    newer: Bools, spec: ModelSpec, *, draws: int, seed: int, rate: float,
+) -> FarChance:
+    n_accounts = len(np.unique(accounts[outcome == 1]))
+    own = spec.form != "constant" and spec.reads is None and n_accounts >= FEW_ACCOUNTS
+    held = np.empty(len(f))
+    for fifth in range(FIFTHS):
+        out = accounts % FIFTHS == fifth
+        slope, form = _fit_far(f[~out], matrix[~out], outcome[~out], accounts[~out], own=own)
+        held[out] = _score(slope, form, f[out], matrix[out])
+    slope, form = _fit_far(f, matrix, outcome, accounts, own=own)
+    judged = newer if 0 < outcome[newer].sum() < newer.sum() else np.ones(len(f), dtype=np.bool_)
+    calibration = fit_calibration(
+        held[judged], outcome[judged][:, None], accounts[judged], n_draws=draws,
+        rng=np.random.default_rng((seed, horizon)))
+    return FarChance(horizon=horizon, slope=slope, form=form, calibration=calibration, rate=rate,
+                     n_accounts=n_accounts)
+
+
+def _fit_far(
+    f: Vector, matrix: Matrix, outcome: Vector, accounts: NDArray[np.int64], *, own: bool
+) -> tuple[float, LinearForm | None]:
+    """The slope of the near score, and what every feature says beside it."""
+    design = LinearDesign.of(matrix)
+    features = design.columns(matrix) if own else np.empty((len(f), 0))
+    # rows of one account overlap, so what is known beforehand weighs as if accounts were the rows
+    share = len(np.unique(accounts)) / len(f)
+    strength = np.append(share * SLOPE_SPREAD**2, np.full(features.shape[1], STRENGTH))
+    weights = penalised_weights(np.column_stack((f, features)), outcome, USUAL_SLOPE * f,
+                                strength=strength)
+    slope = USUAL_SLOPE + float(weights[1])
+    return slope, design.form(float(weights[0]), weights[2:]) if own else None
+
+
+def _score(slope: float, form: LinearForm | None, f: Vector, matrix: Matrix) -> Vector:
+    return np.asarray(slope * f + (0.0 if form is None else form.score(matrix)))
+
+
+def _by_fifths(
+    spec: ModelSpec, training: TrainingSet, columns: list[int], parameters: Parameters, *,
+    at: datetime, seed: int,
+) -> Vector:
+    """The centred near score of every row, by a fit that does not know its account."""
+    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
+    known = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
+    scores = np.zeros(len(training.account))
+    for fifth in range(FIFTHS):
+        out = training.account % FIFTHS == fifth
+        fitted: Fitted = fit_rows(spec, training, known & ~out, columns, parameters, seed=seed)
+        scores[out] = fitted.score(training.matrix[out][:, columns]) - fitted.level
+    return scores
+
+
+def _closed(training: TrainingSet, outcome: Vector, horizon: int, at: datetime) -> Bools:
+    """Rows whose window of this horizon had closed at a moment, and which are decided."""
+    reach = reach_of(horizon, lead_days=training.label.lead_days)
+    return training.rows_at(closed_by(training.cutoffs, at, reach=reach)) & ~np.isnan(outcome)
+
+
+def _newest_third(training: TrainingSet, rows: Bools, *, whole: bool = False) -> Bools:
+    """Which of these rows stand at the newest third of their cutoffs."""
+    places = np.unique(training.cutoff[rows])
+    first = places[-max(1, -(-len(places) // 3))]
+    return np.asarray((training.cutoff if whole else training.cutoff[rows]) >= first)
+
+
+def _rate(outcome: Vector) -> float:
+    """Share with the outcome; half a row keeps an empty one off zero."""
+    return float((outcome.sum() + 0.5) / (len(outcome) + 1))
 
 
 def _both_classes(outcome: Vector) -> bool:

@@ -17,7 +17,7 @@ from registry.bundle_parts import AMOUNT_ERROR
 from registry.contract import ContractFeature, FeatureContract
 from training.cutoffs import mature, reach_of
 from training.dataset import TrainingSet
-from training.later_horizons import with_later
+from training.later_horizons import fit_later
 from training.prepare import Prepared, usable_folds
 from training.race import fit_rows, out_of_time, usable_columns
 from training.specs import ModelSpec, Parameters
@@ -48,11 +48,9 @@ def release(
     columns = usable_columns(training, rows, spec)
     shorter = out_of_time(spec, training, folds, columns, parameters, seed=seed,
                           draws=CALIBRATION_DRAWS)
-    calibration, later_rates = with_later(
-        shorter.calibration, spec, training, prepared.later.outcomes, columns, parameters,
-        at=known_until, seed=seed)
+    later = fit_later(spec, training, prepared.later.outcomes, columns, parameters,
+                      at=known_until, seed=seed, draws=CALIBRATION_DRAWS)
     rise = _usual_rise(training, rows)
-    horizons = (*training.horizons, *prepared.later.horizons)
     matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
     fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed)
     assert fitted.form is not None, "the constant is never released"
@@ -63,12 +61,14 @@ def release(
             ContractFeature(name=training.names[j], digest=training.digests[training.names[j]])
             for j in columns)),
         form=fitted.form,
-        calibration=calibration.shifted(fitted.level).for_serving(horizons),
-        base_rates={**_rates(training, shorter.rows), **later_rates},
+        calibration=shorter.calibration.shifted(fitted.level).for_serving(training.horizons),
+        later=tuple(chance.for_serving(fitted.level) for chance in later),
+        base_rates={**_rates(training, shorter.rows), **{c.horizon: c.rate for c in later}},
         metadata=BundleMetadata(
             as_of=known_until, data_fingerprint=training.fingerprint, code_version=code_version,
             label_policy=training.label.policy, seeds={"training": seed},
-            notes={"model": spec.name}),
+            notes={"model": spec.name,
+                   **{f"later_{c.horizon}d": c.sentence for c in later}}),
         reference=ReferenceDistribution.of(matrix),
         golden=GoldenRows(matrix=golden, raw=fitted.score(golden)),
         metrics={**metrics, **({} if rise is None else {AMOUNT_ERROR: rise[1]})},

@@ -35,7 +35,7 @@ from training.evidence import (
     promotion_of_version,
 )
 from training.labels import Label
-from training.later_horizons import judge_later
+from training.later_judging import JudgedFar, judge_far
 from training.prepare import Prepared, prepare
 from training.race import Contender, run_contender, usable_columns
 from training.record import Recorded, flat_metrics, pictures, record
@@ -164,11 +164,10 @@ def _train(
     evidence = evidence_of(best, contenders, prepared, champion, seed=seed, attributes=called)
     promotion = decide(evidence)
 
-    later = _judge_later(prepared, contenders, best, seed=seed)
-    refused = _no_better_than_base_rate(later, best.spec)
-    prepared = replace(prepared, later=prepared.later.without(refused),
-                       not_estimable={**prepared.not_estimable, **refused})
-    later = {h: judged for h, judged in later.items() if h not in refused}
+    far = _judge_later(prepared, contenders, best, seed=seed)
+    prepared = replace(prepared, later=prepared.later.without(far.refused),
+                       not_estimable={**prepared.not_estimable, **far.refused})
+    later = {h: judged for h, judged in far.metrics.items() if h not in far.refused}
     notes = (*notes, *(f"{horizon} days: not estimable. {reason}"
                        for horizon, reason in prepared.not_estimable.items()))
     at_later = replace(best, metrics={**best.metrics, **{h: m[best.spec.name]
@@ -263,29 +262,13 @@ def _race(
 
 def _judge_later(
     prepared: Prepared, contenders: Mapping[str, Contender], best: Contender, *, seed: int
-) -> dict[int, dict[str, Mapping[str, Interval]]]:
+) -> JudgedFar:
     """The best model, the formula and the base rate at each longer horizon that can be judged."""
     draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
     judged = [best, *(contenders[name] for name in (FORMULA.name, BASE_RATE.name)
                       if name in contenders)]
-    return {
-        horizon: {
-            c.spec.name: judge_later(c.spec, prepared.training, prepared.later, horizon,
-                                     c.parameters, draws, seed=seed)
-            for c in judged}
-        for horizon in prepared.later.horizons}
-
-
-def _no_better_than_base_rate(
-    later: Mapping[int, Mapping[str, Mapping[str, Interval]]], best: ModelSpec
-) -> dict[int, str]:
-    """The longer horizons at which the score says nothing that the base rate does not."""
-    return {
-        horizon: f"On later rows its log loss is {judged[best.name]['log_loss'].value:.4f} there, "
-                 f"no better than the {judged[BASE_RATE.name]['log_loss'].value:.4f} of the base "
-                 f"rate: what is known of the near does not tell the far."
-        for horizon, judged in later.items()
-        if judged[best.name]["log_loss"].value >= judged[BASE_RATE.name]["log_loss"].value}
+    return judge_far(prepared.training, prepared.later, best.spec,
+                     [(c.spec, c.parameters) for c in judged], draws, seed=seed)
 
 
 def _keep_formula(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -7,15 +8,13 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from registry.calibration import sigmoid
-from training.calibration import fit_calibration, with_horizon
 from training.labels import Label, LabelError, label_named
-from training.later_horizons import judge_later
+from training.later_horizons import fit_later, later_probability
 from training.prepare import prepare
-from training.specs import LOGISTIC
+from training.race import usable_columns
+from training.specs import BASE_RATE, LOGISTIC
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +66,46 @@ def test_to_ask_for_longer_horizons_changes_nothing_that_is_said_of_the_shorter(
     assert shorter.metrics == result.metrics
 
 
+def test_few_accounts_give_the_far_a_slope_and_no_fit_and_the_summary_says_so(result) -> None:
+    (far,) = result.bundle.later
+    assert far.form is None
+    assert 0 < far.slope < 1.5
+    assert "180 days: only a slope of its own on the nearer score" in result.summary
+    assert "fewer than 150" in result.bundle.metadata.notes["later_180d"]
+
+
+def test_enough_accounts_give_the_far_a_fit_of_its_own(prepared, monkeypatch) -> None:
+    training, later = prepared.training, prepared.later
+    columns = usable_columns(training, training.rows_at(training.cutoffs[:-3]), LOGISTIC)
+    monkeypatch.setattr("training.later_horizons.FEW_ACCOUNTS", 20)
+    (far,) = fit_later(LOGISTIC, training, later.outcomes, columns, LOGISTIC.parameters,
+                       at=prepared.known_until, seed=0)
+    assert far.form is not None
+    assert "180 days: a fit of its own, from" in far.sentence
+    assert far.form.n_features_read == len(columns)
+
+
+def test_a_baseline_has_no_fit_of_its_own_however_many_accounts(prepared, monkeypatch) -> None:
+    monkeypatch.setattr("training.later_horizons.FEW_ACCOUNTS", 20)
+    training, later = prepared.training, prepared.later
+    (far,) = fit_later(BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0)
+    assert far.form is None
+
+
+def test_the_far_chance_is_that_of_those_who_are_still_there(prepared) -> None:
+    training, later = prepared.training, prepared.later
+    (far,) = fit_later(BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0)
+    f = np.zeros(1)
+    q = float(sigmoid(far.log_odds(f, np.empty((1, 0))))[0])
+    closed = [place for place, cutoff in enumerate(training.cutoffs)
+              if cutoff + timedelta(days=180) <= prepared.known_until]
+    newest = np.isin(training.cutoff, closed[-math.ceil(len(closed) / 3):])
+    there = newest & (training.outcome == 0) & ~np.isnan(later.outcomes[180])
+    assert q == pytest.approx(later.outcomes[180][there].mean(), abs=0.01)
+    whole = later.outcomes[180][newest & ~np.isnan(later.outcomes[180])]
+    assert far.rate == pytest.approx(whole.mean(), abs=0.01)
+
+
 def test_a_longer_horizon_is_judged_beside_formula_and_base_rate(result) -> None:
     assert set(result.later[180]) == {result.best.name, "formula", "base_rate"}
     losses = {name: m["log_loss"].value for name, m in result.later[180].items()}
@@ -77,21 +116,26 @@ def test_a_score_that_is_no_better_than_the_base_rate_there_is_not_served(small_
     result = small_company(n_accounts=300, months=30, leaves=0.025, told=0.0).train(trials=0)
     assert result.bundle.horizons == (30, 60, 90)
     assert "180 days: not estimable. On later rows its log loss is" in result.summary
-    assert "no better than the" in result.bundle.not_estimable[180]
+    assert "of the draws of accounts, and 80% are asked for" in result.bundle.not_estimable[180]
 
 
 def test_what_is_decided_after_the_test_opens_is_not_learned_from(prepared) -> None:
     training, later = prepared.training, prepared.later
-    draws = np.ones((1, len(training.accounts)))
     opens = later.test[180][0]
     late = np.array([[(cutoff + timedelta(days=h)) > opens
                       for h in training.horizons]
                      for cutoff in training.cutoffs])[training.cutoff]
     spoiled = replace(training, outcomes=np.where(late, 1 - training.outcomes, training.outcomes))
     assert not np.array_equal(spoiled.outcomes, training.outcomes, equal_nan=True)
-    one, two = (judge_later(LOGISTIC, given, later, 180, LOGISTIC.parameters, draws, seed=0)
-                for given in (training, spoiled))
-    assert one == two
+    far = later.outcomes[180]
+    reached = training.cutoff >= next(place for place, cutoff in enumerate(training.cutoffs)
+                                      if cutoff + timedelta(days=180) > opens)
+    turned = np.where(reached, 1 - far, far)
+    rows = training.rows_at(later.test[180])
+    one, two = (later_probability(LOGISTIC, given, {180: said}, rows, LOGISTIC.parameters,
+                                  at=opens, seed=0)[180]
+                for given, said in ((training, far), (spoiled, turned)))
+    assert np.array_equal(one, two)
 
 
 def test_rows_that_leave_within_the_short_horizon_leave_within_the_long_one(prepared) -> None:
@@ -105,34 +149,3 @@ def test_rows_that_leave_within_the_short_horizon_leave_within_the_long_one(prep
 def test_later_horizons_are_longer_and_in_order(later) -> None:
     with pytest.raises(LabelError, match="needs later horizons in rising order"):
         Label(name="x", description="", outcome="churn", horizons=(30, 90), later=later)
-
-
-@settings(max_examples=40)
-@given(st.integers(0, 10_000), st.floats(0.0, 2.0), st.floats(-4.0, 1.0))
-def test_an_added_horizon_keeps_the_others_and_never_falls(seed, slope, level) -> None:
-    rng = np.random.default_rng(seed)
-    f = rng.normal(size=120)
-    chance = rng.random(120)
-    outcomes = np.column_stack([chance < sigmoid(a + slope * f) for a in (-2.0, -1.0)])
-    accounts = np.arange(120) // 3
-    if not 0 < outcomes[:, -1].sum() < 120:
-        return
-    fit = fit_calibration(f, outcomes.astype(float), accounts, n_draws=20, rng=rng)
-    longer = with_horizon(fit, f, (chance < sigmoid(level + slope * f)).astype(float), accounts,
-                          rng=rng)
-    assert longer.slope == fit.slope
-    assert np.array_equal(longer.intercepts[:-1], fit.intercepts)
-    assert np.array_equal(longer.draws[:, :-1], fit.draws)
-    assert longer.intercepts[-1] >= fit.intercepts[-1]
-    assert (longer.draws[:, -1] >= longer.draws[:, -2]).all()
-    longer.for_serving((30, 90, 180))  # which refuses a probability that falls
-
-
-def test_the_probabilities_of_an_added_horizon_sum_to_its_outcomes() -> None:
-    rng = np.random.default_rng(2)
-    f, accounts = rng.normal(size=3000), np.arange(3000)
-    near, far = ((rng.random(3000) < sigmoid(a + f)).astype(float) for a in (-3.0, -1.0))
-    fit = fit_calibration(f, near[:, None], accounts, n_draws=200, rng=rng)
-    longer = with_horizon(fit, f, far, accounts, rng=rng)
-    assert longer.probability(f, 1).mean() == pytest.approx(far.mean(), abs=1e-3)
-    assert 0.02 < longer.draws[:, -1].std() < 0.2
