@@ -262,6 +262,9 @@ def train(
     label: Annotated[Predicted, typer.Argument(help="What to predict.")],
     as_of: AsOf = None,
     trials: Annotated[int, typer.Option(min=0, help="Trials of the tuning study.")] = 12,
+    seconds: Annotated[float | None, typer.Option(
+        min=0, help="No trial begins later than this; without it only trials are counted, and the "
+        "same data and seed give the same model.")] = None,
     seed: Annotated[int, typer.Option(help="Same data and seed, same model.")] = 1,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -271,7 +274,7 @@ def train(
     month's usage, on rows later than all they were fitted on. `keepwell models promote` makes the
     version serve.
     """
-    (result,) = _train(Workspace(workspace), (label.value,), as_of, trials, seed)
+    (result,) = _train(Workspace(workspace), (label.value,), as_of, trials, seed, seconds=seconds)
     out.print(result.summary, highlight=False, markup=False)
     if result.promotion.approved and result.version is not None:
         out.print(f"To let it serve: keepwell models promote {label.value} {result.version} "
@@ -819,7 +822,8 @@ def _ensure_snapshot(place: Workspace, moment: datetime) -> None:
 
 
 def _train(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, trials: int,
-           seed: int, by: str | None = None) -> tuple[TrainingResult, ...]:
+           seed: int, by: str | None = None, seconds: float | None = None,
+           ) -> tuple[TrainingResult, ...]:
     from features.backfill import stale
     from features.snapshots import SnapshotStore
     from training.workspace_training import train_on
@@ -836,7 +840,7 @@ def _train(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, tr
     with place.lock(), _step(f"Training {named} models") as progress:
         return train_on(place, labels, store=store, as_of=_moment(place, as_of),
                         clock=lambda: datetime.now(UTC), trials=trials, seed=seed, by=by,
-                        progress=progress, waiting=_waiting(place))
+                        progress=progress, waiting=_waiting(place), seconds=seconds)
 
 
 DEMO_FILE = "demo.json"

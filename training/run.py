@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -99,6 +100,7 @@ def train(
     code_version: str, seed: int = 0, trials: int = 12, by: str | None = None,
     horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
     waiting: WaitingRuns | None = None, attributes: FeatureReader | None = None,
+    seconds: float | None = None, journals: Path | None = None,
 ) -> TrainingResult:
     """Train, judge and store; promote where somebody stands for it and the evidence allows.
 
@@ -120,6 +122,8 @@ def train(
         progress: called with the step, how far it is and how far it goes.
         waiting: where runs are kept while the store does not answer; None: then it is an error.
         attributes: what accounts are called (segment, tier), to judge each such group alone.
+        seconds: no trial of the study begins later than this; None: only trials are counted.
+        journals: a folder in which a study that is killed leaves its trials, to go on.
 
     Raises:
         TrainingError: the data can not answer; the message says why and what to do.
@@ -132,7 +136,7 @@ def train(
             label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
             known_until=known_until, store=store, clock=clock, code_version=code_version,
             seed=seed, trials=trials, by=by, say=progress or _silent, waiting=waiting,
-            attributes=attributes)
+            attributes=attributes, seconds=seconds, journals=journals)
 
 
 def _train(
@@ -140,6 +144,7 @@ def _train(
     cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
     code_version: str, seed: int, trials: int, by: str | None, say: Progress,
     waiting: WaitingRuns | None, attributes: FeatureReader | None,
+    seconds: float | None, journals: Path | None,
 ) -> TrainingResult:
     started = clock()
     say(f"{label.name}: labels and features", 0, 4)
@@ -151,7 +156,8 @@ def _train(
     studies = {
         spec.name: tune(spec, prepared.training, prepared.tuning_folds,
                         usable_columns(prepared.training, prepared.before_test, spec),
-                        trials=trials, seed=seed, progress=say)
+                        trials=trials, seed=seed, progress=say, seconds=seconds,
+                        journals=journals)
         for spec in candidates
     }
     say(f"{label.name}: fitting and judging", 2, 4)

@@ -1,35 +1,45 @@
 """This module is about tuning: which parameters do best on cutoffs they have not seen.
 
+::
+
+    folds     1 ─► 2 ─► 3           the study: its trials are judged, pruned and chosen here
+                          ─► 4      the newest fold confirms: the chosen one against the defaults
+
 The judge is the log loss of out-of-time scores over time-ordered folds, with the level of every
 fold set right first: calibration does that anyway, and a base rate that drifts must not choose the
 model. LightGBM's Dataset is binned once for the whole study, without the rows of the test part. A
-trial that does worse than the median after a fold is stopped. Defaults stay unless they are
-clearly beaten.
+trial that does worse than the median after a fold is stopped. Defaults stay unless the chosen
+parameters are clearly better on the newest fold, which chose nothing. A study that was killed goes
+on with its finished trials, and finds what it would have found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import lightgbm as lgb
 import numpy as np
 import optuna
 from numpy.typing import NDArray
 
 from registry.calibration import sigmoid
-from registry.promotion import gain, log_loss_rows
+from registry.promotion import Gain, gain, log_loss_rows
 from training.dataset import TrainingSet
 from training.fit import binned, grow, raw_scores
 from training.race import fit_rows
 from training.specs import ModelSpec, Parameters, Range
 from training.splits import Fold
+from training.study_journal import FinishedTrial, StudyJournal
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
-LEAST_CONFIDENCE = 0.8
-"""Defaults are beaten when the winner is better in so many bootstrap draws of accounts."""
+LEAST_CONFIDENCE = 0.95
+"""Defaults are beaten when the winner is better in so many draws of accounts on the newest fold."""
 
 ROUNDS = (30, 60, 90, 120, 180, 240)
 """Numbers of trees that are judged; one growth gives them all."""
@@ -43,40 +53,62 @@ class Study:
     """What a study found: the parameters to use and how they compare with the defaults."""
 
     parameters: Parameters
-    loss: float  # of these parameters on the folds
+    loss: float  # of these parameters on the folds that chose
     default_loss: float
-    confidence: float  # that the best trial beats the defaults, on the folds
+    confirmed: Gain | None  # of the chosen over the defaults, on the fold that chose nothing
+    kept_defaults: bool
     trials: int
     pruned: int
+    resumed: int = 0  # trials that an earlier process had finished
+
+    @property
+    def confidence(self) -> float:
+        """That the chosen parameters beat the defaults, on the fold that chose nothing."""
+        return 0.0 if self.confirmed is None else self.confirmed.confidence
 
     @property
     def sentence(self) -> str:
         """What came of the study, as the card says it."""
         if self.trials == 0:
             return "No study was made: these are the declared parameters."
-        found = (f"the declared parameters stay: no trial was better than their log loss of "
-                 f"{self.default_loss:.4f} on the folds with enough confidence"
-                 if self.kept_defaults else
-                 f"log loss on the folds {self.loss:.4f}, with the declared parameters "
-                 f"{self.default_loss:.4f}; better in {self.confidence:.0%} of the draws")
-        return f"A study of {self.trials} trials, {self.pruned} of them stopped early: {found}."
-
-    @property
-    def kept_defaults(self) -> bool:
-        """Whether no trial was clearly better."""
-        return self.loss == self.default_loss
+        made = f"A study of {self.trials} trials, {self.pruned} of them stopped early"
+        if self.confirmed is None:
+            return f"{made}: the declared parameters stay, nothing was better on the folds."
+        over = (f"log loss lower by {self.confirmed.mean:+.4f} ({self.confirmed.low:+.4f} to "
+                f"{self.confirmed.high:+.4f}) on the newest fold, which chose nothing")
+        verdict = ("the declared parameters stay, the best trial is not clearly better"
+                   if self.kept_defaults else "better than the declared parameters")
+        return f"{made}: {verdict}; {over}."
 
 
 def tune(
     spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int], *,
     trials: int, seed: int, progress: Progress | None = None,
-    least_confidence: float = LEAST_CONFIDENCE,
+    least_confidence: float = LEAST_CONFIDENCE, seconds: float | None = None,
+    journals: Path | None = None,
 ) -> Study:
-    """Choose parameters on the folds; with no trials, or one fit only, the defaults."""
+    """Choose parameters on the folds; with no trials, or one fold only, the defaults.
+
+    Args:
+        spec: what is tuned.
+        training: the rows; those of the test are not in the folds.
+        folds: in time order; the newest confirms.
+        columns: positions of what the spec reads.
+        trials: so many at most.
+        seed: of everything random.
+        progress: called with the step, how far it is and how far it goes.
+        least_confidence: that the chosen parameters have to reach over the defaults.
+        seconds: no trial begins later than this; None: only trials are counted, which is what
+            makes two trainings equal byte for byte.
+        journals: a folder in which a study that is killed leaves its trials, to go on.
+    """
+    if len(folds) < 2 or trials <= 0:
+        return _untuned(spec)
     if spec.form == "trees":
         return _tune_trees(spec, training, folds, columns, trials=trials, seed=seed,
-                           progress=progress, least_confidence=least_confidence)
-    candidates = STRENGTHS if spec.reads is None and trials > 0 else ()
+                           progress=progress, least_confidence=least_confidence, seconds=seconds,
+                           journal=_journal(journals, spec, training, folds, columns, seed=seed))
+    candidates = STRENGTHS if spec.reads is None else ()
     return _tune_strength(spec, training, folds, columns, candidates, seed=seed,
                           least_confidence=least_confidence)
 
@@ -110,6 +142,8 @@ class _HeldOut:
         self.masks = [training.rows_at(fold.held_out) for fold in folds]
         self.outcomes = [training.outcome[mask] for mask in self.masks]
         self.accounts = np.concatenate([training.account[mask] for mask in self.masks])
+        fold = np.repeat(np.arange(len(folds)), [int(mask.sum()) for mask in self.masks])
+        self.chose = fold < len(folds) - 1  # rows of the folds that choose; the newest confirms
 
     def loss_rows(self, scores: list[Vector]) -> Vector:
         """Loss per row of the folds that were scored."""
@@ -120,6 +154,7 @@ class _HeldOut:
 def _tune_trees(
     spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int], *,
     trials: int, seed: int, progress: Progress | None, least_confidence: float,
+    seconds: float | None, journal: StudyJournal | None,
 ) -> Study:
     held_out = _HeldOut(training, folds)
     seen = np.zeros(len(training.outcome), dtype=np.bool_)
@@ -130,47 +165,97 @@ def _tune_trees(
     dataset = binned(matrix[seen], training.outcome[seen])
     parts = [dataset.subset(place[training.rows_at(fold.train)].tolist()).construct()
              for fold in folds]
-    rows_of: dict[int, Vector] = {}
+
+    def rows(parameters: Parameters) -> Vector:
+        return held_out.loss_rows([raw_scores(grow(part, parameters, seed=seed), matrix[mask])
+                                   for part, mask in zip(parts, held_out.masks, strict=True)])
 
     def objective(trial: optuna.Trial) -> float:
         tried = {name: _suggest(trial, name, r) for name, r in spec.space.items()}
-        scores: dict[int, list[Vector]] = {rounds: [] for rounds in ROUNDS}
-        for number, (part, mask) in enumerate(zip(parts, held_out.masks, strict=True)):
-            booster = grow(part, {**spec.parameters, **tried, "rounds": ROUNDS[-1]}, seed=seed)
+        found: dict[int, list[Vector]] = {rounds: [] for rounds in ROUNDS}
+        for number, mask in enumerate(held_out.masks[:-1]):
+            booster = grow(parts[number], {**spec.parameters, **tried, "rounds": ROUNDS[-1]},
+                           seed=seed)
             for rounds in ROUNDS:
-                scores[rounds].append(raw_scores(booster, matrix[mask], rounds=rounds))
-            losses = {rounds: held_out.loss_rows(scores[rounds]) for rounds in ROUNDS}
-            best = min(ROUNDS, key=lambda rounds: float(losses[rounds].mean()))
-            trial.report(float(losses[best].mean()), number)
+                found[rounds].append(raw_scores(booster, matrix[mask], rounds=rounds))
+            losses = {rounds: float(held_out.loss_rows(found[rounds]).mean()) for rounds in ROUNDS}
+            best = min(ROUNDS, key=losses.__getitem__)
+            trial.report(losses[best], number)
             if trial.should_prune():
                 raise optuna.TrialPruned
         trial.set_user_attr("rounds", best)
-        rows_of[trial.number] = losses[best]
-        return float(losses[best].mean())
+        return losses[best]
 
-    def tell(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    study, resumed = _study(spec, trials, seed, journal)
+
+    def after(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if journal is not None:
+            journal.add(FinishedTrial(
+                parameters=trial.params, loss=float(trial.value or np.nan),
+                by_fold=tuple(trial.intermediate_values.values()),
+                rounds=trial.user_attrs.get("rounds")))
+        study.sampler = _sampler(trials, seed, len(study.trials))
         if progress is not None:
-            progress(f"{training.label.name}: tuning", trial.number + 1, trials)
+            progress(f"{training.label.name}: tuning", len(study.trials), trials)
 
-    default_rows = held_out.loss_rows([
-        raw_scores(grow(part, spec.parameters, seed=seed), matrix[mask])
-        for part, mask in zip(parts, held_out.masks, strict=True)])
-    default_loss = float(default_rows.mean())
-    if trials <= 0:
-        return Study(parameters=spec.parameters, loss=default_loss, default_loss=default_loss,
-                     confidence=0.0, trials=0, pruned=0)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, trials // 2)),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0),
-    )
-    study.enqueue_trial({name: spec.parameters[name] for name in spec.space})
-    study.optimize(objective, n_trials=trials, callbacks=[tell])
+    study.optimize(objective, n_trials=max(0, trials - resumed), timeout=seconds,
+                   callbacks=[after])
+    if journal is not None:
+        journal.close()
+    if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+        return _untuned(spec)
     best = study.best_trial
     found = {**spec.parameters, **best.params, "rounds": best.user_attrs["rounds"]}
-    return _settle(spec, found, rows_of[best.number], default_rows, held_out.accounts, seed=seed,
-                   least_confidence=least_confidence, trials=len(study.trials),
-                   pruned=len(study.get_trials(states=[optuna.trial.TrialState.PRUNED])))
+    return _settle(
+        spec, found, rows(found), rows(spec.parameters), held_out, seed=seed,
+        least_confidence=least_confidence, trials=len(study.trials), resumed=resumed,
+        pruned=len(study.get_trials(states=[optuna.trial.TrialState.PRUNED])))
+
+
+def _untuned(spec: ModelSpec) -> Study:
+    return Study(parameters=spec.parameters, loss=np.nan, default_loss=np.nan, confirmed=None,
+                 kept_defaults=True, trials=0, pruned=0)
+
+
+def _study(
+    spec: ModelSpec, trials: int, seed: int, journal: StudyJournal | None
+) -> tuple[optuna.Study, int]:
+    """A study with what an earlier process had finished of it, and how many trials that are."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        sampler=_sampler(trials, seed, 0),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0))
+    ranges = {name: _distribution(r) for name, r in spec.space.items()}
+    before = () if journal is None else journal.finished()[:trials]
+    for one in before:
+        stopped = one.rounds is None
+        study.add_trial(optuna.trial.create_trial(
+            state=optuna.trial.TrialState.PRUNED if stopped else optuna.trial.TrialState.COMPLETE,
+            value=None if stopped else one.loss, params=dict(one.parameters),
+            distributions=ranges, intermediate_values=dict(enumerate(one.by_fold)),
+            user_attrs={} if stopped else {"rounds": one.rounds}))
+    study.sampler = _sampler(trials, seed, len(before))
+    if not before:
+        study.enqueue_trial({name: spec.parameters[name] for name in spec.space})
+    return study, len(before)
+
+
+def _sampler(trials: int, seed: int, number: int) -> optuna.samplers.TPESampler:
+    """The sampler of one trial: by its number, so that a study that goes on draws the same."""
+    return optuna.samplers.TPESampler(seed=seed * 100_003 + number,
+                                      n_startup_trials=max(4, trials // 2))
+
+
+def _journal(
+    folder: Path | None, spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...],
+    columns: list[int], *, seed: int,
+) -> StudyJournal | None:
+    if folder is None:
+        return None
+    key = "|".join(map(str, (training.fingerprint, spec, columns, folds, seed, ROUNDS,
+                             lgb.__version__, optuna.__version__)))
+    return StudyJournal(path=folder / f"{training.label.name}-{spec.name}.jsonl",
+                        key=hashlib.sha256(key.encode()).hexdigest())
 
 
 def _tune_strength(
@@ -189,31 +274,44 @@ def _tune_strength(
         return held_out.loss_rows(scores)
 
     default_rows = rows(spec.parameters["strength"])
-    default_loss = float(default_rows.mean())
     tried = {strength: rows(strength) for strength in candidates
              if strength != spec.parameters["strength"]}
+    chose = held_out.chose
     if not tried:
-        return Study(parameters=spec.parameters, loss=default_loss, default_loss=default_loss,
-                     confidence=0.0, trials=0, pruned=0)
-    best = min(tried, key=lambda strength: float(tried[strength].mean()))
-    found = {**spec.parameters, "strength": best}
-    return _settle(spec, found, tried[best], default_rows, held_out.accounts,
-                   seed=seed, least_confidence=least_confidence, trials=len(tried) + 1, pruned=0)
+        return _untuned(spec)
+    best = min(tried, key=lambda strength: float(tried[strength][chose].mean()))
+    return _settle(spec, {**spec.parameters, "strength": best}, tried[best], default_rows,
+                   held_out, seed=seed, least_confidence=least_confidence, trials=len(tried) + 1,
+                   pruned=0)
 
 
 def _settle(
-    spec: ModelSpec, found: Mapping[str, float], rows: Vector, default_rows: Vector,
-    accounts: NDArray[np.int64], *, seed: int, least_confidence: float, trials: int, pruned: int,
+    spec: ModelSpec, found: Parameters, rows: Vector, default_rows: Vector, held_out: _HeldOut, *,
+    seed: int, least_confidence: float, trials: int, pruned: int, resumed: int = 0,
 ) -> Study:
-    """The found parameters if they are clearly better than the defaults, else the defaults."""
-    better = gain(rows, default_rows, accounts, np.random.default_rng(seed), draws=500)
-    wins = better.mean > 0 and better.confidence >= least_confidence
-    default_loss = float(default_rows.mean())
+    """The found parameters if they are clearly better than the defaults where they were not chosen.
+
+    Better on the folds that chose them as well, or there was nothing to choose.
+    """
+    chose = held_out.chose
+    loss, default_loss = float(rows[chose].mean()), float(default_rows[chose].mean())
+    confirmed = None
+    if loss < default_loss:
+        confirmed = gain(rows[~chose], default_rows[~chose], held_out.accounts[~chose],
+                         np.random.default_rng(seed), draws=500)
+    wins = (confirmed is not None and confirmed.mean > 0
+            and confirmed.confidence >= least_confidence)
     return Study(
-        parameters=found if wins else spec.parameters,
-        loss=float(rows.mean()) if wins else default_loss, default_loss=default_loss,
-        confidence=better.confidence, trials=trials, pruned=pruned,
-    )
+        parameters=found if wins else spec.parameters, loss=loss if wins else default_loss,
+        default_loss=default_loss, confirmed=confirmed, kept_defaults=not wins, trials=trials,
+        pruned=pruned, resumed=resumed)
+
+
+def _distribution(wanted: Range) -> optuna.distributions.BaseDistribution:
+    if wanted.whole:
+        return optuna.distributions.IntDistribution(int(wanted.low), int(wanted.high),
+                                                    log=wanted.log)
+    return optuna.distributions.FloatDistribution(wanted.low, wanted.high, log=wanted.log)
 
 
 def _suggest(trial: optuna.Trial, name: str, wanted: Range) -> float:

@@ -33,6 +33,7 @@ def train_on(
     horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
     each: Callable[[TrainingResult], None] | None = None,
     waiting: WaitingRuns | None = None,
+    seconds: float | None = None,
 ) -> tuple[TrainingResult, ...]:
     """Train these labels on what the workspace knew at ``as_of``.
 
@@ -49,6 +50,7 @@ def train_on(
         progress: called with the step, how far it is and how far it goes.
         each: called with each result as it comes.
         waiting: where runs are kept while the store does not answer; None: then it is an error.
+        seconds: no trial of a study begins later than this; None: only trials are counted.
 
     Raises:
         LabelError: a label that is not declared.
@@ -72,7 +74,8 @@ def train_on(
             label, events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
             reader=reader, digests=digests, cutoffs=moments, known_until=known_until,
             store=store, clock=clock, code_version=code_version(), seed=seed, trials=trials,
-            by=by, horizons=horizons, progress=progress, waiting=waiting, attributes=attributes))
+            by=by, horizons=horizons, progress=progress, waiting=waiting, attributes=attributes,
+            seconds=seconds, journals=workspace.root / "studies"))
         if each is not None:
             each(results[-1])
     return tuple(results)

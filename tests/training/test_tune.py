@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
@@ -11,6 +17,8 @@ from training.prepare import prepare
 from training.race import usable_columns
 from training.specs import LIGHTGBM, LOGISTIC
 from training.tune import levelled_rows, tune
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +80,108 @@ def test_trials_are_told(prepared) -> None:
     heard = []
     study(prepared, LIGHTGBM, progress=lambda *step: heard.append(step))
     assert heard[-1] == ("churn: tuning", 4, 4)
+
+
+def with_rows(prepared, rows, *, matrix=None, outcomes=None):
+    """The same training set with other content in these rows."""
+    training = prepared.training
+    changed = {}
+    for name, value in (("matrix", matrix), ("outcomes", outcomes)):
+        if value is not None:
+            changed[name] = getattr(training, name).copy()
+            changed[name][rows] = value
+    return replace(prepared, training=replace(training, **changed))
+
+
+@pytest.mark.parametrize("spec", [LIGHTGBM, LOGISTIC], ids=lambda s: s.name)
+def test_no_row_of_the_test_is_in_the_study_not_even_in_its_bins(prepared, spec) -> None:
+    spoiled = with_rows(prepared, prepared.test, matrix=1e12,
+                        outcomes=1 - prepared.training.outcomes[prepared.test])
+    columns = usable_columns(prepared.training, prepared.before_test, spec)
+    one, other = (tune(spec, p.training, p.tuning_folds, columns, trials=4, seed=1)
+                  for p in (prepared, spoiled))
+    assert one == other
+
+
+BAD_DEFAULTS = replace(LIGHTGBM, parameters={**LIGHTGBM.parameters, "rounds": 1})
+
+
+def test_what_beats_the_defaults_on_the_newest_fold_wins(prepared) -> None:
+    found = study(prepared, BAD_DEFAULTS, least_confidence=0.8)  # 150 accounts say no more
+    assert not found.kept_defaults
+    assert found.parameters["rounds"] > 1
+    assert found.confirmed.mean > 0
+    assert found.confidence >= 0.8
+    assert "on the newest fold, which chose nothing" in found.sentence
+
+
+def test_what_was_chosen_has_to_hold_on_the_newest_fold(prepared) -> None:
+    """On the newest fold those who stayed and those who left change places: nothing holds there."""
+    newest = prepared.training.rows_at(prepared.tuning_folds[-1].held_out)
+    upside_down = with_rows(prepared, newest, outcomes=1 - prepared.training.outcomes[newest])
+    found = study(upside_down, BAD_DEFAULTS)
+    assert found.kept_defaults
+    assert found.parameters == BAD_DEFAULTS.parameters
+    assert found.confirmed.mean < 0
+    assert "the declared parameters stay" in found.sentence
+
+
+def test_what_is_only_perhaps_better_leaves_the_defaults(prepared) -> None:
+    found = study(prepared, BAD_DEFAULTS)
+    assert 0.8 <= found.confidence < 0.95
+    assert found.kept_defaults
+
+
+def test_with_one_fold_nothing_could_confirm_so_the_defaults_stay(prepared) -> None:
+    columns = usable_columns(prepared.training, prepared.before_test, BAD_DEFAULTS)
+    found = tune(BAD_DEFAULTS, prepared.training, prepared.tuning_folds[:1], columns, trials=4,
+                 seed=1)
+    assert found.parameters == BAD_DEFAULTS.parameters
+
+
+def test_a_budget_of_no_seconds_keeps_the_defaults(prepared) -> None:
+    found = study(prepared, BAD_DEFAULTS, seconds=0)
+    assert found.kept_defaults
+    assert found.trials == 0
+
+
+KILLED_AFTER_THREE = """
+import os, pickle, signal, sys
+from pathlib import Path
+from training.tune import tune
+
+def told(step, done, total):
+    if done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+given = pickle.loads(Path(sys.argv[1]).read_bytes())
+tune(*given, trials=7, seed=1, progress=told, journals=Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_study_goes_on_and_finds_what_it_would_have_found(prepared, tmp_path) -> None:
+    columns = usable_columns(prepared.training, prepared.before_test, LIGHTGBM)
+    given = (LIGHTGBM, prepared.training, prepared.tuning_folds, columns)
+    (tmp_path / "given").write_bytes(pickle.dumps(given))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AFTER_THREE, str(tmp_path / "given"),
+         str(tmp_path / "studies")], cwd=ROOT, check=False)
+    assert done.returncode == -9
+    journals = tmp_path / "studies"
+    assert [file.name for file in journals.iterdir()] == ["churn-lightgbm.jsonl"]
+    heard = []
+    found = tune(*given, trials=7, seed=1, journals=journals,
+                 progress=lambda step, at, total: heard.append(at))
+    assert heard == [4, 5, 6, 7]
+    assert found.resumed == 3
+    assert replace(found, resumed=0) == tune(*given, trials=7, seed=1)
+    assert list(journals.iterdir()) == []
+
+
+def test_a_killed_study_of_another_seed_starts_anew(prepared, tmp_path) -> None:
+    def stop(step, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study(prepared, LIGHTGBM, journals=tmp_path, progress=stop)
+    assert study(prepared, LIGHTGBM, journals=tmp_path, seed=2).resumed == 0

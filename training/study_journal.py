@@ -1,0 +1,63 @@
+"""This module is about a study that was stopped and goes on: its finished trials, one a line.
+
+The first line is the key of the study (data, space, seed); a journal of another study is no
+journal of this one and starts anew. The file is replaced in one step after every trial, so after a
+kill all finished trials are there. A study that has ended leaves no journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedTrial:
+    """What a trial came to: its loss, or where it was stopped."""
+
+    parameters: Mapping[str, float]
+    loss: float
+    by_fold: tuple[float, ...]
+    rounds: int | None  # None: stopped early
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyJournal:
+    """The journal of one study in one file."""
+
+    path: Path
+    key: str
+
+    def finished(self) -> tuple[FinishedTrial, ...]:
+        """The trials that were finished before, in their order."""
+        if not self.path.exists():
+            return ()
+        first, *lines = self.path.read_bytes().split(b"\n")
+        if first != self._header:
+            self.path.unlink()
+            return ()
+        return tuple(FinishedTrial(**{**told, "by_fold": tuple(told["by_fold"])})
+                     for told in map(json.loads, filter(None, lines)))
+
+    def add(self, trial: FinishedTrial) -> None:
+        """Write a finished trial down, before the next one begins."""
+        before = self.finished()
+        lines = [self._header, *(json.dumps(asdict(one)).encode() for one in (*before, trial))]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        with draft.open("wb") as file:
+            file.write(b"\n".join([*lines, b""]))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.path)
+
+    def close(self) -> None:
+        """The study has ended; the next one starts anew."""
+        self.path.unlink(missing_ok=True)
+
+    @property
+    def _header(self) -> bytes:
+        return json.dumps({"study": self.key}).encode()
