@@ -2,8 +2,8 @@
 
 A thin rim: every command reads its words, calls one package and prints what came of it. Heavy
 libraries are imported by the command that needs them. Exit codes: 0 done; 1 a fault of Keepwell, or
-`audit` found something; 2 the words of the command are off; 3 the input or the state does not allow
-it; 4 another process is writing to the workspace, try again.
+`audit` or `monitor` found something; 2 the words of the command are off; 3 the input or the state
+does not allow it; 4 another process is writing to the workspace, try again.
 """
 
 from __future__ import annotations
@@ -358,6 +358,47 @@ def audit(
     for line in report.lines():
         out.print(line, highlight=False, markup=False)
     if not report.is_clean:
+        raise typer.Exit(FOUND)
+
+
+@app.command()
+def monitor(
+    label: Annotated[Predicted | None, typer.Argument(
+        help="Only the champion of this outcome; every champion, by default.")] = None,
+    prometheus: Annotated[Path | None, typer.Option(
+        help="Another file for the figures than monitoring/keepwell.prom of the workspace, such as "
+             "one in the folder of node_exporter's textfile collector.")] = None,
+    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Look at the serving models: drift, matured labels, and the segments they answer for.
+
+    Documents and pictures go to monitoring/ in the workspace. Where a model was clearly worse than
+    what would answer instead at two looks in a row, the service withholds it from that segment.
+    Ends with 1 where something needs a person, and with 0 where not.
+    """
+    from registry.monitored import newest_figures
+    from serving.observed import monitoring_text
+    from training.monitor_workspace import monitor_on
+
+    place = Workspace(workspace)
+    store = _store(place)
+    labels = [one.value for one in Predicted] if label is None else [label.value]
+    with place.lock(), _step("Looking at the serving models") as progress:
+        watched = monitor_on(place, labels, store=store, as_of=_moment(place, as_of),
+                             progress=progress)
+    if not any(one.files or one.needs_person for one in watched):
+        raise CommandError(f"{' '.join(line for one in watched for line in one.lines)} Promote one "
+                           f"(keepwell models promote {labels[0]} VERSION --by NAME).")
+    file = prometheus or place.monitoring_dir / "keepwell.prom"
+    write_atomically(file, monitoring_text(newest_figures(place.monitoring_dir)))
+    for one in watched:
+        for line in one.lines:
+            out.print(line, highlight=False, markup=False)
+    kept = [path for one in watched for path in one.files]
+    if kept:
+        out.print(f"{_many(len(kept), 'file')} in {kept[0].parent}; figures in {file}.",
+                  highlight=False, markup=False)
+    if any(one.needs_person for one in watched):
         raise typer.Exit(FOUND)
 
 

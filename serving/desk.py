@@ -22,6 +22,7 @@ from features.health import FORMULAS, TREND_LOOKBACK, HealthFormula
 from features.snapshots import SnapshotStore
 from features.touched import TouchedAccounts
 from features.workspace import SETTINGS_FILE, Workspace
+from registry.monitored import newest_figures
 from registry.segment_switch import SWITCH_FILE
 from registry.store import ModelStore
 from serving.champions import champion_stamp, models_of
@@ -163,7 +164,8 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
     return Desk(
         workspace=workspace, store=store, now=now, settings=settings,
         ledger=Ledger(workspace.ledger_db), timelines=TimelineStore(workspace),
-        features=WorkspaceFeatures(workspace), metrics=ServiceMetrics())
+        features=WorkspaceFeatures(workspace),
+        metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)))
 
 
 def features_by_name(workspace: Workspace) -> Mapping[str, AnyFeature]:

@@ -45,8 +45,8 @@ def source(tmp_path: Path) -> Path:
 def test_alone_it_lists_its_commands(tmp_path: Path) -> None:
     done = keepwell("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("simulate", "ingest", "snapshot", "features", "train", "models", "score",
-                    "actions", "report", "serve", "demo"):
+    for command in ("simulate", "ingest", "snapshot", "features", "train", "models", "monitor",
+                    "score", "actions", "report", "serve", "demo"):
         assert command in done.stdout
 
 

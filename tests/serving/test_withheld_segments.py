@@ -3,6 +3,7 @@ says why: over the real application, while it runs."""
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 
@@ -125,3 +126,17 @@ def test_where_the_switch_can_not_be_read_the_formula_answers_and_says_so(
     told = accounts(service)
     assert {a["source"] for a in told} == {"health_formula"}
     assert any("not known whom the model may answer for" in a["degraded"] for a in told)
+
+
+def test_the_figures_of_monitoring_are_read_with_those_of_the_service(own_workspace, service):
+    assert "keepwell_feature_drift" not in service.get("/metrics").text
+    write_atomically(
+        own_workspace.monitoring_dir / "as_of_20260301T000000Z" / "churn.json",
+        json.dumps({"figures": [
+            {"name": "keepwell_feature_drift", "labels": {"label": "churn"}, "value": 0.25},
+            {"name": "keepwell_estimate_reliable", "labels": {"label": "churn"}, "value": None},
+        ]}).encode())
+    told = service.get("/metrics").text
+    assert 'keepwell_feature_drift{label="churn"} 0.25' in told
+    assert 'keepwell_estimate_reliable{label="churn"} NaN' in told
+    assert "keepwell_accounts" in told
