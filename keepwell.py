@@ -73,6 +73,8 @@ class Predicted(StrEnum):
 
     CHURN = "churn"
     EXPANSION = "expansion"
+    CONTRACTION = "contraction"
+    SILENT_CHURN = "silent_churn"
 
 
 WhichModel = Annotated[Predicted, typer.Argument(help="The model of which outcome.")]

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from registry.bundle import ModelBundle
 from registry.promotion import EvidenceDocument
 
-MODELS = ("churn", "expansion", "churn-formula")
+MODELS = ("churn", "expansion", "contraction", "silent_churn", "churn-formula")
 
 
 class ModelStoreError(Exception):

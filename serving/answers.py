@@ -9,6 +9,7 @@ from experiments.policy import DO_NOTHING, Candidate
 from serving.errors import UnknownHorizonError
 from serving.explanations import Reason, Reasons
 from serving.families import Family
+from serving.outlooks import other_outlooks, renewal_outlook
 from serving.portfolio import Portfolio
 from serving.recommending import Decided
 from serving.schemas import (
@@ -21,11 +22,13 @@ from serving.schemas import (
     FreshnessAnswer,
     HealthAnswer,
     HealthPartAnswer,
+    OutlookAnswer,
     ParentAnswer,
     ProbabilityAnswer,
     ReasonAnswer,
     ReasonsAnswer,
     RecommendationAnswer,
+    RenewalAnswer,
     ScoreAnswer,
     WithheldAnswer,
 )
@@ -71,7 +74,10 @@ def account_answer(score: AccountScore, portfolio: Portfolio, family: Family | N
         model_version=score.model_version,
         churn=[probability_answer(h) for h in score.churn],
         expansion=probability_answer(score.expansion) if score.expansion else None,
-        expansion_note=score.expansion_note, risk_tier=score.risk_tier, mrr=score.mrr,
+        expansion_note=score.expansion_note,
+        contraction=outlook_answer(score, "contraction"),
+        silent_churn=outlook_answer(score, "silent_churn"),
+        renewal=renewal_answer(score), risk_tier=score.risk_tier, mrr=score.mrr,
         revenue_at_risk=score.revenue_at_risk, revenue_at_risk_low=score.revenue_at_risk_low,
         revenue_at_risk_high=score.revenue_at_risk_high,
         expected_expansion=score.expected_expansion,
@@ -84,6 +90,23 @@ def account_answer(score: AccountScore, portfolio: Portfolio, family: Family | N
         family=family_answer(family, score.currency) if family else None,
         attributes=dict(score.attributes), features=dict(score.features),
         freshness=freshness_answer(portfolio.freshness, portfolio.now))
+
+
+def renewal_answer(score: AccountScore) -> RenewalAnswer:
+    """Whether the account leaves at its coming renewal."""
+    found = renewal_outlook(score)
+    return RenewalAnswer(days_to_renewal=found.days_to_renewal, probability=_given(found.at),
+                         note=found.note)
+
+
+def outlook_answer(score: AccountScore, outcome: str) -> OutlookAnswer:
+    """What the model of another outcome says."""
+    outlook = other_outlooks(score)[outcome]
+    return OutlookAnswer(probability=_given(outlook.at), note=outlook.note)
+
+
+def _given(at: HorizonProbability | None) -> ProbabilityAnswer | None:
+    return None if at is None else probability_answer(at)
 
 
 def parent_answer(score: AccountScore, portfolio: Portfolio) -> ParentAnswer | None:

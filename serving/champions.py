@@ -21,7 +21,7 @@ from registry.store import (
     NoChampionError,
     standing,
 )
-from serving.scoring import Models, ServedModel
+from serving.scoring import CONTRACTION, OTHER_OUTCOMES, SILENT_CHURN, Models, ServedModel
 
 log = logging.getLogger("keepwell.serving")
 
@@ -29,7 +29,7 @@ FOLDERS = re.compile(r"(?:\b(?:file|sqlite):/+|(?<![\w.:/])/(?=[^\s/'\"]+/))(?:[
 """The folders before a file's name, in an address or an absolute path."""
 
 CHURN, EXPANSION, CHURN_FORMULA = "churn", "expansion", "churn-formula"
-SERVED_LABELS = (CHURN, EXPANSION, CHURN_FORMULA)
+SERVED_LABELS = (CHURN, EXPANSION, CONTRACTION, SILENT_CHURN, CHURN_FORMULA)
 
 
 def champions(store: ModelStore) -> Models:
@@ -41,7 +41,7 @@ def champions(store: ModelStore) -> Models:
             # loaded by its number: the champion may change between two questions
             served[label] = _loaded(store, label, store.champion_version(label).version)
         except NoChampionError:
-            refusals[label] = f"no {label} model has been promoted"
+            refusals[label] = f"no {label.replace('_', ' ')} model has been promoted"
         except (BundleError, ModelStoreError) as error:
             refusals[label] = f"the {label} model could not be used: {without_folders(str(error))}"
             before = _before(store, label)
@@ -49,7 +49,8 @@ def champions(store: ModelStore) -> Models:
                 served[label] = before
                 log.warning("%s %s goes on.", refusals[label], before.version)
     return Models(churn=served.get(CHURN), churn_formula=served.get(CHURN_FORMULA),
-                  expansion=served.get(EXPANSION), refusals=refusals)
+                  expansion=served.get(EXPANSION), refusals=refusals,
+                  others={label: served[label] for label in OTHER_OUTCOMES if label in served})
 
 
 def models_of(workspace: Workspace, store: ModelStore) -> Models:
@@ -134,6 +135,8 @@ def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, st
         except ModelStoreError as error:
             refusals[label] = without_folders(str(error))
             continue
+        if not versions and label in OTHER_OUTCOMES:
+            continue  # nobody asked for one
         if not any(version.is_champion for version in versions):
             refusals[label] = f"No {label} model has been promoted."
         rows += [ModelRow(label=label, version=v.version, run_name=v.run_name,

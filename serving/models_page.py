@@ -10,6 +10,7 @@ from registry.promotion import EvidenceDocument
 from serving.champions import CHURN, CHURN_FORMULA, EXPANSION, ModelRow
 from serving.pages import Frame
 from serving.reports import Report
+from serving.scoring import CONTRACTION, SILENT_CHURN
 from serving.words import instant, percent, plain
 
 METRICS: Mapping[str, str] = {
@@ -26,11 +27,14 @@ RANKED: Mapping[str, tuple[str, str]] = {
     CHURN: ("an account that left", "one that stayed"),
     CHURN_FORMULA: ("an account that left", "one that stayed"),
     EXPANSION: ("an account that expanded", "one that did not"),
+    CONTRACTION: ("an account that shrank", "one that did not"),
+    SILENT_CHURN: ("an account that fell silent", "one that did not"),
 }
 """Label to the two accounts that its AUC puts in order."""
 
 TITLES: Mapping[str, str] = {
     CHURN: "Churn model", EXPANSION: "Expansion model",
+    CONTRACTION: "Contraction model", SILENT_CHURN: "Model of silence",
     CHURN_FORMULA: "Health formula, calibrated for churn",
 }
 

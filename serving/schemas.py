@@ -242,6 +242,24 @@ class AccountsAnswer(Answer):
         description="What a parent and all below it come to; null without the filter `parent`.")
 
 
+class OutlookAnswer(Answer):
+    """What a model of another outcome says; without a probability, the note says why."""
+
+    probability: ProbabilityAnswer | None
+    note: str | None
+
+
+class RenewalAnswer(Answer):
+    """Whether the account leaves at its coming renewal.
+
+    The probability is that of the shortest served horizon that holds the renewal date.
+    """
+
+    days_to_renewal: float | None
+    probability: ProbabilityAnswer | None = Field(description="null: not estimable, see the note.")
+    note: str | None
+
+
 class AccountAnswer(Answer):
     """All that is known of one account."""
 
@@ -254,6 +272,9 @@ class AccountAnswer(Answer):
     churn: list[ProbabilityAnswer]
     expansion: ProbabilityAnswer | None
     expansion_note: str | None
+    contraction: OutlookAnswer
+    silent_churn: OutlookAnswer
+    renewal: RenewalAnswer
     risk_tier: str | None
     mrr: float | None
     revenue_at_risk: float | None

@@ -34,6 +34,13 @@ ScoredBy = Literal["model", "health_formula", "none"]
 TIER_HORIZON_DAYS = 90
 STANDARD_HORIZONS = (30, 60, 90)
 
+CONTRACTION, SILENT_CHURN = "contraction", "silent_churn"
+OTHER_OUTCOMES = (CONTRACTION, SILENT_CHURN)
+"""What else may come of an account; shown beside churn and expansion where a model serves."""
+
+SILENT_AFTER_DAYS = 30
+"""Of an account without use for longer there is nothing left to predict: it is silent."""
+
 NOT_ATTRIBUTES = frozenset({"account_id", "as_of"})
 
 
@@ -127,6 +134,7 @@ class Models:
     churn: ServedModel | None = None
     churn_formula: ServedModel | None = None
     expansion: ServedModel | None = None
+    others: Mapping[str, ServedModel] = field(default_factory=dict)  # of OTHER_OUTCOMES
     refusals: Mapping[str, str] = field(default_factory=dict)
     withheld: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -183,6 +191,8 @@ class AccountScore:
     say_expansion_reasons: Callable[[], Reasons] | None = field(repr=False, compare=False)
     attributes: Mapping[str, str | None]
     features: Mapping[str, float | None]
+    others: Mapping[str, HorizonProbability] = field(default_factory=dict)  # by outcome
+    other_notes: Mapping[str, str] = field(default_factory=dict)  # why one is missing
 
     @cached_property
     def reasons(self) -> Reasons:
@@ -265,6 +275,7 @@ def score_accounts(
     churn_refusal = churn_refusal or models.refusals.get("churn", "there is no churn model")
     expansion_refusal = expansion_refusal or models.refusals.get(
         "expansion", "there is no expansion model")
+    others = {name: _answer(models.others.get(name), frame, digests) for name in OTHER_OUTCOMES}
     usual = peers_of(frame, catalogue) if peers is None else peers
     columns = columns_of(frame, catalogue)
     scores = []
@@ -294,6 +305,16 @@ def score_accounts(
         amount = _expansion_amount(expansion, mrr)
         at_risk = _money(at_90, mrr)
         growth = _money(grows, amount, expansion)
+        also: dict[str, HorizonProbability] = {}
+        not_also: dict[str, str] = {}
+        for name, (answer, unreadable) in others.items():
+            reason = "the contract has ended" if left else stale or _not_asked(name, features) or (
+                unreadable or models.refusals.get(name, f"there is no {_spoken(name)} model")
+                if answer is None else models.withheld_from(name, attributes))
+            if reason is None and answer is not None:
+                also[name] = answer.at(row)[-1]
+            else:
+                not_also[name] = _sentence(reason or "")
         why = partial(_why, row=row, features=features, attributes=attributes,
                       catalogue=catalogue, peers=usual)
         scores.append(AccountScore(
@@ -321,6 +342,8 @@ def score_accounts(
                                    else None),
             attributes=attributes,
             features=features,
+            others=also,
+            other_notes=not_also,
         ))
     return scores
 
@@ -413,6 +436,18 @@ def _answer(served: ServedModel | None, frame: pl.DataFrame, digests: Mapping[st
         amount_error=(model.metrics.get(AMOUNT_ERROR, 0.0) / model.amount_ratio
                       if model.amount_ratio else 0.0),
     ), None
+
+
+def _not_asked(outcome: str, features: Mapping[str, float | None]) -> str | None:
+    """Why an account is not among those that the outcome is asked about."""
+    idle = features.get("days_since_activity")
+    if outcome == SILENT_CHURN and idle is not None and idle > SILENT_AFTER_DAYS:
+        return f"it has been silent for {idle:.0f} days already"
+    return None
+
+
+def _spoken(outcome: str) -> str:
+    return outcome.replace("_", " ")
 
 
 def _why(answers: _Answers, *, row: int, features: Mapping[str, float | None],

@@ -19,7 +19,7 @@ from registry.segment_switch import (
     SegmentSwitch,
     segment_key,
 )
-from registry.store import MODELS, MemoryModelStore
+from registry.store import MemoryModelStore
 from serving.batch import scores_as_of
 
 BECAUSE = "its log loss was 0.02 above the health formula's"
@@ -43,7 +43,7 @@ def own_workspace(shared_workspace, tmp_path):
 def models(store):
     """The champions of the shared store in one that a test may promote in."""
     own = MemoryModelStore()
-    for label in MODELS:
+    for label in ("churn", "expansion", "churn-formula"):
         add_model(own, label, store.champion(label))
     return own
 

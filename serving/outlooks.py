@@ -1,0 +1,63 @@
+"""This module is about what else may come of an account: an end at its renewal, less, silence.
+
+Leaving at the coming renewal is read off the churn curve: the probability by the shortest served
+horizon that holds the renewal date, so it is always one of the horizons that are shown. Where the
+date is unknown, past, or further away than the curve reaches, it is not estimable, with the reason.
+A contraction or a silence that no model says anything of is a sentence. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serving.scoring import OTHER_OUTCOMES, AccountScore, HorizonProbability
+
+RENEWAL = "days_to_renewal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """A probability, or why there is none."""
+
+    at: HorizonProbability | None
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenewalOutlook:
+    """Whether the account leaves at its coming renewal: by the end of a horizon that holds it."""
+
+    days_to_renewal: float | None
+    at: HorizonProbability | None
+    note: str | None
+
+
+def renewal_outlook(score: AccountScore) -> RenewalOutlook:
+    """The probability of leaving by the horizon that holds the renewal date, or why there is none.
+
+    A label window of h days is half-open: a contract that ends h days from now lies outside.
+    """
+    days = score.features.get(RENEWAL)
+
+    def unknown(note: str) -> RenewalOutlook:
+        return RenewalOutlook(days_to_renewal=days, at=None, note=f"Not estimable: {note}.")
+
+    if score.has_left:
+        return unknown("the contract has ended")
+    if days is None:
+        return unknown("no renewal date is known")
+    if days < 0:
+        return unknown(f"the renewal date passed {-days:.0f} days ago and no new one is known")
+    holding = [h for h in score.churn if h.horizon_days > days]
+    if not holding:
+        longest = max((h.horizon_days for h in score.churn), default=0)
+        return unknown(f"the renewal is {days:.0f} days away and the model reaches {longest} days")
+    if holding[0].probability is None:
+        return unknown("no churn probability is given for the account")
+    return RenewalOutlook(days_to_renewal=days, at=holding[0], note=None)
+
+
+def other_outlooks(score: AccountScore) -> dict[str, Outlook]:
+    """What the models of other outcomes say, and why where they say nothing."""
+    return {name: Outlook(at=score.others.get(name), note=score.other_notes.get(name))
+            for name in OTHER_OUTCOMES}
