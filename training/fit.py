@@ -113,6 +113,18 @@ def raw_scores(booster: lgb.Booster, matrix: Matrix, *, rounds: int | None = Non
     return np.asarray(scores, dtype=np.float64)
 
 
+def raw_scores_at(booster: lgb.Booster, matrix: Matrix, rounds: Sequence[int]) -> list[Vector]:
+    """The same after each of these numbers of trees, which rise; each tree is asked once."""
+    scores, found, start = np.zeros(len(matrix)), [], 0
+    for upto in rounds:
+        if start < booster.num_trees():  # growth may have ended sooner
+            scores = scores + booster.predict(matrix, raw_score=True, num_threads=1,
+                                              start_iteration=start, num_iteration=upto - start)
+        found.append(scores)
+        start = upto
+    return found
+
+
 def _fixed(matrix: Matrix) -> dict[str, Any]:
     threads = 1 if matrix.size < CELLS_PER_THREAD else 2  # of the data, not of the machine
     return {

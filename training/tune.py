@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from registry.calibration import sigmoid
 from registry.promotion import Gain, gain, log_loss_rows
 from training.dataset import TrainingSet
-from training.fit import binned, grow, raw_scores
+from training.fit import binned, grow, raw_scores, raw_scores_at
 from training.race import fit_rows
 from training.specs import ModelSpec, Parameters, Range
 from training.splits import Fold
@@ -176,8 +176,9 @@ def _tune_trees(
         for number, mask in enumerate(held_out.masks[:-1]):
             booster = grow(parts[number], {**spec.parameters, **tried, "rounds": ROUNDS[-1]},
                            seed=seed)
-            for rounds in ROUNDS:
-                found[rounds].append(raw_scores(booster, matrix[mask], rounds=rounds))
+            for rounds, scores in zip(ROUNDS, raw_scores_at(booster, matrix[mask], ROUNDS),
+                                      strict=True):
+                found[rounds].append(scores)
             losses = {rounds: float(held_out.loss_rows(found[rounds]).mean()) for rounds in ROUNDS}
             best = min(ROUNDS, key=losses.__getitem__)
             trial.report(losses[best], number)

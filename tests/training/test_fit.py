@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from training.errors import OneClassError
-from training.fit import binned, fit, fit_linear, grow, raw_scores
+from training.fit import binned, fit, fit_linear, grow, raw_scores, raw_scores_at
 from training.specs import BASE_RATE, LIGHTGBM, LOGISTIC, SPECS
 
 every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
@@ -35,6 +35,9 @@ def test_the_same_rows_and_seed_give_the_same_scores(spec) -> None:
 def test_what_is_served_scores_like_the_library_that_fitted(spec) -> None:
     matrix, outcome = rows()
     fitted = fit(spec, matrix, outcome, spec.parameters, seed=0)
+    if fitted.booster is not None:
+        assert np.array_equal(raw_scores(fitted.booster, matrix), fitted.score(matrix))
+        assert fitted.level == pytest.approx(raw_scores(fitted.booster, matrix).mean(), abs=1e-12)
     if fitted.form is not None:
         assert fitted.form.score(matrix) == pytest.approx(fitted.score(matrix), abs=1e-9)
     assert np.isfinite(fitted.score(matrix)).all()
@@ -97,6 +100,17 @@ def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
     long = grow(dataset, {**LIGHTGBM.parameters, "rounds": 60}, seed=1)
     short = grow(dataset, {**LIGHTGBM.parameters, "rounds": 20}, seed=1)
     assert np.array_equal(raw_scores(long, matrix, rounds=20), raw_scores(short, matrix))
+
+
+@pytest.mark.parametrize("least", [5, 290])
+def test_scores_after_each_number_of_trees_are_those_of_so_many(least: int) -> None:
+    """With 290 rows in a leaf growth ends at once, before the last number asked for."""
+    matrix, outcome = rows()
+    parameters = {**LIGHTGBM.parameters, "min_data_in_leaf": least, "rounds": 12}
+    booster = grow(binned(matrix, outcome), parameters, seed=0)
+    counts = (3, 4, 12, 20)
+    for n, scores in zip(counts, raw_scores_at(booster, matrix, counts), strict=True):
+        assert scores == pytest.approx(raw_scores(booster, matrix, rounds=n), abs=1e-12)
 
 
 def test_a_stronger_penalty_believes_less() -> None:
