@@ -7,9 +7,9 @@ features (``use_names``) get two counts each.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from features.definitions import MONTH, QUARTER
 from features.definitions.adoption import ADOPTION
@@ -61,44 +61,49 @@ class Catalogue:
                 missing = sorted(set(feature.inputs) - known)
                 raise CatalogueError(f"Feature {feature.name!r} reads {', '.join(missing)}, which "
                                      f"no module in features/definitions declares.")
-        self.derived_in_order()
+        _ = self.derived_in_steps
 
-    @property
+    @cached_property
     def primitives(self) -> tuple[Feature, ...]:
         """The features that the sweep computes from events."""
         return tuple(f for f in self.features if isinstance(f, Feature))
 
-    @property
+    @cached_property
     def expressions(self) -> tuple[Expression, ...]:
         """The features that are an expression over the events of a window."""
         return tuple(f for f in self.features if isinstance(f, Expression))
 
-    def derived_in_order(self) -> tuple[Derived, ...]:
-        """The derived features, each after those it reads."""
+    @cached_property
+    def derived_in_steps(self) -> tuple[tuple[Derived, ...], ...]:
+        """The derived features in steps, each after the steps of those it reads."""
         ready = {f.name for f in self.features if not isinstance(f, Derived)}
         waiting = [f for f in self.features if isinstance(f, Derived)]
-        ordered: list[Derived] = []
+        steps: list[tuple[Derived, ...]] = []
         while waiting:
-            now = [f for f in waiting if ready.issuperset(f.inputs)]
+            now = tuple(f for f in waiting if ready.issuperset(f.inputs))
             if not now:
                 circle = ", ".join(f.name for f in waiting)
                 raise CatalogueError(f"These features read each other in a circle: {circle}.")
-            ordered += now
+            steps.append(now)
             ready.update(f.name for f in now)
             waiting = [f for f in waiting if f not in now]
-        return tuple(ordered)
+        return tuple(steps)
 
-    @property
+    def derived_in_order(self) -> tuple[Derived, ...]:
+        """The derived features, each after those it reads."""
+        return tuple(derived for step in self.derived_in_steps for derived in step)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the features, in the order of the catalogue."""
         return tuple(feature.name for feature in self.features)
 
-    @property
-    def digests(self) -> dict[str, str]:
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
         """Feature name to the digest of its declaration; a model's contract keeps them."""
         return {feature.name: feature.digest for feature in self.features}
 
-    @property
+    @cached_property
     def kinds_read(self) -> frozenset[str]:
         """The event kinds that any feature or attribute reads."""
         read = [*(f.reads for f in self.primitives), *(f.reads for f in self.expressions),

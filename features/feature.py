@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Literal
 
 import polars as pl
@@ -134,7 +135,7 @@ class Feature:
             raise ValueError(f"Feature {self.name!r} has a lookback, and its aggregate an `after`: "
                              f"leave one out.")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of what decides the value; wording is left out."""
         return _digest(self.name, self.reads, self.aggregate, self.when_empty, self.lookback,
@@ -163,7 +164,7 @@ class Derived:
     def __post_init__(self) -> None:
         _check_name(self.name, None)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of what decides the value: name, inputs and version of the formula."""
         return _digest(self.name, self.inputs, self.version)
@@ -200,7 +201,7 @@ class Expression:
         if not self.reads:
             raise ValueError(f"Feature {self.name!r} reads no event kind.")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of what decides the value: name, kinds, window and version of the formula."""
         return _digest(self.name, self.reads, self.when_empty, self.lookback, self.ends_before,

@@ -7,7 +7,7 @@ before (a new plan, a new feature name) has one event of each class prepared aga
 from __future__ import annotations
 
 import json
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from features.catalogue import Catalogue
+from features.compiled import compiled
 from features.sweep import NO_CODES, Codes, SweepEvents, sealed
 from features.telemetry import UTC_INSTANT
 from features.timeline import (
@@ -178,14 +179,8 @@ class KeptBlock:
 
     def _inserted(self, order: Codes, number: int, row: _Row) -> Codes:
         """The order of an account with one more event, by occurrence, knowledge and id."""
-        occurred, recorded = self._columns["occurred"], self._columns["recorded"]
-
-        def moments(at: int) -> tuple[int, int]:
-            return int(occurred[at]), int(recorded[at])
-
-        asked = (row.occurred, row.recorded)
-        end = bisect_right(order, asked, key=moments)
-        first = bisect_left(order, asked, hi=end, key=moments)
+        first, end = _same_moments(order, self._columns["occurred"], self._columns["recorded"],
+                                   row.occurred, row.recorded)
         place = bisect_left(order, row.event_id, lo=first, hi=end, key=self._id)
         longer = np.empty(len(order) + 1, dtype=order.dtype)
         longer[:place], longer[place], longer[place + 1:] = order[:place], number, order[place:]
@@ -209,6 +204,22 @@ class KeptBlock:
             n_users=self._n_users[places])
         return replace(self._timelines, account_ids=tuple(names), events=events,
                        known_since=self._known_since[places])
+
+
+@compiled
+def _same_moments(order, occurred, recorded, happened, known):  # type: ignore[no-untyped-def]
+    """From where to where the order holds events that happened and became known just then."""
+    first, end = 0, len(order)
+    while first < end:
+        middle = (first + end) // 2
+        row = order[middle]
+        if occurred[row] < happened or (occurred[row] == happened and recorded[row] < known):
+            first = middle + 1
+        else:
+            end = middle
+    while end < len(order) and occurred[order[end]] == happened and recorded[order[end]] == known:
+        end += 1
+    return first, end
 
 
 def _current(events: pl.DataFrame) -> pl.DataFrame:

@@ -33,8 +33,11 @@ from features.timeline import Timelines
 MOST_EVENTS = 5_000_000
 """So many events are kept, at about 130 bytes each."""
 
-EVENTS_A_BLOCK = 100_000
+EVENTS_A_BLOCK = 400_000
 """Neighbouring accounts are read from the lake together."""
+
+FEW = 4
+"""Accounts with less than this part of a block's events are copied out of it."""
 
 RUN_SHARE = 4
 """Neighbouring blocks are read at once up to this part of the events that are kept."""
@@ -92,14 +95,17 @@ class KeptTimelines:
         """These accounts by the manifest that was followed; one without events is left out.
 
         ``as_of`` is the earliest moment that will be asked about: of events that expressions
-        read, those beyond any window of then are left out. What is given is copied out of the
-        blocks as they are read, so that none has to stay for it.
+        read, those beyond any window of then are left out. What is given is as it is now, whatever
+        is followed later. Where it is a small part of a block it is copied out of it, and so it is
+        where not all that is asked for can be kept, so that no block has to stay for it.
         """
         beyond = [(pl.col("kind") == kind) & (pl.col("occurred_at") < as_of - reach)
                   for kind, reach in self._reaches.items()]
         asked: dict[int, list[str]] = defaultdict(list)
         for account in sorted(set(accounts)):
             asked[self._number(account)].append(account)
+        stay = sum(self._blocks[number].n if number in self._blocks else self._events_a_block
+                   for number in asked) <= self._most_events
         taken: dict[int, tuple[Timelines, pl.DataFrame]] = {}
         for run in [*([number] for number in asked if number in self._blocks),
                     *self._runs([number for number in asked if number not in self._blocks])]:
@@ -108,7 +114,10 @@ class KeptTimelines:
             for number in run:
                 self._blocks.move_to_end(number)
                 block, names = self._blocks[number], asked[number]
-                taken[number] = _compact(block.timelines(names)), block.expression_events().filter(
+                timelines = block.timelines(names)
+                if not stay or FEW * len(timelines.events.order) < block.n:
+                    timelines = _compact(timelines)
+                taken[number] = timelines, block.expression_events().filter(
                     pl.col("account_id").is_in(names), ~pl.any_horizontal(False, *beyond))
         self._let_go()
         found = [taken[number] for number in asked]

@@ -91,27 +91,27 @@ class PackedOnlineStore(OnlineStore):
         Raises:
             PackedStoreError: a field is neither Float64 nor String.
         """
-        ordered_by: dict[tuple[tuple[str, Any], ...], tuple[pl.DataFrame, list[bytes]]] = {}
+        by_entity: dict[tuple[tuple[str, Any], ...], _KeyedTable] = {}
         file = self._open(config)
         with file.changing():
             for view in views:
                 fields = _arrow_fields(view)
                 entity = tuple((key.name, key.dtype) for key in view.entity_columns)
-                if entity not in ordered_by:
-                    ordered_by[entity] = _in_order_of_keys(table, dict(entity))
-                ordered, keys = ordered_by[entity]
+                if entity not in by_entity:
+                    by_entity[entity] = _KeyedTable(table, dict(entity))
+                keyed = by_entity[entity]
                 number = file.new_view(_view_name(config, view))
                 layout = file.layout(tuple(fields))
                 source: Any = view.batch_source
-                moments = _integers(ordered, source.timestamp_field)
+                moments = keyed.moments(source.timestamp_field)
                 created: Iterable[int | None] = (
-                    _integers(ordered, source.created_timestamp_column)
-                    if source.created_timestamp_column else [None] * len(keys))
-                rows = pack_table(ordered.select(
+                    keyed.moments(source.created_timestamp_column)
+                    if source.created_timestamp_column else [None] * len(keyed.keys))
+                rows = pack_table(keyed.table.select(
                     pl.col(name).cast(dtype) for name, dtype in fields.items()))
                 file.put(number, (
                     (key, layout, moment, created_at, row) for key, moment, created_at, row
-                    in zip(keys, moments, created, rows, strict=True)))
+                    in zip(keyed.keys, moments, created, rows, strict=True)))
 
     def holds_table(self, view: FeatureView) -> bool:
         """Can a view be written from a table."""
@@ -246,21 +246,27 @@ def _arrow_fields(view: FeatureView) -> dict[str, pl.DataType]:
     return dict(sorted(fields.items(), key=lambda item: item[1] == pl.String))
 
 
-def _in_order_of_keys(
-    table: pl.DataFrame, entity: dict[str, Any],
-) -> tuple[pl.DataFrame, list[bytes]]:
-    """SQLite appends sorted rows; equal keys stay in their order."""
-    keys = pack_keys(table.select(
-        pl.col(name).cast(KEY_TYPES.get(dtype, table.schema[name]))
-        for name, dtype in entity.items()))
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return table[order], [keys[place] for place in order]
+class _KeyedTable:
+    """A table in the order of an entity's keys, and what several views read of it, made once.
 
+    SQLite appends sorted rows; equal keys stay in their order.
+    """
 
-def _integers(table: pl.DataFrame, column: str) -> list[int]:
-    """Whole microseconds; moments without a zone are UTC."""
-    zone = getattr(table.schema[column], "time_zone", None)
-    return list(table[column].cast(pl.Datetime("us", zone)).to_physical())
+    def __init__(self, table: pl.DataFrame, entity: dict[str, Any]) -> None:
+        keys = pack_keys(table.select(
+            pl.col(name).cast(KEY_TYPES.get(dtype, table.schema[name]))
+            for name, dtype in entity.items()))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self.table, self.keys = table[order], [keys[place] for place in order]
+        self._moments: dict[str, list[int]] = {}
+
+    def moments(self, column: str) -> list[int]:
+        """Whole microseconds; moments without a zone are UTC."""
+        if column not in self._moments:
+            zone = getattr(self.table.schema[column], "time_zone", None)
+            self._moments[column] = self.table[column].cast(
+                pl.Datetime("us", zone)).to_physical().to_list()
+        return self._moments[column]
 
 
 def _integer(moment: datetime) -> int:

@@ -18,6 +18,7 @@ import polars as pl
 from features.catalogue import HEALTH_SCORE, Catalogue
 from features.definitions.attributes import CONTRACT_STATUS
 from features.expressions import with_expressions
+from features.feature import Derived
 from features.health import FORMULAS, HealthFormula, health_expression
 from features.sweep import sweep
 from features.timeline import Timelines, prepare
@@ -127,15 +128,18 @@ def _finish(frame: pl.DataFrame, catalogue: Catalogue, formula: HealthFormula) -
         pl.coalesce(pl.col("contract_state"),
                     pl.when(pl.col("trial_state") == "trial").then(pl.lit("trial")),
                     pl.lit("none")).alias(CONTRACT_STATUS))
-    for derived in catalogue.derived_in_order():
-        inputs = [pl.col(name) for name in derived.inputs]
-        value = derived.formula(*inputs).cast(pl.Float64)
-        finite = pl.when(value.is_finite()).then(value)
-        frame = frame.with_columns(finite.alias(derived.name))
+    for step in catalogue.derived_in_steps:
+        frame = frame.with_columns(_value_of(derived) for derived in step)
     frame = frame.with_columns(health_expression(formula).alias(HEALTH_SCORE))
     attributes = [attribute.name for attribute in catalogue.attributes]
     return frame.select("account_id", "as_of", *attributes, CONTRACT_STATUS, *catalogue.names,
                         HEALTH_SCORE)
+
+
+def _value_of(derived: Derived) -> pl.Expr:
+    """The value of a derived feature, null where it is no finite number."""
+    value = derived.formula(*(pl.col(name) for name in derived.inputs)).cast(pl.Float64)
+    return pl.when(value.is_finite()).then(value).alias(derived.name)
 
 
 class SnapshotStore:

@@ -72,7 +72,9 @@ class SweepItems:
     """What to compute: one item per primitive feature, and which row classes feed it.
 
     Entries say that a class feeds an item. Those of a class with the same window are a group, so
-    that the cutoffs an event is seen from are found once a group.
+    that the cutoffs an event is seen from are found once a group. The groups of a class are in the
+    order of how far back their windows reach (``ends_before`` and ``lookback`` together), the
+    farthest first, so that what is too old for one is too old for all that follow.
     """
 
     operation: Codes  # (n_items,) index into OPERATIONS
@@ -199,6 +201,8 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                     while close < n_cutoffs and cutoffs[close] <= closes:
                         close += 1
                     closed[window] = close
+                    if close == 0:
+                        break  # older than what any cutoff sees, here and of the groups after it
                     end = min(end, close)
                 if first >= end:
                     continue

@@ -205,7 +205,7 @@ def _items(
     ripe = [(lookback, ends_before + f.aggregate.after // MICROSECOND)
             for f, (lookback, ends_before) in zip(primitives, spans, strict=True)]
     spans += [(FOREVER, 0)] * len(attributes)
-    windows = sorted({*spans, *ripe})
+    windows = sorted({*spans, *ripe}, key=_reach_and_span, reverse=True)  # as the kernel asks
     entries: list[list[Entry]] = [[] for _ in kinds]
     # Row by row of a kind, because the ids of things can make as many classes as there are events.
     rows_of: dict[str, list[int]] = {}
@@ -263,6 +263,12 @@ def _items(
 
 def _span(lookback: timedelta | None) -> int:
     return FOREVER if lookback is None else lookback // MICROSECOND
+
+
+def _reach_and_span(window: tuple[int, int]) -> tuple[int, int, int]:
+    """How long before a cutoff an event may have happened, and what tells windows apart."""
+    lookback, ends_before = window
+    return FOREVER if lookback == FOREVER else ends_before + lookback, lookback, ends_before
 
 
 def _offsets(lengths: list[int]) -> npt.NDArray[np.int64]:

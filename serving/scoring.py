@@ -186,13 +186,18 @@ class AccountScore:
     expected_expansion_high: float | None
     expansion_amount: float | None  # the rise of MRR, given that it rises
     currency: str
-    health: Health
+    say_health: Callable[[], Health] = field(repr=False, compare=False)
     say_reasons: Callable[[], Reasons] = field(repr=False, compare=False)
     say_expansion_reasons: Callable[[], Reasons] | None = field(repr=False, compare=False)
     attributes: Mapping[str, str | None]
     features: Mapping[str, float | None]
     others: Mapping[str, HorizonProbability] = field(default_factory=dict)  # by outcome
     other_notes: Mapping[str, str] = field(default_factory=dict)  # why one is missing
+
+    @cached_property
+    def health(self) -> Health:
+        """Its health with every part; made when first asked."""
+        return self.say_health()
 
     @cached_property
     def reasons(self) -> Reasons:
@@ -290,7 +295,7 @@ def score_accounts(
         refusal = stale or (churn_refusal if churn is None
                             else models.withheld_from("churn", attributes))
         answers = churn if refusal is None else prior
-        health = score_health(formula, features)
+        health = partial(score_health, formula, features)
         left = attributes.get("contract_status") == "ended"
         if left:
             refusal = "the contract has ended, so there is nothing left to predict"
@@ -335,9 +340,9 @@ def score_accounts(
             expected_expansion_high=growth.high,
             expansion_amount=amount,
             currency=currency,
-            health=health,
+            say_health=health,
             say_reasons=(partial(why, answers) if refusal is None and answers is not None
-                         else partial(health_reasons, health)),
+                         else partial(_say_health_reasons, health)),
             say_expansion_reasons=(partial(why, expansion) if grows and expansion is not None
                                    else None),
             attributes=attributes,
@@ -436,6 +441,10 @@ def _answer(served: ServedModel | None, frame: pl.DataFrame, digests: Mapping[st
         amount_error=(model.metrics.get(AMOUNT_ERROR, 0.0) / model.amount_ratio
                       if model.amount_ratio else 0.0),
     ), None
+
+
+def _say_health_reasons(say_health: Callable[[], Health]) -> Reasons:
+    return health_reasons(say_health())
 
 
 def _not_asked(outcome: str, features: Mapping[str, float | None]) -> str | None:

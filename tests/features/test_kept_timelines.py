@@ -133,6 +133,25 @@ def test_what_is_kept_while_more_is_read_stays_within_the_limit(tmp_path):
     assert_same(lake, lake.kept, everyone[::-7], NOW)
 
 
+def test_what_was_given_stays_as_it_was_whatever_is_followed_later(lake):
+    rng = np.random.default_rng(11)
+    append(lake, *(event(rng, number) for number in range(300)))
+    everyone = [f"account {n}" for n in range(9)]
+    kept = KeptTimelines(lake, CATALOGUE)
+    kept.follow(lake.manifest)
+    first_recorded = lake.first_recorded()
+    expected = anew(lake, everyone, NOW)
+    given = kept.of(everyone, as_of=NOW)
+    for turn in range(1, 6):
+        append(lake, *(event(rng, 1000 * turn + number) for number in range(60)))
+        kept.follow(lake.manifest)
+        kept.of(everyone[turn:], as_of=NOW)
+    found = snapshots_of(given.timelines, given.events, [NOW], CATALOGUE,
+                         first_recorded=first_recorded, formula=FORMULAS["003"])
+    assert_frame_equal(found, expected, check_exact=True)
+    assert not anew(lake, everyone, NOW).equals(expected)
+
+
 def test_what_is_given_holds_no_more_than_the_events_of_who_was_asked_for(lake):
     rng = np.random.default_rng(10)
     sent = [event(rng, number) for number in range(300)]

@@ -68,6 +68,8 @@ MUTANTS = (
            old="else lookback // MICROSECOND", new="else lookback // (1000 * MICROSECOND)"),
     Mutant(name="a window that ended earlier ends now", file="timeline.py",
            old="f.ends_before // MICROSECOND", new="0 * f.ends_before // MICROSECOND"),
+    Mutant(name="what is too old for a near window is too old for a far one", file="timeline.py",
+           old="key=_reach_and_span, reverse=True)", new="key=_reach_and_span)"),
     Mutant(name="of two at an instant the newest comes first", file="event_order.py",
            old="return recorded[one] < recorded[other]",
            new="return recorded[one] > recorded[other]"),
