@@ -185,3 +185,18 @@ def test_a_killed_study_of_another_seed_starts_anew(prepared, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         study(prepared, LIGHTGBM, journals=tmp_path, progress=stop)
     assert study(prepared, LIGHTGBM, journals=tmp_path, seed=2).resumed == 0
+
+
+def test_a_study_that_goes_on_draws_the_trials_it_would_have_drawn(prepared, tmp_path) -> None:
+    for folder, stops in (("whole", (6,)), ("in parts", (2, 4, 6))):
+        for last in stops:
+            def stop(step, done, total, last=last):
+                if done == last:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                study(prepared, LIGHTGBM, trials=9, journals=tmp_path / folder, progress=stop)
+    whole, in_parts = ((tmp_path / folder / "churn-lightgbm.jsonl").read_bytes()
+                       for folder in ("whole", "in parts"))
+    assert whole == in_parts
+    assert whole.count(b"\n") == 7

@@ -1,0 +1,136 @@
+"""Trees from two workers: as good as from one machine, and whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
+da = pytest.importorskip("dask.array")
+
+from registry.promotion import gain, log_loss_rows  # noqa: E402 - the extra comes first
+from training.calibration import fit_calibration  # noqa: E402
+from training.cluster import ClusterError, fit_on_cluster  # noqa: E402
+from training.errors import OneClassError  # noqa: E402
+from training.fit import fit  # noqa: E402
+from training.labels import label_named  # noqa: E402
+from training.prepare import prepare  # noqa: E402
+from training.race import usable_columns  # noqa: E402
+from training.specs import LIGHTGBM, LOGISTIC  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of killed workers
+
+
+@pytest.fixture(scope="module")
+def client():
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0",
+                                  silence_logs=50) as cluster, \
+            distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def prepared(small_company):
+    company = small_company(n_accounts=400, leaves=0.06)
+    return prepare(label_named("churn"), events=company.events, reader=company.reader,
+                   digests=company.digests, cutoffs=company.cutoffs,
+                   known_until=company.known_until)
+
+
+def spread(matrix, outcome, parts=4):
+    size = -(-len(matrix) // parts)
+    return (da.from_array(matrix, chunks=(size, matrix.shape[1])),
+            da.from_array(outcome, chunks=size))
+
+
+def noise(n=6000):
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(n, 20))
+    return matrix, (rng.random(n) < 1 / (1 + np.exp(2 - matrix[:, 0]))).astype(float)
+
+
+def test_two_workers_fit_a_model_as_good_as_one_machine(client, prepared) -> None:
+    training, before, test = prepared.training, prepared.before_test, prepared.test
+    columns = usable_columns(training, before, LIGHTGBM)
+    matrix = np.ascontiguousarray(training.matrix[:, columns])
+    here = fit(LIGHTGBM, matrix[before], training.outcome[before], LIGHTGBM.parameters, seed=1)
+    there = fit_on_cluster(LIGHTGBM, *spread(matrix[before], training.outcome[before]),
+                           LIGHTGBM.parameters, seed=1, client=client)
+    assert there.booster.num_trees() == LIGHTGBM.parameters["rounds"]
+    assert there.level == pytest.approx(there.score(matrix[before]).mean())
+    np.testing.assert_array_equal(there.form.score(matrix[test]), there.score(matrix[test]))
+    y, losses = training.outcome[test], []
+    for fitted in (here, there):
+        f = fitted.score(matrix) - fitted.level
+        calibrated = fit_calibration(f[before], training.outcomes[before],
+                                     training.account[before], n_draws=0,
+                                     rng=np.random.default_rng(1))
+        losses.append(log_loss_rows(y, calibrated.probability(f[test], 2)))
+    found = gain(losses[1], losses[0], training.account[test], np.random.default_rng(1))
+    # bags are drawn within a worker, so the trees differ; the log loss of .28 is known to ± .03
+    assert abs(found.mean) < 0.01
+
+
+def kill_a_worker_that_fits(client) -> threading.Thread:
+    """Kill a worker as soon as both fit; the thread that does it."""
+    pids = client.run(os.getpid)
+
+    def kill() -> None:
+        while sum("_train_part" in str(keys) for keys in client.processing().values()) < 2:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
+LONG = {**LIGHTGBM.parameters, "rounds": 1500, "num_leaves": 15}
+
+
+def test_a_worker_that_dies_is_an_error_in_words_and_no_half_of_a_model(client) -> None:
+    killer = kill_a_worker_that_fits(client)
+    with pytest.raises(ClusterError, match=r"1 attempt\(s\): 1 of 2 workers died: tcp:.*Nothing"):
+        fit_on_cluster(LIGHTGBM, *spread(*noise()), LONG, seed=1, client=client, attempts=1)
+    killer.join()
+
+
+def test_after_a_worker_died_all_rows_are_fitted_again(client) -> None:
+    client.wait_for_workers(2)
+    killer = kill_a_worker_that_fits(client)
+    fitted = fit_on_cluster(LIGHTGBM, *spread(*noise()), LONG, seed=1, client=client)
+    killer.join()
+    assert fitted.booster.num_trees() == LONG["rounds"]
+
+
+def test_only_trees_need_a_cluster(client) -> None:
+    with pytest.raises(ClusterError, match="logistic regression is not made of trees"):
+        fit_on_cluster(LOGISTIC, *spread(*noise(40)), LOGISTIC.parameters, seed=1, client=client)
+
+
+def test_one_class_is_refused_before_anything_is_sent(client) -> None:
+    matrix, outcome = noise(40)
+    with pytest.raises(OneClassError, match="0 of the 40 rows to fit have the outcome"):
+        fit_on_cluster(LIGHTGBM, *spread(matrix, 0 * outcome), LIGHTGBM.parameters, seed=1,
+                       client=client)
+
+
+def test_what_lightgbm_refuses_is_said_in_words(client) -> None:
+    with pytest.raises(ClusterError, match=r"could not fit the model: .*Nothing of it is kept"):
+        fit_on_cluster(LIGHTGBM, *spread(*noise(400)),
+                       {**LIGHTGBM.parameters, "bagging_fraction": 7.0}, seed=1, client=client)
+
+
+def test_a_cluster_without_workers_says_how_to_start_some() -> None:
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster, \
+            distributed.Client(cluster) as client:
+        matrix = da.zeros((4, 2), chunks=(2, 2))
+        with pytest.raises(ClusterError, match=r"no worker\. Start some"):
+            fit_on_cluster(LIGHTGBM, matrix, da.from_array(np.array([0.0, 1, 0, 1]), chunks=2),
+                           LIGHTGBM.parameters, seed=1, client=client)
