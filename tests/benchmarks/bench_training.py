@@ -75,6 +75,7 @@ def middle(runs: list[float]) -> float:
 
 
 def test_a_training_step_beside_lightgbm_alone() -> None:
+    fit(LIGHTGBM, *world(2_000), LIGHTGBM.parameters, seed=0)  # compiled
     lines = []
     for rows, changed in ((20_000, {}), (20_000, {"num_leaves": 31, "rounds": 300}),
                           (100_000, {"num_leaves": 31, "rounds": 300})):
