@@ -4,7 +4,7 @@ The same spec and the same parameters; every worker holds its part of the rows, 
 added up. Sums come in another order and bagging draws within a worker, so the trees are not those
 of one machine to the bit, and their metrics are the same within their intervals (test). A worker
 that dies ends the attempt: all rows are fitted again on the workers that are left, or the error
-says so. There is no half of a model.
+says so. There is no half of a model. Whoever has a client and Dask arrays has the extra ``dask``.
 """
 
 from __future__ import annotations
@@ -21,17 +21,11 @@ from training.errors import OneClassError, TrainingError
 from training.fit import Fitted, raw_scores
 from training.specs import ModelSpec, Parameters
 
-try:
-    import dask.array as da
-    from distributed import Client
-except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError(
-        "Training on a cluster needs Dask, which is optional: pip install -e '.[dask]'. "
-        "Without it, `keepwell train` fits the same models on this machine."
-    ) from exc
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import dask.array as da
+    from distributed import Client
 
 ATTEMPTS = 2
 """So often all rows are fitted, if workers die."""
