@@ -89,7 +89,8 @@ class Desk:
         return True
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Let go of the ledger, and of the process that takes in large batches of events."""
+        self.timelines.close()
         self.ledger.close()
 
     def _stamp(self) -> Hashable:

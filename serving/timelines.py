@@ -17,8 +17,8 @@ from typing import Literal
 
 import polars as pl
 
-from features.ingest import ingest_rows
 from features.ingest_summary import IngestSummary
+from features.intake import Intake
 from features.lake import Lake
 from features.telemetry import KINDS, Event, events_frame, properties_text
 from features.workspace import Workspace, WorkspaceBusyError
@@ -165,6 +165,7 @@ class TimelineStore:
 
     def __init__(self, workspace: Workspace) -> None:
         self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+        self._intake = Intake(self._lake)
 
     def events(self, account_id: str, *, as_of: datetime, since: datetime | None = None,
                most: int = MOST_EVENTS) -> pl.DataFrame:
@@ -200,12 +201,16 @@ class TimelineStore:
             BusyError: another process is writing to the workspace.
         """
         with _not_busy():
-            summary = ingest_rows(self._lake, rows, now=now, source=SENT, wait_seconds=WAIT_SECONDS)
+            summary = self._intake.take(rows, now=now, source=SENT, wait_seconds=WAIT_SECONDS)
         [received] = summary.files
         results = {fate.line: RowResult(status=STATUS.get(fate.became, "on_timeline"),
                                         event_id=fate.event_id, reason=fate.reason)
                    for fate in received.fates}
         return Received(summary=summary, rows=tuple(results[n] for n in range(1, len(rows) + 1)))
+
+    def close(self) -> None:
+        """End the process that takes in large batches, if there is one."""
+        self._intake.close()
 
     def append(self, events: Sequence[Event], *, now: datetime) -> None:
         """Write events; they are on disk when this returns.
