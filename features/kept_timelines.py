@@ -37,10 +37,10 @@ EVENTS_A_BLOCK = 400_000
 """Neighbouring accounts are read from the lake together."""
 
 FEW = 4
-"""Accounts with less than this part of a block's events are copied out of it."""
+"""Accounts with less than one in so many of a block's events are copied out of it."""
 
 RUN_SHARE = 4
-"""Neighbouring blocks are read at once up to this part of the events that are kept."""
+"""Neighbouring blocks are read at once up to one in so many of the events that are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +96,15 @@ class KeptTimelines:
 
         ``as_of`` is the earliest moment that will be asked about: of events that expressions
         read, those beyond any window of then are left out. What is given is as it is now, whatever
-        is followed later. Where it is a small part of a block it is copied out of it, and so it is
-        where not all that is asked for can be kept, so that no block has to stay for it.
+        is followed later. It is looked at where it is, and copied out where it is a small part of
+        a block or where blocks with more than half of ``most_events`` would have to stay for it.
         """
         beyond = [(pl.col("kind") == kind) & (pl.col("occurred_at") < as_of - reach)
                   for kind, reach in self._reaches.items()]
         asked: dict[int, list[str]] = defaultdict(list)
         for account in sorted(set(accounts)):
             asked[self._number(account)].append(account)
-        stay = sum(self._blocks[number].n if number in self._blocks else self._events_a_block
-                   for number in asked) <= self._most_events
+        held = 0  # events of blocks that are looked at where they are
         taken: dict[int, tuple[Timelines, pl.DataFrame]] = {}
         for run in [*([number] for number in asked if number in self._blocks),
                     *self._runs([number for number in asked if number not in self._blocks])]:
@@ -115,8 +114,11 @@ class KeptTimelines:
                 self._blocks.move_to_end(number)
                 block, names = self._blocks[number], asked[number]
                 timelines = block.timelines(names)
-                if not stay or FEW * len(timelines.events.order) < block.n:
+                if (held + block.n > self._most_events // 2
+                        or FEW * len(timelines.events.order) < block.n):
                     timelines = _compact(timelines)
+                else:
+                    held += block.n
                 taken[number] = timelines, block.expression_events().filter(
                     pl.col("account_id").is_in(names), ~pl.any_horizontal(False, *beyond))
         self._let_go()

@@ -9,7 +9,7 @@
 
 A batch writes its parts, then swaps the manifest in one step. Killed at any moment, the lake is
 the old one or the new one; what a killed batch left behind is not named and is swept away by the
-next. Keeps events; judges no row and knows no mapping.
+next. Keeps events; how a row is judged is in ``event_checks``, and it knows no mapping.
 """
 
 from __future__ import annotations

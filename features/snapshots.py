@@ -1,7 +1,8 @@
 """This module is about snapshots: the features of accounts as of a moment, and where they lie.
 
-``build_snapshots`` is the only way from events to features: for a backfill, for one account after
-a new event and on a cluster. ``SnapshotStore`` keeps one Parquet file per moment.
+``snapshots_of`` is the only way from events to features: for a backfill, for accounts that new
+events touched and on a cluster. ``build_snapshots`` prepares the events first. ``SnapshotStore``
+keeps one Parquet file per moment.
 """
 
 from __future__ import annotations

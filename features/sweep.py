@@ -33,7 +33,6 @@ Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
 
-
 def sealed(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The array, not to be written any more: the compiler sees one type wherever it came from."""
     array.flags.writeable = False

@@ -90,8 +90,10 @@ class Desk:
 
     def close(self) -> None:
         """Let go of the ledger, and of the process that takes in large batches of events."""
-        self.timelines.close()
-        self.ledger.close()
+        try:
+            self.timelines.close()
+        finally:
+            self.ledger.close()
 
     def _stamp(self) -> Hashable:
         # a snapshot is published before its file is written; single accounts are published

@@ -360,5 +360,5 @@ def _not_busy() -> Iterator[None]:
     try:
         yield
     except WorkspaceBusyError as error:
-        raise BusyError("Another process is writing to this workspace.",
+        raise BusyError("Others are writing to this workspace, or many events are coming in.",
                         headers={"Retry-After": "5"}) from error

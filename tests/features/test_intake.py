@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing.process
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -41,9 +45,10 @@ def until(holds: Callable[[], bool]) -> None:
 
 def with_process(intake: Intake, sent: list[dict[str, object]]) -> int:
     """Send batches until the process takes them in; its id."""
-    until(lambda: bool(take(intake, sent)) and intake._is_ready)
-    assert intake.process_id is not None
-    return intake.process_id
+    until(lambda: bool(take(intake, sent)) and intake.process_id is not None)
+    found = intake.process_id
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def intake(lake: Lake) -> Iterator[Intake]:
-    made = Intake(lake, large=5)
+    made = Intake(lake, large=5, rest_seconds=0.0)
     yield made
     made.close()
 
@@ -85,6 +90,54 @@ def test_what_was_asked_of_a_process_that_died_is_done_here_and_the_next_gets_an
     assert lake.scan().collect()["event_id"].n_unique() == 15
 
 
+def test_whenever_a_process_dies_all_that_was_answered_is_on_the_disk_once(intake, lake):
+    rng = random.Random(3)
+    first = 0
+    for _ in range(3):
+        process_id = with_process(intake, rows(0, 5))
+        killer = threading.Timer(rng.uniform(0.0, 0.06), os.kill, (process_id, signal.SIGKILL))
+        killer.start()
+        while killer.is_alive() or intake.process_id == process_id:
+            answer = take(intake, rows(first, 300))
+            assert answer.landed + answer.duplicates == 300
+            first += 300
+    ids = lake.scan().collect()["event_id"]
+    assert sorted(ids) == sorted(f"e{n}" for n in range(first))
+
+
+def test_a_process_that_does_not_answer_is_ended_and_its_batch_is_done_here(lake):
+    intake = Intake(lake, large=5, most_seconds=0.2)
+    stuck = with_process(intake, rows(0, 5))
+    os.kill(stuck, signal.SIGSTOP)
+    assert take(intake, rows(10, 5), wait_seconds=0.5).landed == 5
+    assert not is_running(stuck)
+    assert take(intake, rows(20, 5)).landed == 5
+    assert intake.process_id is None  # for a while none is started
+    intake.close()
+
+
+def test_where_no_process_can_be_started_batches_are_taken_in_here(lake, monkeypatch, caplog):
+    def no_room(_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", no_room)
+    intake = Intake(lake, large=5)
+    assert [take(intake, rows(n, 5)).landed for n in (0, 5, 10)] == [5, 5, 5]
+    assert caplog.text.count("can not be started") == 1
+    intake.close()
+
+
+def test_closing_waits_for_the_batch_that_is_on_its_way(intake, lake):
+    process_id = with_process(intake, rows(0, 5))
+    asked = threading.Thread(target=take, args=(intake, rows(100, 3000)))
+    asked.start()
+    until(lambda: intake._turn.locked() or not asked.is_alive())
+    intake.close()
+    asked.join()
+    assert not is_running(process_id)
+    assert lake.scan().collect().height == 3005
+
+
 def test_a_process_says_that_others_are_writing(intake, lake):
     with_process(intake, rows(0, 5))
     with lake.batch(), pytest.raises(WorkspaceBusyError, match="writing"):
@@ -107,7 +160,7 @@ from features.intake import Intake
 from features.lake import Lake
 if __name__ == "__main__":
     intake = Intake(Lake({str(tmp_path / "events")!r}), large=1)
-    while not intake._is_ready:
+    while intake.process_id is None:
         intake.take([{{"event_id": "e", "account_id": "a", "kind": "feature.used",
                        "occurred_at": "2024-05-01T00:00:00Z"}}],
                     now=datetime(2024, 6, 1, tzinfo=UTC), source="api", wait_seconds=5.0)

@@ -139,6 +139,9 @@ def test_what_was_given_stays_as_it_was_whatever_is_followed_later(lake):
     everyone = [f"account {n}" for n in range(9)]
     kept = KeptTimelines(lake, CATALOGUE)
     kept.follow(lake.manifest)
+    kept.of(everyone, as_of=NOW)
+    append(lake, *(event(rng, 500 + number) for number in range(30)))
+    kept.follow(lake.manifest)  # from here on the columns have room, and are written to
     first_recorded = lake.first_recorded()
     expected = anew(lake, everyone, NOW)
     given = kept.of(everyone, as_of=NOW)
