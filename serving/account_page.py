@@ -244,10 +244,10 @@ def _about(score: AccountScore) -> str:
         parts.append(plural(int(seats), "seat"))
     tenure = score.features.get("tenure_days")
     if tenure is not None:
-        parts.append(f"customer for {plural(int(tenure), 'day')}")
+        parts.append(f"customer for {plural(round(tenure), 'day')}")
     if renewal is not None and not score.has_left:
-        parts.append(f"renews in {plural(int(renewal), 'day')}" if renewal >= 0 else
-                     f"renewal was due {plural(int(-renewal), 'day')} ago")
+        parts.append(f"renews in {plural(round(renewal), 'day')}" if renewal >= 0 else
+                     f"renewal was due {plural(round(-renewal), 'day')} ago")
     return " · ".join(parts)
 
 

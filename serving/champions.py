@@ -64,7 +64,9 @@ def models_of(workspace: Workspace, store: ModelStore) -> Models:
         switch = read_switch(workspace.monitoring_dir / SWITCH_FILE)
     except SegmentSwitchError as error:
         log.error("%s The formula answers for every account.", error)
-        unreadable = {EVERYONE: f"it is not known whom the model may answer for: {error}"}
+        unreadable = {EVERYONE: f"the file that says whom the model may answer for ({SWITCH_FILE}) "
+                                f"can not be read; whoever runs Keepwell puts back a copy of it, "
+                                f"or deletes it"}
         return replace(models, withheld=dict.fromkeys(served, unreadable))
     return replace(models, withheld={label: switch.withheld(one.fingerprint)
                                      for label, one in served.items() if one is not None})
