@@ -107,12 +107,10 @@ class WorkspaceFeatures:
             The rows in their order, with the columns asked for. Null is unknown.
 
         Raises:
-            FeatureStoreError: there are no snapshots to read.
+            FeatureStoreError: there are no snapshots to read, or some were made before a feature
+                that is asked for was declared.
         """
-        if not any(self.workspace.snapshots_dir.glob("as_of_*.parquet")):
-            raise FeatureStoreError(
-                f"There are no snapshots in {self.workspace.snapshots_dir}. Make some with: "
-                f"keepwell snapshot --from DATE --to DATE --every month")
+        self._check_snapshots()
         wanted = self.references if names is None else self._references_of(names)
         entities = (rows.select("account_id", pl.col("as_of").alias("event_timestamp"))
                     .with_row_index("row_number").to_pandas())
@@ -126,6 +124,27 @@ class WorkspaceFeatures:
             "account_id", pl.col("as_of").cast(pl.Datetime("us", "UTC")),
             *(pl.col(c).cast(pl.Float64 if c in numbers else pl.String) for c in columns),
         )
+
+    def _check_snapshots(self) -> None:
+        """Refuse snapshot files that are not there, or lack a column that a view declares.
+
+        Feast reads all files of the folder as one table, so one old file is enough to fail.
+        """
+        files = sorted(self.workspace.snapshots_dir.glob("as_of_*.parquet"))
+        if not files:
+            raise FeatureStoreError(
+                f"There are no snapshots in {self.workspace.snapshots_dir}. Make some with: "
+                f"keepwell snapshot --from DATE --to DATE --every month")
+        declared = {field.name for view in self.views for field in view.features}
+        lacking = {file: declared.difference(pl.read_parquet_schema(file)) for file in files}
+        older = {file: names for file, names in lacking.items() if names}
+        if older:
+            names = sorted(set().union(*older.values()))
+            raise FeatureStoreError(
+                f"{len(older)} of {len(files)} snapshots ({next(iter(older)).name} first) were "
+                f"made before {len(names)} of today's features were declared "
+                f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''}). Make them again with: "
+                f"keepwell snapshot --from DATE --to DATE --every month")
 
     def publish(self, snapshot: pl.DataFrame) -> int:
         """Write the newest snapshot of each account to the online store.

@@ -147,6 +147,24 @@ def test_without_snapshots_the_error_says_how_to_make_some(tmp_path: Path) -> No
         SnapshotStore(tmp_path / "snapshots").read_all()
 
 
+def test_snapshots_made_before_a_feature_was_declared_are_to_be_made_again(
+    filled: tuple[Workspace, pl.DataFrame], tmp_path: Path,
+) -> None:
+    _, frame = filled
+    workspace = Workspace(tmp_path, environment={})
+    workspace.change_settings(use_names=("search",))
+    older = frame.filter(pl.col("as_of") == AS_OFS[0]).drop("mrr", "health_score")
+    snapshots = SnapshotStore(workspace.snapshots_dir)
+    snapshots.write(older)
+    snapshots.write(frame.filter(pl.col("as_of") == AS_OFS[1]))
+    expected = r"1 of 2 snapshots \(as_of_20240201T000000Z.*first\).*2 of.*\(health_score, mrr\)"
+    with pytest.raises(FeatureStoreError, match=expected):
+        WorkspaceFeatures(workspace).historical(frame.select("account_id", "as_of"))
+    snapshots.write(frame.filter(pl.col("as_of") == AS_OFS[0]))
+    assert WorkspaceFeatures(workspace).historical(
+        frame.select("account_id", "as_of")).height == frame.height
+
+
 def test_a_name_that_the_catalogue_lacks_is_refused(
     filled: tuple[Workspace, pl.DataFrame],
 ) -> None:
