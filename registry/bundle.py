@@ -177,26 +177,31 @@ class ModelBundle:
         matrix = self.matrix(rows)
         return self._coded.score(matrix) if self._coded else self.form.score(matrix)
 
-    def probability(self, rows: Rows, horizon_days: int) -> Floats:
-        """The calibrated probability of the outcome within the horizon."""
+    def probability(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None) -> Floats:
+        """The calibrated probability of the outcome within the horizon.
+
+        ``raw`` is the raw score of the rows for who has asked for it already, here and below.
+        """
         self._check(horizon_days)
-        if horizon_days not in self._after:
-            return self.calibration.probability(self.raw(rows), horizon_days)
         matrix = self.matrix(rows)
-        raw = self.raw(matrix)
+        raw = self.raw(matrix) if raw is None else raw
+        if horizon_days not in self._after:
+            return self.calibration.probability(raw, horizon_days)
         last = self.calibration.horizons[-1]
         odds = self.calibration.intercept(last) + self.calibration.slope * raw
         for part in self._after[horizon_days]:
             odds = either(odds, part.log_odds(part.score(raw, matrix)))
         return sigmoid(odds)
 
-    def probability_interval(self, rows: Rows, horizon_days: int) -> tuple[Floats, Floats]:
+    def probability_interval(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
+                             ) -> tuple[Floats, Floats]:
         """Low and high of the probability, 95 %."""
         self._check(horizon_days)
-        if horizon_days not in self._after:
-            return self.calibration.probability_interval(self.raw(rows), horizon_days)
         matrix = self.matrix(rows)
-        raw, shown = self.raw(matrix), self.probability(matrix, horizon_days)
+        raw = self.raw(matrix) if raw is None else raw
+        if horizon_days not in self._after:
+            return self.calibration.probability_interval(raw, horizon_days)
+        shown = self.probability(matrix, horizon_days, raw=raw)
         low, high = np.empty_like(shown), np.empty_like(shown)
         draws = self.calibration.draws
         for start in range(0, len(raw), BLOCK):  # memory does not grow with the accounts
@@ -207,12 +212,13 @@ class ModelBundle:
             low[block], high[block] = sigmoid(np.percentile(odds, [2.5, 97.5], axis=1))
         return np.minimum(low, shown), np.maximum(high, shown)
 
-    def contributions(self, rows: Rows) -> tuple[Floats, float]:
+    def contributions(self, rows: Rows, *, raw: Floats | None = None) -> tuple[Floats, float]:
         """Per row and feature in log-odds of f, and the base that completes each row's sum."""
         matrix = self.matrix(rows)
         if isinstance(self.form, LinearForm) or len(matrix) < MANY:
             return self._contributions_one_by_one(matrix)
-        values = self._of_many.contributions(self.form, matrix, self.raw(matrix))
+        raw = self.raw(matrix) if raw is None else raw
+        values = self._of_many.contributions(self.form, matrix, raw)
         return values, self._shares.base
 
     def _contributions_one_by_one(self, matrix: Floats) -> tuple[Floats, float]:
@@ -220,17 +226,18 @@ class ModelBundle:
             return self.form.contributions(matrix), self.form.base
         return self._shares.contributions(self.form, matrix), self._shares.base
 
-    def points(self, rows: Rows, horizon_days: int) -> tuple[Floats, float]:
+    def points(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
+               ) -> tuple[Floats, float]:
         """The contributions in probability, and the base that completes each row's sum."""
-        explanation = self.explain(rows, horizon_days)
+        explanation = self.explain(rows, horizon_days, raw=raw)
         return explanation.points, explanation.base_probability
 
-    def explain(self, rows: Rows, horizon_days: int) -> Explanation:
+    def explain(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None) -> Explanation:
         """Probability, contributions and points of each row from one pass."""
         self._check(horizon_days)
         matrix = self.matrix(rows)
-        raw = self.raw(matrix)
-        contributions, base = self.contributions(matrix)
+        raw = self.raw(matrix) if raw is None else raw
+        contributions, base = self.contributions(matrix, raw=raw)
         after = self._after.get(horizon_days, ())
         last = self.calibration.horizons[-1] if after else horizon_days
         probability = self.calibration.probability(raw, last)

@@ -28,6 +28,7 @@ from serving.expected_money import Money, yearly
 from serving.explanations import Peers, Reasons, health_reasons, model_reasons, peers_of
 from serving.words import age, day
 
+Floats = NDArray[np.float64]
 Source = Literal["model", "health_formula"]
 ScoredBy = Literal["model", "health_formula", "none"]
 
@@ -40,6 +41,8 @@ OTHER_OUTCOMES = (CONTRACTION, SILENT_CHURN)
 
 SILENT_AFTER_DAYS = 30
 """Of an account without use for longer there is nothing left to predict: it is silent."""
+
+ENDED = "the contract has ended, so there is nothing left to predict"
 
 NOT_ATTRIBUTES = frozenset({"account_id", "as_of"})
 
@@ -95,17 +98,21 @@ class ScoringModel(Protocol):
         """What is known of how good it is, and of how exact its amount."""
         ...
 
-    def probability(self, X: NDArray[np.float64], horizon_days: int) -> NDArray[np.float64]:
+    def raw(self, X: Floats) -> Floats:
+        """The raw score of every row, which the others take so that it is counted once."""
+        ...
+
+    def probability(self, X: Floats, horizon_days: int, *, raw: Floats | None = None) -> Floats:
         """The calibrated probability of every row."""
         ...
 
-    def probability_interval(self, X: NDArray[np.float64], horizon_days: int
-                             ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def probability_interval(self, X: Floats, horizon_days: int, *, raw: Floats | None = None
+                             ) -> tuple[Floats, Floats]:
         """The 95 % interval of every row's probability."""
         ...
 
-    def points(self, X: NDArray[np.float64], horizon_days: int
-               ) -> tuple[NDArray[np.float64], float]:
+    def points(self, X: Floats, horizon_days: int, *, raw: Floats | None = None
+               ) -> tuple[Floats, float]:
         """Contributions in probability, and the base they start from."""
         ...
 
@@ -291,14 +298,14 @@ def score_accounts(
             zip(told, numbers, strict=True)):
         features: dict[str, float | None] = dict(zip(columns.features, values, strict=True))
         attributes: dict[str, str | None] = dict(zip(columns.attributes, said, strict=True))
-        stale = _staleness(as_of, now, max_age)
+        stale = staleness(as_of, now, max_age)
         refusal = stale or (churn_refusal if churn is None
                             else models.withheld_from("churn", attributes))
         answers = churn if refusal is None else prior
         health = partial(score_health, formula, features)
         left = attributes.get("contract_status") == "ended"
         if left:
-            refusal = "the contract has ended, so there is nothing left to predict"
+            refusal = ENDED
             answers = None
         horizons = _horizons(answers, churn or prior, row)
         at_90 = _at_90(horizons)
@@ -319,19 +326,19 @@ def score_accounts(
             if reason is None and answer is not None:
                 also[name] = answer.at(row)[-1]
             else:
-                not_also[name] = _sentence(reason or "")
+                not_also[name] = sentence(reason or "")
         why = partial(_why, row=row, features=features, attributes=attributes,
                       catalogue=catalogue, peers=usual)
         scores.append(AccountScore(
             account_id=account_id,
             as_of=as_of,
             source="model" if refusal is None else "health_formula",
-            degraded=None if refusal is None else _sentence(refusal),
+            degraded=None if refusal is None else sentence(refusal),
             model_version=None if answers is None else answers.version,
             formula=formula.id,
             churn=horizons,
             expansion=grows,
-            expansion_note=None if grows else _sentence(no_growth or expansion_refusal),
+            expansion_note=None if grows else sentence(no_growth or expansion_refusal),
             risk_tier=risk_tier(at_90.probability, at_90.base_rate) if at_90 else None,
             mrr=mrr,
             revenue_at_risk=at_risk.expected, revenue_at_risk_low=at_risk.low,
@@ -426,13 +433,14 @@ def _answer(served: ServedModel | None, frame: pl.DataFrame, digests: Mapping[st
     except FeatureContractError as error:
         return None, f"{served.version} can not read these features: {error}"
     horizons = tuple(model.horizons)
-    intervals = {h: model.probability_interval(X, h) for h in horizons}
+    raw = model.raw(X)
+    intervals = {h: model.probability_interval(X, h, raw=raw) for h in horizons}
     points, start = model.points(
-        X, TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in horizons else horizons[-1])
+        X, TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in horizons else horizons[-1], raw=raw)
     return _Answers(
         version=served.version,
         horizons=horizons,
-        probability={h: model.probability(X, h) for h in horizons},
+        probability={h: model.probability(X, h, raw=raw) for h in horizons},
         low={h: low for h, (low, _) in intervals.items()},
         high={h: high for h, (_, high) in intervals.items()},
         base_rate={h: float(model.base_rate(h)) for h in horizons},
@@ -478,7 +486,8 @@ def _at_90(horizons: Sequence[HorizonProbability]) -> HorizonProbability | None:
     return next((h for h in horizons if h.horizon_days == TIER_HORIZON_DAYS), None)
 
 
-def _staleness(as_of: datetime, now: datetime, max_age: timedelta) -> str | None:
+def staleness(as_of: datetime, now: datetime, max_age: timedelta) -> str | None:
+    """Why features of a moment are too old to be given to a model; None where they are not."""
     if now - as_of <= max_age:
         return None
     return (f"the features are of {day(as_of)}, {age(now - as_of)} old, and may be at most "
@@ -503,6 +512,7 @@ def _expansion_amount(expansion: _Answers | None, mrr: float | None) -> float | 
     return mrr * expansion.amount_ratio
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """A reason as it is shown, whoever gave it."""
     return text[:1].upper() + text[1:].rstrip(".") + "."
 

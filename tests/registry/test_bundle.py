@@ -56,6 +56,19 @@ def test_the_probability_never_falls_with_the_horizon(bundle):
     assert (np.diff(p, axis=0) >= 0).all()
 
 
+def test_a_raw_score_that_is_known_is_what_all_is_made_of(bundle):
+    rows = rows_of(bundle)
+    raw = bundle.raw(rows)
+    for known, asked in ((raw, rows), (raw + 0.5, None)):
+        at_60 = bundle.calibration.probability(known, 60)
+        assert (bundle.probability(rows, 60, raw=known) == at_60).all()
+        low, _ = bundle.probability_interval(rows, 60, raw=known)
+        assert (low == bundle.calibration.probability_interval(known, 60)[0]).all()
+        assert (bundle.explain(rows, 60, raw=known).probability == at_60).all()
+        if asked is not None:
+            assert (bundle.points(rows, 60, raw=known)[0] == bundle.points(asked, 60)[0]).all()
+
+
 def test_contributions_sum_to_the_score(bundle):
     values, base = bundle.contributions(rows_of(bundle))
     gap = values.sum(axis=1) + base - bundle.raw(rows_of(bundle))

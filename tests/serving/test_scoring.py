@@ -59,14 +59,17 @@ class AnotherContract:
         self.horizons, self.amount_ratio = bundle.horizons, bundle.amount_ratio
         self.metrics = bundle.metrics
 
-    def probability(self, matrix, horizon_days):
-        return self.bundle.probability(matrix, horizon_days)
+    def raw(self, matrix):
+        return self.bundle.raw(matrix)
 
-    def probability_interval(self, matrix, horizon_days):
-        return self.bundle.probability_interval(matrix, horizon_days)
+    def probability(self, matrix, horizon_days, *, raw=None):
+        return self.bundle.probability(matrix, horizon_days, raw=raw)
 
-    def points(self, matrix, horizon_days):
-        return self.bundle.points(matrix, horizon_days)
+    def probability_interval(self, matrix, horizon_days, *, raw=None):
+        return self.bundle.probability_interval(matrix, horizon_days, raw=raw)
+
+    def points(self, matrix, horizon_days, *, raw=None):
+        return self.bundle.points(matrix, horizon_days, raw=raw)
 
     def base_rate(self, horizon_days):
         return self.bundle.base_rate(horizon_days)
