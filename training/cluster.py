@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import lightgbm as lgb
 import numpy as np
 
-from registry.trees import TreeArrays
 from training.errors import OneClassError, TrainingError
 from training.fit import Fitted, raw_scores
+from training.grown_trees import trees_of
 from training.specs import ModelSpec, Parameters
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def fit_on_cluster(
         held: Any = matrix
         scores = held.map_blocks(_scores, booster.model_to_string(), drop_axis=1,
                                    meta=np.empty(0))
-        return Fitted(form=TreeArrays.from_dump(booster.dump_model()), booster=booster,
+        return Fitted(form=trees_of(booster), booster=booster,
                       level=float(scores.mean().compute()))
     raise ClusterError(
         f"The model was not fitted, in {len(lost)} attempt(s): {' '.join(lost)} Nothing of it is "

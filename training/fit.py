@@ -21,6 +21,7 @@ from registry.linear import LinearForm
 from registry.trees import TreeArrays
 from training.errors import OneClassError
 from training.formula_prior import fit_formula_prior
+from training.grown_trees import trees_of
 from training.linear_design import LinearDesign
 from training.specs import ModelSpec, Parameters
 
@@ -85,7 +86,7 @@ def fit(
                                   horizon_days=horizon_days))
         return Fitted(form=form, level=float(form.score(matrix).mean()))
     booster = grow(binned(matrix, outcome), parameters, seed=seed)
-    trees = TreeArrays.from_dump(booster.dump_model())
+    trees = trees_of(booster)
     return Fitted(form=trees, booster=booster,
                   level=float(CodedTrees.of(trees).score(matrix).mean()))
 
@@ -128,7 +129,7 @@ def raw_scores_at(booster: lgb.Booster, matrix: Matrix, rounds: Sequence[int]) -
 def _fixed(matrix: Matrix) -> dict[str, Any]:
     threads = 1 if matrix.size < CELLS_PER_THREAD else 2  # of the data, not of the machine
     return {
-        "objective": "binary", "verbosity": -1, "deterministic": True, "force_row_wise": True,
+        "objective": "binary", "verbosity": -1, "deterministic": True, "force_col_wise": True,
         "num_threads": threads, "feature_pre_filter": False,
     }
 
