@@ -137,7 +137,8 @@ def play(
         rows = _judged(prepared, origins, traits,
                        {name: np.concatenate(parts) for name, parts in probabilities.items()})
         notes += tuple(f"{horizon} days: not estimable. {reason}"
-                       for horizon, reason in prepared.not_estimable.items())
+                       for horizon, reason in prepared.not_estimable.items()
+                       if horizon not in label.later)  # those are asked origin by origin
     return Played(prepared=prepared, origins=origins, rows=rows, notes=notes)
 
 
@@ -181,12 +182,12 @@ def known_at_origin(
     label = training.label
     labelled = label_rows(label, events, rows.filter(pl.col("as_of") < moment),
                           known_until=moment)
-    outcomes = _aligned(training, labelled, [label.column(h) for h in training.horizons])
-    amounts = _aligned(training, labelled, ["amount_ratio"])
+    outcomes = aligned(training, labelled, [label.column(h) for h in training.horizons])
+    amounts = aligned(training, labelled, ["amount_ratio"])
     return replace(training, outcomes=outcomes, amounts=amounts[:, 0])
 
 
-def _aligned(training: TrainingSet, labelled: LabelledRows, columns: list[str]) -> Matrix:
+def aligned(training: TrainingSet, labelled: LabelledRows, columns: list[str]) -> Matrix:
     """Columns of labelled rows in the order of the training set, NaN where there is none."""
     keys = pl.DataFrame(
         {"account_id": pl.Series(training.accounts).gather(training.account),
@@ -244,7 +245,7 @@ def _judged(
     training = prepared.training
     masks = [training.rows_at(origin.judged) for origin in origins]
     place = np.concatenate([np.flatnonzero(mask) for mask in masks])
-    mrr = _aligned(training, prepared.labelled, ["mrr"])[place, 0]
+    mrr = aligned(training, prepared.labelled, ["mrr"])[place, 0]
     amount = training.amounts[place]
     keys = pl.DataFrame(
         {"account_id": pl.Series(training.accounts).gather(training.account[place]),

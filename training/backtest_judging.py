@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from training.backtest import BacktestError, Origin, Played
+from training.backtest import BacktestError, JudgedRows, Origin, Played
 from training.backtest_capacity import Captured, captured
 from training.backtest_groups import (
     LEAST_ACCOUNTS,
@@ -26,6 +26,7 @@ from training.backtest_groups import (
     mean_over_accounts,
     unknown_dimensions,
 )
+from training.backtest_later import FarOrigin, FarRows
 from training.evaluation import Interval, account_draws, row_log_loss
 from training.specs import BASE_RATE, FEW_ACCOUNTS, SPECS, ModelSpec
 
@@ -35,6 +36,9 @@ Learned = Literal["yes", "not shown", "nothing"]
 
 DRAWS = 500
 """Bootstrap draws of accounts behind every interval."""
+
+COMPARED_WITH = ("base_rate", "formula", "usage", "logistic")
+"""What a number about a model stands beside, and the best."""
 
 LEAST_RANKING = 0.55
 """An AUC at a cutoff that is not shown to lie above this orders eleven pairs of twenty at best:
@@ -54,6 +58,36 @@ class Capacity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FarHorizon:
+    """A later horizon, judged on the rows of the origins that could learn it, or why it is not."""
+
+    horizon: int
+    origins: tuple[FarOrigin, ...]
+    pooled: Group | None  # None: not estimable
+    why_not: str | None
+    differences: Mapping[str, Mapping[str, Interval]]  # contender, other
+    losses: tuple[Mapping[str, float], ...]  # per origin; empty where it judges nothing
+
+    def sentence(self, best: ModelSpec) -> str:
+        """What is known of the best at this horizon."""
+        if self.pooled is None:
+            return f"{self.horizon} days: not estimable. {self.why_not}"
+        opening = (f"{self.horizon} days: {self.pooled.n_rows:,} rows of "
+                   f"{self.pooled.n_accounts:,} accounts at "
+                   f"{sum(origin.n_rows > 0 for origin in self.origins)} of {len(self.origins)} "
+                   f"origins, {self.pooled.n_accounts_with_outcome:,} accounts with the outcome")
+        found = self.pooled.verdict
+        if found is None:
+            return f"{opening}: too few to judge."
+        gap = found.over_base_rate
+        verdict = ("is better than the base rate" if gap.high < 0 else
+                   "is worse than the base rate" if gap.low > 0 else
+                   "is not shown to be better than the base rate")
+        return (f"{opening}. The {best.title} {verdict}: log loss {gap.value:+.4f} ({gap.low:+.4f} "
+                f"to {gap.high:+.4f}), AUC at a cutoff {found.ranking[best.name]}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Backtest:
     """A back-test, judged."""
 
@@ -62,6 +96,7 @@ class Backtest:
     horizons: tuple[int, ...]
     best: ModelSpec
     by_horizon: tuple[Group, ...]  # all rows, a horizon each
+    later: tuple[FarHorizon, ...]
     differences: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # horizon, contender, other
     losses: tuple[Mapping[str, float], ...]  # per origin: contender -> log loss, longest horizon
     counts: tuple[Mapping[str, int], ...]  # per origin: rows and outcomes, fitted and judged
@@ -90,11 +125,15 @@ class Backtest:
         return f"{self.label}: {said}: {found}."
 
 
-def judge(played: Played, *, capacity: int, seed: int = 0, n_draws: int = DRAWS) -> Backtest:
+def judge(
+    played: Played, later: tuple[FarRows, ...] = (), *, capacity: int, seed: int = 0,
+    n_draws: int = DRAWS,
+) -> Backtest:
     """Judge what was played.
 
     Args:
         played: from ``play``.
+        later: from ``play_later``, by the best that may serve and whom it is compared with.
         capacity: accounts that the team can act on at every cutoff.
         seed: of the draws.
         n_draws: bootstrap draws behind every interval.
@@ -105,10 +144,12 @@ def judge(played: Played, *, capacity: int, seed: int = 0, n_draws: int = DRAWS)
     check_capacity(capacity)
     draws = account_draws(played.rows.account, n_draws, np.random.default_rng(seed))
     with threadpool_limits(limits=1, user_api="blas"):  # as in a training
-        return _judge(played, draws, capacity)
+        return _judge(played, later, draws, capacity)
 
 
-def _judge(played: Played, draws: Matrix, capacity: int) -> Backtest:
+def _judge(
+    played: Played, later: tuple[FarRows, ...], draws: Matrix, capacity: int
+) -> Backtest:
     rows = played.rows
     best = best_of(played)
     everybody = np.ones(len(rows.account), dtype=np.bool_)
@@ -125,10 +166,15 @@ def _judge(played: Played, draws: Matrix, capacity: int) -> Backtest:
             f"wait for labels to mature.")
     return Backtest(
         label=rows.label.name, origins=played.origins, horizons=rows.horizons, best=best,
-        by_horizon=by_horizon, differences=_differences(played, draws),
+        by_horizon=by_horizon, differences=_differences(rows, draws),
+        later=tuple(_far(far, best, draws) for far in later),
         losses=_losses(played), counts=tuple(
             _counts(played, number) for number in range(len(played.origins))),
-        groups=judge_groups(rows, best.name, draws), capacity=_capacity(played, draws, capacity),
+        groups=_together((
+            *judge_groups(rows, best.name, draws),
+            *(group for far in later if far.rows is not None
+              for group in judge_groups(far.rows, best.name, draws)))),
+        capacity=_capacity(played, draws, capacity),
         learned=_learned(played, draws, longest, best),
         left_out=played.prepared.labelled.excluded,
         notes=(*played.notes, *_notes(played, best)))
@@ -157,7 +203,7 @@ def check_capacity(capacity: int) -> None:
 
 def best_of(played: Played) -> ModelSpec:
     """The contender with the lowest log loss at the longest horizon among those that may serve."""
-    losses = {name: loss.mean() for name, loss in _row_losses(played, -1)[0].items()}
+    losses = {name: loss.mean() for name, loss in _row_losses(played.rows, -1)[0].items()}
     serving = candidates(played)
     if not serving:
         raise BacktestError(
@@ -174,9 +220,38 @@ def candidates(played: Played) -> tuple[ModelSpec, ...]:
                  and spec.name in played.rows.probabilities)
 
 
-def _row_losses(played: Played, position: int) -> tuple[dict[str, Vector], NDArray[np.bool_]]:
+def compared(best: ModelSpec, played: Played) -> tuple[ModelSpec, ...]:
+    """The best and what it is compared with, of those that took part."""
+    return tuple(spec for spec in SPECS if spec.name in played.rows.probabilities
+                 and (spec is best or spec.name in COMPARED_WITH))
+
+
+def _together(groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """The horizons of a group beside each other, groups in the order they came."""
+    order = {key: place for place, key in enumerate(dict.fromkeys(
+        (group.dimension, group.name) for group in groups))}
+    return tuple(sorted(groups, key=lambda group: order[group.dimension, group.name]))
+
+
+def _far(far: FarRows, best: ModelSpec, draws: Matrix) -> FarHorizon:
+    """A later horizon, judged like a nearer one on the rows that it has."""
+    if far.rows is None:
+        return FarHorizon(horizon=far.horizon, origins=far.origins, pooled=None, why_not=far.reason,
+                          differences={}, losses=tuple({} for _ in far.origins))
+    everybody = np.ones(len(far.rows.account), dtype=np.bool_)
+    losses, inside = _row_losses(far.rows, 0)
+    origin = far.rows.origin[inside]
+    return FarHorizon(
+        horizon=far.horizon, origins=far.origins, why_not=None,
+        pooled=judge_group(far.rows, everybody, 0, best.name, draws, dimension="horizon",
+                           name=f"{far.horizon} days"),
+        differences=_differences(far.rows, draws)[far.horizon],
+        losses=tuple({name: float(loss[origin == number].mean()) for name, loss in losses.items()
+                      if (origin == number).any()} for number in range(len(far.origins))))
+
+
+def _row_losses(rows: JudgedRows, position: int) -> tuple[dict[str, Vector], NDArray[np.bool_]]:
     """Log loss of each decided row by contender, and which rows are decided."""
-    rows = played.rows
     inside = rows.decided(position)
     y = rows.outcomes[inside, position]
     return {name: row_log_loss(y, every[inside, position])
@@ -184,13 +259,13 @@ def _row_losses(played: Played, position: int) -> tuple[dict[str, Vector], NDArr
 
 
 def _differences(
-    played: Played, draws: Matrix
+    rows: JudgedRows, draws: Matrix
 ) -> dict[int, dict[str, dict[str, Interval]]]:
     """Log loss of each contender minus that of each other on the same rows."""
     differences: dict[int, dict[str, dict[str, Interval]]] = {}
-    for position, horizon in enumerate(played.rows.horizons):
-        losses, inside = _row_losses(played, position)
-        account = played.rows.account[inside]
+    for position, horizon in enumerate(rows.horizons):
+        losses, inside = _row_losses(rows, position)
+        account = rows.account[inside]
         differences[horizon] = {
             name: {other: mean_over_accounts(losses[name] - losses[other], account, draws)
                    for other in losses if other != name}
@@ -199,7 +274,7 @@ def _differences(
 
 
 def _losses(played: Played) -> tuple[dict[str, float], ...]:
-    losses, inside = _row_losses(played, -1)
+    losses, inside = _row_losses(played.rows, -1)
     origin = played.rows.origin[inside]
     return tuple({name: float(loss[origin == number].mean()) for name, loss in losses.items()}
                  for number in range(len(played.origins)))
@@ -243,7 +318,7 @@ def _learned(played: Played, draws: Matrix, longest: Group, best: ModelSpec) -> 
     rank as well as ``LEAST_RANKING``.
     """
     assert longest.verdict is not None, "checked before"
-    losses, inside = _row_losses(played, -1)
+    losses, inside = _row_losses(played.rows, -1)
     account = played.rows.account[inside]
     ranking = longest.verdict.ranking
     better = {

@@ -5,19 +5,17 @@ A group with too few outcomes says so, in words; nothing here turns it into a nu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from training.backtest_groups import Group
-from training.backtest_judging import Backtest
+from training.backtest_judging import COMPARED_WITH, Backtest, FarHorizon
 from training.evaluation import Interval
 from training.metrics_table import COLUMNS
 from training.specs import SPECS, spec_named
 
 TOO_FEW = "too few to judge"
 RANKING = "AUC at a cutoff"
-COMPARED_WITH = ("base_rate", "formula", "usage", "logistic")
-"""What a number about a model stands beside, and the best."""
-
 Json = str | int | float | None | list["Json"] | dict[str, "Json"]
 
 
@@ -41,6 +39,9 @@ def sheets(result: Backtest) -> tuple[Sheet, ...]:
     """Everything a person reads, in order."""
     found = [_origins(result), *(_pooled(result, group) for group in result.by_horizon),
              _paired(result)]
+    if result.later:
+        found.append(_far_origins(result))
+        found += [_pooled(result, far.pooled) for far in result.later if far.pooled is not None]
     if result.capacity is not None:
         found.append(_captured(result))
     return (*found, *(_groups(result, dimension)
@@ -56,7 +57,7 @@ def remarks(result: Backtest) -> tuple[str, ...]:
             for reasons in (result.left_out[longest],) if reasons]
     capacity = [] if result.capacity is not None else [
         "Revenue captured is not said: too few accounts with a known MRR had the outcome."]
-    return (*left, *capacity, *result.notes)
+    return (*left, *capacity, *result.notes, *(far.sentence(result.best) for far in result.later))
 
 
 def as_json(result: Backtest) -> dict[str, Json]:
@@ -73,10 +74,9 @@ def as_json(result: Backtest) -> dict[str, Json]:
                 result.origins, result.counts, result.losses, strict=True)],
         "by_horizon": [_group_json(group) for group in result.by_horizon],
         "differences_in_log_loss": {
-            str(horizon): {name: {other: _interval_json(interval)
-                                  for other, interval in others.items()}
-                           for name, others in by_contender.items()}
+            str(horizon): _differences_json(by_contender)
             for horizon, by_contender in result.differences.items()},
+        "later": {str(far.horizon): _far_json(result, far) for far in result.later},
         "groups": [_group_json(group) for group in result.groups],
         "capacity": None if capacity is None else {
             "accounts_per_cutoff": capacity.capacity, "horizon": capacity.horizon,
@@ -132,6 +132,23 @@ def _paired(result: Backtest) -> Sheet:
         rows=tuple(
             (spec.title, *(_signed(differences[spec.name].get(other)) for other in others))
             for spec in SPECS if spec.name in differences))
+
+
+def _far_origins(result: Backtest) -> Sheet:
+    """What every origin knew of every later horizon and judges there, or why it does not."""
+    best = result.best
+    return Sheet(
+        title=f"{result.label} at later horizons, by origin",
+        columns=("days", "origin", "closed cutoffs", "accounts with outcome after the horizon "
+                 "before", "judged rows", "with outcome", f"log loss: {best.title}", "base rate",
+                 "why not"),
+        rows=tuple(
+            (str(far.horizon), f"{origin.moment:%Y-%m-%d}", str(origin.n_cutoffs),
+             str(origin.n_accounts), f"{origin.n_rows:,}", f"{origin.n_outcomes:,}",
+             *(f"{losses[name]:.3f}" if name in losses else ""
+               for name in (best.name, "base_rate")), origin.why_not or "")
+            for far in result.later
+            for origin, losses in zip(far.origins, far.losses, strict=True)))
 
 
 def _captured(result: Backtest) -> Sheet:
@@ -190,6 +207,24 @@ def _group_json(group: Group) -> Json:
             "promised": found.promised, "observed": _interval_json(found.observed),
             "observed_minus_promised": _interval_json(found.gap)}
     return told
+
+
+def _far_json(result: Backtest, far: FarHorizon) -> Json:
+    return {
+        "verdict": "not estimable" if far.pooled is None else "judged",
+        "says": far.sentence(result.best), "why_not": far.why_not,
+        "origins": [
+            {"moment": origin.moment.isoformat(), "closed_cutoffs": origin.n_cutoffs,
+             "accounts_with_outcome": origin.n_accounts, "rows": origin.n_rows,
+             "outcomes": origin.n_outcomes, "why_not": origin.why_not, "log_loss": dict(losses)}
+            for origin, losses in zip(far.origins, far.losses, strict=True)],
+        "pooled": None if far.pooled is None else _group_json(far.pooled),
+        "differences_in_log_loss": _differences_json(far.differences)}
+
+
+def _differences_json(differences: Mapping[str, Mapping[str, Interval]]) -> dict[str, Json]:
+    return {name: {other: _interval_json(interval) for other, interval in others.items()}
+            for name, others in differences.items()}
 
 
 def _interval_json(interval: Interval) -> Json:

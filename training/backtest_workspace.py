@@ -15,7 +15,8 @@ from features.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.backtest import BacktestError, play
 from training.backtest_groups import TRAITS
-from training.backtest_judging import Backtest, check_capacity, judge
+from training.backtest_judging import Backtest, best_of, check_capacity, compared, judge
+from training.backtest_later import play_later
 from training.labels import label_named
 
 Progress = Callable[[str, int, int], None]
@@ -59,7 +60,9 @@ def backtest_on(
         digests=digests, cutoffs=snapshots.moments(),
         known_until=known_until, n_origins=n_origins, seed=seed,
         traits=lambda rows: features.historical(rows, TRAITS), progress=progress)
-    return judge(played, capacity=capacity, seed=seed)
+    later = play_later(played, events, compared(best_of(played), played), seed=seed,
+                       progress=progress)
+    return judge(played, later, capacity=capacity, seed=seed)
 
 
 def _check_declared(snapshots: SnapshotStore, names: list[str]) -> None:

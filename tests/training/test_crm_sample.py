@@ -11,6 +11,8 @@ from features.backfill import backfill, month_starts
 from features.ingest import ingest
 from features.workspace import Workspace
 from registry.store import MemoryModelStore
+from training.backtest_report import remarks
+from training.backtest_workspace import backtest_on
 from training.errors import HorizonTooLongError
 from training.workspace_training import train_on
 
@@ -74,6 +76,16 @@ def test_the_longer_horizons_are_not_estimable_and_the_shorter_are_served(result
     assert bundle.horizons[-1] == 90
     for days in (180, 365):
         assert f"{days} days: not estimable. " in results[label].summary
+
+
+def test_a_back_test_can_not_judge_half_a_year_or_a_year_and_counts_why(workspace) -> None:
+    result = backtest_on(workspace, "churn", as_of=AS_OF, n_origins=2, capacity=20)
+    assert [(far.horizon, far.pooled) for far in result.later] == [(180, None), (365, None)]
+    half, year = (far.sentence(result.best) for far in result.later)
+    assert half.startswith("180 days: not estimable. 2 of 2 origins know too little to learn it")
+    assert "5 cutoffs had windows of 180 days that had closed, and 6 are needed" in half
+    assert "0 cutoffs had windows of 365 days that had closed, and 6 are needed" in year
+    assert year in remarks(result)
 
 
 @pytest.mark.parametrize("days", [180, 365])
