@@ -38,6 +38,7 @@ from training.comparisons import (
     horizon_gains,
     segment_gains,
 )
+from training.growing import Grower
 from training.prepare import Prepared
 from training.race import Contender, fit_rows, usable_columns
 from training.specs import BASE_RATE, FORMULA
@@ -55,10 +56,12 @@ MAY_LACK = ("over_formula", "over_champion", "over_refitted", "n_rows_with_champ
 def evidence_of(
     best: Contender, contenders: Mapping[str, Contender], prepared: Prepared,
     champion: ModelBundle | None, *, seed: int, attributes: pl.DataFrame | None = None,
+    grower: Grower | None = None,
 ) -> Evidence:
     """What the test rows say about the best model, at the longest horizon.
 
-    ``attributes`` are what the accounts of the test rows are called, for segments of that name.
+    ``attributes`` are what the accounts of the test rows are called, for segments of that name;
+    ``grower`` made the trees of the best model, and makes those of its refits.
     """
     training, test = prepared.training, prepared.test
     horizon = training.horizons[-1]
@@ -100,7 +103,7 @@ def evidence_of(
         captured_over={k: more for k, (_, more) in captures.items()},
         segments={**segment_gains(rows, mine, before, among=among, seed=seed),
                   **horizon_gains(prepared, best.probabilities, at_horizons, seed=seed)},
-        explanations_agreement=_agreement(best, prepared, seed=seed),
+        explanations_agreement=_agreement(best, prepared, grower, seed=seed),
     )
 
 
@@ -114,7 +117,9 @@ def _refitted(
     return None if kind == best.spec.name else contenders.get(str(kind))
 
 
-def _agreement(best: Contender, prepared: Prepared, *, seed: int) -> float | None:
+def _agreement(
+    best: Contender, prepared: Prepared, grower: Grower | None, *, seed: int
+) -> float | None:
     if best.fitted.form is None:
         return None
     training = prepared.training
@@ -123,7 +128,8 @@ def _agreement(best: Contender, prepared: Prepared, *, seed: int) -> float | Non
     def refit(rows: NDArray[np.bool_]) -> TreeArrays | LinearForm | None:
         if not 0 < training.outcome[rows].sum() < rows.sum():
             return None
-        return fit_rows(best.spec, training, rows, columns, best.parameters, seed=seed).form
+        return fit_rows(best.spec, training, rows, columns, best.parameters, seed=seed,
+                        grower=grower).form
 
     return explanations_agreement(prepared, columns, best.fitted.form, refit,
                                   np.random.default_rng(seed))

@@ -74,18 +74,27 @@ def fit(
     """
     if spec.form == "constant":
         return Fitted(form=None)
-    if not 0 < outcome.sum() < len(outcome):
-        raise OneClassError(
-            f"{int(outcome.sum())} of the {len(outcome)} rows to fit have the outcome: there is "
-            f"nothing to tell apart. Use more cutoffs or a longer horizon."
-        )
+    refuse_one_class(outcome)
     if spec.form in ("linear", "prior"):
         form = (fit_linear(matrix, outcome, strength=parameters["strength"])
                 if spec.form == "linear" else
                 fit_formula_prior(matrix, outcome, parameters, names=names,
                                   horizon_days=horizon_days))
         return Fitted(form=form, level=float(form.score(matrix).mean()))
-    booster = grow(binned(matrix, outcome), parameters, seed=seed)
+    return grown(grow(binned(matrix, outcome), parameters, seed=seed), matrix)
+
+
+def refuse_one_class(outcome: Vector) -> None:
+    """Raise OneClassError where the outcome never came, or always."""
+    if not 0 < outcome.sum() < len(outcome):
+        raise OneClassError(
+            f"{int(outcome.sum())} of the {len(outcome)} rows to fit have the outcome: there is "
+            f"nothing to tell apart. Use more cutoffs or a longer horizon."
+        )
+
+
+def grown(booster: lgb.Booster, matrix: Matrix) -> Fitted:
+    """Grown trees as they are served, with their level on the rows they were grown from."""
     trees = trees_of(booster)
     return Fitted(form=trees, booster=booster,
                   level=float(CodedTrees.of(trees).score(matrix).mean()))
@@ -93,8 +102,7 @@ def fit(
 
 def binned(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
     """The rows in LightGBM's bins, ready for any parameters that do not alter binning."""
-    dataset = lgb.Dataset(matrix, outcome, free_raw_data=False, params=_fixed(matrix))
-    return dataset.construct()
+    return lgb.Dataset(matrix, outcome, params=_fixed(matrix)).construct()
 
 
 def grow(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Booster:

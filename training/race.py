@@ -22,6 +22,7 @@ from training.calibration import CalibrationFit, fit_calibration
 from training.dataset import TrainingSet
 from training.evaluation import Interval, evaluate
 from training.fit import Fitted, fit
+from training.growing import BinnedRows, Grower
 from training.specs import HEALTH_SCORE, ModelSpec, Parameters
 from training.splits import Fold
 
@@ -65,9 +66,14 @@ def usable_columns(
 
 def fit_rows(
     spec: ModelSpec, training: TrainingSet, rows: NDArray[np.bool_], columns: list[int],
-    parameters: Parameters, *, seed: int,
+    parameters: Parameters, *, seed: int, grower: Grower | None = None,
 ) -> Fitted:
-    """Fit a spec to these rows of a training set, at its longest horizon."""
+    """Fit a spec to these rows of a training set, at its longest horizon.
+
+    Trees come from ``grower``, where one was made of these columns.
+    """
+    if grower is not None and spec.form == "trees":
+        return grower.fitted(rows, parameters, seed=seed)
     return fit(
         spec, np.ascontiguousarray(training.matrix[rows][:, columns]), training.outcome[rows],
         parameters, seed=seed, names=tuple(training.names[j] for j in columns),
@@ -76,7 +82,7 @@ def fit_rows(
 
 def out_of_time(
     spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int],
-    parameters: Parameters, *, seed: int, draws: int = 0,
+    parameters: Parameters, *, seed: int, draws: int = 0, grower: Grower | None = None,
 ) -> OutOfTime:
     """Score the held-out rows of every fold by a fit on older rows, and calibrate on them."""
     rows = np.zeros(len(training.outcome), dtype=np.bool_)
@@ -84,7 +90,7 @@ def out_of_time(
     matrix = training.matrix[:, columns]
     for fold in folds:
         train, held_out = training.rows_at(fold.train), training.rows_at(fold.held_out)
-        fitted = fit_rows(spec, training, train, columns, parameters, seed=seed)
+        fitted = fit_rows(spec, training, train, columns, parameters, seed=seed, grower=grower)
         scores[held_out] = fitted.score(matrix[held_out]) - fitted.level
         rows |= held_out
     calibration = fit_calibration(
@@ -96,13 +102,18 @@ def out_of_time(
 def run_contender(
     spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...],
     before_test: NDArray[np.bool_], test: NDArray[np.bool_], parameters: Parameters,
-    draws: Matrix, *, seed: int,
+    draws: Matrix, *, seed: int, grower: Grower | None = None,
 ) -> Contender:
-    """Fit before the test, calibrate out of time, and judge on the test rows."""
+    """Fit before the test, calibrate out of time, and judge on the test rows.
+
+    ``grower`` is one of the rows before the test; without it trees have one made of them.
+    """
     columns = usable_columns(training, before_test, spec)
-    calibrated = out_of_time(spec, training, folds, columns, parameters, seed=seed)
+    if grower is None and spec.form == "trees":
+        grower = BinnedRows.of(training, before_test, columns)
+    calibrated = out_of_time(spec, training, folds, columns, parameters, seed=seed, grower=grower)
     matrix = training.matrix[:, columns]
-    fitted = fit_rows(spec, training, before_test, columns, parameters, seed=seed)
+    fitted = fit_rows(spec, training, before_test, columns, parameters, seed=seed, grower=grower)
     raw = fitted.score(matrix[test]) - fitted.level
     probabilities, metrics = {}, {}
     for position, horizon in enumerate(training.horizons):

@@ -17,6 +17,7 @@ from registry.bundle_parts import AMOUNT_ERROR
 from registry.contract import ContractFeature, FeatureContract
 from training.cutoffs import mature, reach_of
 from training.dataset import TrainingSet
+from training.growing import BinnedRows, Growing
 from training.later_horizons import fit_later
 from training.prepare import Prepared, usable_folds
 from training.race import fit_rows, out_of_time, usable_columns
@@ -31,9 +32,11 @@ CALIBRATION_DRAWS = 200
 
 def release(
     spec: ModelSpec, prepared: Prepared, parameters: Parameters, *, code_version: str, seed: int,
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, float], growing: Growing = BinnedRows.of,
 ) -> ModelBundle:
     """Refit a spec on every mature row and bundle it.
+
+    ``growing`` says where trees are grown.
 
     Raises:
         OneClassError: the rows hold too little to learn from.
@@ -46,13 +49,14 @@ def release(
         training, rolling_folds(cutoffs, newest(cutoffs, CALIBRATION_SHARE), reach=reach))
     rows = training.rows_at(cutoffs)
     columns = usable_columns(training, rows, spec)
+    grower = growing(training, rows, columns) if spec.form == "trees" else None
     shorter = out_of_time(spec, training, folds, columns, parameters, seed=seed,
-                          draws=CALIBRATION_DRAWS)
+                          draws=CALIBRATION_DRAWS, grower=grower)
     later = fit_later(spec, training, prepared.later.outcomes, columns, parameters,
                       at=known_until, seed=seed, draws=CALIBRATION_DRAWS)
     rise = _usual_rise(training, rows)
     matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
-    fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed)
+    fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed, grower=grower)
     assert fitted.form is not None, "the constant is never released"
     golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
     return ModelBundle(

@@ -35,6 +35,7 @@ from training.evidence import (
     known_champion,
     promotion_of_version,
 )
+from training.growing import BinnedRows, Grower, Growing
 from training.labels import Label
 from training.later_judging import JudgedFar, judge_far
 from training.prepare import Prepared, prepare
@@ -101,6 +102,7 @@ def train(
     horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
     waiting: WaitingRuns | None = None, attributes: FeatureReader | None = None,
     seconds: float | None = None, journals: Path | None = None,
+    growing: Growing = BinnedRows.of,
 ) -> TrainingResult:
     """Train, judge and store; promote where somebody stands for it and the evidence allows.
 
@@ -124,6 +126,7 @@ def train(
         attributes: what accounts are called (segment, tier), to judge each such group alone.
         seconds: no trial of the study begins later than this; None: only trials are counted.
         journals: a folder in which a study that is killed leaves its trials, to go on.
+        growing: where trees are grown; the study's always here.
 
     Raises:
         TrainingError: the data can not answer; the message says why and what to do.
@@ -136,7 +139,7 @@ def train(
             label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
             known_until=known_until, store=store, clock=clock, code_version=code_version,
             seed=seed, trials=trials, by=by, say=progress or _silent, waiting=waiting,
-            attributes=attributes, seconds=seconds, journals=journals)
+            attributes=attributes, seconds=seconds, journals=journals, growing=growing)
 
 
 def _train(
@@ -144,7 +147,7 @@ def _train(
     cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
     code_version: str, seed: int, trials: int, by: str | None, say: Progress,
     waiting: WaitingRuns | None, attributes: FeatureReader | None,
-    seconds: float | None, journals: Path | None,
+    seconds: float | None, journals: Path | None, growing: Growing,
 ) -> TrainingResult:
     started = clock()
     say(f"{label.name}: labels and features", 0, 4)
@@ -152,22 +155,27 @@ def _train(
                        known_until=known_until)
     specs, notes = _runners(prepared)
     candidates = _candidates(specs, prepared)
+    growers = {spec.name: growing(prepared.training, prepared.before_test,
+                                  usable_columns(prepared.training, prepared.before_test, spec))
+               for spec in specs if spec.form == "trees"}
     say(f"{label.name}: tuning", 1, 4)
     studies = {
         spec.name: tune(spec, prepared.training, prepared.tuning_folds,
                         usable_columns(prepared.training, prepared.before_test, spec),
                         trials=trials, seed=seed, progress=say, seconds=seconds,
-                        journals=journals)
+                        journals=journals, grower=growers.get(spec.name))
         for spec in candidates
     }
     say(f"{label.name}: fitting and judging", 2, 4)
-    contenders = _race(prepared, specs, studies, seed=seed)
+    contenders = _race(prepared, specs, studies, growers, seed=seed)
     horizon = prepared.training.horizons[-1]
     best = min((contenders[spec.name] for spec in candidates),
                key=lambda c: c.metrics[horizon]["log_loss"].value)
     champion, asked = known_champion(store, label.name)
     called = None if attributes is None else attributes_of(prepared, attributes)
-    evidence = evidence_of(best, contenders, prepared, champion, seed=seed, attributes=called)
+    evidence = evidence_of(best, contenders, prepared, champion, seed=seed, attributes=called,
+                           grower=growers.get(best.spec.name))
+    del growers  # a copy of the rows
     promotion = decide(evidence)
 
     far = _judge_later(prepared, contenders, best, seed=seed)
@@ -181,6 +189,7 @@ def _train(
 
     say(f"{label.name}: refitting and storing", 3, 4)
     bundle = release(best.spec, prepared, best.parameters, code_version=code_version, seed=seed,
+                     growing=growing,
                      metrics={**flat_metrics(at_later), **as_metrics(evidence)})
     notes = (*notes, *(said for name, said in sorted(bundle.metadata.notes.items())
                        if name.startswith("later_")))
@@ -254,14 +263,15 @@ def _candidates(specs: tuple[ModelSpec, ...], prepared: Prepared) -> tuple[Model
 
 
 def _race(
-    prepared: Prepared, specs: tuple[ModelSpec, ...], studies: Mapping[str, Study], *, seed: int
+    prepared: Prepared, specs: tuple[ModelSpec, ...], studies: Mapping[str, Study],
+    growers: Mapping[str, Grower], *, seed: int,
 ) -> dict[str, Contender]:
     draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
     return {
         spec.name: run_contender(
             spec, prepared.training, prepared.calibration_folds, prepared.before_test,
             prepared.test, studies[spec.name].parameters if spec.name in studies
-            else spec.parameters, draws, seed=seed)
+            else spec.parameters, draws, seed=seed, grower=growers.get(spec.name))
         for spec in specs
     }
 

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from registry.calibration import sigmoid
 from registry.promotion import Gain, gain, log_loss_rows
 from training.dataset import TrainingSet
-from training.fit import binned, grow, raw_scores, raw_scores_at
+from training.fit import grow, raw_scores, raw_scores_at
+from training.growing import BinnedRows, Grower
 from training.race import fit_rows
 from training.specs import ModelSpec, Parameters, Range
 from training.splits import Fold
@@ -85,7 +86,7 @@ def tune(
     spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int], *,
     trials: int, seed: int, progress: Progress | None = None,
     least_confidence: float = LEAST_CONFIDENCE, seconds: float | None = None,
-    journals: Path | None = None,
+    journals: Path | None = None, grower: Grower | None = None,
 ) -> Study:
     """Choose parameters on the folds; with no trials, or one fold only, the defaults.
 
@@ -101,12 +102,14 @@ def tune(
         seconds: no trial begins later than this; None: only trials are counted, which is what
             makes two trainings equal byte for byte.
         journals: a folder in which a study that is killed leaves its trials, to go on.
+        grower: of the rows before the test; where it has binned them, they are not binned again.
     """
     if len(folds) < 2 or trials <= 0:
         return _untuned(spec)
     if spec.form == "trees":
         return _tune_trees(spec, training, folds, columns, trials=trials, seed=seed,
                            progress=progress, least_confidence=least_confidence, seconds=seconds,
+                           grower=grower,
                            journal=_journal(journals, spec, training, folds, columns, seed=seed))
     candidates = STRENGTHS if spec.reads is None else ()
     return _tune_strength(spec, training, folds, columns, candidates, seed=seed,
@@ -154,17 +157,15 @@ class _HeldOut:
 def _tune_trees(
     spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int], *,
     trials: int, seed: int, progress: Progress | None, least_confidence: float,
-    seconds: float | None, journal: StudyJournal | None,
+    seconds: float | None, journal: StudyJournal | None, grower: Grower | None,
 ) -> Study:
     held_out = _HeldOut(training, folds)
-    seen = np.zeros(len(training.outcome), dtype=np.bool_)
-    for fold, mask in zip(folds, held_out.masks, strict=True):
-        seen |= training.rows_at(fold.train) | mask
-    place = np.cumsum(seen) - 1
+    bins = grower
+    if not isinstance(bins, BinnedRows):
+        bins = BinnedRows.of(training, training.rows_at(
+            tuple(at for fold in folds for at in (*fold.train, *fold.held_out))), columns)
+    parts = [bins.part(training.rows_at(fold.train)) for fold in folds]
     matrix = training.matrix[:, columns]
-    dataset = binned(matrix[seen], training.outcome[seen])
-    parts = [dataset.subset(place[training.rows_at(fold.train)].tolist()).construct()
-             for fold in folds]
 
     def rows(parameters: Parameters) -> Vector:
         return held_out.loss_rows([raw_scores(grow(part, parameters, seed=seed), matrix[mask])
