@@ -17,7 +17,6 @@ from experiments.simulation.contracts import ContractBook
 from experiments.simulation.hazards import CERTAIN, foreseen_hazard, given_intent, monthly_logit
 from experiments.simulation.interventions import (
     EFFECT_DAYS,
-    PROGRAMMES,
     REST_DAYS,
     Observed,
     Programme,
@@ -60,7 +59,7 @@ class Chronicle:
 
 
 def live_through(accounts: Accounts, paths: Paths, signs: Signs, calendar: Calendar,
-                 rng: np.random.Generator) -> Chronicle:
+                 rng: np.random.Generator, programmes: tuple[Programme, ...]) -> Chronicle:
     """Run every contract and every programme from the first month to the last."""
     book = ContractBook(accounts, paths, calendar, rng)
     salt = f"{int(rng.integers(2**32)):08x}"
@@ -72,7 +71,7 @@ def live_through(accounts: Accounts, paths: Paths, signs: Signs, calendar: Calen
         observed = observe(accounts, book, signs, first)
         running = book.is_running(first) & (book.next_end() > first)
         chances.append(_chances(book, np.flatnonzero(running), first))
-        for programme in PROGRAMMES:
+        for programme in programmes:
             rested = running & (rests_until < first) & ~book.intended
             rested &= book.paused_until < first - 56  # else its use says nothing
             decided = _decide(programme, book, observed, rested, month, f"{programme.name}:{salt}",

@@ -29,7 +29,7 @@ from experiments.simulation.engagement import (
     sign_rows,
     success_rows,
 )
-from experiments.simulation.interventions import decision_rows
+from experiments.simulation.interventions import PROGRAMMES, Programme, decision_rows
 from experiments.simulation.latent import draw_incidents, draw_paths
 from experiments.simulation.rows import as_events, corrected, cut, texts
 from experiments.simulation.settings import Bools, Calendar, Codes, Floats, Matrix, WorldSettings
@@ -62,8 +62,12 @@ class World:
     truth: Truth
 
 
-def simulate(settings: WorldSettings, rng: np.random.Generator) -> World:
-    """Simulate a company; the same settings and seed give the same world, to the bit."""
+def simulate(settings: WorldSettings, rng: np.random.Generator, *,
+             programmes: tuple[Programme, ...] = PROGRAMMES) -> World:
+    """Simulate a company; the same settings and seed give the same world, to the bit.
+
+    ``programmes`` are what it tries, one at least.
+    """
     calendar = settings.calendar
     streams = rng.spawn(10)
     accounts = draw_accounts(settings, streams[0])
@@ -73,7 +77,7 @@ def simulate(settings: WorldSettings, rng: np.random.Generator) -> World:
     signs = Signs(activity=activity, units=draw_units(accounts, activity, streams[4]),
                   tickets=draw_tickets(paths, activity, streams[5]),
                   touches=draw_touches(accounts, paths, calendar, streams[6]))
-    chronicle = live_through(accounts, paths, signs, calendar, streams[7])
+    chronicle = live_through(accounts, paths, signs, calendar, streams[7], programmes)
     draws = streams[8]
     plan, limit = _terms_by_day(accounts, chronicle.log, calendar)
     here = _presence(accounts, chronicle, calendar)

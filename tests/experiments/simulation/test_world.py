@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from experiments.simulation.interventions import Programme
 from experiments.simulation.settings import PRESETS
 from experiments.simulation.world import TRUTH_FOLDER, read_truth, simulate, write_world
 from features.ingest import ingest
@@ -212,6 +213,13 @@ def test_a_seed_gives_the_same_world_to_the_bit(tiny):
     other = simulate(PRESETS["tiny"], np.random.default_rng(2))
     assert content_hash(again.events) == content_hash(tiny.events) != content_hash(other.events)
     assert content_hash(again.truth.decisions) == content_hash(tiny.truth.decisions)
+
+
+def test_another_company_tries_what_it_is_told_to() -> None:
+    calls = Programme(name="calls", action="success_call", assignment="judgement", group="runway",
+                      lane=None, factors=(0.3, 0.3, 0.3))
+    other = simulate(PRESETS["tiny"], np.random.default_rng(7), programmes=(calls,))
+    assert set(other.truth.decisions["intervention"]) == {"calls"}
 
 
 def test_the_product_can_ingest_what_is_written_and_never_meets_the_truth(tiny, tmp_path):
