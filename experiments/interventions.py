@@ -17,9 +17,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from experiments.design import MECHANISM_WORDS, Design, Mechanism
-
-UNTREATED_ARMS = ("control", "holdout")
-"""Arms of ``action.decided`` that do not receive the action; every other arm does."""
+from features.telemetry import UNTREATED_ARMS
 
 WINDOWS = (1, 7, 28)
 """Days after a snapshot during which a choice counts as made on it: the shortest that will do."""

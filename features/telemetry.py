@@ -151,6 +151,9 @@ KINDS: tuple[Kind, ...] = (
          properties=("action", "decision_id", "outcome")),
 )
 
+UNTREATED_ARMS = ("control", "holdout")
+"""Arms of ``action.decided`` that do not receive the action; every other arm does."""
+
 KIND_NAMES: frozenset[str] = frozenset(kind.name for kind in KINDS)
 
 CONTRACT_TERMS = ("contract.started", "contract.changed", "contract.renewed")

@@ -30,6 +30,7 @@ from registry.shap_of_many import SharesOfMany
 from registry.signature import SigningKey
 from registry.tree_shap import SplitShares
 from registry.trees import TreeArrays
+from registry.untouched import Untouched
 
 __all__ = ["BundleError", "BundleMetadata", "Explanation", "GoldenRows", "HorizonError",
            "ModelBundle", "ReferenceDistribution"]  # fmt: skip
@@ -66,7 +67,8 @@ class ModelBundle:
 
     ``not_estimable`` are horizons that the data could not judge, with the reason. ``amount_ratio``
     is the expected relative rise of MRR given an expansion. ``later`` are the chances after the
-    last horizon of ``calibration``, in rising order.
+    last horizon of ``calibration``, in rising order. ``untouched`` is None where the training did
+    not look at interventions.
     """
 
     label: str
@@ -81,6 +83,7 @@ class ModelBundle:
     amount_ratio: float | None = None
     not_estimable: Mapping[int, str] = field(default_factory=dict)
     later: tuple[LaterChance, ...] = ()
+    untouched: Untouched | None = None
     model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
 
     def __post_init__(self) -> None:
@@ -100,6 +103,17 @@ class ModelBundle:
             )
         if any(len(part.calibration.draws) != len(self.calibration.draws) for part in self.later):
             raise BundleError("A later horizon has another number of draws than the nearer ones.")
+        told = self.untouched
+        if told is not None and set(told.shares) != set(self.horizons):
+            raise BundleError(
+                f"Touched labels are counted for {sorted(told.shares)} days and probabilities are "
+                f"given for {list(self.horizons)}; they must be from the same training."
+            )
+        if told is not None and told.shift and told.shift.touch.n_features_read != width:
+            raise BundleError(
+                f"What is said of untouched accounts does not read the {width} features of the "
+                "contract; it must be from the same training."
+            )
         if set(self.base_rates) != set(self.horizons):
             raise BundleError(
                 f"Base rates are given for the horizons {sorted(self.base_rates)} and "

@@ -23,11 +23,15 @@ from registry.contract import ContractFeature, FeatureContract, FeatureContractE
 from registry.later import LaterChance
 from registry.linear import LinearForm, LinearFormError
 from registry.trees import TreeArrays, TreeStructureError
+from registry.untouched import Untouched, UntouchedError, untouched_document, untouched_of
 
 if TYPE_CHECKING:
     from registry.bundle import ModelBundle
 
 DOCUMENT, ARRAYS, TEXT = "bundle.json", "arrays.npz", "model.txt"
+
+TOUCH = "untouched.touch."
+"""Before the names of the form that says who is touched."""
 
 FORMS: dict[str, type[TreeArrays] | type[LinearForm]] = {"trees": TreeArrays, "linear": LinearForm}
 
@@ -47,6 +51,7 @@ class BundleFields(TypedDict):
     amount_ratio: float | None
     not_estimable: Mapping[int, str]
     later: tuple[LaterChance, ...]
+    untouched: Untouched | None
     model_text: str | None
 
 
@@ -91,6 +96,11 @@ def encode(bundle: ModelBundle) -> dict[str, bytes]:
             {"horizon": part.horizon, "slope": float(part.slope), "has_form": part.form is not None,
              "calibration": [float(part.calibration.slope), float(part.calibration.intercepts[0])]}
             for part in bundle.later]
+    if bundle.untouched is not None:
+        document["untouched"] = untouched_document(bundle.untouched)
+        if bundle.untouched.shift is not None:
+            touch = bundle.untouched.shift.touch.arrays()
+            arrays |= {f"{TOUCH}{name}": array for name, array in touch.items()}
     # No compression: it would tie the bytes to a version of zlib, and save a few hundred kB.
     packed = io.BytesIO()
     # numpy dates every entry 1980-01-01.
@@ -110,7 +120,8 @@ def decode(files: Mapping[str, bytes]) -> BundleFields:
     arrays = _arrays(files[ARRAYS])
     try:
         return _fields(json.loads(files[DOCUMENT]), arrays, files.get(TEXT))
-    except (TreeStructureError, LinearFormError, CalibrationError, FeatureContractError) as exc:
+    except (TreeStructureError, LinearFormError, CalibrationError, FeatureContractError,
+            UntouchedError) as exc:  # fmt: skip
         raise BundleError(f"The bundle is damaged: {exc}") from exc
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise BundleError(
@@ -150,6 +161,7 @@ def _fields(
         base_rates={int(h): float(r) for h, r in document["base_rates"].items()},
         not_estimable={int(h): str(why) for h, why in document["not_estimable"].items()},
         later=tuple(_later(part, arrays) for part in document.get("later", ())),
+        untouched=_untouched(document.get("untouched"), arrays),
         amount_ratio=None if amount is None else float(amount),
         metrics={str(name): float(value) for name, value in document["metrics"].items()},
         metadata=BundleMetadata(**{**metadata, "as_of": datetime.fromisoformat(metadata["as_of"])}),
@@ -181,6 +193,14 @@ def _later(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> L
         calibration=Calibration(
             horizons=(horizon,), slope=float(slope), intercepts=(float(intercept),),
             draws=_table(arrays, f"later_{horizon}.draws", 2)))
+
+
+def _untouched(
+    document: Mapping[str, Any] | None, arrays: Mapping[str, npt.NDArray[Any]]
+) -> Untouched | None:
+    own = {n.removeprefix(TOUCH): a for n, a in arrays.items() if n.startswith(TOUCH)}
+    touch = LinearForm.from_arrays(own) if own else None
+    return None if document is None else untouched_of(document, touch)
 
 
 def _table(arrays: Mapping[str, npt.NDArray[Any]], name: str, dimensions: int) -> Any:

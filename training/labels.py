@@ -131,7 +131,7 @@ class LabelledRows:
 
     label: Label
     known_until: datetime
-    frame: pl.DataFrame  # account_id, as_of, mrr, amount_ratio, one column per horizon
+    frame: pl.DataFrame  # account_id, as_of, mrr, amount_ratio, outcome_at, one column per horizon
     excluded: Mapping[int, Mapping[str, int]]  # horizon -> reason -> rows
 
     def mature(self, horizon: int) -> pl.DataFrame:
@@ -215,7 +215,8 @@ def label_rows(
         counts = frame.select(reason=reason).drop_nulls().group_by("reason").len().sort("reason")
         excluded[horizon] = dict(counts.iter_rows())
     labelled = frame.with_columns(columns).select(
-        *ROW, "mrr", "amount_ratio", *(label.column(horizon) for horizon in label.horizons)
+        *ROW, "mrr", "amount_ratio", "outcome_at",
+        *(label.column(horizon) for horizon in label.horizons)
     ).sort("as_of", "account_id")
     return LabelledRows(label=label, known_until=known_until, frame=labelled, excluded=excluded)
 

@@ -304,7 +304,7 @@ def _score(slope: float, form: LinearForm | None, f: Vector, matrix: Matrix) -> 
     return np.asarray(slope * f + (0.0 if form is None else form.score(matrix)))
 
 
-def _by_fifths(
+def scores_by_fifths(
     spec: ModelSpec, training: TrainingSet, columns: list[int], parameters: Parameters, *,
     at: datetime, seed: int,
 ) -> Vector:

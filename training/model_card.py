@@ -21,6 +21,7 @@ from training.evaluation import Interval, account_draws, auc, row_log_loss
 from training.metrics_table import contender_table
 from training.prepare import Prepared
 from training.race import Contender
+from training.touched_labels import touched_section
 from training.tune import Study
 
 Vector = NDArray[np.float64]
@@ -64,6 +65,7 @@ def model_card(
         _metrics(contenders, prepared),
         _by_segment(rows, p, prepared, seed=seed),
         _calibration(rows.outcome, p, prepared),
+        "" if bundle.untouched is None else touched_section(bundle.untouched),
         _explained(bundle, prepared, evidence),
         _tuning(shown, study),
         _decision(promotion),
@@ -209,8 +211,8 @@ def _limits(bundle: ModelBundle, prepared: Prepared, rows: JudgedRows) -> str:
         f"It was judged on {few:,} accounts with the outcome; the intervals above are that wide "
         f"for this reason.",
         "All horizons rank accounts alike: one score, and an intercept for each horizon.",
-        "Accounts that were acted on are in the data like all others; what would have happened "
-        "without the action is not known.",
+        "Accounts that were acted on are in the data like all others: the plain risk is that of "
+        "accounts as they are treated today.",
         *(f"Within {horizon} days: not estimable. {why}"
           for horizon, why in bundle.not_estimable.items()),
     ]

@@ -23,6 +23,8 @@ from training.prepare import Prepared, usable_folds
 from training.race import fit_rows, out_of_time, usable_columns
 from training.specs import ModelSpec, Parameters
 from training.splits import CALIBRATION_SHARE, newest, rolling_folds
+from training.touched_labels import TouchedRows
+from training.untouched import fit_untouched
 
 GOLDEN_ROWS = 32
 
@@ -32,10 +34,12 @@ CALIBRATION_DRAWS = 200
 
 def release(
     spec: ModelSpec, prepared: Prepared, parameters: Parameters, *, code_version: str, seed: int,
-    metrics: Mapping[str, float], growing: Growing = BinnedRows.of,
+    metrics: Mapping[str, float], touched: TouchedRows | None = None,
+    growing: Growing = BinnedRows.of,
 ) -> ModelBundle:
     """Refit a spec on every mature row and bundle it.
 
+    ``touched`` says when somebody acted on the accounts; None leaves that out of the bundle;
     ``growing`` says where trees are grown.
 
     Raises:
@@ -54,6 +58,9 @@ def release(
                           draws=CALIBRATION_DRAWS, grower=grower)
     later = fit_later(spec, training, prepared.later.outcomes, columns, parameters,
                       at=known_until, seed=seed, draws=CALIBRATION_DRAWS)
+    untouched = None if touched is None else fit_untouched(
+        spec, training, touched, prepared.later.outcomes, columns, parameters, at=known_until,
+        seed=seed)
     rise = _usual_rise(training, rows)
     matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
     fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed, grower=grower)
@@ -77,7 +84,7 @@ def release(
         golden=GoldenRows(matrix=golden, raw=fitted.score(golden)),
         metrics={**metrics, **({} if rise is None else {AMOUNT_ERROR: rise[1]})},
         amount_ratio=None if rise is None else rise[0],
-        not_estimable=prepared.not_estimable, model_text=fitted.text,
+        not_estimable=prepared.not_estimable, untouched=untouched, model_text=fitted.text,
     )
 
 

@@ -44,6 +44,7 @@ from training.record import Recorded, flat_metrics, pictures, record
 from training.release import release
 from training.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
 from training.splits import Split
+from training.touched_labels import touch_log, touched_rows
 from training.tune import Study, tune
 
 __all__ = ["TrainingResult", "promotion_of_version", "train"]
@@ -102,7 +103,7 @@ def train(
     horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
     waiting: WaitingRuns | None = None, attributes: FeatureReader | None = None,
     seconds: float | None = None, journals: Path | None = None,
-    growing: Growing = BinnedRows.of,
+    interventions: pl.DataFrame | None = None, growing: Growing = BinnedRows.of,
 ) -> TrainingResult:
     """Train, judge and store; promote where somebody stands for it and the evidence allows.
 
@@ -127,6 +128,7 @@ def train(
         seconds: no trial of the study begins later than this; None: only trials are counted.
         journals: a folder in which a study that is killed leaves its trials, to go on.
         growing: where trees are grown; the study's always here.
+        interventions: the events of ``TOUCH_KINDS``, to tell which labels were touched; None: none.
 
     Raises:
         TrainingError: the data can not answer; the message says why and what to do.
@@ -139,7 +141,8 @@ def train(
             label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
             known_until=known_until, store=store, clock=clock, code_version=code_version,
             seed=seed, trials=trials, by=by, say=progress or _silent, waiting=waiting,
-            attributes=attributes, seconds=seconds, journals=journals, growing=growing)
+            attributes=attributes, seconds=seconds, journals=journals,
+            interventions=interventions, growing=growing)
 
 
 def _train(
@@ -147,7 +150,8 @@ def _train(
     cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
     code_version: str, seed: int, trials: int, by: str | None, say: Progress,
     waiting: WaitingRuns | None, attributes: FeatureReader | None,
-    seconds: float | None, journals: Path | None, growing: Growing,
+    seconds: float | None, journals: Path | None, interventions: pl.DataFrame | None,
+    growing: Growing,
 ) -> TrainingResult:
     started = clock()
     say(f"{label.name}: labels and features", 0, 4)
@@ -188,11 +192,15 @@ def _train(
                                                          for h, m in later.items()}})
 
     say(f"{label.name}: refitting and storing", 3, 4)
+    touched = touched_rows(prepared.training, prepared.labelled,
+                           touch_log(interventions, known_until))
     bundle = release(best.spec, prepared, best.parameters, code_version=code_version, seed=seed,
                      growing=growing,
-                     metrics={**flat_metrics(at_later), **as_metrics(evidence)})
+                     metrics={**flat_metrics(at_later), **as_metrics(evidence)}, touched=touched)
     notes = (*notes, *(said for name, said in sorted(bundle.metadata.notes.items())
                        if name.startswith("later_")))
+    if bundle.untouched is not None:
+        notes = (*notes, *bundle.untouched.sentences)
     plots = pictures(contenders, bundle, prepared)
     recorded = record(
         store, label.name, bundle, best, contenders, prepared, studies, promotion, plots,

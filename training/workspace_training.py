@@ -22,6 +22,7 @@ from registry.waiting_runs import WaitingRuns
 from training.dataset import RememberingReader
 from training.labels import label_named
 from training.run import Clock, Progress, TrainingResult, train
+from training.touched_labels import TOUCH_KINDS
 
 ATTRIBUTES = ("segment", "service_tier")
 """What accounts are called; a promotion is judged on each such group alone."""
@@ -68,6 +69,7 @@ def train_on(
     known_until = min(as_of, settings.complete_until or as_of)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     events = lake.scan().filter(pl.col("recorded_at") < known_until)
+    interventions = events.filter(pl.col("kind").is_in(TOUCH_KINDS)).collect()
     results = []
     for label in declared:
         results.append(train(
@@ -75,6 +77,7 @@ def train_on(
             reader=reader, digests=digests, cutoffs=moments, known_until=known_until,
             store=store, clock=clock, code_version=code_version(), seed=seed, trials=trials,
             by=by, horizons=horizons, progress=progress, waiting=waiting, attributes=attributes,
+            interventions=interventions,
             seconds=seconds, journals=workspace.root / "studies"))
         if each is not None:
             each(results[-1])
