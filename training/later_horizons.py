@@ -179,7 +179,7 @@ def fit_later(
     if not outcomes:
         return ()
     matrix = training.matrix[:, columns]
-    near = _by_fifths(spec, training, columns, parameters, at=at, seed=seed)
+    near = scores_by_fifths(spec, training, columns, parameters, at=at, seed=seed)
     chances = []
     before = training.outcome
     for horizon in sorted(outcomes):
