@@ -30,6 +30,7 @@ from serving.actions_view import (
 from serving.explanations import said
 from serving.families import Family
 from serving.family_view import FamilyView, family_view
+from serving.outlooks_view import OutlookLine, outlook_lines
 from serving.pages import Frame, Notice
 from serving.pictures import (
     HorizonBar,
@@ -140,6 +141,7 @@ class AccountPage:
     health_unknown: str
     reasons: ReasonsView
     growth_reasons: ReasonsView | None
+    outlooks: tuple[OutlookLine, ...]
     family: FamilyView | None
     signs: tuple[SignView, ...]
     changes_title: str
@@ -209,6 +211,7 @@ def account_page(
         growth_reasons=(reasons_view(score.expansion_reasons, score.expansion.probability,
                                      "growth")
                         if score.expansion_reasons and score.expansion else None),
+        outlooks=outlook_lines(score, portfolio.models),
         family=family_view(family, name=display_name(score), currency=score.currency,
                            formula=formula) if family else None,
         signs=_signs(portfolio.alerts.of(score.account_id)),

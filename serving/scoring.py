@@ -94,6 +94,11 @@ class ScoringModel(Protocol):
         ...
 
     @property
+    def not_estimable(self) -> Mapping[int, str]:
+        """The horizons, in days, that the data could not judge, each with the reason."""
+        ...
+
+    @property
     def metrics(self) -> Mapping[str, float]:
         """What is known of how good it is, and of how exact its amount."""
         ...
