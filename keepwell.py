@@ -8,6 +8,7 @@ does not allow it; 4 another process is writing to the workspace, try again.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -35,13 +36,12 @@ from features.workspace import (
 )
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from features.ingest_summary import IngestSummary
     from registry.mlflow_store import MlflowModelStore
     from registry.promotion import EvidenceDocument
     from registry.waiting_runs import WaitingRuns
     from serving.recommending import Decided
+    from serving.scores_file import ScoresWritten
     from training.run import TrainingResult
 
 FAULT, FOUND, REFUSED, BUSY = 1, 1, 3, 4
@@ -578,25 +578,22 @@ def score(
     shadow: Annotated[bool, typer.Option(
         "--shadow", help="Score with the challengers too, and keep both probabilities in the "
         "workspace; the file is the same.")] = False,
+    reasons: Annotated[int, typer.Option(
+        min=0, max=5, help="How many reasons an account; 0 is fastest.")] = 5,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Score every account as of a moment, with reasons, into a Parquet file."""
-    import io
-
     from serving.shadow import shadow as score_in_shadow
 
     place = Workspace(workspace)
     moment = _moment(place, as_of)
     with _step("Scoring"):
-        frame = (_scores(place, moment) if engine is Engine.LOCAL
-                 else _scores_on_spark(place, moment, master))
-        content = io.BytesIO()
-        frame.write_parquet(content)
-        write_atomically(file, content.getvalue())
-    sources = ", ".join(f"{n:,} by {source}" for source, n in
-                        frame["score_source"].value_counts(sort=True).iter_rows())
-    out.print(f"{_many(frame.height, 'account')} as of {moment:%Y-%m-%d} ({sources}) in {file}.")
-    for reason, accounts in frame["degraded"].drop_nulls().value_counts(sort=True).iter_rows():
+        written = (_scores(place, moment, file, reasons) if engine is Engine.LOCAL
+                   else _scores_on_spark(place, moment, master, file, reasons))
+    sources = ", ".join(f"{n:,} by {source}" for source, n in _most_first(written.by_source))
+    out.print(f"{_many(written.accounts, 'account')} as of {moment:%Y-%m-%d} ({sources}) in "
+              f"{file}.")
+    for reason, accounts in _most_first(written.by_reason):
         out.print(f"Not by a model, {_many(accounts, 'account')}: {reason}", highlight=False,
                   markup=False)
     for line in score_in_shadow(place, _store(place), moment) if shadow else ():
@@ -815,23 +812,32 @@ def _snapshot(place: Workspace, moments: tuple[datetime, ...]) -> int:
                         progress=progress).height
 
 
-def _scores(place: Workspace, moment: datetime) -> pl.DataFrame:
-    from serving.batch import scores_as_of
-    from serving.scoring import score_frame_for_file
+def _scores(place: Workspace, moment: datetime, file: Path, reasons: int) -> ScoresWritten:
+    from serving.scores_file import write_scores
 
     _ensure_snapshot(place, moment)
-    return score_frame_for_file(scores_as_of(place, _store(place), moment))
+    return write_scores(place, _store(place), moment, file, most_reasons=reasons)
 
 
-def _scores_on_spark(place: Workspace, moment: datetime, master: str) -> pl.DataFrame:
+def _scores_on_spark(place: Workspace, moment: datetime, master: str, file: Path, reasons: int
+                     ) -> ScoresWritten:
     from features.backfill import stale
     from features.spark_engine import spark_session
+    from serving.scores_file import ScoresWritten
     from serving.spark_scores import scores_on_spark
 
     if stale(place, (moment,)):
         _snapshot_on_spark(place, (moment,), master)
     with spark_session(master) as session:
-        return scores_on_spark(session, place, _store(place), moment)
+        frame = scores_on_spark(session, place, _store(place), moment, most_reasons=reasons)
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    write_atomically(file, content.getvalue())
+    return ScoresWritten.of(frame)
+
+
+def _most_first(counted: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _snapshot_on_spark(place: Workspace, moments: tuple[datetime, ...], master: str) -> int:

@@ -8,13 +8,14 @@ keeps one Parquet file per moment.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow.parquet as pq
 
 from features.catalogue import HEALTH_SCORE, Catalogue
 from features.definitions.attributes import CONTRACT_STATUS
@@ -25,6 +26,9 @@ from features.sweep import sweep
 from features.timeline import Timelines, prepare
 from features.windows import FOREVER, microseconds
 from features.workspace import write_atomically
+
+READ_AT_ONCE = 1 << 16
+"""Bytes of each column that are in memory before they are decoded, where it is read in parts."""
 
 MADE_FROM = "keepwell.made_from"
 """Key in a snapshot file's metadata."""
@@ -188,6 +192,14 @@ class SnapshotStore:
         Raises:
             SnapshotError: it was not made.
         """
+        return pl.read_parquet(self.there(as_of))
+
+    def there(self, as_of: datetime) -> Path:
+        """The file of the snapshot as of this moment.
+
+        Raises:
+            SnapshotError: it was not made.
+        """
         path = self.path(as_of)
         if not path.exists():
             there = self.moments()
@@ -195,7 +207,19 @@ class SnapshotStore:
             raise SnapshotError(f"There is no snapshot as of {as_of:%Y-%m-%d %H:%M} UTC in "
                                 f"{self.folder}.{last} Make it with: keepwell snapshot --as-of "
                                 f"{as_of:%Y-%m-%d}")
-        return pl.read_parquet(path)
+        return path
+
+    def parts(self, as_of: datetime, columns: Collection[str], *, rows: int
+              ) -> Iterator[pl.DataFrame]:
+        """These columns of a snapshot, where they are there, so many accounts at a time.
+
+        Raises:
+            SnapshotError: it was not made.
+        """
+        file = pq.ParquetFile(self.there(as_of), buffer_size=READ_AT_ONCE)
+        wanted = [name for name in file.schema_arrow.names if name in columns]
+        for batch in file.iter_batches(batch_size=rows, columns=wanted):
+            yield pl.DataFrame(pl.from_arrow(batch))
 
     def read_all(self) -> pl.DataFrame:
         """Every snapshot, oldest first.

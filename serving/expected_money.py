@@ -10,6 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
 MONTHS_PER_YEAR = 12
 NORMAL_95 = 1.96
 
@@ -47,6 +52,22 @@ def yearly(
         expected=probability * amount * MONTHS_PER_YEAR,
         low=None if below is None else below * amount * MONTHS_PER_YEAR,
         high=None if above is None else above * amount * MONTHS_PER_YEAR)
+
+
+def yearly_of_many(
+    probability: Floats, low: Floats, high: Floats, amount: Floats, *, relative_error: float = 0.0,
+) -> tuple[Floats, Floats, Floats]:
+    """``yearly`` of columns, in which NaN is unknown: the expected amounts, their low and high."""
+    ends = []
+    for bound, side in ((low, -1), (high, 1)):
+        moved = bound
+        if relative_error != 0:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                apart = np.hypot(np.log(bound / probability), NORMAL_95 * relative_error)
+            far = probability * np.exp(side * apart)
+            moved = np.where((probability <= 0) | (bound <= 0), bound, far)
+        ends.append(moved * amount * MONTHS_PER_YEAR)
+    return probability * amount * MONTHS_PER_YEAR, ends[0], ends[1]
 
 
 def _widened(

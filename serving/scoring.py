@@ -8,7 +8,7 @@ null. Reads no store and asks for no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -25,7 +25,14 @@ from registry.bundle_parts import AMOUNT_ERROR
 from registry.contract import FeatureContract, FeatureContractError
 from registry.segment_switch import EVERYONE, segment_key
 from serving.expected_money import Money, yearly
-from serving.explanations import Peers, Reasons, health_reasons, model_reasons, peers_of
+from serving.explanations import (
+    MOST_REASONS,
+    Peers,
+    Reasons,
+    health_reasons,
+    model_reasons,
+    peers_of,
+)
 from serving.words import age, day
 
 Floats = NDArray[np.float64]
@@ -365,12 +372,12 @@ def score_accounts(
     return scores
 
 
-def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = 5) -> pl.DataFrame:
-    """The scores as the columns of ``keepwell score``: one row per account."""
-    horizons = sorted({h.horizon_days for s in scores for h in s.churn} | set(STANDARD_HORIZONS))
-    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+def file_schema(horizons: Iterable[int], most_reasons: int = MOST_REASONS) -> pl.Schema:
+    """The columns of ``keepwell score`` where these horizons are served."""
+    kinds: dict[str, pl.DataType | type[pl.DataType]] = {
         "account_id": pl.String, "as_of": pl.Datetime("us", "UTC"),
-        **{f"churn_probability_{h}d": pl.Float64 for h in horizons},
+        **{f"churn_probability_{h}d": pl.Float64
+           for h in sorted({*horizons, *STANDARD_HORIZONS})},
         "churn_probability_90d_low": pl.Float64, "churn_probability_90d_high": pl.Float64,
         "expansion_probability_90d": pl.Float64,
         "health_score": pl.Float64, "health_band": pl.String, "score_source": pl.String,
@@ -382,6 +389,13 @@ def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = 
         **{f"reason_{n}_points": pl.Float64 for n in range(1, most_reasons + 1)},
         "points_unit": pl.String,
     }
+    return pl.Schema(kinds)
+
+
+def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = MOST_REASONS
+                         ) -> pl.DataFrame:
+    """The scores as the columns of ``keepwell score``: one row per account."""
+    schema = file_schema({h.horizon_days for s in scores for h in s.churn}, most_reasons)
     rows = []
     for score in scores:
         at_90 = score.churn_at(TIER_HORIZON_DAYS)

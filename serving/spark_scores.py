@@ -22,8 +22,8 @@ from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.champions import models_of
 from serving.desk import features_by_name
-from serving.explanations import Peers, peers_of
-from serving.scoring import Models, score_accounts, score_frame_for_file
+from serving.explanations import MOST_REASONS, Peers, peers_of
+from serving.scoring import Models, file_schema, score_accounts, score_frame_for_file
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -40,11 +40,12 @@ class ScoringTask:
     formula: str
     max_age: timedelta
     currency: str
+    most_reasons: int = MOST_REASONS
 
     @property
     def schema(self) -> pa.Schema:
         """Of the scores: as ``score_frame_for_file`` gives them."""
-        return _plain(score_frame_for_file([])).schema
+        return _plain(file_schema((), self.most_reasons).to_frame()).schema
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Score every account of every batch."""
@@ -54,12 +55,13 @@ class ScoringTask:
             scores = score_accounts(
                 frame, self.models, catalogue=known, formula=FORMULAS[self.formula],
                 now=self.as_of, max_age=self.max_age, currency=self.currency, peers=self.peers)
-            yield from _plain(score_frame_for_file(scores)).cast(self.schema).to_batches()
+            rows = score_frame_for_file(scores, most_reasons=self.most_reasons)
+            yield from _plain(rows).cast(self.schema).to_batches()
 
 
 def scores_on_spark(
     session: SparkSession, workspace: Workspace, store: ModelStore, as_of: datetime, *,
-    partitions: int | None = None,
+    partitions: int | None = None, most_reasons: int = MOST_REASONS,
 ) -> pl.DataFrame:
     """The scores of every account of a snapshot, most revenue at risk first.
 
@@ -72,12 +74,12 @@ def scores_on_spark(
         models=models_of(workspace, store), as_of=as_of, use_names=settings.use_names,
         peers=peers_of(snapshots.read(as_of), features_by_name(workspace)),
         formula=settings.health_formula, currency=settings.currency,
-        max_age=timedelta(days=settings.max_feature_age_days))
+        max_age=timedelta(days=settings.max_feature_age_days), most_reasons=most_reasons)
     rows = session.read.parquet(str(snapshots.path(as_of).resolve()))
     if partitions is not None:
         rows = rows.repartition(partitions)
     scored = cast(pl.DataFrame, pl.from_arrow(map_batches(rows, task, task.schema).toArrow()))
-    return (scored.cast(dict(score_frame_for_file([]).schema))  # type: ignore[arg-type]
+    return (scored.cast(dict(file_schema((), most_reasons)))  # type: ignore[arg-type]
             .sort("revenue_at_risk", "account_id", descending=[True, False], nulls_last=True))
 
 

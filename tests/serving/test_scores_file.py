@@ -1,0 +1,216 @@
+"""The file of scores: whole or not at all, in order, the same as the service says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from small_company import AS_OF, READS, add_model, make_bundle
+
+from features.snapshots import SnapshotError, SnapshotStore
+from features.workspace import Workspace, write_atomically
+from registry.segment_switch import SWITCH_FILE, TO_WITHHOLD, Look, SegmentSwitch, segment_key
+from registry.store import MemoryModelStore
+from serving.batch import scores_as_of
+from serving.scores_file import ScoresFileError, write_scores
+from serving.scoring import score_frame_for_file
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def place(shared_workspace, tmp_path):
+    return Workspace(shutil.copytree(shared_workspace.root, tmp_path / "own"), environment={})
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def change(place: Workspace, *changes: pl.Expr) -> pl.DataFrame:
+    snapshots = SnapshotStore(place.snapshots_dir)
+    changed = snapshots.read(AS_OF).with_columns(*changes)
+    snapshots.write(changed)
+    return changed
+
+
+def assert_same(place, store, file, **told) -> pl.DataFrame:
+    written = write_scores(place, store, AS_OF, file, **told)
+    rows = pl.read_parquet(file)
+    expected = score_frame_for_file(scores_as_of(place, store, AS_OF))
+    assert written.accounts == rows.height
+    assert written.by_source == dict(rows["score_source"].value_counts().iter_rows())
+    assert written.by_reason == dict(rows["degraded"].drop_nulls().value_counts().iter_rows())
+    assert_frame_equal(rows, expected, rel_tol=1e-12, abs_tol=1e-12)
+    return rows
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 16, 20_000])
+def test_the_file_holds_what_the_service_says_in_its_order(place, store, tmp_path, at_once):
+    rows = assert_same(place, store, tmp_path / "scores.parquet", at_once=at_once)
+    assert rows.height == 48
+    assert rows["revenue_at_risk"].drop_nulls().is_sorted(descending=True)
+    assert rows["account_id"][-1] == "acct-47"  # it has left
+
+
+def test_accounts_of_a_withheld_segment_have_the_formulas_scores(place, store, tmp_path):
+    switch = SegmentSwitch()
+    for number in range(TO_WITHHOLD):
+        look = Look(finding="worse", known_to=AS_OF.replace(hour=number), because="it was worse")
+        switch = switch.looked(store.champion("churn").fingerprint,
+                               {segment_key("small"): look}, at=AS_OF)
+    write_atomically(place.monitoring_dir / SWITCH_FILE, switch.text().encode())
+    rows = assert_same(place, store, tmp_path / "scores.parquet", at_once=20)
+    assert rows["model_version"].n_unique() == 3
+
+
+def test_without_a_model_the_formula_answers(place, tmp_path):
+    rows = assert_same(place, MemoryModelStore(), tmp_path / "scores.parquet", at_once=20)
+    assert set(rows["degraded"]) == {
+        "No churn model has been promoted.",
+        "The contract has ended, so there is nothing left to predict."}
+
+
+@pytest.mark.parametrize("infinite", [[3], [0, 5, 44]], ids=["one row", "rows of several parts"])
+def test_an_infinite_value_refuses_the_model_for_everybody(place, store, tmp_path, infinite):
+    change(place, pl.when(pl.int_range(pl.len()).is_in(infinite)).then(float("inf"))
+           .otherwise("errors_28d").alias("errors_28d"))
+    rows = assert_same(place, store, tmp_path / "scores.parquet", at_once=16)
+    assert rows["degraded"].str.contains(
+        f"errors_28d is infinite in {len(infinite)} row").sum() == 47
+
+
+def test_a_feature_that_the_snapshot_lacks_refuses_the_model(place, store, tmp_path):
+    snapshots = SnapshotStore(place.snapshots_dir)
+    snapshots.write(snapshots.read(AS_OF).drop("errors_28d"))
+    rows = assert_same(place, store, tmp_path / "scores.parquet", at_once=16)
+    assert rows["degraded"].str.contains("can not read these features").sum() == 47
+
+
+def test_unknown_money_keeps_the_accounts_by_name(place, store, tmp_path):
+    change(place, pl.lit(None, dtype=pl.Float64).alias("mrr"))
+    rows = assert_same(place, store, tmp_path / "scores.parquet", at_once=16)
+    assert rows["account_id"].is_sorted()
+
+
+def test_a_snapshot_of_nobody_is_a_file_without_rows(place, store, tmp_path):
+    snapshots = SnapshotStore(place.snapshots_dir)
+    nobody = snapshots.read(AS_OF).head(0)
+    nobody.write_parquet(snapshots.path(AS_OF))
+    written = write_scores(place, store, AS_OF, tmp_path / "scores.parquet")
+    assert (written.accounts, pl.read_parquet(tmp_path / "scores.parquet").height) == (0, 0)
+
+
+def test_without_reasons_all_else_is_the_same(place, store, tmp_path):
+    plain, bare = tmp_path / "plain.parquet", tmp_path / "bare.parquet"
+    write_scores(place, store, AS_OF, plain)
+    write_scores(place, store, AS_OF, bare, most_reasons=0)
+    kept = pl.read_parquet(bare)
+    assert not [name for name in kept.columns if name.startswith("reason_")]
+    assert_frame_equal(kept.drop("points_unit"), pl.read_parquet(plain).select(
+        kept.columns).drop("points_unit"))
+
+
+def test_the_file_says_when_of_what_and_by_which_models(place, store, tmp_path):
+    file = tmp_path / "scores.parquet"
+    write_scores(place, store, AS_OF, file)
+    said = pl.read_parquet_metadata(file)
+    assert said["keepwell.as_of"] == AS_OF.isoformat()
+    assert said["keepwell.currency"] == place.settings.currency
+    assert said["keepwell.made_from"] == SnapshotStore(place.snapshots_dir).made_from(AS_OF)
+    assert json.loads(said["keepwell.models"])["churn version 1"] == \
+        store.champion("churn").fingerprint
+    again = tmp_path / "again.parquet"
+    write_scores(place, store, AS_OF, again)
+    assert again.read_bytes() == file.read_bytes()
+
+
+def test_a_moment_without_a_snapshot_is_refused(place, store, tmp_path):
+    with pytest.raises(SnapshotError, match="There is no snapshot as of 2026-03-08"):
+        write_scores(place, store, AS_OF + timedelta(days=7), tmp_path / "scores.parquet")
+    assert names_in(tmp_path) == ["own"]
+
+
+@pytest.mark.parametrize("name", ["folder", "file/scores.parquet"])
+def test_a_name_that_can_not_be_written_is_refused(place, store, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(ScoresFileError, match=r"could not be written: .* name another with --out"):
+        write_scores(place, store, AS_OF, tmp_path / name)
+    assert names_in(tmp_path) == ["file", "folder", "own"]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+SCORE_WITHIN = """
+import resource, signal, sys
+sys.path.insert(0, sys.argv[1])
+import keepwell
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from serving.scores_file import write_scores
+from small_company import AS_OF, make_store
+from features.workspace import Workspace
+place = Workspace(sys.argv[2], environment={})
+from pathlib import Path
+store = make_store(place)
+file = Path(sys.argv[3])
+for limit in map(int, sys.argv[4:]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        write_scores(place, store, AS_OF, file, at_once=16)
+        print("written", flush=True)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+"""
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(place, tmp_path):
+    """The kernel lets no file grow beyond a limit: rows on disk, the file itself, its end."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "scores.parquet").write_text("of yesterday")
+    limits = [0, 1_000, 4_000, 8_000, 9_000, 10_000, 11_000]
+    done = subprocess.run(
+        [sys.executable, "-c", SCORE_WITHIN, str(ROOT / "tests" / "parity"), str(place.root),
+         str(folder / "scores.parquet"), *map(str, limits)], capture_output=True, text=True,
+        check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(limits)
+    for line in lines:
+        assert line.startswith("ScoresFileError")
+        assert "scores.parquet could not be written: File too large." in line
+    assert names_in(folder) == ["scores.parquet"]
+    assert (folder / "scores.parquet").read_text() == "of yesterday"
+
+
+def test_the_command_leaves_reasons_out_and_says_who_scored(place, tmp_path):
+    from registry.mlflow_store import MlflowModelStore
+
+    add_model(MlflowModelStore(place.tracking_uri), "churn",
+              make_bundle(place, READS, [0.9, -0.7, -0.2, 0.1, -0.3]))
+
+    def keepwell(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "keepwell.py"), "score", *words, "-w", str(place.root)],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={"PATH": os.environ["PATH"], "COLUMNS": "400", "NO_COLOR": "1",
+                 "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)})
+
+    done = keepwell("--out", "scores.parquet", "--reasons", "0")
+    assert done.returncode == 0, done.stderr
+    assert "48 accounts as of 2026-03-01 (47 by model, 1 by none) in scores.parquet." in done.stdout
+    assert "Not by a model, 1 account: The contract has ended" in done.stdout
+    assert "reason_1" not in pl.read_parquet_schema(tmp_path / "scores.parquet")
+    (tmp_path / "folder").mkdir()
+    refused = keepwell("--out", "folder")
+    assert refused.returncode == 3
+    assert "folder could not be written" in refused.stderr
+    assert keepwell("--out", "scores.parquet", "--reasons", "6").returncode == 2
