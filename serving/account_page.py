@@ -43,6 +43,7 @@ from serving.portfolio_page import source_line
 from serving.reasons_view import STANDS_OUT, ReasonsView, reasons_view
 from serving.scoring import TIER_HORIZON_DAYS, AccountScore
 from serving.timelines import TimelineDay, WeekOfUse
+from serving.untouched import untouched_lines
 from serving.words import (
     INTERVAL_COVERS,
     NOT_KNOWN,
@@ -124,6 +125,7 @@ class AccountPage:
     facts: tuple[Fact, ...]
     churn: str
     churn_note: str
+    untouched: tuple[str, ...]
     tier: str
     tier_class: str
     horizons: Markup | None
@@ -181,6 +183,7 @@ def account_page(
                     f"accounts: {percent(at_90.base_rate)}"
                     if at_90 and at_90.probability is not None
                     else score.degraded or "No probability can be given."),
+        untouched=untouched_lines(score, portfolio.models),
         tier=_tier(score),
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
         horizons=_horizons(score),

@@ -30,6 +30,8 @@ from serving.schemas import (
     RecommendationAnswer,
     RenewalAnswer,
     ScoreAnswer,
+    TouchedLabelsAnswer,
+    UntouchedAnswer,
     WithheldAnswer,
 )
 from serving.scoring import (
@@ -38,6 +40,7 @@ from serving.scoring import (
     HorizonProbability,
     SourceFreshness,
 )
+from serving.untouched import untouched_outlook
 from serving.words import singular
 
 SECONDS_PER_HOUR = 3600
@@ -73,6 +76,7 @@ def account_answer(score: AccountScore, portfolio: Portfolio, family: Family | N
         as_of=score.as_of, source=score.source, degraded=score.degraded,
         model_version=score.model_version,
         churn=[probability_answer(h) for h in score.churn],
+        risk_if_untouched=untouched_answer(score, portfolio),
         expansion=probability_answer(score.expansion) if score.expansion else None,
         expansion_note=score.expansion_note,
         contraction=outlook_answer(score, "contraction"),
@@ -90,6 +94,18 @@ def account_answer(score: AccountScore, portfolio: Portfolio, family: Family | N
         family=family_answer(family, score.currency) if family else None,
         attributes=dict(score.attributes), features=dict(score.features),
         freshness=freshness_answer(portfolio.freshness, portfolio.now))
+
+
+def untouched_answer(score: AccountScore, portfolio: Portfolio) -> UntouchedAnswer:
+    """The risk if nobody acts."""
+    found = untouched_outlook(score, portfolio.models)
+    return UntouchedAnswer(
+        probabilities=[probability_answer(h) for h in found.at], note=found.note,
+        not_known=dict(found.not_known), assumption=found.assumption,
+        touched_labels=[TouchedLabelsAnswer(
+            horizon_days=horizon, labels=share.rows, touched=share.touched, share=share.share,
+            with_outcome=share.with_outcome, touched_with_outcome=share.touched_with_outcome,
+            actions=dict(share.actions)) for horizon, share in sorted(found.touched.items())])
 
 
 def renewal_answer(score: AccountScore) -> RenewalAnswer:

@@ -260,6 +260,30 @@ class RenewalAnswer(Answer):
     note: str | None
 
 
+class TouchedLabelsAnswer(Answer):
+    """Of the labels that the model learned from: how many are of accounts that were acted on."""
+
+    horizon_days: int
+    labels: int
+    touched: int
+    share: float
+    with_outcome: int
+    touched_with_outcome: int
+    actions: dict[str, int] = Field(description="By the first action.")
+
+
+class UntouchedAnswer(Answer):
+    """The risk if nobody acts, beside the plain one; the note says why where it is not known."""
+
+    probabilities: list[ProbabilityAnswer] = Field(
+        description="Rising with the horizon. Their interval holds the error of the plain one and "
+                    "that of the difference; there is no base rate of them.")
+    note: str | None
+    not_known: dict[int, str] = Field(description="Horizons that are not known, with the reason.")
+    assumption: str | None = Field(description="What has to be true for it to be right.")
+    touched_labels: list[TouchedLabelsAnswer]
+
+
 class AccountAnswer(Answer):
     """All that is known of one account."""
 
@@ -270,6 +294,7 @@ class AccountAnswer(Answer):
     degraded: str | None
     model_version: str | None
     churn: list[ProbabilityAnswer]
+    risk_if_untouched: UntouchedAnswer
     expansion: ProbabilityAnswer | None
     expansion_note: str | None
     contraction: OutlookAnswer
@@ -507,6 +532,14 @@ class ActionsAnswer(Answer):
     sequences: list[dict[str, Any]]
 
 
+class WithheldSegmentAnswer(Answer):
+    """Accounts for which a serving model does not answer: monitoring found against it there."""
+
+    segment: str = Field(description="`everyone`, `segment NAME` or `unknown segment`.")
+    since: datetime | None = Field(description="null: the switch can not be read.")
+    why: str
+
+
 class ModelAnswer(Answer):
     """One version of a model. Metrics carry their interval as `name_low` and `name_high`."""
 
@@ -517,6 +550,8 @@ class ModelAnswer(Answer):
     challenger: bool
     fingerprint: str
     metrics: dict[str, float]
+    card: str = Field(description="The address of its model card, a page.")
+    withheld: list[WithheldSegmentAnswer]
 
 
 class ModelsAnswer(Answer):

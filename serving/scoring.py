@@ -24,6 +24,7 @@ from features.health import Health, HealthFormula, score_health
 from registry.bundle_parts import AMOUNT_ERROR
 from registry.contract import FeatureContract, FeatureContractError
 from registry.segment_switch import EVERYONE, segment_key
+from registry.untouched import Untouched
 from serving.expected_money import Money, yearly
 from serving.explanations import (
     MOST_REASONS,
@@ -103,6 +104,11 @@ class ScoringModel(Protocol):
     @property
     def not_estimable(self) -> Mapping[int, str]:
         """The horizons, in days, that the data could not judge, each with the reason."""
+        ...
+
+    @property
+    def untouched(self) -> Untouched | None:
+        """What is known of accounts that nobody acts on; None where nobody looked."""
         ...
 
     @property

@@ -103,7 +103,7 @@ def fit_untouched(
         return Untouched(shares=shares, shift=None, not_known=dict.fromkeys(shares, reason),
                          drawn_share=0.0, effective_accounts=0.0)
     near = scores_by_fifths(spec, training, columns, parameters, at=at, seed=seed)
-    intervals = touch_intervals(training, touched, later, _known_of_touching(
+    intervals = touch_intervals(training, touched, later, known_of_touching(
         training, touched, near), at=at)
     judged, not_known, effective = _judged(training, intervals)
     drawn = float(touched.by_chance[came].mean())
@@ -280,7 +280,7 @@ def _effective_accounts(training: TrainingSet, one: Interval) -> float:
     return total**2 / float((by_account**2).sum()) if total > 0 else 0.0
 
 
-def _known_of_touching(training: TrainingSet, touched: TouchedRows, near: Vector) -> Matrix:
+def known_of_touching(training: TrainingSet, touched: TouchedRows, near: Vector) -> Matrix:
     """What may tell who is touched: every feature, the score, and what was done before."""
     every = usable_columns(training, np.ones(len(near), dtype=np.bool_), LIGHTGBM)
     return np.column_stack((training.matrix[:, every], near, touched.days_since_touch,
