@@ -7,7 +7,7 @@ log-odds, before calibration. Same inputs and seed, same model to the bit: one t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,31 +107,42 @@ def binned(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
 
 def grow(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Booster:
     """Grow the trees."""
-    grown: dict[str, Any] = dict(parameters)
-    rounds = int(parameters["rounds"])
-    del grown["rounds"]
+    return lgb.train(_settings(dataset, parameters, seed=seed), dataset,
+                     num_boost_round=int(parameters["rounds"]))
+
+
+def growing_scores(
+    dataset: lgb.Dataset, parameters: Parameters, matrix: Matrix, rounds: Sequence[int], *,
+    seed: int,
+) -> Iterator[Vector]:
+    """Raw scores of other rows after each of these numbers of trees, which rise.
+
+    No tree is grown before its scores are asked for, and each is asked once.
+    """
+    booster = lgb.Booster(_settings(dataset, parameters, seed=seed), dataset)
+    scores, ended = np.zeros(len(matrix)), False
+    for upto in rounds:
+        before = booster.num_trees()
+        while not ended and booster.current_iteration() < upto:
+            ended = booster.update()
+        if booster.num_trees() > before:
+            scores = scores + booster.predict(matrix, raw_score=True, num_threads=1,
+                                              start_iteration=before, num_iteration=upto - before)
+        yield scores
+
+
+def _settings(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> dict[str, Any]:
+    chosen: dict[str, Any] = {name: value for name, value in parameters.items()
+                              if name != "rounds"}
     for name in ("num_leaves", "min_data_in_leaf"):
-        grown[name] = int(parameters[name])
-    settings = {**(dataset.params or {}), **grown, "bagging_freq": 1, "seed": seed}
-    return lgb.train(settings, dataset, num_boost_round=rounds)
+        chosen[name] = int(parameters[name])
+    return {**(dataset.params or {}), **chosen, "bagging_freq": 1, "seed": seed}
 
 
 def raw_scores(booster: lgb.Booster, matrix: Matrix, *, rounds: int | None = None) -> Vector:
     """LightGBM's own raw scores, of the first ``rounds`` trees."""
     scores = booster.predict(matrix, raw_score=True, num_iteration=rounds, num_threads=1)
     return np.asarray(scores, dtype=np.float64)
-
-
-def raw_scores_at(booster: lgb.Booster, matrix: Matrix, rounds: Sequence[int]) -> list[Vector]:
-    """The same after each of these numbers of trees, which rise; each tree is asked once."""
-    scores, found, start = np.zeros(len(matrix)), [], 0
-    for upto in rounds:
-        if start < booster.num_trees():  # growth may have ended sooner
-            scores = scores + booster.predict(matrix, raw_score=True, num_threads=1,
-                                              start_iteration=start, num_iteration=upto - start)
-        found.append(scores)
-        start = upto
-    return found
 
 
 def _fixed(matrix: Matrix) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class FinishedTrial:
 
     parameters: Mapping[str, float]
     loss: float
-    by_fold: tuple[float, ...]
+    by_fold: tuple[float, ...]  # after each number of trees of each fold
     rounds: int | None  # None: stopped early
 
 

@@ -8,7 +8,8 @@
 The judge is the log loss of out-of-time scores over time-ordered folds, with the level of every
 fold set right first: calibration does that anyway, and a base rate that drifts must not choose the
 model. LightGBM's Dataset is binned once for the whole study, without the rows of the test part. A
-trial that does worse than the median after a fold is stopped. Defaults stay unless the chosen
+trial that does worse than the median of the others after as many folds and trees is stopped there,
+and its next trees are never grown. Defaults stay unless the chosen
 parameters are clearly better on the newest fold, which chose nothing. A study that was killed goes
 on with its finished trials, and finds what it would have found.
 """
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from registry.calibration import sigmoid
 from registry.promotion import Gain, gain, log_loss_rows
 from training.dataset import TrainingSet
-from training.fit import grow, raw_scores, raw_scores_at
+from training.fit import grow, growing_scores, raw_scores
 from training.growing import BinnedRows, Grower
 from training.race import fit_rows
 from training.specs import ModelSpec, Parameters, Range
@@ -44,6 +45,9 @@ LEAST_CONFIDENCE = 0.95
 
 ROUNDS = (30, 60, 90, 120, 180, 240)
 """Numbers of trees that are judged; one growth gives them all."""
+
+LEAST_OTHERS = 3
+"""No trial is stopped before so many others have come as far."""
 
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 """Penalties of the logistic regression that are judged."""
@@ -174,17 +178,17 @@ def _tune_trees(
     def objective(trial: optuna.Trial) -> float:
         tried = {name: _suggest(trial, name, r) for name, r in spec.space.items()}
         found: dict[int, list[Vector]] = {rounds: [] for rounds in ROUNDS}
+        losses: dict[int, float] = {}
         for number, mask in enumerate(held_out.masks[:-1]):
-            booster = grow(parts[number], {**spec.parameters, **tried, "rounds": ROUNDS[-1]},
-                           seed=seed)
-            for rounds, scores in zip(ROUNDS, raw_scores_at(booster, matrix[mask], ROUNDS),
-                                      strict=True):
+            growth = growing_scores(parts[number], {**spec.parameters, **tried}, matrix[mask],
+                                    ROUNDS, seed=seed)
+            for place, (rounds, scores) in enumerate(zip(ROUNDS, growth, strict=True)):
                 found[rounds].append(scores)
-            losses = {rounds: float(held_out.loss_rows(found[rounds]).mean()) for rounds in ROUNDS}
-            best = min(ROUNDS, key=losses.__getitem__)
-            trial.report(losses[best], number)
-            if trial.should_prune():
-                raise optuna.TrialPruned
+                losses[rounds] = float(held_out.loss_rows(found[rounds]).mean())
+                trial.report(losses[rounds], number * len(ROUNDS) + place)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+        best = min(ROUNDS, key=losses.__getitem__)
         trial.set_user_attr("rounds", best)
         return losses[best]
 
@@ -226,7 +230,7 @@ def _study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         sampler=_sampler(trials, seed, 0),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0))
+        pruner=_WorseThanMost())
     ranges = {name: _distribution(r) for name, r in spec.space.items()}
     before = () if journal is None else journal.finished()[:trials]
     for one in before:
@@ -242,6 +246,23 @@ def _study(
     return study, len(before)
 
 
+class _WorseThanMost(optuna.pruners.BasePruner):
+    """Stops a trial whose loss is above the median of the others after as many folds and trees.
+
+    Optuna's own takes the best of a trial's losses so far, and folds are not equally hard.
+    """
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None:
+            return False
+        there = [other.intermediate_values[step]
+                 for other in study.get_trials(deepcopy=False)
+                 if other.number != trial.number and step in other.intermediate_values]
+        return (len(there) >= LEAST_OTHERS
+                and trial.intermediate_values[step] > float(np.median(there)))
+
+
 def _sampler(trials: int, seed: int, number: int) -> optuna.samplers.TPESampler:
     """The sampler of one trial: by its number, so that a study that goes on draws the same."""
     return optuna.samplers.TPESampler(seed=seed * 100_003 + number,
@@ -255,7 +276,7 @@ def _journal(
     if folder is None:
         return None
     key = "|".join(map(str, (training.fingerprint, spec, columns, folds, seed, ROUNDS,
-                             lgb.__version__, optuna.__version__)))
+                             LEAST_OTHERS, lgb.__version__, optuna.__version__)))
     return StudyJournal(path=folder / f"{training.label.name}-{spec.name}.jsonl",
                         key=hashlib.sha256(key.encode()).hexdigest())
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from training.errors import OneClassError
-from training.fit import binned, fit, fit_linear, grow, raw_scores, raw_scores_at
+from training.fit import binned, fit, fit_linear, grow, growing_scores, raw_scores
 from training.specs import BASE_RATE, LIGHTGBM, LOGISTIC, SPECS
 
 every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
@@ -106,10 +106,12 @@ def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
 def test_scores_after_each_number_of_trees_are_those_of_so_many(least: int) -> None:
     """With 290 rows in a leaf growth ends at once, before the last number asked for."""
     matrix, outcome = rows()
-    parameters = {**LIGHTGBM.parameters, "min_data_in_leaf": least, "rounds": 12}
-    booster = grow(binned(matrix, outcome), parameters, seed=0)
+    parameters = {**LIGHTGBM.parameters, "min_data_in_leaf": least, "rounds": 20}
+    dataset = binned(matrix, outcome)
+    booster = grow(dataset, parameters, seed=0)
     counts = (3, 4, 12, 20)
-    for n, scores in zip(counts, raw_scores_at(booster, matrix, counts), strict=True):
+    growth = growing_scores(dataset, parameters, matrix, counts, seed=0)
+    for n, scores in zip(counts, growth, strict=True):
         assert scores == pytest.approx(raw_scores(booster, matrix, rounds=n), abs=1e-12)
 
 

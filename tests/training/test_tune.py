@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from training.labels import label_named
 from training.prepare import prepare
 from training.race import usable_columns
 from training.specs import LIGHTGBM, LOGISTIC
-from training.tune import levelled_rows, tune
+from training.tune import LEAST_OTHERS, ROUNDS, levelled_rows, tune
 
 ROOT = Path(__file__).parents[2]
 
@@ -200,3 +201,25 @@ def test_a_study_that_goes_on_draws_the_trials_it_would_have_drawn(prepared, tmp
                        for folder in ("whole", "in parts"))
     assert whole == in_parts
     assert whole.count(b"\n") == 7
+
+
+def test_a_trial_is_stopped_where_most_others_were_better_with_as_many_trees(
+    prepared, tmp_path
+) -> None:
+    def stop(step, done, total):
+        if done == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study(prepared, LIGHTGBM, trials=13, journals=tmp_path, progress=stop)
+    lines = (tmp_path / "churn-lightgbm.jsonl").read_text(encoding="utf-8").splitlines()[1:]
+    trials = [json.loads(line) for line in lines]
+    n_steps = len(ROUNDS) * (len(prepared.tuning_folds) - 1)
+    for number, trial in enumerate(trials):
+        losses, before = trial["by_fold"], [one["by_fold"] for one in trials[:number]]
+        worse = [step for step, loss in enumerate(losses)
+                 if len(there := [one[step] for one in before if len(one) > step]) >= LEAST_OTHERS
+                 and loss > np.median(there)]
+        stopped = len(losses) < n_steps or trial["rounds"] is None
+        assert worse == ([len(losses) - 1] if stopped else [])
+    assert {len(one["by_fold"]) for one in trials} > {n_steps}
