@@ -171,6 +171,22 @@ class MlflowModelStore:
             )
         return bundle
 
+    def kept(self, label: str, version: int, name: str) -> bytes | None:
+        """What the training of a version kept under this name; None: nothing."""
+        registered = self._registered(label)
+        if version not in registered:
+            raise unknown_version(label, version)
+        run_id = str(registered[version].run_id)
+        if self._place is not None:
+            folder = self._place.run_folder(model_name(label), run_id).resolve()
+            file = (folder / name).resolve()
+            return file.read_bytes() if file.is_relative_to(folder) and file.is_file() else None
+        with self._asked("fetch a document"), tempfile.TemporaryDirectory() as scratch:
+            there = self._client.list_artifacts(run_id, name.rpartition("/")[0] or None)
+            if name not in {each.path for each in there}:
+                return None
+            return Path(self._client.download_artifacts(run_id, name, scratch)).read_bytes()
+
     def champion_version(self, label: str) -> ModelVersion:
         """The version that serves, or NoChampionError."""
         champion = self._champion_number(label)

@@ -139,6 +139,13 @@ class ModelStore(Protocol):
         """The bundle of one version."""
         ...
 
+    def kept(self, label: str, version: int, name: str) -> bytes | None:
+        """What the training of a version kept under this name beside its bundle; None: nothing.
+
+        Documents by their name (``model_card.md``), plots as ``plots/`` and theirs.
+        """
+        ...
+
     def champion_version(self, label: str) -> ModelVersion:
         """The version that serves, or NoChampionError."""
         ...
@@ -291,6 +298,16 @@ class MemoryModelStore:
         if not 1 <= version <= len(self._versions.get(label, [])):
             raise unknown_version(label, version)
         return self._runs[self._versions[label][version - 1].run_id].bundle
+
+    def kept(self, label: str, version: int, name: str) -> bytes | None:
+        """What the training of a version kept under this name; None: nothing."""
+        if not 1 <= version <= len(self._versions.get(label, [])):
+            raise unknown_version(label, version)
+        run = self._runs[self._versions[label][version - 1].run_id]
+        if name in run.documents:
+            return run.documents[name].encode()
+        folder, _, file = name.rpartition("/")
+        return run.plots.get(file) if folder == "plots" else None
 
     def champion_version(self, label: str) -> ModelVersion:
         """The version that serves, or NoChampionError."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from features.workspace import Workspace
 from registry.bundle import BundleError
@@ -30,6 +31,12 @@ FOLDERS = re.compile(r"(?:\b(?:file|sqlite):/+|(?<![\w.:/])/(?=[^\s/'\"]+/))(?:[
 
 CHURN, EXPANSION, CHURN_FORMULA = "churn", "expansion", "churn-formula"
 SERVED_LABELS = (CHURN, EXPANSION, CONTRACTION, SILENT_CHURN, CHURN_FORMULA)
+
+SWITCHED = (CHURN, EXPANSION)
+"""The models that monitoring can withhold from a segment."""
+
+UNREADABLE = (f"the file that says whom the model may answer for ({SWITCH_FILE}) can not be read; "
+              f"whoever runs Keepwell puts back a copy of it, or deletes it")
 
 
 def champions(store: ModelStore) -> Models:
@@ -59,17 +66,39 @@ def models_of(workspace: Workspace, store: ModelStore) -> Models:
     Where that can not be read, no model answers: it may be withheld from anybody.
     """
     models = champions(store)
-    served = {CHURN: models.churn, EXPANSION: models.expansion}
+    served = dict(zip(SWITCHED, (models.churn, models.expansion), strict=True))
     try:
         switch = read_switch(workspace.monitoring_dir / SWITCH_FILE)
     except SegmentSwitchError as error:
         log.error("%s The formula answers for every account.", error)
-        unreadable = {EVERYONE: f"the file that says whom the model may answer for ({SWITCH_FILE}) "
-                                f"can not be read; whoever runs Keepwell puts back a copy of it, "
-                                f"or deletes it"}
-        return replace(models, withheld=dict.fromkeys(served, unreadable))
+        return replace(models, withheld={label: {EVERYONE: UNREADABLE} for label in served})
     return replace(models, withheld={label: switch.withheld(one.fingerprint)
                                      for label, one in served.items() if one is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithheldSegment:
+    """Accounts for which a serving model does not answer, since when, and why in a sentence."""
+
+    fingerprint: str  # of the model
+    segment: str
+    since: datetime | None  # None: the switch can not be read
+    why: str
+
+
+def withheld_segments(
+    workspace: Workspace, rows: Sequence[ModelRow]
+) -> tuple[WithheldSegment, ...]:
+    """From whom the switch withholds each model that serves, as ``models_of`` applies it."""
+    served = [row.fingerprint for row in rows if row.serving and row.label in SWITCHED]
+    try:
+        switch = read_switch(workspace.monitoring_dir / SWITCH_FILE)
+    except SegmentSwitchError:
+        return tuple(WithheldSegment(fingerprint=one, segment=EVERYONE, since=None, why=UNREADABLE)
+                     for one in served)
+    return tuple(
+        WithheldSegment(fingerprint=one, segment=key, since=switch.of(one)[key].since, why=why)
+        for one in served for key, why in switch.withheld(one).items())
 
 
 def _loaded(store: ModelStore, label: str, version: int) -> ServedModel:

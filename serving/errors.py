@@ -79,6 +79,13 @@ class UnknownReportError(ProblemError):
     next_step = "GET /v1/reports lists the reports; keepwell report writes one."
 
 
+class UnknownModelCardError(ProblemError):
+    """No card is kept of this version of a model."""
+
+    slug, status, title = "unknown-model-card", 404, "No such model card"
+    next_step = "GET /v1/models lists the versions; each training since cards exist writes one."
+
+
 class UnknownAddressError(ProblemError):
     """Nothing answers at this address."""
 
@@ -221,7 +228,8 @@ class InternalError(ProblemError):
 
 
 PROBLEMS: tuple[type[ProblemError], ...] = (
-    UnknownAccountError, UnknownDecisionError, UnknownReportError, UnknownAddressError,
+    UnknownAccountError, UnknownDecisionError, UnknownReportError,
+    UnknownModelCardError, UnknownAddressError,
     WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
     TooLargeError, TooManyError, MissingKeyError, KeyReusedError, ContradictingOutcomeError,
     NotAllowedError, WrongHostError, ForeignOriginError, NotReadyError, BusyError, RefusedError,

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from registry.promotion import EvidenceDocument
-from serving.champions import CHURN, CHURN_FORMULA, EXPANSION, ModelRow
+from serving.champions import CHURN, CHURN_FORMULA, EXPANSION, ModelRow, WithheldSegment
+from serving.model_card_page import card_address
 from serving.pages import Frame
 from serving.reports import Report
 from serving.scoring import CONTRACTION, SILENT_CHURN
@@ -90,6 +91,8 @@ class ModelView:
     beside: MetricTable
     beside_note: str
     evidence: tuple[str, ...]
+    withheld: tuple[str, ...]  # from whom, since when and why
+    card_href: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,13 +124,14 @@ class ReportsPage:
 
 
 def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source: str, tenant: str,
-                withheld: Mapping[str, Mapping[str, str]] | None = None) -> ModelsPage:
+                withheld: Sequence[WithheldSegment] = ()) -> ModelsPage:
     """Every model with its metrics, its baselines, why it was promoted, and whom it is kept from.
     """
     churn_serves = any(row.serving and row.label == CHURN for row in rows)
     models: list[ModelView] = []
     for row in rows:
-        view = _model(row, churn_serves=churn_serves)
+        view = _model(row, churn_serves=churn_serves, withheld=tuple(
+            _sentence(one.why) for one in withheld if one.fingerprint == row.fingerprint))
         same = next((m for m in models if m.beside.lines and m.beside == view.beside), None)
         if same is not None:
             view = replace(view, beside=NO_TABLE,
@@ -136,8 +140,7 @@ def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source
     return ModelsPage(
         frame=Frame(title="Models", section="models", tenant=tenant, source=source),
         models=tuple(models),
-        missing=(*refusals.values(), *(f"{TITLES[label]}: {why}" for label, segments in
-                                       (withheld or {}).items() for why in segments.values())))
+        missing=tuple(refusals.values()))
 
 
 def reports_page(reports: Sequence[Report], *, tenant: str) -> ReportsPage:
@@ -239,7 +242,7 @@ def _state(row: ModelRow, *, churn_serves: bool) -> str:
     return "challenger" if row.challenger else "not serving"
 
 
-def _model(row: ModelRow, *, churn_serves: bool) -> ModelView:
+def _model(row: ModelRow, *, churn_serves: bool, withheld: tuple[str, ...]) -> ModelView:
     state = _state(row, churn_serves=churn_serves)
     about = f"{row.run_name}; fingerprint {row.fingerprint[:12]}."
     if row.changed is not None:
@@ -250,11 +253,16 @@ def _model(row: ModelRow, *, churn_serves: bool) -> ModelView:
         state_class=f"state-{state.replace(' ', '-')}", about=about,
         about_state=ABOUT_STATES[state], metrics=metrics_by_horizon(row.metrics, row.label),
         beside=beside_baselines(row.metrics), beside_note="",
-        evidence=evidence_sentences(row.changed.evidence) if row.changed else ())
+        evidence=evidence_sentences(row.changed.evidence) if row.changed else (),
+        withheld=withheld, card_href=card_address(row.label, row.version))
 
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def _signed(value: float) -> str:

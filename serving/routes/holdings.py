@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 
 from registry.playbook import playbook
-from serving.champions import model_rows
+from serving.champions import model_rows, withheld_segments
+from serving.model_card_page import card_address
 from serving.reports import report_named, reports_in
 from serving.routes.at_desk import AtDesk, problems
 from serving.schemas import (
@@ -18,6 +19,7 @@ from serving.schemas import (
     ModelsAnswer,
     ReportRow,
     ReportsAnswer,
+    WithheldSegmentAnswer,
 )
 
 router = APIRouter(prefix="/v1", tags=["what there is"])
@@ -37,10 +39,15 @@ def list_actions() -> ActionsAnswer:
 def list_models(desk: AtDesk) -> ModelsAnswer:
     """Every version of every model with its metrics, and which one serves."""
     rows, refusals = model_rows(desk.store)
+    withheld = withheld_segments(desk.workspace, rows)
     return ModelsAnswer(
         items=[ModelAnswer(label=row.label, version=row.version, run_name=row.run_name,
                            serving=row.serving, challenger=row.challenger,
-                           fingerprint=row.fingerprint, metrics=dict(row.metrics))
+                           fingerprint=row.fingerprint, metrics=dict(row.metrics),
+                           card=card_address(row.label, row.version),
+                           withheld=[WithheldSegmentAnswer(segment=one.segment, since=one.since,
+                                                           why=one.why) for one in withheld
+                                     if one.fingerprint == row.fingerprint])
                for row in rows],
         refusals=dict(refusals))
 

@@ -9,9 +9,17 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from registry.store import ModelStoreError
 from serving.account_page import account_page
-from serving.champions import model_rows
-from serving.errors import PROBLEMS, UnknownAddressError, UnknownReportError
+from serving.champions import model_rows, withheld_segments, without_folders
+from serving.desk import Desk
+from serving.errors import (
+    PROBLEMS,
+    UnknownAddressError,
+    UnknownModelCardError,
+    UnknownReportError,
+)
+from serving.model_card_page import CARD, is_served_label, model_card_page
 from serving.models_page import models_page, reports_page
 from serving.pages import ICON, Templates
 from serving.portfolio import AccountFilter
@@ -34,6 +42,8 @@ REPORT_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; img-src data:; 
 
 WAY_BACK = '<p><a href="/reports">← All reports</a></p>'
 
+Label = Annotated[str, Path(max_length=40)]
+Version = Annotated[int, Path(ge=1, le=1_000_000)]
 Blank = BeforeValidator(lambda value: value or None)
 Word = Annotated[Annotated[str, Field(max_length=200)] | None, Blank]
 
@@ -94,9 +104,40 @@ def show_models(request: Request, desk: AtDesk) -> Response:
     """The models beside their baselines."""
     rows, refusals = model_rows(desk.store)
     portfolio = desk.portfolio
-    page = models_page(rows, refusals, withheld=portfolio.models.withheld,
+    page = models_page(rows, refusals, withheld=withheld_segments(desk.workspace, rows),
                        source=source_line(portfolio), tenant=desk.workspace.settings.tenant)
     return _templates(request).page("models.html", page)
+
+
+@router.get("/models/{label}/{version}")
+def show_model_card(request: Request, desk: AtDesk, label: Label, version: Version) -> Response:
+    """The card of one version, as its training wrote it."""
+    card = _kept(desk, label, version, CARD).decode()
+    page = model_card_page(card, label=label, version=version,
+                           tenant=desk.workspace.settings.tenant)
+    return _templates(request).page("model_card.html", page)
+
+
+@router.get("/models/{label}/{version}/plots/{name}")
+def show_model_plot(desk: AtDesk, label: Label, version: Version,
+                    name: Annotated[str, Path(pattern=r"^[a-z_0-9]{1,80}\.png$")]) -> Response:
+    """A picture that the training of one version kept."""
+    return Response(_kept(desk, label, version, f"plots/{name}"), media_type="image/png")
+
+
+def _kept(desk: Desk, label: str, version: int, name: str) -> bytes:
+    """What a training kept under a name.
+
+    Raises:
+        UnknownModelCardError: it is not there, or the store does not answer.
+    """
+    try:
+        found = desk.store.kept(label, version, name) if is_served_label(label) else None
+    except ModelStoreError as error:
+        raise UnknownModelCardError(without_folders(str(error))) from error
+    if found is None:
+        raise UnknownModelCardError("Nothing of this name is kept of this version.")
+    return found
 
 
 @router.get("/reports")

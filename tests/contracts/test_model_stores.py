@@ -322,3 +322,13 @@ def test_more_numbers_than_fit_in_one_request_are_kept(store):
     params = {f"p{i}": i for i in range(103)}
     store.register("churn", store.record_run(run(1.0, metrics=many, params=params)))
     assert store.versions("churn")[0].metrics == many
+
+
+def test_what_a_training_kept_beside_its_bundle_is_found_by_name(store):
+    version = add(store, 0.5)
+    assert store.kept("churn", version, "model_card.md") == b"# Card"
+    assert store.kept("churn", version, "plots/calibration.png") == b"\x89PNG"
+    for name in ("plots/other.png", "calibration.png", "none.md", "../../mlflow.db", "plots"):
+        assert store.kept("churn", version, name) is None
+    with pytest.raises(UnknownModelError, match="has no version 7"):
+        store.kept("churn", 7, "model_card.md")

@@ -122,7 +122,8 @@ def contract_of(names: tuple[str, ...], workspace: Workspace) -> FeatureContract
 
 def add_model(store: ModelStore, label: str, bundle: ModelBundle) -> int:
     run = TrainingRun(label=label, name=f"{label} by hand", bundle=bundle, started_at=BEFORE,
-                      ended_at=BEFORE, metrics=bundle.metrics)
+                      ended_at=BEFORE, metrics=bundle.metrics,
+                      documents={"model_card.md": f"# {label}: by hand\n\nNot fitted.\n"})
     version = store.register(label, store.record_run(run))
     store.promote(label, version, evidence={}, by="ann", at=BEFORE)
     return version

@@ -15,6 +15,7 @@ from features.telemetry import Event
 from registry.store import MemoryModelStore
 from serving.account_page import AccountPage, use_note, use_picture
 from serving.champions import SERVED_LABELS, model_rows
+from serving.model_card_page import ModelCardPage
 from serving.models_page import (
     ModelsPage,
     ReportsPage,
@@ -30,9 +31,9 @@ from serving.timelines import weeks_of_use
 
 PAGES = {"portfolio.html": PortfolioPage, "account.html": AccountPage, "models.html": ModelsPage,
          "reports.html": ReportsPage, "problem.html": ProblemPage, "problems.html": ProblemsPage,
-         "api.html": ApiPage}
-ADDRESSES = ("/", "/?status=all", "/accounts/acct-00", "/accounts/acct-47", "/models", "/reports",
-             "/problems", "/docs")
+         "api.html": ApiPage, "model_card.html": ModelCardPage}
+ADDRESSES = ("/", "/?status=all", "/accounts/acct-00", "/accounts/acct-47", "/models",
+             "/models/churn/1", "/reports", "/problems", "/docs")
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
 
