@@ -583,8 +583,6 @@ def score(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Score every account as of a moment, with reasons, into a Parquet file."""
-    from serving.shadow import shadow as score_in_shadow
-
     place = Workspace(workspace)
     moment = _moment(place, as_of)
     with _step("Scoring"):
@@ -596,8 +594,11 @@ def score(
     for reason, accounts in _most_first(written.by_reason):
         out.print(f"Not by a model, {_many(accounts, 'account')}: {reason}", highlight=False,
                   markup=False)
-    for line in score_in_shadow(place, _store(place), moment) if shadow else ():
-        out.print(line, highlight=False, markup=False)
+    if shadow:
+        from serving.shadow import shadow as score_in_shadow
+
+        for line in score_in_shadow(place, _store(place), moment):
+            out.print(line, highlight=False, markup=False)
 
 
 @app.command()

@@ -99,6 +99,11 @@ class Catalogue:
         return tuple(feature.name for feature in self.features)
 
     @cached_property
+    def by_name(self) -> Mapping[str, AnyFeature]:
+        """Feature name to its declaration."""
+        return {feature.name: feature for feature in self.features}
+
+    @cached_property
     def digests(self) -> Mapping[str, str]:
         """Feature name to the digest of its declaration; a model's contract keeps them."""
         return {feature.name: feature.digest for feature in self.features}

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from features.alerts import WEEK, WEEK_TOLERANCE
+from features.catalogue import catalogue
 from features.health import FORMULAS
 from features.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.champions import models_of
 from serving.decisions import POLICY_KINDS, policy_facts
-from serving.desk import features_by_name
 from serving.portfolio import portfolio_order
 from serving.recommending import Decided, decide_on
 from serving.scoring import AccountScore, score_accounts
@@ -35,7 +35,7 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
     settings = workspace.settings
     scores = score_accounts(
         SnapshotStore(workspace.snapshots_dir).read(as_of), models_of(workspace, store),
-        catalogue=features_by_name(workspace), formula=FORMULAS[settings.health_formula],
+        catalogue=catalogue(settings.use_names).by_name, formula=FORMULAS[settings.health_formula],
         now=as_of, max_age=timedelta(days=settings.max_feature_age_days),
         currency=settings.currency)
     return sorted(scores, key=portfolio_order)
@@ -45,7 +45,7 @@ def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime
                     ) -> tuple[Decided, ...]:
     """What the policy says about every account as of a moment, on what was known then."""
     scores = scores_as_of(workspace, store, as_of)
-    known = features_by_name(workspace)
+    known = catalogue(workspace.settings.use_names).by_name
     snapshots = SnapshotStore(workspace.snapshots_dir)
     week_ago = [m for m in snapshots.moments() if abs(as_of - m - WEEK) <= WEEK_TOLERANCE]
     signs = warning_signs(

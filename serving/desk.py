@@ -65,7 +65,7 @@ class Desk:
     @property
     def catalogue(self) -> Mapping[str, AnyFeature]:
         """The features of this tenant by name."""
-        return features_by_name(self.workspace)
+        return catalogue(self.workspace.settings.use_names).by_name
 
     @property
     def formula(self) -> HealthFormula:
@@ -169,8 +169,3 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
         ledger=Ledger(workspace.ledger_db), timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),
         metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)))
-
-
-def features_by_name(workspace: Workspace) -> Mapping[str, AnyFeature]:
-    """The features of a tenant by name."""
-    return {f.name: f for f in catalogue(workspace.settings.use_names).features}

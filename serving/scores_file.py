@@ -24,14 +24,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.catalogue import HEALTH_SCORE
+from features.catalogue import HEALTH_SCORE, catalogue
 from features.health import FORMULAS
 from features.snapshots import MADE_FROM, SnapshotStore
 from features.workspace import Workspace
 from registry.contract import FeatureContractError
 from registry.store import ModelStore
 from serving.champions import models_of
-from serving.desk import features_by_name
 from serving.explanations import MOST_REASONS, Peers
 from serving.peer_medians import peers_in_file
 from serving.rows_in_order import RowsInOrder
@@ -82,16 +81,16 @@ def write_scores(
     """
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
-    path, known = snapshots.there(as_of), features_by_name(workspace)
+    path, declared = snapshots.there(as_of), catalogue(settings.use_names)
     formula = FORMULAS[settings.health_formula]
-    digests = {name: feature.digest for name, feature in known.items()}
     models = able_to_read(path, models_of(workspace, store),
-                          digests={**digests, HEALTH_SCORE: formula.version})
+                          digests={**declared.digests, HEALTH_SCORE: formula.version})
     reads = () if models.churn is None else models.churn.model.contract.names
     scoring = ColumnScoring(
-        models=models, catalogue=known, formula=formula, now=as_of, currency=settings.currency,
-        max_age=timedelta(days=settings.max_feature_age_days), most_reasons=most_reasons,
-        peers=peers_in_file(path, [n for n in reads if n in known]) if most_reasons
+        models=models, catalogue=declared.by_name, formula=formula, now=as_of,
+        currency=settings.currency, most_reasons=most_reasons,
+        max_age=timedelta(days=settings.max_feature_age_days),
+        peers=peers_in_file(path, [n for n in reads if n in declared.by_name]) if most_reasons
         else Peers(groups={}))
     about = {
         "keepwell.as_of": as_of.isoformat(), "keepwell.currency": settings.currency,

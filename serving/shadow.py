@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.catalogue import HEALTH_SCORE
+from features.catalogue import HEALTH_SCORE, catalogue
 from features.health import FORMULAS
 from features.snapshots import SnapshotStore
 from features.telemetry import UTC_INSTANT
@@ -25,7 +25,6 @@ from registry.bundle import BundleError, ModelBundle
 from registry.contract import FeatureContractError
 from registry.store import ModelStore, ModelStoreError
 from serving.champions import without_folders
-from serving.desk import features_by_name
 from serving.scoring import RISK_TIERS, TIER_HORIZON_DAYS, risk_tier
 
 SHADOWED = ("churn", "expansion")
@@ -158,8 +157,8 @@ def compare(
 def shadow(workspace: Workspace, store: ModelStore, as_of: datetime) -> tuple[str, ...]:
     """Score with champion and challenger as of a snapshot and keep both; a sentence per model."""
     frame = SnapshotStore(workspace.snapshots_dir).read(as_of)
-    digests = {name: feature.digest for name, feature in features_by_name(workspace).items()}
-    digests[HEALTH_SCORE] = FORMULAS[workspace.settings.health_formula].version
+    digests = {**catalogue(workspace.settings.use_names).digests,
+               HEALTH_SCORE: FORMULAS[workspace.settings.health_formula].version}
     told = []
     for label in SHADOWED:
         try:

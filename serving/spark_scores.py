@@ -21,7 +21,6 @@ from features.spark_engine import map_batches
 from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.champions import models_of
-from serving.desk import features_by_name
 from serving.explanations import MOST_REASONS, Peers, peers_of
 from serving.scoring import Models, file_schema, score_accounts, score_frame_for_file
 
@@ -49,7 +48,7 @@ class ScoringTask:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Score every account of every batch."""
-        known = {feature.name: feature for feature in catalogue(self.use_names).features}
+        known = catalogue(self.use_names).by_name
         for batch in batches:
             frame = cast(pl.DataFrame, pl.from_arrow(batch))
             scores = score_accounts(
@@ -72,7 +71,7 @@ def scores_on_spark(
     snapshots = SnapshotStore(workspace.snapshots_dir)
     task = ScoringTask(
         models=models_of(workspace, store), as_of=as_of, use_names=settings.use_names,
-        peers=peers_of(snapshots.read(as_of), features_by_name(workspace)),
+        peers=peers_of(snapshots.read(as_of), catalogue(settings.use_names).by_name),
         formula=settings.health_formula, currency=settings.currency,
         max_age=timedelta(days=settings.max_feature_age_days), most_reasons=most_reasons)
     rows = session.read.parquet(str(snapshots.path(as_of).resolve()))
