@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from registry.waiting_runs import WaitingRuns
     from serving.recommending import Decided
     from serving.scores_file import ScoresWritten
+    from training.growing import Growing
     from training.run import TrainingResult
 
 FAULT, FOUND, REFUSED, BUSY = 1, 1, 3, 4
@@ -268,6 +269,11 @@ def train(
         min=0, help="No trial begins later than this; without it only trials are counted, and the "
         "same data and seed give the same model.")] = None,
     seed: Annotated[int, typer.Option(help="Same data and seed, same model.")] = 1,
+    cluster: Annotated[str | None, typer.Option(
+        help="Grow the trees on the Dask cluster of the scheduler at this address (the extra "
+        "keepwell[dask]); the study's on this machine.")] = None,
+    workers: Annotated[int | None, typer.Option(
+        min=1, help="The same on so many worker processes of this machine.")] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Train, judge on later data, and register; the better candidate becomes the challenger.
@@ -276,7 +282,12 @@ def train(
     month's usage, on rows later than all they were fitted on. `keepwell models promote` makes the
     version serve.
     """
-    (result,) = _train(Workspace(workspace), (label.value,), as_of, trials, seed, seconds=seconds)
+    if cluster is not None and workers is not None:
+        raise CommandError("Give --cluster ADDRESS for a cluster that runs, or --workers N for "
+                           "workers of this machine.")
+    with _grown_elsewhere(cluster, workers) as growing:
+        (result,) = _train(Workspace(workspace), (label.value,), as_of, trials, seed,
+                           seconds=seconds, growing=growing)
     out.print(result.summary, highlight=False, markup=False)
     if result.promotion.approved and result.version is not None:
         out.print(f"To let it serve: keepwell models promote {label.value} {result.version} "
@@ -873,9 +884,10 @@ def _ensure_snapshot(place: Workspace, moment: datetime) -> None:
 
 def _train(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, trials: int,
            seed: int, by: str | None = None, seconds: float | None = None,
-           ) -> tuple[TrainingResult, ...]:
+           growing: Growing | None = None) -> tuple[TrainingResult, ...]:
     from features.backfill import stale
     from features.snapshots import SnapshotStore
+    from training.growing import BinnedRows
     from training.workspace_training import train_on
 
     store = _store(place)
@@ -890,7 +902,20 @@ def _train(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, tr
     with place.lock(), _step(f"Training {named} models") as progress:
         return train_on(place, labels, store=store, as_of=_moment(place, as_of),
                         clock=lambda: datetime.now(UTC), trials=trials, seed=seed, by=by,
-                        progress=progress, waiting=_waiting(place), seconds=seconds)
+                        progress=progress, waiting=_waiting(place), seconds=seconds,
+                        growing=growing or BinnedRows.of)
+
+
+@contextmanager
+def _grown_elsewhere(cluster: str | None, workers: int | None) -> Iterator[Growing | None]:
+    """Where a training grows its trees, if not in this process."""
+    if cluster is None and workers is None:
+        yield None
+        return
+    from training.cluster import grown_on, joined
+
+    with joined(cluster, workers=workers or 1) as client:
+        yield grown_on(client)
 
 
 DEMO_FILE = "demo.json"

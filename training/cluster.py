@@ -4,22 +4,31 @@ The same spec and the same parameters; every worker holds its part of the rows, 
 added up. Sums come in another order and bagging draws within a worker, so the trees are not those
 of one machine to the bit, and their metrics are the same within their intervals (test). A worker
 that dies ends the attempt: all rows are fitted again on the workers that are left, or the error
-says so. There is no half of a model. Whoever has a client and Dask arrays has the extra ``dask``.
+says so. There is no half of a model. Whoever has a client and Dask arrays has the extra ``dask``;
+with ``joined`` and ``grown_on`` a whole training grows its trees there.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
 import numpy as np
+from numpy.typing import NDArray
 
+from training.dataset import TrainingSet
 from training.errors import OneClassError, TrainingError
-from training.fit import Fitted, raw_scores
+from training.fit import Fitted, grown, raw_scores
+from training.growing import Bools, Growing
 from training.grown_trees import trees_of
-from training.specs import ModelSpec, Parameters
+from training.specs import LIGHTGBM, ModelSpec, Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,15 +43,106 @@ GRACE = 5.0
 """Seconds that LightGBM has to end by itself once a worker is gone; it may wait for its peer."""
 
 
+ANSWERS_WITHIN = 10
+"""Seconds that a scheduler has to answer at its address."""
+
+PARTS_PER_WORKER = 2
+"""Rows go to the workers in so many parts each: what is left shares those of a dead one."""
+
+
 class ClusterError(TrainingError):
     """The cluster could not fit the model; nothing of it is kept."""
+
+
+@contextmanager
+def joined(
+    address: str | None = None, *, workers: int = 2, answers_within: float = ANSWERS_WITHIN,
+) -> Iterator[Client]:
+    """A client of the scheduler at this address; without one, of workers started here.
+
+    Raises:
+        ClusterError: Dask is not installed, or nobody answers.
+    """
+    try:
+        import dask.array  # noqa: F401 - without it nothing can be sent
+        import distributed
+    except ImportError as exc:
+        raise ClusterError("Training on a cluster needs Dask, which is not installed: "
+                           "pip install 'keepwell[dask]'.") from exc
+    lgb.register_logger(logging.getLogger("lightgbm"))  # it prints which ports it looks for
+    connect: Any = distributed.Client  # its own types leave them untyped
+    local: Any = distributed.LocalCluster
+    with ExitStack() as open_until_the_end:
+        enter = open_until_the_end.enter_context
+        if address is None:
+            cluster = enter(local(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None,
+                silence_logs=50))
+            client = enter(connect(cluster))
+            client.run(_say_nothing)
+        else:
+            try:
+                client = enter(connect(address, timeout=answers_within))
+            except (OSError, ValueError) as exc:
+                raise ClusterError(
+                    f"No Dask scheduler answers at {address!r} within {answers_within:g} seconds. "
+                    f"Start one (dask scheduler) with workers (dask worker ADDRESS), or train on "
+                    f"this machine.") from exc
+        yield client
+
+
+def grown_on(client: Client) -> Growing:
+    """Trees from the workers of this client, for any rows and columns of a training set."""
+
+    def growing(training: TrainingSet, rows: Bools, columns: list[int]) -> ClusterRows:
+        return ClusterRows(
+            client=client, place=np.where(rows, np.cumsum(rows) - 1, -1),
+            matrix=np.ascontiguousarray(training.matrix[rows][:, columns]),
+            outcome=training.outcome[rows])
+
+    return growing
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClusterRows:
+    """Rows of a training set that are read here and sent to the workers part by part."""
+
+    client: Client
+    matrix: NDArray[np.float64]
+    outcome: NDArray[np.float64]
+    place: NDArray[np.int64]  # of each row of the training set among these; -1 is not there
+
+    def fitted(self, rows: Bools, parameters: Parameters, *, seed: int) -> Fitted:
+        """The trees of these rows of the training set, or OneClassError, or ClusterError."""
+        import dask.array as da
+
+        places = self.place[rows]
+        matrix, outcome = self.matrix[places], self.outcome[places]
+        size = -(-len(matrix) // (PARTS_PER_WORKER * max(1, len(_workers(self.client)))))
+        in_parts: Any = da.from_array  # dask's own types leave it untyped
+        booster = grow_on_cluster(
+            LIGHTGBM, in_parts(matrix, chunks=(size, matrix.shape[1])),
+            in_parts(outcome, chunks=size), parameters, seed=seed, client=self.client)
+        return grown(booster, matrix)
 
 
 def fit_on_cluster(
     spec: ModelSpec, matrix: da.Array, outcome: da.Array, parameters: Parameters, *, seed: int,
     client: Client, attempts: int = ATTEMPTS,
 ) -> Fitted:
-    """Fit a spec of trees to rows that lie on the workers of a Dask cluster.
+    """Fit a spec of trees to rows that lie on the workers, which score them as well."""
+    booster = grow_on_cluster(spec, matrix, outcome, parameters, seed=seed, client=client,
+                              attempts=attempts)
+    held: Any = matrix
+    scores = held.map_blocks(_scores, booster.model_to_string(), drop_axis=1, meta=np.empty(0))
+    return Fitted(form=trees_of(booster), booster=booster, level=float(scores.mean().compute()))
+
+
+def grow_on_cluster(
+    spec: ModelSpec, matrix: da.Array, outcome: da.Array, parameters: Parameters, *, seed: int,
+    client: Client, attempts: int = ATTEMPTS,
+) -> lgb.Booster:
+    """Grow the trees of a spec from rows that lie on the workers of a Dask cluster.
 
     Args:
         spec: what to fit; its form is trees.
@@ -76,16 +176,9 @@ def fit_on_cluster(
     for _ in range(attempts):
         workers = _workers(client)
         try:
-            booster = _grown(matrix, outcome, parameters, seed=seed, client=client,
-                             workers=workers)
+            return _grown(matrix, outcome, parameters, seed=seed, client=client, workers=workers)
         except _WorkersLostError as exc:
             lost.append(str(exc))
-            continue
-        held: Any = matrix
-        scores = held.map_blocks(_scores, booster.model_to_string(), drop_axis=1,
-                                   meta=np.empty(0))
-        return Fitted(form=trees_of(booster), booster=booster,
-                      level=float(scores.mean().compute()))
     raise ClusterError(
         f"The model was not fitted, in {len(lost)} attempt(s): {' '.join(lost)} Nothing of it is "
         f"kept. See the logs of those workers (memory is the usual reason), give them more or "
@@ -115,6 +208,8 @@ def _grown(
     thread = threading.Thread(target=attempt, daemon=True)
     with warnings.catch_warnings():  # lightgbm.dask sets its own threads and says so every time
         warnings.filterwarnings("ignore", message="Parameter n_jobs will be ignored")
+        # rows that were read here are part of the graph, so that a dead worker's are sent again
+        warnings.filterwarnings("ignore", message="Sending large graph")
         thread.start()
         gone: frozenset[str] = frozenset()
         while thread.is_alive() and not gone:
@@ -154,6 +249,11 @@ def _settings(parameters: Parameters, *, seed: int) -> Mapping[str, Any]:
     return {**settings, "n_estimators": int(parameters["rounds"]), "tree_learner": "data",
             "objective": "binary", "bagging_freq": 1, "seed": seed, "verbosity": -1,
             "feature_pre_filter": False, "time_out": 2}
+
+
+def _say_nothing() -> None:
+    """Keep what LightGBM prints about its sockets, on workers of this machine, off the screen."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what compiled code prints to
 
 
 def _scores(block: np.ndarray[Any, np.dtype[np.float64]], text: str) -> Any:

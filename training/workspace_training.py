@@ -20,6 +20,7 @@ from features.workspace import Workspace
 from registry.store import ModelStore
 from registry.waiting_runs import WaitingRuns
 from training.dataset import RememberingReader
+from training.growing import BinnedRows, Growing
 from training.labels import label_named
 from training.run import Clock, Progress, TrainingResult, train
 from training.touched_labels import TOUCH_KINDS
@@ -34,7 +35,7 @@ def train_on(
     horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
     each: Callable[[TrainingResult], None] | None = None,
     waiting: WaitingRuns | None = None,
-    seconds: float | None = None,
+    seconds: float | None = None, growing: Growing = BinnedRows.of,
 ) -> tuple[TrainingResult, ...]:
     """Train these labels on what the workspace knew at ``as_of``.
 
@@ -52,6 +53,7 @@ def train_on(
         each: called with each result as it comes.
         waiting: where runs are kept while the store does not answer; None: then it is an error.
         seconds: no trial of a study begins later than this; None: only trials are counted.
+        growing: where trees are grown; the study's always here.
 
     Raises:
         LabelError: a label that is not declared.
@@ -77,8 +79,8 @@ def train_on(
             reader=reader, digests=digests, cutoffs=moments, known_until=known_until,
             store=store, clock=clock, code_version=code_version(), seed=seed, trials=trials,
             by=by, horizons=horizons, progress=progress, waiting=waiting, attributes=attributes,
-            interventions=interventions,
-            seconds=seconds, journals=workspace.root / "studies"))
+            interventions=interventions, seconds=seconds,
+            journals=workspace.root / "studies", growing=growing))
         if each is not None:
             each(results[-1])
     return tuple(results)

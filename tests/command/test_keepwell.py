@@ -122,6 +122,8 @@ def test_a_score_after_more_events_came_is_of_the_newest_events(
     (("models", "rollback", "churn", "--by", "Ann", "-w", "ws"), 3, "There is no workspace"),
     (("models", "list", "-w", "ws"), 3, "There is no workspace"),
     (("train", "happiness"), 2, "happiness"),
+    (("train", "churn", "--cluster", "tcp://10.0.0.1:8786", "--workers", "2"), 3,
+     "Give --cluster ADDRESS for a cluster that runs, or --workers N"),
     (("score", "--out", "x.parquet", "--as-of", "soon"), 2, "soon"),
 ])
 def test_what_can_not_be_done_is_one_paragraph_and_an_exit_code(

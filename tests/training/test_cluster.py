@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -15,7 +16,7 @@ da = pytest.importorskip("dask.array")
 
 from registry.promotion import gain, log_loss_rows  # noqa: E402 - the extra comes first
 from training.calibration import fit_calibration  # noqa: E402
-from training.cluster import ClusterError, fit_on_cluster  # noqa: E402
+from training.cluster import ClusterError, fit_on_cluster, grown_on, joined  # noqa: E402
 from training.errors import OneClassError  # noqa: E402
 from training.fit import fit  # noqa: E402
 from training.labels import label_named  # noqa: E402
@@ -134,3 +135,61 @@ def test_a_cluster_without_workers_says_how_to_start_some() -> None:
         with pytest.raises(ClusterError, match=r"no worker\. Start some"):
             fit_on_cluster(LIGHTGBM, matrix, da.from_array(np.array([0.0, 1, 0, 1]), chunks=2),
                            LIGHTGBM.parameters, seed=1, client=client)
+
+
+def test_a_whole_training_on_two_workers_judges_like_one_on_this_machine(
+    client, small_company
+) -> None:
+    client.wait_for_workers(2)
+    company = small_company(n_accounts=400, leaves=0.06)
+    here = company.train(trials=0)
+    there = company.train(trials=0, growing=grown_on(client))
+    one, other = (result.metrics["lightgbm"][90] for result in (here, there))
+    assert one != other  # bags are drawn within a worker: these trees are not those of one machine
+    for metric in ("log_loss", "auc", "brier"):
+        assert one[metric].low < other[metric].value < one[metric].high
+        assert other[metric].low < one[metric].value < other[metric].high
+    assert {name: metrics for name, metrics in here.metrics.items() if name != "lightgbm"} == \
+        {name: metrics for name, metrics in there.metrics.items() if name != "lightgbm"}
+
+
+def test_rows_of_a_dead_worker_are_sent_again_and_the_training_goes_on(client, prepared) -> None:
+    client.wait_for_workers(2)
+    training, rows = prepared.training, prepared.before_test
+    grower = grown_on(client)(training, rows, usable_columns(training, rows, LIGHTGBM))
+    older = training.rows_at(prepared.calibration_folds[0].train)
+    killer = kill_a_worker_that_fits(client)
+    fitted = grower.fitted(rows, LONG, seed=1)
+    killer.join()
+    assert fitted.booster.num_trees() == LONG["rounds"]
+    assert grower.fitted(older, LIGHTGBM.parameters, seed=1).booster.num_trees() == 120
+
+
+def test_a_part_of_one_class_is_refused_by_the_cluster_too(client, prepared) -> None:
+    training, rows = prepared.training, prepared.before_test
+    grower = grown_on(client)(training, rows, usable_columns(training, rows, LIGHTGBM))
+    with pytest.raises(OneClassError, match="nothing to tell apart"):
+        grower.fitted(rows & (training.outcome == 0), LIGHTGBM.parameters, seed=1)
+
+
+def test_without_the_extra_it_is_said_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ClusterError, match=r"pip install 'keepwell\[dask\]'"), joined():
+        pass
+
+
+def test_an_address_where_nobody_answers_is_said_in_words() -> None:
+    with pytest.raises(ClusterError, match=r"answers at 'tcp://127\.0\.0\.1:1' within 0\.5 sec"), \
+            joined("tcp://127.0.0.1:1", answers_within=0.5):
+        pass
+
+
+def test_workers_of_this_machine_are_started_and_ended(client) -> None:
+    with joined(workers=1) as ours:
+        assert len(ours.scheduler_info()["workers"]) == 1
+        address = ours.scheduler.address
+        with joined(address) as again:
+            assert again.scheduler.address == address
+    with pytest.raises(ClusterError, match="No Dask scheduler answers"), \
+            joined(address, answers_within=0.5):
+        pass
