@@ -6,7 +6,8 @@ the accounts that are still there when it begins::
 
     cutoffs   ── closed at 180 days, still there at 90 ──┤ ········ embargo ········ ├── test ──┤
     near f    five fits, each without a fifth of the accounts, score that fifth
-    far g     slope · f + a strongly penalised regression on every feature
+    far g     slope · f + a step where the renewal lies after the horizon
+              + a strongly penalised regression on every feature
               calibrated by the same fifths on the newest third of those cutoffs
 
 So no probability falls as the horizon grows, and to ask for a year changes nothing that is said of
@@ -37,7 +38,7 @@ from training.formula_prior import penalised_weights
 from training.labels import ROW, Label, label_rows
 from training.linear_design import LinearDesign
 from training.race import fit_rows, out_of_time, usable_columns
-from training.specs import FEW_ACCOUNTS, ModelSpec, Parameters
+from training.specs import FEW_ACCOUNTS, RENEWAL, ModelSpec, Parameters
 from training.splits import (
     CALIBRATION_SHARE,
     TEST_SHARE,
@@ -61,6 +62,12 @@ FIFTHS = 5
 
 USUAL_SLOPE, SLOPE_SPREAD = 0.5, 0.5
 """What is known of the slope beforehand: what tells the near tells less of the far."""
+
+RENEWAL_SPREAD = 1.0
+"""What is known beforehand of the step where a contract outlasts the horizon, in spreads of it."""
+
+LEAST_BEYOND = 0.01
+"""So large a part of the rows outlasts the horizon, and does not, or there is no step."""
 
 STRENGTH = 1e-4
 """Of the features beside the score; inverse penalty per row-sum of the loss."""
@@ -134,6 +141,7 @@ class FarChance:
     horizon: int
     slope: float  # of the centred near score
     form: LinearForm | None
+    has_own_fit: bool  # on every feature, beside the slope and the renewal
     calibration: CalibrationFit
     rate: float  # of the outcome by the horizon, among rows decided there
     n_accounts: int  # distinct accounts that had the outcome between the two
@@ -152,7 +160,7 @@ class FarChance:
     @property
     def sentence(self) -> str:
         """How it was fitted, and why so."""
-        if self.form is not None:
+        if self.has_own_fit:
             return (f"{self.horizon} days: a fit of its own, from {self.n_accounts} distinct "
                     f"accounts.")
         return (f"{self.horizon} days: only a slope of its own on the nearer score; "
@@ -182,12 +190,15 @@ def fit_later(
     near = scores_by_fifths(spec, training, columns, parameters, at=at, seed=seed)
     chances = []
     before = training.outcome
+    read = [training.names[column] for column in columns]
+    renewal = read.index(RENEWAL) if RENEWAL in read else None
     for horizon in sorted(outcomes):
         decided = _closed(training, outcomes[horizon], horizon, at)
         there = decided & (before == 0)
         chances.append(_fit_chance(
             horizon, near[there], matrix[there], outcomes[horizon][there],
-            training.account[there], _newest_third(training, there), spec, draws=draws, seed=seed,
+            training.account[there], _newest_third(training, there), spec, renewal=renewal,
+            ends=reach_of(horizon, lead_days=training.label.lead_days).days, draws=draws, seed=seed,
             rate=_rate(outcomes[horizon][decided & _newest_third(training, decided, whole=True)])))
         before = outcomes[horizon]
     return tuple(chances)
@@ -267,37 +278,66 @@ def _too_few(part: str, training: TrainingSet, outcome: Vector, rows: Bools) -> 
 
 def _fit_chance(
     horizon: int, f: Vector, matrix: Matrix, outcome: Vector, accounts: NDArray[np.int64],
-    newer: Bools, spec: ModelSpec, *, draws: int, seed: int, rate: float,
+    newer: Bools, spec: ModelSpec, *, renewal: int | None, ends: int, draws: int, seed: int,
+    rate: float,
 ) -> FarChance:
     n_accounts = len(np.unique(accounts[outcome == 1]))
     own = spec.form != "constant" and spec.reads is None and n_accounts >= FEW_ACCOUNTS
     held = np.empty(len(f))
     for fifth in range(FIFTHS):
         out = accounts % FIFTHS == fifth
-        slope, form = _fit_far(f[~out], matrix[~out], outcome[~out], accounts[~out], own=own)
+        slope, form = _fit_far(f[~out], matrix[~out], outcome[~out], accounts[~out], own=own,
+                               renewal=renewal, ends=ends)
         held[out] = _score(slope, form, f[out], matrix[out])
-    slope, form = _fit_far(f, matrix, outcome, accounts, own=own)
+    slope, form = _fit_far(f, matrix, outcome, accounts, own=own, renewal=renewal, ends=ends)
     judged = newer if 0 < outcome[newer].sum() < newer.sum() else np.ones(len(f), dtype=np.bool_)
     calibration = fit_calibration(
         held[judged], outcome[judged][:, None], accounts[judged], n_draws=draws,
         rng=np.random.default_rng((seed, horizon)))
-    return FarChance(horizon=horizon, slope=slope, form=form, calibration=calibration, rate=rate,
-                     n_accounts=n_accounts)
+    return FarChance(horizon=horizon, slope=slope, form=form, has_own_fit=own,
+                     calibration=calibration, rate=rate, n_accounts=n_accounts)
 
 
 def _fit_far(
-    f: Vector, matrix: Matrix, outcome: Vector, accounts: NDArray[np.int64], *, own: bool
+    f: Vector, matrix: Matrix, outcome: Vector, accounts: NDArray[np.int64], *, own: bool,
+    renewal: int | None, ends: int,
 ) -> tuple[float, LinearForm | None]:
-    """The slope of the near score, and what every feature says beside it."""
-    design = LinearDesign.of(matrix)
-    features = design.columns(matrix) if own else np.empty((len(f), 0))
+    """The slope of the near score, and what the renewal and every feature say beside it."""
+    design, steps = _design(matrix, renewal, ends)
+    columns = design.columns(matrix) if own or steps else np.empty((len(f), 0))
+    used = np.full(columns.shape[1], own)
     # rows of one account overlap, so what is known beforehand weighs as if accounts were the rows
     share = len(np.unique(accounts)) / len(f)
-    strength = np.append(share * SLOPE_SPREAD**2, np.full(features.shape[1], STRENGTH))
-    weights = penalised_weights(np.column_stack((f, features)), outcome, USUAL_SLOPE * f,
-                                strength=strength)
+    strength = np.full(columns.shape[1], STRENGTH)
+    if renewal is not None and steps:
+        used[renewal], strength[renewal] = True, share * RENEWAL_SPREAD**2
+    weights = penalised_weights(
+        np.column_stack((f, columns[:, used])), outcome, USUAL_SLOPE * f,
+        strength=np.append(share * SLOPE_SPREAD**2, strength[used]))
     slope = USUAL_SLOPE + float(weights[1])
-    return slope, design.form(float(weights[0]), weights[2:]) if own else None
+    if not used.any():
+        return slope, None
+    every = np.zeros(columns.shape[1])
+    every[used] = weights[2:]
+    return slope, design.form(float(weights[0]), every)
+
+
+def _design(matrix: Matrix, renewal: int | None, ends: int) -> tuple[LinearDesign, bool]:
+    """The scale of every feature, and whether the renewal is a step where the horizon ends.
+
+    A contract that runs beyond the horizon can not end within it, however near the score puts it;
+    before that, sooner or later makes no difference. Where all run so long, or none, the date is a
+    feature like others.
+    """
+    if renewal is None:
+        return LinearDesign.of(matrix), False
+    beyond = float((matrix[:, renewal] >= ends).mean())  # unknown is not beyond
+    if not LEAST_BEYOND <= beyond <= 1 - LEAST_BEYOND:
+        return LinearDesign.of(matrix), False
+    unbounded = np.full(matrix.shape[1], np.inf)
+    lower, upper = -unbounded, unbounded.copy()
+    lower[renewal], upper[renewal] = np.log1p(ends - 1), np.log1p(ends)
+    return LinearDesign.of(matrix, lower=lower, upper=upper), True
 
 
 def _score(slope: float, form: LinearForm | None, f: Vector, matrix: Matrix) -> Vector:

@@ -149,3 +149,60 @@ def test_rows_that_leave_within_the_short_horizon_leave_within_the_long_one(prep
 def test_later_horizons_are_longer_and_in_order(later) -> None:
     with pytest.raises(LabelError, match="needs later horizons in rising order"):
         Label(name="x", description="", outcome="churn", horizons=(30, 90), later=later)
+
+
+@pytest.fixture(scope="module")
+def renewing(prepared):
+    """The same rows with a renewal date: whoever leaves after 90 days has it within 180."""
+    training, later = prepared.training, prepared.later
+    rng = np.random.default_rng(4)
+    leaves = (later.outcomes[180] == 1) & (training.outcome == 0)
+    days = np.where(leaves | (rng.random(len(leaves)) < 0.5),
+                    rng.uniform(1, 179, len(leaves)), rng.uniform(181, 360, len(leaves)))
+    return replace(training, names=(*training.names, "days_to_renewal"),
+                   matrix=np.column_stack((training.matrix, days)))
+
+
+def far_of(training, prepared, columns=None):
+    columns = list(range(len(training.names))) if columns is None else columns
+    (far,) = fit_later(LOGISTIC, training, prepared.later.outcomes, columns, LOGISTIC.parameters,
+                       at=prepared.known_until, seed=0)
+    return far
+
+
+def test_a_contract_that_outlasts_the_horizon_hardly_ends_in_the_time_before_it(
+    renewing, prepared,
+) -> None:
+    far = far_of(renewing, prepared)
+    matrix = np.tile(renewing.matrix[0], (4, 1))
+    matrix[:, -1] = (10, 179, 180, 350)
+    soon, last, beyond, long = sigmoid(far.log_odds(np.zeros(4), matrix))
+    assert soon == last
+    assert beyond == long
+    assert beyond < soon / 5
+    assert not far.has_own_fit
+    assert "180 days: only a slope of its own on the nearer score" in far.sentence
+
+
+def test_where_no_contract_outlasts_the_horizon_there_is_no_step(renewing, prepared) -> None:
+    none = replace(renewing, matrix=np.column_stack(
+        (renewing.matrix[:, :-1], np.minimum(renewing.matrix[:, -1], 179))))
+    assert far_of(none, prepared).form is None
+    unknown = replace(renewing, matrix=np.column_stack(
+        (renewing.matrix[:, :-1], np.full(len(renewing.matrix), np.nan))))
+    assert far_of(unknown, prepared).form is None
+
+
+def test_a_model_that_does_not_read_the_renewal_has_no_step(renewing, prepared) -> None:
+    assert far_of(renewing, prepared, list(range(len(renewing.names) - 1))).form is None
+
+
+def test_the_step_and_a_fit_of_its_own_stand_beside_each_other(
+    renewing, prepared, monkeypatch,
+) -> None:
+    monkeypatch.setattr("training.later_horizons.FEW_ACCOUNTS", 20)
+    far = far_of(renewing, prepared)
+    assert far.has_own_fit
+    assert far.form.coefficient[-1] < -1  # the step, hardly penalised
+    assert (far.form.coefficient[:-1] != 0).sum() > 3
+    assert np.abs(far.form.coefficient[:-1]).max() < 0.5
