@@ -140,10 +140,35 @@ def test_a_parent_that_sends_nothing_has_the_list_of_its_accounts(portfolio, add
     assert "What Account holding and the accounts below it come to" in text_of(portfolio)
 
 
+def test_what_else_may_come_stands_on_the_page_with_its_time_and_source(portfolio):
+    follow(portfolio, "Company 00")
+    lines = portfolio.find_elements(By.CSS_SELECTOR, ".outlooks > div")
+    assert [line.find_element(By.TAG_NAME, "dt").text.splitlines()[0] for line in lines] == [
+        "Leaves at its renewal", "Leaves within 180 days", "Leaves within 365 days",
+        "Pays at least a tenth less", "Falls silent for 30 days"]
+    assert "No contraction model has been promoted." in lines[3].text
+    assert all(line.find_element(By.CLASS_NAME, "value").is_displayed() for line in lines)
+
+
+def test_from_the_models_to_a_card_and_its_picture(portfolio):
+    follow(portfolio, "Models")
+    follow(portfolio, "Model card")
+    assert portfolio.find_element(By.TAG_NAME, "h1").text == "churn: by hand, version 1"
+    picture = portfolio.find_element(By.CSS_SELECTOR, ".card-text img")
+    portfolio.execute_script("arguments[0].scrollIntoView()", picture)
+    WebDriverWait(portfolio, 10).until(
+        lambda now: now.execute_script("return arguments[0].naturalWidth", picture) > 0)
+    cells = portfolio.find_elements(By.CSS_SELECTOR, ".card-text td")
+    assert all(cell.size["height"] < 60 for cell in cells)  # numbers are not broken into letters
+    follow(portfolio, "All models")
+    assert portfolio.find_element(By.TAG_NAME, "h1").text == "Models"
+
+
 def test_nothing_is_wider_than_the_window(portfolio):
-    for link in (None, "Company 04", "Company 00"):
+    for link in (None, "Company 04", "Company 00", "Models", "Model card"):
         if link:
-            portfolio.get(portfolio.current_url.partition("/accounts")[0])
+            if link.startswith("Company"):
+                portfolio.get(portfolio.current_url.partition("/accounts")[0])
             follow(portfolio, link)
         wide = portfolio.execute_script(
             "return document.documentElement.scrollWidth - window.innerWidth")
@@ -162,7 +187,8 @@ def test_the_keyboard_is_enough(portfolio):
 def test_no_page_asks_another_host_or_breaks_its_own_policy(browser, address):
     browser.get_log("browser")
     browser.get_log("performance")
-    for path in ("/", "/accounts/acct-00", "/models", "/reports", "/docs", "/problems"):
+    for path in ("/", "/accounts/acct-00", "/models", "/models/churn/1", "/reports", "/docs",
+                 "/problems"):
         browser.get(address + path)
     assert [entry["message"] for entry in browser.get_log("browser")] == []
     asked = [entry["message"] for entry in browser.get_log("performance")
