@@ -4,7 +4,8 @@
 
 Open Bandit (ZOZO, CC BY 4.0) logged two policies on the same shop in the same week: each log says
 what the other policy would have earned, and the other's own log what it did earn. Where the
-Thompson sampler is the one to judge, its probabilities are the shares of its own choices by position.
+Thompson sampler is the one to judge, its probabilities are the shares of its own choices by
+position.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def test_simulated_logs() -> None:
         "| | relative error (root mean square) | 95 % intervals that hold the truth |",
         "|---|---|---|", *rows, "",
         f"A policy that earns a hundredth less than the present one passes in "
-        f"{passed / REPEATS:.1%} (goal: at most 5 %); its estimate is the higher one in {seems_better / REPEATS:.1%}."]))
+        f"{passed / REPEATS:.1%} (goal: at most 5 %); its estimate is the "
+        f"higher one in {seems_better / REPEATS:.1%}."]))
     assert passed <= 0.05 * REPEATS
 
 

@@ -135,7 +135,8 @@ def test_a_week_of_a_large_team() -> None:
         f"median (least to most).", "",
         "| | |", "|---|---|",
         f"| cpu seconds of `make_plan`, from offers to words | {middle(ours)} |",
-        f"| cpu seconds of HiGHS on the programme written down again, actions in part | {middle(theirs)} |",
+        f"| cpu seconds of HiGHS on the programme written down again, actions in part "
+        f"| {middle(theirs)} |",
         f"| value, of the bound: Keepwell | {middle(share)} |",
         f"| value, of the bound: most value an hour first | {middle(greedy)} |",
         f"| value, of the bound: top action, first come first served | {middle(first_come)} |", "",
