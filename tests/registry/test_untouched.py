@@ -54,6 +54,8 @@ def test_it_lies_between_0_and_1_and_never_falls_even_at_the_ends() -> None:
     for bound in range(3):
         assert (told[90][bound] >= told[30][bound]).all()
     assert told[90][0][1] == pytest.approx(told[30][0][1])  # nothing can happen in between
+    wide = TOLD.risk(MATRIX, PLAIN, {30: LOW[30], 90: np.full(3, 1e-6)}, HIGH)
+    assert (wide[90][1][:2] == wide[30][1][:2]).all()
 
 
 def test_the_interval_is_wider_than_the_plain_one_by_the_error_of_the_shift() -> None:

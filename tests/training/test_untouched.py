@@ -16,7 +16,7 @@ from training.dataset import TrainingSet
 from training.labels import label_named
 from training.specs import LOGISTIC
 from training.touched_labels import NEVER, TouchedRows
-from training.untouched import fit_untouched
+from training.untouched import fit_untouched, touch_intervals
 
 HORIZONS = (30, 60, 90)
 CUTOFFS = tuple(datetime(2023 + m // 12, m % 12 + 1, 1, tzinfo=UTC) for m in range(8))
@@ -143,6 +143,42 @@ def test_the_chances_of_a_lottery_are_taken_as_logged() -> None:
     truth = made.truth[90].mean()
     assert truth - plain[90].mean() > 0.03
     assert abs(told[90][0].mean() - truth) < 0.3 * (truth - plain[90].mean())
+
+
+def intervals_of(made: World):
+    return touch_intervals(made.training, made.touched, {}, made.training.matrix, at=UNTIL)
+
+
+def test_a_draw_of_a_half_that_spared_a_row_makes_it_stand_for_two() -> None:
+    for months, one in enumerate(intervals_of(world(n=100, by="lot")), start=1):
+        assert np.allclose(one.stay[one.untouched], 0.5**months)
+        assert np.allclose(one.weight[one.untouched], 2.0**months)
+        assert (one.weight[~one.untouched] == 0).all()
+
+
+def test_rows_that_stay_untouched_stand_for_all_where_a_person_chose() -> None:
+    made = world(n=2000)
+    first = intervals_of(made)[0]
+    truth = made.truth[30][first.rows].mean()
+    left_out = first.outcome[first.untouched].mean()
+    assert truth - left_out > 0.02
+    assert abs(np.average(first.outcome, weights=first.weight) - truth) < 0.6 * (truth - left_out)
+
+
+def test_what_is_done_after_the_outcome_changes_nothing(judged) -> None:
+    made, found = judged
+    left = np.isfinite(made.touched.outcome_days) & np.isinf(made.touched.touch_days)
+    late = np.where(left, made.touched.outcome_days + 0.25, made.touched.touch_days)
+    again = replace(made, touched=replace(made.touched, touch_days=late)).fitted()
+    assert again.shares == found.shares
+    assert again.shift.shift == pytest.approx(found.shift.shift, abs=1e-9)
+
+
+def test_its_error_is_about_what_it_scatters_by() -> None:
+    found = [world(n=250, by="lot", seed=seed).fitted().shift for seed in range(20, 34)]
+    for value, place in (([one.shift for one in found], 0), ([one.weight for one in found], 1)):
+        said = np.mean([np.sqrt(one.covariance[place][place]) for one in found])
+        assert 0.6 < said / np.std(value) < 1.6  # of 14 companies, known to a fifth
 
 
 def test_it_lies_between_0_and_1_never_falls_and_is_inside_its_interval(judged) -> None:
