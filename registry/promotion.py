@@ -197,7 +197,8 @@ def decide(
     All checks are made and told, so that a refusal can be mended in one go.
     Revenue captured is judged at the measured capacity next to the one given.
     """
-    enough = challenger.n_positives >= least_positives
+    rarer = min(challenger.n_positives, challenger.n_rows - challenger.n_positives)
+    enough = rarer >= least_positives
     calibrated = challenger.calibration_error <= most_calibration_error
     return Promotion(checks=(
         _better("the base rate", challenger.over_base_rate, least_confidence),
@@ -207,7 +208,8 @@ def decide(
         _check(
             "outcomes", enough,
             f"{challenger.n_positives} outcome(s) among {challenger.n_rows} held-out rows of "
-            f"{challenger.n_accounts} accounts; at least {least_positives} are needed to judge.",
+            f"{challenger.n_accounts} accounts; at least {least_positives} with it and "
+            f"{least_positives} without are needed to judge.",
         ),
         _check(
             "calibration", calibrated,

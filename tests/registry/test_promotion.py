@@ -45,6 +45,7 @@ APPROVED = {
     "just confident over the formula": {"over_formula": with_confidence(0.8)},
     "not clearly worse than the champion": {"over_champion": with_confidence(0.21, mean=-0.01)},
     "just enough outcomes": {"n_positives": 10},
+    "just enough without the outcome": {"n_positives": 890},
     "just calibrated": {"calibration_error": 0.1},
     "captures as much revenue": {"captured_over": {20: EVEN}},
     "captures less, but not clearly": {"captured_over": {20: with_confidence(0.06, mean=-0.01)}},
@@ -86,6 +87,9 @@ REFUSED = {
         "Worse than the champion's kind of model fitted to the same rows: ",
     ),
     "too few outcomes": ({"n_positives": 9}, r"9 outcome\(s\) among 900 .* 300 accounts; .* 10 "),
+    "too few without the outcome": (
+        {"n_positives": 891}, r"891 outcome\(s\) among 900 .*; at least 10 with it and 10 without",
+    ),
     "badly calibrated": ({"calibration_error": 0.11}, r"off by 0\.110 on average; at most 0\.100"),
     "captures clearly less revenue": (
         {"captured_over": {20: with_confidence(0.04, mean=-0.01)}},
