@@ -20,7 +20,7 @@ from training.backtest import play
 from training.backtest_judging import best_of, compared, judge
 from training.backtest_later import play_later
 from training.backtest_report import as_json, remarks, sheets
-from training.labels import CONTRACT_KINDS, ROW, label_named
+from training.labels import CONTRACT_KINDS, ROW, USE_KINDS, label_named
 from training.specs import BASE_RATE, FORMULA, SPECS
 
 DRAWS = 60
@@ -38,7 +38,7 @@ def simulated():
     snapshots = build_snapshots(events, month_starts(starts.replace(month=2), until), catalogue(),
                                 first_recorded=first, threads=2)
     names = [f.name for f in catalogue().features if f.is_model_input] + [HEALTH_SCORE]
-    return {"events": events.filter(pl.col("kind").is_in(CONTRACT_KINDS)),
+    return {"events": events.filter(pl.col("kind").is_in((*CONTRACT_KINDS, *USE_KINDS))),
             "reader": lambda rows: rows.join(snapshots, on=ROW, how="left"),
             "traits": lambda rows: rows.join(
                 snapshots.select(*ROW, "tenure_days"), on=ROW, how="left"),
@@ -190,6 +190,20 @@ def test_a_label_without_later_horizons_has_none(played, simulated) -> None:
         played.prepared.training.label, later=()))
     without = replace(played, prepared=replace(played.prepared, training=near))
     assert play_later(without, simulated["events"], SPECS) == ()
+
+
+@pytest.mark.parametrize("label", ["contraction", "silent_churn"])
+def test_contraction_and_silence_are_back_tested_too_and_have_no_later_horizon(
+    simulated, label,
+) -> None:
+    played = play(label_named(label), **simulated, n_origins=2)
+    result = judge(played, play_later(played, simulated["events"], SPECS), capacity=10,
+                   n_draws=DRAWS)
+    assert (result.label, result.horizons, result.later) == (label, (90,), ())
+    assert result.learned == "yes", result.summary
+    pooled = result.by_horizon[-1].verdict
+    assert pooled.ranking[result.best.name].low > 0.6
+    assert (result.capacity is None) == (label == "silent_churn")  # silence takes no MRR along
 
 
 def test_progress_is_told(short, simulated) -> None:
