@@ -1,4 +1,4 @@
-"""This module is about scoring a snapshot on Spark: the service's own scoring, a batch a task.
+"""This module is about scoring a snapshot on Spark: the scoring of one machine, a batch a task.
 
 What one account's score needs of the others, the medians of its peers, is computed once from the
 whole snapshot and travels with the models to the executors.
@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, cast
 import polars as pl
 import pyarrow as pa
 
-from features.catalogue import catalogue
+from features.catalogue import HEALTH_SCORE, catalogue
 from features.health import FORMULAS
 from features.snapshots import SnapshotStore
 from features.spark_engine import map_batches
 from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.champions import models_of
-from serving.explanations import MOST_REASONS, Peers, peers_of
-from serving.scoring import Models, file_schema, score_accounts, score_frame_for_file
+from serving.explanations import MOST_REASONS, Peers
+from serving.peer_medians import peers_in_file
+from serving.scored_columns import ColumnScoring
+from serving.scores_file import able_to_read
+from serving.scoring import Models
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -42,20 +45,29 @@ class ScoringTask:
     most_reasons: int = MOST_REASONS
 
     @property
+    def file_schema(self) -> pl.Schema:
+        """The columns of the file."""
+        return self._scoring.schema
+
+    @property
     def schema(self) -> pa.Schema:
-        """Of the scores: as ``score_frame_for_file`` gives them."""
-        return _plain(file_schema((), self.most_reasons).to_frame()).schema
+        """The same as Spark has them."""
+        return _plain(self.file_schema.to_frame()).schema
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Score every account of every batch."""
-        known = catalogue(self.use_names).by_name
+        scoring, schema = self._scoring, self.schema
         for batch in batches:
-            frame = cast(pl.DataFrame, pl.from_arrow(batch))
-            scores = score_accounts(
-                frame, self.models, catalogue=known, formula=FORMULAS[self.formula],
-                now=self.as_of, max_age=self.max_age, currency=self.currency, peers=self.peers)
-            rows = score_frame_for_file(scores, most_reasons=self.most_reasons)
-            yield from _plain(rows).cast(self.schema).to_batches()
+            scored = scoring.of(cast(pl.DataFrame, pl.from_arrow(batch)))
+            yield from _plain(scored).cast(schema).to_batches()
+
+    @property
+    def _scoring(self) -> ColumnScoring:
+        """Made where it is used: declarations do not travel."""
+        return ColumnScoring(
+            models=self.models, catalogue=catalogue(self.use_names).by_name,
+            formula=FORMULAS[self.formula], now=self.as_of, max_age=self.max_age,
+            currency=self.currency, peers=self.peers, most_reasons=self.most_reasons)
 
 
 def scores_on_spark(
@@ -69,16 +81,19 @@ def scores_on_spark(
     """
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
+    path, declared = snapshots.there(as_of), catalogue(settings.use_names)
+    models = able_to_read(path, models_of(workspace, store), digests={
+        **declared.digests, HEALTH_SCORE: FORMULAS[settings.health_formula].version})
     task = ScoringTask(
-        models=models_of(workspace, store), as_of=as_of, use_names=settings.use_names,
-        peers=peers_of(snapshots.read(as_of), catalogue(settings.use_names).by_name),
+        models=models, as_of=as_of, use_names=settings.use_names,
+        peers=peers_in_file(path, tuple(declared.by_name)) if most_reasons else Peers(groups={}),
         formula=settings.health_formula, currency=settings.currency,
         max_age=timedelta(days=settings.max_feature_age_days), most_reasons=most_reasons)
-    rows = session.read.parquet(str(snapshots.path(as_of).resolve()))
+    rows = session.read.parquet(str(path.resolve()))
     if partitions is not None:
         rows = rows.repartition(partitions)
     scored = cast(pl.DataFrame, pl.from_arrow(map_batches(rows, task, task.schema).toArrow()))
-    return (scored.cast(dict(file_schema((), most_reasons)))  # type: ignore[arg-type]
+    return (scored.cast(dict(task.file_schema))  # type: ignore[arg-type]
             .sort("revenue_at_risk", "account_id", descending=[True, False], nulls_last=True))
 
 
