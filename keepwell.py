@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -56,6 +56,9 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List, show, promote and roll back models.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+ledger_app = typer.Typer(help="Whether the ledger of decisions is as it was written.",
+                         no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
 
 out = Console()
 err = Console(stderr=True)
@@ -558,14 +561,14 @@ def models_metrics(
     """Write the metrics of the demo's models, beside their baselines, into a document."""
     file = Workspace(workspace).root / DEMO_FILE
     text = readme.read_text(encoding="utf-8")
-    opening, closing = "<!-- metrics -->", "<!-- /metrics -->"
-    if not file.exists() or opening not in text or closing not in text:
+    opening, ending = "<!-- metrics -->", "<!-- /metrics -->"
+    if not file.exists() or opening not in text or ending not in text:
         raise CommandError(f"That needs a workspace where `keepwell demo` has run ({workspace}) "
-                           f"and a document with {opening} and {closing} ({readme}).")
+                           f"and a document with {opening} and {ending} ({readme}).")
     before, rest = text.split(opening)
     record = json.loads(file.read_text(encoding="utf-8"))
-    write_atomically(readme, (before + opening + "\n" + record["metrics"] + "\n" + closing
-                              + rest.split(closing)[1]).encode())
+    write_atomically(readme, (before + opening + "\n" + record["metrics"] + "\n" + ending
+                              + rest.split(ending)[1]).encode())
     out.print(f"{readme} holds the metrics of {file}.")
 
 
@@ -580,6 +583,28 @@ def models_rollback(
     with place.lock():
         change = store.rollback(label.value, by=by, at=datetime.now(UTC))
     out.print(f"{label.value} version {change.version} serves again.")
+
+
+@ledger_app.command("verify")
+def ledger_verify(
+    head: Annotated[str | None, typer.Option(
+        help="A head that was noted before: the ledger has to hold it still.")] = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Look for the first altered, missing, added or moved record; ends with 1 if there is one."""
+    from serving.ledger import Ledger
+
+    place = Workspace(workspace)
+    if not place.ledger_db.exists():
+        raise CommandError(f"There is no ledger in {place.ledger_db}: no decision was stored yet.")
+    with closing(Ledger(place.ledger_db)) as ledger:
+        verified = ledger.verify(head=head)
+    if verified.finding is not None:
+        out.print(verified.finding.words, markup=False)
+        raise typer.Exit(FOUND)
+    out.print(f"{_many(verified.records, 'record')}, each as it was written. Note the head "
+              f"elsewhere: only against it are removed newest records found.", markup=False)
+    out.print(f"head {verified.head}", markup=False, soft_wrap=True)
 
 
 @app.command()

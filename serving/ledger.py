@@ -26,6 +26,16 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from serving.errors import ContradictingOutcomeError, KeyReusedError, UnknownDecisionError
+from serving.ledger_chain import Verified, extend_chain, link_all, verify_chain
+from serving.ledger_tables import (
+    CHAIN,
+    DECISIONS,
+    DELIVERIES,
+    KEYS,
+    METADATA,
+    OUTCOMES,
+    PERMANENT,
+)
 
 OutcomeKind = Literal["executed", "declined", "outcome"]
 
@@ -34,49 +44,8 @@ OPPOSITES: Mapping[str, OutcomeKind] = {"executed": "declined", "declined": "exe
 
 BUSY_SECONDS = 10.0
 
-METADATA = sa.MetaData()
-
-DECISIONS = sa.Table(
-    "decisions", METADATA,
-    sa.Column("decision_id", sa.String, primary_key=True),
-    sa.Column("account_id", sa.String, nullable=False, index=True),
-    sa.Column("decided_at", sa.String, nullable=False),
-    sa.Column("as_of", sa.String, nullable=False),
-    sa.Column("action", sa.String, nullable=False),
-    sa.Column("propensity", sa.Float, nullable=False),
-    sa.Column("expected_value", sa.Float, nullable=False),
-    sa.Column("currency", sa.String, nullable=False),
-    sa.Column("eligible", sa.String, nullable=False),
-    sa.Column("withheld", sa.String, nullable=False),
-    sa.Column("versions", sa.String, nullable=False),
-    sa.Column("input_digest", sa.String, nullable=False),
-)
-OUTCOMES = sa.Table(
-    "outcomes", METADATA,
-    sa.Column("outcome_id", sa.String, primary_key=True),
-    sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False,
-              index=True),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("occurred_at", sa.String, nullable=False),
-    sa.Column("received_at", sa.String, nullable=False),
-    sa.Column("result", sa.String),
-    sa.Column("reason", sa.String),
-    sa.Column("by", sa.String),
-)
-KEYS = sa.Table(
-    "idempotency_keys", METADATA,
-    sa.Column("key", sa.String, primary_key=True),
-    sa.Column("request_digest", sa.String, nullable=False),
-    sa.Column("outcome_id", sa.String, sa.ForeignKey("outcomes.outcome_id"), nullable=False),
-)
-DELIVERIES = sa.Table(
-    "timeline_deliveries", METADATA,
-    sa.Column("record_id", sa.String, primary_key=True),
-    sa.Column("delivered_at", sa.String, nullable=False),
-)
-
-PERMANENT = ("decisions", "outcomes", "idempotency_keys", "timeline_deliveries")
-
+PART = 1_000
+"""Ids asked for at once: a database bounds the parameters of a statement."""
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
@@ -133,7 +102,8 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._engine = open_engine(path)
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
+            is_linked = sa.inspect(connection).has_table(CHAIN.name)
             METADATA.create_all(connection)
             for table in PERMANENT:
                 for verb in ("UPDATE", "DELETE"):
@@ -142,6 +112,8 @@ class Ledger:
                         f"BEFORE {verb} ON {table} "
                         f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
                     ))
+            if not is_linked:  # a ledger of before there was a chain; later a gap is a finding
+                link_all(connection)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -155,8 +127,14 @@ class Ledger:
         if not decisions:
             return
         with self._writing() as connection:
-            connection.execute(sa.insert(DECISIONS).prefix_with("OR IGNORE"),
-                               [_decision_row(d) for d in decisions])
+            there = {known for part in batched([d.decision_id for d in decisions], PART)
+                     for known in connection.scalars(sa.select(DECISIONS.c.decision_id).where(
+                         DECISIONS.c.decision_id.in_(part)))}
+            new = {d.decision_id: _decision_row(d) for d in decisions
+                   if d.decision_id not in there}
+            if new:
+                connection.execute(sa.insert(DECISIONS), list(new.values()))
+                extend_chain(connection, DECISIONS, list(new.values()))
 
     def append_outcome(self, decision_id: str, new: NewOutcome, *, key: str,
                        received_at: datetime) -> tuple[Outcome, bool]:
@@ -190,12 +168,15 @@ class Ledger:
                     f"This decision was reported as {opposite} on {before.received_at[:10]}, so "
                     f"it can not be {new.kind} as well.")
             outcome_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:{key}"))
-            connection.execute(sa.insert(OUTCOMES).values(
-                outcome_id=outcome_id, decision_id=decision_id, kind=new.kind,
-                occurred_at=_text(new.occurred_at or received_at), received_at=_text(received_at),
-                result=new.result, reason=new.reason, by=new.by))
-            connection.execute(sa.insert(KEYS).values(
-                key=key, request_digest=digest, outcome_id=outcome_id))
+            reported = {
+                "outcome_id": outcome_id, "decision_id": decision_id, "kind": new.kind,
+                "occurred_at": _text(new.occurred_at or received_at),
+                "received_at": _text(received_at), "result": new.result, "reason": new.reason,
+                "by": new.by}
+            heard = {"key": key, "request_digest": digest, "outcome_id": outcome_id}
+            for table, row in ((OUTCOMES, reported), (KEYS, heard)):
+                connection.execute(sa.insert(table).values(row))
+                extend_chain(connection, table, [row])
             return self._outcome(connection, outcome_id), True
 
     def decision(self, decision_id: str) -> Decision:
@@ -252,6 +233,11 @@ class Ledger:
             connection.execute(sa.insert(DELIVERIES).prefix_with("OR IGNORE"),
                                [{"record_id": i, "delivered_at": _text(at)} for i in record_ids])
 
+    def verify(self, *, head: str | None = None) -> Verified:
+        """Look at every record and link; ``head`` is a link that was noted elsewhere before."""
+        with self._engine.connect() as connection:
+            return verify_chain(connection, head=head)
+
     def counts(self) -> tuple[int, int]:
         """How many decisions and outcomes there are; fails when the database can not be read."""
         with self._engine.connect() as connection:
@@ -289,6 +275,12 @@ def open_engine(path: Path) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def batched(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """The values in parts of at most this size."""
+    for start in range(0, len(values), size):
+        yield values[start:start + size]
 
 
 def request_digest(decision_id: str, new: NewOutcome) -> str:

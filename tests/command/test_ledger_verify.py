@@ -1,0 +1,50 @@
+"""The command says whether the ledger is as it was written, and where it is not."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from serving.ledger import Decision, Ledger
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def verify(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "keepwell.py"), "ledger", "verify", "--workspace", "w", *words],
+        cwd=cwd, capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1", "HOME": str(cwd),
+             "PYTHONPATH": str(ROOT)})
+
+
+def test_a_ledger_is_verified_against_a_noted_head(tmp_path: Path) -> None:
+    none_yet = verify(cwd=tmp_path)
+    assert none_yet.returncode == 3
+    assert "no decision was stored yet" in " ".join(none_yet.stderr.split())
+    path = tmp_path / "w" / "ledger.db"
+    with closing(Ledger(path)) as ledger:
+        ledger.append_decisions([Decision(
+            decision_id="d-1", account_id="acme", decided_at=NOW, as_of=NOW, action="success_call",
+            expected_value=1.5, currency="USD", eligible=(), withheld=(), versions={},
+            input_digest="ab")])
+    whole = verify(cwd=tmp_path)
+    assert whole.returncode == 0
+    assert "1 record, each as it was written" in whole.stdout
+    head = whole.stdout.split("head ")[-1].strip()
+    assert verify("--head", head, cwd=tmp_path).returncode == 0
+    other = verify("--head", "f" * 64, cwd=tmp_path)
+    assert other.returncode == 1
+    assert "does not hold the head" in other.stdout
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TRIGGER decisions_no_update")
+        connection.execute("UPDATE decisions SET expected_value = 2.5")
+        connection.commit()
+    altered = verify(cwd=tmp_path)
+    assert altered.returncode == 1
+    assert "Place 1: record 'd-1' of decisions is not what was written." in altered.stdout

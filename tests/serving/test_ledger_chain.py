@@ -1,0 +1,204 @@
+"""Whoever alters, removes, adds or moves a record of the ledger is found out, and where."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from serving.ledger import Decision, Ledger, NewOutcome
+from serving.ledger_chain import FIRST, Finding
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TAMPERINGS, SOAK = 60, 10_000
+KEYS = {"decisions": "decision_id", "outcomes": "outcome_id", "idempotency_keys": "key"}
+
+
+def decision(number: int) -> Decision:
+    return Decision(
+        decision_id=f"d-{number:02d}", account_id=f"acct-{number % 3}",
+        decided_at=NOW + timedelta(minutes=number), as_of=NOW, action="success_call",
+        expected_value=120, currency="USD", eligible=({"action_id": "success_call"},),
+        withheld=(), versions={"model": "churn version 1"}, input_digest="ab12")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger of 12 decisions and 8 outcomes: 28 records."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    with closing(Ledger(path)) as ledger:
+        for number in range(12):
+            ledger.append_decisions([decision(number), decision(max(0, number - 1))])
+            if number % 3:
+                ledger.append_outcome(
+                    f"d-{number:02d}", NewOutcome(kind="executed", reason="née “O’Neil”"),
+                    key=f"k-{number}", received_at=NOW + timedelta(hours=number))
+    return path
+
+
+@pytest.fixture
+def copied(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(written, tmp_path / "copy.db"))
+
+
+@pytest.fixture
+def opened(copied: Path) -> Iterator[sqlite3.Connection]:
+    """The file in the hands of somebody who takes the triggers off."""
+    with closing(unlocked(copied)) as connection:
+        yield connection
+
+
+def unlocked(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    names = [name for (name,) in connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'trigger'")]
+    for name in names:
+        connection.execute(f'DROP TRIGGER "{name}"')
+    connection.execute("PRAGMA foreign_keys = OFF")
+    return connection
+
+
+def finding(path: Path, head: str | None = None) -> Finding | None:
+    with closing(Ledger(path)) as ledger:
+        return ledger.verify(head=head).finding
+
+
+def test_an_untouched_ledger_is_as_it_was_written(copied: Path) -> None:
+    with closing(Ledger(copied)) as ledger:
+        verified = ledger.verify()
+        assert (verified.records, verified.finding) == (28, None)
+        ledger.append_decisions([decision(50)])
+        later = ledger.verify(head=verified.head)
+        assert (later.records, later.finding) == (29, None)
+        assert later.head != verified.head
+
+
+def test_a_ledger_of_many_parts_is_looked_at_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(Ledger(path)) as ledger:
+        ledger.append_decisions([decision(number) for number in range(1_203)])
+        ledger.append_decisions([decision(number) for number in range(1_205)])
+        assert ledger.verify().records == 1_205
+    with closing(unlocked(path)) as connection:
+        connection.execute("UPDATE decisions SET action = 'x' WHERE decision_id = 'd-1100'")
+    found = finding(path)
+    assert found is not None
+    assert (found.place, found.change) == (1_101, "altered")
+
+
+def test_a_ledger_without_records_has_the_first_link(tmp_path: Path) -> None:
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        verified = ledger.verify(head=FIRST)
+    assert (verified.records, verified.head, verified.finding) == (0, FIRST, None)
+
+
+def test_a_ledger_of_before_the_chain_is_linked_once(
+    copied: Path, opened: sqlite3.Connection,
+) -> None:
+    opened.execute("DROP TABLE chain")
+    assert finding(copied) is None
+    opened.execute("INSERT INTO idempotency_keys SELECT 'late', request_digest, outcome_id "
+                   "FROM idempotency_keys LIMIT 1")
+    found = finding(copied)
+    assert found is not None
+    assert (found.place, found.change, found.record_id) == (28, "added", "late")
+
+
+def test_removing_the_newest_records_shows_against_a_head_that_was_noted(
+    copied: Path,
+) -> None:
+    with closing(Ledger(copied)) as ledger:
+        head = ledger.verify().head
+    with closing(unlocked(copied)) as connection:
+        connection.execute("DELETE FROM chain WHERE place = 28")
+        connection.execute("DELETE FROM idempotency_keys WHERE key = 'k-11'")
+    assert finding(copied) is None  # the rest is a chain too
+    found = finding(copied, head)
+    assert found is not None
+    assert (found.place, found.change) == (27, "not the head")
+    assert "does not hold the head" in found.words
+
+
+def tamper(connection: sqlite3.Connection, rng: random.Random) -> tuple[int, set[str]]:
+    """Change one thing; answer the place at which it has to be found, and as what."""
+    links = connection.execute(
+        'SELECT place, "table", record_id FROM chain ORDER BY place').fetchall()
+    place, table, record = rng.choice(links)
+    key = KEYS[table]
+    kind = rng.choice(["alter", "alter", "remove", "remove both", "unlink", "swap", "relink",
+                       "add", "rename"])
+    if kind == "alter":
+        names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")
+                 if row[1] != key]
+        name = rng.choice(names)
+        connection.execute(
+            f'UPDATE {table} SET "{name}" = CASE WHEN typeof("{name}") = \'real\' THEN "{name}" '
+            f'+ 1 ELSE coalesce("{name}", \'\') || \'x\' END WHERE {key} = ?', (record,))
+        return place, {"altered"}
+    if kind == "rename":
+        connection.execute(f"UPDATE {table} SET {key} = ? WHERE {key} = ?", (record + "x", record))
+        return place, {"missing"}
+    if kind in ("remove", "remove both"):
+        connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (record,))
+        if kind == "remove":
+            return place, {"missing"}
+    if kind in ("unlink", "remove both"):
+        connection.execute("DELETE FROM chain WHERE place = ?", (place,))
+        if place < len(links):
+            return place, {"no link"}
+        # at the end only the record that lost its link, or a noted head, tells
+        return place - 1, {"added", "not the head"}
+    if kind == "swap":
+        other = rng.choice([link[0] for link in links if link[0] != place])
+        for now, then in ((place, -1), (other, place), (-1, other)):
+            connection.execute("UPDATE chain SET place = ? WHERE place = ?", (then, now))
+        return min(place, other), {"out of line"}
+    if kind == "relink":
+        connection.execute("UPDATE chain SET content = ? WHERE place = ?", ("0" * 64, place))
+        return place, {"out of line"}
+    connection.execute(
+        "INSERT INTO decisions SELECT 'planted', account_id, decided_at, as_of, action, "
+        "propensity, expected_value, currency, eligible, withheld, versions, input_digest "
+        "FROM decisions LIMIT 1")
+    return len(links), {"added"}
+
+
+def every_tampering_is_found(written: Path, folder: Path, seeds: range) -> None:
+    with closing(Ledger(written)) as ledger:
+        head = ledger.verify().head
+    for seed in seeds:
+        path = Path(shutil.copy(written, folder / "tampered.db"))
+        with closing(unlocked(path)) as connection:
+            place, changes = tamper(connection, random.Random(seed))
+        found = finding(path, head)
+        assert found is not None, seed
+        assert (found.place, found.change in changes) == (place, True), (seed, found)
+
+
+def test_every_tampering_is_found_at_its_place(written: Path, tmp_path: Path) -> None:
+    every_tampering_is_found(written, tmp_path, range(TAMPERINGS))
+
+
+@pytest.mark.slow
+def test_ten_thousand_tamperings_are_found_at_their_places(written: Path, tmp_path: Path) -> None:
+    every_tampering_is_found(written, tmp_path, range(SOAK))
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ("altered", "Place 4: record 'd-01' of decisions is not what was written."),
+    ("missing", "Place 4: record 'd-01' of decisions is missing."),
+    ("no link", "Place 4: the link is missing, and with it what it stood for."),
+    ("out of line", "Place 4: the link of record 'd-01' of decisions does not follow the one "
+                    "before it; it was moved or altered."),
+    ("added", "After place 4: record 'd-01' of decisions was added outside the chain."),
+], ids=["altered", "missing", "no link", "out of line", "added"])
+def test_a_finding_says_where_and_what(change: str, words: str) -> None:
+    found = Finding(place=4, change=change, table="decisions",  # type: ignore[arg-type]
+                    record_id="d-01")
+    assert found.words == words
