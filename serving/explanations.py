@@ -255,6 +255,7 @@ def health_reasons(health: Health) -> Reasons:
 
 def said(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) -> str:
     """A feature's value in its own phrase, or that it is not known."""
+    value = None if value is None else value + 0.0  # no "-0"
     declared = catalogue.get(name)
     plainly = PLAINLY.get(name)
     if declared is None:
@@ -277,6 +278,7 @@ def compared(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]
     group = next((g for g in similar if name in g.medians), None)
     if value is None or declared is None or group is None:
         return None
+    value += 0.0
     found = VALUE_FORMAT.search(declared.phrase)
     form = (found.group(1) or "") if found else ""
     median = format(group.medians[name], form)

@@ -95,7 +95,6 @@ class Themes:
                     most = larger(most, share)
         size = np.abs(total)
         total[size < LEAST_POINTS] = -np.inf
-        size[size < LEAST_POINTS] = NONE
         kept = np.lexsort((self.place_by_name[leading].T, -size.T), axis=1)[:, :MOST_REASONS]
         return (np.take_along_axis(total.T, kept, axis=1),
                 np.take_along_axis(leading.T, kept, axis=1))
