@@ -242,7 +242,7 @@ def health_reasons(health: Health) -> Reasons:
     """
     reasons = []
     for part in health.components:
-        if part.points is None:
+        if part.points is None or part.weight == 0:  # such a part is shown and takes nothing
             continue
         lost = part.weight * (100 - part.points) / health.known_weight
         reasons.append(Reason(

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from features.catalogue import catalogue
-from features.health import FORMULAS, score_health
+from features.health import FORMULAS, score_components, score_health
 from serving.explanations import (
     LEAST_PEERS,
     PeerGroup,
@@ -160,6 +160,14 @@ def test_unknown_parts_leave_the_formulas_reasons_to_the_known_ones():
     found = health_reasons(health)
     assert health.known_weight == 70
     assert sum(r.points for r in found.signals) == pytest.approx(100 - health.score)
+
+
+def test_a_part_that_is_only_shown_takes_nothing_where_nothing_else_is_known():
+    shown = [(formula, part.name) for formula in FORMULAS.values() for part in formula.components
+             if part.weight == 0]
+    assert shown
+    for formula, name in shown:
+        assert health_reasons(score_components(formula, {name: 20.0})).top(5) == ()
 
 
 def test_an_account_of_which_nothing_is_known_has_no_reasons():
