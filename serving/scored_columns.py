@@ -25,6 +25,7 @@ from serving.scoring import (
     ENDED,
     RISK_TIERS,
     TIER_HORIZON_DAYS,
+    UNTOUCHED_COLUMNS,
     Models,
     ServedModel,
     columns_of,
@@ -58,6 +59,18 @@ class _Chances:
             low, high = model.probability_interval(matrix, TIER_HORIZON_DAYS, raw=raw)
         return cls(matrix=matrix, raw=raw, low=low, high=high, probability={
             h: model.probability(matrix, h, raw=raw) for h in model.horizons})
+
+
+    def untouched(self, served: ServedModel) -> dict[str, Floats]:
+        """The risk if nobody acts and its interval, by column; {} where it is not known."""
+        model, told = served.model, served.model.untouched
+        if told is None or told.shift is None or TIER_HORIZON_DAYS not in told.shift.horizons:
+            return {}
+        bounds = {h: model.probability_interval(self.matrix, h, raw=self.raw)
+                  for h in told.shift.horizons}
+        risk = told.risk(self.matrix, self.probability, {h: b[0] for h, b in bounds.items()},
+                         {h: b[1] for h, b in bounds.items()})
+        return dict(zip(UNTOUCHED_COLUMNS, risk[TIER_HORIZON_DAYS], strict=True))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,6 +120,7 @@ class ColumnScoring:
         by_formula = ~by_model & ~ended & (self.models.churn_formula is not None)
         p: dict[int, Floats] = {h: np.full(rows, np.nan) for h in self._horizons}
         low, high, usual = (np.full(rows, np.nan) for _ in range(3))
+        alone = {name: np.full(rows, np.nan) for name in UNTOUCHED_COLUMNS}
         churn: _Chances | None = None
         for served, whose in ((self.models.churn, by_model),
                               (self.models.churn_formula, by_formula)):
@@ -121,7 +135,10 @@ class ColumnScoring:
             low[whose], high[whose] = answers.low[seen], answers.high[seen]
             if TIER_HORIZON_DAYS in served.model.horizons:
                 usual[whose] = served.model.base_rate(TIER_HORIZON_DAYS)
-            churn = answers if of_model else churn
+            if of_model:
+                churn = answers
+                for name, values in answers.untouched(served).items():
+                    alone[name][whose] = values[seen]
         at_90 = p[TIER_HORIZON_DAYS]
         mrr = np.full(rows, np.nan)
         if "mrr" in columns.features:
@@ -133,6 +150,7 @@ class ColumnScoring:
         told: dict[str, pl.Series | pl.Expr] = {
             **{f"churn_probability_{h}d": _known(chance) for h, chance in p.items()},
             "churn_probability_90d_low": _known(low), "churn_probability_90d_high": _known(high),
+            **{name: _known(values) for name, values in alone.items()},
             **self._growth(frame, asked["no_growth"].is_null().to_numpy(), mrr),
             "health_score": health, "health_band": self._bands(health),
             "score_source": pl.when(pl.lit(unscored) | pl.col("ended")).then(pl.lit("none"))

@@ -378,6 +378,11 @@ def score_accounts(
     return scores
 
 
+UNTOUCHED_COLUMNS = ("churn_probability_90d_if_untouched", "churn_probability_90d_if_untouched_low",
+                     "churn_probability_90d_if_untouched_high")
+"""Columns of the file for the risk if nobody acts; null where it is not known."""
+
+
 def file_schema(horizons: Iterable[int], most_reasons: int = MOST_REASONS) -> pl.Schema:
     """The columns of ``keepwell score`` where these horizons are served."""
     kinds: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -385,6 +390,7 @@ def file_schema(horizons: Iterable[int], most_reasons: int = MOST_REASONS) -> pl
         **{f"churn_probability_{h}d": pl.Float64
            for h in sorted({*horizons, *STANDARD_HORIZONS})},
         "churn_probability_90d_low": pl.Float64, "churn_probability_90d_high": pl.Float64,
+        **dict.fromkeys(UNTOUCHED_COLUMNS, pl.Float64),
         "expansion_probability_90d": pl.Float64,
         "health_score": pl.Float64, "health_band": pl.String, "score_source": pl.String,
         "degraded": pl.String, "model_version": pl.String, "risk_tier": pl.String,
@@ -398,9 +404,14 @@ def file_schema(horizons: Iterable[int], most_reasons: int = MOST_REASONS) -> pl
     return pl.Schema(kinds)
 
 
-def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = MOST_REASONS
-                         ) -> pl.DataFrame:
-    """The scores as the columns of ``keepwell score``: one row per account."""
+def score_frame_for_file(
+    scores: Sequence[AccountScore], *, most_reasons: int = MOST_REASONS,
+    untouched: Mapping[str, HorizonProbability] | None = None,
+) -> pl.DataFrame:
+    """The scores as the columns of ``keepwell score``: one row per account.
+
+    ``untouched`` is the risk if nobody acts, of the accounts where it is known.
+    """
     schema = file_schema({h.horizon_days for s in scores for h in s.churn}, most_reasons)
     rows = []
     for score in scores:
@@ -419,6 +430,8 @@ def score_frame_for_file(scores: Sequence[AccountScore], *, most_reasons: int = 
             "expected_expansion_low": score.expected_expansion_low,
             "expected_expansion_high": score.expected_expansion_high, "currency": score.currency,
         }
+        if untouched and (at := untouched.get(score.account_id)) is not None:
+            row.update(zip(UNTOUCHED_COLUMNS, (at.probability, at.low, at.high), strict=True))
         for n, reason in enumerate(score.reasons.top(most_reasons), start=1):
             row[f"reason_{n}"], row[f"reason_{n}_points"] = reason.sentence, reason.points
             row["points_unit"] = reason.points_unit

@@ -19,12 +19,15 @@ from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDi
 from registry.bundle_parts import AMOUNT_ERROR
 from registry.calibration import Calibration
 from registry.later import LaterChance
+from registry.linear import LinearForm
 from registry.segment_switch import EVERYONE, segment_key
 from registry.trees import TreeArrays
+from registry.untouched import TouchedShare, Untouched, UntouchedShift
 from serving.champions import champions
 from serving.explanations import peers_of
 from serving.scored_columns import ColumnScoring
 from serving.scoring import Models, ServedModel, score_accounts, score_frame_for_file
+from serving.untouched import untouched_outlook
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}
 MANY_READS = tuple(name for name, feature in CATALOGUE.items()
@@ -100,8 +103,27 @@ def full(linear, trees) -> Models:
     return replace(linear, churn=ServedModel(model=trees, version="churn version 7"))
 
 
+def knows_of_untouched(models: Models, *horizons: int) -> Models:
+    """The same churn model, that also says what accounts do if nobody acts."""
+    model = models.churn.model
+    n = len(model.contract.names)
+    touch = LinearForm.plain(intercept=0.1, fill=np.zeros(n), center=np.zeros(n),
+                             scale=np.ones(n), coefficient=0.2 * np.eye(n)[0])
+    shift = UntouchedShift(
+        horizons=horizons, shift=0.4, weight=0.3, centre=0.0, bounds=(-2.0, 2.0),
+        covariance=((0.01, 0.001), (0.001, 0.02)), touch=touch)
+    told = Untouched(
+        shares=dict.fromkeys(model.horizons, TouchedShare(
+            rows=40, touched=10, with_outcome=4, touched_with_outcome=1)),
+        not_known={h: "Too few." for h in model.horizons if h not in horizons}, shift=shift,
+        drawn_share=0.0, effective_accounts=30.0)
+    return replace(models, churn=replace(models.churn, model=replace(model, untouched=told)))
+
+
 CASES = {
     "trees": lambda m: m["full"],
+    "what nobody acts on": lambda m: knows_of_untouched(m["full"], 30, 60, 90, 180),
+    "what nobody acts on, of the near alone": lambda m: knows_of_untouched(m["full"], 30, 60),
     "refined formula": lambda m: m["linear"],
     "withheld from a segment": lambda m: replace(
         m["full"], withheld={"churn": {segment_key("small"): "it was worse"},
@@ -122,7 +144,10 @@ CASES = {
 def both(frame, models, *, most=5, now=AS_OF):
     told = {"catalogue": CATALOGUE, "formula": FORMULAS["003"], "now": now, "max_age": AGE,
             "currency": "EUR"}
-    one_by_one = score_frame_for_file(score_accounts(frame, models, **told), most_reasons=most)
+    scores = score_accounts(frame, models, **told)
+    untouched = {score.account_id: at for score in scores
+                 for at in untouched_outlook(score, models).at if at.horizon_days == 90}
+    one_by_one = score_frame_for_file(scores, most_reasons=most, untouched=untouched)
     scoring = ColumnScoring(models=models, peers=peers_of(frame, CATALOGUE), most_reasons=most,
                             **told)
     return one_by_one, scoring.of(frame.select(n for n in frame.columns if n in scoring.reads))
@@ -141,9 +166,15 @@ def test_the_cases_are_different_from_each_other(frame, full, linear):
     said = {case: both(frame, make({"full": full, "linear": linear}))[1]
             for case, make in CASES.items()}
     assert {n: s["degraded"].n_unique() for n, s in said.items()} == {
-        "trees": 2, "refined formula": 2, "withheld from a segment": 3,
+        "trees": 2, "what nobody acts on": 2, "what nobody acts on, of the near alone": 2,
+        "refined formula": 2, "withheld from a segment": 3,
         "withheld where the segment is not known": 3, "withheld from everyone": 2, "no model": 2,
         "no formula": 3, "no expansion": 2, "nothing": 2}
+    alone = "churn_probability_90d_if_untouched"
+    assert {n for n, s in said.items() if s[alone].is_not_null().any()} == {"what nobody acts on"}
+    risks = said["what nobody acts on"].drop_nulls(alone)
+    assert (risks[alone] > risks["churn_probability_90d"]).mean() > 0.9
+    assert (risks[alone] < risks[f"{alone}_high"]).all()
     with_trees = said["trees"]
     assert with_trees["reason_5"].null_count() < with_trees.height / 2
     assert with_trees["reason_1"].str.contains("half of accounts").any()
