@@ -108,7 +108,7 @@ class Engine(StrEnum):
 
 
 OnEngine = Annotated[Engine, typer.Option(
-    help="What computes: this process, or Spark (the extra keepwell[spark], and Java 17).")]
+    help="What computes: this process, or Spark (the extra keepwell\\[spark], and Java 17).")]
 Master = Annotated[str, typer.Option(
     help="For the engine spark: local[2], or the address of a cluster that sees the workspace "
     "under the same path.", envvar="SPARK_MASTER")]
@@ -274,16 +274,17 @@ def train(
     seed: Annotated[int, typer.Option(help="Same data and seed, same model.")] = 1,
     cluster: Annotated[str | None, typer.Option(
         help="Grow the trees on the Dask cluster of the scheduler at this address (the extra "
-        "keepwell[dask]); the study's on this machine.")] = None,
+        "keepwell\\[dask]); the study's on this machine.")] = None,
     workers: Annotated[int | None, typer.Option(
         min=1, help="The same on so many worker processes of this machine.")] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Train, judge on later data, and register; the better candidate becomes the challenger.
+    """Train, judge on later data, and register; the best candidate becomes the challenger.
 
-    LightGBM and a logistic regression run against the base rate, the health formula and last
-    month's usage, on rows later than all they were fitted on. `keepwell models promote` makes the
-    version serve.
+    LightGBM, a logistic regression and the refined health formula run against the base rate, the
+    health formula and last month's usage, on rows later than all they were fitted on. Where few
+    accounts have left only the refined health formula may serve. `keepwell models promote` makes
+    the version serve.
     """
     if cluster is not None and workers is not None:
         raise CommandError("Give --cluster ADDRESS for a cluster that runs, or --workers N for "

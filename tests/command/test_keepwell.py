@@ -50,6 +50,15 @@ def test_alone_it_lists_its_commands(tmp_path: Path) -> None:
         assert command in done.stdout
 
 
+@pytest.mark.parametrize(("command", "extra"), [
+    ("train", "keepwell[dask]"), ("snapshot", "keepwell[spark]"), ("score", "keepwell[spark]"),
+])
+def test_help_names_the_extra_to_install(tmp_path: Path, command: str, extra: str) -> None:
+    said = keepwell(command, "--help", cwd=tmp_path).stdout
+    assert extra in said
+    assert "\\[" not in said
+
+
 def test_the_catalogue_can_be_read_by_programs(tmp_path: Path) -> None:
     done = keepwell("features", "--json", cwd=tmp_path)
     assert done.returncode == 0
