@@ -32,7 +32,7 @@ from training.specs import (
 
 pytestmark = pytest.mark.bench
 
-REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "20"))
+REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "12"))
 CHURNED = (20, 50, 100)
 
 PLAIN = ModelSpec(

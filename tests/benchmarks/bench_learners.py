@@ -285,7 +285,8 @@ def test_keepwell_beside_what_a_user_would_pick_instead(world: str) -> None:
         assert runs["base rate"].probability.shape == own.shape
     versions = ", ".join(f"{package} {installed(package) or 'not installed'}"
                          for package in dict.fromkeys(package for package, _ in PEERS.values()))
-    parts.append("Significantly worse in log loss than: " + ("; ".join(worse) or "none") + ".")
+    parts.append("Keepwell's log loss is significantly above that of: "
+                 + ("; ".join(worse) or "none") + ".")
     parts.append(f"\nRolling origins of one back-test, rows and outcomes as known at each; paired "
                  f"95 % intervals over accounts. {versions}. Tuned with {TRIALS} trials an origin.")
     write_section(f"Learners, {world}", "\n".join(parts))

@@ -48,7 +48,7 @@ from training.untouched import (
 
 pytestmark = pytest.mark.bench
 
-ACCOUNTS = int(os.environ.get("KEEPWELL_BENCH_ACCOUNTS", "1200"))
+ACCOUNTS = int(os.environ.get("KEEPWELL_BENCH_ACCOUNTS", "1000"))
 REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "3"))
 MONTHS, DRAWS, SEED, HORIZON = 24, 500, 1, 90
 PLAIN, TODAY = "plain risk", "shift, and the chance of being touched (today's)"

@@ -76,7 +76,8 @@ def machine() -> str:
 def write_section(title: str, body: str) -> None:
     """Put a section into the results, in the place of its older version."""
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else (
-        "# Results\n\nWritten by `make bench`; medians, in brackets the smallest and largest.\n")
+        "# Results\n\nWritten by `make bench`, section by section. Times are medians with the "
+        "smallest and the largest; estimates have their 95 % interval.\n")
     section = f"## {title}\n\n{body.strip()}\n\nMachine: {machine()}.\n"
     old = re.compile(rf"## {re.escape(title)}\n.*?(?=\n## |\Z)", flags=re.DOTALL)
     text = old.sub(lambda _: section, text) if old.search(text) else f"{text}\n{section}"
