@@ -218,8 +218,10 @@ class SnapshotStore:
         """
         file = pq.ParquetFile(self.there(as_of), buffer_size=READ_AT_ONCE)
         wanted = [name for name in file.schema_arrow.names if name in columns]
-        for batch in file.iter_batches(batch_size=rows, columns=wanted):
-            yield pl.DataFrame(pl.from_arrow(batch))
+        # asked for all row groups at once, Arrow keeps what it has read of each to the end
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(batch_size=rows, columns=wanted, row_groups=[group]):
+                yield pl.DataFrame(pl.from_arrow(batch))
 
     def read_all(self) -> pl.DataFrame:
         """Every snapshot, oldest first.

@@ -42,6 +42,17 @@ def change(place: Workspace, *changes: pl.Expr) -> pl.DataFrame:
     return changed
 
 
+def test_a_snapshot_is_read_in_parts_whatever_groups_its_file_has(place):
+    snapshots = SnapshotStore(place.snapshots_dir)
+    whole = snapshots.read(AS_OF)
+    path = snapshots.path(AS_OF)
+    whole.write_parquet(path, row_group_size=7)
+    parts = list(snapshots.parts(AS_OF, {"account_id", "mrr"}, rows=5))
+    assert {part.height for part in parts} <= {5, 2, whole.height % 7 % 5 or 5}
+    assert_frame_equal(pl.concat(parts), whole.select(
+        name for name in whole.columns if name in {"account_id", "mrr"}))
+
+
 def assert_same(place, store, file, **told) -> pl.DataFrame:
     written = write_scores(place, store, AS_OF, file, **told)
     rows = pl.read_parquet(file)
