@@ -657,6 +657,34 @@ def actions(
 
 
 @app.command()
+def plan(
+    team: Annotated[Path, typer.Argument(
+        help="A TOML file: hours, skills and territories of CSMs and pools, budgets, care.")],
+    file: Annotated[Path, typer.Option("--out", help="The JSON file to write.")],
+    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Plan a team's week: who does what for which account, and what one more hour would bring."""
+    from experiments.planning.team import read_team
+    from serving.plans import plan_as_of
+
+    place = Workspace(workspace)
+    who = read_team(team.read_text(encoding="utf-8"), str(team))
+    moment = _moment(place, as_of)
+    with _step("Planning the week"):
+        _ensure_snapshot(place, moment)
+        answer = plan_as_of(place, _store(place), moment, who)
+        write_atomically(file, json.dumps(answer, indent=1).encode())
+    out.print(f"{_many(len(answer['actions']), 'action')} for the week of {moment:%Y-%m-%d}, worth "
+              f"{answer['value']:,.0f} {answer['currency']} on a cautious count "
+              f"({answer['share_of_bound']:.1%} of what no plan can exceed), in {file}; "
+              f"{_many(len(answer['waiting']), 'action')} wait.")
+    scarce = max(answer["hours"], key=lambda hours: hours["price"])
+    if scarce["price"] > 0:
+        out.print(f"One more hour of {scarce['id']} would bring {scarce['price']:,.0f} "
+                  f"{answer['currency']}.", markup=False)
+
+
+@app.command()
 def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """Write the causal report: which interventions work, for whom, worth how much."""
     from experiments.workspace_report import report_on

@@ -159,9 +159,13 @@ def _waiting(options: Options, team: Team, relaxed: Relaxation, week: Week) -> p
     nobody[options.without_anybody] = True
     of_account = pl.Series(options.accounts, dtype=pl.String).search_sorted(offers["account_id"])
     actions = np.bincount(options.account[week.is_chosen], minlength=len(options.accounts))
-    is_full = actions[of_account.to_numpy()] >= team.actions_per_account
-    family = np.zeros(int(options.group.max(initial=0)) + 1, dtype=bool)
-    family[options.group[week.is_chosen]] = True
+    # an action that is worth more than those planned waits for hours, not because of them
+    least = np.full(len(options.accounts), np.inf)
+    np.minimum.at(least, options.account[week.is_chosen], options.value[week.is_chosen])
+    is_full = (actions[of_account.to_numpy()] >= team.actions_per_account) & (
+        offers["value"].to_numpy() <= least[of_account.to_numpy()])
+    family = np.full(int(options.group.max(initial=0)) + 1, -np.inf)
+    family[options.group[week.is_chosen]] = options.value[week.is_chosen]
     # of those who could do it, whose hour is cheapest
     price = np.where(options.resource == NOBODY, 0.0, relaxed.hour_price[options.resource])
     order = np.lexsort((price, options.offer))
@@ -171,7 +175,7 @@ def _waiting(options: Options, team: Team, relaxed: Relaxation, week: Week) -> p
     names = np.array([*options.resources, ""], dtype=object)
     by[options.offer[first]] = names[options.resource[first]]
     stands_in = np.zeros(offers.height, dtype=bool)
-    stands_in[options.offer] = family[options.group]
+    stands_in[options.offer] = family[options.group] >= options.value
     table = offers.with_columns(
         planned=planned, nobody=nobody, is_full=is_full, stands_in=stands_in, hour=hour,
         provider=pl.Series(by, dtype=pl.String))

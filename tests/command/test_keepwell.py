@@ -158,6 +158,14 @@ def test_a_mapping_that_names_a_missing_column_changes_nothing(
     assert not (tmp_path / "ws" / "events" / "manifest.json").exists()
 
 
+def test_a_team_that_can_not_be_read_is_one_paragraph(tmp_path: Path) -> None:
+    (tmp_path / "team.toml").write_text('[[csm]]\nid = "ann"\n', encoding="utf-8")
+    done = keepwell("plan", "team.toml", "--out", "plan.json", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "team.toml, `csm` number 1 lacks `hours`" in one_paragraph(done.stderr)
+    assert not (tmp_path / "plan.json").exists()
+
+
 def test_a_workspace_that_another_process_writes_is_left_alone(
     source: Path, tmp_path: Path,
 ) -> None:

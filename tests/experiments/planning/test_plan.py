@@ -198,6 +198,17 @@ def test_hours_that_bring_more_elsewhere_are_said_with_their_price() -> None:
         "the last hour brings 80.")
 
 
+def test_a_better_action_than_the_planned_one_waits_for_hours() -> None:
+    rows = [offer("a", "call", value=90.0), offer("b", "call", value=80.0),
+            offer("b", "mail", role="automation", hours=0.0, value=5.0),
+            offer("b", "letter", role="automation", hours=0.0, value=3.0)]
+    plan = make_plan(offers_of(*rows), ann(1.0))
+    assert plan.actions.select("account_id", "action_id").rows() == [("a", "call"), ("b", "mail")]
+    call, letter = plan.waiting["why"]
+    assert call.startswith("The hours of ann are taken by more valuable work")
+    assert letter.startswith("At most 1 action(s) a week for one account")
+
+
 def test_a_role_that_nobody_has_is_named() -> None:
     rows = [offer("a", "fix", role="support", territory="south"), offer("a", "call")]
     pool = Pool(id="desk", hours=9, skills=("support",), territories=("north",))

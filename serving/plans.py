@@ -1,0 +1,51 @@
+"""This module is about a team's week: what the policy allows for every account, as one plan.
+
+Turns ranked actions into the offers that ``experiments.planning`` chooses from. Stores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from experiments.planning.offers import OFFER_SCHEMA
+from experiments.planning.plan import make_plan
+from experiments.planning.team import Team
+from experiments.policy import DO_NOTHING
+from features.workspace import Workspace
+from registry.playbook import playbook
+from registry.store import ModelStore
+from serving.batch import decisions_as_of
+from serving.recommending import Decided
+
+
+def offers_of(decided: Iterable[Decided]) -> pl.DataFrame:
+    """Every action that the policy recommends, with whose account it is: ``OFFER_SCHEMA``.
+
+    The value is the cautious one, what the hours cost taken off. A territory is the region.
+    """
+    actions = playbook().by_id
+    return pl.DataFrame([
+        {"account_id": one.score.account_id, "action_id": candidate.action_id,
+         "family": actions[candidate.action_id].family, "role": candidate.owner_role,
+         "channel": candidate.channel, "value": candidate.cautious_value,
+         "hours": candidate.value.hours, "cost": candidate.value.cost,
+         "csm": one.score.attributes.get("csm"), "territory": one.score.attributes.get("region"),
+         "tier": one.score.attributes.get("service_tier")}
+        for one in decided for candidate in one.recommendation.ranked
+        if candidate.action_id != DO_NOTHING
+    ], schema=OFFER_SCHEMA)
+
+
+def plan_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, team: Team
+               ) -> dict[str, Any]:
+    """The plan of the week that begins at a moment, as plain values.
+
+    Raises:
+        PlanningError: the team's limits can not all be kept.
+    """
+    plan = make_plan(offers_of(decisions_as_of(workspace, store, as_of)), team)
+    return {"as_of": as_of.isoformat(), "currency": workspace.settings.currency, **plan.to_dict()}
