@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -593,13 +594,25 @@ def ledger_verify(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Look for the first altered, missing, added or moved record; ends with 1 if there is one."""
+    from sqlalchemy.exc import DatabaseError, OperationalError
+
     from serving.ledger import Ledger
 
     place = Workspace(workspace)
     if not place.ledger_db.exists():
         raise CommandError(f"There is no ledger in {place.ledger_db}: no decision was stored yet.")
-    with closing(Ledger(place.ledger_db)) as ledger:
-        verified = ledger.verify(head=head)
+    if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
+        raise CommandError(f"{head!r} is no head of a ledger, which has 64 characters of 0 to 9 "
+                           f"and a to f. Copy the one that `keepwell ledger verify` printed.")
+    try:
+        with closing(Ledger(place.ledger_db)) as ledger:
+            verified = ledger.verify(head=head)
+    except OperationalError as error:  # another process writes for long, or the disk fails
+        raise CommandError(f"{place.ledger_db} can not be opened now: {error.orig}. Try again, or "
+                           f"look at the disk.") from error
+    except DatabaseError as error:
+        raise CommandError(f"{place.ledger_db} can not be read as a ledger: {error.orig}. Put it "
+                           f"back from a backup, and keep this file to look at.") from error
     if verified.finding is not None:
         out.print(verified.finding.words, markup=False)
         raise typer.Exit(FOUND)
@@ -668,7 +681,7 @@ def plan(
     from serving.plans import plan_as_of
 
     place = Workspace(workspace)
-    who = read_team(team.read_text(encoding="utf-8"), str(team))
+    who = read_team(_text_of(team), str(team))
     moment = _moment(place, as_of)
     with _step("Planning the week"):
         _ensure_snapshot(place, moment)
@@ -900,6 +913,18 @@ def _scores_on_spark(place: Workspace, moment: datetime, master: str, file: Path
     frame.write_parquet(content)
     write_atomically(file, content.getvalue())
     return ScoresWritten.of(frame)
+
+
+def _text_of(file: Path) -> str:
+    """The text of a file that a person wrote."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{file} can not be read: {error.strerror}. Name a TOML file that lists "
+                           f"CSMs or pools with their hours.") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file} is not text in UTF-8 (byte {error.start}). Save it as UTF-8 "
+                           f"and try again.") from error
 
 
 def _most_first(counted: Mapping[str, int]) -> list[tuple[str, int]]:

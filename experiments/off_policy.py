@@ -18,7 +18,6 @@ noise, and is what is shown as the value. Rows of one account belong together. P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -33,8 +32,6 @@ Ints = NDArray[np.int64]
 Estimator = Literal["ips", "snips", "direct", "dr", "dr_shrunk"]
 
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
-DEFAULT: Estimator = "dr_shrunk"
-
 SUMS_TO_ONE = 1e-9
 GRID = 40
 """Strengths of shrinking that are tried, between none and all."""
@@ -205,13 +202,6 @@ def predict_rewards(
             rows, design_matrix(rows), outcome, fit=is_fit, predict=~is_fit, seed=seed,
         ).reshape(len(distinct), actions)[place.ravel()]
     return predicted
-
-
-def weight_table(values: Mapping[Estimator, Value]) -> list[dict[str, object]]:
-    """The values as rows for a report, in the order of ``ESTIMATORS``."""
-    return [{"estimator": name, "value": values[name].mean, "low": values[name].low,
-             "high": values[name].high, "effective": values[name].effective}
-            for name in ESTIMATORS]
 
 
 def _weights(log: LoggedChoices, target: Floats) -> Floats:

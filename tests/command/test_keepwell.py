@@ -166,6 +166,15 @@ def test_a_team_that_can_not_be_read_is_one_paragraph(tmp_path: Path) -> None:
     assert not (tmp_path / "plan.json").exists()
 
 
+def test_a_team_file_that_is_none_is_one_paragraph(tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'[[csm]]\nid = "Ren\xe9"\n')
+    for name, said in (("missing.toml", "can not be read: No such file"),
+                       (".", "can not be read: Is a directory"),
+                       ("latin.toml", "is not text in UTF-8 (byte 17)")):
+        done = keepwell("plan", name, "--out", "plan.json", cwd=tmp_path)
+        assert (done.returncode, said in one_paragraph(done.stderr)) == (3, True)
+
+
 def test_a_workspace_that_another_process_writes_is_left_alone(
     source: Path, tmp_path: Path,
 ) -> None:

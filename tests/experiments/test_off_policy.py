@@ -12,14 +12,12 @@ from logged_choices import world
 from scipy.stats import binom
 
 from experiments.off_policy import (
-    ESTIMATORS,
     Floats,
     LoggedChoices,
     OffPolicyError,
     compare,
     evaluate,
     predict_rewards,
-    weight_table,
 )
 
 REPEATS = 400
@@ -158,12 +156,6 @@ def test_an_action_works_for_some_only_and_the_prediction_knows_whom() -> None:
     reward = chosen * fact[:, 0] + 0.1 * rng.normal(size=800)
     found = predict_rewards(fact, chosen, reward, np.arange(800), actions=2, rng=rng)
     assert np.corrcoef(found[:, 1] - found[:, 0], fact[:, 0])[0, 1] > 0.95
-
-
-def test_the_table_names_every_estimator_in_order() -> None:
-    one = world(0, n=50)
-    rows = weight_table(evaluate(one.log, one.target))
-    assert [row["estimator"] for row in rows] == list(ESTIMATORS)
 
 
 def logged(**changed: Any) -> LoggedChoices:
