@@ -76,74 +76,137 @@ def relax(options: Options, team: Team, *, care_only: bool = False) -> Relaxatio
     """
     limits = limited(options, team)
     value = np.zeros_like(options.value) if care_only else options.value
+    columns = _columns(options, team, value)
+    if not columns.width:  # nothing could pay; HiGHS refuses an empty programme
+        return _nothing(options, limits)
+    rows = [_limit_rows(columns, limits), *_once_rows(columns, team),
+            *_care_rows(columns, options, team)]
     penalty = 1.0 if care_only else _outweighs(options)
-    care = np.array([each.accounts for each in team.care], dtype=float)
-    cared = (options.tier >= 0) & (care[options.tier] > 0) if len(care) else (
-        np.zeros(len(options.accounts), dtype=bool))
-    columns = np.flatnonzero((value > 0) | cared[options.account])
-    return _solve(options, team, limits, value, columns, penalty, cared, care)
-
-
-def _outweighs(options: Options) -> float:
-    return 1.0 + 10.0 * float(np.abs(options.value).max(initial=0.0))
-
-
-def _solve(options: Options, team: Team, limits: Limited, value: Floats, columns: Places,
-           penalty: float, cared: NDArray[np.bool_], care: Floats) -> Relaxation:
-    """The programme over these options; the others could not be part of its answer."""
-    account, group = options.account[columns], options.group[columns]
-    n = len(columns)
-    tended = np.unique(account[cared[account]])
-    tiers = len(care)
-    width = n + len(tended) + tiers  # shares, whether an account is tended, what care lacks
-    people = len(options.resources)
-    if not width:  # nothing could pay; HiGHS refuses an empty programme
-        nothing = np.zeros(len(options.offer))
-        return Relaxation(bound=0.0, share=nothing, hour_price=np.zeros(people),
-                          budget_price=np.zeros(limits.budgets), care_price=np.zeros(0),
-                          worth=nothing, short=np.zeros(0))
-    rows: list[sparse.csc_array] = []
-    most: list[Floats] = []
-
-    def add(matrix: sparse.csc_array, bound: Floats) -> None:
-        rows.append(sparse.hstack(
-            [matrix, sparse.csc_array((matrix.shape[0], width - matrix.shape[1]))], format="csc"))
-        most.append(bound)
-
-    add(limits.matrix[:, columns], limits.most + A_LITTLE_MORE)
-    for of, cap in ((account, float(team.actions_per_account)), (group, 1.0)):
-        if of is group and team.actions_per_account == 1:
-            break
-        names, place = np.unique(of, return_inverse=True)
-        add(sparse.csc_array((np.ones(n), (place, np.arange(n))), shape=(len(names), n)),
-            np.full(len(names), cap))
-    if len(tended):
-        theirs = np.flatnonzero(cared[account])
-        done = sparse.csc_array(
-            (-np.ones(len(theirs)), (np.searchsorted(tended, account[theirs]), theirs)),
-            shape=(len(tended), n))
-        add(sparse.hstack([done, sparse.eye_array(len(tended))], format="csc"),
-            np.zeros(len(tended)))
-    if tiers:
-        tier = options.tier[tended]
-        met = sparse.csc_array((-np.ones(len(tended)), (tier, n + np.arange(len(tended)))),
-                               shape=(tiers, n + len(tended)))
-        add(sparse.hstack([met, -sparse.eye_array(tiers)], format="csc"), A_LITTLE_MORE - care)
-    gain = np.concatenate([value[columns], np.zeros(len(tended)), np.full(tiers, -penalty)])
-    upper = np.concatenate([np.ones(n + len(tended)), np.full(tiers, np.inf)])
-    answer = linprog(-gain, A_ub=sparse.vstack(rows, format="csc"), b_ub=np.concatenate(most),
-                     bounds=np.column_stack([np.zeros(width), upper]), method="highs-ds")
+    gain = np.concatenate([value[columns.option], np.zeros(len(columns.tended)),
+                           np.full(columns.tiers, -penalty)])
+    upper = np.concatenate([np.ones(columns.n + len(columns.tended)),
+                            np.full(columns.tiers, np.inf)])
+    answer = linprog(
+        -gain, A_ub=sparse.vstack([_widened(each.matrix, columns.width) for each in rows],
+                                  format="csc"),
+        b_ub=np.concatenate([each.most for each in rows]),
+        bounds=np.column_stack([np.zeros(columns.width), upper]), method="highs-ds")
     if answer.status != 0:
         raise PlanningError(f"The solver found no plan: {answer.message}")
-    prices = -np.asarray(answer.ineqlin.marginals)
+    short = answer.x[columns.n + len(columns.tended):]
+    return _read(options, columns, limits, answer.x, -np.asarray(answer.ineqlin.marginals),
+                 bound=float(-answer.fun + penalty * short.sum()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Some rows of the programme: ``matrix @ x <= most``, columns beyond the matrix are 0."""
+
+    matrix: sparse.csc_array
+    most: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What the programme decides: shares of options, whether an account is tended, and what the
+    care of each tier lacks, in this order. Only options that could be part of an answer."""
+
+    option: Places
+    account: Places  # of each option here
+    group: Places
+    cared: NDArray[np.bool_]  # of each account: its tier is owed care
+    tended: Places  # the accounts of these options that are owed care
+    tiers: int
+
+    @property
+    def n(self) -> int:
+        """How many options there are here."""
+        return len(self.option)
+
+    @property
+    def width(self) -> int:
+        """How many columns there are in all."""
+        return self.n + len(self.tended) + self.tiers
+
+
+def _columns(options: Options, team: Team, value: Floats) -> Columns:
+    asked = np.array([each.accounts for each in team.care], dtype=float)
+    cared = (options.tier >= 0) & (asked[options.tier] > 0) if len(asked) else (
+        np.zeros(len(options.accounts), dtype=bool))
+    option = np.flatnonzero((value > 0) | cared[options.account])
+    account = options.account[option]
+    return Columns(option=option, account=account, group=options.group[option], cared=cared,
+                   tended=np.unique(account[cared[account]]), tiers=len(asked))
+
+
+def _limit_rows(columns: Columns, limits: Limited) -> Rows:
+    """Hours of everybody, then budgets: the first rows, where prices are read."""
+    return Rows(matrix=limits.matrix[:, columns.option], most=limits.most + A_LITTLE_MORE)
+
+
+def _once_rows(columns: Columns, team: Team) -> list[Rows]:
+    """So many actions for an account, and one of each group of those that stand in for others."""
+    each = [(columns.account, float(team.actions_per_account))]
+    if team.actions_per_account > 1:  # else the account's row says it already
+        each.append((columns.group, 1.0))
+    rows = []
+    for of, cap in each:
+        names, place = np.unique(of, return_inverse=True)
+        rows.append(Rows(
+            matrix=sparse.csc_array((np.ones(columns.n), (place, np.arange(columns.n))),
+                                    shape=(len(names), columns.n)),
+            most=np.full(len(names), cap)))
+    return rows
+
+
+def _care_rows(columns: Columns, options: Options, team: Team) -> list[Rows]:
+    """An account is tended by its options only; then what each tier asks for: the last rows."""
+    rows = []
+    n, tended = columns.n, len(columns.tended)
+    if tended:
+        theirs = np.flatnonzero(columns.cared[columns.account])
+        place = np.searchsorted(columns.tended, columns.account[theirs])
+        done = sparse.csc_array((-np.ones(len(theirs)), (place, theirs)), shape=(tended, n))
+        rows.append(Rows(matrix=sparse.hstack([done, sparse.eye_array(tended)], format="csc"),
+                         most=np.zeros(tended)))
+    if columns.tiers:
+        tier = options.tier[columns.tended]
+        met = sparse.csc_array((-np.ones(tended), (tier, n + np.arange(tended))),
+                               shape=(columns.tiers, n + tended))
+        asked = np.array([each.accounts for each in team.care], dtype=float)
+        rows.append(Rows(matrix=sparse.hstack([met, -sparse.eye_array(columns.tiers)],
+                                              format="csc"), most=A_LITTLE_MORE - asked))
+    return rows
+
+
+def _widened(matrix: sparse.csc_array, width: int) -> sparse.csc_array:
+    missing = sparse.csc_array((matrix.shape[0], width - matrix.shape[1]))
+    return sparse.hstack([matrix, missing], format="csc")
+
+
+def _read(options: Options, columns: Columns, limits: Limited, x: Floats, prices: Floats, *,
+          bound: float) -> Relaxation:
+    """What the solver's answer says of every option and limit."""
     share = np.zeros(len(options.offer))
-    share[columns] = np.clip(answer.x[:n], 0.0, 1.0)
-    short = answer.x[n + len(tended):]
+    share[columns.option] = np.clip(x[:columns.n], 0.0, 1.0)
+    short = x[columns.n + len(columns.tended):]
+    people = len(options.resources)
     hour_price = np.maximum(prices[:people], 0.0)
     budget_price = np.maximum(prices[people:people + limits.budgets], 0.0)
     return Relaxation(
-        bound=float(-answer.fun + penalty * short.sum()), share=share, hour_price=hour_price,
-        budget_price=budget_price,
-        care_price=np.maximum(prices[len(prices) - tiers:], 0.0) if tiers else np.zeros(0),
+        bound=bound, share=share, hour_price=hour_price, budget_price=budget_price,
+        care_price=np.maximum(prices[len(prices) - columns.tiers:], 0.0),
         worth=options.value - limits.matrix.T @ np.concatenate([hour_price, budget_price]),
         short=np.where(short > ROUNDING, short, 0.0))
+
+
+def _nothing(options: Options, limits: Limited) -> Relaxation:
+    none = np.zeros(len(options.offer))
+    return Relaxation(bound=0.0, share=none, hour_price=np.zeros(len(options.resources)),
+                      budget_price=np.zeros(limits.budgets), care_price=np.zeros(0), worth=none,
+                      short=np.zeros(0))
+
+
+def _outweighs(options: Options) -> float:
+    """What an account of care that is lacking costs: more than any value brings."""
+    return 1.0 + 10.0 * float(np.abs(options.value).max(initial=0.0))
