@@ -1,0 +1,1 @@
+"""What each action causes, against doing nothing: for everybody, by segment, by account."""

@@ -1,0 +1,100 @@
+"""This module is about the record that other parts read: what one action does, and how we know.
+
+An effect is in probability points (0.02: two in a hundred more) of a good outcome, against doing
+nothing, over the accounts that could have received the action. It never travels without its error,
+its size and its grade. Values and their checks only; estimates nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Literal
+
+from registry.actions import GRADES, Grade
+
+GoodOutcome = Literal["retention", "expansion"]
+"""``retention``: a contract still runs when the follow-up ends. ``expansion``: MRR has grown."""
+
+OUTCOME_WORDS: Mapping[GoodOutcome, str] = {
+    "retention": "probability that the account stays",
+    "expansion": "probability that the account grows",
+}
+
+EVIDENCE: tuple[Grade, ...] = ("A", "B", "C")
+"""Grades that rest on what happened; D and E rest on what somebody believes."""
+
+
+class ActionEffectError(ValueError):
+    """An effect that says less than a reader needs, or contradicts itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionEffect:
+    """What one action does in one segment (``None``: in all of them together).
+
+    ``estimate`` and ``standard_error`` come from the log alone, unless ``playbook_share`` says how
+    much of the estimate is the playbook's prior: whoever mixes in the prior takes records with a
+    share of 0, or counts it twice. A segment's estimate is shrunk toward the action's own.
+    ``n`` are trials of the action and of no action, ``effective_n`` the accounts of an even and
+    equally weighted comparison that would be as precise. ``why`` says what the grade rests on;
+    where the grade is D or E the numbers are shown but are no evidence, and the prior stands.
+    """
+
+    action_id: str
+    segment: str | None
+    estimate: float
+    standard_error: float
+    n: int
+    effective_n: float
+    grade: Grade
+    measured_from: datetime
+    measured_to: datetime
+    source: str
+    outcome: GoodOutcome
+    horizon_days: int
+    low: float
+    high: float
+    why: str
+    playbook_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        named = f"The effect of {self.action_id!r} in {self.segment or 'all segments'!r}"
+        if self.grade not in GRADES:
+            raise ActionEffectError(f"{named} has grade {self.grade!r}; grades are "
+                                    f"{', '.join(GRADES)}.")
+        for name in ("estimate", "standard_error", "low", "high"):
+            if not math.isfinite(getattr(self, name)):
+                raise ActionEffectError(f"{named} has {name} {getattr(self, name)}; leave an "
+                                        f"effect that is not known out.")
+        if self.standard_error <= 0 or self.n < 1 or not 0 < self.effective_n <= self.n:
+            raise ActionEffectError(
+                f"{named} has error {self.standard_error}, n {self.n} and effective n "
+                f"{self.effective_n}; the error and both counts are positive, and the effective "
+                f"one is not the larger.")
+        if not self.low <= self.estimate <= self.high:
+            raise ActionEffectError(f"{named} is {self.estimate}, outside its interval "
+                                    f"{self.low} to {self.high}.")
+        if not 0 <= self.playbook_share <= 1:
+            raise ActionEffectError(f"{named} has playbook share {self.playbook_share}; a share "
+                                    f"is between 0 and 1.")
+        for moment in (self.measured_from, self.measured_to):
+            if moment.tzinfo is None:
+                raise ActionEffectError(f"{named} is measured at {moment}, which has no time "
+                                        f"zone; give instants in UTC.")
+        if self.measured_from > self.measured_to:
+            raise ActionEffectError(f"{named} ends ({self.measured_to:%Y-%m-%d}) before it begins "
+                                    f"({self.measured_from:%Y-%m-%d}).")
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether the numbers may move a belief: graded A, B or C."""
+        return self.grade in EVIDENCE
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {**asdict(self), "measured_from": self.measured_from.isoformat(),
+                "measured_to": self.measured_to.isoformat(),
+                "grade_meaning": GRADES[self.grade], "is_evidence": self.is_evidence}
