@@ -26,6 +26,7 @@ CHANNELS: tuple[str, ...] = get_args(Channel)
 
 HOURS_OF_A_WEEK = 168.0
 MOST_HOURS_OF_A_POOL = 1e6
+MOST_ACCOUNTS = 1e9
 
 
 class PlanningError(ValueError):
@@ -131,7 +132,7 @@ def read_team(text: str, where: str = "The team") -> Team:
             pools=tuple(_pool(each) for each in table.tables("pool", ())),
             budgets=tuple(_budget(each) for each in table.tables("budget", ())),
             care=tuple(_care(each) for each in table.tables("care", ())),
-            actions_per_account=int(table.number("actions_per_account", 1)),
+            actions_per_account=_whole(table, "actions_per_account", 1.0),
         )
         table.end()
     except tomllib.TOMLDecodeError as exc:
@@ -143,8 +144,8 @@ def read_team(text: str, where: str = "The team") -> Team:
 
 def _csm(table: Table) -> Csm:
     csm = Csm(id=table.text("id"), hours=table.number("hours"),
-                      skills=table.texts("skills", ("csm",)),
-                      territories=table.texts("territories", ()))
+              skills=table.texts("skills", ("csm",)),
+              territories=table.texts("territories", ()))
     table.end()
     return csm
 
@@ -165,9 +166,16 @@ def _budget(table: Table) -> Budget:
 
 
 def _care(table: Table) -> Care:
-    care = Care(tier=table.text("tier"), accounts=int(table.number("accounts")))
+    care = Care(tier=table.text("tier"), accounts=_whole(table, "accounts"))
     table.end()
     return care
+
+
+def _whole(table: Table, key: str, default: float | None = None) -> int:
+    number = table.number(key, default, most=MOST_ACCOUNTS)
+    if not number.is_integer():
+        raise PlanningError(f"{table.where}: `{key}` is {number:g}; give a whole number.")
+    return int(number)
 
 
 def _once(what: str, names: Iterable[str]) -> None:

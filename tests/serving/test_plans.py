@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from small_company import AS_OF
 
-from experiments.planning.plan import ConflictingLimitsError
+from experiments.planning.conflicts import ConflictingLimitsError
 from experiments.planning.team import Care, Csm, Pool, Team
 from experiments.policy import DO_NOTHING
 from serving.batch import decisions_as_of

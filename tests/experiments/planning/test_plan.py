@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from experiments.planning.conflicts import Conflict, ConflictingLimitsError
 from experiments.planning.offers import OFFER_SCHEMA, options_of
-from experiments.planning.plan import ConflictingLimitsError, Plan, make_plan
+from experiments.planning.plan import Plan, make_plan
 from experiments.planning.relaxation import limited
 from experiments.planning.team import Budget, Care, Csm, PlanningError, Pool, Team
 
@@ -218,6 +219,21 @@ def test_a_role_that_nobody_has_is_named() -> None:
         "Nobody in the team does what “support” does in south."]
 
 
+def test_a_csm_who_is_not_in_the_team_is_named() -> None:
+    plan = make_plan(offers_of(offer("a", "call", csm="zoe")), ann())
+    assert plan.waiting["why"].to_list() == [
+        "Its CSM zoe is not in the team, and no pool steps in."]
+
+
+def test_a_team_without_hours_plans_only_what_takes_none() -> None:
+    rows = [offer("a", "call", hours=2.0), offer("b", "mail", role="automation", hours=0.0)]
+    plan = make_plan(offers_of(*rows), ann(0.0))
+    assert plan.actions["action_id"].to_list() == ["mail"]
+    assert plan.waiting["why"].to_list() == [
+        "ann has no hours this week; here an hour would bring 50."]
+    assert plan.hours[0].price == pytest.approx(50.0)
+
+
 def test_a_pool_steps_in_where_the_csm_has_no_hours() -> None:
     pool = Pool(id="shared", hours=1, skills=("csm",))
     plan = make_plan(offers_of(offer("a", "call"), offer("b", "call")), ann(1.0, pools=(pool,)))
@@ -262,8 +278,32 @@ def test_more_care_than_hours_names_the_limits_in_its_way() -> None:
                 care=(Care(tier="enterprise", accounts=3),))
     with pytest.raises(ConflictingLimitsError,
                        match=r"'enterprise' asks for 3 accounts, and only 2 fit\. In the way: "
-                             r"the 2 hours of ann\. Lower"):
+                             r"the 2 hours of ann\. Lower") as refused:
         make_plan(offers_of(*rows), team)
+    assert refused.value.conflicts == (
+        Conflict(limit="care", id="enterprise",
+                 words="Care of tier 'enterprise' asks for 3 accounts, and only 2 fit."),
+        Conflict(limit="hours", id="ann", words="the 2 hours of ann"))
+
+
+def test_a_budget_in_the_way_of_care_is_named() -> None:
+    rows = [offer(f"a{n}", "gift", tier="enterprise", channel="offer", cost=30.0) for n in range(3)]
+    team = ann(9.0, budgets=(Budget(id="gifts", amount=50.0, channels=("offer",)),),
+               care=(Care(tier="enterprise", accounts=2),))
+    with pytest.raises(ConflictingLimitsError, match="the 50 of budget 'gifts'") as refused:
+        make_plan(offers_of(*rows), team)
+    assert [each.limit for each in refused.value.conflicts] == ["care", "budget"]
+
+
+def test_of_many_full_limits_a_few_are_said_and_all_are_listed() -> None:
+    rows = [offer(f"a{n}-{k}", "call", tier="enterprise", csm=f"m{n}")
+            for n in range(9) for k in range(2)]
+    team = Team(csms=tuple(Csm(id=f"m{n}", hours=1.0) for n in range(9)),
+                care=(Care(tier="enterprise", accounts=10),))
+    with pytest.raises(ConflictingLimitsError, match=r"hours of m5 and 3 more\.") as refused:
+        make_plan(offers_of(*rows), team)
+    assert [each.id for each in refused.value.conflicts if each.limit == "hours"] == [
+        f"m{n}" for n in range(9)]
 
 
 def test_more_care_than_allowed_actions_says_so() -> None:

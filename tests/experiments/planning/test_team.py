@@ -64,12 +64,15 @@ def test_a_team_has_all_that_its_file_says() -> None:
     ('["offer"]', '["pigeon"]', "names the channels pigeon; known are"),
     ("accounts = 40", "accounts = -1", "The care of tier 'enterprise' is -1 accounts"),
     ("actions_per_account = 2", "actions_per_account = 0", "at least one action a week"),
+    ("accounts = 40", "accounts = 2.5", "`accounts` is 2.5; give a whole number"),
+    ("accounts = 40", "accounts = -inf", "`accounts` is -inf; give a whole number"),
+    ("actions_per_account = 2", "actions_per_account = 1.7", "is 1.7; give a whole number"),
     ("hours = 30", "", "`csm` number 1 lacks `hours`"),
     ("hours = 30", "hours = 30\nhuors = 1", r"unknown key\(s\) huors"),
     ("hours = 30", "hours = ", "not valid TOML"),
 ], ids=["long week", "negative", "infinite", "twice", "pool twice", "no such skill", "no skill",
-        "negative budget", "no such channel", "negative care", "no action", "no hours",
-        "misspelt", "no toml"])
+        "negative budget", "no such channel", "negative care", "no action", "part of care",
+        "endless care", "part of an action", "no hours", "misspelt", "no toml"])
 def test_a_team_that_can_not_be_is_refused(old: str, new: str, message: str) -> None:
     with pytest.raises(PlanningError, match=message):
         read_team(WHOLE.replace(old, new, 1))
