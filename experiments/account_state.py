@@ -30,8 +30,10 @@ class AccountState:
 
     ``expected_amount`` is the rise of MRR if it expands; ``mrr`` of an account that has left is
     the last one. Probabilities are for 90 days and come from ``score_source``; without them the
-    policy falls back to the playbook's assumptions and says so. ``risk_tier`` is the band of the
-    churn probability as the service names it. ``moments`` may hold the instants
+    policy falls back to the playbook's assumptions and says so. ``is_before_churn``: the expansion
+    probability is that of expanding before any churn, as our models give it; where it is not, the
+    policy multiplies it by the chance to stay. ``risk_tier`` is the band of the churn probability
+    as the service names it. ``moments`` may hold the instants
     named in ``registry.sequences.MOMENTS``; ``consents`` says per channel ("email", "sms")
     whether it was given.
     """
@@ -43,6 +45,7 @@ class AccountState:
     churn_probability: float | None = None
     expansion_probability: float | None = None
     expected_amount: float | None = None
+    is_before_churn: bool = True
     mrr: float | None = None
     alerts: tuple[str, ...] = ()
     alert_raised_at: Mapping[str, datetime] = field(default_factory=dict)

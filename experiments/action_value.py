@@ -2,7 +2,9 @@
 
 The uplift is the playbook's relative effect times the probability it acts on. Where no model
 gives the probability, it comes from the playbook's assumptions about health and warning signs,
-and a note says so. Pure arithmetic; chooses nothing.
+and a note says so. Churn and expansion compete: who leaves first does not grow, so a chance to
+expand that does not know of churn is multiplied by the chance to stay. Pure arithmetic; chooses
+nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from registry.playbook import Assumptions
 
 @dataclass(frozen=True, kw_only=True)
 class Stakes:
-    """What may be lost or won with one account; None where it can not be told."""
+    """What may be lost or won with one account; None where it can not be told.
+
+    ``expansion_probability`` is that of expanding before any churn.
+    """
 
     mrr: float | None
     churn_probability: float
@@ -80,9 +85,14 @@ def stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
         notes.append(f"On trial: values count on {expansion:.0%} of trials becoming customers at "
                      f"{amount:,.0f} a month.")
     elif expansion is None:
-        expansion = growth.probability
-        notes.append(f"No growth score: values count on {expansion:.0%} expanding in 90 days, the "
-                     f"playbook's assumption for this plan.")
+        expansion = growth.probability * (1 - churn)
+        notes.append(f"No growth score: values count on {expansion:.1%} expanding in 90 days: the "
+                     f"playbook's assumption for this plan, {growth.probability:.1%}, of those who "
+                     f"stay.")
+    elif not state.is_before_churn:
+        expansion *= 1 - churn
+        notes.append(f"The growth score does not know of churn: values count on {expansion:.1%} "
+                     f"expanding, those who stay.")
     if amount is None and mrr is not None:
         amount = growth.amount_ratio * mrr
     if mrr is None:

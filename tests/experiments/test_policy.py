@@ -71,6 +71,33 @@ def test_growth_is_counted_on_the_expected_amount():
     assert preview.expected_value == pytest.approx(0.1 * prior.mean * 600 * 12 * 0.8 - 0.2)
 
 
+def growth(state, limits=None):
+    answer = ask(state, book=replace(BOOK, actions=(BOOK.by_id["next_plan_preview"],)),
+                 limits=limits or Limits(hourly_cost=0.0, caution=0.0))
+    return answer.ranked[0].value.probability, answer.notes
+
+
+def test_a_growth_score_that_counts_only_those_who_stay_is_taken_as_it_is():
+    probability, notes = growth(replace(AT_THE_LIMIT, churn_probability=0.2))
+    assert probability == 0.1
+    assert not any("those who stay" in note for note in notes)
+
+
+def test_a_growth_score_that_does_not_know_of_churn_is_multiplied_by_the_chance_to_stay():
+    state = replace(AT_THE_LIMIT, churn_probability=0.2, is_before_churn=False)
+    probability, notes = growth(state)
+    assert probability == pytest.approx(0.1 * 0.8)
+    assert any("does not know of churn" in note for note in notes)
+
+
+def test_the_assumed_growth_is_that_of_those_who_stay():
+    state = replace(AT_THE_LIMIT, churn_probability=0.2, expansion_probability=None)
+    probability, notes = growth(state)
+    assert probability == pytest.approx(0.04 * 0.8)
+    assert any("3.2% expanding in 90 days" in note and "4.0%, of those who stay" in note
+               for note in notes)
+
+
 def test_a_discount_costs_months_of_revenue_for_those_who_take_it():
     state = account(alerts=("cancel_intent",), churn_probability=0.6)
     pause = ask(state, book=replace(BOOK, actions=(BOOK.by_id["pause_billing"],))).ranked[0]
