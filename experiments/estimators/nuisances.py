@@ -18,6 +18,7 @@ from experiments.sample import Bools, Floats, Ints
 FOLDS = 5
 FURTHEST = 5.0  # standard deviations; a linear model is not pulled further by one account
 TREES = 60
+ARM_TREES = 30  # per arm, where several arms are predicted together
 SHRINK = 0.1  # smaller is a flatter logistic model
 LEAST_OF_EACH = 5  # fewer of either value: the rate is predicted, nothing is fitted
 SETTINGS = {
@@ -105,6 +106,52 @@ def predict_outcome(
     if bool(np.isin(outcome, (0.0, 1.0)).all()):
         return predict_binary(covariates, matrix, outcome > 0, fit=fit, predict=predict, seed=seed)
     return predict_number(covariates, matrix, outcome, fit=fit, predict=predict, seed=seed)
+
+
+def predict_arms(
+    covariates: Floats, matrix: Floats, arm: Ints, n_arms: int, *, fit: Bools, predict: Bools,
+    seed: int,
+) -> Floats:
+    """Probability of each of several arms for the rows to predict; rows sum to 1.
+
+    An arm with fewer than ``LEAST_OF_EACH`` rows to fit on is given its share, to everybody.
+    """
+    counts = np.bincount(arm[fit], minlength=n_arms)
+    chances = np.tile(counts / counts.sum(), (int(predict.sum()), 1))
+    modelled = np.flatnonzero(counts >= LEAST_OF_EACH)
+    if len(modelled) < 2:
+        return chances
+    rows = fit & np.isin(arm, modelled)
+    code = np.searchsorted(modelled, arm[rows])
+    linear = LogisticRegression(C=SHRINK, solver="newton-cholesky").fit(matrix[rows], code)
+    first = linear.predict_proba(matrix[predict])
+    data = lightgbm.Dataset(covariates[rows], label=code, params={"verbosity": -1})
+    booster = lightgbm.train(
+        {**SETTINGS, "objective": "multiclass", "num_class": len(modelled), "seed": seed}, data,
+        num_boost_round=ARM_TREES, keep_training_booster=True)
+    second = np.asarray(booster.predict(covariates[predict], num_threads=1))
+    chances[:, modelled] = (first + second) / 2 * chances[:, modelled].sum(axis=1, keepdims=True)
+    return np.asarray(chances)
+
+
+def predict_under_arms(
+    covariates: Floats, matrix: Floats, arm: Ints, n_arms: int, outcome: Floats, *, fit: Bools,
+    predict: Bools, seed: int,
+) -> Floats:
+    """What the outcome would be under each arm, for the rows to predict: one model of all arms.
+
+    The arm is a column among the others: with a few dozen rows an arm, models of their own are
+    off by half as much again.
+    """
+    flags = np.eye(n_arms)[:, 1:]
+    n_fit, asked = int(fit.sum()), int(predict.sum())
+    flag = np.vstack([flags[arm[fit]], np.repeat(flags, asked, axis=0)])
+    place = np.concatenate([np.flatnonzero(fit), np.tile(np.flatnonzero(predict), n_arms)])
+    is_fit = np.arange(len(place)) < n_fit
+    found = predict_outcome(
+        np.column_stack([covariates[place], flag]), np.column_stack([matrix[place], flag]),
+        outcome[place], fit=is_fit, predict=~is_fit, seed=seed)
+    return np.asarray(found.reshape(n_arms, asked).T)
 
 
 def _boosted(covariates: Floats, chosen: Floats, *, fit: Bools, predict: Bools, seed: int,
