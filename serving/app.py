@@ -24,9 +24,11 @@ from serving.errors import install_problems
 from serving.fresh_scores import FreshScores
 from serving.observed import Measured
 from serving.pages import AnswerProblemToPeople, Templates
-from serving.routes import accounts, holdings, next_actions, people, status, telemetry
+from serving.routes import accounts, holdings, next_actions, people, plans, status, telemetry
+from serving.routes.plans import MOST_PLANS_AT_ONCE
 from serving.schemas import ProblemAnswer
 from serving.settings import ServiceSettings
+from serving.turns import Turns
 from serving.words import INTERVAL_COVERS
 
 log = logging.getLogger("keepwell.serving")
@@ -87,7 +89,8 @@ def create_app(
         docs_url=None, redoc_url=None)
     app.state.desk = desk
     app.state.templates = templates
-    for module in (accounts, next_actions, telemetry, holdings, status, people):
+    app.state.plan_turns = Turns(MOST_PLANS_AT_ONCE, what="plans")
+    for module in (accounts, next_actions, plans, telemetry, holdings, status, people):
         app.include_router(module.router)
     install_problems(app, AnswerProblemToPeople(templates))
     app.add_middleware(Gate, settings=desk.settings)

@@ -213,6 +213,21 @@ class BusyError(ProblemError):
     next_step = "Nothing was changed. Send the same request again after a few seconds."
 
 
+class TooManyAtOnceError(ProblemError):
+    """As many large requests as may be are being worked on."""
+
+    slug, status, title = "too-many-at-once", 503, "Too many such requests at once"
+    next_step = "Nothing was changed. Send the same request again after the seconds of Retry-After."
+
+
+class ImpossiblePlanError(ProblemError):
+    """A plan can not be made of the team that was sent."""
+
+    slug, status, title = "impossible-plan", 422, "No plan can keep all limits"
+    next_step = ("Nothing was changed. Lower the care or raise the limits named in errors, and "
+                 "send the team again.")
+
+
 class RefusedError(ProblemError):
     """The web framework refused the request for a reason without a class here."""
 
@@ -229,7 +244,7 @@ class InternalError(ProblemError):
 
 PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownAccountError, UnknownDecisionError, UnknownReportError,
-    UnknownModelCardError, UnknownAddressError,
+    UnknownModelCardError, UnknownAddressError, TooManyAtOnceError, ImpossiblePlanError,
     WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
     TooLargeError, TooManyError, MissingKeyError, KeyReusedError, ContradictingOutcomeError,
     NotAllowedError, WrongHostError, ForeignOriginError, NotReadyError, BusyError, RefusedError,

@@ -27,6 +27,9 @@ OFFER_SCHEMA = pl.Schema({
 CSM_ROLE = "csm"
 """The owner role of an action that the account's own CSM carries out."""
 
+MOST_OPTIONS = 2_000_000
+"""An offer with somebody who could do it; more of them fit neither memory nor patience."""
+
 NOBODY = -1
 """Instead of a resource: the action takes no hours of anybody."""
 
@@ -120,6 +123,10 @@ def options_of(offers: pl.DataFrame, team: Team) -> Options:
         parts.append(paid.filter(covered.fill_null(value=False)).select(
             "offer", resource=pl.lit(resources.index(pool.id), pl.Int64)))
     pairs = pl.concat(parts, how="vertical_relaxed").sort("offer", "resource")
+    if pairs.height > MOST_OPTIONS:
+        raise PlanningError(f"There are {pairs.height:,} ways to carry the offers out, and a plan "
+                            f"chooses among {MOST_OPTIONS:,} at most. List fewer pools that do the "
+                            f"same, or plan fewer accounts at once.")
     rows = pairs.join(offers, on="offer", maintain_order="left")
     accounts = offers["account_id"].unique().sort()
     # an offer outside every family stands for itself

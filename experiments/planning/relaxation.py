@@ -18,6 +18,9 @@ from experiments.planning.team import PlanningError, Team
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
+MOST_SECONDS = 120.0
+"""The solver gives up after so long; 20,000 accounts with five offers each take it one second."""
+
 ROUNDING = 1e-7
 A_LITTLE_MORE = 1e-5
 """Hours, money and leeway of care besides what there is: where a limit is met exactly its price
@@ -90,7 +93,8 @@ def relax(options: Options, team: Team, *, care_only: bool = False) -> Relaxatio
         -gain, A_ub=sparse.vstack([_widened(each.matrix, columns.width) for each in rows],
                                   format="csc"),
         b_ub=np.concatenate([each.most for each in rows]),
-        bounds=np.column_stack([np.zeros(columns.width), upper]), method="highs-ds")
+        bounds=np.column_stack([np.zeros(columns.width), upper]), method="highs-ds",
+        options={"time_limit": MOST_SECONDS})
     if answer.status != 0:
         raise PlanningError(f"The solver found no plan: {answer.message}")
     short = answer.x[columns.n + len(columns.tended):]

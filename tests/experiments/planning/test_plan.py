@@ -339,6 +339,20 @@ def test_offers_that_can_not_be_planned_are_refused(
         make_plan(offers_of(offer("a", "call", **change)), ann())
 
 
+def test_more_ways_than_a_plan_can_choose_among_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr("experiments.planning.offers.MOST_OPTIONS", 1)
+    with pytest.raises(PlanningError, match="2 ways to carry the offers out, and a plan chooses"):
+        make_plan(offers_of(offer("a", "call"), offer("b", "call")), ann())
+
+
+def test_a_solver_that_takes_too_long_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr("experiments.planning.relaxation.MOST_SECONDS", 0.0)
+    rows = [offer(f"a{n}", f"x{k}", value=float((7 * n + 3 * k) % 50), hours=1.0 + (n + k) % 3)
+            for n in range(60) for k in range(4)]
+    with pytest.raises(PlanningError, match="The solver found no plan"):
+        make_plan(offers_of(*rows), ann(9.0, actions_per_account=2))
+
+
 def test_an_offer_made_twice_and_a_missing_column_are_refused() -> None:
     twice = offers_of(offer("a", "call"), offer("a", "call"))
     with pytest.raises(PlanningError, match="'call' is offered twice to account 'a'"):

@@ -1,0 +1,51 @@
+"""This module is about the route of plans: a team is sent, and its week comes back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from experiments.planning.conflicts import ConflictingLimitsError
+from experiments.planning.plan import make_plan
+from experiments.planning.team import PlanningError
+from serving.errors import FieldProblem, ImpossiblePlanError
+from serving.plan_shapes import PlanAnswer, PlanRequest, plan_answer
+from serving.plans import offers_of
+from serving.recommending import decide
+from serving.routes.at_desk import AtDesk, problems
+from serving.turns import Turns
+
+router = APIRouter(prefix="/v1", tags=["plans"])
+
+MOST_PLANS_AT_ONCE = 2
+
+
+def turns_of(request: Request) -> Turns:
+    """The turns for plans that the application was made with."""
+    turns = request.app.state.plan_turns
+    assert isinstance(turns, Turns)
+    return turns
+
+
+@router.post("/plans", summary="Plan a team's week", responses=problems(400, 401, 413, 422, 503))
+def make_a_plan(desk: AtDesk, turns: Annotated[Turns, Depends(turns_of)], body: PlanRequest
+                ) -> PlanAnswer:
+    """Which accounts get which actions this week, by whom, and what one more hour would bring.
+
+    Chooses among what the policy allows for every account now, within hours, skills, territories,
+    budgets and care. Every action that would pay and is not planned says why. Care that does not
+    fit is refused with the limits in its way. Two plans are made at once at most.
+    """
+    with turns.taken():
+        try:
+            team = body.team()
+            plan = make_plan(offers_of(decide(desk, desk.portfolio.scores)), team)
+        except ConflictingLimitsError as error:
+            raise ImpossiblePlanError(str(error), errors=[
+                FieldProblem(where=body.field_of(each), message=each.words)
+                for each in error.conflicts]) from error
+        except PlanningError as error:
+            raise ImpossiblePlanError(str(error)) from error
+    return plan_answer(plan, as_of=desk.now(), currency=desk.workspace.settings.currency,
+                       most_waiting=body.most_waiting)

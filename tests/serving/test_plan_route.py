@@ -1,0 +1,127 @@
+"""A plan over HTTP is the plan of the command, bounded, and refused with the limits in its way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from small_company import AS_OF, make_workspace
+
+from experiments.planning.conflicts import Conflict
+from serving.app import create_app
+from serving.errors import TooManyAtOnceError
+from serving.plan_shapes import PlanRequest
+from serving.plans import plan_as_of
+from serving.turns import Turns
+
+SKILLS = ["ceo", "support", "billing", "sales", "marketing", "product", "sponsor", "automation"]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory, store) -> FastAPI:
+    return create_app(make_workspace(tmp_path_factory.mktemp("plans")), store=store,
+                      now=lambda: AS_OF)
+
+
+@pytest.fixture(scope="module")
+def address(app: FastAPI) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until = time.monotonic() + 30
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+def team(hours: float = 4.0, **changed: object) -> dict[str, object]:
+    return {"csms": [{"id": f"csm-{n}", "hours": hours} for n in range(3)],
+            "pools": [{"id": "others", "hours": hours, "skills": SKILLS}], **changed}
+
+
+def post(address: str, body: object) -> httpx.Response:
+    return httpx.post(f"{address}/v1/plans", json=body, timeout=60)
+
+
+def test_the_plan_over_http_is_that_of_the_command(address, shared_workspace, store) -> None:
+    answer = post(address, team(most_waiting=100_000))
+    assert answer.status_code == 200
+    said = answer.json()
+    made = plan_as_of(shared_workspace, store, AS_OF, PlanRequest(**team()).team())
+    for name in ("actions", "waiting", "hours", "budgets", "care", "currency"):
+        assert said[name] == made[name], name
+    for name in ("value", "bound", "share_of_bound"):
+        assert said[name] == pytest.approx(made[name], rel=1e-12)  # written and read as JSON
+    assert said["source"] == "POST /v1/plans"
+    assert len(said["actions"]) > 5
+    assert max(each["price"] for each in said["hours"]) > 0
+
+
+def test_what_waits_is_counted_and_the_most_valuable_are_listed(address) -> None:
+    whole = post(address, team(most_waiting=100_000)).json()
+    few = post(address, team(most_waiting=3)).json()
+    assert whole["waiting_in_all"] == len(whole["waiting"]) == few["waiting_in_all"] > 3
+    assert few["waiting"] == whole["waiting"][:3]
+    assert all(each["why"].endswith(".") for each in whole["waiting"])
+
+
+def test_care_that_does_not_fit_is_refused_with_its_field(address) -> None:
+    care = [{"tier": "mid_market", "accounts": 1}, {"tier": "enterprise", "accounts": 400}]
+    answer = post(address, team(care=care))
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (422, "/problems#impossible-plan")
+    assert "'enterprise' asks for 400 accounts" in problem["detail"]
+    assert [each["where"] for each in problem["errors"]] == ["care[1].accounts"]
+
+
+@pytest.mark.parametrize(("limit", "name", "where"), [
+    ("care", "silver", "care[1].accounts"), ("budget", "gifts", "budgets[1].amount"),
+    ("hours", "ben", "csms[1].hours"), ("hours", "desk", "pools[0].hours"),
+], ids=["care", "budget", "csm", "pool"])
+def test_every_limit_of_a_conflict_has_its_field(limit, name, where) -> None:
+    body = PlanRequest.model_validate({
+        "csms": [{"id": "ann", "hours": 1}, {"id": "ben", "hours": 1}],
+        "pools": [{"id": "desk", "hours": 1, "skills": ["support"]}],
+        "budgets": [{"id": "offers", "amount": 1}, {"id": "gifts", "amount": 1}],
+        "care": [{"tier": "gold", "accounts": 1}, {"tier": "silver", "accounts": 1}]})
+    assert body.field_of(Conflict(limit=limit, id=name, words="")) == where
+
+
+def test_a_team_of_nobody_and_a_name_listed_twice_are_refused(address) -> None:
+    nobody = post(address, {"budgets": [{"id": "b", "amount": 5}]})
+    assert nobody.status_code == 422
+    assert "no CSM and no pool" in nobody.json()["detail"]
+    twice = post(address, {"csms": [{"id": "a", "hours": 1}, {"id": "a", "hours": 2}]})
+    assert "'a' is listed twice" in twice.json()["detail"]
+
+
+def test_a_team_without_hours_is_planned_and_says_so(address) -> None:
+    said = post(address, team(0.0)).json()
+    assert all(each["hours"] == 0 for each in said["actions"])
+    assert any("has no hours this week" in each["why"] for each in said["waiting"])
+
+
+def test_without_a_turn_a_plan_is_refused_at_once_and_the_service_goes_on(address, app) -> None:
+    with app.state.plan_turns.taken(), app.state.plan_turns.taken():
+        refused = post(address, team())
+        alive = httpx.get(f"{address}/healthz")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert refused.json()["type"] == "/problems#too-many-at-once"
+    assert alive.status_code == 200
+    assert post(address, team()).status_code == 200
+
+
+def test_a_turn_comes_back_after_a_failure() -> None:
+    turns = Turns(1, what="plans")
+    with pytest.raises(KeyError), turns.taken():
+        raise KeyError
+    with (turns.taken(), pytest.raises(TooManyAtOnceError, match="1 plans are being made"),
+          turns.taken()):
+        pass
