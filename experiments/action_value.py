@@ -35,7 +35,9 @@ class ActionValue:
     """The parts of an action's value; ``expected`` and ``cautious`` follow from them.
 
     ``benefit`` = ``uplift`` × ``at_stake`` × margin; ``expected`` = ``benefit`` − ``cost`` −
-    ``hours_cost``; ``cautious`` is the same with ``cautious_uplift``.
+    ``hours_cost``; ``cautious`` is the same with ``cautious_uplift``. ``fatigue`` is the share of
+    the effect that the ``contacts_28d`` of the last four weeks have used up; both uplifts are what
+    is left.
     """
 
     outcome: str
@@ -43,6 +45,8 @@ class ActionValue:
     relative_effect: float
     uplift: float
     cautious_uplift: float
+    contacts_28d: int
+    fatigue: float
     at_stake: float
     margin: float
     benefit: float
@@ -63,8 +67,8 @@ class ActionValue:
 
 
 NOTHING = ActionValue(outcome="none", probability=0.0, relative_effect=0.0, uplift=0.0,
-                      cautious_uplift=0.0, at_stake=0.0, margin=0.0, benefit=0.0, cost=0.0,
-                      hours=0.0, hours_cost=0.0, expected=0.0, cautious=0.0)
+                      cautious_uplift=0.0, contacts_28d=0, fatigue=0.0, at_stake=0.0, margin=0.0,
+                      benefit=0.0, cost=0.0, hours=0.0, hours_cost=0.0, expected=0.0, cautious=0.0)
 """What doing nothing is worth: the measure for all else."""
 
 
@@ -102,8 +106,12 @@ def stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
                   expected_amount=amount, notes=tuple(notes))
 
 
-def value_of(action: Action, at_stake: Stakes, limits: Limits) -> ActionValue | None:
-    """What the action is worth to us with this account; None where revenue is not known."""
+def value_of(action: Action, at_stake: Stakes, limits: Limits, *, contacts: int = 0
+             ) -> ActionValue | None:
+    """What the action is worth to us with this account; None where revenue is not known.
+
+    ``contacts`` are those of the last four weeks that the action comes on top of.
+    """
     prior = action.prior
     months = limits.horizon_months
     if prior.outcome == "none":
@@ -118,19 +126,28 @@ def value_of(action: Action, at_stake: Stakes, limits: Limits) -> ActionValue | 
     if money is None or (action.cost_mrr_share > 0 and at_stake.mrr is None):
         return None
     room = 1 - probability if prior.outcome == "expansion" else 1.0
+    fresh = (1 - limits.fatigue) ** contacts
     uplift = min(probability * prior.mean, room)
     cautious_uplift = min(probability * prior.cautious_mean(limits.caution), room)
+    if contacts:
+        uplift, cautious_uplift = (_worn(change, fresh) for change in (uplift, cautious_uplift))
     given_away = action.cost_mrr_share * action.take_up * (at_stake.mrr or 0.0)
     cost = action.cost_usd * limits.money_per_usd + given_away
     hours_cost = action.hours * limits.hourly_cost
     benefit = uplift * money * margin
     return ActionValue(
         outcome=prior.outcome, probability=probability, relative_effect=prior.mean,
-        uplift=uplift, cautious_uplift=cautious_uplift, at_stake=money, margin=margin,
+        uplift=uplift, cautious_uplift=cautious_uplift, contacts_28d=contacts, fatigue=1 - fresh,
+        at_stake=money, margin=margin,
         benefit=benefit, cost=cost, hours=action.hours, hours_cost=hours_cost,
         expected=benefit - cost - hours_cost,
         cautious=cautious_uplift * money * margin - cost - hours_cost,
     )
+
+
+def _worn(change: float, fresh: float) -> float:
+    """What is left of a change; harm does not wear off."""
+    return change * fresh if change > 0 else change
 
 
 def _churn_probability(state: AccountState, assumed: Assumptions, status: str | None,

@@ -36,6 +36,7 @@ _LABELS = {
     "consent_email": "consent to e-mail",
     "consent_sms": "consent to text messages",
     "contract_status": "contract status",
+    "legal_hold": "legal hold",
     "mrr": "monthly revenue",
     "nps_last": "last recommendation score",
     "price_plan": "price plan",

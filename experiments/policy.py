@@ -1,9 +1,17 @@
 """This module is about what to do next for an account: a ranked list, and what was held back.
 
-Triggered → allowed → not too soon → worth more than doing nothing → fits the week. An action is
-ranked on its cautious value, a bound below its expected value, and "do nothing" always competes
-at zero. What is triggered and not recommended is listed with its reason and, where it can be
-told, from when it would be allowed. Pure: no clock, no chance, no disk.
+One pure function for the service, the weekly plan and the evaluation of policies: no clock, no
+disk, the same answer to the same question. Its stages, each of which says why an action drops out::
+
+    eligibility      contract, product, stage, severe ticket, consent, legal hold, region
+    suitability      something brought it up
+    contact_policy   cool-down, quiet hours, what is left of the week for channel, person, account
+    value            worth more than doing nothing on a cautious count
+    conflicts        gives way to another action, one of a family
+    rank             by cautious value, while the week has room
+
+What nothing brought up is counted, not listed. All else that is not recommended is listed with its
+reason and, where it can be told, from when it would be allowed. "Do nothing" competes at zero.
 
 >>> from datetime import UTC
 >>> from registry.playbook import playbook
@@ -19,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from experiments.account_state import (
     STATE_FACTS,
@@ -29,25 +37,20 @@ from experiments.account_state import (
     PolicyError,
 )
 from experiments.action_value import NOTHING, ActionValue, Stakes, stakes, value_of
+from experiments.between_actions import gives_way, one_of_each_family
 from experiments.conditions import Facts, holds, judge, label
+from experiments.contact_policy import WEEK, ContactWeek, is_contact, quiet_now, too_soon
 from experiments.deadlines import deadline_of
 from experiments.due_steps import DueStep, due_steps
 from experiments.recommendation import Candidate, Recommendation, Withheld
-from experiments.refusals import (
-    Refusal,
-    not_allowed,
-    not_worth_it,
-    to_look_at,
-    too_soon,
-)
+from experiments.refusals import Refusal, not_allowed, not_worth_it, to_look_at
 from registry.actions import GRADES, Action, Prior
 from registry.playbook import Playbook
 
-__all__ = ["DO_NOTHING", "STATE_FACTS", "AccountState", "Candidate", "Limits", "PastAction",
+__all__ = ["DO_NOTHING", "STATE_FACTS", "WEEK", "AccountState", "Candidate", "Limits", "PastAction",
            "PolicyError", "Recommendation", "Withheld", "recommend"]
 
 DO_NOTHING = "do_nothing"
-WEEK = timedelta(days=7)
 NEEDS_APPROVAL = 2
 
 EVIDENCE_NOTE = ("What each action changes is an estimate of the playbook (grade E); none of it "
@@ -101,20 +104,18 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
         at_stake=stakes(state, playbook.assumptions, limits),
     )
     proposals = _proposals(question)
+    week = ContactWeek(playbook, state, limits, past=past, as_of=as_of, is_new=_is_new(question))
     paying: list[Candidate] = []
     withheld: list[Withheld] = []
     for proposal in proposals:
-        value = value_of(proposal.action, question.at_stake, limits)
-        refusal = (not_allowed(proposal.action, playbook, question.facts)
-                   or too_soon(proposal.action, playbook, past, as_of)
-                   or not_worth_it(value, limits))
-        if refusal is None and value is not None:
-            paying.append(_candidate(proposal, value, question))
-        elif refusal is not None:
+        passed = _alone(proposal, question, week)
+        if isinstance(passed, Refusal):
             withheld.append(_withhold(proposal.action.name, proposal.action.id,
-                                      proposal.because, refusal))
+                                      proposal.because, passed))
+        else:
+            paying.append(passed)
     paying.sort(key=_rank)
-    chosen = _fit(paying, withheld, question)
+    chosen = _together(paying, withheld, question, week)
     return Recommendation(
         account_id=state.account_id, as_of=as_of, score_source=state.score_source,
         ranked=(*chosen, _do_nothing(chosen, withheld)),
@@ -122,6 +123,52 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
         not_relevant=len(playbook.actions) - len(proposals),
         notes=(*question.at_stake.notes, EVIDENCE_NOTE),
     )
+
+
+def _alone(proposal: _Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:
+    """One action through the stages that look at no other action."""
+    action, playbook = proposal.action, question.playbook
+    refusal = (
+        not_allowed(action, playbook, question.facts)
+        or too_soon(action, playbook, question.past, question.as_of)
+        or quiet_now(action, playbook, question.state, question.limits, question.as_of)
+        or week.full_for(action))
+    if refusal is not None:
+        return refusal
+    contacts = week.contacts_lately if is_contact(action, playbook) else 0
+    value = value_of(action, question.at_stake, question.limits, contacts=contacts)
+    if value is None or value.cautious <= question.limits.tolerance:
+        return not_worth_it(value)
+    return _candidate(proposal, value, question)
+
+
+def _together(paying: Sequence[Candidate], withheld: list[Withheld], question: _Question,
+              week: ContactWeek) -> list[Candidate]:
+    """What is left of those worth doing, best first, by the rules between them; the rest is
+    withheld."""
+    playbook = question.playbook
+    refused = gives_way(paying, playbook, question.facts.last_done, question.as_of)
+    left = [candidate for candidate in paying if candidate.action_id not in refused]
+    refused |= one_of_each_family(left, playbook)
+    chosen: list[Candidate] = []
+    for candidate in paying:
+        action = playbook.by_id[candidate.action_id]
+        refusal = refused.get(action.id)
+        if refusal is None:
+            full = week.full_for(action)
+            refusal = None if full is None else replace(full, stage="rank")
+        if refusal is None:
+            chosen.append(candidate)
+            week.add(action)
+        else:
+            withheld.append(_withhold(action.name, action.id, candidate.because, refusal))
+    return chosen
+
+
+def _is_new(question: _Question) -> bool:
+    """Whether the account is still being welcomed, and hears from us more often."""
+    return (question.facts.values.get("contract_status") == "trial"
+            or question.facts.values.get("stage") == "onboarding")
 
 
 def _facts(state: AccountState, playbook: Playbook, past: Sequence[PastAction], as_of: datetime,
@@ -180,77 +227,6 @@ def _rank(candidate: Candidate) -> tuple[float, float, str]:
             deadline.timestamp() if deadline is not None else float("inf"), candidate.action_id)
 
 
-def _fit(paying: Sequence[Candidate], withheld: list[Withheld], question: _Question
-         ) -> list[Candidate]:
-    """Best first, one of each family, within what is left of the week; the rest is withheld."""
-    playbook, as_of = question.playbook, question.as_of
-    actions = playbook.by_id
-    first = _first_of_families(paying, playbook)
-    recent = [p for p in question.past if p.at > as_of - WEEK and p.action_id in actions
-              and not actions[p.action_id].service_message]
-    used = [p.at for p in recent]
-    contacts = [p.at for p in recent if _is_contact(actions[p.action_id], playbook)]
-    contact_cap = _contact_cap(question)
-    chosen: list[Candidate] = []
-    for candidate in paying:
-        action = actions[candidate.action_id]
-        is_contact = _is_contact(action, playbook)
-        leader = first.get(action.family or "")
-        refusal: Refusal | None = None
-        if leader is not None and leader.action_id != candidate.action_id:
-            refusal = Refusal(
-                reason="one_at_a_time", until=f"while “{leader.name}” is ahead of it",
-                why=f"One of the {playbook.families[action.family or ''].name} at a time, and "
-                    f"“{leader.name}” comes first.")
-        elif not action.service_message and len(used) >= question.limits.actions_per_week:
-            refusal = _week_is_full("actions", used, question.limits.actions_per_week)
-        elif is_contact and len(contacts) >= contact_cap:
-            refusal = _week_is_full("contacts", contacts, contact_cap)
-        if refusal is not None:
-            withheld.append(_withhold(candidate.name, candidate.action_id, candidate.because,
-                                      refusal))
-            continue
-        chosen.append(candidate)
-        if not action.service_message:
-            used.append(as_of)
-        if is_contact:
-            contacts.append(as_of)
-    return chosen
-
-
-def _first_of_families(paying: Sequence[Candidate], playbook: Playbook) -> dict[str, Candidate]:
-    """Who comes first in each family: the cheapest or the most valuable, as the family says."""
-    first: dict[str, Candidate] = {}
-    for candidate in paying:
-        family = playbook.by_id[candidate.action_id].family
-        if family is None:
-            continue
-        leader = first.get(family)
-        if leader is None or (playbook.families[family].order == "cheapest"
-                              and candidate.value.total_cost < leader.value.total_cost):
-            first[family] = candidate
-    return first
-
-
-def _contact_cap(question: _Question) -> int:
-    is_new = (question.facts.values.get("contract_status") == "trial"
-              or question.facts.values.get("stage") == "onboarding")
-    limits = question.limits
-    return limits.onboarding_contacts_per_week if is_new else limits.contacts_per_week
-
-
-def _is_contact(action: Action, playbook: Playbook) -> bool:
-    return action.channel in playbook.contact_channels and not action.service_message
-
-
-def _week_is_full(what: str, times: Sequence[datetime], cap: int) -> Refusal:
-    free = sorted(times)[len(times) - cap] + WEEK if cap else None
-    until = f"until {free:%d %B %Y %H:%M}" if free else "until the limit is raised"
-    return Refusal(reason="week_is_full", allowed_from=free, until=until,
-                   why=f"At most {cap} {what} a week for one account, and better ones or earlier "
-                       f"ones take them.")
-
-
 def _do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Candidate:
     if chosen:
         because = "Everything listed above is worth more than doing nothing."
@@ -277,5 +253,6 @@ def _evidence(prior: Prior) -> str:
 
 
 def _withhold(name: str, action_id: str, because: str, refusal: Refusal) -> Withheld:
-    return Withheld(action_id=action_id, name=name, because=because, reason=refusal.reason,
-                    why=refusal.why, until=refusal.until, allowed_from=refusal.allowed_from)
+    return Withheld(action_id=action_id, name=name, because=because, stage=refusal.stage,
+                    reason=refusal.reason, why=refusal.why, until=refusal.until,
+                    allowed_from=refusal.allowed_from)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from experiments.action_value import ActionValue
-from experiments.refusals import Reason
+from experiments.refusals import Reason, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +62,12 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Withheld:
-    """An action that was brought up and held back: why, and until when."""
+    """An action that was brought up and held back: at which stage, why, and until when."""
 
     action_id: str
     name: str
     because: str
+    stage: Stage
     reason: Reason
     why: str
     until: str
@@ -75,7 +76,7 @@ class Withheld:
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {"action_id": self.action_id, "name": self.name, "because": self.because,
-                "reason": self.reason, "why": self.why, "until": self.until,
+                "stage": self.stage, "reason": self.reason, "why": self.why, "until": self.until,
                 "allowed_from": _iso(self.allowed_from)}
 
 

@@ -82,7 +82,8 @@ class Action:
 
     ``cost_mrr_share`` is what it gives away, in months of MRR (a first month at half price: 0.5),
     and ``take_up`` the share of accounts that accept and so cost it. ``deadline_hours`` runs from
-    the trigger, in working hours where ``business_hours`` says so. ``max_autonomy``: 1 a person
+    the trigger, in working hours where ``business_hours`` says so. ``addresses`` is the role of
+    the person that it reaches ("sponsor"; "main": whoever is there). ``max_autonomy``: 1 a person
     does it, 2 a person approves it, 3 a person may stop it, 4 automatic.
     """
 
@@ -103,6 +104,7 @@ class Action:
     max_autonomy: int
     reversible: bool
     service_message: bool
+    addresses: str
     family: str | None
     worth_usd: float
     prior: Prior
@@ -131,6 +133,7 @@ class Action:
             "deadline_hours": self.deadline_hours,
             "max_autonomy": self.max_autonomy,
             "reversible": self.reversible,
+            "addresses": self.addresses,
             "family": self.family,
             "worth_usd": self.worth_usd,
             "effect_on": self.prior.outcome,
@@ -204,6 +207,7 @@ def read_action(table: Table) -> Action:
         max_autonomy=int(table.number("max_autonomy", least=1, most=4)),
         reversible=table.flag("reversible"),
         service_message=table.flag("service_message", False),
+        addresses=name_of(table, "addresses") if table.has("addresses") else "main",
         family=name_of(table, "family") if table.has("family") else None,
         worth_usd=table.number("worth_usd", 0, least=0),
         prior=_prior(table.table("prior")),

@@ -1,14 +1,13 @@
 """This module is about the playbook as a whole: actions, sequences, guards and assumptions.
 
 ``playbook()`` reads ``actions.toml`` and ``sequences.toml`` once and checks that they fit each
-other. Whether the features and alerts they name exist is checked in the tests, for the registry
-knows neither.
+other. The registry knows no features and no alerts; who does asks ``check_reads``.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -24,6 +23,8 @@ from registry.actions import (
     read_guard,
     read_stage,
 )
+from registry.conditions import Condition
+from registry.conflicts import Conflict, GivesWay, read_conflict, ways_given
 from registry.sequences import Sequence, read_sequence
 from registry.toml_table import Table, TableError
 
@@ -63,6 +64,7 @@ class Playbook:
     actions: tuple[Action, ...]
     sequences: tuple[Sequence, ...]
     guards: tuple[Guard, ...]
+    conflicts: tuple[Conflict, ...]
     families: Mapping[str, Family]
     stages: tuple[Stage, ...]
     contact_channels: frozenset[str]
@@ -73,6 +75,26 @@ class Playbook:
     def by_id(self) -> Mapping[str, Action]:
         """The actions by their id."""
         return {action.id: action for action in self.actions}
+
+    @cached_property
+    def gives_way(self) -> Mapping[str, tuple[GivesWay, ...]]:
+        """What each action gives way to, those that others give way to first."""
+        return ways_given(self.actions, self.conflicts)
+
+    @cached_property
+    def conditions(self) -> tuple[tuple[str, Condition], ...]:
+        """Every condition, with where it stands."""
+        return (
+            *((f"Action {action.id!r}", condition) for action in self.actions
+              for condition in (*action.triggers, *action.eligibility)),
+            *((f"Guard number {number}", condition) for number, guard in enumerate(self.guards, 1)
+              for condition in (guard.only_if, guard.condition) if condition is not None),
+            *((f"Stage {stage.name!r}", condition) for stage in self.stages
+              for condition in stage.conditions),
+            *((f"Sequence {sequence.id!r}", condition) for sequence in self.sequences
+              for condition in (*sequence.applies, *sequence.stop,
+                                *(c for step in sequence.steps for c in step.only_if))),
+        )
 
     def rows(self) -> list[dict[str, object]]:
         """The actions as rows, each with the sequences it is a step of."""
@@ -102,6 +124,7 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
             actions=tuple(read_action(table) for table in actions_file.tables("action")),
             sequences=tuple(read_sequence(table) for table in sequences_file.tables("sequence")),
             guards=tuple(read_guard(table) for table in actions_file.tables("guard")),
+            conflicts=tuple(read_conflict(table) for table in actions_file.tables("conflict", ())),
             families={family.id: family for family in
                       (read_family(table) for table in actions_file.tables("family"))},
             stages=tuple(read_stage(table) for table in actions_file.tables("stage")),
@@ -115,6 +138,33 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
         raise PlaybookError(str(exc)) from exc
     _check(book)
     return book
+
+
+def check_reads(book: Playbook, *, names: Collection[str], alerts: Collection[str]) -> None:
+    """Refuse a playbook that reads what nobody declared.
+
+    Args:
+        book: the playbook.
+        names: features, attributes and figures that there are.
+        alerts: ids of the warning signs that there are.
+
+    Raises:
+        PlaybookError: which entry reads what.
+    """
+    for where, condition in book.conditions:
+        for what, missing in (("feature or attribute", condition.names.difference(names)),
+                              ("warning sign", condition.alerts.difference(alerts))):
+            if missing:
+                raise PlaybookError(
+                    f"{where}: the condition {condition.text!r} reads "
+                    f"{', '.join(map(repr, sorted(missing)))}, and there is no such {what}. "
+                    f"Correct the name, or declare it.")
+    for sequence in book.sequences:
+        for start in sequence.day_zero:
+            known = alerts if start.kind == "alert" else names
+            if start.kind in ("age", "ahead", "alert") and start.name not in known:
+                raise PlaybookError(f"Sequence {sequence.id!r}: its clock starts with "
+                                    f"{start.name!r}, which nobody declared. Correct the name.")
 
 
 def _assumptions(table: Table) -> Assumptions:
@@ -149,6 +199,14 @@ def _growth(table: Table) -> Growth:
 
 
 def _check(book: Playbook) -> None:
+    for number, conflict in enumerate(book.conflicts, 1):
+        _refuse_unknown(f"Conflict number {number}", set(book.by_id),
+                        {*conflict.actions, *conflict.to_actions})
+    _check_ids(book)
+    _ = book.gives_way  # refuses a circle
+
+
+def _check_ids(book: Playbook) -> None:
     ids = [action.id for action in book.actions] + [sequence.id for sequence in book.sequences]
     twice = sorted({identifier for identifier in ids if ids.count(identifier) > 1})
     if twice:

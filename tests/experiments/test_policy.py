@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import get_args
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from experiments.account_state import PolicyError
 from experiments.policy import DO_NOTHING, WEEK, AccountState, Limits, PastAction, recommend
+from experiments.refusals import Stage
 from registry.conditions import Comparison, parse_condition
 from registry.playbook import playbook
 
@@ -385,7 +388,8 @@ def test_of_equals_the_nearer_deadline_comes_first_then_the_name():
     later, none, other = (
         replace(call, id=name, deadline_hours=hours)
         for name, hours in (("c_later", 48.0), ("a_none", None), ("b_none", None)))
-    answer = ask(CRITICAL, book=replace(BOOK, actions=(other, none, later, call)))
+    answer = ask(CRITICAL, book=replace(BOOK, actions=(other, none, later, call)),
+                 limits=Limits(channel_caps={}))
     assert ids(answer)[:3] == ["success_call", "c_later", "a_none"]
 
 
@@ -507,6 +511,21 @@ def test_limits_are_checked():
         Limits(margin=float("nan"))
     with pytest.raises(PolicyError, match="workday"):
         Limits(workday=(17, 9))
+    with pytest.raises(PolicyError, match="channel_caps names the channel 'pigeon'"):
+        Limits(channel_caps={"pigeon": 1})
+    with pytest.raises(PolicyError, match="channel_caps of 'phone' is -1"):
+        Limits(channel_caps={"phone": -1})
+    with pytest.raises(PolicyError, match="quiet_hours"):
+        Limits(quiet_hours=(20, 24))
+    with pytest.raises(PolicyError, match=r"fatigue is 1\.5"):
+        Limits(fatigue=1.5)
+    with pytest.raises(PolicyError, match="limit time_zone is 'Mars'"):
+        Limits(time_zone="Mars")
+
+
+def test_a_time_zone_that_is_none_is_refused():
+    with pytest.raises(PolicyError, match="time zone of account 'a1' is 'Mars/Olympus'"):
+        account(time_zone="Mars/Olympus")
 
 
 # -- laws ----------------------------------------------------------------------------------------
@@ -601,6 +620,54 @@ def test_the_week_is_never_overfilled(state, history, actions, contacts):
         before = sum(counts(action_id, contact=contact) for action_id in recent)
         added = sum(counts(action_id, contact=contact) for action_id in ids(answer))
         assert added == 0 or before + added <= cap
+
+
+@given(state=states(), history=histories, cap=st.integers(0, 3), each=st.integers(0, 2))
+@law
+def test_no_channel_and_no_person_hears_more_often_than_its_cap(state, history, cap, each):
+    channels = ["email", "phone", "meeting", "offer"]
+    limits = Limits(actions_per_week=99, contacts_per_week=99, onboarding_contacts_per_week=99,
+                    channel_caps=dict.fromkeys(channels, cap), contacts_per_person=each)
+    known = replace(state, contacts={"main": "u1", "sponsor": "u2"})
+    people = {"main": "u1", "sponsor": "u2", "champion": "u1"}
+    reached = [replace(p, contact="u1") for p in history]
+    added = [BOOK.by_id[i] for i in ids(ask(known, history=reached, limits=limits))[:-1]]
+    recent = [BOOK.by_id[p.action_id] for p in history
+              if p.outcome != "not_done" and p.at > AS_OF - WEEK]
+    for channel in channels:
+        new = sum(counts(a.id, contact=True) for a in added if a.channel == channel)
+        before = sum(counts(a.id, contact=True) for a in recent if a.channel == channel)
+        assert new == 0 or before + new <= cap
+    for person in ("u1", "u2"):
+        new = sum(counts(a.id, contact=True) for a in added if people[a.addresses] == person)
+        before = sum(counts(a.id, contact=True) for a in recent) if person == "u1" else 0
+        assert new == 0 or before + new <= each
+
+
+@given(state=states(), history=histories, hour=st.integers(0, 23),
+       zone=st.sampled_from(["America/New_York", "Asia/Kolkata", "Pacific/Auckland", "UTC"]))
+@law
+def test_nobody_is_contacted_in_their_night(state, history, hour, zone):
+    there = replace(state, time_zone=zone)
+    moment = AS_OF + timedelta(hours=hour)
+    local = moment.astimezone(ZoneInfo(zone))
+    answer = ask(there, history=history, as_of=moment)
+    if local.hour >= 20 or local.hour < 8:
+        assert not any(counts(a, contact=True) for a in ids(answer))
+    for w in answer.withheld:
+        if w.reason == "quiet_hours":
+            assert w.allowed_from.astimezone(ZoneInfo(zone)).hour == 8
+            assert timedelta() < w.allowed_from - moment <= timedelta(hours=12)
+
+
+@given(state=states(), history=histories)
+@law
+def test_what_was_held_back_names_its_stage_and_what_would_change_it(state, history):
+    stages = get_args(Stage)
+    for w in ask(state, history=history).withheld:
+        assert w.stage in stages
+        assert w.why.endswith(".")
+        assert w.until or w.allowed_from
 
 
 @given(state=states(), history=histories)

@@ -100,6 +100,9 @@ def changed(text, old, new):
     ('source = "002:207"', 'source = "our idea"', "document and lines"),
     ('"max_autonomy", "prior"]', '"max_autonomy"]', "no source states prior"),
     ('"max_autonomy", "prior"]', '"max_autonomy", "prior", "luck"]', "`ours` names luck"),
+    ("strength = 20\n", "", "`prior` lacks `strength`"),
+    ("strength = 20\n", "strength = 0\n", "`strength` is 0, outside 1"),
+    ("cost_usd = 0", "cost_usd = 0\naddresses = 'The Boss'", "`addresses` is 'The Boss'"),
     ("mean = 0.1\n", "mean = 1.5\n", "`mean` is 1.5, outside -1 to 1"),
     ('outcome = "churn"', 'outcome = "none"', "needs a `worth_usd`"),
     ('channel = "phone"', 'channel = "offer"\nfamily = "gifts"', "there is no family 'gifts'"),
@@ -112,6 +115,12 @@ def changed(text, old, new):
 def test_a_mistake_in_the_actions_is_refused(old, new, message):
     with pytest.raises(PlaybookError, match=message):
         read_playbook(changed(ACTIONS, old, new), SEQUENCES)
+
+
+def test_two_actions_with_one_id_are_refused():
+    action = ACTIONS[ACTIONS.index("[[action]]"):]
+    with pytest.raises(PlaybookError, match=r"id\(s\) call are used twice"):
+        read_playbook(ACTIONS + action, SEQUENCES)
 
 
 def test_an_offer_needs_approval():

@@ -1,0 +1,48 @@
+"""This module is about the hours in which nobody is contacted, on the account's own clock.
+
+::
+
+    account in New York, quiet from 20 to 8
+    22:30 there  →  quiet, until 8:00 there the next morning (13:00 UTC in winter)
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+
+def zone_named(name: str) -> ZoneInfo | None:
+    """The time zone of an IANA name; None where there is none of that name.
+
+    >>> zone_named("Europe/Zurich"), zone_named("Mars/Olympus")
+    (zoneinfo.ZoneInfo(key='Europe/Zurich'), None)
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder
+        return None
+
+
+def quiet_until(moment: datetime, zone: ZoneInfo, hours: tuple[int, int]) -> datetime | None:
+    """When the quiet hours that ``moment`` lies in are over; None: it lies in none.
+
+    Args:
+        moment: with a time zone of its own.
+        zone: the account's.
+        hours: local hours from which and until which it is quiet; the first may be the later one,
+            and two equal hours are no quiet hours.
+
+    >>> quiet_until(datetime(2026, 3, 3, 3, 30, tzinfo=UTC), ZoneInfo("America/New_York"), (20, 8))
+    datetime.datetime(2026, 3, 3, 13, 0, tzinfo=datetime.timezone.utc)
+    """
+    begins, ends = hours
+    local = moment.astimezone(zone)
+    over_night = begins > ends
+    is_quiet = (local.hour >= begins or local.hour < ends) if over_night else (
+        begins <= local.hour < ends)
+    if not is_quiet:
+        return None
+    day = local.date() + timedelta(days=1 if over_night and local.hour >= begins else 0)
+    opens = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(hours=ends)
+    return opens.astimezone(UTC)
