@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from registry.mlflow_store import MlflowModelStore
     from registry.promotion import EvidenceDocument
     from registry.waiting_runs import WaitingRuns
+    from serving.ledger import Ledger
     from serving.recommending import Decided
     from serving.scores_file import ScoresWritten
     from training.growing import Growing
@@ -594,25 +595,12 @@ def ledger_verify(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Look for the first altered, missing, added or moved record; ends with 1 if there is one."""
-    from sqlalchemy.exc import DatabaseError, OperationalError
-
-    from serving.ledger import Ledger
-
     place = Workspace(workspace)
-    if not place.ledger_db.exists():
-        raise CommandError(f"There is no ledger in {place.ledger_db}: no decision was stored yet.")
     if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
         raise CommandError(f"{head!r} is no head of a ledger, which has 64 characters of 0 to 9 "
                            f"and a to f. Copy the one that `keepwell ledger verify` printed.")
-    try:
-        with closing(Ledger(place.ledger_db)) as ledger:
-            verified = ledger.verify(head=head)
-    except OperationalError as error:  # another process writes for long, or the disk fails
-        raise CommandError(f"{place.ledger_db} can not be opened now: {error.orig}. Try again, or "
-                           f"look at the disk.") from error
-    except DatabaseError as error:
-        raise CommandError(f"{place.ledger_db} can not be read as a ledger: {error.orig}. Put it "
-                           f"back from a backup, and keep this file to look at.") from error
+    with _ledger(place, must_exist=True) as ledger:
+        verified = ledger.verify(head=head)
     if verified.finding is not None:
         out.print(verified.finding.words, markup=False)
         raise typer.Exit(FOUND)
@@ -765,6 +753,31 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the outermost rim: nothing above could catch it
         own = type(error).__module__.split(".")[0] in (*OWN_PACKAGES, "__main__")
         _fail(error, REFUSED if own else FAULT, wants_traceback)
+
+
+@contextmanager
+def _ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
+    """The ledger of a workspace, opened; what its database says is told with its place."""
+    from sqlalchemy.exc import DatabaseError
+
+    from serving.errors import LedgerUnreachableError
+    from serving.ledger import Ledger
+    from serving.ledger_address import place_in_words
+    from serving.settings import service_settings
+
+    where = service_settings(os.environ).ledger_url or place.ledger_db
+    name = place_in_words(where)
+    if must_exist and isinstance(where, Path) and not where.exists():
+        raise CommandError(f"There is no ledger in {name}: no decision was stored yet.")
+    try:
+        with closing(Ledger(where)) as ledger:
+            yield ledger
+    except LedgerUnreachableError as error:  # another process writes for long, or the disk fails
+        raise CommandError(f"{name} can not be opened now: {error.cause}. Try again, or look at "
+                           f"the database and its disk.") from error
+    except DatabaseError as error:
+        raise CommandError(f"{name} can not be read as a ledger: {error.orig}. Put it back from a "
+                           f"backup, and keep this one to look at.") from error
 
 
 @contextmanager

@@ -166,6 +166,7 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
     """Open the parts of a workspace."""
     return Desk(
         workspace=workspace, store=store, now=now, settings=settings,
-        ledger=Ledger(workspace.ledger_db), timelines=TimelineStore(workspace),
+        ledger=Ledger(settings.ledger_url or workspace.ledger_db),
+        timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),
         metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)))

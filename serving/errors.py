@@ -228,6 +228,19 @@ class ImpossiblePlanError(ProblemError):
                  "send the team again.")
 
 
+class LedgerUnreachableError(ProblemError):
+    """The database of the ledger can not be reached, or does not take the write now."""
+
+    slug, status, title = "ledger-unreachable", 503, "The ledger can not be reached"
+    next_step = ("Send the same request again, with the same Idempotency-Key, after the time that "
+                 "Retry-After says. What was acknowledged before is kept.")
+
+    def __init__(self, detail: str, *, cause: str = "",
+                 headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail, headers=headers)
+        self.cause = cause  # what the database said; for the operator, not for callers
+
+
 class RefusedError(ProblemError):
     """The web framework refused the request for a reason without a class here."""
 
@@ -247,8 +260,8 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownModelCardError, UnknownAddressError, TooManyAtOnceError, ImpossiblePlanError,
     WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
     TooLargeError, TooManyError, MissingKeyError, KeyReusedError, ContradictingOutcomeError,
-    NotAllowedError, WrongHostError, ForeignOriginError, NotReadyError, BusyError, RefusedError,
-    InternalError,
+    NotAllowedError, WrongHostError, ForeignOriginError, NotReadyError, BusyError,
+    LedgerUnreachableError, RefusedError, InternalError,
 )
 """Every kind of problem there is."""
 
@@ -325,6 +338,8 @@ def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
+        if isinstance(error, LedgerUnreachableError):
+            log.warning("the ledger can not be reached: %s", error.cause)
         return answer(request, error, error.status)
 
     async def shape(request: Request, error: Exception) -> Response:

@@ -1,8 +1,8 @@
 """This module is about what was recommended and what came of it, kept for good.
 
-Decisions and outcomes are append-only rows in SQLite (write-ahead log, every commit synced):
-the database itself refuses to change or delete one. A write is acknowledged after its commit,
-and a repeated write with the same Idempotency-Key finds the first answer. What still has to
+Decisions and outcomes are append-only rows in SQLite (write-ahead log, every commit synced) or
+PostgreSQL: the database itself refuses to change or delete one. A write is acknowledged after its
+commit, and a repeated write with the same Idempotency-Key finds the first answer. What still has to
 reach the timeline is a question to the same tables, so a process that ends in between loses
 nothing.
 """
@@ -13,28 +13,28 @@ import hashlib
 import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.engine import Connection
 
-from serving.errors import ContradictingOutcomeError, KeyReusedError, UnknownDecisionError
-from serving.ledger_chain import Verified, extend_chain, link_all, verify_chain
+from serving.errors import (
+    ContradictingOutcomeError,
+    KeyReusedError,
+    LedgerUnreachableError,
+    UnknownDecisionError,
+)
+from serving.ledger_chain import Verified, extend_chain, verify_chain
+from serving.ledger_database import LedgerDatabase
 from serving.ledger_tables import (
     CHAIN,
     DECISIONS,
     DELIVERIES,
     KEYS,
-    METADATA,
     OUTCOMES,
-    PERMANENT,
 )
 
 OutcomeKind = Literal["executed", "declined", "outcome"]
@@ -42,10 +42,9 @@ OutcomeKind = Literal["executed", "declined", "outcome"]
 OPPOSITES: Mapping[str, OutcomeKind] = {"executed": "declined", "declined": "executed"}
 """Kinds of outcome that can not both be true of one decision."""
 
-BUSY_SECONDS = 10.0
-
 PART = 1_000
 """Ids asked for at once: a database bounds the parameters of a statement."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
@@ -97,27 +96,21 @@ class NewOutcome:
 
 
 class Ledger:
-    """The decisions and outcomes of one workspace, in one database file."""
+    """The decisions and outcomes of one workspace, in one database."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = open_engine(path)
-        with self._writing() as connection:
-            is_linked = sa.inspect(connection).has_table(CHAIN.name)
-            METADATA.create_all(connection)
-            for table in PERMANENT:
-                for verb in ("UPDATE", "DELETE"):
-                    connection.execute(sa.text(
-                        f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} "
-                        f"BEFORE {verb} ON {table} "
-                        f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-                    ))
-            if not is_linked:  # a ledger of before there was a chain; later a gap is a finding
-                link_all(connection)
+    def __init__(self, where: Path | str) -> None:
+        self._database = LedgerDatabase(where)
+        try:
+            self._database.prepare()
+        except LedgerUnreachableError:
+            pass  # it is tried again at each use
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the database."""
-        self._engine.dispose()
+        self._database.close()
 
     def append_decisions(self, decisions: Sequence[Decision]) -> None:
         """Store decisions, all or none; they are on disk when this returns.
@@ -126,10 +119,9 @@ class Ledger:
         """
         if not decisions:
             return
-        with self._writing() as connection:
-            there = {known for part in batched([d.decision_id for d in decisions], PART)
-                     for known in connection.scalars(sa.select(DECISIONS.c.decision_id).where(
-                         DECISIONS.c.decision_id.in_(part)))}
+        with self._database.writing() as connection:
+            there = _present(connection, DECISIONS.c.decision_id,
+                             [d.decision_id for d in decisions])
             new = {d.decision_id: _decision_row(d) for d in decisions
                    if d.decision_id not in there}
             if new:
@@ -146,7 +138,7 @@ class Ledger:
             ContradictingOutcomeError: it was carried out and is now declined, or the reverse.
         """
         digest = request_digest(decision_id, new)
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             known = connection.execute(sa.select(KEYS).where(KEYS.c.key == key)).one_or_none()
             if known is not None:
                 if known.request_digest != digest:
@@ -185,7 +177,7 @@ class Ledger:
         Raises:
             UnknownDecisionError: no such decision.
         """
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(
                 sa.select(DECISIONS).where(DECISIONS.c.decision_id == decision_id)).one_or_none()
         if row is None:
@@ -194,7 +186,7 @@ class Ledger:
 
     def decisions_of(self, account_id: str) -> tuple[Decision, ...]:
         """The decisions about an account, newest first."""
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(DECISIONS).where(DECISIONS.c.account_id == account_id)
                 .order_by(DECISIONS.c.decided_at.desc(), DECISIONS.c.decision_id)).all()
@@ -202,21 +194,20 @@ class Ledger:
 
     def outcomes_of(self, account_ids: Collection[str]) -> dict[str, tuple[Outcome, ...]]:
         """The outcomes of these accounts' decisions in the order they came, by account."""
-        wanted = set(account_ids)
-        with self._engine.connect() as connection:
-            rows = connection.execute(
-                _outcomes().order_by(OUTCOMES.c.received_at, sa.literal_column("outcomes.rowid"))
-            ).all()
         found: dict[str, list[Outcome]] = {}
-        for row in rows:
-            if row.account_id in wanted:
-                found.setdefault(row.account_id, []).append(_as_outcome(row))
+        with self._database.reading() as connection:
+            for part in batched(list(dict.fromkeys(account_ids)), PART):
+                for row in connection.execute(
+                        _outcomes().join(CHAIN, sa.and_(CHAIN.c.table == OUTCOMES.name,
+                                                        CHAIN.c.record_id == OUTCOMES.c.outcome_id))
+                        .where(DECISIONS.c.account_id.in_(part)).order_by(CHAIN.c.place)):
+                    found.setdefault(row.account_id, []).append(_as_outcome(row))
         return {account_id: tuple(outcomes) for account_id, outcomes in found.items()}
 
     def undelivered(self) -> tuple[tuple[Decision, ...], tuple[Outcome, ...]]:
         """Decisions and outcomes that are not on the timeline yet, oldest first."""
         delivered = sa.select(DELIVERIES.c.record_id)
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             decisions = connection.execute(
                 sa.select(DECISIONS).where(DECISIONS.c.decision_id.not_in(delivered))
                 .order_by(DECISIONS.c.decided_at)).all()
@@ -229,52 +220,36 @@ class Ledger:
         """Note that these decisions and outcomes are on the timeline."""
         if not record_ids:
             return
-        with self._writing() as connection:
-            connection.execute(sa.insert(DELIVERIES).prefix_with("OR IGNORE"),
-                               [{"record_id": i, "delivered_at": _text(at)} for i in record_ids])
+        noted_at = _text(at)
+        with self._database.writing() as connection:
+            there = _present(connection, DELIVERIES.c.record_id, record_ids)
+            new = [i for i in dict.fromkeys(record_ids) if i not in there]
+            if new:
+                connection.execute(sa.insert(DELIVERIES), [
+                    {"record_id": i, "delivered_at": noted_at} for i in new])
 
     def verify(self, *, head: str | None = None) -> Verified:
         """Look at every record and link; ``head`` is a link that was noted elsewhere before."""
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             return verify_chain(connection, head=head)
 
     def counts(self) -> tuple[int, int]:
         """How many decisions and outcomes there are; fails when the database can not be read."""
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             decisions, outcomes = (
                 connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 for table in (DECISIONS, OUTCOMES))
         return decisions, outcomes
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """One transaction that holds the write lock from its first statement."""
-        with self._engine.execution_options(keepwell_writes=True).begin() as connection:
-            yield connection
 
     def _outcome(self, connection: Connection, outcome_id: str) -> Outcome:
         return _as_outcome(connection.execute(
             _outcomes().where(OUTCOMES.c.outcome_id == outcome_id)).one())
 
 
-def open_engine(path: Path) -> Engine:
-    """The database behind the ledger, durable at every commit."""
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("keepwell_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
+def _present(connection: Connection, column: sa.Column[Any], ids: Sequence[str]) -> set[str]:
+    """Which of these ids a table holds already."""
+    return {known for part in batched(ids, PART)
+            for known in connection.scalars(sa.select(column).where(column.in_(part)))}
 
 
 def batched(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -56,9 +56,14 @@ CHAIN = sa.Table(
     sa.Column("link", sa.String, nullable=False),  # hash of the link before and this row
     sa.UniqueConstraint("table", "record_id"),
 )
+VERSIONS = sa.Table(
+    "ledger_versions", METADATA,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("brought", sa.String, nullable=False),
+)
 
 CHAINED: Mapping[str, sa.Table] = {t.name: t for t in (DECISIONS, OUTCOMES, KEYS)}
 """Every record of these has its link, written in the same transaction."""
 
-PERMANENT = ("decisions", "outcomes", "idempotency_keys", "timeline_deliveries", "chain")
+PERMANENT = tuple(METADATA.tables)
 """Tables whose rows the database itself refuses to change or to delete."""

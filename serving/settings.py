@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from registry.signature import KEY_VARIABLE
+from serving.ledger_address import LedgerUrlError, ledger_url
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -35,6 +36,9 @@ VARIABLES = (
                   "127.0.0.1 and localhost."),
     Variable(name="KEEPWELL_MAX_BODY_BYTES",
              help="The largest request body that is read. 16777216 by default."),
+    Variable(name="KEEPWELL_LEDGER_URL",
+             help="Where decisions are kept: postgresql://USER:PASSWORD@HOST/DATABASE, one "
+                  "database a workspace. Without it, the file ledger.db of the workspace."),
     Variable(name=KEY_VARIABLE,
              help="When set, models are signed with this key as they are trained, and one that it "
                   "did not sign is refused. At least 16 characters; the same for every process."),
@@ -52,6 +56,7 @@ class ServiceSettings:
     api_key: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = LOCAL_HOSTS
     max_body_bytes: int = 16_777_216
+    ledger_url: str | None = field(default=None, repr=False)  # it may hold a password
     most_accounts_per_call: int = 1_000
     most_events_per_call: int = 10_000
 
@@ -61,6 +66,11 @@ class ServiceSettings:
                 f"KEEPWELL_API_KEY has fewer than {SHORTEST_KEY} characters and could be guessed. "
                 f'Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
             )
+        if self.ledger_url is not None:
+            try:
+                ledger_url(self.ledger_url)
+            except LedgerUrlError as error:
+                raise ServiceSettingError(f"KEEPWELL_LEDGER_URL: {error}") from error
         if self.max_body_bytes < 1:
             raise ServiceSettingError(
                 f"KEEPWELL_MAX_BODY_BYTES is {self.max_body_bytes}; it must be at least 1."
@@ -87,4 +97,5 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         api_key=environment.get("KEEPWELL_API_KEY") or None,
         allowed_hosts=LOCAL_HOSTS + hosts,
         max_body_bytes=int(size),
+        ledger_url=environment.get("KEEPWELL_LEDGER_URL") or None,
     )

@@ -1,4 +1,4 @@
-"""What every test may rely on: a browser and Redis or a reason, and a soak run that goes on."""
+"""What every test may rely on: a browser and servers, or a reason, and a soak run that goes on."""
 
 from __future__ import annotations
 
@@ -46,15 +46,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 PROGRAMS = {"browser": ("chromium", "chromedriver"), "redis": ("redis-server",),
-            "spark": ("java",)}
+            "spark": ("java",), "postgres": ("initdb", "pg_ctl")}
 """By marker: what a test drives, and Debian has in the packages of .ci/apt-packages.txt."""
+
+FOLDERS = os.pathsep.join([os.environ.get("PATH", ""),  # Debian has the server's off the path
+                           *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, programs in PROGRAMS.items():
         if item.get_closest_marker(marker) is None:
             continue
-        missing = [name for name in programs if shutil.which(name) is None]
+        missing = [name for name in programs if shutil.which(name, path=FOLDERS) is None]
         if not missing:
             continue
         reason = f"{' and '.join(missing)} not found; see .ci/apt-packages.txt"

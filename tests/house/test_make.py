@@ -40,8 +40,8 @@ def test_the_readme_shows_the_two_commands(pytestconfig):
 
 def test_ci_runs_make_test_and_requires_what_debian_has(pytestconfig):
     text = (pytestconfig.rootpath / ".ci" / "run").read_text(encoding="utf-8")
-    assert ("KEEPWELL_REQUIRE_BROWSER=1 KEEPWELL_REQUIRE_REDIS=1 KEEPWELL_REQUIRE_SPARK=1 make test"
-            in text)
+    assert ("KEEPWELL_REQUIRE_BROWSER=1 KEEPWELL_REQUIRE_POSTGRES=1 KEEPWELL_REQUIRE_REDIS=1 "
+            "KEEPWELL_REQUIRE_SPARK=1 make test" in text)
 
 
 def test_make_and_the_command_mean_the_same_workspace(pytestconfig):
@@ -61,7 +61,7 @@ def test_a_recipe_line_could_be_typed_by_a_person(pytestconfig):
 
 def test_every_skip_for_want_of_a_program_has_its_package_listed(pytestconfig):
     packages = (pytestconfig.rootpath / ".ci" / "apt-packages.txt").read_text(encoding="utf-8")
-    assert set(packages.split()) == {"chromium", "chromium-driver", "redis-server",
+    assert set(packages.split()) == {"chromium", "chromium-driver", "postgresql", "redis-server",
                                      "openjdk-17-jre-headless"}
 
 

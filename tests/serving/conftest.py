@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from postgres_server import PostgresServer, postgres_server
 from small_company import AS_OF, make_store, make_workspace
 
 from features.workspace import Workspace
@@ -44,6 +45,23 @@ def churn_bundle(store: MemoryModelStore) -> ModelBundle:
 @pytest.fixture(scope="session")
 def formula_bundle(store: MemoryModelStore) -> ModelBundle:
     return store.champion("churn-formula")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of the tests' own; mark a test that asks for it with ``postgres``."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def ledger_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a new ledger may be: in a file, and on PostgreSQL."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.db"
+    server = request.getfixturevalue("postgres")
+    assert isinstance(server, PostgresServer)
+    return server.database()
 
 
 MakeClient = Callable[..., TestClient]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -8,15 +9,21 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from serving.errors import ContradictingOutcomeError, KeyReusedError, UnknownDecisionError
-from serving.ledger import Decision, Ledger, NewOutcome, open_engine
+from serving.errors import (
+    ContradictingOutcomeError,
+    KeyReusedError,
+    UnknownDecisionError,
+    WrongShapeError,
+)
+from serving.ledger import Decision, Ledger, NewOutcome
+from serving.ledger_database import open_engine
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger(tmp_path / "ledger.db")
+def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
+    opened = Ledger(ledger_place)
     yield opened
     opened.close()
 
@@ -75,18 +82,31 @@ def test_a_decision_is_not_both_carried_out_and_declined(ledger, first, then):
     "UPDATE decisions SET action = 'x'", "DELETE FROM decisions",
     "UPDATE outcomes SET kind = 'x'", "DELETE FROM outcomes",
     "DELETE FROM idempotency_keys", "DELETE FROM timeline_deliveries",
+    "UPDATE chain SET link = 'x'", "DELETE FROM ledger_versions",
 ])
-def test_the_database_itself_refuses_to_change_what_was_written(ledger, tmp_path, statement):
+def test_the_database_itself_refuses_to_change_what_was_written(ledger, ledger_place, statement):
     ledger.append_decisions([decision()])
     ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)
     ledger.mark_delivered(["d-1"], at=NOW)
-    engine = open_engine(tmp_path / "ledger.db")
+    engine = open_engine(ledger_place)
     with pytest.raises(sa.exc.IntegrityError, match="append-only"), engine.begin() as connection:
         connection.execute(sa.text(statement))
     engine.dispose()
+    assert ledger.verify().finding is None
 
 
-def test_every_commit_is_synced_and_writers_do_not_block_readers(ledger, tmp_path):
+@pytest.mark.postgres
+def test_postgresql_refuses_to_empty_a_table_at_once(postgres):
+    place = postgres.database()
+    Ledger(place).close()
+    engine = open_engine(place)
+    with pytest.raises(sa.exc.IntegrityError, match="append-only"), engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE timeline_deliveries"))
+    engine.dispose()
+
+
+def test_every_commit_is_synced_and_writers_do_not_block_readers(tmp_path):
+    Ledger(tmp_path / "ledger.db").close()
     engine = open_engine(tmp_path / "ledger.db")
     with engine.connect() as connection:
         assert connection.execute(sa.text("PRAGMA journal_mode")).scalar_one() == "wal"
@@ -126,6 +146,16 @@ def test_an_outcome_of_an_unknown_decision_is_refused_and_its_key_stays_free(led
 def test_an_unknown_decision_can_not_be_read(ledger):
     with pytest.raises(UnknownDecisionError, match="No decision"):
         ledger.decision("d-1")
+
+
+@pytest.mark.postgres
+def test_a_text_that_postgresql_can_not_keep_is_refused(postgres):
+    with contextlib.closing(Ledger(postgres.database())) as ledger:
+        ledger.append_decisions([decision()])
+        with pytest.raises(WrongShapeError, match="null byte"):
+            ledger.append_outcome("d-1", NewOutcome(kind="outcome", result="a\0b"), key="k",
+                                  received_at=NOW)
+        assert ledger.counts() == (1, 0)
 
 
 def test_a_moment_has_to_be_one(ledger):

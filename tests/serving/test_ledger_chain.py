@@ -98,11 +98,7 @@ def test_a_ledger_without_records_has_the_first_link(tmp_path: Path) -> None:
     assert (verified.records, verified.head, verified.finding) == (0, FIRST, None)
 
 
-def test_a_ledger_of_before_the_chain_is_linked_once(
-    copied: Path, opened: sqlite3.Connection,
-) -> None:
-    opened.execute("DROP TABLE chain")
-    assert finding(copied) is None
+def test_a_record_without_a_link_is_named(copied: Path, opened: sqlite3.Connection) -> None:
     opened.execute("INSERT INTO idempotency_keys SELECT 'late', request_digest, outcome_id "
                    "FROM idempotency_keys LIMIT 1")
     found = finding(copied)

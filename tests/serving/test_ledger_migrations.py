@@ -1,0 +1,167 @@
+"""A ledger of before becomes one of today, whole or not at all; its records stay as they were."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from serving import ledger_migrations
+from serving.ledger import Decision, Ledger, NewOutcome
+from serving.ledger_database import LedgerDatabase, open_engine
+from serving.ledger_migrations import NEWEST, STEPS, LedgerVersionError, Step, version_of
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+STORED = "2026-02-01T08:00:00.000000+00:00"
+
+UNLINKED = """
+CREATE TABLE decisions (decision_id VARCHAR NOT NULL, account_id VARCHAR NOT NULL,
+    decided_at VARCHAR NOT NULL, as_of VARCHAR NOT NULL, action VARCHAR NOT NULL,
+    propensity FLOAT NOT NULL, expected_value FLOAT NOT NULL, currency VARCHAR NOT NULL,
+    eligible VARCHAR NOT NULL, withheld VARCHAR NOT NULL, versions VARCHAR NOT NULL,
+    input_digest VARCHAR NOT NULL, PRIMARY KEY (decision_id));
+CREATE INDEX ix_decisions_account_id ON decisions (account_id);
+CREATE TABLE outcomes (outcome_id VARCHAR NOT NULL, decision_id VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL, occurred_at VARCHAR NOT NULL, received_at VARCHAR NOT NULL,
+    result VARCHAR, reason VARCHAR, by VARCHAR, PRIMARY KEY (outcome_id),
+    FOREIGN KEY(decision_id) REFERENCES decisions (decision_id));
+CREATE INDEX ix_outcomes_decision_id ON outcomes (decision_id);
+CREATE TABLE idempotency_keys ("key" VARCHAR NOT NULL, request_digest VARCHAR NOT NULL,
+    outcome_id VARCHAR NOT NULL, PRIMARY KEY ("key"),
+    FOREIGN KEY(outcome_id) REFERENCES outcomes (outcome_id));
+CREATE TABLE timeline_deliveries (record_id VARCHAR NOT NULL, delivered_at VARCHAR NOT NULL,
+    PRIMARY KEY (record_id));
+CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+"""
+
+
+@pytest.fixture
+def unlinked(tmp_path: Path) -> Path:
+    """A file as the first Keepwell wrote it: two decisions, one outcome."""
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(UNLINKED)
+        for number in (2, 1):
+            connection.execute(
+                "INSERT INTO decisions VALUES (?, 'acme', ?, ?, 'success_call', 1, 12, 'USD', "
+                "'[]', '[]', '{}', 'ab')", (f"d-{number}", STORED, STORED))
+        connection.execute("INSERT INTO outcomes VALUES ('o-1', 'd-1', 'executed', ?, ?, NULL, "
+                           "NULL, 'csm-1')", (STORED, STORED))
+        connection.execute("INSERT INTO idempotency_keys VALUES ('k-1', 'cd', 'o-1')")
+        connection.execute("INSERT INTO timeline_deliveries VALUES ('d-1', ?)", (STORED,))
+    return path
+
+
+def decision(number: int) -> Decision:
+    return Decision(
+        decision_id=f"d-{number}", account_id="acme", decided_at=NOW, as_of=NOW,
+        action="success_call", expected_value=1.5, currency="USD", eligible=(), withheld=(),
+        versions={}, input_digest="ab")
+
+
+def tables(where: Path | str) -> dict[str, list[tuple[str, str, bool]]]:
+    engine = open_engine(where)
+    inspected = sa.inspect(engine)
+    found = {name: sorted((column["name"], str(column["type"]), bool(column["nullable"]))
+                          for column in inspected.get_columns(name))
+             for name in sorted(inspected.get_table_names())}
+    engine.dispose()
+    return found
+
+
+def versions(where: Path | str) -> list[int]:
+    with closing(LedgerDatabase(where)) as database, database.reading() as connection:
+        return list(connection.scalars(sa.text("SELECT version FROM ledger_versions ORDER BY 1")))
+
+
+def test_a_ledger_of_the_first_keepwell_keeps_its_records_and_is_linked(
+    unlinked: Path, tmp_path: Path,
+) -> None:
+    with closing(Ledger(unlinked)) as ledger:
+        verified = ledger.verify()
+        assert (verified.records, verified.finding) == (4, None)
+        assert ledger.counts() == (2, 1)
+        assert [o.by for o in ledger.outcomes_of(["acme"])["acme"]] == ["csm-1"]
+        decisions, outcomes = ledger.undelivered()
+        assert [d.decision_id for d in decisions] == ["d-2"]
+        assert [o.outcome_id for o in outcomes] == ["o-1"]
+        ledger.append_decisions([decision(3)])
+        ledger.append_outcome("d-3", NewOutcome(kind="executed"), key="k-3", received_at=NOW)
+        assert ledger.verify(head=verified.head).records == 7
+    Ledger(tmp_path / "new.db").close()
+    assert tables(unlinked) == tables(tmp_path / "new.db")
+    assert versions(unlinked) == [step.version for step in STEPS]
+
+
+def test_the_links_of_before_stay_as_they_were(unlinked: Path) -> None:
+    with closing(Ledger(unlinked)) as ledger:
+        head = ledger.verify().head
+    with closing(sqlite3.connect(unlinked, isolation_level=None)) as connection:
+        for name, in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'"
+                                        ).fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("DROP TABLE ledger_versions")  # a ledger of version 1
+    with closing(Ledger(unlinked)) as ledger:
+        assert ledger.verify(head=head).finding is None
+    assert versions(unlinked) == [step.version for step in STEPS[1:]]
+
+
+def test_a_row_of_a_ledger_of_before_can_not_be_changed_either(unlinked: Path) -> None:
+    Ledger(unlinked).close()
+    with (closing(sqlite3.connect(unlinked)) as connection,
+          pytest.raises(sqlite3.IntegrityError, match="append-only")):
+        connection.execute("DELETE FROM outcomes")
+
+
+def test_a_step_that_fails_leaves_the_ledger_as_it_was(
+    unlinked: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: sa.Connection) -> None:
+        raise ArithmeticError("the disk is full, say")
+
+    last = Step(version=NEWEST + 1, brought="something", apply=fail)
+    before = tables(unlinked)
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger_migrations, "STEPS", (*STEPS, last))
+        with pytest.raises(ArithmeticError, match="disk is full"):
+            Ledger(unlinked)
+    assert tables(unlinked) == before
+    with closing(Ledger(unlinked)) as ledger:
+        assert ledger.verify().records == 4
+
+
+def test_a_new_ledger_is_of_the_newest_version(ledger_place: Path | str) -> None:
+    with closing(Ledger(ledger_place)), closing(Ledger(ledger_place)):
+        assert versions(ledger_place) == [step.version for step in STEPS]
+        with closing(LedgerDatabase(ledger_place)) as database, database.reading() as connection:
+            assert version_of(connection) == NEWEST
+
+
+def test_a_ledger_of_a_newer_keepwell_is_left_alone(ledger_place: Path | str) -> None:
+    Ledger(ledger_place).close()
+    with closing(LedgerDatabase(ledger_place)) as database, database.writing() as connection:
+        connection.execute(sa.text("INSERT INTO ledger_versions VALUES (999, 'a later idea')"))
+    with pytest.raises(LedgerVersionError, match="version 999, of a newer Keepwell"):
+        Ledger(ledger_place)
+
+
+@pytest.mark.parametrize(("table", "match"), [
+    ("decisions", "lost its table of decisions"), ("chain", "has lost chain")])
+def test_a_table_that_is_gone_is_not_made_anew(ledger_place: Path | str, table: str, match: str
+                                               ) -> None:
+    Ledger(ledger_place).close()
+    engine = open_engine(ledger_place)
+    with engine.begin() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.execute(sa.text("PRAGMA foreign_keys=OFF"))
+            connection.execute(sa.text(f"DROP TABLE {table}"))
+        else:
+            connection.execute(sa.text(f"DROP TABLE {table} CASCADE"))
+    engine.dispose()
+    with pytest.raises(LedgerVersionError, match=match):
+        Ledger(ledger_place)
