@@ -1,0 +1,190 @@
+"""This module is about the effect of each action in each segment, shrunk to what can be known.
+
+The mean score of a small segment is mostly noise. Segments of one action are taken as drawn around
+its mean, with a spread that all actions share, and the action's mean around what the playbook
+believes (empirical Bayes; Morris 1983)::
+
+    raw_s = effect_s + error_s      effect_s = mean + N(0, spread²)      mean ~ N(belief)
+
+The spread is not put at its best guess but averaged over, by its likelihood and a gamma prior that
+is 0 at 0 (Chung et al. 2013): with few segments the best guess is often 0, and bands around it
+promise too much. Bands hold for all segments of an action together. Arrays in, values out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from experiments.effects import CONFIDENCE, clustered_error
+from experiments.sample import Floats, Ints, SampleError
+from experiments.uplift.means import mean_and_error
+from experiments.uplift.scores import Scores
+from registry.actions import Prior
+
+TYPICAL_SPREAD = 0.05
+"""Points: how far effects in segments most likely lie from the action's mean, before looking."""
+
+BORROWED = 30
+"""A segment's own variance counts against so many accounts of all segments: in a segment in which
+nobody left, the own variance is next to nothing."""
+
+SPREADS = np.geomspace(0.02, 8.0, 48)
+"""The spreads looked at, in typical ones."""
+
+DRAWS = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """What is believed of an action's mean effect before looking, in points."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentUplift:
+    """The effect of one action in one segment: as counted (``raw``), and shrunk.
+
+    ``low`` and ``high`` hold for all segments of the action together. ``own_share``,
+    ``action_share`` and ``playbook_share`` say what the estimate is made of and sum to 1.
+    """
+
+    action: str
+    segment: str
+    raw: float
+    raw_error: float
+    estimate: float
+    standard_error: float
+    low: float
+    high: float
+    own_share: float
+    action_share: float
+    playbook_share: float
+    n: int
+    n_treated: int
+    n_untouched: int
+
+
+def belief_of(prior: Prior, probability: float) -> Belief | None:
+    """The playbook's prior in points, where the outcome it acts on has this probability.
+
+    A prior on churn is a share of the churn probability that goes away, so it adds that to
+    retention. None for an action without an effect on an outcome.
+    """
+    if prior.outcome == "none":
+        return None
+    return Belief(mean=prior.mean * probability, deviation=prior.deviation * probability)
+
+
+def segment_uplifts(
+    scores: Scores, *, rng: np.random.Generator, beliefs: Mapping[str, Belief] | None = None,
+    typical_spread: float = TYPICAL_SPREAD,
+) -> tuple[SegmentUplift, ...]:
+    """The effect of every action in every segment, in the order of arms and segments.
+
+    Raises:
+        SampleError: a segment of fewer than two accounts.
+    """
+    sample, beliefs = scores.sample, beliefs or {}
+    names = np.unique(sample.segment)
+    masks = [sample.segment == name for name in names]
+    accounts = np.array([np.unique(sample.cluster[mask]).size for mask in masks])
+    degrees = accounts - 1 + np.minimum(BORROWED, accounts.sum() - len(masks))
+    for name, count in zip(names, accounts, strict=True):
+        if count < 2:
+            raise SampleError(f"Segment {str(name)!r} has fewer than two accounts; join it with "
+                              f"another.")
+    actions = range(1, len(sample.arms))
+    raw, variance = (np.empty((len(actions), len(names))) for _ in range(2))
+    for place, action in enumerate(actions):
+        raw[place], variance[place] = _raw(scores, action, masks)
+    held = [beliefs.get(sample.arms[action]) for action in actions]
+    weight, means, covariances, shares = _posterior(raw, variance, held, typical_spread)
+    found = []
+    for place, action in enumerate(actions):
+        middle = weight @ means[:, place]
+        apart = means[:, place] - middle
+        spread = np.tensordot(weight, covariances[:, place], axes=1) + (weight[:, None] * apart
+                                                                        ).T @ apart
+        error = np.sqrt(np.diag(spread))
+        reach = _reach(weight, apart, covariances[:, place], error, degrees, rng) * error
+        own, playbook = (weight @ share[:, place] for share in shares)
+        for number, (name, mask) in enumerate(zip(names, masks, strict=True)):
+            arm = sample.arm[mask]
+            found.append(SegmentUplift(
+                action=sample.arms[action], segment=str(name), raw=float(raw[place, number]),
+                raw_error=float(np.sqrt(variance[place, number])),
+                estimate=float(middle[number]), standard_error=float(error[number]),
+                low=float(middle[number] - reach[number]),
+                high=float(middle[number] + reach[number]), own_share=float(own[number]),
+                playbook_share=float(playbook[number]),
+                action_share=float(1 - own[number] - playbook[number]), n=int(mask.sum()),
+                n_treated=int((arm == action).sum()), n_untouched=int((arm == 0).sum())))
+    return tuple(found)
+
+
+def _raw(scores: Scores, action: int, masks: list[np.ndarray]) -> tuple[Floats, Floats]:
+    """Mean score and its variance by segment, the variance drawn toward that of all segments."""
+    cluster, score = scores.sample.cluster, scores.of(action)
+    values, errors, accounts = np.array([
+        mean_and_error(score[:, mask], cluster[mask]) for mask in masks]).T
+    within = np.empty_like(score)
+    for mask in masks:
+        within[:, mask] = score[:, mask] - score[:, mask].mean(axis=1, keepdims=True)
+    everybody = np.median([
+        clustered_error(row / row.size, cluster)[0] ** 2 for row in within])
+    rows = np.array([mask.sum() for mask in masks])
+    pooled = everybody * within.shape[1] ** 2 * accounts / accounts.sum() / rows**2
+    own = accounts - 1
+    return values, (own * errors**2 + BORROWED * pooled) / (own + BORROWED)
+
+
+def _posterior(raw: Floats, variance: Floats, beliefs: list[Belief | None], typical: float,
+               ) -> tuple[Floats, Floats, Floats, tuple[Floats, Floats]]:
+    """Weight of each spread; given it: means, covariances, shares of own data and of the playbook.
+    """
+    spreads = SPREADS * typical
+    steps = np.gradient(spreads)
+    log_weight = np.log(steps * SPREADS) - SPREADS
+    count, segments = raw.shape
+    means, own, playbook = (np.empty((len(spreads), count, segments)) for _ in range(3))
+    covariances = np.empty((len(spreads), count, segments, segments))
+    for place, belief in enumerate(beliefs):
+        believed = 0.0 if belief is None else belief.deviation**-2
+        centre = 0.0 if belief is None else belief.mean
+        for row, spread in enumerate(spreads):
+            total = variance[place] + spread**2
+            precision = float(np.sum(1 / total)) + believed
+            mean = (float(np.sum(raw[place] / total)) + believed * centre) / precision
+            kept = spread**2 / total
+            means[row, place] = kept * raw[place] + (1 - kept) * mean
+            covariances[row, place] = (np.outer(1 - kept, 1 - kept) / precision
+                                       + np.diag(kept * variance[place]))
+            own[row, place] = kept + (1 - kept) / total / precision
+            playbook[row, place] = (1 - kept) * believed / precision
+            log_weight[row] += 0.5 * (
+                mean**2 * precision - believed * centre**2 - np.sum(raw[place]**2 / total)
+                - np.sum(np.log(total)) - np.log(precision))
+    weight = np.exp(log_weight - log_weight.max())
+    return weight / weight.sum(), means, covariances, (own, playbook)
+
+
+def _reach(weight: Floats, apart: Floats, covariances: Floats, error: Floats, degrees: Ints,
+           rng: np.random.Generator) -> float:
+    """How many errors a band has to reach so that all segments lie inside it together.
+
+    Errors are estimated themselves, so the draws are Student's t by segment.
+    """
+    which = rng.choice(len(weight), size=DRAWS, p=weight)
+    noise = rng.normal(size=(DRAWS, len(error)))
+    roots = np.linalg.cholesky(covariances + 1e-12 * np.eye(len(error)))
+    drawn = apart[which] + np.einsum("dij,dj->di", roots[which], noise)
+    drawn *= np.sqrt(degrees / rng.chisquare(degrees, size=drawn.shape))
+    furthest = np.abs(drawn / error).max(axis=1)
+    single = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    return max(float(np.quantile(furthest, CONFIDENCE)), single)
