@@ -666,15 +666,22 @@ def plan(
 ) -> None:
     """Plan a team's week: who does what for which account, and what one more hour would bring."""
     from experiments.planning.team import read_team
-    from serving.plans import plan_as_of
+    from features.touched import clock_of
+    from serving.kept_plan import keep_plan, kept
+    from serving.plans import document_of, plan_as_of
 
     place = Workspace(workspace)
     who = read_team(_text_of(team), str(team))
     moment = _moment(place, as_of)
     with _step("Planning the week"):
         _ensure_snapshot(place, moment)
-        answer = plan_as_of(place, _store(place), moment, who)
+        week = plan_as_of(place, _store(place), moment, who)
+        currency = place.settings.currency
+        answer = document_of(week, as_of=moment, currency=currency)
         write_atomically(file, json.dumps(answer, indent=1).encode())
+        keep_plan(place, kept(week, as_of=moment, currency=currency,
+                              made_at=clock_of(place, lambda: datetime.now(UTC)),
+                              made_by=f"keepwell plan {team.name}"))
     out.print(f"{_many(len(answer['actions']), 'action')} for the week of {moment:%Y-%m-%d}, worth "
               f"{answer['value']:,.0f} {answer['currency']} on a cautious count "
               f"({answer['share_of_bound']:.1%} of what no plan can exceed), in {file}; "

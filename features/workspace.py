@@ -108,6 +108,11 @@ class Workspace:
         return self.root / "shadow"
 
     @property
+    def plans_dir(self) -> Path:
+        """The newest plan of a team's week."""
+        return self.root / "plans"
+
+    @property
     def reports_dir(self) -> Path:
         """Causal reports as HTML and JSON."""
         return self.root / "reports"

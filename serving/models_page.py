@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from registry.promotion import EvidenceDocument
 from serving.champions import CHURN, CHURN_FORMULA, EXPANSION, ModelRow, WithheldSegment
+from serving.hours_view import HoursView
 from serving.model_card_page import card_address
 from serving.pages import Frame
 from serving.reports import Report
@@ -117,10 +118,11 @@ class ReportLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportsPage:
-    """The reports as a page."""
+    """The reports as a page; without ``hours`` for readers who may not see everybody's."""
 
     frame: Frame
     reports: tuple[ReportLine, ...]
+    hours: HoursView | None
 
 
 def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source: str, tenant: str,
@@ -143,10 +145,11 @@ def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source
         missing=tuple(refusals.values()))
 
 
-def reports_page(reports: Sequence[Report], *, tenant: str) -> ReportsPage:
-    """Every report, newest first."""
+def reports_page(reports: Sequence[Report], *, tenant: str, hours: HoursView | None = None
+                 ) -> ReportsPage:
+    """Every report, newest first, and what one more hour would bring."""
     return ReportsPage(
-        frame=Frame(title="Reports", section="reports", tenant=tenant),
+        frame=Frame(title="Reports", section="reports", tenant=tenant), hours=hours,
         reports=tuple(ReportLine(
             title=r.title, headline=r.headline or "", written=instant(r.written_at),
             href=f"/reports/{r.name}" if r.html_file else None,

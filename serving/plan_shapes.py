@@ -85,6 +85,9 @@ class PlanRequest(Request):
     budgets: list[BudgetRequest] = Field(default=[], max_length=MOST_BUDGETS)
     care: list[CareRequest] = Field(default=[], max_length=MOST_TIERS)
     actions_per_account: int = Field(default=1, ge=1, le=50)
+    keep: bool = Field(
+        default=False, description="Whether this is the plan of the week, whose prices of an hour "
+                                   "the page of reports shows.")
     most_waiting: int = Field(
         default=1000, ge=0, le=MOST_WAITING,
         description="How many of the actions that wait are listed, most valuable first.")

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from experiments.planning.offers import OFFER_SCHEMA
-from experiments.planning.plan import make_plan
+from experiments.planning.plan import Plan, make_plan
 from experiments.planning.team import Team
 from experiments.policy import DO_NOTHING
 from features.workspace import Workspace
@@ -40,12 +40,15 @@ def offers_of(decided: Iterable[Decided]) -> pl.DataFrame:
     ], schema=OFFER_SCHEMA)
 
 
-def plan_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, team: Team
-               ) -> dict[str, Any]:
-    """The plan of the week that begins at a moment, as plain values.
+def plan_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, team: Team) -> Plan:
+    """The plan of the week that begins at a moment.
 
     Raises:
         PlanningError: the team's limits can not all be kept.
     """
-    plan = make_plan(offers_of(decisions_as_of(workspace, store, as_of)), team)
-    return {"as_of": as_of.isoformat(), "currency": workspace.settings.currency, **plan.to_dict()}
+    return make_plan(offers_of(decisions_as_of(workspace, store, as_of)), team)
+
+
+def document_of(plan: Plan, *, as_of: datetime, currency: str) -> dict[str, Any]:
+    """A plan as plain values: the file of ``keepwell plan``."""
+    return {"as_of": as_of.isoformat(), "currency": currency, **plan.to_dict()}

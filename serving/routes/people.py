@@ -19,6 +19,8 @@ from serving.errors import (
     UnknownModelCardError,
     UnknownReportError,
 )
+from serving.hours_view import hours_view
+from serving.kept_plan import KeptPlanError, newest_plan
 from serving.model_card_page import CARD, is_served_label, model_card_page
 from serving.models_page import models_page, reports_page
 from serving.pages import ICON, Templates
@@ -142,8 +144,14 @@ def _kept(desk: Desk, label: str, version: int, name: str) -> bytes:
 
 @router.get("/reports")
 def show_reports(request: Request, desk: AtDesk) -> Response:
-    """The causal reports."""
+    """The causal reports, and what one more hour would bring."""
+    plan, problem = None, ""
+    try:
+        plan = newest_plan(desk.workspace)
+    except KeptPlanError as error:
+        problem = str(error)
     page = reports_page(reports_in(desk.workspace.reports_dir),
+                        hours=hours_view(plan, now=desk.now(), problem=problem),
                         tenant=desk.workspace.settings.tenant)
     return _templates(request).page("reports.html", page)
 

@@ -10,6 +10,7 @@ from experiments.planning.conflicts import ConflictingLimitsError
 from experiments.planning.plan import make_plan
 from experiments.planning.team import PlanningError
 from serving.errors import FieldProblem, ImpossiblePlanError
+from serving.kept_plan import keep_plan, kept
 from serving.plan_shapes import PlanAnswer, PlanRequest, plan_answer
 from serving.plans import offers_of
 from serving.recommending import decide
@@ -35,7 +36,8 @@ def make_a_plan(desk: AtDesk, turns: Annotated[Turns, Depends(turns_of)], body: 
 
     Chooses among what the policy allows for every account now, within hours, skills, territories,
     budgets and care. Every action that would pay and is not planned says why. Care that does not
-    fit is refused with the limits in its way. Two plans are made at once at most.
+    fit is refused with the limits in its way. Two plans are made at once at most. Nothing is
+    stored, but with `keep` what the hours are worth, for the page of reports.
     """
     with turns.taken():
         try:
@@ -47,5 +49,8 @@ def make_a_plan(desk: AtDesk, turns: Annotated[Turns, Depends(turns_of)], body: 
                 for each in error.conflicts]) from error
         except PlanningError as error:
             raise ImpossiblePlanError(str(error)) from error
-    return plan_answer(plan, as_of=desk.now(), currency=desk.workspace.settings.currency,
-                       most_waiting=body.most_waiting)
+    now, currency = desk.now(), desk.workspace.settings.currency
+    if body.keep:
+        keep_plan(desk.workspace, kept(plan, as_of=now, made_at=now, made_by="POST /v1/plans",
+                                       currency=currency))
+    return plan_answer(plan, as_of=now, currency=currency, most_waiting=body.most_waiting)

@@ -15,8 +15,9 @@ from small_company import AS_OF, make_workspace
 from experiments.planning.conflicts import Conflict
 from serving.app import create_app
 from serving.errors import TooManyAtOnceError
+from serving.kept_plan import NEWEST
 from serving.plan_shapes import PlanRequest
-from serving.plans import plan_as_of
+from serving.plans import document_of, plan_as_of
 from serving.turns import Turns
 
 SKILLS = ["ceo", "support", "billing", "sales", "marketing", "product", "sponsor", "automation"]
@@ -54,7 +55,8 @@ def test_the_plan_over_http_is_that_of_the_command(address, shared_workspace, st
     answer = post(address, team(most_waiting=100_000))
     assert answer.status_code == 200
     said = answer.json()
-    made = plan_as_of(shared_workspace, store, AS_OF, PlanRequest(**team()).team())
+    week = plan_as_of(shared_workspace, store, AS_OF, PlanRequest(**team()).team())
+    made = document_of(week, as_of=AS_OF, currency="USD")
     for name in ("actions", "waiting", "hours", "budgets", "care", "currency"):
         assert said[name] == made[name], name
     for name in ("value", "bound", "share_of_bound"):
@@ -62,6 +64,22 @@ def test_the_plan_over_http_is_that_of_the_command(address, shared_workspace, st
     assert said["source"] == "POST /v1/plans"
     assert len(said["actions"]) > 5
     assert max(each["price"] for each in said["hours"]) > 0
+
+
+def test_a_plan_is_on_the_page_of_reports_when_it_shall_be_kept(address, app) -> None:
+    assert "No plan has been made in this workspace." in httpx.get(f"{address}/reports").text
+    assert post(address, team()).status_code == 200
+    assert "No plan has been made in this workspace." in httpx.get(f"{address}/reports").text
+    said = post(address, team(keep=True)).json()
+    page = httpx.get(f"{address}/reports").text
+    scarce = max(said["hours"], key=lambda each: each["price"])
+    assert f"One more hour of {scarce['id']} would bring" in page
+    assert "made 1 March 2026, 00:00 UTC by POST /v1/plans" in page
+    assert f"{len(said['actions'])} actions worth" in page
+    (app.state.desk.workspace.plans_dir / NEWEST).write_text("{", encoding="utf-8")
+    broken = httpx.get(f"{address}/reports")
+    assert broken.status_code == 200
+    assert "The newest plan can not be read. Make one again with keepwell plan." in broken.text
 
 
 def test_what_waits_is_counted_and_the_most_valuable_are_listed(address) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,7 +13,7 @@ from experiments.planning.conflicts import ConflictingLimitsError
 from experiments.planning.team import Care, Csm, Pool, Team
 from experiments.policy import DO_NOTHING
 from serving.batch import decisions_as_of
-from serving.plans import offers_of, plan_as_of
+from serving.plans import document_of, offers_of, plan_as_of
 
 ROLES = ("csm", "ceo", "support", "billing", "sales", "marketing", "product", "sponsor",
          "automation")
@@ -21,6 +22,11 @@ ROLES = ("csm", "ceo", "support", "billing", "sales", "marketing", "product", "s
 @pytest.fixture(scope="module")
 def decided(shared_workspace, store):
     return decisions_as_of(shared_workspace, store, AS_OF)
+
+
+def document(workspace, store, team: Team) -> dict[str, Any]:
+    return document_of(plan_as_of(workspace, store, AS_OF, team), as_of=AS_OF,
+                       currency=workspace.settings.currency)
 
 
 def everybody(hours: float, **changed: object) -> Team:
@@ -46,7 +52,7 @@ def test_offers_are_the_ranked_actions_with_their_owners(decided) -> None:
 def test_with_hours_enough_every_account_gets_its_best_action(
     decided, shared_workspace, store,
 ) -> None:
-    plan = plan_as_of(shared_workspace, store, AS_OF, everybody(160.0))
+    plan = document(shared_workspace, store, everybody(160.0))
     best = {one.score.account_id: one.recommendation.ranked[0].action_id for one in decided
             if one.recommendation.ranked[0].action_id != DO_NOTHING}
     assert {row["account_id"]: row["action_id"] for row in plan["actions"]} == best
@@ -55,8 +61,8 @@ def test_with_hours_enough_every_account_gets_its_best_action(
 
 
 def test_few_hours_go_where_they_bring_most_and_have_a_price(shared_workspace, store) -> None:
-    few = plan_as_of(shared_workspace, store, AS_OF, everybody(1.0))
-    enough = plan_as_of(shared_workspace, store, AS_OF, everybody(160.0))
+    few = document(shared_workspace, store, everybody(1.0))
+    enough = document(shared_workspace, store, everybody(160.0))
     assert 0 < few["value"] < enough["value"]
     for hours in few["hours"]:
         assert hours["planned"] <= 1.0 + 1e-9

@@ -1,0 +1,93 @@
+"""This module is about the newest plan of a workspace, as far as leadership reads it.
+
+One small file, replaced as a whole: what an hour is worth, when, and by what it was made. The
+actions themselves stay where the plan was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from experiments.planning.plan import Plan
+from features.workspace import Workspace, write_atomically
+
+NEWEST = "newest.json"
+MOST_BYTES = 4_000_000
+
+
+class KeptPlanError(ValueError):
+    """The file of the newest plan can not be read."""
+
+
+class KeptLimit(BaseModel):
+    """One CSM, pool or budget: what there is, what is planned, and what one more would add."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    kind: Literal["hours", "budget"]
+    id: str
+    available: float
+    planned: float
+    price: float
+
+
+class KeptPlan(BaseModel):
+    """What is kept of a plan; money is in ``currency``."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    as_of: AwareDatetime
+    made_at: AwareDatetime
+    made_by: str = Field(max_length=500)
+    currency: str
+    value: float
+    share_of_bound: float
+    actions: int
+    waiting: int
+    limits: tuple[KeptLimit, ...]
+
+
+def kept(plan: Plan, *, as_of: datetime, made_at: datetime, made_by: str, currency: str
+         ) -> KeptPlan:
+    """What is kept of a plan that was made by ``made_by``."""
+    return KeptPlan(
+        as_of=as_of, made_at=made_at, made_by=made_by, currency=currency, value=plan.value,
+        share_of_bound=plan.share_of_bound, actions=plan.actions.height,
+        waiting=plan.waiting.height,
+        limits=(*(KeptLimit(kind="hours", id=each.id, available=each.available,
+                            planned=each.planned, price=each.price) for each in plan.hours),
+                *(KeptLimit(kind="budget", id=each.id, available=each.available,
+                            planned=each.planned, price=each.price) for each in plan.budgets)))
+
+
+def keep_plan(workspace: Workspace, plan: KeptPlan) -> None:
+    """Let this be the newest plan of the workspace."""
+    write_atomically(workspace.plans_dir / NEWEST, plan.model_dump_json(indent=1).encode())
+
+
+def newest_plan(workspace: Workspace) -> KeptPlan | None:
+    """The newest plan that was kept; None where none was.
+
+    Raises:
+        KeptPlanError: there is a file, and it is none of ours or broken.
+    """
+    path = workspace.plans_dir / NEWEST
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise KeptPlanError(f"{NEWEST} is larger than a plan can be. {WHAT_NEXT}")
+        content: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
+        return KeptPlan.model_validate(content)
+    except FileNotFoundError:
+        return None
+    except KeptPlanError:
+        raise
+    except (OSError, ValidationError, ValueError, RecursionError) as error:
+        raise KeptPlanError(f"The newest plan can not be read. {WHAT_NEXT}") from error
+
+
+WHAT_NEXT = "Make one again with keepwell plan."
