@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from registry.mlflow_store import MlflowModelStore
     from registry.promotion import EvidenceDocument
     from registry.waiting_runs import WaitingRuns
+    from serving.api_keys import ApiKeys
     from serving.ledger import Ledger
     from serving.recommending import Decided
     from serving.scores_file import ScoresWritten
@@ -61,6 +62,9 @@ app.add_typer(models_app, name="models")
 ledger_app = typer.Typer(help="Whether the ledger of decisions is as it was written.",
                          no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
+keys_app = typer.Typer(help="Make, list, change and end the API keys of a workspace.",
+                       no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
 
 out = Console()
 err = Console(stderr=True)
@@ -84,6 +88,19 @@ class Predicted(StrEnum):
 
 
 WhichModel = Annotated[Predicted, typer.Argument(help="The model of which outcome.")]
+
+
+class KeyRole(StrEnum):
+    """What the holder of an API key is."""
+
+    READER = "reader"
+    CSM = "csm"
+    APPROVER = "approver"
+    ENGINE = "engine"
+    ADMIN = "admin"
+
+
+KeyId = Annotated[str, typer.Argument(help="Its id, as `keepwell keys list` shows it.")]
 
 
 class World(StrEnum):
@@ -609,6 +626,80 @@ def ledger_verify(
     out.print(f"head {verified.head}", markup=False, soft_wrap=True)
 
 
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="What it is for, such as 'playbook engine'.")],
+    owner: Annotated[str, typer.Option(
+        help="Who did what is done with it; of a CSM, the name that accounts have as csm.")],
+    role: Annotated[KeyRole, typer.Option(help="What the holder may do.")],
+    territory: Annotated[list[str] | None, typer.Option(
+        help="A region whose accounts are reached; may be given several times. A CSM also "
+             "reaches accounts that name them, any other role without territories all.")] = None,
+    permission: Annotated[list[str] | None, typer.Option(
+        help="Only this permission of the role; may be given several times.")] = None,
+    days: Annotated[int, typer.Option(
+        min=0, max=3650, help="How long it lives; 0 is until it is revoked.")] = 90,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Make an API key and show it, this once.
+
+    From the first key on the service answers nobody without one.
+    """
+    from serving.roles import permissions_named
+
+    now = datetime.now(UTC)
+    with _keys(Workspace(workspace)) as keys:
+        new = keys.create(
+            name=name, owner=owner, role=role.value, territories=tuple(territory or ()),
+            permissions=permissions_named(permission) if permission else None,
+            expires_at=now + timedelta(days=days) if days else None, now=now)
+    until = "it is revoked" if new.key.expires_at is None else f"{new.key.expires_at:%Y-%m-%d}"
+    out.print(f"Key {new.key.key_id} of {owner} ({role.value}), until {until}. Keep it now: it is "
+              f"not shown again.", highlight=False, markup=False)
+    typer.echo(new.secret)
+
+
+@keys_app.command("list")
+def keys_list(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """List every key: whose it is, what it may, and until when. Shows none."""
+    now = datetime.now(UTC)
+    table = Table("id", "name", "owner", "role", "territories", "until", "is", "secrets")
+    with _keys(Workspace(workspace)) as keys:
+        for key in keys.all():
+            role = key.role + ("" if key.permissions is None
+                               else f" ({', '.join(sorted(key.permissions))})")
+            until = "" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
+            live = sum(one.is_live(now) for one in key.secrets)
+            table.add_row(key.key_id, key.name, key.owner, role, ", ".join(key.territories),
+                          until, key.state(now), str(live))
+    out.print(table)
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    key_id: KeyId,
+    overlap: Annotated[float, typer.Option(
+        "--overlap-hours", min=0, max=24 * 90,
+        help="How long the secret of before goes on; 0 ends it now.")] = 24.0,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Give a key a new secret and show it, this once; the one before goes on for a while."""
+    with _keys(Workspace(workspace)) as keys:
+        new = keys.rotate(key_id, overlap=timedelta(hours=overlap), now=datetime.now(UTC))
+    out.print(f"Key {key_id} has a new secret; the one before goes on for {overlap:g} hours. Keep "
+              f"it now: it is not shown again.", highlight=False, markup=False)
+    typer.echo(new.secret)
+
+
+@keys_app.command("revoke")
+def keys_revoke(key_id: KeyId, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """End a key now; services that run see it at the next request."""
+    with _keys(Workspace(workspace)) as keys:
+        key = keys.revoke(key_id, now=datetime.now(UTC))
+    out.print(f"Key {key_id} of {key.owner} is revoked since {key.revoked_at:%Y-%m-%d %H:%M} UTC.",
+              highlight=False, markup=False)
+
+
 @app.command()
 def score(
     file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
@@ -723,7 +814,8 @@ def serve(
                            f"another with --workspace.")
     application = create_app(
         place, store=_store(place), settings=service_settings(os.environ),
-        now=lambda: clock_of(place, lambda: datetime.now(UTC)))
+        now=lambda: clock_of(place, lambda: datetime.now(UTC)),
+        wall_clock=lambda: datetime.now(UTC))
     uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
 
 
@@ -863,6 +955,18 @@ def _store(place: Workspace) -> MlflowModelStore:
     from registry.signature import signing_key
 
     return MlflowModelStore(place.tracking_uri, key=signing_key(os.environ))
+
+
+@contextmanager
+def _keys(place: Workspace) -> Iterator[ApiKeys]:
+    from serving.api_keys import ApiKeys
+    from serving.settings import service_settings
+
+    if not place.root.is_dir():
+        raise CommandError(f"There is no workspace {place.root}. Make one with `make run`, or name "
+                           f"another with --workspace.")
+    with closing(ApiKeys(place.root, pepper=service_settings(os.environ).key_pepper)) as keys:
+        yield keys
 
 
 def _waiting(place: Workspace) -> WaitingRuns:

@@ -1,9 +1,9 @@
 """This module is about who may reach the service, and what a browser may do with its answers.
 
 One gate in front of every route, in this order: the Host header names us (no DNS rebinding), a
-write does not come from a page of another site, the key is right where one is set, the body is
-not too large. Every answer leaves with the same security headers. Compares keys in constant
-time; logs no secret.
+write does not come from a page of another site, the key is right where one is needed, its role may
+use the route, the body is not too large. Behind the gate the request says who came. Every answer
+leaves with the same security headers. Compares keys in constant time; logs no secret.
 """
 
 from __future__ import annotations
@@ -11,25 +11,31 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from urllib.parse import urlsplit
 
+from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.api_keys import ApiKeyError, ApiKeys
 from serving.errors import (
     ForeignOriginError,
+    KeysUnreadableError,
     NotAllowedError,
+    NotPermittedError,
     ProblemError,
     TooLargeError,
     WrongHostError,
     problem_response,
 )
 from serving.response_headers import SECURITY_HEADERS
+from serving.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need, needed
 from serving.settings import ServiceSettings
-
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""Probes: they say whether the service works and nothing about accounts."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -37,9 +43,13 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Gate:
     """The gate in front of the routes, as ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, keys: ApiKeys,
+                 clock: Callable[[], datetime]) -> None:
         self.app = app
         self.settings = settings
+        self.keys = keys
+        self.clock = clock
+        self._routes: tuple[Pattern, ...] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass the request on with a bounded body and a guarded answer."""
@@ -55,12 +65,83 @@ class Gate:
             await send(message)
 
         headers = Headers(scope=scope)
-        refusal = refusal_of(headers, scope["method"], scope["path"], self.settings)
-        if refusal is not None:
+        if self._routes is None:
+            self._routes = patterns_of(scope["app"].routes)
+        try:
+            check_origin(headers, scope["method"], self.settings)
+            pattern = matching(self._routes, scope["method"], scope["path"])
+            caller = self._admitted(headers, scope["method"], pattern)
+            check_length(headers, self.settings)
+        except ProblemError as refusal:
             await problem_response(refusal, scope["path"])(scope, receive, send_guarded)
             return
+        scope.setdefault("state", {})["caller"] = caller
         bounded = BoundedBody(receive, self.settings.max_body_bytes)
         await self.app(scope, bounded, send_guarded)
+
+    def _admitted(self, headers: Headers, method: str, pattern: str | None) -> Caller:
+        """Who comes, if they may use the route; where nothing answers they may be told so."""
+        need = None if pattern is None else needed(method, pattern)
+        if need is not None and need.permission is None:
+            return PROBE
+        try:
+            caller = caller_with(presented_key(headers), self.settings, self.keys, self.clock())
+        except ApiKeyError as error:
+            raise KeysUnreadableError("The keys of this workspace can not be read now, so none is "
+                                      "taken.") from error
+        if caller is None:
+            raise NotAllowedError("The request carries no key, or a wrong one.",
+                                  headers={"WWW-Authenticate": 'Basic realm="Keepwell"'})
+        if pattern is not None:
+            check_permission(need, caller, f"{method} {pattern}")
+        return caller
+
+
+Pattern = tuple[str, frozenset[str], re.Pattern[str]]
+"""A route: its path with the names of its parts, its methods, and what addresses it answers."""
+
+
+def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
+    """Every route of an application, in the order in which they are tried."""
+    return tuple((one.path, frozenset(one.methods or ()), compile_path(one.path)[0])
+                 for one in iter_route_contexts(list(routes)) if one.path is not None)
+
+
+def matching(routes: Iterable[Pattern], method: str, path: str) -> str | None:
+    """The path of the route that answers this method and address; None where nothing does."""
+    return next((pattern for pattern, methods, address in routes
+                 if method in methods and address.match(path)), None)
+
+
+def check_permission(need: Need | None, caller: Caller, route: str) -> None:
+    """See that a caller may use a route.
+
+    Raises:
+        NotPermittedError: they may not, or nobody said who may.
+    """
+    if need is None:
+        raise NotPermittedError(f"Nobody said who may use {route}, so nobody may.",
+                                next_step="Declare it among ROUTES of serving/roles.py.")
+    refusal = need.refusal(caller)
+    if refusal is not None:
+        raise NotPermittedError(refusal)
+
+
+def caller_with(presented: str | None, settings: ServiceSettings, keys: ApiKeys, now: datetime
+                ) -> Caller | None:
+    """Who comes with what was presented; None where that opens nothing.
+
+    Raises:
+        ApiKeyError: the keys can not be read.
+    """
+    if presented is not None:
+        own = settings.api_key
+        if own is not None and hmac.compare_digest(presented.encode(), own.encode()):
+            return OF_THE_ENVIRONMENT
+        caller = keys.caller(presented, now)
+        if caller is not None:
+            return caller
+    return EMBEDDED if settings.api_key is None and not keys.are_used else None
 
 
 class BoundedBody:
@@ -82,24 +163,30 @@ class BoundedBody:
         return message
 
 
-def refusal_of(headers: Headers, method: str, path: str, settings: ServiceSettings
-               ) -> ProblemError | None:
-    """Why a request is refused by its headers alone; None when it may pass."""
+def check_origin(headers: Headers, method: str, settings: ServiceSettings) -> None:
+    """See that a request names us, and is no write by a page of another site.
+
+    Raises:
+        WrongHostError: it names another host.
+        ForeignOriginError: it is such a write.
+    """
     if host_name(headers.get("host", "")) not in settings.allowed_hosts:
-        return WrongHostError("The Host header names a host that this service does not answer for.")
+        raise WrongHostError("The Host header names a host that this service does not answer for.")
     origin = headers.get("origin")
     foreign = origin is not None and urlsplit(origin).netloc.lower() != headers["host"].lower()
     if method not in SAFE_METHODS and foreign:
-        return ForeignOriginError("The Origin header names another site.")
-    if settings.api_key is not None and path not in OPEN_PATHS:
-        key = presented_key(headers)
-        if key is None or not hmac.compare_digest(key.encode(), settings.api_key.encode()):
-            return NotAllowedError("The request carries no key, or a wrong one.",
-                                   headers={"WWW-Authenticate": 'Basic realm="Keepwell"'})
+        raise ForeignOriginError("The Origin header names another site.")
+
+
+def check_length(headers: Headers, settings: ServiceSettings) -> None:
+    """See that a body that says its length is not too large.
+
+    Raises:
+        TooLargeError: it says more than is read.
+    """
     length = headers.get("content-length", "0")
     if length.isascii() and length.isdigit() and int(length) > settings.max_body_bytes:
-        return TooLargeError(too_large_text(settings.max_body_bytes))
-    return None
+        raise TooLargeError(too_large_text(settings.max_body_bytes))
 
 
 def too_large_text(most_bytes: int) -> str:

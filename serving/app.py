@@ -59,8 +59,11 @@ def create_app(
     now: Callable[[], datetime],
     settings: ServiceSettings | None = None,
     refresh_seconds: float = REFRESH_SECONDS,
+    wall_clock: Callable[[], datetime] | None = None,
 ) -> FastAPI:
     """The service of one workspace, asked by the clock ``now``.
+
+    ``wall_clock`` is the real time, by which keys end; a sample's ``now`` may stand still.
 
     It scores every account once at the start, and again when a snapshot, a champion or a setting
     changes.
@@ -93,7 +96,7 @@ def create_app(
     for module in (accounts, next_actions, plans, telemetry, holdings, status, people):
         app.include_router(module.router)
     install_problems(app, AnswerProblemToPeople(templates))
-    app.add_middleware(Gate, settings=desk.settings)
+    app.add_middleware(Gate, settings=desk.settings, keys=desk.keys, clock=wall_clock or now)
     app.add_middleware(Measured, metrics=desk.metrics)
     return app
 

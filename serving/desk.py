@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -25,12 +25,14 @@ from features.workspace import SETTINGS_FILE, Workspace
 from registry.monitored import newest_figures
 from registry.segment_switch import SWITCH_FILE
 from registry.store import ModelStore
+from serving.api_keys import ApiKeys
 from serving.champions import champion_stamp, models_of
 from serving.errors import BusyError, NotReadyError
 from serving.explanations import Peers, peers_of
 from serving.ledger import Ledger
 from serving.observed import ServiceMetrics
 from serving.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
+from serving.roles import Reach
 from serving.scoring import AccountScore, Models, score_accounts
 from serving.settings import ServiceSettings
 from serving.signs import WarningSigns, warning_signs
@@ -51,6 +53,8 @@ class Desk:
     timelines: TimelineStore
     features: WorkspaceFeatures
     metrics: ServiceMetrics
+    keys: ApiKeys
+    reach: Reach | None = None
 
     @cached_property
     def live(self) -> LivePortfolio:
@@ -59,8 +63,16 @@ class Desk:
 
     @property
     def portfolio(self) -> Portfolio:
-        """The portfolio as it is now, or NotReadyError."""
-        return self.live.current()
+        """The portfolio as it is now, within reach, or NotReadyError."""
+        return self.live.current().within(self.reach)
+
+    def within(self, reach: Reach | None) -> Desk:
+        """This desk to somebody who reaches only some accounts: it holds no others."""
+        if reach is None:
+            return self
+        seen = replace(self, reach=reach)
+        vars(seen)["live"] = self.live  # one portfolio is served, whoever looks
+        return seen
 
     @property
     def catalogue(self) -> Mapping[str, AnyFeature]:
@@ -89,10 +101,11 @@ class Desk:
         return True
 
     def close(self) -> None:
-        """Let go of the ledger, and of the process that takes in large batches of events."""
+        """Let go of ledger and keys, and of the process that takes in large batches of events."""
         try:
             self.timelines.close()
         finally:
+            self.keys.close()
             self.ledger.close()
 
     def _stamp(self) -> Hashable:
@@ -163,9 +176,15 @@ class Desk:
 
 def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], datetime],
               settings: ServiceSettings) -> Desk:
-    """Open the parts of a workspace."""
+    """Open the parts of a workspace.
+
+    Raises:
+        ApiKeyError: there are keys, and they can not be read.
+    """
+    keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
+    keys.all()
     return Desk(
-        workspace=workspace, store=store, now=now, settings=settings,
+        keys=keys, workspace=workspace, store=store, now=now, settings=settings,
         ledger=Ledger(settings.ledger_url or workspace.ledger_db),
         timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),

@@ -181,7 +181,23 @@ class NotAllowedError(ProblemError):
     """The request carries no valid key."""
 
     slug, status, title = "not-allowed", 401, "A key is needed"
-    next_step = "Send Authorization: Bearer KEY, with the key this service was started with."
+    next_step = ("Send Authorization: Bearer KEY, with the key this service was started with, or "
+                 "one that keepwell keys create made and that has not ended.")
+
+
+class NotPermittedError(ProblemError):
+    """The key is valid, and its role may not do this."""
+
+    slug, status, title = "not-permitted", 403, "This key may not do that"
+    next_step = "Use a key of a role that may, or ask whoever runs Keepwell for one."
+
+
+class KeysUnreadableError(ProblemError):
+    """Who may do what can not be looked up now."""
+
+    slug, status, title = "keys-unreadable", 503, "The keys can not be read"
+    next_step = ("Nothing was done. Whoever runs Keepwell is told what is wrong by keepwell keys "
+                 "list; send the same request again afterwards.")
 
 
 class WrongHostError(ProblemError):
@@ -213,6 +229,19 @@ class BusyError(ProblemError):
     next_step = "Nothing was changed. Send the same request again after a few seconds."
 
 
+class LedgerUnreachableError(ProblemError):
+    """The database of the ledger can not be reached, or does not take the write now."""
+
+    slug, status, title = "ledger-unreachable", 503, "The ledger can not be reached"
+    next_step = ("Send the same request again, with the same Idempotency-Key, after the time that "
+                 "Retry-After says. What was acknowledged before is kept.")
+
+    def __init__(self, detail: str, *, cause: str = "",
+                 headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail, headers=headers)
+        self.cause = cause  # what the database said; for the operator, not for callers
+
+
 class TooManyAtOnceError(ProblemError):
     """As many large requests as may be are being worked on."""
 
@@ -226,19 +255,6 @@ class ImpossiblePlanError(ProblemError):
     slug, status, title = "impossible-plan", 422, "No plan can keep all limits"
     next_step = ("Nothing was changed. Lower the care or raise the limits named in errors, and "
                  "send the team again.")
-
-
-class LedgerUnreachableError(ProblemError):
-    """The database of the ledger can not be reached, or does not take the write now."""
-
-    slug, status, title = "ledger-unreachable", 503, "The ledger can not be reached"
-    next_step = ("Send the same request again, with the same Idempotency-Key, after the time that "
-                 "Retry-After says. What was acknowledged before is kept.")
-
-    def __init__(self, detail: str, *, cause: str = "",
-                 headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail, headers=headers)
-        self.cause = cause  # what the database said; for the operator, not for callers
 
 
 class RefusedError(ProblemError):
@@ -260,8 +276,9 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownModelCardError, UnknownAddressError, TooManyAtOnceError, ImpossiblePlanError,
     WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
     TooLargeError, TooManyError, MissingKeyError, KeyReusedError, ContradictingOutcomeError,
-    NotAllowedError, WrongHostError, ForeignOriginError, NotReadyError, BusyError,
-    LedgerUnreachableError, RefusedError, InternalError,
+    NotAllowedError, NotPermittedError, KeysUnreadableError, WrongHostError,
+    ForeignOriginError, NotReadyError, BusyError, LedgerUnreachableError, RefusedError,
+    InternalError,
 )
 """Every kind of problem there is."""
 

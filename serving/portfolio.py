@@ -13,13 +13,14 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from serving.errors import BadCursorError, NotReadyError, UnknownAccountError
 from serving.explanations import Peers
 from serving.families import Families, families_of
+from serving.roles import Reach
 from serving.scoring import AccountScore, HorizonProbability, Models, SourceFreshness
 from serving.signs import WarningSigns
 from serving.words import plural
@@ -97,6 +98,23 @@ class Portfolio:
     alerts: WarningSigns
     models: Models = field(default_factory=Models)  # what scored it
     peers: Peers | None = None  # what its accounts were compared with
+    _seen: dict[Reach, Portfolio] = field(default_factory=dict, init=False, repr=False,
+                                                   compare=False)
+
+    def within(self, reach: Reach | None) -> Portfolio:
+        """The accounts within reach, as if there were no others; None reaches all of them."""
+        if reach is None:
+            return self
+        seen = self._seen.get(reach)
+        if seen is None:
+            scores = tuple(one for one in self.scores if reach.holds(one.attributes))
+            ids = {one.account_id for one in scores}
+            seen = replace(
+                self, scores=scores, by_id={one.account_id: one for one in scores},
+                previous={name: one for name, one in self.previous.items() if name in ids},
+                alerts=WarningSigns({name: partial(self.alerts.of, name) for name in ids}))
+            self._seen[reach] = seen
+        return seen
 
     def account(self, account_id: str) -> AccountScore:
         """The score of one account.

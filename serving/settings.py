@@ -31,6 +31,10 @@ VARIABLES = (
              help="When set, every request but the two probes must carry this key: as "
                   "`Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password that a "
                   "browser asks for. At least 16 characters."),
+    Variable(name="KEEPWELL_KEY_PEPPER",
+             help="When set, the keys that `keepwell keys` makes are hashed under it instead of "
+                  "under one that is kept in the workspace. At least 16 characters; the same for "
+                  "every process, and from the first key on."),
     Variable(name="KEEPWELL_ALLOWED_HOSTS",
              help="Host names, separated by commas, that a request may name besides "
                   "127.0.0.1 and localhost."),
@@ -54,6 +58,7 @@ class ServiceSettings:
     """What the service was told at its start. The key never shows in a representation."""
 
     api_key: str | None = field(default=None, repr=False)
+    key_pepper: str | None = field(default=None, repr=False)
     allowed_hosts: tuple[str, ...] = LOCAL_HOSTS
     max_body_bytes: int = 16_777_216
     ledger_url: str | None = field(default=None, repr=False)  # it may hold a password
@@ -65,6 +70,12 @@ class ServiceSettings:
             raise ServiceSettingError(
                 f"KEEPWELL_API_KEY has fewer than {SHORTEST_KEY} characters and could be guessed. "
                 f'Make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+            )
+        if self.key_pepper is not None and len(self.key_pepper) < SHORTEST_KEY:
+            raise ServiceSettingError(
+                f"KEEPWELL_KEY_PEPPER has fewer than {SHORTEST_KEY} characters and could be "
+                f'guessed. Make one with: python -c "import secrets; '
+                f'print(secrets.token_urlsafe(32))"'
             )
         if self.ledger_url is not None:
             try:
@@ -95,6 +106,7 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
     hosts = tuple(host.strip().lower() for host in more.split(",") if host.strip())
     return ServiceSettings(
         api_key=environment.get("KEEPWELL_API_KEY") or None,
+        key_pepper=environment.get("KEEPWELL_KEY_PEPPER") or None,
         allowed_hosts=LOCAL_HOSTS + hosts,
         max_body_bytes=int(size),
         ledger_url=environment.get("KEEPWELL_LEDGER_URL") or None,

@@ -1,4 +1,7 @@
-"""This module is about how a route reaches the desk: through the application, by dependency."""
+"""This module is about how a route reaches the desk, and who asks: by dependency.
+
+The desk that a route is given holds the accounts within its caller's reach and no others.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,37 @@ from fastapi import Depends, Request
 
 from features.catalogue import catalogue
 from serving.desk import Desk
+from serving.errors import UnknownDecisionError
 from serving.families import Family, family_of
 from serving.portfolio import Portfolio
+from serving.roles import Caller
 
 
-def desk_of(request: Request) -> Desk:
-    """The desk that the application was made with."""
+def caller_at(request: Request) -> Caller:
+    """Who asks, as the gate found."""
+    caller = request.state.caller
+    assert isinstance(caller, Caller)
+    return caller
+
+
+AtCaller = Annotated[Caller, Depends(caller_at)]
+
+
+def desk_of(request: Request, caller: AtCaller) -> Desk:
+    """The desk that the application was made with, as far as the caller reaches.
+
+    Raises:
+        UnknownDecisionError: the address names a decision about an account beyond that.
+    """
     desk = request.app.state.desk
     assert isinstance(desk, Desk)
-    return desk
+    seen = desk.within(caller.reach)
+    decision_id = request.path_params.get("decision_id")
+    if caller.reach is not None and decision_id is not None:
+        decision = desk.ledger.decision(decision_id)
+        if decision.account_id not in seen.portfolio.by_id:
+            raise UnknownDecisionError("No decision with this id was stored.")
+    return seen
 
 
 def family_at(desk: Desk, portfolio: Portfolio, account_id: str) -> Family | None:
@@ -29,7 +54,8 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
 
 PROBLEM_STATUSES = {
     400: "The request can not be read.", 401: "A key is needed.", 404: "Not found.",
-    409: "It contradicts what was stored before.", 413: "The body is too large.",
+    403: "The key may not do this.", 409: "It contradicts what was stored before.",
+    413: "The body is too large.",
     422: "The request has the wrong shape.",
     500: "Something went wrong inside.", 503: "Not now: try again later.",
 }
@@ -40,6 +66,7 @@ PROBLEM_CONTENT = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The refusals of a route for the OpenAPI document."""
+    """The refusals of a route for the OpenAPI document; what needs a key may refuse its role."""
+    all_of_them = sorted({*statuses, 403} if 401 in statuses else statuses)
     return {status: {"description": PROBLEM_STATUSES[status], "content": PROBLEM_CONTENT}
-            for status in statuses}
+            for status in all_of_them}

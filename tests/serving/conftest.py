@@ -73,8 +73,9 @@ def client_maker() -> Iterator[MakeClient]:
     apps: list[FastAPI] = []
 
     def make(workspace: Workspace, models: MemoryModelStore, *,
-             now: Callable[[], datetime] = lambda: AS_OF, **settings: object) -> TestClient:
-        app = create_app(workspace, store=models, now=now,
+             now: Callable[[], datetime] = lambda: AS_OF,
+             wall_clock: Callable[[], datetime] | None = None, **settings: object) -> TestClient:
+        app = create_app(workspace, store=models, now=now, wall_clock=wall_clock,
                          settings=ServiceSettings(**settings))  # type: ignore[arg-type]
         apps.append(app)
         return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
+from small_company import AS_OF
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-from serving.access import BoundedBody, presented_key, refusal_of
+from serving.access import BoundedBody, check_length, check_permission, presented_key
+from serving.api_keys import KEYS_FILE, ApiKeyError
+from serving.errors import NotPermittedError
 from serving.response_headers import SECURITY_HEADERS
+from serving.roles import EMBEDDED
 from serving.settings import ServiceSettings
 
 KEY = "a-key-of-enough-characters"
@@ -123,8 +128,77 @@ def test_a_body_of_just_the_bound_is_read(shared_workspace, store, make_client):
 
 def test_a_length_that_is_no_number_does_not_pass_as_small():
     headers = Headers({"host": "localhost", "content-length": "12x"})
-    assert refusal_of(headers, "POST", "/", ServiceSettings()) is None  # the reading bound holds
+    check_length(headers, ServiceSettings())  # the reading bound holds
 
 
 def test_no_credentials_are_no_key():
     assert presented_key(Headers({})) is None
+
+
+class TestKeys:
+    """Keys of the workspace, beside or instead of the one of the environment."""
+
+    def test_the_first_key_shuts_the_door_while_the_service_runs(self, own_client):
+        assert own_client.get("/v1/accounts").status_code == 200
+        keys = own_client.app.state.desk.keys
+        new = keys.create(name="laptop", owner="ann", role="reader", now=AS_OF)
+        assert own_client.get("/v1/accounts").status_code == 401
+        carried = {"Authorization": f"Bearer {new.secret}"}
+        assert own_client.get("/v1/accounts", headers=carried).status_code == 200
+        keys.revoke(new.key.key_id, now=AS_OF)
+        refused = own_client.get("/v1/accounts", headers=carried)
+        assert refused.status_code == 401
+        assert new.secret not in refused.text
+        assert own_client.get("/healthz").status_code == 200
+
+    def test_keys_end_by_the_real_clock_where_that_of_a_sample_stands_still(
+            self, own_workspace, store, make_client):
+        real = [AS_OF + timedelta(days=200)]
+        client = make_client(own_workspace, store, wall_clock=lambda: real[0])
+        new = client.app.state.desk.keys.create(
+            name="laptop", owner="ann", role="reader", now=real[0],
+            expires_at=real[0] + timedelta(days=1))
+        carried = {"X-API-Key": new.secret}
+        assert client.get("/v1/accounts", headers=carried).status_code == 200
+        real[0] += timedelta(days=1)
+        assert client.get("/v1/accounts", headers=carried).status_code == 401
+
+    def test_the_key_of_the_environment_goes_on_beside_them(self, own_workspace, store,
+                                                            make_client):
+        client = make_client(own_workspace, store, api_key=KEY)
+        new = client.app.state.desk.keys.create(name="laptop", owner="ann", role="reader",
+                                                now=AS_OF)
+        for key in (KEY, new.secret):
+            assert client.get("/v1/accounts", headers={"X-API-Key": key}).status_code == 200
+        assert client.post("/v1/events", headers={"X-API-Key": new.secret}).status_code == 403
+
+    def test_keys_that_can_not_be_read_let_nobody_in(self, own_workspace, own_client):
+        own_client.app.state.desk.keys.create(name="laptop", owner="ann", role="reader",
+                                              now=AS_OF)
+        assert own_client.get("/v1/accounts").status_code == 401
+        (own_workspace.root / KEYS_FILE).rename(own_workspace.root / "away.db")
+        answer = own_client.get("/v1/accounts")
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems#keys-unreadable")
+        assert own_client.get("/healthz").status_code == 200
+
+    def test_the_service_does_not_start_on_keys_that_it_can_not_read(self, own_workspace, store,
+                                                                     make_client):
+        (own_workspace.root / KEYS_FILE).write_bytes(b"not a database, whatever its name says")
+        with pytest.raises(ApiKeyError, match="can not be read: file is not a database"):
+            make_client(own_workspace, store)
+
+    def test_a_route_that_nobody_declared_is_refused_to_everybody(self, own_client):
+        @own_client.app.get("/v1/forgotten")
+        def forgotten() -> str:
+            return "secret"
+
+        answer = own_client.get("/v1/forgotten")
+        assert (answer.status_code, answer.json()["type"]) == (403, "/problems#not-permitted")
+        assert "Nobody said who may use GET /v1/forgotten" in answer.json()["detail"]
+        with pytest.raises(NotPermittedError, match="Nobody said who may use PUT /x"):
+            check_permission(None, EMBEDDED, "PUT /x")
+
+    def test_what_does_not_exist_is_told_to_whoever_has_a_key(self, own_client):
+        assert own_client.get("/v1/nothing").status_code == 404
+        assert own_client.put("/v1/accounts").status_code == 405
+        assert own_client.get("/v1/accounts/").status_code == 200  # by way of a redirection
