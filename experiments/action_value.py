@@ -1,6 +1,7 @@
 """This module is about what an action is worth to us: uplift × money at stake × margin − cost.
 
-The uplift is the playbook's relative effect times the probability it acts on. Where no model
+The uplift is the playbook's relative effect times the probability it acts on, mixed with what was
+measured of it (``evidence.py``). Where no model
 gives the probability, it comes from the playbook's assumptions about health and warning signs,
 and a note says so. Churn and expansion compete: who leaves first does not grow, so a chance to
 expand that does not know of churn is multiplied by the chance to stay. Pure arithmetic; chooses
@@ -12,6 +13,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from experiments.account_state import AccountState, Limits
+from experiments.evidence import Belief, believed
+from experiments.uplift.action_effect import ActionEffect
 from registry.actions import Action
 from registry.playbook import Assumptions
 
@@ -37,7 +40,8 @@ class ActionValue:
     ``benefit`` = ``uplift`` × ``at_stake`` × margin; ``expected`` = ``benefit`` − ``cost`` −
     ``hours_cost``; ``cautious`` is the same with ``cautious_uplift``. ``fatigue`` is the share of
     the effect that the ``contacts_28d`` of the last four weeks have used up; both uplifts are what
-    is left.
+    is left. ``belief`` is what the uplift comes from, before fatigue and before it is bounded by
+    certainty.
     """
 
     outcome: str
@@ -55,6 +59,7 @@ class ActionValue:
     hours_cost: float
     expected: float
     cautious: float
+    belief: Belief | None = None
 
     @property
     def total_cost(self) -> float:
@@ -63,7 +68,7 @@ class ActionValue:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "belief": self.belief.to_dict() if self.belief else None}
 
 
 NOTHING = ActionValue(outcome="none", probability=0.0, relative_effect=0.0, uplift=0.0,
@@ -106,29 +111,42 @@ def stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
                   expected_amount=amount, notes=tuple(notes))
 
 
-def value_of(action: Action, at_stake: Stakes, limits: Limits, *, contacts: int = 0
-             ) -> ActionValue | None:
+def chance_of(action: Action, at_stake: Stakes) -> float:
+    """The probability that the action's effect is relative to."""
+    return {"churn": at_stake.churn_probability, "expansion": at_stake.expansion_probability,
+            "none": 1.0}[action.prior.outcome]
+
+
+def value_of(action: Action, at_stake: Stakes, limits: Limits, *, contacts: int = 0,
+             effect: ActionEffect | None = None) -> ActionValue | None:
     """What the action is worth to us with this account; None where revenue is not known.
 
-    ``contacts`` are those of the last four weeks that the action comes on top of.
+    ``contacts`` are those of the last four weeks that the action comes on top of; ``effect`` is
+    what was measured of it.
     """
     prior = action.prior
     months = limits.horizon_months
+    probability = chance_of(action, at_stake)
+    money: float | None
     if prior.outcome == "none":
-        probability, margin = 1.0, 1.0
-        money: float | None = action.worth_usd * limits.money_per_usd
+        margin, money = 1.0, action.worth_usd * limits.money_per_usd
     elif prior.outcome == "churn":
-        probability, margin = at_stake.churn_probability, limits.margin
-        money = None if at_stake.mrr is None else at_stake.mrr * months
+        margin, money = limits.margin, None if at_stake.mrr is None else at_stake.mrr * months
     else:
-        probability, margin = at_stake.expansion_probability, limits.margin
+        margin = limits.margin
         money = None if at_stake.expected_amount is None else at_stake.expected_amount * months
     if money is None or (action.cost_mrr_share > 0 and at_stake.mrr is None):
         return None
+    belief = believed(prior, probability, effect)
     room = 1 - probability if prior.outcome == "expansion" else 1.0
+    if effect is None:
+        uplift = min(probability * prior.mean, room)
+        cautious_uplift = min(probability * prior.cautious_mean(limits.caution), room)
+    else:
+        room = probability if prior.outcome == "churn" else room
+        uplift = min(belief.mean, room)
+        cautious_uplift = min(belief.mean - limits.caution * belief.deviation, room)
     fresh = (1 - limits.fatigue) ** contacts
-    uplift = min(probability * prior.mean, room)
-    cautious_uplift = min(probability * prior.cautious_mean(limits.caution), room)
     if contacts:
         uplift, cautious_uplift = (_worn(change, fresh) for change in (uplift, cautious_uplift))
     given_away = action.cost_mrr_share * action.take_up * (at_stake.mrr or 0.0)
@@ -136,12 +154,13 @@ def value_of(action: Action, at_stake: Stakes, limits: Limits, *, contacts: int 
     hours_cost = action.hours * limits.hourly_cost
     benefit = uplift * money * margin
     return ActionValue(
-        outcome=prior.outcome, probability=probability, relative_effect=prior.mean,
+        outcome=prior.outcome, probability=probability,
+        relative_effect=prior.mean if effect is None or not probability else uplift / probability,
         uplift=uplift, cautious_uplift=cautious_uplift, contacts_28d=contacts, fatigue=1 - fresh,
         at_stake=money, margin=margin,
         benefit=benefit, cost=cost, hours=action.hours, hours_cost=hours_cost,
         expected=benefit - cost - hours_cost,
-        cautious=cautious_uplift * money * margin - cost - hours_cost,
+        cautious=cautious_uplift * money * margin - cost - hours_cost, belief=belief,
     )
 
 

@@ -4,7 +4,7 @@ One pure function for the service, the weekly plan and the evaluation of policie
 disk, the same answer to the same question. Its stages, each of which says why an action drops out::
 
     eligibility      contract, product, stage, severe ticket, consent, legal hold, region
-    suitability      something brought it up
+    suitability      something brought it up, and nothing measured says that it may harm
     contact_policy   cool-down, quiet hours, what is left of the week for channel, person, account
     value            worth more than doing nothing on a cautious count
     conflicts        gives way to another action, one of a family
@@ -36,35 +36,25 @@ from experiments.account_state import (
     PastAction,
     PolicyError,
 )
-from experiments.action_value import NOTHING, ActionValue, Stakes, stakes, value_of
+from experiments.action_value import Stakes, chance_of, stakes, value_of
 from experiments.between_actions import gives_way, one_of_each_family
-from experiments.conditions import Facts, holds, judge, label
+from experiments.candidates import (
+    DO_NOTHING,
+    Proposal,
+    candidate_for,
+    do_nothing,
+    on_evidence,
+)
+from experiments.conditions import Facts, holds, judge
 from experiments.contact_policy import WEEK, ContactWeek, is_contact, quiet_now, too_soon
-from experiments.deadlines import deadline_of
 from experiments.due_steps import DueStep, due_steps
+from experiments.evidence import GOOD, NO_EVIDENCE, Evidence
 from experiments.recommendation import Candidate, Recommendation, Withheld
-from experiments.refusals import Refusal, not_allowed, not_worth_it, to_look_at
-from registry.actions import GRADES, Action, Prior
+from experiments.refusals import Refusal, may_harm, not_allowed, not_worth_it
 from registry.playbook import Playbook
 
 __all__ = ["DO_NOTHING", "STATE_FACTS", "WEEK", "AccountState", "Candidate", "Limits", "PastAction",
            "PolicyError", "Recommendation", "Withheld", "recommend"]
-
-DO_NOTHING = "do_nothing"
-NEEDS_APPROVAL = 2
-
-EVIDENCE_NOTE = ("What each action changes is an estimate of the playbook (grade E); none of it "
-                 "has been measured on these accounts yet.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Proposal:
-    """An action that something brought up, on its way through the policy."""
-
-    action: Action
-    because: str
-    raised_at: datetime
-    step: DueStep | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +65,7 @@ class _Question:
     playbook: Playbook
     limits: Limits
     past: tuple[PastAction, ...]
+    evidence: Evidence
     facts: Facts
     at_stake: Stakes
     as_of: datetime
@@ -82,12 +73,14 @@ class _Question:
 
 def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
               history: Iterable[PastAction], as_of: datetime,
+              evidence: Evidence = NO_EVIDENCE,
               phrases: Mapping[str, str] | None = None,
               alert_words: Mapping[str, str] | None = None) -> Recommendation:
     """What to do next for the account, of all that the playbook offers.
 
     ``as_of`` is when the question is asked, at or after the state's own moment; of the history
-    only what happened up to then counts. ``phrases`` (feature name to its phrase) and
+    only what happened up to then counts. ``evidence`` is what was measured of the actions; without
+    it the playbook's priors stand alone. ``phrases`` (feature name to its phrase) and
     ``alert_words`` (alert id to its words) make the reasons read better.
     """
     if as_of.utcoffset() is None:
@@ -100,6 +93,7 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
                         key=lambda p: (p.at, p.action_id, p.outcome or "")))
     question = _Question(
         state=state, playbook=playbook, limits=limits, past=past, as_of=as_of,
+        evidence=evidence,
         facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
         at_stake=stakes(state, playbook.assumptions, limits),
     )
@@ -118,28 +112,34 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
     chosen = _together(paying, withheld, question, week)
     return Recommendation(
         account_id=state.account_id, as_of=as_of, score_source=state.score_source,
-        ranked=(*chosen, _do_nothing(chosen, withheld)),
+        ranked=(*chosen, do_nothing(chosen, withheld)),
         withheld=tuple(sorted(withheld, key=lambda w: w.action_id)),
         not_relevant=len(playbook.actions) - len(proposals),
-        notes=(*question.at_stake.notes, EVIDENCE_NOTE),
+        notes=(*question.at_stake.notes, *on_evidence(proposals, evidence)),
     )
 
 
-def _alone(proposal: _Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:
+def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:
     """One action through the stages that look at no other action."""
     action, playbook = proposal.action, question.playbook
     refusal = (
         not_allowed(action, playbook, question.facts)
+        or may_harm(action, chance_of(action, question.at_stake), question.evidence,
+                    question.state.attributes, question.limits.harm_tolerance)
         or too_soon(action, playbook, question.past, question.as_of)
         or quiet_now(action, playbook, question.state, question.limits, question.as_of)
         or week.full_for(action))
     if refusal is not None:
         return refusal
     contacts = week.contacts_lately if is_contact(action, playbook) else 0
-    value = value_of(action, question.at_stake, question.limits, contacts=contacts)
+    good = GOOD.get(action.prior.outcome)
+    effect = (None if good is None else
+              question.evidence.of(action.id, good, question.state.attributes))
+    value = value_of(action, question.at_stake, question.limits, contacts=contacts, effect=effect)
     if value is None or value.cautious <= question.limits.tolerance:
         return not_worth_it(value)
-    return _candidate(proposal, value, question)
+    return candidate_for(proposal, value, question.playbook, question.facts,
+                         question.limits.workday)
 
 
 def _together(paying: Sequence[Candidate], withheld: list[Withheld], question: _Question,
@@ -181,7 +181,7 @@ def _facts(state: AccountState, playbook: Playbook, past: Sequence[PastAction], 
     return replace(facts, values={**facts.values, "stage": stage})
 
 
-def _proposals(question: _Question) -> list[_Proposal]:
+def _proposals(question: _Question) -> list[Proposal]:
     facts, as_of = question.facts, question.as_of
     due: dict[str, DueStep] = {}
     for due_step in due_steps(question.playbook.sequences, question.state, facts, question.past):
@@ -197,27 +197,9 @@ def _proposals(question: _Question) -> list[_Proposal]:
             because.append(step.words)
             times.append(step.due_at)
         if because:
-            found.append(_Proposal(action=action, because="; ".join(dict.fromkeys(because)),
+            found.append(Proposal(action=action, because="; ".join(dict.fromkeys(because)),
                                    raised_at=min(times, default=as_of), step=step))
     return found
-
-
-def _candidate(proposal: _Proposal, value: ActionValue, question: _Question) -> Candidate:
-    action, step = proposal.action, proposal.step
-    ask = to_look_at(action, question.playbook, question.facts)
-    look = [f"Not known here, look it up first: {label(name)}." for name in ask]
-    if action.look_first:
-        look.append(action.look_first)
-    return Candidate(
-        action_id=action.id, name=action.name,
-        text=step.step.text if step is not None and step.step.text else action.text,
-        objective=action.objective, channel=action.channel, owner_role=action.owner_role,
-        because=proposal.because, look_first=tuple(look),
-        deadline=deadline_of(action, proposal.raised_at, question.limits.workday),
-        autonomy=min(action.max_autonomy, NEEDS_APPROVAL) if look else action.max_autonomy,
-        value=value, grade=action.prior.grade, evidence=_evidence(action.prior),
-        playbook_share=1.0, sequence=step.sequence.id if step is not None else None,
-    )
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, str]:
@@ -225,31 +207,6 @@ def _rank(candidate: Candidate) -> tuple[float, float, str]:
     deadline = candidate.deadline
     return (-candidate.cautious_value,
             deadline.timestamp() if deadline is not None else float("inf"), candidate.action_id)
-
-
-def _do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Candidate:
-    if chosen:
-        because = "Everything listed above is worth more than doing nothing."
-    elif not withheld:
-        because = "Nothing in this account calls for an action."
-    elif any(w.reason == "does_not_pay" for w in withheld):
-        because = "Of what could be done, nothing is worth its cost or allowed now."
-    else:
-        because = "Nothing of what could be done is allowed now."
-    return Candidate(
-        action_id=DO_NOTHING, name="Do nothing", text="Leave the account alone for now.",
-        objective="retain", channel="internal", owner_role="automation", because=because,
-        look_first=(), deadline=None, autonomy=4, value=NOTHING, grade="E",
-        evidence="The measure for all others: no cost, no change.", playbook_share=0.0,
-        sequence=None,
-    )
-
-
-def _evidence(prior: Prior) -> str:
-    what = {"churn": "of those who would leave stay", "expansion": "more expand",
-            "none": "of the times it brings something"}[prior.outcome]
-    return (f"Grade {prior.grade}, {GRADES[prior.grade]}: {prior.mean:.1%} {what}, held as firmly "
-            f"as {prior.strength:.0f} accounts would show it. {prior.basis}")
 
 
 def _withhold(name: str, action_id: str, because: str, refusal: Refusal) -> Withheld:

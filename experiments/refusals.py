@@ -1,18 +1,21 @@
 """This module is about why an action that was brought up is held back, in words and with a date.
 
-Each question is asked of one action alone: is what it needs known, is it allowed, is it worth it.
-How often and when is in ``contact_policy.py``, rules between actions in ``between_actions.py``.
+Each question is asked of one action alone: is what it needs known, is it allowed, may it harm, is
+it worth it. How often and when is in ``contact_policy.py``, rules between actions are in
+``between_actions.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from experiments.action_value import ActionValue
 from experiments.conditions import Facts, holds, judge, label, requirement
+from experiments.evidence import GOOD, Evidence, believed, most_harm
+from experiments.uplift.action_effect import OUTCOME_WORDS
 from registry.actions import Action
 from registry.playbook import Playbook
 
@@ -41,6 +44,8 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
             continue
         if guard.only_if is not None and holds(guard.only_if, facts) is not True:
             continue
+        if holds(guard.condition, facts) is True:  # words only where they are needed
+            continue
         verdict = judge(guard.condition, facts)
         if verdict.holds is None:
             return _unknown(verdict.unknown)
@@ -50,6 +55,8 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
                            until=f"until: {requirement(guard.condition)}",
                            allowed_from=verdict.from_when)
     for condition in action.eligibility:
+        if holds(condition, facts) is True:
+            continue
         verdict = judge(condition, facts)
         if verdict.holds is None:
             return _unknown(verdict.unknown)
@@ -65,9 +72,38 @@ def to_look_at(action: Action, playbook: Playbook, facts: Facts) -> tuple[str, .
     """Unknown values that a person has to look at before the action is carried out."""
     conditions = [guard.condition for guard in playbook.guards if guard.concerns(action)
                   and (guard.only_if is None or holds(guard.only_if, facts) is True)]
-    names = [name for condition in (*conditions, *action.eligibility)
+    names = [name for condition in (*conditions, *action.eligibility) if condition.may_ask
              for name in judge(condition, facts).ask]
     return tuple(dict.fromkeys(names))
+
+
+def may_harm(action: Action, probability: float, evidence: Evidence,
+             attributes: Mapping[str, str | None], tolerance: float) -> Refusal | None:
+    """What was measured leaves room for more harm than is tolerated, or shows it.
+
+    On the action's own outcome the belief (playbook and data) decides; harm that the data alone
+    show, on either outcome, counts as well. Without a measurement nothing is said.
+    """
+    if action.id not in evidence.measured_actions:
+        return None
+    for outcome, words in OUTCOME_WORDS.items():
+        effect = evidence.of(action.id, outcome, attributes)
+        if effect is None:
+            continue
+        most = (most_harm(effect.estimate, effect.standard_error) if effect.high < 0
+                else -1.0)  # the data alone: only harm that they show
+        if GOOD.get(action.prior.outcome) == outcome:
+            belief = believed(action.prior, probability, effect)
+            most = max(most, most_harm(belief.mean, belief.deviation))
+        if most > tolerance:
+            return Refusal(
+                stage="suitability", reason="may_harm",
+                why=f"Measured (grade {effect.grade}, {effect.n:,} cases): the {words} changes by "
+                    f"{100 * effect.estimate:+.1f} points ({100 * effect.low:+.1f} to "
+                    f"{100 * effect.high:+.1f}). It may take away {100 * most:.1f} points, more "
+                    f"than the {100 * tolerance:.1f} that are tolerated.",
+                until="until new measurements rule the harm out")
+    return None
 
 
 def not_worth_it(value: ActionValue | None) -> Refusal:

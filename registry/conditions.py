@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 Operator = Literal["<", "<=", ">", ">=", "==", "!=", "in"]
@@ -85,6 +86,11 @@ class Condition:
     def alerts(self) -> frozenset[str]:
         """Alerts that are read."""
         return frozenset(c.alert for c in self.clauses if isinstance(c, AlertOpen))
+
+    @cached_property
+    def may_ask(self) -> bool:
+        """Whether a person has to look first where a value is not known."""
+        return any(isinstance(c, Comparison) and c.when_unknown == "ask" for c in self.clauses)
 
     @property
     def actions(self) -> frozenset[str]:
