@@ -37,7 +37,8 @@ class ActionEffect:
 
     ``estimate`` and ``standard_error`` come from the log alone, unless ``playbook_share`` says how
     much of the estimate is the playbook's prior: whoever mixes in the prior takes records with a
-    share of 0, or counts it twice. A segment's estimate is shrunk toward the action's own.
+    share of 0, or counts it twice. A segment's estimate is shrunk toward the action's own, and its
+    ``low`` and ``high`` hold 95 % for all segments of the action together.
     ``n`` are trials of the action and of no action, ``effective_n`` the accounts of an even and
     equally weighted comparison that would be as precise. ``why`` says what the grade rests on;
     where the grade is D or E the numbers are shown but are no evidence, and the prior stands.

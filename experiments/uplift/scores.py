@@ -25,7 +25,7 @@ from experiments.estimators.nuisances import (
     predict_arms,
     predict_under_arms,
 )
-from experiments.sample import Floats, SampleError
+from experiments.sample import Bools, Floats, SampleError
 from experiments.uplift.arms import ArmSample
 
 REPEATS = 3
@@ -54,12 +54,15 @@ class Scores:
         """
         return np.asarray(self.of(action).mean(axis=0))
 
-    def effective_n(self, action: int) -> float:
-        """Accounts of an even, equally weighted comparison that would be as precise (Kish)."""
+    def effective_n(self, action: int, rows: Bools | None = None) -> float:
+        """Accounts of an even, equally weighted comparison that would be as precise (Kish).
+
+        Over these rows, all by default; both arms have to be among them.
+        """
         sizes = []
         for arm in (action, 0):
-            rows = self.sample.arm == arm
-            sums = np.bincount(self.sample.cluster[rows], self.weight[rows]).astype(float)
+            chosen = self.sample.arm == arm if rows is None else rows & (self.sample.arm == arm)
+            sums = np.bincount(self.sample.cluster[chosen], self.weight[chosen]).astype(float)
             sizes.append(effective_size(sums))
         return 4 / (1 / sizes[0] + 1 / sizes[1])
 

@@ -13,7 +13,7 @@ promise too much. Bands hold for all segments of an action together. Arrays in, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,12 +83,12 @@ def belief_of(prior: Prior, probability: float) -> Belief | None:
 
 def segment_uplifts(
     scores: Scores, *, rng: np.random.Generator, beliefs: Mapping[str, Belief] | None = None,
-    typical_spread: float = TYPICAL_SPREAD,
+    typical_spread: float = TYPICAL_SPREAD, actions: Sequence[str] | None = None,
 ) -> tuple[SegmentUplift, ...]:
-    """The effect of every action in every segment, in the order of arms and segments.
+    """The effect of these actions (all by default) in every segment, in the order of the arms.
 
     Raises:
-        SampleError: a segment of fewer than two accounts.
+        SampleError: a segment of fewer than two accounts, or an action whose scores do not vary.
     """
     sample, beliefs = scores.sample, beliefs or {}
     names = np.unique(sample.segment)
@@ -99,14 +99,19 @@ def segment_uplifts(
         if count < 2:
             raise SampleError(f"Segment {str(name)!r} has fewer than two accounts; join it with "
                               f"another.")
-    actions = range(1, len(sample.arms))
-    raw, variance = (np.empty((len(actions), len(names))) for _ in range(2))
-    for place, action in enumerate(actions):
+    numbers = [number for number, arm in enumerate(sample.arms)
+               if number > 0 and (actions is None or arm in actions)]
+    raw, variance = (np.empty((len(numbers), len(names))) for _ in range(2))
+    for place, action in enumerate(numbers):
         raw[place], variance[place] = _raw(scores, action, masks)
-    held = [beliefs.get(sample.arms[action]) for action in actions]
+        if variance[place].min() <= 0:
+            raise SampleError(f"{sample.arms[action]!r}: its scores do not vary within segments, "
+                              f"so no error can be estimated. Wait until accounts have left and "
+                              f"stayed.")
+    held = [beliefs.get(sample.arms[action]) for action in numbers]
     weight, means, covariances, shares = _posterior(raw, variance, held, typical_spread)
     found = []
-    for place, action in enumerate(actions):
+    for place, action in enumerate(numbers):
         middle = weight @ means[:, place]
         apart = means[:, place] - middle
         spread = np.tensordot(weight, covariances[:, place], axes=1) + (weight[:, None] * apart

@@ -1,0 +1,107 @@
+"""This module is about turning scores into the records that the policy, the API and pages read.
+
+For every action one record over all trials and one for each segment in which it was tried, shrunk
+toward the action's own mean and never toward the playbook: whoever reads them mixes that in, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from experiments.sample import Floats, SampleError
+from experiments.uplift.action_effect import ActionEffect, GoodOutcome
+from experiments.uplift.grading import Grading, grade_of
+from experiments.uplift.means import mean_effect
+from experiments.uplift.scores import Scores
+from experiments.uplift.segments import segment_uplifts
+from registry.actions import Grade
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """When, on what and how effects were measured."""
+
+    outcome: GoodOutcome
+    horizon_days: int
+    measured_from: datetime
+    measured_to: datetime
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """The records, the checks behind each action's grade, and the actions nothing is known of."""
+
+    records: tuple[ActionEffect, ...]
+    gradings: Mapping[str, Grading]
+    unanswered: Mapping[str, str]  # action: why
+
+
+def action_effects(
+    scores: Scores, outcome: Floats, *, placebos: Mapping[str, Scores], measured: Measurement,
+    rng: np.random.Generator, prior_grades: Mapping[str, Grade] | None = None,
+    decided_outside: Mapping[str, str] | None = None,
+) -> Effects:
+    """The records of every action of the scores.
+
+    ``prior_grades`` is the grade that an action falls back to, ``decided_outside`` the event that
+    decided about an action in place of people.
+    """
+    sample = scores.sample
+    everybody = np.ones(len(sample), dtype=bool)
+    records: list[ActionEffect] = []
+    gradings: dict[str, Grading] = {}
+    unanswered: dict[str, str] = {}
+    for number, action in enumerate(sample.arms[1:], 1):
+        try:
+            mean = mean_effect(scores, number, everybody)
+        except SampleError as error:
+            unanswered[action] = str(error)
+            continue
+        graded = gradings[action] = grade_of(
+            scores, outcome, number, placebos=placebos,
+            prior_grade=(prior_grades or {}).get(action, "E"),
+            decided_outside=(decided_outside or {}).get(action))
+        records.append(_record(
+            measured, graded, action, None, estimate=mean.estimate, low=mean.low, high=mean.high,
+            standard_error=mean.standard_error, n=mean.n_treated + mean.n_untouched,
+            effective_n=scores.effective_n(number), why=graded.why))
+    return Effects(records=(*records, *_segments(scores, measured, gradings, rng)),
+                   gradings=gradings, unanswered=unanswered)
+
+
+def _segments(scores: Scores, measured: Measurement, gradings: Mapping[str, Grading],
+              rng: np.random.Generator) -> list[ActionEffect]:
+    arms = scores.sample.arms
+    try:
+        found = segment_uplifts(scores, rng=rng, actions=tuple(gradings))
+    except SampleError:
+        return []  # a segment of one account: the action's own record stands for it
+    if len({item.segment for item in found}) < 2:
+        return []
+    return [
+        _record(measured, gradings[item.action], item.action, item.segment,
+                estimate=item.estimate, low=item.low, high=item.high,
+                standard_error=item.standard_error, n=item.n_treated + item.n_untouched,
+                effective_n=scores.effective_n(arms.index(item.action),
+                                               scores.sample.segment == item.segment),
+                why=f"{gradings[item.action].why} {item.own_share:.0%} of the estimate is the "
+                    f"segment's own, the rest the action's in all segments.")
+        for item in found
+        if item.n_treated > 0 and item.n_untouched > 0
+    ]
+
+
+def _record(measured: Measurement, graded: Grading, action: str, segment: str | None, *,
+            estimate: float, standard_error: float, low: float, high: float, n: int,
+            effective_n: float, why: str) -> ActionEffect:
+    return ActionEffect(
+        action_id=action, segment=segment, estimate=estimate, standard_error=standard_error,
+        n=n, effective_n=min(effective_n, float(n)), grade=graded.grade,
+        measured_from=measured.measured_from, measured_to=measured.measured_to,
+        source=measured.source, outcome=measured.outcome, horizon_days=measured.horizon_days,
+        low=low, high=high, why=why)
