@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -41,7 +42,7 @@ from serving.pictures import (
 from serving.portfolio import CONTRACT_ENDED, Portfolio
 from serving.portfolio_page import source_line
 from serving.reasons_view import STANDS_OUT, ReasonsView, reasons_view
-from serving.scoring import TIER_HORIZON_DAYS, AccountScore
+from serving.scoring import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
 from serving.timelines import TimelineDay, WeekOfUse
 from serving.untouched import untouched_lines
 from serving.words import (
@@ -135,6 +136,8 @@ class AccountPage:
     at_risk_note: str
     growth: str
     growth_note: str
+    growth_horizons: Markup | None
+    growth_lines: tuple[str, ...]
     health: str
     level: str
     level_class: str
@@ -186,10 +189,8 @@ def account_page(
         untouched=untouched_lines(score, portfolio.models),
         tier=_tier(score),
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
-        horizons=_horizons(score),
-        horizon_lines=tuple(
-            f"Within {h.horizon_days} days: {percent(h.probability)} "
-            f"({percent_range(h.low, h.high)})" for h in score.churn if h.probability is not None),
+        horizons=_horizons(score.churn, "risk"),
+        horizon_lines=_horizon_lines(score.churn),
         interval_note=INTERVAL_COVERS,
         at_risk=CONTRACT_ENDED if score.has_left else money(score.revenue_at_risk, score.currency),
         at_risk_note=(f"{percent(probability)} chance to leave × {money(score.mrr, score.currency)}"
@@ -200,6 +201,8 @@ def account_page(
         growth=(CONTRACT_ENDED if score.has_left else
                 percent(score.expansion.probability if score.expansion else None)),
         growth_note=_growth_note(score),
+        growth_horizons=_horizons(score.growth, "growth"),
+        growth_lines=_horizon_lines(score.growth),
         health=NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
         level=score.health.band or "not enough data",
         level_class=level_class(formula, score.health.band),
@@ -268,15 +271,21 @@ def _facts(score: AccountScore, portfolio: Portfolio) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _horizons(score: AccountScore) -> Markup | None:
+def _horizon_lines(curve: Sequence[HorizonProbability]) -> tuple[str, ...]:
+    return tuple(f"Within {h.horizon_days} days: {percent(h.probability)} "
+                 f"({percent_range(h.low, h.high)})" for h in curve if h.probability is not None)
+
+
+def _horizons(curve: Sequence[HorizonProbability], kind: Literal["risk", "growth"]
+              ) -> Markup | None:
     bars = [
         HorizonBar(label=f"{h.horizon_days} days",
                    text=percent(h.probability), range=percent_range(h.low, h.high),
                    probability=h.probability, low=h.low if h.low is not None else h.probability,
                    high=h.high if h.high is not None else h.probability, usual=h.base_rate)
-        for h in score.churn if h.probability is not None
+        for h in curve if h.probability is not None
     ]
-    return horizon_picture(bars) if bars else None
+    return horizon_picture(bars, kind) if bars else None
 
 
 def _growth_note(score: AccountScore) -> str:

@@ -9,7 +9,12 @@ from experiments.policy import DO_NOTHING, Candidate
 from serving.errors import UnknownHorizonError
 from serving.explanations import Reason, Reasons
 from serving.families import Family
-from serving.outlooks import other_outlooks, renewal_outlook
+from serving.outlooks import (
+    RenewalOutlook,
+    growth_by_renewal,
+    other_outlooks,
+    renewal_outlook,
+)
 from serving.portfolio import Portfolio
 from serving.recommending import Decided
 from serving.schemas import (
@@ -20,6 +25,7 @@ from serving.schemas import (
     FamilyFigureAnswer,
     FamilyMemberAnswer,
     FreshnessAnswer,
+    GrowthAnswer,
     HealthAnswer,
     HealthPartAnswer,
     OutlookAnswer,
@@ -78,10 +84,13 @@ def account_answer(score: AccountScore, portfolio: Portfolio, family: Family | N
         churn=[probability_answer(h) for h in score.churn],
         risk_if_untouched=untouched_answer(score, portfolio),
         expansion=probability_answer(score.expansion) if score.expansion else None,
+        expansion_by_horizon=[growth_answer(score, at) for at in score.growth],
         expansion_note=score.expansion_note,
         contraction=outlook_answer(score, "contraction"),
         silent_churn=outlook_answer(score, "silent_churn"),
-        renewal=renewal_answer(score), risk_tier=score.risk_tier, mrr=score.mrr,
+        renewal=renewal_answer(renewal_outlook(score)),
+        renewal_expansion=renewal_answer(growth_by_renewal(score)),
+        risk_tier=score.risk_tier, mrr=score.mrr,
         revenue_at_risk=score.revenue_at_risk, revenue_at_risk_low=score.revenue_at_risk_low,
         revenue_at_risk_high=score.revenue_at_risk_high,
         expected_expansion=score.expected_expansion,
@@ -108,9 +117,17 @@ def untouched_answer(score: AccountScore, portfolio: Portfolio) -> UntouchedAnsw
             actions=dict(share.actions)) for horizon, share in sorted(found.touched.items())])
 
 
-def renewal_answer(score: AccountScore) -> RenewalAnswer:
-    """Whether the account leaves at its coming renewal."""
-    found = renewal_outlook(score)
+def growth_answer(score: AccountScore, at: HorizonProbability) -> GrowthAnswer:
+    """The chance to expand within a horizon, and what it comes to a year."""
+    rise = score.expected_growth(at)
+    return GrowthAnswer(
+        horizon_days=at.horizon_days, probability=at.probability, low=at.low, high=at.high,
+        base_rate=at.base_rate, expected_expansion=rise.expected, expected_expansion_low=rise.low,
+        expected_expansion_high=rise.high)
+
+
+def renewal_answer(found: RenewalOutlook) -> RenewalAnswer:
+    """What comes of the account by its coming renewal."""
     return RenewalAnswer(days_to_renewal=found.days_to_renewal, probability=_given(found.at),
                          note=found.note)
 

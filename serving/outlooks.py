@@ -1,16 +1,19 @@
 """This module is about what else may come of an account: an end at its renewal, less, silence.
 
-Leaving at the coming renewal is read off the churn curve: the probability by the shortest served
-horizon that holds the renewal date, so it is always one of the horizons that are shown. Where the
-date is unknown, past, or further away than the curve reaches, it is not estimable, with the reason.
+Leaving at the coming renewal is read off the churn curve, and growing by then off the curve of
+expansion: the probability by the shortest served horizon that holds the renewal date, so it is
+always one of the horizons that are shown. Where the date is unknown, past, or further away than
+the curve reaches, it is not estimable, with the reason.
 A contraction or a silence that no model says anything of is a sentence. Pure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serving.scoring import OTHER_OUTCOMES, AccountScore, HorizonProbability
+from serving.words import within_a_sentence
 
 RENEWAL = "days_to_renewal"
 
@@ -25,7 +28,7 @@ class Outlook:
 
 @dataclass(frozen=True, kw_only=True)
 class RenewalOutlook:
-    """Whether the account leaves at its coming renewal: by the end of a horizon that holds it."""
+    """What comes of the account by its coming renewal: by the end of a horizon that holds it."""
 
     days_to_renewal: float | None
     at: HorizonProbability | None
@@ -37,6 +40,20 @@ def renewal_outlook(score: AccountScore) -> RenewalOutlook:
 
     A label window of h days is half-open: a contract that ends h days from now lies outside.
     """
+    return _by_renewal(score, score.churn, "no churn probability is given for the account")
+
+
+def growth_by_renewal(score: AccountScore) -> RenewalOutlook:
+    """The chance to expand by the horizon that holds the renewal date, or why there is none."""
+    why = within_a_sentence((score.expansion_note or "no chance to grow is given").rstrip("."))
+    if not score.growth:
+        days = score.features.get(RENEWAL)
+        return RenewalOutlook(days_to_renewal=days, at=None, note=f"Not estimable: {why}.")
+    return _by_renewal(score, score.growth, why)
+
+
+def _by_renewal(score: AccountScore, curve: Sequence[HorizonProbability], not_given: str
+                ) -> RenewalOutlook:
     days = score.features.get(RENEWAL)
 
     def unknown(note: str) -> RenewalOutlook:
@@ -48,12 +65,12 @@ def renewal_outlook(score: AccountScore) -> RenewalOutlook:
         return unknown("no renewal date is known")
     if days < 0:
         return unknown(f"the renewal date passed {-days:.0f} days ago and no new one is known")
-    holding = [h for h in score.churn if h.horizon_days > days]
+    holding = [h for h in curve if h.horizon_days > days]
     if not holding:
-        longest = max((h.horizon_days for h in score.churn), default=0)
+        longest = max((h.horizon_days for h in curve), default=0)
         return unknown(f"the renewal is {days:.0f} days away and the model reaches {longest} days")
     if holding[0].probability is None:
-        return unknown("no churn probability is given for the account")
+        return unknown(not_given)
     return RenewalOutlook(days_to_renewal=days, at=holding[0], note=None)
 
 

@@ -9,16 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from serving.outlooks import other_outlooks, renewal_outlook
+from serving.outlooks import (
+    RenewalOutlook,
+    growth_by_renewal,
+    other_outlooks,
+    renewal_outlook,
+)
 from serving.scoring import (
     CONTRACTION,
     SILENT_CHURN,
     AccountScore,
     HorizonProbability,
     Models,
+    ServedModel,
     sentence,
 )
-from serving.words import NOT_KNOWN, day, percent, percent_range, plural
+from serving.words import NOT_KNOWN, day, money, percent, percent_range, plural
 
 FAR_HORIZONS = (180, 365)
 """Days; beside those that stand in the picture. Trained where the history reaches."""
@@ -42,26 +48,35 @@ class OutlookLine:
 
 
 def outlook_lines(score: AccountScore, models: Models) -> tuple[OutlookLine, ...]:
-    """The renewal, the far horizons, contraction and silence, each with its source or its reason.
+    """Leaving and growing by the renewal and far off, contraction and silence.
+
+    Each has its source, or the reason why it is not known.
 
     Args:
         score: of the account.
         models: what it was scored with.
     """
     found = other_outlooks(score)
-    return (_renewal(score), *(_far(score, models, horizon) for horizon in FAR_HORIZONS),
+    leaves = score.model_version or ""
+    grows = models.expansion.version if models.expansion is not None else ""
+    return (_renewal(score, "Leaves at its renewal", renewal_outlook(score), source=leaves,
+                     chance="chance to leave"),
+            *(_far(score, models, horizon) for horizon in FAR_HORIZONS),
+            _renewal(score, "Grows by its renewal", growth_by_renewal(score), source=grows,
+                     chance="chance to grow"),
+            *(_far_growth(score, models, horizon) for horizon in FAR_HORIZONS),
             *(_line(score, what, found[name].at, note=found[name].note or "",
                     source=models.others[name].version if name in models.others else "",
                     unknown=f"within {OUTCOME_DAYS} days")
               for name, what in OUTCOMES.items()))
 
 
-def _renewal(score: AccountScore) -> OutlookLine:
-    found = renewal_outlook(score)
+def _renewal(score: AccountScore, what: str, found: RenewalOutlook, *, source: str, chance: str
+             ) -> OutlookLine:
     days = found.days_to_renewal
-    line = _line(score, "Leaves at its renewal", found.at, source=score.model_version or "",
-                 note=found.note or "Read off the chance to leave by the shortest horizon that "
-                                    "holds the renewal.")
+    line = _line(score, what, found.at, source=source,
+                 note=found.note or f"Read off the {chance} by the shortest horizon that holds "
+                                    f"the renewal.")
     if days is None or days < 0 or score.has_left:
         return line
     on = f"the renewal is in {plural(round(days), 'day')}, on {day(_after(score, days))}"
@@ -76,12 +91,30 @@ def _far(score: AccountScore, models: Models, horizon: int) -> OutlookLine:
                  note=note, unknown=f"by {day(_after(score, horizon))}")
 
 
+def _far_growth(score: AccountScore, models: Models, horizon: int) -> OutlookLine:
+    """The chance to grow within a far horizon with its money, or why it is not known."""
+    at = score.growth_at(horizon)
+    note = ""
+    if at is None:
+        note = (score.expansion_note or "") if not score.growth else _not_trained(
+            models.expansion, horizon)
+    elif (rise := score.expected_growth(at)).expected is not None:
+        note = f"Expected: {money(rise.expected, score.currency)} a year."
+    return _line(score, f"Grows within {horizon} days", at, note=note,
+                 source=models.expansion.version if models.expansion is not None else "",
+                 unknown=f"by {day(_after(score, horizon))}")
+
+
 def _why_not(score: AccountScore, models: Models, horizon: int) -> str:
     if score.has_left:
         return "The contract has ended."
     if score.degraded is not None:
         return score.degraded
-    reasons = models.churn.model.not_estimable if models.churn is not None else {}
+    return _not_trained(models.churn, horizon)
+
+
+def _not_trained(served: ServedModel | None, horizon: int) -> str:
+    reasons = served.model.not_estimable if served is not None else {}
     if horizon not in reasons:
         return "Not estimable: the model that answers was not trained for so long a time."
     said, _, _ = reasons[horizon].partition(". ")  # what to do about it is on the model's card

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup, escape
 
@@ -52,8 +53,9 @@ def share_bar(share: float | None, kind: str) -> Markup:
                   f'aria-hidden="true" focusable="false">{inner}</svg>')
 
 
-def horizon_picture(bars: Sequence[HorizonBar]) -> Markup:
-    """Probabilities with their intervals, and what is usual as a mark."""
+def horizon_picture(bars: Sequence[HorizonBar], kind: Literal["risk", "growth"] = "risk"
+                    ) -> Markup:
+    """Probabilities with their intervals, and what is usual as a mark; ``kind`` is the colour."""
     top = max([b.high for b in bars] + [b.usual or 0.0 for b in bars], default=0.0) or 1.0
     scale = HORIZON_WIDTH / (1.05 * top)
     lines = []
@@ -65,7 +67,7 @@ def horizon_picture(bars: Sequence[HorizonBar]) -> Markup:
             f'<text class="label" x="0" y="{y + 13}">{escape(bar.label)}</text>'
             f'<rect class="bar-track" x="{HORIZON_LEFT}" y="{y}" width="{HORIZON_WIDTH}" '
             'height="16" rx="3"/>'
-            f'<rect class="bar-risk" x="{HORIZON_LEFT}" y="{y}" width="{end - HORIZON_LEFT:.1f}" '
+            f'<rect class="bar-{kind}" x="{HORIZON_LEFT}" y="{y}" width="{end - HORIZON_LEFT:.1f}" '
             'height="16" rx="3"/>'
             f'<path class="interval" d="M{low:.1f} {y + 8}H{high:.1f}M{low:.1f} {y + 4}v8'
             f'M{high:.1f} {y + 4}v8"/>'

@@ -249,8 +249,17 @@ class OutlookAnswer(Answer):
     note: str | None
 
 
+class GrowthAnswer(ProbabilityAnswer):
+    """The chance to expand before any churn within a horizon, and what it comes to a year."""
+
+    expected_expansion: float | None = Field(
+        description="Probability × the usual rise of MRR × 12; null where the MRR is not known.")
+    expected_expansion_low: float | None
+    expected_expansion_high: float | None
+
+
 class RenewalAnswer(Answer):
-    """Whether the account leaves at its coming renewal.
+    """Whether the account leaves, or expands, by its coming renewal.
 
     The probability is that of the shortest served horizon that holds the renewal date.
     """
@@ -295,11 +304,14 @@ class AccountAnswer(Answer):
     model_version: str | None
     churn: list[ProbabilityAnswer]
     risk_if_untouched: UntouchedAnswer
-    expansion: ProbabilityAnswer | None
+    expansion: ProbabilityAnswer | None = Field(description="Within 90 days.")
+    expansion_by_horizon: list[GrowthAnswer] = Field(
+        description="Rising with the horizon; empty where it is not known, see `expansion_note`.")
     expansion_note: str | None
     contraction: OutlookAnswer
     silent_churn: OutlookAnswer
     renewal: RenewalAnswer
+    renewal_expansion: RenewalAnswer
     risk_tier: str | None
     mrr: float | None
     revenue_at_risk: float | None

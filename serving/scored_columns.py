@@ -20,16 +20,16 @@ from features.health import HealthFormula, health_column, score_health
 from registry.bundle_parts import AMOUNT_ERROR
 from serving.expected_money import yearly_of_many
 from serving.explanations import MOST_REASONS, Peers, health_reasons
+from serving.file_columns import UNTOUCHED_COLUMNS, file_schema
 from serving.reason_columns import PEER_ATTRIBUTES, REMEMBERED, Themes, Wording
 from serving.scoring import (
     ENDED,
     RISK_TIERS,
+    STANDARD_HORIZONS,
     TIER_HORIZON_DAYS,
-    UNTOUCHED_COLUMNS,
     Models,
     ServedModel,
     columns_of,
-    file_schema,
     sentence,
     staleness,
 )
@@ -95,7 +95,13 @@ class ColumnScoring:
     def schema(self) -> pl.Schema:
         """The columns of every part."""
         served = [one.model for one in (self.models.churn, self.models.churn_formula) if one]
-        return file_schema({h for model in served for h in model.horizons}, self.most_reasons)
+        return file_schema({h for model in served for h in model.horizons}, self._grows,
+                           self.most_reasons)
+
+    @property
+    def _grows(self) -> tuple[int, ...]:
+        """The horizons of expansion."""
+        return () if self.models.expansion is None else tuple(self.models.expansion.model.horizons)
 
     @cached_property
     def reads(self) -> frozenset[str]:
@@ -192,18 +198,23 @@ class ColumnScoring:
         return pl.coalesce(*reasons, pl.lit(None, dtype=pl.String))
 
     def _growth(self, frame: pl.DataFrame, asked: Mask, mrr: Floats) -> dict[str, pl.Series]:
-        """The chance to expand, and what it comes to a year."""
-        chance, low, high, expected = (np.full(frame.height, np.nan) for _ in range(4))
+        """The chances to expand, and what that of 90 days comes to a year."""
+        low, high, expected = (np.full(frame.height, np.nan) for _ in range(3))
+        chances = {f"expansion_probability_{h}d": np.full(frame.height, np.nan)
+                   for h in (*STANDARD_HORIZONS, *self._grows)}
         served = self.models.expansion
-        if served is not None and asked.any() and TIER_HORIZON_DAYS in served.model.horizons:
+        if served is not None and asked.any():
             answers, ratio = _Chances.of(served, frame), served.model.amount_ratio
-            chance = np.where(asked, answers.probability[TIER_HORIZON_DAYS], np.nan)
-            if ratio is not None:
+            for horizon, chance in answers.probability.items():
+                chances[f"expansion_probability_{horizon}d"] = np.where(asked, chance, np.nan)
+            if ratio is not None and TIER_HORIZON_DAYS in served.model.horizons:
                 error = served.model.metrics.get(AMOUNT_ERROR, 0.0) / ratio if ratio else 0.0
                 expected, low, high = yearly_of_many(
-                    chance, np.where(asked, answers.low, np.nan),
+                    chances[f"expansion_probability_{TIER_HORIZON_DAYS}d"],
+                    np.where(asked, answers.low, np.nan),
                     np.where(asked, answers.high, np.nan), mrr * ratio, relative_error=error)
-        return {"expansion_probability_90d": _known(chance), "expected_expansion": _known(expected),
+        return {**{name: _known(chance) for name, chance in chances.items()},
+                "expected_expansion": _known(expected),
                 "expected_expansion_low": _known(low), "expected_expansion_high": _known(high)}
 
     def _bands(self, health: pl.Series) -> pl.Series:

@@ -8,7 +8,7 @@ null. Reads no store and asks for no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -27,7 +27,6 @@ from registry.segment_switch import EVERYONE, segment_key
 from registry.untouched import Untouched
 from serving.expected_money import Money, yearly
 from serving.explanations import (
-    MOST_REASONS,
     Peers,
     Reasons,
     health_reasons,
@@ -199,7 +198,7 @@ class AccountScore:
     model_version: str | None
     formula: str
     churn: tuple[HorizonProbability, ...]
-    expansion: HorizonProbability | None
+    growth: tuple[HorizonProbability, ...]  # to expand before any churn; () where not known
     expansion_note: str | None
     risk_tier: str | None
     mrr: float | None
@@ -210,6 +209,7 @@ class AccountScore:
     expected_expansion_low: float | None
     expected_expansion_high: float | None
     expansion_amount: float | None  # the rise of MRR, given that it rises
+    expansion_amount_error: float  # relative standard error of that amount
     currency: str
     say_health: Callable[[], Health] = field(repr=False, compare=False)
     say_reasons: Callable[[], Reasons] = field(repr=False, compare=False)
@@ -237,6 +237,20 @@ class AccountScore:
     def churn_at(self, horizon_days: int) -> HorizonProbability | None:
         """The probability within a horizon; None where that horizon is not served."""
         return next((h for h in self.churn if h.horizon_days == horizon_days), None)
+
+    def growth_at(self, horizon_days: int) -> HorizonProbability | None:
+        """The probability to expand within a horizon; None where that is not known."""
+        return next((h for h in self.growth if h.horizon_days == horizon_days), None)
+
+    def expected_growth(self, at: HorizonProbability) -> Money:
+        """The rise of revenue, a year, that a probability to expand stands for."""
+        return yearly(at.probability, at.low, at.high, self.expansion_amount,
+                      relative_error=self.expansion_amount_error)
+
+    @property
+    def expansion(self) -> HorizonProbability | None:
+        """The probability to expand that expected expansion is made of."""
+        return self.growth_at(TIER_HORIZON_DAYS)
 
     @property
     def churn_probability_90d(self) -> float | None:
@@ -331,10 +345,11 @@ def score_accounts(
         no_growth = "the contract has ended" if left else stale or (
             expansion_refusal if expansion is None
             else models.withheld_from("expansion", attributes))
-        grows = _at_90(expansion.at(row)) if expansion is not None and no_growth is None else None
+        growth = expansion.at(row) if expansion is not None and no_growth is None else ()
+        grows = _at_90(growth)
         amount = _expansion_amount(expansion, mrr)
         at_risk = _money(at_90, mrr)
-        growth = _money(grows, amount, expansion)
+        rise = _money(grows, amount, expansion)
         also: dict[str, HorizonProbability] = {}
         not_also: dict[str, str] = {}
         for name, (answer, unreadable) in others.items():
@@ -355,15 +370,16 @@ def score_accounts(
             model_version=None if answers is None else answers.version,
             formula=formula.id,
             churn=horizons,
-            expansion=grows,
+            growth=growth,
             expansion_note=None if grows else sentence(no_growth or expansion_refusal),
             risk_tier=risk_tier(at_90.probability, at_90.base_rate) if at_90 else None,
             mrr=mrr,
             revenue_at_risk=at_risk.expected, revenue_at_risk_low=at_risk.low,
             revenue_at_risk_high=at_risk.high,
-            expected_expansion=growth.expected, expected_expansion_low=growth.low,
-            expected_expansion_high=growth.high,
+            expected_expansion=rise.expected, expected_expansion_low=rise.low,
+            expected_expansion_high=rise.high,
             expansion_amount=amount,
+            expansion_amount_error=0.0 if expansion is None else expansion.amount_error,
             currency=currency,
             say_health=health,
             say_reasons=(partial(why, answers) if refusal is None and answers is not None
@@ -376,67 +392,6 @@ def score_accounts(
             other_notes=not_also,
         ))
     return scores
-
-
-UNTOUCHED_COLUMNS = ("churn_probability_90d_if_untouched", "churn_probability_90d_if_untouched_low",
-                     "churn_probability_90d_if_untouched_high")
-"""Columns of the file for the risk if nobody acts; null where it is not known."""
-
-
-def file_schema(horizons: Iterable[int], most_reasons: int = MOST_REASONS) -> pl.Schema:
-    """The columns of ``keepwell score`` where these horizons are served."""
-    kinds: dict[str, pl.DataType | type[pl.DataType]] = {
-        "account_id": pl.String, "as_of": pl.Datetime("us", "UTC"),
-        **{f"churn_probability_{h}d": pl.Float64
-           for h in sorted({*horizons, *STANDARD_HORIZONS})},
-        "churn_probability_90d_low": pl.Float64, "churn_probability_90d_high": pl.Float64,
-        **dict.fromkeys(UNTOUCHED_COLUMNS, pl.Float64),
-        "expansion_probability_90d": pl.Float64,
-        "health_score": pl.Float64, "health_band": pl.String, "score_source": pl.String,
-        "degraded": pl.String, "model_version": pl.String, "risk_tier": pl.String,
-        "mrr": pl.Float64, "revenue_at_risk": pl.Float64, "expected_expansion": pl.Float64,
-        "expected_expansion_low": pl.Float64, "expected_expansion_high": pl.Float64,
-        "currency": pl.String,
-        **{f"reason_{n}": pl.String for n in range(1, most_reasons + 1)},
-        **{f"reason_{n}_points": pl.Float64 for n in range(1, most_reasons + 1)},
-        "points_unit": pl.String,
-    }
-    return pl.Schema(kinds)
-
-
-def score_frame_for_file(
-    scores: Sequence[AccountScore], *, most_reasons: int = MOST_REASONS,
-    untouched: Mapping[str, HorizonProbability] | None = None,
-) -> pl.DataFrame:
-    """The scores as the columns of ``keepwell score``: one row per account.
-
-    ``untouched`` is the risk if nobody acts, of the accounts where it is known.
-    """
-    schema = file_schema({h.horizon_days for s in scores for h in s.churn}, most_reasons)
-    rows = []
-    for score in scores:
-        at_90 = score.churn_at(TIER_HORIZON_DAYS)
-        row: dict[str, object] = {
-            "account_id": score.account_id, "as_of": score.as_of,
-            **{f"churn_probability_{h.horizon_days}d": h.probability for h in score.churn},
-            "churn_probability_90d_low": at_90.low if at_90 else None,
-            "churn_probability_90d_high": at_90.high if at_90 else None,
-            "expansion_probability_90d": score.expansion.probability if score.expansion else None,
-            "health_score": score.health.score, "health_band": score.health.band,
-            "score_source": score.score_source, "degraded": score.degraded,
-            "model_version": score.model_version, "risk_tier": score.risk_tier, "mrr": score.mrr,
-            "revenue_at_risk": score.revenue_at_risk,
-            "expected_expansion": score.expected_expansion,
-            "expected_expansion_low": score.expected_expansion_low,
-            "expected_expansion_high": score.expected_expansion_high, "currency": score.currency,
-        }
-        if untouched and (at := untouched.get(score.account_id)) is not None:
-            row.update(zip(UNTOUCHED_COLUMNS, (at.probability, at.low, at.high), strict=True))
-        for n, reason in enumerate(score.reasons.top(most_reasons), start=1):
-            row[f"reason_{n}"], row[f"reason_{n}_points"] = reason.sentence, reason.points
-            row["points_unit"] = reason.points_unit
-        rows.append(row)
-    return pl.DataFrame(rows, schema=schema)
 
 
 @dataclass(frozen=True, kw_only=True)

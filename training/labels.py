@@ -99,7 +99,7 @@ LABELS: tuple[Label, ...] = (
           outcome="churn", horizons=(30, 60, 90), later=(180, 365)),
     Label(name="expansion",
           description="MRR first reaches 110 % of the cutoff's, before any churn.",
-          outcome="expansion", horizons=(90,), later=(180, 365)),
+          outcome="expansion", horizons=(30, 60, 90), later=(180, 365)),
     Label(name="contraction",
           description="MRR first falls to 90 % of the cutoff's, before any churn; "
                       "longer billing at equal seats is left out.",

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, BEFORE, event, make_store, make_workspace
 
 from features.backfill import backfill, stale
@@ -36,7 +37,6 @@ from features.spark_engine import (
 from features.telemetry import events_frame
 from features.workspace import Workspace
 from serving.batch import scores_as_of
-from serving.scoring import score_frame_for_file
 from serving.spark_scores import scores_on_spark
 
 MOMENTS = (BEFORE, AS_OF)

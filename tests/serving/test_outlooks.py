@@ -11,7 +11,7 @@ from features.catalogue import catalogue
 from features.feast_store import WorkspaceFeatures
 from features.health import FORMULAS
 from serving.champions import champions
-from serving.outlooks import other_outlooks, renewal_outlook
+from serving.outlooks import growth_by_renewal, other_outlooks, renewal_outlook
 from serving.scoring import AccountScore, HorizonProbability, Models, score_accounts
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}
@@ -127,3 +127,62 @@ def test_an_account_shows_its_renewal_and_other_outcomes(client) -> None:
     at = said["renewal"]["probability"]
     if at is not None:
         assert at in said["churn"]
+
+
+def rising(score: AccountScore, days: float | None) -> AccountScore:
+    """The account with chances to expand of a tenth of a percent a day."""
+    curve = tuple(HorizonProbability(horizon_days=h, probability=h / 1000, low=h / 2000,
+                                     high=h / 500) for h in (30, 60, 90, 365))
+    return replace(score, growth=curve, expansion_note=None,
+                   features={**score.features, "days_to_renewal": days})
+
+
+@pytest.mark.parametrize(("days", "within"), [(0, 30), (30, 60), (100, 365)])
+def test_growing_by_the_renewal_is_read_off_the_curve_of_expansion(one, days, within) -> None:
+    found = growth_by_renewal(rising(one, days))
+    assert found.at is not None
+    assert (found.at.horizon_days, found.at.probability) == (within, within / 1000)
+
+
+def test_growing_by_the_renewal_says_why_it_is_not_known(one) -> None:
+    assert growth_by_renewal(rising(one, 400)).note == (
+        "Not estimable: the renewal is 400 days away and the model reaches 365 days.")
+    unknown = replace(rising(one, 10), growth=(), expansion_note="There is no expansion model.")
+    assert growth_by_renewal(unknown).note == "Not estimable: there is no expansion model."
+    assert growth_by_renewal(unknown).days_to_renewal == 10
+
+
+def test_every_horizon_of_expansion_is_served_rises_and_is_money(scored, models) -> None:
+    seen = 0
+    for score in scored():
+        if not score.growth:
+            assert score.expansion_note
+            continue
+        seen += 1
+        chances = [at.probability for at in score.growth]
+        assert [at.horizon_days for at in score.growth] == list(models.expansion.model.horizons)
+        assert chances == sorted(chances)
+        assert score.expansion == score.growth_at(90)
+        for at in score.growth:
+            money = score.expected_growth(at).expected
+            assert money == pytest.approx(at.probability * score.expansion_amount * 12)
+    assert seen > 20
+
+
+def test_the_api_says_growth_by_horizon_and_by_the_renewal(client) -> None:
+    rows = client.get("/v1/accounts").json()["items"]
+    known = 0
+    for row in rows[:10]:
+        said = client.get(f"/v1/accounts/{row['account_id']}").json()
+        by_horizon = said["expansion_by_horizon"]
+        at_90 = next((a for a in by_horizon if a["horizon_days"] == 90), None)
+        if at_90 is None:
+            assert said["expansion_note"]
+            continue
+        known += 1
+        assert at_90["probability"] == said["expansion"]["probability"]
+        assert at_90["expected_expansion"] == said["expected_expansion"]
+        assert at_90["expected_expansion_low"] == said["expected_expansion_low"]
+        at = said["renewal_expansion"]["probability"]
+        assert at is None or at["probability"] in [a["probability"] for a in by_horizon]
+    assert known > 5

@@ -105,6 +105,36 @@ def test_the_account_page_shows_every_outlook(client, account) -> None:
     page = client.get(f"/accounts/{account}", headers={"Accept": "text/html"}).text
     section = page.partition('id="outlooks"')[2].partition("</section>")[0]
     for what in ("Leaves at its renewal", "Leaves within 180 days", "Leaves within 365 days",
+                 "Grows by its renewal", "Grows within 180 days", "Grows within 365 days",
                  "Pays at least a tenth less", "Falls silent for 30 days"):
         assert section.count(what) == 1
-    assert section.count('class="value"') == 5
+    assert section.count('class="value"') == 8
+
+
+def test_a_far_chance_to_grow_is_said_with_its_money_and_its_source(one, models) -> None:
+    curve = tuple(HorizonProbability(horizon_days=h, probability=h / 1000, low=h / 2000,
+                                     high=h / 500) for h in (30, 60, 90, 180))
+    grows = replace(one, growth=curve, expansion_note=None, expansion_amount=50.0)
+    line = lines(grows, models)["Grows within 180 days"]
+    assert (line.chance, line.range) == ("18%", "95% interval 9.0% to 36%")
+    assert line.note == "Expected: 108 USD a year."
+    assert line.source == f"Said by {models.expansion.version}."
+    assert lines(grows, models)["Grows within 365 days"].note == (
+        "Not estimable: the model that answers was not trained for so long a time.")
+    assert lines(grows, models)["Grows by its renewal"].chance == "6.0%"
+    assert lines(grows, models)["Grows by its renewal"].note == (
+        "Read off the chance to grow by the shortest horizon that holds the renewal.")
+
+
+def test_where_growth_is_not_known_each_line_says_why(one, models) -> None:
+    unknown = replace(one, growth=(), expansion_note="There is no expansion model.")
+    for what in ("Grows within 180 days", "Grows within 365 days"):
+        line = lines(unknown, models)[what]
+        assert (line.chance, line.note) == ("not known", "There is no expansion model.")
+
+
+def test_the_page_draws_the_chance_to_grow_by_horizon(client) -> None:
+    page = client.get("/accounts/acct-01", headers={"Accept": "text/html"}).text
+    card = page.partition("Chance to grow")[2].partition("</div>")[0]
+    assert "bar-growth" in card
+    assert "Within 90 days: " in card

@@ -9,6 +9,7 @@ from datetime import timedelta
 import jsonschema
 import polars as pl
 import pytest
+from scores_one_by_one import score_frame_for_file
 from small_company import add_model, event, make_bundle
 
 from features.backfill import backfill
@@ -20,7 +21,6 @@ from registry.store import MemoryModelStore
 from serving.batch import recommendations_as_of, scores_as_of
 from serving.pages import FOLDER
 from serving.schemas import EXAMPLE_ACCOUNT, EXAMPLE_MOMENT
-from serving.scoring import score_frame_for_file
 
 
 @pytest.fixture(scope="module")

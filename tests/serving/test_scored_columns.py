@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, BEFORE, contract_of
 
 from features.catalogue import catalogue
@@ -26,7 +27,7 @@ from registry.untouched import TouchedShare, Untouched, UntouchedShift
 from serving.champions import champions
 from serving.explanations import peers_of
 from serving.scored_columns import ColumnScoring
-from serving.scoring import Models, ServedModel, score_accounts, score_frame_for_file
+from serving.scoring import Models, ServedModel, score_accounts
 from serving.untouched import untouched_outlook
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, READS, add_model, make_bundle
 
 from features.snapshots import SnapshotError, SnapshotStore
@@ -21,7 +22,6 @@ from registry.segment_switch import SWITCH_FILE, TO_WITHHOLD, Look, SegmentSwitc
 from registry.store import MemoryModelStore
 from serving.batch import scores_as_of
 from serving.scores_file import ScoresFileError, write_scores
-from serving.scoring import score_frame_for_file
 
 ROOT = Path(__file__).parents[2]
 

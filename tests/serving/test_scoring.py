@@ -5,6 +5,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 import pytest
+from scores_one_by_one import score_frame_for_file
 
 from features.catalogue import catalogue
 from features.feast_store import WorkspaceFeatures
@@ -12,14 +13,13 @@ from features.health import FORMULAS, score_health
 from registry.contract import ContractFeature, FeatureContract
 from registry.store import MemoryModelStore, ModelVersion
 from serving.champions import champion_stamp, champions, model_rows
+from serving.file_columns import UNTOUCHED_COLUMNS
 from serving.scoring import (
     RISK_TIERS,
-    UNTOUCHED_COLUMNS,
     Models,
     ServedModel,
     risk_tier,
     score_accounts,
-    score_frame_for_file,
 )
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}
@@ -254,10 +254,11 @@ def test_the_file_has_one_row_per_account_with_unknown_as_null(score, all_models
     scores = score(all_models)
     table = score_frame_for_file(scores)
     assert table.height == len(scores) == table["account_id"].n_unique()
-    assert table.columns[:11] == [
+    assert table.columns[:13] == [
         "account_id", "as_of", "churn_probability_30d", "churn_probability_60d",
         "churn_probability_90d", "churn_probability_90d_low", "churn_probability_90d_high",
-        *UNTOUCHED_COLUMNS, "expansion_probability_90d"]
+        *UNTOUCHED_COLUMNS, "expansion_probability_30d", "expansion_probability_60d",
+        "expansion_probability_90d"]
     row = table.row(by_predicate=pl.col("account_id") == "acct-00", named=True)
     assert row["score_source"] == "model"
     assert row["reason_1"].startswith("40 errors in the last 28 days; half of")
