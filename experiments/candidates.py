@@ -62,6 +62,8 @@ def do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Can
     """What all else is measured against, and why it comes where it comes."""
     if chosen:
         because = "Everything listed above is worth more than doing nothing."
+    elif any(w.reason == "held_out" for w in withheld):
+        because = "Drawn by lot to be left alone until the contract term ends."
     elif not withheld:
         because = "Nothing in this account calls for an action."
     elif any(w.reason == "does_not_pay" for w in withheld):

@@ -1,7 +1,8 @@
 """This module is about what to do next for an account: a ranked list, and what was held back.
 
 One pure function for the service, the weekly plan and the evaluation of policies: no clock, no
-disk, the same answer to the same question. Its stages, each of which says why an action drops out::
+disk, the same answer to the same question (draws are by a seed that comes in). Its stages, each of
+which says why an action drops out::
 
     eligibility      contract, product, stage, severe ticket, consent, legal hold, region
     suitability      something brought it up, and nothing measured says that it may harm
@@ -9,6 +10,7 @@ disk, the same answer to the same question. Its stages, each of which says why a
     value            worth more than doing nothing on a cautious count
     conflicts        gives way to another action, one of a family
     rank             by cautious value, while the week has room
+    chance           the standing holdout; a lot between near-equals may put another one first
 
 What nothing brought up is counted, not listed. All else that is not recommended is listed with its
 reason and, where it can be told, from when it would be allowed. "Do nothing" competes at zero.
@@ -45,10 +47,12 @@ from experiments.candidates import (
     do_nothing,
     on_evidence,
 )
+from experiments.chance import AccountChance, by_lot, held_out
 from experiments.conditions import Facts, holds, judge
 from experiments.contact_policy import WEEK, ContactWeek, is_contact, quiet_now, too_soon
 from experiments.due_steps import DueStep, due_steps
 from experiments.evidence import GOOD, NO_EVIDENCE, Evidence
+from experiments.holdout import Standing
 from experiments.recommendation import Candidate, Recommendation, Withheld
 from experiments.refusals import Refusal, may_harm, not_allowed, not_worth_it
 from registry.playbook import Playbook
@@ -73,15 +77,18 @@ class _Question:
 
 def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
               history: Iterable[PastAction], as_of: datetime,
-              evidence: Evidence = NO_EVIDENCE,
+              evidence: Evidence = NO_EVIDENCE, chance: AccountChance | None = None,
+              standing: Standing | None = None,
               phrases: Mapping[str, str] | None = None,
               alert_words: Mapping[str, str] | None = None) -> Recommendation:
     """What to do next for the account, of all that the playbook offers.
 
     ``as_of`` is when the question is asked, at or after the state's own moment; of the history
     only what happened up to then counts. ``evidence`` is what was measured of the actions; without
-    it the playbook's priors stand alone. ``phrases`` (feature name to its phrase) and
-    ``alert_words`` (alert id to its words) make the reasons read better.
+    it the playbook's priors stand alone. ``chance`` lets a lot decide between nearly equal actions
+    and ``standing`` leaves the account alone where it is held out; without them nothing is drawn.
+    ``phrases`` (feature name to its phrase) and ``alert_words`` (alert id to its words) make the
+    reasons read better.
     """
     if as_of.utcoffset() is None:
         raise PolicyError("as_of has no time zone; write it in UTC.")
@@ -110,12 +117,23 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
             paying.append(passed)
     paying.sort(key=_rank)
     chosen = _together(paying, withheld, question, week)
+    owed = [c for c in chosen if playbook.by_id[c.action_id].service_message]
+    otherwise, lot = (chosen if standing is not None and standing.is_held_out else owed), None
+    if standing is not None and standing.is_held_out:
+        withheld += [_withhold(c.name, c.action_id, c.because, held_out(standing))
+                     for c in chosen if c not in owed]
+        chosen = owed
+    else:
+        chosen, lot = by_lot(chosen, playbook, state, chance)
     return Recommendation(
         account_id=state.account_id, as_of=as_of, score_source=state.score_source,
         ranked=(*chosen, do_nothing(chosen, withheld)),
         withheld=tuple(sorted(withheld, key=lambda w: w.action_id)),
         not_relevant=len(playbook.actions) - len(proposals),
         notes=(*question.at_stake.notes, *on_evidence(proposals, evidence)),
+        lot=lot, standing=standing,
+        otherwise=None if standing is None else (
+            otherwise[0].action_id if otherwise else DO_NOTHING),
     )
 
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import get_args
 
 from experiments.action_value import ActionValue
+from experiments.holdout import Standing
+from experiments.lottery import Draw
 from experiments.refusals import Reason, Stage
 
 
@@ -84,7 +87,9 @@ class Withheld:
 class Recommendation:
     """The ranked actions of one account, best first, down to doing nothing.
 
-    ``not_relevant`` counts the actions that nothing brought up.
+    ``not_relevant`` counts the actions that nothing brought up. ``lot`` is the draw that decided
+    what comes first, ``standing`` where the account stands in the holdout; ``otherwise`` is what
+    would have come first had the holdout's lot fallen the other way.
     """
 
     account_id: str
@@ -94,6 +99,23 @@ class Recommendation:
     withheld: tuple[Withheld, ...]
     not_relevant: int
     notes: tuple[str, ...]
+    lot: Draw | None = None
+    standing: Standing | None = None
+    otherwise: str | None = None
+
+    @property
+    def propensity(self) -> float:
+        """The probability of what comes first, given the account; 1: chance had no say."""
+        by_lot = self.lot.propensity if self.lot else 1.0
+        if self.standing is None or self.otherwise == self.ranked[0].action_id:
+            return by_lot
+        return by_lot * self.standing.propensity
+
+    @property
+    def dropped(self) -> dict[Stage, int]:
+        """How many actions each stage held back."""
+        return {stage: count for stage in get_args(Stage)
+                if (count := sum(w.stage == stage for w in self.withheld))}
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -102,7 +124,11 @@ class Recommendation:
             "score_source": self.score_source,
             "ranked": [candidate.to_dict() for candidate in self.ranked],
             "withheld": [withheld.to_dict() for withheld in self.withheld],
-            "not_relevant": self.not_relevant, "notes": list(self.notes),
+            "not_relevant": self.not_relevant, "dropped": dict(self.dropped),
+            "notes": list(self.notes), "propensity": self.propensity,
+            "lot": self.lot.to_dict() if self.lot else None,
+            "holdout": self.standing.to_dict() if self.standing else None,
+            "otherwise": self.otherwise,
         }
 
 

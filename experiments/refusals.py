@@ -19,7 +19,8 @@ from experiments.uplift.action_effect import OUTCOME_WORDS
 from registry.actions import Action
 from registry.playbook import Playbook
 
-Stage = Literal["eligibility", "suitability", "contact_policy", "value", "conflicts", "rank"]
+Stage = Literal["eligibility", "suitability", "contact_policy", "value", "conflicts", "rank",
+                "chance"]
 """Where an action dropped out; the stages in the order in which they are gone through."""
 
 Reason = Literal["not_known", "not_eligible", "held_out", "may_harm", "cool_down", "quiet_hours",
