@@ -5,7 +5,7 @@ Values and words for the ranking of ``policy.py``; decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from experiments.action_value import NOTHING, ActionValue
 from experiments.conditions import Facts, label
 from experiments.deadlines import deadline_of
 from experiments.due_steps import DueStep
-from experiments.evidence import Belief, Evidence
+from experiments.evidence import GOOD, Belief, Evidence
 from experiments.recommendation import Candidate, Withheld
 from experiments.refusals import to_look_at
 from registry.actions import GRADES, Action, Prior
@@ -94,12 +94,14 @@ def _evidence(prior: Prior, belief: Belief | None) -> str:
             f"{belief.source} The playbook believed: {playbook}")
 
 
-def on_evidence(proposals: Iterable[Proposal], evidence: Evidence) -> tuple[str, ...]:
+def on_evidence(proposals: Iterable[Proposal], evidence: Evidence,
+                attributes: Mapping[str, str | None]) -> tuple[str, ...]:
     """How much of the answer was measured, and why none where something is wrong."""
     notes = [] if evidence.problem is None else [
         f"What was measured could not be used, so the playbook stands alone: {evidence.problem}"]
-    measured = sorted(p.action.name for p in proposals
-                      if p.action.id in evidence.measured_actions)
+    measured = sorted(
+        p.action.name for p in proposals if (good := GOOD.get(p.action.prior.outcome))
+        and evidence.of(p.action.id, good, attributes) is not None)
     notes.append(EVIDENCE_NOTE if not measured else (
         f"What these change was measured: {', '.join(measured)}. For the rest it is an estimate "
         f"of the playbook (grade E)."))

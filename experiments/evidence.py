@@ -15,7 +15,7 @@ written in ``evidence_file.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from math import sqrt
@@ -76,6 +76,11 @@ class Evidence:
         segment = attributes.get(self.segment_attribute)
         own = self._by_key.get((action_id, segment, outcome))
         return own if own is not None else self._by_key.get((action_id, None, outcome))
+
+    def for_account(self, attributes: Mapping[str, str | None]) -> Evidence:
+        """What concerns an account with these attributes: the answers stay the same."""
+        own = (None, attributes.get(self.segment_attribute))
+        return replace(self, effects=tuple(e for e in self.effects if e.segment in own))
 
 
 NO_EVIDENCE = Evidence()

@@ -130,7 +130,7 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
         ranked=(*chosen, do_nothing(chosen, withheld)),
         withheld=tuple(sorted(withheld, key=lambda w: w.action_id)),
         not_relevant=len(playbook.actions) - len(proposals),
-        notes=(*question.at_stake.notes, *on_evidence(proposals, evidence)),
+        notes=(*question.at_stake.notes, *on_evidence(proposals, evidence, state.attributes)),
         lot=lot, standing=standing,
         otherwise=None if standing is None else (
             otherwise[0].action_id if otherwise else DO_NOTHING),

@@ -6,6 +6,7 @@ other. The registry knows no features and no alerts; who does asks ``check_reads
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class Playbook:
     contact_channels: frozenset[str]
     alert_shows: Mapping[str, str]
     assumptions: Assumptions
+    fingerprint: str = ""  # of the two texts it was read from
 
     @cached_property
     def by_id(self) -> Mapping[str, Action]:
@@ -131,6 +133,8 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
             contact_channels=frozenset(actions_file.texts("contact_channels")),
             alert_shows=_texts(actions_file.table("alert_shows")),
             assumptions=_assumptions(actions_file.table("assumed")),
+            fingerprint=hashlib.blake2b(f"{actions_text}\0{sequences_text}".encode(),
+                                        digest_size=16).hexdigest(),
         )
         actions_file.end()
         sequences_file.end()

@@ -1,0 +1,149 @@
+"""This module is about one question to the policy as one value that can be stored and asked again.
+
+``PolicyInputs`` is everything that the answer depends on but the playbook (which has a
+fingerprint) and the words of figures and warning signs. As JSON and back it asks the same
+question: the same ranking with the same numbers, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from math import isnan
+from typing import Any, cast, get_args
+
+from experiments.account_state import (
+    AccountState,
+    Limits,
+    PastAction,
+    PastOutcome,
+    PolicyError,
+    ScoreSource,
+)
+from experiments.chance import AccountChance
+from experiments.evidence import NO_EVIDENCE, Evidence
+from experiments.evidence_file import effect_from, effects_document
+from experiments.holdout import Standing
+from experiments.lottery import Exploration
+from experiments.policy import recommend
+from experiments.recommendation import Recommendation
+from registry.playbook import Playbook
+
+VERSION = 1
+"""Of the stored form; a newer one is refused, for it may say what this code does not know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyInputs:
+    """One account, what was done for it, the limits, the evidence and the draws, at a moment.
+
+    Moments are in UTC. Of ``evidence`` only what concerns the account is stored.
+    """
+
+    state: AccountState
+    limits: Limits
+    history: tuple[PastAction, ...]
+    as_of: datetime
+    evidence: Evidence = NO_EVIDENCE
+    chance: AccountChance | None = None
+    standing: Standing | None = None
+
+    def answer(self, playbook: Playbook, *, phrases: Mapping[str, str] | None = None,
+               alert_words: Mapping[str, str] | None = None) -> Recommendation:
+        """What the policy says."""
+        return recommend(self.state, playbook=playbook, limits=self.limits, history=self.history,
+                         as_of=self.as_of, evidence=self.evidence, chance=self.chance,
+                         standing=self.standing, phrases=phrases, alert_words=alert_words)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON; what is not a number is null, as the policy reads it."""
+        evidence = self.evidence.for_account(self.state.attributes)
+        return {
+            "version": VERSION, "as_of": self.as_of.isoformat(),
+            "state": {name: _plain(value) for name, value in asdict(self.state).items()},
+            "limits": {name: _plain(value) for name, value in asdict(self.limits).items()},
+            "history": [{name: _plain(value) for name, value in asdict(past).items()}
+                        for past in self.history],
+            "evidence": {**effects_document(evidence), "problem": evidence.problem},
+            "chance": None if self.chance is None else {
+                name: _plain(value) for name, value in asdict(self.chance).items()},
+            "standing": None if self.standing is None else self.standing.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> PolicyInputs:
+        """The question that was stored.
+
+        Raises:
+            PolicyError: it can not be read; the message says at which place.
+        """
+        version = stored.get("version")
+        if version != VERSION:
+            raise PolicyError(f"The stored question has version {version!r}; this Keepwell reads "
+                              f"{VERSION}. Replay it with the Keepwell that wrote it.")
+        try:
+            return _read(stored)
+        except (KeyError, TypeError, AttributeError, ValueError) as exc:
+            raise PolicyError(f"The stored question can not be read ({type(exc).__name__}: {exc}). "
+                              f"It was not written by this Keepwell, or was changed.") from exc
+
+
+def _read(stored: Mapping[str, Any]) -> PolicyInputs:
+    state, limits = _known(AccountState, stored["state"]), _known(Limits, stored["limits"])
+    for name in ("alert_raised_at", "moments"):
+        state[name] = {key: datetime.fromisoformat(at) for key, at in state[name].items()}
+    if state["score_source"] not in get_args(ScoreSource):
+        raise PolicyError(f"The score source {state['score_source']!r} is none of "
+                          f"{', '.join(get_args(ScoreSource))}.")
+    quiet = limits["quiet_hours"]
+    said = stored["evidence"]
+    chance, standing = stored["chance"], stored["standing"]
+    return PolicyInputs(
+        as_of=datetime.fromisoformat(stored["as_of"]),
+        state=AccountState(**{**state, "as_of": datetime.fromisoformat(state["as_of"]),
+                              "alerts": tuple(state["alerts"])}),
+        limits=Limits(**{**limits, "workday": tuple(limits["workday"]),
+                         "quiet_hours": None if quiet is None else tuple(quiet)}),
+        history=tuple(_past(each) for each in stored["history"]),
+        evidence=Evidence(
+            effects=tuple(effect_from(row, f"stored effect number {number}")
+                          for number, row in enumerate(said["effects"], 1)),
+            segment_attribute=said["segment_attribute"], problem=said["problem"]),
+        chance=None if chance is None else AccountChance(**{
+            **_known(AccountChance, chance), "exploration": Exploration(**{
+                **_known(Exploration, chance["exploration"]),
+                "off": tuple(chance["exploration"]["off"])})}),
+        standing=None if standing is None else Standing(**{
+            **_known(Standing, standing),
+            "until": datetime.fromisoformat(standing["until"]) if standing["until"] else None}),
+    )
+
+
+def _past(row: Mapping[str, Any]) -> PastAction:
+    values = _known(PastAction, row)
+    if values["outcome"] not in (None, *get_args(PastOutcome)):
+        raise PolicyError(f"The outcome {values['outcome']!r} of a past action is none of "
+                          f"{', '.join(get_args(PastOutcome))}.")
+    return PastAction(**{**values, "at": datetime.fromisoformat(values["at"])})
+
+
+def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a value, all of them and no others."""
+    names = {field.name for field in fields(kind)}
+    if names != row.keys():
+        wrong = ", ".join(sorted(names ^ row.keys()))
+        raise PolicyError(f"{kind.__name__} lacks or does not know: {wrong}.")
+    return dict(row)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float) and isnan(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in cast("Iterable[object]", value)]
+    return value
