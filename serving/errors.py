@@ -257,6 +257,93 @@ class ImpossiblePlanError(ProblemError):
                  "send the team again.")
 
 
+class UnknownClaimError(ProblemError):
+    """No claim with this id was stored."""
+
+    slug, status, title = "unknown-claim", 404, "Unknown claim"
+    next_step = "Use the claim_id that POST /v1/decisions/{decision_id}/claims answered with."
+
+
+class DecisionExpiredError(ProblemError):
+    """The decision is no longer valid, or did not know of what happened since."""
+
+    slug, status, title = "decision-expired", 409, "This decision is no longer valid"
+    next_step = "Ask for a new decision with POST /v1/next-actions."
+
+
+class AlreadyClaimedError(ProblemError):
+    """Somebody is at work on this decision, or on this account."""
+
+    slug, status, title = "already-claimed", 409, "Somebody else has claimed it"
+    next_step = ("Do not carry it out. It is free again when the lease ends, after the seconds of "
+                 "Retry-After.")
+
+
+class NotClaimableError(ProblemError):
+    """The decision is not one that a program may carry out now."""
+
+    slug, status, title = "not-claimable", 409, "This decision may not be carried out now"
+    next_step = ("Do not carry it out. A person approves it with POST "
+                 "/v1/decisions/{decision_id}/approvals, or does it and reports the outcome.")
+
+
+class CapacityUsedError(ProblemError):
+    """As much as may be done in a week is done or claimed."""
+
+    slug, status, title = "capacity-used", 409, "The week is full"
+    next_step = "Do not carry it out. Try again after the seconds of Retry-After."
+
+
+class StoppedError(ProblemError):
+    """Somebody used the kill switch."""
+
+    slug, status, title = "stopped", 409, "This is stopped"
+    next_step = ("Do not carry it out. GET /v1/controls says what is stopped; keepwell resume, or "
+                 "POST /v1/controls/resume, lets it go on.")
+
+
+class ClaimOverError(ProblemError):
+    """The claim was ended before, or somebody else has the decision now."""
+
+    slug, status, title = "claim-over", 409, "This claim is over"
+    next_step = "GET /v1/claims/{claim_id} says how it ended."
+
+
+class NotYoursError(ProblemError):
+    """The claim, or the decision that it is on, is somebody else's."""
+
+    slug, status, title = "not-yours", 403, "Somebody else holds this claim"
+    next_step = "Nothing was stored. Send it as the one who claimed, or wait until the lease ends."
+
+
+class OutcomeBeforeDecisionError(ProblemError):
+    """What is reported happened before the decision was made."""
+
+    slug, status, title = "outcome-before-decision", 422, "It happened before it was decided"
+    next_step = "Nothing was stored. Mend occurred_at, or send the event with POST /v1/events."
+
+
+class SelfApprovalError(ProblemError):
+    """Whoever asked for a decision tried to approve it."""
+
+    slug, status, title = "self-approval", 403, "Another person has to approve it"
+    next_step = "Nothing was stored. Let somebody else approve it, with a key of their own."
+
+
+class LevelTooHighError(ProblemError):
+    """An action was to go further by itself than it ever may."""
+
+    slug, status, title = "level-too-high", 422, "This action may not go that far by itself"
+    next_step = "Nothing was stored. Set a lower level; GET /v1/actions says the highest of each."
+
+
+class UnknownControlError(ProblemError):
+    """What is to be stopped, resumed or set is not there."""
+
+    slug, status, title = "unknown-control", 422, "There is no such thing to stop or to set"
+    next_step = "Nothing was stored. Mend the name; GET /v1/controls and GET /v1/actions list them."
+
+
 class RefusedError(ProblemError):
     """The web framework refused the request for a reason without a class here."""
 
@@ -272,6 +359,9 @@ class InternalError(ProblemError):
 
 
 PROBLEMS: tuple[type[ProblemError], ...] = (
+    UnknownClaimError, DecisionExpiredError, AlreadyClaimedError, NotClaimableError,
+    CapacityUsedError, StoppedError, ClaimOverError, NotYoursError, OutcomeBeforeDecisionError,
+    SelfApprovalError, LevelTooHighError, UnknownControlError,
     UnknownAccountError, UnknownDecisionError, UnknownReportError,
     UnknownModelCardError, UnknownAddressError, TooManyAtOnceError, ImpossiblePlanError,
     WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,

@@ -9,38 +9,46 @@ nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from serving.errors import (
-    ContradictingOutcomeError,
-    KeyReusedError,
-    LedgerUnreachableError,
-    UnknownDecisionError,
-)
-from serving.ledger_chain import Verified, extend_chain, verify_chain
+from serving.autonomy import level_now
+from serving.errors import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
+from serving.kill_switch import Control, Scope, read_controls
+from serving.ledger_chain import Verified, insert_linked, verify_chain
 from serving.ledger_database import LedgerDatabase
+from serving.ledger_outcomes import (
+    OPPOSITES,
+    NewOutcome,
+    Outcome,
+    OutcomeKind,
+    as_outcome,
+    check_still_free,
+    decision_row,
+    outcomes_with_decisions,
+    request_digest,
+    store_outcome,
+)
 from serving.ledger_tables import (
     CHAIN,
     DECISIONS,
     DELIVERIES,
+    INPUTS,
     KEYS,
     OUTCOMES,
 )
+from serving.ledger_times import as_moment, as_text
 
-OutcomeKind = Literal["executed", "declined", "outcome"]
-
-OPPOSITES: Mapping[str, OutcomeKind] = {"executed": "declined", "declined": "executed"}
-"""Kinds of outcome that can not both be true of one decision."""
+__all__ = ["Decision", "Ledger", "NewOutcome", "Outcome", "OutcomeKind"]
 
 PART = 1_000
 """Ids asked for at once: a database bounds the parameters of a statement."""
@@ -51,7 +59,9 @@ class Decision:
     """What the policy proposed for one account, with all that it was decided on.
 
     ``eligible`` and ``withheld`` are the whole ranking and every refusal with its reason;
-    ``input_digest`` is the hash of the state that the policy read.
+    ``input_digest`` is the hash of the state that the policy read, and ``inputs`` all of it, for
+    ``serving.replay``. ``autonomy`` is the level it was made at, of ``serving.autonomy``; as it
+    is given, how far the action may go.
     """
 
     decision_id: str
@@ -66,33 +76,12 @@ class Decision:
     versions: Mapping[str, str]
     input_digest: str
     propensity: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of a decision: it was executed, declined, or had a result."""
-
-    outcome_id: str
-    decision_id: str
-    account_id: str
-    action: str
-    kind: OutcomeKind
-    occurred_at: datetime
-    received_at: datetime
-    result: str | None = None
-    reason: str | None = None
-    by: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewOutcome:
-    """An outcome as it was reported, before it has an id."""
-
-    kind: OutcomeKind
-    occurred_at: datetime | None = None  # None: the moment it was received
-    result: str | None = None
-    reason: str | None = None
-    by: str | None = None
+    valid_until: datetime | None = None  # None, as the rest: decided before this was kept
+    segment: str | None = None
+    csm: str | None = None
+    autonomy: int | None = None
+    proposed_by: str | None = None
+    inputs: str | None = None
 
 
 class Ledger:
@@ -100,6 +89,7 @@ class Ledger:
 
     def __init__(self, where: Path | str) -> None:
         self._database = LedgerDatabase(where)
+        self._told = 0  # every record up to this place is on the timeline
         try:
             self._database.prepare()
         except LedgerUnreachableError:
@@ -112,30 +102,52 @@ class Ledger:
         """Let go of the database."""
         self._database.close()
 
-    def append_decisions(self, decisions: Sequence[Decision]) -> None:
+    @property
+    def database(self) -> LedgerDatabase:
+        """What claims, approvals and controls are kept in, beside the decisions."""
+        return self._database
+
+    def append_decisions(self, decisions: Sequence[Decision], *,
+                         shared: Mapping[str, str] = MappingProxyType({})
+                         ) -> tuple[Decision, ...]:
         """Store decisions, all or none; they are on disk when this returns.
 
-        A decision whose id is there already is the same decision, and stays as it is.
+        Answers them as they are stored: a decision whose id is there already is the same decision
+        and stays as it is, and a new one gets the level that is set now, 0 where the kill switch
+        holds. ``shared`` are inputs that many decisions read, by their digest.
         """
         if not decisions:
-            return
+            return ()
         with self._database.writing() as connection:
-            there = _present(connection, DECISIONS.c.decision_id,
-                             [d.decision_id for d in decisions])
-            new = {d.decision_id: _decision_row(d) for d in decisions
+            there = {row.decision_id: _decision(row)
+                     for part in batched([d.decision_id for d in decisions], PART)
+                     for row in connection.execute(sa.select(DECISIONS).where(
+                         DECISIONS.c.decision_id.in_(part)))}
+            controls = read_controls(connection)
+            new = {d.decision_id: _levelled(d, controls) for d in decisions
                    if d.decision_id not in there}
+            known = _present(connection, INPUTS.c.digest, list(shared))
+            inputs = [{"digest": digest, "content": content}
+                      for digest, content in shared.items() if digest not in known]
+            if inputs:
+                insert_linked(connection, INPUTS, *inputs)
             if new:
-                connection.execute(sa.insert(DECISIONS), list(new.values()))
-                extend_chain(connection, DECISIONS, list(new.values()))
+                insert_linked(connection, DECISIONS, *map(_decision_row, new.values()))
+        stored = {**there, **new}
+        return tuple(stored[d.decision_id] for d in decisions)
 
     def append_outcome(self, decision_id: str, new: NewOutcome, *, key: str,
-                       received_at: datetime) -> tuple[Outcome, bool]:
+                       received_at: datetime, reporter: str | None = None
+                       ) -> tuple[Outcome, bool]:
         """Store an outcome once per key; answers the stored one and whether it is new.
 
         Raises:
             UnknownDecisionError: no such decision.
             KeyReusedError: the key came before with another outcome.
             ContradictingOutcomeError: it was carried out and is now declined, or the reverse.
+            OutcomeBeforeDecisionError: it is said to have happened before it was decided.
+            DecisionExpiredError: it was carried out when the decision was no longer valid.
+            NotYoursError: it was claimed by another than the ``reporter``.
         """
         digest = request_digest(decision_id, new)
         with self._database.writing() as connection:
@@ -145,30 +157,14 @@ class Ledger:
                     raise KeyReusedError("This Idempotency-Key came before with another outcome, "
                                          "or for another decision. Nothing was stored.")
                 return self._outcome(connection, known.outcome_id), False
-            decided = connection.execute(
-                sa.select(DECISIONS.c.account_id, DECISIONS.c.action)
-                .where(DECISIONS.c.decision_id == decision_id)).one_or_none()
-            if decided is None:
-                raise UnknownDecisionError("No decision with this id was stored.")
-            opposite = OPPOSITES.get(new.kind)
-            before = connection.execute(
-                sa.select(OUTCOMES.c.received_at)
-                .where(OUTCOMES.c.decision_id == decision_id, OUTCOMES.c.kind == opposite)
-                .order_by(OUTCOMES.c.received_at)).first()
-            if before is not None:
-                raise ContradictingOutcomeError(
-                    f"This decision was reported as {opposite} on {before.received_at[:10]}, so "
-                    f"it can not be {new.kind} as well.")
+            decided = decision_row(connection, decision_id)
+            if new.kind in OPPOSITES:
+                check_still_free(connection, decided, new, received_at, reporter)
             outcome_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:{key}"))
-            reported = {
-                "outcome_id": outcome_id, "decision_id": decision_id, "kind": new.kind,
-                "occurred_at": _text(new.occurred_at or received_at),
-                "received_at": _text(received_at), "result": new.result, "reason": new.reason,
-                "by": new.by}
-            heard = {"key": key, "request_digest": digest, "outcome_id": outcome_id}
-            for table, row in ((OUTCOMES, reported), (KEYS, heard)):
-                connection.execute(sa.insert(table).values(row))
-                extend_chain(connection, table, [row])
+            store_outcome(connection, decided, new, outcome_id=outcome_id,
+                          received_at=received_at)
+            insert_linked(connection, KEYS, {
+                "key": key, "request_digest": digest, "outcome_id": outcome_id})
             return self._outcome(connection, outcome_id), True
 
     def decision(self, decision_id: str) -> Decision:
@@ -178,11 +174,20 @@ class Ledger:
             UnknownDecisionError: no such decision.
         """
         with self._database.reading() as connection:
-            row = connection.execute(
-                sa.select(DECISIONS).where(DECISIONS.c.decision_id == decision_id)).one_or_none()
-        if row is None:
-            raise UnknownDecisionError("No decision with this id was stored.")
-        return _decision(row)
+            return _decision(decision_row(connection, decision_id))
+
+    def shared_input(self, digest: str) -> str:
+        """What many decisions read, by its digest.
+
+        Raises:
+            UnknownDecisionError: no decision was stored with it.
+        """
+        with self._database.reading() as connection:
+            content = connection.scalar(
+                sa.select(INPUTS.c.content).where(INPUTS.c.digest == digest))
+        if content is None:
+            raise UnknownDecisionError("What this decision was made on is not in the ledger.")
+        return str(content)
 
     def decisions_of(self, account_id: str) -> tuple[Decision, ...]:
         """The decisions about an account, newest first."""
@@ -197,30 +202,33 @@ class Ledger:
         found: dict[str, list[Outcome]] = {}
         with self._database.reading() as connection:
             for part in batched(list(dict.fromkeys(account_ids)), PART):
-                for row in connection.execute(
-                        _outcomes().join(CHAIN, sa.and_(CHAIN.c.table == OUTCOMES.name,
-                                                        CHAIN.c.record_id == OUTCOMES.c.outcome_id))
-                        .where(DECISIONS.c.account_id.in_(part)).order_by(CHAIN.c.place)):
-                    found.setdefault(row.account_id, []).append(_as_outcome(row))
+                rows = connection.execute(
+                    outcomes_with_decisions().join(CHAIN, sa.and_(
+                        CHAIN.c.table == OUTCOMES.name,
+                        CHAIN.c.record_id == OUTCOMES.c.outcome_id))
+                    .where(DECISIONS.c.account_id.in_(part)).order_by(CHAIN.c.place))
+                for row in rows:
+                    found.setdefault(row.account_id, []).append(as_outcome(row))
         return {account_id: tuple(outcomes) for account_id, outcomes in found.items()}
 
     def undelivered(self) -> tuple[tuple[Decision, ...], tuple[Outcome, ...]]:
         """Decisions and outcomes that are not on the timeline yet, oldest first."""
-        delivered = sa.select(DELIVERIES.c.record_id)
+        since = self._told
         with self._database.reading() as connection:
+            newest: int = connection.scalar(sa.select(sa.func.max(CHAIN.c.place))) or 0
             decisions = connection.execute(
-                sa.select(DECISIONS).where(DECISIONS.c.decision_id.not_in(delivered))
-                .order_by(DECISIONS.c.decided_at)).all()
+                _untold(sa.select(DECISIONS), DECISIONS.c.decision_id, since)).all()
             outcomes = connection.execute(
-                _outcomes().where(OUTCOMES.c.outcome_id.not_in(delivered))
-                .order_by(OUTCOMES.c.received_at)).all()
-        return tuple(map(_decision, decisions)), tuple(map(_as_outcome, outcomes))
+                _untold(outcomes_with_decisions(), OUTCOMES.c.outcome_id, since)).all()
+        if not decisions and not outcomes:  # places are given in order: nothing comes in before
+            self._told = max(self._told, newest)
+        return tuple(map(_decision, decisions)), tuple(map(as_outcome, outcomes))
 
     def mark_delivered(self, record_ids: Sequence[str], *, at: datetime) -> None:
         """Note that these decisions and outcomes are on the timeline."""
         if not record_ids:
             return
-        noted_at = _text(at)
+        noted_at = as_text(at)
         with self._database.writing() as connection:
             there = _present(connection, DELIVERIES.c.record_id, record_ids)
             new = [i for i in dict.fromkeys(record_ids) if i not in there]
@@ -242,8 +250,25 @@ class Ledger:
         return decisions, outcomes
 
     def _outcome(self, connection: Connection, outcome_id: str) -> Outcome:
-        return _as_outcome(connection.execute(
-            _outcomes().where(OUTCOMES.c.outcome_id == outcome_id)).one())
+        return as_outcome(connection.execute(
+            outcomes_with_decisions().where(OUTCOMES.c.outcome_id == outcome_id)).one())
+
+
+def _untold(what: sa.Select[Any], record_id: sa.Column[Any], since: int) -> sa.Select[Any]:
+    """Of these, those after a place of the chain that are not on the timeline, in order."""
+    told = sa.select(DELIVERIES.c.record_id).where(DELIVERIES.c.record_id == record_id).exists()
+    return what.join(CHAIN, sa.and_(CHAIN.c.table == record_id.table.name,
+                                    CHAIN.c.record_id == record_id)).where(
+        CHAIN.c.place > since, ~told).order_by(CHAIN.c.place)
+
+
+def _levelled(decision: Decision, controls: Sequence[Control]) -> Decision:
+    """The decision at the level that is set for it now."""
+    if decision.autonomy is None:
+        return decision
+    level = level_now(controls, Scope(action=decision.action, segment=decision.segment,
+                                      csm=decision.csm))
+    return replace(decision, autonomy=min(decision.autonomy, level))
 
 
 def _present(connection: Connection, column: sa.Column[Any], ids: Sequence[str]) -> set[str]:
@@ -258,27 +283,10 @@ def batched(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield values[start:start + size]
 
 
-def request_digest(decision_id: str, new: NewOutcome) -> str:
-    """The hash by which a repeated request is known."""
-    content = json.dumps([decision_id, asdict(new)], sort_keys=True, default=_text)
-    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-
-
-def _outcomes() -> sa.Select[Any]:
-    return sa.select(OUTCOMES, DECISIONS.c.account_id, DECISIONS.c.action).join(
-        DECISIONS, DECISIONS.c.decision_id == OUTCOMES.c.decision_id)
-
-
-def _text(moment: object) -> str:
-    if not isinstance(moment, datetime):
-        raise TypeError(f"{moment!r} is not a moment; the ledger stores moments in UTC.")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
 def _decision_row(decision: Decision) -> dict[str, object]:
     row: dict[str, object] = asdict(decision)
-    for name in ("decided_at", "as_of"):
-        row[name] = _text(row[name])
+    for name in ("decided_at", "as_of", "valid_until"):
+        row[name] = None if row[name] is None else as_text(row[name])
     for name in ("eligible", "withheld", "versions"):
         row[name] = json.dumps(row[name], sort_keys=True, allow_nan=False)
     return row
@@ -287,16 +295,11 @@ def _decision_row(decision: Decision) -> dict[str, object]:
 def _decision(row: sa.Row[Any]) -> Decision:
     return Decision(
         decision_id=row.decision_id, account_id=row.account_id,
-        decided_at=datetime.fromisoformat(row.decided_at),
-        as_of=datetime.fromisoformat(row.as_of), action=row.action, propensity=row.propensity,
+        decided_at=as_moment(row.decided_at),
+        as_of=as_moment(row.as_of), action=row.action, propensity=row.propensity,
         expected_value=row.expected_value, currency=row.currency,
         eligible=tuple(json.loads(row.eligible)), withheld=tuple(json.loads(row.withheld)),
-        versions=json.loads(row.versions), input_digest=row.input_digest)
-
-
-def _as_outcome(row: sa.Row[Any]) -> Outcome:
-    return Outcome(
-        outcome_id=row.outcome_id, decision_id=row.decision_id, account_id=row.account_id,
-        action=row.action, kind=row.kind, occurred_at=datetime.fromisoformat(row.occurred_at),
-        received_at=datetime.fromisoformat(row.received_at), result=row.result, reason=row.reason,
-        by=row.by)
+        versions=json.loads(row.versions), input_digest=row.input_digest,
+        valid_until=None if row.valid_until is None else as_moment(row.valid_until),
+        segment=row.segment, csm=row.csm, autonomy=row.autonomy, proposed_by=row.proposed_by,
+        inputs=row.inputs)

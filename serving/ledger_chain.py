@@ -17,7 +17,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from serving.ledger_tables import CHAIN, CHAINED, DECISIONS, OUTCOMES
+from serving.ledger_tables import CHAIN, CHAINED, DECISIONS, KEYS, OUTCOMES
 
 FIRST = "0" * 64
 """The link before the first."""
@@ -66,7 +66,8 @@ def content_hash(table: sa.Table, row: Mapping[str, Any] | RowMapping) -> str:
     held = json.dumps(
         # a database gives a whole number back as 1.0 where the column holds fractions
         [[column.name, float(row[column.name]) if isinstance(column.type, sa.Float)
-          else row[column.name]] for column in table.columns],
+          else row[column.name]] for column in table.columns
+         if not (column.info.get("later") and row.get(column.name) is None)],
         ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(held.encode()).hexdigest()
 
@@ -95,9 +96,10 @@ def extend_chain(connection: Connection, table: sa.Table,
 
 def link_all(connection: Connection) -> None:
     """Link the records of a ledger that has no chain yet, in the order in which they came."""
-    for table in CHAINED.values():
+    for table in (DECISIONS, OUTCOMES, KEYS):  # there were no others
         order = [LINKED_ORDER[table.name]] if table.name in LINKED_ORDER else []
-        rows = connection.execute(sa.select(table).order_by(*order, _key(table))).mappings().all()
+        then = [column for column in table.columns if not column.info.get("later")]
+        rows = connection.execute(sa.select(*then).order_by(*order, _key(table))).mappings().all()
         if rows:
             extend_chain(connection, table, rows)
 
@@ -170,6 +172,12 @@ def _added(connection: Connection, place: int) -> Finding | None:
         if stray is not None:
             return Finding(place=place, change="added", table=name, record_id=stray)
     return None
+
+
+def insert_linked(connection: Connection, table: sa.Table, *rows: Mapping[str, Any]) -> None:
+    """Write new records, each with its link; the connection holds the writers' lock."""
+    connection.execute(sa.insert(table), list(rows))
+    extend_chain(connection, table, rows)
 
 
 def _key(table: sa.Table) -> sa.Column[Any]:

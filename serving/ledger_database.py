@@ -46,6 +46,11 @@ class LedgerDatabase:
         self._upgrading = threading.Lock()
         self._is_ready = False
 
+    @property
+    def engine(self) -> Engine:
+        """The engine, to listen to."""
+        return self._engine
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
@@ -155,12 +160,20 @@ def _reached() -> Iterator[None]:
         raise WrongShapeError("A text holds a character that the ledger can not keep, such as a "
                               "null byte.") from error
     except (DBAPIError, sa.exc.TimeoutError) as error:
-        gone = isinstance(error, OperationalError | InterfaceError | sa.exc.TimeoutError)
-        if not gone and not (isinstance(error, DBAPIError) and error.connection_invalidated):
+        if not _is_away(error):
             raise
         raise _unreachable(getattr(error, "orig", None) or error) from error
     except sqlite3.OperationalError as error:  # raised while a connection is being prepared
         raise _unreachable(error) from error
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether an error says that the database is away, busy or full, and not that it is broken."""
+    if isinstance(error, DBAPIError):
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            return False  # a table or column that is not there: nothing to wait for
+        return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+    return True
 
 
 def _unreachable(cause: BaseException) -> LedgerUnreachableError:

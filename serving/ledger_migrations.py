@@ -15,7 +15,18 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger_chain import link_all
-from serving.ledger_tables import CHAIN, DECISIONS, METADATA, PERMANENT, VERSIONS
+from serving.ledger_tables import (
+    APPROVALS,
+    CHAIN,
+    CLAIM_RECORDS,
+    CONTROLS,
+    DECISIONS,
+    INPUTS,
+    METADATA,
+    OUTCOMES,
+    PERMANENT,
+    VERSIONS,
+)
 
 
 class LedgerVersionError(Exception):
@@ -40,9 +51,22 @@ def _say_version(connection: Connection) -> None:
     VERSIONS.create(connection)
 
 
+def _act(connection: Connection) -> None:
+    for column in (DECISIONS.c.valid_until, DECISIONS.c.segment, DECISIONS.c.csm,
+                   DECISIONS.c.autonomy, DECISIONS.c.proposed_by, DECISIONS.c.inputs,
+                   OUTCOMES.c.clock):
+        kind = column.type.compile(connection.dialect)
+        connection.execute(sa.text(
+            f'ALTER TABLE {column.table.name} ADD COLUMN "{column.name}" {kind}'))
+    for table in (CLAIM_RECORDS, APPROVALS, CONTROLS, INPUTS):
+        table.create(connection)
+
+
 STEPS = (
     Step(version=1, brought="a link for every record", apply=_link),
     Step(version=2, brought="the version itself", apply=_say_version),
+    Step(version=3, brought="claims, approvals, controls and all that a decision was made on",
+         apply=_act),
 )
 """Version 0 is a ledger of decisions, outcomes, keys and deliveries without links."""
 

@@ -8,6 +8,10 @@ import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
+LATER = {"later": True}
+"""Marks a column that older records lack: where it is null it is no part of their hash, so the
+links that were made before it stay valid."""
+
 DECISIONS = sa.Table(
     "decisions", METADATA,
     sa.Column("decision_id", sa.String, primary_key=True),
@@ -22,6 +26,12 @@ DECISIONS = sa.Table(
     sa.Column("withheld", sa.String, nullable=False),
     sa.Column("versions", sa.String, nullable=False),
     sa.Column("input_digest", sa.String, nullable=False),
+    sa.Column("valid_until", sa.String, info=LATER),
+    sa.Column("segment", sa.String, info=LATER),
+    sa.Column("csm", sa.String, info=LATER),
+    sa.Column("autonomy", sa.Integer, info=LATER),
+    sa.Column("proposed_by", sa.String, info=LATER),
+    sa.Column("inputs", sa.String, info=LATER),
 )
 OUTCOMES = sa.Table(
     "outcomes", METADATA,
@@ -34,6 +44,7 @@ OUTCOMES = sa.Table(
     sa.Column("result", sa.String),
     sa.Column("reason", sa.String),
     sa.Column("by", sa.String),
+    sa.Column("clock", sa.String, info=LATER),
 )
 KEYS = sa.Table(
     "idempotency_keys", METADATA,
@@ -56,13 +67,60 @@ CHAIN = sa.Table(
     sa.Column("link", sa.String, nullable=False),  # hash of the link before and this row
     sa.UniqueConstraint("table", "record_id"),
 )
+CLAIM_RECORDS = sa.Table(
+    "claim_records", METADATA,
+    sa.Column("record_id", sa.String, primary_key=True),
+    sa.Column("claim_id", sa.String, nullable=False, index=True),
+    sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False,
+              index=True),
+    sa.Column("account_id", sa.String, nullable=False, index=True),
+    sa.Column("action", sa.String, nullable=False, index=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("lease_until", sa.String, nullable=False),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("reason", sa.String),
+    sa.Column("key", sa.String, unique=True),
+    sa.Column("request_digest", sa.String, nullable=False),
+)
+APPROVALS = sa.Table(
+    "approvals", METADATA,
+    sa.Column("approval_id", sa.String, primary_key=True),
+    sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False,
+              index=True),
+    sa.Column("verdict", sa.String, nullable=False),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("reason", sa.String),
+    sa.Column("key", sa.String, nullable=False, unique=True),
+    sa.Column("request_digest", sa.String, nullable=False),
+)
+CONTROLS = sa.Table(
+    "controls", METADATA,
+    sa.Column("control_id", sa.String, primary_key=True),  # counted, so that their order is theirs
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("action", sa.String),
+    sa.Column("segment", sa.String),
+    sa.Column("csm", sa.String),
+    sa.Column("value", sa.Integer),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+)
+INPUTS = sa.Table(
+    "policy_inputs", METADATA,
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("content", sa.String, nullable=False),
+)
+
 VERSIONS = sa.Table(
     "ledger_versions", METADATA,
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("brought", sa.String, nullable=False),
 )
 
-CHAINED: Mapping[str, sa.Table] = {t.name: t for t in (DECISIONS, OUTCOMES, KEYS)}
+CHAINED: Mapping[str, sa.Table] = {
+    t.name: t for t in (DECISIONS, OUTCOMES, KEYS, CLAIM_RECORDS, APPROVALS, CONTROLS, INPUTS)}
 """Every record of these has its link, written in the same transaction."""
 
 PERMANENT = tuple(METADATA.tables)

@@ -158,10 +158,9 @@ def tamper(connection: sqlite3.Connection, rng: random.Random) -> tuple[int, set
     if kind == "relink":
         connection.execute("UPDATE chain SET content = ? WHERE place = ?", ("0" * 64, place))
         return place, {"out of line"}
-    connection.execute(
-        "INSERT INTO decisions SELECT 'planted', account_id, decided_at, as_of, action, "
-        "propensity, expected_value, currency, eligible, withheld, versions, input_digest "
-        "FROM decisions LIMIT 1")
+    names = [row[1] for row in connection.execute("PRAGMA table_info(decisions)")][1:]
+    connection.execute(f"INSERT INTO decisions SELECT 'planted', {', '.join(names)} "
+                       "FROM decisions LIMIT 1")
     return len(links), {"added"}
 
 

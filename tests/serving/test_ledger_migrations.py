@@ -39,6 +39,28 @@ CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 """
 
+CHAIN = """
+CREATE TABLE chain (place INTEGER NOT NULL, "table" VARCHAR NOT NULL, record_id VARCHAR NOT NULL,
+    content VARCHAR NOT NULL, link VARCHAR NOT NULL, PRIMARY KEY (place),
+    UNIQUE ("table", record_id));
+"""
+
+LINKS_THEN = [
+    (1, "decisions", "d-1",
+     "ff1c727def6595b6bdd847f90827693e6078b22cd8ac45c84b505fe817048ce4",
+     "802e1f3fcc591df5ba03645864070ac618bc0b7b8ec9b511d2f110a14bd0a542"),
+    (2, "decisions", "d-2",
+     "dc9f3fbb23fad9f1e0ed0bc773e6701f10193e3ed0dd2c72eff8d5614deee800",
+     "724d7a36ed2745500b3425141ab5da86375887d7c5dc7aeef15fae45ffcbe61e"),
+    (3, "outcomes", "o-1",
+     "2e396e6c12e7ac9df171829ce8f60eb1eac8bbfac413b94d645f3881807490cf",
+     "9ec7767a40ffc1bdd24465fb2d2b55f0c90cd3f1ba5f4386a33cec9e5cd19c90"),
+    (4, "idempotency_keys", "k-1",
+     "9e43fbd2deec8b61e5090f18b516d0294ed2141884ceb7cd5c707e573eeaa523",
+     "86c6a95a686f8a60408a06c643ad5ae6cd17dd3477457520e9e3209894450e21"),
+]
+"""The links of the records below, as the Keepwell that brought links wrote them."""
+
 
 @pytest.fixture
 def unlinked(tmp_path: Path) -> Path:
@@ -99,16 +121,18 @@ def test_a_ledger_of_the_first_keepwell_keeps_its_records_and_is_linked(
 
 
 def test_the_links_of_before_stay_as_they_were(unlinked: Path) -> None:
-    with closing(Ledger(unlinked)) as ledger:
-        head = ledger.verify().head
     with closing(sqlite3.connect(unlinked, isolation_level=None)) as connection:
-        for name, in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'"
-                                        ).fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
-        connection.execute("DROP TABLE ledger_versions")  # a ledger of version 1
+        connection.executescript(CHAIN)
+        connection.executemany("INSERT INTO chain VALUES (?, ?, ?, ?, ?)", LINKS_THEN)
     with closing(Ledger(unlinked)) as ledger:
-        assert ledger.verify(head=head).finding is None
+        verified = ledger.verify(head=LINKS_THEN[-1][-1])
+        assert (verified.records, verified.finding) == (4, None)
     assert versions(unlinked) == [step.version for step in STEPS[1:]]
+
+
+def test_links_are_made_today_as_they_were_made_then(unlinked: Path) -> None:
+    with closing(Ledger(unlinked)) as ledger:
+        assert ledger.verify().head == LINKS_THEN[-1][-1]
 
 
 def test_a_row_of_a_ledger_of_before_can_not_be_changed_either(unlinked: Path) -> None:
