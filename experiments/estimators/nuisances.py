@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import lightgbm
 import numpy as np
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 
 from experiments.sample import Bools, Floats, Ints
 
@@ -20,6 +20,7 @@ FURTHEST = 5.0  # standard deviations; a linear model is not pulled further by o
 TREES = 60
 ARM_TREES = 30  # per arm, where several arms are predicted together
 SHRINK = 0.1  # smaller is a flatter logistic model
+FLATNESS = np.geomspace(1.0, 1e5, 11)
 LEAST_OF_EACH = 5  # fewer of either value: the rate is predicted, nothing is fitted
 SETTINGS = {
     "num_leaves": 8, "learning_rate": 0.08, "min_data_in_leaf": 20, "lambda_l2": 10.0,
@@ -79,10 +80,9 @@ def predict_binary(
     rate = float(chosen.mean()) if chosen.size else 0.0
     if min(int(chosen.sum()), int((~chosen).sum())) < LEAST_OF_EACH:
         return np.full(int(predict.sum()), rate)
-    linear = LogisticRegression(C=SHRINK, solver="newton-cholesky").fit(matrix[fit], chosen)
-    first = linear.predict_proba(matrix[predict])[:, 1]
-    second = _boosted(covariates, chosen.astype(float), fit=fit, predict=predict, seed=seed,
-                      objective="binary")
+    first = predict_linearly(matrix, outcome.astype(float), fit=fit, predict=predict)
+    second = predict_by_trees(covariates, outcome.astype(float), fit=fit, predict=predict,
+                              seed=seed)
     return np.asarray((first + second) / 2)
 
 
@@ -93,19 +93,46 @@ def predict_number(
     chosen = outcome[fit]
     if chosen.size == 0 or float(np.ptp(chosen)) == 0:
         return np.full(int(predict.sum()), float(chosen.mean()) if chosen.size else 0.0)
-    linear = Ridge(alpha=1.0).fit(matrix[fit], chosen)
-    first = linear.predict(matrix[predict])
+    first = Ridge(alpha=1.0).fit(matrix[fit], chosen).predict(matrix[predict])
     second = _boosted(covariates, chosen, fit=fit, predict=predict, seed=seed, objective="l2")
     return np.asarray((first + second) / 2)
+
+
+def predict_linearly(matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools) -> Floats:
+    """The linear half alone: a logistic model of zeros and ones, else ridge regression."""
+    chosen = outcome[fit]
+    if _is_rate(outcome):
+        if min((chosen > 0).sum(), (chosen == 0).sum()) < LEAST_OF_EACH:
+            return np.full(int(predict.sum()), float(chosen.mean()) if chosen.size else 0.0)
+        model = LogisticRegression(C=SHRINK, solver="newton-cholesky").fit(matrix[fit], chosen > 0)
+        return np.asarray(model.predict_proba(matrix[predict])[:, 1])
+    return np.asarray(Ridge(alpha=1.0).fit(matrix[fit], chosen).predict(matrix[predict]))
+
+
+def predict_by_trees(covariates: Floats, outcome: Floats, *, fit: Bools, predict: Bools, seed: int,
+                     ) -> Floats:
+    """The half of LightGBM alone."""
+    return _boosted(covariates, outcome[fit], fit=fit, predict=predict, seed=seed,
+                    objective="binary" if _is_rate(outcome) else "l2")
+
+
+def predict_flatly(matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools) -> Floats:
+    """Ridge regression, as flat as leaving rows out says: for outcomes that are mostly noise."""
+    model = RidgeCV(alphas=FLATNESS).fit(matrix[fit], outcome[fit])
+    return np.asarray(model.predict(matrix[predict]))
 
 
 def predict_outcome(
     covariates: Floats, matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools, seed: int,
 ) -> Floats:
     """The right one of the two: a probability for an outcome of zeros and ones."""
-    if bool(np.isin(outcome, (0.0, 1.0)).all()):
+    if _is_rate(outcome):
         return predict_binary(covariates, matrix, outcome > 0, fit=fit, predict=predict, seed=seed)
     return predict_number(covariates, matrix, outcome, fit=fit, predict=predict, seed=seed)
+
+
+def _is_rate(outcome: Floats) -> bool:
+    return bool(np.isin(outcome, (0.0, 1.0)).all())
 
 
 def predict_arms(
