@@ -783,6 +783,66 @@ def plan(
                   f"{answer['currency']}.", markup=False)
 
 
+@app.command("evaluate-policy")
+def evaluate_policy(
+    log: Annotated[Path | None, typer.Argument(
+        help="A CSV or Parquet file of logged choices with action, propensity, reward and what the "
+             "candidate would do; the workspace's own decisions, by default.")] = None,
+    candidate: Annotated[Path | None, typer.Option(
+        help="For the workspace's decisions: a file of decision_id and what the candidate would "
+             "do. Without it the candidate is the policy without chance.")] = None,
+    days: Annotated[int, typer.Option(
+        min=1, max=3650, help="For the workspace's decisions: the follow-up whose revenue is the "
+        "reward.")] = 90,
+    file: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+    log_file: Annotated[Path | None, typer.Option(
+        "--write-log", help="A CSV file to write the workspace's decisions to, as they were "
+        "read.")] = None,
+    seed: Annotated[int, typer.Option(help="Same log and seed, same numbers.")] = 1,
+    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Judge another policy on logged decisions: what would it have earned?
+
+    Values by IPS, SNIPS, DR and DR with shrinkage; the candidate passes where the one-sided 95 %
+    bound of the paired difference is above 0. Ends with 1 where it does not pass, so that a
+    pipeline stops, and with 0 where it does. Of decisions with propensity 1 nothing can be learned.
+    """
+    import numpy as np
+
+    from experiments.logged_choices import choices_of, read_table
+    from experiments.policy_evaluation import evaluate_choices
+    from serving.logged_decisions import table_of, with_candidate
+
+    if log is not None and (candidate is not None or log_file is not None):
+        raise CommandError("--candidate and --write-log go with the decisions of a workspace. In a "
+                           "file of logged choices the candidate is a column of its own.")
+    place, unit = Workspace(workspace), "units of reward"
+    if log is not None:
+        table = read_table(log)
+    else:
+        with _ledger(place, must_exist=True) as ledger:
+            table = table_of(ledger.database, place, as_of=_moment(place, as_of),
+                             follow_up=timedelta(days=days))
+        unit = f"{place.settings.currency} over {days} days"
+        if candidate is not None:
+            table = with_candidate(table, read_table(candidate))
+        if log_file is not None:
+            write_atomically(log_file, table.write_csv().encode())
+    with _step("Judging the candidate"):
+        found = evaluate_choices(choices_of(table), unit=unit, rng=np.random.default_rng(seed))
+    if file is not None:
+        write_atomically(file, json.dumps(found.to_dict(), indent=1, allow_nan=False).encode())
+    if found.values is not None:
+        shown = Table("estimator", f"value, {unit} a decision", "95 % interval")
+        for row in found.table():
+            shown.add_row(*row)
+        out.print(shown)
+    for line in found.lines():
+        out.print(line, highlight=False, markup=False)
+    if not found.passes:
+        raise typer.Exit(FOUND)
+
+
 @app.command()
 def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """Write the causal report: which interventions work, for whom, worth how much."""

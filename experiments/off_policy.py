@@ -135,21 +135,23 @@ def evaluate(log: LoggedChoices, target: Floats) -> dict[Estimator, Value]:
     return {name: _value(log, name, weight, terms[name], terms["dr"]) for name in ESTIMATORS}
 
 
-def compare(log: LoggedChoices, new: Floats, present: Floats) -> Comparison:
+def compare(log: LoggedChoices, new: Floats, present: Floats | None = None) -> Comparison:
     """Whether a new policy would have earned more than the present one.
 
     Args:
         log: what was decided, by chance, and what came of it.
         new: n × k, the probabilities of the new policy.
-        present: n × k, those of the policy it would replace.
+        present: n × k, those of the policy it would replace; without them it is the policy that
+            logged, whose value is the mean of its own rewards.
 
     Raises:
         OffPolicyError: the probabilities of a row do not sum to 1.
     """
-    weights = _weights(log, new), _weights(log, present)
-    both = [_terms(log, policy, weight, "dr")
-            for policy, weight in zip((new, present), weights, strict=True)]
-    terms = both[0] - both[1]
+    weights = [_weights(log, new)]
+    terms = _terms(log, new, weights[0], "dr") - log.reward
+    if present is not None:
+        weights.append(_weights(log, present))
+        terms += log.reward - _terms(log, present, weights[1], "dr")
     difference = float(terms.mean())
     error = _error(terms, log.cluster)
     effective = min(_effective(weight) for weight in weights)
@@ -159,6 +161,20 @@ def compare(log: LoggedChoices, new: Floats, present: Floats) -> Comparison:
         difference=difference, error=error, low=difference - two_sided * error,
         high=difference + two_sided * error, bound=difference - one_sided * error,
         n=len(log.chosen), effective=effective)
+
+
+def mean_weight(log: LoggedChoices, target: Floats) -> tuple[float, float, float]:
+    """The mean of the weights and its 99 % interval; the truth is 1 where the logged propensities
+    are right and all that the policy would choose could have been chosen.
+
+    Raises:
+        OffPolicyError: the probabilities of a row do not sum to 1.
+    """
+    weight = _weights(log, target)
+    mean = float(weight.mean())
+    freedom = _freedom(log.cluster, _effective(weight))
+    reach = float(stats.t.ppf(0.995, freedom)) * _error(weight, log.cluster)
+    return mean, mean - reach, mean + reach
 
 
 def predict_rewards(
