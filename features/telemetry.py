@@ -82,7 +82,8 @@ KINDS: tuple[Kind, ...] = (
          properties=("name", "feature_flag")),
     Kind(name="account.updated", description="Attributes of the account, as of a moment.",
          properties=("name", "segment", "icp", "use_case", "price_plan", "service_tier", "region",
-                     "country", "channel", "industry", "csm", "parent")),
+                     "country", "channel", "industry", "csm", "parent", "time_zone",
+                     "legal_hold")),  # an IANA name; legal_hold: yes, no
     Kind(name="contract.started", description="A contract began.", quantity="MRR",
          properties=("price_plan", "seats", "features_in_plan", "unit_limit", "billing_months",
                      "discount", "renewal_on", "notice_days", "reason")),

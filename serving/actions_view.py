@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from experiments.action_value import ActionValue
 from experiments.policy import DO_NOTHING, Candidate, Recommendation, Withheld
-from serving.words import instant, money, percent, plain, singular
+from serving.words import instant, money, percent, plain, plural, signed, singular
 
 CHANNELS: Mapping[str, str] = {
     "email": "e-mail", "phone": "phone call", "in_app": "in the product", "sms": "text message",
@@ -67,7 +68,7 @@ def action_view(candidate: Candidate, currency: str) -> ActionView:
     how = "" if nothing else (
         f"{percent(value.uplift)} better odds × {money(value.at_stake, currency)} at stake × "
         f"{percent(value.margin)} margin; {costs}; cautiously "
-        f"{money(round(candidate.cautious_value), currency)}")
+        f"{money(round(candidate.cautious_value), currency)}{_worn(value)}")
     if not nothing and value.outcome == "none":
         how = f"worth {money(value.benefit, currency)} by the playbook; {costs}"
     owner = OWNERS.get(candidate.owner_role, plain(candidate.owner_role))
@@ -79,10 +80,27 @@ def action_view(candidate: Candidate, currency: str) -> ActionView:
         evidence="" if nothing else (
             f"Evidence: {candidate.evidence} (grade {candidate.grade}); "
             f"{percent(candidate.playbook_share)} playbook judgement, "
-            f"{percent(1 - candidate.playbook_share)} data"),
+            f"{percent(1 - candidate.playbook_share)} data{_interval(value)}"),
         by="" if nothing else f"{owner}, {channel}; {AUTONOMY[candidate.autonomy]}",
         deadline=f"by {instant(candidate.deadline)}" if candidate.deadline else "",
         look_first=candidate.look_first)
+
+
+def _worn(value: ActionValue) -> str:
+    """What earlier contacts took off, if there were any."""
+    if not value.contacts_28d:
+        return ""
+    return (f"; {plural(value.contacts_28d, 'contact')} in four weeks: "
+            f"{percent(value.fatigue)} off the effect")
+
+
+def _interval(value: ActionValue) -> str:
+    """Between what bounds the effect on the odds is believed to lie."""
+    belief = value.belief
+    if belief is None or value.outcome == "none":
+        return ""
+    return (f"; we believe in {signed(100 * belief.mean, ' points')} "
+            f"({signed(100 * belief.low)} to {signed(100 * belief.high)} with 95% confidence)")
 
 
 def withheld_view(withheld: Withheld) -> WithheldView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from experiments.evidence import Belief
 from experiments.policy import DO_NOTHING, Candidate
 from serving.errors import UnknownHorizonError
 from serving.explanations import Reason, Reasons
@@ -20,6 +21,7 @@ from serving.recommending import Decided
 from serving.schemas import (
     AccountAnswer,
     AccountRow,
+    BeliefAnswer,
     CandidateAnswer,
     FamilyAnswer,
     FamilyFigureAnswer,
@@ -249,10 +251,24 @@ def recommendation_answer(decided: Decided, *, most: int) -> RecommendationAnswe
         expected_value=decision.expected_value, currency=decision.currency,
         propensity=decision.propensity, source=score.source, degraded=score.degraded,
         ranked=[_candidate(c) for c in shown],
-        withheld=[WithheldAnswer(action=w.action_id, name=w.name, reason=w.reason,
-                                 why=singular(w.why), allowed_from=w.allowed_from, until=w.until)
+        withheld=[WithheldAnswer(action=w.action_id, name=w.name, stage=w.stage,
+                                 reason=w.reason, why=singular(w.why),
+                                 allowed_from=w.allowed_from, until=w.until)
                   for w in answer.withheld],
         notes=list(answer.notes))
+
+
+def _belief(belief: Belief | None) -> BeliefAnswer | None:
+    if belief is None:
+        return None
+    return BeliefAnswer(
+        effect=belief.mean, effect_low=belief.low, effect_high=belief.high,
+        playbook_share=belief.playbook_share,
+        data_share=belief.data_share, n=belief.n, effective_n=belief.effective_n,
+        strength=belief.strength, measured=belief.measured, measured_low=belief.measured_low,
+        measured_high=belief.measured_high, measured_grade=belief.measured_grade,
+        measured_from=belief.measured_from, measured_to=belief.measured_to,
+        segment=belief.segment, source=belief.source)
 
 
 def _candidate(candidate: Candidate) -> CandidateAnswer:
@@ -262,7 +278,9 @@ def _candidate(candidate: Candidate) -> CandidateAnswer:
         why=singular(candidate.because), objective=candidate.objective, channel=candidate.channel,
         owner_role=candidate.owner_role, expected_value=candidate.expected_value,
         cautious_value=candidate.cautious_value, uplift=value.uplift, at_stake=value.at_stake,
-        cost=value.total_cost, hours=value.hours, evidence_grade=candidate.grade,
+        margin=value.margin, benefit=value.benefit, cost=value.total_cost, hours=value.hours,
+        hours_cost=value.hours_cost, contacts_28d=value.contacts_28d, fatigue=value.fatigue,
+        belief=_belief(value.belief), evidence_grade=candidate.grade,
         evidence=candidate.evidence, playbook_share=candidate.playbook_share,
         deadline=candidate.deadline, max_autonomy=candidate.autonomy,
         sequence=candidate.sequence, look_first=list(candidate.look_first))

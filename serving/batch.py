@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from experiments.policy import Limits
 from features.alerts import WEEK, WEEK_TOLERANCE
 from features.catalogue import catalogue
 from features.health import FORMULAS
@@ -17,11 +18,15 @@ from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.champions import models_of
 from serving.decisions import POLICY_KINDS, policy_facts
+from serving.measured_effects import evidence_in
 from serving.portfolio import portfolio_order
 from serving.recommending import Decided, decide_on
 from serving.scoring import AccountScore, score_accounts
 from serving.signs import warning_signs
 from serving.timelines import TimelineStore
+
+ANY_HOUR = Limits(quiet_hours=None)
+"""A snapshot is of a moment, and what it says is done over days: its hour holds nothing back."""
 
 
 def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> list[AccountScore]:
@@ -53,7 +58,8 @@ def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime
         formula=FORMULAS[workspace.settings.health_formula])
     events = TimelineStore(workspace).of_kinds(
         POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of)
-    return decide_on(scores, facts=policy_facts(events), alerts=signs, catalogue=known, now=as_of)
+    return decide_on(scores, facts=policy_facts(events), alerts=signs, catalogue=known, now=as_of,
+                     evidence=evidence_in(workspace.reports_dir), limits=ANY_HOUR)
 
 
 def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: datetime

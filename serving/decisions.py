@@ -11,14 +11,17 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import cast, get_args
 
 import polars as pl
 
 from experiments.account_state import PastOutcome
-from experiments.policy import AccountState, Limits, PastAction, Recommendation, recommend
+from experiments.evidence import NO_EVIDENCE, Evidence
+from experiments.policy import AccountState, Limits, PastAction, Recommendation
+from experiments.policy_inputs import PolicyInputs
+from experiments.quiet_hours import zone_named
 from features.alerts import Alert
 from registry.playbook import Playbook
 from serving.ledger import Decision, Outcome
@@ -33,8 +36,11 @@ MOMENT_KINDS: Mapping[str, str] = {
 """Kind to the instant of ``registry.sequences.MOMENTS`` that its newest event is."""
 
 HISTORY_KINDS = ("action.executed", "action.declined", "action.outcome")
-POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "consent.updated")
+POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "consent.updated", "account.updated",
+                "contact.changed")
 """What the policy has to know of a timeline."""
+
+NO_HOLD = ("no", "false")
 
 PAST_OUTCOMES: tuple[str, ...] = get_args(PastOutcome)
 
@@ -46,6 +52,9 @@ class PolicyFacts:
     moments: Mapping[str, datetime]
     consents: Mapping[str, bool]
     history: Mapping[str, PastAction]  # by decision, or by event where there was none
+    contacts: Mapping[str, str] = field(default_factory=dict)  # role to person
+    time_zone: str | None = None
+    legal_hold: bool | None = None
 
 
 NO_FACTS = PolicyFacts(moments={}, consents={}, history={})
@@ -56,6 +65,9 @@ def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
     moments: dict[str, dict[str, datetime]] = {}
     consents: dict[str, dict[str, bool]] = {}
     history: dict[str, dict[str, PastAction]] = {}
+    contacts: dict[str, dict[str, str]] = {}
+    zones: dict[str, str] = {}
+    holds: dict[str, bool] = {}
     ordered = events.sort("occurred_at", "recorded_at", "event_id")
     for row in ordered.iter_rows(named=True):
         account_id, kind, at = row["account_id"], row["kind"], row["occurred_at"]
@@ -65,15 +77,27 @@ def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
         elif kind == "consent.updated":
             consents.setdefault(account_id, {})[str(said.get("channel"))] = (
                 said.get("state") == "given")
+        elif kind == "contact.changed":
+            people, role = contacts.setdefault(account_id, {}), str(said.get("role"))
+            if said.get("state") == "joined" and row["user_id"]:
+                people[role] = row["user_id"]
+            elif row["user_id"] in (None, people.get(role)):
+                people.pop(role, None)
+        elif kind == "account.updated":
+            if zone_named(zone := str(said.get("time_zone") or "")):
+                zones[account_id] = zone
+            if hold := str(said.get("legal_hold") or ""):
+                holds[account_id] = hold.casefold() not in NO_HOLD  # what is unclear is a hold
         elif "action" in said:
             past = history.setdefault(account_id, {})
             key = str(said.get("decision_id") or row["event_id"])
-            past[key] = _past_action(kind, said, at, past.get(key))
-    accounts = {*moments, *consents, *history}
+            past[key] = _past_action(kind, said, at, past.get(key), contact=row["user_id"])
+    accounts = {*moments, *consents, *history, *contacts, *zones, *holds}
     return {
         account_id: PolicyFacts(
             moments=moments.get(account_id, {}), consents=consents.get(account_id, {}),
-            history=history.get(account_id, {}))
+            history=history.get(account_id, {}), contacts=contacts.get(account_id, {}),
+            time_zone=zones.get(account_id), legal_hold=holds.get(account_id))
         for account_id in accounts
     }
 
@@ -89,7 +113,7 @@ def with_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFact
         reported[outcome.decision_id] = _past_action(
             f"action.{outcome.kind}", said, outcome.occurred_at, reported.get(outcome.decision_id))
     history = {**facts.history, **reported}
-    return PolicyFacts(moments=facts.moments, consents=facts.consents, history=history)
+    return replace(facts, history=history)
 
 
 def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert]
@@ -103,28 +127,36 @@ def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Aler
         expected_amount=score.expansion_amount, mrr=score.features.get("mrr"),
         alerts=tuple(alert.id for alert in alerts),
         alert_raised_at={alert.id: score.as_of for alert in alerts},
-        moments=facts.moments, consents=facts.consents, health_score=score.health.score,
+        moments=facts.moments, consents=facts.consents, contacts=facts.contacts,
+        time_zone=facts.time_zone, legal_hold=facts.legal_hold, health_score=score.health.score,
         health_band=score.health.band, risk_tier=score.risk_tier,
         score_source=score.score_source)
 
 
+def question(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *, limits: Limits,
+             now: datetime, evidence: Evidence = NO_EVIDENCE) -> PolicyInputs:
+    """All that the policy is told about one account now."""
+    return PolicyInputs(
+        state=account_state(score, facts, alerts), limits=limits, evidence=evidence,
+        history=tuple(facts.history.values()), as_of=max(now, score.as_of))
+
+
 def recommendation(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *,
                    playbook: Playbook, limits: Limits, now: datetime,
-                   phrases: Mapping[str, str], alert_words: Mapping[str, str]) -> Recommendation:
+                   phrases: Mapping[str, str], alert_words: Mapping[str, str],
+                   evidence: Evidence = NO_EVIDENCE) -> Recommendation:
     """What the policy says about one account now."""
-    return recommend(account_state(score, facts, alerts), playbook=playbook, limits=limits,
-                     history=facts.history.values(), as_of=max(now, score.as_of), phrases=phrases,
-                     alert_words=alert_words)
+    asked = question(score, facts, alerts, limits=limits, now=now, evidence=evidence)
+    return asked.answer(playbook, phrases=phrases, alert_words=alert_words)
 
 
 def decision_of(answer: Recommendation, score: AccountScore, facts: PolicyFacts,
-                alerts: Sequence[Alert], *, limits: Limits, now: datetime) -> Decision:
-    """A recommendation as the record that is stored. Nothing here is left to chance: the
-    propensity is 1, and the decision is no evidence of an effect."""
-    state = account_state(score, facts, alerts)
-    past = [asdict(action) for action in facts.history.values()]
-    read = json.dumps([asdict(state), past, asdict(limits)], sort_keys=True, default=_plain,
-                      allow_nan=False)
+                alerts: Sequence[Alert], *, limits: Limits, now: datetime,
+                evidence: Evidence = NO_EVIDENCE) -> Decision:
+    """A recommendation as the record that is stored, with the probability of what comes first:
+    1 unless chance had a say."""
+    asked = question(score, facts, alerts, limits=limits, now=now, evidence=evidence)
+    read = json.dumps(asked.to_dict(), sort_keys=True, allow_nan=False)
     digest = hashlib.blake2b(read.encode(), digest_size=16).hexdigest()
     plain = answer.to_dict()
     best = answer.ranked[0]
@@ -137,23 +169,18 @@ def decision_of(answer: Recommendation, score: AccountScore, facts: PolicyFacts,
         withheld=tuple(cast(list[Mapping[str, object]], plain["withheld"])),
         versions={"score_source": score.score_source, "model": score.model_version or "none",
                   "formula": score.formula},
-        input_digest=digest)
+        input_digest=digest, propensity=answer.propensity)
 
 
-def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: PastAction | None
-                 ) -> PastAction:
+def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: PastAction | None,
+                 *, contact: str | None = None) -> PastAction:
     """One more record about an action: its execution dates it, its outcome names it."""
     action = str(said["action"])
     if kind == "action.executed":
-        return PastAction(action_id=action, at=at, outcome="done")
+        return PastAction(action_id=action, at=at, outcome="done", contact=contact)
     if kind == "action.declined":
         return PastAction(action_id=action, at=at, outcome="not_done")
     result = said.get("outcome")
     outcome = cast(PastOutcome, result) if result in PAST_OUTCOMES else "done"
-    return PastAction(action_id=action, at=known.at if known else at, outcome=outcome)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{value!r} can not be part of a decision's digest.")
+    return PastAction(action_id=action, at=known.at if known else at, outcome=outcome,
+                      contact=known.contact if known else None)

@@ -30,6 +30,7 @@ from serving.champions import champion_stamp, models_of
 from serving.errors import BusyError, NotReadyError
 from serving.explanations import Peers, peers_of
 from serving.ledger import Ledger
+from serving.measured_effects import MeasuredEffects
 from serving.observed import ServiceMetrics
 from serving.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
 from serving.roles import Reach
@@ -61,6 +62,11 @@ class Desk:
         """The portfolio that is served."""
         return LivePortfolio(make=self._make_portfolio, stamp=self._stamp)
 
+    @cached_property
+    def measured(self) -> MeasuredEffects:
+        """What was measured of the actions."""
+        return MeasuredEffects(self.workspace.reports_dir)
+
     @property
     def portfolio(self) -> Portfolio:
         """The portfolio as it is now, within reach, or NotReadyError."""
@@ -72,6 +78,7 @@ class Desk:
             return self
         seen = replace(self, reach=reach)
         vars(seen)["live"] = self.live  # one portfolio is served, whoever looks
+        vars(seen)["measured"] = self.measured
         return seen
 
     @property

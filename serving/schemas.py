@@ -386,6 +386,27 @@ class NextActionsRequest(Request):
     actions_per_account: int = Field(default=5, ge=1, le=50)
 
 
+class BeliefAnswer(Answer):
+    """What an action changes for the account, in probability points: playbook and data, mixed."""
+
+    effect: float
+    effect_low: float = Field(description="With effect_high, of the 95 % interval.")
+    effect_high: float
+    playbook_share: float
+    data_share: float
+    n: int = Field(description="Cases that were measured; 0: the playbook stands alone.")
+    effective_n: float
+    strength: float = Field(description="Of the playbook's prior, in accounts.")
+    measured: float | None = Field(description="The data alone; null: nothing was measured.")
+    measured_low: float | None
+    measured_high: float | None
+    measured_grade: str | None
+    measured_from: datetime | None
+    measured_to: datetime | None
+    segment: str | None
+    source: str | None
+
+
 class CandidateAnswer(Answer):
     """One action that may be done now, or doing nothing."""
 
@@ -398,10 +419,16 @@ class CandidateAnswer(Answer):
     owner_role: str
     expected_value: float = Field(description="Money it is expected to bring after costs.")
     cautious_value: float = Field(description="What we dare to count on; ranks the list.")
-    uplift: float
+    uplift: float = Field(description="Probability points, after fatigue.")
     at_stake: float
-    cost: float
+    margin: float = Field(description="Share of revenue that is left; 1 where a worth is stated.")
+    benefit: float = Field(description="Uplift × at stake × margin.")
+    cost: float = Field(description="Outlay, what is given away and what the hours cost.")
     hours: float
+    hours_cost: float
+    contacts_28d: int = Field(description="Contacts of the last four weeks before it.")
+    fatigue: float = Field(description="Share of the effect that those contacts use up.")
+    belief: BeliefAnswer | None = Field(description="What the uplift comes from; null: no action.")
     evidence_grade: str
     evidence: str
     playbook_share: float = Field(
@@ -417,6 +444,8 @@ class WithheldAnswer(Answer):
 
     action: str
     name: str
+    stage: str = Field(description="Where it dropped out: eligibility, suitability, "
+                                   "contact_policy, value, conflicts, rank or chance.")
     reason: str
     why: str
     allowed_from: datetime | None
@@ -433,7 +462,8 @@ class RecommendationAnswer(Answer):
     action: str
     expected_value: float
     currency: str
-    propensity: float
+    propensity: float = Field(
+        description="The probability of what comes first; 1: chance had no say.")
     source: Literal["model", "health_formula"]
     degraded: str | None
     ranked: list[CandidateAnswer]

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
+from experiments.evidence import NO_EVIDENCE, Evidence
 from experiments.policy import Limits
+from experiments.policy_inputs import PolicyInputs
 from features.catalogue import catalogue
 from features.feast_store import WorkspaceFeatures
 from features.health import FORMULAS
+from features.telemetry import EVENT_SCHEMA
 from registry.playbook import playbook
 from serving.champions import champions
-from serving.decisions import NO_FACTS, account_state, recommendation
+from serving.decisions import (
+    NO_FACTS,
+    account_state,
+    decision_of,
+    policy_facts,
+    question,
+    recommendation,
+)
 from serving.scoring import AccountScore, score_accounts
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}
@@ -47,3 +59,75 @@ def test_an_account_about_to_leave_is_not_sold_more(near_its_limit):
         assert "expand" in recommended(replace(near_its_limit, risk_tier=tier))
     for tier in ("high", "critical"):
         assert "expand" not in recommended(replace(near_its_limit, risk_tier=tier))
+
+
+# -- what a timeline says ------------------------------------------------------------------------
+
+MOMENT = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def told(*events):
+    rows = [{"event_id": f"e{n}", "account_id": "a1", "user_id": user, "kind": kind,
+             "occurred_at": MOMENT + timedelta(hours=n),
+             "recorded_at": MOMENT + timedelta(hours=n), "event_count": 1, "user_count": 1,
+             "quantity": None, "properties": json.dumps(said)}
+            for n, (kind, user, said) in enumerate(events)]
+    return policy_facts(pl.DataFrame(rows, schema=EVENT_SCHEMA))["a1"]
+
+
+def test_the_newest_time_zone_that_there_is_counts():
+    facts = told(("account.updated", None, {"time_zone": "Europe/Zurich"}),
+                 ("account.updated", None, {"time_zone": "Mars/Olympus"}),
+                 ("account.updated", None, {"segment": "smb"}))
+    assert facts.time_zone == "Europe/Zurich"
+    assert NO_FACTS.time_zone is None
+
+
+@pytest.mark.parametrize(("word", "is_held"), [
+    ("yes", True), ("no", False), ("false", False), ("ask legal", True)])
+def test_a_legal_hold_that_is_not_clearly_over_is_one(word, is_held):
+    assert told(("account.updated", None, {"legal_hold": word})).legal_hold is is_held
+    assert told(("account.updated", None, {"segment": "smb"}),
+                ("consent.updated", None, {"channel": "sms", "state": "given"})).legal_hold is None
+
+
+def test_who_is_behind_a_role_is_who_joined_and_has_not_left():
+    joined = ("contact.changed", "u1", {"role": "sponsor", "state": "joined"})
+    other = ("contact.changed", "u2", {"role": "champion", "state": "joined"})
+    assert told(joined, other).contacts == {"sponsor": "u1", "champion": "u2"}
+    left = ("contact.changed", "u1", {"role": "sponsor", "state": "left"})
+    assert told(joined, other, left).contacts == {"champion": "u2"}
+    stranger = ("contact.changed", "u9", {"role": "sponsor", "state": "left"})
+    assert told(joined, stranger).contacts == {"sponsor": "u1"}
+
+
+def test_an_action_remembers_whom_it_reached():
+    done = ("action.executed", "u1", {"action": "success_call", "decision_id": "d1"})
+    result = ("action.outcome", None, {"action": "success_call", "decision_id": "d1",
+                                       "outcome": "accepted"})
+    (past,) = told(done, result).history.values()
+    assert (past.contact, past.outcome, past.at) == ("u1", "accepted", MOMENT)
+
+
+def test_what_the_timeline_says_reaches_the_policy(near_its_limit):
+    facts = replace(NO_FACTS, contacts={"main": "u1"}, time_zone="Asia/Tokyo", legal_hold=True)
+    state = account_state(near_its_limit, facts, ())
+    assert (state.contacts, state.time_zone, state.legal_hold) == (
+        {"main": "u1"}, "Asia/Tokyo", True)
+
+
+def test_the_digest_is_that_of_all_that_was_asked(near_its_limit):
+    def digest(facts=NO_FACTS, evidence=NO_EVIDENCE):
+        asked = {"limits": Limits(), "now": near_its_limit.as_of, "evidence": evidence}
+        answer = recommendation(near_its_limit, facts, (), playbook=playbook(), phrases={},
+                                alert_words={}, **asked)
+        return decision_of(answer, near_its_limit, facts, (), **asked).input_digest
+    assert digest() == digest()
+    assert digest(replace(NO_FACTS, time_zone="UTC")) != digest()
+    assert digest(evidence=Evidence(problem="It is broken.")) != digest()
+
+
+def test_a_stored_question_gives_the_same_ranking(near_its_limit):
+    asked = question(near_its_limit, NO_FACTS, (), limits=Limits(), now=near_its_limit.as_of)
+    again = PolicyInputs.from_dict(json.loads(json.dumps(asked.to_dict(), allow_nan=False)))
+    assert again.answer(playbook()).to_dict() == asked.answer(playbook()).to_dict()
