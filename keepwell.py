@@ -19,7 +19,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 # nothing leaves the machine; both are read when MLflow is imported
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -131,6 +131,14 @@ OnEngine = Annotated[Engine, typer.Option(
 Master = Annotated[str, typer.Option(
     help="For the engine spark: local[2], or the address of a cluster that sees the workspace "
     "under the same path.", envvar="SPARK_MASTER")]
+
+
+OnlyAction = Annotated[str | None, typer.Option(help="Only this action of the playbook.")]
+OnlySegment = Annotated[str | None, typer.Option(help="Only accounts of this segment.")]
+OnlyCsm = Annotated[str | None, typer.Option(help="Only accounts of this CSM.")]
+Reason = Annotated[str, typer.Option(help="Why; everybody who is stopped reads it.")]
+ActingAs = Annotated[str | None, typer.Option(
+    "--by", help="Who does it; the name of this login by default.")]
 
 
 class Every(StrEnum):
@@ -700,6 +708,40 @@ def keys_revoke(key_id: KeyId, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
               highlight=False, markup=False)
 
 
+@ledger_app.command("replay")
+def ledger_replay(
+    decision: Annotated[str, typer.Argument(help="The id of the decision.")],
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Ask a stored decision again, and compare every number; ends with 1 if one differs."""
+    from serving.replay import replay, shared_digest
+
+    with _ledger(Workspace(workspace), must_exist=True) as ledger:
+        kept = ledger.decision(decision)
+        found = replay(kept, ledger.shared_input(shared_digest(kept)))
+    out.print(found.words, markup=False, highlight=False)
+    if found.difference is not None:
+        raise typer.Exit(FOUND)
+
+
+@app.command()
+def stop(
+    reason: Reason, action: OnlyAction = None, segment: OnlySegment = None, csm: OnlyCsm = None,
+    by: ActingAs = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """The kill switch: let nothing be claimed, or nothing of an action, a segment or a CSM."""
+    _control("stop", workspace, action=action, segment=segment, csm=csm, by=by, reason=reason)
+
+
+@app.command()
+def resume(
+    reason: Reason, action: OnlyAction = None, segment: OnlySegment = None, csm: OnlyCsm = None,
+    by: ActingAs = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Let go on what `keepwell stop` stopped, named in the same way."""
+    _control("resume", workspace, action=action, segment=segment, csm=csm, by=by, reason=reason)
+
+
 @app.command()
 def score(
     file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
@@ -912,6 +954,38 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the outermost rim: nothing above could catch it
         own = type(error).__module__.split(".")[0] in (*OWN_PACKAGES, "__main__")
         _fail(error, REFUSED if own else FAULT, wants_traceback)
+
+
+def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | None,
+             segment: str | None, csm: str | None, by: str | None, reason: str) -> None:
+    """Write a stop or its end into the ledger, and say what is stopped now."""
+    from getpass import getuser
+
+    from features.touched import clock_of
+    from registry.playbook import playbook
+    from serving.kill_switch import Controls, Scope, stops
+
+    place, scope = Workspace(workspace), Scope(action=action, segment=segment, csm=csm)
+    if not place.root.is_dir():
+        raise CommandError(f"There is no workspace {place.root}. Name another with --workspace.")
+    if action is not None and action not in playbook().by_id:
+        raise CommandError(f"There is no action {action!r}: stopping it would stop nothing. "
+                           f"GET /v1/actions lists them.")
+    if not reason.strip():
+        raise CommandError("The reason is empty. Say why, for those who are stopped.")
+    with _ledger(place, must_exist=False) as ledger:
+        controls = Controls(ledger.database)
+        stopped = stops(controls.all())
+        if kind == "resume" and scope not in {one.scope for one in stopped}:
+            what = "; ".join(one.scope.words for one in stopped) or "nothing"
+            raise CommandError(f"Nobody stopped {scope.words}; stopped is {what}.")
+        controls.record(kind, scope, by=by or getuser(), reason=reason,
+                        at=clock_of(place, lambda: datetime.now(UTC)))
+        stopped = stops(controls.all())
+    out.print(f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}.", markup=False)
+    out.print("Stopped now: " + ("; ".join(
+        f"{one.scope.words} (by {one.by}: {one.reason})" for one in stopped) or "nothing") + ".",
+        markup=False)
 
 
 @contextmanager

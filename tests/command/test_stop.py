@@ -1,0 +1,96 @@
+"""The kill switch from the command line, and a decision asked again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from experiments.account_state import AccountState, Limits
+from experiments.policy_inputs import PolicyInputs
+from registry.playbook import playbook
+from serving.kill_switch import Controls, Scope
+from serving.ledger import Decision, Ledger
+from serving.replay import shared_inputs
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "keepwell.py"), *words, "--workspace", "w"],
+        cwd=cwd, capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1", "HOME": str(cwd),
+             "PYTHONPATH": str(ROOT)})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "w").mkdir()
+    return tmp_path
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_what_is_stopped_is_resumed_as_it_was_named(folder: Path) -> None:
+    stopped = keepwell("stop", "--reason", "wrong prices", "--segment", "small", "--by", "ann",
+                       cwd=folder)
+    assert stopped.returncode == 0, said(stopped)
+    assert "Stopped the segment small. Stopped now: the segment small (by ann: wrong prices)." in (
+        said(stopped))
+    with closing(Ledger(folder / "w" / "ledger.db")) as ledger:
+        [control] = Controls(ledger.database).all()
+        assert (control.kind, control.scope) == ("stop", Scope(segment="small"))
+    other = keepwell("resume", "--reason", "mended", cwd=folder)
+    assert other.returncode == 3
+    assert "Nobody stopped everything; stopped is the segment small." in said(other)
+    resumed = keepwell("resume", "--reason", "mended", "--segment", "small", cwd=folder)
+    assert resumed.returncode == 0, said(resumed)
+    assert "Stopped now: nothing." in said(resumed)
+
+
+@pytest.mark.parametrize(("words", "match"), [
+    (("--reason", "x", "--action", "sucess_call"), "There is no action 'sucess_call'"),
+    (("--reason", " "), "The reason is empty"),
+])
+def test_a_stop_that_would_stop_nothing_is_refused(folder: Path, words: tuple[str, ...],
+                                                   match: str) -> None:
+    refused = keepwell("stop", *words, cwd=folder)
+    assert refused.returncode == 3
+    assert match in said(refused)
+    assert not (folder / "w" / "ledger.db").exists()
+
+
+def test_a_workspace_that_is_not_there_is_named(tmp_path: Path) -> None:
+    refused = keepwell("stop", "--reason", "x", cwd=tmp_path)
+    assert refused.returncode == 3
+    assert "There is no workspace" in said(refused)
+
+
+def test_a_decision_is_asked_again(folder: Path) -> None:
+    state = AccountState(account_id="acme", as_of=NOW, mrr=2000.0, health_score=31.0,
+                         attributes={"contract_status": "active"}, features={})
+    asked, common = PolicyInputs(state=state, limits=Limits(), history=(), as_of=NOW), (
+        shared_inputs({}, {}))
+    answer = asked.answer(playbook()).to_dict()
+    first = Decision(
+        decision_id="d-1", account_id="acme", decided_at=NOW, as_of=NOW, action="success_call",
+        expected_value=1.5, currency="USD", eligible=tuple(answer["ranked"]),  # type: ignore[arg-type]
+        withheld=tuple(answer["withheld"]), versions={}, input_digest="ab",  # type: ignore[arg-type]
+        inputs=json.dumps({"shared": common.digest, "question": asked.to_dict()}))
+    with closing(Ledger(folder / "w" / "ledger.db")) as ledger:
+        ledger.append_decisions([first], shared={common.digest: common.content})
+    same = keepwell("ledger", "replay", "d-1", cwd=folder)
+    assert same.returncode == 0, said(same)
+    assert "Decision d-1 comes out the same, to the bit." in said(same)
+    unknown = keepwell("ledger", "replay", "d-9", cwd=folder)
+    assert unknown.returncode == 3
+    assert "No decision with this id" in said(unknown)
