@@ -70,18 +70,19 @@ class Gate:
         try:
             check_origin(headers, scope["method"], self.settings)
             pattern = matching(self._routes, scope["method"], scope["path"])
-            caller = self._admitted(headers, scope["method"], pattern)
+            need = None if pattern is None else needed(scope["method"], pattern)
+            caller = self._admitted(headers, scope["method"], pattern, need)
             check_length(headers, self.settings)
         except ProblemError as refusal:
             await problem_response(refusal, scope["path"])(scope, receive, send_guarded)
             return
-        scope.setdefault("state", {})["caller"] = caller
+        scope.setdefault("state", {}).update(caller=caller, need=need)
         bounded = BoundedBody(receive, self.settings.max_body_bytes)
         await self.app(scope, bounded, send_guarded)
 
-    def _admitted(self, headers: Headers, method: str, pattern: str | None) -> Caller:
+    def _admitted(self, headers: Headers, method: str, pattern: str | None, need: Need | None
+                  ) -> Caller:
         """Who comes, if they may use the route; where nothing answers they may be told so."""
-        need = None if pattern is None else needed(method, pattern)
         if need is not None and need.permission is None:
             return PROBE
         try:

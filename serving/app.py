@@ -20,10 +20,12 @@ from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.access import Gate
 from serving.desk import Desk, open_desk
-from serving.errors import install_problems
+from serving.errors import KEY_HEADER, LONGEST_KEY, install_problems
 from serving.fresh_scores import FreshScores
+from serving.idempotency import RequestKeys, WrittenOnce
 from serving.observed import Measured
 from serving.pages import AnswerProblemToPeople, Templates
+from serving.roles import Need, needed
 from serving.routes import accounts, holdings, next_actions, people, plans, status, telemetry
 from serving.routes.plans import MOST_PLANS_AT_ONCE
 from serving.schemas import ProblemAnswer
@@ -96,6 +98,8 @@ def create_app(
     for module in (accounts, next_actions, plans, telemetry, holdings, status, people):
         app.include_router(module.router)
     install_problems(app, AnswerProblemToPeople(templates))
+    app.add_middleware(WrittenOnce, keys=RequestKeys(desk.ledger.database),
+                       clock=wall_clock or now)
     app.add_middleware(Gate, settings=desk.settings, keys=desk.keys, clock=wall_clock or now)
     app.add_middleware(Measured, metrics=desk.metrics)
     return app
@@ -112,8 +116,24 @@ class KeepwellApp(FastAPI):
             schemas = document["components"]["schemas"]
             schemas.update(shape.pop("$defs"))
             schemas["ProblemAnswer"] = shape
+            for path, methods in document["paths"].items():
+                for method, one in methods.items():
+                    _say_the_key(one, needed(method.upper(), path))
             self.openapi_schema = document
         return self.openapi_schema
+
+
+def _say_the_key(operation: dict[str, Any], need: Need | None) -> None:
+    """Let a write say that it takes an Idempotency-Key, where it does not say so itself."""
+    parameters = operation.setdefault("parameters", [])
+    if need is not None and need.writes and KEY_HEADER not in {one["name"] for one in parameters}:
+        parameters.append({
+            "name": KEY_HEADER, "in": "header", "required": False,
+            "description": "New for each write, the same when a request is repeated: it is then "
+                           "done once, and answered as the first time.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}})
+    if not parameters:
+        del operation["parameters"]
 
 
 async def _keep_fresh(desk: Desk, seconds: float) -> None:

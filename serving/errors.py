@@ -159,14 +159,28 @@ class MissingKeyError(ProblemError):
 
     slug, status, title = "missing-idempotency-key", 400, "The Idempotency-Key is missing"
     next_step = (f"Send an {KEY_HEADER} header: any text of 1 to {LONGEST_KEY} characters that "
-                 f"is new for each outcome and the same when you repeat the request.")
+                 f"is new for each write and the same when you repeat the request.")
 
 
 class KeyReusedError(ProblemError):
     """The Idempotency-Key was used before with another request."""
 
     slug, status, title = "idempotency-key-reused", 422, "This Idempotency-Key was used before"
-    next_step = "Use a new Idempotency-Key for a new outcome; repeat the old request unchanged."
+    next_step = "Use a new Idempotency-Key for a new write; repeat the old request unchanged."
+
+
+class InFlightError(ProblemError):
+    """A request with this Idempotency-Key is being worked on."""
+
+    slug, status, title = "idempotency-key-in-flight", 409, "The same request is being worked on"
+    next_step = "Send the same request again, with the same key, after the seconds of Retry-After."
+
+
+class AnswerLostError(ProblemError):
+    """The request was carried out, and its answer was lost with the process."""
+
+    slug, status, title = "answer-lost", 409, "It was done, and the answer is lost"
+    next_step = "Nothing was done twice. To do it once more on purpose, use a new Idempotency-Key."
 
 
 class ContradictingOutcomeError(ProblemError):
@@ -365,7 +379,8 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownAccountError, UnknownDecisionError, UnknownReportError,
     UnknownModelCardError, UnknownAddressError, TooManyAtOnceError, ImpossiblePlanError,
     WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
-    TooLargeError, TooManyError, MissingKeyError, KeyReusedError, ContradictingOutcomeError,
+    TooLargeError, TooManyError, MissingKeyError, KeyReusedError, InFlightError, AnswerLostError,
+    ContradictingOutcomeError,
     NotAllowedError, NotPermittedError, KeysUnreadableError, WrongHostError,
     ForeignOriginError, NotReadyError, BusyError, LedgerUnreachableError, RefusedError,
     InternalError,
@@ -409,8 +424,8 @@ def shape_problem(error: RequestValidationError, content_type: str | None) -> Pr
     if any(problem["type"] == "json_invalid" for problem in problems):
         return NotJsonError("The body could not be read as JSON.")
     if any(tuple(problem["loc"]) == ("header", KEY_HEADER) for problem in problems):
-        return MissingKeyError(f"Reporting an outcome needs an {KEY_HEADER} header of 1 to "
-                               f"{LONGEST_KEY} characters.")
+        return MissingKeyError(f"This write needs an {KEY_HEADER} header of 1 to {LONGEST_KEY} "
+                               f"characters.")
     fields = tuple(FieldProblem(where=_where(problem["loc"]), message=_message(problem))
                    for problem in problems[:20])
     count = len(problems)

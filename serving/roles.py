@@ -94,6 +94,14 @@ class Caller:
             return named
         return self.owner if named is None else f"{self.owner}, for {named}"
 
+    def own(self, key: str) -> str:
+        """An Idempotency-Key as one of this caller's, which nobody else's can be.
+
+        >>> caller_of("key-1", "engine", owner="mailer").own("a"), EMBEDDED.own("a")
+        ('key-1:a', 'a')
+        """
+        return key if self.owner is None else f"{self.key_id}:{key}"
+
 
 def caller_of(key_id: str, role: Role, *, owner: str | None = None,
               territories: tuple[str, ...] = (),
@@ -168,12 +176,14 @@ class Need:
 
     ``of`` says what it tells about: ``accounts`` are those within the caller's reach, and the
     route answers as if there were no others; ``company`` is the whole, refused to whoever does not
-    reach every account; ``product`` is nothing about any account.
+    reach every account; ``product`` is nothing about any account. ``may_repeat`` says of a write
+    that doing it again under the same Idempotency-Key finds what is there, and adds nothing.
     """
 
     permission: Permission | None
     of: Literal["accounts", "company", "product"]
     writes: bool = False
+    may_repeat: bool = False
 
     def refusal(self, caller: Caller) -> str | None:
         """Why a caller may not use the route; None when they may."""
@@ -198,8 +208,8 @@ ROUTES: Mapping[str, Need] = {
     "POST /v1/scores": _READ,
     "POST /v1/next-actions": Need(permission="recommend", of="accounts", writes=True),
     "POST /v1/decisions/{decision_id}/outcomes": Need(permission="report", of="accounts",
-                                                      writes=True),
-    "POST /v1/events": Need(permission="send", of="company", writes=True),
+                                                      writes=True, may_repeat=True),
+    "POST /v1/events": Need(permission="send", of="company", writes=True, may_repeat=True),
     "POST /v1/plans": Need(permission="watch", of="accounts"),
     "GET /v1/actions": _PRODUCT,
     "GET /v1/models": _PRODUCT,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Header, Path
 
 from serving.answers import recommendation_answer
 from serving.errors import KEY_HEADER, LONGEST_KEY, FieldProblem, WrongShapeError, check_count
 from serving.ledger import NewOutcome
 from serving.recommending import decide
-from serving.routes.at_desk import AtDesk, problems
+from serving.routes.at_desk import AtCaller, AtDesk, problems
 from serving.schemas import (
     EXAMPLE_DECISION,
     NextActionsAnswer,
@@ -20,9 +20,6 @@ from serving.schemas import (
 )
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
-
-REPEATED = "The same key and body came before: the outcome as it was stored then."
-
 
 @router.post("/next-actions", summary="Recommend and store the next actions",
              responses=problems(400, 401, 413, 422, 503))
@@ -52,11 +49,10 @@ def next_actions(desk: AtDesk, body: NextActionsRequest) -> NextActionsAnswer:
 
 @router.post("/decisions/{decision_id}/outcomes", status_code=201,
              summary="Report what came of a decision",
-             responses={200: {"model": OutcomeAnswer, "description": REPEATED},
-                        **problems(400, 401, 404, 409, 413, 422, 503)})
+             responses=problems(400, 401, 404, 409, 413, 422, 503))
 def report_outcome(
     desk: AtDesk,
-    response: Response,
+    caller: AtCaller,
     decision_id: Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_DECISION])],
     body: OutcomeRequest,
     idempotency_key: Annotated[str, Header(
@@ -65,8 +61,9 @@ def report_outcome(
 ) -> OutcomeAnswer:
     """Store what came of a decision, once per Idempotency-Key, and put it on the timeline.
 
-    The same key with the same body answers as the first time, with 200; with another body it is
-    refused. So is a decision that was carried out and is then declined, or the reverse.
+    The same key with the same body answers as the first time; with another body it is refused. So
+    is a decision that was carried out and is then declined, or the reverse. Who did it is the owner
+    of the API key, for whom `by` names.
     """
     now = desk.now()
     if body.occurred_at is not None and body.occurred_at > now:
@@ -75,12 +72,10 @@ def report_outcome(
                               errors=[FieldProblem(where="occurred_at", message=message)])
     outcome, is_new = desk.ledger.append_outcome(
         decision_id, NewOutcome(kind=body.kind, occurred_at=body.occurred_at, result=body.result,
-                                reason=body.reason, by=body.by),
-        key=idempotency_key, received_at=now)
+                                reason=body.reason, by=caller.by(body.by)),
+        key=caller.own(idempotency_key), received_at=now)
     if is_new:
         desk.metrics.outcomes.labels(outcome.kind).inc()
-    else:
-        response.status_code = 200
     desk.deliver()
     return OutcomeAnswer(
         outcome_id=outcome.outcome_id, decision_id=outcome.decision_id,

@@ -1,0 +1,489 @@
+"""The same key is the same answer and one effect: repeated, at once, and after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+import uvicorn
+from small_company import AS_OF
+from starlette.exceptions import HTTPException
+
+from serving.app import create_app
+from serving.errors import AnswerLostError, InFlightError, KeyReusedError, TooLargeError
+from serving.idempotency import (
+    KEPT,
+    LEASE,
+    REQUESTS,
+    KeptAnswer,
+    RequestKeys,
+    Taken,
+    fingerprint_of,
+    whole_body,
+    working_on,
+)
+from serving.ledger_database import LedgerDatabase
+from serving.ledger_tables import VERSIONS
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOW + LEASE + timedelta(seconds=1)
+ANSWER = KeptAnswer(status=201, media_type="application/json", body=b'{"done": true}')
+CALLERS = 8
+
+
+class Kept:
+    """Keys in a ledger, and an effect to have: a row in a table of its own."""
+
+    EFFECTS = sa.Table("effects", sa.MetaData(), sa.Column("name", sa.String, primary_key=True))
+
+    def __init__(self, database: LedgerDatabase) -> None:
+        self.database = database
+        self.keys = RequestKeys(database)
+        with database.writing() as connection:
+            self.EFFECTS.create(connection, checkfirst=True)
+
+    def begin(self, key: str = "k", *, caller: str = "ann", body: str = "a", now: datetime = NOW,
+              may_repeat: bool = False):
+        return self.keys.begin(caller, key, body, may_repeat=may_repeat, now=now)
+
+    def have_effect(self, name: str) -> None:
+        with self.database.writing() as connection:
+            connection.execute(sa.insert(self.EFFECTS).values(name=name))
+
+    def effects(self) -> list[str]:
+        with self.database.reading() as connection:
+            return sorted(connection.scalars(sa.select(self.EFFECTS.c.name)))
+
+    def rows(self) -> int:
+        with self.database.reading() as connection:
+            return connection.execute(
+                sa.select(sa.func.count()).select_from(REQUESTS)).scalar_one()
+
+
+@pytest.fixture
+def kept(ledger_place: Path | str) -> Iterator[Kept]:
+    database = LedgerDatabase(ledger_place)
+    yield Kept(database)
+    database.close()
+
+
+def test_a_repeated_request_is_answered_as_the_first_time(kept):
+    taken = kept.begin()
+    kept.keys.settle(taken, ANSWER, NOW)
+    assert kept.begin() == ANSWER
+    assert kept.begin(now=NOW + KEPT) == ANSWER
+
+
+def test_another_request_under_the_key_is_refused_also_while_the_first_is_worked_on(kept):
+    taken = kept.begin()
+    with pytest.raises(KeyReusedError, match="came before with another request"):
+        kept.begin(body="b")
+    kept.keys.settle(taken, ANSWER, NOW)
+    with pytest.raises(KeyReusedError, match="came before with another request"):
+        kept.begin(body="b")
+
+
+def test_a_request_that_is_worked_on_is_in_flight(kept):
+    kept.begin()
+    with pytest.raises(InFlightError, match="is being worked on") as told:
+        kept.begin()
+    assert told.value.headers == {"Retry-After": "1"}
+
+
+def test_a_key_belongs_to_its_caller(kept):
+    first, other = kept.begin(caller="ann"), kept.begin(caller="bob", body="b")
+    kept.keys.settle(first, ANSWER, NOW)
+    with pytest.raises(InFlightError, match="is being worked on"):
+        kept.begin(caller="bob", body="b")
+    assert other.holder != first.holder
+
+
+def test_what_came_to_nothing_leaves_its_key_free(kept):
+    kept.keys.let_go(kept.begin(), NOW)
+    assert kept.rows() == 0
+    assert kept.begin(body="mended").key == "k"
+
+
+def test_a_process_that_ended_before_any_effect_is_taken_over_after_its_lease(kept):
+    kept.begin()
+    with pytest.raises(InFlightError, match="is being worked on"):
+        kept.begin(now=NOW + LEASE - timedelta(seconds=1))
+    second = kept.begin(now=LATER)
+    kept.keys.settle(second, ANSWER, NOW)
+    assert kept.begin(now=LATER) == ANSWER
+
+
+def test_a_lease_that_is_renewed_is_not_over(kept):
+    taken = kept.begin()
+    kept.keys.renew(taken, NOW + LEASE)
+    with pytest.raises(InFlightError, match="is being worked on"):
+        kept.begin(now=LATER)
+
+
+def test_an_effect_whose_answer_was_lost_is_not_had_again(kept):
+    taken = kept.begin()
+    with working_on(taken):
+        kept.have_effect("first")
+    with pytest.raises(AnswerLostError, match="carried out once"):
+        kept.begin(now=LATER)
+    assert kept.begin(now=LATER, may_repeat=True).key == "k"
+    assert kept.effects() == ["first"]
+
+
+def test_an_effect_that_is_rolled_back_is_none(kept):
+    taken = kept.begin()
+    with working_on(taken):
+        kept.have_effect("first")
+    kept.keys.settle(taken, ANSWER, NOW)
+    second = kept.begin("other")
+    with working_on(second), pytest.raises(sa.exc.IntegrityError):
+        kept.have_effect("first")
+    assert kept.begin("other", now=LATER).key == "other"
+
+
+def test_who_was_taken_over_has_no_effect_any_more(kept):
+    slow = kept.begin()
+    fast = kept.begin(now=LATER)
+    with working_on(slow), pytest.raises(InFlightError, match="took the request over"):
+        kept.have_effect("slow")
+    with working_on(fast):
+        kept.have_effect("fast")
+    kept.keys.settle(slow, KeptAnswer(status=200, media_type=None, body=b"slow"), LATER)
+    kept.keys.settle(fast, ANSWER, NOW)
+    assert kept.begin() == ANSWER
+    assert kept.effects() == ["fast"]
+
+
+def test_an_effect_after_the_answer_was_kept_is_refused(kept):
+    taken = kept.begin()
+    kept.keys.settle(taken, ANSWER, NOW)
+    with working_on(taken), pytest.raises(InFlightError, match="took the request over"):
+        kept.have_effect("late")
+    assert kept.effects() == []
+
+
+@pytest.mark.parametrize(("status", "may_repeat", "told"), [
+    (409, False, "the refusal"), (500, False, "lost"), (500, True, "again"), (201, False, "it")])
+def test_an_answer_after_an_effect_is_kept_unless_nobody_knows_what_happened(
+        kept, status, may_repeat, told):
+    taken = kept.begin()
+    with working_on(taken):
+        kept.have_effect("first")
+    answer = KeptAnswer(status=status, media_type="text/plain", body=b"said")
+    kept.keys.settle(taken, answer, NOW)
+    if told == "lost":
+        with pytest.raises(AnswerLostError, match="carried out once"):
+            kept.begin()
+    elif told == "again":
+        assert kept.begin(may_repeat=may_repeat).key == "k"
+    else:
+        assert kept.begin() == answer
+
+
+@pytest.mark.parametrize("status", [404, 409, 422, 500, 503])
+def test_a_refusal_without_an_effect_is_not_kept(kept, status):
+    kept.keys.settle(kept.begin(), KeptAnswer(status=status, media_type=None, body=b""), NOW)
+    assert kept.rows() == 0
+
+
+def test_a_failure_after_the_effect_does_not_free_the_key(kept):
+    taken = kept.begin()
+    with working_on(taken):
+        kept.have_effect("first")
+    kept.keys.let_go(taken, NOW)
+    with pytest.raises(AnswerLostError, match="carried out once"):
+        kept.begin(now=NOW + timedelta(seconds=1))
+
+
+def test_keys_are_forgotten_after_a_day_and_not_before(kept):
+    kept.keys.settle(kept.begin(), ANSWER, NOW)
+    kept.begin("newer", now=NOW + KEPT)
+    assert kept.rows() == 2
+    kept.begin("newest", now=NOW + KEPT + timedelta(hours=1, seconds=1))
+    assert kept.rows() == 2
+    assert kept.begin(now=NOW + KEPT + timedelta(hours=1, seconds=2)).key == "k"
+
+
+def test_a_request_whose_key_could_not_be_noted_writes_nothing(kept):
+    with (working_on(Taken(caller="ann", key="k", holder="")),
+          pytest.raises(InFlightError, match="its key could not be noted")):
+        kept.have_effect("first")
+    kept.begin()
+    with (working_on(Taken(caller="ann", key="k", holder="")),
+          pytest.raises(InFlightError, match="its key could not be noted")):
+        kept.have_effect("first")
+    assert kept.effects() == []
+
+
+def test_reading_and_writing_outside_a_request_note_nothing(kept):
+    taken = kept.begin()
+    kept.have_effect("of somebody else")
+    with working_on(taken), kept.database.reading() as connection:
+        connection.execute(sa.select(VERSIONS)).all()
+    assert kept.begin(now=LATER).key == "k"
+
+
+@pytest.mark.parametrize(("one", "other", "is_same"), [
+    (b'{"a": 1, "b": 2}', b'{"b":2,"a":1}', True), (b'{"a": 1}', b'{"a": 2}', False),
+    (b"no json", b"no json", True), (b"no json", b"no  json", False), (b"", b"{}", False),
+    (b"[" * 5000, b"[" * 5000, True),
+])
+def test_a_request_is_the_same_by_what_it_says(one, other, is_same):
+    scope = {"method": "POST", "path": "/v1/events", "query_string": b""}
+    assert (fingerprint_of(scope, one) == fingerprint_of(scope, other)) is is_same
+    for part, value in (("method", "PUT"), ("path", "/v1/x"), ("query_string", b"a=1")):
+        assert fingerprint_of({**scope, part: value}, one) != fingerprint_of(scope, one)
+
+
+def test_a_caller_who_goes_away_and_a_body_that_is_too_large_are_no_request():
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    async def large():
+        raise HTTPException(413, "larger than 100 bytes")
+
+    assert asyncio.run(whole_body(gone)) is None
+    with pytest.raises(TooLargeError, match="larger than 100 bytes"):
+        asyncio.run(whole_body(large))
+
+
+class TestOverTheApi:
+    def ask(self, client, key: str = "k", **more: object):
+        return client.post("/v1/next-actions", json={"account_ids": ["acct-01"], **more},
+                           headers={"Idempotency-Key": key})
+
+    def test_status_and_body_come_again_byte_by_byte(self, own_client):
+        first, again = self.ask(own_client), self.ask(own_client)
+        assert (first.status_code, first.content) == (again.status_code, again.content)
+        assert first.headers["content-type"] == again.headers["content-type"]
+        assert "idempotency-replayed" not in first.headers
+        assert again.headers["idempotency-replayed"] == "true"
+        assert again.headers["x-content-type-options"] == "nosniff"
+        assert own_client.app.state.desk.ledger.counts() == (1, 0)
+
+    def test_another_body_is_refused(self, own_client):
+        self.ask(own_client)
+        answer = self.ask(own_client, limit=7)
+        assert (answer.status_code, answer.json()["type"]) == (
+            422, "/problems#idempotency-key-reused")
+
+    def test_a_request_that_could_not_be_read_may_be_mended(self, own_client):
+        assert self.ask(own_client, limit=0).status_code == 422
+        assert self.ask(own_client).status_code == 200
+
+    def test_a_refusal_without_an_effect_leaves_the_key_free(self, own_client):
+        headers = {"Idempotency-Key": "k"}
+        for kind in ("executed", "outcome"):
+            answer = own_client.post("/v1/decisions/none/outcomes", headers=headers,
+                                     json={"kind": kind, "result": "renewed"})
+            assert answer.status_code == 404
+            assert "idempotency-replayed" not in answer.headers
+        assert self.ask(own_client).status_code == 200
+
+    def test_while_the_ledger_is_away_what_needs_none_answers(self, own_workspace, store,
+                                                              make_client):
+        client = make_client(own_workspace, store,
+                             ledger_url="postgresql://ledger@127.0.0.1:1/nowhere")
+        headers = {"Idempotency-Key": "k"}
+        answer = client.post("/v1/decisions/none/outcomes", json={"kind": "executed"},
+                             headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems#ledger-unreachable")
+        assert answer.headers["retry-after"]
+        event = {"event_id": "e-1", "account_id": "acct-01", "kind": "community.posted",
+                 "occurred_at": "2026-02-20T10:00:00Z"}
+        for _ in range(2):
+            answer = client.post("/v1/events", json={"events": [event]}, headers=headers)
+            assert answer.status_code == 200
+        assert answer.json()["duplicates"] == 1
+
+    @pytest.mark.parametrize("key", ["", "k" * 201, "a\tb"])
+    def test_a_key_that_is_none_is_told(self, own_client, key):
+        answer = self.ask(own_client, key)
+        assert (answer.status_code, answer.json()["type"]) == (
+            400, "/problems#missing-idempotency-key")
+
+    def test_without_a_key_and_for_what_writes_nothing_it_changes_nothing(self, own_client):
+        body = {"account_ids": ["acct-01"]}
+        assert own_client.post("/v1/next-actions", json=body).status_code == 200
+        for _ in range(2):
+            answer = own_client.post("/v1/scores", json=body, headers={"Idempotency-Key": "k"})
+            assert "idempotency-replayed" not in answer.headers
+        assert self.ask(own_client).status_code == 200  # the key is still free
+
+    def test_each_api_key_has_keys_of_its_own(self, own_client):
+        keys = own_client.app.state.desk.keys
+        decided = self.ask(own_client).json()["items"][0]
+        path = f"/v1/decisions/{decided['decision_id']}/outcomes"
+        answers = []
+        for owner in ("ann", "bob"):
+            new = keys.create(name="laptop", owner=owner, role="engine", now=AS_OF)
+            answers.append(own_client.post(
+                path, json={"kind": "outcome", "result": f"seen by {owner}"},
+                headers={"Idempotency-Key": "k", "X-API-Key": new.secret}))
+        assert [a.status_code for a in answers] == [201, 201]
+        assert [a.json()["by"] for a in answers] == ["ann", "bob"]
+        assert answers[0].json()["outcome_id"] != answers[1].json()["outcome_id"]
+
+    def test_a_body_that_hides_its_length_is_refused_while_it_is_read(self, shared_workspace,
+                                                                     store, make_client):
+        small = make_client(shared_workspace, store, max_body_bytes=100)
+        answer = small.post("/v1/next-actions", content=(b"[" * 60 for _ in range(3)),
+                            headers={"Content-Type": "application/json", "Idempotency-Key": "k"})
+        assert (answer.status_code, answer.json()["type"]) == (413, "/problems#too-large")
+
+
+@pytest.fixture
+def address(own_workspace, store) -> Iterator[str]:
+    app = create_app(own_workspace, store=store, now=lambda: datetime.now(UTC) - OLD,
+                     wall_clock=lambda: datetime.now(UTC), refresh_seconds=60)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until = time.monotonic() + 30
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(timeout=30)
+
+
+OLD = datetime.now(UTC) - AS_OF
+"""A clock that runs, at the moment of the sample: two decisions never have the same moment."""
+
+
+def stampede(client: httpx.Client, callers: ThreadPoolExecutor, key: str, number: int
+             ) -> list[httpx.Response]:
+    """So many requests at once with one key, and those again that came while it was in flight."""
+    def ask(_: int) -> httpx.Response:
+        return client.post("/v1/next-actions", json={"account_ids": ["acct-01"]},
+                           headers={"Idempotency-Key": key})
+
+    return list(callers.map(ask, range(number)))
+
+
+@pytest.mark.parametrize(("writes", "keys"), [
+    pytest.param(12, 3, id="12 at once, 3 keys"),
+    pytest.param(50, 1000, id="50 at once, 1000 keys", marks=pytest.mark.slow)])
+def test_writes_at_once_with_one_key_have_one_effect(address, writes, keys):
+    statuses: Counter[int] = Counter()
+    with (httpx.Client(base_url=address, timeout=120,
+                       limits=httpx.Limits(max_connections=writes)) as client,
+          ThreadPoolExecutor(writes) as callers):
+        for number in range(keys):
+            answers = stampede(client, callers, f"key {number}", writes)
+            statuses.update(a.status_code for a in answers)
+            assert len({a.content for a in answers if a.status_code == 200}) == 1
+            assert {a.json()["type"] for a in answers if a.status_code == 409} <= {
+                "/problems#idempotency-key-in-flight"}
+        told = client.get("/v1/accounts/acct-01/timeline?limit=1000").json()["items"]
+    assert set(statuses) <= {200, 409}
+    assert sum(e["kind"] == "action.decided" for e in told) == min(keys, 1000)
+
+
+DYING = """
+import os, sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+import sqlalchemy as sa
+import uvicorn
+from fastapi import FastAPI, Request
+from serving.idempotency import RequestKeys, WrittenOnce
+from serving.ledger_database import LedgerDatabase
+from serving.roles import EMBEDDED, Need
+
+database = LedgerDatabase(Path(sys.argv[1]))
+dies, may_repeat = sys.argv[2], sys.argv[3] == "may repeat"
+effects = sa.Table("effects", sa.MetaData(), sa.Column("place", sa.Integer, primary_key=True))
+with database.writing() as connection:
+    effects.create(connection, checkfirst=True)
+app = FastAPI()
+
+@app.post("/write")
+def write() -> dict[str, int]:
+    if dies == "before the effect":
+        os.kill(os.getpid(), 9)
+    with database.writing() as connection:
+        count = connection.scalar(sa.select(sa.func.count()).select_from(effects))
+        if not (may_repeat and count):  # what may repeat finds what it wrote
+            connection.execute(sa.insert(effects))
+    if dies == "after the effect":
+        os.kill(os.getpid(), 9)
+    return {"effects": 1}
+
+class Known:
+    def __init__(self, app): self.app = app
+    async def __call__(self, scope, receive, send):
+        scope.setdefault("state", {}).update(caller=EMBEDDED, need=Need(
+            permission=None, of="product", writes=True, may_repeat=may_repeat))
+        await self.app(scope, receive, send)
+
+lease = timedelta(seconds=1)
+app.add_middleware(WrittenOnce, keys=RequestKeys(database, lease=lease),
+                   clock=lambda: datetime.now(UTC), lease=lease)
+app.add_middleware(Known)
+config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
+server = uvicorn.Server(config)
+import asyncio
+async def main():
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+    await task
+asyncio.run(main())
+"""
+
+
+def serve(folder: Path, dies: str, repeats: str) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", DYING, str(folder / "ledger.db"), dies, repeats],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    assert process.stdout is not None
+    return process, f"http://127.0.0.1:{int(process.stdout.readline())}/write"
+
+
+@pytest.mark.parametrize(("dies", "repeats", "status"), [
+    ("before the effect", "may not", 200), ("after the effect", "may not", 409),
+    ("after the effect", "may repeat", 200),
+])
+def test_a_kill_between_effect_and_answer_leads_to_one_effect(tmp_path, dies, repeats, status):
+    headers = {"Idempotency-Key": "k"}
+    process, address = serve(tmp_path, dies, repeats)
+    with process, pytest.raises(httpx.TransportError):
+        httpx.post(address, headers=headers, timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    process, address = serve(tmp_path, "never", repeats)
+    try:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            answer = httpx.post(address, headers=headers, timeout=30)
+            if answer.headers.get("retry-after") is None:
+                break
+            assert answer.json()["type"] == "/problems#idempotency-key-in-flight"
+            time.sleep(0.2)
+        again = httpx.post(address, headers=headers, timeout=30)
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert answer.status_code == again.status_code == status
+    assert answer.json() == again.json()
+    if status == 409:
+        assert answer.json()["type"] == "/problems#answer-lost"
+    database = LedgerDatabase(tmp_path / "ledger.db")
+    with database.reading() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM effects")) == 1
+    database.close()
