@@ -8,8 +8,9 @@ Every learner predicts, for accounts that it was not fitted on, what an action c
 - ``x_trees``: the X-learner (Künzel et al. 2019) with LightGBM
 
 The stack weighs their departures from the mean effect, none below zero, so that the scores are
-predicted best; where nothing is found all weights are 0 and everybody is given the mean. A model of
-the outcome alone ranks by who stays anyway and is no learner of effects.
+predicted best. Scores are mostly noise, so weights start from equal shares and leave them as far as
+the scores ask for. A model of the outcome alone ranks by who stays anyway and is no learner of
+effects.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ class Lesson:
     score: Floats
     cluster: Ints
 
+
+EQUAL_WITHIN = 0.25
+"""Standard deviation of a weight around its equal share, believed before looking."""
 
 Learner = Callable[[Lesson, Bools, Bools, int], Floats]
 """(lesson, rows to fit on, rows to predict, seed) -> what the action changes for these."""
@@ -105,7 +109,11 @@ def fit_stack(predicted: Mapping[str, Floats], score: Floats) -> Stack:
     if not predicted:
         return Stack(mean=float(score.mean()), weights={})
     columns = np.column_stack([column - column.mean() for column in predicted.values()])
-    weights, _ = nnls(columns, score - score.mean())
+    apart = score - score.mean()
+    count = columns.shape[1]
+    firmness = float(apart.std()) / EQUAL_WITHIN
+    weights, _ = nnls(np.vstack([columns, firmness * np.eye(count)]),
+                      np.concatenate([apart, np.full(count, firmness / count)]))
     return Stack(mean=float(score.mean()),
                  weights=dict(zip(predicted, weights.tolist(), strict=True)))
 

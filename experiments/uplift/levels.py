@@ -21,7 +21,7 @@ from experiments.sample import Bools, Floats, Ints, SampleError
 from experiments.uplift.arms import Words
 from experiments.uplift.learners import LEARNERS, Lesson, Stack, fit_stack, out_of_fold
 from experiments.uplift.scores import Scores
-from experiments.uplift.segments import segment_uplifts
+from experiments.uplift.segments import TYPICAL_SPREAD, segment_uplifts
 
 Level = Literal["everybody", "segment", "account"]
 
@@ -59,10 +59,11 @@ class AccountEffects:
 
 def account_effects(
     scores: Scores, outcome: Floats, action: str, *, asked: Floats, asked_segment: Words,
-    rng: np.random.Generator,
+    rng: np.random.Generator, typical_spread: float = TYPICAL_SPREAD,
 ) -> AccountEffects:
     """The effect of one action on accounts with these covariates, as finely as can be told.
 
+    ``typical_spread`` is the segments', in units of the outcome (see there).
     With fewer than ``LEAST_TRIALS`` in an arm the stack is empty and gives everybody the mean.
 
     Raises:
@@ -88,7 +89,8 @@ def account_effects(
     held_out = {
         "everybody": _by_fold(fold, lambda rest: np.full(n, score[rest].mean())),
         "segment": _by_fold(fold, lambda rest: _segment_values(scores, action, rest,
-                                                               sample.segment, rng)),
+                                                               sample.segment, typical_spread,
+                                                               rng)),
         "account": _by_fold(fold, lambda rest: _stacked(predicted, score, rest)),
     }
     comparisons = (
@@ -103,7 +105,8 @@ def account_effects(
         level, estimates = "account", _asked_by_stack(lesson, known, stack, rng)
     elif comparisons[0].is_better:
         level = "segment"
-        estimates = _segment_values(scores, action, np.ones(n, dtype=bool), asked_segment, rng)
+        estimates = _segment_values(scores, action, np.ones(n, dtype=bool), asked_segment,
+                                    typical_spread, rng)
     return AccountEffects(action=action, level=level, estimates=estimates,
                           comparisons=comparisons, stack=stack)
 
@@ -133,13 +136,14 @@ def _stacked(predicted: Mapping[str, Floats], score: Floats, rest: Bools) -> Flo
                                    for name, values in predicted.items()}, rows=len(rest))
 
 
-def _segment_values(scores: Scores, action: str, fit: Bools, asked: Words,
+def _segment_values(scores: Scores, action: str, fit: Bools, asked: Words, typical_spread: float,
                     rng: np.random.Generator) -> Floats:
     """Shrunk effects of segments from these trials; the mean where a segment is not among them."""
     part = replace(scores, sample=scores.sample.keep(fit), score=scores.score[:, fit],
                    propensity=scores.propensity[fit], weight=scores.weight[fit])
     found = {item.segment: item.estimate
-             for item in segment_uplifts(part, rng=rng, actions=[action])}
+             for item in segment_uplifts(part, rng=rng, actions=[action],
+                                         typical_spread=typical_spread)}
     mean = float(scores.middle(scores.sample.arms.index(action))[fit].mean())
     return np.array([found.get(str(segment), mean) for segment in asked])
 
