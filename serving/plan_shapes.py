@@ -131,6 +131,8 @@ class PlannedAnswer(Answer):
     value: float = Field(description="Money on a cautious count, what the hours cost taken off.")
     is_new_csm: bool = Field(description="true: the account had no CSM, and gets this one.")
     csm: str | None
+    propensity: float = Field(description="Probability to be planned; 1: no lot was drawn.")
+    lottery: str | None = Field(description="The lot that was drawn; null: none.")
 
 
 class WaitingAnswer(Answer):
@@ -169,6 +171,21 @@ class TendedAnswer(Answer):
     price: float = Field(description="Money that the last account asked for costs the plan.")
 
 
+class LotAnswer(Answer):
+    """A draw among nearly equal offers of one action for the last hours: k of n."""
+
+    lottery_id: str
+    key_id: str
+    action_id: str
+    by: str
+    hours: float
+    k: int
+    n: int
+    propensity: float
+    of: list[str] = Field(description="Accounts that took part.")
+    drawn: list[str]
+
+
 class PlanAnswer(Answer):
     """The plan of a week: who does what for which account, and why the rest waits."""
 
@@ -184,6 +201,7 @@ class PlanAnswer(Answer):
     hours: list[HoursAnswer]
     budgets: list[MoneyAnswer]
     care: list[TendedAnswer]
+    lots: list[LotAnswer] = Field(description="Empty where no key for draws is set.")
 
 
 def plan_answer(plan: Plan, *, as_of: datetime, currency: str, most_waiting: int) -> PlanAnswer:

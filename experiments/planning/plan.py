@@ -2,7 +2,7 @@
 
 ``make_plan`` turns the offers that the policy allows into whole actions within the hours,
 budgets and care of a team, with the bound that no plan can exceed and the price of one more hour.
-Pure and without chance: the same offers and team give the same plan.
+Pure: the same offers and team give the same plan, and with a key for the last hours the same draw.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from experiments.planning.conflicts import in_conflict, missed_when_rounded
+from experiments.planning.lots import CapacityLottery, Lot, draw_lots, propensities, with_lots
 from experiments.planning.offers import Options, options_of
 from experiments.planning.relaxation import Limited, Relaxation, limited, relax
 from experiments.planning.rounding import Week, round_plan, tended
@@ -24,6 +25,8 @@ PLAN_SCHEMA = pl.Schema({
     "by": pl.String,  # a CSM or a pool; null: no hours of anybody
     "hours": pl.Float64, "cost": pl.Float64, "value": pl.Float64,
     "is_new_csm": pl.Boolean, "csm": pl.String,
+    "propensity": pl.Float64,  # of being planned; 1 where no lot was drawn
+    "lottery": pl.String,
 })
 
 
@@ -73,6 +76,7 @@ class Plan:
     care: tuple[Tended, ...]
     value: float
     bound: float
+    lots: tuple[Lot, ...] = ()
 
     @property
     def share_of_bound(self) -> float:
@@ -87,15 +91,18 @@ class Plan:
             "hours": [asdict(each) for each in self.hours],
             "budgets": [asdict(each) for each in self.budgets],
             "care": [asdict(each) for each in self.care],
+            "lots": [lot.to_dict() for lot in self.lots],
         }
 
 
-def make_plan(offers: pl.DataFrame, team: Team) -> Plan:
+def make_plan(offers: pl.DataFrame, team: Team, *, lottery: CapacityLottery | None = None) -> Plan:
     """The plan of a week.
 
     Args:
         offers: one row per account and action that is allowed now, columns of ``OFFER_SCHEMA``.
         team: hours, skills, territories, budgets and care.
+        lottery: lets chance decide who of nearly equal accounts gets the last hours; None: the
+            more valuable ones do.
 
     Raises:
         ConflictingLimitsError: care does not fit; the message says which limits are in its way.
@@ -111,11 +118,12 @@ def make_plan(offers: pl.DataFrame, team: Team) -> Plan:
     for care, count in zip(team.care, met, strict=True):
         if count < care.accounts:
             raise missed_when_rounded(care.tier, care.accounts, count)
-    return _plan(options, team, limits, relaxed, week, met)
+    lots = draw_lots(options, week, lottery) if lottery is not None else ()
+    return _plan(options, team, limits, relaxed, week, met, lots)
 
 
 def _plan(options: Options, team: Team, limits: Limited, relaxed: Relaxation, week: Week,
-          met: tuple[int, ...]) -> Plan:
+          met: tuple[int, ...], lots: tuple[Lot, ...]) -> Plan:
     people = len(options.resources)
     used = limits.most - week.left
     chosen = np.flatnonzero(week.is_chosen)
@@ -124,11 +132,14 @@ def _plan(options: Options, team: Team, limits: Limited, relaxed: Relaxation, we
         options.offers[options.offer[chosen]]
         .with_columns(by=pl.Series(names[options.resource[chosen]], dtype=pl.String))
         .with_columns(pl.when(pl.col("by") != "").then(pl.col("by")))
+        .join(propensities(lots), on=["account_id", "action_id"], how="left")
+        .with_columns(pl.col("propensity").fill_null(1.0))
         .select(PLAN_SCHEMA.names())
         .sort("value", "account_id", "action_id", descending=[True, False, False])
     )
     return Plan(
-        actions=actions, waiting=waiting(options, team, relaxed, week),
+        actions=actions, lots=lots,
+        waiting=with_lots(waiting(options, team, relaxed, week), lots),
         hours=tuple(
             Hours(id=name, available=float(limits.most[place]), planned=float(used[place]),
                   price=float(relaxed.hour_price[place]))

@@ -35,11 +35,16 @@ class Week:
 
     def fits(self, option: int) -> bool:
         """Whether the option can be done besides what is chosen."""
-        of = self._options
-        if self._actions[of.account[option]] >= self._each or self._groups[of.group[option]]:
+        if not self.has_room_for_account(option):
             return False
         where, how_much = self._needs(option)
         return bool(np.all(how_much <= self.left[where] + ROUNDING * (1 + self._most[where])))
+
+    def has_room_for_account(self, option: int) -> bool:
+        """Whether the option's account may have it, whatever hours and money say."""
+        of = self._options
+        return bool(self._actions[of.account[option]] < self._each
+                    and not self._groups[of.group[option]])
 
     def choose(self, option: int) -> None:
         """Do the option."""
