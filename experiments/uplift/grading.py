@@ -15,7 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from experiments.checks import balance, enough_outcomes, overlap, pre_period_placebo, sample_ratio
+from experiments.checks import (
+    balance,
+    control_exposure,
+    enough_outcomes,
+    overlap,
+    pre_period_placebo,
+    sample_ratio,
+)
 from experiments.checks.balance import balance_table
 from experiments.checks.check import Check, CheckResult, Finding, not_applicable
 from experiments.effects import effective_size
@@ -37,12 +44,13 @@ class Grading:
 
 def grade_of(
     scores: Scores, outcome: Floats, action: int, *, placebos: Mapping[str, Scores],
-    prior_grade: Grade = "E", decided_outside: str | None = None,
+    prior_grade: Grade = "E", decided_outside: str | None = None, is_exposed: Bools | None = None,
 ) -> Grading:
     """The grade of the mean effect of one action.
 
-    ``outcome`` is 1 or 0 per trial. ``placebos`` are scores of what was measured before the start,
-    under the same arms. ``decided_outside`` says, in words, what event decided in place of people.
+    ``outcome`` is 1 or 0 per trial, ``is_exposed`` whether it received one of the actions later.
+    ``placebos`` are scores of what was measured before the start, under the same arms.
+    ``decided_outside`` says, in words, what event decided in place of people.
     """
     by_lot = is_lottery(scores, action)
     found = (
@@ -52,6 +60,7 @@ def grade_of(
         _result(balance.CHECK, _balance(scores, action, by_lot=by_lot)),
         _result(overlap.CHECK, _overlap(scores, action)),
         _result(pre_period_placebo.CHECK, _placebo(placebos, action)),
+        _result(control_exposure.CHECK, _exposure(scores, is_exposed)),
     )
     failed = [check for check in found if check.verdict == "failed"]
     if failed:
@@ -167,6 +176,21 @@ def has_counterparts(scores: Scores, arm: int) -> Bools:
     received = np.sort(chance[scores.sample.arm == arm])
     least = float(received[min(LEAST_COUNTERPARTS, len(received)) - 1])
     return np.asarray(chance >= max(least, CLIP))
+
+
+def _exposure(scores: Scores, is_exposed: Bools | None) -> Finding:
+    if is_exposed is None:
+        return not_applicable("It is not recorded who received an action later.")
+    later = is_exposed[scores.sample.arm == 0]
+    share = float(later.mean())
+    interval = stats.binomtest(int(later.sum()), len(later)).proportion_ci(method="wilson")
+    low, high = float(interval.low), float(interval.high)
+    words = f"{share:.1%} of the untouched trials received one of the actions later"
+    if low > control_exposure.LARGEST_SHARE:
+        return Finding(verdict="failed", statistic=share, low=low, high=high, explanation=(
+            f"{words}: the groups differ too little in what they received."))
+    return Finding(verdict="passed", statistic=share, low=low, high=high, explanation=(
+        f"{words}; effects are a little too small for it."))
 
 
 def _placebo(placebos: Mapping[str, Scores], action: int) -> Finding:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import numpy as np
 
-from experiments.sample import Floats, SampleError
+from experiments.sample import Bools, Floats, SampleError
 from experiments.uplift.action_effect import ActionEffect, GoodOutcome
 from experiments.uplift.grading import Grading, grade_of
 from experiments.uplift.means import mean_effect
@@ -44,7 +44,7 @@ class Effects:
 def action_effects(
     scores: Scores, outcome: Floats, *, placebos: Mapping[str, Scores], measured: Measurement,
     rng: np.random.Generator, prior_grades: Mapping[str, Grade] | None = None,
-    decided_outside: Mapping[str, str] | None = None,
+    decided_outside: Mapping[str, str] | None = None, is_exposed: Bools | None = None,
 ) -> Effects:
     """The records of every action of the scores.
 
@@ -65,11 +65,12 @@ def action_effects(
         graded = gradings[action] = grade_of(
             scores, outcome, number, placebos=placebos,
             prior_grade=(prior_grades or {}).get(action, "E"),
-            decided_outside=(decided_outside or {}).get(action))
+            decided_outside=(decided_outside or {}).get(action), is_exposed=is_exposed)
         records.append(_record(
             measured, graded, action, None, estimate=mean.estimate, low=mean.low, high=mean.high,
             standard_error=mean.standard_error, n=mean.n_treated + mean.n_untouched,
-            effective_n=scores.effective_n(number), why=graded.why))
+            effective_n=scores.effective_n(number), why=graded.why,
+            risk=untouched_risk(scores, everybody, measured.outcome)))
     return Effects(records=(*records, *_segments(scores, measured, gradings, rng)),
                    gradings=gradings, unanswered=unanswered)
 
@@ -90,7 +91,9 @@ def _segments(scores: Scores, measured: Measurement, gradings: Mapping[str, Grad
                 effective_n=scores.effective_n(arms.index(item.action),
                                                scores.sample.segment == item.segment),
                 why=f"{gradings[item.action].why} {item.own_share:.0%} of the estimate is the "
-                    f"segment's own, the rest the action's in all segments.")
+                    f"segment's own, the rest the action's in all segments.",
+                risk=untouched_risk(scores, scores.sample.segment == item.segment,
+                                    measured.outcome))
         for item in found
         if item.n_treated > 0 and item.n_untouched > 0
     ]
@@ -98,10 +101,20 @@ def _segments(scores: Scores, measured: Measurement, gradings: Mapping[str, Grad
 
 def _record(measured: Measurement, graded: Grading, action: str, segment: str | None, *,
             estimate: float, standard_error: float, low: float, high: float, n: int,
-            effective_n: float, why: str) -> ActionEffect:
+            effective_n: float, why: str, risk: float | None) -> ActionEffect:
     return ActionEffect(
         action_id=action, segment=segment, estimate=estimate, standard_error=standard_error,
         n=n, effective_n=min(effective_n, float(n)), grade=graded.grade,
         measured_from=measured.measured_from, measured_to=measured.measured_to,
         source=measured.source, outcome=measured.outcome, horizon_days=measured.horizon_days,
-        low=low, high=high, why=why)
+        low=low, high=high, why=why, untouched_risk=risk)
+
+
+def untouched_risk(scores: Scores, rows: Bools, outcome: GoodOutcome) -> float | None:
+    """How probable it is that these accounts leave (retention) or grow (expansion) if nobody acts.
+
+    None where the scores give no probability above 0.
+    """
+    good = float(np.median(scores.score[:, rows, 0].mean(axis=1)))
+    risk = 1 - good if outcome == "retention" else good
+    return risk if 0 < risk <= 1 else None

@@ -54,7 +54,15 @@ def test_judgement_with_sound_checks_is_observational(judged):
     assert found.grade == "C", found.why
     assert verdicts(found) == {
         "enough_outcomes": "passed", "sample_ratio": "not_applicable", "balance": "passed",
-        "overlap": "passed", "pre_period_placebo": "passed"}
+        "overlap": "passed", "pre_period_placebo": "passed",
+        "control_exposure": "not_applicable"}
+
+
+@pytest.mark.parametrize(("share", "grade"), [(0.1, "C"), (0.4, "E")])
+def test_where_the_untouched_were_acted_on_later_nothing_is_claimed(judged, share, grade):
+    world, scores, placebos = judged
+    later = np.random.default_rng(0).random(2500) < share
+    assert grade_of(scores, world.stayed, 1, placebos=placebos, is_exposed=later).grade == grade
 
 
 def test_an_event_from_outside_is_a_natural_experiment(judged):
