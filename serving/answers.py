@@ -7,9 +7,11 @@ from datetime import datetime
 
 from experiments.evidence import Belief
 from experiments.policy import DO_NOTHING, Candidate
+from serving.autonomy import SUGGESTED
 from serving.errors import UnknownHorizonError
 from serving.explanations import Reason, Reasons
 from serving.families import Family
+from serving.ledger import Decision
 from serving.outlooks import (
     RenewalOutlook,
     growth_by_renewal,
@@ -240,13 +242,24 @@ def _reason(reason: Reason) -> ReasonAnswer:
         points_unit=reason.points_unit, also=list(reason.also))
 
 
-def recommendation_answer(decided: Decided, *, most: int) -> RecommendationAnswer:
-    """A stored recommendation with its best actions; doing nothing is always among them."""
-    decision, answer, score = decided.decision, decided.recommendation, decided.score
+ONLY_SUGGESTED = ("The ledger of decisions can not be reached, so this is a suggestion for a "
+                  "person and no decision: nothing was stored, and no program may carry it out.")
+
+
+def recommendation_answer(decided: Decided, stored: Decision | None, *, most: int
+                          ) -> RecommendationAnswer:
+    """A recommendation with its best actions; doing nothing is always among them.
+
+    Without a stored decision it is a suggestion.
+    """
+    decision, answer, score = stored or decided.decision, decided.recommendation, decided.score
     shown = list(answer.ranked[:most])
     shown += [c for c in answer.ranked[most:] if c.action_id == DO_NOTHING]
     return RecommendationAnswer(
-        decision_id=decision.decision_id, account_id=decision.account_id, as_of=decision.as_of,
+        decision_id=None if stored is None else decision.decision_id,
+        valid_until=None if stored is None else decision.valid_until,
+        autonomy=min(SUGGESTED if stored is None else 4, decision.autonomy or 0),
+        account_id=decision.account_id, as_of=decision.as_of,
         decided_at=decision.decided_at, action=decision.action,
         expected_value=decision.expected_value, currency=decision.currency,
         propensity=decision.propensity, source=score.source, degraded=score.degraded,
@@ -255,20 +268,7 @@ def recommendation_answer(decided: Decided, *, most: int) -> RecommendationAnswe
                                  reason=w.reason, why=singular(w.why),
                                  allowed_from=w.allowed_from, until=w.until)
                   for w in answer.withheld],
-        notes=list(answer.notes))
-
-
-def _belief(belief: Belief | None) -> BeliefAnswer | None:
-    if belief is None:
-        return None
-    return BeliefAnswer(
-        effect=belief.mean, effect_low=belief.low, effect_high=belief.high,
-        playbook_share=belief.playbook_share,
-        data_share=belief.data_share, n=belief.n, effective_n=belief.effective_n,
-        strength=belief.strength, measured=belief.measured, measured_low=belief.measured_low,
-        measured_high=belief.measured_high, measured_grade=belief.measured_grade,
-        measured_from=belief.measured_from, measured_to=belief.measured_to,
-        segment=belief.segment, source=belief.source)
+        notes=[*answer.notes, *([] if stored is not None else [ONLY_SUGGESTED])])
 
 
 def _candidate(candidate: Candidate) -> CandidateAnswer:
@@ -284,3 +284,16 @@ def _candidate(candidate: Candidate) -> CandidateAnswer:
         evidence=candidate.evidence, playbook_share=candidate.playbook_share,
         deadline=candidate.deadline, max_autonomy=candidate.autonomy,
         sequence=candidate.sequence, look_first=list(candidate.look_first))
+
+
+def _belief(belief: Belief | None) -> BeliefAnswer | None:
+    if belief is None:
+        return None
+    return BeliefAnswer(
+        effect=belief.mean, effect_low=belief.low, effect_high=belief.high,
+        playbook_share=belief.playbook_share,
+        data_share=belief.data_share, n=belief.n, effective_n=belief.effective_n,
+        strength=belief.strength, measured=belief.measured, measured_low=belief.measured_low,
+        measured_high=belief.measured_high, measured_grade=belief.measured_grade,
+        measured_from=belief.measured_from, measured_to=belief.measured_to,
+        segment=belief.segment, source=belief.source)

@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast, get_args
 
 import polars as pl
@@ -25,6 +25,7 @@ from experiments.quiet_hours import zone_named
 from features.alerts import Alert
 from registry.playbook import Playbook
 from serving.ledger import Decision, Outcome
+from serving.replay import policy_code
 from serving.scoring import AccountScore
 
 MOMENT_KINDS: Mapping[str, str] = {
@@ -39,6 +40,9 @@ HISTORY_KINDS = ("action.executed", "action.declined", "action.outcome")
 POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "consent.updated", "account.updated",
                 "contact.changed")
 """What the policy has to know of a timeline."""
+
+VALID_FOR = timedelta(days=7)
+"""How long a decision may be carried out: the week that contact caps count in."""
 
 NO_HOLD = ("no", "false")
 
@@ -152,9 +156,10 @@ def recommendation(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Ale
 
 def decision_of(answer: Recommendation, score: AccountScore, facts: PolicyFacts,
                 alerts: Sequence[Alert], *, limits: Limits, now: datetime,
-                evidence: Evidence = NO_EVIDENCE) -> Decision:
+                evidence: Evidence = NO_EVIDENCE, proposed_by: str | None = None,
+                shared: str | None = None) -> Decision:
     """A recommendation as the record that is stored, with the probability of what comes first:
-    1 unless chance had a say."""
+    1 unless chance had a say. ``shared`` is the digest of what all questions have in common."""
     asked = question(score, facts, alerts, limits=limits, now=now, evidence=evidence)
     read = json.dumps(asked.to_dict(), sort_keys=True, allow_nan=False)
     digest = hashlib.blake2b(read.encode(), digest_size=16).hexdigest()
@@ -168,8 +173,12 @@ def decision_of(answer: Recommendation, score: AccountScore, facts: PolicyFacts,
         eligible=tuple(cast(list[Mapping[str, object]], plain["ranked"])),
         withheld=tuple(cast(list[Mapping[str, object]], plain["withheld"])),
         versions={"score_source": score.score_source, "model": score.model_version or "none",
-                  "formula": score.formula},
-        input_digest=digest, propensity=answer.propensity)
+                  "formula": score.formula, "policy": policy_code()},
+        input_digest=digest, propensity=answer.propensity, valid_until=now + VALID_FOR,
+        segment=score.attributes.get("segment"), csm=score.attributes.get("csm"),
+        autonomy=best.autonomy, proposed_by=proposed_by,
+        inputs=None if shared is None else json.dumps(
+            {"shared": shared, "question": asked.to_dict()}, sort_keys=True, allow_nan=False))
 
 
 def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: PastAction | None,

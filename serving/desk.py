@@ -27,7 +27,7 @@ from registry.segment_switch import SWITCH_FILE
 from registry.store import ModelStore
 from serving.api_keys import ApiKeys
 from serving.champions import champion_stamp, models_of
-from serving.errors import BusyError, NotReadyError
+from serving.errors import BusyError, LedgerUnreachableError, NotReadyError
 from serving.explanations import Peers, peers_of
 from serving.ledger import Ledger
 from serving.measured_effects import MeasuredEffects
@@ -103,7 +103,7 @@ class Desk:
         """Put what the ledger holds on the timeline; False while the workspace is being written."""
         try:
             self.timelines.deliver(self.ledger, now=self.now())
-        except BusyError:
+        except (BusyError, LedgerUnreachableError):
             return False
         return True
 

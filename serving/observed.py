@@ -88,6 +88,8 @@ class ServiceMetrics:
         self.decisions = Counter("keepwell_decisions", "Decisions stored.", registry=self.registry)
         self.outcomes = Counter("keepwell_outcomes", "Outcomes stored, by kind.", ("kind",),
                                 registry=self.registry)
+        self.claims = Counter("keepwell_claims", "Steps of claims, by what was done.", ("step",),
+                              registry=self.registry)
         self.events = Counter("keepwell_events", "Event rows received, by what became of them.",
                               ("status",), registry=self.registry)
 

@@ -1,10 +1,12 @@
 """This module is about asking the policy about many accounts, with all it has to know of each.
 
-Gathers what the timeline, the ledger and the alerts say; the policy decides. Stores nothing.
+Gathers what the timeline, the ledger and the alerts say; the policy decides. What it decided is
+stored with all that it was asked, so that ``serving.replay`` can ask again.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +27,9 @@ from serving.decisions import (
     with_outcomes,
 )
 from serving.desk import Desk
+from serving.errors import LedgerUnreachableError
 from serving.ledger import Decision
+from serving.replay import shared_inputs
 from serving.scoring import AccountScore
 from serving.signs import ALERT_WORDS, WarningSigns
 from serving.timelines import JUST_NOW
@@ -44,15 +48,37 @@ class Decided:
     decision: Decision
 
 
-def decide(desk: Desk, scores: Sequence[AccountScore]) -> tuple[Decided, ...]:
-    """What the policy says about each account now, as it could be stored."""
+def decide_and_store(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str
+                     ) -> tuple[tuple[Decided, Decision], ...]:
+    """What the policy says about each account now, and the decision as it is stored: on disk when
+    this returns.
+
+    Raises:
+        LedgerUnreachableError: it can not be stored, and so is no decision.
+    """
+    phrases = {name: feature.phrase for name, feature in desk.catalogue.items()}
+    common = shared_inputs(phrases, ALERT_WORDS)
+    decided = decide(desk, scores, proposed_by=proposed_by, shared=common.digest)
+    stored = desk.ledger.append_decisions([one.decision for one in decided],
+                                          shared={common.digest: common.content})
+    return tuple(zip(decided, stored, strict=True))
+
+
+def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | None = None,
+           shared: str | None = None) -> tuple[Decided, ...]:
+    """What the policy says about each account now, as it could be stored.
+
+    Where the ledger can not be reached, outcomes of which the timeline has not heard are missing.
+    """
     ids = [score.account_id for score in scores]
     known_at = desk.now() + JUST_NOW
     facts = policy_facts(desk.timelines.of_kinds(POLICY_KINDS, account_ids=ids, as_of=known_at))
-    for account_id, outcomes in desk.ledger.outcomes_of(ids).items():
-        facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
+    with contextlib.suppress(LedgerUnreachableError):
+        for account_id, outcomes in desk.ledger.outcomes_of(ids).items():
+            facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts, catalogue=desk.catalogue,
-                     now=desk.now(), evidence=desk.measured.current())
+                     now=desk.now(), evidence=desk.measured.current(), proposed_by=proposed_by,
+                     shared=shared)
 
 
 def decide_on(
@@ -64,6 +90,8 @@ def decide_on(
     now: datetime,
     evidence: Evidence = NO_EVIDENCE,
     limits: Limits = LIMITS,
+    proposed_by: str | None = None,
+    shared: str | None = None,
 ) -> tuple[Decided, ...]:
     """What the policy says about each account, on these facts and warning signs."""
     book = playbook()
@@ -78,5 +106,5 @@ def decide_on(
         decided.append(Decided(
             score=score, recommendation=answer,
             decision=decision_of(answer, score, known, signs, limits=limits, now=now,
-                                 evidence=evidence)))
+                                 evidence=evidence, proposed_by=proposed_by, shared=shared)))
     return tuple(decided)

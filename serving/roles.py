@@ -198,6 +198,7 @@ class Need:
 
 _READ = Need(permission="read", of="accounts")
 _PRODUCT = Need(permission="read", of="product")
+_CLAIM = Need(permission="claim", of="accounts", writes=True, may_repeat=True)
 _PROBE = Need(permission=None, of="product")
 
 ROUTES: Mapping[str, Need] = {
@@ -209,7 +210,23 @@ ROUTES: Mapping[str, Need] = {
     "POST /v1/next-actions": Need(permission="recommend", of="accounts", writes=True),
     "POST /v1/decisions/{decision_id}/outcomes": Need(permission="report", of="accounts",
                                                       writes=True, may_repeat=True),
+    "POST /v1/decisions/{decision_id}/feedback": Need(permission="judge", of="accounts",
+                                                      writes=True, may_repeat=True),
+    "GET /v1/decisions/{decision_id}/feedback": _READ,
     "POST /v1/events": Need(permission="send", of="company", writes=True, may_repeat=True),
+    "GET /v1/decisions/{decision_id}": _READ,
+    "POST /v1/decisions/{decision_id}/approvals": Need(permission="approve", of="accounts",
+                                                       writes=True, may_repeat=True),
+    "POST /v1/decisions/{decision_id}/claims": _CLAIM,
+    "GET /v1/claims/{claim_id}": _READ,
+    "POST /v1/claims/{claim_id}/heartbeat": _CLAIM,
+    "POST /v1/claims/{claim_id}/complete": _CLAIM,
+    "POST /v1/claims/{claim_id}/fail": _CLAIM,
+    "GET /v1/controls": Need(permission="watch", of="company"),
+    "POST /v1/controls/stop": Need(permission="approve", of="company", writes=True),
+    "POST /v1/controls/resume": Need(permission="administer", of="company", writes=True),
+    "POST /v1/controls/levels": Need(permission="administer", of="company", writes=True),
+    "POST /v1/controls/capacities": Need(permission="administer", of="company", writes=True),
     "POST /v1/plans": Need(permission="watch", of="accounts"),
     "GET /v1/actions": _PRODUCT,
     "GET /v1/models": _PRODUCT,

@@ -453,9 +453,17 @@ class WithheldAnswer(Answer):
 
 
 class RecommendationAnswer(Answer):
-    """What is recommended for one account, stored under its decision id."""
+    """What is recommended for one account, stored under its decision id.
 
-    decision_id: str
+    Where the ledger can not be reached there is no decision, only a suggestion: nothing was
+    stored, nothing can be claimed, and a person decides.
+    """
+
+    decision_id: str | None = Field(description="null: the ledger can not be reached; suggestion.")
+    valid_until: datetime | None = Field(description="After it the decision can not be claimed.")
+    autonomy: int = Field(description="How far the action may go by itself now, and no further: "
+                                      "0 logged only, 1 suggested, 2 approved by a person, 3 "
+                                      "automatic after a veto window, 4 automatic.")
     account_id: str
     as_of: datetime
     decided_at: datetime

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Header, Path, Response
 
 from serving.answers import recommendation_answer
-from serving.errors import KEY_HEADER, LONGEST_KEY, FieldProblem, WrongShapeError, check_count
-from serving.ledger import NewOutcome
-from serving.recommending import decide
+from serving.errors import (
+    KEY_HEADER,
+    LONGEST_KEY,
+    FieldProblem,
+    LedgerUnreachableError,
+    WrongShapeError,
+    check_count,
+)
+from serving.ledger import Decision, NewOutcome
+from serving.recommending import Decided, decide, decide_and_store
 from serving.routes.at_desk import AtCaller, AtDesk, problems
+from serving.routes.claims import acting
 from serving.schemas import (
     EXAMPLE_DECISION,
     NextActionsAnswer,
@@ -23,11 +32,13 @@ router = APIRouter(prefix="/v1", tags=["decisions"])
 
 @router.post("/next-actions", summary="Recommend and store the next actions",
              responses=problems(400, 401, 413, 422, 503))
-def next_actions(desk: AtDesk, body: NextActionsRequest) -> NextActionsAnswer:
+def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest, response: Response
+                 ) -> NextActionsAnswer:
     """What to do next for each account, best first, beside doing nothing.
 
     Every recommendation is stored as a decision before this answers. Asking again at the same
-    moment about the same facts gives the same decision, with the same id.
+    moment about the same facts gives the same decision, with the same id. While the ledger can not
+    be reached, the answer holds suggestions without a decision_id.
     """
     portfolio = desk.portfolio
     if body.account_ids is None:
@@ -38,12 +49,17 @@ def next_actions(desk: AtDesk, body: NextActionsRequest) -> NextActionsAnswer:
         asked = list(dict.fromkeys(body.account_ids))
         wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][:body.limit]
         unknown = [a for a in asked if a not in portfolio.by_id]
-    decided = decide(desk, wanted)
-    desk.ledger.append_decisions([one.decision for one in decided])
-    desk.metrics.decisions.inc(len(decided))
-    desk.deliver()
+    decided: Sequence[tuple[Decided, Decision | None]]
+    try:
+        decided = decide_and_store(desk, wanted, proposed_by=acting(caller, None))
+        desk.metrics.decisions.inc(len(decided))
+        desk.deliver()
+    except LedgerUnreachableError as error:
+        decided = [(one, None) for one in decide(desk, wanted)]
+        response.headers.update(error.headers)
     return NextActionsAnswer(
-        items=[recommendation_answer(one, most=body.actions_per_account) for one in decided],
+        items=[recommendation_answer(one, stored, most=body.actions_per_account)
+               for one, stored in decided],
         unknown=unknown)
 
 
@@ -73,7 +89,7 @@ def report_outcome(
     outcome, is_new = desk.ledger.append_outcome(
         decision_id, NewOutcome(kind=body.kind, occurred_at=body.occurred_at, result=body.result,
                                 reason=body.reason, by=caller.by(body.by)),
-        key=caller.own(idempotency_key), received_at=now)
+        key=caller.own(idempotency_key), received_at=now, reporter=acting(caller, body.by))
     if is_new:
         desk.metrics.outcomes.labels(outcome.kind).inc()
     desk.deliver()

@@ -39,7 +39,27 @@ EXPECTED: dict[str, tuple[set[str], str, dict[str, object]]] = {
                               {"json": {"account_ids": [OWN]}}),
     "POST /v1/decisions/{decision_id}/outcomes": (
         {"csm", "engine", "admin"}, ACCOUNT, {"json": {"kind": "outcome", "result": "renewed"}}),
+    "GET /v1/decisions/{decision_id}": (ALL, ACCOUNT, {}),
+    "POST /v1/decisions/{decision_id}/approvals": (
+        {"approver", "admin"}, ACCOUNT, {"json": {"verdict": "rejected"}}),
+    "POST /v1/decisions/{decision_id}/claims": ({"engine", "admin"}, ACCOUNT, {"json": {}}),
+    "GET /v1/claims/{claim_id}": (ALL, ACCOUNT, {}),
+    "POST /v1/claims/{claim_id}/heartbeat": ({"engine", "admin"}, ACCOUNT, {"json": {}}),
+    "POST /v1/claims/{claim_id}/complete": ({"engine", "admin"}, ACCOUNT, {"json": {}}),
+    "POST /v1/claims/{claim_id}/fail": ({"engine", "admin"}, ACCOUNT,
+                                        {"json": {"reason": "bounced"}}),
+    "GET /v1/controls": (WATCHING, COMPANY, {}),
+    "POST /v1/controls/stop": ({"approver", "admin"}, COMPANY,
+                               {"json": {"segment": "mid", "reason": "walked"}}),
+    "POST /v1/controls/resume": ({"admin"}, COMPANY,
+                                 {"json": {"segment": "mid", "reason": "walked"}}),
+    "POST /v1/controls/levels": ({"admin"}, COMPANY, {"json": {"level": 2, "reason": "walked"}}),
+    "POST /v1/controls/capacities": ({"admin"}, COMPANY,
+                                     {"json": {"most_a_week": 5, "reason": "walked"}}),
     "POST /v1/plans": (WATCHING, "accounts", {"json": {"csms": [{"id": "ann", "hours": 5}]}}),
+    "POST /v1/decisions/{decision_id}/feedback": (
+        {"csm", "approver", "admin"}, ACCOUNT, {"json": {"verdict": "agree"}}),
+    "GET /v1/decisions/{decision_id}/feedback": (ALL, ACCOUNT, {}),
     "POST /v1/events": ({"engine", "admin"}, COMPANY, {"json": {"events": [
         {"event_id": "e-1", "account_id": OWN, "kind": "community.posted",
          "occurred_at": "2026-02-20T10:00:00Z"}]}}),
@@ -63,9 +83,14 @@ EXPECTED: dict[str, tuple[set[str], str, dict[str, object]]] = {
     "GET /healthz": (ALL, PROBE, {}),
     "GET /readyz": (ALL, PROBE, {}),
 }
-PARTS = {"account_id": OWN, "label": "churn", "version": "1", "name": "calibration.png"}
-NOT_THERE = {"GET /v1/reports/{name}", "GET /reports/{name}", "GET /assets/{name}"}
-"""No report and no such file exist here: 404 is then the answer of the route itself."""
+PARTS = {"account_id": OWN, "claim_id": "none", "label": "churn", "version": "1",
+         "name": "calibration.png"}
+NOT_THERE = {"GET /v1/reports/{name}", "GET /reports/{name}", "GET /assets/{name}",
+             *(route for route in EXPECTED if "{claim_id}" in route)}
+"""No report, file or claim exists here: 404 is then the answer of the route itself."""
+
+ONCE = {"POST /v1/decisions/{decision_id}/approvals", "POST /v1/decisions/{decision_id}/claims"}
+"""The second caller is told that it was rejected before: 409 is the answer of the route itself."""
 
 CALLERS = [(role, territories) for role in sorted(ALL)
            for territories in ((), ("emea",), ("apac",)) if role != "admin" or not territories]
@@ -166,6 +191,8 @@ def test_every_role_and_territory_gets_what_is_theirs(client, secrets, decision_
             wanted = {403}
         elif route in NOT_THERE or (about == ACCOUNT and OWN not in mine):
             wanted = {404}
+        if route in ONCE and 201 in wanted:
+            wanted = {201, 409}
         if answer.status_code not in wanted:
             wrong[route] = (answer.status_code, wanted, answer.text[:200])
         told = set(re.findall(r"acct-\d\d(?!\d)", answer.text))

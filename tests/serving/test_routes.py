@@ -20,6 +20,7 @@ from registry.mlflow_store import MlflowModelStore
 from registry.store import MemoryModelStore
 from serving.batch import recommendations_as_of, scores_as_of
 from serving.pages import FOLDER
+from serving.replay import policy_code, replay, shared_digest
 from serving.roles import ROUTES
 from serving.schemas import EXAMPLE_ACCOUNT, EXAMPLE_MOMENT
 
@@ -221,7 +222,8 @@ class TestDecisions:
         assert stored.account_id == "acct-00"
         assert stored.eligible[0]["action_id"] == decided["items"][0]["action"]
         assert stored.versions == {"score_source": "model", "model": "churn version 1",
-                                   "formula": "003"}
+                                   "formula": "003", "policy": policy_code()}
+        assert replay(stored, desk.ledger.shared_input(shared_digest(stored))).difference is None
         assert len(stored.input_digest) == 32
 
     def test_asking_again_at_the_same_moment_is_the_same_decision(self, own_client, decided):
@@ -529,18 +531,34 @@ def examples_in(part):
 class TestOpenApi:
     """The document's examples are requests that work."""
 
-    def filled(self, text, client):
-        decision = client.post("/v1/next-actions", json={"account_ids": ["acct-00"]}).json()
-        return (text.replace("{account_id}", "acct-00").replace(EXAMPLE_ACCOUNT, "acct-00")
-                .replace(EXAMPLE_MOMENT, "2026-02-27T10:00:00Z")
-                .replace("{decision_id}", decision["items"][0]["decision_id"])
-                .replace("{name}", "call"))
+    def filled(self, text, client, accounts):
+        text = (text.replace("{account_id}", "acct-00").replace(EXAMPLE_ACCOUNT, "acct-00")
+                .replace(EXAMPLE_MOMENT, "2026-02-27T10:00:00Z").replace("{name}", "call"))
+        if "{decision_id}" in text:
+            approved = "/claims" in text
+            text = text.replace("{decision_id}", self.decision(client, next(accounts), approved))
+        if "{claim_id}" in text:
+            decision = self.decision(client, next(accounts), True)
+            claim = client.post(f"/v1/decisions/{decision}/claims", json={"by": "mailer"},
+                                headers={"Idempotency-Key": f"claim {decision}"}).json()
+            text = text.replace("{claim_id}", claim["claim_id"])
+        return text
+
+    def decision(self, client, account, approved):
+        [item] = client.post("/v1/next-actions", json={"account_ids": [account]}).json()["items"]
+        assert item["action"] != "do_nothing", account
+        name = item["decision_id"]
+        if approved:
+            client.post(f"/v1/decisions/{name}/approvals", json={"verdict": "approved", "by": "x"},
+                        headers={"Idempotency-Key": f"approve {name}"})
+        return name
 
     def test_every_example_request_works(self, own_client, own_workspace):
         own_workspace.reports_dir.mkdir(parents=True)
         (own_workspace.reports_dir / "call.json").write_text("{}", encoding="utf-8")
         document = own_client.get("/openapi.json").json()
         sent = 0
+        accounts = (f"acct-{n:02d}" for n in range(1, 47))
         for path, methods in document["paths"].items():
             for method, operation in methods.items():
                 content = operation.get("requestBody", {}).get("content", {})
@@ -550,9 +568,10 @@ class TestOpenApi:
                     name = schema["$ref"].rpartition("/")[2]
                     bodies = document["components"]["schemas"][name]["examples"]
                 for number, body in enumerate(bodies):
-                    text = None if body is None else self.filled(json.dumps(body), own_client)
+                    text = None if body is None else self.filled(json.dumps(body), own_client,
+                                                                     accounts)
                     answer = own_client.request(
-                        method, self.filled(path, own_client), content=text,
+                        method, self.filled(path, own_client, accounts), content=text,
                         headers={"Content-Type": "application/json",
                                  "Idempotency-Key": f"{path}-{number}"})
                     assert answer.status_code in (200, 201), (path, text, answer.text)

@@ -1,0 +1,100 @@
+"""This module is about the routes of the kill switch, of levels and of capacities."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+
+from registry.playbook import playbook
+from serving.autonomy import check_level
+from serving.claim_shapes import (
+    CapacityRequest,
+    ControlAnswer,
+    ControlsAnswer,
+    LevelRequest,
+    StopRequest,
+    control_answer,
+)
+from serving.desk import Desk
+from serving.errors import KEY_HEADER, LONGEST_KEY, FieldProblem, UnknownControlError
+from serving.kill_switch import Controls, Scope, stops
+from serving.routes.at_desk import AtCaller, AtDesk, problems
+from serving.routes.claims import acting
+
+router = APIRouter(prefix="/v1/controls", tags=["controls"])
+
+IdempotencyKey = Annotated[str, Header(
+    alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY, examples=["7d3c9a52-stop-1"],
+    description="New for each write, the same when a request is repeated.")]
+REFUSALS = problems(400, 401, 403, 413, 422, 503)
+
+
+@router.get("", summary="What is stopped and set", responses=problems(401, 403, 503))
+def see_controls(desk: AtDesk) -> ControlsAnswer:
+    """What is stopped now, and every stop, level and capacity there was, with who and why."""
+    found = Controls(desk.ledger.database).all()
+    return ControlsAnswer(stopped=[control_answer(one) for one in stops(found)],
+                          items=[control_answer(one) for one in found])
+
+
+@router.post("/stop", status_code=201, summary="Stop everything, or a part", responses=REFUSALS)
+def stop(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> ControlAnswer:
+    """The kill switch: after this answer nothing of that scope is claimed or prolonged."""
+    check_scope(desk, body.scope)
+    return control_answer(Controls(desk.ledger.database).record(
+        "stop", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.now()))
+
+
+@router.post("/resume", status_code=201, summary="Let go on what was stopped", responses=REFUSALS)
+def resume(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKey
+           ) -> ControlAnswer:
+    """Take a stop back, of the very same scope."""
+    controls = Controls(desk.ledger.database)
+    stopped = [one.scope for one in stops(controls.all())]
+    if body.scope not in stopped:
+        what = "; ".join(scope.words for scope in stopped) or "nothing"
+        raise UnknownControlError(f"Nobody stopped {body.scope.words}; stopped is {what}.")
+    return control_answer(controls.record(
+        "resume", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.now()))
+
+
+@router.post("/levels", status_code=201, summary="Set how far actions may go by themselves",
+             responses=REFUSALS)
+def set_level(desk: AtDesk, caller: AtCaller, body: LevelRequest, key: IdempotencyKey
+              ) -> ControlAnswer:
+    """Per action and segment; discounts, contract changes and executives never above 2."""
+    scope = Scope(action=body.action, segment=body.segment)
+    check_scope(desk, scope)
+    check_level(body.level, scope, playbook().by_id)
+    return control_answer(Controls(desk.ledger.database).record(
+        "level", scope, by=acting(caller, body.by), reason=body.reason, at=desk.now(),
+        value=body.level))
+
+
+@router.post("/capacities", status_code=201, summary="Set how many may be claimed in a week",
+             responses=REFUSALS)
+def set_capacity(desk: AtDesk, caller: AtCaller, body: CapacityRequest, key: IdempotencyKey
+                 ) -> ControlAnswer:
+    """Claimed and completed ones of the last seven days count; lapsed and failed ones do not."""
+    check_scope(desk, body.scope)
+    return control_answer(Controls(desk.ledger.database).record(
+        "capacity", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.now(),
+        value=body.most_a_week))
+
+
+def check_scope(desk: Desk, scope: Scope) -> None:
+    """See that there is what a control names: a stop of a misspelt name would stop nothing.
+
+    Raises:
+        UnknownControlError: there is no such action, segment or CSM.
+    """
+    scores = desk.portfolio.scores
+    named = (("action", scope.action, set[str | None](playbook().by_id)),
+             ("segment", scope.segment, {score.attributes.get("segment") for score in scores}),
+             ("csm", scope.csm, {score.attributes.get("csm") for score in scores}))
+    wrong = [FieldProblem(where=what, message="there is none of this name")
+             for what, name, known in named if name is not None and name not in known]
+    if wrong:
+        raise UnknownControlError(f"There is no such {' and '.join(w.where for w in wrong)}.",
+                                  errors=wrong)
