@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from registry.waiting_runs import WaitingRuns
     from serving.api_keys import ApiKeys
     from serving.ledger import Ledger
+    from serving.outbox import Outbox
     from serving.recommending import Decided
     from serving.scores_file import ScoresWritten
     from training.growing import Growing
@@ -62,6 +63,9 @@ app.add_typer(models_app, name="models")
 ledger_app = typer.Typer(help="Whether the ledger of decisions is as it was written.",
                          no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
+webhooks_app = typer.Typer(help="Tell other programs what was decided and what came of it.",
+                           no_args_is_help=True)
+app.add_typer(webhooks_app, name="webhooks")
 keys_app = typer.Typer(help="Make, list, change and end the API keys of a workspace.",
                        no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
@@ -87,6 +91,7 @@ class Predicted(StrEnum):
     SILENT_CHURN = "silent_churn"
 
 
+WhichWebhook = Annotated[str, typer.Argument(help="The name of the webhook.")]
 WhichModel = Annotated[Predicted, typer.Argument(help="The model of which outcome.")]
 
 
@@ -742,6 +747,140 @@ def resume(
     _control("resume", workspace, action=action, segment=segment, csm=csm, by=by, reason=reason)
 
 
+@webhooks_app.command("add")
+def webhooks_add(
+    url: Annotated[str, typer.Argument(help="Where to, as https://hooks.example/keepwell; its host "
+                                       "has to be in KEEPWELL_WEBHOOK_HOSTS.")],
+    name: Annotated[str, typer.Option(help="What to call it.")],
+    about: Annotated[list[str] | None, typer.Option(
+        help="decision, outcome, claim or control; all, by default.")] = None,
+    from_start: Annotated[bool, typer.Option(
+        "--from-start", help="Also tell what the ledger holds already.")] = False,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Add a webhook, and print its secret, once.
+
+    Messages are signed by Standard Webhooks. The service sends them while it runs, where
+    KEEPWELL_WEBHOOK_HOSTS names the host.
+    """
+    import secrets
+
+    from serving.outbox import Endpoint
+    from serving.settings import service_settings
+    from serving.webhook_address import checked_url
+    from serving.webhook_messages import ALL_KINDS, newest_place
+    from serving.webhook_signature import SECRET_BYTES, secret_text
+
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", name):
+        raise CommandError(f"{name!r:.80} is no name of a webhook: up to 60 letters, digits, dots, "
+                           f"dashes and underlines.")
+    unknown = sorted(set(about or ()) - set(ALL_KINDS))
+    if unknown:
+        raise CommandError(f"A webhook can not be about {', '.join(unknown)}; it can be about "
+                           f"{', '.join(ALL_KINDS)}.")
+    checked_url(url, service_settings(os.environ).webhooks)
+    secret = secret_text(secrets.token_bytes(SECRET_BYTES))
+    place = Workspace(workspace)
+    with _ledger(place, must_exist=False) as ledger, _outbox(place) as outbox:
+        outbox.add(Endpoint(name=name, url=url, secrets=(secret,), kinds=tuple(about or ()),
+                            place=0 if from_start else newest_place(ledger.database)))
+    out.print(f"The webhook {name} is told from now on. Its secret is shown this once:",
+              markup=False)
+    out.print(secret, markup=False, highlight=False, soft_wrap=True)
+
+
+@webhooks_app.command("list")
+def webhooks_list(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """List the webhooks, and how their messages stand."""
+    from serving.settings import service_settings
+    from serving.webhook_messages import newest_place
+
+    place = Workspace(workspace)
+    with _ledger(place, must_exist=False) as ledger, _outbox(place) as outbox:
+        newest = newest_place(ledger.database)
+        found = [(each, outbox.counts(each.name)) for each in outbox.endpoints()]
+    table = Table("webhook", "address", "about", "read", "waiting", "sent", "given up", "problem")
+    for endpoint, counts in found:
+        given_up = f"{counts.dead:,}"
+        if counts.dead_places is not None:
+            given_up += " (places {}–{})".format(*counts.dead_places)
+        table.add_row(endpoint.name, endpoint.url, ", ".join(endpoint.kinds) or "all",
+                      f"{endpoint.place:,} of {newest:,}", f"{counts.waiting:,}",
+                      f"{counts.sent:,}", given_up, counts.problem or "")
+    out.print(table)
+    if not service_settings(os.environ).webhooks.hosts:
+        out.print("Nothing is sent: KEEPWELL_WEBHOOK_HOSTS names no host.", highlight=False)
+
+
+@webhooks_app.command("remove")
+def webhooks_remove(name: WhichWebhook, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """Remove a webhook and its messages; the ledger keeps what they would have told."""
+    with _outbox(Workspace(workspace)) as outbox:
+        unsent = outbox.remove(name)
+    out.print(f"The webhook {name} is gone, and with it {_many(unsent, 'message')} that it had not "
+              f"taken.", markup=False)
+
+
+@webhooks_app.command("rotate")
+def webhooks_rotate(
+    name: WhichWebhook,
+    finish: Annotated[bool, typer.Option(
+        "--finish", help="Sign with the newest secret alone from now on.")] = False,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Give a webhook a new secret; messages are signed with both until --finish."""
+    import secrets
+
+    from serving.webhook_signature import SECRET_BYTES, secret_text
+
+    with _outbox(Workspace(workspace)) as outbox:
+        newest, *_ = outbox.endpoint(name).secrets
+        if finish:
+            outbox.change_secrets(name, (newest,))
+            out.print(f"{name} is signed with its newest secret alone.", markup=False)
+            return
+        secret = secret_text(secrets.token_bytes(SECRET_BYTES))
+        outbox.change_secrets(name, (secret, newest))
+    out.print(f"{name} is signed with both secrets until keepwell webhooks rotate {name} --finish. "
+              f"The new one is shown this once:", markup=False, highlight=False)
+    out.print(secret, markup=False, highlight=False, soft_wrap=True)
+
+
+@webhooks_app.command("replay")
+def webhooks_replay(
+    name: WhichWebhook,
+    first: Annotated[int, typer.Option("--from", min=1, help="The first place of the ledger.")] = 1,
+    last: Annotated[int | None, typer.Option(
+        "--to", min=1, help="The last place; as far as was read, by default.")] = None,
+    dead: Annotated[bool, typer.Option(
+        "--dead", help="Only messages that were given up.")] = False,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Tell a webhook again what these places of the ledger hold; every message keeps its id."""
+    from serving.webhook_messages import messages_after
+
+    place = Workspace(workspace)
+    replayed = 0
+    with _ledger(place, must_exist=True) as ledger, _outbox(place) as outbox:
+        endpoint = outbox.endpoint(name)
+        end = min(last or endpoint.place, endpoint.place)
+        if first > end:
+            raise CommandError(f"There is nothing between place {first} and place {end}: {name} "
+                               f"was read up to place {endpoint.place}.")
+        after, only = first - 1, outbox.dead(name) if dead else None
+        while after < end:
+            messages, read = messages_after(ledger.database, name, endpoint.kinds, after=after,
+                                            up_to=end)
+            if read == after:
+                break
+            after = read
+            chosen = [each for each in messages if only is None or each.place in only]
+            outbox.replay(name, chosen, now=datetime.now(UTC).timestamp())
+            replayed += len(chosen)
+    out.print(f"{_many(replayed, 'message')} of places {first} to {end} wait to be sent to {name}.",
+              markup=False)
+
+
 @app.command()
 def score(
     file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
@@ -1011,6 +1150,24 @@ def _ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
     except DatabaseError as error:
         raise CommandError(f"{name} can not be read as a ledger: {error.orig}. Put it back from a "
                            f"backup, and keep this one to look at.") from error
+
+
+@contextmanager
+def _outbox(place: Workspace) -> Iterator[Outbox]:
+    """The webhooks of a workspace, opened."""
+    from sqlalchemy.exc import DatabaseError
+
+    from serving.outbox import FILE, Outbox
+    from serving.settings import service_settings
+
+    if not place.root.is_dir():
+        raise CommandError(f"There is no workspace {place.root}. Name another with --workspace.")
+    try:
+        with closing(Outbox(service_settings(os.environ).ledger_url or place.root / FILE)) as found:
+            yield found
+    except DatabaseError as error:
+        raise CommandError(f"The webhooks can not be read now: {error.orig}. Try again, or look at "
+                           f"the database and its disk.") from error
 
 
 @contextmanager

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
@@ -24,6 +26,8 @@ from serving.errors import KEY_HEADER, LONGEST_KEY, install_problems
 from serving.fresh_scores import FreshScores
 from serving.idempotency import RequestKeys, WrittenOnce
 from serving.observed import Measured
+from serving.outbox import FILE as OUTBOX_FILE
+from serving.outbox import Outbox
 from serving.pages import AnswerProblemToPeople, Templates
 from serving.roles import Need, needed
 from serving.routes import (
@@ -41,6 +45,7 @@ from serving.routes.plans import MOST_PLANS_AT_ONCE
 from serving.schemas import ProblemAnswer
 from serving.settings import ServiceSettings
 from serving.turns import Turns
+from serving.webhook_sending import Sender, keep_sending
 from serving.words import INTERVAL_COVERS
 
 log = logging.getLogger("keepwell.serving")
@@ -90,6 +95,8 @@ def create_app(
         sys.setswitchinterval(SWITCH_SECONDS)
         tasks = [asyncio.create_task(_keep_fresh(desk, refresh_seconds)),
                  asyncio.create_task(_keep_up(desk, fresh))]
+        if wall_clock is not None and desk.settings.webhooks.hosts:
+            tasks.append(asyncio.create_task(_send_webhooks(desk, wall_clock)))
         try:
             yield
         finally:
@@ -157,6 +164,16 @@ async def _keep_fresh(desk: Desk, seconds: float) -> None:
         except Exception:
             desk.metrics.refresh_failures.inc()
             log.exception("scoring anew failed; the portfolio of before goes on serving")
+
+
+async def _send_webhooks(desk: Desk, wall_clock: Callable[[], datetime]) -> None:
+    """Tell other programs what the ledger holds, until this is cancelled."""
+    where = desk.settings.ledger_url or desk.workspace.root / OUTBOX_FILE
+    with contextlib.closing(Outbox(where)) as outbox:
+        await keep_sending(Sender(
+            ledger=desk.ledger.database, outbox=outbox, clock=lambda: wall_clock().timestamp(),
+            rng=np.random.default_rng(), holder=secrets.token_hex(8),
+            allowed=desk.settings.webhooks))
 
 
 async def _keep_up(desk: Desk, fresh: FreshScores) -> None:

@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 
 from registry.signature import KEY_VARIABLE
 from serving.ledger_address import LedgerUrlError, ledger_url
+from serving.webhook_address import (
+    HOSTS_VARIABLE,
+    NETWORKS_VARIABLE,
+    NOWHERE,
+    AllowedAddresses,
+    WebhookAddressError,
+    allowed_addresses,
+)
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -43,6 +51,12 @@ VARIABLES = (
     Variable(name="KEEPWELL_LEDGER_URL",
              help="Where decisions are kept: postgresql://USER:PASSWORD@HOST/DATABASE, one "
                   "database a workspace. Without it, the file ledger.db of the workspace."),
+    Variable(name=HOSTS_VARIABLE,
+             help="Hosts that webhooks may go to, as `host` or `host:port`, separated by commas. "
+                  "Without it none is sent."),
+    Variable(name=NETWORKS_VARIABLE,
+             help="Private networks that webhooks may reach, as `10.1.0.0/16`, separated by "
+                  "commas; none by default. http goes nowhere else."),
     Variable(name=KEY_VARIABLE,
              help="When set, models are signed with this key as they are trained, and one that it "
                   "did not sign is refused. At least 16 characters; the same for every process."),
@@ -62,6 +76,7 @@ class ServiceSettings:
     allowed_hosts: tuple[str, ...] = LOCAL_HOSTS
     max_body_bytes: int = 16_777_216
     ledger_url: str | None = field(default=None, repr=False)  # it may hold a password
+    webhooks: AllowedAddresses = NOWHERE
     most_accounts_per_call: int = 1_000
     most_events_per_call: int = 10_000
 
@@ -104,10 +119,16 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         )
     more = environment.get("KEEPWELL_ALLOWED_HOSTS", "")
     hosts = tuple(host.strip().lower() for host in more.split(",") if host.strip())
+    try:
+        webhooks = allowed_addresses(environment.get(HOSTS_VARIABLE, ""),
+                                     environment.get(NETWORKS_VARIABLE, ""))
+    except WebhookAddressError as error:
+        raise ServiceSettingError(str(error)) from error
     return ServiceSettings(
         api_key=environment.get("KEEPWELL_API_KEY") or None,
         key_pepper=environment.get("KEEPWELL_KEY_PEPPER") or None,
         allowed_hosts=LOCAL_HOSTS + hosts,
         max_body_bytes=int(size),
         ledger_url=environment.get("KEEPWELL_LEDGER_URL") or None,
+        webhooks=webhooks,
     )
