@@ -21,6 +21,7 @@ from serving.ledger_tables import (
     CLAIM_RECORDS,
     CONTROLS,
     DECISIONS,
+    FEEDBACK,
     INPUTS,
     METADATA,
     OUTCOMES,
@@ -62,11 +63,16 @@ def _act(connection: Connection) -> None:
         table.create(connection)
 
 
+def _hear(connection: Connection) -> None:
+    FEEDBACK.create(connection)
+
+
 STEPS = (
     Step(version=1, brought="a link for every record", apply=_link),
     Step(version=2, brought="the version itself", apply=_say_version),
     Step(version=3, brought="claims, approvals, controls and all that a decision was made on",
          apply=_act),
+    Step(version=4, brought="what people say to recommendations", apply=_hear),
 )
 """Version 0 is a ledger of decisions, outcomes, keys and deliveries without links."""
 

@@ -112,6 +112,21 @@ INPUTS = sa.Table(
     sa.Column("digest", sa.String, primary_key=True),
     sa.Column("content", sa.String, nullable=False),
 )
+FEEDBACK = sa.Table(
+    "feedback", METADATA,
+    sa.Column("feedback_id", sa.String, primary_key=True),
+    sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False,
+              index=True),
+    sa.Column("account_id", sa.String, nullable=False, index=True),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("verdict", sa.String, nullable=False),
+    sa.Column("reason", sa.String),
+    sa.Column("snooze_until", sa.String),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("key", sa.String, unique=True),
+    sa.Column("request_digest", sa.String, nullable=False),
+)
 
 VERSIONS = sa.Table(
     "ledger_versions", METADATA,
@@ -120,7 +135,8 @@ VERSIONS = sa.Table(
 )
 
 CHAINED: Mapping[str, sa.Table] = {
-    t.name: t for t in (DECISIONS, OUTCOMES, KEYS, CLAIM_RECORDS, APPROVALS, CONTROLS, INPUTS)}
+    t.name: t for t in (DECISIONS, OUTCOMES, KEYS, CLAIM_RECORDS, APPROVALS, CONTROLS, INPUTS,
+                        FEEDBACK)}
 """Every record of these has its link, written in the same transaction."""
 
 PERMANENT = tuple(METADATA.tables)

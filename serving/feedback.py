@@ -1,0 +1,130 @@
+"""This module is about what people say to a recommendation: agree, disagree, or not now.
+
+Each saying is one record of the ledger, added and never changed; who thinks otherwise later says so
+again, and the newest counts. It decides nothing by itself: it is kept to judge recommendations by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from serving.errors import FieldProblem, KeyReusedError, WrongShapeError
+from serving.ledger_chain import insert_linked
+from serving.ledger_database import LedgerDatabase
+from serving.ledger_outcomes import decision_row
+from serving.ledger_tables import FEEDBACK
+from serving.ledger_times import as_moment, as_text
+
+Verdict = Literal["agree", "disagree", "snooze"]
+
+LONGEST_SNOOZE = timedelta(days=366)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """What somebody said to an action of a decision, and why."""
+
+    feedback_id: str
+    decision_id: str
+    account_id: str
+    action: str
+    verdict: Verdict
+    reason: str | None
+    snooze_until: datetime | None
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewFeedback:
+    """The same before it has an id; without an action it is about what was recommended first."""
+
+    verdict: Verdict
+    reason: str | None = None
+    action: str | None = None
+    snooze_until: datetime | None = None
+
+
+class FeedbackRecords:
+    """What was said to the decisions of one workspace."""
+
+    def __init__(self, database: LedgerDatabase) -> None:
+        self._database = database
+
+    def record(self, decision_id: str, new: NewFeedback, *, by: str, key: str | None, now: datetime
+               ) -> Feedback:
+        """Store what was said, once per key.
+
+        Raises:
+            UnknownDecisionError: no such decision.
+            WrongShapeError: it is about an action that the decision did not rank, or put off to a
+                moment that has passed or is too far away.
+            KeyReusedError: the key came before with another saying.
+        """
+        digest = hashlib.blake2b(json.dumps(
+            [decision_id, new.verdict, new.reason, new.action, by,
+             None if new.snooze_until is None else as_text(new.snooze_until)]).encode(),
+            digest_size=16).hexdigest()
+        with self._database.writing() as connection:
+            known = None if key is None else connection.execute(
+                sa.select(FEEDBACK).where(FEEDBACK.c.key == key)).one_or_none()
+            if known is not None:
+                if known.request_digest != digest:
+                    raise KeyReusedError("This Idempotency-Key came before with another feedback. "
+                                         "Nothing was stored.")
+                return _feedback(known)
+            decided = decision_row(connection, decision_id)
+            action = new.action or decided.action
+            _check(action, [one["action_id"] for one in json.loads(decided.eligible)],
+                   new.snooze_until, now)
+            row = {
+                "feedback_id": str(uuid.uuid4() if key is None else uuid.uuid5(
+                    uuid.NAMESPACE_URL, f"keepwell:{decision_id}:feedback:{key}")),
+                "decision_id": decision_id, "account_id": decided.account_id, "action": action,
+                "verdict": new.verdict, "reason": new.reason,
+                "snooze_until": None if new.snooze_until is None else as_text(new.snooze_until),
+                "by": by, "at": as_text(now), "key": key, "request_digest": digest}
+            insert_linked(connection, FEEDBACK, row)
+            return _feedback(connection.execute(sa.select(FEEDBACK).where(
+                FEEDBACK.c.feedback_id == row["feedback_id"])).one())
+
+    def of_decision(self, decision_id: str) -> tuple[Feedback, ...]:
+        """What was said to a decision, newest first."""
+        return self._read(FEEDBACK.c.decision_id == decision_id)
+
+    def of_account(self, account_id: str) -> tuple[Feedback, ...]:
+        """What was said to the decisions about an account, newest first."""
+        return self._read(FEEDBACK.c.account_id == account_id)
+
+    def _read(self, which: sa.ColumnElement[bool]) -> tuple[Feedback, ...]:
+        with self._database.reading() as connection:
+            rows = connection.execute(sa.select(FEEDBACK).where(which).order_by(
+                FEEDBACK.c.at.desc(), FEEDBACK.c.feedback_id))
+            return tuple(map(_feedback, rows))
+
+
+def _check(action: str, ranked: list[str], snooze_until: datetime | None, now: datetime) -> None:
+    wrong: FieldProblem | None = None
+    if action not in ranked:
+        wrong = FieldProblem(where="action", message="the decision did not rank this action; it "
+                                                     f"ranked {', '.join(ranked)}")
+    elif snooze_until is not None and not now < snooze_until <= now + LONGEST_SNOOZE:
+        wrong = FieldProblem(where="snooze_until", message=f"should be after {now:%Y-%m-%d %H:%M} "
+                             f"UTC, at most {LONGEST_SNOOZE.days} days ahead")
+    if wrong is not None:
+        raise WrongShapeError(f"{wrong.where}: {wrong.message}", errors=[wrong])
+
+
+def _feedback(row: sa.Row[Any]) -> Feedback:
+    return Feedback(
+        feedback_id=row.feedback_id, decision_id=row.decision_id, account_id=row.account_id,
+        action=row.action, verdict=row.verdict, reason=row.reason,
+        snooze_until=None if row.snooze_until is None else as_moment(row.snooze_until),
+        by=row.by, at=as_moment(row.at))
