@@ -34,6 +34,7 @@ from serving.routes import (
     accounts,
     claims,
     controls,
+    feedback,
     holdings,
     next_actions,
     people,
@@ -113,7 +114,7 @@ def create_app(
     app.state.templates = templates
     app.state.plan_turns = Turns(MOST_PLANS_AT_ONCE, what="plans")
     for module in (accounts, claims, controls,
-                   next_actions, plans, telemetry, holdings, status, people):
+                   next_actions, feedback, plans, telemetry, holdings, status, people):
         app.include_router(module.router)
     install_problems(app, AnswerProblemToPeople(templates))
     app.add_middleware(WrittenOnce, keys=RequestKeys(desk.ledger.database),
