@@ -118,11 +118,11 @@ def chance_of(action: Action, at_stake: Stakes) -> float:
 
 
 def value_of(action: Action, at_stake: Stakes, limits: Limits, *, contacts: int = 0,
-             effect: ActionEffect | None = None) -> ActionValue | None:
+             effect: ActionEffect | None = None, kept: float = 1.0) -> ActionValue | None:
     """What the action is worth to us with this account; None where revenue is not known.
 
     ``contacts`` are those of the last four weeks that the action comes on top of; ``effect`` is
-    what was measured of it.
+    what was measured of it, ``kept`` the share of the playbook's promises that came true.
     """
     prior = action.prior
     months = limits.horizon_months
@@ -137,11 +137,14 @@ def value_of(action: Action, at_stake: Stakes, limits: Limits, *, contacts: int 
         money = None if at_stake.expected_amount is None else at_stake.expected_amount * months
     if money is None or (action.cost_mrr_share > 0 and at_stake.mrr is None):
         return None
-    belief = believed(prior, probability, effect)
+    if prior.outcome == "none":
+        kept = 1.0  # a chance to be worth something, not an effect that anybody measured
+    belief = believed(prior, probability, effect, kept)
     room = 1 - probability if prior.outcome == "expansion" else 1.0
     if effect is None:
-        uplift = min(probability * prior.mean, room)
-        cautious_uplift = min(probability * prior.cautious_mean(limits.caution), room)
+        uplift = min(belief.mean, room)
+        cautious = prior.mean * kept - limits.caution * prior.deviation
+        cautious_uplift = min(probability * cautious, room)
     else:
         room = probability if prior.outcome == "churn" else room
         uplift = min(belief.mean, room)
@@ -155,7 +158,8 @@ def value_of(action: Action, at_stake: Stakes, limits: Limits, *, contacts: int 
     benefit = uplift * money * margin
     return ActionValue(
         outcome=prior.outcome, probability=probability,
-        relative_effect=prior.mean if effect is None or not probability else uplift / probability,
+        relative_effect=(prior.mean * kept if effect is None or not probability
+                         else uplift / probability),
         uplift=uplift, cautious_uplift=cautious_uplift, contacts_28d=contacts, fatigue=1 - fresh,
         at_stake=money, margin=margin,
         benefit=benefit, cost=cost, hours=action.hours, hours_cost=hours_cost,

@@ -14,6 +14,7 @@ from experiments.conditions import Facts, label
 from experiments.deadlines import deadline_of
 from experiments.due_steps import DueStep
 from experiments.evidence import GOOD, Belief, Evidence
+from experiments.promise import BELIEVED, Promise
 from experiments.recommendation import Candidate, Withheld
 from experiments.refusals import to_look_at
 from registry.actions import GRADES, Action, Prior
@@ -21,6 +22,9 @@ from registry.playbook import Playbook
 
 DO_NOTHING = "do_nothing"
 NEEDS_APPROVAL = 2
+
+ALL_KEPT = 0.995
+"""From here on the share rounds to all, and nothing is said."""
 
 EVIDENCE_NOTE = ("What each action changes is an estimate of the playbook (grade E); none of it "
                  "has been measured on these accounts yet.")
@@ -88,14 +92,18 @@ def _evidence(prior: Prior, belief: Belief | None) -> str:
         return playbook
     low, high = belief.measured_low or 0.0, belief.measured_high or 0.0
     where = f" in the segment {belief.segment}" if belief.segment else ""
+    risk = "" if belief.measured_risk is None else (
+        f", of whom {belief.measured_risk:.1%} would have "
+        f"{'left' if belief.outcome == 'churn' else 'grown'} otherwise")
     return (f"Grade {belief.measured_grade}, {GRADES[belief.measured_grade]}: "
             f"{100 * belief.measured:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) measured "
-            f"on {belief.n:,} cases{where}, worth {belief.effective_n:,.0f} in an even comparison; "
-            f"{belief.source} The playbook believed: {playbook}")
+            f"on {belief.n:,} cases{where}{risk}, worth {belief.effective_n:,.0f} in an even "
+            f"comparison; {belief.source} The playbook believed: {playbook}")
 
 
 def on_evidence(proposals: Iterable[Proposal], evidence: Evidence,
-                attributes: Mapping[str, str | None]) -> tuple[str, ...]:
+                attributes: Mapping[str, str | None], promise: Promise = BELIEVED,
+                ) -> tuple[str, ...]:
     """How much of the answer was measured, and why none where something is wrong."""
     notes = [] if evidence.problem is None else [
         f"What was measured could not be used, so the playbook stands alone: {evidence.problem}"]
@@ -105,4 +113,7 @@ def on_evidence(proposals: Iterable[Proposal], evidence: Evidence,
     notes.append(EVIDENCE_NOTE if not measured else (
         f"What these change was measured: {', '.join(measured)}. For the rest it is an estimate "
         f"of the playbook (grade E)."))
+    if promise.kept < ALL_KEPT:
+        notes.append(f"What {promise.measured} measured action(s) changed is less than the "
+                     f"playbook promised, so {promise.kept:.0%} of its other promises are counted.")
     return tuple(notes)

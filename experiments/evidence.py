@@ -7,6 +7,11 @@ account; they are mixed by their precision::
     measured    mean  estimate     variance   error² + doubt · prior variance
     share of data = prior variance / (prior variance + measured variance)
 
+What was measured is carried over by the risk: an effect on accounts of which a tenth would have
+left is half as large, in points, on one of which a twentieth would. And what was measured of the
+other actions tells how far the playbook can be believed (``promise.py``): ``m`` is multiplied by
+the share of its promises that came true.
+
 Chance that decided leaves no doubt (grade A); where people did, some stays however many accounts
 there were. Without a measurement the belief is the prior, to the bit. Pure; the files are read and
 written in ``evidence_file.py``.
@@ -68,6 +73,12 @@ class Evidence:
         """The actions of which something was measured that counts."""
         return frozenset(action_id for action_id, _, _ in self._by_key)
 
+    @property
+    def over_all(self) -> tuple[ActionEffect, ...]:
+        """What counts as evidence over all segments together, in order."""
+        return tuple(e for e in self.effects
+                     if e.segment is None and e is self._by_key.get((e.action_id, None, e.outcome)))
+
     def of(self, action_id: str, outcome: GoodOutcome, attributes: Mapping[str, str | None]
            ) -> ActionEffect | None:
         """What was measured in the account's own segment, else in all of them together."""
@@ -92,8 +103,9 @@ class Belief:
 
     ``low`` and ``high`` hold 95 %. ``playbook_share`` and ``data_share`` add to 1. ``n`` and
     ``effective_n`` count what was measured (0: nothing); ``strength`` is the prior's, in accounts.
-    ``measured`` is the estimate of the data alone, with its interval. ``grade`` is that of the
-    larger share.
+    ``measured`` is the estimate of the data alone, with its interval, on accounts of
+    ``measured_risk``. ``kept`` is the share of the playbook's promise that is counted. ``grade``
+    is that of the larger share.
     """
 
     outcome: Outcome
@@ -116,6 +128,8 @@ class Belief:
     measured_to: datetime | None = None
     segment: str | None = None
     source: str | None = None
+    measured_risk: float | None = None
+    kept: float = 1.0
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -123,24 +137,28 @@ class Belief:
                 for name, value in asdict(self).items()}
 
 
-def believed(prior: Prior, probability: float, effect: ActionEffect | None) -> Belief:
+def believed(prior: Prior, probability: float, effect: ActionEffect | None,
+             kept: float = 1.0) -> Belief:
     """The prior for an account with this probability, mixed with what was measured.
+
+    ``kept`` is the share of the playbook's promises that came true with other actions.
 
     >>> prior = Prior(outcome="churn", mean=0.1, strength=35, grade="E", basis="A guess.")
     >>> round(believed(prior, 0.2, None).mean, 3), round(believed(prior, 0.2, None).deviation, 3)
     (0.02, 0.01)
     """
-    mean, deviation = probability * prior.mean, probability * prior.deviation
+    mean, deviation = probability * (prior.mean * kept), probability * prior.deviation
     if effect is None or deviation == 0:
         return Belief(
             outcome=prior.outcome, mean=mean, deviation=deviation,
             low=mean - OF_95_PERCENT * deviation, high=mean + OF_95_PERCENT * deviation,
             grade=prior.grade, playbook_share=1.0, data_share=0.0, prior_mean=mean,
-            strength=prior.strength)
+            strength=prior.strength, kept=kept)
     before = deviation**2
-    variance = effect.standard_error**2 + DOUBT[effect.grade] * before
+    scale = 1.0 if effect.untouched_risk is None else probability / effect.untouched_risk
+    variance = (scale * effect.standard_error) ** 2 + DOUBT[effect.grade] * before
     share = before / (before + variance)
-    mixed = (1 - share) * mean + share * effect.estimate
+    mixed = (1 - share) * mean + share * scale * effect.estimate
     spread = sqrt(before * variance / (before + variance))
     return Belief(
         outcome=prior.outcome, mean=mixed, deviation=spread,
@@ -150,7 +168,8 @@ def believed(prior: Prior, probability: float, effect: ActionEffect | None) -> B
         n=effect.n, effective_n=effect.effective_n, measured=effect.estimate,
         measured_low=effect.low, measured_high=effect.high, measured_grade=effect.grade,
         measured_from=effect.measured_from, measured_to=effect.measured_to,
-        segment=effect.segment, source=effect.source)
+        segment=effect.segment, source=effect.source, measured_risk=effect.untouched_risk,
+        kept=kept)
 
 
 def most_harm(mean: float, deviation: float) -> float:

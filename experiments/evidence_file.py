@@ -25,7 +25,8 @@ DERIVED = ("grade_meaning", "is_evidence")
 """Written beside each effect for readers; not read back."""
 
 _TEXTS = ("action_id", "grade", "source", "outcome", "why")
-_NUMBERS = ("estimate", "standard_error", "effective_n", "low", "high", "playbook_share")
+_NUMBERS = ("estimate", "standard_error", "effective_n", "low", "high", "playbook_share",
+            "untouched_risk")
 _COUNTS = ("n", "horizon_days")
 _MOMENTS = ("measured_from", "measured_to")
 
@@ -94,7 +95,7 @@ def effect_from(row: object, where: str) -> ActionEffect:
         is_number = (isinstance(value, int | float) and not isinstance(value, bool)
                      and -MOST_OF_ANYTHING < value < MOST_OF_ANYTHING)
         fits = (isinstance(value, str) if name in _TEXTS or name in _MOMENTS else
-                is_number if name in _NUMBERS else
+                is_number or (value is None and name == "untouched_risk") if name in _NUMBERS else
                 is_number and float(value).is_integer() if name in _COUNTS else
                 value is None or isinstance(value, str))
         if not fits:

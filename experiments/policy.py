@@ -53,6 +53,7 @@ from experiments.contact_policy import WEEK, ContactWeek, is_contact, quiet_now,
 from experiments.due_steps import DueStep, due_steps
 from experiments.evidence import GOOD, NO_EVIDENCE, Evidence
 from experiments.holdout import Standing
+from experiments.promise import Promise, promise_for
 from experiments.recommendation import Candidate, Recommendation, Withheld
 from experiments.refusals import Refusal, may_harm, not_allowed, not_worth_it
 from registry.playbook import Playbook
@@ -70,6 +71,7 @@ class _Question:
     limits: Limits
     past: tuple[PastAction, ...]
     evidence: Evidence
+    promise: Promise
     facts: Facts
     at_stake: Stakes
     as_of: datetime
@@ -100,7 +102,7 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
                         key=lambda p: (p.at, p.action_id, p.outcome or "")))
     question = _Question(
         state=state, playbook=playbook, limits=limits, past=past, as_of=as_of,
-        evidence=evidence,
+        evidence=evidence, promise=promise_for(evidence, playbook),
         facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
         at_stake=stakes(state, playbook.assumptions, limits),
     )
@@ -130,7 +132,8 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
         ranked=(*chosen, do_nothing(chosen, withheld)),
         withheld=tuple(sorted(withheld, key=lambda w: w.action_id)),
         not_relevant=len(playbook.actions) - len(proposals),
-        notes=(*question.at_stake.notes, *on_evidence(proposals, evidence, state.attributes)),
+        notes=(*question.at_stake.notes,
+               *on_evidence(proposals, evidence, state.attributes, question.promise)),
         lot=lot, standing=standing,
         otherwise=None if standing is None else (
             otherwise[0].action_id if otherwise else DO_NOTHING),
@@ -140,10 +143,11 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
 def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:
     """One action through the stages that look at no other action."""
     action, playbook = proposal.action, question.playbook
+    kept = question.promise.of(action.id)
     refusal = (
         not_allowed(action, playbook, question.facts)
         or may_harm(action, chance_of(action, question.at_stake), question.evidence,
-                    question.state.attributes, question.limits.harm_tolerance)
+                    question.state.attributes, question.limits.harm_tolerance, kept)
         or too_soon(action, playbook, question.past, question.as_of)
         or quiet_now(action, playbook, question.state, question.limits, question.as_of)
         or week.full_for(action))
@@ -153,7 +157,8 @@ def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candid
     good = GOOD.get(action.prior.outcome)
     effect = (None if good is None else
               question.evidence.of(action.id, good, question.state.attributes))
-    value = value_of(action, question.at_stake, question.limits, contacts=contacts, effect=effect)
+    value = value_of(action, question.at_stake, question.limits, contacts=contacts, effect=effect,
+                     kept=kept)
     if value is None or value.cautious <= question.limits.tolerance:
         return not_worth_it(value)
     return candidate_for(proposal, value, question.playbook, question.facts,

@@ -79,7 +79,8 @@ def to_look_at(action: Action, playbook: Playbook, facts: Facts) -> tuple[str, .
 
 
 def may_harm(action: Action, probability: float, evidence: Evidence,
-             attributes: Mapping[str, str | None], tolerance: float) -> Refusal | None:
+             attributes: Mapping[str, str | None], tolerance: float,
+             kept: float = 1.0) -> Refusal | None:
     """What was measured leaves room for more harm than is tolerated, or shows it.
 
     On the action's own outcome the belief (playbook and data) decides; harm that the data alone
@@ -94,7 +95,7 @@ def may_harm(action: Action, probability: float, evidence: Evidence,
         most = (most_harm(effect.estimate, effect.standard_error) if effect.high < 0
                 else -1.0)  # the data alone: only harm that they show
         if GOOD.get(action.prior.outcome) == outcome:
-            belief = believed(action.prior, probability, effect)
+            belief = believed(action.prior, probability, effect, kept)
             most = max(most, most_harm(belief.mean, belief.deviation))
         if most > tolerance:
             return Refusal(

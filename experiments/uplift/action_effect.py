@@ -42,6 +42,9 @@ class ActionEffect:
     ``n`` are trials of the action and of no action, ``effective_n`` the accounts of an even and
     equally weighted comparison that would be as precise. ``why`` says what the grade rests on;
     where the grade is D or E the numbers are shown but are no evidence, and the prior stands.
+    ``untouched_risk`` is how probable it is in these trials, if nobody acts, that the account
+    leaves (retention) or grows (expansion): with it the effect can be carried over to an account
+    of another risk; ``None`` is unknown.
     """
 
     action_id: str
@@ -60,6 +63,7 @@ class ActionEffect:
     high: float
     why: str
     playbook_share: float = 0.0
+    untouched_risk: float | None = None
 
     def __post_init__(self) -> None:
         named = f"The effect of {self.action_id!r} in {self.segment or 'all segments'!r}"
@@ -81,6 +85,9 @@ class ActionEffect:
         if not 0 <= self.playbook_share <= 1:
             raise ActionEffectError(f"{named} has playbook share {self.playbook_share}; a share "
                                     f"is between 0 and 1.")
+        if self.untouched_risk is not None and not 0 < self.untouched_risk <= 1:
+            raise ActionEffectError(f"{named} has untouched risk {self.untouched_risk}; it is a "
+                                    f"probability above 0, or None where it is not known.")
         for moment in (self.measured_from, self.measured_to):
             if moment.tzinfo is None:
                 raise ActionEffectError(f"{named} is measured at {moment}, which has no time "

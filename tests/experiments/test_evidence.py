@@ -260,3 +260,36 @@ def test_a_file_too_large_or_not_text_is_refused(tmp_path):
 def test_the_document_is_plain_json():
     text = json.dumps(effects_document(Evidence(effects=(effect(),))), allow_nan=False)
     assert parse_effects(text).effects == (effect(),)
+
+
+# -- carried over to an account of another risk ----------------------------------------------------
+
+
+def test_an_effect_is_carried_over_by_the_risk():
+    measured = effect(0.04, 0.01, untouched_risk=0.2)
+    alike = believed(PRIOR, 0.2, measured)
+    assert alike.mean == pytest.approx(believed(PRIOR, 0.2, effect(0.04, 0.01)).mean)
+    half = believed(PRIOR, 0.1, measured)
+    assert half.mean == pytest.approx(alike.mean / 2)
+    assert half.deviation == pytest.approx(alike.deviation / 2)
+    assert half.data_share == pytest.approx(alike.data_share)
+    assert (half.measured, half.measured_risk) == (0.04, 0.2)
+
+
+def test_the_risk_is_said_where_the_measurement_is():
+    known = found(ask(effect(0.04, 0.01, untouched_risk=0.2)), "success_call")
+    assert ", of whom 20.0% would have left otherwise, worth" in known.evidence
+    assert "would have left" not in found(ask(effect(0.04, 0.01)), "success_call").evidence
+
+
+@pytest.mark.parametrize("risk", [0.0, -0.1, 1.5])
+def test_a_risk_that_is_none_is_refused(risk):
+    with pytest.raises(ValueError, match="untouched risk"):
+        effect(untouched_risk=risk)
+
+
+def test_the_risk_survives_the_file(tmp_path):
+    for risk in (None, 0.125):
+        before = Evidence(effects=(effect(untouched_risk=risk),))
+        write_effects(before, tmp_path)
+        assert read_effects(tmp_path) == before
