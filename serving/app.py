@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 
 from features.workspace import Workspace
@@ -116,6 +117,7 @@ def create_app(
     for module in (accounts, claims, controls,
                    next_actions, feedback, plans, telemetry, holdings, status, people):
         app.include_router(module.router)
+    tuple(iter_route_contexts(app.routes))  # makes them now, and not while threads ask for them
     install_problems(app, AnswerProblemToPeople(templates))
     app.add_middleware(WrittenOnce, keys=RequestKeys(desk.ledger.database),
                        clock=wall_clock or now)
