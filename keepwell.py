@@ -753,7 +753,7 @@ def webhooks_add(
                                        "has to be in KEEPWELL_WEBHOOK_HOSTS.")],
     name: Annotated[str, typer.Option(help="What to call it.")],
     about: Annotated[list[str] | None, typer.Option(
-        help="decision, outcome, claim or control; all, by default.")] = None,
+        help="decision, outcome, claim, feedback or control; all, by default.")] = None,
     from_start: Annotated[bool, typer.Option(
         "--from-start", help="Also tell what the ledger holds already.")] = False,
     workspace: InWorkspace = DEFAULT_WORKSPACE,

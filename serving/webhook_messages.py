@@ -20,17 +20,20 @@ from serving.outbox import Message
 
 KINDS: Mapping[str, str] = {
     "decisions": "decision.made", "outcomes": "outcome.reported", "claim_records": "claim",
-    "approvals": "decision", "controls": "control",
+    "approvals": "decision", "controls": "control", "feedback": "feedback",
 }
 """Table to kind; where a record says more (a claim's step, a verdict), that follows a dot."""
 
 SAYS_MORE: Mapping[str, str] = {
-    "claim_records": "kind", "approvals": "verdict", "controls": "kind"}
+    "claim_records": "kind", "approvals": "verdict", "controls": "kind", "feedback": "verdict"}
+NOT_TOLD = frozenset({"idempotency_keys", "policy_inputs"})
+"""Tables of the ledger whose records say nothing to others."""
+
 MOMENTS = ("decided_at", "received_at", "at")
 KEPT_BACK = frozenset({"eligible", "withheld", "inputs", "input_digest", "request_digest", "key",
                        "versions"})
 NO_ACCOUNT = ""
-ALL_KINDS = ("decision", "outcome", "claim", "control")
+ALL_KINDS = ("decision", "outcome", "claim", "control", "feedback")
 """What a webhook may be told about: kinds up to their first dot."""
 
 

@@ -29,7 +29,7 @@ from serving.portfolio_page import RUNNING, portfolio_page, source_line
 from serving.recommending import decide
 from serving.reference_pages import api_page, problems_page
 from serving.reports import report_named, reports_in
-from serving.routes.at_desk import AtDesk, family_at
+from serving.routes.at_desk import AtCaller, AtDesk, family_at
 from serving.timelines import JUST_NOW, by_day, in_words, weeks_of_use
 
 router = APIRouter(include_in_schema=False)
@@ -143,15 +143,17 @@ def _kept(desk: Desk, label: str, version: int, name: str) -> bytes:
 
 
 @router.get("/reports")
-def show_reports(request: Request, desk: AtDesk) -> Response:
-    """The causal reports, and what one more hour would bring."""
-    plan, problem = None, ""
-    try:
-        plan = newest_plan(desk.workspace)
-    except KeptPlanError as error:
-        problem = str(error)
-    page = reports_page(reports_in(desk.workspace.reports_dir),
-                        hours=hours_view(plan, now=desk.now(), problem=problem),
+def show_reports(request: Request, desk: AtDesk, caller: AtCaller) -> Response:
+    """The causal reports, and to whoever reaches every account what one more hour would bring."""
+    hours = None
+    if caller.reach is None and "watch" in caller.permissions:
+        plan, problem = None, ""
+        try:
+            plan = newest_plan(desk.workspace)
+        except KeptPlanError as error:
+            problem = str(error)
+        hours = hours_view(plan, now=desk.now(), problem=problem)
+    page = reports_page(reports_in(desk.workspace.reports_dir), hours=hours,
                         tenant=desk.workspace.settings.tenant)
     return _templates(request).page("reports.html", page)
 

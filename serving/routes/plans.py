@@ -9,12 +9,13 @@ from fastapi import APIRouter, Depends, Request
 from experiments.planning.conflicts import ConflictingLimitsError
 from experiments.planning.plan import make_plan
 from experiments.planning.team import PlanningError
-from serving.errors import FieldProblem, ImpossiblePlanError
+from serving.errors import FieldProblem, ImpossiblePlanError, NotPermittedError
 from serving.kept_plan import keep_plan, kept
 from serving.plan_shapes import PlanAnswer, PlanRequest, plan_answer
 from serving.plans import offers_of
 from serving.recommending import decide
-from serving.routes.at_desk import AtDesk, problems
+from serving.roles import Caller
+from serving.routes.at_desk import AtCaller, AtDesk, problems
 from serving.turns import Turns
 
 router = APIRouter(prefix="/v1", tags=["plans"])
@@ -29,9 +30,22 @@ def turns_of(request: Request) -> Turns:
     return turns
 
 
-@router.post("/plans", summary="Plan a team's week", responses=problems(400, 401, 413, 422, 503))
-def make_a_plan(desk: AtDesk, turns: Annotated[Turns, Depends(turns_of)], body: PlanRequest
-                ) -> PlanAnswer:
+def check_may_keep(caller: Caller) -> None:
+    """See that a caller may say what the plan of the week is, for everybody.
+
+    Raises:
+        NotPermittedError: they may not, or reach only some of the accounts.
+    """
+    if caller.reach is not None or "recommend" not in caller.permissions:
+        raise NotPermittedError(
+            "To keep a plan for everybody needs the permission 'recommend' and every account "
+            "within reach. Without `keep` the plan is answered.")
+
+
+@router.post("/plans", summary="Plan a team's week",
+             responses=problems(400, 401, 403, 413, 422, 503))
+def make_a_plan(desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(turns_of)],
+                body: PlanRequest) -> PlanAnswer:
     """Which accounts get which actions this week, by whom, and what one more hour would bring.
 
     Chooses among what the policy allows for every account now, within hours, skills, territories,
@@ -39,6 +53,8 @@ def make_a_plan(desk: AtDesk, turns: Annotated[Turns, Depends(turns_of)], body: 
     fit is refused with the limits in its way. Two plans are made at once at most. Nothing is
     stored, but with `keep` what the hours are worth, for the page of reports.
     """
+    if body.keep:
+        check_may_keep(caller)
     with turns.taken():
         try:
             team = body.team()

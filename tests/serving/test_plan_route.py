@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +14,14 @@ from fastapi import FastAPI
 from small_company import AS_OF, make_workspace
 
 from experiments.planning.conflicts import Conflict
+from serving.api_keys import ApiKeys
 from serving.app import create_app
-from serving.errors import TooManyAtOnceError
+from serving.errors import NotPermittedError, TooManyAtOnceError
 from serving.kept_plan import NEWEST
 from serving.plan_shapes import PlanRequest
 from serving.plans import document_of, plan_as_of
+from serving.roles import caller_of
+from serving.routes.plans import check_may_keep
 from serving.turns import Turns
 
 SKILLS = ["ceo", "support", "billing", "sales", "marketing", "product", "sponsor", "automation"]
@@ -80,6 +84,28 @@ def test_a_plan_is_on_the_page_of_reports_when_it_shall_be_kept(address, app) ->
     broken = httpx.get(f"{address}/reports")
     assert broken.status_code == 200
     assert "The newest plan can not be read. Make one again with keepwell plan." in broken.text
+
+
+def test_only_who_reaches_everybody_says_what_the_plan_of_the_week_is() -> None:
+    check_may_keep(caller_of("k", "engine"))
+    for caller in (caller_of("k", "reader"), caller_of("k", "csm", owner="ann"),
+                   caller_of("k", "engine", territories=("emea",))):
+        with pytest.raises(NotPermittedError, match="needs the permission 'recommend'"):
+            check_may_keep(caller)
+
+
+def test_a_key_of_some_accounts_sees_no_prices_of_others_hours(
+    make_client, own_workspace, store,
+) -> None:
+    client = make_client(own_workspace, store, api_key="k" * 20)
+    whole = {"Authorization": "Bearer " + "k" * 20}
+    assert client.post("/v1/plans", json=team(keep=True), headers=whole).status_code == 200
+    assert "One more hour of" in client.get("/reports", headers=whole).text
+    with contextlib.closing(ApiKeys(own_workspace.root)) as keys:
+        made = keys.create(name="hers", owner="csm-1", role="csm", now=AS_OF)
+    hers = {"Authorization": f"Bearer {made.secret}"}
+    assert client.get("/reports", headers=hers).status_code == 200
+    assert "One more hour of" not in client.get("/reports", headers=hers).text
 
 
 def test_what_waits_is_counted_and_the_most_valuable_are_listed(address) -> None:

@@ -24,9 +24,18 @@ import numpy as np
 import pytest
 
 from serving.ledger import Decision, Ledger, NewOutcome
+from serving.ledger_tables import CHAINED
 from serving.outbox import Endpoint, Outbox, OutboxError
 from serving.webhook_address import allowed_addresses
-from serving.webhook_messages import messages_after, newest_place
+from serving.webhook_messages import (
+    ALL_KINDS,
+    KINDS,
+    MOMENTS,
+    NOT_TOLD,
+    SAYS_MORE,
+    messages_after,
+    newest_place,
+)
 from serving.webhook_post import Attempt
 from serving.webhook_sending import (
     FIRST_WAIT,
@@ -112,14 +121,20 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(Ledger(tmp_path / "ledger.db")) as found:
+def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
+    with closing(Ledger(ledger_place)) as found:
         yield found
 
 
 @pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    with closing(Outbox(tmp_path / "webhooks.db")) as found:
+def outbox_place(ledger_place: Path | str) -> Path | str:
+    """A file beside the ledger's, or the ledger's own database."""
+    return ledger_place if isinstance(ledger_place, str) else ledger_place.with_name("webhooks.db")
+
+
+@pytest.fixture
+def outbox(outbox_place: Path | str) -> Iterator[Outbox]:
+    with closing(Outbox(outbox_place)) as found:
         yield found
 
 
@@ -447,9 +462,18 @@ def test_webhooks_that_there_are_not_or_twice_are_named(outbox, sender) -> None:
         sender.step("crm")
 
 
-def test_the_file_with_the_secrets_is_its_owners(outbox, tmp_path: Path) -> None:
-    assert outbox.endpoints() == ()
+def test_the_file_with_the_secrets_is_its_owners(tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "webhooks.db")) as outbox:
+        assert outbox.endpoints() == ()
     assert (tmp_path / "webhooks.db").stat().st_mode & 0o077 == 0
+
+
+def test_every_record_of_the_ledger_is_told_or_is_known_to_say_nothing() -> None:
+    assert set(CHAINED) == set(KINDS) | NOT_TOLD
+    assert {kind.partition(".")[0] for kind in KINDS.values()} == set(ALL_KINDS)
+    for name, column in SAYS_MORE.items():
+        assert column in CHAINED[name].columns
+    assert all(set(MOMENTS) & set(CHAINED[name].columns.keys()) for name in KINDS)
 
 
 def test_answers_are_said_in_words() -> None:
@@ -466,8 +490,10 @@ from serving.ledger import Ledger
 from serving.outbox import Outbox
 from serving.webhook_address import allowed_addresses
 from serving.webhook_sending import Sender
-folder, port = Path(sys.argv[1]), sys.argv[2]
-sender = Sender(ledger=Ledger(folder / "ledger.db").database, outbox=Outbox(folder / "webhooks.db"),
+def place(text):
+    return text if "://" in text else Path(text)
+port = sys.argv[2]
+sender = Sender(ledger=Ledger(place(sys.argv[1])).database, outbox=Outbox(place(sys.argv[4])),
                 clock=time.time, rng=np.random.default_rng(), holder=sys.argv[3], seconds=30.0,
                 allowed=allowed_addresses(f"127.0.0.1:{port}", "127.0.0.0/8"))
 while True:
@@ -477,7 +503,7 @@ while True:
 
 
 def test_a_process_killed_between_sending_and_marking_loses_nothing(
-    ledger, outbox, receiver, sender, tmp_path: Path, clock,
+    ledger, outbox, receiver, sender, ledger_place, outbox_place, clock,
 ) -> None:
     decide(ledger, *(f"d{n}-{'ab'[n % 2]}" for n in range(8)))
     reached, kills = threading.Event(), 3
@@ -492,7 +518,8 @@ def test_a_process_killed_between_sending_and_marking_loses_nothing(
         receiver.answer = hold
         reached.clear()
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(tmp_path), str(receiver.port), f"p{kill}"],
+            [sys.executable, "-c", KILLED, str(ledger_place), str(receiver.port), f"p{kill}",
+             str(outbox_place)],
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)})
         assert reached.wait(60)
         process.send_signal(signal.SIGKILL)
