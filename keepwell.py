@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from registry.promotion import EvidenceDocument
     from registry.waiting_runs import WaitingRuns
     from serving.api_keys import ApiKeys
+    from serving.chance_rules import ChanceRules
     from serving.ledger import Ledger
     from serving.outbox import Outbox
     from serving.recommending import Decided
@@ -923,7 +924,7 @@ def actions(
     moment = _moment(place, as_of)
     with _step("Ranking actions"):
         _ensure_snapshot(place, moment)
-        answer = recommendations_as_of(place, _store(place), moment)
+        answer = recommendations_as_of(place, _store(place), moment, rules=_chance(place))
         write_atomically(file, json.dumps(answer, indent=1).encode())
     out.print(f"Next actions of {_many(len(answer['accounts']), 'account')} as of "
               f"{moment:%Y-%m-%d} in {file}.")
@@ -947,7 +948,7 @@ def plan(
     moment = _moment(place, as_of)
     with _step("Planning the week"):
         _ensure_snapshot(place, moment)
-        week = plan_as_of(place, _store(place), moment, who)
+        week = plan_as_of(place, _store(place), moment, who, rules=_chance(place))
         currency = place.settings.currency
         answer = document_of(week, as_of=moment, currency=currency)
         write_atomically(file, json.dumps(answer, indent=1).encode())
@@ -1328,6 +1329,14 @@ def _scores_on_spark(place: Workspace, moment: datetime, master: str, file: Path
     frame.write_parquet(content)
     write_atomically(file, content.getvalue())
     return ScoresWritten.of(frame)
+
+
+def _chance(place: Workspace) -> ChanceRules | None:
+    """How far the workspace lets chance decide."""
+    from serving.chance_rules import read_chance_rules
+    from serving.settings import service_settings
+
+    return read_chance_rules(place.root, service_settings(os.environ).lottery_key)
 
 
 def _text_of(file: Path) -> str:

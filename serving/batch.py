@@ -17,6 +17,7 @@ from features.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.champions import models_of
+from serving.chance_rules import ChanceRules
 from serving.decisions import POLICY_KINDS, policy_facts
 from serving.measured_effects import evidence_in
 from serving.portfolio import portfolio_order
@@ -46,8 +47,8 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
     return sorted(scores, key=portfolio_order)
 
 
-def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime
-                    ) -> tuple[Decided, ...]:
+def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
+                    rules: ChanceRules | None = None) -> tuple[Decided, ...]:
     """What the policy says about every account as of a moment, on what was known then."""
     scores = scores_as_of(workspace, store, as_of)
     known = catalogue(workspace.settings.use_names).by_name
@@ -59,11 +60,12 @@ def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime
     events = TimelineStore(workspace).of_kinds(
         POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of)
     return decide_on(scores, facts=policy_facts(events), alerts=signs, catalogue=known, now=as_of,
-                     evidence=evidence_in(workspace.reports_dir), limits=ANY_HOUR)
+                     evidence=evidence_in(workspace.reports_dir), limits=ANY_HOUR,
+                     rules=rules)
 
 
-def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: datetime
-                          ) -> dict[str, Any]:
+def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
+                          rules: ChanceRules | None = None) -> dict[str, Any]:
     """The recommendations for every account as plain values, most revenue at risk first."""
     return {
         "as_of": as_of.isoformat(),
@@ -76,7 +78,7 @@ def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: dateti
                 "health_score": one.score.health.score,
                 **one.recommendation.to_dict(),
             }
-            for one in decisions_as_of(workspace, store, as_of)
+            for one in decisions_as_of(workspace, store, as_of, rules=rules)
         ],
     }
 

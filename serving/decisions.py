@@ -23,7 +23,7 @@ from experiments.policy import AccountState, Limits, PastAction, Recommendation
 from experiments.policy_inputs import PolicyInputs
 from experiments.quiet_hours import zone_named
 from features.alerts import Alert
-from registry.playbook import Playbook
+from serving.chance_rules import ChanceRules
 from serving.ledger import Decision, Outcome
 from serving.replay import policy_code
 from serving.scoring import AccountScore
@@ -37,12 +37,14 @@ MOMENT_KINDS: Mapping[str, str] = {
 """Kind to the instant of ``registry.sequences.MOMENTS`` that its newest event is."""
 
 HISTORY_KINDS = ("action.executed", "action.declined", "action.outcome")
-POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "consent.updated", "account.updated",
-                "contact.changed")
+POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "contract.renewed", "consent.updated",
+                "account.updated", "contact.changed")
 """What the policy has to know of a timeline."""
 
 VALID_FOR = timedelta(days=7)
 """How long a decision may be carried out: the week that contact caps count in."""
+
+TERM_KINDS = ("contract.started", "contract.renewed", "contract.cancelled")
 
 NO_HOLD = ("no", "false")
 
@@ -59,6 +61,7 @@ class PolicyFacts:
     contacts: Mapping[str, str] = field(default_factory=dict)  # role to person
     time_zone: str | None = None
     legal_hold: bool | None = None
+    term_started_at: datetime | None = None  # of the contract that runs
 
 
 NO_FACTS = PolicyFacts(moments={}, consents={}, history={})
@@ -72,10 +75,13 @@ def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
     contacts: dict[str, dict[str, str]] = {}
     zones: dict[str, str] = {}
     holds: dict[str, bool] = {}
+    terms: dict[str, datetime | None] = {}
     ordered = events.sort("occurred_at", "recorded_at", "event_id")
     for row in ordered.iter_rows(named=True):
         account_id, kind, at = row["account_id"], row["kind"], row["occurred_at"]
         said = json.loads(row["properties"])
+        if kind in TERM_KINDS:
+            terms[account_id] = at if kind != "contract.cancelled" else None
         if kind in MOMENT_KINDS:
             moments.setdefault(account_id, {})[MOMENT_KINDS[kind]] = at
         elif kind == "consent.updated":
@@ -96,12 +102,13 @@ def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
             past = history.setdefault(account_id, {})
             key = str(said.get("decision_id") or row["event_id"])
             past[key] = _past_action(kind, said, at, past.get(key), contact=row["user_id"])
-    accounts = {*moments, *consents, *history, *contacts, *zones, *holds}
+    accounts = {*moments, *consents, *history, *contacts, *zones, *holds, *terms}
     return {
         account_id: PolicyFacts(
             moments=moments.get(account_id, {}), consents=consents.get(account_id, {}),
             history=history.get(account_id, {}), contacts=contacts.get(account_id, {}),
-            time_zone=zones.get(account_id), legal_hold=holds.get(account_id))
+            time_zone=zones.get(account_id), legal_hold=holds.get(account_id),
+            term_started_at=terms.get(account_id))
         for account_id in accounts
     }
 
@@ -138,30 +145,24 @@ def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Aler
 
 
 def question(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *, limits: Limits,
-             now: datetime, evidence: Evidence = NO_EVIDENCE) -> PolicyInputs:
+             now: datetime, evidence: Evidence = NO_EVIDENCE, rules: ChanceRules | None = None
+             ) -> PolicyInputs:
     """All that the policy is told about one account now."""
+    as_of = max(now, score.as_of)
     return PolicyInputs(
         state=account_state(score, facts, alerts), limits=limits, evidence=evidence,
-        history=tuple(facts.history.values()), as_of=max(now, score.as_of))
+        history=tuple(facts.history.values()), as_of=as_of,
+        chance=rules.chance_of(score, as_of) if rules else None,
+        standing=rules.standing_of(score, facts.term_started_at, as_of) if rules else None)
 
 
-def recommendation(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *,
-                   playbook: Playbook, limits: Limits, now: datetime,
-                   phrases: Mapping[str, str], alert_words: Mapping[str, str],
-                   evidence: Evidence = NO_EVIDENCE) -> Recommendation:
-    """What the policy says about one account now."""
-    asked = question(score, facts, alerts, limits=limits, now=now, evidence=evidence)
-    return asked.answer(playbook, phrases=phrases, alert_words=alert_words)
-
-
-def decision_of(answer: Recommendation, score: AccountScore, facts: PolicyFacts,
-                alerts: Sequence[Alert], *, limits: Limits, now: datetime,
-                evidence: Evidence = NO_EVIDENCE, proposed_by: str | None = None,
-                shared: str | None = None) -> Decision:
+def decision_of(answer: Recommendation, asked: PolicyInputs, score: AccountScore, *,
+                now: datetime, proposed_by: str | None = None, shared: str | None = None
+                ) -> Decision:
     """A recommendation as the record that is stored, with the probability of what comes first:
     1 unless chance had a say. ``shared`` is the digest of what all questions have in common."""
-    asked = question(score, facts, alerts, limits=limits, now=now, evidence=evidence)
-    read = json.dumps(asked.to_dict(), sort_keys=True, allow_nan=False)
+    told = asked.to_dict()
+    read = json.dumps(told, sort_keys=True, allow_nan=False)
     digest = hashlib.blake2b(read.encode(), digest_size=16).hexdigest()
     plain = answer.to_dict()
     best = answer.ranked[0]
@@ -178,7 +179,7 @@ def decision_of(answer: Recommendation, score: AccountScore, facts: PolicyFacts,
         segment=score.attributes.get("segment"), csm=score.attributes.get("csm"),
         autonomy=best.autonomy, proposed_by=proposed_by,
         inputs=None if shared is None else json.dumps(
-            {"shared": shared, "question": asked.to_dict()}, sort_keys=True, allow_nan=False))
+            {"shared": shared, "question": told}, sort_keys=True, allow_nan=False))
 
 
 def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: PastAction | None,

@@ -27,6 +27,7 @@ from registry.segment_switch import SWITCH_FILE
 from registry.store import ModelStore
 from serving.api_keys import ApiKeys
 from serving.champions import champion_stamp, models_of
+from serving.chance_rules import ChanceRules, read_chance_rules
 from serving.errors import BusyError, LedgerUnreachableError, NotReadyError
 from serving.explanations import Peers, peers_of
 from serving.ledger import Ledger
@@ -56,6 +57,7 @@ class Desk:
     metrics: ServiceMetrics
     keys: ApiKeys
     reach: Reach | None = None
+    chance: ChanceRules | None = None
 
     @cached_property
     def live(self) -> LivePortfolio:
@@ -187,12 +189,14 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
 
     Raises:
         ApiKeyError: there are keys, and they can not be read.
+        ChanceRulesError: draws are asked for, and can not be made.
     """
     keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
     keys.all()
     return Desk(
         keys=keys, workspace=workspace, store=store, now=now, settings=settings,
         ledger=Ledger(settings.ledger_url or workspace.ledger_db),
+        chance=read_chance_rules(workspace.root, settings.lottery_key),
         timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),
         metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)))

@@ -19,6 +19,7 @@ from features.workspace import Workspace
 from registry.playbook import playbook
 from registry.store import ModelStore
 from serving.batch import decisions_as_of
+from serving.chance_rules import ChanceRules
 from serving.recommending import Decided
 
 
@@ -40,13 +41,16 @@ def offers_of(decided: Iterable[Decided]) -> pl.DataFrame:
     ], schema=OFFER_SCHEMA)
 
 
-def plan_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, team: Team) -> Plan:
+def plan_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, team: Team, *,
+               rules: ChanceRules | None = None) -> Plan:
     """The plan of the week that begins at a moment.
 
     Raises:
         PlanningError: the team's limits can not all be kept.
     """
-    return make_plan(offers_of(decisions_as_of(workspace, store, as_of)), team)
+    decided = decisions_as_of(workspace, store, as_of, rules=rules)
+    return make_plan(offers_of(decided), team, lottery=None if rules is None else (
+        rules.capacity_lottery([one.score for one in decided], as_of)))
 
 
 def document_of(plan: Plan, *, as_of: datetime, currency: str) -> dict[str, Any]:

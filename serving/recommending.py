@@ -17,13 +17,14 @@ from features.alerts import ALERTS
 from features.definitions.attributes import ATTRIBUTES, CONTRACT_STATUS
 from features.feature import AnyFeature
 from registry.playbook import check_reads, playbook
+from serving.chance_rules import ChanceRules
 from serving.decisions import (
     NO_FACTS,
     POLICY_KINDS,
     PolicyFacts,
     decision_of,
     policy_facts,
-    recommendation,
+    question,
     with_outcomes,
 )
 from serving.desk import Desk
@@ -77,8 +78,8 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
         for account_id, outcomes in desk.ledger.outcomes_of(ids).items():
             facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts, catalogue=desk.catalogue,
-                     now=desk.now(), evidence=desk.measured.current(), proposed_by=proposed_by,
-                     shared=shared)
+                     now=desk.now(), evidence=desk.measured.current(), rules=desk.chance,
+                     proposed_by=proposed_by, shared=shared)
 
 
 def decide_on(
@@ -90,6 +91,7 @@ def decide_on(
     now: datetime,
     evidence: Evidence = NO_EVIDENCE,
     limits: Limits = LIMITS,
+    rules: ChanceRules | None = None,
     proposed_by: str | None = None,
     shared: str | None = None,
 ) -> tuple[Decided, ...]:
@@ -101,10 +103,11 @@ def decide_on(
     decided = []
     for score in scores:
         known, signs = facts.get(score.account_id, NO_FACTS), alerts.of(score.account_id)
-        answer = recommendation(score, known, signs, playbook=book, limits=limits, now=now,
-                                phrases=phrases, alert_words=ALERT_WORDS, evidence=evidence)
+        asked = question(score, known, signs, limits=limits, now=now, evidence=evidence,
+                         rules=rules)
+        answer = asked.answer(book, phrases=phrases, alert_words=ALERT_WORDS)
         decided.append(Decided(
             score=score, recommendation=answer,
-            decision=decision_of(answer, score, known, signs, limits=limits, now=now,
-                                 evidence=evidence, proposed_by=proposed_by, shared=shared)))
+            decision=decision_of(answer, asked, score, now=now, proposed_by=proposed_by,
+                                 shared=shared)))
     return tuple(decided)

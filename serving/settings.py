@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from registry.signature import KEY_VARIABLE
+from serving.chance_rules import KEY_VARIABLE as LOTTERY_KEY_VARIABLE
 from serving.ledger_address import LedgerUrlError, ledger_url
 from serving.webhook_address import (
     HOSTS_VARIABLE,
@@ -51,6 +52,9 @@ VARIABLES = (
     Variable(name="KEEPWELL_LEDGER_URL",
              help="Where decisions are kept: postgresql://USER:PASSWORD@HOST/DATABASE, one "
                   "database a workspace. Without it, the file ledger.db of the workspace."),
+    Variable(name=LOTTERY_KEY_VARIABLE,
+             help="The secret of the draws that chance.toml of the workspace asks for: 64 "
+                  "hexadecimal characters or more, the same for every process."),
     Variable(name=HOSTS_VARIABLE,
              help="Hosts that webhooks may go to, as `host` or `host:port`, separated by commas. "
                   "Without it none is sent."),
@@ -76,6 +80,7 @@ class ServiceSettings:
     allowed_hosts: tuple[str, ...] = LOCAL_HOSTS
     max_body_bytes: int = 16_777_216
     ledger_url: str | None = field(default=None, repr=False)  # it may hold a password
+    lottery_key: str | None = field(default=None, repr=False)
     webhooks: AllowedAddresses = NOWHERE
     most_accounts_per_call: int = 1_000
     most_events_per_call: int = 10_000
@@ -130,5 +135,6 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         allowed_hosts=LOCAL_HOSTS + hosts,
         max_body_bytes=int(size),
         ledger_url=environment.get("KEEPWELL_LEDGER_URL") or None,
+        lottery_key=environment.get(LOTTERY_KEY_VARIABLE) or None,
         webhooks=webhooks,
     )

@@ -58,7 +58,10 @@ def make_a_plan(desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(
     with turns.taken():
         try:
             team = body.team()
-            plan = make_plan(offers_of(decide(desk, desk.portfolio.scores)), team)
+            scores, rules = desk.portfolio.scores, desk.chance
+            plan = make_plan(
+                offers_of(decide(desk, scores)), team,
+                lottery=rules.capacity_lottery(scores, desk.now()) if rules else None)
         except ConflictingLimitsError as error:
             raise ImpossiblePlanError(str(error), errors=[
                 FieldProblem(where=body.field_of(each), message=each.words)

@@ -24,7 +24,6 @@ from serving.decisions import (
     decision_of,
     policy_facts,
     question,
-    recommendation,
 )
 from serving.scoring import AccountScore, score_accounts
 
@@ -42,8 +41,7 @@ def near_its_limit(shared_workspace, store) -> AccountScore:
 
 
 def recommended(score: AccountScore) -> set[str]:
-    answer = recommendation(score, NO_FACTS, (), playbook=playbook(), limits=Limits(),
-                            now=score.as_of, phrases={}, alert_words={})
+    answer = question(score, NO_FACTS, (), limits=Limits(), now=score.as_of).answer(playbook())
     objectives = {action.id: action.objective for action in playbook().actions}
     return {objectives.get(candidate.action_id, "none") for candidate in answer.ranked}
 
@@ -118,10 +116,9 @@ def test_what_the_timeline_says_reaches_the_policy(near_its_limit):
 
 def test_the_digest_is_that_of_all_that_was_asked(near_its_limit):
     def digest(facts=NO_FACTS, evidence=NO_EVIDENCE):
-        asked = {"limits": Limits(), "now": near_its_limit.as_of, "evidence": evidence}
-        answer = recommendation(near_its_limit, facts, (), playbook=playbook(), phrases={},
-                                alert_words={}, **asked)
-        return decision_of(answer, near_its_limit, facts, (), **asked).input_digest
+        now = near_its_limit.as_of
+        asked = question(near_its_limit, facts, (), limits=Limits(), now=now, evidence=evidence)
+        return decision_of(asked.answer(playbook()), asked, near_its_limit, now=now).input_digest
     assert digest() == digest()
     assert digest(replace(NO_FACTS, time_zone="UTC")) != digest()
     assert digest(evidence=Evidence(problem="It is broken.")) != digest()
@@ -131,3 +128,11 @@ def test_a_stored_question_gives_the_same_ranking(near_its_limit):
     asked = question(near_its_limit, NO_FACTS, (), limits=Limits(), now=near_its_limit.as_of)
     again = PolicyInputs.from_dict(json.loads(json.dumps(asked.to_dict(), allow_nan=False)))
     assert again.answer(playbook()).to_dict() == asked.answer(playbook()).to_dict()
+
+
+def test_a_contract_term_begins_with_its_start_or_renewal_and_ends_with_the_contract():
+    start = ("contract.started", None, {})
+    assert told(start).term_started_at == MOMENT
+    assert told(start, ("contract.renewed", None, {})).term_started_at == MOMENT + timedelta(
+        hours=1)
+    assert told(start, ("contract.cancelled", None, {})).term_started_at is None

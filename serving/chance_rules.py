@@ -1,0 +1,124 @@
+"""This module is about how far a workspace lets chance decide: ``chance.toml`` and a secret key.
+
+Without the file, or with none of its draws asked for, nothing is drawn and every propensity is 1.
+
+::
+
+    key_id = "2026"          # what the key is called in the records
+    explore = true           # lots between near-equal actions of one account
+    last_hours = true        # lots for the last hours of a week's plan
+    holdout_share = 0.05     # of accounts, left alone for a contract term
+    off = ["public"]         # segments in which nothing is drawn
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from experiments.assignment import LotteryError
+from experiments.chance import AccountChance, chance_for
+from experiments.holdout import HoldoutRule, Standing, standing
+from experiments.lottery import Exploration, LotteryKey
+from experiments.planning.lots import CapacityLottery
+from registry.toml_table import Table, TableError
+from serving.scoring import AccountScore
+
+CHANCE_FILE = "chance.toml"
+KEY_VARIABLE = "KEEPWELL_LOTTERY_KEY"
+
+
+class ChanceRulesError(ValueError):
+    """What a workspace says about chance can not be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChanceRules:
+    """Which draws a workspace asks for; None: not this one."""
+
+    key: LotteryKey
+    exploration: Exploration
+    explore: bool
+    last_hours: bool
+    holdout: HoldoutRule | None
+
+    def chance_of(self, score: AccountScore, now: datetime) -> AccountChance | None:
+        """The account's chance this week."""
+        if not self.explore:
+            return None
+        return chance_for(self.exploration, self.key, score.account_id, period=week_of(now))
+
+    def standing_of(self, score: AccountScore, term_started_at: datetime | None, now: datetime
+                    ) -> Standing | None:
+        """Where the account stands in the holdout."""
+        if self.holdout is None:
+            return None
+        days = score.features.get("days_to_renewal")
+        ends = None if days is None or days != days else score.as_of + timedelta(days=days)
+        return standing(self.holdout, self.key, score.account_id, mrr=score.features.get("mrr"),
+                        attributes=score.attributes, term_started_at=term_started_at,
+                        term_ends_at=ends, as_of=now)
+
+    def capacity_lottery(self, scores: Iterable[AccountScore], now: datetime
+                         ) -> CapacityLottery | None:
+        """The draws for the last hours of this week."""
+        if not self.last_hours:
+            return None
+        return CapacityLottery(key=self.key, week=week_of(now), closeness={
+            score.account_id: self.exploration.closeness_for(
+                score.features.get("mrr"), score.attributes) for score in scores})
+
+
+def week_of(moment: datetime) -> str:
+    """The week in which a draw stays the same.
+
+    >>> from datetime import UTC
+    >>> week_of(datetime(2026, 3, 2, tzinfo=UTC))
+    '2026-W10'
+    """
+    return f"{moment:%G-W%V}"
+
+
+def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
+    """What the workspace in a folder says about chance; None: it says nothing.
+
+    Args:
+        folder: of the workspace.
+        secret: hexadecimal, at least 64 characters; from ``KEEPWELL_LOTTERY_KEY``.
+
+    Raises:
+        ChanceRulesError: the file or the key can not be used.
+    """
+    path = folder / CHANCE_FILE
+    if not path.exists():
+        return None
+    try:
+        table = Table(tomllib.loads(path.read_text(encoding="utf-8")), CHANCE_FILE)
+        off = table.texts("off", ())
+        share = table.number("holdout_share", 0, least=0)
+        key_id = table.text("key_id")
+        explore, last_hours = table.flag("explore", False), table.flag("last_hours", False)
+        table.end()
+        if not (explore or last_hours or share):
+            return None
+        if not secret:
+            raise ChanceRulesError(
+                f"{CHANCE_FILE} asks for draws, and {KEY_VARIABLE} is not set. Set it to a secret "
+                f'made with: python -c "import secrets; print(secrets.token_hex(32))"')
+        return ChanceRules(
+            key=LotteryKey(key_id=key_id, secret=bytes.fromhex(secret)),
+            exploration=Exploration(off=off), explore=explore, last_hours=last_hours,
+            holdout=HoldoutRule(share=share, off=off) if share else None)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
+        raise ChanceRulesError(f"{CHANCE_FILE} can not be read ({exc}). Mend the file, or remove "
+                               f"it to draw nothing.") from exc
+    except (TableError, LotteryError) as exc:
+        raise ChanceRulesError(str(exc)) from exc
+    except ValueError as exc:
+        if isinstance(exc, ChanceRulesError):
+            raise
+        raise ChanceRulesError(f"{KEY_VARIABLE} is not hexadecimal. Make one with: python -c "
+                               f'"import secrets; print(secrets.token_hex(32))"') from exc

@@ -1,0 +1,130 @@
+"""What a workspace says about chance: nothing unless asked, and refused if it can not be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+
+from experiments.planning.team import Pool, Team
+from registry.actions import Role
+from registry.playbook import playbook
+from serving.batch import decisions_as_of
+from serving.chance_rules import CHANCE_FILE, ChanceRulesError, read_chance_rules
+from serving.plans import plan_as_of
+from serving.settings import ServiceSettings, service_settings
+
+SECRET = "ab" * 32
+NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
+ALL = 'key_id = "2026"\nexplore = true\nlast_hours = true\nholdout_share = 0.5\noff = ["public"]\n'
+
+
+def rules(tmp_path, text=ALL, secret=SECRET):
+    (tmp_path / CHANCE_FILE).write_text(text, encoding="utf-8")
+    return read_chance_rules(tmp_path, secret)
+
+
+def score(account_id="acme", *, segment="smb", mrr=500.0, renewal=90.0):
+    return SimpleNamespace(account_id=account_id, as_of=NOW, attributes={"segment": segment},
+                           features={"mrr": mrr, "days_to_renewal": renewal})
+
+
+def test_without_a_file_or_without_a_draw_nothing_is_drawn(tmp_path):
+    assert read_chance_rules(tmp_path, SECRET) is None
+    assert rules(tmp_path, 'key_id = "2026"\n', None) is None
+
+
+def test_what_is_asked_for_is_drawn_and_the_same_all_week(tmp_path):
+    said = rules(tmp_path)
+    chance = said.chance_of(score(), NOW)
+    assert chance.lottery_id == "actions-2026-W10"
+    assert said.chance_of(score(), NOW + timedelta(days=6)) == chance
+    assert said.chance_of(score(), NOW + timedelta(days=7)) != chance
+    lottery = said.capacity_lottery([score(), score("b", segment="public")], NOW)
+    assert lottery.closeness == {"acme": 0.1, "b": 0.0}
+    assert SECRET not in repr(said)
+
+
+def test_what_is_not_asked_for_is_not_drawn(tmp_path):
+    said = rules(tmp_path, 'key_id = "2026"\nholdout_share = 0.1\n')
+    assert said.chance_of(score(), NOW) is None
+    assert said.capacity_lottery([score()], NOW) is None
+    assert rules(tmp_path, 'key_id = "2026"\nexplore = true\n').standing_of(
+        score(), NOW, NOW) is None
+
+
+def test_an_account_is_held_out_until_its_renewal(tmp_path):
+    said, start = rules(tmp_path), NOW - timedelta(days=275)
+    held = [s for n in range(60) if (s := said.standing_of(score(f"a{n}"), start, NOW)).is_held_out]
+    assert 10 < len(held) < 50
+    assert held[0].until == NOW + timedelta(days=90)
+    assert said.standing_of(score(renewal=None), start, NOW).until is None
+    assert said.standing_of(score(segment="public"), start, NOW) is None
+    assert said.standing_of(score(), None, NOW) is None
+
+
+@pytest.mark.parametrize(("text", "secret", "message"), [
+    (ALL, None, "KEEPWELL_LOTTERY_KEY is not set"),
+    (ALL, "xy" * 32, "KEEPWELL_LOTTERY_KEY is not hexadecimal"),
+    (ALL, "ab" * 31, "has 31 bytes"),
+    ("key_id = ", SECRET, "can not be read"),
+    ("explore = true", SECRET, "lacks `key_id`"),
+    ('key_id = "a"\nluck = 1', SECRET, r"unknown key\(s\) luck"),
+    ('key_id = "a"\nholdout_share = 0.9', SECRET, r"at most 0\.5"),
+], ids=["no key", "no hex", "short", "no toml", "no id", "unknown", "most"])
+def test_rules_that_can_not_be_used_are_refused(tmp_path, text, secret, message):
+    with pytest.raises(ChanceRulesError, match=message):
+        rules(tmp_path, text, secret)
+
+
+def test_the_key_comes_from_the_environment_and_never_shows():
+    settings = service_settings({"KEEPWELL_LOTTERY_KEY": SECRET})
+    assert settings.lottery_key == SECRET
+    assert SECRET not in repr(settings)
+    assert ServiceSettings().lottery_key is None
+
+
+# -- in the decisions of a workspace -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawn(shared_workspace, store, as_of, tmp_path_factory):
+    said = rules(tmp_path_factory.mktemp("chance"), ALL.replace('off = ["public"]', "off = []"))
+    return decisions_as_of(shared_workspace, store, as_of, rules=said)
+
+
+def test_every_decision_says_the_propensity_of_what_came_first(drawn):
+    for one in drawn:
+        answer = one.recommendation
+        assert one.decision.propensity == answer.propensity
+        assert one.decision.action == answer.ranked[0].action_id
+        by_chance = answer.lot is not None or (
+            answer.standing is not None and answer.otherwise != one.decision.action)
+        assert (answer.propensity < 1) is by_chance
+
+
+def test_some_are_held_out_and_left_alone(drawn):
+    standings = [one for one in drawn if one.recommendation.standing]
+    held = [one for one in standings if one.recommendation.standing.is_held_out]
+    assert 0 < len(held) < len(standings)
+    owed = {action.id for action in playbook().actions if action.service_message}
+    assert {one.decision.action for one in held} <= {"do_nothing", *owed}
+    assert any(w["reason"] == "held_out" for one in held for w in one.decision.withheld)
+
+
+def test_without_rules_nothing_is_drawn(shared_workspace, store, as_of):
+    assert {one.decision.propensity for one in decisions_as_of(shared_workspace, store, as_of)} == {
+        1.0}
+
+
+def test_a_plan_is_drawn_with_the_same_rules(shared_workspace, store, as_of, tmp_path):
+    team = Team(pools=(Pool(id="all", hours=2.0, skills=get_args(Role)),))
+    wide = rules(tmp_path, 'key_id = "2026"\nlast_hours = true\n')
+    plan = plan_as_of(shared_workspace, store, as_of, team, rules=wide)
+    plain = plan_as_of(shared_workspace, store, as_of, team)
+    assert plan.actions.height == plain.actions.height
+    assert plain.lots == ()
+    in_lots = {name for lot in plan.lots for name in lot.draw.drawn}
+    assert in_lots == set(plan.actions.filter(plan.actions["propensity"] < 1)["account_id"])
