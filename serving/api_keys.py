@@ -339,6 +339,26 @@ class ApiKeys:
                               f"backup; until then no key is taken.") from error
 
 
+def acting_as(keys: ApiKeys, presented: str, *, named: str | None, needs: Permission,
+              now: datetime) -> str:
+    """Who does what a command does: the owner of the key that was presented.
+
+    Raises:
+        ApiKeyError: the key opens nothing, may not do this, or is not that of who is named.
+    """
+    caller = keys.caller(presented, now)
+    if caller is None or caller.owner is None:
+        raise ApiKeyError("The key in KEEPWELL_KEY is none of this workspace, or has ended. Unset "
+                          "it and say who decides with --by, or make one: keepwell keys create")
+    if needs not in caller.permissions:
+        raise ApiKeyError(f"The key in KEEPWELL_KEY is of role {caller.role} and may not "
+                          f"{needs}. Use a key of another role.")
+    if named is not None and named != caller.owner:
+        raise ApiKeyError(f"--by names {named!r}, and the key in KEEPWELL_KEY is of "
+                          f"{caller.owner!r}. Leave --by out, or unset the key.")
+    return caller.owner
+
+
 def _engine(path: Path) -> Engine:
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
 

@@ -70,3 +70,21 @@ def test_what_can_not_be_made_is_one_paragraph_and_code_3(tmp_path: Path) -> Non
     assert short.returncode == 3
     assert "KEEPWELL_KEY_PEPPER has fewer than 16 characters" in " ".join(short.stderr.split())
     assert list((tmp_path / "w").iterdir()) == []
+
+
+def test_who_promotes_is_the_owner_of_their_key(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    secret = secret_in(keys("create", "laptop", "--owner", "ann", "--role", "csm", cwd=tmp_path))
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def promote(*words: str, **more: str) -> str:
+        run = subprocess.run(
+            [sys.executable, str(ROOT / "keepwell.py"), "models", "promote", "churn", "1",
+             "--workspace", "w", *words], cwd=tmp_path, capture_output=True, text=True,
+            check=False, env={**environment, **more})
+        assert run.returncode == 3
+        return " ".join(run.stderr.split())
+
+    assert "Say who decides, or set KEEPWELL_KEY" in promote()
+    assert "of role csm and may not administer" in promote(KEEPWELL_KEY=secret)
+    assert "none of this workspace, or has ended" in promote("--by", "ann", KEEPWELL_KEY="kw_x")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from serving.api_keys import KEYS_FILE, PEPPER_FILE, ApiKeyError, ApiKeys
+from serving.api_keys import KEYS_FILE, PEPPER_FILE, ApiKeyError, ApiKeys, acting_as
 from serving.roles import Reach, RoleError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -208,3 +208,21 @@ def test_a_key_that_could_not_be_stored_is_not_there(keys, tmp_path):
     with pytest.raises(ApiKeyError, match="the disk is full"):
         made(keys, name="second")
     assert [key.name for key in keys.all()] == ["laptop"]
+
+
+def test_a_command_is_done_by_the_owner_of_the_key(keys):
+    new = made(keys, role="admin")
+    for named in (None, "ann"):
+        assert acting_as(keys, new.secret, named=named, needs="administer", now=NOW) == "ann"
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ({"presented": "kw_other"}, "none of this workspace, or has ended"),
+    ({"needs": "administer"}, "of role approver and may not administer"),
+    ({"named": "bob"}, "--by names 'bob', and the key in KEEPWELL_KEY is of 'ann'"),
+])
+def test_a_command_is_not_done_in_the_name_of_another(keys, words, said):
+    new = made(keys, role="approver")
+    with pytest.raises(ApiKeyError, match=said):
+        acting_as(keys, **{"presented": new.secret, "named": None, "needs": "approve", "now": NOW,
+                           **words})
