@@ -96,7 +96,7 @@ def build_trials(
     if design.mechanism == "judgement":  # nobody chose for these: no trial was opened
         framed = framed.filter(pl.col("was_customer") | pl.col("is_treated"))
     framed = _add_exposure(framed, done, design, horizon)
-    framed = _only_using_groups(_add_features(framed, features, design), design)
+    framed = _only_using_groups(add_features(framed, features, design), design)
     framed, excluded = _leave_out(framed, as_of=as_of)
     arms = framed["is_treated"]
     if arms.n_unique() < 2:
@@ -181,7 +181,7 @@ def _add_exposure(framed: pl.DataFrame, done: pl.DataFrame, design: Design,
         pl.col(flags).fill_null(False))
 
 
-def _add_features(framed: pl.DataFrame, features: pl.DataFrame, design: Design) -> pl.DataFrame:
+def add_features(framed: pl.DataFrame, features: pl.DataFrame, design: Design) -> pl.DataFrame:
     """The newest snapshot at or before the start, and the lagged features of the placebos."""
     declared = (*design.covariates, *design.attributes, design.segment_by, design.cluster_by,
                 design.compare_within)
@@ -236,32 +236,32 @@ def _leave_out(framed: pl.DataFrame, *, as_of: datetime,
 
 def _as_arrays(framed: pl.DataFrame, design: Design, excluded: Mapping[str, tuple[int, int]],
                features: pl.DataFrame) -> Trials:
-    names, matrix = _covariates(framed, design)
+    names, matrix = covariates_of(framed, design)
     cluster_words = framed[_cluster_column(framed, design)].fill_null("unknown")
     propensity = framed["propensity"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     sample = Sample(
         covariates=matrix, covariate_names=names,
         treated=framed["is_treated"].to_numpy().astype(bool), propensity=propensity.copy(),
-        stratum=_codes(framed["draw"]), cluster=_codes(cluster_words),
+        stratum=codes(framed["draw"]), cluster=codes(cluster_words),
     )
     months = design.horizon_days / DAYS_A_MONTH
     before = framed["mrr_before"].fill_null(0.0).to_numpy()
     declared = (*design.covariates, *design.attributes)
     return Trials(
         design=design, account_ids=tuple(framed["account_id"]), starts=tuple(framed["start"]),
-        segments=_segments(framed, design), sample=sample,
+        segments=segments_of(framed, design), sample=sample,
         outcomes={CHURN: framed["churn"].to_numpy().copy(),
                   REVENUE: framed["revenue"].to_numpy().copy(),
                   MRR_AFTER: framed["mrr_after"].to_numpy().copy()},
         baselines={CHURN: np.zeros(framed.height), REVENUE: before * months,
                    MRR_AFTER: before.copy()},
-        placebos=_placebos(framed, design, before * months),
+        placebos=placebos_of(framed, design, before * months),
         is_exposed=framed["is_exposed"].to_numpy().astype(bool), excluded=dict(excluded),
         covariates_missing=tuple(name for name in declared if name not in features.columns),
     )
 
 
-def _covariates(framed: pl.DataFrame, design: Design) -> tuple[tuple[str, ...], Floats]:
+def covariates_of(framed: pl.DataFrame, design: Design) -> tuple[tuple[str, ...], Floats]:
     """Declared features, one column per common word of an attribute, and the calendar."""
     columns: dict[str, Floats] = {}
     for name in design.covariates:
@@ -284,7 +284,8 @@ def _covariates(framed: pl.DataFrame, design: Design) -> tuple[tuple[str, ...], 
     return tuple(known), matrix
 
 
-def _placebos(framed: pl.DataFrame, design: Design, certain: Floats) -> dict[str, Floats]:
+def placebos_of(framed: pl.DataFrame, design: Design, certain: Floats) -> dict[str, Floats]:
+    """What was measured a horizon before the start; NaN where it is not known."""
     found = {}
     for name in design.placebos:
         if name == "past_revenue":
@@ -296,7 +297,8 @@ def _placebos(framed: pl.DataFrame, design: Design, certain: Floats) -> dict[str
     return found
 
 
-def _segments(framed: pl.DataFrame, design: Design) -> tuple[str, ...]:
+def segments_of(framed: pl.DataFrame, design: Design) -> tuple[str, ...]:
+    """The segment of each trial as of its start."""
     name = f"x_{design.segment_by}"
     if name not in framed.columns:
         return ("all",) * framed.height
@@ -308,5 +310,6 @@ def _cluster_column(framed: pl.DataFrame, design: Design) -> str:
     return prefixed if prefixed in framed.columns else "account_id"
 
 
-def _codes(words: pl.Series) -> np.ndarray:
+def codes(words: pl.Series) -> np.ndarray:
+    """Words as numbers, in their order."""
     return np.unique(words.to_numpy().astype(str), return_inverse=True)[1].astype(np.int64)

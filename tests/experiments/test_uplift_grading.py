@@ -169,6 +169,12 @@ def test_records_hold_every_action_for_all_and_by_segment(judged):
     assert sum(record.n for record in calls[1:]) == calls[0].n
     assert all(record.effective_n < calls[0].effective_n for record in calls[1:])
     assert "of the estimate is the segment's own" in calls[1].why
+    leaving = 1 - world.rates[:, 0].mean()
+    assert calls[0].untouched_risk == pytest.approx(leaving, abs=0.05)  # two errors or so
+    assert min(record.untouched_risk for record in calls[1:]) < calls[0].untouched_risk
+    grown = action_effects(scores, world.stayed, placebos=placebos, rng=np.random.default_rng(0),
+                           measured=replace(MEASURED, outcome="expansion"))
+    assert grown.records[0].untouched_risk == pytest.approx(1 - calls[0].untouched_risk)
 
 
 def test_an_action_that_says_nothing_is_left_out_with_the_reason(judged):
