@@ -10,7 +10,7 @@ nothing.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from experiments.account_state import AccountState, Limits
 from experiments.evidence import Belief, believed
@@ -68,7 +68,7 @@ class ActionValue:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {**asdict(self), "belief": self.belief.to_dict() if self.belief else None}
+        return {**vars(self), "belief": self.belief.to_dict() if self.belief else None}
 
 
 NOTHING = ActionValue(outcome="none", probability=0.0, relative_effect=0.0, uplift=0.0,

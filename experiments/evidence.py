@@ -20,7 +20,7 @@ written in ``evidence_file.py``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from math import sqrt
@@ -134,7 +134,7 @@ class Belief:
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {name: value.isoformat() if isinstance(value, datetime) else value
-                for name, value in asdict(self).items()}
+                for name, value in vars(self).items()}
 
 
 def believed(prior: Prior, probability: float, effect: ActionEffect | None,

@@ -61,9 +61,9 @@ class PolicyInputs:
         evidence = self.evidence.for_account(self.state.attributes)
         return {
             "version": VERSION, "as_of": self.as_of.isoformat(),
-            "state": {name: _plain(value) for name, value in asdict(self.state).items()},
-            "limits": {name: _plain(value) for name, value in asdict(self.limits).items()},
-            "history": [{name: _plain(value) for name, value in asdict(past).items()}
+            "state": {name: _plain(value) for name, value in vars(self.state).items()},
+            "limits": {name: _plain(value) for name, value in vars(self.limits).items()},
+            "history": [{name: _plain(value) for name, value in vars(past).items()}
                         for past in self.history],
             "evidence": {**effects_document(evidence), "problem": evidence.problem},
             "chance": None if self.chance is None else {

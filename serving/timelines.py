@@ -23,6 +23,7 @@ from features.lake import Lake
 from features.telemetry import KINDS, Event, events_frame, properties_text
 from features.workspace import Workspace, WorkspaceBusyError
 from serving.errors import BusyError
+from serving.kept_kinds import KeptKinds
 from serving.ledger import Decision, Ledger, Outcome
 from serving.scoring import SourceFreshness
 from serving.words import number, plain, plural
@@ -166,6 +167,7 @@ class TimelineStore:
     def __init__(self, workspace: Workspace) -> None:
         self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
         self._intake = Intake(self._lake)
+        self._kept: dict[tuple[str, ...], KeptKinds] = {}
 
     def events(self, account_id: str, *, as_of: datetime, since: datetime | None = None,
                most: int = MOST_EVENTS) -> pl.DataFrame:
@@ -185,9 +187,8 @@ class TimelineStore:
     def of_kinds(self, kinds: Sequence[str], *, account_ids: Sequence[str],
                  as_of: datetime) -> pl.DataFrame:
         """The events of some kinds of some accounts that were known at ``as_of``."""
-        return _visible(self._lake.scan(), as_of).filter(
-            pl.col("kind").is_in(list(kinds)) & pl.col("account_id").is_in(list(account_ids))
-        ).collect()
+        kept = self._kept.setdefault(tuple(kinds), KeptKinds(self._lake, kinds))
+        return _visible(kept.events(account_ids).lazy(), as_of).collect()
 
     def freshness(self) -> tuple[SourceFreshness, ...]:
         """When each kind was last recorded."""
@@ -255,6 +256,7 @@ def outcome_event(outcome: Outcome) -> Event:
         words["reason"] = outcome.reason
     else:
         words["outcome"] = outcome.result
+        words["clock"] = outcome.clock
     return Event(
         event_id=f"outcome-{outcome.outcome_id}", account_id=outcome.account_id,
         kind=f"action.{outcome.kind}", occurred_at=outcome.occurred_at,

@@ -53,7 +53,6 @@ def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest, respo
     try:
         decided = decide_and_store(desk, wanted, proposed_by=acting(caller, None))
         desk.metrics.decisions.inc(len(decided))
-        desk.deliver()
     except LedgerUnreachableError as error:
         decided = [(one, None) for one in decide(desk, wanted)]
         response.headers.update(error.headers)
