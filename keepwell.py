@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from serving.ledger import Ledger
     from serving.outbox import Outbox
     from serving.recommending import Decided
+    from serving.roles import Permission
     from serving.scores_file import ScoresWritten
     from training.growing import Growing
     from training.run import TrainingResult
@@ -145,6 +146,11 @@ OnlyCsm = Annotated[str | None, typer.Option(help="Only accounts of this CSM.")]
 Reason = Annotated[str, typer.Option(help="Why; everybody who is stopped reads it.")]
 ActingAs = Annotated[str | None, typer.Option(
     "--by", help="Who does it; the name of this login by default.")]
+
+
+DecidedBy = Annotated[str | None, typer.Option(
+    "--by", help="Who decides; it is recorded. The owner of the API key in KEEPWELL_KEY, where "
+                 "that is set.")]
 
 
 class Every(StrEnum):
@@ -501,7 +507,7 @@ def models_show(
 def models_promote(
     label: WhichModel,
     version: Annotated[int, typer.Argument(help="The version that shall serve.")],
-    by: Annotated[str, typer.Option(help="Who decides; it is recorded.")],
+    by: DecidedBy = None,
     approve: Annotated[bool, typer.Option(
         "--approve", help="Approve what another person asked for, where the workspace wants two."
     )] = False,
@@ -521,8 +527,7 @@ def models_promote(
 
     place = Workspace(workspace)
     store, name = _store(place), label.value
-    if not by.strip():
-        raise CommandError("--by is empty. Say who decides; it is recorded.")
+    by = _who(place, by, "approve" if approve else "administer")
     with place.lock():
         if approve:
             request = approved(store.asked(name), label=name, version=version, by=by)
@@ -608,12 +613,12 @@ def models_metrics(
 
 @models_app.command("rollback")
 def models_rollback(
-    label: WhichModel, by: Annotated[str, typer.Option(help="Who decides; it is recorded.")],
-    workspace: InWorkspace = DEFAULT_WORKSPACE,
+    label: WhichModel, by: DecidedBy = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Make the previous champion serve again."""
     place = Workspace(workspace)
     store = _store(place)
+    by = _who(place, by, "administer")
     with place.lock():
         change = store.rollback(label.value, by=by, at=datetime.now(UTC))
     out.print(f"{label.value} version {change.version} serves again.")
@@ -1143,13 +1148,15 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
                            f"GET /v1/actions lists them.")
     if not reason.strip():
         raise CommandError("The reason is empty. Say why, for those who are stopped.")
+    by = _who(place, by or getuser(), "approve" if kind == "stop" else "administer",
+              is_named=by is not None)
     with _ledger(place, must_exist=False) as ledger:
         controls = Controls(ledger.database)
         stopped = stops(controls.all())
         if kind == "resume" and scope not in {one.scope for one in stopped}:
             what = "; ".join(one.scope.words for one in stopped) or "nothing"
             raise CommandError(f"Nobody stopped {scope.words}; stopped is {what}.")
-        controls.record(kind, scope, by=by or getuser(), reason=reason,
+        controls.record(kind, scope, by=by, reason=reason,
                         at=clock_of(place, lambda: datetime.now(UTC)))
         stopped = stops(controls.all())
     out.print(f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}.", markup=False)
@@ -1277,6 +1284,21 @@ def _store(place: Workspace) -> MlflowModelStore:
     from registry.signature import signing_key
 
     return MlflowModelStore(place.tracking_uri, key=signing_key(os.environ))
+
+
+def _who(place: Workspace, by: str | None, needs: Permission, *, is_named: bool = True) -> str:
+    """Who does it: the owner of the key in KEEPWELL_KEY where there is one, else who is named."""
+    from serving.api_keys import acting_as
+
+    own = os.environ.get("KEEPWELL_KEY")
+    if own:
+        with _keys(place) as keys:
+            return acting_as(keys, own, named=by if is_named else None, needs=needs,
+                             now=datetime.now(UTC))
+    if by is None or not by.strip():
+        raise CommandError("--by is missing or empty. Say who decides, or set KEEPWELL_KEY to an "
+                           "API key of your own; it is recorded.")
+    return by
 
 
 @contextmanager
