@@ -98,6 +98,17 @@ class Playbook:
                                 *(c for step in sequence.steps for c in step.only_if))),
         )
 
+    @cached_property
+    def reads(self) -> tuple[frozenset[str], frozenset[str]]:
+        """All figures and attributes, and all warning signs, that anything here reads."""
+        starts = [start for sequence in self.sequences for start in sequence.day_zero]
+        return (
+            frozenset(start.name for start in starts if start.kind in ("age", "ahead")).union(
+                *(condition.names for _, condition in self.conditions)),
+            frozenset(start.name for start in starts if start.kind == "alert").union(
+                *(condition.alerts for _, condition in self.conditions)),
+        )
+
     def rows(self) -> list[dict[str, object]]:
         """The actions as rows, each with the sequences it is a step of."""
         steps: dict[str, list[str]] = {action.id: [] for action in self.actions}
@@ -155,6 +166,9 @@ def check_reads(book: Playbook, *, names: Collection[str], alerts: Collection[st
     Raises:
         PlaybookError: which entry reads what.
     """
+    read_names, read_alerts = book.reads
+    if read_names.issubset(names) and read_alerts.issubset(alerts):
+        return
     for where, condition in book.conditions:
         for what, missing in (("feature or attribute", condition.names.difference(names)),
                               ("warning sign", condition.alerts.difference(alerts))):
