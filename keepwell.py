@@ -1073,6 +1073,42 @@ def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
 
 
 @app.command()
+def conformance(
+    url: Annotated[str, typer.Argument(help="Of a running Keepwell, as http://127.0.0.1:8000.")],
+    writes: Annotated[bool, typer.Option(
+        "--writes", help="Agree that it claims decisions there and says that they were carried "
+        "out.")] = False,
+    file: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+) -> None:
+    """Play a playbook engine that crashes, repeats and comes late, against a running Keepwell.
+
+    It claims about a dozen decisions, approves them where that is needed, and says that they were
+    carried out: use a service whose decisions nobody needs. The key comes from KEEPWELL_API_KEY.
+    Ends with 1 where a promise was broken.
+    """
+    from serving.conformance import play
+    from serving.engine_calls import calls_to
+
+    if not writes:
+        raise CommandError("This claims decisions at that address and says that they were carried "
+                           "out, which stays in its ledger. For a service whose decisions nobody "
+                           "needs, say so with --writes.")
+    calls = calls_to(url, os.environ.get("KEEPWELL_API_KEY"))
+    with _step(f"Playing against {calls.url.netloc}"):
+        found = play(calls)
+    if file is not None:
+        write_atomically(file, json.dumps([asdict(each) for each in found], indent=1).encode())
+    table = Table("promise", "what", "verdict", "what was seen")
+    for each in found:
+        table.add_row(each.name, each.promise, each.verdict, each.seen)
+    out.print(table)
+    if all(each.verdict == "not tested" for each in found):
+        raise CommandError(f"Nothing could be tested. {found[-1].seen}")
+    if any(each.verdict == "broken" for each in found):
+        raise typer.Exit(FOUND)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
