@@ -30,6 +30,7 @@ from serving.champions import champion_stamp, models_of
 from serving.chance_rules import ChanceRules, read_chance_rules
 from serving.errors import BusyError, LedgerUnreachableError, NotReadyError
 from serving.explanations import Peers, peers_of
+from serving.known_playbook import known_playbook
 from serving.ledger import Ledger
 from serving.measured_effects import MeasuredEffects
 from serving.observed import ServiceMetrics
@@ -190,7 +191,9 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
     Raises:
         ApiKeyError: there are keys, and they can not be read.
         ChanceRulesError: draws are asked for, and can not be made.
+        PlaybookError: an action reads what nobody declared.
     """
+    known_playbook(catalogue(workspace.settings.use_names).by_name)
     keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
     keys.all()
     return Desk(

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from experiments.evidence import NO_EVIDENCE, Evidence
-from experiments.policy import STATE_FACTS, Limits, Recommendation
-from features.alerts import ALERTS
-from features.definitions.attributes import ATTRIBUTES, CONTRACT_STATUS
+from experiments.policy import Limits, Recommendation
 from features.feature import AnyFeature
-from registry.playbook import check_reads, playbook
 from serving.chance_rules import ChanceRules
 from serving.decisions import (
     NO_FACTS,
@@ -29,6 +26,7 @@ from serving.decisions import (
 )
 from serving.desk import Desk
 from serving.errors import LedgerUnreachableError
+from serving.known_playbook import known_playbook
 from serving.ledger import Decision
 from serving.replay import shared_inputs
 from serving.scoring import AccountScore
@@ -36,8 +34,6 @@ from serving.signs import ALERT_WORDS, WarningSigns
 from serving.timelines import JUST_NOW
 
 LIMITS = Limits()
-
-WORDS = (*(attribute.name for attribute in ATTRIBUTES), CONTRACT_STATUS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +92,7 @@ def decide_on(
     shared: str | None = None,
 ) -> tuple[Decided, ...]:
     """What the policy says about each account, on these facts and warning signs."""
-    book = playbook()
-    check_reads(book, names={*catalogue, *STATE_FACTS, *WORDS},
-                alerts={alert.id for alert in ALERTS})
+    book = known_playbook(catalogue)
     phrases = {name: feature.phrase for name, feature in catalogue.items()}
     decided = []
     for score in scores:

@@ -1,0 +1,28 @@
+"""This module is about the playbook as a tenant can use it: it reads only what there is.
+
+A condition about a feature or a warning sign that nobody declared is refused when the service
+starts and before a batch is ranked, with its entry, and never while somebody waits for an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from experiments.policy import STATE_FACTS
+from features.alerts import ALERTS
+from features.definitions.attributes import ATTRIBUTES, CONTRACT_STATUS
+from registry.playbook import Playbook, check_reads, playbook
+
+WORDS = (*(attribute.name for attribute in ATTRIBUTES), CONTRACT_STATUS)
+
+
+def known_playbook(features: Iterable[str], book: Playbook | None = None) -> Playbook:
+    """The playbook (the built-in one, if none is given), checked against these features.
+
+    Raises:
+        PlaybookError: an entry reads what nobody declared.
+    """
+    book = book or playbook()
+    check_reads(book, names={*features, *STATE_FACTS, *WORDS},
+                alerts={alert.id for alert in ALERTS})
+    return book
