@@ -20,7 +20,7 @@ from features.health import (
     moves,
     trend,
 )
-from serving.account_names import display_name, level_class, name_of, parent_href
+from serving.account_names import account_href, display_name, level_class, name_of, parent_href
 from serving.actions_view import (
     ActionView,
     WithheldView,
@@ -31,6 +31,7 @@ from serving.actions_view import (
 from serving.explanations import said
 from serving.families import Family
 from serving.family_view import FamilyView, family_view
+from serving.feedback_view import SayView
 from serving.outlooks_view import OutlookLine, outlook_lines
 from serving.pages import Frame, Notice
 from serving.pictures import (
@@ -153,6 +154,8 @@ class AccountPage:
     changes: tuple[ChangeLine, ...]
     actions: tuple[ActionView, ...]
     actions_intro: str
+    say: SayView
+    judge_href: str
     action_notes: tuple[str, ...]
     withheld: tuple[WithheldView, ...]
     withheld_title: str
@@ -168,6 +171,7 @@ def account_page(
     catalogue: Mapping[str, AnyFeature],
     formula: HealthFormula,
     answer: Recommendation,
+    say: SayView,
     family: Family | None,
     days: Sequence[TimelineDay],
     weeks: Sequence[WeekOfUse],
@@ -224,6 +228,7 @@ def account_page(
         changes_title=f"What changed since {day(before.as_of)}" if before else "",
         changes=_changes(before, score, catalogue) if before else (),
         actions=tuple(action_view(c, score.currency) for c in answer.ranked),
+        say=say, judge_href=f"{account_href(score.account_id)}/feedback",
         actions_intro=actions_intro(answer), action_notes=answer.notes,
         withheld=tuple(withheld_view(w) for w in answer.withheld[:MOST_WITHHELD]),
         withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",

@@ -37,6 +37,7 @@ from serving.routes import (
     controls,
     feedback,
     holdings,
+    judging,
     next_actions,
     people,
     plans,
@@ -115,7 +116,8 @@ def create_app(
     app.state.templates = templates
     app.state.plan_turns = Turns(MOST_PLANS_AT_ONCE, what="plans")
     for module in (accounts, claims, controls,
-                   next_actions, feedback, plans, telemetry, holdings, status, people):
+                   next_actions, feedback, plans, telemetry, holdings, status, people,
+                   judging):
         app.include_router(module.router)
     tuple(iter_route_contexts(app.routes))  # makes them now, and not while threads ask for them
     install_problems(app, AnswerProblemToPeople(templates))

@@ -234,6 +234,7 @@ ROUTES: Mapping[str, Need] = {
     "GET /v1/reports/{name}": _PRODUCT,
     "GET /": _READ,
     "GET /accounts/{account_id}": _READ,
+    "POST /accounts/{account_id}/feedback": Need(permission="judge", of="accounts", writes=True),
     "GET /models": _PRODUCT,
     "GET /models/{label}/{version}": _PRODUCT,
     "GET /models/{label}/{version}/plots/{name}": _PRODUCT,

@@ -9,16 +9,21 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse, Response
 
+from experiments.policy import Recommendation
+from registry.playbook import playbook
 from registry.store import ModelStoreError
 from serving.account_page import account_page
 from serving.champions import model_rows, withheld_segments, without_folders
 from serving.desk import Desk
 from serving.errors import (
     PROBLEMS,
+    LedgerUnreachableError,
     UnknownAddressError,
     UnknownModelCardError,
     UnknownReportError,
 )
+from serving.feedback import FeedbackRecords
+from serving.feedback_view import SayView, say_view
 from serving.hours_view import hours_view
 from serving.kept_plan import KeptPlanError, newest_plan
 from serving.model_card_page import CARD, is_served_label, model_card_page
@@ -29,6 +34,7 @@ from serving.portfolio_page import RUNNING, portfolio_page, source_line
 from serving.recommending import decide
 from serving.reference_pages import api_page, problems_page
 from serving.reports import report_named, reports_in
+from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk, family_at
 from serving.timelines import JUST_NOW, by_day, in_words, weeks_of_use
 
@@ -81,8 +87,8 @@ def show_portfolio(request: Request, desk: AtDesk, query: Annotated[PortfolioQue
 
 
 @router.get("/accounts/{account_id}")
-def show_account(request: Request, desk: AtDesk, account_id: Annotated[str, Path(max_length=200)]
-                 ) -> Response:
+def show_account(request: Request, desk: AtDesk, caller: AtCaller,
+                 account_id: Annotated[str, Path(max_length=200)]) -> Response:
     """One account. Looking at it decides nothing: no recommendation is stored."""
     portfolio = desk.portfolio
     score = portfolio.account(account_id)
@@ -90,15 +96,27 @@ def show_account(request: Request, desk: AtDesk, account_id: Annotated[str, Path
     events = desk.timelines.events(
         account_id, as_of=known_at, since=known_at - timedelta(weeks=WEEKS_SHOWN),
         most=MOST_EVENTS_READ)
+    answer = decide(desk, [score])[0].recommendation
     page = account_page(
         score, portfolio, catalogue=desk.catalogue, formula=desk.formula,
         family=family_at(desk, portfolio, account_id),
-        answer=decide(desk, [score])[0].recommendation,
+        answer=answer, say=_say(desk, caller, account_id, answer),
         days=by_day(in_words(events, currency=portfolio.currency), most_days=DAYS_SHOWN),
         weeks=weeks_of_use(events, as_of=known_at, weeks=WEEKS_SHOWN,
                            known_since=desk.timelines.known_since(account_id, as_of=known_at)),
         tenant=desk.workspace.settings.tenant)
     return _templates(request).page("account.html", page)
+
+
+def _say(desk: Desk, caller: Caller, account_id: str, answer: Recommendation) -> SayView:
+    """The form to judge with, for whoever may, and what was said before."""
+    try:
+        heard = FeedbackRecords(desk.ledger.database).of_account(account_id)
+    except LedgerUnreachableError:
+        return say_view(None, (), {})  # nothing could be kept now
+    may = "judge" in caller.permissions
+    return say_view(answer.ranked[0].action_id if may else None, heard,
+                    {one.id: one.name for one in playbook().by_id.values()})
 
 
 @router.get("/models")

@@ -69,6 +69,8 @@ EXPECTED: dict[str, tuple[set[str], str, dict[str, object]]] = {
     "GET /v1/reports/{name}": (ALL, PRODUCT, {}),
     "GET /": (ALL, "accounts", {}),
     "GET /accounts/{account_id}": (ALL, ACCOUNT, {}),
+    "POST /accounts/{account_id}/feedback": (
+        {"csm", "approver", "admin"}, ACCOUNT, {"data": {"verdict": "agree"}}),
     "GET /models": (ALL, PRODUCT, {}),
     "GET /models/{label}/{version}": (ALL, PRODUCT, {}),
     "GET /models/{label}/{version}/plots/{name}": (ALL, PRODUCT, {}),
@@ -185,7 +187,7 @@ def test_every_role_and_territory_gets_what_is_theirs(client, secrets, decision_
     wrong = {}
     for route, (may, about, _) in EXPECTED.items():
         answer = ask(client, route, decision_id, secrets[role, territories])
-        wanted = {200, 201}
+        wanted = {200, 201, 303}
         if about != PROBE and (role not in may or (about == COMPANY
                                                    and is_limited(role, territories))):
             wanted = {403}

@@ -1,0 +1,37 @@
+"""This module is about what people said to recommendations, as lines of the account page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from serving.feedback import Feedback, Verdict
+from serving.words import day, plain
+
+MOST_SAID = 3
+
+SAID: Mapping[Verdict, str] = {
+    "agree": "agreed to", "disagree": "disagreed with", "snooze": "put off"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SayView:
+    """The form by which a person judges the first action, and what was said before."""
+
+    action: str  # empty where the caller may not judge
+    said: tuple[str, ...]
+
+
+def say_view(first_action: str | None, heard: Sequence[Feedback], names: Mapping[str, str]
+             ) -> SayView:
+    """The form for the action that is recommended first, and the newest of what was said."""
+    return SayView(action=first_action or "",
+                   said=tuple(said_line(one, names) for one in heard[:MOST_SAID]))
+
+
+def said_line(one: Feedback, names: Mapping[str, str]) -> str:
+    """What was said, in a sentence."""
+    until = f" until {day(one.snooze_until)}" if one.snooze_until else ""
+    why = f": {one.reason}" if one.reason else ""
+    return (f"{one.by} {SAID[one.verdict]} {names.get(one.action, plain(one.action))}{until}, "
+            f"{day(one.at)}{why}")
