@@ -664,7 +664,10 @@ def test_nobody_is_contacted_in_their_night(state, history, hour, zone):
 @law
 def test_what_was_held_back_names_its_stage_and_what_would_change_it(state, history):
     stages = get_args(Stage)
-    for w in ask(state, history=history).withheld:
+    answer = ask(state, history=history)
+    assert sum(answer.dropped.values()) == len(answer.withheld)
+    assert list(answer.dropped) == [stage for stage in stages if stage in answer.dropped]
+    for w in answer.withheld:
         assert w.stage in stages
         assert w.why.endswith(".")
         assert w.until or w.allowed_from
