@@ -7,17 +7,24 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from serving.approvals import Approvals
+from serving.claims import Claims
+from serving.kill_switch import Controls, Scope
 from serving.ledger import Decision, Ledger, NewOutcome
 from serving.ledger_chain import FIRST, Finding
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TAMPERINGS, SOAK = 60, 10_000
-KEYS = {"decisions": "decision_id", "outcomes": "outcome_id", "idempotency_keys": "key"}
+RECORDS = 35
+KEYS = {"decisions": "decision_id", "outcomes": "outcome_id", "idempotency_keys": "key",
+        "claim_records": "record_id", "approvals": "approval_id", "controls": "control_id",
+        "policy_inputs": "digest"}
 
 
 def decision(number: int) -> Decision:
@@ -30,9 +37,18 @@ def decision(number: int) -> Decision:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger of 12 decisions and 8 outcomes: 28 records."""
+    """A ledger of every kind of record: 35 of them, the last a key."""
     path = tmp_path_factory.mktemp("ledger") / "ledger.db"
     with closing(Ledger(path)) as ledger:
+        Controls(ledger.database).record("level", Scope(), by="boss", reason="x", at=NOW, value=4)
+        ledger.append_decisions([replace(decision(90), autonomy=2, proposed_by="planner",
+                                         valid_until=NOW + timedelta(days=7))],
+                                shared={"ab": "what all questions have in common"})
+        Approvals(ledger.database).record("d-90", "approved", by="ann", reason=None, key="a",
+                                          now=NOW)
+        claims = Claims(ledger.database)
+        claim, _ = claims.claim("d-90", by="mailer", lease=timedelta(hours=9), key="c", now=NOW)
+        claims.complete(claim.claim_id, by="mailer", key="d", now=NOW + timedelta(hours=2))
         for number in range(12):
             ledger.append_decisions([decision(number), decision(max(0, number - 1))])
             if number % 3:
@@ -72,10 +88,10 @@ def finding(path: Path, head: str | None = None) -> Finding | None:
 def test_an_untouched_ledger_is_as_it_was_written(copied: Path) -> None:
     with closing(Ledger(copied)) as ledger:
         verified = ledger.verify()
-        assert (verified.records, verified.finding) == (28, None)
+        assert (verified.records, verified.finding) == (RECORDS, None)
         ledger.append_decisions([decision(50)])
         later = ledger.verify(head=verified.head)
-        assert (later.records, later.finding) == (29, None)
+        assert (later.records, later.finding) == (RECORDS + 1, None)
         assert later.head != verified.head
 
 
@@ -103,7 +119,7 @@ def test_a_record_without_a_link_is_named(copied: Path, opened: sqlite3.Connecti
                    "FROM idempotency_keys LIMIT 1")
     found = finding(copied)
     assert found is not None
-    assert (found.place, found.change, found.record_id) == (28, "added", "late")
+    assert (found.place, found.change, found.record_id) == (RECORDS, "added", "late")
 
 
 def test_removing_the_newest_records_shows_against_a_head_that_was_noted(
@@ -112,12 +128,12 @@ def test_removing_the_newest_records_shows_against_a_head_that_was_noted(
     with closing(Ledger(copied)) as ledger:
         head = ledger.verify().head
     with closing(unlocked(copied)) as connection:
-        connection.execute("DELETE FROM chain WHERE place = 28")
+        connection.execute(f"DELETE FROM chain WHERE place = {RECORDS}")
         connection.execute("DELETE FROM idempotency_keys WHERE key = 'k-11'")
     assert finding(copied) is None  # the rest is a chain too
     found = finding(copied, head)
     assert found is not None
-    assert (found.place, found.change) == (27, "not the head")
+    assert (found.place, found.change) == (RECORDS - 1, "not the head")
     assert "does not hold the head" in found.words
 
 
