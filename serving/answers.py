@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from experiments.evidence import Belief
-from experiments.policy import DO_NOTHING, Candidate
+from experiments.policy import DO_NOTHING, Candidate, Recommendation
 from serving.autonomy import SUGGESTED
 from serving.errors import UnknownHorizonError
 from serving.explanations import Reason, Reasons
@@ -32,6 +32,8 @@ from serving.schemas import (
     GrowthAnswer,
     HealthAnswer,
     HealthPartAnswer,
+    HoldoutInfo,
+    LotInfo,
     OutlookAnswer,
     ParentAnswer,
     ProbabilityAnswer,
@@ -262,13 +264,28 @@ def recommendation_answer(decided: Decided, stored: Decision | None, *, most: in
         account_id=decision.account_id, as_of=decision.as_of,
         decided_at=decision.decided_at, action=decision.action,
         expected_value=decision.expected_value, currency=decision.currency,
-        propensity=decision.propensity, source=score.source, degraded=score.degraded,
+        propensity=decision.propensity, lot=_lot(answer), holdout=_holdout(answer),
+        dropped={str(stage): count for stage, count in answer.dropped.items()},
+        source=score.source, degraded=score.degraded,
         ranked=[_candidate(c) for c in shown],
         withheld=[WithheldAnswer(action=w.action_id, name=w.name, stage=w.stage,
                                  reason=w.reason, why=singular(w.why),
                                  allowed_from=w.allowed_from, until=w.until)
                   for w in answer.withheld],
         notes=[*answer.notes, *([] if stored is not None else [ONLY_SUGGESTED])])
+
+
+def _lot(answer: Recommendation) -> LotInfo | None:
+    lot = answer.lot
+    return None if lot is None else LotInfo(
+        lottery_id=lot.lottery_id, key_id=lot.key_id, of=list(lot.of), drawn=list(lot.drawn))
+
+
+def _holdout(answer: Recommendation) -> HoldoutInfo | None:
+    at = answer.standing
+    return None if at is None or answer.otherwise is None else HoldoutInfo(
+        is_held_out=at.is_held_out, until=at.until, lottery_id=at.lottery_id, key_id=at.key_id,
+        otherwise=answer.otherwise)
 
 
 def _candidate(candidate: Candidate) -> CandidateAnswer:

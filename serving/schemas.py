@@ -452,6 +452,25 @@ class WithheldAnswer(Answer):
     until: str
 
 
+class LotInfo(Answer):
+    """A draw between nearly equal actions, which decided what comes first."""
+
+    lottery_id: str
+    key_id: str = Field(description="Of the key that the draw can be redone with.")
+    of: list[str] = Field(description="Actions that took part; each had the same probability.")
+    drawn: list[str]
+
+
+class HoldoutInfo(Answer):
+    """Where the account stands in the holdout of its contract term."""
+
+    is_held_out: bool
+    until: datetime | None = Field(description="null: when the term ends is not known.")
+    lottery_id: str
+    key_id: str
+    otherwise: str = Field(description="What would have come first on the other side.")
+
+
 class RecommendationAnswer(Answer):
     """What is recommended for one account, stored under its decision id.
 
@@ -472,6 +491,9 @@ class RecommendationAnswer(Answer):
     currency: str
     propensity: float = Field(
         description="The probability of what comes first; 1: chance had no say.")
+    lot: LotInfo | None = Field(description="null: no lot was drawn.")
+    holdout: HoldoutInfo | None = Field(description="null: chance has no say about the account.")
+    dropped: dict[str, int] = Field(description="How many actions each stage held back.")
     source: Literal["model", "health_formula"]
     degraded: str | None
     ranked: list[CandidateAnswer]

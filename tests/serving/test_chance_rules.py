@@ -11,6 +11,7 @@ import pytest
 from experiments.planning.team import Pool, Team
 from registry.actions import Role
 from registry.playbook import playbook
+from serving.answers import recommendation_answer
 from serving.batch import decisions_as_of
 from serving.chance_rules import CHANCE_FILE, ChanceRulesError, read_chance_rules
 from serving.plans import plan_as_of
@@ -128,3 +129,18 @@ def test_a_plan_is_drawn_with_the_same_rules(shared_workspace, store, as_of, tmp
     assert plain.lots == ()
     in_lots = {name for lot in plan.lots for name in lot.draw.drawn}
     assert in_lots == set(plan.actions.filter(plan.actions["propensity"] < 1)["account_id"])
+
+
+def test_the_answer_says_what_was_drawn(drawn):
+    for one in drawn:
+        answer = recommendation_answer(one, one.decision, most=3)
+        said, meant = answer.holdout, one.recommendation.standing
+        assert (said is None) is (meant is None)
+        if said is not None:
+            assert (said.is_held_out, said.until) == (meant.is_held_out, meant.until)
+            assert said.otherwise == one.recommendation.otherwise
+        lot = one.recommendation.lot
+        assert (answer.lot is None) is (lot is None)
+        assert lot is None or answer.lot.drawn == [answer.action]
+        assert sum(answer.dropped.values()) == len(answer.withheld)
+    assert any(one.recommendation.lot for one in drawn)
