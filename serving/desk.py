@@ -6,6 +6,7 @@ application. No module keeps state of its own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from serving.roles import Reach
 from serving.scoring import AccountScore, Models, score_accounts
 from serving.settings import ServiceSettings
 from serving.signs import WarningSigns, warning_signs
+from serving.slow_outcomes import join_slow_outcomes
 from serving.timelines import TimelineStore
 
 log = logging.getLogger("keepwell.serving")
@@ -95,11 +97,16 @@ class Desk:
         return FORMULAS[self.workspace.settings.health_formula]
 
     def refresh(self) -> bool:
-        """Score anew if a snapshot, a champion or a setting changed; whether it did."""
+        """Score anew if a snapshot, a champion or a setting changed; whether it did.
+
+        With it comes what contracts have said since about actions that were carried out.
+        """
         made = self.live.refresh()
         if made:
             self.metrics.refreshes.inc()
             self.metrics.show(self.portfolio)
+            with contextlib.suppress(LedgerUnreachableError):
+                join_slow_outcomes(self.ledger, self.timelines, now=self.now())
         return made
 
     def deliver(self) -> bool:

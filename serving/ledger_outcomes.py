@@ -128,6 +128,31 @@ def clock_of(new: NewOutcome) -> Clock | None:
     return "quick" if new.kind in OPPOSITES else RESULTS.get(new.result or "")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Executed:
+    """A decision that was carried out, and when."""
+
+    decision_id: str
+    account_id: str
+    at: datetime
+
+
+def executed_without_slow_outcome(connection: Connection) -> tuple[Executed, ...]:
+    """Decisions that were carried out and of which the slow clock has told nothing yet."""
+    slow = sa.alias(OUTCOMES)
+    rows = connection.execute(
+        outcomes_with_decisions().where(
+            OUTCOMES.c.kind == "executed",
+            ~sa.exists().where(slow.c.decision_id == OUTCOMES.c.decision_id,
+                               slow.c.clock == "slow"))
+        .order_by(OUTCOMES.c.occurred_at, OUTCOMES.c.outcome_id))
+    found: dict[str, Executed] = {}
+    for row in rows:
+        found.setdefault(row.decision_id, Executed(
+            decision_id=row.decision_id, account_id=row.account_id, at=as_moment(row.occurred_at)))
+    return tuple(found.values())
+
+
 def lower_after_harm(connection: Connection, decided: sa.Row[Any], *, at: datetime) -> None:
     """Lower the level of a decision's action in its segment where a guardrail is broken."""
     same = (DECISIONS.c.action == decided.action,
