@@ -50,12 +50,20 @@ class WithheldView:
 
 
 def actions_intro(answer: Recommendation) -> str:
-    """What the list is ranked by, or that nothing pays."""
+    """What the list is ranked by, or that nothing pays, or that a lot has spoken."""
+    if answer.standing is not None and answer.standing.is_held_out:
+        until = answer.standing.until
+        return (f"Drawn by lot to be left alone until "
+                f"{'the contract term ends' if until is None else instant(until)}, so that it can "
+                f"be measured what our actions do. What is owed to the account is still listed.")
     if answer.ranked[0].action_id == DO_NOTHING:
         return ("Nothing in the playbook is worth more than it costs here and now, so the advice "
                 "is to do nothing and look again.")
+    by_lot = "" if answer.lot is None else (
+        f" Which of the best {len(answer.lot.of)}, worth nearly the same, comes first was drawn by "
+        f"lot.")
     return ("Ranked by what each is cautiously expected to bring after its costs, over a year. "
-            "Doing nothing competes too.")
+            f"Doing nothing competes too.{by_lot}")
 
 
 def action_view(candidate: Candidate, currency: str) -> ActionView:

@@ -11,6 +11,7 @@ import pytest
 from experiments.planning.team import Pool, Team
 from registry.actions import Role
 from registry.playbook import playbook
+from serving.actions_view import actions_intro
 from serving.answers import recommendation_answer
 from serving.batch import decisions_as_of
 from serving.chance_rules import CHANCE_FILE, ChanceRulesError, read_chance_rules
@@ -144,3 +145,12 @@ def test_the_answer_says_what_was_drawn(drawn):
         assert lot is None or answer.lot.drawn == [answer.action]
         assert sum(answer.dropped.values()) == len(answer.withheld)
     assert any(one.recommendation.lot for one in drawn)
+
+
+def test_the_page_says_that_a_lot_has_spoken(drawn):
+    for one in drawn:
+        answer = one.recommendation
+        words = actions_intro(answer)
+        is_held_out = answer.standing is not None and answer.standing.is_held_out
+        assert words.startswith("Drawn by lot to be left alone until") is is_held_out
+        assert ("comes first was drawn by lot." in words) is (answer.lot is not None)
