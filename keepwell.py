@@ -978,6 +978,11 @@ def evaluate_policy(
     candidate: Annotated[Path | None, typer.Option(
         help="For the workspace's decisions: a file of decision_id and what the candidate would "
              "do. Without it the candidate is the policy without chance.")] = None,
+    catalogue: Annotated[Path | None, typer.Option(
+        help="For the workspace's decisions: the candidate is another actions.toml, asked what was "
+             "asked then, without chance.")] = None,
+    limits: Annotated[Path | None, typer.Option(
+        help="The same with other limits: a TOML file such as `caution = 1.0`.")] = None,
     days: Annotated[int, typer.Option(
         min=1, max=3650, help="For the workspace's decisions: the follow-up whose revenue is the "
         "reward.")] = 90,
@@ -998,11 +1003,19 @@ def evaluate_policy(
 
     from experiments.logged_choices import choices_of, read_table
     from experiments.policy_evaluation import evaluate_choices
+    from serving.candidate_policy import candidate_policy, choices_of_candidate
     from serving.logged_decisions import table_of, with_candidate
 
-    if log is not None and (candidate is not None or log_file is not None):
-        raise CommandError("--candidate and --write-log go with the decisions of a workspace. In a "
-                           "file of logged choices the candidate is a column of its own.")
+    if log is not None and (candidate or log_file or catalogue or limits):
+        raise CommandError("--candidate, --catalogue, --limits and --write-log go with the "
+                           "decisions of a workspace. In a file of logged choices the candidate is "
+                           "a column of its own.")
+    if candidate is not None and (catalogue or limits):
+        raise CommandError("Give --candidate FILE for choices that are known, or --catalogue and "
+                           "--limits for a policy that is asked.")
+    policy = None if catalogue is None and limits is None else candidate_policy(
+        actions=None if catalogue is None else _text_of(catalogue, "the candidate's actions.toml"),
+        limits=None if limits is None else _text_of(limits, "a TOML file of limits"))
     place, unit = Workspace(workspace), "units of reward"
     if log is not None:
         table = read_table(log)
@@ -1010,6 +1023,8 @@ def evaluate_policy(
         with _ledger(place, must_exist=True) as ledger:
             table = table_of(ledger.database, place, as_of=_moment(place, as_of),
                              follow_up=timedelta(days=days))
+            if policy is not None:
+                table = with_candidate(table, choices_of_candidate(ledger.database, table, policy))
         unit = f"{place.settings.currency} over {days} days"
         if candidate is not None:
             table = with_candidate(table, read_table(candidate))
@@ -1427,13 +1442,13 @@ def _chance(place: Workspace) -> ChanceRules | None:
     return read_chance_rules(place.root, service_settings(os.environ).lottery_key)
 
 
-def _text_of(file: Path) -> str:
+def _text_of(file: Path, wanted: str = "a TOML file that lists CSMs or pools with their hours"
+             ) -> str:
     """The text of a file that a person wrote."""
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"{file} can not be read: {error.strerror}. Name a TOML file that lists "
-                           f"CSMs or pools with their hours.") from error
+        raise CommandError(f"{file} can not be read: {error.strerror}. Name {wanted}.") from error
     except UnicodeDecodeError as error:
         raise CommandError(f"{file} is not text in UTF-8 (byte {error.start}). Save it as UTF-8 "
                            f"and try again.") from error

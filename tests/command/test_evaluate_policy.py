@@ -73,6 +73,11 @@ def test_what_can_not_be_judged_is_one_paragraph(tmp_path: Path) -> None:
     for words, said in (
         (("none.csv",), "There is no file none.csv"),
         (("log.csv", "--candidate", "log.csv"), "go with the decisions of a workspace"),
+        (("log.csv", "--limits", "log.csv"), "go with the decisions of a workspace"),
+        (("--candidate", "log.csv", "--limits", "log.csv"), "for a policy that is asked"),
+        (("--limits", "none.toml"), "none.toml can not be read: No such file"),
+        (("--limits", "log.csv"), "The limits are not valid TOML"),
+        (("--catalogue", "log.csv"), "The playbook is not valid TOML"),
         ((), "no decision was stored yet"),
     ):
         done = evaluate(*words, cwd=tmp_path)

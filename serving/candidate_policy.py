@@ -1,0 +1,120 @@
+"""This module is about what another playbook, or other limits, would have recommended then.
+
+Asks the stored question of every logged decision again, without chance, with what is changed: the
+candidate of ``keepwell evaluate-policy``. Reads the ledger; writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from experiments.account_state import Limits
+from experiments.logged_choices import CANDIDATE, ChoicesError
+from experiments.policy_inputs import PolicyInputs
+from registry.playbook import SEQUENCES_FILE, Playbook, read_playbook
+from serving.ledger_database import LedgerDatabase
+from serving.ledger_tables import DECISIONS, INPUTS
+
+PART = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidatePolicy:
+    """What is changed: the playbook (None: that of then), and some of the limits."""
+
+    playbook: Playbook | None = None
+    limits: Mapping[str, Any]
+
+
+def candidate_policy(*, actions: str | None, limits: str | None) -> CandidatePolicy:
+    """The candidate of an actions file and a limits file, each as TOML text or left out.
+
+    Raises:
+        ChoicesError: the limits are no TOML, or name what is no limit.
+        PlaybookError: the actions can not be a playbook.
+    """
+    book = None if actions is None else read_playbook(
+        actions, SEQUENCES_FILE.read_text(encoding="utf-8"))
+    return CandidatePolicy(playbook=book, limits={} if limits is None else read_limits(limits))
+
+
+def read_limits(text: str) -> Mapping[str, Any]:
+    """The limits that a TOML text changes, by the names of ``Limits``.
+
+    Raises:
+        ChoicesError: it is no TOML, or names what is no limit, or a value of another kind.
+    """
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ChoicesError(f"The limits are not valid TOML: {error}") from error
+    usual = {each.name: getattr(Limits(), each.name) for each in fields(Limits)}
+    unknown = sorted(set(given) - set(usual))
+    if unknown:
+        raise ChoicesError(f"There is no limit {', '.join(unknown)}; there are "
+                           f"{', '.join(sorted(usual))}.")
+    changed: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in given.items()}
+    for name, value in changed.items():
+        if not _is_like(value, usual[name]):
+            raise ChoicesError(f"The limit {name} is {value!r:.60}; it is usually "
+                               f"{usual[name]!r:.100}.")
+    replace(Limits(), **changed)  # says what is out of range
+    return changed
+
+
+def choices_of_candidate(database: LedgerDatabase, table: pl.DataFrame,
+                         candidate: CandidatePolicy) -> pl.DataFrame:
+    """``decision_id`` and ``candidate`` for each decision of a table that can tell something.
+
+    Raises:
+        ChoicesError: a decision was stored before questions were kept.
+        PolicyError: a question can not be read by this Keepwell.
+    """
+    asked = table.filter(pl.col("propensity") < 1, pl.col("reward").is_not_null())
+    ids = asked["decision_id"].to_list()
+    books: dict[str, Playbook] = {}
+    chosen: dict[str, str] = {}
+    with database.reading() as connection:
+        for start in range(0, len(ids), PART):
+            for row in connection.execute(
+                    sa.select(DECISIONS.c.decision_id, DECISIONS.c.inputs)
+                    .where(DECISIONS.c.decision_id.in_(ids[start:start + PART]))):
+                if row.inputs is None:
+                    raise ChoicesError(
+                        f"Decision {row.decision_id} was stored before its question was kept, so "
+                        f"nobody knows what the candidate would have said. Give its choices with "
+                        f"--candidate.")
+                stored: Mapping[str, Any] = json.loads(row.inputs)
+                digest = str(stored["shared"])
+                if candidate.playbook is None and digest not in books:
+                    common = json.loads(connection.execute(
+                        sa.select(INPUTS.c.content).where(INPUTS.c.digest == digest)).scalar_one())
+                    books[digest] = read_playbook(common["actions"], common["sequences"])
+                book = candidate.playbook or books[digest]
+                question = PolicyInputs.from_dict(stored["question"])
+                question = replace(question, chance=None, standing=None, limits=replace(
+                    question.limits, **candidate.limits))
+                chosen[row.decision_id] = question.answer(book).ranked[0].action_id
+    return pl.DataFrame({"decision_id": list(chosen), CANDIDATE: list(chosen.values())},
+                        schema={"decision_id": pl.String, CANDIDATE: pl.String})
+
+
+def _is_like(value: object, usual: object) -> bool:
+    if isinstance(usual, int | float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(usual, tuple):
+        return isinstance(value, tuple) and len(value) == len(usual) and all(
+            isinstance(each, int) and not isinstance(each, bool) for each in value)
+    if isinstance(usual, Mapping):
+        return isinstance(value, Mapping) and all(
+            isinstance(each, int) and not isinstance(each, bool) for each in value.values())
+    return isinstance(value, str)

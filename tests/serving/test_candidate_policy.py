@@ -1,0 +1,91 @@
+"""A candidate of another playbook or other limits is asked what every logged decision was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from small_company import AS_OF
+
+from experiments.account_state import PolicyError
+from experiments.logged_choices import ChoicesError, choices_of
+from registry.actions import PlaybookError
+from registry.playbook import ACTIONS_FILE
+from serving.candidate_policy import candidate_policy, choices_of_candidate, read_limits
+from serving.ledger import Decision, Ledger
+from serving.logged_decisions import table_of, with_candidate
+
+
+@pytest.fixture
+def ledger(own_workspace, own_client) -> Iterator[Ledger]:
+    """The decisions of a service about its accounts."""
+    answer = own_client.post("/v1/next-actions", json={"limit": 8})
+    assert answer.status_code == 200
+    with closing(Ledger(own_workspace.ledger_db)) as found:
+        yield found
+
+
+@pytest.fixture
+def table(ledger, own_workspace) -> pl.DataFrame:
+    """The same decisions as if a coin had been thrown for each, and what came of it were known."""
+    found = table_of(ledger.database, own_workspace, as_of=AS_OF + timedelta(days=1),
+                     follow_up=timedelta(days=30))
+    assert found.height == 8
+    return found.with_columns(propensity=0.5, reward=1.0)
+
+
+def test_the_playbook_and_limits_of_then_say_what_was_said(ledger, table) -> None:
+    for actions in (None, ACTIONS_FILE.read_text(encoding="utf-8")):
+        found = choices_of_candidate(ledger.database, table,
+                                     candidate_policy(actions=actions, limits=None))
+        assert dict(found.iter_rows()) == dict(table.select("decision_id", "action").iter_rows())
+    assert table["action"].n_unique() > 1
+
+
+def test_other_limits_and_another_playbook_say_otherwise(ledger, table) -> None:
+    careful = choices_of_candidate(ledger.database, table, candidate_policy(
+        actions=None, limits="tolerance = 1e9"))
+    assert set(careful["candidate"]) == {"do_nothing"}
+    dear = ACTIONS_FILE.read_text(encoding="utf-8").replace("hours = 0.5", "hours = 900.0")
+    other = choices_of_candidate(ledger.database, table, candidate_policy(
+        actions=dear, limits=None))
+    assert dict(other.iter_rows()) != dict(table.select("decision_id", "action").iter_rows())
+    choices = choices_of(with_candidate(table, careful))
+    assert choices.candidate[:, choices.actions.index("do_nothing")].tolist() == [1.0] * 8
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("tolerance = ", "are not valid TOML"),
+    ("tolerence = 1", "There is no limit tolerence; there are actions_per_week"),
+    ("tolerance = true", "The limit tolerance is True; it is usually 0.0"),
+    ("workday = [9]", r"The limit workday is \(9,\)"),
+    ('workday = ["nine", "five"]', "The limit workday is"),
+    ("channel_caps = 3", "The limit channel_caps is 3"),
+    ("channel_caps = {email = 1.5}", "The limit channel_caps is"),
+    ("time_zone = 1", "The limit time_zone is 1; it is usually None"),
+])
+def test_limits_that_are_none_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ChoicesError, match=message):
+        read_limits(text)
+
+
+def test_limits_out_of_range_and_a_playbook_that_is_none_are_refused() -> None:
+    with pytest.raises(PolicyError, match="caution"):
+        read_limits("caution = -1.0")
+    assert read_limits("workday = [8, 16]\nquiet_hours = [21, 7]") == {
+        "workday": (8, 16), "quiet_hours": (21, 7)}
+    with pytest.raises(PlaybookError, match="not valid TOML"):
+        candidate_policy(actions="[[action]", limits=None)
+
+
+def test_a_decision_without_its_question_can_not_be_asked_again(ledger, table) -> None:
+    ledger.append_decisions([Decision(
+        decision_id="old", account_id="acct-01", decided_at=AS_OF, as_of=AS_OF, action="call",
+        expected_value=1.0, currency="USD", eligible=(), withheld=(), versions={},
+        input_digest="x")])
+    old = table.head(1).with_columns(decision_id=pl.lit("old"))
+    with pytest.raises(ChoicesError, match="Decision old was stored before its question was kept"):
+        choices_of_candidate(ledger.database, old, candidate_policy(actions=None, limits=None))
