@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 from collections import Counter
 from math import sqrt
 
@@ -77,6 +80,24 @@ def test_a_seed_redoes_its_own_draw_and_no_other():
     assert seeded(seed)("call") == seeded(by.seed("actions", "acme"))("call")
     assert seeded(seed)("call") != seeded(by.seed("actions", "beta"))("call")
     assert by.secret.hex() not in seed
+
+
+def test_who_has_the_key_redoes_a_draw_with_a_hash_and_nothing_else():
+    secret = bytes(range(32))
+    by = LotteryKey(key_id="golden", secret=secret)
+
+    def low(name):
+        text = json.dumps(["position", "week 10", name]).encode()
+        digest = hmac.new(secret, text, hashlib.sha256).digest()
+        return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+    of = ["acme", "beta", "gamma", "delta"]
+    assert by.position("week 10", "acme") == low("acme") == 0.148109096867152
+    assert pick(by, of, 2).drawn == tuple(sorted(of, key=low)[:2]) == ("acme", "gamma")
+
+
+def test_the_order_of_the_names_of_a_position_counts():
+    assert key(1).position("a", "b") != key(1).position("b", "a")
 
 
 def test_the_secret_is_shown_nowhere():
