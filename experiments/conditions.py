@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import assert_never
 
 from registry.conditions import (
@@ -94,10 +95,13 @@ class Verdict:
 
 def holds(condition: Condition, facts: Facts) -> bool | None:
     """Whether all clauses hold, without words; None where it can not be told."""
-    answers = [_clause_holds(clause, facts) for clause in condition.clauses]
-    if False in answers:
-        return False
-    return None if None in answers else True
+    is_known = True
+    for clause in condition.clauses:
+        answer = _clause_holds(clause, facts)
+        if answer is False:
+            return False
+        is_known = is_known and answer is not None
+    return True if is_known else None
 
 
 def judge(condition: Condition, facts: Facts) -> Verdict:
@@ -277,6 +281,7 @@ def _with_bounds(verdicts: Iterable[Verdict]) -> str:
                    for words, asked in bounds.items())
 
 
+@lru_cache(maxsize=4096)
 def _same_word(word: str) -> str:
     """Case and the sign between two words make no difference: Mid-Market, mid_market."""
     return word.casefold().replace("_", " ").replace("-", " ")

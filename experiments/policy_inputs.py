@@ -138,6 +138,8 @@ def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
+    if value is None or isinstance(value, str | int):  # most of them
+        return value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, float) and isnan(value):

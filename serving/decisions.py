@@ -161,8 +161,7 @@ def decision_of(answer: Recommendation, asked: PolicyInputs, score: AccountScore
                 ) -> Decision:
     """A recommendation as the record that is stored, with the probability of what comes first:
     1 unless chance had a say. ``shared`` is the digest of what all questions have in common."""
-    told = asked.to_dict()
-    read = json.dumps(told, sort_keys=True, allow_nan=False)
+    read = json.dumps(asked.to_dict(), sort_keys=True, allow_nan=False)
     digest = hashlib.blake2b(read.encode(), digest_size=16).hexdigest()
     plain = answer.to_dict()
     best = answer.ranked[0]
@@ -178,8 +177,7 @@ def decision_of(answer: Recommendation, asked: PolicyInputs, score: AccountScore
         input_digest=digest, propensity=answer.propensity, valid_until=now + VALID_FOR,
         segment=score.attributes.get("segment"), csm=score.attributes.get("csm"),
         autonomy=best.autonomy, proposed_by=proposed_by,
-        inputs=None if shared is None else json.dumps(
-            {"shared": shared, "question": told}, sort_keys=True, allow_nan=False))
+        inputs=None if shared is None else f'{{"question": {read}, "shared": "{shared}"}}')
 
 
 def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: PastAction | None,
