@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 import pytest
-from interleaved import machine, write_section
+from interleaved import write_section
 from policy_worlds import OFFERS, WORLDS, decisions, history, learned, quarters, worth
 from scipy import stats
 
@@ -52,7 +52,7 @@ def test_the_policy_in_companies_whose_truth_is_known() -> None:
         "", "| company | account-quarters | policy | of the best | rules | best | policy − rules | "
         "chose the reminder | did nothing |",
         "|---|---|---|---|---|---|---|---|---|", *rows, "",
-        f"{time.process_time() - started:,.0f} cpu seconds in all. Machine: {machine()}."]))
+        f"{time.process_time() - started:,.0f} cpu seconds in all."]))
 
 
 def _one(world: str, size: int, seed: int) -> tuple[float, ...]:
