@@ -14,7 +14,7 @@ from registry.playbook import playbook
 from serving.actions_view import actions_intro
 from serving.answers import recommendation_answer
 from serving.batch import decisions_as_of
-from serving.chance_rules import CHANCE_FILE, ChanceRulesError, read_chance_rules
+from serving.chance_rules import CHANCE_FILE, ChanceRulesError, read_chance_rules, week_of
 from serving.plans import plan_as_of
 from serving.settings import ServiceSettings, service_settings
 
@@ -47,6 +47,11 @@ def test_what_is_asked_for_is_drawn_and_the_same_all_week(tmp_path):
     lottery = said.capacity_lottery([score(), score("b", segment="public")], NOW)
     assert lottery.closeness == {"acme": 0.1, "b": 0.0}
     assert SECRET not in repr(said)
+
+
+def test_a_week_over_the_end_of_a_year_is_one_week():
+    new_year = datetime(2027, 1, 1, tzinfo=UTC)
+    assert week_of(new_year) == week_of(new_year - timedelta(days=1)) == "2026-W53"
 
 
 def test_what_is_not_asked_for_is_not_drawn(tmp_path):
