@@ -29,6 +29,8 @@ from http import HTTPStatus
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -95,6 +97,18 @@ class Taken:
 
 _working_on: ContextVar[Taken | None] = ContextVar("keepwell_idempotent_request", default=None)
 
+_is_bookkeeping: ContextVar[bool] = ContextVar("keepwell_bookkeeping", default=False)
+"""Taking a key and keeping an answer need not wait for the disk: the effect between them does, and
+the disk then holds what was written before it. Without the answer, what was lost is said so."""
+
+
+def _choose_how_durable(connection: DBAPIConnection, _: ConnectionPoolEntry,
+                        __: PoolProxiedConnection) -> None:
+    """As a connection to SQLite is taken: wait for the disk at each commit, but for our own."""
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA synchronous={'NORMAL' if _is_bookkeeping.get() else 'FULL'}")
+    cursor.close()
+
 
 class RequestKeys:
     """The keys of requests, in the database of the ledger, where the effects are."""
@@ -105,6 +119,8 @@ class RequestKeys:
         self._is_ready = False
         self._forgotten_at: datetime | None = None
         event.listen(database.engine, "commit", self._note_effect)
+        if database.engine.dialect.name == "sqlite":
+            event.listen(database.engine, "checkout", _choose_how_durable)
 
     def begin(self, caller: str, key: str, fingerprint: str, *, may_repeat: bool, now: datetime
               ) -> Taken | KeptAnswer:
@@ -168,10 +184,16 @@ class RequestKeys:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._database.writing() as connection:
-            if not self._is_ready:
-                METADATA.create_all(connection)
-            yield connection
+        token = _is_bookkeeping.set(True)
+        try:
+            with self._database.writing() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(sa.text("SET LOCAL synchronous_commit TO off"))
+                if not self._is_ready:
+                    METADATA.create_all(connection)
+                yield connection
+        finally:
+            _is_bookkeeping.reset(token)
         self._is_ready = True
 
     def _forget_old(self, connection: Connection, now: datetime) -> None:

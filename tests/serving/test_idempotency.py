@@ -229,6 +229,21 @@ def test_a_request_whose_key_could_not_be_noted_writes_nothing(kept):
     assert kept.effects() == []
 
 
+def test_an_effect_waits_for_the_disk_also_after_a_key_was_taken(kept):
+    def level() -> str:
+        with kept.database.writing() as connection:
+            if connection.dialect.name == "postgresql":
+                return str(connection.scalar(sa.text("SHOW synchronous_commit")))
+            return str(connection.scalar(sa.text("PRAGMA synchronous")))
+
+    durable = {"sqlite": "2", "postgresql": "on"}[kept.database.engine.dialect.name]
+    taken = kept.begin()
+    with working_on(taken):
+        assert level() == durable
+    kept.keys.settle(taken, ANSWER, NOW)
+    assert level() == durable
+
+
 def test_reading_and_writing_outside_a_request_note_nothing(kept):
     taken = kept.begin()
     kept.have_effect("of somebody else")
