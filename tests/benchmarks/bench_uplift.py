@@ -27,7 +27,7 @@ from experiments.uplift.segments import Belief, segment_uplifts
 pytestmark = pytest.mark.bench
 
 ROWS = 4000
-REPEATS, PEER_REPEATS = 1000, 60
+REPEATS, PEER_REPEATS = 1000, 20
 SEGMENT_REPEATS = 200
 BELIEF_ERROR = 0.04
 KEEPWELL = "Keepwell"
