@@ -85,6 +85,18 @@ def test_every_learner_finds_who_gains(name, personal, asked):
     found = LEARNERS[name](lesson, fit, ~fit, 1)
     truth = world.effects()[3000:, 0]
     assert np.corrcoef(found, truth)[0, 1] > 0.4
+    assert found.mean() == pytest.approx(truth.mean(), abs=0.04)  # two errors or so
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_finds_a_gain_that_is_the_same_for_all(name):
+    rng = np.random.default_rng(0)
+    x, arm = rng.normal(size=(600, 2)), np.arange(600) % 2
+    outcome = 3.0 * arm + x[:, 0] + 0.1 * rng.normal(size=600)
+    lesson = Lesson(covariates=x, matrix=x, arm=arm, action=1, outcome=outcome,
+                    score=3.0 + 0.1 * rng.normal(size=600), cluster=np.arange(600))
+    fit = np.arange(600) < 500
+    assert LEARNERS[name](lesson, fit, ~fit, 1).mean() == pytest.approx(3.0, abs=0.2)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -60,6 +60,14 @@ def test_who_was_called_is_in_no_trial_until_the_wash_out_is_over():
     assert built(names, events, weeks=5, washout_days=7).excluded["washout"] == 40
 
 
+def test_a_call_at_the_very_start_is_of_the_week_and_one_at_its_end_is_not():
+    found = built(*company(
+        event("a100", "action.executed", START, action="success_call"),
+        event("a101", "action.executed", START + 7 * DAY, action="success_call")))
+    assert np.bincount(found.sample.arm).tolist() == [79, 41]
+    assert found.is_exposed.sum() == 1
+
+
 def test_who_left_within_the_week_is_in_no_arm():
     found = built(*company(
         event("a000", "contract.cancelled", START + 3 * DAY, reason="price"),
