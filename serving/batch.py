@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from experiments.policy import Limits
 from features.alerts import WEEK, WEEK_TOLERANCE
 from features.catalogue import catalogue
 from features.health import FORMULAS
@@ -21,13 +20,10 @@ from serving.chance_rules import ChanceRules
 from serving.decisions import POLICY_KINDS, policy_facts
 from serving.measured_effects import evidence_in
 from serving.portfolio import portfolio_order
-from serving.recommending import Decided, decide_on
+from serving.recommending import ANY_HOUR, Decided, decide_on
 from serving.scoring import AccountScore, score_accounts
 from serving.signs import warning_signs
 from serving.timelines import TimelineStore
-
-ANY_HOUR = Limits(quiet_hours=None)
-"""A snapshot is of a moment, and what it says is done over days: its hour holds nothing back."""
 
 
 def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> list[AccountScore]:

@@ -35,6 +35,9 @@ from serving.timelines import JUST_NOW
 
 LIMITS = Limits()
 
+ANY_HOUR = Limits(quiet_hours=None)
+"""For what is done over days: the hour at which it is asked holds nothing back."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decided:
@@ -62,7 +65,7 @@ def decide_and_store(desk: Desk, scores: Sequence[AccountScore], *, proposed_by:
 
 
 def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | None = None,
-           shared: str | None = None) -> tuple[Decided, ...]:
+           shared: str | None = None, limits: Limits = LIMITS) -> tuple[Decided, ...]:
     """What the policy says about each account now, as it could be stored.
 
     Where the ledger can not be reached, outcomes of which the timeline has not heard are missing.
@@ -75,7 +78,7 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
             facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts, catalogue=desk.catalogue,
                      now=desk.now(), evidence=desk.measured.current(), rules=desk.chance,
-                     proposed_by=proposed_by, shared=shared)
+                     proposed_by=proposed_by, shared=shared, limits=limits)
 
 
 def decide_on(

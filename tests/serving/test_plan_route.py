@@ -11,9 +11,11 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from small_company import AS_OF, make_workspace
+from fastapi.testclient import TestClient
+from small_company import ACCOUNTS, AS_OF, event, make_workspace
 
 from experiments.planning.conflicts import Conflict
+from registry.playbook import playbook
 from serving.api_keys import ApiKeys
 from serving.app import create_app
 from serving.errors import NotPermittedError, TooManyAtOnceError
@@ -169,3 +171,19 @@ def test_a_turn_comes_back_after_a_failure() -> None:
     with (turns.taken(), pytest.raises(TooManyAtOnceError, match="1 plans are being made"),
           turns.taken()):
         pass
+
+
+def test_a_week_is_planned_at_any_hour_of_it(tmp_path, store) -> None:
+    asleep = [event(f"acct-{n:02d}", "account.updated", 1, time_zone="UTC")
+              for n in range(ACCOUNTS)]  # it is midnight there
+    place = make_workspace(tmp_path, more=asleep)
+    app = create_app(place, store=store, now=lambda: AS_OF)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        asked = client.post("/v1/next-actions", json={"account_ids": ["acct-00"]},
+                            headers={"Idempotency-Key": "at midnight"}).json()
+        held = {w["reason"] for one in asked["items"] for w in one["withheld"]}
+        assert "quiet_hours" in held
+        planned = client.post("/v1/plans", json=team()).json()
+    book = playbook()
+    channels = {book.by_id[each["action_id"]].channel for each in planned["actions"]}
+    assert channels & book.contact_channels
