@@ -145,7 +145,8 @@ OnlySegment = Annotated[str | None, typer.Option(help="Only accounts of this seg
 OnlyCsm = Annotated[str | None, typer.Option(help="Only accounts of this CSM.")]
 Reason = Annotated[str, typer.Option(help="Why; everybody who is stopped reads it.")]
 ActingAs = Annotated[str | None, typer.Option(
-    "--by", help="Who does it; the name of this login by default.")]
+    "--by", help="Who does it: the owner of the key in KEEPWELL_KEY where that is set, or else "
+                 "the name of this login.")]
 
 
 DecidedBy = Annotated[str | None, typer.Option(
@@ -1190,6 +1191,8 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
     from features.touched import clock_of
     from registry.playbook import playbook
     from serving.kill_switch import Controls, Scope, stops
+    from serving.ledger_address import place_in_words
+    from serving.settings import service_settings
 
     place, scope = Workspace(workspace), Scope(action=action, segment=segment, csm=csm)
     if not place.root.is_dir():
@@ -1201,7 +1204,7 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
         raise CommandError("The reason is empty. Say why, for those who are stopped.")
     by = _who(place, by or getuser(), "approve" if kind == "stop" else "administer",
               is_named=by is not None)
-    with _ledger(place, must_exist=False) as ledger:
+    with _ledger(place, must_exist=True) as ledger:
         controls = Controls(ledger.database)
         stopped = stops(controls.all())
         if kind == "resume" and scope not in {one.scope for one in stopped}:
@@ -1210,7 +1213,9 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
         controls.record(kind, scope, by=by, reason=reason,
                         at=clock_of(place, lambda: datetime.now(UTC)))
         stopped = stops(controls.all())
-    out.print(f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}.", markup=False)
+    where = place_in_words(service_settings(os.environ).ledger_url or place.ledger_db)
+    out.print(f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}, in {where}.",
+              markup=False)
     out.print("Stopped now: " + ("; ".join(
         f"{one.scope.words} (by {one.by}: {one.reason})" for one in stopped) or "nothing") + ".",
         markup=False)
@@ -1229,7 +1234,9 @@ def _ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
     where = service_settings(os.environ).ledger_url or place.ledger_db
     name = place_in_words(where)
     if must_exist and isinstance(where, Path) and not where.exists():
-        raise CommandError(f"There is no ledger in {name}: no decision was stored yet.")
+        raise CommandError(f"There is no ledger in {name}: no decision was stored yet. If a "
+                           f"service keeps its decisions elsewhere, set KEEPWELL_LEDGER_URL as it "
+                           f"has it, or name its folder with --workspace.")
     try:
         with closing(Ledger(where)) as ledger:
             yield ledger

@@ -74,7 +74,7 @@ def action_view(candidate: Candidate, currency: str) -> ActionView:
     if value.hours:
         costs += singular(f" with {value.hours:g} hours of work")
     how = "" if nothing else (
-        f"{percent(value.uplift)} better odds × {money(value.at_stake, currency)} at stake × "
+        f"{percent(value.uplift)} higher chance × {money(value.at_stake, currency)} at stake × "
         f"{percent(value.margin)} margin; {costs}; cautiously "
         f"{money(round(candidate.cautious_value), currency)}{_worn(value)}")
     if not nothing and value.outcome == "none":
@@ -107,8 +107,8 @@ def _interval(value: ActionValue) -> str:
     belief = value.belief
     if belief is None or value.outcome == "none":
         return ""
-    return (f"; we believe in {signed(100 * belief.mean, ' points')} "
-            f"({signed(100 * belief.low)} to {signed(100 * belief.high)} with 95% confidence)")
+    return (f"; the chance changes by {signed(100 * belief.mean, ' points')}, most likely between "
+            f"{signed(100 * belief.low)} and {signed(100 * belief.high)}")
 
 
 def withheld_view(withheld: Withheld) -> WithheldView:

@@ -48,7 +48,7 @@ def hours_view(plan: KeptPlan | None, *, now: datetime, problem: str = "") -> Ho
         about=(f"Plan for the week from {day(plan.as_of)}, made {instant(plan.made_at)} by "
                f"{plan.made_by}: {plural(plan.actions, 'action')} worth "
                f"{money(plan.value, plan.currency)} on a cautious count "
-               f"({percent(plan.share_of_bound)} of what no plan can exceed); "
+               f"({percent(plan.share_of_bound)} of the most that any plan could bring); "
                f"{plural(plan.waiting, 'action')} that would pay "
                f"{'waits' if plan.waiting == 1 else 'wait'}."),
         is_over=now - plan.as_of >= A_WEEK,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from experiments.evidence_file import EFFECTS_FILE
 from serving.errors import UnknownReportError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
@@ -30,10 +31,14 @@ class Report:
 
 
 def reports_in(folder: Path) -> tuple[Report, ...]:
-    """The reports in a folder, newest first; a file that is no report is left out."""
+    """The reports in a folder, newest first; a file that is no report is left out.
+
+    Measured effects lie beside them for the policy, and are no report.
+    """
     if not folder.is_dir():
         return ()
-    found = [_report(path) for path in sorted(folder.glob("*.json")) if NAME.fullmatch(path.stem)]
+    found = [_report(path) for path in sorted(folder.glob("*.json")) if NAME.fullmatch(path.stem)
+             and path.name != EFFECTS_FILE]
     return tuple(sorted((r for r in found if r is not None),
                         key=lambda r: (r.written_at, r.name), reverse=True))
 

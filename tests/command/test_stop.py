@@ -36,16 +36,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def kept(folder: Path) -> Path:
+    """A workspace whose service has stored decisions."""
+    Ledger(folder / "w" / "ledger.db").close()
+    return folder
+
+
 def said(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join((done.stdout + done.stderr).split())
 
 
-def test_what_is_stopped_is_resumed_as_it_was_named(folder: Path) -> None:
+def test_what_is_stopped_is_resumed_as_it_was_named(kept: Path) -> None:
+    folder = kept
     stopped = keepwell("stop", "--reason", "wrong prices", "--segment", "small", "--by", "ann",
                        cwd=folder)
     assert stopped.returncode == 0, said(stopped)
-    assert "Stopped the segment small. Stopped now: the segment small (by ann: wrong prices)." in (
-        said(stopped))
+    assert said(stopped) == (f"Stopped the segment small, in {folder / 'w' / 'ledger.db'}. Stopped "
+                             f"now: the segment small (by ann: wrong prices).")
     with closing(Ledger(folder / "w" / "ledger.db")) as ledger:
         [control] = Controls(ledger.database).all()
         assert (control.kind, control.scope) == ("stop", Scope(segment="small"))
@@ -66,6 +74,14 @@ def test_a_stop_that_would_stop_nothing_is_refused(folder: Path, words: tuple[st
     refused = keepwell("stop", *words, cwd=folder)
     assert refused.returncode == 3
     assert match in said(refused)
+    assert not (folder / "w" / "ledger.db").exists()
+
+
+def test_a_stop_where_no_service_looks_is_refused(folder: Path) -> None:
+    refused = keepwell("stop", "--reason", "x", cwd=folder)
+    assert refused.returncode == 3
+    assert f"There is no ledger in {folder / 'w' / 'ledger.db'}" in said(refused)
+    assert "set KEEPWELL_LEDGER_URL as it has it" in said(refused)
     assert not (folder / "w" / "ledger.db").exists()
 
 

@@ -82,8 +82,8 @@ def test_the_dearest_hour_comes_first_with_unit_time_and_source() -> None:
     assert view.lines[0].used == "29.5 of 30 hours"
     assert view.about == (
         "Plan for the week from 2 March 2026, made 2 March 2026, 09:00 UTC by keepwell plan "
-        "team.toml: 0 actions worth 1,000 EUR on a cautious count (99% of what no plan can "
-        "exceed); 0 actions that would pay wait.")
+        "team.toml: 0 actions worth 1,000 EUR on a cautious count (99% of the most that any "
+        "plan could bring); 0 actions that would pay wait.")
     assert not view.is_over
 
 

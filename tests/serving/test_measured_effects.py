@@ -13,6 +13,7 @@ from experiments.uplift.action_effect import ActionEffect
 from registry.playbook import playbook
 from serving.actions_view import action_view
 from serving.measured_effects import MeasuredEffects, evidence_in
+from serving.reports import reports_in
 
 
 def effect(action="usage_analysis", estimate=0.02):
@@ -92,6 +93,12 @@ def test_the_page_says_between_what_bounds_we_believe():
                        as_of=moment, evidence=Evidence(effects=(effect("success_call", 0.05),)))
     call = next(c for c in answer.ranked if c.action_id == "success_call")
     view = action_view(call, "USD")
-    assert "we believe in +" in view.evidence
+    assert "the chance changes by +" in view.evidence
     assert "1 contact in four weeks: 5.0% off the effect" in view.how
     assert action_view(answer.ranked[-1], "USD").evidence == ""
+
+
+def test_measured_effects_are_no_report(tmp_path):
+    write_effects(Evidence(effects=(effect(),)), tmp_path)
+    (tmp_path / "causal.json").write_text('{"title": "Calls"}', encoding="utf-8")
+    assert [report.name for report in reports_in(tmp_path)] == ["causal"]
