@@ -119,7 +119,7 @@ def test_a_model_whose_rows_can_not_be_audited_is_refused(place):
 def test_nobody_promotes_without_a_name(place):
     done = keepwell("models", "promote", "churn", GOOD, "--by", " ", cwd=place.root.parent)
     assert done.returncode == 3
-    assert "--by is empty" in done.stderr
+    assert "--by is missing or empty. Say who decides" in done.stderr
 
 
 def test_a_model_trained_while_the_server_is_away_is_uploaded_with_one_command(
