@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import uvicorn
+from real_server import running
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -24,16 +22,8 @@ WIDE, NARROW = (1280, 1000), (390, 844)
 
 @pytest.fixture(scope="module")
 def address(served_app) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(served_app, host="127.0.0.1", port=0,
-                                           log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(timeout=30)
+    with running(served_app) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-import uvicorn
+from real_server import running
 from small_company import AS_OF, READS, add_model, make_bundle
 
 from registry.mlflow_store import MlflowModelStore
@@ -35,16 +35,8 @@ def store(own_workspace) -> MlflowModelStore:
 def address(own_workspace, store) -> Iterator[str]:
     served = MlflowModelStore(own_workspace.tracking_uri)  # as another process would open it
     app = create_app(own_workspace, store=served, now=lambda: AS_OF, refresh_seconds=0.1)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(timeout=30)
+    with running(app) as address:
+        yield address
 
 
 Answered = list[tuple[str, tuple[tuple[str, float], ...]]]  # version, account and probability

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-import uvicorn
+from real_server import running
 
 from serving.app import create_app
 
@@ -19,16 +17,8 @@ CALLERS = 16
 @pytest.fixture
 def address(own_workspace, store, as_of) -> Iterator[str]:
     app = create_app(own_workspace, store=store, now=lambda: as_of, refresh_seconds=0.2)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(timeout=30)
+    with running(app) as address:
+        yield address
 
 
 def test_one_key_from_many_callers_is_one_outcome(address):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-import uvicorn
+from real_server import running
 from small_company import AS_OF
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,21 +28,6 @@ from serving.conformance import (
 from serving.engine_calls import EngineCallError, Reply, calls_to
 
 TIMES_AS_FAST = 25
-
-
-@contextmanager
-def running(app: ASGIApp) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
 
 
 @pytest.fixture

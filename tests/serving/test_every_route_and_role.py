@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import itertools
 import re
-import threading
-import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from real_server import running
 from small_company import ACCOUNTS, AS_OF, event, make_workspace
 
 from serving.app import create_app
@@ -123,17 +121,8 @@ def secrets(app) -> dict[tuple[str, tuple[str, ...]], str]:
 
 @pytest.fixture(scope="module")
 def client(app, secrets) -> Iterator[httpx.Client]:
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as opened:
+    with running(app) as address, httpx.Client(base_url=address, timeout=60) as opened:
         yield opened
-    server.should_exit = True
-    thread.join(timeout=30)
 
 
 @pytest.fixture(scope="module")

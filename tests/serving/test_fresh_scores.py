@@ -7,15 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from polars.testing import assert_frame_equal
+from real_server import running as served
 from small_company import AS_OF
 
 from features.backfill import backfill
@@ -196,22 +195,12 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_becomes_fresh(own_works
 
 def test_the_running_service_keeps_up_by_itself(own_workspace, store):
     app = create_app(own_workspace, store=store, now=lambda: AS_OF)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until = time.monotonic() + 60
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    try:
+    with served(app) as address:
         before = httpx.get(f"{address}/v1/accounts/acct-05/score", timeout=60).json()
         httpx.post(f"{address}/v1/events", json={"events": rows(*range(60))}, timeout=60)
-        after = before
+        after, until = before, time.monotonic() + 60
         shown = "churn_probability"
         while after[shown] == before[shown] and time.monotonic() < until:
             after = httpx.get(f"{address}/v1/accounts/acct-05/score", timeout=60).json()
             time.sleep(0.05)
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
     assert after["churn_probability"] != before["churn_probability"]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from real_server import running
 from small_company import ACCOUNTS, AS_OF, event, make_workspace
 
 from experiments.planning.conflicts import Conflict
@@ -36,15 +34,8 @@ def app(tmp_path_factory, store) -> FastAPI:
 
 @pytest.fixture(scope="module")
 def address(app: FastAPI) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(timeout=30)
+    with running(app) as address:
+        yield address
 
 
 def team(hours: float = 4.0, **changed: object) -> dict[str, object]:

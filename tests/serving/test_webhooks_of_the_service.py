@@ -7,13 +7,12 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 
 import httpx
 import pytest
-import uvicorn
-from fastapi import FastAPI
+from real_server import running
 
 from serving.app import create_app
 from serving.outbox import FILE, Endpoint, Outbox
@@ -43,21 +42,6 @@ def told() -> Iterator[tuple[int, list[dict[str, object]]]]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@contextmanager
-def running(app: FastAPI) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
 
 
 def add(workspace, port: int) -> None:
