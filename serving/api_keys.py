@@ -21,14 +21,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from serving.roles import Caller, Permission, Role, caller_of
 from serving.settings import SHORTEST_KEY
+from serving.sqlite_engine import sqlite_engine
 
 KEYS_FILE = "keys.db"
 PEPPER_FILE = "keys.secret"
@@ -38,7 +36,6 @@ PREFIX = "kw_"
 SECRET_BYTES = 32
 LONGEST_NAME = 100
 MOST_LIVE_SECRETS = 2
-BUSY_SECONDS = 10.0
 
 METADATA = sa.MetaData()
 KEYS = sa.Table(
@@ -293,7 +290,7 @@ class ApiKeys:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if is_new:
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        engine = _engine(self._path)
+        engine = sqlite_engine(self._path, reads_are_snapshots=False)
         try:
             with engine.execution_options(keepwell_writes=True).begin() as connection:
                 METADATA.create_all(connection)
@@ -357,25 +354,6 @@ def acting_as(keys: ApiKeys, presented: str, *, named: str | None, needs: Permis
         raise ApiKeyError(f"--by names {named!r}, and the key in KEEPWELL_KEY is of "
                           f"{caller.owner!r}. Leave --by out, or unset the key.")
     return caller.owner
-
-
-def _engine(path: Path) -> Engine:
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("keepwell_writes", False):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
 
 
 def _read(connection: Connection) -> dict[str, ApiKey]:

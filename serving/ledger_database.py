@@ -15,18 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from serving.errors import LedgerUnreachableError, WrongShapeError
 from serving.ledger_address import ledger_url
 from serving.ledger_migrations import upgrade
-
-BUSY_SECONDS = 10.0
-"""A writer waits this long for its turn."""
+from serving.sqlite_engine import BUSY_SECONDS, sqlite_engine
 
 CONNECT_SECONDS = 5
 RETRY_SECONDS = 2
@@ -110,29 +105,11 @@ def open_engine(where: Path | str) -> Engine:
     """
     if isinstance(where, Path):
         where.parent.mkdir(parents=True, exist_ok=True)
-        return _sqlite(sa.URL.create("sqlite", database=str(where)))
+        return sqlite_engine(where, most_more=MOST_CONNECTIONS)
     url = ledger_url(where)
-    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
-
-
-def _sqlite(url: sa.URL) -> Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS},
-                              max_overflow=MOST_CONNECTIONS)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("keepwell_writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
+    if url.get_backend_name() == "sqlite":
+        return sqlite_engine(url, most_more=MOST_CONNECTIONS)
+    return _postgres(url)
 
 
 def _postgres(url: sa.URL) -> Engine:

@@ -69,7 +69,7 @@ def approve(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: Appro
     """
     approval, _ = Approvals(desk.ledger.database).record(
         decision_id, body.verdict, by=acting(caller, body.by), reason=body.reason,
-        key=own_key(caller, key), now=desk.now())
+        key=caller.own(key), now=desk.now())
     return approval_answer(approval)
 
 
@@ -84,7 +84,7 @@ def claim(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRe
     """
     try:
         made, is_new = Claims(desk.ledger.database).claim(
-            decision_id, by=acting(caller, body.by), lease=body.lease, key=own_key(caller, key),
+            decision_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
             now=desk.now())
     except DecisionExpiredError as error:
         raise decided_again(desk, caller, decision_id, error) from error
@@ -107,7 +107,7 @@ def heartbeat(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: ClaimRequ
     """Go on for another lease from now. When it is refused, do not go on."""
     within_reach(desk, claim_id)
     made, _ = Claims(desk.ledger.database).heartbeat(
-        claim_id, by=acting(caller, body.by), lease=body.lease, key=own_key(caller, key),
+        claim_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
         now=desk.now())
     return claim_answer(made)
 
@@ -127,7 +127,7 @@ def complete(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: CompleteRe
         raise WrongShapeError(f"occurred_at {message}",
                               errors=[FieldProblem(where="occurred_at", message=message)])
     made, is_new = Claims(desk.ledger.database).complete(
-        claim_id, by=acting(caller, body.by), key=own_key(caller, key), now=now,
+        claim_id, by=acting(caller, body.by), key=caller.own(key), now=now,
         occurred_at=body.occurred_at)
     if is_new:
         desk.metrics.claims.labels("completed").inc()
@@ -143,7 +143,7 @@ def fail(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: FailRequest,
     """End the claim without having done it; the decision, and what it took, are free again."""
     within_reach(desk, claim_id)
     made, is_new = Claims(desk.ledger.database).fail(
-        claim_id, by=acting(caller, body.by), reason=body.reason, key=own_key(caller, key),
+        claim_id, by=acting(caller, body.by), reason=body.reason, key=caller.own(key),
         now=desk.now())
     if is_new:
         desk.metrics.claims.labels("failed").inc()
@@ -153,11 +153,6 @@ def fail(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: FailRequest,
 def acting(caller: Caller, named: str | None) -> str:
     """Who acts: the owner of the key, or whoever is named, or else the key."""
     return caller.owner or named or caller.key_id
-
-
-def own_key(caller: Caller, key: str) -> str:
-    """An Idempotency-Key as one of this caller's, which nobody else's can be."""
-    return key if caller.owner is None else f"{caller.key_id}:{key}"
 
 
 def within_reach(desk: Desk, claim_id: str) -> Claim:
