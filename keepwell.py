@@ -726,10 +726,16 @@ def ledger_replay(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Ask a stored decision again, and compare every number; ends with 1 if one differs."""
+    from serving.errors import UnknownDecisionError
     from serving.replay import replay, shared_digest
 
     with _ledger(Workspace(workspace), must_exist=True) as ledger:
-        kept = ledger.decision(decision)
+        try:
+            kept = ledger.decision(decision)
+        except UnknownDecisionError as error:
+            raise CommandError(f"There is no decision {decision!r:.80} in this ledger. An id is "
+                               f"the decision_id that POST /v1/next-actions answered; if it was "
+                               f"answered elsewhere, name that workspace.") from error
         found = replay(kept, ledger.shared_input(shared_digest(kept)))
     out.print(found.words, markup=False, highlight=False)
     if found.difference is not None:
@@ -1188,18 +1194,27 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
     """Write a stop or its end into the ledger, and say what is stopped now."""
     from getpass import getuser
 
+    from features.snapshots import SnapshotStore
     from features.touched import clock_of
     from registry.playbook import playbook
-    from serving.kill_switch import Controls, Scope, stops
+    from serving.kill_switch import Controls, Scope, stops, unknown_parts
     from serving.ledger_address import place_in_words
     from serving.settings import service_settings
 
     place, scope = Workspace(workspace), Scope(action=action, segment=segment, csm=csm)
     if not place.root.is_dir():
         raise CommandError(f"There is no workspace {place.root}. Name another with --workspace.")
-    if action is not None and action not in playbook().by_id:
-        raise CommandError(f"There is no action {action!r}: stopping it would stop nothing. "
-                           f"GET /v1/actions lists them.")
+    if kind == "stop":
+        snapshots = SnapshotStore(place.snapshots_dir)
+        newest = snapshots.read(snapshots.moments()[-1]) if snapshots.moments() else None
+        known = {name: () if newest is None or name not in newest.columns
+                 else newest[name].unique().to_list() for name in ("segment", "csm")}
+        for part in unknown_parts(scope, actions=playbook().by_id, segments=known["segment"],
+                                  csms=known["csm"]):
+            where = "the playbook" if part == "action" else "the newest snapshot"
+            raise CommandError(f"There is no {part} {getattr(scope, part)!r} in {where}: stopping "
+                               f"it would stop nothing. Mend the name, or stop everything by "
+                               f"naming none.")
     if not reason.strip():
         raise CommandError("The reason is empty. Say why, for those who are stopped.")
     by = _who(place, by or getuser(), "approve" if kind == "stop" else "administer",

@@ -80,8 +80,8 @@ def check_level(level: int, scope: Scope, actions: Mapping[str, Action]) -> None
         return
     highest = ceiling(actions[scope.action])
     if level > highest:
-        raise LevelTooHighError(f"Level {level} for {scope.action}: it {LEVELS[highest]} at most "
-                                f"(level {highest}).")
+        raise LevelTooHighError(f"Level {level} for {scope.action}: its highest is {highest}, at "
+                                f"which it {LEVELS[highest]}.")
 
 
 def level_now(controls: Sequence[Control], scope: Scope) -> int:

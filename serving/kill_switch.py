@@ -8,7 +8,7 @@ commits after a stop did not see the moment before it. Levels and capacities are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -67,6 +67,19 @@ class Control:
     by: str
     at: datetime
     reason: str
+
+
+def unknown_parts(scope: Scope, *, actions: Collection[str | None],
+                  segments: Collection[str | None], csms: Collection[str | None]
+                  ) -> tuple[str, ...]:
+    """The parts of a scope that name nothing there is: to stop a misspelt name stops nothing.
+
+    >>> unknown_parts(Scope(action="cal", csm="ann"), actions={"call"}, segments=(), csms={"ann"})
+    ('action',)
+    """
+    named = (("action", scope.action, actions), ("segment", scope.segment, segments),
+             ("csm", scope.csm, csms))
+    return tuple(part for part, name, known in named if name is not None and name not in known)
 
 
 class Controls:

@@ -18,7 +18,7 @@ from serving.claim_shapes import (
 )
 from serving.desk import Desk
 from serving.errors import KEY_HEADER, LONGEST_KEY, FieldProblem, UnknownControlError
-from serving.kill_switch import Controls, Scope, stops
+from serving.kill_switch import Controls, Scope, stops, unknown_parts
 from serving.routes.at_desk import AtCaller, AtDesk, problems
 from serving.routes.claims import acting
 
@@ -90,11 +90,11 @@ def check_scope(desk: Desk, scope: Scope) -> None:
         UnknownControlError: there is no such action, segment or CSM.
     """
     scores = desk.portfolio.scores
-    named = (("action", scope.action, set[str | None](playbook().by_id)),
-             ("segment", scope.segment, {score.attributes.get("segment") for score in scores}),
-             ("csm", scope.csm, {score.attributes.get("csm") for score in scores}))
-    wrong = [FieldProblem(where=what, message="there is none of this name")
-             for what, name, known in named if name is not None and name not in known]
+    wrong = [FieldProblem(where=part, message="there is none of this name")
+             for part in unknown_parts(
+                 scope, actions=playbook().by_id,
+                 segments={score.attributes.get("segment") for score in scores},
+                 csms={score.attributes.get("csm") for score in scores})]
     if wrong:
         raise UnknownControlError(f"There is no such {' and '.join(w.where for w in wrong)}.",
                                   errors=wrong)

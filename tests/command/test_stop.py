@@ -9,10 +9,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from experiments.account_state import AccountState, Limits
 from experiments.policy_inputs import PolicyInputs
+from features.snapshots import SnapshotStore
+from features.workspace import Workspace
 from registry.playbook import playbook
 from serving.kill_switch import Controls, Scope
 from serving.ledger import Decision, Ledger
@@ -40,6 +43,10 @@ def folder(tmp_path: Path) -> Path:
 def kept(folder: Path) -> Path:
     """A workspace whose service has stored decisions."""
     Ledger(folder / "w" / "ledger.db").close()
+    place = SnapshotStore(Workspace(folder / "w").snapshots_dir)
+    place.folder.mkdir(parents=True)
+    pl.DataFrame({"account_id": ["a", "b"], "segment": ["small", None], "csm": ["ann", "bob"]}
+                 ).write_parquet(place.folder / "as_of_20260301T000000Z.parquet")
     return folder
 
 
@@ -67,14 +74,18 @@ def test_what_is_stopped_is_resumed_as_it_was_named(kept: Path) -> None:
 
 @pytest.mark.parametrize(("words", "match"), [
     (("--reason", "x", "--action", "sucess_call"), "There is no action 'sucess_call'"),
+    (("--reason", "x", "--csm", ""), "There is no csm '' in the newest snapshot"),
+    (("--reason", "x", "--csm", "anne"), "Mend the name, or stop everything by naming none."),
+    (("--reason", "x", "--segment", "smal"), "There is no segment 'smal' in the newest snapshot"),
     (("--reason", " "), "The reason is empty"),
 ])
-def test_a_stop_that_would_stop_nothing_is_refused(folder: Path, words: tuple[str, ...],
+def test_a_stop_that_would_stop_nothing_is_refused(kept: Path, words: tuple[str, ...],
                                                    match: str) -> None:
-    refused = keepwell("stop", *words, cwd=folder)
+    refused = keepwell("stop", *words, cwd=kept)
     assert refused.returncode == 3
     assert match in said(refused)
-    assert not (folder / "w" / "ledger.db").exists()
+    with closing(Ledger(kept / "w" / "ledger.db")) as ledger:
+        assert Controls(ledger.database).all() == ()
 
 
 def test_a_stop_where_no_service_looks_is_refused(folder: Path) -> None:
@@ -109,4 +120,4 @@ def test_a_decision_is_asked_again(folder: Path) -> None:
     assert "Decision d-1 comes out the same, to the bit." in said(same)
     unknown = keepwell("ledger", "replay", "d-9", cwd=folder)
     assert unknown.returncode == 3
-    assert "No decision with this id" in said(unknown)
+    assert "There is no decision 'd-9' in this ledger. An id is the decision_id" in said(unknown)
