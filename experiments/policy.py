@@ -6,6 +6,7 @@ which says why an action drops out::
 
     eligibility      contract, product, stage, severe ticket, consent, legal hold, region
     suitability      something brought it up, and nothing measured says that it may harm
+    put_off          a person said "not now", and the date they gave has not come
     contact_policy   cool-down, quiet hours, what is left of the week for channel, person, account
     value            worth more than doing nothing on a cautious count
     conflicts        gives way to another action, one of a family
@@ -54,6 +55,7 @@ from experiments.due_steps import DueStep, due_steps
 from experiments.evidence import GOOD, NO_EVIDENCE, Evidence
 from experiments.holdout import Standing
 from experiments.promise import Promise, promise_for
+from experiments.put_off import PutOff, not_yet
 from experiments.recommendation import Candidate, Recommendation, Withheld
 from experiments.refusals import Refusal, may_harm, not_allowed, not_worth_it
 from registry.playbook import Playbook
@@ -70,6 +72,7 @@ class _Question:
     playbook: Playbook
     limits: Limits
     past: tuple[PastAction, ...]
+    put_off: tuple[PutOff, ...]
     evidence: Evidence
     promise: Promise
     facts: Facts
@@ -80,7 +83,7 @@ class _Question:
 def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
               history: Iterable[PastAction], as_of: datetime,
               evidence: Evidence = NO_EVIDENCE, chance: AccountChance | None = None,
-              standing: Standing | None = None,
+              standing: Standing | None = None, put_off: Iterable[PutOff] = (),
               phrases: Mapping[str, str] | None = None,
               alert_words: Mapping[str, str] | None = None) -> Recommendation:
     """What to do next for the account, of all that the playbook offers.
@@ -89,6 +92,7 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
     only what happened up to then counts. ``evidence`` is what was measured of the actions; without
     it the playbook's priors stand alone. ``chance`` lets a lot decide between nearly equal actions
     and ``standing`` leaves the account alone where it is held out; without them nothing is drawn.
+    ``put_off`` are the actions that a person put off for this account.
     ``phrases`` (feature name to its phrase) and ``alert_words`` (alert id to its words) make the
     reasons read better.
     """
@@ -102,7 +106,7 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
                         key=lambda p: (p.at, p.action_id, p.outcome or "")))
     question = _Question(
         state=state, playbook=playbook, limits=limits, past=past, as_of=as_of,
-        evidence=evidence, promise=promise_for(evidence, playbook),
+        put_off=tuple(put_off), evidence=evidence, promise=promise_for(evidence, playbook),
         facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
         at_stake=stakes(state, playbook.assumptions, limits),
     )
@@ -148,6 +152,7 @@ def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candid
         not_allowed(action, playbook, question.facts)
         or may_harm(action, chance_of(action, question.at_stake), question.evidence,
                     question.state.attributes, question.limits.harm_tolerance, kept)
+        or not_yet(action.id, question.put_off, question.as_of)
         or too_soon(action, playbook, question.past, question.as_of)
         or quiet_now(action, playbook, question.state, question.limits, question.as_of)
         or week.full_for(action))

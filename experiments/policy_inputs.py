@@ -27,16 +27,21 @@ from experiments.evidence_file import effect_from, effects_document
 from experiments.holdout import Standing
 from experiments.lottery import Exploration
 from experiments.policy import recommend
+from experiments.put_off import PutOff
 from experiments.recommendation import Recommendation
 from registry.playbook import Playbook
 
-VERSION = 1
-"""Of the stored form; a newer one is refused, for it may say what this code does not know."""
+VERSION = 2
+"""Of the stored form; a newer one is refused, for it may say what this code does not know. In the
+first nothing could be put off."""
+
+VERSIONS = (1, VERSION)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyInputs:
-    """One account, what was done for it, the limits, the evidence and the draws, at a moment.
+    """One account, what was done for it and what was put off, the limits, the evidence and the
+    draws, at a moment.
 
     Moments are in UTC. Of ``evidence`` only what concerns the account is stored.
     """
@@ -48,13 +53,15 @@ class PolicyInputs:
     evidence: Evidence = NO_EVIDENCE
     chance: AccountChance | None = None
     standing: Standing | None = None
+    put_off: tuple[PutOff, ...] = ()
 
     def answer(self, playbook: Playbook, *, phrases: Mapping[str, str] | None = None,
                alert_words: Mapping[str, str] | None = None) -> Recommendation:
         """What the policy says."""
         return recommend(self.state, playbook=playbook, limits=self.limits, history=self.history,
                          as_of=self.as_of, evidence=self.evidence, chance=self.chance,
-                         standing=self.standing, phrases=phrases, alert_words=alert_words)
+                         standing=self.standing, put_off=self.put_off, phrases=phrases,
+                         alert_words=alert_words)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; what is not a number is null, as the policy reads it."""
@@ -65,6 +72,8 @@ class PolicyInputs:
             "limits": {name: _plain(value) for name, value in vars(self.limits).items()},
             "history": [{name: _plain(value) for name, value in vars(past).items()}
                         for past in self.history],
+            "put_off": [{name: _plain(value) for name, value in vars(one).items()}
+                        for one in self.put_off],
             "evidence": {**effects_document(evidence), "problem": evidence.problem},
             "chance": None if self.chance is None else {
                 name: _plain(value) for name, value in asdict(self.chance).items()},
@@ -79,9 +88,10 @@ class PolicyInputs:
             PolicyError: it can not be read; the message says at which place.
         """
         version = stored.get("version")
-        if version != VERSION:
+        if version not in VERSIONS:
             raise PolicyError(f"The stored question has version {version!r}; this Keepwell reads "
-                              f"{VERSION}. Replay it with the Keepwell that wrote it.")
+                              f"{' and '.join(map(str, VERSIONS))}. Replay it with the Keepwell "
+                              f"that wrote it.")
         try:
             return _read(stored)
         except (KeyError, TypeError, AttributeError, ValueError) as exc:
@@ -117,6 +127,8 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
         standing=None if standing is None else Standing(**{
             **_known(Standing, standing),
             "until": datetime.fromisoformat(standing["until"]) if standing["until"] else None}),
+        put_off=tuple(_put_off(each) for each in (
+            () if stored["version"] == 1 else stored["put_off"])),
     )
 
 
@@ -126,6 +138,12 @@ def _past(row: Mapping[str, Any]) -> PastAction:
         raise PolicyError(f"The outcome {values['outcome']!r} of a past action is none of "
                           f"{', '.join(get_args(PastOutcome))}.")
     return PastAction(**{**values, "at": datetime.fromisoformat(values["at"])})
+
+
+def _put_off(row: Mapping[str, Any]) -> PutOff:
+    values = _known(PutOff, row)
+    return PutOff(**{**values, "until": datetime.fromisoformat(values["until"]),
+                     "at": datetime.fromisoformat(values["at"])})
 
 
 def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from experiments.uplift.action_effect import OUTCOME_WORDS
 from registry.actions import Action
 from registry.playbook import Playbook
 
-Stage = Literal["eligibility", "suitability", "contact_policy", "value", "conflicts", "rank",
-                "chance"]
+Stage = Literal["eligibility", "suitability", "put_off", "contact_policy", "value", "conflicts",
+                "rank", "chance"]
 """Where an action dropped out; the stages in the order in which they are gone through."""
 
-Reason = Literal["not_known", "not_eligible", "held_out", "may_harm", "cool_down", "quiet_hours",
-                 "week_is_full", "does_not_pay", "gives_way", "one_at_a_time"]
+Reason = Literal["not_known", "not_eligible", "held_out", "may_harm", "put_off", "cool_down",
+                 "quiet_hours", "week_is_full", "does_not_pay", "gives_way", "one_at_a_time"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -445,7 +445,7 @@ class WithheldAnswer(Answer):
     action: str
     name: str
     stage: str = Field(description="Where it dropped out: eligibility, suitability, "
-                                   "contact_policy, value, conflicts, rank or chance.")
+                                   "put_off, contact_policy, value, conflicts, rank or chance.")
     reason: str
     why: str
     allowed_from: datetime | None

@@ -16,6 +16,7 @@ from experiments.evidence import Evidence
 from experiments.holdout import Standing
 from experiments.lottery import Exploration, LotteryKey
 from experiments.policy_inputs import PolicyInputs
+from experiments.put_off import PutOff
 from experiments.uplift.action_effect import ActionEffect
 from registry.playbook import playbook
 
@@ -51,7 +52,9 @@ FULL = PolicyInputs(
                                effect("value_plan", None, 0.011))),
     chance=chance_for(Exploration(closeness=0.5, off=("public",)), KEY, "a1", period="2026-W10"),
     standing=Standing(is_held_out=False, until=AS_OF + timedelta(days=99), propensity=0.9,
-                      lottery_id="holdout", key_id="2026"))
+                      lottery_id="holdout", key_id="2026"),
+    put_off=(PutOff(action_id="success_call", until=AS_OF + timedelta(days=14), at=AS_OF,
+                    by="ann", reason="They are on leave"),))
 
 
 def through_json(inputs):
@@ -68,8 +71,15 @@ def test_a_question_with_all_there_is_comes_back_and_asks_the_same():
     assert said(back) == said(FULL)
     assert through_json(back) == back
     assert back.limits == FULL.limits
-    assert (back.history, back.chance, back.standing) == (
-        FULL.history, FULL.chance, FULL.standing)
+    assert (back.history, back.chance, back.standing, back.put_off) == (
+        FULL.history, FULL.chance, FULL.standing, FULL.put_off)
+    assert "They are on leave" in said(back)
+
+
+def test_a_question_of_before_anything_could_be_put_off_asks_what_it_asked():
+    stored = {**FULL.to_dict(), "version": 1}
+    del stored["put_off"]
+    assert said(PolicyInputs.from_dict(stored)) == said(replace(FULL, put_off=()))
 
 
 def test_only_the_evidence_of_the_account_is_stored():
@@ -102,7 +112,9 @@ def test_any_question_comes_back_and_asks_the_same(mrr, churn, health, alerts, s
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda d: d.update(version=2), "has version 2; this Keepwell reads 1"),
+    (lambda d: d.update(version=3), "has version 3; this Keepwell reads 1 and 2"),
+    (lambda d: d.pop("put_off"), "can not be read .KeyError: 'put_off'"),
+    (lambda d: d["put_off"][0].update(until="soon"), "can not be read .ValueError"),
     (lambda d: d.pop("limits"), "can not be read .KeyError: 'limits'"),
     (lambda d: d["state"].pop("mrr"), "AccountState lacks or does not know: mrr"),
     (lambda d: d["limits"].update(luck=1), "Limits lacks or does not know: luck"),

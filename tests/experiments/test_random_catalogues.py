@@ -85,8 +85,8 @@ def test_no_answer_and_no_plan_of_a_hundred_thousand_breaks_a_rule(seed):
 
 def test_the_random_questions_reach_every_stage():
     seen = sum((nothing_is_broken(seed) for seed in range(250)), Counter())
-    assert {"eligibility", "suitability", "contact_policy", "value", "conflicts", "rank", "chance",
-            "ranked", "lots", "planned"} <= {what for what, count in seen.items() if count}
+    assert {"eligibility", "suitability", "put_off", "contact_policy", "value", "conflicts",
+            "rank", "chance", "ranked", "lots", "planned"} <= {w for w, n in seen.items() if n}
 
 
 # -- the checks see what they are for ------------------------------------------------------------
@@ -113,6 +113,7 @@ def limited(question, **changes):
 @pytest.mark.parametrize(("change", "said"), [
     (lambda q: asked(q, history=()), "in its cool-down"),
     (lambda q: asked(q, history=()), "too near to one of its family"),
+    (lambda q: asked(q, put_off=()), "was put off"),
     (lambda q: limited(q, quiet_hours=None), "disturbs their rest"),
     (lambda q: limited(q, actions_per_week=9), "more actions than the cap"),
     (lambda q: limited(q, tolerance=0.0), "does not pay"),
@@ -122,7 +123,7 @@ def limited(question, **changes):
     (lambda q: replace(q, book=replace(q.book, actions=tuple(
         replace(a, triggers=(parse_condition("no alert never"),)) for a in q.book.actions))),
      "was not brought up"),
-], ids=["cool-down", "family", "quiet hours", "cap", "tolerance", "guards", "conflicts", "hold",
-        "triggers"])
+], ids=["cool-down", "family", "put off", "quiet hours", "cap", "tolerance", "guards",
+        "conflicts", "hold", "triggers"])
 def test_the_checks_notice_a_rule_that_is_not_kept(change, said):
     assert says(change, said)

@@ -21,6 +21,7 @@ from experiments.evidence import Evidence
 from experiments.holdout import Standing
 from experiments.lottery import Exploration, LotteryKey
 from experiments.policy_inputs import PolicyInputs
+from experiments.put_off import PutOff
 from experiments.recommendation import Recommendation
 from experiments.uplift.action_effect import ActionEffect
 from registry.actions import Action, Family, Guard, Prior
@@ -162,13 +163,18 @@ def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -
                      low=estimate - 1.96 * error, high=estimate + 1.96 * error, why="A test.")
         for action in book.actions if rng.random() < 0.3
         for estimate, error in [(float(rng.uniform(-0.2, 0.2)), float(rng.uniform(0.001, 0.1)))])
-    return Question(book=book, inputs=PolicyInputs(
+    asked = PolicyInputs(
         state=state, limits=limits, history=history, as_of=as_of,
         evidence=Evidence(effects=effects),
         chance=maybe(None, chance_for(WIDE, KEY, account_id, period="2026-W10")),
         standing=maybe(None, None, *(Standing(
             is_held_out=held, until=None, propensity=0.1 if held else 0.9, lottery_id="holdout",
-            key_id="random") for held in (True, False)))))
+            key_id="random") for held in (True, False))))
+    return Question(book=book, inputs=replace(asked, put_off=tuple(
+        PutOff(action_id=maybe(*book.actions).id, by="ann",
+               at=as_of - timedelta(days=maybe(-1, 0, 3)),
+               until=as_of + timedelta(days=maybe(-1, 0, 2)))
+        for _ in range(maybe(0, 0, 1, 2)))))
 
 
 def breaches(question: Question, answer: Recommendation) -> list[str]:
@@ -200,6 +206,9 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
         if any(p.action_id == action.id and as_of - p.at < timedelta(days=action.cool_down_days)
                for p in done):
             found.append(f"{action.id} is in its cool-down")
+        if any(p.action_id == action.id and p.at <= as_of and as_of < p.until
+               for p in asked.put_off):
+            found.append(f"{action.id} was put off")
         if action.family and any(
                 actions[p.action_id].family == action.family and p.action_id != action.id
                 and as_of - p.at < timedelta(days=book.families[action.family].apart_days)
