@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import cast, get_args
 
 import polars as pl
@@ -24,6 +25,7 @@ from experiments.policy_inputs import PolicyInputs
 from experiments.quiet_hours import zone_named
 from features.alerts import Alert
 from serving.chance_rules import ChanceRules
+from serving.kept_kinds import KeptEvent
 from serving.ledger import Decision, Outcome
 from serving.replay import policy_code
 from serving.scoring import AccountScore
@@ -48,6 +50,8 @@ TERM_KINDS = ("contract.started", "contract.renewed", "contract.cancelled")
 
 NO_HOLD = ("no", "false")
 
+TOLD = tuple(name for name in KeptEvent._fields if name != "superseded_at")
+
 PAST_OUTCOMES: tuple[str, ...] = get_args(PastOutcome)
 
 
@@ -69,48 +73,47 @@ NO_FACTS = PolicyFacts(moments={}, consents={}, history={})
 
 def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
     """What each account's events of ``POLICY_KINDS`` say, by account."""
-    moments: dict[str, dict[str, datetime]] = {}
-    consents: dict[str, dict[str, bool]] = {}
-    history: dict[str, dict[str, PastAction]] = {}
-    contacts: dict[str, dict[str, str]] = {}
-    zones: dict[str, str] = {}
-    holds: dict[str, bool] = {}
-    terms: dict[str, datetime | None] = {}
-    ordered = events.sort("occurred_at", "recorded_at", "event_id")
-    for row in ordered.iter_rows(named=True):
-        account_id, kind, at = row["account_id"], row["kind"], row["occurred_at"]
-        said = json.loads(row["properties"])
+    told: dict[str, list[KeptEvent]] = {}
+    for row in events.select(*TOLD).iter_rows():
+        event = KeptEvent(*row)
+        told.setdefault(event.account_id, []).append(event)
+    return {account_id: facts_told(of_account) for account_id, of_account in told.items()}
+
+
+def facts_told(events: Iterable[KeptEvent]) -> PolicyFacts:
+    """What one account's events of ``POLICY_KINDS`` say, in whatever order they come."""
+    moments: dict[str, datetime] = {}
+    consents: dict[str, bool] = {}
+    history: dict[str, PastAction] = {}
+    contacts: dict[str, str] = {}
+    zone: str | None = None
+    is_held: bool | None = None
+    term: datetime | None = None
+    for event in sorted(events, key=attrgetter("occurred_at", "recorded_at", "event_id")):
+        kind, at, user_id = event.kind, event.occurred_at, event.user_id
+        said = json.loads(event.properties)
         if kind in TERM_KINDS:
-            terms[account_id] = at if kind != "contract.cancelled" else None
+            term = at if kind != "contract.cancelled" else None
         if kind in MOMENT_KINDS:
-            moments.setdefault(account_id, {})[MOMENT_KINDS[kind]] = at
+            moments[MOMENT_KINDS[kind]] = at
         elif kind == "consent.updated":
-            consents.setdefault(account_id, {})[str(said.get("channel"))] = (
-                said.get("state") == "given")
+            consents[str(said.get("channel"))] = said.get("state") == "given"
         elif kind == "contact.changed":
-            people, role = contacts.setdefault(account_id, {}), str(said.get("role"))
-            if said.get("state") == "joined" and row["user_id"]:
-                people[role] = row["user_id"]
-            elif row["user_id"] in (None, people.get(role)):
-                people.pop(role, None)
+            role = str(said.get("role"))
+            if said.get("state") == "joined" and user_id:
+                contacts[role] = user_id
+            elif user_id in (None, contacts.get(role)):
+                contacts.pop(role, None)
         elif kind == "account.updated":
-            if zone_named(zone := str(said.get("time_zone") or "")):
-                zones[account_id] = zone
+            if zone_named(named := str(said.get("time_zone") or "")):
+                zone = named
             if hold := str(said.get("legal_hold") or ""):
-                holds[account_id] = hold.casefold() not in NO_HOLD  # what is unclear is a hold
+                is_held = hold.casefold() not in NO_HOLD  # what is unclear is a hold
         elif "action" in said:
-            past = history.setdefault(account_id, {})
-            key = str(said.get("decision_id") or row["event_id"])
-            past[key] = _past_action(kind, said, at, past.get(key), contact=row["user_id"])
-    accounts = {*moments, *consents, *history, *contacts, *zones, *holds, *terms}
-    return {
-        account_id: PolicyFacts(
-            moments=moments.get(account_id, {}), consents=consents.get(account_id, {}),
-            history=history.get(account_id, {}), contacts=contacts.get(account_id, {}),
-            time_zone=zones.get(account_id), legal_hold=holds.get(account_id),
-            term_started_at=terms.get(account_id))
-        for account_id in accounts
-    }
+            key = str(said.get("decision_id") or event.event_id)
+            history[key] = _past_action(kind, said, at, history.get(key), contact=user_id)
+    return PolicyFacts(moments=moments, consents=consents, history=history, contacts=contacts,
+                       time_zone=zone, legal_hold=is_held, term_started_at=term)
 
 
 def with_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts:

@@ -29,8 +29,10 @@ from registry.store import ModelStore
 from serving.api_keys import ApiKeys
 from serving.champions import champion_stamp, models_of
 from serving.chance_rules import ChanceRules, read_chance_rules
+from serving.decisions import POLICY_KINDS
 from serving.errors import BusyError, LedgerUnreachableError, NotReadyError
 from serving.explanations import Peers, peers_of
+from serving.kept_facts import KeptFacts
 from serving.known_playbook import known_playbook
 from serving.ledger import Ledger
 from serving.measured_effects import MeasuredEffects
@@ -72,6 +74,11 @@ class Desk:
         """What was measured of the actions."""
         return MeasuredEffects(self.workspace.reports_dir)
 
+    @cached_property
+    def facts(self) -> KeptFacts:
+        """What the policy reads of the timelines."""
+        return KeptFacts(self.timelines.kept(POLICY_KINDS))
+
     @property
     def portfolio(self) -> Portfolio:
         """The portfolio as it is now, within reach, or NotReadyError."""
@@ -84,6 +91,7 @@ class Desk:
         seen = replace(self, reach=reach)
         vars(seen)["live"] = self.live  # one portfolio is served, whoever looks
         vars(seen)["measured"] = self.measured
+        vars(seen)["facts"] = self.facts
         return seen
 
     @property

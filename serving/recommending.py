@@ -17,10 +17,8 @@ from features.feature import AnyFeature
 from serving.chance_rules import ChanceRules
 from serving.decisions import (
     NO_FACTS,
-    POLICY_KINDS,
     PolicyFacts,
     decision_of,
-    policy_facts,
     question,
     with_outcomes,
 )
@@ -72,7 +70,7 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
     """
     ids = [score.account_id for score in scores]
     known_at = desk.now() + JUST_NOW
-    facts = policy_facts(desk.timelines.of_kinds(POLICY_KINDS, account_ids=ids, as_of=known_at))
+    facts = desk.facts.of(ids, as_of=known_at)
     with contextlib.suppress(LedgerUnreachableError):
         for account_id, outcomes in desk.ledger.outcomes_of(ids).items():
             facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)

@@ -187,8 +187,11 @@ class TimelineStore:
     def of_kinds(self, kinds: Sequence[str], *, account_ids: Sequence[str],
                  as_of: datetime) -> pl.DataFrame:
         """The events of some kinds of some accounts that were known at ``as_of``."""
-        kept = self._kept.setdefault(tuple(kinds), KeptKinds(self._lake, kinds))
-        return _visible(kept.events(account_ids).lazy(), as_of).collect()
+        return _visible(self.kept(kinds).events(account_ids).lazy(), as_of).collect()
+
+    def kept(self, kinds: Sequence[str]) -> KeptKinds:
+        """The events of some kinds, in memory."""
+        return self._kept.setdefault(tuple(kinds), KeptKinds(self._lake, kinds))
 
     def freshness(self) -> tuple[SourceFreshness, ...]:
         """When each kind was last recorded."""
