@@ -150,6 +150,8 @@ KINDS: tuple[Kind, ...] = (
          properties=("action", "decision_id", "reason")),
     Kind(name="action.outcome", description="What came of an action.",
          properties=("action", "decision_id", "outcome")),
+    Kind(name="action.judged", description="A person agreed, disagreed or put an action off.",
+         properties=("action", "decision_id", "verdict", "reason", "until", "by")),
 )
 
 UNTREATED_ARMS = ("control", "holdout")

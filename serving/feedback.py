@@ -1,7 +1,8 @@
 """This module is about what people say to a recommendation: agree, disagree, or not now.
 
 Each saying is one record of the ledger, added and never changed; who thinks otherwise later says so
-again, and the newest counts. It decides nothing by itself: it is kept to judge recommendations by.
+again, and the newest counts. What is put off waits until its date, or until somebody agrees to it;
+agreeing approves nothing and disagreeing stops nothing: both are kept to judge recommendations by.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from serving.errors import FieldProblem, KeyReusedError, WrongShapeError
 from serving.ledger_chain import insert_linked
 from serving.ledger_database import LedgerDatabase
 from serving.ledger_outcomes import decision_row
-from serving.ledger_tables import FEEDBACK
+from serving.ledger_tables import CHAIN, FEEDBACK
 from serving.ledger_times import as_moment, as_text
 
 Verdict = Literal["agree", "disagree", "snooze"]
@@ -79,7 +80,7 @@ class FeedbackRecords:
                 if known.request_digest != digest:
                     raise KeyReusedError("This Idempotency-Key came before with another feedback. "
                                          "Nothing was stored.")
-                return _feedback(known)
+                return as_feedback(known)
             decided = decision_row(connection, decision_id)
             action = new.action or decided.action
             _check(action, [one["action_id"] for one in json.loads(decided.eligible)],
@@ -92,7 +93,7 @@ class FeedbackRecords:
                 "snooze_until": None if new.snooze_until is None else as_text(new.snooze_until),
                 "by": by, "at": as_text(now), "key": key, "request_digest": digest}
             insert_linked(connection, FEEDBACK, row)
-            return _feedback(connection.execute(sa.select(FEEDBACK).where(
+            return as_feedback(connection.execute(sa.select(FEEDBACK).where(
                 FEEDBACK.c.feedback_id == row["feedback_id"])).one())
 
     def of_decision(self, decision_id: str) -> tuple[Feedback, ...]:
@@ -105,9 +106,10 @@ class FeedbackRecords:
 
     def _read(self, which: sa.ColumnElement[bool]) -> tuple[Feedback, ...]:
         with self._database.reading() as connection:
-            rows = connection.execute(sa.select(FEEDBACK).where(which).order_by(
-                FEEDBACK.c.at.desc(), FEEDBACK.c.feedback_id))
-            return tuple(map(_feedback, rows))
+            rows = connection.execute(sa.select(FEEDBACK).join(CHAIN, sa.and_(
+                CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id))
+                .where(which).order_by(CHAIN.c.place.desc()))  # a clock may stand still
+            return tuple(map(as_feedback, rows))
 
 
 def _check(action: str, ranked: list[str], snooze_until: datetime | None, now: datetime) -> None:
@@ -122,7 +124,8 @@ def _check(action: str, ranked: list[str], snooze_until: datetime | None, now: d
         raise WrongShapeError(f"{wrong.where}: {wrong.message}", errors=[wrong])
 
 
-def _feedback(row: sa.Row[Any]) -> Feedback:
+def as_feedback(row: sa.Row[Any]) -> Feedback:
+    """A row of its table as what was said."""
     return Feedback(
         feedback_id=row.feedback_id, decision_id=row.decision_id, account_id=row.account_id,
         action=row.action, verdict=row.verdict, reason=row.reason,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
-from serving.feedback import Feedback, Verdict
+from serving.feedback import Feedback
 from serving.words import day, plain
 
 MOST_SAID = 3
 
-SAID: Mapping[Verdict, str] = {
+SAID: Mapping[str, str] = {
     "agree": "agreed to", "disagree": "disagreed with", "snooze": "put off"}
 
 
@@ -27,6 +29,23 @@ def say_view(first_action: str | None, heard: Sequence[Feedback], names: Mapping
     """The form for the action that is recommended first, and the newest of what was said."""
     return SayView(action=first_action or "",
                    said=tuple(said_line(one, names) for one in heard[:MOST_SAID]))
+
+
+def judged_sentence(properties: Mapping[str, str | float | bool]) -> str:
+    """An event of what somebody said to an action, in words.
+
+    >>> judged_sentence({"by": "ann", "verdict": "snooze", "action": "success_call",
+    ...                  "until": "2026-03-15T09:00:00+00:00", "reason": "They are on leave."})
+    'ann put off success call until 15 March 2026 (They are on leave.)'
+    >>> judged_sentence({"verdict": "agree", "action": "success_call"})
+    'Somebody agreed to success call'
+    """
+    verdict, until = str(properties["verdict"]), str(properties.get("until") or "")
+    text = (f"{properties.get('by') or 'Somebody'} {SAID.get(verdict, plain(verdict))} "
+            f"{plain(str(properties.get('action') or 'an action'))}")
+    with suppress(ValueError):
+        text += f" until {day(datetime.fromisoformat(until))}" if until else ""
+    return f"{text} ({properties['reason']})" if properties.get("reason") else text
 
 
 def said_line(one: Feedback, names: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection
 
 from serving.autonomy import level_now
 from serving.errors import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
+from serving.feedback import Feedback, as_feedback
 from serving.kill_switch import Control, Scope, read_controls
 from serving.ledger_chain import Verified, insert_linked, verify_chain
 from serving.ledger_database import LedgerDatabase
@@ -42,6 +43,7 @@ from serving.ledger_tables import (
     CHAIN,
     DECISIONS,
     DELIVERIES,
+    FEEDBACK,
     INPUTS,
     KEYS,
     OUTCOMES,
@@ -211,8 +213,10 @@ class Ledger:
                     found.setdefault(row.account_id, []).append(as_outcome(row))
         return {account_id: tuple(outcomes) for account_id, outcomes in found.items()}
 
-    def undelivered(self) -> tuple[tuple[Decision, ...], tuple[Outcome, ...]]:
-        """Decisions and outcomes that are not on the timeline yet, oldest first."""
+    def undelivered(self) -> tuple[tuple[Decision, ...], tuple[Outcome, ...],
+                                   tuple[Feedback, ...]]:
+        """Decisions, outcomes and what people said that is not on the timeline yet, oldest first.
+        """
         since = self._told
         with self._database.reading() as connection:
             newest: int = connection.scalar(sa.select(sa.func.max(CHAIN.c.place))) or 0
@@ -220,12 +224,15 @@ class Ledger:
                 _untold(sa.select(DECISIONS), DECISIONS.c.decision_id, since)).all()
             outcomes = connection.execute(
                 _untold(outcomes_with_decisions(), OUTCOMES.c.outcome_id, since)).all()
-        if not decisions and not outcomes:  # places are given in order: nothing comes in before
+            said = connection.execute(
+                _untold(sa.select(FEEDBACK), FEEDBACK.c.feedback_id, since)).all()
+        if not (decisions or outcomes or said):  # places are given in order: none comes in before
             self._told = max(self._told, newest)
-        return tuple(map(_decision, decisions)), tuple(map(as_outcome, outcomes))
+        return (tuple(map(_decision, decisions)), tuple(map(as_outcome, outcomes)),
+                tuple(map(as_feedback, said)))
 
     def mark_delivered(self, record_ids: Sequence[str], *, at: datetime) -> None:
-        """Note that these decisions and outcomes are on the timeline."""
+        """Note that these records are on the timeline."""
         if not record_ids:
             return
         noted_at = as_text(at)

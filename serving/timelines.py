@@ -23,6 +23,8 @@ from features.lake import Lake
 from features.telemetry import KINDS, Event, events_frame, properties_text
 from features.workspace import Workspace, WorkspaceBusyError
 from serving.errors import BusyError
+from serving.feedback import Feedback
+from serving.feedback_view import judged_sentence
 from serving.kept_kinds import KeptKinds
 from serving.ledger import Decision, Ledger, Outcome
 from serving.scoring import SourceFreshness
@@ -90,6 +92,7 @@ SENTENCES: Mapping[str, str] = {
     "action.executed": "Carried out: {action}",
     "action.declined": "Decided against {action} ({reason})",
     "action.outcome": "Outcome of {action}: {outcome}",
+    "action.judged": "{by} judged {action}",
 }
 """Kind to the words a person reads; a property that an event lacks leaves its words out."""
 
@@ -231,12 +234,14 @@ class TimelineStore:
 
         Repeating it changes nothing: each record has its own event id.
         """
-        decisions, outcomes = ledger.undelivered()
-        events = [decided_event(d) for d in decisions] + [outcome_event(o) for o in outcomes]
+        decisions, outcomes, said = ledger.undelivered()
+        events = [*map(decided_event, decisions), *map(outcome_event, outcomes),
+                  *map(judged_event, said)]
         if events:
             self.append(events, now=now)
             ledger.mark_delivered([d.decision_id for d in decisions]
-                                  + [o.outcome_id for o in outcomes], at=now)
+                                  + [o.outcome_id for o in outcomes]
+                                  + [one.feedback_id for one in said], at=now)
         return len(events)
 
 
@@ -265,6 +270,16 @@ def outcome_event(outcome: Outcome) -> Event:
         kind=f"action.{outcome.kind}", occurred_at=outcome.occurred_at,
         recorded_at=max(outcome.received_at, outcome.occurred_at),
         properties=properties_text(words))
+
+
+def judged_event(said: Feedback) -> Event:
+    """What a person said to a recommendation as an event."""
+    return Event(
+        event_id=f"feedback-{said.feedback_id}", account_id=said.account_id, kind="action.judged",
+        occurred_at=said.at, recorded_at=said.at, properties=properties_text({
+            "action": said.action, "decision_id": said.decision_id, "verdict": said.verdict,
+            "reason": said.reason, "by": said.by,
+            "until": said.snooze_until.isoformat() if said.snooze_until else None}))
 
 
 def in_words(events: pl.DataFrame, *, currency: str) -> tuple[TimelineEvent, ...]:
@@ -316,6 +331,8 @@ def sentence(kind: str, properties: Mapping[str, str | float | bool], quantity: 
     """
     if kind == "feature.used" and "name" not in properties:
         return "Used the product"
+    if kind == "action.judged" and "verdict" in properties:
+        return judged_sentence(properties)
     pattern = SENTENCES.get(kind)
     if pattern is None:
         return plain(kind.removeprefix("custom.")).capitalize()

@@ -46,6 +46,11 @@ def test_what_is_said_comes_back_newest_first(ledger, records):
     assert ledger.verify().finding is None
 
 
+def test_while_the_clock_stands_still_the_newest_is_still_the_one_said_last(records):
+    words = [records.record("d-1", AGREE, by=f"person {n}", key=None, now=NOW) for n in range(9)]
+    assert records.of_account("acct-1") == tuple(reversed(words))
+
+
 def test_it_is_about_the_first_action_or_the_one_that_is_named(records):
     named = NewFeedback(verdict="agree", action="do_nothing")
     assert records.record("d-1", named, by="ann", key=None, now=NOW).action == "do_nothing"
@@ -107,6 +112,19 @@ class TestOverTheApi:
         assert said.json()["by"] == "csm-1"
         assert own_client.get(path).json()["items"] == [said.json()]
         assert own_client.get("/v1/decisions/none/feedback").status_code == 404
+
+    def test_it_stands_on_the_timeline_once_and_in_words(self, own_client, path):
+        own_client.post(path, json={
+            "verdict": "snooze", "reason": "On leave. Back in two weeks", "by": "csm-1",
+            "snooze_until": "2026-03-15T00:00:00Z"})
+        for _ in range(2):
+            assert own_client.app.state.desk.deliver()
+        told = [event for event in own_client.get(
+            "/v1/accounts/acct-01/timeline").json()["items"] if event["kind"] == "action.judged"]
+        assert len(told) == 1
+        assert told[0]["text"].endswith(
+            "until 15 March 2026 (On leave. Back in two weeks)")
+        assert told[0]["text"].startswith("csm-1 put off ")
 
     def test_the_owner_of_the_key_is_who_said_it(self, own_client, path):
         new = own_client.app.state.desk.keys.create(

@@ -15,6 +15,7 @@ from serving.errors import (
     UnknownDecisionError,
     WrongShapeError,
 )
+from serving.feedback import FeedbackRecords, NewFeedback
 from serving.ledger import Decision, Ledger, NewOutcome
 from serving.ledger_database import open_engine
 
@@ -184,10 +185,14 @@ def test_what_is_not_on_the_timeline_is_known_until_it_is(ledger):
     ledger.append_decisions([decision()])
     outcome, _ = ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k",
                                        received_at=NOW)
-    assert ledger.undelivered() == ((decision(),), (outcome,))
+    said = FeedbackRecords(ledger.database).record(
+        "d-1", NewFeedback(verdict="agree"), by="ann", key=None, now=NOW)
+    assert ledger.undelivered() == ((decision(),), (outcome,), (said,))
     ledger.mark_delivered(["d-1", outcome.outcome_id], at=NOW)
     ledger.mark_delivered(["d-1"], at=NOW)
-    assert ledger.undelivered() == ((), ())
+    assert ledger.undelivered() == ((), (), (said,))
+    ledger.mark_delivered([said.feedback_id], at=NOW)
+    assert ledger.undelivered() == ((), (), ())
 
 
 def test_outcomes_come_by_account_in_the_order_they_came(ledger):

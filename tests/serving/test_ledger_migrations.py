@@ -109,7 +109,7 @@ def test_a_ledger_of_the_first_keepwell_keeps_its_records_and_is_linked(
         assert (verified.records, verified.finding) == (4, None)
         assert ledger.counts() == (2, 1)
         assert [o.by for o in ledger.outcomes_of(["acme"])["acme"]] == ["csm-1"]
-        decisions, outcomes = ledger.undelivered()
+        decisions, outcomes, _ = ledger.undelivered()
         assert [d.decision_id for d in decisions] == ["d-2"]
         assert [o.outcome_id for o in outcomes] == ["o-1"]
         ledger.append_decisions([decision(3)])

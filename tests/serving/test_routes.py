@@ -246,7 +246,7 @@ class TestDecisions:
         kinds = {e["kind"] for e in own_client.get(
             "/v1/accounts/acct-00/timeline?limit=2").json()["items"]}
         assert kinds == {"action.decided", "action.executed"}
-        assert own_client.app.state.desk.ledger.undelivered() == ((), ())
+        assert own_client.app.state.desk.ledger.undelivered() == ((), (), ())
 
     def test_the_same_key_and_body_answer_as_the_first_time(self, own_client, decided):
         path = f"/v1/decisions/{decided['items'][0]['decision_id']}/outcomes"
@@ -300,7 +300,7 @@ class TestDecisions:
             assert answer.status_code == 201
             assert len(own_client.app.state.desk.ledger.undelivered()[1]) == 1
         assert own_client.app.state.desk.deliver()
-        assert own_client.app.state.desk.ledger.undelivered() == ((), ())
+        assert own_client.app.state.desk.ledger.undelivered() == ((), (), ())
 
 
 class TestEvents:
