@@ -22,11 +22,13 @@ from experiments.account_state import PastOutcome
 from experiments.evidence import NO_EVIDENCE, Evidence
 from experiments.policy import AccountState, Limits, PastAction, Recommendation
 from experiments.policy_inputs import PolicyInputs
+from experiments.put_off import PutOff
 from experiments.quiet_hours import zone_named
 from features.alerts import Alert
 from serving.chance_rules import ChanceRules
 from serving.kept_kinds import KeptEvent
 from serving.ledger import Decision, Outcome
+from serving.put_offs import note_event
 from serving.replay import policy_code
 from serving.scoring import AccountScore
 
@@ -40,7 +42,7 @@ MOMENT_KINDS: Mapping[str, str] = {
 
 HISTORY_KINDS = ("action.executed", "action.declined", "action.outcome")
 POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "contract.renewed", "consent.updated",
-                "account.updated", "contact.changed")
+                "account.updated", "contact.changed", "action.judged")
 """What the policy has to know of a timeline."""
 
 VALID_FOR = timedelta(days=7)
@@ -66,6 +68,7 @@ class PolicyFacts:
     time_zone: str | None = None
     legal_hold: bool | None = None
     term_started_at: datetime | None = None  # of the contract that runs
+    put_off: tuple[PutOff, ...] = ()
 
 
 NO_FACTS = PolicyFacts(moments={}, consents={}, history={})
@@ -85,6 +88,7 @@ def facts_told(events: Iterable[KeptEvent]) -> PolicyFacts:
     moments: dict[str, datetime] = {}
     consents: dict[str, bool] = {}
     history: dict[str, PastAction] = {}
+    put_off: dict[str, PutOff] = {}
     contacts: dict[str, str] = {}
     zone: str | None = None
     is_held: bool | None = None
@@ -109,11 +113,14 @@ def facts_told(events: Iterable[KeptEvent]) -> PolicyFacts:
                 zone = named
             if hold := str(said.get("legal_hold") or ""):
                 is_held = hold.casefold() not in NO_HOLD  # what is unclear is a hold
+        elif kind == "action.judged":
+            note_event(put_off, said, at)
         elif "action" in said:
             key = str(said.get("decision_id") or event.event_id)
             history[key] = _past_action(kind, said, at, history.get(key), contact=user_id)
     return PolicyFacts(moments=moments, consents=consents, history=history, contacts=contacts,
-                       time_zone=zone, legal_hold=is_held, term_started_at=term)
+                       time_zone=zone, legal_hold=is_held, term_started_at=term,
+                       put_off=tuple(put_off.values()))
 
 
 def with_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts:
@@ -155,6 +162,7 @@ def question(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *
     return PolicyInputs(
         state=account_state(score, facts, alerts), limits=limits, evidence=evidence,
         history=tuple(facts.history.values()), as_of=as_of,
+        put_off=tuple([one for one in facts.put_off if one.holds_at(as_of)]),
         chance=rules.chance_of(score, as_of) if rules else None,
         standing=rules.standing_of(score, facts.term_started_at, as_of) if rules else None)
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from experiments.policy import DO_NOTHING
 from serving.errors import FieldProblem, KeyReusedError, WrongShapeError
 from serving.ledger_chain import insert_linked
 from serving.ledger_database import LedgerDatabase
@@ -63,10 +64,12 @@ class FeedbackRecords:
                ) -> Feedback:
         """Store what was said, once per key.
 
+        What is put off is put off from the next question on.
+
         Raises:
             UnknownDecisionError: no such decision.
             WrongShapeError: it is about an action that the decision did not rank, or put off to a
-                moment that has passed or is too far away.
+                moment that has passed or is too far away, or puts off doing nothing.
             KeyReusedError: the key came before with another saying.
         """
         digest = hashlib.blake2b(json.dumps(
@@ -84,7 +87,7 @@ class FeedbackRecords:
             decided = decision_row(connection, decision_id)
             action = new.action or decided.action
             _check(action, [one["action_id"] for one in json.loads(decided.eligible)],
-                   new.snooze_until, now)
+                   new, now)
             row = {
                 "feedback_id": str(uuid.uuid4() if key is None else uuid.uuid5(
                     uuid.NAMESPACE_URL, f"keepwell:{decision_id}:feedback:{key}")),
@@ -112,11 +115,15 @@ class FeedbackRecords:
             return tuple(map(as_feedback, rows))
 
 
-def _check(action: str, ranked: list[str], snooze_until: datetime | None, now: datetime) -> None:
+def _check(action: str, ranked: list[str], new: NewFeedback, now: datetime) -> None:
     wrong: FieldProblem | None = None
+    snooze_until = new.snooze_until
     if action not in ranked:
         wrong = FieldProblem(where="action", message="the decision did not rank this action; it "
                                                      f"ranked {', '.join(ranked)}")
+    elif new.verdict == "snooze" and action == DO_NOTHING:
+        wrong = FieldProblem(where="action", message="there is nothing to put off in doing "
+                                                     "nothing; agree, or disagree with a reason")
     elif snooze_until is not None and not now < snooze_until <= now + LONGEST_SNOOZE:
         wrong = FieldProblem(where="snooze_until", message=f"should be after {now:%Y-%m-%d %H:%M} "
                              f"UTC, at most {LONGEST_SNOOZE.days} days ahead")

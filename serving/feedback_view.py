@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from experiments.policy import DO_NOTHING
 from serving.feedback import Feedback
 from serving.words import day, plain
 
@@ -21,6 +22,7 @@ class SayView:
     """The form by which a person judges the first action, and what was said before."""
 
     action: str  # empty where the caller may not judge
+    may_put_off: bool
     said: tuple[str, ...]
 
 
@@ -28,6 +30,7 @@ def say_view(first_action: str | None, heard: Sequence[Feedback], names: Mapping
              ) -> SayView:
     """The form for the action that is recommended first, and the newest of what was said."""
     return SayView(action=first_action or "",
+                   may_put_off=first_action not in (None, DO_NOTHING),
                    said=tuple(said_line(one, names) for one in heard[:MOST_SAID]))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from experiments.evidence import NO_EVIDENCE, Evidence
@@ -26,6 +26,7 @@ from serving.desk import Desk
 from serving.errors import LedgerUnreachableError
 from serving.known_playbook import known_playbook
 from serving.ledger import Decision
+from serving.put_offs import put_offs_of
 from serving.replay import shared_inputs
 from serving.scoring import AccountScore
 from serving.signs import ALERT_WORDS, WarningSigns
@@ -66,7 +67,8 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
            shared: str | None = None, limits: Limits = LIMITS) -> tuple[Decided, ...]:
     """What the policy says about each account now, as it could be stored.
 
-    Where the ledger can not be reached, outcomes of which the timeline has not heard are missing.
+    Where the ledger can not be reached, outcomes and what was put off are missing as far as the
+    timeline has not heard of them.
     """
     ids = [score.account_id for score in scores]
     known_at = desk.now() + JUST_NOW
@@ -74,6 +76,8 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
     with contextlib.suppress(LedgerUnreachableError):
         for account_id, outcomes in desk.ledger.outcomes_of(ids).items():
             facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
+        for account_id, put_off in put_offs_of(desk.ledger.database, ids).items():
+            facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts, catalogue=desk.catalogue,
                      now=desk.now(), evidence=desk.measured.current(), rules=desk.chance,
                      proposed_by=proposed_by, shared=shared, limits=limits)

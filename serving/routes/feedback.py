@@ -75,7 +75,9 @@ def say(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: FeedbackR
         ) -> FeedbackAnswer:
     """Keep what a person says to a recommendation, with the reason, for good.
 
-    It carries nothing out and stops nothing. Saying something else later is a new record.
+    Agreeing approves nothing and disagreeing stops nothing. What is put off is not recommended for
+    this account before `snooze_until`, unless somebody agrees to it sooner. Saying something else
+    later is a new record.
     """
     return feedback_answer(FeedbackRecords(desk.ledger.database).record(
         decision_id,

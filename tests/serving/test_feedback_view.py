@@ -34,8 +34,13 @@ def test_what_was_said_is_a_sentence(one, line):
 
 def test_the_newest_are_shown_and_no_form_to_who_may_not():
     view = say_view(None, [said("agree")] * 9, {})
-    assert view.action == ""
+    assert (view.action, view.may_put_off) == ("", False)
     assert len(view.said) == MOST_SAID
+
+
+def test_doing_nothing_is_agreed_to_or_not_but_never_put_off():
+    assert not say_view("do_nothing", (), {}).may_put_off
+    assert say_view("success_call", (), {}).may_put_off
 
 
 def click(client, verdict: str, *, account: str = "acct-01", **more: object):

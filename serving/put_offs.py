@@ -1,0 +1,71 @@
+"""This module is about what is put off now for an account, of all that people said of its actions.
+
+The newest word counts: who puts an action off again gives it another date, whoever agrees to it
+takes that back, and who disagrees leaves it as it is. From the ledger it is known at once, from
+the timeline as soon as that has been told; both are read by the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from experiments.put_off import PutOff
+from serving.ledger_database import LedgerDatabase
+from serving.ledger_tables import CHAIN, FEEDBACK
+from serving.ledger_times import as_moment
+
+PART = 1_000
+"""Accounts asked for at once: a database bounds the parameters of a statement."""
+
+
+def note(put_off: dict[str, PutOff], *, action: str, verdict: str, until: datetime | None,
+         at: datetime, by: str | None, reason: str | None) -> None:
+    """Bring what is put off, by action, up to what was said next."""
+    if verdict == "agree":
+        put_off.pop(action, None)
+    elif verdict == "snooze" and until is not None:
+        put_off[action] = PutOff(action_id=action, until=until, at=at, by=by or "Somebody",
+                                 reason=reason)
+
+
+def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datetime) -> None:
+    """The same of the properties of an ``action.judged`` event; what can not be read says nothing.
+    """
+    try:
+        until = datetime.fromisoformat(str(said["until"])) if said.get("until") else None
+    except ValueError:
+        return
+    if until is not None and until.utcoffset() is None:
+        return
+    note(put_off, action=str(said.get("action")), verdict=str(said.get("verdict")), until=until,
+         at=at, by=str(said["by"]) if said.get("by") else None,
+         reason=str(said["reason"]) if said.get("reason") else None)
+
+
+def put_offs_of(database: LedgerDatabase, account_ids: Sequence[str]
+                ) -> dict[str, tuple[PutOff, ...]]:
+    """What is put off by account, as the ledger knows it; every account that anybody put something
+    off for or agreed to something is there, also where nothing is left of it.
+
+    Raises:
+        LedgerUnreachableError: the ledger can not be reached.
+    """
+    found: dict[str, dict[str, PutOff]] = {}
+    with database.reading() as connection:
+        for start in range(0, len(account_ids), PART):
+            for row in connection.execute(_SAID, {"ids": account_ids[start:start + PART]}):
+                note(found.setdefault(row.account_id, {}), action=row.action, verdict=row.verdict,
+                     until=as_moment(row.snooze_until) if row.snooze_until else None,
+                     at=as_moment(row.at), by=row.by, reason=row.reason)
+    return {account_id: tuple(put_off.values()) for account_id, put_off in found.items()}
+
+
+_SAID = sa.select(
+    FEEDBACK.c.account_id, FEEDBACK.c.action, FEEDBACK.c.verdict, FEEDBACK.c.snooze_until,
+    FEEDBACK.c.at, FEEDBACK.c.by, FEEDBACK.c.reason).join(CHAIN, sa.and_(
+        CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id)).where(
+    FEEDBACK.c.account_id.in_(sa.bindparam("ids", expanding=True)),
+    FEEDBACK.c.verdict != "disagree").order_by(CHAIN.c.place)

@@ -1,0 +1,140 @@
+"""What a person puts off is not recommended until its date, whoever asks and by whatever way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from experiments.policy import DO_NOTHING
+from features.telemetry import EVENT_SCHEMA
+from serving.decisions import policy_facts
+from serving.feedback import FeedbackRecords, NewFeedback
+from serving.ledger import Decision, Ledger
+from serving.put_offs import note_event, put_offs_of
+from serving.replay import replay, shared_digest
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+UNTIL = NOW + timedelta(days=14)
+SNOOZE = NewFeedback(verdict="snooze", reason="On leave", snooze_until=UNTIL)
+AGREE = NewFeedback(verdict="agree")
+DISAGREE = NewFeedback(verdict="disagree", reason="They hate calls")
+
+
+@pytest.fixture
+def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
+    opened = Ledger(ledger_place)
+    opened.append_decisions([Decision(
+        decision_id=f"d-{account}", account_id=account, decided_at=NOW, as_of=NOW,
+        action="success_call", expected_value=120.5, currency="USD",
+        eligible=({"action_id": "success_call"}, {"action_id": "tips_email"}), withheld=(),
+        versions={}, input_digest="ab12") for account in ("a", "b")])
+    yield opened
+    opened.close()
+
+
+def say(ledger, *words, account="a"):
+    for word in words:
+        FeedbackRecords(ledger.database).record(f"d-{account}", word, by="ann", key=None, now=NOW)
+
+
+LONGER = NewFeedback(verdict="snooze", reason="Longer", snooze_until=UNTIL + timedelta(days=1))
+OTHER = NewFeedback(verdict="snooze", reason="No mail", snooze_until=UNTIL, action="tips_email")
+
+
+@pytest.mark.parametrize(("words", "reasons"), [
+    ([SNOOZE], ["On leave"]), ([SNOOZE, DISAGREE], ["On leave"]), ([SNOOZE, AGREE], []),
+    ([AGREE, SNOOZE], ["On leave"]), ([SNOOZE, LONGER], ["Longer"]),
+    ([LONGER, SNOOZE], ["On leave"]), ([SNOOZE, OTHER], ["On leave", "No mail"]),
+    ([SNOOZE, OTHER, AGREE], ["No mail"]),
+], ids=["put off", "disagreed", "taken back", "after agreeing", "again", "shorter", "two", "one"])
+def test_the_newest_word_about_an_action_counts_also_while_the_clock_stands_still(
+        ledger, words, reasons):
+    say(ledger, *words)
+    found = put_offs_of(ledger.database, ["a", "b"])
+    assert [one.reason for one in found["a"]] == reasons
+    assert "b" not in found
+
+
+def test_ledger_and_timeline_say_the_same(ledger):
+    say(ledger, SNOOZE, OTHER)
+    say(ledger, LONGER, account="b")
+    rows = [{"event_id": f"f{n}", "account_id": one.account_id, "user_id": None,
+             "kind": "action.judged", "occurred_at": one.at, "recorded_at": one.at,
+             "event_count": 1, "user_count": 1, "quantity": None, "properties": json.dumps({
+                 "action": one.action, "verdict": one.verdict, "reason": one.reason,
+                 "by": one.by, "until": one.snooze_until.isoformat()})}
+            for account in ("a", "b")
+            for n, one in enumerate(reversed(
+                FeedbackRecords(ledger.database).of_account(account)))]
+    told = policy_facts(pl.DataFrame(rows, schema=EVENT_SCHEMA))
+    assert {name: facts.put_off for name, facts in told.items()} == put_offs_of(
+        ledger.database, ["a", "b"])
+
+
+@pytest.mark.parametrize("until", ["soon", "2026-03-15T00:00:00", 7, None])
+def test_an_event_that_can_not_be_read_puts_nothing_off(until):
+    found = {}
+    note_event(found, {"action": "success_call", "verdict": "snooze", "until": until}, NOW)
+    assert found == {}
+
+
+class TestOverTheApi:
+    def first(self, client, account="acct-01"):
+        [item] = client.post("/v1/next-actions", json={"account_ids": [account]}).json()["items"]
+        return item
+
+    def put_off(self, client, item, **more):
+        said = client.post(f"/v1/decisions/{item['decision_id']}/feedback", json={
+            "verdict": "snooze", "reason": "On leave", "by": "csm-1",
+            "snooze_until": "2026-03-15T09:00:00Z", **more})
+        assert said.status_code == 201, said.text
+        return said
+
+    def test_it_is_held_back_at_once_and_says_who_why_and_from_when(self, own_client):
+        before = self.first(own_client)
+        self.put_off(own_client, before)
+        after = self.first(own_client)
+        names = [one["action"] for one in after["ranked"]]
+        assert before["action"] != DO_NOTHING
+        assert before["action"] not in names
+        [held] = [one for one in after["withheld"] if one["action"] == before["action"]]
+        assert (held["stage"], held["allowed_from"]) == ("put_off", "2026-03-15T09:00:00Z")
+        assert held["why"] == "csm-1 put this off on 1 March 2026: “On leave”."
+        assert self.first(own_client, "acct-02")["action"] is not None
+
+    def test_the_decision_replays_to_the_bit_with_what_was_put_off(self, own_client):
+        self.put_off(own_client, self.first(own_client))
+        ledger = own_client.app.state.desk.ledger
+        decision = ledger.decision(self.first(own_client)["decision_id"])
+        assert json.loads(decision.inputs)["question"]["put_off"][0]["reason"] == "On leave"
+        found = replay(decision, ledger.shared_input(shared_digest(decision)))
+        assert found.difference is None
+
+    def test_it_is_taken_back_by_agreeing_and_not_by_disagreeing(self, own_client):
+        before = self.first(own_client)
+        self.put_off(own_client, before)
+        path = f"/v1/decisions/{before['decision_id']}/feedback"
+        for word, comes_back in (({"verdict": "disagree", "reason": "no"}, False),
+                                 ({"verdict": "agree"}, True)):
+            assert own_client.post(path, json=word).status_code == 201
+            names = [one["action"] for one in self.first(own_client)["ranked"]]
+            assert (before["action"] in names) is comes_back
+
+    def test_the_page_shows_it_among_what_is_held_back(self, own_client):
+        self.put_off(own_client, self.first(own_client))
+        page = own_client.get("/accounts/acct-01").text
+        assert "csm-1 put this off on 1 March 2026: “On leave”." in page
+        assert "allowed from 15 March 2026, 09:00 UTC" in page
+
+    def test_doing_nothing_can_not_be_put_off(self, own_client):
+        item = self.first(own_client)
+        answer = own_client.post(f"/v1/decisions/{item['decision_id']}/feedback", json={
+            "verdict": "snooze", "reason": "later", "action": DO_NOTHING,
+            "snooze_until": "2026-03-15T09:00:00Z"})
+        assert answer.status_code == 422
+        assert "nothing to put off" in answer.text
