@@ -24,6 +24,12 @@ WINDOWS = (1, 7, 28)
 
 NEARLY_ALL = 0.95
 
+ALL_ACTIONS = "any_action"
+"""What a standing holdout leaves out, and so what it measures: all actions together."""
+
+RECOMMENDED = ("none", "between_actions")
+"""Kinds of chance in which an account was offered something either way: no assignment."""
+
 ASSIGNMENT_COLUMNS = ("account_id", "at", "action", "intervention", "is_treated", "propensity")
 EXPOSURE_COLUMNS = ("account_id", "at", "action", "intervention")
 
@@ -50,19 +56,36 @@ def known_events(events: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
 
 
 def assignments(events: pl.DataFrame) -> pl.DataFrame:
-    """One row per recorded decision: ``ASSIGNMENT_COLUMNS``, in order of time and account."""
+    """One row per recorded decision: ``ASSIGNMENT_COLUMNS``, in order of time and account.
+
+    A recommendation of Keepwell's own without an arm assigns nothing: what people made of it is an
+    exposure. Its draws count once for an account, the first time that they made a difference:
+    until then nothing could differ, and afterwards it is the same draw.
+    """
     decided = events.filter(pl.col("kind") == "action.decided").select(
         "account_id", pl.col("occurred_at").alias("at"), *_names(),
-        pl.col("properties").str.json_path_match("$.arm").alias("arm"),
+        *(pl.col("properties").str.json_path_match(f"$.{name}").alias(name)
+          for name in ("arm", "chance", "draw_id")),
         pl.col("quantity").alias("propensity"),
-    )
+    ).filter(~pl.col("chance").is_in(RECOMMENDED).fill_null(value=False))
     return (
-        decided.with_columns((~pl.col("arm").is_in(UNTREATED_ARMS)).fill_null(True)
-                             .alias("is_treated"))
-        .select(ASSIGNMENT_COLUMNS)
+        decided.with_columns(
+            (~pl.col("arm").is_in(UNTREATED_ARMS)).fill_null(True).alias("is_treated"),
+            pl.when(pl.col("chance") == "holdout").then(pl.lit(ALL_ACTIONS))
+            .otherwise("action").alias("action"),
+            pl.coalesce("draw_id", pl.col("at").cast(pl.String)).alias("draw"))
         .unique(["account_id", "at", "intervention"], keep="first", maintain_order=True)
         .sort("at", "account_id", "intervention")
+        .unique(["account_id", "draw", "intervention"], keep="first", maintain_order=True)
+        .select(ASSIGNMENT_COLUMNS)
     )
+
+
+def drawn_between_actions(events: pl.DataFrame) -> int:
+    """Decisions in which a lot said which of several actions comes first."""
+    chance = pl.col("properties").str.json_path_match("$.chance")
+    return events.filter((pl.col("kind") == "action.decided") & (chance == "between_actions")
+                         ).height
 
 
 def exposures(events: pl.DataFrame) -> pl.DataFrame:

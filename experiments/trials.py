@@ -17,7 +17,13 @@ import numpy as np
 import polars as pl
 
 from experiments.design import Design
-from experiments.interventions import assignments, choices, exposures, known_events
+from experiments.interventions import (
+    ALL_ACTIONS,
+    assignments,
+    choices,
+    exposures,
+    known_events,
+)
 from experiments.outcomes import DAYS_A_MONTH, add_outcomes, contract_states
 from experiments.sample import Bools, Floats, Sample
 
@@ -159,7 +165,8 @@ def _no_trials() -> pl.DataFrame:
 def _add_exposure(framed: pl.DataFrame, done: pl.DataFrame, design: Design,
                   horizon: timedelta) -> pl.DataFrame:
     """``was_recent`` (in the wash-out), ``is_elsewhere`` and ``is_exposed`` (in the follow-up)."""
-    same = done.filter(pl.col("action") == design.action).select(
+    of_design = (pl.col("action") == design.action) | pl.lit(design.action == ALL_ACTIONS)
+    same = done.filter(of_design).select(
         "account_id", "at", (pl.col("intervention") == design.intervention).alias("is_mine"))
     at, start = pl.col("at"), pl.col("start")
     in_window = (at >= start) & (at < pl.col("followed_from"))

@@ -142,8 +142,9 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="alert.closed", description="Keepwell closed an alert.",
          properties=("alert", "outcome", "useful")),
     Kind(name="action.decided", description="Keepwell recommended an action.",
-         quantity="propensity of the recommendation",
-         properties=("action", "decision_id", "intervention", "arm")),
+         quantity="propensity of the recommendation; with an arm, that of being offered it",
+         properties=("action", "decision_id", "intervention", "arm",
+                     "chance", "draw_id")),  # chance: one of CHANCES; a log of others has none
     Kind(name="action.executed", description="An action was carried out.",
          properties=("action", "decision_id", "intervention", "by")),
     Kind(name="action.declined", description="A person decided against an action.",
@@ -154,8 +155,13 @@ KINDS: tuple[Kind, ...] = (
          properties=("action", "decision_id", "verdict", "reason", "until", "by")),
 )
 
-UNTREATED_ARMS = ("control", "holdout")
+UNTREATED_ARMS = ("control", "holdout", "not_offered", "held_out")
 """Arms of ``action.decided`` that do not receive the action; every other arm does."""
+
+CHANCES = ("none", "between_actions", "last_hours", "holdout")
+"""What chance had a say in a decision of Keepwell's own: nothing, which of nearly equal actions of
+an account comes first, who of nearly equal accounts gets the last hours, and who is left alone.
+Only the last two have an arm: without the draw, nothing would have been done."""
 
 KIND_NAMES: frozenset[str] = frozenset(kind.name for kind in KINDS)
 

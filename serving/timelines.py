@@ -22,6 +22,7 @@ from features.intake import Intake
 from features.lake import Lake
 from features.telemetry import KINDS, Event, events_frame, properties_text
 from features.workspace import Workspace, WorkspaceBusyError
+from serving.drawn_arms import drawn_arm
 from serving.errors import BusyError
 from serving.feedback import Feedback
 from serving.feedback_view import judged_sentence
@@ -95,6 +96,12 @@ SENTENCES: Mapping[str, str] = {
     "action.judged": "{by} judged {action}",
 }
 """Kind to the words a person reads; a property that an event lacks leaves its words out."""
+
+ARM_SENTENCES: Mapping[str, str] = {
+    "held_out": "Drawn by lot to be left alone, so that it can be measured what our actions do",
+    "not_offered": "Not drawn by lot for {action} this week",
+}
+"""What is said instead where chance decided that nothing is done."""
 
 QUANTITIES: Mapping[str, str] = {
     "billing.invoice": "{value} {currency}",
@@ -246,13 +253,15 @@ class TimelineStore:
 
 
 def decided_event(decision: Decision) -> Event:
-    """A decision as an event."""
+    """A decision as an event: what was recommended, and what chance had to do with it."""
+    drawn = drawn_arm(decision)
     return Event(
         event_id=f"decision-{decision.decision_id}", account_id=decision.account_id,
         kind="action.decided", occurred_at=decision.decided_at, recorded_at=decision.decided_at,
-        quantity=decision.propensity,
+        quantity=decision.propensity if drawn is None else drawn.probability,
         properties=properties_text({"action": decision.action,
-                                    "decision_id": decision.decision_id}))
+                                    "decision_id": decision.decision_id,
+                                    **({"chance": "none"} if drawn is None else drawn.said)}))
 
 
 def outcome_event(outcome: Outcome) -> Event:
@@ -333,7 +342,7 @@ def sentence(kind: str, properties: Mapping[str, str | float | bool], quantity: 
         return "Used the product"
     if kind == "action.judged" and "verdict" in properties:
         return judged_sentence(properties)
-    pattern = SENTENCES.get(kind)
+    pattern = ARM_SENTENCES.get(str(properties.get("arm"))) or SENTENCES.get(kind)
     if pattern is None:
         return plain(kind.removeprefix("custom.")).capitalize()
     said = {key: plain(value) if isinstance(value, str) else str(value)

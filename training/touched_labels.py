@@ -78,8 +78,10 @@ def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
     read = known.select(
         "account_id", "kind", "recorded_at", at="occurred_at", propensity="quantity",
         **{name: pl.col("properties").str.json_path_match(f"$.{name}")
-           for name in ("action", "arm")}).collect()
-    decided = read.filter((pl.col("kind") == "action.decided") & pl.col("arm").is_not_null())
+           for name in ("action", "arm", "chance")}).collect()
+    # Keepwell's own draws say who was offered something: what was done is what touches.
+    decided = read.filter((pl.col("kind") == "action.decided") & pl.col("arm").is_not_null()
+                          & pl.col("chance").is_null())
     treated = ~pl.col("arm").is_in(UNTREATED_ARMS)
     by_chance = ((pl.col("propensity") > 0) & (pl.col("propensity") < 1)).fill_null(value=False)
     columns = ("account_id", "at", "recorded_at", "action")

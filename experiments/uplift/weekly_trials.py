@@ -109,6 +109,11 @@ def build_weekly_trials(
     return _as_arrays(framed.sort("start", "account_id"), design, excluded, too_few, share)
 
 
+def has_grown(before: Floats, after: Floats) -> Floats:
+    """1 where the MRR after is at least ``GROWN`` times that before, else 0."""
+    return np.asarray(((before > 0) & (after > before * (GROWN - 1e-9))).astype(float))
+
+
 def _received(known: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """``account_id, at, action``: what people chose, and what was drawn by lot."""
     decided, done = assignments(known), exposures(known)
@@ -205,8 +210,7 @@ def _as_arrays(framed: pl.DataFrame, design: Design, excluded: Mapping[str, int]
     ends: datetime = framed["followed_to"].max()  # type: ignore[assignment]
     outcomes: dict[GoodOutcome, Floats] = {
         "retention": stayed,
-        "expansion": ((before > 0) & (after > before * (GROWN - 1e-9)) & (stayed > 0)
-                      ).astype(float)}
+        "expansion": has_grown(before, after) * stayed}
     return WeeklyTrials(
         sample=ArmSample(
             covariates=matrix, covariate_names=names,

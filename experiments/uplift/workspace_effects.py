@@ -1,8 +1,9 @@
 """This module is about the measured effects of a workspace: ``effects.json`` beside its reports.
 
-What chance decided is read from each lottery by itself, what people decided from weekly trials of
-all actions at once. For an action with both, the lottery speaks. An action is measured on what the
-playbook says it is for: keeping accounts, or growing them.
+What chance decided is read from each lottery by itself, those of Keepwell's own decisions among
+them; what people decided from weekly trials of all actions at once. For an action with both, the
+lottery speaks. An action is measured on what the playbook says it is for: keeping accounts, or
+growing them.
 """
 
 from __future__ import annotations
@@ -18,15 +19,20 @@ import polars as pl
 
 from experiments.evidence import Evidence
 from experiments.evidence_file import EFFECTS_FILE, effects_document
-from experiments.interventions import propose_designs
+from experiments.interventions import drawn_between_actions, known_events, propose_designs
 from experiments.sample import Floats, SampleError
-from experiments.trials import CHURN, NoTrialsError, Trials, build_trials
+from experiments.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.uplift.action_effect import ActionEffect, GoodOutcome
 from experiments.uplift.arms import NO_ACTION, ArmSample
 from experiments.uplift.grading import Grading, standardised
 from experiments.uplift.records import Effects, Measurement, action_effects
 from experiments.uplift.scores import Scores, cross_fit
-from experiments.uplift.weekly_trials import EXCLUSIONS, WeeklyTrials, build_weekly_trials
+from experiments.uplift.weekly_trials import (
+    EXCLUSIONS,
+    WeeklyTrials,
+    build_weekly_trials,
+    has_grown,
+)
 from features.lake import Lake
 from features.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
@@ -89,11 +95,15 @@ def measure_effects(
     moments = features.select("as_of").unique()["as_of"].to_list()
     for design in propose_designs(events, as_of=as_of, snapshots=moments,
                                   horizon_days=horizon_days):
-        if design.mechanism == "lottery" and _outcome_of(design.action, actions) == "retention":
+        if design.mechanism == "lottery":
             try:
                 take(_drawn(build_trials(events, features, design, as_of=as_of), actions, rng))
             except (NoTrialsError, SampleError) as error:
                 unanswered.setdefault(design.action, str(error))
+    between = drawn_between_actions(known_events(events, as_of))
+    if between:
+        notes.append(f"{between:,} decisions were drawn between actions: they compare actions with "
+                     f"one another (keepwell evaluate-policy), not with doing nothing.")
     return MeasuredEffects(
         as_of=as_of, segment_attribute=segment_by, gradings=gradings, notes=tuple(notes),
         effects=tuple(record for action in sorted(effects) for record in effects[action]),
@@ -169,12 +179,15 @@ def _drawn(trials: Trials, actions: Mapping[str, Action], rng: np.random.Generat
         arm=sample.treated.astype(np.int64), arms=(NO_ACTION, design.action),
         propensity=np.column_stack([1 - sample.propensity, sample.propensity]),
         segment=np.array(trials.segments, dtype=str), cluster=sample.cluster)
-    stayed = 1 - trials.outcomes[CHURN]
+    outcome = _outcome_of(design.action, actions)
+    good = 1 - trials.outcomes[CHURN]
+    if outcome == "expansion":
+        good *= has_grown(trials.baselines[MRR_AFTER], trials.outcomes[MRR_AFTER])
     return action_effects(
-        cross_fit(arms, stayed, rng=rng), stayed,
+        cross_fit(arms, good, rng=rng), good,
         placebos=_placebo_scores(arms, trials.placebos, rng),
         measured=Measurement(
-            outcome="retention", horizon_days=design.horizon_days, measured_from=trials.starts[0],
+            outcome=outcome, horizon_days=design.horizon_days, measured_from=trials.starts[0],
             measured_to=trials.starts[-1] + timedelta(days=design.horizon_days),
             source=f"the lottery {design.intervention!r}"),
         rng=rng, prior_grades=_prior_grades(actions), is_exposed=trials.is_exposed)
