@@ -84,20 +84,25 @@ class AccountState:
         """The MRR, from the state or else from its feature."""
         return _known(self.mrr if self.mrr is not None else self.features.get("mrr"))
 
+    @property
+    def known_health(self) -> float | None:
+        """The health score, from the state or else from its feature."""
+        return _known(self.health_score if self.health_score is not None
+                      else self.features.get("health_score"))
+
     def values(self) -> dict[str, float | str | None]:
         """All figures and attributes by name; NaN is unknown, like None."""
         mrr = self.monthly_revenue
-        health = self.health_score
         given = {True: "yes", False: "no", None: None}
         return {
-            **{name: _known(value) for name, value in self.features.items()},
+            **{name: None if value is None or value != value else float(value)
+               for name, value in self.features.items()},
             **self.attributes,
             "mrr": mrr,
             "annual_revenue": None if mrr is None else 12 * mrr,
             "churn_probability": self.churn_probability,
             "expansion_probability": self.expansion_probability,
-            "health_score": _known(health if health is not None
-                                   else self.features.get("health_score")),
+            "health_score": self.known_health,
             "health_band": self.health_band,
             "risk_tier": self.risk_tier,
             "consent_email": given[self.consents.get("email")],

@@ -186,8 +186,8 @@ def _churn_probability(state: AccountState, assumed: Assumptions, status: str | 
         notes.append("No model is in use: the churn probability comes from the health formula, "
                      "and from the warning signs where they say more.")
         return max(state.churn_probability, floor)
-    health = state.values()["health_score"]
-    if isinstance(health, float):
+    health = state.known_health
+    if health is not None:
         probability = next(p for least, p in assumed.churn_by_health if health >= least)
         basis = f"a health score of {health:.0f}"
     else:

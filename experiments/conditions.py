@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import assert_never
 
 from registry.conditions import (
@@ -96,8 +96,8 @@ class Verdict:
 def holds(condition: Condition, facts: Facts) -> bool | None:
     """Whether all clauses hold, without words; None where it can not be told."""
     is_known = True
-    for clause in condition.clauses:
-        answer = _clause_holds(clause, facts)
+    for test in _tests_of(condition):
+        answer = test(facts)
         if answer is False:
             return False
         is_known = is_known and answer is not None
@@ -106,7 +106,8 @@ def holds(condition: Condition, facts: Facts) -> bool | None:
 
 def judge(condition: Condition, facts: Facts) -> Verdict:
     """Whether all clauses hold, in words; one that fails outweighs one that is not known."""
-    verdicts = [_judge_clause(clause, facts) for clause in condition.clauses]
+    verdicts = [_judge_clause(clause, test(facts), facts) for clause, test in zip(
+        condition.clauses, _tests_of(condition), strict=True)]
     failed = [v for v in verdicts if v.holds is False]
     unknown = [v for v in verdicts if v.holds is None]
     if failed:
@@ -162,32 +163,68 @@ def say(name: str, value: Value, phrases: Mapping[str, str]) -> str:
     return phrase.format(value=value) if phrase else f"{label(name)}: {value:g}"
 
 
-def _clause_holds(clause: Clause, facts: Facts) -> bool | None:
+Test = Callable[[Facts], bool | None]
+
+
+def _tests_of(condition: Condition) -> tuple[Test, ...]:
+    """What each clause asks, made once and kept with the condition: every account is asked all of
+    them."""
+    tests: tuple[Test, ...] | None = condition.__dict__.get("_tests")
+    if tests is None:
+        tests = condition.__dict__["_tests"] = tuple(map(_test_of, condition.clauses))
+    return tests
+
+
+def _test_of(clause: Clause) -> Test:
     match clause:
         case Comparison():
-            return _comparison_holds(clause, facts.values.get(clause.name))
+            return _among_words(clause, clause.value) if isinstance(clause.value, tuple) else (
+                _against_number(clause, clause.value))
         case AlertOpen():
-            return (clause.alert in facts.alerts) == clause.wanted
+            alert, is_wanted = clause.alert, clause.wanted
+            return lambda facts: (alert in facts.alerts) == is_wanted
         case ActionDone():
-            until = _done_until(clause, facts)
-            return (until is not None and facts.as_of < until) == clause.wanted
+            return partial(_done_lately, clause)
         case _:
             assert_never(clause)
 
 
-def _comparison_holds(clause: Comparison, value: Value) -> bool | None:
-    if value is None:
-        return None if clause.when_unknown == "refuse" else True
-    if isinstance(clause.value, tuple):
+def _against_number(clause: Comparison, bound: float) -> Test:
+    name, compare = clause.name, _COMPARE[clause.operator]
+    when_unknown = None if clause.when_unknown == "refuse" else True
+
+    def test(facts: Facts) -> bool | None:
+        value = facts.values.get(name)
+        if value is None:
+            return when_unknown
+        if isinstance(value, str):
+            raise ConditionError(f"{name!r} is {value!r} and is compared with a number. "
+                                 f"Compare it with words.")
+        return compare(value, bound)
+
+    return test
+
+
+def _among_words(clause: Comparison, words: tuple[str, ...]) -> Test:
+    name, is_wanted = clause.name, clause.operator != "!="
+    among = frozenset(map(_same_word, words))
+    when_unknown = None if clause.when_unknown == "refuse" else True
+
+    def test(facts: Facts) -> bool | None:
+        value = facts.values.get(name)
+        if value is None:
+            return when_unknown
         if not isinstance(value, str):
-            raise ConditionError(f"{clause.name!r} is {value!r} and is compared with the words "
-                                 f"{', '.join(clause.value)}. Compare it with a number.")
-        among = _same_word(value) in [_same_word(word) for word in clause.value]
-        return among == (clause.operator != "!=")
-    if isinstance(value, str):
-        raise ConditionError(f"{clause.name!r} is {value!r} and is compared with a number. "
-                             f"Compare it with words.")
-    return _COMPARE[clause.operator](value, clause.value)
+            raise ConditionError(f"{name!r} is {value!r} and is compared with the words "
+                                 f"{', '.join(words)}. Compare it with a number.")
+        return (_same_word(value) in among) == is_wanted
+
+    return test
+
+
+def _done_lately(clause: ActionDone, facts: Facts) -> bool:
+    until = _done_until(clause, facts)
+    return (until is not None and facts.as_of < until) == clause.wanted
 
 
 def _done_until(clause: ActionDone, facts: Facts) -> datetime | None:
@@ -196,8 +233,7 @@ def _done_until(clause: ActionDone, facts: Facts) -> datetime | None:
     return None if last is None else last + timedelta(days=clause.within_days)
 
 
-def _judge_clause(clause: Clause, facts: Facts) -> Verdict:
-    holds = _clause_holds(clause, facts)
+def _judge_clause(clause: Clause, holds: bool | None, facts: Facts) -> Verdict:
     match clause:
         case Comparison():
             return _comparison_in_words(clause, holds, facts)

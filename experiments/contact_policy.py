@@ -45,7 +45,7 @@ def too_soon(action: Action, playbook: Playbook, past: Sequence[PastAction], as_
     if action.family is None:
         return None
     family = playbook.families[action.family]
-    siblings = {a.id: a for a in playbook.actions if a.family == family.id and a.id != action.id}
+    siblings = playbook.siblings[action.id]
     other = _last(past, siblings)
     wait = timedelta(days=family.apart_days)
     if other is not None and as_of < other.at + wait:

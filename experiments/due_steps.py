@@ -49,15 +49,16 @@ def due_steps(sequences: Many[Sequence], state: AccountState, facts: Facts,
     return tuple(due)
 
 
-def day_zero(sequence: Sequence, state: AccountState, as_of: datetime,
+def day_zero(sequence: Sequence, state: AccountState, facts: Facts,
              history: Many[PastAction]) -> datetime | None:
     """When the sequence's clock starts, the earliest if there are several; None: not known.
 
     An alert that is raised again and again does not restart a sequence with an ``entry`` start:
     its clock runs from the first step that was taken.
     """
+    as_of = facts.as_of
     known = [(start.kind, at) for start in sequence.day_zero
-             if (at := _known_start(start, state)) is not None]
+             if (at := _known_start(start, state, facts)) is not None]
     exact = [at for kind, at in known if kind != "alert"]
     if exact:
         return min(exact)
@@ -75,7 +76,7 @@ def day_zero(sequence: Sequence, state: AccountState, as_of: datetime,
 def _due_in(sequence: Sequence, state: AccountState, facts: Facts,
             history: Many[PastAction]) -> list[DueStep]:
     as_of = facts.as_of
-    zero = day_zero(sequence, state, as_of, history)
+    zero = day_zero(sequence, state, facts, history)
     if zero is None:
         return []
     end = zero + timedelta(days=sequence.window_days)
@@ -106,7 +107,7 @@ def _is_done(step: Step, due_at: datetime, zero: datetime, sequence: Sequence,
     return any(past.action_id == step.action and past.at >= start for past in since)
 
 
-def _known_start(start: Start, state: AccountState) -> datetime | None:
+def _known_start(start: Start, state: AccountState, facts: Facts) -> datetime | None:
     shift = timedelta(days=start.shift_days)
     match start.kind:
         case "moment":
@@ -116,7 +117,7 @@ def _known_start(start: Start, state: AccountState) -> datetime | None:
             at = state.alert_raised_at.get(start.name) if start.name in state.alerts else None
             return None if at is None else at + shift
         case "age" | "ahead":
-            days = state.values().get(start.name)
+            days = facts.values.get(start.name)
             if not isinstance(days, float):
                 return None
             distance = timedelta(days=-days if start.kind == "age" else days)

@@ -40,9 +40,7 @@ class Refusal:
 
 def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | None:
     """A guard or a condition of the action that fails or can not be told."""
-    for guard in playbook.guards:
-        if not guard.concerns(action):
-            continue
+    for guard in playbook.guards_of[action.id]:
         if guard.only_if is not None and holds(guard.only_if, facts) is not True:
             continue
         if holds(guard.condition, facts) is True:  # words only where they are needed
@@ -71,8 +69,8 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
 
 def to_look_at(action: Action, playbook: Playbook, facts: Facts) -> tuple[str, ...]:
     """Unknown values that a person has to look at before the action is carried out."""
-    conditions = [guard.condition for guard in playbook.guards if guard.concerns(action)
-                  and (guard.only_if is None or holds(guard.only_if, facts) is True)]
+    conditions = [guard.condition for guard in playbook.guards_of[action.id]
+                  if guard.only_if is None or holds(guard.only_if, facts) is True]
     names = [name for condition in (*conditions, *action.eligibility) if condition.may_ask
              for name in judge(condition, facts).ask]
     return tuple(dict.fromkeys(names))

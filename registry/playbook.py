@@ -79,6 +79,20 @@ class Playbook:
         return {action.id: action for action in self.actions}
 
     @cached_property
+    def guards_of(self) -> Mapping[str, tuple[Guard, ...]]:
+        """The guards that concern each action, by its id."""
+        return {action.id: tuple(guard for guard in self.guards if guard.concerns(action))
+                for action in self.actions}
+
+    @cached_property
+    def siblings(self) -> Mapping[str, Mapping[str, Action]]:
+        """The other actions of each action's family, by their ids; none where it has no family."""
+        return {action.id: {other.id: other for other in self.actions
+                            if action.family is not None and other.family == action.family
+                            and other.id != action.id}
+                for action in self.actions}
+
+    @cached_property
     def gives_way(self) -> Mapping[str, tuple[GivesWay, ...]]:
         """What each action gives way to, those that others give way to first."""
         return ways_given(self.actions, self.conflicts)

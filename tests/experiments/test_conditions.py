@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import operator
+import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from experiments.conditions import Facts, judge, requirement
-from registry.conditions import ConditionError, parse_condition
+from experiments.conditions import Facts, holds, judge, requirement
+from registry.conditions import (
+    ActionDone,
+    AlertOpen,
+    ConditionError,
+    parse_condition,
+)
+from registry.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 FACTS = Facts(
@@ -83,3 +92,55 @@ def test_a_word_is_not_compared_with_a_number():
         verdict("price_plan > 3")
     with pytest.raises(ConditionError, match="Compare it with a number"):
         verdict("health_score == good")
+
+
+# -- the plain way, clause by clause, for every condition of the playbook ------------------------
+
+COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+           "==": operator.eq, "!=": operator.ne}
+
+
+def plain(word):
+    return word.casefold().replace("_", " ").replace("-", " ")
+
+
+def plainly(clause, facts):
+    if isinstance(clause, AlertOpen):
+        return (clause.alert in facts.alerts) == clause.wanted
+    if isinstance(clause, ActionDone):
+        last = facts.last_done.get(clause.action)
+        lately = last is not None and facts.as_of < last + timedelta(days=clause.within_days)
+        return lately == clause.wanted
+    value = facts.values.get(clause.name)
+    if value is None:
+        return None if clause.when_unknown == "refuse" else True
+    if isinstance(clause.value, tuple):
+        return (plain(value) in map(plain, clause.value)) == (clause.operator != "!=")
+    return COMPARE[clause.operator](value, clause.value)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_condition_holds_where_all_its_clauses_plainly_do(seed):
+    chance = random.Random(seed)
+    conditions = [condition for _, condition in playbook().conditions]
+    values: dict[str, float | str | None] = {}
+    for clause in (clause for condition in conditions for clause in condition.clauses):
+        if not isinstance(clause, AlertOpen | ActionDone):
+            known = ([*clause.value, "none_of_them"] if isinstance(clause.value, tuple) else
+                     [clause.value, clause.value - 1, clause.value + 1])
+            values[clause.name] = chance.choice([None, *known, *known])
+    facts = replace(
+        FACTS, values=values,
+        alerts=frozenset(alert for condition in conditions for alert in condition.alerts
+                         if chance.random() < 0.5),
+        last_done={action: AS_OF - timedelta(days=chance.choice([0, 1, 7, 30, 60, 90, 400]))
+                   for condition in conditions for action in condition.actions
+                   if chance.random() < 0.7})
+    answers = set()
+    for condition in conditions:
+        found = [plainly(clause, facts) for clause in condition.clauses]
+        expected = False if False in found else None if None in found else True
+        assert holds(condition, facts) is expected, condition.text
+        assert judge(condition, facts).holds is expected, condition.text
+        answers.add(expected)
+    assert answers == {True, False, None}
