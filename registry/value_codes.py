@@ -45,22 +45,28 @@ class ValueCodes:
         A feature whose splits do not agree on what is missing, or that has more thresholds than
         there are codes, is asked by value.
         """
-        first, thresholds = [0], []
-        missing = np.zeros(trees.n_features_read, np.uint8)
+        n_features = trees.n_features_read
+        nodes = np.flatnonzero((trees.kind & CATEGORICAL) == 0)
+        nodes = nodes[np.lexsort((trees.threshold[nodes], trees.feature[nodes]))]
+        feature, threshold = trees.feature[nodes], trees.threshold[nodes]
+        is_new = np.ones(len(nodes), np.bool_)
+        is_new[1:] = (feature[1:] != feature[:-1]) | (threshold[1:] != threshold[:-1])
+        n_thresholds = np.bincount(feature[is_new], minlength=n_features)
+
+        kind = trees.kind[nodes] & (NAN_IS_MISSING | ZERO_IS_MISSING)
+        missing, least = np.zeros(n_features, np.uint8), np.full(n_features, MISSING)
+        np.maximum.at(missing, feature, kind)
+        np.minimum.at(least, feature, kind)
+        is_coded = (missing == least) & (n_thresholds < MISSING - 1)
+
         place = np.full(len(trees.feature), ASKED_BY_VALUE, np.int32)
-        numeric = (trees.kind & CATEGORICAL) == 0
-        for feature in range(trees.n_features_read):
-            nodes = np.flatnonzero(numeric & (trees.feature == feature))
-            kinds = np.unique(trees.kind[nodes] & (NAN_IS_MISSING | ZERO_IS_MISSING))
-            ordered = np.unique(trees.threshold[nodes])
-            if len(kinds) == 1 and len(ordered) < MISSING - 1:
-                place[nodes] = np.searchsorted(ordered, trees.threshold[nodes])
-                missing[feature] = kinds[0]
-                thresholds.append(ordered)
-            first.append(sum(map(len, thresholds)))
-        return cls(first=np.array(first, np.int32), missing=missing, place=place,
-                   threshold=np.concatenate([np.empty(0), *thresholds]),
-                   shift=((trees.kind & DEFAULT_LEFT) > 0).astype(np.uint16))
+        among = np.cumsum(is_new) - 1 - (np.cumsum(n_thresholds) - n_thresholds)[feature]
+        place[nodes] = np.where(is_coded[feature], among, ASKED_BY_VALUE)
+        return cls(
+            first=np.append(0, np.cumsum(np.where(is_coded, n_thresholds, 0))).astype(np.int32),
+            threshold=threshold[is_new & is_coded[feature]],
+            missing=np.where(is_coded, missing, 0).astype(np.uint8), place=place,
+            shift=((trees.kind & DEFAULT_LEFT) > 0).astype(np.uint16))
 
 
 @compiled

@@ -156,6 +156,8 @@ def _draws(
     A step costs a matrix product instead of an optimisation, and differs from it by less than
     the draws differ among each other (Shao and Tu 1995, section 5.4).
     """
+    if not n_draws:
+        return np.empty((0, len(best)))
     _, gradients = _losses(best, rows)
     n_accounts = int(accounts.max()) + 1
     by_account = np.zeros((n_accounts, len(best)))

@@ -27,7 +27,6 @@ from training.dataset import TrainingSet
 from training.errors import OneClassError, TrainingError
 from training.fit import Fitted, grown, raw_scores
 from training.growing import Bools, Growing
-from training.grown_trees import trees_of
 from training.specs import LIGHTGBM, ModelSpec, Parameters
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ class ClusterRows:
         booster = grow_on_cluster(
             LIGHTGBM, in_parts(matrix, chunks=(size, matrix.shape[1])),
             in_parts(outcome, chunks=size), parameters, seed=seed, client=self.client)
-        return grown(booster, matrix)
+        return grown(booster, float(raw_scores(booster, matrix).mean()))
 
 
 def fit_on_cluster(
@@ -135,7 +134,7 @@ def fit_on_cluster(
                               attempts=attempts)
     held: Any = matrix
     scores = held.map_blocks(_scores, booster.model_to_string(), drop_axis=1, meta=np.empty(0))
-    return Fitted(form=trees_of(booster), booster=booster, level=float(scores.mean().compute()))
+    return grown(booster, float(scores.mean().compute()))
 
 
 def grow_on_cluster(

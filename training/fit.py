@@ -21,12 +21,15 @@ from registry.linear import LinearForm
 from registry.trees import TreeArrays
 from training.errors import OneClassError
 from training.formula_prior import fit_formula_prior
-from training.grown_trees import trees_of
+from training.grown_trees import trees_in
 from training.linear_design import LinearDesign
 from training.specs import ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+
+NEAREST_TO_SURE = 1e-15
+"""A probability of 0 or 1 counts as this far from it: log-odds of 34.5 to either side."""
 
 CELLS_PER_THREAD = 20_000_000
 """Below so many cells a second thread costs more than it brings."""
@@ -34,24 +37,20 @@ CELLS_PER_THREAD = 20_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """A fitted model: the form that is served, and the scores of the library that fitted it."""
+    """A fitted model, ready to score; nothing of the rows it was fitted to is kept."""
 
-    form: TreeArrays | LinearForm | None  # None: the constant, which is never served
-    booster: lgb.Booster | None = None
+    scorer: CodedTrees | LinearForm | None  # None: the constant, which is never served
+    text: str | None = None  # LightGBM's own, for data scientists
     level: float = 0.0  # mean raw score of the rows it was fitted to
 
-    def score(self, matrix: Matrix) -> Vector:
-        """Raw score of each row, in log-odds before calibration."""
-        if isinstance(self.form, TreeArrays):
-            return CodedTrees.of(self.form).score(matrix)  # LightGBM's to the last bit, and sooner
-        if isinstance(self.form, LinearForm):
-            return self.form.score(matrix)
-        return np.zeros(len(matrix))
-
     @property
-    def text(self) -> str | None:
-        """LightGBM's own text, for data scientists."""
-        return None if self.booster is None else str(self.booster.model_to_string())
+    def form(self) -> TreeArrays | LinearForm | None:
+        """What is served."""
+        return self.scorer.trees if isinstance(self.scorer, CodedTrees) else self.scorer
+
+    def score(self, matrix: Matrix) -> Vector:
+        """Raw score of each row, in log-odds before calibration; LightGBM's to the last bit."""
+        return np.zeros(len(matrix)) if self.scorer is None else self.scorer.score(matrix)
 
 
 def fit(
@@ -73,15 +72,15 @@ def fit(
         OneClassError: the outcome never came, or always.
     """
     if spec.form == "constant":
-        return Fitted(form=None)
+        return Fitted(scorer=None)
     refuse_one_class(outcome)
     if spec.form in ("linear", "prior"):
         form = (fit_linear(matrix, outcome, strength=parameters["strength"])
                 if spec.form == "linear" else
                 fit_formula_prior(matrix, outcome, parameters, names=names,
                                   horizon_days=horizon_days))
-        return Fitted(form=form, level=float(form.score(matrix).mean()))
-    return grown(grow(binned(matrix, outcome), parameters, seed=seed), matrix)
+        return Fitted(scorer=form, level=float(form.score(matrix).mean()))
+    return grown(grow(binned(matrix, outcome), parameters, seed=seed))
 
 
 def refuse_one_class(outcome: Vector) -> None:
@@ -93,11 +92,24 @@ def refuse_one_class(outcome: Vector) -> None:
         )
 
 
-def grown(booster: lgb.Booster, matrix: Matrix) -> Fitted:
-    """Grown trees as they are served, with their level on the rows they were grown from."""
-    trees = trees_of(booster)
-    return Fitted(form=trees, booster=booster,
-                  level=float(CodedTrees.of(trees).score(matrix).mean()))
+def grown(booster: lgb.Booster, level: float | None = None) -> Fitted:
+    """Grown trees as they are served, with their level on the rows they were grown from.
+
+    The level is asked of a booster that has its rows yet, as ``grow`` gives it, or said.
+    """
+    text = str(booster.model_to_string())
+    return Fitted(scorer=CodedTrees.of(trees_in(text)), text=text,
+                  level=_level(booster) if level is None else level)
+
+
+def _level(booster: lgb.Booster) -> float:
+    """Mean raw score of the rows it was grown from: LightGBM has them, as probabilities."""
+    def mean_of_log_odds(probabilities: Vector, _: lgb.Dataset) -> tuple[str, float, bool]:
+        p = np.clip(probabilities, NEAREST_TO_SURE, 1 - NEAREST_TO_SURE)
+        return "level", float(np.log(p / (1 - p)).mean()), False
+
+    return next(float(said[2]) for said in booster.eval_train(mean_of_log_odds)
+                if said[1] == "level")
 
 
 def binned(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
@@ -106,9 +118,10 @@ def binned(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
 
 
 def grow(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Booster:
-    """Grow the trees."""
-    return lgb.train(_settings(dataset, parameters, seed=seed), dataset,
-                     num_boost_round=int(parameters["rounds"]))
+    """Grow the trees; the booster holds on to the Dataset, its text does not."""
+    # kept, LightGBM does not write and read them once more to set the Dataset free
+    return lgb.train(settings_of(dataset, parameters, seed=seed), dataset,
+                     num_boost_round=int(parameters["rounds"]), keep_training_booster=True)
 
 
 def growing_scores(
@@ -119,7 +132,7 @@ def growing_scores(
 
     No tree is grown before its scores are asked for, and each is asked once.
     """
-    booster = lgb.Booster(_settings(dataset, parameters, seed=seed), dataset)
+    booster = lgb.Booster(settings_of(dataset, parameters, seed=seed), dataset)
     scores, ended = np.zeros(len(matrix)), False
     for upto in rounds:
         before = booster.num_trees()
@@ -131,7 +144,8 @@ def growing_scores(
         yield scores
 
 
-def _settings(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> dict[str, Any]:
+def settings_of(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> dict[str, Any]:
+    """LightGBM's settings for these parameters of a spec."""
     chosen: dict[str, Any] = {name: value for name, value in parameters.items()
                               if name != "rounds"}
     for name in ("num_leaves", "min_data_in_leaf"):

@@ -40,7 +40,6 @@ class BinnedRows:
     """Rows of a training set, binned once for all fits to parts of them."""
 
     dataset: lgb.Dataset
-    matrix: NDArray[np.float64]
     outcome: NDArray[np.float64]
     place: NDArray[np.int64]  # of each row of the training set among the binned; -1 is not there
 
@@ -49,7 +48,7 @@ class BinnedRows:
         """Bin these rows and columns."""
         matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
         outcome = training.outcome[rows]
-        return cls(dataset=binned(matrix, outcome), matrix=matrix, outcome=outcome,
+        return cls(dataset=binned(matrix, outcome), outcome=outcome,
                    place=np.where(rows, np.cumsum(rows) - 1, -1))
 
     def part(self, rows: Bools) -> lgb.Dataset:
@@ -60,11 +59,10 @@ class BinnedRows:
         """The trees of these rows of the training set, or OneClassError."""
         places = self._places(rows)
         refuse_one_class(self.outcome[places])
-        matrix = self.matrix if len(places) == len(self.matrix) else self.matrix[places]
-        return grown(grow(self._part(places), parameters, seed=seed), matrix)
+        return grown(grow(self._part(places), parameters, seed=seed))
 
     def _part(self, places: NDArray[np.int64]) -> lgb.Dataset:
-        if len(places) == len(self.matrix):
+        if len(places) == len(self.outcome):
             return self.dataset
         return self.dataset.subset(places.tolist()).construct()
 

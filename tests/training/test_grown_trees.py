@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from registry.trees import TreeArrays, TreeStructureError
-from training.grown_trees import trees_of
+from training.grown_trees import trees_in
 
 
 def rows(n: int = 800):
@@ -36,7 +36,7 @@ def grown(rounds: int = 12, categorical: tuple[int, ...] = (), **changed) -> lgb
          "categories"])
 def test_trees_from_the_text_are_those_of_the_dump(changed, categorical) -> None:
     booster = grown(categorical=categorical, **changed)
-    ours, dumped = trees_of(booster), TreeArrays.from_dump(booster.dump_model())
+    ours, dumped = trees_in(booster.model_to_string()), TreeArrays.from_dump(booster.dump_model())
     for name, array in dumped.arrays().items():
         np.testing.assert_array_equal(ours.arrays()[name], array, err_msg=name)
         assert ours.arrays()[name].dtype == array.dtype
@@ -44,9 +44,9 @@ def test_trees_from_the_text_are_those_of_the_dump(changed, categorical) -> None
 
 def test_what_can_not_be_served_is_refused_as_from_the_dump() -> None:
     with pytest.raises(TreeStructureError, match="random forest mode"):
-        trees_of(grown(boosting="rf", bagging_fraction=0.5, bagging_freq=1))
+        trees_in(grown(boosting="rf", bagging_fraction=0.5, bagging_freq=1).model_to_string())
     with pytest.raises(TreeStructureError, match="linear leaves"):
-        trees_of(grown(linear_tree=True))
+        trees_in(grown(linear_tree=True).model_to_string())
 
 
 def test_a_split_of_the_known_from_the_unknown_is_that_of_the_dump() -> None:
@@ -54,6 +54,6 @@ def test_a_split_of_the_known_from_the_unknown_is_that_of_the_dump() -> None:
     outcome = np.isnan(matrix[:, 1]).astype(float)
     booster = lgb.train({"objective": "binary", "verbosity": -1, "num_leaves": 3},
                         lgb.Dataset(matrix, outcome), 3)
-    ours, dumped = trees_of(booster), TreeArrays.from_dump(booster.dump_model())
+    ours, dumped = trees_in(booster.model_to_string()), TreeArrays.from_dump(booster.dump_model())
     np.testing.assert_array_equal(ours.threshold, dumped.threshold)
     assert 1e300 in ours.threshold
