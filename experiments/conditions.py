@@ -93,21 +93,23 @@ class Verdict:
     from_when: datetime | None = None
 
 
+Test = Callable[[Facts], bool | None]
+
+
 def holds(condition: Condition, facts: Facts) -> bool | None:
     """Whether all clauses hold, without words; None where it can not be told."""
-    is_known = True
-    for test in _tests_of(condition):
-        answer = test(facts)
-        if answer is False:
-            return False
-        is_known = is_known and answer is not None
-    return True if is_known else None
+    test: Test | None = condition.__dict__.get("_test")
+    return (_kept_test(condition) if test is None else test)(facts)
 
 
 def judge(condition: Condition, facts: Facts) -> Verdict:
     """Whether all clauses hold, in words; one that fails outweighs one that is not known."""
-    verdicts = [_judge_clause(clause, test(facts), facts) for clause, test in zip(
-        condition.clauses, _tests_of(condition), strict=True)]
+    tests: tuple[Test, ...] | None = condition.__dict__.get("_tests")
+    if tests is None:
+        _kept_test(condition)
+        tests = condition.__dict__["_tests"]
+    verdicts = [_judge_clause(clause, test(facts), facts)
+                for clause, test in zip(condition.clauses, tests, strict=True)]
     failed = [v for v in verdicts if v.holds is False]
     unknown = [v for v in verdicts if v.holds is None]
     if failed:
@@ -163,16 +165,21 @@ def say(name: str, value: Value, phrases: Mapping[str, str]) -> str:
     return phrase.format(value=value) if phrase else f"{label(name)}: {value:g}"
 
 
-Test = Callable[[Facts], bool | None]
+def _kept_test(condition: Condition) -> Test:
+    """What the condition asks, made once and kept with it: every account is asked all of them."""
+    tests = condition.__dict__["_tests"] = tuple(map(_test_of, condition.clauses))
+    test = condition.__dict__["_test"] = tests[0] if len(tests) == 1 else partial(_all_of, tests)
+    return test
 
 
-def _tests_of(condition: Condition) -> tuple[Test, ...]:
-    """What each clause asks, made once and kept with the condition: every account is asked all of
-    them."""
-    tests: tuple[Test, ...] | None = condition.__dict__.get("_tests")
-    if tests is None:
-        tests = condition.__dict__["_tests"] = tuple(map(_test_of, condition.clauses))
-    return tests
+def _all_of(tests: tuple[Test, ...], facts: Facts) -> bool | None:
+    is_known = True
+    for test in tests:
+        answer = test(facts)
+        if answer is False:
+            return False
+        is_known = is_known and answer is not None
+    return True if is_known else None
 
 
 def _test_of(clause: Clause) -> Test:

@@ -215,12 +215,18 @@ def _proposals(question: _Question) -> list[Proposal]:
     for due_step in due_steps(question.playbook.sequences, question.state, facts, question.past):
         due.setdefault(due_step.step.action, due_step)
     found = []
+    words: dict[str, str] = {}  # several actions have a trigger in common
     for action in question.playbook.actions:
         met = [condition for condition in action.triggers if holds(condition, facts) is True]
-        because = [judge(condition, facts).words for condition in met]
+        step = due.get(action.id)
+        if not met and step is None:
+            continue
+        for condition in met:
+            if condition.text not in words:
+                words[condition.text] = judge(condition, facts).words
+        because = [words[condition.text] for condition in met]
         times = [question.state.alert_raised_at[alert] for c in met for alert in c.alerts
                  if alert in question.state.alert_raised_at]
-        step = due.get(action.id)
         if step is not None:
             because.append(step.words)
             times.append(step.due_at)
