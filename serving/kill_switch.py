@@ -22,6 +22,8 @@ from serving.ledger_database import LedgerDatabase
 from serving.ledger_tables import CONTROLS
 from serving.ledger_times import as_moment, as_text
 
+IN_ORDER = sa.select(CONTROLS).order_by(CONTROLS.c.control_id)
+
 ControlKind = Literal["stop", "resume", "level", "capacity"]
 
 
@@ -113,7 +115,7 @@ def add_control(connection: Connection, control: Control) -> Control:
 
 def read_controls(connection: Connection) -> tuple[Control, ...]:
     """Every control in the order in which they were given."""
-    rows = connection.execute(sa.select(CONTROLS).order_by(CONTROLS.c.control_id))
+    rows = connection.execute(IN_ORDER)
     return tuple(
         Control(kind=row.kind, value=row.value, by=row.by, at=as_moment(row.at), reason=row.reason,
                 scope=Scope(action=row.action, segment=row.segment, csm=row.csm))

@@ -52,6 +52,15 @@ from serving.ledger_times import as_moment, as_text
 
 __all__ = ["Decision", "Ledger", "NewOutcome", "Outcome", "OutcomeKind"]
 
+THESE_DECISIONS = sa.select(DECISIONS).where(
+    DECISIONS.c.decision_id.in_(sa.bindparam("ids", expanding=True)))
+THESE_INPUTS = sa.select(INPUTS.c.digest).where(
+    INPUTS.c.digest.in_(sa.bindparam("ids", expanding=True)))
+OUTCOMES_OF = outcomes_with_decisions().join(CHAIN, sa.and_(
+    CHAIN.c.table == OUTCOMES.name, CHAIN.c.record_id == OUTCOMES.c.outcome_id)).where(
+    DECISIONS.c.account_id.in_(sa.bindparam("ids", expanding=True))).order_by(CHAIN.c.place)
+"""Made once: to make a statement anew for each decision takes longer than to run it."""
+
 PART = 1_000
 """Ids asked for at once: a database bounds the parameters of a statement."""
 
@@ -123,12 +132,11 @@ class Ledger:
         with self._database.writing() as connection:
             there = {row.decision_id: _decision(row)
                      for part in batched([d.decision_id for d in decisions], PART)
-                     for row in connection.execute(sa.select(DECISIONS).where(
-                         DECISIONS.c.decision_id.in_(part)))}
+                     for row in connection.execute(THESE_DECISIONS, {"ids": part})}
             controls = read_controls(connection)
             new = {d.decision_id: _levelled(d, controls) for d in decisions
                    if d.decision_id not in there}
-            known = _present(connection, INPUTS.c.digest, list(shared))
+            known = set(connection.scalars(THESE_INPUTS, {"ids": list(shared)}))
             inputs = [{"digest": digest, "content": content}
                       for digest, content in shared.items() if digest not in known]
             if inputs:
@@ -204,12 +212,7 @@ class Ledger:
         found: dict[str, list[Outcome]] = {}
         with self._database.reading() as connection:
             for part in batched(list(dict.fromkeys(account_ids)), PART):
-                rows = connection.execute(
-                    outcomes_with_decisions().join(CHAIN, sa.and_(
-                        CHAIN.c.table == OUTCOMES.name,
-                        CHAIN.c.record_id == OUTCOMES.c.outcome_id))
-                    .where(DECISIONS.c.account_id.in_(part)).order_by(CHAIN.c.place))
-                for row in rows:
+                for row in connection.execute(OUTCOMES_OF, {"ids": part}):
                     found.setdefault(row.account_id, []).append(as_outcome(row))
         return {account_id: tuple(outcomes) for account_id, outcomes in found.items()}
 

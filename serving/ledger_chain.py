@@ -24,6 +24,10 @@ FIRST = "0" * 64
 
 LINKED_ORDER = {DECISIONS.name: DECISIONS.c.decided_at, OUTCOMES.name: OUTCOMES.c.received_at}
 
+NEWEST = sa.select(CHAIN.c.place, CHAIN.c.link).order_by(CHAIN.c.place.desc()).limit(1)
+INSERTS = {table.name: sa.insert(table) for table in (CHAIN, *CHAINED.values())}
+"""Made once: to make a statement anew for each decision takes longer than to run it."""
+
 Change = Literal["altered", "missing", "no link", "out of line", "added", "not the head"]
 
 
@@ -81,8 +85,7 @@ def next_link(before: str, place: int, table: str, record_id: str, content: str)
 def extend_chain(connection: Connection, table: sa.Table,
                  rows: Sequence[Mapping[str, Any]] | Sequence[RowMapping]) -> None:
     """Link these new records after the newest; the connection holds the writers' lock."""
-    newest = connection.execute(
-        sa.select(CHAIN.c.place, CHAIN.c.link).order_by(CHAIN.c.place.desc()).limit(1)).first()
+    newest = connection.execute(NEWEST).first()
     place, link = (newest.place, newest.link) if newest else (0, FIRST)
     linked = []
     for row in rows:
@@ -91,7 +94,7 @@ def extend_chain(connection: Connection, table: sa.Table,
         link = next_link(link, place, table.name, record_id, content)
         linked.append({"place": place, "table": table.name, "record_id": record_id,
                        "content": content, "link": link})
-    connection.execute(sa.insert(CHAIN), linked)
+    connection.execute(INSERTS[CHAIN.name], linked)
 
 
 def link_all(connection: Connection) -> None:
@@ -176,7 +179,7 @@ def _added(connection: Connection, place: int) -> Finding | None:
 
 def insert_linked(connection: Connection, table: sa.Table, *rows: Mapping[str, Any]) -> None:
     """Write new records, each with its link; the connection holds the writers' lock."""
-    connection.execute(sa.insert(table), list(rows))
+    connection.execute(INSERTS[table.name], list(rows))
     extend_chain(connection, table, rows)
 
 
