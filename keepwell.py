@@ -1195,7 +1195,6 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
     from getpass import getuser
 
     from features.snapshots import SnapshotStore
-    from features.touched import clock_of
     from registry.playbook import playbook
     from serving.kill_switch import Controls, Scope, stops, unknown_parts
     from serving.ledger_address import place_in_words
@@ -1225,8 +1224,7 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
         if kind == "resume" and scope not in {one.scope for one in stopped}:
             what = "; ".join(one.scope.words for one in stopped) or "nothing"
             raise CommandError(f"Nobody stopped {scope.words}; stopped is {what}.")
-        controls.record(kind, scope, by=by, reason=reason,
-                        at=clock_of(place, lambda: datetime.now(UTC)))
+        controls.record(kind, scope, by=by, reason=reason, at=datetime.now(UTC))
         stopped = stops(controls.all())
     where = place_in_words(service_settings(os.environ).ledger_url or place.ledger_db)
     out.print(f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}, in {where}.",

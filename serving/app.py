@@ -59,6 +59,10 @@ Every score says its source (`model` or `health_formula`), why it is degraded, i
 fresh each source is. `null` is unknown, never zero. Money is in the tenant's reporting currency.
 Every error has one shape (RFC 9457, `application/problem+json`) with a `next` step.
 
+Two times: `as_of`, `decided_at`, `occurred_at`, `received_at` and what is recommended are on the
+time of the data, which stands still between exports. Leases, `valid_until`, windows for a veto,
+caps per week, keys and webhooks go by the clock of the service, which runs.
+
 Probabilities come with a 95 % interval. """ + INTERVAL_COVERS + "\n"
 
 REFRESH_SECONDS = 5.0
@@ -81,14 +85,15 @@ def create_app(
     refresh_seconds: float = REFRESH_SECONDS,
     wall_clock: Callable[[], datetime] | None = None,
 ) -> FastAPI:
-    """The service of one workspace, asked by the clock ``now``.
+    """The service of one workspace, asked about its data as of ``now``, which may stand still.
 
-    ``wall_clock`` is the real time, by which keys end; a sample's ``now`` may stand still.
+    ``wall_clock`` is the real time, by which keys and leases end; ``now`` where it is left out.
 
     It scores every account once at the start, and again when a snapshot, a champion or a setting
     changes.
     """
-    desk = open_desk(workspace, store=store, now=now, settings=settings or ServiceSettings())
+    desk = open_desk(workspace, store=store, now=now, wall_clock=wall_clock or now,
+                     settings=settings or ServiceSettings())
     fresh = FreshScores(desk)
     desk.refresh()
     templates = Templates(workspace.settings.tenant)
@@ -99,7 +104,7 @@ def create_app(
         tasks = [asyncio.create_task(_keep_fresh(desk, refresh_seconds)),
                  asyncio.create_task(_keep_up(desk, fresh))]
         if wall_clock is not None and desk.settings.webhooks.hosts:
-            tasks.append(asyncio.create_task(_send_webhooks(desk, wall_clock)))
+            tasks.append(asyncio.create_task(_send_webhooks(desk)))
         try:
             yield
         finally:
@@ -121,9 +126,8 @@ def create_app(
         app.include_router(module.router)
     tuple(iter_route_contexts(app.routes))  # makes them now, and not while threads ask for them
     install_problems(app, AnswerProblemToPeople(templates))
-    app.add_middleware(WrittenOnce, keys=RequestKeys(desk.ledger.database),
-                       clock=wall_clock or now)
-    app.add_middleware(Gate, settings=desk.settings, keys=desk.keys, clock=wall_clock or now)
+    app.add_middleware(WrittenOnce, keys=RequestKeys(desk.ledger.database), clock=desk.wall_clock)
+    app.add_middleware(Gate, settings=desk.settings, keys=desk.keys, clock=desk.wall_clock)
     app.add_middleware(Measured, metrics=desk.metrics)
     return app
 
@@ -171,12 +175,12 @@ async def _keep_fresh(desk: Desk, seconds: float) -> None:
             log.exception("scoring anew failed; the portfolio of before goes on serving")
 
 
-async def _send_webhooks(desk: Desk, wall_clock: Callable[[], datetime]) -> None:
+async def _send_webhooks(desk: Desk) -> None:
     """Tell other programs what the ledger holds, until this is cancelled."""
     where = desk.settings.ledger_url or desk.workspace.root / OUTBOX_FILE
     with contextlib.closing(Outbox(where)) as outbox:
         await keep_sending(Sender(
-            ledger=desk.ledger.database, outbox=outbox, clock=lambda: wall_clock().timestamp(),
+            ledger=desk.ledger.database, outbox=outbox, clock=lambda: desk.wall_clock().timestamp(),
             rng=np.random.default_rng(), holder=secrets.token_hex(8),
             allowed=desk.settings.webhooks))
 

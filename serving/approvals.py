@@ -1,7 +1,8 @@
 """This module is about approvals: the word of a second person before an action goes ahead.
 
 Whoever asked for a decision can not approve it. What was rejected or vetoed stays so: a new
-decision can be approved instead. Each is one record, added once per Idempotency-Key.
+decision can be approved instead. Each is one record, added once per Idempotency-Key, at a moment
+by the clock of the service.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from serving.errors import (
 from serving.kill_switch import Control, Scope, check_not_stopped, read_controls
 from serving.ledger_chain import insert_linked
 from serving.ledger_database import LedgerDatabase
-from serving.ledger_outcomes import decision_row
+from serving.ledger_outcomes import asked_at, decision_row
 from serving.ledger_tables import APPROVALS, CLAIM_RECORDS
-from serving.ledger_times import as_moment, as_text
+from serving.ledger_times import as_moment, as_text, service_time
 
 Verdict = Literal["approved", "rejected"]
 
@@ -75,15 +76,16 @@ class Approvals:
                                          "Nothing was stored.")
                 return _approval(known), False
             decided = decision_row(connection, decision_id)
-            self._check(connection, decided, verdict, by, now)
+            at = service_time(connection, now)
+            self._check(connection, decided, verdict, by, at)
             row = {
                 "approval_id": str(uuid.uuid5(uuid.NAMESPACE_URL,
                                               f"keepwell:{decision_id}:approval:{key}")),
-                "decision_id": decision_id, "verdict": verdict, "by": by, "at": as_text(now),
+                "decision_id": decision_id, "verdict": verdict, "by": by, "at": as_text(at),
                 "reason": reason, "key": key, "request_digest": digest}
             insert_linked(connection, APPROVALS, row)
             return Approval(approval_id=str(row["approval_id"]), decision_id=decision_id,
-                            verdict=verdict, by=by, at=now, reason=reason), True
+                            verdict=verdict, by=by, at=at, reason=reason), True
 
     def of_decision(self, decision_id: str) -> tuple[Approval, ...]:
         """What was said to a decision."""
@@ -93,7 +95,7 @@ class Approvals:
             return tuple(map(_approval, rows))
 
     def _check(self, connection: Connection, decided: sa.Row[Any], verdict: Verdict, by: str,
-               now: datetime) -> None:
+               at: datetime) -> None:
         before = verdict_on(connection, decided.decision_id)
         if before is not None:
             raise ContradictingOutcomeError(
@@ -108,7 +110,7 @@ class Approvals:
             return
         if decided.proposed_by is not None and by == decided.proposed_by:
             raise SelfApprovalError(f"{by} asked for this decision, and so can not approve it.")
-        if decided.valid_until is None or as_moment(decided.valid_until) <= now:
+        if decided.valid_until is None or as_moment(decided.valid_until) <= at:
             raise DecisionExpiredError("This decision is no longer valid.")
         check_not_stopped(read_controls(connection), Scope(
             action=decided.action, segment=decided.segment, csm=decided.csm))
@@ -139,7 +141,7 @@ def check_level_of(connection: Connection, controls: Sequence[Control], decided:
     if verdict is None and level == 2:
         raise NotClaimableError(f"{decided.action} {LEVELS[level]} here (level {level}), and "
                                 f"nobody has yet.")
-    open_until = as_moment(decided.decided_at) + VETO_WINDOW
+    open_until = asked_at(decided) + VETO_WINDOW
     if verdict is None and level == 3 and at < open_until:
         raise NotClaimableError(
             f"{decided.action} {LEVELS[level]} here (level {level}): until "

@@ -19,7 +19,8 @@ SHORTEST_LEASE, LONGEST_LEASE, USUAL_LEASE = 10, 14_400, 600
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 LeaseSeconds = Annotated[int, Field(ge=SHORTEST_LEASE, le=LONGEST_LEASE, description=(
-    "How long it is yours from now on, unless a heartbeat prolongs it."))]
+    "How long it is yours from now on by the clock of the service, unless a heartbeat prolongs "
+    "it."))]
 By = Annotated[ShortText | None, Field(
     description="Pseudonym of who it is; the owner of the API key counts where it has one.")]
 
@@ -46,7 +47,8 @@ class CompleteRequest(Request):
 
     by: By = None
     occurred_at: AwareDatetime | None = Field(
-        default=None, description="The moment it was received when left out.")
+        default=None, description="On the time of the data, and not after it; the moment it was "
+                                  "received when left out.")
 
 
 class FailRequest(Request):
@@ -81,9 +83,10 @@ class ClaimAnswer(Answer):
     action: str
     by: str
     state: Literal["claimed", "completed", "failed", "lapsed"]
-    claimed_at: datetime
-    lease_until: datetime = Field(description="Until then it is theirs; do not begin after it.")
-    ended_at: datetime | None
+    claimed_at: datetime = Field(description="By the clock of the service.")
+    lease_until: datetime = Field(description="Until then, by the clock of the service, it is "
+                                              "theirs; do not begin after it.")
+    ended_at: datetime | None = Field(description="By the clock of the service.")
     reason: str | None
 
 
@@ -94,7 +97,7 @@ class ApprovalAnswer(Answer):
     decision_id: str
     verdict: Literal["approved", "rejected"]
     by: str
-    at: datetime
+    at: datetime = Field(description="By the clock of the service.")
     reason: str | None
 
 
@@ -104,9 +107,12 @@ class DecisionAnswer(Answer):
     decision_id: str
     account_id: str
     action: str
-    decided_at: datetime
-    as_of: datetime
-    valid_until: datetime | None = Field(description="null: decided before this was kept.")
+    decided_at: datetime = Field(description="On the time of the data, which may stand still.")
+    as_of: datetime = Field(description="Of the features, on the time of the data.")
+    asked_at: datetime | None = Field(description="When it was asked for, by the clock of the "
+                                                  "service; null: before this was kept.")
+    valid_until: datetime | None = Field(description="By the clock of the service; null: decided "
+                                                     "before this was kept.")
     autonomy: int | None = Field(description="The level it was decided at; " + "; ".join(
         f"{level} {words}" for level, words in LEVELS.items()) + ".")
     expected_value: float
@@ -172,7 +178,7 @@ class ControlAnswer(Answer):
     csm: str | None
     value: int | None
     by: str
-    at: datetime
+    at: datetime = Field(description="By the clock of the service.")
     reason: str
 
 
@@ -203,7 +209,8 @@ def decision_answer(decision: Decision, claims: tuple[Claim, ...],
     """A decision with what became of it."""
     return DecisionAnswer(
         decision_id=decision.decision_id, account_id=decision.account_id, action=decision.action,
-        decided_at=decision.decided_at, as_of=decision.as_of, valid_until=decision.valid_until,
+        decided_at=decision.decided_at, as_of=decision.as_of, asked_at=decision.asked_at,
+        valid_until=decision.valid_until,
         autonomy=decision.autonomy, expected_value=decision.expected_value,
         currency=decision.currency, propensity=decision.propensity,
         proposed_by=decision.proposed_by, claims=[claim_answer(one) for one in claims],

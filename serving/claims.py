@@ -10,9 +10,9 @@ records and the moment asked about.
 
 Nothing is done twice: a decision has one live claim, is completed once, and an account has one
 claim at a time. Who comes late with work that was done may still say so, unless somebody else has
-claimed since. Leases are measured by the clock of the caller of this module; where it runs
-backwards, the newest record of the decision is taken for now, so that nothing lapses early and
-nothing that lapsed to another comes back.
+claimed since. ``now`` is the clock of the service, which runs also where the data stand still;
+where it is set back, the newest moment of the ledger is taken for now, so that no lease that has
+lapsed comes back.
 """
 
 from __future__ import annotations
@@ -43,9 +43,15 @@ from serving.errors import (
 from serving.kill_switch import Control, Scope, check_not_stopped, read_controls
 from serving.ledger_chain import insert_linked
 from serving.ledger_database import LedgerDatabase
-from serving.ledger_outcomes import NewOutcome, decision_row, lower_after_harm, store_outcome
+from serving.ledger_outcomes import (
+    NewOutcome,
+    asked_at,
+    decision_row,
+    lower_after_harm,
+    store_outcome,
+)
 from serving.ledger_tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
-from serving.ledger_times import as_moment, as_text
+from serving.ledger_times import as_moment, as_text, service_time
 
 Step = Literal["claimed", "heartbeat", "completed", "failed"]
 State = Literal["claimed", "completed", "failed", "lapsed"]
@@ -93,7 +99,7 @@ class Claims:
             if known is not None:
                 return _claim_of(connection, known.claim_id, now), False
             decided = decision_row(connection, decision_id)
-            at = _now(connection, decision_id, max(now, as_moment(decided.decided_at)))
+            at = _now(connection, decided.account_id, max(now, asked_at(decided)))
             controls = read_controls(connection)
             scope = Scope(action=decided.action, segment=decided.segment, csm=decided.csm)
             check_not_stopped(controls, scope)
@@ -134,10 +140,12 @@ class Claims:
             return _claim_of(connection, claim_id, now), True
 
     def complete(self, claim_id: str, *, by: str, key: str, now: datetime,
-                 occurred_at: datetime | None = None) -> tuple[Claim, bool]:
+                 as_of: datetime | None = None, occurred_at: datetime | None = None
+                 ) -> tuple[Claim, bool]:
         """Say that it was done: the claim ends, and the decision is executed, in one commit.
 
-        A lease that has lapsed does not undo what was done: it is taken as long as nobody else
+        ``as_of`` is that moment on the time of the data, where it is another: the timeline goes by
+        it. A lease that has lapsed does not undo what was done: it is taken as long as nobody else
         claimed the decision since.
 
         Raises:
@@ -154,7 +162,7 @@ class Claims:
                           lease_until=at, by=by, key=key, digest=digest)
             store_outcome(connection, decided, NewOutcome(
                 kind="executed", by=by, occurred_at=occurred_at), outcome_id=record,
-                received_at=at)
+                received_at=as_of or at, heard_at=at)
             return _claim_of(connection, claim_id, now), True
 
     def fail(self, claim_id: str, *, by: str, reason: str, key: str, now: datetime
@@ -188,7 +196,9 @@ class Claims:
     def of_decision(self, decision_id: str, *, now: datetime) -> tuple[Claim, ...]:
         """The claims on a decision as they stand now, in the order in which they were made."""
         with self._database.reading() as connection:
-            return _claims(_records(connection, CLAIM_RECORDS.c.decision_id == decision_id), now)
+            records = _records(connection, CLAIM_RECORDS.c.decision_id == decision_id)
+            return _claims(records, _now(connection, records[0].account_id, now)
+                           ) if records else ()
 
 
 def _records(connection: Connection, *which: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
@@ -223,16 +233,19 @@ def _claims(records: Sequence[sa.Row[Any]], now: datetime) -> tuple[Claim, ...]:
 
 
 def _claim_of(connection: Connection, claim_id: str, now: datetime) -> Claim:
-    found = _claims(_records(connection, CLAIM_RECORDS.c.claim_id == claim_id), now)
-    if not found:
+    records = _records(connection, CLAIM_RECORDS.c.claim_id == claim_id)
+    if not records:
         raise UnknownClaimError("No claim with this id was stored.")
-    return found[0]
+    [claim] = _claims(records, _now(connection, records[0].account_id, now))
+    return claim
 
 
-def _now(connection: Connection, decision_id: str, now: datetime) -> datetime:
-    """The moment of a new record: never before the newest one of its decision."""
+def _now(connection: Connection, account_id: str, clock: datetime) -> datetime:
+    """The moment at which claims of an account stand: that of the service, and never before what
+    was recorded of the account, however wrong the clock was then."""
+    now = service_time(connection, clock)
     newest = connection.scalar(sa.select(sa.func.max(CLAIM_RECORDS.c.at)).where(
-        CLAIM_RECORDS.c.decision_id == decision_id))
+        CLAIM_RECORDS.c.account_id == account_id))
     return now if newest is None else max(now, as_moment(newest))
 
 
@@ -242,7 +255,7 @@ def _held(connection: Connection, claim_id: str, by: str, now: datetime
     found = _claim_of(connection, claim_id, now)
     if found.by != by:
         raise NotYoursError("Somebody else holds this claim.")
-    at = _now(connection, found.decision_id, now)
+    at = _now(connection, found.account_id, now)
     claims = _claims(_records(connection, CLAIM_RECORDS.c.decision_id == found.decision_id), at)
     claim = next(one for one in claims if one.claim_id == claim_id)
     if claim.state in ("completed", "failed"):
@@ -256,11 +269,12 @@ def _held(connection: Connection, claim_id: str, by: str, now: datetime
 def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> None:
     """See that nobody has done this, does it, or did something else to the account since."""
     done = connection.execute(
-        sa.select(OUTCOMES.c.kind, OUTCOMES.c.received_at).where(
+        sa.select(OUTCOMES.c.kind, OUTCOMES.c.received_at, OUTCOMES.c.heard_at).where(
             OUTCOMES.c.decision_id == decided.decision_id,
             OUTCOMES.c.kind.in_(("executed", "declined")))).first()
     if done is not None:
-        raise NotClaimableError(f"This decision was {done.kind} on {done.received_at[:10]}.")
+        when = done.heard_at or done.received_at
+        raise NotClaimableError(f"This decision was {done.kind} on {when[:10]}.")
     if decided.valid_until is None or as_moment(decided.valid_until) <= at:
         until = "older than claims" if decided.valid_until is None else (
             f"valid until {as_moment(decided.valid_until):%Y-%m-%d %H:%M} UTC")
@@ -274,11 +288,14 @@ def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> N
             raise AlreadyClaimedError(
                 f"{what} is claimed until {claim.lease_until:%Y-%m-%d %H:%M:%S} UTC.",
                 headers={"Retry-After": str(seconds)})
+    # who asked at a moment of the clock may not know of what was heard from then on
+    since = (OUTCOMES.c.received_at >= decided.decided_at if decided.asked_at is None
+             else OUTCOMES.c.heard_at >= decided.asked_at)
     others = connection.execute(
         sa.select(OUTCOMES.c.occurred_at, DECISIONS.c.action)
         .join(DECISIONS, DECISIONS.c.decision_id == OUTCOMES.c.decision_id)
-        .where(DECISIONS.c.account_id == decided.account_id, OUTCOMES.c.kind == "executed",
-               OUTCOMES.c.received_at >= decided.decided_at)).first()
+        .where(DECISIONS.c.account_id == decided.account_id, OUTCOMES.c.kind == "executed", since)
+    ).first()
     if others is not None:
         raise DecisionExpiredError(f"Since this was decided, {others.action} was carried out for "
                                    f"the account, of which the decision did not know.")

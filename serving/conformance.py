@@ -246,8 +246,8 @@ def _crash(stage: Stage) -> None:
     until = time.monotonic() + SHORTEST_LEASE + PATIENCE
     while stage.state(late) == "claimed":
         if time.monotonic() > until:
-            raise NotTestableError("A lease does not end here: the clock of this service stands "
-                                   "still, or it runs late.")
+            raise BrokenPromiseError("A lease does not end here: the clock of this service stands "
+                                     "still, or it runs late.")
         time.sleep(LOOK_SECONDS)
     same("a lease that is over", "lapsed", stage.state(crashed))
     taken = stage.claimed(decision, by=SECOND)

@@ -1,8 +1,8 @@
 """This module is about decisions: from a score and a timeline to a recommendation that is stored.
 
 Fills the state that the policy reads, asks the policy, and writes down what it answered with all
-that it was answered on. Asking twice at the same moment about the same facts is the same
-decision, with the same id. Pure; storing is the ledger's.
+that it was answered on. Asking twice on a day, at the same moment of the data and about the same
+facts, is the same decision, with the same id. Pure; storing is the ledger's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import cast, get_args
 
@@ -46,7 +46,7 @@ POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "contract.renewed", "consent.upda
 """What the policy has to know of a timeline."""
 
 VALID_FOR = timedelta(days=7)
-"""How long a decision may be carried out: the week that contact caps count in."""
+"""How long a decision may be carried out: the week that contact caps count in; by the clock."""
 
 TERM_KINDS = ("contract.started", "contract.renewed", "contract.cancelled")
 
@@ -168,15 +168,21 @@ def question(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *
 
 
 def decision_of(answer: Recommendation, asked: PolicyInputs, score: AccountScore, *,
-                now: datetime, proposed_by: str | None = None, shared: str | None = None
-                ) -> Decision:
+                now: datetime, asked_at: datetime | None = None, proposed_by: str | None = None,
+                shared: str | None = None) -> Decision:
     """A recommendation as the record that is stored, with the probability of what comes first:
-    1 unless chance had a say. ``shared`` is the digest of what all questions have in common."""
+    1 unless chance had a say.
+
+    ``now`` is on the time of the data, ``asked_at`` the same moment by the clock of the service: a
+    decision is valid by that, and on another day is another one, also where the data stand still.
+    ``shared`` is the digest of what all questions have in common.
+    """
     read = json.dumps(asked.to_dict(), sort_keys=True, allow_nan=False)
     digest = hashlib.blake2b(read.encode(), digest_size=16).hexdigest()
     plain = answer.to_dict()
     best = answer.ranked[0]
-    identity = f"keepwell:{score.account_id}:{now.isoformat()}:{digest}"
+    day = "" if asked_at is None else f":{asked_at.astimezone(UTC):%Y-%m-%d}"
+    identity = f"keepwell:{score.account_id}:{now.isoformat()}:{digest}{day}"
     return Decision(
         decision_id=str(uuid.uuid5(uuid.NAMESPACE_URL, identity)), account_id=score.account_id,
         decided_at=now, as_of=score.as_of, action=best.action_id,
@@ -185,7 +191,8 @@ def decision_of(answer: Recommendation, asked: PolicyInputs, score: AccountScore
         withheld=tuple(cast(list[Mapping[str, object]], plain["withheld"])),
         versions={"score_source": score.score_source, "model": score.model_version or "none",
                   "formula": score.formula, "policy": policy_code()},
-        input_digest=digest, propensity=answer.propensity, valid_until=now + VALID_FOR,
+        input_digest=digest, propensity=answer.propensity,
+        valid_until=(asked_at or now) + VALID_FOR, asked_at=asked_at,
         segment=score.attributes.get("segment"), csm=score.attributes.get("csm"),
         autonomy=best.autonomy, proposed_by=proposed_by,
         inputs=None if shared is None else f'{{"question": {read}, "shared": "{shared}"}}')

@@ -35,6 +35,7 @@ from serving.explanations import Peers, peers_of
 from serving.kept_facts import KeptFacts
 from serving.known_playbook import known_playbook
 from serving.ledger import Ledger
+from serving.ledger_times import SteadyClock
 from serving.measured_effects import MeasuredEffects
 from serving.observed import ServiceMetrics
 from serving.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
@@ -50,11 +51,15 @@ log = logging.getLogger("keepwell.serving")
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """The parts of one workspace, opened, and the clock to ask them by."""
+    """The parts of one workspace, opened, and the clocks to ask them by.
+
+    ``now`` is on the time of the data, which stands still between exports; ``wall_clock`` runs.
+    """
 
     workspace: Workspace
     store: ModelStore
     now: Callable[[], datetime]
+    wall_clock: Callable[[], datetime]
     settings: ServiceSettings
     ledger: Ledger
     timelines: TimelineStore
@@ -114,7 +119,8 @@ class Desk:
             self.metrics.refreshes.inc()
             self.metrics.show(self.portfolio)
             with contextlib.suppress(LedgerUnreachableError):
-                join_slow_outcomes(self.ledger, self.timelines, now=self.now())
+                join_slow_outcomes(self.ledger, self.timelines, now=self.now(),
+                                   heard_at=self.wall_clock())
         return made
 
     def deliver(self) -> bool:
@@ -200,7 +206,7 @@ class Desk:
 
 
 def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], datetime],
-              settings: ServiceSettings) -> Desk:
+              wall_clock: Callable[[], datetime], settings: ServiceSettings) -> Desk:
     """Open the parts of a workspace.
 
     Raises:
@@ -212,7 +218,8 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
     keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
     keys.all()
     return Desk(
-        keys=keys, workspace=workspace, store=store, now=now, settings=settings,
+        keys=keys, workspace=workspace, store=store, now=now,
+        wall_clock=SteadyClock(wall_clock), settings=settings,
         ledger=Ledger(settings.ledger_url or workspace.ledger_db),
         chance=read_chance_rules(workspace.root, settings.lottery_key),
         timelines=TimelineStore(workspace),

@@ -72,7 +72,8 @@ class Decision:
     ``eligible`` and ``withheld`` are the whole ranking and every refusal with its reason;
     ``input_digest`` is the hash of the state that the policy read, and ``inputs`` all of it, for
     ``serving.replay``. ``autonomy`` is the level it was made at, of ``serving.autonomy``; as it
-    is given, how far the action may go.
+    is given, how far the action may go. ``decided_at`` and ``as_of`` are on the time of the data;
+    ``asked_at`` (before the facts were read) and ``valid_until`` on the clock of the service.
     """
 
     decision_id: str
@@ -93,6 +94,7 @@ class Decision:
     autonomy: int | None = None
     proposed_by: str | None = None
     inputs: str | None = None
+    asked_at: datetime | None = None
 
 
 class Ledger:
@@ -147,9 +149,11 @@ class Ledger:
         return tuple(stored[d.decision_id] for d in decisions)
 
     def append_outcome(self, decision_id: str, new: NewOutcome, *, key: str,
-                       received_at: datetime, reporter: str | None = None
-                       ) -> tuple[Outcome, bool]:
+                       received_at: datetime, heard_at: datetime | None = None,
+                       reporter: str | None = None) -> tuple[Outcome, bool]:
         """Store an outcome once per key; answers the stored one and whether it is new.
+
+        It is received on the time of the data, and heard on the clock of the service.
 
         Raises:
             UnknownDecisionError: no such decision.
@@ -169,10 +173,10 @@ class Ledger:
                 return self._outcome(connection, known.outcome_id), False
             decided = decision_row(connection, decision_id)
             if new.kind in OPPOSITES:
-                check_still_free(connection, decided, new, received_at, reporter)
+                check_still_free(connection, decided, new, heard_at or received_at, reporter)
             outcome_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:{key}"))
             store_outcome(connection, decided, new, outcome_id=outcome_id,
-                          received_at=received_at)
+                          received_at=received_at, heard_at=heard_at)
             insert_linked(connection, KEYS, {
                 "key": key, "request_digest": digest, "outcome_id": outcome_id})
             return self._outcome(connection, outcome_id), True
@@ -295,7 +299,7 @@ def batched(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 def _decision_row(decision: Decision) -> dict[str, object]:
     row: dict[str, object] = dict(vars(decision))  # a copy of what is in it takes long
-    for name in ("decided_at", "as_of", "valid_until"):
+    for name in ("decided_at", "as_of", "valid_until", "asked_at"):
         row[name] = None if row[name] is None else as_text(row[name])
     for name in ("eligible", "withheld", "versions"):
         row[name] = json.dumps(row[name], sort_keys=True, allow_nan=False)
@@ -312,4 +316,5 @@ def _decision(row: sa.Row[Any]) -> Decision:
         versions=json.loads(row.versions), input_digest=row.input_digest,
         valid_until=None if row.valid_until is None else as_moment(row.valid_until),
         segment=row.segment, csm=row.csm, autonomy=row.autonomy, proposed_by=row.proposed_by,
-        inputs=row.inputs)
+        inputs=row.inputs,
+        asked_at=None if row.asked_at is None else as_moment(row.asked_at))

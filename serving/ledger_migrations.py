@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,6 +18,7 @@ from sqlalchemy.engine import Connection
 from serving.ledger_chain import link_all
 from serving.ledger_tables import (
     APPROVALS,
+    BY_THE_CLOCK,
     CHAIN,
     CLAIM_RECORDS,
     CONTROLS,
@@ -53,12 +55,8 @@ def _say_version(connection: Connection) -> None:
 
 
 def _act(connection: Connection) -> None:
-    for column in (DECISIONS.c.valid_until, DECISIONS.c.segment, DECISIONS.c.csm,
-                   DECISIONS.c.autonomy, DECISIONS.c.proposed_by, DECISIONS.c.inputs,
-                   OUTCOMES.c.clock):
-        kind = column.type.compile(connection.dialect)
-        connection.execute(sa.text(
-            f'ALTER TABLE {column.table.name} ADD COLUMN "{column.name}" {kind}'))
+    _add(connection, DECISIONS.c.valid_until, DECISIONS.c.segment, DECISIONS.c.csm,
+         DECISIONS.c.autonomy, DECISIONS.c.proposed_by, DECISIONS.c.inputs, OUTCOMES.c.clock)
     for table in (CLAIM_RECORDS, APPROVALS, CONTROLS, INPUTS):
         table.create(connection)
 
@@ -67,12 +65,28 @@ def _hear(connection: Connection) -> None:
     FEEDBACK.create(connection)
 
 
+def _go_by_the_clock(connection: Connection) -> None:
+    _add(connection, DECISIONS.c.asked_at, OUTCOMES.c.heard_at)
+    for column in BY_THE_CLOCK:
+        for index in column.table.indexes:
+            if list(index.columns) == [column]:
+                index.create(connection, checkfirst=True)
+
+
+def _add(connection: Connection, *columns: sa.Column[Any]) -> None:
+    for column in columns:
+        kind = column.type.compile(connection.dialect)
+        connection.execute(sa.text(
+            f'ALTER TABLE {column.table.name} ADD COLUMN "{column.name}" {kind}'))
+
+
 STEPS = (
     Step(version=1, brought="a link for every record", apply=_link),
     Step(version=2, brought="the version itself", apply=_say_version),
     Step(version=3, brought="claims, approvals, controls and all that a decision was made on",
          apply=_act),
     Step(version=4, brought="what people say to recommendations", apply=_hear),
+    Step(version=5, brought="moments on the clock of the service", apply=_go_by_the_clock),
 )
 """Version 0 is a ledger of decisions, outcomes, keys and deliveries without links."""
 

@@ -26,7 +26,7 @@ from serving.errors import (
 from serving.kill_switch import Control, Scope, add_control, read_controls
 from serving.ledger_chain import insert_linked
 from serving.ledger_tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
-from serving.ledger_times import as_moment, as_text
+from serving.ledger_times import as_moment, as_text, service_time
 
 OutcomeKind = Literal["executed", "declined", "outcome"]
 
@@ -84,12 +84,19 @@ def decision_row(connection: Connection, decision_id: str) -> sa.Row[Any]:
     return row
 
 
+def asked_at(decided: sa.Row[Any]) -> datetime:
+    """When a decision was asked for, by the clock of the service where that was kept."""
+    return as_moment(decided.asked_at or decided.decided_at)
+
+
 def store_outcome(connection: Connection, decided: sa.Row[Any], new: NewOutcome, *,
-                  outcome_id: str, received_at: datetime) -> None:
+                  outcome_id: str, received_at: datetime, heard_at: datetime | None = None
+                  ) -> None:
     """Write an outcome in a transaction that has the writers' lock.
 
-    Where nobody says when it happened, it is when it was received, and never before the decision:
-    a clock that ran backwards is no report of the past.
+    ``received_at`` is on the time of the data, ``heard_at`` on the clock of the service. Where
+    nobody says when it happened, it is when it was received, and never before the decision: a
+    clock that ran backwards is no report of the past.
 
     Raises:
         ContradictingOutcomeError: it was carried out and is now declined, or the reverse.
@@ -114,9 +121,10 @@ def store_outcome(connection: Connection, decided: sa.Row[Any], new: NewOutcome,
         "outcome_id": outcome_id, "decision_id": decided.decision_id, "kind": new.kind,
         "occurred_at": as_text(new.occurred_at or received_at),
         "received_at": as_text(received_at), "result": new.result, "reason": new.reason,
-        "by": new.by, "clock": clock_of(new)})
+        "by": new.by, "clock": clock_of(new),
+        "heard_at": None if heard_at is None else as_text(heard_at)})
     if new.result in GUARDRAIL.results:
-        lower_after_harm(connection, decided, at=received_at)
+        lower_after_harm(connection, decided, at=heard_at or received_at)
 
 
 def clock_of(new: NewOutcome) -> Clock | None:
@@ -178,8 +186,13 @@ def lower_after_harm(connection: Connection, decided: sa.Row[Any], *, at: dateti
 
 
 def check_still_free(connection: Connection, decided: sa.Row[Any], new: NewOutcome,
-                      received_at: datetime, reporter: str | None) -> None:
-    """See that who reports may: nobody else holds the decision, and it was valid then."""
+                     clock: datetime, reporter: str | None) -> None:
+    """See that who reports may: nobody else holds the decision, and it was valid then.
+
+    Who says when it was done is held to the time of the data, in which the decision was as long
+    valid as by the clock.
+    """
+    at = service_time(connection, clock)
     held = connection.execute(
         sa.select(CLAIM_RECORDS.c.by, CLAIM_RECORDS.c.kind, CLAIM_RECORDS.c.lease_until)
         .join(CHAIN, sa.and_(CHAIN.c.table == CLAIM_RECORDS.name,
@@ -187,13 +200,16 @@ def check_still_free(connection: Connection, decided: sa.Row[Any], new: NewOutco
         .where(CLAIM_RECORDS.c.decision_id == decided.decision_id)
         .order_by(CHAIN.c.place.desc())).first()
     if held is not None and held.by != reporter and (
-            held.kind == "completed" or as_moment(held.lease_until) > received_at):
+            held.kind == "completed" or as_moment(held.lease_until) > at):
         raise NotYoursError(f"This decision is {held.by}'s, who claimed it.")
-    if new.kind == "executed" and decided.valid_until is not None and (
-            (new.occurred_at or received_at) > as_moment(decided.valid_until)):
-        raise DecisionExpiredError(
-            f"This decision was valid until {as_moment(decided.valid_until):%Y-%m-%d %H:%M} UTC, "
-            f"before it was carried out.")
+    if new.kind != "executed" or decided.valid_until is None:
+        return
+    until = as_moment(decided.valid_until)
+    passed = (at - asked_at(decided) if new.occurred_at is None
+              else new.occurred_at - as_moment(decided.decided_at))
+    if passed > until - asked_at(decided):
+        raise DecisionExpiredError(f"This decision was valid until {until:%Y-%m-%d %H:%M} UTC, "
+                                   f"before it was carried out.")
 
 
 def request_digest(decision_id: str, new: NewOutcome) -> str:

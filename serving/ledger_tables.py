@@ -32,6 +32,7 @@ DECISIONS = sa.Table(
     sa.Column("autonomy", sa.Integer, info=LATER),
     sa.Column("proposed_by", sa.String, info=LATER),
     sa.Column("inputs", sa.String, info=LATER),
+    sa.Column("asked_at", sa.String, index=True, info=LATER),
 )
 OUTCOMES = sa.Table(
     "outcomes", METADATA,
@@ -45,6 +46,7 @@ OUTCOMES = sa.Table(
     sa.Column("reason", sa.String),
     sa.Column("by", sa.String),
     sa.Column("clock", sa.String, info=LATER),
+    sa.Column("heard_at", sa.String, index=True, info=LATER),
 )
 KEYS = sa.Table(
     "idempotency_keys", METADATA,
@@ -76,7 +78,7 @@ CLAIM_RECORDS = sa.Table(
     sa.Column("account_id", sa.String, nullable=False, index=True),
     sa.Column("action", sa.String, nullable=False, index=True),
     sa.Column("kind", sa.String, nullable=False),
-    sa.Column("at", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False, index=True),
     sa.Column("lease_until", sa.String, nullable=False),
     sa.Column("by", sa.String, nullable=False),
     sa.Column("reason", sa.String),
@@ -90,7 +92,7 @@ APPROVALS = sa.Table(
               index=True),
     sa.Column("verdict", sa.String, nullable=False),
     sa.Column("by", sa.String, nullable=False),
-    sa.Column("at", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False, index=True),
     sa.Column("reason", sa.String),
     sa.Column("key", sa.String, nullable=False, unique=True),
     sa.Column("request_digest", sa.String, nullable=False),
@@ -104,7 +106,7 @@ CONTROLS = sa.Table(
     sa.Column("csm", sa.String),
     sa.Column("value", sa.Integer),
     sa.Column("by", sa.String, nullable=False),
-    sa.Column("at", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False, index=True),
     sa.Column("reason", sa.String, nullable=False),
 )
 INPUTS = sa.Table(
@@ -133,6 +135,10 @@ VERSIONS = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("brought", sa.String, nullable=False),
 )
+
+BY_THE_CLOCK = (DECISIONS.c.asked_at, OUTCOMES.c.heard_at, CLAIM_RECORDS.c.at, APPROVALS.c.at,
+                CONTROLS.c.at)
+"""Moments on the clock of the service; all others are on the time of the data."""
 
 CHAINED: Mapping[str, sa.Table] = {
     t.name: t for t in (DECISIONS, OUTCOMES, KEYS, CLAIM_RECORDS, APPROVALS, CONTROLS, INPUTS,

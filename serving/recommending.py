@@ -70,6 +70,7 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
     Where the ledger can not be reached, outcomes and what was put off are missing as far as the
     timeline has not heard of them.
     """
+    asked_at = desk.wall_clock()
     ids = [score.account_id for score in scores]
     known_at = desk.now() + JUST_NOW
     facts = desk.facts.of(ids, as_of=known_at)
@@ -79,7 +80,8 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
         for account_id, put_off in put_offs_of(desk.ledger.database, ids).items():
             facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts, catalogue=desk.catalogue,
-                     now=desk.now(), evidence=desk.measured.current(), rules=desk.chance,
+                     now=desk.now(), asked_at=asked_at, evidence=desk.measured.current(),
+                     rules=desk.chance,
                      proposed_by=proposed_by, shared=shared, limits=limits)
 
 
@@ -90,6 +92,7 @@ def decide_on(
     alerts: WarningSigns,
     catalogue: Mapping[str, AnyFeature],
     now: datetime,
+    asked_at: datetime | None = None,
     evidence: Evidence = NO_EVIDENCE,
     limits: Limits = LIMITS,
     rules: ChanceRules | None = None,
@@ -107,6 +110,6 @@ def decide_on(
         answer = asked.answer(book, phrases=phrases, alert_words=ALERT_WORDS)
         decided.append(Decided(
             score=score, recommendation=answer,
-            decision=decision_of(answer, asked, score, now=now, proposed_by=proposed_by,
-                                 shared=shared)))
+            decision=decision_of(answer, asked, score, now=now, asked_at=asked_at,
+                                 proposed_by=proposed_by, shared=shared)))
     return tuple(decided)

@@ -479,13 +479,14 @@ class RecommendationAnswer(Answer):
     """
 
     decision_id: str | None = Field(description="null: the ledger can not be reached; suggestion.")
-    valid_until: datetime | None = Field(description="After it the decision can not be claimed.")
+    valid_until: datetime | None = Field(description="By the clock of the service; after it the "
+                                                     "decision can not be claimed.")
     autonomy: int = Field(description="How far the action may go by itself now, and no further: "
                                       "0 logged only, 1 suggested, 2 approved by a person, 3 "
                                       "automatic after a veto window, 4 automatic.")
     account_id: str
-    as_of: datetime
-    decided_at: datetime
+    as_of: datetime = Field(description="Of the features, on the time of the data.")
+    decided_at: datetime = Field(description="On the time of the data, which may stand still.")
     action: str
     expected_value: float
     currency: str
@@ -522,7 +523,8 @@ class OutcomeRequest(Request):
     reason: ShortText | None = Field(default=None, description="Needed with `declined`.")
     by: ShortText | None = Field(default=None, description="Pseudonym of who did it.")
     occurred_at: AwareDatetime | None = Field(
-        default=None, description="The moment it was received when left out.")
+        default=None, description="On the time of the data, and not after it; the moment it was "
+                                  "received when left out.")
 
     @model_validator(mode="after")
     def _is_complete(self) -> OutcomeRequest:
@@ -541,8 +543,8 @@ class OutcomeAnswer(Answer):
     account_id: str
     action: str
     kind: Literal["executed", "declined", "outcome"]
-    occurred_at: datetime
-    received_at: datetime
+    occurred_at: datetime = Field(description="On the time of the data.")
+    received_at: datetime = Field(description="On the time of the data.")
     result: str | None
     reason: str | None
     by: str | None

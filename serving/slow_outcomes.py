@@ -34,9 +34,11 @@ class Word:
     mrr: float | None
 
 
-def join_slow_outcomes(ledger: Ledger, timelines: TimelineStore, *, now: datetime) -> int:
+def join_slow_outcomes(ledger: Ledger, timelines: TimelineStore, *, now: datetime,
+                       heard_at: datetime | None = None) -> int:
     """Give every executed decision the slow outcome that its account's timeline tells by now.
 
+    ``now`` is on the time of the data, ``heard_at`` the same moment by the clock of the service.
     Answers how many there were. Repeating it changes nothing.
 
     Raises:
@@ -55,6 +57,7 @@ def join_slow_outcomes(ledger: Ledger, timelines: TimelineStore, *, now: datetim
         outcome = slow_outcome(one, words.get(one.account_id, ()))
         if outcome is not None:
             joined += ledger.append_outcome(one.decision_id, outcome, received_at=now,
+                                            heard_at=heard_at,
                                             key=f"slow outcome of {one.decision_id}")[1]
     return joined
 

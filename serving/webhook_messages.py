@@ -29,7 +29,8 @@ SAYS_MORE: Mapping[str, str] = {
 NOT_TOLD = frozenset({"idempotency_keys", "policy_inputs"})
 """Tables of the ledger whose records say nothing to others."""
 
-MOMENTS = ("decided_at", "received_at", "at")
+MOMENTS = ("asked_at", "heard_at", "at", "decided_at", "received_at")
+"""The moment of a message: by the clock of the service where that was kept."""
 KEPT_BACK = frozenset({"eligible", "withheld", "inputs", "input_digest", "request_digest", "key",
                        "versions"})
 NO_ACCOUNT = ""
@@ -82,7 +83,7 @@ def message_of(endpoint: str, table: str, record: Mapping[str, object] | RowMapp
             if name not in KEPT_BACK and value is not None}
     if account_id != NO_ACCOUNT:
         data["account_id"] = account_id
-    moment = next(str(record[name]) for name in MOMENTS if name in record)
+    moment = next(str(record[name]) for name in MOMENTS if record.get(name))
     body = {"type": kind, "timestamp": moment, "data": {"place": place, **data}}
     identity = f"keepwell:webhook:{endpoint}:{table}:{place}"
     return Message(

@@ -5,6 +5,7 @@ Who acts is the owner of the API key where it has one, and whoever the request n
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path
@@ -53,7 +54,8 @@ def see_decision(desk: AtDesk, decision_id: DecisionId) -> DecisionAnswer:
     """What was decided, until when it is valid, who approved it and who claimed it."""
     decision = desk.ledger.decision(decision_id)
     return decision_answer(
-        decision, Claims(desk.ledger.database).of_decision(decision_id, now=desk.now()),
+        decision, Claims(desk.ledger.database).of_decision(
+            decision_id, now=desk.wall_clock()),
         Approvals(desk.ledger.database).of_decision(decision_id))
 
 
@@ -69,7 +71,7 @@ def approve(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: Appro
     """
     approval, _ = Approvals(desk.ledger.database).record(
         decision_id, body.verdict, by=acting(caller, body.by), reason=body.reason,
-        key=caller.own(key), now=desk.now())
+        key=caller.own(key), now=desk.wall_clock())
     return approval_answer(approval)
 
 
@@ -85,7 +87,7 @@ def claim(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRe
     try:
         made, is_new = Claims(desk.ledger.database).claim(
             decision_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
-            now=desk.now())
+            now=desk.wall_clock())
     except DecisionExpiredError as error:
         raise decided_again(desk, caller, decision_id, error) from error
     if is_new:
@@ -108,7 +110,7 @@ def heartbeat(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: ClaimRequ
     within_reach(desk, claim_id)
     made, _ = Claims(desk.ledger.database).heartbeat(
         claim_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
-        now=desk.now())
+        now=desk.wall_clock())
     return claim_answer(made)
 
 
@@ -121,14 +123,11 @@ def complete(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: CompleteRe
     After the lease it is still heard, unless somebody else has claimed the decision since.
     """
     within_reach(desk, claim_id)
-    now = desk.now()
-    if body.occurred_at is not None and body.occurred_at > now:
-        message = "lies after the clock of this workspace"
-        raise WrongShapeError(f"occurred_at {message}",
-                              errors=[FieldProblem(where="occurred_at", message=message)])
+    as_of = desk.now()
+    check_known(body.occurred_at, as_of)
     made, is_new = Claims(desk.ledger.database).complete(
-        claim_id, by=acting(caller, body.by), key=caller.own(key), now=now,
-        occurred_at=body.occurred_at)
+        claim_id, by=acting(caller, body.by), key=caller.own(key), now=desk.wall_clock(),
+        as_of=as_of, occurred_at=body.occurred_at)
     if is_new:
         desk.metrics.claims.labels("completed").inc()
         desk.metrics.outcomes.labels("executed").inc()
@@ -144,7 +143,7 @@ def fail(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: FailRequest,
     within_reach(desk, claim_id)
     made, is_new = Claims(desk.ledger.database).fail(
         claim_id, by=acting(caller, body.by), reason=body.reason, key=caller.own(key),
-        now=desk.now())
+        now=desk.wall_clock())
     if is_new:
         desk.metrics.claims.labels("failed").inc()
     return claim_answer(made)
@@ -161,10 +160,23 @@ def within_reach(desk: Desk, claim_id: str) -> Claim:
     Raises:
         UnknownClaimError: there is none, as far as the caller is told.
     """
-    claim = Claims(desk.ledger.database).get(claim_id, now=desk.now())
+    claim = Claims(desk.ledger.database).get(claim_id, now=desk.wall_clock())
     if desk.reach is not None and claim.account_id not in desk.portfolio.by_id:
         raise UnknownClaimError("No claim with this id was stored.")
     return claim
+
+
+def check_known(occurred_at: datetime | None, as_of: datetime) -> None:
+    """See that something is said to have happened on the time of the data, and not after it.
+
+    Raises:
+        WrongShapeError: it lies after the newest data, where there is no timeline yet.
+    """
+    if occurred_at is not None and occurred_at > as_of:
+        message = (f"lies after the data of this workspace, which end at "
+                   f"{as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC; leave it out for that moment")
+        raise WrongShapeError(f"occurred_at {message}",
+                              errors=[FieldProblem(where="occurred_at", message=message)])
 
 
 def decided_again(desk: Desk, caller: Caller, decision_id: str, error: DecisionExpiredError

@@ -43,7 +43,7 @@ def stop(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKey)
     """The kill switch: after this answer nothing of that scope is claimed or prolonged."""
     check_scope(desk, body.scope)
     return control_answer(Controls(desk.ledger.database).record(
-        "stop", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.now()))
+        "stop", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.wall_clock()))
 
 
 @router.post("/resume", status_code=201, summary="Let go on what was stopped", responses=REFUSALS)
@@ -56,7 +56,7 @@ def resume(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKe
         what = "; ".join(scope.words for scope in stopped) or "nothing"
         raise UnknownControlError(f"Nobody stopped {body.scope.words}; stopped is {what}.")
     return control_answer(controls.record(
-        "resume", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.now()))
+        "resume", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.wall_clock()))
 
 
 @router.post("/levels", status_code=201, summary="Set how far actions may go by themselves",
@@ -68,7 +68,7 @@ def set_level(desk: AtDesk, caller: AtCaller, body: LevelRequest, key: Idempoten
     check_scope(desk, scope)
     check_level(body.level, scope, playbook().by_id)
     return control_answer(Controls(desk.ledger.database).record(
-        "level", scope, by=acting(caller, body.by), reason=body.reason, at=desk.now(),
+        "level", scope, by=acting(caller, body.by), reason=body.reason, at=desk.wall_clock(),
         value=body.level))
 
 
@@ -79,8 +79,8 @@ def set_capacity(desk: AtDesk, caller: AtCaller, body: CapacityRequest, key: Ide
     """Claimed and completed ones of the last seven days count; lapsed and failed ones do not."""
     check_scope(desk, body.scope)
     return control_answer(Controls(desk.ledger.database).record(
-        "capacity", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.now(),
-        value=body.most_a_week))
+        "capacity", body.scope, by=acting(caller, body.by), reason=body.reason,
+        at=desk.wall_clock(), value=body.most_a_week))
 
 
 def check_scope(desk: Desk, scope: Scope) -> None:

@@ -11,15 +11,13 @@ from serving.answers import recommendation_answer
 from serving.errors import (
     KEY_HEADER,
     LONGEST_KEY,
-    FieldProblem,
     LedgerUnreachableError,
-    WrongShapeError,
     check_count,
 )
 from serving.ledger import Decision, NewOutcome
 from serving.recommending import Decided, decide, decide_and_store
 from serving.routes.at_desk import AtCaller, AtDesk, problems
-from serving.routes.claims import acting
+from serving.routes.claims import acting, check_known
 from serving.schemas import (
     EXAMPLE_DECISION,
     NextActionsAnswer,
@@ -80,15 +78,13 @@ def report_outcome(
     is a decision that was carried out and is then declined, or the reverse. Who did it is the owner
     of the API key, for whom `by` names.
     """
-    now = desk.now()
-    if body.occurred_at is not None and body.occurred_at > now:
-        message = "lies after the clock of this workspace"
-        raise WrongShapeError(f"occurred_at {message}",
-                              errors=[FieldProblem(where="occurred_at", message=message)])
+    as_of = desk.now()
+    check_known(body.occurred_at, as_of)
     outcome, is_new = desk.ledger.append_outcome(
         decision_id, NewOutcome(kind=body.kind, occurred_at=body.occurred_at, result=body.result,
                                 reason=body.reason, by=caller.by(body.by)),
-        key=caller.own(idempotency_key), received_at=now, reporter=acting(caller, body.by))
+        key=caller.own(idempotency_key), received_at=as_of, heard_at=desk.wall_clock(),
+        reporter=acting(caller, body.by))
     if is_new:
         desk.metrics.outcomes.labels(outcome.kind).inc()
     desk.deliver()

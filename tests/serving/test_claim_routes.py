@@ -154,7 +154,81 @@ def test_nothing_was_carried_out_in_the_future(engine, clock):
                           {"by": "mailer", "occurred_at": (clock.at + HOUR).isoformat()},
                           status=422)
     assert refused["errors"] == [{"where": "occurred_at",
-                                  "message": "lies after the clock of this workspace"}]
+                                  "message": "lies after the data of this workspace, which end at "
+                                             "2026-03-01 00:00:00 UTC; leave it out for that "
+                                             "moment"}]
+
+
+class TestWhereTheDataEndedYearsAgo:
+    """Only exports come in: the time of the data stands still, the clock of the service runs."""
+
+    @pytest.fixture
+    def real(self, as_of: datetime) -> Clock:
+        return Clock(as_of + timedelta(days=1_500))
+
+    @pytest.fixture
+    def engine(self, own_workspace, store, make_client, as_of, real) -> Engine:
+        return Engine(make_client(own_workspace, store, now=lambda: as_of, wall_clock=real))
+
+    def test_a_decision_is_claimed_lapses_and_is_carried_out_by_another(self, engine, real,
+                                                                        as_of):
+        decided = engine.decide("acct-01")
+        name = decided["decision_id"]
+        assert moment(decided["decided_at"]) == as_of
+        assert moment(decided["valid_until"]) == real.at + timedelta(days=7)
+        assert moment(engine.approve(name)["at"]) == real.at
+        first = engine.claim(name)
+        assert moment(first["lease_until"]) == real.at + timedelta(minutes=10)
+        engine.claim(name, by="other", status=409)
+        real.at += timedelta(minutes=10)
+        assert engine.client.get(f"/v1/claims/{first['claim_id']}").json()["state"] == "lapsed"
+        second = engine.claim(name, by="other")
+        real.at -= timedelta(minutes=9)
+        refused = engine.post(f"/v1/claims/{first['claim_id']}/heartbeat", {"by": "mailer"},
+                              status=409)
+        assert engine.slug(refused) == "claim-over"
+        done = engine.post(f"/v1/claims/{second['claim_id']}/complete", {"by": "other"},
+                           status=200)
+        assert moment(done["ended_at"]) == real.at + timedelta(minutes=9)
+        [event] = [one for one in engine.client.get(
+            "/v1/accounts/acct-01/timeline").json()["items"] if one["kind"] == "action.executed"]
+        assert moment(event["occurred_at"]) == as_of
+
+    def test_asked_again_on_the_day_it_is_the_same_decision_and_later_another(self, engine, real):
+        first = engine.decide("acct-01")["decision_id"]
+        real.at += HOUR
+        assert engine.decide("acct-01")["decision_id"] == first
+        real.at += timedelta(days=7)
+        refused = engine.claim(first, status=409)
+        assert engine.slug(refused) == "decision-expired"
+        again = engine.decide("acct-01")["decision_id"]
+        assert again != first
+        assert again in refused["detail"]
+        engine.approve(again)
+        engine.claim(again)
+
+    def test_a_veto_window_passes(self, engine, real):
+        engine.trust(3)
+        decided = engine.post("/v1/next-actions", {}, status=200)["items"]
+        name = next(one["decision_id"] for one in decided
+                    if one["autonomy"] == 3 and one["action"] != "do_nothing")
+        assert engine.claim(name, status=409)["retry_after"] == "14400"
+        real.at += timedelta(hours=4)
+        engine.claim(name)
+
+    def test_a_stop_and_a_key_go_by_the_clock(self, engine, real):
+        assert moment(engine.post("/v1/controls/stop", {"reason": "x"})["at"]) == real.at
+        keys = engine.client.app.state.desk.keys
+        new = keys.create(name="laptop", owner="ann", role="engine", now=real.at,
+                          expires_at=real.at + timedelta(days=90))
+        ask = {"headers": {"X-API-Key": new.secret}}
+        assert engine.client.get("/v1/accounts", **ask).status_code == 200
+        real.at += timedelta(days=91)
+        assert engine.client.get("/v1/accounts", **ask).status_code == 401
+
+
+def moment(text: object) -> datetime:
+    return datetime.fromisoformat(str(text))
 
 
 def test_the_kill_switch_stops_what_is_under_way_and_what_would_begin(engine):

@@ -38,12 +38,12 @@ LEASE = 10 * MINUTE
 
 def decision(number: int = 1, *, account: str = "acct-1", action: str = "success_call",
              autonomy: int | None = 4, segment: str | None = "small",
-             decided_at: datetime = NOW) -> Decision:
+             decided_at: datetime = NOW, asked_at: datetime | None = None) -> Decision:
     return Decision(
         decision_id=f"d-{number}", account_id=account, decided_at=decided_at, as_of=decided_at,
         action=action, expected_value=1.5, currency="USD", eligible=(), withheld=(), versions={},
-        input_digest="ab", valid_until=decided_at + 7 * DAY, segment=segment, csm="ann",
-        autonomy=autonomy, proposed_by="planner")
+        input_digest="ab", valid_until=(asked_at or decided_at) + 7 * DAY, segment=segment,
+        csm="ann", autonomy=autonomy, proposed_by="planner", asked_at=asked_at)
 
 
 class World:
@@ -254,6 +254,122 @@ class TestAClockThatRunsBackwards:
         outcome, _ = world.ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="o",
                                                  received_at=NOW - DAY)
         assert (outcome.occurred_at, outcome.received_at) == (NOW, NOW)
+
+
+    def test_brings_back_no_lease_that_has_lapsed(self, world: World) -> None:
+        world.decide(decision(2, account="acct-2"))
+        first = world.claim()
+        world.claim(2, by="other", at=NOW + LEASE)  # by then it had lapsed
+        earlier = NOW + MINUTE
+        assert world.claims.get(first, now=earlier).state == "lapsed"
+        assert world.claims.of_decision("d-1", now=earlier)[0].state == "lapsed"
+        with pytest.raises(ClaimOverError, match="lease is over"):
+            world.claims.heartbeat(first, by="mailer", lease=LEASE, key="h", now=earlier)
+        second = world.claim(by="other", at=earlier)
+        assert world.claims.get(second, now=earlier).claimed_at == NOW + LEASE
+
+    @pytest.mark.parametrize("kind", ["decision", "approval", "control", "outcome"])
+    def test_is_noticed_by_whatever_was_recorded_last(self, world: World, kind: str) -> None:
+        first = world.claim()
+        at = NOW + HOUR
+        world.decide(decision(2, account="acct-2", asked_at=at if kind == "decision" else NOW))
+        if kind == "approval":
+            world.approvals.record("d-2", "approved", by="ann", reason=None, key="a", now=at)
+        elif kind == "control":
+            world.controls.record("level", Scope(), by="boss", reason="x", at=at, value=4)
+        elif kind == "outcome":
+            world.ledger.append_outcome("d-2", NewOutcome(kind="executed"), key="o",
+                                        received_at=NOW, heard_at=at)
+        assert world.claims.get(first, now=NOW + MINUTE).state == "lapsed"
+
+    def test_that_was_put_right_stops_nobody_else(self, world: World) -> None:
+        wrong = NOW + 400 * DAY
+        world.decide(decision(2, account="acct-2", decided_at=wrong))
+        world.claim(2, at=wrong)
+        first = world.claim()
+        assert world.claims.get(first, now=NOW + MINUTE).state == "claimed"
+        assert world.claims.get(first, now=NOW + LEASE).state == "lapsed"
+        world.claim(by="other", at=NOW + LEASE)
+
+    def test_that_was_put_right_gives_no_account_to_two(self, world: World) -> None:
+        wrong = NOW + 400 * DAY
+        world.decide(decision(2, decided_at=wrong), decision(3, decided_at=wrong))
+        first = world.claim(2, at=wrong)
+        second = world.claim(3, by="other", at=wrong + LEASE)
+        with pytest.raises(ClaimOverError, match="lease is over"):
+            world.claims.heartbeat(first, by="mailer", lease=LEASE, key="h", now=NOW)
+        assert world.claims.get(first, now=NOW).state == "lapsed"
+        assert world.claims.get(second, now=NOW).state == "claimed"
+
+
+YEARS_AGO = NOW - 4 * 365 * DAY
+
+
+class TestWhereTheDataStandStill:
+    @pytest.fixture(autouse=True)
+    def old(self, world: World) -> None:
+        world.decide(decision(2, account="acct-2", decided_at=YEARS_AGO, asked_at=NOW))
+
+    def test_a_lease_ends_by_the_clock(self, world: World) -> None:
+        first = world.claim(2, at=NOW + MINUTE)
+        with pytest.raises(AlreadyClaimedError, match="claimed until 2026-03-01 12:11:00"):
+            world.claim(2, by="other", at=NOW + LEASE)
+        world.claim(2, by="other", at=NOW + MINUTE + LEASE)
+        assert world.claims.get(first, now=NOW + MINUTE + LEASE).state == "lapsed"
+
+    def test_what_was_done_is_on_the_time_of_the_data(self, world: World) -> None:
+        done, _ = world.claims.complete(world.claim(2), by="mailer", key="c", now=NOW + MINUTE,
+                                        as_of=YEARS_AGO)
+        assert done.ended_at == NOW + MINUTE
+        [outcome] = world.ledger.outcomes_of(["acct-2"])["acct-2"]
+        assert (outcome.occurred_at, outcome.received_at) == (YEARS_AGO, YEARS_AGO)
+        with pytest.raises(NotClaimableError, match="was executed on 2026-03-01"):
+            world.claim(2, by="other", at=NOW + HOUR)
+
+    def test_a_decision_asked_for_afterwards_knows_of_what_was_done(self, world: World) -> None:
+        world.decide(decision(3, account="acct-2", decided_at=YEARS_AGO, asked_at=NOW))
+        world.claims.complete(world.claim(2), by="mailer", key="c", now=NOW + MINUTE,
+                              as_of=YEARS_AGO)
+        with pytest.raises(DecisionExpiredError, match="of which the decision did not know"):
+            world.claim(3, at=NOW + HOUR)
+        world.decide(decision(4, account="acct-2", decided_at=YEARS_AGO, asked_at=NOW + HOUR))
+        world.claim(4, at=NOW + HOUR)
+
+    def test_a_veto_window_passes_by_the_clock(self, world: World) -> None:
+        world.level(3)
+        with pytest.raises(NotClaimableError, match="until 2026-03-01 16:00 UTC"):
+            world.claim(2, at=NOW + 3 * HOUR)
+        world.claim(2, at=NOW + 4 * HOUR)
+
+    def test_a_decision_ends_by_the_clock(self, world: World) -> None:
+        with pytest.raises(DecisionExpiredError, match="valid until 2026-03-08 12:00 UTC"):
+            world.claim(2, at=NOW + 7 * DAY)
+        with pytest.raises(DecisionExpiredError, match="no longer valid"):
+            world.approvals.record("d-2", "approved", by="ann", reason=None, key="a",
+                                   now=NOW + 7 * DAY)
+
+    def test_a_report_is_held_to_the_time_that_it_names(self, world: World) -> None:
+        def report(key: str, heard_at: datetime, occurred_at: datetime | None) -> None:
+            world.ledger.append_outcome(
+                "d-2", NewOutcome(kind="executed", occurred_at=occurred_at), key=key,
+                received_at=YEARS_AGO, heard_at=heard_at)
+
+        for heard_at, occurred_at in ((NOW + 8 * DAY, None), (NOW, YEARS_AGO + 8 * DAY)):
+            with pytest.raises(DecisionExpiredError, match="2026-03-08 12:00 UTC, before it was"):
+                report("late", heard_at, occurred_at)
+        report("in time", NOW + 8 * DAY, YEARS_AGO + 6 * DAY)
+
+    def test_who_holds_it_is_known_by_the_clock(self, world: World) -> None:
+        world.claim(2)
+        for heard_at in (NOW + MINUTE, NOW + LEASE):
+            new = NewOutcome(kind="declined", reason="x")
+            if heard_at < NOW + LEASE:
+                with pytest.raises(NotYoursError, match="mailer's, who claimed it"):
+                    world.ledger.append_outcome("d-2", new, key="o", received_at=YEARS_AGO,
+                                                heard_at=heard_at, reporter="ann")
+            else:
+                world.ledger.append_outcome("d-2", new, key="o", received_at=YEARS_AGO,
+                                            heard_at=heard_at, reporter="ann")
 
 
 class TestCapacity:

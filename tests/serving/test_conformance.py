@@ -32,15 +32,18 @@ TIMES_AS_FAST = 25
 
 @pytest.fixture
 def make_app(own_workspace, store) -> Callable[..., ASGIApp]:
-    """A service whose clock runs fast, so that leases end soon; or stands still."""
+    """A service whose clock runs fast, so that leases end soon; or stands still.
+
+    Its data stand still years ago.
+    """
     began = time.monotonic()
 
     def make(*, stands_still: bool = False) -> ASGIApp:
-        def now():
+        def clock():
             passed = 0.0 if stands_still else TIMES_AS_FAST * (time.monotonic() - began)
-            return AS_OF + timedelta(seconds=passed)
+            return AS_OF + timedelta(days=1_500, seconds=passed)
 
-        return create_app(own_workspace, store=store, now=now)
+        return create_app(own_workspace, store=store, now=lambda: AS_OF, wall_clock=clock)
 
     return make
 
@@ -56,14 +59,14 @@ def test_this_keepwell_keeps_every_promise(make_app) -> None:
     assert [(each.name, each.seen) for each in found if each.verdict != "kept"] == []
 
 
-def test_where_the_clock_stands_still_a_lease_is_not_tested(make_app, monkeypatch) -> None:
+def test_a_keepwell_whose_leases_never_end_is_found_out(make_app, monkeypatch) -> None:
     monkeypatch.setattr("serving.conformance.SHORTEST_LEASE", 10)
     monkeypatch.setattr("serving.conformance.PATIENCE", -9.5)
     monkeypatch.setattr("serving.conformance.PROMISES", [
         each for each in PROMISES if each.name == "crash"])
     with running(make_app(stands_still=True)) as address:
         (found,) = play(calls_to(address, None))
-    assert found.verdict == "not tested"
+    assert found.verdict == "broken"
     assert "the clock of this service stands still" in found.seen
 
 

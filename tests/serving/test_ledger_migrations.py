@@ -14,6 +14,7 @@ from serving import ledger_migrations
 from serving.ledger import Decision, Ledger, NewOutcome
 from serving.ledger_database import LedgerDatabase, open_engine
 from serving.ledger_migrations import NEWEST, STEPS, LedgerVersionError, Step, version_of
+from serving.ledger_tables import BY_THE_CLOCK
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STORED = "2026-02-01T08:00:00.000000+00:00"
@@ -96,6 +97,15 @@ def tables(where: Path | str) -> dict[str, list[tuple[str, str, bool]]]:
     return found
 
 
+def indexes(where: Path | str) -> set[str | None]:
+    engine = open_engine(where)
+    inspected = sa.inspect(engine)
+    found = {index["name"] for name in inspected.get_table_names()
+             for index in inspected.get_indexes(name)}
+    engine.dispose()
+    return found
+
+
 def versions(where: Path | str) -> list[int]:
     with closing(LedgerDatabase(where)) as database, database.reading() as connection:
         return list(connection.scalars(sa.text("SELECT version FROM ledger_versions ORDER BY 1")))
@@ -117,6 +127,7 @@ def test_a_ledger_of_the_first_keepwell_keeps_its_records_and_is_linked(
         assert ledger.verify(head=verified.head).records == 7
     Ledger(tmp_path / "new.db").close()
     assert tables(unlinked) == tables(tmp_path / "new.db")
+    assert indexes(unlinked) == indexes(tmp_path / "new.db")
     assert versions(unlinked) == [step.version for step in STEPS]
 
 
@@ -133,6 +144,31 @@ def test_the_links_of_before_stay_as_they_were(unlinked: Path) -> None:
 def test_links_are_made_today_as_they_were_made_then(unlinked: Path) -> None:
     with closing(Ledger(unlinked)) as ledger:
         assert ledger.verify().head == LINKS_THEN[-1][-1]
+
+
+def test_a_ledger_without_the_clock_of_the_service_gets_it(ledger_place: Path | str) -> None:
+    with closing(Ledger(ledger_place)) as ledger:
+        ledger.append_decisions([decision(1)])
+        ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)
+        head = ledger.verify().head
+    today = tables(ledger_place), indexes(ledger_place)
+    engine = open_engine(ledger_place)
+    with engine.begin() as connection:
+        trigger = ("DROP TRIGGER ledger_versions_no_delete" if connection.dialect.name == "sqlite"
+                   else "ALTER TABLE ledger_versions DISABLE TRIGGER USER")
+        connection.execute(sa.text(trigger))
+        connection.execute(sa.text("DELETE FROM ledger_versions WHERE version = 5"))
+        for column in BY_THE_CLOCK:
+            connection.execute(sa.text(f"DROP INDEX ix_{column.table.name}_{column.name}"))
+        for column in BY_THE_CLOCK[:2]:
+            connection.execute(sa.text(
+                f"ALTER TABLE {column.table.name} DROP COLUMN {column.name}"))
+    engine.dispose()
+    assert (tables(ledger_place), indexes(ledger_place)) != today
+    with closing(Ledger(ledger_place)) as ledger:
+        assert (ledger.verify().head, ledger.verify().finding) == (head, None)
+        assert ledger.decision("d-1") == decision(1)
+    assert (tables(ledger_place), indexes(ledger_place)) == today
 
 
 def test_a_row_of_a_ledger_of_before_can_not_be_changed_either(unlinked: Path) -> None:
