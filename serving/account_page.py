@@ -28,6 +28,7 @@ from serving.actions_view import (
     actions_intro,
     withheld_view,
 )
+from serving.controls_view import HeldLevel
 from serving.explanations import said
 from serving.families import Family
 from serving.family_view import FamilyView, family_view
@@ -154,6 +155,7 @@ class AccountPage:
     changes: tuple[ChangeLine, ...]
     actions: tuple[ActionView, ...]
     actions_intro: str
+    waits: str
     say: SayView
     judge_href: str
     action_notes: tuple[str, ...]
@@ -173,17 +175,24 @@ def account_page(
     answer: Recommendation,
     say: SayView,
     family: Family | None,
+    held: Mapping[str, HeldLevel],
+    stopped: tuple[Notice, ...],
+    waits: str,
     days: Sequence[TimelineDay],
     weeks: Sequence[WeekOfUse],
     tenant: str,
 ) -> AccountPage:
-    """The page of one account."""
+    """The page of one account.
+
+    ``held`` is how far each action may go by itself here, ``stopped`` what is stopped for the
+    account, and ``waits`` what of it waits for a person, in words.
+    """
     at_90 = score.churn_at(TIER_HORIZON_DAYS)
     before = portfolio.previous.get(score.account_id)
     probability = at_90.probability if at_90 else None
     return AccountPage(
         frame=Frame(title=display_name(score), section="accounts", tenant=tenant,
-                    source=source_line(portfolio), notices=_notices(score)),
+                    source=source_line(portfolio), notices=(*stopped, *_notices(score))),
         name=display_name(score), about=_about(score), facts=_facts(score, portfolio),
         churn=CONTRACT_ENDED if score.has_left else percent(probability),
         churn_note=(f"95% interval {percent_range(at_90.low, at_90.high)}; usual among all "
@@ -227,7 +236,9 @@ def account_page(
         signs=_signs(portfolio.alerts.of(score.account_id)),
         changes_title=f"What changed since {day(before.as_of)}" if before else "",
         changes=_changes(before, score, catalogue) if before else (),
-        actions=tuple(action_view(c, score.currency) for c in answer.ranked),
+        actions=tuple(action_view(c, score.currency, held.get(c.action_id))
+                      for c in answer.ranked),
+        waits=waits,
         say=say, judge_href=f"{account_href(score.account_id)}/feedback",
         actions_intro=actions_intro(answer), action_notes=answer.notes,
         withheld=tuple(withheld_view(w) for w in answer.withheld[:MOST_WITHHELD]),

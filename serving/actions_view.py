@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from experiments.action_value import ActionValue
 from experiments.policy import DO_NOTHING, Candidate, Recommendation, Withheld
+from serving.controls_view import HeldLevel
 from serving.words import instant, money, percent, plain, plural, signed, singular
 
 CHANNELS: Mapping[str, str] = {
@@ -17,11 +18,6 @@ CHANNELS: Mapping[str, str] = {
 OWNERS: Mapping[str, str] = {
     "automation": "automatic", "csm": "success manager", "ceo": "our CEO", "billing": "billing",
     "sponsor": "executive sponsor",
-}
-
-AUTONOMY: Mapping[int, str] = {
-    1: "a person does it", 2: "a person approves it", 3: "automatic, a person may stop it",
-    4: "automatic",
 }
 
 
@@ -36,6 +32,8 @@ class ActionView:
     how: str
     evidence: str
     by: str
+    stands: str  # how far it may go by itself here, and why
+    is_stopped: bool
     deadline: str
     look_first: tuple[str, ...]
 
@@ -66,8 +64,8 @@ def actions_intro(answer: Recommendation) -> str:
             f"Doing nothing competes too.{by_lot}")
 
 
-def action_view(candidate: Candidate, currency: str) -> ActionView:
-    """One candidate in words."""
+def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = None) -> ActionView:
+    """One candidate in words, with the level that holds for it."""
     value = candidate.value
     nothing = candidate.action_id == DO_NOTHING
     costs = f"costs {money(value.total_cost, currency)}"
@@ -89,7 +87,9 @@ def action_view(candidate: Candidate, currency: str) -> ActionView:
             f"Evidence: {candidate.evidence} (grade {candidate.grade}); "
             f"{percent(candidate.playbook_share)} playbook judgement, "
             f"{percent(1 - candidate.playbook_share)} data{_interval(value)}"),
-        by="" if nothing else f"{owner}, {channel}; {AUTONOMY[candidate.autonomy]}",
+        by="" if nothing else f"{owner}, {channel}",
+        stands="" if held is None else held.sentence,
+        is_stopped=held is not None and held.is_stopped,
         deadline=f"by {instant(candidate.deadline)}" if candidate.deadline else "",
         look_first=candidate.look_first)
 

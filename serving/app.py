@@ -33,6 +33,7 @@ from serving.pages import AnswerProblemToPeople, Templates
 from serving.roles import Need, needed
 from serving.routes import (
     accounts,
+    approving,
     claims,
     controls,
     feedback,
@@ -122,7 +123,7 @@ def create_app(
     app.state.plan_turns = Turns(MOST_PLANS_AT_ONCE, what="plans")
     for module in (accounts, claims, controls,
                    next_actions, feedback, plans, telemetry, holdings, status, people,
-                   judging):
+                   judging, approving):
         app.include_router(module.router)
     tuple(iter_route_contexts(app.routes))  # makes them now, and not while threads ask for them
     install_problems(app, AnswerProblemToPeople(templates))

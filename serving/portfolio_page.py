@@ -110,9 +110,10 @@ class PortfolioPage:
 
 def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
                    cursor: str | None, formula: HealthFormula, tenant: str,
-                   family: Family | None = None) -> PortfolioPage:
+                   family: Family | None = None, stopped: tuple[Notice, ...] = ()
+                   ) -> PortfolioPage:
     """The page of the accounts that are wanted, from a cursor on; ``family`` is that of the parent
-    that is asked for."""
+    that is asked for, ``stopped`` what is stopped for these accounts."""
     chosen = [s for s in portfolio.chosen(wanted) if _has_status(s, status)]
     page = page_of(chosen, cursor=cursor, limit=ACCOUNTS_PER_PAGE)
     widest = max((s.revenue_at_risk or 0.0 for s in chosen), default=0.0)
@@ -122,7 +123,7 @@ def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
         following = "/?" + urlencode({**given, "cursor": page.next_cursor})
     return PortfolioPage(
         frame=Frame(title="Accounts", section="accounts", tenant=tenant,
-                    source=source_line(portfolio), notices=notices_of(portfolio)),
+                    source=source_line(portfolio), notices=(*stopped, *notices_of(portfolio))),
         tiles=_tiles(chosen, portfolio),
         choices=_choices(portfolio, wanted, status, formula),
         search=wanted.search or "",

@@ -13,7 +13,9 @@ from experiments.policy import Recommendation
 from registry.playbook import playbook
 from registry.store import ModelStoreError
 from serving.account_page import account_page
+from serving.approvals_page import waiting_words
 from serving.champions import model_rows, withheld_segments, without_folders
+from serving.controls_view import Within, standing_of, stop_notices
 from serving.desk import Desk
 from serving.errors import (
     PROBLEMS,
@@ -26,10 +28,11 @@ from serving.feedback import FeedbackRecords
 from serving.feedback_view import SayView, say_view
 from serving.hours_view import hours_view
 from serving.kept_plan import KeptPlanError, newest_plan
+from serving.kill_switch import Control, Controls
 from serving.model_card_page import CARD, is_served_label, model_card_page
 from serving.models_page import models_page, reports_page
 from serving.pages import ICON, Templates
-from serving.portfolio import AccountFilter
+from serving.portfolio import AccountFilter, Portfolio
 from serving.portfolio_page import RUNNING, portfolio_page, source_line
 from serving.recommending import decide
 from serving.reference_pages import api_page, problems_page
@@ -37,6 +40,7 @@ from serving.reports import report_named, reports_in
 from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk, family_at
 from serving.timelines import JUST_NOW, by_day, in_words, weeks_of_use
+from serving.waiting import decisions_that_wait
 
 router = APIRouter(include_in_schema=False)
 
@@ -82,8 +86,9 @@ def show_portfolio(request: Request, desk: AtDesk, query: Annotated[PortfolioQue
     portfolio = desk.portfolio
     page = portfolio_page(portfolio, wanted=wanted, status=query.status, cursor=query.cursor,
                           family=family_at(desk, portfolio, query.parent) if query.parent else None,
-                          formula=desk.formula, tenant=desk.workspace.settings.tenant)
-    return _templates(request).page("portfolio.html", page)
+                          formula=desk.formula, tenant=desk.workspace.settings.tenant,
+                          stopped=stop_notices(_controls(desk), _names(), _within(portfolio)))
+    return templates_of(request).page("portfolio.html", page)
 
 
 @router.get("/accounts/{account_id}")
@@ -97,15 +102,20 @@ def show_account(request: Request, desk: AtDesk, caller: AtCaller,
         account_id, as_of=known_at, since=known_at - timedelta(weeks=WEEKS_SHOWN),
         most=MOST_EVENTS_READ)
     answer = decide(desk, [score])[0].recommendation
+    controls = _controls(desk)
+    segment, csm = score.attributes.get("segment"), score.attributes.get("csm")
     page = account_page(
         score, portfolio, catalogue=desk.catalogue, formula=desk.formula,
         family=family_at(desk, portfolio, account_id),
         answer=answer, say=_say(desk, caller, account_id, answer),
+        held=standing_of(answer.ranked, controls, playbook().by_id, segment=segment, csm=csm),
+        stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
+        waits=_waits(desk, account_id),
         days=by_day(in_words(events, currency=portfolio.currency), most_days=DAYS_SHOWN),
         weeks=weeks_of_use(events, as_of=known_at, weeks=WEEKS_SHOWN,
                            known_since=desk.timelines.known_since(account_id, as_of=known_at)),
         tenant=desk.workspace.settings.tenant)
-    return _templates(request).page("account.html", page)
+    return templates_of(request).page("account.html", page)
 
 
 def _say(desk: Desk, caller: Caller, account_id: str, answer: Recommendation) -> SayView:
@@ -116,7 +126,35 @@ def _say(desk: Desk, caller: Caller, account_id: str, answer: Recommendation) ->
         return say_view(None, (), {})  # nothing could be kept now
     may = "judge" in caller.permissions
     return say_view(answer.ranked[0].action_id if may else None, heard,
-                    {one.id: one.name for one in playbook().by_id.values()})
+                    _names())
+
+
+def _waits(desk: Desk, account_id: str) -> str:
+    """What of an account waits for a person, in words."""
+    try:
+        waiting = decisions_that_wait(desk.ledger.database, now=desk.wall_clock(),
+                                      accounts=[account_id])
+    except LedgerUnreachableError:
+        return ""  # nothing can be approved now
+    return waiting_words(waiting, _names())
+
+
+def _controls(desk: Desk) -> tuple[Control, ...] | None:
+    """What is stopped and set; None where the ledger can not be reached."""
+    try:
+        return Controls(desk.ledger.database).all()
+    except LedgerUnreachableError:
+        return None
+
+
+def _within(portfolio: Portfolio) -> Within:
+    """Whose segments and CSMs there are among the accounts that are reached."""
+    return Within(segments={score.attributes.get("segment") for score in portfolio.scores},
+                  csms={score.attributes.get("csm") for score in portfolio.scores})
+
+
+def _names() -> dict[str, str]:
+    return {one.id: one.name for one in playbook().by_id.values()}
 
 
 @router.get("/models")
@@ -126,7 +164,7 @@ def show_models(request: Request, desk: AtDesk) -> Response:
     portfolio = desk.portfolio
     page = models_page(rows, refusals, withheld=withheld_segments(desk.workspace, rows),
                        source=source_line(portfolio), tenant=desk.workspace.settings.tenant)
-    return _templates(request).page("models.html", page)
+    return templates_of(request).page("models.html", page)
 
 
 @router.get("/models/{label}/{version}")
@@ -135,7 +173,7 @@ def show_model_card(request: Request, desk: AtDesk, label: Label, version: Versi
     card = _kept(desk, label, version, CARD).decode()
     page = model_card_page(card, label=label, version=version,
                            tenant=desk.workspace.settings.tenant)
-    return _templates(request).page("model_card.html", page)
+    return templates_of(request).page("model_card.html", page)
 
 
 @router.get("/models/{label}/{version}/plots/{name}")
@@ -173,7 +211,7 @@ def show_reports(request: Request, desk: AtDesk, caller: AtCaller) -> Response:
         hours = hours_view(plan, now=desk.now(), problem=problem)
     page = reports_page(reports_in(desk.workspace.reports_dir), hours=hours,
                         tenant=desk.workspace.settings.tenant)
-    return _templates(request).page("reports.html", page)
+    return templates_of(request).page("reports.html", page)
 
 
 @router.get("/reports/{name}")
@@ -192,14 +230,14 @@ def show_report(desk: AtDesk, name: Annotated[str, Path(max_length=200)]) -> Res
 def show_problems(request: Request, desk: AtDesk) -> Response:
     """Every kind of problem the API answers with."""
     page = problems_page(PROBLEMS, tenant=desk.workspace.settings.tenant)
-    return _templates(request).page("problems.html", page)
+    return templates_of(request).page("problems.html", page)
 
 
 @router.get("/docs")
 def show_api(request: Request, desk: AtDesk) -> Response:
     """Every address of the API with an example."""
     page = api_page(request.app.openapi(), tenant=desk.workspace.settings.tenant)
-    return _templates(request).page("api.html", page)
+    return templates_of(request).page("api.html", page)
 
 
 @router.get("/assets/keepwell.svg")
@@ -212,14 +250,15 @@ def icon() -> Response:
 @router.get("/assets/{name}")
 def style_sheet(request: Request, name: str) -> Response:
     """The style sheet; its address changes with its content."""
-    templates = _templates(request)
+    templates = templates_of(request)
     if name != f"keepwell-{templates.style_version}.css":
         raise UnknownAddressError("There is no such file.")
     return Response(templates.style, media_type="text/css",
                     headers={"cache-control": "public, max-age=31536000, immutable"})
 
 
-def _templates(request: Request) -> Templates:
+def templates_of(request: Request) -> Templates:
+    """What pages are made of."""
     templates = request.app.state.templates
     assert isinstance(templates, Templates)
     return templates

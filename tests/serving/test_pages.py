@@ -14,6 +14,7 @@ import pytest
 from features.telemetry import Event
 from registry.store import MemoryModelStore
 from serving.account_page import AccountPage, use_note, use_picture
+from serving.approvals_page import ApprovalsPage
 from serving.champions import SERVED_LABELS, model_rows
 from serving.model_card_page import ModelCardPage
 from serving.models_page import (
@@ -31,9 +32,9 @@ from serving.timelines import weeks_of_use
 
 PAGES = {"portfolio.html": PortfolioPage, "account.html": AccountPage, "models.html": ModelsPage,
          "reports.html": ReportsPage, "problem.html": ProblemPage, "problems.html": ProblemsPage,
-         "api.html": ApiPage, "model_card.html": ModelCardPage}
+         "api.html": ApiPage, "model_card.html": ModelCardPage, "approvals.html": ApprovalsPage}
 ADDRESSES = ("/", "/?status=all", "/accounts/acct-00", "/accounts/acct-47", "/models",
-             "/models/churn/1", "/reports", "/problems", "/docs")
+             "/models/churn/1", "/reports", "/approvals", "/problems", "/docs")
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
 
