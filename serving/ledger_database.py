@@ -2,8 +2,10 @@
 
 The same statements run on both. Writers take turns: on SQLite by the lock of the file, on
 PostgreSQL by an advisory lock of the database, so that the chain of links has one order and what
-a transaction checks still holds when it commits. Every commit is on disk when it returns. A
-database that can not be reached is one error, whatever the driver calls it.
+a transaction checks still holds when it commits. Who finds a file locked sleeps, for up to a tenth
+of a second, and asks again; so the writers of one process wait for each other before they ask.
+Every commit is on disk when it returns. A database that can not be reached is one error, whatever
+the driver calls it.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ class LedgerDatabase:
     def __init__(self, where: Path | str) -> None:
         self._engine = open_engine(where)
         self._upgrading = threading.Lock()
+        self._writers_turn = threading.Lock()
         self._is_ready = False
 
     @property
@@ -91,10 +94,23 @@ class LedgerDatabase:
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         writing = self._engine.execution_options(keepwell_writes=True)
-        with _reached(), writing.begin() as connection:
+        with self._turn(), _reached(), writing.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
             yield connection
+
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._engine.dialect.name != "sqlite":
+            yield  # the server has them wait, in order
+            return
+        if not self._writers_turn.acquire(timeout=BUSY_SECONDS):
+            raise _unreachable(TimeoutError("others of this process are writing"))
+        try:
+            yield
+        finally:
+            self._writers_turn.release()
 
 
 def open_engine(where: Path | str) -> Engine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,6 +83,23 @@ def test_a_file_that_another_program_holds_for_long_is_busy(
                 ledger.append_decisions([decision("d-1")])
         ledger.append_decisions([decision("d-1")])
         assert ledger.counts() == (1, 0)
+
+
+def test_writers_of_one_process_take_turns_and_do_not_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        with (ThreadPoolExecutor(1) as thread, ledger.database.writing(),
+              monkeypatch.context() as patched):
+            patched.setattr(ledger_database, "BUSY_SECONDS", 0.05)
+            waiting = thread.submit(ledger.append_decisions, [decision("d-1")])
+            with pytest.raises(LedgerUnreachableError, match="busy for long") as caught:
+                waiting.result()
+            assert caught.value.cause == "others of this process are writing"
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda n: ledger.append_decisions([decision(f"d-{n}")]), range(40)))
+        assert ledger.counts() == (40, 0)
+        assert ledger.verify().finding is None
 
 
 @pytest.mark.postgres
