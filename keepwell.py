@@ -952,8 +952,11 @@ def plan(
     """Plan a team's week: who does what for which account, and what one more hour would bring."""
     from experiments.planning.team import read_team
     from features.touched import clock_of
+    from serving.chance_rules import week_of
     from serving.kept_plan import keep_plan, kept
+    from serving.plan_draws import keep_draws
     from serving.plans import document_of, plan_as_of
+    from serving.timelines import TimelineStore
 
     place = Workspace(workspace)
     who = read_team(_text_of(team), str(team))
@@ -964,9 +967,13 @@ def plan(
         currency = place.settings.currency
         answer = document_of(week, as_of=moment, currency=currency)
         write_atomically(file, json.dumps(answer, indent=1).encode())
-        keep_plan(place, kept(week, as_of=moment, currency=currency,
-                              made_at=clock_of(place, lambda: datetime.now(UTC)),
-                              made_by=f"keepwell plan {team.name}"))
+        made_at, made_by = clock_of(place, lambda: datetime.now(UTC)), f"keepwell plan {team.name}"
+        if week.lots:
+            with _ledger(place, must_exist=False) as ledger:
+                keep_draws(ledger, TimelineStore(place), week, week=week_of(moment), at=made_at,
+                           made_by=made_by)
+        keep_plan(place, kept(week, as_of=moment, currency=currency, made_at=made_at,
+                              made_by=made_by))
     out.print(f"{_many(len(answer['actions']), 'action')} for the week of {moment:%Y-%m-%d}, worth "
               f"{answer['value']:,.0f} {answer['currency']} on a cautious count "
               f"({answer['share_of_bound']:.1%} of what no plan can exceed), in {file}; "

@@ -23,6 +23,7 @@ from serving.ledger_tables import (
     CLAIM_RECORDS,
     CONTROLS,
     DECISIONS,
+    DRAWS,
     FEEDBACK,
     INPUTS,
     METADATA,
@@ -73,6 +74,14 @@ def _go_by_the_clock(connection: Connection) -> None:
                 index.create(connection, checkfirst=True)
 
 
+def _draw(connection: Connection) -> None:
+    DRAWS.create(connection)
+
+
+def _measure(connection: Connection) -> None:
+    _add(connection, OUTCOMES.c.measure)
+
+
 def _add(connection: Connection, *columns: sa.Column[Any]) -> None:
     for column in columns:
         kind = column.type.compile(connection.dialect)
@@ -87,6 +96,8 @@ STEPS = (
          apply=_act),
     Step(version=4, brought="what people say to recommendations", apply=_hear),
     Step(version=5, brought="moments on the clock of the service", apply=_go_by_the_clock),
+    Step(version=6, brought="the draws of plans", apply=_draw),
+    Step(version=7, brought="what was measured after an action", apply=_measure),
 )
 """Version 0 is a ledger of decisions, outcomes, keys and deliveries without links."""
 

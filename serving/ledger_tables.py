@@ -47,6 +47,7 @@ OUTCOMES = sa.Table(
     sa.Column("by", sa.String),
     sa.Column("clock", sa.String, info=LATER),
     sa.Column("heard_at", sa.String, index=True, info=LATER),
+    sa.Column("measure", sa.String, info=LATER),
 )
 KEYS = sa.Table(
     "idempotency_keys", METADATA,
@@ -130,6 +131,22 @@ FEEDBACK = sa.Table(
     sa.Column("request_digest", sa.String, nullable=False),
 )
 
+DRAWS = sa.Table(
+    "plan_draws", METADATA,
+    sa.Column("record_id", sa.String, primary_key=True),
+    sa.Column("account_id", sa.String, nullable=False, index=True),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("arm", sa.String, nullable=False),
+    sa.Column("probability", sa.Float, nullable=False),
+    sa.Column("draw_id", sa.String, nullable=False, index=True),
+    sa.Column("key_id", sa.String, nullable=False),
+    sa.Column("drawn", sa.Integer, nullable=False),
+    sa.Column("of_accounts", sa.Integer, nullable=False),
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("drawn_at", sa.String, nullable=False),
+    sa.Column("made_by", sa.String, nullable=False),
+)
+
 VERSIONS = sa.Table(
     "ledger_versions", METADATA,
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
@@ -142,7 +159,7 @@ BY_THE_CLOCK = (DECISIONS.c.asked_at, OUTCOMES.c.heard_at, CLAIM_RECORDS.c.at, A
 
 CHAINED: Mapping[str, sa.Table] = {
     t.name: t for t in (DECISIONS, OUTCOMES, KEYS, CLAIM_RECORDS, APPROVALS, CONTROLS, INPUTS,
-                        FEEDBACK)}
+                        FEEDBACK, DRAWS)}
 """Every record of these has its link, written in the same transaction."""
 
 PERMANENT = tuple(METADATA.tables)

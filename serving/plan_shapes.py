@@ -202,12 +202,16 @@ class PlanAnswer(Answer):
     budgets: list[MoneyAnswer]
     care: list[TendedAnswer]
     lots: list[LotAnswer] = Field(description="Empty where no key for draws is set.")
+    draws_recorded: int = Field(
+        description="Accounts of these lots whose draw is now on record: 0 without `keep`, and "
+        "where the draw of this week was recorded before.")
 
 
-def plan_answer(plan: Plan, *, as_of: datetime, currency: str, most_waiting: int) -> PlanAnswer:
+def plan_answer(plan: Plan, *, as_of: datetime, currency: str, most_waiting: int,
+                draws_recorded: int) -> PlanAnswer:
     """A plan as it is answered with."""
     said = plan.to_dict()
     return PlanAnswer.model_validate({
         **said, "as_of": as_of, "currency": currency, "source": "POST /v1/plans",
         "waiting": plan.waiting.head(most_waiting).to_dicts(),
-        "waiting_in_all": plan.waiting.height})
+        "waiting_in_all": plan.waiting.height, "draws_recorded": draws_recorded})

@@ -9,8 +9,10 @@ from fastapi import APIRouter, Depends, Request
 from experiments.planning.conflicts import ConflictingLimitsError
 from experiments.planning.plan import make_plan
 from experiments.planning.team import PlanningError
+from serving.chance_rules import week_of
 from serving.errors import FieldProblem, ImpossiblePlanError, NotPermittedError
 from serving.kept_plan import keep_plan, kept
+from serving.plan_draws import keep_draws
 from serving.plan_shapes import PlanAnswer, PlanRequest, plan_answer
 from serving.plans import offers_of
 from serving.recommending import ANY_HOUR, decide
@@ -51,7 +53,9 @@ def make_a_plan(desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(
     Chooses among what the policy allows for every account now, within hours, skills, territories,
     budgets and care. Every action that would pay and is not planned says why. Care that does not
     fit is refused with the limits in its way. Two plans are made at once at most. Nothing is
-    stored, but with `keep` what the hours are worth, for the page of reports.
+    stored, but with `keep`, which makes it the plan of the week: what the hours are worth, for the
+    page of reports, and its lots, in the ledger and on the timelines, so that what they teach is
+    measured.
     """
     if body.keep:
         check_may_keep(caller)
@@ -69,7 +73,11 @@ def make_a_plan(desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(
         except PlanningError as error:
             raise ImpossiblePlanError(str(error)) from error
     now, currency = desk.now(), desk.workspace.settings.currency
+    recorded = 0
     if body.keep:
+        recorded = keep_draws(desk.ledger, desk.timelines, plan, week=week_of(now), at=now,
+                              made_by="POST /v1/plans")
         keep_plan(desk.workspace, kept(plan, as_of=now, made_at=now, made_by="POST /v1/plans",
                                        currency=currency))
-    return plan_answer(plan, as_of=now, currency=currency, most_waiting=body.most_waiting)
+    return plan_answer(plan, as_of=now, currency=currency, most_waiting=body.most_waiting,
+                       draws_recorded=recorded)
