@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 SETTINGS_FILE = "workspace.toml"
@@ -129,29 +130,11 @@ class Workspace:
         Raises:
             WorkspaceError: the file is not TOML, or names a setting that does not exist.
         """
-        path = self.root / SETTINGS_FILE
-        if not path.exists():
-            return WorkspaceSettings()
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as exc:
-            raise WorkspaceError(
-                f"{SETTINGS_FILE} in {self.root} is not valid TOML ({exc}). Mend the file, or "
-                f"delete it to go back to the defaults."
-            ) from exc
-        allowed = {field.name for field in fields(WorkspaceSettings)}
-        unknown = sorted(set(table) - allowed)
-        if unknown:
-            raise WorkspaceError(
-                f"{SETTINGS_FILE} in {self.root} has no setting {', '.join(unknown)}. "
-                f"It may hold: {', '.join(sorted(allowed))}."
-            )
-        for name in ("complete_until", "clock"):
-            if name in table:
-                table[name] = _instant(name, table[name])
-        if "use_names" in table:
-            table["use_names"] = tuple(table["use_names"])
-        return WorkspaceSettings(**table)
+            text = (self.root / SETTINGS_FILE).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return WorkspaceSettings()
+        return _settings_of(text, self.root)
 
     def change_settings(self, **changes: object) -> WorkspaceSettings:
         """Write settings, the file swapped as a whole; the others stay as they were."""
@@ -198,6 +181,31 @@ class Workspace:
                     f"end and try again; nothing was changed."
                 ) from exc
             yield
+
+
+@lru_cache(maxsize=16)
+def _settings_of(text: str, root: Path) -> WorkspaceSettings:
+    """The same text is read once: a service asks for its settings with every request."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise WorkspaceError(
+            f"{SETTINGS_FILE} in {root} is not valid TOML ({exc}). Mend the file, or "
+            f"delete it to go back to the defaults."
+        ) from exc
+    allowed = {field.name for field in fields(WorkspaceSettings)}
+    unknown = sorted(set(table) - allowed)
+    if unknown:
+        raise WorkspaceError(
+            f"{SETTINGS_FILE} in {root} has no setting {', '.join(unknown)}. "
+            f"It may hold: {', '.join(sorted(allowed))}."
+        )
+    for name in ("complete_until", "clock"):
+        if name in table:
+            table[name] = _instant(name, table[name])
+    if "use_names" in table:
+        table["use_names"] = tuple(table["use_names"])
+    return WorkspaceSettings(**table)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

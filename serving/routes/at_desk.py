@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from features.catalogue import catalogue
 from serving.desk import Desk
@@ -17,8 +18,8 @@ from serving.portfolio import Portfolio
 from serving.roles import Caller
 
 
-def caller_at(request: Request) -> Caller:
-    """Who asks, as the gate found."""
+async def caller_at(request: Request) -> Caller:
+    """Who asks, as the gate found; it waits for nothing, so no thread is sent for it."""
     caller = request.state.caller
     assert isinstance(caller, Caller)
     return caller
@@ -27,7 +28,7 @@ def caller_at(request: Request) -> Caller:
 AtCaller = Annotated[Caller, Depends(caller_at)]
 
 
-def desk_of(request: Request, caller: AtCaller) -> Desk:
+async def desk_of(request: Request, caller: AtCaller) -> Desk:
     """The desk that the application was made with, as far as the caller reaches.
 
     Raises:
@@ -38,10 +39,13 @@ def desk_of(request: Request, caller: AtCaller) -> Desk:
     seen = desk.within(caller.reach)
     decision_id = request.path_params.get("decision_id")
     if caller.reach is not None and decision_id is not None:
-        decision = desk.ledger.decision(decision_id)
-        if decision.account_id not in seen.portfolio.by_id:
-            raise UnknownDecisionError("No decision with this id was stored.")
+        await run_in_threadpool(_check_reached, seen, decision_id)
     return seen
+
+
+def _check_reached(desk: Desk, decision_id: str) -> None:
+    if desk.ledger.decision(decision_id).account_id not in desk.portfolio.by_id:
+        raise UnknownDecisionError("No decision with this id was stored.")
 
 
 def family_at(desk: Desk, portfolio: Portfolio, account_id: str) -> Family | None:
