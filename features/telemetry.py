@@ -150,7 +150,9 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="action.declined", description="A person decided against an action.",
          properties=("action", "decision_id", "reason")),
     Kind(name="action.outcome", description="What came of an action.",
-         properties=("action", "decision_id", "outcome")),
+         quantity="after less before, where it was measured",
+         properties=("action", "decision_id", "outcome", "clock", "before", "after", "unit",
+                     "window_days", "source")),
     Kind(name="action.judged", description="A person agreed, disagreed or put an action off.",
          properties=("action", "decision_id", "verdict", "reason", "until", "by")),
 )

@@ -207,6 +207,7 @@ def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: Pas
     if kind == "action.declined":
         return PastAction(action_id=action, at=at, outcome="not_done")
     result = said.get("outcome")
-    outcome = cast(PastOutcome, result) if result in PAST_OUTCOMES else "done"
+    before = known.outcome if known else None  # what else is said later takes back no refusal
+    outcome = cast(PastOutcome, result) if result in PAST_OUTCOMES else before or "done"
     return PastAction(action_id=action, at=known.at if known else at, outcome=outcome,
                       contact=known.contact if known else None)

@@ -45,6 +45,7 @@ from serving.settings import ServiceSettings
 from serving.signs import WarningSigns, warning_signs
 from serving.slow_outcomes import join_slow_outcomes
 from serving.timelines import TimelineStore
+from serving.usage_outcomes import measure_usage
 
 log = logging.getLogger("keepwell.serving")
 
@@ -112,7 +113,8 @@ class Desk:
     def refresh(self) -> bool:
         """Score anew if a snapshot, a champion or a setting changed; whether it did.
 
-        With it comes what contracts have said since about actions that were carried out.
+        With it comes what contracts have said since about actions that were carried out, and
+        whether use has moved.
         """
         made = self.live.refresh()
         if made:
@@ -121,6 +123,8 @@ class Desk:
             with contextlib.suppress(LedgerUnreachableError):
                 join_slow_outcomes(self.ledger, self.timelines, now=self.now(),
                                    heard_at=self.wall_clock())
+                measure_usage(self.ledger, self.timelines, now=self.now(),
+                              heard_at=self.wall_clock())
         return made
 
     def deliver(self) -> bool:

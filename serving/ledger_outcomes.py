@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -33,8 +33,9 @@ OutcomeKind = Literal["executed", "declined", "outcome"]
 Clock = Literal["quick", "slow"]
 
 RESULTS: Mapping[str, Clock] = {
-    "accepted": "quick", "no_answer": "quick", "usage_moved": "quick", "complained": "quick",
-    "opted_out": "quick", "unsubscribed": "quick", "harmed": "quick",
+    "accepted": "quick", "no_answer": "quick", "usage_moved": "quick", "usage_fell": "quick",
+    "usage_steady": "quick", "complained": "quick", "opted_out": "quick", "unsubscribed": "quick",
+    "harmed": "quick",
     "renewed": "slow", "grew": "slow", "shrank": "slow", "left": "slow",
 }
 """Results that learning knows, and on which clock they come: within days of an action, or at the
@@ -42,6 +43,18 @@ end of a contract. Other results are kept as they are said."""
 
 OPPOSITES: Mapping[str, OutcomeKind] = {"executed": "declined", "declined": "executed"}
 """Kinds of outcome that can not both be true of one decision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number of before an action and the same of after it: of what, in which windows, by what."""
+
+    before: int
+    after: int
+    unit: str
+    window_days: int  # of each window
+    source: str
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -58,6 +71,7 @@ class Outcome:
     reason: str | None = None
     by: str | None = None
     clock: Clock | None = None
+    measure: Measure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +83,7 @@ class NewOutcome:
     result: str | None = None
     reason: str | None = None
     by: str | None = None
+    measure: Measure | None = None
 
 
 def decision_row(connection: Connection, decision_id: str) -> sa.Row[Any]:
@@ -122,6 +137,7 @@ def store_outcome(connection: Connection, decided: sa.Row[Any], new: NewOutcome,
         "occurred_at": as_text(new.occurred_at or received_at),
         "received_at": as_text(received_at), "result": new.result, "reason": new.reason,
         "by": new.by, "clock": clock_of(new),
+        "measure": None if new.measure is None else json.dumps(vars(new.measure), sort_keys=True),
         "heard_at": None if heard_at is None else as_text(heard_at)})
     if new.result in GUARDRAIL.results:
         lower_after_harm(connection, decided, at=heard_at or received_at)
@@ -154,6 +170,22 @@ def executed_without_slow_outcome(connection: Connection) -> tuple[Executed, ...
             ~sa.exists().where(slow.c.decision_id == OUTCOMES.c.decision_id,
                                slow.c.clock == "slow"))
         .order_by(OUTCOMES.c.occurred_at, OUTCOMES.c.outcome_id))
+    return _first_of_each(rows)
+
+
+def executed_without_measure(connection: Connection) -> tuple[Executed, ...]:
+    """Decisions that were carried out and of which nothing was measured yet."""
+    measured = sa.alias(OUTCOMES)
+    rows = connection.execute(
+        outcomes_with_decisions().where(
+            OUTCOMES.c.kind == "executed",
+            ~sa.exists().where(measured.c.decision_id == OUTCOMES.c.decision_id,
+                               measured.c.measure.is_not(None)))
+        .order_by(OUTCOMES.c.occurred_at, OUTCOMES.c.outcome_id))
+    return _first_of_each(rows)
+
+
+def _first_of_each(rows: Iterable[sa.Row[Any]]) -> tuple[Executed, ...]:
     found: dict[str, Executed] = {}
     for row in rows:
         found.setdefault(row.decision_id, Executed(
@@ -214,7 +246,9 @@ def check_still_free(connection: Connection, decided: sa.Row[Any], new: NewOutco
 
 def request_digest(decision_id: str, new: NewOutcome) -> str:
     """The hash by which a repeated request is known."""
-    content = json.dumps([decision_id, asdict(new)], sort_keys=True, default=as_text)
+    said = {name: value for name, value in asdict(new).items()
+            if name != "measure" or value is not None}  # older keys were kept without it
+    content = json.dumps([decision_id, said], sort_keys=True, default=as_text)
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
@@ -230,4 +264,5 @@ def as_outcome(row: sa.Row[Any]) -> Outcome:
         outcome_id=row.outcome_id, decision_id=row.decision_id, account_id=row.account_id,
         action=row.action, kind=row.kind, occurred_at=as_moment(row.occurred_at),
         received_at=as_moment(row.received_at), result=row.result, reason=row.reason,
-        by=row.by, clock=row.clock)
+        by=row.by, clock=row.clock,
+        measure=None if row.measure is None else Measure(**json.loads(row.measure)))

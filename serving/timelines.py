@@ -119,6 +119,11 @@ QUANTITIES: Mapping[str, str] = {
 }
 """Kind to the words for its quantity, where a person wants to read it."""
 
+MEASURED: Mapping[str, str] = {
+    "usage_moved": "use rose", "usage_fell": "use fell",
+    "usage_steady": "use stayed about as it was"}
+"""What was measured after an action, in words."""
+
 ROUTINE = frozenset({"user.session", "feature.used", "usage.metered", "job.retry"})
 """Kinds that happen all the time: a page adds them up per day."""
 
@@ -152,6 +157,16 @@ class WeekOfUse:
 
     until: date
     uses: int | None  # None: the account was not known yet
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownUse:
+    """What is known of the use of some accounts in a span of time, by one kind of event."""
+
+    of_account: Mapping[str, Sequence[tuple[datetime, int]]]  # when, and how often
+    account_since: Mapping[str, datetime]  # the first event of any kind
+    first: datetime | None  # the first use by anybody; None: nobody's use is known
+    recorded_until: datetime | None  # the newest record of a use by anybody
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +208,24 @@ class TimelineStore:
         events = _visible(self._lake.scan(), as_of).filter(pl.col("account_id") == account_id)
         first: datetime | None = events.select(pl.col("occurred_at").min()).collect().item()
         return first
+
+    def known_use(self, kind: str, *, account_ids: Sequence[str], since: datetime,
+                  until: datetime, as_of: datetime) -> KnownUse:
+        """The uses of these accounts in a half-open span, as known at ``as_of``."""
+        known = _visible(self._lake.scan(), as_of)
+        own, used = known.filter(pl.col("account_id").is_in(account_ids)), pl.col("kind") == kind
+        uses, first_events, first = pl.collect_all([
+            own.filter(used, pl.col("occurred_at") >= since, pl.col("occurred_at") < until)
+            .select("account_id", "occurred_at", "event_count"),
+            own.group_by("account_id").agg(pl.col("occurred_at").min()),
+            known.filter(used).select(pl.col("occurred_at").min(),
+                                      pl.col("recorded_at").max())])
+        of_account: dict[str, list[tuple[datetime, int]]] = {}
+        for account_id, at, count in uses.iter_rows():
+            of_account.setdefault(account_id, []).append((at, count))
+        return KnownUse(of_account=of_account, account_since=dict(first_events.iter_rows()),
+                        first=first["occurred_at"].item(),
+                        recorded_until=first["recorded_at"].item())
 
     def of_kinds(self, kinds: Sequence[str], *, account_ids: Sequence[str],
                  as_of: datetime) -> pl.DataFrame:
@@ -266,7 +299,9 @@ def decided_event(decision: Decision) -> Event:
 
 def outcome_event(outcome: Outcome) -> Event:
     """An outcome as an event."""
-    words: dict[str, str | None] = {"action": outcome.action, "decision_id": outcome.decision_id}
+    words: dict[str, str | int | None] = {"action": outcome.action,
+                                          "decision_id": outcome.decision_id}
+    quantity: float | None = None
     if outcome.kind == "executed":
         words["by"] = outcome.by
     elif outcome.kind == "declined":
@@ -274,10 +309,13 @@ def outcome_event(outcome: Outcome) -> Event:
     else:
         words["outcome"] = outcome.result
         words["clock"] = outcome.clock
+        if outcome.measure is not None:
+            words.update(vars(outcome.measure))
+            quantity = float(outcome.measure.after - outcome.measure.before)
     return Event(
         event_id=f"outcome-{outcome.outcome_id}", account_id=outcome.account_id,
         kind=f"action.{outcome.kind}", occurred_at=outcome.occurred_at,
-        recorded_at=max(outcome.received_at, outcome.occurred_at),
+        recorded_at=max(outcome.received_at, outcome.occurred_at), quantity=quantity,
         properties=properties_text(words))
 
 
@@ -340,6 +378,8 @@ def sentence(kind: str, properties: Mapping[str, str | float | bool], quantity: 
     """
     if kind == "feature.used" and "name" not in properties:
         return "Used the product"
+    if kind == "action.outcome" and "window_days" in properties:
+        return measured_sentence(properties)
     if kind == "action.judged" and "verdict" in properties:
         return judged_sentence(properties)
     pattern = ARM_SENTENCES.get(str(properties.get("arm"))) or SENTENCES.get(kind)
@@ -353,6 +393,20 @@ def sentence(kind: str, properties: Mapping[str, str | float | bool], quantity: 
         value = QUANTITIES[kind].format(value=number(quantity), currency=currency)
         text = f"{text}: {value}"
     return text
+
+
+def measured_sentence(properties: Mapping[str, str | float | bool]) -> str:
+    """An outcome that was measured, with unit and windows.
+
+    >>> measured_sentence({"action": "tips_email", "outcome": "usage_moved", "before": 40,
+    ...                    "after": 71, "unit": "uses of features", "window_days": 14})
+    'After tips email use rose: 71 uses of features in the 14 days after, 40 in the 14 days before'
+    """
+    days = properties["window_days"]
+    what = MEASURED.get(str(properties.get("outcome")), plain(str(properties.get("outcome"))))
+    return (f"After {plain(str(properties.get('action') or 'an action'))} {what}: "
+            f"{properties.get('after')} {properties.get('unit')} in the {days} days after, "
+            f"{properties.get('before')} in the {days} days before")
 
 
 def known_kinds() -> frozenset[str]:

@@ -107,6 +107,18 @@ def test_an_action_remembers_whom_it_reached():
     assert (past.contact, past.outcome, past.at) == ("u1", "accepted", MOMENT)
 
 
+@pytest.mark.parametrize(("first", "later", "kept"), [
+    ("declined", "usage_moved", "declined"), ("accepted", "renewed", "accepted"),
+    ("no_answer", "declined", "declined"), ("usage_moved", "accepted", "accepted"),
+    ("usage_moved", "renewed", "done")])
+def test_what_is_measured_later_takes_back_nothing_that_they_said(first, later, kept):
+    ids = {"action": "success_call", "decision_id": "d1"}
+    (past,) = told(("action.executed", None, ids), ("action.outcome", None, {
+        **ids, "outcome": first}), ("action.outcome", None, {**ids, "outcome": later})
+        ).history.values()
+    assert past.outcome == kept
+
+
 def test_what_the_timeline_says_reaches_the_policy(near_its_limit):
     facts = replace(NO_FACTS, contacts={"main": "u1"}, time_zone="Asia/Tokyo", legal_hold=True)
     state = account_state(near_its_limit, facts, ())
