@@ -65,7 +65,6 @@ class PolicyInputs:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; what is not a number is null, as the policy reads it."""
-        evidence = self.evidence.for_account(self.state.attributes)
         return {
             "version": VERSION, "as_of": self.as_of.isoformat(),
             "state": {name: _plain(value) for name, value in vars(self.state).items()},
@@ -74,7 +73,7 @@ class PolicyInputs:
                         for past in self.history],
             "put_off": [{name: _plain(value) for name, value in vars(one).items()}
                         for one in self.put_off],
-            "evidence": {**effects_document(evidence), "problem": evidence.problem},
+            "evidence": _evidence_for(self.evidence, self.state.attributes),
             "chance": None if self.chance is None else {
                 name: _plain(value) for name, value in asdict(self.chance).items()},
             "standing": None if self.standing is None else self.standing.to_dict(),
@@ -155,8 +154,22 @@ def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
     return dict(row)
 
 
+def _evidence_for(evidence: Evidence, attributes: Mapping[str, str | None]
+                  ) -> dict[str, object]:
+    """What concerns an account, as plain values: made once for all accounts of a segment and kept
+    with the evidence."""
+    known: dict[str | None, dict[str, object]] = evidence.__dict__.setdefault("_stored", {})
+    segment = attributes.get(evidence.segment_attribute)
+    if segment not in known:
+        known[segment] = {**effects_document(evidence.for_account(attributes)),
+                          "problem": evidence.problem}
+    return known[segment]
+
+
 def _plain(value: object) -> object:
-    if value is None or isinstance(value, str | int):  # most of them
+    if type(value) is float:  # most of them
+        return value if value == value else None
+    if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, datetime):
         return value.isoformat()

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,7 +84,19 @@ def test_a_question_of_before_anything_could_be_put_off_asks_what_it_asked():
 
 
 def test_only_the_evidence_of_the_account_is_stored():
-    assert [e.segment for e in through_json(FULL).evidence.effects] == ["smb", None]
+    for segment, kept in (("smb", ["smb", None]), ("enterprise", ["enterprise", None]),
+                          (None, [None]), ("public", [None]), ("smb", ["smb", None])):
+        state = replace(FULL.state, attributes={**FULL.state.attributes, "segment": segment})
+        back = through_json(replace(FULL, state=state)).evidence  # one evidence for all of them
+        assert [effect.segment for effect in back.effects] == kept
+        assert back == FULL.evidence.for_account({"segment": segment})
+
+
+def test_what_is_no_number_is_stored_as_unknown():
+    state = replace(FULL.state, features={"a": float("nan"), "b": np.float64("nan"), "c": 1.5,
+                                          "d": np.float64(2.5), "e": None})
+    stored = replace(FULL, state=state).to_dict()["state"]["features"]
+    assert stored == {"a": None, "b": None, "c": 1.5, "d": 2.5, "e": None}
 
 
 def test_the_secret_of_the_lottery_is_not_stored():
