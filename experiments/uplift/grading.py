@@ -32,6 +32,9 @@ from experiments.uplift.means import mean_and_error
 from experiments.uplift.scores import Scores
 from registry.actions import Grade
 
+FALSE_ALARM = 0.05
+"""Chance that a placebo of any action seems to move in a history in which none does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grading:
@@ -194,12 +197,15 @@ def _exposure(scores: Scores, is_exposed: Bools | None) -> Finding:
 
 
 def _placebo(placebos: Mapping[str, Scores], action: int) -> Finding:
+    """One false alarm in twenty histories, whatever the number of placebos and actions looked at.
+    """
     if not placebos:
         return not_applicable("Nothing was measured long enough before the start.")
     found: list[tuple[float, str, float, float]] = []
     for name, scores in placebos.items():
         value, error, clusters = mean_and_error(scores.of(action), scores.sample.cluster)
-        reach = float(stats.t.ppf(1 - 0.05 / (2 * len(placebos)), clusters - 1)) * error
+        looks = len(placebos) * (len(scores.sample.arms) - 1)
+        reach = float(stats.t.ppf(1 - FALSE_ALARM / (2 * looks), clusters - 1)) * error
         found.append((value, name, value - reach, value + reach))
     value, name, low, high = max(found, key=lambda item: abs(item[0]) / max(item[3] - item[0],
                                                                           1e-12))

@@ -63,7 +63,8 @@ EXCLUSIONS: Mapping[str, str] = {
 class WeeklyTrials:
     """The trials of all actions that people decide about, and what was left out.
 
-    ``is_exposed``: received one of the actions during the follow-up. ``too_few`` holds the actions
+    ``is_exposed``: received one of the actions during the follow-up. ``age_days`` counts from the
+    newest start. ``too_few`` holds the actions
     that were left out, with their trials.
     """
 
@@ -71,6 +72,7 @@ class WeeklyTrials:
     outcomes: Mapping[GoodOutcome, Floats]
     placebos: Mapping[str, Floats]
     is_exposed: Bools
+    age_days: Floats
     excluded: Mapping[str, int]
     too_few: Mapping[str, int]
     first_start: datetime
@@ -107,6 +109,12 @@ def build_weekly_trials(
     framed, excluded = _leave_out(add_features(framed, features, design))
     framed, too_few = _without_rare(framed)
     return _as_arrays(framed.sort("start", "account_id"), design, excluded, too_few, share)
+
+
+def age_days(starts: pl.Series) -> Floats:
+    """How many days before the newest of these moments each one is."""
+    seconds = starts.dt.epoch("s").cast(pl.Float64).to_numpy()
+    return np.asarray((seconds.max() - seconds) / 86_400)
 
 
 def has_grown(before: Floats, after: Floats) -> Floats:
@@ -220,9 +228,9 @@ def _as_arrays(framed: pl.DataFrame, design: Design, excluded: Mapping[str, int]
             cluster=codes(framed["account_id"])),
         outcomes=outcomes,
         placebos=placebos_of(framed, design, before * months),
-        is_exposed=framed["is_exposed"].to_numpy().astype(bool), excluded=excluded,
-        too_few=too_few, first_start=framed["start"][0], followed_to=ends,
-        share_of_accounts=share)
+        is_exposed=framed["is_exposed"].to_numpy().astype(bool),
+        age_days=age_days(framed["start"]), excluded=excluded, too_few=too_few,
+        first_start=framed["start"][0], followed_to=ends, share_of_accounts=share)
 
 
 def _design(horizon_days: int, washout_days: int, segment_by: str) -> Design:

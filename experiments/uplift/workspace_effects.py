@@ -30,6 +30,7 @@ from experiments.uplift.scores import Scores, cross_fit
 from experiments.uplift.weekly_trials import (
     EXCLUSIONS,
     WeeklyTrials,
+    age_days,
     build_weekly_trials,
     has_grown,
 )
@@ -163,7 +164,8 @@ def _judged(trials: WeeklyTrials, outcome: GoodOutcome, actions: Mapping[str, Ac
         measured=Measurement(
             outcome=outcome, horizon_days=horizon_days, measured_from=trials.first_start,
             measured_to=trials.followed_to, source="weekly trials of what people chose"),
-        rng=rng, prior_grades=_prior_grades(actions), is_exposed=trials.is_exposed)
+        rng=rng, prior_grades=_prior_grades(actions), is_exposed=trials.is_exposed,
+        age_days=trials.age_days)
     mine = [action for action in sample.arms if _outcome_of(action, actions) == outcome]
     return Effects(
         records=tuple(record for record in found.records if record.action_id in mine),
@@ -190,7 +192,8 @@ def _drawn(trials: Trials, actions: Mapping[str, Action], rng: np.random.Generat
             outcome=outcome, horizon_days=design.horizon_days, measured_from=trials.starts[0],
             measured_to=trials.starts[-1] + timedelta(days=design.horizon_days),
             source=f"the lottery {design.intervention!r}"),
-        rng=rng, prior_grades=_prior_grades(actions), is_exposed=trials.is_exposed)
+        rng=rng, prior_grades=_prior_grades(actions), is_exposed=trials.is_exposed,
+        age_days=age_days(pl.Series(trials.starts)))
 
 
 def _placebo_scores(sample: ArmSample, placebos: Mapping[str, Floats],

@@ -47,8 +47,9 @@ def test_the_policy_in_companies_whose_truth_is_known() -> None:
         "dollars an account and year, net of costs; 95 % intervals over histories. The history "
         "was decided by people who know the account's health (confounded), and all of it is among "
         "the covariates; null: no action does anything; harmful: the reminder raises the chance "
-        "to leave by half; drifting: effects doubled over the history, and those of calls wear "
-        "off. Rules: the same policy on the playbook alone. In brackets: the rules.",
+        "to leave by half; drifting: effects doubled over the two years of the history, and "
+        "those of calls wear off; turned: in its middle trainings began to drive accounts away. "
+        "Rules: the same policy on the playbook alone. In brackets: the rules.",
         "", "| company | account-quarters | policy | of the best | rules | best | policy − rules | "
         "chose the reminder | did nothing |",
         "|---|---|---|---|---|---|---|---|---|", *rows, "",

@@ -56,9 +56,16 @@ WORLDS: Mapping[str, Shares] = {
     "null": {offer.id: (0.0, 0.0, 0.0) for offer in OFFERS},
     "harmful": {**WORKING, "reminder": (-0.5, -0.5, -0.5)},
     "drifting": WORKING,
+    "turned": WORKING,
 }
 """What each action does, by segment. In the drifting world the actions did half of that at the
-beginning of the history, and what wears off of the calls has halved by its end."""
+beginning of the history, and what wears off of the calls has halved by its end. In the turned one
+trainings have driven accounts away since the middle of the history."""
+
+TURNED = -0.3
+"""Share of the churn probability that a training adds since it turned."""
+
+HISTORY_DAYS = 730
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +102,8 @@ def shares_of(world: str, at: np.ndarray) -> np.ndarray:
     if world == "drifting":
         table = table * (0.5 + 0.5 * at)
         table[1] *= 1.0 - 0.5 * at
+    if world == "turned":
+        table[2] = np.where(at > 0.5, TURNED, table[2])
     return table
 
 
@@ -132,7 +141,8 @@ def learned(rng: np.random.Generator, seen: Quarters, arm: np.ndarray, stays: np
     measured = Measurement(outcome="retention", horizon_days=90, measured_from=NOW,
                            measured_to=NOW, source="a simulated log")
     found = action_effects(scores, stays[rows], placebos={"use before": placebo},
-                           measured=measured, rng=rng)
+                           measured=measured, rng=rng,
+                           age_days=np.linspace(HISTORY_DAYS, 0, len(seen))[rows])
     return Evidence(effects=found.records)
 
 
