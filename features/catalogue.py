@@ -104,6 +104,11 @@ class Catalogue:
         return {feature.name: feature for feature in self.features}
 
     @cached_property
+    def phrases(self) -> Mapping[str, str]:
+        """Feature name to how its value is read out."""
+        return {feature.name: feature.phrase for feature in self.features}
+
+    @cached_property
     def digests(self) -> Mapping[str, str]:
         """Feature name to the digest of its declaration; a model's contract keeps them."""
         return {feature.name: feature.digest for feature in self.features}

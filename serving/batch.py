@@ -47,15 +47,15 @@ def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
                     rules: ChanceRules | None = None) -> tuple[Decided, ...]:
     """What the policy says about every account as of a moment, on what was known then."""
     scores = scores_as_of(workspace, store, as_of)
-    known = catalogue(workspace.settings.use_names).by_name
+    features = catalogue(workspace.settings.use_names)
     snapshots = SnapshotStore(workspace.snapshots_dir)
     week_ago = [m for m in snapshots.moments() if abs(as_of - m - WEEK) <= WEEK_TOLERANCE]
     signs = warning_signs(
-        scores, snapshots.read(week_ago[-1]) if week_ago else None, catalogue=known,
+        scores, snapshots.read(week_ago[-1]) if week_ago else None, catalogue=features.by_name,
         formula=FORMULAS[workspace.settings.health_formula])
     events = TimelineStore(workspace).of_kinds(
         POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of)
-    return decide_on(scores, facts=policy_facts(events), alerts=signs, catalogue=known, now=as_of,
+    return decide_on(scores, facts=policy_facts(events), alerts=signs, features=features, now=as_of,
                      evidence=evidence_in(workspace.reports_dir), limits=ANY_HOUR,
                      rules=rules)
 

@@ -10,10 +10,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 from experiments.evidence import NO_EVIDENCE, Evidence
 from experiments.policy import Limits, Recommendation
-from features.feature import AnyFeature
+from features.catalogue import Catalogue, catalogue
 from serving.chance_rules import ChanceRules
 from serving.decisions import (
     NO_FACTS,
@@ -27,7 +28,7 @@ from serving.errors import LedgerUnreachableError
 from serving.known_playbook import known_playbook
 from serving.ledger import Decision
 from serving.put_offs import put_offs_of
-from serving.replay import shared_inputs
+from serving.replay import SharedInputs, shared_inputs
 from serving.scoring import AccountScore
 from serving.signs import ALERT_WORDS, WarningSigns
 from serving.timelines import JUST_NOW
@@ -55,12 +56,16 @@ def decide_and_store(desk: Desk, scores: Sequence[AccountScore], *, proposed_by:
     Raises:
         LedgerUnreachableError: it can not be stored, and so is no decision.
     """
-    phrases = {name: feature.phrase for name, feature in desk.catalogue.items()}
-    common = shared_inputs(phrases, ALERT_WORDS)
+    common = _in_common(desk.workspace.settings.use_names)
     decided = decide(desk, scores, proposed_by=proposed_by, shared=common.digest)
     stored = desk.ledger.append_decisions([one.decision for one in decided],
                                           shared={common.digest: common.content})
     return tuple(zip(decided, stored, strict=True))
+
+
+@lru_cache(maxsize=8)
+def _in_common(use_names: tuple[str, ...]) -> SharedInputs:
+    return shared_inputs(catalogue(use_names).phrases, ALERT_WORDS)
 
 
 def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | None = None,
@@ -79,9 +84,9 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
             facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
         for account_id, put_off in put_offs_of(desk.ledger.database, ids).items():
             facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
-    return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts, catalogue=desk.catalogue,
-                     now=desk.now(), asked_at=asked_at, evidence=desk.measured.current(),
-                     rules=desk.chance,
+    return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts,
+                     features=catalogue(desk.workspace.settings.use_names), now=desk.now(),
+                     asked_at=asked_at, evidence=desk.measured.current(), rules=desk.chance,
                      proposed_by=proposed_by, shared=shared, limits=limits)
 
 
@@ -90,7 +95,7 @@ def decide_on(
     *,
     facts: Mapping[str, PolicyFacts],
     alerts: WarningSigns,
-    catalogue: Mapping[str, AnyFeature],
+    features: Catalogue,
     now: datetime,
     asked_at: datetime | None = None,
     evidence: Evidence = NO_EVIDENCE,
@@ -100,14 +105,13 @@ def decide_on(
     shared: str | None = None,
 ) -> tuple[Decided, ...]:
     """What the policy says about each account, on these facts and warning signs."""
-    book = known_playbook(catalogue)
-    phrases = {name: feature.phrase for name, feature in catalogue.items()}
+    book = known_playbook(features.names)
     decided = []
     for score in scores:
         known, signs = facts.get(score.account_id, NO_FACTS), alerts.of(score.account_id)
         asked = question(score, known, signs, limits=limits, now=now, evidence=evidence,
                          rules=rules)
-        answer = asked.answer(book, phrases=phrases, alert_words=ALERT_WORDS)
+        answer = asked.answer(book, phrases=features.phrases, alert_words=ALERT_WORDS)
         decided.append(Decided(
             score=score, recommendation=answer,
             decision=decision_of(answer, asked, score, now=now, asked_at=asked_at,
