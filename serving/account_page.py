@@ -33,7 +33,7 @@ from serving.explanations import said
 from serving.families import Family
 from serving.family_view import FamilyView, family_view
 from serving.feedback_view import SayView
-from serving.outlooks_view import OutlookLine, outlook_lines
+from serving.outlooks_view import OutlookLine, outlook_lines, plain_note
 from serving.pages import Frame, Notice
 from serving.pictures import (
     HorizonBar,
@@ -306,7 +306,7 @@ def _horizons(curve: Sequence[HorizonProbability], kind: Literal["risk", "growth
 
 def _growth_note(score: AccountScore) -> str:
     if score.expansion is None:
-        return score.expansion_note or ""
+        return plain_note(score.expansion_note)
     note = f"chance to expand within {score.expansion.horizon_days} days"
     if score.expansion.low is not None:
         note += f" (95% interval {percent_range(score.expansion.low, score.expansion.high)})"

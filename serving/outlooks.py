@@ -3,7 +3,7 @@
 Leaving at the coming renewal is read off the churn curve, and growing by then off the curve of
 expansion: the probability by the shortest served horizon that holds the renewal date, so it is
 always one of the horizons that are shown. Where the date is unknown, past, or further away than
-the curve reaches, it is not estimable, with the reason.
+the curve reaches, it is not known, with the reason in words that a customer manager reads.
 A contraction or a silence that no model says anything of is a sentence. Pure.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serving.scoring import OTHER_OUTCOMES, AccountScore, HorizonProbability
-from serving.words import within_a_sentence
+from serving.words import plural
 
 RENEWAL = "days_to_renewal"
 
@@ -40,15 +40,14 @@ def renewal_outlook(score: AccountScore) -> RenewalOutlook:
 
     A label window of h days is half-open: a contract that ends h days from now lies outside.
     """
-    return _by_renewal(score, score.churn, "no churn probability is given for the account")
+    return _by_renewal(score, score.churn, "No chance to leave is given for this account.")
 
 
 def growth_by_renewal(score: AccountScore) -> RenewalOutlook:
     """The chance to expand by the horizon that holds the renewal date, or why there is none."""
-    why = within_a_sentence((score.expansion_note or "no chance to grow is given").rstrip("."))
+    why = score.expansion_note or "No chance to grow is given for this account."
     if not score.growth:
-        days = score.features.get(RENEWAL)
-        return RenewalOutlook(days_to_renewal=days, at=None, note=f"Not estimable: {why}.")
+        return RenewalOutlook(days_to_renewal=score.features.get(RENEWAL), at=None, note=why)
     return _by_renewal(score, score.growth, why)
 
 
@@ -57,18 +56,20 @@ def _by_renewal(score: AccountScore, curve: Sequence[HorizonProbability], not_gi
     days = score.features.get(RENEWAL)
 
     def unknown(note: str) -> RenewalOutlook:
-        return RenewalOutlook(days_to_renewal=days, at=None, note=f"Not estimable: {note}.")
+        return RenewalOutlook(days_to_renewal=days, at=None, note=note)
 
     if score.has_left:
-        return unknown("the contract has ended")
+        return unknown("The contract has ended.")
     if days is None:
-        return unknown("no renewal date is known")
+        return unknown("No renewal date is known.")
     if days < 0:
-        return unknown(f"the renewal date passed {-days:.0f} days ago and no new one is known")
+        return unknown(f"The renewal date passed {plural(round(-days), 'day')} ago, and no new one "
+                       f"is known.")
     holding = [h for h in curve if h.horizon_days > days]
     if not holding:
         longest = max((h.horizon_days for h in curve), default=0)
-        return unknown(f"the renewal is {days:.0f} days away and the model reaches {longest} days")
+        return unknown(f"The renewal is {plural(round(days), 'day')} away, not within the "
+                       f"{longest} days for which a chance is given.")
     if holding[0].probability is None:
         return unknown(not_given)
     return RenewalOutlook(days_to_renewal=days, at=holding[0], note=None)

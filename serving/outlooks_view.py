@@ -6,6 +6,7 @@ so; where nothing is known it says why instead, and never a number.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -22,7 +23,6 @@ from serving.scoring import (
     HorizonProbability,
     Models,
     ServedModel,
-    sentence,
 )
 from serving.words import NOT_KNOWN, day, money, percent, percent_range, plural
 
@@ -33,6 +33,9 @@ OUTCOME_DAYS = 90
 """What the models of the outcomes below look ahead; their own number stands where one serves."""
 
 OUTCOMES = {CONTRACTION: "Pays at least a tenth less", SILENT_CHURN: "Falls silent for 30 days"}
+
+
+NONE_PROMOTED = re.compile(r"^No .* model has been promoted\.$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ def outlook_lines(score: AccountScore, models: Models) -> tuple[OutlookLine, ...
             _renewal(score, "Grows by its renewal", growth_by_renewal(score), source=grows,
                      chance="chance to grow"),
             *(_far_growth(score, models, horizon) for horizon in FAR_HORIZONS),
-            *(_line(score, what, found[name].at, note=found[name].note or "",
+            *(_line(score, what, found[name].at, note=plain_note(found[name].note),
                     source=models.others[name].version if name in models.others else "",
                     unknown=f"within {OUTCOME_DAYS} days")
               for name, what in OUTCOMES.items()))
@@ -75,8 +78,9 @@ def _renewal(score: AccountScore, what: str, found: RenewalOutlook, *, source: s
              ) -> OutlookLine:
     days = found.days_to_renewal
     line = _line(score, what, found.at, source=source,
-                 note=found.note or f"Read off the {chance} by the shortest horizon that holds "
-                                    f"the renewal.")
+                 note=plain_note(found.note) if found.at is None else (
+                     f"This is the {chance} within {found.at.horizon_days} days, the shortest time "
+                     f"for which it is known that includes the renewal."))
     if days is None or days < 0 or score.has_left:
         return line
     on = f"the renewal is in {plural(round(days), 'day')}, on {day(_after(score, days))}"
@@ -96,7 +100,7 @@ def _far_growth(score: AccountScore, models: Models, horizon: int) -> OutlookLin
     at = score.growth_at(horizon)
     note = ""
     if at is None:
-        note = (score.expansion_note or "") if not score.growth else _not_trained(
+        note = plain_note(score.expansion_note) if not score.growth else _not_trained(
             models.expansion, horizon)
     elif (rise := score.expected_growth(at)).expected is not None:
         note = f"Expected: {money(rise.expected, score.currency)} a year."
@@ -116,9 +120,18 @@ def _why_not(score: AccountScore, models: Models, horizon: int) -> str:
 def _not_trained(served: ServedModel | None, horizon: int) -> str:
     reasons = served.model.not_estimable if served is not None else {}
     if horizon not in reasons:
-        return "Not estimable: the model that answers was not trained for so long a time."
-    said, _, _ = reasons[horizon].partition(". ")  # what to do about it is on the model's card
-    return sentence(f"Not estimable: {said}")
+        return "The model in use does not look so far ahead."
+    return (f"Too little is known yet to look {horizon} days ahead; the model's card, under "
+            f"Models, says why.")
+
+
+def plain_note(note: str | None) -> str:
+    """A reason why nothing is known, without what only concerns whoever runs the models.
+
+    >>> plain_note("No contraction model has been promoted."), plain_note("It has ended.")
+    ('No model for this is in use yet.', 'It has ended.')
+    """
+    return NONE_PROMOTED.sub("No model for this is in use yet.", note or "")
 
 
 def _line(score: AccountScore, what: str, at: HorizonProbability | None, *, note: str, source: str,

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 NOT_KNOWN = "not known"
 
-INTERVAL_COVERS = ("The interval covers the uncertainty of the calibration only, not whether the "
-                   "model ranks this account rightly.")
+INTERVAL_COVERS = ("The 95% interval is about all accounts that are judged like this one: the "
+                   "share of them that really leaves (or grows) lies in it 95 times out of 100. "
+                   "Whether this account is judged rightly it does not say.")
 """What a probability's interval promises, and what it does not."""
 
 NOUNS = (

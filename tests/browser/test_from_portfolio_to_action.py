@@ -137,7 +137,7 @@ def test_what_else_may_come_stands_on_the_page_with_its_time_and_source(portfoli
         "Leaves at its renewal", "Leaves within 180 days", "Leaves within 365 days",
         "Grows by its renewal", "Grows within 180 days", "Grows within 365 days",
         "Pays at least a tenth less", "Falls silent for 30 days"]
-    assert "No contraction model has been promoted." in lines[6].text
+    assert "No model for this is in use yet." in lines[6].text
     assert all(line.find_element(By.CLASS_NAME, "value").is_displayed() for line in lines)
 
 

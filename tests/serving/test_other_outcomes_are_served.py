@@ -142,7 +142,7 @@ def test_the_service_says_how_likely_a_real_customer_falls_silent(customers) -> 
     assert silent
     for answer in answers:
         assert answer["contraction"]["note"] == "No contraction model has been promoted."
-        assert answer["renewal"]["note"] == "Not estimable: no renewal date is known."
+        assert answer["renewal"]["note"] == "No renewal date is known."
     for said in asked:
         assert 0 < said["low"] <= said["probability"] <= said["high"] < 1
         assert said["base_rate"] == pytest.approx(result.bundle.base_rate(90))

@@ -57,10 +57,10 @@ def test_leaving_at_the_renewal_is_leaving_by_the_horizon_that_holds_it(one, day
 
 
 @pytest.mark.parametrize(("days", "said"), [
-    (None, "Not estimable: no renewal date is known."),
-    (-3, "Not estimable: the renewal date passed 3 days ago and no new one is known."),
-    (90, "Not estimable: the renewal is 90 days away and the model reaches 90 days."),
-    (400, "Not estimable: the renewal is 400 days away and the model reaches 90 days."),
+    (None, "No renewal date is known."),
+    (-3, "The renewal date passed 3 days ago, and no new one is known."),
+    (90, "The renewal is 90 days away, not within the 90 days for which a chance is given."),
+    (400, "The renewal is 400 days away, not within the 90 days for which a chance is given."),
 ], ids=["unknown", "past", "at the end", "far"])
 def test_where_the_date_can_not_be_reached_it_is_not_estimable(one, days, said) -> None:
     found = renewal_outlook(with_renewal(one, days))
@@ -77,11 +77,11 @@ def test_a_later_renewal_is_never_less_likely_to_be_the_end(one, a, b) -> None:
 
 def test_an_ended_contract_and_an_unscored_account_have_no_renewal_to_predict(one) -> None:
     ended = replace(with_renewal(one, 10), attributes={"contract_status": "ended"})
-    assert renewal_outlook(ended).note == "Not estimable: the contract has ended."
+    assert renewal_outlook(ended).note == "The contract has ended."
     blank = replace(with_renewal(one, 10),
                     churn=(HorizonProbability(horizon_days=30, probability=None),))
     assert renewal_outlook(blank).note == (
-        "Not estimable: no churn probability is given for the account.")
+        "No chance to leave is given for this account.")
 
 
 def test_without_a_model_the_other_outcomes_are_unknown_and_say_why(scored) -> None:
@@ -146,9 +146,9 @@ def test_growing_by_the_renewal_is_read_off_the_curve_of_expansion(one, days, wi
 
 def test_growing_by_the_renewal_says_why_it_is_not_known(one) -> None:
     assert growth_by_renewal(rising(one, 400)).note == (
-        "Not estimable: the renewal is 400 days away and the model reaches 365 days.")
+        "The renewal is 400 days away, not within the 365 days for which a chance is given.")
     unknown = replace(rising(one, 10), growth=(), expansion_note="There is no expansion model.")
-    assert growth_by_renewal(unknown).note == "Not estimable: there is no expansion model."
+    assert growth_by_renewal(unknown).note == "There is no expansion model."
     assert growth_by_renewal(unknown).days_to_renewal == 10
 
 

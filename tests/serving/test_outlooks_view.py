@@ -49,7 +49,8 @@ def test_the_renewal_has_its_date_its_chance_and_its_source(one, models) -> None
     assert line.when == ("within 60 days, by 30 April 2026; the renewal is in 42 days, on "
                          "12 April 2026")
     assert (line.chance, line.range) == ("6.0%", "95% interval 3.0% to 12%; usual 5.0%")
-    assert line.note.startswith("Read off the chance to leave by the shortest horizon")
+    assert line.note == ("This is the chance to leave within 60 days, the shortest time for which "
+                         "it is known that includes the renewal.")
     assert line.source == "Said by churn version 1."
 
 
@@ -63,12 +64,13 @@ def test_a_served_far_horizon_is_said_and_one_that_is_not_estimable_says_why(one
     year = said["Leaves within 365 days"]
     assert (year.chance, year.range, year.source) == ("not known", "", "")
     assert year.when == "by 1 March 2027"
-    assert year.note == ("Not estimable: 16 cutoffs are too few to learn windows of 365 days.")
+    assert year.note == ("Too little is known yet to look 365 days ahead; the model's card, under "
+                         "Models, says why.")
 
 
 def test_a_model_that_was_not_trained_for_a_horizon_says_so(one, models) -> None:
     assert lines(one, models)["Leaves within 365 days"].note == (
-        "Not estimable: the model that answers was not trained for so long a time.")
+        "The model in use does not look so far ahead.")
 
 
 def test_where_the_formula_answers_the_far_says_why_the_model_does_not(scored, models) -> None:
@@ -89,7 +91,7 @@ def test_an_ended_contract_has_nothing_to_come(scored, models) -> None:
 def test_other_outcomes_are_said_by_their_own_model_or_say_why_not(one, scored, models) -> None:
     unknown = lines(one, models)["Pays at least a tenth less"]
     assert (unknown.chance, unknown.when) == ("not known", "within 90 days")
-    assert unknown.note == "No contraction model has been promoted."
+    assert unknown.note == "No model for this is in use yet."
     shrinks = replace(models.expansion, version="contraction version 4")
     served = replace(models, others={"contraction": shrinks})
     known = next(s for s in scored(served) if s.account_id == one.account_id)
@@ -120,10 +122,11 @@ def test_a_far_chance_to_grow_is_said_with_its_money_and_its_source(one, models)
     assert line.note == "Expected: 108 USD a year."
     assert line.source == f"Said by {models.expansion.version}."
     assert lines(grows, models)["Grows within 365 days"].note == (
-        "Not estimable: the model that answers was not trained for so long a time.")
+        "The model in use does not look so far ahead.")
     assert lines(grows, models)["Grows by its renewal"].chance == "6.0%"
     assert lines(grows, models)["Grows by its renewal"].note == (
-        "Read off the chance to grow by the shortest horizon that holds the renewal.")
+        "This is the chance to grow within 60 days, the shortest time for which it is known that "
+        "includes the renewal.")
 
 
 def test_where_growth_is_not_known_each_line_says_why(one, models) -> None:

@@ -29,6 +29,7 @@ from serving.pages import FOLDER, ProblemPage, Templates
 from serving.portfolio_page import PortfolioPage
 from serving.reference_pages import ApiPage, ProblemsPage
 from serving.timelines import weeks_of_use
+from serving.words import INTERVAL_COVERS
 
 PAGES = {"portfolio.html": PortfolioPage, "account.html": AccountPage, "models.html": ModelsPage,
          "reports.html": ReportsPage, "problem.html": ProblemPage, "problems.html": ProblemsPage,
@@ -91,7 +92,7 @@ def test_the_portfolio_says_what_is_at_stake_and_of_when(read):
 
 @pytest.mark.parametrize("path", ["/", "/accounts/acct-00"])
 def test_an_interval_says_what_it_covers(read, path):
-    assert "The interval covers the uncertainty of the calibration only" in read(path)[0]
+    assert INTERVAL_COVERS in read(path)[0]
 
 
 def test_money_of_the_portfolio_can_be_compared_at_a_glance(client):

@@ -586,7 +586,7 @@ class TestOpenApi:
             jsonschema.validate(example, schema | {"components": document["components"]})
 
     def test_intervals_say_what_they_cover(self, document):
-        covers = "covers the uncertainty of the calibration only"
+        covers = "Whether this account is judged rightly it does not say."
         assert covers in document["info"]["description"]
         for name, schema in document["components"]["schemas"].items():
             for field, said in schema.get("properties", {}).items():
