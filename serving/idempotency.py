@@ -6,10 +6,11 @@ by itself. A request that was refused without any effect leaves its key free.
 
 A key is taken, with a lease, before the route runs, and its answer is kept before it is sent. A
 process may be killed in between, so the transaction that has the effect also notes it in the key's
-row, by the same commit, and fails where another process took the key over. Who sends the request
-again after the lease is then told the truth: without an effect the route runs; with one it runs
-where it may run again (what it wrote is found under the key); else its answer is lost, and is said
-to be, and nothing is done twice.
+row, by the same commit, and fails where another process took the key over. A route that knows its
+answer by then (``answered_by_commit``) has it kept by that commit too. Who sends the request again
+after the lease is then told the truth: without an effect the route runs; with its answer kept that
+is the answer; else it runs where it may run again (what it wrote is found under the key); else its
+answer is lost, and is said to be, and nothing is done twice.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 import sqlalchemy as sa
+from pydantic import BaseModel
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -95,7 +97,18 @@ class Taken:
     holder: str
 
 
-_working_on: ContextVar[Taken | None] = ContextVar("keepwell_idempotent_request", default=None)
+@dataclass(kw_only=True)
+class Work:
+    """A request that is being worked on under a key, and the answer that its effect keeps."""
+
+    taken: Taken
+    is_sure: bool = True  # that the key could be taken
+    is_noted: bool = False  # that there is an effect
+    answer: KeptAnswer | None = None  # to be kept by the next commit
+    kept: KeptAnswer | None = None
+
+
+_working_on: ContextVar[Work | None] = ContextVar("keepwell_idempotent_request", default=None)
 
 _is_bookkeeping: ContextVar[bool] = ContextVar("keepwell_bookkeeping", default=False)
 """Taking a key and keeping an answer need not wait for the disk: the effect between them does, and
@@ -122,8 +135,8 @@ class RequestKeys:
         if database.engine.dialect.name == "sqlite":
             event.listen(database.engine, "checkout", _choose_how_durable)
 
-    def begin(self, caller: str, key: str, fingerprint: str, *, may_repeat: bool, now: datetime
-              ) -> Taken | KeptAnswer:
+    def begin(self, caller: str, key: str, fingerprint: str, *, may_repeat: bool, now: datetime,
+              holder: str | None = None) -> Taken | KeptAnswer:
         """Take a key to work on its request, or find what it was answered.
 
         Raises:
@@ -132,7 +145,7 @@ class RequestKeys:
             AnswerLostError: it was done, and the process ended before it answered.
             LedgerUnreachableError: the database can not be reached.
         """
-        taken = Taken(caller=caller, key=key, holder=secrets.token_hex(8))
+        taken = Taken(caller=caller, key=key, holder=holder or new_holder())
         with self._writing() as connection:
             self._forget_old(connection, now)
             row = connection.execute(sa.select(REQUESTS).where(_is(taken))).one_or_none()
@@ -160,11 +173,10 @@ class RequestKeys:
     def settle(self, taken: Taken, answer: KeptAnswer, now: datetime) -> None:
         """Keep what a request is answered, before it is sent; a refusal that had no effect is not
         kept, and its key is free."""
+        kept = _columns(answer)
         with self._writing() as connection:
             if answer.status >= HTTPStatus.BAD_REQUEST and _freed(connection, taken):
                 return
-            kept = {"status": answer.status, "media_type": answer.media_type,
-                    "body": zlib.compress(answer.body, level=1)}
             is_known = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
             connection.execute(sa.update(REQUESTS).where(_holds(taken)).values(
                 kept if is_known else {"lease_until": _text(now)}))
@@ -204,26 +216,51 @@ class RequestKeys:
 
     def _note_effect(self, connection: Connection) -> None:
         """Just before a write commits: note it in the row of the request it belongs to."""
-        taken = _working_on.get()
-        if taken is None or not connection.get_execution_options().get("keepwell_writes", False):
+        work = _working_on.get()
+        if work is None or not connection.get_execution_options().get("keepwell_writes", False):
             return
+        kept = {} if work.answer is None else _columns(work.answer)
         noted = 0 if not self._is_ready else connection.execute(
-            sa.update(REQUESTS).where(_holds(taken), REQUESTS.c.status.is_(None))
-            .values(effects=REQUESTS.c.effects + 1)).rowcount
-        if noted != 1:
-            raise InFlightError("Another process took the request over, or its key could not be "
-                                "noted. Nothing was written by this one.",
-                                headers={"Retry-After": str(RETRY_SECONDS)})
+            sa.update(REQUESTS).where(_holds(work.taken), REQUESTS.c.status.is_(None))
+            .values(effects=REQUESTS.c.effects + 1, **kept)).rowcount
+        if noted == 1:
+            work.is_noted, work.kept = True, work.answer
+            return
+        if not work.is_sure:
+            raise LedgerUnreachableError("The key of this request could not be noted in time, so "
+                                         "nothing was written.",
+                                         headers={"Retry-After": str(RETRY_SECONDS)})
+        raise InFlightError("Another process took the request over. Nothing was written by this "
+                            "one.", headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 @contextlib.contextmanager
-def working_on(taken: Taken) -> Iterator[None]:
-    """What is written to the ledger meanwhile is the effect of this request."""
-    token = _working_on.set(taken)
+def working_on(taken: Taken, *, is_sure: bool = True) -> Iterator[Work]:
+    """What is written to the ledger meanwhile is the effect of this request.
+
+    ``is_sure`` is whether the key was taken: where the ledger could not be reached just then,
+    nobody knows, and what can not be noted is not written.
+    """
+    work = Work(taken=taken, is_sure=is_sure)
+    token = _working_on.set(work)
     try:
-        yield
+        yield work
     finally:
         _working_on.reset(token)
+
+
+def answered_by_commit(answer: BaseModel, status: int = HTTPStatus.OK) -> Response:
+    """The answer of a request whose effect is about to be committed, kept by the same commit.
+
+    So nothing is lost where the process is killed between the two, and the effect and its answer
+    wait for the disk together.
+    """
+    response = Response(answer.model_dump_json(), status, media_type="application/json")
+    work = _working_on.get()
+    if work is not None:
+        work.answer = KeptAnswer(status=response.status_code, body=bytes(response.body),
+                                 media_type=response.headers["content-type"])
+    return response
 
 
 class WrittenOnce:
@@ -260,14 +297,18 @@ class WrittenOnce:
         body = await whole_body(receive)
         if body is None:
             return None
+        holder = new_holder()
         try:
             begun = await run_in_threadpool(
                 self.keys.begin, caller.key_id, key, fingerprint_of(scope, body),
-                may_repeat=need.may_repeat, now=self.clock())
-        except LedgerUnreachableError:  # what needs no ledger may answer; nothing may be written
-            unheld, answered = Taken(caller=caller.key_id, key=key, holder=""), Answered()
-            with working_on(unheld):
+                may_repeat=need.may_repeat, now=self.clock(), holder=holder)
+        except LedgerUnreachableError:  # away, or busy for long; what needs no ledger may answer
+            unsure = Taken(caller=caller.key_id, key=key, holder=holder)
+            answered = Answered()
+            with working_on(unsure, is_sure=False) as work:
                 await self.app(scope, once(body, receive), answered)
+            if work.is_noted and answered.kept() != work.kept:  # it was taken after all
+                await run_in_threadpool(self.keys.settle, unsure, answered.kept(), self.clock())
             return answered.response()
         if isinstance(begun, KeptAnswer):
             return Response(begun.body, begun.status, media_type=begun.media_type,
@@ -275,9 +316,10 @@ class WrittenOnce:
         renewing = asyncio.create_task(self._go_on(begun))
         try:
             answered = Answered()
-            with working_on(begun):
+            with working_on(begun) as work:
                 await self.app(scope, once(body, receive), answered)
-            await run_in_threadpool(self.keys.settle, begun, answered.kept(), self.clock())
+            if answered.kept() != work.kept:  # else it is kept, with the effect
+                await run_in_threadpool(self.keys.settle, begun, answered.kept(), self.clock())
         except Exception:
             await run_in_threadpool(self.keys.let_go, begun, self.clock())
             raise
@@ -360,6 +402,16 @@ def fingerprint_of(scope: Scope, body: bytes) -> str:
             said = json.dumps(json.loads(body), sort_keys=True).encode()
     parts = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), said)
     return hashlib.sha256(b"\0".join(hashlib.sha256(one).digest() for one in parts)).hexdigest()
+
+
+def new_holder() -> str:
+    """A name for who works on a request now."""
+    return secrets.token_hex(8)
+
+
+def _columns(answer: KeptAnswer) -> dict[str, object]:
+    return {"status": answer.status, "media_type": answer.media_type,
+            "body": zlib.compress(answer.body, level=1)}
 
 
 def _is(taken: Taken) -> sa.ColumnElement[bool]:

@@ -93,9 +93,13 @@ class Controls:
     def record(self, kind: ControlKind, scope: Scope, *, by: str, reason: str, at: datetime,
                value: int | None = None) -> Control:
         """Write a control down; it holds for every transaction that begins afterwards."""
+        return self.write(Control(kind=kind, scope=scope, value=value, by=by, at=at,
+                                  reason=reason))
+
+    def write(self, control: Control) -> Control:
+        """The same, of a control that is there already."""
         with self._database.writing() as connection:
-            return add_control(connection, Control(kind=kind, scope=scope, value=value, by=by,
-                                                   at=at, reason=reason))
+            return add_control(connection, control)
 
     def all(self) -> tuple[Control, ...]:
         """Every control in the order in which they were given."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -121,13 +121,15 @@ class Ledger:
         return self._database
 
     def append_decisions(self, decisions: Sequence[Decision], *,
-                         shared: Mapping[str, str] = MappingProxyType({})
+                         shared: Mapping[str, str] = MappingProxyType({}),
+                         before_commit: Callable[[Sequence[Decision]], None] = lambda _: None,
                          ) -> tuple[Decision, ...]:
         """Store decisions, all or none; they are on disk when this returns.
 
         Answers them as they are stored: a decision whose id is there already is the same decision
         and stays as it is, and a new one gets the level that is set now, 0 where the kill switch
-        holds. ``shared`` are inputs that many decisions read, by their digest.
+        holds. ``shared`` are inputs that many decisions read, by their digest; ``before_commit``
+        is told what is stored, while nobody else can know of it.
         """
         if not decisions:
             return ()
@@ -145,8 +147,10 @@ class Ledger:
                 insert_linked(connection, INPUTS, *inputs)
             if new:
                 insert_linked(connection, DECISIONS, *map(_decision_row, new.values()))
-        stored = {**there, **new}
-        return tuple(stored[d.decision_id] for d in decisions)
+            stored = {**there, **new}
+            answer = tuple(stored[d.decision_id] for d in decisions)
+            before_commit(answer)
+        return answer
 
     def append_outcome(self, decision_id: str, new: NewOutcome, *, key: str,
                        received_at: datetime, heard_at: datetime | None = None,

@@ -7,7 +7,7 @@ stored with all that it was asked, so that ``serving.replay`` can ask again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -48,18 +48,22 @@ class Decided:
     decision: Decision
 
 
-def decide_and_store(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str
-                     ) -> tuple[tuple[Decided, Decision], ...]:
+def decide_and_store(
+    desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str,
+    before_commit: Callable[[Sequence[tuple[Decided, Decision]]], None] = lambda _: None,
+) -> tuple[tuple[Decided, Decision], ...]:
     """What the policy says about each account now, and the decision as it is stored: on disk when
-    this returns.
+    this returns. ``before_commit`` is told the same just before.
 
     Raises:
         LedgerUnreachableError: it can not be stored, and so is no decision.
     """
     common = _in_common(desk.workspace.settings.use_names)
     decided = decide(desk, scores, proposed_by=proposed_by, shared=common.digest)
-    stored = desk.ledger.append_decisions([one.decision for one in decided],
-                                          shared={common.digest: common.content})
+    stored = desk.ledger.append_decisions(
+        [one.decision for one in decided], shared={common.digest: common.content},
+        before_commit=lambda all_stored: before_commit(
+            tuple(zip(decided, all_stored, strict=True))))
     return tuple(zip(decided, stored, strict=True))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Response
 
 from registry.playbook import playbook
 from serving.autonomy import check_level
@@ -18,7 +20,9 @@ from serving.claim_shapes import (
 )
 from serving.desk import Desk
 from serving.errors import KEY_HEADER, LONGEST_KEY, FieldProblem, UnknownControlError
-from serving.kill_switch import Controls, Scope, stops, unknown_parts
+from serving.idempotency import answered_by_commit
+from serving.kill_switch import Control, ControlKind, Controls, Scope, stops, unknown_parts
+from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk, problems
 from serving.routes.claims import acting
 
@@ -27,7 +31,8 @@ router = APIRouter(prefix="/v1/controls", tags=["controls"])
 IdempotencyKey = Annotated[str, Header(
     alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY, examples=["7d3c9a52-stop-1"],
     description="New for each write, the same when a request is repeated.")]
-REFUSALS = problems(400, 401, 403, 413, 422, 503)
+WRITES: Mapping[str, Any] = {"status_code": 201, "response_model": ControlAnswer,
+                             "responses": problems(400, 401, 403, 413, 422, 503)}
 
 
 @router.get("", summary="What is stopped and set", responses=problems(401, 403, 503))
@@ -38,49 +43,49 @@ def see_controls(desk: AtDesk) -> ControlsAnswer:
                           items=[control_answer(one) for one in found])
 
 
-@router.post("/stop", status_code=201, summary="Stop everything, or a part", responses=REFUSALS)
-def stop(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> ControlAnswer:
+@router.post("/stop", summary="Stop everything, or a part", **WRITES)
+def stop(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> Response:
     """The kill switch: after this answer nothing of that scope is claimed or prolonged."""
     check_scope(desk, body.scope)
-    return control_answer(Controls(desk.ledger.database).record(
-        "stop", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.wall_clock()))
+    return recorded(desk, caller, body, "stop", body.scope)
 
 
-@router.post("/resume", status_code=201, summary="Let go on what was stopped", responses=REFUSALS)
-def resume(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKey
-           ) -> ControlAnswer:
+@router.post("/resume", summary="Let go on what was stopped", **WRITES)
+def resume(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> Response:
     """Take a stop back, of the very same scope."""
-    controls = Controls(desk.ledger.database)
-    stopped = [one.scope for one in stops(controls.all())]
+    stopped = [one.scope for one in stops(Controls(desk.ledger.database).all())]
     if body.scope not in stopped:
         what = "; ".join(scope.words for scope in stopped) or "nothing"
         raise UnknownControlError(f"Nobody stopped {body.scope.words}; stopped is {what}.")
-    return control_answer(controls.record(
-        "resume", body.scope, by=acting(caller, body.by), reason=body.reason, at=desk.wall_clock()))
+    return recorded(desk, caller, body, "resume", body.scope)
 
 
-@router.post("/levels", status_code=201, summary="Set how far actions may go by themselves",
-             responses=REFUSALS)
+@router.post("/levels", summary="Set how far actions may go by themselves", **WRITES)
 def set_level(desk: AtDesk, caller: AtCaller, body: LevelRequest, key: IdempotencyKey
-              ) -> ControlAnswer:
+              ) -> Response:
     """Per action and segment; discounts, contract changes and executives never above 2."""
     scope = Scope(action=body.action, segment=body.segment)
     check_scope(desk, scope)
     check_level(body.level, scope, playbook().by_id)
-    return control_answer(Controls(desk.ledger.database).record(
-        "level", scope, by=acting(caller, body.by), reason=body.reason, at=desk.wall_clock(),
-        value=body.level))
+    return recorded(desk, caller, body, "level", scope, value=body.level)
 
 
-@router.post("/capacities", status_code=201, summary="Set how many may be claimed in a week",
-             responses=REFUSALS)
+@router.post("/capacities", summary="Set how many may be claimed in a week", **WRITES)
 def set_capacity(desk: AtDesk, caller: AtCaller, body: CapacityRequest, key: IdempotencyKey
-                 ) -> ControlAnswer:
+                 ) -> Response:
     """Claimed and completed ones of the last seven days count; lapsed and failed ones do not."""
     check_scope(desk, body.scope)
-    return control_answer(Controls(desk.ledger.database).record(
-        "capacity", body.scope, by=acting(caller, body.by), reason=body.reason,
-        at=desk.wall_clock(), value=body.most_a_week))
+    return recorded(desk, caller, body, "capacity", body.scope, value=body.most_a_week)
+
+
+def recorded(desk: Desk, caller: Caller, body: StopRequest | LevelRequest | CapacityRequest,
+             kind: ControlKind, scope: Scope, *, value: int | None = None) -> Response:
+    """Write a control down, and its answer with it."""
+    control = Control(kind=kind, scope=scope, value=value, by=acting(caller, body.by),
+                      at=desk.wall_clock(), reason=body.reason)
+    answer = answered_by_commit(control_answer(control), HTTPStatus.CREATED)
+    Controls(desk.ledger.database).write(control)
+    return answer
 
 
 def check_scope(desk: Desk, scope: Scope) -> None:

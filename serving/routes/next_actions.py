@@ -14,6 +14,7 @@ from serving.errors import (
     LedgerUnreachableError,
     check_count,
 )
+from serving.idempotency import answered_by_commit
 from serving.ledger import Decision, NewOutcome
 from serving.recommending import Decided, decide, decide_and_store
 from serving.routes.at_desk import AtCaller, AtDesk, problems
@@ -29,14 +30,13 @@ from serving.schemas import (
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
 @router.post("/next-actions", summary="Recommend and store the next actions",
-             responses=problems(400, 401, 413, 422, 503))
-def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest, response: Response
-                 ) -> NextActionsAnswer:
+             response_model=NextActionsAnswer, responses=problems(400, 401, 413, 422, 503))
+def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Response:
     """What to do next for each account, best first, beside doing nothing.
 
-    Every recommendation is stored as a decision before this answers. Asking again at the same
-    moment about the same facts gives the same decision, with the same id. While the ledger can not
-    be reached, the answer holds suggestions without a decision_id.
+    Every recommendation is stored as a decision before this answers. Asking again on the same day,
+    at the same moment of the data and about the same facts, gives the same decision, with the same
+    id. While the ledger can not be reached, the answer holds suggestions without a decision_id.
     """
     portfolio = desk.portfolio
     if body.account_ids is None:
@@ -47,17 +47,24 @@ def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest, respo
         asked = list(dict.fromkeys(body.account_ids))
         wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][:body.limit]
         unknown = [a for a in asked if a not in portfolio.by_id]
-    decided: Sequence[tuple[Decided, Decision | None]]
+    answers: list[Response] = []
+
+    def answer(decided: Sequence[tuple[Decided, Decision | None]]) -> None:
+        answers.append(answered_by_commit(NextActionsAnswer(
+            items=[recommendation_answer(one, stored, most=body.actions_per_account)
+                   for one, stored in decided],
+            unknown=unknown)))
+
     try:
-        decided = decide_and_store(desk, wanted, proposed_by=acting(caller, None))
-        desk.metrics.decisions.inc(len(decided))
+        stored = decide_and_store(desk, wanted, proposed_by=acting(caller, None),
+                                  before_commit=answer)
+        desk.metrics.decisions.inc(len(stored))
+        if not stored:
+            answer(stored)
     except LedgerUnreachableError as error:
-        decided = [(one, None) for one in decide(desk, wanted)]
-        response.headers.update(error.headers)
-    return NextActionsAnswer(
-        items=[recommendation_answer(one, stored, most=body.actions_per_account)
-               for one, stored in decided],
-        unknown=unknown)
+        answer([(one, None) for one in decide(desk, wanted)])
+        answers[-1].headers.update(error.headers)
+    return answers[-1]
 
 
 @router.post("/decisions/{decision_id}/outcomes", status_code=201,

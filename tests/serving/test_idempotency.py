@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,12 +21,21 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
+from pydantic import BaseModel
 from real_server import running
 from small_company import AS_OF
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from starlette.exceptions import HTTPException
 
 from serving.app import create_app
-from serving.errors import AnswerLostError, InFlightError, KeyReusedError, TooLargeError
+from serving.errors import (
+    AnswerLostError,
+    InFlightError,
+    KeyReusedError,
+    LedgerUnreachableError,
+    TooLargeError,
+)
 from serving.idempotency import (
     KEPT,
     LEASE,
@@ -31,6 +43,8 @@ from serving.idempotency import (
     KeptAnswer,
     RequestKeys,
     Taken,
+    _working_on,
+    answered_by_commit,
     fingerprint_of,
     whole_body,
     working_on,
@@ -218,14 +232,53 @@ def test_keys_are_forgotten_after_a_day_and_not_before(kept):
 
 
 def test_a_request_whose_key_could_not_be_noted_writes_nothing(kept):
-    with (working_on(Taken(caller="ann", key="k", holder="")),
-          pytest.raises(InFlightError, match="its key could not be noted")):
+    unsure = Taken(caller="ann", key="k", holder="me")
+    with (working_on(unsure, is_sure=False),
+          pytest.raises(LedgerUnreachableError, match="could not be noted in time")):
         kept.have_effect("first")
     kept.begin()
-    with (working_on(Taken(caller="ann", key="k", holder="")),
-          pytest.raises(InFlightError, match="its key could not be noted")):
+    with (working_on(unsure, is_sure=False),
+          pytest.raises(LedgerUnreachableError, match="could not be noted in time")):
         kept.have_effect("first")
     assert kept.effects() == []
+
+
+def test_a_key_that_was_taken_after_all_is_noted(kept):
+    kept.keys.begin("ann", "k", "a", may_repeat=False, now=NOW, holder="me")
+    with working_on(Taken(caller="ann", key="k", holder="me"), is_sure=False) as work:
+        kept.have_effect("first")
+    assert work.is_noted
+    with pytest.raises(AnswerLostError, match="carried out once"):
+        kept.begin(now=LATER)
+
+
+class Said(BaseModel):
+    done: bool
+
+
+def test_an_answer_is_kept_by_the_commit_of_its_effect(kept):
+    with working_on(kept.begin()) as work:
+        response = answered_by_commit(Said(done=True), 201)
+        assert work.kept is None
+        kept.have_effect("first")
+    answer = KeptAnswer(status=201, media_type="application/json", body=b'{"done":true}')
+    assert work.kept == answer == kept.begin()
+    assert (response.status_code, response.body) == (201, answer.body)
+
+
+def test_an_answer_whose_effect_is_rolled_back_is_not_kept(kept):
+    kept.have_effect("first")
+    taken = kept.begin()
+    with working_on(taken):
+        answered_by_commit(Said(done=True))
+        with pytest.raises(sa.exc.IntegrityError):
+            kept.have_effect("first")
+    kept.keys.settle(taken, ANSWER, NOW)
+    assert kept.begin() == ANSWER
+
+
+def test_without_a_key_an_answer_is_only_sent():
+    assert answered_by_commit(Said(done=True)).body == b'{"done":true}'
 
 
 def test_an_effect_waits_for_the_disk_also_after_a_key_was_taken(kept):
@@ -323,6 +376,73 @@ class TestOverTheApi:
             answer = client.post("/v1/events", json={"events": [event]}, headers=headers)
             assert answer.status_code == 200
         assert answer.json()["duplicates"] == 1
+
+    def test_a_ledger_that_is_busy_for_long_is_no_request_in_flight(self, own_workspace, store,
+                                                                   make_client):
+        """Somebody writes until the policy is asked: too long for the key to be taken."""
+        writing = sqlite3.connect(own_workspace.ledger_db, isolation_level=None,
+                                  check_same_thread=False)
+
+        def now() -> datetime:
+            if writing.in_transaction:
+                writing.execute("ROLLBACK")
+            return AS_OF
+
+        def soon(connection: DBAPIConnection, *_: object) -> None:
+            connection.execute("PRAGMA busy_timeout=50")
+
+        client = make_client(own_workspace, store, now=now, wall_clock=lambda: AS_OF)
+        event.listen(client.app.state.desk.ledger.database.engine, "checkout", soon)
+        with closing(writing):
+            for _ in range(2):
+                writing.execute("BEGIN IMMEDIATE")
+                answer = self.ask(client)
+                assert (answer.status_code, answer.headers["retry-after"]) == (200, "1")
+                assert answer.json()["items"][0]["decision_id"] is None
+            assert client.app.state.desk.ledger.counts() == (0, 0)
+            decided = self.ask(client).json()["items"][0]["decision_id"]
+            assert decided is not None
+            assert self.ask(client).json()["items"][0]["decision_id"] == decided
+
+    def test_a_write_that_did_not_commit_leaves_its_key_free(self, own_client):
+        engine = own_client.app.state.desk.ledger.database.engine
+
+        def fail(connection: sa.Connection) -> None:
+            work = _working_on.get()
+            if work is not None and work.is_noted:
+                raise sa.exc.OperationalError("COMMIT", {}, sqlite3.OperationalError("disk full"))
+
+        event.listen(engine, "commit", fail)  # after the answer was noted
+        answer = self.ask(own_client)
+        assert (answer.status_code, answer.json()["items"][0]["decision_id"]) == (200, None)
+        event.remove(engine, "commit", fail)
+        again = self.ask(own_client)
+        assert (again.content, again.headers["idempotency-replayed"]) == (answer.content, "true")
+        assert self.ask(own_client, "other").json()["items"][0]["decision_id"] is not None
+
+    @pytest.mark.parametrize(("path", "body"), [
+        ("/v1/next-actions", {"account_ids": ["acct-01"]}),
+        ("/v1/controls/stop", {"reason": "x"}), ("/v1/controls/resume", {"reason": "x"}),
+        ("/v1/controls/levels", {"level": 1, "reason": "x"}),
+        ("/v1/controls/capacities", {"most_a_week": 9, "reason": "x"})],
+        ids=lambda value: value if isinstance(value, str) else "")
+    def test_what_may_not_run_again_commits_its_answer_with_its_effect(self, own_workspace,
+                                                                       own_client, path, body):
+        if path.endswith("resume"):
+            own_client.post("/v1/controls/stop", json=body, headers={"Idempotency-Key": "before"})
+        statuses: list[int | None] = []
+
+        def look(*_: object) -> None:
+            work = _working_on.get()
+            if work is not None and work.is_noted and not statuses:
+                with closing(sqlite3.connect(own_workspace.ledger_db)) as other:
+                    [found] = other.execute(
+                        "SELECT status FROM idempotent_requests WHERE key = 'k'").fetchone()
+                statuses.append(found)
+
+        event.listen(own_client.app.state.desk.ledger.database.engine, "checkin", look)
+        answer = own_client.post(path, json=body, headers={"Idempotency-Key": "k"})
+        assert statuses == [answer.status_code]
 
     @pytest.mark.parametrize("key", ["", "k" * 201, "a\tb"])
     def test_a_key_that_is_none_is_told(self, own_client, key):
@@ -498,3 +618,59 @@ def test_a_kill_between_effect_and_answer_leads_to_one_effect(tmp_path, dies, re
     with database.reading() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM effects")) == 1
     database.close()
+
+
+KILLED = """
+import os, sys
+from fastapi.testclient import TestClient
+from small_company import AS_OF, make_store
+from sqlalchemy import event
+from features.workspace import Workspace
+from serving.app import create_app
+from serving.idempotency import _working_on
+from serving.settings import ServiceSettings
+
+folder, url, path, body = sys.argv[1:]
+workspace = Workspace(folder)
+app = create_app(workspace, store=make_store(workspace), now=lambda: AS_OF,
+                 settings=ServiceSettings(ledger_url=url or None))
+
+def die(*_):
+    work = _working_on.get()
+    if work is not None and work.is_noted:
+        os.kill(os.getpid(), 9)  # committed, and nothing more
+
+event.listen(app.state.desk.ledger.database.engine, "checkin", die)
+client = TestClient(app, base_url="http://127.0.0.1:8000")
+client.post(path, content=body, headers={"Idempotency-Key": "k",
+                                         "Content-Type": "application/json"})
+"""
+
+
+@pytest.mark.parametrize(("path", "body", "where"), [
+    pytest.param("/v1/next-actions", '{"account_ids": ["acct-01"]}', "sqlite", id="next-actions"),
+    pytest.param("/v1/next-actions", '{"account_ids": ["acct-01"]}', "postgres",
+                 id="next-actions on PostgreSQL", marks=pytest.mark.postgres),
+    pytest.param("/v1/controls/stop", '{"reason": "x"}', "sqlite", id="stop")])
+def test_who_was_killed_after_the_effect_gives_the_answer_of_then(
+        own_workspace, store, make_client, request, path, body, where):
+    url = "" if where == "sqlite" else request.getfixturevalue("postgres").database()
+    root = Path(__file__).parents[2]
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, str(own_workspace.root), url, path, body], cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root / "tests" / "parity")}, check=False)
+    assert process.returncode == -signal.SIGKILL
+    client = make_client(own_workspace, store, now=lambda: AS_OF + timedelta(minutes=1),
+                         ledger_url=url or None)
+    ledger = client.app.state.desk.ledger
+    before = ledger.verify()
+    answer = client.post(path, json=json.loads(body), headers={"Idempotency-Key": "k"})
+    assert answer.status_code in (200, 201)
+    assert answer.headers["idempotency-replayed"] == "true"
+    assert (ledger.verify().records, ledger.verify().finding) == (before.records, None)
+    if path == "/v1/next-actions":
+        [item] = answer.json()["items"]
+        assert ledger.decision(item["decision_id"]).action == item["action"]
+        assert ledger.counts() == (1, 0)
+    else:
+        assert client.get("/v1/controls").json()["stopped"] == [answer.json()]
