@@ -78,21 +78,11 @@ def account_effects(
             f"The accounts asked about have covariates of shape {asked.shape} and "
             f"{len(asked_segment)} segments; {len(sample.covariate_names)} covariates are needed: "
             f"{', '.join(sample.covariate_names)}.")
-    number, n = sample.arms.index(action), len(sample)
-    enough = min((sample.arm == number).sum(), (sample.arm == 0).sum()) >= LEAST_TRIALS
-    learners = LEARNERS if enough else {}
+    number = sample.arms.index(action)
     lesson = _lesson(scores, outcome, number, asked)
     known = lesson.arm >= 0
-    folds = Folds.draw(lesson.cluster, lesson.arm == number, rng=rng)
-    predicted = out_of_fold(lesson, folds, known, rng=rng, learners=learners)
-    score, fold = lesson.score[known], folds.fold[known]
-    held_out = {
-        "everybody": _by_fold(fold, lambda rest: np.full(n, score[rest].mean())),
-        "segment": _by_fold(fold, lambda rest: _segment_values(scores, action, rest,
-                                                               sample.segment, typical_spread,
-                                                               rng)),
-        "account": _by_fold(fold, lambda rest: _stacked(predicted, score, rest)),
-    }
+    held_out, predicted = _held_out(scores, lesson, number, typical_spread, rng)
+    score = lesson.score[known]
     comparisons = (
         _compare(held_out, "segment", "everybody", score, sample.cluster),
         _compare(held_out, "account", "everybody", score, sample.cluster),
@@ -100,15 +90,64 @@ def account_effects(
     )
     stack = fit_stack(predicted, score)
     level: Level = "everybody"
-    estimates = np.full(len(asked), score.mean())
     if comparisons[1].is_better and comparisons[2].is_better:
-        level, estimates = "account", _asked_by_stack(lesson, known, stack, rng)
+        level = "account"
     elif comparisons[0].is_better:
         level = "segment"
-        estimates = _segment_values(scores, action, np.ones(n, dtype=bool), asked_segment,
-                                    typical_spread, rng)
-    return AccountEffects(action=action, level=level, estimates=estimates,
-                          comparisons=comparisons, stack=stack)
+    return AccountEffects(
+        action=action, level=level, comparisons=comparisons, stack=stack,
+        estimates=_at_level(level, scores, lesson, number, stack, asked_segment, typical_spread,
+                            rng))
+
+
+def held_out_effects(scores: Scores, outcome: Floats, action: str, *, rng: np.random.Generator,
+                     typical_spread: float = TYPICAL_SPREAD) -> dict[Level, Floats]:
+    """At every level the effect of one action on each trial, by models of other accounts."""
+    number = scores.sample.arms.index(action)
+    lesson = _lesson(scores, outcome, number, scores.sample.covariates[:0])
+    return _held_out(scores, lesson, number, typical_spread, rng)[0]
+
+
+def effects_at(level: Level, scores: Scores, outcome: Floats, action: str, *, asked: Floats,
+               asked_segment: Words, rng: np.random.Generator,
+               typical_spread: float = TYPICAL_SPREAD) -> Floats:
+    """The effect of one action on accounts with these covariates, at a level that was chosen."""
+    number = scores.sample.arms.index(action)
+    lesson = _lesson(scores, outcome, number, asked)
+    stack = Stack(mean=0.0, weights={})
+    if level == "account":
+        predicted = _held_out(scores, lesson, number, typical_spread, rng)[1]
+        stack = fit_stack(predicted, lesson.score[lesson.arm >= 0])
+    return _at_level(level, scores, lesson, number, stack, asked_segment, typical_spread, rng)
+
+
+def _held_out(scores: Scores, lesson: Lesson, number: int, typical_spread: float,
+              rng: np.random.Generator) -> tuple[dict[Level, Floats], dict[str, Floats]]:
+    """At every level the effect on each trial, and what every learner says, from other folds."""
+    sample, known = scores.sample, lesson.arm >= 0
+    enough = min((sample.arm == number).sum(), (sample.arm == 0).sum()) >= LEAST_TRIALS
+    folds = Folds.draw(lesson.cluster, lesson.arm == number, rng=rng)
+    predicted = out_of_fold(lesson, folds, known, rng=rng, learners=LEARNERS if enough else {})
+    score, fold, action = lesson.score[known], folds.fold[known], sample.arms[number]
+    return {
+        "everybody": _by_fold(fold, lambda rest: np.full(len(sample), score[rest].mean())),
+        "segment": _by_fold(fold, lambda rest: _segment_values(scores, action, rest,
+                                                               sample.segment, typical_spread,
+                                                               rng)),
+        "account": _by_fold(fold, lambda rest: _stacked(predicted, score, rest)),
+    }, predicted
+
+
+def _at_level(level: Level, scores: Scores, lesson: Lesson, number: int, stack: Stack,
+              asked_segment: Words, typical_spread: float, rng: np.random.Generator) -> Floats:
+    known = lesson.arm >= 0
+    if level == "account" and stack.weights:
+        return _asked_by_stack(lesson, known, stack, rng)
+    if level == "segment":
+        return _segment_values(scores, scores.sample.arms[number],
+                               np.ones(len(scores.sample), dtype=bool), asked_segment,
+                               typical_spread, rng)
+    return np.full(len(asked_segment), lesson.score[known].mean())
 
 
 def _lesson(scores: Scores, outcome: Floats, number: int, asked: Floats) -> Lesson:
@@ -157,7 +196,7 @@ def _asked_by_stack(lesson: Lesson, known: Bools, stack: Stack, rng: np.random.G
                        rows=int((~known).sum()))
 
 
-def _compare(held_out: Mapping[str, Floats], finer: Level, coarser: Level, score: Floats,
+def _compare(held_out: Mapping[Level, Floats], finer: Level, coarser: Level, score: Floats,
              cluster: Ints) -> Comparison:
     gap = (score - held_out[finer]) ** 2 - (score - held_out[coarser]) ** 2
     difference = float(gap.mean())
