@@ -1,8 +1,9 @@
 """This module is about keeping runs and models in MLflow: on SQLite in the workspace, or a server.
 
 The home of MLflow: nothing else imports it. It is imported when first needed, with its telemetry
-switched off before, and its errors leave here as ``TrackingError`` in words. What counts as the
-champion, and what a kill leaves behind, is in ``champion_records``.
+switched off before, and its errors leave here as ``TrackingError`` in words. Who reads a workspace
+does not need it (``mlflow_tables``). What counts as the champion, and what a kill leaves behind, is
+in ``champion_records``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from registry.champion_records import (
     request_tag,
 )
 from registry.mlflow_place import LocalPlace, UnusablePlaceError
+from registry.mlflow_tables import MlflowTables, RegisteredModel, RegisteredVersion, RunSummary
 from registry.promotion import EvidenceDocument
 from registry.signature import SigningKey
 from registry.store import (
@@ -49,7 +51,6 @@ from registry.store import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion as Registered
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -83,6 +84,7 @@ class MlflowModelStore:
         self._uri = tracking_uri
         self._key = key
         self._place = LocalPlace.of(tracking_uri, artifacts_dir)
+        self._is_settled = False
 
     # ── runs ───────────────────────────────────────────────────────────────────────────────────
 
@@ -143,18 +145,17 @@ class MlflowModelStore:
             return ()
         champion = self._champion_number(label)
         challenger = self._challenger_number(label)
-        with self._asked("describe the versions"):
-            return tuple(
-                self._described(label, each, number, champion, challenger)
-                for number, each in registered.items()
-            )
+        return tuple(
+            self._described(label, each, number, champion, challenger)
+            for number, each in registered.items()
+        )
 
     def load(self, label: str, version: int) -> ModelBundle:
         """The bundle of one version."""
         registered = self._registered(label)
         if version not in registered:
             raise unknown_version(label, version)
-        run_id = str(registered[version].run_id)
+        run_id = registered[version].run_id
         expected = registered[version].tags.get("keepwell.fingerprint")
         if self._place is not None:
             folder = self._place.run_folder(model_name(label), run_id)
@@ -176,7 +177,7 @@ class MlflowModelStore:
         registered = self._registered(label)
         if version not in registered:
             raise unknown_version(label, version)
-        run_id = str(registered[version].run_id)
+        run_id = registered[version].run_id
         if self._place is not None:
             folder = self._place.run_folder(model_name(label), run_id).resolve()
             file = (folder / name).resolve()
@@ -193,9 +194,8 @@ class MlflowModelStore:
         registered = self._registered(label)
         if champion is None or champion not in registered:
             raise no_champion(label)
-        with self._asked("describe the champion"):
-            challenger = self._challenger_number(label)
-            return self._described(label, registered[champion], champion, champion, challenger)
+        challenger = self._challenger_number(label)
+        return self._described(label, registered[champion], champion, champion, challenger)
 
     def champion(self, label: str) -> ModelBundle:
         """The bundle that serves, or NoChampionError."""
@@ -297,49 +297,93 @@ class MlflowModelStore:
             uri = self._place.tracking_uri
             if not self._place.database.exists():
                 _create_database(self._place)
-            self._place.settle()
         except (sqlite3.DatabaseError, OSError, UnusablePlaceError) as exc:
             raise self._failed("be opened", exc) from exc
+        self._settle(self._place)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     @property
     def _is_empty(self) -> bool:
         return self._place is not None and not self._place.database.exists()
 
-    def _registered(self, label: str) -> dict[int, Registered]:
-        if self._is_empty:
-            return {}
-        found: dict[int, Registered] = {}
-        with self._asked("list the versions"):
-            token = None
-            while True:
-                page = self._client.search_model_versions(
-                    f"name='{model_name(label)}'", max_results=200, page_token=token
-                )
-                found.update((int(each.version), each) for each in page)
-                token = page.token
-                if not token:
-                    return dict(sorted(found.items()))
+    @property
+    def _tables(self) -> MlflowTables | None:
+        """What can be read without MLflow; None: ask MLflow."""
+        if self._place is None:
+            return None
+        tables = MlflowTables(self._place.database)
+        if not tables.are_known:
+            return None
+        self._settle(self._place)
+        return tables
 
-    def _aliases(self, label: str) -> Mapping[str, int]:
+    def _settle(self, place: LocalPlace) -> None:
+        """Once: after a move MLflow's own screens follow whoever reads."""
+        if not self._is_settled:
+            try:
+                place.settle()
+            except (sqlite3.DatabaseError, OSError) as exc:
+                raise self._failed("be opened", exc) from exc
+            self._is_settled = True
+
+    def _registered(self, label: str) -> Mapping[int, RegisteredVersion]:
+        return self._model(label).versions
+
+    def _model(self, label: str) -> RegisteredModel:
+        """The versions and aliases of a model; nothing where none was registered."""
         if self._is_empty:
-            return {}
+            return RegisteredModel()
+        name, tables = model_name(label), self._tables
+        if tables is not None:
+            try:
+                return tables.model(name)
+            except sqlite3.DatabaseError as exc:
+                raise self._failed("list the versions", exc) from exc
+        with self._asked("list the versions"):
+            return RegisteredModel(versions=self._asked_versions(name),
+                                   aliases=self._asked_aliases(name))  # fmt: skip
+
+    def _asked_versions(self, name: str) -> Mapping[int, RegisteredVersion]:
+        found: dict[int, RegisteredVersion] = {}
+        token = None
+        while True:
+            page = self._client.search_model_versions(
+                f"name='{name}'", max_results=200, page_token=token
+            )
+            found.update((int(each.version), RegisteredVersion(run_id=str(each.run_id),
+                                                               tags=dict(each.tags)))
+                         for each in page)  # fmt: skip
+            token = page.token
+            if not token:
+                return dict(sorted(found.items()))
+
+    def _asked_aliases(self, name: str) -> Mapping[str, int]:
         from mlflow.exceptions import MlflowException
 
-        with self._asked("read the champion"):
-            try:
-                aliases = self._client.get_registered_model(model_name(label)).aliases
-            except MlflowException as exc:
-                if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return {}
+        try:
+            aliases = self._client.get_registered_model(name).aliases
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
         return {alias: int(version) for alias, version in aliases.items()}
 
+    def _run(self, run_id: str) -> RunSummary:
+        tables = self._tables
+        if tables is not None:
+            try:
+                return tables.run(run_id)
+            except sqlite3.DatabaseError as exc:
+                raise self._failed("describe a version", exc) from exc
+        with self._asked("describe a version"):
+            run = self._client.get_run(run_id)
+            return RunSummary(name=str(run.info.run_name), metrics=dict(run.data.metrics))
+
     def _champion_number(self, label: str) -> int | None:
-        return self._aliases(label).get(CHAMPION)
+        return self._model(label).aliases.get(CHAMPION)
 
     def _challenger_number(self, label: str) -> int | None:
-        number = self._aliases(label).get(CHALLENGER)
+        number = self._model(label).aliases.get(CHALLENGER)
         promoted = {change.version for change in self.history(label)}
         return None if number in promoted else number
 
@@ -350,16 +394,14 @@ class MlflowModelStore:
         return {number: each.tags for number, each in self._registered(label).items()}
 
     def _described(
-        self, label: str, each: Registered, number: int, champion: int | None,
+        self, label: str, each: RegisteredVersion, number: int, champion: int | None,
         challenger: int | None,
     ) -> ModelVersion:  # fmt: skip
-        run = self._client.get_run(str(each.run_id))
+        run = self._run(each.run_id)
         return ModelVersion(
-            label=label, version=number, run_id=str(each.run_id),
-            run_name=str(run.info.run_name),
-            fingerprint=str(each.tags.get("keepwell.fingerprint")),
-            metrics=dict(run.data.metrics), is_champion=number == champion,
-            is_challenger=number == challenger,
+            label=label, version=number, run_id=each.run_id, run_name=run.name,
+            fingerprint=str(each.tags.get("keepwell.fingerprint")), metrics=run.metrics,
+            is_champion=number == champion, is_challenger=number == challenger,
         )  # fmt: skip
 
     def _experiment(self, label: str) -> str:
