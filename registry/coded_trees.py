@@ -3,30 +3,41 @@
 Few rows walk the trees (``trees_in_step``). For many, a block of rows asks every split of a tree at
 once; a row's answers leave one leaf, found as by Lucchese et al. (2015, "QuickScorer"): leaves are
 bits from left to right, a split that is not followed to the left takes away the leaves on its left,
-and the lowest bit that is left is the row's leaf. Trees of more than 64 leaves are walked.
+and the lowest bit that is left is the row's leaf. Rows are asked 64 at once, their leaves in words
+of 32 bits where no tree has more leaves, else of 64. Trees of more than 64 leaves are walked.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from registry.compiled import compiled
+from registry.lanes import WORDS, every, still, store
 from registry.trees import Floats, Ints, Kinds, TreeArrays, Words, goes_left
 from registry.trees_in_step import TreesInStep
 from registry.value_codes import Codes, ValueCodes, write_codes
 
 Bits = npt.NDArray[np.uint64]
+Leaves = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 BLOCK = 256
-MOST_LEAVES = 64
+"""Rows whose codes are written together; four of them go in as many words."""
+
+MOST_LEAVES, FEW_LEAVES = 64, 32
 MANY = 64
 """From so many rows on, blocks of rows are faster than walking each."""
 
-SIGNIFICAND_BITS, EXPONENT_OF_ONE = 52, 1023  # of a float64: the exponent of 2^n is n + 1023
+FLOATS: dict[np.dtype[Any], tuple[npt.NDArray[Any], int, int, int]] = {
+    np.dtype(np.int32): (np.zeros(0, np.float32), 23, 0xFF, 127),
+    np.dtype(np.int64): (np.zeros(0, np.float64), 52, 0x7FF, 1023),
+}
+"""By the words of leaves, of a float as wide: an empty array, the bits of its significand, the mask
+of its exponent, and the exponent of 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,17 +53,33 @@ class CodedTrees:
         return cls(trees=trees, codes=ValueCodes.of(trees))
 
     @cached_property
-    def _leaves_on_the_right(self) -> Bits | None:
+    def _leaves_on_the_right(self) -> Leaves | None:
         """For each split, the leaves that stay when it is not followed to the left.
 
         None where a tree has more than 64 leaves, or has not numbered them from left to right.
         """
         trees = self.trees
-        if int(np.diff(trees.first_leaf).max()) > MOST_LEAVES:
+        most = int(np.diff(trees.first_leaf).max())
+        if most > MOST_LEAVES:
             return None
         in_order, stay = _leaves_that_stay(
             trees.first_node, trees.first_leaf, trees.left, trees.right)
-        return stay if in_order else None
+        if not in_order:
+            return None
+        return stay.astype(np.int32) if most <= FEW_LEAVES else stay.view(np.int64)
+
+    @cached_property
+    def _columns(self) -> tuple[Ints, Codes, Ints]:
+        """Of each split the column of codes and the last code that goes left, and who has its own.
+
+        A split that is asked by value has a column of its own: 0 where a row goes left, else 1.
+        """
+        asked = np.flatnonzero(self.codes.place < 0).astype(np.int32)
+        column, last = self.trees.feature.copy(), self.codes.place.astype(np.uint16)
+        column[asked] = self.trees.n_features_read + np.arange(len(asked))
+        last = last + self.codes.shift
+        last[asked] = 0
+        return column, last, asked
 
     @cached_property
     def _in_step(self) -> TreesInStep | None:
@@ -67,10 +94,12 @@ class CodedTrees:
         stay = self._leaves_on_the_right if len(rows) >= MANY else None
         if stay is None:
             return trees.score(rows) if self._in_step is None else self._in_step.score(trees, rows)
+        column, last, asked = self._columns
         return _score_blocks(
-            rows, codes.first, codes.threshold, codes.missing, codes.place, codes.shift,
+            rows, codes.first, codes.threshold, codes.missing, column, codes.shift, last, asked,
             trees.first_node, trees.first_leaf, trees.feature, trees.kind, trees.threshold,
             trees.category_set, trees.first_word, trees.category_words, trees.leaf_value, stay,
+            *FLOATS[stay.dtype],
         )  # fmt: skip
 
 
@@ -98,42 +127,49 @@ def _leaves_that_stay(
 
 @compiled
 def _score_blocks(
-    matrix: Floats, first_threshold: Ints, thresholds: Floats, missing: Kinds, place: Ints,
-    shift: Codes, first_node: Ints, first_leaf: Ints, feature: Ints, kind: Kinds,
-    threshold: Floats, category_set: Ints, first_word: Ints, words: Words, leaf_value: Floats,
-    stay: Bits,
+    matrix: Floats, first_threshold: Ints, thresholds: Floats, missing: Kinds, column: Ints,
+    shift: Codes, last: Codes, asked: Ints, first_node: Ints, first_leaf: Ints, feature: Ints,
+    kind: Kinds, threshold: Floats, category_set: Ints, first_word: Ints, words: Words,
+    leaf_value: Floats, stay: Leaves, as_wide: Floats, significand: int, exponent_mask: int,
+    exponent_of_one: int,
 ) -> Floats:  # fmt: skip
-    n_rows = matrix.shape[0]
+    n_rows, n_features = matrix.shape[0], first_threshold.shape[0] - 1
     raw = np.zeros(n_rows)
-    codes = np.zeros((matrix.shape[1], BLOCK), np.uint16)
-    leaves = np.zeros(BLOCK, np.uint64)
-    lowest = np.zeros(BLOCK)
-    lowest_as_bits = lowest.view(np.int64)
+    codes = np.zeros((n_features + asked.shape[0], BLOCK), np.uint16)
+    flat = codes.reshape(codes.size)
+    leaves = np.zeros(BLOCK, stay.dtype)
+    lowest = np.zeros(BLOCK, as_wide.dtype)
+    lowest_as_bits = lowest.view(stay.dtype)
     total = np.zeros(BLOCK)
     for start in range(0, n_rows, BLOCK):
         stop = min(start + BLOCK, n_rows)
         write_codes(matrix, start, stop, first_threshold, thresholds, missing, codes)
+        for k in range(asked.shape[0]):
+            i = asked[k]
+            for r in range(stop - start):
+                codes[n_features + k, r] = 0 if goes_left(
+                    matrix[start + r, feature[i]], kind[i], threshold[i], category_set[i],
+                    first_word, words) else 1
         total[:] = 0.0
         for tree in range(first_node.shape[0] - 1):
-            leaves[:] = ~np.uint64(0)
-            for i in range(first_node[tree], first_node[tree + 1]):
-                others = stay[i]
-                if place[i] < 0:
-                    for r in range(stop - start):
-                        if not goes_left(matrix[start + r, feature[i]], kind[i], threshold[i],
-                                         category_set[i], first_word, words):
-                            leaves[r] &= others
-                else:
-                    code, more = codes[feature[i]], shift[i]
-                    last = np.uint16(place[i] + shift[i])
-                    for r in range(BLOCK):
-                        is_left = np.uint16(code[r] + more) <= last
-                        leaves[r] &= others | (np.uint64(0) - np.uint64(is_left))
+            for place in range(0, BLOCK // WORDS, 4):
+                a = b = c = d = every(stay.dtype.type(-1))
+                for i in range(first_node[tree], first_node[tree + 1]):
+                    at = column[i] * (BLOCK // WORDS) + place
+                    a = still(a, flat, at, shift[i], last[i], stay[i])
+                    b = still(b, flat, at + 1, shift[i], last[i], stay[i])
+                    c = still(c, flat, at + 2, shift[i], last[i], stay[i])
+                    d = still(d, flat, at + 3, shift[i], last[i], stay[i])
+                store(leaves, place, a)
+                store(leaves, place + 1, b)
+                store(leaves, place + 2, c)
+                store(leaves, place + 3, d)
+            # the lowest bit alone is 2^leaf (the highest -2^leaf): as a float, its exponent
             for r in range(BLOCK):
-                lowest[r] = np.float64(leaves[r] & (np.uint64(0) - leaves[r]))
+                lowest[r] = leaves[r] & -leaves[r]
             base = first_leaf[tree]
             for r in range(BLOCK):
-                leaf = (lowest_as_bits[r] >> SIGNIFICAND_BITS) - EXPONENT_OF_ONE
+                leaf = ((lowest_as_bits[r] >> significand) & exponent_mask) - exponent_of_one
                 total[r] += leaf_value[base + leaf]
         for r in range(stop - start):
             raw[start + r] = total[r]

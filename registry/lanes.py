@@ -23,10 +23,14 @@ SINGLES = 16
 """Numbers of 24 bits worked on at once."""
 
 
-class Lanes(types.Type):
-    """The type of some floating-point numbers side by side."""
+WORDS = 16
+"""Words of bits worked on at once, of 32 or 64 bits each."""
 
-    def __init__(self, number: types.Float, count: int, vector: ir.VectorType) -> None:
+
+class Lanes(types.Type):
+    """The type of some numbers, or words of bits, side by side."""
+
+    def __init__(self, number: types.Number, count: int, vector: ir.VectorType) -> None:
         self.count, self.vector = count, vector
         super().__init__(f"Lanes({number}, {count})")
 
@@ -34,6 +38,8 @@ class Lanes(types.Type):
 LANES = {
     types.float64: Lanes(types.float64, DOUBLES, ir.VectorType(ir.DoubleType(), DOUBLES)),
     types.float32: Lanes(types.float32, SINGLES, ir.VectorType(ir.FloatType(), SINGLES)),
+    types.int32: Lanes(types.int32, WORDS, ir.VectorType(ir.IntType(32), WORDS)),
+    types.int64: Lanes(types.int64, WORDS, ir.VectorType(ir.IntType(64), WORDS)),
 }
 
 INSTRUCTION = {operator.add: "fadd", operator.sub: "fsub", operator.mul: "fmul",
@@ -123,6 +129,22 @@ def _at_most(_, codes, index, more, last):  # type: ignore[no-untyped-def]
     return LANES[types.float32](codes, types.intp, types.uint16, types.uint16), generate
 
 
+def _still(_, words, codes, index, more, last, others):  # type: ignore[no-untyped-def]
+    """Words as they are where ``code + more <= last`` in 16 bits, else their bits of ``others``."""
+    in_16_bits = ir.VectorType(ir.IntType(16), words.count)
+
+    def generate(context, builder, signature, given):  # type: ignore[no-untyped-def]
+        place = _place(context, builder, signature.args[1], given[1:3], in_16_bits)
+        code = builder.add(builder.load(place, align=2), _repeated(builder, given[3], in_16_bits))
+        is_left = builder.icmp_unsigned("<=", code, _repeated(builder, given[4], in_16_bits))
+        kept = builder.or_(builder.sext(is_left, words.vector),
+                           _repeated(builder, given[5], words.vector))
+        return builder.and_(given[0], kept)
+
+    word = types.Integer(f"int{words.vector.element.width}")
+    return words(words, codes, types.intp, types.uint16, types.uint16, word), generate
+
+
 def _add_to(_, sums, index, singles):  # type: ignore[no-untyped-def]
     """Add to as many sums of 53 bits, number ``index`` of a flat array."""
     vector = ir.VectorType(ir.DoubleType(), SINGLES)
@@ -140,4 +162,5 @@ load: Any = intrinsic(_load)
 store: Any = intrinsic(_store)
 every: Any = intrinsic(_every)
 at_most: Any = intrinsic(_at_most)
+still: Any = intrinsic(_still)
 add_to: Any = intrinsic(_add_to)

@@ -75,25 +75,31 @@ def write_codes(
     codes: Codes,
 ) -> None:  # fmt: skip
     """The codes of these rows, feature by feature, into ``codes[feature, row - start]``."""
+    rows = stop - start
+    values, found = np.empty(rows), np.empty(rows, np.int32)
     for f in range(first.shape[0] - 1):
-        n_thresholds = first[f + 1] - first[f]
-        if n_thresholds == 0:
+        n = first[f + 1] - first[f]
+        if n == 0:
             continue
-        for row in range(start, stop):
-            value = matrix[row, f]
-            is_missing = False
-            if np.isnan(value):
-                is_missing = (missing[f] & NAN_IS_MISSING) != 0
-                value = 0.0
-            elif -ZERO <= value <= ZERO:
-                value = 0.0
-            if value == 0.0 and (missing[f] & ZERO_IS_MISSING) != 0:
-                is_missing = True
-            # halving without branches: which way it goes can not be predicted
-            base, n = first[f], n_thresholds
-            while n > 1:
-                half = n // 2
-                base += half if threshold[base + half - 1] < value else 0
-                n -= half
-            code = base - first[f] + (1 if threshold[base] < value else 0)
-            codes[f, row - start] = MISSING if is_missing else code
+        of_feature = threshold[first[f]:first[f + 1]]
+        for row in range(rows):
+            value = matrix[start + row, f]
+            values[row] = 0.0 if np.isnan(value) or -ZERO <= value <= ZERO else value
+            found[row] = 0
+        # halving, all rows one step at a time: a step of one row does not wait for another's, and
+        # without branches, since which way it goes can not be predicted
+        while n > 1:
+            half = n // 2
+            for row in range(rows):
+                found[row] += half if of_feature[found[row] + half - 1] < values[row] else 0
+            n -= half
+        for row in range(rows):
+            codes[f, row] = found[row] + (1 if of_feature[found[row]] < values[row] else 0)
+        if missing[f] & NAN_IS_MISSING:
+            for row in range(rows):
+                if np.isnan(matrix[start + row, f]):
+                    codes[f, row] = MISSING
+        if missing[f] & ZERO_IS_MISSING:
+            for row in range(rows):
+                if values[row] == 0.0:
+                    codes[f, row] = MISSING

@@ -20,7 +20,7 @@ def test_scores_are_lightgbms_to_the_last_bit(trained, n_rows):
         np.testing.assert_array_equal(found, booster.predict(rows, raw_score=True))
 
 
-@pytest.mark.parametrize("leaves", [63, 64, 65, 120])
+@pytest.mark.parametrize("leaves", [31, 32, 33, 63, 64, 65, 120])
 def test_trees_of_any_size_are_scored(train_booster, leaves):
     booster, scored = train_booster(
         {"num_leaves": leaves, "min_data_in_leaf": 1, "nan": 0.2, "n_features": 12}, rounds=6)
