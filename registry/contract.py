@@ -18,7 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from registry.compiled import compiled
+
 Floats = npt.NDArray[np.float64]
+Bitmap = npt.NDArray[np.uint8]
 Value = float | int | bool | str | None
 Row = Mapping[str, Value]
 
@@ -102,8 +105,9 @@ class FeatureContract:
         lacking = [name for name in self.names if name not in frame.columns]
         if lacking:
             raise FeatureContractError(self._lacks(lacking, "this snapshot"))
-        columns = [self._column(feature, frame[feature.name]) for feature in self.features]
-        matrix = np.column_stack(columns)
+        matrix = np.empty((frame.height, len(self.features)))
+        for place, feature in enumerate(self.features):
+            self._fill(matrix, place, feature, frame[feature.name])
         infinite = np.isinf(matrix)
         if infinite.any():
             which = [name for j, name in enumerate(self.names) if infinite[:, j].any()]
@@ -111,7 +115,7 @@ class FeatureContract:
                 f"{_listed(which)} is infinite in {int(infinite.any(axis=1).sum())} row(s). A "
                 "feature is a finite number or unknown (null); correct its source or definition."
             )
-        return np.ascontiguousarray(matrix, np.float64)
+        return matrix
 
     def _frame(self, row: Row) -> pl.DataFrame:
         lacking = [name for name in self.names if name not in row]
@@ -119,7 +123,8 @@ class FeatureContract:
             raise FeatureContractError(self._lacks(lacking, "this account"))
         return pl.DataFrame([pl.Series(name, [row[name]], strict=False) for name in self.names])
 
-    def _column(self, feature: ContractFeature, column: pl.Series) -> Floats:
+    def _fill(self, matrix: Floats, place: int, feature: ContractFeature, column: pl.Series
+              ) -> None:
         if feature.categories:
             if column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
                 raise FeatureContractError(
@@ -127,13 +132,22 @@ class FeatureContract:
                     "these rows. Rebuild the snapshot (keepwell snapshot)."
                 )
             codes = {text: float(code) for code, text in enumerate(feature.categories)}
-            return np.array([codes.get(text, math.nan) for text in column.cast(pl.String)])
+            matrix[:, place] = [codes.get(text, math.nan) for text in column.cast(pl.String)]
+            return
         if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
             raise FeatureContractError(
                 f"Feature {feature.name!r} is a number for this model and {column.dtype} in "
                 "these rows. Rebuild the snapshot (keepwell snapshot)."
             )
-        return column.cast(pl.Float64).fill_null(math.nan).to_numpy()
+        if column.dtype != pl.Float64:
+            column = column.cast(pl.Float64)
+        values = column.rechunk().to_arrow()
+        known, numbers = values.buffers()
+        if known is None or not column.null_count():
+            matrix[:, place] = column.to_numpy()
+        else:
+            _fill_known(matrix, place, values.offset, np.frombuffer(numbers, np.float64),
+                        np.frombuffer(known, np.uint8))
 
     def _lacks(self, lacking: Sequence[str], where: str) -> str:
         many = "1 feature" if len(lacking) == 1 else f"{len(lacking)} features"
@@ -151,3 +165,11 @@ class FeatureContract:
 def _listed(names: Sequence[str], most: int = 8) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+@compiled
+def _fill_known(matrix: Floats, place: int, offset: int, numbers: Floats, known: Bitmap) -> None:
+    """A column from Arrow's numbers and the bits that say which of them are known."""
+    for row in range(matrix.shape[0]):
+        i = offset + row
+        matrix[row, place] = numbers[i] if known[i >> 3] >> (i & 7) & 1 else np.nan

@@ -79,7 +79,8 @@ class RowsInOrder:
                                                         int(came[b - 1] - first[part]) + 1)]
             back = np.empty(len(by_part), np.int64)
             back[by_part] = np.arange(len(by_part))
-            yield pa.Table.from_batches(batches, self._schema).take(pa.array(back))
+            # not pa.array: it would import pandas, for half a second
+            yield pa.Table.from_batches(batches, self._schema).take(pl.Series(back).to_arrow())
 
     def _read(self, part: int, start: int, stop: int) -> Iterator[pa.RecordBatch]:
         for block in range(start // BLOCK, (stop - 1) // BLOCK + 1):
