@@ -49,6 +49,9 @@ def test_where_all_gain_alike_all_are_acted_on():
     found, _ = decided(2, lambda x: np.full_like(x, 0.3))
     assert found.arm.min() == 1
     assert found.values["everybody"].gain == 0
+    scores, _ = lottery(2, lambda x: np.full_like(x, 0.3))
+    assert found.values["everybody"].value == pytest.approx(
+        scores.score[0, :, 1].mean() - COST[1])
 
 
 def test_where_it_costs_more_than_it_brings_nobody_is_acted_on():
