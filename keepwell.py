@@ -795,8 +795,8 @@ def webhooks_add(
     secret = secret_text(secrets.token_bytes(SECRET_BYTES))
     place = Workspace(workspace)
     with _ledger(place, must_exist=False) as ledger, _outbox(place) as outbox:
-        outbox.add(Endpoint(name=name, url=url, secrets=(secret,), kinds=tuple(about or ()),
-                            place=0 if from_start else newest_place(ledger.database)))
+        outbox.add(Endpoint(name=name, url=url, kinds=tuple(about or ()),
+                            place=0 if from_start else newest_place(ledger.database)), secret)
     out.print(f"The webhook {name} is told from now on. Its secret is shown this once:",
               markup=False)
     out.print(secret, markup=False, highlight=False, soft_wrap=True)
@@ -847,7 +847,7 @@ def webhooks_rotate(
     from serving.webhook_signature import SECRET_BYTES, secret_text
 
     with _outbox(Workspace(workspace)) as outbox:
-        newest, *_ = outbox.endpoint(name).secrets
+        newest, *_ = outbox.secrets(name)
         if finish:
             outbox.change_secrets(name, (newest,))
             out.print(f"{name} is signed with its newest secret alone.", markup=False)
@@ -1275,11 +1275,14 @@ def _outbox(place: Workspace) -> Iterator[Outbox]:
 
     from serving.outbox import FILE, Outbox
     from serving.settings import service_settings
+    from serving.webhook_seal import Seal
 
     if not place.root.is_dir():
         raise CommandError(f"There is no workspace {place.root}. Name another with --workspace.")
     try:
-        with closing(Outbox(service_settings(os.environ).ledger_url or place.root / FILE)) as found:
+        settings = service_settings(os.environ)
+        with closing(Outbox(settings.ledger_url or place.root / FILE,
+                            Seal(place.root, settings.webhook_key))) as found:
             yield found
     except DatabaseError as error:
         raise CommandError(f"The webhooks can not be read now: {error.orig}. Try again, or look at "

@@ -49,6 +49,7 @@ from serving.routes.plans import MOST_PLANS_AT_ONCE
 from serving.schemas import ProblemAnswer
 from serving.settings import ServiceSettings
 from serving.turns import Turns
+from serving.webhook_seal import Seal
 from serving.webhook_sending import Sender, keep_sending
 from serving.words import INTERVAL_COVERS
 
@@ -179,7 +180,8 @@ async def _keep_fresh(desk: Desk, seconds: float) -> None:
 async def _send_webhooks(desk: Desk) -> None:
     """Tell other programs what the ledger holds, until this is cancelled."""
     where = desk.settings.ledger_url or desk.workspace.root / OUTBOX_FILE
-    with contextlib.closing(Outbox(where)) as outbox:
+    seal = Seal(desk.workspace.root, desk.settings.webhook_key)
+    with contextlib.closing(Outbox(where, seal)) as outbox:
         await keep_sending(Sender(
             ledger=desk.ledger.database, outbox=outbox, clock=lambda: desk.wall_clock().timestamp(),
             rng=np.random.default_rng(), holder=secrets.token_hex(8),

@@ -5,6 +5,7 @@ Places have no gaps and only grow, so *read up to this place* is all there is to
 is written in one transaction with the messages: a process that ends at any moment loses none and
 makes none twice. Sending may happen twice (the message keeps its id, by which receivers notice);
 what an account's messages are in order of stays in order, for only its first one is ever due.
+The secrets that messages are signed with are kept sealed; those of before are when it is opened.
 
     ledger ─► fill ─► waiting ─► sent
                          │  ▲
@@ -15,20 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger_database import open_engine
+from serving.webhook_seal import MARK, Seal
 
 METADATA = sa.MetaData()
 ENDPOINTS = sa.Table(
     "webhook_endpoints", METADATA,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("url", sa.String, nullable=False),
-    sa.Column("secrets", sa.String, nullable=False),  # newest first, separated by spaces
+    sa.Column("secrets", sa.String, nullable=False),  # sealed; newest first, split by spaces
     sa.Column("kinds", sa.String, nullable=False),  # separated by spaces; empty: all
     sa.Column("place", sa.Integer, nullable=False),  # of the ledger, read up to here
 )
@@ -68,12 +70,11 @@ class OutboxError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A webhook: where to, signed with what, told what; everything of the ledger up to ``place``
-    is in the outbox or older than the webhook."""
+    """A webhook: where to and told what; everything of the ledger up to ``place`` is in the outbox
+    or older than the webhook."""
 
     name: str
     url: str
-    secrets: tuple[str, ...] = field(repr=False)
     kinds: tuple[str, ...]
     place: int
 
@@ -104,11 +105,12 @@ class Counts:
 class Outbox:
     """Webhooks and their messages in one database."""
 
-    def __init__(self, where: Path | str) -> None:
+    def __init__(self, where: Path | str, seal: Seal) -> None:
         if isinstance(where, Path) and not where.exists():
             where.parent.mkdir(parents=True, exist_ok=True)
-            where.touch(mode=0o600)  # it holds the secrets
+            where.touch(mode=0o600)
         self._engine = open_engine(where)
+        self._seal = seal
         self._is_ready = False
 
     def close(self) -> None:
@@ -130,11 +132,25 @@ class Outbox:
         with self._reading() as connection:
             return _found(connection, name)
 
-    def add(self, endpoint: Endpoint) -> None:
-        """Add a webhook.
+    def secrets(self, name: str) -> tuple[str, ...]:
+        """What the messages of a webhook are signed with, newest first.
+
+        Raises:
+            OutboxError: there is none of this name.
+            WebhookSealError: they can not be opened.
+        """
+        with self._reading() as connection:
+            _found(connection, name)
+            held = connection.scalar(
+                sa.select(ENDPOINTS.c.secrets).where(ENDPOINTS.c.name == name)) or ""
+        return tuple(self._seal.opened(one, name) for one in held.split())
+
+    def add(self, endpoint: Endpoint, secret: str) -> None:
+        """Add a webhook, whose messages are signed with a secret.
 
         Raises:
             OutboxError: its name is taken.
+            WebhookSealError: the secret can not be sealed.
         """
         with self._writing() as connection:
             taken = connection.execute(
@@ -143,7 +159,8 @@ class Outbox:
                 raise OutboxError(f"There is a webhook {endpoint.name!r} already. Choose another "
                                   f"name, or remove it first.")
             connection.execute(sa.insert(ENDPOINTS).values(
-                name=endpoint.name, url=endpoint.url, secrets=" ".join(endpoint.secrets),
+                name=endpoint.name, url=endpoint.url,
+                secrets=self._sealed(connection, endpoint.name, (secret,)),
                 kinds=" ".join(endpoint.kinds), place=endpoint.place))
 
     def change_secrets(self, name: str, secrets: Sequence[str]) -> None:
@@ -151,11 +168,12 @@ class Outbox:
 
         Raises:
             OutboxError: there is no such webhook.
+            WebhookSealError: they can not be sealed.
         """
         with self._writing() as connection:
             _found(connection, name)
             connection.execute(sa.update(ENDPOINTS).where(ENDPOINTS.c.name == name)
-                               .values(secrets=" ".join(secrets)))
+                               .values(secrets=self._sealed(connection, name, secrets)))
 
     def remove(self, name: str) -> int:
         """Forget a webhook and its messages; how many of them were not sent yet.
@@ -297,10 +315,45 @@ class Outbox:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(OUTBOX_LOCK)))
+            was_plain = False
             if not self._is_ready:
                 METADATA.create_all(connection)
+                was_plain = self._seal_what_is_plain(connection)
             yield connection
         self._is_ready = True
+        if was_plain:
+            self._forget_what_was_plain()
+
+    def _sealed(self, connection: Connection, name: str, secrets: Sequence[str]) -> str:
+        """Secrets as they are kept; a key is only made where nothing was sealed under one."""
+        held = connection.scalars(sa.select(ENDPOINTS.c.secrets)).all()
+        is_first = not any(one.startswith(MARK) for text in held for one in text.split())
+        return " ".join(self._seal.sealed(secret, name, may_make=is_first) for secret in secrets)
+
+    def _seal_what_is_plain(self, connection: Connection) -> bool:
+        """Seal the secrets of an outbox of before; whether there were any."""
+        plain = [row for row in connection.execute(sa.select(ENDPOINTS.c.name, ENDPOINTS.c.secrets))
+                 if row.secrets and not row.secrets.startswith(MARK)]
+        for row in plain:
+            connection.execute(
+                sa.update(ENDPOINTS).where(ENDPOINTS.c.name == row.name)
+                .values(secrets=self._sealed(connection, row.name, row.secrets.split())))
+        return bool(plain)
+
+    def _forget_what_was_plain(self) -> None:
+        """Let the database write its files anew, without what stood there before."""
+        held = self._engine.raw_connection()
+        try:
+            if self._engine.dialect.name == "postgresql":
+                held.rollback()
+                held.driver_connection.autocommit = True  # type: ignore[union-attr]
+                held.cursor().execute(f"VACUUM FULL {ENDPOINTS.name}")
+                held.driver_connection.autocommit = False  # type: ignore[union-attr]
+            else:
+                held.cursor().execute("VACUUM")
+                held.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            held.close()
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -320,8 +373,7 @@ def _found(connection: Connection, name: str) -> Endpoint:
 
 
 def _endpoint(row: sa.Row[tuple[object, ...]]) -> Endpoint:
-    return Endpoint(name=row.name, url=row.url, secrets=tuple(row.secrets.split()),
-                    kinds=tuple(row.kinds.split()), place=row.place)
+    return Endpoint(name=row.name, url=row.url, kinds=tuple(row.kinds.split()), place=row.place)
 
 
 def _row(name: str, message: Message, *, now: float) -> dict[str, object]:

@@ -15,6 +15,7 @@ from serving.webhook_address import (
     HOSTS_VARIABLE,
     NETWORKS_VARIABLE,
     NOWHERE,
+    SEAL_VARIABLE,
     AllowedAddresses,
     WebhookAddressError,
     allowed_addresses,
@@ -61,6 +62,10 @@ VARIABLES = (
     Variable(name=NETWORKS_VARIABLE,
              help="Private networks that webhooks may reach, as `10.1.0.0/16`, separated by "
                   "commas; none by default. http goes nowhere else."),
+    Variable(name=SEAL_VARIABLE,
+             help="When set, the secrets of webhooks are sealed under it instead of under the file "
+                  "webhooks.secret of the workspace. At least 16 characters; the same for every "
+                  "process, and from the first webhook on."),
     Variable(name=KEY_VARIABLE,
              help="When set, models are signed with this key as they are trained, and one that it "
                   "did not sign is refused. At least 16 characters; the same for every process."),
@@ -82,6 +87,7 @@ class ServiceSettings:
     ledger_url: str | None = field(default=None, repr=False)  # it may hold a password
     lottery_key: str | None = field(default=None, repr=False)
     webhooks: AllowedAddresses = NOWHERE
+    webhook_key: str | None = field(default=None, repr=False)
     most_accounts_per_call: int = 1_000
     most_events_per_call: int = 10_000
 
@@ -94,6 +100,12 @@ class ServiceSettings:
         if self.key_pepper is not None and len(self.key_pepper) < SHORTEST_KEY:
             raise ServiceSettingError(
                 f"KEEPWELL_KEY_PEPPER has fewer than {SHORTEST_KEY} characters and could be "
+                f'guessed. Make one with: python -c "import secrets; '
+                f'print(secrets.token_urlsafe(32))"'
+            )
+        if self.webhook_key is not None and len(self.webhook_key) < SHORTEST_KEY:
+            raise ServiceSettingError(
+                f"{SEAL_VARIABLE} has fewer than {SHORTEST_KEY} characters and could be "
                 f'guessed. Make one with: python -c "import secrets; '
                 f'print(secrets.token_urlsafe(32))"'
             )
@@ -137,4 +149,5 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
         ledger_url=environment.get("KEEPWELL_LEDGER_URL") or None,
         lottery_key=environment.get(LOTTERY_KEY_VARIABLE) or None,
         webhooks=webhooks,
+        webhook_key=environment.get(SEAL_VARIABLE) or None,
     )

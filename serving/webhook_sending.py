@@ -110,7 +110,8 @@ class Sender:
         except WebhookAddressError as error:
             return Attempt(problem=str(error))
         headers = signed_headers(body, message_id=message.message_id,
-                                 timestamp=int(self.clock()), secrets=endpoint.secrets)
+                                 timestamp=int(self.clock()),
+                                 secrets=self.outbox.secrets(endpoint.name))
         return post(target, body, headers, context=self.context, seconds=self.seconds)
 
     def _put_off(self, name: str, message: Message, attempt: Attempt) -> None:

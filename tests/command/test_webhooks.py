@@ -11,6 +11,7 @@ from pathlib import Path
 from serving.ledger import Decision, Ledger
 from serving.outbox import Outbox
 from serving.webhook_messages import messages_after
+from serving.webhook_seal import Seal
 from serving.webhook_signature import secret_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,10 @@ def webhooks(*words: str, cwd: Path, hosts: str = "hooks.example"
              "PYTHONPATH": str(ROOT), "KEEPWELL_WEBHOOK_HOSTS": hosts})
 
 
+def opened(folder: Path) -> Outbox:
+    return Outbox(folder / "w" / "webhooks.db", Seal(folder / "w", None))
+
+
 def test_a_webhook_from_its_first_secret_to_its_end(tmp_path: Path) -> None:
     with closing(Ledger(tmp_path / "w" / "ledger.db")) as ledger:
         ledger.append_decisions([Decision(
@@ -39,7 +44,7 @@ def test_a_webhook_from_its_first_secret_to_its_end(tmp_path: Path) -> None:
         assert len(secret_bytes(secret)) == 32
         later = webhooks("add", URL, "--name", "later", "--about", "outcome", cwd=tmp_path)
         assert later.returncode == 0, later.stderr
-        with closing(Outbox(tmp_path / "w" / "webhooks.db")) as outbox:
+        with closing(opened(tmp_path)) as outbox:
             assert [(each.name, each.place, each.kinds) for each in outbox.endpoints()] == [
                 ("crm", 0, ()), ("later", 4, ("outcome",))]
             messages, last = messages_after(ledger.database, "crm", (), after=0)
@@ -56,11 +61,11 @@ def test_a_webhook_from_its_first_secret_to_its_end(tmp_path: Path) -> None:
     assert "2 messages of places 2 to 4 wait to be sent to crm." in again.stdout, again.stderr
     changed = webhooks("rotate", "crm", cwd=tmp_path)
     newer = changed.stdout.split()[-1]
-    with closing(Outbox(tmp_path / "w" / "webhooks.db")) as outbox:
-        assert outbox.endpoint("crm").secrets == (newer, secret)
+    with closing(opened(tmp_path)) as outbox:
+        assert outbox.secrets("crm") == (newer, secret)
         assert (outbox.counts("crm").waiting, outbox.counts("crm").dead) == (3, 1)
         assert webhooks("rotate", "crm", "--finish", cwd=tmp_path).returncode == 0
-        assert outbox.endpoint("crm").secrets == (newer,)
+        assert outbox.secrets("crm") == (newer,)
     removed = webhooks("remove", "crm", cwd=tmp_path)
     assert "4 messages that it had not taken" in removed.stdout
 
@@ -68,12 +73,14 @@ def test_a_webhook_from_its_first_secret_to_its_end(tmp_path: Path) -> None:
 def test_what_can_not_be_a_webhook_is_one_paragraph(tmp_path: Path) -> None:
     (tmp_path / "w").mkdir()
     assert webhooks("add", URL, "--name", "crm", cwd=tmp_path).returncode == 0
+    (tmp_path / "w" / "webhooks.secret").unlink()
     for words, said in (
         (("add", URL, "--name", "crm"), "There is a webhook 'crm' already"),
         (("add", URL, "--name", "a b"), "is no name of a webhook"),
         (("add", URL, "--name", "x", "--about", "gossip"), "can not be about gossip"),
         (("add", "https://other.example/", "--name", "x"), "is not among the hosts that webhooks"),
         (("add", "http://ann:pw@hooks.example/", "--name", "x"), "holds no user, password"),
+        (("rotate", "crm"), "webhooks.secret is missing, so no webhook can be signed"),
         (("remove", "erp"), "There is no webhook 'erp'; there are: crm"),
         (("rotate", "erp"), "There is no webhook 'erp'"),
         (("replay", "crm", "--from", "9"), "There is nothing between place 9 and place 0"),

@@ -28,6 +28,13 @@ def test_a_short_pepper_is_refused_and_never_shown():
     assert KEY not in repr(service_settings({"KEEPWELL_KEY_PEPPER": KEY}))
 
 
+def test_a_short_key_of_webhooks_is_refused_and_never_shown():
+    with pytest.raises(ServiceSettingError, match="KEEPWELL_WEBHOOK_KEY has fewer than 16"):
+        service_settings({"KEEPWELL_WEBHOOK_KEY": "short"})
+    assert KEY not in repr(service_settings({"KEEPWELL_WEBHOOK_KEY": KEY}))
+    assert service_settings({"KEEPWELL_WEBHOOK_KEY": KEY}).webhook_key == KEY
+
+
 def test_the_key_never_shows_in_a_representation():
     assert KEY not in repr(ServiceSettings(api_key=KEY))
 

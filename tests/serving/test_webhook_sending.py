@@ -22,10 +22,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from serving.ledger import Decision, Ledger, NewOutcome
+from serving.ledger_database import open_engine
 from serving.ledger_tables import CHAINED
-from serving.outbox import Endpoint, Outbox, OutboxError
+from serving.outbox import ENDPOINTS, Endpoint, Outbox, OutboxError
 from serving.webhook_address import allowed_addresses
 from serving.webhook_messages import (
     ALL_KINDS,
@@ -37,6 +39,7 @@ from serving.webhook_messages import (
     newest_place,
 )
 from serving.webhook_post import Attempt
+from serving.webhook_seal import KEY_FILE, MARK, Seal, WebhookSealError
 from serving.webhook_sending import (
     FIRST_WAIT,
     LEASE_SECONDS,
@@ -133,8 +136,8 @@ def outbox_place(ledger_place: Path | str) -> Path | str:
 
 
 @pytest.fixture
-def outbox(outbox_place: Path | str) -> Iterator[Outbox]:
-    with closing(Outbox(outbox_place)) as found:
+def outbox(outbox_place: Path | str, tmp_path: Path) -> Iterator[Outbox]:
+    with closing(Outbox(outbox_place, Seal(tmp_path, None))) as found:
         yield found
 
 
@@ -155,7 +158,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def sender(ledger: Ledger, outbox: Outbox, receiver: Receiver, clock: Clock) -> Sender:
-    outbox.add(Endpoint(name="crm", url=receiver.url, secrets=(SECRET,), kinds=(), place=0))
+    outbox.add(Endpoint(name="crm", url=receiver.url, kinds=(), place=0), SECRET)
     return Sender(ledger=ledger.database, outbox=outbox, clock=clock, holder="one",
                   rng=np.random.default_rng(1), seconds=5.0,
                   allowed=allowed_addresses(f"127.0.0.1:{receiver.port}", "127.0.0.0/8"))
@@ -344,8 +347,8 @@ def test_a_receiver_that_dribbles_is_left_after_the_whole_time(ledger, outbox, s
 
         thread = threading.Thread(target=dribble)
         thread.start()
-        outbox.add(Endpoint(name="slow", url=f"http://127.0.0.1:{port}/", secrets=(SECRET,),
-                            kinds=(), place=0))
+        outbox.add(Endpoint(name="slow", url=f"http://127.0.0.1:{port}/", kinds=(), place=0),
+                   SECRET)
         decide(ledger, "d1-a")
         replace(sender, seconds=0.4, allowed=allowed_addresses(
             f"127.0.0.1:{port}", "127.0.0.0/8")).step("slow")
@@ -365,8 +368,8 @@ def test_a_private_address_is_not_reached_unless_it_is_allowed(ledger, outbox, r
 def test_a_name_that_changes_its_mind_is_not_followed(ledger, outbox, receiver, sender, clock
                                                       ) -> None:
     """The address that was looked at is the one that is connected to."""
-    outbox.add(Endpoint(name="named", url=f"http://hooks.example:{receiver.port}/hook",
-                        secrets=(SECRET,), kinds=(), place=0))
+    outbox.add(Endpoint(name="named", url=f"http://hooks.example:{receiver.port}/hook", kinds=(),
+                        place=0), SECRET)
     decide(ledger, "d1-a")
     answers = iter([["127.0.0.1"], ["10.0.0.1"]])
     named = replace(sender, allowed=allowed_addresses(
@@ -380,8 +383,8 @@ def test_a_name_that_changes_its_mind_is_not_followed(ledger, outbox, receiver, 
 
 def test_a_receiver_whose_certificate_nobody_signed_is_not_told(ledger, outbox, receiver, sender
                                                                 ) -> None:
-    outbox.add(Endpoint(name="tls", url=f"https://127.0.0.1:{receiver.port}/hook",
-                        secrets=(SECRET,), kinds=(), place=0))
+    outbox.add(Endpoint(name="tls", url=f"https://127.0.0.1:{receiver.port}/hook", kinds=(),
+                        place=0), SECRET)
     decide(ledger, "d1-a")
     replace(sender, context=ssl.create_default_context()).step("tls")
     assert receiver.got == []
@@ -389,8 +392,8 @@ def test_a_receiver_whose_certificate_nobody_signed_is_not_told(ledger, outbox, 
 
 
 def test_a_webhook_is_told_only_what_it_asked_for(ledger, outbox, receiver, sender) -> None:
-    outbox.add(Endpoint(name="outcomes", url=receiver.url, secrets=(SECRET,), kinds=("outcome",),
-                        place=0))
+    outbox.add(Endpoint(name="outcomes", url=receiver.url, kinds=("outcome",), place=0),
+               SECRET)
     decide(ledger, "d1-a")
     ledger.append_outcome("d1-a", NewOutcome(kind="executed"), key="k", received_at=NOW)
     assert sender.step("outcomes") == 1
@@ -453,19 +456,55 @@ def test_what_was_sent_long_ago_is_forgotten_and_can_still_be_replayed(
 
 def test_webhooks_that_there_are_not_or_twice_are_named(outbox, sender) -> None:
     with pytest.raises(OutboxError, match="There is a webhook 'crm' already"):
-        outbox.add(outbox.endpoint("crm"))
+        outbox.add(outbox.endpoint("crm"), SECRET)
     with pytest.raises(OutboxError, match="no webhook 'erp'; there are: crm"):
         outbox.endpoint("erp")
-    assert SECRET not in repr(outbox.endpoint("crm"))
     assert outbox.remove("crm") == 0
     with pytest.raises(OutboxError, match="there are: none"):
         sender.step("crm")
 
 
-def test_the_file_with_the_secrets_is_its_owners(tmp_path: Path) -> None:
-    with closing(Outbox(tmp_path / "webhooks.db")) as outbox:
+def test_the_file_is_its_owners(tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "webhooks.db", Seal(tmp_path, None))) as outbox:
         assert outbox.endpoints() == ()
     assert (tmp_path / "webhooks.db").stat().st_mode & 0o077 == 0
+    assert not (tmp_path / KEY_FILE).exists()  # nothing is sealed under it yet
+
+
+def test_where_the_key_is_gone_nothing_is_sent_and_nothing_given_up(
+    ledger, outbox_place, outbox, receiver, sender, tmp_path,
+) -> None:
+    decide(ledger, "d1-a")
+    (tmp_path / KEY_FILE).rename(tmp_path / "aside")
+    with closing(Outbox(outbox_place, Seal(tmp_path, None))) as later:
+        assert [each.name for each in later.endpoints()] == ["crm"]
+        with pytest.raises(WebhookSealError, match="is missing, so no webhook"):
+            replace(sender, outbox=later).step("crm")
+        with pytest.raises(WebhookSealError, match="is missing, so no webhook"):
+            later.change_secrets("crm", (SECRET,))
+        assert (later.counts("crm").waiting, receiver.got) == (1, [])
+        (tmp_path / "aside").rename(tmp_path / KEY_FILE)
+        assert replace(sender, outbox=later).step("crm") == 1
+    assert is_signed(receiver.got[0], SECRET)
+
+
+def test_secrets_of_before_are_sealed_and_leave_no_trace(outbox_place, tmp_path) -> None:
+    with closing(Outbox(outbox_place, Seal(tmp_path, None))) as outbox:
+        outbox.add(Endpoint(name="crm", url="https://hooks.example/", kinds=(), place=0), SECRET)
+    engine = open_engine(outbox_place)
+    with engine.execution_options(keepwell_writes=True).begin() as connection:
+        connection.execute(sa.update(ENDPOINTS).values(secrets=f"{SECRET} {OLDER}"))
+    for path in tmp_path.glob(f"{KEY_FILE}*"):
+        path.unlink()
+    with closing(Outbox(outbox_place, Seal(tmp_path, None))) as outbox:
+        assert outbox.secrets("crm") == (SECRET, OLDER)
+        with engine.connect() as connection:
+            held = connection.scalar(sa.select(ENDPOINTS.c.secrets))
+        engine.dispose()
+        assert [one.startswith(MARK) for one in held.split()] == [True, True]
+        for path in tmp_path.iterdir():
+            for secret in (SECRET, OLDER):
+                assert secret.encode() not in path.read_bytes(), path
 
 
 def test_every_record_of_the_ledger_is_told_or_is_known_to_say_nothing() -> None:
@@ -489,11 +528,13 @@ from pathlib import Path
 from serving.ledger import Ledger
 from serving.outbox import Outbox
 from serving.webhook_address import allowed_addresses
+from serving.webhook_seal import Seal
 from serving.webhook_sending import Sender
 def place(text):
     return text if "://" in text else Path(text)
 port = sys.argv[2]
-sender = Sender(ledger=Ledger(place(sys.argv[1])).database, outbox=Outbox(place(sys.argv[4])),
+outbox = Outbox(place(sys.argv[4]), Seal(Path(sys.argv[5]), None))
+sender = Sender(ledger=Ledger(place(sys.argv[1])).database, outbox=outbox,
                 clock=time.time, rng=np.random.default_rng(), holder=sys.argv[3], seconds=30.0,
                 allowed=allowed_addresses(f"127.0.0.1:{port}", "127.0.0.0/8"))
 while True:
@@ -503,7 +544,7 @@ while True:
 
 
 def test_a_process_killed_between_sending_and_marking_loses_nothing(
-    ledger, outbox, receiver, sender, ledger_place, outbox_place, clock,
+    ledger, outbox, receiver, sender, ledger_place, outbox_place, clock, tmp_path,
 ) -> None:
     decide(ledger, *(f"d{n}-{'ab'[n % 2]}" for n in range(8)))
     reached, kills = threading.Event(), 3
@@ -519,7 +560,7 @@ def test_a_process_killed_between_sending_and_marking_loses_nothing(
         reached.clear()
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(ledger_place), str(receiver.port), f"p{kill}",
-             str(outbox_place)],
+             str(outbox_place), str(tmp_path)],
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)})
         assert reached.wait(60)
         process.send_signal(signal.SIGKILL)

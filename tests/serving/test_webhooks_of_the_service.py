@@ -18,6 +18,7 @@ from serving.app import create_app
 from serving.outbox import FILE, Endpoint, Outbox
 from serving.settings import ServiceSettingError, ServiceSettings, service_settings
 from serving.webhook_address import AllowedAddresses, allowed_addresses
+from serving.webhook_seal import Seal
 from serving.webhook_signature import secret_text
 
 
@@ -45,9 +46,9 @@ def told() -> Iterator[tuple[int, list[dict[str, object]]]]:
 
 
 def add(workspace, port: int) -> None:
-    with closing(Outbox(workspace.root / FILE)) as outbox:
-        outbox.add(Endpoint(name="crm", url=f"http://127.0.0.1:{port}/", kinds=(), place=0,
-                            secrets=(secret_text(b"s" * 32),)))
+    with closing(Outbox(workspace.root / FILE, Seal(workspace.root, None))) as outbox:
+        outbox.add(Endpoint(name="crm", url=f"http://127.0.0.1:{port}/", kinds=(), place=0),
+                   secret_text(b"s" * 32))
 
 
 def test_a_decision_reaches_the_receiver_and_none_where_no_host_is_named(
