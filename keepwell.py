@@ -1148,6 +1148,7 @@ def serve(
 
     from features.touched import clock_of
     from serving.app import create_app
+    from serving.long_lived import leave_loaded_alone
     from serving.settings import service_settings
 
     place = Workspace(workspace)
@@ -1158,6 +1159,7 @@ def serve(
         place, store=_store(place), settings=service_settings(os.environ),
         now=lambda: clock_of(place, lambda: datetime.now(UTC)),
         wall_clock=lambda: datetime.now(UTC))
+    leave_loaded_alone()
     uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
 
 

@@ -23,6 +23,7 @@ from small_company import AS_OF, make_store, make_workspace
 
 from serving.app import create_app
 from serving.desk import Desk
+from serving.long_lived import leave_loaded_alone
 from serving.recommending import decide, decide_and_store
 from serving.settings import ServiceSettings
 
@@ -40,6 +41,7 @@ def serve(folder: Path, port: int) -> None:
     app = create_app(
         workspace, store=make_store(workspace), settings=ServiceSettings(),
         now=lambda: datetime.fromtimestamp(AS_OF.timestamp() + time.time() - began, UTC))
+    leave_loaded_alone()  # as keepwell serve does
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
 
@@ -80,7 +82,8 @@ async def asked_steadily(address: str, process: int, seconds: float) -> Asked:
     asked = Asked()
 
     async with httpx.AsyncClient(base_url=address, timeout=60, limits=httpx.Limits(
-            max_connections=40, max_keepalive_connections=40)) as client:
+            max_connections=40, max_keepalive_connections=40,
+            keepalive_expiry=2)) as client:  # before the service lets go of it at 5 s
         async def one(number: int, due: float) -> None:
             account = f"acct-{number % 46:02d}"
             answer = await client.post("/v1/next-actions", json={"account_ids": [account]})
