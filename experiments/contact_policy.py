@@ -35,6 +35,8 @@ def is_contact(action: Action, playbook: Playbook) -> bool:
 def too_soon(action: Action, playbook: Playbook, past: Sequence[PastAction], as_of: datetime
              ) -> Refusal | None:
     """The action's own cool-down, or the days its family keeps between two of its actions."""
+    if not past:  # most accounts of most days
+        return None
     own = _last(past, {action.id})
     wait = timedelta(days=action.cool_down_days)
     if own is not None and as_of < own.at + wait:
