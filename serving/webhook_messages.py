@@ -26,7 +26,7 @@ KINDS: Mapping[str, str] = {
 
 SAYS_MORE: Mapping[str, str] = {
     "claim_records": "kind", "approvals": "verdict", "controls": "kind", "feedback": "verdict"}
-NOT_TOLD = frozenset({"idempotency_keys", "policy_inputs"})
+NOT_TOLD = frozenset({"idempotency_keys", "policy_inputs", "plan_draws"})
 """Tables of the ledger whose records say nothing to others."""
 
 MOMENTS = ("asked_at", "heard_at", "at", "decided_at", "received_at")

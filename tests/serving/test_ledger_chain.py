@@ -15,16 +15,19 @@ import pytest
 
 from serving.approvals import Approvals
 from serving.claims import Claims
+from serving.feedback import FeedbackRecords, NewFeedback
 from serving.kill_switch import Controls, Scope
 from serving.ledger import Decision, Ledger, NewOutcome
 from serving.ledger_chain import FIRST, Finding
+from serving.ledger_tables import CHAINED
+from serving.plan_draws import PlanDraw, record_draws
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TAMPERINGS, SOAK = 60, 10_000
-RECORDS = 35
+RECORDS = 39
 KEYS = {"decisions": "decision_id", "outcomes": "outcome_id", "idempotency_keys": "key",
         "claim_records": "record_id", "approvals": "approval_id", "controls": "control_id",
-        "policy_inputs": "digest"}
+        "policy_inputs": "digest", "feedback": "feedback_id", "plan_draws": "record_id"}
 
 
 def decision(number: int) -> Decision:
@@ -37,18 +40,26 @@ def decision(number: int) -> Decision:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger of every kind of record: 35 of them, the last a key."""
+    """A ledger of every kind of record, the last a key."""
     path = tmp_path_factory.mktemp("ledger") / "ledger.db"
     with closing(Ledger(path)) as ledger:
         Controls(ledger.database).record("level", Scope(), by="boss", reason="x", at=NOW, value=4)
         ledger.append_decisions([replace(decision(90), autonomy=2, proposed_by="planner",
-                                         valid_until=NOW + timedelta(days=7))],
+                                         valid_until=NOW + timedelta(days=7), asked_at=NOW,
+                                         eligible=({"action_id": "success_call"},))],
                                 shared={"ab": "what all questions have in common"})
         Approvals(ledger.database).record("d-90", "approved", by="ann", reason=None, key="a",
                                           now=NOW)
         claims = Claims(ledger.database)
         claim, _ = claims.claim("d-90", by="mailer", lease=timedelta(hours=9), key="c", now=NOW)
         claims.complete(claim.claim_id, by="mailer", key="d", now=NOW + timedelta(hours=2))
+        for verdict in ("agree", "disagree"):
+            FeedbackRecords(ledger.database).record(
+                "d-90", NewFeedback(verdict=verdict, reason="née"), by="ann", key=verdict, now=NOW)
+        record_draws(ledger, [PlanDraw(
+            record_id=f"r-{arm}", account_id=f"acct-{arm}", action="success_call", arm=arm,
+            probability=0.5, draw_id="l", key_id="2026", drawn=1, of_accounts=2, by="ann",
+            drawn_at=NOW, made_by="keepwell plan") for arm in ("offered", "not_offered")])
         for number in range(12):
             ledger.append_decisions([decision(number), decision(max(0, number - 1))])
             if number % 3:
@@ -190,6 +201,12 @@ def every_tampering_is_found(written: Path, folder: Path, seeds: range) -> None:
         found = finding(path, head)
         assert found is not None, seed
         assert (found.place, found.change in changes) == (place, True), (seed, found)
+
+
+def test_what_is_tampered_with_is_every_kind_of_record(written: Path) -> None:
+    with closing(sqlite3.connect(written)) as connection:
+        linked = {table for (table,) in connection.execute('SELECT DISTINCT "table" FROM chain')}
+    assert linked == set(KEYS) == set(CHAINED)
 
 
 def test_every_tampering_is_found_at_its_place(written: Path, tmp_path: Path) -> None:
