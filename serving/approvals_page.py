@@ -25,7 +25,7 @@ from serving.pages import Frame
 from serving.portfolio import Portfolio
 from serving.roles import Caller
 from serving.waiting import Waiting
-from serving.words import day, instant, money, plain, plural
+from serving.words import day, instant, money, plain, plural, who
 
 MOST_SHOWN = 50
 MOST_NAMED = 3
@@ -127,7 +127,7 @@ def waiting_words(waiting: Sequence[Waiting], names: Mapping[str, str]) -> str:
     if not waiting:
         return ""
     what = ", ".join(f"{names.get(one.action, plain(one.action))} (asked for by "
-                     f"{one.asked_by or 'nobody that is known'})" for one in waiting[:MOST_NAMED])
+                     f"{who(one.asked_by)})" for one in waiting[:MOST_NAMED])
     more = f" and {plural(len(waiting) - MOST_NAMED, 'other')}" if len(waiting) > MOST_NAMED else ""
     return f"Waits for a person: {what}{more}."
 
@@ -157,7 +157,7 @@ def _line(one: Waiting, portfolio: Portfolio, caller: Caller, actions: Mapping[s
         href=account_href(one.account_id), account=account, action=name,
         text=action.text if action is not None else "",
         worth=money(round(one.expected_value), one.currency),
-        asked=f"Asked for by {one.asked_by or 'nobody that is known'}, {instant(one.asked_at)}",
+        asked=f"Asked for by {who(one.asked_by)}, {instant(one.asked_at)}",
         waits=waits, notes=tuple(notes),
         form_href=f"/decisions/{quote(one.decision_id, safe='')}/approvals",
         may_approve=may and not own, may_decline=may,

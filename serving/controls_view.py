@@ -7,14 +7,14 @@ the action may never go further, or nobody set one. Pure; ``serving.autonomy`` s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.policy import Candidate
 from registry.actions import Action
 from serving.autonomy import LEVELS, SUGGESTED, UNSET_LEVEL, ceiling, level_now
 from serving.kill_switch import Control, Scope, stop_of, stops
 from serving.pages import Notice
-from serving.words import day, instant, plain
+from serving.words import day, instant, plain, who
 
 GUARDRAIL_BY = "keepwell"
 """Who a control says set it where a guardrail lowered a level."""
@@ -91,7 +91,7 @@ def held_level(controls: Sequence[Control], scope: Scope, names: Mapping[str, st
     stop = stop_of(controls, scope)
     if stop is not None:
         return HeldLevel(level=0, words="is stopped", is_stopped=True,
-                         why=f"{stop.by} stopped {scope_words(stop.scope, names)} on "
+                         why=f"{who(stop.by)} stopped {scope_words(stop.scope, names)} on "
                              f"{day(stop.at)}: {stop.reason}")
     level = level_now(controls, scope)
     if highest < level:
@@ -123,9 +123,12 @@ def standing_of(ranked: Iterable[Candidate], controls: Sequence[Control] | None,
         highest, bound = ceiling(action), "this action may never go further by itself"
         if candidate.autonomy < highest:
             highest, bound = candidate.autonomy, "there is something to look up first"
-        found[action.id] = held_level(
-            controls, Scope(action=action.id, segment=segment, csm=csm), names, highest=highest,
-            bound=bound)
+        scope = Scope(action=action.id, segment=segment, csm=csm)
+        held = held_level(controls, scope, names, highest=highest, bound=bound)
+        stop = stop_of(controls, scope)
+        if stop is not None and stop.scope.action is None:  # a notice says it of all of them
+            held = replace(held, why="as said at the top of this page")
+        found[action.id] = held
     return found
 
 
@@ -170,7 +173,7 @@ def stop_lines(controls: Sequence[Control], names: Mapping[str, str], within: Wi
         if within is None or within.sees(stop.scope):
             what = scope_words(stop.scope, names)
             found.append(StopLine(what=what[:1].upper() + what[1:], why=stop.reason,
-                                  who=f"{stop.by}, {instant(stop.at)}"))
+                                  who=f"{who(stop.by)}, {instant(stop.at)}"))
     return tuple(found)
 
 
@@ -203,4 +206,4 @@ def _where(scope: Scope) -> str:
 def _set_by(control: Control) -> str:
     if control.by == GUARDRAIL_BY:
         return f"lowered on {day(control.at)}: {control.reason}"
-    return f"set by {control.by} on {day(control.at)}: {control.reason}"
+    return f"set by {who(control.by)} on {day(control.at)}: {control.reason}"

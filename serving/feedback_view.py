@@ -9,7 +9,7 @@ from datetime import datetime
 
 from experiments.policy import DO_NOTHING
 from serving.feedback import Feedback
-from serving.words import day, plain
+from serving.words import day, plain, who
 
 MOST_SAID = 3
 
@@ -44,10 +44,13 @@ def judged_sentence(properties: Mapping[str, str | float | bool]) -> str:
     'Somebody agreed to success call'
     """
     verdict, until = str(properties["verdict"]), str(properties.get("until") or "")
-    text = (f"{properties.get('by') or 'Somebody'} {SAID.get(verdict, plain(verdict))} "
+    said_by = str(properties.get("by") or "")
+    text = (f"{who(said_by)} {SAID.get(verdict, plain(verdict))} "
             f"{plain(str(properties.get('action') or 'an action'))}")
     with suppress(ValueError):
         text += f" until {day(datetime.fromisoformat(until))}" if until else ""
+    if who(said_by) != said_by:  # no name, so a sentence begins
+        text = text[:1].upper() + text[1:]
     return f"{text} ({properties['reason']})" if properties.get("reason") else text
 
 
@@ -55,5 +58,5 @@ def said_line(one: Feedback, names: Mapping[str, str]) -> str:
     """What was said, in a sentence."""
     until = f" until {day(one.snooze_until)}" if one.snooze_until else ""
     why = f": {one.reason}" if one.reason else ""
-    return (f"{one.by} {SAID[one.verdict]} {names.get(one.action, plain(one.action))}{until}, "
+    return (f"{who(one.by)} {SAID[one.verdict]} {names.get(one.action, plain(one.action))}{until}, "
             f"{day(one.at)}{why}")

@@ -16,6 +16,7 @@ from experiments.put_off import PutOff
 from serving.ledger_database import LedgerDatabase
 from serving.ledger_tables import CHAIN, FEEDBACK
 from serving.ledger_times import as_moment
+from serving.words import who
 
 PART = 1_000
 """Accounts asked for at once: a database bounds the parameters of a statement."""
@@ -27,8 +28,7 @@ def note(put_off: dict[str, PutOff], *, action: str, verdict: str, until: dateti
     if verdict == "agree":
         put_off.pop(action, None)
     elif verdict == "snooze" and until is not None:
-        put_off[action] = PutOff(action_id=action, until=until, at=at, by=by or "Somebody",
-                                 reason=reason)
+        put_off[action] = PutOff(action_id=action, until=until, at=at, by=who(by), reason=reason)
 
 
 def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datetime) -> None:

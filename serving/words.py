@@ -16,6 +16,10 @@ INTERVAL_COVERS = ("The 95% interval is about all accounts that are judged like 
                    "Whether this account is judged rightly it does not say.")
 """What a probability's interval promises, and what it does not."""
 
+KEYS_OF_NOBODY: Mapping[str, str] = {
+    "embedded": "somebody without a key", "environment": "whoever has the shared key"}
+"""What stands in records where nobody is named, in words."""
+
 NOUNS = (
     "account", "action", "alert", "answer", "champion", "change", "contact", "day", "deployment",
     "error", "failure", "feature", "goal", "hour", "incident", "integration", "invoice", "login",
@@ -164,6 +168,15 @@ def none_of(text: str) -> str:
     ('no renewals so far', 'search not used in the last 28 days')
     """
     return re.sub(r"^0 (?=[a-z])", "no ", text.replace(" used 0 times ", " not used "))
+
+
+def who(by: str | None) -> str:
+    """Who is written down as having done something, where a key and not a person stands there.
+
+    >>> who("ann"), who("embedded"), who("environment"), who(None)
+    ('ann', 'somebody without a key', 'whoever has the shared key', 'somebody')
+    """
+    return KEYS_OF_NOBODY.get(by, by) if by else "somebody"
 
 
 def plain(name: str) -> str:

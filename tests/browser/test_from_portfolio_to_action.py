@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from real_server import running
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
@@ -56,7 +57,8 @@ def leave_by(browser: WebDriver, act: Callable[[], object]) -> None:
     """
     left = browser.find_element(By.TAG_NAME, "html")
     act()
-    wait = WebDriverWait(browser, 30)
+    # between a form and the page it leads to, the driver may find no page to ask
+    wait = WebDriverWait(browser, 30, ignored_exceptions=[WebDriverException])
     wait.until(expected.staleness_of(left))
     wait.until(lambda now: now.execute_script("return document.readyState") == "complete")
 
@@ -141,6 +143,34 @@ def test_what_else_may_come_stands_on_the_page_with_its_time_and_source(portfoli
     assert all(line.find_element(By.CLASS_NAME, "value").is_displayed() for line in lines)
 
 
+def test_what_one_person_agrees_to_another_approves_with_one_click(portfolio, address):
+    account = "acct-01" if portfolio.get_window_size()["width"] > 1000 else "acct-02"
+    portfolio.get(f"{address}/accounts/{account}")
+    leave_by(portfolio, portfolio.find_element(By.CSS_SELECTOR, ".say [value=agree]").click)
+    assert "somebody without a key agreed to" in text_of(portfolio)
+    assert "Waits for a person:" in text_of(portfolio)
+    follow(portfolio, "Approvals")
+    [form] = portfolio.find_elements(By.CSS_SELECTOR, "form.say")
+    form.find_element(By.NAME, "by").send_keys("bob")
+    leave_by(portfolio, form.find_element(By.CSS_SELECTOR, "[value=approved]").click)
+    assert portfolio.find_element(By.TAG_NAME, "h1").text == "What waits, and what is stopped"
+    assert "Nothing waits for a person now." in text_of(portfolio)
+
+
+def test_what_is_put_off_moves_to_what_is_held_back_with_its_reason(portfolio, address):
+    account = "acct-03" if portfolio.get_window_size()["width"] > 1000 else "acct-05"
+    portfolio.get(f"{address}/accounts/{account}")
+    name = portfolio.find_element(By.CSS_SELECTOR, ".actions h3").text
+    portfolio.find_element(By.CSS_SELECTOR, ".say [name=reason]").send_keys("On leave")
+    leave_by(portfolio, portfolio.find_element(By.CSS_SELECTOR, ".say [value=snooze]").click)
+    assert portfolio.find_element(By.CSS_SELECTOR, ".actions h3").text != name
+    portfolio.find_element(By.CSS_SELECTOR, ".withheld summary").click()
+    held = portfolio.find_element(By.CLASS_NAME, "withheld").text
+    assert "somebody without a key put this off" in held
+    assert "“On leave”" in held
+    assert "allowed from" in held
+
+
 def test_from_the_models_to_a_card_and_its_picture(portfolio):
     follow(portfolio, "Models")
     follow(portfolio, "Model card")
@@ -156,7 +186,7 @@ def test_from_the_models_to_a_card_and_its_picture(portfolio):
 
 
 def test_nothing_is_wider_than_the_window(portfolio):
-    for link in (None, "Company 04", "Company 00", "Models", "Model card"):
+    for link in (None, "Company 04", "Company 00", "Approvals", "Models", "Model card"):
         if link:
             if link.startswith("Company"):
                 portfolio.get(portfolio.current_url.partition("/accounts")[0])
@@ -179,7 +209,7 @@ def test_no_page_asks_another_host_or_breaks_its_own_policy(browser, address):
     browser.get_log("browser")
     browser.get_log("performance")
     for path in ("/", "/accounts/acct-00", "/models", "/models/churn/1", "/reports", "/docs",
-                 "/problems"):
+                 "/approvals", "/problems"):
         browser.get(address + path)
     assert [entry["message"] for entry in browser.get_log("browser")] == []
     asked = [entry["message"] for entry in browser.get_log("performance")

@@ -236,6 +236,8 @@ class TestWhatIsStopped:
         assert "<strong>Everything</strong> <span>Prices were wrong</span>" in company.page()
         for path in ("/", "/accounts/acct-03"):
             assert "Stopped: everything." in company.page(path=path)
+        assert "Is stopped: as said at the top of this page." in company.page(
+            path="/accounts/acct-03")
         company.set("resume", {})
         company.set("stop", {"action": item["action"], "reason": "Wrong text"})
         page = company.page(path="/accounts/acct-03")
@@ -250,7 +252,7 @@ class TestWhatIsStopped:
         assert "is suggested to a person, who does it or not" in page
         assert "trusted" not in page
         account = company.page(path="/accounts/acct-03")
-        assert "Is suggested to a person, who does it or not: set by embedded on " in account
+        assert "Is suggested to a person, who does it or not: set by somebody without a key on " in account
 
     def test_a_level_can_be_looked_up(self, company):
         page = company.page(path="/approvals?action=tips_email&segment=mid")
