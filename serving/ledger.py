@@ -133,6 +133,7 @@ class Ledger:
         """
         if not decisions:
             return ()
+        rows = {d.decision_id: _decision_row(d) for d in decisions}  # while others may write
         with self._database.writing() as connection:
             there = {row.decision_id: _decision(row)
                      for part in batched([d.decision_id for d in decisions], PART)
@@ -146,7 +147,8 @@ class Ledger:
             if inputs:
                 insert_linked(connection, INPUTS, *inputs)
             if new:
-                insert_linked(connection, DECISIONS, *map(_decision_row, new.values()))
+                insert_linked(connection, DECISIONS, *(
+                    {**rows[d.decision_id], "autonomy": d.autonomy} for d in new.values()))
             stored = {**there, **new}
             answer = tuple(stored[d.decision_id] for d in decisions)
             before_commit(answer)
