@@ -52,6 +52,7 @@ from serving.ledger_outcomes import (
 )
 from serving.ledger_tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
 from serving.ledger_times import as_moment, as_text, service_time
+from serving.put_offs import check_not_put_off
 
 Step = Literal["claimed", "heartbeat", "completed", "failed"]
 State = Literal["claimed", "completed", "failed", "lapsed"]
@@ -108,6 +109,7 @@ class Claims:
                                         "claim.")
             _check_free(connection, decided, at)
             check_level_of(connection, controls, decided, at)
+            check_not_put_off(connection, decided)
             _check_capacity(connection, controls, scope, at)
             claim_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:claim:{key}"))
             _add(connection, decided, "claimed", claim_id=claim_id, at=at, lease_until=at + lease,

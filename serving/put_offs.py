@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from experiments.put_off import PutOff
+from serving.errors import NotClaimableError
 from serving.ledger_database import LedgerDatabase
-from serving.ledger_tables import CHAIN, FEEDBACK
+from serving.ledger_tables import APPROVALS, CHAIN, DECISIONS, FEEDBACK
 from serving.ledger_times import as_moment
 from serving.words import who
 
@@ -62,6 +65,40 @@ def put_offs_of(database: LedgerDatabase, account_ids: Sequence[str]
                      at=as_moment(row.at), by=row.by, reason=row.reason)
     return {account_id: tuple(put_off.values()) for account_id, put_off in found.items()}
 
+
+def check_not_put_off(connection: Connection, decided: sa.Row[Any]) -> None:
+    """See that nobody has put the action of a decision off since it was made.
+
+    Whoever approves the decision afterwards has seen that; once the date has come, the action is
+    recommended in a new decision.
+
+    Raises:
+        NotClaimableError: somebody did; the message says who, until when and why.
+    """
+    newest = connection.execute(_NEWEST_WORD, {
+        "account": decided.account_id, "action": decided.action}).first()
+    if newest is None or newest.verdict == "agree":
+        return
+    later = connection.execute(
+        sa.select(CHAIN.c.place).where(sa.or_(
+            sa.and_(CHAIN.c.table == DECISIONS.name, CHAIN.c.record_id == decided.decision_id),
+            sa.and_(CHAIN.c.table == APPROVALS.name, CHAIN.c.record_id.in_(
+                sa.select(APPROVALS.c.approval_id).where(
+                    APPROVALS.c.decision_id == decided.decision_id)))),
+            CHAIN.c.place > newest.place).limit(1)).first()
+    if later is None:
+        why = f": {newest.reason}" if newest.reason else ""
+        raise NotClaimableError(f"{who(newest.by)} put {decided.action} off for this account until "
+                                f"{as_moment(newest.snooze_until):%Y-%m-%d %H:%M} UTC{why}")
+
+
+_NEWEST_WORD = sa.select(
+    FEEDBACK.c.verdict, FEEDBACK.c.by, FEEDBACK.c.reason, FEEDBACK.c.snooze_until,
+    CHAIN.c.place).join(CHAIN, sa.and_(
+        CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id)).where(
+    FEEDBACK.c.account_id == sa.bindparam("account"),
+    FEEDBACK.c.action == sa.bindparam("action"), FEEDBACK.c.verdict != "disagree").order_by(
+    CHAIN.c.place.desc()).limit(1)
 
 _SAID = sa.select(
     FEEDBACK.c.account_id, FEEDBACK.c.action, FEEDBACK.c.verdict, FEEDBACK.c.snooze_until,

@@ -12,8 +12,12 @@ import pytest
 
 from experiments.policy import DO_NOTHING
 from features.telemetry import EVENT_SCHEMA
+from serving.approvals import Approvals
+from serving.claims import Claims
 from serving.decisions import policy_facts
+from serving.errors import NotClaimableError
 from serving.feedback import FeedbackRecords, NewFeedback
+from serving.kill_switch import Controls, Scope
 from serving.ledger import Decision, Ledger
 from serving.put_offs import note_event, put_offs_of
 from serving.replay import replay, shared_digest
@@ -81,6 +85,55 @@ def test_an_event_that_can_not_be_read_puts_nothing_off(until):
     found = {}
     note_event(found, {"action": "success_call", "verdict": "snooze", "until": until}, NOW)
     assert found == {}
+
+
+class TestWhatAProgramMayClaim:
+    """Decisions at level 4, which a program may claim at once."""
+
+    @pytest.fixture
+    def claims(self, ledger):
+        Controls(ledger.database).record("level", Scope(), by="boss", reason="trusted", at=NOW,
+                                         value=4)
+        ledger.append_decisions([self.decision("d-then")])
+        return Claims(ledger.database)
+
+    def decision(self, decision_id):
+        return Decision(
+            decision_id=decision_id, account_id="a", decided_at=NOW, as_of=NOW,
+            action="success_call", expected_value=1.5, currency="USD",
+            eligible=({"action_id": "success_call"}, {"action_id": "tips_email"}), withheld=(),
+            versions={}, input_digest="ab", valid_until=NOW + timedelta(days=7), autonomy=4,
+            proposed_by="planner")
+
+    def claim(self, claims, decision_id="d-then"):
+        return claims.claim(decision_id, by="mailer", lease=timedelta(minutes=5),
+                            key=f"claim {decision_id}", now=NOW)[0]
+
+    def test_what_was_put_off_since_it_was_decided_is_not_claimed(self, ledger, claims):
+        say(ledger, SNOOZE, DISAGREE)
+        with pytest.raises(NotClaimableError, match="ann put success_call off for this account "
+                                                    "until 2026-03-15 12:00 UTC: On leave"):
+            self.claim(claims)
+
+    @pytest.mark.parametrize("words", [(), (SNOOZE, AGREE), (OTHER,), (DISAGREE,)],
+                             ids=["nothing", "taken back", "another action", "disagreed"])
+    def test_anything_else_holds_no_claim_back(self, ledger, claims, words):
+        say(ledger, *words)
+        assert self.claim(claims).state == "claimed"
+
+    def test_what_was_decided_or_approved_knowing_it_may_be_claimed(self, ledger, claims):
+        say(ledger, SNOOZE)
+        ledger.append_decisions([self.decision("d-later")])
+        assert self.claim(claims, "d-later").state == "claimed"
+        claims.fail(self.claim(claims, "d-later").claim_id, by="mailer", reason="bounced",
+                    key="f", now=NOW)
+        Approvals(ledger.database).record("d-then", "approved", by="bob", reason=None, key="k",
+                                          now=NOW)
+        assert self.claim(claims).state == "claimed"
+
+    def test_another_account_is_not_held_back(self, ledger, claims):
+        say(ledger, SNOOZE, account="b")
+        assert self.claim(claims).state == "claimed"
 
 
 class TestOverTheApi:
