@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -102,7 +102,7 @@ class Claims:
             decided = decision_row(connection, decision_id)
             at = _now(connection, decided.account_id, max(now, asked_at(decided)))
             controls = read_controls(connection)
-            scope = Scope(action=decided.action, segment=decided.segment, csm=decided.csm)
+            scope = scope_of(decided)
             check_not_stopped(controls, scope)
             if decided.action == NOTHING_TO_DO:
                 raise NotClaimableError("This decision is to do nothing; there is nothing to "
@@ -125,21 +125,16 @@ class Claims:
             ClaimOverError: it was completed or failed, or has lapsed.
             StoppedError, NotClaimableError: somebody stopped or rejected it meanwhile.
         """
-        digest = _digest("heartbeat", claim_id, by, lease.total_seconds())
-        with self._database.writing() as connection:
-            known = _known(connection, key, digest)
-            if known is not None:
-                return _claim_of(connection, claim_id, now), False
-            claim, decided, at = _held(connection, claim_id, by, now)
-            if claim.state == "lapsed":
+        def prolong(held: Held) -> None:
+            if held.claim.state == "lapsed":
                 raise ClaimOverError("The lease is over; claim the decision again.")
-            controls = read_controls(connection)
-            check_not_stopped(controls, Scope(action=decided.action, segment=decided.segment,
-                                              csm=decided.csm))
-            check_level_of(connection, controls, decided, at)
-            _add(connection, decided, "heartbeat", claim_id=claim_id, at=at,
-                 lease_until=max(at + lease, claim.lease_until), by=by, key=key, digest=digest)
-            return _claim_of(connection, claim_id, now), True
+            controls = read_controls(held.connection)
+            check_not_stopped(controls, scope_of(held.decided))
+            check_level_of(held.connection, controls, held.decided, held.at)
+            held.add("heartbeat", lease_until=max(held.at + lease, held.claim.lease_until))
+
+        return self._once(("heartbeat", claim_id, by, lease.total_seconds()), prolong,
+                          claim_id=claim_id, by=by, key=key, now=now)
 
     def complete(self, claim_id: str, *, by: str, key: str, now: datetime,
                  as_of: datetime | None = None, occurred_at: datetime | None = None
@@ -154,18 +149,14 @@ class Claims:
             UnknownClaimError, NotYoursError, KeyReusedError: as they say.
             ClaimOverError: it ended before, or somebody else has claimed since.
         """
-        digest = _digest("complete", claim_id, by, occurred_at)
-        with self._database.writing() as connection:
-            known = _known(connection, key, digest)
-            if known is not None:
-                return _claim_of(connection, claim_id, now), False
-            _, decided, at = _held(connection, claim_id, by, now)
-            record = _add(connection, decided, "completed", claim_id=claim_id, at=at,
-                          lease_until=at, by=by, key=key, digest=digest)
-            store_outcome(connection, decided, NewOutcome(
-                kind="executed", by=by, occurred_at=occurred_at), outcome_id=record,
-                received_at=as_of or at, heard_at=at)
-            return _claim_of(connection, claim_id, now), True
+        def end(held: Held) -> None:
+            store_outcome(held.connection, held.decided, NewOutcome(
+                kind="executed", by=by, occurred_at=occurred_at),
+                outcome_id=held.add("completed", lease_until=held.at),
+                received_at=as_of or held.at, heard_at=held.at)
+
+        return self._once(("complete", claim_id, by, occurred_at), end, claim_id=claim_id, by=by,
+                          key=key, now=now)
 
     def fail(self, claim_id: str, *, by: str, reason: str, key: str, now: datetime
              ) -> tuple[Claim, bool]:
@@ -175,16 +166,12 @@ class Claims:
             UnknownClaimError, NotYoursError, KeyReusedError: as they say.
             ClaimOverError: it ended before, or somebody else has claimed since.
         """
-        digest = _digest("fail", claim_id, by, reason)
-        with self._database.writing() as connection:
-            known = _known(connection, key, digest)
-            if known is not None:
-                return _claim_of(connection, claim_id, now), False
-            _, decided, at = _held(connection, claim_id, by, now)
-            _add(connection, decided, "failed", claim_id=claim_id, at=at, lease_until=at, by=by,
-                 key=key, digest=digest, reason=reason)
-            lower_after_harm(connection, decided, at=at)
-            return _claim_of(connection, claim_id, now), True
+        def end(held: Held) -> None:
+            held.add("failed", lease_until=held.at, reason=reason)
+            lower_after_harm(held.connection, held.decided, at=held.at)
+
+        return self._once(("fail", claim_id, by, reason), end, claim_id=claim_id, by=by, key=key,
+                          now=now)
 
     def get(self, claim_id: str, *, now: datetime) -> Claim:
         """A claim as it stands now.
@@ -201,6 +188,41 @@ class Claims:
             records = _records(connection, CLAIM_RECORDS.c.decision_id == decision_id)
             return _claims(records, _now(connection, records[0].account_id, now)
                            ) if records else ()
+
+    def _once(self, said: Sequence[object], step: Callable[[Held], None], *, claim_id: str,
+              by: str, key: str | None, now: datetime) -> tuple[Claim, bool]:
+        """Take a step with a claim that is held, once per key; the claim, and whether it is new."""
+        digest = _digest(*said)
+        with self._database.writing() as connection:
+            known = _known(connection, key, digest)
+            if known is None:
+                claim, decided, at = _held(connection, claim_id, by, now)
+                step(Held(connection=connection, claim=claim, decided=decided, at=at, key=key,
+                          digest=digest))
+            return _claim_of(connection, claim_id, now), known is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A claim in the hands of who holds it, within the transaction of their next record."""
+
+    connection: Connection
+    claim: Claim
+    decided: sa.Row[Any]
+    at: datetime
+    key: str | None
+    digest: str
+
+    def add(self, kind: Step, *, lease_until: datetime, reason: str | None = None) -> str:
+        """Write the next record of the claim; its id."""
+        return _add(self.connection, self.decided, kind, claim_id=self.claim.claim_id, at=self.at,
+                    lease_until=lease_until, by=self.claim.by, key=self.key, digest=self.digest,
+                    reason=reason)
+
+
+def scope_of(decided: sa.Row[Any]) -> Scope:
+    """What a decision is about, as a stop or a capacity names it."""
+    return Scope(action=decided.action, segment=decided.segment, csm=decided.csm)
 
 
 def _records(connection: Connection, *which: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:

@@ -12,6 +12,19 @@ LATER = {"later": True}
 """Marks a column that older records lack: where it is null it is no part of their hash, so the
 links that were made before it stay valid."""
 
+
+
+def _of_a_decision() -> sa.Column[str]:
+    return sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"),
+                     nullable=False, index=True)
+
+
+def _sent_once(*, always: bool = False) -> tuple[sa.Column[str], sa.Column[str]]:
+    """By what a request that is sent again is known; ``always`` where none comes without a key."""
+    return (sa.Column("key", sa.String, nullable=not always, unique=True),
+            sa.Column("request_digest", sa.String, nullable=False))
+
+
 DECISIONS = sa.Table(
     "decisions", METADATA,
     sa.Column("decision_id", sa.String, primary_key=True),
@@ -37,8 +50,7 @@ DECISIONS = sa.Table(
 OUTCOMES = sa.Table(
     "outcomes", METADATA,
     sa.Column("outcome_id", sa.String, primary_key=True),
-    sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False,
-              index=True),
+    _of_a_decision(),
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("occurred_at", sa.String, nullable=False),
     sa.Column("received_at", sa.String, nullable=False),
@@ -74,8 +86,7 @@ CLAIM_RECORDS = sa.Table(
     "claim_records", METADATA,
     sa.Column("record_id", sa.String, primary_key=True),
     sa.Column("claim_id", sa.String, nullable=False, index=True),
-    sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False,
-              index=True),
+    _of_a_decision(),
     sa.Column("account_id", sa.String, nullable=False, index=True),
     sa.Column("action", sa.String, nullable=False, index=True),
     sa.Column("kind", sa.String, nullable=False),
@@ -83,20 +94,17 @@ CLAIM_RECORDS = sa.Table(
     sa.Column("lease_until", sa.String, nullable=False),
     sa.Column("by", sa.String, nullable=False),
     sa.Column("reason", sa.String),
-    sa.Column("key", sa.String, unique=True),
-    sa.Column("request_digest", sa.String, nullable=False),
+    *_sent_once(),
 )
 APPROVALS = sa.Table(
     "approvals", METADATA,
     sa.Column("approval_id", sa.String, primary_key=True),
-    sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False,
-              index=True),
+    _of_a_decision(),
     sa.Column("verdict", sa.String, nullable=False),
     sa.Column("by", sa.String, nullable=False),
     sa.Column("at", sa.String, nullable=False, index=True),
     sa.Column("reason", sa.String),
-    sa.Column("key", sa.String, nullable=False, unique=True),
-    sa.Column("request_digest", sa.String, nullable=False),
+    *_sent_once(always=True),
 )
 CONTROLS = sa.Table(
     "controls", METADATA,
@@ -118,8 +126,7 @@ INPUTS = sa.Table(
 FEEDBACK = sa.Table(
     "feedback", METADATA,
     sa.Column("feedback_id", sa.String, primary_key=True),
-    sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False,
-              index=True),
+    _of_a_decision(),
     sa.Column("account_id", sa.String, nullable=False, index=True),
     sa.Column("action", sa.String, nullable=False),
     sa.Column("verdict", sa.String, nullable=False),
@@ -127,8 +134,7 @@ FEEDBACK = sa.Table(
     sa.Column("snooze_until", sa.String),
     sa.Column("by", sa.String, nullable=False),
     sa.Column("at", sa.String, nullable=False),
-    sa.Column("key", sa.String, unique=True),
-    sa.Column("request_digest", sa.String, nullable=False),
+    *_sent_once(),
 )
 
 DRAWS = sa.Table(
