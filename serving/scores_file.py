@@ -188,8 +188,11 @@ def _whole(file: Path) -> Iterator[Path]:
 
 
 def _write(path: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:
+    # few words are said often; numbers and ids hardly repeat, and to look for it takes time
+    words = [field.name for field in schema
+             if pa.types.is_large_string(field.type) and field.name != "account_id"]
     with path.open("wb") as out:
-        writer = pq.ParquetWriter(out, schema, compression="zstd")
+        writer = pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=words)
         try:
             for table in tables:
                 writer.write_table(table.cast(schema))
