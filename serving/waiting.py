@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -54,22 +55,24 @@ def decisions_that_wait(database: LedgerDatabase, *, now: datetime, accounts: Co
     Raises:
         LedgerUnreachableError: the ledger can not be reached.
     """
-    newest = sa.select(CHAIN.c.place, CHAIN.c.record_id).where(CHAIN.c.table == DECISIONS.name)
-    if len(accounts) == 1:
-        newest = newest.join(DECISIONS, DECISIONS.c.decision_id == CHAIN.c.record_id).where(
-            DECISIONS.c.account_id.in_(list(accounts)))
-    some = newest.order_by(CHAIN.c.place.desc()).limit(NEWEST).subquery()
     columns = [c for c in DECISIONS.c if c.name not in ("eligible", "withheld", "inputs")]
-    wanted = sa.select(*columns).join(some, some.c.record_id == DECISIONS.c.decision_id).where(
+    linked = sa.and_(CHAIN.c.table == DECISIONS.name, CHAIN.c.record_id == DECISIONS.c.decision_id)
+    wanted: sa.Select[Any] = sa.select(*columns, CHAIN.c.place).join(CHAIN, linked).where(
         DECISIONS.c.action != DO_NOTHING, DECISIONS.c.autonomy >= APPROVED_ONLY,
         ~sa.exists().where(APPROVALS.c.decision_id == DECISIONS.c.decision_id),
         ~sa.exists().where(OUTCOMES.c.decision_id == DECISIONS.c.decision_id,
-                           OUTCOMES.c.kind.in_(("executed", "declined"))),
-    ).order_by(some.c.place.desc())
+                           OUTCOMES.c.kind.in_(("executed", "declined"))))
+    if len(accounts) == 1:
+        wanted = wanted.where(DECISIONS.c.account_id.in_(list(accounts)))
+    else:
+        wanted = wanted.where(CHAIN.c.place.in_(
+            sa.select(CHAIN.c.place).where(CHAIN.c.table == DECISIONS.name)
+            .order_by(CHAIN.c.place.desc()).limit(NEWEST)))
     found: dict[tuple[str, str, str | None], Waiting] = {}
     with database.reading() as connection:
         controls = read_controls(connection)
-        for row in connection.execute(wanted):
+        rows = connection.execute(wanted).all()
+        for row in sorted(rows, key=lambda one: -one.place):
             if (row.account_id not in accounts or row.valid_until is None
                     or as_moment(row.valid_until) <= now):
                 continue
