@@ -34,7 +34,7 @@ pytestmark = pytest.mark.bench
 
 FILE = ROOT.parent / "shared" / "data" / "hillstrom" / "hillstrom.csv.gz"
 ARMS = {NO_ACTION: "No E-Mail", "mens_email": "Mens E-Mail", "womens_email": "Womens E-Mail"}
-DEALS, SPEND_DEALS = 6, 6
+DEALS, SPEND_DEALS = 6, 4
 COST = 0.50
 TYPICAL_SPREAD = 0.5
 """USD: how far effects on spend are believed to differ between segments."""
