@@ -219,12 +219,8 @@ class Ledger:
 
     def outcomes_of(self, account_ids: Collection[str]) -> dict[str, tuple[Outcome, ...]]:
         """The outcomes of these accounts' decisions in the order they came, by account."""
-        found: dict[str, list[Outcome]] = {}
         with self._database.reading() as connection:
-            for part in batched(list(dict.fromkeys(account_ids)), PART):
-                for row in connection.execute(OUTCOMES_OF, {"ids": part}):
-                    found.setdefault(row.account_id, []).append(as_outcome(row))
-        return {account_id: tuple(outcomes) for account_id, outcomes in found.items()}
+            return outcomes_in(connection, account_ids)
 
     def undelivered(self) -> tuple[tuple[Decision, ...], tuple[Outcome, ...],
                                    tuple[Feedback, ...]]:
@@ -272,6 +268,16 @@ class Ledger:
     def _outcome(self, connection: Connection, outcome_id: str) -> Outcome:
         return as_outcome(connection.execute(
             outcomes_with_decisions().where(OUTCOMES.c.outcome_id == outcome_id)).one())
+
+
+def outcomes_in(connection: Connection, account_ids: Collection[str]
+                ) -> dict[str, tuple[Outcome, ...]]:
+    """The outcomes of these accounts' decisions in the order they came, by account."""
+    found: dict[str, list[Outcome]] = {}
+    for part in batched(list(dict.fromkeys(account_ids)), PART):
+        for row in connection.execute(OUTCOMES_OF, {"ids": part}):
+            found.setdefault(row.account_id, []).append(as_outcome(row))
+    return {account_id: tuple(outcomes) for account_id, outcomes in found.items()}
 
 
 def _untold(what: sa.Select[Any], record_id: sa.Column[Any], since: int) -> sa.Select[Any]:

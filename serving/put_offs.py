@@ -56,13 +56,19 @@ def put_offs_of(database: LedgerDatabase, account_ids: Sequence[str]
     Raises:
         LedgerUnreachableError: the ledger can not be reached.
     """
-    found: dict[str, dict[str, PutOff]] = {}
     with database.reading() as connection:
-        for start in range(0, len(account_ids), PART):
-            for row in connection.execute(_SAID, {"ids": account_ids[start:start + PART]}):
-                note(found.setdefault(row.account_id, {}), action=row.action, verdict=row.verdict,
-                     until=as_moment(row.snooze_until) if row.snooze_until else None,
-                     at=as_moment(row.at), by=row.by, reason=row.reason)
+        return put_offs_in(connection, account_ids)
+
+
+def put_offs_in(connection: Connection, account_ids: Sequence[str]
+                ) -> dict[str, tuple[PutOff, ...]]:
+    """The same in a transaction that reads more than this."""
+    found: dict[str, dict[str, PutOff]] = {}
+    for start in range(0, len(account_ids), PART):
+        for row in connection.execute(_SAID, {"ids": account_ids[start:start + PART]}):
+            note(found.setdefault(row.account_id, {}), action=row.action, verdict=row.verdict,
+                 until=as_moment(row.snooze_until) if row.snooze_until else None,
+                 at=as_moment(row.at), by=row.by, reason=row.reason)
     return {account_id: tuple(put_off.values()) for account_id, put_off in found.items()}
 
 

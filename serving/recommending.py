@@ -26,8 +26,8 @@ from serving.decisions import (
 from serving.desk import Desk
 from serving.errors import LedgerUnreachableError
 from serving.known_playbook import known_playbook
-from serving.ledger import Decision
-from serving.put_offs import put_offs_of
+from serving.ledger import Decision, outcomes_in
+from serving.put_offs import put_offs_in
 from serving.replay import SharedInputs, shared_inputs
 from serving.scoring import AccountScore
 from serving.signs import ALERT_WORDS, WarningSigns
@@ -83,10 +83,11 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
     ids = [score.account_id for score in scores]
     known_at = desk.now() + JUST_NOW
     facts = desk.facts.of(ids, as_of=known_at)
-    with contextlib.suppress(LedgerUnreachableError):
-        for account_id, outcomes in desk.ledger.outcomes_of(ids).items():
+    with (contextlib.suppress(LedgerUnreachableError),
+          desk.ledger.database.reading() as connection):
+        for account_id, outcomes in outcomes_in(connection, ids).items():
             facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
-        for account_id, put_off in put_offs_of(desk.ledger.database, ids).items():
+        for account_id, put_off in put_offs_in(connection, ids).items():
             facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts,
                      features=catalogue(desk.workspace.settings.use_names), now=desk.now(),
