@@ -252,7 +252,8 @@ class TestWhatIsStopped:
         assert "is suggested to a person, who does it or not" in page
         assert "trusted" not in page
         account = company.page(path="/accounts/acct-03")
-        assert "Is suggested to a person, who does it or not: set by somebody without a key on " in account
+        assert ("Is suggested to a person, who does it or not: set by somebody without a key on "
+                ) in account
 
     def test_a_level_can_be_looked_up(self, company):
         page = company.page(path="/approvals?action=tips_email&segment=mid")
