@@ -51,7 +51,8 @@ def click(client, verdict: str, *, account: str = "acct-01", **more: object):
 
 
 @pytest.mark.parametrize(("verdict", "reason", "shown"), [
-    ("agree", "", "somebody without a key agreed to"), ("disagree", "They <left>", "They &lt;left&gt;"),
+    ("agree", "", "somebody without a key agreed to"),
+    ("disagree", "They <left>", "They &lt;left&gt;"),
     ("snooze", "on leave", "until 15 March 2026"),
 ])
 def test_one_click_is_kept_and_shown(own_client, verdict, reason, shown):
