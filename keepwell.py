@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from registry.waiting_runs import WaitingRuns
     from serving.api_keys import ApiKeys
     from serving.chance_rules import ChanceRules
-    from serving.ledger import Ledger
-    from serving.outbox import Outbox
+    from serving.ledger.ledger import Ledger
     from serving.recommending import Decided
     from serving.roles import Permission
     from serving.scores_file import ScoresWritten
+    from serving.webhooks.outbox import Outbox
     from training.growing import Growing
     from training.run import TrainingResult
 
@@ -727,7 +727,7 @@ def ledger_replay(
 ) -> None:
     """Ask a stored decision again, and compare every number; ends with 1 if one differs."""
     from serving.errors import UnknownDecisionError
-    from serving.replay import replay, shared_digest
+    from serving.ledger.replay import replay, shared_digest
 
     with _ledger(Workspace(workspace), must_exist=True) as ledger:
         try:
@@ -778,11 +778,11 @@ def webhooks_add(
     """
     import secrets
 
-    from serving.outbox import Endpoint
     from serving.settings import service_settings
-    from serving.webhook_address import checked_url
-    from serving.webhook_messages import ALL_KINDS, newest_place
-    from serving.webhook_signature import SECRET_BYTES, secret_text
+    from serving.webhooks.address import checked_url
+    from serving.webhooks.messages import ALL_KINDS, newest_place
+    from serving.webhooks.outbox import Endpoint
+    from serving.webhooks.signature import SECRET_BYTES, secret_text
 
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", name):
         raise CommandError(f"{name!r:.80} is no name of a webhook: up to 60 letters, digits, dots, "
@@ -806,7 +806,7 @@ def webhooks_add(
 def webhooks_list(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """List the webhooks, and how their messages stand."""
     from serving.settings import service_settings
-    from serving.webhook_messages import newest_place
+    from serving.webhooks.messages import newest_place
 
     place = Workspace(workspace)
     with _ledger(place, must_exist=False) as ledger, _outbox(place) as outbox:
@@ -844,7 +844,7 @@ def webhooks_rotate(
     """Give a webhook a new secret; messages are signed with both until --finish."""
     import secrets
 
-    from serving.webhook_signature import SECRET_BYTES, secret_text
+    from serving.webhooks.signature import SECRET_BYTES, secret_text
 
     with _outbox(Workspace(workspace)) as outbox:
         newest, *_ = outbox.secrets(name)
@@ -870,7 +870,7 @@ def webhooks_replay(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Tell a webhook again what these places of the ledger hold; every message keeps its id."""
-    from serving.webhook_messages import messages_after
+    from serving.webhooks.messages import messages_after
 
     place = Workspace(workspace)
     replayed = 0
@@ -954,7 +954,7 @@ def plan(
     from features.touched import clock_of
     from serving.chance_rules import week_of
     from serving.kept_plan import keep_plan, kept
-    from serving.plan_draws import keep_draws
+    from serving.ledger.plan_draws import keep_draws
     from serving.plans import document_of, plan_as_of
     from serving.timelines import TimelineStore
 
@@ -1018,7 +1018,7 @@ def evaluate_policy(
     from experiments.logged_choices import choices_of, read_table
     from experiments.policy_evaluation import evaluate_choices
     from serving.candidate_policy import candidate_policy, choices_of_candidate
-    from serving.logged_decisions import table_of, with_candidate
+    from serving.ledger.logged_decisions import table_of, with_candidate
 
     if log is not None and (candidate or log_file or catalogue or limits):
         raise CommandError("--candidate, --catalogue, --limits and --write-log go with the "
@@ -1205,8 +1205,8 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
 
     from features.snapshots import SnapshotStore
     from registry.playbook import playbook
-    from serving.kill_switch import Controls, Scope, stops, unknown_parts
-    from serving.ledger_address import place_in_words
+    from serving.ledger.address import place_in_words
+    from serving.ledger.kill_switch import Controls, Scope, stops, unknown_parts
     from serving.settings import service_settings
 
     place, scope = Workspace(workspace), Scope(action=action, segment=segment, csm=csm)
@@ -1249,8 +1249,8 @@ def _ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
     from sqlalchemy.exc import DatabaseError
 
     from serving.errors import LedgerUnreachableError
-    from serving.ledger import Ledger
-    from serving.ledger_address import place_in_words
+    from serving.ledger.address import place_in_words
+    from serving.ledger.ledger import Ledger
     from serving.settings import service_settings
 
     where = service_settings(os.environ).ledger_url or place.ledger_db
@@ -1275,9 +1275,9 @@ def _outbox(place: Workspace) -> Iterator[Outbox]:
     """The webhooks of a workspace, opened."""
     from sqlalchemy.exc import DatabaseError
 
-    from serving.outbox import FILE, Outbox
     from serving.settings import service_settings
-    from serving.webhook_seal import Seal
+    from serving.webhooks.outbox import FILE, Outbox
+    from serving.webhooks.seal import Seal
 
     if not place.root.is_dir():
         raise CommandError(f"There is no workspace {place.root}. Name another with --workspace.")

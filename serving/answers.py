@@ -7,11 +7,11 @@ from datetime import datetime
 
 from experiments.evidence import Belief
 from experiments.policy import DO_NOTHING, Candidate, Recommendation
-from serving.autonomy import SUGGESTED
 from serving.errors import UnknownHorizonError
 from serving.explanations import Reason, Reasons
 from serving.families import Family
-from serving.ledger import Decision
+from serving.ledger.autonomy import SUGGESTED
+from serving.ledger.ledger import Decision
 from serving.outlooks import (
     RenewalOutlook,
     growth_by_renewal,

@@ -27,9 +27,7 @@ from serving.errors import KEY_HEADER, LONGEST_KEY, install_problems
 from serving.fresh_scores import FreshScores
 from serving.idempotency import RequestKeys, WrittenOnce
 from serving.observed import Measured
-from serving.outbox import FILE as OUTBOX_FILE
-from serving.outbox import Outbox
-from serving.pages import AnswerProblemToPeople, Templates
+from serving.pages.page import AnswerProblemToPeople, Templates
 from serving.roles import Need, needed
 from serving.routes import (
     accounts,
@@ -49,8 +47,10 @@ from serving.routes.plans import MOST_PLANS_AT_ONCE
 from serving.schemas import ProblemAnswer
 from serving.settings import ServiceSettings
 from serving.turns import Turns
-from serving.webhook_seal import Seal
-from serving.webhook_sending import Sender, keep_sending
+from serving.webhooks.outbox import FILE as OUTBOX_FILE
+from serving.webhooks.outbox import Outbox
+from serving.webhooks.seal import Seal
+from serving.webhooks.sending import Sender, keep_sending
 from serving.words import INTERVAL_COVERS
 
 log = logging.getLogger("keepwell.serving")

@@ -19,8 +19,8 @@ from experiments.account_state import Limits
 from experiments.logged_choices import CANDIDATE, ChoicesError
 from experiments.policy_inputs import PolicyInputs
 from registry.playbook import SEQUENCES_FILE, Playbook, read_playbook
-from serving.ledger_database import LedgerDatabase
-from serving.ledger_tables import DECISIONS, INPUTS
+from serving.ledger.database import LedgerDatabase
+from serving.ledger.tables import DECISIONS, INPUTS
 
 PART = 500
 

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from serving.approvals import Approval
-from serving.autonomy import LEVELS
-from serving.claims import Claim
-from serving.kill_switch import Control, Scope
-from serving.ledger import Decision
+from serving.ledger.approvals import Approval
+from serving.ledger.autonomy import LEVELS
+from serving.ledger.claims import Claim
+from serving.ledger.kill_switch import Control, Scope
+from serving.ledger.ledger import Decision
 from serving.schemas import Answer, Request, ShortText
 
 EXAMPLE_CLAIM = "0f8a3a52-9d0e-5c55-b1d2-2f4f6a1b9c3d"

@@ -27,9 +27,9 @@ from experiments.quiet_hours import zone_named
 from features.alerts import Alert
 from serving.chance_rules import ChanceRules
 from serving.kept_kinds import KeptEvent
-from serving.ledger import Decision, Outcome
+from serving.ledger.ledger import Decision, Outcome
+from serving.ledger.replay import policy_code
 from serving.put_offs import note_event
-from serving.replay import policy_code
 from serving.scoring import AccountScore
 
 MOMENT_KINDS: Mapping[str, str] = {

@@ -34,8 +34,10 @@ from serving.errors import BusyError, LedgerUnreachableError, NotReadyError
 from serving.explanations import Peers, peers_of
 from serving.kept_facts import KeptFacts
 from serving.known_playbook import known_playbook
-from serving.ledger import Ledger
-from serving.ledger_times import SteadyClock
+from serving.ledger.ledger import Ledger
+from serving.ledger.slow_outcomes import join_slow_outcomes
+from serving.ledger.times import SteadyClock
+from serving.ledger.usage_outcomes import measure_usage
 from serving.measured_effects import MeasuredEffects
 from serving.observed import ServiceMetrics
 from serving.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
@@ -43,9 +45,7 @@ from serving.roles import Reach
 from serving.scoring import AccountScore, Models, score_accounts
 from serving.settings import ServiceSettings
 from serving.signs import WarningSigns, warning_signs
-from serving.slow_outcomes import join_slow_outcomes
 from serving.timelines import TimelineStore
-from serving.usage_outcomes import measure_usage
 
 log = logging.getLogger("keepwell.serving")
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving.ledger import Decision
+from serving.ledger.ledger import Decision
 
 HOLDOUT = "standing_holdout"
 """What the comparison of those left alone with the others is called."""

@@ -18,11 +18,11 @@ import sqlalchemy as sa
 
 from experiments.policy import DO_NOTHING
 from serving.errors import FieldProblem, KeyReusedError, WrongShapeError
-from serving.ledger_chain import insert_linked
-from serving.ledger_database import LedgerDatabase
-from serving.ledger_outcomes import decision_row
-from serving.ledger_tables import CHAIN, FEEDBACK
-from serving.ledger_times import as_moment, as_text
+from serving.ledger.chain import insert_linked
+from serving.ledger.database import LedgerDatabase
+from serving.ledger.outcomes import decision_row
+from serving.ledger.tables import CHAIN, FEEDBACK
+from serving.ledger.times import as_moment, as_text
 
 Verdict = Literal["agree", "disagree", "snooze"]
 

@@ -51,7 +51,7 @@ from serving.errors import (
     TooLargeError,
     problem_response,
 )
-from serving.ledger_database import LedgerDatabase
+from serving.ledger.database import LedgerDatabase
 from serving.roles import Caller, Need
 
 KEPT = timedelta(hours=24)

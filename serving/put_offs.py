@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from experiments.put_off import PutOff
 from serving.errors import NotClaimableError
-from serving.ledger_database import LedgerDatabase
-from serving.ledger_tables import APPROVALS, CHAIN, DECISIONS, FEEDBACK
-from serving.ledger_times import as_moment
+from serving.ledger.database import LedgerDatabase
+from serving.ledger.tables import APPROVALS, CHAIN, DECISIONS, FEEDBACK
+from serving.ledger.times import as_moment
 from serving.words import who
 
 PART = 1_000

@@ -1,7 +1,7 @@
 """This module is about asking the policy about many accounts, with all it has to know of each.
 
 Gathers what the timeline, the ledger and the alerts say; the policy decides. What it decided is
-stored with all that it was asked, so that ``serving.replay`` can ask again.
+stored with all that it was asked, so that ``serving.ledger.replay`` can ask again.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from serving.decisions import (
 from serving.desk import Desk
 from serving.errors import LedgerUnreachableError
 from serving.known_playbook import known_playbook
-from serving.ledger import Decision, outcomes_in
+from serving.ledger.ledger import Decision, outcomes_in
+from serving.ledger.replay import SharedInputs, shared_inputs
 from serving.put_offs import put_offs_in
-from serving.replay import SharedInputs, shared_inputs
 from serving.scoring import AccountScore
 from serving.signs import ALERT_WORDS, WarningSigns
 from serving.timelines import JUST_NOW

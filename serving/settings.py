@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from registry.signature import KEY_VARIABLE
 from serving.chance_rules import KEY_VARIABLE as LOTTERY_KEY_VARIABLE
-from serving.ledger_address import LedgerUrlError, ledger_url
-from serving.webhook_address import (
+from serving.ledger.address import LedgerUrlError, ledger_url
+from serving.webhooks.address import (
     HOSTS_VARIABLE,
     NETWORKS_VARIABLE,
     NOWHERE,

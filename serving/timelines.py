@@ -25,9 +25,9 @@ from features.workspace import Workspace, WorkspaceBusyError
 from serving.drawn_arms import drawn_arm
 from serving.errors import BusyError
 from serving.feedback import Feedback
-from serving.feedback_view import judged_sentence
 from serving.kept_kinds import KeptKinds
-from serving.ledger import Decision, Ledger, Outcome
+from serving.ledger.ledger import Decision, Ledger, Outcome
+from serving.pages.feedback_view import judged_sentence
 from serving.scoring import SourceFreshness
 from serving.words import number, plain, plural
 

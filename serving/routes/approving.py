@@ -17,18 +17,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from registry.playbook import playbook
-from serving.approvals import Approvals
-from serving.approvals_page import approvals_page
 from serving.claim_shapes import ApprovalRequest
 from serving.desk import Desk
 from serving.errors import FieldProblem, WrongShapeError
-from serving.kill_switch import Controls, Scope
+from serving.ledger.approvals import Approvals
+from serving.ledger.kill_switch import Controls, Scope
+from serving.ledger.waiting import decisions_that_wait
+from serving.pages.approvals_page import approvals_page
 from serving.put_offs import put_offs_of
 from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk
 from serving.routes.claims import DecisionId, acting
 from serving.routes.people import Word, templates_of
-from serving.waiting import decisions_that_wait
 
 router = APIRouter(include_in_schema=False)
 

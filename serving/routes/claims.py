@@ -10,7 +10,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path
 
-from serving.approvals import Approvals
 from serving.claim_shapes import (
     EXAMPLE_CLAIM,
     ApprovalAnswer,
@@ -24,7 +23,6 @@ from serving.claim_shapes import (
     claim_answer,
     decision_answer,
 )
-from serving.claims import Claim, Claims
 from serving.desk import Desk
 from serving.errors import (
     KEY_HEADER,
@@ -34,6 +32,8 @@ from serving.errors import (
     UnknownClaimError,
     WrongShapeError,
 )
+from serving.ledger.approvals import Approvals
+from serving.ledger.claims import Claim, Claims
 from serving.recommending import decide_and_store
 from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk, problems

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 
 from registry.playbook import playbook
-from serving.autonomy import check_level
 from serving.claim_shapes import (
     CapacityRequest,
     ControlAnswer,
@@ -21,7 +20,8 @@ from serving.claim_shapes import (
 from serving.desk import Desk
 from serving.errors import KEY_HEADER, LONGEST_KEY, FieldProblem, UnknownControlError
 from serving.idempotency import answered_by_commit
-from serving.kill_switch import Control, ControlKind, Controls, Scope, stops, unknown_parts
+from serving.ledger.autonomy import check_level
+from serving.ledger.kill_switch import Control, ControlKind, Controls, Scope, stops, unknown_parts
 from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk, problems
 from serving.routes.claims import acting

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 
 from registry.playbook import playbook
 from serving.champions import model_rows, withheld_segments
-from serving.model_card_page import card_address
+from serving.pages.model_card_page import card_address
 from serving.reports import report_named, reports_in
 from serving.routes.at_desk import AtDesk, problems
 from serving.schemas import (

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from serving.account_names import account_href
 from serving.desk import Desk
 from serving.errors import FieldProblem, WrongShapeError
 from serving.feedback import FeedbackRecords, NewFeedback
+from serving.pages.account_names import account_href
 from serving.recommending import decide_and_store
 from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk

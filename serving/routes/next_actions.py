@@ -15,7 +15,7 @@ from serving.errors import (
     check_count,
 )
 from serving.idempotency import answered_by_commit
-from serving.ledger import Decision, NewOutcome
+from serving.ledger.ledger import Decision, NewOutcome
 from serving.recommending import Decided, decide, decide_and_store
 from serving.routes.at_desk import AtCaller, AtDesk, problems
 from serving.routes.claims import acting, check_known

@@ -12,10 +12,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from experiments.policy import Recommendation
 from registry.playbook import playbook
 from registry.store import ModelStoreError
-from serving.account_page import account_page
-from serving.approvals_page import waiting_words
 from serving.champions import model_rows, withheld_segments, without_folders
-from serving.controls_view import Within, standing_of, stop_notices
 from serving.desk import Desk
 from serving.errors import (
     PROBLEMS,
@@ -25,22 +22,25 @@ from serving.errors import (
     UnknownReportError,
 )
 from serving.feedback import FeedbackRecords
-from serving.feedback_view import SayView, say_view
-from serving.hours_view import hours_view
 from serving.kept_plan import KeptPlanError, newest_plan
-from serving.kill_switch import Control, Controls
-from serving.model_card_page import CARD, is_served_label, model_card_page
-from serving.models_page import models_page, reports_page
-from serving.pages import ICON, Templates
+from serving.ledger.kill_switch import Control, Controls
+from serving.ledger.waiting import decisions_that_wait
+from serving.pages.account_page import account_page
+from serving.pages.approvals_page import waiting_words
+from serving.pages.controls_view import Within, standing_of, stop_notices
+from serving.pages.feedback_view import SayView, say_view
+from serving.pages.hours_view import hours_view
+from serving.pages.model_card_page import CARD, is_served_label, model_card_page
+from serving.pages.models_page import models_page, reports_page
+from serving.pages.page import ICON, Templates
+from serving.pages.portfolio_page import RUNNING, portfolio_page, source_line
+from serving.pages.reference_pages import api_page, problems_page
 from serving.portfolio import AccountFilter, Portfolio
-from serving.portfolio_page import RUNNING, portfolio_page, source_line
 from serving.recommending import decide
-from serving.reference_pages import api_page, problems_page
 from serving.reports import report_named, reports_in
 from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk, family_at
 from serving.timelines import JUST_NOW, by_day, in_words, weeks_of_use
-from serving.waiting import decisions_that_wait
 
 router = APIRouter(include_in_schema=False)
 

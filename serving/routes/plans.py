@@ -12,7 +12,7 @@ from experiments.planning.team import PlanningError
 from serving.chance_rules import week_of
 from serving.errors import FieldProblem, ImpossiblePlanError, NotPermittedError
 from serving.kept_plan import keep_plan, kept
-from serving.plan_draws import keep_draws
+from serving.ledger.plan_draws import keep_draws
 from serving.plan_shapes import PlanAnswer, PlanRequest, plan_answer
 from serving.plans import offers_of
 from serving.recommending import ANY_HOUR, decide

@@ -17,9 +17,9 @@ from experiments.policy_inputs import PolicyInputs
 from features.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook import playbook
-from serving.kill_switch import Controls, Scope
-from serving.ledger import Decision, Ledger
-from serving.replay import shared_inputs
+from serving.ledger.kill_switch import Controls, Scope
+from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.replay import shared_inputs
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)

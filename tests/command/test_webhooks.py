@@ -8,11 +8,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.ledger import Decision, Ledger
-from serving.outbox import Outbox
-from serving.webhook_messages import messages_after
-from serving.webhook_seal import Seal
-from serving.webhook_signature import secret_bytes
+from serving.ledger.ledger import Decision, Ledger
+from serving.webhooks.messages import messages_after
+from serving.webhooks.outbox import Outbox
+from serving.webhooks.seal import Seal
+from serving.webhooks.signature import secret_bytes
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

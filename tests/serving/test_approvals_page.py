@@ -11,7 +11,7 @@ import pytest
 
 from experiments.policy import DO_NOTHING
 from registry.playbook import playbook
-from serving.waiting import decisions_that_wait
+from serving.ledger.waiting import decisions_that_wait
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
 HTML = {"Accept": "text/html"}

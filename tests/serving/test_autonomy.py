@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from registry.playbook import playbook
-from serving.autonomy import (
+from serving.errors import LevelTooHighError
+from serving.ledger.autonomy import (
     APPROVED_ONLY,
     LEVELS,
     UNSET_LEVEL,
@@ -17,8 +18,7 @@ from serving.autonomy import (
     check_level,
     level_now,
 )
-from serving.errors import LevelTooHighError
-from serving.kill_switch import Control, ControlKind, Scope
+from serving.ledger.kill_switch import Control, ControlKind, Scope
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ACTIONS = playbook().by_id

@@ -15,8 +15,8 @@ from experiments.logged_choices import ChoicesError, choices_of
 from registry.actions import PlaybookError
 from registry.playbook import ACTIONS_FILE
 from serving.candidate_policy import candidate_policy, choices_of_candidate, read_limits
-from serving.ledger import Decision, Ledger
-from serving.logged_decisions import table_of, with_candidate
+from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.logged_decisions import table_of, with_candidate
 
 
 @pytest.fixture

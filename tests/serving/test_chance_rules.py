@@ -11,10 +11,10 @@ import pytest
 from experiments.planning.team import Pool, Team
 from registry.actions import Role
 from registry.playbook import playbook
-from serving.actions_view import actions_intro
 from serving.answers import recommendation_answer
 from serving.batch import decisions_as_of
 from serving.chance_rules import CHANCE_FILE, ChanceRulesError, read_chance_rules, week_of
+from serving.pages.actions_view import actions_intro
 from serving.plans import plan_as_of
 from serving.settings import ServiceSettings, service_settings
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from serving.approvals import Approvals
-from serving.claims import Claims
 from serving.errors import (
     AlreadyClaimedError,
     CapacityUsedError,
@@ -28,8 +26,10 @@ from serving.errors import (
     UnknownClaimError,
     UnknownDecisionError,
 )
-from serving.kill_switch import Controls, Scope
-from serving.ledger import Decision, Ledger, NewOutcome
+from serving.ledger.approvals import Approvals
+from serving.ledger.claims import Claims
+from serving.ledger.kill_switch import Controls, Scope
+from serving.ledger.ledger import Decision, Ledger, NewOutcome
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -535,7 +535,7 @@ class TestTheKillSwitch:
 def count(connection: object) -> int:
     import sqlalchemy as sa
 
-    from serving.ledger_tables import CLAIM_RECORDS
+    from serving.ledger.tables import CLAIM_RECORDS
 
     assert isinstance(connection, sa.Connection)
     return connection.scalar(sa.select(sa.func.count()).select_from(CLAIM_RECORDS)) or 0

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.playbook import playbook
-from serving.autonomy import LEVELS, UNSET_LEVEL, ceiling, level_now
-from serving.controls_view import (
+from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling, level_now
+from serving.ledger.kill_switch import Control, Scope
+from serving.pages.controls_view import (
     Within,
     held_level,
     level_lines,
@@ -19,7 +20,6 @@ from serving.controls_view import (
     stop_lines,
     stop_notices,
 )
-from serving.kill_switch import Control, Scope
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAMES = {"success_call": "Success call"}

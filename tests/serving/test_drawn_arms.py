@@ -19,7 +19,7 @@ from experiments.policy_inputs import PolicyInputs
 from features.workspace import Workspace
 from registry.playbook import playbook
 from serving.drawn_arms import drawn_arm
-from serving.ledger import Decision, Ledger
+from serving.ledger.ledger import Decision, Ledger
 from serving.timelines import TimelineStore, decided_event
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)

@@ -19,7 +19,7 @@ from serving.errors import (
     check_count,
     install_problems,
 )
-from serving.pages import AnswerProblemToPeople, Templates
+from serving.pages.page import AnswerProblemToPeople, Templates
 from serving.response_headers import SECURITY_HEADERS
 
 KEYS = {"type", "title", "status", "detail", "instance", "next"}

@@ -13,8 +13,8 @@ from features.hierarchy import rolls_up
 from serving.answers import MOST_CHILDREN, family_answer
 from serving.errors import UnknownAccountError
 from serving.families import SHOWN, families_of, family_of
-from serving.family_view import LABELS, family_view
 from serving.fresh_scores import FreshScores
+from serving.pages.family_view import LABELS, family_view
 from serving.portfolio import AccountFilter
 
 CATALOGUE = catalogue()

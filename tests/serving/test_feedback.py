@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from serving.errors import KeyReusedError, UnknownDecisionError, WrongShapeError
 from serving.feedback import LONGEST_SNOOZE, FeedbackRecords, NewFeedback
-from serving.ledger import Decision, Ledger
-from serving.ledger_tables import FEEDBACK
+from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.tables import FEEDBACK
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 AGREE = NewFeedback(verdict="agree")

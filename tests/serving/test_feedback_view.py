@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from serving.feedback import Feedback
-from serving.feedback_view import MOST_SAID, said_line, say_view
+from serving.pages.feedback_view import MOST_SAID, said_line, say_view
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}

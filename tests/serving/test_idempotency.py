@@ -50,8 +50,8 @@ from serving.idempotency import (
     whole_body,
     working_on,
 )
-from serving.ledger_database import LedgerDatabase
-from serving.ledger_tables import VERSIONS
+from serving.ledger.database import LedgerDatabase
+from serving.ledger.tables import VERSIONS
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + LEASE + timedelta(seconds=1)
@@ -529,7 +529,7 @@ import sqlalchemy as sa
 import uvicorn
 from fastapi import FastAPI, Request
 from serving.idempotency import RequestKeys, WrittenOnce
-from serving.ledger_database import LedgerDatabase
+from serving.ledger.database import LedgerDatabase
 from serving.roles import EMBEDDED, Need
 
 database = LedgerDatabase(Path(sys.argv[1]))

@@ -12,8 +12,8 @@ import pytest
 from experiments.planning.plan import Hours, Money, Plan, make_plan
 from experiments.planning.team import Csm, Team
 from features.workspace import Workspace
-from serving.hours_view import MOST_LINES, hours_view
 from serving.kept_plan import NEWEST, KeptPlan, KeptPlanError, keep_plan, kept, newest_plan
+from serving.pages.hours_view import MOST_LINES, hours_view
 from serving.plans import offers_of
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)

@@ -22,11 +22,11 @@ import pytest
 import sqlalchemy as sa
 from postgres_server import PostgresServer
 
-from serving.claims import Claims
 from serving.errors import ProblemError
-from serving.kill_switch import Controls, Scope
-from serving.ledger import Decision, Ledger
-from serving.ledger_tables import CLAIM_RECORDS, DECISIONS, OUTCOMES
+from serving.ledger.claims import Claims
+from serving.ledger.kill_switch import Controls, Scope
+from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.tables import CLAIM_RECORDS, DECISIONS, OUTCOMES
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIVES, SOAK = 12, 1_000

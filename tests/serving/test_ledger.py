@@ -16,8 +16,8 @@ from serving.errors import (
     WrongShapeError,
 )
 from serving.feedback import FeedbackRecords, NewFeedback
-from serving.ledger import Decision, Ledger, NewOutcome
-from serving.ledger_database import open_engine
+from serving.ledger.database import open_engine
+from serving.ledger.ledger import Decision, Ledger, NewOutcome
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

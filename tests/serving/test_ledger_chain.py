@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from serving.approvals import Approvals
-from serving.claims import Claims
 from serving.feedback import FeedbackRecords, NewFeedback
-from serving.kill_switch import Controls, Scope
-from serving.ledger import Decision, Ledger, NewOutcome
-from serving.ledger_chain import FIRST, Finding
-from serving.ledger_tables import CHAINED
-from serving.plan_draws import PlanDraw, record_draws
+from serving.ledger.approvals import Approvals
+from serving.ledger.chain import FIRST, Finding
+from serving.ledger.claims import Claims
+from serving.ledger.kill_switch import Controls, Scope
+from serving.ledger.ledger import Decision, Ledger, NewOutcome
+from serving.ledger.plan_draws import PlanDraw, record_draws
+from serving.ledger.tables import CHAINED
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TAMPERINGS, SOAK = 60, 10_000

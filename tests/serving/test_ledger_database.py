@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from postgres_server import PostgresServer, postgres_server
 
-from serving import ledger_database
 from serving.errors import LedgerUnreachableError
-from serving.ledger import Decision, Ledger
-from serving.ledger_address import LedgerUrlError, ledger_url, place_in_words
-from serving.ledger_database import open_engine
+from serving.ledger import database as ledger_database
+from serving.ledger.address import LedgerUrlError, ledger_url, place_in_words
+from serving.ledger.database import open_engine
+from serving.ledger.ledger import Decision, Ledger
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from serving import ledger_migrations
-from serving.ledger import Decision, Ledger, NewOutcome
-from serving.ledger_database import LedgerDatabase, open_engine
-from serving.ledger_migrations import NEWEST, STEPS, LedgerVersionError, Step, version_of
-from serving.ledger_tables import BY_THE_CLOCK
+from serving.ledger import migrations as ledger_migrations
+from serving.ledger.database import LedgerDatabase, open_engine
+from serving.ledger.ledger import Decision, Ledger, NewOutcome
+from serving.ledger.migrations import NEWEST, STEPS, LedgerVersionError, Step, version_of
+from serving.ledger.tables import BY_THE_CLOCK
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STORED = "2026-02-01T08:00:00.000000+00:00"

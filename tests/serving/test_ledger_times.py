@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.kill_switch import Controls, Scope
-from serving.ledger_database import LedgerDatabase
-from serving.ledger_times import MOST_SET_BACK, SteadyClock, as_moment, as_text, service_time
+from serving.ledger.database import LedgerDatabase
+from serving.ledger.kill_switch import Controls, Scope
+from serving.ledger.times import MOST_SET_BACK, SteadyClock, as_moment, as_text, service_time
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -18,8 +18,8 @@ from experiments.policy_evaluation import evaluate_choices
 from features.lake import Lake
 from features.telemetry import events_frame
 from features.workspace import Workspace
-from serving.ledger import Decision, Ledger
-from serving.logged_decisions import table_of, with_candidate
+from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.logged_decisions import table_of, with_candidate
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 FOLLOW_UP = timedelta(days=90)

@@ -11,8 +11,8 @@ from experiments.evidence_file import EFFECTS_FILE, write_effects
 from experiments.policy import recommend
 from experiments.uplift.action_effect import ActionEffect
 from registry.playbook import playbook
-from serving.actions_view import action_view
 from serving.measured_effects import MeasuredEffects, evidence_in
+from serving.pages.actions_view import action_view
 from serving.reports import reports_in
 
 

@@ -19,7 +19,7 @@ from registry.segment_switch import (
     segment_key,
 )
 from registry.store import MemoryModelStore, TrackingError, TrainingRun
-from serving.model_card_page import as_html, model_card_page
+from serving.pages.model_card_page import as_html, model_card_page
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CARD = """# churn: LightGBM

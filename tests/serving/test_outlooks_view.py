@@ -9,7 +9,7 @@ from features.catalogue import catalogue
 from features.feast_store import WorkspaceFeatures
 from features.health import FORMULAS
 from serving.champions import champions
-from serving.outlooks_view import FAR_HORIZONS, OutlookLine, outlook_lines
+from serving.pages.outlooks_view import FAR_HORIZONS, OutlookLine, outlook_lines
 from serving.scoring import AccountScore, HorizonProbability, score_accounts
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}

@@ -13,11 +13,11 @@ import pytest
 
 from features.telemetry import Event
 from registry.store import MemoryModelStore
-from serving.account_page import AccountPage, use_note, use_picture
-from serving.approvals_page import ApprovalsPage
 from serving.champions import SERVED_LABELS, model_rows
-from serving.model_card_page import ModelCardPage
-from serving.models_page import (
+from serving.pages.account_page import AccountPage, use_note, use_picture
+from serving.pages.approvals_page import ApprovalsPage
+from serving.pages.model_card_page import ModelCardPage
+from serving.pages.models_page import (
     ModelsPage,
     ReportsPage,
     beside_baselines,
@@ -25,9 +25,9 @@ from serving.models_page import (
     metrics_by_horizon,
     models_page,
 )
-from serving.pages import FOLDER, ProblemPage, Templates
-from serving.portfolio_page import PortfolioPage
-from serving.reference_pages import ApiPage, ProblemsPage
+from serving.pages.page import FOLDER, ProblemPage, Templates
+from serving.pages.portfolio_page import PortfolioPage
+from serving.pages.reference_pages import ApiPage, ProblemsPage
 from serving.timelines import weeks_of_use
 from serving.words import INTERVAL_COVERS
 
@@ -327,7 +327,7 @@ def test_names_from_data_are_text_and_never_markup(tmp_path, store, make_client)
 
     templates = Templates("<script>alert(1)</script>")
     page = ProblemPage.__new__(ProblemPage)
-    from serving.pages import Frame
+    from serving.pages.page import Frame
 
     page = ProblemPage(frame=Frame(title="<b>", section="", tenant=templates.tenant),
                        heading="<img src=x onerror=1>", detail=plain("<i>a</i>"), next="n")

@@ -22,8 +22,8 @@ from experiments.planning.team import Csm, Team
 from features.workspace import Workspace
 from serving.chance_rules import CHANCE_FILE
 from serving.errors import BusyError
-from serving.ledger import Ledger
-from serving.plan_draws import deliver_draws, draws_of, keep_draws, record_draws
+from serving.ledger.ledger import Ledger
+from serving.ledger.plan_draws import deliver_draws, draws_of, keep_draws, record_draws
 from serving.timelines import TimelineStore, sentence
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)

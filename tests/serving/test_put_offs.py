@@ -12,15 +12,15 @@ import pytest
 
 from experiments.policy import DO_NOTHING
 from features.telemetry import EVENT_SCHEMA
-from serving.approvals import Approvals
-from serving.claims import Claims
 from serving.decisions import policy_facts
 from serving.errors import NotClaimableError
 from serving.feedback import FeedbackRecords, NewFeedback
-from serving.kill_switch import Controls, Scope
-from serving.ledger import Decision, Ledger
+from serving.ledger.approvals import Approvals
+from serving.ledger.claims import Claims
+from serving.ledger.kill_switch import Controls, Scope
+from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.replay import replay, shared_digest
 from serving.put_offs import note_event, put_offs_of
-from serving.replay import replay, shared_digest
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UNTIL = NOW + timedelta(days=14)

@@ -17,8 +17,8 @@ from experiments.policy import PolicyError
 from experiments.policy_inputs import PolicyInputs
 from registry.playbook import playbook
 from serving.errors import UnknownDecisionError
-from serving.ledger import Decision, Ledger
-from serving.replay import (
+from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.replay import (
     ReplayError,
     SharedInputs,
     policy_code,

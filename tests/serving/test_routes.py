@@ -19,8 +19,8 @@ from features.telemetry import events_frame
 from registry.mlflow_store import MlflowModelStore
 from registry.store import MemoryModelStore
 from serving.batch import recommendations_as_of, scores_as_of
-from serving.pages import FOLDER
-from serving.replay import policy_code, replay, shared_digest
+from serving.ledger.replay import policy_code, replay, shared_digest
+from serving.pages.page import FOLDER
 from serving.roles import ROUTES
 from serving.schemas import EXAMPLE_ACCOUNT, EXAMPLE_MOMENT
 

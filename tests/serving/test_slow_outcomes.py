@@ -11,9 +11,9 @@ import pytest
 from features.lake import Lake
 from features.telemetry import Event, events_frame, properties_text
 from features.workspace import Workspace
-from serving.ledger import Decision, Ledger, NewOutcome
-from serving.ledger_outcomes import Executed
-from serving.slow_outcomes import Word, join_slow_outcomes, slow_outcome
+from serving.ledger.ledger import Decision, Ledger, NewOutcome
+from serving.ledger.outcomes import Executed
+from serving.ledger.slow_outcomes import Word, join_slow_outcomes, slow_outcome
 from serving.timelines import TimelineStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from features.telemetry import KIND_NAMES, Event, events_frame, properties_text
-from serving.ledger import Decision, Outcome
+from serving.ledger.ledger import Decision, Outcome
 from serving.timelines import (
     QUANTITIES,
     SENTENCES,

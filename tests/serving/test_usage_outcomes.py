@@ -13,10 +13,9 @@ import pytest
 from features.lake import Lake
 from features.telemetry import Event, events_frame
 from features.workspace import Workspace
-from serving.ledger import Decision, Ledger, NewOutcome
-from serving.ledger_outcomes import Executed, Measure
-from serving.timelines import KnownUse, TimelineStore, in_words
-from serving.usage_outcomes import (
+from serving.ledger.ledger import Decision, Ledger, NewOutcome
+from serving.ledger.outcomes import Executed, Measure
+from serving.ledger.usage_outcomes import (
     LONGEST_WAIT,
     USE,
     WINDOW,
@@ -24,6 +23,7 @@ from serving.usage_outcomes import (
     result_of,
     uses_around,
 )
+from serving.timelines import KnownUse, TimelineStore, in_words
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY, TICK = timedelta(days=1), timedelta(microseconds=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.webhook_address import (
+from serving.webhooks.address import (
     AllowedAddresses,
     Target,
     WebhookAddressError,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.webhook_seal import KEY_FILE, MARK, Seal, WebhookSealError
-from serving.webhook_signature import secret_text
+from serving.webhooks.seal import KEY_FILE, MARK, Seal, WebhookSealError
+from serving.webhooks.signature import secret_text
 
 SECRET = secret_text(b"s" * 32)
 STATED = "a key that is long enough"

@@ -24,12 +24,11 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from serving.ledger import Decision, Ledger, NewOutcome
-from serving.ledger_database import open_engine
-from serving.ledger_tables import CHAINED
-from serving.outbox import ENDPOINTS, Endpoint, Outbox, OutboxError
-from serving.webhook_address import allowed_addresses
-from serving.webhook_messages import (
+from serving.ledger.database import open_engine
+from serving.ledger.ledger import Decision, Ledger, NewOutcome
+from serving.ledger.tables import CHAINED
+from serving.webhooks.address import allowed_addresses
+from serving.webhooks.messages import (
     ALL_KINDS,
     KINDS,
     MOMENTS,
@@ -38,9 +37,10 @@ from serving.webhook_messages import (
     messages_after,
     newest_place,
 )
-from serving.webhook_post import Attempt
-from serving.webhook_seal import KEY_FILE, MARK, Seal, WebhookSealError
-from serving.webhook_sending import (
+from serving.webhooks.outbox import ENDPOINTS, Endpoint, Outbox, OutboxError
+from serving.webhooks.post import Attempt
+from serving.webhooks.seal import KEY_FILE, MARK, Seal, WebhookSealError
+from serving.webhooks.sending import (
     FIRST_WAIT,
     LEASE_SECONDS,
     LONGEST_WAIT,
@@ -48,7 +48,7 @@ from serving.webhook_sending import (
     Sender,
     wait_after,
 )
-from serving.webhook_signature import secret_text
+from serving.webhooks.signature import secret_text
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -430,9 +430,9 @@ def test_reading_on_at_the_same_time_makes_no_message_twice(ledger, outbox, send
 def test_a_full_outbox_reads_no_further_and_loses_nothing(
     ledger, outbox, receiver, sender, monkeypatch,
 ) -> None:
-    monkeypatch.setattr("serving.webhook_sending.MOST_WAITING", 1)
+    monkeypatch.setattr("serving.webhooks.sending.MOST_WAITING", 1)
     decide(ledger, *(f"d{n}-a" for n in range(6)))
-    monkeypatch.setattr("serving.webhook_sending.messages_after",
+    monkeypatch.setattr("serving.webhooks.sending.messages_after",
                         lambda *words, after: messages_after(*words, after=after, most=2))
     sender.fill(outbox.endpoint("crm"))
     assert outbox.counts("crm").waiting == 2
@@ -525,11 +525,11 @@ KILLED = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from serving.ledger import Ledger
-from serving.outbox import Outbox
-from serving.webhook_address import allowed_addresses
-from serving.webhook_seal import Seal
-from serving.webhook_sending import Sender
+from serving.ledger.ledger import Ledger
+from serving.webhooks.outbox import Outbox
+from serving.webhooks.address import allowed_addresses
+from serving.webhooks.seal import Seal
+from serving.webhooks.sending import Sender
 def place(text):
     return text if "://" in text else Path(text)
 port = sys.argv[2]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.webhook_signature import (
+from serving.webhooks.signature import (
     WebhookSecretError,
     secret_bytes,
     secret_text,

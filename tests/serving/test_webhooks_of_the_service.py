@@ -15,11 +15,11 @@ import pytest
 from real_server import running
 
 from serving.app import create_app
-from serving.outbox import FILE, Endpoint, Outbox
 from serving.settings import ServiceSettingError, ServiceSettings, service_settings
-from serving.webhook_address import AllowedAddresses, allowed_addresses
-from serving.webhook_seal import Seal
-from serving.webhook_signature import secret_text
+from serving.webhooks.address import AllowedAddresses, allowed_addresses
+from serving.webhooks.outbox import FILE, Endpoint, Outbox
+from serving.webhooks.seal import Seal
+from serving.webhooks.signature import secret_text
 
 
 @pytest.fixture

@@ -1,0 +1,103 @@
+"""This module is about how far Keepwell may go by itself, per action and segment.
+
+A level is set by a person and bounded by what the action is; where nobody set one, a person
+approves. A decision keeps the level it was made at; when it is claimed, the lower of that and of
+today's holds. What goes wrong in practice lowers a level without anybody asking: only a person
+raises it again. Pure; controls are records of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from registry.actions import Action
+from serving.errors import LevelTooHighError
+from serving.ledger.kill_switch import Control, Scope, stop_of
+
+LEVELS: Mapping[int, str] = {
+    0: "is logged only",
+    1: "is suggested to a person, who does it or not",
+    2: "waits until a person approves it",
+    3: "goes ahead unless a person vetoes it in time",
+    4: "goes ahead by itself",
+}
+
+UNSET_LEVEL = 2
+"""Where nobody set a level: nothing goes ahead by itself before somebody said so."""
+
+APPROVED_ONLY = 2
+"""The highest level of discounts, contract changes and what executives say."""
+
+SUGGESTED = 1
+
+VETO_WINDOW = timedelta(hours=4)
+"""How long after a decision of level 3 a person can still veto it, before it may be claimed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guardrail:
+    """When what happened to an action in a segment lowers its level; ours, grade E.
+
+    Of the newest ``window`` things that were reported, harm may be at most ``most_share``; fewer
+    than ``least_harms`` harms say nothing yet.
+    """
+
+    window: int = 20
+    least_harms: int = 3
+    most_share: float = 0.2
+    results: frozenset[str] = frozenset({"complained", "opted_out", "unsubscribed", "harmed"})
+
+    def breach(self, harms: int, reported: int) -> str | None:
+        """What was broken, in words; None where nothing was.
+
+        >>> Guardrail().breach(3, 20) is None, Guardrail().breach(3, 14) is None
+        (True, False)
+        """
+        if harms < self.least_harms or harms <= self.most_share * reported:
+            return None
+        return (f"{harms} of the last {reported} reports say failed or harmed; at most "
+                f"{self.most_share:.0%} may")
+
+
+GUARDRAIL = Guardrail()
+
+
+def ceiling(action: Action) -> int:
+    """The highest level that an action may ever have."""
+    costly = action.channel in ("offer", "contract") or action.owner_role == "ceo"
+    return min(action.max_autonomy, APPROVED_ONLY) if costly else action.max_autonomy
+
+
+def check_level(level: int, scope: Scope, actions: Mapping[str, Action]) -> None:
+    """See that a level may be set.
+
+    Raises:
+        LevelTooHighError: the action, or one of them, may never go that far.
+    """
+    if scope.action is None:  # it is no promise: each action keeps its own bound
+        return
+    highest = ceiling(actions[scope.action])
+    if level > highest:
+        raise LevelTooHighError(f"Level {level} for {scope.action}: its highest is {highest}, at "
+                                f"which it {LEVELS[highest]}.")
+
+
+def level_now(controls: Sequence[Control], scope: Scope) -> int:
+    """The level that is set for a decision now; 0 while it is stopped.
+
+    The narrowest setting counts, and of equally narrow ones the newest.
+    """
+    if stop_of(controls, scope) is not None:
+        return 0
+    found = [(sum(part is not None for part in (c.scope.action, c.scope.segment, c.scope.csm)),
+              number, c.value) for number, c in enumerate(controls)
+             if c.kind == "level" and c.scope.holds(scope) and c.value is not None]
+    return max(found)[2] if found else UNSET_LEVEL
+
+
+def capacities(controls: Sequence[Control], scope: Scope) -> tuple[tuple[Scope, int], ...]:
+    """Each number of claims a week that holds for a decision, and for what it is set."""
+    newest = {c.scope: c.value for c in controls if c.kind == "capacity" and c.scope.holds(scope)}
+    return tuple((of, value) for of, value in newest.items() if value is not None)

@@ -1,0 +1,380 @@
+"""This module is about claims: who carries a decision out, and for how long it is theirs.
+
+A playbook engine claims a decision for a lease, prolongs the lease while it works, and completes
+or fails; a lease that ends by itself has lapsed, and others may claim. Every step is one record,
+added under the lock of all writers and never changed: what state a claim is in follows from the
+records and the moment asked about.
+
+    claimed ─► heartbeat … ─► completed | failed
+       └──────────┴─► (lease over) lapsed
+
+Nothing is done twice: a decision has one live claim, is completed once, and an account has one
+claim at a time. Who comes late with work that was done may still say so, unless somebody else has
+claimed since. ``now`` is the clock of the service, which runs also where the data stand still;
+where it is set back, the newest moment of the ledger is taken for now, so that no lease that has
+lapsed comes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from serving.errors import (
+    AlreadyClaimedError,
+    CapacityUsedError,
+    ClaimOverError,
+    DecisionExpiredError,
+    KeyReusedError,
+    NotClaimableError,
+    NotYoursError,
+    UnknownClaimError,
+)
+from serving.ledger.approvals import check_level_of
+from serving.ledger.autonomy import capacities
+from serving.ledger.chain import insert_linked
+from serving.ledger.database import LedgerDatabase
+from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
+from serving.ledger.outcomes import (
+    NewOutcome,
+    asked_at,
+    decision_row,
+    lower_after_harm,
+    store_outcome,
+)
+from serving.ledger.tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
+from serving.ledger.times import as_moment, as_text, service_time
+from serving.put_offs import check_not_put_off
+
+Step = Literal["claimed", "heartbeat", "completed", "failed"]
+State = Literal["claimed", "completed", "failed", "lapsed"]
+
+WEEK = timedelta(days=7)
+NOTHING_TO_DO = "do_nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A claim as it stands at a moment."""
+
+    claim_id: str
+    decision_id: str
+    account_id: str
+    action: str
+    by: str
+    state: State
+    claimed_at: datetime
+    lease_until: datetime
+    ended_at: datetime | None
+    reason: str | None
+
+
+class Claims:
+    """The claims of one workspace."""
+
+    def __init__(self, database: LedgerDatabase) -> None:
+        self._database = database
+
+    def claim(self, decision_id: str, *, by: str, lease: timedelta, key: str, now: datetime
+              ) -> tuple[Claim, bool]:
+        """Take a decision to carry it out; answers the claim, and whether it is new.
+
+        Raises:
+            UnknownDecisionError: no such decision.
+            KeyReusedError: the key came before with another claim.
+            StoppedError, NotClaimableError: it may not go ahead, or waits for a person.
+            DecisionExpiredError: it is too old, or the account has been acted on since.
+            AlreadyClaimedError, CapacityUsedError: not now; the headers say when to try again.
+        """
+        digest = _digest("claim", decision_id, by, lease.total_seconds())
+        with self._database.writing() as connection:
+            known = _known(connection, key, digest)
+            if known is not None:
+                return _claim_of(connection, known.claim_id, now), False
+            decided = decision_row(connection, decision_id)
+            at = _now(connection, decided.account_id, max(now, asked_at(decided)))
+            controls = read_controls(connection)
+            scope = scope_of(decided)
+            check_not_stopped(controls, scope)
+            if decided.action == NOTHING_TO_DO:
+                raise NotClaimableError("This decision is to do nothing; there is nothing to "
+                                        "claim.")
+            _check_free(connection, decided, at)
+            check_level_of(connection, controls, decided, at)
+            check_not_put_off(connection, decided)
+            _check_capacity(connection, controls, scope, at)
+            claim_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:claim:{key}"))
+            _add(connection, decided, "claimed", claim_id=claim_id, at=at, lease_until=at + lease,
+                 by=by, key=key, digest=digest)
+            return _claim_of(connection, claim_id, now), True
+
+    def heartbeat(self, claim_id: str, *, by: str, lease: timedelta, key: str | None,
+                  now: datetime) -> tuple[Claim, bool]:
+        """Prolong a lease from now on.
+
+        Raises:
+            UnknownClaimError, NotYoursError, KeyReusedError: as they say.
+            ClaimOverError: it was completed or failed, or has lapsed.
+            StoppedError, NotClaimableError: somebody stopped or rejected it meanwhile.
+        """
+        def prolong(held: Held) -> None:
+            if held.claim.state == "lapsed":
+                raise ClaimOverError("The lease is over; claim the decision again.")
+            controls = read_controls(held.connection)
+            check_not_stopped(controls, scope_of(held.decided))
+            check_level_of(held.connection, controls, held.decided, held.at)
+            held.add("heartbeat", lease_until=max(held.at + lease, held.claim.lease_until))
+
+        return self._once(("heartbeat", claim_id, by, lease.total_seconds()), prolong,
+                          claim_id=claim_id, by=by, key=key, now=now)
+
+    def complete(self, claim_id: str, *, by: str, key: str, now: datetime,
+                 as_of: datetime | None = None, occurred_at: datetime | None = None
+                 ) -> tuple[Claim, bool]:
+        """Say that it was done: the claim ends, and the decision is executed, in one commit.
+
+        ``as_of`` is that moment on the time of the data, where it is another: the timeline goes by
+        it. A lease that has lapsed does not undo what was done: it is taken as long as nobody else
+        claimed the decision since.
+
+        Raises:
+            UnknownClaimError, NotYoursError, KeyReusedError: as they say.
+            ClaimOverError: it ended before, or somebody else has claimed since.
+        """
+        def end(held: Held) -> None:
+            store_outcome(held.connection, held.decided, NewOutcome(
+                kind="executed", by=by, occurred_at=occurred_at),
+                outcome_id=held.add("completed", lease_until=held.at),
+                received_at=as_of or held.at, heard_at=held.at)
+
+        return self._once(("complete", claim_id, by, occurred_at), end, claim_id=claim_id, by=by,
+                          key=key, now=now)
+
+    def fail(self, claim_id: str, *, by: str, reason: str, key: str, now: datetime
+             ) -> tuple[Claim, bool]:
+        """Say that it was not done, and why: the decision is free again.
+
+        Raises:
+            UnknownClaimError, NotYoursError, KeyReusedError: as they say.
+            ClaimOverError: it ended before, or somebody else has claimed since.
+        """
+        def end(held: Held) -> None:
+            held.add("failed", lease_until=held.at, reason=reason)
+            lower_after_harm(held.connection, held.decided, at=held.at)
+
+        return self._once(("fail", claim_id, by, reason), end, claim_id=claim_id, by=by, key=key,
+                          now=now)
+
+    def get(self, claim_id: str, *, now: datetime) -> Claim:
+        """A claim as it stands now.
+
+        Raises:
+            UnknownClaimError: no such claim.
+        """
+        with self._database.reading() as connection:
+            return _claim_of(connection, claim_id, now)
+
+    def of_decision(self, decision_id: str, *, now: datetime) -> tuple[Claim, ...]:
+        """The claims on a decision as they stand now, in the order in which they were made."""
+        with self._database.reading() as connection:
+            records = _records(connection, CLAIM_RECORDS.c.decision_id == decision_id)
+            return _claims(records, _now(connection, records[0].account_id, now)
+                           ) if records else ()
+
+    def _once(self, said: Sequence[object], step: Callable[[Held], None], *, claim_id: str,
+              by: str, key: str | None, now: datetime) -> tuple[Claim, bool]:
+        """Take a step with a claim that is held, once per key; the claim, and whether it is new."""
+        digest = _digest(*said)
+        with self._database.writing() as connection:
+            known = _known(connection, key, digest)
+            if known is None:
+                claim, decided, at = _held(connection, claim_id, by, now)
+                step(Held(connection=connection, claim=claim, decided=decided, at=at, key=key,
+                          digest=digest))
+            return _claim_of(connection, claim_id, now), known is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A claim in the hands of who holds it, within the transaction of their next record."""
+
+    connection: Connection
+    claim: Claim
+    decided: sa.Row[Any]
+    at: datetime
+    key: str | None
+    digest: str
+
+    def add(self, kind: Step, *, lease_until: datetime, reason: str | None = None) -> str:
+        """Write the next record of the claim; its id."""
+        return _add(self.connection, self.decided, kind, claim_id=self.claim.claim_id, at=self.at,
+                    lease_until=lease_until, by=self.claim.by, key=self.key, digest=self.digest,
+                    reason=reason)
+
+
+def scope_of(decided: sa.Row[Any]) -> Scope:
+    """What a decision is about, as a stop or a capacity names it."""
+    return Scope(action=decided.action, segment=decided.segment, csm=decided.csm)
+
+
+def _records(connection: Connection, *which: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
+    """Records of claims in the order in which they were written."""
+    return connection.execute(
+        sa.select(CLAIM_RECORDS).join(CHAIN, sa.and_(
+            CHAIN.c.table == CLAIM_RECORDS.name, CHAIN.c.record_id == CLAIM_RECORDS.c.record_id))
+        .where(*which).order_by(CHAIN.c.place)).all()
+
+
+def _claims(records: Sequence[sa.Row[Any]], now: datetime) -> tuple[Claim, ...]:
+    """What claims are in at a moment, from their records in order."""
+    first: dict[str, sa.Row[Any]] = {}
+    last: dict[str, sa.Row[Any]] = {}
+    for record in records:
+        first.setdefault(record.claim_id, record)
+        last[record.claim_id] = record
+    found = []
+    for claim_id, newest in last.items():
+        state: State = "claimed"
+        ended: datetime | None = None
+        if newest.kind in ("completed", "failed"):
+            state, ended = newest.kind, as_moment(newest.at)
+        elif as_moment(newest.lease_until) <= now:
+            state, ended = "lapsed", as_moment(newest.lease_until)
+        found.append(Claim(
+            claim_id=claim_id, decision_id=newest.decision_id, account_id=newest.account_id,
+            action=newest.action, by=newest.by, state=state,
+            claimed_at=as_moment(first[claim_id].at), lease_until=as_moment(newest.lease_until),
+            ended_at=ended, reason=newest.reason))
+    return tuple(found)
+
+
+def _claim_of(connection: Connection, claim_id: str, now: datetime) -> Claim:
+    records = _records(connection, CLAIM_RECORDS.c.claim_id == claim_id)
+    if not records:
+        raise UnknownClaimError("No claim with this id was stored.")
+    [claim] = _claims(records, _now(connection, records[0].account_id, now))
+    return claim
+
+
+def _now(connection: Connection, account_id: str, clock: datetime) -> datetime:
+    """The moment at which claims of an account stand: that of the service, and never before what
+    was recorded of the account, however wrong the clock was then."""
+    now = service_time(connection, clock)
+    newest = connection.scalar(sa.select(sa.func.max(CLAIM_RECORDS.c.at)).where(
+        CLAIM_RECORDS.c.account_id == account_id))
+    return now if newest is None else max(now, as_moment(newest))
+
+
+def _held(connection: Connection, claim_id: str, by: str, now: datetime
+          ) -> tuple[Claim, sa.Row[Any], datetime]:
+    """A claim that its holder may still end, its decision, and the moment of the next record."""
+    found = _claim_of(connection, claim_id, now)
+    if found.by != by:
+        raise NotYoursError("Somebody else holds this claim.")
+    at = _now(connection, found.account_id, now)
+    claims = _claims(_records(connection, CLAIM_RECORDS.c.decision_id == found.decision_id), at)
+    claim = next(one for one in claims if one.claim_id == claim_id)
+    if claim.state in ("completed", "failed"):
+        raise ClaimOverError(f"This claim {claim.state} at {claim.ended_at:%Y-%m-%d %H:%M:%S} UTC.")
+    if claims[-1].claim_id != claim_id:
+        raise ClaimOverError("The lease was over and somebody else has claimed the decision since. "
+                             "If you carried it out, tell a person: it may be done twice.")
+    return claim, decision_row(connection, found.decision_id), at
+
+
+def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> None:
+    """See that nobody has done this, does it, or did something else to the account since."""
+    done = connection.execute(
+        sa.select(OUTCOMES.c.kind, OUTCOMES.c.received_at, OUTCOMES.c.heard_at).where(
+            OUTCOMES.c.decision_id == decided.decision_id,
+            OUTCOMES.c.kind.in_(("executed", "declined")))).first()
+    if done is not None:
+        when = done.heard_at or done.received_at
+        raise NotClaimableError(f"This decision was {done.kind} on {when[:10]}.")
+    if decided.valid_until is None or as_moment(decided.valid_until) <= at:
+        until = "older than claims" if decided.valid_until is None else (
+            f"valid until {as_moment(decided.valid_until):%Y-%m-%d %H:%M} UTC")
+        raise DecisionExpiredError(f"This decision is {until}.")
+    claims = _claims(_records(connection, CLAIM_RECORDS.c.account_id == decided.account_id), at)
+    for claim in claims:
+        if claim.state == "claimed":
+            seconds = max(1, round((claim.lease_until - at).total_seconds()))
+            what = ("This decision" if claim.decision_id == decided.decision_id
+                    else "Another decision about this account")
+            raise AlreadyClaimedError(
+                f"{what} is claimed until {claim.lease_until:%Y-%m-%d %H:%M:%S} UTC.",
+                headers={"Retry-After": str(seconds)})
+    # who asked at a moment of the clock may not know of what was heard from then on
+    since = (OUTCOMES.c.received_at >= decided.decided_at if decided.asked_at is None
+             else OUTCOMES.c.heard_at >= decided.asked_at)
+    others = connection.execute(
+        sa.select(OUTCOMES.c.occurred_at, DECISIONS.c.action)
+        .join(DECISIONS, DECISIONS.c.decision_id == OUTCOMES.c.decision_id)
+        .where(DECISIONS.c.account_id == decided.account_id, OUTCOMES.c.kind == "executed", since)
+    ).first()
+    if others is not None:
+        raise DecisionExpiredError(f"Since this was decided, {others.action} was carried out for "
+                                   f"the account, of which the decision did not know.")
+
+
+def _check_capacity(connection: Connection, controls: Sequence[Control], scope: Scope,
+                    at: datetime) -> None:
+    """See that fewer are claimed or done this week than may be; lapsed and failed ones are not."""
+    for of, most in capacities(controls, scope):
+        named = [column == value for column, value in (
+            (DECISIONS.c.action, of.action), (DECISIONS.c.segment, of.segment),
+            (DECISIONS.c.csm, of.csm)) if value is not None]
+        week = sa.select(CLAIM_RECORDS.c.claim_id).join(
+            DECISIONS, DECISIONS.c.decision_id == CLAIM_RECORDS.c.decision_id).where(
+            sa.or_(CLAIM_RECORDS.c.at > as_text(at - WEEK),
+                   CLAIM_RECORDS.c.lease_until > as_text(at)), *named)
+        claims = _claims(_records(connection, CLAIM_RECORDS.c.claim_id.in_(week)), at)
+        used = [c for c in claims if c.state in ("claimed", "completed")]
+        if len(used) >= most:
+            free = min((c.lease_until if c.state == "claimed" else (c.ended_at or at) + WEEK)
+                       for c in used) if used else at + WEEK
+            seconds = max(1, round((free - at).total_seconds()))
+            raise CapacityUsedError(
+                f"{most} a week may be claimed for {of.words}, and all of them are.",
+                headers={"Retry-After": str(seconds)})
+
+
+def _known(connection: Connection, key: str | None, digest: str) -> sa.Row[Any, Any] | None:
+    """The record that a key was stored with, if it came before."""
+    if key is None:
+        return None
+    known = connection.execute(
+        sa.select(CLAIM_RECORDS.c.claim_id, CLAIM_RECORDS.c.request_digest)
+        .where(CLAIM_RECORDS.c.key == key)).one_or_none()
+    if known is not None and known.request_digest != digest:
+        raise KeyReusedError("This Idempotency-Key came before with another request about a claim. "
+                             "Nothing was stored.")
+    return known
+
+
+def _add(connection: Connection, decided: sa.Row[Any], kind: Step, *, claim_id: str, at: datetime,
+         lease_until: datetime, by: str, key: str | None, digest: str, reason: str | None = None
+         ) -> str:
+    count = connection.scalar(sa.select(sa.func.count()).select_from(CLAIM_RECORDS).where(
+        CLAIM_RECORDS.c.claim_id == claim_id)) or 0
+    record_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{claim_id}:{count}:{kind}"))
+    insert_linked(connection, CLAIM_RECORDS, {
+        "record_id": record_id, "claim_id": claim_id, "decision_id": decided.decision_id,
+        "account_id": decided.account_id, "action": decided.action, "kind": kind,
+        "at": as_text(at), "lease_until": as_text(lease_until), "by": by, "reason": reason,
+        "key": key, "request_digest": digest})
+    return record_id
+
+
+def _digest(*said: object) -> str:
+    """The hash by which a repeated request is known."""
+    plain = [as_text(one) if isinstance(one, datetime) else one for one in said]
+    return hashlib.blake2b(json.dumps(plain).encode(), digest_size=16).hexdigest()

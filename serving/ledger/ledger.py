@@ -1,0 +1,333 @@
+"""This module is about what was recommended and what came of it, kept for good.
+
+Decisions and outcomes are append-only rows in SQLite (write-ahead log, every commit synced) or
+PostgreSQL: the database itself refuses to change or delete one. A write is acknowledged after its
+commit, and a repeated write with the same Idempotency-Key finds the first answer. What still has to
+reach the timeline is a question to the same tables, so a process that ends in between loses
+nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from serving.errors import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
+from serving.feedback import Feedback, as_feedback
+from serving.ledger.autonomy import level_now
+from serving.ledger.chain import Verified, insert_linked, verify_chain
+from serving.ledger.database import LedgerDatabase
+from serving.ledger.kill_switch import Control, Scope, read_controls
+from serving.ledger.outcomes import (
+    OPPOSITES,
+    NewOutcome,
+    Outcome,
+    OutcomeKind,
+    as_outcome,
+    check_still_free,
+    decision_row,
+    outcomes_with_decisions,
+    request_digest,
+    store_outcome,
+)
+from serving.ledger.tables import (
+    CHAIN,
+    DECISIONS,
+    DELIVERIES,
+    FEEDBACK,
+    INPUTS,
+    KEYS,
+    OUTCOMES,
+)
+from serving.ledger.times import as_moment, as_text
+
+__all__ = ["Decision", "Ledger", "NewOutcome", "Outcome", "OutcomeKind"]
+
+THESE_DECISIONS = sa.select(DECISIONS).where(
+    DECISIONS.c.decision_id.in_(sa.bindparam("ids", expanding=True)))
+THESE_INPUTS = sa.select(INPUTS.c.digest).where(
+    INPUTS.c.digest.in_(sa.bindparam("ids", expanding=True)))
+OUTCOMES_OF = outcomes_with_decisions().join(CHAIN, sa.and_(
+    CHAIN.c.table == OUTCOMES.name, CHAIN.c.record_id == OUTCOMES.c.outcome_id)).where(
+    DECISIONS.c.account_id.in_(sa.bindparam("ids", expanding=True))).order_by(CHAIN.c.place)
+"""Made once: to make a statement anew for each decision takes longer than to run it."""
+
+PART = 1_000
+"""Ids asked for at once: a database bounds the parameters of a statement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What the policy proposed for one account, with all that it was decided on.
+
+    ``eligible`` and ``withheld`` are the whole ranking and every refusal with its reason;
+    ``input_digest`` is the hash of the state that the policy read, and ``inputs`` all of it, for
+    ``serving.ledger.replay``. ``autonomy`` is the level it was made at, of
+    ``serving.ledger.autonomy``; as it is given, how far the action may go. ``decided_at`` and
+    ``as_of`` are on the time of the data; ``asked_at`` (before the facts were read) and
+    ``valid_until`` on the clock of the service.
+    """
+
+    decision_id: str
+    account_id: str
+    decided_at: datetime
+    as_of: datetime
+    action: str
+    expected_value: float
+    currency: str
+    eligible: tuple[Mapping[str, object], ...]
+    withheld: tuple[Mapping[str, object], ...]
+    versions: Mapping[str, str]
+    input_digest: str
+    propensity: float = 1.0
+    valid_until: datetime | None = None  # None, as the rest: decided before this was kept
+    segment: str | None = None
+    csm: str | None = None
+    autonomy: int | None = None
+    proposed_by: str | None = None
+    inputs: str | None = None
+    asked_at: datetime | None = None
+
+
+class Ledger:
+    """The decisions and outcomes of one workspace, in one database."""
+
+    def __init__(self, where: Path | str) -> None:
+        self._database = LedgerDatabase(where)
+        self._told = 0  # every record up to this place is on the timeline
+        try:
+            self._database.prepare()
+        except LedgerUnreachableError:
+            pass  # it is tried again at each use
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    @property
+    def database(self) -> LedgerDatabase:
+        """What claims, approvals and controls are kept in, beside the decisions."""
+        return self._database
+
+    def append_decisions(self, decisions: Sequence[Decision], *,
+                         shared: Mapping[str, str] = MappingProxyType({}),
+                         before_commit: Callable[[Sequence[Decision]], None] = lambda _: None,
+                         ) -> tuple[Decision, ...]:
+        """Store decisions, all or none; they are on disk when this returns.
+
+        Answers them as they are stored: a decision whose id is there already is the same decision
+        and stays as it is, and a new one gets the level that is set now, 0 where the kill switch
+        holds. ``shared`` are inputs that many decisions read, by their digest; ``before_commit``
+        is told what is stored, while nobody else can know of it.
+        """
+        if not decisions:
+            return ()
+        rows = {d.decision_id: _decision_row(d) for d in decisions}  # while others may write
+        with self._database.writing() as connection:
+            there = {row.decision_id: _decision(row)
+                     for part in batched([d.decision_id for d in decisions], PART)
+                     for row in connection.execute(THESE_DECISIONS, {"ids": part})}
+            controls = read_controls(connection)
+            new = {d.decision_id: _levelled(d, controls) for d in decisions
+                   if d.decision_id not in there}
+            known = set(connection.scalars(THESE_INPUTS, {"ids": list(shared)}))
+            inputs = [{"digest": digest, "content": content}
+                      for digest, content in shared.items() if digest not in known]
+            if inputs:
+                insert_linked(connection, INPUTS, *inputs)
+            if new:
+                insert_linked(connection, DECISIONS, *(
+                    {**rows[d.decision_id], "autonomy": d.autonomy} for d in new.values()))
+            stored = {**there, **new}
+            answer = tuple(stored[d.decision_id] for d in decisions)
+            before_commit(answer)
+        return answer
+
+    def append_outcome(self, decision_id: str, new: NewOutcome, *, key: str,
+                       received_at: datetime, heard_at: datetime | None = None,
+                       reporter: str | None = None) -> tuple[Outcome, bool]:
+        """Store an outcome once per key; answers the stored one and whether it is new.
+
+        It is received on the time of the data, and heard on the clock of the service.
+
+        Raises:
+            UnknownDecisionError: no such decision.
+            KeyReusedError: the key came before with another outcome.
+            ContradictingOutcomeError: it was carried out and is now declined, or the reverse.
+            OutcomeBeforeDecisionError: it is said to have happened before it was decided.
+            DecisionExpiredError: it was carried out when the decision was no longer valid.
+            NotYoursError: it was claimed by another than the ``reporter``.
+        """
+        digest = request_digest(decision_id, new)
+        with self._database.writing() as connection:
+            known = connection.execute(sa.select(KEYS).where(KEYS.c.key == key)).one_or_none()
+            if known is not None:
+                if known.request_digest != digest:
+                    raise KeyReusedError("This Idempotency-Key came before with another outcome, "
+                                         "or for another decision. Nothing was stored.")
+                return self._outcome(connection, known.outcome_id), False
+            decided = decision_row(connection, decision_id)
+            if new.kind in OPPOSITES:
+                check_still_free(connection, decided, new, heard_at or received_at, reporter)
+            outcome_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:{key}"))
+            store_outcome(connection, decided, new, outcome_id=outcome_id,
+                          received_at=received_at, heard_at=heard_at)
+            insert_linked(connection, KEYS, {
+                "key": key, "request_digest": digest, "outcome_id": outcome_id})
+            return self._outcome(connection, outcome_id), True
+
+    def decision(self, decision_id: str) -> Decision:
+        """A stored decision.
+
+        Raises:
+            UnknownDecisionError: no such decision.
+        """
+        with self._database.reading() as connection:
+            return _decision(decision_row(connection, decision_id))
+
+    def shared_input(self, digest: str) -> str:
+        """What many decisions read, by its digest.
+
+        Raises:
+            UnknownDecisionError: no decision was stored with it.
+        """
+        with self._database.reading() as connection:
+            content = connection.scalar(
+                sa.select(INPUTS.c.content).where(INPUTS.c.digest == digest))
+        if content is None:
+            raise UnknownDecisionError("What this decision was made on is not in the ledger.")
+        return str(content)
+
+    def decisions_of(self, account_id: str) -> tuple[Decision, ...]:
+        """The decisions about an account, newest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                sa.select(DECISIONS).where(DECISIONS.c.account_id == account_id)
+                .order_by(DECISIONS.c.decided_at.desc(), DECISIONS.c.decision_id)).all()
+        return tuple(_decision(row) for row in rows)
+
+    def outcomes_of(self, account_ids: Collection[str]) -> dict[str, tuple[Outcome, ...]]:
+        """The outcomes of these accounts' decisions in the order they came, by account."""
+        with self._database.reading() as connection:
+            return outcomes_in(connection, account_ids)
+
+    def undelivered(self) -> tuple[tuple[Decision, ...], tuple[Outcome, ...],
+                                   tuple[Feedback, ...]]:
+        """Decisions, outcomes and what people said that is not on the timeline yet, oldest first.
+        """
+        since = self._told
+        with self._database.reading() as connection:
+            newest: int = connection.scalar(sa.select(sa.func.max(CHAIN.c.place))) or 0
+            decisions = connection.execute(
+                _untold(sa.select(DECISIONS), DECISIONS.c.decision_id, since)).all()
+            outcomes = connection.execute(
+                _untold(outcomes_with_decisions(), OUTCOMES.c.outcome_id, since)).all()
+            said = connection.execute(
+                _untold(sa.select(FEEDBACK), FEEDBACK.c.feedback_id, since)).all()
+        if not (decisions or outcomes or said):  # places are given in order: none comes in before
+            self._told = max(self._told, newest)
+        return (tuple(map(_decision, decisions)), tuple(map(as_outcome, outcomes)),
+                tuple(map(as_feedback, said)))
+
+    def mark_delivered(self, record_ids: Sequence[str], *, at: datetime) -> None:
+        """Note that these records are on the timeline."""
+        if not record_ids:
+            return
+        noted_at = as_text(at)
+        with self._database.writing() as connection:
+            there = _present(connection, DELIVERIES.c.record_id, record_ids)
+            new = [i for i in dict.fromkeys(record_ids) if i not in there]
+            if new:
+                connection.execute(sa.insert(DELIVERIES), [
+                    {"record_id": i, "delivered_at": noted_at} for i in new])
+
+    def verify(self, *, head: str | None = None) -> Verified:
+        """Look at every record and link; ``head`` is a link that was noted elsewhere before."""
+        with self._database.reading() as connection:
+            return verify_chain(connection, head=head)
+
+    def counts(self) -> tuple[int, int]:
+        """How many decisions and outcomes there are; fails when the database can not be read."""
+        with self._database.reading() as connection:
+            decisions, outcomes = (
+                connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                for table in (DECISIONS, OUTCOMES))
+        return decisions, outcomes
+
+    def _outcome(self, connection: Connection, outcome_id: str) -> Outcome:
+        return as_outcome(connection.execute(
+            outcomes_with_decisions().where(OUTCOMES.c.outcome_id == outcome_id)).one())
+
+
+def outcomes_in(connection: Connection, account_ids: Collection[str]
+                ) -> dict[str, tuple[Outcome, ...]]:
+    """The outcomes of these accounts' decisions in the order they came, by account."""
+    found: dict[str, list[Outcome]] = {}
+    for part in batched(list(dict.fromkeys(account_ids)), PART):
+        for row in connection.execute(OUTCOMES_OF, {"ids": part}):
+            found.setdefault(row.account_id, []).append(as_outcome(row))
+    return {account_id: tuple(outcomes) for account_id, outcomes in found.items()}
+
+
+def _untold(what: sa.Select[Any], record_id: sa.Column[Any], since: int) -> sa.Select[Any]:
+    """Of these, those after a place of the chain that are not on the timeline, in order."""
+    told = sa.select(DELIVERIES.c.record_id).where(DELIVERIES.c.record_id == record_id).exists()
+    return what.join(CHAIN, sa.and_(CHAIN.c.table == record_id.table.name,
+                                    CHAIN.c.record_id == record_id)).where(
+        CHAIN.c.place > since, ~told).order_by(CHAIN.c.place)
+
+
+def _levelled(decision: Decision, controls: Sequence[Control]) -> Decision:
+    """The decision at the level that is set for it now."""
+    if decision.autonomy is None:
+        return decision
+    level = level_now(controls, Scope(action=decision.action, segment=decision.segment,
+                                      csm=decision.csm))
+    return replace(decision, autonomy=min(decision.autonomy, level))
+
+
+def _present(connection: Connection, column: sa.Column[Any], ids: Sequence[str]) -> set[str]:
+    """Which of these ids a table holds already."""
+    return {known for part in batched(ids, PART)
+            for known in connection.scalars(sa.select(column).where(column.in_(part)))}
+
+
+def batched(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """The values in parts of at most this size."""
+    for start in range(0, len(values), size):
+        yield values[start:start + size]
+
+
+def _decision_row(decision: Decision) -> dict[str, object]:
+    row: dict[str, object] = dict(vars(decision))  # a copy of what is in it takes long
+    for name in ("decided_at", "as_of", "valid_until", "asked_at"):
+        row[name] = None if row[name] is None else as_text(row[name])
+    for name in ("eligible", "withheld", "versions"):
+        row[name] = json.dumps(row[name], sort_keys=True, allow_nan=False)
+    return row
+
+
+def _decision(row: sa.Row[Any]) -> Decision:
+    return Decision(
+        decision_id=row.decision_id, account_id=row.account_id,
+        decided_at=as_moment(row.decided_at),
+        as_of=as_moment(row.as_of), action=row.action, propensity=row.propensity,
+        expected_value=row.expected_value, currency=row.currency,
+        eligible=tuple(json.loads(row.eligible)), withheld=tuple(json.loads(row.withheld)),
+        versions=json.loads(row.versions), input_digest=row.input_digest,
+        valid_until=None if row.valid_until is None else as_moment(row.valid_until),
+        segment=row.segment, csm=row.csm, autonomy=row.autonomy, proposed_by=row.proposed_by,
+        inputs=row.inputs,
+        asked_at=None if row.asked_at is None else as_moment(row.asked_at))

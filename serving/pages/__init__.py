@@ -1,0 +1,1 @@
+"""What people see: each page a template and one dataclass of text."""

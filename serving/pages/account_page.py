@@ -1,0 +1,438 @@
+"""This module is about the account page: how likely the account leaves, why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from markupsafe import Markup
+
+from experiments.policy import Recommendation
+from features.alerts import Alert
+from features.feature import AnyFeature
+from features.health import (
+    TREND_LOOKBACK,
+    ComponentScore,
+    Health,
+    HealthFormula,
+    moves,
+    trend,
+)
+from serving.explanations import said
+from serving.families import Family
+from serving.pages.account_names import (
+    account_href,
+    display_name,
+    level_class,
+    name_of,
+    parent_href,
+)
+from serving.pages.actions_view import (
+    ActionView,
+    WithheldView,
+    action_view,
+    actions_intro,
+    withheld_view,
+)
+from serving.pages.controls_view import HeldLevel
+from serving.pages.family_view import FamilyView, family_view
+from serving.pages.feedback_view import SayView
+from serving.pages.outlooks_view import OutlookLine, outlook_lines, plain_note
+from serving.pages.page import Frame, Notice
+from serving.pages.pictures import (
+    HorizonBar,
+    columns_picture,
+    horizon_picture,
+    share_bar,
+)
+from serving.pages.portfolio_page import source_line
+from serving.pages.reasons_view import STANDS_OUT, ReasonsView, reasons_view
+from serving.portfolio import CONTRACT_ENDED, Portfolio
+from serving.scoring import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
+from serving.timelines import TimelineDay, WeekOfUse
+from serving.untouched import untouched_lines
+from serving.words import (
+    INTERVAL_COVERS,
+    NOT_KNOWN,
+    day,
+    money,
+    percent,
+    percent_range,
+    plain,
+    plural,
+    signed,
+    singular,
+    within_a_sentence,
+)
+
+MOST_WITHHELD = 30
+MOST_CHANGES = 5
+TREND_TOLERANCE = timedelta(days=4)
+"""Monthly snapshots lie up to 31 days apart; a trend is over 28."""
+
+FACTS = (
+    ("segment", "Segment"), ("price_plan", "Plan"), ("service_tier", "Service tier"),
+    ("csm", "Success manager"), ("contract_status", "Contract"), ("channel", "Came by"),
+    ("country", "Country"), ("industry", "Industry"), ("region", "Region"),
+    ("use_case", "Use case"),
+)
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One thing that is known of the account."""
+
+    label: str
+    value: str
+    href: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthPart:
+    """One component of the health score."""
+
+    name: str
+    measure: str
+    points: str
+    bar: Markup
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignView:
+    """One warning sign."""
+
+    title: str
+    words: str
+    urgency: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeLine:
+    """One thing that moved since the last snapshot."""
+
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DayView:
+    """One day of the timeline."""
+
+    title: str
+    notable: tuple[str, ...]
+    routine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountPage:
+    """An account as a page."""
+
+    frame: Frame
+    name: str
+    about: str
+    facts: tuple[Fact, ...]
+    churn: str
+    churn_note: str
+    untouched: tuple[str, ...]
+    tier: str
+    tier_class: str
+    horizons: Markup | None
+    horizon_lines: tuple[str, ...]
+    interval_note: str
+    at_risk: str
+    at_risk_note: str
+    growth: str
+    growth_note: str
+    growth_horizons: Markup | None
+    growth_lines: tuple[str, ...]
+    health: str
+    level: str
+    level_class: str
+    health_note: str
+    health_parts: tuple[HealthPart, ...]
+    health_unknown: str
+    reasons: ReasonsView
+    growth_reasons: ReasonsView | None
+    outlooks: tuple[OutlookLine, ...]
+    family: FamilyView | None
+    signs: tuple[SignView, ...]
+    changes_title: str
+    changes: tuple[ChangeLine, ...]
+    actions: tuple[ActionView, ...]
+    actions_intro: str
+    waits: str
+    say: SayView
+    judge_href: str
+    action_notes: tuple[str, ...]
+    withheld: tuple[WithheldView, ...]
+    withheld_title: str
+    use_picture: Markup | None
+    use_note: str
+    days: tuple[DayView, ...]
+
+
+def account_page(
+    score: AccountScore,
+    portfolio: Portfolio,
+    *,
+    catalogue: Mapping[str, AnyFeature],
+    formula: HealthFormula,
+    answer: Recommendation,
+    say: SayView,
+    family: Family | None,
+    held: Mapping[str, HeldLevel],
+    stopped: tuple[Notice, ...],
+    waits: str,
+    days: Sequence[TimelineDay],
+    weeks: Sequence[WeekOfUse],
+    tenant: str,
+) -> AccountPage:
+    """The page of one account.
+
+    ``held`` is how far each action may go by itself here, ``stopped`` what is stopped for the
+    account, and ``waits`` what of it waits for a person, in words.
+    """
+    at_90 = score.churn_at(TIER_HORIZON_DAYS)
+    before = portfolio.previous.get(score.account_id)
+    probability = at_90.probability if at_90 else None
+    return AccountPage(
+        frame=Frame(title=display_name(score), section="accounts", tenant=tenant,
+                    source=source_line(portfolio), notices=(*stopped, *_notices(score))),
+        name=display_name(score), about=_about(score), facts=_facts(score, portfolio),
+        churn=CONTRACT_ENDED if score.has_left else percent(probability),
+        churn_note=(f"95% interval {percent_range(at_90.low, at_90.high)}; usual among all "
+                    f"accounts: {percent(at_90.base_rate)}"
+                    if at_90 and at_90.probability is not None
+                    else score.degraded or "No probability can be given."),
+        untouched=untouched_lines(score, portfolio.models),
+        tier=_tier(score),
+        tier_class=f"tier-{score.risk_tier or 'unknown'}",
+        horizons=_horizons(score.churn, "risk"),
+        horizon_lines=_horizon_lines(score.churn),
+        interval_note=INTERVAL_COVERS,
+        at_risk=CONTRACT_ENDED if score.has_left else money(score.revenue_at_risk, score.currency),
+        at_risk_note=(f"{percent(probability)} chance to leave × {money(score.mrr, score.currency)}"
+                      f" a month × 12 months"
+                      if score.revenue_at_risk is not None else
+                      "no revenue is left to be lost" if score.has_left else
+                      "needs a probability and the monthly revenue"),
+        growth=(CONTRACT_ENDED if score.has_left else
+                percent(score.expansion.probability if score.expansion else None)),
+        growth_note=_growth_note(score),
+        growth_horizons=_horizons(score.growth, "growth"),
+        growth_lines=_horizon_lines(score.growth),
+        health=NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
+        level=score.health.band or "not enough data",
+        level_class=level_class(formula, score.health.band),
+        health_note=_health_note(score, before),
+        health_parts=tuple(
+            HealthPart(name=part.title.capitalize(), measure=_measure(part),
+                       points=f"{part.points:.0f} of 100",
+                       bar=share_bar(part.points / 100, "health"))
+            for part in score.health.components if part.points is not None),
+        health_unknown=_unknown_parts(score),
+        reasons=reasons_view(score.reasons, at_90.probability if at_90 else None, "churn"),
+        growth_reasons=(reasons_view(score.expansion_reasons, score.expansion.probability,
+                                     "growth")
+                        if score.expansion_reasons and score.expansion else None),
+        outlooks=outlook_lines(score, portfolio.models),
+        family=family_view(family, name=display_name(score), currency=score.currency,
+                           formula=formula) if family else None,
+        signs=_signs(portfolio.alerts.of(score.account_id)),
+        changes_title=f"What changed since {day(before.as_of)}" if before else "",
+        changes=_changes(before, score, catalogue) if before else (),
+        actions=tuple(action_view(c, score.currency, held.get(c.action_id))
+                      for c in answer.ranked),
+        waits=waits,
+        say=say, judge_href=f"{account_href(score.account_id)}/feedback",
+        actions_intro=actions_intro(answer), action_notes=answer.notes,
+        withheld=tuple(withheld_view(w) for w in answer.withheld[:MOST_WITHHELD]),
+        withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",
+        use_picture=use_picture(weeks), use_note=use_note(weeks),
+        days=tuple(_day(d) for d in days))
+
+
+def _notices(score: AccountScore) -> tuple[Notice, ...]:
+    if score.degraded is None:
+        return ()
+    title = ("Not scored" if score.has_left else "The health formula answers for this account")
+    return (Notice(title=title, text=score.degraded),)
+
+
+def _tier(score: AccountScore) -> str:
+    if score.has_left:
+        return "not scored"
+    return f"{score.risk_tier} risk" if score.risk_tier else "risk not known"
+
+
+def _about(score: AccountScore) -> str:
+    parts = []
+    if score.mrr is not None:
+        parts.append(f"{money(score.mrr, score.currency)} a month")
+    seats, renewal = score.features.get("seats"), score.features.get("days_to_renewal")
+    if seats is not None:
+        parts.append(plural(int(seats), "seat"))
+    tenure = score.features.get("tenure_days")
+    if tenure is not None:
+        parts.append(f"customer for {plural(round(tenure), 'day')}")
+    if renewal is not None and not score.has_left:
+        parts.append(f"renews in {plural(round(renewal), 'day')}" if renewal >= 0 else
+                     f"renewal was due {plural(round(-renewal), 'day')} ago")
+    return " · ".join(parts)
+
+
+def _facts(score: AccountScore, portfolio: Portfolio) -> tuple[Fact, ...]:
+    facts = [Fact(label="Account", value=score.account_id)]
+    facts += [Fact(label=label, value=plain(value)) for name, label in FACTS
+              if (value := score.attributes.get(name))]
+    parent = portfolio.families.parent_of.get(score.account_id)
+    if parent is not None:
+        facts.append(Fact(label="Parent", value=name_of(parent, portfolio),
+                          href=parent_href(parent, portfolio)))
+    return tuple(facts)
+
+
+def _horizon_lines(curve: Sequence[HorizonProbability]) -> tuple[str, ...]:
+    return tuple(f"Within {h.horizon_days} days: {percent(h.probability)} "
+                 f"({percent_range(h.low, h.high)})" for h in curve if h.probability is not None)
+
+
+def _horizons(curve: Sequence[HorizonProbability], kind: Literal["risk", "growth"]
+              ) -> Markup | None:
+    bars = [
+        HorizonBar(label=f"{h.horizon_days} days",
+                   text=percent(h.probability), range=percent_range(h.low, h.high),
+                   probability=h.probability, low=h.low if h.low is not None else h.probability,
+                   high=h.high if h.high is not None else h.probability, usual=h.base_rate)
+        for h in curve if h.probability is not None
+    ]
+    return horizon_picture(bars, kind) if bars else None
+
+
+def _growth_note(score: AccountScore) -> str:
+    if score.expansion is None:
+        return plain_note(score.expansion_note)
+    note = f"chance to expand within {score.expansion.horizon_days} days"
+    if score.expansion.low is not None:
+        note += f" (95% interval {percent_range(score.expansion.low, score.expansion.high)})"
+    if score.expected_expansion is not None:
+        note += f"; expected {money(score.expected_expansion, score.currency)} a year"
+    return note
+
+
+def _health_note(score: AccountScore, before: AccountScore | None) -> str:
+    health = score.health
+    if health.score is None:
+        return health.explanation
+    note = "of 100" if score.has_left else f"of 100 · what to do in this band: {health.action}"
+    earlier = _trend_basis(score, before)
+    direction = trend(earlier, health)
+    if earlier is not None and earlier.score is not None and direction != "unknown":
+        note += f" · {direction} in four weeks, from {earlier.score:.0f}"
+    return note
+
+
+def _trend_basis(score: AccountScore, before: AccountScore | None) -> Health | None:
+    """The health of four weeks ago, where a snapshot lies close enough to it."""
+    if before is None or abs(score.as_of - before.as_of - TREND_LOOKBACK) > TREND_TOLERANCE:
+        return None
+    return before.health
+
+
+def _measure(part: ComponentScore) -> str:
+    counts = f"counts {part.weight:g} of 100" if part.weight else "shown, not counted"
+    return f"{singular(part.measure)} · {counts}"
+
+
+def _unknown_parts(score: AccountScore) -> str:
+    parts = {part.name: part for part in score.health.components}
+    unknown = [f"{parts[name].title} (would count {parts[name].weight:g})"
+               for name in score.health.unknown]
+    if not unknown:
+        return ""
+    return (f"Not known: {', '.join(unknown)}. The score rests on the "
+            f"{score.health.known_weight:g} of 100 points of weight that are known.")
+
+
+def _signs(alerts: Sequence[Alert]) -> tuple[SignView, ...]:
+    urgency = {5: "act at once", 4: "act today", 3: "within two days", 2: "this week",
+               1: "when there is time"}
+    return tuple(SignView(title=a.title, words=singular(a.words[:1].upper() + a.words[1:]) + ".",
+                          urgency=urgency[a.urgency]) for a in alerts)
+
+
+def _changes(before: AccountScore, now: AccountScore, catalogue: Mapping[str, AnyFeature]
+             ) -> tuple[ChangeLine, ...]:
+    """What moved, both moments scored with the models of today."""
+    lines = []
+    old, new = before.churn_probability_90d, now.churn_probability_90d
+    if old is not None and new is not None and before.source == now.source:
+        lines.append(ChangeLine(
+            what=f"Chance to leave within {TIER_HORIZON_DAYS} days",
+            text=f"{percent(old)} → {percent(new)} ({signed(100 * (new - old))} points)"))
+    if before.health.score is not None and now.health.score is not None:
+        text = f"{before.health.score:.0f} → {now.health.score:.0f}"
+        if before.health.formula_version == now.health.formula_version:
+            titles = {part.name: part.title for part in now.health.components}
+            moved = [f"{titles[name]} {signed(by)}" for name, by in
+                     moves(before.health, now.health)[:3] if abs(by) >= STANDS_OUT]
+            text += f" ({', '.join(moved)})" if moved else ""
+        lines.append(ChangeLine(what="Health", text=text))
+    old_mrr, new_mrr = before.features.get("mrr"), now.features.get("mrr")
+    if old_mrr is not None and new_mrr is not None and old_mrr != new_mrr:
+        lines.append(ChangeLine(what="Monthly revenue",
+                                text=f"{money(old_mrr, now.currency)} → "
+                                     f"{money(new_mrr, now.currency)}"))
+    return (*lines, *_changed_reasons(before, now, catalogue))
+
+
+def _changed_reasons(before: AccountScore, now: AccountScore,
+                     catalogue: Mapping[str, AnyFeature]) -> tuple[ChangeLine, ...]:
+    """The reasons whose number moved, the largest reasons first."""
+    reasons = [*now.reasons.signals, *now.reasons.levers, *now.reasons.context]
+    lines = []
+    for reason in sorted(reasons, key=lambda r: -abs(r.points)):
+        if reason.feature not in catalogue:
+            continue
+        was = said(reason.feature, before.features.get(reason.feature), catalogue)
+        if was != reason.text:
+            lines.append(ChangeLine(what=plain(reason.theme).capitalize(),
+                                    text=f"{reason.text}; before: {within_a_sentence(was)}"))
+    return tuple(lines[:MOST_CHANGES])
+
+
+def use_picture(weeks: Sequence[WeekOfUse]) -> Markup | None:
+    """A column for every week in which the account was known; None without any use."""
+    if not any(week.uses for week in weeks):
+        return None
+    return columns_picture([w.uses for w in weeks], title=use_note(weeks))
+
+
+def use_note(weeks: Sequence[WeekOfUse]) -> str:
+    """The last week beside a usual one, counting only weeks in which the account was known."""
+    uses = [week.uses for week in weeks if week.uses is not None]
+    if not uses:
+        return "Nothing is known of the use of the product yet."
+    which = f"the last {plural(len(weeks), 'week')}"
+    if len(uses) < len(weeks):
+        which = f"the {plural(len(uses), 'week')} since the account is known,"
+    if not any(uses):
+        return f"No use of the product is known in {which.rstrip(',')}."
+    usual = f", {sorted(uses)[len(uses) // 2]:,} in a usual week" if len(uses) > 1 else ""
+    return (f"Uses of the product a week, {which} up to {day(_midnight(weeks[-1]))}: "
+            f"{uses[-1]:,} in the last week{usual}.")
+
+
+def _midnight(week: WeekOfUse) -> datetime:
+    return datetime(week.until.year, week.until.month, week.until.day, tzinfo=UTC)
+
+
+def _day(found: TimelineDay) -> DayView:
+    routine = [event.text for event in found.routine]
+    shown = "; ".join(routine[:4])
+    if len(routine) > 4:
+        shown += f"; and {plural(len(routine) - 4, 'other kind')} of use"
+    return DayView(title=f"{found.on:%-d %B %Y}", notable=tuple(e.text for e in found.notable),
+                   routine=shown)
+

@@ -1,0 +1,164 @@
+"""This module is about the page of what waits for a person, what is stopped, and how far actions
+may go by themselves. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from experiments.put_off import PutOff
+from registry.actions import Action
+from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling
+from serving.ledger.kill_switch import Control, Scope
+from serving.ledger.waiting import Waiting
+from serving.pages.account_names import account_href, name_of
+from serving.pages.controls_view import (
+    LevelLine,
+    StopLine,
+    Within,
+    held_level,
+    level_lines,
+    stop_lines,
+)
+from serving.pages.page import Frame
+from serving.portfolio import Portfolio
+from serving.roles import Caller
+from serving.words import day, instant, money, plain, plural, who
+
+MOST_SHOWN = 50
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingLine:
+    """One decision that waits, and what the reader may say to it."""
+
+    href: str
+    account: str
+    action: str
+    text: str
+    worth: str
+    asked: str
+    waits: str
+    notes: tuple[str, ...]
+    form_href: str
+    may_approve: bool
+    may_decline: bool
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One value of a choice."""
+
+    value: str
+    text: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalsPage:
+    """What waits, what is stopped and how far actions may go, as a page."""
+
+    frame: Frame
+    intro: str
+    waiting: tuple[WaitingLine, ...]
+    left_out: str
+    asks_name: bool
+    stopped: tuple[StopLine, ...]
+    levels: tuple[LevelLine, ...]
+    elsewhere: str
+    actions: tuple[Option, ...]
+    segments: tuple[Option, ...]
+    answer: str
+
+
+def approvals_page(
+    waiting: Sequence[Waiting], controls: Sequence[Control], portfolio: Portfolio, *,
+    caller: Caller, actions: Mapping[str, Action],
+    put_off: Mapping[str, Sequence[PutOff]], asked: Scope, tenant: str,
+) -> ApprovalsPage:
+    """The page as one caller may see it.
+
+    Args:
+        waiting: what waits on accounts within reach.
+        controls: every control in the order in which they were given.
+        portfolio: the accounts within reach.
+        caller: who reads it.
+        actions: the playbook's actions by id.
+        put_off: what is put off, by account.
+        asked: the action and the segment whose level is asked for; nothing where none is.
+        tenant: the company whose service it is.
+    """
+    segments = sorted({segment for score in portfolio.scores
+                       if (segment := score.attributes.get("segment")) is not None})
+    within = None if caller.reach is None else Within(
+        segments=segments, csms={score.attributes.get("csm") for score in portfolio.scores})
+    names = {one.id: one.name for one in actions.values()}
+    answer = ""
+    if asked.action is not None and asked.action in actions:
+        held = held_level(controls, asked, names, highest=ceiling(actions[asked.action]))
+        where = f" in {plain(asked.segment)}" if asked.segment is not None else ""
+        answer = f"“{names[asked.action]}”{where}. {held.sentence}"
+    may = "approve" in caller.permissions
+    return ApprovalsPage(
+        frame=Frame(title="Approvals", section="approvals", tenant=tenant),
+        intro=_intro(waiting, may),
+        waiting=tuple(_line(one, portfolio, caller, actions, put_off.get(one.account_id, ()))
+                      for one in waiting[:MOST_SHOWN]),
+        left_out=(f"{plural(len(waiting) - MOST_SHOWN, 'other')}, each expected to bring no more "
+                  f"than these." if len(waiting) > MOST_SHOWN else ""),
+        asks_name=caller.owner is None,
+        stopped=stop_lines(controls, names, within),
+        levels=level_lines(controls, actions, within),
+        elsewhere=(f"Everywhere else an action {LEVELS[UNSET_LEVEL]}: nobody has let it go "
+                   f"further."),
+        actions=tuple(Option(value=one.id, text=one.name, is_chosen=one.id == asked.action)
+                      for one in sorted(actions.values(), key=lambda one: one.name)),
+        segments=tuple(Option(value=one, text=plain(one), is_chosen=one == asked.segment)
+                       for one in segments),
+        answer=answer)
+
+
+def waiting_words(waiting: Sequence[Waiting], names: Mapping[str, str]) -> str:
+    """What waits on one account, in a sentence; nothing where nothing does."""
+    if not waiting:
+        return ""
+    what = ", ".join(f"{names.get(one.action, plain(one.action))} (asked for by "
+                     f"{who(one.asked_by)})" for one in waiting[:MOST_NAMED])
+    more = f" and {plural(len(waiting) - MOST_NAMED, 'other')}" if len(waiting) > MOST_NAMED else ""
+    return f"Waits for a person: {what}{more}."
+
+
+def _intro(waiting: Sequence[Waiting], may: bool) -> str:
+    if not waiting:
+        return "Nothing waits for a person now."
+    what = f"{plural(len(waiting), 'action')}, most expected to bring first."
+    return what if may else f"{what} Only an approver can say yes or no here."
+
+
+def _line(one: Waiting, portfolio: Portfolio, caller: Caller, actions: Mapping[str, Action],
+          put_off: Sequence[PutOff]) -> WaitingLine:
+    action = actions.get(one.action)
+    name = action.name if action is not None else plain(one.action)
+    account = name_of(one.account_id, portfolio)
+    may = "approve" in caller.permissions
+    own = one.asked_by is not None and caller.owner == one.asked_by
+    notes = [f"{said.by} put this off until {day(said.until)}"
+             f"{f': {said.reason}' if said.reason else ''}."
+             for said in put_off if said.action_id == one.action]
+    if may and own:
+        notes.append("You asked for this yourself, so somebody else has to approve it.")
+    waits = (f"valid until {instant(one.valid_until)}" if one.goes_ahead_at is None else
+             f"goes ahead by itself at {instant(one.goes_ahead_at)} unless somebody declines")
+    return WaitingLine(
+        href=account_href(one.account_id), account=account, action=name,
+        text=action.text if action is not None else "",
+        worth=money(round(one.expected_value), one.currency),
+        asked=f"Asked for by {who(one.asked_by)}, {instant(one.asked_at)}",
+        waits=waits, notes=tuple(notes),
+        form_href=f"/decisions/{quote(one.decision_id, safe='')}/approvals",
+        may_approve=may and not own, may_decline=may,
+        label=f"Your word on {name} for {account}")

@@ -1,0 +1,304 @@
+"""This module is about the portfolio page: which accounts need a look, and what is at stake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+
+from features.health import HealthFormula
+from serving.expected_money import MONTHS_PER_YEAR
+from serving.families import Family
+from serving.pages.account_names import account_href, display_name, level_class, name_of
+from serving.pages.family_view import FamilyView, family_view
+from serving.pages.page import Frame, Notice
+from serving.pages.pictures import share_bar
+from serving.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
+from serving.scoring import RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
+from serving.words import (
+    INTERVAL_COVERS,
+    NOT_KNOWN,
+    age,
+    day,
+    instant,
+    money,
+    percent,
+    percent_range,
+    plain,
+    plural,
+    within_a_sentence,
+)
+
+ACCOUNTS_PER_PAGE = 50
+NOTHING = "\N{EN DASH}"
+NOT_SCORED = "accounts whose contract has ended are not scored"
+
+RUNNING: Literal["running"] = "running"
+STATUS_CHOICES = (
+    (RUNNING, "Running contracts"), ("trial", "Trials"), ("paused", "Paused"),
+    ("ended", "Ended"), ("none", "No contract known"), ("all", "All accounts"),
+)
+RUNNING_STATUSES = frozenset({"active", "paused", "trial"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One figure with what it means."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One value of a choice."""
+
+    value: str
+    text: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A filter with its values."""
+
+    name: str
+    label: str
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountLine:
+    """One account in the table."""
+
+    href: str
+    name: str
+    about: str
+    at_risk: str
+    at_risk_bar: Markup
+    churn: str
+    churn_range: str
+    tier: str
+    tier_class: str
+    health: str
+    level: str
+    level_class: str
+    reason: str
+    yearly: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortfolioPage:
+    """The portfolio as a page."""
+
+    frame: Frame
+    tiles: tuple[Tile, ...]
+    choices: tuple[Choice, ...]
+    search: str
+    is_filtered: bool
+    family: FamilyView | None
+    lines: tuple[AccountLine, ...]
+    shown: str
+    next_href: str | None
+    horizon_days: int
+    interval_note: str
+
+
+def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
+                   cursor: str | None, formula: HealthFormula, tenant: str,
+                   family: Family | None = None, stopped: tuple[Notice, ...] = ()
+                   ) -> PortfolioPage:
+    """The page of the accounts that are wanted, from a cursor on; ``family`` is that of the parent
+    that is asked for, ``stopped`` what is stopped for these accounts."""
+    chosen = [s for s in portfolio.chosen(wanted) if _has_status(s, status)]
+    page = page_of(chosen, cursor=cursor, limit=ACCOUNTS_PER_PAGE)
+    widest = max((s.revenue_at_risk or 0.0 for s in chosen), default=0.0)
+    given = _given(wanted, status)
+    following = None
+    if page.next_cursor is not None:
+        following = "/?" + urlencode({**given, "cursor": page.next_cursor})
+    return PortfolioPage(
+        frame=Frame(title="Accounts", section="accounts", tenant=tenant,
+                    source=source_line(portfolio), notices=(*stopped, *notices_of(portfolio))),
+        tiles=_tiles(chosen, portfolio),
+        choices=_choices(portfolio, wanted, status, formula),
+        search=wanted.search or "",
+        is_filtered=bool(set(given) - {"status"}) or status != RUNNING,
+        family=family_view(family, name=name_of(family.account_id, portfolio),
+                           currency=portfolio.currency, formula=formula,
+                           lists_children=False) if family else None,
+        lines=tuple(_line(score, widest, formula) for score in page.scores),
+        shown=_shown(len(page.scores), len(chosen), cursor is not None, order=(
+            "most revenue at risk first" if widest else "by id")),
+        next_href=following, horizon_days=TIER_HORIZON_DAYS, interval_note=INTERVAL_COVERS)
+
+
+def source_line(portfolio: Portfolio) -> str:
+    """Where the numbers come from and how old they are."""
+    versions = sorted({s.model_version for s in portfolio.scores if s.model_version})
+    by_model = sum(s.source == "model" for s in portfolio.scores)
+    if by_model:
+        scored = f"churn scored by the model ({', '.join(versions)})"
+    else:
+        scored = "churn scored by the health formula"
+    newest = max((f.last_recorded_at for f in portfolio.freshness), default=None)
+    told = f" · newest event {instant(newest)}" if newest else ""
+    return (f"As of {day(portfolio.as_of)}, {age(portfolio.now - portfolio.as_of)} before the "
+            f"clock of this workspace · {scored}{told}" if portfolio.now > portfolio.as_of else
+            f"As of {day(portfolio.as_of)} · {scored}{told}")
+
+
+def notices_of(portfolio: Portfolio) -> tuple[Notice, ...]:
+    """What a reader must know: that the formula answers, and why."""
+    running = [s for s in portfolio.scores if not s.has_left]
+    degraded = [s for s in running if s.degraded]
+    reasons = sorted({s.degraded for s in degraded if s.degraded})
+    if not degraded:
+        return ()
+    which = "every account" if len(degraded) == len(running) else plural(len(degraded), "account")
+    known = any(s.churn_probability_90d is not None for s in degraded)
+    after = ("Probabilities are those of the health formula, calibrated on past accounts."
+             if known else
+             "There are no probabilities; health scores and warning signs still hold.")
+    return (Notice(title=f"The health formula answers for {which}",
+                   text=f"{' '.join(reasons)} {after}"),)
+
+
+def _has_status(score: AccountScore, status: str) -> bool:
+    found = score.attributes.get("contract_status")
+    if status == RUNNING:
+        return found in RUNNING_STATUSES
+    return status == "all" or found == status
+
+
+def _given(wanted: AccountFilter, status: str) -> dict[str, str]:
+    values: Mapping[str, str | None] = {
+        "segment": wanted.segment, "tier": wanted.tier, "service_tier": wanted.service_tier,
+        "csm": wanted.csm, "level": wanted.level, "parent": wanted.parent, "search": wanted.search,
+        "status": status}
+    return {name: value for name, value in values.items() if value}
+
+
+def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio) -> tuple[Tile, ...]:
+    total = sum_of(chosen)
+    currency = portfolio.currency
+    all_ended = 0 < total.accounts == total.contract_ended
+    yearly = None if total.mrr is None else MONTHS_PER_YEAR * total.mrr
+    note = "no probability or no revenue is known"
+    if total.with_revenue_at_risk:
+        note = (f"between {money(total.revenue_at_risk_low, currency)} and "
+                f"{money(total.revenue_at_risk_high, currency)}; of "
+                f"{money(yearly, currency)} yearly revenue")
+    at_risk = Tile(
+        label="Revenue at risk, a year",
+        value=CONTRACT_ENDED if all_ended else money(total.revenue_at_risk, currency),
+        note=NOT_SCORED if all_ended else note)
+    urgent = total.by_tier.get("critical", 0) + total.by_tier.get("high", 0)
+    tiers = [f"{total.by_tier[t.name]:,} {t.name}" for t in reversed(RISK_TIERS)
+             if t.name in total.by_tier]
+    if total.by_tier.get("unknown"):
+        tiers.append(f"{total.by_tier['unknown']:,} not known")
+    if total.contract_ended:
+        tiers.append(plural(total.contract_ended, CONTRACT_ENDED, "contracts ended"))
+    no_tier = total.accounts and not any(t.name in total.by_tier for t in RISK_TIERS)
+    risk = Tile(label="High or critical churn risk",
+                value=(CONTRACT_ENDED if all_ended else NOT_KNOWN if no_tier else
+                       plural(urgent, "account")),
+                note=NOT_SCORED if all_ended else " · ".join(tiers) or "no account")
+    grows = Tile(
+        label="Expected growth, a year",
+        value=CONTRACT_ENDED if all_ended else money(total.expected_expansion, currency),
+        note=(f"between {money(total.expected_expansion_low, currency)} and "
+              f"{money(total.expected_expansion_high, currency)}; chance to expand within 90 days "
+              f"× the usual rise"
+              if total.expected_expansion is not None else _why_no_growth(chosen)))
+    levels = [f"{count:,} {'not known' if name == 'unknown' else name}"
+              for name, count in sorted(total.by_level.items(), key=lambda item: -item[1])]
+    health = Tile(label="Accounts", value=f"{total.accounts:,}",
+                  note="health: " + (" · ".join(levels) or "none"))
+    return (at_risk, risk, grows, health)
+
+
+def _why_no_growth(chosen: Sequence[AccountScore]) -> str:
+    """Why nobody's growth is known, in the words of the first account that still could grow."""
+    running = [s for s in chosen if not s.has_left]
+    if not running:
+        return NOT_SCORED if chosen else "no account"
+    note = next((s.expansion_note for s in running if s.expansion_note), None)
+    return within_a_sentence(note).rstrip(".") if note else "the monthly revenue is not known"
+
+
+def _choices(portfolio: Portfolio, wanted: AccountFilter, status: str, formula: HealthFormula
+             ) -> tuple[Choice, ...]:
+    found = [
+        _choice("tier", "Churn risk", "Any", [t.name for t in reversed(RISK_TIERS)], wanted.tier),
+        _choice("level", "Health", "Any", [b.name for b in formula.bands], wanted.level),
+    ]
+    for name, label, given in (("segment", "Segment", wanted.segment),
+                               ("service_tier", "Service tier", wanted.service_tier),
+                               ("csm", "Success manager", wanted.csm)):
+        words = portfolio.words(name)
+        if words:
+            found.append(_choice(name, label, "Any", words, given))
+    parents = sorted(portfolio.families.children_of)
+    if parents:
+        found.append(Choice(name="parent", label="Parent", options=(
+            Option(value="", text="Any", is_chosen=wanted.parent is None),
+            *(Option(value=name, text=name_of(name, portfolio), is_chosen=name == wanted.parent)
+              for name in parents))))
+    found.append(Choice(name="status", label="Contract", options=tuple(
+        Option(value=value, text=text, is_chosen=value == status)
+        for value, text in STATUS_CHOICES)))
+    return tuple(found)
+
+
+def _choice(name: str, label: str, none: str, values: Sequence[str], given: str | None) -> Choice:
+    options = [Option(value="", text=none, is_chosen=given is None)]
+    options += [Option(value=v, text=plain(v), is_chosen=v == given) for v in values]
+    return Choice(name=name, label=label, options=tuple(options))
+
+
+def _line(score: AccountScore, widest: float, formula: HealthFormula) -> AccountLine:
+    at_90 = score.churn_at(TIER_HORIZON_DAYS)
+    foremost = score.reasons.foremost
+    words, left = score.attributes, score.has_left
+    about = [words.get("account_name") and score.account_id,
+             words.get("segment") and plain(words["segment"] or ""),
+             words.get("price_plan") and f"{plain(words['price_plan'] or '')} plan",
+             words.get("csm")]
+    share = None
+    if score.revenue_at_risk is not None and widest > 0:
+        share = score.revenue_at_risk / widest
+    return AccountLine(
+        href=account_href(score.account_id), name=display_name(score),
+        about=" · ".join(word for word in about if word),
+        at_risk=NOTHING if left else _whole(score.revenue_at_risk, score.currency),
+        at_risk_bar=Markup("") if left else share_bar(share, "risk"),
+        churn=NOTHING if left else percent(at_90.probability if at_90 else None),
+        churn_range=percent_range(at_90.low, at_90.high) if at_90 and at_90.low is not None else "",
+        tier=CONTRACT_ENDED if left else score.risk_tier or NOT_KNOWN,
+        tier_class=f"tier-{score.risk_tier or 'unknown'}",
+        health=NOT_KNOWN if score.health.score is None else f"{score.health.score:.0f}",
+        level=score.health.band or "not enough data",
+        level_class=level_class(formula, score.health.band),
+        reason=foremost.text if foremost else "No single thing stands out",
+        yearly=NOTHING if left else _whole(
+            None if score.mrr is None else MONTHS_PER_YEAR * score.mrr, score.currency))
+
+
+def _whole(amount: float | None, currency: str) -> str:
+    """An amount of a column: without cents, so that digits stand above each other."""
+    return money(None if amount is None else round(amount), currency)
+
+
+def _shown(count: int, total: int, is_later: bool, *, order: str) -> str:
+    if total == 0:
+        return "No account fits these filters."
+    if count == total:
+        return f"{plural(total, 'account')}, {order}."
+    where = "The next" if is_later else "The first"
+    return f"{where} {count:,} of {plural(total, 'account')}, {order}."

@@ -1,0 +1,1 @@
+"""What is told to programs that asked for it, signed, in order, until it is heard."""
