@@ -96,7 +96,7 @@ def grown_on(client: Client) -> Growing:
     def growing(training: TrainingSet, rows: Bools, columns: list[int]) -> ClusterRows:
         return ClusterRows(
             client=client, place=np.where(rows, np.cumsum(rows) - 1, -1),
-            matrix=np.ascontiguousarray(training.matrix[rows][:, columns]),
+            matrix=training.part(rows, columns),
             outcome=training.outcome[rows])
 
     return growing

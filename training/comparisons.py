@@ -205,7 +205,7 @@ def explanations_agreement(
     training = prepared.training
     explained = np.flatnonzero(prepared.test)
     explained = np.sort(rng.permutation(explained)[:EXPLAINED_ROWS])
-    matrix = np.ascontiguousarray(training.matrix[explained][:, columns])
+    matrix = training.part(explained, columns)
     told = importance(form, matrix)
     found = []
     for _ in range(REFITS):

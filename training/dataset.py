@@ -74,6 +74,10 @@ class TrainingSet:
         """Positions of these features."""
         return [self.names.index(name) for name in names]
 
+    def part(self, rows: NDArray[np.bool_] | NDArray[np.intp], columns: list[int]) -> Matrix:
+        """The features of these rows (a mask or places) and columns, row by row in memory."""
+        return np.take(self.matrix[rows], columns, axis=1)
+
     @property
     def outcome(self) -> Vector:
         """Outcome at the longest horizon, the one models are fitted to."""

@@ -180,7 +180,7 @@ def champion_probabilities(
     among = later[training.cutoff[test]]
     if not 0 < training.outcome[test][among].sum() < among.sum():
         return {}
-    matrix = training.matrix[test][:, training.columns(champion.contract.names)]
+    matrix = training.part(test, training.columns(champion.contract.names))
     rows = np.ascontiguousarray(matrix)
     return {horizon: np.where(among, champion.probability(rows, horizon), np.nan)
             for horizon in training.horizons if horizon in champion.horizons}

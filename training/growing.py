@@ -46,9 +46,8 @@ class BinnedRows:
     @classmethod
     def of(cls, training: TrainingSet, rows: Bools, columns: list[int]) -> BinnedRows:
         """Bin these rows and columns."""
-        matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
         outcome = training.outcome[rows]
-        return cls(dataset=binned(matrix, outcome), outcome=outcome,
+        return cls(dataset=binned(training.part(rows, columns), outcome), outcome=outcome,
                    place=np.where(rows, np.cumsum(rows) - 1, -1))
 
     def part(self, rows: Bools) -> lgb.Dataset:

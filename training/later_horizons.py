@@ -225,7 +225,7 @@ def later_probability(
     shorter = out_of_time(spec, training, near_folds(training, at), columns, parameters, seed=seed)
     chances = fit_later(spec, training, outcomes, columns, parameters, at=at, seed=seed)
     fitted = fit_rows(spec, training, before, columns, parameters, seed=seed)
-    matrix = training.matrix[rows][:, columns]
+    matrix = training.part(rows, columns)
     f = fitted.score(matrix) - fitted.level
     near = shorter.calibration.intercepts[-1] + shorter.calibration.slope * f
     return {chance.horizon: probability_by(near, chances[:place], f, matrix)
@@ -355,7 +355,7 @@ def scores_by_fifths(
     for fifth in range(FIFTHS):
         out = training.account % FIFTHS == fifth
         fitted: Fitted = fit_rows(spec, training, known & ~out, columns, parameters, seed=seed)
-        scores[out] = fitted.score(training.matrix[out][:, columns]) - fitted.level
+        scores[out] = fitted.score(training.part(out, columns)) - fitted.level
     return scores
 
 

@@ -169,8 +169,7 @@ def _calibration(y: Vector, p: Vector, prepared: Prepared) -> str:
 
 def _explained(bundle: ModelBundle, prepared: Prepared, evidence: Evidence | None) -> str:
     training = prepared.training
-    matrix = np.ascontiguousarray(
-        training.matrix[prepared.test][:, training.columns(bundle.contract.names)])
+    matrix = training.part(prepared.test, training.columns(bundle.contract.names))
     values, _ = bundle.contributions(matrix)
     sizes = np.abs(values).mean(axis=0)
     order = [j for j in np.argsort(-sizes, kind="stable")[:TOP] if sizes[j] > 0]

@@ -57,7 +57,7 @@ def usable_columns(
     wanted = [position for position, name in enumerate(training.names)
               if (name == spec.reads if spec.reads is not None
                   else spec.form == "prior" or name != HEALTH_SCORE)]
-    part = training.matrix[rows][:, wanted]
+    part = training.part(rows, wanted)
     lowest = np.min(np.where(np.isnan(part), np.inf, part), axis=0, initial=np.inf)
     highest = np.max(np.where(np.isnan(part), -np.inf, part), axis=0, initial=-np.inf)
     return [position for position, low, high in zip(wanted, lowest, highest, strict=True)
@@ -75,7 +75,7 @@ def fit_rows(
     if grower is not None and spec.form == "trees":
         return grower.fitted(rows, parameters, seed=seed)
     return fit(
-        spec, np.ascontiguousarray(training.matrix[rows][:, columns]), training.outcome[rows],
+        spec, training.part(rows, columns), training.outcome[rows],
         parameters, seed=seed, names=tuple(training.names[j] for j in columns),
         horizon_days=training.label.lead_days + training.horizons[-1])
 
@@ -87,11 +87,10 @@ def out_of_time(
     """Score the held-out rows of every fold by a fit on older rows, and calibrate on them."""
     rows = np.zeros(len(training.outcome), dtype=np.bool_)
     scores = np.full(len(training.outcome), np.nan)
-    matrix = training.matrix[:, columns]
     for fold in folds:
         train, held_out = training.rows_at(fold.train), training.rows_at(fold.held_out)
         fitted = fit_rows(spec, training, train, columns, parameters, seed=seed, grower=grower)
-        scores[held_out] = fitted.score(matrix[held_out]) - fitted.level
+        scores[held_out] = fitted.score(training.part(held_out, columns)) - fitted.level
         rows |= held_out
     calibration = fit_calibration(
         scores[rows], training.outcomes[rows], training.account[rows],
@@ -112,9 +111,8 @@ def run_contender(
     if grower is None and spec.form == "trees":
         grower = BinnedRows.of(training, before_test, columns)
     calibrated = out_of_time(spec, training, folds, columns, parameters, seed=seed, grower=grower)
-    matrix = training.matrix[:, columns]
     fitted = fit_rows(spec, training, before_test, columns, parameters, seed=seed, grower=grower)
-    raw = fitted.score(matrix[test]) - fitted.level
+    raw = fitted.score(training.part(test, columns)) - fitted.level
     probabilities, metrics = {}, {}
     for position, horizon in enumerate(training.horizons):
         probabilities[horizon] = calibrated.calibration.probability(raw, position)

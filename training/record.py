@@ -103,7 +103,7 @@ def pictures(
     """The plots of a training: contenders on the test rows, and what the scores are made of."""
     training = prepared.training
     columns = training.columns(bundle.contract.names)
-    explained = np.ascontiguousarray(training.matrix[prepared.test][:, columns])
+    explained = training.part(prepared.test, columns)
     outcome = training.outcome[prepared.test]
     return {**contender_plots(contenders, outcome, training.horizons[-1]),
             **importance_plot(bundle, explained), **explanation_plots(bundle, explained)}

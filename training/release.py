@@ -62,7 +62,7 @@ def release(
         spec, training, touched, prepared.later.outcomes, columns, parameters, at=known_until,
         seed=seed)
     rise = _usual_rise(training, rows)
-    matrix = np.ascontiguousarray(training.matrix[rows][:, columns])
+    matrix = training.part(rows, columns)
     fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed, grower=grower)
     assert fitted.form is not None, "the constant is never released"
     golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
