@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -80,7 +80,19 @@ def choices_of_candidate(database: LedgerDatabase, table: pl.DataFrame,
         PolicyError: a question can not be read by this Keepwell.
     """
     asked = table.filter(pl.col("propensity") < 1, pl.col("reward").is_not_null())
-    ids = asked["decision_id"].to_list()
+    chosen = asked_again(database, asked["decision_id"].to_list(), candidate)
+    return pl.DataFrame({"decision_id": list(chosen), CANDIDATE: list(chosen.values())},
+                        schema={"decision_id": pl.String, CANDIDATE: pl.String})
+
+
+def asked_again(database: LedgerDatabase, ids: Sequence[str], candidate: CandidatePolicy
+                ) -> dict[str, str]:
+    """What a candidate puts first, without chance, where it is asked what each decision was asked.
+
+    Raises:
+        ChoicesError: a decision was stored before questions were kept.
+        PolicyError: a question can not be read by this Keepwell.
+    """
     books: dict[str, Playbook] = {}
     chosen: dict[str, str] = {}
     with database.reading() as connection:
@@ -104,8 +116,7 @@ def choices_of_candidate(database: LedgerDatabase, table: pl.DataFrame,
                 question = replace(question, chance=None, standing=None, limits=replace(
                     question.limits, **candidate.limits))
                 chosen[row.decision_id] = question.answer(book).ranked[0].action_id
-    return pl.DataFrame({"decision_id": list(chosen), CANDIDATE: list(chosen.values())},
-                        schema={"decision_id": pl.String, CANDIDATE: pl.String})
+    return chosen
 
 
 def _is_like(value: object, usual: object) -> bool:

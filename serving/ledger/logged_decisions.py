@@ -20,6 +20,7 @@ from experiments.outcomes import DAYS_A_MONTH, contract_states, state_at
 from features.lake import Lake
 from features.telemetry import UTC_INSTANT
 from features.workspace import Workspace
+from serving.candidate_policy import CandidatePolicy, asked_again
 from serving.ledger.database import LedgerDatabase
 from serving.ledger.tables import DECISIONS
 
@@ -36,10 +37,17 @@ def table_of(database: LedgerDatabase, workspace: Workspace, *, as_of: datetime,
     """The workspace's decisions before a moment, oldest first, as ``choices_of`` reads them.
 
     The candidate is the policy without chance: of what was allowed, the action that ranks first.
+    Where an account was held out from several actions, their ranks were not stored, and the
+    decision's own question is asked again.
     Of decisions in which chance had a say an account has one in each follow-up, the first, so that
     no revenue counts twice.
     """
     rows = [_row(record) for record in _records(database, before=as_of)]
+    unsure = [row for row in rows if row[CANDIDATE] is None]
+    first = asked_again(database, [str(row["decision_id"]) for row in unsure],
+                        CandidatePolicy(playbook=None, limits={}))
+    for row in unsure:
+        row[CANDIDATE] = first[str(row["decision_id"])]
     table = pl.DataFrame(rows, schema=DECISION_SCHEMA)
     apart = _apart(table.filter(pl.col("propensity") < 1), follow_up)
     table = pl.concat([table.filter(pl.col("propensity") >= 1), apart]).sort(
@@ -101,8 +109,9 @@ def _records(database: LedgerDatabase, *, before: datetime) -> Sequence[sa.Row[t
     return [row for row in found if datetime.fromisoformat(row.decided_at) < before]
 
 
-def _row(record: sa.Row[tuple[object, ...]]) -> Mapping[str, object]:
-    """One decision, with what the policy without chance would have chosen."""
+def _row(record: sa.Row[tuple[object, ...]]) -> dict[str, object]:
+    """One decision, with what the policy without chance would have chosen, None where it does not
+    say."""
     ranked: list[Mapping[str, object]] = json.loads(record.eligible)
     held = [each["action_id"] for each in json.loads(record.withheld)
             if each["reason"] == HELD_OUT]
@@ -116,7 +125,8 @@ def _row(record: sa.Row[tuple[object, ...]]) -> Mapping[str, object]:
         "decided_at": datetime.fromisoformat(record.decided_at), "action": record.action,
         "propensity": record.propensity,
         "cost": float(parts.get("cost", 0.0)) + float(parts.get("hours_cost", 0.0)),
-        CANDIDATE: held[0] if held else best.get("action_id", record.action),
+        CANDIDATE: (best.get("action_id", record.action) if not held
+                    else held[0] if len(held) == 1 else None),
         "best_value": _value(best), "at_stake": parts.get("at_stake"),
         "allowed_actions": len(ranked) + len(held)}
 

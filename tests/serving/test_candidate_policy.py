@@ -15,6 +15,7 @@ from experiments.logged_choices import ChoicesError, choices_of
 from registry.actions import PlaybookError
 from registry.playbook import ACTIONS_FILE
 from serving.candidate_policy import candidate_policy, choices_of_candidate, read_limits
+from serving.chance_rules import CHANCE_FILE
 from serving.ledger.ledger import Decision, Ledger
 from serving.ledger.logged_decisions import table_of, with_candidate
 
@@ -55,6 +56,26 @@ def test_other_limits_and_another_playbook_say_otherwise(ledger, table) -> None:
     assert dict(other.iter_rows()) != dict(table.select("decision_id", "action").iter_rows())
     choices = choices_of(with_candidate(table, careful))
     assert choices.candidate[:, choices.actions.index("do_nothing")].tolist() == [1.0] * 8
+
+
+def test_of_who_is_held_out_the_candidate_is_what_they_would_be_offered(
+    own_workspace, store, make_client
+) -> None:
+    """Several actions were held back, and the one that ranks first is not the first by name."""
+    (own_workspace.root / CHANCE_FILE).write_text('key_id = "2026"\nholdout_share = 0.5\n')
+    client = make_client(own_workspace, store, lottery_key="ab" * 32)
+    answer = client.post("/v1/next-actions", json={"limit": 40}).json()
+    offered = {one["decision_id"]: one["holdout"]["otherwise"] for one in answer["items"]
+               if one["holdout"] and one["holdout"]["is_held_out"]}
+    by_name = {one["decision_id"]: next(
+        (each["action"] for each in one["withheld"] if each["reason"] == "held_out"), None)
+        for one in answer["items"]}
+    with closing(Ledger(own_workspace.ledger_db)) as ledger:
+        table = table_of(ledger.database, own_workspace, as_of=AS_OF + timedelta(days=1),
+                         follow_up=timedelta(days=30))
+    found = dict(table.select("decision_id", "candidate").iter_rows())
+    assert {name: found[name] for name in offered} == offered
+    assert any(by_name[name] not in (None, first) for name, first in offered.items())
 
 
 @pytest.mark.parametrize(("text", "message"), [
