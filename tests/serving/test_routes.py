@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import jsonschema
 import polars as pl
@@ -12,6 +13,7 @@ import pytest
 from scores_one_by_one import score_frame_for_file
 from small_company import add_model, event, make_bundle
 
+import serving
 from features.backfill import backfill
 from features.feast_store import WorkspaceFeatures
 from features.lake import Lake
@@ -20,7 +22,6 @@ from registry.mlflow_store import MlflowModelStore
 from registry.store import MemoryModelStore
 from serving.batch import recommendations_as_of, scores_as_of
 from serving.ledger.replay import policy_code, replay, shared_digest
-from serving.pages.page import FOLDER
 from serving.roles import ROUTES
 from serving.schemas import EXAMPLE_ACCOUNT, EXAMPLE_MOMENT
 
@@ -483,7 +484,7 @@ class TestFiles:
     """The files of the command line are described as they are, and agree with each other."""
 
     def described(self, header):
-        text = (FOLDER / "README.md").read_text(encoding="utf-8")
+        text = (Path(serving.__file__).parent / "README.md").read_text(encoding="utf-8")
         table = text.partition(f"| {header} | says |")[2].partition("\n\n")[0]
         first = [line.split("|")[1] for line in table.splitlines()[2:]]
         return sorted(name for cell in first for name in re.findall(r"`(\w+)`", cell))

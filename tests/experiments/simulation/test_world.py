@@ -22,7 +22,7 @@ from features.workspace import Workspace
 
 KIND = {kind.name: kind for kind in KINDS}
 WITHOUT_QUANTITY_SOMETIMES = {"feature.used", "action.decided", "ticket.updated"}
-WRITTEN_BY_KEEPWELL = {"alert.raised", "alert.closed", "action.outcome"}
+WRITTEN_BY_KEEPWELL = {"alert.raised", "alert.closed", "action.outcome", "action.judged"}
 
 WORDS = {
     ("billing.invoice", "status"): {"issued", "paid", "late", "failed"},
