@@ -21,6 +21,7 @@ import polars as pl
 from registry import bundle_format
 from registry.bundle_parts import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
 from registry.calibration import Calibration, HorizonError, sigmoid
+from registry.coded_trees import MANY as ENOUGH_FOR_BLOCKS
 from registry.coded_trees import CodedTrees
 from registry.contract import FeatureContract, Row
 from registry.later import LaterChance, either
@@ -143,7 +144,7 @@ class ModelBundle:
         apart = float(np.abs(raw - self.golden.raw).max())
         unexplained = float(np.abs(values.sum(axis=1) + base - raw).max())
         # and the ways of many rows, which are faster, have to agree with those of one
-        many = np.tile(self.golden.matrix, (-(-MANY // len(raw)), 1))
+        many = np.tile(self.golden.matrix, (-(-max(MANY, ENOUGH_FOR_BLOCKS) // len(raw)), 1))
         off = float(np.abs(self.raw(many)[: len(raw)] - raw).max())
         said = float(np.abs(self.contributions(many)[0][: len(raw)] - values).max(initial=0.0))
         most = GOLDEN_TOLERANCE * (1.0 + float(np.abs(self.golden.raw).max()))

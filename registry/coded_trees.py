@@ -26,7 +26,7 @@ Bits = npt.NDArray[np.uint64]
 Leaves = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 BLOCK = 256
-"""Rows whose codes are written together; four of them go in as many words."""
+"""Rows whose codes are written together: some times the 4 × ``WORDS`` that are asked at once."""
 
 MOST_LEAVES, FEW_LEAVES = 64, 32
 MANY = 64
@@ -36,8 +36,9 @@ FLOATS: dict[np.dtype[Any], tuple[npt.NDArray[Any], int, int, int]] = {
     np.dtype(np.int32): (np.zeros(0, np.float32), 23, 0xFF, 127),
     np.dtype(np.int64): (np.zeros(0, np.float64), 52, 0x7FF, 1023),
 }
-"""By the words of leaves, of a float as wide: an empty array, the bits of its significand, the mask
-of its exponent, and the exponent of 1."""
+"""Which bit of a word is set says the exponent of the word as a float. By the kind of word: an
+empty array of floats as wide, the bits of their significand, the mask of their exponent, and the
+exponent of 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,17 +70,18 @@ class CodedTrees:
         return stay.astype(np.int32) if most <= FEW_LEAVES else stay.view(np.int64)
 
     @cached_property
-    def _columns(self) -> tuple[Ints, Codes, Ints]:
-        """Of each split the column of codes and the last code that goes left, and who has its own.
+    def _columns(self) -> tuple[Ints, Codes, Codes, Ints]:
+        """Per split its column of codes, what is added to a code, and the last that goes left.
 
-        A split that is asked by value has a column of its own: 0 where a row goes left, else 1.
+        Then the splits that are asked by value: each has a column of its own, 0 where a row goes
+        left, else 1, and nothing is added to it.
         """
         asked = np.flatnonzero(self.codes.place < 0).astype(np.int32)
         column, last = self.trees.feature.copy(), self.codes.place.astype(np.uint16)
         column[asked] = self.trees.n_features_read + np.arange(len(asked))
-        last = last + self.codes.shift
-        last[asked] = 0
-        return column, last, asked
+        shift, last = self.codes.shift.copy(), last + self.codes.shift
+        shift[asked] = last[asked] = 0
+        return column, shift, last, asked
 
     @cached_property
     def _in_step(self) -> TreesInStep | None:
@@ -94,9 +96,9 @@ class CodedTrees:
         stay = self._leaves_on_the_right if len(rows) >= MANY else None
         if stay is None:
             return trees.score(rows) if self._in_step is None else self._in_step.score(trees, rows)
-        column, last, asked = self._columns
+        column, shift, last, asked = self._columns
         return _score_blocks(
-            rows, codes.first, codes.threshold, codes.missing, column, codes.shift, last, asked,
+            rows, codes.first, codes.threshold, codes.missing, column, shift, last, asked,
             trees.first_node, trees.first_leaf, trees.feature, trees.kind, trees.threshold,
             trees.category_set, trees.first_word, trees.category_words, trees.leaf_value, stay,
             *FLOATS[stay.dtype],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from registry.coded_trees import BLOCK, MANY, CodedTrees
+from registry.tree_structure import DEFAULT_LEFT, NAN_IS_MISSING
 from registry.trees import TreeArrays, TreeStructureError
 
 
@@ -58,10 +59,11 @@ def test_leaves_that_are_not_numbered_from_left_to_right_are_found_by_walking():
     assert set(trees.score(rows)) == {1.0, 2.0, 4.0}
 
 
-def test_a_feature_with_more_thresholds_than_codes_is_asked_by_value():
+@pytest.mark.parametrize("kind", [0, DEFAULT_LEFT, NAN_IS_MISSING, DEFAULT_LEFT | NAN_IS_MISSING])
+def test_a_feature_with_more_thresholds_than_codes_is_asked_by_value(kind):
     n = 70_000
     stump = {
-        "kind": np.zeros(n, np.uint8), "category_set": np.full(n, -1, np.int32),
+        "kind": np.full(n, kind, np.uint8), "category_set": np.full(n, -1, np.int32),
         "left": np.full(n, -1, np.int32), "right": np.full(n, -2, np.int32),
         "first_word": np.zeros(1, np.int32), "category_words": np.zeros(0, np.uint32),
         "first_node": np.arange(n + 1, dtype=np.int32), "leaf_cover": np.ones(2 * n),
@@ -72,6 +74,26 @@ def test_a_feature_with_more_thresholds_than_codes_is_asked_by_value():
     }  # fmt: skip
     trees = TreeArrays.from_arrays(stump)
     rows = np.random.default_rng(0).random((MANY, 2)) * [n, 1]
+    rows[::5] = np.nan
+    np.testing.assert_array_equal(CodedTrees.of(trees).score(rows), trees.score(rows))
+
+
+def test_splits_that_do_not_agree_on_what_is_missing_are_asked_by_value():
+    """As of trees that were grown on, from rows of which other values were missing."""
+    kinds = [DEFAULT_LEFT, DEFAULT_LEFT | NAN_IS_MISSING, 0, NAN_IS_MISSING]
+    n = len(kinds)
+    trees = TreeArrays.from_arrays({
+        "kind": np.array(kinds, np.uint8), "category_set": np.full(n, -1, np.int32),
+        "left": np.full(n, -1, np.int32), "right": np.full(n, -2, np.int32),
+        "first_word": np.zeros(1, np.int32), "category_words": np.zeros(0, np.uint32),
+        "first_node": np.arange(n + 1, dtype=np.int32), "leaf_cover": np.ones(2 * n),
+        "first_leaf": np.arange(0, 2 * n + 1, 2, dtype=np.int32),
+        "leaf_value": 2.0 ** np.arange(2 * n), "feature": np.zeros(n, np.int32),
+        "threshold": np.array([0.5, 0.25, -0.5, 0.0]),
+    })  # fmt: skip
+    rows = np.random.default_rng(0).normal(size=(BLOCK + 3, 1))
+    rows[::7] = np.nan
+    rows[::11] = 0.0
     np.testing.assert_array_equal(CodedTrees.of(trees).score(rows), trees.score(rows))
 
 
