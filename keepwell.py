@@ -1018,7 +1018,7 @@ def evaluate_policy(
     from experiments.logged_choices import choices_of, read_table
     from experiments.policy_evaluation import evaluate_choices
     from serving.candidate_policy import candidate_policy, choices_of_candidate
-    from serving.ledger.logged_decisions import table_of, with_candidate
+    from serving.ledger.logged_decisions import table_of, with_candidate, without_chance
 
     if log is not None and (candidate or log_file or catalogue or limits):
         raise CommandError("--candidate, --catalogue, --limits and --write-log go with the "
@@ -1039,6 +1039,8 @@ def evaluate_policy(
                              follow_up=timedelta(days=days))
             if policy is not None:
                 table = with_candidate(table, choices_of_candidate(ledger.database, table, policy))
+            elif candidate is None:
+                table = without_chance(ledger.database, table)
         unit = f"{place.settings.currency} over {days} days"
         if candidate is not None:
             table = with_candidate(table, read_table(candidate))

@@ -1,6 +1,7 @@
 """This module is about a workspace's own decisions as a table that another policy is judged on.
 
-One row is one decision of the ledger in which chance had a say. The reward is what the account
+One row is one decision of the ledger; from those in which chance had a say something can be
+learned. The reward is what the account
 then brought: the revenue of its contracts over the follow-up, less what was certain at the start
 (its MRR times the months) and less what the recommended action costs. It is what was
 *recommended* that counts, whether it was done or not. Reads; writes nothing.
@@ -37,17 +38,11 @@ def table_of(database: LedgerDatabase, workspace: Workspace, *, as_of: datetime,
     """The workspace's decisions before a moment, oldest first, as ``choices_of`` reads them.
 
     The candidate is the policy without chance: of what was allowed, the action that ranks first.
-    Where an account was held out from several actions, their ranks were not stored, and the
-    decision's own question is asked again.
+    Where an account was held out from several actions that is null: see ``without_chance``.
     Of decisions in which chance had a say an account has one in each follow-up, the first, so that
     no revenue counts twice.
     """
     rows = [_row(record) for record in _records(database, before=as_of)]
-    unsure = [row for row in rows if row[CANDIDATE] is None]
-    first = asked_again(database, [str(row["decision_id"]) for row in unsure],
-                        CandidatePolicy(playbook=None, limits={}))
-    for row in unsure:
-        row[CANDIDATE] = first[str(row["decision_id"])]
     table = pl.DataFrame(rows, schema=DECISION_SCHEMA)
     apart = _apart(table.filter(pl.col("propensity") < 1), follow_up)
     table = pl.concat([table.filter(pl.col("propensity") >= 1), apart]).sort(
@@ -55,6 +50,21 @@ def table_of(database: LedgerDatabase, workspace: Workspace, *, as_of: datetime,
     events = Lake(workspace.events_dir, workspace.quarantine_dir).scan().filter(
         pl.col("kind").str.starts_with("contract."), pl.col("recorded_at") < as_of).collect()
     return with_rewards(table, contract_states(events), as_of=as_of, follow_up=follow_up)
+
+
+def without_chance(database: LedgerDatabase, table: pl.DataFrame) -> pl.DataFrame:
+    """The table with a candidate for who was held out from several actions: their ranks were not
+    stored, so the decision's own question is asked again, where it can tell something.
+
+    Raises:
+        ChoicesError: a decision was stored before questions were kept.
+    """
+    held = table.filter(pl.col(CANDIDATE).is_null(), pl.col("propensity") < 1,
+                        pl.col("reward").is_not_null())
+    first = asked_again(database, held["decision_id"].to_list(),
+                        CandidatePolicy(playbook=None, limits={}))
+    asked = pl.col("decision_id").replace_strict(first, default=None, return_dtype=pl.String)
+    return table.with_columns(pl.coalesce(CANDIDATE, asked).alias(CANDIDATE))
 
 
 def with_rewards(table: pl.DataFrame, states: pl.DataFrame, *, as_of: datetime,
@@ -125,10 +135,18 @@ def _row(record: sa.Row[tuple[object, ...]]) -> dict[str, object]:
         "decided_at": datetime.fromisoformat(record.decided_at), "action": record.action,
         "propensity": record.propensity,
         "cost": float(parts.get("cost", 0.0)) + float(parts.get("hours_cost", 0.0)),
-        CANDIDATE: (best.get("action_id", record.action) if not held
-                    else held[0] if len(held) == 1 else None),
+        CANDIDATE: _candidate(record.action, held, best, by_chance=record.propensity < 1),
         "best_value": _value(best), "at_stake": parts.get("at_stake"),
         "allowed_actions": len(ranked) + len(held)}
+
+
+def _candidate(action: str, held: Sequence[str], best: Mapping[str, object], *, by_chance: bool
+               ) -> object:
+    if not held:
+        return best.get("action_id", action)
+    if not by_chance:  # what came first is owed to the account, held out or not
+        return action
+    return held[0] if len(held) == 1 else None
 
 
 def _value(candidate: Mapping[str, object]) -> float:

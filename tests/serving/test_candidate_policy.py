@@ -17,7 +17,7 @@ from registry.playbook import ACTIONS_FILE
 from serving.candidate_policy import candidate_policy, choices_of_candidate, read_limits
 from serving.chance_rules import CHANCE_FILE
 from serving.ledger.ledger import Decision, Ledger
-from serving.ledger.logged_decisions import table_of, with_candidate
+from serving.ledger.logged_decisions import table_of, with_candidate, without_chance
 
 
 @pytest.fixture
@@ -73,8 +73,12 @@ def test_of_who_is_held_out_the_candidate_is_what_they_would_be_offered(
     with closing(Ledger(own_workspace.ledger_db)) as ledger:
         table = table_of(ledger.database, own_workspace, as_of=AS_OF + timedelta(days=1),
                          follow_up=timedelta(days=30))
-    found = dict(table.select("decision_id", "candidate").iter_rows())
+        known = without_chance(ledger.database, table.with_columns(reward=1.0))
+        later = without_chance(ledger.database, table.with_columns(
+            reward=pl.lit(None, dtype=pl.Float64)))
+    found = dict(known.select("decision_id", "candidate").iter_rows())
     assert {name: found[name] for name in offered} == offered
+    assert later["candidate"].null_count() == table["candidate"].null_count() > 0
     assert any(by_name[name] not in (None, first) for name, first in offered.items())
 
 
