@@ -72,6 +72,8 @@ def ageing_of(score: Floats, age_days: Floats, cluster: Ints, *, follow_up_days:
     if age_days.shape != score.shape or not (np.isfinite(age_days) & (age_days >= 0)).all():
         raise SampleError(f"Each of the {len(score)} trials needs an age of at least 0 days, "
                           f"counted from the newest one.")
+    if not len(score):
+        return NO_AGEING
     span = float(age_days.max())
     tried = tuple(half for half in HALF_LIVES if half < span)
     losses = _held_out(score, age_days, tried, follow_up_days)
