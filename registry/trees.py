@@ -1,7 +1,7 @@
 """This module is about boosted trees as plain arrays: checked in structure, then scored.
 
 LightGBM's own model text is never parsed here: a damaged one can end the process. Training hands
-over ``booster.dump_model()`` (a dictionary) once; what is stored, loaded and scored are the arrays.
+over arrays, or ``from_dump`` makes them of ``booster.dump_model()``; they are stored and scored.
 Node ids are per tree and in preorder, so a child always comes after its parent; a child ``c < 0``
 is the leaf ``-1 - c``. Imports no LightGBM.
 

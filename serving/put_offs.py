@@ -50,8 +50,10 @@ def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datet
 
 def put_offs_of(database: LedgerDatabase, account_ids: Sequence[str]
                 ) -> dict[str, tuple[PutOff, ...]]:
-    """What is put off by account, as the ledger knows it; every account that anybody put something
-    off for or agreed to something is there, also where nothing is left of it.
+    """What is put off, by account, as the ledger knows it.
+
+    An account for which anybody put something off or agreed to something is there, with nothing
+    where nothing is put off any more; one that nobody said anything about is not.
 
     Raises:
         LedgerUnreachableError: the ledger can not be reached.

@@ -102,7 +102,7 @@ def test_the_command_scores_many_accounts(tmp_path: Path) -> None:
         "is another one, so that no sentence is said twice. LightGBM: `predict` and `pred_contrib` "
         "from a matrix in memory, one thread, before and after each run.", "",
         f"To start takes {start[0]:.1f} cpu seconds without reasons and {start[5]:.1f} with them "
-        f"({FEW:,} accounts): imports, mostly MLflow's, and the model. It is left out of the cpu "
+        f"({FEW:,} accounts): imports and the model. It is left out of the cpu "
         f"of an account and is in that of the whole command. Goals: probabilities 3 ×, reasons "
         f"25 ×, memory that does not grow.", "",
         "| accounts | reasons | LightGBM, cpu µs a row | Keepwell, cpu µs an account | faster | "
