@@ -120,3 +120,8 @@ def test_within_a_segment_the_weights_are_one_on_average():
     assert weight[-1] > weight[0]
     assert weights(np.array([0.0, 180.0]), 180.0)[0] == pytest.approx(4 / 3)
     assert np.array_equal(aged(scores, age, {}).of(1), scores.of(1))
+
+
+def test_no_trials_do_not_age() -> None:
+    none = np.empty(0)
+    assert ageing_of(none, none, none.astype(np.int64), follow_up_days=90) == NO_AGEING
