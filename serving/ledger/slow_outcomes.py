@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from serving.ledger.joined_outcomes import JOINED_BY, append_joined
 from serving.ledger.ledger import Ledger, NewOutcome
 from serving.ledger.outcomes import Executed, executed_without_slow_outcome
 from serving.timelines import JUST_NOW, TimelineStore
@@ -21,8 +22,6 @@ from serving.timelines import JUST_NOW, TimelineStore
 CONTRACT_KINDS = ("contract.started", "contract.renewed", "contract.changed", "contract.cancelled")
 LONGEST = timedelta(days=365)
 """What a contract says later than this after an action is not held to be an answer to it."""
-
-JOINED_BY = "keepwell"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +51,9 @@ def join_slow_outcomes(ledger: Ledger, timelines: TimelineStore, *, now: datetim
     accounts = sorted({one.account_id for one in waiting})
     words = contract_words(timelines.of_kinds(CONTRACT_KINDS, account_ids=accounts,
                                               as_of=now + JUST_NOW))
-    joined = 0
-    for one in waiting:
-        outcome = slow_outcome(one, words.get(one.account_id, ()))
-        if outcome is not None:
-            joined += ledger.append_outcome(one.decision_id, outcome, received_at=now,
-                                            heard_at=heard_at,
-                                            key=f"slow outcome of {one.decision_id}")[1]
-    return joined
+    found = ((one, slow_outcome(one, words.get(one.account_id, ()))) for one in waiting)
+    return append_joined(ledger, ((one, outcome) for one, outcome in found if outcome is not None),
+                         called="slow outcome of", now=now, heard_at=heard_at)
 
 
 def contract_words(events: pl.DataFrame) -> Mapping[str, Sequence[Word]]:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from math import sqrt
 
+from serving.ledger.joined_outcomes import JOINED_BY, append_joined
 from serving.ledger.ledger import Ledger, NewOutcome
 from serving.ledger.outcomes import Executed, Measure, executed_without_measure
 from serving.timelines import JUST_NOW, KnownUse, TimelineStore
@@ -35,8 +36,6 @@ LEAST_DEVIATIONS = 2.0
 
 LONGEST_WAIT = timedelta(days=60)
 """What can not be measured so long after its window stays unknown for good."""
-
-MEASURED_BY = "keepwell"
 
 
 def measure_usage(ledger: Ledger, timelines: TimelineStore, *, now: datetime,
@@ -58,17 +57,16 @@ def measure_usage(ledger: Ledger, timelines: TimelineStore, *, now: datetime,
     known = timelines.known_use(
         USE, account_ids=sorted({one.account_id for one in over}), as_of=now + JUST_NOW,
         since=min(one.at for one in over) - WINDOW, until=max(one.at for one in over) + WINDOW)
-    found = uses_around(known, over)
-    joined = 0
-    for one in over:
-        measure = found.get(one.decision_id)
-        if measure is not None:
-            joined += ledger.append_outcome(
-                one.decision_id,
-                NewOutcome(kind="outcome", result=result_of(measure), by=MEASURED_BY,
-                           occurred_at=one.at + WINDOW, measure=measure),
-                received_at=now, heard_at=heard_at, key=f"usage after {one.decision_id}")[1]
-    return joined
+    measures = uses_around(known, over)
+    return append_joined(
+        ledger, ((one, _outcome(one, measures[one.decision_id])) for one in over
+                 if one.decision_id in measures),
+        called="usage after", now=now, heard_at=heard_at)
+
+
+def _outcome(executed: Executed, measure: Measure) -> NewOutcome:
+    return NewOutcome(kind="outcome", result=result_of(measure), by=JOINED_BY,
+                      occurred_at=executed.at + WINDOW, measure=measure)
 
 
 def uses_around(known: KnownUse, executed: Sequence[Executed]) -> Mapping[str, Measure]:

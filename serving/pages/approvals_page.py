@@ -22,7 +22,7 @@ from serving.pages.controls_view import (
     level_lines,
     stop_lines,
 )
-from serving.pages.page import Frame
+from serving.pages.page import Frame, Option
 from serving.portfolio import Portfolio
 from serving.roles import Caller
 from serving.words import day, instant, money, plain, plural, who
@@ -47,15 +47,6 @@ class WaitingLine:
     may_approve: bool
     may_decline: bool
     label: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One value of a choice."""
-
-    value: str
-    text: str
-    is_chosen: bool
 
 
 @dataclass(frozen=True, kw_only=True)

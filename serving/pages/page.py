@@ -42,6 +42,15 @@ class Frame:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Option:
+    """One value of a choice."""
+
+    value: str
+    text: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProblemPage:
     """An error as a person reads it."""
 

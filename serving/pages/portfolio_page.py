@@ -14,7 +14,7 @@ from serving.expected_money import MONTHS_PER_YEAR
 from serving.families import Family
 from serving.pages.account_names import account_href, display_name, level_class, name_of
 from serving.pages.family_view import FamilyView, family_view
-from serving.pages.page import Frame, Notice
+from serving.pages.page import Frame, Notice, Option
 from serving.pages.pictures import share_bar
 from serving.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
 from serving.scoring import RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
@@ -51,15 +51,6 @@ class Tile:
     label: str
     value: str
     note: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One value of a choice."""
-
-    value: str
-    text: str
-    is_chosen: bool
 
 
 @dataclass(frozen=True, kw_only=True)
