@@ -2,7 +2,8 @@
 
 Cool-down of an action, days between two of a family, caps a week (actions, contacts, contacts by a
 channel, contacts with one person) and quiet hours. A service message (the first word on an
-incident) is owed and counts in none of the caps. Pure: the moment and the history come in.
+incident) is owed and counts in none of the caps. Quiet hours are judged on the clock on the wall,
+all else on the time of the data. Pure: the moments and the history come in.
 """
 
 from __future__ import annotations
@@ -60,16 +61,23 @@ def too_soon(action: Action, playbook: Playbook, past: Sequence[PastAction], as_
     return None
 
 
-def quiet_now(action: Action, playbook: Playbook, state: AccountState, limits: Limits,
-              as_of: datetime) -> Refusal | None:
-    """Whether it is night where the account is, for an action that would disturb it."""
+def rest_until(state: AccountState, limits: Limits, moment: datetime) -> datetime | None:
+    """Until when nobody is contacted where the account is; None: it is not quiet there, or nobody
+    knows."""
     zone = state.time_zone or limits.time_zone
-    if zone is None or limits.quiet_hours is None or not is_contact(action, playbook):
+    if zone is None or limits.quiet_hours is None:
         return None
-    until = quiet_until(as_of, ZoneInfo(zone), limits.quiet_hours)
-    if until is None:
+    return quiet_until(moment, ZoneInfo(zone), limits.quiet_hours)
+
+
+def quiet_now(action: Action, playbook: Playbook, state: AccountState, limits: Limits,
+              moment: datetime) -> Refusal | None:
+    """Whether it is night where the account is, for an action that would disturb it."""
+    until = rest_until(state, limits, moment) if is_contact(action, playbook) else None
+    zone = state.time_zone or limits.time_zone
+    if until is None or zone is None or limits.quiet_hours is None:
         return None
-    local = as_of.astimezone(ZoneInfo(zone))
+    local = moment.astimezone(ZoneInfo(zone))
     begins, ends = limits.quiet_hours
     return Refusal(stage="contact_policy", reason="quiet_hours", allowed_from=until,
                    why=f"It is {local:%H:%M} where they are ({zone}); nobody is contacted from "

@@ -13,6 +13,10 @@ which says why an action drops out::
     rank             by cautious value, while the week has room
     chance           the standing holdout; a lot between near-equals may put another one first
 
+Two clocks meet. What people's calendars say (the date that somebody gave, the hour where the
+account is) is judged at ``asked_at``, on the clock on the wall; all else at ``as_of``, on the time
+of the data, which may stand still for months.
+
 What nothing brought up is counted, not listed. All else that is not recommended is listed with its
 reason and, where it can be told, from when it would be allowed. "Do nothing" competes at zero.
 
@@ -78,12 +82,14 @@ class _Question:
     facts: Facts
     at_stake: Stakes
     as_of: datetime
+    asked_at: datetime
 
 
 def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
               history: Iterable[PastAction], as_of: datetime,
               evidence: Evidence = NO_EVIDENCE, chance: AccountChance | None = None,
               standing: Standing | None = None, put_off: Iterable[PutOff] = (),
+              asked_at: datetime | None = None,
               phrases: Mapping[str, str] | None = None,
               alert_words: Mapping[str, str] | None = None) -> Recommendation:
     """What to do next for the account, of all that the playbook offers.
@@ -92,12 +98,16 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
     only what happened up to then counts. ``evidence`` is what was measured of the actions; without
     it the playbook's priors stand alone. ``chance`` lets a lot decide between nearly equal actions
     and ``standing`` leaves the account alone where it is held out; without them nothing is drawn.
-    ``put_off`` are the actions that a person put off for this account.
+    ``put_off`` are the actions that a person put off for this account; whether their date has come,
+    and whether it is night where the account is, is judged at ``asked_at``, the moment of the
+    question by the clock on the wall (``as_of``, where none is given).
     ``phrases`` (feature name to its phrase) and ``alert_words`` (alert id to its words) make the
     reasons read better.
     """
     if as_of.utcoffset() is None:
         raise PolicyError("as_of has no time zone; write it in UTC.")
+    if asked_at is not None and asked_at.utcoffset() is None:
+        raise PolicyError("asked_at has no time zone; write it in UTC.")
     if as_of < state.as_of:
         raise PolicyError(f"The state of account {state.account_id!r} is of {state.as_of}, after "
                           f"the {as_of} that is asked about. Ask about a later moment, or give "
@@ -106,6 +116,7 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
                         key=lambda p: (p.at, p.action_id, p.outcome or "")))
     question = _Question(
         state=state, playbook=playbook, limits=limits, past=past, as_of=as_of,
+        asked_at=as_of if asked_at is None else asked_at,
         put_off=tuple(put_off), evidence=evidence, promise=promise_for(evidence, playbook),
         facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
         at_stake=stakes(state, playbook.assumptions, limits),
@@ -152,9 +163,9 @@ def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candid
         not_allowed(action, playbook, question.facts)
         or may_harm(action, chance_of(action, question.at_stake), question.evidence,
                     question.state.attributes, question.limits.harm_tolerance, kept)
-        or not_yet(action.id, question.put_off, question.as_of)
+        or not_yet(action.id, question.put_off, question.asked_at)
         or too_soon(action, playbook, question.past, question.as_of)
-        or quiet_now(action, playbook, question.state, question.limits, question.as_of)
+        or quiet_now(action, playbook, question.state, question.limits, question.asked_at)
         or week.full_for(action))
     if refusal is not None:
         return refusal

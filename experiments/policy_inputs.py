@@ -22,6 +22,7 @@ from experiments.account_state import (
     ScoreSource,
 )
 from experiments.chance import AccountChance
+from experiments.contact_policy import rest_until
 from experiments.evidence import NO_EVIDENCE, Evidence
 from experiments.evidence_file import effect_from, effects_document
 from experiments.holdout import Standing
@@ -31,11 +32,12 @@ from experiments.put_off import PutOff
 from experiments.recommendation import Recommendation
 from registry.playbook import Playbook
 
-VERSION = 2
+VERSION = 3
 """Of the stored form; a newer one is refused, for it may say what this code does not know. In the
-first nothing could be put off."""
+first nothing could be put off, and until the third there was no ``asked_at``: such a question is
+judged at its ``as_of``, as it was then."""
 
-VERSIONS = (1, VERSION)
+VERSIONS = (1, 2, VERSION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,9 @@ class PolicyInputs:
     """One account, what was done for it and what was put off, the limits, the evidence and the
     draws, at a moment.
 
-    Moments are in UTC. Of ``evidence`` only what concerns the account is stored.
+    Moments are in UTC: ``as_of`` on the time of the data, ``asked_at`` on the clock on the wall, by
+    which put-offs and quiet hours are judged (None: by ``as_of``). Of ``evidence`` only what
+    concerns the account is stored.
     """
 
     state: AccountState
@@ -54,19 +58,26 @@ class PolicyInputs:
     chance: AccountChance | None = None
     standing: Standing | None = None
     put_off: tuple[PutOff, ...] = ()
+    asked_at: datetime | None = None
+
+    @property
+    def rest_until(self) -> datetime | None:
+        """Until when nobody is contacted where the account is; None where it is not quiet there."""
+        return rest_until(self.state, self.limits, self.asked_at or self.as_of)
 
     def answer(self, playbook: Playbook, *, phrases: Mapping[str, str] | None = None,
                alert_words: Mapping[str, str] | None = None) -> Recommendation:
         """What the policy says."""
         return recommend(self.state, playbook=playbook, limits=self.limits, history=self.history,
                          as_of=self.as_of, evidence=self.evidence, chance=self.chance,
-                         standing=self.standing, put_off=self.put_off, phrases=phrases,
-                         alert_words=alert_words)
+                         standing=self.standing, put_off=self.put_off, asked_at=self.asked_at,
+                         phrases=phrases, alert_words=alert_words)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; what is not a number is null, as the policy reads it."""
         return {
             "version": VERSION, "as_of": self.as_of.isoformat(),
+            "asked_at": None if self.asked_at is None else self.asked_at.isoformat(),
             "state": {name: _plain(value) for name, value in vars(self.state).items()},
             "limits": {name: _plain(value) for name, value in vars(self.limits).items()},
             "history": [{name: _plain(value) for name, value in vars(past).items()}
@@ -89,7 +100,7 @@ class PolicyInputs:
         version = stored.get("version")
         if version not in VERSIONS:
             raise PolicyError(f"The stored question has version {version!r}; this Keepwell reads "
-                              f"{' and '.join(map(str, VERSIONS))}. Replay it with the Keepwell "
+                              f"{', '.join(map(str, VERSIONS))}. Replay it with the Keepwell "
                               f"that wrote it.")
         try:
             return _read(stored)
@@ -109,7 +120,7 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
     said = stored["evidence"]
     chance, standing = stored["chance"], stored["standing"]
     return PolicyInputs(
-        as_of=datetime.fromisoformat(stored["as_of"]),
+        as_of=datetime.fromisoformat(stored["as_of"]), asked_at=_asked_at(stored),
         state=AccountState(**{**state, "as_of": datetime.fromisoformat(state["as_of"]),
                               "alerts": tuple(state["alerts"])}),
         limits=Limits(**{**limits, "workday": tuple(limits["workday"]),
@@ -129,6 +140,11 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
         put_off=tuple(_put_off(each) for each in (
             () if stored["version"] == 1 else stored["put_off"])),
     )
+
+
+def _asked_at(stored: Mapping[str, Any]) -> datetime | None:
+    said = stored["asked_at"] if stored["version"] >= 3 else None
+    return None if said is None else datetime.fromisoformat(said)
 
 
 def _past(row: Mapping[str, Any]) -> PastAction:

@@ -18,7 +18,8 @@ from experiments.refusals import Refusal
 class PutOff:
     """An action that somebody put off for an account: until when, who, why, and when they said so.
 
-    It holds from ``at`` on, and no longer at ``until``.
+    It holds from ``at`` on, and no longer at ``until``: dates of a calendar, on the clock on the
+    wall.
     """
 
     action_id: str
@@ -32,14 +33,14 @@ class PutOff:
             raise PolicyError(f"The action {self.action_id!r} is put off at a time without a time "
                               f"zone; write it in UTC.")
 
-    def holds_at(self, as_of: datetime) -> bool:
+    def holds_at(self, moment: datetime) -> bool:
         """Whether the action is put off at a moment."""
-        return self.at <= as_of < self.until
+        return self.at <= moment < self.until
 
 
-def not_yet(action_id: str, put_off: Iterable[PutOff], as_of: datetime) -> Refusal | None:
+def not_yet(action_id: str, put_off: Iterable[PutOff], moment: datetime) -> Refusal | None:
     """Why an action waits because a person said so; None where nobody did, or the date has come."""
-    found = [one for one in put_off if one.action_id == action_id and one.holds_at(as_of)]
+    found = [one for one in put_off if one.action_id == action_id and one.holds_at(moment)]
     if not found:
         return None
     longest = max(found, key=lambda one: (one.until, one.at, one.by, one.reason or ""))

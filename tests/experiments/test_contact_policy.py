@@ -20,8 +20,9 @@ CRITICAL = AccountState(
     attributes={"contract_status": "active", "region": "EMEA"}, features={})
 
 
-def ask(state, *, history=(), book=BOOK, as_of=AS_OF, **limits):
-    return recommend(state, playbook=book, limits=Limits(**limits), history=history, as_of=as_of)
+def ask(state, *, history=(), book=BOOK, as_of=AS_OF, asked_at=None, **limits):
+    return recommend(state, playbook=book, limits=Limits(**limits), history=history, as_of=as_of,
+                     asked_at=asked_at)
 
 
 def ids(answer):
@@ -104,6 +105,16 @@ def test_nobody_is_called_in_the_middle_of_their_night():
     assert call.allowed_from == datetime(2026, 3, 3, 13, tzinfo=UTC)
     assert call.why.startswith("It is 22:30 where they are (America/New_York)")
     assert "usage_analysis" in ids(answer)  # nobody there notices
+
+
+def test_the_hour_is_that_of_the_clock_on_the_wall_where_the_data_stand_still():
+    there = replace(CRITICAL, time_zone="America/New_York")
+    noon = NIGHT_IN_NEW_YORK + timedelta(days=900, hours=14)
+    assert "success_call" in ids(ask(there, as_of=NIGHT_IN_NEW_YORK, asked_at=noon))
+    night = held_back(ask(there, as_of=NIGHT_IN_NEW_YORK + timedelta(hours=14),
+                          asked_at=NIGHT_IN_NEW_YORK + timedelta(days=900)), "success_call")
+    assert night.reason == "quiet_hours"
+    assert night.allowed_from == datetime(2028, 8, 19, 12, tzinfo=UTC)  # summer there
 
 
 def test_the_first_word_on_an_incident_goes_out_at_night():

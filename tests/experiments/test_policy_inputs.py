@@ -48,6 +48,7 @@ FULL = PolicyInputs(
     history=(PastAction(action_id="tips_email", at=AS_OF - timedelta(days=9), outcome="done",
                         contact="u1"),),
     as_of=AS_OF + timedelta(seconds=7, microseconds=123),
+    asked_at=AS_OF + timedelta(days=2, microseconds=456),
     evidence=Evidence(effects=(effect("success_call", "smb", 0.0321),
                                effect("success_call", "enterprise", 0.05),
                                effect("value_plan", None, 0.011))),
@@ -79,8 +80,29 @@ def test_a_question_with_all_there_is_comes_back_and_asks_the_same():
 
 def test_a_question_of_before_anything_could_be_put_off_asks_what_it_asked():
     stored = {**FULL.to_dict(), "version": 1}
-    del stored["put_off"]
-    assert said(PolicyInputs.from_dict(stored)) == said(replace(FULL, put_off=()))
+    del stored["put_off"], stored["asked_at"]
+    assert said(PolicyInputs.from_dict(stored)) == said(replace(FULL, put_off=(), asked_at=None))
+
+
+@pytest.mark.parametrize(("hour", "is_put_off", "is_quiet"), [(8, True, False), (22, False, True)])
+def test_a_question_without_the_clock_is_judged_on_the_time_of_the_data(hour, is_put_off,
+                                                                         is_quiet):
+    data = AS_OF.replace(hour=hour)
+    later = replace(FULL.put_off[0], at=AS_OF - timedelta(days=9),
+                    until=AS_OF.replace(hour=9) if is_put_off else AS_OF - timedelta(days=1))
+    inputs = replace(FULL, put_off=(later,), as_of=data, standing=None, chance=None, history=(),
+                     state=replace(FULL.state, as_of=data, alerts=()),
+                     asked_at=data.replace(hour=12) + timedelta(days=900))
+    stored = json.loads(json.dumps({**inputs.to_dict(), "version": 2}))
+    del stored["asked_at"]
+    then = PolicyInputs.from_dict(stored)
+    assert then.asked_at is None
+    reasons = {w.action_id: w.reason for w in then.answer(BOOK).withheld}
+    assert reasons["success_call"] == ("put_off" if is_put_off else "quiet_hours")
+    assert (then.rest_until is not None) is is_quiet
+    now = through_json(inputs)
+    assert now.rest_until is None
+    assert "success_call" in {c.action_id for c in now.answer(BOOK).ranked}
 
 
 def test_only_the_evidence_of_the_account_is_stored():
@@ -125,7 +147,7 @@ def test_any_question_comes_back_and_asks_the_same(mrr, churn, health, alerts, s
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda d: d.update(version=3), "has version 3; this Keepwell reads 1 and 2"),
+    (lambda d: d.update(version=4), "has version 4; this Keepwell reads 1, 2, 3"),
     (lambda d: d.pop("put_off"), "can not be read .KeyError: 'put_off'"),
     (lambda d: d["put_off"][0].update(until="soon"), "can not be read .ValueError"),
     (lambda d: d.pop("limits"), "can not be read .KeyError: 'limits'"),
@@ -134,6 +156,8 @@ def test_any_question_comes_back_and_asks_the_same(mrr, churn, health, alerts, s
     (lambda d: d["state"].update(score_source="guess"), "score source 'guess' is none of"),
     (lambda d: d["history"][0].update(outcome="joy"), "outcome 'joy' of a past action is none"),
     (lambda d: d.update(as_of="soon"), "can not be read .ValueError"),
+    (lambda d: d.update(asked_at="soon"), "can not be read .ValueError"),
+    (lambda d: d.pop("asked_at"), "can not be read .KeyError: 'asked_at'"),
     (lambda d: d["limits"].update(margin=-1.0), "margin is -1"),
     (lambda d: d["evidence"]["effects"][0].update(n=0), "counts are positive"),
     (lambda d: d["limits"].update(workday=7), "can not be read .TypeError"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,9 +24,9 @@ def later(action="success_call", *, until=UNTIL, at=AS_OF, reason="They are on l
     return PutOff(action_id=action, until=until, at=at, by="ann", reason=reason)
 
 
-def ask(*put_off, as_of=AS_OF):
+def ask(*put_off, as_of=AS_OF, asked_at=None):
     return recommend(CRITICAL, playbook=playbook(), limits=Limits(), history=(), as_of=as_of,
-                     put_off=put_off)
+                     put_off=put_off, asked_at=asked_at)
 
 
 def ids(answer):
@@ -56,6 +57,21 @@ def test_nothing_else_of_the_account_changes():
     (AS_OF, True), (UNTIL - TICK, True), (UNTIL, False), (UNTIL + TICK, False)])
 def test_it_waits_until_the_date_and_not_a_moment_longer(as_of, waits):
     assert ("success_call" not in ids(ask(later(), as_of=as_of))) is waits
+
+
+@pytest.mark.parametrize(("asked_at", "waits"), [
+    (UNTIL - TICK, True), (UNTIL, False), (AS_OF - TICK, False), (AS_OF, True)])
+def test_the_date_comes_by_the_clock_on_the_wall_also_where_the_data_stand_still(asked_at, waits):
+    years_back = AS_OF - timedelta(days=900)
+    state = replace(CRITICAL, as_of=years_back)
+    answer = recommend(state, playbook=playbook(), limits=Limits(), history=(), as_of=years_back,
+                       put_off=[later()], asked_at=asked_at)
+    assert ("success_call" not in ids(answer)) is waits
+
+
+def test_a_clock_without_a_zone_is_refused():
+    with pytest.raises(PolicyError, match="asked_at has no time zone"):
+        ask(asked_at=datetime(2026, 3, 9))  # noqa: DTZ001
 
 
 def test_what_is_said_later_than_asked_about_holds_nothing_back():

@@ -115,6 +115,8 @@ def limited(question, **changes):
     (lambda q: asked(q, history=()), "too near to one of its family"),
     (lambda q: asked(q, put_off=()), "was put off"),
     (lambda q: limited(q, quiet_hours=None), "disturbs their rest"),
+    (lambda q: asked(q, asked_at=None), "was put off"),
+    (lambda q: asked(q, asked_at=None), "disturbs their rest"),
     (lambda q: limited(q, actions_per_week=9), "more actions than the cap"),
     (lambda q: limited(q, tolerance=0.0), "does not pay"),
     (lambda q: replace(q, book=replace(q.book, guards=())), "is not eligible"),
@@ -123,7 +125,7 @@ def limited(question, **changes):
     (lambda q: replace(q, book=replace(q.book, actions=tuple(
         replace(a, triggers=(parse_condition("no alert never"),)) for a in q.book.actions))),
      "was not brought up"),
-], ids=["cool-down", "family", "put off", "quiet hours", "cap", "tolerance", "guards",
-        "conflicts", "hold", "triggers"])
+], ids=["cool-down", "family", "put off", "quiet hours", "date", "hour", "cap",
+        "tolerance", "guards", "conflicts", "hold", "triggers"])
 def test_the_checks_notice_a_rule_that_is_not_kept(change, said):
     assert says(change, said)

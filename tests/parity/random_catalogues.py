@@ -127,6 +127,8 @@ def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -
 
     hours = float(rng.integers(0, 48))
     as_of = NOON + timedelta(hours=hours)
+    asked_at = None if hours % 2 else as_of + timedelta(days=700, hours=hours * 7 % 24)
+    wall = asked_at or as_of  # the clock on the wall, years after the data
     state = AccountState(
         account_id=account_id, as_of=NOON,
         mrr=maybe(None, 0.0, 20.0, 900.0, 8_000.0, 40_000.0, 45_000.0),
@@ -164,7 +166,7 @@ def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -
         for action in book.actions if rng.random() < 0.3
         for estimate, error in [(float(rng.uniform(-0.2, 0.2)), float(rng.uniform(0.001, 0.1)))])
     asked = PolicyInputs(
-        state=state, limits=limits, history=history, as_of=as_of,
+        state=state, limits=limits, history=history, as_of=as_of, asked_at=asked_at,
         evidence=Evidence(effects=effects),
         chance=maybe(None, chance_for(WIDE, KEY, account_id, period="2026-W10")),
         standing=maybe(None, None, *(Standing(
@@ -172,8 +174,8 @@ def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -
             key_id="random") for held in (True, False))))
     return Question(book=book, inputs=replace(asked, put_off=tuple(
         PutOff(action_id=maybe(*book.actions).id, by="ann",
-               at=as_of - timedelta(days=maybe(-1, 0, 3)),
-               until=as_of + timedelta(days=maybe(-1, 0, 2)))
+               at=wall - timedelta(days=maybe(-1, 0, 3)),
+               until=wall + timedelta(days=maybe(-1, 0, 2)))
         for _ in range(maybe(0, 0, 1, 2)))))
 
 
@@ -181,6 +183,7 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
     """Every rule that an answer breaks, in words."""
     book, asked = question.book, question.inputs
     state, limits, as_of = asked.state, asked.limits, asked.as_of
+    wall = asked.asked_at or as_of
     actions = {action.id: action for action in book.actions}
     names = [c.action_id for c in answer.ranked if c.action_id != "do_nothing"]
     done = [p for p in asked.history if p.at <= as_of and p.outcome != "not_done"]
@@ -206,7 +209,7 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
         if any(p.action_id == action.id and as_of - p.at < timedelta(days=action.cool_down_days)
                for p in done):
             found.append(f"{action.id} is in its cool-down")
-        if any(p.action_id == action.id and p.at <= as_of and as_of < p.until
+        if any(p.action_id == action.id and p.at <= wall and wall < p.until
                for p in asked.put_off):
             found.append(f"{action.id} was put off")
         if action.family and any(
@@ -216,7 +219,7 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
             found.append(f"{action.id} is too near to one of its family")
         zone = state.time_zone or limits.time_zone
         if limits.quiet_hours and zone and feels(action):
-            hour, (begins, ends) = as_of.astimezone(ZoneInfo(zone)).hour, limits.quiet_hours
+            hour, (begins, ends) = wall.astimezone(ZoneInfo(zone)).hour, limits.quiet_hours
             quiet = begins <= hour < ends if begins < ends else hour >= begins or hour < ends
             if quiet:
                 found.append(f"{action.id} disturbs their rest")
