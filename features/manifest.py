@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from features.stamps import Stamp, stamp_of
 
 MANIFEST = "manifest.json"
 
@@ -77,9 +80,19 @@ def kind_of_file(name: str) -> str:
 def read_manifest(path: Path) -> Manifest:
     """The manifest of a lake; an empty one where there is none yet.
 
+    It is replaced as a whole and read with every request: the same file is parsed once, and what
+    it says is to be changed by nobody.
+
     Raises:
         LakeError: it is damaged.
     """
+    return _manifest_at(path, stamp_of(path))
+
+
+@lru_cache(maxsize=8)
+def _manifest_at(path: Path, stamp: Stamp | None) -> Manifest:
+    if stamp is None:
+        return Manifest()
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from features.lake import Lake
 from features.manifest import Manifest
 from features.news import MOST_ROWS, is_merged, news_of
 from features.snapshots import SnapshotStore, snapshots_of
+from features.stamps import stamp_of
 from features.stream import stream_clock
 from features.workspace import Workspace
 
@@ -74,7 +76,8 @@ class TouchedAccounts:
     What was seen, who waits and who was published under which number is the database's truth, one
     for all processes. What an object remembers (timelines, whose turn was last, that nothing is
     left of a generation) only spares work or shares out turns: another process has its own, and
-    none of it is missed when the process is killed.
+    none of it is missed when the process is killed. Who looks ten times a second keeps its
+    connection, until ``close``; threads of a process take turns on it.
 
     Args:
         workspace: whose accounts.
@@ -89,6 +92,14 @@ class TouchedAccounts:
         self._kept: KeptTimelines | None = None
         self._done: int | None = None  # generation of the lake that nothing is left to do of
         self._last = ""  # the account that had its turn last
+        self._connection: sqlite3.Connection | None = None
+        self._connected_to: int | None = None  # the inode, should somebody remove the file
+        self._turn = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the database; the next call opens it again."""
+        with self._turn:
+            self._disconnect()
 
     def catch_up(self, *, moment: datetime, publish: Publish) -> Fresh | None:
         """Recompute the accounts of events that came since the last time.
@@ -233,15 +244,32 @@ class TouchedAccounts:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
+        with self._turn:
+            try:
+                yield self._connect()
+            except BaseException:
+                self._disconnect()  # and what it had begun is taken back
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        stamp = stamp_of(self._database)
+        if self._connection is not None and stamp is not None and stamp[0] == self._connected_to:
+            return self._connection
+        self._disconnect()
         self._workspace.root.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._database, timeout=30, isolation_level=None)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            for statement in TABLES:
-                connection.execute(statement)
-            yield connection
-        finally:
-            connection.close()
+        connection = self._connection = sqlite3.connect(
+            self._database, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        for statement in TABLES:
+            connection.execute(statement)
+        stamp = stamp_of(self._database)
+        self._connected_to = None if stamp is None else stamp[0]
+        return connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._connected_to = None
 
     @contextmanager
     def _working(self) -> Iterator[sqlite3.Connection]:

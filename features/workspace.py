@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+from features.stamps import Stamp, stamp_of
+
 SETTINGS_FILE = "workspace.toml"
 TRACKING_VARIABLE = "KEEPWELL_TRACKING_URI"
 
@@ -130,11 +132,7 @@ class Workspace:
         Raises:
             WorkspaceError: the file is not TOML, or names a setting that does not exist.
         """
-        try:
-            text = (self.root / SETTINGS_FILE).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return WorkspaceSettings()
-        return _settings_of(text, self.root)
+        return _settings_at(self.root, stamp_of(self.root / SETTINGS_FILE))
 
     def change_settings(self, **changes: object) -> WorkspaceSettings:
         """Write settings, the file swapped as a whole; the others stay as they were."""
@@ -184,8 +182,14 @@ class Workspace:
 
 
 @lru_cache(maxsize=16)
-def _settings_of(text: str, root: Path) -> WorkspaceSettings:
-    """The same text is read once: a service asks for its settings with every request."""
+def _settings_at(root: Path, stamp: Stamp | None) -> WorkspaceSettings:
+    """The same file is read once: a service asks for its settings with every request."""
+    if stamp is None:
+        return WorkspaceSettings()
+    try:
+        text = (root / SETTINGS_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:  # since the stamp was taken
+        return WorkspaceSettings()
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:

@@ -114,6 +114,7 @@ def create_app(
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+            fresh.close()
             desk.close()
 
     app = KeepwellApp(

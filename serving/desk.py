@@ -163,7 +163,8 @@ class Desk:
             raise NotReadyError("There is no snapshot in this workspace.")
         snapshots = SnapshotStore(self.workspace.snapshots_dir)
         newest = snapshots.read(moments[-1])
-        streamed, _ = TouchedAccounts(self.workspace).published_since(0)
+        with contextlib.closing(TouchedAccounts(self.workspace)) as touched:
+            streamed, _ = touched.published_since(0)
         frame = self.features.online(sorted({*newest["account_id"], *streamed}))
         if frame.is_empty():
             raise NotReadyError("The online store has no features; run keepwell snapshot.")

@@ -22,6 +22,10 @@ class FreshScores:
         self._touched = TouchedAccounts(desk.workspace)
         self._number = self._touched.newest_number()
 
+    def close(self) -> None:
+        """Let go of the database of touched accounts."""
+        self._touched.close()
+
     def catch_up(self) -> int:
         """Score all that was touched since the last time, here or by another process; how many."""
         scored = 0

@@ -115,12 +115,18 @@ _is_bookkeeping: ContextVar[bool] = ContextVar("keepwell_bookkeeping", default=F
 the disk then holds what was written before it. Without the answer, what was lost is said so."""
 
 
-def _choose_how_durable(connection: DBAPIConnection, _: ConnectionPoolEntry,
-                        __: PoolProxiedConnection) -> None:
-    """As a connection to SQLite is taken: wait for the disk at each commit, but for our own."""
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA synchronous={'NORMAL' if _is_bookkeeping.get() else 'FULL'}")
-    cursor.close()
+def _choose_how_durable(connection: DBAPIConnection, entry: ConnectionPoolEntry,
+                        _: PoolProxiedConnection) -> None:
+    """As a connection to SQLite is taken: wait for the disk at each commit, but for our own.
+
+    It is asked for where it changes; of a connection that says nothing yet, nothing is known.
+    """
+    mode = "NORMAL" if _is_bookkeeping.get() else "FULL"
+    if entry.info.get("synchronous") != mode:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA synchronous={mode}")
+        cursor.close()
+        entry.info["synchronous"] = mode
 
 
 class RequestKeys:

@@ -14,13 +14,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
 from features.lake import CEASED_BY, LAKE_SCHEMA, Lake
 from features.manifest import MANIFEST, Manifest
+from features.stamps import Stamp, stamp_of
 from features.telemetry import EVENT_SCHEMA, UTC_INSTANT
 
 FEW = 64
@@ -66,7 +66,7 @@ class KeptKinds:
         self._parts: dict[str, KeptPart] = {}
         self._now: tuple[KeptPart, ...] = ()  # those that hold any events
         self._ceased: tuple[tuple[str, ...], pl.DataFrame] = (), pl.DataFrame()
-        self._stamp: tuple[int, ...] | None = None
+        self._stamp: Stamp | None = None
         self._numbers = itertools.count()
         self._catching_up = threading.Lock()
 
@@ -78,7 +78,7 @@ class KeptKinds:
     def parts(self) -> tuple[KeptPart, ...]:
         """The parts that hold any of these kinds, as the manifest has them now."""
         with self._catching_up:
-            stamp = _stamp(self._lake.folder / MANIFEST)
+            stamp = stamp_of(self._lake.folder / MANIFEST)
             if stamp is None or stamp != self._stamp:
                 self._catch_up(self._lake.manifest)
                 self._stamp = stamp
@@ -138,12 +138,3 @@ def _ceased_now(events: pl.DataFrame, ceased: pl.DataFrame) -> pl.DataFrame:
         return plain.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
     return plain.join(ceased, on=[*CEASED_BY], how="left", maintain_order="left").select(
         *LAKE_SCHEMA)
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """What changes whenever a file is replaced; None where there is none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -40,6 +40,7 @@ class LedgerDatabase:
 
     def __init__(self, where: Path | str) -> None:
         self._engine = open_engine(where)
+        self._writing_engine = self._engine.execution_options(keepwell_writes=True)
         self._upgrading = threading.Lock()
         self._writers_turn = threading.Lock()
         self._is_ready = False
@@ -93,12 +94,10 @@ class LedgerDatabase:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        writing = self._engine.execution_options(keepwell_writes=True)
-        with self._turn(), _reached(), writing.begin() as connection:
+        with self._turn(), _reached(), self._writing_engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
             yield connection
-
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

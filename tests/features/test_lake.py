@@ -114,6 +114,14 @@ def test_a_frame_of_other_columns_is_refused(lake):
         lake.append(pl.DataFrame({"a": [1]}), source="test", file="odd", now=NOW)
 
 
+def test_a_manifest_is_parsed_once_and_again_when_it_is_another(lake):
+    append(lake, event())
+    same = Lake(lake.folder).manifest
+    assert same is lake.manifest
+    append(Lake(lake.folder), event(quantity=70.0))
+    assert (same.rows, lake.manifest.rows) == (1, 2)
+
+
 def test_a_damaged_manifest_says_so(lake):
     append(lake, event())
     (lake.folder / "manifest.json").write_text("{")

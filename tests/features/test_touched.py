@@ -201,6 +201,36 @@ def test_a_part_that_is_gone_is_told_after_some_attempts(workspace):
         caught_up(touched)
 
 
+def test_a_database_that_somebody_removed_is_made_anew(workspace):
+    touched = TouchedAccounts(workspace)
+    send(workspace, {"account_id": "acct-05"})
+    assert caught_up(touched) == ["acct-05"]
+    for file in workspace.root.glob("touched.db*"):
+        file.unlink()
+    send(workspace, {"account_id": "acct-07"})
+    assert caught_up(touched) == ["acct-05", "acct-07"]
+    touched.close()
+    assert touched.newest_number() == 1
+    touched.close()
+
+
+def test_a_step_that_breaks_off_leaves_no_transaction_behind(workspace):
+    touched, other = TouchedAccounts(workspace), TouchedAccounts(workspace)
+    caught_up(touched)
+    send(workspace, {"account_id": "acct-05"})
+
+    def break_off() -> None:
+        with touched._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            raise KeyError("broken off")
+
+    with pytest.raises(KeyError, match="broken off"):
+        break_off()
+    assert caught_up(other) == ["acct-05"]  # who could not write while that one was open
+    touched.close()
+    other.close()
+
+
 def test_at_the_first_time_only_what_the_newest_snapshot_can_not_have_seen_is_touched(workspace):
     send(workspace, {"account_id": "acct-09"})
     assert caught_up(TouchedAccounts(workspace)) == ["acct-09"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from features.workspace import Workspace, WorkspaceBusyError, WorkspaceError
+from features.workspace import SETTINGS_FILE, Workspace, WorkspaceBusyError, WorkspaceError
 
 MOMENT = datetime(2023, 4, 1, tzinfo=UTC)
 
@@ -23,6 +23,20 @@ def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert settings.complete_until == MOMENT
     assert settings.use_names == ("a b", 'say "x"')
     assert (settings.tenant, settings.currency) == ("Größe\\", "EUR")
+
+
+def test_settings_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
+    workspace, same = Workspace(tmp_path), Workspace(tmp_path)
+    assert workspace.settings.capacity == 20
+    workspace.change_settings(capacity=25)
+    assert same.settings.capacity == 25
+    with (tmp_path / SETTINGS_FILE).open("a", encoding="utf-8") as file:  # as an editor would
+        file.write("# capacity: 25 a month\n")
+    assert workspace.settings.capacity == 25
+    (tmp_path / SETTINGS_FILE).write_text("capacity = 30", encoding="utf-8")
+    assert workspace.settings.capacity == 30
+    (tmp_path / SETTINGS_FILE).unlink()
+    assert workspace.settings.capacity == 20
 
 
 @pytest.mark.parametrize(("text", "message"), [
