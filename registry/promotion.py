@@ -7,7 +7,7 @@ challenger is better. Reads nothing, writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -128,6 +128,18 @@ class Promotion:
     def document(self) -> Mapping[str, Json]:
         """The checks as plain values, for the promotion record."""
         return {"checks": [asdict(check) for check in self.checks]}
+
+
+def check_lines(evidence: EvidenceDocument) -> Iterator[str]:
+    """What each check of a stored promotion said, a line each; none where none is stored.
+
+    >>> list(check_lines({"checks": [{"outcome": "passed", "sentence": "It is better."}]}))
+    ['- passed: It is better.']
+    """
+    checks = evidence.get("checks")
+    for check in checks if isinstance(checks, Sequence) else ():
+        if isinstance(check, Mapping):
+            yield f"- {check['outcome']}: {check['sentence']}"
 
 
 def gain(

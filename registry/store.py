@@ -14,9 +14,10 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from registry.bundle import ModelBundle
+from registry.predicted import Predicted
 from registry.promotion import EvidenceDocument
 
-MODELS = ("churn", "expansion", "contraction", "silent_churn", "churn-formula")
+MODELS = (*(one.value for one in Predicted), "churn-formula")
 
 
 class ModelStoreError(Exception):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import get_args
 
 from prometheus_client import (
@@ -18,40 +18,17 @@ from prometheus_client import (
     generate_latest,
     values,
 )
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry.monitored import FIGURES, Figure
+from registry.monitored import Figure
+from registry.prometheus_figures import Monitored
 from serving.portfolio import Portfolio, sum_of
 from serving.scoring import ScoredBy
 
-__all__ = ["CONTENT_TYPE_LATEST", "Measured", "ServiceMetrics", "monitoring_text"]
+__all__ = ["CONTENT_TYPE_LATEST", "Measured", "ServiceMetrics"]
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-
-
-class Monitored:
-    """What monitoring found, asked for whenever the figures are read."""
-
-    def __init__(self, figures: Callable[[], Iterable[Figure]]) -> None:
-        self._figures = figures
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One family a name."""
-        named: dict[str, GaugeMetricFamily] = {}
-        for one in self._figures():
-            family = named.setdefault(one.name, GaugeMetricFamily(
-                one.name, FIGURES[one.name], labels=tuple(sorted(one.labels))))
-            family.add_metric([one.labels[name] for name in sorted(one.labels)], one.value)
-        yield from named.values()
-
-
-def monitoring_text(figures: Iterable[Figure]) -> bytes:
-    """What monitoring found in Prometheus' text format, for a collector that reads files."""
-    registry = CollectorRegistry()
-    registry.register(Monitored(lambda: figures))
-    return generate_latest(registry)
 
 
 class ServiceMetrics:

@@ -45,12 +45,12 @@ def test_ci_runs_make_test_and_requires_what_debian_has(pytestconfig):
 
 
 def test_make_and_the_command_mean_the_same_workspace(pytestconfig):
-    import keepwell
+    from features.command_line import DEFAULT_WORKSPACE
 
     text = (pytestconfig.rootpath / "Makefile").read_text(encoding="utf-8")
     [world] = re.findall(r"^WORLD \?= (\w+)$", text, flags=re.MULTILINE)
     [workspace] = re.findall(r"^WORKSPACE \?= (\S+)$", text, flags=re.MULTILINE)
-    assert workspace.replace("$(WORLD)", world) == str(keepwell.DEFAULT_WORKSPACE)
+    assert workspace.replace("$(WORLD)", world) == str(DEFAULT_WORKSPACE)
 
 
 def test_a_recipe_line_could_be_typed_by_a_person(pytestconfig):

@@ -1,0 +1,149 @@
+"""This module is about what all commands of ``keepwell`` share: words, printing, exit codes.
+
+Exit codes: 0 done; 1 a fault of Keepwell, or a command looked for something and found it; 2 the
+words of the command are off; 3 the input or the state does not allow it; 4 another process is
+writing to the workspace, try again. It lies in `features`, beside the workspace that every command
+is about, because all packages with commands may import that one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from features.workspace import TRACKING_VARIABLE, Workspace, WorkspaceBusyError
+
+FAULT, FOUND, REFUSED, BUSY = 1, 1, 3, 4
+OWN_PACKAGES = ("features", "registry", "training", "experiments", "serving")
+MAKE_ONE = "Make one with `make run`, or name"
+
+out = Console()
+err = Console(stderr=True)
+
+InWorkspace = Annotated[Path, typer.Option(
+    "--workspace", "-w", help="The folder that holds everything of one company.",
+    envvar="KEEPWELL_WORKSPACE")]
+AsOf = Annotated[datetime | None, typer.Option(
+    "--as-of", formats=["%Y-%m-%d"], help="The moment asked about, 00:00 UTC of that day; where "
+    "the data end, by default.")]
+DEFAULT_WORKSPACE = Path(".keepwell/crm")
+
+
+class CommandError(Exception):
+    """The command can not do what it was told."""
+
+
+def run(command: Callable[[], object]) -> None:
+    """Run the whole command line; an error becomes one readable paragraph and an exit code."""
+    wants_traceback = "--traceback" in sys.argv
+    if wants_traceback:
+        sys.argv.remove("--traceback")
+    try:
+        command()
+    except WorkspaceBusyError as error:
+        _fail(error, BUSY, wants_traceback)
+    except OSError as error:
+        _fail(error, REFUSED, wants_traceback)
+    except Exception as error:  # noqa: BLE001 - the outermost rim: nothing above could catch it
+        own = type(error).__module__.split(".")[0] in OWN_PACKAGES
+        _fail(error, REFUSED if own else FAULT, wants_traceback)
+
+
+@contextmanager
+def step(words: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Say what goes on, how far it is, and how long it took; into a file, a line a step."""
+    began = datetime.now(UTC)
+    if not out.is_terminal:
+        out.print(f"{words} …")
+    with out.status(f"{words} …") as status:
+        def say(step: str, done: int, total: int) -> None:
+            status.update(f"{words}: {step} ({done}/{total}) …")
+
+        yield say
+    seconds = (datetime.now(UTC) - began).total_seconds()
+    out.print(f"[green]✓[/green] {words} [dim]({seconds:.1f} s)[/dim]")
+
+
+def many(number: int, thing: str) -> str:
+    """A number of things, in words.
+
+    >>> many(1, "account"), many(1234, "account")
+    ('1 account', '1,234 accounts')
+    """
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def utc(day: datetime) -> datetime:
+    """The start of a day that was given without a zone."""
+    return day.replace(tzinfo=UTC)
+
+
+def moment_of(place: Workspace, as_of: datetime | None) -> datetime:
+    """The moment asked about: the day given, or that of the workspace."""
+    return place.now(None if as_of is None else utc(as_of))
+
+
+def existing(place: Workspace, or_else: str = "Name") -> Workspace:
+    """The workspace, which has to be there.
+
+    Raises:
+        CommandError: it is not; the words end in what to do.
+    """
+    if not place.root.is_dir():
+        raise CommandError(f"There is no workspace {place.root}. {or_else} another with "
+                           f"--workspace.")
+    return place
+
+
+def models_address(place: Workspace) -> str:
+    """Where the models of a workspace are, by MLflow's address.
+
+    Raises:
+        CommandError: there is no workspace, or the environment names no database of MLflow.
+    """
+    existing(place, "Make one with `make run` or `keepwell ingest`, or name")
+    uri = os.environ.get(TRACKING_VARIABLE)
+    if uri is None:
+        return place.tracking_uri
+    if "://" not in uri:
+        raise CommandError(f"{TRACKING_VARIABLE} is {uri!r}, which is no address. Write "
+                           f"sqlite:////full/path/mlflow.db, or the address of an MLflow server.")
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not file.exists():
+        raise CommandError(f"{TRACKING_VARIABLE} names {file}, and there is no such file. Name the "
+                           f"mlflow.db of the workspace whose models shall be used.")
+    return place.tracking_uri
+
+
+def text_of(file: Path, wanted: str) -> str:
+    """The text of a file that a person wrote.
+
+    Raises:
+        CommandError: it can not be read, or is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{file} can not be read: {error.strerror}. Name {wanted}.") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file} is not text in UTF-8 (byte {error.start}). Save it as UTF-8 "
+                           f"and try again.") from error
+
+
+def _fail(error: Exception, code: int, wants_traceback: bool) -> NoReturn:
+    if wants_traceback:
+        err.print_exception()
+    elif code == FAULT:
+        err.print(f"Keepwell failed: {type(error).__name__}: {error}. That is a fault of Keepwell; "
+                  f"run the command again with --traceback to see where.", markup=False)
+    else:
+        err.print(str(error), markup=False, highlight=False)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""The commands of this package, a file a subject; `keepwell.py` lists them all."""
