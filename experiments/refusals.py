@@ -26,6 +26,9 @@ Stage = Literal["eligibility", "suitability", "put_off", "contact_policy", "valu
 Reason = Literal["not_known", "not_eligible", "held_out", "may_harm", "put_off", "cool_down",
                  "quiet_hours", "week_is_full", "does_not_pay", "gives_way", "one_at_a_time"]
 
+ON_THE_WALL: frozenset[Reason] = frozenset({"put_off", "quiet_hours"})
+"""Reasons that end by the clock on the wall; all others that end do so on the time of the data."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:

@@ -154,7 +154,8 @@ KINDS: tuple[Kind, ...] = (
          properties=("action", "decision_id", "outcome", "clock", "before", "after", "unit",
                      "window_days", "source")),
     Kind(name="action.judged", description="A person agreed, disagreed or put an action off.",
-         properties=("action", "decision_id", "verdict", "reason", "until", "by")),
+         properties=("action", "decision_id", "verdict", "reason", "until", "by",
+                     "heard_at")),  # until, heard_at: moments on the clock on the wall
 )
 
 UNTREATED_ARMS = ("control", "holdout", "not_offered", "held_out")

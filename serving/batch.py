@@ -23,7 +23,7 @@ from serving.portfolio import portfolio_order
 from serving.recommending import ANY_HOUR, Decided, decide_on
 from serving.scoring import AccountScore, score_accounts
 from serving.signs import warning_signs
-from serving.timelines import TimelineStore
+from serving.timelines import JUST_NOW, TimelineStore
 
 
 def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> list[AccountScore]:
@@ -44,8 +44,13 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
 
 
 def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
-                    rules: ChanceRules | None = None) -> tuple[Decided, ...]:
-    """What the policy says about every account as of a moment, on what was known then."""
+                    rules: ChanceRules | None = None, asked_at: datetime | None = None
+                    ) -> tuple[Decided, ...]:
+    """What the policy says about every account as of a moment, on what was known then.
+
+    ``asked_at`` is the clock on the wall, by which dates that people gave have come or not; left
+    out, the question is asked at the moment it is about.
+    """
     scores = scores_as_of(workspace, store, as_of)
     features = catalogue(workspace.settings.use_names)
     snapshots = SnapshotStore(workspace.snapshots_dir)
@@ -54,15 +59,16 @@ def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
         scores, snapshots.read(week_ago[-1]) if week_ago else None, catalogue=features.by_name,
         formula=FORMULAS[workspace.settings.health_formula])
     events = TimelineStore(workspace).of_kinds(
-        POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of)
+        POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of + JUST_NOW)
     return decide_on(scores, facts=policy_facts(events), alerts=signs, features=features, now=as_of,
-                     evidence=evidence_in(workspace.reports_dir), limits=ANY_HOUR,
-                     rules=rules)
+                     asked_at=asked_at, evidence=evidence_in(workspace.reports_dir),
+                     limits=ANY_HOUR, rules=rules)
 
 
 def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
-                          rules: ChanceRules | None = None) -> dict[str, Any]:
-    """The recommendations for every account as plain values, most revenue at risk first."""
+                          rules: ChanceRules | None = None, asked_at: datetime | None = None
+                          ) -> dict[str, Any]:
+    """The same as plain values, most revenue at risk first."""
     return {
         "as_of": as_of.isoformat(),
         "currency": workspace.settings.currency,
@@ -74,7 +80,7 @@ def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: dateti
                 "health_score": one.score.health.score,
                 **one.recommendation.to_dict(),
             }
-            for one in decisions_as_of(workspace, store, as_of, rules=rules)
+            for one in decisions_as_of(workspace, store, as_of, rules=rules, asked_at=asked_at)
         ],
     }
 

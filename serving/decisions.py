@@ -155,14 +155,16 @@ def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Aler
 
 
 def question(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *, limits: Limits,
-             now: datetime, evidence: Evidence = NO_EVIDENCE, rules: ChanceRules | None = None
-             ) -> PolicyInputs:
-    """All that the policy is told about one account now."""
+             now: datetime, asked_at: datetime | None = None, evidence: Evidence = NO_EVIDENCE,
+             rules: ChanceRules | None = None) -> PolicyInputs:
+    """All that the policy is told about one account: ``now`` on the time of the data, ``asked_at``
+    on the clock of the service."""
     as_of = max(now, score.as_of)
+    clock = as_of if asked_at is None else asked_at
     return PolicyInputs(
         state=account_state(score, facts, alerts), limits=limits, evidence=evidence,
-        history=tuple(facts.history.values()), as_of=as_of,
-        put_off=tuple([one for one in facts.put_off if one.holds_at(as_of)]),
+        history=tuple(facts.history.values()), as_of=as_of, asked_at=asked_at,
+        put_off=tuple([one for one in facts.put_off if one.holds_at(clock)]),
         chance=rules.chance_of(score, as_of) if rules else None,
         standing=rules.standing_of(score, facts.term_started_at, as_of) if rules else None)
 
@@ -175,14 +177,19 @@ def decision_of(answer: Recommendation, asked: PolicyInputs, score: AccountScore
 
     ``now`` is on the time of the data, ``asked_at`` the same moment by the clock of the service: a
     decision is valid by that, and on another day is another one, also where the data stand still.
-    ``shared`` is the digest of what all questions have in common.
+    Of the clock its id takes no more than that day, and until when it is quiet where the account
+    is: asked again a minute later, it is the same decision. ``shared`` is the digest of what all
+    questions have in common.
     """
-    read = json.dumps(asked.to_dict(), sort_keys=True, allow_nan=False)
+    told = asked.to_dict()
+    clock = json.dumps(told.pop("asked_at"))  # stored with the question, but no part of its digest
+    read = json.dumps(told, sort_keys=True, allow_nan=False)
     digest = hashlib.blake2b(read.encode(), digest_size=16).hexdigest()
     plain = answer.to_dict()
     best = answer.ranked[0]
     day = "" if asked_at is None else f":{asked_at.astimezone(UTC):%Y-%m-%d}"
-    identity = f"keepwell:{score.account_id}:{now.isoformat()}:{digest}{day}"
+    rest = "" if asked.rest_until is None else f":quiet until {asked.rest_until.isoformat()}"
+    identity = f"keepwell:{score.account_id}:{now.isoformat()}:{digest}{day}{rest}"
     return Decision(
         decision_id=str(uuid.uuid5(uuid.NAMESPACE_URL, identity)), account_id=score.account_id,
         decided_at=now, as_of=score.as_of, action=best.action_id,
@@ -195,7 +202,8 @@ def decision_of(answer: Recommendation, asked: PolicyInputs, score: AccountScore
         valid_until=(asked_at or now) + VALID_FOR, asked_at=asked_at,
         segment=score.attributes.get("segment"), csm=score.attributes.get("csm"),
         autonomy=best.autonomy, proposed_by=proposed_by,
-        inputs=None if shared is None else f'{{"question": {read}, "shared": "{shared}"}}')
+        inputs=None if shared is None else (
+            f'{{"question": {{"asked_at": {clock}, {read[1:]}, "shared": "{shared}"}}'))
 
 
 def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: PastAction | None,

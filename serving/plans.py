@@ -42,13 +42,13 @@ def offers_of(decided: Iterable[Decided]) -> pl.DataFrame:
 
 
 def plan_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, team: Team, *,
-               rules: ChanceRules | None = None) -> Plan:
-    """The plan of the week that begins at a moment.
+               rules: ChanceRules | None = None, asked_at: datetime | None = None) -> Plan:
+    """The plan of the week that begins at a moment; ``asked_at`` as for ``decisions_as_of``.
 
     Raises:
         PlanningError: the team's limits can not all be kept.
     """
-    decided = decisions_as_of(workspace, store, as_of, rules=rules)
+    decided = decisions_as_of(workspace, store, as_of, rules=rules, asked_at=asked_at)
     return make_plan(offers_of(decided), team, lottery=None if rules is None else (
         rules.capacity_lottery([one.score for one in decided], as_of)))
 

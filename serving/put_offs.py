@@ -2,12 +2,14 @@
 
 The newest word counts: who puts an action off again gives it another date, whoever agrees to it
 takes that back, and who disagrees leaves it as it is. From the ledger it is known at once, from
-the timeline as soon as that has been told; both are read by the same rule.
+the timeline as soon as that has been told; both are read by the same rule. Since when and until
+when is on the clock of the service; what was said before that was kept is dated as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +20,7 @@ from experiments.put_off import PutOff
 from serving.errors import NotClaimableError
 from serving.ledger.database import LedgerDatabase
 from serving.ledger.tables import APPROVALS, CHAIN, DECISIONS, FEEDBACK
-from serving.ledger.times import as_moment
+from serving.ledger.times import MOST_SET_BACK, as_moment
 from serving.words import who
 
 PART = 1_000
@@ -38,14 +40,20 @@ def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datet
     """The same of the properties of an ``action.judged`` event; what can not be read says nothing.
     """
     try:
-        until = datetime.fromisoformat(str(said["until"])) if said.get("until") else None
+        until = _moment(said.get("until"))
+        heard_at = _moment(said.get("heard_at"))
     except ValueError:
         return
-    if until is not None and until.utcoffset() is None:
-        return
     note(put_off, action=str(said.get("action")), verdict=str(said.get("verdict")), until=until,
-         at=at, by=str(said["by"]) if said.get("by") else None,
+         at=heard_at or at, by=str(said["by"]) if said.get("by") else None,
          reason=str(said["reason"]) if said.get("reason") else None)
+
+
+def as_told(put_off: Iterable[PutOff], clock: datetime) -> tuple[PutOff, ...]:
+    """What the ledger holds has been said at this moment of the clock, also where the clock of
+    whoever heard it is ahead by up to a day; further ahead it was wrong."""
+    return tuple(replace(one, at=clock) if clock < one.at <= clock + MOST_SET_BACK else one
+                 for one in put_off)
 
 
 def put_offs_of(database: LedgerDatabase, account_ids: Sequence[str]
@@ -70,22 +78,22 @@ def put_offs_in(connection: Connection, account_ids: Sequence[str]
         for row in connection.execute(_SAID, {"ids": account_ids[start:start + PART]}):
             note(found.setdefault(row.account_id, {}), action=row.action, verdict=row.verdict,
                  until=as_moment(row.snooze_until) if row.snooze_until else None,
-                 at=as_moment(row.at), by=row.by, reason=row.reason)
+                 at=as_moment(row.heard_at or row.at), by=row.by, reason=row.reason)
     return {account_id: tuple(put_off.values()) for account_id, put_off in found.items()}
 
 
-def check_not_put_off(connection: Connection, decided: sa.Row[Any]) -> None:
-    """See that nobody has put the action of a decision off since it was made.
+def check_not_put_off(connection: Connection, decided: sa.Row[Any], clock: datetime) -> None:
+    """See that nobody has put the action of a decision off since it was made, to a date that has
+    not come by the clock of the service.
 
-    Whoever approves the decision afterwards has seen that; once the date has come, the action is
-    recommended in a new decision.
+    Whoever approves the decision afterwards has seen that.
 
     Raises:
         NotClaimableError: somebody did; the message says who, until when and why.
     """
     newest = connection.execute(_NEWEST_WORD, {
         "account": decided.account_id, "action": decided.action}).first()
-    if newest is None or newest.verdict == "agree":
+    if newest is None or newest.verdict == "agree" or as_moment(newest.snooze_until) <= clock:
         return
     later = connection.execute(
         sa.select(CHAIN.c.place).where(sa.or_(
@@ -100,6 +108,14 @@ def check_not_put_off(connection: Connection, decided: sa.Row[Any]) -> None:
                                 f"{as_moment(newest.snooze_until):%Y-%m-%d %H:%M} UTC{why}")
 
 
+def _moment(said: object) -> datetime | None:
+    """A moment of an event, None where it names none, or ValueError."""
+    moment = datetime.fromisoformat(str(said)) if said else None
+    if moment is not None and moment.utcoffset() is None:
+        raise ValueError(f"{moment} has no time zone")
+    return moment
+
+
 _NEWEST_WORD = sa.select(
     FEEDBACK.c.verdict, FEEDBACK.c.by, FEEDBACK.c.reason, FEEDBACK.c.snooze_until,
     CHAIN.c.place).join(CHAIN, sa.and_(
@@ -110,7 +126,7 @@ _NEWEST_WORD = sa.select(
 
 _SAID = sa.select(
     FEEDBACK.c.account_id, FEEDBACK.c.action, FEEDBACK.c.verdict, FEEDBACK.c.snooze_until,
-    FEEDBACK.c.at, FEEDBACK.c.by, FEEDBACK.c.reason).join(CHAIN, sa.and_(
+    FEEDBACK.c.at, FEEDBACK.c.heard_at, FEEDBACK.c.by, FEEDBACK.c.reason).join(CHAIN, sa.and_(
         CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id)).where(
     FEEDBACK.c.account_id.in_(sa.bindparam("ids", expanding=True)),
     FEEDBACK.c.verdict != "disagree").order_by(CHAIN.c.place)

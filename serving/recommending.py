@@ -28,7 +28,7 @@ from serving.errors import LedgerUnreachableError
 from serving.known_playbook import known_playbook
 from serving.ledger.ledger import Decision, outcomes_in
 from serving.ledger.replay import SharedInputs, shared_inputs
-from serving.put_offs import put_offs_in
+from serving.put_offs import as_told, put_offs_in
 from serving.scoring import AccountScore
 from serving.signs import ALERT_WORDS, WarningSigns
 from serving.timelines import JUST_NOW
@@ -88,7 +88,8 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
         for account_id, outcomes in outcomes_in(connection, ids).items():
             facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
         for account_id, put_off in put_offs_in(connection, ids).items():
-            facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
+            facts[account_id] = replace(facts.get(account_id, NO_FACTS),
+                                        put_off=as_told(put_off, asked_at))
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts,
                      features=catalogue(desk.workspace.settings.use_names), now=desk.now(),
                      asked_at=asked_at, evidence=desk.measured.current(), rules=desk.chance,
@@ -109,13 +110,14 @@ def decide_on(
     proposed_by: str | None = None,
     shared: str | None = None,
 ) -> tuple[Decided, ...]:
-    """What the policy says about each account, on these facts and warning signs."""
+    """What the policy says about each account, on these facts and warning signs: ``now`` on the
+    time of the data, ``asked_at`` on the clock of the service (the same, where it is left out)."""
     book = known_playbook(features.names)
     decided = []
     for score in scores:
         known, signs = facts.get(score.account_id, NO_FACTS), alerts.of(score.account_id)
-        asked = question(score, known, signs, limits=limits, now=now, evidence=evidence,
-                         rules=rules)
+        asked = question(score, known, signs, limits=limits, now=now, asked_at=asked_at,
+                         evidence=evidence, rules=rules)
         answer = asked.answer(book, phrases=features.phrases, alert_words=ALERT_WORDS)
         decided.append(Decided(
             score=score, recommendation=answer,

@@ -448,7 +448,9 @@ class WithheldAnswer(Answer):
                                    "put_off, contact_policy, value, conflicts, rank or chance.")
     reason: str
     why: str
-    allowed_from: datetime | None
+    allowed_from: datetime | None = Field(
+        description="By the clock of the service for the reasons put_off and quiet_hours, on the "
+                    "time of the data, which may stand still, for all others.")
     until: str
 
 

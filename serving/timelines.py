@@ -326,7 +326,8 @@ def judged_event(said: Feedback) -> Event:
         occurred_at=said.at, recorded_at=said.at, properties=properties_text({
             "action": said.action, "decision_id": said.decision_id, "verdict": said.verdict,
             "reason": said.reason, "by": said.by,
-            "until": said.snooze_until.isoformat() if said.snooze_until else None}))
+            "until": said.snooze_until.isoformat() if said.snooze_until else None,
+            "heard_at": said.heard_at.isoformat() if said.heard_at else None}))
 
 
 def in_words(events: pl.DataFrame, *, currency: str) -> tuple[TimelineEvent, ...]:

@@ -109,7 +109,7 @@ class Claims:
                                         "claim.")
             _check_free(connection, decided, at)
             check_level_of(connection, controls, decided, at)
-            check_not_put_off(connection, decided)
+            check_not_put_off(connection, decided, at)
             _check_capacity(connection, controls, scope, at)
             claim_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:claim:{key}"))
             _add(connection, decided, "claimed", claim_id=claim_id, at=at, lease_until=at + lease,

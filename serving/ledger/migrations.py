@@ -18,7 +18,6 @@ from sqlalchemy.engine import Connection
 from serving.ledger.chain import link_all
 from serving.ledger.tables import (
     APPROVALS,
-    BY_THE_CLOCK,
     CHAIN,
     CLAIM_RECORDS,
     CONTROLS,
@@ -68,10 +67,8 @@ def _hear(connection: Connection) -> None:
 
 def _go_by_the_clock(connection: Connection) -> None:
     _add(connection, DECISIONS.c.asked_at, OUTCOMES.c.heard_at)
-    for column in BY_THE_CLOCK:
-        for index in column.table.indexes:
-            if list(index.columns) == [column]:
-                index.create(connection, checkfirst=True)
+    _index(connection, DECISIONS.c.asked_at, OUTCOMES.c.heard_at, CLAIM_RECORDS.c.at,
+           APPROVALS.c.at, CONTROLS.c.at)
 
 
 def _draw(connection: Connection) -> None:
@@ -82,8 +79,23 @@ def _measure(connection: Connection) -> None:
     _add(connection, OUTCOMES.c.measure)
 
 
+def _hear_by_the_clock(connection: Connection) -> None:
+    _add(connection, FEEDBACK.c.heard_at)
+    _index(connection, FEEDBACK.c.heard_at)
+
+
+def _index(connection: Connection, *columns: sa.Column[Any]) -> None:
+    for column in columns:
+        for index in column.table.indexes:
+            if list(index.columns) == [column]:
+                index.create(connection, checkfirst=True)
+
+
 def _add(connection: Connection, *columns: sa.Column[Any]) -> None:
     for column in columns:
+        there = sa.inspect(connection).get_columns(column.table.name)
+        if column.name in {one["name"] for one in there}:
+            continue  # a step before this one made its table, as the table is today
         kind = column.type.compile(connection.dialect)
         connection.execute(sa.text(
             f'ALTER TABLE {column.table.name} ADD COLUMN "{column.name}" {kind}'))
@@ -98,6 +110,8 @@ STEPS = (
     Step(version=5, brought="moments on the clock of the service", apply=_go_by_the_clock),
     Step(version=6, brought="the draws of plans", apply=_draw),
     Step(version=7, brought="what was measured after an action", apply=_measure),
+    Step(version=8, brought="when people said something, on the clock of the service",
+         apply=_hear_by_the_clock),
 )
 """Version 0 is a ledger of decisions, outcomes, keys and deliveries without links."""
 

@@ -134,6 +134,7 @@ FEEDBACK = sa.Table(
     sa.Column("snooze_until", sa.String),
     sa.Column("by", sa.String, nullable=False),
     sa.Column("at", sa.String, nullable=False),
+    sa.Column("heard_at", sa.String, index=True, info=LATER),
     *_sent_once(),
 )
 
@@ -160,7 +161,7 @@ VERSIONS = sa.Table(
 )
 
 BY_THE_CLOCK = (DECISIONS.c.asked_at, OUTCOMES.c.heard_at, CLAIM_RECORDS.c.at, APPROVALS.c.at,
-                CONTROLS.c.at)
+                CONTROLS.c.at, FEEDBACK.c.heard_at)
 """Moments on the clock of the service; all others are on the time of the data."""
 
 CHAINED: Mapping[str, sa.Table] = {

@@ -68,6 +68,8 @@ from serving.words import (
 )
 
 MOST_WITHHELD = 30
+SAME_TIME = timedelta(days=1)
+"""Data that are further behind the clock of the service stand still, as between two exports."""
 MOST_CHANGES = 5
 TREND_TOLERANCE = timedelta(days=4)
 """Monthly snapshots lie up to 31 days apart; a trend is over 28."""
@@ -186,12 +188,14 @@ def account_page(
     waits: str,
     days: Sequence[TimelineDay],
     weeks: Sequence[WeekOfUse],
+    clock: datetime,
     tenant: str,
 ) -> AccountPage:
     """The page of one account.
 
     ``held`` is how far each action may go by itself here, ``stopped`` what is stopped for the
-    account, and ``waits`` what of it waits for a person, in words.
+    account, ``waits`` what of it waits for a person, in words, and ``clock`` is the moment by the
+    clock of the service.
     """
     at_90 = score.churn_at(TIER_HORIZON_DAYS)
     before = portfolio.previous.get(score.account_id)
@@ -247,7 +251,8 @@ def account_page(
         waits=waits,
         say=say, judge_href=f"{account_href(score.account_id)}/feedback",
         actions_intro=actions_intro(answer), action_notes=answer.notes,
-        withheld=tuple(withheld_view(w) for w in answer.withheld[:MOST_WITHHELD]),
+        withheld=tuple(withheld_view(w, data_stand_still=clock - answer.as_of > SAME_TIME)
+                       for w in answer.withheld[:MOST_WITHHELD]),
         withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",
         use_picture=use_picture(weeks), use_note=use_note(weeks),
         days=tuple(_day(d) for d in days))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from experiments.action_value import ActionValue
 from experiments.policy import DO_NOTHING, Candidate, Recommendation, Withheld
+from experiments.refusals import ON_THE_WALL
 from serving.pages.controls_view import HeldLevel
 from serving.words import instant, money, percent, plain, plural, signed, singular
 
@@ -111,11 +112,14 @@ def _interval(value: ActionValue) -> str:
             f"{signed(100 * belief.low)} and {signed(100 * belief.high)}")
 
 
-def withheld_view(withheld: Withheld) -> WithheldView:
-    """One held back action, and until when."""
+def withheld_view(withheld: Withheld, *, data_stand_still: bool = False) -> WithheldView:
+    """One held back action, and until when; where the data stand still, by which of the two clocks.
+    """
     until = ""
     if withheld.allowed_from is not None:
         until = f"allowed from {instant(withheld.allowed_from)}"
+        if data_stand_still and withheld.reason not in ON_THE_WALL:
+            until += ", on the time of the data"
     elif withheld.until:
         until = withheld.until
     return WithheldView(name=withheld.name, why=singular(withheld.why), until=singular(until))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from experiments.policy import DO_NOTHING
-from serving.feedback import Feedback
+from serving.feedback import ONE_CLICK, Feedback
 from serving.words import day, plain, who
 
 MOST_SAID = 3
@@ -22,15 +22,17 @@ class SayView:
     """The form by which a person judges the first action, and what was said before."""
 
     action: str  # empty where the caller may not judge
-    may_put_off: bool
+    put_off: str  # what the button says; empty where nothing can be put off
     said: tuple[str, ...]
 
 
-def say_view(first_action: str | None, heard: Sequence[Feedback], names: Mapping[str, str]
-             ) -> SayView:
-    """The form for the action that is recommended first, and the newest of what was said."""
+def say_view(first_action: str | None, heard: Sequence[Feedback], names: Mapping[str, str], *,
+             clock: datetime) -> SayView:
+    """The form for the action that is recommended first, and the newest of what was said; ``clock``
+    is that of the service, by which is put off."""
     return SayView(action=first_action or "",
-                   may_put_off=first_action not in (None, DO_NOTHING),
+                   put_off="" if first_action in (None, DO_NOTHING) else (
+                       f"Not for two weeks (until {day(clock + ONE_CLICK)})"),
                    said=tuple(said_line(one, names) for one in heard[:MOST_SAID]))
 
 
@@ -59,4 +61,4 @@ def said_line(one: Feedback, names: Mapping[str, str]) -> str:
     until = f" until {day(one.snooze_until)}" if one.snooze_until else ""
     why = f": {one.reason}" if one.reason else ""
     return (f"{who(one.by)} {SAID[one.verdict]} {names.get(one.action, plain(one.action))}{until}, "
-            f"{day(one.at)}{why}")
+            f"{day(one.said_at)}{why}")

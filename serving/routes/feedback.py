@@ -31,7 +31,9 @@ class FeedbackRequest(Request):
     action: ShortText | None = Field(
         default=None, description="Which of the ranked actions; the first, when left out.")
     snooze_until: AwareDatetime | None = Field(
-        default=None, description="Needed with `snooze`: until when it is put off.")
+        default=None, description="Needed with `snooze`: until when it is put off, with its time "
+                                  "zone. By the clock of the service, whatever the time of the "
+                                  "data; at most 366 days ahead.")
     by: ShortText | None = Field(
         default=None, description="Pseudonym of who says it; the owner of the API key counts "
                                   "where it has one.")
@@ -56,7 +58,9 @@ class FeedbackAnswer(Answer):
     reason: str | None
     snooze_until: datetime | None
     by: str
-    at: datetime
+    at: datetime = Field(description="On the time of the data, which may stand still.")
+    heard_at: datetime | None = Field(
+        description="By the clock of the service; null where it was said before this was kept.")
 
 
 class FeedbackListAnswer(Answer):
@@ -76,15 +80,16 @@ def say(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: FeedbackR
     """Keep what a person says to a recommendation, with the reason, for good.
 
     Agreeing approves nothing and disagreeing stops nothing. What is put off is not recommended for
-    this account before `snooze_until`, unless somebody agrees to it sooner. Saying something else
-    later is a new record.
+    this account before `snooze_until` by the clock of the service, unless somebody agrees to it
+    sooner. Saying something else later is a new record.
     """
     return feedback_answer(FeedbackRecords(desk.ledger.database).record(
         decision_id,
         NewFeedback(verdict=body.verdict, reason=body.reason, action=body.action,
                     snooze_until=body.snooze_until),
         by=caller.by(body.by) or caller.key_id,
-        key=None if idempotency_key is None else caller.own(idempotency_key), now=desk.now()))
+        key=None if idempotency_key is None else caller.own(idempotency_key), now=desk.now(),
+        heard_at=desk.wall_clock()))
 
 
 @router.get("/decisions/{decision_id}/feedback", summary="What people said to a decision",
@@ -102,4 +107,4 @@ def feedback_answer(one: Feedback) -> FeedbackAnswer:
     return FeedbackAnswer(
         feedback_id=one.feedback_id, decision_id=one.decision_id, account_id=one.account_id,
         action=one.action, verdict=one.verdict, reason=one.reason, snooze_until=one.snooze_until,
-        by=one.by, at=one.at)
+        by=one.by, at=one.at, heard_at=one.heard_at)

@@ -6,7 +6,6 @@ refused the form where a page of another site sent it.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 from urllib.parse import parse_qs
 
@@ -17,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from serving.desk import Desk
 from serving.errors import FieldProblem, WrongShapeError
-from serving.feedback import FeedbackRecords, NewFeedback
+from serving.feedback import ONE_CLICK, FeedbackRecords, NewFeedback
 from serving.pages.account_names import account_href
 from serving.recommending import decide_and_store
 from serving.roles import Caller
@@ -25,8 +24,6 @@ from serving.routes.at_desk import AtCaller, AtDesk
 from serving.routes.feedback import FeedbackRequest
 
 router = APIRouter(include_in_schema=False)
-
-PUT_OFF = timedelta(days=14)
 
 
 @router.post("/accounts/{account_id}/feedback")
@@ -40,12 +37,12 @@ async def judge(request: Request, desk: AtDesk, caller: AtCaller,
 
 
 def _judge(desk: Desk, caller: Caller, account_id: str, form: dict[str, str]) -> None:
-    now = desk.now()
+    now, clock = desk.now(), desk.wall_clock()
     verdict, reason = form.get("verdict"), form.get("reason", "").strip() or None
     try:
         said = FeedbackRequest.model_validate({
             "verdict": verdict, "reason": reason, "action": form.get("action") or None,
-            "snooze_until": now + PUT_OFF if verdict == "snooze" else None})
+            "snooze_until": clock + ONE_CLICK if verdict == "snooze" else None})
     except ValidationError as error:
         message = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         raise WrongShapeError(message, errors=[FieldProblem(where="reason", message=message)],
@@ -56,5 +53,5 @@ def _judge(desk: Desk, caller: Caller, account_id: str, form: dict[str, str]) ->
         decision.decision_id,
         NewFeedback(verdict=said.verdict, reason=said.reason, action=said.action,
                     snooze_until=said.snooze_until),
-        by=caller.owner or caller.key_id, key=None, now=now)
+        by=caller.owner or caller.key_id, key=None, now=now, heard_at=clock)
     desk.deliver()

@@ -112,6 +112,7 @@ def show_account(request: Request, desk: AtDesk, caller: AtCaller,
         stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
         waits=_waits(desk, account_id),
         days=by_day(in_words(events, currency=portfolio.currency), most_days=DAYS_SHOWN),
+        clock=desk.wall_clock(),
         weeks=weeks_of_use(events, as_of=known_at, weeks=WEEKS_SHOWN,
                            known_since=desk.timelines.known_since(account_id, as_of=known_at)),
         tenant=desk.workspace.settings.tenant)
@@ -123,10 +124,10 @@ def _say(desk: Desk, caller: Caller, account_id: str, answer: Recommendation) ->
     try:
         heard = FeedbackRecords(desk.ledger.database).of_account(account_id)
     except LedgerUnreachableError:
-        return say_view(None, (), {})  # nothing could be kept now
+        return say_view(None, (), {}, clock=desk.wall_clock())  # nothing could be kept now
     may = "judge" in caller.permissions
-    return say_view(answer.ranked[0].action_id if may else None, heard,
-                    _names())
+    return say_view(answer.ranked[0].action_id if may else None, heard, _names(),
+                    clock=desk.wall_clock())
 
 
 def _waits(desk: Desk, account_id: str) -> str:

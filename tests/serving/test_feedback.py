@@ -73,16 +73,26 @@ def test_without_a_key_the_same_word_twice_is_two(records):
     assert len(records.of_decision("d-1")) == 2
 
 
-@pytest.mark.parametrize(("until", "is_taken"), [
-    (NOW, False), (NOW + timedelta(microseconds=1), True), (NOW + LONGEST_SNOOZE, True),
-    (NOW + LONGEST_SNOOZE + timedelta(microseconds=1), False)])
-def test_something_is_put_off_to_a_moment_ahead_and_not_for_years(records, until, is_taken):
+@pytest.mark.parametrize(("until", "wrong"), [
+    (NOW, "has passed: by the clock of this service it is 2026-03-01 12:00 UTC"),
+    (NOW + timedelta(microseconds=1), None), (NOW + LONGEST_SNOOZE, None),
+    (NOW + LONGEST_SNOOZE + timedelta(microseconds=1), "is more than 366 days ahead")])
+@pytest.mark.parametrize("data", [NOW, NOW - timedelta(days=900)], ids=["on time", "stand still"])
+def test_something_is_put_off_to_a_moment_ahead_and_not_for_years(records, until, wrong, data):
     new = NewFeedback(verdict="snooze", reason="on leave", snooze_until=until)
-    if is_taken:
-        assert records.record("d-1", new, by="ann", key=None, now=NOW).snooze_until == until
+    if wrong is None:
+        said = records.record("d-1", new, by="ann", key=None, now=data, heard_at=NOW)
+        assert (said.snooze_until, said.at, said.heard_at) == (until, data, NOW)
     else:
-        with pytest.raises(WrongShapeError, match="snooze_until: should be after 2026-03-01 12:00"):
-            records.record("d-1", new, by="ann", key=None, now=NOW)
+        with pytest.raises(WrongShapeError, match=f"snooze_until: .* {wrong}"):
+            records.record("d-1", new, by="ann", key=None, now=data, heard_at=NOW)
+
+
+def test_a_clock_that_is_behind_the_ledger_is_believed_as_far_as_the_ledger_goes(records):
+    records.record("d-1", AGREE, by="ann", key=None, now=NOW, heard_at=NOW + timedelta(hours=1))
+    late = records.record("d-1", AGREE, by="bob", key=None, now=NOW, heard_at=NOW)
+    assert late.heard_at == NOW + timedelta(hours=1)
+    assert records.record("d-1", AGREE, by="cem", key=None, now=NOW).heard_at is None
 
 
 def test_a_decision_that_is_not_there_is_told(records):

@@ -27,20 +27,23 @@ def said(verdict: str, **words: object) -> Feedback:
      "ann disagreed with gone, 1 March 2026: on leave"),
     (said("snooze", reason="on leave", snooze_until=datetime(2026, 3, 15, tzinfo=UTC)),
      "ann put off Success call until 15 March 2026, 1 March 2026: on leave"),
+    (said("agree", heard_at=datetime(2028, 5, 2, tzinfo=UTC)),
+     "ann agreed to Success call, 2 May 2028"),
 ])
 def test_what_was_said_is_a_sentence(one, line):
     assert said_line(one, {"success_call": "Success call"}) == line
 
 
 def test_the_newest_are_shown_and_no_form_to_who_may_not():
-    view = say_view(None, [said("agree")] * 9, {})
-    assert (view.action, view.may_put_off) == ("", False)
+    view = say_view(None, [said("agree")] * 9, {}, clock=NOW)
+    assert (view.action, view.put_off) == ("", "")
     assert len(view.said) == MOST_SAID
 
 
 def test_doing_nothing_is_agreed_to_or_not_but_never_put_off():
-    assert not say_view("do_nothing", (), {}).may_put_off
-    assert say_view("success_call", (), {}).may_put_off
+    assert not say_view("do_nothing", (), {}, clock=NOW).put_off
+    assert say_view("success_call", (), {}, clock=NOW).put_off == (
+        "Not for two weeks (until 15 March 2026)")
 
 
 def click(client, verdict: str, *, account: str = "acct-01", **more: object):

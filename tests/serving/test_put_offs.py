@@ -41,9 +41,10 @@ def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
     opened.close()
 
 
-def say(ledger, *words, account="a"):
+def say(ledger, *words, account="a", heard_at=None):
     for word in words:
-        FeedbackRecords(ledger.database).record(f"d-{account}", word, by="ann", key=None, now=NOW)
+        FeedbackRecords(ledger.database).record(f"d-{account}", word, by="ann", key=None, now=NOW,
+                                                heard_at=heard_at)
 
 
 LONGER = NewFeedback(verdict="snooze", reason="Longer", snooze_until=UNTIL + timedelta(days=1))
@@ -66,18 +67,20 @@ def test_the_newest_word_about_an_action_counts_also_while_the_clock_stands_stil
 
 def test_ledger_and_timeline_say_the_same(ledger):
     say(ledger, SNOOZE, OTHER)
-    say(ledger, LONGER, account="b")
+    say(ledger, LONGER, account="b", heard_at=NOW + timedelta(days=3))
     rows = [{"event_id": f"f{n}", "account_id": one.account_id, "user_id": None,
              "kind": "action.judged", "occurred_at": one.at, "recorded_at": one.at,
              "event_count": 1, "user_count": 1, "quantity": None, "properties": json.dumps({
                  "action": one.action, "verdict": one.verdict, "reason": one.reason,
-                 "by": one.by, "until": one.snooze_until.isoformat()})}
+                 "by": one.by, "until": one.snooze_until.isoformat(),
+                 "heard_at": one.heard_at.isoformat() if one.heard_at else None})}
             for account in ("a", "b")
             for n, one in enumerate(reversed(
                 FeedbackRecords(ledger.database).of_account(account)))]
     told = policy_facts(pl.DataFrame(rows, schema=EVENT_SCHEMA))
-    assert {name: facts.put_off for name, facts in told.items()} == put_offs_of(
-        ledger.database, ["a", "b"])
+    known = put_offs_of(ledger.database, ["a", "b"])
+    assert {name: facts.put_off for name, facts in told.items()} == known
+    assert [one.at for one in known["b"]] == [NOW + timedelta(days=3)]
 
 
 @pytest.mark.parametrize("until", ["soon", "2026-03-15T00:00:00", 7, None])
@@ -105,9 +108,9 @@ class TestWhatAProgramMayClaim:
             versions={}, input_digest="ab", valid_until=NOW + timedelta(days=7), autonomy=4,
             proposed_by="planner")
 
-    def claim(self, claims, decision_id="d-then"):
+    def claim(self, claims, decision_id="d-then", now=NOW):
         return claims.claim(decision_id, by="mailer", lease=timedelta(minutes=5),
-                            key=f"claim {decision_id}", now=NOW)[0]
+                            key=f"claim {decision_id}", now=now)[0]
 
     def test_what_was_put_off_since_it_was_decided_is_not_claimed(self, ledger, claims):
         say(ledger, SNOOZE, DISAGREE)
@@ -130,6 +133,13 @@ class TestWhatAProgramMayClaim:
         Approvals(ledger.database).record("d-then", "approved", by="bob", reason=None, key="k",
                                           now=NOW)
         assert self.claim(claims).state == "claimed"
+
+    def test_once_the_date_has_come_by_the_clock_it_may_be_claimed(self, ledger, claims):
+        until = NOW + timedelta(hours=2)
+        say(ledger, NewFeedback(verdict="snooze", reason="Lunch", snooze_until=until))
+        with pytest.raises(NotClaimableError, match="until 2026-03-01 14:00 UTC: Lunch"):
+            self.claim(claims, now=until - timedelta(microseconds=1))
+        assert self.claim(claims, now=until).state == "claimed"
 
     def test_another_account_is_not_held_back(self, ledger, claims):
         say(ledger, SNOOZE, account="b")
