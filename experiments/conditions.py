@@ -98,8 +98,13 @@ Test = Callable[[Facts], bool | None]
 
 def holds(condition: Condition, facts: Facts) -> bool | None:
     """Whether all clauses hold, without words; None where it can not be told."""
+    return test_of(condition)(facts)
+
+
+def test_of(condition: Condition) -> Test:
+    """What a condition asks, made once and kept with it: every account is asked all of them."""
     test: Test | None = condition.__dict__.get("_test")
-    return (_kept_test(condition) if test is None else test)(facts)
+    return _kept_test(condition) if test is None else test
 
 
 def judge(condition: Condition, facts: Facts) -> Verdict:
@@ -166,7 +171,6 @@ def say(name: str, value: Value, phrases: Mapping[str, str]) -> str:
 
 
 def _kept_test(condition: Condition) -> Test:
-    """What the condition asks, made once and kept with it: every account is asked all of them."""
     tests = condition.__dict__["_tests"] = tuple(map(_test_of, condition.clauses))
     test = condition.__dict__["_test"] = tests[0] if len(tests) == 1 else partial(_all_of, tests)
     return test

@@ -62,6 +62,7 @@ from experiments.promise import Promise, promise_for
 from experiments.put_off import PutOff, not_yet
 from experiments.recommendation import Candidate, Recommendation, Withheld
 from experiments.refusals import Refusal, may_harm, not_allowed, not_worth_it
+from experiments.triggers import triggers_of
 from registry.playbook import Playbook
 
 __all__ = ["DO_NOTHING", "STATE_FACTS", "WEEK", "AccountState", "Candidate", "Limits", "PastAction",
@@ -227,11 +228,9 @@ def _proposals(question: _Question) -> list[Proposal]:
         due.setdefault(due_step.step.action, due_step)
     found = []
     words: dict[str, str] = {}  # several actions have a trigger in common
-    for action in question.playbook.actions:
+    for action in triggers_of(question.playbook).brought_up(facts, due):
         met = [condition for condition in action.triggers if holds(condition, facts) is True]
         step = due.get(action.id)
-        if not met and step is None:
-            continue
         for condition in met:
             if condition.text not in words:
                 words[condition.text] = judge(condition, facts).words

@@ -191,8 +191,9 @@ def _plain(value: object) -> object:
         return value.isoformat()
     if isinstance(value, float) and isnan(value):
         return None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Mapping):  # of figures nearly always: asked here, without a call for each
+        return {str(key): inner if type(inner) is float and inner == inner else _plain(inner)
+                for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in cast("Iterable[object]", value)]
     return value

@@ -104,6 +104,7 @@ class Ledger:
     def __init__(self, where: Path | str) -> None:
         self._database = LedgerDatabase(where)
         self._told = 0  # every record up to this place is on the timeline
+        self._inputs: set[str] = set()  # digests of shared inputs that are there for sure
         try:
             self._database.prepare()
         except LedgerUnreachableError:
@@ -142,17 +143,20 @@ class Ledger:
             controls = read_controls(connection)
             new = {d.decision_id: _levelled(d, controls) for d in decisions
                    if d.decision_id not in there}
-            known = set(connection.scalars(THESE_INPUTS, {"ids": list(shared)}))
-            inputs = [{"digest": digest, "content": content}
-                      for digest, content in shared.items() if digest not in known]
-            if inputs:
-                insert_linked(connection, INPUTS, *inputs)
+            unsure = [digest for digest in shared if digest not in self._inputs]
+            if unsure:
+                known = set(connection.scalars(THESE_INPUTS, {"ids": unsure}))
+                inputs = [{"digest": digest, "content": shared[digest]}
+                          for digest in unsure if digest not in known]
+                if inputs:
+                    insert_linked(connection, INPUTS, *inputs)
             if new:
                 insert_linked(connection, DECISIONS, *(
                     {**rows[d.decision_id], "autonomy": d.autonomy} for d in new.values()))
             stored = {**there, **new}
             answer = tuple(stored[d.decision_id] for d in decisions)
             before_commit(answer)
+        self._inputs.update(unsure)  # committed, and nothing is ever taken out
         return answer
 
     def append_outcome(self, decision_id: str, new: NewOutcome, *, key: str,

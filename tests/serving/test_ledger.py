@@ -58,6 +58,22 @@ def test_the_same_decision_twice_is_one(ledger):
     assert ledger.counts() == (2, 0)
 
 
+def test_what_questions_share_is_stored_once_also_after_a_transaction_that_failed(ledger):
+    def break_off(_: object) -> None:
+        raise KeyError("before the commit")
+
+    shared = {"ab": "phrases"}
+    with pytest.raises(KeyError, match="before the commit"):
+        ledger.append_decisions([decision(1)], shared=shared, before_commit=break_off)
+    with pytest.raises(UnknownDecisionError, match="not in the ledger"):
+        ledger.shared_input("ab")
+    for number in (1, 2):
+        ledger.append_decisions([decision(number)], shared=shared)
+    ledger.append_decisions([decision(3)], shared={**shared, "cd": "others"})
+    assert (ledger.shared_input("ab"), ledger.shared_input("cd")) == ("phrases", "others")
+    assert ledger.verify().finding is None
+
+
 def test_no_decisions_are_no_write(ledger):
     ledger.append_decisions([])
     ledger.mark_delivered([], at=NOW)
