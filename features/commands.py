@@ -111,6 +111,7 @@ def consume(
         pass
     finally:
         stream.close()
+        touched.close()
         out.print(total.line(), highlight=False)
 
 
