@@ -43,7 +43,8 @@ def actions(
     moment = moment_of(place, as_of)
     with step("Ranking actions"):
         ensure_snapshots(place, moment)
-        answer = recommendations_as_of(place, store_of(place), moment, rules=chance_of(place))
+        answer = recommendations_as_of(place, store_of(place), moment, rules=chance_of(place),
+                                       asked_at=_asked_at(as_of))
         write_atomically(file, json.dumps(answer, indent=1).encode())
     out.print(f"Next actions of {many(len(answer['accounts']), 'account')} as of "
               f"{moment:%Y-%m-%d} in {file}.")
@@ -69,7 +70,8 @@ def plan(
     moment = moment_of(place, as_of)
     with step("Planning the week"):
         ensure_snapshots(place, moment)
-        week = plan_as_of(place, store_of(place), moment, who, rules=chance_of(place))
+        week = plan_as_of(place, store_of(place), moment, who, rules=chance_of(place),
+                          asked_at=_asked_at(as_of))
         currency = place.settings.currency
         answer = document_of(week, as_of=moment, currency=currency)
         write_atomically(file, json.dumps(answer, indent=1).encode())
@@ -88,6 +90,11 @@ def plan(
     if scarce["price"] > 0:
         out.print(f"One more hour of {scarce['id']} would bring {scarce['price']:,.0f} "
                   f"{answer['currency']}.", markup=False)
+
+
+def _asked_at(as_of: datetime | None) -> datetime | None:
+    """The clock on the wall; a question about a moment that was given is asked at that moment."""
+    return datetime.now(UTC) if as_of is None else None
 
 
 def chance_of(place: Workspace) -> ChanceRules | None:

@@ -24,6 +24,7 @@ from registry.playbook import playbook
 from registry.store import MemoryModelStore
 from serving.batch import decisions_as_of, recommendations_as_of
 from serving.candidate_policy import asked_again, candidate_policy
+from serving.commands.next_actions import actions
 from serving.ledger.replay import replay, shared_digest
 from serving.pages.actions_view import withheld_view
 from serving.plans import plan_as_of
@@ -279,6 +280,22 @@ def test_where_the_data_stand_still_a_date_says_by_which_clock(reason, stands, w
     waits = Withheld(action_id="a", name="A", because="x", stage="contact_policy", reason=reason,
                      why="y", until="z", allowed_from=NOON)
     assert withheld_view(waits, data_stand_still=stands).until == words
+
+
+def test_the_commands_go_by_the_clock_of_the_machine_unless_a_moment_is_given(tmp_path):
+    now, out = datetime.now(UTC), tmp_path / "actions.json"
+    own = make_workspace(tmp_path / "own", more=[
+        event(account, "action.judged", 0, action=action.id, verdict="snooze", by="ann",
+              heard_at=(now - DAY).isoformat(), until=(now + hours * HOUR).isoformat())
+        for account, hours in (("acct-00", 9), ("acct-01", -9)) for action in playbook().actions])
+
+    def put_off(as_of: datetime | None) -> set[str]:
+        actions(out, as_of=as_of, workspace=own.root)
+        return {one["account_id"] for one in json.loads(out.read_text())["accounts"]
+                for waits in one["withheld"] if waits["reason"] == "put_off"}
+
+    assert put_off(None) == {"acct-00"}
+    assert put_off(AS_OF) == set()  # then nobody had put anything off
 
 
 def test_without_a_clock_of_its_own_a_question_is_asked_when_it_is_about(company):
