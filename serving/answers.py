@@ -7,11 +7,28 @@ from datetime import datetime
 
 from experiments.evidence import Belief
 from experiments.policy import DO_NOTHING, Candidate, Recommendation
+from serving.account_shapes import AccountAnswer, AccountRow
+from serving.decision_shapes import (
+    BeliefAnswer,
+    CandidateAnswer,
+    HoldoutInfo,
+    LotInfo,
+    RecommendationAnswer,
+    WithheldAnswer,
+)
 from serving.errors import UnknownHorizonError
 from serving.explanations import Reason, Reasons
 from serving.families import Family
+from serving.family_shapes import FamilyAnswer, FamilyFigureAnswer, FamilyMemberAnswer, ParentAnswer
 from serving.ledger.autonomy import SUGGESTED
 from serving.ledger.ledger import Decision
+from serving.outlook_shapes import (
+    GrowthAnswer,
+    OutlookAnswer,
+    RenewalAnswer,
+    TouchedLabelsAnswer,
+    UntouchedAnswer,
+)
 from serving.outlooks import (
     RenewalOutlook,
     growth_by_renewal,
@@ -20,31 +37,14 @@ from serving.outlooks import (
 )
 from serving.portfolio import Portfolio
 from serving.recommending import Decided
-from serving.schemas import (
-    AccountAnswer,
-    AccountRow,
-    BeliefAnswer,
-    CandidateAnswer,
-    FamilyAnswer,
-    FamilyFigureAnswer,
-    FamilyMemberAnswer,
+from serving.score_shapes import (
     FreshnessAnswer,
-    GrowthAnswer,
     HealthAnswer,
     HealthPartAnswer,
-    HoldoutInfo,
-    LotInfo,
-    OutlookAnswer,
-    ParentAnswer,
     ProbabilityAnswer,
     ReasonAnswer,
     ReasonsAnswer,
-    RecommendationAnswer,
-    RenewalAnswer,
     ScoreAnswer,
-    TouchedLabelsAnswer,
-    UntouchedAnswer,
-    WithheldAnswer,
 )
 from serving.scoring import (
     TIER_HORIZON_DAYS,

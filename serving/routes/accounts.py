@@ -8,20 +8,18 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from serving.account_shapes import (
+    AccountAnswer,
+    AccountsAnswer,
+    TimelineAnswer,
+    TimelineEventAnswer,
+)
 from serving.answers import account_answer, account_row, family_answer, score_answer
 from serving.errors import FieldProblem, WrongShapeError, check_count
 from serving.portfolio import AccountFilter, page_of, sum_of
 from serving.routes.at_desk import AtDesk, family_at, problems
-from serving.schemas import (
-    EXAMPLE_ACCOUNT,
-    AccountAnswer,
-    AccountsAnswer,
-    ScoreAnswer,
-    ScoresAnswer,
-    ScoresRequest,
-    TimelineAnswer,
-    TimelineEventAnswer,
-)
+from serving.schemas import EXAMPLE_ACCOUNT
+from serving.score_shapes import ScoreAnswer, ScoresAnswer, ScoresRequest
 from serving.scoring import RISK_TIERS, TIER_HORIZON_DAYS
 from serving.timelines import JUST_NOW, in_words
 

@@ -9,10 +9,7 @@ from fastapi import APIRouter, Path
 
 from registry.playbook import playbook
 from serving.champions import model_rows, withheld_segments
-from serving.pages.model_card_page import card_address
-from serving.reports import report_named, reports_in
-from serving.routes.at_desk import AtDesk, problems
-from serving.schemas import (
+from serving.holding_shapes import (
     EXAMPLE_REPORT,
     ActionsAnswer,
     ModelAnswer,
@@ -21,6 +18,9 @@ from serving.schemas import (
     ReportsAnswer,
     WithheldSegmentAnswer,
 )
+from serving.pages.model_card_page import card_address
+from serving.reports import report_named, reports_in
+from serving.routes.at_desk import AtDesk, problems
 
 router = APIRouter(prefix="/v1", tags=["what there is"])
 

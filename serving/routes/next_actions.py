@@ -8,6 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Response
 
 from serving.answers import recommendation_answer
+from serving.decision_shapes import (
+    NextActionsAnswer,
+    NextActionsRequest,
+    OutcomeAnswer,
+    OutcomeRequest,
+)
 from serving.errors import (
     KEY_HEADER,
     LONGEST_KEY,
@@ -19,13 +25,7 @@ from serving.ledger.ledger import Decision, NewOutcome
 from serving.recommending import Decided, decide, decide_and_store
 from serving.routes.at_desk import AtCaller, AtDesk, problems
 from serving.routes.claims import acting, check_known
-from serving.schemas import (
-    EXAMPLE_DECISION,
-    NextActionsAnswer,
-    NextActionsRequest,
-    OutcomeAnswer,
-    OutcomeRequest,
-)
+from serving.schemas import EXAMPLE_DECISION
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 

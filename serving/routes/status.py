@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Literal
+
 from fastapi import APIRouter, Response
 
 from serving.errors import ProblemError
 from serving.observed import CONTENT_TYPE_LATEST
 from serving.routes.at_desk import AtDesk, problems
-from serving.schemas import StatusAnswer
+from serving.schemas import Answer
 
 router = APIRouter(tags=["status"])
+
+
+class StatusAnswer(Answer):
+    """Whether the service works."""
+
+    status: Literal["ok", "starting", "failing"]
+    detail: str | None = None
+    as_of: datetime | None = None
+    accounts: int | None = None
 
 
 @router.get("/healthz", summary="Is the process alive")

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 
 from features.telemetry import KIND_NAMES
 from serving.errors import EXAMPLE_TIME, check_count
+from serving.event_shapes import EventResult, EventsAnswer, EventsRequest
 from serving.routes.at_desk import AtDesk, problems
-from serving.schemas import EventResult, EventsAnswer, EventsRequest
 
 DESCRIPTION = f"""Put events on their accounts' timelines.
 

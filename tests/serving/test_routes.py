@@ -31,6 +31,10 @@ def document(client):
     return client.get("/openapi.json").json()
 
 
+def test_every_shape_has_a_name_of_its_own(document):
+    assert [name for name in document["components"]["schemas"] if "__" in name] == []
+
+
 def test_the_list_has_the_agreed_shape(client):
     content = client.get("/v1/accounts?limit=2").json()
     assert list(content)[:2] == ["items", "next_cursor"]
