@@ -31,8 +31,8 @@ from serving.errors import (
     ProblemError,
     TooLargeError,
     WrongHostError,
-    problem_response,
 )
+from serving.problem_details import problem_response
 from serving.response_headers import SECURITY_HEADERS
 from serving.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need, needed
 from serving.settings import ServiceSettings

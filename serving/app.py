@@ -23,11 +23,12 @@ from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.access import Gate
 from serving.desk import Desk, open_desk
-from serving.errors import KEY_HEADER, LONGEST_KEY, install_problems
+from serving.errors import KEY_HEADER, LONGEST_KEY
 from serving.fresh_scores import FreshScores
 from serving.idempotency import RequestKeys, WrittenOnce
 from serving.observed import Measured
 from serving.pages.page import AnswerProblemToPeople, Templates
+from serving.problem_details import install_problems
 from serving.roles import Need, needed
 from serving.routes import (
     accounts,

@@ -49,9 +49,9 @@ from serving.errors import (
     MissingKeyError,
     ProblemError,
     TooLargeError,
-    problem_response,
 )
 from serving.ledger.database import LedgerDatabase
+from serving.problem_details import problem_response
 from serving.roles import Caller, Need
 
 KEPT = timedelta(hours=24)

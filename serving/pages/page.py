@@ -15,7 +15,8 @@ import jinja2
 from fastapi import Request
 from starlette.responses import HTMLResponse, Response
 
-from serving.errors import AnswerProblem, ProblemError, problem_response
+from serving.errors import ProblemError
+from serving.problem_details import AnswerProblem, problem_response
 
 FOLDER = Path(__file__).parent
 STYLE_SHEET = FOLDER / "assets" / "keepwell.css"

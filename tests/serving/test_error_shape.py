@@ -12,14 +12,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from serving.errors import (
-    PROBLEMS,
-    ProblemError,
-    TooManyError,
-    check_count,
-    install_problems,
-)
+from serving.errors import PROBLEMS, ProblemError, TooManyError, check_count
 from serving.pages.page import AnswerProblemToPeople, Templates
+from serving.problem_details import install_problems
 from serving.response_headers import SECURITY_HEADERS
 
 KEYS = {"type", "title", "status", "detail", "instance", "next"}
