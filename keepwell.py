@@ -44,6 +44,7 @@ from features.commands import (
 )
 from features.workspace import Workspace, write_atomically
 from serving.commands import keys, ledger, models, webhooks
+from serving.commands.feedback import feedback
 from serving.commands.keys import DecidedBy, who
 from serving.commands.models import WhichModel, store_of
 from serving.commands.next_actions import account_lines, actions, plan
@@ -172,6 +173,7 @@ COMMANDS: Commands = {
     "score": score,
     "actions": actions,
     "plan": plan,
+    "feedback": feedback,
     "evaluate-policy": evaluate_policy,
     "effects": effects,
     "report": report,
