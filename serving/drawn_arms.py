@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving.ledger.ledger import Decision
+from serving.ledger.ledger import DecidedBriefly, Decision
 
 HOLDOUT = "standing_holdout"
 """What the comparison of those left alone with the others is called."""
@@ -36,7 +36,7 @@ class DrawnArm:
                 "intervention": self.intervention}
 
 
-def drawn_arm(decision: Decision) -> DrawnArm | None:
+def drawn_arm(decision: Decision | DecidedBriefly) -> DrawnArm | None:
     """What chance decided in a decision; None: nothing, or it was not kept what was asked.
 
     In the holdout the first action of one account is compared with none of another, so the odds

@@ -26,7 +26,7 @@ from serving.drawn_arms import drawn_arm
 from serving.errors import BusyError
 from serving.feedback import Feedback
 from serving.kept_kinds import KeptKinds
-from serving.ledger.ledger import Decision, Ledger, Outcome
+from serving.ledger.ledger import DecidedBriefly, Decision, Ledger, Outcome
 from serving.pages.feedback_view import judged_sentence
 from serving.scoring import SourceFreshness
 from serving.words import number, plain, plural
@@ -285,7 +285,7 @@ class TimelineStore:
         return len(events)
 
 
-def decided_event(decision: Decision) -> Event:
+def decided_event(decision: Decision | DecidedBriefly) -> Event:
     """A decision as an event: what was recommended, and what chance had to do with it."""
     drawn = drawn_arm(decision)
     return Event(

@@ -61,6 +61,12 @@ OUTCOMES_OF = outcomes_with_decisions().join(CHAIN, sa.and_(
     DECISIONS.c.account_id.in_(sa.bindparam("ids", expanding=True))).order_by(CHAIN.c.place)
 """Made once: to make a statement anew for each decision takes longer than to run it."""
 
+BRIEFLY: Sequence[sa.ColumnElement[Any]] = [
+    *(DECISIONS.c[name] for name in ("decision_id", "account_id", "decided_at", "action",
+                                     "propensity")),
+    sa.case((DECISIONS.c.propensity < 1, DECISIONS.c.inputs)).label("inputs")]
+"""What ``DecidedBriefly`` holds: the question of a decision is long, and seldom needed."""
+
 PART = 1_000
 """Ids asked for at once: a database bounds the parameters of a statement."""
 
@@ -96,6 +102,18 @@ class Decision:
     proposed_by: str | None = None
     inputs: str | None = None
     asked_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecidedBriefly:
+    """What of a decision goes onto the timeline; ``inputs`` only where chance had a say."""
+
+    decision_id: str
+    account_id: str
+    decided_at: datetime
+    action: str
+    propensity: float
+    inputs: str | None
 
 
 class Ledger:
@@ -227,7 +245,7 @@ class Ledger:
         with self._database.reading() as connection:
             return outcomes_in(connection, account_ids)
 
-    def undelivered(self) -> tuple[tuple[Decision, ...], tuple[Outcome, ...],
+    def undelivered(self) -> tuple[tuple[DecidedBriefly, ...], tuple[Outcome, ...],
                                    tuple[Feedback, ...]]:
         """Decisions, outcomes and what people said that is not on the timeline yet, oldest first.
         """
@@ -235,14 +253,14 @@ class Ledger:
         with self._database.reading() as connection:
             newest: int = connection.scalar(sa.select(sa.func.max(CHAIN.c.place))) or 0
             decisions = connection.execute(
-                _untold(sa.select(DECISIONS), DECISIONS.c.decision_id, since)).all()
+                _untold(sa.select(*BRIEFLY), DECISIONS.c.decision_id, since)).all()
             outcomes = connection.execute(
                 _untold(outcomes_with_decisions(), OUTCOMES.c.outcome_id, since)).all()
             said = connection.execute(
                 _untold(sa.select(FEEDBACK), FEEDBACK.c.feedback_id, since)).all()
         if not (decisions or outcomes or said):  # places are given in order: none comes in before
             self._told = max(self._told, newest)
-        return (tuple(map(_decision, decisions)), tuple(map(as_outcome, outcomes)),
+        return (tuple(map(_briefly, decisions)), tuple(map(as_outcome, outcomes)),
                 tuple(map(as_feedback, said)))
 
     def mark_delivered(self, record_ids: Sequence[str], *, at: datetime) -> None:
@@ -321,6 +339,13 @@ def _decision_row(decision: Decision) -> dict[str, object]:
     for name in ("eligible", "withheld", "versions"):
         row[name] = json.dumps(row[name], sort_keys=True, allow_nan=False)
     return row
+
+
+def _briefly(row: sa.Row[Any]) -> DecidedBriefly:
+    return DecidedBriefly(
+        decision_id=row.decision_id, account_id=row.account_id,
+        decided_at=as_moment(row.decided_at), action=row.action, propensity=row.propensity,
+        inputs=row.inputs)
 
 
 def _decision(row: sa.Row[Any]) -> Decision:

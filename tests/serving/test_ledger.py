@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from serving.errors import (
 )
 from serving.feedback import FeedbackRecords, NewFeedback
 from serving.ledger.database import open_engine
-from serving.ledger.ledger import Decision, Ledger, NewOutcome
+from serving.ledger.ledger import DecidedBriefly, Decision, Ledger, NewOutcome
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -198,13 +199,18 @@ def test_many_threads_with_one_key_store_one_outcome(ledger):
 
 
 def test_what_is_not_on_the_timeline_is_known_until_it_is(ledger):
-    ledger.append_decisions([decision()])
+    drawn = replace(decision(2), propensity=0.5, inputs="what it was drawn on")
+    ledger.append_decisions([replace(decision(), inputs="long"), drawn])
     outcome, _ = ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k",
                                        received_at=NOW)
     said = FeedbackRecords(ledger.database).record(
         "d-1", NewFeedback(verdict="agree"), by="ann", key=None, now=NOW)
-    assert ledger.undelivered() == ((decision(),), (outcome,), (said,))
-    ledger.mark_delivered(["d-1", outcome.outcome_id], at=NOW)
+    certain, by_chance = (DecidedBriefly(
+        decision_id=one.decision_id, account_id=one.account_id, decided_at=one.decided_at,
+        action=one.action, propensity=one.propensity, inputs=one.inputs)
+        for one in (decision(), drawn))
+    assert ledger.undelivered() == ((certain, by_chance), (outcome,), (said,))
+    ledger.mark_delivered(["d-1", "d-2", outcome.outcome_id], at=NOW)
     ledger.mark_delivered(["d-1"], at=NOW)
     assert ledger.undelivered() == ((), (), (said,))
     ledger.mark_delivered([said.feedback_id], at=NOW)
