@@ -15,6 +15,7 @@ import polars as pl
 from experiments.account_state import Limits
 from experiments.design import write_design
 from experiments.interventions import propose_designs
+from experiments.limits_file import USUAL, limits_in
 from experiments.power import ExperimentCandidate, PowerError, churn_base_rate
 from experiments.render import write_report
 from experiments.report import Report, build_report, no_intervention_report
@@ -49,25 +50,26 @@ def report_on(workspace: Workspace, *, as_of: datetime, written_at: datetime,
         write_design(design, workspace.reports_dir / "designs", at=written_at)
         for design in propose_designs(events, as_of=as_of, snapshots=moments,
                                       horizon_days=HORIZON_DAYS))
-    costs = {action.id: full_cost(action) for action in playbook().actions}
+    limits = limits_in(workspace.root)
+    costs = {action.id: full_cost(action, limits) for action in playbook().actions}
     currency = workspace.settings.currency
     if designs:
         features = pl.concat([snapshots.read(moment) for moment in moments], how="diagonal")
         report = build_report(events, features, designs, as_of=as_of, costs=costs,
                               currency=currency, rng=np.random.default_rng(seed))
     else:
-        report = report_without_interventions(events, as_of=as_of, currency=currency)
+        report = report_without_interventions(events, as_of=as_of, currency=currency,
+                                              limits=limits)
     return write_report(report, workspace.reports_dir)
 
 
-def full_cost(action: Action, limits: Limits | None = None) -> float:
+def full_cost(action: Action, limits: Limits) -> float:
     """What carrying out an action once costs: its outlay and the hours of people, in money."""
-    bounds = limits or Limits()
-    return action.cost_usd * bounds.money_per_usd + action.hours * bounds.hourly_cost
+    return action.cost_usd * limits.money_per_usd + action.hours * limits.hourly_cost
 
 
 def report_without_interventions(
-    events: pl.DataFrame, *, as_of: datetime, currency: str,
+    events: pl.DataFrame, *, as_of: datetime, currency: str, limits: Limits = USUAL,
 ) -> Report:
     """Say that nothing was logged, and which lottery would be cheapest."""
     try:
@@ -80,7 +82,7 @@ def report_without_interventions(
         ExperimentCandidate(
             action=action_id, name=actions[action_id].name,
             eligible="accounts with a running contract", n_eligible=len(base.running_now),
-            cost_per_account=full_cost(actions[action_id]), base_rate=base.rate,
+            cost_per_account=full_cost(actions[action_id], limits), base_rate=base.rate,
             prior_effect=actions[action_id].prior.mean * base.rate)
         for action_id in LOTTERY_ACTIONS
     ]

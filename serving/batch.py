@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from experiments.limits_file import at_any_hour, limits_in
 from features.alerts import WEEK, WEEK_TOLERANCE
 from features.catalogue import catalogue
 from features.health import FORMULAS
@@ -20,7 +21,7 @@ from serving.chance_rules import ChanceRules
 from serving.decisions import POLICY_KINDS, policy_facts
 from serving.measured_effects import evidence_in
 from serving.portfolio import portfolio_order
-from serving.recommending import ANY_HOUR, Decided, decide_on
+from serving.recommending import Decided, decide_on
 from serving.scoring import AccountScore, score_accounts
 from serving.signs import warning_signs
 from serving.timelines import JUST_NOW, TimelineStore
@@ -50,7 +51,12 @@ def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
 
     ``asked_at`` is the clock on the wall, by which dates that people gave have come or not; left
     out, the question is asked at the moment it is about.
+
+    Raises:
+        SnapshotError: there is no snapshot as of this moment.
+        LimitsError: what the workspace says about limits can not be used.
     """
+    limits = at_any_hour(limits_in(workspace.root))
     scores = scores_as_of(workspace, store, as_of)
     features = catalogue(workspace.settings.use_names)
     snapshots = SnapshotStore(workspace.snapshots_dir)
@@ -62,7 +68,7 @@ def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
         POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of + JUST_NOW)
     return decide_on(scores, facts=policy_facts(events), alerts=signs, features=features, now=as_of,
                      asked_at=asked_at, evidence=evidence_in(workspace.reports_dir),
-                     limits=ANY_HOUR, rules=rules)
+                     limits=limits, rules=rules)
 
 
 def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,

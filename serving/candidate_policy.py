@@ -7,15 +7,14 @@ candidate of ``keepwell evaluate-policy``. Reads the ledger; writes nothing.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
 
-from experiments.account_state import Limits
+from experiments.limits_file import LimitsError, parse_limits, with_changes
 from experiments.logged_choices import CANDIDATE, ChoicesError
 from experiments.policy_inputs import PolicyInputs
 from registry.playbook import SEQUENCES_FILE, Playbook, read_playbook
@@ -46,29 +45,15 @@ def candidate_policy(*, actions: str | None, limits: str | None) -> CandidatePol
 
 
 def read_limits(text: str) -> Mapping[str, Any]:
-    """The limits that a TOML text changes, by the names of ``Limits``.
+    """The limits that a TOML text changes, as ``limits.toml`` of a workspace may.
 
     Raises:
-        ChoicesError: it is no TOML, or names what is no limit, or a value of another kind.
+        ChoicesError: it is no TOML, or names what is no limit, or a value that is none.
     """
     try:
-        given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ChoicesError(f"The limits are not valid TOML: {error}") from error
-    usual = {each.name: getattr(Limits(), each.name) for each in fields(Limits)}
-    unknown = sorted(set(given) - set(usual))
-    if unknown:
-        raise ChoicesError(f"There is no limit {', '.join(unknown)}; there are "
-                           f"{', '.join(sorted(usual))}.")
-    changed: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in given.items()}
-    for name, value in changed.items():
-        if not _is_like(value, usual[name]):
-            raise ChoicesError(f"The limit {name} is {value!r:.60}; it is usually "
-                               f"{usual[name]!r:.100}.")
-    replace(Limits(), **changed)  # says what is out of range
-    return changed
+        return parse_limits(text, "The file of limits")
+    except LimitsError as error:
+        raise ChoicesError(str(error)) from error
 
 
 def choices_of_candidate(database: LedgerDatabase, table: pl.DataFrame,
@@ -113,19 +98,7 @@ def asked_again(database: LedgerDatabase, ids: Sequence[str], candidate: Candida
                     books[digest] = read_playbook(common["actions"], common["sequences"])
                 book = candidate.playbook or books[digest]
                 question = PolicyInputs.from_dict(stored["question"])
-                question = replace(question, chance=None, standing=None, limits=replace(
-                    question.limits, **candidate.limits))
+                question = replace(question, chance=None, standing=None, limits=with_changes(
+                    question.limits, candidate.limits))
                 chosen[row.decision_id] = question.answer(book).ranked[0].action_id
     return chosen
-
-
-def _is_like(value: object, usual: object) -> bool:
-    if isinstance(usual, int | float):
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(usual, tuple):
-        return isinstance(value, tuple) and len(value) == len(usual) and all(
-            isinstance(each, int) and not isinstance(each, bool) for each in value)
-    if isinstance(usual, Mapping):
-        return isinstance(value, Mapping) and all(
-            isinstance(each, int) and not isinstance(each, bool) for each in value.values())
-    return isinstance(value, str)

@@ -15,6 +15,8 @@ from functools import cached_property
 
 import polars as pl
 
+from experiments.account_state import Limits
+from experiments.limits_file import USUAL, limits_in
 from features.alerts import WEEK, WEEK_TOLERANCE
 from features.catalogue import catalogue
 from features.feast_store import WorkspaceFeatures
@@ -69,6 +71,7 @@ class Desk:
     keys: ApiKeys
     reach: Reach | None = None
     chance: ChanceRules | None = None
+    limits: Limits = USUAL
 
     @cached_property
     def live(self) -> LivePortfolio:
@@ -224,9 +227,11 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
     keys.all()
     return Desk(
         keys=keys, workspace=workspace, store=store, now=now,
+        LimitsError: what the workspace says about limits can not be used.
         wall_clock=SteadyClock(wall_clock), settings=settings,
         ledger=Ledger(settings.ledger_url or workspace.ledger_db),
         chance=read_chance_rules(workspace.root, settings.lottery_key),
         timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),
         metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)))
+        limits=limits_in(workspace.root),

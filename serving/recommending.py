@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from experiments.evidence import NO_EVIDENCE, Evidence
+from experiments.limits_file import USUAL, at_any_hour
 from experiments.policy import Limits, Recommendation
 from features.catalogue import Catalogue, catalogue
 from serving.chance_rules import ChanceRules
@@ -32,11 +33,6 @@ from serving.put_offs import as_told, put_offs_in
 from serving.scoring import AccountScore
 from serving.signs import ALERT_WORDS, WarningSigns
 from serving.timelines import JUST_NOW
-
-LIMITS = Limits()
-
-ANY_HOUR = Limits(quiet_hours=None)
-"""For what is done over days: the hour at which it is asked holds nothing back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +69,9 @@ def _in_common(use_names: tuple[str, ...]) -> SharedInputs:
 
 
 def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | None = None,
-           shared: str | None = None, limits: Limits = LIMITS) -> tuple[Decided, ...]:
-    """What the policy says about each account now, as it could be stored.
+           shared: str | None = None, over_days: bool = False) -> tuple[Decided, ...]:
+    """What the policy says about each account now, as it could be stored, within the limits of the
+    workspace; what is done ``over_days`` may be asked at any hour.
 
     Where the ledger can not be reached, outcomes and what was put off are missing as far as the
     timeline has not heard of them.
@@ -93,7 +90,8 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts,
                      features=catalogue(desk.workspace.settings.use_names), now=desk.now(),
                      asked_at=asked_at, evidence=desk.measured.current(), rules=desk.chance,
-                     proposed_by=proposed_by, shared=shared, limits=limits)
+                     proposed_by=proposed_by, shared=shared,
+                     limits=at_any_hour(desk.limits) if over_days else desk.limits)
 
 
 def decide_on(
@@ -105,7 +103,7 @@ def decide_on(
     now: datetime,
     asked_at: datetime | None = None,
     evidence: Evidence = NO_EVIDENCE,
-    limits: Limits = LIMITS,
+    limits: Limits = USUAL,
     rules: ChanceRules | None = None,
     proposed_by: str | None = None,
     shared: str | None = None,

@@ -15,7 +15,7 @@ from serving.kept_plan import keep_plan, kept
 from serving.ledger.plan_draws import keep_draws
 from serving.plan_shapes import PlanAnswer, PlanRequest, plan_answer
 from serving.plans import offers_of
-from serving.recommending import ANY_HOUR, decide
+from serving.recommending import decide
 from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk, problems
 from serving.turns import Turns
@@ -64,7 +64,7 @@ def make_a_plan(desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(
             team = body.team()
             scores, rules = desk.portfolio.scores, desk.chance
             plan = make_plan(
-                offers_of(decide(desk, scores, limits=ANY_HOUR)), team,
+                offers_of(decide(desk, scores, over_days=True)), team,
                 lottery=rules.capacity_lottery(scores, desk.now()) if rules else None)
         except ConflictingLimitsError as error:
             raise ImpossiblePlanError(str(error), errors=[

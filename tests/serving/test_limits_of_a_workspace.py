@@ -1,0 +1,100 @@
+"""The service, its commands and the replay of its decisions go by the limits of the workspace."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_company import AS_OF
+
+from experiments.account_state import Limits
+from experiments.limits_file import LIMITS_FILE, LimitsError
+from experiments.planning.team import Pool, Team
+from experiments.workspace_report import full_cost, report_on
+from registry.playbook import playbook
+from serving.batch import decisions_as_of
+from serving.ledger.replay import replay, shared_digest
+from serving.plans import plan_as_of
+
+FELT = playbook().contact_channels
+NO_CONTACTS = "contacts_per_week = 0\nonboarding_contacts_per_week = 0\n"
+ROLES = tuple({action.owner_role for action in playbook().actions})
+
+
+@pytest.fixture
+def quiet(own_workspace) -> Path:
+    path = Path(own_workspace.root / LIMITS_FILE)
+    path.write_text(NO_CONTACTS, encoding="utf-8")
+    return path
+
+
+def felt(items: list[dict[str, object]]) -> set[str]:
+    return {one["channel"] for item in items for one in item["ranked"]
+            if one["channel"] in FELT and not playbook().by_id[one["action"]].service_message
+            } if items else set()
+
+
+def test_the_service_keeps_them_and_a_decision_replays_without_the_file(
+        quiet, own_workspace, store, make_client):
+    client = make_client(own_workspace, store)
+    items = client.post("/v1/next-actions", json={"limit": 48}).json()["items"]
+    assert felt(items) == set()
+    full = [one for item in items for one in item["withheld"] if one["reason"] == "week_is_full"]
+    assert full
+    assert full[0]["why"].startswith("At most 0 contacts a week")
+    quiet.unlink()
+    ledger = client.app.state.desk.ledger
+    for item in items[:8]:
+        decision = ledger.decision(item["decision_id"])
+        assert json.loads(decision.inputs)["question"]["limits"]["contacts_per_week"] == 0
+        found = replay(decision, ledger.shared_input(shared_digest(decision)))
+        assert found.difference is None
+    assert felt(client.post("/v1/next-actions", json={"limit": 3}).json()["items"]) == set()
+    again = make_client(own_workspace, store)  # read at the start, and only there
+    assert felt(again.post("/v1/next-actions", json={"limit": 48}).json()["items"])
+
+
+def test_plans_and_the_commands_keep_them_too(quiet, own_workspace, store, make_client):
+    team = Team(pools=(Pool(id="desk", hours=900.0, skills=ROLES),))
+    channels = {action.id: action.channel for action in playbook().actions
+                if not action.service_message}
+    offered = plan_as_of(own_workspace, store, AS_OF, team).actions["action_id"].to_list()
+    assert offered
+    assert not {channels.get(one) for one in offered} & FELT
+    decided = decisions_as_of(own_workspace, store, AS_OF)
+    assert {one.decision.inputs for one in decided} == {None}
+    assert all(channels.get(c.action_id) not in FELT
+               for one in decided for c in one.recommendation.ranked)
+    body = {"pools": [{"id": "desk", "hours": 900, "skills": list(ROLES)}]}
+    plan = make_client(own_workspace, store).post("/v1/plans", json=body).json()
+    assert {one["action_id"] for one in plan["actions"]} == set(offered)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("contacts_per_week = -3", r"limits\.toml: The limit contacts_per_week is -3"),
+    ("[channel_caps]\npigeon = 1", "the channel 'pigeon'"),
+    ("quiet_hours = [8, 24]", "quiet_hours"),
+    ("quite_hours = [8, 20]", "Did you mean quiet_hours"),
+])
+def test_a_service_with_limits_that_are_none_does_not_start(own_workspace, store, make_client,
+                                                           text, message):
+    (own_workspace.root / LIMITS_FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(LimitsError, match=message):
+        make_client(own_workspace, store)
+    with pytest.raises(LimitsError, match=message):
+        decisions_as_of(own_workspace, store, AS_OF)
+
+
+def test_a_report_counts_hours_at_what_they_cost_here(own_workspace):
+    action = playbook().by_id["success_call"]
+    dear = replace(Limits(), hourly_cost=600.0, money_per_usd=2.0)
+    assert full_cost(action, dear) == pytest.approx(
+        2 * action.cost_usd + 10 * (full_cost(action, Limits()) - action.cost_usd))
+    pages = []
+    for text in ("", "hourly_cost = 600\n"):
+        (own_workspace.root / LIMITS_FILE).write_text(text, encoding="utf-8")
+        page, _ = report_on(own_workspace, as_of=AS_OF, written_at=AS_OF)
+        pages.append(page.read_text(encoding="utf-8"))
+    assert pages[0] != pages[1]
