@@ -9,6 +9,9 @@ Without the file, or with none of its draws asked for, nothing is drawn and ever
     last_hours = true        # lots for the last hours of a week's plan
     holdout_share = 0.05     # of accounts, left alone for a contract term
     off = ["public"]         # segments in which nothing is drawn
+
+How close to equal, how far for large accounts and between how many can be set beside these; what is
+left out is as ``Exploration`` and ``HoldoutRule`` have it.
 """
 
 from __future__ import annotations
@@ -62,6 +65,11 @@ class ChanceRules:
                         attributes=score.attributes, term_started_at=term_started_at,
                         term_ends_at=ends, as_of=now)
 
+    def segments_of_nobody(self, scores: Iterable[AccountScore]) -> tuple[str, ...]:
+        """Segments in which nothing is to be drawn, and that no account has: misspelt, perhaps."""
+        there = {score.attributes.get(self.exploration.segment_attribute) for score in scores}
+        return tuple(name for name in self.exploration.off if name not in there)
+
     def capacity_lottery(self, scores: Iterable[AccountScore], now: datetime
                          ) -> CapacityLottery | None:
         """The draws for the last hours of this week."""
@@ -70,6 +78,19 @@ class ChanceRules:
         return CapacityLottery(key=self.key, week=week_of(now), closeness={
             score.account_id: self.exploration.closeness_for(
                 score.features.get("mrr"), score.attributes) for score in scores})
+
+
+def _exploration(table: Table) -> Exploration:
+    usual = Exploration()
+    most = table.number("most_actions", usual.most_actions, least=2)
+    if most != int(most):
+        raise TableError(f"{CHANCE_FILE}: `most_actions` has to be a whole number, not {most!r}.")
+    return Exploration(
+        off=table.texts("off", ()), most_actions=int(most),
+        closeness=table.number("closeness", usual.closeness),
+        whole_up_to_mrr=table.number("whole_up_to_mrr", usual.whole_up_to_mrr),
+        none_above_mrr=table.number("none_above_mrr", usual.none_above_mrr),
+        segment_attribute=table.text("segment_attribute", usual.segment_attribute))
 
 
 def week_of(moment: datetime) -> str:
@@ -97,10 +118,14 @@ def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
         return None
     try:
         table = Table(tomllib.loads(path.read_text(encoding="utf-8")), CHANCE_FILE)
-        off = table.texts("off", ())
         share = table.number("holdout_share", 0, least=0)
         key_id = table.text("key_id")
         explore, last_hours = table.flag("explore", False), table.flag("last_hours", False)
+        exploration = _exploration(table)
+        holdout = HoldoutRule(
+            share=share, off=exploration.off, segment_attribute=exploration.segment_attribute,
+            none_above_mrr=table.number("holdout_none_above_mrr", HoldoutRule.none_above_mrr,
+                                        least=0)) if share else None
         table.end()
         if not (explore or last_hours or share):
             return None
@@ -110,13 +135,14 @@ def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
                 f'made with: python -c "import secrets; print(secrets.token_hex(32))"')
         return ChanceRules(
             key=LotteryKey(key_id=key_id, secret=bytes.fromhex(secret)),
-            exploration=Exploration(off=off), explore=explore, last_hours=last_hours,
-            holdout=HoldoutRule(share=share, off=off) if share else None)
+            exploration=exploration, explore=explore, last_hours=last_hours, holdout=holdout)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
         raise ChanceRulesError(f"{CHANCE_FILE} can not be read ({exc}). Mend the file, or remove "
                                f"it to draw nothing.") from exc
-    except (TableError, LotteryError) as exc:
+    except TableError as exc:
         raise ChanceRulesError(str(exc)) from exc
+    except LotteryError as exc:
+        raise ChanceRulesError(f"{CHANCE_FILE}: {exc}") from exc
     except ValueError as exc:
         if isinstance(exc, ChanceRulesError):
             raise

@@ -30,7 +30,7 @@ from registry.segment_switch import SWITCH_FILE
 from registry.store import ModelStore
 from serving.api_keys import ApiKeys
 from serving.champions import champion_stamp, models_of
-from serving.chance_rules import ChanceRules, read_chance_rules
+from serving.chance_rules import CHANCE_FILE, ChanceRules, read_chance_rules
 from serving.decisions import POLICY_KINDS
 from serving.errors import BusyError, LedgerUnreachableError, NotReadyError
 from serving.explanations import Peers, peers_of
@@ -123,12 +123,19 @@ class Desk:
         if made:
             self.metrics.refreshes.inc()
             self.metrics.show(self.portfolio)
+            self._warn_of_segments()
             with contextlib.suppress(LedgerUnreachableError):
                 join_slow_outcomes(self.ledger, self.timelines, now=self.now(),
                                    heard_at=self.wall_clock())
                 measure_usage(self.ledger, self.timelines, now=self.now(),
                               heard_at=self.wall_clock())
         return made
+
+    def _warn_of_segments(self) -> None:
+        nobody = self.chance.segments_of_nobody(self.portfolio.scores) if self.chance else ()
+        if nobody:
+            log.warning("%s leaves out segments that no account has now: %s. Where one is "
+                        "misspelt, its accounts are drawn.", CHANCE_FILE, ", ".join(nobody))
 
     def deliver(self) -> bool:
         """Put what the ledger holds on the timeline; False while the workspace is being written."""
