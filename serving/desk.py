@@ -227,6 +227,7 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
     Raises:
         ApiKeyError: there are keys, and they can not be read.
         ChanceRulesError: draws are asked for, and can not be made.
+        LimitsError: what the workspace says about limits can not be used.
         PlaybookError: an action reads what nobody declared.
     """
     known_playbook(catalogue(workspace.settings.use_names).by_name)
@@ -234,11 +235,10 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
     keys.all()
     return Desk(
         keys=keys, workspace=workspace, store=store, now=now,
-        LimitsError: what the workspace says about limits can not be used.
         wall_clock=SteadyClock(wall_clock), settings=settings,
         ledger=Ledger(settings.ledger_url or workspace.ledger_db),
         chance=read_chance_rules(workspace.root, settings.lottery_key),
+        limits=limits_in(workspace.root),
         timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),
         metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)))
-        limits=limits_in(workspace.root),
