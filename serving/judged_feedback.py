@@ -133,14 +133,14 @@ def at_most(count: int, chances: Sequence[float]) -> float:
 
 def said_in(database: LedgerDatabase, workspace: Workspace, *, as_of: datetime
             ) -> tuple[Said, ...]:
-    """The newest saying to each decision that was made before a moment, as far as is known by then.
+    """The newest saying to each decision that was made up to a moment, as far as is known by then.
 
     Raises:
         LedgerUnreachableError: the ledger can not be reached.
     """
     with database.reading() as connection:
         rows = [row for row in _newest_sayings(connection)
-                if as_moment(row.decided_at) < as_of]
+                if as_moment(row.decided_at) <= as_of]
         became = _outcomes_of(connection, [row.decision_id for row in rows])
     left = _left(workspace, rows, as_of)
     return tuple(Said(

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from serving.settings import ServiceSettings
 
+
+def _says_something(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it holds only spaces; say it in words, or leave the field out")
+    return text
+
+
 AccountId = Annotated[str, Field(min_length=1, max_length=200)]
-ShortText = Annotated[str, Field(min_length=1, max_length=500)]
+ShortText = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_says_something)]
 
 MOST_ACCOUNTS = f"At most {ServiceSettings.most_accounts_per_call:,}, unless set otherwise."
 

@@ -37,7 +37,7 @@ def feedback(
             {"as_of": moment.isoformat(), "follow_up_days": 90,
              "judged": [one.to_dict() for one in found]}, indent=1, allow_nan=False).encode())
     if not found:
-        out.print(f"Nobody has said anything to a recommendation before {moment:%Y-%m-%d}. On an "
+        out.print(f"Nobody has said anything to a recommendation up to {moment:%Y-%m-%d}. On an "
                   f"account's page, or by POST /v1/decisions/ID/feedback, people agree, disagree "
                   f"or say not now.", markup=False)
         return

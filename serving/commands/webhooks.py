@@ -72,6 +72,10 @@ def list_webhooks(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     with opened_ledger(place, must_exist=False) as ledger, opened_outbox(place) as outbox:
         newest = newest_place(ledger.database)
         found = [(each, outbox.counts(each.name)) for each in outbox.endpoints()]
+    if not found:
+        out.print("No webhook is there yet: nobody is told of decisions. Add one with: keepwell "
+                  "webhooks add URL --name NAME", markup=False)
+        return
     table = Table("webhook", "address", "about", "read", "waiting", "sent", "given up", "problem")
     for endpoint, counts in found:
         given_up = f"{counts.dead:,}"

@@ -88,6 +88,8 @@ def test_what_can_not_be_a_webhook_is_one_paragraph(tmp_path: Path) -> None:
         done = webhooks(*words, cwd=tmp_path)
         assert done.returncode == 3, (words, done.stdout, done.stderr)
         assert said in " ".join(done.stderr.split()), words
+    none = webhooks("list", cwd=tmp_path)
+    assert (none.returncode, "No webhook is there yet" in none.stdout) == (0, True)
     (tmp_path / "w" / "webhooks.db").write_bytes(b"not a database, whatever its name says")
     broken = webhooks("list", cwd=tmp_path)
     assert broken.returncode == 3

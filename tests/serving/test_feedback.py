@@ -148,6 +148,7 @@ class TestOverTheApi:
 
     @pytest.mark.parametrize(("body", "said"), [
         ({"verdict": "disagree"}, "needs its `reason`"),
+        ({"verdict": "disagree", "reason": " \n "}, "reason: it holds only spaces"),
         ({"verdict": "snooze", "reason": "x"}, "`snooze_until` is needed with `snooze`"),
         ({"verdict": "agree", "snooze_until": "2026-03-15T00:00:00Z"}, "and only there"),
         ({"verdict": "agree", "action": "sing"}, "did not rank this action"),

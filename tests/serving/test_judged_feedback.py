@@ -144,6 +144,8 @@ def test_the_newest_word_counts_with_what_the_timeline_tells(place):
         earlier = said_in(ledger.database, place, as_of=AS_OF - 119 * DAY + FOLLOW_UP / 2)
         assert {one.has_left for one in earlier if one.decision_id == "d1"} == {None}
         assert "d4" not in {one.decision_id for one in earlier}
+        just_then = said_in(ledger.database, place, as_of=AS_OF - 20 * DAY)  # data that stand still
+        assert "d4" in {one.decision_id for one in just_then}
 
 
 def test_the_command_says_it_and_writes_it(place, tmp_path):
@@ -164,7 +166,7 @@ def test_where_nobody_said_anything_the_command_says_how(tmp_path):
     Ledger(workspace.ledger_db).close()
     ran = CliRunner().invoke(keepwell.app, ["feedback", "--workspace", str(workspace.root)])
     assert ran.exit_code == 0
-    assert "Nobody has said anything to a recommendation before 2026-03-01" in " ".join(
+    assert "Nobody has said anything to a recommendation up to 2026-03-01" in " ".join(
         ran.output.split())
 
 
