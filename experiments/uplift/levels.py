@@ -100,27 +100,6 @@ def account_effects(
                             rng))
 
 
-def held_out_effects(scores: Scores, outcome: Floats, action: str, *, rng: np.random.Generator,
-                     typical_spread: float = TYPICAL_SPREAD) -> dict[Level, Floats]:
-    """At every level the effect of one action on each trial, by models of other accounts."""
-    number = scores.sample.arms.index(action)
-    lesson = _lesson(scores, outcome, number, scores.sample.covariates[:0])
-    return _held_out(scores, lesson, number, typical_spread, rng)[0]
-
-
-def effects_at(level: Level, scores: Scores, outcome: Floats, action: str, *, asked: Floats,
-               asked_segment: Words, rng: np.random.Generator,
-               typical_spread: float = TYPICAL_SPREAD) -> Floats:
-    """The effect of one action on accounts with these covariates, at a level that was chosen."""
-    number = scores.sample.arms.index(action)
-    lesson = _lesson(scores, outcome, number, asked)
-    stack = Stack(mean=0.0, weights={})
-    if level == "account":
-        predicted = _held_out(scores, lesson, number, typical_spread, rng)[1]
-        stack = fit_stack(predicted, lesson.score[lesson.arm >= 0])
-    return _at_level(level, scores, lesson, number, stack, asked_segment, typical_spread, rng)
-
-
 def _held_out(scores: Scores, lesson: Lesson, number: int, typical_spread: float,
               rng: np.random.Generator) -> tuple[dict[Level, Floats], dict[str, Floats]]:
     """At every level the effect on each trial, and what every learner says, from other folds."""

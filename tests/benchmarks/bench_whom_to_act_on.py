@@ -1,9 +1,11 @@
-"""Whom to act on in lotteries whose truth is known: does judging levels by their decisions harm?
+"""Whom to act on in lotteries whose truth is known: what does each way of deciding bring?
 
     python -m pytest tests/benchmarks/bench_whom_to_act_on.py -m bench -s
 
-Two actions and none, drawn evenly; an account that stays is worth about 100 a year, an action costs
-money. What each way of deciding brings is read from the true chances of other accounts.
+Two actions and none, drawn evenly. Once an account that stays is worth about 100 a year; once few
+buy, for amounts that are lognormal, and the actions are e-mails (a quarter of Hillstrom's customers
+who buy four times as often, so chance is as large as there). What each way brings is read from the
+true means of other accounts.
 """
 
 from __future__ import annotations
@@ -11,90 +13,217 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from interleaved import write_section
 from scipy import stats
 
+from experiments.estimators.nuisances import design_matrix
 from experiments.uplift.arms import NO_ACTION, ArmSample
-from experiments.uplift.levels import account_effects, effects_at
+from experiments.uplift.expected_outcomes import expected_outcomes
+from experiments.uplift.learners import LEARNERS, Lesson
+from experiments.uplift.levels import account_effects
 from experiments.uplift.scores import cross_fit
-from experiments.uplift.whom_to_act_on import decide
 
 pytestmark = pytest.mark.bench
 
-REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "8"))
+REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "12"))
 FIRST_SEED = int(os.environ.get("KEEPWELL_BENCH_FIRST_SEED", "0"))
-TRIALS, ASKED = 1_500, 3_000
-COST = np.array([0.0, 4.0, 2.0])
-TYPICAL_SPREAD = 5.0
+SERVED, ALIKE = "expected outcomes (served)", "always the best arm"
+BY_LOSS, STACK = "finer only where loss is better", "the stack, asked for nothing"
+WAYS = (SERVED, ALIKE, BY_LOSS, STACK, *LEARNERS)
+AMOUNT, DEVIATION = 116.0, 0.84
+"""Mean USD of who buys, and the deviation of its logarithm, as among Hillstrom's customers."""
 
-Effects = Callable[[np.ndarray], np.ndarray]
+
+@dataclass(frozen=True, kw_only=True)
+class Lottery:
+    """Trials, others to decide about, and what every arm brings these on average."""
+
+    trials: ArmSample
+    outcome: np.ndarray
+    asked: np.ndarray
+    asked_segment: np.ndarray
+    true: np.ndarray
+    cost: np.ndarray
+    typical_spread: float
+
+
+Chances = Callable[[np.ndarray], np.ndarray]
 """Covariates to points of staying of both actions, accounts x 2."""
 
-WORLDS: Mapping[str, Effects] = {
+STAYING: Mapping[str, Chances] = {
     "the same for all": lambda x: np.tile([0.08, 0.01], (len(x), 1)),
     "nothing works": lambda x: np.zeros((len(x), 2)),
     "differs a little": lambda x: np.column_stack([0.05 + 0.03 * x[:, 0], 0.02 + 0.02 * x[:, 1]]),
     "helps some, harms others": lambda x: np.column_stack([
         np.where(x[:, 0] > 0, 0.2, -0.2), np.where(x[:, 1] > 1, 0.15, -0.05)]),
 }
-WAYS = ("by value (served)", "by loss", "the stack, asked for nothing", "everybody alike")
+
+Changed = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+"""(facts about ±1, chance to buy untouched, drawn) -> chances added by both actions, and how often
+more is spent; accounts x 2"""
+
+BUYING: Mapping[str, Changed] = {
+    "the same points for all": lambda x, p, draw: (
+        0.023 * np.tile(_sizes(draw), (len(x), 1)), np.ones((len(x), 2))),
+    "in proportion": lambda x, p, draw: (p[:, None] * _sizes(draw), np.ones((len(x), 2))),
+    "one by a flag": lambda x, p, draw: (
+        p[:, None] * (_sizes(draw) + draw.uniform(0.5, 1.2) * np.outer(x[:, 3], [-0.3, 0.7])),
+        np.ones((len(x), 2))),
+    "by several facts": lambda x, p, draw: (
+        p[:, None] * (_sizes(draw) + draw.uniform(0.5, 1.2) * _leaning(x, draw)),
+        np.ones((len(x), 2))),
+    "crosswise by two facts": lambda x, p, draw: (
+        p[:, None] * (_sizes(draw) + draw.uniform(0.3, 0.7) * _crosswise(x, draw)),
+        np.ones((len(x), 2))),
+    "helps some buy, harms others": lambda x, p, draw: (
+        0.023 * (0.4 * _sizes(draw) + draw.uniform(0.5, 1.2) * np.sign(_leaning(x, draw))),
+        np.ones((len(x), 2))),
+    "amounts, not chances": lambda x, p, draw: (
+        p[:, None] * np.array([0.3, 0.2]),
+        np.exp([0.35, 0.15] + draw.uniform(0.1, 0.4) * _leaning(x, draw))),
+    "no e-mail works": lambda x, p, draw: (np.zeros((len(x), 2)), np.ones((len(x), 2))),
+}
+
+
+def _sizes(draw: np.random.Generator) -> np.ndarray:
+    return np.array([draw.uniform(0.7, 1.6), draw.uniform(0.2, 0.9)])
+
+
+def _leaning(x: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    return np.tanh(x @ draw.normal(size=(x.shape[1], 2)) / 3)
+
+
+def _crosswise(x: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    one, two, three, four = draw.permutation(x.shape[1])[:4]
+    return np.column_stack([np.sign(x[:, one] * x[:, two]), np.sign(x[:, three] * x[:, four])])
+
+
+def of_staying(effects: Chances, seed: int) -> Lottery:
+    rng = np.random.default_rng([seed, 31])
+    rows, others = 1_500, 3_000
+    x, new = rng.normal(size=(rows, 5)), rng.normal(size=(others, 5))
+    worth = 100 * np.exp(0.3 * rng.normal(size=rows))
+    arm = rng.integers(0, 3, rows)
+    chance = 0.7 + 0.1 * np.tanh(x[:, 2]) + np.column_stack([np.zeros(rows), effects(x)])[
+        np.arange(rows), arm]
+    return Lottery(
+        trials=_trials(x, arm, _thirds(x)), outcome=worth * (rng.random(rows) < chance), asked=new,
+        asked_segment=_thirds(new), cost=np.array([0.0, 4.0, 2.0]), typical_spread=5.0,
+        true=np.column_stack([np.zeros(others), 100 * np.exp(0.045) * effects(new)]))
+
+
+def of_buying(changed: Changed, seed: int) -> Lottery:
+    rng, world = np.random.default_rng([seed, 32]), int(np.random.default_rng([seed, 33]).integers(
+        2**31))
+    rows, others = 8_000, 4_000
+    draw = np.random.default_rng(world)
+    toward_buying, toward_much = draw.normal(0, 0.15, (2, 9))
+    base = draw.uniform(0.018, 0.028)
+    facts, kind = _customers(rows + others, rng)
+    x = np.column_stack([(facts[:, 0] - 6.5) / 3.45, np.log(facts[:, 1]) - 5,
+                         2 * facts[:, 2:] - 1])
+    p = base * np.exp(x @ toward_buying)
+    added, more = changed(x, p, np.random.default_rng([world, 1]))
+    chance = np.clip(p[:, None] + np.column_stack([np.zeros(len(x)), added]), 0.001, 0.6)
+    amount = AMOUNT * np.exp(x @ toward_much)[:, None] * np.column_stack([np.ones(len(x)), more])
+    arm = rng.integers(0, 3, rows)
+    own = np.arange(rows), arm
+    spent = amount[own] * np.exp(DEVIATION * rng.normal(size=rows) - DEVIATION**2 / 2)
+    return Lottery(
+        trials=_trials(facts[:rows], arm, kind[:rows]), asked=facts[rows:],
+        outcome=spent * (rng.random(rows) < chance[own]), asked_segment=kind[rows:],
+        true=(chance * amount)[rows:], cost=np.array([0.0, 2.0, 2.0]), typical_spread=2.0)
+
+
+def _customers(rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Months since the last purchase, USD of a year, seven flags; and what they bought before."""
+    kind = rng.choice(3, rows, p=[0.45, 0.45, 0.1])
+    area, channel = rng.choice(3, rows, p=[0.15, 0.4, 0.45]), rng.choice(3, rows, p=[.12, .44, .44])
+    return np.column_stack([
+        rng.integers(1, 13, rows), np.clip(np.exp(rng.normal(5, 1, rows)), 30, 3000), kind != 1,
+        kind != 0, rng.random(rows) < 0.5, area == 1, area == 2, channel == 1, channel == 2,
+    ]).astype(float), np.array(["men's", "women's", "both"])[kind]
+
+
+def _trials(x: np.ndarray, arm: np.ndarray, segment: np.ndarray) -> ArmSample:
+    return ArmSample(
+        covariates=x, covariate_names=tuple(f"x{place}" for place in range(x.shape[1])), arm=arm,
+        arms=(NO_ACTION, "first", "second"), propensity=np.full((len(x), 3), 1 / 3),
+        segment=segment, cluster=np.arange(len(x)))
+
+
+def _thirds(x: np.ndarray) -> np.ndarray:
+    return np.array(["low", "middle", "high"])[np.digitize(x[:, 0], [-0.5, 0.5])]
 
 
 def test_whom_to_act_on() -> None:
-    rows, started = [], time.process_time()
-    for name, effects in WORLDS.items():
-        found = np.array([_one(effects, FIRST_SEED + seed) for seed in range(REPEATS)])
-        best, brought, finer = found[:, 0], found[:, 1:1 + len(WAYS)], found[:, -1]
-        served = brought[:, 0]
-        rows.append(f"| {name} | {best.mean():.2f} | " + " | ".join(
-            f"{value:.2f}" for value in brought.mean(axis=0)) + " | "
-            + " | ".join(_shown(served - brought[:, place]) for place in range(1, len(WAYS)))
-            + f" | {finer.mean():.0%} |")
-        print(rows[-1], flush=True)
+    parts = []
+    for title, worlds in (
+            ("Staying, 1,500 accounts, actions for 4 and 2 USD.",
+             {name: lambda seed, effects=effects: of_staying(effects, seed)
+              for name, effects in STAYING.items()}),
+            ("Buying, 8,000 customers, e-mails for 2 USD.",
+             {name: lambda seed, changed=changed: of_buying(changed, seed)
+              for name, changed in BUYING.items()})):
+        rows, every, started = [], [], time.process_time()
+        for name, world in worlds.items():
+            found = np.array([_one(world(FIRST_SEED + seed)) for seed in range(REPEATS)])
+            every.append(found)
+            rows.append(_row(name, found))
+            print(rows[-1], flush=True)
+        rows.append(_row("all, mean", np.mean(every, axis=0)))
+        parts += [title, "", "| effects | best | " + " | ".join(WAYS) + " | "
+                  + " | ".join(f"served − {way}" for way in WAYS[1:]) + " |",
+                  "|---" * (1 + 2 * len(WAYS)) + "|", *rows, "",
+                  f"{time.process_time() - started:,.0f} cpu seconds.", ""]
     write_section("Whom to act on: simulated lotteries", "\n".join([
-        f"{REPEATS} lotteries of {TRIALS:,} accounts over two actions and none, {ASKED:,} others "
-        f"decided about; USD an account and year less {COST[1]:.0f} and {COST[2]:.0f} USD for the "
-        f"actions, beyond doing nothing, by the true chances; 95 % intervals over lotteries. By "
-        f"value: the level whose held-out decisions brought most, over five draws of folds; by "
-        f"loss: the finer level only where its held-out loss is better with confidence.", "",
-        "| effects | best | " + " | ".join(WAYS) + " | "
-        + " | ".join(f"served − {way}" for way in WAYS[1:]) + " | decided finer |",
-        "|---" * (2 + 2 * len(WAYS)) + "|", *rows, "",
-        f"{time.process_time() - started:,.0f} cpu seconds in all."]))
+        f"{REPEATS} lotteries of each kind over two actions and none; 3,000 and 4,000 others are "
+        f"decided about. USD an account less what the actions cost, beyond doing nothing, by the "
+        f"true means; 95 % intervals over lotteries.", "", *parts]))
 
 
-def _one(effects: Effects, seed: int) -> tuple[float, ...]:
-    rng = np.random.default_rng([seed, 31])
-    x, new = rng.normal(size=(TRIALS, 5)), rng.normal(size=(ASKED, 5))
-    worth = 100 * np.exp(0.3 * rng.normal(size=TRIALS))
-    arm = rng.integers(0, 3, TRIALS)
-    chance = 0.7 + 0.1 * np.tanh(x[:, 2]) + np.column_stack([np.zeros(TRIALS), effects(x)])[
-        np.arange(TRIALS), arm]
-    outcome = worth * (rng.random(TRIALS) < chance)
-    sample = ArmSample(
-        covariates=x, covariate_names=tuple("abcde"), arm=arm, arms=(NO_ACTION, "first", "second"),
-        propensity=np.full((TRIALS, 3), 1 / 3), segment=_segment(x), cluster=np.arange(TRIALS))
-    scores = cross_fit(sample, outcome, rng=rng, repeats=1)
-    true = np.column_stack([np.zeros(ASKED), 100 * np.exp(0.045) * effects(new)]) - COST
-    asked = {"asked": new, "asked_segment": _segment(new), "typical_spread": TYPICAL_SPREAD}
-    served = decide(scores, outcome, cost=COST, rng=rng, **asked)
-    levels = [account_effects(scores, outcome, name, rng=rng, **asked).estimates
-              for name in sample.arms[1:]]
-    stack = [effects_at("account", scores, outcome, name, rng=rng, **asked)
-             for name in sample.arms[1:]]
-    alike = [np.full(ASKED, scores.middle(number).mean()) for number in (1, 2)]
-    chosen = [served.arm, *((np.column_stack([np.zeros(ASKED), *way]) - COST).argmax(axis=1)
-                            for way in (levels, stack, alike))]
-    return (float(true.max(axis=1).mean()),
-            *(float(true[np.arange(ASKED), arms].mean()) for arms in chosen),
-            float(served.level != "everybody"))
+def _row(name: str, found: np.ndarray) -> str:
+    best, brought = found[:, 0], found[:, 1:]
+    return (f"| {name} | {best.mean():.2f} | "
+            + " | ".join(f"{value:.2f}" for value in brought.mean(axis=0)) + " | "
+            + " | ".join(_shown(brought[:, 0] - brought[:, place])
+                         for place in range(1, len(WAYS))) + " |")
 
 
-def _segment(x: np.ndarray) -> np.ndarray:
-    return np.array(["low", "middle", "high"])[np.digitize(x[:, 0], [-0.5, 0.5])]
+def _one(lottery: Lottery) -> tuple[float, ...]:
+    rng = np.random.default_rng(1)
+    trials, outcome, cost = lottery.trials, lottery.outcome, lottery.cost
+    others = len(lottery.asked)
+    scores = cross_fit(trials, outcome, rng=rng, repeats=1)
+    asked = {"asked": lottery.asked, "asked_segment": lottery.asked_segment}
+    gains = {name: np.zeros((others, 3)) for name in WAYS}
+    gains[SERVED] = expected_outcomes(trials, outcome, asked=lottery.asked)
+    covariates = np.vstack([trials.covariates, lottery.asked])
+    known = np.arange(len(covariates)) < len(trials)
+    for action in (1, 2):
+        found = account_effects(scores, outcome, trials.arms[action], rng=rng,
+                                typical_spread=lottery.typical_spread, **asked)
+        gains[ALIKE][:, action] = scores.middle(action).mean()
+        gains[BY_LOSS][:, action] = found.estimates
+        lesson = Lesson(
+            covariates=covariates, matrix=design_matrix(covariates), action=action,
+            arm=np.concatenate([trials.arm, np.full(others, -1)]),
+            outcome=np.concatenate([outcome, np.zeros(others)]),
+            score=np.concatenate([scores.middle(action), np.zeros(others)]),
+            cluster=np.arange(len(covariates)))
+        for name, learner in LEARNERS.items():
+            gains[name][:, action] = learner(lesson, known, ~known, 1)
+        gains[STACK][:, action] = found.stack.mixed(
+            {name: gains[name][:, action] for name in LEARNERS},
+            {name: float(gains[name][:, action].mean()) for name in LEARNERS}, rows=others)
+    beyond = lottery.true - lottery.true[:, [0]] - cost
+    return (float(beyond.max(axis=1).mean()),
+            *(float(beyond[np.arange(others), (gains[way] - cost).argmax(axis=1)].mean())
+              for way in WAYS))
 
 
 def _shown(values: np.ndarray) -> str:

@@ -1,0 +1,274 @@
+"""This module is about what would come of an account under each arm, for deciding by it.
+
+Who decides by the expected outcome needs no proof that accounts differ, only an expectation that
+does not follow luck. One model of all arms gives it: what an account is like, what an arm does to
+everybody, and how far that differs between accounts::
+
+    z = intercept + x·main + arm + x·any_action + x·arm      all but the intercept N(0, spread²)
+
+How far outcomes and effects differ is not guessed, nor whether they go by a number or also jump at
+its quartiles: the prediction is averaged over spreads and both forms, by the likelihood of the
+trials under each (MacKay 1992; the integral by Laplace's method, exact for numbers). Where the
+trials say nothing of a difference, all are given nearly the same effect.
+
+Outcomes that are often nothing and else a number (money spent, revenue kept) are taken in two parts
+(Cragg 1971): whether there is any, by a logistic model, and how much, by a linear one of those with
+some. Actions mostly change whether, so what little they are believed to change of how much is
+learned from all arms together, and amounts of a few heavy accounts do not drown the rest.
+
+Everything that drove the choice of the arm has to be among the covariates, as it is in a lottery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from experiments.estimators.nuisances import FURTHEST
+from experiments.sample import Bools, Floats, Ints, SampleError
+from experiments.uplift.arms import ArmSample
+
+MAIN_SPREADS = (0.1, 0.3, 1.0)
+"""How far accounts may differ by a covariate: log-odds, or units of the number, a deviation."""
+
+EFFECT_SPREADS = (0.01, 0.05, 0.1, 0.2, 0.35, 0.6)
+"""How far effects may differ by a covariate, likewise."""
+
+FAR = 0.4
+"""Deviation of the half-normal by which large spreads of effects are less likely before looking."""
+
+ARM_SPREAD = 1.0
+"""How much an arm may do to everybody: log-odds, or standard deviations of a number."""
+
+AMOUNT_SPREAD = 0.2
+"""The same of amounts where only some have one: an arm that raises them by a fifth is a strong one.
+"""
+
+LEAST_NOISE = 1e-6
+QUARTILES = (0.25, 0.5, 0.75)
+FEW_VALUES = 5
+"""A covariate with so many values or fewer has no quartiles to jump at."""
+
+ANY_INTERCEPT = 100.0
+NEGLIGIBLE = 1e-3
+"""Weight below which a pair of spreads is passed over."""
+
+STEPS, NEAR, LONGEST_STEP = 50, 1e-5, 4.0  # of Newton's method; the last two in log-odds
+NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+NODE_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coefficients:
+    """Normal posterior of the coefficients under one pair of spreads, and its log evidence."""
+
+    mean: Floats
+    covariance: Floats
+    log_evidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """Columns of the trials, and the same columns of the accounts asked about."""
+
+    trials: Floats
+    asked: Floats
+
+
+def expected_outcomes(sample: ArmSample, outcome: Floats, *, asked: Floats) -> Floats:
+    """The outcome that these accounts would have on average under each arm, accounts x arms.
+
+    Rows of one cluster repeat each other: together all count as many as there are clusters.
+
+    Raises:
+        SampleError: an outcome that is not known for every trial, or covariates of another shape.
+    """
+    if outcome.shape != (len(sample),) or not np.isfinite(outcome).all():
+        raise SampleError(f"The outcome has to be known for each of the {len(sample)} trials; "
+                          f"leave trials out whose follow-up is not over.")
+    if asked.ndim != 2 or asked.shape[1] != len(sample.covariate_names):
+        raise SampleError(
+            f"The accounts asked about have covariates of shape {asked.shape}; "
+            f"{len(sample.covariate_names)} covariates are needed: "
+            f"{', '.join(sample.covariate_names)}.")
+    arms, some = len(sample.arms), outcome != 0
+    if not some.any():
+        return np.zeros((len(asked), arms))
+    forms = _forms(sample.covariates, asked)
+    counted = np.unique(sample.cluster).size / len(sample)
+    chance = np.ones((len(asked), arms))
+    if not some.all():
+        chance = _chances(arms, _averaged(
+            forms, arms, ARM_SPREAD,
+            lambda form: _logistic(_design(form.trials, sample.arm, arms), some.astype(float),
+                                   counted)))
+    amounts = outcome[some]
+    if np.ptp(amounts) == 0:
+        return np.asarray(chance * amounts[0])
+    unit = float(amounts.std() if some.all() else np.abs(amounts).mean())
+    amount = unit * _numbers(arms, _averaged(
+        forms, arms, ARM_SPREAD if some.all() else AMOUNT_SPREAD,
+        lambda form: _linear(_design(form.trials[some], sample.arm[some], arms), amounts / unit,
+                             counted)))
+    return np.asarray(chance * (np.maximum(amount, 0.0) if amounts.min() > 0 else amount))
+
+
+Fit = Callable[[Floats, Floats | None], Coefficients]
+"""(precision of every coefficient, where to begin) -> posterior"""
+
+
+def _averaged(forms: tuple[Form, ...], arms: int, arm_spread: float, fitting: Callable[[Form], Fit],
+              ) -> list[tuple[float, Form, Coefficients]]:
+    """The posterior under every form and pair of spreads, and its weight."""
+    found: list[tuple[Form, Coefficients]] = []
+    log_weight = []
+    for form in forms:
+        fit, begin = fitting(form), None
+        for main in MAIN_SPREADS:
+            for effect in EFFECT_SPREADS:
+                one = fit(_spreads(form.trials.shape[1], arms, main, arm_spread, effect) ** -2.0,
+                          begin)
+                begin = one.mean
+                found.append((form, one))
+                log_weight.append(one.log_evidence - (effect / FAR) ** 2 / 2)
+    weight = np.exp(np.array(log_weight) - max(log_weight))
+    return [(share, form, one) for share, (form, one)
+            in zip((weight / weight.sum()).tolist(), found, strict=True) if share > NEGLIGIBLE]
+
+
+def _design(matrix: Floats, arm: Ints, arms: int) -> Floats:
+    """Intercept, covariates, arms, covariates under any action, covariates under each."""
+    acted = np.eye(arms)[arm][:, 1:]
+    shared = [matrix * (arm > 0)[:, None]] if arms > 2 else []
+    own = [matrix * acted[:, [number]] for number in range(arms - 1)]
+    return np.column_stack([np.ones(len(matrix)), matrix, acted, *shared, *own])
+
+
+def _spreads(covariates: int, arms: int, main: float, arm: float, effect: float) -> Floats:
+    """Prior deviation of every column; half the variance of effects is common to all actions."""
+    shares = (0.5, *[0.5] * (arms - 1)) if arms > 2 else (1.0,)
+    return np.concatenate([
+        [ANY_INTERCEPT], np.full(covariates, main), np.full(arms - 1, arm),
+        *(np.full(covariates, effect * np.sqrt(share)) for share in shares)])
+
+
+def _logistic(design: Floats, happened: Floats, counted: float) -> Fit:
+    """Newton's method and Laplace's; each trial counts as this part of one."""
+    start = np.zeros(design.shape[1])
+    start[0] = np.log(happened.mean() / (1 - happened.mean()))
+
+    def fit(precision: Floats, begin: Floats | None) -> Coefficients:
+        mean = np.asarray(start if begin is None else begin, dtype=float)
+        for _ in range(STEPS):
+            chance: Floats = expit(design @ mean)
+            curvature: Floats = counted * (design * (chance * (1 - chance))[:, None]
+                                           ).T @ design + np.diag(precision)
+            step = np.linalg.solve(
+                curvature, counted * design.T @ (happened - chance) - precision * mean)
+            furthest = float(np.abs(design @ step).max())
+            mean = np.asarray(mean + step * min(1.0, LONGEST_STEP / max(furthest, NEAR)))
+            if furthest < NEAR:
+                break
+        odds = design @ mean
+        fitted = counted * float(np.sum(happened * odds - np.logaddexp(0, odds)))
+        return _posterior(np.asarray(mean, dtype=float), curvature, precision, fitted)
+    return fit
+
+
+def _linear(design: Floats, number: Floats, counted: float) -> Fit:
+    """The exact posterior; the noise is what a cautious model leaves unexplained."""
+    squares, products = design.T @ design, design.T @ number
+    cautious = np.full(design.shape[1], EFFECT_SPREADS[2] ** -2.0)
+    cautious[0] = ANY_INTERCEPT ** -2.0
+    solved = np.linalg.solve(counted * squares + np.diag(cautious),
+                             counted * np.column_stack([squares, products]))
+    rows = counted * len(design)
+    spent = float(np.trace(solved[:, :-1]))  # degrees of freedom
+    left = counted * float(np.sum((number - design @ solved[:, -1]) ** 2))
+    noise = max(left / max(rows - spent, 1.0), LEAST_NOISE)
+
+    def fit(precision: Floats, begin: Floats | None) -> Coefficients:
+        curvature = counted * squares / noise + np.diag(precision)
+        mean = np.asarray(np.linalg.solve(curvature, counted * products / noise), dtype=float)
+        missed = counted * float(np.sum((number - design @ mean) ** 2)) / noise
+        fitted = -(missed + rows * np.log(noise)) / 2
+        return _posterior(mean, curvature, precision, fitted)
+    return fit
+
+
+def _posterior(mean: Floats, curvature: Floats, precision: Floats, fitted: float) -> Coefficients:
+    """The evidence up to what depends neither on the spreads nor on the form."""
+    return Coefficients(
+        mean=mean, covariance=np.asarray(np.linalg.inv(curvature), dtype=float),
+        log_evidence=fitted - float(np.sum(precision * mean**2)) / 2
+        + float(np.sum(np.log(precision)) - np.linalg.slogdet(curvature)[1]) / 2)
+
+
+def _chances(arms: int, fits: list[tuple[float, Form, Coefficients]]) -> Floats:
+    """Chances averaged over the posterior: one-dimensional integrals by Gauss and Hermite."""
+    found = np.zeros((len(fits[0][1].asked), arms))
+    for share, form, one in fits:
+        for arm in range(arms):
+            design = _design(form.asked, np.full(len(found), arm), arms)
+            error = np.sqrt(np.maximum(np.sum((design @ one.covariance) * design, axis=1), 0))
+            found[:, arm] += share * (
+                expit((design @ one.mean)[:, None] + error[:, None] * NODES) @ NODE_WEIGHTS)
+    return found
+
+
+def _numbers(arms: int, fits: list[tuple[float, Form, Coefficients]]) -> Floats:
+    found = np.zeros((len(fits[0][1].asked), arms))
+    for share, form, one in fits:
+        for arm in range(arms):
+            found[:, arm] += share * (
+                _design(form.asked, np.full(len(found), arm), arms) @ one.mean)
+    return found
+
+
+def _forms(trials: Floats, asked: Floats) -> tuple[Form, ...]:
+    """Covariates as they are, and with jumps at their quartiles; once, where none has any.
+
+    By the trials alone: what is answered of an account does not depend on who else is asked about.
+    """
+    plain = Form(trials=_scaled(trials, trials), asked=_scaled(asked, trials))
+    jumps = Form(trials=_jumps(trials, trials), asked=_jumps(asked, trials))
+    if jumps.trials.shape[1] == 0:
+        return (plain,)
+    return plain, Form(trials=np.column_stack([plain.trials, jumps.trials]),
+                       asked=np.column_stack([plain.asked, jumps.asked]))
+
+
+def _scaled(covariates: Floats, like: Floats) -> Floats:
+    """Columns in deviations of the trials', 0 where unknown, and columns that say so."""
+    columns = []
+    for column, trials in zip(covariates.T, like.T, strict=True):
+        unknown = np.isnan(trials)
+        if unknown.all():
+            continue
+        spread = float(np.nanstd(trials))
+        if spread > 0:
+            apart = (column - np.nanmean(trials)) / spread
+            columns.append(np.clip(np.where(np.isnan(column), 0.0, apart), -FURTHEST, FURTHEST))
+        if unknown.any():
+            columns.append(_flag(np.isnan(column), unknown))
+    return np.column_stack([np.empty((len(covariates), 0)), *columns])
+
+
+def _jumps(covariates: Floats, like: Floats) -> Floats:
+    """Whether a covariate lies above each quartile of the trials'; unknown ones do not."""
+    columns = []
+    for column, trials in zip(covariates.T, like.T, strict=True):
+        known = trials[~np.isnan(trials)]
+        if np.unique(known).size > FEW_VALUES:
+            columns += [_flag(column > edge, trials > edge)
+                        for edge in np.unique(np.quantile(known, QUARTILES))
+                        if (known > edge).any()]
+    return np.column_stack([np.empty((len(covariates), 0)), *columns])
+
+
+def _flag(is_so: Bools, like: Bools) -> Floats:
+    share = like.mean()
+    return np.asarray((is_so - share) / np.sqrt(share * (1 - share)))

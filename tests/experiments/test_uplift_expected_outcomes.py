@@ -1,0 +1,218 @@
+"""What is expected of an account under each arm, and that it does not follow luck."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+from scipy.special import expit
+
+from experiments.sample import SampleError
+from experiments.uplift import expected_outcomes as model
+from experiments.uplift.arms import NO_ACTION, ArmSample
+from experiments.uplift.expected_outcomes import expected_outcomes
+
+ARMS = (NO_ACTION, "call", "mail")
+
+
+def trials(rng, rows, arms=ARMS):
+    x = rng.normal(size=(rows, 3))
+    return ArmSample(
+        covariates=x, covariate_names=("a", "b", "c"), arm=np.arange(rows) % len(arms), arms=arms,
+        propensity=np.full((rows, len(arms)), 1 / len(arms)), cluster=np.arange(rows),
+        segment=np.where(np.arange(rows) % 5 > 1, "large", "small"))
+
+
+def asked(rng, rows=400):
+    return rng.normal(size=(rows, 3))
+
+
+def bought(sample, rng, *, effects, more=(1.0, 1.0, 1.0), x=None):
+    """(chance, amount) of rows x arms, and drawn outcomes: few buy, some much."""
+    x = sample.covariates if x is None else x
+    chance = expit(-2.2 + 0.3 * x[:, [1]] + effects(x))
+    amount = 50 * np.exp(0.2 * x[:, [2]]) * np.array(more)
+    own = np.arange(len(x)), np.arange(len(x)) % 3
+    drawn = (rng.random(len(x)) < chance[own]) * amount[own] * np.exp(
+        0.8 * rng.normal(size=len(x)) - 0.32)
+    return chance * amount, drawn
+
+
+def by_a(x):
+    return np.column_stack([np.zeros(len(x)), 0.6 * x[:, 0], np.full(len(x), 0.3)])
+
+
+def test_who_buys_more_by_which_arm_is_found():
+    rng = np.random.default_rng(1)
+    sample, new = trials(rng, 9000), asked(rng)
+    _, spent = bought(sample, rng, effects=by_a)
+    truth, _ = bought(sample, rng, effects=by_a, x=new)
+    found = expected_outcomes(sample, spent, asked=new)
+    assert found.shape == truth.shape
+    assert np.corrcoef(found[:, 1] - found[:, 0], truth[:, 1] - truth[:, 0])[0, 1] > 0.9
+    assert found.mean(axis=0) == pytest.approx(truth.mean(axis=0), rel=0.2)  # two errors or so
+
+
+def test_where_all_gain_alike_effects_lie_close_together():
+    """Nearer to one another than what models of each arm by itself say."""
+    rng = np.random.default_rng(2)
+    sample, new = trials(rng, 3000), asked(rng)
+    outcome = sample.covariates[:, 1] + 0.5 * (sample.arm == 1) + rng.normal(size=3000)
+    found = expected_outcomes(sample, outcome, asked=new)
+    assert (found[:, 1] - found[:, 0]).mean() == pytest.approx(0.5, abs=0.1)
+    assert (found[:, 1] - found[:, 0]).std() < 0.03
+    assert (found[:, 2] - found[:, 0]).std() < 0.03
+
+
+def test_a_few_large_amounts_do_not_speak_for_an_arm():
+    """Two buyers of much in one arm: the mean of that arm doubles, what is expected hardly does."""
+    rng = np.random.default_rng(3)
+    sample, new = trials(rng, 3000), asked(rng)
+    spent = np.where(rng.random(3000) < 0.1, 50.0, 0.0) + np.where(np.arange(3000) % 300 == 0, 1, 0)
+    lucky = spent.copy()
+    lucky[np.flatnonzero((sample.arm == 1) & (spent == 50))[:2]] = 2500.0
+    assert lucky[sample.arm == 1].mean() > 1.9 * spent[sample.arm == 1].mean()
+    found = expected_outcomes(sample, lucky, asked=new).mean(axis=0)
+    assert found[1] / found[0] < 1.35
+
+
+def test_arms_that_change_amounts_are_seen():
+    rng = np.random.default_rng(4)
+    sample, new = trials(rng, 3000), asked(rng)
+    amount = 50 * np.array([1.0, 1.6, 1.0])[sample.arm] * np.exp(0.5 * rng.normal(size=3000))
+    found = expected_outcomes(sample, amount * (np.arange(3000) % 10 < 3), asked=new).mean(axis=0)
+    assert 1.4 < found[1] / found[0] < 1.7  # drawn toward the others
+    assert found[2] / found[0] == pytest.approx(1.0, abs=0.1)
+
+
+def test_zeros_and_ones_are_chances():
+    rng = np.random.default_rng(5)
+    sample, new = trials(rng, 2000), asked(rng)
+    happened = (rng.random(2000) < 0.3 + 0.2 * (sample.arm == 2)).astype(float)
+    found = expected_outcomes(sample, happened, asked=new)
+    assert 0 < found.min() < found.max() < 1
+    assert (found[:, 2] - found[:, 0]).mean() == pytest.approx(0.2, abs=0.06)
+    assert expected_outcomes(sample, 7 * happened, asked=new) == pytest.approx(7 * found)
+
+
+def test_where_nothing_ever_comes_nothing_is_expected():
+    rng = np.random.default_rng(6)
+    sample, new = trials(rng, 60), asked(rng)
+    assert (expected_outcomes(sample, np.zeros(60), asked=new) == 0).all()
+    assert (expected_outcomes(sample, np.full(60, 3.0), asked=new) == 3).all()
+
+
+def test_an_answer_does_not_depend_on_who_else_is_asked_about():
+    rng = np.random.default_rng(7)
+    sample, new = trials(rng, 900), asked(rng)
+    _, spent = bought(sample, rng, effects=by_a)
+    together = expected_outcomes(sample, spent, asked=new)
+    alone = expected_outcomes(sample, spent, asked=new[:1])
+    assert alone[0] == pytest.approx(together[0])
+
+
+def test_rows_of_one_account_count_together():
+    """Every trial twice, in its account's cluster, says what it said once."""
+    rng = np.random.default_rng(8)
+    sample, new = trials(rng, 900), asked(rng)
+    _, spent = bought(sample, rng, effects=by_a)
+    twice = np.repeat(np.arange(900), 2)
+    again = replace(sample.keep(np.ones(900, dtype=bool)), **{
+        name: getattr(sample, name)[twice]
+        for name in ("covariates", "arm", "propensity", "segment", "cluster")})
+    once = expected_outcomes(sample, spent, asked=new)
+    assert expected_outcomes(again, spent[twice], asked=new) == pytest.approx(once, rel=1e-4)
+    alone = replace(again, cluster=np.arange(1800))
+    assert not np.allclose(expected_outcomes(alone, spent[twice], asked=new), once, rtol=1e-2)
+
+
+def test_what_is_unknown_is_a_fact_of_its_own():
+    rng = np.random.default_rng(9)
+    sample = trials(rng, 3000, arms=(NO_ACTION, "call"))
+    unknown = rng.random(3000) < 0.3
+    covariates = np.where(unknown[:, None] & np.array([True, False, False]), np.nan,
+                          sample.covariates)
+    covariates[:, 2] = np.nan  # known of nobody
+    outcome = (sample.arm == 1) * (1.0 * unknown) + 0.3 * rng.normal(size=3000)
+    found = expected_outcomes(replace(sample, covariates=covariates), outcome,
+                              asked=np.array([[0.0, 0.0, np.nan], [np.nan, 0.0, 1.0]]))
+    assert found[:, 1] - found[:, 0] == pytest.approx([0, 1], abs=0.1)
+
+
+def test_an_effect_that_jumps_is_followed_and_one_that_rises_is_not_cut_into_steps():
+    rng = np.random.default_rng(13)
+    sample = trials(rng, 3000, arms=(NO_ACTION, "call"))
+    a, noise = sample.covariates[:, 0], 0.5 * rng.normal(size=3000)
+    near = np.array([[-0.15, 0.0, 0.0], [0.15, 0.0, 0.0]])
+
+    def effects(of):
+        found = expected_outcomes(sample, (sample.arm == 1) * of + noise, asked=near)
+        return found[:, 1] - found[:, 0]
+
+    assert np.diff(effects(np.sign(a)))[0] > 1.2
+    assert np.diff(effects(a))[0] == pytest.approx(0.3, abs=0.1)
+
+
+def test_few_values_have_no_quartiles():
+    few, many = np.array([[1.0, 2.0, np.nan] * 20]).T, np.arange(60.0)[:, None]
+    assert model._jumps(few, few).shape == (60, 0)
+    assert len(model._forms(few, few)) == 1
+    assert model._jumps(many, many).shape == (60, 3)
+    assert np.unique(model._jumps(many, many)[:, 1]).tolist() == pytest.approx([-1, 1], abs=0.1)
+
+
+def test_the_evidence_of_numbers_is_their_density_under_the_model():
+    """Up to a constant, over spreads and forms: multivariate normal, computed the long way."""
+    rng = np.random.default_rng(10)
+    wide = np.column_stack([np.ones(40), rng.normal(size=(40, 3))])
+    number = wide @ [1.0, 0.5, 0.0, -0.2] + 0.7 * rng.normal(size=40)
+    ours, theirs = [], []
+    for design in (wide, wide[:, :2]):
+        columns = design.shape[1]
+        cautious = np.diag([model.ANY_INTERCEPT**-2.0,
+                            *[model.EFFECT_SPREADS[2] ** -2.0] * (columns - 1)])
+        hat = design @ np.linalg.solve(design.T @ design + cautious, design.T)
+        noise = np.sum((number - hat @ number) ** 2) / (40 - np.trace(hat))
+        for one in (0.5, 4.0, 50.0):
+            precision = np.array([1e-2, *[one] * (columns - 1)])
+            ours.append(model._linear(design, number, 1.0)(precision, None).log_evidence)
+            theirs.append(stats.multivariate_normal(
+                np.zeros(40), noise * np.eye(40) + design @ np.diag(1 / precision) @ design.T,
+            ).logpdf(number))
+    assert np.array(ours) - ours[0] == pytest.approx(np.array(theirs) - theirs[0])
+
+
+def test_the_mode_and_the_evidence_of_chances_are_those_of_an_optimiser_and_an_integral():
+    rng = np.random.default_rng(11)
+    design = np.column_stack([np.ones(60), rng.normal(size=60)])
+    happened = (rng.random(60) < expit(design @ [-1.0, 0.8])).astype(float)
+    fit = model._logistic(design, happened, 1.0)
+
+    def log_posterior(w, precision):
+        odds = design @ w
+        return (np.sum(happened * odds - np.logaddexp(0, odds))
+                + np.sum(stats.norm.logpdf(w, scale=precision**-0.5)))
+
+    found = []
+    for precision in (np.array([0.25, 1.0]), np.array([0.25, 25.0])):
+        mode = optimize.minimize(lambda w, p=precision: -log_posterior(w, p), np.zeros(2)).x
+        one = fit(precision, None)
+        assert one.mean == pytest.approx(mode, abs=1e-3)
+        grid = np.linspace(-4, 4, 241)
+        inside = np.array([[log_posterior(mode + one.covariance.diagonal() ** 0.5 * [a, b],
+                                          precision) for a in grid] for b in grid])
+        area = np.prod(one.covariance.diagonal() ** 0.5) * (grid[1] - grid[0]) ** 2
+        found.append((one.log_evidence, np.log(np.exp(inside).sum() * area)))
+    (ours, theirs), (ours_too, theirs_too) = found
+    assert ours - ours_too == pytest.approx(theirs - theirs_too, abs=0.05)  # Laplace's own error
+
+
+def test_what_can_not_be_asked_is_refused():
+    rng = np.random.default_rng(12)
+    sample, new = trials(rng, 90), asked(rng)
+    with pytest.raises(SampleError, match="outcome has to be known for each of the 90 trials"):
+        expected_outcomes(sample, np.full(90, np.nan), asked=new)
+    with pytest.raises(SampleError, match="3 covariates are needed: a, b, c"):
+        expected_outcomes(sample, np.ones(90), asked=np.zeros((2, 5)))
