@@ -137,9 +137,11 @@ class Exploration:
             raise LotteryError(f"The closeness of an exploration is {self.closeness!r}; it is a "
                                f"share of at least 0 and below 1.")
         if not 0 < self.whole_up_to_mrr <= self.none_above_mrr:
-            raise LotteryError(f"An exploration runs whole up to {self.whole_up_to_mrr!r} MRR and "
-                               f"ends at {self.none_above_mrr!r}; give two amounts above 0, the "
-                               f"smaller first.")
+            raise LotteryError(
+                f"An exploration runs whole up to whole_up_to_mrr = {self.whole_up_to_mrr!r} and "
+                f"ends at none_above_mrr = {self.none_above_mrr!r} (left out they are "
+                f"{Exploration.whole_up_to_mrr!r} and {Exploration.none_above_mrr!r}). Give two "
+                f"amounts above 0, the first at most as large as the second.")
         if self.most_actions < 2:
             raise LotteryError(f"An exploration between {self.most_actions} actions is none; give "
                                f"at least 2.")

@@ -6,6 +6,7 @@ misspelt key never turns into a silent default. Knows nothing of what the table 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 
@@ -47,13 +48,19 @@ class Table:
 
     def number(self, key: str, default: float | None = None, *, least: float | None = None,
                most: float | None = None) -> float:
-        """A number within its bounds; true and false are not numbers."""
+        """A finite number within its bounds; true, false, inf and nan are not numbers."""
         value = self._take(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TableError(f"{self.where}: `{key}` has to be a number, not {value!r}.")
-        number = float(value)
-        if number != number or (least is not None and number < least) or (
-                most is not None and number > most):
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of more digits than a float holds
+            number = math.inf
+        if not math.isfinite(number):
+            raise TableError(f"{self.where}: `{key}` is {value!r:.20}, which is no finite number. "
+                             f"Write one; where nothing is to be bounded, one that is never "
+                             f"reached, such as 1e12.")
+        if (least is not None and number < least) or (most is not None and number > most):
             raise TableError(f"{self.where}: `{key}` is {value!r}, outside {least} to {most}.")
         return number
 

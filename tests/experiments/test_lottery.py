@@ -130,8 +130,8 @@ def test_a_seed_that_is_none_is_refused():
 @pytest.mark.parametrize(("changes", "message"), [
     ({"closeness": 1.0}, r"closeness of an exploration is 1\.0"),
     ({"closeness": float("nan")}, "closeness of an exploration is nan"),
-    ({"whole_up_to_mrr": 0.0}, "give two amounts above 0"),
-    ({"none_above_mrr": 10.0}, "give two amounts above 0"),
+    ({"whole_up_to_mrr": 0.0}, "Give two amounts above 0"),
+    ({"none_above_mrr": 10.0}, r"whole_up_to_mrr = 1000\.0 and ends at none_above_mrr = 10\.0"),
     ({"most_actions": 1}, "is none; give at least 2"),
 ])
 def test_an_exploration_that_is_none_is_refused(changes, message):

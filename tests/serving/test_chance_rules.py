@@ -142,12 +142,21 @@ def test_nothing_is_drawn_in_a_segment_that_is_off(shared_workspace, store, as_o
     ('key_id = "a"\nholdout_share = -0.1', SECRET, r"`holdout_share` is -0\.1, outside 0"),
     ('key_id = "a"\noff = "public"', SECRET, "`off` has to be a list of texts"),
     ('key_id = "a"\ncloseness = 1', SECRET, r"chance\.toml: The closeness .* below 1"),
-    ('key_id = "a"\nwhole_up_to_mrr = 9e9', SECRET, "give two amounts above 0, the smaller first"),
+    ('key_id = "a"\nwhole_up_to_mrr = 9e9', SECRET, "Give two amounts above 0, the first at most"),
+    ('key_id = "a"\nnone_above_mrr = 500', SECRET,
+     r"chance\.toml: .* whole_up_to_mrr = 1000\.0 and ends at none_above_mrr = 500\.0 \(left out"),
+    ('key_id = "a"\nnone_above_mrr = inf', SECRET, "`none_above_mrr` is inf, which is no finite"),
+    ('key_id = "a"\nwhole_up_to_mrr = inf\nnone_above_mrr = inf', SECRET,
+     "`whole_up_to_mrr` is inf, which is no finite number"),
+    ('key_id = "a"\nmost_actions = inf', SECRET, "`most_actions` is inf, which is no finite"),
+    ('key_id = "a"\nholdout_share = 0.1\nholdout_none_above_mrr = inf', SECRET,
+     r"`holdout_none_above_mrr` is inf.*such as 1e12\."),
     ('key_id = "a"\nmost_actions = 1', SECRET, "`most_actions` is 1, outside 2"),
     ('key_id = "a"\nmost_actions = 2.5', SECRET, r"`most_actions` has to be a whole number"),
     ('key_id = "a"\nexplore = "yes"', SECRET, "`explore` has to be true or false"),
 ], ids=["no key", "no hex", "short", "no toml", "no id", "unknown", "most", "negative", "no list",
-        "close", "amounts", "one action", "half an action", "no flag"])
+        "close", "amounts", "one amount", "no end", "no ends", "any actions", "anybody",
+        "one action", "half an action", "no flag"])
 def test_rules_that_can_not_be_used_are_refused(tmp_path, text, secret, message):
     with pytest.raises(ChanceRulesError, match=message):
         rules(tmp_path, text, secret)

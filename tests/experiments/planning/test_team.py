@@ -55,7 +55,7 @@ def test_a_team_has_all_that_its_file_says() -> None:
 @pytest.mark.parametrize(("old", "new", "message"), [
     ("hours = 30", "hours = 200", "'ann' has 200 hours this week; give a number from 0 to 168"),
     ("hours = 60", "hours = -1", "'onboarding' has -1 hours"),
-    ("hours = 60", "hours = inf", "'onboarding' has inf hours"),
+    ("hours = 60", "hours = inf", "`hours` is inf, which is no finite number"),
     ('id = "ben"', 'id = "ann"', "CSM or pool 'ann' is listed twice"),
     ('id = "onboarding"', 'id = "ann"', "CSM or pool 'ann' is listed twice"),
     ('["support"]', '["juggling"]', "has the skills juggling; skills are owner roles"),
@@ -65,7 +65,7 @@ def test_a_team_has_all_that_its_file_says() -> None:
     ("accounts = 40", "accounts = -1", "The care of tier 'enterprise' is -1 accounts"),
     ("actions_per_account = 2", "actions_per_account = 0", "at least one action a week"),
     ("accounts = 40", "accounts = 2.5", "`accounts` is 2.5; give a whole number"),
-    ("accounts = 40", "accounts = -inf", "`accounts` is -inf; give a whole number"),
+    ("accounts = 40", "accounts = -inf", "`accounts` is -inf, which is no finite number"),
     ("actions_per_account = 2", "actions_per_account = 1.7", "is 1.7; give a whole number"),
     ("hours = 30", "", "`csm` number 1 lacks `hours`"),
     ("hours = 30", "hours = 30\nhuors = 1", r"unknown key\(s\) huors"),
