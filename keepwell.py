@@ -25,6 +25,7 @@ from experiments.commands import effects, report
 from experiments.simulation.commands import Preset, simulate
 from features.command_line import (
     DEFAULT_WORKSPACE,
+    AsOf,
     CommandError,
     InWorkspace,
     moment_of,
@@ -44,7 +45,7 @@ from features.commands import (
 )
 from features.workspace import Workspace, write_atomically
 from serving.commands import keys, ledger, models, webhooks
-from serving.commands.feedback import feedback
+from serving.commands.feedback import sayings, show_judged
 from serving.commands.keys import DecidedBy, who
 from serving.commands.models import WhichModel, store_of
 from serving.commands.next_actions import account_lines, actions, plan
@@ -112,6 +113,36 @@ def promote(
         store.promote(name, version, evidence=evidence, by=by, at=datetime.now(UTC),
                       known_changes=known)
     out.print(f"{name} version {version} serves now.")
+
+
+def feedback(
+    by_action: Annotated[bool, typer.Option("--by-action", help="Each action on its own.")] = False,
+    file: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Judge what people said to recommendations: who left of those they disagreed about?
+
+    Counts the newest thing that was said to each action of a decision, and sets those who left
+    within 90 days beside those whom the model expected to leave, each account once in 90 days. It
+    is what followed, not what was caused.
+    """
+    import polars as pl
+
+    from features.lake import Lake
+    from serving.judged_feedback import judged, with_leavers
+    from serving.scoring import TIER_HORIZON_DAYS
+    from training.became import what_became
+    from training.labels import label_named
+
+    place = Workspace(workspace)
+    moment, label = moment_of(place, as_of), label_named("churn")
+    said = sayings(place, moment)
+    events = Lake(place.events_dir, place.quarantine_dir).scan().filter(
+        pl.col("kind").is_in(label.reads)).collect()
+    left = what_became(label, TIER_HORIZON_DAYS, ((one.account_id, one.as_of) for one in said),
+                       events, known_until=moment)
+    show_judged(judged(with_leavers(said, left), by_action=by_action), as_of=moment,
+                by_action=by_action, file=file)
 
 
 def write_metrics(

@@ -1,48 +1,46 @@
-"""This module is about the command that judges what people said to recommendations."""
+"""This module is about showing what people said to recommendations, and how it is judged."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.table import Table
 
-from features.command_line import DEFAULT_WORKSPACE, AsOf, InWorkspace, moment_of, out
+from features.command_line import out
 from features.workspace import Workspace, write_atomically
 from serving.commands.ledger import opened_ledger
 
+if TYPE_CHECKING:
+    from serving.judged_feedback import Judged, Said
 
-def feedback(
-    by_action: Annotated[bool, typer.Option(
-        "--by-action", help="Each action on its own.")] = False,
-    file: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
-) -> None:
-    """Judge what people said to recommendations: who left of those they disagreed about?
 
-    Counts the newest thing that was said to each decision, each account once in 90 days, and sets
-    those who left within 90 days beside those whom the model expected to leave. It is what
-    followed, not what was caused.
-    """
-    from serving.judged_feedback import judged, said_in
+def sayings(place: Workspace, as_of: datetime) -> tuple[Said, ...]:
+    """What was said up to a moment; whether accounts left is asked of the label."""
+    from serving.judged_feedback import said_in
 
-    place = Workspace(workspace)
-    moment = moment_of(place, as_of)
     with opened_ledger(place, must_exist=True) as ledger:
-        found = judged(said_in(ledger.database, place, as_of=moment), by_action=by_action)
+        return said_in(ledger.database, as_of=as_of)
+
+
+def show_judged(found: tuple[Judged, ...], *, as_of: datetime, by_action: bool,
+                file: Path | None) -> None:
+    """Print a table of it, and write it where a file is named."""
+    from serving.scoring import TIER_HORIZON_DAYS
+
     if file is not None:
         write_atomically(file, json.dumps(
-            {"as_of": moment.isoformat(), "follow_up_days": 90,
+            {"as_of": as_of.isoformat(), "horizon_days": TIER_HORIZON_DAYS,
              "judged": [one.to_dict() for one in found]}, indent=1, allow_nan=False).encode())
     if not found:
-        out.print(f"Nobody has said anything to a recommendation up to {moment:%Y-%m-%d}. On an "
+        out.print(f"Nobody has said anything to a recommendation up to {as_of:%Y-%m-%d}. On an "
                   f"account's page, or by POST /v1/decisions/ID/feedback, people agree, disagree "
                   f"or say not now.", markup=False)
         return
-    shown = Table("said", *(["action"] if by_action else []), "accounts", "carried out",
-                  "what followed", f"left within 90 days, as of {moment:%Y-%m-%d}")
+    shown = Table("said", *(["action"] if by_action else []), "times", "carried out",
+                  "what followed", f"who left, known on {as_of:%Y-%m-%d}")
     for one in found:
         followed = ", ".join(f"{name.replace('_', ' ')} {count:,}"
                              for name, count in one.results.items()) or "nothing known"
