@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from experiments.account_state import PolicyError
 from experiments.refusals import Refusal
+
+MOST_AHEAD = timedelta(days=1)
+"""How far ahead the clock of whoever heard a person may be; further ahead it was wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,8 @@ class PutOff:
     """An action that somebody put off for an account: until when, who, why, and when they said so.
 
     It holds from ``at`` on, and no longer at ``until``: dates of a calendar, on the clock on the
-    wall.
+    wall. Where another machine heard it, by a clock that is up to a day ahead, it holds at once;
+    ``at`` stays what that clock said, so that what is asked meanwhile is one and the same question.
     """
 
     action_id: str
@@ -35,7 +39,7 @@ class PutOff:
 
     def holds_at(self, moment: datetime) -> bool:
         """Whether the action is put off at a moment."""
-        return self.at <= moment < self.until
+        return self.at <= moment + MOST_AHEAD and moment < self.until
 
 
 def not_yet(action_id: str, put_off: Iterable[PutOff], moment: datetime) -> Refusal | None:

@@ -8,8 +8,7 @@ when is on the clock of the service; what was said before that was kept is dated
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +19,7 @@ from experiments.put_off import PutOff
 from serving.errors import NotClaimableError
 from serving.ledger.database import LedgerDatabase
 from serving.ledger.tables import APPROVALS, CHAIN, DECISIONS, FEEDBACK
-from serving.ledger.times import MOST_SET_BACK, as_moment
+from serving.ledger.times import as_moment
 from serving.words import who
 
 PART = 1_000
@@ -47,13 +46,6 @@ def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datet
     note(put_off, action=str(said.get("action")), verdict=str(said.get("verdict")), until=until,
          at=heard_at or at, by=str(said["by"]) if said.get("by") else None,
          reason=str(said["reason"]) if said.get("reason") else None)
-
-
-def as_told(put_off: Iterable[PutOff], clock: datetime) -> tuple[PutOff, ...]:
-    """What the ledger holds has been said at this moment of the clock, also where the clock of
-    whoever heard it is ahead by up to a day; further ahead it was wrong."""
-    return tuple(replace(one, at=clock) if clock < one.at <= clock + MOST_SET_BACK else one
-                 for one in put_off)
 
 
 def put_offs_of(database: LedgerDatabase, account_ids: Sequence[str]

@@ -29,7 +29,7 @@ from serving.errors import LedgerUnreachableError
 from serving.known_playbook import known_playbook
 from serving.ledger.ledger import Decision, outcomes_in
 from serving.ledger.replay import SharedInputs, shared_inputs
-from serving.put_offs import as_told, put_offs_in
+from serving.put_offs import put_offs_in
 from serving.scoring import AccountScore
 from serving.signs import ALERT_WORDS, WarningSigns
 from serving.timelines import JUST_NOW
@@ -85,8 +85,7 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
         for account_id, outcomes in outcomes_in(connection, ids).items():
             facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
         for account_id, put_off in put_offs_in(connection, ids).items():
-            facts[account_id] = replace(facts.get(account_id, NO_FACTS),
-                                        put_off=as_told(put_off, asked_at))
+            facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts,
                      features=catalogue(desk.workspace.settings.use_names), now=desk.now(),
                      asked_at=asked_at, evidence=desk.measured.current(), rules=desk.chance,

@@ -24,7 +24,7 @@ from serving.ledger.approvals import Approvals
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.waiting import decisions_that_wait
 from serving.pages.approvals_page import approvals_page
-from serving.put_offs import as_told, put_offs_of
+from serving.put_offs import put_offs_of
 from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk
 from serving.routes.claims import DecisionId, acting
@@ -46,7 +46,7 @@ def show_approvals(request: Request, desk: AtDesk, caller: AtCaller,
     clock = desk.wall_clock()
     page = approvals_page(
         waiting, Controls(database).all(), portfolio, caller=caller, actions=playbook().by_id,
-        put_off={account: [one for one in as_told(said, clock) if one.holds_at(clock)]
+        put_off={account: [one for one in said if one.holds_at(clock)]
                  for account, said in put_off.items()},
         asked=Scope(action=action, segment=segment), tenant=desk.workspace.settings.tenant)
     return templates_of(request).page("approvals.html", page)

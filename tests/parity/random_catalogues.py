@@ -174,7 +174,7 @@ def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -
             key_id="random") for held in (True, False))))
     return Question(book=book, inputs=replace(asked, put_off=tuple(
         PutOff(action_id=maybe(*book.actions).id, by="ann",
-               at=wall - timedelta(days=maybe(-1, 0, 3)),
+               at=wall - timedelta(days=maybe(-2, -1, 0, 3)),
                until=wall + timedelta(days=maybe(-1, 0, 2)))
         for _ in range(maybe(0, 0, 1, 2)))))
 
@@ -209,7 +209,8 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
         if any(p.action_id == action.id and as_of - p.at < timedelta(days=action.cool_down_days)
                for p in done):
             found.append(f"{action.id} is in its cool-down")
-        if any(p.action_id == action.id and p.at <= wall and wall < p.until
+        if any(p.action_id == action.id and wall < p.until
+               and p.at - wall <= timedelta(days=1)  # clocks differ
                for p in asked.put_off):
             found.append(f"{action.id} was put off")
         if action.family and any(

@@ -17,7 +17,7 @@ from small_company import AS_OF, event, make_workspace
 
 from experiments.planning.team import Pool, Team
 from experiments.policy_inputs import PolicyInputs
-from experiments.put_off import PutOff
+from experiments.put_off import MOST_AHEAD, PutOff
 from experiments.recommendation import Withheld
 from features.workspace import Workspace
 from registry.playbook import playbook
@@ -25,10 +25,12 @@ from registry.store import MemoryModelStore
 from serving.batch import decisions_as_of, recommendations_as_of
 from serving.candidate_policy import asked_again, candidate_policy
 from serving.commands.next_actions import actions
+from serving.feedback import FeedbackRecords, NewFeedback
 from serving.ledger.replay import replay, shared_digest
+from serving.ledger.times import MOST_SET_BACK
 from serving.pages.actions_view import withheld_view
 from serving.plans import plan_as_of
-from serving.put_offs import as_told, note_event
+from serving.put_offs import note_event
 
 NOON = datetime(2028, 6, 6, 12, tzinfo=UTC)  # a Tuesday, 27 months after the newest data
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -250,13 +252,25 @@ def test_a_decision_of_before_replays_to_the_bit_on_what_it_was_judged_on(compan
         shared_digest(decision))).difference is not None
 
 
-@pytest.mark.parametrize(("ahead", "counts"), [
-    (timedelta(0), True), (MINUTE, True), (DAY, True), (DAY + MINUTE, False)])
-def test_what_the_ledger_holds_is_put_off_also_where_another_clock_is_ahead(ahead, counts):
-    one = PutOff(action_id="a", until=NOON + 9 * DAY, at=NOON + ahead, by="ann")
-    [told] = as_told([one], NOON)
-    assert told.holds_at(NOON) is counts
-    assert told.until == one.until
+def test_what_was_heard_by_a_clock_that_is_ahead_counts_at_once_and_is_one_decision(company):
+    before, heard_at = company.first(), NOON + 2 * HOUR
+    FeedbackRecords(company.client.app.state.desk.ledger.database).record(
+        before["decision_id"], NewFeedback(verdict="snooze", snooze_until=NOON + 3 * DAY,
+                                           reason="On leave"),
+        by="ann", key=None, now=AS_OF, heard_at=heard_at)
+    ids = set()
+    for moment in (NOON, NOON + MINUTE, NOON + HOUR, heard_at, heard_at + MINUTE):
+        company.at[0] = moment
+        item = company.first()
+        assert held(item, before["action"]) is not None
+        assert company.replayed(item) is None
+        ids.add(item["decision_id"])
+    assert len(ids) == 1
+    assert [one["at"] for one in company.question(item)["put_off"]] == [heard_at.isoformat()]
+
+
+def test_how_far_a_clock_may_be_ahead_is_one_bound():
+    assert MOST_AHEAD == MOST_SET_BACK
 
 
 def test_an_event_of_before_the_clock_was_kept_is_dated_as_it_was():
