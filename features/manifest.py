@@ -86,17 +86,17 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         LakeError: it is damaged.
     """
-    return _manifest_at(path, stamp_of(path))
+    stamp = stamp_of(path)
+    try:
+        return Manifest() if stamp is None else _manifest_at(path, stamp)
+    except FileNotFoundError:  # since the stamp was taken; nothing is kept beside that stamp
+        return Manifest()
 
 
 @lru_cache(maxsize=8)
-def _manifest_at(path: Path, stamp: Stamp | None) -> Manifest:
-    if stamp is None:
-        return Manifest()
+def _manifest_at(path: Path, stamp: Stamp) -> Manifest:
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return Manifest()
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise LakeError(
             f"The lake's {path.name} in {path.parent} is damaged ({exc}). Restore it from a "

@@ -12,7 +12,11 @@ Stamp = tuple[int, int, int]
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """What changes whenever a file is replaced; None where there is none.
+    """What changes whenever a file is replaced as a whole (the new one has its own inode); None
+    where there is none.
+
+    A file that is written again in place is known by its time and size: with the same size, within
+    one tick of the file system's clock (some milliseconds on older kernels), it is not seen.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

@@ -132,7 +132,11 @@ class Workspace:
         Raises:
             WorkspaceError: the file is not TOML, or names a setting that does not exist.
         """
-        return _settings_at(self.root, stamp_of(self.root / SETTINGS_FILE))
+        stamp = stamp_of(self.root / SETTINGS_FILE)
+        try:
+            return WorkspaceSettings() if stamp is None else _settings_at(self.root, stamp)
+        except FileNotFoundError:  # since the stamp was taken; nothing is kept beside that stamp
+            return WorkspaceSettings()
 
     def change_settings(self, **changes: object) -> WorkspaceSettings:
         """Write settings, the file swapped as a whole; the others stay as they were."""
@@ -182,14 +186,9 @@ class Workspace:
 
 
 @lru_cache(maxsize=16)
-def _settings_at(root: Path, stamp: Stamp | None) -> WorkspaceSettings:
+def _settings_at(root: Path, stamp: Stamp) -> WorkspaceSettings:
     """The same file is read once: a service asks for its settings with every request."""
-    if stamp is None:
-        return WorkspaceSettings()
-    try:
-        text = (root / SETTINGS_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:  # since the stamp was taken
-        return WorkspaceSettings()
+    text = (root / SETTINGS_FILE).read_text(encoding="utf-8")
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
