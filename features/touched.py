@@ -106,7 +106,9 @@ class TouchedAccounts:
 
         Args:
             moment: the workspace's clock; what was recorded until then is seen.
-            publish: puts the features into the online store; not called where there are none.
+            publish: puts the features into the online store; not called where there are none. It
+                is called while the turn of this object is held, so it must not ask the object
+                itself (``newest_number``, ``published_since``), which would wait for ever.
 
         Returns:
             The snapshots of the accounts, as of just after the moment; None where none was

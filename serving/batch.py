@@ -49,6 +49,9 @@ def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
                     ) -> tuple[Decided, ...]:
     """What the policy says about every account as of a moment, on what was known then.
 
+    Of the timeline it also sees what was recorded at that very moment, as the service does with an
+    event that has just come in; scores are those of the snapshot, which ends strictly before it.
+
     ``asked_at`` is the clock on the wall, by which dates that people gave have come or not; left
     out, the question is asked at the moment it is about.
 
