@@ -63,8 +63,9 @@ fresh each source is. `null` is unknown, never zero. Money is in the tenant's re
 Every error has one shape (RFC 9457, `application/problem+json`) with a `next` step.
 
 Two times: `as_of`, `decided_at`, `occurred_at`, `received_at` and what is recommended are on the
-time of the data, which stands still between exports. Leases, `valid_until`, windows for a veto,
-caps per week, keys and webhooks go by the clock of the service, which runs.
+time of the data, which stands still between exports. What a person put off until a date, the
+quiet hours of an account, leases, `valid_until`, windows for a veto, caps per week on claims, keys
+and webhooks go by the clock of the service, which runs.
 
 Probabilities come with a 95 % interval. """ + INTERVAL_COVERS + "\n"
 

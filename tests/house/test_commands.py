@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +55,16 @@ def test_a_command_says_what_it_does_in_one_line(words):
     first = inspect.getdoc(LISTED[words]).splitlines()[0]
     assert first.endswith((".", "?"))
     assert len(first) <= 100
+
+
+@every_command
+def test_a_command_is_named_in_a_readme(words, tracked_files, pytestconfig):
+    """As ``keepwell models list``, or in the table of its group as ``list``."""
+    group, _, name = words.rpartition(" ")
+    readmes = [(pytestconfig.rootpath / path).read_text(encoding="utf-8")
+               for path in tracked_files if path.endswith("README.md")]
+    table = rf"\| `keepwell {group}` \|(?:.*\n\|)+? `{name}\b" if group else r"(?!)"
+    assert any(re.search(rf"\bkeepwell\s+{words}\b|{table}", text) for text in readmes)
 
 
 @every_command

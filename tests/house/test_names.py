@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,24 @@ def test_tests_are_not_packages(pytestconfig):
 def test_a_package_explains_itself_and_its_decisions(pytestconfig, package):
     readme = pytestconfig.rootpath / package / "README.md"
     assert "Decisions" in readme.read_text(encoding="utf-8")
+
+
+WHOLE_FOLDERS = ("features/definitions", "serving/routes", "experiments/checks",
+                 "experiments/estimators", "experiments/simulation")
+"""A README says of these what their files are: so many of one kind, or a folder with a README."""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_names_each_of_its_modules(pytestconfig, package):
+    """As `module.py`, `module`, or a word of a picture: whoever looks for it finds its row."""
+    root = pytestconfig.rootpath
+    text = (root / package / "README.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"```.*?```|`[^`\n]*`", text, re.DOTALL))))
+    modules_of_package = [path.relative_to(root) for path in modules(root)
+                          if path.relative_to(root).parts[0] == package]
+    assert [str(path) for path in modules_of_package
+            if path.stem != "__init__" and path.stem not in words
+            and not path.as_posix().startswith(WHOLE_FOLDERS)] == []
 
 
 def test_top_level_folders_are_the_agreed_ones(pytestconfig, tracked_files):

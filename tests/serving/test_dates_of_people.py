@@ -269,6 +269,14 @@ def test_what_was_heard_by_a_clock_that_is_ahead_counts_at_once_and_is_one_decis
     assert [one["at"] for one in company.question(item)["put_off"]] == [heard_at.isoformat()]
 
 
+def test_the_page_of_the_api_says_what_goes_by_the_clock_of_the_service(company):
+    said = " ".join(company.client.get("/openapi.json").json()["info"]["description"].split())
+    [by_the_clock] = re.findall(r"between exports\. (.*) go by the clock of the service", said)
+    assert "put off until a date" in by_the_clock
+    assert "quiet hours" in by_the_clock
+    assert "as_of" not in by_the_clock
+
+
 def test_how_far_a_clock_may_be_ahead_is_one_bound():
     assert MOST_AHEAD == MOST_SET_BACK
 
