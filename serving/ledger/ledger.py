@@ -10,6 +10,7 @@ nothing.
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -122,6 +123,8 @@ class Ledger:
     def __init__(self, where: Path | str) -> None:
         self._database = LedgerDatabase(where)
         self._told = 0  # every record up to this place is on the timeline
+        self._telling: tuple[int, set[str]] = 0, set()  # as soon as these are, up to that place
+        self._noting = threading.Lock()
         self._inputs: set[str] = set()  # digests of shared inputs that are there for sure
         try:
             self._database.prepare()
@@ -258,8 +261,10 @@ class Ledger:
                 _untold(outcomes_with_decisions(), OUTCOMES.c.outcome_id, since)).all()
             said = connection.execute(
                 _untold(sa.select(FEEDBACK), FEEDBACK.c.feedback_id, since)).all()
-        if not (decisions or outcomes or said):  # places are given in order: none comes in before
-            self._told = max(self._told, newest)
+        with self._noting:
+            self._note(newest, {*(row.decision_id for row in decisions),
+                                *(row.outcome_id for row in outcomes),
+                                *(row.feedback_id for row in said)})
         return (tuple(map(_briefly, decisions)), tuple(map(as_outcome, outcomes)),
                 tuple(map(as_feedback, said)))
 
@@ -274,6 +279,17 @@ class Ledger:
             if new:
                 connection.execute(sa.insert(DELIVERIES), [
                     {"record_id": i, "delivered_at": noted_at} for i in new])
+        with self._noting:
+            place, waiting = self._telling
+            self._note(place, waiting.difference(record_ids))
+
+    def _note(self, place: int, waiting: set[str]) -> None:
+        """Remember what of the records up to a place is not on the timeline. Places are given in
+        order, so that none comes in before; what is told is never looked at again, also where
+        something new comes in all the time."""
+        self._telling = place, waiting
+        if not waiting:
+            self._told = max(self._told, place)
 
     def verify(self, *, head: str | None = None) -> Verified:
         """Look at every record and link; ``head`` is a link that was noted elsewhere before."""

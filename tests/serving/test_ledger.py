@@ -217,6 +217,20 @@ def test_what_is_not_on_the_timeline_is_known_until_it_is(ledger):
     assert ledger.undelivered() == ((), (), ())
 
 
+def test_what_is_told_is_not_looked_at_again_also_where_something_comes_in_all_the_time(ledger):
+    for number in (1, 2, 3):
+        ledger.append_decisions([decision(number)])
+        [told] = ledger.undelivered()[0]
+        ledger.append_decisions([decision(number + 10)])  # before that one is on the timeline
+        ledger.mark_delivered([told.decision_id], at=NOW)
+        assert ledger._told == 2 * number - 1
+        [late] = ledger.undelivered()[0]
+        assert ledger._told == 2 * number - 1  # not while one waits
+        ledger.mark_delivered([late.decision_id], at=NOW)
+    assert ledger._told == 6
+    assert ledger.undelivered() == ((), (), ())
+
+
 def test_outcomes_come_by_account_in_the_order_they_came(ledger):
     ledger.append_decisions([decision(1), decision(2, account="acct-2")])
     ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="a", received_at=NOW)
