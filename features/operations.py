@@ -48,8 +48,6 @@ class Taken(NamedTuple):
     user_count: Any
 
 
-
-
 class Operation:
     """What an aggregate may do with the events of its window.
 

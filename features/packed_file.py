@@ -35,7 +35,6 @@ PUT = (
 and the one written later where a creation is not stated."""
 
 
-
 Row = tuple[bytes, int, int, int | None, bytes]
 """Key, layout, moment and creation in microseconds, and the packed values."""
 

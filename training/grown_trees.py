@@ -24,7 +24,6 @@ FARTHEST = 1e300
 """LightGBM's dump has no threshold beyond it."""
 
 
-
 def trees_in(text: str) -> TreeArrays:
     """The trees in a booster's text; equal to ``TreeArrays.from_dump(booster.dump_model())``."""
     head, _, said = text.partition("\n\n")

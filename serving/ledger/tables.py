@@ -13,7 +13,6 @@ LATER = {"later": True}
 links that were made before it stay valid."""
 
 
-
 def _of_a_decision() -> sa.Column[str]:
     return sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"),
                      nullable=False, index=True)

@@ -180,8 +180,6 @@ def test_use_names_become_two_counts_each() -> None:
     assert names[-2:] == ["use_bulk_export_count_28d", "use_bulk_export_count_90d"]
 
 
-
-
 def a_seen_number(feature: Feature | Expression) -> Feature | Expression:
     """The feature, or where one event does not show, one of the same window that counts them."""
     if isinstance(feature, Expression):

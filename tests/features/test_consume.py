@@ -228,7 +228,6 @@ def test_brokers_that_do_not_answer_are_an_error_and_not_an_empty_topic():
         KafkaTopic("127.0.0.1:1", "events", "group", offsets=dict, answer_seconds=0.5)
 
 
-
 def test_a_setting_that_the_client_does_not_have_is_refused(tmp_path):
     with pytest.raises(KafkaTopicError, match="No such configuration property"):
         KafkaTopic("127.0.0.1:1", "t", "g", offsets=dict, options={"no.such": "1"})
