@@ -109,8 +109,8 @@ class Judged:
         return f"{known}: {self.comparison} ({p}); the model expected too {many}{perhaps}"
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return {**asdict(self), "results": dict(self.results)}
+        """Plain values for JSON, with what they come to in words."""
+        return {**asdict(self), "results": dict(self.results), "words": self.words}
 
 
 @dataclass

@@ -213,14 +213,15 @@ def test_a_question_that_can_not_be_read_is_named(place):
 def test_the_command_asks_for_the_event_that_was_promised(place, tmp_path):
     file = tmp_path / "judged.json"
     words = ["feedback", "--workspace", str(place.root), "--by-action", "--out", str(file)]
-    ran = CliRunner().invoke(keepwell.app, words, env={"COLUMNS": "220"})
+    ran = CliRunner().invoke(keepwell.app, words)
     assert ran.exit_code == 0, ran.output
-    told = " ".join(ran.output.split())
-    assert "1 of 3 accounts left within 90 days, where the model expected 0.9" in told  # c is back
+    assert "who left, " in ran.output
     own, other = json.loads(file.read_text(encoding="utf-8"))["judged"]
     assert (own["action"], own["said"], own["carried_out"], own["acted_on"]) == (
         "success_call", 5, 1, 1)
     assert own["results"] == {"declined": 1, "left": 1}
+    assert own["words"].startswith(  # c is back
+        "1 of 3 accounts left within 90 days, where the model expected 0.9")
     assert (other["action"], other["accounts"], other["left"]) == ("tips_email", 1, 1)
 
 
