@@ -319,11 +319,11 @@ def _property(name: str, value: object, place: str) -> PropertySource:
         raise MappingError(f"{where} must be a column name or a table with column, not {value!r}.")
     keys = Keys(value, where=where, allowed=_names(PropertySource))
     bands = keys.table("bands")
+    edges = Keys(bands, where=f"{where}.bands")
     return PropertySource(
         column=keys.text("column", needed=True) or "",
         type=keys.text("type", among=("text", "number")) or "text",  # type: ignore[arg-type]
-        bands=tuple(sorted((Keys(bands, where=f"{where}.bands").number(word, 0.0), word)
-                           for word in bands)),
+        bands=tuple(sorted((edges.number(word, 0.0, is_edge=True), word) for word in bands)),
     )
 
 

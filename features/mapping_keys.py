@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from math import inf
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -39,9 +40,12 @@ class Keys:
             )
         return value
 
-    def number(self, key: str, default: float) -> float:
-        """A number."""
+    def number(self, key: str, default: float, *, is_edge: bool = False) -> float:
+        """A number; only one that is an edge may be ``inf`` or ``-inf``."""
         value = self._take(key, (int, float), "a number")
+        if value is not None and (value != value or (abs(value) == inf and not is_edge)):
+            raise MappingError(f"{self._where}: {key} must be a number that can be counted with, "
+                               f"not {value!r}.")
         return default if value is None else float(value)
 
     def texts(self, key: str, *, needed: bool = False) -> tuple[str, ...]:
