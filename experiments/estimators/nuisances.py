@@ -29,20 +29,32 @@ SETTINGS = {
 }
 
 
-def design_matrix(covariates: Floats) -> Floats:
-    """Standardised columns with the mean where unknown, and a column that says it was unknown."""
+def scaled_columns(covariates: Floats, *, like: Floats) -> list[Floats]:
+    """Columns in the deviations of those of other rows (rows x columns), the mean where unknown,
+    and columns that say it was unknown; what does not vary there is left out."""
     columns: list[Floats] = []
-    for column in covariates.T:
-        unknown = np.isnan(column)
+    for column, known in zip(covariates.T, like.T, strict=True):
+        unknown = np.isnan(known)
         if unknown.all():
             continue
-        spread = float(np.nanstd(column))
+        spread = float(np.nanstd(known))
         if spread > 0:
-            scaled = (column - np.nanmean(column)) / spread
-            columns.append(np.clip(np.where(unknown, 0.0, scaled), -FURTHEST, FURTHEST))
+            scaled = (column - np.nanmean(known)) / spread
+            columns.append(np.clip(np.where(np.isnan(column), 0.0, scaled), -FURTHEST, FURTHEST))
         if unknown.any():
-            share = unknown.mean()
-            columns.append((unknown - share) / np.sqrt(share * (1 - share)))
+            columns.append(scaled_flag(np.isnan(column), like=unknown))
+    return columns
+
+
+def scaled_flag(is_so: Bools, *, like: Bools) -> Floats:
+    """A flag in the deviations of that of other rows, in which it is not always the same."""
+    share = like.mean()
+    return np.asarray((is_so - share) / np.sqrt(share * (1 - share)))
+
+
+def design_matrix(covariates: Floats) -> Floats:
+    """Standardised columns with the mean where unknown, and a column that says it was unknown."""
+    columns = scaled_columns(covariates, like=covariates)
     if not columns:
         return np.empty((covariates.shape[0], 0))
     matrix = np.column_stack(columns)

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from experiments.estimators.nuisances import FURTHEST
-from experiments.sample import Bools, Floats, Ints, SampleError
+from experiments.estimators.nuisances import scaled_columns, scaled_flag
+from experiments.sample import Floats, Ints, SampleError
 from experiments.uplift.arms import ArmSample
 
 MAIN_SPREADS = (0.1, 0.3, 1.0)
@@ -242,19 +242,8 @@ def _forms(trials: Floats, asked: Floats) -> tuple[Form, ...]:
 
 
 def _scaled(covariates: Floats, like: Floats) -> Floats:
-    """Columns in deviations of the trials', 0 where unknown, and columns that say so."""
-    columns = []
-    for column, trials in zip(covariates.T, like.T, strict=True):
-        unknown = np.isnan(trials)
-        if unknown.all():
-            continue
-        spread = float(np.nanstd(trials))
-        if spread > 0:
-            apart = (column - np.nanmean(trials)) / spread
-            columns.append(np.clip(np.where(np.isnan(column), 0.0, apart), -FURTHEST, FURTHEST))
-        if unknown.any():
-            columns.append(_flag(np.isnan(column), unknown))
-    return np.column_stack([np.empty((len(covariates), 0)), *columns])
+    return np.column_stack([np.empty((len(covariates), 0)),
+                            *scaled_columns(covariates, like=like)])
 
 
 def _jumps(covariates: Floats, like: Floats) -> Floats:
@@ -263,12 +252,7 @@ def _jumps(covariates: Floats, like: Floats) -> Floats:
     for column, trials in zip(covariates.T, like.T, strict=True):
         known = trials[~np.isnan(trials)]
         if np.unique(known).size > FEW_VALUES:
-            columns += [_flag(column > edge, trials > edge)
+            columns += [scaled_flag(column > edge, like=trials > edge)
                         for edge in np.unique(np.quantile(known, QUARTILES))
                         if (known > edge).any()]
     return np.column_stack([np.empty((len(covariates), 0)), *columns])
-
-
-def _flag(is_so: Bools, like: Bools) -> Floats:
-    share = like.mean()
-    return np.asarray((is_so - share) / np.sqrt(share * (1 - share)))
