@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from experiments.account_state import AccountState, Limits, PastAction
-from experiments.quiet_hours import quiet_until
+from experiments.quiet_hours import Rest, rest_at
 from experiments.refusals import Refusal
 from registry.actions import Action
 from registry.playbook import Playbook
@@ -61,28 +60,19 @@ def too_soon(action: Action, playbook: Playbook, past: Sequence[PastAction], as_
     return None
 
 
-def rest_until(state: AccountState, limits: Limits, moment: datetime) -> datetime | None:
-    """Until when nobody is contacted where the account is; None: it is not quiet there, or nobody
-    knows."""
-    zone = state.time_zone or limits.time_zone
-    if zone is None or limits.quiet_hours is None:
-        return None
-    return quiet_until(moment, ZoneInfo(zone), limits.quiet_hours)
+def rest_of(state: AccountState, limits: Limits, moment: datetime) -> Rest | None:
+    """The quiet hours that an account is in at a moment; None: in none, or nobody knows."""
+    return rest_at(moment, state.time_zone or limits.time_zone, limits.quiet_hours)
 
 
 def quiet_now(action: Action, playbook: Playbook, state: AccountState, limits: Limits,
               moment: datetime) -> Refusal | None:
     """Whether it is night where the account is, for an action that would disturb it."""
-    until = rest_until(state, limits, moment) if is_contact(action, playbook) else None
-    zone = state.time_zone or limits.time_zone
-    if until is None or zone is None or limits.quiet_hours is None:
+    rest = rest_of(state, limits, moment) if is_contact(action, playbook) else None
+    if rest is None:
         return None
-    local = moment.astimezone(ZoneInfo(zone))
-    begins, ends = limits.quiet_hours
-    return Refusal(stage="contact_policy", reason="quiet_hours", allowed_from=until,
-                   why=f"It is {local:%H:%M} where they are ({zone}); nobody is contacted from "
-                       f"{begins}:00 to {ends}:00.",
-                   until=f"until {ends}:00 their time")
+    return Refusal(stage="contact_policy", reason="quiet_hours", why=rest.why,
+                   allowed_from=rest.until, until=f"until {rest.hours[1]}:00 their time")
 
 
 @dataclass(frozen=True, kw_only=True)

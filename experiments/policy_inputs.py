@@ -7,7 +7,8 @@ question: the same ranking with the same numbers, to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from math import isnan
@@ -22,13 +23,14 @@ from experiments.account_state import (
     ScoreSource,
 )
 from experiments.chance import AccountChance
-from experiments.contact_policy import rest_until
+from experiments.contact_policy import rest_of
 from experiments.evidence import NO_EVIDENCE, Evidence
 from experiments.evidence_file import effect_from, effects_document
 from experiments.holdout import Standing
 from experiments.lottery import Exploration
 from experiments.policy import recommend
 from experiments.put_off import PutOff
+from experiments.quiet_hours import Rest, rest_at
 from experiments.recommendation import Recommendation
 from registry.playbook import Playbook
 
@@ -63,7 +65,8 @@ class PolicyInputs:
     @property
     def rest_until(self) -> datetime | None:
         """Until when nobody is contacted where the account is; None where it is not quiet there."""
-        return rest_until(self.state, self.limits, self.asked_at or self.as_of)
+        rest = rest_of(self.state, self.limits, self.asked_at or self.as_of)
+        return None if rest is None else rest.until
 
     def answer(self, playbook: Playbook, *, phrases: Mapping[str, str] | None = None,
                alert_words: Mapping[str, str] | None = None) -> Recommendation:
@@ -97,16 +100,42 @@ class PolicyInputs:
         Raises:
             PolicyError: it can not be read; the message says at which place.
         """
-        version = stored.get("version")
-        if version not in VERSIONS:
-            raise PolicyError(f"The stored question has version {version!r}; this Keepwell reads "
-                              f"{', '.join(map(str, VERSIONS))}. Replay it with the Keepwell "
-                              f"that wrote it.")
-        try:
+        with _reading(stored):
             return _read(stored)
-        except (KeyError, TypeError, AttributeError, ValueError) as exc:
-            raise PolicyError(f"The stored question can not be read ({type(exc).__name__}: {exc}). "
-                              f"It was not written by this Keepwell, or was changed.") from exc
+
+
+def stored_rest(stored: Mapping[str, Any], moment: datetime) -> Rest | None:
+    """The quiet hours that the account of a stored question is in at another moment.
+
+    Of the question only the zone and the hours are read, so that it costs next to nothing.
+
+    Raises:
+        PolicyError: they can not be read.
+    """
+    with _reading(stored):
+        limits, hours = stored["limits"], stored["limits"]["quiet_hours"]
+        known = Limits(time_zone=stored["state"]["time_zone"] or limits["time_zone"],
+                       quiet_hours=None if hours is None else tuple(hours))
+        return rest_at(moment, known.time_zone, known.quiet_hours)
+
+
+@contextmanager
+def _reading(stored: Mapping[str, Any]) -> Iterator[None]:
+    """Say of a stored question that can not be read that it can not.
+
+    Raises:
+        PolicyError: its version is not known, or it is not what was written.
+    """
+    version = stored.get("version")
+    if version not in VERSIONS:
+        raise PolicyError(f"The stored question has version {version!r}; this Keepwell reads "
+                          f"{', '.join(map(str, VERSIONS))}. Replay it with the Keepwell "
+                          f"that wrote it.")
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise PolicyError(f"The stored question can not be read ({type(exc).__name__}: {exc}). "
+                          f"It was not written by this Keepwell, or was changed.") from exc
 
 
 def _read(stored: Mapping[str, Any]) -> PolicyInputs:

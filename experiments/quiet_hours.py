@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -46,3 +47,35 @@ def quiet_until(moment: datetime, zone: ZoneInfo, hours: tuple[int, int]) -> dat
     day = local.date() + timedelta(days=1 if over_night and local.hour >= begins else 0)
     opens = datetime(day.year, day.month, day.day, tzinfo=zone) + timedelta(hours=ends)
     return opens.astimezone(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """Quiet hours that ``moment`` lies in: nobody is contacted from the first to the second of
+    ``hours`` on the clock of ``zone``, that is until ``until`` (UTC)."""
+
+    zone: ZoneInfo
+    hours: tuple[int, int]
+    moment: datetime
+    until: datetime
+
+    @property
+    def why(self) -> str:
+        """The rest as a sentence."""
+        begins, ends = self.hours
+        return (f"It is {self.moment.astimezone(self.zone):%H:%M} where they are ({self.zone}); "
+                f"nobody is contacted from {begins}:00 to {ends}:00.")
+
+
+def rest_at(moment: datetime, zone: str | None, hours: tuple[int, int] | None) -> Rest | None:
+    """The quiet hours that a moment lies in, in a time zone (an IANA name); None: it lies in none,
+    or nobody knows.
+
+    >>> rest_at(datetime(2026, 3, 3, 3, 30, tzinfo=UTC), "America/New_York", (20, 8)).why
+    'It is 22:30 where they are (America/New_York); nobody is contacted from 20:00 to 8:00.'
+    """
+    if zone is None or hours is None:
+        return None
+    there = ZoneInfo(zone)
+    until = quiet_until(moment, there, hours)
+    return None if until is None else Rest(zone=there, hours=hours, moment=moment, until=until)

@@ -26,7 +26,7 @@ MOST_DECISIONS = 200
 APPROVED, BY_ITSELF = 2, 4
 """Levels: what waits until a person approves, and what goes ahead by itself."""
 
-NOT_NOW = frozenset({"stopped", "not-claimable", "capacity-used"})
+NOT_NOW = frozenset({"stopped", "not-claimable", "capacity-used", "quiet-hours"})
 """Refusals that are about the decision and not about who asks."""
 
 PROBLEM_KEYS = frozenset({"type", "title", "status", "detail", "instance", "next"})

@@ -293,6 +293,14 @@ class CapacityUsedError(ProblemError):
     next_step = "Do not carry it out. Try again after the seconds of Retry-After."
 
 
+class QuietHoursError(ProblemError):
+    """Nobody is contacted now where the account is."""
+
+    slug, status, title = "quiet-hours", 409, "It is their quiet hours"
+    next_step = ("Do not carry it out now. Claim it when the quiet hours are over, after the "
+                 "seconds of Retry-After.")
+
+
 class StoppedError(ProblemError):
     """Somebody used the kill switch."""
 
@@ -359,8 +367,8 @@ class InternalError(ProblemError):
 
 PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownClaimError, DecisionExpiredError, AlreadyClaimedError, NotClaimableError,
-    CapacityUsedError, StoppedError, ClaimOverError, NotYoursError, OutcomeBeforeDecisionError,
-    SelfApprovalError, LevelTooHighError, UnknownControlError,
+    CapacityUsedError, QuietHoursError, StoppedError, ClaimOverError, NotYoursError,
+    OutcomeBeforeDecisionError, SelfApprovalError, LevelTooHighError, UnknownControlError,
     UnknownAccountError, UnknownDecisionError, UnknownReportError,
     UnknownModelCardError, UnknownAddressError, TooManyAtOnceError, ImpossiblePlanError,
     WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,

@@ -53,6 +53,7 @@ from serving.ledger.outcomes import (
 from serving.ledger.tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
 from serving.ledger.times import as_moment, as_text, service_time
 from serving.put_offs import check_not_put_off
+from serving.quiet_hours import check_not_quiet
 
 Step = Literal["claimed", "heartbeat", "completed", "failed"]
 State = Literal["claimed", "completed", "failed", "lapsed"]
@@ -92,7 +93,8 @@ class Claims:
             KeyReusedError: the key came before with another claim.
             StoppedError, NotClaimableError: it may not go ahead, or waits for a person.
             DecisionExpiredError: it is too old, or the account has been acted on since.
-            AlreadyClaimedError, CapacityUsedError: not now; the headers say when to try again.
+            AlreadyClaimedError, CapacityUsedError, QuietHoursError: not now; the headers say when
+                to try again.
         """
         digest = _digest("claim", decision_id, by, lease.total_seconds())
         with self._database.writing() as connection:
@@ -110,6 +112,7 @@ class Claims:
             _check_free(connection, decided, at)
             check_level_of(connection, controls, decided, at)
             check_not_put_off(connection, decided, at)
+            check_not_quiet(decided, at)
             _check_capacity(connection, controls, scope, at)
             claim_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:claim:{key}"))
             _add(connection, decided, "claimed", claim_id=claim_id, at=at, lease_until=at + lease,

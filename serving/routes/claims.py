@@ -81,8 +81,9 @@ def claim(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRe
           key: IdempotencyKey) -> ClaimAnswer:
     """Take a decision to carry it out, for a lease; nobody else gets it meanwhile.
 
-    Refused is what is stopped, waits for a person, is claimed or done, or comes too late; what is
-    too late is decided again, and the refusal names the new decision.
+    Refused is what is stopped, waits for a person, is claimed or done, would disturb the account
+    in its quiet hours, or comes too late; what is too late is decided again, and the refusal names
+    the new decision.
     """
     try:
         made, is_new = Claims(desk.ledger.database).claim(
