@@ -21,7 +21,7 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 
 import typer
 
-from experiments.commands import effects, report
+from experiments.commands import effects, report, whom_to_act_on
 from experiments.simulation.commands import Preset, simulate
 from features.command_line import (
     DEFAULT_WORKSPACE,
@@ -207,6 +207,7 @@ COMMANDS: Commands = {
     "feedback": feedback,
     "evaluate-policy": evaluate_policy,
     "effects": effects,
+    "whom-to-act-on": whom_to_act_on,
     "report": report,
     "conformance": conformance,
     "serve": serve,

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import json
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from features.command_line import DEFAULT_WORKSPACE, AsOf, InWorkspace, moment_of, out, step
-from features.workspace import Workspace
+from features.command_line import (
+    DEFAULT_WORKSPACE,
+    AsOf,
+    CommandError,
+    InWorkspace,
+    moment_of,
+    out,
+    step,
+)
+from features.workspace import Workspace, write_atomically
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def effects(
@@ -41,6 +56,69 @@ def effects(
     out.print(str(path))
 
 
+def whom_to_act_on(
+    lottery: Annotated[Path, typer.Argument(
+        help="A CSV or Parquet file of a lottery's trials with account_id, action, propensity (the "
+             "odds of what was drawn), outcome (in money), and facts from before the draw.")],
+    asked: Annotated[Path, typer.Option(
+        help="A file of the accounts to decide about: account_id, each once, and the same facts.")],
+    currency: Annotated[str, typer.Option(help="What outcomes and costs are in, such as USD.")],
+    file: Annotated[Path, typer.Option("--out", help="The CSV or Parquet file to write.")],
+    cost: Annotated[list[str] | None, typer.Option(
+        metavar="ACTION=AMOUNT", help="What it costs to do an action once; one for each.")] = None,
+    no_action: Annotated[str, typer.Option(
+        "--no-action", metavar="WORD", help="The action that is to do nothing.")] = "none",
+    leave_out: Annotated[list[str] | None, typer.Option(
+        metavar="COLUMN", help="A column that is no fact from before the draw; may be repeated."
+    )] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    seed: Annotated[int, typer.Option(help="Same files and seed, same numbers.")] = 1,
+) -> None:
+    """Decide whom to act on, and with what, by what a lottery taught.
+
+    Each account gets the action expected to bring most beyond its cost, or none; what each would
+    bring is in the file. Says what deciding so brings on accounts that it was not learned from,
+    beside the best action for everybody. Ends with 0 also where telling accounts apart was not
+    shown to pay, and says so.
+    """
+    import numpy as np
+
+    from experiments.logged_choices import read_table
+    from experiments.uplift.lottery_decisions import costs_of, decisions_of
+    from experiments.uplift.lottery_file import ASKED_ROWS, ITS_ROWS, asked_of, lottery_of
+
+    if file.suffix.lower() not in (".csv", ".parquet"):
+        raise CommandError(f"{file} is to hold a table. Name a file that ends in .csv or .parquet "
+                           f"with --out.")
+    if file.resolve() in (lottery.resolve(), asked.resolve()):
+        raise CommandError(f"{file} would be written over what is read. Name another file with "
+                           f"--out.")
+    if not currency.strip():
+        raise CommandError("Say what outcomes and costs are in: --currency USD.")
+    drawn = lottery_of(read_table(lottery, ITS_ROWS), lottery.name, nothing=no_action,
+                       leave_out=leave_out or ())
+    costs = costs_of(cost or (), drawn.actions)
+    accounts = asked_of(read_table(asked, ASKED_ROWS), asked.name, drawn.facts)
+    with nullcontext() if as_json else step("Learning from the lottery and deciding"):
+        found = decisions_of(drawn, accounts, cost=costs, currency=currency.strip(),
+                             rng=np.random.default_rng(seed))
+    _write_table(found.frame(), file)
+    if as_json:
+        typer.echo(json.dumps(
+            {**found.to_dict(lottery_file=str(lottery), asked_file=str(asked), seed=seed,
+                             made_at=datetime.now(UTC)), "out": str(file)},
+            indent=1, allow_nan=False))
+        return
+    shown = Table("action", f"cost, {currency.strip()}", "trials", "decided for")
+    for row in found.table():
+        shown.add_row(*row)
+    out.print(shown)
+    for line in found.lines():
+        out.print(line, highlight=False, markup=False)
+    out.print(f"Decided {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {lottery.name}; in {file}.",
+              highlight=False, markup=False)
+
+
 def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """Write the causal report: which interventions work, for whom, worth how much."""
     from experiments.workspace_report import report_on
@@ -50,3 +128,12 @@ def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
         paths = report_on(place, as_of=moment_of(place, as_of), written_at=datetime.now(UTC))
     for path in paths:
         out.print(str(path))
+
+
+def _write_table(frame: pl.DataFrame, file: Path) -> None:
+    content = io.BytesIO()
+    if file.suffix.lower() == ".parquet":
+        frame.write_parquet(content)
+    else:
+        frame.write_csv(content)
+    write_atomically(file, content.getvalue())

@@ -30,6 +30,9 @@ Ints = NDArray[np.int64]
 
 NEEDED = ("action", "propensity", "reward")
 PASSED_OVER = ("decision_id", "decided_at", "account_id")
+NAMES = {"account_id": pl.String, "action": pl.String}
+"""Columns of a CSV file that are no numbers, whatever they look like: 007 is not 7."""
+
 CANDIDATE, CANDIDATE_OF, PROBABILITY, LOGGED_OF = (
     "candidate", "candidate:", "candidate_probability", "logged:")
 
@@ -43,7 +46,7 @@ ROUNDING = 1e-6
 
 
 class ChoicesError(ValueError):
-    """A table of logged decisions can not be used as it is."""
+    """A table of logged decisions, or of accounts to decide about, can not be used as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,21 +71,20 @@ class Choices:
     not_context: tuple[str, ...]
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """The table of a file.
+def read_table(path: Path, of: str = "logged decisions") -> pl.DataFrame:
+    """The table of a file; ``of`` says in words what its rows are.
 
     Raises:
         ChoicesError: there is no such file, it is neither CSV nor Parquet, or has too many rows.
     """
     if not path.is_file():
-        raise ChoicesError(f"There is no file {path}. Name a CSV or Parquet file of logged "
-                           f"decisions.")
+        raise ChoicesError(f"There is no file {path}. Name a CSV or Parquet file of {of}.")
     try:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path, n_rows=MOST_ROWS + 1)
         else:
             frame = pl.read_csv(path, n_rows=MOST_ROWS + 1, infer_schema_length=None,
-                                try_parse_dates=True)
+                                try_parse_dates=True, schema_overrides=NAMES)
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise ChoicesError(f"{path} can not be read as a table: {str(error).splitlines()[0]}. Save "
                            f"it as CSV with a heading, or as Parquet.") from error
@@ -104,11 +106,11 @@ def choices_of(table: pl.DataFrame) -> Choices:
                            f"{', '.join(NEEDED)}, and what the candidate would do.")
     table = table.with_row_index("_row", offset=1).with_columns(
         action=pl.col("action").cast(pl.String),
-        propensity=_numbers(table, "propensity"), reward=_numbers(table, "reward"))
-    _refuse(table, pl.col("action").fill_null("").str.strip_chars() == "", "has no action")
-    _refuse(table, ~((pl.col("propensity") > 0) & (pl.col("propensity") <= 1)).fill_null(
+        propensity=numbers_in(table, "propensity"), reward=numbers_in(table, "reward"))
+    refuse_rows(table, pl.col("action").fill_null("").str.strip_chars() == "", "has no action")
+    refuse_rows(table, ~((pl.col("propensity") > 0) & (pl.col("propensity") <= 1)).fill_null(
         value=False), "has a propensity that is not above 0 and at most 1")
-    _refuse(table, ~pl.col("reward").is_finite(), "has a reward that is not a finite number")
+    refuse_rows(table, ~pl.col("reward").is_finite(), "has a reward that is not a finite number")
     known = table.filter(pl.col("reward").is_not_null())
     used = known.filter(pl.col("propensity") < 1)
     actions = _actions(table, used)
@@ -121,7 +123,7 @@ def choices_of(table: pl.DataFrame) -> Choices:
     covariates, not_context = _context(used)
     cluster = np.arange(used.height)
     if "account_id" in used.columns:
-        _refuse(used, pl.col("account_id").is_null(), "has no account_id")
+        refuse_rows(used, pl.col("account_id").is_null(), "has no account_id")
         cluster = used["account_id"].cast(pl.String).rank("dense").to_numpy().astype(np.int64)
     return Choices(
         actions=actions, chosen=chosen, propensity=used["propensity"].to_numpy(),
@@ -131,7 +133,12 @@ def choices_of(table: pl.DataFrame) -> Choices:
         not_context=not_context)
 
 
-def _numbers(table: pl.DataFrame, name: str) -> pl.Series:
+def numbers_in(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
+    """A column as numbers, null where it is empty; ``file`` is named where there are several.
+
+    Raises:
+        ChoicesError: a word that is no number; rows are counted from 1.
+    """
     column = table[name]
     if not column.dtype.is_numeric() and column.dtype != pl.Null:
         text = column.cast(pl.String).str.strip_chars()
@@ -139,17 +146,26 @@ def _numbers(table: pl.DataFrame, name: str) -> pl.Series:
         wrong = (text.fill_null("") != "") & numbers.is_null()
         if wrong.any():
             row = int(wrong.arg_true()[0]) + 1
-            raise ChoicesError(f"Row {row} has {text[row - 1]!r:.40} for {name}, which is no "
-                               f"number.")
+            raise ChoicesError(f"{_row(row, file)} has {text[row - 1]!r:.40} for {name}, which is "
+                               f"no number.")
         return numbers
     return column.cast(pl.Float64)
 
 
-def _refuse(table: pl.DataFrame, wrong: pl.Expr, words: str) -> None:
+def refuse_rows(table: pl.DataFrame, wrong: pl.Expr, words: str, file: str = "") -> None:
+    """Let no row pass that is wrong; their numbers are in the column ``_row``.
+
+    Raises:
+        ChoicesError: there are some; the first is named, and how many more there are.
+    """
     rows = table.filter(wrong.fill_null(value=False))["_row"].to_list()
     if rows:
         more = f", as have {len(rows) - 1:,} more" if len(rows) > 1 else ""
-        raise ChoicesError(f"Row {rows[0]} {words}{more}. Mend it, or leave the row out.")
+        raise ChoicesError(f"{_row(rows[0], file)} {words}{more}. Mend it, or leave the row out.")
+
+
+def _row(number: int, file: str) -> str:
+    return f"Row {number} of {file}" if file else f"Row {number}"
 
 
 def _actions(table: pl.DataFrame, used: pl.DataFrame) -> tuple[str, ...]:
@@ -180,11 +196,11 @@ def _candidate(used: pl.DataFrame, actions: tuple[str, ...]) -> Floats:
         return found
     place = {name: number for number, name in enumerate(actions)}
     if CANDIDATE in used.columns:
-        _refuse(used, pl.col(CANDIDATE).is_null(), "does not say what the candidate would do")
+        refuse_rows(used, pl.col(CANDIDATE).is_null(), "does not say what the candidate would do")
         chosen = [place[name] for name in used[CANDIDATE].cast(pl.String)]
         return np.eye(len(actions))[np.array(chosen, dtype=np.int64)]
-    used = used.with_columns(_numbers(used, PROBABILITY).alias(PROBABILITY))
-    _refuse(used, ~pl.col(PROBABILITY).is_between(0, 1).fill_null(value=False),
+    used = used.with_columns(numbers_in(used, PROBABILITY).alias(PROBABILITY))
+    refuse_rows(used, ~pl.col(PROBABILITY).is_between(0, 1).fill_null(value=False),
             f"has a {PROBABILITY} that is not between 0 and 1")
     if len(actions) > 2:
         raise ChoicesError(
@@ -205,7 +221,7 @@ def _wide(used: pl.DataFrame, prefix: str, actions: tuple[str, ...]) -> Floats |
     found = np.zeros((used.height, len(actions)))
     for number, action in enumerate(actions):
         if f"{prefix}{action}" in used.columns:
-            found[:, number] = _numbers(used, f"{prefix}{action}").to_numpy()
+            found[:, number] = numbers_in(used, f"{prefix}{action}").to_numpy()
     total = found.sum(axis=1)
     wrong = np.flatnonzero(~((found >= 0).all(axis=1) & (np.abs(total - 1) <= ROUNDING)))
     if len(wrong):

@@ -1,0 +1,188 @@
+"""This module is about what a lottery says of whom to act on, told to a person and to programs.
+
+From a lottery and the accounts asked about to the arm of each, what each arm is expected to bring
+it, and one sentence: whether it pays to tell accounts apart, by accounts that nothing was learned
+from, or whether the same for everybody is as good. Pure but for the rng, which deals out the folds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from experiments.effects import CONFIDENCE
+from experiments.sample import Floats
+from experiments.uplift.lottery_file import Asked, Lottery
+from experiments.uplift.scores import cross_fit
+from experiments.uplift.whom_to_act_on import Decided, decide
+
+NOT_LEARNED_FROM = "on accounts that it was not learned from"
+
+
+class CostError(ValueError):
+    """What the actions cost was not said, or not in a way that can be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LotteryDecisions:
+    """Whom to act on, with what, and what that is worth.
+
+    ``simplest`` is the place of the action that is best on average, among all trials.
+    """
+
+    lottery: Lottery
+    asked: Asked
+    cost: Floats
+    currency: str
+    decided: Decided
+    simplest: int
+
+    @property
+    def shown_to_pay(self) -> bool:
+        """Whether trials that it was not learned from show that telling accounts apart pays."""
+        return self.decided.held_out.low > 0
+
+    @property
+    def verdict(self) -> str:
+        """The sentence that a person takes away."""
+        held_out = self.decided.held_out
+        always = f"always {self.lottery.actions[self.simplest]!r}" + (
+            ", that is to act on nobody" if self.simplest == 0 else "")
+        gain, low, high = self._said(held_out.gain, held_out.low, held_out.high, sign=True)
+        said = (f"{gain} {self.currency} a trial beside the same for everybody (95 % interval "
+                f"{low} to {high}), {NOT_LEARNED_FROM}")
+        if self.shown_to_pay:
+            return f"Telling accounts apart pays: {said}."
+        if held_out.high < 0:
+            return (f"Telling accounts apart loses money here: {said}. The simplest policy is "
+                    f"better: {always}.")
+        if held_out.low == held_out.high:
+            return (f"Telling accounts apart was not shown to pay here: {NOT_LEARNED_FROM} it does "
+                    f"the same for everybody. The simplest policy is {always}.")
+        return (f"Telling accounts apart was not shown to pay here: {said}. The simplest policy is "
+                f"{always}.")
+
+    def lines(self) -> list[str]:
+        """What was read, what the decisions are worth, and the verdict."""
+        lottery, held_out = self.lottery, self.decided.held_out
+        value, alike = self._said(held_out.value, held_out.alike)
+        repeated = sum(name in lottery.account_ids for name in self.asked.account_ids)
+        return [
+            f"{lottery.rows:,} trials: {len(lottery.outcome):,} of {len(lottery.account_ids):,} "
+            f"accounts were learned from; {lottery.without_chance:,} with propensity 1 are no "
+            f"evidence; the outcome of {lottery.without_outcome:,} is open.",
+            f"{len(self.asked.account_ids):,} accounts were decided about, {repeated:,} of whom "
+            f"the lottery had too.",
+            f"Outcome less cost, {self.currency} a trial, {NOT_LEARNED_FROM}: decided account by "
+            f"account {value}, always the best action for everybody {alike}.",
+            self.verdict,
+        ]
+
+    def table(self) -> list[tuple[str, str, str, str]]:
+        """Lines of action, cost, trials and accounts for which it was decided."""
+        return [(name, f"{cost:,.2f}", f"{trials:,}", f"{decided:,}")
+                for name, cost, trials, decided in self._actions()]
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each account asked: its action, and the gain of each beyond its cost.
+
+        Gains are in the currency, expected, beside doing nothing.
+        """
+        arm, gain, actions = self.decided.arm, self.decided.gain, self.lottery.actions
+        return pl.DataFrame({
+            "account_id": self.asked.account_ids,
+            "action": np.array(actions)[arm],
+            "gain": gain[np.arange(len(arm)), arm],
+            "currency": [self.currency] * len(arm),
+            **{f"gain:{name}": gain[:, number] for number, name in enumerate(actions) if number},
+        })
+
+    def to_dict(self, *, lottery_file: str, asked_file: str, made_at: datetime, seed: int,
+                ) -> dict[str, object]:
+        """Plain values for JSON, with where they come from."""
+        lottery, held_out = self.lottery, self.decided.held_out
+        return {
+            "verdict": self.verdict, "shown_to_pay": self.shown_to_pay,
+            "simplest_policy": lottery.actions[self.simplest], "currency": self.currency,
+            "held_out": {
+                "unit": f"{self.currency} a trial, outcome less cost, {NOT_LEARNED_FROM}",
+                "decided": held_out.value, "same_for_everybody": held_out.alike,
+                "gain": held_out.gain, "low": held_out.low, "high": held_out.high,
+                "confidence": CONFIDENCE, "trials": len(lottery.outcome),
+                "accounts": len(lottery.account_ids)},
+            "actions": [{"action": name, "cost": cost, "trials": trials, "decided": decided}
+                        for name, cost, trials, decided in self._actions()],
+            "lottery": {
+                "file": lottery_file, "rows": lottery.rows,
+                "without_chance": lottery.without_chance,
+                "without_outcome": lottery.without_outcome,
+                "facts": [fact.name for fact in lottery.facts]},
+            "asked": {
+                "file": asked_file, "accounts": len(self.asked.account_ids),
+                "in_lottery": sum(name in lottery.account_ids for name in self.asked.account_ids)},
+            "made_at": made_at.isoformat(), "seed": seed,
+        }
+
+    def _actions(self) -> list[tuple[str, float, int, int]]:
+        arms = len(self.lottery.actions)
+        trials = np.bincount(self.lottery.trials.arm, minlength=arms).tolist()
+        decided = np.bincount(self.decided.arm, minlength=arms).tolist()
+        return list(zip(self.lottery.actions, self.cost.tolist(), trials, decided, strict=True))
+
+    def _said(self, *amounts: float, sign: bool = False) -> list[str]:
+        """Amounts to a tenth of what the trials tell, and at least to the cent."""
+        width = self.decided.held_out.high - self.decided.held_out.low
+        places = max(2, 1 - math.floor(math.log10(width))) if width > 0 else 2
+        return [f"{amount:{'+' if sign else ''},.{places}f}" for amount in amounts]
+
+
+def decisions_of(lottery: Lottery, asked: Asked, *, cost: Floats, currency: str,
+                 rng: np.random.Generator) -> LotteryDecisions:
+    """Whom of these accounts to act on, with what, learned from a lottery."""
+    scores = cross_fit(lottery.trials, lottery.outcome, rng=rng)
+    decided = decide(scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng)
+    best = int((scores.score.mean(axis=(0, 1)) - cost).argmax())
+    return LotteryDecisions(lottery=lottery, asked=asked, cost=cost, currency=currency,
+                            decided=decided, simplest=best)
+
+
+def costs_of(said: Sequence[str], actions: tuple[str, ...]) -> Floats:
+    """The cost of every action, from words such as ``call=12.50``; doing nothing costs nothing.
+
+    Raises:
+        CostError: an action has none, or two, or there is no such action, or it is no amount.
+    """
+    costs: dict[str, float] = {}
+    for words in said:
+        name, is_set, amount = words.rpartition("=")
+        name = name.strip()
+        if not is_set or not name:
+            raise CostError(f"{words!r} is no cost. Write --cost ACTION=AMOUNT, such as --cost "
+                            f"'{actions[-1]}=12.50'.")
+        if name not in actions:
+            raise CostError(f"No row of the lottery has the action {name!r} of --cost {words!r}. "
+                            f"It has {', '.join(actions[1:])}.")
+        if name in costs:
+            raise CostError(f"The cost of {name!r} is said twice. Say it once.")
+        try:
+            costs[name] = float(amount)
+        except ValueError as error:
+            raise CostError(f"{amount!r} is no amount, in --cost {words!r}. Write a number such as "
+                            f"12.50.") from error
+        if not math.isfinite(costs[name]) or costs[name] < 0:
+            raise CostError(f"The cost of {name!r} is {amount}. Give what it costs to do it once, "
+                            f"0 or more.")
+    if costs.get(actions[0], 0.0) != 0:
+        raise CostError(f"{actions[0]!r} is to do nothing, with which the others are compared, and "
+                        f"costs nothing. Count what it costs off the others.")
+    lacking = [name for name in actions[1:] if name not in costs]
+    if lacking:
+        words = " ".join(f"--cost '{name}=AMOUNT'" for name in lacking)
+        raise CostError(f"The cost of {', '.join(lacking)} is not known. Add {words}; 0 where it "
+                        f"costs nothing.")
+    return np.array([costs.get(name, 0.0) for name in actions])

@@ -1,0 +1,114 @@
+"""The command reads a lottery, decides about other accounts, and says what that is worth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORDS = ("--currency", "USD", "--cost", "call=5", "--out", "decided.csv")
+
+
+def whom_to_act_on(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "keepwell.py"), "whom-to-act-on", *words],
+        cwd=cwd, capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "80", "NO_COLOR": "1", "HOME": str(cwd),
+             "PYTHONPATH": str(ROOT)})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A call brings 20 where an account is large, else takes 20; a coin decided."""
+    rng = np.random.default_rng(1)
+    arm, is_large = rng.integers(0, 2, 600), rng.random(600) < 0.5
+    pl.DataFrame({
+        "account_id": [f"{row:03}" for row in range(600)],
+        "action": np.array(["none", "call"])[arm], "propensity": 0.5,
+        "outcome": 100 + arm * np.where(is_large, 20.0, -20.0) + rng.normal(size=600),
+        "size": np.where(is_large, "large", "small"),
+    }).write_csv(tmp_path / "lottery.csv")
+    pl.DataFrame({"account_id": ["007", "new"], "size": ["large", "small"]}).write_csv(
+        tmp_path / "asked.csv")
+    return tmp_path
+
+
+def test_each_account_is_decided_about_and_programs_read_what_it_is_worth(folder: Path) -> None:
+    done = whom_to_act_on("lottery.csv", "--asked", "asked.csv", *WORDS, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["shown_to_pay"] is True
+    assert found["held_out"]["low"] < found["held_out"]["gain"] < found["held_out"]["high"]
+    assert found["held_out"]["decided"] - found["held_out"]["same_for_everybody"] == pytest.approx(
+        found["held_out"]["gain"])
+    assert found["held_out"]["decided"] == pytest.approx(107.5, abs=1.5)  # by share of the large
+    assert (found["lottery"]["file"], found["asked"]["file"], found["out"]) == (
+        "lottery.csv", "asked.csv", "decided.csv")
+    assert [one["decided"] for one in found["actions"]] == [1, 1]
+    rows = pl.read_csv(folder / "decided.csv", schema_overrides={"account_id": pl.String})
+    assert rows["account_id"].to_list() == ["007", "new"]
+    assert rows["action"].to_list() == ["call", "none"]
+    assert rows["gain:call"].to_list() == pytest.approx([15, -25], abs=1)
+
+
+def test_the_same_files_and_seed_have_the_same_answer_in_either_form(folder: Path) -> None:
+    pl.read_csv(folder / "lottery.csv", schema_overrides={"account_id": pl.String}).write_parquet(
+        folder / "lottery.parquet")
+    answers = []
+    for lottery, out in (("lottery.csv", "decided.csv"), ("lottery.parquet", "decided.parquet")):
+        done = whom_to_act_on(lottery, "--asked", "asked.csv", *WORDS[:-1], out, "--json",
+                              cwd=folder)
+        answers.append(json.loads(done.stdout)["held_out"])
+    assert answers[0] == answers[1]
+    assert pl.read_parquet(folder / "decided.parquet")["account_id"].to_list() == ["007", "new"]
+
+
+def test_where_it_was_not_shown_to_pay_that_is_said_and_is_no_failure(folder: Path) -> None:
+    lottery = pl.read_csv(folder / "lottery.csv")
+    lottery.with_columns(outcome=pl.when(pl.col("action") == "call").then(30.0).otherwise(
+        0.0)).write_csv(folder / "lottery.csv")
+    done = whom_to_act_on("lottery.csv", "--asked", "asked.csv", *WORDS, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "Telling accounts apart was not shown to pay here: on accounts that it was" in said
+    assert "The simplest policy is always 'call'." in said
+    assert "from lottery.csv; in decided.csv." in said
+    assert pl.read_csv(folder / "decided.csv")["action"].to_list() == ["call", "call"]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), [
+    (("none.csv", "--asked", "asked.csv", *WORDS), 3,
+     "no file none.csv. Name a CSV or Parquet file of a lottery's trials"),
+    (("lottery.csv", "--asked", "none.csv", *WORDS), 3,
+     "no file none.csv. Name a CSV or Parquet file of the accounts to decide about"),
+    (("lottery.csv", "--asked", "lottery.csv", "--leave-out", "size", *WORDS), 3,
+     "lottery.csv has no column with a fact"),
+    (("asked.csv", "--asked", "asked.csv", *WORDS), 3, "asked.csv lacks the column(s) action"),
+    (("lottery.csv", "--asked", "asked.csv", *WORDS, "--cost", "sms=1"), 3, "the action 'sms'"),
+    (("lottery.csv", "--asked", "asked.csv", *WORDS, "--no-action", "call"), 3,
+     "the action 'none' beside 'call'"),
+    (("lottery.csv", "--asked", "asked.csv", *WORDS[:-1], "asked.csv"), 3,
+     "asked.csv would be written over what is read"),
+    (("lottery.csv", "--asked", "asked.csv", *WORDS[:-1], "decided.txt"), 3,
+     "Name a file that ends in .csv or .parquet"),
+    (("lottery.csv", "--asked", "asked.csv", *WORDS, "--currency", " "), 3, "--currency USD"),
+    (("lottery.csv", *WORDS), 2, "--asked"),
+    (("lottery.csv", "--asked", "asked.csv", *WORDS[2:]), 2, "--currency"),
+], ids=["no lottery", "no accounts", "no facts", "another file", "cost", "nothing", "written over",
+        "no table", "no currency", "no asked", "currency lacks"])
+def test_what_can_not_be_decided_is_one_paragraph_and_writes_nothing(
+    words: tuple[str, ...], code: int, message: str, folder: Path,
+) -> None:
+    before = (folder / "asked.csv").read_bytes()
+    done = whom_to_act_on(*words, cwd=folder)
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert not (folder / "decided.csv").exists()
+    assert (folder / "asked.csv").read_bytes() == before

@@ -1,0 +1,142 @@
+"""What a lottery says of whom to act on is said with its interval, and costs are all there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+import pytest
+
+from experiments.uplift.lottery_decisions import CostError, LotteryDecisions, costs_of, decisions_of
+from experiments.uplift.lottery_file import asked_of, lottery_of
+from experiments.uplift.whom_to_act_on import HeldOutValue
+
+ACTIONS = ("nothing", "call", "e=mail")
+
+
+def lottery(effect, *, rows: int = 800, seed: int = 1) -> pl.DataFrame:
+    """A coin decides about a call, which changes the outcome by ``effect`` of the use."""
+    rng = np.random.default_rng(seed)
+    use, arm = rng.normal(size=rows), rng.integers(0, 2, rows)
+    return pl.DataFrame({
+        "account_id": [f"a{row}" for row in range(rows)],
+        "action": np.array(["none", "call"])[arm], "propensity": 0.5,
+        "outcome": 10 + arm * effect(use) + rng.normal(size=rows), "use": use})
+
+
+def decided(effect, *, cost: float = 0.5) -> LotteryDecisions:
+    read = lottery_of(lottery(effect), "lottery.csv")
+    asked = asked_of(pl.DataFrame({"account_id": ["a1", "new", "other"], "use": [-2.0, 2.0, 1.0]}),
+                     "asked.csv", read.facts)
+    return decisions_of(read, asked, cost=np.array([0.0, cost]), currency="EUR",
+                        rng=np.random.default_rng(1))
+
+
+@pytest.fixture(scope="module")
+def apart() -> LotteryDecisions:
+    """A call brings who uses much 3 EUR, and takes 3 from who does not."""
+    return decided(lambda use: 3 * np.sign(use))
+
+
+def worth(found: LotteryDecisions, **changed: float) -> LotteryDecisions:
+    """The same decisions with another held-out value."""
+    values = {"value": 1.0, "alike": 0.9, "gain": 0.1, "low": -0.1, "high": 0.3} | changed
+    return replace(found, decided=replace(found.decided, held_out=HeldOutValue(**values)))
+
+
+def test_each_account_has_the_action_that_gains_most_beyond_its_cost(
+    apart: LotteryDecisions,
+) -> None:
+    rows = apart.frame()
+    assert rows.columns == ["account_id", "action", "gain", "currency", "gain:call"]
+    assert rows["account_id"].to_list() == ["a1", "new", "other"]
+    assert rows["action"].to_list() == ["none", "call", "call"]
+    assert rows["gain"][0] == 0
+    assert rows["gain"].to_list()[1:] == rows["gain:call"].to_list()[1:]
+    assert rows["gain:call"].to_list() == pytest.approx([-3.5, 2.5, 2.5], abs=0.7)  # 4 errors
+    assert set(rows["currency"]) == {"EUR"}
+
+
+def test_where_it_pays_to_tell_accounts_apart_that_is_said_with_its_interval(
+    apart: LotteryDecisions,
+) -> None:
+    assert apart.shown_to_pay
+    assert apart.verdict.startswith("Telling accounts apart pays: +1.")
+    assert "EUR a trial beside the same for everybody (95 % interval +1." in apart.verdict
+    assert apart.verdict.endswith(", on accounts that it was not learned from.")
+
+
+def test_where_all_gain_alike_the_simplest_policy_is_named() -> None:
+    found = decided(lambda use: np.full_like(use, 3.0))
+    assert found.verdict == (
+        "Telling accounts apart was not shown to pay here: on accounts that it was not learned "
+        "from it does the same for everybody. The simplest policy is always 'call'.")
+    dear = decided(lambda use: np.full_like(use, 3.0), cost=9)
+    assert dear.verdict.endswith("always 'none', that is to act on nobody.")
+    assert not dear.shown_to_pay
+
+
+@pytest.mark.parametrize(("changed", "verdict"), [
+    ({}, "was not shown to pay here: +0.10 EUR a trial beside the same for everybody (95 % interval"
+         " -0.10 to +0.30), on accounts that it was not learned from. The simplest policy is"),
+    ({"low": 0.0}, "was not shown to pay here: +0.10"),
+    ({"gain": 0.0104, "low": 0.0001, "high": 0.0207},
+     "pays: +0.010 EUR a trial beside the same for everybody (95 % interval +0.000 to +0.021)"),
+    ({"gain": -0.2, "high": -0.1, "low": -0.3}, "loses money here: -0.20 EUR a trial"),
+], ids=["may be nothing", "at the edge", "small", "loses"])
+def test_the_verdict_goes_by_the_interval(
+    changed: dict[str, float], verdict: str, apart: LotteryDecisions,
+) -> None:
+    found = worth(apart, **changed)
+    assert f"Telling accounts apart {verdict}" in found.verdict
+    assert found.shown_to_pay == (found.decided.held_out.low > 0)
+
+
+def test_a_loss_names_the_better_policy(apart: LotteryDecisions) -> None:
+    assert worth(apart, gain=-0.2, high=-0.1, low=-0.3).verdict.endswith(
+        "The simplest policy is better: always 'none', that is to act on nobody.")
+
+
+def test_what_is_written_says_where_it_comes_from(apart: LotteryDecisions) -> None:
+    plain = apart.to_dict(lottery_file="x/lottery.csv", asked_file="x/asked.csv", seed=4,
+                          made_at=datetime(2026, 3, 1, 12, tzinfo=UTC))
+    held_out = apart.decided.held_out
+    assert plain["held_out"] == {
+        "unit": "EUR a trial, outcome less cost, on accounts that it was not learned from",
+        "decided": held_out.value, "same_for_everybody": held_out.alike, "gain": held_out.gain,
+        "low": held_out.low, "high": held_out.high, "confidence": 0.95, "trials": 800,
+        "accounts": 800}
+    calls = apart.lottery.trials.arm.sum()
+    assert plain["actions"] == [
+        {"action": "none", "cost": 0.0, "trials": 800 - calls, "decided": 1},
+        {"action": "call", "cost": 0.5, "trials": calls, "decided": 2}]
+    assert plain["asked"] == {"file": "x/asked.csv", "accounts": 3, "in_lottery": 1}
+    assert (plain["made_at"], plain["seed"]) == ("2026-03-01T12:00:00+00:00", 4)
+    assert apart.table() == [("none", "0.00", str(800 - calls), "1"),
+                             ("call", "0.50", str(calls), "2")]
+    assert apart.lines()[-1] == apart.verdict
+    assert apart.lines()[1].startswith("3 accounts were decided about, 1 of whom")
+
+
+def test_costs_are_read_by_action_whatever_its_name() -> None:
+    assert costs_of(["e=mail=.5", "call=12", "nothing=0"], ACTIONS).tolist() == [0.0, 12.0, 0.5]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ([], "The cost of call, e=mail is not known. Add --cost 'call=AMOUNT' --cost 'e=mail=AMOUNT'"),
+    (["call=1"], "The cost of e=mail is not known. Add --cost 'e=mail=AMOUNT'; 0 where it costs"),
+    (["call=1", "e=mail=1", "sms=2"], "has the action 'sms' of --cost 'sms=2'. It has call"),
+    (["call"], "'call' is no cost. Write --cost ACTION=AMOUNT"),
+    (["=3"], "'=3' is no cost"),
+    (["call=1", "call=2", "e=mail=1"], "The cost of 'call' is said twice"),
+    (["call=cheap"], "'cheap' is no amount, in --cost 'call=cheap'"),
+    (["call=-1"], "The cost of 'call' is -1. Give what it costs to do it once, 0 or more"),
+    (["call=inf"], "The cost of 'call' is inf"),
+    (["call=nan"], "The cost of 'call' is nan"),
+    (["call=1", "e=mail=1", "nothing=3"], "'nothing' is to do nothing, .* costs nothing"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_costs_that_are_none_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(CostError, match=message):
+        costs_of(words, ACTIONS)
