@@ -68,6 +68,10 @@ def whom_to_act_on(
         metavar="ACTION=AMOUNT", help="What it costs to do an action once; one for each.")] = None,
     no_action: Annotated[str, typer.Option(
         "--no-action", metavar="WORD", help="The action that is to do nothing.")] = "none",
+    stage: Annotated[list[str] | None, typer.Option(
+        metavar="COLUMN", help="A column that says whether a trial came so far on the way to its "
+                               "outcome (visited); in their order. Decides better where actions "
+                               "work on the way.")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(
         metavar="COLUMN", help="A column that is no fact from before the draw; may be repeated."
     )] = None,
@@ -96,7 +100,7 @@ def whom_to_act_on(
     if not currency.strip():
         raise CommandError("Say what outcomes and costs are in: --currency USD.")
     drawn = lottery_of(read_table(lottery, ITS_ROWS), lottery.name, nothing=no_action,
-                       leave_out=leave_out or ())
+                       stages=stage or (), leave_out=leave_out or ())
     costs = costs_of(cost or (), drawn.actions)
     accounts = asked_of(read_table(asked, ASKED_ROWS), asked.name, drawn.facts)
     with nullcontext() if as_json else step("Learning from the lottery and deciding"):

@@ -51,8 +51,9 @@ def drawn_otherwise(sample: ArmSample, actions: tuple[str, ...]) -> str | None:
     return (f"{name!r} is {mean} in rows with the action {actions[arm]!r} and "
             f"{column[known].mean():.3g} in all, more than chance gives: a draw makes them alike "
             f"in all that was known before it. {also}"
-            f"What came to be known after the draw, leave out (--leave-out COLUMN); else the rows "
-            f"were not drawn by these odds.")
+            f"What came to be known after the draw, leave out (--leave-out COLUMN), or name it as "
+            f"a stage if no outcome comes without it (--stage COLUMN); else the rows were not "
+            f"drawn by these odds.")
 
 
 def _reach(looks: int) -> float:

@@ -72,10 +72,11 @@ class LotteryDecisions:
         lottery, held_out = self.lottery, self.decided.held_out
         value, alike = self._said(held_out.value, held_out.alike)
         repeated = sum(name in lottery.account_ids for name in self.asked.account_ids)
+        told = (f", told who came as far as {', '.join(lottery.stages)}" if lottery.stages else "")
         return [
             f"{lottery.rows:,} trials: {len(lottery.outcome):,} of {len(lottery.account_ids):,} "
-            f"accounts were learned from; {lottery.without_chance:,} with propensity 1 are no "
-            f"evidence; the outcome of {lottery.without_outcome:,} is open.",
+            f"accounts were learned from{told}; {lottery.without_chance:,} with propensity 1 are "
+            f"no evidence; the outcome of {lottery.without_outcome:,} is open.",
             f"{len(self.asked.account_ids):,} accounts were decided about, {repeated:,} of whom "
             f"the lottery had too.",
             f"Outcome less cost, {self.currency} a trial, {NOT_LEARNED_FROM}: decided account by "
@@ -121,7 +122,7 @@ class LotteryDecisions:
                 "file": lottery_file, "rows": lottery.rows,
                 "without_chance": lottery.without_chance,
                 "without_outcome": lottery.without_outcome,
-                "facts": [fact.name for fact in lottery.facts]},
+                "facts": [fact.name for fact in lottery.facts], "stages": list(lottery.stages)},
             "asked": {
                 "file": asked_file, "accounts": len(self.asked.account_ids),
                 "in_lottery": sum(name in lottery.account_ids for name in self.asked.account_ids)},
@@ -145,7 +146,8 @@ def decisions_of(lottery: Lottery, asked: Asked, *, cost: Floats, currency: str,
                  rng: np.random.Generator) -> LotteryDecisions:
     """Whom of these accounts to act on, with what, learned from a lottery."""
     scores = cross_fit(lottery.trials, lottery.outcome, rng=rng)
-    decided = decide(scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng)
+    decided = decide(scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng,
+                     stages=lottery.reached)
     best = int((scores.score.mean(axis=(0, 1)) - cost).argmax())
     return LotteryDecisions(lottery=lottery, asked=asked, cost=cost, currency=currency,
                             decided=decided, simplest=best)

@@ -9,9 +9,10 @@ A CSV or Parquet file; one row is one trial:
 
 ``propensity:ACTION`` for each action stand in place of ``propensity`` or beside it; they are needed
 where three arms or more were drawn by odds that differ between rows. ``decision_id`` and
-``decided_at`` are passed over. Every other column is a fact about the account from before the draw:
-a number, or one of few words; empty where it is not known. A second file has the same facts of the
-accounts to decide about, each once.
+``decided_at`` are passed over. Columns that are named as stages say whether a trial came so far on
+the way to its outcome (visited, asked for an offer). Every other column is a fact about the account
+from before the draw: a number, or one of few words; empty where it is not known. A second file has
+the same facts of the accounts to decide about, each once.
 
 Rows in which chance had no say (propensity 1), or whose outcome is open, are counted and left out.
 A file whose arms are not as its odds say, or not alike in a fact, is no lottery and is refused.
@@ -19,14 +20,14 @@ A file whose arms are not as its odds say, or not alike in a fact, is no lottery
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from experiments.logged_choices import ChoicesError, numbers_in, refuse_rows
-from experiments.sample import Floats, Ints
+from experiments.sample import Bools, Floats, Ints
 from experiments.uplift.arms import NO_ACTION, ArmSample
 from experiments.uplift.draw_check import drawn_otherwise
 from experiments.uplift.lottery_facts import Fact, fact_of, words_in
@@ -49,13 +50,16 @@ ASKED_ROWS = "the accounts to decide about"
 class Lottery:
     """The trials of a file whose outcome is known and in which chance had a say.
 
-    ``actions`` are the arms as the file names them, doing nothing first.
+    ``actions`` are the arms as the file names them, doing nothing first. ``reached`` is trials x
+    ``stages``, whether each came so far; None where no stages are named.
     """
 
     trials: ArmSample
     outcome: Floats
     actions: tuple[str, ...]
     facts: tuple[Fact, ...]
+    stages: tuple[str, ...]
+    reached: Bools | None
     account_ids: frozenset[str]
     rows: int
     without_chance: int
@@ -71,13 +75,15 @@ class Asked:
 
 
 def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
-               leave_out: Collection[str] = ()) -> Lottery:
+               stages: Sequence[str] = (), leave_out: Collection[str] = ()) -> Lottery:
     """The lottery of a table; ``nothing`` is the action that is to do nothing.
+
+    ``stages`` are columns, in the order of the way to an outcome.
 
     Raises:
         ChoicesError: a column is missing, a row holds what can not be, or it is no lottery.
     """
-    _refuse_missing(table, file, leave_out)
+    _refuse_missing(table, file, stages, leave_out)
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1).with_columns(
         account_id=words_in(table, "account_id"), action=words_in(table, "action"),
         outcome=numbers_in(table, "outcome", file))
@@ -98,10 +104,11 @@ def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
                            f"trials is over.")
     rows = by_chance & known
     used = table.filter(pl.Series(rows))
-    facts = tuple(fact_of(used, name, file) for name in _fact_names(table, leave_out))
+    facts = tuple(fact_of(used, name, file) for name in _fact_names(table, {*stages, *leave_out}))
     if not facts:
         raise ChoicesError(f"{file} has no column with a fact about the accounts, so that nothing "
                            f"tells them apart. Add what was known of them before the draw.")
+    reached = _reached(used, file, stages) if stages else None
     cluster = _clusters(used, file, actions, arm[rows])
     trials = ArmSample(
         covariates=np.column_stack([fact.columns(used, file) for fact in facts]),
@@ -114,8 +121,9 @@ def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
         raise ChoicesError(f"{file} is not what its odds say: {doubt}")
     return Lottery(
         trials=trials, outcome=used["outcome"].to_numpy(), actions=actions, facts=facts,
-        account_ids=frozenset(used["account_id"]), rows=table.height,
-        without_chance=int((~by_chance).sum()), without_outcome=int((by_chance & ~known).sum()))
+        stages=tuple(stages), reached=reached, account_ids=frozenset(used["account_id"]),
+        rows=table.height, without_chance=int((~by_chance).sum()),
+        without_outcome=int((by_chance & ~known).sum()))
 
 
 def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
@@ -148,7 +156,8 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
                  covariates=np.column_stack([fact.columns(table, file) for fact in facts]))
 
 
-def _refuse_missing(table: pl.DataFrame, file: str, leave_out: Collection[str]) -> None:
+def _refuse_missing(table: pl.DataFrame, file: str, stages: Sequence[str],
+                    leave_out: Collection[str]) -> None:
     lacking = [name for name in NEEDED if name not in table.columns]
     if lacking:
         raise ChoicesError(f"{file} lacks the column(s) {', '.join(lacking)}; a lottery has "
@@ -161,6 +170,12 @@ def _refuse_missing(table: pl.DataFrame, file: str, leave_out: Collection[str]) 
         facts = ", ".join(_fact_names(table, ())) or "none"
         raise ChoicesError(f"{', '.join(strange)} can not be left out of {file}: only a column "
                            f"with a fact can. Its facts are {facts}.")
+    no_stage = [name for name in stages
+                if name not in _fact_names(table, leave_out) or list(stages).count(name) > 1]
+    if no_stage:
+        raise ChoicesError(f"{no_stage[0]!r} can not be a stage of {file}. Name each stage once, a "
+                           f"column that says whether a trial came so far and that is not left "
+                           f"out; it has {', '.join(_fact_names(table, ())) or 'none'}.")
     if not table.height:
         raise ChoicesError(f"{file} holds no row below its heading. Give one row for each trial.")
 
@@ -256,6 +271,23 @@ def _all_odds(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints
             f"that was drawn. That is enough where the odds are the same in all rows and sum to 1; "
             f"here they are, on average, {found}. Give {ODDS_OF + 'ACTION'!r} for each.")
     return np.tile(same / same.sum(), (len(arm), 1))
+
+
+def _reached(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
+    """Whether each trial came to each stage, in their order, and to an outcome only after them."""
+    columns: list[Bools] = []
+    for name in stages:
+        known = (used[name].cast(pl.Float64) if used[name].dtype == pl.Boolean
+                 else numbers_in(used, name, file))
+        refuse_rows(used.filter(known.is_null() | ~known.is_in([0.0, 1.0])), pl.lit(value=True),
+                    f"has a {name} that is not 0 or 1 (--stage {name!r})", file)
+        columns.append(known.to_numpy() == 1)
+    for place, name in enumerate((*stages[1:], "outcome")):
+        after = columns[place + 1] if place + 1 < len(columns) else used["outcome"].to_numpy() != 0
+        refuse_rows(used.filter(pl.Series(after & ~columns[place])), pl.lit(value=True),
+                    f"has come to {name!r} and not to {stages[place]!r}, which is before it (name "
+                    f"stages in the order of the way, and none that can be passed by)", file)
+    return np.column_stack(columns)
 
 
 def _clusters(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints) -> Ints:

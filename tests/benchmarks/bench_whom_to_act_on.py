@@ -4,8 +4,8 @@
 
 Two actions and none, drawn evenly. Once an account that stays is worth about 100 a year; once few
 buy, for amounts that are lognormal, and the actions are e-mails (a quarter of Hillstrom's customers
-who buy four times as often, so chance is as large as there). What each way brings is read from the
-true means of other accounts.
+who buy four times as often, so chance is as large as there); once e-mails change who visits, of
+whom some buy. What each way brings is read from the true means of other accounts.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ FIRST_SEED = int(os.environ.get("KEEPWELL_BENCH_FIRST_SEED", "1000"))
 """Lotteries of smaller seeds were looked at when the way of deciding was chosen."""
 
 SERVED, ALIKE = "expected outcomes (served)", "always the best arm"
+WITHOUT_STAGES = "expected outcomes, stages not told"
 BY_LOSS, STACK = "finer only where loss is better", "the stack, asked for nothing"
 WAYS = (SERVED, ALIKE, BY_LOSS, STACK, *LEARNERS)
+WAYS_BY_STAGES = (SERVED, WITHOUT_STAGES, *WAYS[1:])
 AMOUNT, DEVIATION = 116.0, 0.84
 """Mean USD of who buys, and the deviation of its logarithm, as among Hillstrom's customers."""
 
@@ -51,7 +53,11 @@ class Lottery:
     true: np.ndarray
     cost: np.ndarray
     typical_spread: float
+    stages: np.ndarray | None = None
 
+
+USUAL = 0.023
+"""Chance to buy untouched."""
 
 Chances = Callable[[np.ndarray], np.ndarray]
 """Covariates to points of staying of both actions, accounts x 2."""
@@ -70,7 +76,7 @@ more is spent; accounts x 2"""
 
 BUYING: Mapping[str, Changed] = {
     "the same points for all": lambda x, p, draw: (
-        0.023 * np.tile(_sizes(draw), (len(x), 1)), np.ones((len(x), 2))),
+        USUAL * np.tile(_sizes(draw), (len(x), 1)), np.ones((len(x), 2))),
     "in proportion": lambda x, p, draw: (p[:, None] * _sizes(draw), np.ones((len(x), 2))),
     "one by a flag": lambda x, p, draw: (
         p[:, None] * (_sizes(draw) + draw.uniform(0.5, 1.2) * np.outer(x[:, 3], [-0.3, 0.7])),
@@ -82,13 +88,22 @@ BUYING: Mapping[str, Changed] = {
         p[:, None] * (_sizes(draw) + draw.uniform(0.3, 0.7) * _crosswise(x, draw)),
         np.ones((len(x), 2))),
     "helps some buy, harms others": lambda x, p, draw: (
-        0.023 * (0.4 * _sizes(draw) + draw.uniform(0.5, 1.2) * np.sign(_leaning(x, draw))),
+        USUAL * (0.4 * _sizes(draw) + draw.uniform(0.5, 1.2) * np.sign(_leaning(x, draw))),
         np.ones((len(x), 2))),
     "amounts, not chances": lambda x, p, draw: (
         p[:, None] * np.array([0.3, 0.2]),
         np.exp([0.35, 0.15] + draw.uniform(0.1, 0.4) * _leaning(x, draw))),
+    "most where least is bought": lambda x, p, draw: (
+        np.clip(USUAL**2 / p[:, None] * _sizes(draw), 0, 0.3), np.ones((len(x), 2))),
+    "one goes against buying": lambda x, p, draw: (
+        USUAL * _sizes(draw) * (1 - np.outer(np.tanh(2 * np.log(p / USUAL)), [1, 0])),
+        np.ones((len(x), 2))),
     "no e-mail works": lambda x, p, draw: (np.zeros((len(x), 2)), np.ones((len(x), 2))),
 }
+
+VISITING = ("the same points for all", "in proportion", "one by a flag", "by several facts",
+            "helps some buy, harms others", "no e-mail works")
+"""Kinds of the above that once more change who visits, of whom some buy."""
 
 
 def _sizes(draw: np.random.Generator) -> np.ndarray:
@@ -126,8 +141,7 @@ def of_buying(changed: Changed, seed: int) -> Lottery:
     toward_buying, toward_much = draw.normal(0, 0.15, (2, 9))
     base = draw.uniform(0.018, 0.028)
     facts, kind = _customers(rows + others, rng)
-    x = np.column_stack([(facts[:, 0] - 6.5) / 3.45, np.log(facts[:, 1]) - 5,
-                         2 * facts[:, 2:] - 1])
+    x = _about_one(facts)
     p = base * np.exp(x @ toward_buying)
     added, more = changed(x, p, np.random.default_rng([world, 1]))
     chance = np.clip(p[:, None] + np.column_stack([np.zeros(len(x)), added]), 0.001, 0.6)
@@ -139,6 +153,38 @@ def of_buying(changed: Changed, seed: int) -> Lottery:
         trials=_trials(facts[:rows], arm, kind[:rows]), asked=facts[rows:],
         outcome=spent * (rng.random(rows) < chance[own]), asked_segment=kind[rows:],
         true=(chance * amount)[rows:], cost=np.array([0.0, 2.0, 2.0]), typical_spread=2.0)
+
+
+def of_visiting(changed: Changed, seed: int) -> Lottery:
+    """As ``of_buying``, but what is changed is who visits; every second time e-mails also change
+    how many of the visitors buy."""
+    rng, world = np.random.default_rng([seed, 52]), np.random.default_rng([seed, 53])
+    rows, others = 8_000, 4_000
+    toward_visit, toward_buying, toward_much = world.normal(0, 0.15, (3, 9))
+    scale = 0.15 / USUAL  # so many more visit than would buy
+    facts, kind = _customers(rows + others, rng)
+    x = _about_one(facts)
+    p = world.uniform(0.8, 1.2) * USUAL * np.exp(x @ toward_visit)
+    added, more = changed(x, p, np.random.default_rng([seed, 54]))
+    visits = np.clip(scale * (p[:, None] + 0.6 * np.column_stack([np.zeros(len(x)), added])),
+                     0.005, 0.9)
+    buys = np.clip(0.15 * np.exp(x @ toward_buying)[:, None] * np.exp(
+        [0, *(0.25 * (seed % 2) * world.normal(size=2))]), 0.01, 0.9)
+    amount = AMOUNT * np.exp(x @ toward_much)[:, None] * np.column_stack([np.ones(len(x)), more])
+    arm = rng.integers(0, 3, rows)
+    own = np.arange(rows), arm
+    visited = rng.random(rows) < visits[own]
+    bought = visited & (rng.random(rows) < buys[own])
+    spent = amount[own] * np.exp(DEVIATION * rng.normal(size=rows) - DEVIATION**2 / 2)
+    return Lottery(
+        trials=_trials(facts[:rows], arm, kind[:rows]), asked=facts[rows:], outcome=spent * bought,
+        asked_segment=kind[rows:], true=(visits * buys * amount)[rows:], stages=visited[:, None],
+        cost=np.array([0.0, 1.0, 1.0]), typical_spread=1.0)
+
+
+def _about_one(facts: np.ndarray) -> np.ndarray:
+    return np.column_stack([(facts[:, 0] - 6.5) / 3.45, np.log(facts[:, 1]) - 5,
+                            2 * facts[:, 2:] - 1])
 
 
 def _customers(rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -164,23 +210,27 @@ def _thirds(x: np.ndarray) -> np.ndarray:
 
 def test_whom_to_act_on() -> None:
     parts = []
-    for title, worlds in (
-            ("Staying, 1,500 accounts, actions for 4 and 2 USD.",
+    for title, ways, worlds in (
+            ("Staying, 1,500 accounts, actions for 4 and 2 USD.", WAYS,
              {name: lambda seed, effects=effects: of_staying(effects, seed)
               for name, effects in STAYING.items()}),
-            ("Buying, 8,000 customers, e-mails for 2 USD.",
+            ("Buying, 8,000 customers, e-mails for 2 USD.", WAYS,
              {name: lambda seed, changed=changed: of_buying(changed, seed)
-              for name, changed in BUYING.items()})):
+              for name, changed in BUYING.items()}),
+            ("Visiting and then buying, 8,000 customers, e-mails for 1 USD; served is told who "
+             "visited.", WAYS_BY_STAGES,
+             {name: lambda seed, changed=BUYING[name]: of_visiting(changed, seed)
+              for name in VISITING})):
         rows, every, started = [], [], time.process_time()
         for name, world in worlds.items():
-            found = np.array([_one(world(FIRST_SEED + seed)) for seed in range(REPEATS)])
+            found = np.array([_one(world(FIRST_SEED + seed), ways) for seed in range(REPEATS)])
             every.append(found)
             rows.append(_row(name, found))
             print(rows[-1], flush=True)
         rows.append(_row("all, mean", np.mean(every, axis=0)))
-        parts += [title, "", "| effects | best | " + " | ".join(WAYS) + " | "
-                  + " | ".join(f"served − {way}" for way in WAYS[1:]) + " |",
-                  "|---" * (1 + 2 * len(WAYS)) + "|", *rows, "",
+        parts += [title, "", "| effects | best | " + " | ".join(ways) + " | "
+                  + " | ".join(f"served − {way}" for way in ways[1:]) + " |",
+                  "|---" * (1 + 2 * len(ways)) + "|", *rows, "",
                   f"{time.process_time() - started:,.0f} cpu seconds.", ""]
     write_section("Whom to act on: simulated lotteries", "\n".join([
         f"{REPEATS} lotteries of each kind over two actions and none; 3,000 and 4,000 others are "
@@ -192,18 +242,19 @@ def _row(name: str, found: np.ndarray) -> str:
     best, brought = found[:, 0], found[:, 1:]
     return (f"| {name} | {best.mean():.2f} | "
             + " | ".join(f"{value:.2f}" for value in brought.mean(axis=0)) + " | "
-            + " | ".join(_shown(brought[:, 0] - brought[:, place])
-                         for place in range(1, len(WAYS))) + " |")
+            + " | ".join(_shown(brought[:, 0] - other) for other in brought[:, 1:].T) + " |")
 
 
-def _one(lottery: Lottery) -> tuple[float, ...]:
+def _one(lottery: Lottery, ways: tuple[str, ...]) -> tuple[float, ...]:
     rng = np.random.default_rng(1)
     trials, outcome, cost = lottery.trials, lottery.outcome, lottery.cost
     others = len(lottery.asked)
     scores = cross_fit(trials, outcome, rng=rng, repeats=1)
     asked = {"asked": lottery.asked, "asked_segment": lottery.asked_segment}
-    gains = {name: np.zeros((others, 3)) for name in WAYS}
-    gains[SERVED] = expected_outcomes(trials, outcome, asked=lottery.asked)
+    gains = {name: np.zeros((others, 3)) for name in ways}
+    for name, stages in ((WITHOUT_STAGES, None), (SERVED, lottery.stages)):
+        if name in ways:
+            gains[name] = expected_outcomes(trials, outcome, asked=lottery.asked, stages=stages)
     covariates = np.vstack([trials.covariates, lottery.asked])
     known = np.arange(len(covariates)) < len(trials)
     for action in (1, 2):
@@ -225,7 +276,7 @@ def _one(lottery: Lottery) -> tuple[float, ...]:
     beyond = lottery.true - lottery.true[:, [0]] - cost
     return (float(beyond.max(axis=1).mean()),
             *(float(beyond[np.arange(others), (gains[way] - cost).argmax(axis=1)].mean())
-              for way in WAYS))
+              for way in ways))
 
 
 def _shown(values: np.ndarray) -> str:

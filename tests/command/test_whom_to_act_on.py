@@ -82,6 +82,20 @@ def test_where_it_was_not_shown_to_pay_that_is_said_and_is_no_failure(folder: Pa
     assert pl.read_csv(folder / "decided.csv")["action"].to_list() == ["call", "call"]
 
 
+def test_a_stage_on_the_way_is_no_fact_and_the_answer_says_that_it_was_told(folder: Path) -> None:
+    lottery = pl.read_csv(folder / "lottery.csv").with_columns(visited=pl.int_range(600) % 3 > 0)
+    lottery.with_columns(outcome=pl.when(pl.col("visited")).then(pl.col("outcome")).otherwise(0)
+                         ).write_csv(folder / "lottery.csv")
+    done = whom_to_act_on("lottery.csv", "--asked", "asked.csv", *WORDS, "--stage", "visited",
+                          "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)["lottery"]
+    assert (told["stages"], told["facts"]) == (["visited"], ["size"])
+    done = whom_to_act_on("lottery.csv", "--asked", "asked.csv", *WORDS, "--stage", "visited",
+                          cwd=folder)
+    assert "told who came as far as visited" in " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize(("words", "code", "message"), [
     (("none.csv", "--asked", "asked.csv", *WORDS), 3,
      "no file none.csv. Name a CSV or Parquet file of a lottery's trials"),
@@ -91,6 +105,8 @@ def test_where_it_was_not_shown_to_pay_that_is_said_and_is_no_failure(folder: Pa
      "lottery.csv has no column with a fact"),
     (("asked.csv", "--asked", "asked.csv", *WORDS), 3, "asked.csv lacks the column(s) action"),
     (("lottery.csv", "--asked", "asked.csv", *WORDS, "--cost", "sms=1"), 3, "the action 'sms'"),
+    (("lottery.csv", "--asked", "asked.csv", *WORDS, "--stage", "seen"), 3,
+     "'seen' can not be a stage of lottery.csv"),
     (("lottery.csv", "--asked", "asked.csv", *WORDS, "--no-action", "call"), 3,
      "the action 'none' beside 'call'"),
     (("lottery.csv", "--asked", "asked.csv", *WORDS[:-1], "asked.csv"), 3,
@@ -100,8 +116,8 @@ def test_where_it_was_not_shown_to_pay_that_is_said_and_is_no_failure(folder: Pa
     (("lottery.csv", "--asked", "asked.csv", *WORDS, "--currency", " "), 3, "--currency USD"),
     (("lottery.csv", *WORDS), 2, "--asked"),
     (("lottery.csv", "--asked", "asked.csv", *WORDS[2:]), 2, "--currency"),
-], ids=["no lottery", "no accounts", "no facts", "another file", "cost", "nothing", "written over",
-        "no table", "no currency", "no asked", "currency lacks"])
+], ids=["no lottery", "no accounts", "no facts", "another file", "cost", "stage", "nothing",
+        "written over", "no table", "no currency", "no asked", "currency lacks"])
 def test_what_can_not_be_decided_is_one_paragraph_and_writes_nothing(
     words: tuple[str, ...], code: int, message: str, folder: Path,
 ) -> None:

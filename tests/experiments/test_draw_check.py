@@ -66,7 +66,7 @@ def test_what_came_after_the_draw_is_found(column, said):
         with_fact(sample, column(sample.arm, np.random.default_rng(6)).astype(float)), ACTIONS)
     assert found is not None
     assert said in found
-    assert "leave out (--leave-out COLUMN)" in found
+    assert "leave out (--leave-out COLUMN), or name it as a stage" in found
 
 
 def test_all_that_came_after_the_draw_is_named_at_once():

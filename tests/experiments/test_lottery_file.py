@@ -108,6 +108,48 @@ def test_facts_that_came_after_the_draw_are_refused_unless_they_are_left_out() -
     assert "visit" not in lottery_of(late, FILE, leave_out=["visit"]).trials.covariate_names
 
 
+def on_the_way(**columns: object) -> pl.DataFrame:
+    """Every third trial has an outcome; further ones were made an offer, or visited at least."""
+    number = np.arange(240)
+    bought = number % 3 == 0
+    offered = bought | (number % 12 == 1)
+    return trials().with_columns(
+        outcome=pl.Series(bought * 9.0), visited=pl.Series((offered | (number % 5 == 0)) * 1),
+        offered=pl.Series(offered)).with_columns(**columns)
+
+
+def test_stages_are_read_in_their_order_and_are_no_facts() -> None:
+    found = lottery_of(on_the_way(), FILE, stages=["visited", "offered"])
+    assert found.stages == ("visited", "offered")
+    assert found.reached is not None
+    assert found.reached[:, 0].tolist() == (on_the_way()["visited"] == 1).to_list()
+    assert found.reached[:, 1].tolist() == on_the_way()["offered"].to_list()
+    assert {fact.name for fact in found.facts} == {"seats", "region", "plan"}
+    assert lottery_of(trials(), FILE).reached is None
+
+
+@pytest.mark.parametrize(("changed", "stages", "message"), [
+    ({"visited": pl.lit(2)}, ["visited"], r"Row 1 of lottery.csv has a visited that is not 0 or 1 "
+     r"\(--stage 'visited'\), as have 239 more"),
+    ({"visited": pl.lit(None, pl.Int64)}, ["visited"], "has a visited that is not 0 or 1"),
+    ({"visited": pl.lit("yes")}, ["visited"], "visited"),
+    ({}, ["outcome"], "'outcome' can not be a stage of lottery.csv"),
+    ({}, ["seen"], "'seen' can not be a stage of lottery.csv.*it has seats, region, plan, visited"),
+    ({}, ["visited", "visited"], "Name each stage once"),
+    ({}, ["offered", "visited"], "has come to 'visited' and not to 'offered', which is before it"),
+    ({"visited": pl.lit(0)}, ["visited"], "has come to 'outcome' and not to 'visited'"),
+], ids=["no flag", "unknown", "words", "the outcome", "not there", "twice", "not in order",
+        "passed by"])
+def test_stages_that_can_not_be_are_refused(changed, stages: list[str], message: str) -> None:
+    with pytest.raises(ChoicesError, match=message):
+        lottery_of(on_the_way(**changed), FILE, stages=stages)
+
+
+def test_a_stage_that_is_left_out_is_refused() -> None:
+    with pytest.raises(ChoicesError, match="a column that says whether a trial came so far and"):
+        lottery_of(on_the_way(), FILE, stages=["visited"], leave_out=["visited", "offered"])
+
+
 def test_booleans_are_numbers_and_ids_and_moments_are_passed_over() -> None:
     table = trials().with_columns(
         is_new=pl.int_range(240) % 2 == 0, decision_id=pl.int_range(240),

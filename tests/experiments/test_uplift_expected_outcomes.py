@@ -155,6 +155,108 @@ def test_an_effect_that_jumps_is_followed_and_one_that_rises_is_not_cut_into_ste
     assert np.diff(effects(a))[0] == pytest.approx(0.3, abs=0.1)
 
 
+def drawn(rng, chance, sample):
+    own = np.arange(len(sample)), sample.arm
+    return (rng.random(len(sample)) < chance(sample.covariates)[own]).astype(float)
+
+
+def spread_of_gains(seed, chance, rows=6000):
+    """How far expected gains differ between accounts, beside how far they truly do."""
+    rng = np.random.default_rng(seed)
+    sample, new = trials(rng, rows, arms=(NO_ACTION, "call")), asked(rng)
+    found, truth = (outcomes[:, 1] - outcomes[:, 0] for outcomes in (
+        expected_outcomes(sample, drawn(rng, chance, sample), asked=new), chance(new)))
+    return float(np.std(found)), float(np.std(truth))
+
+
+def test_an_action_may_add_the_same_points_to_all():
+    """Though a common change of the odds would add four times as many here as there."""
+    def points(x):
+        low = 0.03 + 0.25 * expit(2 * x[:, [1]])
+        return np.column_stack([low, low + 0.12])
+
+    spreads = [spread_of_gains(seed, points)[0] for seed in range(1, 6)]
+    assert np.mean(spreads) < 0.016  # .022 by odds alone
+
+
+def test_an_action_may_change_the_odds_of_all_alike():
+    def odds(x):
+        return expit(-2.5 + 1.2 * x[:, [1]] + np.array([0, 0.8]))
+
+    for seed in (1, 2, 3):
+        spread, truth = spread_of_gains(seed, odds)
+        assert spread == pytest.approx(truth, rel=0.25)
+
+
+def test_a_point_is_more_odds_where_few_come():
+    """By the form itself: what doubles a chance of .05 doubles none of .2, and no chance is left.
+    """
+    x = np.repeat([[-1.0], [1.0]], 500, axis=0)
+    happened = np.concatenate([np.arange(500) % 20 == 0, np.arange(500) % 5 == 0]).astype(float)
+    far = np.array([[-1.0], [1.0], [-50.0], [50.0]])
+    form = model._adding_points(model._form(x, far), happened, 1.0)
+    low, high, *furthest = form.asked_weight
+    slopes = np.array([0.05 * 0.95, 0.2 * 0.8])
+    expected = 1.25 * slopes.mean() / (slopes + 0.25 * slopes.mean())
+    assert [low, high] == pytest.approx(expected, rel=0.05)
+    assert form.trials_weight[[0, -1]] == pytest.approx([low, high])
+    assert max(furthest) <= 5.0
+
+
+def came_and_bought(rng, sample, new):
+    """Calls bring people to visit; of whom few buy, in any arm."""
+    def visits(x):
+        return expit(-1.8 + 0.3 * x[:, [1]] + np.column_stack(
+            [np.zeros(len(x)), 0.5 + 0.5 * x[:, 0], np.zeros(len(x))]))
+
+    def buys(x):
+        return expit(-2.0 + 0.3 * x[:, [2]]) * np.ones(3)
+
+    came = drawn(rng, visits, sample) > 0
+    bought = came & (drawn(rng, buys, sample) > 0)
+    return came, 50.0 * bought, 50 * visits(new) * buys(new)
+
+
+def test_what_an_arm_changes_on_the_way_is_known_better_by_who_came_so_far():
+    errors = []
+    for seed in range(6):
+        rng = np.random.default_rng([seed, 22])
+        sample, new = trials(rng, 2400), asked(rng)
+        came, spent, truth = came_and_bought(rng, sample, new)
+        gains = truth - truth[:, [0]]
+        errors.append([np.sqrt(np.mean((found - found[:, [0]] - gains) ** 2)) for found in (
+            expected_outcomes(sample, spent, asked=new, stages=came[:, None]),
+            expected_outcomes(sample, spent, asked=new))])
+    by_stages, without = np.mean(errors, axis=0)
+    assert by_stages < 0.75 * without
+
+
+def test_stages_that_say_nothing_change_nothing():
+    rng = np.random.default_rng(23)
+    sample, new = trials(rng, 900), asked(rng)
+    _, spent = bought(sample, rng, effects=by_a)
+    plain = expected_outcomes(sample, spent, asked=new)
+    for stages in (np.ones((900, 1), dtype=bool), spent[:, None] > 0,
+                   np.column_stack([np.ones(900, dtype=bool), spent > 0, spent > 0])):
+        assert np.array_equal(expected_outcomes(sample, spent, asked=new, stages=stages), plain)
+
+
+def test_stages_out_of_order_are_refused():
+    rng = np.random.default_rng(24)
+    sample, new = trials(rng, 90), asked(rng)
+    spent = np.where(np.arange(90) < 30, 1.0, 0.0)
+    for stages, message in (
+            (np.ones(90, dtype=bool), "Stages are true or false, 90 trials x stages, and not bool "
+                                      r"of shape \(90,\)"),
+            (np.ones((90, 1)), "and not float64 of shape"),
+            (np.zeros((90, 1), dtype=bool), r"30 trial\(s\) have an outcome and have not come to "
+                                            "stage 1"),
+            (np.column_stack([spent > 0, np.ones(90, dtype=bool)]),
+             r"60 trial\(s\) have come to stage 2 and have not come to stage 1")):
+        with pytest.raises(SampleError, match=message):
+            expected_outcomes(sample, spent, asked=new, stages=stages)
+
+
 def test_few_values_have_no_quartiles():
     few, many = np.array([[1.0, 2.0, np.nan] * 20]).T, np.arange(60.0)[:, None]
     assert model._jumps(few, few).shape == (60, 0)

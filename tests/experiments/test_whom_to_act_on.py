@@ -86,6 +86,23 @@ def test_the_same_question_has_the_same_answer():
     assert one.held_out == again.held_out
 
 
+def test_stages_are_used_in_what_is_decided_and_in_what_it_is_worth():
+    scores, outcome = lottery(6, lambda x: 0.3 * x)
+    came = outcome > np.median(outcome)
+    scores = cross_fit(scores.sample, outcome * came, rng=np.random.default_rng(6), repeats=1)
+    new = np.random.default_rng(99).normal(size=(400, 3))
+    given = {"cost": COST, "asked": new}
+    seen, plain = (decide(scores, outcome * came, rng=np.random.default_rng(6), **given, **stages)
+                   for stages in ({"stages": came[:, None]}, {}))
+    assert np.array_equal(seen.gain, plain.gain)  # the stage is whether there is an outcome
+    assert seen.held_out == plain.held_out
+    further = came | (np.arange(900) % 4 == 0)
+    other = decide(scores, outcome * came, rng=np.random.default_rng(6), **given,
+                   stages=further[:, None])
+    assert not np.array_equal(other.gain, plain.gain)
+    assert other.held_out != plain.held_out
+
+
 @pytest.mark.parametrize("cost", [[0.0], [0.1, 0.2], [0.0, np.nan]],
                          ids=["too few", "for nothing", "not known"])
 def test_a_cost_for_each_arm_is_needed(cost):
