@@ -8,7 +8,6 @@ settings name Redis (``feast_repo``). Training reads through ``historical``, ser
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("FEAST_USAGE", "False")  # nothing leaves the machine
+import features.quick_feast  # noqa: F401  # isort: skip  # before Feast is imported below
 
 import polars as pl
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType

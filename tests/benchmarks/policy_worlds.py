@@ -146,7 +146,7 @@ def learned(rng: np.random.Generator, seen: Quarters, arm: np.ndarray, stays: np
     return Evidence(effects=found.records)
 
 
-def decisions(now: Quarters, evidence: Evidence) -> np.ndarray:
+def decisions(now: Quarters, evidence: Evidence, limits: Limits = LIMITS) -> np.ndarray:
     """The arm that the policy puts first for every account."""
     book, ids = _playbook(), [DO_NOTHING, *(offer.id for offer in OFFERS)]
     return np.array([ids.index(recommend(
@@ -154,7 +154,7 @@ def decisions(now: Quarters, evidence: Evidence) -> np.ndarray:
             account_id=str(row), as_of=NOW, features={}, mrr=float(now.mrr[row]),
             attributes={"contract_status": "active", "segment": SEGMENTS[now.segment[row]]},
             churn_probability=float(now.foreseen[row]), score_source="model"),
-        playbook=book, limits=LIMITS, history=(), as_of=NOW, evidence=evidence,
+        playbook=book, limits=limits, history=(), as_of=NOW, evidence=evidence,
     ).ranked[0].action_id) for row in range(len(now))])
 
 
