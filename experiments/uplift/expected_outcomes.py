@@ -97,7 +97,7 @@ class Form:
 
 
 def expected_outcomes(sample: ArmSample, outcome: Floats, *, asked: Floats,
-                      stages: Bools | None = None) -> Floats:
+                      reached: Bools | None = None) -> Floats:
     """The outcome that these accounts would have on average under each arm, accounts x arms.
 
     Rows of one cluster repeat each other: together all count as many as there are clusters.
@@ -106,8 +106,9 @@ def expected_outcomes(sample: ArmSample, outcome: Floats, *, asked: Floats,
         sample: the trials.
         outcome: of every trial.
         asked: covariates of the accounts, accounts x covariates.
-        stages: trials x stages, whether a trial came so far, in the order of the way; what has an
-            outcome other than 0 has come through all of them.
+        reached: trials x stages, whether a trial came so far, in the order of the way; what has an
+            outcome other than 0 has come through all of them. The chances of the steps, each
+            learned from those who took the step before, are multiplied.
 
     Raises:
         SampleError: an outcome that is not known for every trial, covariates or stages of another
@@ -122,7 +123,7 @@ def expected_outcomes(sample: ArmSample, outcome: Floats, *, asked: Floats,
             f"{len(sample.covariate_names)} covariates are needed: "
             f"{', '.join(sample.covariate_names)}.")
     arms, some = len(sample.arms), outcome != 0
-    way = _way(stages, some)
+    way = _way(reached, some)
     if not some.any():
         return np.zeros((len(asked), arms))
     forms = _forms(sample.covariates, asked)
@@ -145,14 +146,14 @@ def expected_outcomes(sample: ArmSample, outcome: Floats, *, asked: Floats,
     return np.asarray(chance * (np.maximum(amount, 0.0) if amounts.min() > 0 else amount))
 
 
-def _way(stages: Bools | None, some: Bools) -> Bools:
+def _way(reached: Bools | None, some: Bools) -> Bools:
     """The stages, and whether there is any outcome as the last."""
-    if stages is None:
+    if reached is None:
         return some[:, None]
-    if stages.ndim != 2 or len(stages) != len(some) or stages.dtype != np.bool_:
+    if reached.ndim != 2 or len(reached) != len(some) or reached.dtype != np.bool_:
         raise SampleError(f"Stages are true or false, {len(some)} trials x stages, and not "
-                          f"{stages.dtype} of shape {stages.shape}.")
-    way = np.column_stack([stages, some])
+                          f"{reached.dtype} of shape {reached.shape}.")
+    way = np.column_stack([reached, some])
     skipped = np.flatnonzero((way[:, 1:] & ~way[:, :-1]).any(axis=0))
     if skipped.size:
         number = int(skipped[0])

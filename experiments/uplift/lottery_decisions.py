@@ -147,7 +147,7 @@ def decisions_of(lottery: Lottery, asked: Asked, *, cost: Floats, currency: str,
     """Whom of these accounts to act on, with what, learned from a lottery."""
     scores = cross_fit(lottery.trials, lottery.outcome, rng=rng)
     decided = decide(scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng,
-                     stages=lottery.reached)
+                     reached=lottery.reached)
     best = int((scores.score.mean(axis=(0, 1)) - cost).argmax())
     return LotteryDecisions(lottery=lottery, asked=asked, cost=cost, currency=currency,
                             decided=decided, simplest=best)

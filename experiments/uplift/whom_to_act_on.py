@@ -52,7 +52,7 @@ class Decided:
 
 
 def decide(scores: Scores, outcome: Floats, *, cost: Floats, asked: Floats,
-           rng: np.random.Generator, stages: Bools | None = None) -> Decided:
+           rng: np.random.Generator, reached: Bools | None = None) -> Decided:
     """Whom to act on, and with what, among accounts with these covariates.
 
     Args:
@@ -61,7 +61,7 @@ def decide(scores: Scores, outcome: Floats, *, cost: Floats, asked: Floats,
         cost: of every arm, nothing for arm 0.
         asked: covariates of the accounts to decide about.
         rng: of the folds.
-        stages: how far each trial came on the way to an outcome, as `expected_outcomes` reads it.
+        reached: how far each trial came on the way to an outcome, as `expected_outcomes` reads it.
 
     Raises:
         SampleError: not one cost for every arm, one for none, or stages that can not be.
@@ -70,19 +70,19 @@ def decide(scores: Scores, outcome: Floats, *, cost: Floats, asked: Floats,
     if cost.shape != (len(sample.arms),) or not np.isfinite(cost).all() or cost[0] != 0:
         raise SampleError(f"Give a cost for each of the arms {', '.join(sample.arms)}, 0 for the "
                           f"first.")
-    expected = expected_outcomes(sample, outcome, asked=asked, stages=stages)
+    expected = expected_outcomes(sample, outcome, asked=asked, reached=reached)
     gain = expected - expected[:, [0]] - cost
     return Decided(arm=np.asarray(gain.argmax(axis=1)), gain=gain,
-                   held_out=_held_out(scores, outcome, cost, rng, stages))
+                   held_out=_held_out(scores, outcome, cost, rng, reached))
 
 
 def _held_out(scores: Scores, outcome: Floats, cost: Floats, rng: np.random.Generator,
-              stages: Bools | None) -> HeldOutValue:
+              reached: Bools | None) -> HeldOutValue:
     sample = scores.sample
     judged = scores.score.mean(axis=0) - cost
     decided, alike = (np.empty(len(sample), dtype=np.int64) for _ in range(2))
     for fit, rest in Folds.draw(sample.cluster, sample.arm > 0, rng=rng).splits():
-        decided[rest] = _learned(scores, outcome, cost, fit, rest, stages)
+        decided[rest] = _learned(scores, outcome, cost, fit, rest, reached)
         alike[rest] = judged[fit].mean(axis=0).argmax()
     rows = np.arange(len(sample))
     brought, simply = judged[rows, decided], judged[rows, alike]
@@ -95,8 +95,8 @@ def _held_out(scores: Scores, outcome: Floats, cost: Floats, rng: np.random.Gene
 
 
 def _learned(scores: Scores, outcome: Floats, cost: Floats, fit: Bools, rest: Bools,
-             stages: Bools | None) -> Ints:
+             reached: Bools | None) -> Ints:
     sample = scores.sample
     expected = expected_outcomes(sample.keep(fit), outcome[fit], asked=sample.covariates[rest],
-                                 stages=None if stages is None else stages[fit])
+                                 reached=None if reached is None else reached[fit])
     return np.asarray((expected - cost).argmax(axis=1))

@@ -265,7 +265,7 @@ def gains_of(sample: ArmSample, spend: np.ndarray, visited: np.ndarray, fit: np.
         OWN, WITHOUT_VISITS, "always the best arm", BEST_BY_OWN, "nobody", *LEARNERS)}
     for name, stages in ((OWN, visited[fit]), (WITHOUT_VISITS, None)):
         expected = expected_outcomes(sample.keep(fit), spend[fit], asked=sample.covariates[ask],
-                                     stages=stages)
+                                     reached=stages)
         gains[name] = expected - expected[:, [0]]
     gains[BEST_BY_OWN] += gains[OWN].mean(axis=0)
     gains["nobody"][:, 1:] = -np.inf

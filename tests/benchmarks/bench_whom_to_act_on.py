@@ -254,7 +254,7 @@ def _one(lottery: Lottery, ways: tuple[str, ...]) -> tuple[float, ...]:
     gains = {name: np.zeros((others, 3)) for name in ways}
     for name, stages in ((WITHOUT_STAGES, None), (SERVED, lottery.stages)):
         if name in ways:
-            gains[name] = expected_outcomes(trials, outcome, asked=lottery.asked, stages=stages)
+            gains[name] = expected_outcomes(trials, outcome, asked=lottery.asked, reached=stages)
     covariates = np.vstack([trials.covariates, lottery.asked])
     known = np.arange(len(covariates)) < len(trials)
     for action in (1, 2):

@@ -225,7 +225,7 @@ def test_what_an_arm_changes_on_the_way_is_known_better_by_who_came_so_far():
         came, spent, truth = came_and_bought(rng, sample, new)
         gains = truth - truth[:, [0]]
         errors.append([np.sqrt(np.mean((found - found[:, [0]] - gains) ** 2)) for found in (
-            expected_outcomes(sample, spent, asked=new, stages=came[:, None]),
+            expected_outcomes(sample, spent, asked=new, reached=came[:, None]),
             expected_outcomes(sample, spent, asked=new))])
     by_stages, without = np.mean(errors, axis=0)
     assert by_stages < 0.75 * without
@@ -238,7 +238,7 @@ def test_stages_that_say_nothing_change_nothing():
     plain = expected_outcomes(sample, spent, asked=new)
     for stages in (np.ones((900, 1), dtype=bool), spent[:, None] > 0,
                    np.column_stack([np.ones(900, dtype=bool), spent > 0, spent > 0])):
-        assert np.array_equal(expected_outcomes(sample, spent, asked=new, stages=stages), plain)
+        assert np.array_equal(expected_outcomes(sample, spent, asked=new, reached=stages), plain)
 
 
 def test_stages_out_of_order_are_refused():
@@ -254,7 +254,7 @@ def test_stages_out_of_order_are_refused():
             (np.column_stack([spent > 0, np.ones(90, dtype=bool)]),
              r"60 trial\(s\) have come to stage 2 and have not come to stage 1")):
         with pytest.raises(SampleError, match=message):
-            expected_outcomes(sample, spent, asked=new, stages=stages)
+            expected_outcomes(sample, spent, asked=new, reached=stages)
 
 
 def test_few_values_have_no_quartiles():

@@ -93,12 +93,12 @@ def test_stages_are_used_in_what_is_decided_and_in_what_it_is_worth():
     new = np.random.default_rng(99).normal(size=(400, 3))
     given = {"cost": COST, "asked": new}
     seen, plain = (decide(scores, outcome * came, rng=np.random.default_rng(6), **given, **stages)
-                   for stages in ({"stages": came[:, None]}, {}))
+                   for stages in ({"reached": came[:, None]}, {}))
     assert np.array_equal(seen.gain, plain.gain)  # the stage is whether there is an outcome
     assert seen.held_out == plain.held_out
     further = came | (np.arange(900) % 4 == 0)
     other = decide(scores, outcome * came, rng=np.random.default_rng(6), **given,
-                   stages=further[:, None])
+                   reached=further[:, None])
     assert not np.array_equal(other.gain, plain.gain)
     assert other.held_out != plain.held_out
 
