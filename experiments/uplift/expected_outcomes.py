@@ -7,9 +7,9 @@ everybody, and how far that differs between accounts::
     z = intercept + x·main + w·(arm + x·any_action + x·arm)      all but the intercept N(0, spread²)
 
 How far outcomes and effects differ is not guessed, nor whether they go by a number or also jump at
-its quartiles, nor whether an action changes everybody's odds alike (w = 1) or adds the same points
-to all (w is larger where a point is more log-odds, ``1 / (chance · (1 − chance))``): the prediction
-is averaged over spreads and forms, by the likelihood of the trials under each (MacKay 1992; the
+its quartiles, nor whether an action changes everybody's odds alike (w = 1) or adds about the same
+points to all (w is larger where a point is more log-odds, `_same_points`): the prediction is
+averaged over spreads and forms, by the likelihood of the trials under each (MacKay 1992; the
 integral by Laplace's method, exact for numbers). Where the trials say nothing of a difference, all
 are given nearly the same effect.
 
@@ -17,8 +17,11 @@ Outcomes that are often nothing and else a number (money spent, revenue kept) ar
 (Cragg 1971): whether there is any, by a logistic model, and how much, by a linear one of those with
 some. Actions mostly change whether, so what little they are believed to change of how much is
 learned from all arms together, and amounts of a few heavy accounts do not drown the rest. Where it
-is known how far each trial came on the way (visited, then bought), every stage is a part of its
-own: many more visit than buy, so what an action changes first is known far better.
+is known how far each trial came on the way (visited, then bought), every step is a part of its own:
+many more visit than buy, so what an action changes first is known far better. The parts are
+multiplied, ``P(visited) · P(bought | visited) · E[amount | bought]``. A factor after the first is
+no effect of an action, since who visited differs between arms; their product is what is expected
+under each.
 
 Everything that drove the choice of the arm has to be among the covariates, as it is in a lottery.
 """
@@ -48,17 +51,22 @@ ARM_SPREAD = 1.0
 """How much an arm may do to everybody: log-odds, or standard deviations of a number."""
 
 LATER_SPREAD = 0.4
-"""The same of a stage after the first, in log-odds: who was brought further by an arm is much like
-who comes that far in any."""
+"""How much an arm may change of a later step, of who took the one before, in log-odds. Less,
+because most of what actions do is done at the first step; where it is not, this costs a little. A
+step that every trial took is no first one."""
 
 AMOUNT_SPREAD = 0.2
 """The same of amounts where only some have one: an arm that raises them by a fifth is a strong one.
 """
 
-FLATTER = 0.25
+FLATTENING = 0.25
 """Keeps the log-odds of a point finite where hardly anybody comes, or all do. Points that double a
 small usual chance are ``log(1 + 1 / r)`` log-odds on one of r times the usual; with this they are
-met within 9 % for r from 0.1 to 4."""
+met within 9 % for r from 0.1 to 4. Smaller effects it spreads too evenly: of points that are a
+tenth of the usual chance it gives half of what they are at r = 0.1."""
+
+ROUNDING = 1e-12
+"""Amounts that differ by less, as a share of the largest, are one amount."""
 
 LEAST_NOISE = 1e-6
 QUARTILES = (0.25, 0.5, 0.75)
@@ -85,9 +93,10 @@ class Coefficients:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """Columns of the trials, and the same columns of the accounts asked about.
+    """One way to write the model: what it reads of trials and of the accounts asked about.
 
-    The weights say how much more an action changes of one row than of another, in log-odds.
+    Columns are as they are, or also jump at quartiles. The weights are what the log-odds of an
+    action are multiplied by in each row: 1 for the same odds, else for about the same points.
     """
 
     trials: Floats
@@ -122,38 +131,28 @@ def expected_outcomes(sample: ArmSample, outcome: Floats, *, asked: Floats,
             f"The accounts asked about have covariates of shape {asked.shape}; "
             f"{len(sample.covariate_names)} covariates are needed: "
             f"{', '.join(sample.covariate_names)}.")
-    arms, some = len(sample.arms), outcome != 0
-    way = _way(reached, some)
-    if not some.any():
+    arms, has_outcome = len(sample.arms), outcome != 0
+    way = _way(reached, has_outcome)
+    if not has_outcome.any():
         return np.zeros((len(asked), arms))
     forms = _forms(sample.covariates, asked)
-    counted = np.unique(sample.cluster).size / len(sample)
     chance, came, spread = np.ones((len(asked), arms)), np.ones(len(sample), dtype=bool), ARM_SPREAD
     for further in way.T:
         if not further[came].all():
-            chance = chance * _chances_of(forms, sample.arm, arms, came, further, spread, counted)
+            chance = chance * _chances_of(forms, sample, came, further, spread)
             spread = LATER_SPREAD
         came = further
-    amounts = outcome[some]
-    if np.ptp(amounts) == 0:
-        return np.asarray(chance * amounts[0])
-    unit = float(amounts.std() if some.all() else np.abs(amounts).mean())
-    amount = unit * _numbers(arms, _averaged(
-        [_of_rows(form, some) for form in forms], arms,
-        ARM_SPREAD if some.all() else AMOUNT_SPREAD,
-        lambda form: _linear(_design(form.trials, form.trials_weight, sample.arm[some], arms),
-                             amounts / unit, counted)))
-    return np.asarray(chance * (np.maximum(amount, 0.0) if amounts.min() > 0 else amount))
+    return np.asarray(chance * _amounts_of(forms, sample, outcome, has_outcome))
 
 
-def _way(reached: Bools | None, some: Bools) -> Bools:
+def _way(reached: Bools | None, has_outcome: Bools) -> Bools:
     """The stages, and whether there is any outcome as the last."""
     if reached is None:
-        return some[:, None]
-    if reached.ndim != 2 or len(reached) != len(some) or reached.dtype != np.bool_:
-        raise SampleError(f"Stages are true or false, {len(some)} trials x stages, and not "
+        return has_outcome[:, None]
+    if reached.ndim != 2 or len(reached) != len(has_outcome) or reached.dtype != np.bool_:
+        raise SampleError(f"Stages are true or false, {len(has_outcome)} trials x stages, and not "
                           f"{reached.dtype} of shape {reached.shape}.")
-    way = np.column_stack([reached, some])
+    way = np.column_stack([reached, has_outcome])
     skipped = np.flatnonzero((way[:, 1:] & ~way[:, :-1]).any(axis=0))
     if skipped.size:
         number = int(skipped[0])
@@ -164,16 +163,39 @@ def _way(reached: Bools | None, some: Bools) -> Bools:
     return way
 
 
-def _chances_of(forms: Sequence[Form], arm: Ints, arms: int, came: Bools, further: Bools,
-                spread: float, counted: float) -> Floats:
-    """The chances to come further, of who came so far."""
-    happened = further[came].astype(float)
-    alike = [_of_rows(form, came) for form in forms]
+def _chances_of(forms: Sequence[Form], sample: ArmSample, came: Bools, further: Bools,
+                spread: float) -> Floats:
+    """The chances to come further, of who came so far; under up to four forms."""
+    arms, happened, counted = len(sample.arms), further[came].astype(float), _counted(sample, came)
+    same_odds = [_of_rows(form, came) for form in forms]
     return _chances(arms, _averaged(
-        [*alike, *(_adding_points(form, happened, counted) for form in alike
-                   if form.trials.shape[1])],
-        arms, spread, lambda form: _logistic(
-            _design(form.trials, form.trials_weight, arm[came], arms), happened, counted)))
+        [*same_odds, *(_same_points(form, happened, counted) for form in same_odds)], arms, spread,
+        lambda form: _logistic(
+            _design(form.trials, form.trials_weight, sample.arm[came], arms), happened, counted)))
+
+
+def _amounts_of(forms: Sequence[Form], sample: ArmSample, outcome: Floats, has_outcome: Bools,
+                ) -> Floats:
+    """How much it is where there is any; nobody loses where all gained, and the other way round."""
+    arms, amounts = len(sample.arms), outcome[has_outcome]
+    if np.ptp(amounts) <= ROUNDING * np.abs(amounts).max():
+        return np.full((len(forms[0].asked), arms), amounts[0])
+    everywhere = bool(has_outcome.all())
+    middle = float(amounts.mean()) if everywhere else 0.0
+    unit = float(amounts.std() if everywhere else np.abs(amounts).mean())
+    found = middle + unit * _numbers(arms, _averaged(
+        [_of_rows(form, has_outcome) for form in forms], arms,
+        ARM_SPREAD if everywhere else AMOUNT_SPREAD,
+        lambda form: _linear(
+            _design(form.trials, form.trials_weight, sample.arm[has_outcome], arms),
+            (amounts - middle) / unit, _counted(sample, has_outcome))))
+    return np.clip(found, 0.0 if amounts.min() > 0 else -np.inf,
+                   0.0 if amounts.max() < 0 else np.inf)
+
+
+def _counted(sample: ArmSample, rows: Bools) -> float:
+    """What each of these trials counts for, so that together they are as many as their clusters."""
+    return float(np.unique(sample.cluster[rows]).size / rows.sum())
 
 
 Fit = Callable[[Floats, Floats | None], Coefficients]
@@ -310,9 +332,14 @@ def _of_rows(form: Form, rows: Bools) -> Form:
     return replace(form, trials=form.trials[rows], trials_weight=form.trials_weight[rows])
 
 
-def _adding_points(form: Form, happened: Floats, counted: float) -> Form:
-    """The form in which an action adds the same points to all: a point is the more log-odds the
-    nearer to 0 or 1 the chance is, as it is expected in all arms together."""
+def _same_points(form: Form, happened: Floats, counted: float) -> Form:
+    """The form in which an action adds about the same points to all.
+
+    A point is ``1 / slope`` log-odds, with slope ``chance · (1 − chance)`` by the chance that is
+    expected in all arms together. The weights are that, flattened, and 1 at the usual slope::
+
+        (1 + FLATTENING) · usual / (slope + FLATTENING · usual)
+    """
     columns = form.trials.shape[1]
     fit = _logistic(np.column_stack([np.ones(len(happened)), form.trials]), happened, counted)
     found = [fit(np.array([ANY_INTERCEPT, *[main] * columns]) ** -2.0, None)
@@ -326,7 +353,7 @@ def _adding_points(form: Form, happened: Floats, counted: float) -> Form:
 
     slopes = slope(form.trials)
     usual = float(slopes.mean())
-    weight, asked_weight = ((1 + FLATTER) * usual / (one + FLATTER * usual)
+    weight, asked_weight = ((1 + FLATTENING) * usual / (one + FLATTENING * usual)
                             for one in (slopes, slope(form.asked)))
     return replace(form, trials_weight=weight, asked_weight=asked_weight)
 
@@ -337,12 +364,13 @@ def _scaled(covariates: Floats, like: Floats) -> Floats:
 
 
 def _jumps(covariates: Floats, like: Floats) -> Floats:
-    """Whether a covariate lies above each quartile of the trials'; unknown ones do not."""
+    """Whether a covariate lies above each quartile of the trials'; the mean where unknown."""
     columns = []
     for column, trials in zip(covariates.T, like.T, strict=True):
         known = trials[~np.isnan(trials)]
         if np.unique(known).size > FEW_VALUES:
-            columns += [scaled_flag(column > edge, like=trials > edge)
+            columns += [np.where(np.isnan(column), 0.0, scaled_flag(column > edge,
+                                                                    like=known > edge))
                         for edge in np.unique(np.quantile(known, QUARTILES))
                         if (known > edge).any()]
     return np.column_stack([np.empty((len(covariates), 0)), *columns])

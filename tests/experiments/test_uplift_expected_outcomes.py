@@ -128,6 +128,59 @@ def test_rows_of_one_account_count_together():
     assert not np.allclose(expected_outcomes(alone, spent[twice], asked=new), once, rtol=1e-2)
 
 
+def test_rows_of_one_account_count_apart_where_each_account_has_one_left():
+    """Ten trials of every account, of which one at most came to anything."""
+    rng = np.random.default_rng(25)
+    cluster = np.repeat(np.arange(1200), 10)
+    x = np.repeat(rng.normal(size=(1200, 3)), 10, axis=0)
+    sample = ArmSample(
+        covariates=x, covariate_names=("a", "b", "c"), arm=np.arange(12_000) % 3, arms=ARMS,
+        propensity=np.full((12_000, 3), 1 / 3), segment=np.full(12_000, "all"), cluster=cluster)
+    came = np.arange(12_000) % 10 == rng.integers(0, 10, 1200)[cluster]
+    bought = came & (rng.random(12_000) < expit(-0.5 + 0.8 * x[:, 0]))
+    spent = bought * np.exp(3 + 0.5 * x[:, 1] + 0.3 * rng.normal(size=12_000))
+    far = np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, -2.0, 0.0]])
+    by_account, alone = (
+        expected_outcomes(one, spent, asked=far, reached=came[:, None]).mean(axis=1)
+        for one in (sample, replace(sample, cluster=np.arange(12_000))))
+    assert by_account == pytest.approx(alone, rel=0.05)
+    assert by_account[0] > 3 * by_account[1]
+
+
+def test_who_is_unknown_where_all_trials_are_known_is_expected_to_be_usual():
+    rng = np.random.default_rng(26)
+    sample = trials(rng, 2000, arms=(NO_ACTION, "call"))
+    a = sample.covariates[:, 0]
+    outcome = sample.arm * np.where(a > 0, 3.0, -3.0) + rng.normal(size=2000)
+    new = np.array([[np.nan, 0.0, 0.0], [-0.6, 0.0, 0.0], [0.6, 0.0, 0.0]])
+    unknown, low, high = np.diff(expected_outcomes(sample, outcome, asked=new))[:, 0]
+    assert [low, high] == pytest.approx([-3, 3], abs=0.6)
+    assert unknown == pytest.approx(0, abs=0.6)
+
+
+def test_where_all_lost_nobody_is_expected_to_gain():
+    rng = np.random.default_rng(27)
+    sample, new = trials(rng, 600), 4 * asked(rng)
+    _, spent = bought(sample, rng, effects=by_a)
+    gained, lost = (expected_outcomes(sample, sign * spent, asked=new) for sign in (1, -1))
+    assert lost == pytest.approx(-gained)
+    assert gained.min() >= 0
+
+
+def test_amounts_that_differ_by_rounding_are_one_amount():
+    sample = trials(np.random.default_rng(28), 60)
+    outcome = np.where(np.arange(60) % 2 == 0, 30.000000000000004, 30.0)
+    assert expected_outcomes(sample, outcome, asked=np.zeros((2, 3))) == pytest.approx(30.0)
+
+
+def test_large_numbers_alike_are_no_effect():
+    rng = np.random.default_rng(29)
+    sample = trials(rng, 900)
+    found = expected_outcomes(sample, 1e6 + rng.normal(size=900), asked=asked(rng))
+    assert np.abs(found[:, 1:] - found[:, [0]]).max() < 0.3
+    assert found == pytest.approx(1e6, abs=1)
+
+
 def test_what_is_unknown_is_a_fact_of_its_own():
     rng = np.random.default_rng(9)
     sample = trials(rng, 3000, arms=(NO_ACTION, "call"))
@@ -194,13 +247,21 @@ def test_a_point_is_more_odds_where_few_come():
     x = np.repeat([[-1.0], [1.0]], 500, axis=0)
     happened = np.concatenate([np.arange(500) % 20 == 0, np.arange(500) % 5 == 0]).astype(float)
     far = np.array([[-1.0], [1.0], [-50.0], [50.0]])
-    form = model._adding_points(model._form(x, far), happened, 1.0)
+    form = model._same_points(model._form(x, far), happened, 1.0)
     low, high, *furthest = form.asked_weight
     slopes = np.array([0.05 * 0.95, 0.2 * 0.8])
     expected = 1.25 * slopes.mean() / (slopes + 0.25 * slopes.mean())
     assert [low, high] == pytest.approx(expected, rel=0.05)
     assert form.trials_weight[[0, -1]] == pytest.approx([low, high])
     assert max(furthest) <= 5.0
+
+
+def test_where_accounts_do_not_differ_a_point_is_as_much_for_all():
+    """Noise in many facts is not taken for chances that differ."""
+    rng = np.random.default_rng(30)
+    form = model._form(rng.normal(size=(400, 40)), rng.normal(size=(50, 40)))
+    found = model._same_points(form, (np.arange(400) % 8 == 0).astype(float), 1.0)
+    assert np.std(found.asked_weight) < 0.35
 
 
 def came_and_bought(rng, sample, new):
@@ -229,6 +290,47 @@ def test_what_an_arm_changes_on_the_way_is_known_better_by_who_came_so_far():
             expected_outcomes(sample, spent, asked=new))])
     by_stages, without = np.mean(errors, axis=0)
     assert by_stages < 0.75 * without
+
+
+def nobody_differs(rows, cluster=None):
+    """Trials whose covariates are the same for all, so that shares are all there is to learn."""
+    return ArmSample(
+        covariates=np.zeros((rows, 1)), covariate_names=("a",), arm=np.arange(rows) % 3, arms=ARMS,
+        propensity=np.full((rows, 3), 1 / 3), segment=np.full(rows, "all"),
+        cluster=np.arange(rows) if cluster is None else cluster)
+
+
+def test_steps_are_multiplied_each_of_who_took_the_one_before():
+    rng = np.random.default_rng(31)
+    sample = nobody_differs(12_000)
+    visited = rng.random(12_000) < np.array([0.3, 0.6, 0.4])[sample.arm]
+    offered = visited & (rng.random(12_000) < 0.5)
+    settled = np.where(rng.random(12_000) < 0.25, 8.0, -20.0) * (
+        offered & (rng.random(12_000) < 0.8))
+    found = expected_outcomes(sample, settled, asked=np.zeros((1, 1)),
+                              reached=np.column_stack([visited, offered]))[0]
+    for arm, expected in enumerate(found):
+        assert expected == pytest.approx(settled[sample.arm == arm].mean(), rel=0.1)
+
+
+def test_a_later_step_is_believed_to_change_less():
+    """Four of twenty instead of two, all of them lucky perhaps."""
+    sample, number = nobody_differs(600), np.arange(600) // 3
+    visited = number % 10 == 0
+    came = visited & (number < np.array([20, 80, 20])[sample.arm])
+    gain = np.diff(expected_outcomes(sample, came * 1.0, asked=np.zeros((1, 1)),
+                                     reached=visited[:, None])[0])[0]
+    assert 0.2 < gain / 0.03 < 0.5
+
+
+def test_an_arm_of_whom_nobody_came_so_far_is_expected_to_go_on_as_the_others():
+    sample, number = nobody_differs(900), np.arange(900) // 3
+    visited = (number % 3 == 0) & (sample.arm < 2)
+    bought = visited & (number % 2 == 0)
+    found = expected_outcomes(sample, bought * 1.0, asked=np.zeros((1, 1)),
+                              reached=visited[:, None])[0]
+    assert found[:2] == pytest.approx([1 / 6, 1 / 6], abs=0.01)
+    assert 0 < found[2] < 0.02  # half of next to none
 
 
 def test_stages_that_say_nothing_change_nothing():

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.sample import SampleError
 from experiments.uplift.arms import NO_ACTION, ArmSample
+from experiments.uplift.expected_outcomes import expected_outcomes
 from experiments.uplift.scores import cross_fit
 from experiments.uplift.whom_to_act_on import decide
 
@@ -100,6 +101,9 @@ def test_stages_are_used_in_what_is_decided_and_in_what_it_is_worth():
     other = decide(scores, outcome * came, rng=np.random.default_rng(6), **given,
                    reached=further[:, None])
     assert not np.array_equal(other.gain, plain.gain)
+    expected = expected_outcomes(scores.sample, outcome * came, asked=new,
+                                 reached=further[:, None])
+    assert np.array_equal(other.gain, expected - expected[:, [0]] - COST)
     assert other.held_out != plain.held_out
 
 
