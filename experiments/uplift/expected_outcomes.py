@@ -56,8 +56,8 @@ because most of what actions do is done at the first step; where it is not, this
 step that every trial took is no first one."""
 
 AMOUNT_SPREAD = 0.2
-"""The same of amounts where only some have one: an arm that raises them by a fifth is a strong one.
-"""
+"""How much an arm may do to amounts where only some have one, in usual amounts: an arm that raises
+them by a fifth is a strong one."""
 
 FLATTENING = 0.25
 """Keeps the log-odds of a point finite where hardly anybody comes, or all do. Points that double a
@@ -84,7 +84,7 @@ NODE_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 @dataclass(frozen=True, kw_only=True)
 class Coefficients:
-    """Normal posterior of the coefficients under one pair of spreads, and its log evidence."""
+    """Normal posterior of the coefficients under one form and pair of spreads; its log evidence."""
 
     mean: Floats
     covariance: Floats
