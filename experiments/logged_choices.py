@@ -41,6 +41,9 @@ MOST_ACTIONS = 200
 MOST_WORDS = 20
 """A text column of more distinct words is no context; it is named."""
 
+NO_TEXT = (pl.Binary, pl.Duration, pl.Object)
+"""Types of a column, beside lists and the like, that are not read as words."""
+
 ROUNDING = 1e-6
 """Probabilities as files have them, with six digits, sum to 1 within this."""
 
@@ -104,7 +107,8 @@ def choices_of(table: pl.DataFrame) -> Choices:
     if lacking:
         raise ChoicesError(f"The table lacks the column(s) {', '.join(lacking)}; it needs "
                            f"{', '.join(NEEDED)}, and what the candidate would do.")
-    table = table.with_row_index("_row", offset=1).with_columns(
+    table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
+    table = table.with_columns(
         action=pl.col("action").cast(pl.String),
         propensity=numbers_in(table, "propensity"), reward=numbers_in(table, "reward"))
     refuse_rows(table, pl.col("action").fill_null("").str.strip_chars() == "", "has no action")
@@ -133,35 +137,53 @@ def choices_of(table: pl.DataFrame) -> Choices:
         not_context=not_context)
 
 
-def numbers_in(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
+def numbers_in(table: pl.DataFrame, name: str, file: str = "", *,
+               next_step: str = "Write a number.") -> pl.Series:
     """A column as numbers, null where it is empty; ``file`` is named where there are several.
 
     Raises:
-        ChoicesError: a word that is no number; rows are counted from 1.
+        ChoicesError: a word that is no number, in the row that the column ``_row`` says, or counted
+            from 1 where there is none; or a column that holds no words either.
     """
     column = table[name]
     if not column.dtype.is_numeric() and column.dtype != pl.Null:
-        text = column.cast(pl.String).str.strip_chars()
+        text = text_in(table, name, file)
         numbers = text.cast(pl.Float64, strict=False)
         wrong = (text.fill_null("") != "") & numbers.is_null()
         if wrong.any():
-            row = int(wrong.arg_true()[0]) + 1
-            raise ChoicesError(f"{_row(row, file)} has {text[row - 1]!r:.40} for {name}, which is "
-                               f"no number.")
+            place = int(wrong.arg_true()[0])
+            row = table["_row"][place] if "_row" in table.columns else place + 1
+            raise ChoicesError(f"{_row(row, file)} has {text[place]!r:.40} for {name}, which is "
+                               f"no number. {next_step}")
         return numbers
     return column.cast(pl.Float64)
 
 
-def refuse_rows(table: pl.DataFrame, wrong: pl.Expr, words: str, file: str = "") -> None:
+def text_in(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
+    """A column as text, without blanks around it.
+
+    Raises:
+        ChoicesError: a column of lists or the like, which a Parquet file may have.
+    """
+    column = table[name]
+    if column.dtype.is_nested() or column.dtype in NO_TEXT:
+        of = f" of {file}" if file else ""
+        raise ChoicesError(f"The column {name!r}{of} is neither numbers nor words "
+                           f"({column.dtype}). Write one number or one word in each row.")
+    return column.cast(pl.String).str.strip_chars()
+
+
+def refuse_rows(table: pl.DataFrame, wrong: pl.Expr, words: str, file: str = "", *,
+                next_step: str = "Mend it, or leave the row out.") -> None:
     """Let no row pass that is wrong; their numbers are in the column ``_row``.
 
     Raises:
-        ChoicesError: there are some; the first is named, and how many more there are.
+        ChoicesError: there are some; the first is named, how many more there are, and what to do.
     """
     rows = table.filter(wrong.fill_null(value=False))["_row"].to_list()
     if rows:
         more = f", as have {len(rows) - 1:,} more" if len(rows) > 1 else ""
-        raise ChoicesError(f"{_row(rows[0], file)} {words}{more}. Mend it, or leave the row out.")
+        raise ChoicesError(f"{_row(rows[0], file)} {words}{more}. {next_step}")
 
 
 def _row(number: int, file: str) -> str:

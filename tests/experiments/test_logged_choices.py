@@ -107,6 +107,22 @@ def test_a_table_that_can_not_be_is_refused_with_its_row(
         choices_of(table(GOOD.replace(old, new, 1), tmp_path))
 
 
+def test_a_row_is_counted_as_the_file_has_it(tmp_path: Path) -> None:
+    """A row without a reward stands before it, and a column of the file looks like a count."""
+    text = "_row,action,propensity,reward,candidate:call,candidate:mail\n9,call,0.5,,0.5,0.5\n"
+    with pytest.raises(ChoicesError, match=r"Row 2 has 'half' for candidate:call, .*\. Write a"):
+        choices_of(table(f"{text}8,call,0.5,1,half,0.5\n", tmp_path))
+    with pytest.raises(ChoicesError, match=r"Row 2 has no action\. Mend it, "
+                                           r"or leave the row out"):
+        choices_of(table(f"{text}8,,0.5,1,0.5,0.5\n", tmp_path))
+
+
+def test_a_column_of_lists_holds_no_numbers() -> None:
+    log = pl.DataFrame({"action": ["a", "b"], "propensity": 0.5, "reward": [[1.0], [2.0]]})
+    with pytest.raises(ChoicesError, match=r"'reward' is neither numbers nor words \(List\(Fl"):
+        choices_of(log)
+
+
 def test_probabilities_that_do_not_sum_to_one_are_refused(tmp_path: Path) -> None:
     text = "action,propensity,reward,candidate:call,candidate:mail\n"
     for row in ("0.6,0.6", "1.5,-0.5", "0.5,"):
