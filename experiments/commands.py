@@ -69,9 +69,10 @@ def whom_to_act_on(
     no_action: Annotated[str, typer.Option(
         "--no-action", metavar="WORD", help="The action that is to do nothing.")] = "none",
     stage: Annotated[list[str] | None, typer.Option(
-        metavar="COLUMN", help="A column that says whether a trial came so far on the way to its "
-                               "outcome (visited); in their order. Decides better where actions "
-                               "work on the way.")] = None,
+        metavar="COLUMN", help="A column of 0 and 1: whether a trial came so far on the way to its "
+                               "outcome (visited). Repeat it in the order of the way; no outcome "
+                               "may come without it. Helps where actions work on the way, costs a "
+                               "little where they change only the last step.")] = None,
     leave_out: Annotated[list[str] | None, typer.Option(
         metavar="COLUMN", help="A column that is no fact from before the draw; may be repeated."
     )] = None,

@@ -10,9 +10,9 @@ A CSV or Parquet file; one row is one trial:
 ``propensity:ACTION`` for each action stand in place of ``propensity`` or beside it; they are needed
 where three arms or more were drawn by odds that differ between rows. ``decision_id`` and
 ``decided_at`` are passed over. Columns that are named as stages say whether a trial came so far on
-the way to its outcome (visited, asked for an offer). Every other column is a fact about the account
-from before the draw: a number, or one of few words; empty where it is not known. A second file has
-the same facts of the accounts to decide about, each once.
+the way to its outcome (`lottery_stages`). Every other column is a fact about the account from
+before the draw: a number, or one of few words; empty where it is not known. A second file has the
+same facts of the accounts to decide about, each once.
 
 Rows in which chance had no say (propensity 1), or whose outcome is open, are counted and left out.
 A file whose arms are not as its odds say, or not alike in a fact, is no lottery and is refused.
@@ -31,6 +31,7 @@ from experiments.sample import Bools, Floats, Ints
 from experiments.uplift.arms import NO_ACTION, ArmSample
 from experiments.uplift.draw_check import drawn_otherwise
 from experiments.uplift.lottery_facts import Fact, fact_of, words_in
+from experiments.uplift.lottery_stages import reached_in
 
 NEEDED = ("account_id", "action", "outcome")
 PASSED_OVER = ("decision_id", "decided_at")
@@ -42,6 +43,8 @@ ROUNDING = 2e-3
 LEAST_ACCOUNTS = 30
 """Accounts of an arm below which nothing is decided: a fold has to hold some of each."""
 
+AN_OUTCOME = "Write what came of it, or leave it empty where that is open."
+
 ITS_ROWS = "a lottery's trials"
 ASKED_ROWS = "the accounts to decide about"
 
@@ -51,7 +54,7 @@ class Lottery:
     """The trials of a file whose outcome is known and in which chance had a say.
 
     ``actions`` are the arms as the file names them, doing nothing first. ``reached`` is trials x
-    ``stages``, whether each came so far; None where no stages are named.
+    ``stages``, whether each came so far; it has no column where no stage is named.
     """
 
     trials: ArmSample
@@ -59,7 +62,7 @@ class Lottery:
     actions: tuple[str, ...]
     facts: tuple[Fact, ...]
     stages: tuple[str, ...]
-    reached: Bools | None
+    reached: Bools
     account_ids: frozenset[str]
     rows: int
     without_chance: int
@@ -84,13 +87,14 @@ def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
         ChoicesError: a column is missing, a row holds what can not be, or it is no lottery.
     """
     _refuse_missing(table, file, stages, leave_out)
-    table = table.drop("_row", strict=False).with_row_index("_row", offset=1).with_columns(
-        account_id=words_in(table, "account_id"), action=words_in(table, "action"),
-        outcome=numbers_in(table, "outcome", file))
+    table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
+    table = table.with_columns(
+        account_id=words_in(table, "account_id", file), action=words_in(table, "action", file),
+        outcome=numbers_in(table, "outcome", file, next_step=AN_OUTCOME))
     for name in ("account_id", "action"):
         refuse_rows(table, pl.col(name).is_null(), f"has no {name}", file)
     refuse_rows(table, ~pl.col("outcome").is_finite(),
-                "has an outcome that is no finite number (leave it empty where it is open)", file)
+                "has an outcome that is no finite number", file, next_step=AN_OUTCOME)
     actions = _actions(table, file, nothing)
     arm = np.array([actions.index(name) for name in table["action"]], dtype=np.int64)
     own, odds = _odds(table, file, actions, arm)
@@ -108,7 +112,7 @@ def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
     if not facts:
         raise ChoicesError(f"{file} has no column with a fact about the accounts, so that nothing "
                            f"tells them apart. Add what was known of them before the draw.")
-    reached = _reached(used, file, stages) if stages else None
+    reached = reached_in(used, file, stages)
     cluster = _clusters(used, file, actions, arm[rows])
     trials = ArmSample(
         covariates=np.column_stack([fact.columns(used, file) for fact in facts]),
@@ -135,14 +139,20 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
     lacking = [name for name in ("account_id", *(fact.name for fact in facts))
                if name not in table.columns]
     if lacking:
-        raise ChoicesError(
-            f"{file} lacks the column(s) {', '.join(lacking)}, which the lottery has. Add them; or "
-            f"leave out of both what was known only after the draw (--leave-out {lacking[-1]!r}).")
+        late = [fact for fact in facts if fact.name in lacking]
+        or_else = ""
+        if late:
+            one = next((fact for fact in late if fact.may_be_stage), late[-1])
+            stage = f", or name it as a stage (--stage {one.name!r})" if one.may_be_stage else ""
+            or_else = (f"; or leave out what was known only after the draw (--leave-out "
+                       f"{one.name!r}){stage}")
+        raise ChoicesError(f"{file} lacks the column(s) {', '.join(lacking)}, which the lottery "
+                           f"has. Add them{or_else}.")
     if not table.height:
         raise ChoicesError(f"{file} holds no account. Give one row for each account to decide "
                            f"about.")
-    table = table.drop("_row", strict=False).with_row_index("_row", offset=1).with_columns(
-        account_id=words_in(table, "account_id"))
+    table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
+    table = table.with_columns(account_id=words_in(table, "account_id", file))
     refuse_rows(table, pl.col("account_id").is_null(), "has no account_id", file)
     twice = table.filter(pl.col("account_id").is_duplicated())
     if twice.height:
@@ -170,14 +180,32 @@ def _refuse_missing(table: pl.DataFrame, file: str, stages: Sequence[str],
         facts = ", ".join(_fact_names(table, ())) or "none"
         raise ChoicesError(f"{', '.join(strange)} can not be left out of {file}: only a column "
                            f"with a fact can. Its facts are {facts}.")
-    no_stage = [name for name in stages
-                if name not in _fact_names(table, leave_out) or list(stages).count(name) > 1]
-    if no_stage:
-        raise ChoicesError(f"{no_stage[0]!r} can not be a stage of {file}. Name each stage once, a "
-                           f"column that says whether a trial came so far and that is not left "
-                           f"out; it has {', '.join(_fact_names(table, ())) or 'none'}.")
+    for name in stages:
+        why = _no_stage(table, name, stages, leave_out)
+        if why is not None:
+            raise ChoicesError(f"{name!r} can not be a stage of {file}: {why}")
     if not table.height:
         raise ChoicesError(f"{file} holds no row below its heading. Give one row for each trial.")
+
+
+def _no_stage(table: pl.DataFrame, name: str, stages: Sequence[str],
+              leave_out: Collection[str]) -> str | None:
+    """Why a column can not be a stage, and what to do; None where it can."""
+    if name not in table.columns or name == "_row":
+        return (f"there is no such column. Besides what every lottery has, its columns are "
+                f"{', '.join(_fact_names(table, ())) or 'none'}.")
+    if name in PASSED_OVER:
+        return (f"{' and '.join(PASSED_OVER)} are passed over. Give the column another name where "
+                f"it says whether a trial came so far.")
+    if name not in _fact_names(table, ()):
+        return ("the column has another meaning in a lottery. Name one that says whether a trial "
+                "came so far.")
+    if name in leave_out:
+        return (f"it is left out. Take away --leave-out {name!r} to tell who came so far, or "
+                f"--stage {name!r}.")
+    if list(stages).count(name) > 1:
+        return "it is named twice. Name each stage once, in the order of the way."
+    return None
 
 
 def _people_chose() -> str:
@@ -271,23 +299,6 @@ def _all_odds(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints
             f"that was drawn. That is enough where the odds are the same in all rows and sum to 1; "
             f"here they are, on average, {found}. Give {ODDS_OF + 'ACTION'!r} for each.")
     return np.tile(same / same.sum(), (len(arm), 1))
-
-
-def _reached(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
-    """Whether each trial came to each stage, in their order, and to an outcome only after them."""
-    columns: list[Bools] = []
-    for name in stages:
-        known = (used[name].cast(pl.Float64) if used[name].dtype == pl.Boolean
-                 else numbers_in(used, name, file))
-        refuse_rows(used.filter(known.is_null() | ~known.is_in([0.0, 1.0])), pl.lit(value=True),
-                    f"has a {name} that is not 0 or 1 (--stage {name!r})", file)
-        columns.append(known.to_numpy() == 1)
-    for place, name in enumerate((*stages[1:], "outcome")):
-        after = columns[place + 1] if place + 1 < len(columns) else used["outcome"].to_numpy() != 0
-        refuse_rows(used.filter(pl.Series(after & ~columns[place])), pl.lit(value=True),
-                    f"has come to {name!r} and not to {stages[place]!r}, which is before it (name "
-                    f"stages in the order of the way, and none that can be passed by)", file)
-    return np.column_stack(columns)
 
 
 def _clusters(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints) -> Ints:

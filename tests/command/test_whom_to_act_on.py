@@ -82,18 +82,34 @@ def test_where_it_was_not_shown_to_pay_that_is_said_and_is_no_failure(folder: Pa
     assert pl.read_csv(folder / "decided.csv")["action"].to_list() == ["call", "call"]
 
 
-def test_a_stage_on_the_way_is_no_fact_and_the_answer_says_that_it_was_told(folder: Path) -> None:
-    lottery = pl.read_csv(folder / "lottery.csv").with_columns(visited=pl.int_range(600) % 3 > 0)
-    lottery.with_columns(outcome=pl.when(pl.col("visited")).then(pl.col("outcome")).otherwise(0)
+def test_stages_on_the_way_are_no_facts_and_the_answer_counts_who_came_so_far(folder: Path) -> None:
+    number = pl.int_range(600)
+    lottery = pl.read_csv(folder / "lottery.csv").with_columns(
+        visited=number % 3 > 0, offered=pl.when(number % 3 == 1).then(1).otherwise(0))
+    lottery.with_columns(outcome=pl.when(number % 6 == 1).then(pl.col("outcome")).otherwise(0)
                          ).write_csv(folder / "lottery.csv")
-    done = whom_to_act_on("lottery.csv", "--asked", "asked.csv", *WORDS, "--stage", "visited",
-                          "--json", cwd=folder)
+    told = ("lottery.csv", "--asked", "asked.csv", *WORDS, "--stage", "visited", "--stage",
+            "offered")
+    done = whom_to_act_on(*told, "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)["lottery"]
-    assert (told["stages"], told["facts"]) == (["visited"], ["size"])
-    done = whom_to_act_on("lottery.csv", "--asked", "asked.csv", *WORDS, "--stage", "visited",
+    of_lottery = json.loads(done.stdout)["lottery"]
+    assert of_lottery["stages"] == [{"stage": "visited", "trials": 400},
+                                    {"stage": "offered", "trials": 200}]
+    assert (of_lottery["outcome_not_zero"], of_lottery["facts"]) == (100, ["size"])
+    said = " ".join(whom_to_act_on(*told, cwd=folder).stdout.split())
+    assert ("Of 600 trials 400 came as far as 'visited', 200 as far as 'offered'; 100 have an "
+            "outcome other than 0.") in said
+    assert "tells nothing apart" not in said
+
+
+def test_a_stage_that_all_came_to_changes_nothing_and_that_is_said(folder: Path) -> None:
+    pl.read_csv(folder / "lottery.csv").with_columns(visited=1).write_csv(folder / "told.csv")
+    done = whom_to_act_on("told.csv", "--asked", "asked.csv", *WORDS, "--stage", "visited",
                           cwd=folder)
-    assert "told who came as far as visited" in " ".join(done.stdout.split())
+    assert "'visited' tells nothing apart: all trials came so far." in " ".join(done.stdout.split())
+    with_stage = (folder / "decided.csv").read_bytes()
+    whom_to_act_on("lottery.csv", "--asked", "asked.csv", *WORDS, cwd=folder)
+    assert (folder / "decided.csv").read_bytes() == with_stage
 
 
 @pytest.mark.parametrize(("words", "code", "message"), [

@@ -108,48 +108,6 @@ def test_facts_that_came_after_the_draw_are_refused_unless_they_are_left_out() -
     assert "visit" not in lottery_of(late, FILE, leave_out=["visit"]).trials.covariate_names
 
 
-def on_the_way(**columns: object) -> pl.DataFrame:
-    """Every third trial has an outcome; further ones were made an offer, or visited at least."""
-    number = np.arange(240)
-    bought = number % 3 == 0
-    offered = bought | (number % 12 == 1)
-    return trials().with_columns(
-        outcome=pl.Series(bought * 9.0), visited=pl.Series((offered | (number % 5 == 0)) * 1),
-        offered=pl.Series(offered)).with_columns(**columns)
-
-
-def test_stages_are_read_in_their_order_and_are_no_facts() -> None:
-    found = lottery_of(on_the_way(), FILE, stages=["visited", "offered"])
-    assert found.stages == ("visited", "offered")
-    assert found.reached is not None
-    assert found.reached[:, 0].tolist() == (on_the_way()["visited"] == 1).to_list()
-    assert found.reached[:, 1].tolist() == on_the_way()["offered"].to_list()
-    assert {fact.name for fact in found.facts} == {"seats", "region", "plan"}
-    assert lottery_of(trials(), FILE).reached is None
-
-
-@pytest.mark.parametrize(("changed", "stages", "message"), [
-    ({"visited": pl.lit(2)}, ["visited"], r"Row 1 of lottery.csv has a visited that is not 0 or 1 "
-     r"\(--stage 'visited'\), as have 239 more"),
-    ({"visited": pl.lit(None, pl.Int64)}, ["visited"], "has a visited that is not 0 or 1"),
-    ({"visited": pl.lit("yes")}, ["visited"], "visited"),
-    ({}, ["outcome"], "'outcome' can not be a stage of lottery.csv"),
-    ({}, ["seen"], "'seen' can not be a stage of lottery.csv.*it has seats, region, plan, visited"),
-    ({}, ["visited", "visited"], "Name each stage once"),
-    ({}, ["offered", "visited"], "has come to 'visited' and not to 'offered', which is before it"),
-    ({"visited": pl.lit(0)}, ["visited"], "has come to 'outcome' and not to 'visited'"),
-], ids=["no flag", "unknown", "words", "the outcome", "not there", "twice", "not in order",
-        "passed by"])
-def test_stages_that_can_not_be_are_refused(changed, stages: list[str], message: str) -> None:
-    with pytest.raises(ChoicesError, match=message):
-        lottery_of(on_the_way(**changed), FILE, stages=stages)
-
-
-def test_a_stage_that_is_left_out_is_refused() -> None:
-    with pytest.raises(ChoicesError, match="a column that says whether a trial came so far and"):
-        lottery_of(on_the_way(), FILE, stages=["visited"], leave_out=["visited", "offered"])
-
-
 def test_booleans_are_numbers_and_ids_and_moments_are_passed_over() -> None:
     table = trials().with_columns(
         is_new=pl.int_range(240) % 2 == 0, decision_id=pl.int_range(240),
@@ -190,8 +148,8 @@ def test_ids_are_words_and_csv_and_parquet_are_read_alike(tmp_path: Path) -> Non
     (lambda t: with_cell(t, "propensity", 0.5), "3 actions, and 'propensity' says only how likely"),
     (lambda t: t.with_columns(propensity=0.3), "here they are, on average, none 0.3, call 0.3"),
     (lambda t: t.with_columns(pl.col("outcome").cast(str)).pipe(with_cell, "outcome", "ten"),
-     r"Row 3 of lottery\.csv has 'ten' for outcome, which is no number"),
-    (lambda t: with_cell(t, "outcome", float("inf")), "Row 3 of .* no finite number .leave it"),
+     r"Row 3 of lottery\.csv has 'ten' for outcome, which is no number. Write what came of "),
+    (lambda t: with_cell(t, "outcome", float("inf")), "Row 3 of .* no finite number. Write what"),
     (lambda t: with_cell(t, "outcome", float("nan")), "Row 3 of .* an outcome that is no finite"),
     (lambda t: t.with_columns(outcome=pl.lit(None, pl.Float64)), "No outcome of .* is known yet"),
     (lambda t: with_cell(t, "seats", float("inf")), "Row 3 of .* has an infinite number for seats"),
@@ -229,6 +187,36 @@ def test_a_file_that_is_no_lottery_is_refused(change, message: str) -> None:
         lottery_of(change(trials()), FILE)
 
 
+def test_a_row_is_counted_as_the_file_has_it() -> None:
+    """Rows with an open outcome stand before it, and a column of the file looks like a count."""
+    table = trials().with_columns(
+        _row=9_000 + pl.int_range(240), seats=pl.int_range(240).cast(str),
+        outcome=pl.when(pl.int_range(240) < 100).then(None).otherwise(pl.col("outcome")))
+    with pytest.raises(ChoicesError, match=r"Row 141 of lottery\.csv has 'n/a' for seats, which is "
+                                           r"no number\. Write a number, or leave it empty where"):
+        lottery_of(with_cell(table, "seats", "n/a", row=141), FILE)
+    with pytest.raises(ChoicesError, match=r"Row 141 of lottery\.csv has 'ten' for outcome"):
+        lottery_of(with_cell(table.with_columns(pl.col("outcome").cast(str)), "outcome", "ten",
+                             row=141), FILE)
+
+
+@pytest.mark.parametrize("name", ["account_id", "action", "propensity", "outcome", "seats"])
+def test_columns_of_lists_are_refused_by_name_and_type(name: str) -> None:
+    table = trials().with_columns(pl.concat_list(name))
+    with pytest.raises(ChoicesError, match=rf"column '{name}' of .* is neither numbers nor words "
+                                           rf".List.*Write"):
+        lottery_of(table, FILE)
+
+
+@pytest.mark.parametrize("name", ["account_id", "seats", "region"])
+def test_columns_of_lists_of_the_accounts_asked_are_refused(name: str) -> None:
+    facts = lottery_of(trials(), FILE).facts
+    for kind in (pl.concat_list(name), pl.struct(name).alias(name)):
+        with pytest.raises(ChoicesError, match=rf"column '{name}' of asked\.csv is neither numbers "
+                                               rf"nor words .(List|Struct).*Write one number or"):
+            asked_of(asked().with_columns(kind), "asked.csv", facts)
+
+
 def with_odds(table: pl.DataFrame, *odds: float) -> pl.DataFrame:
     return table.with_columns(pl.lit(one).alias(f"propensity:{name}")
                               for name, one in zip(("none", "call", "mail"), odds, strict=True))
@@ -247,7 +235,8 @@ def test_only_facts_can_be_left_out(name: str) -> None:
 
 @pytest.mark.parametrize(("table", "message"), [
     (asked().drop("seats", "plan"), r"asked\.csv lacks the column\(s\) seats, plan, which"),
-    (asked().drop("account_id"), r"asked\.csv lacks the column\(s\) account_id"),
+    (asked().drop("account_id"),
+     r"^asked\.csv lacks the column\(s\) account_id, which the lottery has\. Add them\.$"),
     (asked().head(0), r"asked\.csv holds no account. Give one row for each"),
     (asked(account_id=["a", "a"]), r"account 'a' in rows 1 and 2; 1 account\(s\) stand"),
     (asked(account_id=["a", None]), r"Row 2 of asked\.csv has no account_id"),
