@@ -59,7 +59,8 @@ def effects(
 def whom_to_act_on(
     lottery: Annotated[Path, typer.Argument(
         help="A CSV or Parquet file of a lottery's trials with account_id, action, propensity (the "
-             "odds of what was drawn), outcome (in money), and facts from before the draw.")],
+             "probability with which that action was drawn), outcome (in money, before the cost of "
+             "the action), and facts from before the draw.")],
     asked: Annotated[Path, typer.Option(
         help="A file of the accounts to decide about: account_id, each once, and the same facts.")],
     currency: Annotated[str, typer.Option(help="What outcomes and costs are in, such as USD.")],
@@ -114,13 +115,15 @@ def whom_to_act_on(
                              made_at=datetime.now(UTC)), "out": str(file)},
             indent=1, allow_nan=False))
         return
-    shown = Table("action", f"cost, {currency.strip()}", "trials", "decided for")
+    shown = Table("action", f"cost, {currency.strip()}", "trials in the lottery",
+                  "for everybody, less cost, beside none (95 %)", "accounts decided for")
     for row in found.table():
         shown.add_row(*row)
     out.print(shown)
     for line in found.lines():
         out.print(line, highlight=False, markup=False)
-    out.print(f"Decided {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {lottery.name}; in {file}.",
+    out.print(f"Decided {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {lottery.name}, seed {seed}; "
+              f"in {file}.",
               highlight=False, markup=False)
 
 

@@ -14,15 +14,19 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 from experiments.effects import CONFIDENCE
 from experiments.sample import Floats
 from experiments.uplift.lottery_file import Asked, Lottery
 from experiments.uplift.lottery_stages import said_of_stages
+from experiments.uplift.means import mean_and_error
 from experiments.uplift.scores import cross_fit
 from experiments.uplift.whom_to_act_on import Decided, decide
 
 NOT_LEARNED_FROM = "on accounts that it was not learned from"
+DECIMALS = 4
+"""Of the amounts in the file that is written."""
 
 
 class CostError(ValueError):
@@ -30,10 +34,19 @@ class CostError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BesideNothing:
+    """What an action for everybody brings a trial beyond its cost, beside doing nothing."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LotteryDecisions:
     """Whom to act on, with what, and what that is worth.
 
-    ``simplest`` is the place of the action that is best on average, among all trials.
+    ``for_everybody`` is by action, doing nothing first.
     """
 
     lottery: Lottery
@@ -41,7 +54,12 @@ class LotteryDecisions:
     cost: Floats
     currency: str
     decided: Decided
-    simplest: int
+    for_everybody: tuple[BesideNothing, ...]
+
+    @property
+    def simplest(self) -> int:
+        """The place of the action that brings most when everybody gets it, among all trials."""
+        return int(np.argmax([one.value for one in self.for_everybody]))
 
     @property
     def shown_to_pay(self) -> bool:
@@ -57,18 +75,19 @@ class LotteryDecisions:
         gain, low, high = self._said(held_out.gain, held_out.low, held_out.high, sign=True)
         said = (f"{gain} {self.currency} a trial beside the same for everybody (95 % interval "
                 f"{low} to {high}), {NOT_LEARNED_FROM}")
+        simplest = (f"The simplest policy is {always}; to follow it, take the column "
+                    f"simplest_policy of the file instead of action.")
         if self.shown_to_pay:
             return f"Telling accounts apart pays: {said}."
         if held_out.high < 0:
             # Not "loses": worlds in which every policy is worth the same end here twice as often
             # as the interval promises (26 of 495; 2.5 % would be 12).
             return (f"Telling accounts apart was not shown to pay here, it rather loses: {said}. "
-                    f"The simplest policy is {always}.")
+                    f"{simplest}")
         if held_out.low == held_out.high:
             return (f"Telling accounts apart was not shown to pay here: {NOT_LEARNED_FROM} it does "
-                    f"the same for everybody. The simplest policy is {always}.")
-        return (f"Telling accounts apart was not shown to pay here: {said}. The simplest policy is "
-                f"{always}.")
+                    f"the same for everybody. {simplest}")
+        return f"Telling accounts apart was not shown to pay here: {said}. {simplest}"
 
     def lines(self) -> list[str]:
         """What was read, what the decisions are worth, and the verdict."""
@@ -76,34 +95,44 @@ class LotteryDecisions:
         value, alike = self._said(held_out.value, held_out.alike)
         repeated = sum(name in lottery.account_ids for name in self.asked.account_ids)
         return [
-            f"{lottery.rows:,} trials: {len(lottery.outcome):,} of {len(lottery.account_ids):,} "
-            f"accounts were learned from; {lottery.without_chance:,} with propensity 1 are no "
-            f"evidence; the outcome of {lottery.without_outcome:,} is open.",
+            f"Of {lottery.rows:,} rows {len(lottery.outcome):,} were learned from, of "
+            f"{len(lottery.account_ids):,} accounts; {lottery.without_chance:,} with propensity 1 "
+            f"are no evidence; the outcome of {lottery.without_outcome:,} is open.",
+            f"Facts: {', '.join(fact.name for fact in lottery.facts)}.",
             *said_of_stages(lottery.stages, lottery.reached, lottery.outcome,
                             arm=lottery.trials.arm, actions=lottery.actions),
-            f"{len(self.asked.account_ids):,} accounts were decided about, {repeated:,} of whom "
-            f"the lottery had too.",
+            f"{len(self.asked.account_ids):,} accounts were decided about (in the lottery too: "
+            f"{repeated:,}).",
             f"Outcome less cost, {self.currency} a trial, {NOT_LEARNED_FROM}: decided account by "
-            f"account {value}, always the best action for everybody {alike}.",
+            f"account {value}; the same for everybody, whichever action looked best (none among "
+            f"them), {alike}.",
             self.verdict,
         ]
 
-    def table(self) -> list[tuple[str, str, str, str]]:
-        """Lines of action, cost, trials and accounts for which it was decided."""
-        return [(name, f"{cost:,.2f}", f"{trials:,}", f"{decided:,}")
-                for name, cost, trials, decided in self._actions()]
+    def table(self) -> list[tuple[str, str, str, str, str]]:
+        """Lines of action, cost, trials, what it brings everybody, accounts it was decided for."""
+        found = []
+        for number, (name, cost, trials, accounts) in enumerate(self._actions()):
+            one = self.for_everybody[number]
+            value, low, high = _amounts(one.value, one.low, one.high, width=one.high - one.low)
+            found.append((name, f"{cost:,.2f}", f"{trials:,}",
+                          f"{value} ({low} to {high})" if number else "", f"{accounts:,}"))
+        return found
 
     def frame(self) -> pl.DataFrame:
         """A row for each account asked: its action, and the gain of each beyond its cost.
 
-        Gains are in the currency, expected, beside doing nothing.
+        Gains are in the currency, expected, beside doing nothing; ``simplest_policy`` is the action
+        that is best for everybody.
         """
-        arm, gain, actions = self.decided.arm, self.decided.gain, self.lottery.actions
+        arm, actions = self.decided.arm, self.lottery.actions
+        gain = self.decided.gain.round(DECIMALS)
         return pl.DataFrame({
             "account_id": self.asked.account_ids,
             "action": np.array(actions)[arm],
             "gain": gain[np.arange(len(arm)), arm],
             "currency": [self.currency] * len(arm),
+            "simplest_policy": [actions[self.simplest]] * len(arm),
             **{f"gain:{name}": gain[:, number] for number, name in enumerate(actions) if number},
         })
 
@@ -117,11 +146,15 @@ class LotteryDecisions:
             "held_out": {
                 "unit": f"{self.currency} a trial, outcome less cost, {NOT_LEARNED_FROM}",
                 "decided": held_out.value, "same_for_everybody": held_out.alike,
-                "gain": held_out.gain, "low": held_out.low, "high": held_out.high,
+                "gain_over_same_for_everybody": held_out.gain, "low": held_out.low,
+                "high": held_out.high,
                 "confidence": CONFIDENCE, "trials": len(lottery.outcome),
                 "accounts": len(lottery.account_ids)},
-            "actions": [{"action": name, "cost": cost, "trials": trials, "decided": decided}
-                        for name, cost, trials, decided in self._actions()],
+            "actions": [{"action": name, "cost": cost, "trials": trials,
+                         "for_everybody_beside_nothing": one.value, "low": one.low,
+                         "high": one.high, "accounts_decided": accounts}
+                        for (name, cost, trials, accounts), one in zip(
+                            self._actions(), self.for_everybody, strict=True)],
             "lottery": {
                 "file": lottery_file, "rows": lottery.rows,
                 "without_chance": lottery.without_chance,
@@ -143,10 +176,15 @@ class LotteryDecisions:
         return list(zip(self.lottery.actions, self.cost.tolist(), trials, decided, strict=True))
 
     def _said(self, *amounts: float, sign: bool = False) -> list[str]:
-        """Amounts to a tenth of what the trials tell, and at least to the cent."""
-        width = self.decided.held_out.high - self.decided.held_out.low
-        places = max(2, 1 - math.floor(math.log10(width))) if width > 0 else 2
-        return [f"{amount:{'+' if sign else ''},.{places}f}" for amount in amounts]
+        """Amounts to a tenth of what the held-out trials tell."""
+        held_out = self.decided.held_out
+        return _amounts(*amounts, width=held_out.high - held_out.low, sign=sign)
+
+
+def _amounts(*amounts: float, width: float, sign: bool = True) -> list[str]:
+    """Amounts to a tenth of an interval of this width, and at least to the cent."""
+    places = max(2, 1 - math.floor(math.log10(width))) if width > 0 else 2
+    return [f"{amount:{'+' if sign else ''},.{places}f}" for amount in amounts]
 
 
 def decisions_of(lottery: Lottery, asked: Asked, *, cost: Floats, currency: str,
@@ -155,9 +193,15 @@ def decisions_of(lottery: Lottery, asked: Asked, *, cost: Floats, currency: str,
     scores = cross_fit(lottery.trials, lottery.outcome, rng=rng)
     decided = decide(scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng,
                      reached=lottery.reached)
-    best = int((scores.score.mean(axis=(0, 1)) - cost).argmax())
+    for_everybody = [BesideNothing(value=0.0, low=0.0, high=0.0)]
+    for action in range(1, len(lottery.actions)):
+        effect, error, clusters = mean_and_error(scores.of(action), lottery.trials.cluster)
+        value = effect - cost[action]
+        reach = stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1) * error
+        for_everybody.append(BesideNothing(
+            value=float(value), low=float(value - reach), high=float(value + reach)))
     return LotteryDecisions(lottery=lottery, asked=asked, cost=cost, currency=currency,
-                            decided=decided, simplest=best)
+                            decided=decided, for_everybody=tuple(for_everybody))
 
 
 def costs_of(said: Sequence[str], actions: tuple[str, ...]) -> Floats:

@@ -39,11 +39,10 @@ def test_the_policy_in_companies_whose_truth_is_known() -> None:
         for size in SIZES:
             seen = np.array([_one(world, size, FIRST_SEED + seed) for seed in range(REPEATS)])
             policy, rules, best, worst, nothing, rules_worst, rules_nothing = seen.T
-            share = ("–" if world == "null" else
-                     _shown([p / b for p, b in zip(policy, best, strict=True)], "{:.1%}"))
+            share = "– | –" if world == "null" else _shares(policy / best)
             rows.append(
                 f"| {world} | {size:,} | {policy.mean():,.0f} | {share} | {rules.mean():,.0f} | "
-                f"{best.mean():,.0f} | {_shown(policy - rules, '{:+,.0f}')} | {worst.mean():.1%} "
+                f"{best.mean():,.0f} | {_shown(policy - rules, '{:+,.1f}')} | {worst.mean():.1%} "
                 f"({rules_worst.mean():.1%}) | {nothing.mean():.1%} ({rules_nothing.mean():.1%}) |")
             print(rows[-1], flush=True)
     write_section("The policy in companies whose truth is known", "\n".join([
@@ -55,9 +54,9 @@ def test_the_policy_in_companies_whose_truth_is_known() -> None:
         "those of calls wear off; turned: in its middle trainings began to drive accounts away. "
         "Rules: the same policy on the playbook alone. In brackets: the rules. Value is counted "
         f"{CAUTION:g} deviations below its mean.",
-        "", "| company | account-quarters | policy | of the best | rules | best | policy − rules | "
-        "chose the reminder | did nothing |",
-        "|---|---|---|---|---|---|---|---|---|", *rows, "",
+        "", "| company | account-quarters | policy | of the best | median, worst | rules | best | "
+        "policy − rules | chose the reminder | did nothing |",
+        "|---" * 10 + "|", *rows, "",
         f"{time.process_time() - started:,.0f} cpu seconds in all."]))
 
 
@@ -72,6 +71,11 @@ def _one(world: str, size: int, seed: int) -> tuple[float, ...]:
             float(brings.max(axis=1).mean()), float((by_policy == HARMFUL).mean()),
             float((by_policy == 0).mean()), float((by_rules == HARMFUL).mean()),
             float((by_rules == 0).mean()))
+
+
+def _shares(of_the_best: np.ndarray) -> str:
+    return (f"{_shown(of_the_best, '{:.1%}')} | {np.median(of_the_best):.1%}, "
+            f"{of_the_best.min():.1%}")
 
 
 def _shown(values: np.ndarray | list[float], form: str) -> str:

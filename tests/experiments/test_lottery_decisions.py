@@ -50,7 +50,10 @@ def test_each_account_has_the_action_that_gains_most_beyond_its_cost(
     apart: LotteryDecisions,
 ) -> None:
     rows = apart.frame()
-    assert rows.columns == ["account_id", "action", "gain", "currency", "gain:call"]
+    assert rows.columns == ["account_id", "action", "gain", "currency", "simplest_policy",
+                            "gain:call"]
+    assert set(rows["simplest_policy"]) == {apart.lottery.actions[apart.simplest]}
+    assert rows["gain"].to_list() == [round(gain, 4) for gain in rows["gain"]]
     assert rows["account_id"].to_list() == ["a1", "new", "other"]
     assert rows["action"].to_list() == ["none", "call", "call"]
     assert rows["gain"][0] == 0
@@ -72,9 +75,13 @@ def test_where_all_gain_alike_the_simplest_policy_is_named() -> None:
     found = decided(lambda use: np.full_like(use, 3.0))
     assert found.verdict == (
         "Telling accounts apart was not shown to pay here: on accounts that it was not learned "
-        "from it does the same for everybody. The simplest policy is always 'call'.")
+        "from it does the same for everybody. The simplest policy is always 'call'; to follow it, "
+        "take the column simplest_policy of the file instead of action.")
+    assert set(found.frame()["simplest_policy"]) == {"call"}
     dear = decided(lambda use: np.full_like(use, 3.0), cost=9)
-    assert dear.verdict.endswith("always 'none', that is to act on nobody.")
+    assert "always 'none', that is to act on nobody; to follow it, take the column" in dear.verdict
+    assert dear.verdict.endswith("simplest_policy of the file instead of action.")
+    assert set(dear.frame()["simplest_policy"]) == {"none"}
     assert not dear.shown_to_pay
 
 
@@ -96,8 +103,23 @@ def test_the_verdict_goes_by_the_interval(
 
 
 def test_a_loss_names_the_better_policy(apart: LotteryDecisions) -> None:
-    assert worth(apart, gain=-0.2, high=-0.1, low=-0.3).verdict.endswith(
-        "The simplest policy is always 'none', that is to act on nobody.")
+    assert "The simplest policy is always 'none', that is to act on nobody; to follow it" in worth(
+        apart, gain=-0.2, high=-0.1, low=-0.3).verdict
+
+
+def test_what_each_action_brings_everybody_is_said_with_its_interval() -> None:
+    found = decided(lambda use: np.full_like(use, 3.0))
+    trials = lottery(lambda use: np.full_like(use, 3.0))
+    mean, deviation, counts = (
+        trials.group_by("action").agg(getattr(pl.col("outcome"), name)()).sort("action")["outcome"]
+        for name in ("mean", "std", "count"))
+    nothing, call = found.for_everybody
+    assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
+    assert call.value == pytest.approx(mean[0] - mean[1] - 0.5, abs=0.1)
+    error = np.sqrt((deviation**2 / counts).sum())
+    assert call.high - call.low == pytest.approx(2 * 1.96 * error, rel=0.15)
+    assert found.table()[1][3] == f"{call.value:+.2f} ({call.low:+.2f} to {call.high:+.2f})"
+    assert found.table()[0][3] == ""
 
 
 def test_what_is_written_says_where_it_comes_from(apart: LotteryDecisions) -> None:
@@ -106,19 +128,23 @@ def test_what_is_written_says_where_it_comes_from(apart: LotteryDecisions) -> No
     held_out = apart.decided.held_out
     assert plain["held_out"] == {
         "unit": "EUR a trial, outcome less cost, on accounts that it was not learned from",
-        "decided": held_out.value, "same_for_everybody": held_out.alike, "gain": held_out.gain,
-        "low": held_out.low, "high": held_out.high, "confidence": 0.95, "trials": 800,
-        "accounts": 800}
+        "decided": held_out.value, "same_for_everybody": held_out.alike,
+        "gain_over_same_for_everybody": held_out.gain, "low": held_out.low,
+        "high": held_out.high, "confidence": 0.95, "trials": 800, "accounts": 800}
     calls = apart.lottery.trials.arm.sum()
+    one = apart.for_everybody[1]
     assert plain["actions"] == [
-        {"action": "none", "cost": 0.0, "trials": 800 - calls, "decided": 1},
-        {"action": "call", "cost": 0.5, "trials": calls, "decided": 2}]
+        {"action": "none", "cost": 0.0, "trials": 800 - calls, "for_everybody_beside_nothing": 0.0,
+         "low": 0.0, "high": 0.0, "accounts_decided": 1},
+        {"action": "call", "cost": 0.5, "trials": calls, "for_everybody_beside_nothing": one.value,
+         "low": one.low, "high": one.high, "accounts_decided": 2}]
     assert plain["asked"] == {"file": "x/asked.csv", "accounts": 3, "in_lottery": 1}
     assert (plain["made_at"], plain["seed"]) == ("2026-03-01T12:00:00+00:00", 4)
-    assert apart.table() == [("none", "0.00", str(800 - calls), "1"),
-                             ("call", "0.50", str(calls), "2")]
+    assert [(line[:3], line[4]) for line in apart.table()] == [
+        (("none", "0.00", str(800 - calls)), "1"), (("call", "0.50", str(calls)), "2")]
     assert apart.lines()[-1] == apart.verdict
-    assert apart.lines()[1].startswith("3 accounts were decided about, 1 of whom")
+    assert apart.lines()[1:3] == [
+        "Facts: use.", "3 accounts were decided about (in the lottery too: 1)."]
 
 
 def test_costs_are_read_by_action_whatever_its_name() -> None:
