@@ -18,7 +18,7 @@ serve: .venv/ready  ## Serve the scores and pages of the workspace that is there
 	$(BIN)/keepwell serve --workspace $(WORKSPACE)
 
 test: .venv/ready-dev debian check  ## Set up, then lint, types, layers, tests, doctests, notebooks
-	$(BIN)/python -m pytest -n 2 --dist worksteal --nbmake
+	$(BIN)/python -m pytest -n 3 --dist worksteal --nbmake
 
 check: .venv/ready-dev  ## Lint, types and import rules
 	$(BIN)/ruff check .
