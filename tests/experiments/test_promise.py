@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.evidence import Evidence
 from experiments.policy import AccountState, Limits, recommend
-from experiments.promise import BELIEVED, promise_for, promise_of
+from experiments.promise import (
+    BELIEVED,
+    DEVIATION,
+    FAR,
+    SHARED,
+    promise_for,
+    promise_of,
+)
 from experiments.uplift.action_effect import ActionEffect
 from registry.playbook import playbook
 
@@ -53,6 +61,24 @@ def test_kept_promises_leave_it_believed_and_broken_ones_do_not() -> None:
     assert broken.measured == 6
     more = promise_of(nothing_came_true(ON_CHURN[:12]), BOOK)
     assert more.kept < broken.kept
+
+
+@given(st.lists(st.tuples(st.floats(-0.05, 0.05), st.floats(1e-3, 0.03)), min_size=1, max_size=8))
+def test_the_share_is_the_mean_of_a_normal_posterior(measured) -> None:
+    """By inverting the whole matrix of what the actions' errors have in common."""
+    effects = [effect(action, estimate, error=error) for action, (estimate, error)
+               in zip(ON_CHURN, measured, strict=False)]
+    promised, deviation = np.array([[a.prior.mean, a.prior.deviation]
+                                    for a in ON_CHURN[:len(effects)]]).T
+    error = np.array([one.standard_error for one in effects]) / 0.1
+    total = error**2 + deviation**2
+    off = (np.array([one.estimate for one in effects]) / 0.1 - promised) / np.sqrt(total)
+    seen = promised + np.clip(off, -FAR, FAR) * np.sqrt(total)
+    known = np.linalg.inv(np.diag(total - SHARED * error**2) + SHARED * np.outer(error, error))
+    mean = ((DEVIATION**-2 + promised @ known @ seen)
+            / (DEVIATION**-2 + promised @ known @ promised))
+    found = promise_of(Evidence(effects=tuple(effects)), BOOK).kept
+    assert found == pytest.approx(np.clip(mean, 0, 1), abs=1e-9)
 
 
 def test_what_was_measured_of_an_action_does_not_count_twice() -> None:
