@@ -31,9 +31,9 @@ def drawn_otherwise(sample: ArmSample, actions: tuple[str, ...]) -> str | None:
     arm, z = _furthest(surplus, np.ones(len(sample)), sample)
     if z > _reach(surplus.shape[1]):
         return (f"{int((sample.arm == arm).sum()):,} of {len(sample):,} rows with a known outcome "
-                f"have the action {actions[arm]!r}, and their odds promise "
+                f"have the action {actions[arm]!r}, and their propensities promise "
                 f"{float(sample.propensity[:, arm].sum()):,.0f}. Chance does not do that. Look "
-                f"whether these were the odds, and whether the outcome of one action is known "
+                f"whether these were the chances, and whether the outcome of one action is known "
                 f"sooner than that of another.")
     columns = _columns(sample)
     found = sorted(((*_furthest(surplus, _ranks(column), sample), name, column)
@@ -53,7 +53,7 @@ def drawn_otherwise(sample: ArmSample, actions: tuple[str, ...]) -> str | None:
             f"in all that was known before it. {also}"
             f"What came to be known after the draw, leave out (--leave-out COLUMN), or name it as "
             f"a stage if no outcome comes without it (--stage COLUMN); else the rows were not "
-            f"drawn by these odds.")
+            f"drawn by these propensities.")
 
 
 def _reach(looks: int) -> float:

@@ -4,18 +4,19 @@ A CSV or Parquet file; one row is one trial:
 
     account_id    rows of one account belong together
     action        what was drawn; doing nothing has a name too
-    propensity    the odds with which it was drawn, above 0 and at most 1
+    propensity    the chance with which it was drawn, above 0 and at most 1: 0.5 for a coin
     outcome       what came of it, in money; empty where that is not known yet
 
 ``propensity:ACTION`` for each action stand in place of ``propensity`` or beside it; they are needed
-where three arms or more were drawn by odds that differ between rows. ``decision_id`` and
+where three arms or more were drawn by chances that differ between rows. ``decision_id`` and
 ``decided_at`` are passed over. Columns that are named as stages say whether a trial came so far on
 the way to its outcome (`lottery_stages`). Every other column is a fact about the account from
 before the draw: a number, or one of few words; empty where it is not known. A second file has the
 same facts of the accounts to decide about, each once.
 
 Rows in which chance had no say (propensity 1), or whose outcome is open, are counted and left out.
-A file whose arms are not as its odds say, or not alike in a fact, is no lottery and is refused.
+A file whose arms are not as its propensities say, or not alike in a fact, is no lottery and is
+refused.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
                              None if odds is None else odds[rows]), cluster=cluster)
     doubt = drawn_otherwise(trials, actions)
     if doubt is not None:
-        raise ChoicesError(f"{file} is not what its odds say: {doubt}")
+        raise ChoicesError(f"{file} is not what its propensities say: {doubt}")
     return Lottery(
         trials=trials, outcome=used["outcome"].to_numpy(), actions=actions, facts=facts,
         stages=tuple(stages), reached=reached, account_ids=frozenset(used["account_id"]),
@@ -173,8 +174,8 @@ def _refuse_missing(table: pl.DataFrame, file: str, stages: Sequence[str],
         raise ChoicesError(f"{file} lacks the column(s) {', '.join(lacking)}; a lottery has "
                            f"{', '.join((*NEEDED, ODDS))}, and facts from before the draw.")
     if ODDS not in table.columns and not _odds_columns(table):
-        raise ChoicesError(f"{file} has no column {ODDS!r} with the odds of what was drawn, and no "
-                           f"{ODDS_OF + 'ACTION'!r}. {_people_chose()}")
+        raise ChoicesError(f"{file} has no column {ODDS!r} with the chance of what was drawn, and "
+                           f"no {ODDS_OF + 'ACTION'!r}. {_people_chose()}")
     strange = [name for name in leave_out if name not in table.columns or name in NEEDED]
     if strange:
         facts = ", ".join(_fact_names(table, ())) or "none"
@@ -210,8 +211,8 @@ def _no_stage(table: pl.DataFrame, name: str, stages: Sequence[str],
 
 def _people_chose() -> str:
     return ("This command takes lotteries: where people chose, those who were acted on were others "
-            "to begin with, and what they were before would be taken for a gain. Add the odds if a "
-            "draw decided; what people chose is measured by `keepwell effects`.")
+            "to begin with, and what they were before would be taken for a gain. Add propensities if "
+            "a draw decided; what people chose is measured by `keepwell effects`.")
 
 
 def _odds_columns(table: pl.DataFrame) -> list[str]:
@@ -248,19 +249,19 @@ def _actions(table: pl.DataFrame, file: str, nothing: str) -> tuple[str, ...]:
 
 def _odds(table: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints,
           ) -> tuple[Floats, Floats | None]:
-    """The odds of what was drawn, and of every action where the file has them."""
+    """The chance of what was drawn, and of every action where the file has them."""
     odds = None
     if _odds_columns(table):
         lacking = [ODDS_OF + name for name in actions if ODDS_OF + name not in table.columns]
         if lacking:
-            raise ChoicesError(f"{file} lacks the column(s) {', '.join(lacking)}: give the odds of "
-                               f"every action, doing nothing among them, or only {ODDS!r}.")
+            raise ChoicesError(f"{file} lacks the column(s) {', '.join(lacking)}: give the chance "
+                               f"of every action, doing nothing among them, or only {ODDS!r}.")
         odds = np.column_stack([numbers_in(table, ODDS_OF + name, file).fill_null(np.nan).to_numpy()
                                 for name in actions])
         total = odds.sum(axis=1)
         wrong = pl.Series(~((odds >= 0).all(axis=1) & (np.abs(total - 1) <= ROUNDING)))
         refuse_rows(table.filter(wrong), pl.lit(value=True),
-                    f"has odds {ODDS_OF}… that are not all between 0 and 1, or do not sum to 1",
+                    f"has {ODDS_OF}… that are not all between 0 and 1, or do not sum to 1",
                     file)
         odds /= total[:, None]
     if ODDS in table.columns:
@@ -280,7 +281,7 @@ def _odds(table: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints,
 
 def _all_odds(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints, own: Floats,
               odds: Floats | None) -> Floats:
-    """The odds of every action in every row, from those of what was drawn where that is enough."""
+    """The chance of every action in every row, from that of what was drawn where it is enough."""
     if odds is not None:
         refuse_rows(used.filter(pl.Series((odds <= 0).any(axis=1))), pl.lit(value=True),
                     "could not have been drawn for every action", file)
@@ -296,7 +297,7 @@ def _all_odds(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints
         found = ", ".join(f"{name} {one:.3g}" for name, one in zip(actions, same, strict=True))
         raise ChoicesError(
             f"{file} has {len(actions)} actions, and {ODDS!r} says only how likely the one was "
-            f"that was drawn. That is enough where the odds are the same in all rows and sum to 1; "
+            f"that was drawn. That is enough where chances are the same in all rows and sum to 1; "
             f"here they are, on average, {found}. Give {ODDS_OF + 'ACTION'!r} for each.")
     return np.tile(same / same.sum(), (len(arm), 1))
 

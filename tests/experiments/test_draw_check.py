@@ -39,7 +39,7 @@ def test_arms_of_another_size_are_found():
     found = drawn_otherwise(drawn(1, odds=np.array([0.3, 0.5, 0.2])), ACTIONS)
     assert found is not None
     assert found.startswith("180 of 600 rows with a known outcome have the action 'nothing', and "
-                            "their odds promise 300")
+                            "their propensities promise 300")
 
 
 def test_accounts_that_were_drawn_once_for_many_rows_are_one_draw():

@@ -103,7 +103,7 @@ def test_odds_of_every_action_are_read_and_those_of_two_are_complete() -> None:
 
 def test_facts_that_came_after_the_draw_are_refused_unless_they_are_left_out() -> None:
     late = trials().with_columns(visit=(pl.col("action") == "call").cast(int))
-    with pytest.raises(ChoicesError, match=r"lottery\.csv is not what its odds say: 'visit' is 1 "):
+    with pytest.raises(ChoicesError, match="is not what its propensities say: 'visit' is 1 "):
         lottery_of(late, FILE)
     assert "visit" not in lottery_of(late, FILE, leave_out=["visit"]).trials.covariate_names
 
@@ -166,11 +166,11 @@ def test_ids_are_words_and_csv_and_parquet_are_read_alike(tmp_path: Path) -> Non
     (lambda t: pl.concat([t.filter(pl.col("action") == "none"), t, t, t]).with_columns(
         account_id=pl.int_range(pl.len()).cast(str)).filter(
         (pl.col("action") == "none") | (pl.int_range(pl.len()) % 3 == 0)),
-     "is not what its odds say: .* have the action 'none', and their odds promise"),
+     "is not what its propensities say: .* have the action 'none', and their propensities promise"),
     (lambda t: t.with_columns(pl.lit(0.5).alias("propensity:call")),
-     r"lacks the column\(s\) propensity:none, propensity:mail: give the odds of every action"),
-    (lambda t: with_odds(t, 0.5, 0.3, 0.3), "Row 1 of .* odds propensity:… .* do not sum to 1"),
-    (lambda t: with_odds(t, 1.2, -0.2, 0.0), "Row 1 of .* odds propensity:… that are not all"),
+     r"lacks the column\(s\) propensity:none, propensity:mail: give the chance of every action"),
+    (lambda t: with_odds(t, 0.5, 0.3, 0.3), "Row 1 of .* has propensity:… .* do not sum to 1"),
+    (lambda t: with_odds(t, 1.2, -0.2, 0.0), "Row 1 of .* has propensity:… that are not all"),
     (lambda t: with_odds(t, 0.6, 0.2, 0.2), "Row 1 of .* has a propensity that is not the"),
     (lambda t: with_odds(t.drop("propensity"), 0.5, 0.5, 0.0),
      "Row 3 of .* has an action that could not be drawn: its propensity:… is 0"),
