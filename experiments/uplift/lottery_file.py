@@ -211,8 +211,8 @@ def _no_stage(table: pl.DataFrame, name: str, stages: Sequence[str],
 
 def _people_chose() -> str:
     return ("This command takes lotteries: where people chose, those who were acted on were others "
-            "to begin with, and what they were before would be taken for a gain. Add propensities if "
-            "a draw decided; what people chose is measured by `keepwell effects`.")
+            "to begin with, and what they were before would be taken for a gain. Add propensities "
+            "if a draw decided; what people chose is measured by `keepwell effects`.")
 
 
 def _odds_columns(table: pl.DataFrame) -> list[str]:
