@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def effects(
     segment_by: Annotated[str, typer.Option(
         help="The attribute whose values are segments.")] = "segment",
-    seed: Annotated[int, typer.Option(help="Same log and seed, same numbers.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same log and seed, same numbers.")] = 1,
     as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Measure what logged actions cause, with interval and grade, for the ranking to read.
@@ -78,7 +78,7 @@ def whom_to_act_on(
         metavar="COLUMN", help="A column that is no fact from before the draw; may be repeated."
     )] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    seed: Annotated[int, typer.Option(help="Same files and seed, same numbers.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same files and seed, same numbers.")] = 1,
 ) -> None:
     """Decide whom to act on, and with what, by what a lottery taught.
 
@@ -89,11 +89,11 @@ def whom_to_act_on(
     """
     import numpy as np
 
-    from experiments.logged_choices import read_table
+    from experiments.table_file import read_table
     from experiments.uplift.lottery_decisions import costs_of, decisions_of
     from experiments.uplift.lottery_file import ASKED_ROWS, ITS_ROWS, asked_of, lottery_of
 
-    if file.suffix.lower() not in (".csv", ".parquet"):
+    if file.suffix.lower() not in (".csv", ".parquet") or file.is_dir():
         raise CommandError(f"{file} is to hold a table. Name a file that ends in .csv or .parquet "
                            f"with --out.")
     if file.resolve() in (lottery.resolve(), asked.resolve()):

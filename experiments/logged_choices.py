@@ -19,37 +19,28 @@ Rows in which chance had no say (propensity 1) are counted and left out: they ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from experiments.table_file import MOST_WORDS, TableError, numbers_in, refuse_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 NEEDED = ("action", "propensity", "reward")
 PASSED_OVER = ("decision_id", "decided_at", "account_id")
-NAMES = {"account_id": pl.String, "action": pl.String}
-"""Columns of a CSV file that are no numbers, whatever they look like: 007 is not 7."""
-
 CANDIDATE, CANDIDATE_OF, PROBABILITY, LOGGED_OF = (
     "candidate", "candidate:", "candidate_probability", "logged:")
 
-MOST_ROWS = 2_000_000
 MOST_ACTIONS = 200
-MOST_WORDS = 20
-"""A text column of more distinct words is no context; it is named."""
-
-NO_TEXT = (pl.Binary, pl.Duration, pl.Object)
-"""Types of a column, beside lists and the like, that are not read as words."""
-
 ROUNDING = 1e-6
 """Probabilities as files have them, with six digits, sum to 1 within this."""
 
 
-class ChoicesError(ValueError):
-    """A table of logged decisions, or of accounts to decide about, can not be used as it is."""
+class ChoicesError(TableError):
+    """Logged decisions can not be judged on as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,33 +65,11 @@ class Choices:
     not_context: tuple[str, ...]
 
 
-def read_table(path: Path, of: str = "logged decisions") -> pl.DataFrame:
-    """The table of a file; ``of`` says in words what its rows are.
-
-    Raises:
-        ChoicesError: there is no such file, it is neither CSV nor Parquet, or has too many rows.
-    """
-    if not path.is_file():
-        raise ChoicesError(f"There is no file {path}. Name a CSV or Parquet file of {of}.")
-    try:
-        if path.suffix.lower() == ".parquet":
-            frame = pl.read_parquet(path, n_rows=MOST_ROWS + 1)
-        else:
-            frame = pl.read_csv(path, n_rows=MOST_ROWS + 1, infer_schema_length=None,
-                                try_parse_dates=True, schema_overrides=NAMES)
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        raise ChoicesError(f"{path} can not be read as a table: {str(error).splitlines()[0]}. Save "
-                           f"it as CSV with a heading, or as Parquet.") from error
-    if frame.height > MOST_ROWS:
-        raise ChoicesError(f"{path} has more than {MOST_ROWS:,} rows. Give a part of it.")
-    return frame
-
-
 def choices_of(table: pl.DataFrame) -> Choices:
     """The decisions of a table that another policy can be judged on.
 
     Raises:
-        ChoicesError: a column is missing, or a row holds what can not be; the row is named,
+        TableError: a column is missing, or a row holds what can not be; the row is named,
             counted from 1 below the heading.
     """
     lacking = [name for name in NEEDED if name not in table.columns]
@@ -135,59 +104,6 @@ def choices_of(table: pl.DataFrame) -> Choices:
         candidate=candidate, logged=logged, rows=table.height,
         without_chance=known.height - used.height, without_reward=table.height - known.height,
         not_context=not_context)
-
-
-def numbers_in(table: pl.DataFrame, name: str, file: str = "", *,
-               next_step: str = "Write a number.") -> pl.Series:
-    """A column as numbers, null where it is empty; ``file`` is named where there are several.
-
-    Raises:
-        ChoicesError: a word that is no number, in the row that the column ``_row`` says, or counted
-            from 1 where there is none; or a column that holds no words either.
-    """
-    column = table[name]
-    if not column.dtype.is_numeric() and column.dtype != pl.Null:
-        text = text_in(table, name, file)
-        numbers = text.cast(pl.Float64, strict=False)
-        wrong = (text.fill_null("") != "") & numbers.is_null()
-        if wrong.any():
-            place = int(wrong.arg_true()[0])
-            row = table["_row"][place] if "_row" in table.columns else place + 1
-            raise ChoicesError(f"{_row(row, file)} has {text[place]!r:.40} for {name}, which is "
-                               f"no number. {next_step}")
-        return numbers
-    return column.cast(pl.Float64)
-
-
-def text_in(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
-    """A column as text, without blanks around it.
-
-    Raises:
-        ChoicesError: a column of lists or the like, which a Parquet file may have.
-    """
-    column = table[name]
-    if column.dtype.is_nested() or column.dtype in NO_TEXT:
-        of = f" of {file}" if file else ""
-        raise ChoicesError(f"The column {name!r}{of} is neither numbers nor words "
-                           f"({column.dtype}). Write one number or one word in each row.")
-    return column.cast(pl.String).str.strip_chars()
-
-
-def refuse_rows(table: pl.DataFrame, wrong: pl.Expr, words: str, file: str = "", *,
-                next_step: str = "Mend it, or leave the row out.") -> None:
-    """Let no row pass that is wrong; their numbers are in the column ``_row``.
-
-    Raises:
-        ChoicesError: there are some; the first is named, how many more there are, and what to do.
-    """
-    rows = table.filter(wrong.fill_null(value=False))["_row"].to_list()
-    if rows:
-        more = f", as have {len(rows) - 1:,} more" if len(rows) > 1 else ""
-        raise ChoicesError(f"{_row(rows[0], file)} {words}{more}. {next_step}")
-
-
-def _row(number: int, file: str) -> str:
-    return f"Row {number} of {file}" if file else f"Row {number}"
 
 
 def _actions(table: pl.DataFrame, used: pl.DataFrame) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ too much, which is on the side of the playbook."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class MeasuredPromise:
     """What was measured of one promise, both relative to the risk.
 
     ``apart`` is the variance that no other action has, ``shared`` the deviation that all have.
@@ -73,7 +73,7 @@ def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
     >>> promise_of(Evidence(), playbook()).kept
     1.0
     """
-    seen: dict[str, Seen] = {}
+    seen: dict[str, MeasuredPromise] = {}
     for effect in evidence.over_all:
         action = playbook.by_id.get(effect.action_id)
         if (action is None or effect.untouched_risk is None or action.prior.mean == 0
@@ -85,7 +85,7 @@ def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
         if error == 0:
             continue
         off = (effect.estimate / effect.untouched_risk - promised) / error
-        seen[action.id] = Seen(
+        seen[action.id] = MeasuredPromise(
             promised=promised, measured=promised + max(-FAR, min(FAR, off)) * error,
             apart=error**2 - SHARED * chance**2, shared=SHARED**0.5 * chance)
     if not seen:
@@ -107,12 +107,12 @@ def promise_for(evidence: Evidence, playbook: Playbook) -> Promise:
     return found[1]
 
 
-def _kept(seen: Collection[Seen]) -> float:
+def _kept(seen: Collection[MeasuredPromise]) -> float:
     """The posterior mean, by the inverse of a diagonal and a rank one (Sherman and Morrison)."""
     common = 1 + sum(one.shared**2 / one.apart for one in seen)
     leaning = sum(one.promised * one.shared / one.apart for one in seen) / common
 
-    def weighed(of: Callable[[Seen], float]) -> float:
+    def weighed(of: Callable[[MeasuredPromise], float]) -> float:
         return sum(of(one) * (one.promised - leaning * one.shared) / one.apart for one in seen)
 
     before = DEVIATION**-2

@@ -43,7 +43,7 @@ def train(
     seconds: Annotated[float | None, typer.Option(
         min=0, help="No trial begins later than this; without it only trials are counted, and the "
         "same data and seed give the same model.")] = None,
-    seed: Annotated[int, typer.Option(help="Same data and seed, same model.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same data and seed, same model.")] = 1,
     cluster: Annotated[str | None, typer.Option(
         help="Grow the trees on the Dask cluster of the scheduler at this address (the extra "
         "keepwell\\[dask]); the study's on this machine.")] = None,
@@ -77,7 +77,7 @@ def backtest(
     capacity: Annotated[int, typer.Option(
         help="How many accounts the team can act on at every cutoff.")] = 20,
     as_json: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
-    seed: Annotated[int, typer.Option(help="Same data and seed, same numbers.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same data and seed, same numbers.")] = 1,
     as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Judge every contender at many origins, each on what was known then; stores no model.

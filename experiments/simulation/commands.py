@@ -23,7 +23,7 @@ class Preset(StrEnum):
 def simulate(
     folder: Annotated[Path, typer.Argument(help="Where the events and their mapping go.")],
     preset: Annotated[Preset, typer.Option(help="How large.")] = Preset.STANDARD,
-    seed: Annotated[int, typer.Option(help="Same seed, same world.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same world.")] = 1,
 ) -> None:
     """Simulate a company with interventions and known truth.
 

@@ -14,14 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from experiments.logged_choices import (
-    MOST_WORDS,
-    ChoicesError,
-    numbers_in,
-    refuse_rows,
-    text_in,
-)
 from experiments.sample import Floats
+from experiments.table_file import MOST_WORDS, TableError, numbers_in, refuse_rows, text_in
 
 WORDS = (pl.String, pl.Categorical, pl.Enum)
 """Types of a column of words."""
@@ -60,7 +54,7 @@ class Fact:
         """Rows x columns; NaN where nothing is known and no trial says what that means.
 
         Raises:
-            ChoicesError: a number that is none or infinite, or a word that no trial has.
+            TableError: a number that is none or infinite, or a word that no trial has.
         """
         if self.words is None:
             return np.asarray(_numbers(table, self.name, file)[:, None])
@@ -68,7 +62,7 @@ class Fact:
         strange = words.filter(words.is_not_null() & ~words.is_in(self.words))
         if len(strange):
             row = int((words == strange[0]).arg_true()[0])
-            raise ChoicesError(
+            raise TableError(
                 f"Row {table['_row'][row]} of {file} has {strange[0]!r:.40} for {self.name}, which "
                 f"no trial of the lottery has, so that nothing is known of it. The lottery has "
                 f"{', '.join(self.words)}. Mend it, leave the account out, or leave the column out "
@@ -87,28 +81,28 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
     """How a column of the trials is read, whose outcomes are known.
 
     Raises:
-        ChoicesError: it is empty, has too many words, or is neither numbers nor words.
+        TableError: it is empty, has too many words, or is neither numbers nor words.
     """
     column = trials[name]
     if column.dtype.is_float():
         column = column.fill_nan(None)
     if column.null_count() == len(column):
-        raise ChoicesError(f"The column {name!r} of {file} is empty, so that it tells nothing. "
-                           f"Leave it out (--leave-out {name!r}).")
+        raise TableError(f"The column {name!r} of {file} is empty, so that it tells nothing. "
+                         f"Leave it out (--leave-out {name!r}).")
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         return Fact(name=name, words=None, has_unknown=False,
                     may_be_stage=_may_be_stage(trials, name))
     if column.dtype not in WORDS:
-        raise ChoicesError(f"The column {name!r} of {file} is neither numbers nor words "
-                           f"({column.dtype}). Write it as a number, such as days before the draw, "
-                           f"or leave it out (--leave-out {name!r}).")
+        raise TableError(f"The column {name!r} of {file} is neither numbers nor words "
+                         f"({column.dtype}). Write it as a number, such as days before the draw, "
+                         f"or leave it out (--leave-out {name!r}).")
     words = words_in(trials, name, file)
     distinct = tuple(sorted(words.drop_nulls().unique()))
     if len(distinct) > MOST_WORDS:
         numbers = words.drop_nulls().cast(pl.Float64, strict=False)
         if 2 * numbers.null_count() < len(numbers):
             _numbers(trials, name, file)  # says which of them is no number
-        raise ChoicesError(
+        raise TableError(
             f"The column {name!r} of {file} has {len(distinct):,} different words, and "
             f"{MOST_WORDS} are the most that a fact may have. Put those together that are alike, "
             f"or leave it out (--leave-out {name!r}).")
@@ -120,7 +114,7 @@ def words_in(table: pl.DataFrame, name: str, file: str) -> pl.Series:
     """A column as words; null where there is none.
 
     Raises:
-        ChoicesError: it holds lists or the like.
+        TableError: it holds lists or the like.
     """
     words = text_in(table, name, file)
     return words.set(words == "", None)

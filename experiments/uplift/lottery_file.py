@@ -27,19 +27,22 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from experiments.logged_choices import ChoicesError, numbers_in, refuse_rows
 from experiments.sample import Bools, Floats, Ints
+from experiments.table_file import TableError, numbers_in, refuse_rows
 from experiments.uplift.arms import NO_ACTION, ArmSample
 from experiments.uplift.draw_check import drawn_otherwise
 from experiments.uplift.lottery_facts import Fact, fact_of, words_in
+from experiments.uplift.lottery_propensities import (
+    PROPENSITY,
+    PROPENSITY_OF,
+    all_propensities,
+    propensities,
+    propensity_columns,
+)
 from experiments.uplift.lottery_stages import reached_in
 
 NEEDED = ("account_id", "action", "outcome")
 PASSED_OVER = ("decision_id", "decided_at")
-ODDS, ODDS_OF = "propensity", "propensity:"
-
-ROUNDING = 2e-3
-"""Odds as people write them, with three digits, sum to 1 within this."""
 
 LEAST_ACCOUNTS = 30
 """Accounts of an arm below which nothing is decided: a fold has to hold some of each."""
@@ -85,7 +88,7 @@ def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
     ``stages`` are columns, in the order of the way to an outcome.
 
     Raises:
-        ChoicesError: a column is missing, a row holds what can not be, or it is no lottery.
+        TableError: a column is missing, a row holds what can not be, or it is no lottery.
     """
     _refuse_missing(table, file, stages, leave_out)
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
@@ -98,32 +101,32 @@ def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
                 "has an outcome that is no finite number", file, next_step=AN_OUTCOME)
     actions = _actions(table, file, nothing)
     arm = np.array([actions.index(name) for name in table["action"]], dtype=np.int64)
-    own, odds = _odds(table, file, actions, arm)
+    own, chances = propensities(table, file, actions, arm)
     by_chance = own < 1
     if not by_chance.any():
-        raise ChoicesError(f"Every row of {file} has propensity 1: chance had no say, so that "
-                           f"nothing is known of what was not chosen. {_people_chose()}")
+        raise TableError(f"Every row of {file} has propensity 1: chance had no say, so that "
+                         f"nothing is known of what was not chosen. {_people_chose()}")
     known = table["outcome"].is_not_null().to_numpy()
     if not (by_chance & known).any():
-        raise ChoicesError(f"No outcome of {file} is known yet. Wait until the follow-up of some "
-                           f"trials is over.")
+        raise TableError(f"No outcome of {file} is known yet. Wait until the follow-up of some "
+                         f"trials is over.")
     rows = by_chance & known
     used = table.filter(pl.Series(rows))
     facts = tuple(fact_of(used, name, file) for name in _fact_names(table, {*stages, *leave_out}))
     if not facts:
-        raise ChoicesError(f"{file} has no column with a fact about the accounts, so that nothing "
-                           f"tells them apart. Add what was known of them before the draw.")
+        raise TableError(f"{file} has no column with a fact about the accounts, so that nothing "
+                         f"tells them apart. Add what was known of them before the draw.")
     reached = reached_in(used, file, stages)
     cluster = _clusters(used, file, actions, arm[rows])
     trials = ArmSample(
         covariates=np.column_stack([fact.columns(used, file) for fact in facts]),
         covariate_names=tuple(name for fact in facts for name in fact.column_names),
         arm=arm[rows], arms=(NO_ACTION, *actions[1:]), segment=np.full(used.height, "all"),
-        propensity=_all_odds(used, file, actions, arm[rows], own[rows],
-                             None if odds is None else odds[rows]), cluster=cluster)
+        propensity=all_propensities(used, file, actions, arm[rows], own[rows],
+                             None if chances is None else chances[rows]), cluster=cluster)
     doubt = drawn_otherwise(trials, actions)
     if doubt is not None:
-        raise ChoicesError(f"{file} is not what its propensities say: {doubt}")
+        raise TableError(f"{file} is not what its propensities say: {doubt}")
     return Lottery(
         trials=trials, outcome=used["outcome"].to_numpy(), actions=actions, facts=facts,
         stages=tuple(stages), reached=reached, account_ids=frozenset(used["account_id"]),
@@ -135,7 +138,7 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
     """The accounts of a table with these facts; other columns are passed over.
 
     Raises:
-        ChoicesError: a column is missing, an account stands there twice, or a fact can not be read.
+        TableError: a column is missing, an account stands there twice, or a fact can not be read.
     """
     lacking = [name for name in ("account_id", *(fact.name for fact in facts))
                if name not in table.columns]
@@ -147,11 +150,11 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
             stage = f", or name it as a stage (--stage {one.name!r})" if one.may_be_stage else ""
             or_else = (f"; or leave out what was known only after the draw (--leave-out "
                        f"{one.name!r}){stage}")
-        raise ChoicesError(f"{file} lacks the column(s) {', '.join(lacking)}, which the lottery "
-                           f"has. Add them{or_else}.")
+        raise TableError(f"{file} lacks the column(s) {', '.join(lacking)}, which the lottery "
+                         f"has. Add them{or_else}.")
     if not table.height:
-        raise ChoicesError(f"{file} holds no account. Give one row for each account to decide "
-                           f"about.")
+        raise TableError(f"{file} holds no account. Give one row for each account to decide "
+                         f"about.")
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
     table = table.with_columns(account_id=words_in(table, "account_id", file))
     refuse_rows(table, pl.col("account_id").is_null(), "has no account_id", file)
@@ -159,7 +162,7 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
     if twice.height:
         name = twice["account_id"][0]
         rows = twice.filter(pl.col("account_id") == name)["_row"].to_list()
-        raise ChoicesError(
+        raise TableError(
             f"{file} has account {name!r} in rows {rows[0]} and {rows[1]}; "
             f"{twice['account_id'].n_unique():,} account(s) stand there more than once. Give each "
             f"account to decide about once, with its newest facts.")
@@ -171,22 +174,22 @@ def _refuse_missing(table: pl.DataFrame, file: str, stages: Sequence[str],
                     leave_out: Collection[str]) -> None:
     lacking = [name for name in NEEDED if name not in table.columns]
     if lacking:
-        raise ChoicesError(f"{file} lacks the column(s) {', '.join(lacking)}; a lottery has "
-                           f"{', '.join((*NEEDED, ODDS))}, and facts from before the draw.")
-    if ODDS not in table.columns and not _odds_columns(table):
-        raise ChoicesError(f"{file} has no column {ODDS!r} with the chance of what was drawn, and "
-                           f"no {ODDS_OF + 'ACTION'!r}. {_people_chose()}")
+        raise TableError(f"{file} lacks the column(s) {', '.join(lacking)}; a lottery has "
+                         f"{', '.join((*NEEDED, PROPENSITY))}, and facts from before the draw.")
+    if PROPENSITY not in table.columns and not propensity_columns(table):
+        raise TableError(f"{file} has no column {PROPENSITY!r} with the chance of what was drawn, "
+                         f"and no {PROPENSITY_OF + 'ACTION'!r}. {_people_chose()}")
     strange = [name for name in leave_out if name not in table.columns or name in NEEDED]
     if strange:
         facts = ", ".join(_fact_names(table, ())) or "none"
-        raise ChoicesError(f"{', '.join(strange)} can not be left out of {file}: only a column "
-                           f"with a fact can. Its facts are {facts}.")
+        raise TableError(f"{', '.join(strange)} can not be left out of {file}: only a column "
+                         f"with a fact can. Its facts are {facts}.")
     for name in stages:
         why = _no_stage(table, name, stages, leave_out)
         if why is not None:
-            raise ChoicesError(f"{name!r} can not be a stage of {file}: {why}")
+            raise TableError(f"{name!r} can not be a stage of {file}: {why}")
     if not table.height:
-        raise ChoicesError(f"{file} holds no row below its heading. Give one row for each trial.")
+        raise TableError(f"{file} holds no row below its heading. Give one row for each trial.")
 
 
 def _no_stage(table: pl.DataFrame, name: str, stages: Sequence[str],
@@ -215,12 +218,8 @@ def _people_chose() -> str:
             "if a draw decided; what people chose is measured by `keepwell effects`.")
 
 
-def _odds_columns(table: pl.DataFrame) -> list[str]:
-    return [name for name in table.columns if name.startswith(ODDS_OF)]
-
-
 def _fact_names(table: pl.DataFrame, leave_out: Collection[str]) -> list[str]:
-    known = {*NEEDED, *PASSED_OVER, ODDS, "_row", *_odds_columns(table), *leave_out}
+    known = {*NEEDED, *PASSED_OVER, PROPENSITY, "_row", *propensity_columns(table), *leave_out}
     return [name for name in table.columns if name not in known]
 
 
@@ -228,78 +227,23 @@ def _actions(table: pl.DataFrame, file: str, nothing: str) -> tuple[str, ...]:
     """Doing nothing, and the others by name."""
     names = sorted(table["action"].unique())
     if len(names) == 1:
-        raise ChoicesError(f"Every row of {file} has the action {names[0]!r}: there is nothing to "
-                           f"compare it with. A lottery has rows in which nothing was done.")
+        raise TableError(f"Every row of {file} has the action {names[0]!r}: there is nothing to "
+                         f"compare it with. A lottery has rows in which nothing was done.")
     if nothing not in names:
-        raise ChoicesError(
+        raise TableError(
             f"No row of {file} has the action {nothing!r}, with which the others are compared. It "
             f"has {', '.join(names)}; say which of them is to do nothing with --no-action WORD.")
     others = tuple(name for name in names if name != nothing)
     if NO_ACTION in others:
-        raise ChoicesError(f"{file} has the action {NO_ACTION!r} beside {nothing!r}, and both say "
-                           f"that nothing is done. Name it otherwise.")
-    for name in _odds_columns(table):
-        of = name.removeprefix(ODDS_OF)
+        raise TableError(f"{file} has the action {NO_ACTION!r} beside {nothing!r}, and both say "
+                         f"that nothing is done. Name it otherwise.")
+    for name in propensity_columns(table):
+        of = name.removeprefix(PROPENSITY_OF)
         if of not in names and (numbers_in(table, name, file).fill_null(0) > 0).any():
-            raise ChoicesError(f"{file} has the column {name!r}, and no row has the action {of!r}. "
-                               f"Nothing can be learned of what was never drawn: leave out the "
-                               f"rows in which it could have been.")
+            raise TableError(f"{file} has the column {name!r}, and no row has the action {of!r}. "
+                             f"Nothing can be learned of what was never drawn: leave out the "
+                             f"rows in which it could have been.")
     return (nothing, *others)
-
-
-def _odds(table: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints,
-          ) -> tuple[Floats, Floats | None]:
-    """The chance of what was drawn, and of every action where the file has them."""
-    odds = None
-    if _odds_columns(table):
-        lacking = [ODDS_OF + name for name in actions if ODDS_OF + name not in table.columns]
-        if lacking:
-            raise ChoicesError(f"{file} lacks the column(s) {', '.join(lacking)}: give the chance "
-                               f"of every action, doing nothing among them, or only {ODDS!r}.")
-        odds = np.column_stack([numbers_in(table, ODDS_OF + name, file).fill_null(np.nan).to_numpy()
-                                for name in actions])
-        total = odds.sum(axis=1)
-        wrong = pl.Series(~((odds >= 0).all(axis=1) & (np.abs(total - 1) <= ROUNDING)))
-        refuse_rows(table.filter(wrong), pl.lit(value=True),
-                    f"has {ODDS_OF}… that are not all between 0 and 1, or do not sum to 1",
-                    file)
-        odds /= total[:, None]
-    if ODDS in table.columns:
-        own = numbers_in(table, ODDS, file).fill_null(np.nan).to_numpy()
-        words = f"has a {ODDS} that is not above 0 and at most 1"
-    else:
-        assert odds is not None
-        own = odds[np.arange(len(arm)), arm]
-        words = f"has an action that could not be drawn: its {ODDS_OF}… is 0"
-    refuse_rows(table.filter(pl.Series(~((own > 0) & (own <= 1)))), pl.lit(value=True), words, file)
-    if odds is not None:
-        differs = np.abs(odds[np.arange(len(arm)), arm] - own) > ROUNDING
-        refuse_rows(table.filter(pl.Series(differs)), pl.lit(value=True),
-                    f"has a {ODDS} that is not the {ODDS_OF}… of its action", file)
-    return own, odds
-
-
-def _all_odds(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints, own: Floats,
-              odds: Floats | None) -> Floats:
-    """The chance of every action in every row, from that of what was drawn where it is enough."""
-    if odds is not None:
-        refuse_rows(used.filter(pl.Series((odds <= 0).any(axis=1))), pl.lit(value=True),
-                    "could not have been drawn for every action", file)
-        return odds
-    if len(actions) == 2:
-        odds = np.empty((len(arm), 2))
-        odds[np.arange(len(arm)), arm], odds[np.arange(len(arm)), 1 - arm] = own, 1 - own
-        return odds
-    of_arms = [own[arm == number] for number in range(len(actions))]
-    same = np.array([float(one.mean()) for one in of_arms])
-    if (max(float(np.ptp(one)) for one in of_arms) > ROUNDING
-            or abs(same.sum() - 1) > ROUNDING):
-        found = ", ".join(f"{name} {one:.3g}" for name, one in zip(actions, same, strict=True))
-        raise ChoicesError(
-            f"{file} has {len(actions)} actions, and {ODDS!r} says only how likely the one was "
-            f"that was drawn. That is enough where chances are the same in all rows and sum to 1; "
-            f"here they are, on average, {found}. Give {ODDS_OF + 'ACTION'!r} for each.")
-    return np.tile(same / same.sum(), (len(arm), 1))
 
 
 def _clusters(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints) -> Ints:
@@ -308,7 +252,7 @@ def _clusters(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints
     for number, name in enumerate(actions):
         accounts = np.unique(cluster[arm == number]).size
         if accounts < LEAST_ACCOUNTS:
-            raise ChoicesError(
+            raise TableError(
                 f"{file} has {accounts} account(s) with the action {name!r} whose outcome is "
                 f"known, and {LEAST_ACCOUNTS} are the least to decide by. Wait for more, or leave "
                 f"the rows out in which it could be drawn.")

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from experiments.logged_choices import ChoicesError, refuse_rows
 from experiments.sample import Bools, Floats, Ints
+from experiments.table_file import TableError, refuse_rows
 from experiments.uplift.lottery_facts import WORDS, flags_in
 
 MEND = ("Write 0 where a trial did not come so far; do not leave rows out by what came after the "
@@ -26,14 +26,14 @@ def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
     """Whether each trial came to each stage, trials x stages; without stages no column.
 
     Raises:
-        ChoicesError: a column is no flag or has an empty cell, or some came further than the stage
+        TableError: a column is no flag or has an empty cell, or some came further than the stage
             before.
     """
     reached = np.zeros((used.height, len(stages)), dtype=bool)
     for place, name in enumerate(stages):
         dtype = used[name].dtype
         if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null, *WORDS)):
-            raise ChoicesError(
+            raise TableError(
                 f"{name!r} can not be a stage of {file}: it is neither numbers nor words "
                 f"({dtype}). Write 1 where a trial came so far and 0 where it did not, or leave "
                 f"the column out (--leave-out {name!r}).")
@@ -55,10 +55,10 @@ def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
         found = f"{passed_by:,} trials of {file} have" if passed_by > 1 else (
             f"1 trial of {file} has")
         if is_last:
-            raise ChoicesError(
+            raise TableError(
                 f"{found} an outcome other than 0 and 0 for {name!r}. If outcomes come without it, "
                 f"it is no stage: --leave-out {name!r}.")
-        raise ChoicesError(
+        raise TableError(
             f"{found} 1 for {stages[place + 1]!r} and 0 for {name!r}, which was named before it. "
             f"Name stages in the order of the way. If {stages[place + 1]!r} comes without "
             f"{name!r}, that is no stage: --leave-out {name!r}.")

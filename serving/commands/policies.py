@@ -44,7 +44,7 @@ def evaluate_policy(
     log_file: Annotated[Path | None, typer.Option(
         "--write-log", help="A CSV file to write the workspace's decisions to, as they were "
         "read.")] = None,
-    seed: Annotated[int, typer.Option(help="Same log and seed, same numbers.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Same log and seed, same numbers.")] = 1,
     as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Judge another policy on logged decisions: what would it have earned?
@@ -55,8 +55,9 @@ def evaluate_policy(
     """
     import numpy as np
 
-    from experiments.logged_choices import choices_of, read_table
+    from experiments.logged_choices import choices_of
     from experiments.policy_evaluation import evaluate_choices
+    from experiments.table_file import read_table
     from serving.candidate_policy import candidate_policy, choices_of_candidate
     from serving.ledger.logged_decisions import table_of, with_candidate, without_chance
 
@@ -72,7 +73,7 @@ def evaluate_policy(
         limits=None if limits is None else text_of(limits, "a TOML file of limits"))
     place, unit = Workspace(workspace), "units of reward"
     if log is not None:
-        table = read_table(log)
+        table = read_table(log, "logged decisions")
     else:
         with opened_ledger(place, must_exist=True) as ledger:
             table = table_of(ledger.database, place, as_of=moment_of(place, as_of),
@@ -83,7 +84,7 @@ def evaluate_policy(
                 table = without_chance(ledger.database, table)
         unit = f"{place.settings.currency} over {days} days"
         if candidate is not None:
-            table = with_candidate(table, read_table(candidate))
+            table = with_candidate(table, read_table(candidate, "logged decisions"))
         if log_file is not None:
             write_atomically(log_file, table.write_csv().encode())
     with step("Judging the candidate"):

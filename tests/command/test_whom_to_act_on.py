@@ -131,13 +131,18 @@ def test_a_stage_that_all_came_to_changes_nothing_and_that_is_said(folder: Path)
     (("lottery.csv", "--asked", "asked.csv", *WORDS[:-1], "decided.txt"), 3,
      "Name a file that ends in .csv or .parquet"),
     (("lottery.csv", "--asked", "asked.csv", *WORDS, "--currency", " "), 3, "--currency USD"),
+    (("lottery.csv", "--asked", "asked.csv", *WORDS[:-1], "folder.csv"), 3,
+     "folder.csv is to hold a table. Name a file"),
+    (("lottery.csv", "--asked", "asked.csv", *WORDS, "--seed", "-1"), 2, "--seed"),
     (("lottery.csv", *WORDS), 2, "--asked"),
     (("lottery.csv", "--asked", "asked.csv", *WORDS[2:]), 2, "--currency"),
 ], ids=["no lottery", "no accounts", "no facts", "another file", "cost", "stage", "nothing",
-        "written over", "no table", "no currency", "no asked", "currency lacks"])
+        "written over", "no table", "no currency", "a folder", "seed",
+        "no asked", "currency lacks"])
 def test_what_can_not_be_decided_is_one_paragraph_and_writes_nothing(
     words: tuple[str, ...], code: int, message: str, folder: Path,
 ) -> None:
+    (folder / "folder.csv").mkdir()
     before = (folder / "asked.csv").read_bytes()
     done = whom_to_act_on(*words, cwd=folder)
     assert done.returncode == code, (done.stdout, done.stderr)

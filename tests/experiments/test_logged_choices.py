@@ -8,12 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments.logged_choices import (
-    MOST_ACTIONS,
-    ChoicesError,
-    choices_of,
-    read_table,
-)
+from experiments.logged_choices import MOST_ACTIONS, choices_of
+from experiments.table_file import TableError, read_table
 
 GOOD = """account_id,action,propensity,reward,candidate,seats,segment,note
 a,call,0.5,10,call,3,mid,one
@@ -26,7 +22,7 @@ c,call,1,7,mail,9,,four
 def table(text: str, folder: Path) -> pl.DataFrame:
     path = folder / "log.csv"
     path.write_text(text, encoding="utf-8")
-    return read_table(path)
+    return read_table(path, "logged decisions")
 
 
 def test_what_is_no_evidence_is_counted_and_left_out(tmp_path: Path) -> None:
@@ -65,7 +61,7 @@ def test_the_three_ways_to_say_what_the_candidate_would_do_agree(tmp_path: Path)
 def test_parquet_and_csv_are_read_alike(tmp_path: Path) -> None:
     csv = table(GOOD, tmp_path)
     csv.write_parquet(tmp_path / "log.parquet")
-    again = choices_of(read_table(tmp_path / "log.parquet"))
+    again = choices_of(read_table(tmp_path / "log.parquet", "logged decisions"))
     first = choices_of(csv)
     assert again.reward.tolist() == first.reward.tolist()
     assert again.candidate.tolist() == first.candidate.tolist()
@@ -76,7 +72,7 @@ def test_the_probabilities_of_the_policy_that_chose_are_read_and_checked(tmp_pat
     good = choices_of(table(text + "call,0.3,1,mail,0.3,0.7\nmail,0.7,2,mail,0.3,0.7\n", tmp_path))
     assert good.logged is not None
     assert good.logged.tolist() == [[0.3, 0.7], [0.3, 0.7]]
-    with pytest.raises(ChoicesError, match=r"Row 1 has the propensity 0.3, and logged:call says 0"):
+    with pytest.raises(TableError, match=r"Row 1 has the propensity 0.3, and logged:call says 0"):
         choices_of(table(text + "call,0.3,1,mail,0.7,0.3\n", tmp_path))
 
 
@@ -103,30 +99,30 @@ def test_the_probabilities_of_the_policy_that_chose_are_read_and_checked(tmp_pat
 def test_a_table_that_can_not_be_is_refused_with_its_row(
     old: str, new: str, message: str, tmp_path: Path,
 ) -> None:
-    with pytest.raises(ChoicesError, match=message):
+    with pytest.raises(TableError, match=message):
         choices_of(table(GOOD.replace(old, new, 1), tmp_path))
 
 
 def test_a_row_is_counted_as_the_file_has_it(tmp_path: Path) -> None:
     """A row without a reward stands before it, and a column of the file looks like a count."""
     text = "_row,action,propensity,reward,candidate:call,candidate:mail\n9,call,0.5,,0.5,0.5\n"
-    with pytest.raises(ChoicesError, match=r"Row 2 has 'half' for candidate:call, .*\. Write a"):
+    with pytest.raises(TableError, match=r"Row 2 has 'half' for candidate:call, .*\. Write a"):
         choices_of(table(f"{text}8,call,0.5,1,half,0.5\n", tmp_path))
-    with pytest.raises(ChoicesError, match=r"Row 2 has no action\. Mend it, "
+    with pytest.raises(TableError, match=r"Row 2 has no action\. Mend it, "
                                            r"or leave the row out"):
         choices_of(table(f"{text}8,,0.5,1,0.5,0.5\n", tmp_path))
 
 
 def test_a_column_of_lists_holds_no_numbers() -> None:
     log = pl.DataFrame({"action": ["a", "b"], "propensity": 0.5, "reward": [[1.0], [2.0]]})
-    with pytest.raises(ChoicesError, match=r"'reward' is neither numbers nor words \(List\(Fl"):
+    with pytest.raises(TableError, match=r"'reward' is neither numbers nor words \(List\(Fl"):
         choices_of(log)
 
 
 def test_probabilities_that_do_not_sum_to_one_are_refused(tmp_path: Path) -> None:
     text = "action,propensity,reward,candidate:call,candidate:mail\n"
     for row in ("0.6,0.6", "1.5,-0.5", "0.5,"):
-        with pytest.raises(ChoicesError, match="Row 1 has probabilities candidate:… that do not"):
+        with pytest.raises(TableError, match="Row 1 has probabilities candidate:… that do not"):
             choices_of(table(f"{text}call,0.5,1,{row}\n", tmp_path))
     sixths = choices_of(table(f"{text}call,0.5,1,0.333333,0.666667\n", tmp_path))
     assert sixths.candidate.sum() == pytest.approx(1.0, abs=1e-12)
@@ -135,28 +131,12 @@ def test_probabilities_that_do_not_sum_to_one_are_refused(tmp_path: Path) -> Non
 def test_one_probability_does_not_say_what_three_actions_get() -> None:
     log = pl.DataFrame({"action": ["a", "b", "c"], "propensity": 0.5, "reward": 1.0,
                         "candidate_probability": 0.5})
-    with pytest.raises(ChoicesError, match="3 actions, and 'candidate_probability' says only how"):
+    with pytest.raises(TableError, match="3 actions, and 'candidate_probability' says only how"):
         choices_of(log)
 
 
 def test_more_actions_than_can_be_compared_are_refused() -> None:
     names = [f"a{n}" for n in range(MOST_ACTIONS + 1)]
     log = pl.DataFrame({"action": names, "propensity": 0.5, "reward": 1.0, "candidate": "a1"})
-    with pytest.raises(ChoicesError, match=r"names 201 actions, and 200 can be compared"):
+    with pytest.raises(TableError, match=r"names 201 actions, and 200 can be compared"):
         choices_of(log)
-
-
-def test_a_file_that_is_no_table_is_refused(tmp_path: Path, monkeypatch) -> None:
-    with pytest.raises(ChoicesError, match="There is no file"):
-        read_table(tmp_path / "none.csv")
-    broken = tmp_path / "broken.parquet"
-    broken.write_bytes(b"not parquet at all")
-    with pytest.raises(ChoicesError, match=r"broken\.parquet can not be read as a table"):
-        read_table(broken)
-    empty = tmp_path / "empty.csv"
-    empty.write_text("", encoding="utf-8")
-    with pytest.raises(ChoicesError, match="can not be read as a table"):
-        read_table(empty)
-    monkeypatch.setattr("experiments.logged_choices.MOST_ROWS", 3)
-    with pytest.raises(ChoicesError, match="more than 3 rows"):
-        table(GOOD, tmp_path)

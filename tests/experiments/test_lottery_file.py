@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments.logged_choices import MOST_WORDS, ChoicesError, read_table
+from experiments.table_file import MOST_WORDS, TableError, read_table
 from experiments.uplift.arms import NO_ACTION
 from experiments.uplift.lottery_file import LEAST_ACCOUNTS, asked_of, lottery_of
 
@@ -103,7 +103,7 @@ def test_odds_of_every_action_are_read_and_those_of_two_are_complete() -> None:
 
 def test_facts_that_came_after_the_draw_are_refused_unless_they_are_left_out() -> None:
     late = trials().with_columns(visit=(pl.col("action") == "call").cast(int))
-    with pytest.raises(ChoicesError, match="is not what its propensities say: 'visit' is 1 "):
+    with pytest.raises(TableError, match="is not what its propensities say: 'visit' is 1 "):
         lottery_of(late, FILE)
     assert "visit" not in lottery_of(late, FILE, leave_out=["visit"]).trials.covariate_names
 
@@ -123,7 +123,7 @@ def test_ids_are_words_and_csv_and_parquet_are_read_alike(tmp_path: Path) -> Non
     asked().write_parquet(tmp_path / "asked.parquet")
     facts = lottery_of(trials(), FILE).facts
     for name in ("asked.csv", "asked.parquet"):
-        found = asked_of(read_table(tmp_path / name), name, facts)
+        found = asked_of(read_table(tmp_path / name, "trials"), name, facts)
         assert found.account_ids == ("007", "b2")
         assert found.covariates[0].tolist() == [3.0, 0.0, 0.0, 1.0, 1.0]
         assert np.isnan(found.covariates[1, 0])
@@ -183,7 +183,7 @@ def test_ids_are_words_and_csv_and_parquet_are_read_alike(tmp_path: Path) -> Non
      "Row 1 of .* could not have been drawn for every action"),
 ], ids=lambda value: "" if callable(value) else value[:40])
 def test_a_file_that_is_no_lottery_is_refused(change, message: str) -> None:
-    with pytest.raises(ChoicesError, match=message):
+    with pytest.raises(TableError, match=message):
         lottery_of(change(trials()), FILE)
 
 
@@ -192,10 +192,10 @@ def test_a_row_is_counted_as_the_file_has_it() -> None:
     table = trials().with_columns(
         _row=9_000 + pl.int_range(240), seats=pl.int_range(240).cast(str),
         outcome=pl.when(pl.int_range(240) < 100).then(None).otherwise(pl.col("outcome")))
-    with pytest.raises(ChoicesError, match=r"Row 141 of lottery\.csv has 'n/a' for seats, which is "
+    with pytest.raises(TableError, match=r"Row 141 of lottery\.csv has 'n/a' for seats, which is "
                                            r"no number\. Write a number, or leave it empty where"):
         lottery_of(with_cell(table, "seats", "n/a", row=141), FILE)
-    with pytest.raises(ChoicesError, match=r"Row 141 of lottery\.csv has 'ten' for outcome"):
+    with pytest.raises(TableError, match=r"Row 141 of lottery\.csv has 'ten' for outcome"):
         lottery_of(with_cell(table.with_columns(pl.col("outcome").cast(str)), "outcome", "ten",
                              row=141), FILE)
 
@@ -203,7 +203,7 @@ def test_a_row_is_counted_as_the_file_has_it() -> None:
 @pytest.mark.parametrize("name", ["account_id", "action", "propensity", "outcome", "seats"])
 def test_columns_of_lists_are_refused_by_name_and_type(name: str) -> None:
     table = trials().with_columns(pl.concat_list(name))
-    with pytest.raises(ChoicesError, match=rf"column '{name}' of .* is neither numbers nor words "
+    with pytest.raises(TableError, match=rf"column '{name}' of .* is neither numbers nor words "
                                            rf".List.*Write"):
         lottery_of(table, FILE)
 
@@ -212,7 +212,7 @@ def test_columns_of_lists_are_refused_by_name_and_type(name: str) -> None:
 def test_columns_of_lists_of_the_accounts_asked_are_refused(name: str) -> None:
     facts = lottery_of(trials(), FILE).facts
     for kind in (pl.concat_list(name), pl.struct(name).alias(name)):
-        with pytest.raises(ChoicesError, match=rf"column '{name}' of asked\.csv is neither numbers "
+        with pytest.raises(TableError, match=rf"column '{name}' of asked\.csv is neither numbers "
                                                rf"nor words .(List|Struct).*Write one number or"):
             asked_of(asked().with_columns(kind), "asked.csv", facts)
 
@@ -223,13 +223,13 @@ def with_odds(table: pl.DataFrame, *odds: float) -> pl.DataFrame:
 
 
 def test_an_action_called_as_doing_nothing_is_is_refused() -> None:
-    with pytest.raises(ChoicesError, match="has the action 'none' beside 'mail', and both say"):
+    with pytest.raises(TableError, match="has the action 'none' beside 'mail', and both say"):
         lottery_of(trials(), FILE, nothing="mail")
 
 
 @pytest.mark.parametrize("name", ["visits", "outcome"])
 def test_only_facts_can_be_left_out(name: str) -> None:
-    with pytest.raises(ChoicesError, match=f"{name} can not be left out of .* facts are seats"):
+    with pytest.raises(TableError, match=f"{name} can not be left out of .* facts are seats"):
         lottery_of(trials(), FILE, leave_out=[name])
 
 
@@ -248,10 +248,10 @@ def test_accounts_that_can_not_be_decided_about_are_refused(
     table: pl.DataFrame, message: str,
 ) -> None:
     facts = lottery_of(trials(), FILE).facts
-    with pytest.raises(ChoicesError, match=message):
+    with pytest.raises(TableError, match=message):
         asked_of(table, "asked.csv", facts)
 
 
 def test_a_file_that_is_not_there_is_named_for_what_it_is(tmp_path: Path) -> None:
-    with pytest.raises(ChoicesError, match="Name a CSV or Parquet file of the accounts to decide"):
+    with pytest.raises(TableError, match="Name a CSV or Parquet file of the accounts to decide"):
         read_table(tmp_path / "none.csv", "the accounts to decide about")

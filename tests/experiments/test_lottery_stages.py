@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments.logged_choices import ChoicesError, read_table
+from experiments.table_file import TableError, read_table
 from experiments.uplift.lottery_file import asked_of, lottery_of
 from experiments.uplift.lottery_stages import said_of_stages
 
@@ -43,7 +43,7 @@ def cells(table: pl.DataFrame, name: str, values: dict[int, object]) -> pl.DataF
 
 
 def message_of(table: pl.DataFrame, stages: list[str], leave_out: tuple[str, ...] = ()) -> str:
-    with pytest.raises(ChoicesError) as refused:
+    with pytest.raises(TableError) as refused:
         lottery_of(table, FILE, stages=stages, leave_out=leave_out)
     return str(refused.value)
 
@@ -67,7 +67,7 @@ def test_without_stages_nothing_is_told_of_the_way() -> None:
 ], ids=["booleans", "whole numbers", "numbers", "text", "words", "categories"])
 def test_every_way_to_write_a_stage_is_read_alike(flags: pl.Series, tmp_path: Path) -> None:
     on_the_way(visited=flags).write_parquet(tmp_path / "lottery.parquet")
-    table = read_table(tmp_path / "lottery.parquet")
+    table = read_table(tmp_path / "lottery.parquet", "trials")
     assert table["visited"].dtype == flags.dtype
     found = lottery_of(table, FILE, stages=["visited"])
     assert found.reached[:, 0].tolist() == VISITED.tolist()
@@ -89,7 +89,7 @@ def test_an_empty_stage_is_0_or_wrong_and_no_reason_to_leave_a_row_out(
 ) -> None:
     cells(on_the_way(visited=VISITED * 1.0), "visited", {8: empty, 9: empty}).write_parquet(
         tmp_path / "lottery.parquet")
-    assert message_of(read_table(tmp_path / "lottery.parquet"), ["visited"]) == (
+    assert message_of(read_table(tmp_path / "lottery.parquet", "trials"), ["visited"]) == (
         f"Row 8 of lottery.csv has nothing for the stage 'visited', as have 1 more. {MEND}")
 
 
@@ -126,7 +126,7 @@ def test_a_column_that_holds_no_flags_is_refused_by_its_type(
     flags: object, dtype: str, tmp_path: Path,
 ) -> None:
     on_the_way(visited=flags).write_parquet(tmp_path / "lottery.parquet")
-    assert message_of(read_table(tmp_path / "lottery.parquet"), ["visited"]) == (
+    assert message_of(read_table(tmp_path / "lottery.parquet", "trials"), ["visited"]) == (
         f"'visited' can not be a stage of lottery.csv: it is neither numbers nor words ({dtype}). "
         f"Write 1 where a trial came so far and 0 where it did not, or leave the column out "
         f"(--leave-out 'visited').")
@@ -189,7 +189,7 @@ def test_what_could_be_a_stage_is_offered_as_one_where_accounts_lack_it(
     columns: dict[str, object], hint: str,
 ) -> None:
     facts = lottery_of(on_the_way(**columns), FILE, leave_out=["offered"]).facts
-    with pytest.raises(ChoicesError) as refused:
+    with pytest.raises(TableError) as refused:
         asked_of(pl.DataFrame({"account_id": ["x"], "seats": [3.0]}), "asked.csv", facts)
     assert str(refused.value) == (
         "asked.csv lacks the column(s) visited, which the lottery has. Add them; or leave out what "

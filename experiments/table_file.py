@@ -1,0 +1,112 @@
+"""This module is about tables that people bring: a CSV or Parquet file, and what its cells hold.
+
+What can not be read is refused with the file, the row (counted from 1 below the heading, in the
+column ``_row``) and what to do.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import polars as pl
+
+MOST_ROWS = 2_000_000
+MOST_WORDS = 20
+"""A text column of more distinct words tells nothing of a row."""
+
+NAMES = {"account_id": pl.String, "action": pl.String}
+"""Columns of a CSV file that are no numbers, whatever they look like: 007 is not 7."""
+
+NO_TEXT = (pl.Binary, pl.Duration, pl.Object)
+"""Types of a column, beside lists and the like, that are not read as words."""
+
+TWICE = re.compile(r"_duplicated_\d+$")
+"""How Polars names a column of a CSV file whose name was there before."""
+
+
+class TableError(ValueError):
+    """A table can not be used as it is."""
+
+
+def read_table(path: Path, of: str) -> pl.DataFrame:
+    """The table of a file; ``of`` says in words what its rows are.
+
+    Raises:
+        TableError: there is no such file, it is neither CSV nor Parquet, has a column
+            twice, or too many rows.
+    """
+    if not path.is_file():
+        raise TableError(f"There is no file {path}. Name a CSV or Parquet file of {of}.")
+    try:
+        if path.suffix.lower() == ".parquet":
+            frame = pl.read_parquet(path, n_rows=MOST_ROWS + 1)
+        else:
+            frame = pl.read_csv(path, n_rows=MOST_ROWS + 1, infer_schema_length=None,
+                                try_parse_dates=True, schema_overrides=NAMES)
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path} can not be read as a table: {str(error).splitlines()[0]}. Save "
+                         f"it as CSV with a heading, or as Parquet.") from error
+    twice = [name for name in frame.columns if TWICE.search(name)]
+    if path.suffix.lower() != ".parquet" and twice:
+        raise TableError(f"{path} has the column {TWICE.sub('', twice[0])!r} twice. Name each "
+                         f"column once.")
+    if frame.width == 1 and any(mark in frame.columns[0] for mark in ";\t|"):
+        raise TableError(f"{path} has one column, {frame.columns[0]!r:.60}. Separate columns with "
+                         f"commas.")
+    if frame.height > MOST_ROWS:
+        raise TableError(f"{path} has more than {MOST_ROWS:,} rows. Give a part of it.")
+    return frame
+
+
+def numbers_in(table: pl.DataFrame, name: str, file: str = "", *,
+               next_step: str = "Write a number.") -> pl.Series:
+    """A column as numbers, null where it is empty; ``file`` is named where there are several.
+
+    Raises:
+        TableError: a word that is no number, in the row that the column ``_row`` says, or counted
+            from 1 where there is none; or a column that holds no words either.
+    """
+    column = table[name]
+    if not column.dtype.is_numeric() and column.dtype != pl.Null:
+        text = text_in(table, name, file)
+        numbers = text.cast(pl.Float64, strict=False)
+        wrong = (text.fill_null("") != "") & numbers.is_null()
+        if wrong.any():
+            place = int(wrong.arg_true()[0])
+            row = table["_row"][place] if "_row" in table.columns else place + 1
+            raise TableError(f"{_row(row, file)} has {text[place]!r:.40} for {name}, which is "
+                             f"no number. {next_step}")
+        return numbers
+    return column.cast(pl.Float64)
+
+
+def text_in(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
+    """A column as text, without blanks around it.
+
+    Raises:
+        TableError: a column of lists or the like, which a Parquet file may have.
+    """
+    column = table[name]
+    if column.dtype.is_nested() or column.dtype in NO_TEXT:
+        of = f" of {file}" if file else ""
+        raise TableError(f"The column {name!r}{of} is neither numbers nor words "
+                         f"({column.dtype}). Write one number or one word in each row.")
+    return column.cast(pl.String).str.strip_chars()
+
+
+def refuse_rows(table: pl.DataFrame, wrong: pl.Expr, words: str, file: str = "", *,
+                next_step: str = "Mend it, or leave the row out.") -> None:
+    """Let no row pass that is wrong; their numbers are in the column ``_row``.
+
+    Raises:
+        TableError: there are some; the first is named, how many more there are, and what to do.
+    """
+    rows = table.filter(wrong.fill_null(value=False))["_row"].to_list()
+    if rows:
+        more = f", as have {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        raise TableError(f"{_row(rows[0], file)} {words}{more}. {next_step}")
+
+
+def _row(number: int, file: str) -> str:
+    return f"Row {number} of {file}" if file else f"Row {number}"

@@ -1,0 +1,46 @@
+"""A file that is no table as it stands is refused by what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from experiments.table_file import TableError, read_table
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("a,b,a\n1,2,3\n", "has the column 'a' twice. Name each column once"),
+    ("account_id;action;outcome\na1;call;3\n",
+     "has one column, 'account_id;action;outcome'. Separate columns with commas"),
+    ("account_id\taction\na1\tcall\n", "has one column, .* Separate columns with commas"),
+], ids=["twice", "semicolons", "tabs"])
+def test_a_heading_that_is_none_is_said(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TableError, match=message):
+        read_table(path, "rows")
+
+
+def test_columns_keep_their_names_and_names_keep_their_zeros(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("account_id,a_duplicated\n007,1\n", encoding="utf-8")
+    found = read_table(tmp_path / "table.csv", "rows")
+    assert found.to_dicts() == [{"account_id": "007", "a_duplicated": 1}]
+    pl.DataFrame({"a_duplicated_0": [1]}).write_parquet(tmp_path / "table.parquet")
+    assert read_table(tmp_path / "table.parquet", "rows").columns == ["a_duplicated_0"]
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(TableError, match=r"There is no file .*none\.csv\. Name .* file of trials"):
+        read_table(tmp_path / "none.csv", "trials")
+    broken, empty = tmp_path / "broken.parquet", tmp_path / "empty.csv"
+    broken.write_bytes(b"not parquet at all")
+    empty.write_text("", encoding="utf-8")
+    for path in (broken, empty):
+        with pytest.raises(TableError, match=f"{path.name} can not be read as a table"):
+            read_table(path, "trials")
+    monkeypatch.setattr("experiments.table_file.MOST_ROWS", 3)
+    pl.DataFrame({"a": [1, 2, 3, 4]}).write_csv(tmp_path / "table.csv")
+    with pytest.raises(TableError, match="has more than 3 rows"):
+        read_table(tmp_path / "table.csv", "trials")
