@@ -94,8 +94,8 @@ def whom_to_act_on(
     from experiments.uplift.lottery_file import ASKED_ROWS, ITS_ROWS, asked_of, lottery_of
 
     if file.suffix.lower() not in (".csv", ".parquet") or file.is_dir():
-        raise CommandError(f"{file} is to hold a table. Name a file that ends in .csv or .parquet "
-                           f"with --out.")
+        raise CommandError(f"{file} is to hold a table. Name a file, not a folder, that ends in "
+                           f".csv or .parquet with --out.")
     if file.resolve() in (lottery.resolve(), asked.resolve()):
         raise CommandError(f"{file} would be written over what is read. Name another file with "
                            f"--out.")
