@@ -15,8 +15,6 @@ from functools import cached_property
 
 import polars as pl
 
-from experiments.account_state import Limits
-from experiments.limits_file import USUAL, limits_in
 from features.alerts import WEEK, WEEK_TOLERANCE
 from features.catalogue import catalogue
 from features.feast_store import WorkspaceFeatures
@@ -31,6 +29,7 @@ from registry.store import ModelStore
 from serving.api_keys import ApiKeys
 from serving.champions import champion_stamp, models_of
 from serving.chance_rules import CHANCE_FILE, ChanceRules, read_chance_rules
+from serving.current_limits import CurrentLimits
 from serving.decisions import POLICY_KINDS
 from serving.errors import BusyError, LedgerUnreachableError, NotReadyError
 from serving.explanations import Peers, peers_of
@@ -69,9 +68,9 @@ class Desk:
     features: WorkspaceFeatures
     metrics: ServiceMetrics
     keys: ApiKeys
+    limits: CurrentLimits
     reach: Reach | None = None
     chance: ChanceRules | None = None
-    limits: Limits = USUAL
 
     @cached_property
     def live(self) -> LivePortfolio:
@@ -238,7 +237,7 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
         wall_clock=SteadyClock(wall_clock), settings=settings,
         ledger=Ledger(settings.ledger_url or workspace.ledger_db),
         chance=read_chance_rules(workspace.root, settings.lottery_key),
-        limits=limits_in(workspace.root),
+        limits=CurrentLimits(workspace.root),
         timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),
         metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)))

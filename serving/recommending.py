@@ -76,7 +76,7 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
     Where the ledger can not be reached, outcomes and what was put off are missing as far as the
     timeline has not heard of them.
     """
-    asked_at = desk.wall_clock()
+    asked_at, limits = desk.wall_clock(), desk.limits.current()
     ids = [score.account_id for score in scores]
     known_at = desk.now() + JUST_NOW
     facts = desk.facts.of(ids, as_of=known_at)
@@ -90,7 +90,7 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
                      features=catalogue(desk.workspace.settings.use_names), now=desk.now(),
                      asked_at=asked_at, evidence=desk.measured.current(), rules=desk.chance,
                      proposed_by=proposed_by, shared=shared,
-                     limits=at_any_hour(desk.limits) if over_days else desk.limits)
+                     limits=at_any_hour(limits) if over_days else limits)
 
 
 def decide_on(

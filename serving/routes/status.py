@@ -40,7 +40,9 @@ def ready(desk: AtDesk, response: Response) -> StatusAnswer:
     except ProblemError as error:
         response.status_code = 503
         return StatusAnswer(status="starting", detail=error.detail)
-    return StatusAnswer(status="ok", detail=desk.live.problem, as_of=portfolio.as_of,
+    desk.limits.current()
+    detail = " ".join(filter(None, (desk.live.problem, desk.limits.problem))) or None
+    return StatusAnswer(status="ok", detail=detail, as_of=portfolio.as_of,
                         accounts=len(portfolio.scores))
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from experiments.planning.team import Pool, Team
 from experiments.workspace_report import full_cost, report_on
 from registry.playbook import playbook
 from serving.batch import decisions_as_of
+from serving.current_limits import SETTLED_SECONDS, CurrentLimits
 from serving.ledger.replay import replay, shared_digest
 from serving.plans import plan_as_of
 
@@ -45,15 +49,66 @@ def test_the_service_keeps_them_and_a_decision_replays_without_the_file(
     assert full
     assert full[0]["why"].startswith("At most 0 contacts a week")
     quiet.unlink()
+    assert felt(client.post("/v1/next-actions", json={"limit": 48}).json()["items"])
     ledger = client.app.state.desk.ledger
     for item in items[:8]:
         decision = ledger.decision(item["decision_id"])
         assert json.loads(decision.inputs)["question"]["limits"]["contacts_per_week"] == 0
         found = replay(decision, ledger.shared_input(shared_digest(decision)))
         assert found.difference is None
-    assert felt(client.post("/v1/next-actions", json={"limit": 3}).json()["items"]) == set()
-    again = make_client(own_workspace, store)  # read at the start, and only there
-    assert felt(again.post("/v1/next-actions", json={"limit": 48}).json()["items"])
+
+
+def write(path: Path, text: str, *, seconds_ago: float) -> None:
+    path.write_text(text, encoding="utf-8")
+    moment = time.time() - seconds_ago
+    os.utime(path, (moment, moment))
+
+
+def test_a_file_that_changes_counts_from_then_on(quiet, own_workspace, store, make_client):
+    client = make_client(own_workspace, store)
+    ask = {"limit": 48}
+    assert felt(client.post("/v1/next-actions", json=ask).json()["items"]) == set()
+    write(quiet, "contacts_per_week = 9\n", seconds_ago=2)
+    assert felt(client.post("/v1/next-actions", json=ask).json()["items"])
+    assert client.get("/readyz").json()["detail"] is None
+    write(quiet, NO_CONTACTS, seconds_ago=1.5)
+    assert felt(client.post("/v1/next-actions", json=ask).json()["items"]) == set()
+
+
+def test_a_changed_file_that_can_not_be_used_keeps_what_held_and_is_told(
+        quiet, own_workspace, store, make_client, caplog):
+    client = make_client(own_workspace, store)
+    write(quiet, "quite_hours = [8, 20]\n", seconds_ago=2)
+    assert felt(client.post("/v1/next-actions", json={"limit": 48}).json()["items"]) == set()
+    said = r"Did you mean quiet_hours\? .*Until then the limits hold that held before"
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "ok")
+    assert re.search(said, ready.json()["detail"])
+    assert [one for one in caplog.messages if re.search(said, one)] == [ready.json()["detail"]]
+    write(quiet, "contacts_per_week = 9\n", seconds_ago=2)
+    assert client.get("/readyz").json()["detail"] is None
+    assert felt(client.post("/v1/next-actions", json={"limit": 48}).json()["items"])
+
+
+def test_half_a_file_never_counts(tmp_path):
+    path = tmp_path / LIMITS_FILE
+    write(path, NO_CONTACTS, seconds_ago=60)
+    limits = CurrentLimits(tmp_path)
+    assert limits.current().contacts_per_week == 0
+    path.write_text("", encoding="utf-8")  # as an editor does before it writes
+    assert limits.current().contacts_per_week == 0
+    write(path, "contacts_per_week = 1", seconds_ago=0.2)
+    assert limits.current().contacts_per_week == 0
+    write(path, "contacts_per_week = 1", seconds_ago=SETTLED_SECONDS + 0.5)
+    assert limits.current().contacts_per_week == 1
+    write(path, "contacts_per_week = 2", seconds_ago=-60)  # a clock that is ahead
+    assert limits.current().contacts_per_week == 2
+
+
+def test_a_file_that_did_not_change_is_not_read_again(tmp_path):
+    write(tmp_path / LIMITS_FILE, NO_CONTACTS, seconds_ago=60)
+    limits = CurrentLimits(tmp_path)
+    assert limits.current() is limits.current()
 
 
 def test_plans_and_the_commands_keep_them_too(quiet, own_workspace, store, make_client):
