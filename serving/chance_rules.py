@@ -29,9 +29,9 @@ from experiments.lottery import Exploration, LotteryKey
 from experiments.planning.lots import CapacityLottery
 from registry.toml_table import Table, TableError
 from serving.scoring import AccountScore
+from serving.settings import LOTTERY_KEY_VARIABLE
 
 CHANCE_FILE = "chance.toml"
-KEY_VARIABLE = "KEEPWELL_LOTTERY_KEY"
 
 
 class ChanceRulesError(ValueError):
@@ -131,8 +131,8 @@ def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
             return None
         if not secret:
             raise ChanceRulesError(
-                f"{CHANCE_FILE} asks for draws, and {KEY_VARIABLE} is not set. Set it to a secret "
-                f'made with: python -c "import secrets; print(secrets.token_hex(32))"')
+                f"{CHANCE_FILE} asks for draws, and {LOTTERY_KEY_VARIABLE} is not set. Set it to a "
+                f'secret made with: python -c "import secrets; print(secrets.token_hex(32))"')
         return ChanceRules(
             key=LotteryKey(key_id=key_id, secret=bytes.fromhex(secret)),
             exploration=exploration, explore=explore, last_hours=last_hours, holdout=holdout)
@@ -146,5 +146,5 @@ def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
     except ValueError as exc:
         if isinstance(exc, ChanceRulesError):
             raise
-        raise ChanceRulesError(f"{KEY_VARIABLE} is not hexadecimal. Make one with: python -c "
-                               f'"import secrets; print(secrets.token_hex(32))"') from exc
+        raise ChanceRulesError(f"{LOTTERY_KEY_VARIABLE} is not hexadecimal. Make one with: "
+                               f'python -c "import secrets; print(secrets.token_hex(32))"') from exc

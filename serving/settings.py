@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from registry.signature import KEY_VARIABLE
-from serving.chance_rules import KEY_VARIABLE as LOTTERY_KEY_VARIABLE
 from serving.ledger.address import LedgerUrlError, ledger_url
 from serving.webhooks.address import (
     HOSTS_VARIABLE,
@@ -21,6 +20,7 @@ from serving.webhooks.address import (
     allowed_addresses,
 )
 
+LOTTERY_KEY_VARIABLE = "KEEPWELL_LOTTERY_KEY"
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 

@@ -58,6 +58,10 @@ def plan(
 ) -> None:
     """Plan a team's week: who does what for which account, and what one more hour would bring."""
     from experiments.planning.team import read_team
+
+    place = Workspace(workspace)
+    who = read_team(text_of(team, TEAM_FILE), str(team))  # before what takes seconds to import
+
     from features.touched import clock_of
     from serving.chance_rules import week_of
     from serving.kept_plan import keep_plan, kept
@@ -65,8 +69,6 @@ def plan(
     from serving.plans import document_of, plan_as_of
     from serving.timelines import TimelineStore
 
-    place = Workspace(workspace)
-    who = read_team(text_of(team, TEAM_FILE), str(team))
     moment = moment_of(place, as_of)
     with step("Planning the week"):
         ensure_snapshots(place, moment)

@@ -53,14 +53,6 @@ def evaluate_policy(
     bound of the paired difference is above 0. Ends with 1 where it does not pass, so that a
     pipeline stops, and with 0 where it does. Of decisions with propensity 1 nothing can be learned.
     """
-    import numpy as np
-
-    from experiments.logged_choices import choices_of
-    from experiments.policy_evaluation import evaluate_choices
-    from experiments.table_file import read_table
-    from serving.candidate_policy import candidate_policy, choices_of_candidate
-    from serving.ledger.logged_decisions import table_of, with_candidate, without_chance
-
     if log is not None and (candidate or log_file or catalogue or limits):
         raise CommandError("--candidate, --catalogue, --limits and --write-log go with the "
                            "decisions of a workspace. In a file of logged choices the candidate is "
@@ -68,6 +60,9 @@ def evaluate_policy(
     if candidate is not None and (catalogue or limits):
         raise CommandError("Give --candidate FILE for choices that are known, or --catalogue and "
                            "--limits for a policy that is asked.")
+    from experiments.table_file import read_table
+    from serving.candidate_policy import candidate_policy, choices_of_candidate
+
     policy = None if catalogue is None and limits is None else candidate_policy(
         actions=None if catalogue is None else text_of(catalogue, "the candidate's actions.toml"),
         limits=None if limits is None else text_of(limits, "a TOML file of limits"))
@@ -75,6 +70,8 @@ def evaluate_policy(
     if log is not None:
         table = read_table(log, "logged decisions")
     else:
+        from serving.ledger.logged_decisions import table_of, with_candidate, without_chance
+
         with opened_ledger(place, must_exist=True) as ledger:
             table = table_of(ledger.database, place, as_of=moment_of(place, as_of),
                              follow_up=timedelta(days=days))
@@ -87,6 +84,11 @@ def evaluate_policy(
             table = with_candidate(table, read_table(candidate, "logged decisions"))
         if log_file is not None:
             write_atomically(log_file, table.write_csv().encode())
+    import numpy as np
+
+    from experiments.logged_choices import choices_of
+    from experiments.policy_evaluation import evaluate_choices  # takes more than a second
+
     with step("Judging the candidate"):
         found = evaluate_choices(choices_of(table), unit=unit, rng=np.random.default_rng(seed))
     if file is not None:

@@ -32,6 +32,8 @@ def serve(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve scores, reasons, next actions and the pages."""
+    place = existing(Workspace(workspace), MAKE_ONE)  # before what takes seconds to import
+
     import uvicorn
 
     from features.touched import clock_of
@@ -39,7 +41,6 @@ def serve(
     from serving.long_lived import leave_loaded_alone
     from serving.settings import service_settings
 
-    place = existing(Workspace(workspace), MAKE_ONE)
     application = create_app(
         place, store=store_of(place), settings=service_settings(os.environ),
         now=lambda: clock_of(place, lambda: datetime.now(UTC)),
