@@ -10,8 +10,10 @@ All actions are held against the same accounts that were left alone, so the erro
 common (``SHARED``), and four broken promises are not four witnesses.
 
 ``kept`` is the posterior mean, between 0 and 1; an action that does far worse or better than
-promised counts as ``FAR`` deviations off, so that one surprise does not decide. What an action's
-own measurement says is left out of its own ``kept``: it is mixed in where beliefs are made.
+promised counts as ``FAR`` deviations off, so that one surprise does not decide. A measurement so
+noisy that it would hardly count in the belief about its own action (``LEAST_SHARE``) says nothing
+of the others. What an action's own measurement says is left out of its own ``kept``: it is mixed
+in where beliefs are made.
 """
 
 from __future__ import annotations
@@ -28,6 +30,11 @@ DEVIATION = 0.5
 Chosen on simulated companies (``bench_policy_worlds.py``)."""
 
 FAR = 2.5
+
+LEAST_SHARE = 0.05
+"""Share of data that a measurement has in the belief about its own action, at least. After 500
+simulated account-quarters chance is several promises large; held against the other actions it cost
+6 and 1 USD an account and year where one harms and where effects drift (README, decisions)."""
 
 SHARED = 0.25
 """Share of the variance of a measured effect that it has in common with those of other actions. In
@@ -82,7 +89,7 @@ def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
         promised, apart = action.prior.mean, action.prior.deviation
         chance = effect.standard_error / effect.untouched_risk
         error = hypot(chance, apart * (1 + DOUBT[effect.grade]) ** 0.5)
-        if error == 0:
+        if apart**2 < LEAST_SHARE * error**2:
             continue
         off = (effect.estimate / effect.untouched_risk - promised) / error
         seen[action.id] = MeasuredPromise(

@@ -26,7 +26,7 @@ from experiments.evidence import Evidence
 pytestmark = pytest.mark.bench
 
 SIZES = (500, 20_000)
-REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "20"))
+REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "60"))
 FIRST_SEED = int(os.environ.get("KEEPWELL_BENCH_FIRST_SEED", "0"))
 CAUTION = float(os.environ.get("KEEPWELL_BENCH_CAUTION", LIMITS.caution))
 NEW_ACCOUNTS = 1_500

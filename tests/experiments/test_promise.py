@@ -7,15 +7,16 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from experiments.evidence import Evidence
+from experiments.evidence import Evidence, believed
 from experiments.policy import AccountState, Limits, recommend
 from experiments.promise import (
     BELIEVED,
     DEVIATION,
     FAR,
+    LEAST_SHARE,
     SHARED,
     promise_for,
     promise_of,
@@ -66,10 +67,13 @@ def test_kept_promises_leave_it_believed_and_broken_ones_do_not() -> None:
 @given(st.lists(st.tuples(st.floats(-0.05, 0.05), st.floats(1e-3, 0.03)), min_size=1, max_size=8))
 def test_the_share_is_the_mean_of_a_normal_posterior(measured) -> None:
     """By inverting the whole matrix of what the actions' errors have in common."""
-    effects = [effect(action, estimate, error=error) for action, (estimate, error)
-               in zip(ON_CHURN, measured, strict=False)]
-    promised, deviation = np.array([[a.prior.mean, a.prior.deviation]
-                                    for a in ON_CHURN[:len(effects)]]).T
+    counted = [(action, effect(action, estimate, error=error)) for action, (estimate, error)
+               in zip(ON_CHURN, measured, strict=False)
+               if action.prior.deviation**2 >= LEAST_SHARE * (action.prior.deviation**2
+                                                              + (error / 0.1)**2)]
+    assume(counted)
+    effects = [one for _, one in counted]
+    promised, deviation = np.array([[a.prior.mean, a.prior.deviation] for a, _ in counted]).T
     error = np.array([one.standard_error for one in effects]) / 0.1
     total = error**2 + deviation**2
     off = (np.array([one.estimate for one in effects]) / 0.1 - promised) / np.sqrt(total)
@@ -108,6 +112,16 @@ def test_the_share_lies_between_nothing_and_all(estimates, error) -> None:
         for action, estimate in zip(ON_CHURN, estimates, strict=False))), BOOK)
     assert 0 <= found.kept <= 1
     assert all(0 <= found.of(a.id) <= 1 for a in ON_CHURN)
+
+
+@given(st.floats(-0.5, 0.5), st.floats(1e-3, 0.2))
+def test_what_hardly_counts_for_its_own_action_says_nothing_of_the_others(estimate, error) -> None:
+    measured = effect(ON_CHURN[0], estimate, error=error, grade="C")
+    own = believed(ON_CHURN[0].prior, 0.3, measured).data_share
+    assume(abs(own - LEAST_SHARE) > 1e-9)
+    found = promise_of(Evidence(effects=(measured,)), BOOK)
+    assert found.measured == (own > LEAST_SHARE)
+    assert own > LEAST_SHARE or found == BELIEVED
 
 
 def test_segments_other_outcomes_and_what_is_no_evidence_say_nothing() -> None:
