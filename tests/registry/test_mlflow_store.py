@@ -225,6 +225,30 @@ def test_a_database_appears_complete_and_alone(tmp_path):
     assert files(tmp_path) == {"new/mlflow.db"}
 
 
+def test_only_the_draft_of_a_database_is_written_in_a_hurry(tmp_path):
+    from sqlalchemy import Engine, create_engine, event
+
+    found = set()
+
+    def look(connection):
+        link = connection.connection.dbapi_connection
+        file = link.execute("PRAGMA database_list").fetchone()[2]
+        [(level,)] = link.execute("PRAGMA synchronous").fetchall()
+        found.add((str(Path(file).relative_to(tmp_path)).startswith(".mlflow-"), level))
+        if not file.endswith("other.db"):  # a ledger, say, which another thread opens meanwhile
+            other = create_engine(f"sqlite:///{tmp_path / 'other.db'}")
+            with other.begin():
+                pass
+            other.dispose()
+
+    event.listen(Engine, "begin", look)
+    try:
+        store_in(tmp_path)._client.search_experiments()
+    finally:
+        event.remove(Engine, "begin", look)
+    assert found == {(True, 0), (False, 2)}
+
+
 def test_an_altered_bundle_is_refused(two_versions, home):
     run_id = two_versions.versions("churn")[0].run_id
     arrays = home / "artifacts" / "keepwell-churn" / run_id / "artifacts" / "bundle" / "arrays.npz"
