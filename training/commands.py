@@ -86,13 +86,15 @@ def backtest(
     accounts, beside the base rate, the health formula, last month's usage and the logistic
     regression, by horizon, segment, service tier and tenure.
     """
+    place = Workspace(workspace)
+    moment = moment_of(place, as_of)  # before what takes seconds to import
+
     from training.backtest_report import as_json as report_as_json
     from training.backtest_report import remarks, sheets
     from training.backtest_workspace import backtest_on
 
-    place = Workspace(workspace)
     with step(f"Back-testing {label}") as progress:
-        result = backtest_on(place, label, as_of=moment_of(place, as_of), n_origins=origins,
+        result = backtest_on(place, label, as_of=moment, n_origins=origins,
                              capacity=capacity, seed=seed, progress=progress)
     if as_json is not None:
         write_atomically(as_json, json.dumps(report_as_json(result), indent=1).encode())
@@ -123,14 +125,15 @@ def audit(
 
     Ends with 1 where something was found, so that a pipeline stops, and with 0 where not.
     """
+    place = Workspace(workspace)
+    moment = moment_of(place, as_of)
+
     import numpy as np
 
     from training.audit import CHECKS
     from training.workspace_audit import audit as audit_set
     from training.workspace_audit import history_of, set_of_file, set_of_workspace
 
-    place = Workspace(workspace)
-    moment = moment_of(place, as_of)
     with step("Auditing"):
         audited = (set_of_workspace(place, label or "churn", as_of=moment) if file is None else
                    set_of_file(file, label=label or "label", horizon_days=horizon))
@@ -162,12 +165,13 @@ def monitor(
     what would answer instead at two looks in a row, the service withholds it from that segment.
     Ends with 1 where something needs a person, and with 0 where not.
     """
+    place = Workspace(workspace)
+    store = store_at(models_address(place), os.environ)
+
     from registry.monitored import newest_figures
     from registry.prometheus_figures import monitoring_text
     from training.monitor_workspace import monitor_on
 
-    place = Workspace(workspace)
-    store = store_at(models_address(place), os.environ)
     labels = [one.value for one in Predicted] if label is None else [label.value]
     with place.lock(), step("Looking at the serving models") as progress:
         watched = monitor_on(place, labels, store=store, as_of=moment_of(place, as_of),
@@ -205,12 +209,13 @@ def train_models(place: Workspace, labels: tuple[str, ...], as_of: datetime | No
                  seed: int, by: str | None = None, seconds: float | None = None,
                  growing: Growing | None = None) -> tuple[TrainingResult, ...]:
     """Train these labels, saying what goes on; ``by`` promotes what has earned it."""
+    store = store_at(models_address(place), os.environ)
+
     from features.backfill import stale
     from features.snapshots import SnapshotStore
     from training.growing import BinnedRows
     from training.workspace_training import train_on
 
-    store = store_at(models_address(place), os.environ)
     waiting = runs_waiting_in(place.waiting_runs_dir, os.environ)
     there = SnapshotStore(place.snapshots_dir).moments()
     old = stale(place, there)
