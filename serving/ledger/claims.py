@@ -84,15 +84,18 @@ class Claims:
     def __init__(self, database: LedgerDatabase) -> None:
         self._database = database
 
-    def claim(self, decision_id: str, *, by: str, lease: timedelta, key: str, now: datetime
-              ) -> tuple[Claim, bool]:
+    def claim(self, decision_id: str, *, by: str, lease: timedelta, key: str, now: datetime,
+              held_back: str | None = None) -> tuple[Claim, bool]:
         """Take a decision to carry it out; answers the claim, and whether it is new.
+
+        ``held_back`` says why the policy would not allow it any more, where it would not.
 
         Raises:
             UnknownDecisionError: no such decision.
             KeyReusedError: the key came before with another claim.
             StoppedError, NotClaimableError: it may not go ahead, or waits for a person.
-            DecisionExpiredError: it is too old, or the account has been acted on since.
+            DecisionExpiredError: it is too old, the account has been acted on since, or the policy
+                holds it back by now.
             AlreadyClaimedError, CapacityUsedError, QuietHoursError: not now; the headers say when
                 to try again.
         """
@@ -112,6 +115,8 @@ class Claims:
             _check_free(connection, decided, at)
             check_level_of(connection, controls, decided, at)
             check_not_put_off(connection, decided, at)
+            if held_back is not None:
+                raise DecisionExpiredError(held_back)
             check_not_quiet(decided, at)
             _check_capacity(connection, controls, scope, at)
             claim_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:claim:{key}"))

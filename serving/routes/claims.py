@@ -38,6 +38,7 @@ from serving.recommending import decide_and_store
 from serving.roles import Caller
 from serving.routes.at_desk import AtCaller, AtDesk, problems
 from serving.schemas import EXAMPLE_DECISION
+from serving.still_allowed import held_back_now
 
 router = APIRouter(prefix="/v1", tags=["carrying out"])
 
@@ -82,13 +83,14 @@ def claim(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRe
     """Take a decision to carry it out, for a lease; nobody else gets it meanwhile.
 
     Refused is what is stopped, waits for a person, is claimed or done, would disturb the account
-    in its quiet hours, or comes too late; what is too late is decided again, and the refusal names
-    the new decision.
+    in its quiet hours, would not be allowed any more on what is known now, or comes too late; what
+    is not allowed any more or too late is decided again, and the refusal names the new decision.
     """
     try:
         made, is_new = Claims(desk.ledger.database).claim(
             decision_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
-            now=desk.wall_clock())
+            now=desk.wall_clock(),
+            held_back=held_back_now(desk, desk.ledger.decision(decision_id)))
     except DecisionExpiredError as error:
         raise decided_again(desk, caller, decision_id, error) from error
     if is_new:
