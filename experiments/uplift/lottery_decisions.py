@@ -58,8 +58,8 @@ class LotteryDecisions:
 
     @property
     def simplest(self) -> int:
-        """The place of the action that brings most when everybody gets it, among all trials."""
-        return int(np.argmax([one.value for one in self.for_everybody]))
+        """The place of the action that is expected to bring most when every account gets it."""
+        return self.decided.alike
 
     @property
     def shown_to_pay(self) -> bool:
@@ -75,10 +75,13 @@ class LotteryDecisions:
         gain, low, high = self._said(held_out.gain, held_out.low, held_out.high, sign=True)
         said = (f"{gain} {self.currency} a trial beside the same for everybody (95 % interval "
                 f"{low} to {high}), {NOT_LEARNED_FROM}")
-        simplest = (f"The simplest policy is {always}; to follow it, take the column "
-                    f"simplest_policy of the file instead of action.")
         if self.shown_to_pay:
             return f"Telling accounts apart pays: {said}."
+        if self.decided.tells_apart:
+            return (f"Telling accounts apart was not shown to pay here: {said}. Each account has "
+                    f"its own action in the file, since that brought more; the simplest policy is "
+                    f"{always}; to follow it, take the column simplest_policy instead of action.")
+        simplest = f"So every account has the simplest policy in the file: {always}."
         if held_out.high < 0:
             # Not "loses": worlds in which every policy is worth the same end here twice as often
             # as the interval promises (26 of 495; 2.5 % would be 12).
@@ -104,10 +107,19 @@ class LotteryDecisions:
             f"{len(self.asked.account_ids):,} accounts were decided about (in the lottery too: "
             f"{repeated:,}).",
             f"Outcome less cost, {self.currency} a trial, {NOT_LEARNED_FROM}: decided account by "
-            f"account {value}; the same for everybody, whichever action looked best (none among "
-            f"them), {alike}.",
+            f"account {value}; the same for everybody, whichever action was expected to be best "
+            f"(none among them), {alike}.",
+            *self._said_of_plain_means(),
             self.verdict,
         ]
+
+    def _said_of_plain_means(self) -> list[str]:
+        plain = int(np.argmax([one.value for one in self.for_everybody]))
+        if plain == self.simplest:
+            return []
+        return [f"By plain means of the trials {self.lottery.actions[plain]!r} brings everybody "
+                f"most; the simplest policy goes by what is expected of the accounts asked about, "
+                f"in which a few large outcomes count for less."]
 
     def table(self) -> list[tuple[str, str, str, str, str]]:
         """Lines of action, cost, trials, what it brings everybody, accounts it was decided for."""
@@ -122,8 +134,8 @@ class LotteryDecisions:
     def frame(self) -> pl.DataFrame:
         """A row for each account asked: its action, and the gain of each beyond its cost.
 
-        Gains are in the currency, expected, beside doing nothing; ``simplest_policy`` is the action
-        that is best for everybody.
+        Gains are in the currency, expected, beside doing nothing; ``told_apart`` is the action with
+        the largest for the account, ``simplest_policy`` the one with the largest for all.
         """
         arm, actions = self.decided.arm, self.lottery.actions
         gain = self.decided.gain.round(DECIMALS)
@@ -132,6 +144,7 @@ class LotteryDecisions:
             "action": np.array(actions)[arm],
             "gain": gain[np.arange(len(arm)), arm],
             "currency": [self.currency] * len(arm),
+            "told_apart": np.array(actions)[self.decided.told_apart],
             "simplest_policy": [actions[self.simplest]] * len(arm),
             **{f"gain:{name}": gain[:, number] for number, name in enumerate(actions) if number},
         })
@@ -142,10 +155,11 @@ class LotteryDecisions:
         lottery, held_out = self.lottery, self.decided.held_out
         return {
             "verdict": self.verdict, "shown_to_pay": self.shown_to_pay,
+            "tells_apart": self.decided.tells_apart,
             "simplest_policy": lottery.actions[self.simplest], "currency": self.currency,
             "held_out": {
                 "unit": f"{self.currency} a trial, outcome less cost, {NOT_LEARNED_FROM}",
-                "decided": held_out.value, "same_for_everybody": held_out.alike,
+                "told_apart": held_out.value, "same_for_everybody": held_out.alike,
                 "gain_over_same_for_everybody": held_out.gain, "low": held_out.low,
                 "high": held_out.high,
                 "confidence": CONFIDENCE, "trials": len(lottery.outcome),

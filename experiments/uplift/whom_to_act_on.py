@@ -1,13 +1,15 @@
 """This module is about whom to act on, and with what: the policy that a lottery teaches.
 
-Every account is given the arm whose expected outcome less its cost is largest, or none. That is the
-best decision for who believes the expectation, whether or not accounts can be told apart with
-confidence: where they can not, the expected effects lie close together, and all are decided alike.
-
-What the policy is worth is told by accounts that it was not learned on, by their scores less the
-costs, beside the simplest policy there is: the arm that was best on average, for everybody::
+Two policies come from the same expected outcomes. One tells accounts apart: each gets the arm whose
+expected outcome less its cost is largest, or none. The other is the simplest there is: everybody
+gets the arm for which that is largest on average. What they are worth is told by trials of accounts
+that were not learned from, by their scores less the costs::
 
     value = mean of score[decided arm] − cost[decided arm]
+
+Accounts are told apart where that brought more there than the same for everybody. It need not be
+proven to: a decision is wanted, and waiting for proof costs more than a wrong look. Where what is
+taken for differences does not come true, though, everybody gets the same.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ from experiments.uplift.scores import Scores
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutValue:
-    """What the policy brings per trial, beyond costs, on trials of accounts it did not see.
+    """What telling apart brings per trial, beyond costs, on trials of accounts it did not see.
 
-    ``alike`` is what the arm that was best on average brings; ``gain`` the paired difference, with
-    its 95 % interval.
+    ``alike`` is what the arm that was expected to be best on average brings everybody; ``gain`` the
+    paired difference, with its 95 % interval.
     """
 
     value: float
@@ -43,12 +45,25 @@ class HeldOutValue:
 class Decided:
     """The arm of every account asked about (0: none), and what each arm would bring it.
 
-    ``gain`` is accounts x arms: the expected outcome less that under none, less the cost.
+    ``told_apart`` is the arm that gains most for each account, ``alike`` the one that gains most
+    on average over them. ``gain`` is accounts x arms: the expected outcome less that under none,
+    less the cost.
     """
 
-    arm: Ints
+    told_apart: Ints
+    alike: int
     gain: Floats
     held_out: HeldOutValue
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether each account gets its own arm: that brought more where it was held out."""
+        return self.held_out.gain > 0
+
+    @property
+    def arm(self) -> Ints:
+        """What is to be done with each account."""
+        return self.told_apart if self.tells_apart else np.full_like(self.told_apart, self.alike)
 
 
 def decide(scores: Scores, outcome: Floats, *, cost: Floats, asked: Floats,
@@ -72,31 +87,47 @@ def decide(scores: Scores, outcome: Floats, *, cost: Floats, asked: Floats,
                           f"first.")
     expected = expected_outcomes(sample, outcome, asked=asked, reached=reached)
     gain = expected - expected[:, [0]] - cost
-    return Decided(arm=np.asarray(gain.argmax(axis=1)), gain=gain,
-                   held_out=_held_out(scores, outcome, cost, rng, reached))
+    held_out = held_out_gains(scores, outcome, rng, reached)
+    return Decided(told_apart=np.asarray(gain.argmax(axis=1)), gain=gain,
+                   alike=int(gain.mean(axis=0).argmax()),
+                   held_out=held_out_value(scores, held_out, cost))
 
 
-def _held_out(scores: Scores, outcome: Floats, cost: Floats, rng: np.random.Generator,
-              reached: Bools | None) -> HeldOutValue:
+@dataclass(frozen=True, kw_only=True)
+class HeldOutGains:
+    """What each arm is expected to add to every trial, by other accounts, and the trial's fold."""
+
+    gain: Floats  # trials x arms, costs not counted
+    fold: Ints
+
+
+def held_out_gains(scores: Scores, outcome: Floats, rng: np.random.Generator,
+                   reached: Bools | None = None) -> HeldOutGains:
+    """The expected outcome of every trial under every arm, learned from trials of other accounts.
+
+    The arguments are those of `decide`.
+    """
     sample = scores.sample
-    judged = scores.score.mean(axis=0) - cost
-    decided, alike = (np.empty(len(sample), dtype=np.int64) for _ in range(2))
-    for fit, rest in Folds.draw(sample.cluster, sample.arm > 0, rng=rng).splits():
-        decided[rest] = _learned(scores, outcome, cost, fit, rest, reached)
-        alike[rest] = judged[fit].mean(axis=0).argmax()
-    rows = np.arange(len(sample))
-    brought, simply = judged[rows, decided], judged[rows, alike]
+    gain, fold = np.empty((len(sample), len(sample.arms))), np.empty(len(sample), dtype=np.int64)
+    folds = Folds.draw(sample.cluster, sample.arm > 0, rng=rng)
+    for number, (fit, rest) in enumerate(folds.splits()):
+        expected = expected_outcomes(
+            sample.keep(fit), outcome[fit], asked=sample.covariates[rest],
+            reached=None if reached is None else reached[fit])
+        gain[rest], fold[rest] = expected - expected[:, [0]], number
+    return HeldOutGains(gain=gain, fold=fold)
+
+
+def held_out_value(scores: Scores, expected: HeldOutGains, cost: Floats) -> HeldOutValue:
+    """What telling accounts apart by these gains brings beside the same for everybody."""
+    judged, gain = scores.score.mean(axis=0) - cost, expected.gain - cost
+    alike = np.array([gain[expected.fold == fold].mean(axis=0).argmax()
+                      for fold in range(int(expected.fold.max()) + 1)])[expected.fold]
+    rows = np.arange(len(judged))
+    brought, simply = judged[rows, gain.argmax(axis=1)], judged[rows, alike]
     gap = brought - simply
-    gain = float(gap.mean())
-    error, clusters = clustered_error((gap - gain) / gap.size, sample.cluster)
+    mean = float(gap.mean())
+    error, clusters = clustered_error((gap - mean) / gap.size, scores.sample.cluster)
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1)) * error
-    return HeldOutValue(value=float(brought.mean()), alike=float(simply.mean()), gain=gain,
-                        low=gain - reach, high=gain + reach)
-
-
-def _learned(scores: Scores, outcome: Floats, cost: Floats, fit: Bools, rest: Bools,
-             reached: Bools | None) -> Ints:
-    sample = scores.sample
-    expected = expected_outcomes(sample.keep(fit), outcome[fit], asked=sample.covariates[rest],
-                                 reached=None if reached is None else reached[fit])
-    return np.asarray((expected - cost).argmax(axis=1))
+    return HeldOutValue(value=float(brought.mean()), alike=float(simply.mean()), gain=mean,
+                        low=mean - reach, high=mean + reach)

@@ -14,6 +14,7 @@ import re
 import subprocess
 import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from experiments.uplift.expected_outcomes import expected_outcomes
 from experiments.uplift.learners import LEARNERS, Lesson
 from experiments.uplift.levels import account_effects
 from experiments.uplift.scores import cross_fit
+from experiments.uplift.whom_to_act_on import held_out_gains, held_out_value
 
 pytestmark = pytest.mark.bench
 
@@ -41,7 +43,8 @@ FILE = ROOT.parent / "shared" / "data" / "hillstrom" / "hillstrom.csv.gz"
 ARMS = {NO_ACTION: "No E-Mail", "mens_email": "Mens E-Mail", "womens_email": "Womens E-Mail"}
 DEALS, SPEND_DEALS = 10, 20
 COST, COSTS = 0.50, (0.05, 0.10, 0.25, 0.50, 0.75, 1.00)
-OWN, WITHOUT_VISITS = "Keepwell", "Keepwell, visits not told"
+OWN, TOLD_APART = "Keepwell", "Keepwell, always told apart"
+WITHOUT_VISITS = "Keepwell, always told apart, visits not told"
 BEST_BY_OWN = "always the best arm, by Keepwell's means"
 ACTUAL, POOLED = "what was spent", "whether, times the amount expected"
 CAUSALML_FOREST = "CausalML's uplift forest"
@@ -217,15 +220,16 @@ def test_whom_to_write_to() -> None:
     values: dict[tuple[str, float, str], np.ndarray] = {}
     written: dict[tuple[float, str], list[float]] = {}
     for seed, (fit, ask) in enumerate(halves(len(sample), SPEND_DEALS)):
-        for name, gain in gains_of(sample, spend, visited, fit, ask, seed).items():
-            for cost in COSTS:
-                charged = np.array([0.0, cost, cost])
-                chosen = (gain - charged).argmax(axis=1)
-                written.setdefault((cost, name), []).append(float((chosen > 0).mean()))
-                for by, score in judged.items():
-                    values.setdefault((by, cost, name), np.zeros(len(sample)))[ask] += (
-                        score[ask, :][np.arange(len(chosen)), chosen] - charged[chosen]
-                    ) / SPEND_DEALS
+        gains = gains_of(sample, spend, visited, fit, ask, seed)
+        own = served(sample, spend, visited, fit, seed, gains)
+        for name, cost in product((OWN, *gains), COSTS):
+            charged = np.array([0.0, cost, cost])
+            chosen = ((own[cost] if name == OWN else gains[name]) - charged).argmax(axis=1)
+            written.setdefault((cost, name), []).append(float((chosen > 0).mean()))
+            for by, score in judged.items():
+                values.setdefault((by, cost, name), np.zeros(len(sample)))[ask] += (
+                    score[ask, :][np.arange(len(chosen)), chosen] - charged[chosen]
+                ) / SPEND_DEALS
         print(seed, {name: round(float(values[ACTUAL, COST, name].mean() * SPEND_DEALS * 2
                                        / (seed + 1)), 3) for _, name in written if _ == COST},
               flush=True)
@@ -248,7 +252,9 @@ def test_whom_to_write_to() -> None:
         f"people buy and not how much (mean amounts by arm: {_amounts(sample, spend)} USD). "
         f"Intervals: 95 %, paired, from customers, for policies as they were learned. Keepwell is "
         f"told who visited, as `--stage visit` tells it; learners are fitted to spend as it is. "
-        f"Its forms were chosen on simulated lotteries, after several looks at these customers.",
+        f"Its forms were chosen on simulated lotteries, after several looks at these customers. It "
+        f"tells customers apart where that brought more on those of the half that were not learned "
+        f"from, and else writes all the same, as `keepwell whom-to-act-on` does.",
         "", "| who is written to, by | written to | net USD a customer | Keepwell less this | "
         "by pooled amounts | Keepwell less this |", "|---|---|---|---|---|---|", *lines, "",
         "By what an e-mail costs, of what was spent:", "",
@@ -257,17 +263,28 @@ def test_whom_to_write_to() -> None:
         "|---" * (2 * len(names)) + "|", *curve]))
 
 
+def served(sample: ArmSample, spend: np.ndarray, visited: np.ndarray, fit: np.ndarray, seed: int,
+           gains: dict[str, np.ndarray]) -> dict[float, np.ndarray]:
+    """Of every cost, the gains that `decide` goes by: told apart where that brought more."""
+    rng = np.random.default_rng(seed)
+    scores = cross_fit(sample.keep(fit), spend[fit], rng=rng)
+    held_out = held_out_gains(scores, spend[fit], rng, visited[fit])
+    return {cost: gains[TOLD_APART if held_out_value(
+        scores, held_out, np.array([0.0, cost, cost])).gain > 0 else BEST_BY_OWN]
+        for cost in COSTS}
+
+
 def gains_of(sample: ArmSample, spend: np.ndarray, visited: np.ndarray, fit: np.ndarray,
              ask: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """What every way of deciding expects the arms to add, customers x arms, costs apart."""
     scores = cross_fit(sample.keep(fit), spend[fit], rng=np.random.default_rng(seed), repeats=1)
     gains = {name: np.zeros((int(ask.sum()), len(ARMS))) for name in (
-        OWN, WITHOUT_VISITS, "always the best arm", BEST_BY_OWN, "nobody", *LEARNERS)}
-    for name, stages in ((OWN, visited[fit]), (WITHOUT_VISITS, None)):
+        TOLD_APART, WITHOUT_VISITS, "always the best arm", BEST_BY_OWN, "nobody", *LEARNERS)}
+    for name, stages in ((TOLD_APART, visited[fit]), (WITHOUT_VISITS, None)):
         expected = expected_outcomes(sample.keep(fit), spend[fit], asked=sample.covariates[ask],
                                      reached=stages)
         gains[name] = expected - expected[:, [0]]
-    gains[BEST_BY_OWN] += gains[OWN].mean(axis=0)
+    gains[BEST_BY_OWN] += gains[TOLD_APART].mean(axis=0)
     gains["nobody"][:, 1:] = -np.inf
     for action in (1, 2):
         gains["always the best arm"][:, action] = scores.middle(action).mean()

@@ -26,6 +26,7 @@ from experiments.uplift.expected_outcomes import expected_outcomes
 from experiments.uplift.learners import LEARNERS, Lesson
 from experiments.uplift.levels import account_effects
 from experiments.uplift.scores import cross_fit
+from experiments.uplift.whom_to_act_on import decide
 
 pytestmark = pytest.mark.bench
 
@@ -33,11 +34,12 @@ REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "20"))
 FIRST_SEED = int(os.environ.get("KEEPWELL_BENCH_FIRST_SEED", "1000"))
 """Lotteries of smaller seeds were looked at when the way of deciding was chosen."""
 
-SERVED, ALIKE = "expected outcomes (served)", "always the best arm"
-WITHOUT_STAGES = "expected outcomes, stages not told"
+SERVED, TOLD_APART = "served", "always told apart"
+BY_OWN, ALIKE = "the same for everybody, by what is expected", "always the best arm"
+WITHOUT_STAGES = "always told apart, stages not told"
 BY_LOSS, STACK = "finer only where loss is better", "the stack, asked for nothing"
-WAYS = (SERVED, ALIKE, BY_LOSS, STACK, *LEARNERS)
-WAYS_BY_STAGES = (SERVED, WITHOUT_STAGES, *WAYS[1:])
+WAYS = (SERVED, TOLD_APART, BY_OWN, ALIKE, BY_LOSS, STACK, *LEARNERS)
+WAYS_BY_STAGES = (SERVED, TOLD_APART, WITHOUT_STAGES, *WAYS[2:])
 AMOUNT, DEVIATION = 116.0, 0.84
 """Mean USD of who buys, and the deviation of its logarithm, as among Hillstrom's customers."""
 
@@ -251,10 +253,13 @@ def _one(lottery: Lottery, ways: tuple[str, ...]) -> tuple[float, ...]:
     others = len(lottery.asked)
     scores = cross_fit(trials, outcome, rng=rng, repeats=1)
     asked = {"asked": lottery.asked, "asked_segment": lottery.asked_segment}
-    gains = {name: np.zeros((others, 3)) for name in ways}
-    for name, stages in ((WITHOUT_STAGES, None), (SERVED, lottery.stages)):
-        if name in ways:
-            gains[name] = expected_outcomes(trials, outcome, asked=lottery.asked, reached=stages)
+    decided = decide(scores, outcome, cost=cost, asked=lottery.asked, reached=lottery.stages,
+                     rng=np.random.default_rng(2))
+    chosen = {SERVED: decided.arm, TOLD_APART: decided.told_apart,
+              BY_OWN: np.full(others, decided.alike)}
+    gains = {name: np.zeros((others, 3)) for name in ways if name not in chosen}
+    if WITHOUT_STAGES in ways:
+        gains[WITHOUT_STAGES] = expected_outcomes(trials, outcome, asked=lottery.asked)
     covariates = np.vstack([trials.covariates, lottery.asked])
     known = np.arange(len(covariates)) < len(trials)
     for action in (1, 2):
@@ -273,10 +278,10 @@ def _one(lottery: Lottery, ways: tuple[str, ...]) -> tuple[float, ...]:
         gains[STACK][:, action] = found.stack.mixed(
             {name: gains[name][:, action] for name in LEARNERS},
             {name: float(gains[name][:, action].mean()) for name in LEARNERS}, rows=others)
+    chosen |= {name: (gain - cost).argmax(axis=1) for name, gain in gains.items()}
     beyond = lottery.true - lottery.true[:, [0]] - cost
     return (float(beyond.max(axis=1).mean()),
-            *(float(beyond[np.arange(others), (gains[way] - cost).argmax(axis=1)].mean())
-              for way in ways))
+            *(float(beyond[np.arange(others), chosen[way]].mean()) for way in ways))
 
 
 def _shown(values: np.ndarray) -> str:

@@ -46,9 +46,10 @@ def test_each_account_is_decided_about_and_programs_read_what_it_is_worth(folder
     assert found["shown_to_pay"] is True
     gain = found["held_out"]["gain_over_same_for_everybody"]
     assert found["held_out"]["low"] < gain < found["held_out"]["high"]
-    assert found["held_out"]["decided"] - found["held_out"]["same_for_everybody"] == pytest.approx(
-        gain)
-    assert found["held_out"]["decided"] == pytest.approx(107.5, abs=1.5)  # by share of the large
+    held_out = found["held_out"]
+    assert held_out["told_apart"] - held_out["same_for_everybody"] == pytest.approx(gain)
+    assert held_out["told_apart"] == pytest.approx(107.5, abs=1.5)  # by share of the large
+    assert found["tells_apart"] is True
     assert (found["lottery"]["file"], found["asked"]["file"], found["out"]) == (
         "lottery.csv", "asked.csv", "decided.csv")
     assert [one["accounts_decided"] for one in found["actions"]] == [1, 1]
@@ -78,7 +79,7 @@ def test_where_it_was_not_shown_to_pay_that_is_said_and_is_no_failure(folder: Pa
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert "Telling accounts apart was not shown to pay here: on accounts that it was" in said
-    assert "The simplest policy is always 'call'; to follow it, take the column" in said
+    assert "So every account has the simplest policy in the file: always 'call'." in said
     assert "from lottery.csv, seed 1; in decided.csv." in said
     assert pl.read_csv(folder / "decided.csv")["action"].to_list() == ["call", "call"]
 

@@ -50,8 +50,9 @@ def test_each_account_has_the_action_that_gains_most_beyond_its_cost(
     apart: LotteryDecisions,
 ) -> None:
     rows = apart.frame()
-    assert rows.columns == ["account_id", "action", "gain", "currency", "simplest_policy",
-                            "gain:call"]
+    assert rows.columns == ["account_id", "action", "gain", "currency", "told_apart",
+                            "simplest_policy", "gain:call"]
+    assert rows["told_apart"].to_list() == rows["action"].to_list()
     assert set(rows["simplest_policy"]) == {apart.lottery.actions[apart.simplest]}
     assert rows["gain"].to_list() == [round(gain, 4) for gain in rows["gain"]]
     assert rows["account_id"].to_list() == ["a1", "new", "other"]
@@ -75,25 +76,29 @@ def test_where_all_gain_alike_the_simplest_policy_is_named() -> None:
     found = decided(lambda use: np.full_like(use, 3.0))
     assert found.verdict == (
         "Telling accounts apart was not shown to pay here: on accounts that it was not learned "
-        "from it does the same for everybody. The simplest policy is always 'call'; to follow it, "
-        "take the column simplest_policy of the file instead of action.")
+        "from it does the same for everybody. So every account has the simplest policy in the "
+        "file: always 'call'.")
     assert set(found.frame()["simplest_policy"]) == {"call"}
     dear = decided(lambda use: np.full_like(use, 3.0), cost=9)
-    assert "always 'none', that is to act on nobody; to follow it, take the column" in dear.verdict
-    assert dear.verdict.endswith("simplest_policy of the file instead of action.")
+    assert dear.verdict.endswith("in the file: always 'none', that is to act on nobody.")
     assert set(dear.frame()["simplest_policy"]) == {"none"}
     assert not dear.shown_to_pay
 
 
 @pytest.mark.parametrize(("changed", "verdict"), [
     ({}, "was not shown to pay here: +0.10 EUR a trial beside the same for everybody (95 % interval"
-         " -0.10 to +0.30), on accounts that it was not learned from. The simplest policy is"),
+         " -0.10 to +0.30), on accounts that it was not learned from. Each account has its own "
+     "action in the file, since that brought more; the simplest policy is always 'call'; to follow "
+     "it, take the column simplest_policy instead of action."),
     ({"low": 0.0}, "was not shown to pay here: +0.10"),
+    ({"gain": -0.01}, "was not shown to pay here: -0.01 EUR a trial beside the same for everybody "
+     "(95 % interval -0.10 to +0.30), on accounts that it was not learned from. So every account "
+     "has the simplest policy in the file: always 'call'."),
     ({"gain": 0.0104, "low": 0.0001, "high": 0.0207},
      "pays: +0.010 EUR a trial beside the same for everybody (95 % interval +0.000 to +0.021)"),
     ({"gain": -0.2, "high": -0.1, "low": -0.3},
      "was not shown to pay here, it rather loses: -0.20 EUR a trial"),
-], ids=["may be nothing", "at the edge", "small", "loses"])
+], ids=["may be more", "at the edge", "may be less", "small", "loses"])
 def test_the_verdict_goes_by_the_interval(
     changed: dict[str, float], verdict: str, apart: LotteryDecisions,
 ) -> None:
@@ -102,9 +107,24 @@ def test_the_verdict_goes_by_the_interval(
     assert found.shown_to_pay == (found.decided.held_out.low > 0)
 
 
-def test_a_loss_names_the_better_policy(apart: LotteryDecisions) -> None:
-    assert "The simplest policy is always 'none', that is to act on nobody; to follow it" in worth(
-        apart, gain=-0.2, high=-0.1, low=-0.3).verdict
+def test_where_telling_apart_brought_less_the_file_has_the_same_for_all_and_both_beside_it(
+    apart: LotteryDecisions,
+) -> None:
+    found = worth(apart, gain=-0.2, high=-0.1, low=-0.3)
+    assert found.verdict.endswith("So every account has the simplest policy in the file: always "
+                                  "'call'.")
+    rows = found.frame()
+    assert rows["action"].to_list() == rows["simplest_policy"].to_list() == ["call"] * 3
+    assert rows["gain"].to_list() == rows["gain:call"].to_list()
+    assert rows["told_apart"].to_list() == ["none", "call", "call"]
+    assert [line[4] for line in found.table()] == ["0", "3"]
+
+
+def test_where_plain_means_name_another_action_that_is_said(apart: LotteryDecisions) -> None:
+    """Those asked about use more than the trials did, so calls are worth it for them."""
+    assert apart.lines()[-2].startswith("By plain means of the trials 'none' brings everybody most")
+    alike = decided(lambda use: np.full_like(use, 3.0))
+    assert not any("plain means" in line for line in alike.lines())
 
 
 def test_what_each_action_brings_everybody_is_said_with_its_interval() -> None:
@@ -125,10 +145,11 @@ def test_what_each_action_brings_everybody_is_said_with_its_interval() -> None:
 def test_what_is_written_says_where_it_comes_from(apart: LotteryDecisions) -> None:
     plain = apart.to_dict(lottery_file="x/lottery.csv", asked_file="x/asked.csv", seed=4,
                           made_at=datetime(2026, 3, 1, 12, tzinfo=UTC))
+    assert (plain["tells_apart"], plain["shown_to_pay"]) == (True, True)
     held_out = apart.decided.held_out
     assert plain["held_out"] == {
         "unit": "EUR a trial, outcome less cost, on accounts that it was not learned from",
-        "decided": held_out.value, "same_for_everybody": held_out.alike,
+        "told_apart": held_out.value, "same_for_everybody": held_out.alike,
         "gain_over_same_for_everybody": held_out.gain, "low": held_out.low,
         "high": held_out.high, "confidence": 0.95, "trials": 800, "accounts": 800}
     calls = apart.lottery.trials.arm.sum()

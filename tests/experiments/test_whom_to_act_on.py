@@ -9,7 +9,13 @@ from experiments.sample import SampleError
 from experiments.uplift.arms import NO_ACTION, ArmSample
 from experiments.uplift.expected_outcomes import expected_outcomes
 from experiments.uplift.scores import cross_fit
-from experiments.uplift.whom_to_act_on import decide
+from experiments.uplift.whom_to_act_on import (
+    Decided,
+    HeldOutValue,
+    decide,
+    held_out_gains,
+    held_out_value,
+)
 
 COST = np.array([0.0, 0.05])
 
@@ -77,8 +83,38 @@ def test_the_value_is_of_accounts_that_the_policy_did_not_see():
     outcome = 9 + arm * np.where(is_odd, -5.0, 1.0) + 0.3 * rng.normal(size=320)
     found = decide(cross_fit(sample, outcome, rng=rng, repeats=1), outcome, rng=rng,
                    asked=sample.covariates, cost=np.array([0.0, 0.0]))
-    assert np.array_equal(found.arm, 1 - is_odd)
+    assert np.array_equal(found.told_apart, 1 - is_odd)
     assert found.held_out.gain == 0  # 0.3 if it had seen that account
+    assert not found.tells_apart
+    assert found.arm.min() == 1
+
+
+@pytest.mark.parametrize(("gain", "arms"), [(0.01, [0, 1, 2]), (0.0, [2, 2, 2]),
+                                            (-0.01, [2, 2, 2])], ids=["more", "as much", "less"])
+def test_accounts_are_told_apart_where_that_brought_more_where_it_was_held_out(gain, arms):
+    found = Decided(
+        told_apart=np.array([0, 1, 2]), alike=2, gain=np.zeros((3, 3)),
+        held_out=HeldOutValue(value=1.0, alike=1.0 - gain, gain=gain, low=gain - 1, high=gain + 1))
+    assert found.arm.tolist() == arms
+
+
+def test_the_simplest_policy_is_what_is_expected_to_bring_most_on_average():
+    found, _ = decided(1, lambda x: 0.4 * np.sign(x) + 0.02)
+    assert found.alike == int(found.gain.mean(axis=0).argmax())
+    dear, _ = decided(1, lambda x: 0.4 * np.sign(x) + 0.02, cost=np.array([0.0, 0.2]))
+    assert dear.alike == 0
+    cheap, _ = decided(1, lambda x: 0.4 * np.sign(x) + 0.02, cost=np.array([0.0, 0.0]))
+    assert cheap.alike == 1
+
+
+def test_what_a_cost_changes_is_told_without_learning_again():
+    scores, outcome = lottery(7, lambda x: 0.3 * x)
+    expected = held_out_gains(scores, outcome, np.random.default_rng(7))
+    for cost in (0.0, 0.05, 0.3):
+        charged = np.array([0.0, cost])
+        whole = decide(scores, outcome, cost=charged, asked=np.zeros((2, 3)),
+                       rng=np.random.default_rng(7))
+        assert held_out_value(scores, expected, charged) == whole.held_out
 
 
 def test_the_same_question_has_the_same_answer():
