@@ -17,6 +17,7 @@ from features.lake import Lake
 from features.telemetry import EVENT_SCHEMA
 from features.workspace import Workspace
 from keepwell import app
+from registry.approval import ApprovalError
 from registry.mlflow_store import MlflowModelStore
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,15 @@ def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True, text=True, check=False,
         env={"PATH": "/usr/bin:/bin", "COLUMNS": "400", "NO_COLOR": "1", "HOME": str(cwd),
              "PYTHONPATH": str(ROOT)})
+
+
+def said_by(place: Workspace, *words: str) -> str:
+    """What the command says, in this process; a refusal is raised."""
+    done = CliRunner().invoke(app, [*words, "-w", str(place.root)], env={"COLUMNS": "400"})
+    if done.exception is not None:
+        assert done.exit_code == 1, done.output
+        raise done.exception
+    return done.output
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +80,7 @@ def test_a_worse_model_needs_somebody_who_stands_for_it(place):
     assert "- failed: Not shown to be better than the health formula" in done.stdout
     assert "churn version 2 serves now." in done.stdout
     assert champion(place) == [2]
-    told = keepwell("models", "history", "churn", cwd=place.root.parent).stdout
+    told = said_by(place, "models", "history", "churn")
     assert "version 2 promoted by Ann, despite the evidence" in told
     assert checks_in(told) == checks_in(done.stdout)
 
@@ -78,28 +88,25 @@ def test_a_worse_model_needs_somebody_who_stands_for_it(place):
 def test_with_a_second_person_a_promotion_waits_for_another_name(place):
     place.change_settings(second_person=True, capacity=50)
     words = ("models", "promote", "churn", GOOD, "--by")
-    early = keepwell(*words, "Bob", "--approve", cwd=place.root.parent)
-    assert early.returncode == 3
-    assert "Nobody has asked for a promotion of 'churn' version 1" in early.stderr
-    asked = keepwell(*words, "Ann Lee", cwd=place.root.parent)
-    assert asked.returncode == 0, asked.stdout + asked.stderr
-    assert "- passed: Better than the health formula" in asked.stdout
-    assert "- passed: The audit of its training rows found no leak." in asked.stdout
-    assert "Its first 50 accounts of each cutoff" in asked.stdout
-    assert "Asked for by Ann Lee. It serves as soon as another person approves" in asked.stdout
+    with pytest.raises(ApprovalError, match="Nobody has asked for a promotion of 'churn'"):
+        said_by(place, *words, "Bob", "--approve")
+    asked = said_by(place, *words, "Ann Lee")
+    assert "- passed: Better than the health formula" in asked
+    assert "- passed: The audit of its training rows found no leak." in asked
+    assert "Its first 50 accounts of each cutoff" in asked
+    assert "Asked for by Ann Lee. It serves as soon as another person approves" in asked
     assert champion(place) == []
-    waiting = keepwell("models", "history", "churn", cwd=place.root.parent).stdout
+    waiting = said_by(place, "models", "history", "churn")
     assert "version 1 asked for by Ann Lee; another person has to approve it" in waiting
     same = keepwell(*words, "ann lee", "--approve", cwd=place.root.parent)
     assert same.returncode == 3
     assert "somebody else has to approve it" in same.stderr
     assert champion(place) == []
-    other = keepwell(*words, "Bob", "--approve", cwd=place.root.parent)
-    assert other.returncode == 0, other.stderr
-    assert "asked for by Ann Lee and approved by Bob" in other.stdout
-    told = keepwell("models", "history", "churn", cwd=place.root.parent).stdout
+    other = said_by(place, *words, "Bob", "--approve")
+    assert "asked for by Ann Lee and approved by Bob" in other
+    told = said_by(place, "models", "history", "churn")
     assert "version 1 promoted by Ann Lee, approved by Bob" in told
-    assert checks_in(told) == checks_in(asked.stdout)
+    assert checks_in(told) == checks_in(asked)
     assert "asked for by Ann Lee; another" not in told
 
 
@@ -112,8 +119,7 @@ def test_a_model_whose_rows_can_not_be_audited_is_refused(place):
     assert len(checks_in(done.stdout)) == 9
     assert "was not promoted, for the reasons above. Nothing was changed." in done.stderr
     assert champion(place) == []
-    told = keepwell("models", "history", "churn", cwd=place.root.parent).stdout
-    assert "No version of churn was ever promoted" in told
+    assert "No version of churn was ever promoted" in said_by(place, "models", "history", "churn")
 
 
 def test_nobody_promotes_without_a_name(place):
