@@ -17,6 +17,9 @@ run: .venv/ready  ## Set up, then telemetry to scores, actions and pages (WORLD=
 serve: .venv/ready  ## Serve the scores and pages of the workspace that is there
 	$(BIN)/keepwell serve --workspace $(WORKSPACE)
 
+# The tests run three at a time already: threads of LightGBM and BLAS on top wait for each other.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/ready-dev debian check  ## Set up, then lint, types, layers, tests, doctests, notebooks
 	$(BIN)/python -m pytest -n 3 --dist worksteal --nbmake
 
