@@ -15,15 +15,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from features.backfill import backfill, month_starts
+from features.command_line import CommandError
 from features.lake import Lake
 from features.telemetry import Event, events_frame
 from features.workspace import Workspace
+from keepwell import app
 from registry.calibration import Calibration
 from registry.mlflow_store import MlflowModelStore
 from registry.monitored import FIGURES, newest_figures
-from registry.segment_switch import EVERYONE, SWITCH_FILE, read_switch, segment_key
+from registry.segment_switch import (
+    EVERYONE,
+    SWITCH_FILE,
+    SegmentSwitchError,
+    read_switch,
+    segment_key,
+)
 from registry.store import TrainingRun
 from serving.batch import scores_as_of
 from training.monitor import MonitorError
@@ -132,26 +141,33 @@ def test_the_command_tells_keeps_and_exits_by_what_it_found(place):
 
 
 @pytest.mark.parametrize(("words", "code", "said"), [
-    (("monitor", "expansion"), 3, "expansion: no version was promoted, so there is nothing to look "
-                                  "at. Promote one (keepwell models promote expansion"),
-    (("monitor", "churn", "--as-of", "2022-12-01"), 3, "Look at it as of a later day"),
-    (("monitor", "happiness"), 2, "happiness"),
-], ids=["no champion", "before the training", "no such label"])
+    (("churn", "--as-of", "2022-12-01"), 3, "Look at it as of a later day"),
+    (("happiness",), 2, "happiness"),
+], ids=["before the training", "no such label"])
 def test_what_can_not_be_looked_at_is_one_paragraph(place, words, code, said):
     champion(place, 1)
-    done = keepwell(place, *words)
+    done = keepwell(place, "monitor", *words)
     assert done.returncode == code
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_where_nothing_was_promoted_there_is_nothing_to_look_at(place):
+    champion(place, 1)
+    done = CliRunner().invoke(app, ["monitor", "expansion", "-w", str(place.root)])
+    assert isinstance(done.exception, CommandError)
+    assert str(done.exception).startswith(
+        "expansion: no version was promoted, so there is nothing to look at. Promote one "
+        "(keepwell models promote expansion")
 
 
 def test_a_switch_that_can_not_be_read_is_not_overwritten(place):
     champion(place, 1)
     place.monitoring_dir.mkdir()
     (place.monitoring_dir / SWITCH_FILE).write_text("{", encoding="utf-8")
-    done = keepwell(place, "monitor", "churn")
-    assert done.returncode == 3
-    assert "does not say which segments a model may answer for" in done.stderr
+    done = CliRunner().invoke(app, ["monitor", "churn", "-w", str(place.root)])
+    assert isinstance(done.exception, SegmentSwitchError)
+    assert "does not say which segments a model may answer for" in str(done.exception)
     assert (place.monitoring_dir / SWITCH_FILE).read_text(encoding="utf-8") == "{"
 
 
