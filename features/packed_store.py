@@ -278,9 +278,13 @@ def _mark_expired(vectors: Sequence[Any], ttl: timedelta | None, now: datetime) 
     """Say of values whose row is older than its time to live that they are."""
     if not ttl:
         return
-    oldest = microseconds(now) - ttl // MICROSECOND
+    # a million values at the start of a service: what is looked up for each is looked up before
+    present, outside = FieldStatus.PRESENT, FieldStatus.OUTSIDE_MAX_AGE
+    seconds, rest = divmod(microseconds(now) - ttl // MICROSECOND, 1_000_000)
+    nanos = rest * 1_000
     for vector in vectors:
         for place, (status, moment) in enumerate(
                 zip(vector.statuses, vector.event_timestamps, strict=True)):
-            if status == FieldStatus.PRESENT and moment.ToMicroseconds() < oldest:
-                vector.statuses[place] = FieldStatus.OUTSIDE_MAX_AGE
+            if status == present and (moment.seconds < seconds or (
+                    moment.seconds == seconds and moment.nanos < nanos)):
+                vector.statuses[place] = outside
