@@ -249,11 +249,12 @@ def promotion_evidence(
     force: bool,
 ) -> EvidenceDocument:
     """What speaks for a version, printed; refused where something speaks against it."""
+    as_of = store.load(label, version).metadata.as_of
+
     from registry.promotion import check_lines
     from training.evidence import promotion_of_version
     from training.workspace_audit import audited
 
-    as_of = store.load(label, version).metadata.as_of
     with step("Auditing the rows it learned from"):
         found = audited(place, label, as_of=as_of)
     decision, evidence = promotion_of_version(
