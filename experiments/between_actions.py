@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from experiments.recommendation import Candidate
 from experiments.refusals import Refusal
+from registry.conflicts import GivesWay
 from registry.playbook import Playbook
 
 
@@ -31,18 +32,34 @@ def gives_way(paying: Iterable[Candidate], playbook: Playbook, last_done: Mappin
                     stage="conflicts", reason="gives_way", until=f"while “{first}” is to be done",
                     why=f"{way.conflict.why} It gives way to “{first}”.")
                 break
-            until = _latest(way.to, last_done, timedelta(days=way.conflict.days))
-            if until is not None and as_of < until[1]:
-                done, free = until
-                refused[action_id] = Refusal(
-                    stage="conflicts", reason="gives_way", allowed_from=free,
-                    until=f"until {free:%d %B %Y %H:%M}",
-                    why=f"{way.conflict.why} “{playbook.by_id[done].name}” was done on "
-                        f"{last_done[done]:%d %B %Y}.")
+            done = _done_lately(way, playbook, last_done, as_of)
+            if done is not None:
+                refused[action_id] = done
                 break
         else:
             kept.add(action_id)
     return refused
+
+
+def gives_way_to_past(action_id: str, playbook: Playbook, last_done: Mapping[str, datetime],
+                      as_of: datetime) -> Refusal | None:
+    """Whether the action gives way to what was done lately, whatever else is to be done now."""
+    found = (_done_lately(way, playbook, last_done, as_of)
+             for way in playbook.gives_way.get(action_id, ()))
+    return next((refusal for refusal in found if refusal is not None), None)
+
+
+def _done_lately(way: GivesWay, playbook: Playbook, last_done: Mapping[str, datetime],
+                 as_of: datetime) -> Refusal | None:
+    until = _latest(way.to, last_done, timedelta(days=way.conflict.days))
+    if until is None or as_of >= until[1]:
+        return None
+    done, free = until
+    return Refusal(
+        stage="conflicts", reason="gives_way", allowed_from=free,
+        until=f"until {free:%d %B %Y %H:%M}",
+        why=f"{way.conflict.why} “{playbook.by_id[done].name}” was done on "
+            f"{last_done[done]:%d %B %Y}.")
 
 
 def one_of_each_family(paying: Iterable[Candidate], playbook: Playbook) -> dict[str, Refusal]:

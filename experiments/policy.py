@@ -44,7 +44,7 @@ from experiments.account_state import (
     PolicyError,
 )
 from experiments.action_value import Stakes, chance_of, stakes, value_of
-from experiments.between_actions import gives_way, one_of_each_family
+from experiments.between_actions import gives_way, gives_way_to_past, one_of_each_family
 from experiments.candidates import (
     DO_NOTHING,
     Proposal,
@@ -105,25 +105,10 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
     ``phrases`` (feature name to its phrase) and ``alert_words`` (alert id to its words) make the
     reasons read better.
     """
-    if as_of.utcoffset() is None:
-        raise PolicyError("as_of has no time zone; write it in UTC.")
-    if asked_at is not None and asked_at.utcoffset() is None:
-        raise PolicyError("asked_at has no time zone; write it in UTC.")
-    if as_of < state.as_of:
-        raise PolicyError(f"The state of account {state.account_id!r} is of {state.as_of}, after "
-                          f"the {as_of} that is asked about. Ask about a later moment, or give "
-                          f"the state as it was then.")
-    past = tuple(sorted((p for p in history if p.at <= as_of and p.was_carried_out),
-                        key=lambda p: (p.at, p.action_id, p.outcome or "")))
-    question = _Question(
-        state=state, playbook=playbook, limits=limits, past=past, as_of=as_of,
-        asked_at=as_of if asked_at is None else asked_at,
-        put_off=tuple(put_off), evidence=evidence, promise=promise_for(evidence, playbook),
-        facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
-        at_stake=stakes(state, playbook.assumptions, limits),
-    )
+    question = _asked(state, playbook, limits, history, as_of, asked_at, evidence, put_off,
+                      phrases, alert_words)
     proposals = _proposals(question)
-    week = ContactWeek(playbook, state, limits, past=past, as_of=as_of, is_new=_is_new(question))
+    week = _week(question)
     paying: list[Candidate] = []
     withheld: list[Withheld] = []
     for proposal in proposals:
@@ -154,6 +139,65 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
         otherwise=None if standing is None else (
             otherwise[0].action_id if otherwise else DO_NOTHING),
     )
+
+
+def rule_against(
+    action_id: str, state: AccountState, *, playbook: Playbook, limits: Limits,
+    history: Iterable[PastAction], as_of: datetime, asked_at: datetime | None = None,
+    evidence: Evidence = NO_EVIDENCE, standing: Standing | None = None,
+    phrases: Mapping[str, str] | None = None, alert_words: Mapping[str, str] | None = None,
+) -> Refusal | None:
+    """The rule that holds this action back for the account, if one does, quiet hours last.
+
+    Asked of an action that was decided on before: whether anything brings it up now, whether it
+    pays, and what else would be done are no part of it, nor is what a person put off. None, too,
+    for an action that the playbook no longer has. The arguments are those of `recommend`.
+    """
+    action = playbook.by_id.get(action_id)
+    if action is None:
+        return None
+    question = _asked(state, playbook, limits, history, as_of, asked_at, evidence, (),
+                      phrases, alert_words)
+    is_held_out = standing is not None and standing.is_held_out and not action.service_message
+    return (
+        not_allowed(action, playbook, question.facts)
+        or may_harm(action, chance_of(action, question.at_stake), evidence, state.attributes,
+                    limits.harm_tolerance, question.promise.of(action.id))
+        or too_soon(action, playbook, question.past, as_of)
+        or _week(question).full_for(action)
+        or gives_way_to_past(action.id, playbook, question.facts.last_done, as_of)
+        or (held_out(standing) if is_held_out and standing is not None else None)
+        or quiet_now(action, playbook, state, limits, question.asked_at))
+
+
+def _asked(
+    state: AccountState, playbook: Playbook, limits: Limits, history: Iterable[PastAction],
+    as_of: datetime, asked_at: datetime | None, evidence: Evidence, put_off: Iterable[PutOff],
+    phrases: Mapping[str, str] | None, alert_words: Mapping[str, str] | None,
+) -> _Question:
+    """The question with what follows from it for every action."""
+    if as_of.utcoffset() is None:
+        raise PolicyError("as_of has no time zone; write it in UTC.")
+    if asked_at is not None and asked_at.utcoffset() is None:
+        raise PolicyError("asked_at has no time zone; write it in UTC.")
+    if as_of < state.as_of:
+        raise PolicyError(f"The state of account {state.account_id!r} is of {state.as_of}, after "
+                          f"the {as_of} that is asked about. Ask about a later moment, or give "
+                          f"the state as it was then.")
+    past = tuple(sorted((p for p in history if p.at <= as_of and p.was_carried_out),
+                        key=lambda p: (p.at, p.action_id, p.outcome or "")))
+    return _Question(
+        state=state, playbook=playbook, limits=limits, past=past, as_of=as_of,
+        asked_at=as_of if asked_at is None else asked_at,
+        put_off=tuple(put_off), evidence=evidence, promise=promise_for(evidence, playbook),
+        facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
+        at_stake=stakes(state, playbook.assumptions, limits),
+    )
+
+
+def _week(question: _Question) -> ContactWeek:
+    return ContactWeek(question.playbook, question.state, question.limits, past=question.past,
+                       as_of=question.as_of, is_new=_is_new(question))
 
 
 def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:

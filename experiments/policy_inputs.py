@@ -28,10 +28,11 @@ from experiments.evidence import NO_EVIDENCE, Evidence
 from experiments.evidence_file import effect_from, effects_document
 from experiments.holdout import Standing
 from experiments.lottery import Exploration
-from experiments.policy import recommend
+from experiments.policy import recommend, rule_against
 from experiments.put_off import PutOff
 from experiments.quiet_hours import Rest, rest_at
 from experiments.recommendation import Recommendation
+from experiments.refusals import Refusal
 from registry.playbook import Playbook
 
 VERSION = 3
@@ -75,6 +76,15 @@ class PolicyInputs:
                          as_of=self.as_of, evidence=self.evidence, chance=self.chance,
                          standing=self.standing, put_off=self.put_off, asked_at=self.asked_at,
                          phrases=phrases, alert_words=alert_words)
+
+    def rule_against(self, action_id: str, playbook: Playbook, *,
+                     phrases: Mapping[str, str] | None = None,
+                     alert_words: Mapping[str, str] | None = None) -> Refusal | None:
+        """The rule that holds an action back that was decided on before, if one does."""
+        return rule_against(
+            action_id, self.state, playbook=playbook, limits=self.limits, history=self.history,
+            as_of=self.as_of, asked_at=self.asked_at, evidence=self.evidence,
+            standing=self.standing, phrases=phrases, alert_words=alert_words)
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; what is not a number is null, as the policy reads it."""

@@ -270,6 +270,14 @@ class DecisionExpiredError(ProblemError):
     next_step = "Ask for a new decision with POST /v1/next-actions."
 
 
+class HeldBackError(ProblemError):
+    """A rule holds the action back that was decided on when nothing did."""
+
+    slug, status, title = "held-back", 409, "A rule holds this action back by now"
+    next_step = ("Do not carry it out. Ask for a new decision with POST /v1/next-actions; once the "
+                 "rule no longer holds, this one may be claimed with a new Idempotency-Key.")
+
+
 class AlreadyClaimedError(ProblemError):
     """Somebody is at work on this decision, or on this account."""
 
@@ -367,7 +375,7 @@ class InternalError(ProblemError):
 
 PROBLEMS: tuple[type[ProblemError], ...] = (
     UnknownClaimError, DecisionExpiredError, AlreadyClaimedError, NotClaimableError,
-    CapacityUsedError, QuietHoursError, StoppedError, ClaimOverError, NotYoursError,
+    CapacityUsedError, QuietHoursError, HeldBackError, StoppedError, ClaimOverError, NotYoursError,
     OutcomeBeforeDecisionError, SelfApprovalError, LevelTooHighError, UnknownControlError,
     UnknownAccountError, UnknownDecisionError, UnknownReportError,
     UnknownModelCardError, UnknownAddressError, TooManyAtOnceError, ImpossiblePlanError,

@@ -77,20 +77,25 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
     timeline has not heard of them.
     """
     asked_at, limits = desk.wall_clock(), desk.limits.current()
-    ids = [score.account_id for score in scores]
-    known_at = desk.now() + JUST_NOW
-    facts = desk.facts.of(ids, as_of=known_at)
-    with (contextlib.suppress(LedgerUnreachableError),
-          desk.ledger.database.reading() as connection):
-        for account_id, outcomes in outcomes_in(connection, ids).items():
-            facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
-        for account_id, put_off in put_offs_in(connection, ids).items():
-            facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
+    facts = facts_now(desk, [score.account_id for score in scores])
     return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts,
                      features=catalogue(desk.workspace.settings.use_names), now=desk.now(),
                      asked_at=asked_at, evidence=desk.measured.current(), rules=desk.chance,
                      proposed_by=proposed_by, shared=shared,
                      limits=at_any_hour(limits) if over_days else limits)
+
+
+def facts_now(desk: Desk, account_ids: Sequence[str]) -> dict[str, PolicyFacts]:
+    """What the policy has to know of these accounts' timelines, and of the ledger before they do;
+    accounts that nothing was heard of are absent."""
+    facts = desk.facts.of(account_ids, as_of=desk.now() + JUST_NOW)
+    with (contextlib.suppress(LedgerUnreachableError),
+          desk.ledger.database.reading() as connection):
+        for account_id, outcomes in outcomes_in(connection, account_ids).items():
+            facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
+        for account_id, put_off in put_offs_in(connection, account_ids).items():
+            facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
+    return facts
 
 
 def decide_on(

@@ -2,33 +2,31 @@
 
 A decision is valid for a week, and in a week consent is taken back, an account is put on legal
 hold, a severe ticket is opened, or another system makes the same call and only its timeline tells.
-So the policy is asked again on all that is known now. What it holds back for a rule is not claimed;
-that an action is worth less than before, or another came ahead of it, is no reason to stop who
-has set out.
+So the rules are asked again about that one action, on all that is known now. That it is worth less
+than before, that nothing brings it up any more, or that another came ahead of it, is no reason to
+stop who has set out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
+from math import ceil
 
-from experiments.recommendation import Withheld
+from features.catalogue import catalogue
+from serving.decisions import NO_FACTS, question
 from serving.desk import Desk
+from serving.errors import HeldBackError, QuietHoursError
+from serving.known_playbook import known_playbook
 from serving.ledger.ledger import Decision
-from serving.recommending import decide
-
-RULES = frozenset({"not_known", "not_eligible", "held_out", "may_harm", "cool_down",
-                   "one_at_a_time", "week_is_full", "gives_way"})
-"""Reasons of rules. Put-offs and quiet hours are asked in the claim's own transaction."""
-
-ORDERING = frozenset({"value", "rank"})
-"""Stages that compare what an action is worth; of conflicts one of a family goes with them."""
+from serving.recommending import facts_now
+from serving.signs import ALERT_WORDS
 
 
-def held_back_now(desk: Desk, decision: Decision) -> str | None:
-    """Why a rule would hold the decided action back now, in a sentence; None if none would.
+def held_back_now(desk: Desk, decision: Decision) -> HeldBackError | QuietHoursError | None:
+    """Why a rule would hold the decided action back now, as the refusal; None if none would.
 
-    What nothing brings up any more goes ahead, and so does what concerns an account that is not
-    scored: the ledger's own checks remain.
+    What is known of this decision itself does not count: it was not carried out, or the ledger
+    says so. An account that is not scored has the checks of the ledger alone.
 
     Raises:
         NotReadyError: no account has been scored yet.
@@ -36,17 +34,21 @@ def held_back_now(desk: Desk, decision: Decision) -> str | None:
     score = desk.portfolio.by_id.get(decision.account_id)
     if score is None:
         return None
-    [decided] = decide(desk, [score])
-    found = by_rule(decided.recommendation.withheld, decision.action)
-    if found is None:
+    facts = facts_now(desk, [score.account_id]).get(score.account_id, NO_FACTS)
+    others = {name: past for name, past in facts.history.items() if name != decision.decision_id}
+    features, asked_at = catalogue(desk.workspace.settings.use_names), desk.wall_clock()
+    asked = question(
+        score, replace(facts, history=others), desk.portfolio.alerts.of(score.account_id),
+        limits=desk.limits.current(), now=desk.now(), asked_at=asked_at,
+        evidence=desk.measured.current(), rules=desk.chance)
+    rule = asked.rule_against(decision.action, known_playbook(features.names),
+                              phrases=features.phrases, alert_words=ALERT_WORDS)
+    if rule is None:
         return None
-    until = "" if found.until is None else f" ({found.until})"
-    return (f"On what is known now, {decision.action} is held back: {found.why.rstrip('.')}"
-            f"{until}.")
-
-
-def by_rule(withheld: Iterable[Withheld], action_id: str) -> Withheld | None:
-    """What is held back of this action, if a rule does it."""
-    return next((one for one in withheld if one.action_id == action_id and one.reason in RULES
-                 and one.stage not in ORDERING
-                 and (one.stage, one.reason) != ("conflicts", "one_at_a_time")), None)
+    words = f"On what is known now, {decision.action} is held back: {rule.why.rstrip('.')}."
+    if rule.reason == "quiet_hours" and rule.allowed_from is not None:
+        seconds = ceil((rule.allowed_from - asked_at).total_seconds())
+        return QuietHoursError(f"{words} It may be claimed from {rule.allowed_from:%Y-%m-%d %H:%M} "
+                               f"UTC on.", headers={"Retry-After": str(max(1, seconds))})
+    until = rule.until.removeprefix("until ").removeprefix("until: ")
+    return HeldBackError(f"{words} That is so until {until}." if until else words)

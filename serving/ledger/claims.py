@@ -36,6 +36,7 @@ from serving.errors import (
     KeyReusedError,
     NotClaimableError,
     NotYoursError,
+    ProblemError,
     UnknownClaimError,
 )
 from serving.ledger.approvals import check_level_of
@@ -85,17 +86,16 @@ class Claims:
         self._database = database
 
     def claim(self, decision_id: str, *, by: str, lease: timedelta, key: str, now: datetime,
-              held_back: str | None = None) -> tuple[Claim, bool]:
+              held_back: ProblemError | None = None) -> tuple[Claim, bool]:
         """Take a decision to carry it out; answers the claim, and whether it is new.
 
-        ``held_back`` says why the policy would not allow it any more, where it would not.
+        ``held_back`` is the refusal of the rules that hold it back by now, where some do.
 
         Raises:
             UnknownDecisionError: no such decision.
             KeyReusedError: the key came before with another claim.
             StoppedError, NotClaimableError: it may not go ahead, or waits for a person.
-            DecisionExpiredError: it is too old, the account has been acted on since, or the policy
-                holds it back by now.
+            DecisionExpiredError: it is too old, or the account has been acted on since.
             AlreadyClaimedError, CapacityUsedError, QuietHoursError: not now; the headers say when
                 to try again.
         """
@@ -115,9 +115,9 @@ class Claims:
             _check_free(connection, decided, at)
             check_level_of(connection, controls, decided, at)
             check_not_put_off(connection, decided, at)
-            if held_back is not None:
-                raise DecisionExpiredError(held_back)
             check_not_quiet(decided, at)
+            if held_back is not None:
+                raise held_back
             _check_capacity(connection, controls, scope, at)
             claim_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:claim:{key}"))
             _add(connection, decided, "claimed", claim_id=claim_id, at=at, lease_until=at + lease,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path
 
+from experiments.policy import DO_NOTHING
 from serving.claim_shapes import (
     EXAMPLE_CLAIM,
     ApprovalAnswer,
@@ -29,6 +30,7 @@ from serving.errors import (
     LONGEST_KEY,
     DecisionExpiredError,
     FieldProblem,
+    HeldBackError,
     UnknownClaimError,
     WrongShapeError,
 )
@@ -91,7 +93,7 @@ def claim(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRe
             decision_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
             now=desk.wall_clock(),
             held_back=held_back_now(desk, desk.ledger.decision(decision_id)))
-    except DecisionExpiredError as error:
+    except (DecisionExpiredError, HeldBackError) as error:
         raise decided_again(desk, caller, decision_id, error) from error
     if is_new:
         desk.metrics.claims.labels("claimed").inc()
@@ -182,15 +184,22 @@ def check_known(occurred_at: datetime | None, as_of: datetime) -> None:
                               errors=[FieldProblem(where="occurred_at", message=message)])
 
 
-def decided_again(desk: Desk, caller: Caller, decision_id: str, error: DecisionExpiredError
-                  ) -> DecisionExpiredError:
+def decided_again(desk: Desk, caller: Caller, decision_id: str,
+                  error: DecisionExpiredError | HeldBackError,
+                  ) -> DecisionExpiredError | HeldBackError:
     """The refusal of a decision that came too late, with the decision that takes its place."""
     account_id = desk.ledger.decision(decision_id).account_id
     score = desk.portfolio.by_id.get(account_id)
     if score is None:
         return error
     [(_, again)] = decide_and_store(desk, [score], proposed_by=acting(caller, None))
-    return DecisionExpiredError(
+    if again.decision_id == decision_id:  # the same question: a newer playbook asks it otherwise
+        return error
+    if again.action == DO_NOTHING:
+        return type(error)(f"{error.detail} It was decided again: nothing is to be done now.",
+                           next_step="Do not carry it out. Ask again with POST /v1/next-actions "
+                                     "when something has changed.")
+    return type(error)(
         f"{error.detail} It was decided again: {again.decision_id}, {again.action}.",
         next_step=f"Look at {again.decision_id} with GET /v1/decisions/{again.decision_id}, and "
                   f"claim that one.")

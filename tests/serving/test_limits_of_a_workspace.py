@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,9 @@ from experiments.limits_file import LIMITS_FILE, LimitsError
 from experiments.planning.team import Pool, Team
 from experiments.workspace_report import full_cost, report_on
 from registry.playbook import playbook
+from serving import current_limits
 from serving.batch import decisions_as_of
-from serving.current_limits import SETTLED_SECONDS, CurrentLimits
+from serving.current_limits import CurrentLimits
 from serving.ledger.replay import replay, shared_digest
 from serving.plans import plan_as_of
 
@@ -49,7 +51,6 @@ def test_the_service_keeps_them_and_a_decision_replays_without_the_file(
     assert full
     assert full[0]["why"].startswith("At most 0 contacts a week")
     quiet.unlink()
-    assert felt(client.post("/v1/next-actions", json={"limit": 48}).json()["items"])
     ledger = client.app.state.desk.ledger
     for item in items[:8]:
         decision = ledger.decision(item["decision_id"])
@@ -58,57 +59,97 @@ def test_the_service_keeps_them_and_a_decision_replays_without_the_file(
         assert found.difference is None
 
 
-def write(path: Path, text: str, *, seconds_ago: float) -> None:
-    path.write_text(text, encoding="utf-8")
-    moment = time.time() - seconds_ago
-    os.utime(path, (moment, moment))
+@pytest.fixture
+def at_once(monkeypatch) -> None:
+    """Files count as soon as they are written."""
+    monkeypatch.setattr(current_limits, "SETTLED_SECONDS", 0.0)
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_file_that_changes_counts_from_then_on(quiet, own_workspace, store, make_client):
     client = make_client(own_workspace, store)
     ask = {"limit": 48}
     assert felt(client.post("/v1/next-actions", json=ask).json()["items"]) == set()
-    write(quiet, "contacts_per_week = 9\n", seconds_ago=2)
+    quiet.write_text("contacts_per_week = 9\n", encoding="utf-8")
     assert felt(client.post("/v1/next-actions", json=ask).json()["items"])
     assert client.get("/readyz").json()["detail"] is None
-    write(quiet, NO_CONTACTS, seconds_ago=1.5)
+    quiet.write_text(NO_CONTACTS, encoding="utf-8")
     assert felt(client.post("/v1/next-actions", json=ask).json()["items"]) == set()
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_changed_file_that_can_not_be_used_keeps_what_held_and_is_told(
         quiet, own_workspace, store, make_client, caplog):
     client = make_client(own_workspace, store)
-    write(quiet, "quite_hours = [8, 20]\n", seconds_ago=2)
+    quiet.write_text("quite_hours = [8, 20]\n", encoding="utf-8")
     assert felt(client.post("/v1/next-actions", json={"limit": 48}).json()["items"]) == set()
     said = r"Did you mean quiet_hours\? .*Until then the limits hold that held before"
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "ok")
     assert re.search(said, ready.json()["detail"])
     assert [one for one in caplog.messages if re.search(said, one)] == [ready.json()["detail"]]
-    write(quiet, "contacts_per_week = 9\n", seconds_ago=2)
+    quiet.write_text("contacts_per_week = 9\n", encoding="utf-8")
     assert client.get("/readyz").json()["detail"] is None
     assert felt(client.post("/v1/next-actions", json={"limit": 48}).json()["items"])
 
 
-def test_half_a_file_never_counts(tmp_path):
+def test_what_is_just_being_written_or_replaced_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(current_limits, "SETTLED_SECONDS", 0.3)
     path = tmp_path / LIMITS_FILE
-    write(path, NO_CONTACTS, seconds_ago=60)
+    path.write_text(NO_CONTACTS, encoding="utf-8")
     limits = CurrentLimits(tmp_path)
     assert limits.current().contacts_per_week == 0
     path.write_text("", encoding="utf-8")  # as an editor does before it writes
     assert limits.current().contacts_per_week == 0
-    write(path, "contacts_per_week = 1", seconds_ago=0.2)
+    path.unlink()  # or another program, before it moves its own file here
     assert limits.current().contacts_per_week == 0
-    write(path, "contacts_per_week = 1", seconds_ago=SETTLED_SECONDS + 0.5)
+    path.write_text("contacts_per_week = 1", encoding="utf-8")
+    assert limits.current().contacts_per_week == 0
+    time.sleep(0.35)
     assert limits.current().contacts_per_week == 1
-    write(path, "contacts_per_week = 2", seconds_ago=-60)  # a clock that is ahead
-    assert limits.current().contacts_per_week == 2
+    path.unlink()
+    assert limits.current().contacts_per_week == 1
+    time.sleep(0.35)
+    assert limits.current() == Limits()
 
 
-def test_a_file_that_did_not_change_is_not_read_again(tmp_path):
-    write(tmp_path / LIMITS_FILE, NO_CONTACTS, seconds_ago=60)
+def test_at_the_start_a_file_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(current_limits, "SETTLED_SECONDS", 0.5)
+    path = tmp_path / LIMITS_FILE
+    path.write_text("", encoding="utf-8")
+    writer = threading.Timer(0.1, path.write_text, (NO_CONTACTS,))
+    writer.start()
+    assert CurrentLimits(tmp_path).current().contacts_per_week == 0
+    writer.join()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_could_not_be_read_is_tried_again_and_told_once(tmp_path, caplog):
+    path = tmp_path / LIMITS_FILE
+    path.write_text("contacts_per_week = 1", encoding="utf-8")
     limits = CurrentLimits(tmp_path)
+    path.unlink()
+    path.mkdir()
+    assert [limits.current().contacts_per_week for _ in range(3)] == [1, 1, 1]
+    assert "limits.toml can not be read" in str(limits.problem)
+    assert len([one for one in caplog.messages if "can not be read" in one]) == 1
+    path.rmdir()
+    path.write_text("contacts_per_week = 2", encoding="utf-8")
+    assert limits.current().contacts_per_week == 2
+    assert limits.problem is None
+
+
+@pytest.mark.usefixtures("at_once")
+def test_another_file_of_the_same_size_and_time_is_another(tmp_path):
+    path, other = tmp_path / LIMITS_FILE, tmp_path / "other"
+    for place, count in ((path, 1), (other, 2)):
+        place.write_text(f"contacts_per_week = {count}", encoding="utf-8")
+        os.utime(place, (1_700_000_000, 1_700_000_000))
+    limits = CurrentLimits(tmp_path)
+    assert limits.current().contacts_per_week == 1
     assert limits.current() is limits.current()
+    other.replace(path)
+    assert limits.current().contacts_per_week == 2
 
 
 def test_plans_and_the_commands_keep_them_too(quiet, own_workspace, store, make_client):

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from experiments.limits_file import LIMITS_FILE
-from experiments.recommendation import Withheld
-from experiments.refusals import Reason, Stage
 from registry.playbook import playbook
+from serving import current_limits
 from serving.errors import UnknownDecisionError
-from serving.still_allowed import RULES, by_rule, held_back_now
+from serving.still_allowed import held_back_now
 
 BOOK = playbook()
 
 
 @pytest.fixture
-def client(own_workspace, store, make_client: Callable[..., TestClient]) -> TestClient:
+def client(own_workspace, store, make_client: Callable[..., TestClient], monkeypatch
+           ) -> TestClient:
+    monkeypatch.setattr(current_limits, "SETTLED_SECONDS", 0.0)
     return make_client(own_workspace, store)
 
 
@@ -46,13 +44,6 @@ def tell(client: TestClient, account_id: str, kind: str, as_of, **properties: st
         "properties": properties}]})
     assert answer.status_code == 200, answer.text
     assert [row["status"] for row in answer.json()["items"]] == ["on_timeline"], answer.text
-
-
-def write_settled(path: Path, text: str) -> None:
-    """As it lies there once it was written two seconds ago."""
-    path.write_text(text, encoding="utf-8")
-    moment = time.time() - 2
-    os.utime(path, (moment, moment))
 
 
 def contact(client: TestClient) -> dict[str, Any]:
@@ -77,14 +68,15 @@ def test_a_legal_hold_since_then_stops_it_and_it_is_decided_again(client, as_of)
     refused = claim(client, decided["decision_id"])
     assert refused.status_code == 409
     content = refused.json()
-    assert content["type"].endswith("#decision-expired")
+    assert content["type"].endswith("#held-back")
     assert content["detail"].startswith(
         f"On what is known now, {decided['action']} is held back: The account is under a legal "
         f"hold.")
     assert "It was decided again: " in content["detail"]
     again = content["detail"].split("It was decided again: ")[1].split(",")[0]
     assert again != decided["decision_id"]
-    assert client.get(f"/v1/decisions/{again}").json()["action"] != decided["action"]
+    assert client.get(f"/v1/decisions/{again}").json()["action"] not in (decided["action"],
+                                                                         "do_nothing")
     assert client.get(f"/v1/decisions/{decided['decision_id']}").json()["claims"] == []
 
 
@@ -99,12 +91,18 @@ def test_what_another_system_did_and_only_the_timeline_tells_is_not_done_twice(c
 
 def test_limits_that_are_tighter_now_are_kept(client, own_workspace):
     decided = contact(client)
-    write_settled(own_workspace.root / LIMITS_FILE,
-                  "contacts_per_week = 0\nonboarding_contacts_per_week = 0\n")
+    path = own_workspace.root / LIMITS_FILE
+    path.write_text("contacts_per_week = 0\nonboarding_contacts_per_week = 0\n", encoding="utf-8")
     refused = claim(client, decided["decision_id"])
     assert refused.status_code == 409
     assert "is held back: At most 0 contacts a week" in refused.json()["detail"]
-    write_settled(own_workspace.root / LIMITS_FILE, "contacts_per_week = 3\n")
+    assert "with a new Idempotency-Key" in refused.json()["next"] or "claim that one" in (
+        refused.json()["next"])
+    path.write_text('quiet_hours = [0, 23]\ntime_zone = "Pacific/Auckland"\n', encoding="utf-8")
+    at_night = claim(client, decided["decision_id"], key="night")
+    assert (at_night.status_code, at_night.json()["type"]) == (409, "/problems#quiet-hours")
+    assert 1 <= int(at_night.headers["retry-after"]) <= 24 * 3600
+    path.write_text("contacts_per_week = 3\n", encoding="utf-8")
     assert claim(client, decided["decision_id"], key="next").status_code == 201
 
 
@@ -121,27 +119,12 @@ def test_what_is_worth_less_than_before_goes_ahead(client, own_workspace):
     decided = contact(client)
     desk = client.app.state.desk
     decision = desk.ledger.decision(decided["decision_id"])
-    write_settled(own_workspace.root / LIMITS_FILE, "tolerance = 1e9\n")
+    (own_workspace.root / LIMITS_FILE).write_text("tolerance = 1e9\n", encoding="utf-8")
     items = client.post("/v1/next-actions", json={"account_ids": [decided["account_id"]]}
                         ).json()["items"]
     held = {one["action"]: one["reason"] for one in items[0]["withheld"]}
     assert held[decided["action"]] == "does_not_pay"
     assert held_back_now(desk, decision) is None
-
-
-def withheld(stage: str, reason: str, action: str = "call") -> Withheld:
-    return Withheld(action_id=action, name=action, because="x", stage=stage, reason=reason,
-                    why="y", until=None, allowed_from=None)
-
-
-@pytest.mark.parametrize("stage", get_args(Stage))
-@pytest.mark.parametrize("reason", get_args(Reason))
-def test_rules_hold_back_and_comparisons_do_not(stage: str, reason: str) -> None:
-    is_rule = (reason in RULES and stage not in ("value", "rank")
-               and (stage, reason) != ("conflicts", "one_at_a_time"))
-    found = by_rule([withheld("eligibility", "not_eligible", "other"), withheld(stage, reason)],
-                    "call")
-    assert (found is not None) == is_rule
 
 
 def test_an_account_that_is_not_scored_and_a_decision_that_is_none(client):
@@ -152,3 +135,26 @@ def test_an_account_that_is_not_scored_and_a_decision_that_is_none(client):
     with pytest.raises(UnknownDecisionError, match="No decision"):
         desk.ledger.decision("no-such")
     assert claim(client, "no-such").status_code == 404
+
+
+def test_what_became_of_the_decision_itself_does_not_hold_back_its_next_try(client):
+    decided = contact(client)
+    taken = claim(client, decided["decision_id"]).json()
+    failed = post(client, f"/v1/claims/{taken['claim_id']}/fail",
+                  {"by": "mailer", "reason": "bounced"}, key="f")
+    assert failed.status_code == 200, failed.text
+    told = post(client, f"/v1/decisions/{decided['decision_id']}/outcomes",
+                {"kind": "outcome", "result": "no_answer"}, key="o")
+    assert told.status_code == 201, told.text
+    assert claim(client, decided["decision_id"], key="again").status_code == 201
+
+
+def test_where_nothing_is_left_to_do_nobody_is_sent_to_claim_that(client, own_workspace):
+    decided = contact(client)
+    (own_workspace.root / LIMITS_FILE).write_text(
+        "actions_per_week = 0\ncontacts_per_week = 0\nonboarding_contacts_per_week = 0\n",
+        encoding="utf-8")
+    refused = claim(client, decided["decision_id"])
+    assert refused.status_code == 409
+    assert refused.json()["detail"].endswith("It was decided again: nothing is to be done now.")
+    assert refused.json()["next"].startswith("Do not carry it out. Ask again with POST")
