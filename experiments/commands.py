@@ -82,10 +82,10 @@ def whom_to_act_on(
 ) -> None:
     """Decide whom to act on, and with what, by what a lottery taught.
 
-    Each account gets the action expected to bring most beyond its cost, or none; what each would
-    bring is in the file. Says what deciding so brings on accounts that it was not learned from,
-    beside the best action for everybody. Ends with 0 also where telling accounts apart was not
-    shown to pay, and says so.
+    Each account gets the action expected to bring it most beyond its cost, or none, if telling
+    accounts apart brought more than the same for everybody on accounts that it was not learned
+    from; else all get the action expected to be best for all. Both are in the file. Ends with 0
+    also where telling accounts apart was not shown to pay, and says so.
     """
     import numpy as np
 

@@ -58,7 +58,7 @@ class LotteryDecisions:
 
     @property
     def simplest(self) -> int:
-        """The place of the action that is expected to bring most when every account gets it."""
+        """The place of the action that is expected to bring most where every trial gets it."""
         return self.decided.alike
 
     @property
@@ -77,6 +77,9 @@ class LotteryDecisions:
                 f"{low} to {high}), {NOT_LEARNED_FROM}")
         if self.shown_to_pay:
             return f"Telling accounts apart pays: {said}."
+        if self.decided.tells_apart and (self.decided.told_apart == self.simplest).all():
+            return (f"Telling accounts apart was not shown to pay here: {said}. Of these accounts "
+                    f"all have the same action either way: {always}.")
         if self.decided.tells_apart:
             return (f"Telling accounts apart was not shown to pay here: {said}. Each account has "
                     f"its own action in the file, since that brought more; the simplest policy is "
@@ -109,17 +112,16 @@ class LotteryDecisions:
             f"Outcome less cost, {self.currency} a trial, {NOT_LEARNED_FROM}: decided account by "
             f"account {value}; the same for everybody, whichever action was expected to be best "
             f"(none among them), {alike}.",
-            *self._said_of_plain_means(),
+            *self._said_of_the_table(),
             self.verdict,
         ]
 
-    def _said_of_plain_means(self) -> list[str]:
+    def _said_of_the_table(self) -> list[str]:
         plain = int(np.argmax([one.value for one in self.for_everybody]))
         if plain == self.simplest:
             return []
-        return [f"By plain means of the trials {self.lottery.actions[plain]!r} brings everybody "
-                f"most; the simplest policy goes by what is expected of the accounts asked about, "
-                f"in which a few large outcomes count for less."]
+        return [f"By the table {self.lottery.actions[plain]!r} brings everybody most; the simplest "
+                f"policy goes by expected outcomes, which follow single large ones less."]
 
     def table(self) -> list[tuple[str, str, str, str, str]]:
         """Lines of action, cost, trials, what it brings everybody, accounts it was decided for."""

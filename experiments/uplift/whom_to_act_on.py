@@ -46,8 +46,8 @@ class Decided:
     """The arm of every account asked about (0: none), and what each arm would bring it.
 
     ``told_apart`` is the arm that gains most for each account, ``alike`` the one that gains most
-    on average over them. ``gain`` is accounts x arms: the expected outcome less that under none,
-    less the cost.
+    on average over the trials, whoever is asked about. ``gain`` is accounts x arms: the expected
+    outcome less that under none, less the cost.
     """
 
     told_apart: Ints
@@ -85,11 +85,13 @@ def decide(scores: Scores, outcome: Floats, *, cost: Floats, asked: Floats,
     if cost.shape != (len(sample.arms),) or not np.isfinite(cost).all() or cost[0] != 0:
         raise SampleError(f"Give a cost for each of the arms {', '.join(sample.arms)}, 0 for the "
                           f"first.")
-    expected = expected_outcomes(sample, outcome, asked=asked, reached=reached)
-    gain = expected - expected[:, [0]] - cost
+    both = np.vstack([asked, sample.covariates])
+    expected = expected_outcomes(sample, outcome, asked=both, reached=reached)
+    every = expected - expected[:, [0]] - cost
+    gain, of_trials = every[:len(asked)], every[len(asked):]
     held_out = held_out_gains(scores, outcome, rng, reached)
     return Decided(told_apart=np.asarray(gain.argmax(axis=1)), gain=gain,
-                   alike=int(gain.mean(axis=0).argmax()),
+                   alike=int(of_trials.mean(axis=0).argmax()),
                    held_out=held_out_value(scores, held_out, cost))
 
 

@@ -88,12 +88,12 @@ def test_where_all_gain_alike_the_simplest_policy_is_named() -> None:
 @pytest.mark.parametrize(("changed", "verdict"), [
     ({}, "was not shown to pay here: +0.10 EUR a trial beside the same for everybody (95 % interval"
          " -0.10 to +0.30), on accounts that it was not learned from. Each account has its own "
-     "action in the file, since that brought more; the simplest policy is always 'call'; to follow "
-     "it, take the column simplest_policy instead of action."),
+     "action in the file, since that brought more; the simplest policy is always 'none', that is "
+     "to act on nobody; to follow it, take the column simplest_policy instead of action."),
     ({"low": 0.0}, "was not shown to pay here: +0.10"),
     ({"gain": -0.01}, "was not shown to pay here: -0.01 EUR a trial beside the same for everybody "
      "(95 % interval -0.10 to +0.30), on accounts that it was not learned from. So every account "
-     "has the simplest policy in the file: always 'call'."),
+     "has the simplest policy in the file: always 'none', that is to act on nobody."),
     ({"gain": 0.0104, "low": 0.0001, "high": 0.0207},
      "pays: +0.010 EUR a trial beside the same for everybody (95 % interval +0.000 to +0.021)"),
     ({"gain": -0.2, "high": -0.1, "low": -0.3},
@@ -112,19 +112,29 @@ def test_where_telling_apart_brought_less_the_file_has_the_same_for_all_and_both
 ) -> None:
     found = worth(apart, gain=-0.2, high=-0.1, low=-0.3)
     assert found.verdict.endswith("So every account has the simplest policy in the file: always "
-                                  "'call'.")
+                                  "'none', that is to act on nobody.")
     rows = found.frame()
-    assert rows["action"].to_list() == rows["simplest_policy"].to_list() == ["call"] * 3
-    assert rows["gain"].to_list() == rows["gain:call"].to_list()
+    assert rows["action"].to_list() == rows["simplest_policy"].to_list() == ["none"] * 3
+    assert rows["gain"].to_list() == [0, 0, 0]
     assert rows["told_apart"].to_list() == ["none", "call", "call"]
-    assert [line[4] for line in found.table()] == ["0", "3"]
+    assert [line[4] for line in found.table()] == ["3", "0"]
 
 
-def test_where_plain_means_name_another_action_that_is_said(apart: LotteryDecisions) -> None:
-    """Those asked about use more than the trials did, so calls are worth it for them."""
-    assert apart.lines()[-2].startswith("By plain means of the trials 'none' brings everybody most")
-    alike = decided(lambda use: np.full_like(use, 3.0))
-    assert not any("plain means" in line for line in alike.lines())
+def test_where_both_policies_are_the_same_for_the_accounts_asked_that_is_said(
+    apart: LotteryDecisions,
+) -> None:
+    given = replace(apart.decided, told_apart=np.full(3, apart.simplest))
+    verdict = worth(replace(apart, decided=given)).verdict
+    assert verdict.endswith("Of these accounts all have the same action either way: always 'none', "
+                            "that is to act on nobody.")
+
+
+def test_where_the_table_names_another_action_that_is_said(apart: LotteryDecisions) -> None:
+    assert not any("By the table" in line for line in apart.lines())
+    other = replace(apart, decided=replace(apart.decided, alike=1 - apart.simplest))
+    assert other.lines()[-2] == (
+        "By the table 'none' brings everybody most; the simplest policy goes by expected outcomes, "
+        "which follow single large ones less.")
 
 
 def test_what_each_action_brings_everybody_is_said_with_its_interval() -> None:

@@ -99,8 +99,14 @@ def test_accounts_are_told_apart_where_that_brought_more_where_it_was_held_out(g
 
 
 def test_the_simplest_policy_is_what_is_expected_to_bring_most_on_average():
-    found, _ = decided(1, lambda x: 0.4 * np.sign(x) + 0.02)
-    assert found.alike == int(found.gain.mean(axis=0).argmax())
+    scores, outcome = lottery(1, lambda x: 0.4 * np.sign(x) + 0.02)
+    trials = scores.sample.covariates
+    poor = trials[trials[:, 0] < 0]
+    for asked in (trials, poor, poor[:1]):  # whoever is asked about
+        found = decide(scores, outcome, cost=np.zeros(2), asked=asked,
+                       rng=np.random.default_rng(1))
+        assert found.alike == 1
+    assert found.told_apart.tolist() == [0]
     dear, _ = decided(1, lambda x: 0.4 * np.sign(x) + 0.02, cost=np.array([0.0, 0.2]))
     assert dear.alike == 0
     cheap, _ = decided(1, lambda x: 0.4 * np.sign(x) + 0.02, cost=np.array([0.0, 0.0]))
