@@ -16,13 +16,8 @@ settings.load_profile("keepwell")
 
 
 # A tenth of the cpu seconds went into looking for garbage among ten thousand tests and what they
-# import. Circles of garbage are still found, later; what is frozen is what is there for good.
+# import. Circles of garbage are still found, later.
 gc.set_threshold(20_000, 20, 20)
-
-
-def pytest_collection_finish() -> None:
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,7 +45,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    gc.unfreeze()
     record: Path | None = session.config.getoption("--resume")
     finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     if record is not None and finished:
