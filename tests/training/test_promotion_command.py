@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from features.backfill import backfill, month_starts
+from features.command_line import out
 from features.lake import Lake
 from features.telemetry import EVENT_SCHEMA
 from features.workspace import Workspace
@@ -34,11 +35,17 @@ def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def said_by(place: Workspace, *words: str) -> str:
     """What the command says, in this process; a refusal is raised."""
-    done = CliRunner().invoke(app, [*words, "-w", str(place.root)], env={"COLUMNS": "400"})
+    done = CliRunner().invoke(app, [*words, "-w", str(place.root)])
     if done.exception is not None:
         assert done.exit_code == 1, done.output
         raise done.exception
     return done.output
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch) -> None:
+    """No line is broken, whatever COLUMNS was when another test made the console."""
+    monkeypatch.setattr(out, "_width", 400)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +140,6 @@ def test_a_model_trained_while_the_server_is_away_is_uploaded_with_one_command(
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         away = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setenv("KEEPWELL_TRACKING_URI", away)
     command, there = CliRunner(), ("-w", str(place.root))
     trained = command.invoke(app, ["train", "churn", "--trials", "0", *there])
