@@ -63,6 +63,7 @@ from experiments.put_off import PutOff, not_yet
 from experiments.recommendation import Candidate, Recommendation, Withheld
 from experiments.refusals import Refusal, may_harm, not_allowed, not_worth_it
 from experiments.triggers import triggers_of
+from registry.actions import Action
 from registry.playbook import Playbook
 
 __all__ = ["DO_NOTHING", "STATE_FACTS", "WEEK", "AccountState", "Candidate", "Limits", "PastAction",
@@ -160,9 +161,7 @@ def rule_against(
                       phrases, alert_words)
     is_held_out = standing is not None and standing.is_held_out and not action.service_message
     return (
-        not_allowed(action, playbook, question.facts)
-        or may_harm(action, chance_of(action, question.at_stake), evidence, state.attributes,
-                    limits.harm_tolerance, question.promise.of(action.id))
+        _barred(action, question)
         or too_soon(action, playbook, question.past, as_of)
         or _week(question).full_for(action)
         or gives_way_to_past(action.id, playbook, question.facts.last_done, as_of)
@@ -200,14 +199,20 @@ def _week(question: _Question) -> ContactWeek:
                        as_of=question.as_of, is_new=_is_new(question))
 
 
+def _barred(action: Action, question: _Question) -> Refusal | None:
+    """Eligibility and suitability: not allowed for the account, or measured to harm."""
+    return (not_allowed(action, question.playbook, question.facts)
+            or may_harm(action, chance_of(action, question.at_stake), question.evidence,
+                        question.state.attributes, question.limits.harm_tolerance,
+                        question.promise.of(action.id)))
+
+
 def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:
     """One action through the stages that look at no other action."""
     action, playbook = proposal.action, question.playbook
     kept = question.promise.of(action.id)
     refusal = (
-        not_allowed(action, playbook, question.facts)
-        or may_harm(action, chance_of(action, question.at_stake), question.evidence,
-                    question.state.attributes, question.limits.harm_tolerance, kept)
+        _barred(action, question)
         or not_yet(action.id, question.put_off, question.asked_at)
         or too_soon(action, playbook, question.past, question.as_of)
         or quiet_now(action, playbook, question.state, question.limits, question.asked_at)
