@@ -271,7 +271,7 @@ class DecisionExpiredError(ProblemError):
 
 
 class HeldBackError(ProblemError):
-    """A rule holds the action back that was decided on when nothing did."""
+    """The action was allowed when it was decided on; since then a rule has come to forbid it."""
 
     slug, status, title = "held-back", 409, "A rule holds this action back by now"
     next_step = ("Do not carry it out. Ask for a new decision with POST /v1/next-actions; once the "
