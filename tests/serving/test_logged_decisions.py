@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -93,6 +94,17 @@ def test_what_was_decided_or_known_later_is_not_seen(place) -> None:
                   as_of=earlier)
     assert found["decision_id"].to_list() == ["d1"]
     assert table(place, as_of=AS_OF).height == 2
+
+
+def test_a_corrected_cancellation_counts_when_it_happened_by_the_correction(place) -> None:
+    lake = Lake(place.events_dir, place.quarantine_dir)
+    for days_ago in (100, 10):  # said to be 100 days ago at first; then corrected
+        lake.append(events_frame([replace(
+            event("a", "contract.cancelled", days_ago), event_id="end")]),
+                    source="hand", file=f"end-{days_ago}", now=AS_OF)
+    wrong = table(place, decision(1, "a", 120, "mail", 0.5), as_of=AS_OF - timedelta(days=15))
+    assert wrong["reward"].to_list() == pytest.approx([-100.0 * 70 / DAYS_A_MONTH])
+    assert table(place)["reward"].to_list() == [pytest.approx(0.0, abs=1e-9)]
 
 
 def test_where_nothing_was_left_to_chance_nothing_can_be_learned(place) -> None:
