@@ -39,14 +39,18 @@ SECONDS_PER_DAY = 86_400.0
 class TouchLog:
     """Logged interventions: what was done, and what a lottery decided.
 
-    ``touches``: account_id, at, recorded_at, action, by_chance. ``spared``: account_id, at,
-    propensity, for each account that a lottery left alone. ``choices``: account_id, at,
-    recorded_at, of every decision about an arm, whatever it was.
+    ``touches``: account_id, at, action, by_chance. ``spared``: account_id, at, propensity, for
+    each account that a lottery left alone. Both as known at the end.
+
+    ``touch_versions`` and ``choice_versions``: account_id, at, recorded_at, superseded_at. Every
+    version of a touch, and of a touch or a decision about an arm: what was corrected after a
+    cutoff was known at it.
     """
 
     touches: pl.DataFrame
     spared: pl.DataFrame
-    choices: pl.DataFrame
+    touch_versions: pl.DataFrame
+    choice_versions: pl.DataFrame
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,9 +78,14 @@ def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
         events = pl.DataFrame(schema={
             "account_id": pl.String, "kind": pl.String, "occurred_at": UTC_INSTANT,
             "recorded_at": UTC_INSTANT, "quantity": pl.Float64, "properties": pl.String})
-    known = known_at(events.lazy().filter(pl.col("kind").is_in(TOUCH_KINDS)), known_until)
-    read = known.select(
-        "account_id", "kind", "recorded_at", at="occurred_at", propensity="quantity",
+    until = pl.lit(known_until, dtype=UTC_INSTANT)
+    if "superseded_at" not in events.columns:
+        events = events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
+    read = events.lazy().filter(
+        pl.col("kind").is_in(TOUCH_KINDS), pl.col("recorded_at") < until,
+    ).select(
+        "account_id", "kind", "recorded_at", "superseded_at", at="occurred_at",
+        propensity="quantity",
         **{name: pl.col("properties").str.json_path_match(f"$.{name}")
            for name in ("action", "arm", "chance")}).collect()
     # Keepwell's own draws say who was offered something: what was done is what touches.
@@ -84,17 +93,21 @@ def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
                           & pl.col("chance").is_null())
     treated = ~pl.col("arm").is_in(UNTREATED_ARMS)
     by_chance = ((pl.col("propensity") > 0) & (pl.col("propensity") < 1)).fill_null(value=False)
-    columns = ("account_id", "at", "recorded_at", "action")
+    versions = ("account_id", "at", "recorded_at", "superseded_at")
+    columns = (*versions, "action")
     touches = pl.concat([
         decided.filter(treated).select(*columns, by_chance=by_chance),
         read.filter(pl.col("kind") == "action.executed").select(
             *columns, by_chance=pl.lit(value=False)),
     ]).sort("at", "account_id", "by_chance", descending=(False, False, True))
+    spared = decided.filter(~treated & by_chance)
     return TouchLog(
-        touches=touches,
-        spared=decided.filter(~treated & by_chance).select("account_id", "at", "propensity"),
-        choices=pl.concat([decided.select("account_id", "at", "recorded_at"),
-                           touches.select("account_id", "at", "recorded_at")]))
+        touches=known_at(touches.lazy(), known_until).select(
+            "account_id", "at", "action", "by_chance").collect(),
+        spared=known_at(spared.lazy(), known_until).select(
+            "account_id", "at", "propensity").collect(),
+        touch_versions=touches.select(versions),
+        choice_versions=pl.concat([decided.select(versions), touches.select(versions)]))
 
 
 def touched_rows(training: TrainingSet, labelled: LabelledRows, log: TouchLog) -> TouchedRows:
@@ -117,7 +130,8 @@ def touched_rows(training: TrainingSet, labelled: LabelledRows, log: TouchLog) -
         spared_row=spared["row"].cast(pl.Int64).to_numpy(),
         spared_days=_days(spared["at"] - spared["as_of"], NEVER),
         spared_chance=spared["propensity"].to_numpy(),
-        days_since_touch=_since(keys, log.touches), days_since_choice=_since(keys, log.choices))
+        days_since_touch=_since(keys, log.touch_versions),
+        days_since_choice=_since(keys, log.choice_versions))
 
 
 def touched_shares(
@@ -160,10 +174,11 @@ def touched_section(untouched: Untouched) -> str:
     return "\n".join([*lines, "", *told])
 
 
-def _since(keys: pl.DataFrame, moments: pl.DataFrame) -> Vector:
+def _since(keys: pl.DataFrame, versions: pl.DataFrame) -> Vector:
     """Days since the newest such moment that was known at each row's cutoff."""
-    before = keys.join(moments, on="account_id").filter(
-        (pl.col("at") < pl.col("as_of")) & (pl.col("recorded_at") < pl.col("as_of")))
+    before = known_at(
+        keys.lazy().join(versions.lazy(), on="account_id"), pl.col("as_of"),
+    ).filter(pl.col("at") < pl.col("as_of")).collect()
     last = keys.join(before.group_by("row").agg(pl.col("at").max()), on="row", how="left",
                      maintain_order="left")
     return _days(keys["as_of"] - last["at"], np.nan)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+
 import numpy as np
+import polars as pl
 import pytest
 
-from features.telemetry import events_frame
+from features.telemetry import UTC_INSTANT, events_frame
 from registry.untouched import NO_LOG, Untouched
 from training.dataset import build_training_set
 from training.labels import cohort_rows, label_named, label_rows
@@ -24,7 +28,7 @@ def decided(timelines, account: str, day: str, arm: str | None, propensity: floa
 @pytest.fixture
 def touched(timelines):
     """Rows of 2 January 2024: a leaves after 18 days, b after 39, c and d stay."""
-    def of(*events):
+    def of(*events, superseded=()):
         contracts = timelines(
             *((account, "contract.started", "2023-11-01", 100.0) for account in "abcd"),
             ("a", "contract.cancelled", "2024-01-20"), ("b", "contract.cancelled", "2024-02-10"))
@@ -34,7 +38,9 @@ def touched(timelines):
                               known_until=until)
         training = build_training_set(
             labelled, lambda rows: rows.with_columns(signal_28d=0.5), NAMES)
-        log = touch_log(events_frame(list(events)), until)
+        frame = events_frame(list(events)).with_columns(pl.Series(
+            "superseded_at", superseded or [None] * len(events), dtype=UTC_INSTANT))
+        log = touch_log(frame, until)
         return training, touched_rows(training, labelled, log)
     return of
 
@@ -93,6 +99,19 @@ def test_the_past_of_a_row_is_what_was_recorded_before_it(touched, timelines) ->
     assert rows.days_since_touch[0] == 10
     assert np.isnan(rows.days_since_touch[1:]).all()
     assert rows.days_since_choice[[0, 2]].tolist() == [10, 20]
+
+
+def test_what_was_corrected_after_the_cutoff_was_known_at_it(touched, timelines) -> None:
+    """A call of 23 December is moved, on the day of ``corrected``, to the day before that."""
+    for corrected, since, touched_on in (("2024-01-10", 10, 7), ("2024-01-02", 10, np.inf),
+                                         ("2024-01-01", 2, np.inf)):
+        old = executed(timelines, "a", "2023-12-23")
+        day = timelines.at(corrected) - timedelta(days=1)
+        new = replace(old, occurred_at=day, recorded_at=timelines.at(corrected))
+        _, rows = touched(old, new, superseded=[new.recorded_at, None])
+        assert rows.days_since_touch[0] == since
+        assert rows.days_since_choice[0] == since
+        assert rows.touch_days[0] == touched_on
 
 
 def test_the_card_counts_touched_labels_or_says_that_none_is_logged(touched, timelines) -> None:
