@@ -157,9 +157,10 @@ def cohort_rows(label: Label, events: pl.DataFrame, as_ofs: tuple[datetime, ...]
     cutoffs = pl.LazyFrame({"as_of": list(as_ofs)}, schema={"as_of": UTC_INSTANT})
     read = events.lazy().filter(pl.col("kind").is_in(label.reads))
     if label.outcome == "silence":
-        read = read.group_by("account_id", "recorded_at").agg(pl.col("occurred_at").max())
+        versions = [name for name in ("recorded_at", "superseded_at") if name in events.columns]
+        read = read.group_by("account_id", *versions).agg(pl.col("occurred_at").max())
         return (
-            read.join(cutoffs, how="cross").filter(pl.col("recorded_at") < pl.col("as_of"))
+            known_at(read.join(cutoffs, how="cross"), pl.col("as_of"))
             .group_by(ROW).agg(pl.col("occurred_at").max())
             .filter(pl.col("as_of") - pl.col("occurred_at")
                     <= pl.duration(days=label.silence_days))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from features.backfill import month_starts
-from features.telemetry import KIND_NAMES
+from features.telemetry import KIND_NAMES, UTC_INSTANT, events_frame
 from training.labels import (
     LABELS,
     Label,
@@ -210,6 +210,17 @@ SILENT = label_named("silent_churn")
 def test_silent_churn(timelines, uses, expected) -> None:
     events = timelines(*(("a", "feature.used", day) for day in uses))
     assert decide(SILENT, events, at=timelines.at) == expected
+
+
+@pytest.mark.parametrize(("corrected", "accounts"), [("2024-05-25", 0), ("2024-06-02", 1)])
+def test_use_that_a_correction_moved_back_is_in_the_cohort_until_it_is_known(
+    timelines, corrected, accounts
+) -> None:
+    events = events_frame([
+        timelines.event("a", "feature.used", "2024-05-20"),
+        timelines.event("a", "feature.used", "2024-04-01", recorded=corrected),
+    ]).with_columns(pl.Series("superseded_at", [timelines.at(corrected), None], dtype=UTC_INSTANT))
+    assert cohort_rows(SILENT, events, (timelines.at("2024-06-01"),)).height == accounts
 
 
 def test_a_trial_converts_when_a_contract_starts(timelines) -> None:
