@@ -226,7 +226,8 @@ class TouchedAccounts:
         moments = SnapshotStore(self._workspace.snapshots_dir).moments()
         events = self._lake.scan().filter(pl.col("kind").is_in([*self._kinds()]))
         if moments:
-            events = events.filter(pl.col("recorded_at") >= moments[-1])
+            events = events.filter((pl.col("recorded_at") >= moments[-1])
+                                   | (pl.col("superseded_at") >= moments[-1]))
         return set(events.select("account_id").unique().collect()["account_id"])
 
     def _snapshots(self, accounts: Sequence[str], as_of: datetime, manifest: Manifest,

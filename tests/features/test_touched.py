@@ -82,6 +82,14 @@ def test_an_event_that_no_feature_reads_is_nobody_s_at_the_first_time_either(wor
     assert TouchedAccounts(workspace).step(moment=AS_OF, publish=Published()) is None
 
 
+def test_an_event_that_was_moved_to_another_account_touches_both_at_the_first_time(workspace):
+    moved = {"event_id": "e", "recorded_at": (AS_OF - timedelta(hours=1)).isoformat()}
+    send(workspace, {"account_id": "acct-01", **moved})
+    send(workspace, {"account_id": "acct-02", **moved, "recorded_at": AS_OF.isoformat()})
+    assert len(lake_of(workspace).manifest.superseded) == 1
+    assert caught_up(TouchedAccounts(workspace), AS_OF + DAY) == ["acct-01", "acct-02"]
+
+
 def test_a_corrected_event_that_no_feature_reads_touches_nobody(workspace):
     touched, published = TouchedAccounts(workspace), Published()
     decided = {"event_id": "e", "kind": "action.decided"}
