@@ -2,25 +2,28 @@
 
 A decision holds its whole question; what all questions have in common (the playbook's text, the
 words of figures and warning signs) is in the ledger once, under its digest. Both are in the chain,
-so what is replayed is what was asked. The code is named by a digest of its text: where the ranking
-comes out otherwise, the report says whether other code, or other numbers, did it.
+so what is replayed is what was asked. The code is named by a digest of the text of all that the
+policy imports: where the ranking comes out otherwise, the report says whether other code, or other
+numbers, did it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import experiments
-import registry
 from experiments.policy_inputs import PolicyInputs
 from registry.playbook import ACTIONS_FILE, SEQUENCES_FILE, read_playbook
+from serving.ledger.imported_code import imported_code
 from serving.ledger.ledger import Decision
+
+POLICY = (PolicyInputs.__module__, read_playbook.__module__)
+"""The modules that a decision is asked of."""
 
 
 class ReplayError(Exception):
@@ -72,13 +75,19 @@ def _shared(phrases: tuple[tuple[str, str], ...], alert_words: tuple[tuple[str, 
 
 @cache
 def policy_code() -> str:
-    """The digest of the code that ranks: all that the policy may be made of."""
-    text = hashlib.blake2b(digest_size=8)
-    for package in (experiments, registry):
-        assert package.__file__ is not None
-        for path in sorted(Path(package.__file__).parent.glob("*.py")):
-            text.update(path.read_bytes())
-    return text.hexdigest()
+    """The digest of the code that ranks, as it was when this process first asked."""
+    return policy_digest()
+
+
+def policy_digest(read: Callable[[Path], bytes] = Path.read_bytes) -> str:
+    """The digest of the policy's modules and of all that they import.
+
+    The playbook's own files are no part of it: they are stored with each decision.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name, text in sorted(imported_code(POLICY, read).items()):
+        digest.update(f"{name}\0{len(text)}\0".encode() + text)
+    return digest.hexdigest()
 
 
 def shared_digest(decision: Decision) -> str:
