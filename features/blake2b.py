@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+
+from features.compiled import compiled, inlined
 
 FEW = 5_000
 """So many texts are hashed one by one."""
@@ -71,12 +72,12 @@ def text_buffers(texts: pl.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
     return offsets, np.frombuffer(content or b"", dtype=np.uint8)
 
 
-@numba.njit(inline="always")
+@inlined
 def _turn(word, bits):  # type: ignore[no-untyped-def]
     return (word >> np.uint64(bits)) | (word << np.uint64(64 - bits))
 
 
-@numba.njit(inline="always")
+@inlined
 def _mix(a, b, c, d, x, y):  # type: ignore[no-untyped-def]
     a = a + b + x
     d = _turn(d ^ a, 32)
@@ -88,7 +89,7 @@ def _mix(a, b, c, d, x, y):  # type: ignore[no-untyped-def]
     return a, _turn(b ^ c, 63), c, d
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _compress(state, block, length, is_last):  # type: ignore[no-untyped-def]
     a0, a1, a2, a3 = state[0], state[1], state[2], state[3]
     b0, b1, b2, b3 = state[4], state[5], state[6], state[7]
@@ -116,7 +117,7 @@ def _compress(state, block, length, is_last):  # type: ignore[no-untyped-def]
     state[7] ^= b3 ^ d3
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _digests(offsets, content):  # type: ignore[no-untyped-def]
     rows = len(offsets) - 1
     digests = np.empty((rows, 2), dtype=np.uint64)

@@ -2,18 +2,30 @@
 
 Compiled functions are kept on disk beside their source, so that a second process starts within a
 second. Numba sees that a function's own file has changed, but not the file of a function that was
-compiled into it; here a change of any module with compiled code makes all of it stale.
+compiled into it; here a change of any module that a function's file imports makes it stale.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+
+ROOT = Path(__file__).parents[__name__.count(".")]
+"""The folder in which the packages lie."""
+
+PACKAGES = "features|registry|training|experiments|serving"
+
+IMPORT = re.compile(rf"""^[ \t]*(?:from|import)[ \t]+
+    (\.+|(?=(?:{PACKAGES})\b)) ([\w.]*)
+    (?:[ \t]+import[ \t]* (\((?:[^)\#]|\#.*)*\) | (?:.*\\\n)*.*))?""",
+                    re.MULTILINE | re.VERBOSE)
+"""An import of the project's own code: dots before a relative name, the module, what is taken."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -44,16 +56,50 @@ def _kept(dispatcher: Any) -> Any:
         return dispatcher
     # No public way leads to the stamp that numba compares; test_compiled.py sees it work.
     kept = dispatcher._cache._cache_file
-    kept._source_stamp = f"{kept._source_stamp} {digest_of_compiled(Path(__file__).parent)}"
+    source = Path(dispatcher.py_func.__code__.co_filename)
+    kept._source_stamp = f"{kept._source_stamp} {source_digest(source)}"
     return dispatcher
 
 
 @cache
-def digest_of_compiled(folder: Path) -> str:
-    """Digest of a package's modules that hold compiled code: those that import this one."""
+def source_digest(file: Path) -> str:
+    """Digest of a source file and of all that it imports from the project, directly or not.
+
+    What compiled code takes from other modules, it imports: functions that are compiled into it,
+    and constants, whose values are frozen into it. Wherever those modules lie, they are found.
+    """
+    files, waiting = {file}, [file]
+    while waiting:
+        found = _imported_files(waiting.pop()) - files
+        files |= found
+        waiting += found
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.glob("*.py")):
-        text = path.read_bytes()
-        if b"from features.compiled import" in text:
-            digest.update(path.name.encode() + b"\0" + text)
+    for each in sorted(files):
+        text = _text(each)
+        digest.update(f"{each.name}\0{len(text)}\0{text}".encode())
     return digest.hexdigest()
+
+
+@cache
+def _imported_files(file: Path) -> frozenset[Path]:
+    """The project's files that a source file imports by name."""
+    found: list[Path | None] = []
+    for dots, module, names in IMPORT.findall(_text(file)):
+        start = file.parents[len(dots) - 1] if dots else ROOT
+        place = start.joinpath(*module.split("."))
+        found.append(_source_file(place))
+        if names and place.is_dir():
+            found += [_source_file(place / name) for name in re.findall(r"\w+", names)]
+    return frozenset(each for each in found if each is not None)
+
+
+@cache
+def _source_file(place: Path) -> Path | None:
+    """The file of the module, or else of the package, that is at a place without its ending."""
+    files = (place.parent / f"{place.name}.py", place / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+@cache
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""

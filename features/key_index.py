@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from features.compiled import compiled
 from features.row_keys import CONTENT_KEY, ID_KEY, Words, with_keys
 from features.telemetry import EVENT_SCHEMA
 
@@ -101,7 +101,7 @@ def _mark_one_by_one(ids: Words, contents: Words, stored_ids: Words, stored_cont
     return bool(there.any())
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _mark_walking(ids, contents, stored_ids, stored_contents, states):  # type: ignore[no-untyped-def]
     found = False
     start = 0

@@ -7,12 +7,12 @@ proof against an adversary, who could only hide events of his own.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from features.blake2b import text_buffers
+from features.compiled import compiled, inlined
 
 Words = npt.NDArray[np.uint64]
 
@@ -111,14 +111,14 @@ KEPT = np.array([(1 << (8 * length)) - 1 for length in range(9)], dtype=np.uint6
 """The bits of a word that belong to a text with so many letters left."""
 
 
-@numba.njit(inline="always")
+@inlined
 def _mixed(mixing):  # type: ignore[no-untyped-def]
     mixing = (mixing ^ (mixing >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixing = (mixing ^ (mixing >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixing ^ (mixing >> np.uint64(31))
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _mix_each(content, values):  # type: ignore[no-untyped-def]
     more = np.empty(len(content), dtype=np.uint64)
     for row in range(len(content)):
@@ -126,7 +126,7 @@ def _mix_each(content, values):  # type: ignore[no-untyped-def]
     return more
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _hash_each(starts, content):  # type: ignore[no-untyped-def]
     hashes = np.empty(len(starts) - 1, dtype=np.uint64)
     for row in range(len(hashes)):

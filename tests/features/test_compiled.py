@@ -41,6 +41,29 @@ def package(folder: Path) -> Path:
     return folder
 
 
+FOLDERS = {
+    "kernel/__init__.py": "from features.kernel.inner import step\nfrom .days import DAYS\n",
+    "kernel/days.py": "DAYS = 0\n",
+    "kernel/inner.py": INNER.format(by=1),
+    "outer/__init__.py": "from features.outer.stepping import stepped\n",
+    "outer/stepping.py": OUTER.replace("features.inner import step",
+                                       "features.kernel import DAYS, step").replace(
+        "return step(number)", "return step(number) + DAYS"),
+}
+
+
+def package_of_folders(folder: Path) -> Path:
+    """The same in folders, and a constant; both are taken from the folder, not from the module."""
+    package(folder)
+    for file in ("inner.py", "outer.py"):
+        (folder / "features" / file).unlink()
+    for name, text in FOLDERS.items():
+        file = folder / "features" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return folder
+
+
 def asked(folder: Path) -> str:
     done = subprocess.run([sys.executable, "-c", ASK], cwd=folder, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(folder)}, check=True)
@@ -59,8 +82,29 @@ def test_a_change_of_what_was_compiled_in_is_noticed(tmp_path: Path) -> None:
     assert asked(folder) == "6 0"
 
 
-def test_a_change_of_a_module_without_compiled_code_costs_nothing(tmp_path: Path) -> None:
+def test_a_change_of_a_module_that_it_does_not_import_costs_nothing(tmp_path: Path) -> None:
     folder = package(tmp_path)
     assert asked(folder) == "2 0"
     (folder / "features" / "words.py").write_text("GREETING = 'hello'\n", encoding="utf-8")
     assert asked(folder) == "2 1"
+
+
+def test_a_change_in_another_folder_is_noticed(tmp_path: Path) -> None:
+    folder = package_of_folders(tmp_path)
+    assert [asked(folder), asked(folder)] == ["2 0", "2 1"]
+    (folder / "features" / "kernel" / "inner.py").write_text(INNER.format(by=5), encoding="utf-8")
+    assert asked(folder) == "6 0"
+    (folder / "features" / "kernel" / "days.py").write_text("DAYS = 10\n", encoding="utf-8")
+    assert [asked(folder), asked(folder)] == ["16 0", "16 1"]
+
+
+def test_a_change_is_noticed_when_the_compiler_lies_in_a_folder(tmp_path: Path) -> None:
+    folder = package_of_folders(tmp_path)
+    features = folder / "features"
+    (features / "compiled.py").rename(features / "kernel" / "numba_code.py")
+    for file in (features / "kernel" / "inner.py", features / "outer" / "stepping.py"):
+        file.write_text(file.read_text(encoding="utf-8").replace(
+            "features.compiled", "features.kernel.numba_code"), encoding="utf-8")
+    assert [asked(folder), asked(folder)] == ["2 0", "2 1"]
+    (features / "kernel" / "days.py").write_text("DAYS = 10\n", encoding="utf-8")
+    assert asked(folder) == "12 0"

@@ -66,6 +66,26 @@ def test_a_change_of_what_was_compiled_into_a_kernel_is_noticed(tmp_path: Path) 
     assert asked(tmp_path) == "6 0"
 
 
+def test_a_change_in_another_folder_is_noticed(tmp_path: Path) -> None:
+    """Of a function that is compiled in, and of a constant whose value is."""
+    parts = {
+        **PARTS, "trees/__init__.py": "from registry.trees.inner import ONE, step\n",
+        "trees/one.py": "ONE = 1\n",
+        "trees/inner.py": "from registry.trees.one import ONE\n" + PARTS["inner.py"],
+        "outer.py": PARTS["outer.py"].replace("registry.inner import", "registry.trees import ONE,"
+                                              ).replace("step(number)", "step(number) * ONE")}
+    del parts["inner.py"]
+    (tmp_path / "registry" / "trees").mkdir(parents=True)
+    for name, text in parts.items():
+        (tmp_path / "registry" / name).write_text(text, encoding="utf-8")
+    assert [asked(tmp_path), asked(tmp_path)] == ["2 0", "2 1"]
+    (tmp_path / "registry" / "trees" / "one.py").write_text("ONE = 10\n", encoding="utf-8")
+    assert asked(tmp_path) == "20 0"
+    inner = parts["trees/inner.py"].replace("+ 1", "+ 5")
+    (tmp_path / "registry" / "trees" / "inner.py").write_text(inner, encoding="utf-8")
+    assert asked(tmp_path) == "60 0"
+
+
 def test_a_change_of_how_code_is_made_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "registry").mkdir()
     for name, text in {**PARTS, "inner.py": MADE}.items():
