@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from experiments.design import MECHANISM_WORDS, Design, Mechanism
+from features.events.visibility import visible_events
 from features.telemetry import UNTREATED_ARMS
 
 WINDOWS = (1, 7, 28)
@@ -45,14 +46,6 @@ class Intervention:
     n_executed: int
     first_at: datetime
     last_at: datetime
-
-
-def known_events(events: pl.DataFrame, as_of: datetime) -> pl.DataFrame:
-    """The events as known at ``as_of``: recorded before it, and not corrected by then."""
-    known = pl.col("recorded_at") < as_of
-    if "superseded_at" in events.columns:
-        known &= pl.col("superseded_at").is_null() | (pl.col("superseded_at") >= as_of)
-    return events.filter(known)
 
 
 def assignments(events: pl.DataFrame) -> pl.DataFrame:
@@ -136,7 +129,7 @@ def propose_designs(
     horizon_days: int = 90,
 ) -> tuple[Design, ...]:
     """A design for each intervention of the log, drawn up from the log of decisions alone."""
-    known = known_events(events, as_of)
+    known = visible_events(events, as_of)
     decided, executed = assignments(known), exposures(known)
     designs = []
     for item in logged_interventions(known):

@@ -19,8 +19,8 @@ from datetime import datetime, timedelta
 import polars as pl
 from scipy import stats
 
-from experiments.interventions import known_events
 from experiments.outcomes import add_outcomes, contract_states
+from features.events.visibility import visible_events
 
 POWER = 0.8
 ALPHA = 0.05
@@ -208,7 +208,7 @@ def churn_base_rate(
     Raises:
         PowerError: no contract ran at any cutoff whose horizon is over.
     """
-    known = known_events(events, as_of)
+    known = visible_events(events, as_of)
     states = contract_states(known)
     horizon = timedelta(days=horizon_days)
     moments = tuple(as_of - horizon - timedelta(days=step_days * back) for back in range(cutoffs))

@@ -22,10 +22,10 @@ from experiments.interventions import (
     assignments,
     choices,
     exposures,
-    known_events,
 )
 from experiments.outcomes import DAYS_A_MONTH, add_outcomes, contract_states
 from experiments.sample import Bools, Floats, Sample
+from features.events.visibility import visible_events
 
 OLDEST_SNAPSHOT = timedelta(days=35)
 """A snapshot further before the start than this says too little about it."""
@@ -87,7 +87,7 @@ def build_trials(
     Raises:
         NoTrialsError: nothing was assigned or carried out, or no trial can be used.
     """
-    known = known_events(events, as_of)
+    known = visible_events(events, as_of)
     done = exposures(known)
     framed = _open_trials(known, done, snapshot_moments(features), design)
     if framed.is_empty():

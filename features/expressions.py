@@ -6,7 +6,7 @@ expressions costs nothing. Pure.
 
 ::
 
-    events of its kinds ── recorded_at < as_of ── as_of <= superseded_at ── in window ──► formula
+    events of its kinds ── visible as of the moment ── in window ──► formula
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from features.events.visibility import visible, with_superseded
 from features.feature import Expression
 from features.windows import EPOCH
 
@@ -44,9 +45,7 @@ def with_expressions(
         return frame
     kinds = sorted({kind for feature in expressions for kind in feature.reads})
     read = events.filter(pl.col("kind").is_in(kinds)).with_columns(
-        pl.col("account_id", "kind").cast(pl.String)).sort(ORDER)
-    if "superseded_at" not in read.columns:
-        read = read.with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("superseded_at"))
+        pl.col("account_id", "kind").cast(pl.String)).sort(ORDER).pipe(with_superseded)
     rows = frame.select("account_id", "as_of")
     columns: list[pl.Series] = []
     for _, group in itertools.groupby(sorted(expressions, key=_window), key=_window):
@@ -69,9 +68,8 @@ def visible_events(rows: pl.DataFrame, feature: Expression, as_of: datetime) -> 
     inside = pl.col("occurred_at") < closes
     if feature.lookback is not None:
         inside &= pl.col("occurred_at") >= closes - feature.lookback
-    current = pl.col("superseded_at").is_null() | (pl.col("superseded_at") >= as_of)
     age = (pl.lit(closes) - pl.col("occurred_at")).dt.total_microseconds()
-    return rows.filter(inside, pl.col("recorded_at") < as_of, current).with_columns(
+    return rows.filter(inside, visible(as_of)).with_columns(
         pl.lit(as_of).cast(pl.Datetime("us", "UTC")).alias("as_of"),
         ((age - 1) // (DAY // timedelta(microseconds=1))).alias("days_before"))
 

@@ -27,6 +27,7 @@ import polars as pl
 
 from features.content_ids import fingerprint, with_first_ids
 from features.event_checks import Drafted, judge
+from features.events.visibility import recorded_before, visible
 from features.ingest_summary import FileSummary, IngestSummary
 from features.key_index import keys_path
 from features.landing import judge_landing, landed
@@ -91,14 +92,25 @@ class Lake:
 
         Of what a manifest names, if one is given; of what the lake holds now, if not.
 
-        A row counts as of a moment if it was recorded before it and not superseded before it:
-        ``recorded_at < as_of and (superseded_at is null or as_of <= superseded_at)``.
+        ``as_of`` gives those that are visible as of one moment, ``versions_before`` what is needed
+        where there are several.
         """
         manifest = manifest or self.manifest
         events = self._parts(manifest.parts)
         if not manifest.superseded:
             return events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
         return events.join(self.ceased(manifest), on=[*CEASED_BY], how="left").select(*LAKE_SCHEMA)
+
+    def as_of(self, moment: datetime, manifest: Manifest | None = None) -> pl.LazyFrame:
+        """What was known at a moment: the version of each event that is visible as of it."""
+        return self.scan(manifest).filter(visible(moment))
+
+    def versions_before(self, moment: datetime) -> pl.LazyFrame:
+        """Every version that was visible at some time up to a moment, perhaps superseded since.
+
+        For questions as of several moments up to this one.
+        """
+        return self.scan().filter(recorded_before(moment))
 
     def ceased(self, manifest: Manifest) -> pl.LazyFrame:
         """``CEASED_BY`` and ``superseded_at`` of the rows that a manifest says were superseded."""

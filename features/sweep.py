@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from features.compiled import compiled, compiled_in_place, inlined
 from features.operations import CELL, OPERATIONS, Span, Things, by_operation
-from features.windows import DAY_IN_MICROSECONDS, FOREVER, cutoffs_until
+from features.windows import DAY_IN_MICROSECONDS, FOREVER, end_visible, first_visible
 
 CUTOFFS_PER_BLOCK = 64  # one bit each in the mask of cutoffs that have seen a user, day or value
 
@@ -178,7 +178,7 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
             known = -1  # first cutoff after the row was recorded; found when first needed
             gone = n_cutoffs
             if len(superseded) > 0 and superseded[row] != FOREVER:
-                gone = cutoffs_until(cutoffs, superseded[row])
+                gone = end_visible(cutoffs, superseded[row])
             count = event_count[row] if len(event_count) > 0 else np.int64(0)
             people = user_count[row] if len(user_count) > 0 else np.int64(0)
             who = np.int64(user[row]) if len(user) > 0 else np.int64(-1)
@@ -206,11 +206,7 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                 if first >= end:
                     continue
                 if known < 0:
-                    known = first
-                    if known > 0 and cutoffs[known - 1] > recorded[row]:
-                        known = 0
-                    while known < n_cutoffs and cutoffs[known] <= recorded[row]:
-                        known += 1
+                    known = first_visible(cutoffs, recorded[row], first)
                 first = max(first, known)
                 if first >= end:
                     continue

@@ -27,6 +27,7 @@ from pathlib import Path
 import polars as pl
 
 from features.catalogue import catalogue
+from features.events.visibility import changed_since
 from features.health import FORMULAS
 from features.kept_timelines import MOST_EVENTS, KeptTimelines
 from features.lake import Lake
@@ -226,8 +227,7 @@ class TouchedAccounts:
         moments = SnapshotStore(self._workspace.snapshots_dir).moments()
         events = self._lake.scan().filter(pl.col("kind").is_in([*self._kinds()]))
         if moments:
-            events = events.filter((pl.col("recorded_at") >= moments[-1])
-                                   | (pl.col("superseded_at") >= moments[-1]))
+            events = events.filter(changed_since(moments[-1]))
         return set(events.select("account_id").unique().collect()["account_id"])
 
     def _snapshots(self, accounts: Sequence[str], as_of: datetime, manifest: Manifest,

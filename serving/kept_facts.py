@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from features.events.visibility import is_visible, unchanged_between
 from serving.decisions import PolicyFacts, facts_told
 from serving.kept_kinds import KeptEvent, KeptKinds, kept_events
 
@@ -74,11 +75,6 @@ class KeptFacts:
 
 
 def _read(events: Sequence[KeptEvent], as_of: datetime, parts: tuple[int, ...]) -> _Read:
-    changes = [event.recorded_at for event in events]
-    changes += [event.superseded_at for event in events if event.superseded_at is not None]
-    return _Read(
-        parts=parts, after=max((at for at in changes if at < as_of), default=None),
-        until=min((at for at in changes if at >= as_of), default=None),
-        facts=facts_told(
-            event for event in events if event.recorded_at < as_of
-            and (event.superseded_at is None or as_of <= event.superseded_at)))
+    after, until = unchanged_between(events, as_of)
+    return _Read(parts=parts, after=after, until=until,
+                 facts=facts_told(event for event in events if is_visible(event, as_of)))

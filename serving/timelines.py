@@ -17,6 +17,7 @@ from typing import Literal
 
 import polars as pl
 
+from features.events.visibility import visible_events
 from features.ingest_summary import IngestSummary
 from features.intake import Intake
 from features.lake import Lake
@@ -197,7 +198,7 @@ class TimelineStore:
     def events(self, account_id: str, *, as_of: datetime, since: datetime | None = None,
                most: int = MOST_EVENTS) -> pl.DataFrame:
         """The newest events of an account that were known at ``as_of``, newest first."""
-        known = _visible(self._lake.scan(), as_of).filter(pl.col("account_id") == account_id)
+        known = self._lake.as_of(as_of).filter(pl.col("account_id") == account_id)
         if since is not None:
             known = known.filter(pl.col("occurred_at") >= since)
         return (known.sort("occurred_at", "recorded_at", "event_id", descending=True)
@@ -205,14 +206,14 @@ class TimelineStore:
 
     def known_since(self, account_id: str, *, as_of: datetime) -> datetime | None:
         """When the first event of an account happened that was known at ``as_of``."""
-        events = _visible(self._lake.scan(), as_of).filter(pl.col("account_id") == account_id)
+        events = self._lake.as_of(as_of).filter(pl.col("account_id") == account_id)
         first: datetime | None = events.select(pl.col("occurred_at").min()).collect().item()
         return first
 
     def known_use(self, kind: str, *, account_ids: Sequence[str], since: datetime,
                   until: datetime, as_of: datetime) -> KnownUse:
         """The uses of these accounts in a half-open span, as known at ``as_of``."""
-        known = _visible(self._lake.scan(), as_of)
+        known = self._lake.as_of(as_of)
         own, used = known.filter(pl.col("account_id").is_in(account_ids)), pl.col("kind") == kind
         uses, first_events, first = pl.collect_all([
             own.filter(used, pl.col("occurred_at") >= since, pl.col("occurred_at") < until)
@@ -230,7 +231,7 @@ class TimelineStore:
     def of_kinds(self, kinds: Sequence[str], *, account_ids: Sequence[str],
                  as_of: datetime) -> pl.DataFrame:
         """The events of some kinds of some accounts that were known at ``as_of``."""
-        return _visible(self.kept(kinds).events(account_ids).lazy(), as_of).collect()
+        return visible_events(self.kept(kinds).events(account_ids), as_of)
 
     def kept(self, kinds: Sequence[str]) -> KeptKinds:
         """The events of some kinds, in memory."""
@@ -433,12 +434,6 @@ def _day(on: date, events: Sequence[TimelineEvent]) -> TimelineDay:
     notable = tuple(e for e in summed if e.kind not in ROUTINE)
     routine = tuple(sorted((e for e in summed if e.kind in ROUTINE), key=lambda e: -e.count))
     return TimelineDay(on=on, notable=notable, routine=routine)
-
-
-def _visible(events: pl.LazyFrame, as_of: datetime) -> pl.LazyFrame:
-    return events.filter(
-        (pl.col("recorded_at") < as_of)
-        & (pl.col("superseded_at").is_null() | (pl.lit(as_of) <= pl.col("superseded_at"))))
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
+from features.events.visibility import newest_version, recorded_before, versions_before
 from features.telemetry import UTC_INSTANT
 from training.audit import AuditedSet, Finding, Looked
-from training.history import History, differs, known_before, sample
+from training.history import History, differs, sample
 from training.labels import ROW
 
 SAMPLED_ACCOUNTS, SAMPLED_CUTOFFS = 40, 8
@@ -34,7 +35,7 @@ def check_altered_future(
     changed: dict[str, int] = {}
     compared = 0
     for cutoff in cutoffs:
-        cut = known_before(events, cutoff)
+        cut = versions_before(events, cutoff)
         if cut.is_empty():
             continue
         sent = {kind: at for kind, at in history.first_recorded.items() if at < cutoff}
@@ -66,15 +67,15 @@ def with_altered_future(events: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
     cutoff. The newest known event of every account is corrected at the very cutoff.
     """
     at = pl.lit(cutoff, UTC_INSTANT)
-    past = known_before(events, cutoff)
+    past = versions_before(events, cutoff)
     moved = pl.int_range(pl.len()) % 2 == 0
-    later = events.filter(pl.col("recorded_at") >= at).with_columns(
+    later = events.filter(~recorded_before(cutoff)).with_columns(
         *_altered(),
         occurred_at=pl.when(moved).then(pl.min_horizontal(
             "occurred_at", at - pl.duration(hours=1 + pl.int_range(pl.len()) % 300)))
         .otherwise(pl.col("occurred_at")),
         event_id=pl.col("event_id") + "'")
-    newest = past.filter(pl.col("superseded_at").is_null()).sort(
+    newest = past.filter(newest_version()).sort(
         "recorded_at", "event_id").unique("account_id", keep="last", maintain_order=True)
     corrections = newest.with_columns(*_altered(), recorded_at=at)
     corrected = past.join(newest.select("event_id", "recorded_at", is_newest=True),

@@ -53,8 +53,8 @@ def backtest_on(
     features = WorkspaceFeatures(workspace)
     known_until = min(as_of, settings.complete_until or as_of)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    events = lake.scan().filter(pl.col("recorded_at") < known_until,
-                                pl.col("kind").is_in(list(declared.reads))).collect()
+    events = lake.versions_before(known_until).filter(
+        pl.col("kind").is_in(list(declared.reads))).collect()
     played = play(
         declared, events=events, reader=lambda rows: features.historical(rows, list(digests)),
         digests=digests, cutoffs=snapshots.moments(),

@@ -16,7 +16,6 @@ import polars as pl
 from features.catalogue import Catalogue
 from features.health import FORMULAS, HealthFormula
 from features.snapshots import build_snapshots
-from features.telemetry import UTC_INSTANT
 from training.labels import ROW
 
 TOLERANCE = 1e-6
@@ -52,13 +51,6 @@ class History:
     def of(self, accounts: Sequence[str]) -> pl.DataFrame:
         """All events of these accounts."""
         return self.events.filter(pl.col("account_id").is_in(list(accounts))).collect()
-
-
-def known_before(events: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
-    """What was recorded before the cutoff; a correction that came later is not known."""
-    at = pl.lit(cutoff, UTC_INSTANT)
-    return events.filter(pl.col("recorded_at") < at).with_columns(
-        pl.when(pl.col("superseded_at") < at).then(pl.col("superseded_at")).alias("superseded_at"))
 
 
 def values_as_of(rows: pl.DataFrame, history: History) -> pl.DataFrame:

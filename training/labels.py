@@ -18,6 +18,7 @@ from typing import Literal
 
 import polars as pl
 
+from features.events.visibility import recorded_before, visible_events
 from features.telemetry import CONTRACT_TERMS, UTC_INSTANT
 from training.errors import TrainingError
 
@@ -139,15 +140,6 @@ class LabelledRows:
         return self.frame.filter(pl.col(self.label.column(horizon)).is_not_null())
 
 
-def known_at(events: pl.LazyFrame, moment: datetime | pl.Expr) -> pl.LazyFrame:
-    """The events as one could have seen them at ``moment``: recorded, and not yet corrected."""
-    at = pl.lit(moment, dtype=UTC_INSTANT) if isinstance(moment, datetime) else moment
-    seen = pl.col("recorded_at") < at
-    if "superseded_at" in events.collect_schema().names():
-        seen &= pl.col("superseded_at").is_null() | (at <= pl.col("superseded_at"))
-    return events.filter(seen)
-
-
 def cohort_rows(label: Label, events: pl.DataFrame, as_ofs: tuple[datetime, ...]) -> pl.DataFrame:
     """The accounts a label is asked about at each cutoff, with their terms as known then.
 
@@ -160,13 +152,13 @@ def cohort_rows(label: Label, events: pl.DataFrame, as_ofs: tuple[datetime, ...]
         versions = [name for name in ("recorded_at", "superseded_at") if name in events.columns]
         read = read.group_by("account_id", *versions).agg(pl.col("occurred_at").max())
         return (
-            known_at(read.join(cutoffs, how="cross"), pl.col("as_of"))
+            visible_events(read.join(cutoffs, how="cross"), pl.col("as_of"))
             .group_by(ROW).agg(pl.col("occurred_at").max())
             .filter(pl.col("as_of") - pl.col("occurred_at")
                     <= pl.duration(days=label.silence_days))
             .select(*ROW, *_no_terms()).sort("as_of", "account_id").collect()
         )
-    known = _in_order(known_at(read.join(cutoffs, how="cross"), pl.col("as_of")))
+    known = _in_order(visible_events(read.join(cutoffs, how="cross"), pl.col("as_of")))
     has_terms = pl.col("kind").is_in((*CONTRACT_TERMS, "contract.resumed"))
     # a resumption without an MRR goes on at the MRR before it
     last = known.group_by(ROW, maintain_order=True).agg(
@@ -194,7 +186,7 @@ def label_rows(
         rows: from ``cohort_rows``.
         known_until: the data are complete up to here; nothing later is read.
     """
-    read = known_at(events.lazy().filter(pl.col("kind").is_in(label.reads)), known_until)
+    read = visible_events(events.lazy().filter(pl.col("kind").is_in(label.reads)), known_until)
     outcomes = _outcomes(label, read, rows.lazy(), known_until)
     frame = rows.lazy().join(outcomes, on=ROW, how="left").collect()
     opens = pl.col("as_of") + pl.duration(days=label.lead_days)
@@ -291,7 +283,7 @@ def _outcomes(
     terms = terms.with_row_index("place").select(
         "account_id", "occurred_at", "recorded_at", "place", new_mrr="quantity",
         new_seats="seats", new_billing="billing_months")
-    later = rows.join(terms, on="account_id").filter(pl.col("recorded_at") >= pl.col("as_of"))
+    later = rows.join(terms, on="account_id").filter(~recorded_before(pl.col("as_of")))
     moved = later.filter(_moved(label)).group_by(ROW).agg(
         outcome_at=pl.col("occurred_at").min(),
         amount_ratio=(pl.col("new_mrr") / pl.col("mrr") - 1).sort_by("place").first(),

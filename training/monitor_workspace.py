@@ -106,8 +106,8 @@ def look_at(
     names = {*champion.contract.names, *(formula.contract.names if formula is not None else ())}
     features = WorkspaceFeatures(workspace)
     known_until = min(as_of, settings.complete_until or as_of)
-    events = Lake(workspace.events_dir, workspace.quarantine_dir).scan().filter(
-        pl.col("recorded_at") < known_until, pl.col("kind").is_in(list(declared.reads))).collect()
+    events = Lake(workspace.events_dir, workspace.quarantine_dir).versions_before(
+        known_until).filter(pl.col("kind").is_in(list(declared.reads))).collect()
     wanted = (*sorted(names & set(digests)), SEGMENT)
     return monitor(
         declared, champion, formula=formula, events=events,

@@ -19,10 +19,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.events.visibility import recorded_before, visible_events, with_superseded
 from features.telemetry import UNTREATED_ARMS, UTC_INSTANT
 from registry.untouched import NO_LOG, TouchedShare, Untouched
 from training.dataset import TrainingSet
-from training.labels import ROW, LabelledRows, known_at
+from training.labels import ROW, LabelledRows
 
 Vector = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -78,11 +79,8 @@ def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
         events = pl.DataFrame(schema={
             "account_id": pl.String, "kind": pl.String, "occurred_at": UTC_INSTANT,
             "recorded_at": UTC_INSTANT, "quantity": pl.Float64, "properties": pl.String})
-    until = pl.lit(known_until, dtype=UTC_INSTANT)
-    if "superseded_at" not in events.columns:
-        events = events.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
-    read = events.lazy().filter(
-        pl.col("kind").is_in(TOUCH_KINDS), pl.col("recorded_at") < until,
+    read = with_superseded(events.lazy()).filter(
+        pl.col("kind").is_in(TOUCH_KINDS), recorded_before(known_until),
     ).select(
         "account_id", "kind", "recorded_at", "superseded_at", at="occurred_at",
         propensity="quantity",
@@ -102,10 +100,10 @@ def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
     ]).sort("at", "account_id", "by_chance", descending=(False, False, True))
     spared = decided.filter(~treated & by_chance)
     return TouchLog(
-        touches=known_at(touches.lazy(), known_until).select(
-            "account_id", "at", "action", "by_chance").collect(),
-        spared=known_at(spared.lazy(), known_until).select(
-            "account_id", "at", "propensity").collect(),
+        touches=visible_events(touches, known_until).select(
+            "account_id", "at", "action", "by_chance"),
+        spared=visible_events(spared, known_until).select(
+            "account_id", "at", "propensity"),
         touch_versions=touches.select(versions),
         choice_versions=pl.concat([decided.select(versions), touches.select(versions)]))
 
@@ -176,9 +174,8 @@ def touched_section(untouched: Untouched) -> str:
 
 def _since(keys: pl.DataFrame, versions: pl.DataFrame) -> Vector:
     """Days since the newest such moment that was known at each row's cutoff."""
-    before = known_at(
-        keys.lazy().join(versions.lazy(), on="account_id"), pl.col("as_of"),
-    ).filter(pl.col("at") < pl.col("as_of")).collect()
+    before = visible_events(keys.join(versions, on="account_id"), pl.col("as_of")).filter(
+        pl.col("at") < pl.col("as_of"))
     last = keys.join(before.group_by("row").agg(pl.col("at").max()), on="row", how="left",
                      maintain_order="left")
     return _days(keys["as_of"] - last["at"], np.nan)

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from features.catalogue import HEALTH_SCORE, catalogue
+from features.events.visibility import recorded_before
 from features.feast_store import WorkspaceFeatures
 from features.health import FORMULAS
 from features.lake import Lake
@@ -77,7 +78,7 @@ def set_of_workspace(workspace: Workspace, label: str, *, as_of: datetime) -> Au
     moments = SnapshotStore(workspace.snapshots_dir).moments()
     _check_snapshots(workspace, names, moments)
     features = WorkspaceFeatures(workspace)
-    events = history.events.filter(pl.col("recorded_at") < history.complete_until,
+    events = history.events.filter(recorded_before(history.complete_until),
                                    pl.col("kind").is_in(list(declared.reads))).collect()
     prepared = prepare(
         declared, events=events, reader=lambda rows: features.historical(rows, names),

@@ -70,7 +70,7 @@ def train_on(
     moments = SnapshotStore(workspace.snapshots_dir).moments()
     known_until = min(as_of, settings.complete_until or as_of)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    events = lake.scan().filter(pl.col("recorded_at") < known_until)
+    events = lake.versions_before(known_until)
     interventions = events.filter(pl.col("kind").is_in(TOUCH_KINDS)).collect()
     results = []
     for label in declared:

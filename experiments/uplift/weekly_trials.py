@@ -25,7 +25,7 @@ import polars as pl
 
 from experiments.assignment import hash_position
 from experiments.design import Design
-from experiments.interventions import assignments, exposures, known_events, mechanism_of
+from experiments.interventions import assignments, exposures, mechanism_of
 from experiments.outcomes import DAYS_A_MONTH, add_outcomes, contract_states
 from experiments.sample import Bools, Floats
 from experiments.trials import (
@@ -39,6 +39,7 @@ from experiments.trials import (
 )
 from experiments.uplift.action_effect import GoodOutcome
 from experiments.uplift.arms import NO_ACTION, ArmSample
+from features.events.visibility import visible_events
 
 WEEK = timedelta(days=7)
 
@@ -89,7 +90,7 @@ def build_weekly_trials(
     Raises:
         NoTrialsError: people decided about no action, or too few trials of any can be used.
     """
-    known = known_events(events, as_of)
+    known = visible_events(events, as_of)
     chosen, drawn = _received(known)
     horizon = timedelta(days=horizon_days)
     starts = _starts(chosen, snapshot_moments(features), last=as_of - WEEK - horizon)

@@ -19,7 +19,7 @@ import polars as pl
 
 from experiments.evidence import Evidence
 from experiments.evidence_file import EFFECTS_FILE, effects_document
-from experiments.interventions import drawn_between_actions, known_events, propose_designs
+from experiments.interventions import drawn_between_actions, propose_designs
 from experiments.sample import Floats, SampleError
 from experiments.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.uplift.action_effect import ActionEffect, GoodOutcome
@@ -34,6 +34,7 @@ from experiments.uplift.weekly_trials import (
     build_weekly_trials,
     has_grown,
 )
+from features.events.visibility import visible_events
 from features.lake import Lake
 from features.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
@@ -101,7 +102,7 @@ def measure_effects(
                 take(_drawn(build_trials(events, features, design, as_of=as_of), actions, rng))
             except (NoTrialsError, SampleError) as error:
                 unanswered.setdefault(design.action, str(error))
-    between = drawn_between_actions(known_events(events, as_of))
+    between = drawn_between_actions(visible_events(events, as_of))
     if between:
         notes.append(f"{between:,} decisions were drawn between actions: they compare actions with "
                      f"one another (keepwell evaluate-policy), not with doing nothing.")

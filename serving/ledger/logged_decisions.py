@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 import polars as pl
 import sqlalchemy as sa
 
-from experiments.interventions import known_events
 from experiments.logged_choices import CANDIDATE, CANDIDATE_OF, PROBABILITY, ChoicesError
 from experiments.outcomes import DAYS_A_MONTH, contract_states, state_at
 from features.lake import Lake
@@ -48,10 +47,9 @@ def table_of(database: LedgerDatabase, workspace: Workspace, *, as_of: datetime,
     apart = _apart(table.filter(pl.col("propensity") < 1), follow_up)
     table = pl.concat([table.filter(pl.col("propensity") >= 1), apart]).sort(
         "decided_at", "decision_id")
-    events = Lake(workspace.events_dir, workspace.quarantine_dir).scan().filter(
+    events = Lake(workspace.events_dir, workspace.quarantine_dir).as_of(as_of).filter(
         pl.col("kind").str.starts_with("contract.")).collect()
-    states = contract_states(known_events(events, as_of))
-    return with_rewards(table, states, as_of=as_of, follow_up=follow_up)
+    return with_rewards(table, contract_states(events), as_of=as_of, follow_up=follow_up)
 
 
 def without_chance(database: LedgerDatabase, table: pl.DataFrame) -> pl.DataFrame:

@@ -10,11 +10,11 @@ from experiments.interventions import (
     assignments,
     choices,
     exposures,
-    known_events,
     logged_interventions,
     mechanism_of,
     propose_designs,
 )
+from features.events.visibility import visible_events
 
 MARCH = datetime(2025, 3, 1, tzinfo=UTC)
 MAY = datetime(2025, 5, 1, tzinfo=UTC)
@@ -71,10 +71,10 @@ def test_an_identical_decision_counts_once() -> None:
 
 def test_what_was_not_recorded_yet_is_not_known() -> None:
     events = frame([executed("a"), executed("b", at=MAY)])
-    assert exposures(known_events(events, MAY))["account_id"].to_list() == ["a"]
+    assert exposures(visible_events(events, MAY))["account_id"].to_list() == ["a"]
     late = events.with_columns(pl.lit(MAY + HOUR).cast(pl.Datetime("us", "UTC"))
                                .alias("recorded_at"))
-    assert known_events(late, MAY).is_empty()
+    assert visible_events(late, MAY).is_empty()
 
 
 @pytest.mark.parametrize(("superseded", "height"), [(None, 1), (MAY, 1), (MAY - HOUR, 0)])
@@ -82,7 +82,7 @@ def test_a_corrected_event_counts_until_it_was_corrected(superseded: datetime | 
                                                         height: int) -> None:
     events = frame([executed("a")]).with_columns(
         pl.lit(superseded, pl.Datetime("us", "UTC")).alias("superseded_at"))
-    assert known_events(events, MAY).height == height
+    assert visible_events(events, MAY).height == height
 
 
 def test_choices_are_decisions_where_they_were_logged() -> None:

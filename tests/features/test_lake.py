@@ -81,10 +81,10 @@ def test_the_same_id_with_other_content_recorded_later_is_a_correction(lake):
     assert counts(append(lake, event(5, event_id="x", quantity=90.0))) == (0, 0, 1, 0, 0)
     for day, known in ((1, []), (2, [60.0]), (5, [60.0]), (6, [90.0])):
         as_of = START + timedelta(days=day)
-        valid = lake.scan().filter(
-            (pl.col("recorded_at") < as_of)
-            & (pl.col("superseded_at").is_null() | (as_of <= pl.col("superseded_at")))).collect()
-        assert valid["quantity"].to_list() == known
+        assert lake.as_of(as_of).collect()["quantity"].to_list() == known
+        before = lake.versions_before(as_of).collect()["quantity"].to_list()
+        assert before == [60.0, 90.0][:len(before)]
+        assert len(before) == (0 if day == 1 else 1 if day < 6 else 2)
 
 
 @pytest.mark.parametrize("day", [0, 1])

@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from features.catalogue import catalogue
+from features.events.visibility import versions_before
 from features.lake import LAKE_SCHEMA
 from training.audit import CHECKS, AuditedSet, AuditError, Finding, Looked, report_of
 from training.audited_rows import check_rows
 from training.foreknowledge import check_against_history
-from training.history import History, differs, known_before
+from training.history import History, differs
 from training.labels import ROW
 from training.too_good import check_features
 from training.workspace_audit import audit, set_of, set_of_file
@@ -151,7 +152,7 @@ def test_what_is_recorded_at_the_cutoff_itself_is_not_known() -> None:
                            "recorded_at": [END - timedelta(hours=1), END, END + timedelta(1)],
                            "superseded_at": [END, None, None]},
                           schema_overrides={"superseded_at": pl.Datetime("us", "UTC")})
-    known = known_before(events, END)
+    known = versions_before(events, END)
     assert known["event_id"].to_list() == ["a"]
     assert known["superseded_at"].to_list() == [None]  # nobody knows yet that it will be corrected
 
