@@ -22,6 +22,7 @@ import polars as pl
 
 from features.catalogue import HEALTH_SCORE, Catalogue
 from features.definitions.attributes import CONTRACT_STATUS
+from features.events.visibility import newest_version
 from features.feature import Attribute, Feature
 from features.telemetry import UTC_INSTANT
 from training.audit import AuditedSet, AuditError, Check, Finding, Looked, share_with_outcome
@@ -129,7 +130,8 @@ def _sources(
 ) -> Iterator[tuple[str, str, pl.DataFrame]]:
     """Where values may have come from: each source in a word, in words, and its values."""
     by_occurrence = replace(
-        history, events=history.events.with_columns(recorded_at=pl.col("occurred_at")))
+        history, events=history.events.filter(newest_version()).with_columns(
+            recorded_at=pl.col("occurred_at")))
     yield ("recorded", "what comes out when events count from when they happened, although they "
            "were recorded after the cutoff", values_as_of(rows, by_occurrence))
     for later in LATER:

@@ -123,6 +123,22 @@ def test_events_counted_before_they_were_recorded_are_found(part, history) -> No
     assert "recorded_at" in found.next
 
 
+def test_corrections_counted_before_they_were_recorded_are_found(part, history) -> None:
+    """A quarter of the uses were recorded ten times as high at first, and corrected in six days."""
+    wrong = ((pl.col("kind") == "feature.used") & (pl.col("event_id").hash(3) % 4 == 0))
+    events = history.events.collect()
+    corrected_at = pl.col("recorded_at") + timedelta(days=6)
+    corrected = replace(history, events=pl.concat([
+        events.filter(~wrong),
+        events.filter(wrong).with_columns(pl.col("event_count") * 10, superseded_at=corrected_at),
+        events.filter(wrong).with_columns(recorded_at=corrected_at)]).lazy())
+    honest = values_as_of(part.frame, corrected)
+    audited = replace(part, frame=part.frame.with_columns(honest[n] for n in part.features))
+    planted = with_column(audited, "feature_uses_28d", part.frame["feature_uses_28d"])
+    findings, _, _ = check_against_history(planted, corrected)
+    one_finding(findings, "knowledge", "feature_uses_28d")
+
+
 @pytest.mark.parametrize("name", ["seats", "price_plan", "contract_status"])
 def test_a_field_as_it_stands_today_is_found(part, history, name) -> None:
     today = at_moments(part, history, pl.lit(AS_OF, pl.Datetime("us", "UTC")))
