@@ -2,7 +2,7 @@
 
 A thin rim: every package declares its own commands, and here they are listed, with those that need
 two packages of which neither may import the other. Heavy libraries are imported by the command that
-needs them. What the exit codes mean: ``features/command_line.py``.
+needs them. What the exit codes mean: ``features/cli/options.py``.
 """
 
 from __future__ import annotations
@@ -23,17 +23,7 @@ import typer
 
 from experiments.commands import effects, report, whom_to_act_on
 from experiments.simulation.commands import Preset, simulate
-from features.command_line import (
-    DEFAULT_WORKSPACE,
-    AsOf,
-    CommandError,
-    InWorkspace,
-    moment_of,
-    out,
-    run,
-    step,
-)
-from features.commands import (
+from features.cli.commands import (
     Every,
     consume,
     features,
@@ -42,6 +32,16 @@ from features.commands import (
     series_of,
     snapshot,
     take_snapshots,
+)
+from features.cli.options import (
+    DEFAULT_WORKSPACE,
+    AsOf,
+    CommandError,
+    InWorkspace,
+    moment_of,
+    out,
+    run,
+    step,
 )
 from features.workspace import Workspace, write_atomically
 from serving.commands import keys, ledger, models, webhooks
@@ -128,7 +128,7 @@ def feedback(
     """
     import polars as pl
 
-    from features.lake import Lake
+    from features.lake.lake import Lake
     from serving.judged_feedback import judged, with_leavers
     from serving.scoring import TIER_HORIZON_DAYS
     from training.became import what_became
@@ -306,7 +306,7 @@ def _demo_record(place: Workspace, world: World) -> dict[str, Any] | None:
 
 
 def _demo_ingest(place: Workspace, world: World, preset: Preset) -> None:
-    from features.ingest import ingest as ingest_files
+    from features.ingest.run import ingest as ingest_files
 
     folder = EXAMPLES / "crm"
     if world is World.SIMULATED:
@@ -319,14 +319,14 @@ def _demo_ingest(place: Workspace, world: World, preset: Preset) -> None:
 
 
 def _first_contract(place: Workspace) -> datetime:
-    from features.lake import Lake
+    from features.lake.lake import Lake
 
     first = Lake(place.events_dir, place.quarantine_dir).first_recorded()
     return first["contract.started"]
 
 
 def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
-    from features.lake import Lake
+    from features.lake.lake import Lake
     from serving.batch import decisions_as_of
     from training.metrics_in_brief import brief_table
 

@@ -17,8 +17,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from experiments.design import MECHANISM_WORDS, Design, Mechanism
+from features.events.schema import UNTREATED_ARMS
 from features.events.visibility import visible_events
-from features.telemetry import UNTREATED_ARMS
 
 WINDOWS = (1, 7, 28)
 """Days after a snapshot during which a choice counts as made on it: the shortest that will do."""

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from features.telemetry import CONTRACT_TERMS, UTC_INSTANT
+from features.events.schema import CONTRACT_TERMS, UTC_INSTANT
 
 DAYS_A_MONTH = 365.25 / 12
 

@@ -19,8 +19,8 @@ from experiments.limits_file import USUAL, limits_in
 from experiments.power import ExperimentCandidate, PowerError, churn_base_rate
 from experiments.render import write_report
 from experiments.report import Report, build_report, no_intervention_report
-from features.lake import Lake
-from features.snapshots import SnapshotStore
+from features.lake.lake import Lake
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.actions import Action
 from registry.playbook import playbook

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from features.alert_rules import ALERTS, AlertRule, Bound, Case
+from features.alerts.rules import ALERTS, AlertRule, Bound, Case
 
 
 def markdown(rules: Iterable[AlertRule] = ALERTS) -> str:

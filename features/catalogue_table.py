@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable
 from itertools import groupby
 
-from features.catalogue import FEATURES
-from features.feature import AnyFeature, Derived
+from features.catalogue.catalogue import FEATURES
+from features.catalogue.feature import AnyFeature, Derived
 
 
 def markdown(features: Iterable[AnyFeature] = FEATURES) -> str:

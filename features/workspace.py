@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from features.stamps import Stamp, stamp_of
+from features.file_stamps import Stamp, stamp_of
 
 SETTINGS_FILE = "workspace.toml"
 TRACKING_VARIABLE = "KEEPWELL_TRACKING_URI"

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from experiments.limits_file import at_any_hour, limits_in
-from features.alerts import WEEK, WEEK_TOLERANCE
-from features.catalogue import catalogue
-from features.health import FORMULAS
-from features.snapshots import SnapshotStore
+from features.alerts.alert import WEEK, WEEK_TOLERANCE
+from features.catalogue.catalogue import catalogue
+from features.health.score import FORMULAS
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.champions import models_of

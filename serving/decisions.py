@@ -24,7 +24,7 @@ from experiments.policy import AccountState, Limits, PastAction, Recommendation
 from experiments.policy_inputs import PolicyInputs
 from experiments.put_off import PutOff
 from experiments.quiet_hours import zone_named
-from features.alerts import Alert
+from features.alerts.alert import Alert
 from serving.chance_rules import ChanceRules
 from serving.kept_kinds import KeptEvent
 from serving.ledger.ledger import Decision, Outcome

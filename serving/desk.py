@@ -15,13 +15,13 @@ from functools import cached_property
 
 import polars as pl
 
-from features.alerts import WEEK, WEEK_TOLERANCE
-from features.catalogue import catalogue
-from features.feast_store import WorkspaceFeatures
-from features.feature import AnyFeature
-from features.health import FORMULAS, TREND_LOOKBACK, HealthFormula
-from features.snapshots import SnapshotStore
-from features.touched import TouchedAccounts
+from features.alerts.alert import WEEK, WEEK_TOLERANCE
+from features.catalogue.catalogue import catalogue
+from features.catalogue.feature import AnyFeature
+from features.health.score import FORMULAS, TREND_LOOKBACK, HealthFormula
+from features.store.feast import WorkspaceFeatures
+from features.store.snapshots import SnapshotStore
+from features.streaming.refresh import TouchedAccounts
 from features.workspace import SETTINGS_FILE, Workspace
 from registry.monitored import newest_figures
 from registry.segment_switch import SWITCH_FILE

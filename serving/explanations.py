@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.feature import AnyFeature
-from features.health import Health
+from features.catalogue.feature import AnyFeature
+from features.health.score import Health
 from serving.words import none_of, number, plain, signed, singular, within_a_sentence
 
 PointsUnit = Literal["percentage points", "health points"]

@@ -13,10 +13,10 @@ from typing import Literal
 
 import polars as pl
 
-from features.catalogue import Catalogue
-from features.feature import Derived
-from features.hierarchy import combination, roll_up, rolls_up, sound_links
-from features.telemetry import UTC_INSTANT
+from features.catalogue.catalogue import Catalogue
+from features.catalogue.feature import Derived
+from features.compute.hierarchy import combination, roll_up, rolls_up, sound_links
+from features.events.schema import UTC_INSTANT
 from serving.scoring import AccountScore
 
 How = Literal["sum", "largest", "smallest", "made of the sums", "not known, but bounded"]

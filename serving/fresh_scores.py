@@ -7,7 +7,7 @@ portfolio in one step.
 
 from __future__ import annotations
 
-from features.touched import TouchedAccounts
+from features.streaming.refresh import TouchedAccounts
 from serving.desk import Desk
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from experiments.policy import STATE_FACTS
-from features.alerts import ALERTS
-from features.definitions.attributes import ATTRIBUTES, CONTRACT_STATUS
+from features.alerts.alert import ALERTS
+from features.catalogue.definitions.attributes import ATTRIBUTES, CONTRACT_STATUS
 from registry.playbook import Playbook, check_reads, playbook
 
 WORDS = (*(attribute.name for attribute in ATTRIBUTES), CONTRACT_STATUS)

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.feature import AnyFeature, Role
+from features.catalogue.feature import AnyFeature, Role
 from serving.explanations import (
     LEAST_POINTS,
     MOST_REASONS,

@@ -15,7 +15,7 @@ from functools import lru_cache
 from experiments.evidence import NO_EVIDENCE, Evidence
 from experiments.limits_file import USUAL, at_any_hour
 from experiments.policy import Limits, Recommendation
-from features.catalogue import Catalogue, catalogue
+from features.catalogue.catalogue import Catalogue, catalogue
 from serving.chance_rules import ChanceRules
 from serving.decisions import (
     NO_FACTS,

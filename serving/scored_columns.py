@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.feature import AnyFeature
-from features.health import HealthFormula, health_column, score_health
+from features.catalogue.feature import AnyFeature
+from features.health.score import HealthFormula, health_column, score_health
 from registry.bundle_parts import AMOUNT_ERROR
 from serving.expected_money import yearly_of_many
 from serving.explanations import MOST_REASONS, Peers, health_reasons

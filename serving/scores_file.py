@@ -24,9 +24,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.catalogue import HEALTH_SCORE, catalogue
-from features.health import FORMULAS
-from features.snapshots import MADE_FROM, SnapshotStore
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.health.score import FORMULAS
+from features.store.snapshots import MADE_FROM, SnapshotStore
 from features.workspace import Workspace
 from registry.contract import FeatureContractError
 from registry.store import ModelStore

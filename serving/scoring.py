@@ -18,9 +18,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.catalogue import HEALTH_SCORE
-from features.feature import AnyFeature
-from features.health import Health, HealthFormula, score_health
+from features.catalogue.catalogue import HEALTH_SCORE
+from features.catalogue.feature import AnyFeature
+from features.health.score import Health, HealthFormula, score_health
 from registry.bundle_parts import AMOUNT_ERROR
 from registry.contract import FeatureContract, FeatureContractError
 from registry.segment_switch import EVERYONE, segment_key

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.catalogue import HEALTH_SCORE, catalogue
-from features.health import FORMULAS
-from features.snapshots import SnapshotStore
-from features.telemetry import UTC_INSTANT
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.events.schema import UTC_INSTANT
+from features.health.score import FORMULAS
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
 from registry.bundle import BundleError, ModelBundle
 from registry.contract import FeatureContractError

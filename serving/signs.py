@@ -11,9 +11,9 @@ from functools import partial
 
 import polars as pl
 
-from features.alerts import ALERTS, WEEK, WEEK_TOLERANCE, Alert, Reading, raise_alerts
-from features.feature import AnyFeature
-from features.health import HealthFormula, score_health
+from features.alerts.alert import ALERTS, WEEK, WEEK_TOLERANCE, Alert, Reading, raise_alerts
+from features.catalogue.feature import AnyFeature
+from features.health.score import HealthFormula, score_health
 from serving.scoring import AccountScore, Columns, columns_of, features_of
 
 ALERT_WORDS: Mapping[str, str] = {rule.id: rule.title for rule in ALERTS}

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, cast
 import polars as pl
 import pyarrow as pa
 
-from features.catalogue import HEALTH_SCORE, catalogue
-from features.health import FORMULAS
-from features.snapshots import SnapshotStore
-from features.spark_engine import map_batches
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.spark import map_batches
+from features.health.score import FORMULAS
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store import ModelStore
 from serving.champions import models_of

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 
-from features.catalogue import catalogue
+from features.catalogue.catalogue import catalogue
 from serving.decisions import NO_FACTS, question
 from serving.desk import Desk
 from serving.errors import HeldBackError, QuietHoursError

@@ -17,11 +17,11 @@ from typing import Literal
 
 import polars as pl
 
+from features.events.schema import KINDS, Event, events_frame, properties_text
 from features.events.visibility import visible_events
-from features.ingest_summary import IngestSummary
-from features.intake import Intake
-from features.lake import Lake
-from features.telemetry import KINDS, Event, events_frame, properties_text
+from features.lake.lake import Lake
+from features.lake.summary import IngestSummary
+from features.streaming.ingest_worker import Intake
 from features.workspace import Workspace, WorkspaceBusyError
 from serving.drawn_arms import drawn_arm
 from serving.errors import BusyError

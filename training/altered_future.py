@@ -16,8 +16,8 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
+from features.events.schema import UTC_INSTANT
 from features.events.visibility import newest_version, recorded_before, versions_before
-from features.telemetry import UTC_INSTANT
 from training.audit import AuditedSet, Finding, Looked
 from training.history import History, differs, sample
 from training.labels import ROW

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import polars as pl
 
-from features.telemetry import UTC_INSTANT
+from features.events.schema import UTC_INSTANT
 from training.labels import Label, label_rows
 
 Moment = tuple[str, datetime]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from features.command_line import (
+from features.cli.options import (
     DEFAULT_WORKSPACE,
     FOUND,
     AsOf,
@@ -211,8 +211,8 @@ def train_models(place: Workspace, labels: tuple[str, ...], as_of: datetime | No
     """Train these labels, saying what goes on; ``by`` promotes what has earned it."""
     store = store_at(models_address(place), os.environ)
 
-    from features.backfill import stale
-    from features.snapshots import SnapshotStore
+    from features.compute.backfill import stale
+    from features.store.snapshots import SnapshotStore
     from training.growing import BinnedRows
     from training.workspace_training import train_on
 

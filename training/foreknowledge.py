@@ -20,11 +20,11 @@ from datetime import timedelta
 
 import polars as pl
 
-from features.catalogue import HEALTH_SCORE, Catalogue
-from features.definitions.attributes import CONTRACT_STATUS
+from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
+from features.catalogue.definitions.attributes import CONTRACT_STATUS
+from features.catalogue.feature import Attribute, Feature
+from features.events.schema import UTC_INSTANT
 from features.events.visibility import newest_version
-from features.feature import Attribute, Feature
-from features.telemetry import UTC_INSTANT
 from training.audit import AuditedSet, AuditError, Check, Finding, Looked, share_with_outcome
 from training.history import History, differs, sample, values_as_of
 

@@ -13,9 +13,9 @@ from datetime import datetime
 
 import polars as pl
 
-from features.catalogue import Catalogue
-from features.health import FORMULAS, HealthFormula
-from features.snapshots import build_snapshots
+from features.catalogue.catalogue import Catalogue
+from features.compute.snapshots import build_snapshots
+from features.health.score import FORMULAS, HealthFormula
 from training.labels import ROW
 
 TOLERANCE = 1e-6

@@ -18,8 +18,8 @@ from typing import Literal
 
 import polars as pl
 
+from features.events.schema import CONTRACT_TERMS, UTC_INSTANT
 from features.events.visibility import recorded_before, visible_events
-from features.telemetry import CONTRACT_TERMS, UTC_INSTANT
 from training.errors import TrainingError
 
 Outcome = Literal["churn", "expansion", "contraction", "silence", "conversion"]

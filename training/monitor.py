@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.telemetry import UTC_INSTANT
+from features.events.schema import UTC_INSTANT
 from registry.bundle import ModelBundle
 from registry.contract import FeatureContractError
 from registry.segment_switch import Look, segment_key

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import polars as pl
 
-from features.catalogue import HEALTH_SCORE, catalogue
-from features.feast_store import WorkspaceFeatures
-from features.health import FORMULAS
-from features.lake import Lake
-from features.snapshots import SnapshotStore
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.health.score import FORMULAS
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
 from registry.bundle import BundleError, ModelBundle
 from registry.contract import FeatureContractError

@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.events.schema import UNTREATED_ARMS, UTC_INSTANT
 from features.events.visibility import recorded_before, visible_events, with_superseded
-from features.telemetry import UNTREATED_ARMS, UTC_INSTANT
 from registry.untouched import NO_LOG, TouchedShare, Untouched
 from training.dataset import TrainingSet
 from training.labels import ROW, LabelledRows

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.events.schema import UTC_INSTANT
 from features.events.visibility import recorded_before
-from features.feast_store import WorkspaceFeatures
-from features.health import FORMULAS
-from features.lake import Lake
-from features.snapshots import SnapshotError, SnapshotStore
-from features.telemetry import UTC_INSTANT
+from features.health.score import FORMULAS
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
+from features.store.snapshots import SnapshotError, SnapshotStore
 from features.workspace import Workspace
 from registry.promotion import Audited
 from training.altered_future import check_altered_future

@@ -11,11 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import polars as pl
 
-from features.catalogue import HEALTH_SCORE, catalogue
-from features.feast_store import WorkspaceFeatures
-from features.health import FORMULAS
-from features.lake import Lake
-from features.snapshots import SnapshotStore
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.health.score import FORMULAS
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store import ModelStore
 from registry.waiting_runs import WaitingRuns

@@ -12,7 +12,7 @@ import polars as pl
 
 from experiments.simulation.rows import event_rows, flat_json, texts
 from experiments.simulation.settings import LAST_ANCHOR, Bools, Floats, Ints, WorldSettings
-from features.telemetry import properties_text
+from features.events.schema import properties_text
 
 SEGMENTS = ("small business", "mid-market", "enterprise")
 SEGMENT_SHARES = (0.50, 0.38, 0.12)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from features.command_line import out, step
+from features.cli.options import out, step
 
 
 class Preset(StrEnum):

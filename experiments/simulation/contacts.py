@@ -11,7 +11,7 @@ from experiments.simulation.accounts import Accounts
 from experiments.simulation.latent import ENGAGED, GONE, SILENT, Paths
 from experiments.simulation.rows import event_rows, texts
 from experiments.simulation.settings import Calendar, Ints
-from features.telemetry import properties_text
+from features.events.schema import properties_text
 
 ROLES = ("sponsor", "champion")
 CHANNELS = ("call", "email", "meeting")

@@ -14,7 +14,7 @@ from experiments.simulation.accounts import Accounts
 from experiments.simulation.latent import Incidents, Paths
 from experiments.simulation.rows import event_rows, flat_json, texts
 from experiments.simulation.settings import Bools, Calendar, Floats, Ints
-from features.telemetry import properties_text
+from features.events.schema import properties_text
 
 STEPS = ("profile", "sso", "first_integration", "first_data_set", "first_recipe", "invite_team",
          "first_report")

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from experiments.simulation.settings import Bools, Calendar, Floats, Ints
-from features.telemetry import EVENT_SCHEMA, UTC_INSTANT
+from features.events.schema import EVENT_SCHEMA, UTC_INSTANT
 
 DAY_SECONDS = 86_400
 

@@ -16,7 +16,7 @@ from experiments.simulation.accounts import PLAN_FEATURES, USE_CASES, Accounts
 from experiments.simulation.latent import GONE, SILENT, Paths, team_ceiling
 from experiments.simulation.rows import event_rows, texts
 from experiments.simulation.settings import Bools, Calendar, Codes, Floats, Ints, Matrix
-from features.telemetry import properties_text
+from features.events.schema import properties_text
 
 ROLES = ("champion", "sponsor", "admin", "operator")
 CHAMPION_SLOT, SPONSOR_SLOT = 0, 1

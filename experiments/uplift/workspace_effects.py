@@ -35,8 +35,8 @@ from experiments.uplift.weekly_trials import (
     has_grown,
 )
 from features.events.visibility import visible_events
-from features.lake import Lake
-from features.snapshots import SnapshotStore
+from features.lake.lake import Lake
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
 from registry.actions import Action, Grade
 from registry.playbook import playbook

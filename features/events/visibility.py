@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 import polars as pl
 
-from features.telemetry import UTC_INSTANT
+from features.events.schema import UTC_INSTANT
 
 Events = TypeVar("Events", pl.DataFrame, pl.LazyFrame)
 

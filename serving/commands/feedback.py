@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from features.command_line import out
+from features.cli.options import out
 from features.workspace import Workspace, write_atomically
 from serving.commands.ledger import opened_ledger
 

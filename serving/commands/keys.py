@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from features.command_line import (
+from features.cli.options import (
     DEFAULT_WORKSPACE,
     MAKE_ONE,
     CommandError,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.command_line import DEFAULT_WORKSPACE, FOUND, CommandError, InWorkspace, many, out
+from features.cli.options import DEFAULT_WORKSPACE, FOUND, CommandError, InWorkspace, many, out
 from features.workspace import Workspace
 
 if TYPE_CHECKING:

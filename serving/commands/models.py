@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from features.command_line import DEFAULT_WORKSPACE, CommandError, InWorkspace, models_address, out
+from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, models_address, out
 from features.workspace import Workspace
 from registry.opened_store import store_at
 from registry.predicted import Predicted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.command_line import (
+from features.cli.options import (
     DEFAULT_WORKSPACE,
     AsOf,
     InWorkspace,
@@ -62,7 +62,7 @@ def plan(
     place = Workspace(workspace)
     who = read_team(text_of(team, TEAM_FILE), str(team))  # before what takes seconds to import
 
-    from features.touched import clock_of
+    from features.streaming.refresh import clock_of
     from serving.chance_rules import week_of
     from serving.kept_plan import keep_plan, kept
     from serving.ledger.plan_draws import keep_draws

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from features.command_line import (
+from features.cli.options import (
     DEFAULT_WORKSPACE,
     FOUND,
     AsOf,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from features.command_line import DEFAULT_WORKSPACE, AsOf, InWorkspace, many, moment_of, out, step
-from features.commands import Engine, Master, OnEngine, take_snapshots, take_snapshots_on_spark
+from features.cli.commands import Engine, Master, OnEngine, take_snapshots, take_snapshots_on_spark
+from features.cli.options import DEFAULT_WORKSPACE, AsOf, InWorkspace, many, moment_of, out, step
 from features.workspace import Workspace, write_atomically
 from serving.commands.models import store_of
 
@@ -53,8 +53,8 @@ def score(
 
 def ensure_snapshots(place: Workspace, moment: datetime) -> None:
     """Make the snapshots that a score as of the moment needs, where the newest data has none."""
-    from features.backfill import stale
-    from features.snapshots import SnapshotError
+    from features.compute.backfill import stale
+    from features.store.snapshots import SnapshotError
 
     missing = stale(place, (moment - back for back in LOOKED_BACK_AT))
     if moment in missing:
@@ -76,8 +76,8 @@ def _scores(place: Workspace, moment: datetime, file: Path, reasons: int) -> Sco
 
 def _scores_on_spark(place: Workspace, moment: datetime, master: str, file: Path, reasons: int
                      ) -> ScoresWritten:
-    from features.backfill import stale
-    from features.spark_engine import spark_session
+    from features.compute.backfill import stale
+    from features.compute.spark import spark_session
     from serving.scores_file import ScoresWritten
     from serving.spark_scores import scores_on_spark
 

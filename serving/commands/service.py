@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from features.command_line import (
+from features.cli.options import (
     DEFAULT_WORKSPACE,
     FOUND,
     MAKE_ONE,
@@ -36,7 +36,7 @@ def serve(
 
     import uvicorn
 
-    from features.touched import clock_of
+    from features.streaming.refresh import clock_of
     from serving.app import create_app
     from serving.long_lived import leave_loaded_alone
     from serving.settings import service_settings

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from features.command_line import DEFAULT_WORKSPACE, CommandError, InWorkspace, existing, out
+from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, existing, out
 from features.workspace import Workspace
 from serving.commands.keys import who
 from serving.commands.ledger import opened_ledger
@@ -44,7 +44,7 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
     """Write a stop or its end into the ledger, and say what is stopped now."""
     from getpass import getuser
 
-    from features.snapshots import SnapshotStore
+    from features.store.snapshots import SnapshotStore
     from registry.playbook import playbook
     from serving.ledger.address import place_in_words
     from serving.ledger.kill_switch import Controls, Scope, stops, unknown_parts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from features.command_line import DEFAULT_WORKSPACE, CommandError, InWorkspace, existing, many, out
+from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, existing, many, out
 from features.workspace import Workspace
 from serving.commands.ledger import opened_ledger
 

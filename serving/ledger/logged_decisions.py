@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from experiments.logged_choices import CANDIDATE, CANDIDATE_OF, PROBABILITY, ChoicesError
 from experiments.outcomes import DAYS_A_MONTH, contract_states, state_at
-from features.lake import Lake
-from features.telemetry import UTC_INSTANT
+from features.events.schema import UTC_INSTANT
+from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.candidate_policy import CandidatePolicy, asked_again
 from serving.ledger.database import LedgerDatabase

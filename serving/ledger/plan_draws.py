@@ -18,7 +18,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from experiments.planning.plan import Plan
-from features.telemetry import Event, properties_text
+from features.events.schema import Event, properties_text
 from serving.errors import BusyError
 from serving.ledger.chain import insert_linked
 from serving.ledger.ledger import Ledger, batched

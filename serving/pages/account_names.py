@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from features.health import HealthFormula
+from features.health.score import HealthFormula
 from serving.portfolio import Portfolio
 from serving.scoring import AccountScore
 

@@ -10,9 +10,9 @@ from typing import Literal
 from markupsafe import Markup
 
 from experiments.policy import Recommendation
-from features.alerts import Alert
-from features.feature import AnyFeature
-from features.health import (
+from features.alerts.alert import Alert
+from features.catalogue.feature import AnyFeature
+from features.health.score import (
     TREND_LOOKBACK,
     ComponentScore,
     Health,

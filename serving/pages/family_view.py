@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from features.health import HealthFormula
+from features.health.score import HealthFormula
 from serving.families import Family, FamilyFigure
 from serving.pages.account_names import account_href, display_name, family_href, level_class
 from serving.scoring import AccountScore

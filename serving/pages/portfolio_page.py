@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from features.health import HealthFormula
+from features.health.score import HealthFormula
 from serving.expected_money import MONTHS_PER_YEAR
 from serving.families import Family
 from serving.pages.account_names import account_href, display_name, level_class, name_of

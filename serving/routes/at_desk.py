@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 
-from features.catalogue import catalogue
+from features.catalogue.catalogue import catalogue
 from serving.desk import Desk
 from serving.errors import UnknownDecisionError
 from serving.families import Family, family_of

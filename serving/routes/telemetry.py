@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from fastapi import APIRouter
 
-from features.telemetry import KIND_NAMES
+from features.events.schema import KIND_NAMES
 from serving.errors import EXAMPLE_TIME, check_count
 from serving.event_shapes import EventResult, EventsAnswer, EventsRequest
 from serving.routes.at_desk import AtDesk, problems

@@ -17,10 +17,10 @@ PROGRAM = """
 import json, time
 import numpy as np
 from datetime import UTC, datetime
-from features.catalogue import catalogue
-from features.sweep import sweep
-from features.telemetry import Event, events_frame
-from features.timeline import prepare
+from features.catalogue.catalogue import catalogue
+from features.kernel.sweep import sweep
+from features.events.schema import Event, events_frame
+from features.compute.encode import prepare
 wall, cpu = time.perf_counter(), time.process_time()
 start = datetime(2024, 1, 1, tzinfo=UTC)
 frame = events_frame([Event(event_id="a", account_id="a", kind="feature.used", occurred_at=start,

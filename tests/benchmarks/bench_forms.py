@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from training_worlds import TrainingWorld, crm, simulated
 
-from features.telemetry import Event, events_frame
+from features.events.schema import Event, events_frame
 from registry.calibration import sigmoid
 from training.backtest_groups import mean_over_accounts
 from training.cutoffs import reach_of

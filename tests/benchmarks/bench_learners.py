@@ -26,12 +26,12 @@ from threadpoolctl import threadpool_limits
 
 from experiments.simulation.settings import PRESETS
 from experiments.simulation.world import simulate, write_world
-from features.backfill import backfill, month_starts
-from features.catalogue import HEALTH_SCORE, catalogue
-from features.feast_store import WorkspaceFeatures
-from features.ingest import ingest
-from features.lake import Lake
-from features.snapshots import SnapshotStore
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.backfill import backfill, month_starts
+from features.ingest.run import ingest
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.backtest import Origin, find_origins
 from training.backtest_groups import auc_at_a_cutoff, mean_over_accounts

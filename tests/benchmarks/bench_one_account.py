@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 from interleaved import write_section
 
-from features.catalogue import catalogue
-from features.kept_block import ClassKeys, KeptBlock
-from features.sweep import sweep
-from features.telemetry import UTC_INSTANT, Event, events_frame, properties_text
-from features.timeline import prepare
-from features.windows import microseconds
+from features.catalogue.catalogue import catalogue
+from features.compute.encode import prepare
+from features.events.schema import UTC_INSTANT, Event, events_frame, properties_text
+from features.kernel.sweep import sweep
+from features.kernel.windows import microseconds
+from features.streaming._cached_block import ClassKeys, KeptBlock
 
 pytestmark = pytest.mark.bench
 

@@ -37,7 +37,7 @@ ROWS_AT_ONCE = 10_000
 UNKNOWN_SHARE = 0.1
 AS_OF = datetime(2024, 1, 1, tzinfo=UTC)
 NAMES = [f"feature_{number}" for number in range(FEATURES)]
-SQLITE, PACKED = "sqlite", "features.packed_store.PackedOnlineStore"
+SQLITE, PACKED = "sqlite", "features.store.packed.PackedOnlineStore"
 
 Times = dict[str, list[tuple[float, float]]]
 
@@ -70,7 +70,8 @@ def feast_on(folder: Path, store: str, source: Path) -> FeatureStore:
         project="bench", provider="local", registry=str(folder / "registry.db"),
         offline_store={"type": "duckdb"}, entity_key_serialization_version=3,
         materialization={"online_write_batch_size": ROWS_AT_ONCE},
-        batch_engine="local" if store == SQLITE else "features.packed_engine.PackedComputeEngine",
+        batch_engine=("local" if store == SQLITE
+                      else "features.store.packed_engine.PackedComputeEngine"),
         online_store={"type": store, "path": str(folder / "online.db")}))
     made.apply([account, view])
     return made

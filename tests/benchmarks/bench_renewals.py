@@ -19,7 +19,7 @@ from interleaved import write_section
 from numpy.typing import NDArray
 from training_worlds import TrainingWorld, simulated
 
-from features.catalogue import HEALTH_SCORE, catalogue
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
 from training.backtest import Played, play
 from training.backtest_groups import mean_over_accounts
 from training.backtest_later import play_later

@@ -22,9 +22,9 @@ import pytest
 from interleaved import DATA, ROUNDS, Took, median, shown, write_section
 from telemetry_world import CUTOFFS, DAYS, KINDS, catalogue, features, lake_of
 
-from features.sweep import sweep
-from features.timeline import prepare
-from features.windows import microseconds
+from features.compute.encode import prepare
+from features.kernel.sweep import sweep
+from features.kernel.windows import microseconds
 
 pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]
 

@@ -44,7 +44,7 @@ SERVER = """
 import sys
 import polars as pl
 import uvicorn
-from features.snapshots import SnapshotStore
+from features.compute.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store import MemoryModelStore
 from serving.app import create_app

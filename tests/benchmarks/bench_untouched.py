@@ -24,10 +24,10 @@ from training_worlds import TrainingWorld
 from experiments.simulation.interventions import PROGRAMMES, Programme
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.backfill import month_starts
-from features.catalogue import catalogue
-from features.snapshots import build_snapshots
-from features.telemetry import UTC_INSTANT
+from features.catalogue.catalogue import catalogue
+from features.compute.backfill import month_starts
+from features.compute.snapshots import build_snapshots
+from features.events.schema import UTC_INSTANT
 from registry.calibration import sigmoid
 from training.backtest_groups import mean_over_accounts
 from training.dataset import TrainingSet

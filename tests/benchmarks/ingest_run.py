@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from measured_run import cpu_seconds, peak_megabytes
 
-from features.ingest import ingest
+from features.ingest.run import ingest
 from features.workspace import Workspace
 
 SMALL = 20_000

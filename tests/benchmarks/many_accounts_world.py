@@ -11,11 +11,11 @@ import polars as pl
 import pyarrow.parquet as pq
 from bench_explanations import FEATURES, model
 
-from features.backfill import made_from
-from features.catalogue import catalogue
-from features.health import FORMULAS
-from features.lake import Lake
-from features.snapshots import MADE_FROM, SnapshotStore
+from features.catalogue.catalogue import catalogue
+from features.compute.backfill import made_from
+from features.health.score import FORMULAS
+from features.lake.lake import Lake
+from features.store.snapshots import MADE_FROM, SnapshotStore
 from features.workspace import Workspace
 from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.calibration import Calibration

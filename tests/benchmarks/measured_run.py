@@ -21,13 +21,13 @@ import peers
 import polars as pl
 import telemetry_world as world
 
-from features.account_ranges import AccountRanges
-from features.backfill import EVENTS_AT_ONCE
-from features.catalogue import Catalogue
-from features.lake import Lake
-from features.sweep import sweep
-from features.timeline import columns_read, prepare
-from features.windows import microseconds
+from features.catalogue.catalogue import Catalogue
+from features.compute.account_ranges import AccountRanges
+from features.compute.backfill import EVENTS_AT_ONCE
+from features.compute.encode import columns_read, prepare
+from features.kernel.sweep import sweep
+from features.kernel.windows import microseconds
+from features.lake.lake import Lake
 
 SMALL = 24_000
 

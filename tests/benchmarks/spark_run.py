@@ -18,8 +18,8 @@ from pathlib import Path
 from measured_run import cpu_seconds
 from telemetry_world import CUTOFFS
 
-from features.backfill import backfill
-from features.spark_engine import backfill_on_spark, spark_session
+from features.compute.backfill import backfill
+from features.compute.spark import backfill_on_spark, spark_session
 from features.workspace import Workspace
 
 PR_SET_CHILD_SUBREAPER = 36

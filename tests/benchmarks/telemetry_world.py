@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.backfill import month_starts
-from features.catalogue import Catalogue
-from features.feature import Aggregate, Feature
-from features.lake import Lake
-from features.manifest import MANIFEST, Manifest, manifest_json
-from features.parts import PART_EVENTS, ROW_GROUP
-from features.telemetry import EVENT_SCHEMA
-from features.windows import microseconds
+from features.catalogue.catalogue import Catalogue
+from features.catalogue.feature import Aggregate, Feature
+from features.compute.backfill import month_starts
+from features.events.schema import EVENT_SCHEMA
+from features.kernel.windows import microseconds
+from features.lake.lake import Lake
+from features.lake.manifest import MANIFEST, Manifest, manifest_json
+from features.lake.parts import PART_EVENTS, ROW_GROUP
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 END = datetime(2026, 1, 1, tzinfo=UTC)

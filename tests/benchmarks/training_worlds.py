@@ -14,12 +14,13 @@ from interleaved import ROOT
 
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.backfill import backfill, month_starts
-from features.catalogue import HEALTH_SCORE, catalogue
-from features.ingest import ingest
-from features.lake import Lake
-from features.snapshots import SnapshotStore, build_snapshots
-from features.telemetry import UTC_INSTANT
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.backfill import backfill, month_starts
+from features.compute.snapshots import build_snapshots
+from features.events.schema import UTC_INSTANT
+from features.ingest.run import ingest
+from features.lake.lake import Lake
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.labels import CONTRACT_KINDS, ROW, label_named
 from training.prepare import Prepared, prepare

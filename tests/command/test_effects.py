@@ -12,8 +12,8 @@ import pytest
 from causal_worlds import event_world
 
 from experiments.evidence_file import read_effects
-from features.lake import Lake
-from features.snapshots import SnapshotStore
+from features.lake.lake import Lake
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

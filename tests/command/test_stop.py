@@ -14,7 +14,7 @@ import pytest
 
 from experiments.account_state import AccountState, Limits
 from experiments.policy_inputs import PolicyInputs
-from features.snapshots import SnapshotStore
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook import playbook
 from serving.ledger.kill_switch import Controls, Scope

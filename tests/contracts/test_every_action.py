@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from experiments.policy import STATE_FACTS, AccountState, Limits, PastAction, recommend
-from features.alerts import ALERTS
-from features.catalogue import ATTRIBUTES, FEATURES
-from features.definitions.attributes import CONTRACT_STATUS
+from features.alerts.alert import ALERTS
+from features.catalogue.catalogue import ATTRIBUTES, FEATURES
+from features.catalogue.definitions.attributes import CONTRACT_STATUS
 from registry.actions import ALWAYS_OURS
 from registry.conditions import ActionDone, AlertOpen, Comparison
 from registry.playbook import playbook

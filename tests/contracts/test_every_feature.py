@@ -11,11 +11,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-from features.catalogue import FEATURES, Catalogue, CatalogueError, catalogue
+from features.catalogue.catalogue import FEATURES, Catalogue, CatalogueError, catalogue
+from features.catalogue.feature import (
+    Aggregate,
+    AggregateError,
+    AnyFeature,
+    Derived,
+    Expression,
+    Feature,
+)
 from features.catalogue_table import markdown
-from features.feature import Aggregate, AggregateError, AnyFeature, Derived, Expression, Feature
-from features.snapshots import build_snapshots
-from features.telemetry import KINDS, Event, events_frame, is_kind, properties_text
+from features.compute.snapshots import build_snapshots
+from features.events.schema import KINDS, Event, events_frame, is_kind, properties_text
 
 README = Path(__file__).parents[2] / "features" / "README.md"
 

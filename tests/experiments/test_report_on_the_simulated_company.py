@@ -15,8 +15,8 @@ from experiments.results import Result
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.truth import Truth
 from experiments.simulation.world import simulate
-from features.catalogue import catalogue
-from features.snapshots import build_snapshots
+from features.catalogue.catalogue import catalogue
+from features.compute.snapshots import build_snapshots
 
 SETTINGS = WorldSettings(accounts=1100, months=18, pilot_share=0.4, judgement_share=0.4)
 

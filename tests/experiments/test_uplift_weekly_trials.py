@@ -12,7 +12,7 @@ from experiments.evidence_file import read_effects
 from experiments.trials import NoTrialsError
 from experiments.uplift.weekly_trials import LEAST_TREATED, build_weekly_trials
 from experiments.uplift.workspace_effects import measure_effects, write_effects
-from features.snapshots import SnapshotStore
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook import playbook
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.compiled import compiled
+from features.events.schema import UTC_INSTANT
 from features.events.visibility import (
     changed_since,
     is_visible,
@@ -22,8 +22,8 @@ from features.events.visibility import (
     visible_events,
     with_superseded,
 )
-from features.telemetry import UTC_INSTANT
-from features.windows import EPOCH, FOREVER, end_visible, first_visible
+from features.kernel.numba_cache import compiled
+from features.kernel.windows import EPOCH, FOREVER, end_visible, first_visible
 
 
 class Version(NamedTuple):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from features.manifest import MANIFEST, Manifest, _manifest_at, manifest_json, read_manifest
-from features.stamps import stamp_of
+from features.file_stamps import stamp_of
+from features.lake.manifest import MANIFEST, Manifest, _manifest_at, manifest_json, read_manifest
 from features.workspace import (
     SETTINGS_FILE,
     Workspace,

@@ -36,7 +36,7 @@ def is_command(thing: object) -> bool:
 
 def declared(root: Path) -> Iterator[Callable[..., None]]:
     """The commands of every file that is about commands."""
-    files = [path for pattern in ("**/commands.py", "serving/commands/*.py")
+    files = [path for pattern in ("**/commands.py", "**/cli/*.py")
              for path in root.glob(pattern) if ".venv" not in path.parts]
     assert len(files) > 5
     for path in [root / "keepwell.py", *files]:

@@ -16,22 +16,21 @@ HEAVY = ("confluent_kafka", "dask", "duckdb", "fastapi", "feast", "lightgbm", "m
          "pyspark", "redis", "shap", "sqlalchemy", "starlette", "uvicorn")
 
 PURE = (
-    "features.alert_rules", "features.alerts", "features.catalogue", "features.definitions.*",
-    "features.feature", "features.health", "features.health_formulas", "features.telemetry",
-    "features.timeline", "features.windows",
-    "registry.actions", "registry.bundle", "registry.coded_trees", "registry.conditions",
-    "registry.contract", "registry.lanes",
-    "registry.playbook", "registry.promotion", "registry.segment_switch", "registry.sequences",
-    "registry.shap_of_many", "registry.toml_table", "registry.tree_shap", "registry.trees",
-    "registry.trees_in_step", "registry.value_codes",
-    "training.cutoffs", "training.labels", "training.monitor_drift", "training.monitor_estimate",
-    "training.monitor_matured", "training.specs", "training.splits",
     "experiments.account_state", "experiments.action_value", "experiments.assignment",
-    "experiments.conditions", "experiments.deadlines", "experiments.design",
-    "experiments.due_steps", "experiments.effects", "experiments.interventions",
-    "experiments.policy", "experiments.recommendation", "experiments.refusals",
-    "experiments.checks.*",
-    "serving.explanations", "serving.scoring",
+    "experiments.checks.*", "experiments.conditions", "experiments.deadlines",
+    "experiments.design", "experiments.due_steps", "experiments.effects",
+    "experiments.interventions", "experiments.policy", "experiments.recommendation",
+    "experiments.refusals", "features.alerts.alert", "features.alerts.rules",
+    "features.catalogue.catalogue", "features.catalogue.definitions.*",
+    "features.catalogue.feature", "features.compute.encode", "features.events.schema",
+    "features.health.formula", "features.health.score", "features.kernel.windows",
+    "registry.actions", "registry.bundle", "registry.coded_trees", "registry.conditions",
+    "registry.contract", "registry.lanes", "registry.playbook", "registry.promotion",
+    "registry.segment_switch", "registry.sequences", "registry.shap_of_many",
+    "registry.toml_table", "registry.tree_shap", "registry.trees", "registry.trees_in_step",
+    "registry.value_codes", "serving.explanations", "serving.scoring", "training.cutoffs",
+    "training.labels", "training.monitor_drift", "training.monitor_estimate",
+    "training.monitor_matured", "training.specs", "training.splits",
 )
 """Functions of values to values; a pattern that matches no module yet is skipped by name."""
 

@@ -45,7 +45,7 @@ def test_ci_runs_make_test_and_requires_what_debian_has(pytestconfig):
 
 
 def test_make_and_the_command_mean_the_same_workspace(pytestconfig):
-    from features.command_line import DEFAULT_WORKSPACE
+    from features.cli.options import DEFAULT_WORKSPACE
 
     text = (pytestconfig.rootpath / "Makefile").read_text(encoding="utf-8")
     [world] = re.findall(r"^WORLD \?= (\w+)$", text, flags=re.MULTILINE)

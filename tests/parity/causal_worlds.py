@@ -15,7 +15,7 @@ import polars as pl
 from experiments.assignment import hash_position, lottery
 from experiments.design import Design
 from experiments.sample import Sample
-from features.telemetry import EVENT_SCHEMA, properties_text
+from features.events.schema import EVENT_SCHEMA, properties_text
 
 FIRST = datetime(2025, 1, 1, tzinfo=UTC)
 

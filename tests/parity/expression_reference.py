@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from features.feature import Expression
-from features.telemetry import Event
+from features.catalogue.feature import Expression
+from features.events.schema import Event
 
 Known = tuple[Event, datetime | None]  # an event and the moment a correction superseded it
 

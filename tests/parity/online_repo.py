@@ -38,7 +38,7 @@ def day(number: float) -> datetime:
 def online_store(kind: str, folder: Path, now: datetime | None) -> dict[str, Any]:
     if kind == SQLITE:
         return {"type": "sqlite", "path": str(folder / "online.db")}
-    return {"type": "features.packed_store.PackedOnlineStore", "path": str(folder / "online.db"),
+    return {"type": "features.store.packed.PackedOnlineStore", "path": str(folder / "online.db"),
             "now": now}
 
 
@@ -54,8 +54,8 @@ class OnlineRepo:
         self.kind = kind
         self.store = FeatureStore(config=RepoConfig(
             project="exam", provider="local", registry=str(folder / "registry.db"),
-            batch_engine=("features.packed_engine.PackedComputeEngine" if kind == PACKED_ENGINE
-                          else "local"),
+            batch_engine=("features.store.packed_engine.PackedComputeEngine"
+                          if kind == PACKED_ENGINE else "local"),
             offline_store={"type": "duckdb"}, online_store=online_store(kind, folder, now),
             entity_key_serialization_version=3))
         self.rows("usage", [("acme", 0, 0, 1.5, "a")])

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import polars as pl
 from hypothesis import strategies as st
 
-from features.catalogue import Catalogue, catalogue
-from features.definitions.attributes import ATTRIBUTES
-from features.feature import AnyFeature, Attribute, Derived, Feature
-from features.telemetry import Event, events_frame, properties_text
+from features.catalogue.catalogue import Catalogue, catalogue
+from features.catalogue.definitions.attributes import ATTRIBUTES
+from features.catalogue.feature import AnyFeature, Attribute, Derived, Feature
+from features.events.schema import Event, events_frame, properties_text
 
 Row = tuple[Event, datetime | None]  # an event and the moment a correction superseded it
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from features.feature import Attribute, Feature
-from features.telemetry import Event
+from features.catalogue.feature import Attribute, Feature
+from features.events.schema import Event
 
 Row = tuple[Event, datetime | None]  # an event and the moment a correction superseded it
 

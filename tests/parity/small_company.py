@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.backfill import backfill
-from features.catalogue import catalogue
-from features.feast_store import WorkspaceFeatures
-from features.health import FORMULAS
-from features.lake import Lake
-from features.telemetry import Event, events_frame, properties_text
+from features.catalogue.catalogue import catalogue
+from features.compute.backfill import backfill
+from features.events.schema import Event, events_frame, properties_text
+from features.health.score import FORMULAS
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.calibration import Calibration

@@ -11,10 +11,10 @@ import pytest
 from expression_reference import REFERENCES, Known, reference
 from polars.testing import assert_frame_equal
 
-from features.catalogue import catalogue
-from features.expressions import with_expressions
-from features.feature import Expression
-from features.telemetry import EVENT_SCHEMA, Event, events_frame, properties_text
+from features.catalogue.catalogue import catalogue
+from features.catalogue.feature import Expression
+from features.compute.expressions import with_expressions
+from features.events.schema import EVENT_SCHEMA, Event, events_frame, properties_text
 
 DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
 AS_OF = datetime(2024, 2, 29, 6, 30, tzinfo=UTC)

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from random_timelines import ACCOUNTS, ALWAYS, AS_OFS, DAY, Row, frame_of, swept, timelines
 from reference import attribute_reference, known_since, reference
 
-from features.catalogue import catalogue
-from features.definitions.attributes import ATTRIBUTES
-from features.feature import Aggregate, Attribute, Feature
-from features.operations import BY_NAME
-from features.snapshots import build_snapshots
-from features.telemetry import Event, properties_text
+from features.catalogue.catalogue import catalogue
+from features.catalogue.definitions.attributes import ATTRIBUTES
+from features.catalogue.feature import Aggregate, Attribute, Feature
+from features.compute.snapshots import build_snapshots
+from features.events.schema import Event, properties_text
+from features.kernel.aggregations import BY_NAME
 
 OPERATIONS = dict.fromkeys(BY_NAME) | {
     "values": "name", "in_state": "name", "days_until": "renewal_on"}

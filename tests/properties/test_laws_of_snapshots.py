@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.catalogue import Catalogue, CatalogueError, catalogue
-from features.feature import Derived, ratio
-from features.snapshots import build_snapshots
-from features.telemetry import KINDS, Event, events_frame, properties_text
+from features.catalogue.catalogue import Catalogue, CatalogueError, catalogue
+from features.catalogue.feature import Derived, ratio
+from features.compute.snapshots import build_snapshots
+from features.events.schema import KINDS, Event, events_frame, properties_text
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 AS_OFS = tuple(START + timedelta(days=days) for days in (40, 100, 160))

@@ -21,11 +21,11 @@ from random_timelines import (
     timelines,
 )
 
-from features.backfill import backfill
-from features.catalogue import catalogue
-from features.lake import Lake
-from features.snapshots import build_snapshots
-from features.telemetry import EVENT_SCHEMA
+from features.catalogue.catalogue import catalogue
+from features.compute.backfill import backfill
+from features.compute.snapshots import build_snapshots
+from features.events.schema import EVENT_SCHEMA
+from features.lake.lake import Lake
 from features.workspace import Workspace
 
 CATALOGUE = swept()

@@ -12,10 +12,10 @@ import pytest
 from experiments.evidence import NO_EVIDENCE, Evidence
 from experiments.policy import Limits
 from experiments.policy_inputs import PolicyInputs
-from features.catalogue import catalogue
-from features.feast_store import WorkspaceFeatures
-from features.health import FORMULAS
-from features.telemetry import EVENT_SCHEMA
+from features.catalogue.catalogue import catalogue
+from features.events.schema import EVENT_SCHEMA
+from features.health.score import FORMULAS
+from features.store.feast import WorkspaceFeatures
 from registry.playbook import playbook
 from serving.champions import champions
 from serving.decisions import (

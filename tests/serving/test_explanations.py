@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.catalogue import catalogue
-from features.health import FORMULAS, score_components, score_health
+from features.catalogue.catalogue import catalogue
+from features.health.score import FORMULAS, score_components, score_health
 from serving.explanations import (
     LEAST_PEERS,
     PeerGroup,

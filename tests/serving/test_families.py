@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from small_company import AS_OF, event, family_events, make_store, make_workspace
 
-from features.catalogue import catalogue
-from features.hierarchy import rolls_up
+from features.catalogue.catalogue import catalogue
+from features.compute.hierarchy import rolls_up
 from serving.answers import MOST_CHILDREN, family_answer
 from serving.errors import UnknownAccountError
 from serving.families import SHOWN, families_of, family_of

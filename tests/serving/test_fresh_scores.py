@@ -17,11 +17,11 @@ from polars.testing import assert_frame_equal
 from real_server import running as served
 from small_company import AS_OF
 
-from features.backfill import backfill
-from features.feast_store import WorkspaceFeatures
-from features.lake import Lake
-from features.stream import Message, land
-from features.touched import JUST_AFTER, TouchedAccounts
+from features.compute.backfill import backfill
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
+from features.streaming.offsets import Message, land
+from features.streaming.refresh import JUST_AFTER, TouchedAccounts
 from features.workspace import Workspace
 from serving.app import create_app
 from serving.fresh_scores import FreshScores

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 import keepwell
 from experiments.account_state import AccountState, Limits, PolicyError
 from experiments.policy_inputs import PolicyInputs
-from features.lake import Lake
-from features.telemetry import events_frame
+from features.events.schema import events_frame
+from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.feedback import FeedbackRecords, NewFeedback, Verdict
 from serving.judged_feedback import Said, at_most, judged, said_in

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from features.telemetry import Event, properties_text
+from features.events.schema import Event, properties_text
 from features.workspace import Workspace
 from serving.decisions import POLICY_KINDS, PolicyFacts, policy_facts
 from serving.kept_facts import KeptFacts

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.lake import Lake
-from features.telemetry import Event, events_frame, properties_text
+from features.events.schema import Event, events_frame, properties_text
+from features.lake.lake import Lake
 from serving.kept_kinds import KeptKinds
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

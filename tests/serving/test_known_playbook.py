@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from features.catalogue import catalogue
+from features.catalogue.catalogue import catalogue
 from registry.actions import PlaybookError
 from registry.conditions import parse_condition
 from registry.playbook import playbook

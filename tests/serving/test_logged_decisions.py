@@ -16,8 +16,8 @@ from small_company import event
 from experiments.logged_choices import ChoicesError, choices_of
 from experiments.outcomes import DAYS_A_MONTH
 from experiments.policy_evaluation import evaluate_choices
-from features.lake import Lake
-from features.telemetry import events_frame
+from features.events.schema import events_frame
+from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.ledger import Decision, Ledger
 from serving.ledger.logged_decisions import table_of, with_candidate

@@ -16,10 +16,10 @@ from fastapi.testclient import TestClient
 
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.backfill import backfill, month_starts
-from features.feast_store import WorkspaceFeatures
-from features.lake import Lake
-from features.telemetry import EVENT_SCHEMA, Event, events_frame
+from features.compute.backfill import backfill, month_starts
+from features.events.schema import EVENT_SCHEMA, Event, events_frame
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
 from registry.store import MemoryModelStore
 from serving.app import create_app

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.catalogue import catalogue
-from features.feast_store import WorkspaceFeatures
-from features.health import FORMULAS
+from features.catalogue.catalogue import catalogue
+from features.health.score import FORMULAS
+from features.store.feast import WorkspaceFeatures
 from serving.champions import champions
 from serving.outlooks import growth_by_renewal, other_outlooks, renewal_outlook
 from serving.scoring import AccountScore, HorizonProbability, Models, score_accounts

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from features.catalogue import catalogue
-from features.feast_store import WorkspaceFeatures
-from features.health import FORMULAS
+from features.catalogue.catalogue import catalogue
+from features.health.score import FORMULAS
+from features.store.feast import WorkspaceFeatures
 from serving.champions import champions
 from serving.pages.outlooks_view import FAR_HORIZONS, OutlookLine, outlook_lines
 from serving.scoring import AccountScore, HorizonProbability, score_accounts

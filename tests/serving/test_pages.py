@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import jinja2.meta
 import pytest
 
-from features.telemetry import Event
+from features.events.schema import Event
 from registry.store import MemoryModelStore
 from serving.champions import SERVED_LABELS, model_rows
 from serving.pages.account_page import AccountPage, use_note, use_picture

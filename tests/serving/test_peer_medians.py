@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.catalogue import catalogue
+from features.catalogue.catalogue import catalogue
 from serving.explanations import PEER_GROUPS, peers_of
 from serving.peer_medians import peers_in_file
 

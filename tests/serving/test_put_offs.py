@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from experiments.policy import DO_NOTHING
-from features.telemetry import EVENT_SCHEMA
+from features.events.schema import EVENT_SCHEMA
 from serving.decisions import policy_facts
 from serving.errors import NotClaimableError
 from serving.feedback import FeedbackRecords, NewFeedback

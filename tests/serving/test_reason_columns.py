@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.catalogue import catalogue
+from features.catalogue.catalogue import catalogue
 from serving.explanations import MOST_REASONS, PeerGroup, Peers, model_reasons
 from serving.reason_columns import NONE, Themes, Wording
 

@@ -14,10 +14,10 @@ from scores_one_by_one import score_frame_for_file
 from small_company import add_model, event, make_bundle
 
 import serving
-from features.backfill import backfill
-from features.feast_store import WorkspaceFeatures
-from features.lake import Lake
-from features.telemetry import events_frame
+from features.compute.backfill import backfill
+from features.events.schema import events_frame
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
 from registry.mlflow_store import MlflowModelStore
 from registry.store import MemoryModelStore
 from serving.batch import recommendations_as_of, scores_as_of
@@ -294,7 +294,7 @@ class TestDecisions:
 
     def test_while_another_process_writes_the_outcome_is_kept_and_delivered_later(
             self, own_client, own_workspace, decided, monkeypatch):
-        from features.lake import Lake
+        from features.lake.lake import Lake
         from serving import timelines
 
         monkeypatch.setattr(timelines, "WAIT_SECONDS", 0.05)  # a test does not wait 5 s
@@ -362,7 +362,7 @@ class TestEvents:
 
     def test_while_another_process_writes_nothing_is_acknowledged(self, own_client, own_workspace,
                                                                   monkeypatch):
-        from features.lake import Lake
+        from features.lake.lake import Lake
         from serving import timelines
 
         monkeypatch.setattr(timelines, "WAIT_SECONDS", 0.05)  # a test does not wait 5 s

@@ -13,9 +13,9 @@ from polars.testing import assert_frame_equal
 from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, BEFORE, contract_of
 
-from features.catalogue import catalogue
-from features.health import FORMULAS
-from features.snapshots import SnapshotStore
+from features.catalogue.catalogue import catalogue
+from features.health.score import FORMULAS
+from features.store.snapshots import SnapshotStore
 from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.bundle_parts import AMOUNT_ERROR
 from registry.calibration import Calibration

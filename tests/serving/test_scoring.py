@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from scores_one_by_one import score_frame_for_file
 
-from features.catalogue import catalogue
-from features.feast_store import WorkspaceFeatures
-from features.health import FORMULAS, score_health
+from features.catalogue.catalogue import catalogue
+from features.health.score import FORMULAS, score_health
+from features.store.feast import WorkspaceFeatures
 from registry.contract import ContractFeature, FeatureContract
 from registry.store import MemoryModelStore, ModelVersion
 from serving.champions import champion_stamp, champions, model_rows

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from small_company import AS_OF, READS, add_model, make_bundle
 
-from features.snapshots import SnapshotStore
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.mlflow_store import MlflowModelStore
 from registry.store import MemoryModelStore, TrainingRun

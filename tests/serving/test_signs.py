@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from features.alerts import Alert
+from features.alerts.alert import Alert
 from serving.signs import WarningSigns
 
 ALERT = Alert(id="a", title="A", words="it is so", urgency=3, level=1, responses=(), source="s",

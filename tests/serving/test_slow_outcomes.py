@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from features.lake import Lake
-from features.telemetry import Event, events_frame, properties_text
+from features.events.schema import Event, events_frame, properties_text
+from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
 from serving.ledger.outcomes import Executed

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from features.telemetry import KIND_NAMES, Event, events_frame, properties_text
+from features.events.schema import KIND_NAMES, Event, events_frame, properties_text
 from serving.ledger.ledger import Decision, Outcome
 from serving.timelines import (
     QUANTITIES,

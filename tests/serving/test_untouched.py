@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from small_company import add_model
 
-from features.catalogue import catalogue
-from features.feast_store import WorkspaceFeatures
-from features.health import FORMULAS
+from features.catalogue.catalogue import catalogue
+from features.health.score import FORMULAS
+from features.store.feast import WorkspaceFeatures
 from registry.linear import LinearForm
 from registry.store import MemoryModelStore
 from registry.untouched import BY_JUDGEMENT, NO_LOG, TouchedShare, Untouched, UntouchedShift

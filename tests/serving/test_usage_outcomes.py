@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from features.lake import Lake
-from features.telemetry import Event, events_frame
+from features.events.schema import Event, events_frame
+from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
 from serving.ledger.outcomes import Executed, Measure

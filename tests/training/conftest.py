@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.telemetry import EVENT_SCHEMA, Event, events_frame, properties_text
+from features.events.schema import EVENT_SCHEMA, Event, events_frame, properties_text
 from registry.store import MemoryModelStore, TrainingRun
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.catalogue import catalogue
+from features.catalogue.catalogue import catalogue
 from features.events.visibility import versions_before
-from features.lake import LAKE_SCHEMA
+from features.lake.lake import LAKE_SCHEMA
 from training.audit import CHECKS, AuditedSet, AuditError, Finding, Looked, report_of
 from training.audited_rows import check_rows
 from training.foreknowledge import check_against_history
@@ -174,7 +174,7 @@ def test_a_report_says_each_finding_with_its_evidence_and_a_program_can_read_it(
 
 
 def test_a_small_company_is_audited_with_its_split(small_company) -> None:
-    from features.telemetry import UTC_INSTANT
+    from features.events.schema import UTC_INSTANT
     from training.labels import label_named
     from training.prepare import prepare
 

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.backfill import backfill, month_starts
-from features.lake import Lake
-from features.snapshots import SnapshotStore
-from features.telemetry import EVENT_SCHEMA
+from features.compute.backfill import backfill, month_starts
+from features.events.schema import EVENT_SCHEMA
+from features.lake.lake import Lake
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.audit import AuditError
 from training.workspace_audit import set_of_workspace

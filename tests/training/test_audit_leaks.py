@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.backfill import backfill, month_starts
-from features.ingest import ingest
-from features.snapshots import SnapshotStore, build_snapshots
+from features.compute.backfill import backfill, month_starts
+from features.compute.snapshots import build_snapshots
+from features.ingest.run import ingest
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.altered_future import check_altered_future
 from training.audit import CHECKS, AuditedSet

@@ -10,10 +10,10 @@ import pytest
 
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.backfill import month_starts
-from features.catalogue import catalogue
-from features.snapshots import build_snapshots
-from features.telemetry import UTC_INSTANT
+from features.catalogue.catalogue import catalogue
+from features.compute.backfill import month_starts
+from features.compute.snapshots import build_snapshots
+from features.events.schema import UTC_INSTANT
 from training.audit import CHECKS
 from training.history import History
 from training.labels import label_named

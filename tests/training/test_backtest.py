@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.telemetry import events_frame
+from features.events.schema import events_frame
 from training.backtest import BacktestError, find_origins, known_at_origin, play
 from training.dataset import build_training_set
 from training.labels import cohort_rows, label_named, label_rows

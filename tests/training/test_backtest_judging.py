@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.backfill import month_starts
-from features.catalogue import catalogue
-from features.snapshots import build_snapshots
-from features.telemetry import EVENT_SCHEMA
+from features.catalogue.catalogue import catalogue
+from features.compute.backfill import month_starts
+from features.compute.snapshots import build_snapshots
+from features.events.schema import EVENT_SCHEMA
 from registry.promotion import gain
 from training.backtest import BacktestError, play
 from training.backtest_judging import best_of, judge

@@ -12,10 +12,10 @@ import pytest
 
 from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
-from features.backfill import month_starts
-from features.catalogue import HEALTH_SCORE, catalogue
-from features.snapshots import build_snapshots
-from features.telemetry import UTC_INSTANT
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.backfill import month_starts
+from features.compute.snapshots import build_snapshots
+from features.events.schema import UTC_INSTANT
 from training.backtest import play
 from training.backtest_judging import best_of, compared, judge
 from training.backtest_later import play_later

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from features.backfill import backfill, month_starts
-from features.lake import Lake
-from features.snapshots import SnapshotStore
-from features.telemetry import EVENT_SCHEMA
+from features.compute.backfill import backfill, month_starts
+from features.events.schema import EVENT_SCHEMA
+from features.lake.lake import Lake
+from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from keepwell import app
 from training.backtest import BacktestError

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from small_company import event
 
-from features.lake import Lake
-from features.telemetry import events_frame
+from features.events.schema import events_frame
+from features.lake.lake import Lake
 from training.became import what_became
 from training.labels import cohort_rows, label_named, label_rows
 

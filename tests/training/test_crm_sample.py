@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from features.backfill import backfill, month_starts
-from features.ingest import ingest
+from features.compute.backfill import backfill, month_starts
+from features.ingest.run import ingest
 from features.workspace import Workspace
 from registry.store import MemoryModelStore
 from training.backtest_report import remarks

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from features.backfill import month_starts
+from features.compute.backfill import month_starts
 from training.cutoffs import first_of_months, mature, reach_of
 
 UNTIL = datetime(2023, 4, 1, tzinfo=UTC)

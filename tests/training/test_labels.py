@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from features.backfill import month_starts
-from features.telemetry import KIND_NAMES, UTC_INSTANT, events_frame
+from features.compute.backfill import month_starts
+from features.events.schema import KIND_NAMES, UTC_INSTANT, events_frame
 from training.labels import (
     LABELS,
     Label,
@@ -124,7 +124,7 @@ def test_an_end_that_was_only_learned_after_the_cutoff_excludes_the_row(timeline
 
 
 def timelines_frame(*events):
-    from features.telemetry import events_frame
+    from features.events.schema import events_frame
 
     return events_frame(list(events))
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from features.backfill import backfill, month_starts
-from features.command_line import CommandError
-from features.lake import Lake
-from features.telemetry import Event, events_frame
+from features.cli.options import CommandError
+from features.compute.backfill import backfill, month_starts
+from features.events.schema import Event, events_frame
+from features.lake.lake import Lake
 from features.workspace import Workspace
 from keepwell import app
 from registry.calibration import Calibration

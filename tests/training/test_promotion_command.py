@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from features.backfill import backfill, month_starts
-from features.command_line import out
-from features.lake import Lake
-from features.telemetry import EVENT_SCHEMA
+from features.cli.options import out
+from features.compute.backfill import backfill, month_starts
+from features.events.schema import EVENT_SCHEMA
+from features.lake.lake import Lake
 from features.workspace import Workspace
 from keepwell import app
 from registry.approval import ApprovalError

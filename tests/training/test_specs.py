@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from features.catalogue import FEATURES, HEALTH_SCORE
+from features.catalogue.catalogue import FEATURES, HEALTH_SCORE
 from training import specs
 from training.baselines import BASELINES, MUST_BE_BEATEN
 from training.specs import SPECS

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.telemetry import UTC_INSTANT, events_frame
+from features.events.schema import UTC_INSTANT, events_frame
 from registry.untouched import NO_LOG, Untouched
 from training.dataset import build_training_set
 from training.labels import cohort_rows, label_named, label_rows

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from features.telemetry import events_frame
+from features.events.schema import events_frame
 from registry.calibration import sigmoid
 from registry.untouched import BY_JUDGEMENT, BY_LOT, NO_LOG, ONLY_CHURN
 from training.dataset import TrainingSet

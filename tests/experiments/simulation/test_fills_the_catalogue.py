@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from experiments.simulation.world import World
-from features.catalogue import catalogue
-from features.snapshots import build_snapshots
+from features.catalogue.catalogue import catalogue
+from features.compute.snapshots import build_snapshots
 
 CATALOGUE = catalogue()
 NOT_SENT = {

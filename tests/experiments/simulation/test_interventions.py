@@ -19,8 +19,8 @@ from experiments.simulation.interventions import (
     judgement_propensity,
 )
 from experiments.simulation.truth import HORIZON_DAYS
-from features.catalogue import catalogue
-from features.snapshots import build_snapshots
+from features.catalogue.catalogue import catalogue
+from features.compute.snapshots import build_snapshots
 from registry.playbook import playbook
 
 IDS = [f"a_{index:05d}" for index in range(40)]

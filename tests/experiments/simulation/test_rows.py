@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from experiments.simulation.rows import cut, event_rows, flat_json
 from experiments.simulation.settings import PRESETS
-from features.telemetry import properties_text
+from features.events.schema import properties_text
 
 words = st.none() | st.text("abcdefghij_- .0123456789", max_size=8)
 numbers = st.none() | st.integers(-10**9, 10**9)

@@ -15,9 +15,9 @@ import pytest
 from experiments.simulation.interventions import Programme
 from experiments.simulation.settings import PRESETS
 from experiments.simulation.world import TRUTH_FOLDER, read_truth, simulate, write_world
-from features.ingest import ingest
-from features.lake import Lake
-from features.telemetry import EVENT_SCHEMA, KINDS, properties_text
+from features.events.schema import EVENT_SCHEMA, KINDS, properties_text
+from features.ingest.run import ingest
+from features.lake.lake import Lake
 from features.workspace import Workspace
 
 KIND = {kind.name: kind for kind in KINDS}

@@ -1,0 +1,125 @@
+"""This module is about what is agreed: money, seats, dates: declarations only."""
+
+from __future__ import annotations
+
+from features.catalogue.definitions import QUARTER, YEAR
+from features.catalogue.feature import Aggregate, AnyFeature, Derived, Feature, ratio
+from features.events.schema import CONTRACT_TERMS
+
+CONTRACT: tuple[AnyFeature, ...] = (
+    Feature(
+        name="mrr", description="Monthly recurring revenue of the contract.", theme="contract",
+        reads=(*CONTRACT_TERMS, "contract.resumed"), aggregate=Aggregate(operation="last"),
+        when_empty=None, unit="money a month", role="context", phrase="{value:,.0f} MRR",
+    ),
+    Feature(
+        name="mrr_90d_ago", description="Monthly recurring revenue 90 days ago.", theme="contract",
+        reads=(*CONTRACT_TERMS, "contract.resumed"), aggregate=Aggregate(operation="last"),
+        ends_before=QUARTER, when_empty=None, unit="money a month", role="context",
+        is_model_input=False, phrase="{value:,.0f} MRR 90 days ago",
+    ),
+    Derived(
+        name="mrr_change_90d", description="MRR over that of 90 days ago; 1 is level.",
+        theme="contract", inputs=("mrr", "mrr_90d_ago"), formula=ratio, unit="ratio",
+        role="context", phrase="MRR is {value:.0%} of that of 90 days ago",
+    ),
+    Feature(
+        name="seats", description="Seats paid for.", theme="contract", reads=CONTRACT_TERMS,
+        aggregate=Aggregate(operation="last", of="seats"), when_empty=None, unit="seats",
+        role="context", phrase="{value:.0f} seats",
+    ),
+    Feature(
+        name="seats_90d_ago", description="Seats paid for 90 days ago.", theme="contract",
+        reads=CONTRACT_TERMS, aggregate=Aggregate(operation="last", of="seats"),
+        ends_before=QUARTER, when_empty=None, unit="seats", role="context", is_model_input=False,
+        phrase="{value:.0f} seats 90 days ago",
+    ),
+    Derived(
+        name="seats_change_90d", description="Seats over those of 90 days ago; 1 is level.",
+        theme="contract", inputs=("seats", "seats_90d_ago"), formula=ratio, unit="ratio",
+        role="context", phrase="seats are {value:.0%} of those of 90 days ago",
+    ),
+    Derived(
+        name="mrr_per_seat", description="MRR over seats.", theme="contract",
+        inputs=("mrr", "seats"), formula=ratio, unit="money a month", role="context",
+        phrase="{value:,.2f} MRR a seat",
+    ),
+    Feature(
+        name="discount_rate", description="Discount of the contract.", theme="contract",
+        reads=CONTRACT_TERMS, aggregate=Aggregate(operation="last", of="discount"), when_empty=None,
+        unit="share", role="context", phrase="{value:.0%} discount",
+    ),
+    Feature(
+        name="billing_months", description="Months between two invoices.", theme="contract",
+        reads=CONTRACT_TERMS, aggregate=Aggregate(operation="last", of="billing_months"),
+        when_empty=None, unit="months", role="context", phrase="billed every {value:.0f} months",
+    ),
+    Feature(
+        name="tenure_days", description="Days since the first contract.", theme="contract",
+        reads=("contract.started",), aggregate=Aggregate(operation="days_since_first"),
+        when_empty=None, unit="days", role="context", phrase="an account for {value:.0f} days",
+    ),
+    Feature(
+        name="days_to_renewal", description="Days to the renewal date.", theme="contract",
+        reads=(*CONTRACT_TERMS, "contract.resumed"),
+        aggregate=Aggregate(operation="days_until", of="renewal_on"), when_empty=None, unit="days",
+        role="context", phrase="{value:.0f} days to the renewal",
+    ),
+    Feature(
+        name="contract_changes_365d", description="Changes of plan, seats or billing.",
+        theme="contract", reads=("contract.changed",), aggregate=Aggregate(operation="count"),
+        lookback=YEAR, when_empty=0.0, unit="changes", role="context",
+        phrase="{value:.0f} contract changes in the last 365 days",
+    ),
+    Feature(
+        name="renewals_count", description="Renewals and changes so far.", theme="contract",
+        reads=("contract.renewed", "contract.changed"), aggregate=Aggregate(operation="count"),
+        when_empty=0.0, unit="renewals", role="context", phrase="{value:.0f} renewals so far",
+    ),
+    Feature(
+        name="cancellations_intended_90d",
+        description="Times the account said that it means to leave.", theme="contract",
+        reads=("cancellation.intended",), aggregate=Aggregate(operation="count"), lookback=QUARTER,
+        when_empty=0.0, unit="times", direction="risk",
+        phrase="said {value:.0f} times in the last 90 days that it means to leave",
+    ),
+    Feature(
+        name="notice_days", description="Days of notice before the renewal date.",
+        theme="contract", reads=CONTRACT_TERMS,
+        aggregate=Aggregate(operation="last", of="notice_days"), when_empty=None, unit="days",
+        role="context", is_model_input=False, phrase="{value:.0f} days of notice",
+    ),
+    Derived(
+        name="days_to_notice",
+        description="Days to the last day on which notice can be given; below 0 it is past.",
+        theme="contract", inputs=("days_to_renewal", "notice_days"),
+        formula=lambda renewal, notice: renewal - notice, unit="days", role="context",
+        phrase="{value:.0f} days to the last day of notice",
+    ),
+    Feature(
+        name="trial_age_days", description="Days since a trial began.", theme="contract",
+        reads=("trial.started",), aggregate=Aggregate(operation="days_since_last"),
+        when_empty=None, unit="days", role="context", is_model_input=False,
+        phrase="a trial began {value:.0f} days ago",
+    ),
+    Feature(
+        name="trial_length_days", description="Length of the newest trial.", theme="contract",
+        reads=("trial.started",), aggregate=Aggregate(operation="last", of="length_days"),
+        when_empty=None, unit="days", role="context", is_model_input=False,
+        phrase="a trial of {value:.0f} days",
+    ),
+    Derived(
+        name="trial_days_left",
+        description="Days left of the trial, of 14 where its length is not said; below 0 it is "
+                    "past.",
+        theme="contract", inputs=("trial_age_days", "trial_length_days"),
+        formula=lambda age, length: length.fill_null(14.0) - age, unit="days", role="context",
+        is_model_input=False, phrase="{value:.0f} days left of the trial",
+    ),
+    Feature(
+        name="pauses_365d", description="Times the contract was paused.", theme="contract",
+        reads=("contract.paused",), aggregate=Aggregate(operation="count"), lookback=YEAR,
+        when_empty=0.0, unit="times", direction="risk", role="context", is_model_input=False,
+        phrase="paused {value:.0f} times in the last 365 days",
+    ),
+)

@@ -1,0 +1,128 @@
+"""This module is about the backfill: snapshots of a workspace's accounts at chosen moments.
+
+Reads the lake by account range, runs the sweep, writes the snapshots and hands the newest to the
+online store. The events in memory follow the range and not the history; the snapshots of all
+accounts and moments are held until they are written, about 1.8 kB each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+import polars as pl
+
+from features._dates import moment_words
+from features.catalogue.catalogue import catalogue
+from features.compute.account_ranges import AccountRanges
+from features.compute.encode import columns_read, prepare
+from features.compute.snapshots import snapshots_of
+from features.health.score import FORMULAS
+from features.lake.lake import Lake
+from features.lake.manifest import Manifest
+from features.store.snapshots import SnapshotError, SnapshotStore
+from features.workspace import Workspace, WorkspaceSettings
+
+EVENTS_AT_ONCE = 300_000
+"""Events read for one range of accounts; as many ranges as cores, and two more, are in memory."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def month_starts(first: datetime, last: datetime) -> tuple[datetime, ...]:
+    """The starts of the months from ``first`` to ``last``, both included.
+
+    >>> from datetime import UTC
+    >>> [d.month for d in month_starts(datetime(2023, 11, 2, tzinfo=UTC),
+    ...                                datetime(2024, 1, 1, tzinfo=UTC))]
+    [12, 1]
+    """
+    months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+    starts = (first.replace(year=m // 12, month=m % 12 + 1, day=1, hour=0, minute=0, second=0,
+                            microsecond=0) for m in months)
+    return tuple(start for start in starts if first <= start <= last)
+
+
+def backfill(
+    workspace: Workspace, as_ofs: Sequence[datetime], *, progress: Progress | None = None,
+    events_at_once: int = EVENTS_AT_ONCE, publish: Callable[[pl.DataFrame], object] | None = None,
+) -> pl.DataFrame:
+    """Make and keep the snapshots of every account at these moments.
+
+    ``publish`` is handed the snapshots before their files are written: a process killed in between
+    leaves a missing file, which the next run makes and publishes again, and never a file whose
+    features were not published.
+
+    Returns:
+        The snapshots, as they were written.
+
+    Raises:
+        SnapshotError: nothing was known at any of the moments, or one lies after the data.
+    """
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    manifest, settings = lake.manifest, workspace.settings  # others may write while this reads
+    check_moments(as_ofs, manifest)
+    digest = made_from(manifest, settings)
+    features = catalogue(settings.use_names)
+    expressed = {kind for feature in features.expressions for kind in feature.reads}
+    threads = len(os.sched_getaffinity(0))  # the machine may have cores that are not ours
+    frames: list[pl.DataFrame] = []
+
+    def made(events: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
+        return snapshots_of([prepare(events, features)], whole, as_ofs, features,
+                            first_recorded=manifest.first_recorded,
+                            formula=FORMULAS[settings.health_formula])
+
+    ranges = AccountRanges(lake, columns_read(features), events_at_once=events_at_once,
+                           threads=threads, whole_kinds=expressed, manifest=manifest)
+    for frame in ranges.each(made):
+        if progress is not None:
+            progress("accounts", len(frames), len(ranges))
+        frames.append(frame)
+    if progress is not None:
+        progress("accounts", len(ranges), len(ranges))
+    if not frames or sum(frame.height for frame in frames) == 0:
+        raise nothing_known()
+    snapshots = pl.concat(frames)
+    if publish is not None:
+        publish(snapshots)
+    SnapshotStore(workspace.snapshots_dir).write(snapshots, made_from=digest)
+    return snapshots
+
+
+def made_from(manifest: Manifest, settings: WorkspaceSettings) -> str:
+    """Digest of all that decides a snapshot: the events, the declarations, the health formula."""
+    parts = (manifest.digest, sorted(catalogue(settings.use_names).digests.items()),
+             FORMULAS[settings.health_formula].version)
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def stale(workspace: Workspace, as_ofs: Iterable[datetime]) -> tuple[datetime, ...]:
+    """The moments without a snapshot, or with one made from other events or declarations."""
+    store = SnapshotStore(workspace.snapshots_dir)
+    now = made_from(Lake(workspace.events_dir).manifest, workspace.settings)
+    return tuple(moment for moment in as_ofs if store.made_from(moment) != now)
+
+
+def nothing_known() -> SnapshotError:
+    """The error of a backfill that would be empty."""
+    return SnapshotError(
+        "No account was known at the moments asked for. Choose later ones, or ingest the "
+        "events that lie before them (keepwell ingest).")
+
+
+def check_moments(as_ofs: Sequence[datetime], manifest: Manifest) -> None:
+    """Refuse moments that the sources are not complete for.
+
+    Raises:
+        SnapshotError: a moment lies after the end of the data.
+    """
+    end = manifest.complete_until
+    late = [moment for moment in as_ofs if end is not None and moment > end]
+    if end is not None and late:
+        raise SnapshotError(
+            f"The sources are complete until {moment_words(end)}, and a snapshot as of "
+            f"{moment_words(min(late))} would miss what happened since. Choose "
+            f"{moment_words(end)} or earlier, or ingest newer files.")

@@ -1,0 +1,344 @@
+"""This module is about what a health formula is: components, weights, measures and bands, as data.
+
+The four formulas lie in ``formulas.toml`` and are checked when read: weights that do not
+add to 100, a measure that rises and falls, or a word that nobody reads are errors. Declares how a
+feature becomes points, once as a number and once as a Polars expression; ``health.py`` adds up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, get_args
+
+import polars as pl
+
+ShapeKind = Literal["line", "at_least", "at_most"]
+Combine = Literal["first", "worst"]
+Knots = tuple[tuple[float, float], ...]
+
+FORMULA_FILE = Path(__file__).with_name("formulas.toml")
+DEFAULT_FORMULA = "003"
+"""The only formula whose source gives all weights, all bands and an action for each band."""
+
+
+class HealthFormulaError(Exception):
+    """A declared health formula does not hold together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """How one feature becomes points from 0 to 100.
+
+    ``over`` divides by a second feature; ``only_if`` uses the measure only while a feature is
+    above a number. An unknown input, or a division by zero, makes the points unknown.
+    """
+
+    feature: str
+    shape: ShapeKind
+    knots: Knots
+    unit: str
+    phrase: str
+    over: str | None = None
+    only_if: tuple[str, float] | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The features that are read."""
+        guard = () if self.only_if is None else (self.only_if[0],)
+        return (self.feature, *(() if self.over is None else (self.over,)), *guard)
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether a larger value never loses points; otherwise it never gains any."""
+        return self.knots[0][1] < self.knots[-1][1]
+
+    def value(self, features: Mapping[str, float | None]) -> float | None:
+        """The number that is measured, or None where it is unknown or does not apply."""
+        value = known(features.get(self.feature))
+        if self.only_if is not None:
+            guard = known(features.get(self.only_if[0]))
+            if guard is None or not guard > self.only_if[1]:
+                return None
+        if self.over is None or value is None:
+            return value
+        over = known(features.get(self.over))
+        return None if over is None or over == 0 else known(value / over)
+
+    def points(self, value: float) -> float | None:
+        """The points of a known value; None below the first step of ``at_least``.
+
+        >>> FORMULAS["003"].component("usage").measures[0].points(7.0)
+        100.0
+        """
+        if self.shape == "line":
+            (x, y) = self.knots[0]
+            if value <= x:
+                return y
+            for (x0, y0), (x1, y1) in pairwise(self.knots):
+                if value <= x1:
+                    return y0 + (value - x0) / (x1 - x0) * (y1 - y0)
+            return self.knots[-1][1]
+        if self.shape == "at_most":
+            return next(points for edge, points in self.knots if value <= edge)
+        reached = [points for edge, points in self.knots if value >= edge]
+        return reached[-1] if reached else None
+
+    def value_expression(self) -> pl.Expr:
+        """``value`` for a column."""
+        value = known_column(self.feature)
+        if self.over is not None:
+            over = known_column(self.over)
+            value = pl.when(over != 0).then(value / over).fill_nan(None)
+        if self.only_if is not None:
+            value = pl.when(known_column(self.only_if[0]) > self.only_if[1]).then(value)
+        return value
+
+    def points_expression(self) -> pl.Expr:
+        """``points`` of ``value`` for a column; null where it is unknown."""
+        value = self.value_expression()
+        if self.shape == "at_least":
+            steps = pl.lit(None, dtype=pl.Float64)
+            for edge, points in self.knots:
+                steps = pl.when(value >= edge).then(pl.lit(points)).otherwise(steps)
+            return steps
+        if self.shape == "at_most":
+            steps = pl.lit(None, dtype=pl.Float64)
+            for edge, points in reversed(self.knots):
+                steps = pl.when(value <= edge).then(pl.lit(points)).otherwise(steps)
+            return steps
+        line = pl.when(value.is_not_null()).then(pl.lit(self.knots[-1][1])).otherwise(None)
+        for (x0, y0), (x1, y1) in reversed(list(pairwise(self.knots))):
+            between = y0 + (value - x0) / (x1 - x0) * (y1 - y0)
+            line = pl.when(value <= x1).then(between).otherwise(line)
+        x, y = self.knots[0]
+        return pl.when(value <= x).then(pl.lit(y)).otherwise(line)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A part of the score with its weight in points of the whole; weight 0 is shown, not summed.
+
+    ``unknown`` says why a part can not be measured; it then has no measures.
+    """
+
+    name: str
+    weight: float
+    source: str
+    ours: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    combine: Combine = "first"
+    group: str | None = None
+    unknown: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The name as words."""
+        return self.name.replace("_", " ")
+
+    def points_expression(self) -> pl.Expr:
+        """The points of the part for a column; null where no measure is known."""
+        if not self.measures:
+            return pl.lit(None, dtype=pl.Float64)
+        points = [measure.points_expression() for measure in self.measures]
+        return pl.coalesce(points) if self.combine == "first" else pl.min_horizontal(points)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """What a score from ``lowest`` (inclusive) to the next band is called, and what to do."""
+
+    lowest: float
+    name: str
+    action: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthFormula:
+    """A checked formula; ``bands`` from the highest to the lowest.
+
+    Raises:
+        HealthFormulaError: weights that do not add to 100, or bands that leave a gap.
+    """
+
+    id: str
+    title: str
+    source: str
+    ours: tuple[str, ...]
+    bands: tuple[Band, ...]
+    components: tuple[Component, ...]
+
+    def __post_init__(self) -> None:
+        total = sum(component.weight for component in self.components)
+        if total != 100:
+            raise HealthFormulaError(
+                f"The weights of health formula {self.id!r} add to {total:g}; they must add to "
+                f"100. Correct them in {FORMULA_FILE.name}.")
+        edges = [band.lowest for band in self.bands]
+        if edges != sorted(set(edges), reverse=True) or edges[-1:] != [0]:
+            raise HealthFormulaError(
+                f"The bands of health formula {self.id!r} start at {edges}; they must fall and "
+                f"end at 0.")
+
+    @cached_property
+    def version(self) -> str:
+        """Id and hash of all that decides a score; wording is left out."""
+        decides = (
+            [(band.lowest, band.name) for band in self.bands],
+            [(c.name, c.weight, c.combine,
+              [(m.feature, m.over, m.only_if, m.shape, m.knots) for m in c.measures])
+             for c in self.components],
+        )
+        return f"{self.id}-{hashlib.blake2b(repr(decides).encode(), digest_size=4).hexdigest()}"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every feature that is read, once, in the order of the file."""
+        read = (name for c in self.components for m in c.measures for name in m.inputs)
+        return tuple(dict.fromkeys(read))
+
+    def component(self, name: str) -> Component:
+        """The part by this name.
+
+        Raises:
+            HealthFormulaError: there is none.
+        """
+        for component in self.components:
+            if component.name == name:
+                return component
+        names = ", ".join(component.name for component in self.components)
+        raise HealthFormulaError(f"Health formula {self.id!r} has no part {name!r}; it has "
+                                 f"{names}.")
+
+    def band(self, score: float) -> Band:
+        """The band of an unrounded score, lower edge inclusive."""
+        return next(band for band in self.bands if score >= band.lowest)
+
+
+def known(value: float | None) -> float | None:
+    """The value, or None where it is not a number."""
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def known_column(name: str) -> pl.Expr:
+    """``known`` for a column."""
+    return pl.col(name).cast(pl.Float64).fill_nan(None)
+
+
+def read_formulas(text: str) -> dict[str, HealthFormula]:
+    """The formulas of a TOML text by id, checked.
+
+    Raises:
+        HealthFormulaError: naming the formula, the part and what is wrong.
+    """
+    return {table["id"]: _formula(table) for table in tomllib.loads(text)["formula"]}
+
+
+def _formula(table: Mapping[str, object]) -> HealthFormula:
+    where = f"health formula {table['id']!r}"
+    _only(table, ("id", "title", "source", "ours", "band", "component"), where)
+    return HealthFormula(
+        id=_text(table, "id", where), title=_text(table, "title", where),
+        source=_text(table, "source", where), ours=_texts(table, where),
+        bands=tuple(Band(lowest=_number(band["lowest"], where), name=_text(band, "name", where),
+                         action=_text(band, "action", where))
+                    for band in _tables(table, "band", where)),
+        components=tuple(_component(part, where) for part in _tables(table, "component", where)))
+
+
+def _component(table: Mapping[str, object], formula: str) -> Component:
+    where = f"part {table.get('name')!r} of {formula}"
+    _only(table, ("name", "group", "weight", "combine", "source", "ours", "unknown", "measure"),
+          where)
+    measures = tuple(_measure(m, where) for m in _tables(table, "measure", where))
+    unknown = None if "unknown" not in table else _text(table, "unknown", where)
+    if bool(measures) == (unknown is not None):
+        raise HealthFormulaError(f"The {where} needs either measures or, in 'unknown', a reason "
+                                 f"why there are none.")
+    combine = table.get("combine", "first")
+    if combine not in get_args(Combine):
+        raise HealthFormulaError(f"The {where} combines by {combine!r}; write one of "
+                                 f"{', '.join(get_args(Combine))}.")
+    return Component(
+        name=_text(table, "name", where), weight=_number(table["weight"], where),
+        source=_text(table, "source", where), ours=_texts(table, where), measures=measures,
+        combine="worst" if combine == "worst" else "first",
+        group=None if "group" not in table else _text(table, "group", where), unknown=unknown)
+
+
+def _measure(table: Mapping[str, object], part: str) -> Measure:
+    where = f"measure {table.get('feature')!r} in {part}"
+    shapes: tuple[ShapeKind, ...] = get_args(ShapeKind)
+    _only(table, ("feature", "over", "only_if", "unit", "phrase", *shapes), where)
+    given = [shape for shape in shapes if shape in table]
+    if len(given) != 1:
+        raise HealthFormulaError(f"The {where} needs exactly one of {', '.join(shapes)}.")
+    [shape] = given
+    rows = table[shape]
+    if not isinstance(rows, list) or not all(isinstance(r, list) and len(r) == 2 for r in rows):
+        raise HealthFormulaError(f"The {where} needs pairs [value, points] in {shape}.")
+    knots = tuple((_number(x, where), _number(y, where)) for x, y in rows)
+    _check_knots(knots, shape, where)
+    guard = table.get("only_if")
+    return Measure(
+        feature=_text(table, "feature", where), shape=shape, knots=knots,
+        unit=_text(table, "unit", where), phrase=_text(table, "phrase", where),
+        over=None if "over" not in table else _text(table, "over", where),
+        only_if=(_text(guard, "feature", where), _number(guard["above"], where))
+        if isinstance(guard, dict) else None)
+
+
+def _check_knots(knots: Knots, shape: ShapeKind, where: str) -> None:
+    values, points = zip(*knots, strict=True)
+    rises = all(a <= b for a, b in pairwise(points))
+    falls = all(a >= b for a, b in pairwise(points))
+    if not all(a < b for a, b in pairwise(values)) or rises == falls:
+        raise HealthFormulaError(f"The {where} needs rising values, and points that only rise or "
+                                 f"only fall.")
+    if not all(0 <= p <= 100 for p in points):
+        raise HealthFormulaError(f"The {where} gives points outside 0 to 100.")
+    if shape == "at_most" and values[-1] != math.inf:
+        raise HealthFormulaError(f"The {where} leaves large values out; end at_most with inf.")
+
+
+def _only(table: Mapping[str, object], words: Iterable[str], where: str) -> None:
+    strange = sorted(set(table) - set(words))
+    if strange:
+        raise HealthFormulaError(f"The {where} says {', '.join(strange)}, which nothing reads.")
+
+
+def _text(table: Mapping[str, object], key: str, where: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value:
+        raise HealthFormulaError(f"The {where} needs a text in {key!r}.")
+    return value
+
+
+def _texts(table: Mapping[str, object], where: str) -> tuple[str, ...]:
+    value = table.get("ours")
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise HealthFormulaError(f"The {where} must list in 'ours' what its source does not say.")
+    return tuple(value)
+
+
+def _number(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise HealthFormulaError(f"The {where} has {value!r} where a number belongs.")
+    return float(value)
+
+
+def _tables(table: Mapping[str, object], key: str, where: str) -> list[dict[str, object]]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise HealthFormulaError(f"The {where} needs tables [[{key}]].")
+    return value
+
+
+FORMULAS: dict[str, HealthFormula] = read_formulas(FORMULA_FILE.read_text(encoding="utf-8"))
+"""The formulas by id; ``DEFAULT_FORMULA`` names the default."""

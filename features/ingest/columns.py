@@ -1,0 +1,256 @@
+"""This module is about reading a column: from text, or any type, to instants, numbers and words.
+
+Every reader gives the values and, beside them, what is wrong with each (null where nothing is).
+Nothing raises for a bad value: a row is refused by itself, with its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from features.events.schema import UTC_INSTANT
+from features.events.text_buffers import comes_again, text_buffers
+from features.ingest._iso_times import read_iso_times
+from features.ingest._mapping_keys import MappingError
+
+LONGEST_NAME = 200  # characters of an account, a user, an id or a kind
+LARGEST_COUNT = 1e12
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+FIRST_PRINTED, DELETE, BEFORE_C1 = 0x20, 0x7F, 0xC2
+"""Bytes of UTF-8: the first that is printed, the deletion, and what precedes U+0080 to U+009F."""
+
+ISO_TIME = (r"^(?<day>\d{4}-\d{2}-\d{2})"
+            r"(?:[Tt ](?<clock>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)"
+            r"\s?(?<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?)?$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """The values of a column, and the problem of each row (null: none)."""
+
+    values: pl.Series
+    problem: pl.Series
+
+
+def read_instants(column: pl.Series, name: str, *, zone: str | None = None,
+                  time_format: str | None = None, epoch: str | None = None) -> Read:
+    """Times as UTC instants; ``zone`` is that of times written without one.
+
+    A local time that a clock shows twice is taken as the later one: nothing is known too early.
+
+    Raises:
+        MappingError: the column as a whole can not be read without saying more.
+    """
+    if column.dtype == pl.Null:
+        column = column.cast(pl.String)
+    if column.dtype.is_numeric() and epoch is None:
+        raise MappingError(f"The column {column.name!r} holds numbers, not times. Say what they "
+                           f"count with epoch = \"s\", \"ms\" or \"us\".")
+    if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone is None and zone is None:
+        raise MappingError(f"The times in column {column.name!r} have no time zone. Declare one "
+                           f"in the mapping, such as zone = \"UTC\".")
+    if column.dtype == pl.Date and zone is None:
+        raise MappingError(f"The days in column {column.name!r} have no time zone. Declare one "
+                           f"in the mapping, such as zone = \"UTC\".")
+    if column.dtype == pl.String and epoch is None and time_format is None:
+        exact = read_iso_times(column)
+        if exact.null_count() < len(exact):
+            return _read_others(column, name, exact, zone)
+    return _read_any_instants(column, name, zone, time_format, epoch)
+
+
+def _read_others(column: pl.Series, name: str, exact: pl.Series, zone: str | None) -> Read:
+    """The instants of a column of which some are read already."""
+    problem = exact.to_frame("given").select(
+        pl.when(~pl.col("given").is_between(EARLIEST, LATEST)).then(
+            pl.lit(f"{name} is an impossible time"))).to_series()
+    values = exact
+    if problem.null_count() < len(problem):
+        values = values.set(problem.is_not_null(), None)
+    left = exact.is_null().arg_true()
+    if len(left):
+        rest = _read_any_instants(column.gather(left), name, zone, None, None)
+        values, problem = values.scatter(left, rest.values), problem.scatter(left, rest.problem)
+    return Read(values=values, problem=problem)
+
+
+def _read_any_instants(column: pl.Series, name: str, zone: str | None, time_format: str | None,
+                       epoch: str | None) -> Read:
+    """The instants of a column, however they are written."""
+    is_plain = epoch is None and column.dtype != pl.String
+    frame = pl.DataFrame({"given": column if is_plain else column.unique()})
+    if epoch is not None:
+        read = _from_epoch(frame, epoch)
+    elif column.dtype == pl.String:
+        read = _from_text(frame, zone, time_format)
+    else:
+        naive = pl.col("given").cast(pl.Datetime("us")) if (
+            getattr(column.dtype, "time_zone", None) is None) else None
+        instant = (pl.col("given").dt.convert_time_zone("UTC") if naive is None
+                   else _in_zone(naive, zone or "UTC"))
+        read = frame.with_columns(instant.cast(UTC_INSTANT).alias("instant"),
+                                  pl.lit(None, pl.String).alias("problem"))
+    read = read.with_columns(
+        pl.when(pl.col("given").is_null()).then(pl.lit("is missing"))
+        .when(pl.col("problem").is_not_null()).then("problem")
+        .when(pl.col("instant").is_null()).then(pl.lit("is no time"))
+        .when(~pl.col("instant").is_between(EARLIEST, LATEST)).then(
+            pl.lit("is an impossible time"))
+        .alias("problem"),
+    ).with_columns(pl.when(pl.col("problem").is_null()).then("instant").alias("instant"))
+    found = read if is_plain else pl.DataFrame({"given": column}).join(
+        read, on="given", how="left", nulls_equal=True, maintain_order="left")
+    return Read(values=found["instant"],
+                problem=_named(found["problem"], name))
+
+
+def read_numbers(column: pl.Series, name: str) -> Read:
+    """Finite numbers; nothing where there is none."""
+    text = column.cast(pl.String, strict=False) if not column.dtype.is_numeric() else None
+    if text is not None:
+        text = text.str.strip_chars()
+        empty = text.is_null() | (text == "")
+        values = text.cast(pl.Float64, strict=False)
+    else:
+        empty = column.is_null()
+        values = column.cast(pl.Float64)
+    frame = pl.DataFrame({"values": values, "empty": empty})
+    problem = frame.select(
+        pl.when("empty").then(None)
+        .when(pl.col("values").is_null()).then(pl.lit("is no number"))
+        .when(~pl.col("values").is_finite()).then(pl.lit("is not finite"))
+    ).to_series()
+    clean = frame.select(pl.when(~pl.col("empty") & pl.col("values").is_finite())
+                         .then(pl.col("values") + 0.0)).to_series()  # + 0.0: no minus zero
+    return Read(values=clean, problem=_named(problem, name))
+
+
+def read_counts(column: pl.Series | None, name: str, height: int) -> Read:
+    """Whole numbers from 0; 1 where there is no such column, or no value in it."""
+    if column is None:
+        return Read(values=pl.repeat(1, height, dtype=pl.Int64, eager=True),
+                    problem=pl.repeat(None, height, dtype=pl.String, eager=True))
+    numbers = read_numbers(column, name)
+    frame = pl.DataFrame({"values": numbers.values, "problem": numbers.problem})
+    value = pl.col("values")
+    problem = frame.select(
+        pl.when(pl.col("problem").is_not_null()).then("problem")
+        .when(value < 0).then(pl.lit(f"{name} is negative"))
+        .when(value != value.round()).then(pl.lit(f"{name} is no whole number"))
+        .when(value > LARGEST_COUNT).then(pl.lit(f"{name} is absurdly large"))
+    ).to_series()
+    clean = pl.DataFrame({"values": numbers.values, "problem": problem}).select(
+        pl.when(pl.col("problem").is_null()).then(value.fill_null(1.0)).cast(pl.Int64)
+    ).to_series()
+    return Read(values=clean, problem=problem)
+
+
+def read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
+    """Ids and names: stripped text of a bearable length."""
+    if column.dtype == pl.String and comes_again(column):
+        different = column.unique()
+        read = _read_words(different, name, needed=False)
+        if read.problem.null_count() == len(different) and (
+                read.values.eq_missing(different).all()):
+            missing = pl.lit(f"{name} is missing") if needed and column.null_count() else None
+            return Read(values=column, problem=pl.DataFrame({"c": column}).select(
+                pl.when(pl.col("c").is_null()).then(missing).cast(pl.String)).to_series())
+    return _read_words(column, name, needed=needed)
+
+
+def _read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
+    if column.dtype.is_float():  # 12.0 is how pandas writes 12 beside missing values
+        whole = (column == column.round()).fill_null(value=False)
+        text = pl.DataFrame({"c": column, "w": whole}).select(
+            pl.when("w").then(pl.col("c").cast(pl.Int64, strict=False).cast(pl.String))
+            .otherwise(pl.col("c").cast(pl.String))).to_series()
+    else:
+        text = column.cast(pl.String, strict=False)
+    values = text.str.strip_chars()
+    frame = pl.DataFrame({"values": values}).with_columns(
+        pl.when(pl.col("values") != "").then("values").alias("values"))
+    controls = (pl.col("values").str.contains(r"\p{Cc}") if _may_hold_controls(frame["values"])
+                else pl.lit(value=False))
+    problem = frame.select(
+        pl.when(pl.col("values").is_null())
+        .then(pl.lit(f"{name} is missing") if needed else pl.lit(None, pl.String))
+        .when(pl.col("values").str.len_chars() > LONGEST_NAME)
+        .then(pl.lit(f"{name} is longer than {LONGEST_NAME} characters"))
+        .when(controls)
+        .then(pl.lit(f"{name} holds control characters"))
+    ).to_series()
+    return Read(values=frame["values"], problem=problem)
+
+
+def _may_hold_controls(texts: pl.Series) -> bool:
+    """Whether any byte of a column may belong to a control character: most columns have none."""
+    _, letters = text_buffers(texts)
+    return bool(((letters < FIRST_PRINTED) | (letters == DELETE) | (letters == BEFORE_C1)).any())
+
+
+def _from_text(frame: pl.DataFrame, zone: str | None, time_format: str | None) -> pl.DataFrame:
+    text = pl.col("given").str.strip_chars()
+    frame = frame.with_columns(pl.when(text != "").then(text).alias("__text"))
+    if time_format is not None and "%z" in time_format:
+        return frame.with_columns(
+            pl.col("__text").str.to_datetime(time_format, time_unit="us", time_zone="UTC",
+                                             strict=False).alias("instant"),
+            _missing()).drop("__text")
+    if time_format is not None:
+        naive = pl.col("__text").str.to_datetime(time_format, time_unit="us", strict=False)
+        frame = frame.with_columns(naive.alias("__naive"),
+                                   pl.lit(None, pl.String).alias("__offset"))
+    else:
+        groups = pl.col("__text").str.extract_groups(ISO_TIME)
+        clock = groups.struct.field("clock")
+        full = pl.when(clock.str.len_chars() == 5).then(clock + ":00").otherwise(clock)
+        naive = (groups.struct.field("day") + "T" + full.fill_null("00:00:00")).str.to_datetime(
+            "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+        frame = frame.with_columns(naive.alias("__naive"),
+                                   groups.struct.field("offset").alias("__offset"))
+    offset = pl.col("__offset")
+    digits = offset.str.replace_all(r"[:+-]", "")
+    minutes = (digits.str.slice(0, 2).cast(pl.Int64, strict=False) * 60
+               + digits.str.slice(2, 2).cast(pl.Int64, strict=False).fill_null(0))
+    signed = pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes).fill_null(0)
+    local = _in_zone(pl.col("__naive"), zone) if zone else pl.lit(None, UTC_INSTANT)
+    frame = frame.with_columns(
+        pl.when(offset.is_not_null())
+        .then((pl.col("__naive") - pl.duration(minutes=signed)).dt.replace_time_zone("UTC"))
+        .otherwise(local).cast(UTC_INSTANT).alias("instant"))
+    lost = pl.col("__naive").is_not_null() & pl.col("instant").is_null()
+    return frame.with_columns(
+        pl.when(pl.col("__text").is_null()).then(pl.lit("is missing"))
+        .when(lost & pl.lit(zone is None)).then(pl.lit("has no time zone"))
+        .when(lost).then(pl.lit(f"does not exist in the zone {zone}"))
+        .alias("problem")).drop("__text", "__naive", "__offset")
+
+
+def _missing() -> pl.Expr:
+    return pl.when(pl.col("__text").is_null()).then(pl.lit("is missing")).alias("problem")
+
+
+def _from_epoch(frame: pl.DataFrame, epoch: str) -> pl.DataFrame:
+    micros = {"s": 1_000_000, "ms": 1_000, "us": 1}[epoch]
+    number = pl.col("given").cast(pl.Float64, strict=False)
+    whole = pl.when(number.is_finite() & (number.abs() * micros < 9e18)).then(
+        (number * micros).round()).cast(pl.Int64)
+    blank = pl.col("given").cast(pl.String, strict=False).str.strip_chars() == ""
+    return frame.with_columns(whole.cast(UTC_INSTANT).alias("instant"),
+                              pl.when(blank).then(pl.lit("is missing")).alias("problem"))
+
+
+def _in_zone(naive: pl.Expr, zone: str) -> pl.Expr:
+    return naive.dt.replace_time_zone(
+        zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
+
+
+def _named(problem: pl.Series, name: str) -> pl.Series:
+    if problem.null_count() == len(problem):
+        return problem.cast(pl.String)
+    return pl.DataFrame({"p": problem}).select(pl.lit(f"{name} ") + pl.col("p")).to_series()

@@ -1,0 +1,336 @@
+"""This module is about the mapping file: how somebody else's tables become events.
+
+One TOML file describes several tables: which files hold them, which column is the account, the
+time, the quantity, and which columns become properties. Reads the mapping file and checks it,
+against itself and against the columns of a table; reads no table and writes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+from features.events.schema import CUSTOM_PREFIX, KINDS, is_kind
+from features.ingest._mapping_keys import Keys, MappingError, zone_of
+
+FORMATS = ("csv", "csv.gz", "parquet", "jsonl", "jsonl.gz")
+"""What a table may be stored as; a file's ending says which, or the table's ``format``."""
+
+END_OF_DAY = "end_of_day"
+"""Known at the last microsecond of the day it happened on: seen by an ``as_of`` of midnight."""
+
+DELAY = re.compile(r"(\d+)([smhdw])")
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertySource:
+    """Where one property comes from: a column as text or number, or a band of a number."""
+
+    column: str
+    type: Literal["text", "number"] = "text"
+    bands: tuple[tuple[float, str], ...] = ()  # (from, word), rising; replaces the number
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSource:
+    """Where the rows of a table are: files by pattern, or a query on a database."""
+
+    name: str
+    files: tuple[str, ...] = ()
+    format: str | None = None
+    query: str | None = None
+    url_from: str | None = None  # the environment variable that holds the SQLAlchemy URL
+    zone: str | None = None  # of times that are written without one
+    ignored: tuple[str, ...] = ()  # columns left alone on purpose
+    complete_until: datetime | None = None
+
+    def takes(self, path: str) -> bool:
+        """Whether a file, by its name or its path below the folder, belongs to this table."""
+        name = path.rsplit("/", 1)[-1]
+        return any(fnmatch(path, pattern) or fnmatch(name, pattern) for pattern in self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventTable:
+    """A table with one event in a row."""
+
+    source: TableSource
+    account: str
+    occurred_at: str
+    kind: str | None = None
+    kind_column: str | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)  # the source's word: our kind
+    recorded_at: str | None = None
+    recorded_delay: str | None = None
+    time_format: str | None = None
+    epoch: Literal["s", "ms", "us"] | None = None
+    event_id: str | None = None
+    user: str | None = None
+    event_count: str | None = None
+    user_count: str | None = None
+    quantity: str | None = None
+    quantity_factor: float = 1.0
+    quantity_words: Mapping[str, str | float | int] = field(default_factory=dict)  # word: number
+    zero_quantity: Literal["known", "unknown"] = "known"
+    when: str | None = None  # rows where this column is empty are left out
+    only: Mapping[str, str] = field(default_factory=dict)  # rows with other values are left out
+    properties: Mapping[str, PropertySource] = field(default_factory=dict)
+    properties_column: str | None = None
+    constants: Mapping[str, str | float | int] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it reads, each once."""
+        named = (self.event_id, self.account, self.user, self.kind_column, self.occurred_at,
+                 self.recorded_at, self.event_count, self.user_count, self.quantity, self.when,
+                 self.properties_column, *self.only,
+                 *(source.column for source in self.properties.values()))
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractTable:
+    """A table with one contract period in a row (see ``contract_periods.py``)."""
+
+    source: TableSource
+    account: str
+    start: str
+    end: str
+    mrr: str
+    time_format: str | None = None
+    epoch: Literal["s", "ms", "us"] | None = None
+    seats: str | None = None
+    price_plan: str | None = None
+    billing_months: str | None = None
+    discount: str | None = None
+    only: Mapping[str, str] = field(default_factory=dict)  # the contract rows; others are add-ons
+    end_of_period: Literal["own", "earliest"] = "own"  # earliest: add-on rows may end it early
+    constants: Mapping[str, str | float | int] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it reads, each once."""
+        named = (self.account, self.start, self.end, self.mrr, self.seats, self.price_plan,
+                 self.billing_months, self.discount, *self.only)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+Table = EventTable | ContractTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceMapping:
+    """A whole mapping file: a source, its tables, and what is true of all of them."""
+
+    name: str
+    tables: tuple[Table, ...]
+    complete_until: datetime | None = None
+    use_names: tuple[str, ...] = ()  # the product's own feature names that get a feature each
+    tenant: str | None = None
+    currency: str | None = None
+
+
+def load_mapping(path: Path) -> SourceMapping:
+    """Read and check a mapping file.
+
+    Raises:
+        MappingError: it is not there, not TOML, or says something that can not be.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise MappingError(
+            f"There is no mapping file {path}. Give the right path with --mapping FILE."
+        ) from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise MappingError(f"The mapping file {path.name} is not valid TOML: {exc}.") from exc
+    return read_mapping(table, where=path.name)
+
+
+def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
+    """A mapping from its parsed TOML; ``where`` names it in errors."""
+    keys = Keys(table, where=where, allowed=(*_names(SourceMapping), "zone"))
+    tables = keys.table("tables", needed=True)
+    zone = zone_of(keys.text("zone"), where)
+    complete_until = keys.instant("complete_until", zone)
+    mapping = SourceMapping(
+        name=keys.text("name", needed=True) or "",
+        complete_until=complete_until,
+        use_names=keys.texts("use_names"),
+        tenant=keys.text("tenant"),
+        currency=keys.text("currency"),
+        tables=tuple(_table(name, body, where, zone, complete_until)
+                     for name, body in tables.items()),
+    )
+    if not mapping.tables:
+        raise MappingError(f"{where} describes no table. Add one as [tables.NAME].")
+    return mapping
+
+
+def check_columns(table: Table, present: Iterable[str], *, file: str) -> None:
+    """See that a file has every column that its table reads.
+
+    Raises:
+        MappingError: a column is missing.
+    """
+    here = tuple(present)
+    missing = [name for name in table.columns if name not in here]
+    if missing:
+        raise MappingError(
+            f"{file} has no column {', '.join(map(repr, missing))}, which the mapping of table "
+            f"{table.source.name!r} reads. It has: {', '.join(here) or 'no columns at all'}. "
+            f"Name the right column in the mapping, or take the entry out. Nothing was written."
+        )
+
+
+def delay_of(text: str) -> timedelta:
+    """A delay such as ``0s``, ``15m``, ``6h``, ``1d`` as a time span.
+
+    >>> delay_of("6h")
+    datetime.timedelta(seconds=21600)
+    """
+    match = DELAY.fullmatch(text)
+    if match is None:
+        raise MappingError(
+            f"The recorded_delay {text!r} can not be read. Write a number and one of "
+            f"{', '.join(UNIT_SECONDS)} (such as 6h), or {END_OF_DAY!r} for daily rows."
+        )
+    return timedelta(seconds=int(match[1]) * UNIT_SECONDS[match[2]])
+
+
+def _table(name: str, body: object, where: str, zone: str | None,
+           complete_until: datetime | None) -> Table:
+    place = f"[tables.{name}] of {where}"
+    if not isinstance(body, dict):
+        raise MappingError(f"{place} must be a table, not {body!r}.")
+    is_contracts = Keys(body, where=place).text(
+        "type", among=("events", "contract_periods")) == "contract_periods"
+    keys = Keys(body, where=place, allowed={
+        "type", *_names(TableSource), *_names(ContractTable if is_contracts else EventTable),
+    } - {"name", "source"})
+    source = _source(name, keys, place, zone, complete_until)
+    table = _contracts(keys, source, place) if is_contracts else _events(keys, source, place)
+    overlap = sorted(set(table.columns) & set(table.source.ignored))
+    if overlap:
+        raise MappingError(f"{place} both reads and ignores {', '.join(overlap)}.")
+    return table
+
+
+def _source(name: str, keys: Keys, place: str, zone: str | None,
+            complete_until: datetime | None) -> TableSource:
+    zone = zone_of(keys.text("zone"), place) or zone
+    source = TableSource(
+        name=name,
+        files=keys.texts("files"),
+        format=keys.text("format", among=FORMATS),
+        query=keys.text("query"),
+        url_from=keys.text("url_from"),
+        zone=zone,
+        ignored=keys.texts("ignored"),
+        complete_until=keys.instant("complete_until", zone) or complete_until,
+    )
+    if bool(source.files) == bool(source.query):
+        raise MappingError(
+            f"{place} must say where its rows are: either files = [\"NAME.csv\"], or query = "
+            f"\"SELECT …\" with url_from = the environment variable that holds the database URL."
+        )
+    if source.query and not source.url_from:
+        raise MappingError(f"{place} has a query and needs url_from, the environment variable "
+                           f"that holds the database URL.")
+    return source
+
+
+def _events(keys: Keys, source: TableSource, place: str) -> EventTable:
+    table = EventTable(
+        source=source,
+        account=keys.text("account", needed=True) or "",
+        occurred_at=keys.text("occurred_at", needed=True) or "",
+        kind=keys.text("kind"),
+        kind_column=keys.text("kind_column"),
+        kinds=keys.words("kinds"),
+        recorded_at=keys.text("recorded_at"),
+        recorded_delay=keys.text("recorded_delay"),
+        time_format=keys.text("time_format"),
+        epoch=keys.text("epoch", among=("s", "ms", "us")),  # type: ignore[arg-type]
+        event_id=keys.text("event_id"),
+        user=keys.text("user"),
+        event_count=keys.text("event_count"),
+        user_count=keys.text("user_count"),
+        quantity=keys.text("quantity"),
+        quantity_factor=keys.number("quantity_factor", 1.0),
+        quantity_words=keys.constants("quantity_words"),
+        zero_quantity=keys.text(  # type: ignore[arg-type]
+            "zero_quantity", among=("known", "unknown")) or "known",
+        when=keys.text("when"),
+        only=keys.words("only"),
+        properties={name: _property(name, value, place)
+                    for name, value in keys.table("properties").items()},
+        properties_column=keys.text("properties_column"),
+        constants=keys.constants("constants"),
+    )
+    _one_of(place, kind=table.kind, kind_column=table.kind_column)
+    _one_of(place, recorded_at=table.recorded_at, recorded_delay=table.recorded_delay)
+    if table.recorded_delay not in (None, END_OF_DAY):
+        delay_of(table.recorded_delay or "")
+    for kind in (table.kind, *table.kinds.values()):
+        if kind is not None and not is_kind(kind):
+            raise MappingError(
+                f"{place} names the kind {kind!r}, which does not exist. Write one of "
+                f"{', '.join(known.name for known in KINDS)}, or your own under "
+                f"{CUSTOM_PREFIX!r} (such as {CUSTOM_PREFIX}{kind.replace('.', '_')})."
+            )
+    return table
+
+
+def _contracts(keys: Keys, source: TableSource, place: str) -> ContractTable:
+    if source.zone is None:
+        raise MappingError(f"{place} needs zone, the time zone of its dates (such as UTC).")
+    return ContractTable(
+        source=source,
+        account=keys.text("account", needed=True) or "",
+        start=keys.text("start", needed=True) or "",
+        end=keys.text("end", needed=True) or "",
+        mrr=keys.text("mrr", needed=True) or "",
+        time_format=keys.text("time_format"),
+        epoch=keys.text("epoch", among=("s", "ms", "us")),  # type: ignore[arg-type]
+        seats=keys.text("seats"),
+        price_plan=keys.text("price_plan"),
+        billing_months=keys.text("billing_months"),
+        discount=keys.text("discount"),
+        only=keys.words("only"),
+        end_of_period=keys.text(  # type: ignore[arg-type]
+            "end_of_period", among=("own", "earliest")) or "own",
+        constants=keys.constants("constants"),
+    )
+
+
+def _property(name: str, value: object, place: str) -> PropertySource:
+    if isinstance(value, str):
+        return PropertySource(column=value)
+    where = f"{place}, properties.{name}"
+    if not isinstance(value, dict):
+        raise MappingError(f"{where} must be a column name or a table with column, not {value!r}.")
+    keys = Keys(value, where=where, allowed=_names(PropertySource))
+    bands = keys.table("bands")
+    edges = Keys(bands, where=f"{where}.bands")
+    return PropertySource(
+        column=keys.text("column", needed=True) or "",
+        type=keys.text("type", among=("text", "number")) or "text",  # type: ignore[arg-type]
+        bands=tuple(sorted((edges.number(word, 0.0, is_edge=True), word) for word in bands)),
+    )
+
+
+def _names(declared: type[SourceMapping | TableSource | Table | PropertySource]) -> list[str]:
+    return [field.name for field in fields(declared)]
+
+
+def _one_of(place: str, **given: str | None) -> None:
+    if sum(value is not None for value in given.values()) != 1:
+        raise MappingError(f"{place} must say exactly one of {' and '.join(given)}.")

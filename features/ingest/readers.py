@@ -1,0 +1,341 @@
+"""This module is about source files: a CSV, Parquet or JSONL file, or a query, as raw rows.
+
+Reads only the columns it is asked for, and changes no value: text stays text, so that a row can
+be judged by itself and, if it is refused, shown as it came. A file comes in pieces of rows, so
+that its size does not matter. A file that is not what its ending says is refused as a whole; a
+line that can not be read becomes a problem of that line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+
+from features.events.schema import LINE
+from features.ingest._mapping_keys import MappingError
+from features.ingest._text_chunks import PARQUET_MAGIC, SourceFileError, text_blocks, whole_rows
+from features.ingest.mapping import FORMATS, Table, TableSource, check_columns
+
+PIECE_ROWS = 200_000
+"""Rows of a Parquet file that are taken at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawTable:
+    """Rows of one file as they came, with their line; and the lines that are no rows."""
+
+    frame: pl.DataFrame  # the columns asked for, and LINE
+    present: tuple[str, ...]  # the columns of the file, as far as it was read
+    broken: tuple[tuple[int, str, str], ...] = ()  # (line, reason, content)
+
+
+def read_pieces(path: Path, table: Table) -> Iterator[RawTable]:
+    """The rows of ``path`` in their order, with the columns that ``table`` reads; a piece at least.
+
+    Raises:
+        SourceFileError: the file is not what its ending says.
+        MappingError: it lacks a column that the table reads.
+    """
+    form = format_of(path, table.source)
+    if form == "parquet":
+        return _parquet_pieces(path, table)
+    packed = form.endswith(".gz")
+    if form.startswith("csv"):
+        rows = whole_rows(text_blocks(path, "CSV", packed=packed), path.name, quoted=True)
+        return _csv_pieces(path.name, rows, table)
+    rows = whole_rows(text_blocks(path, "JSON lines", packed=packed), path.name, quoted=False)
+    return _jsonl_pieces(path.name, rows, table)
+
+
+def read_table(path: Path, table: Table) -> RawTable:
+    """All rows of ``path`` at once; errors are those of ``read_pieces``."""
+    pieces = list(read_pieces(path, table))
+    return RawTable(frame=pl.concat([piece.frame for piece in pieces]),
+                    present=pieces[-1].present,
+                    broken=tuple(line for piece in pieces for line in piece.broken))
+
+
+def format_of(path: Path, source: TableSource) -> str:
+    """What a file is stored as: what the mapping says, or what its ending says."""
+    if source.format is not None:
+        return source.format
+    for form in sorted(FORMATS, key=len, reverse=True):
+        if path.name.lower().endswith("." + form):
+            return form
+    raise MappingError(
+        f"The ending of {path.name} does not say what it is. Add format = one of "
+        f"{', '.join(FORMATS)} to table {source.name!r} of the mapping."
+    )
+
+
+def read_query(table: Table, environment: Mapping[str, str]) -> RawTable:
+    """The rows of the query that ``table`` names, from the database in the environment.
+
+    Raises:
+        MappingError: no address of a database, no answer, or a missing column.
+    """
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    source = table.source
+    url = environment.get(source.url_from or "")
+    if not url:
+        raise MappingError(
+            f"Table {source.name!r} reads a database, and the environment variable "
+            f"{source.url_from} that holds its address is not set. Set it, such as "
+            f"{source.url_from}=postgresql://user@host/database."
+        )
+    try:
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            answer = connection.execute(text(source.query or ""))
+            names = tuple(answer.keys())
+            rows = [tuple(row) for row in answer]
+        engine.dispose()
+    except (SQLAlchemyError, ModuleNotFoundError) as exc:
+        first_line = str(exc).splitlines()[0]
+        raise MappingError(
+            f"The query of table {source.name!r} failed: {first_line}. Check the query and "
+            f"{source.url_from}. Nothing was written."
+        ) from exc
+    check_columns(table, names, file=f"The query of {source.name!r}")
+    columns = {name: pl.Series(name, [_plain(row[i]) for row in rows], strict=False)
+               for i, name in enumerate(names) if name in table.columns}
+    return RawTable(frame=pl.DataFrame(columns).with_columns(_lines(0, len(rows))), present=names)
+
+
+def json_lines(
+    content: bytes,
+) -> tuple[list[tuple[int, dict[str, object]]], list[tuple[int, str, str]]]:
+    """The objects of a JSON lines file with their lines, and the lines that hold none."""
+    rows: list[tuple[int, dict[str, object]]] = []
+    broken: list[tuple[int, str, str]] = []
+    for line, raw in enumerate(content.split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            broken.append((line, "is not JSON", raw.decode("utf-8", errors="replace")))
+            continue
+        if b"\\u" in raw and not is_unicode(row):
+            broken.append((line, "holds text that is no Unicode", repr(row)))
+        elif isinstance(row, dict):
+            rows.append((line, row))
+        else:
+            broken.append((line, "is not a JSON object", raw.decode("utf-8", errors="replace")))
+    return rows, broken
+
+
+JsonPiece = tuple[list[tuple[int, dict[str, object]]], list[tuple[int, str, str]]]
+
+
+def json_pieces(name: str, blocks: Iterator[bytes]) -> Iterator[JsonPiece]:
+    """The objects and the broken lines of a JSON lines file, with their lines, block by block.
+
+    Raises:
+        SourceFileError: no line of the file holds an object.
+    """
+    line, found, begins = 0, False, b""
+    for content in blocks:
+        begins = begins or content[:60]
+        rows, broken = json_lines(content)
+        yield ([(number + line, row) for number, row in rows],
+               [(number + line, reason, text) for number, reason, text in broken])
+        found = found or bool(rows)
+        line += content.count(b"\n")
+    if not found:
+        raise SourceFileError(
+            f"{name} holds no JSON object in any line, so it is no JSON lines file. It begins with "
+            f"{begins.decode('utf-8', errors='replace')!r}. Nothing was written."
+        )
+
+
+ANYTHING = json.JSONEncoder(ensure_ascii=False, default=repr)
+"""Writes whatever was sent, so that it can be shown."""
+
+
+def is_unicode(value: object) -> bool:
+    """Whether all text in a JSON value can be stored: no half of a surrogate pair."""
+    try:
+        ANYTHING.encode(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _csv_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[RawTable]:
+    first = next(blocks, b"")
+    header, _, rows = first.partition(b"\n")
+    present = _header(name, header)
+    check_columns(table, present, file=name)
+    twice = [column for column in table.columns if present.count(column) > 1]
+    if twice:
+        raise SourceFileError(f"{name} has more than one column named {twice[0]!r}. Rename "
+                              f"one of them. Nothing was written.")
+    line = 1
+    for content in itertools.chain([rows], blocks):
+        yield _csv_rows(name, content, table, present, line=line)
+        line += content.count(b"\n")
+
+
+def _header(name: str, line: bytes) -> tuple[str, ...]:
+    try:
+        # not open_csv: its thread, left open by an error, ends the process with an abort
+        return tuple(pa.csv.read_csv(
+            pa.BufferReader(line + b"\n"),
+            read_options=pa.csv.ReadOptions(use_threads=False),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        ).schema.names)
+    except pa.ArrowInvalid as exc:
+        shown = line.decode("utf-8", errors="replace")[:120]
+        raise SourceFileError(
+            f"{name} has no header row that can be read as CSV: {shown!r}."
+        ) from exc
+
+
+def _csv_rows(name: str, content: bytes, table: Table, present: Sequence[str], *,
+              line: int) -> RawTable:
+    """Some whole rows of a CSV file; ``line`` is that before the first of them."""
+    broken: list[tuple[int, str, str]] = []
+
+    def keep(row: pa.csv.InvalidRow) -> str:
+        broken.append((row.number, f"has {row.actual_columns} fields where the header has "
+                                   f"{row.expected_columns}", row.text))
+        return "skip"
+
+    try:
+        rows = pa.csv.read_csv(
+            pa.BufferReader(content),
+            read_options=pa.csv.ReadOptions(use_threads=False, block_size=len(content) + 1,
+                                            column_names=present),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep,
+                                              ignore_empty_lines=False),
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=list(table.columns),
+                column_types=dict.fromkeys(table.columns, pa.binary()),
+                strings_can_be_null=True, null_values=[""], quoted_strings_can_be_null=True),
+        ) if content else None
+    except pa.ArrowInvalid as exc:
+        raise SourceFileError(f"{name} can not be read as CSV: {exc}.") from exc
+    frame = pl.DataFrame(pl.from_arrow(rows)) if rows is not None else pl.DataFrame(
+        schema=dict.fromkeys(table.columns, pl.Binary))
+    starts = _csv_lines(content, rows=frame.height + len(broken), line=line)
+    taken = {number for number, _, _ in broken}
+    broken = [(starts[number - 1], reason, text) for number, reason, text in broken]
+    numbers = starts if not taken else [
+        start for number, start in enumerate(starts, start=1) if number not in taken]
+    frame = frame.with_columns(pl.Series(LINE, numbers, dtype=pl.Int64))
+    try:
+        text = frame.with_columns(pl.col(table.columns).cast(pl.String))
+    except pl.exceptions.ComputeError:
+        lost = pl.Series([not all(map(_is_utf8, row)) for row in
+                          frame.select(table.columns).iter_rows()], dtype=pl.Boolean)
+        broken += [(row[LINE], "is not UTF-8 text", repr(row))
+                   for row in frame.filter(lost).iter_rows(named=True)]
+        text = frame.filter(~lost).with_columns(pl.col(table.columns).cast(pl.String))
+    return RawTable(frame=text, present=tuple(present), broken=tuple(sorted(broken)))
+
+
+def _csv_lines(content: bytes, *, rows: int, line: int) -> Sequence[int]:
+    """The line on which each row begins; quoted text may hold line breaks."""
+    if content.count(b"\n") == rows:
+        return range(line + 1, line + rows + 1)
+    reader = csv.reader(io.StringIO(content.decode("utf-8", errors="replace"), newline=""))
+    starts = [line + 1]
+    for _ in reader:
+        starts.append(line + reader.line_num + 1)
+    return starts[:rows]
+
+
+def _jsonl_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[RawTable]:
+    present: dict[str, None] = {}
+    for rows, broken in json_pieces(name, blocks):
+        present |= dict.fromkeys(column for _, row in rows for column in row)
+        frame = pl.DataFrame(
+            {column: pl.Series([_text(row.get(column)) for _, row in rows], dtype=pl.String)
+             for column in table.columns})
+        yield RawTable(
+            frame=frame.with_columns(pl.Series(LINE, [line for line, _ in rows], dtype=pl.Int64)),
+            present=tuple(present), broken=tuple(broken))
+    check_columns(table, present, file=name)
+
+
+def _parquet_pieces(path: Path, table: Table) -> Iterator[RawTable]:
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(4)
+        if start != PARQUET_MAGIC:
+            raise SourceFileError(
+                f"{path.name} is no Parquet file, though its ending says so. Export it again, or "
+                f"give it its right ending. Nothing was written."
+            )
+        schema = pl.read_parquet_schema(path)
+        check_columns(table, schema, file=path.name)
+        rows = pl.scan_parquet(path).select(
+            _flat(name, schema[name], path) for name in table.columns)
+        empty = RawTable(frame=rows.clear().collect().with_columns(_lines(0, 0)),
+                         present=tuple(schema))
+        height = rows.select(pl.len()).collect().item()
+        for line in range(0, height, PIECE_ROWS):
+            frame = rows.slice(line, PIECE_ROWS).collect()  # batches are decoded far ahead
+            yield replace(empty, frame=frame.with_columns(_lines(line, frame.height)))
+        if not height:
+            yield empty
+    except OSError as exc:
+        raise SourceFileError(f"{path.name} can not be read: {exc.strerror or exc}.") from exc
+    except pl.exceptions.ComputeError as exc:
+        raise SourceFileError(
+            f"{path.name} is a damaged Parquet file ({str(exc).splitlines()[0]}). Copy it again. "
+            f"Nothing was written."
+        ) from exc
+
+
+def _flat(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
+    """A column as texts, numbers, times or truths; a map as the JSON text of it."""
+    if isinstance(dtype, pl.Struct):
+        return pl.col(name).struct.json_encode()
+    if dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Object):
+        raise SourceFileError(
+            f"The column {name!r} of {path.name} holds {dtype}, which is neither text, number nor "
+            f"time. Export it as one of these. Nothing was written.")
+    if isinstance(dtype, (pl.Categorical, pl.Enum, pl.Time)):
+        return pl.col(name).cast(pl.String)
+    return pl.col(name)
+
+
+def _is_utf8(value: bytes | None) -> bool:
+    try:
+        (value or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _lines(before: int, height: int) -> pl.Series:
+    return pl.int_range(before + 1, before + height + 1, dtype=pl.Int64, eager=True).alias(LINE)
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    """A database value as polars takes it: decimals and the like as text."""
+    return value if isinstance(value, (str, int, float, date, type(None))) else str(value)
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")

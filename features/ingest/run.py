@@ -1,0 +1,276 @@
+"""This module is about ingestion: from source files, or rows of a program, to the timeline.
+
+::
+
+    files ─ mapping ─► raw rows ─► drafts ─► judged ─┬─► events      ┐ one manifest,
+                                                     ├─► quarantine  ┘ one swap
+                                                     └─► left out, counted
+
+Every file of a run is read and checked before the swap: a file that can not be read, or lacks a
+column, stops the whole run and nothing of it lands. Runs the steps; each has its own module.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from features.events.validation import Drafted
+from features.ingest._mapping_keys import MappingError
+from features.ingest._text_chunks import SourceFileError, text_blocks, whole_rows
+from features.ingest.contract_periods import draft_contracts
+from features.ingest.drafts import draft_events
+from features.ingest.json_events import draft_rows
+from features.ingest.mapping import ContractTable, SourceMapping, Table, load_mapping
+from features.ingest.readers import (
+    RawTable,
+    json_pieces,
+    read_pieces,
+    read_query,
+    read_table,
+)
+from features.lake.lake import Batch, Lake
+from features.lake.summary import FileSummary, IngestSummary
+from features.workspace import SETTINGS_FILE, Workspace, WorkspaceError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The files of a run: which table takes which, and which none does."""
+
+    pairs: tuple[tuple[Table, Path, str], ...]  # (table, file, its name in messages)
+    unmapped: tuple[str, ...]
+    empty_tables: tuple[str, ...]
+
+
+def ingest(
+    workspace: Workspace,
+    paths: Sequence[Path],
+    mapping_file: Path | None,
+    *,
+    now: datetime | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> IngestSummary:
+    """Ingest files and folders into a workspace, and note in its settings what the mapping says.
+
+    Without a mapping, ``paths`` are JSON lines files of events as ``POST /v1/events`` takes them.
+
+    Raises:
+        MappingError: the mapping does not fit itself or a file.
+        SourceFileError: a file is not there, or not what its ending says.
+        WorkspaceBusyError: another process is writing to the workspace.
+        WorkspaceError: nothing states the workspace's moment.
+    """
+    mapping = None if mapping_file is None else load_mapping(mapping_file)
+    with workspace.lock():
+        moment = _moment(workspace, mapping, mapping_file, now)
+        lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+        if mapping is None or mapping_file is None:
+            return ingest_jsonl(lake, paths, now=moment)
+        summary = ingest_mapped(lake, paths, mapping, now=moment, besides=(mapping_file,),
+                                environment=os.environ if environment is None else environment)
+        _note_settings(workspace, mapping, lake)
+    return summary
+
+
+def ingest_mapped(
+    lake: Lake,
+    paths: Sequence[Path],
+    mapping: SourceMapping,
+    *,
+    now: datetime,
+    besides: Iterable[Path] = (),
+    environment: Mapping[str, str] | None = None,
+) -> IngestSummary:
+    """Ingest files and folders as a mapping says; all of them, or none."""
+    began = time.perf_counter()
+    found = find_files(paths, mapping, besides=besides)
+    summaries: list[FileSummary] = []
+    with lake.batch() as batch:
+        for table, path, name in found.pairs:
+            summaries.append(_take_table(batch, table, partial(_pieces, path, table), name,
+                                         mapping.name, now))
+        for table in mapping.tables:
+            if table.source.query is not None:
+                answer = read_query(table, environment or {})
+                summaries.append(_take_table(batch, table, partial(iter, [answer]),
+                                             f"the query of {table.source.name!r}", mapping.name,
+                                             now))
+    return IngestSummary(files=tuple(summaries), unmapped_files=found.unmapped,
+                         empty_tables=found.empty_tables, events=batch.events,
+                         seconds=time.perf_counter() - began)
+
+
+def ingest_jsonl(lake: Lake, paths: Sequence[Path], *, now: datetime) -> IngestSummary:
+    """Ingest JSON lines files of events in the form that ``POST /v1/events`` takes."""
+    began = time.perf_counter()
+    summaries = []
+    with lake.batch() as batch:
+        for path in paths:
+            if not path.name.lower().endswith(".jsonl"):
+                raise MappingError(
+                    f"{path.name} needs a mapping, since only .jsonl files of events can be "
+                    f"ingested without one. Give it with --mapping FILE."
+                )
+            if not path.is_file():
+                raise SourceFileError(f"There is no file {path}. Check the path.")
+            summaries.append(batch.take_pieces(partial(_event_pieces, path, now), source="events",
+                                               table="events", file=path.name, now=now,
+                                               complete_until=None))
+    return IngestSummary(files=tuple(summaries), events=batch.events,
+                         seconds=time.perf_counter() - began)
+
+
+def ingest_rows(lake: Lake, rows: Sequence[Mapping[str, object]], *, now: datetime, source: str,
+                file: str = "request", wait_seconds: float = 10.0) -> IngestSummary:
+    """Ingest events that a program sends, such as the body of ``POST /v1/events``.
+
+    A row without ``recorded_at`` is recorded ``now``: that is when it became known. The summary of
+    the one file tells the fate of every row.
+    """
+    draft, raw = draft_rows(list(enumerate(rows, start=1)), now=now)
+    with lake.batch(wait_seconds=wait_seconds) as batch:
+        summary = batch.take(draft, raw=raw, source=source, table="events", file=file, now=now,
+                             complete_until=None, tells_rows=True)
+    return IngestSummary(files=(summary,), events=batch.events)
+
+
+def find_files(paths: Sequence[Path], mapping: SourceMapping, *,
+               besides: Iterable[Path] = ()) -> Found:
+    """Which file belongs to which table; a folder means the files below it.
+
+    Raises:
+        MappingError: no table takes a file that was named, or there is nothing to do.
+        SourceFileError: a path does not exist.
+    """
+    pairs: list[tuple[Table, Path, str]] = []
+    unmapped: list[str] = []
+    own = {path.resolve() for path in besides}
+    for given in paths:
+        if not given.exists():
+            raise SourceFileError(f"There is no file or folder {given}. Check the path.")
+        for path, name in _below(given):
+            tables = [table for table in mapping.tables if table.source.takes(name)]
+            pairs += [(table, path, name) for table in tables]
+            if tables or path.resolve() in own:
+                continue
+            if given.is_file():
+                raise MappingError(
+                    f"No table of the mapping takes {name}. It takes: {_patterns(mapping)}. Add "
+                    f"the file to a table, or leave it away."
+                )
+            unmapped.append(name)
+    taken = {table.source.name for table, _, _ in pairs}
+    empty = tuple(table.source.name for table in mapping.tables
+                  if table.source.name not in taken and table.source.query is None)
+    if len(empty) == len(mapping.tables):
+        raise MappingError(
+            f"None of {', '.join(str(path) for path in paths) or 'no paths'} holds a file that "
+            f"the mapping takes ({_patterns(mapping)}). Check the path, or the files entries."
+        )
+    order = {table.source.name: n for n, table in enumerate(mapping.tables)}
+    pairs.sort(key=lambda pair: (order[pair[0].source.name], pair[2]))
+    return Found(pairs=tuple(pairs), unmapped=tuple(sorted(unmapped)), empty_tables=empty)
+
+
+def _take_table(batch: Batch, table: Table, read: Callable[[], Iterator[RawTable]], name: str,
+                source: str, now: datetime) -> FileSummary:
+    end = table.source.complete_until
+    present: tuple[str, ...] = ()
+
+    def drafted() -> Iterator[Drafted]:
+        nonlocal present
+        for raw in read():
+            present = raw.present
+            if isinstance(table, ContractTable):
+                draft = draft_contracts(raw.frame, table,
+                                        known_until=min(now, end) if end else now)
+            else:
+                draft = draft_events(raw.frame, table)
+            yield Drafted(draft=draft, raw=raw.frame, broken=raw.broken)
+
+    summary = batch.take_pieces(drafted, source=source, table=table.source.name, file=name,
+                                now=now, complete_until=end, columns=columns_read(table))
+    others = [column for column in present if column not in table.columns]
+    return replace(
+        summary,
+        ignored_columns=tuple(c for c in others if c in table.source.ignored),
+        unmapped_columns=tuple(c for c in others if c not in table.source.ignored))
+
+
+def _event_pieces(path: Path, now: datetime) -> Iterator[Drafted]:
+    """The pieces of a JSON lines file of events."""
+    blocks = whole_rows(text_blocks(path, "JSON lines", packed=False), path.name, quoted=False)
+    for rows, broken in json_pieces(path.name, blocks):
+        draft, raw = draft_rows(rows, now=now)
+        yield Drafted(draft=draft, raw=raw, broken=tuple(broken))
+
+
+def _pieces(path: Path, table: Table) -> Iterator[RawTable]:
+    """The pieces of a file; of contract periods, which tell of each other, all at once."""
+    return iter([read_table(path, table)]) if isinstance(table, ContractTable) else read_pieces(
+        path, table)
+
+
+def _moment(workspace: Workspace, mapping: SourceMapping | None, mapping_file: Path | None,
+            now: datetime | None) -> datetime:
+    settings = workspace.settings
+    stated = now or settings.clock
+    if stated is not None:
+        return stated
+    tables = mapping.tables if mapping is not None else ()
+    ends = [end for end in (settings.complete_until, *(table.source.complete_until
+                                                       for table in tables)) if end is not None]
+    if ends:
+        return max(ends)  # newer exports move the workspace's moment on
+    file = mapping_file.name if mapping_file is not None else workspace.root / SETTINGS_FILE
+    raise WorkspaceError(
+        f"Nothing says up to which moment these exports are whole, so nothing was read. Add "
+        f"complete_until to {file}, above its first [table], such as:\n"
+        f"    complete_until = 2024-02-01T00:00:00Z"
+    )
+
+
+def _note_settings(workspace: Workspace, mapping: SourceMapping, lake: Lake) -> None:
+    """What the mapping says of the tenant goes to the workspace's settings."""
+    settings = workspace.settings
+    names = tuple(dict.fromkeys((*settings.use_names, *mapping.use_names)))
+    changes: dict[str, object] = {
+        "use_names": names, "complete_until": lake.complete_until,
+        "tenant": mapping.tenant or settings.tenant,
+        "currency": mapping.currency or settings.currency}
+    if any(getattr(settings, name) != value for name, value in changes.items()):
+        workspace.change_settings(**changes)
+
+
+def _below(given: Path) -> list[tuple[Path, str]]:
+    if given.is_file():
+        return [(given, given.name)]
+    return [(path, path.relative_to(given).as_posix()) for path in sorted(given.rglob("*"))
+            if path.is_file()]
+
+
+def _patterns(mapping: SourceMapping) -> str:
+    return ", ".join(pattern for table in mapping.tables for pattern in table.source.files)
+
+
+def columns_read(table: Table) -> dict[str, str]:
+    """What a reason may name, such as ``account_id`` or ``property seats``, to its column."""
+    if isinstance(table, ContractTable):
+        named = {"account_id": table.account, "start": table.start, "end": table.end,
+                 "mrr": table.mrr, "seats": table.seats, "price_plan": table.price_plan,
+                 "billing_months": table.billing_months, "discount": table.discount}
+    else:
+        named = {"event_id": table.event_id, "account_id": table.account, "user_id": table.user,
+                 "kind": table.kind_column, "occurred_at": table.occurred_at,
+                 "recorded_at": table.recorded_at, "event_count": table.event_count,
+                 "user_count": table.user_count, "quantity": table.quantity,
+                 "properties": table.properties_column,
+                 **{f"property {name}": source.column
+                    for name, source in table.properties.items()}}
+    return {name: column for name, column in named.items() if column is not None}

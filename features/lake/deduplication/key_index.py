@@ -1,0 +1,119 @@
+"""This module is about the key index: for every part of the lake, the sorted keys of its events.
+
+Beside ``000001-0.parquet`` lies ``000001-0.keys``: the keys of the ids in rising order and, in the
+same order, those of the contents; 16 bytes an event. To know which of some ids were there before,
+a batch walks through these and reads no event. An index is made from its part where it is missing,
+so that it can be thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from features.events.schema import EVENT_SCHEMA
+from features.kernel.numba_cache import compiled
+from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, Words, with_keys
+
+KEYS_SUFFIX = ".keys"
+UNKNOWN, SAME, OTHER = 0, 1, 2
+"""What the index says of a key: not there, there with this content, there with another."""
+
+FEW = 4_000
+"""So few keys are looked up one by one; more are walked through together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the lake holds of some keys, each looked at by itself."""
+
+    states: npt.NDArray[np.uint8]  # UNKNOWN, SAME or OTHER; OTHER wins over SAME
+    parts: tuple[str, ...]  # the parts that hold any of them
+
+
+def keys_path(part: Path) -> Path:
+    """Where the keys of a part lie."""
+    return part.with_suffix(KEYS_SUFFIX)
+
+
+def write_keys(part: Path, keys: pl.DataFrame) -> None:
+    """Write the index of a part from the keys of its events; on disk for good."""
+    order = keys[ID_KEY].arg_sort()
+    ids, contents = (keys[name].rechunk().gather(order).to_numpy()
+                     for name in (ID_KEY, CONTENT_KEY))
+    path = keys_path(part)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as handle:
+        ids.astype("<u8").tofile(handle)
+        contents.astype("<u8").tofile(handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def make_keys(part: Path) -> None:
+    """Write the index of a part from its events, a slice at a time."""
+    kept = [with_keys(slice_).select(ID_KEY, CONTENT_KEY)
+            for slice_ in pl.scan_parquet(part).select(*EVENT_SCHEMA).collect_batches()]
+    write_keys(part, pl.concat(kept) if kept else pl.DataFrame(
+        schema={ID_KEY: pl.UInt64, CONTENT_KEY: pl.UInt64}))
+
+
+def look_up(parts: Iterable[Path], ids: Words, contents: Words) -> Known:
+    """What the parts hold of keys in rising order of ``ids``."""
+    states = np.zeros(len(ids), dtype=np.uint8)
+    holders = []
+    for part in parts if len(ids) else ():
+        path = keys_path(part)
+        if not path.exists():
+            make_keys(part)
+        rows = path.stat().st_size // 16
+        if not rows:
+            continue
+        stored = np.memmap(path, dtype="<u8", mode="r", shape=(2, rows))
+        first, last = np.searchsorted(stored[0], (ids[0], ids[-1]), side="left").tolist()
+        while last < rows and stored[0, last] == ids[-1]:
+            last += 1
+        mark = _mark_one_by_one if len(ids) < FEW else _mark_walking
+        if mark(ids, contents, stored[0, first:last].view(np.ndarray),
+                stored[1, first:last].view(np.ndarray), states):
+            holders.append(part.name)
+    return Known(states=states, parts=tuple(holders))
+
+
+def _mark_one_by_one(ids: Words, contents: Words, stored_ids: Words, stored_contents: Words,
+                     states: npt.NDArray[np.uint8]) -> bool:
+    places = np.searchsorted(stored_ids, ids, side="left")
+    there = places < len(stored_ids)
+    there[there] = stored_ids[places[there]] == ids[there]
+    for row in np.flatnonzero(there).tolist():
+        place = places[row]
+        while place < len(stored_ids) and stored_ids[place] == ids[row]:
+            is_same = stored_contents[place] == contents[row]
+            states[row] = max(states[row], SAME if is_same else OTHER)
+            place += 1
+    return bool(there.any())
+
+
+@compiled
+def _mark_walking(ids, contents, stored_ids, stored_contents, states):  # type: ignore[no-untyped-def]
+    found = False
+    start = 0
+    for row in range(len(ids)):
+        while start < len(stored_ids) and stored_ids[start] < ids[row]:
+            start += 1
+        place = start
+        while place < len(stored_ids) and stored_ids[place] == ids[row]:
+            found = True
+            if stored_contents[place] != contents[row]:
+                states[row] = OTHER
+            elif states[row] == UNKNOWN:
+                states[row] = SAME
+            place += 1
+    return found

@@ -1,0 +1,135 @@
+"""This module is about the manifest: the one file that says what a lake holds.
+
+Whatever no manifest names does not count, so that swapping this file is the one step in which a
+batch of events takes effect. Shapes and reads it; the lake writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from features.file_stamps import Stamp, stamp_of
+
+MANIFEST = "manifest.json"
+
+KINDS_OF_FILES = ("parts", "superseded", "quarantine")
+"""What a lake's files hold; the names of the fields that list them."""
+
+
+class LakeError(Exception):
+    """The lake can not be read, or can not take a frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceState:
+    """How far a table of a source has come."""
+
+    rows: int = 0
+    last_recorded_at: datetime | None = None
+    complete_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What counts as the lake's content."""
+
+    generation: int = 0
+    parts: tuple[str, ...] = ()
+    quarantine: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()  # by the newest merge of each kind of file; still there
+    retired_earlier: dict[str, int] = field(default_factory=dict)  # name: kept until generation
+    rows: int = 0
+    events: int = 0
+    fingerprint: int = 0
+    first_recorded: dict[str, datetime] = field(default_factory=dict)
+    last_recorded: dict[str, datetime] = field(default_factory=dict)
+    sources: dict[str, SourceState] = field(default_factory=dict)  # "source.table": how far
+    offsets: dict[str, int] = field(default_factory=dict)  # "group/topic/partition": the next one
+
+    @property
+    def complete_until(self) -> datetime | None:
+        """The last ``as_of`` that every source can answer, where one declares an end."""
+        return min((state.complete_until for state in self.sources.values()
+                    if state.complete_until is not None), default=None)
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the events, whatever order and batches they came in."""
+        return f"{self.fingerprint:032x}"
+
+
+def kind_of_file(name: str) -> str:
+    """Which of ``KINDS_OF_FILES`` a file is, by its name.
+
+    >>> [kind_of_file(f"000007-{rest}.parquet") for rest in ("0", "superseded", "refused",
+    ...                                                      "merged-parts-0")]
+    ['parts', 'superseded', 'quarantine', 'parts']
+    """
+    words = name.removesuffix(".parquet").split("-")
+    if "superseded" in words:
+        return "superseded"
+    return "quarantine" if {"refused", "quarantine"} & {*words} else "parts"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a lake; an empty one where there is none yet.
+
+    It is replaced as a whole and read with every request: the same file is parsed once, and what
+    it says is to be changed by nobody.
+
+    Raises:
+        LakeError: it is damaged.
+    """
+    stamp = stamp_of(path)
+    try:
+        return Manifest() if stamp is None else _manifest_at(path, stamp)
+    except FileNotFoundError:  # since the stamp was taken; nothing is kept beside that stamp
+        return Manifest()
+
+
+@lru_cache(maxsize=8)
+def _manifest_at(path: Path, stamp: Stamp) -> Manifest:
+    try:
+        return _from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise LakeError(
+            f"The lake's {path.name} in {path.parent} is damaged ({exc}). Restore it from a "
+            f"copy, or remove the folder and ingest the sources again."
+        ) from exc
+
+
+def manifest_json(manifest: Manifest) -> bytes:
+    """The manifest as it is stored."""
+    def shown(value: object) -> str:
+        return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else repr(value)
+
+    content = {**vars(manifest), "fingerprint": f"{manifest.fingerprint:032x}",
+               "sources": {name: vars(state) for name, state in manifest.sources.items()}}
+    return json.dumps(content, default=shown, indent=1).encode()
+
+
+def _from_json(content: dict[str, Any]) -> Manifest:
+    def moments(name: str) -> dict[str, datetime]:
+        return {kind: datetime.fromisoformat(text) for kind, text in content[name].items()}
+
+    def state(body: dict[str, Any]) -> SourceState:
+        times = {name: datetime.fromisoformat(value) if value else None
+                 for name, value in body.items() if name != "rows"}
+        return SourceState(rows=body["rows"], **times)
+
+    known = dict(content)
+    known |= {
+        **{name: tuple(content[name])
+           for name in ("parts", "quarantine", "superseded", "retired")},
+        "fingerprint": int(str(content["fingerprint"]), 16),
+        "first_recorded": moments("first_recorded"),
+        "last_recorded": moments("last_recorded"),
+        "sources": {name: state(body) for name, body in content["sources"].items()},
+    }
+    return Manifest(**known)

@@ -1,0 +1,165 @@
+"""This module is about what became of rows: how many landed, and where each of the others went.
+
+For every file and in total, ``landed + duplicates + corrected + quarantined + left out`` equals
+the rows read plus the events made of several rows. Counts and words; reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from features._dates import moment_words
+from features.events.validation import AFTER_COMPLETE
+
+QUARANTINED_AT = "quarantine/*.parquet"
+"""Where the refused rows are kept, in the workspace."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowFate:
+    """What became of one row."""
+
+    line: int
+    became: str  # landed, duplicate, corrected, refused, left_out
+    event_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSummary:
+    """What became of the rows of one file for one table."""
+
+    file: str
+    table: str
+    read: int  # rows of the file
+    derived: int = 0  # events made of several rows, such as a cancellation
+    landed: int = 0
+    duplicates: int = 0  # identical repeats, dropped
+    corrected: int = 0  # same id, other content, recorded later
+    quarantined: Mapping[str, int] = field(default_factory=dict)  # by reason
+    examples: Mapping[str, str] = field(default_factory=dict)  # the first quarantined, by reason
+    left_out: Mapping[str, int] = field(default_factory=dict)  # by reason
+    complete_until: datetime | None = None  # rows recorded later were left out
+    fates: tuple[RowFate, ...] = ()  # of every row, where they were asked for
+    unmapped_columns: tuple[str, ...] = ()  # left alone: the mapping does not name them
+    ignored_columns: tuple[str, ...] = ()  # left alone: the mapping says so
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether no row was lost or counted twice."""
+        return self.read + self.derived == (
+            self.landed + self.duplicates + self.corrected + sum(self.quarantined.values())
+            + sum(self.left_out.values()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestSummary:
+    """What became of the rows of a run."""
+
+    files: tuple[FileSummary, ...]
+    unmapped_files: tuple[str, ...] = ()  # left alone
+    empty_tables: tuple[str, ...] = ()  # no file of the run belonged to them
+    events: int = 0  # sum of event_count over the rows that landed or corrected
+    seconds: float = 0.0
+
+    @property
+    def read(self) -> int:
+        """Rows of the files."""
+        return sum(file.read for file in self.files)
+
+    @property
+    def derived(self) -> int:
+        """Events made of several rows."""
+        return sum(file.derived for file in self.files)
+
+    @property
+    def landed(self) -> int:
+        """Rows that are on the timeline now and were not before, corrections aside."""
+        return sum(file.landed for file in self.files)
+
+    @property
+    def duplicates(self) -> int:
+        """Identical repeats, dropped."""
+        return sum(file.duplicates for file in self.files)
+
+    @property
+    def corrected(self) -> int:
+        """Rows that replace an earlier content from the moment they were recorded."""
+        return sum(file.corrected for file in self.files)
+
+    @property
+    def quarantined(self) -> Mapping[str, int]:
+        """Rows refused, by reason."""
+        return _added(file.quarantined for file in self.files)
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Rows out of scope, by reason."""
+        return _added(file.left_out for file in self.files)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """The summary in sentences, one a line, for the command line."""
+        refused = sum(self.quarantined.values())
+        said = [f"Read {_counted(self.read, 'row')} of {_counted(len(self.files), 'file')} in "
+                f"{self.seconds:.1f} s{_made(self)}: {_sum(self)}."]
+        if self.events > self.landed + self.corrected:
+            said.append(f"What is new counts as {self.events:,} events, since a row may sum up "
+                        f"several.")
+        for file in self.files:
+            said.append(f"  {file.file} ({file.table}): {_counted(file.read, 'row')}"
+                        f"{_made(file)}: {_sum(file)}")
+            for reason, count in sorted(file.quarantined.items()):
+                example = file.examples.get(reason)
+                first = "" if example is None else f"; {'the first: ' * (count > 1)}{example}"
+                said.append(f"    quarantined: {count:,} because {reason}{first}")
+            for reason, count in sorted(file.left_out.items()):
+                until = "" if reason != AFTER_COMPLETE or file.complete_until is None else (
+                    f", {moment_words(file.complete_until)}")
+                said.append(f"    left out: {count:,} because {reason}{until}")
+            if file.ignored_columns:
+                said.append(f"    columns ignored on purpose: {', '.join(file.ignored_columns)}")
+            if file.unmapped_columns:
+                said.append(f"    columns left alone: {', '.join(file.unmapped_columns)}")
+        if self.unmapped_files:
+            said.append(f"  files left alone: {', '.join(self.unmapped_files)}")
+        if self.empty_tables:
+            said.append(f"  tables without a file in this run: {', '.join(self.empty_tables)}")
+        if refused:
+            said.append(f"{_counted(refused, 'refused row')} to look at, with reason, file and "
+                        f"line: {QUARANTINED_AT} in the workspace.")
+        return said
+
+
+def _sum(counts: FileSummary | IngestSummary) -> str:
+    """Where the rows went, as a sum that a reader can add up."""
+    terms = {"landed": counts.landed, "already there": counts.duplicates,
+             "correction" if counts.corrected == 1 else "corrections": counts.corrected,
+             "quarantined": sum(counts.quarantined.values()),
+             "left out": sum(counts.left_out.values())}
+    return " + ".join(f"{count:,} {word}" for word, count in terms.items()
+                      if count or word == "landed")
+
+
+def _made(counts: FileSummary | IngestSummary) -> str:
+    """That some rows make two events, where they do."""
+    if not counts.derived:
+        return ""
+    return (f", which make {_counted(counts.read + counts.derived, 'event')} (a contract period "
+            f"tells of its start and may tell of its end)")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _added(counts: object) -> Mapping[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:  # type: ignore[attr-defined]
+        total.update(count)
+    return dict(total)

@@ -1,0 +1,238 @@
+"""This module is about Feast: the catalogue as entity and views, and the way to both stores.
+
+The home of Feast in this project. Views are generated from the catalogue, one a theme; the
+offline store is DuckDB on the snapshot files, the online store is ``packed_store`` unless the
+settings name Redis (``feast_repo``). Training reads through ``historical``, serving ``online``.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import features.store._feast_import  # noqa: F401  # isort: skip  # before Feast is imported below
+
+import polars as pl
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast.data_format import ParquetFormat
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+from feast.types import Float64, String
+
+from features.catalogue.catalogue import HEALTH_SCORE, Catalogue, catalogue
+from features.catalogue.definitions.attributes import CONTRACT_STATUS
+from features.store.feast_repo import configuration
+from features.store.packed import PackedOnlineStore
+from features.workspace import Workspace
+
+ATTRIBUTES_VIEW = "account_attributes"
+
+account = Entity(name="account", join_keys=["account_id"], value_type=ValueType.STRING,
+                 description="A customer company: the unit of prediction.")
+
+
+class FeatureStoreError(Exception):
+    """Feast has no answer for what was asked."""
+
+
+def feature_views(workspace: Workspace, features: Catalogue) -> tuple[FeatureView, ...]:
+    """One view a theme of the catalogue, and one of the attributes, on the snapshot files."""
+    source = FileSource(
+        name="account_snapshots", path=str(workspace.snapshots_dir / "as_of_*.parquet"),
+        timestamp_field="as_of", file_format=ParquetFormat(),
+    )
+    fields: dict[str, list[Field]] = {ATTRIBUTES_VIEW: [
+        *(Field(name=a.name, dtype=String, description=a.description)
+          for a in features.attributes),
+        Field(name=CONTRACT_STATUS, dtype=String,
+              description="State of the contract, else of the trial."),
+    ]}
+    for feature in features.features:
+        fields.setdefault(f"account_{feature.theme}", []).append(
+            Field(name=feature.name, dtype=Float64, description=feature.description,
+                  tags={"unit": feature.unit, "role": feature.role}))
+    fields.setdefault("account_health", []).append(
+        Field(name=HEALTH_SCORE, dtype=Float64, description="Score of the default formula.",
+              tags={"unit": "points of 100", "role": "context"}))
+    age = timedelta(days=workspace.settings.max_feature_age_days)
+    return tuple(
+        FeatureView(name=name, entities=[account], ttl=age, schema=schema, source=source,
+                    online=True)
+        for name, schema in fields.items()
+    )
+
+
+class WorkspaceFeatures:
+    """The feature store of one workspace, opened once and asked many times."""
+
+    def __init__(self, workspace: Workspace | Path) -> None:
+        workspace = workspace if isinstance(workspace, Workspace) else Workspace(workspace)
+        self.workspace = workspace
+        self.catalogue = catalogue(workspace.settings.use_names)
+        self.views = feature_views(workspace, self.catalogue)
+        self._store: FeatureStore | None = None
+        self._applied: tuple[FeatureView, ...] = ()
+
+    @property
+    def store(self) -> FeatureStore:
+        """Feast's own object, with the views applied."""
+        if self._store is None:
+            with _quiet():
+                # Feast reads a relative registry from repo_path, which is else the current folder
+                store = FeatureStore(repo_path=str(self.workspace.feast_dir),
+                                     config=configuration(self.workspace))
+                there = {view.name: view for view in store.list_feature_views()}
+                if any(there.get(view.name) != view for view in self.views):
+                    store.apply([account, *self.views])
+            self._store = store
+        return self._store
+
+    @property
+    def references(self) -> list[str]:
+        """``view:field`` of every feature and attribute."""
+        return [f"{view.name}:{field.name}" for view in self.views for field in view.features]
+
+    def historical(self, rows: pl.DataFrame, names: Sequence[str] | None = None) -> pl.DataFrame:
+        """Features as they were known at each row's moment, through Feast's point-in-time join.
+
+        Args:
+            rows: ``account_id`` and ``as_of``, one row each.
+            names: features and attributes to read; all by default.
+
+        Returns:
+            The rows in their order, with the columns asked for. Null is unknown.
+
+        Raises:
+            FeatureStoreError: there are no snapshots to read, or some were made before a feature
+                that is asked for was declared.
+        """
+        self._check_snapshots()
+        wanted = self.references if names is None else self._references_of(names)
+        columns = [reference.split(":")[1] for reference in wanted]
+        entities = (rows.select("account_id", pl.col("as_of").alias("event_timestamp"))
+                    .with_row_index("row_number").to_pandas())
+        with _quiet():
+            store, view = self.store, self._all_in_one_view()
+            table = DuckDBOfflineStore.get_historical_features(
+                config=store.config, feature_views=[view], entity_df=entities,
+                feature_refs=[f"{view.name}:{name}" for name in columns],
+                registry=store.registry, project=store.project).to_arrow()
+        answer = pl.DataFrame(pl.from_arrow(table)).sort("row_number").rename(
+            {"event_timestamp": "as_of"})
+        numbers = set(self.catalogue.names) | {HEALTH_SCORE}
+        return answer.select(
+            "account_id", pl.col("as_of").cast(pl.Datetime("us", "UTC")),
+            *(pl.col(c).cast(pl.Float64 if c in numbers else pl.String) for c in columns),
+        )
+
+    def _all_in_one_view(self) -> FeatureView:
+        """Every feature and attribute, joined once: all views are of the same files and ages.
+
+        Feast writes a join a view, of the width of the files: seconds before the first row is read.
+        """
+        key = Field(name=account.join_key, dtype=String)
+        one = self.views[0]
+        return FeatureView(name="account_all", entities=[account], ttl=one.ttl, source=one.source,
+                           schema=[key, *(field for view in self.views for field in view.features)])
+
+    def _check_snapshots(self) -> None:
+        """Refuse snapshot files that are not there, or lack a column that a view declares.
+
+        Feast reads all files of the folder as one table, so one old file is enough to fail.
+        """
+        files = sorted(self.workspace.snapshots_dir.glob("as_of_*.parquet"))
+        if not files:
+            raise FeatureStoreError(
+                f"There are no snapshots in {self.workspace.snapshots_dir}. Make some with: "
+                f"keepwell snapshot --from DATE --to DATE --every month")
+        declared = {field.name for view in self.views for field in view.features}
+        lacking = {file: declared.difference(pl.read_parquet_schema(file)) for file in files}
+        older = {file: names for file, names in lacking.items() if names}
+        if older:
+            names = sorted(set().union(*older.values()))
+            raise FeatureStoreError(
+                f"{len(older)} of {len(files)} snapshots ({next(iter(older)).name} first) were "
+                f"made before {len(names)} of today's features were declared "
+                f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''}). Make them again with: "
+                f"keepwell snapshot --from DATE --to DATE --every month")
+
+    def publish(self, snapshot: pl.DataFrame) -> int:
+        """Write the newest snapshot of each account to the online store.
+
+        Returns:
+            The number of accounts. An older row never replaces a newer one, and a snapshot that
+            was made again replaces the one of the same moment.
+        """
+        store = self.store
+        newest = snapshot.sort("as_of").unique("account_id", keep="last", maintain_order=True)
+        if not self._applied:  # read from the registry once
+            self._applied = tuple(store.get_feature_view(view.name) for view in self.views)
+        views = self._applied
+        if self.workspace.settings.redis:
+            from features.store.redis import write_to_redis  # the extra of whoever uses it
+
+            for view in views:
+                write_to_redis(configuration(self.workspace), view, newest)
+        else:
+            online = PackedOnlineStore()
+            try:
+                online.online_write_table(store.config, views, newest)
+            finally:
+                online.close_file()
+        return newest.height
+
+    def online(self, account_ids: Sequence[str]) -> pl.DataFrame:
+        """The newest features of these accounts, through Feast's online store.
+
+        Returns:
+            One row per account that the store knows, shaped like a snapshot; ``as_of`` is the
+            moment of the account's snapshot.
+        """
+        if not account_ids:
+            return pl.DataFrame()
+        answer = self.store.get_online_features(
+            features=self.references,
+            entity_rows=[{"account_id": account_id} for account_id in account_ids],
+        )
+        moments = _event_moments(answer)
+        values = answer.to_dict()
+        numbers = set(self.catalogue.names) | {HEALTH_SCORE}
+        columns = [pl.Series("account_id", values.pop("account_id"), pl.String),
+                   pl.Series("as_of", moments, pl.Datetime("us", "UTC"))]
+        columns += [pl.Series(name, column, pl.Float64 if name in numbers else pl.String)
+                    for name, column in values.items()]
+        return pl.DataFrame(columns).filter(pl.col("as_of").is_not_null())
+
+    def _references_of(self, names: Sequence[str]) -> list[str]:
+        by_name = {reference.split(":")[1]: reference for reference in self.references}
+        missing = [name for name in names if name not in by_name]
+        if missing:
+            raise FeatureStoreError(f"The catalogue has no {', '.join(missing)}; "
+                                    f"`keepwell features` lists what there is.")
+        return [by_name[name] for name in names]
+
+
+def _event_moments(answer: Any) -> list[datetime | None]:
+    """Moment of the first feature of each entity row; None where the store has no row."""
+    proto = answer.proto
+    # results[0] is the join key; every view of an account is written in one transaction
+    return [moment.ToDatetime(tzinfo=UTC) if moment.seconds > 0 else None
+            for moment in proto.results[1].event_timestamps]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Feast's own deprecation warnings and its log lines stay inside its home module."""
+    log = logging.getLogger("feast")
+    level = log.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            log.setLevel(level)

@@ -1,0 +1,93 @@
+"""This module is about Feast's repository of a workspace: the two files that ``feast`` reads.
+
+``feature_store.yaml`` says where the registry and the stores are; Keepwell itself reads it too, so
+plain ``feast`` commands and the service never disagree. ``account_views.py`` names the objects.
+Paths are relative, so a workspace can be moved. The online store is ``packed_store``, or Redis
+where the workspace's setting ``redis`` says how to reach one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from feast import RepoConfig
+from feast.repo_config import load_repo_config
+
+from features.workspace import Workspace, write_atomically
+
+PROJECT = "keepwell"
+CONFIGURATION_FILE = "feature_store.yaml"
+DEFINITIONS_FILE = "account_views.py"
+
+DEFINITIONS = '''\
+"""Written by Keepwell: what plain ``feast`` commands find in this workspace."""
+
+from pathlib import Path
+
+from features.store.feast import WorkspaceFeatures, account
+
+__all__ = ["account"]
+
+_features = WorkspaceFeatures(Path(__file__).parents[1])
+# Feast collects module attributes; the views are as many as the catalogue has themes.
+globals().update({view.name: view for view in _features.views})
+'''
+
+
+class FeastRepoError(Exception):
+    """Feast can not be set up as the workspace's settings say."""
+
+
+def configuration(workspace: Workspace) -> RepoConfig:
+    """Feast's configuration of this workspace, after its repository is written.
+
+    Raises:
+        FeastRepoError: the setting ``redis`` names an environment variable that is not set.
+    """
+    redis = workspace.settings.redis or ""
+    missing = sorted({name for pair in VARIABLE.findall(redis) for name in pair if name}
+                     - set(os.environ))
+    if missing:
+        raise FeastRepoError(
+            f"The setting redis of the workspace {workspace.root} names {', '.join(missing)}, "
+            f"which the environment does not have. Set it, or delete the setting to go back to "
+            f"the store in the workspace.")
+    write_repo(workspace)
+    return load_repo_config(workspace.feast_dir, workspace.feast_dir / CONFIGURATION_FILE)
+
+
+VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})")
+
+
+def write_repo(workspace: Workspace) -> None:
+    """Write the repository's files where they are not as the settings say."""
+    for name, text in ((CONFIGURATION_FILE, _configuration_text(workspace)),
+                       (DEFINITIONS_FILE, DEFINITIONS)):
+        path = workspace.feast_dir / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text.encode())
+
+
+def _configuration_text(workspace: Workspace) -> str:
+    settings = workspace.settings
+    if settings.redis:
+        store = ["type: redis", f"connection_string: {json.dumps(settings.redis)}"]
+    else:
+        store = ["type: features.store.packed.PackedOnlineStore",
+                 f"path: {json.dumps(_from_repo(workspace, workspace.online_db))}"]
+        if settings.clock is not None:
+            store.append(f'now: "{settings.clock.isoformat()}"')
+    return "\n".join([
+        "# Written by Keepwell from workspace.toml; `feast -c` of this folder uses it.",
+        f"project: {PROJECT}", "provider: local", "registry: registry.db",
+        "offline_store:", "  type: duckdb", "online_store:", *(f"  {line}" for line in store),
+        *([] if settings.redis else [
+            "batch_engine: features.store.packed_engine.PackedComputeEngine"]),
+        "entity_key_serialization_version: 3", ""])
+
+
+def _from_repo(workspace: Workspace, path: Path) -> str:
+    return os.path.relpath(path, workspace.feast_dir)

@@ -1,0 +1,290 @@
+"""This module is about the packed online store: Feast's online store with one row per entity.
+
+Feast's own SQLite store writes a row per feature. This one writes a row per entity and view
+(``packed_rows``), and a row names its fields, so a view whose fields change never reads old bytes
+under new names. Where the two differ by intent: an older row never replaces a newer one, and a
+row older than its view's time to live is OUTSIDE_MAX_AGE, with its value, instead of PRESENT.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from feast import Entity, FeatureView, RepoConfig
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.repo_config import FeastConfigBaseModel
+from feast.types import Float64, Int32, Int64, String
+from pydantic import AwareDatetime
+
+from features.kernel.windows import EPOCH, MICROSECOND, microseconds
+from features.store._packed_file import PackedFile
+from features.store._packed_rows import pack_keys, pack_table, pack_values, unpack_values
+
+EntityRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+Answer = tuple[datetime | None, dict[str, Value] | None]
+
+class PackedStoreError(Exception):
+    """The packed store can not hold what it was asked to."""
+
+
+class PackedOnlineStoreConfig(FeastConfigBaseModel):
+    """Settings in ``feature_store.yaml``: the file, and the moment that ages are measured at.
+
+    ``path`` is beside ``feature_store.yaml`` if it is relative. ``now`` is for samples, whose
+    time stands still; by default a row's age is measured when it is read.
+    """
+
+    type: Literal["features.store.packed.PackedOnlineStore"] = (
+        "features.store.packed.PackedOnlineStore"
+    )
+    path: str = "online.db"
+    now: AwareDatetime | None = None
+
+
+class PackedOnlineStore(OnlineStore):
+    """One packed row per entity and feature view, in one SQLite file."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()  # a file a thread: transactions never mix
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: list[EntityRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write rows that Feast has already turned into protobuf values, all or none.
+
+        A row that lacks some of the view's fields leaves those as they are.
+        """
+        fields = {field.name for field in table.features}
+        keyed = sorted(((key_bytes(row[0], config), row) for row in data), key=lambda one: one[0])
+        file = self._open(config)
+        with file.changing():
+            view = file.new_view(_view_name(config, table))
+            file.put(view, (
+                (key, file.layout(tuple(values)), _integer(event_at),
+                 None if created_at is None else _integer(created_at),
+                 pack_values(values.values()))
+                for key, (_, given, event_at, created_at) in keyed
+                for values in [given if given.keys() >= fields
+                               else {**_stored(file, view, key), **given}]))
+        if progress is not None:
+            progress(len(data))
+
+    def online_write_table(
+        self, config: RepoConfig, views: Sequence[FeatureView], table: pl.DataFrame,
+    ) -> None:
+        """Write the columns of these views from one Arrow table, all or none, without protobuf.
+
+        The columns of keys and times are those of the views' own entities and sources.
+
+        Raises:
+            PackedStoreError: a field is neither Float64 nor String.
+        """
+        by_entity: dict[tuple[tuple[str, Any], ...], _KeyedTable] = {}
+        file = self._open(config)
+        with file.changing():
+            for view in views:
+                fields = _arrow_fields(view)
+                entity = tuple((key.name, key.dtype) for key in view.entity_columns)
+                if entity not in by_entity:
+                    by_entity[entity] = _KeyedTable(table, dict(entity))
+                keyed = by_entity[entity]
+                number = file.new_view(_view_name(config, view))
+                layout = file.layout(tuple(fields))
+                source: Any = view.batch_source
+                moments = keyed.moments(source.timestamp_field)
+                created: Iterable[int | None] = (
+                    keyed.moments(source.created_timestamp_column)
+                    if source.created_timestamp_column else [None] * len(keyed.keys))
+                rows = pack_table(keyed.table.select(
+                    pl.col(name).cast(dtype) for name, dtype in fields.items()))
+                file.put(number, (
+                    (key, layout, moment, created_at, row) for key, moment, created_at, row
+                    in zip(keyed.keys, moments, created, rows, strict=True)))
+
+    def holds_table(self, view: FeatureView) -> bool:
+        """Can a view be written from a table."""
+        return (all(field.dtype in TYPES for field in view.features)
+                and all(key.dtype in KEY_TYPES for key in view.entity_columns))
+
+    def online_read(
+        self, config: RepoConfig, table: FeatureView, entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[Answer]:
+        """The newest row of each entity, in the order asked; ``(None, None)`` where none is."""
+        file = self._open(config)
+        view = file.view(_view_name(config, table))
+        if view is None:
+            return [(None, None)] * len(entity_keys)
+        keys = [key_bytes(key, config) for key in entity_keys]
+        wanted = requested_features or [field.name for field in table.features]
+        by_layout: dict[int, list[tuple[bytes, int, bytes]]] = {}
+        for key, layout, event_at, packed in file.rows(view, keys):
+            by_layout.setdefault(layout, []).append((key, event_at, packed))
+        answers: dict[bytes, Answer] = {}
+        for layout, rows in by_layout.items():
+            answers.update(_answers(rows, file.fields(layout), wanted))
+        return [answers.get(key, (None, None)) for key in keys]
+
+    def update(
+        self, config: RepoConfig, tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView], entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity], partial: bool,
+    ) -> None:
+        """Make the file, and drop the rows of views that are gone."""
+        file = self._open(config)
+        with file.changing():
+            file.drop(_view_name(config, table) for table in tables_to_delete)
+
+    def teardown(
+        self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity],
+    ) -> None:
+        """Drop the rows of these views."""
+        self.update(config, tables, [], entities, [], partial=False)
+        self.close_file()
+
+    def close_file(self) -> None:
+        """Let go of this thread's file; the next question opens it again."""
+        file: PackedFile | None = self._own.__dict__.pop("file", None)
+        if file is not None:
+            file.close()
+
+    def _read_features_per_fv(
+        self, config: RepoConfig, grouped_refs: list[tuple[FeatureView, list[str]]],
+        join_key_values: Any, entity_name_to_join_key_map: Any, online_features_response: Any,
+        full_feature_names: bool, include_feature_view_version_metadata: bool,
+    ) -> None:
+        """Feast's reading, one view at a time, and then what Feast leaves out: the rows' age."""
+        now = config.online_store.now or datetime.now(UTC)
+        for group in grouped_refs:
+            before = len(online_features_response.results)
+            super()._read_features_per_fv(
+                config, [group], join_key_values, entity_name_to_join_key_map,
+                online_features_response, full_feature_names,
+                include_feature_view_version_metadata)
+            _mark_expired(online_features_response.results[before:], group[0].ttl, now)
+
+    def _open(self, config: RepoConfig) -> PackedFile:
+        place = (config.repo_path, config.online_store.path)
+        if getattr(self._own, "place", None) != place:
+            self.close_file()
+        if not hasattr(self._own, "file"):
+            self._own.file, self._own.place = PackedFile(Path(place[0] or "", place[1])), place
+        file: PackedFile = self._own.file
+        return file
+
+
+def key_bytes(key: EntityKey, config: RepoConfig) -> bytes:
+    """Feast's own bytes of an entity key."""
+    version = config.entity_key_serialization_version
+    return bytes(serialize_entity_key(key, entity_key_serialization_version=version))
+
+
+def _view_name(config: RepoConfig, view: FeatureView) -> str:
+    return f"{config.project}.{view.name}"
+
+
+def _answers(
+    rows: Sequence[tuple[bytes, int, bytes]], fields: list[str], wanted: list[str],
+) -> Iterator[tuple[bytes, Answer]]:
+    """The wanted fields of rows of one layout; a field that a row does not have is left out."""
+    width = len(fields)
+    values = unpack_values([packed for _, _, packed in rows])
+    if 2 * len(wanted) > width:
+        with _collector_waiting():
+            values = list(values)  # cheaper than one by one
+    place_of = {name: place for place, name in enumerate(fields)} if wanted != fields else {}
+    places = [(name, place_of[name]) for name in wanted if name in place_of]
+    for start, (key, event_at, _) in zip(range(0, len(rows) * width, width), rows, strict=True):
+        named = (dict(zip(fields, values[start:start + width], strict=True)) if wanted == fields
+                 else {name: values[start + place] for name, place in places})
+        yield key, (EPOCH + event_at * MICROSECOND, named)
+
+
+@contextmanager
+def _collector_waiting() -> Iterator[None]:
+    """Values by the thousand are no garbage yet: looking for some meanwhile took five sixths."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _stored(file: PackedFile, view: int, key: bytes) -> dict[str, Value]:
+    """What the store holds of an entity."""
+    for _, layout, _, packed in file.rows(view, [key]):
+        return dict(zip(file.fields(layout), unpack_values([packed]), strict=True))
+    return {}
+
+
+TYPES: dict[Any, pl.DataType] = {Float64: pl.Float64(), String: pl.String()}
+KEY_TYPES: dict[Any, pl.DataType] = {String: pl.String(), Int64: pl.Int64(), Int32: pl.Int32()}
+
+
+def _arrow_fields(view: FeatureView) -> dict[str, pl.DataType]:
+    """Fields and their types in a table, numbers first."""
+    for field in view.features:
+        if field.dtype not in TYPES:
+            raise PackedStoreError(
+                f"A table holds Float64 and String; {view.name}.{field.name} is {field.dtype}. "
+                f"Write it through Feast (materialize or push), or change the field.")
+    fields = {field.name: TYPES[field.dtype] for field in view.features}
+    return dict(sorted(fields.items(), key=lambda item: item[1] == pl.String))
+
+
+class _KeyedTable:
+    """A table in the order of an entity's keys, and what several views read of it, made once.
+
+    SQLite appends sorted rows; equal keys stay in their order.
+    """
+
+    def __init__(self, table: pl.DataFrame, entity: dict[str, Any]) -> None:
+        keys = pack_keys(table.select(
+            pl.col(name).cast(KEY_TYPES.get(dtype, table.schema[name]))
+            for name, dtype in entity.items()))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self.table, self.keys = table[order], [keys[place] for place in order]
+        self._moments: dict[str, list[int]] = {}
+
+    def moments(self, column: str) -> list[int]:
+        """Whole microseconds; moments without a zone are UTC."""
+        if column not in self._moments:
+            zone = getattr(self.table.schema[column], "time_zone", None)
+            self._moments[column] = self.table[column].cast(
+                pl.Datetime("us", zone)).to_physical().to_list()
+        return self._moments[column]
+
+
+def _integer(moment: datetime) -> int:
+    """Whole microseconds; Feast's moments without a zone are UTC."""
+    return microseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _mark_expired(vectors: Sequence[Any], ttl: timedelta | None, now: datetime) -> None:
+    """Say of values whose row is older than its time to live that they are."""
+    if not ttl:
+        return
+    # a million values at the start of a service: what is looked up for each is looked up before
+    present, outside = FieldStatus.PRESENT, FieldStatus.OUTSIDE_MAX_AGE
+    seconds, rest = divmod(microseconds(now) - ttl // MICROSECOND, 1_000_000)
+    nanos = rest * 1_000
+    for vector in vectors:
+        for place, (status, moment) in enumerate(
+                zip(vector.statuses, vector.event_timestamps, strict=True)):
+            if status == present and (moment.seconds < seconds or (
+                    moment.seconds == seconds and moment.nanos < nanos)):
+                vector.statuses[place] = outside

@@ -1,0 +1,134 @@
+"""This module is about a Kafka topic: the messages of a consumer group, from where the lake is.
+
+The home of the Kafka client in this project. The place to go on from is the lake's, not the
+broker's: whenever partitions are given to this process, each starts at the offset that was stored
+with the data. The broker is told afterwards, for whoever watches the lag there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+try:
+    from confluent_kafka import (
+        OFFSET_BEGINNING,
+        Consumer,
+        KafkaError,
+        KafkaException,
+        TopicPartition,
+    )
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "`keepwell consume` needs Kafka's client, which is optional: pip install -e '.[kafka]'. "
+        "Without it, send events to POST /v1/events, or ingest files."
+    ) from exc
+
+from features.streaming.offsets import Message
+
+HOPELESS = frozenset({
+    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC,
+    KafkaError.TOPIC_EXCEPTION,
+})
+"""Errors that a person has to look at; the client tries again after all others by itself."""
+
+Offsets = Callable[[], Mapping[tuple[str, int], int]]
+
+
+class KafkaTopicError(Exception):
+    """The topic can not be read."""
+
+
+class KafkaTopic:
+    """The messages of one topic for one consumer group.
+
+    Args:
+        bootstrap: addresses of brokers, ``host:port`` separated by commas.
+        topic: the topic's name.
+        group: the consumer group; its members share the partitions.
+        offsets: (topic, partition) to the first message that is not in the lake; asked again
+            whenever partitions are assigned. A partition that it lacks is read from its beginning.
+        options: any other settings of librdkafka, such as ``security.protocol``.
+        answer_seconds: how long a broker may take to answer at the start; one that goes away
+            later is waited for.
+
+    Raises:
+        KafkaTopicError: the settings are refused, or no broker answers.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, group: str, *, offsets: Offsets,
+                 options: Mapping[str, str] | None = None, answer_seconds: float = 10.0) -> None:
+        self.topic = topic
+        self._offsets = offsets
+        settings = {
+            **(options or {}),
+            "bootstrap.servers": bootstrap, "group.id": group,
+            "enable.auto.commit": False,  # the lake says how far we are
+            "auto.offset.reset": "earliest",  # what a topic made anew held before is gone
+            "error_cb": self._on_error,
+        }
+        self._fatal: str | None = None
+        try:
+            self._consumer = Consumer(settings)
+            self._consumer.subscribe([topic], on_assign=self._on_assign)
+        except KafkaException as exc:
+            raise KafkaTopicError(
+                f"Kafka's client refuses its settings: {_said(exc.args[0])}. Check --bootstrap, "
+                f"--topic and --option.") from exc
+        try:
+            self._consumer.list_topics(topic, timeout=answer_seconds)
+        except KafkaException as exc:
+            self.close()
+            raise KafkaTopicError(
+                f"No broker answered at {bootstrap} within {answer_seconds:g} seconds: "
+                f"{_said(exc.args[0])}. Check --bootstrap, the network and --option; nothing was "
+                f"read.") from exc
+
+    def read(self, *, most: int, wait_seconds: float) -> list[Message]:
+        """The next messages, at most so many; none after ``wait_seconds`` without any.
+
+        Raises:
+            KafkaTopicError: the broker refuses, and trying again would not help.
+        """
+        messages = []
+        for message in self._consumer.consume(most, wait_seconds):
+            error = message.error()
+            if error is None:
+                messages.append(Message(
+                    topic=message.topic() or self.topic, partition=message.partition() or 0,
+                    offset=message.offset() or 0, value=message.value()))
+            elif error.fatal() or error.code() in HOPELESS:
+                self._fatal = self._fatal or _said(error)
+        if self._fatal is not None:
+            raise KafkaTopicError(
+                f"The topic {self.topic!r} can not be read: {self._fatal}. Check that it exists "
+                f"and that this group may read it; what was read before is on disk.")
+        return messages
+
+    def tell_broker(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Show the broker how far the lake is; whether it listens changes nothing."""
+        own = {(place.topic, place.partition) for place in self._consumer.assignment()}
+        places = [TopicPartition(topic, partition, offset)
+                  for (topic, partition), offset in offsets.items() if (topic, partition) in own]
+        if places:
+            self._consumer.commit(offsets=places, asynchronous=True)
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        self._consumer.close()
+
+    def _on_assign(self, consumer: Any, partitions: list[Any]) -> None:
+        offsets = self._offsets()
+        for place in partitions:
+            place.offset = offsets.get((place.topic, place.partition), OFFSET_BEGINNING)
+        consumer.assign(partitions)
+
+    def _on_error(self, error: Any) -> None:
+        if error.fatal() or error.code() in HOPELESS:
+            self._fatal = self._fatal or _said(error)
+
+
+def _said(error: Any) -> str:
+    return f"{error.name()} ({error.str()})"

@@ -1,0 +1,322 @@
+"""This module is about touched accounts: those whose features new events have changed.
+
+::
+
+    lake, parts not seen yet ─► accounts ─► note: seen, waiting
+    waiting, some at a time ─► kept timelines ─► snapshots ─► publish ─► note: published
+
+The lake itself is the queue: whichever process commits events, the next ``step`` of any process
+finds their accounts, recomputes some of them with the function of the backfill, and notes what it
+did. A process that is killed in between leaves the work to the next. One works at a time; another
+finds nothing left to do. Accounts have their turn in the order of their ids, round and round, so
+that one that is touched all the time waits no longer than it takes to go round once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from features.catalogue.catalogue import catalogue
+from features.compute.snapshots import snapshots_of
+from features.events.visibility import changed_since
+from features.file_stamps import stamp_of
+from features.health.score import FORMULAS
+from features.lake.lake import Lake
+from features.lake.manifest import Manifest
+from features.lake.manifest_diff import MOST_ROWS, is_merged, news_of
+from features.store.snapshots import SnapshotStore
+from features.streaming.offsets import stream_clock
+from features.streaming.timeline_cache import MOST_EVENTS, KeptTimelines
+from features.workspace import Workspace
+
+JUST_AFTER = timedelta(microseconds=1)
+"""What was recorded at the clock's own moment is seen just after it."""
+
+ACCOUNTS_AT_ONCE = 250
+"""Accounts that are recomputed and published in one step."""
+
+ATTEMPTS = 3
+"""A step is tried again where another process has merged the files that it was about to read."""
+
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS seen (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS waiting (account_id TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS published (account_id TEXT PRIMARY KEY, number INTEGER NOT NULL)"
+    " WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS by_number ON published (number)",
+)
+
+Publish = Callable[[pl.DataFrame], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fresh:
+    """The newest features of touched accounts, and the number they were published under.
+
+    Accounts of which nothing is known yet have no features; where there are no others, the number
+    is that of whatever was published last.
+    """
+
+    frame: pl.DataFrame
+    number: int
+    left: int = 0  # accounts that wait for their turn
+
+
+class TouchedAccounts:
+    """Which accounts of a workspace are to be recomputed, and which were.
+
+    What was seen, who waits and who was published under which number is the database's truth, one
+    for all processes. What an object remembers (timelines, whose turn was last, that nothing is
+    left of a generation) only spares work or shares out turns: another process has its own, and
+    none of it is missed when the process is killed. Who looks ten times a second keeps its
+    connection, until ``close``; threads of a process take turns on it.
+
+    Args:
+        workspace: whose accounts.
+        most_events: so many events are kept in memory between two steps.
+    """
+
+    def __init__(self, workspace: Workspace, *, most_events: int = MOST_EVENTS) -> None:
+        self._workspace = workspace
+        self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+        self._database = workspace.root / "touched.db"
+        self._most_events = most_events
+        self._kept: KeptTimelines | None = None
+        self._done: int | None = None  # generation of the lake that nothing is left to do of
+        self._last = ""  # the account that had its turn last
+        self._connection: sqlite3.Connection | None = None
+        self._connected_to: int | None = None  # the inode, should somebody remove the file
+        self._turn = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the database; the next call opens it again."""
+        with self._turn:
+            self._disconnect()
+
+    def catch_up(self, *, moment: datetime, publish: Publish) -> Fresh | None:
+        """Recompute the accounts of events that came since the last time.
+
+        Args:
+            moment: the workspace's clock; what was recorded until then is seen.
+            publish: puts the features into the online store; not called where there are none. It
+                is called while the turn of this object is held, so it must not ask the object
+                itself (``newest_number``, ``published_since``), which would wait for ever.
+
+        Returns:
+            The snapshots of the accounts, as of just after the moment; None where none was
+            touched.
+        """
+        fresh = self.step(moment=moment, publish=publish)
+        if fresh is None:
+            return None
+        frames, number = [fresh.frame], fresh.number
+        for _ in range(0, fresh.left, ACCOUNTS_AT_ONCE):  # not those that are touched meanwhile
+            fresh = self.step(moment=moment, publish=publish)
+            if fresh is None:
+                break
+            frames.append(fresh.frame)
+            number = fresh.number
+        newest = pl.concat(frames).unique("account_id", keep="last", maintain_order=True)
+        return Fresh(frame=newest, number=number)
+
+    def step(self, *, moment: datetime, publish: Publish) -> Fresh | None:
+        """Recompute some of the accounts that wait; None where none does.
+
+        Args:
+            moment: as ``catch_up`` takes it.
+            publish: as ``catch_up`` takes it.
+        """
+        for _ in range(ATTEMPTS - 1):
+            with suppress(FileNotFoundError):
+                return self._step(moment, publish)
+        return self._step(moment, publish)
+
+    def _step(self, moment: datetime, publish: Publish) -> Fresh | None:
+        if self._lake.manifest.generation == self._done:
+            return None
+        with self._working() as connection:
+            manifest = self._lake.manifest
+            self._take_in(connection, manifest)
+            accounts = self._next(connection)
+            if not accounts:
+                self._done = manifest.generation
+                return None
+            frame = self._snapshots(accounts, moment + JUST_AFTER, manifest)
+            if not frame.is_empty():
+                publish(frame)
+            number = _note_published(connection, accounts, frame["account_id"].to_list())
+            left = connection.execute("SELECT count(*) FROM waiting").fetchone()[0]
+        self._last = accounts[-1]
+        return Fresh(frame=frame, number=number, left=left)
+
+    def newest_number(self) -> int:
+        """The number under which accounts were last published; 0 before the first."""
+        with self._connected() as connection:
+            return _newest_number(connection)
+
+    def published_since(self, number: int) -> tuple[tuple[str, ...], int]:
+        """The accounts that any process has published after a number, and the newest number."""
+        with self._connected() as connection:
+            rows = connection.execute(
+                "SELECT account_id, number FROM published WHERE number > ? ORDER BY account_id",
+                [number]).fetchall()
+        return tuple(row[0] for row in rows), max((row[1] for row in rows), default=number)
+
+    def _take_in(self, connection: sqlite3.Connection, manifest: Manifest) -> None:
+        """Have the accounts of what is new wait, and note in the same step that it was seen."""
+        seen = {name for (name,) in connection.execute("SELECT name FROM seen")}
+        names = {self._declared(), *manifest.parts, *manifest.superseded, *manifest.retired}
+        if names == seen:
+            return
+        accounts = (self._touched(connection, manifest, seen) if seen
+                    else self._since_newest_snapshot())
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT OR IGNORE INTO waiting VALUES (?)",
+                               [(account_id,) for account_id in accounts])
+        connection.executemany("DELETE FROM seen WHERE name = ?", [(n,) for n in seen - names])
+        connection.executemany("INSERT INTO seen VALUES (?)", [(name,) for name in names - seen])
+        connection.execute("COMMIT")
+
+    def _next(self, connection: sqlite3.Connection) -> list[str]:
+        """The accounts whose turn it is, from the last one on and round."""
+        found: list[str] = []
+        for where in ("account_id > ?", "account_id <= ?"):
+            rows = connection.execute(
+                f"SELECT account_id FROM waiting WHERE {where} ORDER BY account_id LIMIT ?",
+                [self._last, ACCOUNTS_AT_ONCE - len(found)])
+            found += [account_id for (account_id,) in rows]
+        return found
+
+    def _touched(self, connection: sqlite3.Connection, manifest: Manifest, seen: set[str],
+                 ) -> set[str]:
+        news = news_of(manifest, seen)
+        accounts: set[str] = set()
+        if self._declared() not in seen:  # a snapshot of before the clock replaces none of them
+            accounts |= {name for (name,) in connection.execute(
+                "SELECT account_id FROM published")}
+        parts = [self._lake.folder / name for name in news.parts
+                 if is_merged(name) or _rows(self._lake.folder / name) <= MOST_ROWS]
+        if parts:
+            accounts |= set(pl.scan_parquet(parts).filter(pl.col("kind").is_in([*self._kinds()]))
+                            .select("account_id").unique().collect()["account_id"])
+        corrected = news.corrected_accounts(self._lake, manifest, self._kinds())
+        return accounts | set(corrected or ())
+
+    def _kinds(self) -> frozenset[str]:
+        """The kinds of events that change a feature."""
+        return catalogue(self._workspace.settings.use_names).kinds_read
+
+    def _declared(self) -> str:
+        """A name for the declarations that features are made by; no part is called so."""
+        settings = self._workspace.settings
+        declared = (sorted(catalogue(settings.use_names).digests.items()),
+                    FORMULAS[settings.health_formula].version)
+        return f"declared {hashlib.blake2b(repr(declared).encode(), digest_size=16).hexdigest()}"
+
+    def _since_newest_snapshot(self) -> set[str]:
+        """At the first time: whatever the newest snapshot can not have seen."""
+        moments = SnapshotStore(self._workspace.snapshots_dir).moments()
+        events = self._lake.scan().filter(pl.col("kind").is_in([*self._kinds()]))
+        if moments:
+            events = events.filter(changed_since(moments[-1]))
+        return set(events.select("account_id").unique().collect()["account_id"])
+
+    def _snapshots(self, accounts: Sequence[str], as_of: datetime, manifest: Manifest,
+                   ) -> pl.DataFrame:
+        settings = self._workspace.settings
+        features = catalogue(settings.use_names)
+        timelines = self._kept
+        if timelines is None or timelines.catalogue is not features:
+            timelines = KeptTimelines(self._lake, features, most_events=self._most_events)
+        self._kept = None  # whatever breaks off starts anew
+        timelines.follow(manifest)
+        kept = timelines.of(accounts, as_of=as_of)
+        self._kept = timelines
+        return snapshots_of(
+            kept.timelines, kept.events, [as_of], features,
+            first_recorded=manifest.first_recorded, formula=FORMULAS[settings.health_formula])
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        with self._turn:
+            try:
+                yield self._connect()
+            except BaseException:
+                self._disconnect()  # and what it had begun is taken back
+                raise
+
+    def _connect(self) -> sqlite3.Connection:
+        stamp = stamp_of(self._database)
+        if self._connection is not None and stamp is not None and stamp[0] == self._connected_to:
+            return self._connection
+        self._disconnect()
+        self._workspace.root.mkdir(parents=True, exist_ok=True)
+        connection = self._connection = sqlite3.connect(
+            self._database, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        for statement in TABLES:
+            connection.execute(statement)
+        stamp = stamp_of(self._database)
+        self._connected_to = None if stamp is None else stamp[0]
+        return connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._connected_to = None
+
+    @contextmanager
+    def _working(self) -> Iterator[sqlite3.Connection]:
+        with self._connected() as connection, self._database.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+            yield connection
+
+
+def clock_of(workspace: Workspace, computer: Callable[[], datetime]) -> datetime:
+    """The workspace's moment where streams come in.
+
+    The stated ``clock`` stands still. ``complete_until`` moves on with what a stream records. A
+    workspace that states neither is asked by the computer's clock.
+    """
+    settings = workspace.settings
+    if settings.clock is not None:
+        return settings.clock
+    if settings.complete_until is None:
+        return computer()
+    streamed = stream_clock(Lake(workspace.events_dir, workspace.quarantine_dir))
+    return max(settings.complete_until, streamed or settings.complete_until)
+
+
+def _note_published(connection: sqlite3.Connection, done: Sequence[str],
+                    published: Sequence[str]) -> int:
+    """Remember in one step who had a turn and who was published; the newest number.
+
+    A number is one that the table holds: it is raised only where somebody was published.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    number = _newest_number(connection) + bool(published)
+    connection.executemany("INSERT OR REPLACE INTO published VALUES (?, ?)",
+                           [(account_id, number) for account_id in published])
+    connection.executemany("DELETE FROM waiting WHERE account_id = ?",
+                           [(account_id,) for account_id in done])
+    connection.execute("COMMIT")
+    return number
+
+
+def _rows(part: Path) -> int:
+    return int(pl.scan_parquet(part).select(pl.len()).collect().item())
+
+
+def _newest_number(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT max(number) FROM published").fetchone()[0]
+    return int(found or 0)

@@ -1,0 +1,224 @@
+"""This module is about kept timelines: many accounts kept coded, so that an event is an append.
+
+::
+
+    lake ── some neighbouring blocks ── prepare ─► kept, those used longest ago let go of first
+    new parts ──────────── event by event ──────────────► in their accounts' order
+
+What is kept follows the lake from one manifest to a later one, and gives what ``prepare`` of the
+same manifest would give, to the last bit. What it can not follow by appending (a correction, an
+import, a merge that it missed) it lets go of and reads again when somebody asks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from features.catalogue.catalogue import Catalogue
+from features.compute.encode import Timelines
+from features.events.schema import EVENT_SCHEMA
+from features.kernel.sweep import sealed
+from features.lake.lake import LAKE_SCHEMA, Lake
+from features.lake.manifest import Manifest
+from features.lake.manifest_diff import MOST_ROWS, news_of
+from features.streaming._cached_block import GROWING, ClassKeys, KeptBlock
+
+MOST_EVENTS = 5_000_000
+"""So many events are kept, at about 130 bytes each."""
+
+EVENTS_A_BLOCK = 400_000
+"""Neighbouring accounts are read from the lake together."""
+
+FEW = 4
+"""Accounts with less than one in so many of a block's events are copied out of it."""
+
+RUN_SHARE = 4
+"""Neighbouring blocks are read at once up to one in so many of the events that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Some accounts, ready for ``snapshots_of``."""
+
+    timelines: tuple[Timelines, ...]
+    events: pl.DataFrame  # what expressions read of them
+
+
+class KeptTimelines:
+    """The accounts of a lake that were asked for lately, coded.
+
+    Args:
+        lake: where events come from.
+        catalogue: what will be computed.
+        most_events: the block used longest ago is let go of before more are kept. A block with
+            more is kept alone.
+        events_a_block: accounts with about so many events together are read at once.
+    """
+
+    def __init__(self, lake: Lake, catalogue: Catalogue, *, most_events: int = MOST_EVENTS,
+                 events_a_block: int = EVENTS_A_BLOCK) -> None:
+        self.catalogue = catalogue
+        self._lake = lake
+        self._most_events = most_events
+        self._events_a_block = events_a_block
+        self._manifest: Manifest | None = None
+        self._firsts: list[str] = []  # the first account of each block but the first
+        self._blocks: OrderedDict[int, KeptBlock] = OrderedDict()
+        self._keying = ClassKeys.of(catalogue)
+        self._reaches = _reaches(catalogue)
+
+    @property
+    def events(self) -> int:
+        """How many events are kept."""
+        return sum(block.n for block in self._blocks.values())
+
+    def follow(self, manifest: Manifest) -> None:
+        """Take in what the lake got since the last time.
+
+        Raises:
+            FileNotFoundError: the manifest is so old that its files are gone.
+        """
+        before, self._manifest = self._manifest, None  # whatever breaks off starts anew
+        if before is None or not self._take_in(before, manifest):
+            self._blocks.clear()
+            self._firsts = self._first_accounts(manifest)
+        self._manifest = manifest
+
+    def of(self, accounts: Iterable[str], *, as_of: datetime) -> Kept:
+        """These accounts by the manifest that was followed; one without events is left out.
+
+        ``as_of`` is the earliest moment that will be asked about: of events that expressions
+        read, those beyond any window of then are left out. What is given is as it is now, whatever
+        is followed later. It is looked at where it is, and copied out where it is a small part of
+        a block or where blocks with more than half of ``most_events`` would have to stay for it.
+        """
+        beyond = [(pl.col("kind") == kind) & (pl.col("occurred_at") < as_of - reach)
+                  for kind, reach in self._reaches.items()]
+        asked: dict[int, list[str]] = defaultdict(list)
+        for account in sorted(set(accounts)):
+            asked[self._number(account)].append(account)
+        held = 0  # events of blocks that are looked at where they are
+        taken: dict[int, tuple[Timelines, pl.DataFrame]] = {}
+        for run in [*([number] for number in asked if number in self._blocks),
+                    *self._runs([number for number in asked if number not in self._blocks])]:
+            if run[0] not in self._blocks:
+                self._load(run)
+            for number in run:
+                self._blocks.move_to_end(number)
+                block, names = self._blocks[number], asked[number]
+                timelines = block.timelines(names)
+                if (held + block.n > self._most_events // 2
+                        or FEW * len(timelines.events.order) < block.n):
+                    timelines = _compact(timelines)
+                else:
+                    held += block.n
+                taken[number] = timelines, block.expression_events().filter(
+                    pl.col("account_id").is_in(names), ~pl.any_horizontal(False, *beyond))
+        self._let_go()
+        found = [taken[number] for number in asked]
+        return Kept(timelines=tuple(timelines for timelines, _ in found),
+                    events=pl.concat([events for _, events in found]))
+
+    def _number(self, account: str) -> int:
+        return bisect_right(self._firsts, account)
+
+    def _take_in(self, before: Manifest, manifest: Manifest) -> bool:
+        """Whether what is new could be appended."""
+        followed = {*before.parts, *before.superseded}
+        if not followed <= {*manifest.parts, *manifest.superseded, *manifest.retired}:
+            return False  # merged more than once since
+        news = news_of(manifest, followed)
+        corrected = news.corrected_accounts(self._lake, manifest, self.catalogue.kinds_read)
+        if corrected is None:
+            return False
+        for account in corrected:
+            self._blocks.pop(self._number(account), None)
+        if not news.parts:
+            return True
+        parts = pl.scan_parquet([self._lake.folder / name for name in news.parts])
+        if parts.select(pl.len()).collect().item() > MOST_ROWS:
+            return False
+        fresh = parts.filter(pl.col("kind").is_in([*self.catalogue.kinds_read])).select(
+            *EVENT_SCHEMA).collect()
+        for number, frame in self._by_block(fresh):
+            block = self._blocks.get(number)
+            if block is not None and not block.add(frame):
+                del self._blocks[number]
+        return True
+
+    def _by_block(self, events: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Events by the number of their block, each in the order it came."""
+        if events.is_empty():
+            return
+        names = events["account_id"].unique()
+        numbers = pl.DataFrame({"account_id": names, "block": [self._number(n) for n in names]})
+        joined = events.join(numbers, on="account_id", how="left", maintain_order="left")
+        for frame in joined.partition_by("block", maintain_order=True):
+            yield frame[0, "block"], frame.drop("block")
+
+    def _first_accounts(self, manifest: Manifest) -> list[str]:
+        sizes = self._lake.scan(manifest).group_by("account_id").len().sort("account_id")
+        table = sizes.with_columns(
+            ((pl.col("len").cum_sum() - pl.col("len")) // self._events_a_block).alias("block"),
+        ).group_by("block", maintain_order=True).first().collect()
+        return table["account_id"].to_list()[1:]
+
+    def _runs(self, numbers: Iterable[int]) -> list[list[int]]:
+        """Neighbouring blocks together, as many as are read at once."""
+        most = max(1, self._most_events // self._events_a_block // RUN_SHARE)
+        runs: list[list[int]] = []
+        for number in sorted(numbers):
+            if runs and runs[-1][-1] == number - 1 and len(runs[-1]) < most:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        return runs
+
+    def _load(self, run: Sequence[int]) -> None:
+        """Read neighbouring blocks from the lake, and let go of others for them."""
+        assert self._manifest is not None
+        events = self._lake.scan(self._manifest).filter(
+            pl.col("kind").is_in([*self.catalogue.kinds_read]))
+        if run[0] > 0:
+            events = events.filter(pl.col("account_id") >= self._firsts[run[0] - 1])
+        if run[-1] < len(self._firsts):
+            events = events.filter(pl.col("account_id") < self._firsts[run[-1]])
+        frame = events.select(*LAKE_SCHEMA).collect()
+        self._let_go(coming=frame.height)
+        found = dict(self._by_block(frame))
+        for number in run:
+            self._blocks[number] = KeptBlock(found.pop(number, frame.clear()), self.catalogue,
+                                             self._keying)
+
+    def _let_go(self, coming: int = 0) -> None:
+        """Let go of blocks used longest ago until there is room; the last one goes for others."""
+        kept = self.events + coming
+        while kept > self._most_events and len(self._blocks) > (0 if coming else 1):
+            kept -= self._blocks.popitem(last=False)[1].n
+
+
+def _compact(timelines: Timelines) -> Timelines:
+    """The same accounts with columns of their own, which hold no event of another."""
+    events = timelines.events
+    columns = {name: sealed(column[events.order]) for name in GROWING
+               if len(column := getattr(events, name))}
+    order = sealed(np.arange(len(events.order), dtype=events.order.dtype))
+    return replace(timelines, events=replace(events, order=order, **columns))
+
+
+def _reaches(catalogue: Catalogue) -> dict[str, timedelta]:
+    """How far back expressions look, for the kinds of which none looks back without end."""
+    reaches: dict[str, timedelta] = {}
+    for feature in catalogue.expressions:
+        reach = (timedelta.max if feature.lookback is None
+                 else feature.ends_before + feature.lookback)
+        for kind in feature.reads:
+            reaches[kind] = max(reach, reaches.get(kind, reach))
+    return {kind: reach for kind, reach in reaches.items() if reach < timedelta.max}

@@ -1,0 +1,50 @@
+"""Every signal that the source documents name has a feature, or a reason why not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from features.alerts.rules import ALERTS, FIGURES
+from features.catalogue.catalogue import FEATURES
+from features.health.score import FORMULAS
+from features.seed_signals import SIGNALS, Signal, markdown
+
+NAMES = {feature.name for feature in FEATURES}
+NAMED = {name for signal in SIGNALS for name in signal.features}
+
+
+@pytest.mark.parametrize("signal", SIGNALS, ids=lambda s: s.id)
+def test_a_signal_names_its_source_and_features_that_exist(signal: Signal) -> None:
+    assert re.fullmatch(r"00[0-4]:\d+(, 00[0-4]:\d+)*", signal.source)
+    assert set(signal.features) <= NAMES
+    assert not signal.reason.endswith(".")
+
+
+def test_no_signal_is_listed_twice() -> None:
+    assert len({signal.id for signal in SIGNALS}) == len(SIGNALS)
+    assert all(len(set(s.features)) == len(s.features) for s in SIGNALS)
+
+
+def test_every_feature_answers_to_a_signal() -> None:
+    assert sorted(NAMES - NAMED) == []
+
+
+def test_what_alerts_and_health_formulas_read_is_covered() -> None:
+    read = {figure for rule in ALERTS for figure in rule.figures} - set(FIGURES)
+    read |= {name for formula in FORMULAS.values() for name in formula.inputs}
+    assert len(read) > 20
+    assert sorted(read - NAMED) == []
+
+
+def test_a_signal_without_feature_or_reason_is_refused() -> None:
+    with pytest.raises(ValueError, match="'noise' names neither a feature nor a reason"):
+        Signal(id="noise", words="noise", source="000:1")
+
+
+def test_the_readme_holds_the_signals_as_they_are() -> None:
+    readme = (Path(__file__).parents[3] / "features" / "README.md").read_text(encoding="utf-8")
+    held = readme.split("<!-- seeds -->")[1].split("<!-- /seeds -->")[0]
+    assert held.strip() == markdown(), "run: python -m features.seed_signals"
