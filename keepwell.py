@@ -89,7 +89,7 @@ def promote(
 
     With `second_person = true` in workspace.toml it waits until another person approves it.
     """
-    from registry.approval import approved
+    from registry.store.approval import approved
 
     place = Workspace(workspace)
     store, name = store_of(place), label.value

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Literal, get_args
 
 from experiments.quiet_hours import zone_named
-from registry.actions import Channel
+from registry.playbook.actions import Channel
 
 ScoreSource = Literal["model", "health_formula", "none"]
 PastOutcome = Literal["done", "accepted", "declined", "no_answer", "not_done"]
@@ -38,7 +38,7 @@ class AccountState:
     probability is that of expanding before any churn, as our models give it; where it is not, the
     policy multiplies it by the chance to stay. ``risk_tier`` is the band of the churn probability
     as the service names it. ``moments`` may hold the instants
-    named in ``registry.sequences.MOMENTS``; ``consents`` says per channel ("email", "sms")
+    named in ``registry.playbook.sequences.MOMENTS``; ``consents`` says per channel ("email", "sms")
     whether it was given. ``contacts`` names the person behind a role ("main", "sponsor") that an
     action addresses, ``time_zone`` is where they are (an IANA name), and ``legal_hold`` whether
     the legal team has asked for silence.

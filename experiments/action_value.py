@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from experiments.account_state import AccountState, Limits
 from experiments.evidence import Belief, believed
 from experiments.uplift.action_effect import ActionEffect
-from registry.actions import Action
-from registry.playbook import Assumptions
+from registry.playbook.actions import Action
+from registry.playbook.playbook import Assumptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from experiments.recommendation import Candidate
 from experiments.refusals import Refusal
-from registry.conflicts import GivesWay
-from registry.playbook import Playbook
+from registry.playbook.conflicts import GivesWay
+from registry.playbook.playbook import Playbook
 
 
 def gives_way(paying: Iterable[Candidate], playbook: Playbook, last_done: Mapping[str, datetime],

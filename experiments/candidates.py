@@ -17,8 +17,8 @@ from experiments.evidence import GOOD, Belief, Evidence
 from experiments.promise import BELIEVED, Promise
 from experiments.recommendation import Candidate, Withheld
 from experiments.refusals import to_look_at
-from registry.actions import GRADES, Action, Prior
-from registry.playbook import Playbook
+from registry.playbook.actions import GRADES, Action, Prior
+from registry.playbook.playbook import Playbook
 
 DO_NOTHING = "do_nothing"
 NEEDS_APPROVAL = 2

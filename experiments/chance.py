@@ -15,7 +15,7 @@ from experiments.holdout import Standing
 from experiments.lottery import Draw, Exploration, LotteryKey, draw, seeded
 from experiments.recommendation import Candidate
 from experiments.refusals import Refusal
-from registry.playbook import Playbook
+from registry.playbook.playbook import Playbook
 
 
 @dataclass(frozen=True, kw_only=True)

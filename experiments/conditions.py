@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import assert_never
 
-from registry.conditions import (
+from registry.playbook.condition_grammar import (
     ActionDone,
     AlertOpen,
     Clause,
@@ -132,7 +132,7 @@ def judge(condition: Condition, facts: Facts) -> Verdict:
 def requirement(condition: Condition) -> str:
     """What a condition asks for, in words.
 
-    >>> from registry.conditions import parse_condition
+    >>> from registry.playbook.condition_grammar import parse_condition
     >>> requirement(parse_condition("severe_tickets_open == 0 and no alert cancel_intent"))
     'severe tickets open: exactly 0; no warning sign “cancel intent”'
     """

@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from experiments.account_state import AccountState, Limits, PastAction
 from experiments.quiet_hours import Rest, rest_at
 from experiments.refusals import Refusal
-from registry.actions import Action
-from registry.playbook import Playbook
+from registry.playbook.actions import Action
+from registry.playbook.playbook import Playbook
 
 WEEK = timedelta(days=7)
 FOUR_WEEKS = timedelta(days=28)

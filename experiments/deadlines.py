@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from registry.actions import Action
+from registry.playbook.actions import Action
 
 SATURDAY = 5
 

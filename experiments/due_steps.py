@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 
 from experiments.account_state import AccountState, PastAction
 from experiments.conditions import Facts, holds
-from registry.conditions import Condition
-from registry.sequences import Sequence, Start, Step
+from registry.playbook.condition_grammar import Condition
+from registry.playbook.sequences import Sequence, Start, Step
 
 
 @dataclass(frozen=True, kw_only=True)

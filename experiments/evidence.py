@@ -26,7 +26,7 @@ from functools import cached_property
 from math import sqrt
 
 from experiments.uplift.action_effect import ActionEffect, GoodOutcome
-from registry.actions import Grade, Outcome, Prior
+from registry.playbook.actions import Grade, Outcome, Prior
 
 HORIZON_DAYS = 90
 """The horizon of the probabilities that effects are added to; others are not mixed in."""

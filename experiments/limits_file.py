@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from experiments.account_state import Limits, PolicyError
-from registry.playbook import Playbook, playbook
+from registry.playbook.playbook import Playbook, playbook
 
 LIMITS_FILE = "limits.toml"
 

@@ -21,7 +21,7 @@ What nothing brought up is counted, not listed. All else that is not recommended
 reason and, where it can be told, from when it would be allowed. "Do nothing" competes at zero.
 
 >>> from datetime import UTC
->>> from registry.playbook import playbook
+>>> from registry.playbook.playbook import playbook
 >>> moment = datetime(2026, 3, 2, tzinfo=UTC)
 >>> state = AccountState(account_id="a1", as_of=moment, mrr=2000.0, health_score=31.0,
 ...                      attributes={"contract_status": "active"}, features={})
@@ -63,8 +63,8 @@ from experiments.put_off import PutOff, not_yet
 from experiments.recommendation import Candidate, Recommendation, Withheld
 from experiments.refusals import Refusal, may_harm, not_allowed, not_worth_it
 from experiments.triggers import triggers_of
-from registry.actions import Action
-from registry.playbook import Playbook
+from registry.playbook.actions import Action
+from registry.playbook.playbook import Playbook
 
 __all__ = ["DO_NOTHING", "STATE_FACTS", "WEEK", "AccountState", "Candidate", "Limits", "PastAction",
            "PolicyError", "Recommendation", "Withheld", "recommend"]

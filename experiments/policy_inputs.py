@@ -33,7 +33,7 @@ from experiments.put_off import PutOff
 from experiments.quiet_hours import Rest, rest_at
 from experiments.recommendation import Recommendation
 from experiments.refusals import Refusal
-from registry.playbook import Playbook
+from registry.playbook.playbook import Playbook
 
 VERSION = 3
 """Of the stored form; a newer one is refused, for it may say what this code does not know. In the

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from math import hypot
 
 from experiments.evidence import DOUBT, GOOD, Evidence
-from registry.playbook import Playbook
+from registry.playbook.playbook import Playbook
 
 DEVIATION = 0.5
 """How far off the playbook as a whole may be, before looking: promises half kept are no surprise.
@@ -76,7 +76,7 @@ BELIEVED = Promise()
 def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
     """What the measured actions say of the playbook as a whole.
 
-    >>> from registry.playbook import playbook
+    >>> from registry.playbook.playbook import playbook
     >>> promise_of(Evidence(), playbook()).kept
     1.0
     """

@@ -16,8 +16,8 @@ from experiments.action_value import ActionValue
 from experiments.conditions import Facts, holds, judge, label, requirement
 from experiments.evidence import GOOD, Evidence, believed, most_harm
 from experiments.uplift.action_effect import OUTCOME_WORDS
-from registry.actions import Action
-from registry.playbook import Playbook
+from registry.playbook.actions import Action
+from registry.playbook.playbook import Playbook
 
 Stage = Literal["eligibility", "suitability", "put_off", "contact_policy", "value", "conflicts",
                 "rank", "chance"]

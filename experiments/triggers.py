@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from experiments.conditions import Facts, Test, test_of
-from registry.actions import Action
-from registry.playbook import Playbook
+from registry.playbook.actions import Action
+from registry.playbook.playbook import Playbook
 
 
 @dataclass(frozen=True, kw_only=True)

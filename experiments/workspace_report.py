@@ -22,8 +22,8 @@ from experiments.report import Report, build_report, no_intervention_report
 from features.lake.lake import Lake
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
-from registry.actions import Action
-from registry.playbook import playbook
+from registry.playbook.actions import Action
+from registry.playbook.playbook import playbook
 
 HORIZON_DAYS = 90
 

@@ -20,7 +20,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 
 from features.workspace import Workspace
-from registry.store import ModelStore
+from registry.store.store import ModelStore
 from serving.access import Gate
 from serving.desk import Desk, open_desk
 from serving.errors import KEY_HEADER, LONGEST_KEY

@@ -15,7 +15,7 @@ from features.catalogue.catalogue import catalogue
 from features.health.score import FORMULAS
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
-from registry.store import ModelStore
+from registry.store.store import ModelStore
 from serving.champions import models_of
 from serving.chance_rules import ChanceRules
 from serving.decisions import POLICY_KINDS, policy_facts

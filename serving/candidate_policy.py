@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from experiments.limits_file import LimitsError, parse_limits, with_changes
 from experiments.logged_choices import CANDIDATE, ChoicesError
 from experiments.policy_inputs import PolicyInputs
-from registry.playbook import SEQUENCES_FILE, Playbook, read_playbook
+from registry.playbook.playbook import SEQUENCES_FILE, Playbook, read_playbook
 from serving.ledger.database import LedgerDatabase
 from serving.ledger.tables import DECISIONS, INPUTS
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from features.workspace import Workspace
-from registry.bundle import BundleError
-from registry.segment_switch import EVERYONE, SWITCH_FILE, SegmentSwitchError, read_switch
-from registry.store import (
+from registry.bundle.bundle import BundleError
+from registry.bundle.segment_gate import EVERYONE, SWITCH_FILE, SegmentSwitchError, read_switch
+from registry.store.store import (
     ChampionChange,
     ModelStore,
     ModelStoreError,

@@ -38,7 +38,7 @@ MOMENT_KINDS: Mapping[str, str] = {
     "contract.cancelled": "contract_ended",
     "incident.opened": "incident_opened",
 }
-"""Kind to the instant of ``registry.sequences.MOMENTS`` that its newest event is."""
+"""Kind to the instant of ``registry.playbook.sequences.MOMENTS`` that its newest event is."""
 
 HISTORY_KINDS = ("action.executed", "action.declined", "action.outcome")
 POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "contract.renewed", "consent.updated",

@@ -23,9 +23,9 @@ from features.store.feast import WorkspaceFeatures
 from features.store.snapshots import SnapshotStore
 from features.streaming.refresh import TouchedAccounts
 from features.workspace import SETTINGS_FILE, Workspace
-from registry.monitored import newest_figures
-from registry.segment_switch import SWITCH_FILE
-from registry.store import ModelStore
+from registry.bundle.segment_gate import SWITCH_FILE
+from registry.monitoring.figures import newest_figures
+from registry.store.store import ModelStore
 from serving.api_keys import ApiKeys
 from serving.champions import champion_stamp, models_of
 from serving.chance_rules import CHANCE_FILE, ChanceRules, read_chance_rules

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from experiments.policy import STATE_FACTS
 from features.alerts.alert import ALERTS
 from features.catalogue.definitions.attributes import ATTRIBUTES, CONTRACT_STATUS
-from registry.playbook import Playbook, check_reads, playbook
+from registry.playbook.playbook import Playbook, check_reads, playbook
 
 WORDS = (*(attribute.name for attribute in ATTRIBUTES), CONTRACT_STATUS)
 

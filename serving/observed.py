@@ -21,8 +21,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from registry.monitored import Figure
-from registry.prometheus_figures import Monitored
+from registry.monitoring.figures import Figure
+from registry.monitoring.prometheus import Monitored
 from serving.portfolio import Portfolio, sum_of
 from serving.scoring import ScoredBy
 

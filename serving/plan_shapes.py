@@ -21,7 +21,7 @@ from experiments.planning.team import (
     Pool,
     Team,
 )
-from registry.actions import Channel, Role
+from registry.playbook.actions import Channel, Role
 from serving.schemas import Answer, Request
 
 MOST_CSMS, MOST_POOLS, MOST_BUDGETS, MOST_TIERS, MOST_TERRITORIES = 500, 50, 50, 50, 200

@@ -16,8 +16,8 @@ from experiments.planning.plan import Plan, make_plan
 from experiments.planning.team import Team
 from experiments.policy import DO_NOTHING
 from features.workspace import Workspace
-from registry.playbook import playbook
-from registry.store import ModelStore
+from registry.playbook.playbook import playbook
+from registry.store.store import ModelStore
 from serving.batch import decisions_as_of
 from serving.chance_rules import ChanceRules
 from serving.recommending import Decided

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from experiments.contact_policy import is_contact
 from experiments.policy_inputs import stored_rest
 from experiments.quiet_hours import Rest
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.errors import NotClaimableError, QuietHoursError
 
 

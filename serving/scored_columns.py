@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from features.catalogue.feature import AnyFeature
 from features.health.score import HealthFormula, health_column, score_health
-from registry.bundle_parts import AMOUNT_ERROR
+from registry.bundle.metadata import AMOUNT_ERROR
 from serving.expected_money import yearly_of_many
 from serving.explanations import MOST_REASONS, Peers, health_reasons
 from serving.file_columns import UNTOUCHED_COLUMNS, file_schema

@@ -28,8 +28,8 @@ from features.catalogue.catalogue import HEALTH_SCORE, catalogue
 from features.health.score import FORMULAS
 from features.store.snapshots import MADE_FROM, SnapshotStore
 from features.workspace import Workspace
-from registry.contract import FeatureContractError
-from registry.store import ModelStore
+from registry.bundle.contract import FeatureContractError
+from registry.store.store import ModelStore
 from serving.champions import models_of
 from serving.explanations import MOST_REASONS, Peers
 from serving.peer_medians import peers_in_file

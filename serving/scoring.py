@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from features.catalogue.catalogue import HEALTH_SCORE
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health, HealthFormula, score_health
-from registry.bundle_parts import AMOUNT_ERROR
-from registry.contract import FeatureContract, FeatureContractError
-from registry.segment_switch import EVERYONE, segment_key
-from registry.untouched import Untouched
+from registry.bundle.contract import FeatureContract, FeatureContractError
+from registry.bundle.metadata import AMOUNT_ERROR
+from registry.bundle.segment_gate import EVERYONE, segment_key
+from registry.bundle.untreated_risk import Untouched
 from serving.expected_money import Money, yearly
 from serving.explanations import (
     Peers,

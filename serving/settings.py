@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from registry.signature import KEY_VARIABLE
+from registry.integrity.signing import KEY_VARIABLE
 from serving.ledger.address import LedgerUrlError, ledger_url
 from serving.webhooks.address import (
     HOSTS_VARIABLE,

@@ -21,9 +21,9 @@ from features.events.schema import UTC_INSTANT
 from features.health.score import FORMULAS
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
-from registry.bundle import BundleError, ModelBundle
-from registry.contract import FeatureContractError
-from registry.store import ModelStore, ModelStoreError
+from registry.bundle.bundle import BundleError, ModelBundle
+from registry.bundle.contract import FeatureContractError
+from registry.store.store import ModelStore, ModelStoreError
 from serving.champions import without_folders
 from serving.scoring import RISK_TIERS, TIER_HORIZON_DAYS, risk_tier
 

@@ -19,7 +19,7 @@ from features.compute.spark import map_batches
 from features.health.score import FORMULAS
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
-from registry.store import ModelStore
+from registry.store.store import ModelStore
 from serving.champions import models_of
 from serving.explanations import MOST_REASONS, Peers
 from serving.peer_medians import peers_in_file

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from registry.untouched import TouchedShare
+from registry.bundle.untreated_risk import TouchedShare
 from serving.scoring import TIER_HORIZON_DAYS, AccountScore, HorizonProbability, Models
 from serving.words import NOT_KNOWN, day, percent, percent_range
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from registry.calibration import Calibration, sigmoid
+from registry.bundle.calibration import Calibration, sigmoid
 from training.errors import TrainingError
 
 Vector = NDArray[np.float64]

@@ -26,12 +26,12 @@ from features.cli.options import (
     step,
 )
 from features.workspace import Workspace, write_atomically
-from registry.opened_store import runs_waiting_in, store_at
-from registry.predicted import Predicted
+from registry.bundle.served_labels import Predicted
+from registry.store.open_store import runs_waiting_in, store_at
 
 if TYPE_CHECKING:
-    from registry.mlflow_store import MlflowModelStore
-    from registry.promotion import EvidenceDocument
+    from registry.promotion.promotion import EvidenceDocument
+    from registry.store.mlflow import MlflowModelStore
     from training.growing import Growing
     from training.run import TrainingResult
 
@@ -168,8 +168,8 @@ def monitor(
     place = Workspace(workspace)
     store = store_at(models_address(place), os.environ)
 
-    from registry.monitored import newest_figures
-    from registry.prometheus_figures import monitoring_text
+    from registry.monitoring.figures import newest_figures
+    from registry.monitoring.prometheus import monitoring_text
     from training.monitor_workspace import monitor_on
 
     labels = [one.value for one in Predicted] if label is None else [label.value]
@@ -251,7 +251,7 @@ def promotion_evidence(
     """What speaks for a version, printed; refused where something speaks against it."""
     as_of = store.load(label, version).metadata.as_of
 
-    from registry.promotion import check_lines
+    from registry.promotion.promotion import check_lines
     from training.evidence import promotion_of_version
     from training.workspace_audit import audited
 

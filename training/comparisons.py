@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from registry.linear import LinearForm
-from registry.promotion import Gain, gain, log_loss_rows, ratio_gain
-from registry.tree_shap import SplitShares
-from registry.trees import TreeArrays
+from registry.bundle.linear import LinearForm
+from registry.promotion.promotion import Gain, gain, log_loss_rows, ratio_gain
+from registry.trees.arrays import TreeArrays
+from registry.trees.shap import SplitShares
 from training.dataset import FeatureReader
 from training.labels import ROW
 from training.prepare import Prepared

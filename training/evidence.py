@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from registry.bundle import BundleError, ModelBundle
-from registry.linear import LinearForm
-from registry.promotion import (
+from registry.bundle.bundle import BundleError, ModelBundle
+from registry.bundle.linear import LinearForm
+from registry.promotion.promotion import (
     CAPACITY,
     Audited,
     Evidence,
@@ -27,8 +27,8 @@ from registry.promotion import (
     gain,
     log_loss_rows,
 )
-from registry.store import ModelStore, NoChampionError, TrackingError
-from registry.trees import TreeArrays
+from registry.store.store import ModelStore, NoChampionError, TrackingError
+from registry.trees.arrays import TreeArrays
 from training.comparisons import (
     CAPACITIES,
     JudgedRows,

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from registry.coded_trees import CodedTrees
-from registry.linear import LinearForm
-from registry.trees import TreeArrays
+from registry.bundle.linear import LinearForm
+from registry.trees.arrays import TreeArrays
+from registry.trees.batch_scoring import CodedTrees
 from training.errors import OneClassError
 from training.formula_prior import fit_formula_prior
 from training.grown_trees import trees_in

@@ -18,8 +18,8 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.calibration import sigmoid
-from registry.linear import LinearForm
+from registry.bundle.calibration import sigmoid
+from registry.bundle.linear import LinearForm
 from training.linear_design import LinearDesign
 from training.specs import HEALTH_SCORE, RENEWAL, Parameters
 

@@ -11,9 +11,9 @@ import lightgbm as lgb
 import numpy as np
 import polars as pl
 
-from registry.compiled import compiled
-from registry.tree_structure import DEFAULT_LEFT, NAN_IS_MISSING, ZERO_IS_MISSING
-from registry.trees import Floats, Ints, TreeArrays
+from registry.trees.arrays import Floats, Ints, TreeArrays
+from registry.trees.numba_cache import compiled
+from registry.trees.structure import DEFAULT_LEFT, NAN_IS_MISSING, ZERO_IS_MISSING
 
 NUMERIC_KINDS = np.zeros(16, np.uint8)
 """A node's kind by its decision_type: bits as in LightGBM's include/LightGBM/tree.h."""

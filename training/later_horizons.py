@@ -27,9 +27,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from registry.calibration import sigmoid
-from registry.later import LaterChance, either
-from registry.linear import LinearForm
+from registry.bundle.calibration import sigmoid
+from registry.bundle.linear import LinearForm
+from registry.bundle.long_horizons import LaterChance, either
 from training.calibration import CalibrationFit, fit_calibration
 from training.cutoffs import mature, reach_of
 from training.dataset import TrainingSet

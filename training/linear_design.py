@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.linear import LinearForm
+from registry.bundle.linear import LinearForm
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]

@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from registry.bundle import ModelBundle
-from registry.promotion import Evidence, Promotion
+from registry.bundle.bundle import ModelBundle
+from registry.promotion.promotion import Evidence, Promotion
 from training.comparisons import LEAST_ACCOUNTS, JudgedRows, enough_accounts
 from training.evaluation import Interval, account_draws, auc, row_log_loss
 from training.metrics_table import contender_table

@@ -22,9 +22,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.events.schema import UTC_INSTANT
-from registry.bundle import ModelBundle
-from registry.contract import FeatureContractError
-from registry.segment_switch import Look, segment_key
+from registry.bundle.bundle import ModelBundle
+from registry.bundle.contract import FeatureContractError
+from registry.bundle.segment_gate import Look, segment_key
 from training.cutoffs import first_of_months, mature, reach_of
 from training.dataset import FeatureReader
 from training.errors import TrainingError

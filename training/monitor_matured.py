@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from registry.segment_switch import EVERYONE, Finding
+from registry.bundle.segment_gate import EVERYONE, Finding
 from training.evaluation import Interval, account_draws, auc, row_log_loss
 
 Vector = NDArray[np.float64]

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 
-from registry.monitored import FIGURES, Figure
-from registry.promotion import Json
-from registry.segment_switch import SegmentState
+from registry.bundle.segment_gate import SegmentState
+from registry.monitoring.figures import FIGURES, Figure
+from registry.promotion.promotion import Json
 from training.evaluation import Interval
 from training.monitor import Monitoring
 from training.monitor_drift import Drift

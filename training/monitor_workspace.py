@@ -21,11 +21,11 @@ from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
-from registry.bundle import BundleError, ModelBundle
-from registry.contract import FeatureContractError
-from registry.promotion import Json
-from registry.segment_switch import SWITCH_FILE, read_switch
-from registry.store import ModelStore, NoChampionError
+from registry.bundle.bundle import BundleError, ModelBundle
+from registry.bundle.contract import FeatureContractError
+from registry.bundle.segment_gate import SWITCH_FILE, read_switch
+from registry.promotion.promotion import Json
+from registry.store.store import ModelStore, NoChampionError
 from training.labels import ROW, label_named
 from training.monitor import SEGMENT, Monitoring, monitor
 from training.monitor_plots import monitor_plots

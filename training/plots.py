@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from registry.bundle import ModelBundle
+from registry.bundle.bundle import ModelBundle
 from training.explanation_plots import dependence, strongest, summary
 from training.race import Contender
 

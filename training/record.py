@@ -13,10 +13,10 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from registry.bundle import ModelBundle
-from registry.promotion import Evidence, Promotion
-from registry.store import ModelStore, TrackingError, TrainingRun
-from registry.waiting_runs import WaitingRuns
+from registry.bundle.bundle import ModelBundle
+from registry.promotion.promotion import Evidence, Promotion
+from registry.store.pending_uploads import WaitingRuns
+from registry.store.store import ModelStore, TrackingError, TrainingRun
 from training.evaluation import flat
 from training.model_card import glance, model_card, span
 from training.plots import contender_plots, explanation_plots, importance_plot

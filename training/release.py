@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
-from registry.bundle_parts import AMOUNT_ERROR
-from registry.contract import ContractFeature, FeatureContract
+from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
+from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.metadata import AMOUNT_ERROR
 from training.cutoffs import mature, reach_of
 from training.dataset import TrainingSet
 from training.growing import BinnedRows, Growing

@@ -20,10 +20,10 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from registry.bundle import ModelBundle
-from registry.promotion import Gain, Promotion, decide
-from registry.store import ModelStore
-from registry.waiting_runs import FORMULA_EVIDENCE, WaitingRuns
+from registry.bundle.bundle import ModelBundle
+from registry.promotion.promotion import Gain, Promotion, decide
+from registry.store.pending_uploads import FORMULA_EVIDENCE, WaitingRuns
+from registry.store.store import ModelStore
 from training.comparisons import attributes_of
 from training.dataset import FeatureReader
 from training.errors import FeatureMatrixError

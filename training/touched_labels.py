@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from features.events.schema import UNTREATED_ARMS, UTC_INSTANT
 from features.events.visibility import recorded_before, visible_events, with_superseded
-from registry.untouched import NO_LOG, TouchedShare, Untouched
+from registry.bundle.untreated_risk import NO_LOG, TouchedShare, Untouched
 from training.dataset import TrainingSet
 from training.labels import ROW, LabelledRows
 

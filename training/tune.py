@@ -26,8 +26,8 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from registry.calibration import sigmoid
-from registry.promotion import Gain, gain, log_loss_rows
+from registry.bundle.calibration import sigmoid
+from registry.promotion.promotion import Gain, gain, log_loss_rows
 from training.dataset import TrainingSet
 from training.fit import grow, growing_scores, raw_scores
 from training.growing import BinnedRows, Grower

@@ -23,9 +23,9 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.calibration import sigmoid
-from registry.linear import LinearForm
-from registry.untouched import NO_LOG, ONLY_CHURN, Untouched, UntouchedShift
+from registry.bundle.calibration import sigmoid
+from registry.bundle.linear import LinearForm
+from registry.bundle.untreated_risk import NO_LOG, ONLY_CHURN, Untouched, UntouchedShift
 from training.cutoffs import reach_of
 from training.dataset import TrainingSet
 from training.fit import fit_linear

@@ -20,7 +20,7 @@ from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.store.snapshots import SnapshotError, SnapshotStore
 from features.workspace import Workspace
-from registry.promotion import Audited
+from registry.promotion.promotion import Audited
 from training.altered_future import check_altered_future
 from training.audit import LABEL, SPLIT, AuditedSet, AuditError, AuditReport, report_of
 from training.audited_rows import check_rows

@@ -17,8 +17,8 @@ from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
-from registry.store import ModelStore
-from registry.waiting_runs import WaitingRuns
+from registry.store.pending_uploads import WaitingRuns
+from registry.store.store import ModelStore
 from training.dataset import RememberingReader
 from training.growing import BinnedRows, Growing
 from training.labels import label_named

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
-from registry.actions import Channel, Role
+from registry.playbook.actions import Channel, Role
 from registry.toml_table import Table, TableError
 
 ROLES: tuple[str, ...] = get_args(Role)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
-from registry.actions import GRADES, Grade
+from registry.playbook.actions import GRADES, Grade
 
 GoodOutcome = Literal["retention", "expansion"]
 """``retention``: a contract still runs when the follow-up ends. ``expansion``: MRR has grown."""

@@ -30,7 +30,7 @@ from experiments.estimators.aipw import CLIP, LEAST_COUNTERPARTS
 from experiments.sample import Bools, Floats
 from experiments.uplift.means import mean_and_error
 from experiments.uplift.scores import Scores
-from registry.actions import Grade
+from registry.playbook.actions import Grade
 
 FALSE_ALARM = 0.05
 """Chance that a placebo of any action seems to move in a history in which none does."""

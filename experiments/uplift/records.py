@@ -19,7 +19,7 @@ from experiments.uplift.grading import Grading, grade_of
 from experiments.uplift.means import mean_effect
 from experiments.uplift.scores import Scores
 from experiments.uplift.segments import segment_uplifts
-from registry.actions import Grade
+from registry.playbook.actions import Grade
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from experiments.effects import CONFIDENCE, clustered_error
 from experiments.sample import Floats, Ints, SampleError
 from experiments.uplift.means import mean_and_error
 from experiments.uplift.scores import Scores
-from registry.actions import Prior
+from registry.playbook.actions import Prior
 
 TYPICAL_SPREAD = 0.05
 """Points: how far effects in segments most likely lie from the action's mean, before looking."""

@@ -38,8 +38,8 @@ from features.events.visibility import visible_events
 from features.lake.lake import Lake
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
-from registry.actions import Action, Grade
-from registry.playbook import playbook
+from registry.playbook.actions import Action, Grade
+from registry.playbook.playbook import playbook
 
 HORIZON_DAYS = 90
 

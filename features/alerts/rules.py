@@ -68,7 +68,7 @@ class AlertRule:
     title: str
     urgency: int  # 5 at once, 4 today, 3 within two days, 2 this week, 1 when there is time
     cases: tuple[Case, ...]
-    responses: tuple[str, ...]  # ids of actions in registry/actions.toml
+    responses: tuple[str, ...]  # ids of actions in registry/playbook/actions.toml
     source: str
     clears: tuple[Bound, ...] = ()
     worse_at: tuple[Bound, ...] = ()

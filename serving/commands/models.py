@@ -13,13 +13,13 @@ from rich.table import Table
 
 from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, models_address, out
 from features.workspace import Workspace
-from registry.opened_store import store_at
-from registry.predicted import Predicted
+from registry.bundle.served_labels import Predicted
+from registry.store.open_store import store_at
 from serving.commands.keys import DecidedBy, who
 
 if TYPE_CHECKING:
-    from registry.mlflow_store import MlflowModelStore
-    from registry.promotion import EvidenceDocument
+    from registry.promotion.promotion import EvidenceDocument
+    from registry.store.mlflow import MlflowModelStore
 
 WhichModel = Annotated[Predicted, typer.Argument(help="The model of which outcome.")]
 
@@ -29,7 +29,7 @@ def list_versions(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """List every version, and which one serves."""
-    from registry.store import MODELS
+    from registry.store.store import MODELS
 
     store = store_of(Workspace(workspace))
     table = Table("model", "version", "run", "fingerprint", "is")
@@ -112,7 +112,7 @@ def store_of(place: Workspace) -> MlflowModelStore:
 
 
 def _print_checks(evidence: EvidenceDocument) -> None:
-    from registry.promotion import check_lines
+    from registry.promotion.promotion import check_lines
 
     for line in check_lines(evidence):
         out.print(line, highlight=False, markup=False)

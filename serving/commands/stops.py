@@ -45,7 +45,7 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
     from getpass import getuser
 
     from features.store.snapshots import SnapshotStore
-    from registry.playbook import playbook
+    from registry.playbook.playbook import playbook
     from serving.ledger.address import place_in_words
     from serving.ledger.kill_switch import Controls, Scope, stops, unknown_parts
     from serving.settings import service_settings

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from registry.actions import Action
+from registry.playbook.actions import Action
 from serving.errors import LevelTooHighError
 from serving.ledger.kill_switch import Control, Scope, stop_of
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.policy_inputs import PolicyInputs
-from registry.playbook import ACTIONS_FILE, SEQUENCES_FILE, read_playbook
+from registry.playbook.playbook import ACTIONS_FILE, SEQUENCES_FILE, read_playbook
 from serving.ledger.imported_code import imported_code
 from serving.ledger.ledger import Decision
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from experiments.put_off import PutOff
-from registry.actions import Action
+from registry.playbook.actions import Action
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling
 from serving.ledger.kill_switch import Control, Scope
 from serving.ledger.waiting import Waiting

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from experiments.policy import Candidate
-from registry.actions import Action
+from registry.playbook.actions import Action
 from serving.ledger.autonomy import LEVELS, SUGGESTED, UNSET_LEVEL, ceiling, level_now
 from serving.ledger.kill_switch import Control, Scope, stop_of, stops
 from serving.pages.page import Notice

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from registry.promotion import EvidenceDocument
+from registry.promotion.promotion import EvidenceDocument
 from serving.champions import CHURN, CHURN_FORMULA, EXPANSION, ModelRow, WithheldSegment
 from serving.pages.hours_view import HoursView
 from serving.pages.model_card_page import card_address

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.claim_shapes import ApprovalRequest
 from serving.desk import Desk
 from serving.errors import FieldProblem, WrongShapeError

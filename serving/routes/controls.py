@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.claim_shapes import (
     CapacityRequest,
     ControlAnswer,

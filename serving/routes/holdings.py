@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
 
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.champions import model_rows, withheld_segments
 from serving.holding_shapes import (
     EXAMPLE_REPORT,

@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from experiments.policy import Recommendation
-from registry.playbook import playbook
-from registry.store import ModelStoreError
+from registry.playbook.playbook import playbook
+from registry.store.store import ModelStoreError
 from serving.champions import model_rows, withheld_segments, without_folders
 from serving.desk import Desk
 from serving.errors import (

@@ -21,11 +21,11 @@ import pytest
 from bench_explanations import model
 from interleaved import DATA, HERE, ROUNDS, write_section
 
-from registry.bundle import MANY
-from registry.coded_trees import CodedTrees
-from registry.shap_of_many import SharesOfMany
-from registry.tree_shap import SplitShares
-from registry.trees import TreeArrays
+from registry.bundle.bundle import MANY
+from registry.trees.arrays import TreeArrays
+from registry.trees.batch_scoring import CodedTrees
+from registry.trees.shap import SplitShares
+from registry.trees.shap_batch import SharesOfMany
 
 pytestmark = [pytest.mark.bench, pytest.mark.filterwarnings("ignore")]  # theirs
 

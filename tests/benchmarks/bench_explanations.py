@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from interleaved import ROUNDS, write_section
 
-from registry.coded_trees import CodedTrees
-from registry.shap_of_many import SharesOfMany
-from registry.tree_shap import SplitShares
-from registry.trees import TreeArrays
+from registry.trees.arrays import TreeArrays
+from registry.trees.batch_scoring import CodedTrees
+from registry.trees.shap import SplitShares
+from registry.trees.shap_batch import SharesOfMany
 
 pytestmark = pytest.mark.bench
 

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from training_worlds import TrainingWorld, crm, simulated
 
 from features.events.schema import Event, events_frame
-from registry.calibration import sigmoid
+from registry.bundle.calibration import sigmoid
 from training.backtest_groups import mean_over_accounts
 from training.cutoffs import reach_of
 from training.dataset import TrainingSet

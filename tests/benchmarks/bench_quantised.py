@@ -17,7 +17,7 @@ import pytest
 from interleaved import write_section
 from training_worlds import WORLDS, world_named
 
-from registry.promotion import gain
+from registry.promotion.promotion import gain
 from training.race import usable_columns
 from training.specs import LIGHTGBM
 from training.tune import levelled_rows

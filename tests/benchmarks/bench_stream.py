@@ -46,7 +46,7 @@ import polars as pl
 import uvicorn
 from features.compute.snapshots import SnapshotStore
 from features.workspace import Workspace
-from registry.store import MemoryModelStore
+from registry.store.store import MemoryModelStore
 from serving.app import create_app
 from small_company import READS, add_model, contract_of, linear_bundle
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from training_worlds import WORLDS, world_named
 
-from registry.promotion import gain, log_loss_rows
+from registry.promotion.promotion import gain, log_loss_rows
 from training.evaluation import account_draws
 from training.race import run_contender, usable_columns
 from training.specs import LIGHTGBM

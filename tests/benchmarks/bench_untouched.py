@@ -28,7 +28,7 @@ from features.catalogue.catalogue import catalogue
 from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import UTC_INSTANT
-from registry.calibration import sigmoid
+from registry.bundle.calibration import sigmoid
 from training.backtest_groups import mean_over_accounts
 from training.dataset import TrainingSet
 from training.evaluation import account_draws

@@ -17,12 +17,12 @@ from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.store.snapshots import MADE_FROM, SnapshotStore
 from features.workspace import Workspace
-from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
-from registry.calibration import Calibration
-from registry.contract import ContractFeature, FeatureContract
-from registry.mlflow_store import MlflowModelStore
-from registry.store import TrainingRun
-from registry.trees import TreeArrays
+from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
+from registry.bundle.calibration import Calibration
+from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.store.mlflow import MlflowModelStore
+from registry.store.store import TrainingRun
+from registry.trees.arrays import TreeArrays
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 GROUP = 262_144

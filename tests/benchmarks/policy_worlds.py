@@ -19,9 +19,9 @@ from experiments.uplift.arms import NO_ACTION, ArmSample
 from experiments.uplift.grading import standardised
 from experiments.uplift.records import Measurement, action_effects
 from experiments.uplift.scores import cross_fit
-from registry.actions import Action
-from registry.conditions import parse_condition
-from registry.playbook import Playbook, playbook
+from registry.playbook.actions import Action
+from registry.playbook.condition_grammar import parse_condition
+from registry.playbook.playbook import Playbook, playbook
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SEGMENTS = ("small", "mid", "enterprise")

@@ -12,7 +12,7 @@ import pytest
 from small_company import READS, add_model, make_bundle, make_workspace
 
 from features.workspace import Workspace
-from registry.mlflow_store import MlflowModelStore
+from registry.store.mlflow import MlflowModelStore
 
 ROOT = Path(__file__).parents[2]
 OWN_USE = "use_search_count_28d"

@@ -16,7 +16,7 @@ from experiments.account_state import AccountState, Limits
 from experiments.policy_inputs import PolicyInputs
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger
 from serving.ledger.replay import shared_inputs

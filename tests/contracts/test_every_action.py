@@ -16,9 +16,9 @@ from experiments.policy import STATE_FACTS, AccountState, Limits, PastAction, re
 from features.alerts.alert import ALERTS
 from features.catalogue.catalogue import ATTRIBUTES, FEATURES
 from features.catalogue.definitions.attributes import CONTRACT_STATUS
-from registry.actions import ALWAYS_OURS
-from registry.conditions import ActionDone, AlertOpen, Comparison
-from registry.playbook import playbook
+from registry.playbook.actions import ALWAYS_OURS
+from registry.playbook.condition_grammar import ActionDone, AlertOpen, Comparison
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()

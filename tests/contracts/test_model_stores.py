@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
-from registry.calibration import Calibration
-from registry.contract import ContractFeature, FeatureContract
-from registry.linear import LinearForm
-from registry.mlflow_store import MlflowModelStore
-from registry.store import (
+from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
+from registry.bundle.calibration import Calibration
+from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.linear import LinearForm
+from registry.store.mlflow import MlflowModelStore
+from registry.store.store import (
     ChampionChange,
     ChampionChangedError,
     MemoryModelStore,

@@ -15,11 +15,11 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 import features.kernel.numba_cache
-import registry.compiled
+import registry.trees.numba_cache
 
 ROOT = Path(features.__file__).parents[1]
 PACKAGES = ("features", "registry", "training", "experiments", "serving")
-COMPILERS = (features.kernel.numba_cache, registry.compiled)
+COMPILERS = (features.kernel.numba_cache, registry.trees.numba_cache)
 DECORATORS = {name for compiler in COMPILERS for name, value in vars(compiler).items()
               if getattr(value, "__module__", None) == compiler.__name__}
 
@@ -84,7 +84,7 @@ def made_of(kernel: Dispatcher) -> Iterator[ModuleType]:
 def digest_after_edit(kernel: Dispatcher, edited: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The digest that a kernel is stamped with, after one more line in a file."""
     package = kernel.py_func.__module__.partition(".")[0]
-    compiler: Any = features.kernel.numba_cache if package == "features" else registry.compiled
+    compiler: Any = features.kernel.numba_cache if package == "features" else registry.trees.numba_cache
     with monkeypatch.context() as patch:
         patch.setattr(compiler, "_text", lambda file: (
             file.read_text(encoding="utf-8") + "\n#" * (file == edited)))

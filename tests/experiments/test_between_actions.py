@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from experiments.policy import DO_NOTHING, AccountState, Limits, PastAction, recommend
-from registry.conditions import parse_condition
-from registry.conflicts import Conflict
-from registry.playbook import playbook
+from registry.playbook.condition_grammar import parse_condition
+from registry.playbook.conflicts import Conflict
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()

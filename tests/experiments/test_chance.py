@@ -17,7 +17,7 @@ from experiments.chance import chance_for
 from experiments.holdout import HoldoutRule, Standing, standing
 from experiments.lottery import Exploration, LotteryKey
 from experiments.policy import DO_NOTHING, AccountState, Limits, recommend
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 TERM = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from experiments.conditions import Facts, holds, judge, requirement
-from registry.conditions import (
+from registry.playbook.condition_grammar import (
     ActionDone,
     AlertOpen,
     ConditionError,
     parse_condition,
 )
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 FACTS = Facts(

@@ -22,8 +22,8 @@ from experiments.evidence_file import (
 )
 from experiments.policy import AccountState, Limits, recommend
 from experiments.uplift.action_effect import ActionEffect
-from registry.actions import Prior
-from registry.playbook import playbook
+from registry.playbook.actions import Prior
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()

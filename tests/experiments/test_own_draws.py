@@ -17,7 +17,7 @@ from experiments.interventions import (
 )
 from experiments.trials import build_trials
 from experiments.uplift.workspace_effects import measure_effects
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 WORLDS = 6
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from experiments.account_state import PolicyError
 from experiments.policy import DO_NOTHING, WEEK, AccountState, Limits, PastAction, recommend
 from experiments.refusals import Stage
-from registry.conditions import Comparison, parse_condition
-from registry.playbook import playbook
+from registry.playbook.condition_grammar import Comparison, parse_condition
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)  # a Monday
 BOOK = playbook()

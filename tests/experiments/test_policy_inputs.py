@@ -19,7 +19,7 @@ from experiments.lottery import Exploration, LotteryKey
 from experiments.policy_inputs import PolicyInputs
 from experiments.put_off import PutOff
 from experiments.uplift.action_effect import ActionEffect
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()

@@ -22,7 +22,7 @@ from experiments.promise import (
     promise_of,
 )
 from experiments.uplift.action_effect import ActionEffect
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()

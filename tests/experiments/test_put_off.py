@@ -10,7 +10,7 @@ import pytest
 from experiments.account_state import AccountState, Limits, PolicyError
 from experiments.policy import DO_NOTHING, recommend
 from experiments.put_off import MOST_AHEAD, PutOff
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 UNTIL = datetime(2026, 3, 16, 9, 30, tzinfo=UTC)

@@ -16,7 +16,7 @@ from experiments.planning.lots import CapacityLottery
 from experiments.planning.offers import OFFER_SCHEMA
 from experiments.planning.plan import make_plan
 from experiments.planning.team import Budget, Csm, Pool, Team
-from registry.conditions import parse_condition
+from registry.playbook.condition_grammar import parse_condition
 
 seeds = st.integers(0, 2**63 - 1)
 

@@ -15,7 +15,7 @@ from experiments.evidence import Evidence
 from experiments.holdout import Standing
 from experiments.policy import AccountState, Limits, recommend, rule_against
 from experiments.uplift.action_effect import ActionEffect
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -9,8 +9,8 @@ import pytest
 
 from experiments.conditions import Facts, holds
 from experiments.triggers import triggers_of
-from registry.conditions import Comparison
-from registry.playbook import playbook
+from registry.playbook.condition_grammar import Comparison
+from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()

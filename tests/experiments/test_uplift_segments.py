@@ -13,7 +13,7 @@ from experiments.uplift.segments import (
     belief_of,
     segment_uplifts,
 )
-from registry.actions import Prior
+from registry.playbook.actions import Prior
 
 RNG_SEED = 11
 

@@ -14,7 +14,7 @@ from experiments.uplift.weekly_trials import LEAST_TREATED, build_weekly_trials
 from experiments.uplift.workspace_effects import measure_effects, write_effects
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -24,10 +24,10 @@ from experiments.policy_inputs import PolicyInputs
 from experiments.put_off import PutOff
 from experiments.recommendation import Recommendation
 from experiments.uplift.action_effect import ActionEffect
-from registry.actions import Action, Family, Guard, Prior
-from registry.conditions import parse_condition
-from registry.conflicts import Conflict
-from registry.playbook import Playbook, playbook
+from registry.playbook.actions import Action, Family, Guard, Prior
+from registry.playbook.condition_grammar import parse_condition
+from registry.playbook.conflicts import Conflict
+from registry.playbook.playbook import Playbook, playbook
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 CHANNELS = ("email", "phone", "sms", "survey", "internal", "in_app", "offer")

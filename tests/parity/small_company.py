@@ -17,11 +17,11 @@ from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
-from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
-from registry.calibration import Calibration
-from registry.contract import ContractFeature, FeatureContract
-from registry.linear import LinearForm
-from registry.store import MemoryModelStore, ModelStore, TrainingRun
+from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
+from registry.bundle.calibration import Calibration
+from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.linear import LinearForm
+from registry.store.store import MemoryModelStore, ModelStore, TrainingRun
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 BEFORE = datetime(2026, 2, 1, tzinfo=UTC)

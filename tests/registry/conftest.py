@@ -9,11 +9,11 @@ import lightgbm
 import numpy as np
 import pytest
 
-from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
-from registry.calibration import Calibration
-from registry.contract import ContractFeature, FeatureContract
-from registry.linear import LinearForm
-from registry.trees import TreeArrays
+from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
+from registry.bundle.calibration import Calibration
+from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.linear import LinearForm
+from registry.trees.arrays import TreeArrays
 
 SHAPES = {
     "plain": {},

@@ -14,8 +14,8 @@ from postgres_server import PostgresServer, postgres_server
 from small_company import AS_OF, make_store, make_workspace
 
 from features.workspace import Workspace
-from registry.bundle import ModelBundle
-from registry.store import MemoryModelStore
+from registry.bundle.bundle import ModelBundle
+from registry.store.store import MemoryModelStore
 from serving.app import create_app
 from serving.settings import ServiceSettings
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from experiments.policy import DO_NOTHING
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.ledger.waiting import decisions_that_wait
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}

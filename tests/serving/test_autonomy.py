@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.errors import LevelTooHighError
 from serving.ledger.autonomy import (
     APPROVED_ONLY,

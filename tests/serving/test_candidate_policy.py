@@ -11,8 +11,8 @@ import pytest
 from small_company import AS_OF
 
 from experiments.logged_choices import ChoicesError, choices_of
-from registry.actions import PlaybookError
-from registry.playbook import ACTIONS_FILE
+from registry.playbook.actions import PlaybookError
+from registry.playbook.playbook import ACTIONS_FILE
 from serving.candidate_policy import candidate_policy, choices_of_candidate, read_limits
 from serving.chance_rules import CHANCE_FILE
 from serving.ledger.ledger import Decision, Ledger

@@ -13,8 +13,8 @@ import pytest
 from real_server import running
 from small_company import AS_OF, READS, add_model, make_bundle
 
-from registry.mlflow_store import MlflowModelStore
-from registry.store import TrainingRun
+from registry.store.mlflow import MlflowModelStore
+from registry.store.store import TrainingRun
 from serving.app import create_app
 
 CALLERS = 6

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from small_company import add_model, make_bundle
 
-from registry.mlflow_store import MlflowModelStore
-from registry.sealed_folder import MANIFEST, SIGNATURE
-from registry.signature import SigningKey
+from registry.integrity.hashed_folder import MANIFEST, SIGNATURE
+from registry.integrity.signing import SigningKey
+from registry.store.mlflow import MlflowModelStore
 from serving.champions import champions
 
 READS = ("errors_28d", "seats")

@@ -14,8 +14,8 @@ import pytest
 from experiments.holdout import HoldoutRule
 from experiments.lottery import Exploration
 from experiments.planning.team import Pool, Team
-from registry.actions import Role
-from registry.playbook import playbook
+from registry.playbook.actions import Role
+from registry.playbook.playbook import playbook
 from serving.answers import recommendation_answer
 from serving.batch import decisions_as_of
 from serving.chance_rules import CHANCE_FILE, ChanceRulesError, read_chance_rules, week_of

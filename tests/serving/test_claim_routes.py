@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from fastapi.testclient import TestClient
 
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 HOUR = timedelta(hours=1)
 keys = itertools.count()

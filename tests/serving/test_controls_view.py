@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling, level_now
 from serving.ledger.kill_switch import Control, Scope
 from serving.pages.controls_view import (

@@ -20,8 +20,8 @@ from experiments.policy_inputs import PolicyInputs
 from experiments.put_off import MOST_AHEAD, PutOff
 from experiments.recommendation import Withheld
 from features.workspace import Workspace
-from registry.playbook import playbook
-from registry.store import MemoryModelStore
+from registry.playbook.playbook import playbook
+from registry.store.store import MemoryModelStore
 from serving.batch import decisions_as_of, recommendations_as_of
 from serving.candidate_policy import asked_again, candidate_policy
 from serving.commands.next_actions import actions

@@ -16,7 +16,7 @@ from features.catalogue.catalogue import catalogue
 from features.events.schema import EVENT_SCHEMA
 from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.champions import champions
 from serving.decisions import (
     NO_FACTS,

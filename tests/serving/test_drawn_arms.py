@@ -17,7 +17,7 @@ from experiments.lottery import Exploration, LotteryKey
 from experiments.policy import AccountState, Limits
 from experiments.policy_inputs import PolicyInputs
 from features.workspace import Workspace
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.drawn_arms import drawn_arm
 from serving.ledger.ledger import Decision, Ledger
 from serving.timelines import TimelineStore, decided_event

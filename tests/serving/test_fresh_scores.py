@@ -154,7 +154,7 @@ import sys
 from datetime import UTC, datetime
 import uvicorn
 from features.workspace import Workspace
-from registry.store import MemoryModelStore
+from registry.store.store import MemoryModelStore
 from serving.app import create_app
 
 app = create_app(Workspace(sys.argv[1], environment={}), store=MemoryModelStore(),

@@ -15,7 +15,7 @@ from experiments.account_state import AccountState, Limits
 from experiments.interventions import Intervention
 from experiments.policy_inputs import PolicyInputs
 from experiments.uplift import action_effect
-from registry import playbook
+from registry.playbook import playbook
 from serving.ledger import imported_code as imports
 from serving.ledger.imported_code import PACKAGES, imported_code
 from serving.ledger.ledger import Ledger

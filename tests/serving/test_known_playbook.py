@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from features.catalogue.catalogue import catalogue
-from registry.actions import PlaybookError
-from registry.conditions import parse_condition
-from registry.playbook import playbook
+from registry.playbook.actions import PlaybookError
+from registry.playbook.condition_grammar import parse_condition
+from registry.playbook.playbook import playbook
 from serving.known_playbook import known_playbook
 
 FEATURES = catalogue().by_name

@@ -17,7 +17,7 @@ from experiments.account_state import Limits
 from experiments.limits_file import LIMITS_FILE, LimitsError
 from experiments.planning.team import Pool, Team
 from experiments.workspace_report import full_cost, report_on
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving import current_limits
 from serving.batch import decisions_as_of
 from serving.current_limits import CurrentLimits

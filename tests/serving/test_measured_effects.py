@@ -10,7 +10,7 @@ from experiments.evidence import Evidence
 from experiments.evidence_file import EFFECTS_FILE, write_effects
 from experiments.policy import recommend
 from experiments.uplift.action_effect import ActionEffect
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.measured_effects import MeasuredEffects, evidence_in
 from serving.pages.actions_view import action_view
 from serving.reports import reports_in

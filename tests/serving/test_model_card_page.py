@@ -11,14 +11,14 @@ import pytest
 from small_company import AS_OF
 
 from features.workspace import Workspace, write_atomically
-from registry.segment_switch import (
+from registry.bundle.segment_gate import (
     SWITCH_FILE,
     TO_WITHHOLD,
     Look,
     SegmentSwitch,
     segment_key,
 )
-from registry.store import MemoryModelStore, TrackingError, TrainingRun
+from registry.store.store import MemoryModelStore, TrackingError, TrainingRun
 from serving.pages.model_card_page import as_html, model_card_page
 
 PNG = b"\x89PNG\r\n\x1a\n"

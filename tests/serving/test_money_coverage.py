@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from registry.calibration import sigmoid
+from registry.bundle.calibration import sigmoid
 from serving.expected_money import yearly
 from serving.portfolio import sum_of
 from training.calibration import fit_calibration

@@ -21,7 +21,7 @@ from features.events.schema import EVENT_SCHEMA, Event, events_frame
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.workspace import Workspace
-from registry.store import MemoryModelStore
+from registry.store.store import MemoryModelStore
 from serving.app import create_app
 from serving.settings import ServiceSettings
 from training.workspace_training import train_on

@@ -12,7 +12,7 @@ import jinja2.meta
 import pytest
 
 from features.events.schema import Event
-from registry.store import MemoryModelStore
+from registry.store.store import MemoryModelStore
 from serving.champions import SERVED_LABELS, model_rows
 from serving.pages.account_page import AccountPage, use_note, use_picture
 from serving.pages.approvals_page import ApprovalsPage

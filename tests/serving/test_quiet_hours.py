@@ -16,7 +16,7 @@ from small_company import AS_OF, event, make_workspace
 from experiments.account_state import AccountState, Limits
 from experiments.contact_policy import is_contact
 from experiments.policy_inputs import VERSIONS, PolicyInputs
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.app import create_app
 from serving.conformance import NotTestableError, granted
 from serving.engine_calls import EngineCalls, Reply, calls_to

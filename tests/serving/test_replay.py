@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from experiments.account_state import AccountState, Limits, PastAction
 from experiments.policy import PolicyError
 from experiments.policy_inputs import PolicyInputs
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving.errors import UnknownDecisionError
 from serving.ledger.ledger import Decision, Ledger
 from serving.ledger.replay import (

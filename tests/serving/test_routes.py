@@ -18,8 +18,8 @@ from features.compute.backfill import backfill
 from features.events.schema import events_frame
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from registry.mlflow_store import MlflowModelStore
-from registry.store import MemoryModelStore
+from registry.store.mlflow import MlflowModelStore
+from registry.store.store import MemoryModelStore
 from serving.batch import recommendations_as_of, scores_as_of
 from serving.ledger.replay import policy_code, replay, shared_digest
 from serving.roles import ROUTES
@@ -189,7 +189,7 @@ class TestFallback:
         assert not desk.refresh()
         from datetime import UTC, datetime
 
-        from registry.store import TrainingRun
+        from registry.store.store import TrainingRun
 
         at = datetime(2026, 3, 1, tzinfo=UTC)
         run = models.record_run(TrainingRun(label="churn", name="again", bundle=churn_bundle,

@@ -16,14 +16,14 @@ from small_company import AS_OF, BEFORE, contract_of
 from features.catalogue.catalogue import catalogue
 from features.health.score import FORMULAS
 from features.store.snapshots import SnapshotStore
-from registry.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
-from registry.bundle_parts import AMOUNT_ERROR
-from registry.calibration import Calibration
-from registry.later import LaterChance
-from registry.linear import LinearForm
-from registry.segment_switch import EVERYONE, segment_key
-from registry.trees import TreeArrays
-from registry.untouched import TouchedShare, Untouched, UntouchedShift
+from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
+from registry.bundle.calibration import Calibration
+from registry.bundle.linear import LinearForm
+from registry.bundle.long_horizons import LaterChance
+from registry.bundle.metadata import AMOUNT_ERROR
+from registry.bundle.segment_gate import EVERYONE, segment_key
+from registry.bundle.untreated_risk import TouchedShare, Untouched, UntouchedShift
+from registry.trees.arrays import TreeArrays
 from serving.champions import champions
 from serving.explanations import peers_of
 from serving.scored_columns import ColumnScoring

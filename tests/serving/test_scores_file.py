@@ -18,8 +18,8 @@ from small_company import AS_OF, READS, add_model, make_bundle
 
 from features.store.snapshots import SnapshotError, SnapshotStore
 from features.workspace import Workspace, write_atomically
-from registry.segment_switch import SWITCH_FILE, TO_WITHHOLD, Look, SegmentSwitch, segment_key
-from registry.store import MemoryModelStore
+from registry.bundle.segment_gate import SWITCH_FILE, TO_WITHHOLD, Look, SegmentSwitch, segment_key
+from registry.store.store import MemoryModelStore
 from serving.batch import scores_as_of
 from serving.scores_file import ScoresFileError, write_scores
 
@@ -210,7 +210,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(place, tmp_path, most_
 
 
 def test_the_command_leaves_reasons_out_and_says_who_scored(place, tmp_path):
-    from registry.mlflow_store import MlflowModelStore
+    from registry.store.mlflow import MlflowModelStore
 
     add_model(MlflowModelStore(place.tracking_uri), "churn",
               make_bundle(place, READS, [0.9, -0.7, -0.2, 0.1, -0.3]))

@@ -10,8 +10,8 @@ from scores_one_by_one import score_frame_for_file
 from features.catalogue.catalogue import catalogue
 from features.health.score import FORMULAS, score_health
 from features.store.feast import WorkspaceFeatures
-from registry.contract import ContractFeature, FeatureContract
-from registry.store import MemoryModelStore, ModelVersion
+from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.store.store import MemoryModelStore, ModelVersion
 from serving.champions import champion_stamp, champions, model_rows
 from serving.file_columns import UNTOUCHED_COLUMNS
 from serving.scoring import (
@@ -276,7 +276,7 @@ class Refused(MemoryModelStore):
     """A store whose churn champion fails its own test."""
 
     def load(self, label, version):
-        from registry.bundle import BundleError
+        from registry.bundle.bundle import BundleError
 
         if label == "churn":
             raise BundleError("The churn model misses a golden row by 0.3.")
@@ -287,7 +287,7 @@ class Unreachable(MemoryModelStore):
     """A store that does not answer."""
 
     def champion_version(self, label: str) -> ModelVersion:
-        from registry.store import TrackingError
+        from registry.store.store import TrackingError
 
         raise TrackingError("mlflow.db does not answer.")
 

@@ -14,8 +14,8 @@ from small_company import AS_OF, READS, add_model, make_bundle
 
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
-from registry.mlflow_store import MlflowModelStore
-from registry.store import MemoryModelStore, TrainingRun
+from registry.store.mlflow import MlflowModelStore
+from registry.store.store import MemoryModelStore, TrainingRun
 from serving.shadow import SCHEMA, ShadowError, ShadowFiles, compare, shadow, summarise
 
 ROOT = Path(__file__).parents[2]

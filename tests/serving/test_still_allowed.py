@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from experiments.limits_file import LIMITS_FILE
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 from serving import current_limits
 from serving.errors import UnknownDecisionError
 from serving.still_allowed import held_back_now

@@ -11,9 +11,15 @@ from small_company import add_model
 from features.catalogue.catalogue import catalogue
 from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
-from registry.linear import LinearForm
-from registry.store import MemoryModelStore
-from registry.untouched import BY_JUDGEMENT, NO_LOG, TouchedShare, Untouched, UntouchedShift
+from registry.bundle.linear import LinearForm
+from registry.bundle.untreated_risk import (
+    BY_JUDGEMENT,
+    NO_LOG,
+    TouchedShare,
+    Untouched,
+    UntouchedShift,
+)
+from registry.store.store import MemoryModelStore
 from serving.champions import champions
 from serving.scoring import Models, ServedModel, score_accounts
 from serving.untouched import BY_FORMULA, NOT_LOOKED_AT, untouched_lines, untouched_outlook

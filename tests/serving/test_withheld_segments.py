@@ -11,7 +11,7 @@ import pytest
 from small_company import AS_OF, add_model, make_bundle
 
 from features.workspace import Workspace, write_atomically
-from registry.segment_switch import (
+from registry.bundle.segment_gate import (
     EVERYONE,
     SWITCH_FILE,
     TO_WITHHOLD,
@@ -19,7 +19,7 @@ from registry.segment_switch import (
     SegmentSwitch,
     segment_key,
 )
-from registry.store import MemoryModelStore
+from registry.store.store import MemoryModelStore
 from serving.batch import scores_as_of
 
 BECAUSE = "its log loss was 0.02 above the health formula's"

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from features.events.schema import EVENT_SCHEMA, Event, events_frame, properties_text
-from registry.store import MemoryModelStore, TrainingRun
+from registry.store.store import MemoryModelStore, TrainingRun
 
 ROOT = Path(__file__).resolve().parents[2]
 CRM_FOLDERS = (ROOT / "examples" / "crm", ROOT.parent / "shared" / "data" / "crm")

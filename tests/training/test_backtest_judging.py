@@ -14,7 +14,7 @@ from features.catalogue.catalogue import catalogue
 from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import EVENT_SCHEMA
-from registry.promotion import gain
+from registry.promotion.promotion import gain
 from training.backtest import BacktestError, play
 from training.backtest_judging import best_of, judge
 from training.cutoffs import first_of_months

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from registry.bundle import ModelBundle
-from registry.contract import ContractFeature, FeatureContract
-from registry.store import MemoryModelStore, TrackingError, TrainingRun
-from registry.waiting_runs import WaitingRuns
+from registry.bundle.bundle import ModelBundle
+from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.store.pending_uploads import WaitingRuns
+from registry.store.store import MemoryModelStore, TrackingError, TrainingRun
 from training.errors import (
     FeatureMatrixError,
     HorizonTooLongError,

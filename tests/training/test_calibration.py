@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 
-from registry.calibration import sigmoid
+from registry.bundle.calibration import sigmoid
 from training import calibration
 from training.calibration import CalibrationError, fit_calibration
 

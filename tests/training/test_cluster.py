@@ -14,7 +14,7 @@ import pytest
 distributed = pytest.importorskip("distributed", reason="the extra dask is not installed")
 da = pytest.importorskip("dask.array")
 
-from registry.promotion import gain, log_loss_rows  # noqa: E402 - the extra comes first
+from registry.promotion.promotion import gain, log_loss_rows  # noqa: E402 - the extra comes first
 from training.calibration import fit_calibration  # noqa: E402
 from training.cluster import ClusterError, fit_on_cluster, grown_on, joined  # noqa: E402
 from training.errors import OneClassError  # noqa: E402

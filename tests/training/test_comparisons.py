@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from registry.store import MemoryModelStore
+from registry.store.store import MemoryModelStore
 from training.comparisons import (
     JudgedRows,
     captured,

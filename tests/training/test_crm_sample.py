@@ -10,7 +10,7 @@ import pytest
 from features.compute.backfill import backfill, month_starts
 from features.ingest.run import ingest
 from features.workspace import Workspace
-from registry.store import MemoryModelStore
+from registry.store.store import MemoryModelStore
 from training.backtest_report import remarks
 from training.backtest_workspace import backtest_on
 from training.errors import HorizonTooLongError

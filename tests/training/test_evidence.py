@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from registry.bundle import BundleError
-from registry.promotion import Audited, Evidence, EvidenceError, Gain
-from registry.store import MemoryModelStore, TrainingRun
+from registry.bundle.bundle import BundleError
+from registry.promotion.promotion import Audited, Evidence, EvidenceError, Gain
+from registry.store.store import MemoryModelStore, TrainingRun
 from training.evidence import as_metrics, champion_or_none, from_metrics, promotion_of_version
 
 GAIN = Gain(mean=0.01, low=-0.002, high=0.02, confidence=0.93)

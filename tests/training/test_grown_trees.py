@@ -4,7 +4,7 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 
-from registry.trees import TreeArrays, TreeStructureError
+from registry.trees.arrays import TreeArrays, TreeStructureError
 from training.grown_trees import trees_in
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from registry.calibration import sigmoid
+from registry.bundle.calibration import sigmoid
 from training.labels import Label, LabelError, label_named
 from training.later_horizons import fit_later, later_probability
 from training.prepare import prepare

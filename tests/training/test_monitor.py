@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from registry.contract import FeatureContract, FeatureContractError
-from registry.segment_switch import EVERYONE
-from registry.store import MemoryModelStore
+from registry.bundle.contract import FeatureContract, FeatureContractError
+from registry.bundle.segment_gate import EVERYONE
+from registry.store.store import MemoryModelStore
 from training.labels import cohort_rows, label_named
 from training.monitor import MonitorError, monitor
 

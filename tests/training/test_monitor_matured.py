@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from registry.segment_switch import EVERYONE
+from registry.bundle.segment_gate import EVERYONE
 from training.evaluation import account_draws
 from training.monitor_matured import (
     RECENT_CUTOFFS,

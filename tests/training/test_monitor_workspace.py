@@ -23,17 +23,17 @@ from features.events.schema import Event, events_frame
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from keepwell import app
-from registry.calibration import Calibration
-from registry.mlflow_store import MlflowModelStore
-from registry.monitored import FIGURES, newest_figures
-from registry.segment_switch import (
+from registry.bundle.calibration import Calibration
+from registry.bundle.segment_gate import (
     EVERYONE,
     SWITCH_FILE,
     SegmentSwitchError,
     read_switch,
     segment_key,
 )
-from registry.store import TrainingRun
+from registry.monitoring.figures import FIGURES, newest_figures
+from registry.store.mlflow import MlflowModelStore
+from registry.store.store import TrainingRun
 from serving.batch import scores_as_of
 from training.monitor import MonitorError
 from training.monitor_workspace import folder_of, monitor_on
@@ -222,7 +222,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from features.workspace import write_atomically
-from registry.segment_switch import EVERYONE, Look, SegmentSwitch
+from registry.bundle.segment_gate import EVERYONE, Look, SegmentSwitch
 switch, at = SegmentSwitch(), datetime(2026, 1, 1, tzinfo=UTC)
 while True:
     at += timedelta(days=1)

@@ -18,8 +18,8 @@ from features.events.schema import EVENT_SCHEMA
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from keepwell import app
-from registry.approval import ApprovalError
-from registry.mlflow_store import MlflowModelStore
+from registry.store.approval import ApprovalError
+from registry.store.mlflow import MlflowModelStore
 
 ROOT = Path(__file__).parents[2]
 GOOD, USELESS = "1", "2"

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from registry.promotion import EvidenceError
-from registry.store import MemoryModelStore, NoChampionError
+from registry.promotion.promotion import EvidenceError
+from registry.store.store import MemoryModelStore, NoChampionError
 from training.errors import HorizonTooLongError, NoAccountsError, OneClassError
 from training.labels import LabelError
 from training.run import promotion_of_version

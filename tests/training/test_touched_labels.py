@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from features.events.schema import UTC_INSTANT, events_frame
-from registry.untouched import NO_LOG, Untouched
+from registry.bundle.untreated_risk import NO_LOG, Untouched
 from training.dataset import build_training_set
 from training.labels import cohort_rows, label_named, label_rows
 from training.touched_labels import touch_log, touched_rows, touched_section, touched_shares

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from registry.calibration import sigmoid
-from registry.promotion import log_loss_rows
+from registry.bundle.calibration import sigmoid
+from registry.promotion.promotion import log_loss_rows
 from training.labels import label_named
 from training.prepare import prepare
 from training.race import usable_columns

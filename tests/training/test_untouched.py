@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from features.events.schema import events_frame
-from registry.calibration import sigmoid
-from registry.untouched import BY_JUDGEMENT, BY_LOT, NO_LOG, ONLY_CHURN
+from registry.bundle.calibration import sigmoid
+from registry.bundle.untreated_risk import BY_JUDGEMENT, BY_LOT, NO_LOG, ONLY_CHURN
 from training.dataset import TrainingSet
 from training.labels import label_named
 from training.specs import LOGISTIC

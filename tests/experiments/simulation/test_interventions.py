@@ -21,7 +21,7 @@ from experiments.simulation.interventions import (
 from experiments.simulation.truth import HORIZON_DAYS
 from features.catalogue.catalogue import catalogue
 from features.compute.snapshots import build_snapshots
-from registry.playbook import playbook
+from registry.playbook.playbook import playbook
 
 IDS = [f"a_{index:05d}" for index in range(40)]
 

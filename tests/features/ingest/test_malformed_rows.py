@@ -35,7 +35,7 @@ from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.lake.summary import IngestSummary
 from features.workspace import Workspace
-from registry.store import MemoryModelStore
+from registry.store.store import MemoryModelStore
 from serving.app import create_app
 from serving.settings import ServiceSettings
 

@@ -1,0 +1,346 @@
+"""This module is about the model bundle: everything serving needs of a model, in one value.
+
+What is scored is what is explained is what was trained: the bundle orders the features by its own
+contract and gives the probability and the contributions from the same row. It holds no pickle and
+nothing that LightGBM's parser would read; it is saved whole and loaded whole, or refused with the
+reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from registry.bundle import format as bundle_format
+from registry.bundle.calibration import Calibration, HorizonError, sigmoid
+from registry.bundle.contract import FeatureContract, Row
+from registry.bundle.linear import LinearForm
+from registry.bundle.long_horizons import LaterChance, either
+from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
+from registry.bundle.untreated_risk import Untouched
+from registry.integrity.hashed_folder import (
+    SealedFolderError,
+    manifest_of,
+    read_sealed,
+    write_sealed,
+)
+from registry.integrity.signing import SigningKey
+from registry.trees.arrays import TreeArrays
+from registry.trees.batch_scoring import MANY as ENOUGH_FOR_BLOCKS
+from registry.trees.batch_scoring import CodedTrees
+from registry.trees.shap import SplitShares
+from registry.trees.shap_batch import SharesOfMany
+
+__all__ = ["BundleError", "BundleMetadata", "Explanation", "GoldenRows", "HorizonError",
+           "ModelBundle", "ReferenceDistribution"]  # fmt: skip
+
+Floats = npt.NDArray[np.float64]
+Rows = Floats | pl.DataFrame | Row
+
+KIND = "keepwell-model-bundle"
+VERSION = 1
+
+# Two processors may round a sum of hundreds of leaves differently in its last bits, not here:
+GOLDEN_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """The scores of some rows at one horizon and what they are made of.
+
+    ``contributions`` and ``base`` sum to ``raw`` (log-odds); ``points`` and ``base_probability``
+    sum to ``probability``.
+    """
+
+    raw: Floats
+    base: float
+    contributions: Floats
+    probability: Floats
+    base_probability: float
+    points: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelBundle:
+    """A trained model as plain numbers: score, calibration, contract, and its own test.
+
+    ``not_estimable`` are horizons that the data could not judge, with the reason. ``amount_ratio``
+    is the expected relative rise of MRR given an expansion. ``later`` are the chances after the
+    last horizon of ``calibration``, in rising order. ``untouched`` is None where the training did
+    not look at interventions.
+    """
+
+    label: str
+    contract: FeatureContract
+    form: TreeArrays | LinearForm
+    calibration: Calibration
+    base_rates: Mapping[int, float]
+    metadata: BundleMetadata
+    reference: ReferenceDistribution
+    golden: GoldenRows
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    amount_ratio: float | None = None
+    not_estimable: Mapping[int, str] = field(default_factory=dict)
+    later: tuple[LaterChance, ...] = ()
+    untouched: Untouched | None = None
+    model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
+
+    def __post_init__(self) -> None:
+        width = len(self.contract.features)
+        reads = self.form.n_features_read
+        if reads > width or (isinstance(self.form, LinearForm) and reads != width):
+            raise BundleError(
+                f"The model reads {reads} features and its contract names {width}; they must be "
+                "from the same training."
+            )
+        if list(self.horizons) != sorted({*self.horizons}):
+            raise BundleError(f"The horizons {self.horizons} are not in rising order.")
+        if any(part.form and part.form.n_features_read != width for part in self.later):
+            raise BundleError(
+                f"What is said of a later horizon does not read the {width} features of the "
+                "contract; they must be from the same training."
+            )
+        if any(len(part.calibration.draws) != len(self.calibration.draws) for part in self.later):
+            raise BundleError("A later horizon has another number of draws than the nearer ones.")
+        told = self.untouched
+        if told is not None and set(told.shares) != set(self.horizons):
+            raise BundleError(
+                f"Touched labels are counted for {sorted(told.shares)} days and probabilities are "
+                f"given for {list(self.horizons)}; they must be from the same training."
+            )
+        if told is not None and told.shift and told.shift.touch.n_features_read != width:
+            raise BundleError(
+                f"What is said of untouched accounts does not read the {width} features of the "
+                "contract; it must be from the same training."
+            )
+        if set(self.base_rates) != set(self.horizons):
+            raise BundleError(
+                f"Base rates are given for the horizons {sorted(self.base_rates)} and "
+                f"probabilities for {list(self.horizons)}; give both for each."
+            )
+        if not all(0 < rate < 1 for rate in self.base_rates.values()):
+            raise BundleError("A base rate is not between 0 and 1; there is nothing to predict.")
+        if not np.isfinite([*self.metrics.values(), self.amount_ratio or 0.0]).all():
+            raise BundleError(
+                "A metric or the amount ratio is not a finite number; leave out what is unknown."
+            )
+        for name, array, shape in (
+            ("golden matrix", self.golden.matrix, (len(self.golden.raw), width)),
+            ("reference quantiles", self.reference.values, (width, len(self.reference.levels))),
+            ("reference missing rates", self.reference.missing_rate, (width,)),
+        ):
+            if array.shape != shape:
+                raise BundleError(f"The {name} have shape {array.shape}, not {shape}.")
+        if not len(self.golden.raw):
+            raise BundleError("A bundle needs golden rows, so that it can be tested when loaded.")
+        self._rescore()
+
+    def _rescore(self) -> None:
+        """The bundle's own test: it must still give its golden rows their scores."""
+        raw = self.form.score(self.golden.matrix)
+        values, base = self._contributions_one_by_one(self.golden.matrix)
+        apart = float(np.abs(raw - self.golden.raw).max())
+        unexplained = float(np.abs(values.sum(axis=1) + base - raw).max())
+        # and the ways of many rows, which are faster, have to agree with those of one
+        many = np.tile(self.golden.matrix, (-(-max(MANY, ENOUGH_FOR_BLOCKS) // len(raw)), 1))
+        off = float(np.abs(self.raw(many)[: len(raw)] - raw).max())
+        said = float(np.abs(self.contributions(many)[0][: len(raw)] - values).max(initial=0.0))
+        most = GOLDEN_TOLERANCE * (1.0 + float(np.abs(self.golden.raw).max()))
+        for what, gap in (
+            ("a golden row by", apart), ("its own contributions by", unexplained),
+            ("the same row among many by", off),
+            ("contributions of a row among many by", said * GOLDEN_TOLERANCE / MANY_TOLERANCE),
+        ):  # fmt: skip
+            if not gap <= most:  # also when it is not a number
+                raise BundleError(
+                    f"The {self.label} model misses {what} {gap:.2g} in log-odds (at most "
+                    f"{most:.2g}), so it is not the model that was trained. Train it again, or "
+                    "roll back (keepwell models rollback)."
+                )
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """The horizons in days at which it gives a probability."""
+        return (*self.calibration.horizons, *(part.horizon for part in self.later))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything in the bundle: the model's identity."""
+        files = bundle_format.encode(self)
+        return hashlib.sha256(manifest_of(files, kind=KIND, version=VERSION)).hexdigest()
+
+    def base_rate(self, horizon_days: int) -> float:
+        """The share of training rows with the outcome within the horizon."""
+        self._check(horizon_days)
+        return self.base_rates[horizon_days]
+
+    def matrix(self, rows: Rows) -> Floats:
+        """The rows as the model reads them, by its own contract."""
+        if not isinstance(rows, np.ndarray):
+            return self.contract.matrix(rows)
+        if rows.ndim != 2 or rows.shape[1] != len(self.contract.features):
+            raise BundleError(
+                f"A matrix of shape {rows.shape} was given and the model reads "
+                f"{len(self.contract.features)} features; make it with contract.matrix(frame)."
+            )
+        return rows
+
+    def raw(self, rows: Rows) -> Floats:
+        """The raw score f of each row, in log-odds before calibration."""
+        matrix = self.matrix(rows)
+        return self._coded.score(matrix) if self._coded else self.form.score(matrix)
+
+    def probability(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None) -> Floats:
+        """The calibrated probability of the outcome within the horizon.
+
+        ``raw`` is the raw score of the rows for who has asked for it already, here and below.
+        """
+        self._check(horizon_days)
+        matrix = self.matrix(rows)
+        raw = self.raw(matrix) if raw is None else raw
+        if horizon_days not in self._after:
+            return self.calibration.probability(raw, horizon_days)
+        last = self.calibration.horizons[-1]
+        odds = self.calibration.intercept(last) + self.calibration.slope * raw
+        for part in self._after[horizon_days]:
+            odds = either(odds, part.log_odds(part.score(raw, matrix)))
+        return sigmoid(odds)
+
+    def probability_interval(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
+                             ) -> tuple[Floats, Floats]:
+        """Low and high of the probability, 95 %."""
+        self._check(horizon_days)
+        matrix = self.matrix(rows)
+        raw = self.raw(matrix) if raw is None else raw
+        if horizon_days not in self._after:
+            return self.calibration.probability_interval(raw, horizon_days)
+        shown = self.probability(matrix, horizon_days, raw=raw)
+        low, high = np.empty_like(shown), np.empty_like(shown)
+        draws = self.calibration.draws
+        for start in range(0, len(raw), BLOCK):  # memory does not grow with the accounts
+            block = slice(start, start + BLOCK)
+            odds = draws[:, -1] + raw[block, None] * draws[:, 0]
+            for part in self._after[horizon_days]:
+                odds = either(odds, part.drawn(part.score(raw[block], matrix[block])))
+            low[block], high[block] = sigmoid(np.percentile(odds, [2.5, 97.5], axis=1))
+        return np.minimum(low, shown), np.maximum(high, shown)
+
+    def contributions(self, rows: Rows, *, raw: Floats | None = None) -> tuple[Floats, float]:
+        """Per row and feature in log-odds of f, and the base that completes each row's sum."""
+        matrix = self.matrix(rows)
+        if isinstance(self.form, LinearForm) or len(matrix) < MANY:
+            return self._contributions_one_by_one(matrix)
+        raw = self.raw(matrix) if raw is None else raw
+        values = self._of_many.contributions(self.form, matrix, raw)
+        return values, self._shares.base
+
+    def _contributions_one_by_one(self, matrix: Floats) -> tuple[Floats, float]:
+        if isinstance(self.form, LinearForm):
+            return self.form.contributions(matrix), self.form.base
+        return self._shares.contributions(self.form, matrix), self._shares.base
+
+    def points(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
+               ) -> tuple[Floats, float]:
+        """The contributions in probability, and the base that completes each row's sum."""
+        explanation = self.explain(rows, horizon_days, raw=raw)
+        return explanation.points, explanation.base_probability
+
+    def explain(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None) -> Explanation:
+        """Probability, contributions and points of each row from one pass."""
+        self._check(horizon_days)
+        matrix = self.matrix(rows)
+        raw = self.raw(matrix) if raw is None else raw
+        contributions, base = self.contributions(matrix, raw=raw)
+        after = self._after.get(horizon_days, ())
+        last = self.calibration.horizons[-1] if after else horizon_days
+        probability = self.calibration.probability(raw, last)
+        points, start = _points(contributions, base, probability,
+                                self.calibration.intercept(last), self.calibration.slope)
+        for part in after:
+            # p + (1 - p)·q splits exactly: each factor's change times the mean of the other's ends
+            parts, begin = part.contributions(matrix, contributions, base)
+            q = sigmoid(part.log_odds(part.score(raw, matrix)))
+            own, q0 = _points(parts, begin, q, part.calibration.intercepts[0],
+                              part.calibration.slope)
+            points = (points * (1 - (q + q0) / 2)[:, None]
+                      + own * (1 - (probability + start) / 2)[:, None])
+            probability, start = probability + (1 - probability) * q, start + (1 - start) * q0
+        return Explanation(raw=raw, base=base, contributions=contributions,
+                           probability=probability, base_probability=start, points=points)
+
+    def save(self, folder: Path, *, key: SigningKey | None = None) -> None:
+        """Write the bundle in one step; saving an equal one again changes nothing."""
+        try:
+            write_sealed(folder, bundle_format.encode(self), kind=KIND, version=VERSION, key=key)
+        except SealedFolderError as exc:
+            raise BundleError(str(exc)) from exc
+
+    @classmethod
+    def load(cls, folder: Path, *, key: SigningKey | None = None) -> ModelBundle:
+        """The bundle, checked by signature, hash, structure and golden rows; else BundleError."""
+        try:
+            files = read_sealed(folder, kind=KIND, version=VERSION, key=key)
+        except SealedFolderError as exc:
+            raise BundleError(
+                f"{exc} Train the model again, or roll back (keepwell models rollback)."
+            ) from exc
+        return cls(**bundle_format.decode(files))
+
+    @cached_property
+    def _after(self) -> Mapping[int, tuple[LaterChance, ...]]:
+        """By later horizon: the chances that lead to it from the last near one."""
+        return {part.horizon: self.later[: place + 1] for place, part in enumerate(self.later)}
+
+    @cached_property
+    def _coded(self) -> CodedTrees | None:
+        return CodedTrees.of(self.form) if isinstance(self.form, TreeArrays) else None
+
+    @cached_property
+    def _shares(self) -> SplitShares:
+        assert isinstance(self.form, TreeArrays)
+        return SplitShares.of(self.form)
+
+    @cached_property
+    def _of_many(self) -> SharesOfMany:
+        assert isinstance(self.form, TreeArrays)
+        return SharesOfMany.of(self.form, self._shares)
+
+    def _check(self, horizon_days: int) -> None:
+        if horizon_days in self.not_estimable:
+            raise HorizonError(
+                f"{self.label} within {horizon_days} days is not estimable: "
+                f"{self.not_estimable[horizon_days]} Ask for one of "
+                f"{', '.join(str(h) for h in self.horizons)} days."
+            )
+
+
+def _points(
+    contributions: Floats, base: float, probability: Floats, intercept: float, slope: float
+) -> tuple[Floats, float]:
+    """Contributions in log-odds as parts of a probability, and the probability they start from."""
+    start = float(sigmoid(intercept + slope * base))
+    gap = contributions.sum(axis=1)  # f - f0, as the contributions themselves add up
+    near = np.abs(slope * gap) < NEAR
+    chord = (probability - start) / np.where(near, 1.0, gap)
+    tangent = slope * start * (1 - start)
+    return contributions * np.where(near, tangent, chord)[:, None], start
+
+
+# From so many rows on, contributions are faster a block of rows at a time than row by row.
+MANY = 4
+
+# and they have 24 bits a leaf then.
+MANY_TOLERANCE = 1e-6
+
+# Below this distance in log-odds the chord is a quotient of rounding errors, while the tangent is
+# off by less than distance² / 8 = 1e-13.
+NEAR = 1e-6
+
+BLOCK = 4096

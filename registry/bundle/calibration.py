@@ -1,0 +1,146 @@
+"""This module is about calibration: how a raw score becomes a probability at each horizon.
+
+``p_h = sigmoid(a_h + b · f)`` with one slope ``b > 0`` for all horizons and intercepts ``a_h`` that
+never fall as the horizon grows. So every horizon ranks accounts alike, and the probability of an
+account never falls with the horizon. Holds the numbers; fitting them is training's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.bundle._line_quantiles import MOST_LINES, LineLevels
+
+Floats = npt.NDArray[np.float64]
+
+LEAST_DRAWS = 20  # below this a 95 % interval is two arbitrary draws
+
+
+class CalibrationError(Exception):
+    """The calibration is not strictly increasing, or says nothing about its own uncertainty."""
+
+
+class HorizonError(Exception):
+    """The model has no probability at this horizon."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """Horizons in days (rising), the slope, an intercept per horizon, and bootstrap draws.
+
+    A row of ``draws`` is a slope and then an intercept per horizon, from one bootstrap sample of
+    accounts.
+    """
+
+    horizons: tuple[int, ...]
+    slope: float
+    intercepts: tuple[float, ...]
+    draws: Floats
+
+    def __post_init__(self) -> None:
+        width = 1 + len(self.horizons)
+        if not self.horizons or list(self.horizons) != sorted({*self.horizons}):
+            raise CalibrationError(
+                f"The horizons {self.horizons} must be different days, in rising order."
+            )
+        if self.horizons[0] <= 0:
+            raise CalibrationError(f"The horizon {self.horizons[0]} must be at least one day.")
+        if len(self.intercepts) != len(self.horizons):
+            raise CalibrationError(
+                f"There are {len(self.intercepts)} intercepts for {len(self.horizons)} horizons."
+            )
+        if self.draws.shape != (len(self.draws), width) or len(self.draws) < LEAST_DRAWS:
+            raise CalibrationError(
+                f"The draws have shape {self.draws.shape}; at least {LEAST_DRAWS} rows of a slope "
+                f"and {len(self.horizons)} intercept(s) are needed for an interval."
+            )
+        every = np.vstack([[self.slope, *self.intercepts], self.draws])
+        if not np.isfinite(every).all():
+            raise CalibrationError("A slope or an intercept is not a finite number.")
+        if (every[:, 0] <= 0).any():
+            raise CalibrationError(
+                "The slope, or one of its draws, is not above zero, so a higher score would not "
+                "be a higher probability. A model like that has learned nothing; do not serve it."
+            )
+        if (np.diff(every[:, 1:], axis=1) < 0).any():
+            raise CalibrationError(
+                "An intercept, or one of its draws, falls as the horizon grows, so a probability "
+                "would. Fit the horizons jointly."
+            )
+
+    def intercept(self, horizon_days: int) -> float:
+        """The intercept of a horizon."""
+        return self.intercepts[self._index(horizon_days)]
+
+    def probability(self, raw: Floats, horizon_days: int) -> Floats:
+        """The probability of each raw score."""
+        return sigmoid(self.intercept(horizon_days) + self.slope * raw)
+
+    def probability_interval(
+        self, raw: Floats, horizon_days: int, *, level: float = 0.95
+    ) -> tuple[Floats, Floats]:
+        """Low and high of the probability itself (the mean outcome of accounts scored alike).
+
+        Percentiles of the bootstrap draws, widened to the shown probability where it lies outside.
+        """
+        column = 1 + self._index(horizon_days)
+        shown = self.probability(raw, horizon_days)
+        tail = 100 * (1 - level) / 2
+        if len(raw) >= _MANY and len(self.draws) <= MOST_LINES:
+            ends = [sigmoid(end) for end in self._percentiles(column, tail, raw)]
+            return np.minimum(ends[0], shown), np.maximum(ends[1], shown)
+        low, high = np.empty_like(shown), np.empty_like(shown)
+        for start in range(0, len(raw), _BLOCK):  # memory does not grow with the accounts
+            block = slice(start, start + _BLOCK)
+            f = raw[block][:, None]
+            drawn = self.draws[:, column] + f * self.draws[:, 0]
+            # The sigmoid rises, so percentiles may be taken before it.
+            low[block], high[block] = sigmoid(np.percentile(drawn, [tail, 100 - tail], axis=1))
+        return np.minimum(low, shown), np.maximum(high, shown)
+
+    def _percentiles(self, column: int, tail: float, raw: Floats) -> tuple[Floats, Floats]:
+        """Both percentiles of the draws at each score, as NumPy interpolates them."""
+        places = [(len(self.draws) - 1) * share / 100 for share in (tail, 100 - tail)]
+        ranks = [rank for place in places for rank in (int(place), min(
+            int(place) + 1, len(self.draws) - 1))]
+        levels = self._levels.get((column, tail))
+        if levels is None:
+            levels = LineLevels.of(self.draws[:, column], self.draws[:, 0], ranks)
+            self._levels[column, tail] = levels
+        a, b, c, d = levels.at(raw)
+        low, high = (place - int(place) for place in places)
+        return a + (b - a) * low, c + (d - c) * high
+
+    @cached_property
+    def _levels(self) -> dict[tuple[int, float], LineLevels]:
+        return {}
+
+    def _index(self, horizon_days: int) -> int:
+        if horizon_days not in self.horizons:
+            raise HorizonError(
+                f"The model has no probability at {horizon_days} days; it has "
+                f"{', '.join(str(h) for h in self.horizons)}. Ask for one of these, or train "
+                "with that horizon."
+            )
+        return self.horizons.index(horizon_days)
+
+
+_BLOCK = 4096
+_MANY = 5_000
+"""From so many scores on, a table of percentiles is made faster than the percentiles of each."""
+
+
+def sigmoid(log_odds: npt.NDArray[Any] | float) -> Floats:
+    """The probability of log-odds, without overflow at either end.
+
+    >>> [float(sigmoid(x)) for x in (-1000.0, 0.0, 1000.0)]
+    [0.0, 0.5, 1.0]
+    """
+    x = np.asarray(log_odds, np.float64)
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1.0, small) / (1.0 + small))

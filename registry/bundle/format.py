@@ -1,0 +1,226 @@
+"""This module is about the bundle's files: ``bundle.json``, ``arrays.npz`` and LightGBM's text.
+
+Encoding is deterministic: equal bundles are equal byte for byte. Decoding never unpickles, and what
+is not as it should be becomes a BundleError that says so.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.bundle.calibration import Calibration, CalibrationError
+from registry.bundle.contract import ContractFeature, FeatureContract, FeatureContractError
+from registry.bundle.linear import LinearForm, LinearFormError
+from registry.bundle.long_horizons import LaterChance
+from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
+from registry.bundle.untreated_risk import (
+    Untouched,
+    UntouchedError,
+    untouched_document,
+    untouched_of,
+)
+from registry.trees.arrays import TreeArrays, TreeStructureError
+
+if TYPE_CHECKING:
+    from registry.bundle.bundle import ModelBundle
+
+DOCUMENT, ARRAYS, TEXT = "bundle.json", "arrays.npz", "model.txt"
+
+TOUCH = "untouched.touch."
+"""Before the names of the form that says who is touched."""
+
+FORMS: dict[str, type[TreeArrays] | type[LinearForm]] = {"trees": TreeArrays, "linear": LinearForm}
+
+
+class BundleFields(TypedDict):
+    """The arguments of ModelBundle."""
+
+    label: str
+    contract: FeatureContract
+    form: TreeArrays | LinearForm
+    calibration: Calibration
+    base_rates: Mapping[int, float]
+    metadata: BundleMetadata
+    reference: ReferenceDistribution
+    golden: GoldenRows
+    metrics: Mapping[str, float]
+    amount_ratio: float | None
+    not_estimable: Mapping[int, str]
+    later: tuple[LaterChance, ...]
+    untouched: Untouched | None
+    model_text: str | None
+
+
+def encode(bundle: ModelBundle) -> dict[str, bytes]:
+    """The bundle as files."""
+    form = next(name for name, kind in FORMS.items() if isinstance(bundle.form, kind))
+    document: dict[str, Any] = {
+        "label": bundle.label,
+        "form": form,
+        "fingerprint": bundle.contract.fingerprint,
+        "features": [[f.name, f.digest, list(f.categories)] for f in bundle.contract.features],
+        "calibration": {
+            "horizons": list(bundle.calibration.horizons),
+            "slope": float(bundle.calibration.slope),
+            "intercepts": [float(a) for a in bundle.calibration.intercepts],
+        },
+        "base_rates": {str(h): float(r) for h, r in bundle.base_rates.items()},
+        "not_estimable": {str(h): reason for h, reason in bundle.not_estimable.items()},
+        "amount_ratio": None if bundle.amount_ratio is None else float(bundle.amount_ratio),
+        "metrics": {name: float(value) for name, value in bundle.metrics.items()},
+        "metadata": {
+            "as_of": bundle.metadata.as_of.isoformat(),
+            "data_fingerprint": bundle.metadata.data_fingerprint,
+            "code_version": bundle.metadata.code_version,
+            "label_policy": dict(bundle.metadata.label_policy),
+            "seeds": dict(bundle.metadata.seeds),
+            "notes": dict(bundle.metadata.notes),
+        },
+    }
+    arrays = {
+        **{f"{form}.{name}": array for name, array in bundle.form.arrays().items()},
+        "calibration.draws": bundle.calibration.draws,
+        **{name: array for part in bundle.later for name, array in _later_arrays(part).items()},
+        "golden.matrix": bundle.golden.matrix,
+        "golden.raw": bundle.golden.raw,
+        "reference.levels": bundle.reference.levels,
+        "reference.values": bundle.reference.values,
+        "reference.missing_rate": bundle.reference.missing_rate,
+    }
+    if bundle.later:
+        document["later"] = [
+            {"horizon": part.horizon, "slope": float(part.slope), "has_form": part.form is not None,
+             "calibration": [float(part.calibration.slope), float(part.calibration.intercepts[0])]}
+            for part in bundle.later]
+    if bundle.untouched is not None:
+        document["untouched"] = untouched_document(bundle.untouched)
+        if bundle.untouched.shift is not None:
+            touch = bundle.untouched.shift.touch.arrays()
+            arrays |= {f"{TOUCH}{name}": array for name, array in touch.items()}
+    # No compression: it would tie the bytes to a version of zlib, and save a few hundred kB.
+    packed = io.BytesIO()
+    # numpy dates every entry 1980-01-01.
+    np.savez(packed, allow_pickle=False, **{k: np.ascontiguousarray(a) for k, a in arrays.items()})
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+    files = {DOCUMENT: f"{text}\n".encode(), ARRAYS: packed.getvalue()}
+    if bundle.model_text is not None:
+        files[TEXT] = bundle.model_text.encode()
+    return files
+
+
+def decode(files: Mapping[str, bytes]) -> BundleFields:
+    """The arguments of the bundle in the files."""
+    for name in (DOCUMENT, ARRAYS):
+        if name not in files:
+            raise BundleError(f"The bundle lists no {name}; it was not saved by Keepwell.")
+    arrays = _arrays(files[ARRAYS])
+    try:
+        return _fields(json.loads(files[DOCUMENT]), arrays, files.get(TEXT))
+    except (TreeStructureError, LinearFormError, CalibrationError, FeatureContractError,
+            UntouchedError) as exc:  # fmt: skip
+        raise BundleError(f"The bundle is damaged: {exc}") from exc
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise BundleError(
+            f"The bundle's {DOCUMENT} or {ARRAYS} lacks something or holds it in another form "
+            f"({exc!r}). Train the model again."
+        ) from exc
+
+
+def _fields(
+    document: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]], text: bytes | None
+) -> BundleFields:
+    contract = FeatureContract(
+        tuple(
+            ContractFeature(name=str(name), digest=str(digest), categories=tuple(categories))
+            for name, digest, categories in document["features"]
+        )
+    )
+    if contract.fingerprint != document["fingerprint"]:
+        raise BundleError(
+            "The bundle's feature contract does not have its recorded fingerprint; the features "
+            "were changed after training. Train the model again."
+        )
+    prefix = f"{document['form']}."
+    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    metadata = document["metadata"]
+    amount = document["amount_ratio"]
+    return BundleFields(
+        label=str(document["label"]),
+        contract=contract,
+        form=FORMS[document["form"]].from_arrays(own),
+        calibration=Calibration(
+            horizons=tuple(int(h) for h in document["calibration"]["horizons"]),
+            slope=float(document["calibration"]["slope"]),
+            intercepts=tuple(float(a) for a in document["calibration"]["intercepts"]),
+            draws=_table(arrays, "calibration.draws", 2),
+        ),
+        base_rates={int(h): float(r) for h, r in document["base_rates"].items()},
+        not_estimable={int(h): str(why) for h, why in document["not_estimable"].items()},
+        later=tuple(_later(part, arrays) for part in document.get("later", ())),
+        untouched=_untouched(document.get("untouched"), arrays),
+        amount_ratio=None if amount is None else float(amount),
+        metrics={str(name): float(value) for name, value in document["metrics"].items()},
+        metadata=BundleMetadata(**{**metadata, "as_of": datetime.fromisoformat(metadata["as_of"])}),
+        reference=ReferenceDistribution(
+            levels=_table(arrays, "reference.levels", 1),
+            values=_table(arrays, "reference.values", 2),
+            missing_rate=_table(arrays, "reference.missing_rate", 1),
+        ),
+        golden=GoldenRows(
+            matrix=_table(arrays, "golden.matrix", 2), raw=_table(arrays, "golden.raw", 1)
+        ),
+        model_text=None if text is None else text.decode(),
+    )
+
+
+def _later_arrays(part: LaterChance) -> dict[str, npt.NDArray[Any]]:
+    own = {} if part.form is None else part.form.arrays()
+    return {f"later_{part.horizon}.draws": part.calibration.draws,
+            **{f"later_{part.horizon}.form.{name}": array for name, array in own.items()}}
+
+
+def _later(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LaterChance:
+    horizon, (slope, intercept) = int(part["horizon"]), part["calibration"]
+    prefix = f"later_{horizon}.form."
+    own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+    return LaterChance(
+        slope=float(part["slope"]),
+        form=LinearForm.from_arrays(own) if part["has_form"] else None,
+        calibration=Calibration(
+            horizons=(horizon,), slope=float(slope), intercepts=(float(intercept),),
+            draws=_table(arrays, f"later_{horizon}.draws", 2)))
+
+
+def _untouched(
+    document: Mapping[str, Any] | None, arrays: Mapping[str, npt.NDArray[Any]]
+) -> Untouched | None:
+    own = {n.removeprefix(TOUCH): a for n, a in arrays.items() if n.startswith(TOUCH)}
+    touch = LinearForm.from_arrays(own) if own else None
+    return None if document is None else untouched_of(document, touch)
+
+
+def _table(arrays: Mapping[str, npt.NDArray[Any]], name: str, dimensions: int) -> Any:
+    array = arrays[name]
+    if array.dtype != np.float64 or array.ndim != dimensions:
+        raise TypeError(f"{name} is a {array.ndim}-dimensional array of {array.dtype}")
+    return array
+
+
+def _arrays(packed: bytes) -> dict[str, npt.NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(packed), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, MemoryError,
+            zipfile.BadZipFile, zlib.error, TypeError, AttributeError) as exc:  # fmt: skip
+        raise BundleError(
+            f"The bundle's {ARRAYS} can not be read ({exc!r}). Train the model again."
+        ) from exc

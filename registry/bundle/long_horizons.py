@@ -1,0 +1,74 @@
+"""This module is about what a model says of the far: the chance in the time after its last horizon.
+
+The score is fitted to the near. For the time between two horizons there is a chance of its own, of
+the accounts that are still there when it begins, so that no probability falls as the horizon
+grows::
+
+    P(by 180) = P(by 90) + (1 - P(by 90)) · q,    q = sigmoid(a + b·g),    g = slope·f + form(x)
+
+``f`` is the raw score of the near and ``form`` what the features say besides; where few accounts
+could teach it there is none. Holds the numbers; fitting them is training's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.bundle.calibration import Calibration, CalibrationError
+from registry.bundle.linear import LinearForm
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LaterChance:
+    """The chance between the horizon before and this one, of who is still there."""
+
+    slope: float  # of the raw score of the near
+    form: LinearForm | None  # in log-odds, beside the score
+    calibration: Calibration  # of g, at this horizon alone
+
+    def __post_init__(self) -> None:
+        if len(self.calibration.horizons) != 1 or not np.isfinite(self.slope):
+            raise CalibrationError(
+                f"A chance after the near has one horizon and a finite slope; this one has "
+                f"{self.calibration.horizons} and {self.slope}.")
+
+    @property
+    def horizon(self) -> int:
+        """Where its time ends, in days from the moment of the score."""
+        return self.calibration.horizons[0]
+
+    def score(self, raw: Floats, matrix: Floats) -> Floats:
+        """``g`` of each row, before calibration."""
+        own = 0.0 if self.form is None else self.form.score(matrix)
+        return np.asarray(self.slope * raw + own)
+
+    def log_odds(self, g: Floats | float) -> Floats:
+        """The calibrated log-odds of each ``g``."""
+        return np.asarray(self.calibration.intercepts[0] + self.calibration.slope * np.asarray(g))
+
+    def drawn(self, g: Floats) -> Floats:
+        """The same in each bootstrap draw: rows × draws."""
+        draws = self.calibration.draws
+        return np.asarray(draws[:, 1] + g[:, None] * draws[:, 0])
+
+    def contributions(self, matrix: Floats, near: Floats, base: float) -> tuple[Floats, float]:
+        """Each feature's part of ``g``, from its part of the near score, and the base."""
+        if self.form is None:
+            return self.slope * near, self.slope * base
+        return (self.slope * near + self.form.contributions(matrix),
+                self.slope * base + self.form.base)
+
+
+def either(before: Floats, after: Floats) -> Floats:
+    """The log-odds that it comes before or after, from those of each; never below ``before``.
+
+    >>> odds = either(np.log([1.0]), np.log([1.0]))  # a half, and a half of what is left
+    >>> round(float(odds[0]), 6) == round(float(np.log(3)), 6)
+    True
+    """
+    return np.asarray(np.logaddexp(np.logaddexp(before, after), before + after))

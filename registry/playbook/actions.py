@@ -1,0 +1,321 @@
+"""This module is about what we can do for an account: the actions, declared once as data.
+
+An action says what to do, for whom, what it costs, who does it, how often it may be repeated and
+what we believe it changes. The actions are in ``actions.toml``; every field listed there under
+``ours`` is a judgement of this project and not a fact of the playbooks it was drawn from. Reads
+text into values; decides nothing about any account.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal, cast, get_args
+
+from registry.playbook.condition_grammar import Condition, ConditionError, parse_condition
+from registry.toml_table import Table
+
+Objective = Literal["retain", "expand", "adopt", "advocate", "recover", "onboard"]
+Channel = Literal["email", "phone", "in_app", "sms", "meeting", "session", "demo", "document",
+                  "offer", "contract", "survey", "internal"]
+Role = Literal["automation", "csm", "ceo", "support", "billing", "sales", "marketing", "product",
+               "sponsor"]
+Outcome = Literal["churn", "expansion", "none"]
+Grade = Literal["A", "B", "C", "D", "E"]
+
+GRADES: Mapping[str, str] = {
+    "A": "randomised experiment",
+    "B": "natural experiment",
+    "C": "observational, checks passed",
+    "D": "prior from a similar action",
+    "E": "expert prior of the playbook",
+}
+
+ALWAYS_OURS = ("cost_usd", "hours", "cool_down_days", "max_autonomy", "prior")
+"""No source states these for any action, so every action has to list them under ``ours``."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SOURCE = re.compile(r"\d{3}:\d+(-\d+)?(, (\d{3}:)?\d+(-\d+)?)*")
+
+
+class PlaybookError(ValueError):
+    """The playbook's data contradict themselves or can not be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What we believe an action changes, and how firmly.
+
+    ``mean`` is relative: with ``churn`` the share of the churn probability that goes away (0.1:
+    one in ten of those who would have left stays), with ``expansion`` the share by which the
+    expansion probability rises, with ``none`` the chance that the action is worth its
+    ``worth_usd``. ``strength`` counts like that many observed accounts.
+    """
+
+    outcome: Outcome
+    mean: float
+    strength: float
+    grade: Grade
+    basis: str
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a beta distribution with this mean and strength.
+
+        >>> prior = Prior(outcome="churn", mean=0.2, strength=15, grade="E", basis="a guess")
+        >>> round(prior.deviation, 3)
+        0.1
+        """
+        share = min(abs(self.mean), 1.0)
+        return sqrt(share * (1 - share) / (self.strength + 1))
+
+    def cautious_mean(self, deviations: float) -> float:
+        """The mean less so many standard deviations: what we dare to count on."""
+        return self.mean - deviations * self.deviation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """Something we can do for an account.
+
+    ``cost_mrr_share`` is what it gives away, in months of MRR (a first month at half price: 0.5),
+    and ``take_up`` the share of accounts that accept and so cost it. ``deadline_hours`` runs from
+    the trigger, in working hours where ``business_hours`` says so. ``addresses`` is the role of
+    the person that it reaches ("sponsor"; "main": whoever is there). ``max_autonomy``: 1 a person
+    does it, 2 a person approves it, 3 a person may stop it, 4 automatic.
+    """
+
+    id: str
+    name: str
+    objective: Objective
+    channel: Channel
+    owner_role: Role
+    triggers: tuple[Condition, ...]
+    eligibility: tuple[Condition, ...]
+    cost_usd: float
+    cost_mrr_share: float
+    take_up: float
+    hours: float
+    cool_down_days: float
+    deadline_hours: float | None
+    business_hours: bool
+    max_autonomy: int
+    reversible: bool
+    service_message: bool
+    addresses: str
+    family: str | None
+    worth_usd: float
+    prior: Prior
+    text: str
+    look_first: str
+    source: str
+    ours: tuple[str, ...]
+
+    def as_row(self) -> dict[str, object]:
+        """The action as a flat row for the API and for tables."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "objective": self.objective,
+            "channel": self.channel,
+            "owner_role": self.owner_role,
+            "text": self.text,
+            "look_first": self.look_first or None,
+            "triggers": [condition.text for condition in self.triggers],
+            "eligibility": [condition.text for condition in self.eligibility],
+            "cost_usd": self.cost_usd,
+            "cost_mrr_share": self.cost_mrr_share,
+            "take_up": self.take_up,
+            "hours": self.hours,
+            "cool_down_days": self.cool_down_days,
+            "deadline_hours": self.deadline_hours,
+            "max_autonomy": self.max_autonomy,
+            "reversible": self.reversible,
+            "addresses": self.addresses,
+            "family": self.family,
+            "worth_usd": self.worth_usd,
+            "effect_on": self.prior.outcome,
+            "effect_mean": self.prior.mean,
+            "effect_strength": self.prior.strength,
+            "evidence": self.prior.grade,
+            "evidence_meaning": GRADES[self.prior.grade],
+            "basis": self.prior.basis,
+            "source": self.source,
+            "ours": list(self.ours),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """A condition on whole groups of actions, with the sentence that says why one is held back.
+
+    It concerns an action whose objective, channel or owner is listed, while ``only_if`` holds.
+    """
+
+    objectives: tuple[str, ...]
+    channels: tuple[str, ...]
+    owners: tuple[str, ...]
+    only_if: Condition | None
+    condition: Condition
+    why: str
+
+    def concerns(self, action: Action) -> bool:
+        """Whether this action is in one of the groups."""
+        return (action.objective in self.objectives or action.channel in self.channels
+                or action.owner_role in self.owners)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Actions that stand in for each other: one at a time, and some days apart."""
+
+    id: str
+    name: str
+    order: Literal["cheapest", "value"]
+    apart_days: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of the customer's life; the first whose conditions all hold is the account's."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+
+
+def read_action(table: Table) -> Action:
+    """One action from its table; what is missing, unknown or out of range is an error."""
+    identifier = name_of(table, "id")
+    table.where = f"Action {identifier!r}"
+    action = Action(
+        id=identifier,
+        name=table.text("name"),
+        objective=cast(Objective, table.word("objective", get_args(Objective))),
+        channel=cast(Channel, table.word("channel", get_args(Channel))),
+        owner_role=cast(Role, table.word("owner_role", get_args(Role))),
+        triggers=conditions(table, "triggers", ()),
+        eligibility=conditions(table, "eligible", ()),
+        cost_usd=table.number("cost_usd", least=0),
+        cost_mrr_share=table.number("cost_mrr_share", 0, least=0),
+        take_up=table.number("take_up", 1, least=0, most=1),
+        hours=table.number("hours", least=0),
+        cool_down_days=table.number("cool_down_days", least=0),
+        deadline_hours=table.optional_number("deadline_hours", least=0),
+        business_hours=table.flag("business_hours", False),
+        max_autonomy=int(table.number("max_autonomy", least=1, most=4)),
+        reversible=table.flag("reversible"),
+        service_message=table.flag("service_message", False),
+        addresses=name_of(table, "addresses") if table.has("addresses") else "main",
+        family=name_of(table, "family") if table.has("family") else None,
+        worth_usd=table.number("worth_usd", 0, least=0),
+        prior=_prior(table.table("prior")),
+        text=table.text("text"),
+        look_first=table.text("look_first", ""),
+        source=table.text("source"),
+        ours=table.texts("ours"),
+    )
+    table.end()
+    _check(action)
+    return action
+
+
+def read_guard(table: Table) -> Guard:
+    """One guard from its table."""
+    guard = Guard(
+        objectives=_words(table, "objectives", get_args(Objective)),
+        channels=_words(table, "channels", get_args(Channel)),
+        owners=_words(table, "owners", get_args(Role)),
+        only_if=condition(table.text("only_if"), table.where) if table.has("only_if") else None,
+        condition=condition(table.text("condition"), table.where),
+        why=table.text("why"),
+    )
+    table.end()
+    return guard
+
+
+def read_family(table: Table) -> Family:
+    """One family from its table."""
+    order = table.word("order", ("cheapest", "value"))
+    family = Family(
+        id=name_of(table, "id"),
+        name=table.text("name"),
+        order="cheapest" if order == "cheapest" else "value",
+        apart_days=table.number("apart_days", least=0),
+    )
+    table.end()
+    return family
+
+
+def read_stage(table: Table) -> Stage:
+    """One stage from its table."""
+    stage = Stage(name=name_of(table, "name"), conditions=conditions(table, "conditions"))
+    table.end()
+    return stage
+
+
+def name_of(table: Table, key: str) -> str:
+    """An identifier: lower-case words joined by underscores."""
+    value = table.text(key)
+    if not _NAME.fullmatch(value):
+        raise PlaybookError(f"{table.where}: `{key}` is {value!r}; write lower-case words joined "
+                            f"by underscores.")
+    return value
+
+
+def condition(text: str, where: str) -> Condition:
+    """A condition, with the place it stands at in the message if it can not be read."""
+    try:
+        return parse_condition(text)
+    except ConditionError as exc:
+        raise PlaybookError(f"{where}: {exc}") from exc
+
+
+def conditions(table: Table, key: str, default: tuple[str, ...] | None = None
+               ) -> tuple[Condition, ...]:
+    """A list of conditions."""
+    return tuple(condition(text, table.where) for text in table.texts(key, default))
+
+
+def _prior(table: Table) -> Prior:
+    prior = Prior(
+        outcome=cast(Outcome, table.word("outcome", get_args(Outcome))),
+        mean=table.number("mean", least=-1, most=1),
+        strength=table.number("strength", least=1),
+        grade=cast(Grade, table.word("grade", get_args(Grade))),
+        basis=table.text("basis"),
+    )
+    table.end()
+    return prior
+
+
+def _words(table: Table, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    words = table.texts(key, ())
+    for word in words:
+        if word not in allowed:
+            raise PlaybookError(f"{table.where}: {word!r} in `{key}`; allowed are "
+                                f"{', '.join(allowed)}.")
+    return words
+
+
+def _check(action: Action) -> None:
+    if not _SOURCE.fullmatch(action.source):
+        raise PlaybookError(f"Action {action.id!r}: the source {action.source!r} has to be "
+                            f"document and lines, like 002:206 or 002:25-29, 003:80.")
+    unmarked = [field for field in ALWAYS_OURS if field not in action.ours]
+    if unmarked:
+        raise PlaybookError(f"Action {action.id!r}: no source states {', '.join(unmarked)}; "
+                            f"list them under `ours`.")
+    unknown = [field for field in action.ours
+               if field not in Action.__dataclass_fields__ and field != "eligible"]
+    if unknown:
+        raise PlaybookError(f"Action {action.id!r}: `ours` names {', '.join(unknown)}, which an "
+                            f"action does not have.")
+    costly = action.channel in ("offer", "contract") or action.owner_role == "ceo"
+    if costly and action.max_autonomy > 2:
+        raise PlaybookError(f"Action {action.id!r}: offers, contract changes and the CEO's word "
+                            f"need a person's approval; `max_autonomy` is at most 2.")
+    if action.prior.outcome == "none" and action.worth_usd == 0:
+        raise PlaybookError(f"Action {action.id!r}: with no effect on churn or expansion it needs "
+                            f"a `worth_usd`, else it can never be recommended.")

@@ -1,0 +1,48 @@
+"""This module is about the second person: who may approve a promotion that somebody asked for.
+
+Names are taken as they are given; nobody is authenticated here. Pure.
+"""
+
+from __future__ import annotations
+
+from registry.store.store import ModelStoreError, PromotionRequest
+
+
+class ApprovalError(ModelStoreError):
+    """The promotion can not be approved like this."""
+
+
+def approved(
+    request: PromotionRequest | None, *, label: str, version: int, by: str
+) -> PromotionRequest:
+    """The request, if this person may approve it for this version.
+
+    Raises:
+        ApprovalError: nobody asked for it, or this person did.
+    """
+    ask = f"keepwell models promote {label} {version} --by NAME"
+    if request is None:
+        raise ApprovalError(
+            f"Nobody has asked for a promotion of {label!r} version {version}, or the champion was "
+            f"changed after it. One person asks ({ask}), another one approves."
+        )
+    if request.version != version:
+        raise ApprovalError(
+            f"{request.by} asked for version {request.version} of {label!r}, not {version}. "
+            f"Approve that one, or ask for this one ({ask})."
+        )
+    if _person(request.by) == _person(by):
+        raise ApprovalError(
+            f"{by} asked for the promotion of {label!r} version {version}, so somebody else has to "
+            f"approve it: {ask} --approve"
+        )
+    return request
+
+
+def _person(name: str) -> str:
+    """A name without what is easily written otherwise.
+
+    >>> _person(" Ann  Lee") == _person("ann lee")
+    True
+    """
+    return " ".join(name.split()).casefold()
