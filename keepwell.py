@@ -53,7 +53,7 @@ from serving.commands.policies import evaluate_policy
 from serving.commands.scores import LOOKED_BACK_AT, score
 from serving.commands.service import conformance, serve
 from serving.commands.stops import resume, stop
-from training.commands import (
+from training.cli.commands import (
     audit,
     backtest,
     monitor,
@@ -131,8 +131,8 @@ def feedback(
     from features.lake.lake import Lake
     from serving.judged_feedback import judged, with_leavers
     from serving.scoring import TIER_HORIZON_DAYS
-    from training.became import what_became
-    from training.labels import label_named
+    from training.dataset.labels import label_named
+    from training.dataset.outcome_lookup import what_became
 
     place = Workspace(workspace)
     moment, label = moment_of(place, as_of), label_named("churn")
@@ -281,8 +281,8 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
             from experiments.workspace_report import report_on
 
             report_on(place, as_of=last, written_at=datetime.now(UTC))
-        from training.metrics_in_brief import brief_of
-        from training.metrics_table import metrics_table
+        from training.pipeline.summary import brief_of
+        from training.pipeline.tables import metrics_table
 
         record = {"world": world.value, "trainings": [result.summary for result in results],
                   "metrics": metrics_table(results),
@@ -328,7 +328,7 @@ def _first_contract(place: Workspace) -> datetime:
 def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
     from features.lake.lake import Lake
     from serving.batch import decisions_as_of
-    from training.metrics_in_brief import brief_table
+    from training.pipeline.summary import brief_table
 
     last = moment_of(place, None)
     manifest = Lake(place.events_dir, place.quarantine_dir).manifest

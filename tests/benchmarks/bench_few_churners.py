@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from training_worlds import WORLDS, world_named
 
-from training.dataset import TrainingSet
-from training.prepare import Prepared, usable_folds
-from training.race import run_contender
-from training.specs import (
+from training.dataset.training_set import TrainingSet
+from training.models.contest import run_contender
+from training.models.specs import (
     BASE_RATE,
     FORMULA,
     FORMULA_PRIOR,
@@ -29,6 +28,7 @@ from training.specs import (
     LOGISTIC,
     ModelSpec,
 )
+from training.pipeline.prepare import Prepared, usable_folds
 
 pytestmark = pytest.mark.bench
 

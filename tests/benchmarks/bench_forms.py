@@ -27,17 +27,17 @@ from training_worlds import TrainingWorld, crm, simulated
 
 from features.events.schema import Event, events_frame
 from registry.bundle.calibration import sigmoid
-from training.backtest_groups import mean_over_accounts
-from training.cutoffs import reach_of
-from training.dataset import TrainingSet
-from training.evaluation import account_draws, evaluate, row_log_loss
-from training.fit import fit_linear
-from training.labels import Label
-from training.later_horizons import later_probability, near_folds
-from training.prepare import prepare
-from training.race import fit_rows, out_of_time, usable_columns
-from training.specs import FORMULA_PRIOR, LIGHTGBM, ModelSpec
-from training.splits import closed_by
+from training.backtest.groups import mean_over_accounts
+from training.dataset.cutoffs import reach_of
+from training.dataset.labels import Label
+from training.dataset.splits import closed_by
+from training.dataset.training_set import TrainingSet
+from training.metrics import account_draws, evaluate, row_log_loss
+from training.models.contest import fit_rows, out_of_time, usable_columns
+from training.models.fit import fit_linear
+from training.models.long_horizons import later_probability, near_folds
+from training.models.specs import FORMULA_PRIOR, LIGHTGBM, ModelSpec
+from training.pipeline.prepare import prepare
 
 pytestmark = pytest.mark.bench
 

@@ -33,17 +33,17 @@ from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
-from training.backtest import Origin, find_origins
-from training.backtest_groups import auc_at_a_cutoff, mean_over_accounts
-from training.cutoffs import reach_of
-from training.errors import OneClassError
-from training.evaluation import Interval, account_draws, auc, row_log_loss
-from training.labels import label_named
-from training.prepare import TUNING_SHARE, Prepared, prepare, usable_folds
-from training.race import out_of_time, run_contender, usable_columns
-from training.specs import FEW_ACCOUNTS, LIGHTGBM, SPECS, spec_named
-from training.splits import newest, rolling_folds
-from training.tune import tune
+from training.backtest.groups import auc_at_a_cutoff, mean_over_accounts
+from training.backtest.run import Origin, find_origins
+from training.dataset.cutoffs import reach_of
+from training.dataset.errors import OneClassError
+from training.dataset.labels import label_named
+from training.dataset.splits import newest, rolling_folds
+from training.metrics import Interval, account_draws, auc, row_log_loss
+from training.models.contest import out_of_time, run_contender, usable_columns
+from training.models.specs import FEW_ACCOUNTS, LIGHTGBM, SPECS, spec_named
+from training.models.tuning.tune import tune
+from training.pipeline.prepare import TUNING_SHARE, Prepared, prepare, usable_folds
 
 pytestmark = pytest.mark.bench
 

@@ -18,9 +18,9 @@ from interleaved import write_section
 from training_worlds import WORLDS, world_named
 
 from registry.promotion.promotion import gain
-from training.race import usable_columns
-from training.specs import LIGHTGBM
-from training.tune import levelled_rows
+from training.models.contest import usable_columns
+from training.models.specs import LIGHTGBM
+from training.models.tuning.tune import levelled_rows
 
 SPLITS = 10
 SHARE = 0.67

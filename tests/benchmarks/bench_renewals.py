@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from training_worlds import TrainingWorld, simulated
 
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
-from training.backtest import Played, play
-from training.backtest_groups import mean_over_accounts
-from training.backtest_later import play_later
-from training.evaluation import account_draws, row_log_loss
-from training.labels import ROW, contract_endings, label_named
-from training.specs import LIGHTGBM
+from training.backtest.groups import mean_over_accounts
+from training.backtest.long_horizons import play_later
+from training.backtest.run import Played, play
+from training.dataset.labels import ROW, contract_endings, label_named
+from training.metrics import account_draws, row_log_loss
+from training.models.specs import LIGHTGBM
 
 pytestmark = pytest.mark.bench
 

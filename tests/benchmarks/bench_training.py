@@ -17,18 +17,18 @@ from interleaved import ROUNDS, write_section
 from threadpoolctl import threadpool_limits
 from training_worlds import simulated
 
-import training.growing
-import training.tune
-from training.cutoffs import reach_of
-from training.dataset import TrainingSet
-from training.fit import binned, fit, grow, growing_scores, grown, settings_of
-from training.growing import BinnedRows
-from training.labels import label_named
-from training.prepare import TUNING_SHARE
-from training.race import fit_rows, out_of_time, usable_columns
-from training.specs import LIGHTGBM, Parameters
-from training.splits import CALIBRATION_SHARE, Fold, newest, rolling_folds, time_split
-from training.tune import tune
+import training.models.binned_rows
+import training.models.tuning.tune as tuning
+from training.dataset.cutoffs import reach_of
+from training.dataset.labels import label_named
+from training.dataset.splits import CALIBRATION_SHARE, Fold, newest, rolling_folds, time_split
+from training.dataset.training_set import TrainingSet
+from training.models.binned_rows import BinnedRows
+from training.models.contest import fit_rows, out_of_time, usable_columns
+from training.models.fit import binned, fit, grow, growing_scores, grown, settings_of
+from training.models.specs import LIGHTGBM, Parameters
+from training.models.tuning.tune import tune
+from training.pipeline.prepare import TUNING_SHARE
 
 pytestmark = pytest.mark.bench
 
@@ -128,8 +128,8 @@ def what_is_grown(step: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> 
         return grow(dataset, parameters, seed=seed)
 
     with monkeypatch.context() as patched:
-        patched.setattr(training.tune, "growing_scores", growing)
-        for module in (training.tune, training.growing):
+        patched.setattr(tuning, "growing_scores", growing)
+        for module in (tuning, training.models.binned_rows):
             patched.setattr(module, "grow", kept)
         step()
     return calls
@@ -254,10 +254,10 @@ def test_a_study_beside_one_that_bins_anew(monkeypatch: pytest.MonkeyPatch) -> N
 
         def anew(study=study) -> object:
             with monkeypatch.context() as patched:
-                patched.setattr(training.tune, "BinnedRows", RawRows)
-                patched.setattr(training.tune, "grow", lambda raw, parameters, *, seed: grow(
+                patched.setattr(tuning, "BinnedRows", RawRows)
+                patched.setattr(tuning, "grow", lambda raw, parameters, *, seed: grow(
                     binned(*raw), parameters, seed=seed))
-                patched.setattr(training.tune, "growing_scores",
+                patched.setattr(tuning, "growing_scores",
                                 lambda raw, *given, seed: growing_scores(binned(*raw), *given,
                                                                          seed=seed))
                 return study()

@@ -14,10 +14,10 @@ import pytest
 from training_worlds import WORLDS, world_named
 
 from registry.promotion.promotion import gain, log_loss_rows
-from training.evaluation import account_draws
-from training.race import run_contender, usable_columns
-from training.specs import LIGHTGBM
-from training.tune import tune
+from training.metrics import account_draws
+from training.models.contest import run_contender, usable_columns
+from training.models.specs import LIGHTGBM
+from training.models.tuning.tune import tune
 
 SEED = 1
 TRIALS = int(os.environ.get("KEEPWELL_BENCH_TRIALS", "12"))

@@ -29,15 +29,15 @@ from features.compute.backfill import month_starts
 from features.compute.snapshots import build_snapshots
 from features.events.schema import UTC_INSTANT
 from registry.bundle.calibration import sigmoid
-from training.backtest_groups import mean_over_accounts
-from training.dataset import TrainingSet
-from training.evaluation import account_draws
-from training.labels import ROW
-from training.later_horizons import FIFTHS, scores_by_fifths
-from training.race import usable_columns
-from training.specs import LIGHTGBM
-from training.touched_labels import TouchedRows, touch_log, touched_rows, touched_shares
-from training.untouched import (
+from training.backtest.groups import mean_over_accounts
+from training.dataset.labels import ROW
+from training.dataset.training_set import TrainingSet
+from training.dataset.treatments import TouchedRows, touch_log, touched_rows, touched_shares
+from training.metrics import account_draws
+from training.models.contest import usable_columns
+from training.models.long_horizons import FIFTHS, scores_by_fifths
+from training.models.specs import LIGHTGBM
+from training.models.untreated_risk import (
     SPREADS,
     Interval,
     known_of_touching,

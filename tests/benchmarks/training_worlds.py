@@ -22,8 +22,8 @@ from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
-from training.labels import CONTRACT_KINDS, ROW, label_named
-from training.prepare import Prepared, prepare
+from training.dataset.labels import CONTRACT_KINDS, ROW, label_named
+from training.pipeline.prepare import Prepared, prepare
 
 WORLDS = ("CRM sample", "simulated company")
 CRM = ROOT / "examples" / "crm"

@@ -14,7 +14,7 @@ import pytest
 from registry.bundle.calibration import sigmoid
 from serving.expected_money import yearly
 from serving.portfolio import sum_of
-from training.calibration import fit_calibration
+from training.models.calibration import fit_calibration
 
 WORLDS, ACCOUNTS, ROWS_EACH = 120, 250, 4
 RISE, SPREAD = 0.4, 0.5

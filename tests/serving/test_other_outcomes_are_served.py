@@ -24,7 +24,7 @@ from features.workspace import Workspace
 from registry.store.store import MemoryModelStore
 from serving.app import create_app
 from serving.settings import ServiceSettings
-from training.workspace_training import train_on
+from training.pipeline.workspace import train_on
 
 CDNOW = Path(__file__).resolve().parents[3] / "shared" / "data" / "cdnow" / "CDNOW_master.txt"
 

@@ -142,8 +142,8 @@ class SmallCompany:
         )
 
     def train(self, label: str = "churn", **changes):
-        from training.labels import label_named
-        from training.run import train
+        from training.dataset.labels import label_named
+        from training.pipeline.train import train
 
         given = {
             "events": self.events, "reader": self.reader, "digests": self.digests,
@@ -181,8 +181,8 @@ def trained(small_company):
 @pytest.fixture(scope="session")
 def back_test(small_company):
     """Plays a back-test of a small company; words change what it is given."""
-    from training.backtest import play
-    from training.labels import label_named
+    from training.backtest.run import play
+    from training.dataset.labels import label_named
 
     def played(company: SmallCompany, label: str = "churn", **changes):
         def traits(rows: pl.DataFrame, /) -> pl.DataFrame:
@@ -205,7 +205,7 @@ def back_test(small_company):
 @pytest.fixture(scope="session")
 def back_tested(small_company, back_test):
     """A back-test of the small company: what was played, and how it was judged."""
-    from training.backtest_judging import judge
+    from training.backtest.judge import judge
 
     played = back_test(small_company())
     return played, judge(played, capacity=10)

@@ -1,0 +1,89 @@
+"""The command `keepwell backtest` on a workspace: a table, a file, and readable refusals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from features.compute.backfill import backfill, month_starts
+from features.events.schema import EVENT_SCHEMA
+from features.lake.lake import Lake
+from features.store.snapshots import SnapshotStore
+from features.workspace import Workspace
+from keepwell import app
+from training.backtest.run import BacktestError
+from training.backtest.workspace import backtest_on
+from training.dataset.labels import LabelError
+
+ROOT = Path(__file__).parents[3]
+END = datetime(2023, 6, 1, tzinfo=UTC)
+
+
+def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "keepwell.py"), *words], cwd=cwd, capture_output=True,
+        text=True, check=False, env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1",
+                                     "HOME": str(cwd), "PYTHONPATH": str(ROOT)})
+
+
+@pytest.fixture(scope="module")
+def place(small_company, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("back_tested")
+    workspace = Workspace(root / "ws")
+    company = small_company(n_accounts=160, leaves=0.05)
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    lake.append(company.events.select(*EVENT_SCHEMA), source="test", file="events",
+                now=company.known_until, complete_until=company.known_until)
+    workspace.change_settings(complete_until=END)
+    backfill(workspace, month_starts(datetime(2022, 2, 1, tzinfo=UTC), END))
+    return root
+
+
+def test_it_prints_tables_and_writes_json(place: Path) -> None:
+    done = keepwell("backtest", "churn", "-w", "ws", "--origins", "2", "--capacity", "7",
+                    "--out", "report.json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    for words in ("churn: 2 origins", "churn within 90 days", "Paired difference",
+                  "The first 7 accounts of every cutoff", "by tenure", "immature",
+                  "against the base rate"):
+        assert words in done.stdout
+    report = json.loads((place / "report.json").read_text(encoding="utf-8"))
+    assert len(report["origins"]) == 2
+    assert report["summary"] in " ".join(done.stdout.split())
+
+
+def test_bad_input_is_refused_in_a_sentence(place: Path) -> None:
+    done = keepwell("backtest", "churn", "--as-of", "2022-05-01", "-w", "ws", cwd=place)
+    assert done.returncode == 3
+    assert "is not estimable" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("words", "error", "said"), [
+    (("churn", "--capacity", "0"), BacktestError, "A capacity of 0 accounts captures nothing"),
+    (("churn", "--origins", "1"), BacktestError, "A back-test needs at least 2 origins; 1 asked"),
+    (("leaving",), LabelError, "There is no label 'leaving'. Choose one of: churn, expansion"),
+], ids=["capacity", "origins", "label"])
+def test_words_that_can_not_be_are_refused(place: Path, words, error, said) -> None:
+    done = CliRunner().invoke(app, ["backtest", *words, "-w", str(place / "ws")])
+    assert isinstance(done.exception, error)
+    assert said in str(done.exception)
+
+
+def test_snapshots_of_older_declarations_are_to_be_made_again(place: Path) -> None:
+    workspace = Workspace(place / "ws")
+    store = SnapshotStore(workspace.snapshots_dir)
+    first = store.moments()[0]
+    whole = store.read(first)
+    whole.drop("mrr_per_seat").write_parquet(store.path(first))
+    try:
+        with pytest.raises(BacktestError, match=r"lacks 1 feature\(s\) .* such as mrr_per_seat"):
+            backtest_on(workspace, "churn", as_of=END, n_origins=2, capacity=5)
+    finally:
+        whole.write_parquet(store.path(first))

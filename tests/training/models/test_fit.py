@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from training.dataset.errors import OneClassError
+from training.models.fit import binned, fit, fit_linear, grow, growing_scores, raw_scores
+from training.models.specs import BASE_RATE, LIGHTGBM, LOGISTIC, SPECS
+
+every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+
+
+def rows(seed: int = 0, n: int = 600, width: int = 6):
+    rng = np.random.default_rng(seed)
+    matrix = rng.gamma(1, 10, (n, width)) * rng.choice([-1, 1], (n, width), p=[0.1, 0.9])
+    p = 1 / (1 + np.exp(2 - 0.05 * matrix[:, 0] + 0.03 * matrix[:, 1]))
+    matrix[rng.random((n, width)) < 0.2] = np.nan
+    return matrix, (rng.random(n) < p).astype(float)
+
+
+def width_of(spec) -> int:
+    return 1 if spec.reads is not None else 6
+
+
+@every_spec
+def test_the_same_rows_and_seed_give_the_same_scores(spec) -> None:
+    matrix, outcome = rows(width=max(2, width_of(spec)))
+    one, two = (fit(spec, matrix, outcome, spec.parameters, seed=3).score(matrix)
+                for _ in range(2))
+    assert np.array_equal(one, two)
+
+
+@every_spec
+def test_what_is_served_scores_like_the_library_that_fitted(spec) -> None:
+    matrix, outcome = rows()
+    fitted = fit(spec, matrix, outcome, spec.parameters, seed=0)
+    if fitted.text is not None:
+        theirs = raw_scores(lgb.Booster(model_str=fitted.text), matrix)
+        assert np.array_equal(theirs, fitted.score(matrix))
+        assert fitted.level == pytest.approx(theirs.mean(), abs=1e-12)
+    if fitted.form is not None:
+        assert fitted.form.score(matrix) == pytest.approx(fitted.score(matrix), abs=1e-9)
+    assert np.isfinite(fitted.score(matrix)).all()
+
+
+@every_spec
+def test_the_level_is_the_mean_score_of_the_fitted_rows(spec) -> None:
+    matrix, outcome = rows()
+    fitted = fit(spec, matrix, outcome, spec.parameters, seed=0)
+    assert fitted.level == pytest.approx(fitted.score(matrix).mean())
+
+
+@every_spec
+def test_rows_of_nothing_known_have_a_score(spec) -> None:
+    matrix, outcome = rows()
+    fitted = fit(spec, matrix, outcome, spec.parameters, seed=0)
+    assert np.isfinite(fitted.score(np.full((3, 6), np.nan))).all()
+
+
+@pytest.mark.parametrize("spec", [s for s in SPECS if s is not BASE_RATE], ids=lambda s: s.name)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_one_class_is_refused(spec, value) -> None:
+    matrix, _ = rows()
+    with pytest.raises(OneClassError, match="nothing to tell apart"):
+        fit(spec, matrix, np.full(len(matrix), value), spec.parameters, seed=0)
+
+
+def test_the_linear_form_is_scikit_learns_regression_on_the_same_columns() -> None:
+    matrix, outcome = rows()
+    form = fit_linear(matrix, outcome, strength=0.05)
+    unknown = np.isnan(matrix)
+    filled = np.where(unknown, np.nanmedian(matrix, axis=0), matrix)
+    logged = np.sign(filled) * np.log1p(np.abs(filled))
+    standard = (logged - logged.mean(axis=0)) / logged.std(axis=0)
+    flags = (unknown - unknown.mean(axis=0)) / unknown.std(axis=0)
+    design = np.hstack((standard, flags))
+    model = LogisticRegression(C=0.05, solver="newton-cholesky", tol=1e-8).fit(design, outcome)
+    assert form.score(matrix) == pytest.approx(model.decision_function(design), abs=1e-6)
+
+
+def test_values_beyond_the_training_rows_count_as_the_nearest_seen() -> None:
+    matrix, outcome = rows()
+    form = fit_linear(matrix, outcome, strength=0.05)
+    highest = np.nanmax(matrix, axis=0)
+    assert form.score(highest[None, :] * 1000) == pytest.approx(form.score(highest[None, :]))
+
+
+def test_a_column_that_does_not_vary_has_no_weight() -> None:
+    matrix, outcome = rows()
+    matrix[:, 2], matrix[:, 3] = 7.0, np.nan
+    form = fit_linear(matrix, outcome, strength=0.05)
+    assert form.coefficient[2] == 0
+    assert form.coefficient[3] == 0
+    assert form.missing_coefficient[3] == 0
+
+
+def test_the_first_trees_are_those_of_a_shorter_growth() -> None:
+    matrix, outcome = rows()
+    dataset = binned(matrix, outcome)
+    long = grow(dataset, {**LIGHTGBM.parameters, "rounds": 60}, seed=1)
+    short = grow(dataset, {**LIGHTGBM.parameters, "rounds": 20}, seed=1)
+    assert np.array_equal(raw_scores(long, matrix, rounds=20), raw_scores(short, matrix))
+
+
+@pytest.mark.parametrize("least", [5, 290])
+def test_scores_after_each_number_of_trees_are_those_of_so_many(least: int) -> None:
+    """With 290 rows in a leaf growth ends at once, before the last number asked for."""
+    matrix, outcome = rows()
+    parameters = {**LIGHTGBM.parameters, "min_data_in_leaf": least, "rounds": 20}
+    dataset = binned(matrix, outcome)
+    booster = grow(dataset, parameters, seed=0)
+    counts = (3, 4, 12, 20)
+    growth = growing_scores(dataset, parameters, matrix, counts, seed=0)
+    for n, scores in zip(counts, growth, strict=True):
+        assert scores == pytest.approx(raw_scores(booster, matrix, rounds=n), abs=1e-12)
+
+
+def test_a_stronger_penalty_believes_less() -> None:
+    matrix, outcome = rows()
+    weak, strong = (fit(LOGISTIC, matrix, outcome, {"strength": s}, seed=0).score(matrix).std()
+                    for s in (1.0, 0.001))
+    assert strong < 0.5 * weak

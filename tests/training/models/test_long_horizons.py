@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+
+from registry.bundle.calibration import sigmoid
+from training.dataset.labels import Label, LabelError, label_named
+from training.models.contest import usable_columns
+from training.models.long_horizons import fit_later, later_probability
+from training.models.specs import BASE_RATE, LOGISTIC
+from training.pipeline.prepare import prepare
+
+
+@pytest.fixture(scope="module")
+def company(small_company):
+    return small_company(n_accounts=300, months=30, leaves=0.025)
+
+
+@pytest.fixture(scope="module")
+def prepared(company):
+    return prepare(label_named("churn"), events=company.events, reader=company.reader,
+                   digests=company.digests, cutoffs=company.cutoffs,
+                   known_until=company.known_until)
+
+
+@pytest.fixture(scope="module")
+def result(company):
+    return company.train(trials=0)
+
+
+@pytest.fixture(scope="module")
+def rows(company):
+    return company.reader(pl.DataFrame({"account_id": [f"a{i:03}" for i in range(300)]})
+                          .with_columns(as_of=pl.lit(company.known_until)
+                                        .cast(pl.Datetime("us", "UTC"))))
+
+
+def test_half_a_year_is_served_and_a_year_is_not_estimable(result) -> None:
+    assert result.bundle.horizons == (30, 60, 90, 180)
+    assert "365 days: not estimable. 30 cutoffs are too few" in result.summary
+    assert set(result.bundle.not_estimable) == {365}
+    assert result.bundle.metrics["log_loss_180d"] == (
+        result.later[180][result.best.name]["log_loss"].value)
+
+
+def test_probabilities_never_fall_over_the_served_horizons(result, rows) -> None:
+    bounds = [(result.bundle.probability(rows, h), *result.bundle.probability_interval(rows, h))
+              for h in result.bundle.horizons]
+    for near, far in pairwise(bounds):
+        for a, b in zip(near, far, strict=True):
+            assert (a <= b).all()
+
+
+def test_to_ask_for_longer_horizons_changes_nothing_that_is_said_of_the_shorter(
+    result, company, rows) -> None:
+    shorter = company.train(trials=0, horizons=(30, 60, 90))
+    for h in (30, 60, 90):
+        assert np.array_equal(shorter.bundle.probability(rows, h),
+                              result.bundle.probability(rows, h))
+    assert shorter.metrics == result.metrics
+
+
+def test_few_accounts_give_the_far_a_slope_and_no_fit_and_the_summary_says_so(result) -> None:
+    (far,) = result.bundle.later
+    assert far.form is None
+    assert 0 < far.slope < 1.5
+    assert "180 days: only a slope of its own on the nearer score" in result.summary
+    assert "fewer than 150" in result.bundle.metadata.notes["later_180d"]
+
+
+def test_enough_accounts_give_the_far_a_fit_of_its_own(prepared, monkeypatch) -> None:
+    training, later = prepared.training, prepared.later
+    columns = usable_columns(training, training.rows_at(training.cutoffs[:-3]), LOGISTIC)
+    monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
+    (far,) = fit_later(LOGISTIC, training, later.outcomes, columns, LOGISTIC.parameters,
+                       at=prepared.known_until, seed=0)
+    assert far.form is not None
+    assert "180 days: a fit of its own, from" in far.sentence
+    assert far.form.n_features_read == len(columns)
+
+
+def test_a_baseline_has_no_fit_of_its_own_however_many_accounts(prepared, monkeypatch) -> None:
+    monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
+    training, later = prepared.training, prepared.later
+    (far,) = fit_later(BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0)
+    assert far.form is None
+
+
+def test_the_far_chance_is_that_of_those_who_are_still_there(prepared) -> None:
+    training, later = prepared.training, prepared.later
+    (far,) = fit_later(BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0)
+    f = np.zeros(1)
+    q = float(sigmoid(far.log_odds(f, np.empty((1, 0))))[0])
+    closed = [place for place, cutoff in enumerate(training.cutoffs)
+              if cutoff + timedelta(days=180) <= prepared.known_until]
+    newest = np.isin(training.cutoff, closed[-math.ceil(len(closed) / 3):])
+    there = newest & (training.outcome == 0) & ~np.isnan(later.outcomes[180])
+    assert q == pytest.approx(later.outcomes[180][there].mean(), abs=0.01)
+    whole = later.outcomes[180][newest & ~np.isnan(later.outcomes[180])]
+    assert far.rate == pytest.approx(whole.mean(), abs=0.01)
+
+
+def test_a_longer_horizon_is_judged_beside_formula_and_base_rate(result) -> None:
+    assert set(result.later[180]) == {result.best.name, "formula", "base_rate"}
+    losses = {name: m["log_loss"].value for name, m in result.later[180].items()}
+    assert losses[result.best.name] < losses["base_rate"]
+
+
+def test_a_score_that_is_no_better_than_the_base_rate_there_is_not_served(small_company) -> None:
+    result = small_company(n_accounts=300, months=30, leaves=0.025, told=0.0).train(trials=0)
+    assert result.bundle.horizons == (30, 60, 90)
+    assert "180 days: not estimable. On later rows its log loss is" in result.summary
+    assert "of the draws of accounts, and 80% are asked for" in result.bundle.not_estimable[180]
+
+
+def test_what_is_decided_after_the_test_opens_is_not_learned_from(prepared) -> None:
+    training, later = prepared.training, prepared.later
+    opens = later.test[180][0]
+    late = np.array([[(cutoff + timedelta(days=h)) > opens
+                      for h in training.horizons]
+                     for cutoff in training.cutoffs])[training.cutoff]
+    spoiled = replace(training, outcomes=np.where(late, 1 - training.outcomes, training.outcomes))
+    assert not np.array_equal(spoiled.outcomes, training.outcomes, equal_nan=True)
+    far = later.outcomes[180]
+    reached = training.cutoff >= next(place for place, cutoff in enumerate(training.cutoffs)
+                                      if cutoff + timedelta(days=180) > opens)
+    turned = np.where(reached, 1 - far, far)
+    rows = training.rows_at(later.test[180])
+    one, two = (later_probability(LOGISTIC, given, {180: said}, rows, LOGISTIC.parameters,
+                                  at=opens, seed=0)[180]
+                for given, said in ((training, far), (spoiled, turned)))
+    assert np.array_equal(one, two)
+
+
+def test_rows_that_leave_within_the_short_horizon_leave_within_the_long_one(prepared) -> None:
+    short, long = prepared.training.outcome, prepared.later.outcomes[180]
+    known = ~np.isnan(short) & ~np.isnan(long)
+    assert (long[known] >= short[known]).all()
+    assert long[known].mean() > 1.5 * short[known].mean()
+
+
+@pytest.mark.parametrize("later", [(60,), (90, 180), (365, 180), (180, 180)])
+def test_later_horizons_are_longer_and_in_order(later) -> None:
+    with pytest.raises(LabelError, match="needs later horizons in rising order"):
+        Label(name="x", description="", outcome="churn", horizons=(30, 90), later=later)
+
+
+@pytest.fixture(scope="module")
+def renewing(prepared):
+    """The same rows with a renewal date: whoever leaves after 90 days has it within 180."""
+    training, later = prepared.training, prepared.later
+    rng = np.random.default_rng(4)
+    leaves = (later.outcomes[180] == 1) & (training.outcome == 0)
+    days = np.where(leaves | (rng.random(len(leaves)) < 0.5),
+                    rng.uniform(1, 179, len(leaves)), rng.uniform(181, 360, len(leaves)))
+    return replace(training, names=(*training.names, "days_to_renewal"),
+                   matrix=np.column_stack((training.matrix, days)))
+
+
+def far_of(training, prepared, columns=None):
+    columns = list(range(len(training.names))) if columns is None else columns
+    (far,) = fit_later(LOGISTIC, training, prepared.later.outcomes, columns, LOGISTIC.parameters,
+                       at=prepared.known_until, seed=0)
+    return far
+
+
+def test_a_contract_that_outlasts_the_horizon_hardly_ends_in_the_time_before_it(
+    renewing, prepared,
+) -> None:
+    far = far_of(renewing, prepared)
+    matrix = np.tile(renewing.matrix[0], (4, 1))
+    matrix[:, -1] = (10, 179, 180, 350)
+    soon, last, beyond, long = sigmoid(far.log_odds(np.zeros(4), matrix))
+    assert soon == last
+    assert beyond == long
+    assert beyond < soon / 5
+    assert not far.has_own_fit
+    assert "180 days: only a slope of its own on the nearer score" in far.sentence
+
+
+def test_where_no_contract_outlasts_the_horizon_there_is_no_step(renewing, prepared) -> None:
+    none = replace(renewing, matrix=np.column_stack(
+        (renewing.matrix[:, :-1], np.minimum(renewing.matrix[:, -1], 179))))
+    assert far_of(none, prepared).form is None
+    unknown = replace(renewing, matrix=np.column_stack(
+        (renewing.matrix[:, :-1], np.full(len(renewing.matrix), np.nan))))
+    assert far_of(unknown, prepared).form is None
+
+
+def test_a_model_that_does_not_read_the_renewal_has_no_step(renewing, prepared) -> None:
+    assert far_of(renewing, prepared, list(range(len(renewing.names) - 1))).form is None
+
+
+def test_the_step_and_a_fit_of_its_own_stand_beside_each_other(
+    renewing, prepared, monkeypatch,
+) -> None:
+    monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
+    far = far_of(renewing, prepared)
+    assert far.has_own_fit
+    assert far.form.coefficient[-1] < -1  # the step, hardly penalised
+    assert (far.form.coefficient[:-1] != 0).sum() > 3
+    assert np.abs(far.form.coefficient[:-1]).max() < 0.5

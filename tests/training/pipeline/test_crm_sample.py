@@ -1,0 +1,95 @@
+"""The main job's training on the sample that ships: real files, real Feast, known figures."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from features.compute.backfill import backfill, month_starts
+from features.ingest.run import ingest
+from features.workspace import Workspace
+from registry.store.store import MemoryModelStore
+from training.backtest.report import remarks
+from training.backtest.workspace import backtest_on
+from training.dataset.errors import HorizonTooLongError
+from training.pipeline.workspace import train_on
+
+CRM = Path(__file__).resolve().parents[3] / "examples" / "crm"
+AS_OF = datetime(2023, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Workspace:
+    place = Workspace(tmp_path_factory.mktemp("crm"))
+    ingest(place, [CRM], CRM / "mapping.toml")
+    backfill(place, month_starts(datetime(2022, 2, 1, tzinfo=UTC), AS_OF))
+    return place
+
+
+@pytest.fixture(scope="module")
+def results(workspace):
+    store = MemoryModelStore()
+    made = train_on(workspace, ("churn", "expansion"), store=store, as_of=AS_OF,
+                    clock=lambda: AS_OF, trials=0, seed=1)
+    return {result.label.name: result for result in made}
+
+
+def test_rows_and_outcomes_are_those_of_the_sample(results) -> None:
+    expected = {
+        "fitted": 3232, "fitted_outcomes": 271, "fitted_accounts_with_outcome": 119,
+        "test": 1626, "test_outcomes": 122, "test_accounts_with_outcome": 69,
+        "test_outcomes_30d": 41, "test_outcomes_60d": 84, "test_outcomes_90d": 122}
+    assert expected.items() <= results["churn"].rows.items()
+    assert results["expansion"].rows["fitted_outcomes"] == 410
+    assert results["expansion"].rows["test_outcomes"] == 70
+
+
+@pytest.mark.parametrize(
+    ("label", "contender", "metric", "low", "high"),
+    [("churn", "base_rate", "log_loss", 0.266, 0.268),
+     ("churn", "lightgbm", "log_loss", 0.255, 0.266),
+     ("churn", "logistic", "log_loss", 0.255, 0.264),
+     ("churn", "logistic", "auc", 0.62, 0.68),
+     ("expansion", "base_rate", "log_loss", 0.178, 0.182),
+     ("expansion", "lightgbm", "log_loss", 0.125, 0.145),
+     ("expansion", "lightgbm", "auc", 0.84, 0.91)],
+)
+def test_known_figures_at_ninety_days(results, label, contender, metric, low, high) -> None:
+    assert low < results[label].metrics[contender][90][metric].value < high
+
+
+def test_both_models_are_better_than_base_rate_and_formula(results) -> None:
+    for result in results.values():
+        assert result.promotion.approved, result.summary
+
+
+def test_the_served_expansion_rate_is_that_of_the_newest_cutoffs(results) -> None:
+    assert 0.04 < results["expansion"].bundle.base_rate(90) < 0.05  # 29 % in the first month
+
+
+@pytest.mark.parametrize("label", ["churn", "expansion"])
+def test_the_longer_horizons_are_not_estimable_and_the_shorter_are_served(results, label) -> None:
+    bundle = results[label].bundle
+    assert set(bundle.not_estimable) == {180, 365}
+    assert bundle.horizons[-1] == 90
+    for days in (180, 365):
+        assert f"{days} days: not estimable. " in results[label].summary
+
+
+def test_a_back_test_can_not_judge_half_a_year_or_a_year_and_counts_why(workspace) -> None:
+    result = backtest_on(workspace, "churn", as_of=AS_OF, n_origins=2, capacity=20)
+    assert [(far.horizon, far.pooled) for far in result.later] == [(180, None), (365, None)]
+    half, year = (far.sentence(result.best) for far in result.later)
+    assert half.startswith("180 days: not estimable. 2 of 2 origins know too little to learn it")
+    assert "5 cutoffs had windows of 180 days that had closed, and 6 are needed" in half
+    assert "0 cutoffs had windows of 365 days that had closed, and 6 are needed" in year
+    assert year in remarks(result)
+
+
+@pytest.mark.parametrize("days", [180, 365])
+def test_half_a_year_and_a_year_can_not_be_estimated_here(workspace, days) -> None:
+    with pytest.raises(HorizonTooLongError, match=f"within {days} days is not estimable"):
+        train_on(workspace, ("churn",), store=MemoryModelStore(), as_of=AS_OF,
+                 clock=lambda: AS_OF, trials=0, seed=1, horizons=(days,))

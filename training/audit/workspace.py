@@ -1,0 +1,151 @@
+"""This module is about auditing on a workspace: its own training set, or one from a file.
+
+The workspace's own set is the one that ``train_on`` would learn from: cohort rows, features through
+Feast, the split with its embargo. A file is taken as it is. Both are held against the events.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.events.schema import UTC_INSTANT
+from features.events.visibility import recorded_before
+from features.health.score import FORMULAS
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
+from features.store.snapshots import SnapshotError, SnapshotStore
+from features.workspace import Workspace
+from registry.promotion.promotion import Audited
+from training.audit.future_perturbation import check_altered_future
+from training.audit.leakage import check_against_history
+from training.audit.report import LABEL, SPLIT, AuditedSet, AuditError, AuditReport, report_of
+from training.audit.row_checks import check_rows
+from training.audit.suspicious_features import check_features
+from training.dataset.cutoffs import reach_of
+from training.dataset.errors import TrainingError
+from training.dataset.history import History
+from training.dataset.labels import label_named
+from training.pipeline.prepare import Prepared, prepare
+
+
+def audit(audited: AuditedSet, history: History, *, rng: np.random.Generator) -> AuditReport:
+    """Look for leaks in a training set.
+
+    Raises:
+        AuditError: the set does not belong to this history.
+    """
+    found, looked, recomputed = check_against_history(audited, history)
+    return report_of(audited, [
+        check_altered_future(audited, history), (found, looked),
+        check_features(audited, recomputed=recomputed, rng=rng),
+        check_rows(audited, complete_until=history.complete_until)])
+
+
+def audited(workspace: Workspace, label: str, *, as_of: datetime, seed: int = 1) -> Audited:
+    """What the audit of a label's training set came to, for a promotion's evidence."""
+    try:
+        report = audit(set_of_workspace(workspace, label, as_of=as_of),
+                       history_of(workspace, as_of=as_of), rng=np.random.default_rng(seed))
+    except (TrainingError, SnapshotError) as error:
+        return Audited(is_clean=None, sentences=(str(error),))
+    return Audited(is_clean=report.is_clean, sentences=report.lines())
+
+
+def history_of(workspace: Workspace, *, as_of: datetime) -> History:
+    """The events of a workspace, known until the moment, and its way to features."""
+    settings = workspace.settings
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    return History(
+        events=lake.scan(), catalogue=catalogue(settings.use_names),
+        first_recorded=lake.first_recorded(), formula=FORMULAS[settings.health_formula],
+        complete_until=min(as_of, settings.complete_until or as_of))
+
+
+def set_of_workspace(workspace: Workspace, label: str, *, as_of: datetime) -> AuditedSet:
+    """The rows that a training of this label would learn from and be judged on.
+
+    Raises:
+        TrainingError: there is no such label, or the data can not answer it.
+    """
+    declared = label_named(label)
+    history = history_of(workspace, as_of=as_of)
+    names = [f.name for f in history.catalogue.features if f.is_model_input] + [HEALTH_SCORE]
+    moments = SnapshotStore(workspace.snapshots_dir).moments()
+    _check_snapshots(workspace, names, moments)
+    features = WorkspaceFeatures(workspace)
+    events = history.events.filter(recorded_before(history.complete_until),
+                                   pl.col("kind").is_in(list(declared.reads))).collect()
+    prepared = prepare(
+        declared, events=events, reader=lambda rows: features.historical(rows, names),
+        digests=dict.fromkeys(names, ""), cutoffs=moments, known_until=history.complete_until)
+    return set_of(prepared, name=f"The training set of {label}")
+
+
+def _check_snapshots(
+    workspace: Workspace, names: list[str], moments: tuple[datetime, ...],
+) -> None:
+    """Refuse snapshots that were made by older declarations than those of today."""
+    store = SnapshotStore(workspace.snapshots_dir)
+    for moment in moments:
+        there = pl.read_parquet_schema(store.path(moment))
+        lacking = [name for name in names if name not in there]
+        if lacking:
+            raise AuditError(
+                f"The snapshot as of {moment:%Y-%m-%d} lacks {len(lacking)} feature(s) that are "
+                f"declared now, such as {lacking[0]}. Make the snapshots again: keepwell snapshot "
+                f"--from {moments[0]:%Y-%m-%d} --to {moments[-1]:%Y-%m-%d}")
+
+
+def set_of(prepared: Prepared, *, name: str) -> AuditedSet:
+    """A prepared training as a set to audit: at the longest horizon, with its split."""
+    training = prepared.training
+    part = np.where(prepared.before_test, "train", np.where(prepared.test, "test", ""))
+    frame = pl.DataFrame({
+        "account_id": pl.Series(training.accounts).gather(training.account),
+        "as_of": pl.Series(training.cutoffs, dtype=UTC_INSTANT).gather(training.cutoff),
+        LABEL: pl.Series(training.outcome).fill_nan(None), SPLIT: part.tolist(),
+        **{column: pl.Series(training.matrix[:, place]).fill_nan(None)
+           for place, column in enumerate(training.names)},
+    }).with_columns(pl.col(SPLIT).replace("", None))
+    return AuditedSet(name=name, frame=frame, reach=reach_of(
+        training.horizons[-1], lead_days=training.label.lead_days))
+
+
+def set_of_file(file: Path, *, label: str = LABEL, horizon_days: int | None = None) -> AuditedSet:
+    """A training set from a Parquet file.
+
+    Args:
+        file: with ``account_id``, ``as_of``, the label, maybe ``split``, and features.
+        label: the column that holds the label.
+        horizon_days: from a cutoff to the end of its label window, a lead included.
+
+    Raises:
+        AuditError: the file is not such a set.
+    """
+    if not file.is_file():
+        raise AuditError(f"There is no file {file}. Give a Parquet file with account_id, as_of, "
+                         f"features and label, or none to audit the workspace's own.")
+    try:
+        frame = pl.read_parquet(file)
+    except pl.exceptions.PolarsError as exc:
+        raise AuditError(f"{file} is no Parquet file ({exc}). Write it with write_parquet.") \
+            from exc
+    if label not in frame.columns:
+        raise AuditError(f"{file} has no column {label!r} to take for the label. Name it with "
+                         f"--label; there are {', '.join(frame.columns[:8])}.")
+    frame = frame.rename({label: LABEL} if label != LABEL else {})
+    if "account_id" in frame.columns:
+        frame = frame.with_columns(pl.col("account_id").cast(pl.String))
+    kind = frame.schema.get("as_of")
+    if kind == pl.Date:
+        frame = frame.with_columns(
+            pl.col("as_of").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
+    elif isinstance(kind, pl.Datetime) and kind.time_zone is not None:
+        frame = frame.with_columns(pl.col("as_of").dt.convert_time_zone("UTC").cast(UTC_INSTANT))
+    reach = None if horizon_days is None else timedelta(days=horizon_days)
+    return AuditedSet(name=str(file), frame=frame, reach=reach)

@@ -1,0 +1,172 @@
+"""This module is about back-testing the far: half a year and a year, at every origin that can.
+
+::
+
+    origin   ── windows of 365 days that had closed ──┤ learns ├ judged, where 365 days have passed
+
+An origin learns a later horizon from the windows of that length that had closed by then, with the
+outcomes known then, as a training that day would have; it judges the rows whose windows have closed
+since. Early origins know too few, late ones have no closed window to judge: each says which, with
+its counts, and a horizon that no origin can both learn and judge is not estimable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from training.backtest.run import JudgedRows, Origin, Played, aligned
+from training.dataset.cutoffs import reach_of
+from training.dataset.labels import cohort_rows, label_rows
+from training.dataset.splits import closed_by
+from training.dataset.training_set import TrainingSet
+from training.models.long_horizons import LEAST_CUTOFFS, later_probability, why_not
+from training.models.specs import ModelSpec
+
+Vector = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FarOrigin:
+    """What an origin knew of a later horizon and what it judges there, or why it does not."""
+
+    moment: datetime
+    n_cutoffs: int  # whose windows of that length had closed
+    n_accounts: int  # that had the outcome in the time after the horizon before, as known then
+    n_rows: int  # judged
+    n_outcomes: int
+    could_learn: bool
+    why_not: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FarRows:
+    """A later horizon over all origins: each origin's counts, and the rows that are judged."""
+
+    horizon: int
+    origins: tuple[FarOrigin, ...]
+    rows: JudgedRows | None  # None: not estimable
+
+    @property
+    def reason(self) -> str | None:
+        """Why the horizon is not estimable; None where some origin judges it."""
+        if self.rows is not None:
+            return None
+        said = []
+        ignorant = [origin for origin in self.origins if not origin.could_learn]
+        if ignorant:
+            said.append(f"{len(ignorant)} of {len(self.origins)} origins know too little to learn "
+                        f"it (the newest of them, {ignorant[-1].moment:%Y-%m-%d}: "
+                        f"{ignorant[-1].why_not})")
+        late = len(self.origins) - len(ignorant)
+        if late:
+            said.append(f"{late} of {len(self.origins)} could have learned it, but none of the "
+                        f"{self.horizon} days that they would judge has passed")
+        return "; ".join(said) + "."
+
+
+def play_later(
+    played: Played, events: pl.DataFrame, specs: Sequence[ModelSpec], *, seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[FarRows, ...]:
+    """Run these specs at every origin, at each later horizon of the label.
+
+    Args:
+        played: the back-test at the nearer horizons; its origins and its rows are taken.
+        events: the events that it was played on.
+        specs: who takes part, each with its declared parameters.
+        seed: of everything random.
+        progress: called with the step, how far it is and how far it goes.
+    """
+    training = played.prepared.training
+    wanted = tuple(h for h in training.label.later if h > training.horizons[-1])
+    if not wanted:
+        return ()
+    place = np.concatenate([np.flatnonzero(training.rows_at(origin.judged))
+                            for origin in played.origins])
+    whole = _outcomes(training, events, wanted, played.prepared.known_until)
+    said = {(h, spec.name): np.full(len(training.account), np.nan)
+            for h in wanted for spec in specs}
+    told: dict[int, list[FarOrigin]] = {h: [] for h in wanted}
+    with threadpool_limits(limits=1, user_api="blas"):  # as at the nearer horizons
+        for number, origin in enumerate(played.origins):
+            if progress is not None:
+                progress(f"later horizons, origin {origin.moment:%Y-%m-%d}", number,
+                         len(played.origins))
+            known = _outcomes(origin.known, events, wanted, origin.moment)
+            learned: dict[int, Vector] = {}
+            for horizon in wanted:
+                before = learned[max(learned)] if learned else origin.known.outcome
+                judged = training.rows_at(origin.judged) & ~np.isnan(whole[horizon])
+                seen = _seen(origin, known[horizon], before, horizon, whole[horizon][judged])
+                told[horizon].append(seen)
+                if not seen.could_learn:
+                    continue
+                learned[horizon] = known[horizon]
+                for spec in specs if seen.why_not is None else ():
+                    said[horizon, spec.name][judged] = later_probability(
+                        spec, origin.known, learned, judged, spec.parameters, at=origin.moment,
+                        seed=seed)[horizon]
+    return tuple(
+        FarRows(horizon=h, origins=tuple(told[h]), rows=_rows(
+            played, h, whole[h][place], {spec.name: said[h, spec.name][place] for spec in specs}))
+        for h in wanted)
+
+
+def _seen(
+    origin: Origin, known: Vector, before: Vector, horizon: int, judged: Vector
+) -> FarOrigin:
+    """What the origin knew of the horizon, and whether that is enough to learn and to judge."""
+    training = origin.known
+    closed = closed_by(training.cutoffs, origin.moment,
+                       reach=reach_of(horizon, lead_days=training.label.lead_days))
+    rows = training.rows_at(closed)
+    reason = (
+        f"{len(closed)} cutoffs had windows of {horizon} days that had closed, and "
+        f"{LEAST_CUTOFFS} are needed" if len(closed) < LEAST_CUTOFFS
+        else why_not(training, known, before, horizon, origin.moment))
+    could_learn = reason is None
+    if could_learn and not len(judged):
+        reason = f"none of the {horizon} days that it would judge has passed"
+    return FarOrigin(
+        moment=origin.moment, n_cutoffs=len(closed), could_learn=could_learn,
+        n_accounts=len(np.unique(training.account[rows & (known == 1) & (before == 0)])),
+        n_rows=len(judged) if reason is None else 0,
+        n_outcomes=int(judged.sum()) if reason is None else 0,
+        why_not=reason if reason is None else reason.rstrip("."))
+
+
+def _outcomes(
+    training: TrainingSet, events: pl.DataFrame, horizons: tuple[int, ...], known_until: datetime
+) -> dict[int, Vector]:
+    """The outcomes of the rows of a set at other horizons, NaN where they were open then."""
+    label = replace(training.label, horizons=horizons, later=())
+    rows = cohort_rows(label, events, training.cutoffs).filter(pl.col("as_of") < known_until)
+    labelled = label_rows(label, events, rows, known_until=known_until)
+    found = aligned(training, labelled, [label.column(h) for h in horizons])
+    return {h: found[:, column] for column, h in enumerate(horizons)}
+
+
+def _rows(
+    played: Played, horizon: int, outcome: Vector, said: dict[str, Vector]
+) -> JudgedRows | None:
+    """The rows that some origin judges at the horizon, with every contender's probability."""
+    near = played.rows
+    judged: Bools = ~np.isnan(next(iter(said.values())))
+    if not judged.any():
+        return None
+    keep = np.flatnonzero(judged)
+    return JudgedRows(
+        label=near.label, horizons=(horizon,), cutoff=near.cutoff[keep], origin=near.origin[keep],
+        account=near.account[keep], outcomes=outcome[keep][:, None], mrr=near.mrr[keep],
+        value=near.value[keep],
+        traits={name: tuple(values[row] for row in keep) for name, values in near.traits.items()},
+        probabilities={name: p[keep][:, None] for name, p in said.items()})

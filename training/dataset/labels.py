@@ -1,0 +1,345 @@
+"""This module is about labels: what an account did after a cutoff, decided from its events.
+
+A label's window opens ``lead_days`` after the cutoff and is half-open::
+
+    ────────────┤ as_of ──── lead ────[──────── horizon ────────)────── known_until
+    known then: recorded before       the first outcome in here         nothing later is read
+
+A window that ends after ``known_until`` is immature: its rows are excluded and counted, never
+taken for "stayed". Pure: frames of values to frames of values; reads and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+
+from features.events.schema import CONTRACT_TERMS, UTC_INSTANT
+from features.events.visibility import recorded_before, visible_events
+from training.dataset.errors import TrainingError
+
+Outcome = Literal["churn", "expansion", "contraction", "silence", "conversion"]
+Cohort = Literal["active", "in_use", "trial"]
+
+CONTRACT_KINDS = (*CONTRACT_TERMS, "contract.paused", "contract.resumed", "contract.cancelled")
+"""What the contract labels read. Nothing else ends a contract: neither silence nor a deletion."""
+
+TRIAL_KINDS = ("trial.started", "trial.ended")
+USE_KINDS = ("feature.used", "user.session")
+
+ROW = ("account_id", "as_of")
+"""The key of a labelled row."""
+
+
+class LabelError(TrainingError):
+    """A label can not be computed as asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """An outcome worth predicting, with its cohort, its windows and the rules that decide it."""
+
+    name: str
+    description: str
+    outcome: Outcome
+    horizons: tuple[int, ...]  # days
+    later: tuple[int, ...] = ()  # longer ones, served where the data reach: `later_horizons`
+    cohort: Cohort = "active"
+    lead_days: int = 0
+    grace_days: int = 30  # a new contract within fewer days of a cancellation: a late renewal
+    pause_days: int = 90  # a pause that lasts this long is an ending
+    silence_days: int = 30  # no use for this long is silence
+    rise: float = 1.10  # of the cutoff's MRR
+    fall: float = 0.90
+
+    def __post_init__(self) -> None:
+        if not self.horizons or list(self.horizons) != sorted(set(self.horizons)):
+            raise LabelError(
+                f"Label {self.name!r} needs horizons in rising order, each once; "
+                f"it has {self.horizons}."
+            )
+        if list(self.later) != sorted(h for h in {*self.later} if h > self.horizons[-1]):
+            raise LabelError(
+                f"Label {self.name!r} needs later horizons in rising order, each longer than "
+                f"{self.horizons[-1]} days; it has {self.later}."
+            )
+        if self.horizons[0] <= 0 or self.lead_days < 0:
+            raise LabelError(
+                f"Label {self.name!r}: horizons are positive and the lead is not negative."
+            )
+
+    def column(self, horizon: int) -> str:
+        """Name of the dataset column: ``churn_90d``."""
+        return f"{self.name}_{horizon}d"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The kinds of event that decide this label."""
+        if self.outcome == "silence":
+            return USE_KINDS
+        return (*CONTRACT_KINDS, *(TRIAL_KINDS if self.cohort == "trial" else ()))
+
+    @property
+    def policy(self) -> dict[str, str | int | float]:
+        """The rules in one flat map, stored with every model that was trained on them."""
+        return {
+            "name": self.name, "outcome": self.outcome, "cohort": self.cohort,
+            "horizons": ",".join(map(str, (*self.horizons, *self.later))),
+            "lead_days": self.lead_days,
+            "grace_days": self.grace_days, "pause_days": self.pause_days,
+            "silence_days": self.silence_days, "rise": self.rise, "fall": self.fall,
+        }
+
+
+LABELS: tuple[Label, ...] = (
+    Label(name="churn", description="The contract ends without renewal.",
+          outcome="churn", horizons=(30, 60, 90), later=(180, 365)),
+    Label(name="expansion",
+          description="MRR first reaches 110 % of the cutoff's, before any churn.",
+          outcome="expansion", horizons=(30, 60, 90), later=(180, 365)),
+    Label(name="contraction",
+          description="MRR first falls to 90 % of the cutoff's, before any churn; "
+                      "longer billing at equal seats is left out.",
+          outcome="contraction", horizons=(90,)),
+    Label(name="silent_churn",
+          description="An account that was in use has 30 days without any use.",
+          outcome="silence", horizons=(90,), cohort="in_use"),
+    Label(name="trial_conversion", description="A trial becomes a contract.",
+          outcome="conversion", horizons=(30,), cohort="trial"),
+)
+
+
+def label_named(name: str) -> Label:
+    """The declared label of this name.
+
+    >>> label_named("churn").horizons
+    (30, 60, 90)
+    """
+    for label in LABELS:
+        if label.name == name:
+            return label
+    names = ", ".join(label.name for label in LABELS)
+    raise LabelError(f"There is no label {name!r}. Choose one of: {names}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledRows:
+    """Cohort rows with one nullable Boolean column per horizon, and why the nulls are null."""
+
+    label: Label
+    known_until: datetime
+    frame: pl.DataFrame  # account_id, as_of, mrr, amount_ratio, outcome_at, one column per horizon
+    excluded: Mapping[int, Mapping[str, int]]  # horizon -> reason -> rows
+
+    def mature(self, horizon: int) -> pl.DataFrame:
+        """The rows whose window of this horizon is decided."""
+        return self.frame.filter(pl.col(self.label.column(horizon)).is_not_null())
+
+
+def cohort_rows(label: Label, events: pl.DataFrame, as_ofs: tuple[datetime, ...]) -> pl.DataFrame:
+    """The accounts a label is asked about at each cutoff, with their terms as known then.
+
+    Active: the last contract event known before the cutoff is one of terms or a resumption.
+    A contract that ends exactly at the cutoff is still active: its end is not known yet.
+    """
+    cutoffs = pl.LazyFrame({"as_of": list(as_ofs)}, schema={"as_of": UTC_INSTANT})
+    read = events.lazy().filter(pl.col("kind").is_in(label.reads))
+    if label.outcome == "silence":
+        versions = [name for name in ("recorded_at", "superseded_at") if name in events.columns]
+        read = read.group_by("account_id", *versions).agg(pl.col("occurred_at").max())
+        return (
+            visible_events(read.join(cutoffs, how="cross"), pl.col("as_of"))
+            .group_by(ROW).agg(pl.col("occurred_at").max())
+            .filter(pl.col("as_of") - pl.col("occurred_at")
+                    <= pl.duration(days=label.silence_days))
+            .select(*ROW, *_no_terms()).sort("as_of", "account_id").collect()
+        )
+    known = _in_order(visible_events(read.join(cutoffs, how="cross"), pl.col("as_of")))
+    has_terms = pl.col("kind").is_in((*CONTRACT_TERMS, "contract.resumed"))
+    # a resumption without an MRR goes on at the MRR before it
+    last = known.group_by(ROW, maintain_order=True).agg(
+        status=pl.col("kind").last(),
+        mrr=pl.col("quantity").filter(has_terms).drop_nulls().last(),
+        seats=pl.col("seats").filter(has_terms).drop_nulls().last(),
+        billing_months=pl.col("billing_months").filter(has_terms).drop_nulls().last(),
+    )
+    wanted = (("trial.started",) if label.cohort == "trial"
+              else (*CONTRACT_TERMS, "contract.resumed"))
+    return (
+        last.filter(pl.col("status").is_in(wanted))
+        .select(*ROW, "mrr", "seats", "billing_months").sort("as_of", "account_id").collect()
+    )
+
+
+def label_rows(
+    label: Label, events: pl.DataFrame, rows: pl.DataFrame, *, known_until: datetime
+) -> LabelledRows:
+    """Decide the label of every cohort row at every horizon from what is known by the end.
+
+    Args:
+        label: what to decide.
+        events: events of ``EVENT_SCHEMA``; kinds the label does not read are ignored.
+        rows: from ``cohort_rows``.
+        known_until: the data are complete up to here; nothing later is read.
+    """
+    read = visible_events(events.lazy().filter(pl.col("kind").is_in(label.reads)), known_until)
+    outcomes = _outcomes(label, read, rows.lazy(), known_until)
+    frame = rows.lazy().join(outcomes, on=ROW, how="left").collect()
+    opens = pl.col("as_of") + pl.duration(days=label.lead_days)
+    columns: list[pl.Expr] = []
+    excluded: dict[int, dict[str, int]] = {}
+    for horizon in label.horizons:
+        closes = opens + pl.duration(days=horizon)
+        happened = pl.col("outcome_at").is_not_null() & (pl.col("outcome_at") < closes)
+        reason = (
+            pl.when(closes > pl.lit(known_until, dtype=UTC_INSTANT)).then(pl.lit("immature"))
+            .when(pl.col("outcome_at") < opens).then(pl.lit("decided before the window"))
+            .when(pl.lit(label.outcome in ("expansion", "contraction"))
+                  & ~(pl.col("mrr") > 0).fill_null(value=False)).then(pl.lit("MRR not known"))
+            .when(~happened & (pl.col("undecided_from") < closes)).then(pl.lit("paused"))
+        )
+        columns.append(
+            pl.when(reason.is_null()).then(happened).alias(label.column(horizon))
+        )
+        counts = frame.select(reason=reason).drop_nulls().group_by("reason").len().sort("reason")
+        excluded[horizon] = dict(counts.iter_rows())
+    labelled = frame.with_columns(columns).select(
+        *ROW, "mrr", "amount_ratio", "outcome_at",
+        *(label.column(horizon) for horizon in label.horizons)
+    ).sort("as_of", "account_id")
+    return LabelledRows(label=label, known_until=known_until, frame=labelled, excluded=excluded)
+
+
+def contract_endings(
+    label: Label, events: pl.LazyFrame, known_until: datetime
+) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    """Two frames: the endings that stand, and the pauses that nothing has decided yet.
+
+    A cancellation stands unless a new contract follows within the grace. A pause is an ending
+    once its days are over; before that, with nothing after it, it is undecided.
+    """
+    until = pl.lit(known_until, dtype=UTC_INSTANT)
+    again = pl.col("kind").is_in((*CONTRACT_TERMS, "contract.resumed"))
+    ordered = _in_order(events.filter(pl.col("kind").is_in(CONTRACT_KINDS))).with_columns(
+        again_at=_next(pl.when(again).then(pl.col("occurred_at"))),
+        next_at=_next(pl.when(pl.col("kind") != "contract.paused").then(pl.col("occurred_at"))),
+    )
+    expires = pl.col("occurred_at") + pl.duration(days=label.pause_days)
+    is_pause = pl.col("kind") == "contract.paused"
+    lasting = is_pause & ~(pl.col("next_at") < expires).fill_null(value=False)
+    ends = ordered.filter((pl.col("kind") == "contract.cancelled") | (lasting & (expires <= until)))
+    ends = ends.with_columns(
+        ended_at=pl.when(is_pause).then(expires).otherwise(pl.col("occurred_at")),
+        known_at=pl.when(is_pause).then(pl.max_horizontal(expires, "recorded_at"))
+        .otherwise(pl.col("recorded_at")),
+    )
+    gap = pl.col("again_at") - pl.col("ended_at")
+    late_renewal = (gap < pl.duration(days=label.grace_days)) | (gap == pl.duration())
+    ends = ends.filter(~late_renewal.fill_null(value=False))
+    open_pauses = ordered.filter(lasting & (expires > until))
+    return (
+        ends.select("account_id", "ended_at", "known_at"),
+        open_pauses.select("account_id", paused_at="occurred_at", known_at="recorded_at"),
+    )
+
+
+def silences(label: Label, events: pl.LazyFrame, known_until: datetime) -> pl.LazyFrame:
+    """The moments at which an account had been without any use for the label's silence."""
+    until = pl.lit(known_until, dtype=UTC_INSTANT)
+    silent_at = pl.col("occurred_at") + pl.duration(days=label.silence_days)
+    used = events.select("account_id", "occurred_at").unique().sort("account_id", "occurred_at")
+    return (
+        used.with_columns(next_at=pl.col("occurred_at").shift(-1).over("account_id"),
+                          ended_at=silent_at)
+        .filter((pl.col("ended_at") <= until)
+                & ~(pl.col("next_at") <= pl.col("ended_at")).fill_null(value=False))
+        .select("account_id", "ended_at", known_at="ended_at")
+    )
+
+
+def _outcomes(
+    label: Label, events: pl.LazyFrame, rows: pl.LazyFrame, known_until: datetime
+) -> pl.LazyFrame:
+    """Per row: when the outcome came, by how much, and from when the account is undecided.
+
+    What became known only after the cutoff but had happened before it counts as an outcome
+    before the window, so the row is excluded instead of labelled with a state that was over.
+    """
+    if label.outcome == "silence":
+        return _first(rows, silences(label, events, known_until), "ended_at", "outcome_at") \
+            .with_columns(*_undated())
+    endings, pauses = contract_endings(label, events, known_until)
+    ended = _first(rows, endings, "ended_at", "ended_at")
+    paused = _first(rows, pauses, "paused_at", "undecided_from")
+    if label.outcome == "churn":
+        return ended.join(paused, on=ROW, how="full", coalesce=True).select(
+            *ROW, "undecided_from", outcome_at="ended_at", amount_ratio=pl.lit(None, pl.Float64)
+        )
+    terms = _in_order(events.filter(pl.col("kind").is_in((*CONTRACT_TERMS, "contract.resumed"))))
+    terms = terms.with_row_index("place").select(
+        "account_id", "occurred_at", "recorded_at", "place", new_mrr="quantity",
+        new_seats="seats", new_billing="billing_months")
+    later = rows.join(terms, on="account_id").filter(~recorded_before(pl.col("as_of")))
+    moved = later.filter(_moved(label)).group_by(ROW).agg(
+        outcome_at=pl.col("occurred_at").min(),
+        amount_ratio=(pl.col("new_mrr") / pl.col("mrr") - 1).sort_by("place").first(),
+    )
+    lost = (pl.col("ended_at") <= pl.col("outcome_at")).fill_null(value=False)
+    merged = rows.select(ROW)
+    for part in (moved, ended, paused):
+        merged = merged.join(part, on=ROW, how="left")
+    return merged.select(
+        *ROW, "undecided_from",
+        outcome_at=pl.when(~lost).then(pl.col("outcome_at")),
+        amount_ratio=pl.when(~lost).then(pl.col("amount_ratio")),
+    )
+
+
+def _moved(label: Label) -> pl.Expr:
+    """Whether new terms are the outcome, compared with the cutoff's."""
+    if label.outcome == "expansion":
+        return pl.col("new_mrr") >= label.rise * pl.col("mrr")
+    if label.outcome == "contraction":
+        longer = (pl.col("new_billing") > pl.col("billing_months")).fill_null(value=False)
+        lower = pl.col("new_mrr") <= label.fall * pl.col("mrr")
+        return lower & ~(longer & pl.col("new_seats").eq_missing(pl.col("seats")))
+    return pl.lit(value=True)  # conversion: any terms
+
+
+def _first(rows: pl.LazyFrame, moments: pl.LazyFrame, at: str, name: str) -> pl.LazyFrame:
+    """The first moment per row that was not known at its cutoff."""
+    later = rows.select(ROW).join(moments, on="account_id")
+    return later.filter(pl.col("known_at") >= pl.col("as_of")).group_by(ROW).agg(
+        pl.col(at).min().alias(name)
+    )
+
+
+def _in_order(events: pl.LazyFrame) -> pl.LazyFrame:
+    """Each account's events in order, terms read; at one instant an ending precedes a start."""
+    number = [
+        pl.col("properties").str.json_path_match(f"$.{name}").cast(pl.Float64, strict=False)
+        .alias(name)
+        for name in ("seats", "billing_months")
+    ]
+    return (
+        events.with_columns(*number, ends=pl.col("kind") != "contract.cancelled")
+        .sort("account_id", "occurred_at", "recorded_at", "ends", "event_id")
+    )
+
+
+def _next(at: pl.Expr) -> pl.Expr:
+    """The next such moment after each row of the same account."""
+    return at.shift(-1).backward_fill().over("account_id")
+
+
+def _no_terms() -> list[pl.Expr]:
+    return [pl.lit(None, pl.Float64).alias(name) for name in ("mrr", "seats", "billing_months")]
+
+
+def _undated() -> list[pl.Expr]:
+    return [pl.lit(None, UTC_INSTANT).alias("undecided_from"),
+            pl.lit(None, pl.Float64).alias("amount_ratio")]

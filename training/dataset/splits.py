@@ -1,0 +1,109 @@
+"""This module is about splits: which cutoffs train, which calibrate, which judge.
+
+Time-ordered, and with an embargo, so that no label window of an older part reaches into a newer
+one::
+
+    train ───── windows close ──┤ calibration ───── windows close ──┤ test ───── known_until
+                    (cutoffs whose windows would cross are embargoed)
+
+Accounts stand on both sides, but never the same account at the same cutoff. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from training.dataset.errors import TrainingError
+
+TEST_SHARE = 1 / 4
+"""Share of the mature cutoffs that judge: the newest ones."""
+
+CALIBRATION_SHARE = 1 / 3
+"""Share of the cutoffs before the test that calibrate: the newest ones, because rates drift."""
+
+MOST_FOLDS = 4
+"""So many refits a rolling origin costs at most; neighbouring cutoffs share one."""
+
+
+class SplitError(TrainingError):
+    """There are too few cutoffs to learn from one part and judge on another."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One step of a rolling origin: fit on the older cutoffs, score the newer ones."""
+
+    train: tuple[datetime, ...]
+    held_out: tuple[datetime, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Cutoffs by the part they play; ``embargoed`` ones play none."""
+
+    train: tuple[datetime, ...]
+    calibration: tuple[datetime, ...]
+    test: tuple[datetime, ...]
+    embargoed: tuple[datetime, ...]
+    before_test: tuple[datetime, ...]  # every cutoff whose window closes before the test opens
+
+
+def closed_by(
+    cutoffs: tuple[datetime, ...], moment: datetime, *, reach: timedelta
+) -> tuple[datetime, ...]:
+    """The cutoffs whose label windows, ``reach`` long, have closed by the moment."""
+    return tuple(at for at in cutoffs if at + reach <= moment)
+
+
+def newest(cutoffs: tuple[datetime, ...], share: float) -> tuple[datetime, ...]:
+    """The newest cutoffs, this share of them, at least one."""
+    return cutoffs[-max(1, math.ceil(share * len(cutoffs))):]
+
+
+def time_split(cutoffs: tuple[datetime, ...], *, reach: timedelta) -> Split:
+    """Cut the mature cutoffs into train, calibration and test.
+
+    Args:
+        cutoffs: mature cutoffs in order.
+        reach: from a cutoff to the end of its label window: lead plus horizon.
+
+    Raises:
+        SplitError: too few cutoffs for three parts with an embargo between them.
+    """
+    if list(cutoffs) != sorted(set(cutoffs)):
+        raise SplitError("Cutoffs to split must be in order, each once.")
+    test = newest(cutoffs, TEST_SHARE) if cutoffs else ()
+    before_test = closed_by(cutoffs, test[0], reach=reach) if test else ()
+    calibration = newest(before_test, CALIBRATION_SHARE) if before_test else ()
+    train = closed_by(before_test, calibration[0], reach=reach) if calibration else ()
+    if not train:
+        raise SplitError(
+            f"{len(cutoffs)} mature cutoff(s) are too few to train, calibrate and test with label "
+            f"windows of {reach.days} days: the windows of one part must close before the next "
+            f"begins, which needs cutoffs over more than {2 * reach.days} days. Build older "
+            f"snapshots (keepwell snapshot --from … --to … --every month), wait for labels to "
+            f"mature, or ask for a shorter horizon."
+        )
+    placed = {*train, *calibration, *test}
+    return Split(
+        train=train, calibration=calibration, test=test, before_test=before_test,
+        embargoed=tuple(at for at in cutoffs if at not in placed),
+    )
+
+
+def rolling_folds(
+    cutoffs: tuple[datetime, ...], held_out: tuple[datetime, ...], *, reach: timedelta,
+    most: int = MOST_FOLDS,
+) -> tuple[Fold, ...]:
+    """Score each held-out cutoff by a fit on the cutoffs whose windows had closed by then.
+
+    Neighbouring held-out cutoffs share a fold where there are more of them than ``most``; its
+    training part is closed by the first of them. Cutoffs with nothing before them are left out.
+    """
+    size = math.ceil(len(held_out) / most) if held_out else 1
+    blocks = [held_out[i:i + size] for i in range(0, len(held_out), size)]
+    folds = (Fold(train=closed_by(cutoffs, block[0], reach=reach), held_out=block)
+             for block in blocks)
+    return tuple(fold for fold in folds if fold.train)

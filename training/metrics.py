@@ -1,0 +1,193 @@
+"""This module is about how good probabilities are: metrics with intervals, and differences.
+
+Rows of one account are not independent, so every interval comes from a bootstrap that draws
+whole accounts. All draws are weights on the same rows: nothing is copied, nothing is refitted.
+Pure; randomness is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.dataset.errors import TrainingError
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+SMALLEST = 1e-6
+"""Probabilities are kept this far from 0 and 1 in the logarithm."""
+
+CELLS = 4_000_000
+"""Weights held in memory at once: draws are taken in blocks of this many cells."""
+
+BINS = 10
+TOP_SHARE = 0.10
+
+
+class EvaluationError(TrainingError):
+    """The rows can not be judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def row_log_loss(y: Vector, p: Vector) -> Vector:
+    """Log loss of each row."""
+    p = np.clip(p, SMALLEST, 1 - SMALLEST)
+    loss: Vector = -(y * np.log(p) + (1 - y) * np.log(1 - p))
+    return loss
+
+
+def log_loss(y: Vector, p: Vector, w: Matrix) -> Vector:
+    """Mean log loss per draw."""
+    return _mean(row_log_loss(y, p), w)
+
+
+def brier(y: Vector, p: Vector, w: Matrix) -> Vector:
+    """Mean squared error of the probability, per draw."""
+    return _mean((y - p) ** 2, w)
+
+
+def auc(y: Vector, p: Vector, w: Matrix) -> Vector:
+    """Area under the ROC curve per draw; tied scores count half."""
+    positives, negatives = _by_score(y, p, w)
+    below = np.cumsum(negatives, axis=1) - negatives / 2  # ascending: negatives scored lower
+    area = (positives * below).sum(axis=1)
+    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+    return _divide(area, pairs)
+
+
+def average_precision(y: Vector, p: Vector, w: Matrix) -> Vector:
+    """Area under the precision-recall curve, by steps, per draw."""
+    positives, negatives = (part[:, ::-1] for part in _by_score(y, p, w))
+    found = np.cumsum(positives, axis=1)
+    precision = _divide(found, found + np.cumsum(negatives, axis=1))
+    return _divide(np.nansum(precision * positives, axis=1), found[:, -1])
+
+
+def lift_at_top(y: Vector, p: Vector, w: Matrix) -> Vector:
+    """Rate in the tenth that is scored highest over the base rate; ties share the last place."""
+    positives, negatives = (part[:, ::-1] for part in _by_score(y, p, w))
+    total = positives + negatives
+    seats = TOP_SHARE * total.sum(axis=1, keepdims=True)
+    before = np.cumsum(total, axis=1) - total
+    taken = np.clip(seats - before, 0, total)
+    hits = np.nansum(_divide(positives, total) * taken, axis=1)
+    base = _divide(positives.sum(axis=1), total.sum(axis=1))
+    return _divide(_divide(hits, seats[:, 0]), base)
+
+
+def calibration_error(y: Vector, p: Vector, w: Matrix) -> Vector:
+    """Mean distance of promised and observed rate over ten equal groups by score.
+
+    With few positives a perfect model has an error too: compare contenders, not with zero.
+    """
+    order = np.argsort(p, kind="stable")
+    starts = np.unique((np.arange(BINS) * len(p)) // BINS)
+    weight = w[:, order]
+    gap = np.add.reduceat(weight * (y - p)[order], starts, axis=1)
+    return _divide(np.abs(gap).sum(axis=1), weight.sum(axis=1))
+
+
+METRICS: dict[str, Callable[[Vector, Vector, Matrix], Vector]] = {
+    "log_loss": log_loss,
+    "brier": brier,
+    "auc": auc,
+    "average_precision": average_precision,
+    "lift_at_10_percent": lift_at_top,
+    "calibration_error": calibration_error,
+}
+"""Every metric by its name: labels, probabilities and weights (draws × rows) to one per draw."""
+
+
+def account_draws(accounts: NDArray[np.int64], n_draws: int, rng: np.random.Generator) -> Matrix:
+    """How often each account is drawn: draws × accounts, whole accounts with replacement."""
+    n_accounts = int(accounts.max()) + 1 if len(accounts) else 0
+    if n_accounts == 0:
+        raise EvaluationError("There are no rows to judge; check the cohort and the cutoffs.")
+    even = np.full(n_accounts, 1 / n_accounts)
+    return rng.multinomial(n_accounts, even, size=n_draws).astype(np.float64)
+
+
+def evaluate(
+    y: Vector, p: Vector, accounts: NDArray[np.int64], draws: Matrix, *, cells: int = CELLS
+) -> dict[str, Interval]:
+    """All metrics of one contender, each with its account-clustered 95 % interval.
+
+    Args:
+        y: 0 or 1 per row.
+        p: probability per row.
+        accounts: account of each row as a number from 0.
+        draws: from ``account_draws``, shared by all contenders so that they stay paired.
+        cells: weights held in memory at once.
+
+    Raises:
+        EvaluationError: no rows, or only one class among them.
+    """
+    if not 0 < y.sum() < len(y):
+        raise EvaluationError(
+            f"The {len(y)} rows to judge hold only one class ({int(y.sum())} with the outcome): "
+            f"nothing can be compared. Use more cutoffs or a longer horizon."
+        )
+    ones = np.ones((1, len(y)))
+    spread = {name: np.empty(len(draws)) for name in METRICS}
+    block = max(1, cells // len(y))
+    for start in range(0, len(draws), block):
+        weights = draws[start:start + block][:, accounts]
+        for name, metric in METRICS.items():
+            spread[name][start:start + block] = metric(y, p, weights)
+    values = {name: float(metric(y, p, ones)[0]) for name, metric in METRICS.items()}
+    # a resample repeats rows, which alone moves groups further from their promise: take that off
+    extra = float(np.nanmean(spread["calibration_error"])) - values["calibration_error"]
+    spread["calibration_error"] = np.maximum(spread["calibration_error"] - max(extra, 0.0), 0.0)
+    return {name: _interval(values[name], spread[name]) for name in METRICS}
+
+
+def flat(metrics: Mapping[str, Interval], *, prefix: str = "") -> dict[str, float]:
+    """Metrics as flat numbers for a tracking store: value, ``_low`` and ``_high``."""
+    numbers: dict[str, float] = {}
+    for name, interval in metrics.items():
+        numbers[f"{prefix}{name}"] = interval.value
+        numbers[f"{prefix}{name}_low"] = interval.low
+        numbers[f"{prefix}{name}_high"] = interval.high
+    return numbers
+
+
+def _interval(value: float, spread: Vector) -> Interval:
+    low, high = np.nanquantile(spread, [0.025, 0.975])
+    return Interval(value=value, low=float(low), high=float(high))
+
+
+def _mean(x: Vector, w: Matrix) -> Vector:
+    return _divide(w @ x, w.sum(axis=1))
+
+
+def _divide(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``a / b``, unknown where a draw holds nothing to divide by."""
+    a, b = np.broadcast_arrays(a, b)
+    result = np.full(a.shape, np.nan)
+    np.divide(a, b, out=result, where=b > 0)
+    return result
+
+
+def _by_score(y: Vector, p: Vector, w: Matrix) -> tuple[Matrix, Matrix]:
+    """Weights of positives and negatives at each distinct score, ascending."""
+    order = np.argsort(p, kind="stable")
+    ranked = p[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    weight, positive = w[:, order], y[order]
+    return (np.add.reduceat(weight * positive, starts, axis=1),
+            np.add.reduceat(weight * (1 - positive), starts, axis=1))

@@ -1,0 +1,381 @@
+"""This module is about horizons beyond the one that models are fitted to: half a year, a year.
+
+Few cutoffs are old enough for a window that long, and a score fitted to them alone would not know
+the newest months. So the near keeps its score, and the time after it has a chance of its own, of
+the accounts that are still there when it begins::
+
+    cutoffs   ── closed at 180 days, still there at 90 ──┤ ········ embargo ········ ├── test ──┤
+    near f    five fits, each without a fifth of the accounts, score that fifth
+    far g     slope · f + a step where the renewal lies after the horizon
+              + a strongly penalised regression on every feature
+              calibrated by the same fifths on the newest third of those cutoffs
+
+So no probability falls as the horizon grows, and to ask for a year changes nothing that is said of
+90 days. Accounts are held out here and not months: a year before the test nothing older is left to
+hold out. Where few accounts had the outcome in that time there is the slope alone, and the
+training says so. Each later horizon is judged on cutoffs after every window that it has learned
+from; where there are none, or where it is no better than the base rate, it is not estimable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from registry.bundle.calibration import sigmoid
+from registry.bundle.linear import LinearForm
+from registry.bundle.long_horizons import LaterChance, either
+from training.dataset.cutoffs import mature, reach_of
+from training.dataset.labels import ROW, Label, label_rows
+from training.dataset.splits import (
+    CALIBRATION_SHARE,
+    TEST_SHARE,
+    Fold,
+    closed_by,
+    newest,
+    rolling_folds,
+)
+from training.dataset.training_set import TrainingSet
+from training.models.calibration import CalibrationFit, fit_calibration
+from training.models.contest import fit_rows, out_of_time, usable_columns
+from training.models.fit import Fitted
+from training.models.formula_prior import penalised_weights
+from training.models.linear_design import LinearDesign
+from training.models.specs import FEW_ACCOUNTS, RENEWAL, ModelSpec, Parameters
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+LEAST_OUTCOMES = 10
+"""A part needs so many accounts with the outcome, and so many without it."""
+
+LEAST_CUTOFFS = 6
+"""A far chance is learned from half a year of cutoffs at least: in fewer a season is the rate."""
+
+FIFTHS = 5
+
+USUAL_SLOPE, SLOPE_SPREAD = 0.5, 0.5
+"""What is known of the slope beforehand: what tells the near tells less of the far."""
+
+RENEWAL_SPREAD = 1.0
+"""What is known beforehand of the step where a contract outlasts the horizon, in spreads of it."""
+
+LEAST_BEYOND = 0.01
+"""So large a part of the rows outlasts the horizon, and does not, or there is no step."""
+
+STRENGTH = 1e-4
+"""Of the features beside the score; inverse penalty per row-sum of the loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterHorizons:
+    """Outcomes within the longer horizons that the data can judge, and why it can not others."""
+
+    outcomes: Mapping[int, Vector]  # horizon -> one per row of the training set, NaN undecided
+    test: Mapping[int, tuple[datetime, ...]]  # horizon -> cutoffs that judge it
+    not_estimable: Mapping[int, str]
+
+    def without(self, reasons: Mapping[int, str]) -> LaterHorizons:
+        """The same without the horizons for which there is a reason."""
+        return LaterHorizons(
+            outcomes={h: o for h, o in self.outcomes.items() if h not in reasons},
+            test={h: t for h, t in self.test.items() if h not in reasons},
+            not_estimable={**self.not_estimable, **reasons})
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """Those that can be judged, in rising order."""
+        return tuple(sorted(self.outcomes))
+
+
+def later_horizons(
+    label: Label, training: TrainingSet, events: pl.DataFrame, rows: pl.DataFrame, *,
+    known_until: datetime,
+) -> LaterHorizons:
+    """Label the rows of a training set at the label's later horizons, and say which can be judged.
+
+    Args:
+        label: with its later horizons.
+        training: the rows, labelled at the shorter horizons.
+        events: what decides the label.
+        rows: cohort rows; those of the training set are among them.
+        known_until: nothing later is read.
+    """
+    wanted = tuple(h for h in label.later if h > training.horizons[-1])
+    if not wanted:
+        return LaterHorizons(outcomes={}, test={}, not_estimable={})
+    labelled = label_rows(replace(label, horizons=wanted, later=()), events, rows,
+                          known_until=known_until)
+    keys = pl.DataFrame({
+        "account_id": [training.accounts[i] for i in training.account],
+        "as_of": pl.Series([training.cutoffs[i] for i in training.cutoff],
+                           dtype=labelled.frame.schema["as_of"])})
+    frame = keys.join(labelled.frame, on=ROW, how="left", maintain_order="left")
+    outcomes: dict[int, Vector] = {}
+    test: dict[int, tuple[datetime, ...]] = {}
+    not_estimable: dict[int, str] = {}
+    for horizon in wanted:
+        outcome = frame[labelled.label.column(horizon)].cast(pl.Float64).to_numpy().copy()
+        reach = reach_of(horizon, lead_days=label.lead_days)
+        closed = mature(training.cutoffs, reach=reach, known_until=known_until)
+        judges = newest(closed, TEST_SHARE) if closed else ()
+        before = outcomes[max(outcomes)] if outcomes else training.outcome
+        reason = _why_not(training, outcome, before, judges, horizon)
+        if reason is None:
+            outcomes[horizon], test[horizon] = outcome, judges
+        else:
+            not_estimable[horizon] = reason
+    return LaterHorizons(outcomes=outcomes, test=test, not_estimable=not_estimable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FarChance:
+    """A fitted chance between two horizons, of who is still there at the first."""
+
+    horizon: int
+    slope: float  # of the centred near score
+    form: LinearForm | None
+    has_own_fit: bool  # on every feature, beside the slope and the renewal
+    calibration: CalibrationFit
+    rate: float  # of the outcome by the horizon, among rows decided there
+    n_accounts: int  # distinct accounts that had the outcome between the two
+
+    def log_odds(self, f: Vector, matrix: Matrix) -> Vector:
+        """The calibrated log-odds of rows with these centred near scores."""
+        g = _score(self.slope, self.form, f, matrix)
+        return np.asarray(self.calibration.intercepts[0] + self.calibration.slope * g)
+
+    def for_serving(self, level: float) -> LaterChance:
+        """The value that a bundle holds, for near scores that lie higher by ``level``."""
+        return LaterChance(
+            slope=self.slope, form=self.form,
+            calibration=self.calibration.shifted(self.slope * level).for_serving((self.horizon,)))
+
+    @property
+    def sentence(self) -> str:
+        """How it was fitted, and why so."""
+        if self.has_own_fit:
+            return (f"{self.horizon} days: a fit of its own, from {self.n_accounts} distinct "
+                    f"accounts.")
+        return (f"{self.horizon} days: only a slope of its own on the nearer score; "
+                f"{self.n_accounts} distinct accounts had the outcome in the time after it, fewer "
+                f"than {FEW_ACCOUNTS}.")
+
+
+def fit_later(
+    spec: ModelSpec, training: TrainingSet, outcomes: Mapping[int, Vector], columns: list[int],
+    parameters: Parameters, *, at: datetime, seed: int, draws: int = 0,
+) -> tuple[FarChance, ...]:
+    """The chances after the near, in rising order of their horizons.
+
+    Args:
+        spec: whose score of the near they start from.
+        training: rows at the shorter horizons.
+        outcomes: the later horizons to add, each with its outcomes.
+        columns: what the spec reads.
+        parameters: of the spec.
+        at: windows that close after it are not known.
+        seed: of everything random.
+        draws: bootstrap draws of accounts to keep for intervals.
+    """
+    if not outcomes:
+        return ()
+    matrix = training.matrix[:, columns]
+    near = scores_by_fifths(spec, training, columns, parameters, at=at, seed=seed)
+    chances = []
+    before = training.outcome
+    read = [training.names[column] for column in columns]
+    renewal = read.index(RENEWAL) if RENEWAL in read else None
+    for horizon in sorted(outcomes):
+        decided = _closed(training, outcomes[horizon], horizon, at)
+        there = decided & (before == 0)
+        chances.append(_fit_chance(
+            horizon, near[there], matrix[there], outcomes[horizon][there],
+            training.account[there], _newest_third(training, there), spec, renewal=renewal,
+            ends=reach_of(horizon, lead_days=training.label.lead_days).days, draws=draws, seed=seed,
+            rate=_rate(outcomes[horizon][decided & _newest_third(training, decided, whole=True)])))
+        before = outcomes[horizon]
+    return tuple(chances)
+
+
+def probability_by(
+    near: Vector, chances: tuple[FarChance, ...], f: Vector, matrix: Matrix
+) -> Vector:
+    """The probability by the last of the chances, from the log-odds by the last near horizon."""
+    odds = near
+    for chance in chances:
+        odds = either(odds, chance.log_odds(f, matrix))
+    return sigmoid(odds)
+
+
+def later_probability(
+    spec: ModelSpec, training: TrainingSet, outcomes: Mapping[int, Vector], rows: Bools,
+    parameters: Parameters, *, at: datetime, seed: int,
+) -> dict[int, Vector]:
+    """A spec's probabilities of rows at later horizons, made from what was known at a moment."""
+    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
+    before = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
+    columns = usable_columns(training, before, spec)
+    shorter = out_of_time(spec, training, near_folds(training, at), columns, parameters, seed=seed)
+    chances = fit_later(spec, training, outcomes, columns, parameters, at=at, seed=seed)
+    fitted = fit_rows(spec, training, before, columns, parameters, seed=seed)
+    matrix = training.part(rows, columns)
+    f = fitted.score(matrix) - fitted.level
+    near = shorter.calibration.intercepts[-1] + shorter.calibration.slope * f
+    return {chance.horizon: probability_by(near, chances[:place], f, matrix)
+            for place, chance in enumerate(chances, start=1)}
+
+
+def near_folds(training: TrainingSet, at: datetime) -> tuple[Fold, ...]:
+    """Folds that calibrate the near at a moment; none where too little was known."""
+    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
+    closed = closed_by(training.cutoffs, at, reach=reach)
+    held_out = newest(closed, CALIBRATION_SHARE) if closed else ()
+    return tuple(
+        fold for fold in rolling_folds(closed, held_out, reach=reach)
+        if _both_classes(training.outcome[training.rows_at(fold.train)]))
+
+
+def why_not(
+    training: TrainingSet, outcome: Vector, before: Vector, horizon: int, at: datetime
+) -> str | None:
+    """Why a horizon can not be learned from what was known at a moment; None where it can."""
+    closed = closed_by(training.cutoffs, at,
+                       reach=reach_of(horizon, lead_days=training.label.lead_days))
+    if len(closed) < LEAST_CUTOFFS or not near_folds(training, at):
+        return (
+            f"{len(training.cutoffs)} cutoffs are too few to learn windows of {horizon} days from "
+            f"{LEAST_CUTOFFS} cutoffs and to judge them on later ones that none of them reaches "
+            f"into. Build older snapshots (keepwell snapshot --from … --to … --every month), or "
+            f"wait for labels to mature.")
+    there = _closed(training, outcome, horizon, at) & (before == 0)
+    return _too_few("learn", training, outcome, there)
+
+
+def _why_not(
+    training: TrainingSet, outcome: Vector, before: Vector, test: tuple[datetime, ...],
+    horizon: int,
+) -> str | None:
+    """Why the data can not judge a horizon; None where they can."""
+    at = test[0] if test else training.cutoffs[0]
+    return why_not(training, outcome, before, horizon, at) or _too_few(
+        "judge", training, outcome, training.rows_at(test) & ~np.isnan(outcome))
+
+
+def _too_few(part: str, training: TrainingSet, outcome: Vector, rows: Bools) -> str | None:
+    having, lacking = (len(np.unique(training.account[rows & (outcome == y)])) for y in (1, 0))
+    if min(having, lacking) >= LEAST_OUTCOMES:
+        return None
+    return (f"{having} of the accounts whose rows would {part} it have the outcome and {lacking} "
+            f"have not; at least {LEAST_OUTCOMES} of either are needed.")
+
+
+def _fit_chance(
+    horizon: int, f: Vector, matrix: Matrix, outcome: Vector, accounts: NDArray[np.int64],
+    newer: Bools, spec: ModelSpec, *, renewal: int | None, ends: int, draws: int, seed: int,
+    rate: float,
+) -> FarChance:
+    n_accounts = len(np.unique(accounts[outcome == 1]))
+    own = spec.form != "constant" and spec.reads is None and n_accounts >= FEW_ACCOUNTS
+    held = np.empty(len(f))
+    for fifth in range(FIFTHS):
+        out = accounts % FIFTHS == fifth
+        slope, form = _fit_far(f[~out], matrix[~out], outcome[~out], accounts[~out], own=own,
+                               renewal=renewal, ends=ends)
+        held[out] = _score(slope, form, f[out], matrix[out])
+    slope, form = _fit_far(f, matrix, outcome, accounts, own=own, renewal=renewal, ends=ends)
+    judged = newer if 0 < outcome[newer].sum() < newer.sum() else np.ones(len(f), dtype=np.bool_)
+    calibration = fit_calibration(
+        held[judged], outcome[judged][:, None], accounts[judged], n_draws=draws,
+        rng=np.random.default_rng((seed, horizon)))
+    return FarChance(horizon=horizon, slope=slope, form=form, has_own_fit=own,
+                     calibration=calibration, rate=rate, n_accounts=n_accounts)
+
+
+def _fit_far(
+    f: Vector, matrix: Matrix, outcome: Vector, accounts: NDArray[np.int64], *, own: bool,
+    renewal: int | None, ends: int,
+) -> tuple[float, LinearForm | None]:
+    """The slope of the near score, and what the renewal and every feature say beside it."""
+    design, steps = _design(matrix, renewal, ends)
+    columns = design.columns(matrix) if own or steps else np.empty((len(f), 0))
+    used = np.full(columns.shape[1], own)
+    # rows of one account overlap, so what is known beforehand weighs as if accounts were the rows
+    share = len(np.unique(accounts)) / len(f)
+    strength = np.full(columns.shape[1], STRENGTH)
+    if renewal is not None and steps:
+        used[renewal], strength[renewal] = True, share * RENEWAL_SPREAD**2
+    weights = penalised_weights(
+        np.column_stack((f, columns[:, used])), outcome, USUAL_SLOPE * f,
+        strength=np.append(share * SLOPE_SPREAD**2, strength[used]))
+    slope = USUAL_SLOPE + float(weights[1])
+    if not used.any():
+        return slope, None
+    every = np.zeros(columns.shape[1])
+    every[used] = weights[2:]
+    return slope, design.form(float(weights[0]), every)
+
+
+def _design(matrix: Matrix, renewal: int | None, ends: int) -> tuple[LinearDesign, bool]:
+    """The scale of every feature, and whether the renewal is a step where the horizon ends.
+
+    A contract that runs beyond the horizon can not end within it, however near the score puts it;
+    before that, sooner or later makes no difference. Where all run so long, or none, the date is a
+    feature like others.
+    """
+    if renewal is None:
+        return LinearDesign.of(matrix), False
+    beyond = float((matrix[:, renewal] >= ends).mean())  # unknown is not beyond
+    if not LEAST_BEYOND <= beyond <= 1 - LEAST_BEYOND:
+        return LinearDesign.of(matrix), False
+    unbounded = np.full(matrix.shape[1], np.inf)
+    lower, upper = -unbounded, unbounded.copy()
+    lower[renewal], upper[renewal] = np.log1p(ends - 1), np.log1p(ends)
+    return LinearDesign.of(matrix, lower=lower, upper=upper), True
+
+
+def _score(slope: float, form: LinearForm | None, f: Vector, matrix: Matrix) -> Vector:
+    return np.asarray(slope * f + (0.0 if form is None else form.score(matrix)))
+
+
+def scores_by_fifths(
+    spec: ModelSpec, training: TrainingSet, columns: list[int], parameters: Parameters, *,
+    at: datetime, seed: int,
+) -> Vector:
+    """The centred near score of every row, by a fit that does not know its account."""
+    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
+    known = training.rows_at(closed_by(training.cutoffs, at, reach=reach))
+    scores = np.zeros(len(training.account))
+    for fifth in range(FIFTHS):
+        out = training.account % FIFTHS == fifth
+        fitted: Fitted = fit_rows(spec, training, known & ~out, columns, parameters, seed=seed)
+        scores[out] = fitted.score(training.part(out, columns)) - fitted.level
+    return scores
+
+
+def _closed(training: TrainingSet, outcome: Vector, horizon: int, at: datetime) -> Bools:
+    """Rows whose window of this horizon had closed at a moment, and which are decided."""
+    reach = reach_of(horizon, lead_days=training.label.lead_days)
+    return training.rows_at(closed_by(training.cutoffs, at, reach=reach)) & ~np.isnan(outcome)
+
+
+def _newest_third(training: TrainingSet, rows: Bools, *, whole: bool = False) -> Bools:
+    """Which of these rows stand at the newest third of their cutoffs."""
+    places = np.unique(training.cutoff[rows])
+    first = places[-max(1, -(-len(places) // 3))]
+    return np.asarray((training.cutoff if whole else training.cutoff[rows]) >= first)
+
+
+def _rate(outcome: Vector) -> float:
+    """Share with the outcome; half a row keeps an empty one off zero."""
+    return float((outcome.sum() + 0.5) / (len(outcome) + 1))
+
+
+def _both_classes(outcome: Vector) -> bool:
+    return bool(min(outcome.sum(), len(outcome) - outcome.sum()) >= LEAST_OUTCOMES)

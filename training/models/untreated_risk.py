@@ -1,0 +1,341 @@
+"""This module is about the risk if untouched: how it is estimated from labels that were touched.
+
+The estimand is P(outcome within the horizon | features, no logged intervention in the window), the
+prediction under "no treatment" of van Geloven et al. (2020). A row counts until it is touched::
+
+    interval k     ├────────── outcome: it counts
+                   ├─── touched: censored from here on
+                   ├──────────────────── neither: it counts
+    weight         1 / chance of having stayed untouched so long
+
+Chances that a lottery logged are taken as logged; for the rest a penalised regression by interval
+says who is touched, fitted to other accounts than it is asked about. What is fitted is small: by
+how much the log-odds of untouched rows lie above those that the model's own score has in all rows,
+on average and by the chance of being touched. Errors draw whole accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.bundle.calibration import sigmoid
+from registry.bundle.linear import LinearForm
+from registry.bundle.untreated_risk import NO_LOG, ONLY_CHURN, Untouched, UntouchedShift
+from training.dataset.cutoffs import reach_of
+from training.dataset.splits import closed_by
+from training.dataset.training_set import TrainingSet
+from training.dataset.treatments import TouchedRows, touched_shares
+from training.models.contest import usable_columns
+from training.models.fit import fit_linear
+from training.models.long_horizons import FIFTHS, scores_by_fifths
+from training.models.specs import LIGHTGBM, ModelSpec, Parameters
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Places = NDArray[np.int64]
+
+LEAST_TOUCHED = 10
+"""So many accounts have to have been touched, or nothing says who is."""
+
+LEAST_OUTCOMES = 20
+"""So many untouched accounts with the outcome: two numbers are fitted to them."""
+
+LEAST_EFFECTIVE = 50
+"""So many accounts the weighted rows have to be worth; below it a few of them decide alone."""
+
+MOST_WEIGHT = 20.0
+"""A row stands for so many at most: one in twenty stays untouched where nearly all are touched."""
+
+MOST_AT_LIMIT = 0.2
+"""Above this share of rows at that limit there is nobody to compare the touched with."""
+
+TOUCH_STRENGTH = 0.003
+"""Inverse penalty of the regression on being touched."""
+
+SPREADS = (1.0, 0.3)
+"""Known beforehand of the shift and of the weight of being touched: none, give or take this."""
+
+DRAWS = 100
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Interval:
+    """The rows that could have the outcome between two horizons, touched or not."""
+
+    horizon: int
+    rows: Places
+    outcome: Vector
+    untouched: Bools  # until the outcome, or to the end of the interval
+    stay: Vector  # chance of that
+
+    @property
+    def weight(self) -> Vector:
+        """What each row stands for; 0 where it is censored."""
+        return np.where(self.untouched, np.minimum(1 / self.stay, MOST_WEIGHT), 0.0)
+
+
+def fit_untouched(
+    spec: ModelSpec, training: TrainingSet, touched: TouchedRows, later: Mapping[int, Vector],
+    columns: list[int], parameters: Parameters, *, at: datetime, seed: int,
+) -> Untouched:
+    """Estimate the risk if untouched, or say why it can not be.
+
+    Args:
+        spec: whose score it starts from.
+        training: rows at the nearer horizons.
+        touched: when each row was touched, and when its outcome came.
+        later: the longer horizons that are served, each with its outcomes.
+        columns: what the spec reads.
+        parameters: of the spec.
+        at: windows that close after it are not known.
+        seed: of everything random.
+    """
+    shares = touched_shares(training, touched, later)
+    came = np.isfinite(touched.touch_days)
+    if not came.any() or training.label.outcome != "churn":
+        reason = ONLY_CHURN if came.any() else NO_LOG
+        return Untouched(shares=shares, shift=None, not_known=dict.fromkeys(shares, reason),
+                         drawn_share=0.0, effective_accounts=0.0)
+    near = scores_by_fifths(spec, training, columns, parameters, at=at, seed=seed)
+    intervals = touch_intervals(training, touched, later, known_of_touching(
+        training, touched, near), at=at)
+    judged, not_known, effective = _judged(training, intervals)
+    drawn = float(touched.by_chance[came].mean())
+    shift = None
+    if judged:
+        chance, form = touch_chance(training, touched, columns, at=at)
+        shift = _fit_shift(training, judged, near, chance, form, seed=seed)
+    return Untouched(shares=shares, shift=shift, not_known=not_known, drawn_share=drawn,
+                     effective_accounts=effective)
+
+
+def touch_intervals(
+    training: TrainingSet, touched: TouchedRows, later: Mapping[int, Vector], known: Matrix, *,
+    at: datetime,
+) -> list[Interval]:
+    """Who could have the outcome between each two horizons, and the chance to be untouched there.
+
+    Args:
+        training: rows at the nearer horizons.
+        touched: when each row was touched, and when its outcome came.
+        later: the longer horizons, each with its outcomes.
+        known: rows × what may tell who is touched.
+        at: windows that close after it are not known.
+    """
+    outcomes = {**{h: training.outcomes[:, k] for k, h in enumerate(training.horizons)}, **later}
+    log_stay, start, before = np.zeros(len(known)), 0.0, np.zeros(len(known))
+    found = []
+    for horizon, outcome in sorted(outcomes.items()):
+        end = float(training.label.lead_days + horizon)
+        here = _closed(training, horizon, at) & (before == 0) & ~np.isnan(outcome)
+        until = np.minimum(touched.outcome_days, end)
+        there = here & (touched.touch_days >= start)
+        came = there & (touched.touch_days < until)
+        judged = came & ~touched.by_chance  # by a person: nobody logged the chance
+        own = np.log1p(-_chance_by_fifths(training, known, judged, there & ~(came & ~judged)))
+        passed = _share_passed(touched, judged, there, until)
+        log_now = log_stay + passed * own + _spared(touched, until)
+        found.append(Interval(
+            horizon=horizon, rows=np.flatnonzero(here), outcome=outcome[here],
+            untouched=touched.touch_days[here] >= until[here], stay=np.exp(log_now[here])))
+        log_stay, start, before = log_stay + own, end, outcome
+    return found
+
+
+def touch_chance(
+    training: TrainingSet, touched: TouchedRows, columns: list[int], *, at: datetime
+) -> tuple[Vector, LinearForm]:
+    """Each row's log-odds of being touched before the longest near horizon, and the served form.
+
+    By the model's own features alone, because nothing else is known when it answers.
+    """
+    horizon = training.horizons[-1]
+    rows = _closed(training, horizon, at) & ~np.isnan(training.outcome)
+    came = touched.touched_within(float(training.label.lead_days + horizon)) & rows
+    x, y = training.matrix[:, columns], came.astype(np.float64)
+    scores = np.empty(len(x))
+    for fifth in range(FIFTHS):
+        out = training.account % FIFTHS == fifth
+        scores[out] = _touch_form(x[rows & ~out], y[rows & ~out]).score(x[out])
+    return scores, _touch_form(x[rows], y[rows])
+
+
+def logit_weights(
+    design: Matrix, outcome: Vector, offset: Vector, weight: Vector, *, precision: Vector,
+    start: Vector | None = None,
+) -> Vector:
+    """Weights of a weighted logistic regression beside an offset, shrunken to 0."""
+    found = np.zeros(design.shape[1]) if start is None else start
+    for _ in range(MOST_STEPS):
+        p = sigmoid(offset + design @ found)
+        gradient = design.T @ (weight * (p - outcome)) + precision * found
+        curvature = (design * (weight * p * (1 - p))[:, None]).T @ design + np.diag(precision)
+        step = np.clip(np.linalg.solve(curvature, gradient), -2.0, 2.0)
+        found = found - step
+        if np.abs(step).max() < CLOSE:
+            break
+    return found
+
+
+MOST_STEPS, CLOSE, TINY = 50, 1e-8, 1e-6
+
+
+def _fit_shift(
+    training: TrainingSet, intervals: list[Interval], near: Vector, chance: Vector,
+    form: LinearForm, *, seed: int,
+) -> UntouchedShift:
+    rows = np.concatenate([one.rows for one in intervals])
+    accounts, outcome, weight = training.account[rows], *(
+        np.concatenate([getattr(one, name) for one in intervals]) for name in ("outcome", "weight"))
+    low, high = np.quantile(chance[rows], [0.01, 0.99])
+    t = np.clip(chance[rows], low, high)
+    centre = float(t.mean())
+    touching = np.column_stack((np.ones(len(rows)), t - centre))
+    scores = [np.column_stack((np.ones(len(one.rows)), near[one.rows])) for one in intervals]
+    present = np.unique(accounts)
+    # rows of one account overlap, so what is known beforehand weighs as if accounts were the rows
+    share = len(present) / max(len(one.rows) for one in intervals)
+
+    def fitted(times: Vector, plain: list[Vector] | None, best: Vector | None
+               ) -> tuple[list[Vector], Vector]:
+        """What the score says in all rows, and shift and weight; each account so many times."""
+        plain = [logit_weights(design, one.outcome, np.zeros(len(design)),
+                               times[training.account[one.rows]], precision=np.full(2, TINY),
+                               start=None if plain is None else plain[k])
+                 for k, (one, design) in enumerate(zip(intervals, scores, strict=True))]
+        offset = np.concatenate([design @ w for design, w in zip(scores, plain, strict=True)])
+        return plain, logit_weights(touching, outcome, offset, share * weight * times[accounts],
+                                    precision=1 / np.array(SPREADS) ** 2, start=best)
+
+    plain, best = fitted(np.ones(len(training.accounts)), None, None)
+    rng = np.random.default_rng((seed, len(rows)))
+    drawn = np.empty((DRAWS, 2))
+    for draw in range(DRAWS):
+        times = np.zeros(len(training.accounts))
+        times[present] = rng.multinomial(len(present), np.full(len(present), 1 / len(present)))
+        drawn[draw] = fitted(times, plain, best)[1]
+    (a, b), (_, c) = np.cov(drawn.T)
+    return UntouchedShift(
+        horizons=tuple(one.horizon for one in intervals), shift=float(best[0]),
+        weight=float(best[1]), centre=centre, bounds=(float(low), float(high)),
+        covariance=((float(a), float(b)), (float(b), float(c))), touch=form)
+
+
+def _judged(
+    training: TrainingSet, intervals: list[Interval]
+) -> tuple[list[Interval], dict[int, str], float]:
+    """The intervals that can be learned from, why others can not, and what their rows are worth."""
+    near = [one for one in intervals if one.horizon <= training.horizons[-1]]
+    effective = _effective_accounts(training, near[-1])
+    reason = _why_not(training, near)
+    if reason is not None:
+        return [], dict.fromkeys((one.horizon for one in intervals), reason), effective
+    judged, not_known = list(near), {}
+    for one in intervals[len(near):]:
+        reason = reason or _why_not(training, [one])
+        if reason is None:
+            judged.append(one)
+        else:
+            not_known[one.horizon] = reason
+    return judged, not_known, effective
+
+
+def _why_not(training: TrainingSet, intervals: list[Interval]) -> str | None:
+    """Why these rows can not tell what untouched accounts do; None where they can."""
+    last = intervals[-1]
+
+    def accounts(name: str) -> int:
+        chosen = [one.rows[~one.untouched if name == "touched" else
+                           one.untouched & (one.outcome == 1)] for one in intervals]
+        return len(np.unique(training.account[np.concatenate(chosen)]))
+
+    touched, lost = accounts("touched"), accounts("untouched with the outcome")
+    if touched < LEAST_TOUCHED:
+        return (f"Only {touched} accounts were touched, and {LEAST_TOUCHED} are needed to tell "
+                f"whom that happens to.")
+    at_limit = float((last.stay < 1 / MOST_WEIGHT).mean())
+    if at_limit > MOST_AT_LIMIT:
+        return (f"{at_limit:.0%} of the rows were all but sure to be touched, so there is nobody "
+                f"to compare them with.")
+    if lost < LEAST_OUTCOMES:
+        return (f"Only {lost} accounts had the outcome without being touched before it, and "
+                f"{LEAST_OUTCOMES} are needed.")
+    effective = _effective_accounts(training, last)
+    if effective < LEAST_EFFECTIVE:
+        return (f"The untouched rows are worth {effective:.0f} accounts once they stand for all, "
+                f"and {LEAST_EFFECTIVE} are needed.")
+    return None
+
+
+def _effective_accounts(training: TrainingSet, one: Interval) -> float:
+    """How many accounts of equal weight would be worth as much (Kish 1965)."""
+    by_account = np.bincount(training.account[one.rows], one.weight)
+    total = float(by_account.sum())
+    return total**2 / float((by_account**2).sum()) if total > 0 else 0.0
+
+
+def known_of_touching(training: TrainingSet, touched: TouchedRows, near: Vector) -> Matrix:
+    """What may tell who is touched: every feature, the score, and what was done before."""
+    every = usable_columns(training, np.ones(len(near), dtype=np.bool_), LIGHTGBM)
+    return np.column_stack((training.matrix[:, every], near, touched.days_since_touch,
+                            touched.days_since_choice))
+
+
+def _chance_by_fifths(training: TrainingSet, known: Matrix, came: Bools, rows: Bools) -> Vector:
+    """The chance of being touched in an interval, by a fit that does not know the account."""
+    chance = np.zeros(len(known))
+    if len(np.unique(training.account[came])) < LEAST_TOUCHED:
+        return chance  # too few to tell by whom: as good as none
+    for fifth in range(FIFTHS):
+        out = training.account % FIFTHS == fifth
+        form = _touch_form(known[rows & ~out], came[rows & ~out].astype(np.float64))
+        chance[out] = sigmoid(form.score(known[out]))
+    return np.minimum(chance, MOST_CHANCE)
+
+
+MOST_CHANCE = 0.98
+
+
+def _touch_form(known: Matrix, came: Vector) -> LinearForm:
+    """The log-odds of being touched; their level where these rows are all alike."""
+    if not 0 < came.sum() < len(came):
+        n = known.shape[1]
+        level = float(np.log((came.sum() + 0.5) / (len(came) - came.sum() + 0.5)))
+        return LinearForm.plain(intercept=level, fill=np.zeros(n), center=np.zeros(n),
+                                scale=np.ones(n), coefficient=np.zeros(n))
+    return fit_linear(known, came, strength=TOUCH_STRENGTH)
+
+
+def _share_passed(touched: TouchedRows, came: Bools, there: Bools, until: Vector) -> Vector:
+    """Share of an interval's touches that come before each row's own end.
+
+    By Nelson and Aalen: touches mostly come at few moments, such as the day after a list is made.
+    """
+    moments, times = np.unique(touched.touch_days[came], return_counts=True)
+    if not len(moments):
+        return np.zeros(len(until))
+    left = np.sort(np.minimum(until, touched.touch_days)[there])
+    at_risk = len(left) - np.searchsorted(left, moments, side="left")
+    risen = np.concatenate(([0.0], np.cumsum(times / at_risk)))
+    return np.asarray(risen[np.searchsorted(moments, until, side="left")] / risen[-1])
+
+
+def _spared(touched: TouchedRows, until: Vector) -> Vector:
+    """Log of the chance, as it was logged, that each lottery before its end spared a row."""
+    total = np.zeros(len(until))
+    drawn = touched.spared_days < until[touched.spared_row]
+    np.add.at(total, touched.spared_row[drawn], np.log1p(-touched.spared_chance[drawn]))
+    return total
+
+
+def _closed(training: TrainingSet, horizon: int, at: datetime) -> Bools:
+    """Rows whose window of this horizon had closed at a moment."""
+    reach = reach_of(horizon, lead_days=training.label.lead_days)
+    places = [training.cutoffs.index(one) for one in closed_by(training.cutoffs, at, reach=reach)]
+    return np.isin(training.cutoff, places)

@@ -1,0 +1,230 @@
+"""This module is about matured labels: whether what was promised came, and was better than else.
+
+Only rows count whose cutoff lies at or after all that the model has learned from, and whose label
+window has closed; what is immature is counted and left out. Intervals draw whole accounts, and are
+never narrower than chance alone makes the number of accounts with the outcome (Garwood's exact
+Poisson interval), so that no outcome at all is no proof. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from registry.bundle.segment_gate import EVERYONE, Finding
+from training.metrics import Interval, account_draws, auc, row_log_loss
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+DRAWS = 2000
+
+WRONG = 0.05
+"""Chance that a look finds against the model in any segment although it is as good there."""
+
+BETTER_IN = 0.80
+"""Share of the draws in which a withheld model has to be better: what a promotion asks for."""
+
+CLEARLY_OFF = 1.25
+"""Promises are off where the interval of observed over expected lies beyond it, or its inverse."""
+
+LEAST_LOSS = 0.01
+"""A model is not withheld for less than this share of the other's log loss, however sure."""
+
+LEAST_ACCOUNTS = 10
+"""With the outcome, and without: fewer do not judge which of two is better."""
+
+RECENT_CUTOFFS = 6
+"""The newest ones judge a segment: a model may be found better again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaturedRows:
+    """Decided rows at one horizon, with what the model and what would answer instead said."""
+
+    horizon: int
+    outcome: Vector
+    probability: Vector
+    instead: Vector | None
+    account: Places
+    cutoff: Places  # in order of time
+    segment: NDArray[np.str_]  # as `segment_key` says it
+
+    def where(self, rows: NDArray[np.bool_]) -> MaturedRows:
+        """Only these rows."""
+        return MaturedRows(
+            horizon=self.horizon, outcome=self.outcome[rows], probability=self.probability[rows],
+            instead=None if self.instead is None else self.instead[rows],
+            account=self.account[rows], cutoff=self.cutoff[rows], segment=self.segment[rows])
+
+    @property
+    def recent(self) -> MaturedRows:
+        """The rows of the newest cutoffs."""
+        return self.where(np.isin(self.cutoff, np.unique(self.cutoff)[-RECENT_CUTOFFS:]))
+
+    @property
+    def can_compare(self) -> bool:
+        """Whether enough accounts had the outcome, and enough had not."""
+        return min(len(np.unique(self.account[self.outcome == y])) for y in (0, 1)
+                   ) >= LEAST_ACCOUNTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matured:
+    """How a horizon's promises turned out, over all matured rows."""
+
+    horizon: int
+    n_rows: int
+    n_accounts: int
+    observed: int
+    expected: float
+    ratio: Interval | None  # observed over expected; None without rows
+    is_off: bool
+    log_loss: float | None
+    auc: float | None
+    left_out: Mapping[str, int]  # rows by reason, immature among them
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentFinding:
+    """What the recent matured rows say of the model in one segment."""
+
+    key: str
+    horizon: int
+    finding: Finding
+    because: str
+    n_rows: int
+    n_accounts_with_outcome: int
+    ratio: Interval
+    ratio_instead: Interval | None
+    loss_gap: Interval | None  # log loss of the model minus that of what would answer instead
+
+
+def matured(
+    rows: MaturedRows, left_out: Mapping[str, int], *, level: float, rng: np.random.Generator
+) -> Matured:
+    """How the promises of one horizon turned out; ``level`` is for whether they are off."""
+    if not len(rows.outcome):
+        return Matured(horizon=rows.horizon, n_rows=0, n_accounts=0, observed=0, expected=0.0,
+                       ratio=None, is_off=False, log_loss=None, auc=None, left_out=left_out)
+    rows = _numbered(rows)
+    draws = account_draws(rows.account, DRAWS, rng)
+    y, p = rows.outcome, rows.probability
+    ordered = auc(y, p, np.ones((1, len(y))))[0]
+    return Matured(
+        horizon=rows.horizon, n_rows=len(y), n_accounts=len(np.unique(rows.account)),
+        observed=int(y.sum()), expected=float(p.sum()),
+        ratio=over_expected(y, p, rows.account, draws, level=0.95),
+        is_off=_is_off(over_expected(y, p, rows.account, draws, level=level)),
+        log_loss=float(row_log_loss(y, p).mean()),
+        auc=None if np.isnan(ordered) else float(ordered), left_out=left_out)
+
+
+def segment_findings(
+    rows: MaturedRows, *, instead: str, rng: np.random.Generator
+) -> tuple[SegmentFinding, ...]:
+    """Every segment, and everyone together, that the recent rows can judge.
+
+    The chance to find against a good model is shared among the segments.
+
+    Args:
+        rows: of one horizon.
+        instead: what would answer instead, in words.
+        rng: for the draws.
+    """
+    recent = rows.recent
+    groups = {EVERYONE: recent, **{str(key): recent.where(recent.segment == key)
+                                   for key in np.unique(recent.segment)}}
+    judged = {key: _numbered(group) for key, group in groups.items() if group.can_compare}
+    return tuple(_finding(key, group, instead, WRONG / len(judged), rng)
+                 for key, group in judged.items())
+
+
+def over_expected(
+    y: Vector, p: Vector, account: Places, draws: Matrix, *, level: float
+) -> Interval:
+    """Observed over expected outcomes, with an interval at this level.
+
+    >>> import numpy as np
+    >>> account = np.arange(200)
+    >>> draws = account_draws(account, 500, np.random.default_rng(1))
+    >>> none = over_expected(np.zeros(200), np.full(200, 0.01), account, draws, level=0.95)
+    >>> [round(x, 2) for x in (none.value, none.low, none.high)]  # two expected, none came
+    [0.0, 0.0, 1.84]
+    """
+    tail = (1 - level) / 2
+    width = draws.shape[1]
+    ratio = float(y.sum() / p.sum())
+    drawn = (draws @ np.bincount(account, y, width)) / (draws @ np.bincount(account, p, width))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    happened = len(np.unique(account[y == 1]))
+    least = chi2.ppf(tail, 2 * happened) / 2 if happened else 0.0
+    most = chi2.ppf(1 - tail, 2 * happened + 2) / 2
+    # what one account with the outcome adds; where there is none, as if rows were as many accounts
+    each = ratio / happened if happened else len(account) / len(np.unique(account)) / p.sum()
+    return Interval(value=ratio, low=float(min(low, least * each)),
+                    high=float(max(high, most * each)))
+
+
+def _finding(
+    key: str, rows: MaturedRows, instead: str, wrong: float, rng: np.random.Generator
+) -> SegmentFinding:
+    """What one segment's rows say, each verdict wrong with this chance at most."""
+    y, account = rows.outcome, rows.account
+    draws = account_draws(account, DRAWS, rng)
+    ratio = over_expected(y, rows.probability, account, draws, level=1 - wrong)
+    n_happened = len(np.unique(account[y == 1]))
+    told = (f"of {len(y):,} outcomes within {rows.horizon} days that have matured since it was "
+            f"trained ({int(y.sum()):,} happened)")
+    finding: Finding = "unclear"
+    because = f"{told}, {ratio.value:.2f} times as many as promised happened"
+    ratio_instead = gap = None
+    if rows.instead is not None:
+        ratio_instead = over_expected(y, rows.instead, account, draws, level=1 - wrong)
+        gap, drawn = _loss_gap(y, rows.probability, rows.instead, account, draws)
+        off = _is_off(ratio) and not _is_off(ratio_instead)
+        matters = gap.value > LEAST_LOSS * row_log_loss(y, rows.instead).mean()
+        if matters and np.quantile(drawn, wrong / 2) > 0:
+            finding = "worse"
+            because = (f"{told}, its log loss is {gap.value:.4f} above that of {instead} "
+                       f"({gap.low:+.4f} to {gap.high:+.4f})")
+        elif off:
+            finding = "worse"
+            because += (f" ({ratio.low:.2f} to {ratio.high:.2f}), and "
+                        f"{ratio_instead.value:.2f} times by {instead}")
+        elif (drawn < 0).mean() >= BETTER_IN:
+            finding = "better"
+            because = (f"{told}, its log loss is {-gap.value:.4f} below that of {instead} "
+                       f"({gap.low:+.4f} to {gap.high:+.4f})")
+    return SegmentFinding(
+        key=key, horizon=rows.horizon, finding=finding, because=because, n_rows=len(y),
+        n_accounts_with_outcome=n_happened, ratio=ratio, ratio_instead=ratio_instead, loss_gap=gap)
+
+
+def _loss_gap(
+    y: Vector, p: Vector, other: Vector, account: Places, draws: Matrix
+) -> tuple[Interval, Vector]:
+    """Mean difference in log loss, its 95 % interval, and what each draw of accounts says."""
+    apart = row_log_loss(y, p) - row_log_loss(y, other)
+    width = draws.shape[1]
+    drawn = (draws @ np.bincount(account, apart, width)) / (
+        draws @ np.bincount(account, minlength=width))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(value=float(apart.mean()), low=float(low), high=float(high)), drawn
+
+
+def _is_off(ratio: Interval) -> bool:
+    return ratio.low > CLEARLY_OFF or ratio.high < 1 / CLEARLY_OFF
+
+
+def _numbered(rows: MaturedRows) -> MaturedRows:
+    """Accounts as numbers from 0 without gaps."""
+    return MaturedRows(
+        horizon=rows.horizon, outcome=rows.outcome, probability=rows.probability,
+        instead=rows.instead, cutoff=rows.cutoff, segment=rows.segment,
+        account=np.unique(rows.account, return_inverse=True)[1])

@@ -1,0 +1,256 @@
+"""This module is about evidence: what the test rows say about a model that may serve.
+
+Gathered in a training, stored with the version as plain numbers, and read back when a person
+promotes it later. The decision itself is the registry's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from registry.bundle.bundle import BundleError, ModelBundle
+from registry.bundle.linear import LinearForm
+from registry.promotion.promotion import (
+    CAPACITY,
+    Audited,
+    Evidence,
+    EvidenceDocument,
+    EvidenceError,
+    Gain,
+    Promotion,
+    decide,
+    gain,
+    log_loss_rows,
+)
+from registry.store.store import ModelStore, NoChampionError, TrackingError
+from registry.trees.arrays import TreeArrays
+from training.models.binned_rows import Grower
+from training.models.contest import Contender, fit_rows, usable_columns
+from training.models.specs import BASE_RATE, FORMULA
+from training.pipeline.comparisons import (
+    CAPACITIES,
+    JudgedRows,
+    captured,
+    captured_gain,
+    explanations_agreement,
+    horizon_gains,
+    segment_gains,
+)
+from training.pipeline.prepare import Prepared
+
+Vector = NDArray[np.float64]
+
+PREFIX, BETWEEN = "evidence_", "|"
+COUNTS = ("n_rows", "n_accounts", "n_positives", "n_rows_with_champion")
+BY_CAPACITY = ("captured", "captured_over")
+BY_KEY = (*BY_CAPACITY, "segments")
+MAY_LACK = ("over_formula", "over_champion", "over_refitted", "n_rows_with_champion",
+            "explanations_agreement")
+
+
+def evidence_of(
+    best: Contender, contenders: Mapping[str, Contender], prepared: Prepared,
+    champion: ModelBundle | None, *, seed: int, attributes: pl.DataFrame | None = None,
+    grower: Grower | None = None,
+) -> Evidence:
+    """What the test rows say about the best model, at the longest horizon.
+
+    ``attributes`` are what the accounts of the test rows are called, for segments of that name;
+    ``grower`` made the trees of the best model, and makes those of its refits.
+    """
+    training, test = prepared.training, prepared.test
+    horizon = training.horizons[-1]
+    rows, mine = JudgedRows.of(prepared, attributes), best.probabilities[horizon]
+
+    def over(probability: Vector) -> Gain:
+        return gain_over(best, probability, prepared, seed=seed)
+
+    formula = contenders.get(FORMULA.name)
+    metrics = best.metrics[horizon]
+    at_horizons = champion_probabilities(champion, prepared)
+    known = at_horizons.get(horizon)
+    refitted = None if known is not None else _refitted(champion, best, contenders)
+    before, among = known, np.ones(len(mine), dtype=np.bool_)
+    if before is None:
+        stands = refitted or formula or contenders[BASE_RATE.name]
+        at_horizons, before = stands.probabilities, stands.probabilities[horizon]
+    else:
+        among = ~np.isnan(before)
+    captures = {k: (share, more) for k in CAPACITIES
+                if (share := captured(rows, mine, k)) is not None
+                and (more := captured_gain(rows, mine, before, k, among=among, seed=seed))
+                is not None}
+    return Evidence(
+        log_loss=metrics["log_loss"].value, log_loss_low=metrics["log_loss"].low,
+        log_loss_high=metrics["log_loss"].high,
+        calibration_error=metrics["calibration_error"].value,
+        n_rows=int(test.sum()), n_accounts=len(np.unique(rows.account)),
+        n_positives=int(rows.outcome.sum()),
+        over_base_rate=over(contenders[BASE_RATE.name].probabilities[horizon]),
+        over_formula=None if formula is None else over(formula.probabilities[horizon]),
+        over_champion=None if known is None else gain(
+            log_loss_rows(rows.outcome[among], mine[among]),
+            log_loss_rows(rows.outcome[among], before[among]), rows.account[among],
+            np.random.default_rng(seed)),
+        over_refitted=None if refitted is None else over(refitted.probabilities[horizon]),
+        n_rows_with_champion=None if known is None else int(among.sum()),
+        captured={k: share for k, (share, _) in captures.items()},
+        captured_over={k: more for k, (_, more) in captures.items()},
+        segments={**segment_gains(rows, mine, before, among=among, seed=seed),
+                  **horizon_gains(prepared, best.probabilities, at_horizons, seed=seed)},
+        explanations_agreement=_agreement(best, prepared, grower, seed=seed),
+    )
+
+
+def _refitted(
+    champion: ModelBundle | None, best: Contender, contenders: Mapping[str, Contender]
+) -> Contender | None:
+    """The champion's kind of model, fitted to the rows that the best was fitted to; else None."""
+    if champion is None:
+        return None
+    kind = champion.metadata.notes.get("model")
+    return None if kind == best.spec.name else contenders.get(str(kind))
+
+
+def _agreement(
+    best: Contender, prepared: Prepared, grower: Grower | None, *, seed: int
+) -> float | None:
+    if best.fitted.form is None:
+        return None
+    training = prepared.training
+    columns = usable_columns(training, prepared.before_test, best.spec)
+
+    def refit(rows: NDArray[np.bool_]) -> TreeArrays | LinearForm | None:
+        if not 0 < training.outcome[rows].sum() < rows.sum():
+            return None
+        return fit_rows(best.spec, training, rows, columns, best.parameters, seed=seed,
+                        grower=grower).form
+
+    return explanations_agreement(prepared, columns, best.fitted.form, refit,
+                                  np.random.default_rng(seed))
+
+
+def gain_over(best: Contender, probability: Vector, prepared: Prepared, *, seed: int) -> Gain:
+    """How much better the best is than other probabilities of the test rows, longest horizon.
+
+    The same draws of accounts at every call, so that a comparison has one interval everywhere.
+    """
+    training, test = prepared.training, prepared.test
+    outcome = training.outcome[test]
+    return gain(log_loss_rows(outcome, best.probabilities[training.horizons[-1]]),
+                log_loss_rows(outcome, probability), training.account[test],
+                np.random.default_rng(seed))
+
+
+def known_champion(store: ModelStore, model: str) -> tuple[ModelBundle | None, bool]:
+    """The champion, if any, and whether the store could be asked at all."""
+    try:
+        return champion_or_none(store, model), True
+    except TrackingError:
+        return None, False
+
+
+def champion_or_none(store: ModelStore, model: str) -> ModelBundle | None:
+    """The bundle that serves, if any does; one that can not be used is no standard to reach."""
+    try:
+        return store.champion(model)
+    except (NoChampionError, BundleError):
+        return None
+
+
+def champion_probabilities(
+    champion: ModelBundle | None, prepared: Prepared
+) -> Mapping[int, Vector]:
+    """The champion's probabilities on the test rows by horizon, NaN where it has learned from them.
+
+    A champion is refitted on all rows that were mature at its ``as_of``, so it is compared on the
+    cutoffs from then on, whose label windows open after all that it has seen. Empty where there are
+    none with both outcomes, or the features are no longer the same.
+    """
+    training, test = prepared.training, prepared.test
+    if (champion is None or training.horizons[-1] not in champion.horizons
+            or any(training.digests.get(f.name) != f.digest for f in champion.contract.features)):
+        return {}
+    later = np.array([at >= champion.metadata.as_of for at in training.cutoffs])
+    among = later[training.cutoff[test]]
+    if not 0 < training.outcome[test][among].sum() < among.sum():
+        return {}
+    matrix = training.part(test, training.columns(champion.contract.names))
+    rows = np.ascontiguousarray(matrix)
+    return {horizon: np.where(among, champion.probability(rows, horizon), np.nan)
+            for horizon in training.horizons if horizon in champion.horizons}
+
+
+def as_metrics(evidence: Evidence) -> dict[str, float]:
+    """Evidence as flat numbers, so that it is stored with the version."""
+    numbers: dict[str, float] = {}
+    for name, value in asdict(evidence).items():
+        if name in BY_KEY:
+            for key, of_key in value.items():
+                parts = of_key if isinstance(of_key, dict) else {"": of_key}
+                numbers |= {f"{PREFIX}{name}{BETWEEN}{key}{BETWEEN}{part}": float(number)
+                            for part, number in parts.items()}
+        elif isinstance(value, dict):
+            numbers |= {f"{PREFIX}{name}_{part}": float(number) for part, number in value.items()}
+        elif value is not None:
+            numbers[f"{PREFIX}{name}"] = float(value)
+    return numbers
+
+
+def from_metrics(numbers: Mapping[str, float]) -> Evidence:
+    """Evidence read back from the numbers of a version.
+
+    Raises:
+        EvidenceError: the version carries none.
+    """
+    found: dict[str, object] = {}
+    for field in fields(Evidence):
+        if field.name in BY_KEY:
+            found[field.name] = _by_key(numbers, field.name)
+        elif field.name.startswith("over_"):
+            parts = {part.name: numbers.get(f"{PREFIX}{field.name}_{part.name}")
+                     for part in fields(Gain)}
+            known = {name: value for name, value in parts.items() if value is not None}
+            found[field.name] = Gain(**known) if len(known) == len(parts) else None
+        else:
+            value = numbers.get(f"{PREFIX}{field.name}")
+            found[field.name] = int(value) if value is not None and field.name in COUNTS else value
+    lacking = [name for name, value in found.items() if value is None and name not in MAY_LACK]
+    if lacking:
+        raise EvidenceError(
+            f"This version carries no evidence ({', '.join(lacking)}), so it can not be judged. "
+            f"Train the model again (keepwell train)."
+        )
+    return Evidence(**found)  # type: ignore[arg-type]
+
+
+def _by_key(numbers: Mapping[str, float], field: str) -> dict[str | int, float | Gain]:
+    """A mapping of evidence; its parts are gains, or single numbers under no name."""
+    parts: dict[str, dict[str, float]] = {}
+    for name, number in numbers.items():
+        if name.startswith(f"{PREFIX}{field}{BETWEEN}"):
+            _, key, part = name.split(BETWEEN)
+            parts.setdefault(key, {})[part] = number
+    return {(int(key) if field in BY_CAPACITY else key):
+            (of_key[""] if set(of_key) == {""} else Gain(**of_key))
+            for key, of_key in parts.items()}
+
+
+def promotion_of_version(
+    store: ModelStore, model: str, version: int, *, capacity: int = CAPACITY,
+    audited: Audited | None = None,
+) -> tuple[Promotion, EvidenceDocument]:
+    """What the evidence of a stored version allows, and the evidence itself.
+
+    Raises:
+        UnknownModelError: there is no such version.
+        EvidenceError: the version carries no evidence.
+    """
+    evidence = from_metrics(store.load(model, version).metrics)
+    decision = decide(evidence, capacity=capacity, audited=audited)
+    return decision, {**evidence.document(), **decision.document()}

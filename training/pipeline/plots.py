@@ -1,0 +1,169 @@
+"""This module is about the pictures of a training, as PNG bytes by file name.
+
+They show the test rows and the longest horizon, every contender beside the others. The home of
+matplotlib in this project; opens no window and keeps no state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from registry.bundle.bundle import ModelBundle
+from training.models.contest import Contender
+from training.pipeline.explanation_plots import dependence, strongest, summary
+
+Vector = NDArray[np.float64]
+
+COLOURS = {"lightgbm": "#1b5e8c", "logistic": "#c26a1a", "formula_prior": "#b0413e",
+           "formula": "#4a7d3a", "usage": "#8a6fb0", "base_rate": "#777777"}
+GROUPS = 8
+TOP_FEATURES = 20
+ROWS_EXPLAINED = 500
+DEPENDENCE = 6
+
+
+def contender_plots(
+    contenders: Mapping[str, Contender], outcome: Vector, horizon: int
+) -> dict[str, bytes]:
+    """Calibration, ROC, precision and recall, lift, and the log loss of all contenders."""
+    return {
+        "calibration.png": _draw(
+            lambda axes: _calibration(axes, contenders, outcome, horizon)),
+        "roc.png": _draw(lambda axes: _roc(axes, contenders, outcome, horizon)),
+        "precision_recall.png": _draw(
+            lambda axes: _precision_recall(axes, contenders, outcome, horizon)),
+        "lift.png": _draw(lambda axes: _lift(axes, contenders, outcome, horizon)),
+        "contenders.png": _draw(lambda axes: _losses(axes, contenders, horizon), left=0.3),
+    }
+
+
+def importance_plot(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[str, bytes]:
+    """Mean size of the contributions, of the features that contribute most."""
+    values, _ = bundle.contributions(matrix[:ROWS_EXPLAINED])
+    sizes = np.abs(values).mean(axis=0)
+    order = np.argsort(sizes, kind="stable")[-TOP_FEATURES:]
+
+    def bars(axes: Axes) -> None:
+        axes.barh([bundle.contract.names[j] for j in order], sizes[order],
+                  color=COLOURS["lightgbm"])
+        axes.set(xlabel="mean contribution, log-odds, either direction",
+                 title=f"What {bundle.label} scores are made of")
+
+    return {"importance.png": _draw(bars, height=0.27 * len(order) + 1.5, left=0.42)}
+
+
+def explanation_plots(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[str, bytes]:
+    """What moves the scores over all rows: a summary, and the strongest features one by one."""
+    rows = matrix[:ROWS_EXPLAINED]
+    values, _ = bundle.contributions(rows)
+    names = bundle.contract.names
+    shown = strongest(values, DEPENDENCE)
+
+    def one_by_one(figure: Figure) -> None:
+        for place, j in enumerate(shown, start=1):
+            dependence(figure.add_subplot(2, 3, place), names[j], rows[:, j], values[:, j])
+        figure.subplots_adjust(left=0.09, right=0.98, top=0.93, bottom=0.08, wspace=0.4,
+                               hspace=0.35)
+
+    return {
+        "shap_summary.png": _draw(
+            lambda axes: summary(axes, names, rows, values), height=5.2, left=0.42),
+        "shap_dependence.png": _figure(one_by_one, width=10.5, height=6.0),
+    }
+
+
+def _lift(axes: Axes, contenders: Mapping[str, Contender], outcome: Vector, horizon: int) -> None:
+    """Share of the outcomes found among the accounts that are looked at first."""
+    share = np.arange(len(outcome) + 1) / len(outcome)
+    for name, contender in contenders.items():
+        order = np.argsort(-contender.probabilities[horizon], kind="stable")
+        found = np.r_[0.0, np.cumsum(outcome[order])] / outcome.sum()
+        value = contender.metrics[horizon]["lift_at_10_percent"].value
+        if name != "base_rate":
+            axes.plot(share, found, color=COLOURS[name], linewidth=1.4,
+                      label=f"{contender.spec.title}: {value:.1f}")
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, label="at random: 1.0")
+    axes.set(xlabel="share of rows looked at, highest first", ylabel="share of outcomes found",
+             title=f"Lift at {horizon} days, test rows")
+    axes.legend(frameon=False, fontsize=8, title="lift in the first tenth")
+
+
+def _calibration(
+    axes: Axes, contenders: Mapping[str, Contender], outcome: Vector, horizon: int
+) -> None:
+    top = 0.0
+    for name, contender in contenders.items():
+        p = contender.probabilities[horizon]
+        if name == "base_rate":
+            continue
+        groups = np.array_split(np.argsort(p, kind="stable"), GROUPS)
+        promised = [float(p[group].mean()) for group in groups if len(group)]
+        observed = [float(outcome[group].mean()) for group in groups if len(group)]
+        top = max(top, *promised, *observed)
+        axes.plot(promised, observed, marker="o", markersize=4, color=COLOURS[name],
+                  label=contender.spec.title)
+    axes.plot([0, top], [0, top], color="#bbbbbb", linewidth=1, label="as promised")
+    axes.set(xlabel="probability", ylabel="observed share",
+             title=f"Calibration at {horizon} days, test rows")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _roc(axes: Axes, contenders: Mapping[str, Contender], outcome: Vector, horizon: int) -> None:
+    for name, contender in contenders.items():
+        wrong, right, _ = roc_curve(outcome, contender.probabilities[horizon])
+        axes.plot(wrong, right, color=COLOURS[name], linewidth=1.4,
+                  label=f"{contender.spec.title}: {contender.metrics[horizon]['auc'].value:.3f}")
+    axes.set(xlabel="share of others flagged", ylabel="share of outcomes found",
+             title=f"ROC at {horizon} days, test rows")
+    axes.legend(frameon=False, fontsize=8, title="AUC")
+
+
+def _precision_recall(
+    axes: Axes, contenders: Mapping[str, Contender], outcome: Vector, horizon: int
+) -> None:
+    for name, contender in contenders.items():
+        precision, recall, _ = precision_recall_curve(outcome, contender.probabilities[horizon])
+        value = contender.metrics[horizon]["average_precision"].value
+        axes.step(recall, precision, where="post", color=COLOURS[name], linewidth=1.4,
+                  label=f"{contender.spec.title}: {value:.3f}")
+    axes.set(xlabel="share of outcomes found", ylabel="share of flagged that are right",
+             title=f"Precision and recall at {horizon} days, test rows")
+    axes.legend(frameon=False, fontsize=8, title="average precision")
+
+
+def _losses(axes: Axes, contenders: Mapping[str, Contender], horizon: int) -> None:
+    ordered = sorted(contenders.values(), key=lambda c: -c.metrics[horizon]["log_loss"].value)
+    for place, contender in enumerate(ordered):
+        loss = contender.metrics[horizon]["log_loss"]
+        axes.errorbar(loss.value, place, fmt="o", color=COLOURS[contender.spec.name], capsize=3,
+                      xerr=[[loss.value - loss.low], [loss.high - loss.value]])
+    axes.set_yticks(range(len(ordered)), [contender.spec.title for contender in ordered])
+    axes.set(xlabel="log loss with 95 % interval, lower is better",
+             title=f"Contenders at {horizon} days, test rows")
+
+
+def _draw(paint: Callable[[Axes], None], *, height: float = 4.2, left: float = 0.12) -> bytes:
+    def one(figure: Figure) -> None:  # fixed margins: a layout engine draws twice
+        figure.subplots_adjust(left=left, right=0.97, top=1 - 0.4 / height, bottom=0.6 / height)
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        paint(axes)
+
+    return _figure(one, width=6.4, height=height)
+
+
+def _figure(paint: Callable[[Figure], None], *, width: float, height: float) -> bytes:
+    figure = Figure(figsize=(width, height), dpi=90)
+    FigureCanvasAgg(figure)
+    paint(figure)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": None})
+    return png.getvalue()

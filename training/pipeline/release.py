@@ -1,0 +1,114 @@
+"""This module is about the release: the chosen model refitted on all mature rows, as a bundle.
+
+Parameters are those that won the race; the calibration comes from rows that the refits scored out
+of time, the newest ones, because rates drift. The bundle tests itself on golden rows whose scores
+are those of the library that fitted the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
+from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.metadata import AMOUNT_ERROR
+from training.dataset.cutoffs import mature, reach_of
+from training.dataset.splits import CALIBRATION_SHARE, newest, rolling_folds
+from training.dataset.training_set import TrainingSet
+from training.dataset.treatments import TouchedRows
+from training.models.binned_rows import BinnedRows, Growing
+from training.models.contest import fit_rows, out_of_time, usable_columns
+from training.models.long_horizons import fit_later
+from training.models.specs import ModelSpec, Parameters
+from training.models.untreated_risk import fit_untouched
+from training.pipeline.prepare import Prepared, usable_folds
+
+GOLDEN_ROWS = 32
+
+CALIBRATION_DRAWS = 200
+"""Bootstrap draws kept for intervals: the ends of a 95 % interval rest on five of them."""
+
+
+def release(
+    spec: ModelSpec, prepared: Prepared, parameters: Parameters, *, code_version: str, seed: int,
+    metrics: Mapping[str, float], touched: TouchedRows | None = None,
+    growing: Growing = BinnedRows.of,
+) -> ModelBundle:
+    """Refit a spec on every mature row and bundle it.
+
+    ``touched`` says when somebody acted on the accounts; None leaves that out of the bundle;
+    ``growing`` says where trees are grown.
+
+    Raises:
+        OneClassError: the rows hold too little to learn from.
+        CalibrationError: the out-of-time rows can not be calibrated.
+    """
+    training, known_until = prepared.training, prepared.known_until
+    reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
+    cutoffs = mature(training.cutoffs, reach=reach, known_until=known_until)
+    folds = usable_folds(
+        training, rolling_folds(cutoffs, newest(cutoffs, CALIBRATION_SHARE), reach=reach))
+    rows = training.rows_at(cutoffs)
+    columns = usable_columns(training, rows, spec)
+    grower = growing(training, rows, columns) if spec.form == "trees" else None
+    shorter = out_of_time(spec, training, folds, columns, parameters, seed=seed,
+                          draws=CALIBRATION_DRAWS, grower=grower)
+    later = fit_later(spec, training, prepared.later.outcomes, columns, parameters,
+                      at=known_until, seed=seed, draws=CALIBRATION_DRAWS)
+    untouched = None if touched is None else fit_untouched(
+        spec, training, touched, prepared.later.outcomes, columns, parameters, at=known_until,
+        seed=seed)
+    rise = _usual_rise(training, rows)
+    matrix = training.part(rows, columns)
+    fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed, grower=grower)
+    assert fitted.form is not None, "the constant is never released"
+    golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
+    return ModelBundle(
+        label=training.label.name,
+        contract=FeatureContract(tuple(
+            ContractFeature(name=training.names[j], digest=training.digests[training.names[j]])
+            for j in columns)),
+        form=fitted.form,
+        calibration=shorter.calibration.shifted(fitted.level).for_serving(training.horizons),
+        later=tuple(chance.for_serving(fitted.level) for chance in later),
+        base_rates={**_rates(training, shorter.rows), **{c.horizon: c.rate for c in later}},
+        metadata=BundleMetadata(
+            as_of=known_until, data_fingerprint=training.fingerprint, code_version=code_version,
+            label_policy=training.label.policy, seeds={"training": seed},
+            notes={"model": spec.name,
+                   **{f"later_{c.horizon}d": c.sentence for c in later}}),
+        reference=ReferenceDistribution.of(matrix),
+        golden=GoldenRows(matrix=golden, raw=fitted.score(golden)),
+        metrics={**metrics, **({} if rise is None else {AMOUNT_ERROR: rise[1]})},
+        amount_ratio=None if rise is None else rise[0],
+        not_estimable=prepared.not_estimable, untouched=untouched, model_text=fitted.text,
+    )
+
+
+def _rates(training: TrainingSet, rows: NDArray[np.bool_]) -> dict[int, float]:
+    """Share with the outcome per horizon; half a row keeps an empty one off zero."""
+    rates = {}
+    for position, horizon in enumerate(training.horizons):
+        outcome = training.outcomes[rows, position]
+        outcome = outcome[~np.isnan(outcome)]
+        rates[horizon] = float((outcome.sum() + 0.5) / (len(outcome) + 1))
+    return rates
+
+
+def _usual_rise(
+    training: TrainingSet, rows: NDArray[np.bool_]
+) -> tuple[float, float] | None:
+    """Mean relative rise of MRR among rows that expanded, and its standard error over accounts.
+
+    None for other labels. Rows of one account tell of the same rise, so accounts are the sample.
+    """
+    grown = rows & (training.outcome == 1) & ~np.isnan(training.amounts)
+    if training.label.outcome != "expansion" or not grown.any():
+        return None
+    amounts = training.amounts[grown]
+    _, which = np.unique(training.account[grown], return_inverse=True)
+    apart = np.bincount(which, amounts - amounts.mean())
+    return float(amounts.mean()), float(np.sqrt((apart**2).sum()) / len(amounts))

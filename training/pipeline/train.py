@@ -1,0 +1,329 @@
+"""This module is about one training, from contract events to a model that may serve.
+
+::
+
+    cohort rows ─► labels ─► features as known then ─► split with embargo ─► study ─► race
+        ─► better than base rate and formula? ─► refit on all mature rows ─► bundle ─► store
+
+Reads features through the reader it is given and writes to the store it is given; the clock is
+an argument. If no model is better, it says so, and the health formula serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+from registry.bundle.bundle import ModelBundle
+from registry.promotion.promotion import Gain, Promotion, decide
+from registry.store.pending_uploads import FORMULA_EVIDENCE, WaitingRuns
+from registry.store.store import ModelStore
+from training.dataset.errors import FeatureMatrixError
+from training.dataset.labels import Label
+from training.dataset.splits import Split
+from training.dataset.training_set import FeatureReader
+from training.dataset.treatments import touch_log, touched_rows
+from training.metrics import Interval, account_draws
+from training.models.binned_rows import BinnedRows, Grower, Growing
+from training.models.contest import Contender, run_contender, usable_columns
+from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
+from training.models.tuning.tune import Study, tune
+from training.pipeline.comparisons import attributes_of
+from training.pipeline.evidence import (
+    as_metrics,
+    evidence_of,
+    gain_over,
+    known_champion,
+    promotion_of_version,
+)
+from training.pipeline.long_horizon_judging import JudgedFar, judge_far
+from training.pipeline.prepare import Prepared, prepare
+from training.pipeline.record import Recorded, flat_metrics, pictures, record
+from training.pipeline.release import release
+
+__all__ = ["TrainingResult", "promotion_of_version", "train"]
+
+Progress = Callable[[str, int, int], None]
+Clock = Callable[[], datetime]
+
+DRAWS = 500
+"""Bootstrap draws of accounts behind every interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What came of a training: every contender's numbers, the decision, and what was stored."""
+
+    label: Label
+    not_estimable: Mapping[int, str]
+    split: Split
+    rows: Mapping[str, int]
+    excluded: Mapping[int, Mapping[str, int]]  # horizon, reason, rows
+    metrics: Mapping[str, Mapping[int, Mapping[str, Interval]]]  # contender, horizon, metric
+    differences: Mapping[str, Interval]  # log loss of the best minus that of each other
+    studies: Mapping[str, Study]
+    best: ModelSpec
+    later: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # longer horizon, contender, metric
+    promotion: Promotion  # whether the evidence allows it
+    promoted: bool
+    version: int | None  # None: the run waits until the tracking store is back
+    run_id: str
+    formula_version: int | None
+    bundle: ModelBundle
+    notes: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The sentences a person reads after a training."""
+        if self.version is None:
+            verdict = f"{self.best.title} is trained, and its run waits to be uploaded."
+        elif self.promoted:
+            verdict = f"{self.best.title} serves, as version {self.version}."
+        elif self.promotion.approved:
+            verdict = f"{self.best.title} may serve; it waits as version {self.version}."
+        else:
+            instead = ("the health formula serves" if self.label.name == "churn"
+                       else "no probability is shown")
+            verdict = (f"no model is shown to be good enough to serve. An older champion goes on; "
+                       f"where there is none, {instead}. {self.best.title} came closest and is "
+                       f"kept as version {self.version}.")
+        return "\n".join((f"{self.label.name}: {verdict}", *self.promotion.reasons, *self.notes))
+
+
+def train(
+    label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
+    code_version: str, seed: int = 0, trials: int = 12, by: str | None = None,
+    horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
+    waiting: WaitingRuns | None = None, attributes: FeatureReader | None = None,
+    seconds: float | None = None, journals: Path | None = None,
+    interventions: pl.DataFrame | None = None, growing: Growing = BinnedRows.of,
+) -> TrainingResult:
+    """Train, judge and store; promote where somebody stands for it and the evidence allows.
+
+    Args:
+        label: what to predict.
+        events: the events of the kinds that the label reads.
+        reader: features as known at each row's moment.
+        digests: model inputs and ``health_score``, each with the digest of its definition.
+        cutoffs: moments that have a snapshot.
+        known_until: the training's ``as_of``: nothing later counts, and rows whose label window
+            ends later are left out.
+        store: where the run and the bundle go.
+        clock: for the record: when the run began and ended.
+        code_version: version of this code, kept in the bundle.
+        seed: of everything random.
+        trials: budget of the study; 0 keeps the defaults.
+        by: who promotes where the evidence allows; None leaves the model a challenger.
+        horizons: other horizons in days than the label's own.
+        progress: called with the step, how far it is and how far it goes.
+        waiting: where runs are kept while the store does not answer; None: then it is an error.
+        attributes: what accounts are called (segment, tier), to judge each such group alone.
+        seconds: no trial of the study begins later than this; None: only trials are counted.
+        journals: a folder in which a study that is killed leaves its trials, to go on.
+        growing: where trees are grown; the study's always here.
+        interventions: the events of ``TOUCH_KINDS``, to tell which labels were touched; None: none.
+
+    Raises:
+        TrainingError: the data can not answer; the message says why and what to do.
+    """
+    if horizons is not None:
+        label = replace(label, horizons=tuple(sorted(set(horizons))), later=())
+    # small matrices: a second BLAS thread costs ten times what it brings, and moves the last bit
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _train(
+            label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
+            known_until=known_until, store=store, clock=clock, code_version=code_version,
+            seed=seed, trials=trials, by=by, say=progress or _silent, waiting=waiting,
+            attributes=attributes, seconds=seconds, journals=journals,
+            interventions=interventions, growing=growing)
+
+
+def _train(
+    label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
+    code_version: str, seed: int, trials: int, by: str | None, say: Progress,
+    waiting: WaitingRuns | None, attributes: FeatureReader | None,
+    seconds: float | None, journals: Path | None, interventions: pl.DataFrame | None,
+    growing: Growing,
+) -> TrainingResult:
+    started = clock()
+    say(f"{label.name}: labels and features", 0, 4)
+    prepared = prepare(label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
+                       known_until=known_until)
+    specs, notes = _runners(prepared)
+    candidates = _candidates(specs, prepared)
+    growers = {spec.name: growing(prepared.training, prepared.before_test,
+                                  usable_columns(prepared.training, prepared.before_test, spec))
+               for spec in specs if spec.form == "trees"}
+    say(f"{label.name}: tuning", 1, 4)
+    studies = {
+        spec.name: tune(spec, prepared.training, prepared.tuning_folds,
+                        usable_columns(prepared.training, prepared.before_test, spec),
+                        trials=trials, seed=seed, progress=say, seconds=seconds,
+                        journals=journals, grower=growers.get(spec.name))
+        for spec in candidates
+    }
+    say(f"{label.name}: fitting and judging", 2, 4)
+    contenders = _race(prepared, specs, studies, growers, seed=seed)
+    horizon = prepared.training.horizons[-1]
+    best = min((contenders[spec.name] for spec in candidates),
+               key=lambda c: c.metrics[horizon]["log_loss"].value)
+    champion, asked = known_champion(store, label.name)
+    called = None if attributes is None else attributes_of(prepared, attributes)
+    evidence = evidence_of(best, contenders, prepared, champion, seed=seed, attributes=called,
+                           grower=growers.get(best.spec.name))
+    del growers  # a copy of the rows
+    promotion = decide(evidence)
+
+    far = _judge_later(prepared, contenders, best, seed=seed)
+    prepared = replace(prepared, later=prepared.later.without(far.refused),
+                       not_estimable={**prepared.not_estimable, **far.refused})
+    later = {h: judged for h, judged in far.metrics.items() if h not in far.refused}
+    notes = (*notes, *(f"{horizon} days: not estimable. {reason}"
+                       for horizon, reason in prepared.not_estimable.items()))
+    at_later = replace(best, metrics={**best.metrics, **{h: m[best.spec.name]
+                                                         for h, m in later.items()}})
+
+    say(f"{label.name}: refitting and storing", 3, 4)
+    touched = touched_rows(prepared.training, prepared.labelled,
+                           touch_log(interventions, known_until))
+    bundle = release(best.spec, prepared, best.parameters, code_version=code_version, seed=seed,
+                     growing=growing,
+                     metrics={**flat_metrics(at_later), **as_metrics(evidence)}, touched=touched)
+    notes = (*notes, *(said for name, said in sorted(bundle.metadata.notes.items())
+                       if name.startswith("later_")))
+    if bundle.untouched is not None:
+        notes = (*notes, *bundle.untouched.sentences)
+    plots = pictures(contenders, bundle, prepared)
+    recorded = record(
+        store, label.name, bundle, best, contenders, prepared, studies, promotion, plots,
+        seed=seed, started_at=started, ended_at=clock(), waiting=waiting, evidence=evidence,
+        attributes=called)
+    version = recorded.version
+    notes = (*notes, *_while_away(recorded, asked))
+    promoted = by is not None and promotion.approved and version is not None and asked
+    if promoted and by is not None and version is not None:
+        store.promote(label.name, version, by=by, at=clock(),
+                      evidence={**evidence.document(), **promotion.document()})
+    formula_version = None
+    if label.name == "churn" and FORMULA.name in contenders:
+        formula_version = _keep_formula(
+            store, contenders, prepared, plots, code_version=code_version, seed=seed,
+            by=by or "keepwell train", clock=clock,
+            waiting=waiting)
+    say(f"{label.name}: done", 4, 4)
+    return TrainingResult(
+        label=prepared.training.label, not_estimable=prepared.not_estimable,
+        split=prepared.split, rows=prepared.counts, excluded=prepared.labelled.excluded,
+        metrics={name: c.metrics for name, c in contenders.items()},
+        differences={
+            name: _difference(gain_over(best, c.probabilities[horizon], prepared, seed=seed))
+            for name, c in contenders.items() if name != best.spec.name
+        },
+        studies=studies, best=best.spec, later=later, promotion=promotion, promoted=promoted,
+        version=version, run_id=recorded.run_id, formula_version=formula_version, bundle=bundle,
+        notes=notes,
+    )
+
+
+def _difference(found: Gain) -> Interval:
+    """A gain as the difference in log loss: what is gained is lower."""
+    return Interval(value=-found.mean, low=-found.high, high=-found.low)
+
+
+def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
+    """The specs that have something to read, and a sentence for each that has not."""
+    running, notes = [], []
+    for spec in SPECS:
+        if spec.form == "constant" or usable_columns(prepared.training, prepared.before_test, spec):
+            running.append(spec)
+        else:
+            what = spec.reads or "every model input"
+            notes.append(f"The {spec.title} takes no part: {what} is unknown or constant in the "
+                         f"training rows.")
+    if prepared.has_few_outcomes:
+        few = prepared.counts["fitted_accounts_with_outcome"]
+        notes.append(
+            f"Only {few} distinct accounts left in the training part, fewer than {FEW_ACCOUNTS}: "
+            f"only the {FORMULA_PRIOR.title} may serve, a strongly penalised regression that "
+            f"starts from the health formula. The other models are fitted to compare it with.")
+    return tuple(running), tuple(notes)
+
+
+def _candidates(specs: tuple[ModelSpec, ...], prepared: Prepared) -> tuple[ModelSpec, ...]:
+    """Those that may serve: where few accounts have left, only what is made for that."""
+    candidates = tuple(spec for spec in specs
+                       if spec.may_serve and (spec.for_few or not prepared.has_few_outcomes))
+    if not candidates:
+        raise FeatureMatrixError(
+            f"None of the {len(prepared.training.names)} features takes two known values in the "
+            f"training rows, so there is nothing to tell accounts apart by. Check what is mapped "
+            f"(keepwell ingest says which kinds came) and rebuild the snapshots (keepwell "
+            f"snapshot); the health formula serves meanwhile.")
+    return candidates
+
+
+def _race(
+    prepared: Prepared, specs: tuple[ModelSpec, ...], studies: Mapping[str, Study],
+    growers: Mapping[str, Grower], *, seed: int,
+) -> dict[str, Contender]:
+    draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
+    return {
+        spec.name: run_contender(
+            spec, prepared.training, prepared.calibration_folds, prepared.before_test,
+            prepared.test, studies[spec.name].parameters if spec.name in studies
+            else spec.parameters, draws, seed=seed, grower=growers.get(spec.name))
+        for spec in specs
+    }
+
+
+def _judge_later(
+    prepared: Prepared, contenders: Mapping[str, Contender], best: Contender, *, seed: int
+) -> JudgedFar:
+    """The best model, the formula and the base rate at each longer horizon that can be judged."""
+    draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
+    judged = [best, *(contenders[name] for name in (FORMULA.name, BASE_RATE.name)
+                      if name in contenders)]
+    return judge_far(prepared.training, prepared.later, best.spec,
+                     [(c.spec, c.parameters) for c in judged], draws, seed=seed)
+
+
+def _keep_formula(
+    store: ModelStore, contenders: Mapping[str, Contender], prepared: Prepared,
+    plots: Mapping[str, bytes], *, code_version: str, seed: int, by: str, clock: Clock,
+    waiting: WaitingRuns | None,
+) -> int | None:
+    """Keep the health formula with its calibration, so that it can answer whenever it must."""
+    formula, started = contenders[FORMULA.name], clock()
+    bundle = release(FORMULA, prepared, formula.parameters, code_version=code_version, seed=seed,
+                     metrics=flat_metrics(formula))
+    recorded = record(store, "churn-formula", bundle, formula, contenders, prepared, {}, None,
+                      {"calibration.png": plots["calibration.png"]}, seed=seed,
+                      started_at=started, ended_at=clock(), waiting=waiting)
+    if recorded.version is not None:
+        store.promote("churn-formula", recorded.version, evidence=FORMULA_EVIDENCE, by=by,
+                      at=clock())
+    return recorded.version
+
+
+def _while_away(recorded: Recorded, asked: bool) -> tuple[str, ...]:
+    """What a person has to know of a training during which the store did not answer."""
+    notes = []
+    if recorded.waits_because is not None:
+        notes.append(f"{recorded.waits_because} The run is kept as {recorded.run_id}; once the "
+                     f"store is back: keepwell models upload.")
+    if not asked:
+        notes.append("The champion could not be asked, so this model is not compared with it and "
+                     "was not promoted.")
+    return tuple(notes)
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    """Nobody is watching."""

@@ -1,0 +1,94 @@
+"""This module is about training on a workspace: its events, its snapshots, its catalogue.
+
+Features are read through Feast, once for all labels whose cohorts are the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import polars as pl
+
+from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.health.score import FORMULAS
+from features.lake.lake import Lake
+from features.store.feast import WorkspaceFeatures
+from features.store.snapshots import SnapshotStore
+from features.workspace import Workspace
+from registry.store.pending_uploads import WaitingRuns
+from registry.store.store import ModelStore
+from training.dataset.labels import label_named
+from training.dataset.training_set import RememberingReader
+from training.dataset.treatments import TOUCH_KINDS
+from training.models.binned_rows import BinnedRows, Growing
+from training.pipeline.train import Clock, Progress, TrainingResult, train
+
+ATTRIBUTES = ("segment", "service_tier")
+"""What accounts are called; a promotion is judged on each such group alone."""
+
+
+def train_on(
+    workspace: Workspace, labels: Sequence[str], *, store: ModelStore, as_of: datetime,
+    clock: Clock, trials: int, seed: int, by: str | None = "keepwell",
+    horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
+    each: Callable[[TrainingResult], None] | None = None,
+    waiting: WaitingRuns | None = None,
+    seconds: float | None = None, growing: Growing = BinnedRows.of,
+) -> tuple[TrainingResult, ...]:
+    """Train these labels on what the workspace knew at ``as_of``.
+
+    Args:
+        workspace: whose events and snapshots are read.
+        labels: names of declared labels.
+        store: where runs and bundles go.
+        as_of: nothing recorded at or after it is seen.
+        clock: for the record of the runs.
+        trials: budget of the tuning study.
+        seed: of everything random.
+        by: who promotes where the evidence allows; None leaves the models challengers.
+        horizons: other horizons in days than the labels' own.
+        progress: called with the step, how far it is and how far it goes.
+        each: called with each result as it comes.
+        waiting: where runs are kept while the store does not answer; None: then it is an error.
+        seconds: no trial of a study begins later than this; None: only trials are counted.
+        growing: where trees are grown; the study's always here.
+
+    Raises:
+        LabelError: a label that is not declared.
+        TrainingError: the data can not answer; the message says why and what to do.
+    """
+    declared = [label_named(name) for name in labels]
+    settings = workspace.settings
+    digests = {feature.name: feature.digest for feature in catalogue(settings.use_names).features
+               if feature.is_model_input}
+    digests[HEALTH_SCORE] = FORMULAS[settings.health_formula].version
+    features = WorkspaceFeatures(workspace)
+    reader = RememberingReader(lambda rows: features.historical(rows, list(digests)))
+    attributes = RememberingReader(lambda rows: features.historical(rows, ATTRIBUTES))
+    moments = SnapshotStore(workspace.snapshots_dir).moments()
+    known_until = min(as_of, settings.complete_until or as_of)
+    lake = Lake(workspace.events_dir, workspace.quarantine_dir)
+    events = lake.versions_before(known_until)
+    interventions = events.filter(pl.col("kind").is_in(TOUCH_KINDS)).collect()
+    results = []
+    for label in declared:
+        results.append(train(
+            label, events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
+            reader=reader, digests=digests, cutoffs=moments, known_until=known_until,
+            store=store, clock=clock, code_version=code_version(), seed=seed, trials=trials,
+            by=by, horizons=horizons, progress=progress, waiting=waiting, attributes=attributes,
+            interventions=interventions, seconds=seconds,
+            journals=workspace.root / "studies", growing=growing))
+        if each is not None:
+            each(results[-1])
+    return tuple(results)
+
+
+def code_version() -> str:
+    """The version of this code, for the record of a run."""
+    try:
+        return version("keepwell")
+    except PackageNotFoundError:
+        return "not installed"
