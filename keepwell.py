@@ -21,8 +21,8 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 
 import typer
 
-from experiments.commands import effects, report, whom_to_act_on
-from experiments.simulation.commands import Preset, simulate
+from experiments.cli.commands import effects, report, whom_to_act_on
+from experiments.simulation.cli import Preset, simulate
 from features.cli.commands import (
     Every,
     consume,
@@ -278,7 +278,7 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         take_snapshots(place, tuple(sorted(moments)))
         results = train_models(place, ("churn", "expansion"), None, 12, 1, by="keepwell demo")
         with step("Estimating what interventions caused"):
-            from experiments.workspace_report import report_on
+            from experiments.report.workspace import report_on
 
             report_on(place, as_of=last, written_at=datetime.now(UTC))
         from training.pipeline.summary import brief_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from experiments.evidence import Belief
-from experiments.policy import DO_NOTHING, Candidate, Recommendation
+from experiments.effects.measured import Belief
+from experiments.policy.recommend import DO_NOTHING, Candidate, Recommendation
 from serving.account_shapes import AccountAnswer, AccountRow
 from serving.decision_shapes import (
     BeliefAnswer,

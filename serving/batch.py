@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from experiments.limits_file import at_any_hour, limits_in
+from experiments.policy.contact.limits_file import at_any_hour, limits_in
 from features.alerts.alert import WEEK, WEEK_TOLERANCE
 from features.catalogue.catalogue import catalogue
 from features.health.score import FORMULAS

@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
-from experiments.limits_file import LimitsError, parse_limits, with_changes
-from experiments.logged_choices import CANDIDATE, ChoicesError
-from experiments.policy_inputs import PolicyInputs
+from experiments.off_policy.log import CANDIDATE, ChoicesError
+from experiments.policy.contact.limits_file import LimitsError, parse_limits, with_changes
+from experiments.policy.request import PolicyInputs
 from registry.playbook.playbook import SEQUENCES_FILE, Playbook, read_playbook
 from serving.ledger.database import LedgerDatabase
 from serving.ledger.tables import DECISIONS, INPUTS

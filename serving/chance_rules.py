@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from experiments.assignment import LotteryError
-from experiments.chance import AccountChance, chance_for
-from experiments.holdout import HoldoutRule, Standing, standing
-from experiments.lottery import Exploration, LotteryKey
-from experiments.planning.lots import CapacityLottery
+from experiments.planning.ties_by_lot import CapacityLottery
+from experiments.policy.exploration import AccountChance, chance_for
+from experiments.randomisation.assignment import LotteryError
+from experiments.randomisation.holdout import HoldoutRule, Standing, standing
+from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.toml_table import Table, TableError
 from serving.scoring import AccountScore
 from serving.settings import LOTTERY_KEY_VARIABLE

@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.account_state import Limits
-from experiments.limits_file import LIMITS_FILE, USUAL, LimitsError, limits_in
+from experiments.policy.contact.limits_file import LIMITS_FILE, USUAL, LimitsError, limits_in
+from experiments.policy.state import Limits
 
 log = logging.getLogger("keepwell.serving")
 

@@ -18,12 +18,12 @@ from typing import cast, get_args
 
 import polars as pl
 
-from experiments.account_state import PastOutcome
-from experiments.evidence import NO_EVIDENCE, Evidence
-from experiments.policy import AccountState, Limits, PastAction, Recommendation
-from experiments.policy_inputs import PolicyInputs
-from experiments.put_off import PutOff
-from experiments.quiet_hours import zone_named
+from experiments.effects.measured import NO_EVIDENCE, Evidence
+from experiments.policy.contact.snooze import PutOff
+from experiments.policy.quiet_hours import zone_named
+from experiments.policy.recommend import AccountState, Limits, PastAction, Recommendation
+from experiments.policy.request import PolicyInputs
+from experiments.policy.state import PastOutcome
 from features.alerts.alert import Alert
 from serving.chance_rules import ChanceRules
 from serving.kept_kinds import KeptEvent

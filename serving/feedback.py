@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from experiments.policy import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING
 from serving.errors import FieldProblem, KeyReusedError, WrongShapeError
 from serving.ledger.chain import insert_linked
 from serving.ledger.database import LedgerDatabase

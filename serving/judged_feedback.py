@@ -25,8 +25,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from experiments.account_state import PolicyError
-from experiments.policy_inputs import PolicyInputs
+from experiments.policy.request import PolicyInputs
+from experiments.policy.state import PolicyError
 from serving.feedback import Verdict
 from serving.ledger.database import LedgerDatabase
 from serving.ledger.ledger import PART, batched

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.evidence import Evidence, EvidenceError
-from experiments.evidence_file import EFFECTS_FILE, read_effects
+from experiments.effects.file import EFFECTS_FILE, read_effects
+from experiments.effects.measured import Evidence, EvidenceError
 
 NO_FILE = (0, 0)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from experiments.planning.conflicts import Conflict
+from experiments.planning.infeasibility import Conflict
 from experiments.planning.plan import Plan
 from experiments.planning.team import (
     HOURS_OF_A_WEEK,

@@ -11,10 +11,10 @@ from typing import Any
 
 import polars as pl
 
-from experiments.planning.offers import OFFER_SCHEMA
+from experiments.planning.options import OFFER_SCHEMA
 from experiments.planning.plan import Plan, make_plan
 from experiments.planning.team import Team
-from experiments.policy import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING
 from features.workspace import Workspace
 from registry.playbook.playbook import playbook
 from registry.store.store import ModelStore

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from experiments.put_off import PutOff
+from experiments.policy.contact.snooze import PutOff
 from serving.errors import NotClaimableError
 from serving.ledger.database import LedgerDatabase
 from serving.ledger.tables import APPROVALS, CHAIN, DECISIONS, FEEDBACK

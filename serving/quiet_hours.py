@@ -13,9 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from experiments.contact_policy import is_contact
-from experiments.policy_inputs import stored_rest
-from experiments.quiet_hours import Rest
+from experiments.policy.contact.contact_policy import is_contact
+from experiments.policy.quiet_hours import Rest
+from experiments.policy.request import stored_rest
 from registry.playbook.playbook import playbook
 from serving.errors import NotClaimableError, QuietHoursError
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
-from experiments.evidence import NO_EVIDENCE, Evidence
-from experiments.limits_file import USUAL, at_any_hour
-from experiments.policy import Limits, Recommendation
+from experiments.effects.measured import NO_EVIDENCE, Evidence
+from experiments.policy.contact.limits_file import USUAL, at_any_hour
+from experiments.policy.recommend import Limits, Recommendation
 from features.catalogue.catalogue import Catalogue, catalogue
 from serving.chance_rules import ChanceRules
 from serving.decisions import (

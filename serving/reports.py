@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from experiments.evidence_file import EFFECTS_FILE
+from experiments.effects.file import EFFECTS_FILE
 from serving.errors import UnknownReportError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")

@@ -12,13 +12,19 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import polars as pl
 
-from experiments.planning.conflicts import in_conflict, missed_when_rounded
-from experiments.planning.lots import CapacityLottery, Lot, draw_lots, propensities, with_lots
-from experiments.planning.offers import Options, options_of
-from experiments.planning.relaxation import Limited, Relaxation, limited, relax
+from experiments.planning.infeasibility import in_conflict, missed_when_rounded
+from experiments.planning.lp_relaxation import Limited, Relaxation, limited, relax
+from experiments.planning.not_planned import waiting
+from experiments.planning.options import Options, options_of
 from experiments.planning.rounding import Week, round_plan, tended
 from experiments.planning.team import Team
-from experiments.planning.waiting import waiting
+from experiments.planning.ties_by_lot import (
+    CapacityLottery,
+    Lot,
+    draw_lots,
+    propensities,
+    with_lots,
+)
 
 PLAN_SCHEMA = pl.Schema({
     "account_id": pl.String, "action_id": pl.String,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.planning.offers import Options
-from experiments.planning.relaxation import ROUNDING, Limited, Relaxation
+from experiments.planning.lp_relaxation import ROUNDING, Limited, Relaxation
+from experiments.planning.options import Options
 from experiments.planning.team import Team
 
 Places = NDArray[np.int64]

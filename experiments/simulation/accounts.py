@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from experiments.simulation.rows import event_rows, flat_json, texts
+from experiments.simulation.event_rows import event_rows, flat_json, texts
 from experiments.simulation.settings import LAST_ANCHOR, Bools, Floats, Ints, WorldSettings
 from features.events.schema import properties_text
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.simulation.accounts import Accounts
-from experiments.simulation.latent import ENGAGED, PULL, SPREAD, Paths
+from experiments.simulation.latent_health import ENGAGED, PULL, SPREAD, Paths
 from experiments.simulation.settings import Bools, Floats, Ints
 
 BASE = (-4.2, -4.5, -4.8)  # by segment

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from experiments.assignment import lottery
+from experiments.randomisation.assignment import lottery
 from experiments.simulation.accounts import LANES, Accounts
-from experiments.simulation.rows import event_rows, flat_json
+from experiments.simulation.event_rows import event_rows, flat_json
 from experiments.simulation.settings import Bools, Floats, Ints
 
 EFFECT_DAYS = 90

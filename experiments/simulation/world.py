@@ -19,23 +19,22 @@ from experiments.simulation.accounts import (
     account_rows,
     draw_accounts,
 )
-from experiments.simulation.billing import invoice_rows
-from experiments.simulation.chronicle import Chronicle, Signs, live_through
-from experiments.simulation.contacts import contact_rows, draw_touches
-from experiments.simulation.contracts import NEVER, contract_rows
-from experiments.simulation.engagement import (
+from experiments.simulation.contract_history import Chronicle, Signs, live_through
+from experiments.simulation.event_rows import as_events, corrected, cut, texts
+from experiments.simulation.ground_truth import Truth, both_futures, mrr_at, true_effects
+from experiments.simulation.interventions import PROGRAMMES, Programme, decision_rows
+from experiments.simulation.latent_health import draw_incidents, draw_paths
+from experiments.simulation.processes.billing import invoice_rows
+from experiments.simulation.processes.contacts import contact_rows, draw_touches
+from experiments.simulation.processes.contracts import NEVER, contract_rows
+from experiments.simulation.processes.engagement import (
     incident_rows,
     onboarding_rows,
     sign_rows,
     success_rows,
 )
-from experiments.simulation.interventions import PROGRAMMES, Programme, decision_rows
-from experiments.simulation.latent import draw_incidents, draw_paths
-from experiments.simulation.rows import as_events, corrected, cut, texts
-from experiments.simulation.settings import Bools, Calendar, Codes, Floats, Matrix, WorldSettings
-from experiments.simulation.support import draw_tickets, ticket_rows
-from experiments.simulation.truth import Truth, both_futures, mrr_at, true_effects
-from experiments.simulation.usage import (
+from experiments.simulation.processes.support import draw_tickets, ticket_rows
+from experiments.simulation.processes.usage import (
     FEATURES,
     draw_activity,
     draw_units,
@@ -44,6 +43,7 @@ from experiments.simulation.usage import (
     metered_rows,
     session_rows,
 )
+from experiments.simulation.settings import Bools, Calendar, Codes, Floats, Matrix, WorldSettings
 
 EVENTS_FILE = "events.parquet"
 EVENTS_FOLDER, TRUTH_FOLDER = "events", "truth"

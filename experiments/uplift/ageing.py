@@ -19,8 +19,8 @@ from itertools import pairwise
 import numpy as np
 from scipy import stats
 
-from experiments.effects import CONFIDENCE, clustered_error
-from experiments.sample import Floats, Ints, SampleError
+from experiments.causal.estimates import CONFIDENCE, clustered_error
+from experiments.causal.sample import Floats, Ints, SampleError
 from experiments.uplift.scores import Scores
 
 HALF_LIVES = (90.0, 180.0, 365.0, 730.0)

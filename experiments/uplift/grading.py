@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from experiments.checks import (
+from experiments.causal.checks import (
     balance,
     control_exposure,
     enough_outcomes,
@@ -23,11 +23,11 @@ from experiments.checks import (
     pre_period_placebo,
     sample_ratio,
 )
-from experiments.checks.balance import balance_table
-from experiments.checks.check import Check, CheckResult, Finding, not_applicable
-from experiments.effects import effective_size
-from experiments.estimators.aipw import CLIP, LEAST_COUNTERPARTS
-from experiments.sample import Bools, Floats
+from experiments.causal.checks.balance import balance_table
+from experiments.causal.checks.check import Check, CheckResult, Finding, not_applicable
+from experiments.causal.estimates import effective_size
+from experiments.causal.estimators.aipw import CLIP, LEAST_COUNTERPARTS
+from experiments.causal.sample import Bools, Floats
 from experiments.uplift.means import mean_and_error
 from experiments.uplift.scores import Scores
 from registry.playbook.actions import Grade

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from experiments.estimators.nuisances import (
+from experiments.causal.estimators.nuisances import (
     Folds,
     predict_by_trees,
     predict_flatly,
     predict_linearly,
 )
-from experiments.sample import Bools, Floats, Ints
+from experiments.causal.sample import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from experiments.effects import CONFIDENCE, clustered_error
-from experiments.sample import Bools, Floats, Ints, SampleError
+from experiments.causal.estimates import CONFIDENCE, clustered_error
+from experiments.causal.sample import Bools, Floats, Ints, SampleError
 from experiments.uplift.scores import Scores
 
 

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.effects import effective_size
-from experiments.estimators.aipw import CLIP
-from experiments.estimators.nuisances import (
+from experiments.causal.estimates import effective_size
+from experiments.causal.estimators.aipw import CLIP
+from experiments.causal.estimators.nuisances import (
     Folds,
     design_matrix,
     predict_arms,
     predict_under_arms,
 )
-from experiments.sample import Bools, Floats, SampleError
-from experiments.uplift.arms import ArmSample
+from experiments.causal.sample import Bools, Floats, SampleError
+from experiments.uplift.arm_sample import ArmSample
 
 REPEATS = 3
 """Times that the folds are redrawn; the median counts."""

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from experiments.effects import CONFIDENCE, clustered_error
-from experiments.sample import Floats, Ints, SampleError
+from experiments.causal.estimates import CONFIDENCE, clustered_error
+from experiments.causal.sample import Floats, Ints, SampleError
 from experiments.uplift.means import mean_and_error
 from experiments.uplift.scores import Scores
 from registry.playbook.actions import Prior

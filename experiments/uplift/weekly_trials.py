@@ -23,12 +23,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from experiments.assignment import hash_position
-from experiments.design import Design
-from experiments.interventions import assignments, exposures, mechanism_of
-from experiments.outcomes import DAYS_A_MONTH, add_outcomes, contract_states
-from experiments.sample import Bools, Floats
-from experiments.trials import (
+from experiments.causal.design import Design
+from experiments.causal.interventions import assignments, exposures, mechanism_of
+from experiments.causal.outcomes import DAYS_A_MONTH, add_outcomes, contract_states
+from experiments.causal.sample import Bools, Floats
+from experiments.causal.trials import (
     NoTrialsError,
     add_features,
     codes,
@@ -37,8 +36,9 @@ from experiments.trials import (
     segments_of,
     snapshot_moments,
 )
-from experiments.uplift.action_effect import GoodOutcome
-from experiments.uplift.arms import NO_ACTION, ArmSample
+from experiments.effects.action_effect import GoodOutcome
+from experiments.randomisation.assignment import hash_position
+from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 from features.events.visibility import visible_events
 
 WEEK = timedelta(days=7)

@@ -2,7 +2,7 @@
 
 A condition is one line of text in ``actions.toml`` or ``sequences.toml``: clauses joined by
 ``and``. It is read by a small grammar; nothing is ever evaluated as code. Whether a condition
-holds for an account is decided in ``experiments/conditions.py``.
+holds for an account is decided in ``experiments/policy/conditions.py``.
 
 ::
 

@@ -86,8 +86,8 @@ def evaluate_policy(
             write_atomically(log_file, table.write_csv().encode())
     import numpy as np
 
-    from experiments.logged_choices import choices_of
-    from experiments.policy_evaluation import evaluate_choices  # takes more than a second
+    from experiments.off_policy.evaluate import evaluate_choices  # takes more than a second
+    from experiments.off_policy.log import choices_of
 
     with step("Judging the candidate"):
         found = evaluate_choices(choices_of(table), unit=unit, rng=np.random.default_rng(seed))

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 import polars as pl
 import sqlalchemy as sa
 
-from experiments.logged_choices import CANDIDATE, CANDIDATE_OF, PROBABILITY, ChoicesError
-from experiments.outcomes import DAYS_A_MONTH, contract_states, state_at
+from experiments.causal.outcomes import DAYS_A_MONTH, contract_states, state_at
+from experiments.off_policy.log import CANDIDATE, CANDIDATE_OF, PROBABILITY, ChoicesError
 from features.events.schema import UTC_INSTANT
 from features.lake.lake import Lake
 from features.workspace import Workspace

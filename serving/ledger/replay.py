@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments.policy_inputs import PolicyInputs
+from experiments.policy.request import PolicyInputs
 from registry.playbook.playbook import ACTIONS_FILE, SEQUENCES_FILE, read_playbook
 from serving.ledger.imported_code import imported_code
 from serving.ledger.ledger import Decision

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from experiments.policy import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING
 from serving.ledger.autonomy import APPROVED_ONLY, VETO_WINDOW, level_now
 from serving.ledger.database import LedgerDatabase
 from serving.ledger.kill_switch import Scope, read_controls

@@ -9,7 +9,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from experiments.policy import Recommendation
+from experiments.policy.recommend import Recommendation
 from features.alerts.alert import Alert
 from features.catalogue.feature import AnyFeature
 from features.health.score import (

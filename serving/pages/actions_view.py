@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.action_value import ActionValue
-from experiments.policy import DO_NOTHING, Candidate, Recommendation, Withheld
-from experiments.refusals import ON_THE_WALL
+from experiments.policy.recommend import DO_NOTHING, Candidate, Recommendation, Withheld
+from experiments.policy.value import ActionValue
+from experiments.policy.withholding import ON_THE_WALL
 from serving.pages.controls_view import HeldLevel
 from serving.words import instant, money, percent, plain, plural, signed, singular
 

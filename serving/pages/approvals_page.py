@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from experiments.put_off import PutOff
+from experiments.policy.contact.snooze import PutOff
 from registry.playbook.actions import Action
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling
 from serving.ledger.kill_switch import Control, Scope

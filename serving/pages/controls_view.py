@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from experiments.policy import Candidate
+from experiments.policy.recommend import Candidate
 from registry.playbook.actions import Action
 from serving.ledger.autonomy import LEVELS, SUGGESTED, UNSET_LEVEL, ceiling, level_now
 from serving.ledger.kill_switch import Control, Scope, stop_of, stops

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from experiments.policy import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING
 from serving.feedback import ONE_CLICK, Feedback
 from serving.words import day, plain, who
 

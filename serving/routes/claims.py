@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path
 
-from experiments.policy import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING
 from serving.claim_shapes import (
     EXAMPLE_CLAIM,
     ApprovalAnswer,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from experiments.policy import Recommendation
+from experiments.policy.recommend import Recommendation
 from registry.playbook.playbook import playbook
 from registry.store.store import ModelStoreError
 from serving.champions import model_rows, withheld_segments, without_folders

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from experiments.planning.conflicts import ConflictingLimitsError
+from experiments.planning.infeasibility import ConflictingLimitsError
 from experiments.planning.plan import make_plan
 from experiments.planning.team import PlanningError
 from serving.chance_rules import week_of

@@ -21,7 +21,7 @@ import pytest
 from interleaved import ROOT, write_section
 from logged_choices import world
 
-from experiments.off_policy import (
+from experiments.off_policy.estimators import (
     ESTIMATORS,
     Estimator,
     LoggedChoices,

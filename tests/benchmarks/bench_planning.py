@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from experiments.planning.offers import OFFER_SCHEMA, Options, options_of
+from experiments.planning.lp_relaxation import Limited, limited
+from experiments.planning.options import OFFER_SCHEMA, Options, options_of
 from experiments.planning.plan import make_plan
-from experiments.planning.relaxation import Limited, limited
 from experiments.planning.rounding import Week
 from experiments.planning.team import Budget, Care, Csm, Pool, Team
 

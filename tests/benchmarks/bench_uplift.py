@@ -19,7 +19,7 @@ from scipy import stats
 from uplift_peers import PEERS, Found
 from uplift_worlds import ACTIONS, NULL, SEGMENTS, segment_shifts, uplift_world
 
-from experiments.uplift.arms import ArmSample
+from experiments.uplift.arm_sample import ArmSample
 from experiments.uplift.means import mean_effects
 from experiments.uplift.scores import cross_fit
 from experiments.uplift.segments import Belief, segment_uplifts

@@ -24,18 +24,18 @@ from interleaved import DATA, HERE, ROOT, write_section
 from lightgbm import LGBMRegressor
 from sklearn.linear_model import LogisticRegression
 
-from experiments.estimators.nuisances import (
+from experiments.causal.estimators.nuisances import (
     Folds,
     design_matrix,
     predict_flatly,
     predict_outcome,
 )
-from experiments.uplift.arms import NO_ACTION, ArmSample
-from experiments.uplift.expected_outcomes import expected_outcomes
+from experiments.targeting.outcome_model import expected_outcomes
+from experiments.targeting.targeting import held_out_gains, held_out_value
+from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 from experiments.uplift.learners import LEARNERS, Lesson
 from experiments.uplift.levels import account_effects
 from experiments.uplift.scores import cross_fit
-from experiments.uplift.whom_to_act_on import held_out_gains, held_out_value
 
 pytestmark = pytest.mark.bench
 

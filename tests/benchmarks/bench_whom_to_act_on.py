@@ -20,13 +20,13 @@ import pytest
 from interleaved import write_section
 from scipy import stats
 
-from experiments.estimators.nuisances import design_matrix
-from experiments.uplift.arms import NO_ACTION, ArmSample
-from experiments.uplift.expected_outcomes import expected_outcomes
+from experiments.causal.estimators.nuisances import design_matrix
+from experiments.targeting.outcome_model import expected_outcomes
+from experiments.targeting.targeting import decide
+from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 from experiments.uplift.learners import LEARNERS, Lesson
 from experiments.uplift.levels import account_effects
 from experiments.uplift.scores import cross_fit
-from experiments.uplift.whom_to_act_on import decide
 
 pytestmark = pytest.mark.bench
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.off_policy import Floats, LoggedChoices
+from experiments.off_policy.estimators import Floats, LoggedChoices
 
 
 @dataclass(frozen=True)

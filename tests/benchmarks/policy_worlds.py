@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from experiments.evidence import Evidence
-from experiments.policy import DO_NOTHING, AccountState, Limits, recommend
-from experiments.uplift.arms import NO_ACTION, ArmSample
+from experiments.effects.measured import Evidence
+from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recommend
+from experiments.uplift.arm_sample import NO_ACTION, ArmSample
+from experiments.uplift.effect_records import Measurement, action_effects
 from experiments.uplift.grading import standardised
-from experiments.uplift.records import Measurement, action_effects
 from experiments.uplift.scores import cross_fit
 from registry.playbook.actions import Action
 from registry.playbook.condition_grammar import parse_condition

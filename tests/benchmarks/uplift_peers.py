@@ -11,7 +11,7 @@ from lightgbm import LGBMClassifier
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from experiments.uplift.arms import ArmSample
+from experiments.uplift.arm_sample import ArmSample
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # both import names that are on their way out

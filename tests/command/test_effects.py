@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from causal_worlds import event_world
 
-from experiments.evidence_file import read_effects
+from experiments.effects.file import read_effects
 from features.lake.lake import Lake
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace

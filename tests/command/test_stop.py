@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from experiments.account_state import AccountState, Limits
-from experiments.policy_inputs import PolicyInputs
+from experiments.policy.request import PolicyInputs
+from experiments.policy.state import AccountState, Limits
 from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook.playbook import playbook

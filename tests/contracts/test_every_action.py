@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from experiments.policy import STATE_FACTS, AccountState, Limits, PastAction, recommend
+from experiments.policy.recommend import STATE_FACTS, AccountState, Limits, PastAction, recommend
 from features.alerts.alert import ALERTS
 from features.catalogue.catalogue import ATTRIBUTES, FEATURES
 from features.catalogue.definitions.attributes import CONTRACT_STATUS

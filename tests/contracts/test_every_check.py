@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from causal_worlds import FIRST, SampleWorld, sample_world
 
-from experiments.checks import CHECKS
-from experiments.checks.check import Check, Evidence
-from experiments.design import Design
-from experiments.estimators import estimator_for
-from experiments.sample import Fit, Sample
-from experiments.trials import CHURN, Trials
+from experiments.causal.checks import CHECKS
+from experiments.causal.checks.check import Check, Evidence
+from experiments.causal.design import Design
+from experiments.causal.estimators import estimator_for
+from experiments.causal.sample import Fit, Sample
+from experiments.causal.trials import CHURN, Trials
 
 LOTTERY = Design(design_id="d", question="Does it?", action="success_call", intervention="calls",
                  mechanism="lottery", estimand="ITT")

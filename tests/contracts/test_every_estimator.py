@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from causal_worlds import SampleWorld, sample_world
 
-from experiments.design import MECHANISM_WORDS
-from experiments.effects import Estimate, estimate_of
-from experiments.estimators import ESTIMATORS, Estimator, estimator_for
-from experiments.sample import Estimand
+from experiments.causal.design import MECHANISM_WORDS
+from experiments.causal.estimates import Estimate, estimate_of
+from experiments.causal.estimators import ESTIMATORS, Estimator, estimator_for
+from experiments.causal.sample import Estimand
 
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda item: item.name)
 every_estimand = pytest.mark.parametrize(

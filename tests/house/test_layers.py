@@ -16,11 +16,12 @@ HEAVY = ("confluent_kafka", "dask", "duckdb", "fastapi", "feast", "lightgbm", "m
          "pyspark", "redis", "shap", "sqlalchemy", "starlette", "uvicorn")
 
 PURE = (
-    "experiments.account_state", "experiments.action_value", "experiments.assignment",
-    "experiments.checks.*", "experiments.conditions", "experiments.deadlines",
-    "experiments.design", "experiments.due_steps", "experiments.effects",
-    "experiments.interventions", "experiments.policy", "experiments.recommendation",
-    "experiments.refusals", "features.alerts.alert", "features.alerts.rules",
+    "experiments.causal.checks.*", "experiments.causal.design", "experiments.causal.estimates",
+    "experiments.causal.interventions", "experiments.policy.candidates.deadlines",
+    "experiments.policy.candidates.sequence_steps", "experiments.policy.conditions",
+    "experiments.policy.recommend", "experiments.policy.recommendation",
+    "experiments.policy.state", "experiments.policy.value", "experiments.policy.withholding",
+    "experiments.randomisation.assignment", "features.alerts.alert", "features.alerts.rules",
     "features.catalogue.catalogue", "features.catalogue.definitions.*",
     "features.catalogue.feature", "features.compute.encode", "features.events.schema",
     "features.health.formula", "features.health.score", "features.kernel.windows",

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from experiments.assignment import hash_position, lottery
-from experiments.design import Design
-from experiments.sample import Sample
+from experiments.causal.design import Design
+from experiments.causal.sample import Sample
+from experiments.randomisation.assignment import hash_position, lottery
 from features.events.schema import EVENT_SCHEMA, properties_text
 
 FIRST = datetime(2025, 1, 1, tzinfo=UTC)

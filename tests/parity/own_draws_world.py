@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from causal_worlds import event, expit, frame
 
-from experiments.holdout import HoldoutRule, standing
-from experiments.lottery import LotteryKey, draw
+from experiments.randomisation.holdout import HoldoutRule, standing
+from experiments.randomisation.keyed_draw import LotteryKey, draw
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 AS_OF = START + timedelta(days=160)

@@ -15,15 +15,15 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from experiments.account_state import AccountState, Limits, PastAction
-from experiments.chance import chance_for
-from experiments.evidence import Evidence
-from experiments.holdout import Standing
-from experiments.lottery import Exploration, LotteryKey
-from experiments.policy_inputs import PolicyInputs
-from experiments.put_off import PutOff
-from experiments.recommendation import Recommendation
-from experiments.uplift.action_effect import ActionEffect
+from experiments.effects.action_effect import ActionEffect
+from experiments.effects.measured import Evidence
+from experiments.policy.contact.snooze import PutOff
+from experiments.policy.exploration import chance_for
+from experiments.policy.recommendation import Recommendation
+from experiments.policy.request import PolicyInputs
+from experiments.policy.state import AccountState, Limits, PastAction
+from experiments.randomisation.holdout import Standing
+from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from registry.playbook.actions import Action, Family, Guard, Prior
 from registry.playbook.condition_grammar import parse_condition
 from registry.playbook.conflicts import Conflict

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.uplift.arms import NO_ACTION, ArmSample
+from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 
 ACTIONS = ("exec_call", "training", "newsletter", "price_talk")
 HELP = np.array([0.75, 0.35, 0.0, -0.4])

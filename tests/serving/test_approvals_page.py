@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from experiments.policy import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING
 from registry.playbook.playbook import playbook
 from serving.ledger.waiting import decisions_that_wait
 

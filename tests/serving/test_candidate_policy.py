@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from small_company import AS_OF
 
-from experiments.logged_choices import ChoicesError, choices_of
+from experiments.off_policy.log import ChoicesError, choices_of
 from registry.playbook.actions import PlaybookError
 from registry.playbook.playbook import ACTIONS_FILE
 from serving.candidate_policy import candidate_policy, choices_of_candidate, read_limits

@@ -11,9 +11,9 @@ from typing import get_args
 
 import pytest
 
-from experiments.holdout import HoldoutRule
-from experiments.lottery import Exploration
 from experiments.planning.team import Pool, Team
+from experiments.randomisation.holdout import HoldoutRule
+from experiments.randomisation.keyed_draw import Exploration
 from registry.playbook.actions import Role
 from registry.playbook.playbook import playbook
 from serving.answers import recommendation_answer

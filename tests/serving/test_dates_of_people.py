@@ -16,9 +16,9 @@ from fastapi.testclient import TestClient
 from small_company import AS_OF, event, make_workspace
 
 from experiments.planning.team import Pool, Team
-from experiments.policy_inputs import PolicyInputs
-from experiments.put_off import MOST_AHEAD, PutOff
-from experiments.recommendation import Withheld
+from experiments.policy.contact.snooze import MOST_AHEAD, PutOff
+from experiments.policy.recommendation import Withheld
+from experiments.policy.request import PolicyInputs
 from features.workspace import Workspace
 from registry.playbook.playbook import playbook
 from registry.store.store import MemoryModelStore

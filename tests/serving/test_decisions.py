@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from experiments.evidence import NO_EVIDENCE, Evidence
-from experiments.policy import Limits
-from experiments.policy_inputs import PolicyInputs
+from experiments.effects.measured import NO_EVIDENCE, Evidence
+from experiments.policy.recommend import Limits
+from experiments.policy.request import PolicyInputs
 from features.catalogue.catalogue import catalogue
 from features.events.schema import EVENT_SCHEMA
 from features.health.score import FORMULAS

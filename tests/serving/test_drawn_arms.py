@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from experiments.chance import chance_for
-from experiments.holdout import HoldoutRule, Standing, standing
-from experiments.interventions import ALL_ACTIONS, assignments, propose_designs
-from experiments.lottery import Exploration, LotteryKey
-from experiments.policy import AccountState, Limits
-from experiments.policy_inputs import PolicyInputs
+from experiments.causal.interventions import ALL_ACTIONS, assignments, propose_designs
+from experiments.policy.exploration import chance_for
+from experiments.policy.recommend import AccountState, Limits
+from experiments.policy.request import PolicyInputs
+from experiments.randomisation.holdout import HoldoutRule, Standing, standing
+from experiments.randomisation.keyed_draw import Exploration, LotteryKey
 from features.workspace import Workspace
 from registry.playbook.playbook import playbook
 from serving.drawn_arms import drawn_arm

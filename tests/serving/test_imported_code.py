@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.account_state import AccountState, Limits
-from experiments.interventions import Intervention
-from experiments.policy_inputs import PolicyInputs
-from experiments.uplift import action_effect
+from experiments.causal.interventions import Intervention
+from experiments.effects import action_effect
+from experiments.policy.request import PolicyInputs
+from experiments.policy.state import AccountState, Limits
 from registry.playbook import playbook
 from serving.ledger import imported_code as imports
 from serving.ledger.imported_code import PACKAGES, imported_code

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from small_company import AS_OF
 
-from experiments.account_state import Limits
-from experiments.limits_file import LIMITS_FILE, LimitsError
 from experiments.planning.team import Pool, Team
-from experiments.workspace_report import full_cost, report_on
+from experiments.policy.contact.limits_file import LIMITS_FILE, LimitsError
+from experiments.policy.state import Limits
+from experiments.report.workspace import full_cost, report_on
 from registry.playbook.playbook import playbook
 from serving import current_limits
 from serving.batch import decisions_as_of

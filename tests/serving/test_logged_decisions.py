@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 from small_company import event
 
-from experiments.logged_choices import ChoicesError, choices_of
-from experiments.outcomes import DAYS_A_MONTH
-from experiments.policy_evaluation import evaluate_choices
+from experiments.causal.outcomes import DAYS_A_MONTH
+from experiments.off_policy.evaluate import evaluate_choices
+from experiments.off_policy.log import ChoicesError, choices_of
 from features.events.schema import events_frame
 from features.lake.lake import Lake
 from features.workspace import Workspace

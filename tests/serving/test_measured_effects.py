@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
-from experiments.account_state import AccountState, Limits, PastAction
-from experiments.evidence import Evidence
-from experiments.evidence_file import EFFECTS_FILE, write_effects
-from experiments.policy import recommend
-from experiments.uplift.action_effect import ActionEffect
+from experiments.effects.action_effect import ActionEffect
+from experiments.effects.file import EFFECTS_FILE, write_effects
+from experiments.effects.measured import Evidence
+from experiments.policy.recommend import recommend
+from experiments.policy.state import AccountState, Limits, PastAction
 from registry.playbook.playbook import playbook
 from serving.measured_effects import MeasuredEffects, evidence_in
 from serving.pages.actions_view import action_view

@@ -13,12 +13,12 @@ import polars as pl
 import pytest
 from small_company import AS_OF
 
-from experiments.interventions import assignments, propose_designs
-from experiments.lottery import LotteryKey
-from experiments.planning.lots import CapacityLottery
-from experiments.planning.offers import OFFER_SCHEMA
+from experiments.causal.interventions import assignments, propose_designs
+from experiments.planning.options import OFFER_SCHEMA
 from experiments.planning.plan import Plan, make_plan
 from experiments.planning.team import Csm, Team
+from experiments.planning.ties_by_lot import CapacityLottery
+from experiments.randomisation.keyed_draw import LotteryKey
 from features.workspace import Workspace
 from serving.chance_rules import CHANCE_FILE
 from serving.errors import BusyError

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from real_server import running
 from small_company import ACCOUNTS, AS_OF, event, make_workspace
 
-from experiments.planning.conflicts import Conflict
+from experiments.planning.infeasibility import Conflict
 from serving.api_keys import ApiKeys
 from serving.app import create_app
 from serving.errors import NotPermittedError, TooManyAtOnceError

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from small_company import AS_OF
 
-from experiments.planning.conflicts import ConflictingLimitsError
+from experiments.planning.infeasibility import ConflictingLimitsError
 from experiments.planning.team import Care, Csm, Pool, Team
-from experiments.policy import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING
 from serving.batch import decisions_as_of
 from serving.plans import document_of, offers_of, plan_as_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from experiments.policy import DO_NOTHING
+from experiments.policy.recommend import DO_NOTHING
 from features.events.schema import EVENT_SCHEMA
 from serving.decisions import policy_facts
 from serving.errors import NotClaimableError

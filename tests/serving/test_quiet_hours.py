@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from real_server import running
 from small_company import AS_OF, event, make_workspace
 
-from experiments.account_state import AccountState, Limits
-from experiments.contact_policy import is_contact
-from experiments.policy_inputs import VERSIONS, PolicyInputs
+from experiments.policy.contact.contact_policy import is_contact
+from experiments.policy.request import VERSIONS, PolicyInputs
+from experiments.policy.state import AccountState, Limits
 from registry.playbook.playbook import playbook
 from serving.app import create_app
 from serving.conformance import NotTestableError, granted

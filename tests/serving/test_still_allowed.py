@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from experiments.limits_file import LIMITS_FILE
+from experiments.policy.contact.limits_file import LIMITS_FILE
 from registry.playbook.playbook import playbook
 from serving import current_limits
 from serving.errors import UnknownDecisionError

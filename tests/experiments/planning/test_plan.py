@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from experiments.planning.conflicts import Conflict, ConflictingLimitsError
-from experiments.planning.offers import OFFER_SCHEMA, options_of
+from experiments.planning.infeasibility import Conflict, ConflictingLimitsError
+from experiments.planning.lp_relaxation import limited
+from experiments.planning.options import OFFER_SCHEMA, options_of
 from experiments.planning.plan import Plan, make_plan
-from experiments.planning.relaxation import limited
 from experiments.planning.team import Budget, Care, Csm, PlanningError, Pool, Team
 
 ROLES = ("csm", "support", "billing", "automation")
@@ -340,13 +340,13 @@ def test_offers_that_can_not_be_planned_are_refused(
 
 
 def test_more_ways_than_a_plan_can_choose_among_are_refused(monkeypatch) -> None:
-    monkeypatch.setattr("experiments.planning.offers.MOST_OPTIONS", 1)
+    monkeypatch.setattr("experiments.planning.options.MOST_OPTIONS", 1)
     with pytest.raises(PlanningError, match="2 ways to carry the offers out, and a plan chooses"):
         make_plan(offers_of(offer("a", "call"), offer("b", "call")), ann())
 
 
 def test_a_solver_that_takes_too_long_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr("experiments.planning.relaxation.MOST_SECONDS", 0.0)
+    monkeypatch.setattr("experiments.planning.lp_relaxation.MOST_SECONDS", 0.0)
     rows = [offer(f"a{n}", f"x{k}", value=float((7 * n + 3 * k) % 50), hours=1.0 + (n + k) % 3)
             for n in range(60) for k in range(4)]
     with pytest.raises(PlanningError, match="The solver found no plan"):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.simulation.ground_truth import HORIZON_DAYS
 from experiments.simulation.interventions import (
     PROGRAMMES,
     REST_DAYS,
@@ -18,7 +19,6 @@ from experiments.simulation.interventions import (
     is_in_group,
     judgement_propensity,
 )
-from experiments.simulation.truth import HORIZON_DAYS
 from features.catalogue.catalogue import catalogue
 from features.compute.snapshots import build_snapshots
 from registry.playbook.playbook import playbook

@@ -1,0 +1,25 @@
+"""What would make a causal claim wrong: one file per check, all of them in one literal tuple."""
+
+from __future__ import annotations
+
+from experiments.causal.checks import (
+    balance,
+    control_exposure,
+    enough_outcomes,
+    even_exclusion,
+    overlap,
+    pre_period_placebo,
+    sample_ratio,
+)
+from experiments.causal.checks.check import Check
+
+CHECKS: tuple[Check, ...] = (
+    enough_outcomes.CHECK,
+    sample_ratio.CHECK,
+    even_exclusion.CHECK,
+    balance.CHECK,
+    overlap.CHECK,
+    pre_period_placebo.CHECK,
+    control_exposure.CHECK,
+)
+"""In the order in which a reader should worry: the first that fails silences the headline."""

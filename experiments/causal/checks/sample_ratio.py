@@ -1,0 +1,42 @@
+"""This module is about whether the arms are as large as the lottery said they would be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from experiments.causal.checks.check import Check, Evidence, Finding, not_applicable
+
+LEAST_P = 0.001
+
+
+def run(evidence: Evidence) -> Finding:
+    """Treated minus expected, against the variance of independent draws (never too small)."""
+    sample = evidence.trials.sample
+    if evidence.trials.design.mechanism != "lottery":
+        return not_applicable("No lottery was held, so no ratio was promised.")
+    expected = float(sample.propensity.sum())
+    error = math.sqrt(float(np.sum(sample.propensity * (1 - sample.propensity))))
+    treated = int(sample.treated.sum())
+    p_value = float(2 * stats.norm.sf(abs(treated - expected) / error))
+    share, half = treated / len(sample), stats.norm.ppf(0.975) * error / len(sample)
+    words = (f"{treated} of {len(sample)} trials were drawn ({share:.1%}); the logged chances "
+             f"promise {expected:.0f} ({expected / len(sample):.1%})")
+    if p_value < LEAST_P:
+        return Finding(
+            verdict="failed", statistic=p_value, low=share - half, high=share + half,
+            explanation=f"{words}. Chance does not do that: trials were lost or added on one side.",
+        )
+    return Finding(verdict="passed", statistic=p_value, low=share - half, high=share + half,
+                   explanation=f"{words}, as chance would have it.")
+
+
+CHECK = Check(
+    name="sample_ratio", title="Arms as large as drawn",
+    question="Are the arms as large as the lottery promised?",
+    criterion=f"p-value of the treated count against the logged propensities at least {LEAST_P} "
+              f"(two-sided; interval: treated share, 95%)",
+    run=run,
+)

@@ -1,0 +1,164 @@
+"""This module is about the design of a report: what is asked, of whom, over which time.
+
+A design is written to disk before any outcome is read, and can not be changed afterwards: a report
+takes only designs that were written, and shows when. ::
+
+    wash-out          window        follow-up (horizon)
+    ──[────────────)──[────────)────[───────────────────────)──
+                      start         followed_from            outcome is read here
+                      covariates    in a lottery the start itself,
+                      are older     else the end of the window
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments.causal.sample import Estimand
+
+Mechanism = Literal["lottery", "judgement"]
+
+MECHANISM_WORDS: dict[Mechanism, str] = {
+    "lottery": "a lottery decided who received it",
+    "judgement": "people decided who received it",
+}
+
+CONFOUNDERS: tuple[str, ...] = (
+    "health_score", "days_to_renewal", "mrr", "tenure_days", "billing_months",
+    "cancellations_intended_90d", "sessions_28d", "use_trend_28d", "days_since_sponsor_touch",
+    "severe_tickets_90d", "incidents_felt_90d", "seat_utilisation_28d", "active_users_28d",
+    "active_days_28d", "days_since_activity", "feature_uses_28d", "features_used_28d",
+    "adoption_depth_28d", "error_rate_28d", "tickets_90d", "tickets_open",
+    "ticket_sentiment_90d", "csat_90d", "nps_last", "seats", "discount_rate",
+    "contract_changes_365d", "seats_change_90d", "invoices_late_90d", "invoice_days_overdue",
+    "nudges_sent_28d", "actions_executed_90d", "days_since_action",
+)
+"""What a CSM looks at when choosing whom to act on, and what drives churn: the default set.
+
+The likeliest to matter come first: a small lottery adjusts for as many as its rows allow.
+"""
+
+PLACEBOS: tuple[str, ...] = ("past_revenue", "sessions_28d", "active_users_28d")
+"""Looked at a horizon before the start, where no effect can be: revenue, and lagged features."""
+
+
+class DesignError(ValueError):
+    """A design that contradicts itself."""
+
+
+class DesignNotWrittenError(ValueError):
+    """A design that was not written before its report was asked for."""
+
+
+class DesignChangedError(ValueError):
+    """A written design whose words or numbers are no longer the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What a report will estimate, declared before it looks.
+
+    ``smallest_effect`` is the smallest fall in churn (0-1) that would matter; it separates "does
+    not work" from "unknown". ``washout_days`` leaves out accounts that received the action shortly
+    before. ``window_days`` is how long after a snapshot a person's choice still counts as made on
+    it; 0 where the log also holds who was not chosen, so that each decision is a trial.
+    ``compare_within`` names an attribute (the CSM): only groups that ever used the action count.
+    """
+
+    design_id: str
+    question: str
+    action: str
+    intervention: str
+    mechanism: Mechanism
+    estimand: Estimand
+    horizon_days: int = 90
+    window_days: int = 0
+    washout_days: int = 0
+    smallest_effect: float = 0.01
+    covariates: tuple[str, ...] = CONFOUNDERS
+    attributes: tuple[str, ...] = ("price_plan", "service_tier")
+    segment_by: str = "segment"
+    compare_within: str | None = None
+    placebos: tuple[str, ...] = PLACEBOS
+    cluster_by: str = "account_id"
+    unit: str = "account and moment"
+    written_at: datetime | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.design_id.replace("-", "").replace("_", "").isalnum():
+            raise DesignError(
+                f"The design id {self.design_id!r} becomes a file name: letters, digits, - and _."
+            )
+        if (self.estimand == "ITT") != (self.mechanism == "lottery"):
+            raise DesignError(
+                f"Design {self.design_id!r} asks for {self.estimand} where "
+                f"{MECHANISM_WORDS[self.mechanism]}. A lottery gives ITT, judgement ATT or ATE."
+            )
+        if self.horizon_days <= 0 or self.window_days < 0 or self.washout_days < 0:
+            raise DesignError(
+                f"Design {self.design_id!r} has a horizon of {self.horizon_days}, a window of "
+                f"{self.window_days} and a wash-out of {self.washout_days} days; the horizon must "
+                f"be positive, the others not negative."
+            )
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything but the moment of writing."""
+        return hashlib.blake2b(self.text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def text(self) -> str:
+        """The design as JSON, without the moment of writing."""
+        return json.dumps(asdict(replace(self, written_at=None)), sort_keys=True, indent=1)
+
+
+def write_design(design: Design, folder: Path, *, at: datetime) -> Design:
+    """Write the design, once; the same design written before keeps its first moment.
+
+    Raises:
+        DesignChangedError: another design has this id.
+    """
+    path = folder / f"{design.design_id}.json"
+    if path.exists():
+        written = read_design(path)
+        if written.digest != design.digest:
+            raise DesignChangedError(
+                f"Design {design.design_id!r} was written at {written.written_at} with other "
+                f"words or numbers. A design does not change after data were read: give the new "
+                f"one an id of its own."
+            )
+        return written
+    written = replace(design, written_at=at)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"digest": written.digest, **asdict(written), "written_at": at.isoformat()}
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    draft.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    draft.replace(path)
+    return written
+
+
+def read_design(path: Path) -> Design:
+    """A written design.
+
+    Raises:
+        DesignChangedError: the file was edited after it was written.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    digest = content.pop("digest")
+    values: dict[str, Any] = {
+        item.name: tuple(content[item.name]) if isinstance(content[item.name], list)
+        else content[item.name] for item in fields(Design)
+    }
+    design = Design(**values | {"written_at": datetime.fromisoformat(content["written_at"])})
+    if design.digest != digest:
+        raise DesignChangedError(
+            f"The design in {path.name} was edited after it was written at {design.written_at}. "
+            f"Restore it, or write the new one under an id of its own."
+        )
+    return design

@@ -1,0 +1,58 @@
+"""How an effect is estimated: one file per estimator, all of them in one literal tuple."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from experiments.causal.design import Mechanism
+from experiments.causal.estimators.aipw import estimate_aipw
+from experiments.causal.estimators.randomised import estimate_randomised
+from experiments.causal.sample import Estimand, Fit, Floats, Sample
+
+
+class Estimate(Protocol):
+    """What every estimator is called with."""
+
+    def __call__(
+        self, sample: Sample, outcomes: Mapping[str, Floats], *, estimand: Estimand,
+        rng: np.random.Generator,
+    ) -> dict[str, Fit]:
+        """One fit per outcome."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """A named way from a sample to an effect, and what it may be used for."""
+
+    name: str
+    description: str
+    mechanism: Mechanism
+    estimands: tuple[Estimand, ...]
+    estimate: Estimate
+
+
+ESTIMATORS: tuple[Estimator, ...] = (
+    Estimator(
+        name="randomised",
+        description="Difference in means by logged probability, adjusted by a regression in each "
+                    "arm on what was known before the start; errors clustered.",
+        mechanism="lottery", estimands=("ITT",), estimate=estimate_randomised,
+    ),
+    Estimator(
+        name="aipw",
+        description="Cross-fitted augmented inverse probability weighting: five folds of whole "
+                    "accounts, nuisances the mean of a regularised linear model and LightGBM, "
+                    "median over three redraws of the folds; errors clustered.",
+        mechanism="judgement", estimands=("ATT", "ATE"), estimate=estimate_aipw,
+    ),
+)
+
+
+def estimator_for(mechanism: Mechanism) -> Estimator:
+    """The estimator of an assignment mechanism."""
+    return next(item for item in ESTIMATORS if item.mechanism == mechanism)

@@ -1,0 +1,147 @@
+"""This module is about the commands of this package: what logged actions cause, and reports."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from features.cli.options import (
+    DEFAULT_WORKSPACE,
+    AsOf,
+    CommandError,
+    InWorkspace,
+    moment_of,
+    out,
+    step,
+)
+from features.workspace import Workspace, write_atomically
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def effects(
+    segment_by: Annotated[str, typer.Option(
+        help="The attribute whose values are segments.")] = "segment",
+    seed: Annotated[int, typer.Option(min=0, help="Same log and seed, same numbers.")] = 1,
+    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Measure what logged actions cause, with interval and grade, for the ranking to read.
+
+    Lotteries by their odds; what people chose by weekly trials. Written to effects.json beside the
+    reports. Only grades A to C move a belief; the file says why an effect has no such grade.
+    """
+    from experiments.uplift.workspace import write_effects
+
+    place = Workspace(workspace)
+    with step("Measuring effects"):
+        path, found = write_effects(place, as_of=moment_of(place, as_of), seed=seed,
+                                    segment_by=segment_by)
+    shown = Table("action", "on", "points", "95 % interval", "accounts' worth", "grade")
+    for one in found.effects:
+        if one.segment is None:
+            shown.add_row(one.action_id, one.outcome, f"{100 * one.estimate:+.1f}",
+                          f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
+                          f"{one.effective_n:,.0f}", one.grade)
+    out.print(shown)
+    for line in (*found.notes, *(f"{action}: {why}" for action, why in found.unanswered.items())):
+        out.print(line, highlight=False, markup=False)
+    out.print(str(path))
+
+
+def whom_to_act_on(
+    lottery: Annotated[Path, typer.Argument(
+        help="A CSV or Parquet file of a lottery's trials with account_id, action, propensity (the "
+             "probability with which that action was drawn), outcome (in money, before the cost of "
+             "the action), and facts from before the draw.")],
+    asked: Annotated[Path, typer.Option(
+        help="A file of the accounts to decide about: account_id, each once, and the same facts.")],
+    currency: Annotated[str, typer.Option(help="What outcomes and costs are in, such as USD.")],
+    file: Annotated[Path, typer.Option("--out", help="The CSV or Parquet file to write.")],
+    cost: Annotated[list[str] | None, typer.Option(
+        metavar="ACTION=AMOUNT", help="What it costs to do an action once; one for each.")] = None,
+    no_action: Annotated[str, typer.Option(
+        "--no-action", metavar="WORD", help="The action that is to do nothing.")] = "none",
+    stage: Annotated[list[str] | None, typer.Option(
+        metavar="COLUMN", help="A column of 0 and 1: whether a trial came so far on the way to its "
+                               "outcome (visited). Repeat it in the order of the way; no outcome "
+                               "may come without it. Helps where actions work on the way, costs a "
+                               "little where they change only the last step.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(
+        metavar="COLUMN", help="A column that is no fact from before the draw; may be repeated."
+    )] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Same files and seed, same numbers.")] = 1,
+) -> None:
+    """Decide whom to act on, and with what, by what a lottery taught.
+
+    Each account gets the action expected to bring it most beyond its cost, or none, if telling
+    accounts apart brought more than the same for everybody on accounts that it was not learned
+    from; else all get the action expected to be best for all. Both are in the file. Ends with 0
+    also where telling accounts apart was not shown to pay, and says so.
+    """
+    import numpy as np
+
+    from experiments.table_file import read_table
+    from experiments.targeting.decisions import costs_of, decisions_of
+    from experiments.targeting.file import ASKED_ROWS, ITS_ROWS, asked_of, lottery_of
+
+    if file.suffix.lower() not in (".csv", ".parquet") or file.is_dir():
+        raise CommandError(f"{file} is to hold a table. Name a file, not a folder, that ends in "
+                           f".csv or .parquet with --out.")
+    if file.resolve() in (lottery.resolve(), asked.resolve()):
+        raise CommandError(f"{file} would be written over what is read. Name another file with "
+                           f"--out.")
+    if not currency.strip():
+        raise CommandError("Say what outcomes and costs are in: --currency USD.")
+    drawn = lottery_of(read_table(lottery, ITS_ROWS), lottery.name, nothing=no_action,
+                       stages=stage or (), leave_out=leave_out or ())
+    costs = costs_of(cost or (), drawn.actions)
+    accounts = asked_of(read_table(asked, ASKED_ROWS), asked.name, drawn.facts)
+    with nullcontext() if as_json else step("Learning from the lottery and deciding"):
+        found = decisions_of(drawn, accounts, cost=costs, currency=currency.strip(),
+                             rng=np.random.default_rng(seed))
+    _write_table(found.frame(), file)
+    if as_json:
+        typer.echo(json.dumps(
+            {**found.to_dict(lottery_file=str(lottery), asked_file=str(asked), seed=seed,
+                             made_at=datetime.now(UTC)), "out": str(file)},
+            indent=1, allow_nan=False))
+        return
+    shown = Table("action", f"cost, {currency.strip()}", "trials in the lottery",
+                  "for everybody, less cost, beside none (95 %)", "accounts decided for")
+    for row in found.table():
+        shown.add_row(*row)
+    out.print(shown)
+    for line in found.lines():
+        out.print(line, highlight=False, markup=False)
+    out.print(f"Decided {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {lottery.name}, seed {seed}; "
+              f"in {file}.",
+              highlight=False, markup=False)
+
+
+def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
+    """Write the causal report: which interventions work, for whom, worth how much."""
+    from experiments.report.workspace import report_on
+
+    place = Workspace(workspace)
+    with step("Estimating effects"):
+        paths = report_on(place, as_of=moment_of(place, as_of), written_at=datetime.now(UTC))
+    for path in paths:
+        out.print(str(path))
+
+
+def _write_table(frame: pl.DataFrame, file: Path) -> None:
+    content = io.BytesIO()
+    if file.suffix.lower() == ".parquet":
+        frame.write_parquet(content)
+    else:
+        frame.write_csv(content)
+    write_atomically(file, content.getvalue())

@@ -1,0 +1,177 @@
+"""This module is about what we believe an action changes: the prior, and what was measured.
+
+Both are normal distributions over the same number, probability points of the good outcome for one
+account; they are mixed by their precision::
+
+    prior       mean  p · m        deviation  p · s       (p: the probability it acts on)
+    measured    mean  estimate     variance   error² + doubt · prior variance
+    share of data = prior variance / (prior variance + measured variance)
+
+What was measured is carried over by the risk: an effect on accounts of which a tenth would have
+left is half as large, in points, on one of which a twentieth would. And what was measured of the
+other actions tells how far the playbook can be believed (``promise.py``): ``m`` is multiplied by
+the share of its promises that came true.
+
+Chance that decided leaves no doubt (grade A); where people did, some stays however many accounts
+there were. Without a measurement the belief is the prior, to the bit. Pure; the files are read and
+written in ``evidence_file.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from math import sqrt
+
+from experiments.effects.action_effect import ActionEffect, GoodOutcome
+from registry.playbook.actions import Grade, Outcome, Prior
+
+HORIZON_DAYS = 90
+"""The horizon of the probabilities that effects are added to; others are not mixed in."""
+
+DOUBT: Mapping[Grade, float] = {"A": 0.0, "B": 1 / 16, "C": 1 / 4}
+"""Variance that no sample size takes away, as a share of the prior's: data count for at most
+100, 94 and 80 %. Ours."""
+
+OF_95_PERCENT = 1.96
+ONE_SIDED_95_PERCENT = 1.645
+
+GOOD: Mapping[Outcome, GoodOutcome] = {"churn": "retention", "expansion": "expansion"}
+
+
+class EvidenceError(ValueError):
+    """Measured effects that can not be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Effects that were measured, by action and segment; ``problem`` says why there are none."""
+
+    effects: tuple[ActionEffect, ...] = ()
+    segment_attribute: str = "segment"
+    problem: str | None = None
+
+    def __post_init__(self) -> None:
+        seen = set()
+        for effect in self.effects:
+            key = (effect.action_id, effect.segment, effect.outcome, effect.horizon_days)
+            if key in seen:
+                raise EvidenceError(
+                    f"The effect of {effect.action_id!r} in {effect.segment or 'all segments'!r} "
+                    f"on {effect.outcome} in {effect.horizon_days} days is there twice. Keep one.")
+            seen.add(key)
+
+    @cached_property
+    def _by_key(self) -> Mapping[tuple[str, str | None, str], ActionEffect]:
+        return {(e.action_id, e.segment, e.outcome): e for e in self.effects
+                if e.is_evidence and e.playbook_share == 0 and e.horizon_days == HORIZON_DAYS}
+
+    @cached_property
+    def measured_actions(self) -> frozenset[str]:
+        """The actions of which something was measured that counts."""
+        return frozenset(action_id for action_id, _, _ in self._by_key)
+
+    @property
+    def over_all(self) -> tuple[ActionEffect, ...]:
+        """What counts as evidence over all segments together, in order."""
+        return tuple(e for e in self.effects
+                     if e.segment is None and e is self._by_key.get((e.action_id, None, e.outcome)))
+
+    def of(self, action_id: str, outcome: GoodOutcome, attributes: Mapping[str, str | None]
+           ) -> ActionEffect | None:
+        """What was measured in the account's own segment, else in all of them together."""
+        if action_id not in self.measured_actions:
+            return None
+        segment = attributes.get(self.segment_attribute)
+        own = self._by_key.get((action_id, segment, outcome))
+        return own if own is not None else self._by_key.get((action_id, None, outcome))
+
+    def for_account(self, attributes: Mapping[str, str | None]) -> Evidence:
+        """What concerns an account with these attributes: the answers stay the same."""
+        own = (None, attributes.get(self.segment_attribute))
+        return replace(self, effects=tuple(e for e in self.effects if e.segment in own))
+
+
+NO_EVIDENCE = Evidence()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """What an action changes for one account, in probability points, and where that comes from.
+
+    ``low`` and ``high`` hold 95 %. ``playbook_share`` and ``data_share`` add to 1. ``n`` and
+    ``effective_n`` count what was measured (0: nothing); ``strength`` is the prior's, in accounts.
+    ``measured`` is the estimate of the data alone, with its interval, on accounts of
+    ``measured_risk``. ``kept`` is the share of the playbook's promise that is counted. ``grade``
+    is that of the larger share.
+    """
+
+    outcome: Outcome
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    grade: Grade
+    playbook_share: float
+    data_share: float
+    prior_mean: float
+    strength: float
+    n: int = 0
+    effective_n: float = 0.0
+    measured: float | None = None
+    measured_low: float | None = None
+    measured_high: float | None = None
+    measured_grade: Grade | None = None
+    measured_from: datetime | None = None
+    measured_to: datetime | None = None
+    segment: str | None = None
+    source: str | None = None
+    measured_risk: float | None = None
+    kept: float = 1.0
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {name: value.isoformat() if isinstance(value, datetime) else value
+                for name, value in vars(self).items()}
+
+
+def believed(prior: Prior, probability: float, effect: ActionEffect | None,
+             kept: float = 1.0) -> Belief:
+    """The prior for an account with this probability, mixed with what was measured.
+
+    ``kept`` is the share of the playbook's promises that came true with other actions.
+
+    >>> prior = Prior(outcome="churn", mean=0.1, strength=35, grade="E", basis="A guess.")
+    >>> round(believed(prior, 0.2, None).mean, 3), round(believed(prior, 0.2, None).deviation, 3)
+    (0.02, 0.01)
+    """
+    mean, deviation = probability * (prior.mean * kept), probability * prior.deviation
+    if effect is None or deviation == 0:
+        return Belief(
+            outcome=prior.outcome, mean=mean, deviation=deviation,
+            low=mean - OF_95_PERCENT * deviation, high=mean + OF_95_PERCENT * deviation,
+            grade=prior.grade, playbook_share=1.0, data_share=0.0, prior_mean=mean,
+            strength=prior.strength, kept=kept)
+    before = deviation**2
+    scale = 1.0 if effect.untouched_risk is None else probability / effect.untouched_risk
+    variance = (scale * effect.standard_error) ** 2 + DOUBT[effect.grade] * before
+    share = before / (before + variance)
+    mixed = (1 - share) * mean + share * scale * effect.estimate
+    spread = sqrt(before * variance / (before + variance))
+    return Belief(
+        outcome=prior.outcome, mean=mixed, deviation=spread,
+        low=mixed - OF_95_PERCENT * spread, high=mixed + OF_95_PERCENT * spread,
+        grade=effect.grade if share >= 0.5 else prior.grade,
+        playbook_share=1 - share, data_share=share, prior_mean=mean, strength=prior.strength,
+        n=effect.n, effective_n=effect.effective_n, measured=effect.estimate,
+        measured_low=effect.low, measured_high=effect.high, measured_grade=effect.grade,
+        measured_from=effect.measured_from, measured_to=effect.measured_to,
+        segment=effect.segment, source=effect.source, measured_risk=effect.untouched_risk,
+        kept=kept)
+
+
+def most_harm(mean: float, deviation: float) -> float:
+    """The upper 95 % bound of the damage, in probability points; below 0 it does good."""
+    return ONE_SIDED_95_PERCENT * deviation - mean

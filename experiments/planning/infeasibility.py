@@ -1,0 +1,88 @@
+"""This module is about limits that can not all be kept: which care does not fit, and what is full.
+
+Pure: reads a plan in parts that falls short, and says so in words and by limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from experiments.planning.lp_relaxation import Relaxation, relax
+from experiments.planning.options import Options
+from experiments.planning.team import PlanningError, Team
+
+MOST_NAMED = 6
+"""So many full limits are named in the sentence; the error lists them all."""
+
+WHAT_HELPS = "Lower the care, or add hours or money there."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conflict:
+    """One limit that has part in a conflict: of what kind, whose, and what about it."""
+
+    limit: Literal["care", "hours", "budget"]
+    id: str
+    words: str
+
+
+class ConflictingLimitsError(PlanningError):
+    """The care that is asked for does not fit into the hours and budgets.
+
+    ``conflicts`` are the care that is not met, then the limits that are full.
+    """
+
+    def __init__(self, message: str, conflicts: Sequence[Conflict] = ()) -> None:
+        super().__init__(message)
+        self.conflicts = tuple(conflicts)
+
+
+def in_conflict(options: Options, team: Team, relaxed: Relaxation) -> ConflictingLimitsError:
+    """Which care can not be met, and which limits stand in its way."""
+    conflicts = [*_unmet(options, team, relaxed), *_full(options, team)]
+    full = [each.words for each in conflicts if each.limit != "care"]
+    sentences = [each.words for each in conflicts if each.limit == "care"]
+    if full:
+        more = f" and {len(full) - MOST_NAMED} more" if len(full) > MOST_NAMED else ""
+        sentences.append(f"In the way: {', '.join(full[:MOST_NAMED])}{more}.")
+    return ConflictingLimitsError(" ".join([*sentences, WHAT_HELPS]), conflicts)
+
+
+def missed_when_rounded(tier: str, asked: int, reached: int) -> ConflictingLimitsError:
+    """Care that actions in part meet, and the whole ones that were found do not."""
+    words = (f"Care of tier {tier!r} asks for {asked} accounts. Whole actions within the hours and "
+             f"budgets reach {reached}")
+    return ConflictingLimitsError(f"{words}: lower the care, or add hours.",
+                                  [Conflict(limit="care", id=tier, words=f"{words}.")])
+
+
+def _unmet(options: Options, team: Team, relaxed: Relaxation) -> list[Conflict]:
+    found = []
+    for place, care in enumerate(team.care):
+        if relaxed.short[place] <= 0:
+            continue
+        possible = int((options.tier[np.unique(options.account)] == place).sum())
+        reached = int(np.floor(care.accounts - relaxed.short[place] + 1e-6))
+        words = f"Care of tier {care.tier!r} asks for {care.accounts} accounts, and only "
+        words += (f"{possible} have an action that is allowed and that somebody can do."
+                  if possible < care.accounts else f"{reached} fit.")
+        found.append(Conflict(limit="care", id=care.tier, words=words))
+    return found
+
+
+def _full(options: Options, team: Team) -> list[Conflict]:
+    """The limits that care alone would use up."""
+    only = relax(options, team, care_only=True)
+    hours = [
+        Conflict(limit="hours", id=name,
+                 words=f"the {options.capacity[place]:g} hours of {name}")
+        for place, name in enumerate(options.resources) if only.hour_price[place] > 0]
+    money = [
+        Conflict(limit="budget", id=budget.id,
+                 words=f"the {budget.amount:,.0f} of budget {budget.id!r}")
+        for budget, price in zip(team.budgets, only.budget_price, strict=True) if price > 0]
+    return [*hours, *money]

@@ -1,0 +1,119 @@
+"""This module is about how an action that passed every stage is said: what, why, on what evidence.
+
+Values and words for the ranking of ``policy.py``; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from experiments.effects.measured import GOOD, Belief, Evidence
+from experiments.policy.candidates.deadlines import deadline_of
+from experiments.policy.candidates.sequence_steps import DueStep
+from experiments.policy.conditions import Facts, label
+from experiments.policy.prior_shrinkage import BELIEVED, Promise
+from experiments.policy.recommendation import Candidate, Withheld
+from experiments.policy.value import NOTHING, ActionValue
+from experiments.policy.withholding import to_look_at
+from registry.playbook.actions import GRADES, Action, Prior
+from registry.playbook.playbook import Playbook
+
+DO_NOTHING = "do_nothing"
+NEEDS_APPROVAL = 2
+
+ALL_KEPT = 0.995
+"""From here on the share rounds to all, and nothing is said."""
+
+EVIDENCE_NOTE = ("What each action changes is an estimate of the playbook (grade E); none of it "
+                 "has been measured on these accounts yet.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """An action that something brought up, on its way through the policy."""
+
+    action: Action
+    because: str
+    raised_at: datetime
+    step: DueStep | None
+
+
+def candidate_for(proposal: Proposal, value: ActionValue, playbook: Playbook, facts: Facts,
+                  workday: tuple[int, int]) -> Candidate:
+    """The action as it is recommended, with what a person has to look up first."""
+    action, step = proposal.action, proposal.step
+    ask = to_look_at(action, playbook, facts)
+    look = [f"Not known here, look it up first: {label(name)}." for name in ask]
+    if action.look_first:
+        look.append(action.look_first)
+    return Candidate(
+        action_id=action.id, name=action.name,
+        text=step.step.text if step is not None and step.step.text else action.text,
+        objective=action.objective, channel=action.channel, owner_role=action.owner_role,
+        because=proposal.because, look_first=tuple(look),
+        deadline=deadline_of(action, proposal.raised_at, workday),
+        autonomy=min(action.max_autonomy, NEEDS_APPROVAL) if look else action.max_autonomy,
+        value=value, grade=value.belief.grade if value.belief else action.prior.grade,
+        evidence=_evidence(action.prior, value.belief),
+        playbook_share=value.belief.playbook_share if value.belief else 1.0,
+        sequence=step.sequence.id if step is not None else None,
+    )
+
+
+def do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Candidate:
+    """What all else is measured against, and why it comes where it comes."""
+    if chosen:
+        because = "Everything listed above is worth more than doing nothing."
+    elif any(w.reason == "held_out" for w in withheld):
+        because = "Drawn by lot to be left alone until the contract term ends."
+    elif not withheld:
+        because = "Nothing in this account calls for an action."
+    elif any(w.reason == "does_not_pay" for w in withheld):
+        because = "Of what could be done, nothing is worth its cost or allowed now."
+    else:
+        because = "Nothing of what could be done is allowed now."
+    return Candidate(
+        action_id=DO_NOTHING, name="Do nothing", text="Leave the account alone for now.",
+        objective="retain", channel="internal", owner_role="automation", because=because,
+        look_first=(), deadline=None, autonomy=4, value=NOTHING, grade="E",
+        evidence="The measure for all others: no cost, no change.", playbook_share=0.0,
+        sequence=None,
+    )
+
+
+def _evidence(prior: Prior, belief: Belief | None) -> str:
+    what = {"churn": "of those who would leave stay", "expansion": "more expand",
+            "none": "of the times it brings something"}[prior.outcome]
+    playbook = (f"Grade {prior.grade}, {GRADES[prior.grade]}: {prior.mean:.1%} {what}, held as "
+                f"firmly as {prior.strength:.0f} accounts would show it. {prior.basis}")
+    if belief is None or belief.measured is None or belief.measured_grade is None:
+        return playbook
+    low, high = belief.measured_low or 0.0, belief.measured_high or 0.0
+    where = f" in the segment {belief.segment}" if belief.segment else ""
+    risk = "" if belief.measured_risk is None else (
+        f", of whom {belief.measured_risk:.1%} would have "
+        f"{'left' if belief.outcome == 'churn' else 'grown'} otherwise")
+    return (f"Grade {belief.measured_grade}, {GRADES[belief.measured_grade]}: "
+            f"{100 * belief.measured:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) measured "
+            f"on {belief.n:,} cases{where}{risk}, worth {belief.effective_n:,.0f} in an even "
+            f"comparison; {belief.source} The playbook believed: {playbook}")
+
+
+def on_evidence(proposals: Iterable[Proposal], evidence: Evidence,
+                attributes: Mapping[str, str | None], promise: Promise = BELIEVED,
+                ) -> tuple[str, ...]:
+    """How much of the answer was measured, and why none where something is wrong."""
+    notes = [] if evidence.problem is None else [
+        f"What was measured could not be used, so the playbook stands alone: {evidence.problem}"]
+    measured = sorted(
+        p.action.name for p in proposals if (good := GOOD.get(p.action.prior.outcome))
+        and evidence.of(p.action.id, good, attributes) is not None)
+    notes.append(EVIDENCE_NOTE if not measured else (
+        f"What these change was measured: {', '.join(measured)}. For the rest it is an estimate "
+        f"of the playbook (grade E)."))
+    if promise.kept < ALL_KEPT:
+        notes.append(f"What {promise.measured} measured action(s) changed is less than the "
+                     f"playbook promised, so {promise.kept:.0%} of its other promises are counted.")
+    return tuple(notes)

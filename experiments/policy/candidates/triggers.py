@@ -1,0 +1,52 @@
+"""This module is about triggers: which actions of a playbook anything brings up for an account.
+
+Many actions have a trigger in common, and most of what is asked holds for few accounts. So each
+distinct condition is asked once, and only the actions of those that hold are looked at. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from experiments.policy.conditions import Facts, Test, test_of
+from registry.playbook.actions import Action
+from registry.playbook.playbook import Playbook
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triggers:
+    """The distinct triggers of a playbook, by their text, and the places of the actions that each
+    brings up."""
+
+    actions: tuple[Action, ...]
+    tests: tuple[tuple[str, Test], ...]
+    places: Mapping[str, tuple[int, ...]]
+
+    def brought_up(self, facts: Facts, due: Collection[str] = ()) -> list[Action]:
+        """The actions of which a trigger holds (what can not be told does not) or a step is due,
+        in the playbook's order."""
+        found = {place for text, test in self.tests if test(facts) is True
+                 for place in self.places[text]}
+        if due:
+            found.update(place for place, action in enumerate(self.actions) if action.id in due)
+        return [self.actions[place] for place in sorted(found)]
+
+
+def triggers_of(playbook: Playbook) -> Triggers:
+    """The triggers of a playbook, made once and kept with it."""
+    kept: Triggers | None = playbook.__dict__.get("_distinct_triggers")
+    if kept is None:
+        kept = playbook.__dict__["_distinct_triggers"] = _made(playbook.actions)
+    return kept
+
+
+def _made(actions: tuple[Action, ...]) -> Triggers:
+    tests: dict[str, Test] = {}
+    places: dict[str, list[int]] = {}
+    for place, action in enumerate(actions):
+        for condition in action.triggers:
+            tests.setdefault(condition.text, test_of(condition))
+            places.setdefault(condition.text, []).append(place)
+    return Triggers(actions=actions, tests=tuple(tests.items()),
+                    places={text: tuple(found) for text, found in places.items()})

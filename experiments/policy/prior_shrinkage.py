@@ -1,0 +1,127 @@
+"""This module is about how much of what the playbook promises has come true where it was measured.
+
+The playbook's effects are guesses of the same people, so what was measured of some actions tells
+something of the others: if four promises of a tenth turn out as nothing, the fifth is worth less.
+Every measured effect, relative to the risk it was measured at, is a noisy multiple of its promise::
+
+    relative effect_a ~ N(kept · promised_a, error_a² + deviation_a²)      kept ~ N(1, 0.5²)
+
+All actions are held against the same accounts that were left alone, so the errors have a part in
+common (``SHARED``), and four broken promises are not four witnesses.
+
+``kept`` is the posterior mean, between 0 and 1; an action that does far worse or better than
+promised counts as ``FAR`` deviations off, so that one surprise does not decide. A measurement so
+noisy that it would hardly count in the belief about its own action (``LEAST_SHARE``) says nothing
+of the others. What an action's own measurement says is left out of its own ``kept``: it is mixed
+in where beliefs are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from math import hypot
+
+from experiments.effects.measured import DOUBT, GOOD, Evidence
+from registry.playbook.playbook import Playbook
+
+DEVIATION = 0.5
+"""How far off the playbook as a whole may be, before looking: promises half kept are no surprise.
+Chosen on simulated companies (``bench_policy_worlds.py``)."""
+
+FAR = 2.5
+
+LEAST_SHARE = 0.05
+"""Share of data that a measurement has in the belief about its own action, at least. After 500
+simulated account-quarters chance is several promises large; held against the other actions it cost
+6 and 1 USD an account and year where one harms and where effects drift (README, decisions)."""
+
+SHARED = 0.25
+"""Share of the variance of a measured effect that it has in common with those of other actions. In
+60 simulated histories in which no action does anything effects correlate by .06 to .27, in 40 in
+which they drift by .17 to .55 (``bench_policy_worlds.py``). Of draws that share no account it is
+too much, which is on the side of the playbook."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredPromise:
+    """What was measured of one promise, both relative to the risk.
+
+    ``apart`` is the variance that no other action has, ``shared`` the deviation that all have.
+    """
+
+    promised: float
+    measured: float
+    apart: float
+    shared: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """The share of the playbook's promises to count on: in general, and for measured actions."""
+
+    kept: float = 1.0
+    measured: int = 0
+    kept_without: Mapping[str, float] | None = None
+
+    def of(self, action_id: str) -> float:
+        """The share for one action, by what was measured of the others."""
+        return (self.kept_without or {}).get(action_id, self.kept)
+
+
+BELIEVED = Promise()
+"""Nothing was measured: the playbook is taken at its word."""
+
+
+def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
+    """What the measured actions say of the playbook as a whole.
+
+    >>> from registry.playbook.playbook import playbook
+    >>> promise_of(Evidence(), playbook()).kept
+    1.0
+    """
+    seen: dict[str, MeasuredPromise] = {}
+    for effect in evidence.over_all:
+        action = playbook.by_id.get(effect.action_id)
+        if (action is None or effect.untouched_risk is None or action.prior.mean == 0
+                or GOOD.get(action.prior.outcome) != effect.outcome):
+            continue
+        promised, apart = action.prior.mean, action.prior.deviation
+        chance = effect.standard_error / effect.untouched_risk
+        error = hypot(chance, apart * (1 + DOUBT[effect.grade]) ** 0.5)
+        if apart**2 < LEAST_SHARE * error**2:
+            continue
+        off = (effect.estimate / effect.untouched_risk - promised) / error
+        seen[action.id] = MeasuredPromise(
+            promised=promised, measured=promised + max(-FAR, min(FAR, off)) * error,
+            apart=error**2 - SHARED * chance**2, shared=SHARED**0.5 * chance)
+    if not seen:
+        return BELIEVED
+    return Promise(
+        kept=_kept(seen.values()), measured=len(seen),
+        kept_without={action_id: _kept([one for name, one in seen.items() if name != action_id])
+                      for action_id in seen})
+
+
+def promise_for(evidence: Evidence, playbook: Playbook) -> Promise:
+    """The same, found once for the same evidence and kept with it: every account asks for it."""
+    if not evidence.effects:
+        return BELIEVED
+    known: dict[int, tuple[Playbook, Promise]] = evidence.__dict__.setdefault("_promises", {})
+    found = known.get(id(playbook))
+    if found is None or found[0] is not playbook:
+        found = known[id(playbook)] = playbook, promise_of(evidence, playbook)
+    return found[1]
+
+
+def _kept(seen: Collection[MeasuredPromise]) -> float:
+    """The posterior mean, by the inverse of a diagonal and a rank one (Sherman and Morrison)."""
+    common = 1 + sum(one.shared**2 / one.apart for one in seen)
+    leaning = sum(one.promised * one.shared / one.apart for one in seen) / common
+
+    def weighed(of: Callable[[MeasuredPromise], float]) -> float:
+        return sum(of(one) * (one.promised - leaning * one.shared) / one.apart for one in seen)
+
+    before = DEVIATION**-2
+    return max(0.0, min(1.0, (before + weighed(lambda one: one.measured))
+                        / (before + weighed(lambda one: one.promised))))

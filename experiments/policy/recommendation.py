@@ -1,0 +1,136 @@
+"""This module is about the answer of the policy: what is recommended, and what was held back.
+
+Values that a person can read and a program can store: every one turns into plain JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import get_args
+
+from experiments.policy.value import ActionValue
+from experiments.policy.withholding import Reason, Stage
+from experiments.randomisation.holdout import Standing
+from experiments.randomisation.keyed_draw import Draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One thing that can be done now, with what it is worth and why it came up.
+
+    ``playbook_share`` is how much of the effect is prior and not data (1: all of it);
+    ``look_first`` is what a person has to check before it is done.
+    """
+
+    action_id: str
+    name: str
+    text: str
+    objective: str
+    channel: str
+    owner_role: str
+    because: str
+    look_first: tuple[str, ...]
+    deadline: datetime | None
+    autonomy: int
+    value: ActionValue
+    grade: str
+    evidence: str
+    playbook_share: float
+    sequence: str | None
+
+    @property
+    def expected_value(self) -> float:
+        """Money it is expected to bring after costs."""
+        return self.value.expected
+
+    @property
+    def cautious_value(self) -> float:
+        """What we dare to count on; the ranking goes by this."""
+        return self.value.cautious
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "action_id": self.action_id, "name": self.name, "text": self.text,
+            "objective": self.objective, "channel": self.channel, "owner_role": self.owner_role,
+            "because": self.because, "look_first": list(self.look_first),
+            "deadline": _iso(self.deadline), "autonomy": self.autonomy,
+            "expected_value": self.expected_value, "cautious_value": self.cautious_value,
+            "value_parts": self.value.to_dict(), "evidence_grade": self.grade,
+            "evidence": self.evidence, "playbook_share": self.playbook_share,
+            "sequence": self.sequence,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withheld:
+    """An action that was brought up and held back: at which stage, why, and until when."""
+
+    action_id: str
+    name: str
+    because: str
+    stage: Stage
+    reason: Reason
+    why: str
+    until: str
+    allowed_from: datetime | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {"action_id": self.action_id, "name": self.name, "because": self.because,
+                "stage": self.stage, "reason": self.reason, "why": self.why, "until": self.until,
+                "allowed_from": _iso(self.allowed_from)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The ranked actions of one account, best first, down to doing nothing.
+
+    ``not_relevant`` counts the actions that nothing brought up. ``lot`` is the draw that decided
+    what comes first, ``standing`` where the account stands in the holdout; ``otherwise`` is what
+    would have come first had the holdout's lot fallen the other way.
+    """
+
+    account_id: str
+    as_of: datetime
+    score_source: str
+    ranked: tuple[Candidate, ...]
+    withheld: tuple[Withheld, ...]
+    not_relevant: int
+    notes: tuple[str, ...]
+    lot: Draw | None = None
+    standing: Standing | None = None
+    otherwise: str | None = None
+
+    @property
+    def propensity(self) -> float:
+        """The probability of what comes first, given the account; 1: chance had no say."""
+        by_lot = self.lot.propensity if self.lot else 1.0
+        if self.standing is None or self.otherwise == self.ranked[0].action_id:
+            return by_lot
+        return by_lot * self.standing.propensity
+
+    @property
+    def dropped(self) -> dict[Stage, int]:
+        """How many actions each stage held back."""
+        return {stage: count for stage in get_args(Stage)
+                if (count := sum(w.stage == stage for w in self.withheld))}
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "account_id": self.account_id, "as_of": _iso(self.as_of),
+            "score_source": self.score_source,
+            "ranked": [candidate.to_dict() for candidate in self.ranked],
+            "withheld": [withheld.to_dict() for withheld in self.withheld],
+            "not_relevant": self.not_relevant, "dropped": dict(self.dropped),
+            "notes": list(self.notes), "propensity": self.propensity,
+            "lot": self.lot.to_dict() if self.lot else None,
+            "holdout": self.standing.to_dict() if self.standing else None,
+            "otherwise": self.otherwise,
+        }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -1,0 +1,204 @@
+"""This module is about what the policy is told: an account, what was done for it, and the limits.
+
+Plain values; nothing here decides. Whoever asks (the service, the command, a notebook) fills an
+``AccountState`` from a snapshot, a score and the open alerts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import isfinite
+from typing import Literal, get_args
+
+from experiments.policy.quiet_hours import zone_named
+from registry.playbook.actions import Channel
+
+ScoreSource = Literal["model", "health_formula", "none"]
+PastOutcome = Literal["done", "accepted", "declined", "no_answer", "not_done"]
+
+STATE_FACTS = ("annual_revenue", "churn_probability", "consent_email", "consent_sms",
+               "expansion_probability", "health_band", "health_score", "legal_hold", "mrr",
+               "risk_tier", "stage")
+"""What a condition may read besides declared features and attributes."""
+
+
+class PolicyError(ValueError):
+    """What the policy was given can not be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountState:
+    """One account as known at ``as_of``.
+
+    ``expected_amount`` is the rise of MRR if it expands; ``mrr`` of an account that has left is
+    the last one. Probabilities are for 90 days and come from ``score_source``; without them the
+    policy falls back to the playbook's assumptions and says so. ``is_before_churn``: the expansion
+    probability is that of expanding before any churn, as our models give it; where it is not, the
+    policy multiplies it by the chance to stay. ``risk_tier`` is the band of the churn probability
+    as the service names it. ``moments`` may hold the instants
+    named in ``registry.playbook.sequences.MOMENTS``; ``consents`` says per channel ("email", "sms")
+    whether it was given. ``contacts`` names the person behind a role ("main", "sponsor") that an
+    action addresses, ``time_zone`` is where they are (an IANA name), and ``legal_hold`` whether
+    the legal team has asked for silence.
+    """
+
+    account_id: str
+    as_of: datetime
+    attributes: Mapping[str, str | None]
+    features: Mapping[str, float | None]
+    churn_probability: float | None = None
+    expansion_probability: float | None = None
+    expected_amount: float | None = None
+    is_before_churn: bool = True
+    mrr: float | None = None
+    alerts: tuple[str, ...] = ()
+    alert_raised_at: Mapping[str, datetime] = field(default_factory=dict)
+    moments: Mapping[str, datetime] = field(default_factory=dict)
+    consents: Mapping[str, bool] = field(default_factory=dict)
+    contacts: Mapping[str, str] = field(default_factory=dict)
+    time_zone: str | None = None
+    legal_hold: bool | None = None
+    health_score: float | None = None
+    health_band: str | None = None
+    risk_tier: str | None = None
+    score_source: ScoreSource = "none"
+
+    def __post_init__(self) -> None:
+        if self.as_of.utcoffset() is None:
+            raise PolicyError(f"as_of of account {self.account_id!r} has no time zone; "
+                              f"write it in UTC.")
+        if self.time_zone is not None and zone_named(self.time_zone) is None:
+            raise PolicyError(f"The time zone of account {self.account_id!r} is "
+                              f"{self.time_zone!r}, which is no IANA name (like Europe/Zurich). "
+                              f"Correct it, or leave it out where it is not known.")
+        for name in ("churn_probability", "expansion_probability"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise PolicyError(f"{name} of account {self.account_id!r} is {value!r}; it has to "
+                                  f"lie between 0 and 1, or be None where it is not known.")
+
+    @property
+    def monthly_revenue(self) -> float | None:
+        """The MRR, from the state or else from its feature."""
+        return _known(self.mrr if self.mrr is not None else self.features.get("mrr"))
+
+    @property
+    def known_health(self) -> float | None:
+        """The health score, from the state or else from its feature."""
+        return _known(self.health_score if self.health_score is not None
+                      else self.features.get("health_score"))
+
+    def values(self) -> dict[str, float | str | None]:
+        """All figures and attributes by name; NaN is unknown, like None."""
+        mrr = self.monthly_revenue
+        given = {True: "yes", False: "no", None: None}
+        return {
+            **{name: None if value is None or value != value else float(value)
+               for name, value in self.features.items()},
+            **self.attributes,
+            "mrr": mrr,
+            "annual_revenue": None if mrr is None else 12 * mrr,
+            "churn_probability": self.churn_probability,
+            "expansion_probability": self.expansion_probability,
+            "health_score": self.known_health,
+            "health_band": self.health_band,
+            "risk_tier": self.risk_tier,
+            "consent_email": given[self.consents.get("email")],
+            "consent_sms": given[self.consents.get("sms")],
+            "legal_hold": given[self.legal_hold],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastAction:
+    """An action that was decided on earlier; ``not_done`` means that nobody carried it out.
+
+    ``contact`` is the person that it reached, where that is known. It does not matter whether a
+    person or a program did it: the account feels both.
+    """
+
+    action_id: str
+    at: datetime
+    outcome: PastOutcome | None = None
+    contact: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.at.utcoffset() is None:
+            raise PolicyError(f"The time of the past action {self.action_id!r} has no time zone; "
+                              f"write it in UTC.")
+
+    @property
+    def was_carried_out(self) -> bool:
+        """Whether the account has felt it, as far as we know."""
+        return self.outcome != "not_done"
+
+
+CHANNEL_CAPS: Mapping[str, int] = {"phone": 2, "sms": 2, "survey": 1, "offer": 1, "contract": 1}
+"""Contacts a week for one account by the channels that wear most; ours, grade E."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What bounds the policy; every default is ours.
+
+    Revenue counts over ``horizon_months`` at ``margin``. ``caution`` is how many standard
+    deviations of the belief are taken off before ranking. An action has to be worth more than
+    ``tolerance``, and what was measured of it must not allow for more than ``harm_tolerance``
+    (probability points) of damage. Every contact of the last four weeks takes the share
+    ``fatigue`` off what the next one changes. ``workday`` are the hours (UTC, Monday to Friday) in
+    which urgent personal deadlines run. ``quiet_hours`` are those in which nobody is contacted, on
+    the account's clock, or on that of ``time_zone`` where the account's is not known; with neither
+    there are none. Costs in the playbook are in US dollars, worth ``money_per_usd`` each.
+    """
+
+    horizon_months: float = 12.0
+    margin: float = 0.8
+    hourly_cost: float = 60.0
+    money_per_usd: float = 1.0
+    actions_per_week: int = 6
+    contacts_per_week: int = 3
+    onboarding_contacts_per_week: int = 4
+    contacts_per_person: int = 2
+    channel_caps: Mapping[str, int] = field(default_factory=lambda: dict(CHANNEL_CAPS))
+    tolerance: float = 0.0
+    caution: float = 0.5
+    harm_tolerance: float = 0.02
+    fatigue: float = 0.05
+    workday: tuple[int, int] = (9, 17)
+    quiet_hours: tuple[int, int] | None = (20, 8)
+    time_zone: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("horizon_months", "margin", "hourly_cost", "money_per_usd",
+                     "actions_per_week", "contacts_per_week", "onboarding_contacts_per_week",
+                     "contacts_per_person", "tolerance", "caution", "harm_tolerance", "fatigue"):
+            self._refuse_below_zero(name, getattr(self, name))
+        for channel, cap in self.channel_caps.items():
+            if channel not in get_args(Channel):
+                raise PolicyError(f"The limit channel_caps names the channel {channel!r}; known "
+                                  f"are {', '.join(get_args(Channel))}.")
+            self._refuse_below_zero(f"channel_caps of {channel!r}", cap)
+        if self.fatigue > 1:
+            raise PolicyError(f"The limit fatigue is {self.fatigue!r}; it is a share of at most 1.")
+        opens, closes = self.workday
+        if not 0 <= opens < closes <= 24:
+            raise PolicyError(f"The limit workday is {self.workday!r}; it has to be two hours of "
+                              f"the day, the earlier first.")
+        if self.quiet_hours is not None and not all(0 <= hour < 24 for hour in self.quiet_hours):
+            raise PolicyError(f"The limit quiet_hours is {self.quiet_hours!r}; it has to be two "
+                              f"hours of the day from 0 to 23, or None.")
+        if self.time_zone is not None and zone_named(self.time_zone) is None:
+            raise PolicyError(f"The limit time_zone is {self.time_zone!r}, which is no IANA name "
+                              f"(like Europe/Zurich).")
+
+    @staticmethod
+    def _refuse_below_zero(name: str, value: float) -> None:
+        if not isfinite(value) or value < 0:
+            raise PolicyError(f"The limit {name} is {value!r}; it has to be a number of at "
+                              f"least 0.")
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or value != value else float(value)

@@ -1,0 +1,86 @@
+"""This module is about whether arms are as a draw by the odds on record makes them.
+
+A draw gives every arm as many trials as its odds promise, and arms that are alike in all that was
+known before it. With odds ``e_a`` and a column ``x`` of such facts, the sum of
+``([arm = a] - e_a) x`` is nothing but chance, and its error needs no model::
+
+    z = sum of ([arm = a] - e_a) x / error of that sum
+
+With ``x`` = 1 it is about how many were drawn. Facts are taken by their ranks, and by whether they
+are known: what came to be known after the draw is found too, or for those alone who were acted on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from experiments.causal.checks.sample_ratio import LEAST_P
+from experiments.causal.estimates import clustered_error
+from experiments.causal.sample import Floats
+from experiments.uplift.arm_sample import ArmSample
+
+
+def drawn_otherwise(sample: ArmSample, actions: tuple[str, ...]) -> str | None:
+    """What speaks against a draw by these odds, in words; None where nothing does.
+
+    Together over all arms, and over all arms and columns, a draw is doubted once in a thousand.
+    ``actions`` are the names of the arms to say.
+    """
+    surplus = np.eye(len(sample.arms))[sample.arm] - sample.propensity
+    arm, z = _furthest(surplus, np.ones(len(sample)), sample)
+    if z > _reach(surplus.shape[1]):
+        return (f"{int((sample.arm == arm).sum()):,} of {len(sample):,} rows with a known outcome "
+                f"have the action {actions[arm]!r}, and their propensities promise "
+                f"{float(sample.propensity[:, arm].sum()):,.0f}. Chance does not do that. Look "
+                f"whether these were the chances, and whether the outcome of one action is known "
+                f"sooner than that of another.")
+    columns = _columns(sample)
+    found = sorted(((*_furthest(surplus, _ranks(column), sample), name, column)
+                    for name, column in columns), key=lambda item: -item[1])
+    doubted = [item for item in found if item[1] > _reach(surplus.shape[1] * len(columns))]
+    if not doubted:
+        return None
+    arm, _, name, column = doubted[0]
+    known = ~np.isnan(column)
+    own = known & (sample.arm == arm)
+    mean = (f"{np.average(column[own], weights=1 / sample.propensity[own, arm]):.3g} on average"
+            if own.any() else "not known")
+    others = ", ".join(repr(other) for _, _, other, _ in doubted[1:])
+    also = f"The same goes for {others}. " if others else ""
+    return (f"{name!r} is {mean} in rows with the action {actions[arm]!r} and "
+            f"{column[known].mean():.3g} in all, more than chance gives: a draw makes them alike "
+            f"in all that was known before it. {also}"
+            f"What came to be known after the draw, leave out (--leave-out COLUMN), or name it as "
+            f"a stage if no outcome comes without it (--stage COLUMN); else the rows were not "
+            f"drawn by these propensities.")
+
+
+def _reach(looks: int) -> float:
+    return float(stats.norm.ppf(1 - LEAST_P / (2 * looks)))
+
+
+def _furthest(surplus: Floats, column: Floats, sample: ArmSample) -> tuple[int, float]:
+    """The arm that is furthest from its odds, and how many errors that is."""
+    z = []
+    for one, odds in zip(surplus.T, sample.propensity.T, strict=True):
+        found, _ = clustered_error(one * column, sample.cluster)
+        promised = float(np.sqrt(np.sum(odds * (1 - odds) * column**2)))
+        error = max(found, promised)  # by chance the one that is found is small where z is large
+        z.append(abs(float((one * column).sum())) / error if error > 0 else 0.0)
+    return int(np.argmax(z)), max(z)
+
+
+def _columns(sample: ArmSample) -> list[tuple[str, Floats]]:
+    """The covariates, and whether each is known where that differs."""
+    columns = list(zip(sample.covariate_names, sample.covariates.T, strict=True))
+    unknown = [(f"{name}: not known", np.isnan(column).astype(float)) for name, column in columns]
+    return columns + [(name, column) for name, column in unknown if 0 < column.mean() < 1]
+
+
+def _ranks(column: Floats) -> Floats:
+    """Ranks in deviations, 0 where unknown: so that no few large numbers decide."""
+    ranks = stats.rankdata(column, nan_policy="omit")
+    spread = float(np.nanstd(ranks))
+    scaled = (ranks - np.nanmean(ranks)) / (spread if spread > 0 else 1.0)
+    return np.where(np.isnan(scaled), 0.0, scaled)

@@ -1,0 +1,143 @@
+"""This module is about turning scores into the records that the policy, the API and pages read.
+
+For every action one record over all trials and one for each segment in which it was tried, shrunk
+toward the action's own mean and never toward the playbook: whoever reads them mixes that in, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from experiments.causal.sample import Bools, Floats, SampleError
+from experiments.effects.action_effect import ActionEffect, GoodOutcome
+from experiments.uplift.ageing import Ageing, aged, ageing_of, segment_weights
+from experiments.uplift.grading import Grading, grade_of
+from experiments.uplift.means import mean_effect
+from experiments.uplift.scores import Scores
+from experiments.uplift.segments import segment_uplifts
+from registry.playbook.actions import Grade
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """When, on what and how effects were measured."""
+
+    outcome: GoodOutcome
+    horizon_days: int
+    measured_from: datetime
+    measured_to: datetime
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """The records, the checks behind each action's grade, and the actions nothing is known of."""
+
+    records: tuple[ActionEffect, ...]
+    gradings: Mapping[str, Grading]
+    unanswered: Mapping[str, str]  # action: why
+
+
+def action_effects(
+    scores: Scores, outcome: Floats, *, placebos: Mapping[str, Scores], measured: Measurement,
+    rng: np.random.Generator, prior_grades: Mapping[str, Grade] | None = None,
+    decided_outside: Mapping[str, str] | None = None, is_exposed: Bools | None = None,
+    age_days: Floats | None = None,
+) -> Effects:
+    """The records of every action of the scores.
+
+    ``prior_grades`` is the grade that an action falls back to, ``decided_outside`` the event that
+    decided about an action in place of people. With ``age_days``, how long before the newest trial
+    each one began, trials of an action whose effect moves count by their age.
+    """
+    sample = scores.sample
+    moving = {} if age_days is None else {
+        number: found for number in range(1, len(sample.arms))
+        if (found := ageing_of(scores.middle(number), age_days, sample.cluster,
+                               follow_up_days=measured.horizon_days)).half_life_days is not None}
+    counted = scores if age_days is None or not moving else aged(scores, age_days, moving)
+    everybody = np.ones(len(sample), dtype=bool)
+    records: list[ActionEffect] = []
+    gradings: dict[str, Grading] = {}
+    unanswered: dict[str, str] = {}
+    for number, action in enumerate(sample.arms[1:], 1):
+        try:
+            mean = mean_effect(counted, number, everybody)
+        except SampleError as error:
+            unanswered[action] = str(error)
+            continue
+        graded = gradings[action] = grade_of(
+            scores, outcome, number, placebos=placebos,
+            prior_grade=(prior_grades or {}).get(action, "E"),
+            decided_outside=(decided_outside or {}).get(action), is_exposed=is_exposed)
+        records.append(_record(
+            measured, graded, action, None, estimate=mean.estimate, low=mean.low, high=mean.high,
+            standard_error=mean.standard_error, n=mean.n_treated + mean.n_untouched,
+            effective_n=_effective_n(scores, number, everybody, age_days, moving.get(number)),
+            why=_why(graded.why, moving.get(number)),
+            risk=untouched_risk(scores, everybody, measured.outcome)))
+    by_segment = _segments(scores, counted, measured, gradings, rng, age_days, moving)
+    return Effects(records=(*records, *by_segment), gradings=gradings, unanswered=unanswered)
+
+
+def _segments(scores: Scores, counted: Scores, measured: Measurement,
+              gradings: Mapping[str, Grading], rng: np.random.Generator,
+              age_days: Floats | None, moving: Mapping[int, Ageing]) -> list[ActionEffect]:
+    arms = scores.sample.arms
+    try:
+        found = segment_uplifts(counted, rng=rng, actions=tuple(gradings))
+    except SampleError:
+        return []  # a segment of one account: the action's own record stands for it
+    if len({item.segment for item in found}) < 2:
+        return []
+    records = []
+    for item in found:
+        if item.n_treated == 0 or item.n_untouched == 0:
+            continue
+        number, rows = arms.index(item.action), scores.sample.segment == item.segment
+        records.append(_record(
+            measured, gradings[item.action], item.action, item.segment,
+            estimate=item.estimate, low=item.low, high=item.high,
+            standard_error=item.standard_error, n=item.n_treated + item.n_untouched,
+            effective_n=_effective_n(scores, number, rows, age_days, moving.get(number)),
+            why=_why(f"{gradings[item.action].why} {item.own_share:.0%} of the estimate is the "
+                     f"segment's own, the rest the action's in all segments.", moving.get(number)),
+            risk=untouched_risk(scores, rows, measured.outcome)))
+    return records
+
+
+def _effective_n(scores: Scores, number: int, rows: Bools, age_days: Floats | None,
+                 ageing: Ageing | None) -> float:
+    if age_days is not None and ageing is not None and ageing.half_life_days is not None:
+        scores = replace(scores, weight=scores.weight * segment_weights(
+            scores, age_days, ageing.half_life_days))
+    return scores.effective_n(number, rows)
+
+
+def _why(why: str, ageing: Ageing | None) -> str:
+    return why if ageing is None or ageing.words is None else f"{why} {ageing.words}"
+
+
+def _record(measured: Measurement, graded: Grading, action: str, segment: str | None, *,
+            estimate: float, standard_error: float, low: float, high: float, n: int,
+            effective_n: float, why: str, risk: float | None) -> ActionEffect:
+    return ActionEffect(
+        action_id=action, segment=segment, estimate=estimate, standard_error=standard_error,
+        n=n, effective_n=min(effective_n, float(n)), grade=graded.grade,
+        measured_from=measured.measured_from, measured_to=measured.measured_to,
+        source=measured.source, outcome=measured.outcome, horizon_days=measured.horizon_days,
+        low=low, high=high, why=why, untouched_risk=risk)
+
+
+def untouched_risk(scores: Scores, rows: Bools, outcome: GoodOutcome) -> float | None:
+    """How probable it is that these accounts leave (retention) or grow (expansion) if nobody acts.
+
+    None where the scores give no probability above 0.
+    """
+    good = float(np.median(scores.score[:, rows, 0].mean(axis=1)))
+    risk = 1 - good if outcome == "retention" else good
+    return risk if 0 < risk <= 1 else None

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.randomisation.assignment import LotteryError, assign, hash_position, lottery
+
+names = st.lists(st.text(min_size=1, max_size=6), min_size=2, max_size=30, unique=True)
+
+
+@given(accounts=names, data=st.data())
+def test_a_lottery_draws_exactly_k_whatever_the_order(accounts: list[str],
+                                                      data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, len(accounts) - 1))
+    shuffled = data.draw(st.permutations(accounts))
+    drawn = lottery("design", accounts, k=k, draw="march")
+    assert drawn == lottery("design", shuffled, k=k, draw="march")
+    assert sum(item.arm == "treated" for item in drawn) == k
+    assert {item.propensity for item in drawn} == {k / len(accounts)}
+    assert {item.account_id for item in drawn} == set(accounts)
+
+
+def test_draws_and_designs_are_independent() -> None:
+    accounts = [f"a{number}" for number in range(2000)]
+    def treated(design: str, draw: str) -> np.ndarray:
+        return np.array([item.arm == "treated"
+                         for item in lottery(design, accounts, k=1000, draw=draw)])
+    same = (treated("one", "march") == treated("one", "april")).mean()
+    other = (treated("one", "march") == treated("two", "march")).mean()
+    # 4 standard deviations of a share of 2,000 fair coins.
+    assert abs(same - 0.5) < 0.045
+    assert abs(other - 0.5) < 0.045
+
+
+def test_an_account_keeps_its_arm_when_others_come_and_go() -> None:
+    assert assign("holdout", "acme", propensity=0.9) == assign("holdout", "acme", propensity=0.9)
+    share = np.mean([assign("holdout", f"a{number}", propensity=0.2).arm == "treated"
+                     for number in range(5000)])
+    assert abs(share - 0.2) < 0.023  # 4 standard deviations
+
+
+def test_positions_are_uniform() -> None:
+    positions = [hash_position("d", str(number)) for number in range(4000)]
+    counts, _ = np.histogram(positions, bins=10, range=(0, 1))
+    assert counts.min() > 320  # 4 standard deviations below 400
+    assert min(positions) >= 0
+    assert max(positions) < 1
+
+
+@pytest.mark.parametrize("k", [0, 3, 4])
+def test_a_lottery_needs_both_arms(k: int) -> None:
+    with pytest.raises(LotteryError, match="both arms need at least one"):
+        lottery("d", ["a", "b", "c"], k=k, draw="x")
+
+
+def test_a_lottery_names_nobody_twice() -> None:
+    with pytest.raises(LotteryError, match="names an account twice"):
+        lottery("d", ["a", "a", "b"], k=1, draw="x")
+
+
+@pytest.mark.parametrize("propensity", [0.0, 1.0, 1.5])
+def test_certainty_is_not_chance(propensity: float) -> None:
+    with pytest.raises(LotteryError, match="strictly between 0 and 1"):
+        assign("d", "a", propensity=propensity)
