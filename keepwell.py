@@ -44,15 +44,15 @@ from features.cli.options import (
     step,
 )
 from features.workspace import Workspace, write_atomically
-from serving.commands import keys, ledger, models, webhooks
-from serving.commands.feedback import sayings, show_judged
-from serving.commands.keys import DecidedBy, who
-from serving.commands.models import WhichModel, store_of
-from serving.commands.next_actions import account_lines, actions, plan
-from serving.commands.policies import evaluate_policy
-from serving.commands.scores import LOOKED_BACK_AT, score
-from serving.commands.service import conformance, serve
-from serving.commands.stops import resume, stop
+from serving.cli import keys, ledger, models, webhooks
+from serving.cli.feedback import sayings, show_judged
+from serving.cli.keys import DecidedBy, who
+from serving.cli.kill_switch import resume, stop
+from serving.cli.models import WhichModel, store_of
+from serving.cli.next_actions import account_lines, actions, plan
+from serving.cli.policies import evaluate_policy
+from serving.cli.scores import LOOKED_BACK_AT, score
+from serving.cli.service import conformance, serve
 from training.cli.commands import (
     audit,
     backtest,
@@ -129,8 +129,8 @@ def feedback(
     import polars as pl
 
     from features.lake.lake import Lake
-    from serving.judged_feedback import judged, with_leavers
-    from serving.scoring import TIER_HORIZON_DAYS
+    from serving.recommendations.feedback_evaluation import judged, with_leavers
+    from serving.scoring.score import TIER_HORIZON_DAYS
     from training.dataset.labels import label_named
     from training.dataset.outcome_lookup import what_became
 
@@ -327,7 +327,7 @@ def _first_contract(place: Workspace) -> datetime:
 
 def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
     from features.lake.lake import Lake
-    from serving.batch import decisions_as_of
+    from serving.recommendations.snapshot import decisions_as_of
     from training.pipeline.summary import brief_table
 
     last = moment_of(place, None)

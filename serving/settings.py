@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from registry.integrity.signing import KEY_VARIABLE
-from serving.ledger.address import LedgerUrlError, ledger_url
-from serving.webhooks.address import (
+from serving.ledger.database.url import LedgerUrlError, ledger_url
+from serving.webhooks.url import (
     HOSTS_VARIABLE,
     NETWORKS_VARIABLE,
     NOWHERE,

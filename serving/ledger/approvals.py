@@ -18,20 +18,20 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from serving.errors import (
+from serving.ledger.autonomy import LEVELS, VETO_WINDOW, level_now
+from serving.ledger.database.chain import insert_linked
+from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.tables import APPROVALS, CLAIM_RECORDS
+from serving.ledger.database.timestamps import as_moment, as_text, service_time
+from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
+from serving.ledger.outcomes import asked_at, decision_row
+from serving.problems import (
     ContradictingOutcomeError,
     DecisionExpiredError,
     KeyReusedError,
     NotClaimableError,
     SelfApprovalError,
 )
-from serving.ledger.autonomy import LEVELS, VETO_WINDOW, level_now
-from serving.ledger.chain import insert_linked
-from serving.ledger.database import LedgerDatabase
-from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
-from serving.ledger.outcomes import asked_at, decision_row
-from serving.ledger.tables import APPROVALS, CLAIM_RECORDS
-from serving.ledger.times import as_moment, as_text, service_time
 
 Verdict = Literal["approved", "rejected"]
 

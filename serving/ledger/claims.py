@@ -28,7 +28,23 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from serving.errors import (
+from serving.ledger.approvals import check_level_of
+from serving.ledger.autonomy import capacities
+from serving.ledger.database.chain import insert_linked
+from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
+from serving.ledger.database.timestamps import as_moment, as_text, service_time
+from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
+from serving.ledger.outcomes import (
+    NewOutcome,
+    asked_at,
+    decision_row,
+    lower_after_harm,
+    store_outcome,
+)
+from serving.ledger.quiet_hours import check_not_quiet
+from serving.ledger.snoozes import check_not_put_off
+from serving.problems import (
     AlreadyClaimedError,
     CapacityUsedError,
     ClaimOverError,
@@ -39,22 +55,6 @@ from serving.errors import (
     ProblemError,
     UnknownClaimError,
 )
-from serving.ledger.approvals import check_level_of
-from serving.ledger.autonomy import capacities
-from serving.ledger.chain import insert_linked
-from serving.ledger.database import LedgerDatabase
-from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
-from serving.ledger.outcomes import (
-    NewOutcome,
-    asked_at,
-    decision_row,
-    lower_after_harm,
-    store_outcome,
-)
-from serving.ledger.tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
-from serving.ledger.times import as_moment, as_text, service_time
-from serving.put_offs import check_not_put_off
-from serving.quiet_hours import check_not_quiet
 
 Step = Literal["claimed", "heartbeat", "completed", "failed"]
 State = Literal["claimed", "completed", "failed", "lapsed"]

@@ -16,11 +16,11 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from serving.errors import StoppedError
-from serving.ledger.chain import insert_linked
-from serving.ledger.database import LedgerDatabase
-from serving.ledger.tables import CONTROLS
-from serving.ledger.times import as_moment, as_text
+from serving.ledger.database.chain import insert_linked
+from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.tables import CONTROLS
+from serving.ledger.database.timestamps import as_moment, as_text
+from serving.problems import StoppedError
 
 IN_ORDER = sa.select(CONTROLS).order_by(CONTROLS.c.control_id)
 

@@ -22,11 +22,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from serving.errors import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
-from serving.feedback import Feedback, as_feedback
 from serving.ledger.autonomy import level_now
-from serving.ledger.chain import Verified, insert_linked, verify_chain
-from serving.ledger.database import LedgerDatabase
+from serving.ledger.database.chain import Verified, insert_linked, verify_chain
+from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.tables import (
+    CHAIN,
+    DECISIONS,
+    DELIVERIES,
+    FEEDBACK,
+    INPUTS,
+    KEYS,
+    OUTCOMES,
+)
+from serving.ledger.database.timestamps import as_moment, as_text
+from serving.ledger.feedback import Feedback, as_feedback
 from serving.ledger.kill_switch import Control, Scope, read_controls
 from serving.ledger.outcomes import (
     OPPOSITES,
@@ -40,16 +49,7 @@ from serving.ledger.outcomes import (
     request_digest,
     store_outcome,
 )
-from serving.ledger.tables import (
-    CHAIN,
-    DECISIONS,
-    DELIVERIES,
-    FEEDBACK,
-    INPUTS,
-    KEYS,
-    OUTCOMES,
-)
-from serving.ledger.times import as_moment, as_text
+from serving.problems import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
 
 __all__ = ["Decision", "Ledger", "NewOutcome", "Outcome", "OutcomeKind"]
 

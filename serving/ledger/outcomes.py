@@ -15,18 +15,18 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from serving.errors import (
+from serving.ledger.autonomy import GUARDRAIL, SUGGESTED, level_now
+from serving.ledger.database.chain import insert_linked
+from serving.ledger.database.tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
+from serving.ledger.database.timestamps import as_moment, as_text, service_time
+from serving.ledger.kill_switch import Control, Scope, add_control, read_controls
+from serving.problems import (
     ContradictingOutcomeError,
     DecisionExpiredError,
     NotYoursError,
     OutcomeBeforeDecisionError,
     UnknownDecisionError,
 )
-from serving.ledger.autonomy import GUARDRAIL, SUGGESTED, level_now
-from serving.ledger.chain import insert_linked
-from serving.ledger.kill_switch import Control, Scope, add_control, read_controls
-from serving.ledger.tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
-from serving.ledger.times import as_moment, as_text, service_time
 
 OutcomeKind = Literal["executed", "declined", "outcome"]
 

@@ -20,40 +20,39 @@ from features.health.score import (
     moves,
     trend,
 )
-from serving.explanations import said
-from serving.families import Family
-from serving.pages.account_names import (
+from serving.pages.frame import Frame, Notice
+from serving.pages.portfolio_page import source_line
+from serving.pages.views.account_links import (
     account_href,
     display_name,
     level_class,
     name_of,
     parent_href,
 )
-from serving.pages.actions_view import (
+from serving.pages.views.actions_view import (
     ActionView,
     WithheldView,
     action_view,
     actions_intro,
     withheld_view,
 )
-from serving.pages.controls_view import HeldLevel
-from serving.pages.family_view import FamilyView, family_view
-from serving.pages.feedback_view import SayView
-from serving.pages.outlooks_view import OutlookLine, outlook_lines, plain_note
-from serving.pages.page import Frame, Notice
-from serving.pages.pictures import (
+from serving.pages.views.autonomy_view import HeldLevel
+from serving.pages.views.charts import (
     HorizonBar,
     columns_picture,
     horizon_picture,
     share_bar,
 )
-from serving.pages.portfolio_page import source_line
-from serving.pages.reasons_view import STANDS_OUT, ReasonsView, reasons_view
-from serving.portfolio import CONTRACT_ENDED, Portfolio
-from serving.scoring import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
-from serving.timelines import TimelineDay, WeekOfUse
-from serving.untouched import untouched_lines
-from serving.words import (
+from serving.pages.views.family_view import FamilyView, family_view
+from serving.pages.views.feedback_view import SayView
+from serving.pages.views.outlooks_view import OutlookLine, outlook_lines, plain_note
+from serving.pages.views.reasons_view import STANDS_OUT, ReasonsView, reasons_view
+from serving.scoring.explanations import said
+from serving.scoring.families import Family
+from serving.scoring.portfolio import CONTRACT_ENDED, Portfolio
+from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
+from serving.scoring.untreated_risk import untouched_lines
+from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
     day,
@@ -66,6 +65,7 @@ from serving.words import (
     singular,
     within_a_sentence,
 )
+from serving.timeline.store import TimelineDay, WeekOfUse
 
 MOST_WITHHELD = 30
 SAME_TIME = timedelta(days=1)

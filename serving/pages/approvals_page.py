@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 from experiments.policy.contact.snooze import PutOff
 from registry.playbook.actions import Action
+from serving.auth.roles import Caller
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling
 from serving.ledger.kill_switch import Control, Scope
-from serving.ledger.waiting import Waiting
-from serving.pages.account_names import account_href, name_of
-from serving.pages.controls_view import (
+from serving.ledger.pending_approvals import Waiting
+from serving.pages.frame import Frame, Option
+from serving.pages.views.account_links import account_href, name_of
+from serving.pages.views.autonomy_view import (
     LevelLine,
     StopLine,
     Within,
@@ -22,10 +24,8 @@ from serving.pages.controls_view import (
     level_lines,
     stop_lines,
 )
-from serving.pages.page import Frame, Option
-from serving.portfolio import Portfolio
-from serving.roles import Caller
-from serving.words import day, instant, money, plain, plural, who
+from serving.scoring.portfolio import Portfolio
+from serving.text_format import day, instant, money, plain, plural, who
 
 MOST_SHOWN = 50
 MOST_NAMED = 3

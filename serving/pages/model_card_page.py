@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from serving.champions import SERVED_LABELS
-from serving.pages.page import Frame
+from serving.pages.frame import Frame
+from serving.scoring.models_served import SERVED_LABELS
 
 CARD = "model_card.md"
 HEADING = re.compile(r"(#{1,4}) (.+)")

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from registry.promotion.promotion import EvidenceDocument
-from serving.champions import CHURN, CHURN_FORMULA, EXPANSION, ModelRow, WithheldSegment
-from serving.pages.hours_view import HoursView
+from serving.pages.frame import Frame
 from serving.pages.model_card_page import card_address
-from serving.pages.page import Frame
-from serving.reports import Report
-from serving.scoring import CONTRACTION, SILENT_CHURN
-from serving.words import instant, percent, plain
+from serving.pages.reports import Report
+from serving.pages.views.capacity_view import HoursView
+from serving.scoring.models_served import CHURN, CHURN_FORMULA, EXPANSION, ModelRow, WithheldSegment
+from serving.scoring.score import CONTRACTION, SILENT_CHURN
+from serving.text_format import instant, percent, plain
 
 METRICS: Mapping[str, str] = {
     "log_loss": "Log loss (lower is better)",

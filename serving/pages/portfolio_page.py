@@ -10,15 +10,15 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 
 from features.health.score import HealthFormula
-from serving.expected_money import MONTHS_PER_YEAR
-from serving.families import Family
-from serving.pages.account_names import account_href, display_name, level_class, name_of
-from serving.pages.family_view import FamilyView, family_view
-from serving.pages.page import Frame, Notice, Option
-from serving.pages.pictures import share_bar
-from serving.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
-from serving.scoring import RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
-from serving.words import (
+from serving.pages.frame import Frame, Notice, Option
+from serving.pages.views.account_links import account_href, display_name, level_class, name_of
+from serving.pages.views.charts import share_bar
+from serving.pages.views.family_view import FamilyView, family_view
+from serving.scoring.expected_money import MONTHS_PER_YEAR
+from serving.scoring.families import Family
+from serving.scoring.portfolio import CONTRACT_ENDED, AccountFilter, Portfolio, page_of, sum_of
+from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, AccountScore
+from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,
     age,

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from serving.ledger.database import LedgerDatabase
-from serving.ledger.tables import CHAIN, CHAINED, DECISIONS
+from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.tables import CHAIN, CHAINED, DECISIONS
 from serving.webhooks.outbox import Message
 
 KINDS: Mapping[str, str] = {

@@ -22,8 +22,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from serving.ledger.database import open_engine
-from serving.webhooks.seal import MARK, Seal
+from serving.ledger.database.database import open_engine
+from serving.webhooks.secret_encryption import MARK, Seal
 
 METADATA = sa.MetaData()
 ENDPOINTS = sa.Table(

@@ -16,18 +16,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from serving.ledger.database import LedgerDatabase
-from serving.webhooks.address import (
+from serving.ledger.database.database import LedgerDatabase
+from serving.webhooks.http_delivery import SECONDS, Attempt, post
+from serving.webhooks.messages import messages_after
+from serving.webhooks.outbox import Endpoint, Message, Outbox, OutboxError
+from serving.webhooks.signature import signed_headers
+from serving.webhooks.url import (
     AllowedAddresses,
     Resolve,
     WebhookAddressError,
     resolved,
     target_of,
 )
-from serving.webhooks.messages import messages_after
-from serving.webhooks.outbox import Endpoint, Message, Outbox, OutboxError
-from serving.webhooks.post import SECONDS, Attempt, post
-from serving.webhooks.signature import signed_headers
 
 log = logging.getLogger("keepwell.webhooks")
 

@@ -22,11 +22,11 @@ import uvicorn
 from interleaved import write_section
 from small_company import AS_OF, make_store, make_workspace
 
-from serving.app import create_app
-from serving.desk import Desk
-from serving.long_lived import leave_loaded_alone
-from serving.recommending import decide, decide_and_store
+from serving.api.app import create_app
+from serving.api.garbage_collection import leave_loaded_alone
+from serving.recommendations.recommend import decide, decide_and_store
 from serving.settings import ServiceSettings
+from serving.state.state import Desk
 
 pytestmark = pytest.mark.bench
 

@@ -47,7 +47,7 @@ import uvicorn
 from features.compute.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store.store import MemoryModelStore
-from serving.app import create_app
+from serving.api.app import create_app
 from small_company import READS, add_model, contract_of, linear_bundle
 
 workspace = Workspace(sys.argv[1], environment={})

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from small_company import AS_OF, family_events, make_store, make_workspace
 
-from serving.app import create_app
+from serving.api.app import create_app
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from serving.api_keys import ApiKeys
+from serving.auth.api_keys import ApiKeys
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from serving.ledger.ledger import Decision, Ledger
 from serving.webhooks.messages import messages_after
 from serving.webhooks.outbox import Outbox
-from serving.webhooks.seal import Seal
+from serving.webhooks.secret_encryption import Seal
 from serving.webhooks.signature import secret_bytes
 
 ROOT = Path(__file__).parents[2]

@@ -31,7 +31,7 @@ def test_importing_a_package_loads_nothing_heavy_and_writes_nothing(package, pyt
 
 
 def test_the_service_starts_without_training_in_memory(pytestconfig, tmp_path):
-    loaded = modules_after("import serving.app", str(pytestconfig.rootpath), tmp_path)
+    loaded = modules_after("import serving.api.app", str(pytestconfig.rootpath), tmp_path)
     assert {name for name in loaded if name.split(".")[0] == "training"} == set()
     assert list(tmp_path.iterdir()) == []
 

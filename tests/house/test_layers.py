@@ -30,10 +30,10 @@ PURE = (
     "registry.playbook.playbook", "registry.playbook.sequences", "registry.promotion.promotion",
     "registry.toml_table", "registry.trees._interleaved", "registry.trees._simd",
     "registry.trees._threshold_codes", "registry.trees.arrays", "registry.trees.batch_scoring",
-    "registry.trees.shap", "registry.trees.shap_batch", "serving.explanations", "serving.scoring",
-    "training.dataset.cutoffs", "training.dataset.labels", "training.dataset.splits",
-    "training.models.specs", "training.monitor.drift", "training.monitor.estimate",
-    "training.monitor.matured",
+    "registry.trees.shap", "registry.trees.shap_batch", "serving.scoring.explanations",
+    "serving.scoring.score", "training.dataset.cutoffs", "training.dataset.labels",
+    "training.dataset.splits", "training.models.specs", "training.monitor.drift",
+    "training.monitor.estimate", "training.monitor.matured",
 )
 """Functions of values to values; a pattern that matches no module yet is skipped by name."""
 

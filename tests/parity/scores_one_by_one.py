@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from serving.explanations import MOST_REASONS
-from serving.file_columns import UNTOUCHED_COLUMNS, file_schema
-from serving.scoring import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
+from serving.scoring.explanations import MOST_REASONS
+from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
+from serving.scoring.scores_file.file_columns import UNTOUCHED_COLUMNS, file_schema
 
 
 def score_frame_for_file(

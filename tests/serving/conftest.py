@@ -16,7 +16,7 @@ from small_company import AS_OF, make_store, make_workspace
 from features.workspace import Workspace
 from registry.bundle.bundle import ModelBundle
 from registry.store.store import MemoryModelStore
-from serving.app import create_app
+from serving.api.app import create_app
 from serving.settings import ServiceSettings
 
 

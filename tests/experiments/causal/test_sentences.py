@@ -8,7 +8,7 @@ from experiments.causal.checks.check import CheckResult
 from experiments.causal.design import Design
 from experiments.causal.estimates import Estimate, Verdict, verdict_of
 from experiments.causal.sentences import NO_BREAK, headline_of, money, money_sentence, points
-from serving.words import money as money_on_a_page
+from serving.text_format import money as money_on_a_page
 
 DESIGN = Design(design_id="d", question="Does it?", action="success_call", intervention="calls",
                 mechanism="lottery", estimand="ITT")

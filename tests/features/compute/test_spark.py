@@ -36,8 +36,8 @@ from features.events.schema import events_frame
 from features.lake.lake import LAKE_SCHEMA, Lake
 from features.store.snapshots import SnapshotError, SnapshotStore
 from features.workspace import Workspace
-from serving.batch import scores_as_of
-from serving.spark_scores import scores_on_spark
+from serving.recommendations.snapshot import scores_as_of
+from serving.scoring.scores_file.spark import scores_on_spark
 
 MOMENTS = (BEFORE, AS_OF)
 ROWS_IN_A_BATCH = 17

@@ -36,7 +36,7 @@ from features.lake.lake import Lake
 from features.lake.summary import IngestSummary
 from features.workspace import Workspace
 from registry.store.store import MemoryModelStore
-from serving.app import create_app
+from serving.api.app import create_app
 from serving.settings import ServiceSettings
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

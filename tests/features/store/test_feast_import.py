@@ -17,7 +17,7 @@ SAYS = ("import feast, typeguard; print('TypeCheckMemo' in feast.Entity.__init__
 
 
 @pytest.mark.parametrize(("first", "checked"), [
-    ("import features.store.feast", False), ("import serving.desk", False),
+    ("import features.store.feast", False), ("import serving.state.state", False),
     ("import feast; import features.store.feast", True),
 ])
 def test_feast_is_imported_without_checks_unless_it_was_there(first: str, checked: bool) -> None:

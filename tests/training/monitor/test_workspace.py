@@ -34,7 +34,7 @@ from registry.bundle.segment_gate import (
 from registry.monitoring.figures import FIGURES, newest_figures
 from registry.store.mlflow import MlflowModelStore
 from registry.store.store import TrainingRun
-from serving.batch import scores_as_of
+from serving.recommendations.snapshot import scores_as_of
 from training.monitor.run import MonitorError
 from training.monitor.workspace import folder_of, monitor_on
 from training.pipeline.workspace import train_on

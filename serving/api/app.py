@@ -1,0 +1,195 @@
+"""This module is about the application: the routes around one desk, and the gate in front.
+
+``create_app`` takes everything it needs; nothing is opened or read when the module is imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.concurrency import run_in_threadpool
+
+from features.workspace import Workspace
+from registry.store.store import ModelStore
+from serving.api.idempotency import RequestKeys, WrittenOnce
+from serving.api.routes import accounts, claims, controls, feedback, next_actions, plans, status
+from serving.api.routes import approvals_page as approving
+from serving.api.routes import catalogues as holdings
+from serving.api.routes import events as telemetry
+from serving.api.routes import feedback_form as judging
+from serving.api.routes import pages as people
+from serving.api.routes.plans import MOST_PLANS_AT_ONCE
+from serving.api.schemas.base import ProblemAnswer
+from serving.auth.gate import Gate
+from serving.auth.roles import Need, needed
+from serving.http.concurrency_limit import Turns
+from serving.http.metrics import Measured
+from serving.http.problem_details import install_problems
+from serving.pages.frame import AnswerProblemToPeople, Templates
+from serving.problems import KEY_HEADER, LONGEST_KEY
+from serving.settings import ServiceSettings
+from serving.state.refresh import FreshScores
+from serving.state.state import Desk, open_desk
+from serving.text_format import INTERVAL_COVERS
+from serving.webhooks.outbox import FILE as OUTBOX_FILE
+from serving.webhooks.outbox import Outbox
+from serving.webhooks.secret_encryption import Seal
+from serving.webhooks.sending import Sender, keep_sending
+
+log = logging.getLogger("keepwell.serving")
+
+DESCRIPTION = """Which accounts are likely to leave or to grow, and what to do next about each.
+
+Every score says its source (`model` or `health_formula`), why it is degraded, its moment and how
+fresh each source is. `null` is unknown, never zero. Money is in the tenant's reporting currency.
+Every error has one shape (RFC 9457, `application/problem+json`) with a `next` step.
+
+Two times: `as_of`, `decided_at`, `occurred_at`, `received_at` and what is recommended are on the
+time of the data, which stands still between exports. What a person put off until a date, the
+quiet hours of an account, leases, `valid_until`, windows for a veto, caps per week on claims, keys
+and webhooks go by the clock of the service, which runs.
+
+Probabilities come with a 95 % interval. """ + INTERVAL_COVERS + "\n"
+
+REFRESH_SECONDS = 5.0
+
+LOOK_SECONDS = 0.1
+"""How often the lake is looked at for new events; what came meanwhile is one batch."""
+
+
+SWITCH_SECONDS = 0.0005
+"""How long one thread may keep another from Python's interpreter. Scoring comes back to it after
+each step in compiled code; at Python's 5 ms it would wait longest while events come in."""
+
+
+def create_app(
+    workspace: Workspace,
+    *,
+    store: ModelStore,
+    now: Callable[[], datetime],
+    settings: ServiceSettings | None = None,
+    refresh_seconds: float = REFRESH_SECONDS,
+    wall_clock: Callable[[], datetime] | None = None,
+) -> FastAPI:
+    """The service of one workspace, asked about its data as of ``now``, which may stand still.
+
+    ``wall_clock`` is the real time, by which keys and leases end; ``now`` where it is left out.
+
+    It scores every account once at the start, and again when a snapshot, a champion or a setting
+    changes.
+    """
+    desk = open_desk(workspace, store=store, now=now, wall_clock=wall_clock or now,
+                     settings=settings or ServiceSettings())
+    fresh = FreshScores(desk)
+    desk.refresh()
+    templates = Templates(workspace.settings.tenant)
+
+    @contextlib.asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        sys.setswitchinterval(SWITCH_SECONDS)
+        tasks = [asyncio.create_task(_keep_fresh(desk, refresh_seconds)),
+                 asyncio.create_task(_keep_up(desk, fresh))]
+        if wall_clock is not None and desk.settings.webhooks.hosts:
+            tasks.append(asyncio.create_task(_send_webhooks(desk)))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+            fresh.close()
+            desk.close()
+
+    app = KeepwellApp(
+        title="Keepwell", version="0.1.0", description=DESCRIPTION, lifespan=running,
+        docs_url=None, redoc_url=None)
+    app.state.desk = desk
+    app.state.templates = templates
+    app.state.plan_turns = Turns(MOST_PLANS_AT_ONCE, what="plans")
+    for module in (accounts, claims, controls,
+                   next_actions, feedback, plans, telemetry, holdings, status, people,
+                   judging, approving):
+        app.include_router(module.router)
+    tuple(iter_route_contexts(app.routes))  # makes them now, and not while threads ask for them
+    install_problems(app, AnswerProblemToPeople(templates))
+    app.add_middleware(WrittenOnce, keys=RequestKeys(desk.ledger.database), clock=desk.wall_clock)
+    app.add_middleware(Gate, settings=desk.settings, keys=desk.keys, clock=desk.wall_clock)
+    app.add_middleware(Measured, metrics=desk.metrics)
+    return app
+
+
+class KeepwellApp(FastAPI):
+    """The application, whose OpenAPI document also holds the one shape of its errors."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made at the first call."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            shape = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas = document["components"]["schemas"]
+            schemas.update(shape.pop("$defs"))
+            schemas["ProblemAnswer"] = shape
+            for path, methods in document["paths"].items():
+                for method, one in methods.items():
+                    _say_the_key(one, needed(method.upper(), path))
+            self.openapi_schema = document
+        return self.openapi_schema
+
+
+def _say_the_key(operation: dict[str, Any], need: Need | None) -> None:
+    """Let a write say that it takes an Idempotency-Key, where it does not say so itself."""
+    parameters = operation.setdefault("parameters", [])
+    if need is not None and need.writes and KEY_HEADER not in {one["name"] for one in parameters}:
+        parameters.append({
+            "name": KEY_HEADER, "in": "header", "required": False,
+            "description": "New for each write, the same when a request is repeated: it is then "
+                           "done once, and answered as the first time.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}})
+    if not parameters:
+        del operation["parameters"]
+
+
+async def _keep_fresh(desk: Desk, seconds: float) -> None:
+    """Look again and again whether anything changed; a failure is told and tried again."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await run_in_threadpool(desk.refresh)
+            await run_in_threadpool(desk.deliver)
+        except Exception:
+            desk.metrics.refresh_failures.inc()
+            log.exception("scoring anew failed; the portfolio of before goes on serving")
+
+
+async def _send_webhooks(desk: Desk) -> None:
+    """Tell other programs what the ledger holds, until this is cancelled."""
+    where = desk.settings.ledger_url or desk.workspace.root / OUTBOX_FILE
+    seal = Seal(desk.workspace.root, desk.settings.webhook_key)
+    with contextlib.closing(Outbox(where, seal)) as outbox:
+        await keep_sending(Sender(
+            ledger=desk.ledger.database, outbox=outbox, clock=lambda: desk.wall_clock().timestamp(),
+            rng=np.random.default_rng(), holder=secrets.token_hex(8),
+            allowed=desk.settings.webhooks))
+
+
+async def _keep_up(desk: Desk, fresh: FreshScores) -> None:
+    """Score the accounts that new events touch; a failure is told and tried again."""
+    while True:
+        try:
+            if await run_in_threadpool(fresh.step) is None:
+                await asyncio.sleep(LOOK_SECONDS)
+        except Exception:
+            desk.metrics.refresh_failures.inc()
+            log.exception("scoring touched accounts failed; their older scores go on serving")
+            await asyncio.sleep(REFRESH_SECONDS)

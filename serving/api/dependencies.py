@@ -1,0 +1,76 @@
+"""This module is about how a route reaches the desk, and who asks: by dependency.
+
+The desk that a route is given holds the accounts within its caller's reach and no others.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from features.catalogue.catalogue import catalogue
+from serving.auth.roles import Caller
+from serving.problems import UnknownDecisionError
+from serving.scoring.families import Family, family_of
+from serving.scoring.portfolio import Portfolio
+from serving.state.state import Desk
+
+
+async def caller_at(request: Request) -> Caller:
+    """Who asks, as the gate found; it waits for nothing, so no thread is sent for it."""
+    caller = request.state.caller
+    assert isinstance(caller, Caller)
+    return caller
+
+
+AtCaller = Annotated[Caller, Depends(caller_at)]
+
+
+async def desk_of(request: Request, caller: AtCaller) -> Desk:
+    """The desk that the application was made with, as far as the caller reaches.
+
+    Raises:
+        UnknownDecisionError: the address names a decision about an account beyond that.
+    """
+    desk = request.app.state.desk
+    assert isinstance(desk, Desk)
+    seen = desk.within(caller.reach)
+    decision_id = request.path_params.get("decision_id")
+    if caller.reach is not None and decision_id is not None:
+        await run_in_threadpool(_check_reached, seen, decision_id)
+    return seen
+
+
+def _check_reached(desk: Desk, decision_id: str) -> None:
+    if desk.ledger.decision(decision_id).account_id not in desk.portfolio.by_id:
+        raise UnknownDecisionError("No decision with this id was stored.")
+
+
+def family_at(desk: Desk, portfolio: Portfolio, account_id: str) -> Family | None:
+    """What an account of a portfolio of this desk and all below it come to."""
+    return family_of(account_id, portfolio.families, portfolio.by_id,
+                     catalogue(desk.workspace.settings.use_names))
+
+
+AtDesk = Annotated[Desk, Depends(desk_of)]
+
+PROBLEM_STATUSES = {
+    400: "The request can not be read.", 401: "A key is needed.", 404: "Not found.",
+    403: "The key may not do this.", 409: "It contradicts what was stored before.",
+    413: "The body is too large.",
+    422: "The request has the wrong shape.",
+    500: "Something went wrong inside.", 503: "Not now: try again later.",
+}
+
+
+PROBLEM_CONTENT = {
+    "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The refusals of a route for the OpenAPI document; what needs a key may refuse its role."""
+    all_of_them = sorted({*statuses, 403} if 401 in statuses else statuses)
+    return {status: {"description": PROBLEM_STATUSES[status], "content": PROBLEM_CONTENT}
+            for status in all_of_them}

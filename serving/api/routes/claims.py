@@ -1,0 +1,205 @@
+"""This module is about the routes of carrying decisions out: approve, claim, complete, fail.
+
+Who acts is the owner of the API key where it has one, and whoever the request names otherwise.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path
+
+from experiments.policy.recommend import DO_NOTHING
+from serving.api.dependencies import AtCaller, AtDesk, problems
+from serving.api.schemas.base import EXAMPLE_DECISION
+from serving.api.schemas.claims import (
+    EXAMPLE_CLAIM,
+    ApprovalAnswer,
+    ApprovalRequest,
+    ClaimAnswer,
+    ClaimRequest,
+    CompleteRequest,
+    DecisionAnswer,
+    FailRequest,
+    approval_answer,
+    claim_answer,
+    decision_answer,
+)
+from serving.auth.roles import Caller
+from serving.ledger.approvals import Approvals
+from serving.ledger.claims import Claim, Claims
+from serving.problems import (
+    KEY_HEADER,
+    LONGEST_KEY,
+    DecisionExpiredError,
+    FieldProblem,
+    HeldBackError,
+    UnknownClaimError,
+    WrongShapeError,
+)
+from serving.recommendations.claim_recheck import held_back_now
+from serving.recommendations.recommend import decide_and_store
+from serving.state.state import Desk
+
+router = APIRouter(prefix="/v1", tags=["carrying out"])
+
+DecisionId = Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_DECISION])]
+ClaimId = Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_CLAIM])]
+IdempotencyKey = Annotated[str, Header(
+    alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY, examples=["7d3c9a52-claim-1"],
+    description="New for each write, the same when a request is repeated.")]
+
+
+@router.get("/decisions/{decision_id}", summary="A decision, and what became of it",
+            responses=problems(401, 403, 404, 503))
+def see_decision(desk: AtDesk, decision_id: DecisionId) -> DecisionAnswer:
+    """What was decided, until when it is valid, who approved it and who claimed it."""
+    decision = desk.ledger.decision(decision_id)
+    return decision_answer(
+        decision, Claims(desk.ledger.database).of_decision(
+            decision_id, now=desk.wall_clock()),
+        Approvals(desk.ledger.database).of_decision(decision_id))
+
+
+@router.post("/decisions/{decision_id}/approvals", status_code=201,
+             summary="Approve or reject a decision",
+             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
+def approve(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ApprovalRequest,
+            key: IdempotencyKey) -> ApprovalAnswer:
+    """Let a decision of level 2 or 3 go ahead, or keep it from doing so, for good.
+
+    Whoever asked for the decision can not approve it. Rejecting what goes ahead by itself is the
+    veto; whoever is at work on it hears of it at the next heartbeat.
+    """
+    approval, _ = Approvals(desk.ledger.database).record(
+        decision_id, body.verdict, by=acting(caller, body.by), reason=body.reason,
+        key=caller.own(key), now=desk.wall_clock())
+    return approval_answer(approval)
+
+
+@router.post("/decisions/{decision_id}/claims", status_code=201, summary="Claim a decision",
+             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
+def claim(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRequest,
+          key: IdempotencyKey) -> ClaimAnswer:
+    """Take a decision to carry it out, for a lease; nobody else gets it meanwhile.
+
+    Refused is what is stopped, waits for a person, is claimed or done, would disturb the account
+    in its quiet hours, would not be allowed any more on what is known now, or comes too late; what
+    is not allowed any more or too late is decided again, and the refusal names the new decision.
+    """
+    try:
+        made, is_new = Claims(desk.ledger.database).claim(
+            decision_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
+            now=desk.wall_clock(),
+            held_back=held_back_now(desk, desk.ledger.decision(decision_id)))
+    except (DecisionExpiredError, HeldBackError) as error:
+        raise decided_again(desk, caller, decision_id, error) from error
+    if is_new:
+        desk.metrics.claims.labels("claimed").inc()
+    return claim_answer(made)
+
+
+@router.get("/claims/{claim_id}", summary="A claim as it stands now",
+            responses=problems(401, 403, 404, 503))
+def see_claim(desk: AtDesk, claim_id: ClaimId) -> ClaimAnswer:
+    """Who holds it, until when, and how it ended."""
+    return claim_answer(within_reach(desk, claim_id))
+
+
+@router.post("/claims/{claim_id}/heartbeat", summary="Prolong a claim",
+             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
+def heartbeat(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: ClaimRequest,
+              key: IdempotencyKey) -> ClaimAnswer:
+    """Go on for another lease from now. When it is refused, do not go on."""
+    within_reach(desk, claim_id)
+    made, _ = Claims(desk.ledger.database).heartbeat(
+        claim_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
+        now=desk.wall_clock())
+    return claim_answer(made)
+
+
+@router.post("/claims/{claim_id}/complete", summary="Say that it was carried out",
+             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
+def complete(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: CompleteRequest,
+             key: IdempotencyKey) -> ClaimAnswer:
+    """End the claim; the decision is executed, on the timeline as in the ledger.
+
+    After the lease it is still heard, unless somebody else has claimed the decision since.
+    """
+    within_reach(desk, claim_id)
+    as_of = desk.now()
+    check_known(body.occurred_at, as_of)
+    made, is_new = Claims(desk.ledger.database).complete(
+        claim_id, by=acting(caller, body.by), key=caller.own(key), now=desk.wall_clock(),
+        as_of=as_of, occurred_at=body.occurred_at)
+    if is_new:
+        desk.metrics.claims.labels("completed").inc()
+        desk.metrics.outcomes.labels("executed").inc()
+    desk.deliver()
+    return claim_answer(made)
+
+
+@router.post("/claims/{claim_id}/fail", summary="Say that it was not carried out",
+             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
+def fail(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: FailRequest,
+         key: IdempotencyKey) -> ClaimAnswer:
+    """End the claim without having done it; the decision, and what it took, are free again."""
+    within_reach(desk, claim_id)
+    made, is_new = Claims(desk.ledger.database).fail(
+        claim_id, by=acting(caller, body.by), reason=body.reason, key=caller.own(key),
+        now=desk.wall_clock())
+    if is_new:
+        desk.metrics.claims.labels("failed").inc()
+    return claim_answer(made)
+
+
+def acting(caller: Caller, named: str | None) -> str:
+    """Who acts: the owner of the key, or whoever is named, or else the key."""
+    return caller.owner or named or caller.key_id
+
+
+def within_reach(desk: Desk, claim_id: str) -> Claim:
+    """A claim on an account that the caller reaches.
+
+    Raises:
+        UnknownClaimError: there is none, as far as the caller is told.
+    """
+    claim = Claims(desk.ledger.database).get(claim_id, now=desk.wall_clock())
+    if desk.reach is not None and claim.account_id not in desk.portfolio.by_id:
+        raise UnknownClaimError("No claim with this id was stored.")
+    return claim
+
+
+def check_known(occurred_at: datetime | None, as_of: datetime) -> None:
+    """See that something is said to have happened on the time of the data, and not after it.
+
+    Raises:
+        WrongShapeError: it lies after the newest data, where there is no timeline yet.
+    """
+    if occurred_at is not None and occurred_at > as_of:
+        message = (f"lies after the data of this workspace, which end at "
+                   f"{as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC; leave it out for that moment")
+        raise WrongShapeError(f"occurred_at {message}",
+                              errors=[FieldProblem(where="occurred_at", message=message)])
+
+
+def decided_again(desk: Desk, caller: Caller, decision_id: str,
+                  error: DecisionExpiredError | HeldBackError,
+                  ) -> DecisionExpiredError | HeldBackError:
+    """The refusal of a decision that came too late, with the decision that takes its place."""
+    account_id = desk.ledger.decision(decision_id).account_id
+    score = desk.portfolio.by_id.get(account_id)
+    if score is None:
+        return error
+    [(_, again)] = decide_and_store(desk, [score], proposed_by=acting(caller, None))
+    if again.decision_id == decision_id:  # the same question: a newer playbook asks it otherwise
+        return error
+    if again.action == DO_NOTHING:
+        return type(error)(f"{error.detail} It was decided again: nothing is to be done now.",
+                           next_step="Do not carry it out. Ask again with POST /v1/next-actions "
+                                     "when something has changed.")
+    return type(error)(
+        f"{error.detail} It was decided again: {again.decision_id}, {again.action}.",
+        next_step=f"Look at {again.decision_id} with GET /v1/decisions/{again.decision_id}, and "
+                  f"claim that one.")

@@ -1,0 +1,57 @@
+"""This module is about the form of an account's page by which a person judges what is advised.
+
+One click asks for the decision, stores it, and keeps what the person says to it. The gate has
+refused the form where a page of another site sent it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Path, Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from serving.api.dependencies import AtCaller, AtDesk
+from serving.api.routes.feedback import FeedbackRequest
+from serving.auth.roles import Caller
+from serving.ledger.feedback import ONE_CLICK, FeedbackRecords, NewFeedback
+from serving.pages.views.account_links import account_href
+from serving.problems import FieldProblem, WrongShapeError
+from serving.recommendations.recommend import decide_and_store
+from serving.state.state import Desk
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.post("/accounts/{account_id}/feedback")
+async def judge(request: Request, desk: AtDesk, caller: AtCaller,
+                account_id: Annotated[str, Path(max_length=200)]) -> Response:
+    """Keep what a person says to what is recommended first, and show the account again."""
+    form = parse_qs((await request.body()).decode("utf-8", errors="replace"), max_num_fields=10)
+    await run_in_threadpool(_judge, desk, caller, account_id,
+                            {name: values[-1] for name, values in form.items()})
+    return RedirectResponse(f"{account_href(account_id)}#next", status_code=303)
+
+
+def _judge(desk: Desk, caller: Caller, account_id: str, form: dict[str, str]) -> None:
+    now, clock = desk.now(), desk.wall_clock()
+    verdict, reason = form.get("verdict"), form.get("reason", "").strip() or None
+    try:
+        said = FeedbackRequest.model_validate({
+            "verdict": verdict, "reason": reason, "action": form.get("action") or None,
+            "snooze_until": clock + ONE_CLICK if verdict == "snooze" else None})
+    except ValidationError as error:
+        message = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise WrongShapeError(message, errors=[FieldProblem(where="reason", message=message)],
+                              next_step="Go back, write a reason, and send it again.") from error
+    score = desk.portfolio.account(account_id)
+    [(_, decision)] = decide_and_store(desk, [score], proposed_by=caller.owner or caller.key_id)
+    FeedbackRecords(desk.ledger.database).record(
+        decision.decision_id,
+        NewFeedback(verdict=said.verdict, reason=said.reason, action=said.action,
+                    snooze_until=said.snooze_until),
+        by=caller.owner or caller.key_id, key=None, now=now, heard_at=clock)
+    desk.deliver()

@@ -1,0 +1,102 @@
+"""This module is about the routes of decisions: what to do next, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Response
+
+from serving.api.dependencies import AtCaller, AtDesk, problems
+from serving.api.idempotency import answered_by_commit
+from serving.api.routes.claims import acting, check_known
+from serving.api.schemas.base import EXAMPLE_DECISION
+from serving.api.schemas.decisions import (
+    NextActionsAnswer,
+    NextActionsRequest,
+    OutcomeAnswer,
+    OutcomeRequest,
+)
+from serving.api.serializers import recommendation_answer
+from serving.ledger.ledger import Decision, NewOutcome
+from serving.problems import (
+    KEY_HEADER,
+    LONGEST_KEY,
+    LedgerUnreachableError,
+    check_count,
+)
+from serving.recommendations.recommend import Decided, decide, decide_and_store
+
+router = APIRouter(prefix="/v1", tags=["decisions"])
+
+@router.post("/next-actions", summary="Recommend and store the next actions",
+             response_model=NextActionsAnswer, responses=problems(400, 401, 413, 422, 503))
+def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Response:
+    """What to do next for each account, best first, beside doing nothing.
+
+    Every recommendation is stored as a decision before this answers. Asking again on the same day,
+    at the same moment of the data and about the same facts, gives the same decision, with the same
+    id. While the ledger can not be reached, the answer holds suggestions without a decision_id.
+    """
+    portfolio = desk.portfolio
+    if body.account_ids is None:
+        wanted = [s for s in portfolio.scores if not s.has_left][:body.limit]
+        unknown: list[str] = []
+    else:
+        check_count("account ids", len(body.account_ids), desk.settings.most_accounts_per_call)
+        asked = list(dict.fromkeys(body.account_ids))
+        wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][:body.limit]
+        unknown = [a for a in asked if a not in portfolio.by_id]
+    answers: list[Response] = []
+
+    def answer(decided: Sequence[tuple[Decided, Decision | None]]) -> None:
+        answers.append(answered_by_commit(NextActionsAnswer(
+            items=[recommendation_answer(one, stored, most=body.actions_per_account)
+                   for one, stored in decided],
+            unknown=unknown)))
+
+    try:
+        stored = decide_and_store(desk, wanted, proposed_by=acting(caller, None),
+                                  before_commit=answer)
+        desk.metrics.decisions.inc(len(stored))
+        if not stored:
+            answer(stored)
+    except LedgerUnreachableError as error:
+        answer([(one, None) for one in decide(desk, wanted)])
+        answers[-1].headers.update(error.headers)
+    return answers[-1]
+
+
+@router.post("/decisions/{decision_id}/outcomes", status_code=201,
+             summary="Report what came of a decision",
+             responses=problems(400, 401, 404, 409, 413, 422, 503))
+def report_outcome(
+    desk: AtDesk,
+    caller: AtCaller,
+    decision_id: Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_DECISION])],
+    body: OutcomeRequest,
+    idempotency_key: Annotated[str, Header(
+        alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY, examples=["7d3c9a52-outcome-1"],
+        description="New for each outcome, the same when a request is repeated.")],
+) -> OutcomeAnswer:
+    """Store what came of a decision, once per Idempotency-Key, and put it on the timeline.
+
+    The same key with the same body answers as the first time; with another body it is refused. So
+    is a decision that was carried out and is then declined, or the reverse. Who did it is the owner
+    of the API key, for whom `by` names.
+    """
+    as_of = desk.now()
+    check_known(body.occurred_at, as_of)
+    outcome, is_new = desk.ledger.append_outcome(
+        decision_id, NewOutcome(kind=body.kind, occurred_at=body.occurred_at, result=body.result,
+                                reason=body.reason, by=caller.by(body.by)),
+        key=caller.own(idempotency_key), received_at=as_of, heard_at=desk.wall_clock(),
+        reporter=acting(caller, body.by))
+    if is_new:
+        desk.metrics.outcomes.labels(outcome.kind).inc()
+    desk.deliver()
+    return OutcomeAnswer(
+        outcome_id=outcome.outcome_id, decision_id=outcome.decision_id,
+        account_id=outcome.account_id, action=outcome.action, kind=outcome.kind,
+        occurred_at=outcome.occurred_at, received_at=outcome.received_at, result=outcome.result,
+        reason=outcome.reason, by=outcome.by)

@@ -1,0 +1,265 @@
+"""This module is about the addresses of pages for people."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from experiments.policy.recommend import Recommendation
+from registry.playbook.playbook import playbook
+from registry.store.store import ModelStoreError
+from serving.api.dependencies import AtCaller, AtDesk, family_at
+from serving.auth.roles import Caller
+from serving.decisions.saved_plan import KeptPlanError, newest_plan
+from serving.ledger.feedback import FeedbackRecords
+from serving.ledger.kill_switch import Control, Controls
+from serving.ledger.pending_approvals import decisions_that_wait
+from serving.pages.account_page import account_page
+from serving.pages.approvals_page import waiting_words
+from serving.pages.developer_pages import api_page, problems_page
+from serving.pages.frame import ICON, Templates
+from serving.pages.model_card_page import CARD, is_served_label, model_card_page
+from serving.pages.models_page import models_page, reports_page
+from serving.pages.portfolio_page import RUNNING, portfolio_page, source_line
+from serving.pages.reports import report_named, reports_in
+from serving.pages.views.autonomy_view import Within, standing_of, stop_notices
+from serving.pages.views.capacity_view import hours_view
+from serving.pages.views.feedback_view import SayView, say_view
+from serving.problems import (
+    PROBLEMS,
+    LedgerUnreachableError,
+    UnknownAddressError,
+    UnknownModelCardError,
+    UnknownReportError,
+)
+from serving.recommendations.recommend import decide
+from serving.scoring.models_served import model_rows, withheld_segments, without_folders
+from serving.scoring.portfolio import AccountFilter, Portfolio
+from serving.state.state import Desk
+from serving.timeline.store import JUST_NOW, by_day, in_words, weeks_of_use
+
+router = APIRouter(include_in_schema=False)
+
+WEEKS_SHOWN = 26
+DAYS_SHOWN = 30
+MOST_EVENTS_READ = 20_000
+
+REPORT_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+                 "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+"""A report is one self-contained file: its own styles and pictures, and nothing else."""
+
+WAY_BACK = '<p><a href="/reports">← All reports</a></p>'
+
+Label = Annotated[str, Path(max_length=40)]
+Version = Annotated[int, Path(ge=1, le=1_000_000)]
+Blank = BeforeValidator(lambda value: value or None)
+Word = Annotated[Annotated[str, Field(max_length=200)] | None, Blank]
+
+
+class PortfolioQuery(BaseModel):
+    """The filters of the portfolio page; an empty one is none."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    segment: Word = None
+    tier: Word = None
+    service_tier: Word = None
+    csm: Word = None
+    level: Word = None
+    search: Word = None
+    parent: Word = None
+    status: Literal["running", "active", "trial", "paused", "ended", "none", "all"] = RUNNING
+    cursor: str | None = Field(default=None, max_length=1000)
+
+
+@router.get("/")
+def show_portfolio(request: Request, desk: AtDesk, query: Annotated[PortfolioQuery, Query()]
+                   ) -> Response:
+    """Accounts by revenue at risk."""
+    wanted = AccountFilter(segment=query.segment, tier=query.tier, csm=query.csm,
+                           service_tier=query.service_tier, level=query.level,
+                           search=query.search, parent=query.parent)
+    portfolio = desk.portfolio
+    page = portfolio_page(portfolio, wanted=wanted, status=query.status, cursor=query.cursor,
+                          family=family_at(desk, portfolio, query.parent) if query.parent else None,
+                          formula=desk.formula, tenant=desk.workspace.settings.tenant,
+                          stopped=stop_notices(_controls(desk), _names(), _within(portfolio)))
+    return templates_of(request).page("portfolio.html", page)
+
+
+@router.get("/accounts/{account_id}")
+def show_account(request: Request, desk: AtDesk, caller: AtCaller,
+                 account_id: Annotated[str, Path(max_length=200)]) -> Response:
+    """One account. Looking at it decides nothing: no recommendation is stored."""
+    portfolio = desk.portfolio
+    score = portfolio.account(account_id)
+    known_at = desk.now() + JUST_NOW
+    events = desk.timelines.events(
+        account_id, as_of=known_at, since=known_at - timedelta(weeks=WEEKS_SHOWN),
+        most=MOST_EVENTS_READ)
+    answer = decide(desk, [score])[0].recommendation
+    controls = _controls(desk)
+    segment, csm = score.attributes.get("segment"), score.attributes.get("csm")
+    page = account_page(
+        score, portfolio, catalogue=desk.catalogue, formula=desk.formula,
+        family=family_at(desk, portfolio, account_id),
+        answer=answer, say=_say(desk, caller, account_id, answer),
+        held=standing_of(answer.ranked, controls, playbook().by_id, segment=segment, csm=csm),
+        stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
+        waits=_waits(desk, account_id),
+        days=by_day(in_words(events, currency=portfolio.currency), most_days=DAYS_SHOWN),
+        clock=desk.wall_clock(),
+        weeks=weeks_of_use(events, as_of=known_at, weeks=WEEKS_SHOWN,
+                           known_since=desk.timelines.known_since(account_id, as_of=known_at)),
+        tenant=desk.workspace.settings.tenant)
+    return templates_of(request).page("account.html", page)
+
+
+def _say(desk: Desk, caller: Caller, account_id: str, answer: Recommendation) -> SayView:
+    """The form to judge with, for whoever may, and what was said before."""
+    try:
+        heard = FeedbackRecords(desk.ledger.database).of_account(account_id)
+    except LedgerUnreachableError:
+        return say_view(None, (), {}, clock=desk.wall_clock())  # nothing could be kept now
+    may = "judge" in caller.permissions
+    return say_view(answer.ranked[0].action_id if may else None, heard, _names(),
+                    clock=desk.wall_clock())
+
+
+def _waits(desk: Desk, account_id: str) -> str:
+    """What of an account waits for a person, in words."""
+    try:
+        waiting = decisions_that_wait(desk.ledger.database, now=desk.wall_clock(),
+                                      accounts=[account_id])
+    except LedgerUnreachableError:
+        return ""  # nothing can be approved now
+    return waiting_words(waiting, _names())
+
+
+def _controls(desk: Desk) -> tuple[Control, ...] | None:
+    """What is stopped and set; None where the ledger can not be reached."""
+    try:
+        return Controls(desk.ledger.database).all()
+    except LedgerUnreachableError:
+        return None
+
+
+def _within(portfolio: Portfolio) -> Within:
+    """Whose segments and CSMs there are among the accounts that are reached."""
+    return Within(segments={score.attributes.get("segment") for score in portfolio.scores},
+                  csms={score.attributes.get("csm") for score in portfolio.scores})
+
+
+def _names() -> dict[str, str]:
+    return {one.id: one.name for one in playbook().by_id.values()}
+
+
+@router.get("/models")
+def show_models(request: Request, desk: AtDesk) -> Response:
+    """The models beside their baselines."""
+    rows, refusals = model_rows(desk.store)
+    portfolio = desk.portfolio
+    page = models_page(rows, refusals, withheld=withheld_segments(desk.workspace, rows),
+                       source=source_line(portfolio), tenant=desk.workspace.settings.tenant)
+    return templates_of(request).page("models.html", page)
+
+
+@router.get("/models/{label}/{version}")
+def show_model_card(request: Request, desk: AtDesk, label: Label, version: Version) -> Response:
+    """The card of one version, as its training wrote it."""
+    card = _kept(desk, label, version, CARD).decode()
+    page = model_card_page(card, label=label, version=version,
+                           tenant=desk.workspace.settings.tenant)
+    return templates_of(request).page("model_card.html", page)
+
+
+@router.get("/models/{label}/{version}/plots/{name}")
+def show_model_plot(desk: AtDesk, label: Label, version: Version,
+                    name: Annotated[str, Path(pattern=r"^[a-z_0-9]{1,80}\.png$")]) -> Response:
+    """A picture that the training of one version kept."""
+    return Response(_kept(desk, label, version, f"plots/{name}"), media_type="image/png")
+
+
+def _kept(desk: Desk, label: str, version: int, name: str) -> bytes:
+    """What a training kept under a name.
+
+    Raises:
+        UnknownModelCardError: it is not there, or the store does not answer.
+    """
+    try:
+        found = desk.store.kept(label, version, name) if is_served_label(label) else None
+    except ModelStoreError as error:
+        raise UnknownModelCardError(without_folders(str(error))) from error
+    if found is None:
+        raise UnknownModelCardError("Nothing of this name is kept of this version.")
+    return found
+
+
+@router.get("/reports")
+def show_reports(request: Request, desk: AtDesk, caller: AtCaller) -> Response:
+    """The causal reports, and to whoever reaches every account what one more hour would bring."""
+    hours = None
+    if caller.reach is None and "watch" in caller.permissions:
+        plan, problem = None, ""
+        try:
+            plan = newest_plan(desk.workspace)
+        except KeptPlanError as error:
+            problem = str(error)
+        hours = hours_view(plan, now=desk.now(), problem=problem)
+    page = reports_page(reports_in(desk.workspace.reports_dir), hours=hours,
+                        tenant=desk.workspace.settings.tenant)
+    return templates_of(request).page("reports.html", page)
+
+
+@router.get("/reports/{name}")
+def show_report(desk: AtDesk, name: Annotated[str, Path(max_length=200)]) -> Response:
+    """One report as it was written, shut off from everything else but the way back."""
+    report = report_named(desk.workspace.reports_dir, name)
+    if report.html_file is None:
+        raise UnknownReportError("This report was written as JSON only.",
+                                 next_step=f"Read it at /v1/reports/{report.name}.")
+    written = report.html_file.read_text(encoding="utf-8")
+    return HTMLResponse(written.replace("<main>", f"<main>{WAY_BACK}", 1),
+                        headers={"content-security-policy": REPORT_POLICY})
+
+
+@router.get("/problems")
+def show_problems(request: Request, desk: AtDesk) -> Response:
+    """Every kind of problem the API answers with."""
+    page = problems_page(PROBLEMS, tenant=desk.workspace.settings.tenant)
+    return templates_of(request).page("problems.html", page)
+
+
+@router.get("/docs")
+def show_api(request: Request, desk: AtDesk) -> Response:
+    """Every address of the API with an example."""
+    page = api_page(request.app.openapi(), tenant=desk.workspace.settings.tenant)
+    return templates_of(request).page("api.html", page)
+
+
+@router.get("/assets/keepwell.svg")
+def icon() -> Response:
+    """The icon of a browser's tab."""
+    return FileResponse(ICON, media_type="image/svg+xml",
+                        headers={"cache-control": "public, max-age=86400"})
+
+
+@router.get("/assets/{name}")
+def style_sheet(request: Request, name: str) -> Response:
+    """The style sheet; its address changes with its content."""
+    templates = templates_of(request)
+    if name != f"keepwell-{templates.style_version}.css":
+        raise UnknownAddressError("There is no such file.")
+    return Response(templates.style, media_type="text/css",
+                    headers={"cache-control": "public, max-age=31536000, immutable"})
+
+
+def templates_of(request: Request) -> Templates:
+    """What pages are made of."""
+    templates = request.app.state.templates
+    assert isinstance(templates, Templates)
+    return templates

@@ -1,0 +1,83 @@
+"""This module is about the route of plans: a team is sent, and its week comes back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from experiments.planning.infeasibility import ConflictingLimitsError
+from experiments.planning.plan import make_plan
+from experiments.planning.team import PlanningError
+from serving.api.dependencies import AtCaller, AtDesk, problems
+from serving.api.schemas.plans import PlanAnswer, PlanRequest, plan_answer
+from serving.auth.roles import Caller
+from serving.decisions.exploration_settings import week_of
+from serving.decisions.saved_plan import keep_plan, kept
+from serving.http.concurrency_limit import Turns
+from serving.problems import FieldProblem, ImpossiblePlanError, NotPermittedError
+from serving.recommendations.plans import offers_of
+from serving.recommendations.recommend import decide
+from serving.timeline.plan_draws import keep_draws
+
+router = APIRouter(prefix="/v1", tags=["plans"])
+
+MOST_PLANS_AT_ONCE = 2
+
+
+def turns_of(request: Request) -> Turns:
+    """The turns for plans that the application was made with."""
+    turns = request.app.state.plan_turns
+    assert isinstance(turns, Turns)
+    return turns
+
+
+def check_may_keep(caller: Caller) -> None:
+    """See that a caller may say what the plan of the week is, for everybody.
+
+    Raises:
+        NotPermittedError: they may not, or reach only some of the accounts.
+    """
+    if caller.reach is not None or "recommend" not in caller.permissions:
+        raise NotPermittedError(
+            "To keep a plan for everybody needs the permission 'recommend' and every account "
+            "within reach. Without `keep` the plan is answered.")
+
+
+@router.post("/plans", summary="Plan a team's week",
+             responses=problems(400, 401, 403, 413, 422, 503))
+def make_a_plan(desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(turns_of)],
+                body: PlanRequest) -> PlanAnswer:
+    """Which accounts get which actions this week, by whom, and what one more hour would bring.
+
+    Chooses among what the policy allows for every account now, within hours, skills, territories,
+    budgets and care. Every action that would pay and is not planned says why. Care that does not
+    fit is refused with the limits in its way. Two plans are made at once at most. Nothing is
+    stored, but with `keep`, which makes it the plan of the week: what the hours are worth, for the
+    page of reports, and its lots, in the ledger and on the timelines, so that what they teach is
+    measured.
+    """
+    if body.keep:
+        check_may_keep(caller)
+    with turns.taken():
+        try:
+            team = body.team()
+            scores, rules = desk.portfolio.scores, desk.chance
+            plan = make_plan(
+                offers_of(decide(desk, scores, over_days=True)), team,
+                lottery=rules.capacity_lottery(scores, desk.now()) if rules else None)
+        except ConflictingLimitsError as error:
+            raise ImpossiblePlanError(str(error), errors=[
+                FieldProblem(where=body.field_of(each), message=each.words)
+                for each in error.conflicts]) from error
+        except PlanningError as error:
+            raise ImpossiblePlanError(str(error)) from error
+    now, currency = desk.now(), desk.workspace.settings.currency
+    recorded = 0
+    if body.keep:
+        recorded = keep_draws(desk.ledger, desk.timelines, plan, week=week_of(now), at=now,
+                              made_by="POST /v1/plans")
+        keep_plan(desk.workspace, kept(plan, as_of=now, made_at=now, made_by="POST /v1/plans",
+                                       currency=currency))
+    return plan_answer(plan, as_of=now, currency=currency, most_waiting=body.most_waiting,
+                       draws_recorded=recorded)

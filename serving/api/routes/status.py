@@ -1,0 +1,53 @@
+"""This module is about the routes that say whether the service works, to programs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from fastapi import APIRouter, Response
+
+from serving.api.dependencies import AtDesk, problems
+from serving.api.schemas.base import Answer
+from serving.http.metrics import CONTENT_TYPE_LATEST
+from serving.problems import ProblemError
+
+router = APIRouter(tags=["status"])
+
+
+class StatusAnswer(Answer):
+    """Whether the service works."""
+
+    status: Literal["ok", "starting", "failing"]
+    detail: str | None = None
+    as_of: datetime | None = None
+    accounts: int | None = None
+
+
+@router.get("/healthz", summary="Is the process alive")
+def alive() -> StatusAnswer:
+    """Answers as long as the process does; reads nothing."""
+    return StatusAnswer(status="ok")
+
+
+@router.get("/readyz", summary="Can it answer",
+            responses={503: {"model": StatusAnswer}})
+def ready(desk: AtDesk, response: Response) -> StatusAnswer:
+    """Whether accounts are scored and the ledger can be read; says what is missing."""
+    try:
+        portfolio = desk.portfolio
+        desk.ledger.counts()
+    except ProblemError as error:
+        response.status_code = 503
+        return StatusAnswer(status="starting", detail=error.detail)
+    desk.limits.current()
+    detail = " ".join(filter(None, (desk.live.problem, desk.limits.problem))) or None
+    return StatusAnswer(status="ok", detail=detail, as_of=portfolio.as_of,
+                        accounts=len(portfolio.scores))
+
+
+@router.get("/metrics", summary="Figures for Prometheus", response_class=Response,
+            responses={200: {"content": {"text/plain": {}}}, **problems(401)})
+def metrics(desk: AtDesk) -> Response:
+    """Requests, times, ages and counts in Prometheus' text format."""
+    return Response(desk.metrics.text(), media_type=CONTENT_TYPE_LATEST)

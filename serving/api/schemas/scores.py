@@ -1,0 +1,119 @@
+"""This module is about the shapes of scores on the wire: probabilities, reasons, health."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from serving.api.schemas.base import EXAMPLE_ACCOUNT, MOST_ACCOUNTS, AccountId, Answer, Request
+from serving.text_format import INTERVAL_COVERS
+
+
+class ProbabilityAnswer(Answer):
+    """A probability within a horizon; null is unknown."""
+
+    horizon_days: int
+    probability: float | None
+    low: float | None = Field(description=f"Lower bound of the 95 % interval. {INTERVAL_COVERS}")
+    high: float | None = Field(description=f"Upper bound of the 95 % interval. {INTERVAL_COVERS}")
+    base_rate: float | None = Field(description="How often it happened among training rows.")
+
+
+class ReasonAnswer(Answer):
+    """One thing that goes with the score: associated with it, not shown to cause it."""
+
+    text: str
+    comparison: str | None
+    feature: str
+    theme: str
+    value: float | None
+    unit: str
+    points: float = Field(description="Share of the score; positive goes with more of it.")
+    points_unit: Literal["percentage points", "health points"]
+    also: list[str]
+
+
+class ReasonsAnswer(Answer):
+    """Three lists that are never mixed. `start + rest + all points` is the probability × 100."""
+
+    signals: list[ReasonAnswer] = Field(description="What we see the account do.")
+    levers: list[ReasonAnswer] = Field(description="What an action of ours can move.")
+    context: list[ReasonAnswer] = Field(description="What nobody can change.")
+    start: float | None
+    rest: float | None
+
+
+class HealthPartAnswer(Answer):
+    """One component of the health score."""
+
+    name: str
+    weight: float
+    points: float | None
+    measure: str
+
+
+class HealthAnswer(Answer):
+    """The health score of 0 to 100 by the named formula; null with too little known."""
+
+    formula: str
+    score: float | None
+    level: str | None
+    action: str | None
+    components: list[HealthPartAnswer]
+    unknown: list[str]
+
+
+class FreshnessAnswer(Answer):
+    """When a kind of event was last recorded in this workspace."""
+
+    kind: str
+    last_recorded_at: datetime
+    age_hours: float
+
+
+class ScoreAnswer(Answer):
+    """The score of one account at one horizon."""
+
+    account_id: str
+    as_of: datetime
+    horizon_days: int
+    churn_probability: float | None
+    churn_probability_low: float | None = Field(description=INTERVAL_COVERS)
+    churn_probability_high: float | None = Field(description=INTERVAL_COVERS)
+    base_rate: float | None
+    risk_tier: str | None
+    expansion_probability_90d: float | None
+    expected_expansion: float | None
+    health_score: float | None
+    health_level: str | None
+    source: Literal["model", "health_formula"]
+    degraded: str | None = Field(description="Why the formula answers; null when the model does.")
+    model_version: str | None
+    formula: str
+    mrr: float | None
+    revenue_at_risk: float | None = Field(
+        description="Churn probability within 90 days × MRR × 12.")
+    revenue_at_risk_low: float | None
+    revenue_at_risk_high: float | None
+    currency: str
+    reasons: ReasonsAnswer
+    freshness: list[FreshnessAnswer]
+
+
+class ScoresRequest(Request):
+    """Which accounts to score."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"account_ids": [EXAMPLE_ACCOUNT]}]})
+
+    account_ids: list[AccountId] = Field(min_length=1, description=MOST_ACCOUNTS)
+    horizon_days: int = Field(default=90, ge=1, le=3660)
+
+
+class ScoresAnswer(Answer):
+    """The scores in the order asked, and what is not known."""
+
+    as_of: datetime
+    items: list[ScoreAnswer]
+    unknown: list[str]

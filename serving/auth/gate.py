@@ -1,0 +1,230 @@
+"""This module is about who may reach the service, and what a browser may do with its answers.
+
+One gate in front of every route, in this order: the Host header names us (no DNS rebinding), a
+write does not come from a page of another site, the key is right where one is needed, its role may
+use the route, the body is not too large. Behind the gate the request says who came. Every answer
+leaves with the same security headers. Compares keys in constant time; logs no secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from fastapi.routing import iter_route_contexts
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.auth.api_keys import ApiKeyError, ApiKeys
+from serving.auth.roles import EMBEDDED, OF_THE_ENVIRONMENT, PROBE, Caller, Need, needed
+from serving.http.headers import SECURITY_HEADERS
+from serving.http.problem_details import problem_response
+from serving.problems import (
+    ForeignOriginError,
+    KeysUnreadableError,
+    NotAllowedError,
+    NotPermittedError,
+    ProblemError,
+    TooLargeError,
+    WrongHostError,
+)
+from serving.settings import ServiceSettings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Gate:
+    """The gate in front of the routes, as ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, keys: ApiKeys,
+                 clock: Callable[[], datetime]) -> None:
+        self.app = app
+        self.settings = settings
+        self.keys = keys
+        self.clock = clock
+        self._routes: tuple[Pattern, ...] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass the request on with a bounded body and a guarded answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        if self._routes is None:
+            self._routes = patterns_of(scope["app"].routes)
+        try:
+            check_origin(headers, scope["method"], self.settings)
+            pattern = matching(self._routes, scope["method"], scope["path"])
+            need = None if pattern is None else needed(scope["method"], pattern)
+            caller = self._admitted(headers, scope["method"], pattern, need)
+            check_length(headers, self.settings)
+        except ProblemError as refusal:
+            await problem_response(refusal, scope["path"])(scope, receive, send_guarded)
+            return
+        scope.setdefault("state", {}).update(caller=caller, need=need)
+        bounded = BoundedBody(receive, self.settings.max_body_bytes)
+        await self.app(scope, bounded, send_guarded)
+
+    def _admitted(self, headers: Headers, method: str, pattern: str | None, need: Need | None
+                  ) -> Caller:
+        """Who comes, if they may use the route; where nothing answers they may be told so."""
+        if need is not None and need.permission is None:
+            return PROBE
+        try:
+            caller = caller_with(presented_key(headers), self.settings, self.keys, self.clock())
+        except ApiKeyError as error:
+            raise KeysUnreadableError("The keys of this workspace can not be read now, so none is "
+                                      "taken.") from error
+        if caller is None:
+            raise NotAllowedError("The request carries no key, or a wrong one.",
+                                  headers={"WWW-Authenticate": 'Basic realm="Keepwell"'})
+        if pattern is not None:
+            check_permission(need, caller, f"{method} {pattern}")
+        return caller
+
+
+Pattern = tuple[str, frozenset[str], re.Pattern[str]]
+"""A route: its path with the names of its parts, its methods, and what addresses it answers."""
+
+
+def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
+    """Every route of an application, in the order in which they are tried."""
+    return tuple((one.path, frozenset(one.methods or ()), compile_path(one.path)[0])
+                 for one in iter_route_contexts(list(routes)) if one.path is not None)
+
+
+def matching(routes: Iterable[Pattern], method: str, path: str) -> str | None:
+    """The path of the route that answers this method and address; None where nothing does."""
+    return next((pattern for pattern, methods, address in routes
+                 if method in methods and address.match(path)), None)
+
+
+def check_permission(need: Need | None, caller: Caller, route: str) -> None:
+    """See that a caller may use a route.
+
+    Raises:
+        NotPermittedError: they may not, or nobody said who may.
+    """
+    if need is None:
+        raise NotPermittedError(f"Nobody said who may use {route}, so nobody may.",
+                                next_step="Declare it among ROUTES of serving/auth/roles.py.")
+    refusal = need.refusal(caller)
+    if refusal is not None:
+        raise NotPermittedError(refusal)
+
+
+def caller_with(presented: str | None, settings: ServiceSettings, keys: ApiKeys, now: datetime
+                ) -> Caller | None:
+    """Who comes with what was presented; None where that opens nothing.
+
+    Raises:
+        ApiKeyError: the keys can not be read.
+    """
+    if presented is not None:
+        own = settings.api_key
+        if own is not None and hmac.compare_digest(presented.encode(), own.encode()):
+            return OF_THE_ENVIRONMENT
+        caller = keys.caller(presented, now)
+        if caller is not None:
+            return caller
+    return EMBEDDED if settings.api_key is None and not keys.are_used else None
+
+
+class BoundedBody:
+    """A body that stops being read at its bound, whatever its headers promised."""
+
+    def __init__(self, receive: Receive, most_bytes: int) -> None:
+        self.receive = receive
+        self.most_bytes = most_bytes
+        self.seen = 0
+
+    async def __call__(self) -> Message:
+        """The next piece of the body."""
+        message = await self.receive()
+        if message["type"] == "http.request":
+            self.seen += len(message.get("body", b""))
+            if self.seen > self.most_bytes:
+                # FastAPI lets this kind pass while it reads a body and calls any other unreadable
+                raise HTTPException(TooLargeError.status, too_large_text(self.most_bytes))
+        return message
+
+
+def check_origin(headers: Headers, method: str, settings: ServiceSettings) -> None:
+    """See that a request names us, and is no write by a page of another site.
+
+    Raises:
+        WrongHostError: it names another host.
+        ForeignOriginError: it is such a write.
+    """
+    if host_name(headers.get("host", "")) not in settings.allowed_hosts:
+        raise WrongHostError("The Host header names a host that this service does not answer for.")
+    origin = headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc.lower() != headers["host"].lower()
+    if method not in SAFE_METHODS and foreign:
+        raise ForeignOriginError("The Origin header names another site.")
+
+
+def check_length(headers: Headers, settings: ServiceSettings) -> None:
+    """See that a body that says its length is not too large.
+
+    Raises:
+        TooLargeError: it says more than is read.
+    """
+    length = headers.get("content-length", "0")
+    if length.isascii() and length.isdigit() and int(length) > settings.max_body_bytes:
+        raise TooLargeError(too_large_text(settings.max_body_bytes))
+
+
+def too_large_text(most_bytes: int) -> str:
+    """What is wrong with a body past the bound."""
+    return (f"The body is larger than {most_bytes:,} bytes, the most this service reads in one "
+            f"request.")
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without the port.
+
+    >>> host_name("localhost:8000"), host_name("[::1]:8000"), host_name("Keepwell.example")
+    ('localhost', '[::1]', 'keepwell.example')
+    """
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def presented_key(headers: Headers) -> str | None:
+    """The key a request carries: bearer token, X-API-Key, or the password of a browser.
+
+    >>> presented_key(Headers({"authorization": "Bearer abc"}))
+    'abc'
+    >>> presented_key(Headers({"authorization": "Basic YW55Ym9keTphYmM="}))
+    'abc'
+    """
+    if "x-api-key" in headers:
+        return headers["x-api-key"]
+    scheme, _, rest = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            decoded = base64.b64decode(rest, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return decoded.partition(":")[2]
+    return None

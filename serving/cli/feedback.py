@@ -1,0 +1,49 @@
+"""This module is about showing what people said to recommendations, and how it is judged."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from features.cli.options import out
+from features.workspace import Workspace, write_atomically
+from serving.cli.ledger import opened_ledger
+
+if TYPE_CHECKING:
+    from serving.recommendations.feedback_evaluation import Judged, Said
+
+
+def sayings(place: Workspace, as_of: datetime) -> tuple[Said, ...]:
+    """What was said up to a moment; whether accounts left is asked of the label."""
+    from serving.recommendations.feedback_evaluation import said_in
+
+    with opened_ledger(place, must_exist=True) as ledger:
+        return said_in(ledger.database, as_of=as_of)
+
+
+def show_judged(found: tuple[Judged, ...], *, as_of: datetime, by_action: bool,
+                file: Path | None) -> None:
+    """Print a table of it, and write it where a file is named."""
+    from serving.scoring.score import TIER_HORIZON_DAYS
+
+    if file is not None:
+        write_atomically(file, json.dumps(
+            {"as_of": as_of.isoformat(), "horizon_days": TIER_HORIZON_DAYS,
+             "judged": [one.to_dict() for one in found]}, indent=1, allow_nan=False).encode())
+    if not found:
+        out.print(f"Nobody has said anything to a recommendation up to {as_of:%Y-%m-%d}. On an "
+                  f"account's page, or by POST /v1/decisions/ID/feedback, people agree, disagree "
+                  f"or say not now.", markup=False)
+        return
+    shown = Table("said", *(["action"] if by_action else []), "times", "carried out",
+                  "what followed", f"who left, known on {as_of:%Y-%m-%d}")
+    for one in found:
+        followed = ", ".join(f"{name.replace('_', ' ')} {count:,}"
+                             for name, count in one.results.items()) or "nothing known"
+        shown.add_row(one.verdict, *([str(one.action)] if by_action else []), f"{one.said:,}",
+                      f"{one.carried_out:,}", followed, one.words)
+    out.print(shown)

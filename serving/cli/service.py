@@ -1,0 +1,84 @@
+"""This module is about the commands that start the service, and put a running one to the test."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from features.cli.options import (
+    DEFAULT_WORKSPACE,
+    FOUND,
+    MAKE_ONE,
+    CommandError,
+    InWorkspace,
+    existing,
+    out,
+    step,
+)
+from features.workspace import Workspace, write_atomically
+from serving.cli.models import store_of
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Serve scores, reasons, next actions and the pages."""
+    place = existing(Workspace(workspace), MAKE_ONE)  # before what takes seconds to import
+
+    import uvicorn
+
+    from features.streaming.refresh import clock_of
+    from serving.api.app import create_app
+    from serving.api.garbage_collection import leave_loaded_alone
+    from serving.settings import service_settings
+
+    application = create_app(
+        place, store=store_of(place), settings=service_settings(os.environ),
+        now=lambda: clock_of(place, lambda: datetime.now(UTC)),
+        wall_clock=lambda: datetime.now(UTC))
+    leave_loaded_alone()
+    uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
+
+
+def conformance(
+    url: Annotated[str, typer.Argument(help="Of a running Keepwell, as http://127.0.0.1:8000.")],
+    writes: Annotated[bool, typer.Option(
+        "--writes", help="Agree that it claims decisions there and says that they were carried "
+        "out.")] = False,
+    file: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
+) -> None:
+    """Play a playbook engine that crashes, repeats and comes late, against a running Keepwell.
+
+    It claims about a dozen decisions, approves them where that is needed, and says that they were
+    carried out: use a service whose decisions nobody needs. The key comes from KEEPWELL_API_KEY.
+    Ends with 1 where a promise was broken.
+    """
+    from serving.cli.conformance.api_client import calls_to
+    from serving.cli.conformance.conformance import play
+
+    if not writes:
+        raise CommandError("This claims decisions at that address and says that they were carried "
+                           "out, which stays in its ledger. For a service whose decisions nobody "
+                           "needs, say so with --writes.")
+    calls = calls_to(url, os.environ.get("KEEPWELL_API_KEY"))
+    with step(f"Playing against {calls.url.netloc}"):
+        found = play(calls)
+    if file is not None:
+        write_atomically(file, json.dumps([asdict(each) for each in found], indent=1).encode())
+    table = Table("promise", "what", "verdict", "what was seen")
+    for each in found:
+        table.add_row(each.name, each.promise, each.verdict, each.seen)
+    out.print(table)
+    if all(each.verdict == "not tested" for each in found):
+        raise CommandError(f"Nothing could be tested. {found[-1].seen}")
+    if any(each.verdict == "broken" for each in found):
+        raise typer.Exit(FOUND)

@@ -1,0 +1,39 @@
+"""This module is about how many large requests are worked on at once: a few, the others are told.
+
+A request for which there is no turn is refused at once: waiting, it would hold a thread that small
+requests need.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from serving.problems import TooManyAtOnceError
+
+
+class Turns:
+    """So many at once; ``what`` names them in the refusal."""
+
+    def __init__(self, most: int, *, what: str, seconds: int = 5) -> None:
+        self.most = most
+        self._what = what
+        self._seconds = seconds
+        self._free = threading.BoundedSemaphore(most)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take a turn, and give it back at the end whatever happens.
+
+        Raises:
+            TooManyAtOnceError: every turn is taken.
+        """
+        if not self._free.acquire(blocking=False):
+            raise TooManyAtOnceError(
+                f"{self.most} {self._what} are being made, and no more are made at once.",
+                headers={"Retry-After": str(self._seconds)})
+        try:
+            yield
+        finally:
+            self._free.release()

@@ -1,0 +1,188 @@
+"""This module is about the chain of hashes by which a changed ledger is found out.
+
+Every record has a link: its place, what it is, the hash of its content, and a hash of all that
+together with the link before it. Whoever changes, removes, adds or moves a record has to make anew
+every link from there on, and whoever noted the newest link (the *head*) before sees that. Links
+are written in the transaction of their record, under the lock of all writers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from serving.ledger.database.tables import CHAIN, CHAINED, DECISIONS, KEYS, OUTCOMES
+
+FIRST = "0" * 64
+"""The link before the first."""
+
+LINKED_ORDER = {DECISIONS.name: DECISIONS.c.decided_at, OUTCOMES.name: OUTCOMES.c.received_at}
+
+NEWEST = sa.select(CHAIN.c.place, CHAIN.c.link).order_by(CHAIN.c.place.desc()).limit(1)
+INSERTS = {table.name: sa.insert(table) for table in (CHAIN, *CHAINED.values())}
+"""Made once: to make a statement anew for each decision takes longer than to run it."""
+
+Change = Literal["altered", "missing", "no link", "out of line", "added", "not the head"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """The first place at which the ledger is not what was written."""
+
+    place: int
+    change: Change
+    table: str
+    record_id: str
+
+    @property
+    def words(self) -> str:
+        """The finding as a sentence."""
+        what = f"record {self.record_id!r} of {self.table}"
+        return {
+            "altered": f"Place {self.place}: {what} is not what was written.",
+            "missing": f"Place {self.place}: {what} is missing.",
+            "no link": f"Place {self.place}: the link is missing, and with it what it stood for.",
+            "out of line": f"Place {self.place}: the link of {what} does not follow the one before "
+                           f"it; it was moved or altered.",
+            "added": f"After place {self.place}: {what} was added outside the chain.",
+            "not the head": f"The chain does not hold the head {self.record_id}: records after it "
+                            f"was noted were removed, or the chain was made anew.",
+        }[self.change]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """How many records were looked at, the newest link, and the first finding, if any."""
+
+    records: int
+    head: str
+    finding: Finding | None
+
+
+def content_hash(table: sa.Table, row: Mapping[str, Any] | RowMapping) -> str:
+    """Hash of all that a record holds."""
+    held = json.dumps(
+        # a database gives a whole number back as 1.0 where the column holds fractions
+        [[column.name, float(row[column.name]) if isinstance(column.type, sa.Float)
+          else row[column.name]] for column in table.columns
+         if not (column.info.get("later") and row.get(column.name) is None)],
+        ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(held.encode()).hexdigest()
+
+
+def next_link(before: str, place: int, table: str, record_id: str, content: str) -> str:
+    """The link of a record after the link before it."""
+    written = json.dumps([before, place, table, record_id, content], ensure_ascii=False)
+    return hashlib.sha256(written.encode()).hexdigest()
+
+
+def extend_chain(connection: Connection, table: sa.Table,
+                 rows: Sequence[Mapping[str, Any]] | Sequence[RowMapping]) -> None:
+    """Link these new records after the newest; the connection holds the writers' lock."""
+    newest = connection.execute(NEWEST).first()
+    place, link = (newest.place, newest.link) if newest else (0, FIRST)
+    linked = []
+    for row in rows:
+        place += 1
+        record_id, content = row[_key(table).name], content_hash(table, row)
+        link = next_link(link, place, table.name, record_id, content)
+        linked.append({"place": place, "table": table.name, "record_id": record_id,
+                       "content": content, "link": link})
+    connection.execute(INSERTS[CHAIN.name], linked)
+
+
+def link_all(connection: Connection) -> None:
+    """Link the records of a ledger that has no chain yet, in the order in which they came."""
+    for table in (DECISIONS, OUTCOMES, KEYS):  # there were no others
+        order = [LINKED_ORDER[table.name]] if table.name in LINKED_ORDER else []
+        then = [column for column in table.columns if not column.info.get("later")]
+        rows = connection.execute(sa.select(*then).order_by(*order, _key(table))).mappings().all()
+        if rows:
+            extend_chain(connection, table, rows)
+
+
+def verify_chain(connection: Connection, *, head: str | None = None) -> Verified:
+    """Look at every link and record in order, and tell the first that is not as it was written.
+
+    Args:
+        connection: to the ledger; what is written meanwhile is not looked at.
+        head: a link that has to be in the chain.
+    """
+    link, place, seen = FIRST, 0, head is None or head == FIRST
+    finding: Finding | None = None
+    for row, record in _linked(connection):
+        place += 1
+        expected = next_link(link, place, row["table"], row["record_id"], row["content"])
+        change: Change | None = None
+        if row["place"] != place:
+            change = "no link"
+        elif row["link"] != expected:
+            change = "out of line"
+        elif record is None:
+            change = "missing"
+        elif content_hash(CHAINED[row["table"]], record) != row["content"]:
+            change = "altered"
+        if change is not None:
+            finding = Finding(place=place, change=change, table=row["table"],
+                              record_id=row["record_id"])
+            break
+        link = expected
+        seen = seen or link == head
+    else:
+        finding = _added(connection, place)
+        if finding is None and not seen:
+            finding = Finding(place=place, change="not the head", table=CHAIN.name,
+                              record_id=head or "")
+    return Verified(records=place, head=link, finding=finding)
+
+
+def _linked(connection: Connection) -> Iterator[tuple[RowMapping, RowMapping | None]]:
+    """Every link with its record, in order; None where the record is gone."""
+    after = 0
+    while True:
+        links = connection.execute(
+            sa.select(CHAIN).where(CHAIN.c.place > after).order_by(CHAIN.c.place).limit(PART)
+        ).mappings().all()
+        if not links:
+            return
+        records: dict[tuple[str, str], RowMapping] = {}
+        for name, table in CHAINED.items():
+            ids = [row["record_id"] for row in links if row["table"] == name]
+            found = connection.execute(sa.select(table).where(_key(table).in_(ids))).mappings()
+            records.update({(name, row[_key(table).name]): row for row in found})
+        for row in links:
+            yield row, records.get((row["table"], row["record_id"]))
+        after = links[-1]["place"]
+
+
+PART = 500
+"""Links looked at at once."""
+
+
+def _added(connection: Connection, place: int) -> Finding | None:
+    """A record without a link."""
+    for name, table in CHAINED.items():
+        linked = sa.select(CHAIN.c.record_id).where(CHAIN.c.table == name)
+        stray = connection.scalars(
+            sa.select(_key(table)).where(_key(table).not_in(linked)).order_by(_key(table)).limit(1)
+        ).first()
+        if stray is not None:
+            return Finding(place=place, change="added", table=name, record_id=stray)
+    return None
+
+
+def insert_linked(connection: Connection, table: sa.Table, *rows: Mapping[str, Any]) -> None:
+    """Write new records, each with its link; the connection holds the writers' lock."""
+    connection.execute(INSERTS[table.name], list(rows))
+    extend_chain(connection, table, rows)
+
+
+def _key(table: sa.Table) -> sa.Column[Any]:
+    (column,) = table.primary_key.columns
+    return column

@@ -1,0 +1,52 @@
+"""This module is about quiet hours at the moment at which somebody claims a decision.
+
+They were judged when it was made, and that may be days ago. Zone and hours are those that the
+decision was made on, as its stored question says them; the moment is the clock of the service's.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from math import ceil
+from typing import Any
+
+import sqlalchemy as sa
+
+from experiments.policy.contact.contact_policy import is_contact
+from experiments.policy.quiet_hours import Rest
+from experiments.policy.request import stored_rest
+from registry.playbook.playbook import playbook
+from serving.problems import NotClaimableError, QuietHoursError
+
+
+def check_not_quiet(decided: sa.Row[Any], clock: datetime) -> None:
+    """See that a decision disturbs nobody where the account is, by the clock of the service.
+
+    Service messages and what the account does not notice go ahead, and so does what nobody knows
+    the zone of. An action that the playbook no longer has may be a contact, and waits like one.
+
+    Raises:
+        QuietHoursError: nobody is contacted there now; the message and its header say until when.
+        NotClaimableError: the stored question can not be read, so that nobody knows.
+    """
+    action = playbook().by_id.get(decided.action)
+    if decided.inputs is None or (action is not None and not is_contact(action, playbook())):
+        return
+    rest = _rest(decided, clock)
+    if rest is not None:
+        raise QuietHoursError(
+            f"{rest.why} {decided.action} may be claimed from "
+            f"{rest.until.astimezone(rest.zone):%Y-%m-%d %H:%M} their time on, which is "
+            f"{rest.until:%Y-%m-%d %H:%M} UTC.",
+            headers={"Retry-After": str(max(1, ceil((rest.until - clock).total_seconds())))})
+
+
+def _rest(decided: sa.Row[Any], clock: datetime) -> Rest | None:
+    try:
+        return stored_rest(json.loads(decided.inputs).get("question", {}), clock)
+    except ValueError as exc:
+        raise NotClaimableError(
+            f"Whether {decided.action} would disturb their rest is not known: {exc}",
+            next_step="Do not carry it out. Ask for a new decision with POST /v1/next-actions."
+            ) from exc

@@ -1,0 +1,389 @@
+"""This module is about the kinds of problem that a request can have: what, and what helps.
+
+Each kind is one class and one line of ``PROBLEMS``: its name in the address, its status, its title,
+the step that helps, and what it means, in the docstring; ``/problems`` shows all of them to people.
+How a problem is answered: ``serving/http/problem_details.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+KEY_HEADER = "Idempotency-Key"
+LONGEST_KEY = 200
+EXAMPLE_TIME = "2026-03-01T09:30:00Z"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldProblem:
+    """One thing that is wrong with a request: where, and what."""
+
+    where: str
+    message: str
+
+
+class ProblemError(Exception):
+    """A request can not be answered. Subclasses say which kind of problem it is."""
+
+    slug: ClassVar[str] = "problem"
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "The request can not be answered"
+    next_step: ClassVar[str] = "Read the detail and send a changed request."
+
+    def __init__(self, detail: str, *, next_step: str | None = None,
+                 errors: Sequence[FieldProblem] = (),
+                 headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.next = next_step or self.next_step
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+
+class UnknownAccountError(ProblemError):
+    """No account with this id has been scored."""
+
+    slug, status, title = "unknown-account", 404, "Unknown account"
+    next_step = ("Check the spelling, or look the account up with GET /v1/accounts. A new account "
+                 "appears after the next snapshot (keepwell snapshot).")
+
+
+class UnknownDecisionError(ProblemError):
+    """No decision with this id was stored."""
+
+    slug, status, title = "unknown-decision", 404, "Unknown decision"
+    next_step = "Use the decision_id that POST /v1/next-actions answered with."
+
+
+class UnknownReportError(ProblemError):
+    """No report of this name exists."""
+
+    slug, status, title = "unknown-report", 404, "Unknown report"
+    next_step = "GET /v1/reports lists the reports; keepwell report writes one."
+
+
+class UnknownModelCardError(ProblemError):
+    """No card is kept of this version of a model."""
+
+    slug, status, title = "unknown-model-card", 404, "No such model card"
+    next_step = "GET /v1/models lists the versions; each training since cards exist writes one."
+
+
+class UnknownAddressError(ProblemError):
+    """Nothing answers at this address."""
+
+    slug, status, title = "unknown-address", 404, "Nothing here"
+    next_step = "GET /openapi.json lists every address of the API; the pages start at /."
+
+
+class WrongMethodError(ProblemError):
+    """The address exists but does not take this method."""
+
+    slug, status, title = "wrong-method", 405, "This address does not take that method"
+    next_step = "The Allow header names the methods that it takes."
+
+
+class NotJsonError(ProblemError):
+    """The body could not be read as JSON."""
+
+    slug, status, title = "not-json", 400, "The body is not JSON"
+    next_step = "Send a JSON body with Content-Type: application/json."
+
+
+class WrongShapeError(ProblemError):
+    """The request was understood but its values were not."""
+
+    slug, status, title = "wrong-shape", 422, "The request has the wrong shape"
+    next_step = "Mend the fields named in errors; GET /openapi.json has an example of each request."
+
+
+class UnknownHorizonError(ProblemError):
+    """The serving model gives no probability for this horizon."""
+
+    slug, status, title = "unknown-horizon", 422, "No probability for this horizon"
+    next_step = "Ask for one of the horizons named in the detail."
+
+
+class BadCursorError(ProblemError):
+    """The cursor was not made by this service."""
+
+    slug, status, title = "bad-cursor", 422, "The cursor can not be read"
+    next_step = "Pass next_cursor of the previous page unchanged, or none to start again."
+
+
+class TooLargeError(ProblemError):
+    """The body is larger than the service reads."""
+
+    slug, status, title = "too-large", 413, "The body is too large"
+    next_step = "Send less in one request, in several requests."
+
+
+class TooManyError(ProblemError):
+    """The request holds more rows than are taken at once."""
+
+    slug, status, title = "too-many", 413, "Too many rows in one request"
+    next_step = ("Nothing was taken. Split the rows and send them in several requests, one after "
+                 "the other.")
+
+
+def check_count(what: str, sent: int, most: int) -> None:
+    """See that a request holds no more than are taken at once.
+
+    Raises:
+        TooManyError: it holds more; the message says how many were sent and how many may be.
+    """
+    if sent > most:
+        raise TooManyError(f"{sent:,} {what} were sent, and one request takes {most:,} at most; "
+                           f"{-(-sent // most):,} requests are enough for them.")
+
+
+class MissingKeyError(ProblemError):
+    """A write came without an Idempotency-Key."""
+
+    slug, status, title = "missing-idempotency-key", 400, "The Idempotency-Key is missing"
+    next_step = (f"Send an {KEY_HEADER} header: any text of 1 to {LONGEST_KEY} characters that "
+                 f"is new for each write and the same when you repeat the request.")
+
+
+class KeyReusedError(ProblemError):
+    """The Idempotency-Key was used before with another request."""
+
+    slug, status, title = "idempotency-key-reused", 422, "This Idempotency-Key was used before"
+    next_step = "Use a new Idempotency-Key for a new write; repeat the old request unchanged."
+
+
+class InFlightError(ProblemError):
+    """A request with this Idempotency-Key is being worked on."""
+
+    slug, status, title = "idempotency-key-in-flight", 409, "The same request is being worked on"
+    next_step = "Send the same request again, with the same key, after the seconds of Retry-After."
+
+
+class AnswerLostError(ProblemError):
+    """The request was carried out, and its answer was lost with the process."""
+
+    slug, status, title = "answer-lost", 409, "It was done, and the answer is lost"
+    next_step = "Nothing was done twice. To do it once more on purpose, use a new Idempotency-Key."
+
+
+class ContradictingOutcomeError(ProblemError):
+    """The decision was carried out and declined: one of the two reports is wrong."""
+
+    slug, status, title = "contradicting-outcome", 409, "This contradicts what was reported before"
+    next_step = ("Nothing was changed; what was reported first stands. If it is wrong, ask for a "
+                 "new decision with POST /v1/next-actions and report on that one.")
+
+
+class NotAllowedError(ProblemError):
+    """The request carries no valid key."""
+
+    slug, status, title = "not-allowed", 401, "A key is needed"
+    next_step = ("Send Authorization: Bearer KEY, with the key this service was started with, or "
+                 "one that keepwell keys create made and that has not ended.")
+
+
+class NotPermittedError(ProblemError):
+    """The key is valid, and its role may not do this."""
+
+    slug, status, title = "not-permitted", 403, "This key may not do that"
+    next_step = "Use a key of a role that may, or ask whoever runs Keepwell for one."
+
+
+class KeysUnreadableError(ProblemError):
+    """Who may do what can not be looked up now."""
+
+    slug, status, title = "keys-unreadable", 503, "The keys can not be read"
+    next_step = ("Nothing was done. Whoever runs Keepwell is told what is wrong by keepwell keys "
+                 "list; send the same request again afterwards.")
+
+
+class WrongHostError(ProblemError):
+    """The request names a host that this service does not answer for."""
+
+    slug, status, title = "wrong-host", 421, "This service does not answer for that host"
+    next_step = "Use http://127.0.0.1, or add the name to KEEPWELL_ALLOWED_HOSTS."
+
+
+class ForeignOriginError(ProblemError):
+    """A page of another site tried to write."""
+
+    slug, status, title = "foreign-origin", 403, "Writes from other sites are refused"
+    next_step = "Send the request from a program, or from a page of this service."
+
+
+class NotReadyError(ProblemError):
+    """No account has been scored yet."""
+
+    slug, status, title = "not-ready", 503, "Nothing has been scored yet"
+    next_step = ("Run keepwell ingest and keepwell snapshot in this workspace; the service notices "
+                 "by itself.")
+
+
+class BusyError(ProblemError):
+    """Another process is writing to the workspace."""
+
+    slug, status, title = "busy", 503, "The workspace is being written"
+    next_step = "Nothing was changed. Send the same request again after a few seconds."
+
+
+class LedgerUnreachableError(ProblemError):
+    """The database of the ledger can not be reached, or does not take the write now."""
+
+    slug, status, title = "ledger-unreachable", 503, "The ledger can not be reached"
+    next_step = ("Send the same request again, with the same Idempotency-Key, after the time that "
+                 "Retry-After says. What was acknowledged before is kept.")
+
+    def __init__(self, detail: str, *, cause: str = "",
+                 headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail, headers=headers)
+        self.cause = cause  # what the database said; for the operator, not for callers
+
+
+class TooManyAtOnceError(ProblemError):
+    """As many large requests as may be are being worked on."""
+
+    slug, status, title = "too-many-at-once", 503, "Too many such requests at once"
+    next_step = "Nothing was changed. Send the same request again after the seconds of Retry-After."
+
+
+class ImpossiblePlanError(ProblemError):
+    """A plan can not be made of the team that was sent."""
+
+    slug, status, title = "impossible-plan", 422, "No plan can keep all limits"
+    next_step = ("Nothing was changed. Lower the care or raise the limits named in errors, and "
+                 "send the team again.")
+
+
+class UnknownClaimError(ProblemError):
+    """No claim with this id was stored."""
+
+    slug, status, title = "unknown-claim", 404, "Unknown claim"
+    next_step = "Use the claim_id that POST /v1/decisions/{decision_id}/claims answered with."
+
+
+class DecisionExpiredError(ProblemError):
+    """The decision is no longer valid, or did not know of what happened since."""
+
+    slug, status, title = "decision-expired", 409, "This decision is no longer valid"
+    next_step = "Ask for a new decision with POST /v1/next-actions."
+
+
+class HeldBackError(ProblemError):
+    """The action was allowed when it was decided on; since then a rule has come to forbid it."""
+
+    slug, status, title = "held-back", 409, "A rule holds this action back by now"
+    next_step = ("Do not carry it out. Ask for a new decision with POST /v1/next-actions; once the "
+                 "rule no longer holds, this one may be claimed with a new Idempotency-Key.")
+
+
+class AlreadyClaimedError(ProblemError):
+    """Somebody is at work on this decision, or on this account."""
+
+    slug, status, title = "already-claimed", 409, "Somebody else has claimed it"
+    next_step = ("Do not carry it out. It is free again when the lease ends, after the seconds of "
+                 "Retry-After.")
+
+
+class NotClaimableError(ProblemError):
+    """The decision is not one that a program may carry out now."""
+
+    slug, status, title = "not-claimable", 409, "This decision may not be carried out now"
+    next_step = ("Do not carry it out. A person approves it with POST "
+                 "/v1/decisions/{decision_id}/approvals, or does it and reports the outcome.")
+
+
+class CapacityUsedError(ProblemError):
+    """As much as may be done in a week is done or claimed."""
+
+    slug, status, title = "capacity-used", 409, "The week is full"
+    next_step = "Do not carry it out. Try again after the seconds of Retry-After."
+
+
+class QuietHoursError(ProblemError):
+    """Nobody is contacted now where the account is."""
+
+    slug, status, title = "quiet-hours", 409, "It is their quiet hours"
+    next_step = ("Do not carry it out now. Claim it when the quiet hours are over, after the "
+                 "seconds of Retry-After.")
+
+
+class StoppedError(ProblemError):
+    """Somebody used the kill switch."""
+
+    slug, status, title = "stopped", 409, "This is stopped"
+    next_step = ("Do not carry it out. GET /v1/controls says what is stopped; keepwell resume, or "
+                 "POST /v1/controls/resume, lets it go on.")
+
+
+class ClaimOverError(ProblemError):
+    """The claim was ended before, or somebody else has the decision now."""
+
+    slug, status, title = "claim-over", 409, "This claim is over"
+    next_step = "GET /v1/claims/{claim_id} says how it ended."
+
+
+class NotYoursError(ProblemError):
+    """The claim, or the decision that it is on, is somebody else's."""
+
+    slug, status, title = "not-yours", 403, "Somebody else holds this claim"
+    next_step = "Nothing was stored. Send it as the one who claimed, or wait until the lease ends."
+
+
+class OutcomeBeforeDecisionError(ProblemError):
+    """What is reported happened before the decision was made."""
+
+    slug, status, title = "outcome-before-decision", 422, "It happened before it was decided"
+    next_step = "Nothing was stored. Mend occurred_at, or send the event with POST /v1/events."
+
+
+class SelfApprovalError(ProblemError):
+    """Whoever asked for a decision tried to approve it."""
+
+    slug, status, title = "self-approval", 403, "Another person has to approve it"
+    next_step = "Nothing was stored. Let somebody else approve it, with a key of their own."
+
+
+class LevelTooHighError(ProblemError):
+    """An action was to go further by itself than it ever may."""
+
+    slug, status, title = "level-too-high", 422, "This action may not go that far by itself"
+    next_step = "Nothing was stored. Set a lower level; GET /v1/actions says the highest of each."
+
+
+class UnknownControlError(ProblemError):
+    """What is to be stopped, resumed or set is not there."""
+
+    slug, status, title = "unknown-control", 422, "There is no such thing to stop or to set"
+    next_step = "Nothing was stored. Mend the name; GET /v1/controls and GET /v1/actions list them."
+
+
+class RefusedError(ProblemError):
+    """The web framework refused the request for a reason without a class here."""
+
+    slug, title = "refused", "The request was refused"
+    next_step = "GET /openapi.json lists every address of the API."
+
+
+class InternalError(ProblemError):
+    """Something went wrong inside; the log has it under the id in the detail."""
+
+    slug, status, title = "internal", 500, "Something went wrong inside Keepwell"
+    next_step = "Nothing more can be said here. Look for the id in the log of the service."
+
+
+PROBLEMS: tuple[type[ProblemError], ...] = (
+    UnknownClaimError, DecisionExpiredError, AlreadyClaimedError, NotClaimableError,
+    CapacityUsedError, QuietHoursError, HeldBackError, StoppedError, ClaimOverError, NotYoursError,
+    OutcomeBeforeDecisionError, SelfApprovalError, LevelTooHighError, UnknownControlError,
+    UnknownAccountError, UnknownDecisionError, UnknownReportError,
+    UnknownModelCardError, UnknownAddressError, TooManyAtOnceError, ImpossiblePlanError,
+    WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
+    TooLargeError, TooManyError, MissingKeyError, KeyReusedError, InFlightError, AnswerLostError,
+    ContradictingOutcomeError,
+    NotAllowedError, NotPermittedError, KeysUnreadableError, WrongHostError,
+    ForeignOriginError, NotReadyError, BusyError, LedgerUnreachableError, RefusedError,
+    InternalError,
+)
+"""Every kind of problem there is."""

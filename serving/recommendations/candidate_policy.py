@@ -1,0 +1,104 @@
+"""This module is about what another playbook, or other limits, would have recommended then.
+
+Asks the stored question of every logged decision again, without chance, with what is changed: the
+candidate of ``keepwell evaluate-policy``. Reads the ledger; writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from experiments.off_policy.log import CANDIDATE, ChoicesError
+from experiments.policy.contact.limits_file import LimitsError, parse_limits, with_changes
+from experiments.policy.request import PolicyInputs
+from registry.playbook.playbook import SEQUENCES_FILE, Playbook, read_playbook
+from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.tables import DECISIONS, INPUTS
+
+PART = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidatePolicy:
+    """What is changed: the playbook (None: that of then), and some of the limits."""
+
+    playbook: Playbook | None = None
+    limits: Mapping[str, Any]
+
+
+def candidate_policy(*, actions: str | None, limits: str | None) -> CandidatePolicy:
+    """The candidate of an actions file and a limits file, each as TOML text or left out.
+
+    Raises:
+        ChoicesError: the limits are no TOML, or name what is no limit.
+        PlaybookError: the actions can not be a playbook.
+    """
+    book = None if actions is None else read_playbook(
+        actions, SEQUENCES_FILE.read_text(encoding="utf-8"))
+    return CandidatePolicy(playbook=book, limits={} if limits is None else read_limits(limits))
+
+
+def read_limits(text: str) -> Mapping[str, Any]:
+    """The limits that a TOML text changes, as ``limits.toml`` of a workspace may.
+
+    Raises:
+        ChoicesError: it is no TOML, or names what is no limit, or a value that is none.
+    """
+    try:
+        return parse_limits(text, "The file of limits")
+    except LimitsError as error:
+        raise ChoicesError(str(error)) from error
+
+
+def choices_of_candidate(database: LedgerDatabase, table: pl.DataFrame,
+                         candidate: CandidatePolicy) -> pl.DataFrame:
+    """``decision_id`` and ``candidate`` for each decision of a table that can tell something.
+
+    Raises:
+        ChoicesError: a decision was stored before questions were kept.
+        PolicyError: a question can not be read by this Keepwell.
+    """
+    asked = table.filter(pl.col("propensity") < 1, pl.col("reward").is_not_null())
+    chosen = asked_again(database, asked["decision_id"].to_list(), candidate)
+    return pl.DataFrame({"decision_id": list(chosen), CANDIDATE: list(chosen.values())},
+                        schema={"decision_id": pl.String, CANDIDATE: pl.String})
+
+
+def asked_again(database: LedgerDatabase, ids: Sequence[str], candidate: CandidatePolicy
+                ) -> dict[str, str]:
+    """What a candidate puts first, without chance, where it is asked what each decision was asked.
+
+    Raises:
+        ChoicesError: a decision was stored before questions were kept.
+        PolicyError: a question can not be read by this Keepwell.
+    """
+    books: dict[str, Playbook] = {}
+    chosen: dict[str, str] = {}
+    with database.reading() as connection:
+        for start in range(0, len(ids), PART):
+            for row in connection.execute(
+                    sa.select(DECISIONS.c.decision_id, DECISIONS.c.inputs)
+                    .where(DECISIONS.c.decision_id.in_(ids[start:start + PART]))):
+                if row.inputs is None:
+                    raise ChoicesError(
+                        f"Decision {row.decision_id} was stored before its question was kept, so "
+                        f"nobody knows what the candidate would have said. Give its choices with "
+                        f"--candidate.")
+                stored: Mapping[str, Any] = json.loads(row.inputs)
+                digest = str(stored["shared"])
+                if candidate.playbook is None and digest not in books:
+                    common = json.loads(connection.execute(
+                        sa.select(INPUTS.c.content).where(INPUTS.c.digest == digest)).scalar_one())
+                    books[digest] = read_playbook(common["actions"], common["sequences"])
+                book = candidate.playbook or books[digest]
+                question = PolicyInputs.from_dict(stored["question"])
+                question = replace(question, chance=None, standing=None, limits=with_changes(
+                    question.limits, candidate.limits))
+                chosen[row.decision_id] = question.answer(book).ranked[0].action_id
+    return chosen

@@ -1,0 +1,54 @@
+"""This module is about whether what was decided would still be allowed when somebody claims it.
+
+A decision is valid for a week, and in a week consent is taken back, an account is put on legal
+hold, a severe ticket is opened, or another system makes the same call and only its timeline tells.
+So the rules are asked again about that one action, on all that is known now. That it is worth less
+than before, that nothing brings it up any more, or that another came ahead of it, is no reason to
+stop who has set out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from features.catalogue.catalogue import catalogue
+from serving.decisions.record import NO_FACTS, question
+from serving.decisions.validated_playbook import known_playbook
+from serving.ledger.ledger import Decision
+from serving.problems import HeldBackError, QuietHoursError
+from serving.recommendations.recommend import facts_now
+from serving.scoring.alerts import ALERT_WORDS
+from serving.state.state import Desk
+
+
+def held_back_now(desk: Desk, decision: Decision) -> HeldBackError | QuietHoursError | None:
+    """Why a rule would hold the decided action back now, as the refusal; None if none would.
+
+    What is known of this decision itself does not count: it was not carried out, or the ledger
+    says so. An account that is not scored has the checks of the ledger alone.
+
+    Raises:
+        NotReadyError: no account has been scored yet.
+    """
+    score = desk.portfolio.by_id.get(decision.account_id)
+    if score is None:
+        return None
+    facts = facts_now(desk, [score.account_id]).get(score.account_id, NO_FACTS)
+    others = {name: past for name, past in facts.history.items() if name != decision.decision_id}
+    features, asked_at = catalogue(desk.workspace.settings.use_names), desk.wall_clock()
+    asked = question(
+        score, replace(facts, history=others), desk.portfolio.alerts.of(score.account_id),
+        limits=desk.limits.current(), now=desk.now(), asked_at=asked_at,
+        evidence=desk.measured.current(), rules=desk.chance)
+    rule = asked.rule_against(decision.action, known_playbook(features.names),
+                              phrases=features.phrases, alert_words=ALERT_WORDS)
+    if rule is None:
+        return None
+    words = f"On what is known now, {decision.action} is held back: {rule.why.rstrip('.')}."
+    if rule.reason == "quiet_hours" and rule.allowed_from is not None:
+        seconds = ceil((rule.allowed_from - asked_at).total_seconds())
+        return QuietHoursError(f"{words} It may be claimed from {rule.allowed_from:%Y-%m-%d %H:%M} "
+                               f"UTC on.", headers={"Retry-After": str(max(1, seconds))})
+    until = rule.until.removeprefix("until ").removeprefix("until: ")
+    return HeldBackError(f"{words} That is so until {until}." if until else words)

@@ -1,0 +1,258 @@
+"""This module is about what people said to recommendations, judged by what became of the accounts.
+
+An action of a decision counts with the newest thing that was said to it. Where a person disagrees,
+either the model sees a risk that is none, or the person overlooks one; so those who left are
+counted beside those whom the model expected to leave, exactly, as a sum of accounts with their own
+chances each (Poisson binomial)::
+
+    P(at most n left) = Σ over k ≤ n of [z^k] ∏ (1 − p + p z)
+
+Every account is counted once in a horizon, and the rows of one table share its 5 % of false alarms
+(Bonferroni). What was carried out and what followed on both clocks is counted beside it. It is what
+followed what was said, not what it caused: who is disagreed about is chosen by a person. Pure, but
+for ``said_in``; whether an account left is told by whoever knows the label that the model predicts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, get_args
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from experiments.policy.request import PolicyInputs
+from experiments.policy.state import PolicyError
+from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.tables import CHAIN, DECISIONS, FEEDBACK, OUTCOMES
+from serving.ledger.database.timestamps import as_moment
+from serving.ledger.feedback import Verdict
+from serving.ledger.ledger import PART, batched
+from serving.scoring.score import TIER_HORIZON_DAYS
+from serving.text_format import plural
+
+HORIZON = timedelta(days=TIER_HORIZON_DAYS)
+"""Of the probability that a decision was made on, and so of what became of the account."""
+
+CHANCE = 0.05
+"""A table in which the model is right about everybody speaks up no more often than this."""
+
+Comparison = Literal["fewer than expected", "as expected", "more than expected", "not known"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What was said last to one action of one decision, and what became of the account.
+
+    ``churn_probability`` (0 to 1, within the horizon from ``as_of``) is a model's, None where none
+    had answered; ``has_left`` is None while that is not known. ``was_carried_out`` and ``results``
+    are of this action.
+    """
+
+    decision_id: str
+    account_id: str
+    action: str
+    verdict: Verdict
+    as_of: datetime
+    churn_probability: float | None
+    has_left: bool | None = None
+    was_carried_out: bool = False
+    results: frozenset[str] = frozenset()
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the model's promise can be held against what became of the account."""
+        return self.churn_probability is not None and self.has_left is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """All that one thing was said to, and of the accounts that can be judged how many left.
+
+    ``said`` counts sayings, ``carried_out`` those whose action was done, ``results`` what followed
+    it. ``accounts`` were scored by a model and their horizon is over, ``acted_on`` of them were
+    acted on; ``left`` of them did, where the model ``expected`` so many to. ``probability`` is that
+    of a difference at least as large by chance alone, two-sided, were the model right about each.
+    What is not known is None.
+    """
+
+    verdict: Verdict
+    action: str | None  # None: any
+    said: int
+    carried_out: int
+    results: Mapping[str, int]
+    accounts: int
+    acted_on: int
+    left: int | None
+    expected: float | None
+    probability: float | None
+    comparison: Comparison
+
+    @property
+    def words(self) -> str:
+        """What it comes to, as a sentence."""
+        if self.expected is None or self.probability is None:
+            return (f"not known yet: nobody's {TIER_HORIZON_DAYS} days are over, or no model had "
+                    f"scored them")
+        known = (f"{self.left:,} of {plural(self.accounts, 'account')} left within "
+                 f"{TIER_HORIZON_DAYS} days, where the model expected {self.expected:.1f}")
+        p = f"p = {self.probability:.3f}" if self.probability >= 0.001 else "p < 0.001"
+        if self.comparison == "as expected":
+            return f"{known}: no more off than by chance ({p})"
+        many, did = ("many", "helped") if self.comparison == "fewer than expected" else (
+            "few", "harmed")
+        perhaps = f", or what was done {did}" if self.acted_on else ""
+        return f"{known}: {self.comparison} ({p}); the model expected too {many}{perhaps}"
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON, with what they come to in words."""
+        return {**asdict(self), "results": dict(self.results), "words": self.words}
+
+
+@dataclass
+class _Became:
+    """What followed a decision."""
+
+    was_executed: bool = False
+    results: set[str] = field(default_factory=set)
+
+
+def judged(said: Iterable[Said], *, by_action: bool = False) -> tuple[Judged, ...]:
+    """What was said, in the order in which it was said, judged: by verdict, or by action and
+    verdict; what nobody said is absent."""
+    groups: dict[tuple[str | None, Verdict], list[Said]] = {}
+    for one in said:
+        groups.setdefault((one.action if by_action else None, one.verdict), []).append(one)
+    order: Sequence[Verdict] = get_args(Verdict)
+    rows = [_judged(group, verdict, action) for (action, verdict), group in sorted(
+        groups.items(), key=lambda item: (item[0][0] or "", order.index(item[0][1])))]
+    looks = sum(row.expected is not None for row in rows)
+    return tuple(_compared(row, level=CHANCE / looks) if row.expected is not None else row
+                 for row in rows)
+
+
+def at_most(count: int, chances: Sequence[float]) -> float:
+    """The probability that at most so many of independent events with these chances happen.
+
+    >>> at_most(0, [0.5, 0.5]), at_most(1, [0.5, 0.5]), at_most(-1, [0.5])
+    (0.25, 0.75, 0.0)
+    """
+    if count < 0:
+        return 0.0
+    mass = np.ones(1)
+    for chance in chances:
+        mass = np.convolve(mass, [1 - chance, chance])
+    return float(min(mass[:count + 1].sum(), 1.0))
+
+
+def said_in(database: LedgerDatabase, *, as_of: datetime) -> tuple[Said, ...]:
+    """The newest saying to each action of each decision, in the order in which they were said, as
+    far as was known at a moment on the time of the data; whether accounts left is not known here.
+
+    Raises:
+        LedgerUnreachableError: the ledger can not be reached.
+        PolicyError: a stored question can not be read.
+    """
+    with database.reading() as connection:
+        rows = _newest_sayings(connection, as_of)
+        became = _became(connection, [row.decision_id for row in rows], as_of)
+    found = []
+    for row in rows:
+        is_own = row.action == row.recommended  # what was reported is about what came first
+        followed = became.get(row.decision_id, _Became()) if is_own else _Became()
+        found.append(Said(
+            decision_id=row.decision_id, account_id=row.account_id, action=row.action,
+            verdict=row.verdict, as_of=as_moment(row.as_of),
+            churn_probability=_promised(row.decision_id, row.inputs),
+            was_carried_out=followed.was_executed, results=frozenset(followed.results)))
+    return tuple(found)
+
+
+def with_leavers(said: Iterable[Said], left: Mapping[tuple[str, datetime], bool | None],
+                 ) -> tuple[Said, ...]:
+    """The same with whether the account left in the horizon from then on, by account and as_of."""
+    return tuple(replace(one, has_left=left.get((one.account_id, one.as_of))) for one in said)
+
+
+def _judged(group: Sequence[Said], verdict: Verdict, action: str | None) -> Judged:
+    results: dict[str, int] = {}
+    for one in group:
+        for result in one.results:
+            results[result] = results.get(result, 0) + 1
+    known = _once_a_horizon(one for one in group if one.is_judged)
+    chances = [one.churn_probability for one in known if one.churn_probability is not None]
+    left = sum(bool(one.has_left) for one in known)
+    probability = min(1.0, 2 * min(at_most(left, chances), 1 - at_most(left - 1, chances)))
+    return Judged(
+        verdict=verdict, action=action, said=len(group),
+        carried_out=sum(one.was_carried_out for one in group),
+        results=dict(sorted(results.items())), accounts=len(known),
+        acted_on=sum(one.was_carried_out for one in known), left=left if known else None,
+        expected=sum(chances) if known else None, probability=probability if known else None,
+        comparison="not known")
+
+
+def _compared(row: Judged, *, level: float) -> Judged:
+    assert row.expected is not None
+    assert row.left is not None
+    assert row.probability is not None
+    comparison: Comparison = "as expected"
+    if row.probability <= level:
+        comparison = "fewer than expected" if row.left < row.expected else "more than expected"
+    return replace(row, comparison=comparison)
+
+
+def _once_a_horizon(said: Iterable[Said]) -> list[Said]:
+    """Of each account the first, then the first that is a horizon later, and so on."""
+    last: dict[str, datetime] = {}
+    kept = []
+    for one in sorted(said, key=lambda one: one.as_of):  # else in the order in which it was said
+        if one.account_id not in last or one.as_of - last[one.account_id] >= HORIZON:
+            last[one.account_id] = one.as_of
+            kept.append(one)
+    return kept
+
+
+def _newest_sayings(connection: Connection, as_of: datetime) -> Sequence[sa.Row[Any]]:
+    wanted = [*(FEEDBACK.c[name] for name in ("decision_id", "account_id", "action", "verdict",
+                                              "at")),
+              DECISIONS.c.action.label("recommended"), DECISIONS.c.as_of, DECISIONS.c.inputs]
+    rows = connection.execute(
+        sa.select(*wanted)
+        .join(CHAIN, sa.and_(CHAIN.c.table == FEEDBACK.name,
+                             CHAIN.c.record_id == FEEDBACK.c.feedback_id))
+        .join(DECISIONS, DECISIONS.c.decision_id == FEEDBACK.c.decision_id)
+        .order_by(CHAIN.c.place)).all()
+    return list({(row.decision_id, row.action): row for row in rows
+                 if as_moment(row.at) <= as_of}.values())
+
+
+def _became(connection: Connection, decision_ids: Sequence[str], as_of: datetime
+            ) -> dict[str, _Became]:
+    found: dict[str, _Became] = {}
+    for part in batched(list(dict.fromkeys(decision_ids)), PART):
+        for row in connection.execute(
+                sa.select(OUTCOMES.c.decision_id, OUTCOMES.c.kind, OUTCOMES.c.result,
+                          OUTCOMES.c.received_at).where(OUTCOMES.c.decision_id.in_(part))):
+            if as_moment(row.received_at) > as_of:
+                continue
+            became = found.setdefault(row.decision_id, _Became())
+            became.was_executed |= row.kind == "executed"
+            if row.kind == "outcome" and row.result is not None:
+                became.results.add(row.result)
+    return found
+
+
+def _promised(decision_id: str, inputs: str | None) -> float | None:
+    """The churn probability that a model gave; the formula's is no model's promise."""
+    if inputs is None:
+        return None
+    try:
+        state = PolicyInputs.from_dict(json.loads(inputs)["question"]).state
+    except PolicyError as error:
+        raise PolicyError(f"Decision {decision_id!r}: {error}") from error
+    return state.churn_probability if state.score_source == "model" else None

@@ -1,0 +1,128 @@
+"""This module is about asking the policy about many accounts, with all it has to know of each.
+
+Gathers what the timeline, the ledger and the alerts say; the policy decides. What it decided is
+stored with all that it was asked, so that ``serving.ledger.replay`` can ask again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+
+from experiments.effects.measured import NO_EVIDENCE, Evidence
+from experiments.policy.contact.limits_file import USUAL, at_any_hour
+from experiments.policy.recommend import Limits, Recommendation
+from features.catalogue.catalogue import Catalogue, catalogue
+from serving.decisions.exploration_settings import ChanceRules
+from serving.decisions.record import (
+    NO_FACTS,
+    PolicyFacts,
+    decision_of,
+    question,
+    with_outcomes,
+)
+from serving.decisions.validated_playbook import known_playbook
+from serving.ledger.ledger import Decision, outcomes_in
+from serving.ledger.replay import SharedInputs, shared_inputs
+from serving.ledger.snoozes import put_offs_in
+from serving.problems import LedgerUnreachableError
+from serving.scoring.alerts import ALERT_WORDS, WarningSigns
+from serving.scoring.score import AccountScore
+from serving.state.state import Desk
+from serving.timeline.store import JUST_NOW
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """A recommendation, the record of it, and the score it was made on."""
+
+    score: AccountScore
+    recommendation: Recommendation
+    decision: Decision
+
+
+def decide_and_store(
+    desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str,
+    before_commit: Callable[[Sequence[tuple[Decided, Decision]]], None] = lambda _: None,
+) -> tuple[tuple[Decided, Decision], ...]:
+    """What the policy says about each account now, and the decision as it is stored: on disk when
+    this returns. ``before_commit`` is told the same just before.
+
+    Raises:
+        LedgerUnreachableError: it can not be stored, and so is no decision.
+    """
+    common = _in_common(desk.workspace.settings.use_names)
+    decided = decide(desk, scores, proposed_by=proposed_by, shared=common.digest)
+    stored = desk.ledger.append_decisions(
+        [one.decision for one in decided], shared={common.digest: common.content},
+        before_commit=lambda all_stored: before_commit(
+            tuple(zip(decided, all_stored, strict=True))))
+    return tuple(zip(decided, stored, strict=True))
+
+
+@lru_cache(maxsize=8)
+def _in_common(use_names: tuple[str, ...]) -> SharedInputs:
+    return shared_inputs(catalogue(use_names).phrases, ALERT_WORDS)
+
+
+def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | None = None,
+           shared: str | None = None, over_days: bool = False) -> tuple[Decided, ...]:
+    """What the policy says about each account now, as it could be stored, within the limits of the
+    workspace; what is done ``over_days`` may be asked at any hour.
+
+    Where the ledger can not be reached, outcomes and what was put off are missing as far as the
+    timeline has not heard of them.
+    """
+    asked_at, limits = desk.wall_clock(), desk.limits.current()
+    facts = facts_now(desk, [score.account_id for score in scores])
+    return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts,
+                     features=catalogue(desk.workspace.settings.use_names), now=desk.now(),
+                     asked_at=asked_at, evidence=desk.measured.current(), rules=desk.chance,
+                     proposed_by=proposed_by, shared=shared,
+                     limits=at_any_hour(limits) if over_days else limits)
+
+
+def facts_now(desk: Desk, account_ids: Sequence[str]) -> dict[str, PolicyFacts]:
+    """What the policy has to know of these accounts' timelines, and of the ledger before they do;
+    accounts that nothing was heard of are absent."""
+    facts = desk.facts.of(account_ids, as_of=desk.now() + JUST_NOW)
+    with (contextlib.suppress(LedgerUnreachableError),
+          desk.ledger.database.reading() as connection):
+        for account_id, outcomes in outcomes_in(connection, account_ids).items():
+            facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
+        for account_id, put_off in put_offs_in(connection, account_ids).items():
+            facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
+    return facts
+
+
+def decide_on(
+    scores: Sequence[AccountScore],
+    *,
+    facts: Mapping[str, PolicyFacts],
+    alerts: WarningSigns,
+    features: Catalogue,
+    now: datetime,
+    asked_at: datetime | None = None,
+    evidence: Evidence = NO_EVIDENCE,
+    limits: Limits = USUAL,
+    rules: ChanceRules | None = None,
+    proposed_by: str | None = None,
+    shared: str | None = None,
+) -> tuple[Decided, ...]:
+    """What the policy says about each account, on these facts and warning signs: ``now`` on the
+    time of the data, ``asked_at`` on the clock of the service (the same, where it is left out)."""
+    book = known_playbook(features.names)
+    decided = []
+    for score in scores:
+        known, signs = facts.get(score.account_id, NO_FACTS), alerts.of(score.account_id)
+        asked = question(score, known, signs, limits=limits, now=now, asked_at=asked_at,
+                         evidence=evidence, rules=rules)
+        answer = asked.answer(book, phrases=features.phrases, alert_words=ALERT_WORDS)
+        decided.append(Decided(
+            score=score, recommendation=answer,
+            decision=decision_of(answer, asked, score, now=now, asked_at=asked_at,
+                                 proposed_by=proposed_by, shared=shared)))
+    return tuple(decided)

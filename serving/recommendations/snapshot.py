@@ -1,0 +1,95 @@
+"""This module is about scoring and recommending for a whole snapshot, without a service.
+
+The command line's way to the same functions that the service answers with: one account gets the
+same score, the same reasons and the same ranking either way.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from experiments.policy.contact.limits_file import at_any_hour, limits_in
+from features.alerts.alert import WEEK, WEEK_TOLERANCE
+from features.catalogue.catalogue import catalogue
+from features.health.score import FORMULAS
+from features.store.snapshots import SnapshotStore
+from features.workspace import Workspace
+from registry.store.store import ModelStore
+from serving.decisions.exploration_settings import ChanceRules
+from serving.decisions.live_effects import evidence_in
+from serving.decisions.record import POLICY_KINDS, policy_facts
+from serving.recommendations.recommend import Decided, decide_on
+from serving.scoring.alerts import warning_signs
+from serving.scoring.models_served import models_of
+from serving.scoring.portfolio import portfolio_order
+from serving.scoring.score import AccountScore, score_accounts
+from serving.timeline.store import JUST_NOW, TimelineStore
+
+
+def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> list[AccountScore]:
+    """The score of every account of a snapshot, most revenue at risk first.
+
+    The features are as old as the question, so they are never too old here.
+
+    Raises:
+        SnapshotError: there is no snapshot as of this moment.
+    """
+    settings = workspace.settings
+    scores = score_accounts(
+        SnapshotStore(workspace.snapshots_dir).read(as_of), models_of(workspace, store),
+        catalogue=catalogue(settings.use_names).by_name, formula=FORMULAS[settings.health_formula],
+        now=as_of, max_age=timedelta(days=settings.max_feature_age_days),
+        currency=settings.currency)
+    return sorted(scores, key=portfolio_order)
+
+
+def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
+                    rules: ChanceRules | None = None, asked_at: datetime | None = None
+                    ) -> tuple[Decided, ...]:
+    """What the policy says about every account as of a moment, on what was known then.
+
+    Of the timeline it also sees what was recorded at that very moment, as the service does with an
+    event that has just come in; scores are those of the snapshot, which ends strictly before it.
+
+    ``asked_at`` is the clock on the wall, by which dates that people gave have come or not; left
+    out, the question is asked at the moment it is about.
+
+    Raises:
+        SnapshotError: there is no snapshot as of this moment.
+        LimitsError: what the workspace says about limits can not be used.
+    """
+    limits = at_any_hour(limits_in(workspace.root))
+    scores = scores_as_of(workspace, store, as_of)
+    features = catalogue(workspace.settings.use_names)
+    snapshots = SnapshotStore(workspace.snapshots_dir)
+    week_ago = [m for m in snapshots.moments() if abs(as_of - m - WEEK) <= WEEK_TOLERANCE]
+    signs = warning_signs(
+        scores, snapshots.read(week_ago[-1]) if week_ago else None, catalogue=features.by_name,
+        formula=FORMULAS[workspace.settings.health_formula])
+    events = TimelineStore(workspace).of_kinds(
+        POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of + JUST_NOW)
+    return decide_on(scores, facts=policy_facts(events), alerts=signs, features=features, now=as_of,
+                     asked_at=asked_at, evidence=evidence_in(workspace.reports_dir),
+                     limits=limits, rules=rules)
+
+
+def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
+                          rules: ChanceRules | None = None, asked_at: datetime | None = None
+                          ) -> dict[str, Any]:
+    """The same as plain values, most revenue at risk first."""
+    return {
+        "as_of": as_of.isoformat(),
+        "currency": workspace.settings.currency,
+        "accounts": [
+            {
+                "churn_probability_90d": one.score.churn_probability_90d,
+                "revenue_at_risk": one.score.revenue_at_risk,
+                "degraded": one.score.degraded,
+                "health_score": one.score.health.score,
+                **one.recommendation.to_dict(),
+            }
+            for one in decisions_as_of(workspace, store, as_of, rules=rules, asked_at=asked_at)
+        ],
+    }
+

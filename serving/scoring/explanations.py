@@ -1,0 +1,288 @@
+"""This module is about why an account has its score, in words a customer manager reads.
+
+A model's contribution becomes a reason: the feature's own phrase with the number and the window,
+how similar accounts compare, and its share of the shown probability in percentage points.
+Signals, levers and context are three lists and never mixed. Features of one theme that point the
+same way are one reason, so that five reasons are five things. Says what goes with risk; never
+says what causes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.catalogue.feature import AnyFeature
+from features.health.score import Health
+from serving.text_format import none_of, number, plain, signed, singular, within_a_sentence
+
+PointsUnit = Literal["percentage points", "health points"]
+
+MOST_REASONS = 5
+LEAST_POINTS = 0.05
+"""A reason smaller than this many points would read as nothing."""
+
+LEAST_PEERS = 20
+"""Fewer similar accounts than this say nothing about what is usual."""
+
+WINDOW = re.compile(r"_\d+d$")
+VALUE_FORMAT = re.compile(r"\{value(?::([^}]*))?\}")
+
+PEER_GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("segment", "price_plan"), "accounts of the same segment and plan"),
+    (("price_plan",), "accounts on the same plan"),
+    (("segment",), "accounts of the same segment"),
+    ((), "all accounts"),
+)
+"""Who an account is compared with: the first group that is large enough."""
+
+
+def _first_use(days: float) -> str:
+    if days < 1:
+        return "first used on the day it joined"
+    return singular(f"first used {days:.0f} days after it joined")
+
+
+PLAINLY: Mapping[str, Callable[[float], str]] = {
+    "billing_months": lambda months: "billed every month" if months == 1 else
+        f"billed every {months:.0f} months",
+    "days_to_first_use": _first_use,
+    "health_score": lambda score: f"health is {score:.0f} of 100 by the formula",
+    "feature_value_28d":
+        lambda value: f"work recorded with a value adds up to {value:,.0f} in the last 28 days",
+    "feature_value_mean_28d":
+        lambda value: f"work recorded with a value is {value:,.0f} a day on average in the last "
+                      f"28 days",
+}
+"""Features whose sentence needs more than their phrase with the number filled in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One thing that goes with the score. Positive points go with more risk (or more growth)."""
+
+    feature: str
+    theme: str
+    text: str
+    comparison: str | None
+    value: float | None
+    unit: str
+    points: float
+    points_unit: PointsUnit
+    also: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The reason as one line.
+
+        >>> reason = Reason(feature="errors_7d", theme="reliability", value=14, unit="errors",
+        ...     text="14 errors in the last 7 days", points=3.2, points_unit="percentage points",
+        ...     comparison="half of similar accounts are at 2 or less")
+        >>> reason.sentence
+        '14 errors in the last 7 days; half of similar accounts are at 2 or less'
+        """
+        return self.text if self.comparison is None else f"{self.text}; {self.comparison}"
+
+    @property
+    def points_text(self) -> str:
+        """The points with sign and unit."""
+        return signed(self.points, f" {self.points_unit}")
+
+    @property
+    def is_risk(self) -> bool:
+        """Whether it goes with more of what is predicted."""
+        return self.points > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reasons:
+    """The reasons of one score in three lists, largest first.
+
+    ``start`` is the probability before anything is known of the account and ``rest`` what smaller
+    reasons add; start, rest and the points of all lists sum to the shown probability (in
+    percentage points). A formula has neither.
+    """
+
+    signals: tuple[Reason, ...] = ()
+    levers: tuple[Reason, ...] = ()
+    context: tuple[Reason, ...] = ()
+    start: float | None = None
+    rest: float | None = None
+
+    def top(self, most: int) -> tuple[Reason, ...]:
+        """The largest reasons of all lists: those toward the outcome first."""
+        together = [*self.signals, *self.levers, *self.context]
+        return tuple(sorted(together, key=lambda r: -r.points)[:most])
+
+    @property
+    def foremost(self) -> Reason | None:
+        """What stands out most, for one line: what the account does or meets, if that is a risk.
+
+        Its calendar (days to the renewal) is often larger, and says the same of most accounts.
+        """
+        about_it = max((*self.signals, *self.levers), key=lambda r: r.points, default=None)
+        if about_it is not None and about_it.points > 0:
+            return about_it
+        return next(iter(self.top(1)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerGroup:
+    """What is usual among some accounts: the median of each feature."""
+
+    who: str
+    medians: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peers:
+    """What is usual among similar accounts, for every kind of account of one snapshot."""
+
+    groups: Mapping[tuple[str, ...], Mapping[tuple[str | None, ...], Mapping[str, float]]]
+
+    def of(self, attributes: Mapping[str, str | None]) -> tuple[PeerGroup, ...]:
+        """The groups that an account is compared with, the most similar first."""
+        found = []
+        for columns, who in PEER_GROUPS:
+            key = tuple(attributes.get(c) for c in columns)
+            if None in key or columns not in self.groups:
+                continue
+            medians = self.groups[columns].get(key)
+            if medians:
+                found.append(PeerGroup(who=who, medians=medians))
+        return tuple(found)
+
+
+def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
+    """The medians of every group of running accounts that is large enough."""
+    names = [n for n in frame.columns if n in catalogue]
+    if "contract_status" in frame.columns:
+        frame = frame.filter(pl.col("contract_status").ne_missing("ended"))
+    enough = [pl.when(pl.col(n).count() >= LEAST_PEERS).then(pl.col(n).median()).alias(n)
+              for n in names]
+    groups: dict[tuple[str, ...], dict[tuple[str | None, ...], dict[str, float]]] = {}
+    for columns, _ in PEER_GROUPS:
+        if not set(columns) <= set(frame.columns):
+            continue
+        medians = frame.group_by(columns).agg(enough) if columns else frame.select(enough)
+        groups[columns] = {
+            tuple(row[c] for c in columns): {n: row[n] for n in names if row[n] is not None}
+            for row in medians.iter_rows(named=True)}
+    return Peers(groups=groups)
+
+
+def model_reasons(
+    names: Sequence[str],
+    points: NDArray[np.float64],
+    start: float,
+    features: Mapping[str, float | None],
+    catalogue: Mapping[str, AnyFeature],
+    similar: Sequence[PeerGroup],
+    *,
+    most: int = MOST_REASONS,
+) -> Reasons:
+    """The contributions of one row, in probability, as reasons.
+
+    Contributions that belong together (same list, same theme, same sign) are added up and said by
+    the largest of them.
+    """
+    together: dict[tuple[str, str, bool], list[tuple[float, str]]] = defaultdict(list)
+    for name, share in zip(names, points, strict=True):
+        declared = catalogue.get(name)
+        role, theme = (declared.role, declared.theme) if declared else ("signal", "other")
+        if share != 0:
+            together[role, theme, bool(share > 0)].append((100 * float(share), name))
+    lists: dict[str, list[Reason]] = defaultdict(list)
+    for (role, theme, _), shares in together.items():
+        shares.sort(key=lambda pair: (-abs(pair[0]), pair[1]))
+        total = sum(share for share, _ in shares)
+        if abs(total) < LEAST_POINTS:
+            continue
+        leading = shares[0][1]
+        also = tuple(said(name, features.get(name), catalogue)
+                     for name in _others(shares, leading))
+        lists[role].append(Reason(
+            feature=leading, theme=theme, text=said(leading, features.get(leading), catalogue),
+            comparison=compared(leading, features.get(leading), catalogue, similar),
+            value=features.get(leading),
+            unit=catalogue[leading].unit if leading in catalogue else "",
+            points=total, points_unit="percentage points", also=also))
+    kept = {role: tuple(sorted(found, key=lambda r: (-abs(r.points), r.feature))[:most])
+            for role, found in lists.items()}
+    shown = sum(reason.points for found in kept.values() for reason in found)
+    return Reasons(
+        signals=kept.get("signal", ()), levers=kept.get("lever", ()),
+        context=kept.get("context", ()),
+        start=100 * start, rest=100 * float(np.sum(points)) - shown)
+
+
+def _others(shares: Sequence[tuple[float, str]], leading: str, most: int = 2) -> list[str]:
+    """The next features that say something else than the leading one in another window."""
+    subjects = {WINDOW.sub("", leading)}
+    others: list[str] = []
+    for share, name in shares[1:]:
+        subject = WINDOW.sub("", name)
+        if subject not in subjects and abs(share) >= LEAST_POINTS and len(others) < most:
+            subjects.add(subject)
+            others.append(name)
+    return others
+
+
+def health_reasons(health: Health) -> Reasons:
+    """The components of a health score as reasons: what each one takes from the full score.
+
+    The known parts carry the whole score, so all that is taken sums to 100 less the score.
+    """
+    reasons = []
+    for part in health.components:
+        if part.points is None or part.weight == 0:  # such a part is shown and takes nothing
+            continue
+        lost = part.weight * (100 - part.points) / health.known_weight
+        reasons.append(Reason(
+            feature=part.name, theme="health", text=f"{plain(part.name).capitalize()}: "
+            f"{part.points:.0f} of 100 ({part.measure})", comparison=None, value=part.value,
+            unit="", points=lost, points_unit="health points"))
+    reasons.sort(key=lambda r: (-r.points, r.feature))
+    return Reasons(signals=tuple(r for r in reasons if abs(r.points) >= LEAST_POINTS))
+
+
+def said(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) -> str:
+    """A feature's value in its own phrase, or that it is not known."""
+    value = None if value is None else value + 0.0  # no "-0"
+    declared = catalogue.get(name)
+    plainly = PLAINLY.get(name)
+    if declared is None:
+        told = plainly(value) if plainly and value is not None else None
+        text = told or f"{plain(name)}: {number(value)}"
+        return text[:1].upper() + text[1:] if plainly else text
+    if value is None:
+        what = declared.description.split(";")[0].rstrip(".")
+        if declared.unit == "ratio":
+            what = what.replace(" over ", " compared with ", 1)
+        return f"Not known: {within_a_sentence(what)}"
+    text = plainly(value) if plainly else none_of(singular(declared.phrase.format(value=value)))
+    return text[:1].upper() + text[1:]
+
+
+def compared(name: str, value: float | None, catalogue: Mapping[str, AnyFeature],
+             similar: Sequence[PeerGroup]) -> str | None:
+    """How similar accounts compare, said with the format of the feature's own phrase."""
+    declared = catalogue.get(name)
+    group = next((g for g in similar if name in g.medians), None)
+    if value is None or declared is None or group is None:
+        return None
+    value += 0.0
+    found = VALUE_FORMAT.search(declared.phrase)
+    form = (found.group(1) or "") if found else ""
+    median = format(group.medians[name], form)
+    if median == format(value, form):
+        return f"usual among {group.who}"
+    side = "less" if value > group.medians[name] else "more"
+    return f"half of {group.who} are at {median} or {side}"

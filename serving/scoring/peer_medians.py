@@ -1,0 +1,93 @@
+"""This module is about what is usual among similar accounts of a snapshot, a column at a time.
+
+The same medians as ``explanations.peers_of`` finds in a frame, from the snapshot's file: in memory
+is one feature of all accounts, and not all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from serving.scoring.explanations import LEAST_PEERS, PEER_GROUPS, Peers
+
+Places = NDArray[np.int64]
+Group = tuple[str | None, ...]
+
+ORDER = ("price_plan", "segment")
+"""Accounts of a plan lie side by side, and among them those of a segment."""
+
+
+def peers_in_file(path: Path, features: Sequence[str]) -> Peers:
+    """The medians of these features in every group of running accounts that is large enough."""
+    there = pl.read_parquet_schema(path)
+    rows, slices = _groups(path, there)
+    groups: dict[tuple[str, ...], dict[Group, dict[str, float]]] = {
+        columns: {group: {} for group in members} for columns, members in slices.items()}
+    for name in features:
+        if name not in there:
+            continue
+        values = _column(path, name).cast(pl.Float64).to_numpy()[rows]
+        for columns, members in slices.items():
+            for group, parts in members.items():
+                median = _median([values[part] for part in parts])
+                if median is not None:
+                    groups[columns][group][name] = median
+    return Peers(groups=groups)
+
+
+def _groups(path: Path, there: Mapping[str, pl.DataType]
+            ) -> tuple[Places, dict[tuple[str, ...], dict[Group, list[slice]]]]:
+    """The running accounts, those of a group side by side, and where in them each group lies."""
+    n = int(pl.scan_parquet(path).select(pl.len()).collect().item())
+    rows = np.arange(n)
+    if "contract_status" in there:
+        rows = rows[_column(path, "contract_status").ne_missing("ended").to_numpy()]
+    words: dict[str, list[str | None]] = {}
+    code = np.zeros(len(rows), np.int64)
+    for name in ORDER:
+        if name not in there:
+            continue
+        column = _column(path, name)
+        different = column.drop_nulls().unique().sort()
+        words[name] = [None, *different]
+        known = column.cast(pl.Enum(different)).to_physical().cast(pl.Int64) + 1
+        code = code * len(words[name]) + known.fill_null(0).to_numpy()[rows]
+    order = np.argsort(code, kind="stable")
+    code, rows = code[order], rows[order]
+    edges = [0, *(np.nonzero(np.diff(code))[0] + 1).tolist(), len(code)]
+    found: dict[tuple[str, ...], dict[Group, list[slice]]] = {
+        columns: {} for columns, _ in PEER_GROUPS if set(columns) <= set(there)}
+    for start, stop in pairwise(edges):
+        rest, said = int(code[start]) if stop > start else 0, {}
+        for name in reversed(list(words)):
+            rest, word = divmod(rest, len(words[name]))
+            said[name] = words[name][word]
+        for columns, members in found.items():
+            parts = members.setdefault(tuple(said[c] for c in columns), [])
+            if parts and parts[-1].stop == start:
+                parts[-1] = slice(parts[-1].start, stop)
+            else:
+                parts.append(slice(start, stop))
+    return rows, {columns: {group: parts for group, parts in members.items()
+                            if sum(part.stop - part.start for part in parts) >= LEAST_PEERS}
+                  for columns, members in found.items()}
+
+
+def _column(path: Path, name: str) -> pl.Series:
+    return pl.read_parquet(path, columns=[name])[name]
+
+
+def _median(parts: Sequence[NDArray[np.float64]]) -> float | None:
+    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    values = values[~np.isnan(values)]
+    if len(values) < LEAST_PEERS:
+        return None
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    values.partition((low, high))
+    return float(values[low] + 0.5 * (values[high] - values[low]))  # rounded as Polars does

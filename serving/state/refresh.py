@@ -1,0 +1,51 @@
+"""This module is about fresh scores: accounts that new events touched, scored anew at once.
+
+A full refresh scores every account when a snapshot, a champion or a setting changes. In between,
+the accounts that were touched are recomputed, published and scored, and take their places in the
+portfolio in one step.
+"""
+
+from __future__ import annotations
+
+from features.streaming.refresh import TouchedAccounts
+from serving.state.state import Desk
+
+
+class FreshScores:
+    """Keeps the portfolio of a desk up with the events that come in.
+
+    To be made before the first refresh, so that nothing falls in between.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._touched = TouchedAccounts(desk.workspace)
+        self._number = self._touched.newest_number()
+
+    def close(self) -> None:
+        """Let go of the database of touched accounts."""
+        self._touched.close()
+
+    def catch_up(self) -> int:
+        """Score all that was touched since the last time, here or by another process; how many."""
+        scored = 0
+        while (some := self.step()) is not None:
+            scored += some
+        return scored
+
+    def step(self) -> int | None:
+        """Score some of what was touched; how many, None where nothing is left to do."""
+        desk = self._desk
+        own = self._touched.step(moment=desk.now(), publish=desk.features.publish)
+        if (own is not None and not own.frame.is_empty()
+                and own.number == self._number + 1):  # nobody else has published in between
+            frame, number = own.frame, own.number
+        else:
+            accounts, number = self._touched.published_since(self._number)
+            if own is None and not accounts:
+                return None
+            frame = desk.features.online(accounts)
+        if not frame.is_empty():
+            desk.live.exchange(lambda portfolio: desk.rescored(portfolio, frame))
+        self._number = number
+        return frame.height

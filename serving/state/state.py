@@ -1,0 +1,243 @@
+"""This module is about the desk: the one object that holds what the routes need to answer.
+
+It opens the parts of a workspace once, makes portfolios from them, and is handed to the
+application. No module keeps state of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+
+import polars as pl
+
+from features.alerts.alert import WEEK, WEEK_TOLERANCE
+from features.catalogue.catalogue import catalogue
+from features.catalogue.feature import AnyFeature
+from features.health.score import FORMULAS, TREND_LOOKBACK, HealthFormula
+from features.store.feast import WorkspaceFeatures
+from features.store.snapshots import SnapshotStore
+from features.streaming.refresh import TouchedAccounts
+from features.workspace import SETTINGS_FILE, Workspace
+from registry.bundle.segment_gate import SWITCH_FILE
+from registry.monitoring.figures import newest_figures
+from registry.store.store import ModelStore
+from serving.auth.api_keys import ApiKeys
+from serving.decisions.exploration_settings import CHANCE_FILE, ChanceRules, read_chance_rules
+from serving.decisions.live_effects import MeasuredEffects
+from serving.decisions.live_limits import CurrentLimits
+from serving.decisions.policy_facts_cache import KeptFacts
+from serving.decisions.record import POLICY_KINDS
+from serving.decisions.validated_playbook import known_playbook
+from serving.http.metrics import ServiceMetrics
+from serving.ledger.database.timestamps import SteadyClock
+from serving.ledger.ledger import Ledger
+from serving.problems import BusyError, LedgerUnreachableError, NotReadyError
+from serving.scoring.alerts import WarningSigns, warning_signs
+from serving.scoring.explanations import Peers, peers_of
+from serving.scoring.models_served import champion_stamp, models_of
+from serving.scoring.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
+from serving.scoring.reach import Reach
+from serving.scoring.score import AccountScore, Models, score_accounts
+from serving.settings import ServiceSettings
+from serving.timeline.contract_outcomes import join_slow_outcomes
+from serving.timeline.store import TimelineStore
+from serving.timeline.usage_outcomes import measure_usage
+
+log = logging.getLogger("keepwell.serving")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """The parts of one workspace, opened, and the clocks to ask them by.
+
+    ``now`` is on the time of the data, which stands still between exports; ``wall_clock`` runs.
+    """
+
+    workspace: Workspace
+    store: ModelStore
+    now: Callable[[], datetime]
+    wall_clock: Callable[[], datetime]
+    settings: ServiceSettings
+    ledger: Ledger
+    timelines: TimelineStore
+    features: WorkspaceFeatures
+    metrics: ServiceMetrics
+    keys: ApiKeys
+    limits: CurrentLimits
+    reach: Reach | None = None
+    chance: ChanceRules | None = None
+
+    @cached_property
+    def live(self) -> LivePortfolio:
+        """The portfolio that is served."""
+        return LivePortfolio(make=self._make_portfolio, stamp=self._stamp)
+
+    @cached_property
+    def measured(self) -> MeasuredEffects:
+        """What was measured of the actions."""
+        return MeasuredEffects(self.workspace.reports_dir)
+
+    @cached_property
+    def facts(self) -> KeptFacts:
+        """What the policy reads of the timelines."""
+        return KeptFacts(self.timelines.kept(POLICY_KINDS))
+
+    @property
+    def portfolio(self) -> Portfolio:
+        """The portfolio as it is now, within reach, or NotReadyError."""
+        return self.live.current().within(self.reach)
+
+    def within(self, reach: Reach | None) -> Desk:
+        """This desk to somebody who reaches only some accounts: it holds no others."""
+        if reach is None:
+            return self
+        seen = replace(self, reach=reach)
+        vars(seen)["live"] = self.live  # one portfolio is served, whoever looks
+        vars(seen)["measured"] = self.measured
+        vars(seen)["facts"] = self.facts
+        return seen
+
+    @property
+    def catalogue(self) -> Mapping[str, AnyFeature]:
+        """The features of this tenant by name."""
+        return catalogue(self.workspace.settings.use_names).by_name
+
+    @property
+    def formula(self) -> HealthFormula:
+        """The tenant's health formula."""
+        return FORMULAS[self.workspace.settings.health_formula]
+
+    def refresh(self) -> bool:
+        """Score anew if a snapshot, a champion or a setting changed; whether it did.
+
+        With it comes what contracts have said since about actions that were carried out, and
+        whether use has moved.
+        """
+        made = self.live.refresh()
+        if made:
+            self.metrics.refreshes.inc()
+            self.metrics.show(self.portfolio)
+            self._warn_of_segments()
+            with contextlib.suppress(LedgerUnreachableError):
+                join_slow_outcomes(self.ledger, self.timelines, now=self.now(),
+                                   heard_at=self.wall_clock())
+                measure_usage(self.ledger, self.timelines, now=self.now(),
+                              heard_at=self.wall_clock())
+        return made
+
+    def _warn_of_segments(self) -> None:
+        nobody = self.chance.segments_of_nobody(self.portfolio.scores) if self.chance else ()
+        if nobody:
+            log.warning("%s leaves out segments that no account has now: %s. Where one is "
+                        "misspelt, its accounts are drawn.", CHANCE_FILE, ", ".join(nobody))
+
+    def deliver(self) -> bool:
+        """Put what the ledger holds on the timeline; False while the workspace is being written."""
+        try:
+            self.timelines.deliver(self.ledger, now=self.now())
+        except (BusyError, LedgerUnreachableError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go of ledger and keys, and of the process that takes in large batches of events."""
+        try:
+            self.timelines.close()
+        finally:
+            self.keys.close()
+            self.ledger.close()
+
+    def _stamp(self) -> Hashable:
+        # a snapshot is published before its file is written; single accounts are published
+        # all the time, and their scores are exchanged without a refresh
+        snapshots = SnapshotStore(self.workspace.snapshots_dir)
+        moments = snapshots.moments()
+        files = (self.workspace.root / SETTINGS_FILE, self.workspace.monitoring_dir / SWITCH_FILE,
+                 *(snapshots.path(m) for m in moments))
+        return (
+            tuple(f.stat().st_mtime_ns if f.exists() else None for f in files),
+            moments,
+            champion_stamp(self.store),
+            self.now().replace(minute=0, second=0, microsecond=0),  # ages move with the clock
+        )
+
+    def _make_portfolio(self) -> Portfolio:
+        moments = SnapshotStore(self.workspace.snapshots_dir).moments()
+        if not moments:
+            raise NotReadyError("There is no snapshot in this workspace.")
+        snapshots = SnapshotStore(self.workspace.snapshots_dir)
+        newest = snapshots.read(moments[-1])
+        with contextlib.closing(TouchedAccounts(self.workspace)) as touched:
+            streamed, _ = touched.published_since(0)
+        frame = self.features.online(sorted({*newest["account_id"], *streamed}))
+        if frame.is_empty():
+            raise NotReadyError("The online store has no features; run keepwell snapshot.")
+        models = models_of(self.workspace, self.store)
+        peers = peers_of(frame, self.catalogue)
+        before = [moment for moment in moments if moment < moments[-1]]
+        now = self.now()
+        scores = self._scores(frame, models, now, peers)
+        earlier = min(before, key=lambda m: abs(moments[-1] - m - TREND_LOOKBACK), default=None)
+        return portfolio_of(
+            scores,
+            previous=(self._scores(snapshots.read(earlier), models, earlier)
+                      if earlier is not None else ()),
+            as_of=max(score.as_of for score in scores), now=now,
+            currency=self.workspace.settings.currency, freshness=self.timelines.freshness(),
+            alerts=self._alerts(scores, moments), models=models, peers=peers)
+
+    def rescored(self, portfolio: Portfolio, frame: pl.DataFrame) -> Portfolio:
+        """The portfolio with the accounts of a frame of newer features scored anew."""
+        now = self.now()
+        scores = self._scores(frame, portfolio.models, now, portfolio.peers)
+        moments = SnapshotStore(self.workspace.snapshots_dir).moments()
+        return with_scores(portfolio, scores, now=now, freshness=self.timelines.freshness(),
+                           alerts=self._alerts(scores, moments))
+
+    def _alerts(self, scores: Sequence[AccountScore], moments: Sequence[datetime],
+                ) -> WarningSigns:
+        week_ago = [m for m in moments if m < moments[-1]
+                    and abs(moments[-1] - m - WEEK) <= WEEK_TOLERANCE]
+        before = None
+        if week_ago:
+            names = [score.account_id for score in scores]
+            before = SnapshotStore(self.workspace.snapshots_dir).read(week_ago[-1]).filter(
+                pl.col("account_id").is_in(names))
+        return warning_signs(scores, before, catalogue=self.catalogue, formula=self.formula)
+
+    def _scores(self, frame: pl.DataFrame, models: Models, now: datetime,
+                peers: Peers | None = None) -> list[AccountScore]:
+        settings = self.workspace.settings
+        return score_accounts(
+            frame, models, catalogue=self.catalogue, formula=self.formula, now=now,
+            max_age=timedelta(days=settings.max_feature_age_days), currency=settings.currency,
+            peers=peers)
+
+
+def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], datetime],
+              wall_clock: Callable[[], datetime], settings: ServiceSettings) -> Desk:
+    """Open the parts of a workspace.
+
+    Raises:
+        ApiKeyError: there are keys, and they can not be read.
+        ChanceRulesError: draws are asked for, and can not be made.
+        LimitsError: what the workspace says about limits can not be used.
+        PlaybookError: an action reads what nobody declared.
+    """
+    known_playbook(catalogue(workspace.settings.use_names).by_name)
+    keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
+    keys.all()
+    return Desk(
+        keys=keys, workspace=workspace, store=store, now=now,
+        wall_clock=SteadyClock(wall_clock), settings=settings,
+        ledger=Ledger(settings.ledger_url or workspace.ledger_db),
+        chance=read_chance_rules(workspace.root, settings.lottery_key),
+        limits=CurrentLimits(workspace.root),
+        timelines=TimelineStore(workspace),
+        features=WorkspaceFeatures(workspace),
+        metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)))

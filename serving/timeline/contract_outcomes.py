@@ -1,0 +1,90 @@
+"""This module is about the slow clock: what became of an account after an action was carried out.
+
+Who acts reports the quick outcomes. Whether the account renewed, grew or left is on its timeline
+months later, and is joined to the decision here: the first word of the contract after the action,
+once a decision. It is what happened afterwards, not what the action caused; reports tell those
+apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from serving.ledger.ledger import Ledger, NewOutcome
+from serving.ledger.outcomes import Executed, executed_without_slow_outcome
+from serving.timeline.derived_outcomes import JOINED_BY, append_joined
+from serving.timeline.store import JUST_NOW, TimelineStore
+
+CONTRACT_KINDS = ("contract.started", "contract.renewed", "contract.changed", "contract.cancelled")
+LONGEST = timedelta(days=365)
+"""What a contract says later than this after an action is not held to be an answer to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """One word of a contract: what it was, when, when it was known, and the MRR from then on."""
+
+    kind: str
+    occurred_at: datetime
+    mrr: float | None
+
+
+def join_slow_outcomes(ledger: Ledger, timelines: TimelineStore, *, now: datetime,
+                       heard_at: datetime | None = None) -> int:
+    """Give every executed decision the slow outcome that its account's timeline tells by now.
+
+    ``now`` is on the time of the data, ``heard_at`` the same moment by the clock of the service.
+    Answers how many there were. Repeating it changes nothing.
+
+    Raises:
+        LedgerUnreachableError: the ledger can not be reached.
+    """
+    with ledger.database.reading() as connection:
+        waiting = executed_without_slow_outcome(connection)
+    waiting = tuple(one for one in waiting if one.at <= now)
+    if not waiting:
+        return 0
+    accounts = sorted({one.account_id for one in waiting})
+    words = contract_words(timelines.of_kinds(CONTRACT_KINDS, account_ids=accounts,
+                                              as_of=now + JUST_NOW))
+    found = ((one, slow_outcome(one, words.get(one.account_id, ()))) for one in waiting)
+    return append_joined(ledger, ((one, outcome) for one, outcome in found if outcome is not None),
+                         called="slow outcome of", now=now, heard_at=heard_at)
+
+
+def contract_words(events: pl.DataFrame) -> Mapping[str, Sequence[Word]]:
+    """What contracts said, by account, in order."""
+    words: dict[str, list[Word]] = {}
+    for row in events.sort("occurred_at", "recorded_at", "event_id").iter_rows(named=True):
+        words.setdefault(row["account_id"], []).append(
+            Word(kind=row["kind"], occurred_at=row["occurred_at"], mrr=row["quantity"]))
+    return words
+
+
+def slow_outcome(executed: Executed, words: Iterable[Word]) -> NewOutcome | None:
+    """What the contract said first after an action; None where it has said nothing yet.
+
+    A renewal or a change is growth where the MRR is known to have risen, and the reverse.
+    """
+    before: float | None = None
+    for word in words:
+        if word.occurred_at <= executed.at:
+            before = word.mrr if word.mrr is not None else before
+        elif word.occurred_at > executed.at + LONGEST:
+            return None
+        elif (result := _result(word, before)) is not None:
+            return NewOutcome(kind="outcome", result=result, occurred_at=word.occurred_at,
+                              by=JOINED_BY)
+    return None
+
+
+def _result(word: Word, before: float | None) -> str | None:
+    if word.kind == "contract.cancelled":
+        return "left"
+    if word.mrr is not None and before is not None and word.mrr != before:
+        return "grew" if word.mrr > before else "shrank"
+    return "renewed" if word.kind == "contract.renewed" else None

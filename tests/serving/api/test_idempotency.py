@@ -1,0 +1,672 @@
+"""The same key is the same answer and one effect: repeated, at once, and after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from pydantic import BaseModel
+from real_server import running
+from small_company import AS_OF
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from starlette.exceptions import HTTPException
+
+from serving.api.app import create_app
+from serving.api.idempotency import (
+    KEPT,
+    LEASE,
+    REQUESTS,
+    KeptAnswer,
+    RequestKeys,
+    Taken,
+    _working_on,
+    answered_by_commit,
+    fingerprint_of,
+    whole_body,
+    working_on,
+)
+from serving.cli.conformance.api_client import EngineCalls, Reply, calls_to
+from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.database.tables import VERSIONS
+from serving.problems import (
+    AnswerLostError,
+    InFlightError,
+    KeyReusedError,
+    LedgerUnreachableError,
+    TooLargeError,
+)
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOW + LEASE + timedelta(seconds=1)
+ANSWER = KeptAnswer(status=201, media_type="application/json", body=b'{"done": true}')
+CALLERS = 8
+
+
+class Kept:
+    """Keys in a ledger, and an effect to have: a row in a table of its own."""
+
+    EFFECTS = sa.Table("effects", sa.MetaData(), sa.Column("name", sa.String, primary_key=True))
+
+    def __init__(self, database: LedgerDatabase) -> None:
+        self.database = database
+        self.keys = RequestKeys(database)
+        with database.writing() as connection:
+            self.EFFECTS.create(connection, checkfirst=True)
+
+    def begin(self, key: str = "k", *, caller: str = "ann", body: str = "a", now: datetime = NOW,
+              may_repeat: bool = False):
+        return self.keys.begin(caller, key, body, may_repeat=may_repeat, now=now)
+
+    def have_effect(self, name: str) -> None:
+        with self.database.writing() as connection:
+            connection.execute(sa.insert(self.EFFECTS).values(name=name))
+
+    def effects(self) -> list[str]:
+        with self.database.reading() as connection:
+            return sorted(connection.scalars(sa.select(self.EFFECTS.c.name)))
+
+    def rows(self) -> int:
+        with self.database.reading() as connection:
+            return connection.execute(
+                sa.select(sa.func.count()).select_from(REQUESTS)).scalar_one()
+
+
+@pytest.fixture
+def kept(ledger_place: Path | str) -> Iterator[Kept]:
+    database = LedgerDatabase(ledger_place)
+    yield Kept(database)
+    database.close()
+
+
+def test_a_repeated_request_is_answered_as_the_first_time(kept):
+    taken = kept.begin()
+    kept.keys.settle(taken, ANSWER, NOW)
+    assert kept.begin() == ANSWER
+    assert kept.begin(now=NOW + KEPT) == ANSWER
+
+
+def test_another_request_under_the_key_is_refused_also_while_the_first_is_worked_on(kept):
+    taken = kept.begin()
+    with pytest.raises(KeyReusedError, match="came before with another request"):
+        kept.begin(body="b")
+    kept.keys.settle(taken, ANSWER, NOW)
+    with pytest.raises(KeyReusedError, match="came before with another request"):
+        kept.begin(body="b")
+
+
+def test_a_request_that_is_worked_on_is_in_flight(kept):
+    kept.begin()
+    with pytest.raises(InFlightError, match="is being worked on") as told:
+        kept.begin()
+    assert told.value.headers == {"Retry-After": "1"}
+
+
+def test_a_key_belongs_to_its_caller(kept):
+    first, other = kept.begin(caller="ann"), kept.begin(caller="bob", body="b")
+    kept.keys.settle(first, ANSWER, NOW)
+    with pytest.raises(InFlightError, match="is being worked on"):
+        kept.begin(caller="bob", body="b")
+    assert other.holder != first.holder
+
+
+def test_what_came_to_nothing_leaves_its_key_free(kept):
+    kept.keys.let_go(kept.begin(), NOW)
+    assert kept.rows() == 0
+    assert kept.begin(body="mended").key == "k"
+
+
+def test_a_process_that_ended_before_any_effect_is_taken_over_after_its_lease(kept):
+    kept.begin()
+    with pytest.raises(InFlightError, match="is being worked on"):
+        kept.begin(now=NOW + LEASE - timedelta(seconds=1))
+    second = kept.begin(now=LATER)
+    kept.keys.settle(second, ANSWER, NOW)
+    assert kept.begin(now=LATER) == ANSWER
+
+
+def test_a_lease_that_is_renewed_is_not_over(kept):
+    taken = kept.begin()
+    kept.keys.renew(taken, NOW + LEASE)
+    with pytest.raises(InFlightError, match="is being worked on"):
+        kept.begin(now=LATER)
+
+
+def test_an_effect_whose_answer_was_lost_is_not_had_again(kept):
+    taken = kept.begin()
+    with working_on(taken):
+        kept.have_effect("first")
+    with pytest.raises(AnswerLostError, match="carried out once"):
+        kept.begin(now=LATER)
+    assert kept.begin(now=LATER, may_repeat=True).key == "k"
+    assert kept.effects() == ["first"]
+
+
+def test_an_effect_that_is_rolled_back_is_none(kept):
+    taken = kept.begin()
+    with working_on(taken):
+        kept.have_effect("first")
+    kept.keys.settle(taken, ANSWER, NOW)
+    second = kept.begin("other")
+    with working_on(second), pytest.raises(sa.exc.IntegrityError):
+        kept.have_effect("first")
+    assert kept.begin("other", now=LATER).key == "other"
+
+
+def test_who_was_taken_over_has_no_effect_any_more(kept):
+    slow = kept.begin()
+    fast = kept.begin(now=LATER)
+    with working_on(slow), pytest.raises(InFlightError, match="took the request over"):
+        kept.have_effect("slow")
+    with working_on(fast):
+        kept.have_effect("fast")
+    kept.keys.settle(slow, KeptAnswer(status=200, media_type=None, body=b"slow"), LATER)
+    kept.keys.settle(fast, ANSWER, NOW)
+    assert kept.begin() == ANSWER
+    assert kept.effects() == ["fast"]
+
+
+def test_an_effect_after_the_answer_was_kept_is_refused(kept):
+    taken = kept.begin()
+    kept.keys.settle(taken, ANSWER, NOW)
+    with working_on(taken), pytest.raises(InFlightError, match="took the request over"):
+        kept.have_effect("late")
+    assert kept.effects() == []
+
+
+@pytest.mark.parametrize(("status", "may_repeat", "told"), [
+    (409, False, "the refusal"), (500, False, "lost"), (500, True, "again"), (201, False, "it")])
+def test_an_answer_after_an_effect_is_kept_unless_nobody_knows_what_happened(
+        kept, status, may_repeat, told):
+    taken = kept.begin()
+    with working_on(taken):
+        kept.have_effect("first")
+    answer = KeptAnswer(status=status, media_type="text/plain", body=b"said")
+    kept.keys.settle(taken, answer, NOW)
+    if told == "lost":
+        with pytest.raises(AnswerLostError, match="carried out once"):
+            kept.begin()
+    elif told == "again":
+        assert kept.begin(may_repeat=may_repeat).key == "k"
+    else:
+        assert kept.begin() == answer
+
+
+@pytest.mark.parametrize("status", [404, 409, 422, 500, 503])
+def test_a_refusal_without_an_effect_is_not_kept(kept, status):
+    kept.keys.settle(kept.begin(), KeptAnswer(status=status, media_type=None, body=b""), NOW)
+    assert kept.rows() == 0
+
+
+def test_a_failure_after_the_effect_does_not_free_the_key(kept):
+    taken = kept.begin()
+    with working_on(taken):
+        kept.have_effect("first")
+    kept.keys.let_go(taken, NOW)
+    with pytest.raises(AnswerLostError, match="carried out once"):
+        kept.begin(now=NOW + timedelta(seconds=1))
+
+
+def test_keys_are_forgotten_after_a_day_and_not_before(kept):
+    kept.keys.settle(kept.begin(), ANSWER, NOW)
+    kept.begin("newer", now=NOW + KEPT)
+    assert kept.rows() == 2
+    kept.begin("newest", now=NOW + KEPT + timedelta(hours=1, seconds=1))
+    assert kept.rows() == 2
+    assert kept.begin(now=NOW + KEPT + timedelta(hours=1, seconds=2)).key == "k"
+
+
+def test_a_request_whose_key_could_not_be_noted_writes_nothing(kept):
+    unsure = Taken(caller="ann", key="k", holder="me")
+    with (working_on(unsure, is_sure=False),
+          pytest.raises(LedgerUnreachableError, match="could not be noted in time")):
+        kept.have_effect("first")
+    kept.begin()
+    with (working_on(unsure, is_sure=False),
+          pytest.raises(LedgerUnreachableError, match="could not be noted in time")):
+        kept.have_effect("first")
+    assert kept.effects() == []
+
+
+def test_a_key_that_was_taken_after_all_is_noted(kept):
+    kept.keys.begin("ann", "k", "a", may_repeat=False, now=NOW, holder="me")
+    with working_on(Taken(caller="ann", key="k", holder="me"), is_sure=False) as work:
+        kept.have_effect("first")
+    assert work.is_noted
+    with pytest.raises(AnswerLostError, match="carried out once"):
+        kept.begin(now=LATER)
+
+
+class Said(BaseModel):
+    done: bool
+
+
+def test_an_answer_is_kept_by_the_commit_of_its_effect(kept):
+    with working_on(kept.begin()) as work:
+        response = answered_by_commit(Said(done=True), 201)
+        assert work.kept is None
+        kept.have_effect("first")
+    answer = KeptAnswer(status=201, media_type="application/json", body=b'{"done":true}')
+    assert work.kept == answer == kept.begin()
+    assert (response.status_code, response.body) == (201, answer.body)
+
+
+def test_an_answer_whose_effect_is_rolled_back_is_not_kept(kept):
+    kept.have_effect("first")
+    taken = kept.begin()
+    with working_on(taken):
+        answered_by_commit(Said(done=True))
+        with pytest.raises(sa.exc.IntegrityError):
+            kept.have_effect("first")
+    kept.keys.settle(taken, ANSWER, NOW)
+    assert kept.begin() == ANSWER
+
+
+def test_without_a_key_an_answer_is_only_sent():
+    assert answered_by_commit(Said(done=True)).body == b'{"done":true}'
+
+
+def test_an_effect_waits_for_the_disk_also_after_a_key_was_taken(kept):
+    def level() -> str:
+        with kept.database.writing() as connection:
+            if connection.dialect.name == "postgresql":
+                return str(connection.scalar(sa.text("SHOW synchronous_commit")))
+            return str(connection.scalar(sa.text("PRAGMA synchronous")))
+
+    durable = {"sqlite": "2", "postgresql": "on"}[kept.database.engine.dialect.name]
+    taken = kept.begin()
+    with working_on(taken):
+        assert level() == durable
+    kept.keys.settle(taken, ANSWER, NOW)
+    assert level() == durable
+
+
+def test_reading_and_writing_outside_a_request_note_nothing(kept):
+    taken = kept.begin()
+    kept.have_effect("of somebody else")
+    with working_on(taken), kept.database.reading() as connection:
+        connection.execute(sa.select(VERSIONS)).all()
+    assert kept.begin(now=LATER).key == "k"
+
+
+@pytest.mark.parametrize(("one", "other", "is_same"), [
+    (b'{"a": 1, "b": 2}', b'{"b":2,"a":1}', True), (b'{"a": 1}', b'{"a": 2}', False),
+    (b"no json", b"no json", True), (b"no json", b"no  json", False), (b"", b"{}", False),
+    (b"[" * 5000, b"[" * 5000, True),
+])
+def test_a_request_is_the_same_by_what_it_says(one, other, is_same):
+    scope = {"method": "POST", "path": "/v1/events", "query_string": b""}
+    assert (fingerprint_of(scope, one) == fingerprint_of(scope, other)) is is_same
+    for part, value in (("method", "PUT"), ("path", "/v1/x"), ("query_string", b"a=1")):
+        assert fingerprint_of({**scope, part: value}, one) != fingerprint_of(scope, one)
+
+
+def test_a_caller_who_goes_away_and_a_body_that_is_too_large_are_no_request():
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    async def large():
+        raise HTTPException(413, "larger than 100 bytes")
+
+    assert asyncio.run(whole_body(gone)) is None
+    with pytest.raises(TooLargeError, match="larger than 100 bytes"):
+        asyncio.run(whole_body(large))
+
+
+class TestOverTheApi:
+    def ask(self, client, key: str = "k", **more: object):
+        return client.post("/v1/next-actions", json={"account_ids": ["acct-01"], **more},
+                           headers={"Idempotency-Key": key})
+
+    def test_status_and_body_come_again_byte_by_byte(self, own_client):
+        first, again = self.ask(own_client), self.ask(own_client)
+        assert (first.status_code, first.content) == (again.status_code, again.content)
+        assert first.headers["content-type"] == again.headers["content-type"]
+        assert "idempotency-replayed" not in first.headers
+        assert again.headers["idempotency-replayed"] == "true"
+        assert again.headers["x-content-type-options"] == "nosniff"
+        assert own_client.app.state.desk.ledger.counts() == (1, 0)
+
+    def test_another_body_is_refused(self, own_client):
+        self.ask(own_client)
+        answer = self.ask(own_client, limit=7)
+        assert (answer.status_code, answer.json()["type"]) == (
+            422, "/problems#idempotency-key-reused")
+
+    def test_a_request_that_could_not_be_read_may_be_mended(self, own_client):
+        assert self.ask(own_client, limit=0).status_code == 422
+        assert self.ask(own_client).status_code == 200
+
+    def test_a_refusal_without_an_effect_leaves_the_key_free(self, own_client):
+        headers = {"Idempotency-Key": "k"}
+        for kind in ("executed", "outcome"):
+            answer = own_client.post("/v1/decisions/none/outcomes", headers=headers,
+                                     json={"kind": kind, "result": "renewed"})
+            assert answer.status_code == 404
+            assert "idempotency-replayed" not in answer.headers
+        assert self.ask(own_client).status_code == 200
+
+    def test_while_the_ledger_is_away_what_needs_none_answers(self, own_workspace, store,
+                                                              make_client):
+        client = make_client(own_workspace, store,
+                             ledger_url="postgresql://ledger@127.0.0.1:1/nowhere")
+        headers = {"Idempotency-Key": "k"}
+        answer = client.post("/v1/decisions/none/outcomes", json={"kind": "executed"},
+                             headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems#ledger-unreachable")
+        assert answer.headers["retry-after"]
+        event = {"event_id": "e-1", "account_id": "acct-01", "kind": "community.posted",
+                 "occurred_at": "2026-02-20T10:00:00Z"}
+        for _ in range(2):
+            answer = client.post("/v1/events", json={"events": [event]}, headers=headers)
+            assert answer.status_code == 200
+        assert answer.json()["duplicates"] == 1
+
+    def test_a_ledger_that_is_busy_for_long_is_no_request_in_flight(self, own_workspace, store,
+                                                                   make_client):
+        """Somebody writes until the policy is asked: too long for the key to be taken."""
+        writing = sqlite3.connect(own_workspace.ledger_db, isolation_level=None,
+                                  check_same_thread=False)
+
+        def now() -> datetime:
+            if writing.in_transaction:
+                writing.execute("ROLLBACK")
+            return AS_OF
+
+        def soon(connection: DBAPIConnection, *_: object) -> None:
+            connection.execute("PRAGMA busy_timeout=50")
+
+        client = make_client(own_workspace, store, now=now, wall_clock=lambda: AS_OF)
+        event.listen(client.app.state.desk.ledger.database.engine, "checkout", soon)
+        with closing(writing):
+            for _ in range(2):
+                writing.execute("BEGIN IMMEDIATE")
+                answer = self.ask(client)
+                assert (answer.status_code, answer.headers["retry-after"]) == (200, "1")
+                assert answer.json()["items"][0]["decision_id"] is None
+            assert client.app.state.desk.ledger.counts() == (0, 0)
+            decided = self.ask(client).json()["items"][0]["decision_id"]
+            assert decided is not None
+            assert self.ask(client).json()["items"][0]["decision_id"] == decided
+
+    def test_a_write_that_did_not_commit_leaves_its_key_free(self, own_client):
+        engine = own_client.app.state.desk.ledger.database.engine
+
+        def fail(connection: sa.Connection) -> None:
+            work = _working_on.get()
+            if work is not None and work.is_noted:
+                raise sa.exc.OperationalError("COMMIT", {}, sqlite3.OperationalError("disk full"))
+
+        event.listen(engine, "commit", fail)  # after the answer was noted
+        answer = self.ask(own_client)
+        assert (answer.status_code, answer.json()["items"][0]["decision_id"]) == (200, None)
+        event.remove(engine, "commit", fail)
+        again = self.ask(own_client)
+        assert (again.content, again.headers["idempotency-replayed"]) == (answer.content, "true")
+        assert self.ask(own_client, "other").json()["items"][0]["decision_id"] is not None
+
+    @pytest.mark.parametrize(("path", "body"), [
+        ("/v1/next-actions", {"account_ids": ["acct-01"]}),
+        ("/v1/controls/stop", {"reason": "x"}), ("/v1/controls/resume", {"reason": "x"}),
+        ("/v1/controls/levels", {"level": 1, "reason": "x"}),
+        ("/v1/controls/capacities", {"most_a_week": 9, "reason": "x"})],
+        ids=lambda value: value if isinstance(value, str) else "")
+    def test_what_may_not_run_again_commits_its_answer_with_its_effect(self, own_workspace,
+                                                                       own_client, path, body):
+        if path.endswith("resume"):
+            own_client.post("/v1/controls/stop", json=body, headers={"Idempotency-Key": "before"})
+        statuses: list[int | None] = []
+
+        def look(*_: object) -> None:
+            work = _working_on.get()
+            if work is not None and work.is_noted and not statuses:
+                with closing(sqlite3.connect(own_workspace.ledger_db)) as other:
+                    [found] = other.execute(
+                        "SELECT status FROM idempotent_requests WHERE key = 'k'").fetchone()
+                statuses.append(found)
+
+        event.listen(own_client.app.state.desk.ledger.database.engine, "checkin", look)
+        answer = own_client.post(path, json=body, headers={"Idempotency-Key": "k"})
+        assert statuses == [answer.status_code]
+
+    @pytest.mark.parametrize("key", ["", "k" * 201, "a\tb"])
+    def test_a_key_that_is_none_is_told(self, own_client, key):
+        answer = self.ask(own_client, key)
+        assert (answer.status_code, answer.json()["type"]) == (
+            400, "/problems#missing-idempotency-key")
+
+    def test_without_a_key_and_for_what_writes_nothing_it_changes_nothing(self, own_client):
+        body = {"account_ids": ["acct-01"]}
+        assert own_client.post("/v1/next-actions", json=body).status_code == 200
+        for _ in range(2):
+            answer = own_client.post("/v1/scores", json=body, headers={"Idempotency-Key": "k"})
+            assert "idempotency-replayed" not in answer.headers
+        assert self.ask(own_client).status_code == 200  # the key is still free
+
+    def test_each_api_key_has_keys_of_its_own(self, own_client):
+        keys = own_client.app.state.desk.keys
+        decided = self.ask(own_client).json()["items"][0]
+        path = f"/v1/decisions/{decided['decision_id']}/outcomes"
+        answers = []
+        for owner in ("ann", "bob"):
+            new = keys.create(name="laptop", owner=owner, role="engine", now=AS_OF)
+            answers.append(own_client.post(
+                path, json={"kind": "outcome", "result": f"seen by {owner}"},
+                headers={"Idempotency-Key": "k", "X-API-Key": new.secret}))
+        assert [a.status_code for a in answers] == [201, 201]
+        assert [a.json()["by"] for a in answers] == ["ann", "bob"]
+        assert answers[0].json()["outcome_id"] != answers[1].json()["outcome_id"]
+
+    def test_a_body_that_hides_its_length_is_refused_while_it_is_read(self, shared_workspace,
+                                                                     store, make_client):
+        small = make_client(shared_workspace, store, max_body_bytes=100)
+        answer = small.post("/v1/next-actions", content=(b"[" * 60 for _ in range(3)),
+                            headers={"Content-Type": "application/json", "Idempotency-Key": "k"})
+        assert (answer.status_code, answer.json()["type"]) == (413, "/problems#too-large")
+
+
+@pytest.fixture
+def app(own_workspace, store) -> FastAPI:
+    return create_app(own_workspace, store=store, now=lambda: datetime.now(UTC) - OLD,
+                      wall_clock=lambda: datetime.now(UTC), refresh_seconds=60)
+
+
+@pytest.fixture
+def address(app) -> Iterator[str]:
+    with running(app) as address:
+        yield address
+
+
+OLD = datetime.now(UTC) - AS_OF
+"""A clock that runs, at the moment of the sample: two decisions never have the same moment."""
+
+
+def stampede(calls: EngineCalls, callers: ThreadPoolExecutor, key: str, number: int
+             ) -> list[Reply]:
+    """So many requests at once with one key, each on a connection of its own."""
+    def ask(_: int) -> Reply:
+        return calls.post("/v1/next-actions", {"account_ids": ["acct-01"]}, idempotency_key=key)
+
+    return list(callers.map(ask, range(number)))
+
+
+@pytest.mark.parametrize(("writes", "keys"), [
+    pytest.param(12, 3, id="12 at once, 3 keys"),
+    pytest.param(50, 1000, id="50 at once, 1000 keys", marks=pytest.mark.slow)])
+def test_writes_at_once_with_one_key_have_one_effect(app, address, writes, keys):
+    statuses: Counter[int] = Counter()
+    with ThreadPoolExecutor(writes) as callers:
+        for number in range(keys):
+            answers = stampede(calls_to(address, None), callers, f"key {number}", writes)
+            statuses.update(a.status for a in answers)
+            assert len({json.dumps(a.content) for a in answers if a.status == 200}) == 1
+            assert {a.kind for a in answers if a.status == 409} <= {"idempotency-key-in-flight"}
+    assert set(statuses) <= {200, 409}
+    assert app.state.desk.ledger.counts()[0] == keys
+
+
+DYING = """
+import os, sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+import sqlalchemy as sa
+import uvicorn
+from fastapi import FastAPI, Request
+from serving.api.idempotency import RequestKeys, WrittenOnce
+from serving.ledger.database.database import LedgerDatabase
+from serving.auth.roles import EMBEDDED, Need
+
+database = LedgerDatabase(Path(sys.argv[1]))
+dies, may_repeat = sys.argv[2], sys.argv[3] == "may repeat"
+effects = sa.Table("effects", sa.MetaData(), sa.Column("place", sa.Integer, primary_key=True))
+with database.writing() as connection:
+    effects.create(connection, checkfirst=True)
+app = FastAPI()
+
+@app.post("/write")
+def write() -> dict[str, int]:
+    if dies == "before the effect":
+        os.kill(os.getpid(), 9)
+    with database.writing() as connection:
+        count = connection.scalar(sa.select(sa.func.count()).select_from(effects))
+        if not (may_repeat and count):  # what may repeat finds what it wrote
+            connection.execute(sa.insert(effects))
+    if dies == "after the effect":
+        os.kill(os.getpid(), 9)
+    return {"effects": 1}
+
+class Known:
+    def __init__(self, app): self.app = app
+    async def __call__(self, scope, receive, send):
+        scope.setdefault("state", {}).update(caller=EMBEDDED, need=Need(
+            permission=None, of="product", writes=True, may_repeat=may_repeat))
+        await self.app(scope, receive, send)
+
+lease = timedelta(seconds=1)
+app.add_middleware(WrittenOnce, keys=RequestKeys(database, lease=lease),
+                   clock=lambda: datetime.now(UTC), lease=lease)
+app.add_middleware(Known)
+config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
+server = uvicorn.Server(config)
+import asyncio
+async def main():
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+    await task
+asyncio.run(main())
+"""
+
+
+def serve(folder: Path, dies: str, repeats: str) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", DYING, str(folder / "ledger.db"), dies, repeats],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    assert process.stdout is not None
+    return process, f"http://127.0.0.1:{int(process.stdout.readline())}/write"
+
+
+@pytest.mark.parametrize(("dies", "repeats", "status"), [
+    ("before the effect", "may not", 200), ("after the effect", "may not", 409),
+    ("after the effect", "may repeat", 200),
+])
+def test_a_kill_between_effect_and_answer_leads_to_one_effect(tmp_path, dies, repeats, status):
+    headers = {"Idempotency-Key": "k"}
+    process, address = serve(tmp_path, dies, repeats)
+    with process, pytest.raises(httpx.TransportError):
+        httpx.post(address, headers=headers, timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    process, address = serve(tmp_path, "never", repeats)
+    try:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            answer = httpx.post(address, headers=headers, timeout=30)
+            if answer.headers.get("retry-after") is None:
+                break
+            assert answer.json()["type"] == "/problems#idempotency-key-in-flight"
+            time.sleep(0.2)
+        again = httpx.post(address, headers=headers, timeout=30)
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert answer.status_code == again.status_code == status
+    assert answer.json() == again.json()
+    if status == 409:
+        assert answer.json()["type"] == "/problems#answer-lost"
+    database = LedgerDatabase(tmp_path / "ledger.db")
+    with database.reading() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM effects")) == 1
+    database.close()
+
+
+KILLED = """
+import os, sys
+from fastapi.testclient import TestClient
+from small_company import AS_OF, make_store
+from sqlalchemy import event
+from features.workspace import Workspace
+from serving.api.app import create_app
+from serving.api.idempotency import _working_on
+from serving.settings import ServiceSettings
+
+folder, url, path, body = sys.argv[1:]
+workspace = Workspace(folder)
+app = create_app(workspace, store=make_store(workspace), now=lambda: AS_OF,
+                 settings=ServiceSettings(ledger_url=url or None))
+
+def die(*_):
+    work = _working_on.get()
+    if work is not None and work.is_noted:
+        os.kill(os.getpid(), 9)  # committed, and nothing more
+
+event.listen(app.state.desk.ledger.database.engine, "checkin", die)
+client = TestClient(app, base_url="http://127.0.0.1:8000")
+client.post(path, content=body, headers={"Idempotency-Key": "k",
+                                         "Content-Type": "application/json"})
+"""
+
+
+@pytest.mark.parametrize(("path", "body", "where"), [
+    pytest.param("/v1/next-actions", '{"account_ids": ["acct-01"]}', "sqlite", id="next-actions"),
+    pytest.param("/v1/next-actions", '{"account_ids": ["acct-01"]}', "postgres",
+                 id="next-actions on PostgreSQL", marks=pytest.mark.postgres),
+    pytest.param("/v1/controls/stop", '{"reason": "x"}', "sqlite", id="stop")])
+def test_who_was_killed_after_the_effect_gives_the_answer_of_then(
+        own_workspace, store, make_client, request, path, body, where):
+    url = "" if where == "sqlite" else request.getfixturevalue("postgres").database()
+    root = Path(__file__).parents[3]
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED, str(own_workspace.root), url, path, body], cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root / "tests" / "parity")}, check=False)
+    assert process.returncode == -signal.SIGKILL
+    client = make_client(own_workspace, store, now=lambda: AS_OF + timedelta(minutes=1),
+                         ledger_url=url or None)
+    ledger = client.app.state.desk.ledger
+    before = ledger.verify()
+    answer = client.post(path, json=json.loads(body), headers={"Idempotency-Key": "k"})
+    assert answer.status_code in (200, 201)
+    assert answer.headers["idempotency-replayed"] == "true"
+    assert (ledger.verify().records, ledger.verify().finding) == (before.records, None)
+    if path == "/v1/next-actions":
+        [item] = answer.json()["items"]
+        assert ledger.decision(item["decision_id"]).action == item["action"]
+        assert ledger.counts() == (1, 0)
+    else:
+        assert client.get("/v1/controls").json()["stopped"] == [answer.json()]

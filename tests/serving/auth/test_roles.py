@@ -1,0 +1,110 @@
+"""What each role may do, and whose accounts it reaches."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.auth.roles import (
+    EMBEDDED,
+    PERMISSIONS,
+    PERMITTED,
+    ROLES,
+    ROUTES,
+    Need,
+    RoleError,
+    caller_of,
+    check_role,
+    needed,
+    permissions_named,
+)
+from serving.scoring.reach import Reach
+
+
+def test_every_role_reads_and_only_the_admin_may_do_everything():
+    assert set(PERMITTED) == set(ROLES)
+    assert all("read" in PERMITTED[role] for role in ROLES)
+    assert [role for role in ROLES if PERMITTED[role] == set(PERMISSIONS)] == ["admin"]
+
+
+def test_whoever_approves_does_not_propose_or_carry_out():
+    assert PERMITTED["approver"].isdisjoint({"recommend", "report", "claim", "send"})
+    assert [role for role in ROLES if "approve" in PERMITTED[role]] == ["approver", "admin"]
+
+
+@pytest.mark.parametrize(("reach", "attributes", "holds"), [
+    (Reach(csm="ann"), {"csm": "ann", "region": "emea"}, True),
+    (Reach(csm="ann"), {"csm": "bob", "region": "emea"}, False),
+    (Reach(csm="ann"), {"csm": None, "region": None}, False),
+    (Reach(csm="ann"), {}, False),
+    (Reach(), {"csm": None, "region": None}, False),
+    (Reach(territories=("emea",)), {"csm": None, "region": "emea"}, True),
+    (Reach(territories=("emea",)), {"csm": "bob", "region": "emea"}, True),
+    (Reach(territories=("emea", "apac")), {"csm": "bob", "region": "apac"}, True),
+    (Reach(territories=("emea",)), {"csm": "bob", "region": "EMEA"}, False),
+    (Reach(csm="ann", territories=("emea",)), {"csm": "ann", "region": "apac"}, True),
+])
+def test_an_account_is_reached_by_its_csm_or_its_region(reach, attributes, holds):
+    assert reach.holds(attributes) is holds
+
+
+@pytest.mark.parametrize(("role", "territories", "reach"), [
+    ("csm", (), Reach(csm="ann")), ("csm", ("emea",), Reach(csm="ann", territories=("emea",))),
+    ("engine", (), None), ("engine", ("emea",), Reach(territories=("emea",))),
+    ("reader", (), None), ("admin", (), None),
+])
+def test_a_csm_always_has_a_reach_and_others_where_territories_are_listed(role, territories,
+                                                                          reach):
+    assert caller_of("k", role, owner="ann", territories=territories).reach == reach
+
+
+@pytest.mark.parametrize(("role", "words", "said"), [
+    ("king", {}, "There is no role 'king'; there are reader, csm, approver, engine, admin"),
+    ("admin", {"territories": ("emea",)}, "An admin reaches every account"),
+    ("csm", {"territories": (" ",)}, "A territory is empty"),
+    ("reader", {"permissions": frozenset({"send"})}, "of role reader can not have send"),
+    ("reader", {"permissions": frozenset()}, "A key without any permission opens nothing"),
+])
+def test_what_a_role_can_not_be_is_said(role, words, said):
+    with pytest.raises(RoleError, match=said):
+        check_role(role, **words)
+
+
+def test_a_key_may_have_less_than_its_role():
+    caller = caller_of("k", "engine", permissions=frozenset({"send"}))
+    assert caller.permissions == {"send"}
+    assert "it needs the permission 'read'" in needed("GET", "/v1/accounts").refusal(caller)
+    assert needed("POST", "/v1/events").refusal(caller) is None
+
+
+def test_what_is_about_the_company_is_refused_to_a_territory():
+    need = Need(permission="watch", of="company")
+    assert need.refusal(caller_of("k", "reader")) is None
+    assert "only those of its territories" in need.refusal(
+        caller_of("k", "reader", territories=("emea",)))
+
+
+def test_a_probe_asks_for_nothing_and_a_head_asks_what_a_get_does():
+    assert needed("GET", "/healthz").refusal(caller_of("k", "csm", owner="ann")) is None
+    assert needed("HEAD", "/openapi.json") == needed("GET", "/openapi.json")
+    assert needed("DELETE", "/v1/accounts") is None
+
+
+def test_only_writes_are_declared_to_write():
+    assert {route.split()[0] for route, need in ROUTES.items() if need.writes} == {"POST"}
+
+
+@pytest.mark.parametrize(("owner", "named", "by"), [
+    ("ann", None, "ann"), ("ann", "ann", "ann"), ("mailer", "ann", "mailer, for ann"),
+])
+def test_the_owner_of_the_key_is_who_did_it(owner, named, by):
+    assert caller_of("k", "engine", owner=owner).by(named) == by
+
+
+def test_without_an_owner_the_record_says_what_the_request_does():
+    assert (EMBEDDED.by("csm-17"), EMBEDDED.by(None)) == ("csm-17", None)
+
+
+def test_permissions_are_known_by_their_names():
+    assert permissions_named(["send", "read"]) == {"read", "send"}
+    with pytest.raises(RoleError, match="There is no permission 'sing'; there are read, watch"):
+        permissions_named(["read", "sing"])

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+
+from features.catalogue.catalogue import catalogue
+from features.health.score import FORMULAS, score_components, score_health
+from serving.scoring.explanations import (
+    LEAST_PEERS,
+    PeerGroup,
+    compared,
+    health_reasons,
+    model_reasons,
+    peers_of,
+    said,
+)
+
+CATALOGUE = {feature.name: feature for feature in catalogue().features}
+CAUSAL_WORDS = ("because", "caused", "due to", "leads to", "drives")
+
+
+def reasons(points: dict[str, float], values: dict[str, float | None] | None = None, **more):
+    return model_reasons(tuple(points), np.array(list(points.values())), 0.08,
+                         values or dict.fromkeys(points, 3.0), CATALOGUE, (), **more)
+
+
+def test_features_of_one_theme_and_direction_are_one_reason():
+    found = reasons({"errors_7d": 0.04, "errors_28d": 0.03, "error_rate_7d": 0.01,
+                     "error_days_28d": -0.02})
+    assert [(r.feature, round(r.points, 6)) for r in found.levers] == [
+        ("errors_7d", 8.0), ("error_days_28d", -2.0)]
+    assert found.levers[0].also == ("300.0% of uses failed in the last 7 days",)
+
+
+def test_signals_levers_and_context_are_never_mixed():
+    found = reasons(dict.fromkeys(CATALOGUE, 0.01), most=50)
+    for role in ("signal", "lever", "context"):
+        listed = {"signal": found.signals, "lever": found.levers, "context": found.context}[role]
+        assert {CATALOGUE[r.feature].role for r in listed} == {role}
+
+
+def test_what_stands_out_is_what_the_account_does_before_its_calendar():
+    risky = reasons({"days_to_renewal": 0.08, "errors_7d": 0.03, "error_days_28d": -0.09})
+    assert risky.top(1)[0].feature == "days_to_renewal"
+    assert risky.foremost is not None
+    assert risky.foremost.feature == "errors_7d"
+    calm = reasons({"days_to_renewal": 0.08, "errors_7d": -0.03})
+    assert calm.foremost is not None
+    assert calm.foremost.feature == "days_to_renewal"
+    assert reasons({"errors_7d": 0.0}).foremost is None
+
+
+def test_at_most_five_in_a_list_and_the_others_are_the_rest():
+    found = reasons({name: 0.001 * n for n, name in enumerate(CATALOGUE)})
+    assert len(found.signals) <= 5
+    points = [r.points for r in (*found.signals, *found.levers, *found.context)]
+    total = 100 * sum(0.001 * n for n in range(len(CATALOGUE)))
+    assert found.rest + sum(points) == pytest.approx(total, abs=1e-9)  # sums of doubles
+    assert found.start == 8.0
+
+
+def test_a_reason_too_small_to_read_is_left_to_the_rest():
+    found = reasons({"errors_7d": 0.0004})
+    assert found.levers == ()
+    assert found.rest == pytest.approx(0.04)
+
+
+def test_nothing_contributed_is_no_reason():
+    assert reasons({"errors_7d": 0.0}).levers == ()
+
+
+def test_a_value_is_said_in_the_features_own_phrase():
+    assert said("errors_7d", 14.0, CATALOGUE) == "14 errors in the last 7 days"
+    assert said("errors_7d", 1.0, CATALOGUE) == "1 error in the last 7 days"
+
+
+def test_an_unknown_value_is_said_to_be_unknown():
+    assert said("errors_7d", None, CATALOGUE).startswith("Not known: errors met")
+
+
+def test_a_column_without_a_declaration_is_still_said():
+    assert said("column_of_ours", 41.5, CATALOGUE) == "column of ours: 41.5"
+    assert said("health_score", 41.5, CATALOGUE) == "Health is 42 of 100 by the formula"
+    assert said("health_score", None, CATALOGUE) == "Health score: not known"
+
+
+@pytest.mark.parametrize(("value", "median", "sentence"), [
+    (14.0, 2.0, "half of your peers are at 2 or less"),
+    (2.0, 9.0, "half of your peers are at 9 or more"),
+    (2.2, 2.0, "usual among your peers"),
+    (None, 2.0, None),
+])
+def test_the_comparison_is_with_the_middle_of_similar_accounts(value, median, sentence):
+    group = PeerGroup(who="your peers", medians={"errors_7d": median})
+    assert compared("errors_7d", value, CATALOGUE, [group]) == sentence
+
+
+def test_the_comparison_has_the_format_of_the_phrase():
+    group = PeerGroup(who="your peers", medians={"error_rate_7d": 0.0213})
+    assert compared("error_rate_7d", 0.1, CATALOGUE, [group]) == \
+        "half of your peers are at 2.1% or less"
+
+
+def test_without_a_group_nothing_is_compared():
+    assert compared("errors_7d", 3.0, CATALOGUE, []) is None
+
+
+def snapshot(rows: int, plan: str | None = "starter", segment: str | None = "small"):
+    return pl.DataFrame({
+        "account_id": [f"a{n}" for n in range(rows)], "segment": [segment] * rows,
+        "price_plan": [plan] * rows, "contract_status": ["active"] * rows,
+        "errors_7d": [float(n) for n in range(rows)],
+    }, schema_overrides={"segment": pl.String, "price_plan": pl.String})
+
+
+def test_the_most_similar_group_that_is_large_enough_comes_first():
+    frame = pl.concat([snapshot(LEAST_PEERS), snapshot(LEAST_PEERS, segment="large"),
+                       snapshot(5, segment="tiny")])
+    peers = peers_of(frame, CATALOGUE)
+    enough = peers.of({"segment": "small", "price_plan": "starter"})
+    assert enough[0].who == "accounts of the same segment and plan"
+    assert enough[0].medians["errors_7d"] == 9.5
+    few = peers.of({"segment": "tiny", "price_plan": "starter"})
+    assert few[0].who == "accounts on the same plan"
+    nothing = peers.of({"segment": None, "price_plan": None})
+    assert [g.who for g in nothing] == ["all accounts"]
+
+
+def test_accounts_that_left_are_nobodys_peers():
+    frame = pl.concat([
+        snapshot(LEAST_PEERS),
+        snapshot(LEAST_PEERS).with_columns(contract_status=pl.lit("ended"),
+                                           errors_7d=pl.lit(1000.0))])
+    assert peers_of(frame, CATALOGUE).of({})[0].medians["errors_7d"] == 9.5
+
+
+def test_too_few_accounts_are_compared_with_nobody():
+    assert peers_of(snapshot(LEAST_PEERS - 1), CATALOGUE).of({"price_plan": "starter"}) == ()
+
+
+def test_the_formulas_reasons_are_what_each_part_takes_away():
+    health = score_health(FORMULAS["003"], {
+        "days_since_activity": 12.0, "adoption_depth_28d": 0.35, "nps_last": 4.0,
+        "invoice_days_overdue": 0.0, "invoices_failed_90d": 0.0})
+    found = health_reasons(health)
+    assert {r.feature for r in found.signals} == {"usage", "satisfaction", "engagement"}
+    assert [r.points for r in found.signals] == sorted((r.points for r in found.signals),
+                                                       reverse=True)
+    assert {r.points_unit for r in found.signals} == {"health points"}
+    assert sum(r.points for r in found.signals) == pytest.approx(100 - health.score)
+    assert found.start is None
+
+
+def test_unknown_parts_leave_the_formulas_reasons_to_the_known_ones():
+    health = score_health(FORMULAS["003"], {"days_since_activity": 12.0,
+                                            "adoption_depth_28d": 0.35})
+    found = health_reasons(health)
+    assert health.known_weight == 70
+    assert sum(r.points for r in found.signals) == pytest.approx(100 - health.score)
+
+
+def test_a_part_that_is_only_shown_takes_nothing_where_nothing_else_is_known():
+    shown = [(formula, part.name) for formula in FORMULAS.values() for part in formula.components
+             if part.weight == 0]
+    assert shown
+    for formula, name in shown:
+        assert health_reasons(score_components(formula, {name: 20.0})).top(5) == ()
+
+
+def test_an_account_of_which_nothing_is_known_has_no_reasons():
+    assert health_reasons(score_health(FORMULAS["003"], {})).signals == ()
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_no_reason_claims_a_cause(name):
+    texts = [said(name, 3.0, CATALOGUE), said(name, None, CATALOGUE)]
+    assert not [w for w in CAUSAL_WORDS for text in texts if w in text.lower()]
+
+
+SEVERAL = re.compile(r"(?<![\d.,])1 (?:[a-z]+ )?(?!(?:was|is)\b)(?:[a-z-]*[^s]s|people)\b")
+"""One of a thing, said as if there were several."""
+
+every_feature = pytest.mark.parametrize("feature", catalogue().features, ids=lambda f: f.name)
+
+
+@every_feature
+def test_one_of_anything_is_said_in_the_singular(feature):
+    text = said(feature.name, 1.0, {feature.name: feature})
+    assert not SEVERAL.search(text), text
+
+
+@every_feature
+def test_none_of_anything_is_not_said_as_a_zero(feature):
+    assert not re.match(r"0 [a-z]", said(feature.name, 0.0, {feature.name: feature}))
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [
+    ("days_to_first_use", 0.0, "First used on the day it joined"),
+    ("days_to_first_use", 1.2, "First used 1 day after it joined"),
+    ("days_to_first_use", 9.0, "First used 9 days after it joined"),
+    ("feature_value_28d", 724.0,
+     "Work recorded with a value adds up to 724 in the last 28 days"),
+    ("active_days_trend_28d", None,
+     "Not known: active days compared with those of the 28 days before"),
+    ("incidents_felt_90d", 1.0, "1 incident felt in the last 90 days"),
+    ("renewals_count", 0.0, "No renewals so far"),
+    ("billing_months", 1.0, "Billed every month"),
+    ("billing_months", 12.0, "Billed every 12 months"),
+])
+def test_a_success_manager_can_read_it(name, value, text):
+    assert said(name, value, CATALOGUE) == text
