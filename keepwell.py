@@ -281,8 +281,8 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
             from experiments.report.workspace import report_on
 
             report_on(place, as_of=last, written_at=datetime.now(UTC))
-        from training.pipeline.summary import brief_of
-        from training.pipeline.tables import metrics_table
+        from training.pipeline.record.summary import brief_of
+        from training.pipeline.record.tables import metrics_table
 
         record = {"world": world.value, "trainings": [result.summary for result in results],
                   "metrics": metrics_table(results),
@@ -328,7 +328,7 @@ def _first_contract(place: Workspace) -> datetime:
 def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
     from features.lake.lake import Lake
     from serving.recommendations.snapshot import decisions_as_of
-    from training.pipeline.summary import brief_table
+    from training.pipeline.record.summary import brief_table
 
     last = moment_of(place, None)
     manifest = Lake(place.events_dir, place.quarantine_dir).manifest

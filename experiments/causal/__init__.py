@@ -1,1 +1,18 @@
-"""causal."""
+"""Estimate what an intervention caused, by a design that is written before the data are read.
+
+A failed check silences the headline.
+"""
+
+__all__ = [
+    "analysis",
+    "checks",
+    "design",
+    "estimates",
+    "estimators",
+    "interventions",
+    "outcomes",
+    "power",
+    "sample",
+    "sentences",
+    "trials",
+]

@@ -1,1 +1,6 @@
-"""This package is about capacity: which accounts get which actions this week, with whose hours."""
+"""Choose who does which action for which account within a team's hours and budgets.
+
+A linear program with its bound; what waits says why.
+"""
+
+__all__ = ["infeasibility", "options", "plan", "team", "ties_by_lot"]

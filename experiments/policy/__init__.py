@@ -1,1 +1,15 @@
-"""policy."""
+"""Rank the actions for one account: eligible, expected net value, limits.
+
+Pure: the state of an account and the evidence in, a ranking with reasons out.
+"""
+
+__all__ = [
+    "contact",
+    "exploration",
+    "quiet_hours",
+    "recommend",
+    "request",
+    "state",
+    "value",
+    "withholding",
+]

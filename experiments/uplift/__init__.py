@@ -1,1 +1,6 @@
-"""What each action causes, against doing nothing: for everybody, by segment, by account."""
+"""What each action causes, by segment and over time, measured on the log of actions.
+
+Every effect carries its interval and its grade of evidence.
+"""
+
+__all__ = ["arm_sample", "means", "scores", "workspace"]

@@ -1,1 +1,6 @@
-"""Events as they became known: which version of an event is visible as of a moment."""
+"""The schema of an event, the rules an event must pass, and when it is visible.
+
+Everything that Keepwell knows of an account is an event of this schema.
+"""
+
+__all__ = ["schema", "text_buffers", "validation", "visibility"]

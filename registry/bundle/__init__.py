@@ -1,1 +1,17 @@
-"""bundle."""
+"""The model bundle: all that serving needs of a model, without pickle.
+
+Trees or a linear form, calibration, feature contract, reference distribution and golden rows.
+"""
+
+__all__ = [
+    "bundle",
+    "calibration",
+    "contract",
+    "format",
+    "linear",
+    "long_horizons",
+    "metadata",
+    "segment_gate",
+    "served_labels",
+    "untreated_risk",
+]

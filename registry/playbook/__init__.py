@@ -1,1 +1,6 @@
-"""playbook."""
+"""The playbook: the actions and sequences that we can do for an account, as data.
+
+Reads and checks `actions.toml` and `sequences.toml`, and the conditions that they use.
+"""
+
+__all__ = ["actions", "condition_grammar", "conflicts", "playbook", "sequences"]

@@ -29,7 +29,7 @@ from serving.api.routes import events as telemetry
 from serving.api.routes import feedback_form as judging
 from serving.api.routes import pages as people
 from serving.api.routes.plans import MOST_PLANS_AT_ONCE
-from serving.api.schemas.base import ProblemAnswer
+from serving.api.schemas.wire_model import ProblemAnswer
 from serving.auth.gate import Gate
 from serving.auth.roles import Need, needed
 from serving.http.concurrency_limit import Turns

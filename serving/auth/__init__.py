@@ -1,1 +1,6 @@
-"""auth."""
+"""Who may ask what: API keys, roles, territories, and the gate in front of every route.
+
+A route that declares no role is refused.
+"""
+
+__all__ = ["api_keys", "gate", "roles"]

@@ -1,1 +1,17 @@
-"""The commands of this package, a file a subject; `keepwell.py` lists them all."""
+"""The commands of serving, one module a subject; `keepwell.py` lists them all.
+
+Imports what a command needs when it runs.
+"""
+
+__all__ = [
+    "feedback",
+    "keys",
+    "kill_switch",
+    "ledger",
+    "models",
+    "next_actions",
+    "policies",
+    "scores",
+    "service",
+    "webhooks",
+]

@@ -1,1 +1,14 @@
-"""decisions."""
+"""Turn an answer of the policy into a decision that is stored, and the settings that decide.
+
+Limits, effects, the plan and the playbook are read again when their files change.
+"""
+
+__all__ = [
+    "exploration_settings",
+    "live_effects",
+    "live_limits",
+    "policy_facts_cache",
+    "record",
+    "saved_plan",
+    "validated_playbook",
+]

@@ -1,1 +1,18 @@
-"""What was recommended, who carried it out and what came of it, kept for good."""
+"""The ledger: decisions, claims, approvals, outcomes and stops, append-only and hash-chained.
+
+Knows no HTTP.
+"""
+
+__all__ = [
+    "approvals",
+    "autonomy",
+    "claims",
+    "database",
+    "feedback",
+    "kill_switch",
+    "ledger",
+    "outcomes",
+    "pending_approvals",
+    "replay",
+    "snoozes",
+]

@@ -1,1 +1,16 @@
-"""What people see: each page a template and one dataclass of text."""
+"""The pages that people read: portfolio, account, approvals, models, reports.
+
+Plain HTML that works without JavaScript.
+"""
+
+__all__ = [
+    "account_page",
+    "approvals_page",
+    "developer_pages",
+    "frame",
+    "model_card_page",
+    "models_page",
+    "portfolio_page",
+    "reports",
+    "views",
+]

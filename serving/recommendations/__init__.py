@@ -1,1 +1,14 @@
-"""recommendations."""
+"""Ask the policy: for one account, for a snapshot, for a plan, and again at a claim.
+
+Also what another policy would have chosen on the decisions in the ledger.
+"""
+
+__all__ = [
+    "candidate_policy",
+    "claim_recheck",
+    "feedback_evaluation",
+    "logged_decisions",
+    "plans",
+    "recommend",
+    "snapshot",
+]

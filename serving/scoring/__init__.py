@@ -1,1 +1,19 @@
-"""scoring."""
+"""Score accounts and explain the scores, from features and the served models.
+
+One path for a single account and for all; the formula answers where no model can.
+"""
+
+__all__ = [
+    "alerts",
+    "expected_money",
+    "explanations",
+    "families",
+    "models_served",
+    "outlooks",
+    "portfolio",
+    "reach",
+    "score",
+    "scores_file",
+    "shadow",
+    "untreated_risk",
+]

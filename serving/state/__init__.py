@@ -1,1 +1,6 @@
-"""state."""
+"""The state of the running service: the parts of one workspace, opened once.
+
+Scores are refreshed when events, models or settings change.
+"""
+
+__all__ = ["refresh", "state"]

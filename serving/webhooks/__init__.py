@@ -1,1 +1,6 @@
-"""What is told to programs that asked for it, signed, in order, until it is heard."""
+"""Webhooks: signed messages about decisions, sent at least once and replayable.
+
+Follows the Standard Webhooks specification.
+"""
+
+__all__ = ["messages", "outbox", "secret_encryption", "sending", "signature", "url"]

@@ -36,8 +36,9 @@ def is_command(thing: object) -> bool:
 
 def declared(root: Path) -> Iterator[Callable[..., None]]:
     """The commands of every file that is about commands."""
-    files = [path for pattern in ("**/commands.py", "**/cli/*.py")
-             for path in root.glob(pattern) if ".venv" not in path.parts]
+    files = [path for package in ("features", "training", "experiments", "serving")
+             for pattern in ("**/cli.py", "**/cli/*.py")
+             for path in sorted((root / package).glob(pattern))]
     assert len(files) > 5
     for path in [root / "keepwell.py", *files]:
         name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")

@@ -12,7 +12,7 @@ from training.backtest.groups import Group
 from training.backtest.judge import COMPARED_WITH, Backtest, FarHorizon
 from training.metrics import Interval
 from training.models.specs import SPECS, spec_named
-from training.pipeline.tables import COLUMNS
+from training.pipeline.record.tables import COLUMNS
 
 TOO_FEW = "too few to judge"
 RANKING = "AUC at a cutoff"

@@ -1,1 +1,15 @@
-"""dataset."""
+"""Labels, cutoffs, cohorts and splits: from events and snapshots to a training set.
+
+No label window crosses a split, and a window that is not over is left out.
+"""
+
+__all__ = [
+    "cutoffs",
+    "errors",
+    "history",
+    "labels",
+    "outcome_lookup",
+    "splits",
+    "training_set",
+    "treatments",
+]

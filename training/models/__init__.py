@@ -1,1 +1,6 @@
-"""models."""
+"""The forms of model that compete: LightGBM, a logistic regression, the formula prior.
+
+Fit, calibrate, and compare them on one split. The only home of LightGBM and Dask.
+"""
+
+__all__ = ["binned_rows", "contest", "dask", "long_horizons", "specs", "tuning", "untreated_risk"]

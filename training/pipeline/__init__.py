@@ -1,1 +1,6 @@
-"""pipeline."""
+"""One training from labels to a released version: prepare, tune, compare, release, record.
+
+Writes the run, its evidence and its model card.
+"""
+
+__all__ = ["evidence", "prepare", "record", "train", "workspace"]

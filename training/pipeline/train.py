@@ -44,7 +44,7 @@ from training.pipeline.evidence import (
 )
 from training.pipeline.long_horizon_judging import JudgedFar, judge_far
 from training.pipeline.prepare import Prepared, prepare
-from training.pipeline.record import Recorded, flat_metrics, pictures, record
+from training.pipeline.record.record import Recorded, flat_metrics, pictures, record
 from training.pipeline.release import release
 
 __all__ = ["TrainingResult", "promotion_of_version", "train"]

@@ -1,4 +1,7 @@
-"""What would make a causal claim wrong: one file per check, all of them in one literal tuple."""
+"""What would make a causal claim wrong: one file a check, all of them in one tuple.
+
+The first check that fails silences the headline.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,17 @@ from experiments.causal.checks import (
     sample_ratio,
 )
 from experiments.causal.checks.check import Check
+
+__all__ = [
+    "CHECKS",
+    "balance",
+    "check",
+    "control_exposure",
+    "enough_outcomes",
+    "overlap",
+    "pre_period_placebo",
+    "sample_ratio",
+]
 
 CHECKS: tuple[Check, ...] = (
     enough_outcomes.CHECK,

@@ -1,4 +1,7 @@
-"""How an effect is estimated: one file per estimator, all of them in one literal tuple."""
+"""How an effect is estimated: one file an estimator, all of them in one tuple.
+
+The design names the mechanism, and the mechanism the estimator.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,15 @@ from experiments.causal.design import Mechanism
 from experiments.causal.estimators.aipw import estimate_aipw
 from experiments.causal.estimators.randomised import estimate_randomised
 from experiments.causal.sample import Estimand, Fit, Floats, Sample
+
+__all__ = [
+    "ESTIMATORS",
+    "Estimate",
+    "Estimator",
+    "aipw",
+    "estimator_for",
+    "nuisances",
+]
 
 
 class Estimate(Protocol):

@@ -1,1 +1,6 @@
-"""contact."""
+"""The rules of contact: caps by channel and account, cool-downs, snoozes, and their file.
+
+Each rule that holds an action back says why, and until when.
+"""
+
+__all__ = ["contact_policy", "limits_file", "snooze"]

@@ -1,8 +1,31 @@
-"""The declarations, one module a theme. A new feature is one value in one of these modules."""
+"""The declarations of features, one module a theme.
+
+A new feature is one value in one of these modules.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
+
+__all__ = [
+    "DAY",
+    "HALF_YEAR",
+    "MONTH",
+    "QUARTER",
+    "WEEK",
+    "YEAR",
+    "adoption",
+    "attributes",
+    "billing",
+    "contract",
+    "interventions",
+    "onboarding",
+    "reliability",
+    "sentiment",
+    "sponsor",
+    "stickiness",
+    "support",
+]
 
 DAY = timedelta(days=1)
 WEEK = timedelta(days=7)

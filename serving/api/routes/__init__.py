@@ -1,1 +1,19 @@
-"""The addresses of the service, one module a subject."""
+"""The addresses of the service, one module a subject.
+
+A route translates a request into a call and an answer into its shape; it decides nothing.
+"""
+
+__all__ = [
+    "accounts",
+    "approvals_page",
+    "catalogues",
+    "claims",
+    "controls",
+    "events",
+    "feedback",
+    "feedback_form",
+    "next_actions",
+    "pages",
+    "plans",
+    "status",
+]

@@ -15,8 +15,8 @@ from serving.api.schemas.accounts import (
     TimelineAnswer,
     TimelineEventAnswer,
 )
-from serving.api.schemas.base import EXAMPLE_ACCOUNT
 from serving.api.schemas.scores import ScoreAnswer, ScoresAnswer, ScoresRequest
+from serving.api.schemas.wire_model import EXAMPLE_ACCOUNT
 from serving.api.serializers import account_answer, account_row, family_answer, score_answer
 from serving.problems import FieldProblem, WrongShapeError, check_count
 from serving.scoring.portfolio import AccountFilter, page_of, sum_of

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Header, Path
 
 from experiments.policy.recommend import DO_NOTHING
 from serving.api.dependencies import AtCaller, AtDesk, problems
-from serving.api.schemas.base import EXAMPLE_DECISION
 from serving.api.schemas.claims import (
     EXAMPLE_CLAIM,
     ApprovalAnswer,
@@ -26,6 +25,7 @@ from serving.api.schemas.claims import (
     claim_answer,
     decision_answer,
 )
+from serving.api.schemas.wire_model import EXAMPLE_DECISION
 from serving.auth.roles import Caller
 from serving.ledger.approvals import Approvals
 from serving.ledger.claims import Claim, Claims

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from serving.api.dependencies import AtCaller, AtDesk, problems
-from serving.api.schemas.base import EXAMPLE_DECISION, Answer, Request, ShortText
+from serving.api.schemas.wire_model import EXAMPLE_DECISION, Answer, Request, ShortText
 from serving.ledger.feedback import Feedback, FeedbackRecords, NewFeedback
 from serving.problems import KEY_HEADER, LONGEST_KEY
 

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Header, Path, Response
 from serving.api.dependencies import AtCaller, AtDesk, problems
 from serving.api.idempotency import answered_by_commit
 from serving.api.routes.claims import acting, check_known
-from serving.api.schemas.base import EXAMPLE_DECISION
 from serving.api.schemas.decisions import (
     NextActionsAnswer,
     NextActionsRequest,
     OutcomeAnswer,
     OutcomeRequest,
 )
+from serving.api.schemas.wire_model import EXAMPLE_DECISION
 from serving.api.serializers import recommendation_answer
 from serving.ledger.ledger import Decision, NewOutcome
 from serving.problems import (

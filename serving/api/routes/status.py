@@ -8,7 +8,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 
 from serving.api.dependencies import AtDesk, problems
-from serving.api.schemas.base import Answer
+from serving.api.schemas.wire_model import Answer
 from serving.http.metrics import CONTENT_TYPE_LATEST
 from serving.problems import ProblemError
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from serving.api.schemas.base import Answer
 from serving.api.schemas.families import FamilyAnswer, ParentAnswer
 from serving.api.schemas.outlooks import GrowthAnswer, OutlookAnswer, RenewalAnswer, UntouchedAnswer
 from serving.api.schemas.scores import (
@@ -16,6 +15,7 @@ from serving.api.schemas.scores import (
     ProbabilityAnswer,
     ReasonsAnswer,
 )
+from serving.api.schemas.wire_model import Answer
 from serving.text_format import INTERVAL_COVERS
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from serving.api.schemas.base import Answer
+from serving.api.schemas.wire_model import Answer
 
 EXAMPLE_REPORT = "report"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from serving.api.schemas.base import Answer, Request, ShortText
+from serving.api.schemas.wire_model import Answer, Request, ShortText
 from serving.ledger.approvals import Approval
 from serving.ledger.autonomy import LEVELS
 from serving.ledger.claims import Claim

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
-from serving.api.schemas.base import (
+from serving.api.schemas.wire_model import (
     EXAMPLE_ACCOUNT,
     MOST_ACCOUNTS,
     AccountId,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from serving.api.schemas.base import EXAMPLE_ACCOUNT, EXAMPLE_MOMENT, Answer, Request
+from serving.api.schemas.wire_model import EXAMPLE_ACCOUNT, EXAMPLE_MOMENT, Answer, Request
 from serving.settings import ServiceSettings
 
 LARGEST_INTEGER = 2**53

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from serving.api.schemas.base import Answer
 from serving.api.schemas.scores import ProbabilityAnswer
+from serving.api.schemas.wire_model import Answer
 
 
 class OutlookAnswer(Answer):

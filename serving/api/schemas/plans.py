@@ -22,7 +22,7 @@ from experiments.planning.team import (
     Team,
 )
 from registry.playbook.actions import Channel, Role
-from serving.api.schemas.base import Answer, Request
+from serving.api.schemas.wire_model import Answer, Request
 
 MOST_CSMS, MOST_POOLS, MOST_BUDGETS, MOST_TIERS, MOST_TERRITORIES = 500, 50, 50, 50, 200
 MOST_WAITING = 100_000

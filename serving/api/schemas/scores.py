@@ -7,7 +7,13 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from serving.api.schemas.base import EXAMPLE_ACCOUNT, MOST_ACCOUNTS, AccountId, Answer, Request
+from serving.api.schemas.wire_model import (
+    EXAMPLE_ACCOUNT,
+    MOST_ACCOUNTS,
+    AccountId,
+    Answer,
+    Request,
+)
 from serving.text_format import INTERVAL_COVERS
 
 

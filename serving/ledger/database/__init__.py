@@ -1,1 +1,6 @@
-"""database."""
+"""The ledger's database: tables, migrations, transactions and the hash chain.
+
+SQLite by default, PostgreSQL by its address. The only home of SQLAlchemy.
+"""
+
+__all__ = ["chain", "database", "sqlite", "tables", "timestamps", "url"]

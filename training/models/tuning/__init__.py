@@ -1,1 +1,6 @@
-"""tuning."""
+"""Search hyperparameters with Optuna on rows that are binned once.
+
+A study can be resumed from its journal.
+"""
+
+__all__ = ["tune"]

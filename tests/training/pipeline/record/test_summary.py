@@ -6,7 +6,7 @@ import json
 
 from rich.console import Console
 
-from training.pipeline.summary import brief_of, brief_table
+from training.pipeline.record.summary import brief_of, brief_table
 
 
 def lines(*briefs) -> list[str]:

@@ -22,7 +22,7 @@ from training.models.contest import Contender
 from training.models.tuning.tune import Study
 from training.pipeline.comparisons import LEAST_ACCOUNTS, JudgedRows, enough_accounts
 from training.pipeline.prepare import Prepared
-from training.pipeline.tables import contender_table
+from training.pipeline.record.tables import contender_table
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]

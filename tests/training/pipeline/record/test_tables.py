@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from training.metrics import Interval
-from training.pipeline.tables import COLUMNS, contender_table, metrics_table
+from training.pipeline.record.tables import COLUMNS, contender_table, metrics_table
 
 
 def test_a_contender_table_is_ordered_by_log_loss() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.pipeline.explanation_plots import dependence, strongest, summary
+from training.pipeline.record.explanation_plots import dependence, strongest, summary
 
 NAMES = ("weak", "strong", "nothing")
 MATRIX = np.column_stack([np.linspace(0, 1, 20), np.linspace(5, 9, 20), np.ones(20)])

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from training.pipeline.model_card import PURPOSE
+from training.pipeline.record.model_card import PURPOSE
 
 
 @pytest.fixture(scope="module")

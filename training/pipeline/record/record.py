@@ -20,9 +20,9 @@ from registry.store.store import ModelStore, TrackingError, TrainingRun
 from training.metrics import flat
 from training.models.contest import Contender
 from training.models.tuning.tune import Study
-from training.pipeline.model_card import glance, model_card, span
-from training.pipeline.plots import contender_plots, explanation_plots, importance_plot
 from training.pipeline.prepare import Prepared
+from training.pipeline.record.model_card import glance, model_card, span
+from training.pipeline.record.plots import contender_plots, explanation_plots, importance_plot
 
 DESCRIPTION = "mlflow.note.content"
 """The tag that MLflow's own pages show as the description of a run."""

@@ -18,7 +18,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from registry.bundle.bundle import ModelBundle
 from training.models.contest import Contender
-from training.pipeline.explanation_plots import dependence, strongest, summary
+from training.pipeline.record.explanation_plots import dependence, strongest, summary
 
 Vector = NDArray[np.float64]
 

@@ -1,0 +1,6 @@
+"""What a training leaves behind: the run, its model card, plots, tables and a summary.
+
+Written once; nothing reads it back to decide.
+"""
+
+__all__ = ["record", "summary", "tables"]
