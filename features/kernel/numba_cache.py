@@ -54,7 +54,7 @@ def inlined(function: Callable[..., Any]) -> Any:
 def _kept(dispatcher: Any) -> Any:
     if not hasattr(dispatcher, "_cache"):  # NUMBA_DISABLE_JIT, to step through the code
         return dispatcher
-    # No public way leads to the stamp that numba compares; test_compiled.py sees it work.
+    # No public way leads to the stamp that numba compares; test_numba_cache.py sees it work.
     kept = dispatcher._cache._cache_file
     source = Path(dispatcher.py_func.__code__.co_filename)
     kept._source_stamp = f"{kept._source_stamp} {source_digest(source)}"

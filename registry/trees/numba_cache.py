@@ -41,7 +41,7 @@ def compiled(kernel: Kernel) -> Kernel:
             raise
         return cast(Kernel, numba.njit(nogil=True)(kernel))
     if hasattr(dispatcher, "_cache"):  # not with NUMBA_DISABLE_JIT, to step through the code
-        # No public way leads to the stamp that numba compares; test_compiled.py sees it work.
+        # No public way leads to the stamp that numba compares; test_numba_cache.py sees it work.
         kept = dispatcher._cache._cache_file
         source = Path(dispatcher.py_func.__code__.co_filename)
         kept._source_stamp = f"{kept._source_stamp} {source_digest(source)}"

@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments.policy.request import PolicyInputs
 from registry.playbook.playbook import ACTIONS_FILE, SEQUENCES_FILE, read_playbook
-from serving.ledger.imported_code import imported_code
+from serving.ledger._imported_code import imported_code
 from serving.ledger.ledger import Decision
 
 POLICY = (PolicyInputs.__module__, read_playbook.__module__)

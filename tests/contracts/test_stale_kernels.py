@@ -84,7 +84,8 @@ def made_of(kernel: Dispatcher) -> Iterator[ModuleType]:
 def digest_after_edit(kernel: Dispatcher, edited: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The digest that a kernel is stamped with, after one more line in a file."""
     package = kernel.py_func.__module__.partition(".")[0]
-    compiler: Any = features.kernel.numba_cache if package == "features" else registry.trees.numba_cache
+    compiler: Any = (features.kernel.numba_cache if package == "features"
+                     else registry.trees.numba_cache)
     with monkeypatch.context() as patch:
         patch.setattr(compiler, "_text", lambda file: (
             file.read_text(encoding="utf-8") + "\n#" * (file == edited)))

@@ -32,8 +32,9 @@ print(stepped(1), sum(stepped.stats.cache_hits.values()))
 
 def package(folder: Path) -> Path:
     """A package with one function that is compiled into another."""
-    (folder / "features").mkdir()
+    (folder / "features" / "kernel").mkdir(parents=True)
     (folder / "features" / "__init__.py").touch()
+    (folder / "features" / "kernel" / "__init__.py").touch()
     (folder / "features" / "kernel" / "numba_cache.py").write_bytes(
         (ROOT / "features" / "kernel" / "numba_cache.py").read_bytes())
     (folder / "features" / "inner.py").write_text(INNER.format(by=1), encoding="utf-8")

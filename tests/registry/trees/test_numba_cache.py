@@ -31,10 +31,13 @@ def test_kernels_compile_where_no_cache_can_be_written():
 
 PARTS = {
     "__init__.py": "",
-    "compiled.py": (Path(__file__).parents[3] / "registry" / "compiled.py").read_text("utf-8"),
-    "inner.py": "from registry.trees.numba_cache import compiled\n\n@compiled\ndef step(number):\n"
-                "    return number + 1\n",
-    "outer.py": "from registry.trees.numba_cache import compiled\nfrom registry.inner import step\n\n"
+    "trees/__init__.py": "",
+    "trees/numba_cache.py": (
+        Path(__file__).parents[3] / "registry" / "trees" / "numba_cache.py").read_text("utf-8"),
+    "inner.py": "from registry.trees.numba_cache import compiled\n\n"
+                "@compiled\ndef step(number):\n    return number + 1\n",
+    "outer.py": "from registry.trees.numba_cache import compiled\n"
+                "from registry.inner import step\n\n"
                 "@compiled\ndef stepped(number):\n    return step(number)\n",
 }
 ASK = "from registry.outer import stepped; print(stepped(1), len(stepped.stats.cache_hits))"
@@ -57,7 +60,7 @@ def asked(folder: Path) -> str:
 
 
 def test_a_change_of_what_was_compiled_into_a_kernel_is_noticed(tmp_path: Path) -> None:
-    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry" / "trees").mkdir(parents=True)
     for name, text in PARTS.items():
         (tmp_path / "registry" / name).write_text(text, encoding="utf-8")
     assert [asked(tmp_path), asked(tmp_path)] == ["2 0", "2 1"]
@@ -69,11 +72,12 @@ def test_a_change_of_what_was_compiled_into_a_kernel_is_noticed(tmp_path: Path) 
 def test_a_change_in_another_folder_is_noticed(tmp_path: Path) -> None:
     """Of a function that is compiled in, and of a constant whose value is."""
     parts = {
-        **PARTS, "trees/__init__.py": "from registry.trees.arrays.inner import ONE, step\n",
+        **PARTS, "trees/__init__.py": "from registry.trees.inner import ONE, step\n",
         "trees/one.py": "ONE = 1\n",
-        "trees/inner.py": "from registry.trees.arrays.one import ONE\n" + PARTS["inner.py"],
-        "outer.py": PARTS["outer.py"].replace("registry.inner import", "registry.trees.arrays import ONE,"
-                                              ).replace("step(number)", "step(number) * ONE")}
+        "trees/inner.py": "from registry.trees.one import ONE\n" + PARTS["inner.py"],
+        "outer.py": PARTS["outer.py"].replace(
+            "registry.inner import", "registry.trees import ONE,").replace(
+            "step(number)", "step(number) * ONE")}
     del parts["inner.py"]
     (tmp_path / "registry" / "trees").mkdir(parents=True)
     for name, text in parts.items():
@@ -87,7 +91,7 @@ def test_a_change_in_another_folder_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_change_of_how_code_is_made_is_noticed(tmp_path: Path) -> None:
-    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry" / "trees").mkdir(parents=True)
     for name, text in {**PARTS, "inner.py": MADE}.items():
         (tmp_path / "registry" / name).write_text(text, encoding="utf-8")
     assert [asked(tmp_path), asked(tmp_path)] == ["2 0", "2 1"]

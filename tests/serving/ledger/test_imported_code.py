@@ -16,8 +16,8 @@ from experiments.effects import action_effect
 from experiments.policy.request import PolicyInputs
 from experiments.policy.state import AccountState, Limits
 from registry.playbook import playbook
-from serving.ledger import imported_code as imports
-from serving.ledger.imported_code import PACKAGES, imported_code
+from serving.ledger import _imported_code as imports
+from serving.ledger._imported_code import PACKAGES, imported_code
 from serving.ledger.ledger import Ledger
 from serving.ledger.replay import POLICY, policy_code, policy_digest
 
