@@ -19,8 +19,8 @@ from experiments.policy.contact.limits_file import USUAL, limits_in
 from experiments.policy.state import Limits
 from experiments.report.render import write_report
 from experiments.report.report import Report, build_report, no_intervention_report
+from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook.actions import Action
 from registry.playbook.playbook import playbook

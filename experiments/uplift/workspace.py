@@ -34,9 +34,9 @@ from experiments.uplift.weekly_trials import (
     build_weekly_trials,
     has_grown,
 )
+from features.compute.snapshot_store import SnapshotStore
 from features.events.visibility import visible_events
 from features.lake.lake import Lake
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
 from registry.playbook.actions import Action, Grade
 from registry.playbook.playbook import playbook

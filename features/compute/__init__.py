@@ -3,4 +3,4 @@
 On all accounts, on one account after a new event, or on Spark, by the same kernel.
 """
 
-__all__ = ["backfill", "encode", "hierarchy", "snapshots", "spark"]
+__all__ = ["backfill", "encode", "hierarchy", "snapshot_store", "snapshots", "spark"]

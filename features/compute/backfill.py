@@ -18,11 +18,11 @@ from features._dates import moment_words
 from features.catalogue.catalogue import catalogue
 from features.compute.account_ranges import AccountRanges
 from features.compute.encode import columns_read, prepare
+from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.snapshots import snapshots_of
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
-from features.store.snapshots import SnapshotError, SnapshotStore
 from features.workspace import Workspace, WorkspaceSettings
 
 EVENTS_AT_ONCE = 300_000

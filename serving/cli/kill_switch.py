@@ -44,7 +44,7 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
     """Write a stop or its end into the ledger, and say what is stopped now."""
     from getpass import getuser
 
-    from features.store.snapshots import SnapshotStore
+    from features.compute.snapshot_store import SnapshotStore
     from registry.playbook.playbook import playbook
     from serving.ledger.database.url import place_in_words
     from serving.ledger.kill_switch import Controls, Scope, stops, unknown_parts

@@ -54,7 +54,7 @@ def score(
 def ensure_snapshots(place: Workspace, moment: datetime) -> None:
     """Make the snapshots that a score as of the moment needs, where the newest data has none."""
     from features.compute.backfill import stale
-    from features.store.snapshots import SnapshotError
+    from features.compute.snapshot_store import SnapshotError
 
     missing = stale(place, (moment - back for back in LOOKED_BACK_AT))
     if moment in missing:

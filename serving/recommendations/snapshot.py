@@ -12,8 +12,8 @@ from typing import Any
 from experiments.policy.contact.limits_file import at_any_hour, limits_in
 from features.alerts.alert import WEEK, WEEK_TOLERANCE
 from features.catalogue.catalogue import catalogue
+from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.decisions.exploration_settings import ChanceRules

@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import UTC_INSTANT
 from features.health.score import FORMULAS
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.contract import FeatureContractError

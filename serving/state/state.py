@@ -18,9 +18,9 @@ import polars as pl
 from features.alerts.alert import WEEK, WEEK_TOLERANCE
 from features.catalogue.catalogue import catalogue
 from features.catalogue.feature import AnyFeature
+from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS, TREND_LOOKBACK, HealthFormula
 from features.store.feast import WorkspaceFeatures
-from features.store.snapshots import SnapshotStore
 from features.streaming.refresh import TouchedAccounts
 from features.workspace import SETTINGS_FILE, Workspace
 from registry.bundle.segment_gate import SWITCH_FILE

@@ -28,10 +28,10 @@ from experiments.simulation.settings import PRESETS
 from experiments.simulation.world import simulate, write_world
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
 from features.compute.backfill import backfill, month_starts
+from features.compute.snapshot_store import SnapshotStore
 from features.ingest.run import ingest
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.backtest.groups import auc_at_a_cutoff, mean_over_accounts
 from training.backtest.run import Origin, find_origins

@@ -16,11 +16,11 @@ from experiments.simulation.settings import WorldSettings
 from experiments.simulation.world import simulate
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
 from features.compute.backfill import backfill, month_starts
+from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.events.schema import UTC_INSTANT
 from features.ingest.run import ingest
 from features.lake.lake import Lake
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.dataset.labels import CONTRACT_KINDS, ROW, label_named
 from training.pipeline.prepare import Prepared, prepare

@@ -12,8 +12,8 @@ import pytest
 from causal_worlds import event_world
 
 from experiments.effects.file import read_effects
+from features.compute.snapshot_store import SnapshotStore
 from features.lake.lake import Lake
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import pytest
 
 from experiments.policy.request import PolicyInputs
 from experiments.policy.state import AccountState, Limits
-from features.store.snapshots import SnapshotStore
+from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook.playbook import playbook
 from serving.ledger.kill_switch import Controls, Scope

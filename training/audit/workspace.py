@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.events.schema import UTC_INSTANT
 from features.events.visibility import recorded_before
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from features.store.snapshots import SnapshotError, SnapshotStore
 from features.workspace import Workspace
 from registry.promotion.promotion import Audited
 from training.audit.future_perturbation import check_altered_future

@@ -8,10 +8,10 @@ from datetime import datetime
 import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.backtest.groups import TRAITS
 from training.backtest.judge import Backtest, best_of, check_capacity, compared, judge

@@ -212,7 +212,7 @@ def train_models(place: Workspace, labels: tuple[str, ...], as_of: datetime | No
     store = store_at(models_address(place), os.environ)
 
     from features.compute.backfill import stale
-    from features.store.snapshots import SnapshotStore
+    from features.compute.snapshot_store import SnapshotStore
     from training.models.binned_rows import BinnedRows
     from training.pipeline.workspace import train_on
 

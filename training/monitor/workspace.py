@@ -16,10 +16,10 @@ from pathlib import Path
 import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace, write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.contract import FeatureContractError

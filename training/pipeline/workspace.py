@@ -12,10 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 import polars as pl
 
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store.pending_uploads import WaitingRuns
 from registry.store.store import ModelStore

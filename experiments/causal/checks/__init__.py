@@ -27,6 +27,17 @@ __all__ = [
     "sample_ratio",
 ]
 
+__all__ = [
+    "CHECKS",
+    "balance",
+    "check",
+    "control_exposure",
+    "enough_outcomes",
+    "overlap",
+    "pre_period_placebo",
+    "sample_ratio",
+]
+
 CHECKS: tuple[Check, ...] = (
     enough_outcomes.CHECK,
     sample_ratio.CHECK,

@@ -25,6 +25,15 @@ __all__ = [
     "nuisances",
 ]
 
+__all__ = [
+    "ESTIMATORS",
+    "Estimate",
+    "Estimator",
+    "aipw",
+    "estimator_for",
+    "nuisances",
+]
+
 
 class Estimate(Protocol):
     """What every estimator is called with."""

@@ -27,6 +27,26 @@ __all__ = [
     "support",
 ]
 
+__all__ = [
+    "DAY",
+    "HALF_YEAR",
+    "MONTH",
+    "QUARTER",
+    "WEEK",
+    "YEAR",
+    "adoption",
+    "attributes",
+    "billing",
+    "contract",
+    "interventions",
+    "onboarding",
+    "reliability",
+    "sentiment",
+    "sponsor",
+    "stickiness",
+    "support",
+]
+
 DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
 MONTH = timedelta(days=28)

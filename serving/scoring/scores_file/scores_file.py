@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.snapshot_store import MADE_FROM, SnapshotStore
 from features.health.score import FORMULAS
-from features.store.snapshots import MADE_FROM, SnapshotStore
 from features.workspace import Workspace
 from registry.bundle.contract import FeatureContractError
 from registry.store.store import ModelStore

@@ -15,9 +15,9 @@ import polars as pl
 import pyarrow as pa
 
 from features.catalogue.catalogue import HEALTH_SCORE, catalogue
+from features.compute.snapshot_store import SnapshotStore
 from features.compute.spark import map_batches
 from features.health.score import FORMULAS
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.scoring.explanations import MOST_REASONS, Peers

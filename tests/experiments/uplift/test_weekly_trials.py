@@ -12,7 +12,7 @@ from experiments.causal.trials import NoTrialsError
 from experiments.effects.file import read_effects
 from experiments.uplift.weekly_trials import LEAST_TREATED, build_weekly_trials
 from experiments.uplift.workspace import measure_effects, write_effects
-from features.store.snapshots import SnapshotStore
+from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from registry.playbook.playbook import playbook
 

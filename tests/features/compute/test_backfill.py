@@ -18,10 +18,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from features.compute.backfill import backfill, month_starts, stale
+from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.events.schema import Event, events_frame, properties_text
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
-from features.store.snapshots import SnapshotError, SnapshotStore
 from features.workspace import Workspace
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)

@@ -22,6 +22,7 @@ from small_company import AS_OF, BEFORE, event, make_store, make_workspace
 
 from features.catalogue.catalogue import catalogue
 from features.compute.backfill import backfill, stale
+from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.spark import (
     SnapshotTask,
     SparkEngineError,
@@ -34,7 +35,6 @@ from features.compute.spark import (
 )
 from features.events.schema import events_frame
 from features.lake.lake import LAKE_SCHEMA, Lake
-from features.store.snapshots import SnapshotError, SnapshotStore
 from features.workspace import Workspace
 from serving.recommendations.snapshot import scores_as_of
 from serving.scoring.scores_file.spark import scores_on_spark

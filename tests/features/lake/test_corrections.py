@@ -10,9 +10,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from features.compute.backfill import backfill
+from features.compute.snapshot_store import SnapshotStore
 from features.ingest.run import ingest
 from features.lake.lake import Lake
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 
 MAPPING = """

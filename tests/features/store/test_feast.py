@@ -11,10 +11,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from features.catalogue.catalogue import catalogue
+from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.events.schema import Event, events_frame, properties_text
 from features.store.feast import FeatureStoreError, WorkspaceFeatures
-from features.store.snapshots import SnapshotError, SnapshotStore
 from features.workspace import Workspace
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)

@@ -13,11 +13,11 @@ import pytest
 from feast import FeatureStore
 
 from features.catalogue.catalogue import catalogue
+from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.events.schema import Event, events_frame, properties_text
 from features.store.feast import WorkspaceFeatures
 from features.store.feast_repo import FeastRepoError, configuration, write_repo
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)

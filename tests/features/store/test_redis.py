@@ -14,10 +14,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from features.catalogue.catalogue import catalogue
+from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.events.schema import Event, events_frame, properties_text
 from features.store.feast import WorkspaceFeatures
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 
 pytestmark = pytest.mark.redis

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from small_company import AS_OF, READS, add_model, make_bundle
 
-from features.store.snapshots import SnapshotStore
+from features.compute.snapshot_store import SnapshotStore
 from features.workspace import Workspace
 from registry.store.mlflow import MlflowModelStore
 from registry.store.store import MemoryModelStore, TrainingRun

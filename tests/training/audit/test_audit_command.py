@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 from features.compute.backfill import backfill, month_starts
+from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import EVENT_SCHEMA
 from features.lake.lake import Lake
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.audit.report import AuditError
 from training.audit.workspace import set_of_workspace

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from features.compute.backfill import backfill, month_starts
+from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import build_snapshots
 from features.ingest.run import ingest
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from training.audit.future_perturbation import check_altered_future
 from training.audit.leakage import check_against_history

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from features.compute.backfill import backfill, month_starts
+from features.compute.snapshot_store import SnapshotStore
 from features.events.schema import EVENT_SCHEMA
 from features.lake.lake import Lake
-from features.store.snapshots import SnapshotStore
 from features.workspace import Workspace
 from keepwell import app
 from training.backtest.run import BacktestError

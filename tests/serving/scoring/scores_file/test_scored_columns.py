@@ -14,8 +14,8 @@ from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, BEFORE, contract_of
 
 from features.catalogue.catalogue import catalogue
+from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
-from features.store.snapshots import SnapshotStore
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.bundle.calibration import Calibration
 from registry.bundle.linear import LinearForm

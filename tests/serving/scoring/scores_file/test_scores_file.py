@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 from scores_one_by_one import score_frame_for_file
 from small_company import AS_OF, READS, add_model, make_bundle
 
-from features.store.snapshots import SnapshotError, SnapshotStore
+from features.compute.snapshot_store import SnapshotError, SnapshotStore
 from features.workspace import Workspace, write_atomically
 from registry.bundle.segment_gate import SWITCH_FILE, TO_WITHHOLD, Look, SegmentSwitch, segment_key
 from registry.store.store import MemoryModelStore
