@@ -19,7 +19,7 @@ from typing import Literal
 import polars as pl
 
 from features.events.schema import CONTRACT_TERMS, UTC_INSTANT
-from features.events.visibility import recorded_before, visible_events
+from features.events.visibility import is_recorded, recorded_before, visible, visible_events
 from training.dataset.errors import TrainingError
 
 Outcome = Literal["churn", "expansion", "contraction", "silence", "conversion"]
@@ -186,7 +186,7 @@ def label_rows(
         rows: from ``cohort_rows``.
         known_until: the data are complete up to here; nothing later is read.
     """
-    read = visible_events(events.lazy().filter(pl.col("kind").is_in(label.reads)), known_until)
+    read = _known(events.filter(pl.col("kind").is_in(label.reads)), known_until).lazy()
     outcomes = _outcomes(label, read, rows.lazy(), known_until)
     frame = rows.lazy().join(outcomes, on=ROW, how="left").collect()
     opens = pl.col("as_of") + pl.duration(days=label.lead_days)
@@ -212,6 +212,24 @@ def label_rows(
         *(label.column(horizon) for horizon in label.horizons)
     ).sort("as_of", "account_id")
     return LabelledRows(label=label, known_until=known_until, frame=labelled, excluded=excluded)
+
+
+def _known(events: pl.DataFrame, known_until: datetime) -> pl.DataFrame:
+    """The events as known at the end, ``recorded_at`` when what they say was first known.
+
+    A correction of what decides nothing, such as a note, would else make known only then what was
+    known at a cutoff before it.
+    """
+    known = visible_events(events, known_until)
+    if "superseded_at" not in events.columns or events["superseded_at"].null_count() == len(events):
+        return known
+    says = pl.struct("account_id", "kind", "occurred_at", "quantity", *_numbers())
+    return (
+        events.sort("event_id", "recorded_at", maintain_order=True)
+        .with_columns(is_known=visible(known_until), said=says.rle_id().over("event_id"))
+        .with_columns(pl.col("recorded_at").min().over("event_id", "said"))
+        .filter("is_known").select(known.columns)
+    )
 
 
 def contract_endings(
@@ -313,22 +331,24 @@ def _moved(label: Label) -> pl.Expr:
 def _first(rows: pl.LazyFrame, moments: pl.LazyFrame, at: str, name: str) -> pl.LazyFrame:
     """The first moment per row that was not known at its cutoff."""
     later = rows.select(ROW).join(moments, on="account_id")
-    return later.filter(pl.col("known_at") >= pl.col("as_of")).group_by(ROW).agg(
+    was_known = is_recorded(pl.col("known_at"), pl.col("as_of"))
+    return later.filter(~was_known).group_by(ROW).agg(
         pl.col(at).min().alias(name)
     )
 
 
 def _in_order(events: pl.LazyFrame) -> pl.LazyFrame:
     """Each account's events in order, terms read; at one instant an ending precedes a start."""
-    number = [
-        pl.col("properties").str.json_path_match(f"$.{name}").cast(pl.Float64, strict=False)
-        .alias(name)
-        for name in ("seats", "billing_months")
-    ]
     return (
-        events.with_columns(*number, ends=pl.col("kind") != "contract.cancelled")
+        events.with_columns(*_numbers(), ends=pl.col("kind") != "contract.cancelled")
         .sort("account_id", "occurred_at", "recorded_at", "ends", "event_id")
     )
+
+
+def _numbers() -> list[pl.Expr]:
+    """The terms of a contract that are numbers among the properties."""
+    return [pl.col("properties").str.json_path_match(f"$.{name}").cast(pl.Float64, strict=False)
+            .alias(name) for name in ("seats", "billing_months")]
 
 
 def _next(at: pl.Expr) -> pl.Expr:

@@ -223,6 +223,48 @@ def test_use_that_a_correction_moved_back_is_in_the_cohort_until_it_is_known(
     assert cohort_rows(SILENT, events, (timelines.at("2024-06-01"),)).height == accounts
 
 
+def corrected(frame: pl.DataFrame, kind: str, at, **changed: object) -> pl.DataFrame:
+    """The events with a second version of the only one of a kind, recorded at a moment."""
+    of_kind, moment = pl.col("kind") == kind, pl.lit(at, UTC_INSTANT)
+    frame = frame.with_columns(event_id=pl.int_range(pl.len()).cast(pl.String))
+    old = frame.with_columns(superseded_at=pl.when(of_kind).then(moment))
+    new = frame.filter(of_kind).with_columns(
+        recorded_at=moment, superseded_at=pl.lit(None, UTC_INSTANT),
+        **{name: pl.lit(value) for name, value in changed.items()})
+    return pl.concat([old, new])
+
+
+@pytest.mark.parametrize("reads", ["2024-05-15", "2024-07-15"])
+def test_a_correction_of_what_decides_nothing_changes_no_label(timelines, reads) -> None:
+    """The account left in February and came back in April; a note to that is mended later."""
+    events = timelines(
+        ("a", "contract.started", "2023-06-01", 200.0), ("a", "contract.cancelled", "2024-02-01"),
+        ("a", "contract.renewed", "2024-04-01", 100.0),
+        ("a", "contract.changed", "2024-07-20", 90.0))
+    gone = pl.concat([events, timelines(("a", "contract.cancelled", "2024-07-25"))])
+    for kind in ("contract.started", "contract.renewed"):
+        mended = corrected(gone, kind, timelines.at(reads), properties='{"note": "mended"}')
+        for label in (CHURN, EXPANSION, CONTRACTION):
+            assert decide(label, mended, at=timelines.at) == decide(label, gone, at=timelines.at)
+    mended = corrected(events, "contract.cancelled", timelines.at(reads), properties='{"note": ""}')
+    assert decide(CHURN, mended, at=timelines.at) is False
+
+
+def test_a_correction_of_the_terms_after_the_cutoff_leaves_the_row_out(timelines) -> None:
+    events = timelines(("a", "contract.started", "2024-02-01", 100.0))
+    mended = corrected(events, "contract.started", timelines.at("2024-07-01"), quantity=150.0)
+    assert decide(EXPANSION, mended, at=timelines.at) == "decided before the window"
+    back = pl.concat([mended.with_columns(superseded_at=pl.coalesce(
+        "superseded_at", pl.lit(timelines.at("2024-08-01"), UTC_INSTANT))),
+        mended.filter(quantity=100.0).with_columns(
+            recorded_at=pl.lit(timelines.at("2024-08-01"), UTC_INSTANT), superseded_at=None)])
+    assert decide(EXPANSION, back, at=timelines.at) is False
+    wrong_then = decide(CONTRACTION, back, at=timelines.at, as_of="2024-07-15")
+    assert wrong_then == "decided before the window"
+    early = corrected(events, "contract.started", timelines.at("2024-05-01"), quantity=150.0)
+    assert decide(EXPANSION, early, at=timelines.at) is False
+
+
 def test_a_trial_converts_when_a_contract_starts(timelines) -> None:
     label = label_named("trial_conversion")
     trial = ("a", "trial.started", "2024-05-20")
