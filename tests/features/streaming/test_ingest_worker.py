@@ -156,8 +156,8 @@ def test_the_process_ends_with_whoever_started_it_however_that_ends(tmp_path):
     script = f"""
 import time
 from datetime import datetime, UTC
-from features.intake import Intake
-from features.lake import Lake
+from features.streaming.ingest_worker import Intake
+from features.lake.lake import Lake
 if __name__ == "__main__":
     intake = Intake(Lake({str(tmp_path / "events")!r}), large=1)
     while intake.process_id is None:
