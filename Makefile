@@ -23,8 +23,9 @@ test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/ready-dev debian check  ## Set up, then lint, types, layers, tests, doctests, notebooks
 	$(BIN)/python -m pytest -n 3 --dist worksteal --nbmake
 
-check: .venv/ready-dev  ## Lint, types and import rules
+check: .venv/ready-dev  ## Lint, format, types and import rules
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

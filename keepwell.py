@@ -74,15 +74,28 @@ def promote(
     label: WhichModel,
     version: Annotated[int, typer.Argument(help="The version that shall serve.")],
     by: DecidedBy = None,
-    approve: Annotated[bool, typer.Option(
-        "--approve", help="Approve what another person asked for, where the workspace wants two."
-    )] = False,
-    capacity: Annotated[int | None, typer.Option(
-        min=1, help="Accounts that the team looks after at a cutoff, for the revenue captured; "
-        "the workspace's, by default.")] = None,
-    force: Annotated[bool, typer.Option(
-        "--despite-evidence", help="Promote although the evidence speaks against it; that is "
-        "recorded too.")] = False,
+    approve: Annotated[
+        bool,
+        typer.Option(
+            "--approve",
+            help="Approve what another person asked for, where the workspace wants two.",
+        ),
+    ] = False,
+    capacity: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Accounts that the team looks after at a cutoff, for the revenue captured; "
+            "the workspace's, by default.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--despite-evidence",
+            help="Promote although the evidence speaks against it; that is recorded too.",
+        ),
+    ] = False,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Make a version the champion, on the evidence of its own test rows and an audit for leaks.
@@ -97,28 +110,44 @@ def promote(
     with place.lock():
         if approve:
             request = approved(store.asked(name), label=name, version=version, by=by)
-            store.promote(name, version, evidence=request.evidence, by=request.by, approved_by=by,
-                          at=datetime.now(UTC), known_changes=request.changes)
-            out.print(f"{name} version {version} serves now, asked for by {request.by} and "
-                      f"approved by {by}.", highlight=False, markup=False)
+            store.promote(
+                name,
+                version,
+                evidence=request.evidence,
+                by=request.by,
+                approved_by=by,
+                at=datetime.now(UTC),
+                known_changes=request.changes,
+            )
+            out.print(
+                f"{name} version {version} serves now, asked for by {request.by} and "
+                f"approved by {by}.",
+                highlight=False,
+                markup=False,
+            )
             return
         known = len(store.history(name))
         evidence = promotion_evidence(place, store, name, version, capacity, force)
         if place.settings.second_person:
             store.ask(name, version, evidence=evidence, by=by, at=datetime.now(UTC))
-            out.print(f"Asked for by {by}. It serves as soon as another person approves: keepwell "
-                      f"models promote {name} {version} --by NAME --approve", highlight=False,
-                      markup=False)
+            out.print(
+                f"Asked for by {by}. It serves as soon as another person approves: keepwell "
+                f"models promote {name} {version} --by NAME --approve",
+                highlight=False,
+                markup=False,
+            )
             return
-        store.promote(name, version, evidence=evidence, by=by, at=datetime.now(UTC),
-                      known_changes=known)
+        store.promote(
+            name, version, evidence=evidence, by=by, at=datetime.now(UTC), known_changes=known
+        )
     out.print(f"{name} version {version} serves now.")
 
 
 def feedback(
     by_action: Annotated[bool, typer.Option("--by-action", help="Each action on its own.")] = False,
     file: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    as_of: AsOf = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Judge what people said to recommendations: who left of those they disagreed about?
 
@@ -137,17 +166,34 @@ def feedback(
     place = Workspace(workspace)
     moment, label = moment_of(place, as_of), label_named("churn")
     said = sayings(place, moment)
-    events = Lake(place.events_dir, place.quarantine_dir).scan().filter(
-        pl.col("kind").is_in(label.reads)).collect()
-    left = what_became(label, TIER_HORIZON_DAYS, ((one.account_id, one.as_of) for one in said),
-                       events, known_until=moment)
-    show_judged(judged(with_leavers(said, left), by_action=by_action), as_of=moment,
-                by_action=by_action, file=file)
+    events = (
+        Lake(place.events_dir, place.quarantine_dir)
+        .scan()
+        .filter(pl.col("kind").is_in(label.reads))
+        .collect()
+    )
+    left = what_became(
+        label,
+        TIER_HORIZON_DAYS,
+        ((one.account_id, one.as_of) for one in said),
+        events,
+        known_until=moment,
+    )
+    show_judged(
+        judged(with_leavers(said, left), by_action=by_action),
+        as_of=moment,
+        by_action=by_action,
+        file=file,
+    )
 
 
 def write_metrics(
-    readme: Annotated[Path, typer.Option(
-        help="A Markdown file with <!-- metrics --> and <!-- /metrics --> to write between.")],
+    readme: Annotated[
+        Path,
+        typer.Option(
+            help="A Markdown file with <!-- metrics --> and <!-- /metrics --> to write between."
+        ),
+    ],
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Write the metrics of the demo's models, beside their baselines, into a document."""
@@ -155,12 +201,18 @@ def write_metrics(
     text = readme.read_text(encoding="utf-8")
     opening, ending = "<!-- metrics -->", "<!-- /metrics -->"
     if not file.exists() or opening not in text or ending not in text:
-        raise CommandError(f"That needs a workspace where `keepwell demo` has run ({workspace}) "
-                           f"and a document with {opening} and {ending} ({readme}).")
+        raise CommandError(
+            f"That needs a workspace where `keepwell demo` has run ({workspace}) "
+            f"and a document with {opening} and {ending} ({readme})."
+        )
     before, rest = text.split(opening)
     record = json.loads(file.read_text(encoding="utf-8"))
-    write_atomically(readme, (before + opening + "\n" + record["metrics"] + "\n" + ending
-                              + rest.split(ending)[1]).encode())
+    write_atomically(
+        readme,
+        (
+            before + opening + "\n" + record["metrics"] + "\n" + ending + rest.split(ending)[1]
+        ).encode(),
+    )
     out.print(f"{readme} holds the metrics of {file}.")
 
 
@@ -172,8 +224,9 @@ class World(StrEnum):
 
 
 def demo(
-    world: Annotated[World, typer.Option(help="The CRM sample, or a simulated company.")]
-    = World.CRM,
+    world: Annotated[
+        World, typer.Option(help="The CRM sample, or a simulated company.")
+    ] = World.CRM,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
     serving: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve at the end.")] = True,
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
@@ -184,8 +237,10 @@ def demo(
     _demo(place, world, preset)
     if serving:
         address = f"http://127.0.0.1:{port}"
-        out.print(f"\nOpen [bold]{address}[/bold] for the portfolio, {address}/models for the "
-                  f"evidence, {address}/docs for the API. Stop with Ctrl-C.")
+        out.print(
+            f"\nOpen [bold]{address}[/bold] for the portfolio, {address}/models for the "
+            f"evidence, {address}/docs for the API. Stop with Ctrl-C."
+        )
         serve(port=port, workspace=workspace)
 
 
@@ -214,33 +269,45 @@ COMMANDS: Commands = {
     "demo": demo,
 }
 GROUPS: Mapping[str, tuple[str, Commands]] = {
-    "models": ("List, show, promote and roll back models.", {
-        "list": models.list_versions,
-        "show": models.show,
-        "promote": promote,
-        "history": models.history,
-        "upload": upload,
-        "shadow": models.shadow,
-        "metrics": write_metrics,
-        "rollback": models.roll_back,
-    }),
-    "ledger": ("Whether the ledger of decisions is as it was written.", {
-        "verify": ledger.verify,
-        "replay": ledger.replay,
-    }),
-    "webhooks": ("Tell other programs what was decided and what came of it.", {
-        "add": webhooks.add,
-        "list": webhooks.list_webhooks,
-        "remove": webhooks.remove,
-        "rotate": webhooks.rotate,
-        "replay": webhooks.replay,
-    }),
-    "keys": ("Make, list, change and end the API keys of a workspace.", {
-        "create": keys.create,
-        "list": keys.list_keys,
-        "rotate": keys.rotate,
-        "revoke": keys.revoke,
-    }),
+    "models": (
+        "List, show, promote and roll back models.",
+        {
+            "list": models.list_versions,
+            "show": models.show,
+            "promote": promote,
+            "history": models.history,
+            "upload": upload,
+            "shadow": models.shadow,
+            "metrics": write_metrics,
+            "rollback": models.roll_back,
+        },
+    ),
+    "ledger": (
+        "Whether the ledger of decisions is as it was written.",
+        {
+            "verify": ledger.verify,
+            "replay": ledger.replay,
+        },
+    ),
+    "webhooks": (
+        "Tell other programs what was decided and what came of it.",
+        {
+            "add": webhooks.add,
+            "list": webhooks.list_webhooks,
+            "remove": webhooks.remove,
+            "rotate": webhooks.rotate,
+            "replay": webhooks.replay,
+        },
+    ),
+    "keys": (
+        "Make, list, change and end the API keys of a workspace.",
+        {
+            "create": keys.create,
+            "list": keys.list_keys,
+            "rotate": keys.rotate,
+            "revoke": keys.revoke,
+        },
+    ),
 }
 
 
@@ -251,11 +318,16 @@ def joined(whole: typer.Typer, commands: Commands) -> typer.Typer:
     return whole
 
 
-app = joined(typer.Typer(
-    help="Which accounts are likely to leave or to grow, what to do about each, and whether "
-         "doing it has worked.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-), COMMANDS)
+app = joined(
+    typer.Typer(
+        help="Which accounts are likely to leave or to grow, what to do about each, and whether "
+        "doing it has worked.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    ),
+    COMMANDS,
+)
 for name, (about, commands) in GROUPS.items():
     app.add_typer(joined(typer.Typer(help=about, no_args_is_help=True), commands), name=name)
 
@@ -273,8 +345,10 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         _demo_ingest(place, world, preset)
         last = moment_of(place, None)
         first = min(_first_contract(place), last)
-        moments = {*series_of(first + timedelta(days=28), last, Every.MONTH),
-                   *(last - back for back in LOOKED_BACK_AT)}
+        moments = {
+            *series_of(first + timedelta(days=28), last, Every.MONTH),
+            *(last - back for back in LOOKED_BACK_AT),
+        }
         take_snapshots(place, tuple(sorted(moments)))
         results = train_models(place, ("churn", "expansion"), None, 12, 1, by="keepwell demo")
         with step("Estimating what interventions caused"):
@@ -284,9 +358,12 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
         from training.pipeline.record.summary import brief_of
         from training.pipeline.record.tables import metrics_table
 
-        record = {"world": world.value, "trainings": [result.summary for result in results],
-                  "metrics": metrics_table(results),
-                  "results": [brief_of(result) for result in results]}
+        record = {
+            "world": world.value,
+            "trainings": [result.summary for result in results],
+            "metrics": metrics_table(results),
+            "results": [brief_of(result) for result in results],
+        }
         write_atomically(place.root / DEMO_FILE, json.dumps(record, indent=1).encode())
     else:
         out.print(f"Using what is in {place.root}; delete that folder to start afresh.")
@@ -300,8 +377,10 @@ def _demo_record(place: Workspace, world: World) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if record["world"] != world.value:
-        raise CommandError(f"The workspace {place.root} holds the {record['world']} world. Choose "
-                           f"another folder with --workspace, or delete that one.")
+        raise CommandError(
+            f"The workspace {place.root} holds the {record['world']} world. Choose "
+            f"another folder with --workspace, or delete that one."
+        )
     return record
 
 
@@ -335,9 +414,11 @@ def _demo_summary(place: Workspace, record: Mapping[str, Any]) -> None:
     with step("Scoring every account and ranking its actions"):
         decided = decisions_as_of(place, store_of(place), last)
     running = [one for one in decided if one.score.revenue_at_risk is not None]
-    out.print(f"\n[bold]{manifest.events:,} events[/bold] in {manifest.rows:,} rows of "
-              f"{len(decided):,} accounts, {len(running):,} of them with a running contract, as of "
-              f"{last:%Y-%m-%d}.\n")
+    out.print(
+        f"\n[bold]{manifest.events:,} events[/bold] in {manifest.rows:,} rows of "
+        f"{len(decided):,} accounts, {len(running):,} of them with a running contract, as of "
+        f"{last:%Y-%m-%d}.\n"
+    )
     for summary in record["trainings"]:
         out.print(summary, highlight=False, markup=False)
         out.print()

@@ -42,25 +42,35 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path, n_rows=MOST_ROWS + 1)
         else:
-            frame = pl.read_csv(path, n_rows=MOST_ROWS + 1, infer_schema_length=None,
-                                try_parse_dates=True, schema_overrides=NAMES)
+            frame = pl.read_csv(
+                path,
+                n_rows=MOST_ROWS + 1,
+                infer_schema_length=None,
+                try_parse_dates=True,
+                schema_overrides=NAMES,
+            )
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} can not be read as a table: {str(error).splitlines()[0]}. Save "
-                         f"it as CSV with a heading, or as Parquet.") from error
+        raise TableError(
+            f"{path} can not be read as a table: {str(error).splitlines()[0]}. Save "
+            f"it as CSV with a heading, or as Parquet."
+        ) from error
     twice = [name for name in frame.columns if TWICE.search(name)]
     if path.suffix.lower() != ".parquet" and twice:
-        raise TableError(f"{path} has the column {TWICE.sub('', twice[0])!r} twice. Name each "
-                         f"column once.")
+        raise TableError(
+            f"{path} has the column {TWICE.sub('', twice[0])!r} twice. Name each column once."
+        )
     if frame.width == 1 and any(mark in frame.columns[0] for mark in ";\t|"):
-        raise TableError(f"{path} has one column, {frame.columns[0]!r:.60}. Separate columns with "
-                         f"commas.")
+        raise TableError(
+            f"{path} has one column, {frame.columns[0]!r:.60}. Separate columns with commas."
+        )
     if frame.height > MOST_ROWS:
         raise TableError(f"{path} has more than {MOST_ROWS:,} rows. Give a part of it.")
     return frame
 
 
-def numbers_in(table: pl.DataFrame, name: str, file: str = "", *,
-               next_step: str = "Write a number.") -> pl.Series:
+def numbers_in(
+    table: pl.DataFrame, name: str, file: str = "", *, next_step: str = "Write a number."
+) -> pl.Series:
     """A column as numbers, null where it is empty; ``file`` is named where there are several.
 
     Raises:
@@ -75,8 +85,10 @@ def numbers_in(table: pl.DataFrame, name: str, file: str = "", *,
         if wrong.any():
             place = int(wrong.arg_true()[0])
             row = table["_row"][place] if "_row" in table.columns else place + 1
-            raise TableError(f"{_row(row, file)} has {text[place]!r:.40} for {name}, which is "
-                             f"no number. {next_step}")
+            raise TableError(
+                f"{_row(row, file)} has {text[place]!r:.40} for {name}, which is "
+                f"no number. {next_step}"
+            )
         return numbers
     return column.cast(pl.Float64)
 
@@ -90,13 +102,21 @@ def text_in(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
     column = table[name]
     if column.dtype.is_nested() or column.dtype in NO_TEXT:
         of = f" of {file}" if file else ""
-        raise TableError(f"The column {name!r}{of} is neither numbers nor words "
-                         f"({column.dtype}). Write one number or one word in each row.")
+        raise TableError(
+            f"The column {name!r}{of} is neither numbers nor words "
+            f"({column.dtype}). Write one number or one word in each row."
+        )
     return column.cast(pl.String).str.strip_chars()
 
 
-def refuse_rows(table: pl.DataFrame, wrong: pl.Expr, words: str, file: str = "", *,
-                next_step: str = "Mend it, or leave the row out.") -> None:
+def refuse_rows(
+    table: pl.DataFrame,
+    wrong: pl.Expr,
+    words: str,
+    file: str = "",
+    *,
+    next_step: str = "Mend it, or leave the row out.",
+) -> None:
     """Let no row pass that is wrong; their numbers are in the column ``_row``.
 
     Raises:

@@ -17,8 +17,13 @@ def markdown(rules: Iterable[AlertRule] = ALERTS) -> str:
     >>> print(markdown(ALERTS[:1]).splitlines()[-1])
     | `cancel_intent` | `cancellations_intended_90d` >= 1 | 5 | 002:246 | open for 90 days |
     """
-    return "\n".join(["| warning sign | raised when | urgency | source | ours, or the nearest |",
-                      "|---|---|---|---|---|", *map(_row, rules)])
+    return "\n".join(
+        [
+            "| warning sign | raised when | urgency | source | ours, or the nearest |",
+            "|---|---|---|---|---|",
+            *map(_row, rules),
+        ]
+    )
 
 
 def _row(rule: AlertRule) -> str:

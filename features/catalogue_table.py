@@ -21,8 +21,12 @@ def markdown(features: Iterable[AnyFeature] = FEATURES) -> str:
     """
     lines: list[str] = []
     for theme, declared in groupby(features, key=lambda feature: feature.theme):
-        lines += [f"#### {theme}", "", "| feature | what it is | unit | from | when empty | role |",
-                  "|---|---|---|---|---|---|"]
+        lines += [
+            f"#### {theme}",
+            "",
+            "| feature | what it is | unit | from | when empty | role |",
+            "|---|---|---|---|---|---|",
+        ]
         lines += [_row(feature) for feature in declared] + [""]
     return "\n".join(lines).rstrip()
 
@@ -33,8 +37,10 @@ def _row(feature: AnyFeature) -> str:
     else:
         source = " ".join(f"`{kind}`" for kind in feature.reads)
         empty = "unknown" if feature.when_empty is None else f"{feature.when_empty:g}"
-    return (f"| `{feature.name}` | {feature.description} | {feature.unit} | {source} | {empty} "
-            f"| {feature.role} |")
+    return (
+        f"| `{feature.name}` | {feature.description} | {feature.unit} | {source} | {empty} "
+        f"| {feature.role} |"
+    )
 
 
 if __name__ == "__main__":

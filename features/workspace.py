@@ -224,11 +224,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def _instant(name: str, value: object) -> datetime:
     if not isinstance(value, datetime):
-        raise WorkspaceError(f"{name} in {SETTINGS_FILE} must be a time such as "
-                             f"2023-04-01T00:00:00Z, not {value!r}.")
+        raise WorkspaceError(
+            f"{name} in {SETTINGS_FILE} must be a time such as 2023-04-01T00:00:00Z, not {value!r}."
+        )
     if value.tzinfo is None:
-        raise WorkspaceError(f"{name} in {SETTINGS_FILE} has no time zone; write it in UTC, such "
-                             f"as 2023-04-01T00:00:00Z.")
+        raise WorkspaceError(
+            f"{name} in {SETTINGS_FILE} has no time zone; write it in UTC, such "
+            f"as 2023-04-01T00:00:00Z."
+        )
     return value.astimezone(UTC)
 
 

@@ -42,12 +42,19 @@ class Table:
         """One of the allowed words."""
         value = self.text(key, default)
         if value not in allowed:
-            raise TableError(f"{self.where}: `{key}` is {value!r}; allowed are "
-                             f"{', '.join(allowed)}.")
+            raise TableError(
+                f"{self.where}: `{key}` is {value!r}; allowed are {', '.join(allowed)}."
+            )
         return value
 
-    def number(self, key: str, default: float | None = None, *, least: float | None = None,
-               most: float | None = None) -> float:
+    def number(
+        self,
+        key: str,
+        default: float | None = None,
+        *,
+        least: float | None = None,
+        most: float | None = None,
+    ) -> float:
         """A finite number within its bounds; true, false, inf and nan are not numbers."""
         value = self._take(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -57,9 +64,11 @@ class Table:
         except OverflowError:  # a whole number of more digits than a float holds
             number = math.inf
         if not math.isfinite(number):
-            raise TableError(f"{self.where}: `{key}` is {value!r:.20}, which is no finite number. "
-                             f"Write one; where nothing is to be bounded, one that is never "
-                             f"reached, such as 1e12.")
+            raise TableError(
+                f"{self.where}: `{key}` is {value!r:.20}, which is no finite number. "
+                f"Write one; where nothing is to be bounded, one that is never "
+                f"reached, such as 1e12."
+            )
         if (least is not None and number < least) or (most is not None and number > most):
             raise TableError(f"{self.where}: `{key}` is {value!r}, outside {least} to {most}.")
         return number
@@ -96,8 +105,10 @@ class Table:
     def end(self) -> None:
         """Nothing may be left over."""
         if self._left:
-            raise TableError(f"{self.where} has unknown key(s) {', '.join(sorted(self._left))}. "
-                             f"Remove them or correct their spelling.")
+            raise TableError(
+                f"{self.where} has unknown key(s) {', '.join(sorted(self._left))}. "
+                f"Remove them or correct their spelling."
+            )
 
     def _take(self, key: str, default: object) -> object:
         value = self._left.pop(key, default)

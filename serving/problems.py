@@ -32,9 +32,14 @@ class ProblemError(Exception):
     title: ClassVar[str] = "The request can not be answered"
     next_step: ClassVar[str] = "Read the detail and send a changed request."
 
-    def __init__(self, detail: str, *, next_step: str | None = None,
-                 errors: Sequence[FieldProblem] = (),
-                 headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        next_step: str | None = None,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.next = next_step or self.next_step
@@ -46,8 +51,10 @@ class UnknownAccountError(ProblemError):
     """No account with this id has been scored."""
 
     slug, status, title = "unknown-account", 404, "Unknown account"
-    next_step = ("Check the spelling, or look the account up with GET /v1/accounts. A new account "
-                 "appears after the next snapshot (keepwell snapshot).")
+    next_step = (
+        "Check the spelling, or look the account up with GET /v1/accounts. A new account "
+        "appears after the next snapshot (keepwell snapshot)."
+    )
 
 
 class UnknownDecisionError(ProblemError):
@@ -124,8 +131,9 @@ class TooManyError(ProblemError):
     """The request holds more rows than are taken at once."""
 
     slug, status, title = "too-many", 413, "Too many rows in one request"
-    next_step = ("Nothing was taken. Split the rows and send them in several requests, one after "
-                 "the other.")
+    next_step = (
+        "Nothing was taken. Split the rows and send them in several requests, one after the other."
+    )
 
 
 def check_count(what: str, sent: int, most: int) -> None:
@@ -135,16 +143,20 @@ def check_count(what: str, sent: int, most: int) -> None:
         TooManyError: it holds more; the message says how many were sent and how many may be.
     """
     if sent > most:
-        raise TooManyError(f"{sent:,} {what} were sent, and one request takes {most:,} at most; "
-                           f"{-(-sent // most):,} requests are enough for them.")
+        raise TooManyError(
+            f"{sent:,} {what} were sent, and one request takes {most:,} at most; "
+            f"{-(-sent // most):,} requests are enough for them."
+        )
 
 
 class MissingKeyError(ProblemError):
     """A write came without an Idempotency-Key."""
 
     slug, status, title = "missing-idempotency-key", 400, "The Idempotency-Key is missing"
-    next_step = (f"Send an {KEY_HEADER} header: any text of 1 to {LONGEST_KEY} characters that "
-                 f"is new for each write and the same when you repeat the request.")
+    next_step = (
+        f"Send an {KEY_HEADER} header: any text of 1 to {LONGEST_KEY} characters that "
+        f"is new for each write and the same when you repeat the request."
+    )
 
 
 class KeyReusedError(ProblemError):
@@ -172,16 +184,20 @@ class ContradictingOutcomeError(ProblemError):
     """The decision was carried out and declined: one of the two reports is wrong."""
 
     slug, status, title = "contradicting-outcome", 409, "This contradicts what was reported before"
-    next_step = ("Nothing was changed; what was reported first stands. If it is wrong, ask for a "
-                 "new decision with POST /v1/next-actions and report on that one.")
+    next_step = (
+        "Nothing was changed; what was reported first stands. If it is wrong, ask for a "
+        "new decision with POST /v1/next-actions and report on that one."
+    )
 
 
 class NotAllowedError(ProblemError):
     """The request carries no valid key."""
 
     slug, status, title = "not-allowed", 401, "A key is needed"
-    next_step = ("Send Authorization: Bearer KEY, with the key this service was started with, or "
-                 "one that keepwell keys create made and that has not ended.")
+    next_step = (
+        "Send Authorization: Bearer KEY, with the key this service was started with, or "
+        "one that keepwell keys create made and that has not ended."
+    )
 
 
 class NotPermittedError(ProblemError):
@@ -195,8 +211,10 @@ class KeysUnreadableError(ProblemError):
     """Who may do what can not be looked up now."""
 
     slug, status, title = "keys-unreadable", 503, "The keys can not be read"
-    next_step = ("Nothing was done. Whoever runs Keepwell is told what is wrong by keepwell keys "
-                 "list; send the same request again afterwards.")
+    next_step = (
+        "Nothing was done. Whoever runs Keepwell is told what is wrong by keepwell keys "
+        "list; send the same request again afterwards."
+    )
 
 
 class WrongHostError(ProblemError):
@@ -217,8 +235,10 @@ class NotReadyError(ProblemError):
     """No account has been scored yet."""
 
     slug, status, title = "not-ready", 503, "Nothing has been scored yet"
-    next_step = ("Run keepwell ingest and keepwell snapshot in this workspace; the service notices "
-                 "by itself.")
+    next_step = (
+        "Run keepwell ingest and keepwell snapshot in this workspace; the service notices "
+        "by itself."
+    )
 
 
 class BusyError(ProblemError):
@@ -232,11 +252,14 @@ class LedgerUnreachableError(ProblemError):
     """The database of the ledger can not be reached, or does not take the write now."""
 
     slug, status, title = "ledger-unreachable", 503, "The ledger can not be reached"
-    next_step = ("Send the same request again, with the same Idempotency-Key, after the time that "
-                 "Retry-After says. What was acknowledged before is kept.")
+    next_step = (
+        "Send the same request again, with the same Idempotency-Key, after the time that "
+        "Retry-After says. What was acknowledged before is kept."
+    )
 
-    def __init__(self, detail: str, *, cause: str = "",
-                 headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, detail: str, *, cause: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail, headers=headers)
         self.cause = cause  # what the database said; for the operator, not for callers
 
@@ -252,8 +275,10 @@ class ImpossiblePlanError(ProblemError):
     """A plan can not be made of the team that was sent."""
 
     slug, status, title = "impossible-plan", 422, "No plan can keep all limits"
-    next_step = ("Nothing was changed. Lower the care or raise the limits named in errors, and "
-                 "send the team again.")
+    next_step = (
+        "Nothing was changed. Lower the care or raise the limits named in errors, and "
+        "send the team again."
+    )
 
 
 class UnknownClaimError(ProblemError):
@@ -274,24 +299,30 @@ class HeldBackError(ProblemError):
     """The action was allowed when it was decided on; since then a rule has come to forbid it."""
 
     slug, status, title = "held-back", 409, "A rule holds this action back by now"
-    next_step = ("Do not carry it out. Ask for a new decision with POST /v1/next-actions; once the "
-                 "rule no longer holds, this one may be claimed with a new Idempotency-Key.")
+    next_step = (
+        "Do not carry it out. Ask for a new decision with POST /v1/next-actions; once the "
+        "rule no longer holds, this one may be claimed with a new Idempotency-Key."
+    )
 
 
 class AlreadyClaimedError(ProblemError):
     """Somebody is at work on this decision, or on this account."""
 
     slug, status, title = "already-claimed", 409, "Somebody else has claimed it"
-    next_step = ("Do not carry it out. It is free again when the lease ends, after the seconds of "
-                 "Retry-After.")
+    next_step = (
+        "Do not carry it out. It is free again when the lease ends, after the seconds of "
+        "Retry-After."
+    )
 
 
 class NotClaimableError(ProblemError):
     """The decision is not one that a program may carry out now."""
 
     slug, status, title = "not-claimable", 409, "This decision may not be carried out now"
-    next_step = ("Do not carry it out. A person approves it with POST "
-                 "/v1/decisions/{decision_id}/approvals, or does it and reports the outcome.")
+    next_step = (
+        "Do not carry it out. A person approves it with POST "
+        "/v1/decisions/{decision_id}/approvals, or does it and reports the outcome."
+    )
 
 
 class CapacityUsedError(ProblemError):
@@ -305,16 +336,20 @@ class QuietHoursError(ProblemError):
     """Nobody is contacted now where the account is."""
 
     slug, status, title = "quiet-hours", 409, "It is their quiet hours"
-    next_step = ("Do not carry it out now. Claim it when the quiet hours are over, after the "
-                 "seconds of Retry-After.")
+    next_step = (
+        "Do not carry it out now. Claim it when the quiet hours are over, after the "
+        "seconds of Retry-After."
+    )
 
 
 class StoppedError(ProblemError):
     """Somebody used the kill switch."""
 
     slug, status, title = "stopped", 409, "This is stopped"
-    next_step = ("Do not carry it out. GET /v1/controls says what is stopped; keepwell resume, or "
-                 "POST /v1/controls/resume, lets it go on.")
+    next_step = (
+        "Do not carry it out. GET /v1/controls says what is stopped; keepwell resume, or "
+        "POST /v1/controls/resume, lets it go on."
+    )
 
 
 class ClaimOverError(ProblemError):
@@ -374,16 +409,48 @@ class InternalError(ProblemError):
 
 
 PROBLEMS: tuple[type[ProblemError], ...] = (
-    UnknownClaimError, DecisionExpiredError, AlreadyClaimedError, NotClaimableError,
-    CapacityUsedError, QuietHoursError, HeldBackError, StoppedError, ClaimOverError, NotYoursError,
-    OutcomeBeforeDecisionError, SelfApprovalError, LevelTooHighError, UnknownControlError,
-    UnknownAccountError, UnknownDecisionError, UnknownReportError,
-    UnknownModelCardError, UnknownAddressError, TooManyAtOnceError, ImpossiblePlanError,
-    WrongMethodError, NotJsonError, WrongShapeError, UnknownHorizonError, BadCursorError,
-    TooLargeError, TooManyError, MissingKeyError, KeyReusedError, InFlightError, AnswerLostError,
+    UnknownClaimError,
+    DecisionExpiredError,
+    AlreadyClaimedError,
+    NotClaimableError,
+    CapacityUsedError,
+    QuietHoursError,
+    HeldBackError,
+    StoppedError,
+    ClaimOverError,
+    NotYoursError,
+    OutcomeBeforeDecisionError,
+    SelfApprovalError,
+    LevelTooHighError,
+    UnknownControlError,
+    UnknownAccountError,
+    UnknownDecisionError,
+    UnknownReportError,
+    UnknownModelCardError,
+    UnknownAddressError,
+    TooManyAtOnceError,
+    ImpossiblePlanError,
+    WrongMethodError,
+    NotJsonError,
+    WrongShapeError,
+    UnknownHorizonError,
+    BadCursorError,
+    TooLargeError,
+    TooManyError,
+    MissingKeyError,
+    KeyReusedError,
+    InFlightError,
+    AnswerLostError,
     ContradictingOutcomeError,
-    NotAllowedError, NotPermittedError, KeysUnreadableError, WrongHostError,
-    ForeignOriginError, NotReadyError, BusyError, LedgerUnreachableError, RefusedError,
+    NotAllowedError,
+    NotPermittedError,
+    KeysUnreadableError,
+    WrongHostError,
+    ForeignOriginError,
+    NotReadyError,
+    BusyError,
+    LedgerUnreachableError,
+    RefusedError,
     InternalError,
 )
 """Every kind of problem there is."""

@@ -37,38 +37,58 @@ class Variable:
 
 
 VARIABLES = (
-    Variable(name="KEEPWELL_API_KEY",
-             help="When set, every request but the two probes must carry this key: as "
-                  "`Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password that a "
-                  "browser asks for. At least 16 characters."),
-    Variable(name="KEEPWELL_KEY_PEPPER",
-             help="When set, the keys that `keepwell keys` makes are hashed under it instead of "
-                  "under one that is kept in the workspace. At least 16 characters; the same for "
-                  "every process, and from the first key on."),
-    Variable(name="KEEPWELL_ALLOWED_HOSTS",
-             help="Host names, separated by commas, that a request may name besides "
-                  "127.0.0.1 and localhost."),
-    Variable(name="KEEPWELL_MAX_BODY_BYTES",
-             help="The largest request body that is read. 16777216 by default."),
-    Variable(name="KEEPWELL_LEDGER_URL",
-             help="Where decisions are kept: postgresql://USER:PASSWORD@HOST/DATABASE, one "
-                  "database a workspace. Without it, the file ledger.db of the workspace."),
-    Variable(name=LOTTERY_KEY_VARIABLE,
-             help="The secret of the draws that chance.toml of the workspace asks for: 64 "
-                  "hexadecimal characters or more, the same for every process."),
-    Variable(name=HOSTS_VARIABLE,
-             help="Hosts that webhooks may go to, as `host` or `host:port`, separated by commas. "
-                  "Without it none is sent."),
-    Variable(name=NETWORKS_VARIABLE,
-             help="Private networks that webhooks may reach, as `10.1.0.0/16`, separated by "
-                  "commas; none by default. http goes nowhere else."),
-    Variable(name=SEAL_VARIABLE,
-             help="When set, the secrets of webhooks are sealed under it instead of under the file "
-                  "webhooks.secret of the workspace. At least 16 characters; the same for every "
-                  "process, and from the first webhook on."),
-    Variable(name=KEY_VARIABLE,
-             help="When set, models are signed with this key as they are trained, and one that it "
-                  "did not sign is refused. At least 16 characters; the same for every process."),
+    Variable(
+        name="KEEPWELL_API_KEY",
+        help="When set, every request but the two probes must carry this key: as "
+        "`Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the password that a "
+        "browser asks for. At least 16 characters.",
+    ),
+    Variable(
+        name="KEEPWELL_KEY_PEPPER",
+        help="When set, the keys that `keepwell keys` makes are hashed under it instead of "
+        "under one that is kept in the workspace. At least 16 characters; the same for "
+        "every process, and from the first key on.",
+    ),
+    Variable(
+        name="KEEPWELL_ALLOWED_HOSTS",
+        help="Host names, separated by commas, that a request may name besides "
+        "127.0.0.1 and localhost.",
+    ),
+    Variable(
+        name="KEEPWELL_MAX_BODY_BYTES",
+        help="The largest request body that is read. 16777216 by default.",
+    ),
+    Variable(
+        name="KEEPWELL_LEDGER_URL",
+        help="Where decisions are kept: postgresql://USER:PASSWORD@HOST/DATABASE, one "
+        "database a workspace. Without it, the file ledger.db of the workspace.",
+    ),
+    Variable(
+        name=LOTTERY_KEY_VARIABLE,
+        help="The secret of the draws that chance.toml of the workspace asks for: 64 "
+        "hexadecimal characters or more, the same for every process.",
+    ),
+    Variable(
+        name=HOSTS_VARIABLE,
+        help="Hosts that webhooks may go to, as `host` or `host:port`, separated by commas. "
+        "Without it none is sent.",
+    ),
+    Variable(
+        name=NETWORKS_VARIABLE,
+        help="Private networks that webhooks may reach, as `10.1.0.0/16`, separated by "
+        "commas; none by default. http goes nowhere else.",
+    ),
+    Variable(
+        name=SEAL_VARIABLE,
+        help="When set, the secrets of webhooks are sealed under it instead of under the file "
+        "webhooks.secret of the workspace. At least 16 characters; the same for every "
+        "process, and from the first webhook on.",
+    ),
+    Variable(
+        name=KEY_VARIABLE,
+        help="When set, models are signed with this key as they are trained, and one that it "
+        "did not sign is refused. At least 16 characters; the same for every process.",
+    ),
 )
 """Every variable that the service reads, besides those of the workspace. The last is read where
 the model store is opened."""
@@ -137,8 +157,9 @@ def service_settings(environment: Mapping[str, str]) -> ServiceSettings:
     more = environment.get("KEEPWELL_ALLOWED_HOSTS", "")
     hosts = tuple(host.strip().lower() for host in more.split(",") if host.strip())
     try:
-        webhooks = allowed_addresses(environment.get(HOSTS_VARIABLE, ""),
-                                     environment.get(NETWORKS_VARIABLE, ""))
+        webhooks = allowed_addresses(
+            environment.get(HOSTS_VARIABLE, ""), environment.get(NETWORKS_VARIABLE, "")
+        )
     except WebhookAddressError as error:
         raise ServiceSettingError(str(error)) from error
     return ServiceSettings(

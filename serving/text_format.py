@@ -11,31 +11,78 @@ from datetime import UTC, datetime, timedelta
 
 NOT_KNOWN = "not known"
 
-INTERVAL_COVERS = ("The 95% interval is about all accounts that are judged like this one: the "
-                   "share of them that really leaves (or grows) lies in it 95 times out of 100. "
-                   "Whether this account is judged rightly it does not say.")
+INTERVAL_COVERS = (
+    "The 95% interval is about all accounts that are judged like this one: the "
+    "share of them that really leaves (or grows) lies in it 95 times out of 100. "
+    "Whether this account is judged rightly it does not say."
+)
 """What a probability's interval promises, and what it does not."""
 
 KEYS_OF_NOBODY: Mapping[str, str] = {
-    "embedded": "somebody without a key", "environment": "whoever has the shared key"}
+    "embedded": "somebody without a key",
+    "environment": "whoever has the shared key",
+}
 """What stands in records where nobody is named, in words."""
 
 NOUNS = (
-    "account", "action", "alert", "answer", "champion", "change", "contact", "day", "deployment",
-    "error", "failure", "feature", "goal", "hour", "incident", "integration", "invoice", "login",
-    "milestone", "minute", "month", "movement", "nudge", "post", "recipe", "recommendation",
-    "renewal", "request", "review", "role", "seat", "second", "session", "sign", "sponsor", "step",
-    "ticket", "time", "training", "unit", "user", "use", "week",
+    "account",
+    "action",
+    "alert",
+    "answer",
+    "champion",
+    "change",
+    "contact",
+    "day",
+    "deployment",
+    "error",
+    "failure",
+    "feature",
+    "goal",
+    "hour",
+    "incident",
+    "integration",
+    "invoice",
+    "login",
+    "milestone",
+    "minute",
+    "month",
+    "movement",
+    "nudge",
+    "post",
+    "recipe",
+    "recommendation",
+    "renewal",
+    "request",
+    "review",
+    "role",
+    "seat",
+    "second",
+    "session",
+    "sign",
+    "sponsor",
+    "step",
+    "ticket",
+    "time",
+    "training",
+    "unit",
+    "user",
+    "use",
+    "week",
 )
 IRREGULAR: Mapping[str, str] = {
-    "people": "person", "retries": "retry", "touches": "touch", "person-days": "person-day",
-    "use cases": "use case", "sponsors or champions": "sponsor or champion",
+    "people": "person",
+    "retries": "retry",
+    "touches": "touch",
+    "person-days": "person-day",
+    "use cases": "use case",
+    "sponsors or champions": "sponsor or champion",
     "sessions and uses": "session or use",
 }
 SINGULAR: Mapping[str, str] = {**{f"{noun}s": noun for noun in NOUNS}, **IRREGULAR}
 ONE_OF_MANY = re.compile(
     rf"(?<![\d.,])(1 (?:[a-z]+ )?)({'|'.join(sorted(SINGULAR, key=len, reverse=True))})\b"
-    r"( are\b| were\b)?")
+    r"( are\b| were\b)?"
+)
 """A one before a counted noun, perhaps with a word in between."""
 
 ARE_ONE = {" are": " is", " were": " was"}
@@ -157,8 +204,7 @@ def singular(text: str) -> str:
     >>> singular("no activity for 1 days"), singular("1 different features used, 21 errors")
     ('no activity for 1 day', '1 different feature used, 21 errors')
     """
-    return ONE_OF_MANY.sub(
-        lambda m: f"{m[1]}{SINGULAR[m[2]]}{ARE_ONE.get(m[3], '')}", text)
+    return ONE_OF_MANY.sub(lambda m: f"{m[1]}{SINGULAR[m[2]]}{ARE_ONE.get(m[3], '')}", text)
 
 
 def none_of(text: str) -> str:

@@ -21,8 +21,12 @@ gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--resume", type=Path, metavar="FILE",
-                     help="leave out tests that FILE lists as passed; add those that pass now")
+    parser.addoption(
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="leave out tests that FILE lists as passed; add those that pass now",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -51,12 +55,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         record.unlink(missing_ok=True)  # all passed: the next soak starts afresh
 
 
-PROGRAMS = {"browser": ("chromium", "chromedriver"), "redis": ("redis-server",),
-            "spark": ("java",), "postgres": ("initdb", "pg_ctl")}
+PROGRAMS = {
+    "browser": ("chromium", "chromedriver"),
+    "redis": ("redis-server",),
+    "spark": ("java",),
+    "postgres": ("initdb", "pg_ctl"),
+}
 """By marker: what a test drives, and Debian has in the packages of .ci/apt-packages.txt."""
 
-FOLDERS = os.pathsep.join([os.environ.get("PATH", ""),  # Debian has the server's off the path
-                           *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
+FOLDERS = os.pathsep.join(
+    [
+        os.environ.get("PATH", ""),  # Debian has the server's off the path
+        *map(str, Path("/usr/lib/postgresql").glob("*/bin")),
+    ]
+)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

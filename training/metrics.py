@@ -146,9 +146,9 @@ def evaluate(
     spread = {name: np.empty(len(draws)) for name in METRICS}
     block = max(1, cells // len(y))
     for start in range(0, len(draws), block):
-        weights = draws[start:start + block][:, accounts]
+        weights = draws[start : start + block][:, accounts]
         for name, metric in METRICS.items():
-            spread[name][start:start + block] = metric(y, p, weights)
+            spread[name][start : start + block] = metric(y, p, weights)
     values = {name: float(metric(y, p, ones)[0]) for name, metric in METRICS.items()}
     # a resample repeats rows, which alone moves groups further from their promise: take that off
     extra = float(np.nanmean(spread["calibration_error"])) - values["calibration_error"]
@@ -189,5 +189,7 @@ def _by_score(y: Vector, p: Vector, w: Matrix) -> tuple[Matrix, Matrix]:
     ranked = p[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
     weight, positive = w[:, order], y[order]
-    return (np.add.reduceat(weight * positive, starts, axis=1),
-            np.add.reduceat(weight * (1 - positive), starts, axis=1))
+    return (
+        np.add.reduceat(weight * positive, starts, axis=1),
+        np.add.reduceat(weight * (1 - positive), starts, axis=1),
+    )

@@ -30,7 +30,9 @@ ENTRY = re.compile(
     r"- Date: (?P<date>\d{4}-\d\d-\d\d)\n"
     r"- Status: (?P<status>accepted|superseded (?:in part )?by \[[^\n]+\]\([^\n]+\))\n\n"
     r"\*\*Reason\.\*\* (?P<reason>\S.*?)\n\n"
-    r"\*\*What would change our mind\.\*\* (?P<change>\S.*)\Z", re.DOTALL)
+    r"\*\*What would change our mind\.\*\* (?P<change>\S.*)\Z",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +67,19 @@ def decisions_of(page: str, text: str) -> tuple[str, list[Decision]]:
         title, _, body = entry.partition("\n\n")
         parts = ENTRY.match(body.strip())
         if parts is None:
-            raise DecisionError(f"{page}: {title!r} needs the lines Date and Status, a paragraph "
-                                "**Reason.** and, last, **What would change our mind.**")
-        found.append(Decision(page=page, title=title, date=parts["date"], status=parts["status"],
-                              change=" ".join(parts["change"].split())))
+            raise DecisionError(
+                f"{page}: {title!r} needs the lines Date and Status, a paragraph "
+                "**Reason.** and, last, **What would change our mind.**"
+            )
+        found.append(
+            Decision(
+                page=page,
+                title=title,
+                date=parts["date"],
+                status=parts["status"],
+                change=" ".join(parts["change"].split()),
+            )
+        )
     [heading] = re.findall(r"^# Decisions of (.+)$", head, flags=re.MULTILINE)
     return heading, found
 
@@ -79,10 +90,13 @@ def index(folder: Path = FOLDER) -> str:
     for path in sorted(folder.glob("*.md")):
         if path.name != "README.md":
             heading, found = decisions_of(path.name, path.read_text(encoding="utf-8"))
-            parts += [f"## {heading[0].upper()}{heading[1:]}\n",
-                      "| date | decision | status | what would change our mind |",
-                      "|---|---|---|---|",
-                      *map(_row, found), ""]
+            parts += [
+                f"## {heading[0].upper()}{heading[1:]}\n",
+                "| date | decision | status | what would change our mind |",
+                "|---|---|---|---|",
+                *map(_row, found),
+                "",
+            ]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -123,44 +123,73 @@ class Result:
     would_change: tuple[str, ...]
 
 
-def analyse(trials: Trials, *, costs: Mapping[str, float], currency: str,
-            rng: np.random.Generator) -> Result:
+def analyse(
+    trials: Trials, *, costs: Mapping[str, float], currency: str, rng: np.random.Generator
+) -> Result:
     """The result of a design on its trials; ``costs`` maps an action to its cost once."""
     design, sample = trials.design, trials.sample
     estimator = estimator_for(design.mechanism)
     fits = estimator.estimate(
-        sample, {name: trials.outcomes[name] - trials.baselines[name] for name in trials.outcomes},
-        estimand=design.estimand, rng=rng)
+        sample,
+        {name: trials.outcomes[name] - trials.baselines[name] for name in trials.outcomes},
+        estimand=design.estimand,
+        rng=rng,
+    )
     placebos, spread = _placebo_fits(trials, estimator, rng)
     evidence = Evidence(trials=trials, churn=fits[CHURN], placebos=placebos, placebo_spread=spread)
     checks = tuple(check(evidence) for check in CHECKS)
     effects = {name: _effect(name, trials, fit) for name, fit in fits.items()}
     churn = effects[CHURN].estimate
     failed = [check for check in checks if check.verdict == "failed"]
-    verdict: Verdict = "unknown" if failed else verdict_of(
-        churn, goal="lower", smallest_effect=design.smallest_effect)
+    verdict: Verdict = (
+        "unknown"
+        if failed
+        else verdict_of(churn, goal="lower", smallest_effect=design.smallest_effect)
+    )
     segments, too_small = segment_effects(
-        fits[CHURN], trials.segments, goal="lower", smallest_effect=design.smallest_effect)
-    tipping = None if design.mechanism == "lottery" else tipping_risk_ratio(
-        churn, control_rate=min(max(effects[CHURN].mean_treated - churn.estimate, 0.0), 1.0))
+        fits[CHURN], trials.segments, goal="lower", smallest_effect=design.smallest_effect
+    )
+    tipping = (
+        None
+        if design.mechanism == "lottery"
+        else tipping_risk_ratio(
+            churn, control_rate=min(max(effects[CHURN].mean_treated - churn.estimate, 0.0), 1.0)
+        )
+    )
     return Result(
-        design=design, estimator=estimator.name, estimator_description=estimator.description,
-        verdict=verdict, is_claimed=not failed,
-        headline=headline_of(design, churn, verdict, failed), churn=effects[CHURN],
-        revenue=effects[REVENUE], mrr_after=effects[MRR_AFTER], naive=_naive(trials),
+        design=design,
+        estimator=estimator.name,
+        estimator_description=estimator.description,
+        verdict=verdict,
+        is_claimed=not failed,
+        headline=headline_of(design, churn, verdict, failed),
+        churn=effects[CHURN],
+        revenue=effects[REVENUE],
+        mrr_after=effects[MRR_AFTER],
+        naive=_naive(trials),
         money=_money(trials, effects[REVENUE].estimate, costs.get(design.action), currency),
-        counts=_counts(trials, fits[CHURN]), segments=segments, segments_too_small=too_small,
-        heterogeneity=heterogeneity(segments), checks=checks,
+        counts=_counts(trials, fits[CHURN]),
+        segments=segments,
+        segments_too_small=too_small,
+        heterogeneity=heterogeneity(segments),
+        checks=checks,
         balance=balance_table(sample, fits[CHURN].weight),
-        propensities=_histogram(fits[CHURN]), tipping_ratio=tipping, excluded=trials.excluded,
-        covariates=sample.covariate_names, covariates_missing=trials.covariates_missing,
-        first_start=min(trials.starts), last_start=max(trials.starts),
+        propensities=_histogram(fits[CHURN]),
+        tipping_ratio=tipping,
+        excluded=trials.excluded,
+        covariates=sample.covariate_names,
+        covariates_missing=trials.covariates_missing,
+        first_start=min(trials.starts),
+        last_start=max(trials.starts),
         would_change=_would_change(trials, effects[CHURN], verdict, failed, tipping),
     )
 
 
-def _placebo_fits(trials: Trials, estimator: Estimator, rng: np.random.Generator,
-                  ) -> tuple[dict[str, Fit], dict[str, float]]:
+def _placebo_fits(
+    trials: Trials,
+    estimator: Estimator,
+    rng: np.random.Generator,
+) -> tuple[dict[str, Fit], dict[str, float]]:
     """The same estimator before the start; placebos that are known alike share a fit."""
     groups: dict[bytes, list[str]] = {}
     for name, values in trials.placebos.items():
@@ -169,8 +198,11 @@ def _placebo_fits(trials: Trials, estimator: Estimator, rng: np.random.Generator
     spread: dict[str, float] = {}
     for names in groups.values():
         known = ~np.isnan(trials.placebos[names[0]])
-        outcomes = {name: trials.placebos[name][known] for name in names
-                    if known.any() and float(np.nanstd(trials.placebos[name])) > 0}
+        outcomes = {
+            name: trials.placebos[name][known]
+            for name in names
+            if known.any() and float(np.nanstd(trials.placebos[name])) > 0
+        }
         try:
             sample = trials.sample.keep(known)
             found = estimator.estimate(sample, outcomes, estimand=trials.design.estimand, rng=rng)
@@ -193,7 +225,9 @@ def _can_be_read(fit: Fit) -> bool:
 def _effect(name: str, trials: Trials, fit: Fit) -> Effect:
     treated, outcome = trials.sample.treated, trials.outcomes[name]
     return Effect(
-        outcome=name, estimate=estimate_of(fit), mean_treated=float(outcome[treated].mean()),
+        outcome=name,
+        estimate=estimate_of(fit),
+        mean_treated=float(outcome[treated].mean()),
         mean_control=float(outcome[~treated].mean()),
     )
 
@@ -203,20 +237,31 @@ def _naive(trials: Trials) -> Naive:
     treated, outcome = trials.sample.treated, trials.outcomes[CHURN]
     share = treated.mean()
     numerator = np.where(treated, outcome / share, -outcome / (1 - share))
-    centred: Floats = np.where(treated, (outcome - outcome[treated].mean()) / share,
-                               -(outcome - outcome[~treated].mean()) / (1 - share))
+    centred: Floats = np.where(
+        treated,
+        (outcome - outcome[treated].mean()) / share,
+        -(outcome - outcome[~treated].mean()) / (1 - share),
+    )
     fit = Fit(
-        estimand=trials.design.estimand, numerator=(centred + numerator.mean())[None, :],
-        denominator=np.ones((1, len(outcome))), cluster=trials.sample.cluster, treated=treated,
-        propensity=np.full(len(outcome), share), weight=np.ones(len(outcome)),
+        estimand=trials.design.estimand,
+        numerator=(centred + numerator.mean())[None, :],
+        denominator=np.ones((1, len(outcome))),
+        cluster=trials.sample.cluster,
+        treated=treated,
+        propensity=np.full(len(outcome), share),
+        weight=np.ones(len(outcome)),
         kept=np.ones(len(outcome), dtype=bool),
     )
-    return Naive(difference=estimate_of(fit), n_acted_on=int(treated.sum()),
-                 n_stayed=int((outcome[treated] == 0).sum()))
+    return Naive(
+        difference=estimate_of(fit),
+        n_acted_on=int(treated.sum()),
+        n_stayed=int((outcome[treated] == 0).sum()),
+    )
 
 
-def _money(trials: Trials, revenue: Estimate, cost_per_action: float | None,
-           currency: str) -> Money:
+def _money(
+    trials: Trials, revenue: Estimate, cost_per_action: float | None, currency: str
+) -> Money:
     treated = trials.sample.treated
     in_lottery = trials.design.mechanism == "lottery"
     n_actions = int((treated & trials.is_exposed).sum()) if in_lottery else int(treated.sum())
@@ -224,18 +269,32 @@ def _money(trials: Trials, revenue: Estimate, cost_per_action: float | None,
     cost = None if cost_per_action is None else cost_per_action * n_actions
     net = None if cost is None else total.shifted(-cost)
     return Money(
-        per_account=revenue, total=total, cost_per_action=cost_per_action, n_actions=n_actions,
-        cost=cost, net=net,
-        sentence=money_sentence(trials.design, revenue, total, cost=cost, net=net,
-                                n_actions=n_actions, currency=currency),
+        per_account=revenue,
+        total=total,
+        cost_per_action=cost_per_action,
+        n_actions=n_actions,
+        cost=cost,
+        net=net,
+        sentence=money_sentence(
+            trials.design,
+            revenue,
+            total,
+            cost=cost,
+            net=net,
+            n_actions=n_actions,
+            currency=currency,
+        ),
     )
 
 
 def _counts(trials: Trials, fit: Fit) -> Counts:
     treated = trials.sample.treated
     return Counts(
-        n_accounts=trials.n_accounts, n_trials=len(trials.sample), n_treated=int(treated.sum()),
-        n_control=int((~treated).sum()), n_clusters=int(np.unique(trials.sample.cluster).size),
+        n_accounts=trials.n_accounts,
+        n_trials=len(trials.sample),
+        n_treated=int(treated.sum()),
+        n_control=int((~treated).sum()),
+        n_clusters=int(np.unique(trials.sample.cluster).size),
         n_trimmed=fit.n_trimmed,
         n_executed=int((treated & trials.is_exposed).sum()),
         effective_treated=effective_size(fit.weight[treated]),
@@ -245,14 +304,22 @@ def _counts(trials: Trials, fit: Fit) -> Counts:
 
 def _histogram(fit: Fit) -> Histogram:
     known = ~np.isnan(fit.propensity)
-    counts = [np.histogram(fit.propensity[known & arm], bins=HISTOGRAM_BINS, range=(0, 1))[0]
-              for arm in (fit.treated, ~fit.treated)]
-    return Histogram(treated=tuple(int(n) for n in counts[0]),
-                     control=tuple(int(n) for n in counts[1]))
+    counts = [
+        np.histogram(fit.propensity[known & arm], bins=HISTOGRAM_BINS, range=(0, 1))[0]
+        for arm in (fit.treated, ~fit.treated)
+    ]
+    return Histogram(
+        treated=tuple(int(n) for n in counts[0]), control=tuple(int(n) for n in counts[1])
+    )
 
 
-def _would_change(trials: Trials, churn: Effect, verdict: Verdict, failed: Sequence[CheckResult],
-                  tipping: float | None) -> tuple[str, ...]:
+def _would_change(
+    trials: Trials,
+    churn: Effect,
+    verdict: Verdict,
+    failed: Sequence[CheckResult],
+    tipping: float | None,
+) -> tuple[str, ...]:
     """What a later report would have to show for us to say something else."""
     design = trials.design
     reasons = [f"“{check.title}” would have to pass: {check.criterion}." for check in failed]
@@ -261,22 +328,27 @@ def _would_change(trials: Trials, churn: Effect, verdict: Verdict, failed: Seque
         have = min(int(trials.sample.treated.sum()), int((~trials.sample.treated).sum()))
         reasons.append(
             f"More trials: to show an effect of {design.smallest_effect * 100:.0f} point(s) takes "
-            f"about {needed:,} accounts in each group; the smaller group has {have:,}.")
+            f"about {needed:,} accounts in each group; the smaller group has {have:,}."
+        )
     if not failed and verdict in ("works", "harms", "does not work"):
-        reasons.append("A later period, or another group of accounts, whose interval does not "
-                       "include this effect.")
+        reasons.append(
+            "A later period, or another group of accounts, whose interval does not "
+            "include this effect."
+        )
     if design.mechanism == "judgement":
         if tipping is not None:
             reasons.append(
                 f"Something that people knew and the telemetry does not, if it made both the "
-                f"action and leaving at least {tipping:.1f} times as likely.")
-        reasons.append("A lottery among equal cases: it needs no assumption about what people "
-                       "knew.")
+                f"action and leaving at least {tipping:.1f} times as likely."
+            )
+        reasons.append(
+            "A lottery among equal cases: it needs no assumption about what people knew."
+        )
     return tuple(reasons)
 
 
 def describe_exclusions(result: Result) -> tuple[tuple[str, int, int], ...]:
-    """Why trials were left out, in words: (reason, treated, untreated); reasons without any apart.
-    """
-    return tuple((EXCLUSIONS[reason], *arms) for reason, arms in result.excluded.items()
-                 if sum(arms) > 0)
+    """Why trials were left out, in words: (reason, treated, untreated); reasons without any apart."""
+    return tuple(
+        (EXCLUSIONS[reason], *arms) for reason, arms in result.excluded.items() if sum(arms) > 0
+    )

@@ -30,14 +30,39 @@ MECHANISM_WORDS: dict[Mechanism, str] = {
 }
 
 CONFOUNDERS: tuple[str, ...] = (
-    "health_score", "days_to_renewal", "mrr", "tenure_days", "billing_months",
-    "cancellations_intended_90d", "sessions_28d", "use_trend_28d", "days_since_sponsor_touch",
-    "severe_tickets_90d", "incidents_felt_90d", "seat_utilisation_28d", "active_users_28d",
-    "active_days_28d", "days_since_activity", "feature_uses_28d", "features_used_28d",
-    "adoption_depth_28d", "error_rate_28d", "tickets_90d", "tickets_open",
-    "ticket_sentiment_90d", "csat_90d", "nps_last", "seats", "discount_rate",
-    "contract_changes_365d", "seats_change_90d", "invoices_late_90d", "invoice_days_overdue",
-    "nudges_sent_28d", "actions_executed_90d", "days_since_action",
+    "health_score",
+    "days_to_renewal",
+    "mrr",
+    "tenure_days",
+    "billing_months",
+    "cancellations_intended_90d",
+    "sessions_28d",
+    "use_trend_28d",
+    "days_since_sponsor_touch",
+    "severe_tickets_90d",
+    "incidents_felt_90d",
+    "seat_utilisation_28d",
+    "active_users_28d",
+    "active_days_28d",
+    "days_since_activity",
+    "feature_uses_28d",
+    "features_used_28d",
+    "adoption_depth_28d",
+    "error_rate_28d",
+    "tickets_90d",
+    "tickets_open",
+    "ticket_sentiment_90d",
+    "csat_90d",
+    "nps_last",
+    "seats",
+    "discount_rate",
+    "contract_changes_365d",
+    "seats_change_90d",
+    "invoices_late_90d",
+    "invoice_days_overdue",
+    "nudges_sent_28d",
+    "actions_executed_90d",
+    "days_since_action",
 )
 """What a CSM looks at when choosing whom to act on, and what drives churn: the default set.
 
@@ -152,8 +177,10 @@ def read_design(path: Path) -> Design:
     content = json.loads(path.read_text(encoding="utf-8"))
     digest = content.pop("digest")
     values: dict[str, Any] = {
-        item.name: tuple(content[item.name]) if isinstance(content[item.name], list)
-        else content[item.name] for item in fields(Design)
+        item.name: tuple(content[item.name])
+        if isinstance(content[item.name], list)
+        else content[item.name]
+        for item in fields(Design)
     }
     design = Design(**values | {"written_at": datetime.fromisoformat(content["written_at"])})
     if design.digest != digest:

@@ -42,13 +42,19 @@ class Estimate:
     def scaled(self, factor: float) -> Estimate:
         """The same estimate in another unit (per account to in total)."""
         low, high = sorted((self.low * factor, self.high * factor))
-        return replace(self, estimate=self.estimate * factor, low=low, high=high,
-                       standard_error=self.standard_error * abs(factor))
+        return replace(
+            self,
+            estimate=self.estimate * factor,
+            low=low,
+            high=high,
+            standard_error=self.standard_error * abs(factor),
+        )
 
     def shifted(self, amount: float) -> Estimate:
         """The same estimate after adding a number that is known exactly (a cost)."""
-        return replace(self, estimate=self.estimate + amount, low=self.low + amount,
-                       high=self.high + amount)
+        return replace(
+            self, estimate=self.estimate + amount, low=self.low + amount, high=self.high + amount
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +119,15 @@ def estimate_of(fit: Fit, *, rows: Bools | None = None, comparisons: int = 1) ->
     reach = float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), clusters - 1))
     p_value = float(2 * stats.t.sf(abs(middle) / error, clusters - 1)) if error > 0 else 1.0
     return Estimate(
-        estimand=fit.estimand, estimate=middle, standard_error=error,
-        low=middle - reach * error, high=middle + reach * error,
-        p_value=p_value, n=n_treated + n_control, n_treated=n_treated, n_control=n_control,
+        estimand=fit.estimand,
+        estimate=middle,
+        standard_error=error,
+        low=middle - reach * error,
+        high=middle + reach * error,
+        p_value=p_value,
+        n=n_treated + n_control,
+        n_treated=n_treated,
+        n_control=n_control,
         n_clusters=clusters,
     )
 
@@ -126,8 +138,9 @@ def verdict_of(estimate: Estimate, *, goal: Goal, smallest_effect: float) -> Ver
     ``goal`` says whether a lower or a higher outcome is good. "does not work" is an equivalence
     statement: every gain in the interval is smaller than the smallest effect that matters.
     """
-    low, high = (estimate.low, estimate.high) if goal == "higher" else (
-        -estimate.high, -estimate.low)
+    low, high = (
+        (estimate.low, estimate.high) if goal == "higher" else (-estimate.high, -estimate.low)
+    )
     if low > 0:
         return "works"
     if high < 0:
@@ -151,7 +164,11 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def segment_effects(
-    fit: Fit, segments: Sequence[str], *, goal: Goal, smallest_effect: float,
+    fit: Fit,
+    segments: Sequence[str],
+    *,
+    goal: Goal,
+    smallest_effect: float,
     least_rows: int = 30,
 ) -> tuple[tuple[SegmentEffect, ...], tuple[str, ...]]:
     """The effect in each segment, and the segments too small to say (fewer rows in an arm)."""

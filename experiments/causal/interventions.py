@@ -55,18 +55,29 @@ def assignments(events: pl.DataFrame) -> pl.DataFrame:
     exposure. Its draws count once for an account, the first time that they made a difference:
     until then nothing could differ, and afterwards it is the same draw.
     """
-    decided = events.filter(pl.col("kind") == "action.decided").select(
-        "account_id", pl.col("occurred_at").alias("at"), *_names(),
-        *(pl.col("properties").str.json_path_match(f"$.{name}").alias(name)
-          for name in ("arm", "chance", "draw_id")),
-        pl.col("quantity").alias("propensity"),
-    ).filter(~pl.col("chance").is_in(RECOMMENDED).fill_null(value=False))
+    decided = (
+        events.filter(pl.col("kind") == "action.decided")
+        .select(
+            "account_id",
+            pl.col("occurred_at").alias("at"),
+            *_names(),
+            *(
+                pl.col("properties").str.json_path_match(f"$.{name}").alias(name)
+                for name in ("arm", "chance", "draw_id")
+            ),
+            pl.col("quantity").alias("propensity"),
+        )
+        .filter(~pl.col("chance").is_in(RECOMMENDED).fill_null(value=False))
+    )
     return (
         decided.with_columns(
             (~pl.col("arm").is_in(UNTREATED_ARMS)).fill_null(True).alias("is_treated"),
-            pl.when(pl.col("chance") == "holdout").then(pl.lit(ALL_ACTIONS))
-            .otherwise("action").alias("action"),
-            pl.coalesce("draw_id", pl.col("at").cast(pl.String)).alias("draw"))
+            pl.when(pl.col("chance") == "holdout")
+            .then(pl.lit(ALL_ACTIONS))
+            .otherwise("action")
+            .alias("action"),
+            pl.coalesce("draw_id", pl.col("at").cast(pl.String)).alias("draw"),
+        )
         .unique(["account_id", "at", "intervention"], keep="first", maintain_order=True)
         .sort("at", "account_id", "intervention")
         .unique(["account_id", "draw", "intervention"], keep="first", maintain_order=True)
@@ -77,8 +88,9 @@ def assignments(events: pl.DataFrame) -> pl.DataFrame:
 def drawn_between_actions(events: pl.DataFrame) -> int:
     """Decisions in which a lot said which of several actions comes first."""
     chance = pl.col("properties").str.json_path_match("$.chance")
-    return events.filter((pl.col("kind") == "action.decided") & (chance == "between_actions")
-                         ).height
+    return events.filter(
+        (pl.col("kind") == "action.decided") & (chance == "between_actions")
+    ).height
 
 
 def exposures(events: pl.DataFrame) -> pl.DataFrame:
@@ -99,11 +111,17 @@ def logged_interventions(events: pl.DataFrame) -> tuple[Intervention, ...]:
         done = executed.filter(pl.col("intervention") == name)
         moments = [*chosen["at"], *done["at"]]
         actions = [*chosen["action"].drop_nulls(), *done["action"].drop_nulls()]
-        found.append(Intervention(
-            name=name, action=actions[0] if actions else name, mechanism=mechanism_of(chosen),
-            n_decided=chosen.height, n_executed=done.height,
-            first_at=min(moments), last_at=max(moments),
-        ))
+        found.append(
+            Intervention(
+                name=name,
+                action=actions[0] if actions else name,
+                mechanism=mechanism_of(chosen),
+                n_decided=chosen.height,
+                n_executed=done.height,
+                first_at=min(moments),
+                last_at=max(moments),
+            )
+        )
     return tuple(found)
 
 
@@ -120,12 +138,18 @@ def choices(decided: pl.DataFrame, executed: pl.DataFrame) -> pl.DataFrame:
     ``account_id, at``, in order of time.
     """
     chosen = decided.filter("is_treated").select("account_id", "at")
-    return (chosen if chosen.height else executed.select("account_id", "at")).unique().sort(
-        "at", "account_id")
+    return (
+        (chosen if chosen.height else executed.select("account_id", "at"))
+        .unique()
+        .sort("at", "account_id")
+    )
 
 
 def propose_designs(
-    events: pl.DataFrame, *, as_of: datetime, snapshots: Sequence[datetime],
+    events: pl.DataFrame,
+    *,
+    as_of: datetime,
+    snapshots: Sequence[datetime],
     horizon_days: int = 90,
 ) -> tuple[Design, ...]:
     """A design for each intervention of the log, drawn up from the log of decisions alone."""
@@ -136,27 +160,38 @@ def propose_designs(
         by_lot = item.mechanism == "lottery"
         of_item = pl.col("intervention") == item.name
         moments = choices(decided.filter(of_item), executed.filter(of_item))["at"].to_list()
-        designs.append(Design(
-            design_id=f"{_file_name(item.name)}-{item.mechanism}-{horizon_days}d",
-            question=(
-                f"Does “{item.action.replace('_', ' ')}” keep accounts and their revenue over "
-                f"{horizon_days} days, where {MECHANISM_WORDS[item.mechanism]}?"
-            ),
-            action=item.action, intervention=item.name, mechanism=item.mechanism,
-            estimand="ITT" if by_lot else "ATT", horizon_days=horizon_days,
-            window_days=(0 if decided.filter(of_item)["is_treated"].n_unique() == 2
-                         else _window_days(moments, snapshots)),
-            washout_days=0 if by_lot else horizon_days,
-            compare_within=None if by_lot else "csm",
-        ))
+        designs.append(
+            Design(
+                design_id=f"{_file_name(item.name)}-{item.mechanism}-{horizon_days}d",
+                question=(
+                    f"Does “{item.action.replace('_', ' ')}” keep accounts and their revenue over "
+                    f"{horizon_days} days, where {MECHANISM_WORDS[item.mechanism]}?"
+                ),
+                action=item.action,
+                intervention=item.name,
+                mechanism=item.mechanism,
+                estimand="ITT" if by_lot else "ATT",
+                horizon_days=horizon_days,
+                window_days=(
+                    0
+                    if decided.filter(of_item)["is_treated"].n_unique() == 2
+                    else _window_days(moments, snapshots)
+                ),
+                washout_days=0 if by_lot else horizon_days,
+                compare_within=None if by_lot else "csm",
+            )
+        )
     return tuple(designs)
 
 
 def _window_days(moments: Sequence[datetime], snapshots: Sequence[datetime]) -> int:
     """The shortest window that holds nearly all choices, counted from the snapshot before each."""
     ordered = sorted(snapshots)
-    lags = [moment - ordered[place - 1] for moment in moments
-            if (place := bisect_right(ordered, moment)) > 0]
+    lags = [
+        moment - ordered[place - 1]
+        for moment in moments
+        if (place := bisect_right(ordered, moment)) > 0
+    ]
     for days in WINDOWS:
         if sum(lag < timedelta(days=days) for lag in lags) >= NEARLY_ALL * len(lags):
             return days

@@ -73,18 +73,22 @@ class ExperimentPlan:
     @property
     def needed_for_belief(self) -> int:
         """Accounts in each of two equal arms that would show the believed effect."""
-        return needed_per_arm(base_rate=self.candidate.base_rate,
-                              effect=self.candidate.prior_effect, power=self.power)
+        return needed_per_arm(
+            base_rate=self.candidate.base_rate, effect=self.candidate.prior_effect, power=self.power
+        )
 
     @property
     def sentence(self) -> str:
         """The proposal in one sentence, without the money."""
         item = self.candidate
         times = "once" if self.draws == 1 else f"{self.draws} times, {self.horizon_days} days apart"
-        tail = (f"enough to show a fall of {item.prior_effect * 100:.1f} points, the effect it is "
-                f"believed to have" if self.is_sufficient else
-                f"not enough for the {item.prior_effect * 100:.1f} points that it is believed to "
-                f"have, which would take about {self.needed_for_belief:,} accounts in each group")
+        tail = (
+            f"enough to show a fall of {item.prior_effect * 100:.1f} points, the effect it is "
+            f"believed to have"
+            if self.is_sufficient
+            else f"not enough for the {item.prior_effect * 100:.1f} points that it is believed to "
+            f"have, which would take about {self.needed_for_belief:,} accounts in each group"
+        )
         return (
             f"Draw {self.k} of {item.n_eligible} eligible accounts ({item.eligible}) by lot for "
             f"“{item.name}”, {times}, and leave the others alone. After {self.weeks} weeks a fall "
@@ -95,7 +99,11 @@ class ExperimentPlan:
 
 
 def smallest_detectable(
-    *, base_rate: float, n_treated: float, n_control: float, power: float = POWER,
+    *,
+    base_rate: float,
+    n_treated: float,
+    n_control: float,
+    power: float = POWER,
     alpha: float = ALPHA,
 ) -> float:
     """The smallest difference in a share that a two-sided test finds with this power.
@@ -117,7 +125,11 @@ def smallest_detectable(
 
 
 def needed_per_arm(
-    *, base_rate: float, effect: float, power: float = POWER, alpha: float = ALPHA,
+    *,
+    base_rate: float,
+    effect: float,
+    power: float = POWER,
+    alpha: float = ALPHA,
 ) -> int:
     """Accounts in each of two equal arms that show this effect.
 
@@ -126,13 +138,17 @@ def needed_per_arm(
     """
     if effect <= 0:
         raise PowerError(f"The effect to show is {effect}; it must be positive.")
-    one = smallest_detectable(base_rate=base_rate, n_treated=1, n_control=1, power=power,
-                              alpha=alpha)
+    one = smallest_detectable(
+        base_rate=base_rate, n_treated=1, n_control=1, power=power, alpha=alpha
+    )
     return math.ceil((one / effect) ** 2)
 
 
 def lottery_plan(
-    candidate: ExperimentCandidate, *, horizon_days: int, power: float = POWER,
+    candidate: ExperimentCandidate,
+    *,
+    horizon_days: int,
+    power: float = POWER,
     most_draws: int = MOST_DRAWS,
 ) -> ExperimentPlan:
     """The cheapest lottery for one action: least money, then fewest draws.
@@ -170,22 +186,31 @@ def lottery_plan(
 
 
 def cheapest_experiment(
-    candidates: Sequence[ExperimentCandidate], *, horizon_days: int, power: float = POWER,
+    candidates: Sequence[ExperimentCandidate],
+    *,
+    horizon_days: int,
+    power: float = POWER,
 ) -> ExperimentPlan | None:
     """The least costly sufficient lottery; without one, the lottery nearest to its believed effect.
 
     None when no candidate can be drawn by lot at all.
     """
-    plans = [lottery_plan(item, horizon_days=horizon_days, power=power) for item in candidates
-             if item.n_eligible >= 2 and item.prior_effect > 0 and 0 < item.base_rate < 1]
+    plans = [
+        lottery_plan(item, horizon_days=horizon_days, power=power)
+        for item in candidates
+        if item.n_eligible >= 2 and item.prior_effect > 0 and 0 < item.base_rate < 1
+    ]
     if not plans:
         return None
-    return min(plans, key=lambda plan: (
-        not plan.is_sufficient,
-        plan.cost if plan.is_sufficient
-        else plan.smallest_effect / plan.candidate.prior_effect,
-        plan.weeks, plan.candidate.action,
-    ))
+    return min(
+        plans,
+        key=lambda plan: (
+            not plan.is_sufficient,
+            plan.cost if plan.is_sufficient else plan.smallest_effect / plan.candidate.prior_effect,
+            plan.weeks,
+            plan.candidate.action,
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +225,11 @@ class BaseRate:
 
 
 def churn_base_rate(
-    events: pl.DataFrame, *, as_of: datetime, horizon_days: int, cutoffs: int = 6,
+    events: pl.DataFrame,
+    *,
+    as_of: datetime,
+    horizon_days: int,
+    cutoffs: int = 6,
     step_days: int = 30,
 ) -> BaseRate:
     """The share of running contracts that end within the horizon, over recent cutoffs.
@@ -215,7 +244,8 @@ def churn_base_rate(
     accounts = states.select("account_id").unique()
     grid = accounts.join(
         pl.DataFrame({"start": [*moments, as_of]}, schema={"start": states["at"].dtype}),
-        how="cross").with_columns(pl.col("start").alias("followed_from"))
+        how="cross",
+    ).with_columns(pl.col("start").alias("followed_from"))
     found = add_outcomes(grid, states, horizon=horizon).filter("is_customer")
     past = found.filter(pl.col("start") < as_of)
     if past.is_empty():
@@ -226,22 +256,33 @@ def churn_base_rate(
         )
     left = int(past["churn"].sum())
     return BaseRate(
-        rate=left / past.height, n_accounts=past.height, n_left=left, cutoffs=moments,
+        rate=left / past.height,
+        n_accounts=past.height,
+        n_left=left,
+        cutoffs=moments,
         running_now=tuple(sorted(found.filter(pl.col("start") == as_of)["account_id"])),
     )
 
 
-def _plan(candidate: ExperimentCandidate, k: int, draws: int, horizon_days: int,
-          power: float) -> ExperimentPlan:
+def _plan(
+    candidate: ExperimentCandidate, k: int, draws: int, horizon_days: int, power: float
+) -> ExperimentPlan:
     stay = 1 - candidate.base_rate
     share = k / candidate.n_eligible
     trials = [candidate.n_eligible * stay**draw for draw in range(draws)]
     n_treated, n_control = sum(trials) * share, sum(trials) * (1 - share)
-    smallest = smallest_detectable(base_rate=candidate.base_rate, n_treated=n_treated,
-                                   n_control=n_control, power=power)
+    smallest = smallest_detectable(
+        base_rate=candidate.base_rate, n_treated=n_treated, n_control=n_control, power=power
+    )
     return ExperimentPlan(
-        candidate=candidate, k=k, draws=draws, horizon_days=horizon_days,
-        n_treated=math.floor(n_treated), n_control=math.floor(n_control),
-        smallest_effect=smallest, power=power, cost=n_treated * candidate.cost_per_account,
+        candidate=candidate,
+        k=k,
+        draws=draws,
+        horizon_days=horizon_days,
+        n_treated=math.floor(n_treated),
+        n_control=math.floor(n_control),
+        smallest_effect=smallest,
+        power=power,
+        cost=n_treated * candidate.cost_per_account,
         is_sufficient=smallest <= candidate.prior_effect,
     )

@@ -61,8 +61,10 @@ class Sample:
                 raise SampleError(
                     f"`{name}` has {getattr(self, name).shape[0]} entries for {rows} trials."
                 )
-        for arm, count in (("treated", int(self.treated.sum())),
-                           ("untreated", int((~self.treated).sum()))):
+        for arm, count in (
+            ("treated", int(self.treated.sum())),
+            ("untreated", int((~self.treated).sum())),
+        ):
             if count == 0:
                 raise SampleError(
                     f"None of the {rows} trials is {arm}, so there is nothing to compare. Widen "
@@ -75,17 +77,24 @@ class Sample:
     def keep(self, rows: Bools) -> Sample:
         """The same sample with only these rows."""
         return Sample(
-            covariates=self.covariates[rows], covariate_names=self.covariate_names,
-            treated=self.treated[rows], propensity=self.propensity[rows],
-            stratum=self.stratum[rows], cluster=self.cluster[rows],
+            covariates=self.covariates[rows],
+            covariate_names=self.covariate_names,
+            treated=self.treated[rows],
+            propensity=self.propensity[rows],
+            stratum=self.stratum[rows],
+            cluster=self.cluster[rows],
         )
 
     def columns(self, names: tuple[str, ...]) -> Sample:
         """The same sample with only these covariates."""
         index = [self.covariate_names.index(name) for name in names]
         return Sample(
-            covariates=self.covariates[:, index], covariate_names=names, treated=self.treated,
-            propensity=self.propensity, stratum=self.stratum, cluster=self.cluster,
+            covariates=self.covariates[:, index],
+            covariate_names=names,
+            treated=self.treated,
+            propensity=self.propensity,
+            stratum=self.stratum,
+            cluster=self.cluster,
         )
 
 

@@ -44,38 +44,57 @@ def money(value: float, currency: str) -> str:
     return f"{sign}{abs(round(value)):,}{NO_BREAK}{currency}"
 
 
-def headline_of(design: Design, churn: Estimate, verdict: Verdict,
-                failed: Sequence[CheckResult]) -> str:
+def headline_of(
+    design: Design, churn: Estimate, verdict: Verdict, failed: Sequence[CheckResult]
+) -> str:
     """The one sentence a reader takes away; a failed check silences it."""
     title = action_title(design.action)
     if failed:
         return f"No effect is claimed. {failed[0].title}: {failed[0].explanation}"
-    whom = ("drawn for it" if design.mechanism == "lottery"
-            else "that received it" if design.estimand == "ATT" else "that could receive it")
+    whom = (
+        "drawn for it"
+        if design.mechanism == "lottery"
+        else "that received it"
+        if design.estimand == "ATT"
+        else "that could receive it"
+    )
     within = f"within {design.horizon_days} days"
     low, high = sorted((abs(churn.low), abs(churn.high)))
     span = f"95% interval {low * 100:.1f} to {high * 100:.1f}"
     size = f"{abs(churn.estimate) * 100:.1f}"
-    works, harms = ("works", "harms") if design.mechanism == "lottery" else (
-        "seems to work (no lottery)", "seems to harm (no lottery)")
+    works, harms = (
+        ("works", "harms")
+        if design.mechanism == "lottery"
+        else ("seems to work (no lottery)", "seems to harm (no lottery)")
+    )
     if verdict == "works":
-        return (f"{title} {works}: of 100 accounts {whom}, {size} fewer leave {within} ({span} "
-                f"fewer).")
+        return (
+            f"{title} {works}: of 100 accounts {whom}, {size} fewer leave {within} ({span} fewer)."
+        )
     if verdict == "harms":
-        return (f"{title} {harms}: of 100 accounts {whom}, {size} more leave {within} ({span} "
-                f"more).")
+        return f"{title} {harms}: of 100 accounts {whom}, {size} more leave {within} ({span} more)."
     interval = f"{points(churn.low)} to {points(churn.high)} points"
     if verdict == "does not work":
-        return (f"{title} does not work: it keeps fewer than {design.smallest_effect * 100:.0f} of "
-                f"100 accounts {whom} {within} (change in churn {points(churn.estimate)} points, "
-                f"95% interval {interval}).")
-    return (f"{title}: not known. The change in churn {within} is {points(churn.estimate)} points, "
-            f"and anything from {interval} fits the data.")
+        return (
+            f"{title} does not work: it keeps fewer than {design.smallest_effect * 100:.0f} of "
+            f"100 accounts {whom} {within} (change in churn {points(churn.estimate)} points, "
+            f"95% interval {interval})."
+        )
+    return (
+        f"{title}: not known. The change in churn {within} is {points(churn.estimate)} points, "
+        f"and anything from {interval} fits the data."
+    )
 
 
 def money_sentence(
-    design: Design, per_account: Estimate, total: Estimate, *, cost: float | None,
-    net: Estimate | None, n_actions: int, currency: str,
+    design: Design,
+    per_account: Estimate,
+    total: Estimate,
+    *,
+    cost: float | None,
+    net: Estimate | None,
+    n_actions: int,
+    currency: str,
 ) -> str:
     """Revenue kept over the follow-up, what it cost, and what is left."""
     text = (
@@ -86,9 +105,13 @@ def money_sentence(
     )
     if cost is None or net is None:
         return f"{text}. What the action costs is not known, so nothing is said of the net."
-    pays = ("It pays for itself in that time." if net.low > 0 else
-            "It costs more than it keeps in that time." if net.high < 0 else
-            "Whether it pays for itself in that time is not known.")
+    pays = (
+        "It pays for itself in that time."
+        if net.low > 0
+        else "It costs more than it keeps in that time."
+        if net.high < 0
+        else "Whether it pays for itself in that time is not known."
+    )
     return (
         f"{text}. Carrying it out {n_actions:,} times cost {money(cost, currency)}; net "
         f"{money(net.estimate, currency)} ({money(net.low, currency)} to "

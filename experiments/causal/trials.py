@@ -77,7 +77,11 @@ class Trials:
 
 
 def build_trials(
-    events: pl.DataFrame, features: pl.DataFrame, design: Design, *, as_of: datetime,
+    events: pl.DataFrame,
+    features: pl.DataFrame,
+    design: Design,
+    *,
+    as_of: datetime,
 ) -> Trials:
     """The trials of a design from what was known at ``as_of``.
 
@@ -106,8 +110,9 @@ def build_trials(
     framed, excluded = _leave_out(framed, as_of=as_of)
     arms = framed["is_treated"]
     if arms.n_unique() < 2:
-        left_out = ", ".join(f"{sum(arm)} {EXCLUSIONS[why]}" for why, arm in excluded.items()
-                             if sum(arm))
+        left_out = ", ".join(
+            f"{sum(arm)} {EXCLUSIONS[why]}" for why, arm in excluded.items() if sum(arm)
+        )
         raise NoTrialsError(
             f"{design.intervention!r} has {int(arms.sum())} treated and "
             f"{int((~arms).sum())} untreated usable trials as of {as_of:%Y-%m-%d}; left out: "
@@ -122,14 +127,21 @@ def snapshot_moments(features: pl.DataFrame) -> list[datetime]:
 
 
 def _open_trials(
-    known: pl.DataFrame, done: pl.DataFrame, snapshots: Sequence[datetime], design: Design,
+    known: pl.DataFrame,
+    done: pl.DataFrame,
+    snapshots: Sequence[datetime],
+    design: Design,
 ) -> pl.DataFrame:
     """``account_id, start, followed_from, is_treated, propensity, draw``."""
     mine = assignments(known).filter(pl.col("intervention") == design.intervention)
     if design.window_days == 0:
         return mine.select(
-            "account_id", pl.col("at").alias("start"), pl.col("at").alias("followed_from"),
-            "is_treated", "propensity", pl.col("at").dt.date().cast(pl.String).alias("draw"),
+            "account_id",
+            pl.col("at").alias("start"),
+            pl.col("at").alias("followed_from"),
+            "is_treated",
+            "propensity",
+            pl.col("at").dt.date().cast(pl.String).alias("draw"),
         )
     received = choices(mine, done.filter(pl.col("intervention") == design.intervention))
     if received.is_empty():
@@ -140,21 +152,23 @@ def _open_trials(
     if not openings:
         return _no_trials()
     accounts = known.select("account_id").unique()
-    grid = accounts.join(pl.DataFrame({"start": openings}, schema={"start": received["at"].dtype}),
-                         how="cross")
+    grid = accounts.join(
+        pl.DataFrame({"start": openings}, schema={"start": received["at"].dtype}), how="cross"
+    )
     chosen = (
         grid.join(received, on="account_id", how="inner")
         .filter((pl.col("at") >= pl.col("start")) & (pl.col("at") < pl.col("start") + window))
-        .select("account_id", "start").unique().with_columns(pl.lit(True).alias("is_treated"))
+        .select("account_id", "start")
+        .unique()
+        .with_columns(pl.lit(True).alias("is_treated"))
     )
-    return (
-        grid.join(chosen, on=["account_id", "start"], how="left")
-        .select(
-            "account_id", "start", (pl.col("start") + window).alias("followed_from"),
-            pl.col("is_treated").fill_null(False),
-            pl.lit(None, pl.Float64).alias("propensity"),
-            pl.col("start").dt.date().cast(pl.String).alias("draw"),
-        )
+    return grid.join(chosen, on=["account_id", "start"], how="left").select(
+        "account_id",
+        "start",
+        (pl.col("start") + window).alias("followed_from"),
+        pl.col("is_treated").fill_null(False),
+        pl.lit(None, pl.Float64).alias("propensity"),
+        pl.col("start").dt.date().cast(pl.String).alias("draw"),
     )
 
 
@@ -162,54 +176,84 @@ def _no_trials() -> pl.DataFrame:
     return pl.DataFrame(schema={"account_id": pl.String})
 
 
-def _add_exposure(framed: pl.DataFrame, done: pl.DataFrame, design: Design,
-                  horizon: timedelta) -> pl.DataFrame:
+def _add_exposure(
+    framed: pl.DataFrame, done: pl.DataFrame, design: Design, horizon: timedelta
+) -> pl.DataFrame:
     """``was_recent`` (in the wash-out), ``is_elsewhere`` and ``is_exposed`` (in the follow-up)."""
     of_design = (pl.col("action") == design.action) | pl.lit(design.action == ALL_ACTIONS)
     same = done.filter(of_design).select(
-        "account_id", "at", (pl.col("intervention") == design.intervention).alias("is_mine"))
+        "account_id", "at", (pl.col("intervention") == design.intervention).alias("is_mine")
+    )
     at, start = pl.col("at"), pl.col("start")
     in_window = (at >= start) & (at < pl.col("followed_from"))
     # The moment of the decision itself belongs to the follow-up of a lottery, not to its past.
     follows = (at >= pl.col("followed_from")) & (at < pl.col("followed_from") + horizon)
     found = (
-        framed.select("account_id", "start", "followed_from").join(same, on="account_id")
+        framed.select("account_id", "start", "followed_from")
+        .join(same, on="account_id")
         .with_columns(
             ((at >= start - timedelta(days=design.washout_days)) & (at < start)).alias("recent"),
-            (in_window & ~pl.col("is_mine")).alias("elsewhere"), follows.alias("exposed"),
+            (in_window & ~pl.col("is_mine")).alias("elsewhere"),
+            follows.alias("exposed"),
         )
         .group_by("account_id", "start")
-        .agg(pl.col("recent").any().alias("was_recent"),
-             pl.col("elsewhere").any().alias("is_elsewhere"),
-             pl.col("exposed").any().alias("is_exposed"))
+        .agg(
+            pl.col("recent").any().alias("was_recent"),
+            pl.col("elsewhere").any().alias("is_elsewhere"),
+            pl.col("exposed").any().alias("is_exposed"),
+        )
     )
     flags = ["was_recent", "is_elsewhere", "is_exposed"]
     return framed.join(found, on=["account_id", "start"], how="left").with_columns(
-        pl.col(flags).fill_null(False))
+        pl.col(flags).fill_null(False)
+    )
 
 
 def add_features(framed: pl.DataFrame, features: pl.DataFrame, design: Design) -> pl.DataFrame:
     """The newest snapshot at or before the start, and the lagged features of the placebos."""
-    declared = (*design.covariates, *design.attributes, design.segment_by, design.cluster_by,
-                design.compare_within)
+    declared = (
+        *design.covariates,
+        *design.attributes,
+        design.segment_by,
+        design.cluster_by,
+        design.compare_within,
+    )
     wanted = [name for name in declared if name in features.columns and name != "account_id"]
     frozen = features.select("account_id", "as_of", *dict.fromkeys(wanted)).sort("as_of")
     # Contract events and snapshots may share names (mrr): what is a covariate is prefixed.
     frozen = frozen.rename({name: f"x_{name}" for name in frozen.columns[2:]})
     joined = framed.sort("start").join_asof(
-        frozen.with_columns(pl.col("as_of").alias("snapshot_at")), left_on="start",
-        right_on="as_of", by="account_id", tolerance=OLDEST_SNAPSHOT, check_sortedness=False)
+        frozen.with_columns(pl.col("as_of").alias("snapshot_at")),
+        left_on="start",
+        right_on="as_of",
+        by="account_id",
+        tolerance=OLDEST_SNAPSHOT,
+        check_sortedness=False,
+    )
     lagged = [name for name in design.placebos if name in features.columns]
     if not lagged:
         return joined
-    past = features.select("account_id", "as_of", *lagged).sort("as_of").rename(
-        {name: f"before_{name}" for name in lagged})
+    past = (
+        features.select("account_id", "as_of", *lagged)
+        .sort("as_of")
+        .rename({name: f"before_{name}" for name in lagged})
+    )
     past = past.with_columns(pl.col("as_of").alias("past_at"))
-    return joined.with_columns(
-        (pl.col("start") - timedelta(days=design.horizon_days)).alias("long_before")
-    ).sort("long_before").join_asof(
-        past, left_on="long_before", right_on="past_at", by="account_id", suffix="_past",
-        tolerance=OLDEST_SNAPSHOT, check_sortedness=False)
+    return (
+        joined.with_columns(
+            (pl.col("start") - timedelta(days=design.horizon_days)).alias("long_before")
+        )
+        .sort("long_before")
+        .join_asof(
+            past,
+            left_on="long_before",
+            right_on="past_at",
+            by="account_id",
+            suffix="_past",
+            tolerance=OLDEST_SNAPSHOT,
+            check_sortedness=False,
+        )
+    )
 
 
 def _only_using_groups(framed: pl.DataFrame, design: Design) -> pl.DataFrame:
@@ -221,8 +265,11 @@ def _only_using_groups(framed: pl.DataFrame, design: Design) -> pl.DataFrame:
     return framed.filter(pl.col(name).is_in(using.implode()) | pl.col("is_treated"))
 
 
-def _leave_out(framed: pl.DataFrame, *, as_of: datetime,
-               ) -> tuple[pl.DataFrame, dict[str, tuple[int, int]]]:
+def _leave_out(
+    framed: pl.DataFrame,
+    *,
+    as_of: datetime,
+) -> tuple[pl.DataFrame, dict[str, tuple[int, int]]]:
     """Keep usable trials; count the others by the first reason that applies, per arm."""
     reasons = {
         "immature": pl.col("followed_to") > as_of,
@@ -241,29 +288,45 @@ def _leave_out(framed: pl.DataFrame, *, as_of: datetime,
     return framed, excluded
 
 
-def _as_arrays(framed: pl.DataFrame, design: Design, excluded: Mapping[str, tuple[int, int]],
-               features: pl.DataFrame) -> Trials:
+def _as_arrays(
+    framed: pl.DataFrame,
+    design: Design,
+    excluded: Mapping[str, tuple[int, int]],
+    features: pl.DataFrame,
+) -> Trials:
     names, matrix = covariates_of(framed, design)
     cluster_words = framed[_cluster_column(framed, design)].fill_null("unknown")
     propensity = framed["propensity"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     sample = Sample(
-        covariates=matrix, covariate_names=names,
-        treated=framed["is_treated"].to_numpy().astype(bool), propensity=propensity.copy(),
-        stratum=codes(framed["draw"]), cluster=codes(cluster_words),
+        covariates=matrix,
+        covariate_names=names,
+        treated=framed["is_treated"].to_numpy().astype(bool),
+        propensity=propensity.copy(),
+        stratum=codes(framed["draw"]),
+        cluster=codes(cluster_words),
     )
     months = design.horizon_days / DAYS_A_MONTH
     before = framed["mrr_before"].fill_null(0.0).to_numpy()
     declared = (*design.covariates, *design.attributes)
     return Trials(
-        design=design, account_ids=tuple(framed["account_id"]), starts=tuple(framed["start"]),
-        segments=segments_of(framed, design), sample=sample,
-        outcomes={CHURN: framed["churn"].to_numpy().copy(),
-                  REVENUE: framed["revenue"].to_numpy().copy(),
-                  MRR_AFTER: framed["mrr_after"].to_numpy().copy()},
-        baselines={CHURN: np.zeros(framed.height), REVENUE: before * months,
-                   MRR_AFTER: before.copy()},
+        design=design,
+        account_ids=tuple(framed["account_id"]),
+        starts=tuple(framed["start"]),
+        segments=segments_of(framed, design),
+        sample=sample,
+        outcomes={
+            CHURN: framed["churn"].to_numpy().copy(),
+            REVENUE: framed["revenue"].to_numpy().copy(),
+            MRR_AFTER: framed["mrr_after"].to_numpy().copy(),
+        },
+        baselines={
+            CHURN: np.zeros(framed.height),
+            REVENUE: before * months,
+            MRR_AFTER: before.copy(),
+        },
         placebos=placebos_of(framed, design, before * months),
-        is_exposed=framed["is_exposed"].to_numpy().astype(bool), excluded=dict(excluded),
+        is_exposed=framed["is_exposed"].to_numpy().astype(bool),
+        excluded=dict(excluded),
         covariates_missing=tuple(name for name in declared if name not in features.columns),
     )
 
@@ -273,8 +336,7 @@ def covariates_of(framed: pl.DataFrame, design: Design) -> tuple[tuple[str, ...]
     columns: dict[str, Floats] = {}
     for name in design.covariates:
         if f"x_{name}" in framed.columns:
-            columns[name] = (framed[f"x_{name}"].cast(pl.Float64).fill_null(float("nan"))
-                             .to_numpy())
+            columns[name] = framed[f"x_{name}"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     for name in dict.fromkeys((*design.attributes, design.segment_by)):
         if f"x_{name}" not in framed.columns:
             continue
@@ -285,8 +347,11 @@ def covariates_of(framed: pl.DataFrame, design: Design) -> tuple[tuple[str, ...]
     if design.mechanism == "judgement":
         seconds = framed["start"].dt.epoch("s").cast(pl.Float64).to_numpy()
         columns["calendar_days"] = (seconds - seconds.min()) / 86_400
-    known = {name: column for name, column in columns.items()
-             if (~np.isnan(column)).any() and np.nanmax(column) > np.nanmin(column)}
+    known = {
+        name: column
+        for name, column in columns.items()
+        if (~np.isnan(column)).any() and np.nanmax(column) > np.nanmin(column)
+    }
     matrix = np.column_stack(list(known.values())) if known else np.empty((framed.height, 0))
     return tuple(known), matrix
 
@@ -299,8 +364,9 @@ def placebos_of(framed: pl.DataFrame, design: Design, certain: Floats) -> dict[s
             past = framed["past_revenue"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
             found[name] = past - certain
         elif f"before_{name}" in framed.columns:
-            found[name] = (framed[f"before_{name}"].cast(pl.Float64).fill_null(float("nan"))
-                           .to_numpy().copy())
+            found[name] = (
+                framed[f"before_{name}"].cast(pl.Float64).fill_null(float("nan")).to_numpy().copy()
+            )
     return found
 
 

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 
 def effects(
-    segment_by: Annotated[str, typer.Option(
-        help="The attribute whose values are segments.")] = "segment",
+    segment_by: Annotated[
+        str, typer.Option(help="The attribute whose values are segments.")
+    ] = "segment",
     seed: Annotated[int, typer.Option(min=0, help="Same log and seed, same numbers.")] = 1,
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    as_of: AsOf = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Measure what logged actions cause, with interval and grade, for the ranking to read.
 
@@ -42,14 +44,20 @@ def effects(
 
     place = Workspace(workspace)
     with step("Measuring effects"):
-        path, found = write_effects(place, as_of=moment_of(place, as_of), seed=seed,
-                                    segment_by=segment_by)
+        path, found = write_effects(
+            place, as_of=moment_of(place, as_of), seed=seed, segment_by=segment_by
+        )
     shown = Table("action", "on", "points", "95 % interval", "accounts' worth", "grade")
     for one in found.effects:
         if one.segment is None:
-            shown.add_row(one.action_id, one.outcome, f"{100 * one.estimate:+.1f}",
-                          f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
-                          f"{one.effective_n:,.0f}", one.grade)
+            shown.add_row(
+                one.action_id,
+                one.outcome,
+                f"{100 * one.estimate:+.1f}",
+                f"{100 * one.low:+.1f} to {100 * one.high:+.1f}",
+                f"{one.effective_n:,.0f}",
+                one.grade,
+            )
     out.print(shown)
     for line in (*found.notes, *(f"{action}: {why}" for action, why in found.unanswered.items())):
         out.print(line, highlight=False, markup=False)
@@ -57,26 +65,47 @@ def effects(
 
 
 def whom_to_act_on(
-    lottery: Annotated[Path, typer.Argument(
-        help="A CSV or Parquet file of a lottery's trials with account_id, action, propensity (the "
-             "probability with which that action was drawn), outcome (in money, before the cost of "
-             "the action), and facts from before the draw.")],
-    asked: Annotated[Path, typer.Option(
-        help="A file of the accounts to decide about: account_id, each once, and the same facts.")],
+    lottery: Annotated[
+        Path,
+        typer.Argument(
+            help="A CSV or Parquet file of a lottery's trials with account_id, action, propensity (the "
+            "probability with which that action was drawn), outcome (in money, before the cost of "
+            "the action), and facts from before the draw."
+        ),
+    ],
+    asked: Annotated[
+        Path,
+        typer.Option(
+            help="A file of the accounts to decide about: account_id, each once, and the same facts."
+        ),
+    ],
     currency: Annotated[str, typer.Option(help="What outcomes and costs are in, such as USD.")],
     file: Annotated[Path, typer.Option("--out", help="The CSV or Parquet file to write.")],
-    cost: Annotated[list[str] | None, typer.Option(
-        metavar="ACTION=AMOUNT", help="What it costs to do an action once; one for each.")] = None,
-    no_action: Annotated[str, typer.Option(
-        "--no-action", metavar="WORD", help="The action that is to do nothing.")] = "none",
-    stage: Annotated[list[str] | None, typer.Option(
-        metavar="COLUMN", help="A column of 0 and 1: whether a trial came so far on the way to its "
-                               "outcome (visited). Repeat it in the order of the way; no outcome "
-                               "may come without it. Helps where actions work on the way, costs a "
-                               "little where they change only the last step.")] = None,
-    leave_out: Annotated[list[str] | None, typer.Option(
-        metavar="COLUMN", help="A column that is no fact from before the draw; may be repeated."
-    )] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ACTION=AMOUNT", help="What it costs to do an action once; one for each."
+        ),
+    ] = None,
+    no_action: Annotated[
+        str, typer.Option("--no-action", metavar="WORD", help="The action that is to do nothing.")
+    ] = "none",
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A column of 0 and 1: whether a trial came so far on the way to its "
+            "outcome (visited). Repeat it in the order of the way; no outcome "
+            "may come without it. Helps where actions work on the way, costs a "
+            "little where they change only the last step.",
+        ),
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="A column that is no fact from before the draw; may be repeated."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same files and seed, same numbers.")] = 1,
 ) -> None:
@@ -94,37 +123,65 @@ def whom_to_act_on(
     from experiments.targeting.file import ASKED_ROWS, ITS_ROWS, asked_of, lottery_of
 
     if file.suffix.lower() not in (".csv", ".parquet") or file.is_dir():
-        raise CommandError(f"{file} is to hold a table. Name a file, not a folder, that ends in "
-                           f".csv or .parquet with --out.")
+        raise CommandError(
+            f"{file} is to hold a table. Name a file, not a folder, that ends in "
+            f".csv or .parquet with --out."
+        )
     if file.resolve() in (lottery.resolve(), asked.resolve()):
-        raise CommandError(f"{file} would be written over what is read. Name another file with "
-                           f"--out.")
+        raise CommandError(
+            f"{file} would be written over what is read. Name another file with --out."
+        )
     if not currency.strip():
         raise CommandError("Say what outcomes and costs are in: --currency USD.")
-    drawn = lottery_of(read_table(lottery, ITS_ROWS), lottery.name, nothing=no_action,
-                       stages=stage or (), leave_out=leave_out or ())
+    drawn = lottery_of(
+        read_table(lottery, ITS_ROWS),
+        lottery.name,
+        nothing=no_action,
+        stages=stage or (),
+        leave_out=leave_out or (),
+    )
     costs = costs_of(cost or (), drawn.actions)
     accounts = asked_of(read_table(asked, ASKED_ROWS), asked.name, drawn.facts)
     with nullcontext() if as_json else step("Learning from the lottery and deciding"):
-        found = decisions_of(drawn, accounts, cost=costs, currency=currency.strip(),
-                             rng=np.random.default_rng(seed))
+        found = decisions_of(
+            drawn, accounts, cost=costs, currency=currency.strip(), rng=np.random.default_rng(seed)
+        )
     _write_table(found.frame(), file)
     if as_json:
-        typer.echo(json.dumps(
-            {**found.to_dict(lottery_file=str(lottery), asked_file=str(asked), seed=seed,
-                             made_at=datetime.now(UTC)), "out": str(file)},
-            indent=1, allow_nan=False))
+        typer.echo(
+            json.dumps(
+                {
+                    **found.to_dict(
+                        lottery_file=str(lottery),
+                        asked_file=str(asked),
+                        seed=seed,
+                        made_at=datetime.now(UTC),
+                    ),
+                    "out": str(file),
+                },
+                indent=1,
+                allow_nan=False,
+            )
+        )
         return
-    shown = Table("action", f"cost, {currency.strip()}", "trials in the lottery",
-                  "for everybody, less cost, beside none (95 %)", "accounts decided for")
+    shown = Table(
+        "action",
+        f"cost, {currency.strip()}",
+        "trials in the lottery",
+        "for everybody, less cost, beside none (95 %)",
+        "accounts decided for",
+    )
     for row in found.table():
         shown.add_row(*row)
     out.print(shown)
     for line in found.lines():
         out.print(line, highlight=False, markup=False)
-    out.print(f"Decided {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {lottery.name}, seed {seed}; "
-              f"in {file}.",
-              highlight=False, markup=False)
+    out.print(
+        f"Decided {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {lottery.name}, seed {seed}; "
+        f"in {file}.",
+        highlight=False,
+        markup=False,
+    )
 
 
 def report(as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:

@@ -68,33 +68,45 @@ class ActionEffect:
     def __post_init__(self) -> None:
         named = f"The effect of {self.action_id!r} in {self.segment or 'all segments'!r}"
         if self.grade not in GRADES:
-            raise ActionEffectError(f"{named} has grade {self.grade!r}; grades are "
-                                    f"{', '.join(GRADES)}.")
+            raise ActionEffectError(
+                f"{named} has grade {self.grade!r}; grades are {', '.join(GRADES)}."
+            )
         for name in ("estimate", "standard_error", "low", "high"):
             if not math.isfinite(getattr(self, name)):
-                raise ActionEffectError(f"{named} has {name} {getattr(self, name)}; leave an "
-                                        f"effect that is not known out.")
+                raise ActionEffectError(
+                    f"{named} has {name} {getattr(self, name)}; leave an "
+                    f"effect that is not known out."
+                )
         if self.standard_error <= 0 or self.n < 1 or not 0 < self.effective_n <= self.n:
             raise ActionEffectError(
                 f"{named} has error {self.standard_error}, n {self.n} and effective n "
                 f"{self.effective_n}; the error and both counts are positive, and the effective "
-                f"one is not the larger.")
+                f"one is not the larger."
+            )
         if not self.low <= self.estimate <= self.high:
-            raise ActionEffectError(f"{named} is {self.estimate}, outside its interval "
-                                    f"{self.low} to {self.high}.")
+            raise ActionEffectError(
+                f"{named} is {self.estimate}, outside its interval {self.low} to {self.high}."
+            )
         if not 0 <= self.playbook_share <= 1:
-            raise ActionEffectError(f"{named} has playbook share {self.playbook_share}; a share "
-                                    f"is between 0 and 1.")
+            raise ActionEffectError(
+                f"{named} has playbook share {self.playbook_share}; a share is between 0 and 1."
+            )
         if self.untouched_risk is not None and not 0 < self.untouched_risk <= 1:
-            raise ActionEffectError(f"{named} has untouched risk {self.untouched_risk}; it is a "
-                                    f"probability above 0, or None where it is not known.")
+            raise ActionEffectError(
+                f"{named} has untouched risk {self.untouched_risk}; it is a "
+                f"probability above 0, or None where it is not known."
+            )
         for moment in (self.measured_from, self.measured_to):
             if moment.tzinfo is None:
-                raise ActionEffectError(f"{named} is measured at {moment}, which has no time "
-                                        f"zone; give instants in UTC.")
+                raise ActionEffectError(
+                    f"{named} is measured at {moment}, which has no time "
+                    f"zone; give instants in UTC."
+                )
         if self.measured_from > self.measured_to:
-            raise ActionEffectError(f"{named} ends ({self.measured_to:%Y-%m-%d}) before it begins "
-                                    f"({self.measured_from:%Y-%m-%d}).")
+            raise ActionEffectError(
+                f"{named} ends ({self.measured_to:%Y-%m-%d}) before it begins "
+                f"({self.measured_from:%Y-%m-%d})."
+            )
 
     @property
     def is_evidence(self) -> bool:
@@ -103,6 +115,10 @@ class ActionEffect:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {**asdict(self), "measured_from": self.measured_from.isoformat(),
-                "measured_to": self.measured_to.isoformat(),
-                "grade_meaning": GRADES[self.grade], "is_evidence": self.is_evidence}
+        return {
+            **asdict(self),
+            "measured_from": self.measured_from.isoformat(),
+            "measured_to": self.measured_to.isoformat(),
+            "grade_meaning": GRADES[self.grade],
+            "is_evidence": self.is_evidence,
+        }

@@ -25,8 +25,15 @@ DERIVED = ("grade_meaning", "is_evidence")
 """Written beside each effect for readers; not read back."""
 
 _TEXTS = ("action_id", "grade", "source", "outcome", "why")
-_NUMBERS = ("estimate", "standard_error", "effective_n", "low", "high", "playbook_share",
-            "untouched_risk")
+_NUMBERS = (
+    "estimate",
+    "standard_error",
+    "effective_n",
+    "low",
+    "high",
+    "playbook_share",
+    "untouched_risk",
+)
 _COUNTS = ("n", "horizon_days")
 _MOMENTS = ("measured_from", "measured_to")
 
@@ -41,8 +48,10 @@ def read_effects(folder: Path) -> Evidence:
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
-            raise EvidenceError(f"{path.name} has {size:,} bytes; at most {MOST_BYTES:,} are read. "
-                                f"Keep the newest effect of each action and segment.")
+            raise EvidenceError(
+                f"{path.name} has {size:,} bytes; at most {MOST_BYTES:,} are read. "
+                f"Keep the newest effect of each action and segment."
+            )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Evidence()
@@ -65,15 +74,23 @@ def parse_effects(text: str, where: str = EFFECTS_FILE) -> Evidence:
         raise EvidenceError(f"{where} has to be an object with a list `effects`.")
     attribute = document.get("segment_attribute", "segment")
     if not isinstance(attribute, str) or not attribute:
-        raise EvidenceError(f"{where}: `segment_attribute` is {attribute!r}; name the attribute "
-                            f"that segments are values of.")
+        raise EvidenceError(
+            f"{where}: `segment_attribute` is {attribute!r}; name the attribute "
+            f"that segments are values of."
+        )
     rows = document["effects"]
     if len(rows) > MOST_EFFECTS:
-        raise EvidenceError(f"{where} holds {len(rows):,} effects; at most {MOST_EFFECTS:,} are "
-                            f"read. Keep the newest effect of each action and segment.")
-    return Evidence(segment_attribute=attribute, effects=tuple(
-        effect_from(row, f"{where}, effect number {number}")
-        for number, row in enumerate(rows, 1)))
+        raise EvidenceError(
+            f"{where} holds {len(rows):,} effects; at most {MOST_EFFECTS:,} are "
+            f"read. Keep the newest effect of each action and segment."
+        )
+    return Evidence(
+        segment_attribute=attribute,
+        effects=tuple(
+            effect_from(row, f"{where}, effect number {number}")
+            for number, row in enumerate(rows, 1)
+        ),
+    )
 
 
 def effect_from(row: object, where: str) -> ActionEffect:
@@ -88,35 +105,50 @@ def effect_from(row: object, where: str) -> ActionEffect:
     lacking = [name for name, needed in known.items() if needed and name not in row]
     unknown = [name for name in row if name not in known and name not in DERIVED]
     if lacking or unknown:
-        raise EvidenceError(f"{where} lacks {', '.join(lacking) or 'nothing'} and has the unknown "
-                            f"field(s) {', '.join(map(str, unknown)) or 'none'}. Write it again.")
+        raise EvidenceError(
+            f"{where} lacks {', '.join(lacking) or 'nothing'} and has the unknown "
+            f"field(s) {', '.join(map(str, unknown)) or 'none'}. Write it again."
+        )
     values: dict[str, Any] = {name: row[name] for name in row if name in known}
     for name, value in values.items():
-        is_number = (isinstance(value, int | float) and not isinstance(value, bool)
-                     and -MOST_OF_ANYTHING < value < MOST_OF_ANYTHING)
-        fits = (isinstance(value, str) if name in _TEXTS or name in _MOMENTS else
-                is_number or (value is None and name == "untouched_risk") if name in _NUMBERS else
-                is_number and float(value).is_integer() if name in _COUNTS else
-                value is None or isinstance(value, str))
+        is_number = (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and -MOST_OF_ANYTHING < value < MOST_OF_ANYTHING
+        )
+        fits = (
+            isinstance(value, str)
+            if name in _TEXTS or name in _MOMENTS
+            else is_number or (value is None and name == "untouched_risk")
+            if name in _NUMBERS
+            else is_number and float(value).is_integer()
+            if name in _COUNTS
+            else value is None or isinstance(value, str)
+        )
         if not fits:
             raise EvidenceError(f"{where}: `{name}` is {value!r:.60}, which can not be read.")
     if values["outcome"] not in get_args(GoodOutcome):
-        raise EvidenceError(f"{where}: `outcome` is {values['outcome']!r:.60}; allowed are "
-                            f"{', '.join(get_args(GoodOutcome))}.")
+        raise EvidenceError(
+            f"{where}: `outcome` is {values['outcome']!r:.60}; allowed are "
+            f"{', '.join(get_args(GoodOutcome))}."
+        )
     try:
         values |= {name: datetime.fromisoformat(values[name]) for name in _MOMENTS}
         return ActionEffect(**values)
     except ActionEffectError as exc:
         raise EvidenceError(f"{where}: {exc}") from exc
     except ValueError as exc:
-        raise EvidenceError(f"{where}: a moment can not be read ({exc}). Write it like "
-                            f"2026-03-02T00:00:00+00:00.") from exc
+        raise EvidenceError(
+            f"{where}: a moment can not be read ({exc}). Write it like 2026-03-02T00:00:00+00:00."
+        ) from exc
 
 
 def effects_document(evidence: Evidence) -> dict[str, object]:
     """The effects as plain values for JSON."""
-    return {"segment_attribute": evidence.segment_attribute,
-            "effects": [effect.to_dict() for effect in evidence.effects]}
+    return {
+        "segment_attribute": evidence.segment_attribute,
+        "effects": [effect.to_dict() for effect in evidence.effects],
+    }
 
 
 def write_effects(evidence: Evidence, folder: Path) -> Path:
@@ -124,7 +156,8 @@ def write_effects(evidence: Evidence, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / EFFECTS_FILE
     draft = path.with_suffix(".json.part")
-    draft.write_text(json.dumps(effects_document(evidence), indent=1, allow_nan=False),
-                     encoding="utf-8")
+    draft.write_text(
+        json.dumps(effects_document(evidence), indent=1, allow_nan=False), encoding="utf-8"
+    )
     draft.replace(path)
     return path

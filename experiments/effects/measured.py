@@ -60,13 +60,17 @@ class Evidence:
             if key in seen:
                 raise EvidenceError(
                     f"The effect of {effect.action_id!r} in {effect.segment or 'all segments'!r} "
-                    f"on {effect.outcome} in {effect.horizon_days} days is there twice. Keep one.")
+                    f"on {effect.outcome} in {effect.horizon_days} days is there twice. Keep one."
+                )
             seen.add(key)
 
     @cached_property
     def _by_key(self) -> Mapping[tuple[str, str | None, str], ActionEffect]:
-        return {(e.action_id, e.segment, e.outcome): e for e in self.effects
-                if e.is_evidence and e.playbook_share == 0 and e.horizon_days == HORIZON_DAYS}
+        return {
+            (e.action_id, e.segment, e.outcome): e
+            for e in self.effects
+            if e.is_evidence and e.playbook_share == 0 and e.horizon_days == HORIZON_DAYS
+        }
 
     @cached_property
     def measured_actions(self) -> frozenset[str]:
@@ -76,11 +80,15 @@ class Evidence:
     @property
     def over_all(self) -> tuple[ActionEffect, ...]:
         """What counts as evidence over all segments together, in order."""
-        return tuple(e for e in self.effects
-                     if e.segment is None and e is self._by_key.get((e.action_id, None, e.outcome)))
+        return tuple(
+            e
+            for e in self.effects
+            if e.segment is None and e is self._by_key.get((e.action_id, None, e.outcome))
+        )
 
-    def of(self, action_id: str, outcome: GoodOutcome, attributes: Mapping[str, str | None]
-           ) -> ActionEffect | None:
+    def of(
+        self, action_id: str, outcome: GoodOutcome, attributes: Mapping[str, str | None]
+    ) -> ActionEffect | None:
         """What was measured in the account's own segment, else in all of them together."""
         if action_id not in self.measured_actions:
             return None
@@ -133,12 +141,15 @@ class Belief:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {name: value.isoformat() if isinstance(value, datetime) else value
-                for name, value in vars(self).items()}
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in vars(self).items()
+        }
 
 
-def believed(prior: Prior, probability: float, effect: ActionEffect | None,
-             kept: float = 1.0) -> Belief:
+def believed(
+    prior: Prior, probability: float, effect: ActionEffect | None, kept: float = 1.0
+) -> Belief:
     """The prior for an account with this probability, mixed with what was measured.
 
     ``kept`` is the share of the playbook's promises that came true with other actions.
@@ -150,10 +161,18 @@ def believed(prior: Prior, probability: float, effect: ActionEffect | None,
     mean, deviation = probability * (prior.mean * kept), probability * prior.deviation
     if effect is None or deviation == 0:
         return Belief(
-            outcome=prior.outcome, mean=mean, deviation=deviation,
-            low=mean - OF_95_PERCENT * deviation, high=mean + OF_95_PERCENT * deviation,
-            grade=prior.grade, playbook_share=1.0, data_share=0.0, prior_mean=mean,
-            strength=prior.strength, kept=kept)
+            outcome=prior.outcome,
+            mean=mean,
+            deviation=deviation,
+            low=mean - OF_95_PERCENT * deviation,
+            high=mean + OF_95_PERCENT * deviation,
+            grade=prior.grade,
+            playbook_share=1.0,
+            data_share=0.0,
+            prior_mean=mean,
+            strength=prior.strength,
+            kept=kept,
+        )
     before = deviation**2
     scale = 1.0 if effect.untouched_risk is None else probability / effect.untouched_risk
     variance = (scale * effect.standard_error) ** 2 + DOUBT[effect.grade] * before
@@ -161,15 +180,29 @@ def believed(prior: Prior, probability: float, effect: ActionEffect | None,
     mixed = (1 - share) * mean + share * scale * effect.estimate
     spread = sqrt(before * variance / (before + variance))
     return Belief(
-        outcome=prior.outcome, mean=mixed, deviation=spread,
-        low=mixed - OF_95_PERCENT * spread, high=mixed + OF_95_PERCENT * spread,
+        outcome=prior.outcome,
+        mean=mixed,
+        deviation=spread,
+        low=mixed - OF_95_PERCENT * spread,
+        high=mixed + OF_95_PERCENT * spread,
         grade=effect.grade if share >= 0.5 else prior.grade,
-        playbook_share=1 - share, data_share=share, prior_mean=mean, strength=prior.strength,
-        n=effect.n, effective_n=effect.effective_n, measured=effect.estimate,
-        measured_low=effect.low, measured_high=effect.high, measured_grade=effect.grade,
-        measured_from=effect.measured_from, measured_to=effect.measured_to,
-        segment=effect.segment, source=effect.source, measured_risk=effect.untouched_risk,
-        kept=kept)
+        playbook_share=1 - share,
+        data_share=share,
+        prior_mean=mean,
+        strength=prior.strength,
+        n=effect.n,
+        effective_n=effect.effective_n,
+        measured=effect.estimate,
+        measured_low=effect.low,
+        measured_high=effect.high,
+        measured_grade=effect.grade,
+        measured_from=effect.measured_from,
+        measured_to=effect.measured_to,
+        segment=effect.segment,
+        source=effect.source,
+        measured_risk=effect.untouched_risk,
+        kept=kept,
+    )
 
 
 def most_harm(mean: float, deviation: float) -> float:

@@ -65,17 +65,24 @@ class LoggedChoices:
         n = len(self.chosen)
         for name in ("propensity", "reward", "cluster", "predicted"):
             if len(getattr(self, name)) != n:
-                raise OffPolicyError(f"The log has {n} choices and {len(getattr(self, name))} "
-                                     f"rows of {name}.")
+                raise OffPolicyError(
+                    f"The log has {n} choices and {len(getattr(self, name))} rows of {name}."
+                )
         if n == 0:
-            raise OffPolicyError("The log holds no decision in which chance had a say. Let a "
-                                 "lottery or exploration run first.")
+            raise OffPolicyError(
+                "The log holds no decision in which chance had a say. Let a "
+                "lottery or exploration run first."
+            )
         if not ((self.propensity > 0) & (self.propensity <= 1)).all():
-            raise OffPolicyError("A logged propensity is not above 0 and at most 1; such a "
-                                 "decision can not have been made.")
+            raise OffPolicyError(
+                "A logged propensity is not above 0 and at most 1; such a "
+                "decision can not have been made."
+            )
         if not (np.isfinite(self.reward).all() and np.isfinite(self.predicted).all()):
-            raise OffPolicyError("A reward or a prediction is not a number. Leave out decisions "
-                                 "whose outcome is not known yet.")
+            raise OffPolicyError(
+                "A reward or a prediction is not a number. Leave out decisions "
+                "whose outcome is not known yet."
+            )
         if self.chosen.min() < 0 or self.chosen.max() >= self.predicted.shape[1]:
             raise OffPolicyError(f"A choice is not one of the {self.predicted.shape[1]} actions.")
 
@@ -158,9 +165,14 @@ def compare(log: LoggedChoices, new: Floats, present: Floats | None = None) -> C
     freedom = _freedom(log.cluster, effective)
     two_sided, one_sided = stats.t.ppf([0.975, 0.95], freedom)
     return Comparison(
-        difference=difference, error=error, low=difference - two_sided * error,
-        high=difference + two_sided * error, bound=difference - one_sided * error,
-        n=len(log.chosen), effective=effective)
+        difference=difference,
+        error=error,
+        low=difference - two_sided * error,
+        high=difference + two_sided * error,
+        bound=difference - one_sided * error,
+        n=len(log.chosen),
+        effective=effective,
+    )
 
 
 def mean_weight(log: LoggedChoices, target: Floats) -> tuple[float, float, float]:
@@ -178,7 +190,12 @@ def mean_weight(log: LoggedChoices, target: Floats) -> tuple[float, float, float
 
 
 def predict_rewards(
-    covariates: Floats, chosen: Ints, reward: Floats, cluster: Ints, *, actions: int,
+    covariates: Floats,
+    chosen: Ints,
+    reward: Floats,
+    cluster: Ints,
+    *,
+    actions: int,
     rng: np.random.Generator,
 ) -> Floats:
     """The reward that each action is expected to bring in each row, out of fold: n × actions.
@@ -189,15 +206,21 @@ def predict_rewards(
     """
     n = len(chosen)
     each = np.eye(actions)
-    known = np.nan_to_num(covariates - np.nanmean(covariates, axis=0)) if covariates.size else (
-        covariates)
+    known = (
+        np.nan_to_num(covariates - np.nanmean(covariates, axis=0))
+        if covariates.size
+        else (covariates)
+    )
     with_products = covariates.shape[1] * actions <= MOST_PRODUCTS
 
     def facts(rows: Ints, action: Ints) -> Floats:
         columns = [covariates[rows], each[action]]
         if with_products:
-            columns.append((known[rows, :, None] * each[action][:, None, :]).reshape(
-                len(rows), covariates.shape[1] * actions))
+            columns.append(
+                (known[rows, :, None] * each[action][:, None, :]).reshape(
+                    len(rows), covariates.shape[1] * actions
+                )
+            )
         return np.column_stack(columns)
 
     predicted = np.empty((n, actions))
@@ -206,28 +229,39 @@ def predict_rewards(
         seed = int(rng.integers(2**31 - 1))
         asked = np.flatnonzero(predict)
         learnt = np.flatnonzero(fit)
-        _, first, place = np.unique(covariates[asked], axis=0, return_index=True,
-                                    return_inverse=True)
+        _, first, place = np.unique(
+            covariates[asked], axis=0, return_index=True, return_inverse=True
+        )
         distinct = asked[first]
         # every distinct row to predict once with each action, below the rows to learn from
-        rows = facts(np.concatenate([learnt, np.repeat(distinct, actions)]),
-                     np.concatenate([chosen[learnt], np.tile(np.arange(actions), len(distinct))]))
+        rows = facts(
+            np.concatenate([learnt, np.repeat(distinct, actions)]),
+            np.concatenate([chosen[learnt], np.tile(np.arange(actions), len(distinct))]),
+        )
         is_fit = np.arange(len(rows)) < len(learnt)
         outcome = np.concatenate([reward[learnt], np.zeros(len(rows) - len(learnt))])
         predicted[asked] = predict_outcome(
-            rows, design_matrix(rows), outcome, fit=is_fit, predict=~is_fit, seed=seed,
+            rows,
+            design_matrix(rows),
+            outcome,
+            fit=is_fit,
+            predict=~is_fit,
+            seed=seed,
         ).reshape(len(distinct), actions)[place.ravel()]
     return predicted
 
 
 def _weights(log: LoggedChoices, target: Floats) -> Floats:
     if target.shape != log.predicted.shape:
-        raise OffPolicyError(f"The policy gives probabilities for {target.shape[0]} rows of "
-                             f"{target.shape[1]} actions, the log has {log.predicted.shape[0]} of "
-                             f"{log.predicted.shape[1]}.")
+        raise OffPolicyError(
+            f"The policy gives probabilities for {target.shape[0]} rows of "
+            f"{target.shape[1]} actions, the log has {log.predicted.shape[0]} of "
+            f"{log.predicted.shape[1]}."
+        )
     if (target < 0).any() or (np.abs(target.sum(axis=1) - 1) > SUMS_TO_ONE).any():
-        raise OffPolicyError("The probabilities of a decision do not sum to 1; \"do nothing\" is "
-                             "an action too.")
+        raise OffPolicyError(
+            'The probabilities of a decision do not sum to 1; "do nothing" is an action too.'
+        )
     return np.asarray(target[np.arange(len(target)), log.chosen] / log.propensity)
 
 
@@ -267,8 +301,9 @@ def _shrunk(weight: Floats, residual: Floats, direct: Floats) -> Floats:
     return np.asarray(best)
 
 
-def _value(log: LoggedChoices, name: Estimator, weight: Floats, terms: Floats,
-           unbiased: Floats) -> Value:
+def _value(
+    log: LoggedChoices, name: Estimator, weight: Floats, terms: Floats, unbiased: Floats
+) -> Value:
     mean, error = float(terms.mean()), _error(terms, log.cluster)
     if name == "dr_shrunk":  # less noise is bought with a bias that nobody knows
         error = max(error, _error(unbiased, log.cluster))
@@ -276,9 +311,15 @@ def _value(log: LoggedChoices, name: Estimator, weight: Floats, terms: Floats,
     reach = float(stats.t.ppf(0.975, _freedom(log.cluster, effective))) * error
     total = float(weight.sum())
     return Value(
-        estimator=name, mean=mean, error=error, low=mean - reach, high=mean + reach,
-        n=len(terms), effective=effective,
-        largest_weight=float(weight.max() / total) if total else 0.0)
+        estimator=name,
+        mean=mean,
+        error=error,
+        low=mean - reach,
+        high=mean + reach,
+        n=len(terms),
+        effective=effective,
+        largest_weight=float(weight.max() / total) if total else 0.0,
+    )
 
 
 def _error(terms: Floats, cluster: Ints) -> float:

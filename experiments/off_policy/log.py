@@ -32,7 +32,11 @@ Ints = NDArray[np.int64]
 NEEDED = ("action", "propensity", "reward")
 PASSED_OVER = ("decision_id", "decided_at", "account_id")
 CANDIDATE, CANDIDATE_OF, PROBABILITY, LOGGED_OF = (
-    "candidate", "candidate:", "candidate_probability", "logged:")
+    "candidate",
+    "candidate:",
+    "candidate_probability",
+    "logged:",
+)
 
 MOST_ACTIONS = 200
 ROUNDING = 1e-6
@@ -74,15 +78,22 @@ def choices_of(table: pl.DataFrame) -> Choices:
     """
     lacking = [name for name in NEEDED if name not in table.columns]
     if lacking:
-        raise ChoicesError(f"The table lacks the column(s) {', '.join(lacking)}; it needs "
-                           f"{', '.join(NEEDED)}, and what the candidate would do.")
+        raise ChoicesError(
+            f"The table lacks the column(s) {', '.join(lacking)}; it needs "
+            f"{', '.join(NEEDED)}, and what the candidate would do."
+        )
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
     table = table.with_columns(
         action=pl.col("action").cast(pl.String),
-        propensity=numbers_in(table, "propensity"), reward=numbers_in(table, "reward"))
+        propensity=numbers_in(table, "propensity"),
+        reward=numbers_in(table, "reward"),
+    )
     refuse_rows(table, pl.col("action").fill_null("").str.strip_chars() == "", "has no action")
-    refuse_rows(table, ~((pl.col("propensity") > 0) & (pl.col("propensity") <= 1)).fill_null(
-        value=False), "has a propensity that is not above 0 and at most 1")
+    refuse_rows(
+        table,
+        ~((pl.col("propensity") > 0) & (pl.col("propensity") <= 1)).fill_null(value=False),
+        "has a propensity that is not above 0 and at most 1",
+    )
     refuse_rows(table, ~pl.col("reward").is_finite(), "has a reward that is not a finite number")
     known = table.filter(pl.col("reward").is_not_null())
     used = known.filter(pl.col("propensity") < 1)
@@ -99,11 +110,19 @@ def choices_of(table: pl.DataFrame) -> Choices:
         refuse_rows(used, pl.col("account_id").is_null(), "has no account_id")
         cluster = used["account_id"].cast(pl.String).rank("dense").to_numpy().astype(np.int64)
     return Choices(
-        actions=actions, chosen=chosen, propensity=used["propensity"].to_numpy(),
-        reward=used["reward"].to_numpy(), cluster=cluster, covariates=covariates,
-        candidate=candidate, logged=logged, rows=table.height,
-        without_chance=known.height - used.height, without_reward=table.height - known.height,
-        not_context=not_context)
+        actions=actions,
+        chosen=chosen,
+        propensity=used["propensity"].to_numpy(),
+        reward=used["reward"].to_numpy(),
+        cluster=cluster,
+        covariates=covariates,
+        candidate=candidate,
+        logged=logged,
+        rows=table.height,
+        without_chance=known.height - used.height,
+        without_reward=table.height - known.height,
+        not_context=not_context,
+    )
 
 
 def _actions(table: pl.DataFrame, used: pl.DataFrame) -> tuple[str, ...]:
@@ -114,8 +133,10 @@ def _actions(table: pl.DataFrame, used: pl.DataFrame) -> tuple[str, ...]:
     for prefix in (CANDIDATE_OF, LOGGED_OF):
         names |= {name.removeprefix(prefix) for name in table.columns if name.startswith(prefix)}
     if len(names) > MOST_ACTIONS:
-        raise ChoicesError(f"The table names {len(names):,} actions, and {MOST_ACTIONS} can be "
-                           f"compared. Put those together that are the same kind of thing.")
+        raise ChoicesError(
+            f"The table names {len(names):,} actions, and {MOST_ACTIONS} can be "
+            f"compared. Put those together that are the same kind of thing."
+        )
     return tuple(sorted(names))
 
 
@@ -127,7 +148,8 @@ def _candidate(used: pl.DataFrame, actions: tuple[str, ...]) -> Floats:
         raise ChoicesError(
             f"The table {said} what the candidate would do. Give one of: a column {CANDIDATE!r} "
             f"with the action, columns {CANDIDATE_OF + 'ACTION'!r} with the probability of each, "
-            f"or {PROBABILITY!r} of the logged action where there are two actions.")
+            f"or {PROBABILITY!r} of the logged action where there are two actions."
+        )
     if wide:
         found = _wide(used, CANDIDATE_OF, actions)
         assert found is not None
@@ -138,13 +160,17 @@ def _candidate(used: pl.DataFrame, actions: tuple[str, ...]) -> Floats:
         chosen = [place[name] for name in used[CANDIDATE].cast(pl.String)]
         return np.eye(len(actions))[np.array(chosen, dtype=np.int64)]
     used = used.with_columns(numbers_in(used, PROBABILITY).alias(PROBABILITY))
-    refuse_rows(used, ~pl.col(PROBABILITY).is_between(0, 1).fill_null(value=False),
-            f"has a {PROBABILITY} that is not between 0 and 1")
+    refuse_rows(
+        used,
+        ~pl.col(PROBABILITY).is_between(0, 1).fill_null(value=False),
+        f"has a {PROBABILITY} that is not between 0 and 1",
+    )
     if len(actions) > 2:
         raise ChoicesError(
             f"The table names {len(actions)} actions, and {PROBABILITY!r} says only how likely "
             f"the logged one is. Give columns {CANDIDATE_OF + 'ACTION'!r} with the probability of "
-            f"each.")
+            f"each."
+        )
     probability = used[PROBABILITY].to_numpy()
     found = np.empty((used.height, len(actions)))
     for number, name in enumerate(actions):
@@ -164,8 +190,10 @@ def _wide(used: pl.DataFrame, prefix: str, actions: tuple[str, ...]) -> Floats |
     wrong = np.flatnonzero(~((found >= 0).all(axis=1) & (np.abs(total - 1) <= ROUNDING)))
     if len(wrong):
         row = used["_row"][int(wrong[0])]
-        raise ChoicesError(f"Row {row} has probabilities {prefix}… that do not sum to 1, or that "
-                           f"are not all between 0 and 1; \"do nothing\" is an action too.")
+        raise ChoicesError(
+            f"Row {row} has probabilities {prefix}… that do not sum to 1, or that "
+            f'are not all between 0 and 1; "do nothing" is an action too.'
+        )
     return np.asarray(found / total[:, None])
 
 
@@ -177,7 +205,8 @@ def _check_logged(used: pl.DataFrame, logged: Floats, chosen: Ints) -> None:
         raise ChoicesError(
             f"Row {used['_row'][row]} has the propensity {used['propensity'][row]:g}, and "
             f"{LOGGED_OF}{used['action'][row]} says {said[row]:g}. Both are the probability of "
-            f"what was chosen.")
+            f"what was chosen."
+        )
 
 
 def _context(used: pl.DataFrame) -> tuple[Floats, tuple[str, ...]]:
@@ -185,18 +214,22 @@ def _context(used: pl.DataFrame) -> tuple[Floats, tuple[str, ...]]:
     columns: list[Floats] = []
     left_out = []
     for name in used.columns:
-        if (name in (*NEEDED, *PASSED_OVER, "_row", CANDIDATE, PROBABILITY)
-                or name.startswith((CANDIDATE_OF, LOGGED_OF))):
+        if name in (*NEEDED, *PASSED_OVER, "_row", CANDIDATE, PROBABILITY) or name.startswith(
+            (CANDIDATE_OF, LOGGED_OF)
+        ):
             continue
         column = used[name]
         if column.dtype.is_numeric() or column.dtype == pl.Boolean:
             values = column.cast(pl.Float64).to_numpy().astype(np.float64)
             columns.append(np.where(np.isfinite(values), values, np.nan))
         elif column.dtype in (pl.String, pl.Categorical, pl.Enum) and (
-                column.n_unique() <= MOST_WORDS):
+            column.n_unique() <= MOST_WORDS
+        ):
             words = column.cast(pl.String)
-            columns += [(words == word).fill_null(value=False).to_numpy().astype(np.float64)
-                        for word in sorted(words.drop_nulls().unique())]
+            columns += [
+                (words == word).fill_null(value=False).to_numpy().astype(np.float64)
+                for word in sorted(words.drop_nulls().unique())
+            ]
         else:
             left_out.append(name)
     covariates = np.column_stack(columns) if columns else np.zeros((used.height, 0))

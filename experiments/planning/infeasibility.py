@@ -54,10 +54,14 @@ def in_conflict(options: Options, team: Team, relaxed: Relaxation) -> Conflictin
 
 def missed_when_rounded(tier: str, asked: int, reached: int) -> ConflictingLimitsError:
     """Care that actions in part meet, and the whole ones that were found do not."""
-    words = (f"Care of tier {tier!r} asks for {asked} accounts. Whole actions within the hours and "
-             f"budgets reach {reached}")
-    return ConflictingLimitsError(f"{words}: lower the care, or add hours.",
-                                  [Conflict(limit="care", id=tier, words=f"{words}.")])
+    words = (
+        f"Care of tier {tier!r} asks for {asked} accounts. Whole actions within the hours and "
+        f"budgets reach {reached}"
+    )
+    return ConflictingLimitsError(
+        f"{words}: lower the care, or add hours.",
+        [Conflict(limit="care", id=tier, words=f"{words}.")],
+    )
 
 
 def _unmet(options: Options, team: Team, relaxed: Relaxation) -> list[Conflict]:
@@ -68,8 +72,11 @@ def _unmet(options: Options, team: Team, relaxed: Relaxation) -> list[Conflict]:
         possible = int((options.tier[np.unique(options.account)] == place).sum())
         reached = int(np.floor(care.accounts - relaxed.short[place] + 1e-6))
         words = f"Care of tier {care.tier!r} asks for {care.accounts} accounts, and only "
-        words += (f"{possible} have an action that is allowed and that somebody can do."
-                  if possible < care.accounts else f"{reached} fit.")
+        words += (
+            f"{possible} have an action that is allowed and that somebody can do."
+            if possible < care.accounts
+            else f"{reached} fit."
+        )
         found.append(Conflict(limit="care", id=care.tier, words=words))
     return found
 
@@ -78,11 +85,15 @@ def _full(options: Options, team: Team) -> list[Conflict]:
     """The limits that care alone would use up."""
     only = relax(options, team, care_only=True)
     hours = [
-        Conflict(limit="hours", id=name,
-                 words=f"the {options.capacity[place]:g} hours of {name}")
-        for place, name in enumerate(options.resources) if only.hour_price[place] > 0]
+        Conflict(limit="hours", id=name, words=f"the {options.capacity[place]:g} hours of {name}")
+        for place, name in enumerate(options.resources)
+        if only.hour_price[place] > 0
+    ]
     money = [
-        Conflict(limit="budget", id=budget.id,
-                 words=f"the {budget.amount:,.0f} of budget {budget.id!r}")
-        for budget, price in zip(team.budgets, only.budget_price, strict=True) if price > 0]
+        Conflict(
+            limit="budget", id=budget.id, words=f"the {budget.amount:,.0f} of budget {budget.id!r}"
+        )
+        for budget, price in zip(team.budgets, only.budget_price, strict=True)
+        if price > 0
+    ]
     return [*hours, *money]

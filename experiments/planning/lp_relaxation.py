@@ -59,12 +59,14 @@ def limited(options: Options, team: Team) -> Limited:
     places = np.flatnonzero(options.resource != NOBODY)
     hours = sparse.csc_array(
         (options.hours[places], (options.resource[places], places)),
-        shape=(len(options.resources), len(options.offer)))
+        shape=(len(options.resources), len(options.offer)),
+    )
     money = sparse.csc_array(options.budget * options.cost)
     return Limited(
         matrix=sparse.vstack([hours, money], format="csc"),
         most=np.concatenate([options.capacity, [budget.amount for budget in team.budgets]]),
-        budgets=len(team.budgets))
+        budgets=len(team.budgets),
+    )
 
 
 def relax(options: Options, team: Team, *, care_only: bool = False) -> Relaxation:
@@ -82,24 +84,37 @@ def relax(options: Options, team: Team, *, care_only: bool = False) -> Relaxatio
     columns = _columns(options, team, value)
     if not columns.width:  # nothing could pay; HiGHS refuses an empty programme
         return _nothing(options, limits)
-    rows = [_limit_rows(columns, limits), *_once_rows(columns, team),
-            *_care_rows(columns, options, team)]
+    rows = [
+        _limit_rows(columns, limits),
+        *_once_rows(columns, team),
+        *_care_rows(columns, options, team),
+    ]
     penalty = 1.0 if care_only else _outweighs(options)
-    gain = np.concatenate([value[columns.option], np.zeros(len(columns.tended)),
-                           np.full(columns.tiers, -penalty)])
-    upper = np.concatenate([np.ones(columns.n + len(columns.tended)),
-                            np.full(columns.tiers, np.inf)])
+    gain = np.concatenate(
+        [value[columns.option], np.zeros(len(columns.tended)), np.full(columns.tiers, -penalty)]
+    )
+    upper = np.concatenate(
+        [np.ones(columns.n + len(columns.tended)), np.full(columns.tiers, np.inf)]
+    )
     answer = linprog(
-        -gain, A_ub=sparse.vstack([_widened(each.matrix, columns.width) for each in rows],
-                                  format="csc"),
+        -gain,
+        A_ub=sparse.vstack([_widened(each.matrix, columns.width) for each in rows], format="csc"),
         b_ub=np.concatenate([each.most for each in rows]),
-        bounds=np.column_stack([np.zeros(columns.width), upper]), method="highs-ds",
-        options={"time_limit": MOST_SECONDS})
+        bounds=np.column_stack([np.zeros(columns.width), upper]),
+        method="highs-ds",
+        options={"time_limit": MOST_SECONDS},
+    )
     if answer.status != 0:
         raise PlanningError(f"The solver found no plan: {answer.message}")
-    short = answer.x[columns.n + len(columns.tended):]
-    return _read(options, columns, limits, answer.x, -np.asarray(answer.ineqlin.marginals),
-                 bound=float(-answer.fun + penalty * short.sum()))
+    short = answer.x[columns.n + len(columns.tended) :]
+    return _read(
+        options,
+        columns,
+        limits,
+        answer.x,
+        -np.asarray(answer.ineqlin.marginals),
+        bound=float(-answer.fun + penalty * short.sum()),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +150,21 @@ class Columns:
 
 def _columns(options: Options, team: Team, value: Floats) -> Columns:
     asked = np.array([each.accounts for each in team.care], dtype=float)
-    cared = (options.tier >= 0) & (asked[options.tier] > 0) if len(asked) else (
-        np.zeros(len(options.accounts), dtype=bool))
+    cared = (
+        (options.tier >= 0) & (asked[options.tier] > 0)
+        if len(asked)
+        else (np.zeros(len(options.accounts), dtype=bool))
+    )
     option = np.flatnonzero((value > 0) | cared[options.account])
     account = options.account[option]
-    return Columns(option=option, account=account, group=options.group[option], cared=cared,
-                   tended=np.unique(account[cared[account]]), tiers=len(asked))
+    return Columns(
+        option=option,
+        account=account,
+        group=options.group[option],
+        cared=cared,
+        tended=np.unique(account[cared[account]]),
+        tiers=len(asked),
+    )
 
 
 def _limit_rows(columns: Columns, limits: Limited) -> Rows:
@@ -156,10 +180,15 @@ def _once_rows(columns: Columns, team: Team) -> list[Rows]:
     rows = []
     for of, cap in each:
         names, place = np.unique(of, return_inverse=True)
-        rows.append(Rows(
-            matrix=sparse.csc_array((np.ones(columns.n), (place, np.arange(columns.n))),
-                                    shape=(len(names), columns.n)),
-            most=np.full(len(names), cap)))
+        rows.append(
+            Rows(
+                matrix=sparse.csc_array(
+                    (np.ones(columns.n), (place, np.arange(columns.n))),
+                    shape=(len(names), columns.n),
+                ),
+                most=np.full(len(names), cap),
+            )
+        )
     return rows
 
 
@@ -171,15 +200,24 @@ def _care_rows(columns: Columns, options: Options, team: Team) -> list[Rows]:
         theirs = np.flatnonzero(columns.cared[columns.account])
         place = np.searchsorted(columns.tended, columns.account[theirs])
         done = sparse.csc_array((-np.ones(len(theirs)), (place, theirs)), shape=(tended, n))
-        rows.append(Rows(matrix=sparse.hstack([done, sparse.eye_array(tended)], format="csc"),
-                         most=np.zeros(tended)))
+        rows.append(
+            Rows(
+                matrix=sparse.hstack([done, sparse.eye_array(tended)], format="csc"),
+                most=np.zeros(tended),
+            )
+        )
     if columns.tiers:
         tier = options.tier[columns.tended]
-        met = sparse.csc_array((-np.ones(tended), (tier, n + np.arange(tended))),
-                               shape=(columns.tiers, n + tended))
+        met = sparse.csc_array(
+            (-np.ones(tended), (tier, n + np.arange(tended))), shape=(columns.tiers, n + tended)
+        )
         asked = np.array([each.accounts for each in team.care], dtype=float)
-        rows.append(Rows(matrix=sparse.hstack([met, -sparse.eye_array(columns.tiers)],
-                                              format="csc"), most=A_LITTLE_MORE - asked))
+        rows.append(
+            Rows(
+                matrix=sparse.hstack([met, -sparse.eye_array(columns.tiers)], format="csc"),
+                most=A_LITTLE_MORE - asked,
+            )
+        )
     return rows
 
 
@@ -188,27 +226,38 @@ def _widened(matrix: sparse.csc_array, width: int) -> sparse.csc_array:
     return sparse.hstack([matrix, missing], format="csc")
 
 
-def _read(options: Options, columns: Columns, limits: Limited, x: Floats, prices: Floats, *,
-          bound: float) -> Relaxation:
+def _read(
+    options: Options, columns: Columns, limits: Limited, x: Floats, prices: Floats, *, bound: float
+) -> Relaxation:
     """What the solver's answer says of every option and limit."""
     share = np.zeros(len(options.offer))
-    share[columns.option] = np.clip(x[:columns.n], 0.0, 1.0)
-    short = x[columns.n + len(columns.tended):]
+    share[columns.option] = np.clip(x[: columns.n], 0.0, 1.0)
+    short = x[columns.n + len(columns.tended) :]
     people = len(options.resources)
     hour_price = np.maximum(prices[:people], 0.0)
-    budget_price = np.maximum(prices[people:people + limits.budgets], 0.0)
+    budget_price = np.maximum(prices[people : people + limits.budgets], 0.0)
     return Relaxation(
-        bound=bound, share=share, hour_price=hour_price, budget_price=budget_price,
-        care_price=np.maximum(prices[len(prices) - columns.tiers:], 0.0),
+        bound=bound,
+        share=share,
+        hour_price=hour_price,
+        budget_price=budget_price,
+        care_price=np.maximum(prices[len(prices) - columns.tiers :], 0.0),
         worth=options.value - limits.matrix.T @ np.concatenate([hour_price, budget_price]),
-        short=np.where(short > ROUNDING, short, 0.0))
+        short=np.where(short > ROUNDING, short, 0.0),
+    )
 
 
 def _nothing(options: Options, limits: Limited) -> Relaxation:
     none = np.zeros(len(options.offer))
-    return Relaxation(bound=0.0, share=none, hour_price=np.zeros(len(options.resources)),
-                      budget_price=np.zeros(limits.budgets), care_price=np.zeros(0), worth=none,
-                      short=np.zeros(0))
+    return Relaxation(
+        bound=0.0,
+        share=none,
+        hour_price=np.zeros(len(options.resources)),
+        budget_price=np.zeros(limits.budgets),
+        care_price=np.zeros(0),
+        worth=none,
+        short=np.zeros(0),
+    )
 
 
 def _outweighs(options: Options) -> float:

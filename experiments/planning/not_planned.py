@@ -13,8 +13,9 @@ from experiments.planning.options import CSM_ROLE, NOBODY, Options
 from experiments.planning.rounding import Week
 from experiments.planning.team import Team
 
-WAITING_SCHEMA = pl.Schema({
-    "account_id": pl.String, "action_id": pl.String, "value": pl.Float64, "why": pl.String})
+WAITING_SCHEMA = pl.Schema(
+    {"account_id": pl.String, "action_id": pl.String, "value": pl.Float64, "why": pl.String}
+)
 
 
 def waiting(options: Options, team: Team, relaxed: Relaxation, week: Week) -> pl.DataFrame:
@@ -30,7 +31,8 @@ def waiting(options: Options, team: Team, relaxed: Relaxation, week: Week) -> pl
     least = np.full(len(options.accounts), np.inf)
     np.minimum.at(least, options.account[week.is_chosen], options.value[week.is_chosen])
     is_full = (actions[of_account.to_numpy()] >= team.actions_per_account) & (
-        offers["value"].to_numpy() <= least[of_account.to_numpy()])
+        offers["value"].to_numpy() <= least[of_account.to_numpy()]
+    )
     family = np.full(int(options.group.max(initial=0)) + 1, -np.inf)
     family[options.group[week.is_chosen]] = options.value[week.is_chosen]
     # of those who could do it, whose hour is cheapest
@@ -40,39 +42,68 @@ def waiting(options: Options, team: Team, relaxed: Relaxation, week: Week) -> pl
     hour, by = np.zeros(offers.height), np.full(offers.height, "", dtype=object)
     hour[options.offer[first]] = price[first]
     has_none = np.zeros(offers.height, dtype=bool)
-    has_none[options.offer[first]] = np.append(options.capacity, np.inf)[
-        options.resource[first]] == 0  # NOBODY is the last place
+    has_none[options.offer[first]] = (
+        np.append(options.capacity, np.inf)[options.resource[first]] == 0
+    )  # NOBODY is the last place
     names = np.array([*options.resources, ""], dtype=object)
     by[options.offer[first]] = names[options.resource[first]]
     stands_in = np.zeros(offers.height, dtype=bool)
     stands_in[options.offer] = family[options.group] >= options.value
     table = offers.with_columns(
-        planned=planned, nobody=nobody, is_full=is_full, stands_in=stands_in, hour=hour,
-        has_none=has_none, is_away=(pl.col("role") == CSM_ROLE) & ~pl.col("csm").is_in(
-            [csm.id for csm in team.csms]),
-        provider=pl.Series(by, dtype=pl.String))
+        planned=planned,
+        nobody=nobody,
+        is_full=is_full,
+        stands_in=stands_in,
+        hour=hour,
+        has_none=has_none,
+        is_away=(pl.col("role") == CSM_ROLE) & ~pl.col("csm").is_in([csm.id for csm in team.csms]),
+        provider=pl.Series(by, dtype=pl.String),
+    )
     words = (
-        pl.when(pl.col("nobody") & pl.col("is_away")).then(pl.format(
-            "Its CSM {} is not in the team, and no pool steps in.", "csm"))
-        .when("nobody").then(pl.format(
-            "Nobody in the team does what “{}” does{}.", pl.col("role"),
-            pl.when(pl.col("territory").is_not_null())
-            .then(pl.format(" in {}", pl.col("territory"))).otherwise(pl.lit(""))))
-        .when("stands_in").then(pl.lit(
-            "One of its kind at a time, and another comes first for this account."))
-        .when("is_full").then(pl.format(
-            "At most {} action(s) a week for one account, and better ones take them.",
-            pl.lit(team.actions_per_account)))
-        .when("has_none").then(pl.format(
-            "{} has no hours this week; here an hour would bring {}.", "provider",
-            (pl.col("value") / pl.col("hours")).round(0).cast(pl.Int64)))
-        .when(pl.col("hour") > 0).then(pl.format(
-            "The hours of {} are taken by more valuable work: {} h here bring {} an hour, "
-            "elsewhere the last hour brings {}.", "provider", pl.col("hours").round(2),
-            (pl.col("value") / pl.col("hours")).round(0).cast(pl.Int64),
-            pl.col("hour").round(0).cast(pl.Int64)))
+        pl.when(pl.col("nobody") & pl.col("is_away"))
+        .then(pl.format("Its CSM {} is not in the team, and no pool steps in.", "csm"))
+        .when("nobody")
+        .then(
+            pl.format(
+                "Nobody in the team does what “{}” does{}.",
+                pl.col("role"),
+                pl.when(pl.col("territory").is_not_null())
+                .then(pl.format(" in {}", pl.col("territory")))
+                .otherwise(pl.lit("")),
+            )
+        )
+        .when("stands_in")
+        .then(pl.lit("One of its kind at a time, and another comes first for this account."))
+        .when("is_full")
+        .then(
+            pl.format(
+                "At most {} action(s) a week for one account, and better ones take them.",
+                pl.lit(team.actions_per_account),
+            )
+        )
+        .when("has_none")
+        .then(
+            pl.format(
+                "{} has no hours this week; here an hour would bring {}.",
+                "provider",
+                (pl.col("value") / pl.col("hours")).round(0).cast(pl.Int64),
+            )
+        )
+        .when(pl.col("hour") > 0)
+        .then(
+            pl.format(
+                "The hours of {} are taken by more valuable work: {} h here bring {} an hour, "
+                "elsewhere the last hour brings {}.",
+                "provider",
+                pl.col("hours").round(2),
+                (pl.col("value") / pl.col("hours")).round(0).cast(pl.Int64),
+                pl.col("hour").round(0).cast(pl.Int64),
+            )
+        )
         .otherwise(pl.lit("It does not fit into what is left of the hours or the budget."))
     )
-    return (table.filter(~pl.col("planned") & (pl.col("value") > 0))
-            .select("account_id", "action_id", "value", why=words)
-            .sort("value", "account_id", "action_id", descending=[True, False, False]))
+    return (
+        table.filter(~pl.col("planned") & (pl.col("value") > 0))
+        .select("account_id", "action_id", "value", why=words)
+        .sort("value", "account_id", "action_id", descending=[True, False, False])
+    )

@@ -14,15 +14,21 @@ from numpy.typing import NDArray
 
 from experiments.planning.team import PlanningError, Team
 
-OFFER_SCHEMA = pl.Schema({
-    "account_id": pl.String, "action_id": pl.String,
-    "family": pl.String,  # actions that stand in for each other; null: none
-    "role": pl.String, "channel": pl.String,
-    "value": pl.Float64,  # cautious net value in money, what the hours cost taken off
-    "hours": pl.Float64, "cost": pl.Float64,
-    "csm": pl.String,  # whose account it is; null: nobody's
-    "territory": pl.String, "tier": pl.String,
-})
+OFFER_SCHEMA = pl.Schema(
+    {
+        "account_id": pl.String,
+        "action_id": pl.String,
+        "family": pl.String,  # actions that stand in for each other; null: none
+        "role": pl.String,
+        "channel": pl.String,
+        "value": pl.Float64,  # cautious net value in money, what the hours cost taken off
+        "hours": pl.Float64,
+        "cost": pl.Float64,
+        "csm": pl.String,  # whose account it is; null: nobody's
+        "territory": pl.String,
+        "tier": pl.String,
+    }
+)
 
 CSM_ROLE = "csm"
 """The owner role of an action that the account's own CSM carries out."""
@@ -66,21 +72,32 @@ def with_csms(offers: pl.DataFrame, team: Team) -> pl.DataFrame:
     """
     wanted = (
         offers.filter(pl.col("role") == CSM_ROLE)
-        .group_by("account_id").agg(
-            pl.col("hours").max(), pl.col("value").max(), pl.col("csm").first(),
-            pl.col("territory").first())
+        .group_by("account_id")
+        .agg(
+            pl.col("hours").max(),
+            pl.col("value").max(),
+            pl.col("csm").first(),
+            pl.col("territory").first(),
+        )
         .sort("value", "account_id", descending=[True, False])
     )
     left = {csm.id: csm.hours for csm in team.csms}
-    for csm, hours in wanted.drop_nulls("csm").group_by("csm").agg(
-            pl.col("hours").sum()).iter_rows():
+    for csm, hours in (
+        wanted.drop_nulls("csm").group_by("csm").agg(pl.col("hours").sum()).iter_rows()
+    ):
         if csm in left:
             left[csm] -= hours
     chosen: dict[str, str] = {}
-    for account, hours, territory in wanted.filter(pl.col("csm").is_null()).select(
-            "account_id", "hours", "territory").iter_rows():
-        able = [m.id for m in team.csms if CSM_ROLE in m.skills
-                and (not m.territories or territory in m.territories)]
+    for account, hours, territory in (
+        wanted.filter(pl.col("csm").is_null())
+        .select("account_id", "hours", "territory")
+        .iter_rows()
+    ):
+        able = [
+            m.id
+            for m in team.csms
+            if CSM_ROLE in m.skills and (not m.territories or territory in m.territories)
+        ]
         if able:
             taker = max(able, key=lambda name: (left[name], name))
             left[taker] -= hours
@@ -105,37 +122,54 @@ def options_of(offers: pl.DataFrame, team: Team) -> Options:
     offers = _checked(offers)
     offers = with_csms(offers, team).with_row_index("offer")
     resources = (*(m.id for m in team.csms), *(p.id for p in team.pools))
-    places = pl.DataFrame({"name": resources, "resource": np.arange(len(resources))},
-                          schema={"name": pl.String, "resource": pl.Int64})
-    free = offers.filter(pl.col("hours") == 0).select(
-        "offer", resource=pl.lit(NOBODY, pl.Int64))
+    places = pl.DataFrame(
+        {"name": resources, "resource": np.arange(len(resources))},
+        schema={"name": pl.String, "resource": pl.Int64},
+    )
+    free = offers.filter(pl.col("hours") == 0).select("offer", resource=pl.lit(NOBODY, pl.Int64))
     paid = offers.filter(pl.col("hours") > 0)
     skilled = pl.DataFrame(
         [(m.id, skill) for m in team.csms for skill in m.skills],
-        schema={"csm": pl.String, "role": pl.String}, orient="row")
-    own = (paid.join(skilled, on=["csm", "role"])
-           .join(places, left_on="csm", right_on="name").select("offer", "resource"))
+        schema={"csm": pl.String, "role": pl.String},
+        orient="row",
+    )
+    own = (
+        paid.join(skilled, on=["csm", "role"])
+        .join(places, left_on="csm", right_on="name")
+        .select("offer", "resource")
+    )
     parts = [free, own]
     for pool in team.pools:
         covered = pl.col("role").is_in(pool.skills)
         if pool.territories:
             covered &= pl.col("territory").is_in(pool.territories)
-        parts.append(paid.filter(covered.fill_null(value=False)).select(
-            "offer", resource=pl.lit(resources.index(pool.id), pl.Int64)))
+        parts.append(
+            paid.filter(covered.fill_null(value=False)).select(
+                "offer", resource=pl.lit(resources.index(pool.id), pl.Int64)
+            )
+        )
     pairs = pl.concat(parts, how="vertical_relaxed").sort("offer", "resource")
     if pairs.height > MOST_OPTIONS:
-        raise PlanningError(f"There are {pairs.height:,} ways to carry the offers out, and a plan "
-                            f"chooses among {MOST_OPTIONS:,} at most. List fewer pools that do the "
-                            f"same, or plan fewer accounts at once.")
+        raise PlanningError(
+            f"There are {pairs.height:,} ways to carry the offers out, and a plan "
+            f"chooses among {MOST_OPTIONS:,} at most. List fewer pools that do the "
+            f"same, or plan fewer accounts at once."
+        )
     rows = pairs.join(offers, on="offer", maintain_order="left")
     accounts = offers["account_id"].unique().sort()
     # an offer outside every family stands for itself
-    group = offers.select(pl.struct(
-        "account_id", pl.coalesce(pl.lit("f:") + pl.col("family"),
-                                  pl.lit("a:") + pl.col("action_id"))).rank("dense"))
+    group = offers.select(
+        pl.struct(
+            "account_id",
+            pl.coalesce(pl.lit("f:") + pl.col("family"), pl.lit("a:") + pl.col("action_id")),
+        ).rank("dense")
+    )
     tiers = {care.tier: place for place, care in enumerate(team.care)}
-    tier = (offers.unique("account_id").sort("account_id")["tier"]
-            .replace_strict(tiers, default=-1, return_dtype=pl.Int64))
+    tier = (
+        offers.unique("account_id")
+        .sort("account_id")["tier"]
+        .replace_strict(tiers, default=-1, return_dtype=pl.Int64)
+    )
     budget = np.zeros((len(team.budgets), rows.height), dtype=bool)
     for place, limit in enumerate(team.budgets):
         drawn = pl.col("cost") > 0
@@ -145,13 +179,18 @@ def options_of(offers: pl.DataFrame, team: Team) -> Options:
             drawn &= pl.col("territory").is_in(limit.territories).fill_null(value=False)
         budget[place] = rows.select(drawn).to_series().to_numpy()
     return Options(
-        offers=offers, resources=resources,
+        offers=offers,
+        resources=resources,
         capacity=np.array([*(m.hours for m in team.csms), *(p.hours for p in team.pools)]),
-        offer=rows["offer"].cast(pl.Int64).to_numpy(), resource=rows["resource"].to_numpy(),
+        offer=rows["offer"].cast(pl.Int64).to_numpy(),
+        resource=rows["resource"].to_numpy(),
         account=accounts.search_sorted(rows["account_id"]).to_numpy().astype(np.int64),
         group=group.to_series().to_numpy().astype(np.int64)[rows["offer"].to_numpy()],
-        hours=rows["hours"].to_numpy(), cost=rows["cost"].to_numpy(),
-        value=rows["value"].to_numpy(), accounts=tuple(accounts), tier=tier.to_numpy(),
+        hours=rows["hours"].to_numpy(),
+        cost=rows["cost"].to_numpy(),
+        value=rows["value"].to_numpy(),
+        accounts=tuple(accounts),
+        tier=tier.to_numpy(),
         budget=budget,
     )
 

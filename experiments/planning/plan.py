@@ -26,14 +26,20 @@ from experiments.planning.ties_by_lot import (
     with_lots,
 )
 
-PLAN_SCHEMA = pl.Schema({
-    "account_id": pl.String, "action_id": pl.String,
-    "by": pl.String,  # a CSM or a pool; null: no hours of anybody
-    "hours": pl.Float64, "cost": pl.Float64, "value": pl.Float64,
-    "is_new_csm": pl.Boolean, "csm": pl.String,
-    "propensity": pl.Float64,  # of being planned; 1 where no lot was drawn
-    "lottery": pl.String,
-})
+PLAN_SCHEMA = pl.Schema(
+    {
+        "account_id": pl.String,
+        "action_id": pl.String,
+        "by": pl.String,  # a CSM or a pool; null: no hours of anybody
+        "hours": pl.Float64,
+        "cost": pl.Float64,
+        "value": pl.Float64,
+        "is_new_csm": pl.Boolean,
+        "csm": pl.String,
+        "propensity": pl.Float64,  # of being planned; 1 where no lot was drawn
+        "lottery": pl.String,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +98,11 @@ class Plan:
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
-            "value": self.value, "bound": self.bound, "share_of_bound": self.share_of_bound,
-            "actions": self.actions.to_dicts(), "waiting": self.waiting.to_dicts(),
+            "value": self.value,
+            "bound": self.bound,
+            "share_of_bound": self.share_of_bound,
+            "actions": self.actions.to_dicts(),
+            "waiting": self.waiting.to_dicts(),
             "hours": [asdict(each) for each in self.hours],
             "budgets": [asdict(each) for each in self.budgets],
             "care": [asdict(each) for each in self.care],
@@ -128,8 +137,15 @@ def make_plan(offers: pl.DataFrame, team: Team, *, lottery: CapacityLottery | No
     return _plan(options, team, limits, relaxed, week, met, lots)
 
 
-def _plan(options: Options, team: Team, limits: Limited, relaxed: Relaxation, week: Week,
-          met: tuple[int, ...], lots: tuple[Lot, ...]) -> Plan:
+def _plan(
+    options: Options,
+    team: Team,
+    limits: Limited,
+    relaxed: Relaxation,
+    week: Week,
+    met: tuple[int, ...],
+    lots: tuple[Lot, ...],
+) -> Plan:
     people = len(options.resources)
     used = limits.most - week.left
     chosen = np.flatnonzero(week.is_chosen)
@@ -144,18 +160,36 @@ def _plan(options: Options, team: Team, limits: Limited, relaxed: Relaxation, we
         .sort("value", "account_id", "action_id", descending=[True, False, False])
     )
     return Plan(
-        actions=actions, lots=lots,
+        actions=actions,
+        lots=lots,
         waiting=with_lots(waiting(options, team, relaxed, week), lots),
         hours=tuple(
-            Hours(id=name, available=float(limits.most[place]), planned=float(used[place]),
-                  price=float(relaxed.hour_price[place]))
-            for place, name in enumerate(options.resources)),
+            Hours(
+                id=name,
+                available=float(limits.most[place]),
+                planned=float(used[place]),
+                price=float(relaxed.hour_price[place]),
+            )
+            for place, name in enumerate(options.resources)
+        ),
         budgets=tuple(
-            Money(id=budget.id, available=budget.amount, planned=float(used[people + place]),
-                  price=float(relaxed.budget_price[place]))
-            for place, budget in enumerate(team.budgets)),
+            Money(
+                id=budget.id,
+                available=budget.amount,
+                planned=float(used[people + place]),
+                price=float(relaxed.budget_price[place]),
+            )
+            for place, budget in enumerate(team.budgets)
+        ),
         care=tuple(
-            Tended(tier=care.tier, asked=care.accounts, tended=count,
-                   price=float(relaxed.care_price[place]))
-            for place, (care, count) in enumerate(zip(team.care, met, strict=True))),
-        value=float(options.value[chosen].sum()), bound=relaxed.bound)
+            Tended(
+                tier=care.tier,
+                asked=care.accounts,
+                tended=count,
+                price=float(relaxed.care_price[place]),
+            )
+            for place, (care, count) in enumerate(zip(team.care, met, strict=True))
+        ),
+        value=float(options.value[chosen].sum()),
+        bound=relaxed.bound,
+    )

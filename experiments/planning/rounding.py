@@ -43,8 +43,9 @@ class Week:
     def has_room_for_account(self, option: int) -> bool:
         """Whether the option's account may have it, whatever hours and money say."""
         of = self._options
-        return bool(self._actions[of.account[option]] < self._each
-                    and not self._groups[of.group[option]])
+        return bool(
+            self._actions[of.account[option]] < self._each and not self._groups[of.group[option]]
+        )
 
     def choose(self, option: int) -> None:
         """Do the option."""

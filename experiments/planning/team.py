@@ -87,8 +87,10 @@ class Team:
 
     def __post_init__(self) -> None:
         if not self.csms and not self.pools:
-            raise PlanningError("The team has no CSM and no pool, so there are no hours to "
-                                "plan. List each with its hours of the week.")
+            raise PlanningError(
+                "The team has no CSM and no pool, so there are no hours to "
+                "plan. List each with its hours of the week."
+            )
         _once("CSM or pool", [*(m.id for m in self.csms), *(p.id for p in self.pools)])
         _once("budget", [budget.id for budget in self.budgets])
         _once("tier of care", [care.tier for care in self.care])
@@ -96,27 +98,38 @@ class Team:
         for who in everybody:
             most = HOURS_OF_A_WEEK if isinstance(who, Csm) else MOST_HOURS_OF_A_POOL
             if not 0 <= who.hours <= most:
-                raise PlanningError(f"{who.id!r} has {who.hours:g} hours this week; give a number "
-                                    f"from 0 to {most:g}.")
+                raise PlanningError(
+                    f"{who.id!r} has {who.hours:g} hours this week; give a number "
+                    f"from 0 to {most:g}."
+                )
             unknown = sorted(set(who.skills) - set(ROLES))
             if unknown or not who.skills:
-                raise PlanningError(f"{who.id!r} has the skills {', '.join(unknown) or 'none'}; "
-                                    f"skills are owner roles of actions: {', '.join(ROLES)}.")
+                raise PlanningError(
+                    f"{who.id!r} has the skills {', '.join(unknown) or 'none'}; "
+                    f"skills are owner roles of actions: {', '.join(ROLES)}."
+                )
         for budget in self.budgets:
             if not 0 <= budget.amount < float("inf"):
-                raise PlanningError(f"Budget {budget.id!r} is {budget.amount:g}; give an amount of "
-                                    f"at least 0.")
+                raise PlanningError(
+                    f"Budget {budget.id!r} is {budget.amount:g}; give an amount of at least 0."
+                )
             unknown = sorted(set(budget.channels) - set(CHANNELS))
             if unknown:
-                raise PlanningError(f"Budget {budget.id!r} names the channels "
-                                    f"{', '.join(unknown)}; known are {', '.join(CHANNELS)}.")
+                raise PlanningError(
+                    f"Budget {budget.id!r} names the channels "
+                    f"{', '.join(unknown)}; known are {', '.join(CHANNELS)}."
+                )
         for care in self.care:
             if care.accounts < 0:
-                raise PlanningError(f"The care of tier {care.tier!r} is {care.accounts} accounts; "
-                                    f"give a number of at least 0.")
+                raise PlanningError(
+                    f"The care of tier {care.tier!r} is {care.accounts} accounts; "
+                    f"give a number of at least 0."
+                )
         if self.actions_per_account < 1:
-            raise PlanningError(f"actions_per_account is {self.actions_per_account}; at least one "
-                                f"action a week has to be possible.")
+            raise PlanningError(
+                f"actions_per_account is {self.actions_per_account}; at least one "
+                f"action a week has to be possible."
+            )
 
 
 def read_team(text: str, where: str = "The team") -> Team:
@@ -143,24 +156,34 @@ def read_team(text: str, where: str = "The team") -> Team:
 
 
 def _csm(table: Table) -> Csm:
-    csm = Csm(id=table.text("id"), hours=table.number("hours"),
-              skills=table.texts("skills", ("csm",)),
-              territories=table.texts("territories", ()))
+    csm = Csm(
+        id=table.text("id"),
+        hours=table.number("hours"),
+        skills=table.texts("skills", ("csm",)),
+        territories=table.texts("territories", ()),
+    )
     table.end()
     return csm
 
 
 def _pool(table: Table) -> Pool:
-    pool = Pool(id=table.text("id"), hours=table.number("hours"), skills=table.texts("skills"),
-                territories=table.texts("territories", ()))
+    pool = Pool(
+        id=table.text("id"),
+        hours=table.number("hours"),
+        skills=table.texts("skills"),
+        territories=table.texts("territories", ()),
+    )
     table.end()
     return pool
 
 
 def _budget(table: Table) -> Budget:
-    budget = Budget(id=table.text("id"), amount=table.number("amount"),
-                    channels=table.texts("channels", ()),
-                    territories=table.texts("territories", ()))
+    budget = Budget(
+        id=table.text("id"),
+        amount=table.number("amount"),
+        channels=table.texts("channels", ()),
+        territories=table.texts("territories", ()),
+    )
     table.end()
     return budget
 

@@ -48,13 +48,19 @@ class Lot:
     @property
     def why_not(self) -> str:
         """What is said of an offer that was not drawn."""
-        return (f"By lot: {len(self.draw.drawn)} of {len(self.draw.of)} nearly equal accounts were "
-                f"drawn for the last hours of {self.by}.")
+        return (
+            f"By lot: {len(self.draw.drawn)} of {len(self.draw.of)} nearly equal accounts were "
+            f"drawn for the last hours of {self.by}."
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {"action_id": self.action_id, "by": self.by, "hours": self.hours,
-                **self.draw.to_dict()}
+        return {
+            "action_id": self.action_id,
+            "by": self.by,
+            "hours": self.hours,
+            **self.draw.to_dict(),
+        }
 
 
 def draw_lots(options: Options, week: Week, lottery: CapacityLottery) -> tuple[Lot, ...]:
@@ -67,24 +73,34 @@ def draw_lots(options: Options, week: Week, lottery: CapacityLottery) -> tuple[L
     """
     share = np.array([lottery.closeness.get(name, 0.0) for name in options.accounts])
     # care is owed and not drawn for
-    may = ((share[options.account] > 0) & (options.tier[options.account] < 0)
-           & (options.resource != NOBODY) & (options.value > 0))
+    may = (
+        (share[options.account] > 0)
+        & (options.tier[options.account] < 0)
+        & (options.resource != NOBODY)
+        & (options.value > 0)
+    )
     taken_offers = np.zeros(options.offers.height, dtype=bool)
     taken_offers[options.offer[week.is_chosen]] = True
     actions = options.offers["action_id"].to_numpy()
     kinds: dict[tuple[object, ...], list[int]] = {}
     for option in np.flatnonzero(may):
-        if week.is_chosen[option] or (not taken_offers[options.offer[option]]
-                                      and week.has_room_for_account(int(option))):
-            kind = (int(options.resource[option]), str(actions[options.offer[option]]),
-                    float(options.hours[option]), float(options.cost[option]),
-                    *(bool(drawn) for drawn in options.budget[:, option]))
+        if week.is_chosen[option] or (
+            not taken_offers[options.offer[option]] and week.has_room_for_account(int(option))
+        ):
+            kind = (
+                int(options.resource[option]),
+                str(actions[options.offer[option]]),
+                float(options.hours[option]),
+                float(options.cost[option]),
+                *(bool(drawn) for drawn in options.budget[:, option]),
+            )
             kinds.setdefault(kind, []).append(int(option))
     lots = []
     drawn_for: set[int] = set()
     for kind in sorted(kinds, key=repr):
-        free = np.array([o for o in kinds[kind] if options.account[o] not in drawn_for],
-                        dtype=np.int64)
+        free = np.array(
+            [o for o in kinds[kind] if options.account[o] not in drawn_for], dtype=np.int64
+        )
         near = _near_equal(free, options, week, share)
         if not len(near):
             continue
@@ -96,21 +112,38 @@ def draw_lots(options: Options, week: Week, lottery: CapacityLottery) -> tuple[L
 def with_lots(waiting: pl.DataFrame, lots: tuple[Lot, ...]) -> pl.DataFrame:
     """The table of what waits, with the reason of those that were not drawn."""
     lost = pl.DataFrame(
-        [(name, lot.action_id, lot.why_not) for lot in lots for name in lot.draw.of
-         if name not in lot.draw.drawn],
+        [
+            (name, lot.action_id, lot.why_not)
+            for lot in lots
+            for name in lot.draw.of
+            if name not in lot.draw.drawn
+        ],
         schema={"account_id": pl.String, "action_id": pl.String, "by_lot": pl.String},
-        orient="row")
-    return (waiting.join(lost, on=["account_id", "action_id"], how="left", maintain_order="left")
-            .with_columns(why=pl.coalesce("by_lot", "why")).drop("by_lot"))
+        orient="row",
+    )
+    return (
+        waiting.join(lost, on=["account_id", "action_id"], how="left", maintain_order="left")
+        .with_columns(why=pl.coalesce("by_lot", "why"))
+        .drop("by_lot")
+    )
 
 
 def propensities(lots: tuple[Lot, ...]) -> pl.DataFrame:
     """For each offer that was drawn: its lottery and propensity."""
     return pl.DataFrame(
-        [(name, lot.action_id, lot.draw.lottery_id, lot.draw.propensity) for lot in lots
-         for name in lot.draw.drawn],
-        schema={"account_id": pl.String, "action_id": pl.String, "lottery": pl.String,
-                "propensity": pl.Float64}, orient="row")
+        [
+            (name, lot.action_id, lot.draw.lottery_id, lot.draw.propensity)
+            for lot in lots
+            for name in lot.draw.drawn
+        ],
+        schema={
+            "account_id": pl.String,
+            "action_id": pl.String,
+            "lottery": pl.String,
+            "propensity": pl.Float64,
+        },
+        orient="row",
+    )
 
 
 def _near_equal(free: Places, options: Options, week: Week, share: NDArray[np.float64]) -> Places:
@@ -141,9 +174,12 @@ def _one_draw(near: Places, options: Options, week: Week, lottery: CapacityLotte
     action = str(options.offers["action_id"][int(options.offer[first])])
     by, hours = options.resources[int(options.resource[first])], float(options.hours[first])
     drawn = draw(
-        lottery.key.position, by_name, k=int(week.is_chosen[near].sum()),
+        lottery.key.position,
+        by_name,
+        k=int(week.is_chosen[near].sum()),
         lottery_id=f"capacity-{lottery.week}-{by}-{action}-{hours:g}h-{options.cost[first]:g}",
-        key_id=lottery.key.key_id)
+        key_id=lottery.key.key_id,
+    )
     winners = {by_name[name] for name in drawn.drawn}
     for option in near:
         if week.is_chosen[option] and int(option) not in winners:

@@ -15,8 +15,12 @@ from registry.playbook.conflicts import GivesWay
 from registry.playbook.playbook import Playbook
 
 
-def gives_way(paying: Iterable[Candidate], playbook: Playbook, last_done: Mapping[str, datetime],
-              as_of: datetime) -> dict[str, Refusal]:
+def gives_way(
+    paying: Iterable[Candidate],
+    playbook: Playbook,
+    last_done: Mapping[str, datetime],
+    as_of: datetime,
+) -> dict[str, Refusal]:
     """The candidates that give way to another candidate, or to what was done lately."""
     names = {candidate.action_id for candidate in paying}
     kept: set[str] = set()
@@ -29,8 +33,11 @@ def gives_way(paying: Iterable[Candidate], playbook: Playbook, last_done: Mappin
             if beside:
                 first = playbook.by_id[beside[0]].name
                 refused[action_id] = Refusal(
-                    stage="conflicts", reason="gives_way", until=f"while “{first}” is to be done",
-                    why=f"{way.conflict.why} It gives way to “{first}”.")
+                    stage="conflicts",
+                    reason="gives_way",
+                    until=f"while “{first}” is to be done",
+                    why=f"{way.conflict.why} It gives way to “{first}”.",
+                )
                 break
             done = _done_lately(way, playbook, last_done, as_of)
             if done is not None:
@@ -41,25 +48,32 @@ def gives_way(paying: Iterable[Candidate], playbook: Playbook, last_done: Mappin
     return refused
 
 
-def gives_way_to_past(action_id: str, playbook: Playbook, last_done: Mapping[str, datetime],
-                      as_of: datetime) -> Refusal | None:
+def gives_way_to_past(
+    action_id: str, playbook: Playbook, last_done: Mapping[str, datetime], as_of: datetime
+) -> Refusal | None:
     """Whether the action gives way to what was done lately, whatever else is to be done now."""
-    found = (_done_lately(way, playbook, last_done, as_of)
-             for way in playbook.gives_way.get(action_id, ()))
+    found = (
+        _done_lately(way, playbook, last_done, as_of)
+        for way in playbook.gives_way.get(action_id, ())
+    )
     return next((refusal for refusal in found if refusal is not None), None)
 
 
-def _done_lately(way: GivesWay, playbook: Playbook, last_done: Mapping[str, datetime],
-                 as_of: datetime) -> Refusal | None:
+def _done_lately(
+    way: GivesWay, playbook: Playbook, last_done: Mapping[str, datetime], as_of: datetime
+) -> Refusal | None:
     until = _latest(way.to, last_done, timedelta(days=way.conflict.days))
     if until is None or as_of >= until[1]:
         return None
     done, free = until
     return Refusal(
-        stage="conflicts", reason="gives_way", allowed_from=free,
+        stage="conflicts",
+        reason="gives_way",
+        allowed_from=free,
         until=f"until {free:%d %B %Y %H:%M}",
         why=f"{way.conflict.why} “{playbook.by_id[done].name}” was done on "
-            f"{last_done[done]:%d %B %Y}.")
+        f"{last_done[done]:%d %B %Y}.",
+    )
 
 
 def one_of_each_family(paying: Iterable[Candidate], playbook: Playbook) -> dict[str, Refusal]:
@@ -73,9 +87,12 @@ def one_of_each_family(paying: Iterable[Candidate], playbook: Playbook) -> dict[
             continue
         leader = first[family].name
         refused[candidate.action_id] = Refusal(
-            stage="conflicts", reason="one_at_a_time", until=f"while “{leader}” is ahead of it",
+            stage="conflicts",
+            reason="one_at_a_time",
+            until=f"while “{leader}” is ahead of it",
             why=f"One of the {playbook.families[family].name} at a time, and “{leader}” comes "
-                f"first.")
+            f"first.",
+        )
     return refused
 
 
@@ -87,14 +104,17 @@ def _first_of_families(paying: Iterable[Candidate], playbook: Playbook) -> dict[
         if family is None:
             continue
         leader = first.get(family)
-        if leader is None or (playbook.families[family].order == "cheapest"
-                              and candidate.value.total_cost < leader.value.total_cost):
+        if leader is None or (
+            playbook.families[family].order == "cheapest"
+            and candidate.value.total_cost < leader.value.total_cost
+        ):
             first[family] = candidate
     return first
 
 
-def _latest(names: Iterable[str], last_done: Mapping[str, datetime], wait: timedelta
-            ) -> tuple[str, datetime] | None:
+def _latest(
+    names: Iterable[str], last_done: Mapping[str, datetime], wait: timedelta
+) -> tuple[str, datetime] | None:
     """Of the actions that were done, the one whose time runs longest, and until when."""
     done = [(last_done[name] + wait, name) for name in names if name in last_done]
     if not done:

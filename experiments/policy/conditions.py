@@ -25,8 +25,15 @@ from registry.playbook.condition_grammar import (
 
 Value = float | str | None
 
-GROWS_DAILY = frozenset({"account_age_days", "tenure_days", "days_since_login",
-                         "days_since_sponsor_touch", "days_since_champion_touch"})
+GROWS_DAILY = frozenset(
+    {
+        "account_age_days",
+        "tenure_days",
+        "days_since_login",
+        "days_since_sponsor_touch",
+        "days_since_champion_touch",
+    }
+)
 """Figures that grow by one a day while nothing happens."""
 
 SHRINKS_DAILY = frozenset({"days_to_renewal"})
@@ -52,11 +59,22 @@ _PHRASES = {
     "health_score": "health score of {value:.0f}",
 }
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
     "!=": operator.ne,
 }
-_OPERATORS = {"<": "below", "<=": "at most", ">": "above", ">=": "at least", "==": "exactly",
-              "!=": "other than", "in": "one of"}
+_OPERATORS = {
+    "<": "below",
+    "<=": "at most",
+    ">": "above",
+    ">=": "at least",
+    "==": "exactly",
+    "!=": "other than",
+    "in": "one of",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,20 +131,31 @@ def judge(condition: Condition, facts: Facts) -> Verdict:
     if tests is None:
         _kept_test(condition)
         tests = condition.__dict__["_tests"]
-    verdicts = [_judge_clause(clause, test(facts), facts)
-                for clause, test in zip(condition.clauses, tests, strict=True)]
+    verdicts = [
+        _judge_clause(clause, test(facts), facts)
+        for clause, test in zip(condition.clauses, tests, strict=True)
+    ]
     failed = [v for v in verdicts if v.holds is False]
     unknown = [v for v in verdicts if v.holds is None]
     if failed:
         times = [v.from_when for v in failed]
         known = [t for t in times if t is not None]
-        return Verdict(holds=False, words=_joined(v.words for v in failed),
-                       from_when=max(known) if len(known) == len(times) else None)
+        return Verdict(
+            holds=False,
+            words=_joined(v.words for v in failed),
+            from_when=max(known) if len(known) == len(times) else None,
+        )
     if unknown:
-        return Verdict(holds=None, words=_joined(v.words for v in unknown),
-                       unknown=tuple(name for v in unknown for name in v.unknown))
-    return Verdict(holds=True, words=_with_bounds(verdicts),
-                   ask=tuple(name for v in verdicts for name in v.ask))
+        return Verdict(
+            holds=None,
+            words=_joined(v.words for v in unknown),
+            unknown=tuple(name for v in unknown for name in v.unknown),
+        )
+    return Verdict(
+        holds=True,
+        words=_with_bounds(verdicts),
+        ask=tuple(name for v in verdicts for name in v.ask),
+    )
 
 
 def requirement(condition: Condition) -> str:
@@ -189,8 +218,11 @@ def _all_of(tests: tuple[Test, ...], facts: Facts) -> bool | None:
 def _test_of(clause: Clause) -> Test:
     match clause:
         case Comparison():
-            return _among_words(clause, clause.value) if isinstance(clause.value, tuple) else (
-                _against_number(clause, clause.value))
+            return (
+                _among_words(clause, clause.value)
+                if isinstance(clause.value, tuple)
+                else (_against_number(clause, clause.value))
+            )
         case AlertOpen():
             alert, is_wanted = clause.alert, clause.wanted
             return lambda facts: (alert in facts.alerts) == is_wanted
@@ -209,8 +241,9 @@ def _against_number(clause: Comparison, bound: float) -> Test:
         if value is None:
             return when_unknown
         if isinstance(value, str):
-            raise ConditionError(f"{name!r} is {value!r} and is compared with a number. "
-                                 f"Compare it with words.")
+            raise ConditionError(
+                f"{name!r} is {value!r} and is compared with a number. Compare it with words."
+            )
         return compare(value, bound)
 
     return test
@@ -226,8 +259,10 @@ def _among_words(clause: Comparison, words: tuple[str, ...]) -> Test:
         if value is None:
             return when_unknown
         if not isinstance(value, str):
-            raise ConditionError(f"{name!r} is {value!r} and is compared with the words "
-                                 f"{', '.join(words)}. Compare it with a number.")
+            raise ConditionError(
+                f"{name!r} is {value!r} and is compared with the words "
+                f"{', '.join(words)}. Compare it with a number."
+            )
         return (_same_word(value) in among) == is_wanted
 
     return test
@@ -253,8 +288,12 @@ def _judge_clause(clause: Clause, holds: bool | None, facts: Facts) -> Verdict:
             value = facts.values.get(figure)
             words = facts.alert_words.get(clause.alert, _spaced(clause.alert))
             number = "" if value is None else f" ({say(figure, value, facts.phrases)})"
-            return Verdict(holds=holds, words=f"warning sign: {words}{number}"
-                           if clause.alert in facts.alerts else f"no warning sign: {words}")
+            return Verdict(
+                holds=holds,
+                words=f"warning sign: {words}{number}"
+                if clause.alert in facts.alerts
+                else f"no warning sign: {words}",
+            )
         case ActionDone():
             return _done_in_words(clause, holds, facts)
         case _:
@@ -265,16 +304,22 @@ def _comparison_in_words(clause: Comparison, holds: bool | None, facts: Facts) -
     value = facts.values.get(clause.name)
     if value is None:
         if holds is None:
-            return Verdict(holds=None, words=f"not known: {label(clause.name)}",
-                           unknown=(clause.name,))
-        return Verdict(holds=True, words="",
-                       ask=(clause.name,) if clause.when_unknown == "ask" else ())
+            return Verdict(
+                holds=None, words=f"not known: {label(clause.name)}", unknown=(clause.name,)
+            )
+        return Verdict(
+            holds=True, words="", ask=(clause.name,) if clause.when_unknown == "ask" else ()
+        )
     said = say(clause.name, value, facts.phrases)
     if not holds:
-        return Verdict(holds=False, words=f"{said}, {_asked(clause)} is needed",
-                       from_when=_waits_until(clause, value, facts.values_as_of))
-    return Verdict(holds=True, words=said,
-                   bound="" if isinstance(clause.value, tuple) else _asked(clause))
+        return Verdict(
+            holds=False,
+            words=f"{said}, {_asked(clause)} is needed",
+            from_when=_waits_until(clause, value, facts.values_as_of),
+        )
+    return Verdict(
+        holds=True, words=said, bound="" if isinstance(clause.value, tuple) else _asked(clause)
+    )
 
 
 def _done_in_words(clause: ActionDone, holds: bool | None, facts: Facts) -> Verdict:
@@ -282,8 +327,7 @@ def _done_in_words(clause: ActionDone, holds: bool | None, facts: Facts) -> Verd
     words = f"{name} was not done in the last {clause.within_days:g} days"
     if until is not None and holds == clause.wanted:
         words = f"{name} was done on {facts.last_done[clause.action]:%d %B %Y}"
-    return Verdict(holds=holds, words=words,
-                   from_when=None if holds or clause.wanted else until)
+    return Verdict(holds=holds, words=words, from_when=None if holds or clause.wanted else until)
 
 
 def _waits_until(clause: Comparison, value: Value, values_as_of: datetime) -> datetime | None:
@@ -313,8 +357,10 @@ def _requirement(clause: Clause) -> str:
         case AlertOpen():
             return f"{'' if clause.wanted else 'no '}warning sign “{_spaced(clause.alert)}”"
         case ActionDone():
-            return (f"{_spaced(clause.action)} {'' if clause.wanted else 'not '}done in the last "
-                    f"{clause.within_days:g} days")
+            return (
+                f"{_spaced(clause.action)} {'' if clause.wanted else 'not '}done in the last "
+                f"{clause.within_days:g} days"
+            )
         case _:
             assert_never(clause)
 
@@ -324,8 +370,9 @@ def _with_bounds(verdicts: Iterable[Verdict]) -> str:
     bounds: dict[str, list[str]] = {}
     for verdict in verdicts:
         bounds.setdefault(verdict.words, []).extend([verdict.bound] if verdict.bound else [])
-    return _joined(f"{words} ({', '.join(asked)})" if asked else words
-                   for words, asked in bounds.items())
+    return _joined(
+        f"{words} ({', '.join(asked)})" if asked else words for words, asked in bounds.items()
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -31,16 +31,25 @@ class AccountChance:
     key_id: str
 
 
-def chance_for(exploration: Exploration, key: LotteryKey, account_id: str, *, period: str
-               ) -> AccountChance:
+def chance_for(
+    exploration: Exploration, key: LotteryKey, account_id: str, *, period: str
+) -> AccountChance:
     """The account's chance in a period; asked again in the same period it is the same."""
     lottery_id = f"actions-{period}"
-    return AccountChance(exploration=exploration, seed=key.seed(lottery_id, account_id),
-                         lottery_id=lottery_id, key_id=key.key_id)
+    return AccountChance(
+        exploration=exploration,
+        seed=key.seed(lottery_id, account_id),
+        lottery_id=lottery_id,
+        key_id=key.key_id,
+    )
 
 
-def by_lot(chosen: Sequence[Candidate], playbook: Playbook, state: AccountState,
-           chance: AccountChance | None) -> tuple[list[Candidate], Draw | None]:
+def by_lot(
+    chosen: Sequence[Candidate],
+    playbook: Playbook,
+    state: AccountState,
+    chance: AccountChance | None,
+) -> tuple[list[Candidate], Draw | None]:
     """The ranking with one of the nearly equal best actions drawn to the top.
 
     Who takes part depends on values alone and not on the seed, so each has propensity 1/n. Only
@@ -53,24 +62,31 @@ def by_lot(chosen: Sequence[Candidate], playbook: Playbook, state: AccountState,
     share = chance.exploration.closeness_for(state.monthly_revenue, state.attributes)
     least = ranked[0].cautious_value * (1 - share)
     near = [
-        candidate.action_id for candidate in ranked
+        candidate.action_id
+        for candidate in ranked
         if candidate.cautious_value >= least
         and (action := playbook.by_id[candidate.action_id]).reversible
         and not action.service_message
-    ][:chance.exploration.most_actions]
+    ][: chance.exploration.most_actions]
     if share == 0 or len(near) < 2 or near[0] != ranked[0].action_id:
         return ranked, None
-    lot = draw(seeded(chance.seed), near, k=1, lottery_id=chance.lottery_id,
-               key_id=chance.key_id)
+    lot = draw(seeded(chance.seed), near, k=1, lottery_id=chance.lottery_id, key_id=chance.key_id)
     first = next(c for c in ranked if c.action_id == lot.drawn[0])
     return [first, *(c for c in ranked if c is not first)], lot
 
 
 def held_out(standing: Standing) -> Refusal:
     """Why an action of an account in the holdout is held back."""
-    until = (f"until the contract term ends, {standing.until:%d %B %Y}"
-             if standing.until else "until the contract term ends")
+    until = (
+        f"until the contract term ends, {standing.until:%d %B %Y}"
+        if standing.until
+        else "until the contract term ends"
+    )
     return Refusal(
-        stage="chance", reason="held_out", until=until, allowed_from=standing.until,
+        stage="chance",
+        reason="held_out",
+        until=until,
+        allowed_from=standing.until,
         why="Drawn by lot to be left alone for this contract term, so that it can be measured "
-            "what our actions do. What is owed (the first word on an incident) still goes out.")
+        "what our actions do. What is owed (the first word on an incident) still goes out.",
+    )

@@ -83,8 +83,12 @@ def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
     seen: dict[str, MeasuredPromise] = {}
     for effect in evidence.over_all:
         action = playbook.by_id.get(effect.action_id)
-        if (action is None or effect.untouched_risk is None or action.prior.mean == 0
-                or GOOD.get(action.prior.outcome) != effect.outcome):
+        if (
+            action is None
+            or effect.untouched_risk is None
+            or action.prior.mean == 0
+            or GOOD.get(action.prior.outcome) != effect.outcome
+        ):
             continue
         promised, apart = action.prior.mean, action.prior.deviation
         chance = effect.standard_error / effect.untouched_risk
@@ -93,14 +97,21 @@ def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
             continue
         off = (effect.estimate / effect.untouched_risk - promised) / error
         seen[action.id] = MeasuredPromise(
-            promised=promised, measured=promised + max(-FAR, min(FAR, off)) * error,
-            apart=error**2 - SHARED * chance**2, shared=SHARED**0.5 * chance)
+            promised=promised,
+            measured=promised + max(-FAR, min(FAR, off)) * error,
+            apart=error**2 - SHARED * chance**2,
+            shared=SHARED**0.5 * chance,
+        )
     if not seen:
         return BELIEVED
     return Promise(
-        kept=_kept(seen.values()), measured=len(seen),
-        kept_without={action_id: _kept([one for name, one in seen.items() if name != action_id])
-                      for action_id in seen})
+        kept=_kept(seen.values()),
+        measured=len(seen),
+        kept_without={
+            action_id: _kept([one for name, one in seen.items() if name != action_id])
+            for action_id in seen
+        },
+    )
 
 
 def promise_for(evidence: Evidence, playbook: Playbook) -> Promise:
@@ -123,5 +134,11 @@ def _kept(seen: Collection[MeasuredPromise]) -> float:
         return sum(of(one) * (one.promised - leaning * one.shared) / one.apart for one in seen)
 
     before = DEVIATION**-2
-    return max(0.0, min(1.0, (before + weighed(lambda one: one.measured))
-                        / (before + weighed(lambda one: one.promised))))
+    return max(
+        0.0,
+        min(
+            1.0,
+            (before + weighed(lambda one: one.measured))
+            / (before + weighed(lambda one: one.promised)),
+        ),
+    )

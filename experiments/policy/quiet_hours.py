@@ -40,8 +40,9 @@ def quiet_until(moment: datetime, zone: ZoneInfo, hours: tuple[int, int]) -> dat
     begins, ends = hours
     local = moment.astimezone(zone)
     over_night = begins > ends
-    is_quiet = (local.hour >= begins or local.hour < ends) if over_night else (
-        begins <= local.hour < ends)
+    is_quiet = (
+        (local.hour >= begins or local.hour < ends) if over_night else (begins <= local.hour < ends)
+    )
     if not is_quiet:
         return None
     day = local.date() + timedelta(days=1 if over_night and local.hour >= begins else 0)
@@ -63,8 +64,10 @@ class Rest:
     def why(self) -> str:
         """The rest as a sentence."""
         begins, ends = self.hours
-        return (f"It is {self.moment.astimezone(self.zone):%H:%M} where they are ({self.zone}); "
-                f"nobody is contacted from {begins}:00 to {ends}:00.")
+        return (
+            f"It is {self.moment.astimezone(self.zone):%H:%M} where they are ({self.zone}); "
+            f"nobody is contacted from {begins}:00 to {ends}:00."
+        )
 
 
 def rest_at(moment: datetime, zone: str | None, hours: tuple[int, int] | None) -> Rest | None:

@@ -72,8 +72,19 @@ from experiments.randomisation.holdout import Standing
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook
 
-__all__ = ["DO_NOTHING", "STATE_FACTS", "WEEK", "AccountState", "Candidate", "Limits", "PastAction",
-           "PolicyError", "Recommendation", "Withheld", "recommend"]
+__all__ = [
+    "DO_NOTHING",
+    "STATE_FACTS",
+    "WEEK",
+    "AccountState",
+    "Candidate",
+    "Limits",
+    "PastAction",
+    "PolicyError",
+    "Recommendation",
+    "Withheld",
+    "recommend",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +104,21 @@ class _Question:
     asked_at: datetime
 
 
-def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
-              history: Iterable[PastAction], as_of: datetime,
-              evidence: Evidence = NO_EVIDENCE, chance: AccountChance | None = None,
-              standing: Standing | None = None, put_off: Iterable[PutOff] = (),
-              asked_at: datetime | None = None,
-              phrases: Mapping[str, str] | None = None,
-              alert_words: Mapping[str, str] | None = None) -> Recommendation:
+def recommend(
+    state: AccountState,
+    *,
+    playbook: Playbook,
+    limits: Limits,
+    history: Iterable[PastAction],
+    as_of: datetime,
+    evidence: Evidence = NO_EVIDENCE,
+    chance: AccountChance | None = None,
+    standing: Standing | None = None,
+    put_off: Iterable[PutOff] = (),
+    asked_at: datetime | None = None,
+    phrases: Mapping[str, str] | None = None,
+    alert_words: Mapping[str, str] | None = None,
+) -> Recommendation:
     """What to do next for the account, of all that the playbook offers.
 
     ``as_of`` is when the question is asked, at or after the state's own moment; of the history
@@ -112,8 +131,9 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
     ``phrases`` (feature name to its phrase) and ``alert_words`` (alert id to its words) make the
     reasons read better.
     """
-    question = _asked(state, playbook, limits, history, as_of, asked_at, evidence, put_off,
-                      phrases, alert_words)
+    question = _asked(
+        state, playbook, limits, history, as_of, asked_at, evidence, put_off, phrases, alert_words
+    )
     proposals = _proposals(question)
     week = _week(question)
     paying: list[Candidate] = []
@@ -121,8 +141,9 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
     for proposal in proposals:
         passed = _alone(proposal, question, week)
         if isinstance(passed, Refusal):
-            withheld.append(_withhold(proposal.action.name, proposal.action.id,
-                                      proposal.because, passed))
+            withheld.append(
+                _withhold(proposal.action.name, proposal.action.id, proposal.because, passed)
+            )
         else:
             paying.append(passed)
     paying.sort(key=_rank)
@@ -130,29 +151,46 @@ def recommend(state: AccountState, *, playbook: Playbook, limits: Limits,
     owed = [c for c in chosen if playbook.by_id[c.action_id].service_message]
     otherwise, lot = (chosen if standing is not None and standing.is_held_out else owed), None
     if standing is not None and standing.is_held_out:
-        withheld += [_withhold(c.name, c.action_id, c.because, held_out(standing))
-                     for c in chosen if c not in owed]
+        withheld += [
+            _withhold(c.name, c.action_id, c.because, held_out(standing))
+            for c in chosen
+            if c not in owed
+        ]
         chosen = owed
     else:
         chosen, lot = by_lot(chosen, playbook, state, chance)
     return Recommendation(
-        account_id=state.account_id, as_of=as_of, score_source=state.score_source,
+        account_id=state.account_id,
+        as_of=as_of,
+        score_source=state.score_source,
         ranked=(*chosen, do_nothing(chosen, withheld)),
         withheld=tuple(sorted(withheld, key=lambda w: w.action_id)),
         not_relevant=len(playbook.actions) - len(proposals),
-        notes=(*question.at_stake.notes,
-               *on_evidence(proposals, evidence, state.attributes, question.promise)),
-        lot=lot, standing=standing,
-        otherwise=None if standing is None else (
-            otherwise[0].action_id if otherwise else DO_NOTHING),
+        notes=(
+            *question.at_stake.notes,
+            *on_evidence(proposals, evidence, state.attributes, question.promise),
+        ),
+        lot=lot,
+        standing=standing,
+        otherwise=None
+        if standing is None
+        else (otherwise[0].action_id if otherwise else DO_NOTHING),
     )
 
 
 def rule_against(
-    action_id: str, state: AccountState, *, playbook: Playbook, limits: Limits,
-    history: Iterable[PastAction], as_of: datetime, asked_at: datetime | None = None,
-    evidence: Evidence = NO_EVIDENCE, standing: Standing | None = None,
-    phrases: Mapping[str, str] | None = None, alert_words: Mapping[str, str] | None = None,
+    action_id: str,
+    state: AccountState,
+    *,
+    playbook: Playbook,
+    limits: Limits,
+    history: Iterable[PastAction],
+    as_of: datetime,
+    asked_at: datetime | None = None,
+    evidence: Evidence = NO_EVIDENCE,
+    standing: Standing | None = None,
+    phrases: Mapping[str, str] | None = None,
+    alert_words: Mapping[str, str] | None = None,
 ) -> Refusal | None:
     """The rule that holds this action back for the account, if one does, quiet hours last.
 
@@ -163,8 +201,9 @@ def rule_against(
     action = playbook.by_id.get(action_id)
     if action is None:
         return None
-    question = _asked(state, playbook, limits, history, as_of, asked_at, evidence, (),
-                      phrases, alert_words)
+    question = _asked(
+        state, playbook, limits, history, as_of, asked_at, evidence, (), phrases, alert_words
+    )
     is_held_out = standing is not None and standing.is_held_out and not action.service_message
     return (
         _barred(action, question)
@@ -172,13 +211,21 @@ def rule_against(
         or _week(question).full_for(action)
         or gives_way_to_past(action.id, playbook, question.facts.last_done, as_of)
         or (held_out(standing) if is_held_out and standing is not None else None)
-        or quiet_now(action, playbook, state, limits, question.asked_at))
+        or quiet_now(action, playbook, state, limits, question.asked_at)
+    )
 
 
 def _asked(
-    state: AccountState, playbook: Playbook, limits: Limits, history: Iterable[PastAction],
-    as_of: datetime, asked_at: datetime | None, evidence: Evidence, put_off: Iterable[PutOff],
-    phrases: Mapping[str, str] | None, alert_words: Mapping[str, str] | None,
+    state: AccountState,
+    playbook: Playbook,
+    limits: Limits,
+    history: Iterable[PastAction],
+    as_of: datetime,
+    asked_at: datetime | None,
+    evidence: Evidence,
+    put_off: Iterable[PutOff],
+    phrases: Mapping[str, str] | None,
+    alert_words: Mapping[str, str] | None,
 ) -> _Question:
     """The question with what follows from it for every action."""
     if as_of.utcoffset() is None:
@@ -186,31 +233,53 @@ def _asked(
     if asked_at is not None and asked_at.utcoffset() is None:
         raise PolicyError("asked_at has no time zone; write it in UTC.")
     if as_of < state.as_of:
-        raise PolicyError(f"The state of account {state.account_id!r} is of {state.as_of}, after "
-                          f"the {as_of} that is asked about. Ask about a later moment, or give "
-                          f"the state as it was then.")
-    past = tuple(sorted((p for p in history if p.at <= as_of and p.was_carried_out),
-                        key=lambda p: (p.at, p.action_id, p.outcome or "")))
+        raise PolicyError(
+            f"The state of account {state.account_id!r} is of {state.as_of}, after "
+            f"the {as_of} that is asked about. Ask about a later moment, or give "
+            f"the state as it was then."
+        )
+    past = tuple(
+        sorted(
+            (p for p in history if p.at <= as_of and p.was_carried_out),
+            key=lambda p: (p.at, p.action_id, p.outcome or ""),
+        )
+    )
     return _Question(
-        state=state, playbook=playbook, limits=limits, past=past, as_of=as_of,
+        state=state,
+        playbook=playbook,
+        limits=limits,
+        past=past,
+        as_of=as_of,
         asked_at=as_of if asked_at is None else asked_at,
-        put_off=tuple(put_off), evidence=evidence, promise=promise_for(evidence, playbook),
+        put_off=tuple(put_off),
+        evidence=evidence,
+        promise=promise_for(evidence, playbook),
         facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
         at_stake=stakes(state, playbook.assumptions, limits),
     )
 
 
 def _week(question: _Question) -> ContactWeek:
-    return ContactWeek(question.playbook, question.state, question.limits, past=question.past,
-                       as_of=question.as_of, is_new=_is_new(question))
+    return ContactWeek(
+        question.playbook,
+        question.state,
+        question.limits,
+        past=question.past,
+        as_of=question.as_of,
+        is_new=_is_new(question),
+    )
 
 
 def _barred(action: Action, question: _Question) -> Refusal | None:
     """Eligibility and suitability: not allowed for the account, or measured to harm."""
-    return (not_allowed(action, question.playbook, question.facts)
-            or may_harm(action, chance_of(action, question.at_stake), question.evidence,
-                        question.state.attributes, question.limits.harm_tolerance,
-                        question.promise.of(action.id)))
+    return not_allowed(action, question.playbook, question.facts) or may_harm(
+        action,
+        chance_of(action, question.at_stake),
+        question.evidence,
+        question.state.attributes,
+        question.limits.harm_tolerance,
+        question.promise.of(action.id),
+    )
 
 
 def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candidate | Refusal:
@@ -222,23 +291,28 @@ def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candid
         or not_yet(action.id, question.put_off, question.asked_at)
         or too_soon(action, playbook, question.past, question.as_of)
         or quiet_now(action, playbook, question.state, question.limits, question.asked_at)
-        or week.full_for(action))
+        or week.full_for(action)
+    )
     if refusal is not None:
         return refusal
     contacts = week.contacts_lately if is_contact(action, playbook) else 0
     good = GOOD.get(action.prior.outcome)
-    effect = (None if good is None else
-              question.evidence.of(action.id, good, question.state.attributes))
-    value = value_of(action, question.at_stake, question.limits, contacts=contacts, effect=effect,
-                     kept=kept)
+    effect = (
+        None if good is None else question.evidence.of(action.id, good, question.state.attributes)
+    )
+    value = value_of(
+        action, question.at_stake, question.limits, contacts=contacts, effect=effect, kept=kept
+    )
     if value is None or value.cautious <= question.limits.tolerance:
         return not_worth_it(value)
-    return candidate_for(proposal, value, question.playbook, question.facts,
-                         question.limits.workday)
+    return candidate_for(
+        proposal, value, question.playbook, question.facts, question.limits.workday
+    )
 
 
-def _together(paying: Sequence[Candidate], withheld: list[Withheld], question: _Question,
-              week: ContactWeek) -> list[Candidate]:
+def _together(
+    paying: Sequence[Candidate], withheld: list[Withheld], question: _Question, week: ContactWeek
+) -> list[Candidate]:
     """What is left of those worth doing, best first, by the rules between them; the rest is
     withheld."""
     playbook = question.playbook
@@ -262,17 +336,38 @@ def _together(paying: Sequence[Candidate], withheld: list[Withheld], question: _
 
 def _is_new(question: _Question) -> bool:
     """Whether the account is still being welcomed, and hears from us more often."""
-    return (question.facts.values.get("contract_status") == "trial"
-            or question.facts.values.get("stage") == "onboarding")
+    return (
+        question.facts.values.get("contract_status") == "trial"
+        or question.facts.values.get("stage") == "onboarding"
+    )
 
 
-def _facts(state: AccountState, playbook: Playbook, past: Sequence[PastAction], as_of: datetime,
-           phrases: Mapping[str, str], alert_words: Mapping[str, str]) -> Facts:
-    facts = Facts(as_of=as_of, values_as_of=state.as_of, values=state.values(),
-                  alerts=frozenset(state.alerts), last_done={p.action_id: p.at for p in past},
-                  phrases=phrases, alert_words=alert_words, shows=playbook.alert_shows)
-    stage = next((stage.name for stage in playbook.stages
-                  if all(holds(c, facts) is True for c in stage.conditions)), None)
+def _facts(
+    state: AccountState,
+    playbook: Playbook,
+    past: Sequence[PastAction],
+    as_of: datetime,
+    phrases: Mapping[str, str],
+    alert_words: Mapping[str, str],
+) -> Facts:
+    facts = Facts(
+        as_of=as_of,
+        values_as_of=state.as_of,
+        values=state.values(),
+        alerts=frozenset(state.alerts),
+        last_done={p.action_id: p.at for p in past},
+        phrases=phrases,
+        alert_words=alert_words,
+        shows=playbook.alert_shows,
+    )
+    stage = next(
+        (
+            stage.name
+            for stage in playbook.stages
+            if all(holds(c, facts) is True for c in stage.conditions)
+        ),
+        None,
+    )
     return replace(facts, values={**facts.values, "stage": stage})
 
 
@@ -290,25 +385,45 @@ def _proposals(question: _Question) -> list[Proposal]:
             if condition.text not in words:
                 words[condition.text] = judge(condition, facts).words
         because = [words[condition.text] for condition in met]
-        times = [question.state.alert_raised_at[alert] for c in met for alert in c.alerts
-                 if alert in question.state.alert_raised_at]
+        times = [
+            question.state.alert_raised_at[alert]
+            for c in met
+            for alert in c.alerts
+            if alert in question.state.alert_raised_at
+        ]
         if step is not None:
             because.append(step.words)
             times.append(step.due_at)
         if because:
-            found.append(Proposal(action=action, because="; ".join(dict.fromkeys(because)),
-                                   raised_at=min(times, default=as_of), step=step))
+            found.append(
+                Proposal(
+                    action=action,
+                    because="; ".join(dict.fromkeys(because)),
+                    raised_at=min(times, default=as_of),
+                    step=step,
+                )
+            )
     return found
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, str]:
     """Best first: cautious value, then the nearest deadline, then the name."""
     deadline = candidate.deadline
-    return (-candidate.cautious_value,
-            deadline.timestamp() if deadline is not None else float("inf"), candidate.action_id)
+    return (
+        -candidate.cautious_value,
+        deadline.timestamp() if deadline is not None else float("inf"),
+        candidate.action_id,
+    )
 
 
 def _withhold(name: str, action_id: str, because: str, refusal: Refusal) -> Withheld:
-    return Withheld(action_id=action_id, name=name, because=because, stage=refusal.stage,
-                    reason=refusal.reason, why=refusal.why, until=refusal.until,
-                    allowed_from=refusal.allowed_from)
+    return Withheld(
+        action_id=action_id,
+        name=name,
+        because=because,
+        stage=refusal.stage,
+        reason=refusal.reason,
+        why=refusal.why,
+        until=refusal.until,
+        allowed_from=refusal.allowed_from,
+    )

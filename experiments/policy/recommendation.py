@@ -52,13 +52,22 @@ class Candidate:
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
-            "action_id": self.action_id, "name": self.name, "text": self.text,
-            "objective": self.objective, "channel": self.channel, "owner_role": self.owner_role,
-            "because": self.because, "look_first": list(self.look_first),
-            "deadline": _iso(self.deadline), "autonomy": self.autonomy,
-            "expected_value": self.expected_value, "cautious_value": self.cautious_value,
-            "value_parts": self.value.to_dict(), "evidence_grade": self.grade,
-            "evidence": self.evidence, "playbook_share": self.playbook_share,
+            "action_id": self.action_id,
+            "name": self.name,
+            "text": self.text,
+            "objective": self.objective,
+            "channel": self.channel,
+            "owner_role": self.owner_role,
+            "because": self.because,
+            "look_first": list(self.look_first),
+            "deadline": _iso(self.deadline),
+            "autonomy": self.autonomy,
+            "expected_value": self.expected_value,
+            "cautious_value": self.cautious_value,
+            "value_parts": self.value.to_dict(),
+            "evidence_grade": self.grade,
+            "evidence": self.evidence,
+            "playbook_share": self.playbook_share,
             "sequence": self.sequence,
         }
 
@@ -78,9 +87,16 @@ class Withheld:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {"action_id": self.action_id, "name": self.name, "because": self.because,
-                "stage": self.stage, "reason": self.reason, "why": self.why, "until": self.until,
-                "allowed_from": _iso(self.allowed_from)}
+        return {
+            "action_id": self.action_id,
+            "name": self.name,
+            "because": self.because,
+            "stage": self.stage,
+            "reason": self.reason,
+            "why": self.why,
+            "until": self.until,
+            "allowed_from": _iso(self.allowed_from),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,18 +130,24 @@ class Recommendation:
     @property
     def dropped(self) -> dict[Stage, int]:
         """How many actions each stage held back."""
-        return {stage: count for stage in get_args(Stage)
-                if (count := sum(w.stage == stage for w in self.withheld))}
+        return {
+            stage: count
+            for stage in get_args(Stage)
+            if (count := sum(w.stage == stage for w in self.withheld))
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
-            "account_id": self.account_id, "as_of": _iso(self.as_of),
+            "account_id": self.account_id,
+            "as_of": _iso(self.as_of),
             "score_source": self.score_source,
             "ranked": [candidate.to_dict() for candidate in self.ranked],
             "withheld": [withheld.to_dict() for withheld in self.withheld],
-            "not_relevant": self.not_relevant, "dropped": dict(self.dropped),
-            "notes": list(self.notes), "propensity": self.propensity,
+            "not_relevant": self.not_relevant,
+            "dropped": dict(self.dropped),
+            "notes": list(self.notes),
+            "propensity": self.propensity,
             "lot": self.lot.to_dict() if self.lot else None,
             "holdout": self.standing.to_dict() if self.standing else None,
             "otherwise": self.otherwise,

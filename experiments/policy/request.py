@@ -69,37 +69,70 @@ class PolicyInputs:
         rest = rest_of(self.state, self.limits, self.asked_at or self.as_of)
         return None if rest is None else rest.until
 
-    def answer(self, playbook: Playbook, *, phrases: Mapping[str, str] | None = None,
-               alert_words: Mapping[str, str] | None = None) -> Recommendation:
+    def answer(
+        self,
+        playbook: Playbook,
+        *,
+        phrases: Mapping[str, str] | None = None,
+        alert_words: Mapping[str, str] | None = None,
+    ) -> Recommendation:
         """What the policy says."""
-        return recommend(self.state, playbook=playbook, limits=self.limits, history=self.history,
-                         as_of=self.as_of, evidence=self.evidence, chance=self.chance,
-                         standing=self.standing, put_off=self.put_off, asked_at=self.asked_at,
-                         phrases=phrases, alert_words=alert_words)
+        return recommend(
+            self.state,
+            playbook=playbook,
+            limits=self.limits,
+            history=self.history,
+            as_of=self.as_of,
+            evidence=self.evidence,
+            chance=self.chance,
+            standing=self.standing,
+            put_off=self.put_off,
+            asked_at=self.asked_at,
+            phrases=phrases,
+            alert_words=alert_words,
+        )
 
-    def rule_against(self, action_id: str, playbook: Playbook, *,
-                     phrases: Mapping[str, str] | None = None,
-                     alert_words: Mapping[str, str] | None = None) -> Refusal | None:
+    def rule_against(
+        self,
+        action_id: str,
+        playbook: Playbook,
+        *,
+        phrases: Mapping[str, str] | None = None,
+        alert_words: Mapping[str, str] | None = None,
+    ) -> Refusal | None:
         """The rule that holds an action back that was decided on before, if one does."""
         return rule_against(
-            action_id, self.state, playbook=playbook, limits=self.limits, history=self.history,
-            as_of=self.as_of, asked_at=self.asked_at, evidence=self.evidence,
-            standing=self.standing, phrases=phrases, alert_words=alert_words)
+            action_id,
+            self.state,
+            playbook=playbook,
+            limits=self.limits,
+            history=self.history,
+            as_of=self.as_of,
+            asked_at=self.asked_at,
+            evidence=self.evidence,
+            standing=self.standing,
+            phrases=phrases,
+            alert_words=alert_words,
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; what is not a number is null, as the policy reads it."""
         return {
-            "version": VERSION, "as_of": self.as_of.isoformat(),
+            "version": VERSION,
+            "as_of": self.as_of.isoformat(),
             "asked_at": None if self.asked_at is None else self.asked_at.isoformat(),
             "state": {name: _plain(value) for name, value in vars(self.state).items()},
             "limits": {name: _plain(value) for name, value in vars(self.limits).items()},
-            "history": [{name: _plain(value) for name, value in vars(past).items()}
-                        for past in self.history],
-            "put_off": [{name: _plain(value) for name, value in vars(one).items()}
-                        for one in self.put_off],
+            "history": [
+                {name: _plain(value) for name, value in vars(past).items()} for past in self.history
+            ],
+            "put_off": [
+                {name: _plain(value) for name, value in vars(one).items()} for one in self.put_off
+            ],
             "evidence": _evidence_for(self.evidence, self.state.attributes),
-            "chance": None if self.chance is None else {
-                name: _plain(value) for name, value in asdict(self.chance).items()},
+            "chance": None
+            if self.chance is None
+            else {name: _plain(value) for name, value in asdict(self.chance).items()},
             "standing": None if self.standing is None else self.standing.to_dict(),
         }
 
@@ -124,8 +157,10 @@ def stored_rest(stored: Mapping[str, Any], moment: datetime) -> Rest | None:
     """
     with _reading(stored):
         limits, hours = stored["limits"], stored["limits"]["quiet_hours"]
-        known = Limits(time_zone=stored["state"]["time_zone"] or limits["time_zone"],
-                       quiet_hours=None if hours is None else tuple(hours))
+        known = Limits(
+            time_zone=stored["state"]["time_zone"] or limits["time_zone"],
+            quiet_hours=None if hours is None else tuple(hours),
+        )
         return rest_at(moment, known.time_zone, known.quiet_hours)
 
 
@@ -138,14 +173,18 @@ def _reading(stored: Mapping[str, Any]) -> Iterator[None]:
     """
     version = stored.get("version")
     if version not in VERSIONS:
-        raise PolicyError(f"The stored question has version {version!r}; this Keepwell reads "
-                          f"{', '.join(map(str, VERSIONS))}. Replay it with the Keepwell "
-                          f"that wrote it.")
+        raise PolicyError(
+            f"The stored question has version {version!r}; this Keepwell reads "
+            f"{', '.join(map(str, VERSIONS))}. Replay it with the Keepwell "
+            f"that wrote it."
+        )
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
-        raise PolicyError(f"The stored question can not be read ({type(exc).__name__}: {exc}). "
-                          f"It was not written by this Keepwell, or was changed.") from exc
+        raise PolicyError(
+            f"The stored question can not be read ({type(exc).__name__}: {exc}). "
+            f"It was not written by this Keepwell, or was changed."
+        ) from exc
 
 
 def _read(stored: Mapping[str, Any]) -> PolicyInputs:
@@ -153,31 +192,63 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
     for name in ("alert_raised_at", "moments"):
         state[name] = {key: datetime.fromisoformat(at) for key, at in state[name].items()}
     if state["score_source"] not in get_args(ScoreSource):
-        raise PolicyError(f"The score source {state['score_source']!r} is none of "
-                          f"{', '.join(get_args(ScoreSource))}.")
+        raise PolicyError(
+            f"The score source {state['score_source']!r} is none of "
+            f"{', '.join(get_args(ScoreSource))}."
+        )
     quiet = limits["quiet_hours"]
     said = stored["evidence"]
     chance, standing = stored["chance"], stored["standing"]
     return PolicyInputs(
-        as_of=datetime.fromisoformat(stored["as_of"]), asked_at=_asked_at(stored),
-        state=AccountState(**{**state, "as_of": datetime.fromisoformat(state["as_of"]),
-                              "alerts": tuple(state["alerts"])}),
-        limits=Limits(**{**limits, "workday": tuple(limits["workday"]),
-                         "quiet_hours": None if quiet is None else tuple(quiet)}),
+        as_of=datetime.fromisoformat(stored["as_of"]),
+        asked_at=_asked_at(stored),
+        state=AccountState(
+            **{
+                **state,
+                "as_of": datetime.fromisoformat(state["as_of"]),
+                "alerts": tuple(state["alerts"]),
+            }
+        ),
+        limits=Limits(
+            **{
+                **limits,
+                "workday": tuple(limits["workday"]),
+                "quiet_hours": None if quiet is None else tuple(quiet),
+            }
+        ),
         history=tuple(_past(each) for each in stored["history"]),
         evidence=Evidence(
-            effects=tuple(effect_from(row, f"stored effect number {number}")
-                          for number, row in enumerate(said["effects"], 1)),
-            segment_attribute=said["segment_attribute"], problem=said["problem"]),
-        chance=None if chance is None else AccountChance(**{
-            **_known(AccountChance, chance), "exploration": Exploration(**{
-                **_known(Exploration, chance["exploration"]),
-                "off": tuple(chance["exploration"]["off"])})}),
-        standing=None if standing is None else Standing(**{
-            **_known(Standing, standing),
-            "until": datetime.fromisoformat(standing["until"]) if standing["until"] else None}),
-        put_off=tuple(_put_off(each) for each in (
-            () if stored["version"] == 1 else stored["put_off"])),
+            effects=tuple(
+                effect_from(row, f"stored effect number {number}")
+                for number, row in enumerate(said["effects"], 1)
+            ),
+            segment_attribute=said["segment_attribute"],
+            problem=said["problem"],
+        ),
+        chance=None
+        if chance is None
+        else AccountChance(
+            **{
+                **_known(AccountChance, chance),
+                "exploration": Exploration(
+                    **{
+                        **_known(Exploration, chance["exploration"]),
+                        "off": tuple(chance["exploration"]["off"]),
+                    }
+                ),
+            }
+        ),
+        standing=None
+        if standing is None
+        else Standing(
+            **{
+                **_known(Standing, standing),
+                "until": datetime.fromisoformat(standing["until"]) if standing["until"] else None,
+            }
+        ),
+        put_off=tuple(
+            _put_off(each) for each in (() if stored["version"] == 1 else stored["put_off"])
+        ),
     )
 
 
@@ -189,15 +260,22 @@ def _asked_at(stored: Mapping[str, Any]) -> datetime | None:
 def _past(row: Mapping[str, Any]) -> PastAction:
     values = _known(PastAction, row)
     if values["outcome"] not in (None, *get_args(PastOutcome)):
-        raise PolicyError(f"The outcome {values['outcome']!r} of a past action is none of "
-                          f"{', '.join(get_args(PastOutcome))}.")
+        raise PolicyError(
+            f"The outcome {values['outcome']!r} of a past action is none of "
+            f"{', '.join(get_args(PastOutcome))}."
+        )
     return PastAction(**{**values, "at": datetime.fromisoformat(values["at"])})
 
 
 def _put_off(row: Mapping[str, Any]) -> PutOff:
     values = _known(PutOff, row)
-    return PutOff(**{**values, "until": datetime.fromisoformat(values["until"]),
-                     "at": datetime.fromisoformat(values["at"])})
+    return PutOff(
+        **{
+            **values,
+            "until": datetime.fromisoformat(values["until"]),
+            "at": datetime.fromisoformat(values["at"]),
+        }
+    )
 
 
 def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,15 +287,16 @@ def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
     return dict(row)
 
 
-def _evidence_for(evidence: Evidence, attributes: Mapping[str, str | None]
-                  ) -> dict[str, object]:
+def _evidence_for(evidence: Evidence, attributes: Mapping[str, str | None]) -> dict[str, object]:
     """What concerns an account, as plain values: made once for all accounts of a segment and kept
     with the evidence."""
     known: dict[str | None, dict[str, object]] = evidence.__dict__.setdefault("_stored", {})
     segment = attributes.get(evidence.segment_attribute)
     if segment not in known:
-        known[segment] = {**effects_document(evidence.for_account(attributes)),
-                          "problem": evidence.problem}
+        known[segment] = {
+            **effects_document(evidence.for_account(attributes)),
+            "problem": evidence.problem,
+        }
     return known[segment]
 
 
@@ -231,8 +310,10 @@ def _plain(value: object) -> object:
     if isinstance(value, float) and isnan(value):
         return None
     if isinstance(value, Mapping):  # of figures nearly always: asked here, without a call for each
-        return {str(key): inner if type(inner) is float and inner == inner else _plain(inner)
-                for key, inner in value.items()}
+        return {
+            str(key): inner if type(inner) is float and inner == inner else _plain(inner)
+            for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in cast("Iterable[object]", value)]
     return value

@@ -18,9 +18,19 @@ from registry.playbook.actions import Channel
 ScoreSource = Literal["model", "health_formula", "none"]
 PastOutcome = Literal["done", "accepted", "declined", "no_answer", "not_done"]
 
-STATE_FACTS = ("annual_revenue", "churn_probability", "consent_email", "consent_sms",
-               "expansion_probability", "health_band", "health_score", "legal_hold", "mrr",
-               "risk_tier", "stage")
+STATE_FACTS = (
+    "annual_revenue",
+    "churn_probability",
+    "consent_email",
+    "consent_sms",
+    "expansion_probability",
+    "health_band",
+    "health_score",
+    "legal_hold",
+    "mrr",
+    "risk_tier",
+    "stage",
+)
 """What a condition may read besides declared features and attributes."""
 
 
@@ -67,17 +77,22 @@ class AccountState:
 
     def __post_init__(self) -> None:
         if self.as_of.utcoffset() is None:
-            raise PolicyError(f"as_of of account {self.account_id!r} has no time zone; "
-                              f"write it in UTC.")
+            raise PolicyError(
+                f"as_of of account {self.account_id!r} has no time zone; write it in UTC."
+            )
         if self.time_zone is not None and zone_named(self.time_zone) is None:
-            raise PolicyError(f"The time zone of account {self.account_id!r} is "
-                              f"{self.time_zone!r}, which is no IANA name (like Europe/Zurich). "
-                              f"Correct it, or leave it out where it is not known.")
+            raise PolicyError(
+                f"The time zone of account {self.account_id!r} is "
+                f"{self.time_zone!r}, which is no IANA name (like Europe/Zurich). "
+                f"Correct it, or leave it out where it is not known."
+            )
         for name in ("churn_probability", "expansion_probability"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise PolicyError(f"{name} of account {self.account_id!r} is {value!r}; it has to "
-                                  f"lie between 0 and 1, or be None where it is not known.")
+                raise PolicyError(
+                    f"{name} of account {self.account_id!r} is {value!r}; it has to "
+                    f"lie between 0 and 1, or be None where it is not known."
+                )
 
     @property
     def monthly_revenue(self) -> float | None:
@@ -87,16 +102,21 @@ class AccountState:
     @property
     def known_health(self) -> float | None:
         """The health score, from the state or else from its feature."""
-        return _known(self.health_score if self.health_score is not None
-                      else self.features.get("health_score"))
+        return _known(
+            self.health_score
+            if self.health_score is not None
+            else self.features.get("health_score")
+        )
 
     def values(self) -> dict[str, float | str | None]:
         """All figures and attributes by name; NaN is unknown, like None."""
         mrr = self.monthly_revenue
         given = {True: "yes", False: "no", None: None}
         return {
-            **{name: None if value is None or value != value else float(value)
-               for name, value in self.features.items()},
+            **{
+                name: None if value is None or value != value else float(value)
+                for name, value in self.features.items()
+            },
             **self.attributes,
             "mrr": mrr,
             "annual_revenue": None if mrr is None else 12 * mrr,
@@ -126,8 +146,9 @@ class PastAction:
 
     def __post_init__(self) -> None:
         if self.at.utcoffset() is None:
-            raise PolicyError(f"The time of the past action {self.action_id!r} has no time zone; "
-                              f"write it in UTC.")
+            raise PolicyError(
+                f"The time of the past action {self.action_id!r} has no time zone; write it in UTC."
+            )
 
     @property
     def was_carried_out(self) -> bool:
@@ -171,33 +192,53 @@ class Limits:
     time_zone: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("horizon_months", "margin", "hourly_cost", "money_per_usd",
-                     "actions_per_week", "contacts_per_week", "onboarding_contacts_per_week",
-                     "contacts_per_person", "tolerance", "caution", "harm_tolerance", "fatigue"):
+        for name in (
+            "horizon_months",
+            "margin",
+            "hourly_cost",
+            "money_per_usd",
+            "actions_per_week",
+            "contacts_per_week",
+            "onboarding_contacts_per_week",
+            "contacts_per_person",
+            "tolerance",
+            "caution",
+            "harm_tolerance",
+            "fatigue",
+        ):
             self._refuse_below_zero(name, getattr(self, name))
         for channel, cap in self.channel_caps.items():
             if channel not in get_args(Channel):
-                raise PolicyError(f"The limit channel_caps names the channel {channel!r}; known "
-                                  f"are {', '.join(get_args(Channel))}.")
+                raise PolicyError(
+                    f"The limit channel_caps names the channel {channel!r}; known "
+                    f"are {', '.join(get_args(Channel))}."
+                )
             self._refuse_below_zero(f"channel_caps of {channel!r}", cap)
         if self.fatigue > 1:
             raise PolicyError(f"The limit fatigue is {self.fatigue!r}; it is a share of at most 1.")
         opens, closes = self.workday
         if not 0 <= opens < closes <= 24:
-            raise PolicyError(f"The limit workday is {self.workday!r}; it has to be two hours of "
-                              f"the day, the earlier first.")
+            raise PolicyError(
+                f"The limit workday is {self.workday!r}; it has to be two hours of "
+                f"the day, the earlier first."
+            )
         if self.quiet_hours is not None and not all(0 <= hour < 24 for hour in self.quiet_hours):
-            raise PolicyError(f"The limit quiet_hours is {self.quiet_hours!r}; it has to be two "
-                              f"hours of the day from 0 to 23, or None.")
+            raise PolicyError(
+                f"The limit quiet_hours is {self.quiet_hours!r}; it has to be two "
+                f"hours of the day from 0 to 23, or None."
+            )
         if self.time_zone is not None and zone_named(self.time_zone) is None:
-            raise PolicyError(f"The limit time_zone is {self.time_zone!r}, which is no IANA name "
-                              f"(like Europe/Zurich).")
+            raise PolicyError(
+                f"The limit time_zone is {self.time_zone!r}, which is no IANA name "
+                f"(like Europe/Zurich)."
+            )
 
     @staticmethod
     def _refuse_below_zero(name: str, value: float) -> None:
         if not isfinite(value) or value < 0:
-            raise PolicyError(f"The limit {name} is {value!r}; it has to be a number of at "
-                              f"least 0.")
+            raise PolicyError(
+                f"The limit {name} is {value!r}; it has to be a number of at least 0."
+            )
 
 
 def _known(value: float | None) -> float | None:

@@ -71,9 +71,23 @@ class ActionValue:
         return {**vars(self), "belief": self.belief.to_dict() if self.belief else None}
 
 
-NOTHING = ActionValue(outcome="none", probability=0.0, relative_effect=0.0, uplift=0.0,
-                      cautious_uplift=0.0, contacts_28d=0, fatigue=0.0, at_stake=0.0, margin=0.0,
-                      benefit=0.0, cost=0.0, hours=0.0, hours_cost=0.0, expected=0.0, cautious=0.0)
+NOTHING = ActionValue(
+    outcome="none",
+    probability=0.0,
+    relative_effect=0.0,
+    uplift=0.0,
+    cautious_uplift=0.0,
+    contacts_28d=0,
+    fatigue=0.0,
+    at_stake=0.0,
+    margin=0.0,
+    benefit=0.0,
+    cost=0.0,
+    hours=0.0,
+    hours_cost=0.0,
+    expected=0.0,
+    cautious=0.0,
+)
 """What doing nothing is worth: the measure for all else."""
 
 
@@ -82,8 +96,9 @@ def stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
     notes: list[str] = []
     status = state.attributes.get("contract_status")
     churn = _churn_probability(state, assumed, status, notes)
-    growth = assumed.growth_by_plan.get((state.attributes.get("price_plan") or "").casefold(),
-                                        assumed.growth_otherwise)
+    growth = assumed.growth_by_plan.get(
+        (state.attributes.get("price_plan") or "").casefold(), assumed.growth_otherwise
+    )
     mrr, amount = state.monthly_revenue, state.expected_amount
     expansion = state.expansion_probability
     if status == "trial":
@@ -91,34 +106,56 @@ def stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
         expansion = assumed.trial_conversion if expansion is None else expansion
         amount = price if amount is None else amount
         mrr = mrr if mrr else expansion * amount
-        notes.append(f"On trial: values count on {expansion:.0%} of trials becoming customers at "
-                     f"{amount:,.0f} a month.")
+        notes.append(
+            f"On trial: values count on {expansion:.0%} of trials becoming customers at "
+            f"{amount:,.0f} a month."
+        )
     elif expansion is None:
         expansion = growth.probability * (1 - churn)
-        notes.append(f"No growth score: values count on {expansion:.1%} expanding in 90 days: the "
-                     f"playbook's assumption for this plan, {growth.probability:.1%}, of those who "
-                     f"stay.")
+        notes.append(
+            f"No growth score: values count on {expansion:.1%} expanding in 90 days: the "
+            f"playbook's assumption for this plan, {growth.probability:.1%}, of those who "
+            f"stay."
+        )
     elif not state.is_before_churn:
         expansion *= 1 - churn
-        notes.append(f"The growth score does not know of churn: values count on {expansion:.1%} "
-                     f"expanding, those who stay.")
+        notes.append(
+            f"The growth score does not know of churn: values count on {expansion:.1%} "
+            f"expanding, those who stay."
+        )
     if amount is None and mrr is not None:
         amount = growth.amount_ratio * mrr
     if mrr is None:
-        notes.append("The monthly revenue is not known, so what an action is worth is not known "
-                     "either.")
-    return Stakes(mrr=mrr, churn_probability=churn, expansion_probability=expansion,
-                  expected_amount=amount, notes=tuple(notes))
+        notes.append(
+            "The monthly revenue is not known, so what an action is worth is not known either."
+        )
+    return Stakes(
+        mrr=mrr,
+        churn_probability=churn,
+        expansion_probability=expansion,
+        expected_amount=amount,
+        notes=tuple(notes),
+    )
 
 
 def chance_of(action: Action, at_stake: Stakes) -> float:
     """The probability that the action's effect is relative to."""
-    return {"churn": at_stake.churn_probability, "expansion": at_stake.expansion_probability,
-            "none": 1.0}[action.prior.outcome]
+    return {
+        "churn": at_stake.churn_probability,
+        "expansion": at_stake.expansion_probability,
+        "none": 1.0,
+    }[action.prior.outcome]
 
 
-def value_of(action: Action, at_stake: Stakes, limits: Limits, *, contacts: int = 0,
-             effect: ActionEffect | None = None, kept: float = 1.0) -> ActionValue | None:
+def value_of(
+    action: Action,
+    at_stake: Stakes,
+    limits: Limits,
+    *,
+    contacts: int = 0,
+    effect: ActionEffect | None = None,
+    kept: float = 1.0,
+) -> ActionValue | None:
     """What the action is worth to us with this account; None where revenue is not known.
 
     ``contacts`` are those of the last four weeks that the action comes on top of; ``effect`` is
@@ -157,14 +194,24 @@ def value_of(action: Action, at_stake: Stakes, limits: Limits, *, contacts: int 
     hours_cost = action.hours * limits.hourly_cost
     benefit = uplift * money * margin
     return ActionValue(
-        outcome=prior.outcome, probability=probability,
-        relative_effect=(prior.mean * kept if effect is None or not probability
-                         else uplift / probability),
-        uplift=uplift, cautious_uplift=cautious_uplift, contacts_28d=contacts, fatigue=1 - fresh,
-        at_stake=money, margin=margin,
-        benefit=benefit, cost=cost, hours=action.hours, hours_cost=hours_cost,
+        outcome=prior.outcome,
+        probability=probability,
+        relative_effect=(
+            prior.mean * kept if effect is None or not probability else uplift / probability
+        ),
+        uplift=uplift,
+        cautious_uplift=cautious_uplift,
+        contacts_28d=contacts,
+        fatigue=1 - fresh,
+        at_stake=money,
+        margin=margin,
+        benefit=benefit,
+        cost=cost,
+        hours=action.hours,
+        hours_cost=hours_cost,
         expected=benefit - cost - hours_cost,
-        cautious=cautious_uplift * money * margin - cost - hours_cost, belief=belief,
+        cautious=cautious_uplift * money * margin - cost - hours_cost,
+        belief=belief,
     )
 
 
@@ -173,18 +220,23 @@ def _worn(change: float, fresh: float) -> float:
     return change * fresh if change > 0 else change
 
 
-def _churn_probability(state: AccountState, assumed: Assumptions, status: str | None,
-                       notes: list[str]) -> float:
+def _churn_probability(
+    state: AccountState, assumed: Assumptions, status: str | None, notes: list[str]
+) -> float:
     if status == "ended":
-        notes.append(f"The account has left: values count on {assumed.stays_away:.0%} of such "
-                     f"accounts staying away.")
+        notes.append(
+            f"The account has left: values count on {assumed.stays_away:.0%} of such "
+            f"accounts staying away."
+        )
         return assumed.stays_away
     if state.churn_probability is not None and state.score_source == "model":
         return state.churn_probability
     floor = max((assumed.churn_at_least.get(alert, 0.0) for alert in state.alerts), default=0.0)
     if state.churn_probability is not None:
-        notes.append("No model is in use: the churn probability comes from the health formula, "
-                     "and from the warning signs where they say more.")
+        notes.append(
+            "No model is in use: the churn probability comes from the health formula, "
+            "and from the warning signs where they say more."
+        )
         return max(state.churn_probability, floor)
     health = state.known_health
     if health is not None:
@@ -192,7 +244,9 @@ def _churn_probability(state: AccountState, assumed: Assumptions, status: str | 
         basis = f"a health score of {health:.0f}"
     else:
         probability, basis = assumed.churn_health_unknown, "an account of unknown health"
-    notes.append(f"No model is in use: the ranking takes {max(probability, floor):.0%} as the "
-                 f"churn probability in 90 days, the playbook's assumption for {basis} and its "
-                 f"warning signs.")
+    notes.append(
+        f"No model is in use: the ranking takes {max(probability, floor):.0%} as the "
+        f"churn probability in 90 days, the playbook's assumption for {basis} and its "
+        f"warning signs."
+    )
     return max(probability, floor)

@@ -19,12 +19,31 @@ from experiments.policy.value import ActionValue
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook
 
-Stage = Literal["eligibility", "suitability", "put_off", "contact_policy", "value", "conflicts",
-                "rank", "chance"]
+Stage = Literal[
+    "eligibility",
+    "suitability",
+    "put_off",
+    "contact_policy",
+    "value",
+    "conflicts",
+    "rank",
+    "chance",
+]
 """Where an action dropped out; the stages in the order in which they are gone through."""
 
-Reason = Literal["not_known", "not_eligible", "held_out", "may_harm", "put_off", "cool_down",
-                 "quiet_hours", "week_is_full", "does_not_pay", "gives_way", "one_at_a_time"]
+Reason = Literal[
+    "not_known",
+    "not_eligible",
+    "held_out",
+    "may_harm",
+    "put_off",
+    "cool_down",
+    "quiet_hours",
+    "week_is_full",
+    "does_not_pay",
+    "gives_way",
+    "one_at_a_time",
+]
 
 ON_THE_WALL: frozenset[Reason] = frozenset({"put_off", "quiet_hours"})
 """Reasons that end by the clock on the wall; all others that end do so on the time of the data."""
@@ -52,10 +71,13 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
         if verdict.holds is None:
             return _unknown(verdict.unknown)
         if not verdict.holds:
-            return Refusal(stage="eligibility", reason="not_eligible",
-                           why=f"{guard.why} Now: {verdict.words}.",
-                           until=f"until: {requirement(guard.condition)}",
-                           allowed_from=verdict.from_when)
+            return Refusal(
+                stage="eligibility",
+                reason="not_eligible",
+                why=f"{guard.why} Now: {verdict.words}.",
+                until=f"until: {requirement(guard.condition)}",
+                allowed_from=verdict.from_when,
+            )
     for condition in action.eligibility:
         if holds(condition, facts) is True:
             continue
@@ -63,25 +85,40 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
         if verdict.holds is None:
             return _unknown(verdict.unknown)
         if not verdict.holds:
-            return Refusal(stage="eligibility", reason="not_eligible",
-                           why=f"Not for this account now: {verdict.words}.",
-                           until=f"until: {requirement(condition)}",
-                           allowed_from=verdict.from_when)
+            return Refusal(
+                stage="eligibility",
+                reason="not_eligible",
+                why=f"Not for this account now: {verdict.words}.",
+                until=f"until: {requirement(condition)}",
+                allowed_from=verdict.from_when,
+            )
     return None
 
 
 def to_look_at(action: Action, playbook: Playbook, facts: Facts) -> tuple[str, ...]:
     """Unknown values that a person has to look at before the action is carried out."""
-    conditions = [guard.condition for guard in playbook.guards_of[action.id]
-                  if guard.only_if is None or holds(guard.only_if, facts) is True]
-    names = [name for condition in (*conditions, *action.eligibility) if condition.may_ask
-             for name in judge(condition, facts).ask]
+    conditions = [
+        guard.condition
+        for guard in playbook.guards_of[action.id]
+        if guard.only_if is None or holds(guard.only_if, facts) is True
+    ]
+    names = [
+        name
+        for condition in (*conditions, *action.eligibility)
+        if condition.may_ask
+        for name in judge(condition, facts).ask
+    ]
     return tuple(dict.fromkeys(names))
 
 
-def may_harm(action: Action, probability: float, evidence: Evidence,
-             attributes: Mapping[str, str | None], tolerance: float,
-             kept: float = 1.0) -> Refusal | None:
+def may_harm(
+    action: Action,
+    probability: float,
+    evidence: Evidence,
+    attributes: Mapping[str, str | None],
+    tolerance: float,
+    kept: float = 1.0,
+) -> Refusal | None:
     """What was measured leaves room for more harm than is tolerated, or shows it.
 
     On the action's own outcome the belief (playbook and data) decides; harm that the data alone
@@ -93,19 +130,22 @@ def may_harm(action: Action, probability: float, evidence: Evidence,
         effect = evidence.of(action.id, outcome, attributes)
         if effect is None:
             continue
-        most = (most_harm(effect.estimate, effect.standard_error) if effect.high < 0
-                else -1.0)  # the data alone: only harm that they show
+        most = (
+            most_harm(effect.estimate, effect.standard_error) if effect.high < 0 else -1.0
+        )  # the data alone: only harm that they show
         if GOOD.get(action.prior.outcome) == outcome:
             belief = believed(action.prior, probability, effect, kept)
             most = max(most, most_harm(belief.mean, belief.deviation))
         if most > tolerance:
             return Refusal(
-                stage="suitability", reason="may_harm",
+                stage="suitability",
+                reason="may_harm",
                 why=f"Measured (grade {effect.grade}, {effect.n:,} cases): the {words} changes by "
-                    f"{100 * effect.estimate:+.1f} points ({100 * effect.low:+.1f} to "
-                    f"{100 * effect.high:+.1f}). It may take away {100 * most:.1f} points, more "
-                    f"than the {100 * tolerance:.1f} that are tolerated.",
-                until="until new measurements rule the harm out")
+                f"{100 * effect.estimate:+.1f} points ({100 * effect.low:+.1f} to "
+                f"{100 * effect.high:+.1f}). It may take away {100 * most:.1f} points, more "
+                f"than the {100 * tolerance:.1f} that are tolerated.",
+                until="until new measurements rule the harm out",
+            )
     return None
 
 
@@ -114,13 +154,20 @@ def not_worth_it(value: ActionValue | None) -> Refusal:
     if value is None:
         return _unknown(("mrr",), "value")
     gain = value.cautious + value.total_cost
-    return Refusal(stage="value", reason="does_not_pay",
-                   why=f"It costs {value.total_cost:,.2f} and brings {gain:,.2f} on a cautious "
-                       f"count: too little for this account's revenue and risk.",
-                   until="until the risk, the chance or the revenue is higher")
+    return Refusal(
+        stage="value",
+        reason="does_not_pay",
+        why=f"It costs {value.total_cost:,.2f} and brings {gain:,.2f} on a cautious "
+        f"count: too little for this account's revenue and risk.",
+        until="until the risk, the chance or the revenue is higher",
+    )
 
 
 def _unknown(names: Iterable[str], stage: Stage = "eligibility") -> Refusal:
     words = ", ".join(label(name) for name in dict.fromkeys(names))
-    return Refusal(stage=stage, reason="not_known", why=f"Not known: {words}.",
-                   until=f"until this is known: {words}")
+    return Refusal(
+        stage=stage,
+        reason="not_known",
+        why=f"Not known: {words}.",
+        until=f"until this is known: {words}",
+    )

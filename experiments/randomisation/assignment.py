@@ -52,12 +52,21 @@ def assign(design_id: str, account_id: str, *, propensity: float) -> Assignment:
             f"between 0 and 1."
         )
     treated = hash_position(design_id, account_id) < propensity
-    return Assignment(design_id=design_id, draw="", account_id=account_id,
-                      arm="treated" if treated else "control", propensity=propensity)
+    return Assignment(
+        design_id=design_id,
+        draw="",
+        account_id=account_id,
+        arm="treated" if treated else "control",
+        propensity=propensity,
+    )
 
 
 def lottery(
-    design_id: str, account_ids: Collection[str], *, k: int, draw: str,
+    design_id: str,
+    account_ids: Collection[str],
+    *,
+    k: int,
+    draw: str,
 ) -> tuple[Assignment, ...]:
     """Draw k of these accounts; sorted by account.
 
@@ -75,7 +84,12 @@ def lottery(
     order = sorted(names, key=lambda name: (hash_position(design_id, name, draw=draw), name))
     drawn = set(order[:k])
     return tuple(
-        Assignment(design_id=design_id, draw=draw, account_id=name,
-                   arm="treated" if name in drawn else "control", propensity=k / len(names))
+        Assignment(
+            design_id=design_id,
+            draw=draw,
+            account_id=name,
+            arm="treated" if name in drawn else "control",
+            propensity=k / len(names),
+        )
         for name in names
     )

@@ -27,8 +27,10 @@ class HoldoutRule:
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 0.5:
-            raise LotteryError(f"The holdout {self.name!r} leaves a share of {self.share!r} alone; "
-                               f"give one above 0 and at most 0.5, or no holdout.")
+            raise LotteryError(
+                f"The holdout {self.name!r} leaves a share of {self.share!r} alone; "
+                f"give one above 0 and at most 0.5, or no holdout."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +48,26 @@ class Standing:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {"is_held_out": self.is_held_out,
-                "until": self.until.isoformat() if self.until else None,
-                "propensity": self.propensity, "lottery_id": self.lottery_id,
-                "key_id": self.key_id}
+        return {
+            "is_held_out": self.is_held_out,
+            "until": self.until.isoformat() if self.until else None,
+            "propensity": self.propensity,
+            "lottery_id": self.lottery_id,
+            "key_id": self.key_id,
+        }
 
 
-def standing(rule: HoldoutRule, key: LotteryKey, account_id: str, *, mrr: float | None,
-             attributes: Mapping[str, str | None], term_started_at: datetime | None,
-             term_ends_at: datetime | None, as_of: datetime) -> Standing | None:
+def standing(
+    rule: HoldoutRule,
+    key: LotteryKey,
+    account_id: str,
+    *,
+    mrr: float | None,
+    attributes: Mapping[str, str | None],
+    term_started_at: datetime | None,
+    term_ends_at: datetime | None,
+    as_of: datetime,
+) -> Standing | None:
     """Where an account stands in its contract term; None: chance has no say about it.
 
     An account takes part from the first to the last day of a known term, while its revenue is known
@@ -78,6 +91,10 @@ def standing(rule: HoldoutRule, key: LotteryKey, account_id: str, *, mrr: float 
         return None
     lottery_id = f"holdout-{rule.name}-{term_started_at:%Y-%m-%d}"
     is_held_out = key.position(lottery_id, account_id) < rule.share
-    return Standing(is_held_out=is_held_out, until=term_ends_at, key_id=key.key_id,
-                    propensity=rule.share if is_held_out else 1 - rule.share,
-                    lottery_id=lottery_id)
+    return Standing(
+        is_held_out=is_held_out,
+        until=term_ends_at,
+        key_id=key.key_id,
+        propensity=rule.share if is_held_out else 1 - rule.share,
+        lottery_id=lottery_id,
+    )

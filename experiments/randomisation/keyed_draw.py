@@ -36,8 +36,10 @@ class LotteryKey:
 
     def __post_init__(self) -> None:
         if len(self.secret) < LEAST_KEY_BYTES:
-            raise LotteryError(f"The lottery key {self.key_id!r} has {len(self.secret)} bytes; "
-                               f"use at least {LEAST_KEY_BYTES} random ones.")
+            raise LotteryError(
+                f"The lottery key {self.key_id!r} has {len(self.secret)} bytes; "
+                f"use at least {LEAST_KEY_BYTES} random ones."
+            )
 
     def position(self, *names: str) -> float:
         """A number in [0, 1), the same for the same key and names everywhere."""
@@ -59,8 +61,10 @@ def seeded(seed: str) -> Position:
     try:
         secret = bytes.fromhex(seed)
     except ValueError as exc:
-        raise LotteryError(f"The seed of a draw is {seed!r:.20}, which is not hexadecimal. Give "
-                           f"the one that was stored with the decision.") from exc
+        raise LotteryError(
+            f"The seed of a draw is {seed!r:.20}, which is not hexadecimal. Give "
+            f"the one that was stored with the decision."
+        ) from exc
     return lambda *names: _position(secret, names)
 
 
@@ -88,12 +92,19 @@ class Draw:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        return {**asdict(self), "of": list(self.of), "drawn": list(self.drawn),
-                "k": len(self.drawn), "n": len(self.of), "propensity": self.propensity}
+        return {
+            **asdict(self),
+            "of": list(self.of),
+            "drawn": list(self.drawn),
+            "k": len(self.drawn),
+            "n": len(self.of),
+            "propensity": self.propensity,
+        }
 
 
-def draw(position: Position, names: Collection[str], *, k: int, lottery_id: str, key_id: str
-         ) -> Draw:
+def draw(
+    position: Position, names: Collection[str], *, k: int, lottery_id: str, key_id: str
+) -> Draw:
     """Draw k of these names.
 
     Args:
@@ -110,8 +121,10 @@ def draw(position: Position, names: Collection[str], *, k: int, lottery_id: str,
     if len(set(ordered)) != len(ordered):
         raise LotteryError(f"The lottery {lottery_id!r} names somebody twice. Give each once.")
     if not 0 < k < len(ordered):
-        raise LotteryError(f"The lottery {lottery_id!r} can not draw {k} of {len(ordered)}: "
-                           f"somebody has to be drawn and somebody left out.")
+        raise LotteryError(
+            f"The lottery {lottery_id!r} can not draw {k} of {len(ordered)}: "
+            f"somebody has to be drawn and somebody left out."
+        )
     by_lot = sorted(ordered, key=lambda name: (position(lottery_id, name), name))
     return Draw(lottery_id=lottery_id, key_id=key_id, of=tuple(ordered), drawn=tuple(by_lot[:k]))
 
@@ -134,17 +147,21 @@ class Exploration:
 
     def __post_init__(self) -> None:
         if not 0 <= self.closeness < 1:
-            raise LotteryError(f"The closeness of an exploration is {self.closeness!r}; it is a "
-                               f"share of at least 0 and below 1.")
+            raise LotteryError(
+                f"The closeness of an exploration is {self.closeness!r}; it is a "
+                f"share of at least 0 and below 1."
+            )
         if not 0 < self.whole_up_to_mrr <= self.none_above_mrr:
             raise LotteryError(
                 f"An exploration runs whole up to whole_up_to_mrr = {self.whole_up_to_mrr!r} and "
                 f"ends at none_above_mrr = {self.none_above_mrr!r} (left out they are "
                 f"{Exploration.whole_up_to_mrr!r} and {Exploration.none_above_mrr!r}). Give two "
-                f"amounts above 0, the first at most as large as the second.")
+                f"amounts above 0, the first at most as large as the second."
+            )
         if self.most_actions < 2:
-            raise LotteryError(f"An exploration between {self.most_actions} actions is none; give "
-                               f"at least 2.")
+            raise LotteryError(
+                f"An exploration between {self.most_actions} actions is none; give at least 2."
+            )
 
     def closeness_for(self, mrr: float | None, attributes: Mapping[str, str | None]) -> float:
         """The share of value that may be given up for chance with this account; 0: none.

@@ -21,7 +21,10 @@ LABELS = 168
 LINE = 26
 INK, GRID = "#1f2933", "#d5dbe1"
 TONES: dict[Tone, str] = {
-    "good": "#0b7a4b", "bad": "#b3261e", "plain": "#33567d", "faint": "#8a96a3",
+    "good": "#0b7a4b",
+    "bad": "#b3261e",
+    "plain": "#33567d",
+    "faint": "#8a96a3",
 }
 MOST_BALANCE_ROWS = 14
 
@@ -62,10 +65,14 @@ def interval_picture(title: str, rows: Sequence[Interval], *, axis: str) -> str:
     parts.append(_line(LABELS, base, right, base, GRID))
     for tick in _ticks(reach):
         parts.append(_line(x(tick), base, x(tick), base + 4, INK))
-        parts.append(_text(x(tick), base + 16, f"{tick:+g}" if tick else "0", anchor="middle",
-                           size=11))
-    parts.append(_text((LABELS + right) / 2, base + 31, axis, anchor="middle", size=11,
-                       colour=TONES["faint"]))
+        parts.append(
+            _text(x(tick), base + 16, f"{tick:+g}" if tick else "0", anchor="middle", size=11)
+        )
+    parts.append(
+        _text(
+            (LABELS + right) / 2, base + 31, axis, anchor="middle", size=11, colour=TONES["faint"]
+        )
+    )
     return _svg(title, height, parts)
 
 
@@ -91,19 +98,29 @@ def balance_picture(title: str, rows: Sequence[Balance]) -> str:
     ]
     for number, row in enumerate(shown):
         y = 14 + 20 * number
-        parts.append(_text(LABELS - 10, y + 4, row.covariate.replace("_", " "), anchor="end",
-                           size=11))
+        parts.append(
+            _text(LABELS - 10, y + 4, row.covariate.replace("_", " "), anchor="end", size=11)
+        )
         parts.append(_line(x(row.unweighted), y, x(row.weighted), y, GRID))
-        parts.append(f'<circle cx="{x(row.unweighted):.1f}" cy="{y}" r="4" fill="white" '
-                     f'stroke="{TONES["bad"]}" stroke-width="1.5"/>')
-        parts.append(f'<circle cx="{x(row.weighted):.1f}" cy="{y}" r="4" '
-                     f'fill="{TONES["plain"]}"/>')
+        parts.append(
+            f'<circle cx="{x(row.unweighted):.1f}" cy="{y}" r="4" fill="white" '
+            f'stroke="{TONES["bad"]}" stroke-width="1.5"/>'
+        )
+        parts.append(f'<circle cx="{x(row.weighted):.1f}" cy="{y}" r="4" fill="{TONES["plain"]}"/>')
     for tick in _ticks(reach):
-        parts.append(_text(x(tick), base + 14, f"{tick:+g}" if tick else "0", anchor="middle",
-                           size=11))
-    parts.append(_text((LABELS + right) / 2, base + 31,
-                       "difference in standard deviations: ○ as found, ● after weighting",
-                       anchor="middle", size=11, colour=TONES["faint"]))
+        parts.append(
+            _text(x(tick), base + 14, f"{tick:+g}" if tick else "0", anchor="middle", size=11)
+        )
+    parts.append(
+        _text(
+            (LABELS + right) / 2,
+            base + 31,
+            "difference in standard deviations: ○ as found, ● after weighting",
+            anchor="middle",
+            size=11,
+            colour=TONES["faint"],
+        )
+    )
     return _svg(title, height, parts)
 
 
@@ -117,17 +134,25 @@ def overlap_picture(title: str, histogram: Histogram) -> str:
     for number, (up, down) in enumerate(zip(histogram.treated, histogram.control, strict=True)):
         x = left + width * number
         rise, fall = tall * up / largest, tall * down / largest
-        parts.append(f'<rect x="{x + 1:.1f}" y="{axis - rise:.1f}" width="{width - 2:.1f}" '
-                     f'height="{rise:.1f}" fill="{TONES["plain"]}"/>')
-        parts.append(f'<rect x="{x + 1:.1f}" y="{axis:.1f}" width="{width - 2:.1f}" '
-                     f'height="{fall:.1f}" fill="#b9c6d3"/>')
+        parts.append(
+            f'<rect x="{x + 1:.1f}" y="{axis - rise:.1f}" width="{width - 2:.1f}" '
+            f'height="{rise:.1f}" fill="{TONES["plain"]}"/>'
+        )
+        parts.append(
+            f'<rect x="{x + 1:.1f}" y="{axis:.1f}" width="{width - 2:.1f}" '
+            f'height="{fall:.1f}" fill="#b9c6d3"/>'
+        )
     parts.append(_line(left, axis, right, axis, INK))
     parts.append(_text(left, 12, "acted on", colour=TONES["plain"], size=11))
-    parts.append(_text(right, height - 20, "not acted on", colour=TONES["faint"], size=11,
-                       anchor="end"))
+    parts.append(
+        _text(right, height - 20, "not acted on", colour=TONES["faint"], size=11, anchor="end")
+    )
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(_text(left + (right - left) * share, height - 4, f"{share:.0%}",
-                           anchor="middle", size=11))
+        parts.append(
+            _text(
+                left + (right - left) * share, height - 4, f"{share:.0%}", anchor="middle", size=11
+            )
+        )
     return _svg(title, height, parts)
 
 
@@ -151,24 +176,40 @@ def _nice(reach: float) -> float:
     power = 10.0 ** (len(str(int(reach))) - 1) if reach >= 1 else 1.0
     while power > reach:
         power /= 10
-    return next(round(power * factor, 12) for factor in (0.2, 0.5, 1, 2, 5)
-                if reach / (power * factor) < 4)
+    return next(
+        round(power * factor, 12) for factor in (0.2, 0.5, 1, 2, 5) if reach / (power * factor) < 4
+    )
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, width: float = 1,
-          dashed: bool = False) -> str:
+def _line(
+    x1: float,
+    y1: float,
+    x2: float,
+    y2: float,
+    colour: str,
+    *,
+    width: float = 1,
+    dashed: bool = False,
+) -> str:
     dashes = ' stroke-dasharray="3 3"' if dashed else ""
-    return (f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
-            f'stroke-width="{width}"{dashes}/>')
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
+        f'stroke-width="{width}"{dashes}/>'
+    )
 
 
-def _text(x: float, y: float, words: str, *, anchor: str = "start", size: int = 13,
-          colour: str = INK) -> str:
-    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
-            f'fill="{colour}">{escape(words)}</text>')
+def _text(
+    x: float, y: float, words: str, *, anchor: str = "start", size: int = 13, colour: str = INK
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
+        f'fill="{colour}">{escape(words)}</text>'
+    )
 
 
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:
-    return (f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
-            f'xmlns="http://www.w3.org/2000/svg" font-family="inherit">'
-            f"<title>{escape(title)}</title>{''.join(parts)}</svg>")
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
+        f'xmlns="http://www.w3.org/2000/svg" font-family="inherit">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )

@@ -35,14 +35,21 @@ REPORT_SCHEMA = 1
 """Raised when a field of the JSON changes its meaning or goes."""
 
 VERDICT_WORDS: dict[Verdict, str] = {
-    "works": "Works", "harms": "Harms", "does not work": "Does not work",
+    "works": "Works",
+    "harms": "Harms",
+    "does not work": "Does not work",
     "unknown": "Not known",
 }
 CHECK_WORDS: dict[CheckVerdict, str] = {
-    "passed": "✓ passed", "failed": "✗ failed", "not_applicable": "– does not apply",
+    "passed": "✓ passed",
+    "failed": "✗ failed",
+    "not_applicable": "– does not apply",
 }
 TONE_OF: dict[Verdict, Tone] = {
-    "works": "good", "harms": "bad", "does not work": "plain", "unknown": "faint",
+    "works": "good",
+    "harms": "bad",
+    "does not work": "plain",
+    "unknown": "faint",
 }
 
 
@@ -72,15 +79,25 @@ def report_json(report: Report) -> str:
 def report_html(report: Report) -> str:
     """The page."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.globals.update(
-        verdict_words=VERDICT_WORDS, check_words=CHECK_WORDS, estimand_words=ESTIMAND_WORDS,
-        points=points, exclusions=describe_exclusions,
-        effect_picture=_effect_picture, segment_picture=_segment_picture,
-        balance_plot=_balance_plot, overlap_plot=_overlap_plot,
+        verdict_words=VERDICT_WORDS,
+        check_words=CHECK_WORDS,
+        estimand_words=ESTIMAND_WORDS,
+        points=points,
+        exclusions=describe_exclusions,
+        effect_picture=_effect_picture,
+        segment_picture=_segment_picture,
+        balance_plot=_balance_plot,
+        overlap_plot=_overlap_plot,
         money=lambda value: money(value, report.currency),
-        naive_words=_naive_words, share=_share,
+        naive_words=_naive_words,
+        share=_share,
     )
     environment.filters["day"] = _day
     return environment.get_template("report.html").render(report=report)
@@ -91,49 +108,79 @@ def _effect_picture(result: Result) -> Markup:
     churn, naive = result.churn.estimate, result.naive.difference
     tone: Tone = TONE_OF[result.verdict] if result.is_claimed else "faint"
     rows = [
-        Interval(label=label, estimate=item.estimate * 100, low=item.low * 100,
-                 high=item.high * 100, tone=shade, text=f"{points(item.estimate)} points")
-        for label, item, shade in (("Effect, estimated", churn, tone),
-                                   ("Plain difference", naive, "faint"))
+        Interval(
+            label=label,
+            estimate=item.estimate * 100,
+            low=item.low * 100,
+            high=item.high * 100,
+            tone=shade,
+            text=f"{points(item.estimate)} points",
+        )
+        for label, item, shade in (
+            ("Effect, estimated", churn, tone),
+            ("Plain difference", naive, "faint"),
+        )
     ]
-    return Markup(interval_picture(
-        f"Effect on churn of {result.design.intervention}", rows,
-        axis="change in accounts leaving, percentage points (left: fewer leave)"))
+    return Markup(
+        interval_picture(
+            f"Effect on churn of {result.design.intervention}",
+            rows,
+            axis="change in accounts leaving, percentage points (left: fewer leave)",
+        )
+    )
 
 
 def _segment_picture(result: Result) -> Markup:
     rows = [
-        Interval(label=item.segment, estimate=item.estimate.estimate * 100,
-                 low=item.estimate.low * 100, high=item.estimate.high * 100,
-                 tone=TONE_OF[item.verdict] if result.is_claimed else "faint",
-                 text=f"{points(item.estimate.estimate)} ({item.estimate.n_treated:,})")
+        Interval(
+            label=item.segment,
+            estimate=item.estimate.estimate * 100,
+            low=item.estimate.low * 100,
+            high=item.estimate.high * 100,
+            tone=TONE_OF[item.verdict] if result.is_claimed else "faint",
+            text=f"{points(item.estimate.estimate)} ({item.estimate.n_treated:,})",
+        )
         for item in result.segments
     ]
-    return Markup(interval_picture(
-        f"Effect on churn by segment of {result.design.intervention}", rows,
-        axis="percentage points; intervals hold for all segments together (trials acted on)"))
+    return Markup(
+        interval_picture(
+            f"Effect on churn by segment of {result.design.intervention}",
+            rows,
+            axis="percentage points; intervals hold for all segments together (trials acted on)",
+        )
+    )
 
 
 def _balance_plot(result: Result) -> Markup:
-    return Markup(balance_picture(
-        f"Differences before the start, {result.design.intervention}", result.balance))
+    return Markup(
+        balance_picture(
+            f"Differences before the start, {result.design.intervention}", result.balance
+        )
+    )
 
 
 def _overlap_plot(result: Result) -> Markup:
-    return Markup(overlap_picture(
-        f"Chance of being acted on, {result.design.intervention}", result.propensities))
+    return Markup(
+        overlap_picture(
+            f"Chance of being acted on, {result.design.intervention}", result.propensities
+        )
+    )
 
 
 def _naive_words(result: Result) -> str:
     """The number that is usually shown, and why it is not the effect."""
     naive = result.naive
     share = naive.n_stayed / naive.n_acted_on
-    text = (f"{naive.n_stayed:,} of {naive.n_acted_on:,} trials acted on stayed ({share:.0%}). "
-            f"Counted as “saves”, that would credit the action with every one of them. ")
+    text = (
+        f"{naive.n_stayed:,} of {naive.n_acted_on:,} trials acted on stayed ({share:.0%}). "
+        f"Counted as “saves”, that would credit the action with every one of them. "
+    )
     if result.design.mechanism == "lottery":
         return text + "Most would have stayed anyway: the undrawn accounts show how many."
-    return text + (f"The plain difference to the others is {points(naive.difference.estimate)} "
-                   f"points, but people chose whom to act on, so it compares unlike accounts.")
+    return text + (
+        f"The plain difference to the others is {points(naive.difference.estimate)} "
+        f"points, but people chose whom to act on, so it compares unlike accounts."
+    )
 
 
 def _share(value: float) -> str:

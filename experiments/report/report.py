@@ -69,16 +69,28 @@ class Report:
         """The report in one or two sentences, for a list of reports."""
         if self.nothing_logged is not None:
             return self.nothing_logged
-        words = {"works": "works", "harms": "harms", "does not work": "does not work",
-                 "unknown": "not known"}
-        found = [f"{title}: {words[verdict]}" for title, verdict in
-                 ((action.title, action.verdict) for action in self.actions)]
+        words = {
+            "works": "works",
+            "harms": "harms",
+            "does not work": "does not work",
+            "unknown": "not known",
+        }
+        found = [
+            f"{title}: {words[verdict]}"
+            for title, verdict in ((action.title, action.verdict) for action in self.actions)
+        ]
         return f"{'; '.join(found)}." if found else "No design was asked about."
 
 
 def build_report(
-    events: pl.DataFrame, features: pl.DataFrame, designs: Sequence[Design], *, as_of: datetime,
-    costs: Mapping[str, float], currency: str, rng: np.random.Generator,
+    events: pl.DataFrame,
+    features: pl.DataFrame,
+    designs: Sequence[Design],
+    *,
+    as_of: datetime,
+    costs: Mapping[str, float],
+    currency: str,
+    rng: np.random.Generator,
     title: str = "What our actions caused",
 ) -> Report:
     """The report on these designs from what was known at ``as_of``.
@@ -103,7 +115,8 @@ def build_report(
             result = analyse(trials, costs=costs, currency=currency, rng=rng)
         except (NoTrialsError, SampleError) as error:
             unanswered.setdefault(design.action, []).append(
-                Unanswered(design=design, why=str(error)))
+                Unanswered(design=design, why=str(error))
+            )
         else:
             results.setdefault(design.action, []).append(result)
     actions = [
@@ -112,9 +125,14 @@ def build_report(
     ]
     rank: dict[str, int] = {"works": 0, "harms": 1, "does not work": 2, "unknown": 3}
     return Report(
-        title=title, as_of=as_of, currency=currency,
+        title=title,
+        as_of=as_of,
+        currency=currency,
         actions=tuple(sorted(actions, key=lambda item: (rank[item.verdict], item.title))),
-        nothing_logged=None, experiment=None, experiment_sentence=None, base_rate_sentence=None,
+        nothing_logged=None,
+        experiment=None,
+        experiment_sentence=None,
+        base_rate_sentence=None,
         versions=library_versions(),
     )
 
@@ -124,8 +142,9 @@ def library_versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 
 
-def _action_report(action: str, results: tuple[Result, ...],
-                   unanswered: tuple[Unanswered, ...]) -> ActionReport:
+def _action_report(
+    action: str, results: tuple[Result, ...], unanswered: tuple[Unanswered, ...]
+) -> ActionReport:
     """The first claimed result speaks for the action; a lottery comes before judgement."""
     speaker = next((result for result in results if result.is_claimed), None)
     if speaker is not None:
@@ -135,9 +154,14 @@ def _action_report(action: str, results: tuple[Result, ...],
     else:
         verdict, headline = "unknown", f"Not identifiable yet. {unanswered[0].why}"
     return ActionReport(
-        action=action, title=action_title(action), verdict=verdict, headline=headline,
+        action=action,
+        title=action_title(action),
+        verdict=verdict,
+        headline=headline,
         grade=None if speaker is None else "A" if speaker.design.mechanism == "lottery" else "C",
-        results=results, unanswered=unanswered, agreement=_agreement(results),
+        results=results,
+        unanswered=unanswered,
+        agreement=_agreement(results),
     )
 
 
@@ -157,15 +181,21 @@ def _agreement(results: Sequence[Result]) -> str | None:
         f"The adjusted comparison and the lottery {'agree' if agree else 'disagree'}: they differ "
         f"by {interval}. The plain comparison of the judged accounts says "
         f"{naive * 100:+.1f} points. "
-        + ("They are about different accounts: an average over those drawn, and over those chosen."
-           if agree else "Believe the lottery, and look for what people knew that is not in the "
-                         "telemetry.")
+        + (
+            "They are about different accounts: an average over those drawn, and over those chosen."
+            if agree
+            else "Believe the lottery, and look for what people knew that is not in the telemetry."
+        )
     )
 
 
 def no_intervention_report(
-    *, as_of: datetime, currency: str, candidates: Sequence[ExperimentCandidate],
-    horizon_days: int = 90, base_rate_sentence: str | None = None,
+    *,
+    as_of: datetime,
+    currency: str,
+    candidates: Sequence[ExperimentCandidate],
+    horizon_days: int = 90,
+    base_rate_sentence: str | None = None,
     title: str = "What our actions caused",
 ) -> Report:
     """The report where no intervention was logged: it says so, and proposes an experiment."""
@@ -173,14 +203,22 @@ def no_intervention_report(
     sentence = None
     if plan is not None:
         each = money(plan.candidate.cost_per_account, currency)
-        sentence = (f"{plan.sentence} It would cost about {money(plan.cost, currency)} "
-                    f"({plan.n_treated:,} times {each}, our own estimate).")
+        sentence = (
+            f"{plan.sentence} It would cost about {money(plan.cost, currency)} "
+            f"({plan.n_treated:,} times {each}, our own estimate)."
+        )
     return Report(
-        title=title, as_of=as_of, currency=currency, actions=(),
+        title=title,
+        as_of=as_of,
+        currency=currency,
+        actions=(),
         nothing_logged=(
             "No interventions were logged. The data hold what accounts did, not what was done "
             "for them, so no effect of any action can be known from them, however strong a "
-            "correlation looks."),
-        experiment=plan, experiment_sentence=sentence, base_rate_sentence=base_rate_sentence,
+            "correlation looks."
+        ),
+        experiment=plan,
+        experiment_sentence=sentence,
+        base_rate_sentence=base_rate_sentence,
         versions=library_versions(),
     )

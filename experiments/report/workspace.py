@@ -31,8 +31,9 @@ LOTTERY_ACTIONS = ("success_call", "value_plan", "usage_analysis", "optimization
 """Actions that a first lottery could be about, where none was logged yet."""
 
 
-def report_on(workspace: Workspace, *, as_of: datetime, written_at: datetime,
-              seed: int = 1) -> tuple[Path, Path]:
+def report_on(
+    workspace: Workspace, *, as_of: datetime, written_at: datetime, seed: int = 1
+) -> tuple[Path, Path]:
     """Write the report of what was known at ``as_of``; the page and its data.
 
     Args:
@@ -41,25 +42,38 @@ def report_on(workspace: Workspace, *, as_of: datetime, written_at: datetime,
         written_at: the moment that new designs are stamped with.
         seed: of the folds and repeats of the estimators.
     """
-    events = Lake(workspace.events_dir, workspace.quarantine_dir).scan().filter(
-        pl.col("kind").str.starts_with("action.") | pl.col("kind").str.starts_with("contract.")
-    ).collect()
+    events = (
+        Lake(workspace.events_dir, workspace.quarantine_dir)
+        .scan()
+        .filter(
+            pl.col("kind").str.starts_with("action.") | pl.col("kind").str.starts_with("contract.")
+        )
+        .collect()
+    )
     snapshots = SnapshotStore(workspace.snapshots_dir)
     moments = tuple(moment for moment in snapshots.moments() if moment <= as_of)
     designs = tuple(
         write_design(design, workspace.reports_dir / "designs", at=written_at)
-        for design in propose_designs(events, as_of=as_of, snapshots=moments,
-                                      horizon_days=HORIZON_DAYS))
+        for design in propose_designs(
+            events, as_of=as_of, snapshots=moments, horizon_days=HORIZON_DAYS
+        )
+    )
     limits = limits_in(workspace.root)
     costs = {action.id: full_cost(action, limits) for action in playbook().actions}
     currency = workspace.settings.currency
     if designs:
         features = pl.concat([snapshots.read(moment) for moment in moments], how="diagonal")
-        report = build_report(events, features, designs, as_of=as_of, costs=costs,
-                              currency=currency, rng=np.random.default_rng(seed))
+        report = build_report(
+            events,
+            features,
+            designs,
+            as_of=as_of,
+            costs=costs,
+            currency=currency,
+            rng=np.random.default_rng(seed),
+        )
     else:
-        report = report_without_interventions(events, as_of=as_of, currency=currency,
-                                              limits=limits)
+        report = report_without_interventions(events, as_of=as_of, currency=currency, limits=limits)
     return write_report(report, workspace.reports_dir)
 
 
@@ -69,25 +83,43 @@ def full_cost(action: Action, limits: Limits) -> float:
 
 
 def report_without_interventions(
-    events: pl.DataFrame, *, as_of: datetime, currency: str, limits: Limits = USUAL,
+    events: pl.DataFrame,
+    *,
+    as_of: datetime,
+    currency: str,
+    limits: Limits = USUAL,
 ) -> Report:
     """Say that nothing was logged, and which lottery would be cheapest."""
     try:
         base = churn_base_rate(events, as_of=as_of, horizon_days=HORIZON_DAYS)
     except PowerError as error:
-        return no_intervention_report(as_of=as_of, currency=currency, candidates=(),
-                                      horizon_days=HORIZON_DAYS, base_rate_sentence=str(error))
+        return no_intervention_report(
+            as_of=as_of,
+            currency=currency,
+            candidates=(),
+            horizon_days=HORIZON_DAYS,
+            base_rate_sentence=str(error),
+        )
     actions = playbook().by_id
     candidates = [
         ExperimentCandidate(
-            action=action_id, name=actions[action_id].name,
-            eligible="accounts with a running contract", n_eligible=len(base.running_now),
-            cost_per_account=full_cost(actions[action_id], limits), base_rate=base.rate,
-            prior_effect=actions[action_id].prior.mean * base.rate)
+            action=action_id,
+            name=actions[action_id].name,
+            eligible="accounts with a running contract",
+            n_eligible=len(base.running_now),
+            cost_per_account=full_cost(actions[action_id], limits),
+            base_rate=base.rate,
+            prior_effect=actions[action_id].prior.mean * base.rate,
+        )
         for action_id in LOTTERY_ACTIONS
     ]
     return no_intervention_report(
-        as_of=as_of, currency=currency, candidates=candidates, horizon_days=HORIZON_DAYS,
+        as_of=as_of,
+        currency=currency,
+        candidates=candidates,
+        horizon_days=HORIZON_DAYS,
         base_rate_sentence=(
             f"Of {base.n_accounts:,} account-months up to {max(base.cutoffs):%Y-%m-%d}, "
-            f"{base.n_left:,} ({base.rate:.1%}) left within {HORIZON_DAYS} days."))
+            f"{base.n_left:,} ({base.rate:.1%}) left within {HORIZON_DAYS} days."
+        ),
+    )

@@ -58,8 +58,14 @@ class Chronicle:
     pauses: list[tuple[Ints, Ints, Ints]]
 
 
-def live_through(accounts: Accounts, paths: Paths, signs: Signs, calendar: Calendar,
-                 rng: np.random.Generator, programmes: tuple[Programme, ...]) -> Chronicle:
+def live_through(
+    accounts: Accounts,
+    paths: Paths,
+    signs: Signs,
+    calendar: Calendar,
+    rng: np.random.Generator,
+    programmes: tuple[Programme, ...],
+) -> Chronicle:
     """Run every contract and every programme from the first month to the last."""
     book = ContractBook(accounts, paths, calendar, rng)
     salt = f"{int(rng.integers(2**32)):08x}"
@@ -67,49 +73,64 @@ def live_through(accounts: Accounts, paths: Paths, signs: Signs, calendar: Calen
     decisions: list[pl.DataFrame] = []
     chances: list[pl.DataFrame] = []
     for month in range(calendar.months):
-        first, last = (int(day) for day in calendar.month_starts[month:month + 2])
+        first, last = (int(day) for day in calendar.month_starts[month : month + 2])
         observed = observe(accounts, book, signs, first)
         running = book.is_running(first) & (book.next_end() > first)
         chances.append(_chances(book, np.flatnonzero(running), first))
         for programme in programmes:
             rested = running & (rests_until < first) & ~book.intended
             rested &= book.paused_until < first - 56  # else its use says nothing
-            decided = _decide(programme, book, observed, rested, month, f"{programme.name}:{salt}",
-                              rng)
+            decided = _decide(
+                programme, book, observed, rested, month, f"{programme.name}:{salt}", rng
+            )
             decisions.extend(decided)
             for frame in decided:
                 rests_until[frame["account"].to_numpy()] = first + REST_DAYS
         _pass_month(book, signs, month, first, last, rng)
     log = pl.concat(book.log)
-    exits = pl.concat([pl.DataFrame({"account": point.account, "day": point.day,
-                                     "chance": point.chance}) for point in book.exits])
-    return Chronicle(log=log, exits=exits, decisions=pl.concat(decisions),
-                     chances=pl.concat(chances), ends=book.ends, pauses=book.pauses)
+    exits = pl.concat(
+        [
+            pl.DataFrame({"account": point.account, "day": point.day, "chance": point.chance})
+            for point in book.exits
+        ]
+    )
+    return Chronicle(
+        log=log,
+        exits=exits,
+        decisions=pl.concat(decisions),
+        chances=pl.concat(chances),
+        ends=book.ends,
+        pauses=book.pauses,
+    )
 
 
 def observe(accounts: Accounts, book: ContractBook, signs: Signs, day: int) -> Observed:
     """What a CSM knows of every account on the morning of ``day``."""
+
     def mean(first: int, last: int) -> Floats:
-        span = signs.activity.daily[:, max(first, 0):max(last, 0)]
+        span = signs.activity.daily[:, max(first, 0) : max(last, 0)]
         people: Floats = span.sum(axis=1) / 28
         return people
 
     now, before = mean(day - 28, day), mean(day - 56, day - 28)
     return Observed(
-        use=now / book.seats, trend=np.where(before > 0, now / np.maximum(before, 1e-9), 1.0),
+        use=now / book.seats,
+        trend=np.where(before > 0, now / np.maximum(before, 1e-9), 1.0),
         severe_tickets=severe_counts(signs.tickets, len(accounts), day - 28, day),
         silence_days=days_of_silence(signs.touches, accounts.begins, day),
-        days_to_renewal=book.next_end() - day, age_days=day - accounts.contract_from,
+        days_to_renewal=book.next_end() - day,
+        age_days=day - accounts.contract_from,
     )
 
 
-def _pass_month(book: ContractBook, signs: Signs, month: int, first: int, last: int,
-                rng: np.random.Generator) -> None:
+def _pass_month(
+    book: ContractBook, signs: Signs, month: int, first: int, last: int, rng: np.random.Generator
+) -> None:
     n = len(book.accounts)
     end = book.next_end()
     buys_on = rng.integers(first, last, n)
     unpaused = book.started & (book.paused_until < first)
-    used = signs.units[:, max(first - 28, 0):first].sum(axis=1)
+    used = signs.units[:, max(first - 28, 0) : first].sum(axis=1)
     near = used > NEAR_LIMIT * np.array(PLAN_UNITS)[book.plan] * book.seats
     book.resume(first, last)
     book.intend(last)
@@ -122,8 +143,15 @@ def _pass_month(book: ContractBook, signs: Signs, month: int, first: int, last: 
     book.pause(month, may_pause)
 
 
-def _decide(programme: Programme, book: ContractBook, observed: Observed, rested: Bools,
-            month: int, design: str, rng: np.random.Generator) -> list[pl.DataFrame]:
+def _decide(
+    programme: Programme,
+    book: ContractBook,
+    observed: Observed,
+    rested: Bools,
+    month: int,
+    design: str,
+    rng: np.random.Generator,
+) -> list[pl.DataFrame]:
     """One month of one programme: assigns, carries out, and sets the factors; maybe nothing."""
     accounts, calendar = book.accounts, book.calendar
     day = int(calendar.month_starts[month])
@@ -144,23 +172,38 @@ def _decide(programme: Programme, book: ContractBook, observed: Observed, rested
     factor = true_factor(programme, accounts, rows, chance)
     received = rows[executed]
     book.factor[received], book.factor_until[received] = factor[executed], day + EFFECT_DAYS
-    return [pl.DataFrame({
-        "decision_id": [f"d_{programme.name}_{month:02d}_{accounts.ids[row]}" for row in rows],
-        "intervention": programme.name, "action": programme.action,
-        "assignment": programme.assignment, "account": rows, "day": day,
-        "segment": pl.Series(SEGMENTS).gather(accounts.segment[rows]),
-        "csm": pl.Series(accounts.csm_names).gather(accounts.csm[rows]),
-        "arm": pl.Series(["control", "treated"]).gather(arm.astype(np.int64)),
-        "propensity": propensity, "executed": executed, "factor": factor,
-        "carried_out": programme.carried_out, "leaks": programme.leaks,
-        "true_monthly_chance": chance, "use": observed.use[rows], "trend": observed.trend[rows],
-        "severe_tickets": observed.severe_tickets[rows],
-        "silence_days": observed.silence_days[rows],
-        "days_to_renewal": observed.days_to_renewal[rows], "age_days": observed.age_days[rows],
-        "looks_bad": observed.looks_bad()[rows],
-        "mrr_at_decision": book.mrr(rows),
-        "is_mature": pl.repeat(day + HORIZON_DAYS <= calendar.days, len(rows), eager=True),
-    })]
+    return [
+        pl.DataFrame(
+            {
+                "decision_id": [
+                    f"d_{programme.name}_{month:02d}_{accounts.ids[row]}" for row in rows
+                ],
+                "intervention": programme.name,
+                "action": programme.action,
+                "assignment": programme.assignment,
+                "account": rows,
+                "day": day,
+                "segment": pl.Series(SEGMENTS).gather(accounts.segment[rows]),
+                "csm": pl.Series(accounts.csm_names).gather(accounts.csm[rows]),
+                "arm": pl.Series(["control", "treated"]).gather(arm.astype(np.int64)),
+                "propensity": propensity,
+                "executed": executed,
+                "factor": factor,
+                "carried_out": programme.carried_out,
+                "leaks": programme.leaks,
+                "true_monthly_chance": chance,
+                "use": observed.use[rows],
+                "trend": observed.trend[rows],
+                "severe_tickets": observed.severe_tickets[rows],
+                "silence_days": observed.silence_days[rows],
+                "days_to_renewal": observed.days_to_renewal[rows],
+                "age_days": observed.age_days[rows],
+                "looks_bad": observed.looks_bad()[rows],
+                "mrr_at_decision": book.mrr(rows),
+                "is_mature": pl.repeat(day + HORIZON_DAYS <= calendar.days, len(rows), eager=True),
+            }
+        )
+    ]
 
 
 def _chances(book: ContractBook, rows: Ints, day: int) -> pl.DataFrame:
@@ -170,20 +213,26 @@ def _chances(book: ContractBook, rows: Ints, day: int) -> pl.DataFrame:
     for turn in range(4):  # at most four monthly periods end within 90 days
         end = book.calendar.day_of(
             np.minimum(month + turn * billing, len(book.calendar.month_starts) - 1),
-            book.anchor[rows])
+            book.anchor[rows],
+        )
         near = np.flatnonzero(end < day + max(FORESEEN_DAYS))
         if len(near) == 0:
             break
         chance = np.zeros(len(rows))
-        foreseen = foreseen_hazard(book.accounts, book.paths, rows[near], day, end[near],
-                                   billing[near])
+        foreseen = foreseen_hazard(
+            book.accounts, book.paths, rows[near], day, end[near], billing[near]
+        )
         said = book.intended[rows[near]] & (turn == 0)
         drawn = book.intent_drawn[rows[near]] & (turn == 0)
         chance[near] = np.where(drawn, given_intent(foreseen, said), foreseen)
         factor = np.where(end <= book.factor_until[rows], book.factor[rows], 1.0)
         for days, left in stays.items():
             left *= np.where(end < day + days, 1 - np.minimum(chance * factor, CERTAIN), 1.0)
-    return pl.DataFrame({
-        "account": rows, "day": np.full(len(rows), day), "mrr": book.mrr(rows),
-        **{f"churn_probability_{days}d": 1 - left for days, left in stays.items()},
-    })
+    return pl.DataFrame(
+        {
+            "account": rows,
+            "day": np.full(len(rows), day),
+            "mrr": book.mrr(rows),
+            **{f"churn_probability_{days}d": 1 - left for days, left in stays.items()},
+        }
+    )

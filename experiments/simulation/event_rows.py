@@ -17,8 +17,14 @@ from features.events.schema import EVENT_SCHEMA, UTC_INSTANT
 DAY_SECONDS = 86_400
 
 ROW_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "account": pl.Int32, "user": pl.Int32, "kind": pl.String, "occurred": pl.Int64,
-    "recorded": pl.Int64, "event_count": pl.Int64, "user_count": pl.Int64, "quantity": pl.Float64,
+    "account": pl.Int32,
+    "user": pl.Int32,
+    "kind": pl.String,
+    "occurred": pl.Int64,
+    "recorded": pl.Int64,
+    "event_count": pl.Int64,
+    "user_count": pl.Int64,
+    "quantity": pl.Float64,
     "properties": pl.String,
 }
 """Column name to type of a frame of rows."""
@@ -38,32 +44,51 @@ def flat_json(**columns: pl.Series | str) -> pl.Series:
     ['{"invoice_id":"i1","status":"paid"}', '{"invoice_id":"i1"}']
     """
     height = next(len(column) for column in columns.values() if isinstance(column, pl.Series))
-    frame = pl.DataFrame({name: pl.Series([column] * height, dtype=pl.String)
-                          if isinstance(column, str) else column
-                          for name, column in columns.items()})
+    frame = pl.DataFrame(
+        {
+            name: pl.Series([column] * height, dtype=pl.String)
+            if isinstance(column, str)
+            else column
+            for name, column in columns.items()
+        }
+    )
     pieces = []
     for name in sorted(frame.columns):
         quote = '"' if frame.schema[name] == pl.String else ""
-        shown = pl.concat_str(pl.lit(f',"{name}":{quote}'), pl.col(name).cast(pl.String),
-                              pl.lit(quote))
+        shown = pl.concat_str(
+            pl.lit(f',"{name}":{quote}'), pl.col(name).cast(pl.String), pl.lit(quote)
+        )
         pieces.append(pl.when(pl.col(name).is_null()).then(pl.lit("")).otherwise(shown))
     return frame.select(
         pl.concat_str(pl.lit("{"), pl.concat_str(pieces).str.strip_prefix(","), pl.lit("}"))
     ).to_series()
 
 
-def event_rows(kind: str, account: Ints, day: Ints, second: Ints, *, user: Ints | None = None,
-               event_count: Ints | None = None, user_count: Ints | None = None,
-               quantity: Floats | Ints | None = None, delay: Ints | int = 0,
-               properties: pl.Series | str = "{}") -> pl.DataFrame:
+def event_rows(
+    kind: str,
+    account: Ints,
+    day: Ints,
+    second: Ints,
+    *,
+    user: Ints | None = None,
+    event_count: Ints | None = None,
+    user_count: Ints | None = None,
+    quantity: Floats | Ints | None = None,
+    delay: Ints | int = 0,
+    properties: pl.Series | str = "{}",
+) -> pl.DataFrame:
     """Rows of one kind; ``delay`` is in seconds from the fact to its record."""
     occurred = np.asarray(day, dtype=np.int64) * DAY_SECONDS + np.asarray(second, dtype=np.int64)
     columns: dict[str, NDArray[Any] | pl.Series | str | int | None] = {
-        "account": account, "user": user, "kind": kind, "occurred": occurred,
+        "account": account,
+        "user": user,
+        "kind": kind,
+        "occurred": occurred,
         "recorded": occurred + np.asarray(delay, dtype=np.int64),
         "event_count": 1 if event_count is None else event_count,
         "user_count": 1 if user_count is None else user_count,
-        "quantity": quantity, "properties": properties,
+        "quantity": quantity,
+        "properties": properties,
     }
     series = []
     for name, dtype in ROW_SCHEMA.items():
@@ -86,8 +111,9 @@ def cut(rows: pl.DataFrame, *, ends: Ints, calendar: Calendar) -> pl.DataFrame:
     return rows.filter(((rows["occurred"] < last) | is_end) & known)
 
 
-def corrected(rows: pl.DataFrame, kinds: tuple[str, ...], share: float, delay_days: int,
-              chosen: Floats) -> pl.DataFrame:
+def corrected(
+    rows: pl.DataFrame, kinds: tuple[str, ...], share: float, delay_days: int, chosen: Floats
+) -> pl.DataFrame:
     """Corrections of some rows: the same event with another quantity, recorded days later.
 
     ``chosen`` is one uniform draw a row. The result holds only the corrections; its ``event``
@@ -100,8 +126,9 @@ def corrected(rows: pl.DataFrame, kinds: tuple[str, ...], share: float, delay_da
     )
 
 
-def as_events(rows: pl.DataFrame, account_ids: list[str], user_ids: list[str],
-              calendar: Calendar) -> pl.DataFrame:
+def as_events(
+    rows: pl.DataFrame, account_ids: list[str], user_ids: list[str], calendar: Calendar
+) -> pl.DataFrame:
     """Rows with an ``event`` number as a frame of ``EVENT_SCHEMA``, by record time."""
     origin = int(calendar.starts_at.timestamp()) * 1_000_000
     return rows.select(
@@ -111,6 +138,8 @@ def as_events(rows: pl.DataFrame, account_ids: list[str], user_ids: list[str],
         kind="kind",
         occurred_at=(pl.col("occurred") * 1_000_000 + origin).cast(UTC_INSTANT),
         recorded_at=(pl.col("recorded") * 1_000_000 + origin).cast(UTC_INSTANT),
-        event_count="event_count", user_count="user_count", quantity="quantity",
+        event_count="event_count",
+        user_count="user_count",
+        quantity="quantity",
         properties="properties",
     ).cast(EVENT_SCHEMA)  # type: ignore[arg-type]

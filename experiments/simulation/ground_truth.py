@@ -42,29 +42,48 @@ def both_futures(decisions: pl.DataFrame, exits: pl.DataFrame) -> pl.DataFrame:
 
     ``exits`` holds account, day and chance of every moment at which somebody could leave.
     """
-    during = decisions.select("decision_id", "account", "factor", from_day="day").join(
-        exits, on="account").filter(
-        (pl.col("day") > pl.col("from_day"))
-        & (pl.col("day") < pl.col("from_day") + HORIZON_DAYS))
-    chances = {"without": pl.col("chance"),
-               "with": (pl.col("chance") * pl.col("factor")).clip(upper_bound=CERTAIN)}
+    during = (
+        decisions.select("decision_id", "account", "factor", from_day="day")
+        .join(exits, on="account")
+        .filter(
+            (pl.col("day") > pl.col("from_day"))
+            & (pl.col("day") < pl.col("from_day") + HORIZON_DAYS)
+        )
+    )
+    chances = {
+        "without": pl.col("chance"),
+        "with": (pl.col("chance") * pl.col("factor")).clip(upper_bound=CERTAIN),
+    }
     left_over = pl.col("from_day") + HORIZON_DAYS - pl.col("day")
     during = during.sort("decision_id", "day").with_columns(
         (1 - chance).cum_prod().over("decision_id").alias(f"there_{arm}")
-        for arm, chance in chances.items())
+        for arm, chance in chances.items()
+    )
     stays = during.group_by("decision_id").agg(
         *(pl.col(f"there_{arm}").last().alias(f"retained_{arm}") for arm in chances),
-        *((HORIZON_DAYS - ((pl.col(f"there_{arm}").shift(1, fill_value=1.0)
-                            - pl.col(f"there_{arm}")) * left_over).sum()).alias(f"days_{arm}")
-          for arm in chances))
+        *(
+            (
+                HORIZON_DAYS
+                - (
+                    (pl.col(f"there_{arm}").shift(1, fill_value=1.0) - pl.col(f"there_{arm}"))
+                    * left_over
+                ).sum()
+            ).alias(f"days_{arm}")
+            for arm in chances
+        ),
+    )
     return decisions.join(stays, on="decision_id", how="left", maintain_order="left").with_columns(
-        pl.col("^retained_.*$").fill_null(1.0), pl.col("^days_.*$").fill_null(HORIZON_DAYS))
+        pl.col("^retained_.*$").fill_null(1.0), pl.col("^days_.*$").fill_null(HORIZON_DAYS)
+    )
 
 
 def mrr_at(decisions: pl.DataFrame, log: pl.DataFrame, offset_days: int) -> pl.Series:
     """MRR so many days after each decision, had the account stayed."""
-    terms = log.filter(pl.col("kind").is_in(TERM_KINDS)).select(
-        "account", "mrr", at=pl.col("day") * 86_400 + pl.col("second")).sort("at")
+    terms = (
+        log.filter(pl.col("kind").is_in(TERM_KINDS))
+        .select("account", "mrr", at=pl.col("day") * 86_400 + pl.col("second"))
+        .sort("at")
+    )
     asked = decisions.select("account", at=(pl.col("day") + offset_days) * 86_400).with_row_index()
     found = asked.sort("at").join_asof(terms, on="at", by="account", check_sortedness=False)
     return found.sort("index")["mrr"]
@@ -79,29 +98,34 @@ def true_effects(decisions: pl.DataFrame) -> pl.DataFrame:
     days under contract within the 90 (``…_days``).
     """
     mature = decisions.filter("is_mature").with_columns(
-        gain=pl.col("retained_with") - pl.col("retained_without"))
+        gain=pl.col("retained_with") - pl.col("retained_without")
+    )
     mature = mature.with_columns(
         money=pl.col("gain") * pl.col("mrr_at_90d"),
         days=pl.col("days_with") - pl.col("days_without"),
-        taken=pl.col("carried_out") - pl.col("leaks"))
+        taken=pl.col("carried_out") - pl.col("leaks"),
+    )
     treated = pl.col("arm") == "treated"
 
     def summary(by: list[str]) -> pl.DataFrame:
         return mature.group_by(by).agg(
-            n=pl.len(), n_treated=treated.sum(),
+            n=pl.len(),
+            n_treated=treated.sum(),
             retained_without=pl.col("retained_without").mean(),
             retained_with=pl.col("retained_with").mean(),
-            ate_retention=pl.col("gain").mean(), ate_revenue=pl.col("money").mean(),
+            ate_retention=pl.col("gain").mean(),
+            ate_revenue=pl.col("money").mean(),
             att_retention=pl.col("gain").filter(treated).mean(),
             att_revenue=pl.col("money").filter(treated).mean(),
             itt_retention=(pl.col("gain") * pl.col("taken")).mean(),
             itt_revenue=(pl.col("money") * pl.col("taken")).mean(),
-            ate_days=pl.col("days").mean(), att_days=pl.col("days").filter(treated).mean(),
+            ate_days=pl.col("days").mean(),
+            att_days=pl.col("days").filter(treated).mean(),
             itt_days=(pl.col("days") * pl.col("taken")).mean(),
         )
 
     keys = ["intervention", "action", "segment"]
     overall = summary(["intervention", "action"]).with_columns(segment=pl.lit("all"))
-    return pl.concat([overall.select(*keys, pl.exclude(keys)),
-                      summary(keys).select(*keys, pl.exclude(keys))]).sort(
-        "intervention", pl.col("segment").cast(pl.Enum(["all", *SEGMENTS])))
+    return pl.concat(
+        [overall.select(*keys, pl.exclude(keys)), summary(keys).select(*keys, pl.exclude(keys))]
+    ).sort("intervention", pl.col("segment").cast(pl.Enum(["all", *SEGMENTS])))

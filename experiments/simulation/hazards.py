@@ -32,8 +32,9 @@ HIGHEST = 0.85  # of a period; more could not be split by intent: `rest` would p
 CERTAIN = 0.95  # and no action makes leaving surer than this
 
 
-def monthly_logit(accounts: Accounts, paths: Paths, rows: Ints, day: Ints,
-                  health: Floats | None = None) -> Floats:
+def monthly_logit(
+    accounts: Accounts, paths: Paths, rows: Ints, day: Ints, health: Floats | None = None
+) -> Floats:
     """Log-odds of leaving in a month, by the state as it was the evening before ``day``.
 
     ``health`` replaces the path's own, to ask what would be if.
@@ -42,9 +43,13 @@ def monthly_logit(accounts: Accounts, paths: Paths, rows: Ints, day: Ints,
     own = paths.recent_health[rows, seen].astype(np.float64) if health is None else health
     silent = (paths.sponsor[rows, seen] != ENGAGED) & accounts.has_sponsor[rows]
     new = (day - accounts.contract_from[rows]) < 90
-    logit: Floats = (np.array(BASE)[accounts.segment[rows]] + OF_HEALTH * own
-                     + OF_SPONSOR_SILENCE * silent + OF_NEWNESS * new
-                     + OF_PRESSURE * np.minimum(paths.pressure[rows, seen], 4.0))
+    logit: Floats = (
+        np.array(BASE)[accounts.segment[rows]]
+        + OF_HEALTH * own
+        + OF_SPONSOR_SILENCE * silent
+        + OF_NEWNESS * new
+        + OF_PRESSURE * np.minimum(paths.pressure[rows, seen], 4.0)
+    )
     return logit
 
 
@@ -54,8 +59,11 @@ def period_hazard(logit: Floats, billing_months: Ints) -> Floats:
     >>> period_hazard(np.array([-3.0, -3.0]), np.array([1, 12])).round(3).tolist()
     [0.047, 0.288]
     """
-    felt = np.select([billing_months == months for months in MONTHS_FELT],
-                     list(MONTHS_FELT.values()), default=1.0)
+    felt = np.select(
+        [billing_months == months for months in MONTHS_FELT],
+        list(MONTHS_FELT.values()),
+        default=1.0,
+    )
     stays: Floats = (1 / (1 + np.exp(logit))) ** felt
     return np.minimum(1 - stays, HIGHEST)
 
@@ -81,8 +89,9 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
-def foreseen_hazard(accounts: Accounts, paths: Paths, rows: Ints, as_of: int, day: Ints,
-                    billing_months: Ints) -> Floats:
+def foreseen_hazard(
+    accounts: Accounts, paths: Paths, rows: Ints, as_of: int, day: Ints, billing_months: Ints
+) -> Floats:
     """Chance to leave at ``day`` as the best forecaster could know it at ``as_of``.
 
     Knows the latent state of that moment but not its future: health returns to where it settles

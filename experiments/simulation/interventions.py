@@ -53,17 +53,53 @@ class Programme:
 
 
 PROGRAMMES: tuple[Programme, ...] = (
-    Programme(name="champion_training_pilot", action="champion_training", assignment="lottery",
-              group="onboarding", lane=None, factors=(0.45, 0.85, 0.95), carried_out=0.9, half=0),
-    Programme(name="success_call_pilot", action="success_call", assignment="lottery",
-              group="at_risk", lane="pilot", factors=(0.97, 0.28, 0.22), carried_out=0.9,
-              leaks=0.03),
-    Programme(name="success_call_by_judgement", action="success_call", assignment="judgement",
-              group="runway", lane="judgement", factors=(0.97, 0.28, 0.22)),
-    Programme(name="tips_email_test", action="tips_email", assignment="lottery", group="settled",
-              lane="digital", factors=(1.0, 1.0, 1.0), half=0),
-    Programme(name="concession_test", action="concession", assignment="lottery", group="settled",
-              lane="digital", factors=(1.0, 1.0, 1.0), factor_if_sure=7.0, half=1),
+    Programme(
+        name="champion_training_pilot",
+        action="champion_training",
+        assignment="lottery",
+        group="onboarding",
+        lane=None,
+        factors=(0.45, 0.85, 0.95),
+        carried_out=0.9,
+        half=0,
+    ),
+    Programme(
+        name="success_call_pilot",
+        action="success_call",
+        assignment="lottery",
+        group="at_risk",
+        lane="pilot",
+        factors=(0.97, 0.28, 0.22),
+        carried_out=0.9,
+        leaks=0.03,
+    ),
+    Programme(
+        name="success_call_by_judgement",
+        action="success_call",
+        assignment="judgement",
+        group="runway",
+        lane="judgement",
+        factors=(0.97, 0.28, 0.22),
+    ),
+    Programme(
+        name="tips_email_test",
+        action="tips_email",
+        assignment="lottery",
+        group="settled",
+        lane="digital",
+        factors=(1.0, 1.0, 1.0),
+        half=0,
+    ),
+    Programme(
+        name="concession_test",
+        action="concession",
+        assignment="lottery",
+        group="settled",
+        lane="digital",
+        factors=(1.0, 1.0, 1.0),
+        factor_if_sure=7.0,
+        half=1,
+    ),
 )
 """What the company tries. `success_call` twice: once by lottery, once confounded on purpose."""
 
@@ -81,10 +117,12 @@ class Observed:
 
     def looks_bad(self) -> Floats:
         """How bad an account looks to a CSM; 0 is usual."""
-        return (np.log(USUAL_USE / np.maximum(self.use, 0.01)).clip(-1.5, 1.5)
-                + 0.3 * (1 - np.minimum(self.trend, 2.0))
-                + 0.3 * np.minimum(self.severe_tickets, 2)
-                + 0.3 * (np.minimum(self.silence_days, 90) / 45 - 0.7))
+        return (
+            np.log(USUAL_USE / np.maximum(self.use, 0.01)).clip(-1.5, 1.5)
+            + 0.3 * (1 - np.minimum(self.trend, 2.0))
+            + 0.3 * np.minimum(self.severe_tickets, 2)
+            + 0.3 * (np.minimum(self.silence_days, 90) / 45 - 0.7)
+        )
 
 
 def judgement_propensity(observed: Observed) -> Floats:
@@ -109,12 +147,14 @@ def is_in_lane(programme: Programme, accounts: Accounts) -> Bools:
     """Whether the account's CSM, and its half of the accounts, take part."""
     everyone = np.ones(len(accounts), dtype=np.bool_)
     lane = everyone if programme.lane is None else accounts.lane == LANES.index(programme.lane)
-    return lane if programme.half is None else lane & (
-        np.arange(len(accounts)) % 2 == programme.half)
+    return (
+        lane if programme.half is None else lane & (np.arange(len(accounts)) % 2 == programme.half)
+    )
 
 
-def draw_half(account_ids: list[str], eligible: Ints, design: str, month: int
-              ) -> tuple[Bools, float]:
+def draw_half(
+    account_ids: list[str], eligible: Ints, design: str, month: int
+) -> tuple[Bools, float]:
     """Draw half of the eligible accounts; who was drawn, and the propensity k / n of each."""
     names = [account_ids[index] for index in eligible]
     drawn = lottery(design, names, k=len(names) // 2, draw=f"{month:02d}")
@@ -135,24 +175,46 @@ def true_factor(programme: Programme, accounts: Accounts, rows: Ints, chance: Fl
 
 def decision_rows(decisions: pl.DataFrame) -> pl.DataFrame:
     """Decisions, with their propensity where chance decided; what was done and what was not."""
-    def part(kind: str, frame: pl.DataFrame, second: int, names: list[str],
-             **fixed: str) -> pl.DataFrame:
+
+    def part(
+        kind: str, frame: pl.DataFrame, second: int, names: list[str], **fixed: str
+    ) -> pl.DataFrame:
         drawn = frame["assignment"] == "lottery"
         propensity = pl.select(pl.when(drawn).then(frame["propensity"])).to_series()
         columns: dict[str, pl.Series | str] = {name: frame[name] for name in names}
         return event_rows(
-            kind, frame["account"].to_numpy(), frame["day"].to_numpy(),
-            np.full(frame.height, second), delay=1,
+            kind,
+            frame["account"].to_numpy(),
+            frame["day"].to_numpy(),
+            np.full(frame.height, second),
+            delay=1,
             quantity=propensity.to_numpy() if kind == "action.decided" else None,
-            properties=flat_json(**columns, **fixed))
+            properties=flat_json(**columns, **fixed),
+        )
 
     executed = decisions.filter("executed")
     declined = decisions.filter((pl.col("assignment") == "judgement") & ~pl.col("executed"))
-    return pl.concat([
-        part("action.decided", decisions, DECIDED_AT,
-             ["action", "decision_id", "intervention", "arm"]),
-        part("action.executed", executed, EXECUTED_AT, ["action", "decision_id", "intervention"],
-             by="csm"),
-        part("action.declined", declined, DECLINED_AT, ["action", "decision_id"],
-             reason="judgement"),
-    ])
+    return pl.concat(
+        [
+            part(
+                "action.decided",
+                decisions,
+                DECIDED_AT,
+                ["action", "decision_id", "intervention", "arm"],
+            ),
+            part(
+                "action.executed",
+                executed,
+                EXECUTED_AT,
+                ["action", "decision_id", "intervention"],
+                by="csm",
+            ),
+            part(
+                "action.declined",
+                declined,
+                DECLINED_AT,
+                ["action", "decision_id"],
+                reason="judgement",
+            ),
+        ]
+    )

@@ -61,13 +61,18 @@ def draw_incidents(accounts: Accounts, calendar: Calendar, rng: np.random.Genera
     cases = rng.random((count, len(USE_CASES))) < 0.6
     felt = (accounts.region[None, :] == region[:, None]) & cases[:, accounts.use_case]
     day = np.sort(rng.integers(5, calendar.days - 1, size=count))
-    return Incidents(day=day, second=rng.integers(0, 80_000, size=count), severity=severity,
-                     hours=np.clip(np.exp(rng.normal(1.0, 0.8, count)), 0.3, 40).round(1),
-                     felt=felt & (accounts.begins[None, :] < day[:, None]))
+    return Incidents(
+        day=day,
+        second=rng.integers(0, 80_000, size=count),
+        severity=severity,
+        hours=np.clip(np.exp(rng.normal(1.0, 0.8, count)), 0.3, 40).round(1),
+        felt=felt & (accounts.begins[None, :] < day[:, None]),
+    )
 
 
-def draw_paths(accounts: Accounts, incidents: Incidents, calendar: Calendar,
-               rng: np.random.Generator) -> Paths:
+def draw_paths(
+    accounts: Accounts, incidents: Incidents, calendar: Calendar, rng: np.random.Generator
+) -> Paths:
     """Draw every latent path, from the first day of the world to the last."""
     n, days = len(accounts), calendar.days
     shock = np.zeros((days, n), dtype=np.float32)
@@ -77,7 +82,8 @@ def draw_paths(accounts: Accounts, incidents: Incidents, calendar: Calendar,
     champion = _contact_states(accounts.has_champion, 0.0, days, rng)
     settle = accounts.temper.astype(np.float32)
     noise = rng.standard_normal((days, n), dtype=np.float32) * np.float32(
-        SPREAD * np.sqrt(2 * PULL))
+        SPREAD * np.sqrt(2 * PULL)
+    )
     growth = rng.standard_normal((days, n), dtype=np.float32) * np.float32(0.012)
     health = np.empty((days, n), dtype=np.float32)
     pressure = np.empty((days, n), dtype=np.float32)
@@ -93,13 +99,18 @@ def draw_paths(accounts: Accounts, incidents: Incidents, calendar: Calendar,
         z = z - np.float32(INCIDENT_SHOCK) * shock[day]
         load = load * np.float32(PRESSURE_DECAY) + shock[day]
         started = accounts.begins <= day
-        size = np.minimum(size + started * (np.float32(0.0012) * np.tanh(z + np.float32(0.5))
-                                            + growth[day]), ceiling)
+        size = np.minimum(
+            size + started * (np.float32(0.0012) * np.tanh(z + np.float32(0.5)) + growth[day]),
+            ceiling,
+        )
         health[day], pressure[day], team[day] = z, load, np.exp(size)
     return Paths(
-        health=np.ascontiguousarray(health.T), recent_health=_trailing_mean(health, 28),
-        pressure=np.ascontiguousarray(pressure.T), disturbed=np.ascontiguousarray(shock.T > 0),
-        sponsor=np.ascontiguousarray(sponsor.T), champion=np.ascontiguousarray(champion.T),
+        health=np.ascontiguousarray(health.T),
+        recent_health=_trailing_mean(health, 28),
+        pressure=np.ascontiguousarray(pressure.T),
+        disturbed=np.ascontiguousarray(shock.T > 0),
+        sponsor=np.ascontiguousarray(sponsor.T),
+        champion=np.ascontiguousarray(champion.T),
         team=np.ascontiguousarray(team.T),
     )
 
@@ -110,8 +121,7 @@ def team_ceiling(accounts: Accounts) -> Ints:
     return ceiling
 
 
-def _contact_states(has: Bools, falls_silent: float, days: int,
-                    rng: np.random.Generator) -> Codes:
+def _contact_states(has: Bools, falls_silent: float, days: int, rng: np.random.Generator) -> Codes:
     """Days x accounts: what the contact is doing; GONE throughout where there is none."""
     n = has.shape[0]
     state = np.where(has, ENGAGED, GONE).astype(np.int8)

@@ -81,8 +81,10 @@ class Calendar:
     @cached_property
     def month_starts(self) -> Ints:
         """The first day of every month, well beyond the end: renewal dates lie in the future."""
-        firsts = [_months_later(self.starts_on, month)
-                  for month in range(self.months + 2 * LONGEST_PERIOD_MONTHS)]
+        firsts = [
+            _months_later(self.starts_on, month)
+            for month in range(self.months + 2 * LONGEST_PERIOD_MONTHS)
+        ]
         return np.array([(first - self.starts_on).days for first in firsts], dtype=np.int64)
 
     @property

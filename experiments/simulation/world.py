@@ -62,8 +62,12 @@ class World:
     truth: Truth
 
 
-def simulate(settings: WorldSettings, rng: np.random.Generator, *,
-             programmes: tuple[Programme, ...] = PROGRAMMES) -> World:
+def simulate(
+    settings: WorldSettings,
+    rng: np.random.Generator,
+    *,
+    programmes: tuple[Programme, ...] = PROGRAMMES,
+) -> World:
     """Simulate a company; the same settings and seed give the same world, to the bit.
 
     ``programmes`` are what it tries, one at least.
@@ -74,9 +78,12 @@ def simulate(settings: WorldSettings, rng: np.random.Generator, *,
     incidents = draw_incidents(accounts, calendar, streams[1])
     paths = draw_paths(accounts, incidents, calendar, streams[2])
     activity = draw_activity(accounts, paths, calendar, streams[3])
-    signs = Signs(activity=activity, units=draw_units(accounts, activity, streams[4]),
-                  tickets=draw_tickets(paths, activity, streams[5]),
-                  touches=draw_touches(accounts, paths, calendar, streams[6]))
+    signs = Signs(
+        activity=activity,
+        units=draw_units(accounts, activity, streams[4]),
+        tickets=draw_tickets(paths, activity, streams[5]),
+        touches=draw_touches(accounts, paths, calendar, streams[6]),
+    )
     chronicle = live_through(accounts, paths, signs, calendar, streams[7], programmes)
     draws = streams[8]
     plan, limit = _terms_by_day(accounts, chronicle.log, calendar)
@@ -84,32 +91,38 @@ def simulate(settings: WorldSettings, rng: np.random.Generator, *,
     late = _late_days(calendar, draws)
     used_rows, uses = feature_rows(accounts, paths, activity, plan, here, late, draws)
     revenue = 12 * _first_mrr(chronicle.log, len(accounts))
-    rows = pl.concat([
-        account_rows(accounts, chronicle.log, revenue),
-        contract_rows(chronicle.log, calendar, draws),
-        decision_rows(chronicle.decisions),
-        session_rows(activity, here, draws),
-        used_rows,
-        failure_rows(paths, uses, draws),
-        metered_rows(signs.units, limit, here, calendar),
-        ticket_rows(signs.tickets, accounts, revenue, calendar, draws),
-        contact_rows(signs.touches, accounts, paths, draws),
-        onboarding_rows(accounts, paths, calendar, draws),
-        sign_rows(accounts, paths, draws),
-        success_rows(accounts, paths, calendar, draws),
-        incident_rows(incidents),
-        invoice_rows(chronicle.log, accounts, paths, calendar, draws),
-    ])
+    rows = pl.concat(
+        [
+            account_rows(accounts, chronicle.log, revenue),
+            contract_rows(chronicle.log, calendar, draws),
+            decision_rows(chronicle.decisions),
+            session_rows(activity, here, draws),
+            used_rows,
+            failure_rows(paths, uses, draws),
+            metered_rows(signs.units, limit, here, calendar),
+            ticket_rows(signs.tickets, accounts, revenue, calendar, draws),
+            contact_rows(signs.touches, accounts, paths, draws),
+            onboarding_rows(accounts, paths, calendar, draws),
+            sign_rows(accounts, paths, draws),
+            success_rows(accounts, paths, calendar, draws),
+            incident_rows(incidents),
+            invoice_rows(chronicle.log, accounts, paths, calendar, draws),
+        ]
+    )
     rows = cut(rows, ends=chronicle.ends, calendar=calendar)
     rows = rows.sort("recorded", "account", "kind", "occurred", maintain_order=True)
     rows = rows.with_row_index("event")
-    again = corrected(rows, CORRECTED_KINDS, CORRECTED_SHARE, CORRECTED_AFTER_DAYS,
-                      draws.random(rows.height))
+    again = corrected(
+        rows, CORRECTED_KINDS, CORRECTED_SHARE, CORRECTED_AFTER_DAYS, draws.random(rows.height)
+    )
     rows = pl.concat([rows, cut(again, ends=chronicle.ends, calendar=calendar)]).sort(
-        "recorded", maintain_order=True)
-    return World(settings=settings,
-                 events=as_events(rows, accounts.ids, activity.user_ids, calendar),
-                 truth=_truth(accounts, chronicle, calendar))
+        "recorded", maintain_order=True
+    )
+    return World(
+        settings=settings,
+        events=as_events(rows, accounts.ids, activity.user_ids, calendar),
+        truth=_truth(accounts, chronicle, calendar),
+    )
 
 
 def write_world(world: World, folder: Path) -> Path:
@@ -124,9 +137,14 @@ def write_world(world: World, folder: Path) -> Path:
     for table in fields(world.truth):
         getattr(world.truth, table.name).write_parquet(truth / f"{table.name}.parquet")
     mapping = events / "mapping.toml"
-    mapping.write_text(MAPPING.format(
-        until=world.settings.calendar.ends_at.date().isoformat(), file=EVENTS_FILE,
-        names=",".join(f'\n    "{name}"' for name in FEATURES)), encoding="utf-8")
+    mapping.write_text(
+        MAPPING.format(
+            until=world.settings.calendar.ends_at.date().isoformat(),
+            file=EVENTS_FILE,
+            names=",".join(f'\n    "{name}"' for name in FEATURES),
+        ),
+        encoding="utf-8",
+    )
     return mapping
 
 
@@ -157,17 +175,23 @@ properties_column = "properties"
 
 def read_truth(folder: Path) -> Truth:
     """Read the truth that ``write_world`` wrote; for tests and reports about the method."""
-    return Truth(**{table.name: pl.read_parquet(folder / TRUTH_FOLDER / f"{table.name}.parquet")
-                    for table in fields(Truth)})
+    return Truth(
+        **{
+            table.name: pl.read_parquet(folder / TRUTH_FOLDER / f"{table.name}.parquet")
+            for table in fields(Truth)
+        }
+    )
 
 
-def _terms_by_day(accounts: Accounts, log: pl.DataFrame,
-                  calendar: Calendar) -> tuple[Codes, Matrix]:
+def _terms_by_day(
+    accounts: Accounts, log: pl.DataFrame, calendar: Calendar
+) -> tuple[Codes, Matrix]:
     """Plan and unit limit per account and day, trials by the plan that they try."""
     plan = np.repeat(accounts.plan[:, None], calendar.days, axis=1).astype(np.int8)
     units = np.array(PLAN_UNITS)
-    limit = np.repeat((units[accounts.plan] * accounts.seats)[:, None].astype(np.float32),
-                      calendar.days, axis=1)
+    limit = np.repeat(
+        (units[accounts.plan] * accounts.seats)[:, None].astype(np.float32), calendar.days, axis=1
+    )
     changes = log.filter(pl.col("kind").is_in(["contract.changed", "contract.renewed"]))
     for account, day, new_plan, seats in changes.select("account", "day", "plan", "seats").rows():
         plan[account, day:] = new_plan
@@ -188,8 +212,8 @@ def _presence(accounts: Accounts, chronicle: Chronicle, calendar: Calendar) -> B
 def _late_days(calendar: Calendar, rng: np.random.Generator) -> Bools:
     """Days whose use arrived late; never near a month's end, where decisions are made."""
     late = rng.random(calendar.days) < LATE_DAYS_SHARE
-    for first in calendar.month_starts[:calendar.months + 1]:
-        late[max(first - 5, 0):first] = False
+    for first in calendar.month_starts[: calendar.months + 1]:
+        late[max(first - 5, 0) : first] = False
     return late
 
 
@@ -206,20 +230,35 @@ def _truth(accounts: Accounts, chronicle: Chronicle, calendar: Calendar) -> Trut
 
     def named(frame: pl.DataFrame, at: str) -> pl.DataFrame:
         instant = (pl.lit(starts_at) + pl.duration(days=pl.col("day"))).alias(at)
-        return frame.select(pl.Series("account_id", ids.gather(frame["account"])), instant,
-                            pl.exclude("account", "day"))
+        return frame.select(
+            pl.Series("account_id", ids.gather(frame["account"])),
+            instant,
+            pl.exclude("account", "day"),
+        )
 
     decisions = both_futures(chronicle.decisions, chronicle.exits)
     decisions = decisions.with_columns(
         mrr_at_90d=mrr_at(decisions, chronicle.log, 90),
-        retained_90d=ends.gather(decisions["account"]) >= decisions["day"] + 90)
+        retained_90d=ends.gather(decisions["account"]) >= decisions["day"] + 90,
+    )
     left = ends.replace(NEVER, None)
-    people = pl.DataFrame({
-        "account_id": ids, "segment": texts(list(SEGMENTS), accounts.segment),
-        "temper": accounts.temper, "trial_converts": accounts.converts,
-        "contract_from_day": accounts.contract_from, "left_on_day": left})
+    people = pl.DataFrame(
+        {
+            "account_id": ids,
+            "segment": texts(list(SEGMENTS), accounts.segment),
+            "temper": accounts.temper,
+            "trial_converts": accounts.converts,
+            "contract_from_day": accounts.contract_from,
+            "left_on_day": left,
+        }
+    )
     chances = chronicle.chances.with_columns(
         left_90d=ends.gather(chronicle.chances["account"]) < chronicle.chances["day"] + 90,
-        is_mature=pl.col("day") + 90 <= calendar.days)
-    return Truth(accounts=people, chances=named(chances, "as_of"),
-                 decisions=named(decisions, "decided_at"), effects=true_effects(decisions))
+        is_mature=pl.col("day") + 90 <= calendar.days,
+    )
+    return Truth(
+        accounts=people,
+        chances=named(chances, "as_of"),
+        decisions=named(decisions, "decided_at"),
+        effects=true_effects(decisions),
+    )

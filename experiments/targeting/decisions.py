@@ -71,28 +71,39 @@ class LotteryDecisions:
         """The sentence that a person takes away."""
         held_out = self.decided.held_out
         always = f"always {self.lottery.actions[self.simplest]!r}" + (
-            ", that is to act on nobody" if self.simplest == 0 else "")
+            ", that is to act on nobody" if self.simplest == 0 else ""
+        )
         gain, low, high = self._said(held_out.gain, held_out.low, held_out.high, sign=True)
-        said = (f"{gain} {self.currency} a trial beside the same for everybody (95 % interval "
-                f"{low} to {high}), {NOT_LEARNED_FROM}")
+        said = (
+            f"{gain} {self.currency} a trial beside the same for everybody (95 % interval "
+            f"{low} to {high}), {NOT_LEARNED_FROM}"
+        )
         if self.shown_to_pay:
             return f"Telling accounts apart pays: {said}."
         if self.decided.tells_apart and (self.decided.told_apart == self.simplest).all():
-            return (f"Telling accounts apart was not shown to pay here: {said}. Of these accounts "
-                    f"all have the same action either way: {always}.")
+            return (
+                f"Telling accounts apart was not shown to pay here: {said}. Of these accounts "
+                f"all have the same action either way: {always}."
+            )
         if self.decided.tells_apart:
-            return (f"Telling accounts apart was not shown to pay here: {said}. Each account has "
-                    f"its own action in the file, since that brought more; the simplest policy is "
-                    f"{always}; to follow it, take the column simplest_policy instead of action.")
+            return (
+                f"Telling accounts apart was not shown to pay here: {said}. Each account has "
+                f"its own action in the file, since that brought more; the simplest policy is "
+                f"{always}; to follow it, take the column simplest_policy instead of action."
+            )
         simplest = f"So every account has the simplest policy in the file: {always}."
         if held_out.high < 0:
             # Not "loses": worlds in which every policy is worth the same end here twice as often
             # as the interval promises (26 of 495; 2.5 % would be 12).
-            return (f"Telling accounts apart was not shown to pay here, it rather loses: {said}. "
-                    f"{simplest}")
+            return (
+                f"Telling accounts apart was not shown to pay here, it rather loses: {said}. "
+                f"{simplest}"
+            )
         if held_out.low == held_out.high:
-            return (f"Telling accounts apart was not shown to pay here: {NOT_LEARNED_FROM} it does "
-                    f"the same for everybody. {simplest}")
+            return (
+                f"Telling accounts apart was not shown to pay here: {NOT_LEARNED_FROM} it does "
+                f"the same for everybody. {simplest}"
+            )
         return f"Telling accounts apart was not shown to pay here: {said}. {simplest}"
 
     def lines(self) -> list[str]:
@@ -105,8 +116,13 @@ class LotteryDecisions:
             f"{len(lottery.account_ids):,} accounts; {lottery.without_chance:,} with propensity 1 "
             f"are no evidence; the outcome of {lottery.without_outcome:,} is open.",
             f"Facts: {', '.join(fact.name for fact in lottery.facts)}.",
-            *said_of_stages(lottery.stages, lottery.reached, lottery.outcome,
-                            arm=lottery.trials.arm, actions=lottery.actions),
+            *said_of_stages(
+                lottery.stages,
+                lottery.reached,
+                lottery.outcome,
+                arm=lottery.trials.arm,
+                actions=lottery.actions,
+            ),
             f"{len(self.asked.account_ids):,} accounts were decided about (in the lottery too: "
             f"{repeated:,}).",
             f"Outcome less cost, {self.currency} a trial, {NOT_LEARNED_FROM}: decided account by "
@@ -120,8 +136,10 @@ class LotteryDecisions:
         plain = int(np.argmax([one.value for one in self.for_everybody]))
         if plain == self.simplest:
             return []
-        return [f"By the table {self.lottery.actions[plain]!r} brings everybody most; the simplest "
-                f"policy goes by expected outcomes, which follow single large ones less."]
+        return [
+            f"By the table {self.lottery.actions[plain]!r} brings everybody most; the simplest "
+            f"policy goes by expected outcomes, which follow single large ones less."
+        ]
 
     def table(self) -> list[tuple[str, str, str, str, str]]:
         """Lines of action, cost, trials, what it brings everybody, accounts it was decided for."""
@@ -129,8 +147,15 @@ class LotteryDecisions:
         for number, (name, cost, trials, accounts) in enumerate(self._actions()):
             one = self.for_everybody[number]
             value, low, high = _amounts(one.value, one.low, one.high, width=one.high - one.low)
-            found.append((name, f"{cost:,.2f}", f"{trials:,}",
-                          f"{value} ({low} to {high})" if number else "", f"{accounts:,}"))
+            found.append(
+                (
+                    name,
+                    f"{cost:,.2f}",
+                    f"{trials:,}",
+                    f"{value} ({low} to {high})" if number else "",
+                    f"{accounts:,}",
+                )
+            )
         return found
 
     def frame(self) -> pl.DataFrame:
@@ -141,48 +166,82 @@ class LotteryDecisions:
         """
         arm, actions = self.decided.arm, self.lottery.actions
         gain = self.decided.gain.round(DECIMALS)
-        return pl.DataFrame({
-            "account_id": self.asked.account_ids,
-            "action": np.array(actions)[arm],
-            "gain": gain[np.arange(len(arm)), arm],
-            "currency": [self.currency] * len(arm),
-            "told_apart": np.array(actions)[self.decided.told_apart],
-            "simplest_policy": [actions[self.simplest]] * len(arm),
-            **{f"gain:{name}": gain[:, number] for number, name in enumerate(actions) if number},
-        })
+        return pl.DataFrame(
+            {
+                "account_id": self.asked.account_ids,
+                "action": np.array(actions)[arm],
+                "gain": gain[np.arange(len(arm)), arm],
+                "currency": [self.currency] * len(arm),
+                "told_apart": np.array(actions)[self.decided.told_apart],
+                "simplest_policy": [actions[self.simplest]] * len(arm),
+                **{
+                    f"gain:{name}": gain[:, number] for number, name in enumerate(actions) if number
+                },
+            }
+        )
 
-    def to_dict(self, *, lottery_file: str, asked_file: str, made_at: datetime, seed: int,
-                ) -> dict[str, object]:
+    def to_dict(
+        self,
+        *,
+        lottery_file: str,
+        asked_file: str,
+        made_at: datetime,
+        seed: int,
+    ) -> dict[str, object]:
         """Plain values for JSON, with where they come from."""
         lottery, held_out = self.lottery, self.decided.held_out
         return {
-            "verdict": self.verdict, "shown_to_pay": self.shown_to_pay,
+            "verdict": self.verdict,
+            "shown_to_pay": self.shown_to_pay,
             "tells_apart": self.decided.tells_apart,
-            "simplest_policy": lottery.actions[self.simplest], "currency": self.currency,
+            "simplest_policy": lottery.actions[self.simplest],
+            "currency": self.currency,
             "held_out": {
                 "unit": f"{self.currency} a trial, outcome less cost, {NOT_LEARNED_FROM}",
-                "told_apart": held_out.value, "same_for_everybody": held_out.alike,
-                "gain_over_same_for_everybody": held_out.gain, "low": held_out.low,
+                "told_apart": held_out.value,
+                "same_for_everybody": held_out.alike,
+                "gain_over_same_for_everybody": held_out.gain,
+                "low": held_out.low,
                 "high": held_out.high,
-                "confidence": CONFIDENCE, "trials": len(lottery.outcome),
-                "accounts": len(lottery.account_ids)},
-            "actions": [{"action": name, "cost": cost, "trials": trials,
-                         "for_everybody_beside_nothing": one.value, "low": one.low,
-                         "high": one.high, "accounts_decided": accounts}
-                        for (name, cost, trials, accounts), one in zip(
-                            self._actions(), self.for_everybody, strict=True)],
+                "confidence": CONFIDENCE,
+                "trials": len(lottery.outcome),
+                "accounts": len(lottery.account_ids),
+            },
+            "actions": [
+                {
+                    "action": name,
+                    "cost": cost,
+                    "trials": trials,
+                    "for_everybody_beside_nothing": one.value,
+                    "low": one.low,
+                    "high": one.high,
+                    "accounts_decided": accounts,
+                }
+                for (name, cost, trials, accounts), one in zip(
+                    self._actions(), self.for_everybody, strict=True
+                )
+            ],
             "lottery": {
-                "file": lottery_file, "rows": lottery.rows,
+                "file": lottery_file,
+                "rows": lottery.rows,
                 "without_chance": lottery.without_chance,
                 "without_outcome": lottery.without_outcome,
                 "facts": [fact.name for fact in lottery.facts],
-                "stages": [{"stage": name, "trials": trials} for name, trials in zip(
-                    lottery.stages, lottery.reached.sum(axis=0).tolist(), strict=True)],
-                "outcome_not_zero": int((lottery.outcome != 0).sum())},
+                "stages": [
+                    {"stage": name, "trials": trials}
+                    for name, trials in zip(
+                        lottery.stages, lottery.reached.sum(axis=0).tolist(), strict=True
+                    )
+                ],
+                "outcome_not_zero": int((lottery.outcome != 0).sum()),
+            },
             "asked": {
-                "file": asked_file, "accounts": len(self.asked.account_ids),
-                "in_lottery": sum(name in lottery.account_ids for name in self.asked.account_ids)},
-            "made_at": made_at.isoformat(), "seed": seed,
+                "file": asked_file,
+                "accounts": len(self.asked.account_ids),
+                "in_lottery": sum(name in lottery.account_ids for name in self.asked.account_ids),
+            },
+            "made_at": made_at.isoformat(),
+            "seed": seed,
         }
 
     def _actions(self) -> list[tuple[str, float, int, int]]:
@@ -203,21 +262,30 @@ def _amounts(*amounts: float, width: float, sign: bool = True) -> list[str]:
     return [f"{amount:{'+' if sign else ''},.{places}f}" for amount in amounts]
 
 
-def decisions_of(lottery: Lottery, asked: Asked, *, cost: Floats, currency: str,
-                 rng: np.random.Generator) -> LotteryDecisions:
+def decisions_of(
+    lottery: Lottery, asked: Asked, *, cost: Floats, currency: str, rng: np.random.Generator
+) -> LotteryDecisions:
     """Whom of these accounts to act on, with what, learned from a lottery."""
     scores = cross_fit(lottery.trials, lottery.outcome, rng=rng)
-    decided = decide(scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng,
-                     reached=lottery.reached)
+    decided = decide(
+        scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng, reached=lottery.reached
+    )
     for_everybody = [BesideNothing(value=0.0, low=0.0, high=0.0)]
     for action in range(1, len(lottery.actions)):
         effect, error, clusters = mean_and_error(scores.of(action), lottery.trials.cluster)
         value = effect - cost[action]
         reach = stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1) * error
-        for_everybody.append(BesideNothing(
-            value=float(value), low=float(value - reach), high=float(value + reach)))
-    return LotteryDecisions(lottery=lottery, asked=asked, cost=cost, currency=currency,
-                            decided=decided, for_everybody=tuple(for_everybody))
+        for_everybody.append(
+            BesideNothing(value=float(value), low=float(value - reach), high=float(value + reach))
+        )
+    return LotteryDecisions(
+        lottery=lottery,
+        asked=asked,
+        cost=cost,
+        currency=currency,
+        decided=decided,
+        for_everybody=tuple(for_everybody),
+    )
 
 
 def costs_of(said: Sequence[str], actions: tuple[str, ...]) -> Floats:
@@ -231,27 +299,36 @@ def costs_of(said: Sequence[str], actions: tuple[str, ...]) -> Floats:
         name, is_set, amount = words.rpartition("=")
         name = name.strip()
         if not is_set or not name:
-            raise CostError(f"{words!r} is no cost. Write --cost ACTION=AMOUNT, such as --cost "
-                            f"'{actions[-1]}=12.50'.")
+            raise CostError(
+                f"{words!r} is no cost. Write --cost ACTION=AMOUNT, such as --cost "
+                f"'{actions[-1]}=12.50'."
+            )
         if name not in actions:
-            raise CostError(f"No row of the lottery has the action {name!r} of --cost {words!r}. "
-                            f"It has {', '.join(actions[1:])}.")
+            raise CostError(
+                f"No row of the lottery has the action {name!r} of --cost {words!r}. "
+                f"It has {', '.join(actions[1:])}."
+            )
         if name in costs:
             raise CostError(f"The cost of {name!r} is said twice. Say it once.")
         try:
             costs[name] = float(amount)
         except ValueError as error:
-            raise CostError(f"{amount!r} is no amount, in --cost {words!r}. Write a number such as "
-                            f"12.50.") from error
+            raise CostError(
+                f"{amount!r} is no amount, in --cost {words!r}. Write a number such as 12.50."
+            ) from error
         if not math.isfinite(costs[name]) or costs[name] < 0:
-            raise CostError(f"The cost of {name!r} is {amount}. Give what it costs to do it once, "
-                            f"0 or more.")
+            raise CostError(
+                f"The cost of {name!r} is {amount}. Give what it costs to do it once, 0 or more."
+            )
     if costs.get(actions[0], 0.0) != 0:
-        raise CostError(f"{actions[0]!r} is to do nothing, with which the others are compared, and "
-                        f"costs nothing. Count what it costs off the others.")
+        raise CostError(
+            f"{actions[0]!r} is to do nothing, with which the others are compared, and "
+            f"costs nothing. Count what it costs off the others."
+        )
     lacking = [name for name in actions[1:] if name not in costs]
     if lacking:
         words = " ".join(f"--cost '{name}=AMOUNT'" for name in lacking)
-        raise CostError(f"The cost of {', '.join(lacking)} is not known. Add {words}; 0 where it "
-                        f"costs nothing.")
+        raise CostError(
+            f"The cost of {', '.join(lacking)} is not known. Add {words}; 0 where it costs nothing."
+        )
     return np.array([costs.get(name, 0.0) for name in actions])

@@ -42,7 +42,8 @@ class Fact:
         if self.words is None:
             return (self.name,)
         return tuple(f"{self.name}: {word}" for word in self._shown) + (
-            (f"{self.name}: not known",) if self.has_unknown else ())
+            (f"{self.name}: not known",) if self.has_unknown else ()
+        )
 
     @property
     def _shown(self) -> tuple[str, ...]:
@@ -66,7 +67,8 @@ class Fact:
                 f"Row {table['_row'][row]} of {file} has {strange[0]!r:.40} for {self.name}, which "
                 f"no trial of the lottery has, so that nothing is known of it. The lottery has "
                 f"{', '.join(self.words)}. Mend it, leave the account out, or leave the column out "
-                f"(--leave-out {self.name!r}).")
+                f"(--leave-out {self.name!r})."
+            )
         unknown = words.is_null().to_numpy()
         is_word = np.empty((len(words), len(self._shown)))
         for place, word in enumerate(self._shown):
@@ -87,15 +89,20 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
     if column.dtype.is_float():
         column = column.fill_nan(None)
     if column.null_count() == len(column):
-        raise TableError(f"The column {name!r} of {file} is empty, so that it tells nothing. "
-                         f"Leave it out (--leave-out {name!r}).")
+        raise TableError(
+            f"The column {name!r} of {file} is empty, so that it tells nothing. "
+            f"Leave it out (--leave-out {name!r})."
+        )
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
-        return Fact(name=name, words=None, has_unknown=False,
-                    may_be_stage=_may_be_stage(trials, name))
+        return Fact(
+            name=name, words=None, has_unknown=False, may_be_stage=_may_be_stage(trials, name)
+        )
     if column.dtype not in WORDS:
-        raise TableError(f"The column {name!r} of {file} is neither numbers nor words "
-                         f"({column.dtype}). Write it as a number, such as days before the draw, "
-                         f"or leave it out (--leave-out {name!r}).")
+        raise TableError(
+            f"The column {name!r} of {file} is neither numbers nor words "
+            f"({column.dtype}). Write it as a number, such as days before the draw, "
+            f"or leave it out (--leave-out {name!r})."
+        )
     words = words_in(trials, name, file)
     distinct = tuple(sorted(words.drop_nulls().unique()))
     if len(distinct) > MOST_WORDS:
@@ -105,9 +112,14 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
         raise TableError(
             f"The column {name!r} of {file} has {len(distinct):,} different words, and "
             f"{MOST_WORDS} are the most that a fact may have. Put those together that are alike, "
-            f"or leave it out (--leave-out {name!r}).")
-    return Fact(name=name, words=distinct, has_unknown=bool(words.is_null().any()),
-                may_be_stage=_may_be_stage(trials, name))
+            f"or leave it out (--leave-out {name!r})."
+        )
+    return Fact(
+        name=name,
+        words=distinct,
+        has_unknown=bool(words.is_null().any()),
+        may_be_stage=_may_be_stage(trials, name),
+    )
 
 
 def words_in(table: pl.DataFrame, name: str, file: str) -> pl.Series:
@@ -126,7 +138,8 @@ def flags_in(table: pl.DataFrame, name: str) -> pl.Series:
     if column.dtype in WORDS:
         words = column.cast(pl.String).str.strip_chars().str.to_lowercase()
         numbers = words.set(words == "", None).replace_strict(
-            FLAGS, default=math.nan, return_dtype=pl.Float64)
+            FLAGS, default=math.nan, return_dtype=pl.Float64
+        )
         return numbers.set(words.fill_null("") == "", None)
     numbers = column.cast(pl.Float64).fill_nan(None)
     return numbers.set(~numbers.is_in([0.0, 1.0]).fill_null(value=True), math.nan)
@@ -141,8 +154,13 @@ def _may_be_stage(trials: pl.DataFrame, name: str) -> bool:
 def _numbers(table: pl.DataFrame, name: str, file: str) -> Floats:
     if table[name].dtype == pl.Boolean:
         return np.asarray(table[name].cast(pl.Float64).fill_null(np.nan).to_numpy())
-    numbers = numbers_in(table, name, file, next_step="Write a number, or leave it empty where it "
-                         "is not known.").fill_null(np.nan)
-    refuse_rows(table.filter(numbers.is_infinite()), pl.lit(value=True),
-                f"has an infinite number for {name}", file)
+    numbers = numbers_in(
+        table, name, file, next_step="Write a number, or leave it empty where it is not known."
+    ).fill_null(np.nan)
+    refuse_rows(
+        table.filter(numbers.is_infinite()),
+        pl.lit(value=True),
+        f"has an infinite number for {name}",
+        file,
+    )
     return np.asarray(numbers.to_numpy())

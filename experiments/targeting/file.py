@@ -81,8 +81,14 @@ class Asked:
     covariates: Floats
 
 
-def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
-               stages: Sequence[str] = (), leave_out: Collection[str] = ()) -> Lottery:
+def lottery_of(
+    table: pl.DataFrame,
+    file: str,
+    *,
+    nothing: str = NO_ACTION,
+    stages: Sequence[str] = (),
+    leave_out: Collection[str] = (),
+) -> Lottery:
     """The lottery of a table; ``nothing`` is the action that is to do nothing.
 
     ``stages`` are columns, in the order of the way to an outcome.
@@ -93,45 +99,69 @@ def lottery_of(table: pl.DataFrame, file: str, *, nothing: str = NO_ACTION,
     _refuse_missing(table, file, stages, leave_out)
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
     table = table.with_columns(
-        account_id=words_in(table, "account_id", file), action=words_in(table, "action", file),
-        outcome=numbers_in(table, "outcome", file, next_step=AN_OUTCOME))
+        account_id=words_in(table, "account_id", file),
+        action=words_in(table, "action", file),
+        outcome=numbers_in(table, "outcome", file, next_step=AN_OUTCOME),
+    )
     for name in ("account_id", "action"):
         refuse_rows(table, pl.col(name).is_null(), f"has no {name}", file)
-    refuse_rows(table, ~pl.col("outcome").is_finite(),
-                "has an outcome that is no finite number", file, next_step=AN_OUTCOME)
+    refuse_rows(
+        table,
+        ~pl.col("outcome").is_finite(),
+        "has an outcome that is no finite number",
+        file,
+        next_step=AN_OUTCOME,
+    )
     actions = _actions(table, file, nothing)
     arm = np.array([actions.index(name) for name in table["action"]], dtype=np.int64)
     own, chances = propensities(table, file, actions, arm)
     by_chance = own < 1
     if not by_chance.any():
-        raise TableError(f"Every row of {file} has propensity 1: chance had no say, so that "
-                         f"nothing is known of what was not chosen. {_people_chose()}")
+        raise TableError(
+            f"Every row of {file} has propensity 1: chance had no say, so that "
+            f"nothing is known of what was not chosen. {_people_chose()}"
+        )
     known = table["outcome"].is_not_null().to_numpy()
     if not (by_chance & known).any():
-        raise TableError(f"No outcome of {file} is known yet. Wait until the follow-up of some "
-                         f"trials is over.")
+        raise TableError(
+            f"No outcome of {file} is known yet. Wait until the follow-up of some trials is over."
+        )
     rows = by_chance & known
     used = table.filter(pl.Series(rows))
     facts = tuple(fact_of(used, name, file) for name in _fact_names(table, {*stages, *leave_out}))
     if not facts:
-        raise TableError(f"{file} has no column with a fact about the accounts, so that nothing "
-                         f"tells them apart. Add what was known of them before the draw.")
+        raise TableError(
+            f"{file} has no column with a fact about the accounts, so that nothing "
+            f"tells them apart. Add what was known of them before the draw."
+        )
     reached = reached_in(used, file, stages)
     cluster = _clusters(used, file, actions, arm[rows])
     trials = ArmSample(
         covariates=np.column_stack([fact.columns(used, file) for fact in facts]),
         covariate_names=tuple(name for fact in facts for name in fact.column_names),
-        arm=arm[rows], arms=(NO_ACTION, *actions[1:]), segment=np.full(used.height, "all"),
-        propensity=all_propensities(used, file, actions, arm[rows], own[rows],
-                             None if chances is None else chances[rows]), cluster=cluster)
+        arm=arm[rows],
+        arms=(NO_ACTION, *actions[1:]),
+        segment=np.full(used.height, "all"),
+        propensity=all_propensities(
+            used, file, actions, arm[rows], own[rows], None if chances is None else chances[rows]
+        ),
+        cluster=cluster,
+    )
     doubt = drawn_otherwise(trials, actions)
     if doubt is not None:
         raise TableError(f"{file} is not what its propensities say: {doubt}")
     return Lottery(
-        trials=trials, outcome=used["outcome"].to_numpy(), actions=actions, facts=facts,
-        stages=tuple(stages), reached=reached, account_ids=frozenset(used["account_id"]),
-        rows=table.height, without_chance=int((~by_chance).sum()),
-        without_outcome=int((by_chance & ~known).sum()))
+        trials=trials,
+        outcome=used["outcome"].to_numpy(),
+        actions=actions,
+        facts=facts,
+        stages=tuple(stages),
+        reached=reached,
+        account_ids=frozenset(used["account_id"]),
+        rows=table.height,
+        without_chance=int((~by_chance).sum()),
+        without_outcome=int((by_chance & ~known).sum()),
+    )
 
 
 def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
@@ -140,21 +170,25 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
     Raises:
         TableError: a column is missing, an account stands there twice, or a fact can not be read.
     """
-    lacking = [name for name in ("account_id", *(fact.name for fact in facts))
-               if name not in table.columns]
+    lacking = [
+        name for name in ("account_id", *(fact.name for fact in facts)) if name not in table.columns
+    ]
     if lacking:
         late = [fact for fact in facts if fact.name in lacking]
         or_else = ""
         if late:
             one = next((fact for fact in late if fact.may_be_stage), late[-1])
             stage = f", or name it as a stage (--stage {one.name!r})" if one.may_be_stage else ""
-            or_else = (f"; or leave out what was known only after the draw (--leave-out "
-                       f"{one.name!r}){stage}")
-        raise TableError(f"{file} lacks the column(s) {', '.join(lacking)}, which the lottery "
-                         f"has. Add them{or_else}.")
+            or_else = (
+                f"; or leave out what was known only after the draw (--leave-out "
+                f"{one.name!r}){stage}"
+            )
+        raise TableError(
+            f"{file} lacks the column(s) {', '.join(lacking)}, which the lottery "
+            f"has. Add them{or_else}."
+        )
     if not table.height:
-        raise TableError(f"{file} holds no account. Give one row for each account to decide "
-                         f"about.")
+        raise TableError(f"{file} holds no account. Give one row for each account to decide about.")
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
     table = table.with_columns(account_id=words_in(table, "account_id", file))
     refuse_rows(table, pl.col("account_id").is_null(), "has no account_id", file)
@@ -165,25 +199,35 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
         raise TableError(
             f"{file} has account {name!r} in rows {rows[0]} and {rows[1]}; "
             f"{twice['account_id'].n_unique():,} account(s) stand there more than once. Give each "
-            f"account to decide about once, with its newest facts.")
-    return Asked(account_ids=tuple(table["account_id"]),
-                 covariates=np.column_stack([fact.columns(table, file) for fact in facts]))
+            f"account to decide about once, with its newest facts."
+        )
+    return Asked(
+        account_ids=tuple(table["account_id"]),
+        covariates=np.column_stack([fact.columns(table, file) for fact in facts]),
+    )
 
 
-def _refuse_missing(table: pl.DataFrame, file: str, stages: Sequence[str],
-                    leave_out: Collection[str]) -> None:
+def _refuse_missing(
+    table: pl.DataFrame, file: str, stages: Sequence[str], leave_out: Collection[str]
+) -> None:
     lacking = [name for name in NEEDED if name not in table.columns]
     if lacking:
-        raise TableError(f"{file} lacks the column(s) {', '.join(lacking)}; a lottery has "
-                         f"{', '.join((*NEEDED, PROPENSITY))}, and facts from before the draw.")
+        raise TableError(
+            f"{file} lacks the column(s) {', '.join(lacking)}; a lottery has "
+            f"{', '.join((*NEEDED, PROPENSITY))}, and facts from before the draw."
+        )
     if PROPENSITY not in table.columns and not propensity_columns(table):
-        raise TableError(f"{file} has no column {PROPENSITY!r} with the chance of what was drawn, "
-                         f"and no {PROPENSITY_OF + 'ACTION'!r}. {_people_chose()}")
+        raise TableError(
+            f"{file} has no column {PROPENSITY!r} with the chance of what was drawn, "
+            f"and no {PROPENSITY_OF + 'ACTION'!r}. {_people_chose()}"
+        )
     strange = [name for name in leave_out if name not in table.columns or name in NEEDED]
     if strange:
         facts = ", ".join(_fact_names(table, ())) or "none"
-        raise TableError(f"{', '.join(strange)} can not be left out of {file}: only a column "
-                         f"with a fact can. Its facts are {facts}.")
+        raise TableError(
+            f"{', '.join(strange)} can not be left out of {file}: only a column "
+            f"with a fact can. Its facts are {facts}."
+        )
     for name in stages:
         why = _no_stage(table, name, stages, leave_out)
         if why is not None:
@@ -192,30 +236,41 @@ def _refuse_missing(table: pl.DataFrame, file: str, stages: Sequence[str],
         raise TableError(f"{file} holds no row below its heading. Give one row for each trial.")
 
 
-def _no_stage(table: pl.DataFrame, name: str, stages: Sequence[str],
-              leave_out: Collection[str]) -> str | None:
+def _no_stage(
+    table: pl.DataFrame, name: str, stages: Sequence[str], leave_out: Collection[str]
+) -> str | None:
     """Why a column can not be a stage, and what to do; None where it can."""
     if name not in table.columns or name == "_row":
-        return (f"there is no such column. Besides what every lottery has, its columns are "
-                f"{', '.join(_fact_names(table, ())) or 'none'}.")
+        return (
+            f"there is no such column. Besides what every lottery has, its columns are "
+            f"{', '.join(_fact_names(table, ())) or 'none'}."
+        )
     if name in PASSED_OVER:
-        return (f"{' and '.join(PASSED_OVER)} are passed over. Give the column another name where "
-                f"it says whether a trial came so far.")
+        return (
+            f"{' and '.join(PASSED_OVER)} are passed over. Give the column another name where "
+            f"it says whether a trial came so far."
+        )
     if name not in _fact_names(table, ()):
-        return ("the column has another meaning in a lottery. Name one that says whether a trial "
-                "came so far.")
+        return (
+            "the column has another meaning in a lottery. Name one that says whether a trial "
+            "came so far."
+        )
     if name in leave_out:
-        return (f"it is left out. Take away --leave-out {name!r} to tell who came so far, or "
-                f"--stage {name!r}.")
+        return (
+            f"it is left out. Take away --leave-out {name!r} to tell who came so far, or "
+            f"--stage {name!r}."
+        )
     if list(stages).count(name) > 1:
         return "it is named twice. Name each stage once, in the order of the way."
     return None
 
 
 def _people_chose() -> str:
-    return ("This command takes lotteries: where people chose, those who were acted on were others "
-            "to begin with, and what they were before would be taken for a gain. Add propensities "
-            "if a draw decided; what people chose is measured by `keepwell effects`.")
+    return (
+        "This command takes lotteries: where people chose, those who were acted on were others "
+        "to begin with, and what they were before would be taken for a gain. Add propensities "
+        "if a draw decided; what people chose is measured by `keepwell effects`."
+    )
 
 
 def _fact_names(table: pl.DataFrame, leave_out: Collection[str]) -> list[str]:
@@ -227,22 +282,29 @@ def _actions(table: pl.DataFrame, file: str, nothing: str) -> tuple[str, ...]:
     """Doing nothing, and the others by name."""
     names = sorted(table["action"].unique())
     if len(names) == 1:
-        raise TableError(f"Every row of {file} has the action {names[0]!r}: there is nothing to "
-                         f"compare it with. A lottery has rows in which nothing was done.")
+        raise TableError(
+            f"Every row of {file} has the action {names[0]!r}: there is nothing to "
+            f"compare it with. A lottery has rows in which nothing was done."
+        )
     if nothing not in names:
         raise TableError(
             f"No row of {file} has the action {nothing!r}, with which the others are compared. It "
-            f"has {', '.join(names)}; say which of them is to do nothing with --no-action WORD.")
+            f"has {', '.join(names)}; say which of them is to do nothing with --no-action WORD."
+        )
     others = tuple(name for name in names if name != nothing)
     if NO_ACTION in others:
-        raise TableError(f"{file} has the action {NO_ACTION!r} beside {nothing!r}, and both say "
-                         f"that nothing is done. Name it otherwise.")
+        raise TableError(
+            f"{file} has the action {NO_ACTION!r} beside {nothing!r}, and both say "
+            f"that nothing is done. Name it otherwise."
+        )
     for name in propensity_columns(table):
         of = name.removeprefix(PROPENSITY_OF)
         if of not in names and (numbers_in(table, name, file).fill_null(0) > 0).any():
-            raise TableError(f"{file} has the column {name!r}, and no row has the action {of!r}. "
-                             f"Nothing can be learned of what was never drawn: leave out the "
-                             f"rows in which it could have been.")
+            raise TableError(
+                f"{file} has the column {name!r}, and no row has the action {of!r}. "
+                f"Nothing can be learned of what was never drawn: leave out the "
+                f"rows in which it could have been."
+            )
     return (nothing, *others)
 
 
@@ -255,5 +317,6 @@ def _clusters(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints
             raise TableError(
                 f"{file} has {accounts} account(s) with the action {name!r} whose outcome is "
                 f"known, and {LEAST_ACCOUNTS} are the least to decide by. Wait for more, or leave "
-                f"the rows out in which it could be drawn.")
+                f"the rows out in which it could be drawn."
+            )
     return cluster

@@ -105,8 +105,9 @@ class Form:
     asked_weight: Floats
 
 
-def expected_outcomes(sample: ArmSample, outcome: Floats, *, asked: Floats,
-                      reached: Bools | None = None) -> Floats:
+def expected_outcomes(
+    sample: ArmSample, outcome: Floats, *, asked: Floats, reached: Bools | None = None
+) -> Floats:
     """The outcome that these accounts would have on average under each arm, accounts x arms.
 
     Rows of one cluster repeat each other: together all count as many as there are clusters.
@@ -124,13 +125,16 @@ def expected_outcomes(sample: ArmSample, outcome: Floats, *, asked: Floats,
             shape, or a trial that came further than the stage before.
     """
     if outcome.shape != (len(sample),) or not np.isfinite(outcome).all():
-        raise SampleError(f"The outcome has to be known for each of the {len(sample)} trials; "
-                          f"leave trials out whose follow-up is not over.")
+        raise SampleError(
+            f"The outcome has to be known for each of the {len(sample)} trials; "
+            f"leave trials out whose follow-up is not over."
+        )
     if asked.ndim != 2 or asked.shape[1] != len(sample.covariate_names):
         raise SampleError(
             f"The accounts asked about have covariates of shape {asked.shape}; "
             f"{len(sample.covariate_names)} covariates are needed: "
-            f"{', '.join(sample.covariate_names)}.")
+            f"{', '.join(sample.covariate_names)}."
+        )
     arms, has_outcome = len(sample.arms), outcome != 0
     way = _way(reached, has_outcome)
     if not has_outcome.any():
@@ -150,32 +154,48 @@ def _way(reached: Bools | None, has_outcome: Bools) -> Bools:
     if reached is None:
         return has_outcome[:, None]
     if reached.ndim != 2 or len(reached) != len(has_outcome) or reached.dtype != np.bool_:
-        raise SampleError(f"Stages are true or false, {len(has_outcome)} trials x stages, and not "
-                          f"{reached.dtype} of shape {reached.shape}.")
+        raise SampleError(
+            f"Stages are true or false, {len(has_outcome)} trials x stages, and not "
+            f"{reached.dtype} of shape {reached.shape}."
+        )
     way = np.column_stack([reached, has_outcome])
     skipped = np.flatnonzero((way[:, 1:] & ~way[:, :-1]).any(axis=0))
     if skipped.size:
         number = int(skipped[0])
         rows = int((way[:, number + 1] & ~way[:, number]).sum())
         what = "an outcome" if number + 2 == way.shape[1] else f"come to stage {number + 2}"
-        raise SampleError(f"{rows} trial(s) have {what} and have not come to stage {number + 1}. "
-                          f"Give the stages in their order, or leave this one out.")
+        raise SampleError(
+            f"{rows} trial(s) have {what} and have not come to stage {number + 1}. "
+            f"Give the stages in their order, or leave this one out."
+        )
     return way
 
 
-def _chances_of(forms: Sequence[Form], sample: ArmSample, came: Bools, further: Bools,
-                spread: float) -> Floats:
+def _chances_of(
+    forms: Sequence[Form], sample: ArmSample, came: Bools, further: Bools, spread: float
+) -> Floats:
     """The chances to come further, of who came so far; under up to four forms."""
     arms, happened, counted = len(sample.arms), further[came].astype(float), _counted(sample, came)
     same_odds = [_of_rows(form, came) for form in forms]
-    return _chances(arms, _averaged(
-        [*same_odds, *(_same_points(form, happened, counted) for form in same_odds)], arms, spread,
-        lambda form: _logistic(
-            _design(form.trials, form.trials_weight, sample.arm[came], arms), happened, counted)))
+    return _chances(
+        arms,
+        _averaged(
+            [*same_odds, *(_same_points(form, happened, counted) for form in same_odds)],
+            arms,
+            spread,
+            lambda form: _logistic(
+                _design(form.trials, form.trials_weight, sample.arm[came], arms), happened, counted
+            ),
+        ),
+    )
 
 
-def _amounts_of(forms: Sequence[Form], sample: ArmSample, outcome: Floats, has_outcome: Bools,
-                ) -> Floats:
+def _amounts_of(
+    forms: Sequence[Form],
+    sample: ArmSample,
+    outcome: Floats,
+    has_outcome: Bools,
+) -> Floats:
     """How much it is where there is any; nobody loses where all gained, and the other way round."""
     arms, amounts = len(sample.arms), outcome[has_outcome]
     if np.ptp(amounts) <= ROUNDING * np.abs(amounts).max():
@@ -183,14 +203,22 @@ def _amounts_of(forms: Sequence[Form], sample: ArmSample, outcome: Floats, has_o
     everywhere = bool(has_outcome.all())
     middle = float(amounts.mean()) if everywhere else 0.0
     unit = float(amounts.std() if everywhere else np.abs(amounts).mean())
-    found = middle + unit * _numbers(arms, _averaged(
-        [_of_rows(form, has_outcome) for form in forms], arms,
-        ARM_SPREAD if everywhere else AMOUNT_SPREAD,
-        lambda form: _linear(
-            _design(form.trials, form.trials_weight, sample.arm[has_outcome], arms),
-            (amounts - middle) / unit, _counted(sample, has_outcome))))
-    return np.clip(found, 0.0 if amounts.min() > 0 else -np.inf,
-                   0.0 if amounts.max() < 0 else np.inf)
+    found = middle + unit * _numbers(
+        arms,
+        _averaged(
+            [_of_rows(form, has_outcome) for form in forms],
+            arms,
+            ARM_SPREAD if everywhere else AMOUNT_SPREAD,
+            lambda form: _linear(
+                _design(form.trials, form.trials_weight, sample.arm[has_outcome], arms),
+                (amounts - middle) / unit,
+                _counted(sample, has_outcome),
+            ),
+        ),
+    )
+    return np.clip(
+        found, 0.0 if amounts.min() > 0 else -np.inf, 0.0 if amounts.max() < 0 else np.inf
+    )
 
 
 def _counted(sample: ArmSample, rows: Bools) -> float:
@@ -202,8 +230,12 @@ Fit = Callable[[Floats, Floats | None], Coefficients]
 """(precision of every coefficient, where to begin) -> posterior"""
 
 
-def _averaged(forms: Sequence[Form], arms: int, arm_spread: float, fitting: Callable[[Form], Fit],
-              ) -> list[tuple[float, Form, Coefficients]]:
+def _averaged(
+    forms: Sequence[Form],
+    arms: int,
+    arm_spread: float,
+    fitting: Callable[[Form], Fit],
+) -> list[tuple[float, Form, Coefficients]]:
     """The posterior under every form and pair of spreads, and its weight."""
     found: list[tuple[Form, Coefficients]] = []
     log_weight = []
@@ -211,14 +243,18 @@ def _averaged(forms: Sequence[Form], arms: int, arm_spread: float, fitting: Call
         fit, begin = fitting(form), None
         for main in MAIN_SPREADS:
             for effect in EFFECT_SPREADS:
-                one = fit(_spreads(form.trials.shape[1], arms, main, arm_spread, effect) ** -2.0,
-                          begin)
+                one = fit(
+                    _spreads(form.trials.shape[1], arms, main, arm_spread, effect) ** -2.0, begin
+                )
                 begin = one.mean
                 found.append((form, one))
                 log_weight.append(one.log_evidence - (effect / FAR) ** 2 / 2)
     weight = np.exp(np.array(log_weight) - max(log_weight))
-    return [(share, form, one) for share, (form, one)
-            in zip((weight / weight.sum()).tolist(), found, strict=True) if share > NEGLIGIBLE]
+    return [
+        (share, form, one)
+        for share, (form, one) in zip((weight / weight.sum()).tolist(), found, strict=True)
+        if share > NEGLIGIBLE
+    ]
 
 
 def _design(matrix: Floats, weight: Floats, arm: Ints, arms: int) -> Floats:
@@ -232,9 +268,14 @@ def _design(matrix: Floats, weight: Floats, arm: Ints, arms: int) -> Floats:
 def _spreads(covariates: int, arms: int, main: float, arm: float, effect: float) -> Floats:
     """Prior deviation of every column; half the variance of effects is common to all actions."""
     shares = (0.5, *[0.5] * (arms - 1)) if arms > 2 else (1.0,)
-    return np.concatenate([
-        [ANY_INTERCEPT], np.full(covariates, main), np.full(arms - 1, arm),
-        *(np.full(covariates, effect * np.sqrt(share)) for share in shares)])
+    return np.concatenate(
+        [
+            [ANY_INTERCEPT],
+            np.full(covariates, main),
+            np.full(arms - 1, arm),
+            *(np.full(covariates, effect * np.sqrt(share)) for share in shares),
+        ]
+    )
 
 
 def _logistic(design: Floats, happened: Floats, counted: float) -> Fit:
@@ -246,10 +287,12 @@ def _logistic(design: Floats, happened: Floats, counted: float) -> Fit:
         mean = np.asarray(start if begin is None else begin, dtype=float)
         for _ in range(STEPS):
             chance: Floats = expit(design @ mean)
-            curvature: Floats = counted * (design * (chance * (1 - chance))[:, None]
-                                           ).T @ design + np.diag(precision)
+            curvature: Floats = counted * (
+                design * (chance * (1 - chance))[:, None]
+            ).T @ design + np.diag(precision)
             step = np.linalg.solve(
-                curvature, counted * design.T @ (happened - chance) - precision * mean)
+                curvature, counted * design.T @ (happened - chance) - precision * mean
+            )
             furthest = float(np.abs(design @ step).max())
             mean = np.asarray(mean + step * min(1.0, LONGEST_STEP / max(furthest, NEAR)))
             if furthest < NEAR:
@@ -257,6 +300,7 @@ def _logistic(design: Floats, happened: Floats, counted: float) -> Fit:
         odds = design @ mean
         fitted = counted * float(np.sum(happened * odds - np.logaddexp(0, odds)))
         return _posterior(np.asarray(mean, dtype=float), curvature, precision, fitted)
+
     return fit
 
 
@@ -264,9 +308,10 @@ def _linear(design: Floats, number: Floats, counted: float) -> Fit:
     """The exact posterior; the noise is what a cautious model leaves unexplained."""
     squares, products = design.T @ design, design.T @ number
     cautious = np.full(design.shape[1], EFFECT_SPREADS[2] ** -2.0)
-    cautious[0] = ANY_INTERCEPT ** -2.0
-    solved = np.linalg.solve(counted * squares + np.diag(cautious),
-                             counted * np.column_stack([squares, products]))
+    cautious[0] = ANY_INTERCEPT**-2.0
+    solved = np.linalg.solve(
+        counted * squares + np.diag(cautious), counted * np.column_stack([squares, products])
+    )
     rows = counted * len(design)
     spent = float(np.trace(solved[:, :-1]))  # degrees of freedom
     left = counted * float(np.sum((number - design @ solved[:, -1]) ** 2))
@@ -278,15 +323,19 @@ def _linear(design: Floats, number: Floats, counted: float) -> Fit:
         missed = counted * float(np.sum((number - design @ mean) ** 2)) / noise
         fitted = -(missed + rows * np.log(noise)) / 2
         return _posterior(mean, curvature, precision, fitted)
+
     return fit
 
 
 def _posterior(mean: Floats, curvature: Floats, precision: Floats, fitted: float) -> Coefficients:
     """The evidence up to what depends neither on the spreads nor on the form."""
     return Coefficients(
-        mean=mean, covariance=np.asarray(np.linalg.inv(curvature), dtype=float),
-        log_evidence=fitted - float(np.sum(precision * mean**2)) / 2
-        + float(np.sum(np.log(precision)) - np.linalg.slogdet(curvature)[1]) / 2)
+        mean=mean,
+        covariance=np.asarray(np.linalg.inv(curvature), dtype=float),
+        log_evidence=fitted
+        - float(np.sum(precision * mean**2)) / 2
+        + float(np.sum(np.log(precision)) - np.linalg.slogdet(curvature)[1]) / 2,
+    )
 
 
 def _chances(arms: int, fits: list[tuple[float, Form, Coefficients]]) -> Floats:
@@ -297,7 +346,8 @@ def _chances(arms: int, fits: list[tuple[float, Form, Coefficients]]) -> Floats:
             design = _design(form.asked, form.asked_weight, np.full(len(found), arm), arms)
             error = np.sqrt(np.maximum(np.sum((design @ one.covariance) * design, axis=1), 0))
             found[:, arm] += share * (
-                expit((design @ one.mean)[:, None] + error[:, None] * NODES) @ NODE_WEIGHTS)
+                expit((design @ one.mean)[:, None] + error[:, None] * NODES) @ NODE_WEIGHTS
+            )
     return found
 
 
@@ -305,8 +355,9 @@ def _numbers(arms: int, fits: list[tuple[float, Form, Coefficients]]) -> Floats:
     found = np.zeros((len(fits[0][1].asked), arms))
     for share, form, one in fits:
         for arm in range(arms):
-            found[:, arm] += share * (_design(
-                form.asked, form.asked_weight, np.full(len(found), arm), arms) @ one.mean)
+            found[:, arm] += share * (
+                _design(form.asked, form.asked_weight, np.full(len(found), arm), arms) @ one.mean
+            )
     return found
 
 
@@ -319,13 +370,19 @@ def _forms(trials: Floats, asked: Floats) -> tuple[Form, ...]:
     jumps = _jumps(trials, trials)
     if jumps.shape[1] == 0:
         return (plain,)
-    return plain, _form(np.column_stack([plain.trials, jumps]),
-                        np.column_stack([plain.asked, _jumps(asked, trials)]))
+    return plain, _form(
+        np.column_stack([plain.trials, jumps]),
+        np.column_stack([plain.asked, _jumps(asked, trials)]),
+    )
 
 
 def _form(trials: Floats, asked: Floats) -> Form:
-    return Form(trials=trials, asked=asked, trials_weight=np.ones(len(trials)),
-                asked_weight=np.ones(len(asked)))
+    return Form(
+        trials=trials,
+        asked=asked,
+        trials_weight=np.ones(len(trials)),
+        asked_weight=np.ones(len(asked)),
+    )
 
 
 def _of_rows(form: Form, rows: Bools) -> Form:
@@ -342,8 +399,9 @@ def _same_points(form: Form, happened: Floats, counted: float) -> Form:
     """
     columns = form.trials.shape[1]
     fit = _logistic(np.column_stack([np.ones(len(happened)), form.trials]), happened, counted)
-    found = [fit(np.array([ANY_INTERCEPT, *[main] * columns]) ** -2.0, None)
-             for main in MAIN_SPREADS]
+    found = [
+        fit(np.array([ANY_INTERCEPT, *[main] * columns]) ** -2.0, None) for main in MAIN_SPREADS
+    ]
     best = max(found, key=lambda one: one.log_evidence).mean
 
     def slope(matrix: Floats) -> Floats:
@@ -353,14 +411,14 @@ def _same_points(form: Form, happened: Floats, counted: float) -> Form:
 
     slopes = slope(form.trials)
     usual = float(slopes.mean())
-    weight, asked_weight = ((1 + FLATTENING) * usual / (one + FLATTENING * usual)
-                            for one in (slopes, slope(form.asked)))
+    weight, asked_weight = (
+        (1 + FLATTENING) * usual / (one + FLATTENING * usual) for one in (slopes, slope(form.asked))
+    )
     return replace(form, trials_weight=weight, asked_weight=asked_weight)
 
 
 def _scaled(covariates: Floats, like: Floats) -> Floats:
-    return np.column_stack([np.empty((len(covariates), 0)),
-                            *scaled_columns(covariates, like=like)])
+    return np.column_stack([np.empty((len(covariates), 0)), *scaled_columns(covariates, like=like)])
 
 
 def _jumps(covariates: Floats, like: Floats) -> Floats:
@@ -369,8 +427,9 @@ def _jumps(covariates: Floats, like: Floats) -> Floats:
     for column, trials in zip(covariates.T, like.T, strict=True):
         known = trials[~np.isnan(trials)]
         if np.unique(known).size > FEW_VALUES:
-            columns += [np.where(np.isnan(column), 0.0, scaled_flag(column > edge,
-                                                                    like=known > edge))
-                        for edge in np.unique(np.quantile(known, QUARTILES))
-                        if (known > edge).any()]
+            columns += [
+                np.where(np.isnan(column), 0.0, scaled_flag(column > edge, like=known > edge))
+                for edge in np.unique(np.quantile(known, QUARTILES))
+                if (known > edge).any()
+            ]
     return np.column_stack([np.empty((len(covariates), 0)), *columns])

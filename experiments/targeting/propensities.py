@@ -23,8 +23,12 @@ def propensity_columns(table: pl.DataFrame) -> list[str]:
     return [name for name in table.columns if name.startswith(PROPENSITY_OF)]
 
 
-def propensities(table: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints,
-                 ) -> tuple[Floats, Floats | None]:
+def propensities(
+    table: pl.DataFrame,
+    file: str,
+    actions: tuple[str, ...],
+    arm: Ints,
+) -> tuple[Floats, Floats | None]:
     """The chance of what was drawn, and of every action where the file has them.
 
     Raises:
@@ -37,14 +41,19 @@ def propensities(table: pl.DataFrame, file: str, actions: tuple[str, ...], arm: 
         if lacking:
             raise TableError(
                 f"{file} lacks the column(s) {', '.join(lacking)}: give the chance of every "
-                f"action, doing nothing among them, or only {PROPENSITY!r}.")
-        chances = np.column_stack([
-            numbers_in(table, name, file).fill_null(np.nan).to_numpy() for name in needed])
+                f"action, doing nothing among them, or only {PROPENSITY!r}."
+            )
+        chances = np.column_stack(
+            [numbers_in(table, name, file).fill_null(np.nan).to_numpy() for name in needed]
+        )
         total = chances.sum(axis=1)
         wrong = pl.Series(~((chances >= 0).all(axis=1) & (np.abs(total - 1) <= ROUNDING)))
-        refuse_rows(table.filter(wrong), pl.lit(value=True),
-                    f"has {PROPENSITY_OF}… that are not all between 0 and 1, or do not sum to 1",
-                    file)
+        refuse_rows(
+            table.filter(wrong),
+            pl.lit(value=True),
+            f"has {PROPENSITY_OF}… that are not all between 0 and 1, or do not sum to 1",
+            file,
+        )
         chances /= total[:, None]
     if PROPENSITY in table.columns:
         own = numbers_in(table, PROPENSITY, file).fill_null(np.nan).to_numpy()
@@ -56,21 +65,35 @@ def propensities(table: pl.DataFrame, file: str, actions: tuple[str, ...], arm: 
     refuse_rows(table.filter(pl.Series(~((own > 0) & (own <= 1)))), pl.lit(value=True), words, file)
     if chances is not None:
         differs = np.abs(chances[np.arange(len(arm)), arm] - own) > ROUNDING
-        refuse_rows(table.filter(pl.Series(differs)), pl.lit(value=True),
-                    f"has a {PROPENSITY} that is not the {PROPENSITY_OF}… of its action", file)
+        refuse_rows(
+            table.filter(pl.Series(differs)),
+            pl.lit(value=True),
+            f"has a {PROPENSITY} that is not the {PROPENSITY_OF}… of its action",
+            file,
+        )
     return own, chances
 
 
-def all_propensities(used: pl.DataFrame, file: str, actions: tuple[str, ...], arm: Ints,
-                     own: Floats, chances: Floats | None) -> Floats:
+def all_propensities(
+    used: pl.DataFrame,
+    file: str,
+    actions: tuple[str, ...],
+    arm: Ints,
+    own: Floats,
+    chances: Floats | None,
+) -> Floats:
     """The chance of every action in every row, from that of what was drawn where it is enough.
 
     Raises:
         TableError: it is not enough, or an action could not have been drawn in some row.
     """
     if chances is not None:
-        refuse_rows(used.filter(pl.Series((chances <= 0).any(axis=1))), pl.lit(value=True),
-                    "could not have been drawn for every action", file)
+        refuse_rows(
+            used.filter(pl.Series((chances <= 0).any(axis=1))),
+            pl.lit(value=True),
+            "could not have been drawn for every action",
+            file,
+        )
         return chances
     if len(actions) == 2:
         chances = np.empty((len(arm), 2))
@@ -78,12 +101,12 @@ def all_propensities(used: pl.DataFrame, file: str, actions: tuple[str, ...], ar
         return chances
     of_arms = [own[arm == number] for number in range(len(actions))]
     same = np.array([float(one.mean()) for one in of_arms])
-    if (max(float(np.ptp(one)) for one in of_arms) > ROUNDING
-            or abs(same.sum() - 1) > ROUNDING):
+    if max(float(np.ptp(one)) for one in of_arms) > ROUNDING or abs(same.sum() - 1) > ROUNDING:
         found = ", ".join(f"{name} {one:.3g}" for name, one in zip(actions, same, strict=True))
         raise TableError(
             f"{file} has {len(actions)} actions, and {PROPENSITY!r} says only how likely the one "
             f"was that was drawn. That is enough where chances are the same in all rows and "
             f"sum to 1; here they are, on average, {found}. Give {PROPENSITY_OF + 'ACTION'!r} for "
-            f"each.")
+            f"each."
+        )
     return np.tile(same / same.sum(), (len(arm), 1))

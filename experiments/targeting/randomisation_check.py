@@ -30,30 +30,39 @@ def drawn_otherwise(sample: ArmSample, actions: tuple[str, ...]) -> str | None:
     surplus = np.eye(len(sample.arms))[sample.arm] - sample.propensity
     arm, z = _furthest(surplus, np.ones(len(sample)), sample)
     if z > _reach(surplus.shape[1]):
-        return (f"{int((sample.arm == arm).sum()):,} of {len(sample):,} rows with a known outcome "
-                f"have the action {actions[arm]!r}, and their propensities promise "
-                f"{float(sample.propensity[:, arm].sum()):,.0f}. Chance does not do that. Look "
-                f"whether these were the chances, and whether the outcome of one action is known "
-                f"sooner than that of another.")
+        return (
+            f"{int((sample.arm == arm).sum()):,} of {len(sample):,} rows with a known outcome "
+            f"have the action {actions[arm]!r}, and their propensities promise "
+            f"{float(sample.propensity[:, arm].sum()):,.0f}. Chance does not do that. Look "
+            f"whether these were the chances, and whether the outcome of one action is known "
+            f"sooner than that of another."
+        )
     columns = _columns(sample)
-    found = sorted(((*_furthest(surplus, _ranks(column), sample), name, column)
-                    for name, column in columns), key=lambda item: -item[1])
+    found = sorted(
+        ((*_furthest(surplus, _ranks(column), sample), name, column) for name, column in columns),
+        key=lambda item: -item[1],
+    )
     doubted = [item for item in found if item[1] > _reach(surplus.shape[1] * len(columns))]
     if not doubted:
         return None
     arm, _, name, column = doubted[0]
     known = ~np.isnan(column)
     own = known & (sample.arm == arm)
-    mean = (f"{np.average(column[own], weights=1 / sample.propensity[own, arm]):.3g} on average"
-            if own.any() else "not known")
+    mean = (
+        f"{np.average(column[own], weights=1 / sample.propensity[own, arm]):.3g} on average"
+        if own.any()
+        else "not known"
+    )
     others = ", ".join(repr(other) for _, _, other, _ in doubted[1:])
     also = f"The same goes for {others}. " if others else ""
-    return (f"{name!r} is {mean} in rows with the action {actions[arm]!r} and "
-            f"{column[known].mean():.3g} in all, more than chance gives: a draw makes them alike "
-            f"in all that was known before it. {also}"
-            f"What came to be known after the draw, leave out (--leave-out COLUMN), or name it as "
-            f"a stage if no outcome comes without it (--stage COLUMN); else the rows were not "
-            f"drawn by these propensities.")
+    return (
+        f"{name!r} is {mean} in rows with the action {actions[arm]!r} and "
+        f"{column[known].mean():.3g} in all, more than chance gives: a draw makes them alike "
+        f"in all that was known before it. {also}"
+        f"What came to be known after the draw, leave out (--leave-out COLUMN), or name it as "
+        f"a stage if no outcome comes without it (--stage COLUMN); else the rows were not "
+        f"drawn by these propensities."
+    )
 
 
 def _reach(looks: int) -> float:

@@ -18,8 +18,9 @@ from experiments.causal.sample import Bools, Floats, Ints
 from experiments.table_file import TableError, refuse_rows
 from experiments.targeting.facts import WORDS, flags_in
 
-MEND = ("Write 0 where a trial did not come so far; do not leave rows out by what came after the "
-        "draw.")
+MEND = (
+    "Write 0 where a trial did not come so far; do not leave rows out by what came after the draw."
+)
 
 
 def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
@@ -36,15 +37,25 @@ def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
             raise TableError(
                 f"{name!r} can not be a stage of {file}: it is neither numbers nor words "
                 f"({dtype}). Write 1 where a trial came so far and 0 where it did not, or leave "
-                f"the column out (--leave-out {name!r}).")
+                f"the column out (--leave-out {name!r})."
+            )
         flags = flags_in(used, name)
         wrong = used.filter(flags.is_nan().fill_null(value=False))
         if wrong.height:
-            refuse_rows(wrong, pl.lit(value=True), f"has {wrong[name][0]!r:.40} for the stage "
-                        f"{name!r}, which is neither 0 nor 1", file,
-                        next_step=f"A stage holds 0 or 1, or true or false. {MEND}")
-        refuse_rows(used.filter(flags.is_null()), pl.lit(value=True),
-                    f"has nothing for the stage {name!r}", file, next_step=MEND)
+            refuse_rows(
+                wrong,
+                pl.lit(value=True),
+                f"has {wrong[name][0]!r:.40} for the stage {name!r}, which is neither 0 nor 1",
+                file,
+                next_step=f"A stage holds 0 or 1, or true or false. {MEND}",
+            )
+        refuse_rows(
+            used.filter(flags.is_null()),
+            pl.lit(value=True),
+            f"has nothing for the stage {name!r}",
+            file,
+            next_step=MEND,
+        )
         reached[:, place] = flags.to_numpy() == 1
     for place, name in enumerate(stages):
         is_last = place + 1 == len(stages)
@@ -52,45 +63,63 @@ def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
         passed_by = int((after & ~reached[:, place]).sum())
         if not passed_by:
             continue
-        found = f"{passed_by:,} trials of {file} have" if passed_by > 1 else (
-            f"1 trial of {file} has")
+        found = (
+            f"{passed_by:,} trials of {file} have" if passed_by > 1 else (f"1 trial of {file} has")
+        )
         if is_last:
             raise TableError(
                 f"{found} an outcome other than 0 and 0 for {name!r}. If outcomes come without it, "
-                f"it is no stage: --leave-out {name!r}.")
+                f"it is no stage: --leave-out {name!r}."
+            )
         raise TableError(
             f"{found} 1 for {stages[place + 1]!r} and 0 for {name!r}, which was named before it. "
             f"Name stages in the order of the way. If {stages[place + 1]!r} comes without "
-            f"{name!r}, that is no stage: --leave-out {name!r}.")
+            f"{name!r}, that is no stage: --leave-out {name!r}."
+        )
     return reached
 
 
-def said_of_stages(stages: Sequence[str], reached: Bools, outcome: Floats, *, arm: Ints,
-                   actions: Sequence[str]) -> list[str]:
+def said_of_stages(
+    stages: Sequence[str], reached: Bools, outcome: Floats, *, arm: Ints, actions: Sequence[str]
+) -> list[str]:
     """How many trials came how far, and what that can not tell; nothing without stages."""
     if not stages:
         return []
     trials, counts = len(outcome), reached.sum(axis=0).tolist()
     some = int((outcome != 0).sum())
-    came = ", ".join(f"{count:,}{' came' if place == 0 else ''} as far as {name!r}"
-                     for place, (name, count) in enumerate(zip(stages, counts, strict=True)))
+    came = ", ".join(
+        f"{count:,}{' came' if place == 0 else ''} as far as {name!r}"
+        for place, (name, count) in enumerate(zip(stages, counts, strict=True))
+    )
     said = [f"Of {trials:,} trials {came}; {some:,} have an outcome other than 0."]
     for place, (name, count) in enumerate(zip(stages, counts, strict=True)):
         before = counts[place - 1] if place else trials
         why = None
         if count == before:  # each came to all stages before, so as many are the same
-            why = (f"all who came as far as {stages[place - 1]!r} came so far too" if place
-                   else "all trials came so far")
+            why = (
+                f"all who came as far as {stages[place - 1]!r} came so far too"
+                if place
+                else "all trials came so far"
+            )
         elif place + 1 == len(stages) and count == some:
-            why = "all who came so far have an outcome other than 0" if count else (
-                "nobody came so far")
+            why = (
+                "all who came so far have an outcome other than 0"
+                if count
+                else ("nobody came so far")
+            )
         if why:
             said.append(f"{name!r} tells nothing apart: {why}.")
     for number, action in enumerate(actions):
-        nobody = [name for name, by_arm, count in zip(
-            stages, reached[arm == number].any(axis=0), counts, strict=True)
-            if count and not by_arm]
+        nobody = [
+            name
+            for name, by_arm, count in zip(
+                stages, reached[arm == number].any(axis=0), counts, strict=True
+            )
+            if count and not by_arm
+        ]
         if nobody:
-            said.append(f"Nobody with the action {action!r} came as far as {nobody[0]!r}, so that "
-                        f"nothing is known of how they go on from there.")
+            said.append(
+                f"Nobody with the action {action!r} came as far as {nobody[0]!r}, so that "
+                f"nothing is known of how they go on from there."
+            )
     return said

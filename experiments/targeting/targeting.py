@@ -66,8 +66,15 @@ class Decided:
         return self.told_apart if self.tells_apart else np.full_like(self.told_apart, self.alike)
 
 
-def decide(scores: Scores, outcome: Floats, *, cost: Floats, asked: Floats,
-           rng: np.random.Generator, reached: Bools | None = None) -> Decided:
+def decide(
+    scores: Scores,
+    outcome: Floats,
+    *,
+    cost: Floats,
+    asked: Floats,
+    rng: np.random.Generator,
+    reached: Bools | None = None,
+) -> Decided:
     """Whom to act on, and with what, among accounts with these covariates.
 
     Args:
@@ -83,16 +90,20 @@ def decide(scores: Scores, outcome: Floats, *, cost: Floats, asked: Floats,
     """
     sample = scores.sample
     if cost.shape != (len(sample.arms),) or not np.isfinite(cost).all() or cost[0] != 0:
-        raise SampleError(f"Give a cost for each of the arms {', '.join(sample.arms)}, 0 for the "
-                          f"first.")
+        raise SampleError(
+            f"Give a cost for each of the arms {', '.join(sample.arms)}, 0 for the first."
+        )
     both = np.vstack([asked, sample.covariates])
     expected = expected_outcomes(sample, outcome, asked=both, reached=reached)
     every = expected - expected[:, [0]] - cost
-    gain, of_trials = every[:len(asked)], every[len(asked):]
+    gain, of_trials = every[: len(asked)], every[len(asked) :]
     held_out = held_out_gains(scores, outcome, rng, reached)
-    return Decided(told_apart=np.asarray(gain.argmax(axis=1)), gain=gain,
-                   alike=int(of_trials.mean(axis=0).argmax()),
-                   held_out=held_out_value(scores, held_out, cost))
+    return Decided(
+        told_apart=np.asarray(gain.argmax(axis=1)),
+        gain=gain,
+        alike=int(of_trials.mean(axis=0).argmax()),
+        held_out=held_out_value(scores, held_out, cost),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +114,9 @@ class HeldOutGains:
     fold: Ints
 
 
-def held_out_gains(scores: Scores, outcome: Floats, rng: np.random.Generator,
-                   reached: Bools | None = None) -> HeldOutGains:
+def held_out_gains(
+    scores: Scores, outcome: Floats, rng: np.random.Generator, reached: Bools | None = None
+) -> HeldOutGains:
     """The expected outcome of every trial under every arm, learned from trials of other accounts.
 
     The arguments are those of `decide`.
@@ -114,8 +126,11 @@ def held_out_gains(scores: Scores, outcome: Floats, rng: np.random.Generator,
     folds = Folds.draw(sample.cluster, sample.arm > 0, rng=rng)
     for number, (fit, rest) in enumerate(folds.splits()):
         expected = expected_outcomes(
-            sample.keep(fit), outcome[fit], asked=sample.covariates[rest],
-            reached=None if reached is None else reached[fit])
+            sample.keep(fit),
+            outcome[fit],
+            asked=sample.covariates[rest],
+            reached=None if reached is None else reached[fit],
+        )
         gain[rest], fold[rest] = expected - expected[:, [0]], number
     return HeldOutGains(gain=gain, fold=fold)
 
@@ -123,13 +138,22 @@ def held_out_gains(scores: Scores, outcome: Floats, rng: np.random.Generator,
 def held_out_value(scores: Scores, expected: HeldOutGains, cost: Floats) -> HeldOutValue:
     """What telling accounts apart by these gains brings beside the same for everybody."""
     judged, gain = scores.score.mean(axis=0) - cost, expected.gain - cost
-    alike = np.array([gain[expected.fold == fold].mean(axis=0).argmax()
-                      for fold in range(int(expected.fold.max()) + 1)])[expected.fold]
+    alike = np.array(
+        [
+            gain[expected.fold == fold].mean(axis=0).argmax()
+            for fold in range(int(expected.fold.max()) + 1)
+        ]
+    )[expected.fold]
     rows = np.arange(len(judged))
     brought, simply = judged[rows, gain.argmax(axis=1)], judged[rows, alike]
     gap = brought - simply
     mean = float(gap.mean())
     error, clusters = clustered_error((gap - mean) / gap.size, scores.sample.cluster)
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1)) * error
-    return HeldOutValue(value=float(brought.mean()), alike=float(simply.mean()), gain=mean,
-                        low=mean - reach, high=mean + reach)
+    return HeldOutValue(
+        value=float(brought.mean()),
+        alike=float(simply.mean()),
+        gain=mean,
+        low=mean - reach,
+        high=mean + reach,
+    )

@@ -50,8 +50,10 @@ class Ageing:
         """What is said of it beside an effect; None: nothing ages."""
         if self.half_life_days is None:
             return None
-        return (f"The effect moves: trials count half after {self.half_life_days:.0f} days, which "
-                f"predicts the newest ones better than counting all alike.")
+        return (
+            f"The effect moves: trials count half after {self.half_life_days:.0f} days, which "
+            f"predicts the newest ones better than counting all alike."
+        )
 
 
 NO_AGEING = Ageing(half_life_days=None, difference=0.0, upper=0.0)
@@ -70,8 +72,10 @@ def ageing_of(score: Floats, age_days: Floats, cluster: Ints, *, follow_up_days:
         SampleError: an age that is not known or below 0.
     """
     if age_days.shape != score.shape or not (np.isfinite(age_days) & (age_days >= 0)).all():
-        raise SampleError(f"Each of the {len(score)} trials needs an age of at least 0 days, "
-                          f"counted from the newest one.")
+        raise SampleError(
+            f"Each of the {len(score)} trials needs an age of at least 0 days, "
+            f"counted from the newest one."
+        )
     if not len(score):
         return NO_AGEING
     span = float(age_days.max())
@@ -84,8 +88,9 @@ def ageing_of(score: Floats, age_days: Floats, cluster: Ints, *, follow_up_days:
         difference = float(gap.mean())
         error, clusters = clustered_error((gap - difference) / gap.size, cluster[rows])
         reach = float(stats.t.ppf(1 - (1 - CONFIDENCE) / len(tried), max(clusters - 1, 1)))
-        found.append(Ageing(half_life_days=half, difference=difference,
-                            upper=difference + reach * error))
+        found.append(
+            Ageing(half_life_days=half, difference=difference, upper=difference + reach * error)
+        )
     moving = [each for each in found if each.upper < 0]
     if moving:
         return min(moving, key=lambda each: each.difference)
@@ -123,8 +128,12 @@ def weights(age_days: Floats, half_life_days: float) -> Floats:
     return np.asarray(weight / weight.mean())
 
 
-def _held_out(score: Floats, age_days: Floats, tried: tuple[float, ...], follow_up_days: float,
-              ) -> list[tuple[float, Floats, Ints]] | None:
+def _held_out(
+    score: Floats,
+    age_days: Floats,
+    tried: tuple[float, ...],
+    follow_up_days: float,
+) -> list[tuple[float, Floats, Ints]] | None:
     """Of each half-life: loss less that of not ageing, of every trial that was predicted."""
     newest = float(np.median(age_days))
     edges = np.linspace(newest, 0.0, BLOCKS + 1)

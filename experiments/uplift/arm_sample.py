@@ -40,30 +40,38 @@ class ArmSample:
         if self.covariates.shape != (rows, len(self.covariate_names)):
             raise SampleError(
                 f"The covariates have shape {self.covariates.shape}, but there are {rows} trials "
-                f"and {len(self.covariate_names)} covariate names.")
+                f"and {len(self.covariate_names)} covariate names."
+            )
         if self.propensity.shape != (rows, len(self.arms)):
             raise SampleError(
                 f"The propensities have shape {self.propensity.shape}, but there are {rows} "
-                f"trials of {len(self.arms)} arms.")
+                f"trials of {len(self.arms)} arms."
+            )
         for name in ("segment", "cluster"):
             if getattr(self, name).shape != (rows,):
-                raise SampleError(f"`{name}` has {getattr(self, name).shape[0]} entries for "
-                                  f"{rows} trials.")
+                raise SampleError(
+                    f"`{name}` has {getattr(self, name).shape[0]} entries for {rows} trials."
+                )
         if not self.arms or self.arms[0] != NO_ACTION or len(set(self.arms)) != len(self.arms):
-            raise SampleError(f"The arms are {', '.join(self.arms) or 'missing'}; name each once, "
-                              f"{NO_ACTION!r} first.")
+            raise SampleError(
+                f"The arms are {', '.join(self.arms) or 'missing'}; name each once, "
+                f"{NO_ACTION!r} first."
+            )
         counts = np.bincount(self.arm, minlength=len(self.arms))
         if len(counts) > len(self.arms) or (counts == 0).any():
             empty = [name for name, count in zip(self.arms, counts, strict=False) if count == 0]
             raise SampleError(
                 f"{rows} trials hold none of {', '.join(empty) or 'the named arms'}: leave an "
                 f"action out that nobody received; without untouched trials there is nothing to "
-                f"compare with.")
+                f"compare with."
+            )
         logged = self.logged
         chances = self.propensity[logged]
         if logged.any() and (np.abs(chances.sum(axis=1) - 1).max() > 1e-6 or chances.min() < 0):
-            raise SampleError("Logged propensities of a trial have to be at least 0 and to sum "
-                              "to 1 over its arms, no action among them.")
+            raise SampleError(
+                "Logged propensities of a trial have to be at least 0 and to sum "
+                "to 1 over its arms, no action among them."
+            )
 
     def __len__(self) -> int:
         return int(self.arm.shape[0])
@@ -76,9 +84,14 @@ class ArmSample:
     def keep(self, rows: Bools) -> ArmSample:
         """The same sample with only these rows."""
         return ArmSample(
-            covariates=self.covariates[rows], covariate_names=self.covariate_names,
-            arm=self.arm[rows], arms=self.arms, propensity=self.propensity[rows],
-            segment=self.segment[rows], cluster=self.cluster[rows])
+            covariates=self.covariates[rows],
+            covariate_names=self.covariate_names,
+            arm=self.arm[rows],
+            arms=self.arms,
+            propensity=self.propensity[rows],
+            segment=self.segment[rows],
+            cluster=self.cluster[rows],
+        )
 
     def against_nothing(self, action: int) -> tuple[Sample, Bools]:
         """The trials of one action and of none as a sample of two arms, and which rows those are.
@@ -90,7 +103,10 @@ class ArmSample:
         with np.errstate(invalid="ignore", divide="ignore"):
             chance = self.propensity[rows, action] / either
         return Sample(
-            covariates=self.covariates[rows], covariate_names=self.covariate_names,
-            treated=self.arm[rows] == action, propensity=chance,
-            stratum=np.zeros(int(rows.sum()), dtype=np.int64), cluster=self.cluster[rows],
+            covariates=self.covariates[rows],
+            covariate_names=self.covariate_names,
+            treated=self.arm[rows] == action,
+            propensity=chance,
+            stratum=np.zeros(int(rows.sum()), dtype=np.int64),
+            cluster=self.cluster[rows],
         ), rows

@@ -43,9 +43,15 @@ class Effects:
 
 
 def action_effects(
-    scores: Scores, outcome: Floats, *, placebos: Mapping[str, Scores], measured: Measurement,
-    rng: np.random.Generator, prior_grades: Mapping[str, Grade] | None = None,
-    decided_outside: Mapping[str, str] | None = None, is_exposed: Bools | None = None,
+    scores: Scores,
+    outcome: Floats,
+    *,
+    placebos: Mapping[str, Scores],
+    measured: Measurement,
+    rng: np.random.Generator,
+    prior_grades: Mapping[str, Grade] | None = None,
+    decided_outside: Mapping[str, str] | None = None,
+    is_exposed: Bools | None = None,
     age_days: Floats | None = None,
 ) -> Effects:
     """The records of every action of the scores.
@@ -55,10 +61,23 @@ def action_effects(
     each one began, trials of an action whose effect moves count by their age.
     """
     sample = scores.sample
-    moving = {} if age_days is None else {
-        number: found for number in range(1, len(sample.arms))
-        if (found := ageing_of(scores.middle(number), age_days, sample.cluster,
-                               follow_up_days=measured.horizon_days)).half_life_days is not None}
+    moving = (
+        {}
+        if age_days is None
+        else {
+            number: found
+            for number in range(1, len(sample.arms))
+            if (
+                found := ageing_of(
+                    scores.middle(number),
+                    age_days,
+                    sample.cluster,
+                    follow_up_days=measured.horizon_days,
+                )
+            ).half_life_days
+            is not None
+        }
+    )
     counted = scores if age_days is None or not moving else aged(scores, age_days, moving)
     everybody = np.ones(len(sample), dtype=bool)
     records: list[ActionEffect] = []
@@ -71,22 +90,43 @@ def action_effects(
             unanswered[action] = str(error)
             continue
         graded = gradings[action] = grade_of(
-            scores, outcome, number, placebos=placebos,
+            scores,
+            outcome,
+            number,
+            placebos=placebos,
             prior_grade=(prior_grades or {}).get(action, "E"),
-            decided_outside=(decided_outside or {}).get(action), is_exposed=is_exposed)
-        records.append(_record(
-            measured, graded, action, None, estimate=mean.estimate, low=mean.low, high=mean.high,
-            standard_error=mean.standard_error, n=mean.n_treated + mean.n_untouched,
-            effective_n=_effective_n(scores, number, everybody, age_days, moving.get(number)),
-            why=_why(graded.why, moving.get(number)),
-            risk=untouched_risk(scores, everybody, measured.outcome)))
+            decided_outside=(decided_outside or {}).get(action),
+            is_exposed=is_exposed,
+        )
+        records.append(
+            _record(
+                measured,
+                graded,
+                action,
+                None,
+                estimate=mean.estimate,
+                low=mean.low,
+                high=mean.high,
+                standard_error=mean.standard_error,
+                n=mean.n_treated + mean.n_untouched,
+                effective_n=_effective_n(scores, number, everybody, age_days, moving.get(number)),
+                why=_why(graded.why, moving.get(number)),
+                risk=untouched_risk(scores, everybody, measured.outcome),
+            )
+        )
     by_segment = _segments(scores, counted, measured, gradings, rng, age_days, moving)
     return Effects(records=(*records, *by_segment), gradings=gradings, unanswered=unanswered)
 
 
-def _segments(scores: Scores, counted: Scores, measured: Measurement,
-              gradings: Mapping[str, Grading], rng: np.random.Generator,
-              age_days: Floats | None, moving: Mapping[int, Ageing]) -> list[ActionEffect]:
+def _segments(
+    scores: Scores,
+    counted: Scores,
+    measured: Measurement,
+    gradings: Mapping[str, Grading],
+    rng: np.random.Generator,
+    age_days: Floats | None,
+    moving: Mapping[int, Ageing],
+) -> list[ActionEffect]:
     arms = scores.sample.arms
     try:
         found = segment_uplifts(counted, rng=rng, actions=tuple(gradings))
@@ -99,22 +139,36 @@ def _segments(scores: Scores, counted: Scores, measured: Measurement,
         if item.n_treated == 0 or item.n_untouched == 0:
             continue
         number, rows = arms.index(item.action), scores.sample.segment == item.segment
-        records.append(_record(
-            measured, gradings[item.action], item.action, item.segment,
-            estimate=item.estimate, low=item.low, high=item.high,
-            standard_error=item.standard_error, n=item.n_treated + item.n_untouched,
-            effective_n=_effective_n(scores, number, rows, age_days, moving.get(number)),
-            why=_why(f"{gradings[item.action].why} {item.own_share:.0%} of the estimate is the "
-                     f"segment's own, the rest the action's in all segments.", moving.get(number)),
-            risk=untouched_risk(scores, rows, measured.outcome)))
+        records.append(
+            _record(
+                measured,
+                gradings[item.action],
+                item.action,
+                item.segment,
+                estimate=item.estimate,
+                low=item.low,
+                high=item.high,
+                standard_error=item.standard_error,
+                n=item.n_treated + item.n_untouched,
+                effective_n=_effective_n(scores, number, rows, age_days, moving.get(number)),
+                why=_why(
+                    f"{gradings[item.action].why} {item.own_share:.0%} of the estimate is the "
+                    f"segment's own, the rest the action's in all segments.",
+                    moving.get(number),
+                ),
+                risk=untouched_risk(scores, rows, measured.outcome),
+            )
+        )
     return records
 
 
-def _effective_n(scores: Scores, number: int, rows: Bools, age_days: Floats | None,
-                 ageing: Ageing | None) -> float:
+def _effective_n(
+    scores: Scores, number: int, rows: Bools, age_days: Floats | None, ageing: Ageing | None
+) -> float:
     if age_days is not None and ageing is not None and ageing.half_life_days is not None:
-        scores = replace(scores, weight=scores.weight * segment_weights(
-            scores, age_days, ageing.half_life_days))
+        scores = replace(
+            scores, weight=scores.weight * segment_weights(scores, age_days, ageing.half_life_days)
+        )
     return scores.effective_n(number, rows)
 
 
@@ -122,15 +176,39 @@ def _why(why: str, ageing: Ageing | None) -> str:
     return why if ageing is None or ageing.words is None else f"{why} {ageing.words}"
 
 
-def _record(measured: Measurement, graded: Grading, action: str, segment: str | None, *,
-            estimate: float, standard_error: float, low: float, high: float, n: int,
-            effective_n: float, why: str, risk: float | None) -> ActionEffect:
+def _record(
+    measured: Measurement,
+    graded: Grading,
+    action: str,
+    segment: str | None,
+    *,
+    estimate: float,
+    standard_error: float,
+    low: float,
+    high: float,
+    n: int,
+    effective_n: float,
+    why: str,
+    risk: float | None,
+) -> ActionEffect:
     return ActionEffect(
-        action_id=action, segment=segment, estimate=estimate, standard_error=standard_error,
-        n=n, effective_n=min(effective_n, float(n)), grade=graded.grade,
-        measured_from=measured.measured_from, measured_to=measured.measured_to,
-        source=measured.source, outcome=measured.outcome, horizon_days=measured.horizon_days,
-        low=low, high=high, why=why, untouched_risk=risk)
+        action_id=action,
+        segment=segment,
+        estimate=estimate,
+        standard_error=standard_error,
+        n=n,
+        effective_n=min(effective_n, float(n)),
+        grade=graded.grade,
+        measured_from=measured.measured_from,
+        measured_to=measured.measured_to,
+        source=measured.source,
+        outcome=measured.outcome,
+        horizon_days=measured.horizon_days,
+        low=low,
+        high=high,
+        why=why,
+        untouched_risk=risk,
+    )
 
 
 def untouched_risk(scores: Scores, rows: Bools, outcome: GoodOutcome) -> float | None:

@@ -46,8 +46,14 @@ class Grading:
 
 
 def grade_of(
-    scores: Scores, outcome: Floats, action: int, *, placebos: Mapping[str, Scores],
-    prior_grade: Grade = "E", decided_outside: str | None = None, is_exposed: Bools | None = None,
+    scores: Scores,
+    outcome: Floats,
+    action: int,
+    *,
+    placebos: Mapping[str, Scores],
+    prior_grade: Grade = "E",
+    decided_outside: str | None = None,
+    is_exposed: Bools | None = None,
 ) -> Grading:
     """The grade of the mean effect of one action.
 
@@ -58,8 +64,12 @@ def grade_of(
     by_lot = is_lottery(scores, action)
     found = (
         _result(enough_outcomes.CHECK, _enough(scores, outcome, action)),
-        _result(sample_ratio.CHECK, _ratio(scores, action) if by_lot else not_applicable(
-            "No lottery was held, so no ratio was promised.")),
+        _result(
+            sample_ratio.CHECK,
+            _ratio(scores, action)
+            if by_lot
+            else not_applicable("No lottery was held, so no ratio was promised."),
+        ),
         _result(balance.CHECK, _balance(scores, action, by_lot=by_lot)),
         _result(overlap.CHECK, _overlap(scores, action)),
         _result(pre_period_placebo.CHECK, _placebo(placebos, action)),
@@ -67,19 +77,35 @@ def grade_of(
     )
     failed = [check for check in found if check.verdict == "failed"]
     if failed:
-        return Grading(grade=prior_grade, checks=found, why=" ".join(
-            ["No effect is claimed.", *(f"{check.title}: {check.explanation}"
-                                        for check in failed)]))
+        return Grading(
+            grade=prior_grade,
+            checks=found,
+            why=" ".join(
+                [
+                    "No effect is claimed.",
+                    *(f"{check.title}: {check.explanation}" for check in failed),
+                ]
+            ),
+        )
     if by_lot:
-        return Grading(grade="A", checks=found,
-                       why="Chance decided, with the odds on record; all checks passed.")
+        return Grading(
+            grade="A",
+            checks=found,
+            why="Chance decided, with the odds on record; all checks passed.",
+        )
     if not placebos:
-        return Grading(grade=prior_grade, checks=found, why=(
-            "No effect is claimed. People decided, and nothing measured before the start shows "
-            "that the groups were alike: give the design a placebo."))
+        return Grading(
+            grade=prior_grade,
+            checks=found,
+            why=(
+                "No effect is claimed. People decided, and nothing measured before the start shows "
+                "that the groups were alike: give the design a placebo."
+            ),
+        )
     if decided_outside is not None:
-        return Grading(grade="B", checks=found,
-                       why=f"Decided by {decided_outside}; all checks passed.")
+        return Grading(
+            grade="B", checks=found, why=f"Decided by {decided_outside}; all checks passed."
+        )
     return Grading(grade="C", checks=found, why="People decided; all checks passed.")
 
 
@@ -91,26 +117,38 @@ def is_lottery(scores: Scores, action: int) -> bool:
 
 def _result(check: Check, found: Finding) -> CheckResult:
     return CheckResult(
-        name=check.name, title=check.title, verdict=found.verdict, statistic=found.statistic,
-        low=found.low, high=found.high, criterion=check.criterion, explanation=found.explanation)
+        name=check.name,
+        title=check.title,
+        verdict=found.verdict,
+        statistic=found.statistic,
+        low=found.low,
+        high=found.high,
+        criterion=check.criterion,
+        explanation=found.explanation,
+    )
 
 
 def _enough(scores: Scores, outcome: Floats, action: int) -> Finding:
     counts = {
-        (arm, result): np.unique(scores.sample.cluster[
-            (scores.sample.arm == number) & (outcome == value)]).size
+        (arm, result): np.unique(
+            scores.sample.cluster[(scores.sample.arm == number) & (outcome == value)]
+        ).size
         for number, arm in ((action, "acted on"), (0, "untouched"))
         for value, result in ((1.0, "with the good outcome"), (0.0, "without it"))
     }
     (arm, result), smallest = min(counts.items(), key=lambda item: item[1])
     if smallest < enough_outcomes.LEAST:
         return Finding(
-            verdict="failed", statistic=float(smallest),
+            verdict="failed",
+            statistic=float(smallest),
             explanation=f"Only {smallest} accounts {arm} are {result}; below "
-                        f"{enough_outcomes.LEAST} an interval promises more than it can hold.")
-    return Finding(verdict="passed", statistic=float(smallest),
-                   explanation=f"At least {smallest} accounts with and without the good outcome "
-                               f"in each arm.")
+            f"{enough_outcomes.LEAST} an interval promises more than it can hold.",
+        )
+    return Finding(
+        verdict="passed",
+        statistic=float(smallest),
+        explanation=f"At least {smallest} accounts with and without the good outcome in each arm.",
+    )
 
 
 def _ratio(scores: Scores, action: int) -> Finding:
@@ -120,31 +158,45 @@ def _ratio(scores: Scores, action: int) -> Finding:
     p_value = float(2 * stats.norm.sf(abs(drawn - promised) / error))
     words = f"{drawn} trials were drawn; the logged chances promise {promised:.0f}"
     if p_value < sample_ratio.LEAST_P:
-        return Finding(verdict="failed", statistic=p_value,
-                       explanation=f"{words}. Chance does not do that: trials were lost or added "
-                                   f"on one side.")
-    return Finding(verdict="passed", statistic=p_value,
-                   explanation=f"{words}, as chance would have it.")
+        return Finding(
+            verdict="failed",
+            statistic=p_value,
+            explanation=f"{words}. Chance does not do that: trials were lost or added on one side.",
+        )
+    return Finding(
+        verdict="passed", statistic=p_value, explanation=f"{words}, as chance would have it."
+    )
 
 
 def _balance(scores: Scores, action: int, *, by_lot: bool) -> Finding:
     pair, rows = scores.sample.against_nothing(action)
     table = balance_table(pair, scores.weight[rows])
     if not table:
-        return Finding(verdict="failed", explanation="No covariate is known often enough in both "
-                                                     "arms to compare them.")
+        return Finding(
+            verdict="failed",
+            explanation="No covariate is known often enough in both arms to compare them.",
+        )
     reach = float(stats.norm.ppf(1 - balance.FALSE_ALARM / (2 * len(table))))
     bound = 0.0 if by_lot else balance.LARGEST
     worst = max(table, key=lambda row: (abs(row.weighted) - bound) / max(row.standard_error, 1e-12))
     low, high = (worst.weighted + side * reach * worst.standard_error for side in (-1, 1))
-    words = (f"“{worst.covariate.replace('_', ' ')}” differs by {worst.weighted:+.2f} standard "
-             f"deviations after weighting")
+    words = (
+        f"“{worst.covariate.replace('_', ' ')}” differs by {worst.weighted:+.2f} standard "
+        f"deviations after weighting"
+    )
     verdict = "failed" if low > bound or high < -bound else "passed"
     return Finding(
-        verdict="failed" if verdict == "failed" else "passed", statistic=worst.weighted, low=low,
-        high=high, explanation=words + (
-            ": the arms were not alike before the start." if verdict == "failed"
-            else f", the clearest of {len(table)} facts, not shown to exceed what may be."))
+        verdict="failed" if verdict == "failed" else "passed",
+        statistic=worst.weighted,
+        low=low,
+        high=high,
+        explanation=words
+        + (
+            ": the arms were not alike before the start."
+            if verdict == "failed"
+            else f", the clearest of {len(table)} facts, not shown to exceed what may be."
+        ),
+    )
 
 
 def _overlap(scores: Scores, action: int) -> Finding:
@@ -153,24 +205,43 @@ def _overlap(scores: Scores, action: int) -> Finding:
     interval = stats.binomtest(int(lacking.sum()), len(lacking)).proportion_ci(method="wilson")
     low, high = float(interval.low), float(interval.high)
     worth = min(
-        (effective_size(np.bincount(scores.sample.cluster[rows], scores.weight[rows]
-                                    ).astype(float)), name)
-        for rows, name in ((scores.sample.arm == action, "acted on"),
-                           (scores.sample.arm == 0, "untouched")))
+        (
+            effective_size(
+                np.bincount(scores.sample.cluster[rows], scores.weight[rows]).astype(float)
+            ),
+            name,
+        )
+        for rows, name in (
+            (scores.sample.arm == action, "acted on"),
+            (scores.sample.arm == 0, "untouched"),
+        )
+    )
     if low > overlap.LARGEST_SHARE:
         return Finding(
-            verdict="failed", statistic=share, low=low, high=high,
+            verdict="failed",
+            statistic=share,
+            low=low,
+            high=high,
             explanation=f"{share:.0%} of the trials have no comparable one in the other arm: there "
-                        f"is nothing to compare them with.")
+            f"is nothing to compare them with.",
+        )
     if worth[0] < overlap.LEAST_CONTROLS:
         return Finding(
-            verdict="failed", statistic=share, low=low, high=high,
+            verdict="failed",
+            statistic=share,
+            low=low,
+            high=high,
             explanation=f"The effect rests on what amounts to {worth[0]:.0f} accounts {worth[1]}; "
-                        f"below {overlap.LEAST_CONTROLS:.0f} a single one can turn it.")
+            f"below {overlap.LEAST_CONTROLS:.0f} a single one can turn it.",
+        )
     return Finding(
-        verdict="passed", statistic=share, low=low, high=high,
+        verdict="passed",
+        statistic=share,
+        low=low,
+        high=high,
         explanation=f"{share:.1%} of the trials have no comparable one in the other arm; the "
-                    f"smaller arm is worth {worth[0]:.0f} equal accounts.")
+        f"smaller arm is worth {worth[0]:.0f} equal accounts.",
+    )
 
 
 def has_counterparts(scores: Scores, arm: int) -> Bools:
@@ -190,15 +261,24 @@ def _exposure(scores: Scores, is_exposed: Bools | None) -> Finding:
     low, high = float(interval.low), float(interval.high)
     words = f"{share:.1%} of the untouched trials received one of the actions later"
     if low > control_exposure.LARGEST_SHARE:
-        return Finding(verdict="failed", statistic=share, low=low, high=high, explanation=(
-            f"{words}: the groups differ too little in what they received."))
-    return Finding(verdict="passed", statistic=share, low=low, high=high, explanation=(
-        f"{words}; effects are a little too small for it."))
+        return Finding(
+            verdict="failed",
+            statistic=share,
+            low=low,
+            high=high,
+            explanation=(f"{words}: the groups differ too little in what they received."),
+        )
+    return Finding(
+        verdict="passed",
+        statistic=share,
+        low=low,
+        high=high,
+        explanation=(f"{words}; effects are a little too small for it."),
+    )
 
 
 def _placebo(placebos: Mapping[str, Scores], action: int) -> Finding:
-    """One false alarm in twenty histories, whatever the number of placebos and actions looked at.
-    """
+    """One false alarm in twenty histories, whatever the number of placebos and actions looked at."""
     if not placebos:
         return not_applicable("Nothing was measured long enough before the start.")
     found: list[tuple[float, str, float, float]] = []
@@ -207,16 +287,29 @@ def _placebo(placebos: Mapping[str, Scores], action: int) -> Finding:
         looks = len(placebos) * (len(scores.sample.arms) - 1)
         reach = float(stats.t.ppf(1 - FALSE_ALARM / (2 * looks), clusters - 1)) * error
         found.append((value, name, value - reach, value + reach))
-    value, name, low, high = max(found, key=lambda item: abs(item[0]) / max(item[3] - item[0],
-                                                                          1e-12))
-    words = (f"“{name.replace('_', ' ')}”, measured before the start, differs by {value:+.2f} "
-             f"standard deviations (interval {low:+.2f} to {high:+.2f})")
+    value, name, low, high = max(
+        found, key=lambda item: abs(item[0]) / max(item[3] - item[0], 1e-12)
+    )
+    words = (
+        f"“{name.replace('_', ' ')}”, measured before the start, differs by {value:+.2f} "
+        f"standard deviations (interval {low:+.2f} to {high:+.2f})"
+    )
     negligible = low > -pre_period_placebo.NEGLIGIBLE and high < pre_period_placebo.NEGLIGIBLE
     if (low > 0 or high < 0) and not negligible:
-        return Finding(verdict="failed", statistic=value, low=low, high=high, explanation=(
-            f"{words}: whatever caused that is in the effect too."))
-    return Finding(verdict="passed", statistic=value, low=low, high=high,
-                   explanation=f"{words}, as if there were no effect before the start.")
+        return Finding(
+            verdict="failed",
+            statistic=value,
+            low=low,
+            high=high,
+            explanation=(f"{words}: whatever caused that is in the effect too."),
+        )
+    return Finding(
+        verdict="passed",
+        statistic=value,
+        low=low,
+        high=high,
+        explanation=f"{words}, as if there were no effect before the start.",
+    )
 
 
 def standardised(placebos: Sequence[float] | Floats) -> Floats:

@@ -56,9 +56,12 @@ Learner = Callable[[Lesson, Bools, Bools, int], Floats]
 
 def t_linear(lesson: Lesson, fit: Bools, predict: Bools, seed: int) -> Floats:
     """A linear model in either arm."""
-    acted, untouched = (predict_linearly(
-        lesson.matrix, lesson.outcome, fit=fit & (lesson.arm == arm), predict=predict)
-        for arm in (lesson.action, 0))
+    acted, untouched = (
+        predict_linearly(
+            lesson.matrix, lesson.outcome, fit=fit & (lesson.arm == arm), predict=predict
+        )
+        for arm in (lesson.action, 0)
+    )
     return acted - untouched
 
 
@@ -85,7 +88,11 @@ def x_trees(lesson: Lesson, fit: Bools, predict: Bools, seed: int) -> Floats:
 
 
 LEARNERS: Mapping[str, Learner] = {
-    "t_linear": t_linear, "dr_ridge": dr_ridge, "t_trees": t_trees, "x_trees": x_trees}
+    "t_linear": t_linear,
+    "dr_ridge": dr_ridge,
+    "t_trees": t_trees,
+    "x_trees": x_trees,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +102,13 @@ class Stack:
     mean: float
     weights: Mapping[str, float]
 
-    def mixed(self, predicted: Mapping[str, Floats], centre: Mapping[str, float], *, rows: int,
-              ) -> Floats:
+    def mixed(
+        self,
+        predicted: Mapping[str, Floats],
+        centre: Mapping[str, float],
+        *,
+        rows: int,
+    ) -> Floats:
         """The stack's prediction; ``centre`` is the mean of each learner's over the trials."""
         total = np.full(rows, self.mean)
         for name, weight in self.weights.items():
@@ -112,14 +124,23 @@ def fit_stack(predicted: Mapping[str, Floats], score: Floats) -> Stack:
     apart = score - score.mean()
     count = columns.shape[1]
     firmness = float(apart.std()) / EQUAL_WITHIN
-    weights, _ = nnls(np.vstack([columns, firmness * np.eye(count)]),
-                      np.concatenate([apart, np.full(count, firmness / count)]))
-    return Stack(mean=float(score.mean()),
-                 weights=dict(zip(predicted, weights.tolist(), strict=True)))
+    weights, _ = nnls(
+        np.vstack([columns, firmness * np.eye(count)]),
+        np.concatenate([apart, np.full(count, firmness / count)]),
+    )
+    return Stack(
+        mean=float(score.mean()), weights=dict(zip(predicted, weights.tolist(), strict=True))
+    )
 
 
-def out_of_fold(lesson: Lesson, folds: Folds, known: Bools, *, rng: np.random.Generator,
-                learners: Mapping[str, Learner] = LEARNERS) -> dict[str, Floats]:
+def out_of_fold(
+    lesson: Lesson,
+    folds: Folds,
+    known: Bools,
+    *,
+    rng: np.random.Generator,
+    learners: Mapping[str, Learner] = LEARNERS,
+) -> dict[str, Floats]:
     """Every learner's prediction for every known trial, by models of other accounts."""
     found = {name: np.zeros(len(known)) for name in learners}
     for fit, predict in folds.splits():
@@ -130,12 +151,24 @@ def out_of_fold(lesson: Lesson, folds: Folds, known: Bools, *, rng: np.random.Ge
 
 
 def _trees_of_arms(lesson: Lesson, fit: Bools, predict: Bools, seed: int) -> tuple[Floats, Floats]:
-    acted, untouched = (predict_by_trees(
-        lesson.covariates, lesson.outcome, fit=fit & (lesson.arm == arm), predict=predict,
-        seed=seed) for arm in (lesson.action, 0))
+    acted, untouched = (
+        predict_by_trees(
+            lesson.covariates,
+            lesson.outcome,
+            fit=fit & (lesson.arm == arm),
+            predict=predict,
+            seed=seed,
+        )
+        for arm in (lesson.action, 0)
+    )
     return acted, untouched
 
 
-def _trees_of_number(lesson: Lesson, number: Floats, fit: Bools, predict: Bools, seed: int,
-                     ) -> Floats:
+def _trees_of_number(
+    lesson: Lesson,
+    number: Floats,
+    fit: Bools,
+    predict: Bools,
+    seed: int,
+) -> Floats:
     return predict_by_trees(lesson.covariates, number, fit=fit, predict=predict, seed=seed)

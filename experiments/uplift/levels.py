@@ -58,8 +58,14 @@ class AccountEffects:
 
 
 def account_effects(
-    scores: Scores, outcome: Floats, action: str, *, asked: Floats, asked_segment: Words,
-    rng: np.random.Generator, typical_spread: float = TYPICAL_SPREAD,
+    scores: Scores,
+    outcome: Floats,
+    action: str,
+    *,
+    asked: Floats,
+    asked_segment: Words,
+    rng: np.random.Generator,
+    typical_spread: float = TYPICAL_SPREAD,
 ) -> AccountEffects:
     """The effect of one action on accounts with these covariates, as finely as can be told.
 
@@ -71,13 +77,15 @@ def account_effects(
     """
     sample = scores.sample
     if action not in sample.arms[1:]:
-        raise SampleError(f"{action!r} is no action of these trials; they are "
-                          f"{', '.join(sample.arms[1:])}.")
+        raise SampleError(
+            f"{action!r} is no action of these trials; they are {', '.join(sample.arms[1:])}."
+        )
     if asked.shape != (len(asked_segment), len(sample.covariate_names)):
         raise SampleError(
             f"The accounts asked about have covariates of shape {asked.shape} and "
             f"{len(asked_segment)} segments; {len(sample.covariate_names)} covariates are needed: "
-            f"{', '.join(sample.covariate_names)}.")
+            f"{', '.join(sample.covariate_names)}."
+        )
     number = sample.arms.index(action)
     lesson = _lesson(scores, outcome, number, asked)
     known = lesson.arm >= 0
@@ -95,13 +103,19 @@ def account_effects(
     elif comparisons[0].is_better:
         level = "segment"
     return AccountEffects(
-        action=action, level=level, comparisons=comparisons, stack=stack,
-        estimates=_at_level(level, scores, lesson, number, stack, asked_segment, typical_spread,
-                            rng))
+        action=action,
+        level=level,
+        comparisons=comparisons,
+        stack=stack,
+        estimates=_at_level(
+            level, scores, lesson, number, stack, asked_segment, typical_spread, rng
+        ),
+    )
 
 
-def _held_out(scores: Scores, lesson: Lesson, number: int, typical_spread: float,
-              rng: np.random.Generator) -> tuple[dict[Level, Floats], dict[str, Floats]]:
+def _held_out(
+    scores: Scores, lesson: Lesson, number: int, typical_spread: float, rng: np.random.Generator
+) -> tuple[dict[Level, Floats], dict[str, Floats]]:
     """At every level the effect on each trial, and what every learner says, from other folds."""
     sample, known = scores.sample, lesson.arm >= 0
     enough = min((sample.arm == number).sum(), (sample.arm == 0).sum()) >= LEAST_TRIALS
@@ -110,22 +124,36 @@ def _held_out(scores: Scores, lesson: Lesson, number: int, typical_spread: float
     score, fold, action = lesson.score[known], folds.fold[known], sample.arms[number]
     return {
         "everybody": _by_fold(fold, lambda rest: np.full(len(sample), score[rest].mean())),
-        "segment": _by_fold(fold, lambda rest: _segment_values(scores, action, rest,
-                                                               sample.segment, typical_spread,
-                                                               rng)),
+        "segment": _by_fold(
+            fold,
+            lambda rest: _segment_values(scores, action, rest, sample.segment, typical_spread, rng),
+        ),
         "account": _by_fold(fold, lambda rest: _stacked(predicted, score, rest)),
     }, predicted
 
 
-def _at_level(level: Level, scores: Scores, lesson: Lesson, number: int, stack: Stack,
-              asked_segment: Words, typical_spread: float, rng: np.random.Generator) -> Floats:
+def _at_level(
+    level: Level,
+    scores: Scores,
+    lesson: Lesson,
+    number: int,
+    stack: Stack,
+    asked_segment: Words,
+    typical_spread: float,
+    rng: np.random.Generator,
+) -> Floats:
     known = lesson.arm >= 0
     if level == "account" and stack.weights:
         return _asked_by_stack(lesson, known, stack, rng)
     if level == "segment":
-        return _segment_values(scores, scores.sample.arms[number],
-                               np.ones(len(scores.sample), dtype=bool), asked_segment,
-                               typical_spread, rng)
+        return _segment_values(
+            scores,
+            scores.sample.arms[number],
+            np.ones(len(scores.sample), dtype=bool),
+            asked_segment,
+            typical_spread,
+            rng,
+        )
     return np.full(len(asked_segment), lesson.score[known].mean())
 
 
@@ -133,11 +161,14 @@ def _lesson(scores: Scores, outcome: Floats, number: int, asked: Floats) -> Less
     sample, more = scores.sample, len(asked)
     covariates = np.vstack([sample.covariates, asked])
     return Lesson(
-        covariates=covariates, matrix=design_matrix(covariates),
-        arm=np.concatenate([sample.arm, np.full(more, -1)]), action=number,
+        covariates=covariates,
+        matrix=design_matrix(covariates),
+        arm=np.concatenate([sample.arm, np.full(more, -1)]),
+        action=number,
         outcome=np.concatenate([outcome, np.zeros(more)]),
         score=np.concatenate([scores.middle(number), np.zeros(more)]),
-        cluster=np.concatenate([sample.cluster, np.full(more, sample.cluster.max() + 1)]))
+        cluster=np.concatenate([sample.cluster, np.full(more, sample.cluster.max() + 1)]),
+    )
 
 
 def _by_fold(fold: Ints, predict: Callable[[Bools], Floats]) -> Floats:
@@ -150,18 +181,33 @@ def _by_fold(fold: Ints, predict: Callable[[Bools], Floats]) -> Floats:
 
 def _stacked(predicted: Mapping[str, Floats], score: Floats, rest: Bools) -> Floats:
     stack = fit_stack({name: values[rest] for name, values in predicted.items()}, score[rest])
-    return stack.mixed(predicted, {name: float(values[rest].mean())
-                                   for name, values in predicted.items()}, rows=len(rest))
+    return stack.mixed(
+        predicted,
+        {name: float(values[rest].mean()) for name, values in predicted.items()},
+        rows=len(rest),
+    )
 
 
-def _segment_values(scores: Scores, action: str, fit: Bools, asked: Words, typical_spread: float,
-                    rng: np.random.Generator) -> Floats:
+def _segment_values(
+    scores: Scores,
+    action: str,
+    fit: Bools,
+    asked: Words,
+    typical_spread: float,
+    rng: np.random.Generator,
+) -> Floats:
     """Shrunk effects of segments from these trials; the mean where a segment is not among them."""
-    part = replace(scores, sample=scores.sample.keep(fit), score=scores.score[:, fit],
-                   propensity=scores.propensity[fit], weight=scores.weight[fit])
-    found = {item.segment: item.estimate
-             for item in segment_uplifts(part, rng=rng, actions=[action],
-                                         typical_spread=typical_spread)}
+    part = replace(
+        scores,
+        sample=scores.sample.keep(fit),
+        score=scores.score[:, fit],
+        propensity=scores.propensity[fit],
+        weight=scores.weight[fit],
+    )
+    found = {
+        item.segment: item.estimate
+        for item in segment_uplifts(part, rng=rng, actions=[action], typical_spread=typical_spread)
+    }
     mean = float(scores.middle(scores.sample.arms.index(action))[fit].mean())
     return np.array([found.get(str(segment), mean) for segment in asked])
 
@@ -170,16 +216,20 @@ def _asked_by_stack(lesson: Lesson, known: Bools, stack: Stack, rng: np.random.G
     seed = int(rng.integers(2**31 - 1))
     everybody = np.ones(len(known), dtype=bool)
     used = {name: learner(lesson, known, everybody, seed) for name, learner in LEARNERS.items()}
-    return stack.mixed({name: values[~known] for name, values in used.items()},
-                       {name: float(values[known].mean()) for name, values in used.items()},
-                       rows=int((~known).sum()))
+    return stack.mixed(
+        {name: values[~known] for name, values in used.items()},
+        {name: float(values[known].mean()) for name, values in used.items()},
+        rows=int((~known).sum()),
+    )
 
 
-def _compare(held_out: Mapping[Level, Floats], finer: Level, coarser: Level, score: Floats,
-             cluster: Ints) -> Comparison:
+def _compare(
+    held_out: Mapping[Level, Floats], finer: Level, coarser: Level, score: Floats, cluster: Ints
+) -> Comparison:
     gap = (score - held_out[finer]) ** 2 - (score - held_out[coarser]) ** 2
     difference = float(gap.mean())
     error, clusters = clustered_error((gap - difference) / gap.size, cluster)
     reach = float(stats.t.ppf(CONFIDENCE, clusters - 1))
-    return Comparison(finer=finer, coarser=coarser, difference=difference,
-                      upper=difference + reach * error)
+    return Comparison(
+        finer=finer, coarser=coarser, difference=difference, upper=difference + reach * error
+    )

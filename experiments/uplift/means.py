@@ -40,8 +40,9 @@ class MeanEffect:
 def mean_effects(scores: Scores) -> tuple[MeanEffect, ...]:
     """The mean effect of every action over all trials, in the order of the arms."""
     everybody = np.ones(len(scores.sample), dtype=bool)
-    return tuple(mean_effect(scores, number, everybody)
-                 for number in range(1, len(scores.sample.arms)))
+    return tuple(
+        mean_effect(scores, number, everybody) for number in range(1, len(scores.sample.arms))
+    )
 
 
 def mean_effect(scores: Scores, action: int, rows: Bools) -> MeanEffect:
@@ -56,13 +57,21 @@ def mean_effect(scores: Scores, action: int, rows: Bools) -> MeanEffect:
     if error == 0:
         raise SampleError(
             f"{sample.arms[action]!r}: every one of {int(rows.sum())} trials says the same, so no "
-            f"error can be estimated. Wait until accounts have left and stayed.")
+            f"error can be estimated. Wait until accounts have left and stayed."
+        )
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, clusters - 1)) * error
     return MeanEffect(
-        action=sample.arms[action], estimate=value, standard_error=error, low=value - reach,
-        high=value + reach, p_value=float(2 * stats.t.sf(abs(value) / error, clusters - 1)),
-        n=int(rows.sum()), n_treated=int((arm == action).sum()),
-        n_untouched=int((arm == 0).sum()), n_clusters=clusters)
+        action=sample.arms[action],
+        estimate=value,
+        standard_error=error,
+        low=value - reach,
+        high=value + reach,
+        p_value=float(2 * stats.t.sf(abs(value) / error, clusters - 1)),
+        n=int(rows.sum()),
+        n_treated=int((arm == action).sum()),
+        n_untouched=int((arm == 0).sum()),
+        n_clusters=clusters,
+    )
 
 
 def mean_and_error(scores: Floats, cluster: Ints) -> tuple[float, float, int]:

@@ -50,8 +50,7 @@ class Scores:
         return np.asarray(self.score[:, :, action] - self.score[:, :, 0])
 
     def middle(self, action: int) -> Floats:
-        """One score per row, the mean over repeats: what learners of single accounts are fitted to.
-        """
+        """One score per row, the mean over repeats: what learners of single accounts are fitted to."""
         return np.asarray(self.of(action).mean(axis=0))
 
     def effective_n(self, action: int, rows: Bools | None = None) -> float:
@@ -67,28 +66,38 @@ class Scores:
         return 4 / (1 / sizes[0] + 1 / sizes[1])
 
 
-def cross_fit(sample: ArmSample, outcome: Floats, *, rng: np.random.Generator,
-              repeats: int = REPEATS) -> Scores:
+def cross_fit(
+    sample: ArmSample, outcome: Floats, *, rng: np.random.Generator, repeats: int = REPEATS
+) -> Scores:
     """The scores of an outcome under all arms; every prediction comes from other accounts.
 
     Raises:
         SampleError: an outcome that is not known for every trial, or fewer than two accounts.
     """
     if outcome.shape != (len(sample),) or not np.isfinite(outcome).all():
-        raise SampleError(f"The outcome has to be known for each of the {len(sample)} trials; "
-                          f"leave trials out whose follow-up is not over.")
+        raise SampleError(
+            f"The outcome has to be known for each of the {len(sample)} trials; "
+            f"leave trials out whose follow-up is not over."
+        )
     if np.unique(sample.cluster).size < 2:
         raise SampleError("All trials belong to one cluster, so nothing can be cross-fitted.")
     matrix = design_matrix(sample.covariates)
     rounds = [_one_round(sample, matrix, outcome, rng) for _ in range(repeats)]
     first = rounds[0]
     return Scores(
-        sample=sample, score=np.array([score for score, _, _ in rounds]), propensity=first[1],
-        weight=first[2])
+        sample=sample,
+        score=np.array([score for score, _, _ in rounds]),
+        propensity=first[1],
+        weight=first[2],
+    )
 
 
-def _one_round(sample: ArmSample, matrix: Floats, outcome: Floats, rng: np.random.Generator,
-               ) -> tuple[Floats, Floats, Floats]:
+def _one_round(
+    sample: ArmSample,
+    matrix: Floats,
+    outcome: Floats,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats, Floats]:
     """Score and propensity of every arm, and the weight of every row in its own."""
     folds = Folds.draw(sample.cluster, sample.arm > 0, rng=rng)
     propensity = sample.propensity.copy()
@@ -99,11 +108,24 @@ def _one_round(sample: ArmSample, matrix: Floats, outcome: Floats, rng: np.rando
         asked = predict & unlogged
         if asked.any():
             propensity[asked] = predict_arms(
-                sample.covariates, matrix, sample.arm, len(sample.arms), fit=fit & unlogged,
-                predict=asked, seed=seed)
+                sample.covariates,
+                matrix,
+                sample.arm,
+                len(sample.arms),
+                fit=fit & unlogged,
+                predict=asked,
+                seed=seed,
+            )
         predicted[predict] = predict_under_arms(
-            sample.covariates, matrix, sample.arm, len(sample.arms), outcome, fit=fit,
-            predict=predict, seed=seed)
+            sample.covariates,
+            matrix,
+            sample.arm,
+            len(sample.arms),
+            outcome,
+            fit=fit,
+            predict=predict,
+            seed=seed,
+        )
     weight = arm_weights(sample, propensity)
     own = np.arange(len(sample)), sample.arm
     score = predicted.copy()

@@ -82,8 +82,12 @@ def belief_of(prior: Prior, probability: float) -> Belief | None:
 
 
 def segment_uplifts(
-    scores: Scores, *, rng: np.random.Generator, beliefs: Mapping[str, Belief] | None = None,
-    typical_spread: float = TYPICAL_SPREAD, actions: Sequence[str] | None = None,
+    scores: Scores,
+    *,
+    rng: np.random.Generator,
+    beliefs: Mapping[str, Belief] | None = None,
+    typical_spread: float = TYPICAL_SPREAD,
+    actions: Sequence[str] | None = None,
 ) -> tuple[SegmentUplift, ...]:
     """The effect of these actions (all by default) in every segment, in the order of the arms.
 
@@ -97,62 +101,82 @@ def segment_uplifts(
     degrees = accounts - 1 + np.minimum(BORROWED, accounts.sum() - len(masks))
     for name, count in zip(names, accounts, strict=True):
         if count < 2:
-            raise SampleError(f"Segment {str(name)!r} has fewer than two accounts; join it with "
-                              f"another.")
-    numbers = [number for number, arm in enumerate(sample.arms)
-               if number > 0 and (actions is None or arm in actions)]
+            raise SampleError(
+                f"Segment {str(name)!r} has fewer than two accounts; join it with another."
+            )
+    numbers = [
+        number
+        for number, arm in enumerate(sample.arms)
+        if number > 0 and (actions is None or arm in actions)
+    ]
     raw, variance = (np.empty((len(numbers), len(names))) for _ in range(2))
     for place, action in enumerate(numbers):
         raw[place], variance[place] = _raw(scores, action, masks)
         if variance[place].min() <= 0:
-            raise SampleError(f"{sample.arms[action]!r}: its scores do not vary within segments, "
-                              f"so no error can be estimated. Wait until accounts have left and "
-                              f"stayed.")
+            raise SampleError(
+                f"{sample.arms[action]!r}: its scores do not vary within segments, "
+                f"so no error can be estimated. Wait until accounts have left and "
+                f"stayed."
+            )
     held = [beliefs.get(sample.arms[action]) for action in numbers]
     weight, means, covariances, shares = _posterior(raw, variance, held, typical_spread)
     found = []
     for place, action in enumerate(numbers):
         middle = weight @ means[:, place]
         apart = means[:, place] - middle
-        spread = np.tensordot(weight, covariances[:, place], axes=1) + (weight[:, None] * apart
-                                                                        ).T @ apart
+        spread = (
+            np.tensordot(weight, covariances[:, place], axes=1)
+            + (weight[:, None] * apart).T @ apart
+        )
         error = np.sqrt(np.diag(spread))
         reach = _reach(weight, apart, covariances[:, place], error, degrees, rng) * error
         own, playbook = (weight @ share[:, place] for share in shares)
         for number, (name, mask) in enumerate(zip(names, masks, strict=True)):
             arm = sample.arm[mask]
-            found.append(SegmentUplift(
-                action=sample.arms[action], segment=str(name), raw=float(raw[place, number]),
-                raw_error=float(np.sqrt(variance[place, number])),
-                estimate=float(middle[number]), standard_error=float(error[number]),
-                low=float(middle[number] - reach[number]),
-                high=float(middle[number] + reach[number]), own_share=float(own[number]),
-                playbook_share=float(playbook[number]),
-                action_share=float(1 - own[number] - playbook[number]), n=int(mask.sum()),
-                n_treated=int((arm == action).sum()), n_untouched=int((arm == 0).sum())))
+            found.append(
+                SegmentUplift(
+                    action=sample.arms[action],
+                    segment=str(name),
+                    raw=float(raw[place, number]),
+                    raw_error=float(np.sqrt(variance[place, number])),
+                    estimate=float(middle[number]),
+                    standard_error=float(error[number]),
+                    low=float(middle[number] - reach[number]),
+                    high=float(middle[number] + reach[number]),
+                    own_share=float(own[number]),
+                    playbook_share=float(playbook[number]),
+                    action_share=float(1 - own[number] - playbook[number]),
+                    n=int(mask.sum()),
+                    n_treated=int((arm == action).sum()),
+                    n_untouched=int((arm == 0).sum()),
+                )
+            )
     return tuple(found)
 
 
 def _raw(scores: Scores, action: int, masks: list[np.ndarray]) -> tuple[Floats, Floats]:
     """Mean score and its variance by segment, the variance drawn toward that of all segments."""
     cluster, score = scores.sample.cluster, scores.of(action)
-    values, errors, accounts = np.array([
-        mean_and_error(score[:, mask], cluster[mask]) for mask in masks]).T
+    values, errors, accounts = np.array(
+        [mean_and_error(score[:, mask], cluster[mask]) for mask in masks]
+    ).T
     within = np.empty_like(score)
     for mask in masks:
         within[:, mask] = score[:, mask] - score[:, mask].mean(axis=1, keepdims=True)
-    everybody = np.median([
-        clustered_error(row / row.size, cluster)[0] ** 2 for row in within])
+    everybody = np.median([clustered_error(row / row.size, cluster)[0] ** 2 for row in within])
     rows = np.array([mask.sum() for mask in masks])
     pooled = everybody * within.shape[1] ** 2 * accounts / accounts.sum() / rows**2
     own = accounts - 1
     return values, (own * errors**2 + BORROWED * pooled) / (own + BORROWED)
 
 
-def _posterior(raw: Floats, variance: Floats, beliefs: list[Belief | None], typical: float,
-               ) -> tuple[Floats, Floats, Floats, tuple[Floats, Floats]]:
-    """Weight of each spread; given it: means, covariances, shares of own data and of the playbook.
-    """
+def _posterior(
+    raw: Floats,
+    variance: Floats,
+    beliefs: list[Belief | None],
+    typical: float,
+) -> tuple[Floats, Floats, Floats, tuple[Floats, Floats]]:
+    """Weight of each spread; given it: means, covariances, shares of own data and of the playbook."""
     spreads = SPREADS * typical
     steps = np.gradient(spreads)
     log_weight = np.log(steps * SPREADS) - SPREADS
@@ -168,19 +192,30 @@ def _posterior(raw: Floats, variance: Floats, beliefs: list[Belief | None], typi
             mean = (float(np.sum(raw[place] / total)) + believed * centre) / precision
             kept = spread**2 / total
             means[row, place] = kept * raw[place] + (1 - kept) * mean
-            covariances[row, place] = (np.outer(1 - kept, 1 - kept) / precision
-                                       + np.diag(kept * variance[place]))
+            covariances[row, place] = np.outer(1 - kept, 1 - kept) / precision + np.diag(
+                kept * variance[place]
+            )
             own[row, place] = kept + (1 - kept) / total / precision
             playbook[row, place] = (1 - kept) * believed / precision
             log_weight[row] += 0.5 * (
-                mean**2 * precision - believed * centre**2 - np.sum(raw[place]**2 / total)
-                - np.sum(np.log(total)) - np.log(precision))
+                mean**2 * precision
+                - believed * centre**2
+                - np.sum(raw[place] ** 2 / total)
+                - np.sum(np.log(total))
+                - np.log(precision)
+            )
     weight = np.exp(log_weight - log_weight.max())
     return weight / weight.sum(), means, covariances, (own, playbook)
 
 
-def _reach(weight: Floats, apart: Floats, covariances: Floats, error: Floats, degrees: Ints,
-           rng: np.random.Generator) -> float:
+def _reach(
+    weight: Floats,
+    apart: Floats,
+    covariances: Floats,
+    error: Floats,
+    degrees: Ints,
+    rng: np.random.Generator,
+) -> float:
     """How many errors a band has to reach so that all segments lie inside it together.
 
     Errors are estimated themselves, so the draws are Student's t by segment.

@@ -82,8 +82,13 @@ class WeeklyTrials:
 
 
 def build_weekly_trials(
-    events: pl.DataFrame, features: pl.DataFrame, *, as_of: datetime, horizon_days: int = 90,
-    washout_days: int = 28, segment_by: str = "segment",
+    events: pl.DataFrame,
+    features: pl.DataFrame,
+    *,
+    as_of: datetime,
+    horizon_days: int = 90,
+    washout_days: int = 28,
+    segment_by: str = "segment",
 ) -> WeeklyTrials:
     """The trials of what was known at ``as_of``.
 
@@ -99,7 +104,8 @@ def build_weekly_trials(
             f"No action that people decided about was carried out within a week after a snapshot "
             f"from more than {horizon_days + 7} days before {as_of:%Y-%m-%d}. Log actions as they "
             f"are done, build weekly snapshots of that time (keepwell snapshot --from … --to … "
-            f"--every week), and wait for a follow-up to end.")
+            f"--every week), and wait for a follow-up to end."
+        )
     accounts, share = _accounts(known, len(starts))
     grid = accounts.join(
         pl.DataFrame({"start": starts}, schema={"start": chosen.schema["at"]}), how="cross"
@@ -126,17 +132,26 @@ def has_grown(before: Floats, after: Floats) -> Floats:
 def _received(known: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """``account_id, at, action``: what people chose, and what was drawn by lot."""
     decided, done = assignments(known), exposures(known)
-    by_lot = [name for (name,), rows in decided.group_by("intervention")
-              if mechanism_of(rows) == "lottery"]
+    by_lot = [
+        name
+        for (name,), rows in decided.group_by("intervention")
+        if mechanism_of(rows) == "lottery"
+    ]
     done = done.with_columns(pl.col("action").fill_null(pl.col("intervention")))
     is_drawn = pl.col("intervention").is_in(by_lot)
     wanted = done.select("account_id", "at", "action", is_drawn.alias("drawn"))
-    return (wanted.filter(~pl.col("drawn")).drop("drawn"),
-            wanted.filter(pl.col("drawn")).drop("drawn"))
+    return (
+        wanted.filter(~pl.col("drawn")).drop("drawn"),
+        wanted.filter(pl.col("drawn")).drop("drawn"),
+    )
 
 
-def _starts(chosen: pl.DataFrame, snapshots: Sequence[datetime], *, last: datetime,
-            ) -> list[datetime]:
+def _starts(
+    chosen: pl.DataFrame,
+    snapshots: Sequence[datetime],
+    *,
+    last: datetime,
+) -> list[datetime]:
     """Snapshots from a week before the first choice to the last one, at least a week apart."""
     if chosen.is_empty():
         return []
@@ -154,38 +169,55 @@ def _accounts(known: pl.DataFrame, weeks: int) -> tuple[pl.DataFrame, float]:
     names = known["account_id"].unique().sort()
     share = min(1.0, MOST_TRIALS / (len(names) * weeks))
     if share < 1:
-        names = pl.Series("account_id", [name for name in names
-                                         if hash_position("weekly trials", name) < share])
+        names = pl.Series(
+            "account_id", [name for name in names if hash_position("weekly trials", name) < share]
+        )
     return pl.DataFrame({"account_id": names}), share
 
 
-def _add_arms(framed: pl.DataFrame, chosen: pl.DataFrame, drawn: pl.DataFrame,
-              washout: timedelta, horizon: timedelta) -> pl.DataFrame:
+def _add_arms(
+    framed: pl.DataFrame,
+    chosen: pl.DataFrame,
+    drawn: pl.DataFrame,
+    washout: timedelta,
+    horizon: timedelta,
+) -> pl.DataFrame:
     """``action``, ``is_several``, ``was_recent`` and ``is_exposed``."""
     at, start, over = pl.col("at"), pl.col("start"), pl.col("followed_from")
     in_week = (at >= start) & (at < over)
-    both = pl.concat([chosen.with_columns(pl.lit(False).alias("drawn")),
-                      drawn.with_columns(pl.lit(True).alias("drawn"))])
+    both = pl.concat(
+        [
+            chosen.with_columns(pl.lit(False).alias("drawn")),
+            drawn.with_columns(pl.lit(True).alias("drawn")),
+        ]
+    )
     found = (
-        framed.select("account_id", "start", "followed_from").join(both, on="account_id")
+        framed.select("account_id", "start", "followed_from")
+        .join(both, on="account_id")
         .filter((at >= start - washout) & (at < over + horizon))
-        .group_by("account_id", "start").agg(
+        .group_by("account_id", "start")
+        .agg(
             pl.col("action").filter(in_week & ~pl.col("drawn")).first().alias("action"),
             (pl.col("action").filter(in_week & ~pl.col("drawn")).n_unique() > 1).alias("mixed"),
             (in_week & pl.col("drawn")).any().alias("by_lot"),
-            (at < start).any().alias("was_recent"), (at >= over).any().alias("is_exposed"))
+            (at < start).any().alias("was_recent"),
+            (at >= over).any().alias("is_exposed"),
+        )
         .with_columns((pl.col("mixed") | pl.col("by_lot")).alias("is_several"))
         .drop("mixed", "by_lot")
     )
     return framed.join(found, on=["account_id", "start"], how="left").with_columns(
         pl.col("action").fill_null(NO_ACTION),
-        pl.col("was_recent", "is_exposed", "is_several").fill_null(False))
+        pl.col("was_recent", "is_exposed", "is_several").fill_null(False),
+    )
 
 
 def _leave_out(framed: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     reasons = {
-        "left_in_window": ~pl.col("is_customer"), "washout": pl.col("was_recent"),
-        "several": pl.col("is_several"), "no_snapshot": pl.col("snapshot_at").is_null(),
+        "left_in_window": ~pl.col("is_customer"),
+        "washout": pl.col("was_recent"),
+        "several": pl.col("is_several"),
+        "no_snapshot": pl.col("snapshot_at").is_null(),
     }
     excluded = {}
     for reason, applies in reasons.items():
@@ -204,12 +236,18 @@ def _without_rare(framed: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
         raise NoTrialsError(
             f"The log holds {untouched} untouched usable weeks and {listed or 'no action'}; "
             f"{LEAST_TREATED} of an action and of none are needed. Build snapshots of that time "
-            f"(keepwell snapshot --from … --to … --every week), or wait.")
+            f"(keepwell snapshot --from … --to … --every week), or wait."
+        )
     return framed.filter(~pl.col("action").is_in(list(rare))), rare
 
 
-def _as_arrays(framed: pl.DataFrame, design: Design, excluded: Mapping[str, int],
-               too_few: Mapping[str, int], share: float) -> WeeklyTrials:
+def _as_arrays(
+    framed: pl.DataFrame,
+    design: Design,
+    excluded: Mapping[str, int],
+    too_few: Mapping[str, int],
+    share: float,
+) -> WeeklyTrials:
     names, matrix = covariates_of(framed, design)
     arms = (NO_ACTION, *sorted(set(framed["action"]) - {NO_ACTION}))
     months = design.horizon_days / DAYS_A_MONTH
@@ -219,26 +257,42 @@ def _as_arrays(framed: pl.DataFrame, design: Design, excluded: Mapping[str, int]
     ends: datetime = framed["followed_to"].max()  # type: ignore[assignment]
     outcomes: dict[GoodOutcome, Floats] = {
         "retention": stayed,
-        "expansion": has_grown(before, after) * stayed}
+        "expansion": has_grown(before, after) * stayed,
+    }
     return WeeklyTrials(
         sample=ArmSample(
-            covariates=matrix, covariate_names=names,
-            arm=np.array([arms.index(action) for action in framed["action"]]), arms=arms,
+            covariates=matrix,
+            covariate_names=names,
+            arm=np.array([arms.index(action) for action in framed["action"]]),
+            arms=arms,
             propensity=np.full((framed.height, len(arms)), np.nan),
             segment=np.array(segments_of(framed, design), dtype=str),
-            cluster=codes(framed["account_id"])),
+            cluster=codes(framed["account_id"]),
+        ),
         outcomes=outcomes,
         placebos=placebos_of(framed, design, before * months),
         is_exposed=framed["is_exposed"].to_numpy().astype(bool),
-        age_days=age_days(framed["start"]), excluded=excluded, too_few=too_few,
-        first_start=framed["start"][0], followed_to=ends, share_of_accounts=share)
+        age_days=age_days(framed["start"]),
+        excluded=excluded,
+        too_few=too_few,
+        first_start=framed["start"][0],
+        followed_to=ends,
+        share_of_accounts=share,
+    )
 
 
 def _design(horizon_days: int, washout_days: int, segment_by: str) -> Design:
     """What trials of single actions declare, for all of them together."""
     mechanism: Literal["judgement"] = "judgement"
     return Design(
-        design_id=f"weekly-{horizon_days}d", action="any", intervention="any",
-        question="What does each action change, against none?", mechanism=mechanism,
-        estimand="ATE", horizon_days=horizon_days, window_days=WEEK.days,
-        washout_days=washout_days, segment_by=segment_by)
+        design_id=f"weekly-{horizon_days}d",
+        action="any",
+        intervention="any",
+        question="What does each action change, against none?",
+        mechanism=mechanism,
+        estimand="ATE",
+        horizon_days=horizon_days,
+        window_days=WEEK.days,
+        washout_days=washout_days,
+        segment_by=segment_by,
+    )

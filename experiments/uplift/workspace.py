@@ -59,15 +59,26 @@ class MeasuredEffects:
         """Plain values for JSON; the policy reads ``effects``."""
         evidence = Evidence(effects=self.effects, segment_attribute=self.segment_attribute)
         return {
-            **effects_document(evidence), "as_of": self.as_of.isoformat(),
-            "checks": {action: [asdict(check) for check in grading.checks]
-                       for action, grading in self.gradings.items()},
-            "unanswered": dict(self.unanswered), "notes": list(self.notes)}
+            **effects_document(evidence),
+            "as_of": self.as_of.isoformat(),
+            "checks": {
+                action: [asdict(check) for check in grading.checks]
+                for action, grading in self.gradings.items()
+            },
+            "unanswered": dict(self.unanswered),
+            "notes": list(self.notes),
+        }
 
 
 def measure_effects(
-    events: pl.DataFrame, features: pl.DataFrame, *, as_of: datetime, rng: np.random.Generator,
-    actions: Mapping[str, Action], segment_by: str = "segment", horizon_days: int = HORIZON_DAYS,
+    events: pl.DataFrame,
+    features: pl.DataFrame,
+    *,
+    as_of: datetime,
+    rng: np.random.Generator,
+    actions: Mapping[str, Action],
+    segment_by: str = "segment",
+    horizon_days: int = HORIZON_DAYS,
 ) -> MeasuredEffects:
     """The effects of all logged actions from what was known at ``as_of``."""
     effects: dict[str, tuple[ActionEffect, ...]] = {}
@@ -79,24 +90,29 @@ def measure_effects(
         for action, grading in found.gradings.items():
             if gradings.get(action) is None or grading.grade < gradings[action].grade:
                 gradings[action] = grading
-                effects[action] = tuple(record for record in found.records
-                                        if record.action_id == action)
+                effects[action] = tuple(
+                    record for record in found.records if record.action_id == action
+                )
         unanswered.update(found.unanswered)
 
     try:
-        trials = build_weekly_trials(events, features, as_of=as_of, horizon_days=horizon_days,
-                                     segment_by=segment_by)
+        trials = build_weekly_trials(
+            events, features, as_of=as_of, horizon_days=horizon_days, segment_by=segment_by
+        )
     except NoTrialsError as error:
         notes.append(str(error))
     else:
         notes.append(_left_out(trials))
-        unanswered |= {action: f"Only {count} usable weeks with this action." for action, count
-                       in trials.too_few.items()}
+        unanswered |= {
+            action: f"Only {count} usable weeks with this action."
+            for action, count in trials.too_few.items()
+        }
         for outcome in trials.outcomes:
             take(_judged(trials, outcome, actions, horizon_days, rng))
     moments = features.select("as_of").unique()["as_of"].to_list()
-    for design in propose_designs(events, as_of=as_of, snapshots=moments,
-                                  horizon_days=horizon_days):
+    for design in propose_designs(
+        events, as_of=as_of, snapshots=moments, horizon_days=horizon_days
+    ):
         if design.mechanism == "lottery":
             try:
                 take(_drawn(build_trials(events, features, design, as_of=as_of), actions, rng))
@@ -104,17 +120,25 @@ def measure_effects(
                 unanswered.setdefault(design.action, str(error))
     between = drawn_between_actions(visible_events(events, as_of))
     if between:
-        notes.append(f"{between:,} decisions were drawn between actions: they compare actions with "
-                     f"one another (keepwell evaluate-policy), not with doing nothing.")
+        notes.append(
+            f"{between:,} decisions were drawn between actions: they compare actions with "
+            f"one another (keepwell evaluate-policy), not with doing nothing."
+        )
     return MeasuredEffects(
-        as_of=as_of, segment_attribute=segment_by, gradings=gradings, notes=tuple(notes),
+        as_of=as_of,
+        segment_attribute=segment_by,
+        gradings=gradings,
+        notes=tuple(notes),
         effects=tuple(record for action in sorted(effects) for record in effects[action]),
-        unanswered={action: why for action, why in sorted(unanswered.items())
-                    if action not in effects})
+        unanswered={
+            action: why for action, why in sorted(unanswered.items()) if action not in effects
+        },
+    )
 
 
-def write_effects(workspace: Workspace, *, as_of: datetime, seed: int = 1,
-                  segment_by: str = "segment") -> tuple[Path, MeasuredEffects]:
+def write_effects(
+    workspace: Workspace, *, as_of: datetime, seed: int = 1, segment_by: str = "segment"
+) -> tuple[Path, MeasuredEffects]:
     """Measure the effects of a workspace and write them beside its reports, at once or not at all.
 
     Args:
@@ -126,18 +150,30 @@ def write_effects(workspace: Workspace, *, as_of: datetime, seed: int = 1,
     Raises:
         NoTrialsError: there is no snapshot from before ``as_of``.
     """
-    events = Lake(workspace.events_dir, workspace.quarantine_dir).scan().filter(
-        pl.col("kind").str.starts_with("action.") | pl.col("kind").str.starts_with("contract.")
-    ).collect()
+    events = (
+        Lake(workspace.events_dir, workspace.quarantine_dir)
+        .scan()
+        .filter(
+            pl.col("kind").str.starts_with("action.") | pl.col("kind").str.starts_with("contract.")
+        )
+        .collect()
+    )
     snapshots = SnapshotStore(workspace.snapshots_dir)
     moments = [moment for moment in snapshots.moments() if moment <= as_of]
     if not moments:
         raise NoTrialsError(
             f"There is no snapshot from before {as_of:%Y-%m-%d}, so nothing is known of any "
-            f"account. Build some (keepwell snapshot --from … --to … --every week).")
+            f"account. Build some (keepwell snapshot --from … --to … --every week)."
+        )
     features = pl.concat([snapshots.read(moment) for moment in moments], how="diagonal")
-    found = measure_effects(events, features, as_of=as_of, rng=np.random.default_rng(seed),
-                            actions=playbook().by_id, segment_by=segment_by)
+    found = measure_effects(
+        events,
+        features,
+        as_of=as_of,
+        rng=np.random.default_rng(seed),
+        actions=playbook().by_id,
+        segment_by=segment_by,
+    )
     path = workspace.reports_dir / EFFECTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(found.to_dict(), indent=1, allow_nan=False).encode())
@@ -154,66 +190,100 @@ def _prior_grades(actions: Mapping[str, Action]) -> dict[str, Grade]:
     return {name: "D" for name, action in actions.items() if action.prior.grade == "D"}
 
 
-def _judged(trials: WeeklyTrials, outcome: GoodOutcome, actions: Mapping[str, Action],
-            horizon_days: int, rng: np.random.Generator) -> Effects:
+def _judged(
+    trials: WeeklyTrials,
+    outcome: GoodOutcome,
+    actions: Mapping[str, Action],
+    horizon_days: int,
+    rng: np.random.Generator,
+) -> Effects:
     sample = trials.sample
     if not any(_outcome_of(action, actions) == outcome for action in sample.arms[1:]):
         return Effects(records=(), gradings={}, unanswered={})
     scores = cross_fit(sample, trials.outcomes[outcome], rng=rng)
     found = action_effects(
-        scores, trials.outcomes[outcome], placebos=_placebo_scores(sample, trials.placebos, rng),
+        scores,
+        trials.outcomes[outcome],
+        placebos=_placebo_scores(sample, trials.placebos, rng),
         measured=Measurement(
-            outcome=outcome, horizon_days=horizon_days, measured_from=trials.first_start,
-            measured_to=trials.followed_to, source="weekly trials of what people chose"),
-        rng=rng, prior_grades=_prior_grades(actions), is_exposed=trials.is_exposed,
-        age_days=trials.age_days)
+            outcome=outcome,
+            horizon_days=horizon_days,
+            measured_from=trials.first_start,
+            measured_to=trials.followed_to,
+            source="weekly trials of what people chose",
+        ),
+        rng=rng,
+        prior_grades=_prior_grades(actions),
+        is_exposed=trials.is_exposed,
+        age_days=trials.age_days,
+    )
     mine = [action for action in sample.arms if _outcome_of(action, actions) == outcome]
     return Effects(
         records=tuple(record for record in found.records if record.action_id in mine),
         gradings={name: grading for name, grading in found.gradings.items() if name in mine},
-        unanswered={name: why for name, why in found.unanswered.items() if name in mine})
+        unanswered={name: why for name, why in found.unanswered.items() if name in mine},
+    )
 
 
 def _drawn(trials: Trials, actions: Mapping[str, Action], rng: np.random.Generator) -> Effects:
     """A lottery: two arms, with its own odds."""
     design, sample = trials.design, trials.sample
     arms = ArmSample(
-        covariates=sample.covariates, covariate_names=sample.covariate_names,
-        arm=sample.treated.astype(np.int64), arms=(NO_ACTION, design.action),
+        covariates=sample.covariates,
+        covariate_names=sample.covariate_names,
+        arm=sample.treated.astype(np.int64),
+        arms=(NO_ACTION, design.action),
         propensity=np.column_stack([1 - sample.propensity, sample.propensity]),
-        segment=np.array(trials.segments, dtype=str), cluster=sample.cluster)
+        segment=np.array(trials.segments, dtype=str),
+        cluster=sample.cluster,
+    )
     outcome = _outcome_of(design.action, actions)
     good = 1 - trials.outcomes[CHURN]
     if outcome == "expansion":
         good *= has_grown(trials.baselines[MRR_AFTER], trials.outcomes[MRR_AFTER])
     return action_effects(
-        cross_fit(arms, good, rng=rng), good,
+        cross_fit(arms, good, rng=rng),
+        good,
         placebos=_placebo_scores(arms, trials.placebos, rng),
         measured=Measurement(
-            outcome=outcome, horizon_days=design.horizon_days, measured_from=trials.starts[0],
+            outcome=outcome,
+            horizon_days=design.horizon_days,
+            measured_from=trials.starts[0],
             measured_to=trials.starts[-1] + timedelta(days=design.horizon_days),
-            source=f"the lottery {design.intervention!r}"),
-        rng=rng, prior_grades=_prior_grades(actions), is_exposed=trials.is_exposed,
-        age_days=age_days(pl.Series(trials.starts)))
+            source=f"the lottery {design.intervention!r}",
+        ),
+        rng=rng,
+        prior_grades=_prior_grades(actions),
+        is_exposed=trials.is_exposed,
+        age_days=age_days(pl.Series(trials.starts)),
+    )
 
 
-def _placebo_scores(sample: ArmSample, placebos: Mapping[str, Floats],
-                    rng: np.random.Generator) -> dict[str, Scores]:
+def _placebo_scores(
+    sample: ArmSample, placebos: Mapping[str, Floats], rng: np.random.Generator
+) -> dict[str, Scores]:
     """Scores of what was measured before the start, where it is known in every arm."""
     found = {}
     for name, values in placebos.items():
         known = np.isfinite(values)
         present = np.bincount(sample.arm[known], minlength=len(sample.arms))
         if present.min() > 1 and float(np.ptp(values[known])) > 0:
-            found[name] = cross_fit(sample.keep(known), standardised(values[known]), rng=rng,
-                                    repeats=1)
+            found[name] = cross_fit(
+                sample.keep(known), standardised(values[known]), rng=rng, repeats=1
+            )
     return found
 
 
 def _left_out(trials: WeeklyTrials) -> str:
-    lost = ", ".join(f"{count:,} {EXCLUSIONS[why]}" for why, count in trials.excluded.items()
-                     if count)
-    share = "" if trials.share_of_accounts == 1 else (
-        f" Of the accounts {trials.share_of_accounts:.0%} were taken, by hash.")
-    return (f"{len(trials.sample):,} weekly trials from {trials.first_start:%Y-%m-%d} on; left "
-            f"out: {lost or 'none'}.{share}")
+    lost = ", ".join(
+        f"{count:,} {EXCLUSIONS[why]}" for why, count in trials.excluded.items() if count
+    )
+    share = (
+        ""
+        if trials.share_of_accounts == 1
+        else (f" Of the accounts {trials.share_of_accounts:.0%} were taken, by hash.")
+    )
+    return (
+        f"{len(trials.sample):,} weekly trials from {trials.first_start:%Y-%m-%d} on; left "
+        f"out: {lost or 'none'}.{share}"
+    )

@@ -21,8 +21,16 @@ from features.health.formula import known
 from features.health.score import Health
 
 __all__ = [
-    "ALERTS", "ALERTS_BY_ID", "Alert", "AlertError", "AlertRule", "Reading", "cleared_alerts",
-    "figures_of", "open_after", "raise_alerts",
+    "ALERTS",
+    "ALERTS_BY_ID",
+    "Alert",
+    "AlertError",
+    "AlertRule",
+    "Reading",
+    "cleared_alerts",
+    "figures_of",
+    "open_after",
+    "raise_alerts",
 ]
 
 WEEK = timedelta(days=7)
@@ -33,9 +41,12 @@ CLOSE_CONTACT_TIERS = ("enterprise", "mid-market")
 """Service tiers whose sponsor is expected within 30 days rather than 60."""
 
 
-FEATURES_READ = tuple(sorted(
-    {"incidents_felt_90d", "features_used_28d", "features_unused_7d"}
-    | {name for rule in ALERTS for name in (*rule.figures, *rule.figures_said)} - FIGURES.keys()))
+FEATURES_READ = tuple(
+    sorted(
+        {"incidents_felt_90d", "features_used_28d", "features_unused_7d"}
+        | {name for rule in ALERTS for name in (*rule.figures, *rule.figures_said)} - FIGURES.keys()
+    )
+)
 """The features that some rule reads or says."""
 
 
@@ -81,14 +92,20 @@ def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, flo
     """
     before = previous_week
     if before is not None and before.as_of >= current.as_of:
-        raise AlertError(f"The reading of {before.as_of:%Y-%m-%d %H:%M} is not earlier than that "
-                         f"of {current.as_of:%Y-%m-%d %H:%M}; pass the one of a week before.")
+        raise AlertError(
+            f"The reading of {before.as_of:%Y-%m-%d %H:%M} is not earlier than that "
+            f"of {current.as_of:%Y-%m-%d %H:%M}; pass the one of a week before."
+        )
     if before is not None and abs(current.as_of - before.as_of - WEEK) > WEEK_TOLERANCE:
         before = None
     figures = {name: known(current.features.get(name)) for name in FEATURES_READ}
     score, fall, share = current.health.score, None, None
-    if (before is not None and score is not None and before.health.score is not None
-            and before.health.formula_version == current.health.formula_version):
+    if (
+        before is not None
+        and score is not None
+        and before.health.score is not None
+        and before.health.formula_version == current.health.formula_version
+    ):
         fall = before.health.score - score
         share = fall / before.health.score if before.health.score > 0 else None
     incidents = figures.get("incidents_felt_90d")
@@ -97,13 +114,22 @@ def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, flo
         incidents = max(incidents - earlier, 0.0)
     used, unused = figures.get("features_used_28d"), figures.get("features_unused_7d")
     tier = (current.attributes.get("service_tier") or "").replace("_", "-").lower()
-    return {**figures, "health_score": score, "health_fall": fall, "health_fall_share": share,
-            "unused_share_7d": unused / used if used and unused is not None else None,
-            "incidents_new_7d": incidents, "is_close_contact": float(tier in CLOSE_CONTACT_TIERS)}
+    return {
+        **figures,
+        "health_score": score,
+        "health_fall": fall,
+        "health_fall_share": share,
+        "unused_share_7d": unused / used if used and unused is not None else None,
+        "incidents_new_7d": incidents,
+        "is_close_contact": float(tier in CLOSE_CONTACT_TIERS),
+    }
 
 
 def raise_alerts(
-    current: Reading, previous_week: Reading | None = None, open_alerts: Iterable[Alert] = (), *,
+    current: Reading,
+    previous_week: Reading | None = None,
+    open_alerts: Iterable[Alert] = (),
+    *,
     last_notice_at: datetime | None = None,
 ) -> tuple[Alert, ...]:
     """The alerts that this reading raises anew, the most urgent first.
@@ -116,8 +142,9 @@ def raise_alerts(
     were_open = {alert.id: alert for alert in open_alerts}
     stay_open = set(were_open)
     if were_open:
-        stay_open -= {alert.id for alert in cleared_alerts(
-            current, previous_week, were_open.values())}
+        stay_open -= {
+            alert.id for alert in cleared_alerts(current, previous_week, were_open.values())
+        }
     holds = {rule.id for rule in ALERTS if rule.verdict(figures) == "holds"}
     raised = []
     for rule in (rule for rule in ALERTS if rule.id in holds):
@@ -131,13 +158,17 @@ def raise_alerts(
     days |= set() if last_notice_at is None else {last_notice_at.date()}
     if current.as_of.date() in days:
         return tuple(raised)
-    told = next((a for a in raised
-                 if not set(ALERTS_BY_ID[a.id].silent_while).intersection(were_open)), None)
+    told = next(
+        (a for a in raised if not set(ALERTS_BY_ID[a.id].silent_while).intersection(were_open)),
+        None,
+    )
     return tuple(replace(alert, is_notice=True) if alert is told else alert for alert in raised)
 
 
 def cleared_alerts(
-    current: Reading, previous_week: Reading | None, open_alerts: Iterable[Alert],
+    current: Reading,
+    previous_week: Reading | None,
+    open_alerts: Iterable[Alert],
 ) -> tuple[Alert, ...]:
     """The open alerts that are over by this reading; unknown figures clear nothing.
 
@@ -156,7 +187,10 @@ def cleared_alerts(
 
 
 def open_after(
-    current: Reading, previous_week: Reading | None, open_alerts: Iterable[Alert], *,
+    current: Reading,
+    previous_week: Reading | None,
+    open_alerts: Iterable[Alert],
+    *,
     last_notice_at: datetime | None = None,
 ) -> tuple[Alert, ...]:
     """All alerts that are open once this reading is taken in: those that stay and the raised."""
@@ -167,8 +201,17 @@ def open_after(
     return (*(alert for alert in were_open if alert.id not in over), *raised)
 
 
-def _alert(rule: AlertRule, level: int, figures: Mapping[str, float | None],
-           as_of: datetime) -> Alert:
+def _alert(
+    rule: AlertRule, level: int, figures: Mapping[str, float | None], as_of: datetime
+) -> Alert:
     words = next(case.words for case in rule.cases if case.verdict(figures) == "holds")
-    return Alert(id=rule.id, title=rule.title, words=words.format(**figures), urgency=rule.urgency,
-                 level=level, responses=rule.responses, source=rule.source, as_of=as_of)
+    return Alert(
+        id=rule.id,
+        title=rule.title,
+        words=words.format(**figures),
+        urgency=rule.urgency,
+        level=level,
+        responses=rule.responses,
+        source=rule.source,
+        as_of=as_of,
+    )

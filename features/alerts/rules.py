@@ -17,7 +17,11 @@ Operator = Literal["<", "<=", ">", ">="]
 Verdict = Literal["holds", "fails", "unknown"]
 
 COMPARES: Mapping[Operator, Callable[[float, float], bool]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,9 @@ class AlertRule:
     @property
     def figures_said(self) -> frozenset[str]:
         """Every feature or figure that its words say."""
-        return frozenset(name for case in self.cases for _, name, _, _ in Formatter().parse(
-            case.words) if name)
+        return frozenset(
+            name for case in self.cases for _, name, _, _ in Formatter().parse(case.words) if name
+        )
 
     def verdict(self, figures: Mapping[str, float | None]) -> Verdict:
         """Holds if one case holds, else unknown if one is unknown."""
@@ -110,14 +115,23 @@ class AlertRule:
 
 ALERTS: tuple[AlertRule, ...] = (
     AlertRule(
-        id="cancel_intent", title="Means to leave", urgency=5, source="002:246",
-        cases=(Case((Bound("cancellations_intended_90d", ">=", 1),),
-                    "said {cancellations_intended_90d:.0f} times in 90 days that it means to "
-                    "leave"),),
-        responses=("urgent_retention",), ours="open for 90 days",
+        id="cancel_intent",
+        title="Means to leave",
+        urgency=5,
+        source="002:246",
+        cases=(
+            Case(
+                (Bound("cancellations_intended_90d", ">=", 1),),
+                "said {cancellations_intended_90d:.0f} times in 90 days that it means to leave",
+            ),
+        ),
+        responses=("urgent_retention",),
+        ours="open for 90 days",
     ),
     AlertRule(
-        id="health_below_40", title="Health in the red zone", urgency=4,
+        id="health_below_40",
+        title="Health in the red zone",
+        urgency=4,
         source="004:289, 002:202",
         cases=(Case((Bound("health_score", "<", 40),), "health is {health_score:.0f} of 100"),),
         clears=(Bound("health_score", ">=", 43),),
@@ -125,170 +139,329 @@ ALERTS: tuple[AlertRule, ...] = (
         ours="clears at 43",
     ),
     AlertRule(
-        id="usage_halved", title="Use has halved", urgency=4, source="002:243",
-        cases=(Case((Bound("use_trend_7d", "<=", 0.5),
-                     Bound("feature_uses_month_to_last_week_28d", ">=", 80)),
-                    "last week's use is {use_trend_7d:.0%} of a usual week's"),),
-        clears=(Bound("use_trend_7d", ">=", 0.6),), responses=("reengage_email",),
+        id="usage_halved",
+        title="Use has halved",
+        urgency=4,
+        source="002:243",
+        cases=(
+            Case(
+                (
+                    Bound("use_trend_7d", "<=", 0.5),
+                    Bound("feature_uses_month_to_last_week_28d", ">=", 80),
+                ),
+                "last week's use is {use_trend_7d:.0%} of a usual week's",
+            ),
+        ),
+        clears=(Bound("use_trend_7d", ">=", 0.6),),
+        responses=("reengage_email",),
         ours="against the mean week of the four before, of at least 20 uses; clears at 60 %",
     ),
     AlertRule(
-        id="payment_failed", title="A payment failed", urgency=4, source="002:244, 003:222",
-        cases=(Case((Bound("invoices_failed_90d", ">=", 1), Bound("invoice_days_overdue", ">", 0)),
-                    "a payment failed and an invoice is open for {invoice_days_overdue:.0f} "
-                    "days"),
-               Case((Bound("invoices_failed_90d", ">=", 1), Bound("invoices_unpaid", ">=", 1)),
-                    "a payment failed and {invoices_unpaid:.0f} invoices are unpaid")),
+        id="payment_failed",
+        title="A payment failed",
+        urgency=4,
+        source="002:244, 003:222",
+        cases=(
+            Case(
+                (Bound("invoices_failed_90d", ">=", 1), Bound("invoice_days_overdue", ">", 0)),
+                "a payment failed and an invoice is open for {invoice_days_overdue:.0f} days",
+            ),
+            Case(
+                (Bound("invoices_failed_90d", ">=", 1), Bound("invoices_unpaid", ">=", 1)),
+                "a payment failed and {invoices_unpaid:.0f} invoices are unpaid",
+            ),
+        ),
         responses=("billing_escalation", "dunning"),
         nearest="the result of a retry is not known: an invoice that is still open stands for it",
     ),
     AlertRule(
-        id="health_fell_20pct", title="Health fell by a fifth in a week", urgency=4,
+        id="health_fell_20pct",
+        title="Health fell by a fifth in a week",
+        urgency=4,
         source="001:49",
-        cases=(Case((Bound("health_fall_share", ">=", 0.2),),
-                    "health fell by {health_fall_share:.0%} in a week, to {health_score:.0f}"),),
-        responses=("personal_outreach",), ours="relative, same formula version",
+        cases=(
+            Case(
+                (Bound("health_fall_share", ">=", 0.2),),
+                "health fell by {health_fall_share:.0%} in a week, to {health_score:.0f}",
+            ),
+        ),
+        responses=("personal_outreach",),
+        ours="relative, same formula version",
     ),
     AlertRule(
-        id="login_none_30d", title="Nobody logged in for 30 days", urgency=4, source="003:185",
-        cases=(Case((Bound("days_since_login", ">", 30),),
-                    "nobody logged in for {days_since_login:.0f} days"),
-               Case((Bound("days_since_activity", ">", 30),),
-                    "no activity for {days_since_activity:.0f} days"),
-               Case((Bound("active_days_90d", "<=", 0), Bound("account_age_days", ">", 30)),
-                    "no activity in the {account_age_days:.0f} days since it is known")),
-        responses=("winback_1",), ours="without logins, any activity counts",
+        id="login_none_30d",
+        title="Nobody logged in for 30 days",
+        urgency=4,
+        source="003:185",
+        cases=(
+            Case(
+                (Bound("days_since_login", ">", 30),),
+                "nobody logged in for {days_since_login:.0f} days",
+            ),
+            Case(
+                (Bound("days_since_activity", ">", 30),),
+                "no activity for {days_since_activity:.0f} days",
+            ),
+            Case(
+                (Bound("active_days_90d", "<=", 0), Bound("account_age_days", ">", 30)),
+                "no activity in the {account_age_days:.0f} days since it is known",
+            ),
+        ),
+        responses=("winback_1",),
+        ours="without logins, any activity counts",
     ),
     AlertRule(
-        id="ticket_negative", title="Tickets with negative sentiment", urgency=4,
+        id="ticket_negative",
+        title="Tickets with negative sentiment",
+        urgency=4,
         source="002:245",
-        cases=(Case((Bound("ticket_sentiment_lowest_7d", "<", 0, if_unknown="fails"),),
-                    "a ticket of the last 7 days has a sentiment of "
-                    "{ticket_sentiment_lowest_7d:+.2f}"),),
+        cases=(
+            Case(
+                (Bound("ticket_sentiment_lowest_7d", "<", 0, if_unknown="fails"),),
+                "a ticket of the last 7 days has a sentiment of {ticket_sentiment_lowest_7d:+.2f}",
+            ),
+        ),
         clears=(Bound("negative_tickets_90d", ">=", 0),),  # known, so silence is a fact
-        responses=("tell_manager",), ours="open for 7 days",
+        responses=("tell_manager",),
+        ours="open for 7 days",
     ),
     AlertRule(
-        id="known_issue", title="Felt an incident", urgency=4, source="001:66",
-        cases=(Case((Bound("incidents_open", ">=", 1, if_unknown="fails"),),
-                    "{incidents_open:.0f} incidents felt are not over"),
-               Case((Bound("incidents_open", "<", 0, if_unknown="holds"),  # if it is not known
-                     Bound("incidents_new_7d", ">=", 1)),
-                    "{incidents_new_7d:.0f} new incidents felt")),
+        id="known_issue",
+        title="Felt an incident",
+        urgency=4,
+        source="001:66",
+        cases=(
+            Case(
+                (Bound("incidents_open", ">=", 1, if_unknown="fails"),),
+                "{incidents_open:.0f} incidents felt are not over",
+            ),
+            Case(
+                (
+                    Bound("incidents_open", "<", 0, if_unknown="holds"),  # if it is not known
+                    Bound("incidents_new_7d", ">=", 1),
+                ),
+                "{incidents_new_7d:.0f} new incidents felt",
+            ),
+        ),
         responses=("known_issue_notice",),
         nearest="where no source says when incidents end, one that is new since a week ago, or "
-                "without a reading of then in 90 days, stands for an open one",
+        "without a reading of then in 90 days, stands for an open one",
     ),
     AlertRule(
-        id="health_fell_10pts", title="Health fell by over 10 points in a week", urgency=3,
+        id="health_fell_10pts",
+        title="Health fell by over 10 points in a week",
+        urgency=3,
         source="004:287, 004:290",
-        cases=(Case((Bound("health_fall", ">", 10),),
-                    "health fell by {health_fall:.0f} points in a week, to {health_score:.0f}"),),
-        responses=("personal_outreach",), ours="a week, same formula version",
+        cases=(
+            Case(
+                (Bound("health_fall", ">", 10),),
+                "health fell by {health_fall:.0f} points in a week, to {health_score:.0f}",
+            ),
+        ),
+        responses=("personal_outreach",),
+        ours="a week, same formula version",
     ),
     AlertRule(
-        id="health_below_60", title="Health below 60", urgency=3, source="004:288",
+        id="health_below_60",
+        title="Health below 60",
+        urgency=3,
+        source="004:288",
         cases=(Case((Bound("health_score", "<", 60),), "health is {health_score:.0f} of 100"),),
-        clears=(Bound("health_score", ">=", 63),), silent_while=("health_below_40",),
-        responses=("personal_outreach",), ours="clears at 63",
+        clears=(Bound("health_score", ">=", 63),),
+        silent_while=("health_below_40",),
+        responses=("personal_outreach",),
+        ours="clears at 63",
     ),
     AlertRule(
-        id="errors_above_p95", title="Errors far above the usual", urgency=3,
+        id="errors_above_p95",
+        title="Errors far above the usual",
+        urgency=3,
         source="001:49, 001:35",
-        cases=(Case((Bound("errors_over_p95_1d", ">", 0), Bound("error_rate_1d", ">", 0.02)),
-                    "{error_rate_1d:.1%} of uses failed in a day, {errors_over_p95_1d:,.0f} errors "
-                    "more than on 27 of the 28 days before"),),
-        responses=("self_repair",), ours="of the account's own 28 days, and over 2 % of uses",
+        cases=(
+            Case(
+                (Bound("errors_over_p95_1d", ">", 0), Bound("error_rate_1d", ">", 0.02)),
+                "{error_rate_1d:.1%} of uses failed in a day, {errors_over_p95_1d:,.0f} errors "
+                "more than on 27 of the 28 days before",
+            ),
+        ),
+        responses=("self_repair",),
+        ours="of the account's own 28 days, and over 2 % of uses",
     ),
     AlertRule(
-        id="onboarding_stalled", title="Onboarding stands still", urgency=3, source="001:49",
-        cases=(Case((Bound("onboarding_stall_hours", ">", 0),),
-                    "no onboarding step for 72 hours and {onboarding_stall_hours:,.0f} more"),),
+        id="onboarding_stalled",
+        title="Onboarding stands still",
+        urgency=3,
+        source="001:49",
+        cases=(
+            Case(
+                (Bound("onboarding_stall_hours", ">", 0),),
+                "no onboarding step for 72 hours and {onboarding_stall_hours:,.0f} more",
+            ),
+        ),
         responses=("recover_step",),
         nearest="which required steps are open is no feature: fewer than five done in the first "
-                "45 days (the longest onboarding, 004:324) stands for it",
+        "45 days (the longest onboarding, 004:324) stands for it",
     ),
     AlertRule(
-        id="invoice_unpaid", title="An invoice is unpaid", urgency=3, source="001:49",
-        cases=(Case((Bound("invoice_days_overdue", ">", 0),),
-                    "an invoice is {invoice_days_overdue:.0f} days overdue"),
-               Case((Bound("invoices_unpaid", ">=", 1),),
-                    "{invoices_unpaid:.0f} invoices are unpaid")),
-        worse_at=(Bound("invoice_days_overdue", ">=", 15),
-                  Bound("invoice_days_overdue", ">=", 30)),
-        silent_while=("payment_failed",), responses=("dunning",), ours="worse at 15 and 30 days",
+        id="invoice_unpaid",
+        title="An invoice is unpaid",
+        urgency=3,
+        source="001:49",
+        cases=(
+            Case(
+                (Bound("invoice_days_overdue", ">", 0),),
+                "an invoice is {invoice_days_overdue:.0f} days overdue",
+            ),
+            Case((Bound("invoices_unpaid", ">=", 1),), "{invoices_unpaid:.0f} invoices are unpaid"),
+        ),
+        worse_at=(Bound("invoice_days_overdue", ">=", 15), Bound("invoice_days_overdue", ">=", 30)),
+        silent_while=("payment_failed",),
+        responses=("dunning",),
+        ours="worse at 15 and 30 days",
     ),
     AlertRule(
-        id="sponsor_silent", title="The sponsor is silent or gone", urgency=2, source="001:49",
-        cases=(Case((Bound("sponsors_left_90d", ">=", 1, if_unknown="fails"),),
-                    "{sponsors_left_90d:.0f} sponsors left in 90 days"),
-               Case((Bound("champions_left_90d", ">=", 1, if_unknown="fails"),
-                     Bound("champions", "<=", 0, if_unknown="fails")),
-                    "{champions_left_90d:.0f} champions left in 90 days, and {champions:.0f} are "
-                    "there now"),
-               Case((Bound("sponsor_silence_days", ">", 60),),
-                    "nothing of a sponsor for {sponsor_silence_days:.0f} days"),
-               Case((Bound("sponsor_silence_days", ">", 30), Bound("is_close_contact", ">=", 1)),
-                    "nothing of a sponsor for {sponsor_silence_days:.0f} days")),
+        id="sponsor_silent",
+        title="The sponsor is silent or gone",
+        urgency=2,
+        source="001:49",
+        cases=(
+            Case(
+                (Bound("sponsors_left_90d", ">=", 1, if_unknown="fails"),),
+                "{sponsors_left_90d:.0f} sponsors left in 90 days",
+            ),
+            Case(
+                (
+                    Bound("champions_left_90d", ">=", 1, if_unknown="fails"),
+                    Bound("champions", "<=", 0, if_unknown="fails"),
+                ),
+                "{champions_left_90d:.0f} champions left in 90 days, and {champions:.0f} are "
+                "there now",
+            ),
+            Case(
+                (Bound("sponsor_silence_days", ">", 60),),
+                "nothing of a sponsor for {sponsor_silence_days:.0f} days",
+            ),
+            Case(
+                (Bound("sponsor_silence_days", ">", 30), Bound("is_close_contact", ">=", 1)),
+                "nothing of a sponsor for {sponsor_silence_days:.0f} days",
+            ),
+        ),
         responses=("sponsor_touch",),
         ours="30 days for enterprise and mid-market, 60 for others; a sponsor who left, and the "
-             "last champion, count too",
+        "last champion, count too",
     ),
     AlertRule(
-        id="sign_negative_feedback", title="Negative feedback", urgency=3, source="003:221",
-        cases=(Case((Bound("nps_last", "<=", 6), Bound("survey_answers_90d", ">=", 1)),
-                    "would recommend us with {nps_last:.0f} of 10"),
-               Case((Bound("csat_last", "<=", 2), Bound("survey_answers_90d", ">=", 1)),
-                    "latest satisfaction answer {csat_last:.0f} of 5")),
-        responses=("one_to_one_call",), ours="0 to 6 of 10, 1 or 2 of 5, answered in 90 days",
+        id="sign_negative_feedback",
+        title="Negative feedback",
+        urgency=3,
+        source="003:221",
+        cases=(
+            Case(
+                (Bound("nps_last", "<=", 6), Bound("survey_answers_90d", ">=", 1)),
+                "would recommend us with {nps_last:.0f} of 10",
+            ),
+            Case(
+                (Bound("csat_last", "<=", 2), Bound("survey_answers_90d", ">=", 1)),
+                "latest satisfaction answer {csat_last:.0f} of 5",
+            ),
+        ),
+        responses=("one_to_one_call",),
+        ours="0 to 6 of 10, 1 or 2 of 5, answered in 90 days",
     ),
     AlertRule(
-        id="sign_support_spike", title="Many tickets", urgency=3, source="003:220",
-        cases=(Case((Bound("ticket_spike_28d", ">=", 2), Bound("tickets_28d", ">=", 3)),
-                    "{tickets_28d:.0f} tickets in 28 days, {ticket_spike_28d:.1f} times the "
-                    "usual"),),
-        responses=("personal_outreach",), ours="twice the mean of 180 days and at least 3",
+        id="sign_support_spike",
+        title="Many tickets",
+        urgency=3,
+        source="003:220",
+        cases=(
+            Case(
+                (Bound("ticket_spike_28d", ">=", 2), Bound("tickets_28d", ">=", 3)),
+                "{tickets_28d:.0f} tickets in 28 days, {ticket_spike_28d:.1f} times the usual",
+            ),
+        ),
+        responses=("personal_outreach",),
+        ours="twice the mean of 180 days and at least 3",
     ),
     AlertRule(
-        id="sign_usage_drop", title="Use is falling", urgency=2, source="003:219",
-        cases=(Case((Bound("use_trend_28d", "<", 0.7),),
-                    "use is {use_trend_28d:.0%} of what it was in the 28 days before"),),
-        clears=(Bound("use_trend_28d", ">=", 0.8),), silent_while=("usage_halved",),
-        responses=("reengage_email",), ours="under 70 % in 28 days, clears at 80 %",
+        id="sign_usage_drop",
+        title="Use is falling",
+        urgency=2,
+        source="003:219",
+        cases=(
+            Case(
+                (Bound("use_trend_28d", "<", 0.7),),
+                "use is {use_trend_28d:.0%} of what it was in the 28 days before",
+            ),
+        ),
+        clears=(Bound("use_trend_28d", ">=", 0.8),),
+        silent_while=("usage_halved",),
+        responses=("reengage_email",),
+        ours="under 70 % in 28 days, clears at 80 %",
     ),
     AlertRule(
-        id="sign_feature_requests", title="Asks for features", urgency=1, source="003:223",
-        cases=(Case((Bound("feature_requests_unanswered", ">=", 1),),
-                    "{feature_requests_unanswered:.0f} features asked for and not answered for 30 "
-                    "days"),),
-        responses=("roadmap_note",), ours="after 30 days",
+        id="sign_feature_requests",
+        title="Asks for features",
+        urgency=1,
+        source="003:223",
+        cases=(
+            Case(
+                (Bound("feature_requests_unanswered", ">=", 1),),
+                "{feature_requests_unanswered:.0f} features asked for and not answered for 30 days",
+            ),
+        ),
+        responses=("roadmap_note",),
+        ours="after 30 days",
     ),
     AlertRule(
-        id="milestone_overdue", title="A milestone is overdue", urgency=2,
+        id="milestone_overdue",
+        title="A milestone is overdue",
+        urgency=2,
         source="000:692, 004:147",
-        cases=(Case((Bound("milestones_overdue_now", ">=", 1),),
-                    "{milestones_overdue_now:.0f} milestones are overdue"),),
+        cases=(
+            Case(
+                (Bound("milestones_overdue_now", ">=", 1),),
+                "{milestones_overdue_now:.0f} milestones are overdue",
+            ),
+        ),
         responses=("milestone_reminder",),
     ),
     AlertRule(
-        id="feature_unused_7d", title="Active, with much unused", urgency=1,
+        id="feature_unused_7d",
+        title="Active, with much unused",
+        urgency=1,
         source="001:57",
-        cases=(Case((Bound("features_unused_7d", ">=", 3), Bound("unused_share_7d", ">=", 0.75),
-                     Bound("days_since_activity", "<=", 7)),
-                    "{features_unused_7d:.0f} features used before were unused in the last 7 days, "
-                    "{unused_share_7d:.0%} of those of the 28 days"),
-               Case((Bound("adoption_depth_28d", "<", 0.5), Bound("days_since_activity", "<=", 7)),
-                    "only {adoption_depth_28d:.0%} of the plan's features used in 28 days")),
+        cases=(
+            Case(
+                (
+                    Bound("features_unused_7d", ">=", 3),
+                    Bound("unused_share_7d", ">=", 0.75),
+                    Bound("days_since_activity", "<=", 7),
+                ),
+                "{features_unused_7d:.0f} features used before were unused in the last 7 days, "
+                "{unused_share_7d:.0%} of those of the 28 days",
+            ),
+            Case(
+                (Bound("adoption_depth_28d", "<", 0.5), Bound("days_since_activity", "<=", 7)),
+                "only {adoption_depth_28d:.0%} of the plan's features used in 28 days",
+            ),
+        ),
         responses=("recipe_nudge", "unused_tutorials"),
         ours="three quarters of the features in use, or half of the plan",
         nearest="which features belong to the use case is not declared: those that were used "
-                "before, and the plan's, stand for them",
+        "before, and the plan's, stand for them",
     ),
     AlertRule(
-        id="pattern_high_value", title="Deep and growing use", urgency=1, source="001:57",
-        cases=(Case((Bound("adoption_depth_28d", ">=", 0.7), Bound("use_trend_28d", ">=", 1.2)),
-                    "{adoption_depth_28d:.0%} of the plan's features used, use at "
-                    "{use_trend_28d:.0%} of before"),),
+        id="pattern_high_value",
+        title="Deep and growing use",
+        urgency=1,
+        source="001:57",
+        cases=(
+            Case(
+                (Bound("adoption_depth_28d", ">=", 0.7), Bound("use_trend_28d", ">=", 1.2)),
+                "{adoption_depth_28d:.0%} of the plan's features used, use at "
+                "{use_trend_28d:.0%} of before",
+            ),
+        ),
         responses=("recipe_nudge",),
         nearest="patterns of a use case are not declared: deep and growing use stands for them",
     ),

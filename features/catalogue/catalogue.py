@@ -33,8 +33,16 @@ from features.catalogue.feature import (
 )
 
 FEATURES: tuple[AnyFeature, ...] = (
-    *ADOPTION, *STICKINESS, *RELIABILITY, *SUPPORT, *SENTIMENT, *SPONSOR, *BILLING, *CONTRACT,
-    *ONBOARDING, *INTERVENTIONS,
+    *ADOPTION,
+    *STICKINESS,
+    *RELIABILITY,
+    *SUPPORT,
+    *SENTIMENT,
+    *SPONSOR,
+    *BILLING,
+    *CONTRACT,
+    *ONBOARDING,
+    *INTERVENTIONS,
 )
 
 HEALTH_SCORE = "health_score"
@@ -66,8 +74,10 @@ class Catalogue:
         for feature in self.features:
             if isinstance(feature, Derived) and not known.issuperset(feature.inputs):
                 missing = sorted(set(feature.inputs) - known)
-                raise CatalogueError(f"Feature {feature.name!r} reads {', '.join(missing)}, which "
-                                     f"no module in features/definitions declares.")
+                raise CatalogueError(
+                    f"Feature {feature.name!r} reads {', '.join(missing)}, which "
+                    f"no module in features/definitions declares."
+                )
         _ = self.derived_in_steps
 
     @cached_property
@@ -123,8 +133,11 @@ class Catalogue:
     @cached_property
     def kinds_read(self) -> frozenset[str]:
         """The event kinds that any feature or attribute reads."""
-        read = [*(f.reads for f in self.primitives), *(f.reads for f in self.expressions),
-                *(a.reads for a in self.attributes)]
+        read = [
+            *(f.reads for f in self.primitives),
+            *(f.reads for f in self.expressions),
+            *(a.reads for a in self.attributes),
+        ]
         return frozenset(kind for kinds in read for kind in kinds)
 
     def feature(self, name: str) -> AnyFeature:
@@ -146,15 +159,21 @@ def use_features(use_names: Iterable[str]) -> tuple[Feature, ...]:
         word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         for lookback in (MONTH, QUARTER):
             days = lookback.days
-            features.append(Feature(
-                name=f"use_{word}_count_{days}d",
-                description=f"Uses of {name!r} in {days} days.",
-                theme="adoption", reads=("feature.used",), where={"name": name},
-                aggregate=Aggregate(operation="count"), lookback=lookback, when_empty=0.0,
-                unit="uses",
-                phrase=f"{name.replace('_', ' ')} used {{value:,.0f}} times in the last {days} "
-                       f"days",
-            ))
+            features.append(
+                Feature(
+                    name=f"use_{word}_count_{days}d",
+                    description=f"Uses of {name!r} in {days} days.",
+                    theme="adoption",
+                    reads=("feature.used",),
+                    where={"name": name},
+                    aggregate=Aggregate(operation="count"),
+                    lookback=lookback,
+                    when_empty=0.0,
+                    unit="uses",
+                    phrase=f"{name.replace('_', ' ')} used {{value:,.0f}} times in the last {days} "
+                    f"days",
+                )
+            )
     return tuple(features)
 
 

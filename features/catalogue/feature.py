@@ -26,8 +26,19 @@ import polars as pl
 
 from features.kernel.aggregations import BY_NAME
 
-Theme = Literal["adoption", "stickiness", "reliability", "support", "sentiment", "sponsor",
-                "billing", "contract", "onboarding", "interventions", "health"]
+Theme = Literal[
+    "adoption",
+    "stickiness",
+    "reliability",
+    "support",
+    "sentiment",
+    "sponsor",
+    "billing",
+    "contract",
+    "onboarding",
+    "interventions",
+    "health",
+]
 Role = Literal["signal", "lever", "context"]
 Direction = Literal["risk", "safety", "open"]
 
@@ -38,8 +49,10 @@ PROPERTY = re.compile(r"[A-Za-z0-9_]+")
 def _check_properties(*names: str) -> None:
     for name in names:
         if not PROPERTY.fullmatch(name):  # it would be read as a path into the property
-            raise AggregateError(f"Property {name!r}: letters, digits and underscores only. Give "
-                                 f"it such a name in the mapping.")
+            raise AggregateError(
+                f"Property {name!r}: letters, digits and underscores only. Give "
+                f"it such a name in the mapping."
+            )
 
 
 class AggregateError(ValueError):
@@ -70,37 +83,59 @@ class Aggregate:
 
     def __post_init__(self) -> None:
         if self.operation not in BY_NAME:
-            raise AggregateError(f"There is no operation {self.operation!r}. Choose one of "
-                                 f"{', '.join(BY_NAME)}, "
-                                 "or add a class to features/kernel/aggregations.py.")
+            raise AggregateError(
+                f"There is no operation {self.operation!r}. Choose one of "
+                f"{', '.join(BY_NAME)}, "
+                "or add a class to features/kernel/aggregations.py."
+            )
         operation = BY_NAME[self.operation]
         if operation.needs_property and self.of is None:
             raise AggregateError(
-                f"The aggregate {self.operation!r} needs `of`, a property to read.")
+                f"The aggregate {self.operation!r} needs `of`, a property to read."
+            )
         if bool(self.state) != (operation.property_as == "state"):
-            raise AggregateError(f"The aggregate {self.operation!r} " + (
-                "has no use for `state`." if self.state else
-                "needs `state`, the properties that make up the state."))
+            raise AggregateError(
+                f"The aggregate {self.operation!r} "
+                + (
+                    "has no use for `state`."
+                    if self.state
+                    else "needs `state`, the properties that make up the state."
+                )
+            )
         reads_numbers = operation.property_as == "number" and "quantity" in operation.reads
-        useless = [name for name, is_said, has_use in (
-            ("of", self.of is not None, operation.needs_property or reads_numbers),
-            ("words", self.words, self.of is not None and reads_numbers),
-            ("after", self.after, operation.property_as == "state")) if is_said and not has_use]
+        useless = [
+            name
+            for name, is_said, has_use in (
+                ("of", self.of is not None, operation.needs_property or reads_numbers),
+                ("words", self.words, self.of is not None and reads_numbers),
+                ("after", self.after, operation.property_as == "state"),
+            )
+            if is_said and not has_use
+        ]
         if useless:
-            raise AggregateError(f"The aggregate {self.operation!r} has no use for "
-                                 f"`{useless[0]}`; leave it out.")
+            raise AggregateError(
+                f"The aggregate {self.operation!r} has no use for `{useless[0]}`; leave it out."
+            )
         _check_properties(*self.state, *([] if self.of is None else [self.of]))
 
     def __repr__(self) -> str:
         """What was declared; part of the digest, so that what is left out leaves it as it was."""
         said = [f"operation={self.operation!r}", f"of={self.of!r}"]
-        said += [f"{name}={value!r}" for name, value in (
-            ("words", sorted(self.words.items())), ("state", sorted(self.state.items())),
-            ("after", self.after)) if value]
+        said += [
+            f"{name}={value!r}"
+            for name, value in (
+                ("words", sorted(self.words.items())),
+                ("state", sorted(self.state.items())),
+                ("after", self.after),
+            )
+            if value
+        ]
         return f"Aggregate({', '.join(said)})"
 
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Feature:
     """A number computed from the events of an account in one window.
@@ -133,14 +168,24 @@ class Feature:
             raise ValueError(f"Feature {self.name!r} reads no event kind.")
         _check_properties(*self.where)
         if self.aggregate.after and self.lookback is not None:
-            raise ValueError(f"Feature {self.name!r} has a lookback, and its aggregate an `after`: "
-                             f"leave one out.")
+            raise ValueError(
+                f"Feature {self.name!r} has a lookback, and its aggregate an `after`: "
+                f"leave one out."
+            )
 
     @cached_property
     def digest(self) -> str:
         """Hash of what decides the value; wording is left out."""
-        return _digest(self.name, self.reads, self.aggregate, self.when_empty, self.lookback,
-                       self.ends_before, sorted(self.where.items()), self.quantities)
+        return _digest(
+            self.name,
+            self.reads,
+            self.aggregate,
+            self.when_empty,
+            self.lookback,
+            self.ends_before,
+            sorted(self.where.items()),
+            self.quantities,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,8 +250,9 @@ class Expression:
     @cached_property
     def digest(self) -> str:
         """Hash of what decides the value: name, kinds, window and version of the formula."""
-        return _digest(self.name, self.reads, self.when_empty, self.lookback, self.ends_before,
-                       self.version)
+        return _digest(
+            self.name, self.reads, self.when_empty, self.lookback, self.ends_before, self.version
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

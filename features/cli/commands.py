@@ -35,11 +35,20 @@ class Engine(StrEnum):
     SPARK = "spark"
 
 
-OnEngine = Annotated[Engine, typer.Option(
-    help="What computes: this process, or Spark (the extra keepwell\\[spark], and Java 17).")]
-Master = Annotated[str, typer.Option(
-    help="For the engine spark: local[2], or the address of a cluster that sees the workspace "
-    "under the same path.", envvar="SPARK_MASTER")]
+OnEngine = Annotated[
+    Engine,
+    typer.Option(
+        help="What computes: this process, or Spark (the extra keepwell\\[spark], and Java 17)."
+    ),
+]
+Master = Annotated[
+    str,
+    typer.Option(
+        help="For the engine spark: local[2], or the address of a cluster that sees the workspace "
+        "under the same path.",
+        envvar="SPARK_MASTER",
+    ),
+]
 
 
 class Every(StrEnum):
@@ -51,9 +60,12 @@ class Every(StrEnum):
 
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders of files.")],
-    mapping: Annotated[Path | None, typer.Option(
-        help="The TOML file that says which column is what; .jsonl files of events need none."
-    )] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            help="The TOML file that says which column is what; .jsonl files of events need none."
+        ),
+    ] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Read source files onto the timeline. The same file twice changes nothing."""
@@ -68,13 +80,22 @@ def consume(
     bootstrap: Annotated[str, typer.Option(help="Brokers, as HOST:PORT separated by commas.")],
     topic: Annotated[str, typer.Option(help="The topic; a message is one event as JSON.")],
     group: Annotated[str, typer.Option(help="The consumer group, whose offsets are kept.")],
-    option: Annotated[list[str] | None, typer.Option(
-        help="Another setting of Kafka's client, such as security.protocol=SASL_SSL.")] = None,
-    options_from: Annotated[Path | None, typer.Option(
-        help="A file with such settings, one a line; secrets belong there.")] = None,
-    until_idle: Annotated[float | None, typer.Option(
-        min=0, metavar="SECONDS", help="Stop after so long without a message; never, by default."
-    )] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Another setting of Kafka's client, such as security.protocol=SASL_SSL."),
+    ] = None,
+    options_from: Annotated[
+        Path | None,
+        typer.Option(help="A file with such settings, one a line; secrets belong there."),
+    ] = None,
+    until_idle: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Stop after so long without a message; never, by default.",
+        ),
+    ] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Read events from Kafka onto the timeline, and keep the features of their accounts fresh.
@@ -93,8 +114,13 @@ def consume(
     lake = Lake(place.events_dir, place.quarantine_dir)
     touched, publish = TouchedAccounts(place), WorkspaceFeatures(place).publish
     lines = options_from.read_text(encoding="utf-8").splitlines() if options_from else []
-    stream = KafkaTopic(bootstrap, topic, group, offsets=lambda: offsets_of(lake, group),
-                        options=_client_settings([*lines, *(option or [])]))
+    stream = KafkaTopic(
+        bootstrap,
+        topic,
+        group,
+        offsets=lambda: offsets_of(lake, group),
+        options=_client_settings([*lines, *(option or [])]),
+    )
     total = StreamSummary()
 
     def count(summary: StreamSummary) -> None:
@@ -103,10 +129,16 @@ def consume(
 
     try:
         consume_stream(
-            stream, lake, group=group, now=lambda: place.settings.clock or datetime.now(UTC),
-            landed=count, idle_seconds=until_idle,
+            stream,
+            lake,
+            group=group,
+            now=lambda: place.settings.clock or datetime.now(UTC),
+            landed=count,
+            idle_seconds=until_idle,
             caught_up=lambda: touched.catch_up(
-                moment=clock_of(place, lambda: datetime.now(UTC)), publish=publish))
+                moment=clock_of(place, lambda: datetime.now(UTC)), publish=publish
+            ),
+        )
     except KeyboardInterrupt:
         pass
     finally:
@@ -117,27 +149,36 @@ def consume(
 
 def snapshot(
     as_of: AsOf = None,
-    first: Annotated[datetime | None, typer.Option(
-        "--from", formats=["%Y-%m-%d"], help="First moment of a series.")] = None,
-    last: Annotated[datetime | None, typer.Option(
-        "--to", formats=["%Y-%m-%d"], help="Last moment of a series.")] = None,
+    first: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="First moment of a series."),
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last moment of a series.")
+    ] = None,
     every: Annotated[Every, typer.Option(help="Step of the series.")] = Every.MONTH,
-    engine: OnEngine = Engine.LOCAL, master: Master = "local[*]",
+    engine: OnEngine = Engine.LOCAL,
+    master: Master = "local[*]",
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Compute every feature of every account as of a moment, or of a series of moments."""
     place = Workspace(workspace)
     if (first is None) != (last is None) or (first is not None and as_of is not None):
-        raise CommandError("Give --as-of DATE for one moment, or --from DATE --to DATE for a "
-                           "series of them.")
+        raise CommandError(
+            "Give --as-of DATE for one moment, or --from DATE --to DATE for a series of them."
+        )
     if first is not None and last is not None:
         moments = series_of(utc(first), utc(last), every)
     else:
         moments = (moment_of(place, as_of),)
-    rows = (take_snapshots(place, moments) if engine is Engine.LOCAL
-            else take_snapshots_on_spark(place, moments, master))
-    out.print(f"{many(rows, 'snapshot')} as of {many(len(moments), 'moment')} in "
-              f"{place.snapshots_dir}.")
+    rows = (
+        take_snapshots(place, moments)
+        if engine is Engine.LOCAL
+        else take_snapshots_on_spark(place, moments, master)
+    )
+    out.print(
+        f"{many(rows, 'snapshot')} as of {many(len(moments), 'moment')} in {place.snapshots_dir}."
+    )
 
 
 def features(
@@ -149,9 +190,18 @@ def features(
 
     declared = catalogue(Workspace(workspace).settings.use_names).features
     if as_json:
-        rows = [{"name": f.name, "theme": f.theme, "unit": f.unit, "role": f.role,
-                 "direction": f.direction, "description": f.description, "digest": f.digest}
-                for f in declared]
+        rows = [
+            {
+                "name": f.name,
+                "theme": f.theme,
+                "unit": f.unit,
+                "role": f.role,
+                "direction": f.direction,
+                "description": f.description,
+                "digest": f.digest,
+            }
+            for f in declared
+        ]
         typer.echo(json.dumps(rows, indent=1))
         return
     table = Table("feature", "theme", "unit", "role", "what it is")
@@ -168,11 +218,15 @@ def series_of(first: datetime, last: datetime, every: Every) -> tuple[datetime, 
     if every is Every.MONTH:
         moments = month_starts(first, last)
     else:
-        moments = tuple(first + timedelta(weeks=week)
-                        for week in range((last - first) // timedelta(weeks=1) + 1))
+        moments = tuple(
+            first + timedelta(weeks=week)
+            for week in range((last - first) // timedelta(weeks=1) + 1)
+        )
     if not moments:
-        raise CommandError(f"There is no start of a {every.value} between {first:%Y-%m-%d} and "
-                           f"{last:%Y-%m-%d}. Widen the range, or give one moment with --as-of.")
+        raise CommandError(
+            f"There is no start of a {every.value} between {first:%Y-%m-%d} and "
+            f"{last:%Y-%m-%d}. Widen the range, or give one moment with --as-of."
+        )
     return moments
 
 
@@ -183,8 +237,9 @@ def take_snapshots(place: Workspace, moments: tuple[datetime, ...]) -> int:
 
     words = f"Computing features as of {many(len(moments), 'moment')}"
     with place.lock(), step(words) as progress:
-        return backfill(place, moments, publish=WorkspaceFeatures(place).publish,
-                        progress=progress).height
+        return backfill(
+            place, moments, publish=WorkspaceFeatures(place).publish, progress=progress
+        ).height
 
 
 def take_snapshots_on_spark(place: Workspace, moments: tuple[datetime, ...], master: str) -> int:
@@ -194,8 +249,7 @@ def take_snapshots_on_spark(place: Workspace, moments: tuple[datetime, ...], mas
 
     words = f"Computing features as of {many(len(moments), 'moment')} on Spark"
     with place.lock(), step(words), spark_session(master) as session:
-        return backfill_on_spark(session, place, moments,
-                                 publish=WorkspaceFeatures(place).publish)
+        return backfill_on_spark(session, place, moments, publish=WorkspaceFeatures(place).publish)
 
 
 def print_summary(summary: IngestSummary) -> None:
@@ -209,8 +263,10 @@ def _client_settings(lines: list[str]) -> dict[str, str]:
     for line in (line.strip() for line in lines):
         name, is_set, value = line.partition("=")
         if not is_set and line and not line.startswith("#"):
-            raise CommandError(f"{line!r} is no setting of Kafka's client. Write it as NAME=VALUE, "
-                               f"such as security.protocol=SASL_SSL.")
+            raise CommandError(
+                f"{line!r} is no setting of Kafka's client. Write it as NAME=VALUE, "
+                f"such as security.protocol=SASL_SSL."
+            )
         if is_set and not line.startswith("#"):
             settings[name.strip()] = value.strip()
     return settings

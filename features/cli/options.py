@@ -28,12 +28,23 @@ MAKE_ONE = "Make one with `make run`, or name"
 out = Console()
 err = Console(stderr=True)
 
-InWorkspace = Annotated[Path, typer.Option(
-    "--workspace", "-w", help="The folder that holds everything of one company.",
-    envvar="KEEPWELL_WORKSPACE")]
-AsOf = Annotated[datetime | None, typer.Option(
-    "--as-of", formats=["%Y-%m-%d"], help="The moment asked about, 00:00 UTC of that day; where "
-    "the data end, by default.")]
+InWorkspace = Annotated[
+    Path,
+    typer.Option(
+        "--workspace",
+        "-w",
+        help="The folder that holds everything of one company.",
+        envvar="KEEPWELL_WORKSPACE",
+    ),
+]
+AsOf = Annotated[
+    datetime | None,
+    typer.Option(
+        "--as-of",
+        formats=["%Y-%m-%d"],
+        help="The moment asked about, 00:00 UTC of that day; where the data end, by default.",
+    ),
+]
 DEFAULT_WORKSPACE = Path(".keepwell/crm")
 
 
@@ -64,6 +75,7 @@ def step(words: str) -> Iterator[Callable[[str, int, int], None]]:
     if not out.is_terminal:
         out.print(f"{words} …")
     with out.status(f"{words} …") as status:
+
         def say(step: str, done: int, total: int) -> None:
             status.update(f"{words}: {step} ({done}/{total}) …")
 
@@ -98,8 +110,9 @@ def existing(place: Workspace, or_else: str = "Name") -> Workspace:
         CommandError: it is not; the words end in what to do.
     """
     if not place.root.is_dir():
-        raise CommandError(f"There is no workspace {place.root}. {or_else} another with "
-                           f"--workspace.")
+        raise CommandError(
+            f"There is no workspace {place.root}. {or_else} another with --workspace."
+        )
     return place
 
 
@@ -114,12 +127,16 @@ def models_address(place: Workspace) -> str:
     if uri is None:
         return place.tracking_uri
     if "://" not in uri:
-        raise CommandError(f"{TRACKING_VARIABLE} is {uri!r}, which is no address. Write "
-                           f"sqlite:////full/path/mlflow.db, or the address of an MLflow server.")
+        raise CommandError(
+            f"{TRACKING_VARIABLE} is {uri!r}, which is no address. Write "
+            f"sqlite:////full/path/mlflow.db, or the address of an MLflow server."
+        )
     file = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not file.exists():
-        raise CommandError(f"{TRACKING_VARIABLE} names {file}, and there is no such file. Name the "
-                           f"mlflow.db of the workspace whose models shall be used.")
+        raise CommandError(
+            f"{TRACKING_VARIABLE} names {file}, and there is no such file. Name the "
+            f"mlflow.db of the workspace whose models shall be used."
+        )
     return place.tracking_uri
 
 
@@ -134,16 +151,20 @@ def text_of(file: Path, wanted: str) -> str:
     except OSError as error:
         raise CommandError(f"{file} can not be read: {error.strerror}. Name {wanted}.") from error
     except UnicodeDecodeError as error:
-        raise CommandError(f"{file} is not text in UTF-8 (byte {error.start}). Save it as UTF-8 "
-                           f"and try again.") from error
+        raise CommandError(
+            f"{file} is not text in UTF-8 (byte {error.start}). Save it as UTF-8 and try again."
+        ) from error
 
 
 def _fail(error: Exception, code: int, wants_traceback: bool) -> NoReturn:
     if wants_traceback:
         err.print_exception()
     elif code == FAULT:
-        err.print(f"Keepwell failed: {type(error).__name__}: {error}. That is a fault of Keepwell; "
-                  f"run the command again with --traceback to see where.", markup=False)
+        err.print(
+            f"Keepwell failed: {type(error).__name__}: {error}. That is a fault of Keepwell; "
+            f"run the command again with --traceback to see where.",
+            markup=False,
+        )
     else:
         err.print(str(error), markup=False, highlight=False)
     sys.exit(code)

@@ -45,8 +45,14 @@ class PartsInStep:
             what keeps ``HELD`` rows of so many parts.
     """
 
-    def __init__(self, paths: Sequence[Path], columns: Sequence[str],
-                 whole_kinds: Collection[str] = (), *, rows_at_once: int | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        columns: Sequence[str],
+        whole_kinds: Collection[str] = (),
+        *,
+        rows_at_once: int | None = None,
+    ) -> None:
         at_once = rows_at_once or min(ROW_GROUP, max(FEWEST, HELD // max(1, len(paths))))
         self._columns, self._whole_kinds = list(columns), list(whole_kinds)
         self._rows = [_Rows(path, self._columns, at_once) for path in paths]
@@ -68,8 +74,10 @@ class PartsInStep:
         whole = [frame for rows in self._rows for frame in rows.taken_whole]
         for rows in self._rows:
             rows.taken, rows.taken_whole = [], []
-        return (pl.concat([NO_EVENTS.select(self._columns), *taken], rechunk=True),
-                pl.concat([NO_EVENTS, *whole]))
+        return (
+            pl.concat([NO_EVENTS.select(self._columns), *taken], rechunk=True),
+            pl.concat([NO_EVENTS, *whole]),
+        )
 
     def _decode(self, parts: Sequence[_Rows]) -> None:
         """Decode the next rows of these parts, all at once by all cores."""
@@ -79,8 +87,9 @@ class PartsInStep:
             return
         is_whole = pl.col("kind").is_in(self._whole_kinds)
         some = [rows for rows in parts if rows.decoded.select(is_whole.any()).item()]
-        for rows, decoded in zip(some, pl.collect_all(
-                [one.whole().filter(is_whole) for one in some]), strict=True):
+        for rows, decoded in zip(
+            some, pl.collect_all([one.whole().filter(is_whole) for one in some]), strict=True
+        ):
             rows.decoded_whole = decoded
 
 

@@ -49,9 +49,16 @@ class AccountRanges:
             that is committed later is read.
     """
 
-    def __init__(self, lake: Lake, columns: Sequence[str], *, events_at_once: int,
-                 threads: int = 1, whole_kinds: Collection[str] = (),
-                 manifest: Manifest | None = None) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        columns: Sequence[str],
+        *,
+        events_at_once: int,
+        threads: int = 1,
+        whole_kinds: Collection[str] = (),
+        manifest: Manifest | None = None,
+    ) -> None:
         self._lake, self._threads = lake, threads
         self._columns = tuple(columns)
         self._whole_kinds = sorted(whole_kinds)
@@ -100,8 +107,13 @@ class AccountRanges:
         columns = dict.fromkeys([*self._columns, *(["event_id"] if with_ids else [])])
         return PartsInStep(self._paths, list(columns), self._whole_kinds)
 
-    def _worked(self, number: int, events: pl.DataFrame, whole: pl.DataFrame,
-                work: Callable[[pl.DataFrame, pl.DataFrame], Made]) -> Made:
+    def _worked(
+        self,
+        number: int,
+        events: pl.DataFrame,
+        whole: pl.DataFrame,
+        work: Callable[[pl.DataFrame, pl.DataFrame], Made],
+    ) -> Made:
         try:
             return work(events, whole)
         except UndecidedOrderError:  # ids are long, and rarely needed
@@ -138,14 +150,19 @@ def _edges(paths: Sequence[Path], events_at_once: int) -> list[str]:
         return []
     n_ranges = -(-events // events_at_once)
     ends = list(accumulate(heights))
-    places = Counter(bisect_right(ends, events * (2 * number + 1) // (2 * PLACES_LOOKED_AT))
-                     for number in range(PLACES_LOOKED_AT))
+    places = Counter(
+        bisect_right(ends, events * (2 * number + 1) // (2 * PLACES_LOOKED_AT))
+        for number in range(PLACES_LOOKED_AT)
+    )
     looked_at = []
     for part, n_places in places.items():
         accounts = pl.read_parquet(paths[part], columns=["account_id"])["account_id"]
         n_samples = -(-n_ranges * SAMPLES_A_RANGE * n_places // PLACES_LOOKED_AT)
-        looked_at.append(accounts.gather(np.linspace(
-            0, len(accounts) - 1, min(n_samples, len(accounts))).astype(np.int64)))
+        looked_at.append(
+            accounts.gather(
+                np.linspace(0, len(accounts) - 1, min(n_samples, len(accounts))).astype(np.int64)
+            )
+        )
     sampled = pl.concat(looked_at).sort()
     a_range = -(-len(sampled) // n_ranges)
     return sampled.gather_every(a_range).slice(1).unique(maintain_order=True).to_list()

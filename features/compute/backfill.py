@@ -40,14 +40,22 @@ def month_starts(first: datetime, last: datetime) -> tuple[datetime, ...]:
     [12, 1]
     """
     months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
-    starts = (first.replace(year=m // 12, month=m % 12 + 1, day=1, hour=0, minute=0, second=0,
-                            microsecond=0) for m in months)
+    starts = (
+        first.replace(
+            year=m // 12, month=m % 12 + 1, day=1, hour=0, minute=0, second=0, microsecond=0
+        )
+        for m in months
+    )
     return tuple(start for start in starts if first <= start <= last)
 
 
 def backfill(
-    workspace: Workspace, as_ofs: Sequence[datetime], *, progress: Progress | None = None,
-    events_at_once: int = EVENTS_AT_ONCE, publish: Callable[[pl.DataFrame], object] | None = None,
+    workspace: Workspace,
+    as_ofs: Sequence[datetime],
+    *,
+    progress: Progress | None = None,
+    events_at_once: int = EVENTS_AT_ONCE,
+    publish: Callable[[pl.DataFrame], object] | None = None,
 ) -> pl.DataFrame:
     """Make and keep the snapshots of every account at these moments.
 
@@ -71,12 +79,23 @@ def backfill(
     frames: list[pl.DataFrame] = []
 
     def made(events: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
-        return snapshots_of([prepare(events, features)], whole, as_ofs, features,
-                            first_recorded=manifest.first_recorded,
-                            formula=FORMULAS[settings.health_formula])
+        return snapshots_of(
+            [prepare(events, features)],
+            whole,
+            as_ofs,
+            features,
+            first_recorded=manifest.first_recorded,
+            formula=FORMULAS[settings.health_formula],
+        )
 
-    ranges = AccountRanges(lake, columns_read(features), events_at_once=events_at_once,
-                           threads=threads, whole_kinds=expressed, manifest=manifest)
+    ranges = AccountRanges(
+        lake,
+        columns_read(features),
+        events_at_once=events_at_once,
+        threads=threads,
+        whole_kinds=expressed,
+        manifest=manifest,
+    )
     for frame in ranges.each(made):
         if progress is not None:
             progress("accounts", len(frames), len(ranges))
@@ -94,8 +113,11 @@ def backfill(
 
 def made_from(manifest: Manifest, settings: WorkspaceSettings) -> str:
     """Digest of all that decides a snapshot: the events, the declarations, the health formula."""
-    parts = (manifest.digest, sorted(catalogue(settings.use_names).digests.items()),
-             FORMULAS[settings.health_formula].version)
+    parts = (
+        manifest.digest,
+        sorted(catalogue(settings.use_names).digests.items()),
+        FORMULAS[settings.health_formula].version,
+    )
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -110,7 +132,8 @@ def nothing_known() -> SnapshotError:
     """The error of a backfill that would be empty."""
     return SnapshotError(
         "No account was known at the moments asked for. Choose later ones, or ingest the "
-        "events that lie before them (keepwell ingest).")
+        "events that lie before them (keepwell ingest)."
+    )
 
 
 def check_moments(as_ofs: Sequence[datetime], manifest: Manifest) -> None:
@@ -125,4 +148,5 @@ def check_moments(as_ofs: Sequence[datetime], manifest: Manifest) -> None:
         raise SnapshotError(
             f"The sources are complete until {moment_words(end)}, and a snapshot as of "
             f"{moment_words(min(late))} would miss what happened since. Choose "
-            f"{moment_words(end)} or earlier, or ingest newer files.")
+            f"{moment_words(end)} or earlier, or ingest newer files."
+        )

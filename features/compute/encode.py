@@ -43,15 +43,27 @@ class Timelines:
 
 def columns_read(catalogue: Catalogue) -> tuple[str, ...]:
     """The columns of an event frame that these features and attributes need, but for the id."""
-    columns = {column for f in catalogue.primitives for column in BY_NAME[
-        f.aggregate.operation].reads if column != "quantity" or f.aggregate.of is None}
+    columns = {
+        column
+        for f in catalogue.primitives
+        for column in BY_NAME[f.aggregate.operation].reads
+        if column != "quantity" or f.aggregate.of is None
+    }
     if any(f.quantities for f in catalogue.primitives):
         columns.add("quantity")
     if kinds_with_properties(catalogue):
         columns.add("properties")
-    return ("account_id", "kind", "occurred_at", "recorded_at",
-            *(name for name in ("user_id", "event_count", "user_count", "quantity", "properties")
-              if name in columns))
+    return (
+        "account_id",
+        "kind",
+        "occurred_at",
+        "recorded_at",
+        *(
+            name
+            for name in ("user_id", "event_count", "user_count", "quantity", "properties")
+            if name in columns
+        ),
+    )
 
 
 def kinds_with_properties(catalogue: Catalogue) -> frozenset[str]:
@@ -67,8 +79,12 @@ def kinds_with_quantity(catalogue: Catalogue) -> frozenset[str]:
 
 def properties_read(catalogue: Catalogue) -> tuple[str, ...]:
     """The properties that some feature or attribute reads."""
-    read = {key for f in catalogue.primitives
-            for key in (*f.where, *f.aggregate.state, f.aggregate.of) if key is not None}
+    read = {
+        key
+        for f in catalogue.primitives
+        for key in (*f.where, *f.aggregate.state, f.aggregate.of)
+        if key is not None
+    }
     return tuple(sorted(read | {a.of for a in catalogue.attributes if a.of}))
 
 
@@ -92,32 +108,46 @@ def prepare(frame: pl.DataFrame, catalogue: Catalogue) -> Timelines:
         kinds, kind_rows = numbered(StringViews.of(frame["kind"]))
     account_ids, account = _accounts(frame["account_id"])
     occurred, recorded = _moments(frame["occurred_at"]), _moments(frame["recorded_at"])
-    ids = StringViews.none() if "event_id" not in frame.columns else StringViews.of(
-        frame["event_id"])
+    ids = (
+        StringViews.none() if "event_id" not in frame.columns else StringViews.of(frame["event_id"])
+    )
     starts, order, known_since, undecided = ordered(
-        account, len(account_ids), occurred, recorded, ids.words, ids.addresses)
+        account, len(account_ids), occurred, recorded, ids.words, ids.addresses
+    )
     if undecided:
         raise UndecidedOrderError(
             f"{undecided} events of an account happened and became known at the same moments as "
-            f"another. Read the events with their event_id, which decides the order.")
+            f"another. Read the events with their event_id, which decides the order."
+        )
     row_class, classes = _classes(frame, kinds, kind_rows, catalogue)
     user, n_users = NO_CODES, np.zeros(len(account_ids), dtype=np.int64)
     if "user_id" in frame.columns:
-        user, n_users = users_within(account, len(account_ids),
-                                     *keys(StringViews.of(frame["user_id"])))
+        user, n_users = users_within(
+            account, len(account_ids), *keys(StringViews.of(frame["user_id"]))
+        )
     superseded = NO_MOMENTS
     if "superseded_at" in frame.columns and frame["superseded_at"].null_count() < frame.height:
         superseded = _fixed(frame["superseded_at"].dt.epoch("us").fill_null(FOREVER), np.int64)
     items, words = _items(classes, catalogue)
     return Timelines(
-        account_ids=account_ids, known_since=known_since, items=items, words=words,
+        account_ids=account_ids,
+        known_since=known_since,
+        items=items,
+        words=words,
         events=SweepEvents(
-            account_starts=starts, order=sealed(order), occurred=occurred, recorded=recorded,
-            superseded=superseded, row_class=sealed(row_class),
+            account_starts=starts,
+            order=sealed(order),
+            occurred=occurred,
+            recorded=recorded,
+            superseded=superseded,
+            row_class=sealed(row_class),
             event_count=_column(frame, "event_count", np.int64),
             user_count=_column(frame, "user_count", np.int64),
-            quantity=_column(frame, "quantity", np.float64), user=sealed(user),
-            n_users=n_users))
+            quantity=_column(frame, "quantity", np.float64),
+            user=sealed(user),
+            n_users=n_users,
+        ),
+    )
 
 
 def _accounts(column: pl.Series) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
@@ -146,7 +176,9 @@ def _fixed(column: pl.Series, kind: type[np.generic]) -> npt.NDArray[Any]:
 
 
 def _classes(
-    frame: pl.DataFrame, kinds: npt.NDArray[np.int32], kind_rows: npt.NDArray[np.int64],
+    frame: pl.DataFrame,
+    kinds: npt.NDArray[np.int32],
+    kind_rows: npt.NDArray[np.int64],
     catalogue: Catalogue,
 ) -> tuple[npt.NDArray[np.int32], pl.DataFrame]:
     """Each row's class, and for each class its kind, its quantity and the properties that are read.
@@ -171,35 +203,57 @@ def _classes(
     read = properties_read(catalogue)
     kind_of = kinds[rows]
     nothing = pl.lit(None, pl.String)
-    distinct = pl.DataFrame({
-        "kind": names.gather(kind_of),
-        "properties": frame["properties"].gather(rows) if "properties" in frame.columns
-        else pl.Series([None] * len(rows), dtype=pl.String),
-        "quantity": frame["quantity"].gather(rows) if "quantity" in frame.columns
-        else pl.Series([None] * len(rows), dtype=pl.Float64),
-        "with_properties": with_properties[kind_of], "with_quantity": with_quantity[kind_of],
-    }).select(
+    distinct = pl.DataFrame(
+        {
+            "kind": names.gather(kind_of),
+            "properties": frame["properties"].gather(rows)
+            if "properties" in frame.columns
+            else pl.Series([None] * len(rows), dtype=pl.String),
+            "quantity": frame["quantity"].gather(rows)
+            if "quantity" in frame.columns
+            else pl.Series([None] * len(rows), dtype=pl.Float64),
+            "with_properties": with_properties[kind_of],
+            "with_quantity": with_quantity[kind_of],
+        }
+    ).select(
         "kind",
         pl.when("with_quantity").then("quantity").alias("quantity"),
-        *(pl.when("with_properties").then(pl.col("properties").str.json_path_match(f"$.{key}"))
-          .otherwise(nothing).alias(f"property:{key}") for key in read))
+        *(
+            pl.when("with_properties")
+            .then(pl.col("properties").str.json_path_match(f"$.{key}"))
+            .otherwise(nothing)
+            .alias(f"property:{key}")
+            for key in read
+        ),
+    )
     table = distinct.unique().sort(distinct.columns, nulls_last=False).with_row_index("row_class")
-    row_class = distinct.join(table, on=distinct.columns, how="left", nulls_equal=True,
-                              maintain_order="left")["row_class"].to_numpy().astype(np.int32)
+    row_class = (
+        distinct.join(
+            table, on=distinct.columns, how="left", nulls_equal=True, maintain_order="left"
+        )["row_class"]
+        .to_numpy()
+        .astype(np.int32)
+    )
     return row_class[codes], table
 
 
 def _items(
-    table: pl.DataFrame, catalogue: Catalogue,
+    table: pl.DataFrame,
+    catalogue: Catalogue,
 ) -> tuple[SweepItems, dict[str, tuple[str, ...]]]:
     kinds = table["kind"].to_list()
     quantities = table["quantity"].to_list()
-    columns = {name.removeprefix("property:"): table[name].to_list()
-               for name in table.columns if name.startswith("property:")}
+    columns = {
+        name.removeprefix("property:"): table[name].to_list()
+        for name in table.columns
+        if name.startswith("property:")
+    }
     primitives, attributes = catalogue.primitives, catalogue.attributes
     spans = [(_span(f.lookback), f.ends_before // MICROSECOND) for f in primitives]
-    ripe = [(lookback, ends_before + f.aggregate.after // MICROSECOND)
-            for f, (lookback, ends_before) in zip(primitives, spans, strict=True)]
+    ripe = [
+        (lookback, ends_before + f.aggregate.after // MICROSECOND)
+        for f, (lookback, ends_before) in zip(primitives, spans, strict=True)
+    ]
     spans += [(FOREVER, 0)] * len(attributes)
     windows = sorted({*spans, *ripe}, key=_reach_and_span, reverse=True)  # as the kernel asks
     entries: list[list[Entry]] = [[] for _ in kinds]
@@ -232,17 +286,28 @@ def _items(
         words[attribute.name] = tuple(found)
     operations = [f.aggregate.operation for f in primitives] + ["last"] * len(attributes)
     number_of = {operation.name: number for number, operation in enumerate(OPERATIONS)}
-    quantity_read = [f.aggregate.of is None and "quantity" in BY_NAME[f.aggregate.operation].reads
-                     for f in primitives] + [False] * len(attributes)
-    groups = [[(window, list(same)) for window, same in groupby(
-        sorted(of_class, key=lambda entry: (entry[0], operations[entry[1]], entry[1])),
-        key=lambda entry: entry[0])] for of_class in entries]
+    quantity_read = [
+        f.aggregate.of is None and "quantity" in BY_NAME[f.aggregate.operation].reads
+        for f in primitives
+    ] + [False] * len(attributes)
+    groups = [
+        [
+            (window, list(same))
+            for window, same in groupby(
+                sorted(of_class, key=lambda entry: (entry[0], operations[entry[1]], entry[1])),
+                key=lambda entry: entry[0],
+            )
+        ]
+        for of_class in entries
+    ]
     flat_groups = [group for of_class in groups for group in of_class]
     flat = [entry for _, same in flat_groups for entry in same]
     items = SweepItems(
         operation=np.array([number_of[name] for name in operations], dtype=np.int32),
-        when_empty=np.array([math.nan if f.when_empty is None else f.when_empty
-                             for f in primitives] + [math.nan] * len(attributes)),
+        when_empty=np.array(
+            [math.nan if f.when_empty is None else f.when_empty for f in primitives]
+            + [math.nan] * len(attributes)
+        ),
         n_values=np.array(n_values + [0] * len(attributes), dtype=np.int64),
         lookback=np.array([lookback for lookback, _ in windows], dtype=np.int64),
         ends_before=np.array([ends_before for _, ends_before in windows], dtype=np.int64),
@@ -271,8 +336,9 @@ def _offsets(lengths: list[int]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _passes(where: Mapping[str, str | tuple[str, ...]], columns: dict[str, list[str | None]],
-            row: int) -> bool:
+def _passes(
+    where: Mapping[str, str | tuple[str, ...]], columns: dict[str, list[str | None]], row: int
+) -> bool:
     for key, wanted in where.items():
         allowed = (wanted,) if isinstance(wanted, str) else wanted
         if columns[key][row] not in allowed:
@@ -281,7 +347,10 @@ def _passes(where: Mapping[str, str | tuple[str, ...]], columns: dict[str, list[
 
 
 def _value_and_code(
-    feature: Feature, columns: dict[str, list[str | None]], row: int, codes: dict[str, int],
+    feature: Feature,
+    columns: dict[str, list[str | None]],
+    row: int,
+    codes: dict[str, int],
 ) -> tuple[float, int]:
     aggregate = feature.aggregate
     operation = BY_NAME[aggregate.operation]
@@ -301,7 +370,10 @@ def _value_and_code(
 
 
 def _word(
-    attribute: Attribute, columns: dict[str, list[str | None]], kind: str, row: int,
+    attribute: Attribute,
+    columns: dict[str, list[str | None]],
+    kind: str,
+    row: int,
 ) -> str | None:
     return attribute.words.get(kind) if attribute.of is None else columns[attribute.of][row]
 

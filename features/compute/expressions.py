@@ -29,7 +29,10 @@ SEEN = "seen"
 
 
 def with_expressions(
-    frame: pl.DataFrame, events: pl.DataFrame, expressions: Sequence[Expression], *,
+    frame: pl.DataFrame,
+    events: pl.DataFrame,
+    expressions: Sequence[Expression],
+    *,
     first_recorded: Mapping[str, datetime],
 ) -> pl.DataFrame:
     """The rows of a snapshot with one more column for each expression.
@@ -44,8 +47,12 @@ def with_expressions(
     if not expressions:
         return frame
     kinds = sorted({kind for feature in expressions for kind in feature.reads})
-    read = events.filter(pl.col("kind").is_in(kinds)).with_columns(
-        pl.col("account_id", "kind").cast(pl.String)).sort(ORDER).pipe(with_superseded)
+    read = (
+        events.filter(pl.col("kind").is_in(kinds))
+        .with_columns(pl.col("account_id", "kind").cast(pl.String))
+        .sort(ORDER)
+        .pipe(with_superseded)
+    )
     rows = frame.select("account_id", "as_of")
     columns: list[pl.Series] = []
     for _, group in itertools.groupby(sorted(expressions, key=_window), key=_window):
@@ -53,12 +60,20 @@ def with_expressions(
         mine = read.filter(pl.col("kind").is_in(together[0].reads))
         moments = rows["as_of"].unique().sort().to_list() if mine.height else []
         found = [_values(mine, together, as_of) for as_of in moments]
-        joined = rows.join(pl.concat(found or [_values(mine.clear(), together, EPOCH)]),
-                           on=["account_id", "as_of"], how="left", maintain_order="left")
+        joined = rows.join(
+            pl.concat(found or [_values(mine.clear(), together, EPOCH)]),
+            on=["account_id", "as_of"],
+            how="left",
+            maintain_order="left",
+        )
         # with_columns, because select would leave a column of one null where no kind was ever sent
-        columns += joined.with_columns(
-            _known(feature, first_recorded).alias(feature.name) for feature in together
-        ).select(feature.name for feature in together).get_columns()
+        columns += (
+            joined.with_columns(
+                _known(feature, first_recorded).alias(feature.name) for feature in together
+            )
+            .select(feature.name for feature in together)
+            .get_columns()
+        )
     return frame.with_columns(columns)
 
 
@@ -71,19 +86,31 @@ def visible_events(rows: pl.DataFrame, feature: Expression, as_of: datetime) -> 
     age = (pl.lit(closes) - pl.col("occurred_at")).dt.total_microseconds()
     return rows.filter(inside, visible(as_of)).with_columns(
         pl.lit(as_of).cast(pl.Datetime("us", "UTC")).alias("as_of"),
-        ((age - 1) // (DAY // timedelta(microseconds=1))).alias("days_before"))
+        ((age - 1) // (DAY // timedelta(microseconds=1))).alias("days_before"),
+    )
 
 
 def _values(
-    rows: pl.DataFrame, features: Sequence[Expression], as_of: datetime,
+    rows: pl.DataFrame,
+    features: Sequence[Expression],
+    as_of: datetime,
 ) -> pl.DataFrame:
     """One row for each account with a visible event."""
     # Step by step and in one piece: as one lazy plan, Polars adds a group up in parts, and an
     # account alone would give other bits than among others.
-    return visible_events(rows, features[0], as_of).rechunk().group_by(
-        "account_id", "as_of", maintain_order=True,
-    ).agg(pl.lit(True).alias(SEEN),
-          *(f.formula().cast(pl.Float64).alias(f.name) for f in features))
+    return (
+        visible_events(rows, features[0], as_of)
+        .rechunk()
+        .group_by(
+            "account_id",
+            "as_of",
+            maintain_order=True,
+        )
+        .agg(
+            pl.lit(True).alias(SEEN),
+            *(f.formula().cast(pl.Float64).alias(f.name) for f in features),
+        )
+    )
 
 
 def _known(feature: Expression, first_recorded: Mapping[str, datetime]) -> pl.Expr:
@@ -95,7 +122,8 @@ def _known(feature: Expression, first_recorded: Mapping[str, datetime]) -> pl.Ex
     finite = pl.when(value.is_finite()).then(value)
     empty = pl.lit(feature.when_empty, pl.Float64)
     return pl.when(pl.col("as_of") > min(sent)).then(
-        pl.when(pl.col(SEEN).is_not_null()).then(finite).otherwise(empty))
+        pl.when(pl.col(SEEN).is_not_null()).then(finite).otherwise(empty)
+    )
 
 
 def _window(feature: Expression) -> tuple[tuple[str, ...], timedelta, timedelta]:

@@ -25,8 +25,15 @@ from features.kernel.aggregations import BY_NAME, Combination
 
 Node = tuple[datetime, str]
 
-LEVELS = ("mrr", "mrr_90d_ago", "seats", "seats_90d_ago", "unit_limit", "unit_limit_28d_ago",
-          "unit_limit_56d_ago")
+LEVELS = (
+    "mrr",
+    "mrr_90d_ago",
+    "seats",
+    "seats_90d_ago",
+    "unit_limit",
+    "unit_limit_28d_ago",
+    "unit_limit_56d_ago",
+)
 """Newest values that add up over accounts, because each account pays for its own."""
 
 
@@ -53,20 +60,29 @@ def roll_up(snapshot: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     parents, _ = _links(snapshot)
     depth = _depths(parents)
     ways = {f.name: way for f in catalogue.features if (way := combination(f)) != "unknown"}
-    level = _at_depth(snapshot.select("account_id", "as_of", pl.lit(1).alias("accounts"), *ways),
-                      depth, parents)
+    level = _at_depth(
+        snapshot.select("account_id", "as_of", pl.lit(1).alias("accounts"), *ways), depth, parents
+    )
     done: list[pl.DataFrame] = []
     deepest = max(depth.values(), default=0)
     below = level.filter(pl.col("depth") == deepest)
     for deep in range(deepest - 1, -1, -1):
         own = level.filter(pl.col("depth") == deep).with_columns(pl.lit("").alias("child"))
         up = below.filter(pl.col("above").is_not_null()).with_columns(
-            pl.col("above").alias("account_id"), pl.col("account_id").alias("child"))
+            pl.col("above").alias("account_id"), pl.col("account_id").alias("child")
+        )
         with_children = up.select("account_id", "as_of").unique()
         # in order of children, so that order of input changes no bit of a sum
-        summed = pl.concat([own, up]).sort("account_id", "as_of", "child").group_by(
-            "account_id", "as_of", maintain_order=True,
-        ).agg(pl.col("accounts").sum(), *(_combined(name, way) for name, way in ways.items()))
+        summed = (
+            pl.concat([own, up])
+            .sort("account_id", "as_of", "child")
+            .group_by(
+                "account_id",
+                "as_of",
+                maintain_order=True,
+            )
+            .agg(pl.col("accounts").sum(), *(_combined(name, way) for name, way in ways.items()))
+        )
         done.append(summed.join(with_children, on=["account_id", "as_of"], how="semi"))
         below = _at_depth(summed, depth, parents)
     empty = level.clear().select("account_id", "as_of", "accounts", *ways)
@@ -95,15 +111,20 @@ def sound_links(snapshot: pl.DataFrame) -> pl.DataFrame:
 
 
 def _links_frame(rows: list[tuple[datetime, str, str]], snapshot: pl.DataFrame) -> pl.DataFrame:
-    return pl.DataFrame(rows, orient="row", schema={
-        "as_of": snapshot.schema["as_of"], "account_id": pl.String, "parent": pl.String})
+    return pl.DataFrame(
+        rows,
+        orient="row",
+        schema={"as_of": snapshot.schema["as_of"], "account_id": pl.String, "parent": pl.String},
+    )
 
 
 def _links(snapshot: pl.DataFrame) -> tuple[dict[Node, str], dict[Node, str]]:
     """Account and moment to its parent; and the links that were left out."""
     said = snapshot.filter(pl.col("parent").is_not_null(), pl.col("parent") != "")
-    parents = {(moment, account): parent for moment, account, parent in
-               said.select("as_of", "account_id", "parent").iter_rows()}
+    parents = {
+        (moment, account): parent
+        for moment, account, parent in said.select("as_of", "account_id", "parent").iter_rows()
+    }
     broken: dict[Node, str] = {}
     safe: set[Node] = set()  # from here no circle can be reached
     for start in sorted(parents):
@@ -114,7 +135,7 @@ def _links(snapshot: pl.DataFrame) -> tuple[dict[Node, str], dict[Node, str]]:
             node = (node[0], parents[node])
         if node in path:
             nodes = list(path)
-            first = min(nodes[nodes.index(node):])
+            first = min(nodes[nodes.index(node) :])
             broken[first] = parents.pop(first)
         safe.update(path)
     return parents, broken
@@ -136,12 +157,15 @@ def _depths(parents: Mapping[Node, str]) -> dict[Node, int]:
 
 
 def _at_depth(
-    frame: pl.DataFrame, depth: Mapping[Node, int], parents: Mapping[Node, str],
+    frame: pl.DataFrame,
+    depth: Mapping[Node, int],
+    parents: Mapping[Node, str],
 ) -> pl.DataFrame:
     nodes = list(frame.select("as_of", "account_id").iter_rows())
     return frame.with_columns(
         pl.Series("depth", [depth.get(node) for node in nodes], pl.Int64),
-        pl.Series("above", [parents.get(node) for node in nodes], pl.String))
+        pl.Series("above", [parents.get(node) for node in nodes], pl.String),
+    )
 
 
 def _combined(name: str, way: Combination) -> pl.Expr:
@@ -169,4 +193,3 @@ def rolls_up(catalogue: Catalogue) -> frozenset[str]:
         if names.issuperset(derived.inputs):
             names.add(derived.name)
     return frozenset(names)
-

@@ -18,8 +18,10 @@ READ_AT_ONCE = 1 << 16
 MADE_FROM = "keepwell.made_from"
 """Key in a snapshot file's metadata."""
 
+
 class SnapshotError(Exception):
     """A snapshot is asked for that is not there, or can not be made."""
+
 
 class SnapshotStore:
     """One Parquet file per moment in one folder."""
@@ -42,18 +44,21 @@ class SnapshotStore:
         moments = frame.partition_by("as_of", as_dict=True)
         for (as_of,), rows in sorted(moments.items()):
             content = io.BytesIO()
-            rows.write_parquet(content, compression="zstd", statistics=True,
-                               metadata={MADE_FROM: made_from})
+            rows.write_parquet(
+                content, compression="zstd", statistics=True, metadata={MADE_FROM: made_from}
+            )
             write_atomically(self.path(as_of), content.getvalue())
             paths.append(self.path(as_of))
         return tuple(paths)
 
     def moments(self) -> tuple[datetime, ...]:
         """The moments that are there, oldest first."""
-        names = sorted(path.stem.removeprefix("as_of_")
-                       for path in self.folder.glob("as_of_*.parquet"))
-        return tuple(datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-                     for name in names)
+        names = sorted(
+            path.stem.removeprefix("as_of_") for path in self.folder.glob("as_of_*.parquet")
+        )
+        return tuple(
+            datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for name in names
+        )
 
     def made_from(self, as_of: datetime) -> str | None:
         """The digest that the snapshot of this moment was written with; None without a snapshot."""
@@ -78,13 +83,16 @@ class SnapshotStore:
         if not path.exists():
             there = self.moments()
             last = f" The newest is {there[-1]:%Y-%m-%d}." if there else " There is none yet."
-            raise SnapshotError(f"There is no snapshot as of {as_of:%Y-%m-%d %H:%M} UTC in "
-                                f"{self.folder}.{last} Make it with: keepwell snapshot --as-of "
-                                f"{as_of:%Y-%m-%d}")
+            raise SnapshotError(
+                f"There is no snapshot as of {as_of:%Y-%m-%d %H:%M} UTC in "
+                f"{self.folder}.{last} Make it with: keepwell snapshot --as-of "
+                f"{as_of:%Y-%m-%d}"
+            )
         return path
 
-    def parts(self, as_of: datetime, columns: Collection[str], *, rows: int
-              ) -> Iterator[pl.DataFrame]:
+    def parts(
+        self, as_of: datetime, columns: Collection[str], *, rows: int
+    ) -> Iterator[pl.DataFrame]:
         """These columns of a snapshot, where they are there, so many accounts at a time.
 
         Raises:
@@ -95,8 +103,9 @@ class SnapshotStore:
         # asked for all row groups at once, Arrow keeps what it has read of each to the end
         for group in range(file.num_row_groups):
             # one thread: a second brings the parts sooner for a third more processor time
-            for batch in file.iter_batches(batch_size=rows, columns=wanted, row_groups=[group],
-                                           use_threads=False):
+            for batch in file.iter_batches(
+                batch_size=rows, columns=wanted, row_groups=[group], use_threads=False
+            ):
                 yield pl.DataFrame(pl.from_arrow(batch))
 
     def read_all(self) -> pl.DataFrame:
@@ -107,6 +116,8 @@ class SnapshotStore:
         """
         moments = self.moments()
         if not moments:
-            raise SnapshotError(f"There is no snapshot in {self.folder}. Make some with: keepwell "
-                                f"snapshot --from DATE --to DATE --every month")
+            raise SnapshotError(
+                f"There is no snapshot in {self.folder}. Make some with: keepwell "
+                f"snapshot --from DATE --to DATE --every month"
+            )
         return pl.concat([self.read(moment) for moment in moments], how="diagonal")

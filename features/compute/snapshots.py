@@ -25,8 +25,13 @@ from features.kernel.windows import FOREVER, microseconds
 
 
 def build_snapshots(
-    events: pl.DataFrame, as_ofs: Sequence[datetime], catalogue: Catalogue, *,
-    first_recorded: Mapping[str, datetime], formula: HealthFormula | None = None, threads: int = 1,
+    events: pl.DataFrame,
+    as_ofs: Sequence[datetime],
+    catalogue: Catalogue,
+    *,
+    first_recorded: Mapping[str, datetime],
+    formula: HealthFormula | None = None,
+    threads: int = 1,
 ) -> pl.DataFrame:
     """The snapshot of every account that was known at each moment.
 
@@ -42,14 +47,26 @@ def build_snapshots(
         ``account_id``, ``as_of``, attributes, features and ``health_score``, ordered by account
         and moment. Null is unknown.
     """
-    return snapshots_of([prepare(events, catalogue)], events, as_ofs, catalogue,
-                        first_recorded=first_recorded, formula=formula, threads=threads)
+    return snapshots_of(
+        [prepare(events, catalogue)],
+        events,
+        as_ofs,
+        catalogue,
+        first_recorded=first_recorded,
+        formula=formula,
+        threads=threads,
+    )
 
 
 def snapshots_of(
-    timelines: Sequence[Timelines], events: pl.DataFrame, as_ofs: Sequence[datetime],
-    catalogue: Catalogue, *, first_recorded: Mapping[str, datetime],
-    formula: HealthFormula | None = None, threads: int = 1,
+    timelines: Sequence[Timelines],
+    events: pl.DataFrame,
+    as_ofs: Sequence[datetime],
+    catalogue: Catalogue,
+    *,
+    first_recorded: Mapping[str, datetime],
+    formula: HealthFormula | None = None,
+    threads: int = 1,
 ) -> pl.DataFrame:
     """``build_snapshots`` of accounts that were prepared before, in blocks of their own.
 
@@ -69,37 +86,57 @@ def snapshots_of(
         swept = sweep(block.events, block.items, cutoffs, threads=threads)
         swept[:, unsent] = np.nan
         values.append(swept)
-    frame = with_expressions(_primitive_frame(timelines, values, cutoffs, catalogue), events,
-                             catalogue.expressions, first_recorded=first_recorded)
+    frame = with_expressions(
+        _primitive_frame(timelines, values, cutoffs, catalogue),
+        events,
+        catalogue.expressions,
+        first_recorded=first_recorded,
+    )
     return _finish(frame, catalogue, formula or FORMULAS["003"])
 
 
 def _unsent(
-    catalogue: Catalogue, cutoffs: npt.NDArray[np.int64], first_recorded: Mapping[str, datetime],
+    catalogue: Catalogue,
+    cutoffs: npt.NDArray[np.int64],
+    first_recorded: Mapping[str, datetime],
 ) -> npt.NDArray[np.bool_]:
     """(n_cutoffs, n_items): where no source had sent any kind that the item reads."""
     since = {kind: microseconds(moment) for kind, moment in first_recorded.items()}
-    first = [min((since[kind] for kind in feature.reads if kind in since), default=FOREVER)
-             for feature in catalogue.primitives]
+    first = [
+        min((since[kind] for kind in feature.reads if kind in since), default=FOREVER)
+        for feature in catalogue.primitives
+    ]
     unsent = np.zeros((len(cutoffs), len(first) + len(catalogue.attributes)), dtype=np.bool_)
-    unsent[:, :len(first)] = cutoffs[:, None] <= np.array(first, dtype=np.int64)
+    unsent[:, : len(first)] = cutoffs[:, None] <= np.array(first, dtype=np.int64)
     return unsent
 
 
 def _primitive_frame(
-    timelines: Sequence[Timelines], values: Sequence[npt.NDArray[np.float64]],
-    cutoffs: npt.NDArray[np.int64], catalogue: Catalogue,
+    timelines: Sequence[Timelines],
+    values: Sequence[npt.NDArray[np.float64]],
+    cutoffs: npt.NDArray[np.int64],
+    catalogue: Catalogue,
 ) -> pl.DataFrame:
     """A row for each account and cutoff at which anything of it was known."""
     known = [np.nonzero(block.known_since[:, None] < cutoffs[None, :]) for block in timelines]
     # Feature by feature in memory, as the columns of a frame want it.
-    rows = np.concatenate([swept.transpose(2, 0, 1)[:, account, cutoff] for swept, (account, cutoff)
-                           in zip(values, known, strict=True)], axis=1)
+    rows = np.concatenate(
+        [
+            swept.transpose(2, 0, 1)[:, account, cutoff]
+            for swept, (account, cutoff) in zip(values, known, strict=True)
+        ],
+        axis=1,
+    )
     columns: dict[str, pl.Series] = {
-        "account_id": pl.concat([pl.Series(block.account_ids, dtype=pl.String).gather(account)
-                                 for block, (account, _) in zip(timelines, known, strict=True)]),
-        "as_of": pl.Series(np.concatenate([cutoffs[cutoff] for _, cutoff in known])).cast(
-            pl.Datetime("us")).dt.replace_time_zone("UTC"),
+        "account_id": pl.concat(
+            [
+                pl.Series(block.account_ids, dtype=pl.String).gather(account)
+                for block, (account, _) in zip(timelines, known, strict=True)
+            ]
+        ),
+        "as_of": pl.Series(np.concatenate([cutoffs[cutoff] for _, cutoff in known]))
+        .cast(pl.Datetime("us"))
+        .dt.replace_time_zone("UTC"),
     }
     first_attribute = len(catalogue.primitives)
     for number, attribute in enumerate(catalogue.attributes, start=first_attribute):
@@ -109,27 +146,30 @@ def _primitive_frame(
         codes = pl.Series(rows[number] + offset).fill_nan(None).cast(pl.Int64)
         said = pl.Series([word for some in words for word in some], dtype=pl.String)
         columns[attribute.name] = said.gather(codes)
-    numbers = pl.DataFrame(list(rows[:first_attribute]),
-                           schema=[feature.name for feature in catalogue.primitives])
+    numbers = pl.DataFrame(
+        list(rows[:first_attribute]), schema=[feature.name for feature in catalogue.primitives]
+    )
     return pl.DataFrame(columns).hstack(numbers.fill_nan(None).get_columns())
 
 
 def _finish(frame: pl.DataFrame, catalogue: Catalogue, formula: HealthFormula) -> pl.DataFrame:
     frame = frame.with_columns(
-        pl.coalesce(pl.col("contract_state"),
-                    pl.when(pl.col("trial_state") == "trial").then(pl.lit("trial")),
-                    pl.lit("none")).alias(CONTRACT_STATUS))
+        pl.coalesce(
+            pl.col("contract_state"),
+            pl.when(pl.col("trial_state") == "trial").then(pl.lit("trial")),
+            pl.lit("none"),
+        ).alias(CONTRACT_STATUS)
+    )
     for step in catalogue.derived_in_steps:
         frame = frame.with_columns(_value_of(derived) for derived in step)
     frame = frame.with_columns(health_expression(formula).alias(HEALTH_SCORE))
     attributes = [attribute.name for attribute in catalogue.attributes]
-    return frame.select("account_id", "as_of", *attributes, CONTRACT_STATUS, *catalogue.names,
-                        HEALTH_SCORE)
+    return frame.select(
+        "account_id", "as_of", *attributes, CONTRACT_STATUS, *catalogue.names, HEALTH_SCORE
+    )
 
 
 def _value_of(derived: Derived) -> pl.Expr:
     """The value of a derived feature, null where it is no finite number."""
     value = derived.formula(*(pl.col(name) for name in derived.inputs)).cast(pl.Float64)
     return pl.when(value.is_finite()).then(value).alias(derived.name)
-
-

@@ -79,14 +79,16 @@ def spark_session(master: str, settings: Mapping[str, str] | None = None) -> Ite
     except ImportError as exc:
         raise SparkEngineError(
             "The engine spark needs pyspark, which is not installed. Install the extra: "
-            "pip install 'keepwell[spark]'.") from exc
+            "pip install 'keepwell[spark]'."
+        ) from exc
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java") if home is None else shutil.which("java", path=f"{home}/bin")
     if java is None:
         where = "on the PATH" if home is None else f"below JAVA_HOME ({home})"
         raise SparkEngineError(
             f"The engine spark needs Java 17 or newer, and there is no java {where}. Install one "
-            f"(Debian: openjdk-17-jre-headless), or set JAVA_HOME.")
+            f"(Debian: openjdk-17-jre-headless), or set JAVA_HOME."
+        )
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     builder = SparkSession.builder.master(master).appName("keepwell")
     place = ON_THIS_MACHINE if master.startswith("local") else {}
@@ -95,8 +97,9 @@ def spark_session(master: str, settings: Mapping[str, str] | None = None) -> Ite
     try:
         session = builder.getOrCreate()
     except PySparkRuntimeError as exc:
-        raise SparkEngineError(f"Spark did not start on {master}: {exc}. Check the address and "
-                               "Spark's own log above.") from exc
+        raise SparkEngineError(
+            f"Spark did not start on {master}: {exc}. Check the address and Spark's own log above."
+        ) from exc
     session.sparkContext.setLogLevel("ERROR")
     try:
         yield session
@@ -122,10 +125,14 @@ class SnapshotTask:
         """Of the snapshots: as ``build_snapshots`` gives them."""
         declared = catalogue(self.use_names)
         words = [attribute.name for attribute in declared.attributes]
-        return pa.schema([
-            ("account_id", pa.string()), ("as_of", pa.timestamp("us", "UTC")),
-            *((name, pa.string()) for name in (*words, CONTRACT_STATUS)),
-            *((name, pa.float64()) for name in (*declared.names, HEALTH_SCORE))])
+        return pa.schema(
+            [
+                ("account_id", pa.string()),
+                ("as_of", pa.timestamp("us", "UTC")),
+                *((name, pa.string()) for name in (*words, CONTRACT_STATUS)),
+                *((name, pa.float64()) for name in (*declared.names, HEALTH_SCORE)),
+            ]
+        )
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Compute, an account as soon as all its events have come."""
@@ -146,10 +153,18 @@ class SnapshotTask:
             yield from self._snapshots(pl.concat(waiting), declared, schema)
 
     def _snapshots(
-        self, events: pl.DataFrame, declared: Catalogue, schema: pa.Schema,
+        self,
+        events: pl.DataFrame,
+        declared: Catalogue,
+        schema: pa.Schema,
     ) -> Iterator[pa.RecordBatch]:
-        made = build_snapshots(events, self.as_ofs, declared, first_recorded=self.first_recorded,
-                               formula=FORMULAS[self.formula])
+        made = build_snapshots(
+            events,
+            self.as_ofs,
+            declared,
+            first_recorded=self.first_recorded,
+            formula=FORMULAS[self.formula],
+        )
         yield from made.to_arrow().cast(schema).to_batches()
 
 
@@ -178,12 +193,14 @@ class StagingTask:
         for number, batch in enumerate(self.snapshots(batches)):
             name = f"{attempt}-{number}.parquet"
             cast(pl.DataFrame, pl.from_arrow(batch)).write_parquet(
-                self.folder / name, compression="zstd", compression_level=1)
+                self.folder / name, compression="zstd", compression_level=1
+            )
             yield pa.RecordBatch.from_pydict({"file": [name]}, schema=self.schema)
 
 
-def events_on_spark(session: SparkSession, lake: Lake, kinds: Sequence[str],
-                    manifest: Manifest | None = None) -> DataFrame:
+def events_on_spark(
+    session: SparkSession, lake: Lake, kinds: Sequence[str], manifest: Manifest | None = None
+) -> DataFrame:
     """Every version of the events of these kinds: ``Lake.scan`` as a Spark frame."""
     from pyspark.sql import functions as F
 
@@ -195,8 +212,9 @@ def events_on_spark(session: SparkSession, lake: Lake, kinds: Sequence[str],
     if not manifest.superseded:
         events = events.withColumn("superseded_at", F.lit(None).cast("timestamp"))
     else:
-        ceased = session.read.parquet(*(str((lake.folder / name).resolve())
-                                        for name in manifest.superseded))
+        ceased = session.read.parquet(
+            *(str((lake.folder / name).resolve()) for name in manifest.superseded)
+        )
         events = events.join(ceased, on=["event_id", "recorded_at"], how="left")
     return events.select(*LAKE_SCHEMA)
 
@@ -209,7 +227,8 @@ def by_account(frame: DataFrame, partitions: int | None = None) -> DataFrame:
 
 
 def map_batches(
-    frame: DataFrame, task: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]],
+    frame: DataFrame,
+    task: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]],
     schema: pa.Schema,
 ) -> DataFrame:
     """The frame that a task makes of each partition."""
@@ -219,8 +238,12 @@ def map_batches(
 
 
 def backfill_on_spark(
-    session: SparkSession, workspace: Workspace, as_ofs: Sequence[datetime], *,
-    partitions: int | None = None, publish: Callable[[pl.DataFrame], object] | None = None,
+    session: SparkSession,
+    workspace: Workspace,
+    as_ofs: Sequence[datetime],
+    *,
+    partitions: int | None = None,
+    publish: Callable[[pl.DataFrame], object] | None = None,
     events_at_once: int = EVENTS_AT_ONCE,
 ) -> int:
     """Make and keep the snapshots of every account at these moments, as ``backfill`` does.
@@ -240,33 +263,45 @@ def backfill_on_spark(
     check_moments(as_ofs, manifest)
     moments = tuple(sorted(set(as_ofs)))
     task = SnapshotTask(
-        as_ofs=moments, first_recorded=manifest.first_recorded, use_names=settings.use_names,
-        formula=settings.health_formula, events_at_once=events_at_once)
+        as_ofs=moments,
+        first_recorded=manifest.first_recorded,
+        use_names=settings.use_names,
+        formula=settings.health_formula,
+        events_at_once=events_at_once,
+    )
     digest = made_from(manifest, settings)
     staging = workspace.snapshots_dir.resolve() / STAGING
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir(parents=True)
     staged = StagingTask(snapshots=task, folder=staging)
-    events = events_on_spark(session, lake, sorted(catalogue(settings.use_names).kinds_read),
-                             manifest)
+    events = events_on_spark(
+        session, lake, sorted(catalogue(settings.use_names).kinds_read), manifest
+    )
     try:
         named = map_batches(by_account(events, partitions), staged, staged.schema).collect()
-        return _keep([staging / row["file"] for row in named], moments,
-                     SnapshotStore(workspace.snapshots_dir), digest, publish)
+        return _keep(
+            [staging / row["file"] for row in named],
+            moments,
+            SnapshotStore(workspace.snapshots_dir),
+            digest,
+            publish,
+        )
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _keep(
-    parts: list[Path], moments: Sequence[datetime], store: SnapshotStore, digest: str,
+    parts: list[Path],
+    moments: Sequence[datetime],
+    store: SnapshotStore,
+    digest: str,
     publish: Callable[[pl.DataFrame], object] | None,
 ) -> int:
     if not parts:
         raise nothing_known()
     kept = 0
     for moment in moments:
-        rows = (pl.scan_parquet(parts).filter(pl.col("as_of") == moment).sort("account_id")
-                .collect())
+        rows = pl.scan_parquet(parts).filter(pl.col("as_of") == moment).sort("account_id").collect()
         if rows.is_empty():
             continue
         if publish is not None:

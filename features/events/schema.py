@@ -49,113 +49,293 @@ class Kind:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind(name="user.session", description="A person logged in and worked.",
-         quantity="length in seconds", properties=("role", "environment")),
-    Kind(name="feature.used", description="A feature of the product was used.",
-         quantity="value of what was done, where it has one",
-         properties=("name", "role", "use_case", "environment")),
-    Kind(name="integration.state", description="An integration connected, failed or went.",
-         properties=("name", "state")),  # state: connected, error, disconnected
-    Kind(name="error.raised", description="The product failed for the account.",
-         properties=("name", "severity")),
-    Kind(name="job.retry", description="A job of the account had to be retried.",
-         properties=("name",)),
-    Kind(name="billing.invoice", description="An invoice moved.", quantity="amount",
-         properties=("invoice_id", "status", "due_on")),  # status: issued, paid, late, failed
-    Kind(name="ticket.created", description="A support ticket was opened.",
-         quantity="severity, 1 is worst, 4 mildest",
-         properties=("ticket_id", "topic", "repeat")),  # repeat: yes, no
-    Kind(name="ticket.updated", description="A first reply, a sentiment, a reopening.",
-         quantity="hours to the first reply, or sentiment from -1 to +1",
-         properties=("ticket_id", "change")),  # change: first_reply, sentiment, reopened
-    Kind(name="ticket.resolved", description="A support ticket was closed.",
-         quantity="hours from opening to resolution",
-         properties=("ticket_id", "severity", "sla_met")),  # sla_met: yes, no
+    Kind(
+        name="user.session",
+        description="A person logged in and worked.",
+        quantity="length in seconds",
+        properties=("role", "environment"),
+    ),
+    Kind(
+        name="feature.used",
+        description="A feature of the product was used.",
+        quantity="value of what was done, where it has one",
+        properties=("name", "role", "use_case", "environment"),
+    ),
+    Kind(
+        name="integration.state",
+        description="An integration connected, failed or went.",
+        properties=("name", "state"),
+    ),  # state: connected, error, disconnected
+    Kind(
+        name="error.raised",
+        description="The product failed for the account.",
+        properties=("name", "severity"),
+    ),
+    Kind(
+        name="job.retry",
+        description="A job of the account had to be retried.",
+        properties=("name",),
+    ),
+    Kind(
+        name="billing.invoice",
+        description="An invoice moved.",
+        quantity="amount",
+        properties=("invoice_id", "status", "due_on"),
+    ),  # status: issued, paid, late, failed
+    Kind(
+        name="ticket.created",
+        description="A support ticket was opened.",
+        quantity="severity, 1 is worst, 4 mildest",
+        properties=("ticket_id", "topic", "repeat"),
+    ),  # repeat: yes, no
+    Kind(
+        name="ticket.updated",
+        description="A first reply, a sentiment, a reopening.",
+        quantity="hours to the first reply, or sentiment from -1 to +1",
+        properties=("ticket_id", "change"),
+    ),  # change: first_reply, sentiment, reopened
+    Kind(
+        name="ticket.resolved",
+        description="A support ticket was closed.",
+        quantity="hours from opening to resolution",
+        properties=("ticket_id", "severity", "sla_met"),
+    ),  # sla_met: yes, no
     Kind(name="nudge.sent", description="A nudge was shown or sent.", properties=("name",)),
-    Kind(name="nudge.acted", description="Somebody did what a nudge proposed.",
-         properties=("name",)),
-    Kind(name="recipe.completed", description="A guided recipe was finished.",
-         properties=("name",)),
-    Kind(name="deployment.published", description="The account published a deployment.",
-         properties=("environment",)),
-    Kind(name="config.changed", description="The account changed its configuration.",
-         properties=("name", "feature_flag")),
-    Kind(name="account.updated", description="Attributes of the account, as of a moment.",
-         properties=("name", "segment", "icp", "use_case", "price_plan", "service_tier", "region",
-                     "country", "channel", "industry", "csm", "parent", "time_zone",
-                     "legal_hold")),  # an IANA name; legal_hold: yes, no
-    Kind(name="contract.started", description="A contract began.", quantity="MRR",
-         properties=("price_plan", "seats", "features_in_plan", "unit_limit", "billing_months",
-                     "discount", "renewal_on", "notice_days", "reason")),
-    Kind(name="contract.changed", description="Plan, seats, MRR or billing changed.",
-         quantity="MRR", properties=("price_plan", "seats", "features_in_plan", "unit_limit",
-                                     "billing_months", "discount", "renewal_on", "notice_days",
-                                     "reason")),
-    Kind(name="contract.renewed", description="A contract went on for another period.",
-         quantity="MRR", properties=("price_plan", "seats", "features_in_plan", "unit_limit",
-                                     "billing_months", "discount", "renewal_on", "notice_days",
-                                     "reason")),
+    Kind(
+        name="nudge.acted", description="Somebody did what a nudge proposed.", properties=("name",)
+    ),
+    Kind(
+        name="recipe.completed", description="A guided recipe was finished.", properties=("name",)
+    ),
+    Kind(
+        name="deployment.published",
+        description="The account published a deployment.",
+        properties=("environment",),
+    ),
+    Kind(
+        name="config.changed",
+        description="The account changed its configuration.",
+        properties=("name", "feature_flag"),
+    ),
+    Kind(
+        name="account.updated",
+        description="Attributes of the account, as of a moment.",
+        properties=(
+            "name",
+            "segment",
+            "icp",
+            "use_case",
+            "price_plan",
+            "service_tier",
+            "region",
+            "country",
+            "channel",
+            "industry",
+            "csm",
+            "parent",
+            "time_zone",
+            "legal_hold",
+        ),
+    ),  # an IANA name; legal_hold: yes, no
+    Kind(
+        name="contract.started",
+        description="A contract began.",
+        quantity="MRR",
+        properties=(
+            "price_plan",
+            "seats",
+            "features_in_plan",
+            "unit_limit",
+            "billing_months",
+            "discount",
+            "renewal_on",
+            "notice_days",
+            "reason",
+        ),
+    ),
+    Kind(
+        name="contract.changed",
+        description="Plan, seats, MRR or billing changed.",
+        quantity="MRR",
+        properties=(
+            "price_plan",
+            "seats",
+            "features_in_plan",
+            "unit_limit",
+            "billing_months",
+            "discount",
+            "renewal_on",
+            "notice_days",
+            "reason",
+        ),
+    ),
+    Kind(
+        name="contract.renewed",
+        description="A contract went on for another period.",
+        quantity="MRR",
+        properties=(
+            "price_plan",
+            "seats",
+            "features_in_plan",
+            "unit_limit",
+            "billing_months",
+            "discount",
+            "renewal_on",
+            "notice_days",
+            "reason",
+        ),
+    ),
     Kind(name="contract.paused", description="A contract was paused.", properties=("reason",)),
-    Kind(name="contract.resumed", description="A paused contract went on.", quantity="MRR",
-         properties=("price_plan", "seats", "renewal_on")),
-    Kind(name="contract.cancelled", description="A contract ended without renewal.",
-         properties=("reason", "would_return")),
+    Kind(
+        name="contract.resumed",
+        description="A paused contract went on.",
+        quantity="MRR",
+        properties=("price_plan", "seats", "renewal_on"),
+    ),
+    Kind(
+        name="contract.cancelled",
+        description="A contract ended without renewal.",
+        properties=("reason", "would_return"),
+    ),
     Kind(name="trial.started", description="A trial began.", properties=("length_days",)),
     Kind(name="trial.ended", description="A trial ended.", properties=("result",)),
-    Kind(name="cancellation.intended", description="The account said it means to leave.",
-         properties=("reason",)),
-    Kind(name="usage.metered", description="Metered units were used.", quantity="units",
-         properties=("unit",)),
-    Kind(name="usage.limit_reached", description="A limit of the plan was reached.",
-         properties=("unit",)),
-    Kind(name="survey.answered", description="A survey was answered.", quantity="answer",
-         properties=("survey", "scale")),  # survey: nps (0-10), csat (1-5), ces (1-7)
-    Kind(name="sponsor.contacted", description="A sponsor or champion was in touch.",
-         properties=("role", "channel")),  # role: sponsor, champion
-    Kind(name="contact.changed", description="A sponsor or champion joined or left.",
-         properties=("role", "state")),  # state: joined, left
-    Kind(name="goal.measured", description="A goal of the account was measured.",
-         quantity="current value", properties=("kpi", "baseline", "target", "reached")),
-    Kind(name="training.completed", description="Somebody was trained.",
-         properties=("name", "role")),
-    Kind(name="onboarding.step_completed", description="An onboarding step was completed.",
-         properties=("step",)),
-    Kind(name="milestone.updated", description="A milestone of the success plan moved.",
-         properties=("name", "status", "due_on")),
-    Kind(name="review.held", description="A business review took place.",
-         quantity="rating from 0 to 10", properties=("type", "renewal_intent")),
-    Kind(name="advocacy.updated", description="An advocacy activity moved.",
-         properties=("type", "status")),
-    Kind(name="consent.updated", description="Consent to a channel was given or withdrawn.",
-         properties=("channel", "state")),  # state: given, withdrawn
-    Kind(name="feature.requested", description="A feature was asked for.",
-         properties=("name", "price_plan", "state")),  # state: open, answered
-    Kind(name="community.posted", description="Somebody posted in the community.",
-         properties=("topic",)),
-    Kind(name="incident.opened", description="An incident began that the account felt.",
-         quantity="severity, 1 is worst", properties=("incident_id",)),
-    Kind(name="incident.communicated", description="The account was told of an incident.",
-         properties=("incident_id",)),
-    Kind(name="incident.resolved", description="An incident that the account felt was over.",
-         quantity="hours from opening to resolution", properties=("incident_id",)),
+    Kind(
+        name="cancellation.intended",
+        description="The account said it means to leave.",
+        properties=("reason",),
+    ),
+    Kind(
+        name="usage.metered",
+        description="Metered units were used.",
+        quantity="units",
+        properties=("unit",),
+    ),
+    Kind(
+        name="usage.limit_reached",
+        description="A limit of the plan was reached.",
+        properties=("unit",),
+    ),
+    Kind(
+        name="survey.answered",
+        description="A survey was answered.",
+        quantity="answer",
+        properties=("survey", "scale"),
+    ),  # survey: nps (0-10), csat (1-5), ces (1-7)
+    Kind(
+        name="sponsor.contacted",
+        description="A sponsor or champion was in touch.",
+        properties=("role", "channel"),
+    ),  # role: sponsor, champion
+    Kind(
+        name="contact.changed",
+        description="A sponsor or champion joined or left.",
+        properties=("role", "state"),
+    ),  # state: joined, left
+    Kind(
+        name="goal.measured",
+        description="A goal of the account was measured.",
+        quantity="current value",
+        properties=("kpi", "baseline", "target", "reached"),
+    ),
+    Kind(
+        name="training.completed", description="Somebody was trained.", properties=("name", "role")
+    ),
+    Kind(
+        name="onboarding.step_completed",
+        description="An onboarding step was completed.",
+        properties=("step",),
+    ),
+    Kind(
+        name="milestone.updated",
+        description="A milestone of the success plan moved.",
+        properties=("name", "status", "due_on"),
+    ),
+    Kind(
+        name="review.held",
+        description="A business review took place.",
+        quantity="rating from 0 to 10",
+        properties=("type", "renewal_intent"),
+    ),
+    Kind(
+        name="advocacy.updated",
+        description="An advocacy activity moved.",
+        properties=("type", "status"),
+    ),
+    Kind(
+        name="consent.updated",
+        description="Consent to a channel was given or withdrawn.",
+        properties=("channel", "state"),
+    ),  # state: given, withdrawn
+    Kind(
+        name="feature.requested",
+        description="A feature was asked for.",
+        properties=("name", "price_plan", "state"),
+    ),  # state: open, answered
+    Kind(
+        name="community.posted",
+        description="Somebody posted in the community.",
+        properties=("topic",),
+    ),
+    Kind(
+        name="incident.opened",
+        description="An incident began that the account felt.",
+        quantity="severity, 1 is worst",
+        properties=("incident_id",),
+    ),
+    Kind(
+        name="incident.communicated",
+        description="The account was told of an incident.",
+        properties=("incident_id",),
+    ),
+    Kind(
+        name="incident.resolved",
+        description="An incident that the account felt was over.",
+        quantity="hours from opening to resolution",
+        properties=("incident_id",),
+    ),
     Kind(name="alert.raised", description="Keepwell raised an alert.", properties=("alert",)),
-    Kind(name="alert.closed", description="Keepwell closed an alert.",
-         properties=("alert", "outcome", "useful")),
-    Kind(name="action.decided", description="Keepwell recommended an action.",
-         quantity="propensity of the recommendation; with an arm, that of being offered it",
-         properties=("action", "decision_id", "intervention", "arm",
-                     "chance", "draw_id")),  # chance: one of CHANCES; a log of others has none
-    Kind(name="action.executed", description="An action was carried out.",
-         properties=("action", "decision_id", "intervention", "by")),
-    Kind(name="action.declined", description="A person decided against an action.",
-         properties=("action", "decision_id", "reason")),
-    Kind(name="action.outcome", description="What came of an action.",
-         quantity="after less before, where it was measured",
-         properties=("action", "decision_id", "outcome", "clock", "before", "after", "unit",
-                     "window_days", "source")),
-    Kind(name="action.judged", description="A person agreed, disagreed or put an action off.",
-         properties=("action", "decision_id", "verdict", "reason", "until", "by",
-                     "heard_at")),  # until, heard_at: moments on the clock on the wall
+    Kind(
+        name="alert.closed",
+        description="Keepwell closed an alert.",
+        properties=("alert", "outcome", "useful"),
+    ),
+    Kind(
+        name="action.decided",
+        description="Keepwell recommended an action.",
+        quantity="propensity of the recommendation; with an arm, that of being offered it",
+        properties=("action", "decision_id", "intervention", "arm", "chance", "draw_id"),
+    ),  # chance: one of CHANCES; a log of others has none
+    Kind(
+        name="action.executed",
+        description="An action was carried out.",
+        properties=("action", "decision_id", "intervention", "by"),
+    ),
+    Kind(
+        name="action.declined",
+        description="A person decided against an action.",
+        properties=("action", "decision_id", "reason"),
+    ),
+    Kind(
+        name="action.outcome",
+        description="What came of an action.",
+        quantity="after less before, where it was measured",
+        properties=(
+            "action",
+            "decision_id",
+            "outcome",
+            "clock",
+            "before",
+            "after",
+            "unit",
+            "window_days",
+            "source",
+        ),
+    ),
+    Kind(
+        name="action.judged",
+        description="A person agreed, disagreed or put an action off.",
+        properties=("action", "decision_id", "verdict", "reason", "until", "by", "heard_at"),
+    ),  # until, heard_at: moments on the clock on the wall
 )
 
 UNTREATED_ARMS = ("control", "holdout", "not_offered", "held_out")
@@ -181,8 +361,9 @@ def is_kind(name: str) -> bool:
     return name in KIND_NAMES or (name.startswith(CUSTOM_PREFIX) and len(name) > len(CUSTOM_PREFIX))
 
 
-PROPERTIES = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False,
-                              ensure_ascii=False)
+PROPERTIES = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+)
 """Made once: ``json.dumps`` makes one each time, which costs as much as what it writes."""
 
 
@@ -228,11 +409,19 @@ class Event:
 
 def content_id(event: Event, ordinal: int = 0) -> str:
     """An id for a row that came without one: hash of its content and ordinal among equal rows."""
-    content = "\x1f".join((
-        event.account_id, event.user_id or "", event.kind, event.occurred_at.isoformat(),
-        str(event.event_count), str(event.user_count), repr(event.quantity), event.properties,
-        str(ordinal),
-    ))
+    content = "\x1f".join(
+        (
+            event.account_id,
+            event.user_id or "",
+            event.kind,
+            event.occurred_at.isoformat(),
+            str(event.event_count),
+            str(event.user_count),
+            repr(event.quantity),
+            event.properties,
+            str(ordinal),
+        )
+    )
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 

@@ -11,11 +11,12 @@ def text_buffers(texts: pl.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
     """Where each text begins and, last, ends; and the bytes of all, one after the other."""
     arrow = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
     _, starts, content = arrow.buffers()
-    offsets = np.frombuffer(starts, dtype=np.int64)[arrow.offset:arrow.offset + len(arrow) + 1]
+    offsets = np.frombuffer(starts, dtype=np.int64)[arrow.offset : arrow.offset + len(arrow) + 1]
     return offsets, np.frombuffer(content or b"", dtype=np.uint8)
 
 
 SAMPLE = 2_000  # values that tell whether a column says few things often
+
 
 def comes_again(column: pl.Series) -> bool:
     """Whether most values of a long column come more than once, judged by its first."""

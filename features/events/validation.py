@@ -15,10 +15,16 @@ NOT_YET_KNOWN = "not yet known at the workspace's clock"
 
 COUNTS_NOTHING = "event_count is 0"
 
-DRAFT_SCHEMA = pl.Schema({
-    LINE: pl.Int64, **EVENT_SCHEMA, "problem": pl.String, "left": pl.String,
-})
+DRAFT_SCHEMA = pl.Schema(
+    {
+        LINE: pl.Int64,
+        **EVENT_SCHEMA,
+        "problem": pl.String,
+        "left": pl.String,
+    }
+)
 """The columns of a draft: an event, its line, what is wrong with it, why it is left out."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drafted:
@@ -28,6 +34,7 @@ class Drafted:
     raw: pl.DataFrame  # the rows as they came, with LINE
     broken: tuple[tuple[int, str, str], ...] = ()  # lines that are no rows: line, reason, text
 
+
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """A draft, split: every row is in exactly one of the three."""
@@ -35,6 +42,7 @@ class Judged:
     events: pl.DataFrame  # EVENT_SCHEMA and LINE
     refused: pl.DataFrame  # LINE, reason
     left_out: pl.DataFrame  # LINE, reason
+
 
 def judge(draft: pl.DataFrame, *, now: datetime, complete_until: datetime | None) -> Judged:
     """Split a draft into events, refused rows and rows left out."""
@@ -44,29 +52,40 @@ def judge(draft: pl.DataFrame, *, now: datetime, complete_until: datetime | None
     kinds = draft["kind"].drop_nulls().unique()
     unknown = pl.Series([kind for kind in kinds.to_list() if not is_kind(kind)], dtype=pl.String)
     marked = draft.with_columns(
-        pl.when(pl.col("left").is_not_null()).then("left")
-        .when(after).then(pl.lit(AFTER_COMPLETE))
+        pl.when(pl.col("left").is_not_null())
+        .then("left")
+        .when(after)
+        .then(pl.lit(AFTER_COMPLETE))
         .when(pl.lit(complete_until is not None) & (recorded > pl.lit(now, UTC_INSTANT)))
         .then(pl.lit(NOT_YET_KNOWN))  # the source states that its rows until then are facts
         .alias("left"),
-        pl.when(pl.col("problem").is_not_null()).then("problem")
-        .when(pl.col("account_id").fill_null("") == "").then(pl.lit("account_id is missing"))
-        .when(pl.col("kind").is_in(unknown.implode())).then(pl.lit("kind is not known"))
-        .when(occurred > pl.lit(now, UTC_INSTANT) + tolerance).then(
-            pl.lit("occurred_at lies in the future"))
-        .when(recorded < occurred - tolerance).then(
-            pl.lit("recorded_at is before occurred_at"))
+        pl.when(pl.col("problem").is_not_null())
+        .then("problem")
+        .when(pl.col("account_id").fill_null("") == "")
+        .then(pl.lit("account_id is missing"))
+        .when(pl.col("kind").is_in(unknown.implode()))
+        .then(pl.lit("kind is not known"))
+        .when(occurred > pl.lit(now, UTC_INSTANT) + tolerance)
+        .then(pl.lit("occurred_at lies in the future"))
+        .when(recorded < occurred - tolerance)
+        .then(pl.lit("recorded_at is before occurred_at"))
         .alias("problem"),
     ).with_columns(
-        pl.when(pl.col("left").is_not_null()).then("left")
-        .when(pl.col("problem").is_not_null()).then(None)
-        .when(pl.col("event_count") == 0).then(pl.lit(COUNTS_NOTHING))
-        .when(recorded > pl.lit(now, UTC_INSTANT) + tolerance).then(pl.lit(NOT_YET_KNOWN))
-        .alias("left"))
+        pl.when(pl.col("left").is_not_null())
+        .then("left")
+        .when(pl.col("problem").is_not_null())
+        .then(None)
+        .when(pl.col("event_count") == 0)
+        .then(pl.lit(COUNTS_NOTHING))
+        .when(recorded > pl.lit(now, UTC_INSTANT) + tolerance)
+        .then(pl.lit(NOT_YET_KNOWN))
+        .alias("left")
+    )
     left = pl.col("left").is_not_null()
     refused = ~left & pl.col("problem").is_not_null()
     events = marked.filter(~left & ~refused).with_columns(
-        pl.max_horizontal("recorded_at", "occurred_at").alias("recorded_at"))
+        pl.max_horizontal("recorded_at", "occurred_at").alias("recorded_at")
+    )
     return Judged(
         events=events.select(LINE, *EVENT_SCHEMA),
         refused=marked.filter(refused).select(LINE, pl.col("problem").alias("reason")),

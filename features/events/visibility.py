@@ -83,7 +83,8 @@ def versions_before(events: pl.DataFrame, moment: datetime) -> pl.DataFrame:
     """Every version as it was known at a moment: a correction that came later is not there."""
     superseded = pl.col("superseded_at")
     return events.filter(recorded_before(moment)).with_columns(
-        pl.when(~still_holds(_moment(moment), superseded)).then(superseded).alias("superseded_at"))
+        pl.when(~still_holds(_moment(moment), superseded)).then(superseded).alias("superseded_at")
+    )
 
 
 def _moment(moment: datetime | pl.Expr) -> pl.Expr:
@@ -108,18 +109,27 @@ class Version(Protocol):
 def is_visible(version: Version, as_of: datetime) -> bool:
     """Whether a version is visible as of a moment."""
     superseded = version.superseded_at
-    return bool(is_recorded(version.recorded_at, as_of)
-                and (superseded is None or still_holds(as_of, superseded)))
+    return bool(
+        is_recorded(version.recorded_at, as_of)
+        and (superseded is None or still_holds(as_of, superseded))
+    )
 
 
 def unchanged_between(
-    versions: Iterable[Version], as_of: datetime,
+    versions: Iterable[Version],
+    as_of: datetime,
 ) -> tuple[datetime | None, datetime | None]:
     """The moments ``(after, until]`` as of which the same versions are visible as at ``as_of``.
 
     None is no bound.
     """
-    changes = [at for version in versions for at in (version.recorded_at, version.superseded_at)
-               if at is not None]
-    return (max((at for at in changes if is_recorded(at, as_of)), default=None),
-            min((at for at in changes if still_holds(as_of, at)), default=None))
+    changes = [
+        at
+        for version in versions
+        for at in (version.recorded_at, version.superseded_at)
+        if at is not None
+    ]
+    return (
+        max((at for at in changes if is_recorded(at, as_of)), default=None),
+        min((at for at in changes if still_holds(as_of, at)), default=None),
+    )

@@ -179,21 +179,29 @@ class HealthFormula:
         if total != 100:
             raise HealthFormulaError(
                 f"The weights of health formula {self.id!r} add to {total:g}; they must add to "
-                f"100. Correct them in {FORMULA_FILE.name}.")
+                f"100. Correct them in {FORMULA_FILE.name}."
+            )
         edges = [band.lowest for band in self.bands]
         if edges != sorted(set(edges), reverse=True) or edges[-1:] != [0]:
             raise HealthFormulaError(
                 f"The bands of health formula {self.id!r} start at {edges}; they must fall and "
-                f"end at 0.")
+                f"end at 0."
+            )
 
     @cached_property
     def version(self) -> str:
         """Id and hash of all that decides a score; wording is left out."""
         decides = (
             [(band.lowest, band.name) for band in self.bands],
-            [(c.name, c.weight, c.combine,
-              [(m.feature, m.over, m.only_if, m.shape, m.knots) for m in c.measures])
-             for c in self.components],
+            [
+                (
+                    c.name,
+                    c.weight,
+                    c.combine,
+                    [(m.feature, m.over, m.only_if, m.shape, m.knots) for m in c.measures],
+                )
+                for c in self.components
+            ],
         )
         return f"{self.id}-{hashlib.blake2b(repr(decides).encode(), digest_size=4).hexdigest()}"
 
@@ -213,8 +221,9 @@ class HealthFormula:
             if component.name == name:
                 return component
         names = ", ".join(component.name for component in self.components)
-        raise HealthFormulaError(f"Health formula {self.id!r} has no part {name!r}; it has "
-                                 f"{names}.")
+        raise HealthFormulaError(
+            f"Health formula {self.id!r} has no part {name!r}; it has {names}."
+        )
 
     def band(self, score: float) -> Band:
         """The band of an unrounded score, lower edge inclusive."""
@@ -244,32 +253,48 @@ def _formula(table: Mapping[str, object]) -> HealthFormula:
     where = f"health formula {table['id']!r}"
     _only(table, ("id", "title", "source", "ours", "band", "component"), where)
     return HealthFormula(
-        id=_text(table, "id", where), title=_text(table, "title", where),
-        source=_text(table, "source", where), ours=_texts(table, where),
-        bands=tuple(Band(lowest=_number(band["lowest"], where), name=_text(band, "name", where),
-                         action=_text(band, "action", where))
-                    for band in _tables(table, "band", where)),
-        components=tuple(_component(part, where) for part in _tables(table, "component", where)))
+        id=_text(table, "id", where),
+        title=_text(table, "title", where),
+        source=_text(table, "source", where),
+        ours=_texts(table, where),
+        bands=tuple(
+            Band(
+                lowest=_number(band["lowest"], where),
+                name=_text(band, "name", where),
+                action=_text(band, "action", where),
+            )
+            for band in _tables(table, "band", where)
+        ),
+        components=tuple(_component(part, where) for part in _tables(table, "component", where)),
+    )
 
 
 def _component(table: Mapping[str, object], formula: str) -> Component:
     where = f"part {table.get('name')!r} of {formula}"
-    _only(table, ("name", "group", "weight", "combine", "source", "ours", "unknown", "measure"),
-          where)
+    _only(
+        table, ("name", "group", "weight", "combine", "source", "ours", "unknown", "measure"), where
+    )
     measures = tuple(_measure(m, where) for m in _tables(table, "measure", where))
     unknown = None if "unknown" not in table else _text(table, "unknown", where)
     if bool(measures) == (unknown is not None):
-        raise HealthFormulaError(f"The {where} needs either measures or, in 'unknown', a reason "
-                                 f"why there are none.")
+        raise HealthFormulaError(
+            f"The {where} needs either measures or, in 'unknown', a reason why there are none."
+        )
     combine = table.get("combine", "first")
     if combine not in get_args(Combine):
-        raise HealthFormulaError(f"The {where} combines by {combine!r}; write one of "
-                                 f"{', '.join(get_args(Combine))}.")
+        raise HealthFormulaError(
+            f"The {where} combines by {combine!r}; write one of {', '.join(get_args(Combine))}."
+        )
     return Component(
-        name=_text(table, "name", where), weight=_number(table["weight"], where),
-        source=_text(table, "source", where), ours=_texts(table, where), measures=measures,
+        name=_text(table, "name", where),
+        weight=_number(table["weight"], where),
+        source=_text(table, "source", where),
+        ours=_texts(table, where),
+        measures=measures,
         combine="worst" if combine == "worst" else "first",
-        group=None if "group" not in table else _text(table, "group", where), unknown=unknown)
+        group=None if "group" not in table else _text(table, "group", where),
+        unknown=unknown,
+    )
 
 
 def _measure(table: Mapping[str, object], part: str) -> Measure:
@@ -287,11 +312,16 @@ def _measure(table: Mapping[str, object], part: str) -> Measure:
     _check_knots(knots, shape, where)
     guard = table.get("only_if")
     return Measure(
-        feature=_text(table, "feature", where), shape=shape, knots=knots,
-        unit=_text(table, "unit", where), phrase=_text(table, "phrase", where),
+        feature=_text(table, "feature", where),
+        shape=shape,
+        knots=knots,
+        unit=_text(table, "unit", where),
+        phrase=_text(table, "phrase", where),
         over=None if "over" not in table else _text(table, "over", where),
         only_if=(_text(guard, "feature", where), _number(guard["above"], where))
-        if isinstance(guard, dict) else None)
+        if isinstance(guard, dict)
+        else None,
+    )
 
 
 def _check_knots(knots: Knots, shape: ShapeKind, where: str) -> None:
@@ -299,8 +329,9 @@ def _check_knots(knots: Knots, shape: ShapeKind, where: str) -> None:
     rises = all(a <= b for a, b in pairwise(points))
     falls = all(a >= b for a, b in pairwise(points))
     if not all(a < b for a, b in pairwise(values)) or rises == falls:
-        raise HealthFormulaError(f"The {where} needs rising values, and points that only rise or "
-                                 f"only fall.")
+        raise HealthFormulaError(
+            f"The {where} needs rising values, and points that only rise or only fall."
+        )
     if not all(0 <= p <= 100 for p in points):
         raise HealthFormulaError(f"The {where} gives points outside 0 to 100.")
     if shape == "at_most" and values[-1] != math.inf:

@@ -27,9 +27,24 @@ from features.health.formula import (
 )
 
 __all__ = [
-    "DEFAULT_FORMULA", "FORMULAS", "LEAST_KNOWN_WEIGHT", "TREND_LOOKBACK", "TREND_POINTS", "Band",
-    "Component", "ComponentScore", "Health", "HealthFormula", "HealthFormulaError", "Measure",
-    "Trend", "health_column", "health_expression", "moves", "score_components", "score_health",
+    "DEFAULT_FORMULA",
+    "FORMULAS",
+    "LEAST_KNOWN_WEIGHT",
+    "TREND_LOOKBACK",
+    "TREND_POINTS",
+    "Band",
+    "Component",
+    "ComponentScore",
+    "Health",
+    "HealthFormula",
+    "HealthFormulaError",
+    "Measure",
+    "Trend",
+    "health_column",
+    "health_expression",
+    "moves",
+    "score_components",
+    "score_health",
     "trend",
 ]
 
@@ -87,10 +102,14 @@ class Health:
         titles = [c.title for c in self.components if c.name in self.unknown]
         missing = f"; not known: {', '.join(titles)}" if titles else ""
         if self.score is None:
-            return (f"Not enough data: {self.known_weight:g} of 100 points of weight are known, "
-                    f"{LEAST_KNOWN_WEIGHT:g} are needed{missing}.")
-        return (f"Health {self.score:.0f} of 100, {self.band}, by formula {self.formula} on "
-                f"{self.known_weight:g} of 100 points of weight{missing}.")
+            return (
+                f"Not enough data: {self.known_weight:g} of 100 points of weight are known, "
+                f"{LEAST_KNOWN_WEIGHT:g} are needed{missing}."
+            )
+        return (
+            f"Health {self.score:.0f} of 100, {self.band}, by formula {self.formula} on "
+            f"{self.known_weight:g} of 100 points of weight{missing}."
+        )
 
 
 def score_health(formula: HealthFormula, features: Mapping[str, float | None]) -> Health:
@@ -115,11 +134,17 @@ def score_components(formula: HealthFormula, points: Mapping[str, float | None])
         formula.component(name)
         given = known(value)
         if given is not None and not 0 <= given <= 100:
-            raise HealthFormulaError(f"Part {name!r} of health formula {formula.id!r} can not have "
-                                     f"{given:g} points; give 0 to 100, or none if unknown.")
-    return _add_up(formula, tuple(
-        _component_score(c, known(points.get(c.name)), "points as given", None, None)
-        for c in formula.components))
+            raise HealthFormulaError(
+                f"Part {name!r} of health formula {formula.id!r} can not have "
+                f"{given:g} points; give 0 to 100, or none if unknown."
+            )
+    return _add_up(
+        formula,
+        tuple(
+            _component_score(c, known(points.get(c.name)), "points as given", None, None)
+            for c in formula.components
+        ),
+    )
 
 
 def health_expression(formula: HealthFormula) -> pl.Expr:
@@ -134,8 +159,11 @@ def health_expression(formula: HealthFormula) -> pl.Expr:
 
 def health_column(frame: pl.DataFrame, formula: HealthFormula) -> pl.Series:
     """``health_expression`` of a frame in which features may be missing: they are unknown."""
-    missing = [pl.lit(None, dtype=pl.Float64).alias(name)
-               for name in formula.inputs if name not in frame.columns]
+    missing = [
+        pl.lit(None, dtype=pl.Float64).alias(name)
+        for name in formula.inputs
+        if name not in frame.columns
+    ]
     scored = frame.with_columns(missing).select(health_score=health_expression(formula))
     return scored["health_score"]
 
@@ -166,7 +194,8 @@ def moves(previous: Health, current: Health) -> tuple[tuple[str, float], ...]:
     if previous.formula_version != current.formula_version:
         raise HealthFormulaError(
             f"A score of formula {previous.formula_version} can not be compared part by part with "
-            f"one of {current.formula_version}; score both with the same formula.")
+            f"one of {current.formula_version}; score both with the same formula."
+        )
     before, after = _shares(previous), _shares(current)
     changes = [(name, after[name] - before[name]) for name in after if after[name] != before[name]]
     return tuple(sorted(changes, key=lambda change: (-abs(change[1]), change[0])))
@@ -175,8 +204,9 @@ def moves(previous: Health, current: Health) -> tuple[tuple[str, float], ...]:
 def _shares(health: Health) -> dict[str, float]:
     """Each part's share of the score; all zero where there is no score."""
     weight = health.known_weight if health.score is not None else float("inf")
-    return {c.name: 0.0 if c.points is None else c.weight * c.points / weight
-            for c in health.components}
+    return {
+        c.name: 0.0 if c.points is None else c.weight * c.points / weight for c in health.components
+    }
 
 
 def _score_component(component: Component, features: Mapping[str, float | None]) -> ComponentScore:
@@ -194,15 +224,28 @@ def _score_component(component: Component, features: Mapping[str, float | None])
         reason = component.unknown or f"no {component.title} known as of this moment"
         return _component_score(component, None, f"not known: {reason}", None, None)
     points, value, measure = best
-    return _component_score(component, points, measure.phrase.format(value=value),
-                            measure.feature, value)
+    return _component_score(
+        component, points, measure.phrase.format(value=value), measure.feature, value
+    )
 
 
-def _component_score(component: Component, points: float | None, measure: str,
-                     feature: str | None, value: float | None) -> ComponentScore:
+def _component_score(
+    component: Component,
+    points: float | None,
+    measure: str,
+    feature: str | None,
+    value: float | None,
+) -> ComponentScore:
     return ComponentScore(
-        name=component.name, title=component.title, group=component.group,
-        weight=component.weight, points=points, measure=measure, feature=feature, value=value)
+        name=component.name,
+        title=component.title,
+        group=component.group,
+        weight=component.weight,
+        points=points,
+        measure=measure,
+        feature=feature,
+        value=value,
+    )
 
 
 def _add_up(formula: HealthFormula, components: tuple[ComponentScore, ...]) -> Health:
@@ -214,6 +257,11 @@ def _add_up(formula: HealthFormula, components: tuple[ComponentScore, ...]) -> H
     score = total / weight if weight >= LEAST_KNOWN_WEIGHT else None
     band = None if score is None else formula.band(score)
     return Health(
-        formula=formula.id, formula_version=formula.version, score=score,
-        band=None if band is None else band.name, action=None if band is None else band.action,
-        components=components, known_weight=weight)
+        formula=formula.id,
+        formula_version=formula.version,
+        score=score,
+        band=None if band is None else band.name,
+        action=None if band is None else band.action,
+        components=components,
+        known_weight=weight,
+    )

@@ -40,14 +40,17 @@ def read_iso_times(texts: pl.Series) -> pl.Series:
         if not len(rows):
             continue
         if len(rows) == len(texts):
-            letters = content[starts[0]:starts[-1]].reshape(-1, length)
+            letters = content[starts[0] : starts[-1]].reshape(-1, length)
         else:
             letters = content[starts[:-1][rows][:, None] + np.arange(length)]
         values, is_time = _read(letters, fraction)
         micros[rows] = values
         read[rows] = is_time
-    return pl.DataFrame({"micros": micros, "read": read}).select(
-        pl.when("read").then("micros").cast(UTC_INSTANT).alias(texts.name)).to_series()
+    return (
+        pl.DataFrame({"micros": micros, "read": read})
+        .select(pl.when("read").then("micros").cast(UTC_INSTANT).alias(texts.name))
+        .to_series()
+    )
 
 
 def _read(letters: Letters, fraction: int) -> tuple[Whole, npt.NDArray[np.bool_]]:

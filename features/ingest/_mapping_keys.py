@@ -20,8 +20,9 @@ class MappingError(ValueError):
 class Keys:
     """The keys of one TOML table; ``allowed`` first, so that a misspelt key is named as such."""
 
-    def __init__(self, table: Mapping[str, object], *, where: str,
-                 allowed: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, table: Mapping[str, object], *, where: str, allowed: Iterable[str] | None = None
+    ) -> None:
         self._table = table
         self._where = where
         unknown = [] if allowed is None else sorted(set(table) - set(allowed))
@@ -44,8 +45,9 @@ class Keys:
         """A number; only one that is an edge may be ``inf`` or ``-inf``."""
         value = self._take(key, (int, float), "a number")
         if value is not None and (value != value or (abs(value) == inf and not is_edge)):
-            raise MappingError(f"{self._where}: {key} must be a number that can be counted with, "
-                               f"not {value!r}.")
+            raise MappingError(
+                f"{self._where}: {key} must be a number that can be counted with, not {value!r}."
+            )
         return default if value is None else float(value)
 
     def texts(self, key: str, *, needed: bool = False) -> tuple[str, ...]:
@@ -93,8 +95,9 @@ class Keys:
             value = value.replace(tzinfo=ZoneInfo(zone))
         return value.astimezone(UTC)
 
-    def _take(self, key: str, kind: type | tuple[type, ...], words: str, *,
-              needed: bool = False) -> Any:
+    def _take(
+        self, key: str, kind: type | tuple[type, ...], words: str, *, needed: bool = False
+    ) -> Any:
         value = self._table.get(key)
         if value is None:
             if needed:

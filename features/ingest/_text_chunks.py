@@ -15,8 +15,13 @@ BLOCK = 1 << 24  # bytes
 LARGEST_ROW = 1 << 25  # bytes
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
-OTHER_MAGIC = {b"PK\x03\x04": "a ZIP or Excel file", PARQUET_MAGIC: "a Parquet file",
-               GZIP_MAGIC: "a gzip file", b"%PDF": "a PDF file", b"SQLite format 3": "a database"}
+OTHER_MAGIC = {
+    b"PK\x03\x04": "a ZIP or Excel file",
+    PARQUET_MAGIC: "a Parquet file",
+    GZIP_MAGIC: "a gzip file",
+    b"%PDF": "a PDF file",
+    b"SQLite format 3": "a database",
+}
 
 
 class SourceFileError(ValueError):
@@ -71,12 +76,14 @@ def whole_rows(blocks: Iterator[bytes], name: str, *, quoted: bool) -> Iterator[
             raise SourceFileError(
                 f"{name} has a row of more than {LARGEST_ROW >> 20} MB, or a quotation mark "
                 f"without a closing one, so its rows can not be told apart. Export it again. "
-                f"Nothing was written.")
+                f"Nothing was written."
+            )
     rest = rest.rstrip(b"\r\n")
     if quoted and rest.count(b'"') % 2:
         raise SourceFileError(
             f"{name} has an opening quotation mark without a closing one, so its rows can not be "
-            f"told apart. Export it again. Nothing was written.")
+            f"told apart. Export it again. Nothing was written."
+        )
     if rest:
         yield rest + b"\n"
 
@@ -89,17 +96,21 @@ def _end_of_rows(content: bytes, *, quoted: bool) -> int:
         before = content.rfind(b"\n", 0, end)
         open_quotes -= content.count(b'"', max(before, 0), end)
         end = before
-    kept = content[:end + 1].rstrip(b"\r\n")  # empty lines go to the next block: they may be last
+    kept = content[: end + 1].rstrip(b"\r\n")  # empty lines go to the next block: they may be last
     return content.find(b"\n", len(kept)) + 1 if kept else 0
 
 
 def _refuse_other(path: Path, content: bytes, form: str) -> None:
     for magic, words in OTHER_MAGIC.items():
         if content.startswith(magic):
-            raise SourceFileError(f"{path.name} is {words}, not {form} as its ending says. Give "
-                                  f"it its right ending or format. Nothing was written.")
+            raise SourceFileError(
+                f"{path.name} is {words}, not {form} as its ending says. Give "
+                f"it its right ending or format. Nothing was written."
+            )
     if not content.strip():
         raise SourceFileError(f"{path.name} is empty. Nothing was written.")
     if b"\x00" in content[:65536]:
-        raise SourceFileError(f"{path.name} holds binary data, not {form} in UTF-8. Export it "
-                              f"again. Nothing was written.")
+        raise SourceFileError(
+            f"{path.name} holds binary data, not {form} in UTF-8. Export it "
+            f"again. Nothing was written."
+        )

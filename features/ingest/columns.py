@@ -24,9 +24,11 @@ LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 FIRST_PRINTED, DELETE, BEFORE_C1 = 0x20, 0x7F, 0xC2
 """Bytes of UTF-8: the first that is printed, the deletion, and what precedes U+0080 to U+009F."""
 
-ISO_TIME = (r"^(?<day>\d{4}-\d{2}-\d{2})"
-            r"(?:[Tt ](?<clock>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)"
-            r"\s?(?<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?)?$")
+ISO_TIME = (
+    r"^(?<day>\d{4}-\d{2}-\d{2})"
+    r"(?:[Tt ](?<clock>\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)"
+    r"\s?(?<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?)?$"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,14 @@ class Read:
     problem: pl.Series
 
 
-def read_instants(column: pl.Series, name: str, *, zone: str | None = None,
-                  time_format: str | None = None, epoch: str | None = None) -> Read:
+def read_instants(
+    column: pl.Series,
+    name: str,
+    *,
+    zone: str | None = None,
+    time_format: str | None = None,
+    epoch: str | None = None,
+) -> Read:
     """Times as UTC instants; ``zone`` is that of times written without one.
 
     A local time that a clock shows twice is taken as the later one: nothing is known too early.
@@ -49,14 +57,20 @@ def read_instants(column: pl.Series, name: str, *, zone: str | None = None,
     if column.dtype == pl.Null:
         column = column.cast(pl.String)
     if column.dtype.is_numeric() and epoch is None:
-        raise MappingError(f"The column {column.name!r} holds numbers, not times. Say what they "
-                           f"count with epoch = \"s\", \"ms\" or \"us\".")
+        raise MappingError(
+            f"The column {column.name!r} holds numbers, not times. Say what they "
+            f'count with epoch = "s", "ms" or "us".'
+        )
     if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone is None and zone is None:
-        raise MappingError(f"The times in column {column.name!r} have no time zone. Declare one "
-                           f"in the mapping, such as zone = \"UTC\".")
+        raise MappingError(
+            f"The times in column {column.name!r} have no time zone. Declare one "
+            f'in the mapping, such as zone = "UTC".'
+        )
     if column.dtype == pl.Date and zone is None:
-        raise MappingError(f"The days in column {column.name!r} have no time zone. Declare one "
-                           f"in the mapping, such as zone = \"UTC\".")
+        raise MappingError(
+            f"The days in column {column.name!r} have no time zone. Declare one "
+            f'in the mapping, such as zone = "UTC".'
+        )
     if column.dtype == pl.String and epoch is None and time_format is None:
         exact = read_iso_times(column)
         if exact.null_count() < len(exact):
@@ -66,9 +80,15 @@ def read_instants(column: pl.Series, name: str, *, zone: str | None = None,
 
 def _read_others(column: pl.Series, name: str, exact: pl.Series, zone: str | None) -> Read:
     """The instants of a column of which some are read already."""
-    problem = exact.to_frame("given").select(
-        pl.when(~pl.col("given").is_between(EARLIEST, LATEST)).then(
-            pl.lit(f"{name} is an impossible time"))).to_series()
+    problem = (
+        exact.to_frame("given")
+        .select(
+            pl.when(~pl.col("given").is_between(EARLIEST, LATEST)).then(
+                pl.lit(f"{name} is an impossible time")
+            )
+        )
+        .to_series()
+    )
     values = exact
     if problem.null_count() < len(problem):
         values = values.set(problem.is_not_null(), None)
@@ -79,8 +99,9 @@ def _read_others(column: pl.Series, name: str, exact: pl.Series, zone: str | Non
     return Read(values=values, problem=problem)
 
 
-def _read_any_instants(column: pl.Series, name: str, zone: str | None, time_format: str | None,
-                       epoch: str | None) -> Read:
+def _read_any_instants(
+    column: pl.Series, name: str, zone: str | None, time_format: str | None, epoch: str | None
+) -> Read:
     """The instants of a column, however they are written."""
     is_plain = epoch is None and column.dtype != pl.String
     frame = pl.DataFrame({"given": column if is_plain else column.unique()})
@@ -89,24 +110,38 @@ def _read_any_instants(column: pl.Series, name: str, zone: str | None, time_form
     elif column.dtype == pl.String:
         read = _from_text(frame, zone, time_format)
     else:
-        naive = pl.col("given").cast(pl.Datetime("us")) if (
-            getattr(column.dtype, "time_zone", None) is None) else None
-        instant = (pl.col("given").dt.convert_time_zone("UTC") if naive is None
-                   else _in_zone(naive, zone or "UTC"))
-        read = frame.with_columns(instant.cast(UTC_INSTANT).alias("instant"),
-                                  pl.lit(None, pl.String).alias("problem"))
+        naive = (
+            pl.col("given").cast(pl.Datetime("us"))
+            if (getattr(column.dtype, "time_zone", None) is None)
+            else None
+        )
+        instant = (
+            pl.col("given").dt.convert_time_zone("UTC")
+            if naive is None
+            else _in_zone(naive, zone or "UTC")
+        )
+        read = frame.with_columns(
+            instant.cast(UTC_INSTANT).alias("instant"), pl.lit(None, pl.String).alias("problem")
+        )
     read = read.with_columns(
-        pl.when(pl.col("given").is_null()).then(pl.lit("is missing"))
-        .when(pl.col("problem").is_not_null()).then("problem")
-        .when(pl.col("instant").is_null()).then(pl.lit("is no time"))
-        .when(~pl.col("instant").is_between(EARLIEST, LATEST)).then(
-            pl.lit("is an impossible time"))
+        pl.when(pl.col("given").is_null())
+        .then(pl.lit("is missing"))
+        .when(pl.col("problem").is_not_null())
+        .then("problem")
+        .when(pl.col("instant").is_null())
+        .then(pl.lit("is no time"))
+        .when(~pl.col("instant").is_between(EARLIEST, LATEST))
+        .then(pl.lit("is an impossible time"))
         .alias("problem"),
     ).with_columns(pl.when(pl.col("problem").is_null()).then("instant").alias("instant"))
-    found = read if is_plain else pl.DataFrame({"given": column}).join(
-        read, on="given", how="left", nulls_equal=True, maintain_order="left")
-    return Read(values=found["instant"],
-                problem=_named(found["problem"], name))
+    found = (
+        read
+        if is_plain
+        else pl.DataFrame({"given": column}).join(
+            read, on="given", how="left", nulls_equal=True, maintain_order="left"
+        )
+    )
+    return Read(values=found["instant"], problem=_named(found["problem"], name))
 
 
 def read_numbers(column: pl.Series, name: str) -> Read:
@@ -121,32 +156,44 @@ def read_numbers(column: pl.Series, name: str) -> Read:
         values = column.cast(pl.Float64)
     frame = pl.DataFrame({"values": values, "empty": empty})
     problem = frame.select(
-        pl.when("empty").then(None)
-        .when(pl.col("values").is_null()).then(pl.lit("is no number"))
-        .when(~pl.col("values").is_finite()).then(pl.lit("is not finite"))
+        pl.when("empty")
+        .then(None)
+        .when(pl.col("values").is_null())
+        .then(pl.lit("is no number"))
+        .when(~pl.col("values").is_finite())
+        .then(pl.lit("is not finite"))
     ).to_series()
-    clean = frame.select(pl.when(~pl.col("empty") & pl.col("values").is_finite())
-                         .then(pl.col("values") + 0.0)).to_series()  # + 0.0: no minus zero
+    clean = frame.select(
+        pl.when(~pl.col("empty") & pl.col("values").is_finite()).then(pl.col("values") + 0.0)
+    ).to_series()  # + 0.0: no minus zero
     return Read(values=clean, problem=_named(problem, name))
 
 
 def read_counts(column: pl.Series | None, name: str, height: int) -> Read:
     """Whole numbers from 0; 1 where there is no such column, or no value in it."""
     if column is None:
-        return Read(values=pl.repeat(1, height, dtype=pl.Int64, eager=True),
-                    problem=pl.repeat(None, height, dtype=pl.String, eager=True))
+        return Read(
+            values=pl.repeat(1, height, dtype=pl.Int64, eager=True),
+            problem=pl.repeat(None, height, dtype=pl.String, eager=True),
+        )
     numbers = read_numbers(column, name)
     frame = pl.DataFrame({"values": numbers.values, "problem": numbers.problem})
     value = pl.col("values")
     problem = frame.select(
-        pl.when(pl.col("problem").is_not_null()).then("problem")
-        .when(value < 0).then(pl.lit(f"{name} is negative"))
-        .when(value != value.round()).then(pl.lit(f"{name} is no whole number"))
-        .when(value > LARGEST_COUNT).then(pl.lit(f"{name} is absurdly large"))
+        pl.when(pl.col("problem").is_not_null())
+        .then("problem")
+        .when(value < 0)
+        .then(pl.lit(f"{name} is negative"))
+        .when(value != value.round())
+        .then(pl.lit(f"{name} is no whole number"))
+        .when(value > LARGEST_COUNT)
+        .then(pl.lit(f"{name} is absurdly large"))
     ).to_series()
-    clean = pl.DataFrame({"values": numbers.values, "problem": problem}).select(
-        pl.when(pl.col("problem").is_null()).then(value.fill_null(1.0)).cast(pl.Int64)
-    ).to_series()
+    clean = (
+        pl.DataFrame({"values": numbers.values, "problem": problem})
+        .select(pl.when(pl.col("problem").is_null()).then(value.fill_null(1.0)).cast(pl.Int64))
+        .to_series()
+    )
     return Read(values=clean, problem=problem)
 
 
@@ -156,26 +203,41 @@ def read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
         different = column.unique()
         read = _read_words(different, name, needed=False)
         if read.problem.null_count() == len(different) and (
-                read.values.eq_missing(different).all()):
+            read.values.eq_missing(different).all()
+        ):
             missing = pl.lit(f"{name} is missing") if needed and column.null_count() else None
-            return Read(values=column, problem=pl.DataFrame({"c": column}).select(
-                pl.when(pl.col("c").is_null()).then(missing).cast(pl.String)).to_series())
+            return Read(
+                values=column,
+                problem=pl.DataFrame({"c": column})
+                .select(pl.when(pl.col("c").is_null()).then(missing).cast(pl.String))
+                .to_series(),
+            )
     return _read_words(column, name, needed=needed)
 
 
 def _read_words(column: pl.Series, name: str, *, needed: bool) -> Read:
     if column.dtype.is_float():  # 12.0 is how pandas writes 12 beside missing values
         whole = (column == column.round()).fill_null(value=False)
-        text = pl.DataFrame({"c": column, "w": whole}).select(
-            pl.when("w").then(pl.col("c").cast(pl.Int64, strict=False).cast(pl.String))
-            .otherwise(pl.col("c").cast(pl.String))).to_series()
+        text = (
+            pl.DataFrame({"c": column, "w": whole})
+            .select(
+                pl.when("w")
+                .then(pl.col("c").cast(pl.Int64, strict=False).cast(pl.String))
+                .otherwise(pl.col("c").cast(pl.String))
+            )
+            .to_series()
+        )
     else:
         text = column.cast(pl.String, strict=False)
     values = text.str.strip_chars()
     frame = pl.DataFrame({"values": values}).with_columns(
-        pl.when(pl.col("values") != "").then("values").alias("values"))
-    controls = (pl.col("values").str.contains(r"\p{Cc}") if _may_hold_controls(frame["values"])
-                else pl.lit(value=False))
+        pl.when(pl.col("values") != "").then("values").alias("values")
+    )
+    controls = (
+        pl.col("values").str.contains(r"\p{Cc}")
+        if _may_hold_controls(frame["values"])
+        else pl.lit(value=False)
+    )
     problem = frame.select(
         pl.when(pl.col("values").is_null())
         .then(pl.lit(f"{name} is missing") if needed else pl.lit(None, pl.String))
@@ -198,37 +260,50 @@ def _from_text(frame: pl.DataFrame, zone: str | None, time_format: str | None) -
     frame = frame.with_columns(pl.when(text != "").then(text).alias("__text"))
     if time_format is not None and "%z" in time_format:
         return frame.with_columns(
-            pl.col("__text").str.to_datetime(time_format, time_unit="us", time_zone="UTC",
-                                             strict=False).alias("instant"),
-            _missing()).drop("__text")
+            pl.col("__text")
+            .str.to_datetime(time_format, time_unit="us", time_zone="UTC", strict=False)
+            .alias("instant"),
+            _missing(),
+        ).drop("__text")
     if time_format is not None:
         naive = pl.col("__text").str.to_datetime(time_format, time_unit="us", strict=False)
-        frame = frame.with_columns(naive.alias("__naive"),
-                                   pl.lit(None, pl.String).alias("__offset"))
+        frame = frame.with_columns(
+            naive.alias("__naive"), pl.lit(None, pl.String).alias("__offset")
+        )
     else:
         groups = pl.col("__text").str.extract_groups(ISO_TIME)
         clock = groups.struct.field("clock")
         full = pl.when(clock.str.len_chars() == 5).then(clock + ":00").otherwise(clock)
         naive = (groups.struct.field("day") + "T" + full.fill_null("00:00:00")).str.to_datetime(
-            "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
-        frame = frame.with_columns(naive.alias("__naive"),
-                                   groups.struct.field("offset").alias("__offset"))
+            "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
+        )
+        frame = frame.with_columns(
+            naive.alias("__naive"), groups.struct.field("offset").alias("__offset")
+        )
     offset = pl.col("__offset")
     digits = offset.str.replace_all(r"[:+-]", "")
-    minutes = (digits.str.slice(0, 2).cast(pl.Int64, strict=False) * 60
-               + digits.str.slice(2, 2).cast(pl.Int64, strict=False).fill_null(0))
+    minutes = digits.str.slice(0, 2).cast(pl.Int64, strict=False) * 60 + digits.str.slice(
+        2, 2
+    ).cast(pl.Int64, strict=False).fill_null(0)
     signed = pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes).fill_null(0)
     local = _in_zone(pl.col("__naive"), zone) if zone else pl.lit(None, UTC_INSTANT)
     frame = frame.with_columns(
         pl.when(offset.is_not_null())
         .then((pl.col("__naive") - pl.duration(minutes=signed)).dt.replace_time_zone("UTC"))
-        .otherwise(local).cast(UTC_INSTANT).alias("instant"))
+        .otherwise(local)
+        .cast(UTC_INSTANT)
+        .alias("instant")
+    )
     lost = pl.col("__naive").is_not_null() & pl.col("instant").is_null()
     return frame.with_columns(
-        pl.when(pl.col("__text").is_null()).then(pl.lit("is missing"))
-        .when(lost & pl.lit(zone is None)).then(pl.lit("has no time zone"))
-        .when(lost).then(pl.lit(f"does not exist in the zone {zone}"))
-        .alias("problem")).drop("__text", "__naive", "__offset")
+        pl.when(pl.col("__text").is_null())
+        .then(pl.lit("is missing"))
+        .when(lost & pl.lit(zone is None))
+        .then(pl.lit("has no time zone"))
+        .when(lost)
+        .then(pl.lit(f"does not exist in the zone {zone}"))
+        .alias("problem")
+    ).drop("__text", "__naive", "__offset")
 
 
 def _missing() -> pl.Expr:
@@ -238,16 +313,22 @@ def _missing() -> pl.Expr:
 def _from_epoch(frame: pl.DataFrame, epoch: str) -> pl.DataFrame:
     micros = {"s": 1_000_000, "ms": 1_000, "us": 1}[epoch]
     number = pl.col("given").cast(pl.Float64, strict=False)
-    whole = pl.when(number.is_finite() & (number.abs() * micros < 9e18)).then(
-        (number * micros).round()).cast(pl.Int64)
+    whole = (
+        pl.when(number.is_finite() & (number.abs() * micros < 9e18))
+        .then((number * micros).round())
+        .cast(pl.Int64)
+    )
     blank = pl.col("given").cast(pl.String, strict=False).str.strip_chars() == ""
-    return frame.with_columns(whole.cast(UTC_INSTANT).alias("instant"),
-                              pl.when(blank).then(pl.lit("is missing")).alias("problem"))
+    return frame.with_columns(
+        whole.cast(UTC_INSTANT).alias("instant"),
+        pl.when(blank).then(pl.lit("is missing")).alias("problem"),
+    )
 
 
 def _in_zone(naive: pl.Expr, zone: str) -> pl.Expr:
     return naive.dt.replace_time_zone(
-        zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
+        zone, ambiguous="latest", non_existent="null"
+    ).dt.convert_time_zone("UTC")
 
 
 def _named(problem: pl.Series, name: str) -> pl.Series:

@@ -28,55 +28,82 @@ def draft_events(raw: pl.DataFrame, table: EventTable) -> pl.DataFrame:
     """The draft of a table that has one event in a row."""
     height = raw.height
     zone = table.source.zone
-    occurred = read_instants(raw[table.occurred_at], "occurred_at", zone=zone,
-                             time_format=table.time_format, epoch=table.epoch)
+    occurred = read_instants(
+        raw[table.occurred_at],
+        "occurred_at",
+        zone=zone,
+        time_format=table.time_format,
+        epoch=table.epoch,
+    )
     if table.recorded_at is not None:
-        recorded = read_instants(raw[table.recorded_at], "recorded_at", zone=zone,
-                                 time_format=table.time_format, epoch=table.epoch)
+        recorded = read_instants(
+            raw[table.recorded_at],
+            "recorded_at",
+            zone=zone,
+            time_format=table.time_format,
+            epoch=table.epoch,
+        )
     else:
         recorded = Read(
             values=_delayed(occurred.values, table.recorded_delay or "0s", zone or "UTC"),
-            problem=pl.repeat(None, height, dtype=pl.String, eager=True))
+            problem=pl.repeat(None, height, dtype=pl.String, eager=True),
+        )
     quantity = _quantities(raw, table)
     values = quantity.values
     if table.zero_quantity == "unknown":
-        values = pl.DataFrame({"q": values}).select(
-            pl.when(pl.col("q") != 0).then("q")).to_series()
+        values = pl.DataFrame({"q": values}).select(pl.when(pl.col("q") != 0).then("q")).to_series()
     words = {
         "event_id": _optional(raw, table.event_id, "event_id"),
         "account_id": read_words(raw[table.account], "account_id", needed=True),
         "user_id": _optional(raw, table.user, "user_id"),
         "kind": _kinds(raw, table),
     }
-    counts = {name: read_counts(raw[column] if column is not None else None, name, height)
-              for name, column in (("event_count", table.event_count),
-                                   ("user_count", table.user_count))}
-    properties = read_properties(raw, table.properties, constants=table.constants,
-                                 json_column=table.properties_column)
-    readings = (words["event_id"], words["account_id"], words["user_id"], words["kind"], occurred,
-                recorded, counts["event_count"], counts["user_count"], quantity, properties)
-    draft = pl.DataFrame({
-        LINE: raw[LINE],
-        "event_id": words["event_id"].values,
-        "account_id": words["account_id"].values,
-        "user_id": words["user_id"].values,
-        "kind": words["kind"].values,
-        "occurred_at": occurred.values,
-        "recorded_at": recorded.values,
-        "event_count": counts["event_count"].values,
-        "user_count": counts["user_count"].values,
-        "quantity": values * table.quantity_factor,
-        "properties": properties.values,
-        "problem": first_problem(*readings),
-        "left": _left_by_table(raw, table),
-    })
+    counts = {
+        name: read_counts(raw[column] if column is not None else None, name, height)
+        for name, column in (("event_count", table.event_count), ("user_count", table.user_count))
+    }
+    properties = read_properties(
+        raw, table.properties, constants=table.constants, json_column=table.properties_column
+    )
+    readings = (
+        words["event_id"],
+        words["account_id"],
+        words["user_id"],
+        words["kind"],
+        occurred,
+        recorded,
+        counts["event_count"],
+        counts["user_count"],
+        quantity,
+        properties,
+    )
+    draft = pl.DataFrame(
+        {
+            LINE: raw[LINE],
+            "event_id": words["event_id"].values,
+            "account_id": words["account_id"].values,
+            "user_id": words["user_id"].values,
+            "kind": words["kind"].values,
+            "occurred_at": occurred.values,
+            "recorded_at": recorded.values,
+            "event_count": counts["event_count"].values,
+            "user_count": counts["user_count"].values,
+            "quantity": values * table.quantity_factor,
+            "properties": properties.values,
+            "problem": first_problem(*readings),
+            "left": _left_by_table(raw, table),
+        }
+    )
     return draft.cast(DRAFT_SCHEMA)
 
 
 def first_problem(*readings: Read) -> pl.Series:
     """The first problem of each row, in the order given."""
-    found = [reading.problem.alias(str(number)) for number, reading in enumerate(readings)
-             if reading.problem.null_count() < len(reading.problem)]
+    found = [
+        reading.problem.alias(str(number))
+        for number, reading in enumerate(readings)
+        if reading.problem.null_count() < len(reading.problem)
+    ]
     if not found:
         return readings[0].problem.cast(pl.String)
     return pl.DataFrame(found).select(pl.coalesce(pl.all())).to_series().cast(pl.String)
@@ -86,8 +113,12 @@ def other_rows(raw: pl.DataFrame, only: Mapping[str, str]) -> pl.Series:
     """Why each row is not one of those that ``only`` asks for; null where it is."""
     if not only:
         return pl.repeat(None, raw.height, dtype=pl.String, eager=True)
-    clauses = [pl.when(pl.col(column).cast(pl.String).ne_missing(pl.lit(value)))
-               .then(pl.lit(f"{column} is not {value}")) for column, value in only.items()]
+    clauses = [
+        pl.when(pl.col(column).cast(pl.String).ne_missing(pl.lit(value))).then(
+            pl.lit(f"{column} is not {value}")
+        )
+        for column, value in only.items()
+    ]
     return raw.select(pl.coalesce(clauses).alias("left")).to_series()
 
 
@@ -96,16 +127,20 @@ def _left_by_table(raw: pl.DataFrame, table: EventTable) -> pl.Series:
     if table.when is None:
         return other
     empty = raw.select(
-        pl.when(pl.col(table.when).is_null()
-                | (pl.col(table.when).cast(pl.String, strict=False).str.strip_chars() == ""))
-        .then(pl.lit(f"{table.when} is empty"))).to_series()
+        pl.when(
+            pl.col(table.when).is_null()
+            | (pl.col(table.when).cast(pl.String, strict=False).str.strip_chars() == "")
+        ).then(pl.lit(f"{table.when} is empty"))
+    ).to_series()
     return pl.DataFrame({"a": other, "b": empty}).select(pl.coalesce("a", "b")).to_series()
 
 
 def _kinds(raw: pl.DataFrame, table: EventTable) -> Read:
     if table.kind_column is None:
-        return Read(values=pl.repeat(table.kind, raw.height, dtype=pl.String, eager=True),
-                    problem=pl.repeat(None, raw.height, dtype=pl.String, eager=True))
+        return Read(
+            values=pl.repeat(table.kind, raw.height, dtype=pl.String, eager=True),
+            problem=pl.repeat(None, raw.height, dtype=pl.String, eager=True),
+        )
     read = read_words(raw[table.kind_column], "kind", needed=True)
     return Read(values=read.values.replace(dict(table.kinds)), problem=read.problem)
 
@@ -125,8 +160,7 @@ def _delayed(occurred: pl.Series, delay: str, zone: str) -> pl.Series:
     if delay != END_OF_DAY:
         return frame.select(pl.col("t") + pl.lit(delay_of(delay))).to_series()
     local = pl.col("t").dt.convert_time_zone(zone).dt.truncate("1d").dt.offset_by("1d")
-    return frame.select(
-        local.dt.convert_time_zone("UTC") - pl.duration(microseconds=1)).to_series()
+    return frame.select(local.dt.convert_time_zone("UTC") - pl.duration(microseconds=1)).to_series()
 
 
 def _optional(raw: pl.DataFrame, column: str | None, name: str) -> Read:
@@ -136,5 +170,7 @@ def _optional(raw: pl.DataFrame, column: str | None, name: str) -> Read:
 
 
 def _nothing(height: int, dtype: type[pl.DataType]) -> Read:
-    return Read(values=pl.repeat(None, height, dtype=dtype, eager=True),
-                problem=pl.repeat(None, height, dtype=pl.String, eager=True))
+    return Read(
+        values=pl.repeat(None, height, dtype=dtype, eager=True),
+        problem=pl.repeat(None, height, dtype=pl.String, eager=True),
+    )

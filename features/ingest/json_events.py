@@ -48,33 +48,48 @@ class EventIn(BaseModel):
     kind: Name = Field(description="A kind of the table, or your own under `custom.`.")
     occurred_at: StrictStr = Field(max_length=64, examples=["2026-03-01T09:30:00Z"])
     recorded_at: StrictStr | None = Field(
-        default=None, max_length=64, description="When it became known; by default on receipt.")
+        default=None, max_length=64, description="When it became known; by default on receipt."
+    )
     event_count: Count = 1
     user_count: Count = 1
     quantity: Annotated[float, Field(allow_inf_nan=False, strict=False)] | None = None
     properties: dict[str, StrictStr | StrictInt | StrictFloat | bool | None] = Field(
-        default_factory=dict, description="Flat: texts and numbers.")
+        default_factory=dict, description="Flat: texts and numbers."
+    )
 
 
-def draft_rows(rows: Sequence[tuple[int, Mapping[str, object]]], *, now: datetime,
-               ) -> tuple[pl.DataFrame, pl.DataFrame]:
+def draft_rows(
+    rows: Sequence[tuple[int, Mapping[str, object]]],
+    *,
+    now: datetime,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The draft of rows with their lines, and a frame that shows them as they came."""
     taken = [_one(row) for _, row in rows]
     lines = [line for line, _ in rows]
     frame = pl.DataFrame(
         [{LINE: line, **entry} for line, entry in zip(lines, taken, strict=True)],
-        schema={**DRAFT_SCHEMA, "occurred_at": pl.String, "recorded_at": pl.String})
+        schema={**DRAFT_SCHEMA, "occurred_at": pl.String, "recorded_at": pl.String},
+    )
     occurred = read_instants(frame["occurred_at"], "occurred_at")
-    recorded = read_instants(
-        frame["recorded_at"].fill_null(now.isoformat()), "recorded_at")
-    problems = [read_words(frame[name], name, needed=needed) for name, needed in
-                (("account_id", True), ("kind", True), ("user_id", False), ("event_id", False))]
+    recorded = read_instants(frame["recorded_at"].fill_null(now.isoformat()), "recorded_at")
+    problems = [
+        read_words(frame[name], name, needed=needed)
+        for name, needed in (
+            ("account_id", True),
+            ("kind", True),
+            ("user_id", False),
+            ("event_id", False),
+        )
+    ]
     draft = frame.with_columns(
-        occurred.values.alias("occurred_at"), recorded.values.alias("recorded_at"),
+        occurred.values.alias("occurred_at"),
+        recorded.values.alias("recorded_at"),
         pl.coalesce("problem", first_problem(*problems, occurred, recorded)).alias("problem"),
     ).cast(DRAFT_SCHEMA)
-    raw = pl.DataFrame({LINE: lines, RAW: [_shown(row) for _, row in rows]},
-                       schema={LINE: pl.Int64, RAW: pl.String})
+    raw = pl.DataFrame(
+        {LINE: lines, RAW: [_shown(row) for _, row in rows]},
+        schema={LINE: pl.Int64, RAW: pl.String},
+    )
     return draft, raw
 
 

@@ -88,10 +88,21 @@ class EventTable:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns it reads, each once."""
-        named = (self.event_id, self.account, self.user, self.kind_column, self.occurred_at,
-                 self.recorded_at, self.event_count, self.user_count, self.quantity, self.when,
-                 self.properties_column, *self.only,
-                 *(source.column for source in self.properties.values()))
+        named = (
+            self.event_id,
+            self.account,
+            self.user,
+            self.kind_column,
+            self.occurred_at,
+            self.recorded_at,
+            self.event_count,
+            self.user_count,
+            self.quantity,
+            self.when,
+            self.properties_column,
+            *self.only,
+            *(source.column for source in self.properties.values()),
+        )
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
@@ -117,8 +128,17 @@ class ContractTable:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns it reads, each once."""
-        named = (self.account, self.start, self.end, self.mrr, self.seats, self.price_plan,
-                 self.billing_months, self.discount, *self.only)
+        named = (
+            self.account,
+            self.start,
+            self.end,
+            self.mrr,
+            self.seats,
+            self.price_plan,
+            self.billing_months,
+            self.discount,
+            *self.only,
+        )
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
@@ -166,8 +186,9 @@ def read_mapping(table: Mapping[str, object], *, where: str) -> SourceMapping:
         use_names=keys.texts("use_names"),
         tenant=keys.text("tenant"),
         currency=keys.text("currency"),
-        tables=tuple(_table(name, body, where, zone, complete_until)
-                     for name, body in tables.items()),
+        tables=tuple(
+            _table(name, body, where, zone, complete_until) for name, body in tables.items()
+        ),
     )
     if not mapping.tables:
         raise MappingError(f"{where} describes no table. Add one as [tables.NAME].")
@@ -205,16 +226,26 @@ def delay_of(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * UNIT_SECONDS[match[2]])
 
 
-def _table(name: str, body: object, where: str, zone: str | None,
-           complete_until: datetime | None) -> Table:
+def _table(
+    name: str, body: object, where: str, zone: str | None, complete_until: datetime | None
+) -> Table:
     place = f"[tables.{name}] of {where}"
     if not isinstance(body, dict):
         raise MappingError(f"{place} must be a table, not {body!r}.")
-    is_contracts = Keys(body, where=place).text(
-        "type", among=("events", "contract_periods")) == "contract_periods"
-    keys = Keys(body, where=place, allowed={
-        "type", *_names(TableSource), *_names(ContractTable if is_contracts else EventTable),
-    } - {"name", "source"})
+    is_contracts = (
+        Keys(body, where=place).text("type", among=("events", "contract_periods"))
+        == "contract_periods"
+    )
+    keys = Keys(
+        body,
+        where=place,
+        allowed={
+            "type",
+            *_names(TableSource),
+            *_names(ContractTable if is_contracts else EventTable),
+        }
+        - {"name", "source"},
+    )
     source = _source(name, keys, place, zone, complete_until)
     table = _contracts(keys, source, place) if is_contracts else _events(keys, source, place)
     overlap = sorted(set(table.columns) & set(table.source.ignored))
@@ -223,8 +254,9 @@ def _table(name: str, body: object, where: str, zone: str | None,
     return table
 
 
-def _source(name: str, keys: Keys, place: str, zone: str | None,
-            complete_until: datetime | None) -> TableSource:
+def _source(
+    name: str, keys: Keys, place: str, zone: str | None, complete_until: datetime | None
+) -> TableSource:
     zone = zone_of(keys.text("zone"), place) or zone
     source = TableSource(
         name=name,
@@ -238,12 +270,14 @@ def _source(name: str, keys: Keys, place: str, zone: str | None,
     )
     if bool(source.files) == bool(source.query):
         raise MappingError(
-            f"{place} must say where its rows are: either files = [\"NAME.csv\"], or query = "
-            f"\"SELECT …\" with url_from = the environment variable that holds the database URL."
+            f'{place} must say where its rows are: either files = ["NAME.csv"], or query = '
+            f'"SELECT …" with url_from = the environment variable that holds the database URL.'
         )
     if source.query and not source.url_from:
-        raise MappingError(f"{place} has a query and needs url_from, the environment variable "
-                           f"that holds the database URL.")
+        raise MappingError(
+            f"{place} has a query and needs url_from, the environment variable "
+            f"that holds the database URL."
+        )
     return source
 
 
@@ -267,11 +301,14 @@ def _events(keys: Keys, source: TableSource, place: str) -> EventTable:
         quantity_factor=keys.number("quantity_factor", 1.0),
         quantity_words=keys.constants("quantity_words"),
         zero_quantity=keys.text(  # type: ignore[arg-type]
-            "zero_quantity", among=("known", "unknown")) or "known",
+            "zero_quantity", among=("known", "unknown")
+        )
+        or "known",
         when=keys.text("when"),
         only=keys.words("only"),
-        properties={name: _property(name, value, place)
-                    for name, value in keys.table("properties").items()},
+        properties={
+            name: _property(name, value, place) for name, value in keys.table("properties").items()
+        },
         properties_column=keys.text("properties_column"),
         constants=keys.constants("constants"),
     )
@@ -306,7 +343,9 @@ def _contracts(keys: Keys, source: TableSource, place: str) -> ContractTable:
         discount=keys.text("discount"),
         only=keys.words("only"),
         end_of_period=keys.text(  # type: ignore[arg-type]
-            "end_of_period", among=("own", "earliest")) or "own",
+            "end_of_period", among=("own", "earliest")
+        )
+        or "own",
         constants=keys.constants("constants"),
     )
 

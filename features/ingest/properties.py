@@ -27,11 +27,16 @@ def read_properties(
 ) -> Read:
     """The property map of every row as canonical JSON text."""
     fixed = dict(constants or {})
-    used = list(dict.fromkeys([source.column for source in sources.values()]
-                              + ([json_column] if json_column else [])))
+    used = list(
+        dict.fromkeys(
+            [source.column for source in sources.values()] + ([json_column] if json_column else [])
+        )
+    )
     if not used:
-        return Read(values=pl.repeat(properties_text(fixed), frame.height, eager=True),
-                    problem=pl.repeat(None, frame.height, dtype=pl.String, eager=True))
+        return Read(
+            values=pl.repeat(properties_text(fixed), frame.height, eager=True),
+            problem=pl.repeat(None, frame.height, dtype=pl.String, eager=True),
+        )
     columns = frame.select(_property_column(name, frame[name].dtype) for name in used)
     different = columns.unique(maintain_order=True)
     texts: list[str | None] = []
@@ -43,8 +48,10 @@ def read_properties(
         except PropertyError as problem:
             texts.append(None)
             problems.append(str(problem))
-    known = different.with_columns(pl.Series("__text", texts, dtype=pl.String),
-                                   pl.Series("__problem", problems, dtype=pl.String))
+    known = different.with_columns(
+        pl.Series("__text", texts, dtype=pl.String),
+        pl.Series("__problem", problems, dtype=pl.String),
+    )
     found = columns.join(known, on=used, how="left", nulls_equal=True, maintain_order="left")
     return Read(values=found["__text"], problem=found["__problem"])
 
@@ -59,8 +66,10 @@ def flat_properties(given: Mapping[str, object]) -> str:
     Raises:
         PropertyError: it is not flat, not finite, or too long.
     """
-    given = {name: ("no", "yes")[value] if isinstance(value, bool) else value
-             for name, value in given.items()}
+    given = {
+        name: ("no", "yes")[value] if isinstance(value, bool) else value
+        for name, value in given.items()
+    }
     for name, value in given.items():
         if not name or len(name) > LONGEST_NAME:
             raise PropertyError("properties has an empty or overlong name")
@@ -85,8 +94,12 @@ def _property_column(name: str, dtype: pl.DataType) -> pl.Expr:
     return pl.col(name).cast(pl.String, strict=False)
 
 
-def _one_map(row: Mapping[str, object], sources: Mapping[str, PropertySource],
-             fixed: Mapping[str, object], json_column: str | None) -> str:
+def _one_map(
+    row: Mapping[str, object],
+    sources: Mapping[str, PropertySource],
+    fixed: Mapping[str, object],
+    json_column: str | None,
+) -> str:
     found: dict[str, object] = {}
     if json_column and (text := row[json_column]):
         try:

@@ -60,9 +60,11 @@ def read_pieces(path: Path, table: Table) -> Iterator[RawTable]:
 def read_table(path: Path, table: Table) -> RawTable:
     """All rows of ``path`` at once; errors are those of ``read_pieces``."""
     pieces = list(read_pieces(path, table))
-    return RawTable(frame=pl.concat([piece.frame for piece in pieces]),
-                    present=pieces[-1].present,
-                    broken=tuple(line for piece in pieces for line in piece.broken))
+    return RawTable(
+        frame=pl.concat([piece.frame for piece in pieces]),
+        present=pieces[-1].present,
+        broken=tuple(line for piece in pieces for line in piece.broken),
+    )
 
 
 def format_of(path: Path, source: TableSource) -> str:
@@ -109,8 +111,11 @@ def read_query(table: Table, environment: Mapping[str, str]) -> RawTable:
             f"{source.url_from}. Nothing was written."
         ) from exc
     check_columns(table, names, file=f"The query of {source.name!r}")
-    columns = {name: pl.Series(name, [_plain(row[i]) for row in rows], strict=False)
-               for i, name in enumerate(names) if name in table.columns}
+    columns = {
+        name: pl.Series(name, [_plain(row[i]) for row in rows], strict=False)
+        for i, name in enumerate(names)
+        if name in table.columns
+    }
     return RawTable(frame=pl.DataFrame(columns).with_columns(_lines(0, len(rows))), present=names)
 
 
@@ -150,8 +155,10 @@ def json_pieces(name: str, blocks: Iterator[bytes]) -> Iterator[JsonPiece]:
     for content in blocks:
         begins = begins or content[:60]
         rows, broken = json_lines(content)
-        yield ([(number + line, row) for number, row in rows],
-               [(number + line, reason, text) for number, reason, text in broken])
+        yield (
+            [(number + line, row) for number, row in rows],
+            [(number + line, reason, text) for number, reason, text in broken],
+        )
         found = found or bool(rows)
         line += content.count(b"\n")
     if not found:
@@ -181,8 +188,10 @@ def _csv_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[Ra
     check_columns(table, present, file=name)
     twice = [column for column in table.columns if present.count(column) > 1]
     if twice:
-        raise SourceFileError(f"{name} has more than one column named {twice[0]!r}. Rename "
-                              f"one of them. Nothing was written.")
+        raise SourceFileError(
+            f"{name} has more than one column named {twice[0]!r}. Rename "
+            f"one of them. Nothing was written."
+        )
     line = 1
     for content in itertools.chain([rows], blocks):
         yield _csv_rows(name, content, table, present, line=line)
@@ -192,11 +201,13 @@ def _csv_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[Ra
 def _header(name: str, line: bytes) -> tuple[str, ...]:
     try:
         # not open_csv: its thread, left open by an error, ends the process with an abort
-        return tuple(pa.csv.read_csv(
-            pa.BufferReader(line + b"\n"),
-            read_options=pa.csv.ReadOptions(use_threads=False),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        ).schema.names)
+        return tuple(
+            pa.csv.read_csv(
+                pa.BufferReader(line + b"\n"),
+                read_options=pa.csv.ReadOptions(use_threads=False),
+                parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            ).schema.names
+        )
     except pa.ArrowInvalid as exc:
         shown = line.decode("utf-8", errors="replace")[:120]
         raise SourceFileError(
@@ -204,45 +215,70 @@ def _header(name: str, line: bytes) -> tuple[str, ...]:
         ) from exc
 
 
-def _csv_rows(name: str, content: bytes, table: Table, present: Sequence[str], *,
-              line: int) -> RawTable:
+def _csv_rows(
+    name: str, content: bytes, table: Table, present: Sequence[str], *, line: int
+) -> RawTable:
     """Some whole rows of a CSV file; ``line`` is that before the first of them."""
     broken: list[tuple[int, str, str]] = []
 
     def keep(row: pa.csv.InvalidRow) -> str:
-        broken.append((row.number, f"has {row.actual_columns} fields where the header has "
-                                   f"{row.expected_columns}", row.text))
+        broken.append(
+            (
+                row.number,
+                f"has {row.actual_columns} fields where the header has {row.expected_columns}",
+                row.text,
+            )
+        )
         return "skip"
 
     try:
-        rows = pa.csv.read_csv(
-            pa.BufferReader(content),
-            read_options=pa.csv.ReadOptions(use_threads=False, block_size=len(content) + 1,
-                                            column_names=present),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep,
-                                              ignore_empty_lines=False),
-            convert_options=pa.csv.ConvertOptions(
-                include_columns=list(table.columns),
-                column_types=dict.fromkeys(table.columns, pa.binary()),
-                strings_can_be_null=True, null_values=[""], quoted_strings_can_be_null=True),
-        ) if content else None
+        rows = (
+            pa.csv.read_csv(
+                pa.BufferReader(content),
+                read_options=pa.csv.ReadOptions(
+                    use_threads=False, block_size=len(content) + 1, column_names=present
+                ),
+                parse_options=pa.csv.ParseOptions(
+                    newlines_in_values=True, invalid_row_handler=keep, ignore_empty_lines=False
+                ),
+                convert_options=pa.csv.ConvertOptions(
+                    include_columns=list(table.columns),
+                    column_types=dict.fromkeys(table.columns, pa.binary()),
+                    strings_can_be_null=True,
+                    null_values=[""],
+                    quoted_strings_can_be_null=True,
+                ),
+            )
+            if content
+            else None
+        )
     except pa.ArrowInvalid as exc:
         raise SourceFileError(f"{name} can not be read as CSV: {exc}.") from exc
-    frame = pl.DataFrame(pl.from_arrow(rows)) if rows is not None else pl.DataFrame(
-        schema=dict.fromkeys(table.columns, pl.Binary))
+    frame = (
+        pl.DataFrame(pl.from_arrow(rows))
+        if rows is not None
+        else pl.DataFrame(schema=dict.fromkeys(table.columns, pl.Binary))
+    )
     starts = _csv_lines(content, rows=frame.height + len(broken), line=line)
     taken = {number for number, _, _ in broken}
     broken = [(starts[number - 1], reason, text) for number, reason, text in broken]
-    numbers = starts if not taken else [
-        start for number, start in enumerate(starts, start=1) if number not in taken]
+    numbers = (
+        starts
+        if not taken
+        else [start for number, start in enumerate(starts, start=1) if number not in taken]
+    )
     frame = frame.with_columns(pl.Series(LINE, numbers, dtype=pl.Int64))
     try:
         text = frame.with_columns(pl.col(table.columns).cast(pl.String))
     except pl.exceptions.ComputeError:
-        lost = pl.Series([not all(map(_is_utf8, row)) for row in
-                          frame.select(table.columns).iter_rows()], dtype=pl.Boolean)
-        broken += [(row[LINE], "is not UTF-8 text", repr(row))
-                   for row in frame.filter(lost).iter_rows(named=True)]
+        lost = pl.Series(
+            [not all(map(_is_utf8, row)) for row in frame.select(table.columns).iter_rows()],
+            dtype=pl.Boolean,
+        )
+        broken += [
+            (row[LINE], "is not UTF-8 text", repr(row))
+            for row in frame.filter(lost).iter_rows(named=True)
+        ]
         text = frame.filter(~lost).with_columns(pl.col(table.columns).cast(pl.String))
     return RawTable(frame=text, present=tuple(present), broken=tuple(sorted(broken)))
 
@@ -263,11 +299,16 @@ def _jsonl_pieces(name: str, blocks: Iterator[bytes], table: Table) -> Iterator[
     for rows, broken in json_pieces(name, blocks):
         present |= dict.fromkeys(column for _, row in rows for column in row)
         frame = pl.DataFrame(
-            {column: pl.Series([_text(row.get(column)) for _, row in rows], dtype=pl.String)
-             for column in table.columns})
+            {
+                column: pl.Series([_text(row.get(column)) for _, row in rows], dtype=pl.String)
+                for column in table.columns
+            }
+        )
         yield RawTable(
             frame=frame.with_columns(pl.Series(LINE, [line for line, _ in rows], dtype=pl.Int64)),
-            present=tuple(present), broken=tuple(broken))
+            present=tuple(present),
+            broken=tuple(broken),
+        )
     check_columns(table, present, file=name)
 
 
@@ -283,9 +324,11 @@ def _parquet_pieces(path: Path, table: Table) -> Iterator[RawTable]:
         schema = pl.read_parquet_schema(path)
         check_columns(table, schema, file=path.name)
         rows = pl.scan_parquet(path).select(
-            _flat(name, schema[name], path) for name in table.columns)
-        empty = RawTable(frame=rows.clear().collect().with_columns(_lines(0, 0)),
-                         present=tuple(schema))
+            _flat(name, schema[name], path) for name in table.columns
+        )
+        empty = RawTable(
+            frame=rows.clear().collect().with_columns(_lines(0, 0)), present=tuple(schema)
+        )
         height = rows.select(pl.len()).collect().item()
         for line in range(0, height, PIECE_ROWS):
             frame = rows.slice(line, PIECE_ROWS).collect()  # batches are decoded far ahead
@@ -308,7 +351,8 @@ def _flat(name: str, dtype: pl.DataType, path: Path) -> pl.Expr:
     if dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Object):
         raise SourceFileError(
             f"The column {name!r} of {path.name} holds {dtype}, which is neither text, number nor "
-            f"time. Export it as one of these. Nothing was written.")
+            f"time. Export it as one of these. Nothing was written."
+        )
     if isinstance(dtype, (pl.Categorical, pl.Enum, pl.Time)):
         return pl.col(name).cast(pl.String)
     return pl.col(name)

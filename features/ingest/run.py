@@ -72,8 +72,14 @@ def ingest(
         lake = Lake(workspace.events_dir, workspace.quarantine_dir)
         if mapping is None or mapping_file is None:
             return ingest_jsonl(lake, paths, now=moment)
-        summary = ingest_mapped(lake, paths, mapping, now=moment, besides=(mapping_file,),
-                                environment=os.environ if environment is None else environment)
+        summary = ingest_mapped(
+            lake,
+            paths,
+            mapping,
+            now=moment,
+            besides=(mapping_file,),
+            environment=os.environ if environment is None else environment,
+        )
         _note_settings(workspace, mapping, lake)
     return summary
 
@@ -93,17 +99,29 @@ def ingest_mapped(
     summaries: list[FileSummary] = []
     with lake.batch() as batch:
         for table, path, name in found.pairs:
-            summaries.append(_take_table(batch, table, partial(_pieces, path, table), name,
-                                         mapping.name, now))
+            summaries.append(
+                _take_table(batch, table, partial(_pieces, path, table), name, mapping.name, now)
+            )
         for table in mapping.tables:
             if table.source.query is not None:
                 answer = read_query(table, environment or {})
-                summaries.append(_take_table(batch, table, partial(iter, [answer]),
-                                             f"the query of {table.source.name!r}", mapping.name,
-                                             now))
-    return IngestSummary(files=tuple(summaries), unmapped_files=found.unmapped,
-                         empty_tables=found.empty_tables, events=batch.events,
-                         seconds=time.perf_counter() - began)
+                summaries.append(
+                    _take_table(
+                        batch,
+                        table,
+                        partial(iter, [answer]),
+                        f"the query of {table.source.name!r}",
+                        mapping.name,
+                        now,
+                    )
+                )
+    return IngestSummary(
+        files=tuple(summaries),
+        unmapped_files=found.unmapped,
+        empty_tables=found.empty_tables,
+        events=batch.events,
+        seconds=time.perf_counter() - began,
+    )
 
 
 def ingest_jsonl(lake: Lake, paths: Sequence[Path], *, now: datetime) -> IngestSummary:
@@ -119,15 +137,30 @@ def ingest_jsonl(lake: Lake, paths: Sequence[Path], *, now: datetime) -> IngestS
                 )
             if not path.is_file():
                 raise SourceFileError(f"There is no file {path}. Check the path.")
-            summaries.append(batch.take_pieces(partial(_event_pieces, path, now), source="events",
-                                               table="events", file=path.name, now=now,
-                                               complete_until=None))
-    return IngestSummary(files=tuple(summaries), events=batch.events,
-                         seconds=time.perf_counter() - began)
+            summaries.append(
+                batch.take_pieces(
+                    partial(_event_pieces, path, now),
+                    source="events",
+                    table="events",
+                    file=path.name,
+                    now=now,
+                    complete_until=None,
+                )
+            )
+    return IngestSummary(
+        files=tuple(summaries), events=batch.events, seconds=time.perf_counter() - began
+    )
 
 
-def ingest_rows(lake: Lake, rows: Sequence[Mapping[str, object]], *, now: datetime, source: str,
-                file: str = "request", wait_seconds: float = 10.0) -> IngestSummary:
+def ingest_rows(
+    lake: Lake,
+    rows: Sequence[Mapping[str, object]],
+    *,
+    now: datetime,
+    source: str,
+    file: str = "request",
+    wait_seconds: float = 10.0,
+) -> IngestSummary:
     """Ingest events that a program sends, such as the body of ``POST /v1/events``.
 
     A row without ``recorded_at`` is recorded ``now``: that is when it became known. The summary of
@@ -135,13 +168,22 @@ def ingest_rows(lake: Lake, rows: Sequence[Mapping[str, object]], *, now: dateti
     """
     draft, raw = draft_rows(list(enumerate(rows, start=1)), now=now)
     with lake.batch(wait_seconds=wait_seconds) as batch:
-        summary = batch.take(draft, raw=raw, source=source, table="events", file=file, now=now,
-                             complete_until=None, tells_rows=True)
+        summary = batch.take(
+            draft,
+            raw=raw,
+            source=source,
+            table="events",
+            file=file,
+            now=now,
+            complete_until=None,
+            tells_rows=True,
+        )
     return IngestSummary(files=(summary,), events=batch.events)
 
 
-def find_files(paths: Sequence[Path], mapping: SourceMapping, *,
-               besides: Iterable[Path] = ()) -> Found:
+def find_files(
+    paths: Sequence[Path], mapping: SourceMapping, *, besides: Iterable[Path] = ()
+) -> Found:
     """Which file belongs to which table; a folder means the files below it.
 
     Raises:
@@ -166,8 +208,11 @@ def find_files(paths: Sequence[Path], mapping: SourceMapping, *,
                 )
             unmapped.append(name)
     taken = {table.source.name for table, _, _ in pairs}
-    empty = tuple(table.source.name for table in mapping.tables
-                  if table.source.name not in taken and table.source.query is None)
+    empty = tuple(
+        table.source.name
+        for table in mapping.tables
+        if table.source.name not in taken and table.source.query is None
+    )
     if len(empty) == len(mapping.tables):
         raise MappingError(
             f"None of {', '.join(str(path) for path in paths) or 'no paths'} holds a file that "
@@ -178,8 +223,14 @@ def find_files(paths: Sequence[Path], mapping: SourceMapping, *,
     return Found(pairs=tuple(pairs), unmapped=tuple(sorted(unmapped)), empty_tables=empty)
 
 
-def _take_table(batch: Batch, table: Table, read: Callable[[], Iterator[RawTable]], name: str,
-                source: str, now: datetime) -> FileSummary:
+def _take_table(
+    batch: Batch,
+    table: Table,
+    read: Callable[[], Iterator[RawTable]],
+    name: str,
+    source: str,
+    now: datetime,
+) -> FileSummary:
     end = table.source.complete_until
     present: tuple[str, ...] = ()
 
@@ -188,19 +239,26 @@ def _take_table(batch: Batch, table: Table, read: Callable[[], Iterator[RawTable
         for raw in read():
             present = raw.present
             if isinstance(table, ContractTable):
-                draft = draft_contracts(raw.frame, table,
-                                        known_until=min(now, end) if end else now)
+                draft = draft_contracts(raw.frame, table, known_until=min(now, end) if end else now)
             else:
                 draft = draft_events(raw.frame, table)
             yield Drafted(draft=draft, raw=raw.frame, broken=raw.broken)
 
-    summary = batch.take_pieces(drafted, source=source, table=table.source.name, file=name,
-                                now=now, complete_until=end, columns=columns_read(table))
+    summary = batch.take_pieces(
+        drafted,
+        source=source,
+        table=table.source.name,
+        file=name,
+        now=now,
+        complete_until=end,
+        columns=columns_read(table),
+    )
     others = [column for column in present if column not in table.columns]
     return replace(
         summary,
         ignored_columns=tuple(c for c in others if c in table.source.ignored),
-        unmapped_columns=tuple(c for c in others if c not in table.source.ignored))
+        unmapped_columns=tuple(c for c in others if c not in table.source.ignored),
+    )
 
 
 def _event_pieces(path: Path, now: datetime) -> Iterator[Drafted]:
@@ -213,19 +271,29 @@ def _event_pieces(path: Path, now: datetime) -> Iterator[Drafted]:
 
 def _pieces(path: Path, table: Table) -> Iterator[RawTable]:
     """The pieces of a file; of contract periods, which tell of each other, all at once."""
-    return iter([read_table(path, table)]) if isinstance(table, ContractTable) else read_pieces(
-        path, table)
+    return (
+        iter([read_table(path, table)])
+        if isinstance(table, ContractTable)
+        else read_pieces(path, table)
+    )
 
 
-def _moment(workspace: Workspace, mapping: SourceMapping | None, mapping_file: Path | None,
-            now: datetime | None) -> datetime:
+def _moment(
+    workspace: Workspace,
+    mapping: SourceMapping | None,
+    mapping_file: Path | None,
+    now: datetime | None,
+) -> datetime:
     settings = workspace.settings
     stated = now or settings.clock
     if stated is not None:
         return stated
     tables = mapping.tables if mapping is not None else ()
-    ends = [end for end in (settings.complete_until, *(table.source.complete_until
-                                                       for table in tables)) if end is not None]
+    ends = [
+        end
+        for end in (settings.complete_until, *(table.source.complete_until for table in tables))
+        if end is not None
+    ]
     if ends:
         return max(ends)  # newer exports move the workspace's moment on
     file = mapping_file.name if mapping_file is not None else workspace.root / SETTINGS_FILE
@@ -241,9 +309,11 @@ def _note_settings(workspace: Workspace, mapping: SourceMapping, lake: Lake) -> 
     settings = workspace.settings
     names = tuple(dict.fromkeys((*settings.use_names, *mapping.use_names)))
     changes: dict[str, object] = {
-        "use_names": names, "complete_until": lake.complete_until,
+        "use_names": names,
+        "complete_until": lake.complete_until,
         "tenant": mapping.tenant or settings.tenant,
-        "currency": mapping.currency or settings.currency}
+        "currency": mapping.currency or settings.currency,
+    }
     if any(getattr(settings, name) != value for name, value in changes.items()):
         workspace.change_settings(**changes)
 
@@ -251,8 +321,11 @@ def _note_settings(workspace: Workspace, mapping: SourceMapping, lake: Lake) -> 
 def _below(given: Path) -> list[tuple[Path, str]]:
     if given.is_file():
         return [(given, given.name)]
-    return [(path, path.relative_to(given).as_posix()) for path in sorted(given.rglob("*"))
-            if path.is_file()]
+    return [
+        (path, path.relative_to(given).as_posix())
+        for path in sorted(given.rglob("*"))
+        if path.is_file()
+    ]
 
 
 def _patterns(mapping: SourceMapping) -> str:
@@ -262,15 +335,28 @@ def _patterns(mapping: SourceMapping) -> str:
 def columns_read(table: Table) -> dict[str, str]:
     """What a reason may name, such as ``account_id`` or ``property seats``, to its column."""
     if isinstance(table, ContractTable):
-        named = {"account_id": table.account, "start": table.start, "end": table.end,
-                 "mrr": table.mrr, "seats": table.seats, "price_plan": table.price_plan,
-                 "billing_months": table.billing_months, "discount": table.discount}
+        named = {
+            "account_id": table.account,
+            "start": table.start,
+            "end": table.end,
+            "mrr": table.mrr,
+            "seats": table.seats,
+            "price_plan": table.price_plan,
+            "billing_months": table.billing_months,
+            "discount": table.discount,
+        }
     else:
-        named = {"event_id": table.event_id, "account_id": table.account, "user_id": table.user,
-                 "kind": table.kind_column, "occurred_at": table.occurred_at,
-                 "recorded_at": table.recorded_at, "event_count": table.event_count,
-                 "user_count": table.user_count, "quantity": table.quantity,
-                 "properties": table.properties_column,
-                 **{f"property {name}": source.column
-                    for name, source in table.properties.items()}}
+        named = {
+            "event_id": table.event_id,
+            "account_id": table.account,
+            "user_id": table.user,
+            "kind": table.kind_column,
+            "occurred_at": table.occurred_at,
+            "recorded_at": table.recorded_at,
+            "event_count": table.event_count,
+            "user_count": table.user_count,
+            "quantity": table.quantity,
+            "properties": table.properties_column,
+            **{f"property {name}": source.column for name, source in table.properties.items()},
+        }
     return {name: column for name, column in named.items() if column is not None}

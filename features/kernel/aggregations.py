@@ -20,8 +20,15 @@ Columns = tuple[str, ...]
 Combination = Literal["sum", "largest", "smallest", "unknown"]
 
 
-CELL = np.dtype([("number", np.float64), ("spare", np.float64), ("carried", np.float64),
-                 ("seen", np.int32), ("carried_seen", np.int32)])
+CELL = np.dtype(
+    [
+        ("number", np.float64),
+        ("spare", np.float64),
+        ("carried", np.float64),
+        ("seen", np.int32),
+        ("carried_seen", np.int32),
+    ]
+)
 """What is kept for one item and cutoff while the events of an account are swept.
 
 All is zero at first; an operation may keep in it what it likes."""
@@ -429,16 +436,36 @@ def complete(*operations: type[Operation]) -> tuple[type[Operation], ...]:
 
 
 OPERATIONS = complete(
-    Count, Sum, Mean, Max, Min, Last, Users, UserDays, PeakUsers, Values, ActiveDays,
-    DaysSinceLast, DaysSinceFirst, DaysUntil, InState, BelowZero, SecondBusiestDay,
+    Count,
+    Sum,
+    Mean,
+    Max,
+    Min,
+    Last,
+    Users,
+    UserDays,
+    PeakUsers,
+    Values,
+    ActiveDays,
+    DaysSinceLast,
+    DaysSinceFirst,
+    DaysUntil,
+    InState,
+    BelowZero,
+    SecondBusiestDay,
 )
 """Every operation that an aggregate may name; the sweep knows them by their place here."""
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
-THINGS = {"nothing": "-1", "users": "user", "user_days": "user_day", "days": "day",
-          "values": "word"}
+THINGS = {
+    "nothing": "-1",
+    "users": "user",
+    "user_days": "user_day",
+    "days": "day",
+    "values": "word",
+}
 """Thing told apart to the variable that holds its number within the account, -1 for unknown."""
 
 TAKE = """
@@ -476,8 +503,11 @@ def by_operation(part: Literal["take", "finish"]) -> Any:
         names[f"of_{number}"] = inlined(operation.take if part == "take" else operation.value)
         if part == "finish":
             names[f"carry_{number}"] = inlined(operation.carry)
-        lines.append(one.format(test="elif" if number else "if", number=number,
-                                thing=THINGS[operation.tells_apart]))
+        lines.append(
+            one.format(
+                test="elif" if number else "if", number=number, thing=THINGS[operation.tells_apart]
+            )
+        )
     exec(compile("".join(lines), f"<operations: {part}>", "exec"), names)
     return inlined(names[part])
 

@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[__name__.count(".")]
 
 PACKAGES = "features|registry|training|experiments|serving"
 
-IMPORT = re.compile(rf"""^[ \t]*(?:from|import)[ \t]+
+IMPORT = re.compile(
+    rf"""^[ \t]*(?:from|import)[ \t]+
     (\.+|(?=(?:{PACKAGES})\b)) ([\w.]*)
     (?:[ \t]+import[ \t]* (\((?:[^)\#]|\#.*)*\) | (?:.*\\\n)*.*))?""",
-                    re.MULTILINE | re.VERBOSE)
+    re.MULTILINE | re.VERBOSE,
+)
 """An import of the project's own code: dots before a relative name, the module, what is taken."""
 
 

@@ -15,7 +15,12 @@ from features.kernel.strings import less
 
 @compiled
 def ordered(  # type: ignore[no-untyped-def]
-    account, n_accounts, occurred, recorded, id_words, id_addresses,
+    account,
+    n_accounts,
+    occurred,
+    recorded,
+    id_words,
+    id_addresses,
 ):
     """The rows in the order in which they are swept.
 
@@ -39,15 +44,17 @@ def ordered(  # type: ignore[no-untyped-def]
     spare = np.empty(0, dtype=np.int32)
     undecided = 0
     for number in range(n_accounts):
-        rows = order[starts[number]:starts[number + 1]]
+        rows = order[starts[number] : starts[number + 1]]
         if not _insert(rows, occurred, recorded, has_ids, id_words, id_addresses):
             if len(spare) < len(rows):
                 spare = np.empty(2 * len(rows), dtype=np.int32)
             _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses)
         if not has_ids:
             for at in range(1, len(rows)):
-                undecided += (occurred[rows[at - 1]] == occurred[rows[at]]
-                              and recorded[rows[at - 1]] == recorded[rows[at]])
+                undecided += (
+                    occurred[rows[at - 1]] == occurred[rows[at]]
+                    and recorded[rows[at - 1]] == recorded[rows[at]]
+                )
     return starts, order, known_since, undecided
 
 
@@ -67,8 +74,9 @@ def _insert(rows, occurred, recorded, has_ids, id_words, id_addresses):  # type:
     for at in range(1, len(rows)):
         row = rows[at]
         to = at
-        while to > 0 and _before(row, rows[to - 1], occurred, recorded, has_ids, id_words,
-                                 id_addresses):
+        while to > 0 and _before(
+            row, rows[to - 1], occurred, recorded, has_ids, id_words, id_addresses
+        ):
             rows[to] = rows[to - 1]
             to -= 1
         rows[to] = row
@@ -86,8 +94,9 @@ def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  #
     while width < n:
         for low in range(0, n - width, 2 * width):
             middle, high = low + width, min(low + 2 * width, n)
-            if not _before(rows[middle], rows[middle - 1], occurred, recorded, has_ids, id_words,
-                           id_addresses):
+            if not _before(
+                rows[middle], rows[middle - 1], occurred, recorded, has_ids, id_words, id_addresses
+            ):
                 continue
             for at in range(low, middle):
                 spare[at] = rows[at]
@@ -95,8 +104,9 @@ def _merge(rows, spare, occurred, recorded, has_ids, id_words, id_addresses):  #
             for to in range(low, high):
                 if left == middle:
                     break
-                if right < high and _before(rows[right], spare[left], occurred, recorded, has_ids,
-                                            id_words, id_addresses):
+                if right < high and _before(
+                    rows[right], spare[left], occurred, recorded, has_ids, id_words, id_addresses
+                ):
                     rows[to] = rows[right]
                     right += 1
                 else:
@@ -122,8 +132,11 @@ def users_within(account, n_accounts, low, high):  # type: ignore[no-untyped-def
             continue
         whose = np.uint64(account[row]) << np.uint64(32)
         spot = _spot(one, other, whose) & (len(table) - 1)
-        while (table[spot, 0] != one or table[spot, 1] != other
-               or (table[spot, 2] ^ whose) >> np.uint64(32) != 0):
+        while (
+            table[spot, 0] != one
+            or table[spot, 1] != other
+            or (table[spot, 2] ^ whose) >> np.uint64(32) != 0
+        ):
             if table[spot, 0] == 0 and table[spot, 1] == 0:
                 table[spot, 0], table[spot, 1] = one, other
                 table[spot, 2] = whose | np.uint64(counts[account[row]])
@@ -148,8 +161,9 @@ def users_within(account, n_accounts, low, high):  # type: ignore[no-untyped-def
 
 @inlined
 def _spot(low, high, whose):  # type: ignore[no-untyped-def]
-    mixed = (low ^ (high * np.uint64(0x9E3779B97F4A7C15)) ^ (
-        whose * np.uint64(0xC2B2AE3D27D4EB4F))) * np.uint64(0xD6E8FEB86659FD93)
+    mixed = (
+        low ^ (high * np.uint64(0x9E3779B97F4A7C15)) ^ (whose * np.uint64(0xC2B2AE3D27D4EB4F))
+    ) * np.uint64(0xD6E8FEB86659FD93)
     return np.int64(mixed >> np.uint64(33))
 
 
@@ -189,8 +203,11 @@ def numbered_triples(one, two, three):  # type: ignore[no-untyped-def]
 
 @inlined
 def _mixed(one, two, three):  # type: ignore[no-untyped-def]
-    mixed = (np.int64(one) * np.int64(0x1E3779B97F4A7C15)) ^ (
-        np.int64(two) * np.int64(0x56E8FEB86659FD93)) ^ (three * np.int64(0x2545F4914F6CDD1D))
+    mixed = (
+        (np.int64(one) * np.int64(0x1E3779B97F4A7C15))
+        ^ (np.int64(two) * np.int64(0x56E8FEB86659FD93))
+        ^ (three * np.int64(0x2545F4914F6CDD1D))
+    )
     mixed ^= mixed >> 32
     mixed *= np.int64(0x56E8FEB86659FD93)
     return (mixed ^ (mixed >> 29)) & np.int64(0x7FFFFFFFFFFFFFFF)

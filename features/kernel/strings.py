@@ -38,7 +38,7 @@ class StringViews:
         first, n = 2 * arrow.offset, len(arrow)
         words = np.empty(0, dtype=np.uint64)
         if n:
-            words = np.frombuffer(buffers[1], dtype=np.uint64)[first:first + 2 * n]
+            words = np.frombuffer(buffers[1], dtype=np.uint64)[first : first + 2 * n]
         if column.null_count():
             words = words.copy()
             words[::2][column.is_null().to_numpy()] = np.uint64(NULL)
@@ -54,6 +54,7 @@ class StringViews:
 
 def _load_word(typing_context, address):  # type: ignore[no-untyped-def]
     """The eight bytes that begin at an address, aligned or not, as one word."""
+
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         word = ir.IntType(64)
         loaded = builder.load(builder.inttoptr(arguments[0], word.as_pointer()))
@@ -226,8 +227,10 @@ def _numbered(words, addresses):  # type: ignore[no-untyped-def]
     found = 0
     for row in range(n):
         first, second = words[2 * row], words[2 * row + 1]
-        slot = np.int64(((first ^ (second * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(
-            0xD6E8FEB86659FD93)) >> np.uint64(56))
+        slot = np.int64(
+            ((first ^ (second * np.uint64(0x9E3779B97F4A7C15))) * np.uint64(0xD6E8FEB86659FD93))
+            >> np.uint64(56)
+        )
         if code_of_view[slot] >= 0 and views[2 * slot] == first and views[2 * slot + 1] == second:
             codes[row] = code_of_view[slot]
             continue

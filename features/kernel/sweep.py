@@ -114,11 +114,19 @@ def sweep(events: SweepEvents, items: SweepItems, cutoffs: Ints, *, threads: int
 
     user_day, n_user_days = NO_CODES, np.zeros(n_accounts, dtype=np.int64)
     if (TELLS_APART[items.operation] == USER_DAYS).any():
-        user_day, n_user_days = _user_days(events.account_starts, events.order, events.occurred,
-                                           events.user)
+        user_day, n_user_days = _user_days(
+            events.account_starts, events.order, events.occurred, events.user
+        )
         user_day = sealed(user_day)
-    room = _most_masks(events.account_starts, events.order, events.occurred, items.operation,
-                       items.n_values, events.n_users, n_user_days)
+    room = _most_masks(
+        events.account_starts,
+        events.order,
+        events.occurred,
+        items.operation,
+        items.n_values,
+        events.n_users,
+        n_user_days,
+    )
 
     def work(share: tuple[int, int]) -> None:
         masks = np.empty(room, dtype=np.uint64)
@@ -127,16 +135,40 @@ def sweep(events: SweepEvents, items: SweepItems, cutoffs: Ints, *, threads: int
         edges = np.empty((2, len(items.lookback)), dtype=np.int64)
         for block in range(0, len(cutoffs), CUTOFFS_PER_BLOCK):
             _sweep_accounts(
-                share[0], share[1], events.account_starts, events.order, events.occurred,
-                events.recorded, events.superseded, events.row_class, events.event_count,
-                events.user_count, events.quantity, events.user, events.n_users, user_day,
+                share[0],
+                share[1],
+                events.account_starts,
+                events.order,
+                events.occurred,
+                events.recorded,
+                events.superseded,
+                events.row_class,
+                events.event_count,
+                events.user_count,
+                events.quantity,
+                events.user,
+                events.n_users,
+                user_day,
                 n_user_days,
-                items.operation, items.when_empty, items.n_values, items.lookback,
-                items.ends_before, items.class_groups, items.group_window, items.group_entries,
-                items.entry_item, items.entry_value, items.entry_code, items.entry_quantity,
-                cutoffs[block:block + CUTOFFS_PER_BLOCK],
-                out[:, block:block + CUTOFFS_PER_BLOCK],
-                cells, cells.view(np.uint8), masks, mask_start, edges,
+                items.operation,
+                items.when_empty,
+                items.n_values,
+                items.lookback,
+                items.ends_before,
+                items.class_groups,
+                items.group_window,
+                items.group_entries,
+                items.entry_item,
+                items.entry_value,
+                items.entry_code,
+                items.entry_quantity,
+                cutoffs[block : block + CUTOFFS_PER_BLOCK],
+                out[:, block : block + CUTOFFS_PER_BLOCK],
+                cells,
+                cells.view(np.uint8),
+                masks,
+                mask_start,
+                edges,
             )
 
     if len(shares) == 1:
@@ -157,22 +189,55 @@ def _even_shares(account_starts: Ints, n_shares: int) -> list[tuple[int, int]]:
 
 @compiled_in_place
 def _sweep_accounts(  # type: ignore[no-untyped-def]
-    first_account, end_account, account_starts, order, occurred, recorded, superseded, row_class,
-    event_count, user_count, quantity, user, n_users, user_day, n_user_days,
-    operation, when_empty, n_values, lookback, ends_before, class_groups,
-    group_window, group_entries, entry_item, entry_value, entry_code, entry_quantity, cutoffs, out,
-    cells, cells_as_bytes, masks, mask_start, edges,
+    first_account,
+    end_account,
+    account_starts,
+    order,
+    occurred,
+    recorded,
+    superseded,
+    row_class,
+    event_count,
+    user_count,
+    quantity,
+    user,
+    n_users,
+    user_day,
+    n_user_days,
+    operation,
+    when_empty,
+    n_values,
+    lookback,
+    ends_before,
+    class_groups,
+    group_window,
+    group_entries,
+    entry_item,
+    entry_value,
+    entry_code,
+    entry_quantity,
+    cutoffs,
+    out,
+    cells,
+    cells_as_bytes,
+    masks,
+    mask_start,
+    edges,
 ):
     n_items, n_cutoffs = len(operation), len(cutoffs)
     opened, closed = edges[0], edges[1]
     for account in range(first_account, end_account):
-        rows = order[account_starts[account]:account_starts[account + 1]]
+        rows = order[account_starts[account] : account_starts[account + 1]]
         first_day, n_days = _days(rows, occurred)
         for item in range(n_items):
             mask_start[item + 1] = mask_start[item] + _n_told_apart(
-                TELLS_APART[operation[item]], n_users[account], n_user_days[account], n_days,
-                n_values[item])
-        masks[:mask_start[n_items]] = 0
+                TELLS_APART[operation[item]],
+                n_users[account],
+                n_user_days[account],
+                n_days,
+                n_values[item],
+            )
+        masks[: mask_start[n_items]] = 0
         cells_as_bytes[:] = 0
         opened[:] = 0
         closed[:] = 0
@@ -218,16 +283,42 @@ def _sweep_accounts(  # type: ignore[no-untyped-def]
                 bits = _bits(first, end)
                 for entry in range(group_entries[group], group_entries[group + 1]):
                     item = entry_item[entry]
-                    span = Span(np.uint64(item * n_cutoffs + first),
-                                np.uint64(item * n_cutoffs + end), bits, first, end == n_cutoffs)
+                    span = Span(
+                        np.uint64(item * n_cutoffs + first),
+                        np.uint64(item * n_cutoffs + end),
+                        bits,
+                        first,
+                        end == n_cutoffs,
+                    )
                     value = quantity[row] if entry_quantity[entry] else entry_value[entry]
-                    take(operation[item], cells, masks, mask_start[item], span,
-                         np.int32(place + 1), opens, value, who, who_when, day,
-                         np.int64(entry_code[entry]), count, people, cutoffs)
+                    take(
+                        operation[item],
+                        cells,
+                        masks,
+                        mask_start[item],
+                        span,
+                        np.int32(place + 1),
+                        opens,
+                        value,
+                        who,
+                        who_when,
+                        day,
+                        np.int64(entry_code[entry]),
+                        count,
+                        people,
+                        cutoffs,
+                    )
 
         for item in range(n_items):
-            finish(operation[item], cells[item * n_cutoffs:(item + 1) * n_cutoffs], cutoffs,
-                   occurred, rows, when_empty[item], out[account, :, item])
+            finish(
+                operation[item],
+                cells[item * n_cutoffs : (item + 1) * n_cutoffs],
+                cutoffs,
+                occurred,
+                rows,
+                when_empty[item],
+                out[account, :, item],
+            )
 
 
 @inlined
@@ -263,16 +354,27 @@ def _n_told_apart(tells, n_users, n_user_days, n_days, n_values):  # type: ignor
 
 @compiled
 def _most_masks(  # type: ignore[no-untyped-def]
-    account_starts, order, occurred, operation, n_values, n_users, n_user_days,
+    account_starts,
+    order,
+    occurred,
+    operation,
+    n_values,
+    n_users,
+    n_user_days,
 ):
     """How many masks the account with the most of them needs."""
     most = np.int64(0)
     for account in range(len(account_starts) - 1):
-        _, n_days = _days(order[account_starts[account]:account_starts[account + 1]], occurred)
+        _, n_days = _days(order[account_starts[account] : account_starts[account + 1]], occurred)
         masks = np.int64(0)
         for item in range(len(operation)):
-            masks += _n_told_apart(TELLS_APART[operation[item]], n_users[account],
-                                   n_user_days[account], n_days, n_values[item])
+            masks += _n_told_apart(
+                TELLS_APART[operation[item]],
+                n_users[account],
+                n_user_days[account],
+                n_days,
+                n_values[item],
+            )
         most = max(most, masks)
     return most
 
@@ -283,7 +385,7 @@ def _user_days(account_starts, order, occurred, user):  # type: ignore[no-untype
     codes = np.full(len(occurred), -1, dtype=np.int32)
     counts = np.zeros(len(account_starts) - 1, dtype=np.int64)
     for account in range(len(counts)):
-        rows = order[account_starts[account]:account_starts[account + 1]]
+        rows = order[account_starts[account] : account_starts[account + 1]]
         first_day, n_days = _days(rows, occurred)
         size = 64
         while size < 2 * len(rows):

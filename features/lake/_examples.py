@@ -14,9 +14,14 @@ from features.events.schema import RAW
 LONGEST_SHOWN = 60  # characters of a bad value
 
 
-def first_examples(refused: Iterable[tuple[int, str]], rows: Mapping[int, Mapping[str, object]], *,
-                   file: str, columns: Mapping[str, str],
-                   broken: Iterable[tuple[int, str, str]] = ()) -> dict[str, str]:
+def first_examples(
+    refused: Iterable[tuple[int, str]],
+    rows: Mapping[int, Mapping[str, object]],
+    *,
+    file: str,
+    columns: Mapping[str, str],
+    broken: Iterable[tuple[int, str, str]] = (),
+) -> dict[str, str]:
     """Reason to the place of the first row refused for it and, where it is known, its value.
 
     ``rows`` are the refused rows by line, ``broken`` the lines that are no rows, with their text.

@@ -25,9 +25,16 @@ Places = Mapping[int, tuple[str, int]]
 class Tally:
     """The counts of one file, growing; the arguments are those of ``Batch.take``."""
 
-    def __init__(self, *, source: str, file: str, now: datetime,
-                 columns: Mapping[str, str] | None, places: Places | None,
-                 tells_rows: bool) -> None:
+    def __init__(
+        self,
+        *,
+        source: str,
+        file: str,
+        now: datetime,
+        columns: Mapping[str, str] | None,
+        places: Places | None,
+        tells_rows: bool,
+    ) -> None:
         self._source, self._file, self._now = source, file, now
         self._columns = columns or {name: name for name in EVENT_SCHEMA}
         self._places = places
@@ -48,8 +55,9 @@ class Tally:
         self._refuse(piece.raw, refused, piece.broken)
         if self._tells_rows:
             for became, rows in (("left_out", left_out), ("refused", refused)):
-                self._fates += [RowFate(line=line, became=became, reason=reason)
-                                for line, reason in rows]
+                self._fates += [
+                    RowFate(line=line, became=became, reason=reason) for line, reason in rows
+                ]
 
     def refused_late(self, piece: Drafted, lines: Collection[int], reason: str) -> None:
         """Note which rows of a piece were refused when all events were there."""
@@ -60,28 +68,60 @@ class Tally:
         """Note the fate of each event, if they are asked for; ``reason`` is that of a refusal."""
         if self._tells_rows:
             self._fates += [
-                RowFate(line=line, became=became, event_id=event_id,
-                        reason=reason if became == "refused" else None)
-                for line, event_id, became in told.select(LINE, "event_id", "became").iter_rows()]
+                RowFate(
+                    line=line,
+                    became=became,
+                    event_id=event_id,
+                    reason=reason if became == "refused" else None,
+                )
+                for line, event_id, became in told.select(LINE, "event_id", "became").iter_rows()
+            ]
 
-    def summary(self, *, table: str, landed: int, duplicates: int, corrected: int,
-                complete_until: datetime | None) -> FileSummary:
+    def summary(
+        self,
+        *,
+        table: str,
+        landed: int,
+        duplicates: int,
+        corrected: int,
+        complete_until: datetime | None,
+    ) -> FileSummary:
         """The counts of the whole file."""
         return FileSummary(
-            file=self._file, table=table, read=self._read, derived=self._derived, landed=landed,
-            duplicates=duplicates, corrected=corrected, quarantined=dict(self._reasons),
-            left_out=dict(self._left_out), examples=dict(self._examples),
-            fates=tuple(self._fates), complete_until=complete_until)
+            file=self._file,
+            table=table,
+            read=self._read,
+            derived=self._derived,
+            landed=landed,
+            duplicates=duplicates,
+            corrected=corrected,
+            quarantined=dict(self._reasons),
+            left_out=dict(self._left_out),
+            examples=dict(self._examples),
+            fates=tuple(self._fates),
+            complete_until=complete_until,
+        )
 
-    def _refuse(self, raw: pl.DataFrame, refused: Sequence[tuple[int, str]],
-                broken: Sequence[tuple[int, str, str]]) -> None:
+    def _refuse(
+        self,
+        raw: pl.DataFrame,
+        refused: Sequence[tuple[int, str]],
+        broken: Sequence[tuple[int, str, str]],
+    ) -> None:
         if not refused and not broken:
             return
         lines = pl.Series([line for line, _ in refused], dtype=pl.Int64)
-        bad = {row.pop(LINE): row for row in raw.filter(
-            pl.col(LINE).is_in(lines.implode())).iter_rows(named=True)}
-        rows = [*broken, *((line, reason, raw_text(bad[line]) if line in bad else "")
-                           for line, reason in refused)]
+        bad = {
+            row.pop(LINE): row
+            for row in raw.filter(pl.col(LINE).is_in(lines.implode())).iter_rows(named=True)
+        }
+        rows = [
+            *broken,
+            *(
+                (line, reason, raw_text(bad[line]) if line in bad else "")
+                for line, reason in refused
+            ),
+        ]
         self._reasons.update(reason for _, reason, _ in rows)
         by_file: dict[str, list[tuple[int, str, str]]] = {}
         for line, reason, text in sorted(rows):
@@ -89,7 +129,9 @@ class Tally:
             by_file.setdefault(place, []).append((number, reason, text))
         self.quarantined += [
             quarantine_rows(refusals, source=self._source, file=place, now=self._now)
-            for place, refusals in by_file.items()]
-        for reason, example in first_examples(refused, bad, file=self._file, broken=broken,
-                                              columns=self._columns).items():
+            for place, refusals in by_file.items()
+        ]
+        for reason, example in first_examples(
+            refused, bad, file=self._file, broken=broken, columns=self._columns
+        ).items():
             self._examples.setdefault(reason, example)

@@ -68,8 +68,13 @@ class Lake:
     While a file is read, ``most_in_memory`` of its events wait in memory and any more on the disk.
     """
 
-    def __init__(self, folder: str | Path, quarantine: str | Path | None = None, *,
-                 most_in_memory: int = MOST_IN_MEMORY) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        quarantine: str | Path | None = None,
+        *,
+        most_in_memory: int = MOST_IN_MEMORY,
+    ) -> None:
         self.folder = Path(folder)
         self.most_in_memory = most_in_memory
         self.quarantine_folder = Path(quarantine or self.folder.parent / "quarantine")
@@ -114,8 +119,9 @@ class Lake:
     def ceased(self, manifest: Manifest) -> pl.LazyFrame:
         """``CEASED_BY`` and ``superseded_at`` of the rows that a manifest says were superseded."""
         if not manifest.superseded:
-            return pl.LazyFrame(schema={name: LAKE_SCHEMA[name]
-                                        for name in (*CEASED_BY, "superseded_at")})
+            return pl.LazyFrame(
+                schema={name: LAKE_SCHEMA[name] for name in (*CEASED_BY, "superseded_at")}
+            )
         return pl.scan_parquet([self.folder / name for name in manifest.superseded])
 
     def quarantined(self) -> pl.LazyFrame:
@@ -163,9 +169,16 @@ class Lake:
             yield batch
             batch.commit()
 
-    def append(self, frame: pl.DataFrame, *, source: str, file: str, now: datetime,
-               complete_until: datetime | None = None, wait_seconds: float = 0.0,
-               ) -> IngestSummary:
+    def append(
+        self,
+        frame: pl.DataFrame,
+        *,
+        source: str,
+        file: str,
+        now: datetime,
+        complete_until: datetime | None = None,
+        wait_seconds: float = 0.0,
+    ) -> IngestSummary:
         """Add events made by a program: judged, deduplicated and landed, or quarantined.
 
         Raises:
@@ -178,10 +191,19 @@ class Lake:
             )
         draft = frame.with_columns(
             pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(LINE),
-            pl.lit(None, pl.String).alias("problem"), pl.lit(None, pl.String).alias("left"))
+            pl.lit(None, pl.String).alias("problem"),
+            pl.lit(None, pl.String).alias("left"),
+        )
         with self.batch(wait_seconds=wait_seconds) as batch:
-            summary = batch.take(draft, raw=frame, table=file, file=file, source=source,
-                                 now=now, complete_until=complete_until)
+            summary = batch.take(
+                draft,
+                raw=frame,
+                table=file,
+                file=file,
+                source=source,
+                now=now,
+                complete_until=complete_until,
+            )
         return IngestSummary(files=(summary,), events=batch.events)
 
     def _parts(self, names: tuple[str, ...]) -> pl.LazyFrame:
@@ -208,29 +230,60 @@ class Batch:
         indexes = {keys_path(Path(name)).name for name in old.parts}
         retired = {*old.retired, *old.retired_earlier}
         for folder, keep in (
-                (self._lake.folder, {*old.parts, *indexes, *old.superseded, *retired}),
-                (self._lake.quarantine_folder, {*old.quarantine, *retired})):
+            (self._lake.folder, {*old.parts, *indexes, *old.superseded, *retired}),
+            (self._lake.quarantine_folder, {*old.quarantine, *retired}),
+        ):
             for path in [*folder.glob("*.parquet"), *folder.glob("*.keys"), *folder.glob(".*.tmp")]:
                 if path.name not in keep:
                     path.unlink(missing_ok=True)
 
-    def take(self, draft: pl.DataFrame, *, raw: pl.DataFrame, source: str, table: str, file: str,
-             now: datetime, complete_until: datetime | None,
-             broken: tuple[tuple[int, str, str], ...] = (),
-             columns: Mapping[str, str] | None = None, tells_rows: bool = False,
-             places: Places | None = None) -> FileSummary:
+    def take(
+        self,
+        draft: pl.DataFrame,
+        *,
+        raw: pl.DataFrame,
+        source: str,
+        table: str,
+        file: str,
+        now: datetime,
+        complete_until: datetime | None,
+        broken: tuple[tuple[int, str, str], ...] = (),
+        columns: Mapping[str, str] | None = None,
+        tells_rows: bool = False,
+        places: Places | None = None,
+    ) -> FileSummary:
         """Take a whole file, or what counts as one, as a single piece; see ``take_pieces``."""
-        lines = raw if LINE in raw.columns else raw.with_row_index(LINE, offset=1).cast(
-            {LINE: pl.Int64})
+        lines = (
+            raw
+            if LINE in raw.columns
+            else raw.with_row_index(LINE, offset=1).cast({LINE: pl.Int64})
+        )
         whole = Drafted(draft=draft, raw=lines, broken=broken)
-        return self.take_pieces(lambda: iter([whole]), source=source, table=table, file=file,
-                                now=now, complete_until=complete_until, columns=columns,
-                                tells_rows=tells_rows, places=places)
+        return self.take_pieces(
+            lambda: iter([whole]),
+            source=source,
+            table=table,
+            file=file,
+            now=now,
+            complete_until=complete_until,
+            columns=columns,
+            tells_rows=tells_rows,
+            places=places,
+        )
 
-    def take_pieces(self, pieces: Callable[[], Iterable[Drafted]], *, source: str, table: str,
-                    file: str, now: datetime, complete_until: datetime | None,
-                    columns: Mapping[str, str] | None = None, tells_rows: bool = False,
-                    places: Places | None = None) -> FileSummary:
+    def take_pieces(
+        self,
+        pieces: Callable[[], Iterable[Drafted]],
+        *,
+        source: str,
+        table: str,
+        file: str,
+        now: datetime,
+        complete_until: datetime | None,
+        columns: Mapping[str, str] | None = None,
+        tells_rows: bool = False,
+        places: Places | None = None,
+    ) -> FileSummary:
         """Judge the pieces of a file, land its events and quarantine the rest.
 
         The raw rows of a piece show what was refused; ``columns`` says which of their columns a
@@ -238,8 +291,9 @@ class Batch:
         itself. The fate of every row by itself is told only where it is asked for. The pieces are
         asked for once more only where an event is refused because of another.
         """
-        tally = Tally(source=source, file=file, now=now, columns=columns, places=places,
-                      tells_rows=tells_rows)
+        tally = Tally(
+            source=source, file=file, now=now, columns=columns, places=places, tells_rows=tells_rows
+        )
         with spool_in(self._lake.folder, most_in_memory=self._lake.most_in_memory) as spool:
             for piece in pieces():
                 judged = judge(piece.draft, now=now, complete_until=complete_until)
@@ -259,10 +313,18 @@ class Batch:
         self._superseded.append(landing.superseded)
         self._refused += tally.quarantined
         summary = tally.summary(
-            table=table, landed=landing.count(LANDED), duplicates=landing.count(DUPLICATE),
-            corrected=landing.count(CORRECTED), complete_until=complete_until)
-        self._note_source(f"{source}.{table}", rows=summary.landed + summary.corrected,
-                          last=fresh.last_recorded, complete_until=complete_until)
+            table=table,
+            landed=landing.count(LANDED),
+            duplicates=landing.count(DUPLICATE),
+            corrected=landing.count(CORRECTED),
+            complete_until=complete_until,
+        )
+        self._note_source(
+            f"{source}.{table}",
+            rows=summary.landed + summary.corrected,
+            last=fresh.last_recorded,
+            complete_until=complete_until,
+        )
         return summary
 
     @property
@@ -322,19 +384,26 @@ class Batch:
         """Note what was merged. Whoever follows the lake finds what the newest merge of each kind
         was made of; what earlier ones were made of stays for readers that began before."""
         new = self._new
-        earlier = {name: until for name, until in new.retired_earlier.items()
-                   if until > new.generation}
-        earlier |= {name: new.generation + KEPT_GENERATIONS for name in new.retired
-                    if kind_of_file(name) in kinds}
+        earlier = {
+            name: until for name, until in new.retired_earlier.items() if until > new.generation
+        }
+        earlier |= {
+            name: new.generation + KEPT_GENERATIONS
+            for name in new.retired
+            if kind_of_file(name) in kinds
+        }
         others = [name for name in new.retired if kind_of_file(name) not in kinds]
         self._new = replace(new, retired=(*others, *retired), retired_earlier=earlier)
 
-    def _note_source(self, name: str, *, rows: int, last: datetime | None,
-                     complete_until: datetime | None) -> None:
+    def _note_source(
+        self, name: str, *, rows: int, last: datetime | None, complete_until: datetime | None
+    ) -> None:
         state = self._new.sources.get(name, SourceState())
-        state = SourceState(rows=state.rows + rows,
-                            last_recorded_at=_latest(state.last_recorded_at, last),
-                            complete_until=_latest(state.complete_until, complete_until))
+        state = SourceState(
+            rows=state.rows + rows,
+            last_recorded_at=_latest(state.last_recorded_at, last),
+            complete_until=_latest(state.complete_until, complete_until),
+        )
         self._new = replace(self._new, sources={**self._new.sources, name: state})
 
     def _add_part(self, new: pl.DataFrame) -> None:
@@ -342,18 +411,26 @@ class Batch:
         name = f"{manifest.generation:06d}-{len(manifest.parts)}.parquet"
         write_part(new, self._lake.folder / name)
         first, latest = dict(manifest.first_recorded), dict(manifest.last_recorded)
-        for kind, low, high in new.group_by("kind").agg(
-                pl.col("recorded_at").min().alias("low"),
-                pl.col("recorded_at").max().alias("high")).iter_rows():
+        for kind, low, high in (
+            new.group_by("kind")
+            .agg(
+                pl.col("recorded_at").min().alias("low"), pl.col("recorded_at").max().alias("high")
+            )
+            .iter_rows()
+        ):
             first[kind] = min(low, first.get(kind, low))
             latest[kind] = max(high, latest.get(kind, high))
         events = int(new["event_count"].sum())
         self.events += events
         self._new = replace(
-            manifest, parts=(*manifest.parts, name), rows=manifest.rows + new.height,
+            manifest,
+            parts=(*manifest.parts, name),
+            rows=manifest.rows + new.height,
             events=manifest.events + events,
             fingerprint=_add(manifest.fingerprint, fingerprint(new)),
-            first_recorded=first, last_recorded=latest)
+            first_recorded=first,
+            last_recorded=latest,
+        )
 
 
 def _groups(small: list[Path]) -> Iterator[list[Path]]:

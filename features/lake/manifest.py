@@ -55,8 +55,14 @@ class Manifest:
     @property
     def complete_until(self) -> datetime | None:
         """The last ``as_of`` that every source can answer, where one declares an end."""
-        return min((state.complete_until for state in self.sources.values()
-                    if state.complete_until is not None), default=None)
+        return min(
+            (
+                state.complete_until
+                for state in self.sources.values()
+                if state.complete_until is not None
+            ),
+            default=None,
+        )
 
     @property
     def digest(self) -> str:
@@ -106,11 +112,15 @@ def _manifest_at(path: Path, stamp: Stamp) -> Manifest:
 
 def manifest_json(manifest: Manifest) -> bytes:
     """The manifest as it is stored."""
+
     def shown(value: object) -> str:
         return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else repr(value)
 
-    content = {**vars(manifest), "fingerprint": f"{manifest.fingerprint:032x}",
-               "sources": {name: vars(state) for name, state in manifest.sources.items()}}
+    content = {
+        **vars(manifest),
+        "fingerprint": f"{manifest.fingerprint:032x}",
+        "sources": {name: vars(state) for name, state in manifest.sources.items()},
+    }
     return json.dumps(content, default=shown, indent=1).encode()
 
 
@@ -119,14 +129,16 @@ def _from_json(content: dict[str, Any]) -> Manifest:
         return {kind: datetime.fromisoformat(text) for kind, text in content[name].items()}
 
     def state(body: dict[str, Any]) -> SourceState:
-        times = {name: datetime.fromisoformat(value) if value else None
-                 for name, value in body.items() if name != "rows"}
+        times = {
+            name: datetime.fromisoformat(value) if value else None
+            for name, value in body.items()
+            if name != "rows"
+        }
         return SourceState(rows=body["rows"], **times)
 
     known = dict(content)
     known |= {
-        **{name: tuple(content[name])
-           for name in ("parts", "quarantine", "superseded", "retired")},
+        **{name: tuple(content[name]) for name in ("parts", "quarantine", "superseded", "retired")},
         "fingerprint": int(str(content["fingerprint"]), 16),
         "first_recorded": moments("first_recorded"),
         "last_recorded": moments("last_recorded"),

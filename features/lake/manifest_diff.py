@@ -27,31 +27,46 @@ class News:
     parts: tuple[str, ...]
     superseded: tuple[str, ...]
 
-    def corrected_accounts(self, lake: Lake, manifest: Manifest, kinds: Collection[str],
-                           ) -> list[str] | None:
+    def corrected_accounts(
+        self,
+        lake: Lake,
+        manifest: Manifest,
+        kinds: Collection[str],
+    ) -> list[str] | None:
         """The accounts of all versions, of these kinds, of what was corrected.
 
         None where so much was corrected that it is an import.
         """
         if not self.superseded:
             return []
-        ids = pl.concat([pl.read_parquet(lake.folder / name, columns=["event_id"])
-                         for name in self.superseded])["event_id"]
+        ids = pl.concat(
+            [pl.read_parquet(lake.folder / name, columns=["event_id"]) for name in self.superseded]
+        )["event_id"]
         if ids.len() > MOST_ROWS:
             return None
-        accounts = lake.scan(manifest).filter(
-            pl.col("kind").is_in([*kinds]), pl.col("event_id").is_in(ids.implode()),
-        ).select("account_id").unique().collect()["account_id"]
+        accounts = (
+            lake.scan(manifest)
+            .filter(
+                pl.col("kind").is_in([*kinds]),
+                pl.col("event_id").is_in(ids.implode()),
+            )
+            .select("account_id")
+            .unique()
+            .collect()["account_id"]
+        )
         return accounts.sort().to_list()
 
 
 def news_of(manifest: Manifest, known: Set[str]) -> News:
     """What a manifest names and is not among the known names."""
+
     def retired(kind: str) -> list[str]:
         return [name for name in manifest.retired if kind_of_file(name) == kind]
 
-    return News(parts=_new(manifest.parts, retired("parts"), known),
-                superseded=_new(manifest.superseded, retired("superseded"), known))
+    return News(
+        parts=_new(manifest.parts, retired("parts"), known),
+        superseded=_new(manifest.superseded, retired("superseded"), known),
+    )
 
 
 def is_merged(name: str) -> bool:
@@ -64,5 +79,7 @@ def _new(names: Sequence[str], retired: Sequence[str], known: Set[str]) -> tuple
     if known.isdisjoint(retired):
         return tuple(new)
     # the newest merge made them of known and unknown files: what is new is in the unknown ones
-    return (*(name for name in new if not is_merged(name)),
-            *(name for name in retired if name not in known))
+    return (
+        *(name for name in new if not is_merged(name)),
+        *(name for name in retired if name not in known),
+    )

@@ -36,14 +36,21 @@ def by_account(events: pl.DataFrame) -> pl.DataFrame:
     accounts = events["account_id"].unique().sort()
     codes = events["account_id"].cast(pl.Enum(accounts)).to_physical()
     time = pl.col("time")
-    order = pl.DataFrame({"code": codes, "time": events["occurred_at"].to_physical()}).select(
-        pl.col("code").cast(pl.UInt64) * 2**SECONDS_BITS
-        + ((time - time.min()) // 1_000_000).cast(pl.UInt64)).to_series().arg_sort()
+    order = (
+        pl.DataFrame({"code": codes, "time": events["occurred_at"].to_physical()})
+        .select(
+            pl.col("code").cast(pl.UInt64) * 2**SECONDS_BITS
+            + ((time - time.min()) // 1_000_000).cast(pl.UInt64)
+        )
+        .to_series()
+        .arg_sort()
+    )
     sorted_accounts = accounts.gather(codes.gather(order)).alias("account_id")
     # in one piece first: rows gathered from several cost ten times as much
     return events.select(
         sorted_accounts if name == "account_id" else events[name].rechunk().gather(order)
-        for name in events.columns)
+        for name in events.columns
+    )
 
 
 class FreshParts:
@@ -76,8 +83,9 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
     """Write a frame to disk for good."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    frame.write_parquet(temporary, compression="zstd", compression_level=1,
-                        row_group_size=ROW_GROUP)
+    frame.write_parquet(
+        temporary, compression="zstd", compression_level=1, row_group_size=ROW_GROUP
+    )
     with temporary.open("rb") as handle:
         os.fsync(handle.fileno())
     temporary.replace(path)

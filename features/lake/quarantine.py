@@ -30,12 +30,20 @@ QUARANTINE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 """Column name to Polars type of the quarantine table."""
 
 
-def quarantine_rows(rows: Iterable[tuple[int, str, str]], *, source: str, file: str,
-                    now: datetime) -> pl.DataFrame:
+def quarantine_rows(
+    rows: Iterable[tuple[int, str, str]], *, source: str, file: str, now: datetime
+) -> pl.DataFrame:
     """Refused rows, given as (line, reason, content), as entries of the quarantine table."""
     entries = [
-        {"row_id": _row_id(source, file, line, reason, raw), "source": source, "file": file,
-         "line": line, "reason": reason, "raw": bounded(raw), "refused_at": now}
+        {
+            "row_id": _row_id(source, file, line, reason, raw),
+            "source": source,
+            "file": file,
+            "line": line,
+            "reason": reason,
+            "raw": bounded(raw),
+            "refused_at": now,
+        }
         for line, reason, raw in rows
     ]
     return pl.DataFrame(entries, schema=QUARANTINE_SCHEMA)

@@ -51,8 +51,12 @@ class FileSummary:
     def is_balanced(self) -> bool:
         """Whether no row was lost or counted twice."""
         return self.read + self.derived == (
-            self.landed + self.duplicates + self.corrected + sum(self.quarantined.values())
-            + sum(self.left_out.values()))
+            self.landed
+            + self.duplicates
+            + self.corrected
+            + sum(self.quarantined.values())
+            + sum(self.left_out.values())
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,21 +110,29 @@ class IngestSummary:
     def lines(self) -> list[str]:
         """The summary in sentences, one a line, for the command line."""
         refused = sum(self.quarantined.values())
-        said = [f"Read {_counted(self.read, 'row')} of {_counted(len(self.files), 'file')} in "
-                f"{self.seconds:.1f} s{_made(self)}: {_sum(self)}."]
+        said = [
+            f"Read {_counted(self.read, 'row')} of {_counted(len(self.files), 'file')} in "
+            f"{self.seconds:.1f} s{_made(self)}: {_sum(self)}."
+        ]
         if self.events > self.landed + self.corrected:
-            said.append(f"What is new counts as {self.events:,} events, since a row may sum up "
-                        f"several.")
+            said.append(
+                f"What is new counts as {self.events:,} events, since a row may sum up several."
+            )
         for file in self.files:
-            said.append(f"  {file.file} ({file.table}): {_counted(file.read, 'row')}"
-                        f"{_made(file)}: {_sum(file)}")
+            said.append(
+                f"  {file.file} ({file.table}): {_counted(file.read, 'row')}"
+                f"{_made(file)}: {_sum(file)}"
+            )
             for reason, count in sorted(file.quarantined.items()):
                 example = file.examples.get(reason)
                 first = "" if example is None else f"; {'the first: ' * (count > 1)}{example}"
                 said.append(f"    quarantined: {count:,} because {reason}{first}")
             for reason, count in sorted(file.left_out.items()):
-                until = "" if reason != AFTER_COMPLETE or file.complete_until is None else (
-                    f", {moment_words(file.complete_until)}")
+                until = (
+                    ""
+                    if reason != AFTER_COMPLETE or file.complete_until is None
+                    else (f", {moment_words(file.complete_until)}")
+                )
                 said.append(f"    left out: {count:,} because {reason}{until}")
             if file.ignored_columns:
                 said.append(f"    columns ignored on purpose: {', '.join(file.ignored_columns)}")
@@ -131,27 +143,35 @@ class IngestSummary:
         if self.empty_tables:
             said.append(f"  tables without a file in this run: {', '.join(self.empty_tables)}")
         if refused:
-            said.append(f"{_counted(refused, 'refused row')} to look at, with reason, file and "
-                        f"line: {QUARANTINED_AT} in the workspace.")
+            said.append(
+                f"{_counted(refused, 'refused row')} to look at, with reason, file and "
+                f"line: {QUARANTINED_AT} in the workspace."
+            )
         return said
 
 
 def _sum(counts: FileSummary | IngestSummary) -> str:
     """Where the rows went, as a sum that a reader can add up."""
-    terms = {"landed": counts.landed, "already there": counts.duplicates,
-             "correction" if counts.corrected == 1 else "corrections": counts.corrected,
-             "quarantined": sum(counts.quarantined.values()),
-             "left out": sum(counts.left_out.values())}
-    return " + ".join(f"{count:,} {word}" for word, count in terms.items()
-                      if count or word == "landed")
+    terms = {
+        "landed": counts.landed,
+        "already there": counts.duplicates,
+        "correction" if counts.corrected == 1 else "corrections": counts.corrected,
+        "quarantined": sum(counts.quarantined.values()),
+        "left out": sum(counts.left_out.values()),
+    }
+    return " + ".join(
+        f"{count:,} {word}" for word, count in terms.items() if count or word == "landed"
+    )
 
 
 def _made(counts: FileSummary | IngestSummary) -> str:
     """That some rows make two events, where they do."""
     if not counts.derived:
         return ""
-    return (f", which make {_counted(counts.read + counts.derived, 'event')} (a contract period "
-            f"tells of its start and may tell of its end)")
+    return (
+        f", which make {_counted(counts.read + counts.derived, 'event')} (a contract period "
+        f"tells of its start and may tell of its end)"
+    )
 
 
 def _counted(count: int, noun: str) -> str:

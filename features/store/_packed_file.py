@@ -65,7 +65,8 @@ class PackedFile:
         """Number of a view, if it ever had rows."""
         if name not in self._views:
             found = self.connection.execute(
-                "SELECT view FROM views WHERE name = ?", [name]).fetchone()
+                "SELECT view FROM views WHERE name = ?", [name]
+            ).fetchone()
             if found is None:
                 return None
             self._views[name] = found[0]
@@ -84,25 +85,31 @@ class PackedFile:
             text = json.dumps(fields)
             self.connection.execute("INSERT OR IGNORE INTO layouts (fields) VALUES (?)", [text])
             self._layouts[fields] = self.connection.execute(
-                "SELECT layout FROM layouts WHERE fields = ?", [text]).fetchone()[0]
+                "SELECT layout FROM layouts WHERE fields = ?", [text]
+            ).fetchone()[0]
         return self._layouts[fields]
 
     def fields(self, layout: int) -> list[str]:
         """The fields of a layout."""
         if layout not in self._fields:
-            self._fields[layout] = json.loads(self.connection.execute(
-                "SELECT fields FROM layouts WHERE layout = ?", [layout]).fetchone()[0])
+            self._fields[layout] = json.loads(
+                self.connection.execute(
+                    "SELECT fields FROM layouts WHERE layout = ?", [layout]
+                ).fetchone()[0]
+            )
         return self._fields[layout]
 
     def rows(self, view: int, keys: Sequence[bytes]) -> Iterator[tuple[bytes, int, int, bytes]]:
         """Key, layout, moment and bytes of the rows that there are."""
         at_once = 500  # well under SQLite's bound on parameters
         for start in range(0, len(keys), at_once):
-            part = keys[start:start + at_once]
+            part = keys[start : start + at_once]
             marks = ",".join("?" * len(part))
             yield from self.connection.execute(
                 f"SELECT entity_key, layout, event_at, packed FROM rows"
-                f" WHERE view = ? AND entity_key IN ({marks})", [view, *part])
+                f" WHERE view = ? AND entity_key IN ({marks})",
+                [view, *part],
+            )
 
     def put(self, view: int, rows: Iterable[Row]) -> None:
         """Write rows of a view; the newer of two of one key stays."""
@@ -112,7 +119,8 @@ class PackedFile:
         """Drop all rows of these views."""
         self.connection.executemany(
             "DELETE FROM rows WHERE view = (SELECT view FROM views WHERE name = ?)",
-            [(name,) for name in views])
+            [(name,) for name in views],
+        )
 
     def close(self) -> None:
         """Let go of the file."""

@@ -52,8 +52,12 @@ def pack_table(table: pl.DataFrame) -> Iterator[bytes]:
     """
     kinds = [(list(names), dtype) for names, dtype in _runs(table)]
     for part in table.iter_slices(ROWS_AT_ONCE):
-        blocks = [_pack_numbers(part.select(names)) if dtype == pl.Float64
-                  else _pack_words(part[names[0]]) for names, dtype in kinds]
+        blocks = [
+            _pack_numbers(part.select(names))
+            if dtype == pl.Float64
+            else _pack_words(part[names[0]])
+            for names, dtype in kinds
+        ]
         if len(blocks) == 1:
             yield from blocks[0]
         else:
@@ -72,10 +76,14 @@ def pack_keys(table: pl.DataFrame) -> list[bytes]:
         if column.dtype not in KEYS or column.null_count():
             raise PackedRowError(
                 f"The key {name} is {column.dtype} with {column.null_count()} unknown; a key is "
-                f"one of {', '.join(map(str, KEYS))} and always known.")
+                f"one of {', '.join(map(str, KEYS))} and always known."
+            )
         number, form = KEYS[column.dtype]
-        values = ([value.encode() for value in column] if form is None
-                  else [struct.pack(form, value) for value in column])
+        values = (
+            [value.encode() for value in column]
+            if form is None
+            else [struct.pack(form, value) for value in column]
+        )
         columns.append([struct.pack("<II", number, len(value)) + value for value in values])
     start = bytes(serialize_entity_key_prefix(table.columns, entity_key_serialization_version=3))
     return [start + b"".join(parts) for parts in zip(*columns, strict=True)]
@@ -96,8 +104,10 @@ def _runs(table: pl.DataFrame) -> Iterator[tuple[list[str], pl.DataType]]:
             numbers.append(name)
             continue
         if dtype != pl.String:
-            raise PackedRowError(f"The column {name} is {dtype}; numbers are Float64 and words "
-                                 f"String. Cast it, or write it through Feast.")
+            raise PackedRowError(
+                f"The column {name} is {dtype}; numbers are Float64 and words "
+                f"String. Cast it, or write it through Feast."
+            )
         if numbers:
             yield numbers, pl.Float64()
             numbers = []
@@ -116,9 +126,9 @@ def _pack_numbers(part: pl.DataFrame) -> list[bytes]:
     unknown = np.isnan(numbers)
     ends = np.cumsum(width * len(NUMBER) - unknown.sum(axis=1) * (len(NUMBER) - len(UNKNOWN)))
     if unknown.any():
-        cells[unknown, :len(UNKNOWN)] = np.frombuffer(UNKNOWN, np.uint8)
+        cells[unknown, : len(UNKNOWN)] = np.frombuffer(UNKNOWN, np.uint8)
         kept = np.ones(cells.shape, bool)
-        kept[unknown, len(UNKNOWN):] = False
+        kept[unknown, len(UNKNOWN) :] = False
         packed = cells[kept].tobytes()
     else:
         packed = cells.tobytes()
@@ -127,6 +137,8 @@ def _pack_numbers(part: pl.DataFrame) -> list[bytes]:
 
 
 def _pack_words(column: pl.Series) -> list[bytes]:
-    packed = {word: UNKNOWN if word is None else pack_values([Value(string_val=word)])
-              for word in column.unique()}
+    packed = {
+        word: UNKNOWN if word is None else pack_values([Value(string_val=word)])
+        for word in column.unique()
+    }
     return [packed[word] for word in column]

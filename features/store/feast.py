@@ -31,8 +31,12 @@ from features.workspace import Workspace
 
 ATTRIBUTES_VIEW = "account_attributes"
 
-account = Entity(name="account", join_keys=["account_id"], value_type=ValueType.STRING,
-                 description="A customer company: the unit of prediction.")
+account = Entity(
+    name="account",
+    join_keys=["account_id"],
+    value_type=ValueType.STRING,
+    description="A customer company: the unit of prediction.",
+)
 
 
 class FeatureStoreError(Exception):
@@ -42,26 +46,46 @@ class FeatureStoreError(Exception):
 def feature_views(workspace: Workspace, features: Catalogue) -> tuple[FeatureView, ...]:
     """One view a theme of the catalogue, and one of the attributes, on the snapshot files."""
     source = FileSource(
-        name="account_snapshots", path=str(workspace.snapshots_dir / "as_of_*.parquet"),
-        timestamp_field="as_of", file_format=ParquetFormat(),
+        name="account_snapshots",
+        path=str(workspace.snapshots_dir / "as_of_*.parquet"),
+        timestamp_field="as_of",
+        file_format=ParquetFormat(),
     )
-    fields: dict[str, list[Field]] = {ATTRIBUTES_VIEW: [
-        *(Field(name=a.name, dtype=String, description=a.description)
-          for a in features.attributes),
-        Field(name=CONTRACT_STATUS, dtype=String,
-              description="State of the contract, else of the trial."),
-    ]}
+    fields: dict[str, list[Field]] = {
+        ATTRIBUTES_VIEW: [
+            *(
+                Field(name=a.name, dtype=String, description=a.description)
+                for a in features.attributes
+            ),
+            Field(
+                name=CONTRACT_STATUS,
+                dtype=String,
+                description="State of the contract, else of the trial.",
+            ),
+        ]
+    }
     for feature in features.features:
         fields.setdefault(f"account_{feature.theme}", []).append(
-            Field(name=feature.name, dtype=Float64, description=feature.description,
-                  tags={"unit": feature.unit, "role": feature.role}))
+            Field(
+                name=feature.name,
+                dtype=Float64,
+                description=feature.description,
+                tags={"unit": feature.unit, "role": feature.role},
+            )
+        )
     fields.setdefault("account_health", []).append(
-        Field(name=HEALTH_SCORE, dtype=Float64, description="Score of the default formula.",
-              tags={"unit": "points of 100", "role": "context"}))
+        Field(
+            name=HEALTH_SCORE,
+            dtype=Float64,
+            description="Score of the default formula.",
+            tags={"unit": "points of 100", "role": "context"},
+        )
+    )
     age = timedelta(days=workspace.settings.max_feature_age_days)
     return tuple(
-        FeatureView(name=name, entities=[account], ttl=age, schema=schema, source=source,
-                    online=True)
+        FeatureView(
+            name=name, entities=[account], ttl=age, schema=schema, source=source, online=True
+        )
         for name, schema in fields.items()
     )
 
@@ -83,8 +107,9 @@ class WorkspaceFeatures:
         if self._store is None:
             with _quiet():
                 # Feast reads a relative registry from repo_path, which is else the current folder
-                store = FeatureStore(repo_path=str(self.workspace.feast_dir),
-                                     config=configuration(self.workspace))
+                store = FeatureStore(
+                    repo_path=str(self.workspace.feast_dir), config=configuration(self.workspace)
+                )
                 there = {view.name: view for view in store.list_feature_views()}
                 if any(there.get(view.name) != view for view in self.views):
                     store.apply([account, *self.views])
@@ -113,19 +138,30 @@ class WorkspaceFeatures:
         self._check_snapshots()
         wanted = self.references if names is None else self._references_of(names)
         columns = [reference.split(":")[1] for reference in wanted]
-        entities = (rows.select("account_id", pl.col("as_of").alias("event_timestamp"))
-                    .with_row_index("row_number").to_pandas())
+        entities = (
+            rows.select("account_id", pl.col("as_of").alias("event_timestamp"))
+            .with_row_index("row_number")
+            .to_pandas()
+        )
         with _quiet():
             store, view = self.store, self._all_in_one_view()
             table = DuckDBOfflineStore.get_historical_features(
-                config=store.config, feature_views=[view], entity_df=entities,
+                config=store.config,
+                feature_views=[view],
+                entity_df=entities,
                 feature_refs=[f"{view.name}:{name}" for name in columns],
-                registry=store.registry, project=store.project).to_arrow()
-        answer = pl.DataFrame(pl.from_arrow(table)).sort("row_number").rename(
-            {"event_timestamp": "as_of"})
+                registry=store.registry,
+                project=store.project,
+            ).to_arrow()
+        answer = (
+            pl.DataFrame(pl.from_arrow(table))
+            .sort("row_number")
+            .rename({"event_timestamp": "as_of"})
+        )
         numbers = set(self.catalogue.names) | {HEALTH_SCORE}
         return answer.select(
-            "account_id", pl.col("as_of").cast(pl.Datetime("us", "UTC")),
+            "account_id",
+            pl.col("as_of").cast(pl.Datetime("us", "UTC")),
             *(pl.col(c).cast(pl.Float64 if c in numbers else pl.String) for c in columns),
         )
 
@@ -136,8 +172,13 @@ class WorkspaceFeatures:
         """
         key = Field(name=account.join_key, dtype=String)
         one = self.views[0]
-        return FeatureView(name="account_all", entities=[account], ttl=one.ttl, source=one.source,
-                           schema=[key, *(field for view in self.views for field in view.features)])
+        return FeatureView(
+            name="account_all",
+            entities=[account],
+            ttl=one.ttl,
+            source=one.source,
+            schema=[key, *(field for view in self.views for field in view.features)],
+        )
 
     def _check_snapshots(self) -> None:
         """Refuse snapshot files that are not there, or lack a column that a view declares.
@@ -148,7 +189,8 @@ class WorkspaceFeatures:
         if not files:
             raise FeatureStoreError(
                 f"There are no snapshots in {self.workspace.snapshots_dir}. Make some with: "
-                f"keepwell snapshot --from DATE --to DATE --every month")
+                f"keepwell snapshot --from DATE --to DATE --every month"
+            )
         declared = {field.name for view in self.views for field in view.features}
         lacking = {file: declared.difference(pl.read_parquet_schema(file)) for file in files}
         older = {file: names for file, names in lacking.items() if names}
@@ -158,7 +200,8 @@ class WorkspaceFeatures:
                 f"{len(older)} of {len(files)} snapshots ({next(iter(older)).name} first) were "
                 f"made before {len(names)} of today's features were declared "
                 f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''}). Make them again with: "
-                f"keepwell snapshot --from DATE --to DATE --every month")
+                f"keepwell snapshot --from DATE --to DATE --every month"
+            )
 
     def publish(self, snapshot: pl.DataFrame) -> int:
         """Write the newest snapshot of each account to the online store.
@@ -201,18 +244,24 @@ class WorkspaceFeatures:
         moments = _event_moments(answer)
         values = answer.to_dict()
         numbers = set(self.catalogue.names) | {HEALTH_SCORE}
-        columns = [pl.Series("account_id", values.pop("account_id"), pl.String),
-                   pl.Series("as_of", moments, pl.Datetime("us", "UTC"))]
-        columns += [pl.Series(name, column, pl.Float64 if name in numbers else pl.String)
-                    for name, column in values.items()]
+        columns = [
+            pl.Series("account_id", values.pop("account_id"), pl.String),
+            pl.Series("as_of", moments, pl.Datetime("us", "UTC")),
+        ]
+        columns += [
+            pl.Series(name, column, pl.Float64 if name in numbers else pl.String)
+            for name, column in values.items()
+        ]
         return pl.DataFrame(columns).filter(pl.col("as_of").is_not_null())
 
     def _references_of(self, names: Sequence[str]) -> list[str]:
         by_name = {reference.split(":")[1]: reference for reference in self.references}
         missing = [name for name in names if name not in by_name]
         if missing:
-            raise FeatureStoreError(f"The catalogue has no {', '.join(missing)}; "
-                                    f"`keepwell features` lists what there is.")
+            raise FeatureStoreError(
+                f"The catalogue has no {', '.join(missing)}; "
+                f"`keepwell features` lists what there is."
+            )
         return [by_name[name] for name in names]
 
 
@@ -220,8 +269,10 @@ def _event_moments(answer: Any) -> list[datetime | None]:
     """Moment of the first feature of each entity row; None where the store has no row."""
     proto = answer.proto
     # results[0] is the join key; every view of an account is written in one transaction
-    return [moment.ToDatetime(tzinfo=UTC) if moment.seconds > 0 else None
-            for moment in proto.results[1].event_timestamps]
+    return [
+        moment.ToDatetime(tzinfo=UTC) if moment.seconds > 0 else None
+        for moment in proto.results[1].event_timestamps
+    ]
 
 
 @contextmanager

@@ -48,13 +48,15 @@ def configuration(workspace: Workspace) -> RepoConfig:
         FeastRepoError: the setting ``redis`` names an environment variable that is not set.
     """
     redis = workspace.settings.redis or ""
-    missing = sorted({name for pair in VARIABLE.findall(redis) for name in pair if name}
-                     - set(os.environ))
+    missing = sorted(
+        {name for pair in VARIABLE.findall(redis) for name in pair if name} - set(os.environ)
+    )
     if missing:
         raise FeastRepoError(
             f"The setting redis of the workspace {workspace.root} names {', '.join(missing)}, "
             f"which the environment does not have. Set it, or delete the setting to go back to "
-            f"the store in the workspace.")
+            f"the store in the workspace."
+        )
     write_repo(workspace)
     return load_repo_config(workspace.feast_dir, workspace.feast_dir / CONFIGURATION_FILE)
 
@@ -64,8 +66,10 @@ VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})")
 
 def write_repo(workspace: Workspace) -> None:
     """Write the repository's files where they are not as the settings say."""
-    for name, text in ((CONFIGURATION_FILE, _configuration_text(workspace)),
-                       (DEFINITIONS_FILE, DEFINITIONS)):
+    for name, text in (
+        (CONFIGURATION_FILE, _configuration_text(workspace)),
+        (DEFINITIONS_FILE, DEFINITIONS),
+    ):
         path = workspace.feast_dir / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_atomically(path, text.encode())
@@ -76,17 +80,31 @@ def _configuration_text(workspace: Workspace) -> str:
     if settings.redis:
         store = ["type: redis", f"connection_string: {json.dumps(settings.redis)}"]
     else:
-        store = ["type: features.store.packed.PackedOnlineStore",
-                 f"path: {json.dumps(_from_repo(workspace, workspace.online_db))}"]
+        store = [
+            "type: features.store.packed.PackedOnlineStore",
+            f"path: {json.dumps(_from_repo(workspace, workspace.online_db))}",
+        ]
         if settings.clock is not None:
             store.append(f'now: "{settings.clock.isoformat()}"')
-    return "\n".join([
-        "# Written by Keepwell from workspace.toml; `feast -c` of this folder uses it.",
-        f"project: {PROJECT}", "provider: local", "registry: registry.db",
-        "offline_store:", "  type: duckdb", "online_store:", *(f"  {line}" for line in store),
-        *([] if settings.redis else [
-            "batch_engine: features.store.packed_engine.PackedComputeEngine"]),
-        "entity_key_serialization_version: 3", ""])
+    return "\n".join(
+        [
+            "# Written by Keepwell from workspace.toml; `feast -c` of this folder uses it.",
+            f"project: {PROJECT}",
+            "provider: local",
+            "registry: registry.db",
+            "offline_store:",
+            "  type: duckdb",
+            "online_store:",
+            *(f"  {line}" for line in store),
+            *(
+                []
+                if settings.redis
+                else ["batch_engine: features.store.packed_engine.PackedComputeEngine"]
+            ),
+            "entity_key_serialization_version: 3",
+            "",
+        ]
+    )
 
 
 def _from_repo(workspace: Workspace, path: Path) -> str:

@@ -34,6 +34,7 @@ from features.store._packed_rows import pack_keys, pack_table, pack_values, unpa
 EntityRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 Answer = tuple[datetime | None, dict[str, Value] | None]
 
+
 class PackedStoreError(Exception):
     """The packed store can not hold what it was asked to."""
 
@@ -59,7 +60,10 @@ class PackedOnlineStore(OnlineStore):
         self._own = threading.local()  # a file a thread: transactions never mix
 
     def online_write_batch(
-        self, config: RepoConfig, table: FeatureView, data: list[EntityRow],
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[EntityRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
         """Write rows that Feast has already turned into protobuf values, all or none.
@@ -71,18 +75,30 @@ class PackedOnlineStore(OnlineStore):
         file = self._open(config)
         with file.changing():
             view = file.new_view(_view_name(config, table))
-            file.put(view, (
-                (key, file.layout(tuple(values)), _integer(event_at),
-                 None if created_at is None else _integer(created_at),
-                 pack_values(values.values()))
-                for key, (_, given, event_at, created_at) in keyed
-                for values in [given if given.keys() >= fields
-                               else {**_stored(file, view, key), **given}]))
+            file.put(
+                view,
+                (
+                    (
+                        key,
+                        file.layout(tuple(values)),
+                        _integer(event_at),
+                        None if created_at is None else _integer(created_at),
+                        pack_values(values.values()),
+                    )
+                    for key, (_, given, event_at, created_at) in keyed
+                    for values in [
+                        given if given.keys() >= fields else {**_stored(file, view, key), **given}
+                    ]
+                ),
+            )
         if progress is not None:
             progress(len(data))
 
     def online_write_table(
-        self, config: RepoConfig, views: Sequence[FeatureView], table: pl.DataFrame,
+        self,
+        config: RepoConfig,
+        views: Sequence[FeatureView],
+        table: pl.DataFrame,
     ) -> None:
         """Write the columns of these views from one Arrow table, all or none, without protobuf.
 
@@ -106,20 +122,33 @@ class PackedOnlineStore(OnlineStore):
                 moments = keyed.moments(source.timestamp_field)
                 created: Iterable[int | None] = (
                     keyed.moments(source.created_timestamp_column)
-                    if source.created_timestamp_column else [None] * len(keyed.keys))
-                rows = pack_table(keyed.table.select(
-                    pl.col(name).cast(dtype) for name, dtype in fields.items()))
-                file.put(number, (
-                    (key, layout, moment, created_at, row) for key, moment, created_at, row
-                    in zip(keyed.keys, moments, created, rows, strict=True)))
+                    if source.created_timestamp_column
+                    else [None] * len(keyed.keys)
+                )
+                rows = pack_table(
+                    keyed.table.select(pl.col(name).cast(dtype) for name, dtype in fields.items())
+                )
+                file.put(
+                    number,
+                    (
+                        (key, layout, moment, created_at, row)
+                        for key, moment, created_at, row in zip(
+                            keyed.keys, moments, created, rows, strict=True
+                        )
+                    ),
+                )
 
     def holds_table(self, view: FeatureView) -> bool:
         """Can a view be written from a table."""
-        return (all(field.dtype in TYPES for field in view.features)
-                and all(key.dtype in KEY_TYPES for key in view.entity_columns))
+        return all(field.dtype in TYPES for field in view.features) and all(
+            key.dtype in KEY_TYPES for key in view.entity_columns
+        )
 
     def online_read(
-        self, config: RepoConfig, table: FeatureView, entity_keys: list[EntityKey],
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
     ) -> list[Answer]:
         """The newest row of each entity, in the order asked; ``(None, None)`` where none is."""
@@ -138,9 +167,13 @@ class PackedOnlineStore(OnlineStore):
         return [answers.get(key, (None, None)) for key in keys]
 
     def update(
-        self, config: RepoConfig, tables_to_delete: Sequence[FeatureView],
-        tables_to_keep: Sequence[FeatureView], entities_to_delete: Sequence[Entity],
-        entities_to_keep: Sequence[Entity], partial: bool,
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+        partial: bool,
     ) -> None:
         """Make the file, and drop the rows of views that are gone."""
         file = self._open(config)
@@ -148,7 +181,10 @@ class PackedOnlineStore(OnlineStore):
             file.drop(_view_name(config, table) for table in tables_to_delete)
 
     def teardown(
-        self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity],
+        self,
+        config: RepoConfig,
+        tables: Sequence[FeatureView],
+        entities: Sequence[Entity],
     ) -> None:
         """Drop the rows of these views."""
         self.update(config, tables, [], entities, [], partial=False)
@@ -161,18 +197,28 @@ class PackedOnlineStore(OnlineStore):
             file.close()
 
     def _read_features_per_fv(
-        self, config: RepoConfig, grouped_refs: list[tuple[FeatureView, list[str]]],
-        join_key_values: Any, entity_name_to_join_key_map: Any, online_features_response: Any,
-        full_feature_names: bool, include_feature_view_version_metadata: bool,
+        self,
+        config: RepoConfig,
+        grouped_refs: list[tuple[FeatureView, list[str]]],
+        join_key_values: Any,
+        entity_name_to_join_key_map: Any,
+        online_features_response: Any,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
     ) -> None:
         """Feast's reading, one view at a time, and then what Feast leaves out: the rows' age."""
         now = config.online_store.now or datetime.now(UTC)
         for group in grouped_refs:
             before = len(online_features_response.results)
             super()._read_features_per_fv(
-                config, [group], join_key_values, entity_name_to_join_key_map,
-                online_features_response, full_feature_names,
-                include_feature_view_version_metadata)
+                config,
+                [group],
+                join_key_values,
+                entity_name_to_join_key_map,
+                online_features_response,
+                full_feature_names,
+                include_feature_view_version_metadata,
+            )
             _mark_expired(online_features_response.results[before:], group[0].ttl, now)
 
     def _open(self, config: RepoConfig) -> PackedFile:
@@ -196,7 +242,9 @@ def _view_name(config: RepoConfig, view: FeatureView) -> str:
 
 
 def _answers(
-    rows: Sequence[tuple[bytes, int, bytes]], fields: list[str], wanted: list[str],
+    rows: Sequence[tuple[bytes, int, bytes]],
+    fields: list[str],
+    wanted: list[str],
 ) -> Iterator[tuple[bytes, Answer]]:
     """The wanted fields of rows of one layout; a field that a row does not have is left out."""
     width = len(fields)
@@ -207,8 +255,11 @@ def _answers(
     place_of = {name: place for place, name in enumerate(fields)} if wanted != fields else {}
     places = [(name, place_of[name]) for name in wanted if name in place_of]
     for start, (key, event_at, _) in zip(range(0, len(rows) * width, width), rows, strict=True):
-        named = (dict(zip(fields, values[start:start + width], strict=True)) if wanted == fields
-                 else {name: values[start + place] for name, place in places})
+        named = (
+            dict(zip(fields, values[start : start + width], strict=True))
+            if wanted == fields
+            else {name: values[start + place] for name, place in places}
+        )
         yield key, (EPOCH + event_at * MICROSECOND, named)
 
 
@@ -241,7 +292,8 @@ def _arrow_fields(view: FeatureView) -> dict[str, pl.DataType]:
         if field.dtype not in TYPES:
             raise PackedStoreError(
                 f"A table holds Float64 and String; {view.name}.{field.name} is {field.dtype}. "
-                f"Write it through Feast (materialize or push), or change the field.")
+                f"Write it through Feast (materialize or push), or change the field."
+            )
     fields = {field.name: TYPES[field.dtype] for field in view.features}
     return dict(sorted(fields.items(), key=lambda item: item[1] == pl.String))
 
@@ -253,9 +305,12 @@ class _KeyedTable:
     """
 
     def __init__(self, table: pl.DataFrame, entity: dict[str, Any]) -> None:
-        keys = pack_keys(table.select(
-            pl.col(name).cast(KEY_TYPES.get(dtype, table.schema[name]))
-            for name, dtype in entity.items()))
+        keys = pack_keys(
+            table.select(
+                pl.col(name).cast(KEY_TYPES.get(dtype, table.schema[name]))
+                for name, dtype in entity.items()
+            )
+        )
         order = sorted(range(len(keys)), key=keys.__getitem__)
         self.table, self.keys = table[order], [keys[place] for place in order]
         self._moments: dict[str, list[int]] = {}
@@ -264,8 +319,9 @@ class _KeyedTable:
         """Whole microseconds; moments without a zone are UTC."""
         if column not in self._moments:
             zone = getattr(self.table.schema[column], "time_zone", None)
-            self._moments[column] = self.table[column].cast(
-                pl.Datetime("us", zone)).to_physical().to_list()
+            self._moments[column] = (
+                self.table[column].cast(pl.Datetime("us", zone)).to_physical().to_list()
+            )
         return self._moments[column]
 
 
@@ -284,7 +340,9 @@ def _mark_expired(vectors: Sequence[Any], ttl: timedelta | None, now: datetime) 
     nanos = rest * 1_000
     for vector in vectors:
         for place, (status, moment) in enumerate(
-                zip(vector.statuses, vector.event_timestamps, strict=True)):
-            if status == present and (moment.seconds < seconds or (
-                    moment.seconds == seconds and moment.nanos < nanos)):
+            zip(vector.statuses, vector.event_timestamps, strict=True)
+        ):
+            if status == present and (
+                moment.seconds < seconds or (moment.seconds == seconds and moment.nanos < nanos)
+            ):
                 vector.statuses[place] = outside

@@ -38,7 +38,10 @@ class PackedComputeEngine(LocalComputeEngine):
     """Feast's local engine, with a last step that writes tables."""
 
     def _materialize_one(
-        self, registry: BaseRegistry, task: MaterializationTask, **kwargs: Any,
+        self,
+        registry: BaseRegistry,
+        task: MaterializationTask,
+        **kwargs: Any,
     ) -> LocalMaterializationJob:
         context = self.get_execution_context(registry, task)
         job_id = f"{task.feature_view.name}-{task.start_time}-{task.end_time}"
@@ -46,7 +49,8 @@ class PackedComputeEngine(LocalComputeEngine):
             _Builder(registry, task, backend=self._get_backend(context)).build().execute(context)
         except Exception as error:  # noqa: BLE001 - Feast raises it again from the job
             return LocalMaterializationJob(
-                job_id=job_id, status=MaterializationJobStatus.ERROR, error=error)
+                job_id=job_id, status=MaterializationJobStatus.ERROR, error=error
+            )
         return LocalMaterializationJob(job_id=job_id, status=MaterializationJobStatus.SUCCEEDED)
 
 
@@ -67,5 +71,6 @@ class _OutputNode(LocalOutputNode):
         context.node_outputs[self.name] = value
         if view.online and value.data.num_rows:
             store.online_write_table(
-                context.repo_config, [view], pl.DataFrame(pl.from_arrow(value.data)))
+                context.repo_config, [view], pl.DataFrame(pl.from_arrow(value.data))
+            )
         return value

@@ -25,14 +25,22 @@ def write_to_redis(config: RepoConfig, view: FeatureView, snapshot: pl.DataFrame
     config.online_store.skip_dedup = True  # of this configuration alone; what is older is left out
     names = [field.name for field in view.features]
     for part in snapshot.iter_slices(ROWS_AT_ONCE):
-        keys = [EntityKey(join_keys=["account_id"], entity_values=[Value(string_val=account_id)])
-                for account_id in part["account_id"]]
+        keys = [
+            EntityKey(join_keys=["account_id"], entity_values=[Value(string_val=account_id)])
+            for account_id in part["account_id"]
+        ]
         there = [moment for moment, _ in store.online_read(config, view, keys, names[:1])]
         rows = part.select(names).iter_rows(named=True)
-        store.online_write_batch(config, view, [
-            (key, {name: _value(value) for name, value in row.items()}, moment, None)
-            for key, row, moment, stored in zip(keys, rows, part["as_of"], there, strict=True)
-            if not _is_newer(stored, moment)], None)
+        store.online_write_batch(
+            config,
+            view,
+            [
+                (key, {name: _value(value) for name, value in row.items()}, moment, None)
+                for key, row, moment, stored in zip(keys, rows, part["as_of"], there, strict=True)
+                if not _is_newer(stored, moment)
+            ],
+            None,
+        )
 
 
 def _is_newer(stored: datetime | None, moment: datetime) -> bool:

@@ -29,8 +29,16 @@ from features.kernel.numba_cache import compiled
 from features.kernel.sweep import NO_CODES, Codes, SweepEvents, sealed
 from features.kernel.windows import FOREVER, microseconds
 
-GROWING = ("occurred", "recorded", "superseded", "row_class", "event_count", "user_count",
-           "quantity", "user")
+GROWING = (
+    "occurred",
+    "recorded",
+    "superseded",
+    "row_class",
+    "event_count",
+    "user_count",
+    "quantity",
+    "user",
+)
 
 ClassKey = tuple[str, tuple[str | None, ...] | None, str | None]
 
@@ -61,9 +69,11 @@ class ClassKeys:
     @staticmethod
     def of(catalogue: Catalogue) -> ClassKeys:
         """What the features and attributes of a catalogue read."""
-        return ClassKeys(properties=properties_read(catalogue),
-                         with_properties=kinds_with_properties(catalogue),
-                         with_quantity=kinds_with_quantity(catalogue))
+        return ClassKeys(
+            properties=properties_read(catalogue),
+            with_properties=kinds_with_properties(catalogue),
+            with_quantity=kinds_with_quantity(catalogue),
+        )
 
     def key(self, kind: str, properties: str, quantity: float | None) -> ClassKey:
         """Equal only for events that every feature takes for the same but for their counts."""
@@ -80,20 +90,29 @@ class KeptBlock:
     def __init__(self, events: pl.DataFrame, catalogue: Catalogue, keying: ClassKeys) -> None:
         self._catalogue, self._keying = catalogue, keying
         self._kinds_expressed = sorted(
-            {kind for feature in catalogue.expressions for kind in feature.reads})
+            {kind for feature in catalogue.expressions for kind in feature.reads}
+        )
         self._timelines = prepare(events, catalogue)
         swept = self._timelines.events
         self.n = events.height
         self._place = {name: place for place, name in enumerate(self._timelines.account_ids)}
         self._orders: list[Codes] = [
-            swept.order[first:end] for first, end in zip(
-                swept.account_starts[:-1].tolist(), swept.account_starts[1:].tolist(), strict=True)]
+            swept.order[first:end]
+            for first, end in zip(
+                swept.account_starts[:-1].tolist(), swept.account_starts[1:].tolist(), strict=True
+            )
+        ]
         self._columns: dict[str, npt.NDArray[Any]] = {
-            name: getattr(swept, name) for name in GROWING}
+            name: getattr(swept, name) for name in GROWING
+        }
         self._known_since = np.array(self._timelines.known_since, dtype=np.int64)
         self._n_users = np.array(swept.n_users, dtype=np.int64)
-        users = events.select("account_id", "user_id").with_columns(
-            pl.Series("code", swept.user)).unique().drop_nulls("user_id")
+        users = (
+            events.select("account_id", "user_id")
+            .with_columns(pl.Series("code", swept.user))
+            .unique()
+            .drop_nulls("user_id")
+        )
         self._users = {(account, user): code for account, user, code in users.rows()}
         self._ids = events["event_id"]
         self._later_ids: list[str] = []
@@ -105,8 +124,11 @@ class KeptBlock:
         _, rows = np.unique(row_class, return_index=True)
         self._examples = events[rows]
         self._classes: dict[ClassKey, int] = {
-            self._keying.key(*row): number for number, row in enumerate(
-                self._examples.select("kind", "properties", "quantity").rows())}
+            self._keying.key(*row): number
+            for number, row in enumerate(
+                self._examples.select("kind", "properties", "quantity").rows()
+            )
+        }
 
     def _for_expressions(self, events: pl.DataFrame) -> pl.DataFrame:
         return events.filter(pl.col("kind").is_in(self._kinds_expressed))
@@ -119,9 +141,18 @@ class KeptBlock:
 
     def add(self, events: pl.DataFrame) -> bool:
         """Append events of kinds that are read; False where one is of an account not known."""
-        rows = [_Row(event_id, account_id, user_id, kind, microseconds(occurred),
-                     microseconds(recorded), *rest)
-                for event_id, account_id, user_id, kind, occurred, recorded, *rest in events.rows()]
+        rows = [
+            _Row(
+                event_id,
+                account_id,
+                user_id,
+                kind,
+                microseconds(occurred),
+                microseconds(recorded),
+                *rest,
+            )
+            for event_id, account_id, user_id, kind, occurred, recorded, *rest in events.rows()
+        ]
         if any(row.account_id not in self._place for row in rows):
             return False
         keys = [self._keying.key(row.kind, row.properties, row.quantity) for row in rows]
@@ -132,12 +163,15 @@ class KeptBlock:
         self._make_room(end)
         columns = {name: self._columns[name] for name in GROWING if len(self._columns[name])}
         fresh: dict[str, Any] = {
-            "occurred": [row.occurred for row in rows], "recorded": [row.recorded for row in rows],
-            "superseded": FOREVER, "row_class": [self._classes[key] for key in keys],
+            "occurred": [row.occurred for row in rows],
+            "recorded": [row.recorded for row in rows],
+            "superseded": FOREVER,
+            "row_class": [self._classes[key] for key in keys],
             "event_count": [row.event_count for row in rows],
             "user_count": [row.user_count for row in rows],
             "quantity": [np.nan if row.quantity is None else row.quantity for row in rows],
-            "user": [self._user(row) for row in rows]}
+            "user": [self._user(row) for row in rows],
+        }
         for name, column in columns.items():
             column[first:end] = fresh[name]
         self._later_ids += [row.event_id for row in rows]
@@ -155,18 +189,24 @@ class KeptBlock:
         examples = pl.concat([self._examples, _current(fresh)])
         prepared = prepare(examples, self._catalogue)
         now = prepared.events.row_class
-        self._columns["row_class"] = now[:self._examples.height][self._columns["row_class"]]
+        self._columns["row_class"] = now[: self._examples.height][self._columns["row_class"]]
         self._timelines = replace(self._timelines, items=prepared.items, words=prepared.words)
         self._know_classes(examples, now)
-        for key, number in zip((self._keying.key(*row) for row in examples.select(
-                "kind", "properties", "quantity").rows()), now.tolist(), strict=True):
+        for key, number in zip(
+            (
+                self._keying.key(*row)
+                for row in examples.select("kind", "properties", "quantity").rows()
+            ),
+            now.tolist(),
+            strict=True,
+        ):
             self._classes[key] = number
 
     def _make_room(self, end: int) -> None:
         for name, column in self._columns.items():
             if len(column) and (end > len(column) or not column.flags.writeable):
                 larger = np.zeros(end + end // 8, dtype=column.dtype)
-                larger[:self.n] = column[:self.n]
+                larger[: self.n] = column[: self.n]
                 self._columns[name] = larger
 
     def _user(self, row: _Row) -> int:
@@ -179,11 +219,12 @@ class KeptBlock:
 
     def _inserted(self, order: Codes, number: int, row: _Row) -> Codes:
         """The order of an account with one more event, by occurrence, knowledge and id."""
-        first, end = _same_moments(order, self._columns["occurred"], self._columns["recorded"],
-                                   row.occurred, row.recorded)
+        first, end = _same_moments(
+            order, self._columns["occurred"], self._columns["recorded"], row.occurred, row.recorded
+        )
         place = bisect_left(order, row.event_id, lo=first, hi=end, key=self._id)
         longer = np.empty(len(order) + 1, dtype=order.dtype)
-        longer[:place], longer[place], longer[place + 1:] = order[:place], number, order[place:]
+        longer[:place], longer[place], longer[place + 1 :] = order[:place], number, order[place:]
         return longer
 
     def _id(self, row: int) -> str:
@@ -196,14 +237,20 @@ class KeptBlock:
         places = [self._place[name] for name in names]
         orders = [self._orders[place] for place in places]
         order = np.concatenate([*orders, NO_CODES])
-        columns = {name: _read_only(column[:self.n]) for name, column in self._columns.items()}
+        columns = {name: _read_only(column[: self.n]) for name, column in self._columns.items()}
         events: SweepEvents = replace(
-            self._timelines.events, **columns,
+            self._timelines.events,
+            **columns,
             order=sealed(order),
             account_starts=np.cumsum([0, *(len(order) for order in orders)]).astype(np.int64),
-            n_users=self._n_users[places])
-        return replace(self._timelines, account_ids=tuple(names), events=events,
-                       known_since=self._known_since[places])
+            n_users=self._n_users[places],
+        )
+        return replace(
+            self._timelines,
+            account_ids=tuple(names),
+            events=events,
+            known_since=self._known_since[places],
+        )
 
 
 @compiled

@@ -33,10 +33,15 @@ class Stream(Protocol):
 
 
 def consume(
-    stream: Stream, lake: Lake, *, group: str, now: Callable[[], datetime],
+    stream: Stream,
+    lake: Lake,
+    *,
+    group: str,
+    now: Callable[[], datetime],
     landed: Callable[[StreamSummary], object] = lambda _: None,
     caught_up: Callable[[], object] = lambda: None,
-    idle_seconds: float | None = None, elapsed: Callable[[], float] = time.monotonic,
+    idle_seconds: float | None = None,
+    elapsed: Callable[[], float] = time.monotonic,
 ) -> StreamSummary:
     """Land what a stream brings, until ``idle_seconds`` have passed without a message.
 

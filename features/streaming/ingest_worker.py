@@ -76,8 +76,14 @@ class Intake:
         rest_seconds: how long none is started after one died.
     """
 
-    def __init__(self, lake: Lake, *, large: int = LARGE, most_seconds: float = MOST_SECONDS,
-                 rest_seconds: float = REST_SECONDS) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        *,
+        large: int = LARGE,
+        most_seconds: float = MOST_SECONDS,
+        rest_seconds: float = REST_SECONDS,
+    ) -> None:
         self._lake = lake
         self._large = large
         self._most_seconds = most_seconds
@@ -104,15 +110,21 @@ class Intake:
             if not self._turn.acquire(timeout=wait_seconds):
                 raise WorkspaceBusyError(
                     f"Other batches of events are being taken in, for {wait_seconds:g} seconds "
-                    f"now. Send this one again.")
+                    f"now. Send this one again."
+                )
             try:
                 answer = self._asked(rows, now, source, until)
             finally:
                 self._turn.release()
             if answer is not None:
                 return answer
-        return ingest_rows(self._lake, rows, now=now, source=source,
-                           wait_seconds=max(0.0, until - time.monotonic()))
+        return ingest_rows(
+            self._lake,
+            rows,
+            now=now,
+            source=source,
+            wait_seconds=max(0.0, until - time.monotonic()),
+        )
 
     def close(self) -> None:
         """End the process, if there is one; what it was asked to do is done first."""
@@ -160,15 +172,18 @@ class Intake:
     def _started(self) -> _Worker | None:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        process = context.Process(target=_work, args=(there, self._lake), name="keepwell-intake",
-                                  daemon=True)
+        process = context.Process(
+            target=_work, args=(there, self._lake), name="keepwell-intake", daemon=True
+        )
         try:
             process.start()
         except OSError as error:
             here.close()
             self._rests_until = time.monotonic() + self._rest_seconds
-            log.warning("the process that takes in events can not be started (%s); they are taken "
-                        "in here", error)
+            log.warning(
+                "the process that takes in events can not be started (%s); they are taken in here",
+                error,
+            )
             return None
         finally:
             there.close()
@@ -177,8 +192,12 @@ class Intake:
     def _died(self, worker: _Worker) -> None:
         self._worker = None
         self._rests_until = time.monotonic() + self._rest_seconds
-        log.warning("the process that takes in events ended (exit code %s); they are taken in "
-                    "here for %g seconds", worker.end(), self._rest_seconds)
+        log.warning(
+            "the process that takes in events ended (exit code %s); they are taken in "
+            "here for %g seconds",
+            worker.end(),
+            self._rest_seconds,
+        )
 
 
 def _work(connection: Connection, lake: Lake) -> None:

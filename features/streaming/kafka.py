@@ -26,12 +26,18 @@ except ModuleNotFoundError as exc:
 
 from features.streaming.offsets import Message
 
-HOPELESS = frozenset({
-    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError._AUTHENTICATION, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC,
-    KafkaError.TOPIC_EXCEPTION,
-})
+HOPELESS = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError.TOPIC_EXCEPTION,
+    }
+)
 """Errors that a person has to look at; the client tries again after all others by itself."""
 
 Offsets = Callable[[], Mapping[tuple[str, int], int]]
@@ -58,13 +64,22 @@ class KafkaTopic:
         KafkaTopicError: the settings are refused, or no broker answers.
     """
 
-    def __init__(self, bootstrap: str, topic: str, group: str, *, offsets: Offsets,
-                 options: Mapping[str, str] | None = None, answer_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        group: str,
+        *,
+        offsets: Offsets,
+        options: Mapping[str, str] | None = None,
+        answer_seconds: float = 10.0,
+    ) -> None:
         self.topic = topic
         self._offsets = offsets
         settings = {
             **(options or {}),
-            "bootstrap.servers": bootstrap, "group.id": group,
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
             "enable.auto.commit": False,  # the lake says how far we are
             "auto.offset.reset": "earliest",  # what a topic made anew held before is gone
             "error_cb": self._on_error,
@@ -76,7 +91,8 @@ class KafkaTopic:
         except KafkaException as exc:
             raise KafkaTopicError(
                 f"Kafka's client refuses its settings: {_said(exc.args[0])}. Check --bootstrap, "
-                f"--topic and --option.") from exc
+                f"--topic and --option."
+            ) from exc
         try:
             self._consumer.list_topics(topic, timeout=answer_seconds)
         except KafkaException as exc:
@@ -84,7 +100,8 @@ class KafkaTopic:
             raise KafkaTopicError(
                 f"No broker answered at {bootstrap} within {answer_seconds:g} seconds: "
                 f"{_said(exc.args[0])}. Check --bootstrap, the network and --option; nothing was "
-                f"read.") from exc
+                f"read."
+            ) from exc
 
     def read(self, *, most: int, wait_seconds: float) -> list[Message]:
         """The next messages, at most so many; none after ``wait_seconds`` without any.
@@ -96,22 +113,31 @@ class KafkaTopic:
         for message in self._consumer.consume(most, wait_seconds):
             error = message.error()
             if error is None:
-                messages.append(Message(
-                    topic=message.topic() or self.topic, partition=message.partition() or 0,
-                    offset=message.offset() or 0, value=message.value()))
+                messages.append(
+                    Message(
+                        topic=message.topic() or self.topic,
+                        partition=message.partition() or 0,
+                        offset=message.offset() or 0,
+                        value=message.value(),
+                    )
+                )
             elif error.fatal() or error.code() in HOPELESS:
                 self._fatal = self._fatal or _said(error)
         if self._fatal is not None:
             raise KafkaTopicError(
                 f"The topic {self.topic!r} can not be read: {self._fatal}. Check that it exists "
-                f"and that this group may read it; what was read before is on disk.")
+                f"and that this group may read it; what was read before is on disk."
+            )
         return messages
 
     def tell_broker(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Show the broker how far the lake is; whether it listens changes nothing."""
         own = {(place.topic, place.partition) for place in self._consumer.assignment()}
-        places = [TopicPartition(topic, partition, offset)
-                  for (topic, partition), offset in offsets.items() if (topic, partition) in own]
+        places = [
+            TopicPartition(topic, partition, offset)
+            for (topic, partition), offset in offsets.items()
+            if (topic, partition) in own
+        ]
         if places:
             self._consumer.commit(offsets=places, asynchronous=True)
 

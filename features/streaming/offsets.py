@@ -59,14 +59,20 @@ class StreamSummary:
     read_before: int = 0
 
     def __add__(self, other: StreamSummary) -> StreamSummary:
-        return StreamSummary(**{name: count + getattr(other, name)
-                                for name, count in vars(self).items()})
+        return StreamSummary(
+            **{name: count + getattr(other, name) for name, count in vars(self).items()}
+        )
 
     def line(self) -> str:
         """The counts as a sum, in words."""
-        words = {"landed": self.landed, "duplicates": self.duplicates,
-                 "corrections": self.corrected, "quarantined": self.quarantined,
-                 "left out": self.left_out, "read before": self.read_before}
+        words = {
+            "landed": self.landed,
+            "duplicates": self.duplicates,
+            "corrections": self.corrected,
+            "quarantined": self.quarantined,
+            "left out": self.left_out,
+            "read before": self.read_before,
+        }
         said = " + ".join(f"{count:,} {word}" for word, count in words.items() if count)
         return f"{self.read:,} messages: {said or 'nothing'}"
 
@@ -86,22 +92,33 @@ def land(lake: Lake, messages: Sequence[Message], *, group: str, now: datetime) 
         return StreamSummary()
     with lake.batch(wait_seconds=WAIT_SECONDS) as batch:
         known = batch.offsets
-        new = [message for message in messages
-               if message.offset >= known.get(f"{group}/{message.stream}", 0)]
-        before = StreamSummary(read=len(messages) - len(new),
-                               read_before=len(messages) - len(new))
+        new = [
+            message
+            for message in messages
+            if message.offset >= known.get(f"{group}/{message.stream}", 0)
+        ]
+        before = StreamSummary(read=len(messages) - len(new), read_before=len(messages) - len(new))
         if not new:
             return before
         batch.move_on(_next_offsets(new, group))
-        places = {line: (message.stream, message.offset)
-                  for line, message in enumerate(new, start=1)}
+        places = {
+            line: (message.stream, message.offset) for line, message in enumerate(new, start=1)
+        }
         rows, broken = json_lines(b"\n".join(_one_line(message.value) for message in new))
         draft, raw = draft_rows(rows, now=now)
         own = pl.Series([_place_id(new[line - 1]) for line, _ in rows], dtype=pl.String)
         draft = draft.with_columns(pl.coalesce("event_id", own))
-        summary = batch.take(draft, raw=raw, source=SOURCE, table=new[0].topic,
-                             file=new[0].topic, now=now, complete_until=None,
-                             broken=tuple(broken), places=places)
+        summary = batch.take(
+            draft,
+            raw=raw,
+            source=SOURCE,
+            table=new[0].topic,
+            file=new[0].topic,
+            now=now,
+            complete_until=None,
+            broken=tuple(broken),
+            places=places,
+        )
     return before + _counted(summary)
 
 
@@ -117,9 +134,14 @@ def offsets_of(lake: Lake, group: str) -> dict[tuple[str, int], int]:
 
 def stream_clock(lake: Lake) -> datetime | None:
     """The newest moment that a stream has recorded; None before the first."""
-    return max((state.last_recorded_at for name, state in lake.sources.items()
-                if name.startswith(f"{SOURCE}.") and state.last_recorded_at is not None),
-               default=None)
+    return max(
+        (
+            state.last_recorded_at
+            for name, state in lake.sources.items()
+            if name.startswith(f"{SOURCE}.") and state.last_recorded_at is not None
+        ),
+        default=None,
+    )
 
 
 def _next_offsets(messages: Iterable[Message], group: str) -> Mapping[str, int]:
@@ -143,6 +165,10 @@ def _one_line(value: bytes | None) -> bytes:
 
 def _counted(summary: FileSummary) -> StreamSummary:
     return StreamSummary(
-        read=summary.read, landed=summary.landed, duplicates=summary.duplicates,
-        corrected=summary.corrected, quarantined=sum(summary.quarantined.values()),
-        left_out=sum(summary.left_out.values()))
+        read=summary.read,
+        landed=summary.landed,
+        duplicates=summary.duplicates,
+        corrected=summary.corrected,
+        quarantined=sum(summary.quarantined.values()),
+        left_out=sum(summary.left_out.values()),
+    )

@@ -169,7 +169,8 @@ class TouchedAccounts:
         with self._connected() as connection:
             rows = connection.execute(
                 "SELECT account_id, number FROM published WHERE number > ? ORDER BY account_id",
-                [number]).fetchall()
+                [number],
+            ).fetchall()
         return tuple(row[0] for row in rows), max((row[1] for row in rows), default=number)
 
     def _take_in(self, connection: sqlite3.Connection, manifest: Manifest) -> None:
@@ -178,11 +179,13 @@ class TouchedAccounts:
         names = {self._declared(), *manifest.parts, *manifest.superseded, *manifest.retired}
         if names == seen:
             return
-        accounts = (self._touched(connection, manifest, seen) if seen
-                    else self._since_newest_snapshot())
+        accounts = (
+            self._touched(connection, manifest, seen) if seen else self._since_newest_snapshot()
+        )
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("INSERT OR IGNORE INTO waiting VALUES (?)",
-                               [(account_id,) for account_id in accounts])
+        connection.executemany(
+            "INSERT OR IGNORE INTO waiting VALUES (?)", [(account_id,) for account_id in accounts]
+        )
         connection.executemany("DELETE FROM seen WHERE name = ?", [(n,) for n in seen - names])
         connection.executemany("INSERT INTO seen VALUES (?)", [(name,) for name in names - seen])
         connection.execute("COMMIT")
@@ -193,22 +196,34 @@ class TouchedAccounts:
         for where in ("account_id > ?", "account_id <= ?"):
             rows = connection.execute(
                 f"SELECT account_id FROM waiting WHERE {where} ORDER BY account_id LIMIT ?",
-                [self._last, ACCOUNTS_AT_ONCE - len(found)])
+                [self._last, ACCOUNTS_AT_ONCE - len(found)],
+            )
             found += [account_id for (account_id,) in rows]
         return found
 
-    def _touched(self, connection: sqlite3.Connection, manifest: Manifest, seen: set[str],
-                 ) -> set[str]:
+    def _touched(
+        self,
+        connection: sqlite3.Connection,
+        manifest: Manifest,
+        seen: set[str],
+    ) -> set[str]:
         news = news_of(manifest, seen)
         accounts: set[str] = set()
         if self._declared() not in seen:  # a snapshot of before the clock replaces none of them
-            accounts |= {name for (name,) in connection.execute(
-                "SELECT account_id FROM published")}
-        parts = [self._lake.folder / name for name in news.parts
-                 if is_merged(name) or _rows(self._lake.folder / name) <= MOST_ROWS]
+            accounts |= {name for (name,) in connection.execute("SELECT account_id FROM published")}
+        parts = [
+            self._lake.folder / name
+            for name in news.parts
+            if is_merged(name) or _rows(self._lake.folder / name) <= MOST_ROWS
+        ]
         if parts:
-            accounts |= set(pl.scan_parquet(parts).filter(pl.col("kind").is_in([*self._kinds()]))
-                            .select("account_id").unique().collect()["account_id"])
+            accounts |= set(
+                pl.scan_parquet(parts)
+                .filter(pl.col("kind").is_in([*self._kinds()]))
+                .select("account_id")
+                .unique()
+                .collect()["account_id"]
+            )
         corrected = news.corrected_accounts(self._lake, manifest, self._kinds())
         return accounts | set(corrected or ())
 
@@ -219,8 +234,10 @@ class TouchedAccounts:
     def _declared(self) -> str:
         """A name for the declarations that features are made by; no part is called so."""
         settings = self._workspace.settings
-        declared = (sorted(catalogue(settings.use_names).digests.items()),
-                    FORMULAS[settings.health_formula].version)
+        declared = (
+            sorted(catalogue(settings.use_names).digests.items()),
+            FORMULAS[settings.health_formula].version,
+        )
         return f"declared {hashlib.blake2b(repr(declared).encode(), digest_size=16).hexdigest()}"
 
     def _since_newest_snapshot(self) -> set[str]:
@@ -231,8 +248,12 @@ class TouchedAccounts:
             events = events.filter(changed_since(moments[-1]))
         return set(events.select("account_id").unique().collect()["account_id"])
 
-    def _snapshots(self, accounts: Sequence[str], as_of: datetime, manifest: Manifest,
-                   ) -> pl.DataFrame:
+    def _snapshots(
+        self,
+        accounts: Sequence[str],
+        as_of: datetime,
+        manifest: Manifest,
+    ) -> pl.DataFrame:
         settings = self._workspace.settings
         features = catalogue(settings.use_names)
         timelines = self._kept
@@ -243,8 +264,13 @@ class TouchedAccounts:
         kept = timelines.of(accounts, as_of=as_of)
         self._kept = timelines
         return snapshots_of(
-            kept.timelines, kept.events, [as_of], features,
-            first_recorded=manifest.first_recorded, formula=FORMULAS[settings.health_formula])
+            kept.timelines,
+            kept.events,
+            [as_of],
+            features,
+            first_recorded=manifest.first_recorded,
+            formula=FORMULAS[settings.health_formula],
+        )
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
@@ -262,7 +288,8 @@ class TouchedAccounts:
         self._disconnect()
         self._workspace.root.mkdir(parents=True, exist_ok=True)
         connection = self._connection = sqlite3.connect(
-            self._database, timeout=30, isolation_level=None, check_same_thread=False)
+            self._database, timeout=30, isolation_level=None, check_same_thread=False
+        )
         connection.execute("PRAGMA journal_mode = WAL")
         for statement in TABLES:
             connection.execute(statement)
@@ -297,18 +324,22 @@ def clock_of(workspace: Workspace, computer: Callable[[], datetime]) -> datetime
     return max(settings.complete_until, streamed or settings.complete_until)
 
 
-def _note_published(connection: sqlite3.Connection, done: Sequence[str],
-                    published: Sequence[str]) -> int:
+def _note_published(
+    connection: sqlite3.Connection, done: Sequence[str], published: Sequence[str]
+) -> int:
     """Remember in one step who had a turn and who was published; the newest number.
 
     A number is one that the table holds: it is raised only where somebody was published.
     """
     connection.execute("BEGIN IMMEDIATE")
     number = _newest_number(connection) + bool(published)
-    connection.executemany("INSERT OR REPLACE INTO published VALUES (?, ?)",
-                           [(account_id, number) for account_id in published])
-    connection.executemany("DELETE FROM waiting WHERE account_id = ?",
-                           [(account_id,) for account_id in done])
+    connection.executemany(
+        "INSERT OR REPLACE INTO published VALUES (?, ?)",
+        [(account_id, number) for account_id in published],
+    )
+    connection.executemany(
+        "DELETE FROM waiting WHERE account_id = ?", [(account_id,) for account_id in done]
+    )
     connection.execute("COMMIT")
     return number
 

@@ -62,8 +62,14 @@ class KeptTimelines:
         events_a_block: accounts with about so many events together are read at once.
     """
 
-    def __init__(self, lake: Lake, catalogue: Catalogue, *, most_events: int = MOST_EVENTS,
-                 events_a_block: int = EVENTS_A_BLOCK) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        catalogue: Catalogue,
+        *,
+        most_events: int = MOST_EVENTS,
+        events_a_block: int = EVENTS_A_BLOCK,
+    ) -> None:
         self.catalogue = catalogue
         self._lake = lake
         self._most_events = most_events
@@ -99,32 +105,44 @@ class KeptTimelines:
         is followed later. It is looked at where it is, and copied out where it is a small part of
         a block or where blocks with more than half of ``most_events`` would have to stay for it.
         """
-        beyond = [(pl.col("kind") == kind) & (pl.col("occurred_at") < as_of - reach)
-                  for kind, reach in self._reaches.items()]
+        beyond = [
+            (pl.col("kind") == kind) & (pl.col("occurred_at") < as_of - reach)
+            for kind, reach in self._reaches.items()
+        ]
         asked: dict[int, list[str]] = defaultdict(list)
         for account in sorted(set(accounts)):
             asked[self._number(account)].append(account)
         held = 0  # events of blocks that are looked at where they are
         taken: dict[int, tuple[Timelines, pl.DataFrame]] = {}
-        for run in [*([number] for number in asked if number in self._blocks),
-                    *self._runs([number for number in asked if number not in self._blocks])]:
+        for run in [
+            *([number] for number in asked if number in self._blocks),
+            *self._runs([number for number in asked if number not in self._blocks]),
+        ]:
             if run[0] not in self._blocks:
                 self._load(run)
             for number in run:
                 self._blocks.move_to_end(number)
                 block, names = self._blocks[number], asked[number]
                 timelines = block.timelines(names)
-                if (held + block.n > self._most_events // 2
-                        or FEW * len(timelines.events.order) < block.n):
+                if (
+                    held + block.n > self._most_events // 2
+                    or FEW * len(timelines.events.order) < block.n
+                ):
                     timelines = _compact(timelines)
                 else:
                     held += block.n
-                taken[number] = timelines, block.expression_events().filter(
-                    pl.col("account_id").is_in(names), ~pl.any_horizontal(False, *beyond))
+                taken[number] = (
+                    timelines,
+                    block.expression_events().filter(
+                        pl.col("account_id").is_in(names), ~pl.any_horizontal(False, *beyond)
+                    ),
+                )
         self._let_go()
         found = [taken[number] for number in asked]
-        return Kept(timelines=tuple(timelines for timelines, _ in found),
-                    events=pl.concat([events for _, events in found]))
+        return Kept(
+            timelines=tuple(timelines for timelines, _ in found),
+            events=pl.concat([events for _, events in found]),
+        )
 
     def _number(self, account: str) -> int:
         return bisect_right(self._firsts, account)
@@ -145,8 +163,11 @@ class KeptTimelines:
         parts = pl.scan_parquet([self._lake.folder / name for name in news.parts])
         if parts.select(pl.len()).collect().item() > MOST_ROWS:
             return False
-        fresh = parts.filter(pl.col("kind").is_in([*self.catalogue.kinds_read])).select(
-            *EVENT_SCHEMA).collect()
+        fresh = (
+            parts.filter(pl.col("kind").is_in([*self.catalogue.kinds_read]))
+            .select(*EVENT_SCHEMA)
+            .collect()
+        )
         for number, frame in self._by_block(fresh):
             block = self._blocks.get(number)
             if block is not None and not block.add(frame):
@@ -165,9 +186,14 @@ class KeptTimelines:
 
     def _first_accounts(self, manifest: Manifest) -> list[str]:
         sizes = self._lake.scan(manifest).group_by("account_id").len().sort("account_id")
-        table = sizes.with_columns(
-            ((pl.col("len").cum_sum() - pl.col("len")) // self._events_a_block).alias("block"),
-        ).group_by("block", maintain_order=True).first().collect()
+        table = (
+            sizes.with_columns(
+                ((pl.col("len").cum_sum() - pl.col("len")) // self._events_a_block).alias("block"),
+            )
+            .group_by("block", maintain_order=True)
+            .first()
+            .collect()
+        )
         return table["account_id"].to_list()[1:]
 
     def _runs(self, numbers: Iterable[int]) -> list[list[int]]:
@@ -185,7 +211,8 @@ class KeptTimelines:
         """Read neighbouring blocks from the lake, and let go of others for them."""
         assert self._manifest is not None
         events = self._lake.scan(self._manifest).filter(
-            pl.col("kind").is_in([*self.catalogue.kinds_read]))
+            pl.col("kind").is_in([*self.catalogue.kinds_read])
+        )
         if run[0] > 0:
             events = events.filter(pl.col("account_id") >= self._firsts[run[0] - 1])
         if run[-1] < len(self._firsts):
@@ -194,8 +221,9 @@ class KeptTimelines:
         self._let_go(coming=frame.height)
         found = dict(self._by_block(frame))
         for number in run:
-            self._blocks[number] = KeptBlock(found.pop(number, frame.clear()), self.catalogue,
-                                             self._keying)
+            self._blocks[number] = KeptBlock(
+                found.pop(number, frame.clear()), self.catalogue, self._keying
+            )
 
     def _let_go(self, coming: int = 0) -> None:
         """Let go of blocks used longest ago until there is room; the last one goes for others."""
@@ -207,8 +235,11 @@ class KeptTimelines:
 def _compact(timelines: Timelines) -> Timelines:
     """The same accounts with columns of their own, which hold no event of another."""
     events = timelines.events
-    columns = {name: sealed(column[events.order]) for name in GROWING
-               if len(column := getattr(events, name))}
+    columns = {
+        name: sealed(column[events.order])
+        for name in GROWING
+        if len(column := getattr(events, name))
+    }
     order = sealed(np.arange(len(events.order), dtype=events.order.dtype))
     return replace(timelines, events=replace(events, order=order, **columns))
 
@@ -217,8 +248,9 @@ def _reaches(catalogue: Catalogue) -> dict[str, timedelta]:
     """How far back expressions look, for the kinds of which none looks back without end."""
     reaches: dict[str, timedelta] = {}
     for feature in catalogue.expressions:
-        reach = (timedelta.max if feature.lookback is None
-                 else feature.ends_before + feature.lookback)
+        reach = (
+            timedelta.max if feature.lookback is None else feature.ends_before + feature.lookback
+        )
         for kind in feature.reads:
             reaches[kind] = max(reach, reaches.get(kind, reach))
     return {kind: reach for kind, reach in reaches.items() if reach < timedelta.max}

@@ -38,14 +38,22 @@ class LineLevels:
         at = np.unique(crossing[np.isfinite(crossing)])
         ends = (at[:1] - 1, (at[1:] + at[:-1]) / 2, at[-1:] + 1)
         between = np.concatenate(ends) if len(at) else np.zeros(1)
-        at_rank = np.concatenate([
-            np.argpartition(intercepts + place[:, None] * slopes, ranks, axis=1)[:, ranks]
-            for place in np.split(between, range(AT_ONCE, len(between), AT_ONCE))])
+        at_rank = np.concatenate(
+            [
+                np.argpartition(intercepts + place[:, None] * slopes, ranks, axis=1)[:, ranks]
+                for place in np.split(between, range(AT_ONCE, len(between), AT_ONCE))
+            ]
+        )
         changes = [np.nonzero(np.diff(lines))[0] for lines in at_rank.T]
         return cls(
-            intercepts=intercepts, slopes=slopes, first=tuple(at[change] for change in changes),
-            line=tuple(lines[np.r_[0, change + 1]]
-                       for lines, change in zip(at_rank.T, changes, strict=True)))
+            intercepts=intercepts,
+            slopes=slopes,
+            first=tuple(at[change] for change in changes),
+            line=tuple(
+                lines[np.r_[0, change + 1]]
+                for lines, change in zip(at_rank.T, changes, strict=True)
+            ),
+        )
 
     def at(self, places: Floats) -> tuple[Floats, ...]:
         """The value of each rank at each place."""

@@ -213,8 +213,9 @@ class ModelBundle:
             odds = either(odds, part.log_odds(part.score(raw, matrix)))
         return sigmoid(odds)
 
-    def probability_interval(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
-                             ) -> tuple[Floats, Floats]:
+    def probability_interval(
+        self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
+    ) -> tuple[Floats, Floats]:
         """Low and high of the probability, 95 %."""
         self._check(horizon_days)
         matrix = self.matrix(rows)
@@ -246,8 +247,9 @@ class ModelBundle:
             return self.form.contributions(matrix), self.form.base
         return self._shares.contributions(self.form, matrix), self._shares.base
 
-    def points(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
-               ) -> tuple[Floats, float]:
+    def points(
+        self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
+    ) -> tuple[Floats, float]:
         """The contributions in probability, and the base that completes each row's sum."""
         explanation = self.explain(rows, horizon_days, raw=raw)
         return explanation.points, explanation.base_probability
@@ -261,19 +263,33 @@ class ModelBundle:
         after = self._after.get(horizon_days, ())
         last = self.calibration.horizons[-1] if after else horizon_days
         probability = self.calibration.probability(raw, last)
-        points, start = _points(contributions, base, probability,
-                                self.calibration.intercept(last), self.calibration.slope)
+        points, start = _points(
+            contributions,
+            base,
+            probability,
+            self.calibration.intercept(last),
+            self.calibration.slope,
+        )
         for part in after:
             # p + (1 - p)·q splits exactly: each factor's change times the mean of the other's ends
             parts, begin = part.contributions(matrix, contributions, base)
             q = sigmoid(part.log_odds(part.score(raw, matrix)))
-            own, q0 = _points(parts, begin, q, part.calibration.intercepts[0],
-                              part.calibration.slope)
-            points = (points * (1 - (q + q0) / 2)[:, None]
-                      + own * (1 - (probability + start) / 2)[:, None])
+            own, q0 = _points(
+                parts, begin, q, part.calibration.intercepts[0], part.calibration.slope
+            )
+            points = (
+                points * (1 - (q + q0) / 2)[:, None]
+                + own * (1 - (probability + start) / 2)[:, None]
+            )
             probability, start = probability + (1 - probability) * q, start + (1 - start) * q0
-        return Explanation(raw=raw, base=base, contributions=contributions,
-                           probability=probability, base_probability=start, points=points)
+        return Explanation(
+            raw=raw,
+            base=base,
+            contributions=contributions,
+            probability=probability,
+            base_probability=start,
+            points=points,
+        )
 
     def save(self, folder: Path, *, key: SigningKey | None = None) -> None:
         """Write the bundle in one step; saving an equal one again changes nothing."""

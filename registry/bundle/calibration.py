@@ -106,8 +106,11 @@ class Calibration:
     def _percentiles(self, column: int, tail: float, raw: Floats) -> tuple[Floats, Floats]:
         """Both percentiles of the draws at each score, as NumPy interpolates them."""
         places = [(len(self.draws) - 1) * share / 100 for share in (tail, 100 - tail)]
-        ranks = [rank for place in places for rank in (int(place), min(
-            int(place) + 1, len(self.draws) - 1))]
+        ranks = [
+            rank
+            for place in places
+            for rank in (int(place), min(int(place) + 1, len(self.draws) - 1))
+        ]
         levels = self._levels.get((column, tail))
         if levels is None:
             levels = LineLevels.of(self.draws[:, column], self.draws[:, 0], ranks)

@@ -123,8 +123,9 @@ class FeatureContract:
             raise FeatureContractError(self._lacks(lacking, "this account"))
         return pl.DataFrame([pl.Series(name, [row[name]], strict=False) for name in self.names])
 
-    def _fill(self, matrix: Floats, place: int, feature: ContractFeature, column: pl.Series
-              ) -> None:
+    def _fill(
+        self, matrix: Floats, place: int, feature: ContractFeature, column: pl.Series
+    ) -> None:
         if feature.categories:
             if column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
                 raise FeatureContractError(
@@ -146,17 +147,25 @@ class FeatureContract:
         if known is None or not column.null_count():
             matrix[:, place] = column.to_numpy()
         else:
-            _fill_known(matrix, place, values.offset, np.frombuffer(numbers, np.float64),
-                        np.frombuffer(known, np.uint8))
+            _fill_known(
+                matrix,
+                place,
+                values.offset,
+                np.frombuffer(numbers, np.float64),
+                np.frombuffer(known, np.uint8),
+            )
 
     def _lacks(self, lacking: Sequence[str], where: str) -> str:
         many = "1 feature" if len(lacking) == 1 else f"{len(lacking)} features"
         own = any(OWN_USE.fullmatch(name) for name in lacking)
         return (
             f"The model reads {many} that {where} lacks: {_listed(lacking)}. "
-            + ("The mapping's list use_names decides which of the product's features are counted "
-               "one by one: name there what the model was trained on and ingest again. "
-               if own else "")
+            + (
+                "The mapping's list use_names decides which of the product's features are counted "
+                "one by one: name there what the model was trained on and ingest again. "
+                if own
+                else ""
+            )
             + "Rebuild the snapshot (keepwell snapshot) or roll the model back "
             "(keepwell models rollback)."
         )

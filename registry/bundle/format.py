@@ -98,9 +98,17 @@ def encode(bundle: ModelBundle) -> dict[str, bytes]:
     }
     if bundle.later:
         document["later"] = [
-            {"horizon": part.horizon, "slope": float(part.slope), "has_form": part.form is not None,
-             "calibration": [float(part.calibration.slope), float(part.calibration.intercepts[0])]}
-            for part in bundle.later]
+            {
+                "horizon": part.horizon,
+                "slope": float(part.slope),
+                "has_form": part.form is not None,
+                "calibration": [
+                    float(part.calibration.slope),
+                    float(part.calibration.intercepts[0]),
+                ],
+            }
+            for part in bundle.later
+        ]
     if bundle.untouched is not None:
         document["untouched"] = untouched_document(bundle.untouched)
         if bundle.untouched.shift is not None:
@@ -184,8 +192,10 @@ def _fields(
 
 def _later_arrays(part: LaterChance) -> dict[str, npt.NDArray[Any]]:
     own = {} if part.form is None else part.form.arrays()
-    return {f"later_{part.horizon}.draws": part.calibration.draws,
-            **{f"later_{part.horizon}.form.{name}": array for name, array in own.items()}}
+    return {
+        f"later_{part.horizon}.draws": part.calibration.draws,
+        **{f"later_{part.horizon}.form.{name}": array for name, array in own.items()},
+    }
 
 
 def _later(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> LaterChance:
@@ -196,8 +206,12 @@ def _later(part: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> L
         slope=float(part["slope"]),
         form=LinearForm.from_arrays(own) if part["has_form"] else None,
         calibration=Calibration(
-            horizons=(horizon,), slope=float(slope), intercepts=(float(intercept),),
-            draws=_table(arrays, f"later_{horizon}.draws", 2)))
+            horizons=(horizon,),
+            slope=float(slope),
+            intercepts=(float(intercept),),
+            draws=_table(arrays, f"later_{horizon}.draws", 2),
+        ),
+    )
 
 
 def _untouched(

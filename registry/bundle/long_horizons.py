@@ -35,7 +35,8 @@ class LaterChance:
         if len(self.calibration.horizons) != 1 or not np.isfinite(self.slope):
             raise CalibrationError(
                 f"A chance after the near has one horizon and a finite slope; this one has "
-                f"{self.calibration.horizons} and {self.slope}.")
+                f"{self.calibration.horizons} and {self.slope}."
+            )
 
     @property
     def horizon(self) -> int:
@@ -60,8 +61,10 @@ class LaterChance:
         """Each feature's part of ``g``, from its part of the near score, and the base."""
         if self.form is None:
             return self.slope * near, self.slope * base
-        return (self.slope * near + self.form.contributions(matrix),
-                self.slope * base + self.form.base)
+        return (
+            self.slope * near + self.form.contributions(matrix),
+            self.slope * base + self.form.base,
+        )
 
 
 def either(before: Floats, after: Floats) -> Floats:

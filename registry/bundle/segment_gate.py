@@ -99,9 +99,7 @@ class SegmentSwitch:
             for key, state in self.of(fingerprint).items() if state.withheld
         }  # fmt: skip
 
-    def looked(
-        self, fingerprint: str, looks: Mapping[str, Look], *, at: datetime
-    ) -> SegmentSwitch:
+    def looked(self, fingerprint: str, looks: Mapping[str, Look], *, at: datetime) -> SegmentSwitch:
         """The switch after a look at some segments of one model."""
         known = self.of(fingerprint)
         after = {key: known.get(key, SegmentState()).after(look, at=at)

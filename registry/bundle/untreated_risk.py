@@ -25,16 +25,22 @@ from registry.bundle.linear import LinearForm
 
 Floats = npt.NDArray[np.float64]
 
-NO_LOG = ("No interventions are logged, so what accounts do that nobody acts on is not known. "
-          "It need not be the plain risk.")
+NO_LOG = (
+    "No interventions are logged, so what accounts do that nobody acts on is not known. "
+    "It need not be the plain risk."
+)
 
 ONLY_CHURN = "It is estimated for churn alone."
 
-BY_LOT = ("Who was acted on was drawn by lot with chances that are logged, so nothing is assumed "
-          "about why.")
+BY_LOT = (
+    "Who was acted on was drawn by lot with chances that are logged, so nothing is assumed "
+    "about why."
+)
 
-BY_JUDGEMENT = ("Assumes that what is known of an account explains who was acted on and who was "
-                "not; that can not be checked (grade C).")
+BY_JUDGEMENT = (
+    "Assumes that what is known of an account explains who was acted on and who was "
+    "not; that can not be checked (grade C)."
+)
 
 TINY = 1e-12
 
@@ -54,12 +60,15 @@ class TouchedShare:
     actions: Mapping[str, int] = field(default_factory=dict)  # of the first touch
 
     def __post_init__(self) -> None:
-        if not (0 <= self.touched_with_outcome <= min(self.touched, self.with_outcome)
-                and max(self.touched, self.with_outcome) <= self.rows):
+        if not (
+            0 <= self.touched_with_outcome <= min(self.touched, self.with_outcome)
+            and max(self.touched, self.with_outcome) <= self.rows
+        ):
             raise UntouchedError(
                 f"Of {self.rows} labels {self.touched} are said to be touched and "
                 f"{self.with_outcome} to have the outcome, {self.touched_with_outcome} both: that "
-                f"does not add up. Train the model again.")
+                f"does not add up. Train the model again."
+            )
 
     @property
     def share(self) -> float:
@@ -70,9 +79,11 @@ class TouchedShare:
     def sentence(self) -> str:
         """The counts in words."""
         kept, kept_touched = self.rows - self.with_outcome, self.touched - self.touched_with_outcome
-        said = (f"{self.touched:,} of {self.rows:,} labels ({self.share:.1%}) were touched by a "
-                f"logged intervention: {self.touched_with_outcome:,} of {self.with_outcome:,} with "
-                f"the outcome, {kept_touched:,} of {kept:,} without")
+        said = (
+            f"{self.touched:,} of {self.rows:,} labels ({self.share:.1%}) were touched by a "
+            f"logged intervention: {self.touched_with_outcome:,} of {self.with_outcome:,} with "
+            f"the outcome, {kept_touched:,} of {kept:,} without"
+        )
         named = ", ".join(f"{name} {n:,}" for name, n in self.actions.items())
         return f"{said}. First: {named}." if named else f"{said}."
 
@@ -90,17 +101,28 @@ class UntouchedShift:
     touch: LinearForm  # the log-odds of being acted on, by the model's own features
 
     def __post_init__(self) -> None:
-        numbers = [self.shift, self.weight, self.centre, *self.bounds,
-                   *(value for row in self.covariance for value in row)]
+        numbers = [
+            self.shift,
+            self.weight,
+            self.centre,
+            *self.bounds,
+            *(value for row in self.covariance for value in row),
+        ]
         if not np.isfinite(numbers).all() or self.bounds[0] > self.bounds[1]:
-            raise UntouchedError("A number of the risk if untouched is not finite, or a lower "
-                                 "bound lies above its upper bound. Train the model again.")
+            raise UntouchedError(
+                "A number of the risk if untouched is not finite, or a lower "
+                "bound lies above its upper bound. Train the model again."
+            )
         if not self.horizons or list(self.horizons) != sorted({*self.horizons}):
-            raise UntouchedError(f"The horizons {self.horizons} of the risk if untouched are not "
-                                 f"in rising order. Train the model again.")
+            raise UntouchedError(
+                f"The horizons {self.horizons} of the risk if untouched are not "
+                f"in rising order. Train the model again."
+            )
         if min(np.linalg.eigvalsh(np.array(self.covariance))) < -TINY:
-            raise UntouchedError("The shift of the risk if untouched has a variance below zero. "
-                                 "Train the model again.")
+            raise UntouchedError(
+                "The shift of the risk if untouched has a variance below zero. "
+                "Train the model again."
+            )
 
     def moved(self, matrix: Floats) -> tuple[Floats, Floats]:
         """Each row's shift in log-odds, and its standard error."""
@@ -124,7 +146,8 @@ class Untouched:
         if told != {*self.shares}:
             raise UntouchedError(
                 f"The risk if untouched is told or denied for {sorted(told)} days and labels are "
-                f"counted for {sorted(self.shares)}. Train the model again.")
+                f"counted for {sorted(self.shares)}. Train the model again."
+            )
 
     @property
     def assumption(self) -> str:
@@ -134,8 +157,9 @@ class Untouched:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What a training says of it: the touched labels, and what the shift is; () without any."""
-        horizon, share = max(((h, s) for h, s in self.shares.items() if s.touched),
-                             default=(0, None))
+        horizon, share = max(
+            ((h, s) for h, s in self.shares.items() if s.touched), default=(0, None)
+        )
         if share is None:
             return ()
         said = f"Within {horizon} days {share.sentence}"
@@ -146,10 +170,14 @@ class Untouched:
             f"Risk if untouched: {self.shift.shift:+.2f} ± {USUAL * error:.2f} in log-odds for an "
             f"account that is acted on as often as the mean, {self.shift.weight:+.2f} ± "
             f"{USUAL * self.shift.covariance[1][1] ** 0.5:.2f} for each unit more; the untouched "
-            f"rows are worth {self.effective_accounts:,.0f} accounts. {self.assumption}")
+            f"rows are worth {self.effective_accounts:,.0f} accounts. {self.assumption}"
+        )
 
     def risk(
-        self, matrix: Floats, probability: Mapping[int, Floats], low: Mapping[int, Floats],
+        self,
+        matrix: Floats,
+        probability: Mapping[int, Floats],
+        low: Mapping[int, Floats],
         high: Mapping[int, Floats],
     ) -> dict[int, tuple[Floats, Floats, Floats]]:
         """By horizon: the probability if untouched and its 95 % interval, from the plain ones.
@@ -169,8 +197,11 @@ class Untouched:
             down = np.hypot(plain - _log_odds(low[horizon]), USUAL * error)
             up = np.hypot(_log_odds(high[horizon]) - plain, USUAL * error)
             told = 1 - stays
-            found[horizon] = (told, np.minimum(sigmoid(now - down), told),
-                              np.maximum(sigmoid(now + up), told))
+            found[horizon] = (
+                told,
+                np.minimum(sigmoid(now - down), told),
+                np.maximum(sigmoid(now + up), told),
+            )
         for near, far in pairwise(found):  # an interval does not end before that of a nearer one
             for bound in (1, 2):
                 np.maximum(found[far][bound], found[near][bound], out=found[far][bound])
@@ -185,18 +216,29 @@ def untouched_document(one: Untouched) -> dict[str, Any]:
     """The value as plain JSON."""
     shift = one.shift
     return {
-        "shares": {str(h): {"rows": s.rows, "touched": s.touched, "with_outcome": s.with_outcome,
-                            "touched_with_outcome": s.touched_with_outcome,
-                            "actions": [[name, n] for name, n in s.actions.items()]}
-                   for h, s in one.shares.items()},
+        "shares": {
+            str(h): {
+                "rows": s.rows,
+                "touched": s.touched,
+                "with_outcome": s.with_outcome,
+                "touched_with_outcome": s.touched_with_outcome,
+                "actions": [[name, n] for name, n in s.actions.items()],
+            }
+            for h, s in one.shares.items()
+        },
         "not_known": {str(h): reason for h, reason in one.not_known.items()},
         "drawn_share": float(one.drawn_share),
         "effective_accounts": float(one.effective_accounts),
-        "shift": None if shift is None else {
-            "horizons": list(shift.horizons), "shift": float(shift.shift),
-            "weight": float(shift.weight), "centre": float(shift.centre),
+        "shift": None
+        if shift is None
+        else {
+            "horizons": list(shift.horizons),
+            "shift": float(shift.shift),
+            "weight": float(shift.weight),
+            "centre": float(shift.centre),
             "bounds": [float(bound) for bound in shift.bounds],
-            "covariance": [[float(value) for value in row] for row in shift.covariance]},
+            "covariance": [[float(value) for value in row] for row in shift.covariance],
+        },
     }
 
 
@@ -206,24 +248,36 @@ def untouched_of(document: Mapping[str, Any], touch: LinearForm | None) -> Untou
     shift = None
     if told is not None:
         if touch is None:
-            raise UntouchedError("The bundle lacks the form of the risk if untouched. Train the "
-                                 "model again.")
+            raise UntouchedError(
+                "The bundle lacks the form of the risk if untouched. Train the model again."
+            )
         (a, b), (c, d) = told["covariance"]
         low, high = told["bounds"]
         shift = UntouchedShift(
-            horizons=tuple(int(h) for h in told["horizons"]), shift=float(told["shift"]),
-            weight=float(told["weight"]), centre=float(told["centre"]),
+            horizons=tuple(int(h) for h in told["horizons"]),
+            shift=float(told["shift"]),
+            weight=float(told["weight"]),
+            centre=float(told["centre"]),
             bounds=(float(low), float(high)),
-            covariance=((float(a), float(b)), (float(c), float(d))), touch=touch)
+            covariance=((float(a), float(b)), (float(c), float(d))),
+            touch=touch,
+        )
     return Untouched(
-        shares={int(h): TouchedShare(
-            rows=int(s["rows"]), touched=int(s["touched"]), with_outcome=int(s["with_outcome"]),
-            touched_with_outcome=int(s["touched_with_outcome"]),
-            actions={str(name): int(n) for name, n in s["actions"]})
-            for h, s in document["shares"].items()},
-        shift=shift, not_known={int(h): str(why) for h, why in document["not_known"].items()},
+        shares={
+            int(h): TouchedShare(
+                rows=int(s["rows"]),
+                touched=int(s["touched"]),
+                with_outcome=int(s["with_outcome"]),
+                touched_with_outcome=int(s["touched_with_outcome"]),
+                actions={str(name): int(n) for name, n in s["actions"]},
+            )
+            for h, s in document["shares"].items()
+        },
+        shift=shift,
+        not_known={int(h): str(why) for h, why in document["not_known"].items()},
         drawn_share=float(document["drawn_share"]),
-        effective_accounts=float(document["effective_accounts"]))
+        effective_accounts=float(document["effective_accounts"]),
+    )
 
 
 def _log_odds(p: Floats) -> Floats:

@@ -87,8 +87,9 @@ def read_sealed(
     except FileNotFoundError:
         raise SealedFolderError(f"{folder.name} has no {MANIFEST}, so it is no {kind}.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise SealedFolderError(f"{MANIFEST} of {folder.name} can not be read "
-                                f"({type(exc).__name__}).") from exc
+        raise SealedFolderError(
+            f"{MANIFEST} of {folder.name} can not be read ({type(exc).__name__})."
+        ) from exc
     if found_kind != kind:
         raise SealedFolderError(f"{folder.name} holds a {found_kind!r}, not a {kind!r}.")
     if found_version != version:
@@ -104,8 +105,9 @@ def read_sealed(
         try:
             content = (folder / name).read_bytes()
         except OSError as exc:
-            raise SealedFolderError(f"{folder.name} lacks its file {name!r} "
-                                    f"({type(exc).__name__}).") from exc
+            raise SealedFolderError(
+                f"{folder.name} lacks its file {name!r} ({type(exc).__name__})."
+            ) from exc
         if hashlib.sha256(content).hexdigest() != digest:
             raise SealedFolderError(
                 f"The file {name!r} in {folder.name} is not the one that was saved: truncated or "

@@ -20,8 +20,10 @@ class Monitored:
         """One family a name."""
         named: dict[str, GaugeMetricFamily] = {}
         for one in self._figures():
-            family = named.setdefault(one.name, GaugeMetricFamily(
-                one.name, FIGURES[one.name], labels=tuple(sorted(one.labels))))
+            family = named.setdefault(
+                one.name,
+                GaugeMetricFamily(one.name, FIGURES[one.name], labels=tuple(sorted(one.labels))),
+            )
             family.add_metric([one.labels[name] for name in sorted(one.labels)], one.value)
         yield from named.values()
 

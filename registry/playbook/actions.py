@@ -18,10 +18,23 @@ from registry.playbook.condition_grammar import Condition, ConditionError, parse
 from registry.toml_table import Table
 
 Objective = Literal["retain", "expand", "adopt", "advocate", "recover", "onboard"]
-Channel = Literal["email", "phone", "in_app", "sms", "meeting", "session", "demo", "document",
-                  "offer", "contract", "survey", "internal"]
-Role = Literal["automation", "csm", "ceo", "support", "billing", "sales", "marketing", "product",
-               "sponsor"]
+Channel = Literal[
+    "email",
+    "phone",
+    "in_app",
+    "sms",
+    "meeting",
+    "session",
+    "demo",
+    "document",
+    "offer",
+    "contract",
+    "survey",
+    "internal",
+]
+Role = Literal[
+    "automation", "csm", "ceo", "support", "billing", "sales", "marketing", "product", "sponsor"
+]
 Outcome = Literal["churn", "expansion", "none"]
 Grade = Literal["A", "B", "C", "D", "E"]
 
@@ -163,8 +176,11 @@ class Guard:
 
     def concerns(self, action: Action) -> bool:
         """Whether this action is in one of the groups."""
-        return (action.objective in self.objectives or action.channel in self.channels
-                or action.owner_role in self.owners)
+        return (
+            action.objective in self.objectives
+            or action.channel in self.channels
+            or action.owner_role in self.owners
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,8 +275,9 @@ def name_of(table: Table, key: str) -> str:
     """An identifier: lower-case words joined by underscores."""
     value = table.text(key)
     if not _NAME.fullmatch(value):
-        raise PlaybookError(f"{table.where}: `{key}` is {value!r}; write lower-case words joined "
-                            f"by underscores.")
+        raise PlaybookError(
+            f"{table.where}: `{key}` is {value!r}; write lower-case words joined by underscores."
+        )
     return value
 
 
@@ -272,8 +289,9 @@ def condition(text: str, where: str) -> Condition:
         raise PlaybookError(f"{where}: {exc}") from exc
 
 
-def conditions(table: Table, key: str, default: tuple[str, ...] | None = None
-               ) -> tuple[Condition, ...]:
+def conditions(
+    table: Table, key: str, default: tuple[str, ...] | None = None
+) -> tuple[Condition, ...]:
     """A list of conditions."""
     return tuple(condition(text, table.where) for text in table.texts(key, default))
 
@@ -294,28 +312,41 @@ def _words(table: Table, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     words = table.texts(key, ())
     for word in words:
         if word not in allowed:
-            raise PlaybookError(f"{table.where}: {word!r} in `{key}`; allowed are "
-                                f"{', '.join(allowed)}.")
+            raise PlaybookError(
+                f"{table.where}: {word!r} in `{key}`; allowed are {', '.join(allowed)}."
+            )
     return words
 
 
 def _check(action: Action) -> None:
     if not _SOURCE.fullmatch(action.source):
-        raise PlaybookError(f"Action {action.id!r}: the source {action.source!r} has to be "
-                            f"document and lines, like 002:206 or 002:25-29, 003:80.")
+        raise PlaybookError(
+            f"Action {action.id!r}: the source {action.source!r} has to be "
+            f"document and lines, like 002:206 or 002:25-29, 003:80."
+        )
     unmarked = [field for field in ALWAYS_OURS if field not in action.ours]
     if unmarked:
-        raise PlaybookError(f"Action {action.id!r}: no source states {', '.join(unmarked)}; "
-                            f"list them under `ours`.")
-    unknown = [field for field in action.ours
-               if field not in Action.__dataclass_fields__ and field != "eligible"]
+        raise PlaybookError(
+            f"Action {action.id!r}: no source states {', '.join(unmarked)}; list them under `ours`."
+        )
+    unknown = [
+        field
+        for field in action.ours
+        if field not in Action.__dataclass_fields__ and field != "eligible"
+    ]
     if unknown:
-        raise PlaybookError(f"Action {action.id!r}: `ours` names {', '.join(unknown)}, which an "
-                            f"action does not have.")
+        raise PlaybookError(
+            f"Action {action.id!r}: `ours` names {', '.join(unknown)}, which an "
+            f"action does not have."
+        )
     costly = action.channel in ("offer", "contract") or action.owner_role == "ceo"
     if costly and action.max_autonomy > 2:
-        raise PlaybookError(f"Action {action.id!r}: offers, contract changes and the CEO's word "
-                            f"need a person's approval; `max_autonomy` is at most 2.")
+        raise PlaybookError(
+            f"Action {action.id!r}: offers, contract changes and the CEO's word "
+            f"need a person's approval; `max_autonomy` is at most 2."
+        )
     if action.prior.outcome == "none" and action.worth_usd == 0:
-        raise PlaybookError(f"Action {action.id!r}: with no effect on churn or expansion it needs "
-                            f"a `worth_usd`, else it can never be recommended.")
+        raise PlaybookError(
+            f"Action {action.id!r}: with no effect on churn or expansion it needs "
+            f"a `worth_usd`, else it can never be recommended."
+        )

@@ -114,8 +114,11 @@ def _clause(part: str, text: str) -> Clause:
     if found := _ALERT.fullmatch(part):
         return AlertOpen(alert=found["alert"], wanted=found["no"] is None)
     if found := _DONE.fullmatch(part):
-        return ActionDone(action=found["action"], within_days=_number(found["days"], text),
-                          wanted=found["no"] is None)
+        return ActionDone(
+            action=found["action"],
+            within_days=_number(found["days"], text),
+            wanted=found["no"] is None,
+        )
     if found := _COMPARISON.fullmatch(part):
         return _comparison(found, text)
     raise ConditionError(
@@ -147,13 +150,13 @@ def _comparison(found: re.Match[str], text: str) -> Comparison:
         )
     else:
         value = words
-    return Comparison(name=found["name"], operator=operator, value=value,
-                      when_unknown=when_unknown)
+    return Comparison(name=found["name"], operator=operator, value=value, when_unknown=when_unknown)
 
 
 def _number(raw: str, text: str) -> float:
     try:
         return float(raw)
     except ValueError as exc:
-        raise ConditionError(f"The condition {text!r} has {raw!r} where a number was expected."
-                             ) from exc
+        raise ConditionError(
+            f"The condition {text!r} has {raw!r} where a number was expected."
+        ) from exc

@@ -60,13 +60,15 @@ def read_conflict(table: Table) -> Conflict:
     if not (conflict.actions or conflict.objectives):
         raise PlaybookError(f"{table.where}: nothing gives way. List `actions` or `objectives`.")
     if not (conflict.to_actions or conflict.to_objectives):
-        raise PlaybookError(f"{table.where}: it says not to what. List `to_actions` or "
-                            f"`to_objectives`.")
+        raise PlaybookError(
+            f"{table.where}: it says not to what. List `to_actions` or `to_objectives`."
+        )
     return conflict
 
 
-def ways_given(actions: Iterable[Action], conflicts: Iterable[Conflict]
-               ) -> dict[str, tuple[GivesWay, ...]]:
+def ways_given(
+    actions: Iterable[Action], conflicts: Iterable[Conflict]
+) -> dict[str, tuple[GivesWay, ...]]:
     """What each action gives way to, by action, those that others give way to first.
 
     Raises:
@@ -75,20 +77,27 @@ def ways_given(actions: Iterable[Action], conflicts: Iterable[Conflict]
     actions, conflicts = tuple(actions), tuple(conflicts)
     gives = {
         action.id: tuple(
-            GivesWay(conflict=conflict,
-                     to=frozenset(other.id for other in actions if conflict.favours(other)))
-            for conflict in conflicts if conflict.concerns(action))
+            GivesWay(
+                conflict=conflict,
+                to=frozenset(other.id for other in actions if conflict.favours(other)),
+            )
+            for conflict in conflicts
+            if conflict.concerns(action)
+        )
         for action in actions
     }
-    waiting = {name: frozenset[str]().union(*(way.to for way in ways))
-               for name, ways in gives.items()}
+    waiting = {
+        name: frozenset[str]().union(*(way.to for way in ways)) for name, ways in gives.items()
+    }
     ordered: dict[str, tuple[GivesWay, ...]] = {}
     while waiting:
         free = sorted(name for name, to in waiting.items() if to.isdisjoint(waiting))
         if not free:
-            raise PlaybookError(f"The conflicts lead in a circle: {_circle(waiting)}. Each would "
-                                f"give way to the next and none would be left; remove one "
-                                f"direction.")
+            raise PlaybookError(
+                f"The conflicts lead in a circle: {_circle(waiting)}. Each would "
+                f"give way to the next and none would be left; remove one "
+                f"direction."
+            )
         for name in free:
             ordered[name] = gives[name]
             del waiting[name]
@@ -100,13 +109,15 @@ def _circle(waiting: Mapping[str, frozenset[str]]) -> str:
     path = [min(waiting)]
     while path[-1] not in path[:-1]:
         path.append(min(waiting[path[-1]] & waiting.keys()))
-    return " gives way to ".join(repr(name) for name in path[path.index(path[-1]):])
+    return " gives way to ".join(repr(name) for name in path[path.index(path[-1]) :])
 
 
 def _objectives(table: Table, key: str) -> tuple[str, ...]:
     names = table.texts(key, ())
     unknown = [name for name in names if name not in get_args(Objective)]
     if unknown:
-        raise PlaybookError(f"{table.where}: `{key}` names {', '.join(unknown)}; allowed are "
-                            f"{', '.join(get_args(Objective))}.")
+        raise PlaybookError(
+            f"{table.where}: `{key}` names {', '.join(unknown)}; allowed are "
+            f"{', '.join(get_args(Objective))}."
+        )
     return names

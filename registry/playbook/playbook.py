@@ -81,16 +81,24 @@ class Playbook:
     @cached_property
     def guards_of(self) -> Mapping[str, tuple[Guard, ...]]:
         """The guards that concern each action, by its id."""
-        return {action.id: tuple(guard for guard in self.guards if guard.concerns(action))
-                for action in self.actions}
+        return {
+            action.id: tuple(guard for guard in self.guards if guard.concerns(action))
+            for action in self.actions
+        }
 
     @cached_property
     def siblings(self) -> Mapping[str, Mapping[str, Action]]:
         """The other actions of each action's family, by their ids; none where it has no family."""
-        return {action.id: {other.id: other for other in self.actions
-                            if action.family is not None and other.family == action.family
-                            and other.id != action.id}
-                for action in self.actions}
+        return {
+            action.id: {
+                other.id: other
+                for other in self.actions
+                if action.family is not None
+                and other.family == action.family
+                and other.id != action.id
+            }
+            for action in self.actions
+        }
 
     @cached_property
     def gives_way(self) -> Mapping[str, tuple[GivesWay, ...]]:
@@ -101,15 +109,31 @@ class Playbook:
     def conditions(self) -> tuple[tuple[str, Condition], ...]:
         """Every condition, with where it stands."""
         return (
-            *((f"Action {action.id!r}", condition) for action in self.actions
-              for condition in (*action.triggers, *action.eligibility)),
-            *((f"Guard number {number}", condition) for number, guard in enumerate(self.guards, 1)
-              for condition in (guard.only_if, guard.condition) if condition is not None),
-            *((f"Stage {stage.name!r}", condition) for stage in self.stages
-              for condition in stage.conditions),
-            *((f"Sequence {sequence.id!r}", condition) for sequence in self.sequences
-              for condition in (*sequence.applies, *sequence.stop,
-                                *(c for step in sequence.steps for c in step.only_if))),
+            *(
+                (f"Action {action.id!r}", condition)
+                for action in self.actions
+                for condition in (*action.triggers, *action.eligibility)
+            ),
+            *(
+                (f"Guard number {number}", condition)
+                for number, guard in enumerate(self.guards, 1)
+                for condition in (guard.only_if, guard.condition)
+                if condition is not None
+            ),
+            *(
+                (f"Stage {stage.name!r}", condition)
+                for stage in self.stages
+                for condition in stage.conditions
+            ),
+            *(
+                (f"Sequence {sequence.id!r}", condition)
+                for sequence in self.sequences
+                for condition in (
+                    *sequence.applies,
+                    *sequence.stop,
+                    *(c for step in sequence.steps for c in step.only_if),
+                )
+            ),
         )
 
     @cached_property
@@ -118,9 +142,11 @@ class Playbook:
         starts = [start for sequence in self.sequences for start in sequence.day_zero]
         return (
             frozenset(start.name for start in starts if start.kind in ("age", "ahead")).union(
-                *(condition.names for _, condition in self.conditions)),
+                *(condition.names for _, condition in self.conditions)
+            ),
             frozenset(start.name for start in starts if start.kind == "alert").union(
-                *(condition.alerts for _, condition in self.conditions)),
+                *(condition.alerts for _, condition in self.conditions)
+            ),
         )
 
     def rows(self) -> list[dict[str, object]]:
@@ -135,8 +161,9 @@ class Playbook:
 @cache
 def playbook() -> Playbook:
     """The playbook of the two files beside this module, read at the first call."""
-    return read_playbook(ACTIONS_FILE.read_text(encoding="utf-8"),
-                         SEQUENCES_FILE.read_text(encoding="utf-8"))
+    return read_playbook(
+        ACTIONS_FILE.read_text(encoding="utf-8"), SEQUENCES_FILE.read_text(encoding="utf-8")
+    )
 
 
 def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
@@ -152,14 +179,17 @@ def read_playbook(actions_text: str, sequences_text: str) -> Playbook:
             sequences=tuple(read_sequence(table) for table in sequences_file.tables("sequence")),
             guards=tuple(read_guard(table) for table in actions_file.tables("guard")),
             conflicts=tuple(read_conflict(table) for table in actions_file.tables("conflict", ())),
-            families={family.id: family for family in
-                      (read_family(table) for table in actions_file.tables("family"))},
+            families={
+                family.id: family
+                for family in (read_family(table) for table in actions_file.tables("family"))
+            },
             stages=tuple(read_stage(table) for table in actions_file.tables("stage")),
             contact_channels=frozenset(actions_file.texts("contact_channels")),
             alert_shows=_texts(actions_file.table("alert_shows")),
             assumptions=_assumptions(actions_file.table("assumed")),
-            fingerprint=hashlib.blake2b(f"{actions_text}\0{sequences_text}".encode(),
-                                        digest_size=16).hexdigest(),
+            fingerprint=hashlib.blake2b(
+                f"{actions_text}\0{sequences_text}".encode(), digest_size=16
+            ).hexdigest(),
         )
         actions_file.end()
         sequences_file.end()
@@ -184,26 +214,33 @@ def check_reads(book: Playbook, *, names: Collection[str], alerts: Collection[st
     if read_names.issubset(names) and read_alerts.issubset(alerts):
         return
     for where, condition in book.conditions:
-        for what, missing in (("feature or attribute", condition.names.difference(names)),
-                              ("warning sign", condition.alerts.difference(alerts))):
+        for what, missing in (
+            ("feature or attribute", condition.names.difference(names)),
+            ("warning sign", condition.alerts.difference(alerts)),
+        ):
             if missing:
                 raise PlaybookError(
                     f"{where}: the condition {condition.text!r} reads "
                     f"{', '.join(map(repr, sorted(missing)))}, and there is no such {what}. "
-                    f"Correct the name, or declare it.")
+                    f"Correct the name, or declare it."
+                )
     for sequence in book.sequences:
         for start in sequence.day_zero:
             known = alerts if start.kind == "alert" else names
             if start.kind in ("age", "ahead", "alert") and start.name not in known:
-                raise PlaybookError(f"Sequence {sequence.id!r}: its clock starts with "
-                                    f"{start.name!r}, which nobody declared. Correct the name.")
+                raise PlaybookError(
+                    f"Sequence {sequence.id!r}: its clock starts with "
+                    f"{start.name!r}, which nobody declared. Correct the name."
+                )
 
 
 def _assumptions(table: Table) -> Assumptions:
     plans = table.table("growth_by_plan")
     floors = table.table("churn_at_least")
-    bands = [(band.number("from", least=0, most=100), band.number("probability", least=0, most=1))
-             for band in table.tables("churn_by_health")]
+    bands = [
+        (band.number("from", least=0, most=100), band.number("probability", least=0, most=1))
+        for band in table.tables("churn_by_health")
+    ]
     assumptions = Assumptions(
         churn_by_health=tuple(sorted(bands, reverse=True)),
         churn_health_unknown=table.number("churn_health_unknown", least=0, most=1),
@@ -224,16 +261,19 @@ def _texts(table: Table) -> dict[str, str]:
 
 
 def _growth(table: Table) -> Growth:
-    growth = Growth(probability=table.number("probability", least=0, most=1),
-                    amount_ratio=table.number("amount_ratio", least=0))
+    growth = Growth(
+        probability=table.number("probability", least=0, most=1),
+        amount_ratio=table.number("amount_ratio", least=0),
+    )
     table.end()
     return growth
 
 
 def _check(book: Playbook) -> None:
     for number, conflict in enumerate(book.conflicts, 1):
-        _refuse_unknown(f"Conflict number {number}", set(book.by_id),
-                        {*conflict.actions, *conflict.to_actions})
+        _refuse_unknown(
+            f"Conflict number {number}", set(book.by_id), {*conflict.actions, *conflict.to_actions}
+        )
     _check_ids(book)
     _ = book.gives_way  # refuses a circle
 
@@ -247,25 +287,42 @@ def _check_ids(book: Playbook) -> None:
     stepped: set[str] = set()
     for sequence in book.sequences:
         stepped.update(step.action for step in sequence.steps)
-        conditions = [*sequence.applies, *sequence.stop,
-                      *(c for step in sequence.steps for c in step.only_if)]
-        _refuse_unknown(f"Sequence {sequence.id!r}", known,
-                        {step.action for step in sequence.steps}.union(
-                            *(condition.actions for condition in conditions)))
+        conditions = [
+            *sequence.applies,
+            *sequence.stop,
+            *(c for step in sequence.steps for c in step.only_if),
+        ]
+        _refuse_unknown(
+            f"Sequence {sequence.id!r}",
+            known,
+            {step.action for step in sequence.steps}.union(
+                *(condition.actions for condition in conditions)
+            ),
+        )
     for action in book.actions:
         where = f"Action {action.id!r}"
-        _refuse_unknown(where, known, set().union(
-            *(condition.actions for condition in (*action.triggers, *action.eligibility))))
+        _refuse_unknown(
+            where,
+            known,
+            set().union(
+                *(condition.actions for condition in (*action.triggers, *action.eligibility))
+            ),
+        )
         if action.family is not None and action.family not in book.families:
-            raise PlaybookError(f"{where}: there is no family {action.family!r}. Known are "
-                                f"{', '.join(book.families)}.")
+            raise PlaybookError(
+                f"{where}: there is no family {action.family!r}. Known are "
+                f"{', '.join(book.families)}."
+            )
         if not action.triggers and action.id not in stepped:
-            raise PlaybookError(f"{where} has no trigger and is no step of a sequence: nothing "
-                                f"would ever bring it up.")
+            raise PlaybookError(
+                f"{where} has no trigger and is no step of a sequence: nothing "
+                f"would ever bring it up."
+            )
 
 
 def _refuse_unknown(where: str, known: set[str], named: set[str]) -> None:
     missing = sorted(named - known)
     if missing:
-        raise PlaybookError(f"{where} names the action(s) {', '.join(missing)}, which the "
-                            f"playbook does not have.")
+        raise PlaybookError(
+            f"{where} names the action(s) {', '.join(missing)}, which the playbook does not have."
+        )

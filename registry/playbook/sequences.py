@@ -84,8 +84,12 @@ class Sequence:
             "applies": [condition.text for condition in self.applies],
             "stop": [condition.text for condition in self.stop],
             "steps": [
-                {"action": step.action, "after_hours": step.after_hours, "text": step.text or None,
-                 "only_if": [condition.text for condition in step.only_if]}
+                {
+                    "action": step.action,
+                    "after_hours": step.after_hours,
+                    "text": step.text or None,
+                    "only_if": [condition.text for condition in step.only_if],
+                }
                 for step in self.steps
             ],
             "source": self.source,
@@ -135,10 +139,14 @@ def _start(text: str, where: str) -> Start:
     found = _START.fullmatch(text)
     kind = found["kind"] if found else ""
     if found is None or kind not in get_args(StartKind) or (kind == "entry") != (not found["name"]):
-        raise PlaybookError(f"{where}: {text!r} is no start of a clock. Write `moment name`, "
-                            f"`age feature +30d`, `ahead feature -120d`, `alert id` or `entry`.")
+        raise PlaybookError(
+            f"{where}: {text!r} is no start of a clock. Write `moment name`, "
+            f"`age feature +30d`, `ahead feature -120d`, `alert id` or `entry`."
+        )
     if kind == "moment" and found["name"] not in MOMENTS:
-        raise PlaybookError(f"{where}: the moment {found['name']!r} is not one of "
-                            f"{', '.join(MOMENTS)}.")
-    return Start(kind=cast(StartKind, kind), name=found["name"] or "",
-                 shift_days=float(found["shift"] or 0))
+        raise PlaybookError(
+            f"{where}: the moment {found['name']!r} is not one of {', '.join(MOMENTS)}."
+        )
+    return Start(
+        kind=cast(StartKind, kind), name=found["name"] or "", shift_days=float(found["shift"] or 0)
+    )

@@ -72,20 +72,29 @@ class MlflowTables:
             runs = link.execute(
                 "SELECT version, run_id FROM model_versions WHERE workspace = 'default' "
                 "AND name = ? AND current_stage != 'Deleted_Internal' ORDER BY version",
-                (name,)).fetchall()
+                (name,),
+            ).fetchall()
             tags: dict[int, dict[str, str]] = {version: {} for version, _ in runs}
             for version, key, value in link.execute(
                 "SELECT version, key, value FROM model_version_tags WHERE workspace = 'default' "
-                "AND name = ?", (name,)
+                "AND name = ?",
+                (name,),
             ):
                 tags.setdefault(version, {})[key] = value
-            aliases = dict(link.execute(
-                "SELECT alias, version FROM registered_model_aliases "
-                "WHERE workspace = 'default' AND name = ?", (name,)).fetchall())
+            aliases = dict(
+                link.execute(
+                    "SELECT alias, version FROM registered_model_aliases "
+                    "WHERE workspace = 'default' AND name = ?",
+                    (name,),
+                ).fetchall()
+            )
         return RegisteredModel(
-            versions={version: RegisteredVersion(run_id=run_id, tags=tags[version])
-                      for version, run_id in runs},
-            aliases=aliases)
+            versions={
+                version: RegisteredVersion(run_id=run_id, tags=tags[version])
+                for version, run_id in runs
+            },
+            aliases=aliases,
+        )
 
     def run(self, run_id: str) -> RunSummary:
         """A run that a version names.
@@ -99,15 +108,20 @@ class MlflowTables:
             if found is None:
                 raise sqlite3.DatabaseError(f"there is no run {run_id}")
             measured = link.execute(
-                "SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?",
-                (run_id,)).fetchall()
-        return RunSummary(name=str(found[0]), metrics={
-            key: float("nan") if is_nan else float(value) for key, value, is_nan in measured})
+                "SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?", (run_id,)
+            ).fetchall()
+        return RunSummary(
+            name=str(found[0]),
+            metrics={
+                key: float("nan") if is_nan else float(value) for key, value, is_nan in measured
+            },
+        )
 
     @contextmanager
     def _link(self) -> Iterator[sqlite3.Connection]:
         # rw: it has to be there; what a killed writer left half done is rolled back
         address = f"file:{quote(str(self.database))}?mode=rw"
-        with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE,
-                                     isolation_level=None)) as link:
+        with closing(
+            sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
+        ) as link:
             yield link

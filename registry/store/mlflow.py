@@ -480,7 +480,8 @@ def _create_database(place: LocalPlace) -> None:
 
 def _is_of(connection: object, file: Path) -> TypeGuard[sqlite3.Connection]:
     return isinstance(connection, sqlite3.Connection) and (
-        Path(connection.execute("PRAGMA database_list").fetchone()[2]) == file)
+        Path(connection.execute("PRAGMA database_list").fetchone()[2]) == file
+    )
 
 
 def _milliseconds(at: datetime) -> int:

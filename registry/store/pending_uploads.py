@@ -53,8 +53,9 @@ class WaitingRuns:
         Raises:
             WaitingRunError: there is no room, or the folder can not be written.
         """
-        place = self.folder / (f"{run.started_at:%Y%m%dT%H%M%S%f}-{run.label}-"
-                               f"{run.bundle.fingerprint[:12]}")
+        place = self.folder / (
+            f"{run.started_at:%Y%m%dT%H%M%S%f}-{run.label}-{run.bundle.fingerprint[:12]}"
+        )
         try:
             write_sealed(place, _encoded(run), kind=KIND, version=VERSION, key=self.key)
         except (OSError, SealedFolderError) as exc:
@@ -69,8 +70,13 @@ class WaitingRuns:
         """The folders of the runs that wait, oldest first."""
         if not self.folder.is_dir():
             return ()
-        return tuple(sorted(each for each in self.folder.iterdir()
-                            if each.is_dir() and not each.name.startswith(".")))
+        return tuple(
+            sorted(
+                each
+                for each in self.folder.iterdir()
+                if each.is_dir() and not each.name.startswith(".")
+            )
+        )
 
     def read(self, place: Path) -> TrainingRun:
         """The run in a folder.

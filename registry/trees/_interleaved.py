@@ -99,8 +99,11 @@ def _lay_out(
                 value[at] = leaf_value[leaf_base - 1 - child]
             else:
                 i = base + child
-                step[at] = ((np.uint64(made) << PLACE_BITS)
-                            | (np.uint64(column[i]) << COLUMN_BITS) | np.uint64(last[i]))
+                step[at] = (
+                    (np.uint64(made) << PLACE_BITS)
+                    | (np.uint64(column[i]) << COLUMN_BITS)
+                    | np.uint64(last[i])
+                )
                 waiting[made], waiting[made + 1] = left[i], right[i]
                 level[made] = level[made + 1] = level[at] + 1
                 made += 2
@@ -135,7 +138,8 @@ def _score(
         for k in range(asked.shape[0]):
             i = asked[k]
             columns[2 * n_features + k] = 1 - goes_left(
-                matrix[row, feature[i]], kind[i], threshold[i], category_set[i], first_word, words)
+                matrix[row, feature[i]], kind[i], threshold[i], category_set[i], first_word, words
+            )
         for group in range(n_steps.shape[0]):
             at = group * AT_ONCE
             a, b, c, d = root[at], root[at + 1], root[at + 2], root[at + 3]

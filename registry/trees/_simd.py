@@ -81,8 +81,10 @@ def _place(context: Any, builder: Any, array: Any, given: Any, vector: Any) -> A
 def _repeated(builder: Any, number: Any, vector: Any) -> Any:
     empty, first = ir.Constant(vector, ir.Undefined), ir.IntType(32)
     return builder.shuffle_vector(
-        builder.insert_element(empty, number, first(0)), empty,
-        ir.Constant(ir.VectorType(first, vector.count), [0] * vector.count))
+        builder.insert_element(empty, number, first(0)),
+        empty,
+        ir.Constant(ir.VectorType(first, vector.count), [0] * vector.count),
+    )
 
 
 def _load(_, array, index):  # type: ignore[no-untyped-def]
@@ -98,6 +100,7 @@ def _load(_, array, index):  # type: ignore[no-untyped-def]
 
 def _store(_, array, index, lanes):  # type: ignore[no-untyped-def]
     """Write the lanes number ``index`` of a flat array."""
+
     def generate(context, builder, signature, given):  # type: ignore[no-untyped-def]
         place = _place(context, builder, signature.args[0], given[:2], lanes.vector)
         builder.store(given[2], place, align=array.dtype.bitwidth // 8)
@@ -137,8 +140,9 @@ def _still(_, words, codes, index, more, last, others):  # type: ignore[no-untyp
         place = _place(context, builder, signature.args[1], given[1:3], in_16_bits)
         code = builder.add(builder.load(place, align=2), _repeated(builder, given[3], in_16_bits))
         is_left = builder.icmp_unsigned("<=", code, _repeated(builder, given[4], in_16_bits))
-        kept = builder.or_(builder.sext(is_left, words.vector),
-                           _repeated(builder, given[5], words.vector))
+        kept = builder.or_(
+            builder.sext(is_left, words.vector), _repeated(builder, given[5], words.vector)
+        )
         return builder.and_(given[0], kept)
 
     word = types.Integer(f"int{words.vector.element.width}")

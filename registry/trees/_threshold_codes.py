@@ -65,8 +65,10 @@ class ValueCodes:
         return cls(
             first=np.append(0, np.cumsum(np.where(is_coded, n_thresholds, 0))).astype(np.int32),
             threshold=threshold[is_new & is_coded[feature]],
-            missing=np.where(is_coded, missing, 0).astype(np.uint8), place=place,
-            shift=((trees.kind & DEFAULT_LEFT) > 0).astype(np.uint16))
+            missing=np.where(is_coded, missing, 0).astype(np.uint8),
+            place=place,
+            shift=((trees.kind & DEFAULT_LEFT) > 0).astype(np.uint16),
+        )
 
 
 @compiled
@@ -81,7 +83,7 @@ def write_codes(
         n = first[f + 1] - first[f]
         if n == 0:
             continue
-        of_feature = threshold[first[f]:first[f + 1]]
+        of_feature = threshold[first[f] : first[f + 1]]
         for row in range(rows):
             value = matrix[start + row, f]
             values[row] = 0.0 if np.isnan(value) or -ZERO <= value <= ZERO else value

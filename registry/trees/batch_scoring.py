@@ -64,7 +64,8 @@ class CodedTrees:
         if most > MOST_LEAVES:
             return None
         in_order, stay = _leaves_that_stay(
-            trees.first_node, trees.first_leaf, trees.left, trees.right)
+            trees.first_node, trees.first_leaf, trees.left, trees.right
+        )
         if not in_order:
             return None
         return stay.astype(np.int32) if most <= FEW_LEAVES else stay.view(np.int64)
@@ -115,10 +116,14 @@ def _leaves_that_stay(
     for tree in range(first_node.shape[0] - 1):
         base = first_node[tree]
         for i in range(first_node[tree + 1] - 1, base - 1, -1):
-            on_the_left = (below[base + left[i]] if left[i] >= 0
-                           else np.uint64(1) << np.uint64(-1 - left[i]))
-            on_the_right = (below[base + right[i]] if right[i] >= 0
-                            else np.uint64(1) << np.uint64(-1 - right[i]))
+            on_the_left = (
+                below[base + left[i]] if left[i] >= 0 else np.uint64(1) << np.uint64(-1 - left[i])
+            )
+            on_the_right = (
+                below[base + right[i]]
+                if right[i] >= 0
+                else np.uint64(1) << np.uint64(-1 - right[i])
+            )
             below[i] = on_the_left | on_the_right
             stay[i] = ~on_the_left
             # every leaf on the left has a lower bit than the lowest on the right
@@ -149,9 +154,18 @@ def _score_blocks(
         for k in range(asked.shape[0]):
             i = asked[k]
             for r in range(stop - start):
-                codes[n_features + k, r] = 0 if goes_left(
-                    matrix[start + r, feature[i]], kind[i], threshold[i], category_set[i],
-                    first_word, words) else 1
+                codes[n_features + k, r] = (
+                    0
+                    if goes_left(
+                        matrix[start + r, feature[i]],
+                        kind[i],
+                        threshold[i],
+                        category_set[i],
+                        first_word,
+                        words,
+                    )
+                    else 1
+                )
         total[:] = 0.0
         for tree in range(first_node.shape[0] - 1):
             for place in range(0, BLOCK // WORDS, 4):

@@ -58,10 +58,16 @@ class Points:
     def of(cls, numbers: npt.NDArray[np.int64]) -> Points:
         """The points of each of these numbers of points, one set after the other."""
         sets = [np.polynomial.legendre.leggauss(int(n)) for n in numbers if n]
-        at, weight = (np.concatenate([np.empty(0), *column]) for column in zip(*sets, strict=True)
-                      ) if sets else (np.empty(0), np.empty(0))
-        return cls(first=(np.cumsum(numbers) - numbers).astype(np.int32), at=(at + 1) / 2,
-                   weight=weight / 2)
+        at, weight = (
+            (np.concatenate([np.empty(0), *column]) for column in zip(*sets, strict=True))
+            if sets
+            else (np.empty(0), np.empty(0))
+        )
+        return cls(
+            first=(np.cumsum(numbers) - numbers).astype(np.int32),
+            at=(at + 1) / 2,
+            weight=weight / 2,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,11 +198,18 @@ def _contributions(
             for k in range(n):
                 i = base + k
                 if place[i] >= 0:
-                    is_left = bool(np.uint16(codes[feature[i], 0] + shift[i]) <= np.uint16(
-                        place[i] + shift[i]))
+                    is_left = bool(
+                        np.uint16(codes[feature[i], 0] + shift[i]) <= np.uint16(place[i] + shift[i])
+                    )
                 else:
-                    is_left = goes_left(matrix[row, feature[i]], kind[i], threshold[i],
-                                        category_set[i], first_word, words)
+                    is_left = goes_left(
+                        matrix[row, feature[i]],
+                        kind[i],
+                        threshold[i],
+                        category_set[i],
+                        first_word,
+                        words,
+                    )
                 before = 1.0 if earlier[i] == NONE else follows[earlier[i]]
                 follows[2 * k] = before * is_left
                 follows[2 * k + 1] = before - follows[2 * k]

@@ -107,8 +107,14 @@ def _contributions(
                     h = at_most(flat_codes, feature[i], shift[i], np.uint16(place[i] + shift[i]))
                 else:
                     for r in range(stop - start):
-                        asked[r] = goes_left(matrix[start + r, feature[i]], kind[i], threshold[i],
-                                             category_set[i], first_word, words)
+                        asked[r] = goes_left(
+                            matrix[start + r, feature[i]],
+                            kind[i],
+                            threshold[i],
+                            category_set[i],
+                            first_word,
+                            words,
+                        )
                     h = load(asked, 0)
                 other = one - h
                 if earlier[i] != NONE:

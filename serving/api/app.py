@@ -48,7 +48,8 @@ from serving.webhooks.sending import Sender, keep_sending
 
 log = logging.getLogger("keepwell.serving")
 
-DESCRIPTION = """Which accounts are likely to leave or to grow, and what to do next about each.
+DESCRIPTION = (
+    """Which accounts are likely to leave or to grow, and what to do next about each.
 
 Every score says its source (`model` or `health_formula`), why it is degraded, its moment and how
 fresh each source is. `null` is unknown, never zero. Money is in the tenant's reporting currency.
@@ -59,7 +60,10 @@ time of the data, which stands still between exports. What a person put off unti
 quiet hours of an account, leases, `valid_until`, windows for a veto, caps per week on claims, keys
 and webhooks go by the clock of the service, which runs.
 
-Probabilities come with a 95 % interval. """ + INTERVAL_COVERS + "\n"
+Probabilities come with a 95 % interval. """
+    + INTERVAL_COVERS
+    + "\n"
+)
 
 REFRESH_SECONDS = 5.0
 
@@ -88,8 +92,13 @@ def create_app(
     It scores every account once at the start, and again when a snapshot, a champion or a setting
     changes.
     """
-    desk = open_desk(workspace, store=store, now=now, wall_clock=wall_clock or now,
-                     settings=settings or ServiceSettings())
+    desk = open_desk(
+        workspace,
+        store=store,
+        now=now,
+        wall_clock=wall_clock or now,
+        settings=settings or ServiceSettings(),
+    )
     fresh = FreshScores(desk)
     desk.refresh()
     templates = Templates(workspace.settings.tenant)
@@ -97,8 +106,10 @@ def create_app(
     @contextlib.asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
         sys.setswitchinterval(SWITCH_SECONDS)
-        tasks = [asyncio.create_task(_keep_fresh(desk, refresh_seconds)),
-                 asyncio.create_task(_keep_up(desk, fresh))]
+        tasks = [
+            asyncio.create_task(_keep_fresh(desk, refresh_seconds)),
+            asyncio.create_task(_keep_up(desk, fresh)),
+        ]
         if wall_clock is not None and desk.settings.webhooks.hosts:
             tasks.append(asyncio.create_task(_send_webhooks(desk)))
         try:
@@ -112,14 +123,30 @@ def create_app(
             desk.close()
 
     app = KeepwellApp(
-        title="Keepwell", version="0.1.0", description=DESCRIPTION, lifespan=running,
-        docs_url=None, redoc_url=None)
+        title="Keepwell",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=running,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.desk = desk
     app.state.templates = templates
     app.state.plan_turns = Turns(MOST_PLANS_AT_ONCE, what="plans")
-    for module in (accounts, claims, controls,
-                   next_actions, feedback, plans, telemetry, holdings, status, people,
-                   judging, approving):
+    for module in (
+        accounts,
+        claims,
+        controls,
+        next_actions,
+        feedback,
+        plans,
+        telemetry,
+        holdings,
+        status,
+        people,
+        judging,
+        approving,
+    ):
         app.include_router(module.router)
     tuple(iter_route_contexts(app.routes))  # makes them now, and not while threads ask for them
     install_problems(app, AnswerProblemToPeople(templates))
@@ -151,11 +178,16 @@ def _say_the_key(operation: dict[str, Any], need: Need | None) -> None:
     """Let a write say that it takes an Idempotency-Key, where it does not say so itself."""
     parameters = operation.setdefault("parameters", [])
     if need is not None and need.writes and KEY_HEADER not in {one["name"] for one in parameters}:
-        parameters.append({
-            "name": KEY_HEADER, "in": "header", "required": False,
-            "description": "New for each write, the same when a request is repeated: it is then "
-                           "done once, and answered as the first time.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}})
+        parameters.append(
+            {
+                "name": KEY_HEADER,
+                "in": "header",
+                "required": False,
+                "description": "New for each write, the same when a request is repeated: it is then "
+                "done once, and answered as the first time.",
+                "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+            }
+        )
     if not parameters:
         del operation["parameters"]
 
@@ -177,10 +209,16 @@ async def _send_webhooks(desk: Desk) -> None:
     where = desk.settings.ledger_url or desk.workspace.root / OUTBOX_FILE
     seal = Seal(desk.workspace.root, desk.settings.webhook_key)
     with contextlib.closing(Outbox(where, seal)) as outbox:
-        await keep_sending(Sender(
-            ledger=desk.ledger.database, outbox=outbox, clock=lambda: desk.wall_clock().timestamp(),
-            rng=np.random.default_rng(), holder=secrets.token_hex(8),
-            allowed=desk.settings.webhooks))
+        await keep_sending(
+            Sender(
+                ledger=desk.ledger.database,
+                outbox=outbox,
+                clock=lambda: desk.wall_clock().timestamp(),
+                rng=np.random.default_rng(),
+                holder=secrets.token_hex(8),
+                allowed=desk.settings.webhooks,
+            )
+        )
 
 
 async def _keep_up(desk: Desk, fresh: FreshScores) -> None:

@@ -50,27 +50,38 @@ def _check_reached(desk: Desk, decision_id: str) -> None:
 
 def family_at(desk: Desk, portfolio: Portfolio, account_id: str) -> Family | None:
     """What an account of a portfolio of this desk and all below it come to."""
-    return family_of(account_id, portfolio.families, portfolio.by_id,
-                     catalogue(desk.workspace.settings.use_names))
+    return family_of(
+        account_id,
+        portfolio.families,
+        portfolio.by_id,
+        catalogue(desk.workspace.settings.use_names),
+    )
 
 
 AtDesk = Annotated[Desk, Depends(desk_of)]
 
 PROBLEM_STATUSES = {
-    400: "The request can not be read.", 401: "A key is needed.", 404: "Not found.",
-    403: "The key may not do this.", 409: "It contradicts what was stored before.",
+    400: "The request can not be read.",
+    401: "A key is needed.",
+    404: "Not found.",
+    403: "The key may not do this.",
+    409: "It contradicts what was stored before.",
     413: "The body is too large.",
     422: "The request has the wrong shape.",
-    500: "Something went wrong inside.", 503: "Not now: try again later.",
+    500: "Something went wrong inside.",
+    503: "Not now: try again later.",
 }
 
 
 PROBLEM_CONTENT = {
-    "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+    "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The refusals of a route for the OpenAPI document; what needs a key may refuse its role."""
     all_of_them = sorted({*statuses, 403} if 401 in statuses else statuses)
-    return {status: {"description": PROBLEM_STATUSES[status], "content": PROBLEM_CONTENT}
-            for status in all_of_them}
+    return {
+        status: {"description": PROBLEM_STATUSES[status], "content": PROBLEM_CONTENT}
+        for status in all_of_them
+    }

@@ -65,7 +65,8 @@ LARGEST_COMPARED = 1_000_000
 
 METADATA = sa.MetaData()
 REQUESTS = sa.Table(
-    "idempotent_requests", METADATA,
+    "idempotent_requests",
+    METADATA,
     sa.Column("caller", sa.String, primary_key=True),
     sa.Column("key", sa.String, primary_key=True),
     sa.Column("fingerprint", sa.String, nullable=False),
@@ -115,8 +116,9 @@ _is_bookkeeping: ContextVar[bool] = ContextVar("keepwell_bookkeeping", default=F
 the disk then holds what was written before it. Without the answer, what was lost is said so."""
 
 
-def _choose_how_durable(connection: DBAPIConnection, entry: ConnectionPoolEntry,
-                        _: PoolProxiedConnection) -> None:
+def _choose_how_durable(
+    connection: DBAPIConnection, entry: ConnectionPoolEntry, _: PoolProxiedConnection
+) -> None:
     """As a connection to SQLite is taken: wait for the disk at each commit, but for our own.
 
     It is asked for where it changes; of a connection that says nothing yet, nothing is known.
@@ -141,8 +143,16 @@ class RequestKeys:
         if database.engine.dialect.name == "sqlite":
             event.listen(database.engine, "checkout", _choose_how_durable)
 
-    def begin(self, caller: str, key: str, fingerprint: str, *, may_repeat: bool, now: datetime,
-              holder: str | None = None) -> Taken | KeptAnswer:
+    def begin(
+        self,
+        caller: str,
+        key: str,
+        fingerprint: str,
+        *,
+        may_repeat: bool,
+        now: datetime,
+        holder: str | None = None,
+    ) -> Taken | KeptAnswer:
         """Take a key to work on its request, or find what it was answered.
 
         Raises:
@@ -156,24 +166,41 @@ class RequestKeys:
             self._forget_old(connection, now)
             row = connection.execute(sa.select(REQUESTS).where(_is(taken))).one_or_none()
             if row is None:
-                connection.execute(sa.insert(REQUESTS).values(
-                    caller=caller, key=key, fingerprint=fingerprint, holder=taken.holder,
-                    lease_until=_text(now + self._lease), effects=0, began_at=_text(now)))
+                connection.execute(
+                    sa.insert(REQUESTS).values(
+                        caller=caller,
+                        key=key,
+                        fingerprint=fingerprint,
+                        holder=taken.holder,
+                        lease_until=_text(now + self._lease),
+                        effects=0,
+                        began_at=_text(now),
+                    )
+                )
                 return taken
             if row.fingerprint != fingerprint:
-                raise KeyReusedError(f"This {KEY_HEADER} came before with another request. Nothing "
-                                     f"was done.")
+                raise KeyReusedError(
+                    f"This {KEY_HEADER} came before with another request. Nothing was done."
+                )
             if row.status is not None:
-                return KeptAnswer(status=row.status, media_type=row.media_type,
-                                  body=zlib.decompress(row.body))
+                return KeptAnswer(
+                    status=row.status, media_type=row.media_type, body=zlib.decompress(row.body)
+                )
             if row.lease_until > _text(now):
-                raise InFlightError("The same request is being worked on.",
-                                    headers={"Retry-After": str(RETRY_SECONDS)})
+                raise InFlightError(
+                    "The same request is being worked on.",
+                    headers={"Retry-After": str(RETRY_SECONDS)},
+                )
             if row.effects and not may_repeat:
-                raise AnswerLostError("The request was carried out once, and the process that did "
-                                      "so ended before it could answer. Nothing was done again.")
-            connection.execute(sa.update(REQUESTS).where(_is(taken)).values(
-                holder=taken.holder, lease_until=_text(now + self._lease)))
+                raise AnswerLostError(
+                    "The request was carried out once, and the process that did "
+                    "so ended before it could answer. Nothing was done again."
+                )
+            connection.execute(
+                sa.update(REQUESTS)
+                .where(_is(taken))
+                .values(holder=taken.holder, lease_until=_text(now + self._lease))
+            )
             return taken
 
     def settle(self, taken: Taken, answer: KeptAnswer, now: datetime) -> None:
@@ -184,21 +211,28 @@ class RequestKeys:
             if answer.status >= HTTPStatus.BAD_REQUEST and _freed(connection, taken):
                 return
             is_known = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
-            connection.execute(sa.update(REQUESTS).where(_holds(taken)).values(
-                kept if is_known else {"lease_until": _text(now)}))
+            connection.execute(
+                sa.update(REQUESTS)
+                .where(_holds(taken))
+                .values(kept if is_known else {"lease_until": _text(now)})
+            )
 
     def renew(self, taken: Taken, now: datetime) -> None:
         """Go on working."""
         with self._writing() as connection:
-            connection.execute(sa.update(REQUESTS).where(_holds(taken))
-                               .values(lease_until=_text(now + self._lease)))
+            connection.execute(
+                sa.update(REQUESTS)
+                .where(_holds(taken))
+                .values(lease_until=_text(now + self._lease))
+            )
 
     def let_go(self, taken: Taken, now: datetime) -> None:
         """Give a key back whose request came to nothing; a noted effect stays noted."""
         with self._writing() as connection:
             if not _freed(connection, taken):
-                connection.execute(sa.update(REQUESTS).where(_holds(taken))
-                                   .values(lease_until=_text(now)))
+                connection.execute(
+                    sa.update(REQUESTS).where(_holds(taken)).values(lease_until=_text(now))
+                )
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -216,8 +250,11 @@ class RequestKeys:
 
     def _forget_old(self, connection: Connection, now: datetime) -> None:
         if self._forgotten_at is None or now - self._forgotten_at >= KEPT / 24:
-            connection.execute(sa.delete(REQUESTS).where(
-                REQUESTS.c.began_at < _text(now - KEPT), REQUESTS.c.lease_until < _text(now)))
+            connection.execute(
+                sa.delete(REQUESTS).where(
+                    REQUESTS.c.began_at < _text(now - KEPT), REQUESTS.c.lease_until < _text(now)
+                )
+            )
             self._forgotten_at = now
 
     def _note_effect(self, connection: Connection) -> None:
@@ -226,18 +263,27 @@ class RequestKeys:
         if work is None or not connection.get_execution_options().get("keepwell_writes", False):
             return
         kept = {} if work.answer is None else _columns(work.answer)
-        noted = 0 if not self._is_ready else connection.execute(
-            sa.update(REQUESTS).where(_holds(work.taken), REQUESTS.c.status.is_(None))
-            .values(effects=REQUESTS.c.effects + 1, **kept)).rowcount
+        noted = (
+            0
+            if not self._is_ready
+            else connection.execute(
+                sa.update(REQUESTS)
+                .where(_holds(work.taken), REQUESTS.c.status.is_(None))
+                .values(effects=REQUESTS.c.effects + 1, **kept)
+            ).rowcount
+        )
         if noted == 1:
             work.is_noted, work.kept = True, work.answer
             return
         if not work.is_sure:
-            raise LedgerUnreachableError("The key of this request could not be noted in time, so "
-                                         "nothing was written.",
-                                         headers={"Retry-After": str(RETRY_SECONDS)})
-        raise InFlightError("Another process took the request over. Nothing was written by this "
-                            "one.", headers={"Retry-After": str(RETRY_SECONDS)})
+            raise LedgerUnreachableError(
+                "The key of this request could not be noted in time, so nothing was written.",
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )
+        raise InFlightError(
+            "Another process took the request over. Nothing was written by this one.",
+            headers={"Retry-After": str(RETRY_SECONDS)},
+        )
 
 
 @contextlib.contextmanager
@@ -264,16 +310,24 @@ def answered_by_commit(answer: BaseModel, status: int = HTTPStatus.OK) -> Respon
     response = Response(answer.model_dump_json(), status, media_type="application/json")
     work = _working_on.get()
     if work is not None:
-        work.answer = KeptAnswer(status=response.status_code, body=bytes(response.body),
-                                 media_type=response.headers["content-type"])
+        work.answer = KeptAnswer(
+            status=response.status_code,
+            body=bytes(response.body),
+            media_type=response.headers["content-type"],
+        )
     return response
 
 
 class WrittenOnce:
     """Lets a write with an Idempotency-Key have its effect once, as ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, keys: RequestKeys, clock: Callable[[], datetime],
-                 lease: timedelta = LEASE) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: RequestKeys,
+        clock: Callable[[], datetime],
+        lease: timedelta = LEASE,
+    ) -> None:
         self.app = app
         self.keys = keys
         self.clock = clock
@@ -293,21 +347,29 @@ class WrittenOnce:
         if answer is not None:
             await answer(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, key: str, need: Need
-                      ) -> Response | None:
+    async def _answer(
+        self, scope: Scope, receive: Receive, key: str, need: Need
+    ) -> Response | None:
         caller = scope["state"]["caller"]
         assert isinstance(caller, Caller)
         if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
-            raise MissingKeyError(f"The {KEY_HEADER} header has to be 1 to {LONGEST_KEY} "
-                                  f"characters that can be read.")
+            raise MissingKeyError(
+                f"The {KEY_HEADER} header has to be 1 to {LONGEST_KEY} characters that can be read."
+            )
         body = await whole_body(receive)
         if body is None:
             return None
         holder = new_holder()
         try:
             begun = await run_in_threadpool(
-                self.keys.begin, caller.key_id, key, fingerprint_of(scope, body),
-                may_repeat=need.may_repeat, now=self.clock(), holder=holder)
+                self.keys.begin,
+                caller.key_id,
+                key,
+                fingerprint_of(scope, body),
+                may_repeat=need.may_repeat,
+                now=self.clock(),
+                holder=holder,
+            )
         except LedgerUnreachableError:  # away, or busy for long; what needs no ledger may answer
             unsure = Taken(caller=caller.key_id, key=key, holder=holder)
             answered = Answered()
@@ -317,8 +379,9 @@ class WrittenOnce:
                 await run_in_threadpool(self.keys.settle, unsure, answered.kept(), self.clock())
             return answered.response()
         if isinstance(begun, KeptAnswer):
-            return Response(begun.body, begun.status, media_type=begun.media_type,
-                            headers={REPLAYED: "true"})
+            return Response(
+                begun.body, begun.status, media_type=begun.media_type, headers={REPLAYED: "true"}
+            )
         renewing = asyncio.create_task(self._go_on(begun))
         try:
             answered = Answered()
@@ -357,8 +420,11 @@ class Answered:
 
     def kept(self) -> KeptAnswer:
         """What of it is kept."""
-        return KeptAnswer(status=self.status, body=bytes(self.body),
-                          media_type=Headers(raw=self.headers).get("content-type"))
+        return KeptAnswer(
+            status=self.status,
+            body=bytes(self.body),
+            media_type=Headers(raw=self.headers).get("content-type"),
+        )
 
     def response(self) -> Response:
         """The answer, to be sent."""
@@ -416,8 +482,11 @@ def new_holder() -> str:
 
 
 def _columns(answer: KeptAnswer) -> dict[str, object]:
-    return {"status": answer.status, "media_type": answer.media_type,
-            "body": zlib.compress(answer.body, level=1)}
+    return {
+        "status": answer.status,
+        "media_type": answer.media_type,
+        "body": zlib.compress(answer.body, level=1),
+    }
 
 
 def _is(taken: Taken) -> sa.ColumnElement[bool]:
@@ -426,8 +495,12 @@ def _is(taken: Taken) -> sa.ColumnElement[bool]:
 
 def _freed(connection: Connection, taken: Taken) -> bool:
     """Forget a key whose request had no effect; whether it had none."""
-    return connection.execute(sa.delete(REQUESTS).where(
-        _holds(taken), REQUESTS.c.effects == 0)).rowcount > 0
+    return (
+        connection.execute(
+            sa.delete(REQUESTS).where(_holds(taken), REQUESTS.c.effects == 0)
+        ).rowcount
+        > 0
+    )
 
 
 def _holds(taken: Taken) -> sa.ColumnElement[bool]:

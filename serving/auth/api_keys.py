@@ -39,7 +39,8 @@ MOST_LIVE_SECRETS = 2
 
 METADATA = sa.MetaData()
 KEYS = sa.Table(
-    "api_keys", METADATA,
+    "api_keys",
+    METADATA,
     sa.Column("key_id", sa.String, primary_key=True),
     sa.Column("name", sa.String, nullable=False),
     sa.Column("owner", sa.String, nullable=False),
@@ -51,14 +52,16 @@ KEYS = sa.Table(
     sa.Column("revoked_at", sa.String),
 )
 SECRETS = sa.Table(
-    "api_key_secrets", METADATA,
+    "api_key_secrets",
+    METADATA,
     sa.Column("digest", sa.String, primary_key=True),
     sa.Column("key_id", sa.String, sa.ForeignKey("api_keys.key_id"), nullable=False),
     sa.Column("made_at", sa.String, nullable=False),
     sa.Column("ends_at", sa.String),
 )
 PEPPERS = sa.Table(
-    "pepper", METADATA,
+    "pepper",
+    METADATA,
     sa.Column("mark", sa.String, primary_key=True),  # by which a changed pepper is noticed
 )
 
@@ -104,8 +107,13 @@ class ApiKey:
     @property
     def caller(self) -> Caller:
         """Who comes with it."""
-        return caller_of(self.key_id, self.role, owner=self.owner, territories=self.territories,
-                         permissions=self.permissions)
+        return caller_of(
+            self.key_id,
+            self.role,
+            owner=self.owner,
+            territories=self.territories,
+            permissions=self.permissions,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,12 +185,24 @@ class ApiKeys:
         Raises:
             ApiKeyError: the file can not be read.
         """
-        return tuple(sorted({key.key_id: key for key in self._looked_up().values()}.values(),
-                            key=lambda key: (key.created_at, key.key_id)))
+        return tuple(
+            sorted(
+                {key.key_id: key for key in self._looked_up().values()}.values(),
+                key=lambda key: (key.created_at, key.key_id),
+            )
+        )
 
-    def create(self, *, name: str, owner: str, role: Role, territories: tuple[str, ...] = (),
-               permissions: frozenset[Permission] | None = None,
-               expires_at: datetime | None = None, now: datetime) -> NewKey:
+    def create(
+        self,
+        *,
+        name: str,
+        owner: str,
+        role: Role,
+        territories: tuple[str, ...] = (),
+        permissions: frozenset[Permission] | None = None,
+        expires_at: datetime | None = None,
+        now: datetime,
+    ) -> NewKey:
         """Make a key; its secret is in the answer and nowhere else.
 
         Raises:
@@ -191,19 +211,31 @@ class ApiKeys:
         """
         for what, text in (("name", name), ("owner", owner)):
             if not 1 <= len(text.strip()) <= LONGEST_NAME or not text.isprintable():
-                raise ApiKeyError(f"The {what} {text[:LONGEST_NAME]!r} has to be 1 to "
-                                  f"{LONGEST_NAME} characters that can be read.")
+                raise ApiKeyError(
+                    f"The {what} {text[:LONGEST_NAME]!r} has to be 1 to "
+                    f"{LONGEST_NAME} characters that can be read."
+                )
         if expires_at is not None and expires_at <= now:
-            raise ApiKeyError(f"The key would have expired already, on {expires_at:%Y-%m-%d}. Name "
-                              f"a later moment.")
+            raise ApiKeyError(
+                f"The key would have expired already, on {expires_at:%Y-%m-%d}. Name "
+                f"a later moment."
+            )
         key_id = f"key-{secrets.token_hex(4)}"
         caller_of(key_id, role, owner=owner, territories=territories, permissions=permissions)
         with self._writing(makes=True) as connection:
-            connection.execute(sa.insert(KEYS).values(
-                key_id=key_id, name=name, owner=owner, role=role,
-                territories=json.dumps(territories),
-                permissions=None if permissions is None else json.dumps(sorted(permissions)),
-                created_at=_text(now), expires_at=_text(expires_at), revoked_at=None))
+            connection.execute(
+                sa.insert(KEYS).values(
+                    key_id=key_id,
+                    name=name,
+                    owner=owner,
+                    role=role,
+                    territories=json.dumps(territories),
+                    permissions=None if permissions is None else json.dumps(sorted(permissions)),
+                    created_at=_text(now),
+                    expires_at=_text(expires_at),
+                    revoked_at=None,
+                )
+            )
             secret = self._add_secret(connection, key_id, now)
             key = _read(connection)[key_id]
         return NewKey(key=key, secret=secret)
@@ -221,11 +253,15 @@ class ApiKeys:
                 ends = min(one.ends_at for one in live if one.ends_at is not None)
                 raise ApiKeyError(
                     f"Key {key_id} has two live secrets, the older until {ends:%Y-%m-%d %H:%M} "
-                    f"UTC. Wait until then, or end both at once with no overlap.")
+                    f"UTC. Wait until then, or end both at once with no overlap."
+                )
             for one in live:
                 ends_at = min(one.ends_at or now + overlap, now + overlap)
-                connection.execute(sa.update(SECRETS).where(SECRETS.c.digest == one.digest)
-                                   .values(ends_at=_text(ends_at)))
+                connection.execute(
+                    sa.update(SECRETS)
+                    .where(SECRETS.c.digest == one.digest)
+                    .values(ends_at=_text(ends_at))
+                )
             secret = self._add_secret(connection, key_id, now)
             key = _read(connection)[key_id]
         return NewKey(key=key, secret=secret)
@@ -239,14 +275,18 @@ class ApiKeys:
         with self._writing() as connection:
             key = _known(connection, key_id)
             if key.revoked_at is None:
-                connection.execute(sa.update(KEYS).where(KEYS.c.key_id == key_id)
-                                   .values(revoked_at=_text(now)))
+                connection.execute(
+                    sa.update(KEYS).where(KEYS.c.key_id == key_id).values(revoked_at=_text(now))
+                )
             return _read(connection)[key_id]
 
     def _add_secret(self, connection: Connection, key_id: str, now: datetime) -> str:
         secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-        connection.execute(sa.insert(SECRETS).values(
-            digest=self._digest(secret), key_id=key_id, made_at=_text(now), ends_at=None))
+        connection.execute(
+            sa.insert(SECRETS).values(
+                digest=self._digest(secret), key_id=key_id, made_at=_text(now), ends_at=None
+            )
+        )
         return secret
 
     def _digest(self, secret: str) -> str:
@@ -258,12 +298,15 @@ class ApiKeys:
             if self._watching is None:
                 if not self._path.exists():
                     return {}
-                self._watching = self._open().connect().execution_options(
-                    isolation_level="AUTOCOMMIT")
+                self._watching = (
+                    self._open().connect().execution_options(isolation_level="AUTOCOMMIT")
+                )
                 self._inode = self._path.stat().st_ino
             if not self._path.exists() or self._path.stat().st_ino != self._inode:
-                raise ApiKeyError(f"{KEYS_FILE} was removed or replaced while the service ran, so "
-                                  f"no key is taken. Put it back, and start the service again.")
+                raise ApiKeyError(
+                    f"{KEYS_FILE} was removed or replaced while the service ran, so "
+                    f"no key is taken. Put it back, and start the service again."
+                )
             version = self._watching.exec_driver_sql("PRAGMA data_version").scalar_one()
             if version != self._version:
                 keys = _read(self._watching).values()
@@ -275,8 +318,10 @@ class ApiKeys:
     def _writing(self, *, makes: bool = False) -> Iterator[Connection]:
         with self._translated():
             if not makes and not self._path.exists():
-                raise ApiKeyError("No key was made in this workspace yet. Make one with: keepwell "
-                                  "keys create NAME --owner OWNER --role ROLE")
+                raise ApiKeyError(
+                    "No key was made in this workspace yet. Make one with: keepwell "
+                    "keys create NAME --owner OWNER --role ROLE"
+                )
             with self._lock:
                 engine = self._open()
             with engine.execution_options(keepwell_writes=True).begin() as connection:
@@ -303,7 +348,8 @@ class ApiKeys:
                     raise ApiKeyError(
                         f"The keys in {KEYS_FILE} were made with another pepper, so none could be "
                         f"recognised. Set KEEPWELL_KEY_PEPPER to what it was, or unset it if the "
-                        f"pepper was in {PEPPER_FILE}.")
+                        f"pepper was in {PEPPER_FILE}."
+                    )
         except BaseException:
             engine.dispose()
             raise
@@ -313,9 +359,11 @@ class ApiKeys:
     def _kept_pepper(self, *, may_make: bool) -> bytes:
         if not self._pepper_path.exists():
             if not may_make:
-                raise ApiKeyError(f"{PEPPER_FILE} is missing, so no key can be recognised. Put it "
-                                  f"back from a backup, or set KEEPWELL_KEY_PEPPER if the pepper "
-                                  f"was there.")
+                raise ApiKeyError(
+                    f"{PEPPER_FILE} is missing, so no key can be recognised. Put it "
+                    f"back from a backup, or set KEEPWELL_KEY_PEPPER if the pepper "
+                    f"was there."
+                )
             handle = os.open(self._pepper_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(handle, "w", encoding="ascii") as file:
                 file.write(secrets.token_hex(SECRET_BYTES))
@@ -323,8 +371,10 @@ class ApiKeys:
                 os.fsync(file.fileno())
         pepper = self._pepper_path.read_bytes().strip()
         if len(pepper) < SHORTEST_KEY:
-            raise ApiKeyError(f"{PEPPER_FILE} holds fewer than {SHORTEST_KEY} bytes: it was cut "
-                              f"off. Put it back from a backup.")
+            raise ApiKeyError(
+                f"{PEPPER_FILE} holds fewer than {SHORTEST_KEY} bytes: it was cut "
+                f"off. Put it back from a backup."
+            )
         return pepper
 
     @contextmanager
@@ -332,12 +382,15 @@ class ApiKeys:
         try:
             yield
         except DatabaseError as error:
-            raise ApiKeyError(f"{KEYS_FILE} can not be read: {error.orig}. Put it back from a "
-                              f"backup; until then no key is taken.") from error
+            raise ApiKeyError(
+                f"{KEYS_FILE} can not be read: {error.orig}. Put it back from a "
+                f"backup; until then no key is taken."
+            ) from error
 
 
-def acting_as(keys: ApiKeys, presented: str, *, named: str | None, needs: Permission,
-              now: datetime) -> str:
+def acting_as(
+    keys: ApiKeys, presented: str, *, named: str | None, needs: Permission, now: datetime
+) -> str:
     """Who does what a command does: the owner of the key that was presented.
 
     Raises:
@@ -345,45 +398,66 @@ def acting_as(keys: ApiKeys, presented: str, *, named: str | None, needs: Permis
     """
     caller = keys.caller(presented, now)
     if caller is None or caller.owner is None:
-        raise ApiKeyError("The key in KEEPWELL_KEY is none of this workspace, or has ended. Unset "
-                          "it and say who decides with --by, or make one: keepwell keys create")
+        raise ApiKeyError(
+            "The key in KEEPWELL_KEY is none of this workspace, or has ended. Unset "
+            "it and say who decides with --by, or make one: keepwell keys create"
+        )
     if needs not in caller.permissions:
-        raise ApiKeyError(f"The key in KEEPWELL_KEY is of role {caller.role} and may not "
-                          f"{needs}. Use a key of another role.")
+        raise ApiKeyError(
+            f"The key in KEEPWELL_KEY is of role {caller.role} and may not "
+            f"{needs}. Use a key of another role."
+        )
     if named is not None and named != caller.owner:
-        raise ApiKeyError(f"--by names {named!r}, and the key in KEEPWELL_KEY is of "
-                          f"{caller.owner!r}. Leave --by out, or unset the key.")
+        raise ApiKeyError(
+            f"--by names {named!r}, and the key in KEEPWELL_KEY is of "
+            f"{caller.owner!r}. Leave --by out, or unset the key."
+        )
     return caller.owner
 
 
 def _read(connection: Connection) -> dict[str, ApiKey]:
     held: dict[str, list[Secret]] = {}
     for row in connection.execute(sa.select(SECRETS).order_by(SECRETS.c.made_at)):
-        held.setdefault(row.key_id, []).append(Secret(
-            digest=row.digest, made_at=datetime.fromisoformat(row.made_at),
-            ends_at=_moment(row.ends_at)))
-    return {row.key_id: ApiKey(
-        key_id=row.key_id, name=row.name, owner=row.owner, role=row.role,
-        territories=tuple(json.loads(row.territories)),
-        permissions=None if row.permissions is None else frozenset(json.loads(row.permissions)),
-        created_at=datetime.fromisoformat(row.created_at), expires_at=_moment(row.expires_at),
-        revoked_at=_moment(row.revoked_at), secrets=tuple(held.get(row.key_id, ())))
-        for row in connection.execute(sa.select(KEYS))}
+        held.setdefault(row.key_id, []).append(
+            Secret(
+                digest=row.digest,
+                made_at=datetime.fromisoformat(row.made_at),
+                ends_at=_moment(row.ends_at),
+            )
+        )
+    return {
+        row.key_id: ApiKey(
+            key_id=row.key_id,
+            name=row.name,
+            owner=row.owner,
+            role=row.role,
+            territories=tuple(json.loads(row.territories)),
+            permissions=None if row.permissions is None else frozenset(json.loads(row.permissions)),
+            created_at=datetime.fromisoformat(row.created_at),
+            expires_at=_moment(row.expires_at),
+            revoked_at=_moment(row.revoked_at),
+            secrets=tuple(held.get(row.key_id, ())),
+        )
+        for row in connection.execute(sa.select(KEYS))
+    }
 
 
 def _known(connection: Connection, key_id: str) -> ApiKey:
     key = _read(connection).get(key_id)
     if key is None:
-        raise ApiKeyError(f"There is no key {key_id[:LONGEST_NAME]!r}. `keepwell keys list` shows "
-                          f"the id of each.")
+        raise ApiKeyError(
+            f"There is no key {key_id[:LONGEST_NAME]!r}. `keepwell keys list` shows the id of each."
+        )
     return key
 
 
 def _live(connection: Connection, key_id: str, now: datetime) -> ApiKey:
     key = _known(connection, key_id)
     if key.state(now) != "live":
-        raise ApiKeyError(f"Key {key_id} is {key.state(now)}, and stays so. Make a new one with: "
-                          f"keepwell keys create")
+        raise ApiKeyError(
+            f"Key {key_id} is {key.state(now)}, and stays so. Make a new one with: "
+            f"keepwell keys create"
+        )
     return key
 
 

@@ -43,8 +43,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Gate:
     """The gate in front of the routes, as ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, settings: ServiceSettings, keys: ApiKeys,
-                 clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ServiceSettings, keys: ApiKeys, clock: Callable[[], datetime]
+    ) -> None:
         self.app = app
         self.settings = settings
         self.keys = keys
@@ -80,19 +81,23 @@ class Gate:
         bounded = BoundedBody(receive, self.settings.max_body_bytes)
         await self.app(scope, bounded, send_guarded)
 
-    def _admitted(self, headers: Headers, method: str, pattern: str | None, need: Need | None
-                  ) -> Caller:
+    def _admitted(
+        self, headers: Headers, method: str, pattern: str | None, need: Need | None
+    ) -> Caller:
         """Who comes, if they may use the route; where nothing answers they may be told so."""
         if need is not None and need.permission is None:
             return PROBE
         try:
             caller = caller_with(presented_key(headers), self.settings, self.keys, self.clock())
         except ApiKeyError as error:
-            raise KeysUnreadableError("The keys of this workspace can not be read now, so none is "
-                                      "taken.") from error
+            raise KeysUnreadableError(
+                "The keys of this workspace can not be read now, so none is taken."
+            ) from error
         if caller is None:
-            raise NotAllowedError("The request carries no key, or a wrong one.",
-                                  headers={"WWW-Authenticate": 'Basic realm="Keepwell"'})
+            raise NotAllowedError(
+                "The request carries no key, or a wrong one.",
+                headers={"WWW-Authenticate": 'Basic realm="Keepwell"'},
+            )
         if pattern is not None:
             check_permission(need, caller, f"{method} {pattern}")
         return caller
@@ -104,14 +109,23 @@ Pattern = tuple[str, frozenset[str], re.Pattern[str]]
 
 def patterns_of(routes: Iterable[BaseRoute]) -> tuple[Pattern, ...]:
     """Every route of an application, in the order in which they are tried."""
-    return tuple((one.path, frozenset(one.methods or ()), compile_path(one.path)[0])
-                 for one in iter_route_contexts(list(routes)) if one.path is not None)
+    return tuple(
+        (one.path, frozenset(one.methods or ()), compile_path(one.path)[0])
+        for one in iter_route_contexts(list(routes))
+        if one.path is not None
+    )
 
 
 def matching(routes: Iterable[Pattern], method: str, path: str) -> str | None:
     """The path of the route that answers this method and address; None where nothing does."""
-    return next((pattern for pattern, methods, address in routes
-                 if method in methods and address.match(path)), None)
+    return next(
+        (
+            pattern
+            for pattern, methods, address in routes
+            if method in methods and address.match(path)
+        ),
+        None,
+    )
 
 
 def check_permission(need: Need | None, caller: Caller, route: str) -> None:
@@ -121,15 +135,18 @@ def check_permission(need: Need | None, caller: Caller, route: str) -> None:
         NotPermittedError: they may not, or nobody said who may.
     """
     if need is None:
-        raise NotPermittedError(f"Nobody said who may use {route}, so nobody may.",
-                                next_step="Declare it among ROUTES of serving/auth/roles.py.")
+        raise NotPermittedError(
+            f"Nobody said who may use {route}, so nobody may.",
+            next_step="Declare it among ROUTES of serving/auth/roles.py.",
+        )
     refusal = need.refusal(caller)
     if refusal is not None:
         raise NotPermittedError(refusal)
 
 
-def caller_with(presented: str | None, settings: ServiceSettings, keys: ApiKeys, now: datetime
-                ) -> Caller | None:
+def caller_with(
+    presented: str | None, settings: ServiceSettings, keys: ApiKeys, now: datetime
+) -> Caller | None:
     """Who comes with what was presented; None where that opens nothing.
 
     Raises:
@@ -192,8 +209,9 @@ def check_length(headers: Headers, settings: ServiceSettings) -> None:
 
 def too_large_text(most_bytes: int) -> str:
     """What is wrong with a body past the bound."""
-    return (f"The body is larger than {most_bytes:,} bytes, the most this service reads in one "
-            f"request.")
+    return (
+        f"The body is larger than {most_bytes:,} bytes, the most this service reads in one request."
+    )
 
 
 def host_name(host: str) -> str:

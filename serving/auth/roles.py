@@ -19,8 +19,9 @@ from typing import Literal, get_args
 from serving.scoring.reach import Reach
 
 Role = Literal["reader", "csm", "approver", "engine", "admin"]
-Permission = Literal["read", "watch", "recommend", "report", "judge", "send", "claim", "approve",
-                     "administer"]
+Permission = Literal[
+    "read", "watch", "recommend", "report", "judge", "send", "claim", "approve", "administer"
+]
 
 ROLES: tuple[Role, ...] = get_args(Role)
 PERMISSIONS: Mapping[Permission, str] = {
@@ -84,9 +85,14 @@ class Caller:
         return key if self.owner is None else f"{self.key_id}:{key}"
 
 
-def caller_of(key_id: str, role: Role, *, owner: str | None = None,
-              territories: tuple[str, ...] = (),
-              permissions: frozenset[Permission] | None = None) -> Caller:
+def caller_of(
+    key_id: str,
+    role: Role,
+    *,
+    owner: str | None = None,
+    territories: tuple[str, ...] = (),
+    permissions: frozenset[Permission] | None = None,
+) -> Caller:
     """The caller with a key of this role.
 
     A CSM always has a reach; any other role has one where territories are listed.
@@ -99,12 +105,21 @@ def caller_of(key_id: str, role: Role, *, owner: str | None = None,
     if role == "csm" or territories:
         reach = Reach(csm=owner if role == "csm" else None, territories=territories)
     allowed = PERMITTED[role]
-    return Caller(key_id=key_id, role=role, owner=owner, reach=reach,
-                  permissions=allowed if permissions is None else allowed & permissions)
+    return Caller(
+        key_id=key_id,
+        role=role,
+        owner=owner,
+        reach=reach,
+        permissions=allowed if permissions is None else allowed & permissions,
+    )
 
 
-def check_role(role: Role, *, territories: tuple[str, ...] = (),
-               permissions: frozenset[Permission] | None = None) -> None:
+def check_role(
+    role: Role,
+    *,
+    territories: tuple[str, ...] = (),
+    permissions: frozenset[Permission] | None = None,
+) -> None:
     """See that a key can be what it is said to be.
 
     Raises:
@@ -113,17 +128,23 @@ def check_role(role: Role, *, territories: tuple[str, ...] = (),
     if role not in PERMITTED:
         raise RoleError(f"There is no role {role!r}; there are {', '.join(ROLES)}.")
     if role == "admin" and territories:
-        raise RoleError("An admin reaches every account, so territories would promise what does "
-                        "not hold. Leave them out, or choose another role.")
+        raise RoleError(
+            "An admin reaches every account, so territories would promise what does "
+            "not hold. Leave them out, or choose another role."
+        )
     if any(not territory.strip() for territory in territories):
         raise RoleError("A territory is empty. Write the region as the accounts have it.")
     beyond = sorted((permissions or frozenset()) - PERMITTED[role])
     if beyond:
-        raise RoleError(f"A key of role {role} can not have {', '.join(beyond)}; it can have "
-                        f"{', '.join(sorted(PERMITTED[role]))}.")
+        raise RoleError(
+            f"A key of role {role} can not have {', '.join(beyond)}; it can have "
+            f"{', '.join(sorted(PERMITTED[role]))}."
+        )
     if permissions is not None and not permissions:
-        raise RoleError("A key without any permission opens nothing. Name one, or leave them out "
-                        "for all of its role.")
+        raise RoleError(
+            "A key without any permission opens nothing. Name one, or leave them out "
+            "for all of its role."
+        )
 
 
 def permissions_named(names: Iterable[str]) -> frozenset[Permission]:
@@ -136,8 +157,10 @@ def permissions_named(names: Iterable[str]) -> frozenset[Permission]:
     names = list(names)
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise RoleError(f"There is no permission {', '.join(map(repr, unknown))}; there are "
-                        f"{', '.join(PERMISSIONS)}.")
+        raise RoleError(
+            f"There is no permission {', '.join(map(repr, unknown))}; there are "
+            f"{', '.join(PERMISSIONS)}."
+        )
     return frozenset(known[name] for name in names)
 
 
@@ -169,11 +192,14 @@ class Need:
     def refusal(self, caller: Caller) -> str | None:
         """Why a caller may not use the route; None when they may."""
         if self.permission is not None and self.permission not in caller.permissions:
-            return (f"A key of role {caller.role} may not do this; it needs the permission "
-                    f"{self.permission!r} ({PERMISSIONS[self.permission]}).")
+            return (
+                f"A key of role {caller.role} may not do this; it needs the permission "
+                f"{self.permission!r} ({PERMISSIONS[self.permission]})."
+            )
         if self.of == "company" and caller.reach is not None:
-            return ("This tells about every account, and the key reaches only those of its "
-                    "territories.")
+            return (
+                "This tells about every account, and the key reaches only those of its territories."
+            )
         return None
 
 
@@ -189,15 +215,18 @@ ROUTES: Mapping[str, Need] = {
     "GET /v1/accounts/{account_id}/timeline": _READ,
     "POST /v1/scores": _READ,
     "POST /v1/next-actions": Need(permission="recommend", of="accounts", writes=True),
-    "POST /v1/decisions/{decision_id}/outcomes": Need(permission="report", of="accounts",
-                                                      writes=True, may_repeat=True),
-    "POST /v1/decisions/{decision_id}/feedback": Need(permission="judge", of="accounts",
-                                                      writes=True, may_repeat=True),
+    "POST /v1/decisions/{decision_id}/outcomes": Need(
+        permission="report", of="accounts", writes=True, may_repeat=True
+    ),
+    "POST /v1/decisions/{decision_id}/feedback": Need(
+        permission="judge", of="accounts", writes=True, may_repeat=True
+    ),
     "GET /v1/decisions/{decision_id}/feedback": _READ,
     "POST /v1/events": Need(permission="send", of="company", writes=True, may_repeat=True),
     "GET /v1/decisions/{decision_id}": _READ,
-    "POST /v1/decisions/{decision_id}/approvals": Need(permission="approve", of="accounts",
-                                                       writes=True, may_repeat=True),
+    "POST /v1/decisions/{decision_id}/approvals": Need(
+        permission="approve", of="accounts", writes=True, may_repeat=True
+    ),
     "POST /v1/decisions/{decision_id}/claims": _CLAIM,
     "GET /v1/claims/{claim_id}": _READ,
     "POST /v1/claims/{claim_id}/heartbeat": _CLAIM,
@@ -217,8 +246,9 @@ ROUTES: Mapping[str, Need] = {
     "GET /accounts/{account_id}": _READ,
     "POST /accounts/{account_id}/feedback": Need(permission="judge", of="accounts", writes=True),
     "GET /approvals": _READ,
-    "POST /decisions/{decision_id}/approvals": Need(permission="approve", of="accounts",
-                                                    writes=True, may_repeat=True),
+    "POST /decisions/{decision_id}/approvals": Need(
+        permission="approve", of="accounts", writes=True, may_repeat=True
+    ),
     "GET /models": _PRODUCT,
     "GET /models/{label}/{version}": _PRODUCT,
     "GET /models/{label}/{version}/plots/{name}": _PRODUCT,

@@ -25,25 +25,52 @@ def sayings(place: Workspace, as_of: datetime) -> tuple[Said, ...]:
         return said_in(ledger.database, as_of=as_of)
 
 
-def show_judged(found: tuple[Judged, ...], *, as_of: datetime, by_action: bool,
-                file: Path | None) -> None:
+def show_judged(
+    found: tuple[Judged, ...], *, as_of: datetime, by_action: bool, file: Path | None
+) -> None:
     """Print a table of it, and write it where a file is named."""
     from serving.scoring.score import TIER_HORIZON_DAYS
 
     if file is not None:
-        write_atomically(file, json.dumps(
-            {"as_of": as_of.isoformat(), "horizon_days": TIER_HORIZON_DAYS,
-             "judged": [one.to_dict() for one in found]}, indent=1, allow_nan=False).encode())
+        write_atomically(
+            file,
+            json.dumps(
+                {
+                    "as_of": as_of.isoformat(),
+                    "horizon_days": TIER_HORIZON_DAYS,
+                    "judged": [one.to_dict() for one in found],
+                },
+                indent=1,
+                allow_nan=False,
+            ).encode(),
+        )
     if not found:
-        out.print(f"Nobody has said anything to a recommendation up to {as_of:%Y-%m-%d}. On an "
-                  f"account's page, or by POST /v1/decisions/ID/feedback, people agree, disagree "
-                  f"or say not now.", markup=False)
+        out.print(
+            f"Nobody has said anything to a recommendation up to {as_of:%Y-%m-%d}. On an "
+            f"account's page, or by POST /v1/decisions/ID/feedback, people agree, disagree "
+            f"or say not now.",
+            markup=False,
+        )
         return
-    shown = Table("said", *(["action"] if by_action else []), "times", "carried out",
-                  "what followed", f"who left, known on {as_of:%Y-%m-%d}")
+    shown = Table(
+        "said",
+        *(["action"] if by_action else []),
+        "times",
+        "carried out",
+        "what followed",
+        f"who left, known on {as_of:%Y-%m-%d}",
+    )
     for one in found:
-        followed = ", ".join(f"{name.replace('_', ' ')} {count:,}"
-                             for name, count in one.results.items()) or "nothing known"
-        shown.add_row(one.verdict, *([str(one.action)] if by_action else []), f"{one.said:,}",
-                      f"{one.carried_out:,}", followed, one.words)
+        followed = (
+            ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in one.results.items())
+            or "nothing known"
+        )
+        shown.add_row(
+            one.verdict,
+            *([str(one.action)] if by_action else []),
+            f"{one.said:,}",
+            f"{one.carried_out:,}",
+            followed,
+            one.words,
+        )
     out.print(shown)

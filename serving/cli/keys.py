@@ -38,23 +38,39 @@ class KeyRole(StrEnum):
 
 
 KeyId = Annotated[str, typer.Argument(help="Its id, as `keepwell keys list` shows it.")]
-DecidedBy = Annotated[str | None, typer.Option(
-    "--by", help="Who decides; it is recorded. The owner of the API key in KEEPWELL_KEY, where "
-                 "that is set.")]
+DecidedBy = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        help="Who decides; it is recorded. The owner of the API key in KEEPWELL_KEY, where "
+        "that is set.",
+    ),
+]
 
 
 def create(
     name: Annotated[str, typer.Argument(help="What it is for, such as 'playbook engine'.")],
-    owner: Annotated[str, typer.Option(
-        help="Who did what is done with it; of a CSM, the name that accounts have as csm.")],
+    owner: Annotated[
+        str,
+        typer.Option(
+            help="Who did what is done with it; of a CSM, the name that accounts have as csm."
+        ),
+    ],
     role: Annotated[KeyRole, typer.Option(help="What the holder may do.")],
-    territory: Annotated[list[str] | None, typer.Option(
-        help="A region whose accounts are reached; may be given several times. A CSM also "
-             "reaches accounts that name them, any other role without territories all.")] = None,
-    permission: Annotated[list[str] | None, typer.Option(
-        help="Only this permission of the role; may be given several times.")] = None,
-    days: Annotated[int, typer.Option(
-        min=0, max=3650, help="How long it lives; 0 is until it is revoked.")] = 90,
+    territory: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A region whose accounts are reached; may be given several times. A CSM also "
+            "reaches accounts that name them, any other role without territories all."
+        ),
+    ] = None,
+    permission: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this permission of the role; may be given several times."),
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=0, max=3650, help="How long it lives; 0 is until it is revoked.")
+    ] = 90,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Make an API key and show it, this once.
@@ -66,12 +82,21 @@ def create(
     now = datetime.now(UTC)
     with opened_keys(Workspace(workspace)) as keys:
         new = keys.create(
-            name=name, owner=owner, role=role.value, territories=tuple(territory or ()),
+            name=name,
+            owner=owner,
+            role=role.value,
+            territories=tuple(territory or ()),
             permissions=permissions_named(permission) if permission else None,
-            expires_at=now + timedelta(days=days) if days else None, now=now)
+            expires_at=now + timedelta(days=days) if days else None,
+            now=now,
+        )
     until = "it is revoked" if new.key.expires_at is None else f"{new.key.expires_at:%Y-%m-%d}"
-    out.print(f"Key {new.key.key_id} of {owner} ({role.value}), until {until}. Keep it now: it is "
-              f"not shown again.", highlight=False, markup=False)
+    out.print(
+        f"Key {new.key.key_id} of {owner} ({role.value}), until {until}. Keep it now: it is "
+        f"not shown again.",
+        highlight=False,
+        markup=False,
+    )
     typer.echo(new.secret)
 
 
@@ -81,27 +106,46 @@ def list_keys(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     table = Table("id", "name", "owner", "role", "territories", "until", "is", "secrets")
     with opened_keys(Workspace(workspace)) as keys:
         for key in keys.all():
-            role = key.role + ("" if key.permissions is None
-                               else f" ({', '.join(sorted(key.permissions))})")
+            role = key.role + (
+                "" if key.permissions is None else f" ({', '.join(sorted(key.permissions))})"
+            )
             until = "" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
             live = sum(one.is_live(now) for one in key.secrets)
-            table.add_row(key.key_id, key.name, key.owner, role, ", ".join(key.territories),
-                          until, key.state(now), str(live))
+            table.add_row(
+                key.key_id,
+                key.name,
+                key.owner,
+                role,
+                ", ".join(key.territories),
+                until,
+                key.state(now),
+                str(live),
+            )
     out.print(table)
 
 
 def rotate(
     key_id: KeyId,
-    overlap: Annotated[float, typer.Option(
-        "--overlap-hours", min=0, max=24 * 90,
-        help="How long the secret of before goes on; 0 ends it now.")] = 24.0,
+    overlap: Annotated[
+        float,
+        typer.Option(
+            "--overlap-hours",
+            min=0,
+            max=24 * 90,
+            help="How long the secret of before goes on; 0 ends it now.",
+        ),
+    ] = 24.0,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Give a key a new secret and show it, this once; the one before goes on for a while."""
     with opened_keys(Workspace(workspace)) as keys:
         new = keys.rotate(key_id, overlap=timedelta(hours=overlap), now=datetime.now(UTC))
-    out.print(f"Key {key_id} has a new secret; the one before goes on for {overlap:g} hours. Keep "
-              f"it now: it is not shown again.", highlight=False, markup=False)
+    out.print(
+        f"Key {key_id} has a new secret; the one before goes on for {overlap:g} hours. Keep "
+        f"it now: it is not shown again.",
+        highlight=False,
+        markup=False,
+    )
     typer.echo(new.secret)
 
 
@@ -109,8 +153,11 @@ def revoke(key_id: KeyId, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """End a key now; services that run see it at the next request."""
     with opened_keys(Workspace(workspace)) as keys:
         key = keys.revoke(key_id, now=datetime.now(UTC))
-    out.print(f"Key {key_id} of {key.owner} is revoked since {key.revoked_at:%Y-%m-%d %H:%M} UTC.",
-              highlight=False, markup=False)
+    out.print(
+        f"Key {key_id} of {key.owner} is revoked since {key.revoked_at:%Y-%m-%d %H:%M} UTC.",
+        highlight=False,
+        markup=False,
+    )
 
 
 @contextmanager
@@ -131,9 +178,12 @@ def who(place: Workspace, by: str | None, needs: Permission, *, is_named: bool =
     own = os.environ.get("KEEPWELL_KEY")
     if own:
         with opened_keys(place) as keys:
-            return acting_as(keys, own, named=by if is_named else None, needs=needs,
-                             now=datetime.now(UTC))
+            return acting_as(
+                keys, own, named=by if is_named else None, needs=needs, now=datetime.now(UTC)
+            )
     if by is None or not by.strip():
-        raise CommandError("--by is missing or empty. Say who decides, or set KEEPWELL_KEY to an "
-                           "API key of your own; it is recorded.")
+        raise CommandError(
+            "--by is missing or empty. Say who decides, or set KEEPWELL_KEY to an "
+            "API key of your own; it is recorded."
+        )
     return by

@@ -18,29 +18,50 @@ OnlyAction = Annotated[str | None, typer.Option(help="Only this action of the pl
 OnlySegment = Annotated[str | None, typer.Option(help="Only accounts of this segment.")]
 OnlyCsm = Annotated[str | None, typer.Option(help="Only accounts of this CSM.")]
 Reason = Annotated[str, typer.Option(help="Why; everybody who is stopped reads it.")]
-ActingAs = Annotated[str | None, typer.Option(
-    "--by", help="Who does it: the owner of the key in KEEPWELL_KEY where that is set, or else "
-                 "the name of this login.")]
+ActingAs = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        help="Who does it: the owner of the key in KEEPWELL_KEY where that is set, or else "
+        "the name of this login.",
+    ),
+]
 
 
 def stop(
-    reason: Reason, action: OnlyAction = None, segment: OnlySegment = None, csm: OnlyCsm = None,
-    by: ActingAs = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    reason: Reason,
+    action: OnlyAction = None,
+    segment: OnlySegment = None,
+    csm: OnlyCsm = None,
+    by: ActingAs = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """The kill switch: let nothing be claimed, or nothing of an action, a segment or a CSM."""
     _control("stop", workspace, action=action, segment=segment, csm=csm, by=by, reason=reason)
 
 
 def resume(
-    reason: Reason, action: OnlyAction = None, segment: OnlySegment = None, csm: OnlyCsm = None,
-    by: ActingAs = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    reason: Reason,
+    action: OnlyAction = None,
+    segment: OnlySegment = None,
+    csm: OnlyCsm = None,
+    by: ActingAs = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Let go on what `keepwell stop` stopped, named in the same way."""
     _control("resume", workspace, action=action, segment=segment, csm=csm, by=by, reason=reason)
 
 
-def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | None,
-             segment: str | None, csm: str | None, by: str | None, reason: str) -> None:
+def _control(
+    kind: Literal["stop", "resume"],
+    workspace: Path,
+    *,
+    action: str | None,
+    segment: str | None,
+    csm: str | None,
+    by: str | None,
+    reason: str,
+) -> None:
     """Write a stop or its end into the ledger, and say what is stopped now."""
     from getpass import getuser
 
@@ -55,18 +76,29 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
     if kind == "stop":
         snapshots = SnapshotStore(place.snapshots_dir)
         newest = snapshots.read(snapshots.moments()[-1]) if snapshots.moments() else None
-        known = {name: () if newest is None or name not in newest.columns
-                 else newest[name].unique().to_list() for name in ("segment", "csm")}
-        for part in unknown_parts(scope, actions=playbook().by_id, segments=known["segment"],
-                                  csms=known["csm"]):
+        known = {
+            name: ()
+            if newest is None or name not in newest.columns
+            else newest[name].unique().to_list()
+            for name in ("segment", "csm")
+        }
+        for part in unknown_parts(
+            scope, actions=playbook().by_id, segments=known["segment"], csms=known["csm"]
+        ):
             where = "the playbook" if part == "action" else "the newest snapshot"
-            raise CommandError(f"There is no {part} {getattr(scope, part)!r} in {where}: stopping "
-                               f"it would stop nothing. Mend the name, or stop everything by "
-                               f"naming none.")
+            raise CommandError(
+                f"There is no {part} {getattr(scope, part)!r} in {where}: stopping "
+                f"it would stop nothing. Mend the name, or stop everything by "
+                f"naming none."
+            )
     if not reason.strip():
         raise CommandError("The reason is empty. Say why, for those who are stopped.")
-    by = who(place, by or getuser(), "approve" if kind == "stop" else "administer",
-             is_named=by is not None)
+    by = who(
+        place,
+        by or getuser(),
+        "approve" if kind == "stop" else "administer",
+        is_named=by is not None,
+    )
     with opened_ledger(place, must_exist=True) as ledger:
         controls = Controls(ledger.database)
         stopped = stops(controls.all())
@@ -76,8 +108,15 @@ def _control(kind: Literal["stop", "resume"], workspace: Path, *, action: str | 
         controls.record(kind, scope, by=by, reason=reason, at=datetime.now(UTC))
         stopped = stops(controls.all())
     where = place_in_words(service_settings(os.environ).ledger_url or place.ledger_db)
-    out.print(f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}, in {where}.",
-              markup=False)
-    out.print("Stopped now: " + ("; ".join(
-        f"{one.scope.words} (by {one.by}: {one.reason})" for one in stopped) or "nothing") + ".",
-        markup=False)
+    out.print(
+        f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}, in {where}.", markup=False
+    )
+    out.print(
+        "Stopped now: "
+        + (
+            "; ".join(f"{one.scope.words} (by {one.by}: {one.reason})" for one in stopped)
+            or "nothing"
+        )
+        + ".",
+        markup=False,
+    )

@@ -19,22 +19,29 @@ if TYPE_CHECKING:
 
 
 def verify(
-    head: Annotated[str | None, typer.Option(
-        help="A head that was noted before: the ledger has to hold it still.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="A head that was noted before: the ledger has to hold it still."),
+    ] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Look for the first altered, missing, added or moved record; ends with 1 if there is one."""
     place = Workspace(workspace)
     if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
-        raise CommandError(f"{head!r} is no head of a ledger, which has 64 characters of 0 to 9 "
-                           f"and a to f. Copy the one that `keepwell ledger verify` printed.")
+        raise CommandError(
+            f"{head!r} is no head of a ledger, which has 64 characters of 0 to 9 "
+            f"and a to f. Copy the one that `keepwell ledger verify` printed."
+        )
     with opened_ledger(place, must_exist=True) as ledger:
         verified = ledger.verify(head=head)
     if verified.finding is not None:
         out.print(verified.finding.words, markup=False)
         raise typer.Exit(FOUND)
-    out.print(f"{many(verified.records, 'record')}, each as it was written. Note the head "
-              f"elsewhere: only against it are removed newest records found.", markup=False)
+    out.print(
+        f"{many(verified.records, 'record')}, each as it was written. Note the head "
+        f"elsewhere: only against it are removed newest records found.",
+        markup=False,
+    )
     out.print(f"head {verified.head}", markup=False, soft_wrap=True)
 
 
@@ -50,9 +57,11 @@ def replay(
         try:
             kept = ledger.decision(decision)
         except UnknownDecisionError as error:
-            raise CommandError(f"There is no decision {decision!r:.80} in this ledger. An id is "
-                               f"the decision_id that POST /v1/next-actions answered; if it was "
-                               f"answered elsewhere, name that workspace.") from error
+            raise CommandError(
+                f"There is no decision {decision!r:.80} in this ledger. An id is "
+                f"the decision_id that POST /v1/next-actions answered; if it was "
+                f"answered elsewhere, name that workspace."
+            ) from error
         found = replay(kept, ledger.shared_input(shared_digest(kept)))
     out.print(found.words, markup=False, highlight=False)
     if found.difference is not None:
@@ -72,15 +81,21 @@ def opened_ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
     where = service_settings(os.environ).ledger_url or place.ledger_db
     name = place_in_words(where)
     if must_exist and isinstance(where, Path) and not where.exists():
-        raise CommandError(f"There is no ledger in {name}: no decision was stored yet. If a "
-                           f"service keeps its decisions elsewhere, set KEEPWELL_LEDGER_URL as it "
-                           f"has it, or name its folder with --workspace.")
+        raise CommandError(
+            f"There is no ledger in {name}: no decision was stored yet. If a "
+            f"service keeps its decisions elsewhere, set KEEPWELL_LEDGER_URL as it "
+            f"has it, or name its folder with --workspace."
+        )
     try:
         with closing(Ledger(where)) as ledger:
             yield ledger
     except LedgerUnreachableError as error:  # another process writes for long, or the disk fails
-        raise CommandError(f"{name} can not be opened now: {error.cause}. Try again, or look at "
-                           f"the database and its disk.") from error
+        raise CommandError(
+            f"{name} can not be opened now: {error.cause}. Try again, or look at "
+            f"the database and its disk."
+        ) from error
     except DatabaseError as error:
-        raise CommandError(f"{name} can not be read as a ledger: {error.orig}. Put it back from a "
-                           f"backup, and keep this one to look at.") from error
+        raise CommandError(
+            f"{name} can not be read as a ledger: {error.orig}. Put it back from a "
+            f"backup, and keep this one to look at."
+        ) from error

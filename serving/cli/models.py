@@ -37,9 +37,17 @@ def list_versions(
         raise CommandError(f"There is no model {model!r}; there are {', '.join(MODELS)}.")
     for label in MODELS if model is None else (model,):
         for version in store.versions(label):
-            table.add_row(label, str(version.version), version.run_name, version.fingerprint[:12],
-                          "champion" if version.is_champion else
-                          "challenger" if version.is_challenger else "")
+            table.add_row(
+                label,
+                str(version.version),
+                version.run_name,
+                version.fingerprint[:12],
+                "champion"
+                if version.is_champion
+                else "challenger"
+                if version.is_challenger
+                else "",
+            )
     out.print(table)
 
 
@@ -53,18 +61,26 @@ def show(
     number = version or store.champion_version(label.value).version
     shown = next((v for v in store.versions(label.value) if v.version == number), None)
     bundle = store.load(label.value, number)
-    out.print_json(json.dumps({
-        "model": label.value, "version": number,
-        "run": None if shown is None else shown.run_name,
-        "form": bundle.metadata.notes.get("model", type(bundle.form).__name__),
-        "as_of": bundle.metadata.as_of.isoformat(), "horizons_days": list(bundle.horizons),
-        "data_fingerprint": bundle.metadata.data_fingerprint,
-        "code_version": bundle.metadata.code_version,
-        "label_policy": dict(bundle.metadata.label_policy),
-        "features": list(bundle.contract.names), "metrics": dict(bundle.metrics),
-        "not_estimable": {str(days): why for days, why in bundle.not_estimable.items()},
-        "history": [asdict(change) for change in store.history(label.value)],
-    }, default=str))
+    out.print_json(
+        json.dumps(
+            {
+                "model": label.value,
+                "version": number,
+                "run": None if shown is None else shown.run_name,
+                "form": bundle.metadata.notes.get("model", type(bundle.form).__name__),
+                "as_of": bundle.metadata.as_of.isoformat(),
+                "horizons_days": list(bundle.horizons),
+                "data_fingerprint": bundle.metadata.data_fingerprint,
+                "code_version": bundle.metadata.code_version,
+                "label_policy": dict(bundle.metadata.label_policy),
+                "features": list(bundle.contract.names),
+                "metrics": dict(bundle.metrics),
+                "not_estimable": {str(days): why for days, why in bundle.not_estimable.items()},
+                "history": [asdict(change) for change in store.history(label.value)],
+            },
+            default=str,
+        )
+    )
 
 
 def history(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
@@ -74,14 +90,22 @@ def history(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
     for change in history:
         second = f", approved by {change.approved_by}" if change.approved_by else ""
         despite = ", despite the evidence" if change.evidence.get("despite_evidence") else ""
-        out.print(f"{change.at:%Y-%m-%d %H:%M} UTC: version {change.version} {change.how} by "
-                  f"{change.by}{second}{despite}", highlight=False, markup=False)
+        out.print(
+            f"{change.at:%Y-%m-%d %H:%M} UTC: version {change.version} {change.how} by "
+            f"{change.by}{second}{despite}",
+            highlight=False,
+            markup=False,
+        )
         _print_checks(change.evidence)
     if not history:
         out.print(f"No version of {label.value} was ever promoted.")
     if waiting is not None:
-        out.print(f"{waiting.at:%Y-%m-%d %H:%M} UTC: version {waiting.version} asked for by "
-                  f"{waiting.by}; another person has to approve it.", highlight=False, markup=False)
+        out.print(
+            f"{waiting.at:%Y-%m-%d %H:%M} UTC: version {waiting.version} asked for by "
+            f"{waiting.by}; another person has to approve it.",
+            highlight=False,
+            markup=False,
+        )
         _print_checks(waiting.evidence)
 
 
@@ -95,7 +119,9 @@ def shadow(label: WhichModel, workspace: InWorkspace = DEFAULT_WORKSPACE) -> Non
 
 
 def roll_back(
-    label: WhichModel, by: DecidedBy = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    label: WhichModel,
+    by: DecidedBy = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Make the previous champion serve again."""
     place = Workspace(workspace)

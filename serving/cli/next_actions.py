@@ -34,7 +34,8 @@ TEAM_FILE = "a TOML file that lists CSMs or pools with their hours"
 
 def actions(
     file: Annotated[Path, typer.Option("--out", help="The JSON file to write.")],
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    as_of: AsOf = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Rank the next best actions of every account, with what was withheld and why."""
     from serving.recommendations.snapshot import recommendations_as_of
@@ -43,18 +44,26 @@ def actions(
     moment = moment_of(place, as_of)
     with step("Ranking actions"):
         ensure_snapshots(place, moment)
-        answer = recommendations_as_of(place, store_of(place), moment, rules=chance_of(place),
-                                       asked_at=_asked_at(as_of))
+        answer = recommendations_as_of(
+            place, store_of(place), moment, rules=chance_of(place), asked_at=_asked_at(as_of)
+        )
         write_atomically(file, json.dumps(answer, indent=1).encode())
-    out.print(f"Next actions of {many(len(answer['accounts']), 'account')} as of "
-              f"{moment:%Y-%m-%d} in {file}.")
+    out.print(
+        f"Next actions of {many(len(answer['accounts']), 'account')} as of "
+        f"{moment:%Y-%m-%d} in {file}."
+    )
 
 
 def plan(
-    team: Annotated[Path, typer.Argument(
-        help="A TOML file: hours, skills and territories of CSMs and pools, budgets, care.")],
+    team: Annotated[
+        Path,
+        typer.Argument(
+            help="A TOML file: hours, skills and territories of CSMs and pools, budgets, care."
+        ),
+    ],
     file: Annotated[Path, typer.Option("--out", help="The JSON file to write.")],
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    as_of: AsOf = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Plan a team's week: who does what for which account, and what one more hour would bring."""
     from experiments.planning.team import read_team
@@ -72,26 +81,39 @@ def plan(
     moment = moment_of(place, as_of)
     with step("Planning the week"):
         ensure_snapshots(place, moment)
-        week = plan_as_of(place, store_of(place), moment, who, rules=chance_of(place),
-                          asked_at=_asked_at(as_of))
+        week = plan_as_of(
+            place, store_of(place), moment, who, rules=chance_of(place), asked_at=_asked_at(as_of)
+        )
         currency = place.settings.currency
         answer = document_of(week, as_of=moment, currency=currency)
         write_atomically(file, json.dumps(answer, indent=1).encode())
         made_at, made_by = clock_of(place, lambda: datetime.now(UTC)), f"keepwell plan {team.name}"
         if week.lots:
             with opened_ledger(place, must_exist=False) as ledger:
-                keep_draws(ledger, TimelineStore(place), week, week=week_of(moment), at=made_at,
-                           made_by=made_by)
-        keep_plan(place, kept(week, as_of=moment, currency=currency, made_at=made_at,
-                              made_by=made_by))
-    out.print(f"{many(len(answer['actions']), 'action')} for the week of {moment:%Y-%m-%d}, worth "
-              f"{answer['value']:,.0f} {answer['currency']} on a cautious count "
-              f"({answer['share_of_bound']:.1%} of what no plan can exceed), in {file}; "
-              f"{many(len(answer['waiting']), 'action')} wait.")
+                keep_draws(
+                    ledger,
+                    TimelineStore(place),
+                    week,
+                    week=week_of(moment),
+                    at=made_at,
+                    made_by=made_by,
+                )
+        keep_plan(
+            place, kept(week, as_of=moment, currency=currency, made_at=made_at, made_by=made_by)
+        )
+    out.print(
+        f"{many(len(answer['actions']), 'action')} for the week of {moment:%Y-%m-%d}, worth "
+        f"{answer['value']:,.0f} {answer['currency']} on a cautious count "
+        f"({answer['share_of_bound']:.1%} of what no plan can exceed), in {file}; "
+        f"{many(len(answer['waiting']), 'action')} wait."
+    )
     scarce = max(answer["hours"], key=lambda hours: hours["price"])
     if scarce["price"] > 0:
-        out.print(f"One more hour of {scarce['id']} would bring {scarce['price']:,.0f} "
-                  f"{answer['currency']}.", markup=False)
+        out.print(
+            f"One more hour of {scarce['id']} would bring {scarce['price']:,.0f} "
+            f"{answer['currency']}.",
+            markup=False,
+        )
 
 
 def _asked_at(as_of: datetime | None) -> datetime | None:
@@ -113,15 +135,17 @@ def account_lines(one: Decided) -> str:
 
     score, best = one.score, one.recommendation.ranked[0]
     at_90 = score.churn_at(90)
-    chance = "not known" if at_90 is None else (
-        f"{at_90.probability:.0%} ({at_90.low:.0%} to {at_90.high:.0%})")
+    chance = (
+        "not known"
+        if at_90 is None
+        else (f"{at_90.probability:.0%} ({at_90.low:.0%} to {at_90.high:.0%})")
+    )
     name = score.attributes.get("account_name") or score.account_id
     source = "the model" if score.source == "model" else "the health formula"
     lines = [
         f"{name}: {money(score.revenue_at_risk, score.currency)} a year at risk; likely to leave "
         f"within 90 days: {chance}, says {source}; health "
-        + (f"{score.health.score:.0f} of 100." if score.health.score is not None
-           else "not known."),
+        + (f"{score.health.score:.0f} of 100." if score.health.score is not None else "not known."),
         *(f"   · {reason.sentence}" for reason in score.reasons.top(3)),
         f"   → {best.name}: {best.because}",
     ]

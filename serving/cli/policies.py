@@ -26,26 +26,50 @@ from serving.cli.ledger import opened_ledger
 
 
 def evaluate_policy(
-    log: Annotated[Path | None, typer.Argument(
-        help="A CSV or Parquet file of logged choices with action, propensity, reward and what the "
-             "candidate would do; the workspace's own decisions, by default.")] = None,
-    candidate: Annotated[Path | None, typer.Option(
-        help="For the workspace's decisions: a file of decision_id and what the candidate would "
-             "do. Without it the candidate is the policy without chance.")] = None,
-    catalogue: Annotated[Path | None, typer.Option(
-        help="For the workspace's decisions: the candidate is another actions.toml, asked what was "
-             "asked then, without chance.")] = None,
-    limits: Annotated[Path | None, typer.Option(
-        help="The same with other limits: a TOML file such as `caution = 1.0`.")] = None,
-    days: Annotated[int, typer.Option(
-        min=1, max=3650, help="For the workspace's decisions: the follow-up whose revenue is the "
-        "reward.")] = 90,
+    log: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A CSV or Parquet file of logged choices with action, propensity, reward and what the "
+            "candidate would do; the workspace's own decisions, by default."
+        ),
+    ] = None,
+    candidate: Annotated[
+        Path | None,
+        typer.Option(
+            help="For the workspace's decisions: a file of decision_id and what the candidate would "
+            "do. Without it the candidate is the policy without chance."
+        ),
+    ] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(
+            help="For the workspace's decisions: the candidate is another actions.toml, asked what was "
+            "asked then, without chance."
+        ),
+    ] = None,
+    limits: Annotated[
+        Path | None,
+        typer.Option(help="The same with other limits: a TOML file such as `caution = 1.0`."),
+    ] = None,
+    days: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=3650,
+            help="For the workspace's decisions: the follow-up whose revenue is the reward.",
+        ),
+    ] = 90,
     file: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
-    log_file: Annotated[Path | None, typer.Option(
-        "--write-log", help="A CSV file to write the workspace's decisions to, as they were "
-        "read.")] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--write-log",
+            help="A CSV file to write the workspace's decisions to, as they were read.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same log and seed, same numbers.")] = 1,
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    as_of: AsOf = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Judge another policy on logged decisions: what would it have earned?
 
@@ -54,18 +78,29 @@ def evaluate_policy(
     pipeline stops, and with 0 where it does. Of decisions with propensity 1 nothing can be learned.
     """
     if log is not None and (candidate or log_file or catalogue or limits):
-        raise CommandError("--candidate, --catalogue, --limits and --write-log go with the "
-                           "decisions of a workspace. In a file of logged choices the candidate is "
-                           "a column of its own.")
+        raise CommandError(
+            "--candidate, --catalogue, --limits and --write-log go with the "
+            "decisions of a workspace. In a file of logged choices the candidate is "
+            "a column of its own."
+        )
     if candidate is not None and (catalogue or limits):
-        raise CommandError("Give --candidate FILE for choices that are known, or --catalogue and "
-                           "--limits for a policy that is asked.")
+        raise CommandError(
+            "Give --candidate FILE for choices that are known, or --catalogue and "
+            "--limits for a policy that is asked."
+        )
     from experiments.table_file import read_table
     from serving.recommendations.candidate_policy import candidate_policy, choices_of_candidate
 
-    policy = None if catalogue is None and limits is None else candidate_policy(
-        actions=None if catalogue is None else text_of(catalogue, "the candidate's actions.toml"),
-        limits=None if limits is None else text_of(limits, "a TOML file of limits"))
+    policy = (
+        None
+        if catalogue is None and limits is None
+        else candidate_policy(
+            actions=None
+            if catalogue is None
+            else text_of(catalogue, "the candidate's actions.toml"),
+            limits=None if limits is None else text_of(limits, "a TOML file of limits"),
+        )
+    )
     place, unit = Workspace(workspace), "units of reward"
     if log is not None:
         table = read_table(log, "logged decisions")
@@ -77,8 +112,12 @@ def evaluate_policy(
         )
 
         with opened_ledger(place, must_exist=True) as ledger:
-            table = table_of(ledger.database, place, as_of=moment_of(place, as_of),
-                             follow_up=timedelta(days=days))
+            table = table_of(
+                ledger.database,
+                place,
+                as_of=moment_of(place, as_of),
+                follow_up=timedelta(days=days),
+            )
             if policy is not None:
                 table = with_candidate(table, choices_of_candidate(ledger.database, table, policy))
             elif candidate is None:

@@ -24,26 +24,37 @@ LOOKED_BACK_AT = (timedelta(days=28), timedelta(days=7), timedelta(0))
 
 def score(
     file: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
-    as_of: AsOf = None, engine: OnEngine = Engine.LOCAL, master: Master = "local[*]",
-    shadow: Annotated[bool, typer.Option(
-        "--shadow", help="Score with the challengers too, and keep both probabilities in the "
-        "workspace; the file is the same.")] = False,
-    reasons: Annotated[int, typer.Option(
-        min=0, max=5, help="How many reasons an account; 0 is fastest.")] = 5,
+    as_of: AsOf = None,
+    engine: OnEngine = Engine.LOCAL,
+    master: Master = "local[*]",
+    shadow: Annotated[
+        bool,
+        typer.Option(
+            "--shadow",
+            help="Score with the challengers too, and keep both probabilities in the "
+            "workspace; the file is the same.",
+        ),
+    ] = False,
+    reasons: Annotated[
+        int, typer.Option(min=0, max=5, help="How many reasons an account; 0 is fastest.")
+    ] = 5,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Score every account as of a moment, with reasons, into a Parquet file."""
     place = Workspace(workspace)
     moment = moment_of(place, as_of)
     with step("Scoring"):
-        written = (_scores(place, moment, file, reasons) if engine is Engine.LOCAL
-                   else _scores_on_spark(place, moment, master, file, reasons))
+        written = (
+            _scores(place, moment, file, reasons)
+            if engine is Engine.LOCAL
+            else _scores_on_spark(place, moment, master, file, reasons)
+        )
     sources = ", ".join(f"{n:,} by {source}" for source, n in _most_first(written.by_source))
-    out.print(f"{many(written.accounts, 'account')} as of {moment:%Y-%m-%d} ({sources}) in "
-              f"{file}.")
+    out.print(f"{many(written.accounts, 'account')} as of {moment:%Y-%m-%d} ({sources}) in {file}.")
     for reason, accounts in _most_first(written.by_reason):
-        out.print(f"Not by a model, {many(accounts, 'account')}: {reason}", highlight=False,
-                  markup=False)
+        out.print(
+            f"Not by a model, {many(accounts, 'account')}: {reason}", highlight=False, markup=False
+        )
     if shadow:
         from serving.scoring.shadow import shadow as score_in_shadow
 
@@ -74,8 +85,9 @@ def _scores(place: Workspace, moment: datetime, file: Path, reasons: int) -> Sco
     return write_scores(place, store_of(place), moment, file, most_reasons=reasons)
 
 
-def _scores_on_spark(place: Workspace, moment: datetime, master: str, file: Path, reasons: int
-                     ) -> ScoresWritten:
+def _scores_on_spark(
+    place: Workspace, moment: datetime, master: str, file: Path, reasons: int
+) -> ScoresWritten:
     from features.compute.backfill import stale
     from features.compute.spark import spark_session
     from serving.scoring.scores_file.scores_file import ScoresWritten

@@ -42,18 +42,25 @@ def serve(
     from serving.settings import service_settings
 
     application = create_app(
-        place, store=store_of(place), settings=service_settings(os.environ),
+        place,
+        store=store_of(place),
+        settings=service_settings(os.environ),
         now=lambda: clock_of(place, lambda: datetime.now(UTC)),
-        wall_clock=lambda: datetime.now(UTC))
+        wall_clock=lambda: datetime.now(UTC),
+    )
     leave_loaded_alone()
     uvicorn.run(application, host=host, port=port, log_level="warning", server_header=False)
 
 
 def conformance(
     url: Annotated[str, typer.Argument(help="Of a running Keepwell, as http://127.0.0.1:8000.")],
-    writes: Annotated[bool, typer.Option(
-        "--writes", help="Agree that it claims decisions there and says that they were carried "
-        "out.")] = False,
+    writes: Annotated[
+        bool,
+        typer.Option(
+            "--writes",
+            help="Agree that it claims decisions there and says that they were carried out.",
+        ),
+    ] = False,
     file: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
 ) -> None:
     """Play a playbook engine that crashes, repeats and comes late, against a running Keepwell.
@@ -66,9 +73,11 @@ def conformance(
     from serving.cli.conformance.conformance import play
 
     if not writes:
-        raise CommandError("This claims decisions at that address and says that they were carried "
-                           "out, which stays in its ledger. For a service whose decisions nobody "
-                           "needs, say so with --writes.")
+        raise CommandError(
+            "This claims decisions at that address and says that they were carried "
+            "out, which stays in its ledger. For a service whose decisions nobody "
+            "needs, say so with --writes."
+        )
     calls = calls_to(url, os.environ.get("KEEPWELL_API_KEY"))
     with step(f"Playing against {calls.url.netloc}"):
         found = play(calls)

@@ -23,13 +23,21 @@ WhichWebhook = Annotated[str, typer.Argument(help="The name of the webhook.")]
 
 
 def add(
-    url: Annotated[str, typer.Argument(help="Where to, as https://hooks.example/keepwell; its host "
-                                       "has to be in KEEPWELL_WEBHOOK_HOSTS.")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="Where to, as https://hooks.example/keepwell; its host "
+            "has to be in KEEPWELL_WEBHOOK_HOSTS."
+        ),
+    ],
     name: Annotated[str, typer.Option(help="What to call it.")],
-    about: Annotated[list[str] | None, typer.Option(
-        help="decision, outcome, claim, feedback or control; all, by default.")] = None,
-    from_start: Annotated[bool, typer.Option(
-        "--from-start", help="Also tell what the ledger holds already.")] = False,
+    about: Annotated[
+        list[str] | None,
+        typer.Option(help="decision, outcome, claim, feedback or control; all, by default."),
+    ] = None,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Also tell what the ledger holds already.")
+    ] = False,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Add a webhook, and print its secret, once.
@@ -46,20 +54,32 @@ def add(
     from serving.webhooks.url import checked_url
 
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", name):
-        raise CommandError(f"{name!r:.80} is no name of a webhook: up to 60 letters, digits, dots, "
-                           f"dashes and underlines.")
+        raise CommandError(
+            f"{name!r:.80} is no name of a webhook: up to 60 letters, digits, dots, "
+            f"dashes and underlines."
+        )
     unknown = sorted(set(about or ()) - set(ALL_KINDS))
     if unknown:
-        raise CommandError(f"A webhook can not be about {', '.join(unknown)}; it can be about "
-                           f"{', '.join(ALL_KINDS)}.")
+        raise CommandError(
+            f"A webhook can not be about {', '.join(unknown)}; it can be about "
+            f"{', '.join(ALL_KINDS)}."
+        )
     checked_url(url, service_settings(os.environ).webhooks)
     secret = secret_text(secrets.token_bytes(SECRET_BYTES))
     place = Workspace(workspace)
     with opened_ledger(place, must_exist=False) as ledger, opened_outbox(place) as outbox:
-        outbox.add(Endpoint(name=name, url=url, kinds=tuple(about or ()),
-                            place=0 if from_start else newest_place(ledger.database)), secret)
-    out.print(f"The webhook {name} is told from now on. Its secret is shown this once:",
-              markup=False)
+        outbox.add(
+            Endpoint(
+                name=name,
+                url=url,
+                kinds=tuple(about or ()),
+                place=0 if from_start else newest_place(ledger.database),
+            ),
+            secret,
+        )
+    out.print(
+        f"The webhook {name} is told from now on. Its secret is shown this once:", markup=False
+    )
     out.print(secret, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -73,17 +93,27 @@ def list_webhooks(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
         newest = newest_place(ledger.database)
         found = [(each, outbox.counts(each.name)) for each in outbox.endpoints()]
     if not found:
-        out.print("No webhook is there yet: nobody is told of decisions. Add one with: keepwell "
-                  "webhooks add URL --name NAME", markup=False)
+        out.print(
+            "No webhook is there yet: nobody is told of decisions. Add one with: keepwell "
+            "webhooks add URL --name NAME",
+            markup=False,
+        )
         return
     table = Table("webhook", "address", "about", "read", "waiting", "sent", "given up", "problem")
     for endpoint, counts in found:
         given_up = f"{counts.dead:,}"
         if counts.dead_places is not None:
             given_up += " (places {}–{})".format(*counts.dead_places)
-        table.add_row(endpoint.name, endpoint.url, ", ".join(endpoint.kinds) or "all",
-                      f"{endpoint.place:,} of {newest:,}", f"{counts.waiting:,}",
-                      f"{counts.sent:,}", given_up, counts.problem or "")
+        table.add_row(
+            endpoint.name,
+            endpoint.url,
+            ", ".join(endpoint.kinds) or "all",
+            f"{endpoint.place:,} of {newest:,}",
+            f"{counts.waiting:,}",
+            f"{counts.sent:,}",
+            given_up,
+            counts.problem or "",
+        )
     out.print(table)
     if not service_settings(os.environ).webhooks.hosts:
         out.print("Nothing is sent: KEEPWELL_WEBHOOK_HOSTS names no host.", highlight=False)
@@ -93,14 +123,17 @@ def remove(name: WhichWebhook, workspace: InWorkspace = DEFAULT_WORKSPACE) -> No
     """Remove a webhook and its messages; the ledger keeps what they would have told."""
     with opened_outbox(Workspace(workspace)) as outbox:
         unsent = outbox.remove(name)
-    out.print(f"The webhook {name} is gone, and with it {many(unsent, 'message')} that it had not "
-              f"taken.", markup=False)
+    out.print(
+        f"The webhook {name} is gone, and with it {many(unsent, 'message')} that it had not taken.",
+        markup=False,
+    )
 
 
 def rotate(
     name: WhichWebhook,
-    finish: Annotated[bool, typer.Option(
-        "--finish", help="Sign with the newest secret alone from now on.")] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Sign with the newest secret alone from now on.")
+    ] = False,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Give a webhook a new secret; messages are signed with both until --finish."""
@@ -116,18 +149,23 @@ def rotate(
             return
         secret = secret_text(secrets.token_bytes(SECRET_BYTES))
         outbox.change_secrets(name, (secret, newest))
-    out.print(f"{name} is signed with both secrets until keepwell webhooks rotate {name} --finish. "
-              f"The new one is shown this once:", markup=False, highlight=False)
+    out.print(
+        f"{name} is signed with both secrets until keepwell webhooks rotate {name} --finish. "
+        f"The new one is shown this once:",
+        markup=False,
+        highlight=False,
+    )
     out.print(secret, markup=False, highlight=False, soft_wrap=True)
 
 
 def replay(
     name: WhichWebhook,
     first: Annotated[int, typer.Option("--from", min=1, help="The first place of the ledger.")] = 1,
-    last: Annotated[int | None, typer.Option(
-        "--to", min=1, help="The last place; as far as was read, by default.")] = None,
-    dead: Annotated[bool, typer.Option(
-        "--dead", help="Only messages that were given up.")] = False,
+    last: Annotated[
+        int | None,
+        typer.Option("--to", min=1, help="The last place; as far as was read, by default."),
+    ] = None,
+    dead: Annotated[bool, typer.Option("--dead", help="Only messages that were given up.")] = False,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Tell a webhook again what these places of the ledger hold; every message keeps its id."""
@@ -139,20 +177,25 @@ def replay(
         endpoint = outbox.endpoint(name)
         end = min(last or endpoint.place, endpoint.place)
         if first > end:
-            raise CommandError(f"There is nothing between place {first} and place {end}: {name} "
-                               f"was read up to place {endpoint.place}.")
+            raise CommandError(
+                f"There is nothing between place {first} and place {end}: {name} "
+                f"was read up to place {endpoint.place}."
+            )
         after, only = first - 1, outbox.dead(name) if dead else None
         while after < end:
-            messages, read = messages_after(ledger.database, name, endpoint.kinds, after=after,
-                                            up_to=end)
+            messages, read = messages_after(
+                ledger.database, name, endpoint.kinds, after=after, up_to=end
+            )
             if read == after:
                 break
             after = read
             chosen = [each for each in messages if only is None or each.place in only]
             outbox.replay(name, chosen, now=datetime.now(UTC).timestamp())
             replayed += len(chosen)
-    out.print(f"{many(replayed, 'message')} of places {first} to {end} wait to be sent to {name}.",
-              markup=False)
+    out.print(
+        f"{many(replayed, 'message')} of places {first} to {end} wait to be sent to {name}.",
+        markup=False,
+    )
 
 
 @contextmanager
@@ -167,9 +210,12 @@ def opened_outbox(place: Workspace) -> Iterator[Outbox]:
     existing(place)
     try:
         settings = service_settings(os.environ)
-        with closing(Outbox(settings.ledger_url or place.root / FILE,
-                            Seal(place.root, settings.webhook_key))) as found:
+        with closing(
+            Outbox(settings.ledger_url or place.root / FILE, Seal(place.root, settings.webhook_key))
+        ) as found:
             yield found
     except DatabaseError as error:
-        raise CommandError(f"The webhooks can not be read now: {error.orig}. Try again, or look at "
-                           f"the database and its disk.") from error
+        raise CommandError(
+            f"The webhooks can not be read now: {error.orig}. Try again, or look at "
+            f"the database and its disk."
+        ) from error

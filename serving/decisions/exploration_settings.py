@@ -54,30 +54,46 @@ class ChanceRules:
             return None
         return chance_for(self.exploration, self.key, score.account_id, period=week_of(now))
 
-    def standing_of(self, score: AccountScore, term_started_at: datetime | None, now: datetime
-                    ) -> Standing | None:
+    def standing_of(
+        self, score: AccountScore, term_started_at: datetime | None, now: datetime
+    ) -> Standing | None:
         """Where the account stands in the holdout."""
         if self.holdout is None:
             return None
         days = score.features.get("days_to_renewal")
         ends = None if days is None or days != days else score.as_of + timedelta(days=days)
-        return standing(self.holdout, self.key, score.account_id, mrr=score.features.get("mrr"),
-                        attributes=score.attributes, term_started_at=term_started_at,
-                        term_ends_at=ends, as_of=now)
+        return standing(
+            self.holdout,
+            self.key,
+            score.account_id,
+            mrr=score.features.get("mrr"),
+            attributes=score.attributes,
+            term_started_at=term_started_at,
+            term_ends_at=ends,
+            as_of=now,
+        )
 
     def segments_of_nobody(self, scores: Iterable[AccountScore]) -> tuple[str, ...]:
         """Segments in which nothing is to be drawn, and that no account has: misspelt, perhaps."""
         there = {score.attributes.get(self.exploration.segment_attribute) for score in scores}
         return tuple(name for name in self.exploration.off if name not in there)
 
-    def capacity_lottery(self, scores: Iterable[AccountScore], now: datetime
-                         ) -> CapacityLottery | None:
+    def capacity_lottery(
+        self, scores: Iterable[AccountScore], now: datetime
+    ) -> CapacityLottery | None:
         """The draws for the last hours of this week."""
         if not self.last_hours:
             return None
-        return CapacityLottery(key=self.key, week=week_of(now), closeness={
-            score.account_id: self.exploration.closeness_for(
-                score.features.get("mrr"), score.attributes) for score in scores})
+        return CapacityLottery(
+            key=self.key,
+            week=week_of(now),
+            closeness={
+                score.account_id: self.exploration.closeness_for(
+                    score.features.get("mrr"), score.attributes
+                )
+                for score in scores
+            },
+        )
 
 
 def _exploration(table: Table) -> Exploration:
@@ -86,11 +102,13 @@ def _exploration(table: Table) -> Exploration:
     if most != int(most):
         raise TableError(f"{CHANCE_FILE}: `most_actions` has to be a whole number, not {most!r}.")
     return Exploration(
-        off=table.texts("off", ()), most_actions=int(most),
+        off=table.texts("off", ()),
+        most_actions=int(most),
         closeness=table.number("closeness", usual.closeness),
         whole_up_to_mrr=table.number("whole_up_to_mrr", usual.whole_up_to_mrr),
         none_above_mrr=table.number("none_above_mrr", usual.none_above_mrr),
-        segment_attribute=table.text("segment_attribute", usual.segment_attribute))
+        segment_attribute=table.text("segment_attribute", usual.segment_attribute),
+    )
 
 
 def week_of(moment: datetime) -> str:
@@ -122,23 +140,37 @@ def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
         key_id = table.text("key_id")
         explore, last_hours = table.flag("explore", False), table.flag("last_hours", False)
         exploration = _exploration(table)
-        holdout = HoldoutRule(
-            share=share, off=exploration.off, segment_attribute=exploration.segment_attribute,
-            none_above_mrr=table.number("holdout_none_above_mrr", HoldoutRule.none_above_mrr,
-                                        least=0)) if share else None
+        holdout = (
+            HoldoutRule(
+                share=share,
+                off=exploration.off,
+                segment_attribute=exploration.segment_attribute,
+                none_above_mrr=table.number(
+                    "holdout_none_above_mrr", HoldoutRule.none_above_mrr, least=0
+                ),
+            )
+            if share
+            else None
+        )
         table.end()
         if not (explore or last_hours or share):
             return None
         if not secret:
             raise ChanceRulesError(
                 f"{CHANCE_FILE} asks for draws, and {LOTTERY_KEY_VARIABLE} is not set. Set it to a "
-                f'secret made with: python -c "import secrets; print(secrets.token_hex(32))"')
+                f'secret made with: python -c "import secrets; print(secrets.token_hex(32))"'
+            )
         return ChanceRules(
             key=LotteryKey(key_id=key_id, secret=bytes.fromhex(secret)),
-            exploration=exploration, explore=explore, last_hours=last_hours, holdout=holdout)
+            exploration=exploration,
+            explore=explore,
+            last_hours=last_hours,
+            holdout=holdout,
+        )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
-        raise ChanceRulesError(f"{CHANCE_FILE} can not be read ({exc}). Mend the file, or remove "
-                               f"it to draw nothing.") from exc
+        raise ChanceRulesError(
+            f"{CHANCE_FILE} can not be read ({exc}). Mend the file, or remove it to draw nothing."
+        ) from exc
     except TableError as exc:
         raise ChanceRulesError(str(exc)) from exc
     except LotteryError as exc:
@@ -146,5 +178,7 @@ def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
     except ValueError as exc:
         if isinstance(exc, ChanceRulesError):
             raise
-        raise ChanceRulesError(f"{LOTTERY_KEY_VARIABLE} is not hexadecimal. Make one with: "
-                               f'python -c "import secrets; print(secrets.token_hex(32))"') from exc
+        raise ChanceRulesError(
+            f"{LOTTERY_KEY_VARIABLE} is not hexadecimal. Make one with: "
+            f'python -c "import secrets; print(secrets.token_hex(32))"'
+        ) from exc

@@ -30,8 +30,9 @@ class _Read:
     facts: PolicyFacts
 
     def holds_at(self, as_of: datetime) -> bool:
-        return ((self.after is None or self.after < as_of)
-                and (self.until is None or as_of <= self.until))
+        return (self.after is None or self.after < as_of) and (
+            self.until is None or as_of <= self.until
+        )
 
 
 class KeptFacts:
@@ -76,5 +77,9 @@ class KeptFacts:
 
 def _read(events: Sequence[KeptEvent], as_of: datetime, parts: tuple[int, ...]) -> _Read:
     after, until = unchanged_between(events, as_of)
-    return _Read(parts=parts, after=after, until=until,
-                 facts=facts_told(event for event in events if is_visible(event, as_of)))
+    return _Read(
+        parts=parts,
+        after=after,
+        until=until,
+        facts=facts_told(event for event in events if is_visible(event, as_of)),
+    )

@@ -41,8 +41,15 @@ MOMENT_KINDS: Mapping[str, str] = {
 """Kind to the instant of ``registry.playbook.sequences.MOMENTS`` that its newest event is."""
 
 HISTORY_KINDS = ("action.executed", "action.declined", "action.outcome")
-POLICY_KINDS = (*MOMENT_KINDS, *HISTORY_KINDS, "contract.renewed", "consent.updated",
-                "account.updated", "contact.changed", "action.judged")
+POLICY_KINDS = (
+    *MOMENT_KINDS,
+    *HISTORY_KINDS,
+    "contract.renewed",
+    "consent.updated",
+    "account.updated",
+    "contact.changed",
+    "action.judged",
+)
 """What the policy has to know of a timeline."""
 
 VALID_FOR = timedelta(days=7)
@@ -118,9 +125,16 @@ def facts_told(events: Iterable[KeptEvent]) -> PolicyFacts:
         elif "action" in said:
             key = str(said.get("decision_id") or event.event_id)
             history[key] = _past_action(kind, said, at, history.get(key), contact=user_id)
-    return PolicyFacts(moments=moments, consents=consents, history=history, contacts=contacts,
-                       time_zone=zone, legal_hold=is_held, term_started_at=term,
-                       put_off=tuple(put_off.values()))
+    return PolicyFacts(
+        moments=moments,
+        consents=consents,
+        history=history,
+        contacts=contacts,
+        time_zone=zone,
+        legal_hold=is_held,
+        term_started_at=term,
+        put_off=tuple(put_off.values()),
+    )
 
 
 def with_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts:
@@ -132,46 +146,76 @@ def with_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFact
     for outcome in outcomes:
         said = {"action": outcome.action, "outcome": outcome.result}
         reported[outcome.decision_id] = _past_action(
-            f"action.{outcome.kind}", said, outcome.occurred_at, reported.get(outcome.decision_id))
+            f"action.{outcome.kind}", said, outcome.occurred_at, reported.get(outcome.decision_id)
+        )
     history = {**facts.history, **reported}
     return replace(facts, history=history)
 
 
-def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert]
-                  ) -> AccountState:
+def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert]) -> AccountState:
     """What the policy is told about an account."""
     probability = score.churn_probability_90d
     return AccountState(
-        account_id=score.account_id, as_of=score.as_of, attributes=score.attributes,
-        features=score.features, churn_probability=probability,
+        account_id=score.account_id,
+        as_of=score.as_of,
+        attributes=score.attributes,
+        features=score.features,
+        churn_probability=probability,
         expansion_probability=score.expansion.probability if score.expansion else None,
-        expected_amount=score.expansion_amount, mrr=score.features.get("mrr"),
+        expected_amount=score.expansion_amount,
+        mrr=score.features.get("mrr"),
         alerts=tuple(alert.id for alert in alerts),
         alert_raised_at={alert.id: score.as_of for alert in alerts},
-        moments=facts.moments, consents=facts.consents, contacts=facts.contacts,
-        time_zone=facts.time_zone, legal_hold=facts.legal_hold, health_score=score.health.score,
-        health_band=score.health.band, risk_tier=score.risk_tier,
-        score_source=score.score_source)
+        moments=facts.moments,
+        consents=facts.consents,
+        contacts=facts.contacts,
+        time_zone=facts.time_zone,
+        legal_hold=facts.legal_hold,
+        health_score=score.health.score,
+        health_band=score.health.band,
+        risk_tier=score.risk_tier,
+        score_source=score.score_source,
+    )
 
 
-def question(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert], *, limits: Limits,
-             now: datetime, asked_at: datetime | None = None, evidence: Evidence = NO_EVIDENCE,
-             rules: ChanceRules | None = None) -> PolicyInputs:
+def question(
+    score: AccountScore,
+    facts: PolicyFacts,
+    alerts: Sequence[Alert],
+    *,
+    limits: Limits,
+    now: datetime,
+    asked_at: datetime | None = None,
+    evidence: Evidence = NO_EVIDENCE,
+    rules: ChanceRules | None = None,
+) -> PolicyInputs:
     """All that the policy is told about one account: ``now`` on the time of the data, ``asked_at``
     on the clock of the service."""
     as_of = max(now, score.as_of)
     clock = as_of if asked_at is None else asked_at
     return PolicyInputs(
-        state=account_state(score, facts, alerts), limits=limits, evidence=evidence,
-        history=tuple(facts.history.values()), as_of=as_of, asked_at=asked_at,
+        state=account_state(score, facts, alerts),
+        limits=limits,
+        evidence=evidence,
+        history=tuple(facts.history.values()),
+        as_of=as_of,
+        asked_at=asked_at,
         put_off=tuple([one for one in facts.put_off if one.holds_at(clock)]),
         chance=rules.chance_of(score, as_of) if rules else None,
-        standing=rules.standing_of(score, facts.term_started_at, as_of) if rules else None)
+        standing=rules.standing_of(score, facts.term_started_at, as_of) if rules else None,
+    )
 
 
-def decision_of(answer: Recommendation, asked: PolicyInputs, score: AccountScore, *,
-                now: datetime, asked_at: datetime | None = None, proposed_by: str | None = None,
-                shared: str | None = None) -> Decision:
+def decision_of(
+    answer: Recommendation,
+    asked: PolicyInputs,
+    score: AccountScore,
+    *,
+    now: datetime,
+    asked_at: datetime | None = None,
+    proposed_by: str | None = None,
+    shared: str | None = None,
+) -> Decision:
     """A recommendation as the record that is stored, with the probability of what comes first:
     1 unless chance had a say.
 
@@ -191,23 +235,43 @@ def decision_of(answer: Recommendation, asked: PolicyInputs, score: AccountScore
     rest = "" if asked.rest_until is None else f":quiet until {asked.rest_until.isoformat()}"
     identity = f"keepwell:{score.account_id}:{now.isoformat()}:{digest}{day}{rest}"
     return Decision(
-        decision_id=str(uuid.uuid5(uuid.NAMESPACE_URL, identity)), account_id=score.account_id,
-        decided_at=now, as_of=score.as_of, action=best.action_id,
-        expected_value=best.expected_value, currency=score.currency,
+        decision_id=str(uuid.uuid5(uuid.NAMESPACE_URL, identity)),
+        account_id=score.account_id,
+        decided_at=now,
+        as_of=score.as_of,
+        action=best.action_id,
+        expected_value=best.expected_value,
+        currency=score.currency,
         eligible=tuple(cast(list[Mapping[str, object]], plain["ranked"])),
         withheld=tuple(cast(list[Mapping[str, object]], plain["withheld"])),
-        versions={"score_source": score.score_source, "model": score.model_version or "none",
-                  "formula": score.formula, "policy": policy_code()},
-        input_digest=digest, propensity=answer.propensity,
-        valid_until=(asked_at or now) + VALID_FOR, asked_at=asked_at,
-        segment=score.attributes.get("segment"), csm=score.attributes.get("csm"),
-        autonomy=best.autonomy, proposed_by=proposed_by,
-        inputs=None if shared is None else (
-            f'{{"question": {{"asked_at": {clock}, {read[1:]}, "shared": "{shared}"}}'))
+        versions={
+            "score_source": score.score_source,
+            "model": score.model_version or "none",
+            "formula": score.formula,
+            "policy": policy_code(),
+        },
+        input_digest=digest,
+        propensity=answer.propensity,
+        valid_until=(asked_at or now) + VALID_FOR,
+        asked_at=asked_at,
+        segment=score.attributes.get("segment"),
+        csm=score.attributes.get("csm"),
+        autonomy=best.autonomy,
+        proposed_by=proposed_by,
+        inputs=None
+        if shared is None
+        else (f'{{"question": {{"asked_at": {clock}, {read[1:]}, "shared": "{shared}"}}'),
+    )
 
 
-def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: PastAction | None,
-                 *, contact: str | None = None) -> PastAction:
+def _past_action(
+    kind: str,
+    said: Mapping[str, object],
+    at: datetime,
+    known: PastAction | None,
+    *,
+    contact: str | None = None,
+) -> PastAction:
     """One more record about an action: its execution dates it, its outcome names it."""
     action = str(said["action"])
     if kind == "action.executed":
@@ -217,5 +281,9 @@ def _past_action(kind: str, said: Mapping[str, object], at: datetime, known: Pas
     result = said.get("outcome")
     before = known.outcome if known else None  # what else is said later takes back no refusal
     outcome = cast(PastOutcome, result) if result in PAST_OUTCOMES else before or "done"
-    return PastAction(action_id=action, at=known.at if known else at, outcome=outcome,
-                      contact=known.contact if known else None)
+    return PastAction(
+        action_id=action,
+        at=known.at if known else at,
+        outcome=outcome,
+        contact=known.contact if known else None,
+    )

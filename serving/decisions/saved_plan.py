@@ -52,17 +52,42 @@ class KeptPlan(BaseModel):
     limits: tuple[KeptLimit, ...]
 
 
-def kept(plan: Plan, *, as_of: datetime, made_at: datetime, made_by: str, currency: str
-         ) -> KeptPlan:
+def kept(
+    plan: Plan, *, as_of: datetime, made_at: datetime, made_by: str, currency: str
+) -> KeptPlan:
     """What is kept of a plan that was made by ``made_by``."""
     return KeptPlan(
-        as_of=as_of, made_at=made_at, made_by=made_by, currency=currency, value=plan.value,
-        share_of_bound=plan.share_of_bound, actions=plan.actions.height,
+        as_of=as_of,
+        made_at=made_at,
+        made_by=made_by,
+        currency=currency,
+        value=plan.value,
+        share_of_bound=plan.share_of_bound,
+        actions=plan.actions.height,
         waiting=plan.waiting.height,
-        limits=(*(KeptLimit(kind="hours", id=each.id, available=each.available,
-                            planned=each.planned, price=each.price) for each in plan.hours),
-                *(KeptLimit(kind="budget", id=each.id, available=each.available,
-                            planned=each.planned, price=each.price) for each in plan.budgets)))
+        limits=(
+            *(
+                KeptLimit(
+                    kind="hours",
+                    id=each.id,
+                    available=each.available,
+                    planned=each.planned,
+                    price=each.price,
+                )
+                for each in plan.hours
+            ),
+            *(
+                KeptLimit(
+                    kind="budget",
+                    id=each.id,
+                    available=each.available,
+                    planned=each.planned,
+                    price=each.price,
+                )
+                for each in plan.budgets
+            ),
+        ),
+    )
 
 
 def keep_plan(workspace: Workspace, plan: KeptPlan) -> None:

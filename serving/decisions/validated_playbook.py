@@ -23,6 +23,7 @@ def known_playbook(features: Iterable[str], book: Playbook | None = None) -> Pla
         PlaybookError: an entry reads what nobody declared.
     """
     book = book or playbook()
-    check_reads(book, names={*features, *STATE_FACTS, *WORDS},
-                alerts={alert.id for alert in ALERTS})
+    check_reads(
+        book, names={*features, *STATE_FACTS, *WORDS}, alerts={alert.id for alert in ALERTS}
+    )
     return book

@@ -32,7 +32,8 @@ class Turns:
         if not self._free.acquire(blocking=False):
             raise TooManyAtOnceError(
                 f"{self.most} {self._what} are being made, and no more are made at once.",
-                headers={"Retry-After": str(self._seconds)})
+                headers={"Retry-After": str(self._seconds)},
+            )
         try:
             yield
         finally:

@@ -44,31 +44,55 @@ class ServiceMetrics:
         self.registry = CollectorRegistry()
         self.registry.register(Monitored(monitored))
         self.requests = Counter(
-            "keepwell_requests", "Requests by route, method and status.",
-            ("route", "method", "status"), registry=self.registry)
+            "keepwell_requests",
+            "Requests by route, method and status.",
+            ("route", "method", "status"),
+            registry=self.registry,
+        )
         self.seconds = Histogram(
-            "keepwell_request_seconds", "Time to answer by route.", ("route",),
-            buckets=LATENCY_BUCKETS, registry=self.registry)
-        self.accounts = Gauge("keepwell_accounts", "Accounts scored, by source.", ("source",),
-                              registry=self.registry)
+            "keepwell_request_seconds",
+            "Time to answer by route.",
+            ("route",),
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.accounts = Gauge(
+            "keepwell_accounts", "Accounts scored, by source.", ("source",), registry=self.registry
+        )
         self.feature_age = Gauge(
             "keepwell_feature_age_seconds",
-            "Age of the newest features by the workspace's clock.", registry=self.registry)
+            "Age of the newest features by the workspace's clock.",
+            registry=self.registry,
+        )
         self.revenue_at_risk = Gauge(
-            "keepwell_revenue_at_risk", "Sum of revenue at risk in the reporting currency.",
-            registry=self.registry)
-        self.refreshes = Counter("keepwell_refreshes", "Times that all accounts were scored anew.",
-                                 registry=self.registry)
+            "keepwell_revenue_at_risk",
+            "Sum of revenue at risk in the reporting currency.",
+            registry=self.registry,
+        )
+        self.refreshes = Counter(
+            "keepwell_refreshes",
+            "Times that all accounts were scored anew.",
+            registry=self.registry,
+        )
         self.refresh_failures = Counter(
-            "keepwell_refresh_failures", "Times that scoring anew failed.",
-            registry=self.registry)
+            "keepwell_refresh_failures", "Times that scoring anew failed.", registry=self.registry
+        )
         self.decisions = Counter("keepwell_decisions", "Decisions stored.", registry=self.registry)
-        self.outcomes = Counter("keepwell_outcomes", "Outcomes stored, by kind.", ("kind",),
-                                registry=self.registry)
-        self.claims = Counter("keepwell_claims", "Steps of claims, by what was done.", ("step",),
-                              registry=self.registry)
-        self.events = Counter("keepwell_events", "Event rows received, by what became of them.",
-                              ("status",), registry=self.registry)
+        self.outcomes = Counter(
+            "keepwell_outcomes", "Outcomes stored, by kind.", ("kind",), registry=self.registry
+        )
+        self.claims = Counter(
+            "keepwell_claims",
+            "Steps of claims, by what was done.",
+            ("step",),
+            registry=self.registry,
+        )
+        self.events = Counter(
+            "keepwell_events",
+            "Event rows received, by what became of them.",
+            ("status",),
+            registry=self.registry,
+        )
 
     def show(self, portfolio: Portfolio) -> None:
         """Set the gauges to a portfolio."""
@@ -91,8 +115,9 @@ class Measured:
     number of series by asking for new addresses.
     """
 
-    def __init__(self, app: ASGIApp, metrics: ServiceMetrics,
-                 clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: ServiceMetrics, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.app = app
         self.metrics = metrics
         self.clock = clock

@@ -41,8 +41,9 @@ MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("keepwell.serving")
 
 
-def problem_content(error: ProblemError, instance: str, status: int | None = None
-                    ) -> dict[str, object]:
+def problem_content(
+    error: ProblemError, instance: str, status: int | None = None
+) -> dict[str, object]:
     """The problem as the body of a response."""
     content: dict[str, object] = {
         "type": f"/problems#{error.slug}",
@@ -60,27 +61,36 @@ def problem_content(error: ProblemError, instance: str, status: int | None = Non
 def problem_response(error: ProblemError, instance: str, status: int | None = None) -> Response:
     """The problem as a response; text outside ASCII is escaped, so any text can be sent."""
     content = problem_content(error, instance, status)
-    return Response(json.dumps(content, allow_nan=False), status or error.status,
-                    headers=error.headers, media_type=MEDIA_TYPE)
+    return Response(
+        json.dumps(content, allow_nan=False),
+        status or error.status,
+        headers=error.headers,
+        media_type=MEDIA_TYPE,
+    )
 
 
 def shape_problem(error: RequestValidationError, content_type: str | None) -> ProblemError:
     """What is wrong with a request in sentences, without repeating what was sent."""
     problems = error.errors()
     if any(tuple(problem["loc"]) == ("body",) for problem in problems) and not (
-            content_type or "").partition(";")[0].strip().lower().endswith("json"):
+        content_type or ""
+    ).partition(";")[0].strip().lower().endswith("json"):
         said = "is missing" if content_type is None else "is not application/json"
         return WrongShapeError(
             f"The Content-Type header {said}, so the body was not read as JSON.",
             next_step="Send the same request with Content-Type: application/json.",
-            errors=[FieldProblem(where="Content-Type", message=said)])
+            errors=[FieldProblem(where="Content-Type", message=said)],
+        )
     if any(problem["type"] == "json_invalid" for problem in problems):
         return NotJsonError("The body could not be read as JSON.")
     if any(tuple(problem["loc"]) == ("header", KEY_HEADER) for problem in problems):
-        return MissingKeyError(f"This write needs an {KEY_HEADER} header of 1 to {LONGEST_KEY} "
-                               f"characters.")
-    fields = tuple(FieldProblem(where=_where(problem["loc"]), message=_message(problem))
-                   for problem in problems[:20])
+        return MissingKeyError(
+            f"This write needs an {KEY_HEADER} header of 1 to {LONGEST_KEY} characters."
+        )
+    fields = tuple(
+        FieldProblem(where=_where(problem["loc"]), message=_message(problem))
+        for problem in problems[:20]
+    )
     count = len(problems)
     first = f"{fields[0].where}: {fields[0].message}" if fields else "the request is empty"
     more = "" if count == 1 else f" There are {count} such problems."

@@ -16,8 +16,9 @@ from pathlib import Path
 PACKAGES = ("features", "registry", "training", "experiments", "serving")
 
 
-def imported_code(modules: Iterable[str], read: Callable[[Path], bytes] = Path.read_bytes
-                  ) -> dict[str, bytes]:
+def imported_code(
+    modules: Iterable[str], read: Callable[[Path], bytes] = Path.read_bytes
+) -> dict[str, bytes]:
     """Source text of modules and of all that they import, directly or not, by module name.
 
     Imports inside functions count, those for the type checker alone do not. An imported submodule
@@ -64,7 +65,7 @@ def _imported_names(text: bytes, package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[:len(package.split(".")) + 1 - node.level]
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level]
             start = ".".join([*(above if node.level else ()), *filter(None, [node.module])])
             yield start
             yield from (f"{start}.{alias.name}" for alias in node.names)

@@ -54,8 +54,16 @@ class Approvals:
     def __init__(self, database: LedgerDatabase) -> None:
         self._database = database
 
-    def record(self, decision_id: str, verdict: Verdict, *, by: str, reason: str | None, key: str,
-               now: datetime) -> tuple[Approval, bool]:
+    def record(
+        self,
+        decision_id: str,
+        verdict: Verdict,
+        *,
+        by: str,
+        reason: str | None,
+        key: str,
+        now: datetime,
+    ) -> tuple[Approval, bool]:
         """Approve or reject a decision; answers what was stored, and whether it is new.
 
         Raises:
@@ -65,66 +73,97 @@ class Approvals:
             ContradictingOutcomeError: it was judged otherwise, or is claimed already.
             DecisionExpiredError, StoppedError: there is nothing left to approve.
         """
-        digest = hashlib.blake2b(json.dumps([decision_id, verdict, by, reason]).encode(),
-                                 digest_size=16).hexdigest()
+        digest = hashlib.blake2b(
+            json.dumps([decision_id, verdict, by, reason]).encode(), digest_size=16
+        ).hexdigest()
         with self._database.writing() as connection:
             known = connection.execute(
-                sa.select(APPROVALS).where(APPROVALS.c.key == key)).one_or_none()
+                sa.select(APPROVALS).where(APPROVALS.c.key == key)
+            ).one_or_none()
             if known is not None:
                 if known.request_digest != digest:
-                    raise KeyReusedError("This Idempotency-Key came before with another verdict. "
-                                         "Nothing was stored.")
+                    raise KeyReusedError(
+                        "This Idempotency-Key came before with another verdict. Nothing was stored."
+                    )
                 return _approval(known), False
             decided = decision_row(connection, decision_id)
             at = service_time(connection, now)
             self._check(connection, decided, verdict, by, at)
             row = {
-                "approval_id": str(uuid.uuid5(uuid.NAMESPACE_URL,
-                                              f"keepwell:{decision_id}:approval:{key}")),
-                "decision_id": decision_id, "verdict": verdict, "by": by, "at": as_text(at),
-                "reason": reason, "key": key, "request_digest": digest}
+                "approval_id": str(
+                    uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:approval:{key}")
+                ),
+                "decision_id": decision_id,
+                "verdict": verdict,
+                "by": by,
+                "at": as_text(at),
+                "reason": reason,
+                "key": key,
+                "request_digest": digest,
+            }
             insert_linked(connection, APPROVALS, row)
-            return Approval(approval_id=str(row["approval_id"]), decision_id=decision_id,
-                            verdict=verdict, by=by, at=at, reason=reason), True
+            return Approval(
+                approval_id=str(row["approval_id"]),
+                decision_id=decision_id,
+                verdict=verdict,
+                by=by,
+                at=at,
+                reason=reason,
+            ), True
 
     def of_decision(self, decision_id: str) -> tuple[Approval, ...]:
         """What was said to a decision."""
         with self._database.reading() as connection:
-            rows = connection.execute(sa.select(APPROVALS).where(
-                APPROVALS.c.decision_id == decision_id).order_by(APPROVALS.c.at))
+            rows = connection.execute(
+                sa.select(APPROVALS)
+                .where(APPROVALS.c.decision_id == decision_id)
+                .order_by(APPROVALS.c.at)
+            )
             return tuple(map(_approval, rows))
 
-    def _check(self, connection: Connection, decided: sa.Row[Any], verdict: Verdict, by: str,
-               at: datetime) -> None:
+    def _check(
+        self, connection: Connection, decided: sa.Row[Any], verdict: Verdict, by: str, at: datetime
+    ) -> None:
         before = verdict_on(connection, decided.decision_id)
         if before is not None:
             raise ContradictingOutcomeError(
-                f"This decision was {before.verdict} by {before.by} on {before.at:%Y-%m-%d}.")
+                f"This decision was {before.verdict} by {before.by} on {before.at:%Y-%m-%d}."
+            )
         if verdict == "rejected":
-            claimed = connection.scalar(sa.select(CLAIM_RECORDS.c.record_id).where(
-                CLAIM_RECORDS.c.decision_id == decided.decision_id,
-                CLAIM_RECORDS.c.kind == "completed").limit(1))
+            claimed = connection.scalar(
+                sa.select(CLAIM_RECORDS.c.record_id)
+                .where(
+                    CLAIM_RECORDS.c.decision_id == decided.decision_id,
+                    CLAIM_RECORDS.c.kind == "completed",
+                )
+                .limit(1)
+            )
             if claimed is not None:
-                raise ContradictingOutcomeError("This decision was carried out before it was "
-                                                "rejected.")
+                raise ContradictingOutcomeError(
+                    "This decision was carried out before it was rejected."
+                )
             return
         if decided.proposed_by is not None and by == decided.proposed_by:
             raise SelfApprovalError(f"{by} asked for this decision, and so can not approve it.")
         if decided.valid_until is None or as_moment(decided.valid_until) <= at:
             raise DecisionExpiredError("This decision is no longer valid.")
-        check_not_stopped(read_controls(connection), Scope(
-            action=decided.action, segment=decided.segment, csm=decided.csm))
+        check_not_stopped(
+            read_controls(connection),
+            Scope(action=decided.action, segment=decided.segment, csm=decided.csm),
+        )
 
 
 def verdict_on(connection: Connection, decision_id: str) -> Approval | None:
     """What was said to a decision, if anything."""
-    row = connection.execute(sa.select(APPROVALS).where(
-        APPROVALS.c.decision_id == decision_id)).first()
+    row = connection.execute(
+        sa.select(APPROVALS).where(APPROVALS.c.decision_id == decision_id)
+    ).first()
     return None if row is None else _approval(row)
 
 
-def check_level_of(connection: Connection, controls: Sequence[Control], decided: sa.Row[Any],
-                   at: datetime) -> None:
+def check_level_of(
+    connection: Connection, controls: Sequence[Control], decided: sa.Row[Any], at: datetime
+) -> None:
     """See that a decision may be carried out at its level.
 
     Raises:
@@ -136,19 +175,28 @@ def check_level_of(connection: Connection, controls: Sequence[Control], decided:
     if verdict is not None and verdict.verdict == "rejected":
         raise NotClaimableError(f"{verdict.by} rejected this decision on {verdict.at:%Y-%m-%d}.")
     if level < 2:
-        raise NotClaimableError(f"{decided.action} {LEVELS[level]} here (level {level}); no "
-                                f"program may claim it.")
+        raise NotClaimableError(
+            f"{decided.action} {LEVELS[level]} here (level {level}); no program may claim it."
+        )
     if verdict is None and level == 2:
-        raise NotClaimableError(f"{decided.action} {LEVELS[level]} here (level {level}), and "
-                                f"nobody has yet.")
+        raise NotClaimableError(
+            f"{decided.action} {LEVELS[level]} here (level {level}), and nobody has yet."
+        )
     open_until = asked_at(decided) + VETO_WINDOW
     if verdict is None and level == 3 and at < open_until:
         raise NotClaimableError(
             f"{decided.action} {LEVELS[level]} here (level {level}): until "
             f"{open_until:%Y-%m-%d %H:%M} UTC.",
-            headers={"Retry-After": str(max(1, round((open_until - at).total_seconds())))})
+            headers={"Retry-After": str(max(1, round((open_until - at).total_seconds())))},
+        )
 
 
 def _approval(row: sa.Row[Any]) -> Approval:
-    return Approval(approval_id=row.approval_id, decision_id=row.decision_id, verdict=row.verdict,
-                    by=row.by, at=as_moment(row.at), reason=row.reason)
+    return Approval(
+        approval_id=row.approval_id,
+        decision_id=row.decision_id,
+        verdict=row.verdict,
+        by=row.by,
+        at=as_moment(row.at),
+        reason=row.reason,
+    )

@@ -57,8 +57,10 @@ class Guardrail:
         """
         if harms < self.least_harms or harms <= self.most_share * reported:
             return None
-        return (f"{harms} of the last {reported} reports say failed or harmed; at most "
-                f"{self.most_share:.0%} may")
+        return (
+            f"{harms} of the last {reported} reports say failed or harmed; at most "
+            f"{self.most_share:.0%} may"
+        )
 
 
 GUARDRAIL = Guardrail()
@@ -80,8 +82,10 @@ def check_level(level: int, scope: Scope, actions: Mapping[str, Action]) -> None
         return
     highest = ceiling(actions[scope.action])
     if level > highest:
-        raise LevelTooHighError(f"Level {level} for {scope.action}: its highest is {highest}, at "
-                                f"which it {LEVELS[highest]}.")
+        raise LevelTooHighError(
+            f"Level {level} for {scope.action}: its highest is {highest}, at "
+            f"which it {LEVELS[highest]}."
+        )
 
 
 def level_now(controls: Sequence[Control], scope: Scope) -> int:
@@ -91,9 +95,15 @@ def level_now(controls: Sequence[Control], scope: Scope) -> int:
     """
     if stop_of(controls, scope) is not None:
         return 0
-    found = [(sum(part is not None for part in (c.scope.action, c.scope.segment, c.scope.csm)),
-              number, c.value) for number, c in enumerate(controls)
-             if c.kind == "level" and c.scope.holds(scope) and c.value is not None]
+    found = [
+        (
+            sum(part is not None for part in (c.scope.action, c.scope.segment, c.scope.csm)),
+            number,
+            c.value,
+        )
+        for number, c in enumerate(controls)
+        if c.kind == "level" and c.scope.holds(scope) and c.value is not None
+    ]
     return max(found)[2] if found else UNSET_LEVEL
 
 

@@ -85,8 +85,16 @@ class Claims:
     def __init__(self, database: LedgerDatabase) -> None:
         self._database = database
 
-    def claim(self, decision_id: str, *, by: str, lease: timedelta, key: str, now: datetime,
-              held_back: ProblemError | None = None) -> tuple[Claim, bool]:
+    def claim(
+        self,
+        decision_id: str,
+        *,
+        by: str,
+        lease: timedelta,
+        key: str,
+        now: datetime,
+        held_back: ProblemError | None = None,
+    ) -> tuple[Claim, bool]:
         """Take a decision to carry it out; answers the claim, and whether it is new.
 
         ``held_back`` is the refusal of the rules that hold it back by now, where some do.
@@ -110,8 +118,9 @@ class Claims:
             scope = scope_of(decided)
             check_not_stopped(controls, scope)
             if decided.action == NOTHING_TO_DO:
-                raise NotClaimableError("This decision is to do nothing; there is nothing to "
-                                        "claim.")
+                raise NotClaimableError(
+                    "This decision is to do nothing; there is nothing to claim."
+                )
             _check_free(connection, decided, at)
             check_level_of(connection, controls, decided, at)
             check_not_put_off(connection, decided, at)
@@ -120,12 +129,22 @@ class Claims:
                 raise held_back
             _check_capacity(connection, controls, scope, at)
             claim_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:claim:{key}"))
-            _add(connection, decided, "claimed", claim_id=claim_id, at=at, lease_until=at + lease,
-                 by=by, key=key, digest=digest)
+            _add(
+                connection,
+                decided,
+                "claimed",
+                claim_id=claim_id,
+                at=at,
+                lease_until=at + lease,
+                by=by,
+                key=key,
+                digest=digest,
+            )
             return _claim_of(connection, claim_id, now), True
 
-    def heartbeat(self, claim_id: str, *, by: str, lease: timedelta, key: str | None,
-                  now: datetime) -> tuple[Claim, bool]:
+    def heartbeat(
+        self, claim_id: str, *, by: str, lease: timedelta, key: str | None, now: datetime
+    ) -> tuple[Claim, bool]:
         """Prolong a lease from now on.
 
         Raises:
@@ -133,6 +152,7 @@ class Claims:
             ClaimOverError: it was completed or failed, or has lapsed.
             StoppedError, NotClaimableError: somebody stopped or rejected it meanwhile.
         """
+
         def prolong(held: Held) -> None:
             if held.claim.state == "lapsed":
                 raise ClaimOverError("The lease is over; claim the decision again.")
@@ -141,12 +161,25 @@ class Claims:
             check_level_of(held.connection, controls, held.decided, held.at)
             held.add("heartbeat", lease_until=max(held.at + lease, held.claim.lease_until))
 
-        return self._once(("heartbeat", claim_id, by, lease.total_seconds()), prolong,
-                          claim_id=claim_id, by=by, key=key, now=now)
+        return self._once(
+            ("heartbeat", claim_id, by, lease.total_seconds()),
+            prolong,
+            claim_id=claim_id,
+            by=by,
+            key=key,
+            now=now,
+        )
 
-    def complete(self, claim_id: str, *, by: str, key: str, now: datetime,
-                 as_of: datetime | None = None, occurred_at: datetime | None = None
-                 ) -> tuple[Claim, bool]:
+    def complete(
+        self,
+        claim_id: str,
+        *,
+        by: str,
+        key: str,
+        now: datetime,
+        as_of: datetime | None = None,
+        occurred_at: datetime | None = None,
+    ) -> tuple[Claim, bool]:
         """Say that it was done: the claim ends, and the decision is executed, in one commit.
 
         ``as_of`` is that moment on the time of the data, where it is another: the timeline goes by
@@ -157,29 +190,38 @@ class Claims:
             UnknownClaimError, NotYoursError, KeyReusedError: as they say.
             ClaimOverError: it ended before, or somebody else has claimed since.
         """
+
         def end(held: Held) -> None:
-            store_outcome(held.connection, held.decided, NewOutcome(
-                kind="executed", by=by, occurred_at=occurred_at),
+            store_outcome(
+                held.connection,
+                held.decided,
+                NewOutcome(kind="executed", by=by, occurred_at=occurred_at),
                 outcome_id=held.add("completed", lease_until=held.at),
-                received_at=as_of or held.at, heard_at=held.at)
+                received_at=as_of or held.at,
+                heard_at=held.at,
+            )
 
-        return self._once(("complete", claim_id, by, occurred_at), end, claim_id=claim_id, by=by,
-                          key=key, now=now)
+        return self._once(
+            ("complete", claim_id, by, occurred_at), end, claim_id=claim_id, by=by, key=key, now=now
+        )
 
-    def fail(self, claim_id: str, *, by: str, reason: str, key: str, now: datetime
-             ) -> tuple[Claim, bool]:
+    def fail(
+        self, claim_id: str, *, by: str, reason: str, key: str, now: datetime
+    ) -> tuple[Claim, bool]:
         """Say that it was not done, and why: the decision is free again.
 
         Raises:
             UnknownClaimError, NotYoursError, KeyReusedError: as they say.
             ClaimOverError: it ended before, or somebody else has claimed since.
         """
+
         def end(held: Held) -> None:
             held.add("failed", lease_until=held.at, reason=reason)
             lower_after_harm(held.connection, held.decided, at=held.at)
 
-        return self._once(("fail", claim_id, by, reason), end, claim_id=claim_id, by=by, key=key,
-                          now=now)
+        return self._once(
+            ("fail", claim_id, by, reason), end, claim_id=claim_id, by=by, key=key, now=now
+        )
 
     def get(self, claim_id: str, *, now: datetime) -> Claim:
         """A claim as it stands now.
@@ -194,19 +236,34 @@ class Claims:
         """The claims on a decision as they stand now, in the order in which they were made."""
         with self._database.reading() as connection:
             records = _records(connection, CLAIM_RECORDS.c.decision_id == decision_id)
-            return _claims(records, _now(connection, records[0].account_id, now)
-                           ) if records else ()
+            return _claims(records, _now(connection, records[0].account_id, now)) if records else ()
 
-    def _once(self, said: Sequence[object], step: Callable[[Held], None], *, claim_id: str,
-              by: str, key: str | None, now: datetime) -> tuple[Claim, bool]:
+    def _once(
+        self,
+        said: Sequence[object],
+        step: Callable[[Held], None],
+        *,
+        claim_id: str,
+        by: str,
+        key: str | None,
+        now: datetime,
+    ) -> tuple[Claim, bool]:
         """Take a step with a claim that is held, once per key; the claim, and whether it is new."""
         digest = _digest(*said)
         with self._database.writing() as connection:
             known = _known(connection, key, digest)
             if known is None:
                 claim, decided, at = _held(connection, claim_id, by, now)
-                step(Held(connection=connection, claim=claim, decided=decided, at=at, key=key,
-                          digest=digest))
+                step(
+                    Held(
+                        connection=connection,
+                        claim=claim,
+                        decided=decided,
+                        at=at,
+                        key=key,
+                        digest=digest,
+                    )
+                )
             return _claim_of(connection, claim_id, now), known is None
 
 
@@ -223,9 +280,18 @@ class Held:
 
     def add(self, kind: Step, *, lease_until: datetime, reason: str | None = None) -> str:
         """Write the next record of the claim; its id."""
-        return _add(self.connection, self.decided, kind, claim_id=self.claim.claim_id, at=self.at,
-                    lease_until=lease_until, by=self.claim.by, key=self.key, digest=self.digest,
-                    reason=reason)
+        return _add(
+            self.connection,
+            self.decided,
+            kind,
+            claim_id=self.claim.claim_id,
+            at=self.at,
+            lease_until=lease_until,
+            by=self.claim.by,
+            key=self.key,
+            digest=self.digest,
+            reason=reason,
+        )
 
 
 def scope_of(decided: sa.Row[Any]) -> Scope:
@@ -236,9 +302,16 @@ def scope_of(decided: sa.Row[Any]) -> Scope:
 def _records(connection: Connection, *which: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
     """Records of claims in the order in which they were written."""
     return connection.execute(
-        sa.select(CLAIM_RECORDS).join(CHAIN, sa.and_(
-            CHAIN.c.table == CLAIM_RECORDS.name, CHAIN.c.record_id == CLAIM_RECORDS.c.record_id))
-        .where(*which).order_by(CHAIN.c.place)).all()
+        sa.select(CLAIM_RECORDS)
+        .join(
+            CHAIN,
+            sa.and_(
+                CHAIN.c.table == CLAIM_RECORDS.name, CHAIN.c.record_id == CLAIM_RECORDS.c.record_id
+            ),
+        )
+        .where(*which)
+        .order_by(CHAIN.c.place)
+    ).all()
 
 
 def _claims(records: Sequence[sa.Row[Any]], now: datetime) -> tuple[Claim, ...]:
@@ -256,11 +329,20 @@ def _claims(records: Sequence[sa.Row[Any]], now: datetime) -> tuple[Claim, ...]:
             state, ended = newest.kind, as_moment(newest.at)
         elif as_moment(newest.lease_until) <= now:
             state, ended = "lapsed", as_moment(newest.lease_until)
-        found.append(Claim(
-            claim_id=claim_id, decision_id=newest.decision_id, account_id=newest.account_id,
-            action=newest.action, by=newest.by, state=state,
-            claimed_at=as_moment(first[claim_id].at), lease_until=as_moment(newest.lease_until),
-            ended_at=ended, reason=newest.reason))
+        found.append(
+            Claim(
+                claim_id=claim_id,
+                decision_id=newest.decision_id,
+                account_id=newest.account_id,
+                action=newest.action,
+                by=newest.by,
+                state=state,
+                claimed_at=as_moment(first[claim_id].at),
+                lease_until=as_moment(newest.lease_until),
+                ended_at=ended,
+                reason=newest.reason,
+            )
+        )
     return tuple(found)
 
 
@@ -276,13 +358,15 @@ def _now(connection: Connection, account_id: str, clock: datetime) -> datetime:
     """The moment at which claims of an account stand: that of the service, and never before what
     was recorded of the account, however wrong the clock was then."""
     now = service_time(connection, clock)
-    newest = connection.scalar(sa.select(sa.func.max(CLAIM_RECORDS.c.at)).where(
-        CLAIM_RECORDS.c.account_id == account_id))
+    newest = connection.scalar(
+        sa.select(sa.func.max(CLAIM_RECORDS.c.at)).where(CLAIM_RECORDS.c.account_id == account_id)
+    )
     return now if newest is None else max(now, as_moment(newest))
 
 
-def _held(connection: Connection, claim_id: str, by: str, now: datetime
-          ) -> tuple[Claim, sa.Row[Any], datetime]:
+def _held(
+    connection: Connection, claim_id: str, by: str, now: datetime
+) -> tuple[Claim, sa.Row[Any], datetime]:
     """A claim that its holder may still end, its decision, and the moment of the next record."""
     found = _claim_of(connection, claim_id, now)
     if found.by != by:
@@ -293,8 +377,10 @@ def _held(connection: Connection, claim_id: str, by: str, now: datetime
     if claim.state in ("completed", "failed"):
         raise ClaimOverError(f"This claim {claim.state} at {claim.ended_at:%Y-%m-%d %H:%M:%S} UTC.")
     if claims[-1].claim_id != claim_id:
-        raise ClaimOverError("The lease was over and somebody else has claimed the decision since. "
-                             "If you carried it out, tell a person: it may be done twice.")
+        raise ClaimOverError(
+            "The lease was over and somebody else has claimed the decision since. "
+            "If you carried it out, tell a person: it may be done twice."
+        )
     return claim, decision_row(connection, found.decision_id), at
 
 
@@ -303,56 +389,91 @@ def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> N
     done = connection.execute(
         sa.select(OUTCOMES.c.kind, OUTCOMES.c.received_at, OUTCOMES.c.heard_at).where(
             OUTCOMES.c.decision_id == decided.decision_id,
-            OUTCOMES.c.kind.in_(("executed", "declined")))).first()
+            OUTCOMES.c.kind.in_(("executed", "declined")),
+        )
+    ).first()
     if done is not None:
         when = done.heard_at or done.received_at
         raise NotClaimableError(f"This decision was {done.kind} on {when[:10]}.")
     if decided.valid_until is None or as_moment(decided.valid_until) <= at:
-        until = "older than claims" if decided.valid_until is None else (
-            f"valid until {as_moment(decided.valid_until):%Y-%m-%d %H:%M} UTC")
+        until = (
+            "older than claims"
+            if decided.valid_until is None
+            else (f"valid until {as_moment(decided.valid_until):%Y-%m-%d %H:%M} UTC")
+        )
         raise DecisionExpiredError(f"This decision is {until}.")
     claims = _claims(_records(connection, CLAIM_RECORDS.c.account_id == decided.account_id), at)
     for claim in claims:
         if claim.state == "claimed":
             seconds = max(1, round((claim.lease_until - at).total_seconds()))
-            what = ("This decision" if claim.decision_id == decided.decision_id
-                    else "Another decision about this account")
+            what = (
+                "This decision"
+                if claim.decision_id == decided.decision_id
+                else "Another decision about this account"
+            )
             raise AlreadyClaimedError(
                 f"{what} is claimed until {claim.lease_until:%Y-%m-%d %H:%M:%S} UTC.",
-                headers={"Retry-After": str(seconds)})
+                headers={"Retry-After": str(seconds)},
+            )
     # who asked at a moment of the clock may not know of what was heard from then on
-    since = (OUTCOMES.c.received_at >= decided.decided_at if decided.asked_at is None
-             else OUTCOMES.c.heard_at >= decided.asked_at)
+    since = (
+        OUTCOMES.c.received_at >= decided.decided_at
+        if decided.asked_at is None
+        else OUTCOMES.c.heard_at >= decided.asked_at
+    )
     others = connection.execute(
         sa.select(OUTCOMES.c.occurred_at, DECISIONS.c.action)
         .join(DECISIONS, DECISIONS.c.decision_id == OUTCOMES.c.decision_id)
         .where(DECISIONS.c.account_id == decided.account_id, OUTCOMES.c.kind == "executed", since)
     ).first()
     if others is not None:
-        raise DecisionExpiredError(f"Since this was decided, {others.action} was carried out for "
-                                   f"the account, of which the decision did not know.")
+        raise DecisionExpiredError(
+            f"Since this was decided, {others.action} was carried out for "
+            f"the account, of which the decision did not know."
+        )
 
 
-def _check_capacity(connection: Connection, controls: Sequence[Control], scope: Scope,
-                    at: datetime) -> None:
+def _check_capacity(
+    connection: Connection, controls: Sequence[Control], scope: Scope, at: datetime
+) -> None:
     """See that fewer are claimed or done this week than may be; lapsed and failed ones are not."""
     for of, most in capacities(controls, scope):
-        named = [column == value for column, value in (
-            (DECISIONS.c.action, of.action), (DECISIONS.c.segment, of.segment),
-            (DECISIONS.c.csm, of.csm)) if value is not None]
-        week = sa.select(CLAIM_RECORDS.c.claim_id).join(
-            DECISIONS, DECISIONS.c.decision_id == CLAIM_RECORDS.c.decision_id).where(
-            sa.or_(CLAIM_RECORDS.c.at > as_text(at - WEEK),
-                   CLAIM_RECORDS.c.lease_until > as_text(at)), *named)
+        named = [
+            column == value
+            for column, value in (
+                (DECISIONS.c.action, of.action),
+                (DECISIONS.c.segment, of.segment),
+                (DECISIONS.c.csm, of.csm),
+            )
+            if value is not None
+        ]
+        week = (
+            sa.select(CLAIM_RECORDS.c.claim_id)
+            .join(DECISIONS, DECISIONS.c.decision_id == CLAIM_RECORDS.c.decision_id)
+            .where(
+                sa.or_(
+                    CLAIM_RECORDS.c.at > as_text(at - WEEK),
+                    CLAIM_RECORDS.c.lease_until > as_text(at),
+                ),
+                *named,
+            )
+        )
         claims = _claims(_records(connection, CLAIM_RECORDS.c.claim_id.in_(week)), at)
         used = [c for c in claims if c.state in ("claimed", "completed")]
         if len(used) >= most:
-            free = min((c.lease_until if c.state == "claimed" else (c.ended_at or at) + WEEK)
-                       for c in used) if used else at + WEEK
+            free = (
+                min(
+                    (c.lease_until if c.state == "claimed" else (c.ended_at or at) + WEEK)
+                    for c in used
+                )
+                if used
+                else at + WEEK
+            )
             seconds = max(1, round((free - at).total_seconds()))
             raise CapacityUsedError(
                 f"{most} a week may be claimed for {of.words}, and all of them are.",
-                headers={"Retry-After": str(seconds)})
+                headers={"Retry-After": str(seconds)},
+            )
 
 
 def _known(connection: Connection, key: str | None, digest: str) -> sa.Row[Any, Any] | None:
@@ -360,25 +481,58 @@ def _known(connection: Connection, key: str | None, digest: str) -> sa.Row[Any, 
     if key is None:
         return None
     known = connection.execute(
-        sa.select(CLAIM_RECORDS.c.claim_id, CLAIM_RECORDS.c.request_digest)
-        .where(CLAIM_RECORDS.c.key == key)).one_or_none()
+        sa.select(CLAIM_RECORDS.c.claim_id, CLAIM_RECORDS.c.request_digest).where(
+            CLAIM_RECORDS.c.key == key
+        )
+    ).one_or_none()
     if known is not None and known.request_digest != digest:
-        raise KeyReusedError("This Idempotency-Key came before with another request about a claim. "
-                             "Nothing was stored.")
+        raise KeyReusedError(
+            "This Idempotency-Key came before with another request about a claim. "
+            "Nothing was stored."
+        )
     return known
 
 
-def _add(connection: Connection, decided: sa.Row[Any], kind: Step, *, claim_id: str, at: datetime,
-         lease_until: datetime, by: str, key: str | None, digest: str, reason: str | None = None
-         ) -> str:
-    count = connection.scalar(sa.select(sa.func.count()).select_from(CLAIM_RECORDS).where(
-        CLAIM_RECORDS.c.claim_id == claim_id)) or 0
+def _add(
+    connection: Connection,
+    decided: sa.Row[Any],
+    kind: Step,
+    *,
+    claim_id: str,
+    at: datetime,
+    lease_until: datetime,
+    by: str,
+    key: str | None,
+    digest: str,
+    reason: str | None = None,
+) -> str:
+    count = (
+        connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(CLAIM_RECORDS)
+            .where(CLAIM_RECORDS.c.claim_id == claim_id)
+        )
+        or 0
+    )
     record_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{claim_id}:{count}:{kind}"))
-    insert_linked(connection, CLAIM_RECORDS, {
-        "record_id": record_id, "claim_id": claim_id, "decision_id": decided.decision_id,
-        "account_id": decided.account_id, "action": decided.action, "kind": kind,
-        "at": as_text(at), "lease_until": as_text(lease_until), "by": by, "reason": reason,
-        "key": key, "request_digest": digest})
+    insert_linked(
+        connection,
+        CLAIM_RECORDS,
+        {
+            "record_id": record_id,
+            "claim_id": claim_id,
+            "decision_id": decided.decision_id,
+            "account_id": decided.account_id,
+            "action": decided.action,
+            "kind": kind,
+            "at": as_text(at),
+            "lease_until": as_text(lease_until),
+            "by": by,
+            "reason": reason,
+            "key": key,
+            "request_digest": digest,
+        },
+    )
     return record_id
 
 

@@ -74,8 +74,16 @@ class FeedbackRecords:
     def __init__(self, database: LedgerDatabase) -> None:
         self._database = database
 
-    def record(self, decision_id: str, new: NewFeedback, *, by: str, key: str | None, now: datetime,
-               heard_at: datetime | None = None) -> Feedback:
+    def record(
+        self,
+        decision_id: str,
+        new: NewFeedback,
+        *,
+        by: str,
+        key: str | None,
+        now: datetime,
+        heard_at: datetime | None = None,
+    ) -> Feedback:
         """Store what was said, once per key.
 
         It is said ``now`` on the time of the data, and heard on the clock of the service (``now``,
@@ -88,34 +96,67 @@ class FeedbackRecords:
                 moment that has passed or is too far away, or puts off doing nothing.
             KeyReusedError: the key came before with another saying.
         """
-        digest = hashlib.blake2b(json.dumps(
-            [decision_id, new.verdict, new.reason, new.action, by,
-             None if new.snooze_until is None else as_text(new.snooze_until)]).encode(),
-            digest_size=16).hexdigest()
+        digest = hashlib.blake2b(
+            json.dumps(
+                [
+                    decision_id,
+                    new.verdict,
+                    new.reason,
+                    new.action,
+                    by,
+                    None if new.snooze_until is None else as_text(new.snooze_until),
+                ]
+            ).encode(),
+            digest_size=16,
+        ).hexdigest()
         with self._database.writing() as connection:
-            known = None if key is None else connection.execute(
-                sa.select(FEEDBACK).where(FEEDBACK.c.key == key)).one_or_none()
+            known = (
+                None
+                if key is None
+                else connection.execute(
+                    sa.select(FEEDBACK).where(FEEDBACK.c.key == key)
+                ).one_or_none()
+            )
             if known is not None:
                 if known.request_digest != digest:
-                    raise KeyReusedError("This Idempotency-Key came before with another feedback. "
-                                         "Nothing was stored.")
+                    raise KeyReusedError(
+                        "This Idempotency-Key came before with another feedback. "
+                        "Nothing was stored."
+                    )
                 return as_feedback(known)
             decided = decision_row(connection, decision_id)
             action = new.action or decided.action
             clock = None if heard_at is None else service_time(connection, heard_at)
-            _check(action, [one["action_id"] for one in json.loads(decided.eligible)],
-                   new, clock or now)
+            _check(
+                action,
+                [one["action_id"] for one in json.loads(decided.eligible)],
+                new,
+                clock or now,
+            )
             row = {
-                "feedback_id": str(uuid.uuid4() if key is None else uuid.uuid5(
-                    uuid.NAMESPACE_URL, f"keepwell:{decision_id}:feedback:{key}")),
-                "decision_id": decision_id, "account_id": decided.account_id, "action": action,
-                "verdict": new.verdict, "reason": new.reason,
+                "feedback_id": str(
+                    uuid.uuid4()
+                    if key is None
+                    else uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:feedback:{key}")
+                ),
+                "decision_id": decision_id,
+                "account_id": decided.account_id,
+                "action": action,
+                "verdict": new.verdict,
+                "reason": new.reason,
                 "snooze_until": None if new.snooze_until is None else as_text(new.snooze_until),
-                "by": by, "at": as_text(now), "heard_at": None if clock is None else as_text(clock),
-                "key": key, "request_digest": digest}
+                "by": by,
+                "at": as_text(now),
+                "heard_at": None if clock is None else as_text(clock),
+                "key": key,
+                "request_digest": digest,
+            }
             insert_linked(connection, FEEDBACK, row)
-            return as_feedback(connection.execute(sa.select(FEEDBACK).where(
-                FEEDBACK.c.feedback_id == row["feedback_id"])).one())
+            return as_feedback(
+                connection.execute(
+                    sa.select(FEEDBACK).where(FEEDBACK.c.feedback_id == row["feedback_id"])
+                ).one()
+            )
 
     def of_decision(self, decision_id: str) -> tuple[Feedback, ...]:
         """What was said to a decision, newest first."""
@@ -127,9 +168,17 @@ class FeedbackRecords:
 
     def _read(self, which: sa.ColumnElement[bool]) -> tuple[Feedback, ...]:
         with self._database.reading() as connection:
-            rows = connection.execute(sa.select(FEEDBACK).join(CHAIN, sa.and_(
-                CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id))
-                .where(which).order_by(CHAIN.c.place.desc()))  # a clock may stand still
+            rows = connection.execute(
+                sa.select(FEEDBACK)
+                .join(
+                    CHAIN,
+                    sa.and_(
+                        CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id
+                    ),
+                )
+                .where(which)
+                .order_by(CHAIN.c.place.desc())
+            )  # a clock may stand still
             return tuple(map(as_feedback, rows))
 
 
@@ -137,20 +186,33 @@ def _check(action: str, ranked: list[str], new: NewFeedback, clock: datetime) ->
     wrong: FieldProblem | None = None
     until = new.snooze_until
     if action not in ranked:
-        wrong = FieldProblem(where="action", message="the decision did not rank this action; it "
-                                                     f"ranked {', '.join(ranked)}")
+        wrong = FieldProblem(
+            where="action",
+            message=f"the decision did not rank this action; it ranked {', '.join(ranked)}",
+        )
     elif new.verdict == "snooze" and action == DO_NOTHING:
-        wrong = FieldProblem(where="action", message="there is nothing to put off in doing "
-                                                     "nothing; agree, or disagree with a reason")
+        wrong = FieldProblem(
+            where="action",
+            message="there is nothing to put off in doing "
+            "nothing; agree, or disagree with a reason",
+        )
     elif until is not None and until <= clock:
-        wrong = FieldProblem(where="snooze_until", message=(
-            f"{in_utc(until)} has passed: by the clock of this service it is {in_utc(clock)}; "
-            f"give a moment that lies ahead"))
+        wrong = FieldProblem(
+            where="snooze_until",
+            message=(
+                f"{in_utc(until)} has passed: by the clock of this service it is {in_utc(clock)}; "
+                f"give a moment that lies ahead"
+            ),
+        )
     elif until is not None and until > clock + LONGEST_SNOOZE:
-        wrong = FieldProblem(where="snooze_until", message=(
-            f"{in_utc(until)} is more than {LONGEST_SNOOZE.days} days ahead of the clock of this "
-            f"service, {in_utc(clock)}; give {in_utc(clock + LONGEST_SNOOZE)} at the latest, or "
-            f"disagree with a reason"))
+        wrong = FieldProblem(
+            where="snooze_until",
+            message=(
+                f"{in_utc(until)} is more than {LONGEST_SNOOZE.days} days ahead of the clock of this "
+                f"service, {in_utc(clock)}; give {in_utc(clock + LONGEST_SNOOZE)} at the latest, or "
+                f"disagree with a reason"
+            ),
+        )
     if wrong is not None:
         raise WrongShapeError(f"{wrong.where}: {wrong.message}", errors=[wrong])
 
@@ -167,8 +229,14 @@ def in_utc(moment: datetime) -> str:
 def as_feedback(row: sa.Row[Any]) -> Feedback:
     """A row of its table as what was said."""
     return Feedback(
-        feedback_id=row.feedback_id, decision_id=row.decision_id, account_id=row.account_id,
-        action=row.action, verdict=row.verdict, reason=row.reason,
+        feedback_id=row.feedback_id,
+        decision_id=row.decision_id,
+        account_id=row.account_id,
+        action=row.action,
+        verdict=row.verdict,
+        reason=row.reason,
         snooze_until=None if row.snooze_until is None else as_moment(row.snooze_until),
-        by=row.by, at=as_moment(row.at),
-        heard_at=None if row.heard_at is None else as_moment(row.heard_at))
+        by=row.by,
+        at=as_moment(row.at),
+        heard_at=None if row.heard_at is None else as_moment(row.heard_at),
+    )

@@ -47,15 +47,27 @@ class Scope:
         >>> Scope(action="a", csm="ann").holds(Scope(action="a", csm=None))
         False
         """
-        return all(mine is None or mine == theirs for mine, theirs in (
-            (self.action, other.action), (self.segment, other.segment), (self.csm, other.csm)))
+        return all(
+            mine is None or mine == theirs
+            for mine, theirs in (
+                (self.action, other.action),
+                (self.segment, other.segment),
+                (self.csm, other.csm),
+            )
+        )
 
     @property
     def words(self) -> str:
         """The scope for a person to read."""
-        named = [f"the {what} {value}" for what, value in (
-            ("action", self.action), ("segment", self.segment), ("CSM", self.csm))
-            if value is not None]
+        named = [
+            f"the {what} {value}"
+            for what, value in (
+                ("action", self.action),
+                ("segment", self.segment),
+                ("CSM", self.csm),
+            )
+            if value is not None
+        ]
         return " for ".join(named) or "everything"
 
 
@@ -71,16 +83,23 @@ class Control:
     reason: str
 
 
-def unknown_parts(scope: Scope, *, actions: Collection[str | None],
-                  segments: Collection[str | None], csms: Collection[str | None]
-                  ) -> tuple[str, ...]:
+def unknown_parts(
+    scope: Scope,
+    *,
+    actions: Collection[str | None],
+    segments: Collection[str | None],
+    csms: Collection[str | None],
+) -> tuple[str, ...]:
     """The parts of a scope that name nothing there is: to stop a misspelt name stops nothing.
 
     >>> unknown_parts(Scope(action="cal", csm="ann"), actions={"call"}, segments=(), csms={"ann"})
     ('action',)
     """
-    named = (("action", scope.action, actions), ("segment", scope.segment, segments),
-             ("csm", scope.csm, csms))
+    named = (
+        ("action", scope.action, actions),
+        ("segment", scope.segment, segments),
+        ("csm", scope.csm, csms),
+    )
     return tuple(part for part, name, known in named if name is not None and name not in known)
 
 
@@ -90,11 +109,18 @@ class Controls:
     def __init__(self, database: LedgerDatabase) -> None:
         self._database = database
 
-    def record(self, kind: ControlKind, scope: Scope, *, by: str, reason: str, at: datetime,
-               value: int | None = None) -> Control:
+    def record(
+        self,
+        kind: ControlKind,
+        scope: Scope,
+        *,
+        by: str,
+        reason: str,
+        at: datetime,
+        value: int | None = None,
+    ) -> Control:
         """Write a control down; it holds for every transaction that begins afterwards."""
-        return self.write(Control(kind=kind, scope=scope, value=value, by=by, at=at,
-                                  reason=reason))
+        return self.write(Control(kind=kind, scope=scope, value=value, by=by, at=at, reason=reason))
 
     def write(self, control: Control) -> Control:
         """The same, of a control that is there already."""
@@ -110,10 +136,21 @@ class Controls:
 def add_control(connection: Connection, control: Control) -> Control:
     """Write a control down in a transaction that has the writers' lock."""
     count = connection.scalar(sa.select(sa.func.count()).select_from(CONTROLS)) or 0
-    insert_linked(connection, CONTROLS, {
-        "control_id": f"{count + 1:012d}", "kind": control.kind, "action": control.scope.action,
-        "segment": control.scope.segment, "csm": control.scope.csm, "value": control.value,
-        "by": control.by, "at": as_text(control.at), "reason": control.reason})
+    insert_linked(
+        connection,
+        CONTROLS,
+        {
+            "control_id": f"{count + 1:012d}",
+            "kind": control.kind,
+            "action": control.scope.action,
+            "segment": control.scope.segment,
+            "csm": control.scope.csm,
+            "value": control.value,
+            "by": control.by,
+            "at": as_text(control.at),
+            "reason": control.reason,
+        },
+    )
     return control
 
 
@@ -121,9 +158,16 @@ def read_controls(connection: Connection) -> tuple[Control, ...]:
     """Every control in the order in which they were given."""
     rows = connection.execute(IN_ORDER)
     return tuple(
-        Control(kind=row.kind, value=row.value, by=row.by, at=as_moment(row.at), reason=row.reason,
-                scope=Scope(action=row.action, segment=row.segment, csm=row.csm))
-        for row in rows)
+        Control(
+            kind=row.kind,
+            value=row.value,
+            by=row.by,
+            at=as_moment(row.at),
+            reason=row.reason,
+            scope=Scope(action=row.action, segment=row.segment, csm=row.csm),
+        )
+        for row in rows
+    )
 
 
 def stops(controls: Sequence[Control]) -> tuple[Control, ...]:
@@ -150,5 +194,6 @@ def check_not_stopped(controls: Sequence[Control], scope: Scope) -> None:
     """
     stop = stop_of(controls, scope)
     if stop is not None:
-        raise StoppedError(f"{stop.by} stopped {stop.scope.words} on {stop.at:%Y-%m-%d %H:%M} "
-                           f"UTC: {stop.reason}")
+        raise StoppedError(
+            f"{stop.by} stopped {stop.scope.words} on {stop.at:%Y-%m-%d %H:%M} UTC: {stop.reason}"
+        )

@@ -54,18 +54,28 @@ from serving.problems import KeyReusedError, LedgerUnreachableError, UnknownDeci
 __all__ = ["Decision", "Ledger", "NewOutcome", "Outcome", "OutcomeKind"]
 
 THESE_DECISIONS = sa.select(DECISIONS).where(
-    DECISIONS.c.decision_id.in_(sa.bindparam("ids", expanding=True)))
+    DECISIONS.c.decision_id.in_(sa.bindparam("ids", expanding=True))
+)
 THESE_INPUTS = sa.select(INPUTS.c.digest).where(
-    INPUTS.c.digest.in_(sa.bindparam("ids", expanding=True)))
-OUTCOMES_OF = outcomes_with_decisions().join(CHAIN, sa.and_(
-    CHAIN.c.table == OUTCOMES.name, CHAIN.c.record_id == OUTCOMES.c.outcome_id)).where(
-    DECISIONS.c.account_id.in_(sa.bindparam("ids", expanding=True))).order_by(CHAIN.c.place)
+    INPUTS.c.digest.in_(sa.bindparam("ids", expanding=True))
+)
+OUTCOMES_OF = (
+    outcomes_with_decisions()
+    .join(
+        CHAIN, sa.and_(CHAIN.c.table == OUTCOMES.name, CHAIN.c.record_id == OUTCOMES.c.outcome_id)
+    )
+    .where(DECISIONS.c.account_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(CHAIN.c.place)
+)
 """Made once: to make a statement anew for each decision takes longer than to run it."""
 
 BRIEFLY: Sequence[sa.ColumnElement[Any]] = [
-    *(DECISIONS.c[name] for name in ("decision_id", "account_id", "decided_at", "action",
-                                     "propensity")),
-    sa.case((DECISIONS.c.propensity < 1, DECISIONS.c.inputs)).label("inputs")]
+    *(
+        DECISIONS.c[name]
+        for name in ("decision_id", "account_id", "decided_at", "action", "propensity")
+    ),
+    sa.case((DECISIONS.c.propensity < 1, DECISIONS.c.inputs)).label("inputs"),
+]
 """What ``DecidedBriefly`` holds: the question of a decision is long, and seldom needed."""
 
 PART = 1_000
@@ -143,10 +153,13 @@ class Ledger:
         """What claims, approvals and controls are kept in, beside the decisions."""
         return self._database
 
-    def append_decisions(self, decisions: Sequence[Decision], *,
-                         shared: Mapping[str, str] = MappingProxyType({}),
-                         before_commit: Callable[[Sequence[Decision]], None] = lambda _: None,
-                         ) -> tuple[Decision, ...]:
+    def append_decisions(
+        self,
+        decisions: Sequence[Decision],
+        *,
+        shared: Mapping[str, str] = MappingProxyType({}),
+        before_commit: Callable[[Sequence[Decision]], None] = lambda _: None,
+    ) -> tuple[Decision, ...]:
         """Store decisions, all or none; they are on disk when this returns.
 
         Answers them as they are stored: a decision whose id is there already is the same decision
@@ -158,31 +171,49 @@ class Ledger:
             return ()
         rows = {d.decision_id: _decision_row(d) for d in decisions}  # while others may write
         with self._database.writing() as connection:
-            there = {row.decision_id: _decision(row)
-                     for part in batched([d.decision_id for d in decisions], PART)
-                     for row in connection.execute(THESE_DECISIONS, {"ids": part})}
+            there = {
+                row.decision_id: _decision(row)
+                for part in batched([d.decision_id for d in decisions], PART)
+                for row in connection.execute(THESE_DECISIONS, {"ids": part})
+            }
             controls = read_controls(connection)
-            new = {d.decision_id: _levelled(d, controls) for d in decisions
-                   if d.decision_id not in there}
+            new = {
+                d.decision_id: _levelled(d, controls)
+                for d in decisions
+                if d.decision_id not in there
+            }
             unsure = [digest for digest in shared if digest not in self._inputs]
             if unsure:
                 known = set(connection.scalars(THESE_INPUTS, {"ids": unsure}))
-                inputs = [{"digest": digest, "content": shared[digest]}
-                          for digest in unsure if digest not in known]
+                inputs = [
+                    {"digest": digest, "content": shared[digest]}
+                    for digest in unsure
+                    if digest not in known
+                ]
                 if inputs:
                     insert_linked(connection, INPUTS, *inputs)
             if new:
-                insert_linked(connection, DECISIONS, *(
-                    {**rows[d.decision_id], "autonomy": d.autonomy} for d in new.values()))
+                insert_linked(
+                    connection,
+                    DECISIONS,
+                    *({**rows[d.decision_id], "autonomy": d.autonomy} for d in new.values()),
+                )
             stored = {**there, **new}
             answer = tuple(stored[d.decision_id] for d in decisions)
             before_commit(answer)
         self._inputs.update(unsure)  # committed, and nothing is ever taken out
         return answer
 
-    def append_outcome(self, decision_id: str, new: NewOutcome, *, key: str,
-                       received_at: datetime, heard_at: datetime | None = None,
-                       reporter: str | None = None) -> tuple[Outcome, bool]:
+    def append_outcome(
+        self,
+        decision_id: str,
+        new: NewOutcome,
+        *,
+        key: str,
+        received_at: datetime,
+        heard_at: datetime | None = None,
+        reporter: str | None = None,
+    ) -> tuple[Outcome, bool]:
         """Store an outcome once per key; answers the stored one and whether it is new.
 
         It is received on the time of the data, and heard on the clock of the service.
@@ -200,17 +231,26 @@ class Ledger:
             known = connection.execute(sa.select(KEYS).where(KEYS.c.key == key)).one_or_none()
             if known is not None:
                 if known.request_digest != digest:
-                    raise KeyReusedError("This Idempotency-Key came before with another outcome, "
-                                         "or for another decision. Nothing was stored.")
+                    raise KeyReusedError(
+                        "This Idempotency-Key came before with another outcome, "
+                        "or for another decision. Nothing was stored."
+                    )
                 return self._outcome(connection, known.outcome_id), False
             decided = decision_row(connection, decision_id)
             if new.kind in OPPOSITES:
                 check_still_free(connection, decided, new, heard_at or received_at, reporter)
             outcome_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:{decision_id}:{key}"))
-            store_outcome(connection, decided, new, outcome_id=outcome_id,
-                          received_at=received_at, heard_at=heard_at)
-            insert_linked(connection, KEYS, {
-                "key": key, "request_digest": digest, "outcome_id": outcome_id})
+            store_outcome(
+                connection,
+                decided,
+                new,
+                outcome_id=outcome_id,
+                received_at=received_at,
+                heard_at=heard_at,
+            )
+            insert_linked(
+                connection, KEYS, {"key": key, "request_digest": digest, "outcome_id": outcome_id}
+            )
             return self._outcome(connection, outcome_id), True
 
     def decision(self, decision_id: str) -> Decision:
@@ -230,7 +270,8 @@ class Ledger:
         """
         with self._database.reading() as connection:
             content = connection.scalar(
-                sa.select(INPUTS.c.content).where(INPUTS.c.digest == digest))
+                sa.select(INPUTS.c.content).where(INPUTS.c.digest == digest)
+            )
         if content is None:
             raise UnknownDecisionError("What this decision was made on is not in the ledger.")
         return str(content)
@@ -239,8 +280,10 @@ class Ledger:
         """The decisions about an account, newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                sa.select(DECISIONS).where(DECISIONS.c.account_id == account_id)
-                .order_by(DECISIONS.c.decided_at.desc(), DECISIONS.c.decision_id)).all()
+                sa.select(DECISIONS)
+                .where(DECISIONS.c.account_id == account_id)
+                .order_by(DECISIONS.c.decided_at.desc(), DECISIONS.c.decision_id)
+            ).all()
         return tuple(_decision(row) for row in rows)
 
     def outcomes_of(self, account_ids: Collection[str]) -> dict[str, tuple[Outcome, ...]]:
@@ -248,25 +291,36 @@ class Ledger:
         with self._database.reading() as connection:
             return outcomes_in(connection, account_ids)
 
-    def undelivered(self) -> tuple[tuple[DecidedBriefly, ...], tuple[Outcome, ...],
-                                   tuple[Feedback, ...]]:
-        """Decisions, outcomes and what people said that is not on the timeline yet, oldest first.
-        """
+    def undelivered(
+        self,
+    ) -> tuple[tuple[DecidedBriefly, ...], tuple[Outcome, ...], tuple[Feedback, ...]]:
+        """Decisions, outcomes and what people said that is not on the timeline yet, oldest first."""
         since = self._told
         with self._database.reading() as connection:
             newest: int = connection.scalar(sa.select(sa.func.max(CHAIN.c.place))) or 0
             decisions = connection.execute(
-                _untold(sa.select(*BRIEFLY), DECISIONS.c.decision_id, since)).all()
+                _untold(sa.select(*BRIEFLY), DECISIONS.c.decision_id, since)
+            ).all()
             outcomes = connection.execute(
-                _untold(outcomes_with_decisions(), OUTCOMES.c.outcome_id, since)).all()
+                _untold(outcomes_with_decisions(), OUTCOMES.c.outcome_id, since)
+            ).all()
             said = connection.execute(
-                _untold(sa.select(FEEDBACK), FEEDBACK.c.feedback_id, since)).all()
+                _untold(sa.select(FEEDBACK), FEEDBACK.c.feedback_id, since)
+            ).all()
         with self._noting:
-            self._note(newest, {*(row.decision_id for row in decisions),
-                                *(row.outcome_id for row in outcomes),
-                                *(row.feedback_id for row in said)})
-        return (tuple(map(_briefly, decisions)), tuple(map(as_outcome, outcomes)),
-                tuple(map(as_feedback, said)))
+            self._note(
+                newest,
+                {
+                    *(row.decision_id for row in decisions),
+                    *(row.outcome_id for row in outcomes),
+                    *(row.feedback_id for row in said),
+                },
+            )
+        return (
+            tuple(map(_briefly, decisions)),
+            tuple(map(as_outcome, outcomes)),
+            tuple(map(as_feedback, said)),
+        )
 
     def mark_delivered(self, record_ids: Sequence[str], *, at: datetime) -> None:
         """Note that these records are on the timeline."""
@@ -277,8 +331,9 @@ class Ledger:
             there = _present(connection, DELIVERIES.c.record_id, record_ids)
             new = [i for i in dict.fromkeys(record_ids) if i not in there]
             if new:
-                connection.execute(sa.insert(DELIVERIES), [
-                    {"record_id": i, "delivered_at": noted_at} for i in new])
+                connection.execute(
+                    sa.insert(DELIVERIES), [{"record_id": i, "delivered_at": noted_at} for i in new]
+                )
         with self._noting:
             place, waiting = self._telling
             self._note(place, waiting.difference(record_ids))
@@ -301,16 +356,21 @@ class Ledger:
         with self._database.reading() as connection:
             decisions, outcomes = (
                 connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-                for table in (DECISIONS, OUTCOMES))
+                for table in (DECISIONS, OUTCOMES)
+            )
         return decisions, outcomes
 
     def _outcome(self, connection: Connection, outcome_id: str) -> Outcome:
-        return as_outcome(connection.execute(
-            outcomes_with_decisions().where(OUTCOMES.c.outcome_id == outcome_id)).one())
+        return as_outcome(
+            connection.execute(
+                outcomes_with_decisions().where(OUTCOMES.c.outcome_id == outcome_id)
+            ).one()
+        )
 
 
-def outcomes_in(connection: Connection, account_ids: Collection[str]
-                ) -> dict[str, tuple[Outcome, ...]]:
+def outcomes_in(
+    connection: Connection, account_ids: Collection[str]
+) -> dict[str, tuple[Outcome, ...]]:
     """The outcomes of these accounts' decisions in the order they came, by account."""
     found: dict[str, list[Outcome]] = {}
     for part in batched(list(dict.fromkeys(account_ids)), PART):
@@ -322,30 +382,38 @@ def outcomes_in(connection: Connection, account_ids: Collection[str]
 def _untold(what: sa.Select[Any], record_id: sa.Column[Any], since: int) -> sa.Select[Any]:
     """Of these, those after a place of the chain that are not on the timeline, in order."""
     told = sa.select(DELIVERIES.c.record_id).where(DELIVERIES.c.record_id == record_id).exists()
-    return what.join(CHAIN, sa.and_(CHAIN.c.table == record_id.table.name,
-                                    CHAIN.c.record_id == record_id)).where(
-        CHAIN.c.place > since, ~told).order_by(CHAIN.c.place)
+    return (
+        what.join(
+            CHAIN, sa.and_(CHAIN.c.table == record_id.table.name, CHAIN.c.record_id == record_id)
+        )
+        .where(CHAIN.c.place > since, ~told)
+        .order_by(CHAIN.c.place)
+    )
 
 
 def _levelled(decision: Decision, controls: Sequence[Control]) -> Decision:
     """The decision at the level that is set for it now."""
     if decision.autonomy is None:
         return decision
-    level = level_now(controls, Scope(action=decision.action, segment=decision.segment,
-                                      csm=decision.csm))
+    level = level_now(
+        controls, Scope(action=decision.action, segment=decision.segment, csm=decision.csm)
+    )
     return replace(decision, autonomy=min(decision.autonomy, level))
 
 
 def _present(connection: Connection, column: sa.Column[Any], ids: Sequence[str]) -> set[str]:
     """Which of these ids a table holds already."""
-    return {known for part in batched(ids, PART)
-            for known in connection.scalars(sa.select(column).where(column.in_(part)))}
+    return {
+        known
+        for part in batched(ids, PART)
+        for known in connection.scalars(sa.select(column).where(column.in_(part)))
+    }
 
 
 def batched(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     """The values in parts of at most this size."""
     for start in range(0, len(values), size):
-        yield values[start:start + size]
+        yield values[start : start + size]
 
 
 def _decision_row(decision: Decision) -> dict[str, object]:
@@ -359,20 +427,34 @@ def _decision_row(decision: Decision) -> dict[str, object]:
 
 def _briefly(row: sa.Row[Any]) -> DecidedBriefly:
     return DecidedBriefly(
-        decision_id=row.decision_id, account_id=row.account_id,
-        decided_at=as_moment(row.decided_at), action=row.action, propensity=row.propensity,
-        inputs=row.inputs)
+        decision_id=row.decision_id,
+        account_id=row.account_id,
+        decided_at=as_moment(row.decided_at),
+        action=row.action,
+        propensity=row.propensity,
+        inputs=row.inputs,
+    )
 
 
 def _decision(row: sa.Row[Any]) -> Decision:
     return Decision(
-        decision_id=row.decision_id, account_id=row.account_id,
+        decision_id=row.decision_id,
+        account_id=row.account_id,
         decided_at=as_moment(row.decided_at),
-        as_of=as_moment(row.as_of), action=row.action, propensity=row.propensity,
-        expected_value=row.expected_value, currency=row.currency,
-        eligible=tuple(json.loads(row.eligible)), withheld=tuple(json.loads(row.withheld)),
-        versions=json.loads(row.versions), input_digest=row.input_digest,
+        as_of=as_moment(row.as_of),
+        action=row.action,
+        propensity=row.propensity,
+        expected_value=row.expected_value,
+        currency=row.currency,
+        eligible=tuple(json.loads(row.eligible)),
+        withheld=tuple(json.loads(row.withheld)),
+        versions=json.loads(row.versions),
+        input_digest=row.input_digest,
         valid_until=None if row.valid_until is None else as_moment(row.valid_until),
-        segment=row.segment, csm=row.csm, autonomy=row.autonomy, proposed_by=row.proposed_by,
+        segment=row.segment,
+        csm=row.csm,
+        autonomy=row.autonomy,
+        proposed_by=row.proposed_by,
         inputs=row.inputs,
-        asked_at=None if row.asked_at is None else as_moment(row.asked_at))
+        asked_at=None if row.asked_at is None else as_moment(row.asked_at),
+    )

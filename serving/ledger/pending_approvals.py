@@ -40,8 +40,9 @@ class Waiting:
     goes_ahead_at: datetime | None  # None: not before somebody approved it
 
 
-def decisions_that_wait(database: LedgerDatabase, *, now: datetime, accounts: Collection[str]
-                        ) -> tuple[Waiting, ...]:
+def decisions_that_wait(
+    database: LedgerDatabase, *, now: datetime, accounts: Collection[str]
+) -> tuple[Waiting, ...]:
     """What waits now about these accounts, most expected value first.
 
     Of several decisions on the same action for an account by the same proposer only the newest is
@@ -57,32 +58,59 @@ def decisions_that_wait(database: LedgerDatabase, *, now: datetime, accounts: Co
     """
     columns = [c for c in DECISIONS.c if c.name not in ("eligible", "withheld", "inputs")]
     linked = sa.and_(CHAIN.c.table == DECISIONS.name, CHAIN.c.record_id == DECISIONS.c.decision_id)
-    wanted: sa.Select[Any] = sa.select(*columns, CHAIN.c.place).join(CHAIN, linked).where(
-        DECISIONS.c.action != DO_NOTHING, DECISIONS.c.autonomy >= APPROVED_ONLY,
-        ~sa.exists().where(APPROVALS.c.decision_id == DECISIONS.c.decision_id),
-        ~sa.exists().where(OUTCOMES.c.decision_id == DECISIONS.c.decision_id,
-                           OUTCOMES.c.kind.in_(("executed", "declined"))))
+    wanted: sa.Select[Any] = (
+        sa.select(*columns, CHAIN.c.place)
+        .join(CHAIN, linked)
+        .where(
+            DECISIONS.c.action != DO_NOTHING,
+            DECISIONS.c.autonomy >= APPROVED_ONLY,
+            ~sa.exists().where(APPROVALS.c.decision_id == DECISIONS.c.decision_id),
+            ~sa.exists().where(
+                OUTCOMES.c.decision_id == DECISIONS.c.decision_id,
+                OUTCOMES.c.kind.in_(("executed", "declined")),
+            ),
+        )
+    )
     if len(accounts) == 1:
         wanted = wanted.where(DECISIONS.c.account_id.in_(list(accounts)))
     else:
-        wanted = wanted.where(CHAIN.c.place.in_(
-            sa.select(CHAIN.c.place).where(CHAIN.c.table == DECISIONS.name)
-            .order_by(CHAIN.c.place.desc()).limit(NEWEST)))
+        wanted = wanted.where(
+            CHAIN.c.place.in_(
+                sa.select(CHAIN.c.place)
+                .where(CHAIN.c.table == DECISIONS.name)
+                .order_by(CHAIN.c.place.desc())
+                .limit(NEWEST)
+            )
+        )
     found: dict[tuple[str, str, str | None], Waiting] = {}
     with database.reading() as connection:
         controls = read_controls(connection)
         rows = connection.execute(wanted).all()
         for row in sorted(rows, key=lambda one: -one.place):
-            if (row.account_id not in accounts or row.valid_until is None
-                    or as_moment(row.valid_until) <= now):
+            if (
+                row.account_id not in accounts
+                or row.valid_until is None
+                or as_moment(row.valid_until) <= now
+            ):
                 continue
-            level = min(row.autonomy, level_now(controls, Scope(
-                action=row.action, segment=row.segment, csm=row.csm)))
+            level = min(
+                row.autonomy,
+                level_now(controls, Scope(action=row.action, segment=row.segment, csm=row.csm)),
+            )
             ahead = asked_at(row) + VETO_WINDOW if level == APPROVED_ONLY + 1 else None
             if level in (APPROVED_ONLY, APPROVED_ONLY + 1) and (ahead is None or now < ahead):
-                found.setdefault((row.account_id, row.action, row.proposed_by), Waiting(
-                    decision_id=row.decision_id, account_id=row.account_id, action=row.action,
-                    expected_value=row.expected_value, currency=row.currency,
-                    asked_by=row.proposed_by, asked_at=asked_at(row),
-                    valid_until=as_moment(row.valid_until), goes_ahead_at=ahead))
+                found.setdefault(
+                    (row.account_id, row.action, row.proposed_by),
+                    Waiting(
+                        decision_id=row.decision_id,
+                        account_id=row.account_id,
+                        action=row.action,
+                        expected_value=row.expected_value,
+                        currency=row.currency,
+                        asked_by=row.proposed_by,
+                        asked_at=asked_at(row),
+                        valid_until=as_moment(row.valid_until),
+                        goes_ahead_at=ahead,
+                    ),
+                )
     return tuple(sorted(found.values(), key=lambda one: (-one.expected_value, one.decision_id)))

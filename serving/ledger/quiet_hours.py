@@ -39,7 +39,8 @@ def check_not_quiet(decided: sa.Row[Any], clock: datetime) -> None:
             f"{rest.why} {decided.action} may be claimed from "
             f"{rest.until.astimezone(rest.zone):%Y-%m-%d %H:%M} their time on, which is "
             f"{rest.until:%Y-%m-%d %H:%M} UTC.",
-            headers={"Retry-After": str(max(1, ceil((rest.until - clock).total_seconds())))})
+            headers={"Retry-After": str(max(1, ceil((rest.until - clock).total_seconds())))},
+        )
 
 
 def _rest(decided: sa.Row[Any], clock: datetime) -> Rest | None:
@@ -48,5 +49,5 @@ def _rest(decided: sa.Row[Any], clock: datetime) -> Rest | None:
     except ValueError as exc:
         raise NotClaimableError(
             f"Whether {decided.action} would disturb their rest is not known: {exc}",
-            next_step="Do not carry it out. Ask for a new decision with POST /v1/next-actions."
-            ) from exc
+            next_step="Do not carry it out. Ask for a new decision with POST /v1/next-actions.",
+        ) from exc

@@ -52,10 +52,15 @@ class Replayed:
         """The finding as a sentence."""
         if self.difference is None:
             return f"Decision {self.decision_id} comes out the same, to the bit."
-        by = ("the same code" if self.decided_by == self.code else
-              f"other code (digest {self.decided_by or 'unknown'}; this is {self.code})")
-        return (f"Decision {self.decision_id} comes out otherwise: {self.difference}. It was "
-                f"decided by {by}.")
+        by = (
+            "the same code"
+            if self.decided_by == self.code
+            else f"other code (digest {self.decided_by or 'unknown'}; this is {self.code})"
+        )
+        return (
+            f"Decision {self.decision_id} comes out otherwise: {self.difference}. It was "
+            f"decided by {by}."
+        )
 
 
 def shared_inputs(phrases: Mapping[str, str], alert_words: Mapping[str, str]) -> SharedInputs:
@@ -64,12 +69,18 @@ def shared_inputs(phrases: Mapping[str, str], alert_words: Mapping[str, str]) ->
 
 
 @cache
-def _shared(phrases: tuple[tuple[str, str], ...], alert_words: tuple[tuple[str, str], ...]
-            ) -> SharedInputs:
-    content = json.dumps({
-        "actions": ACTIONS_FILE.read_text(encoding="utf-8"),
-        "sequences": SEQUENCES_FILE.read_text(encoding="utf-8"),
-        "phrases": dict(phrases), "alert_words": dict(alert_words)}, sort_keys=True)
+def _shared(
+    phrases: tuple[tuple[str, str], ...], alert_words: tuple[tuple[str, str], ...]
+) -> SharedInputs:
+    content = json.dumps(
+        {
+            "actions": ACTIONS_FILE.read_text(encoding="utf-8"),
+            "sequences": SEQUENCES_FILE.read_text(encoding="utf-8"),
+            "phrases": dict(phrases),
+            "alert_words": dict(alert_words),
+        },
+        sort_keys=True,
+    )
     return SharedInputs(content=content, digest=_digest(content))
 
 
@@ -108,18 +119,36 @@ def replay(decision: Decision, shared: str) -> Replayed:
     """
     stored = _stored(decision)
     if _digest(shared) != shared_digest(decision):
-        raise ReplayError(f"The playbook of decision {decision.decision_id} is not what it was. "
-                          f"Look at the ledger with keepwell ledger verify.")
+        raise ReplayError(
+            f"The playbook of decision {decision.decision_id} is not what it was. "
+            f"Look at the ledger with keepwell ledger verify."
+        )
     common = json.loads(shared)
-    answer = PolicyInputs.from_dict(stored["question"]).answer(
-        read_playbook(common["actions"], common["sequences"]), phrases=common["phrases"],
-        alert_words=common["alert_words"]).to_dict()
+    answer = (
+        PolicyInputs.from_dict(stored["question"])
+        .answer(
+            read_playbook(common["actions"], common["sequences"]),
+            phrases=common["phrases"],
+            alert_words=common["alert_words"],
+        )
+        .to_dict()
+    )
     again = json.loads(json.dumps(answer, allow_nan=False))
     then = {"ranked": list(decision.eligible), "withheld": list(decision.withheld)}
-    difference = next((found for name, rows in then.items()
-                       if (found := _difference(name, rows, again[name])) is not None), None)
-    return Replayed(decision_id=decision.decision_id, difference=difference,
-                    decided_by=decision.versions.get("policy"), code=policy_code())
+    difference = next(
+        (
+            found
+            for name, rows in then.items()
+            if (found := _difference(name, rows, again[name])) is not None
+        ),
+        None,
+    )
+    return Replayed(
+        decision_id=decision.decision_id,
+        difference=difference,
+        decided_by=decision.versions.get("policy"),
+        code=policy_code(),
+    )
 
 
 def _difference(what: str, then: object, now: object) -> str | None:
@@ -142,8 +171,10 @@ def _difference(what: str, then: object, now: object) -> str | None:
 
 def _stored(decision: Decision) -> Mapping[str, Any]:
     if decision.inputs is None:
-        raise ReplayError(f"Decision {decision.decision_id} was stored before its question was "
-                          f"kept, so it can not be asked again.")
+        raise ReplayError(
+            f"Decision {decision.decision_id} was stored before its question was "
+            f"kept, so it can not be asked again."
+        )
     stored: Mapping[str, Any] = json.loads(decision.inputs)
     return stored
 

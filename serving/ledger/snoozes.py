@@ -26,8 +26,16 @@ PART = 1_000
 """Accounts asked for at once: a database bounds the parameters of a statement."""
 
 
-def note(put_off: dict[str, PutOff], *, action: str, verdict: str, until: datetime | None,
-         at: datetime, by: str | None, reason: str | None) -> None:
+def note(
+    put_off: dict[str, PutOff],
+    *,
+    action: str,
+    verdict: str,
+    until: datetime | None,
+    at: datetime,
+    by: str | None,
+    reason: str | None,
+) -> None:
     """Bring what is put off, by action, up to what was said next."""
     if verdict == "agree":
         put_off.pop(action, None)
@@ -36,20 +44,26 @@ def note(put_off: dict[str, PutOff], *, action: str, verdict: str, until: dateti
 
 
 def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datetime) -> None:
-    """The same of the properties of an ``action.judged`` event; what can not be read says nothing.
-    """
+    """The same of the properties of an ``action.judged`` event; what can not be read says nothing."""
     try:
         until = _moment(said.get("until"))
         heard_at = _moment(said.get("heard_at"))
     except ValueError:
         return
-    note(put_off, action=str(said.get("action")), verdict=str(said.get("verdict")), until=until,
-         at=heard_at or at, by=str(said["by"]) if said.get("by") else None,
-         reason=str(said["reason"]) if said.get("reason") else None)
+    note(
+        put_off,
+        action=str(said.get("action")),
+        verdict=str(said.get("verdict")),
+        until=until,
+        at=heard_at or at,
+        by=str(said["by"]) if said.get("by") else None,
+        reason=str(said["reason"]) if said.get("reason") else None,
+    )
 
 
-def put_offs_of(database: LedgerDatabase, account_ids: Sequence[str]
-                ) -> dict[str, tuple[PutOff, ...]]:
+def put_offs_of(
+    database: LedgerDatabase, account_ids: Sequence[str]
+) -> dict[str, tuple[PutOff, ...]]:
     """What is put off, by account, as the ledger knows it.
 
     An account for which anybody put something off or agreed to something is there, with nothing
@@ -62,15 +76,22 @@ def put_offs_of(database: LedgerDatabase, account_ids: Sequence[str]
         return put_offs_in(connection, account_ids)
 
 
-def put_offs_in(connection: Connection, account_ids: Sequence[str]
-                ) -> dict[str, tuple[PutOff, ...]]:
+def put_offs_in(
+    connection: Connection, account_ids: Sequence[str]
+) -> dict[str, tuple[PutOff, ...]]:
     """The same in a transaction that reads more than this."""
     found: dict[str, dict[str, PutOff]] = {}
     for start in range(0, len(account_ids), PART):
-        for row in connection.execute(_SAID, {"ids": account_ids[start:start + PART]}):
-            note(found.setdefault(row.account_id, {}), action=row.action, verdict=row.verdict,
-                 until=as_moment(row.snooze_until) if row.snooze_until else None,
-                 at=as_moment(row.heard_at or row.at), by=row.by, reason=row.reason)
+        for row in connection.execute(_SAID, {"ids": account_ids[start : start + PART]}):
+            note(
+                found.setdefault(row.account_id, {}),
+                action=row.action,
+                verdict=row.verdict,
+                until=as_moment(row.snooze_until) if row.snooze_until else None,
+                at=as_moment(row.heard_at or row.at),
+                by=row.by,
+                reason=row.reason,
+            )
     return {account_id: tuple(put_off.values()) for account_id, put_off in found.items()}
 
 
@@ -83,21 +104,35 @@ def check_not_put_off(connection: Connection, decided: sa.Row[Any], clock: datet
     Raises:
         NotClaimableError: somebody did; the message says who, until when and why.
     """
-    newest = connection.execute(_NEWEST_WORD, {
-        "account": decided.account_id, "action": decided.action}).first()
+    newest = connection.execute(
+        _NEWEST_WORD, {"account": decided.account_id, "action": decided.action}
+    ).first()
     if newest is None or newest.verdict == "agree" or as_moment(newest.snooze_until) <= clock:
         return
     later = connection.execute(
-        sa.select(CHAIN.c.place).where(sa.or_(
-            sa.and_(CHAIN.c.table == DECISIONS.name, CHAIN.c.record_id == decided.decision_id),
-            sa.and_(CHAIN.c.table == APPROVALS.name, CHAIN.c.record_id.in_(
-                sa.select(APPROVALS.c.approval_id).where(
-                    APPROVALS.c.decision_id == decided.decision_id)))),
-            CHAIN.c.place > newest.place).limit(1)).first()
+        sa.select(CHAIN.c.place)
+        .where(
+            sa.or_(
+                sa.and_(CHAIN.c.table == DECISIONS.name, CHAIN.c.record_id == decided.decision_id),
+                sa.and_(
+                    CHAIN.c.table == APPROVALS.name,
+                    CHAIN.c.record_id.in_(
+                        sa.select(APPROVALS.c.approval_id).where(
+                            APPROVALS.c.decision_id == decided.decision_id
+                        )
+                    ),
+                ),
+            ),
+            CHAIN.c.place > newest.place,
+        )
+        .limit(1)
+    ).first()
     if later is None:
         why = f": {newest.reason}" if newest.reason else ""
-        raise NotClaimableError(f"{who(newest.by)} put {decided.action} off for this account until "
-                                f"{as_moment(newest.snooze_until):%Y-%m-%d %H:%M} UTC{why}")
+        raise NotClaimableError(
+            f"{who(newest.by)} put {decided.action} off for this account until "
+            f"{as_moment(newest.snooze_until):%Y-%m-%d %H:%M} UTC{why}"
+        )
 
 
 def _moment(said: object) -> datetime | None:
@@ -108,17 +143,39 @@ def _moment(said: object) -> datetime | None:
     return moment
 
 
-_NEWEST_WORD = sa.select(
-    FEEDBACK.c.verdict, FEEDBACK.c.by, FEEDBACK.c.reason, FEEDBACK.c.snooze_until,
-    CHAIN.c.place).join(CHAIN, sa.and_(
-        CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id)).where(
-    FEEDBACK.c.account_id == sa.bindparam("account"),
-    FEEDBACK.c.action == sa.bindparam("action"), FEEDBACK.c.verdict != "disagree").order_by(
-    CHAIN.c.place.desc()).limit(1)
+_NEWEST_WORD = (
+    sa.select(
+        FEEDBACK.c.verdict, FEEDBACK.c.by, FEEDBACK.c.reason, FEEDBACK.c.snooze_until, CHAIN.c.place
+    )
+    .join(
+        CHAIN, sa.and_(CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id)
+    )
+    .where(
+        FEEDBACK.c.account_id == sa.bindparam("account"),
+        FEEDBACK.c.action == sa.bindparam("action"),
+        FEEDBACK.c.verdict != "disagree",
+    )
+    .order_by(CHAIN.c.place.desc())
+    .limit(1)
+)
 
-_SAID = sa.select(
-    FEEDBACK.c.account_id, FEEDBACK.c.action, FEEDBACK.c.verdict, FEEDBACK.c.snooze_until,
-    FEEDBACK.c.at, FEEDBACK.c.heard_at, FEEDBACK.c.by, FEEDBACK.c.reason).join(CHAIN, sa.and_(
-        CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id)).where(
-    FEEDBACK.c.account_id.in_(sa.bindparam("ids", expanding=True)),
-    FEEDBACK.c.verdict != "disagree").order_by(CHAIN.c.place)
+_SAID = (
+    sa.select(
+        FEEDBACK.c.account_id,
+        FEEDBACK.c.action,
+        FEEDBACK.c.verdict,
+        FEEDBACK.c.snooze_until,
+        FEEDBACK.c.at,
+        FEEDBACK.c.heard_at,
+        FEEDBACK.c.by,
+        FEEDBACK.c.reason,
+    )
+    .join(
+        CHAIN, sa.and_(CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id)
+    )
+    .where(
+        FEEDBACK.c.account_id.in_(sa.bindparam("ids", expanding=True)),
+        FEEDBACK.c.verdict != "disagree",
+    )
+    .order_by(CHAIN.c.place)
+)

@@ -75,11 +75,18 @@ TREND_TOLERANCE = timedelta(days=4)
 """Monthly snapshots lie up to 31 days apart; a trend is over 28."""
 
 FACTS = (
-    ("segment", "Segment"), ("price_plan", "Plan"), ("service_tier", "Service tier"),
-    ("csm", "Success manager"), ("contract_status", "Contract"), ("channel", "Came by"),
-    ("country", "Country"), ("industry", "Industry"), ("region", "Region"),
+    ("segment", "Segment"),
+    ("price_plan", "Plan"),
+    ("service_tier", "Service tier"),
+    ("csm", "Success manager"),
+    ("contract_status", "Contract"),
+    ("channel", "Came by"),
+    ("country", "Country"),
+    ("industry", "Industry"),
+    ("region", "Region"),
     ("use_case", "Use case"),
 )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
@@ -201,14 +208,23 @@ def account_page(
     before = portfolio.previous.get(score.account_id)
     probability = at_90.probability if at_90 else None
     return AccountPage(
-        frame=Frame(title=display_name(score), section="accounts", tenant=tenant,
-                    source=source_line(portfolio), notices=(*stopped, *_notices(score))),
-        name=display_name(score), about=_about(score), facts=_facts(score, portfolio),
+        frame=Frame(
+            title=display_name(score),
+            section="accounts",
+            tenant=tenant,
+            source=source_line(portfolio),
+            notices=(*stopped, *_notices(score)),
+        ),
+        name=display_name(score),
+        about=_about(score),
+        facts=_facts(score, portfolio),
         churn=CONTRACT_ENDED if score.has_left else percent(probability),
-        churn_note=(f"95% interval {percent_range(at_90.low, at_90.high)}; usual among all "
-                    f"accounts: {percent(at_90.base_rate)}"
-                    if at_90 and at_90.probability is not None
-                    else score.degraded or "No probability can be given."),
+        churn_note=(
+            f"95% interval {percent_range(at_90.low, at_90.high)}; usual among all "
+            f"accounts: {percent(at_90.base_rate)}"
+            if at_90 and at_90.probability is not None
+            else score.degraded or "No probability can be given."
+        ),
         untouched=untouched_lines(score, portfolio.models),
         tier=_tier(score),
         tier_class=f"tier-{score.risk_tier or 'unknown'}",
@@ -216,13 +232,19 @@ def account_page(
         horizon_lines=_horizon_lines(score.churn),
         interval_note=INTERVAL_COVERS,
         at_risk=CONTRACT_ENDED if score.has_left else money(score.revenue_at_risk, score.currency),
-        at_risk_note=(f"{percent(probability)} chance to leave × {money(score.mrr, score.currency)}"
-                      f" a month × 12 months"
-                      if score.revenue_at_risk is not None else
-                      "no revenue is left to be lost" if score.has_left else
-                      "needs a probability and the monthly revenue"),
-        growth=(CONTRACT_ENDED if score.has_left else
-                percent(score.expansion.probability if score.expansion else None)),
+        at_risk_note=(
+            f"{percent(probability)} chance to leave × {money(score.mrr, score.currency)}"
+            f" a month × 12 months"
+            if score.revenue_at_risk is not None
+            else "no revenue is left to be lost"
+            if score.has_left
+            else "needs a probability and the monthly revenue"
+        ),
+        growth=(
+            CONTRACT_ENDED
+            if score.has_left
+            else percent(score.expansion.probability if score.expansion else None)
+        ),
         growth_note=_growth_note(score),
         growth_horizons=_horizons(score.growth, "growth"),
         growth_lines=_horizon_lines(score.growth),
@@ -231,37 +253,52 @@ def account_page(
         level_class=level_class(formula, score.health.band),
         health_note=_health_note(score, before),
         health_parts=tuple(
-            HealthPart(name=part.title.capitalize(), measure=_measure(part),
-                       points=f"{part.points:.0f} of 100",
-                       bar=share_bar(part.points / 100, "health"))
-            for part in score.health.components if part.points is not None),
+            HealthPart(
+                name=part.title.capitalize(),
+                measure=_measure(part),
+                points=f"{part.points:.0f} of 100",
+                bar=share_bar(part.points / 100, "health"),
+            )
+            for part in score.health.components
+            if part.points is not None
+        ),
         health_unknown=_unknown_parts(score),
         reasons=reasons_view(score.reasons, at_90.probability if at_90 else None, "churn"),
-        growth_reasons=(reasons_view(score.expansion_reasons, score.expansion.probability,
-                                     "growth")
-                        if score.expansion_reasons and score.expansion else None),
+        growth_reasons=(
+            reasons_view(score.expansion_reasons, score.expansion.probability, "growth")
+            if score.expansion_reasons and score.expansion
+            else None
+        ),
         outlooks=outlook_lines(score, portfolio.models),
-        family=family_view(family, name=display_name(score), currency=score.currency,
-                           formula=formula) if family else None,
+        family=family_view(
+            family, name=display_name(score), currency=score.currency, formula=formula
+        )
+        if family
+        else None,
         signs=_signs(portfolio.alerts.of(score.account_id)),
         changes_title=f"What changed since {day(before.as_of)}" if before else "",
         changes=_changes(before, score, catalogue) if before else (),
-        actions=tuple(action_view(c, score.currency, held.get(c.action_id))
-                      for c in answer.ranked),
+        actions=tuple(action_view(c, score.currency, held.get(c.action_id)) for c in answer.ranked),
         waits=waits,
-        say=say, judge_href=f"{account_href(score.account_id)}/feedback",
-        actions_intro=actions_intro(answer), action_notes=answer.notes,
-        withheld=tuple(withheld_view(w, data_stand_still=clock - answer.as_of > SAME_TIME)
-                       for w in answer.withheld[:MOST_WITHHELD]),
+        say=say,
+        judge_href=f"{account_href(score.account_id)}/feedback",
+        actions_intro=actions_intro(answer),
+        action_notes=answer.notes,
+        withheld=tuple(
+            withheld_view(w, data_stand_still=clock - answer.as_of > SAME_TIME)
+            for w in answer.withheld[:MOST_WITHHELD]
+        ),
         withheld_title=f"Held back: {plural(len(answer.withheld), 'action')}, with the reason",
-        use_picture=use_picture(weeks), use_note=use_note(weeks),
-        days=tuple(_day(d) for d in days))
+        use_picture=use_picture(weeks),
+        use_note=use_note(weeks),
+        days=tuple(_day(d) for d in days),
+    )
 
 
 def _notices(score: AccountScore) -> tuple[Notice, ...]:
     if score.degraded is None:
         return ()
-    title = ("Not scored" if score.has_left else "The health formula answers for this account")
+    title = "Not scored" if score.has_left else "The health formula answers for this account"
     return (Notice(title=title, text=score.degraded),)
 
 
@@ -282,35 +319,56 @@ def _about(score: AccountScore) -> str:
     if tenure is not None:
         parts.append(f"customer for {plural(round(tenure), 'day')}")
     if renewal is not None and not score.has_left:
-        parts.append(f"renews in {plural(round(renewal), 'day')}" if renewal >= 0 else
-                     f"renewal was due {plural(round(-renewal), 'day')} ago")
+        parts.append(
+            f"renews in {plural(round(renewal), 'day')}"
+            if renewal >= 0
+            else f"renewal was due {plural(round(-renewal), 'day')} ago"
+        )
     return " · ".join(parts)
 
 
 def _facts(score: AccountScore, portfolio: Portfolio) -> tuple[Fact, ...]:
     facts = [Fact(label="Account", value=score.account_id)]
-    facts += [Fact(label=label, value=plain(value)) for name, label in FACTS
-              if (value := score.attributes.get(name))]
+    facts += [
+        Fact(label=label, value=plain(value))
+        for name, label in FACTS
+        if (value := score.attributes.get(name))
+    ]
     parent = portfolio.families.parent_of.get(score.account_id)
     if parent is not None:
-        facts.append(Fact(label="Parent", value=name_of(parent, portfolio),
-                          href=parent_href(parent, portfolio)))
+        facts.append(
+            Fact(
+                label="Parent",
+                value=name_of(parent, portfolio),
+                href=parent_href(parent, portfolio),
+            )
+        )
     return tuple(facts)
 
 
 def _horizon_lines(curve: Sequence[HorizonProbability]) -> tuple[str, ...]:
-    return tuple(f"Within {h.horizon_days} days: {percent(h.probability)} "
-                 f"({percent_range(h.low, h.high)})" for h in curve if h.probability is not None)
+    return tuple(
+        f"Within {h.horizon_days} days: {percent(h.probability)} ({percent_range(h.low, h.high)})"
+        for h in curve
+        if h.probability is not None
+    )
 
 
-def _horizons(curve: Sequence[HorizonProbability], kind: Literal["risk", "growth"]
-              ) -> Markup | None:
+def _horizons(
+    curve: Sequence[HorizonProbability], kind: Literal["risk", "growth"]
+) -> Markup | None:
     bars = [
-        HorizonBar(label=f"{h.horizon_days} days",
-                   text=percent(h.probability), range=percent_range(h.low, h.high),
-                   probability=h.probability, low=h.low if h.low is not None else h.probability,
-                   high=h.high if h.high is not None else h.probability, usual=h.base_rate)
-        for h in curve if h.probability is not None
+        HorizonBar(
+            label=f"{h.horizon_days} days",
+            text=percent(h.probability),
+            range=percent_range(h.low, h.high),
+            probability=h.probability,
+            low=h.low if h.low is not None else h.probability,
+            high=h.high if h.high is not None else h.probability,
+            usual=h.base_rate,
+        )
+        for h in curve
+        if h.probability is not None
     ]
     return horizon_picture(bars, kind) if bars else None
 
@@ -352,48 +410,73 @@ def _measure(part: ComponentScore) -> str:
 
 def _unknown_parts(score: AccountScore) -> str:
     parts = {part.name: part for part in score.health.components}
-    unknown = [f"{parts[name].title} (would count {parts[name].weight:g})"
-               for name in score.health.unknown]
+    unknown = [
+        f"{parts[name].title} (would count {parts[name].weight:g})" for name in score.health.unknown
+    ]
     if not unknown:
         return ""
-    return (f"Not known: {', '.join(unknown)}. The score rests on the "
-            f"{score.health.known_weight:g} of 100 points of weight that are known.")
+    return (
+        f"Not known: {', '.join(unknown)}. The score rests on the "
+        f"{score.health.known_weight:g} of 100 points of weight that are known."
+    )
 
 
 def _signs(alerts: Sequence[Alert]) -> tuple[SignView, ...]:
-    urgency = {5: "act at once", 4: "act today", 3: "within two days", 2: "this week",
-               1: "when there is time"}
-    return tuple(SignView(title=a.title, words=singular(a.words[:1].upper() + a.words[1:]) + ".",
-                          urgency=urgency[a.urgency]) for a in alerts)
+    urgency = {
+        5: "act at once",
+        4: "act today",
+        3: "within two days",
+        2: "this week",
+        1: "when there is time",
+    }
+    return tuple(
+        SignView(
+            title=a.title,
+            words=singular(a.words[:1].upper() + a.words[1:]) + ".",
+            urgency=urgency[a.urgency],
+        )
+        for a in alerts
+    )
 
 
-def _changes(before: AccountScore, now: AccountScore, catalogue: Mapping[str, AnyFeature]
-             ) -> tuple[ChangeLine, ...]:
+def _changes(
+    before: AccountScore, now: AccountScore, catalogue: Mapping[str, AnyFeature]
+) -> tuple[ChangeLine, ...]:
     """What moved, both moments scored with the models of today."""
     lines = []
     old, new = before.churn_probability_90d, now.churn_probability_90d
     if old is not None and new is not None and before.source == now.source:
-        lines.append(ChangeLine(
-            what=f"Chance to leave within {TIER_HORIZON_DAYS} days",
-            text=f"{percent(old)} → {percent(new)} ({signed(100 * (new - old))} points)"))
+        lines.append(
+            ChangeLine(
+                what=f"Chance to leave within {TIER_HORIZON_DAYS} days",
+                text=f"{percent(old)} → {percent(new)} ({signed(100 * (new - old))} points)",
+            )
+        )
     if before.health.score is not None and now.health.score is not None:
         text = f"{before.health.score:.0f} → {now.health.score:.0f}"
         if before.health.formula_version == now.health.formula_version:
             titles = {part.name: part.title for part in now.health.components}
-            moved = [f"{titles[name]} {signed(by)}" for name, by in
-                     moves(before.health, now.health)[:3] if abs(by) >= STANDS_OUT]
+            moved = [
+                f"{titles[name]} {signed(by)}"
+                for name, by in moves(before.health, now.health)[:3]
+                if abs(by) >= STANDS_OUT
+            ]
             text += f" ({', '.join(moved)})" if moved else ""
         lines.append(ChangeLine(what="Health", text=text))
     old_mrr, new_mrr = before.features.get("mrr"), now.features.get("mrr")
     if old_mrr is not None and new_mrr is not None and old_mrr != new_mrr:
-        lines.append(ChangeLine(what="Monthly revenue",
-                                text=f"{money(old_mrr, now.currency)} → "
-                                     f"{money(new_mrr, now.currency)}"))
+        lines.append(
+            ChangeLine(
+                what="Monthly revenue",
+                text=f"{money(old_mrr, now.currency)} → {money(new_mrr, now.currency)}",
+            )
+        )
     return (*lines, *_changed_reasons(before, now, catalogue))
 
 
-def _changed_reasons(before: AccountScore, now: AccountScore,
-                     catalogue: Mapping[str, AnyFeature]) -> tuple[ChangeLine, ...]:
+def _changed_reasons(
+    before: AccountScore, now: AccountScore, catalogue: Mapping[str, AnyFeature]
+) -> tuple[ChangeLine, ...]:
     """The reasons whose number moved, the largest reasons first."""
     reasons = [*now.reasons.signals, *now.reasons.levers, *now.reasons.context]
     lines = []
@@ -402,8 +485,12 @@ def _changed_reasons(before: AccountScore, now: AccountScore,
             continue
         was = said(reason.feature, before.features.get(reason.feature), catalogue)
         if was != reason.text:
-            lines.append(ChangeLine(what=plain(reason.theme).capitalize(),
-                                    text=f"{reason.text}; before: {within_a_sentence(was)}"))
+            lines.append(
+                ChangeLine(
+                    what=plain(reason.theme).capitalize(),
+                    text=f"{reason.text}; before: {within_a_sentence(was)}",
+                )
+            )
     return tuple(lines[:MOST_CHANGES])
 
 
@@ -425,8 +512,10 @@ def use_note(weeks: Sequence[WeekOfUse]) -> str:
     if not any(uses):
         return f"No use of the product is known in {which.rstrip(',')}."
     usual = f", {sorted(uses)[len(uses) // 2]:,} in a usual week" if len(uses) > 1 else ""
-    return (f"Uses of the product a week, {which} up to {day(_midnight(weeks[-1]))}: "
-            f"{uses[-1]:,} in the last week{usual}.")
+    return (
+        f"Uses of the product a week, {which} up to {day(_midnight(weeks[-1]))}: "
+        f"{uses[-1]:,} in the last week{usual}."
+    )
 
 
 def _midnight(week: WeekOfUse) -> datetime:
@@ -438,6 +527,6 @@ def _day(found: TimelineDay) -> DayView:
     shown = "; ".join(routine[:4])
     if len(routine) > 4:
         shown += f"; and {plural(len(routine) - 4, 'other kind')} of use"
-    return DayView(title=f"{found.on:%-d %B %Y}", notable=tuple(e.text for e in found.notable),
-                   routine=shown)
-
+    return DayView(
+        title=f"{found.on:%-d %B %Y}", notable=tuple(e.text for e in found.notable), routine=shown
+    )

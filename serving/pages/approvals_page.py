@@ -67,9 +67,15 @@ class ApprovalsPage:
 
 
 def approvals_page(
-    waiting: Sequence[Waiting], controls: Sequence[Control], portfolio: Portfolio, *,
-    caller: Caller, actions: Mapping[str, Action],
-    put_off: Mapping[str, Sequence[PutOff]], asked: Scope, tenant: str,
+    waiting: Sequence[Waiting],
+    controls: Sequence[Control],
+    portfolio: Portfolio,
+    *,
+    caller: Caller,
+    actions: Mapping[str, Action],
+    put_off: Mapping[str, Sequence[PutOff]],
+    asked: Scope,
+    tenant: str,
 ) -> ApprovalsPage:
     """The page as one caller may see it.
 
@@ -83,10 +89,20 @@ def approvals_page(
         asked: the action and the segment whose level is asked for; nothing where none is.
         tenant: the company whose service it is.
     """
-    segments = sorted({segment for score in portfolio.scores
-                       if (segment := score.attributes.get("segment")) is not None})
-    within = None if caller.reach is None else Within(
-        segments=segments, csms={score.attributes.get("csm") for score in portfolio.scores})
+    segments = sorted(
+        {
+            segment
+            for score in portfolio.scores
+            if (segment := score.attributes.get("segment")) is not None
+        }
+    )
+    within = (
+        None
+        if caller.reach is None
+        else Within(
+            segments=segments, csms={score.attributes.get("csm") for score in portfolio.scores}
+        )
+    )
     names = {one.id: one.name for one in actions.values()}
     answer = ""
     if asked.action is not None and asked.action in actions:
@@ -97,28 +113,41 @@ def approvals_page(
     return ApprovalsPage(
         frame=Frame(title="Approvals", section="approvals", tenant=tenant),
         intro=_intro(waiting, may),
-        waiting=tuple(_line(one, portfolio, caller, actions, put_off.get(one.account_id, ()))
-                      for one in waiting[:MOST_SHOWN]),
-        left_out=(f"{plural(len(waiting) - MOST_SHOWN, 'other')}, each expected to bring no more "
-                  f"than these." if len(waiting) > MOST_SHOWN else ""),
+        waiting=tuple(
+            _line(one, portfolio, caller, actions, put_off.get(one.account_id, ()))
+            for one in waiting[:MOST_SHOWN]
+        ),
+        left_out=(
+            f"{plural(len(waiting) - MOST_SHOWN, 'other')}, each expected to bring no more "
+            f"than these."
+            if len(waiting) > MOST_SHOWN
+            else ""
+        ),
         asks_name=caller.owner is None,
         stopped=stop_lines(controls, names, within),
         levels=level_lines(controls, actions, within),
-        elsewhere=(f"Everywhere else an action {LEVELS[UNSET_LEVEL]}: nobody has let it go "
-                   f"further."),
-        actions=tuple(Option(value=one.id, text=one.name, is_chosen=one.id == asked.action)
-                      for one in sorted(actions.values(), key=lambda one: one.name)),
-        segments=tuple(Option(value=one, text=plain(one), is_chosen=one == asked.segment)
-                       for one in segments),
-        answer=answer)
+        elsewhere=(
+            f"Everywhere else an action {LEVELS[UNSET_LEVEL]}: nobody has let it go further."
+        ),
+        actions=tuple(
+            Option(value=one.id, text=one.name, is_chosen=one.id == asked.action)
+            for one in sorted(actions.values(), key=lambda one: one.name)
+        ),
+        segments=tuple(
+            Option(value=one, text=plain(one), is_chosen=one == asked.segment) for one in segments
+        ),
+        answer=answer,
+    )
 
 
 def waiting_words(waiting: Sequence[Waiting], names: Mapping[str, str]) -> str:
     """What waits on one account, in a sentence; nothing where nothing does."""
     if not waiting:
         return ""
-    what = ", ".join(f"{names.get(one.action, plain(one.action))} (asked for by "
-                     f"{who(one.asked_by)})" for one in waiting[:MOST_NAMED])
+    what = ", ".join(
+        f"{names.get(one.action, plain(one.action))} (asked for by {who(one.asked_by)})"
+        for one in waiting[:MOST_NAMED]
+    )
     more = f" and {plural(len(waiting) - MOST_NAMED, 'other')}" if len(waiting) > MOST_NAMED else ""
     return f"Waits for a person: {what}{more}."
 
@@ -130,26 +159,42 @@ def _intro(waiting: Sequence[Waiting], may: bool) -> str:
     return what if may else f"{what} Only an approver can say yes or no here."
 
 
-def _line(one: Waiting, portfolio: Portfolio, caller: Caller, actions: Mapping[str, Action],
-          put_off: Sequence[PutOff]) -> WaitingLine:
+def _line(
+    one: Waiting,
+    portfolio: Portfolio,
+    caller: Caller,
+    actions: Mapping[str, Action],
+    put_off: Sequence[PutOff],
+) -> WaitingLine:
     action = actions.get(one.action)
     name = action.name if action is not None else plain(one.action)
     account = name_of(one.account_id, portfolio)
     may = "approve" in caller.permissions
     own = one.asked_by is not None and caller.owner == one.asked_by
-    notes = [f"{said.by} put this off until {day(said.until)}"
-             f"{f': {said.reason}' if said.reason else ''}."
-             for said in put_off if said.action_id == one.action]
+    notes = [
+        f"{said.by} put this off until {day(said.until)}"
+        f"{f': {said.reason}' if said.reason else ''}."
+        for said in put_off
+        if said.action_id == one.action
+    ]
     if may and own:
         notes.append("You asked for this yourself, so somebody else has to approve it.")
-    waits = (f"valid until {instant(one.valid_until)}" if one.goes_ahead_at is None else
-             f"goes ahead by itself at {instant(one.goes_ahead_at)} unless somebody declines")
+    waits = (
+        f"valid until {instant(one.valid_until)}"
+        if one.goes_ahead_at is None
+        else f"goes ahead by itself at {instant(one.goes_ahead_at)} unless somebody declines"
+    )
     return WaitingLine(
-        href=account_href(one.account_id), account=account, action=name,
+        href=account_href(one.account_id),
+        account=account,
+        action=name,
         text=action.text if action is not None else "",
         worth=money(round(one.expected_value), one.currency),
         asked=f"Asked for by {who(one.asked_by)}, {instant(one.asked_at)}",
-        waits=waits, notes=tuple(notes),
+        waits=waits,
+        notes=tuple(notes),
         form_href=f"/decisions/{quote(one.decision_id, safe='')}/approvals",
-        may_approve=may and not own, may_decline=may,
-        label=f"Your word on {name} for {account}")
+        may_approve=may and not own,
+        may_decline=may,
+        label=f"Your word on {name} for {account}",
+    )

@@ -54,9 +54,17 @@ def problems_page(problems: Sequence[type[ProblemError]], *, tenant: str) -> Pro
     """Every kind of problem in its own words."""
     return ProblemsPage(
         frame=Frame(title="Problems", section="api", tenant=tenant),
-        problems=tuple(ProblemLine(slug=p.slug, status=str(p.status), title=p.title,
-                                   meaning=(p.__doc__ or "").strip(), next=p.next_step)
-                       for p in problems))
+        problems=tuple(
+            ProblemLine(
+                slug=p.slug,
+                status=str(p.status),
+                title=p.title,
+                meaning=(p.__doc__ or "").strip(),
+                next=p.next_step,
+            )
+            for p in problems
+        ),
+    )
 
 
 def api_page(document: Mapping[str, Any], *, tenant: str) -> ApiPage:
@@ -64,15 +72,23 @@ def api_page(document: Mapping[str, Any], *, tenant: str) -> ApiPage:
     addresses = []
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            addresses.append(AddressLine(
-                method=method.upper(), path=path, summary=operation.get("summary", ""),
-                description=operation.get("description", "").replace("`", "").strip(),
-                headers=tuple(f"{p['name']}: {p.get('description', '')}"
-                              for p in operation.get("parameters", ())
-                              if p["in"] == "header" and p["required"]),
-                example=_example(document, operation)))
-    return ApiPage(frame=Frame(title="API", section="api", tenant=tenant),
-                   addresses=tuple(addresses))
+            addresses.append(
+                AddressLine(
+                    method=method.upper(),
+                    path=path,
+                    summary=operation.get("summary", ""),
+                    description=operation.get("description", "").replace("`", "").strip(),
+                    headers=tuple(
+                        f"{p['name']}: {p.get('description', '')}"
+                        for p in operation.get("parameters", ())
+                        if p["in"] == "header" and p["required"]
+                    ),
+                    example=_example(document, operation),
+                )
+            )
+    return ApiPage(
+        frame=Frame(title="API", section="api", tenant=tenant), addresses=tuple(addresses)
+    )
 
 
 def _example(document: Mapping[str, Any], operation: Mapping[str, Any]) -> str:

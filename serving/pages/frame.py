@@ -71,8 +71,12 @@ class Templates:
     @cached_property
     def _environment(self) -> jinja2.Environment:
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(self.folder), autoescape=True, trim_blocks=True,
-            lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+            loader=jinja2.FileSystemLoader(self.folder),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+        )
         environment.globals["style_sheet"] = f"/assets/keepwell-{self.style_version}.css"
         return environment
 
@@ -104,7 +108,10 @@ class AnswerProblemToPeople(AnswerProblem):
             return problem_response(error, request.url.path, status)
         page = ProblemPage(
             frame=Frame(title=error.title, section="", tenant=self.templates.tenant),
-            heading=error.title, detail=error.detail, next=error.next)
+            heading=error.title,
+            detail=error.detail,
+            next=error.next,
+        )
         response = self.templates.page("problem.html", page, status)
         response.headers.update(error.headers)
         return response

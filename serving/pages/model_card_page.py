@@ -46,10 +46,12 @@ def model_card_page(card: str, *, label: str, version: int, tenant: str) -> Mode
     found = HEADING.fullmatch(opening)
     title = f"{label}, version {version}" if found is None else f"{found[2]}, version {version}"
     return ModelCardPage(
-        frame=Frame(title=f"Model card of {label}, version {version}", section="models",
-                    tenant=tenant),
+        frame=Frame(
+            title=f"Model card of {label}, version {version}", section="models", tenant=tenant
+        ),
         heading=title,
-        content=as_html(rest if found else card, pictures=card_address(label, version)))
+        content=as_html(rest if found else card, pictures=card_address(label, version)),
+    )
 
 
 def card_address(label: str, version: int) -> str:
@@ -78,8 +80,11 @@ def as_html(text: str, *, pictures: str) -> Markup:
     while start < len(lines):
         kind = _kind(lines[start])
         end = start + 1
-        while kind not in ("", "heading", "picture") and end < len(lines) and _kind(
-                lines[end]) == kind:
+        while (
+            kind not in ("", "heading", "picture")
+            and end < len(lines)
+            and _kind(lines[end]) == kind
+        ):
             end += 1
         if kind:
             blocks.append(_block(kind, lines[start:end], pictures))
@@ -92,8 +97,9 @@ def _kind(line: str) -> str:
         return "heading"
     if PICTURE.fullmatch(line):
         return "picture"
-    return {"|": "table", "-": "list"}.get(line[:1] if line[:2] != "--" else "",
-                                           "paragraph" if line else "")
+    return {"|": "table", "-": "list"}.get(
+        line[:1] if line[:2] != "--" else "", "paragraph" if line else ""
+    )
 
 
 def _block(kind: str, lines: list[str], pictures: str) -> Markup:
@@ -106,10 +112,12 @@ def _block(kind: str, lines: list[str], pictures: str) -> Markup:
         shown = PICTURE.fullmatch(lines[0])
         assert shown is not None, "its kind says so"
         return Markup('<p><img src="{}/plots/{}" alt="{}" loading="lazy"></p>').format(
-            pictures, shown[2], shown[1])
+            pictures, shown[2], shown[1]
+        )
     if kind == "list":
         items = Markup("").join(
-            Markup("<li>{}</li>").format(_inline(line.removeprefix("- "))) for line in lines)
+            Markup("<li>{}</li>").format(_inline(line.removeprefix("- "))) for line in lines
+        )
         return Markup("<ul>{}</ul>").format(items)
     if kind == "table":
         return _table(lines)
@@ -122,12 +130,14 @@ def _table(lines: list[str]) -> Markup:
     rows = Markup("").join(
         Markup('<tr><th scope="row">{}</th>{}</tr>').format(
             _inline(first),
-            Markup("").join(Markup("<td>{}</td>").format(_inline(cell)) for cell in rest))
-        for first, *rest in body)
+            Markup("").join(Markup("<td>{}</td>").format(_inline(cell)) for cell in rest),
+        )
+        for first, *rest in body
+    )
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="Table: {}"><table '
-        'class="metrics"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
-            next((cell for cell in head if cell), "numbers"), heads, rows)
+        'class="metrics"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+    ).format(next((cell for cell in head if cell), "numbers"), heads, rows)
 
 
 def _cells(line: str) -> list[str]:
@@ -138,8 +148,11 @@ def _inline(text: str) -> Markup:
     """Text with code and weight marked, the rest escaped."""
     parts, reached = [], 0
     for mark in INLINE.finditer(text):
-        parts.append(escape(text[reached:mark.start()]))
-        parts.append(Markup("<code>{}</code>").format(mark[1]) if mark[1] is not None else
-                     Markup("<strong>{}</strong>").format(mark[2]))
+        parts.append(escape(text[reached : mark.start()]))
+        parts.append(
+            Markup("<code>{}</code>").format(mark[1])
+            if mark[1] is not None
+            else Markup("<strong>{}</strong>").format(mark[2])
+        )
         reached = mark.end()
     return Markup("").join([*parts, escape(text[reached:])])

@@ -35,26 +35,35 @@ RANKED: Mapping[str, tuple[str, str]] = {
 """Label to the two accounts that its AUC puts in order."""
 
 TITLES: Mapping[str, str] = {
-    CHURN: "Churn model", EXPANSION: "Expansion model",
-    CONTRACTION: "Contraction model", SILENT_CHURN: "Model of silence",
+    CHURN: "Churn model",
+    EXPANSION: "Expansion model",
+    CONTRACTION: "Contraction model",
+    SILENT_CHURN: "Model of silence",
     CHURN_FORMULA: "Health formula, calibrated for churn",
 }
 
 ABOUT_STATES: Mapping[str, str] = {
-    "serving": "", "in reserve": "Answers where the churn model can not: when it is missing, "
+    "serving": "",
+    "in reserve": "Answers where the churn model can not: when it is missing, "
     "refused, or the features are too old.",
     "challenger": "Newest of its kind and not serving; it may be promoted.",
     "not serving": "Kept for comparison and for going back.",
 }
 
 CANDIDATES: Mapping[str, str] = {
-    "lightgbm": "LightGBM", "logistic": "Logistic regression", "formula": "Health formula",
+    "lightgbm": "LightGBM",
+    "logistic": "Logistic regression",
+    "formula": "Health formula",
     "formula_prior": "Refined health formula",
-    "usage": "Use in the last month", "base_rate": "Base rate",
+    "usage": "Use in the last month",
+    "base_rate": "Base rate",
 }
 
-COMPARISONS = (("over_base_rate", "the base rate"), ("over_formula", "the health formula"),
-               ("over_champion", "the champion before it"))
+COMPARISONS = (
+    ("over_base_rate", "the base rate"),
+    ("over_formula", "the health formula"),
+    ("over_champion", "the champion before it"),
+)
 
 AT_HORIZON = re.compile(r"(?P<name>[a-z0-9_]+?)_(?P<days>\d+)d")
 BASELINE = re.compile(r"baseline_(?P<name>[a-z_]+?)_log_loss_(?P<days>\d+)d")
@@ -125,35 +134,56 @@ class ReportsPage:
     hours: HoursView | None
 
 
-def models_page(rows: Sequence[ModelRow], refusals: Mapping[str, str], *, source: str, tenant: str,
-                withheld: Sequence[WithheldSegment] = ()) -> ModelsPage:
-    """Every model with its metrics, its baselines, why it was promoted, and whom it is kept from.
-    """
+def models_page(
+    rows: Sequence[ModelRow],
+    refusals: Mapping[str, str],
+    *,
+    source: str,
+    tenant: str,
+    withheld: Sequence[WithheldSegment] = (),
+) -> ModelsPage:
+    """Every model with its metrics, its baselines, why it was promoted, and whom it is kept from."""
     churn_serves = any(row.serving and row.label == CHURN for row in rows)
     models: list[ModelView] = []
     for row in rows:
-        view = _model(row, churn_serves=churn_serves, withheld=tuple(
-            _sentence(one.why) for one in withheld if one.fingerprint == row.fingerprint))
+        view = _model(
+            row,
+            churn_serves=churn_serves,
+            withheld=tuple(
+                _sentence(one.why) for one in withheld if one.fingerprint == row.fingerprint
+            ),
+        )
         same = next((m for m in models if m.beside.lines and m.beside == view.beside), None)
         if same is not None:
-            view = replace(view, beside=NO_TABLE,
-                           beside_note=f"Compared with the others under {same.title}.")
+            view = replace(
+                view, beside=NO_TABLE, beside_note=f"Compared with the others under {same.title}."
+            )
         models.append(view)
     return ModelsPage(
         frame=Frame(title="Models", section="models", tenant=tenant, source=source),
         models=tuple(models),
-        missing=tuple(refusals.values()))
+        missing=tuple(refusals.values()),
+    )
 
 
-def reports_page(reports: Sequence[Report], *, tenant: str, hours: HoursView | None = None
-                 ) -> ReportsPage:
+def reports_page(
+    reports: Sequence[Report], *, tenant: str, hours: HoursView | None = None
+) -> ReportsPage:
     """Every report, newest first, and what one more hour would bring."""
     return ReportsPage(
-        frame=Frame(title="Reports", section="reports", tenant=tenant), hours=hours,
-        reports=tuple(ReportLine(
-            title=r.title, headline=r.headline or "", written=instant(r.written_at),
-            href=f"/reports/{r.name}" if r.html_file else None,
-            json_href=f"/v1/reports/{r.name}") for r in reports))
+        frame=Frame(title="Reports", section="reports", tenant=tenant),
+        hours=hours,
+        reports=tuple(
+            ReportLine(
+                title=r.title,
+                headline=r.headline or "",
+                written=instant(r.written_at),
+                href=f"/reports/{r.name}" if r.html_file else None,
+                json_href=f"/v1/reports/{r.name}",
+            )
+            for r in reports
+        ),
+    )
 
 
 def metrics_by_horizon(metrics: Mapping[str, float], label: str = CHURN) -> MetricTable:
@@ -179,9 +209,13 @@ def metrics_by_horizon(metrics: Mapping[str, float], label: str = CHURN) -> Metr
     days = sorted({day for cells in found.values() for day in cells})
     return MetricTable(
         columns=tuple(f"{day} days" for day in days),
-        lines=tuple(MetricLine(name=metric_words(name, label),
-                               values=tuple(cells.get(day, "") for day in days))
-                    for name, cells in found.items()))
+        lines=tuple(
+            MetricLine(
+                name=metric_words(name, label), values=tuple(cells.get(day, "") for day in days)
+            )
+            for name, cells in found.items()
+        ),
+    )
 
 
 def metric_words(name: str, label: str) -> str:
@@ -201,16 +235,24 @@ def beside_baselines(metrics: Mapping[str, float]) -> MetricTable:
     ...                   "baseline_lightgbm_log_loss_90d": 0.26}).lines[0].name
     'LightGBM'
     """
-    found = [(value, at["name"], int(at["days"])) for key, value in metrics.items()
-             if (at := BASELINE.fullmatch(key))]
+    found = [
+        (value, at["name"], int(at["days"]))
+        for key, value in metrics.items()
+        if (at := BASELINE.fullmatch(key))
+    ]
     if not found:
         return NO_TABLE
     days = max(day for _, _, day in found)
     return MetricTable(
         columns=(f"Log loss within {days} days (lower is better)",),
-        lines=tuple(MetricLine(name=CANDIDATES.get(name, plain(name).capitalize()),
-                               values=(f"{value:.4f}",))
-                    for value, name, day in sorted(found) if day == days))
+        lines=tuple(
+            MetricLine(
+                name=CANDIDATES.get(name, plain(name).capitalize()), values=(f"{value:.4f}",)
+            )
+            for value, name, day in sorted(found)
+            if day == days
+        ),
+    )
 
 
 def evidence_sentences(evidence: EvidenceDocument) -> tuple[str, ...]:
@@ -224,17 +266,22 @@ better in 86% of the draws of accounts.',)
     sentences = []
     rows, accounts = evidence.get("n_rows"), evidence.get("n_accounts")
     if isinstance(rows, int) and isinstance(accounts, int):
-        sentences.append(f"Judged on {rows:,} held-out rows of {accounts:,} accounts, later in "
-                         f"time than the rows it was trained on.")
+        sentences.append(
+            f"Judged on {rows:,} held-out rows of {accounts:,} accounts, later in "
+            f"time than the rows it was trained on."
+        )
     for key, other in COMPARISONS:
         gain = evidence.get(key)
         if not isinstance(gain, Mapping):
             continue
-        mean, low, high, sure = (_number(gain.get(name))
-                                 for name in ("mean", "low", "high", "confidence"))
-        sentences.append(f"Log loss lower than that of {other} by {_signed(mean)} (95% interval "
-                         f"{_signed(low)} to {_signed(high)}); better in {percent(sure)} of the "
-                         f"draws of accounts.")
+        mean, low, high, sure = (
+            _number(gain.get(name)) for name in ("mean", "low", "high", "confidence")
+        )
+        sentences.append(
+            f"Log loss lower than that of {other} by {_signed(mean)} (95% interval "
+            f"{_signed(low)} to {_signed(high)}); better in {percent(sure)} of the "
+            f"draws of accounts."
+        )
     return tuple(sentences)
 
 
@@ -249,15 +296,22 @@ def _model(row: ModelRow, *, churn_serves: bool, withheld: tuple[str, ...]) -> M
     state = _state(row, churn_serves=churn_serves)
     about = f"{row.run_name}; fingerprint {row.fingerprint[:12]}."
     if row.changed is not None:
-        about += (f" {row.changed.how.capitalize()} on {instant(row.changed.at)} by "
-                  f"{row.changed.by}.")
+        about += (
+            f" {row.changed.how.capitalize()} on {instant(row.changed.at)} by {row.changed.by}."
+        )
     return ModelView(
-        title=f"{TITLES[row.label]}, version {row.version}", state=state,
-        state_class=f"state-{state.replace(' ', '-')}", about=about,
-        about_state=ABOUT_STATES[state], metrics=metrics_by_horizon(row.metrics, row.label),
-        beside=beside_baselines(row.metrics), beside_note="",
+        title=f"{TITLES[row.label]}, version {row.version}",
+        state=state,
+        state_class=f"state-{state.replace(' ', '-')}",
+        about=about,
+        about_state=ABOUT_STATES[state],
+        metrics=metrics_by_horizon(row.metrics, row.label),
+        beside=beside_baselines(row.metrics),
+        beside_note="",
         evidence=evidence_sentences(row.changed.evidence) if row.changed else (),
-        withheld=withheld, card_href=card_address(row.label, row.version))
+        withheld=withheld,
+        card_href=card_address(row.label, row.version),
+    )
 
 
 def _number(value: object) -> float:

@@ -38,8 +38,12 @@ NOT_SCORED = "accounts whose contract has ended are not scored"
 
 RUNNING: Literal["running"] = "running"
 STATUS_CHOICES = (
-    (RUNNING, "Running contracts"), ("trial", "Trials"), ("paused", "Paused"),
-    ("ended", "Ended"), ("none", "No contract known"), ("all", "All accounts"),
+    (RUNNING, "Running contracts"),
+    ("trial", "Trials"),
+    ("paused", "Paused"),
+    ("ended", "Ended"),
+    ("none", "No contract known"),
+    ("all", "All accounts"),
 )
 RUNNING_STATUSES = frozenset({"active", "paused", "trial"})
 
@@ -99,10 +103,17 @@ class PortfolioPage:
     interval_note: str
 
 
-def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
-                   cursor: str | None, formula: HealthFormula, tenant: str,
-                   family: Family | None = None, stopped: tuple[Notice, ...] = ()
-                   ) -> PortfolioPage:
+def portfolio_page(
+    portfolio: Portfolio,
+    *,
+    wanted: AccountFilter,
+    status: str,
+    cursor: str | None,
+    formula: HealthFormula,
+    tenant: str,
+    family: Family | None = None,
+    stopped: tuple[Notice, ...] = (),
+) -> PortfolioPage:
     """The page of the accounts that are wanted, from a cursor on; ``family`` is that of the parent
     that is asked for, ``stopped`` what is stopped for these accounts."""
     chosen = [s for s in portfolio.chosen(wanted) if _has_status(s, status)]
@@ -113,19 +124,37 @@ def portfolio_page(portfolio: Portfolio, *, wanted: AccountFilter, status: str,
     if page.next_cursor is not None:
         following = "/?" + urlencode({**given, "cursor": page.next_cursor})
     return PortfolioPage(
-        frame=Frame(title="Accounts", section="accounts", tenant=tenant,
-                    source=source_line(portfolio), notices=(*stopped, *notices_of(portfolio))),
+        frame=Frame(
+            title="Accounts",
+            section="accounts",
+            tenant=tenant,
+            source=source_line(portfolio),
+            notices=(*stopped, *notices_of(portfolio)),
+        ),
         tiles=_tiles(chosen, portfolio),
         choices=_choices(portfolio, wanted, status, formula),
         search=wanted.search or "",
         is_filtered=bool(set(given) - {"status"}) or status != RUNNING,
-        family=family_view(family, name=name_of(family.account_id, portfolio),
-                           currency=portfolio.currency, formula=formula,
-                           lists_children=False) if family else None,
+        family=family_view(
+            family,
+            name=name_of(family.account_id, portfolio),
+            currency=portfolio.currency,
+            formula=formula,
+            lists_children=False,
+        )
+        if family
+        else None,
         lines=tuple(_line(score, widest, formula) for score in page.scores),
-        shown=_shown(len(page.scores), len(chosen), cursor is not None, order=(
-            "most revenue at risk first" if widest else "by id")),
-        next_href=following, horizon_days=TIER_HORIZON_DAYS, interval_note=INTERVAL_COVERS)
+        shown=_shown(
+            len(page.scores),
+            len(chosen),
+            cursor is not None,
+            order=("most revenue at risk first" if widest else "by id"),
+        ),
+        next_href=following,
+        horizon_days=TIER_HORIZON_DAYS,
+        interval_note=INTERVAL_COVERS,
+    )
 
 
 def source_line(portfolio: Portfolio) -> str:
@@ -138,9 +167,12 @@ def source_line(portfolio: Portfolio) -> str:
         scored = "churn scored by the health formula"
     newest = max((f.last_recorded_at for f in portfolio.freshness), default=None)
     told = f" · newest event {instant(newest)}" if newest else ""
-    return (f"As of {day(portfolio.as_of)}, {age(portfolio.now - portfolio.as_of)} before the "
-            f"clock of this workspace · {scored}{told}" if portfolio.now > portfolio.as_of else
-            f"As of {day(portfolio.as_of)} · {scored}{told}")
+    return (
+        f"As of {day(portfolio.as_of)}, {age(portfolio.now - portfolio.as_of)} before the "
+        f"clock of this workspace · {scored}{told}"
+        if portfolio.now > portfolio.as_of
+        else f"As of {day(portfolio.as_of)} · {scored}{told}"
+    )
 
 
 def notices_of(portfolio: Portfolio) -> tuple[Notice, ...]:
@@ -152,11 +184,16 @@ def notices_of(portfolio: Portfolio) -> tuple[Notice, ...]:
         return ()
     which = "every account" if len(degraded) == len(running) else plural(len(degraded), "account")
     known = any(s.churn_probability_90d is not None for s in degraded)
-    after = ("Probabilities are those of the health formula, calibrated on past accounts."
-             if known else
-             "There are no probabilities; health scores and warning signs still hold.")
-    return (Notice(title=f"The health formula answers for {which}",
-                   text=f"{' '.join(reasons)} {after}"),)
+    after = (
+        "Probabilities are those of the health formula, calibrated on past accounts."
+        if known
+        else "There are no probabilities; health scores and warning signs still hold."
+    )
+    return (
+        Notice(
+            title=f"The health formula answers for {which}", text=f"{' '.join(reasons)} {after}"
+        ),
+    )
 
 
 def _has_status(score: AccountScore, status: str) -> bool:
@@ -168,9 +205,15 @@ def _has_status(score: AccountScore, status: str) -> bool:
 
 def _given(wanted: AccountFilter, status: str) -> dict[str, str]:
     values: Mapping[str, str | None] = {
-        "segment": wanted.segment, "tier": wanted.tier, "service_tier": wanted.service_tier,
-        "csm": wanted.csm, "level": wanted.level, "parent": wanted.parent, "search": wanted.search,
-        "status": status}
+        "segment": wanted.segment,
+        "tier": wanted.tier,
+        "service_tier": wanted.service_tier,
+        "csm": wanted.csm,
+        "level": wanted.level,
+        "parent": wanted.parent,
+        "search": wanted.search,
+        "status": status,
+    }
     return {name: value for name, value in values.items() if value}
 
 
@@ -181,36 +224,54 @@ def _tiles(chosen: Sequence[AccountScore], portfolio: Portfolio) -> tuple[Tile, 
     yearly = None if total.mrr is None else MONTHS_PER_YEAR * total.mrr
     note = "no probability or no revenue is known"
     if total.with_revenue_at_risk:
-        note = (f"between {money(total.revenue_at_risk_low, currency)} and "
-                f"{money(total.revenue_at_risk_high, currency)}; of "
-                f"{money(yearly, currency)} yearly revenue")
+        note = (
+            f"between {money(total.revenue_at_risk_low, currency)} and "
+            f"{money(total.revenue_at_risk_high, currency)}; of "
+            f"{money(yearly, currency)} yearly revenue"
+        )
     at_risk = Tile(
         label="Revenue at risk, a year",
         value=CONTRACT_ENDED if all_ended else money(total.revenue_at_risk, currency),
-        note=NOT_SCORED if all_ended else note)
+        note=NOT_SCORED if all_ended else note,
+    )
     urgent = total.by_tier.get("critical", 0) + total.by_tier.get("high", 0)
-    tiers = [f"{total.by_tier[t.name]:,} {t.name}" for t in reversed(RISK_TIERS)
-             if t.name in total.by_tier]
+    tiers = [
+        f"{total.by_tier[t.name]:,} {t.name}"
+        for t in reversed(RISK_TIERS)
+        if t.name in total.by_tier
+    ]
     if total.by_tier.get("unknown"):
         tiers.append(f"{total.by_tier['unknown']:,} not known")
     if total.contract_ended:
         tiers.append(plural(total.contract_ended, CONTRACT_ENDED, "contracts ended"))
     no_tier = total.accounts and not any(t.name in total.by_tier for t in RISK_TIERS)
-    risk = Tile(label="High or critical churn risk",
-                value=(CONTRACT_ENDED if all_ended else NOT_KNOWN if no_tier else
-                       plural(urgent, "account")),
-                note=NOT_SCORED if all_ended else " · ".join(tiers) or "no account")
+    risk = Tile(
+        label="High or critical churn risk",
+        value=(
+            CONTRACT_ENDED if all_ended else NOT_KNOWN if no_tier else plural(urgent, "account")
+        ),
+        note=NOT_SCORED if all_ended else " · ".join(tiers) or "no account",
+    )
     grows = Tile(
         label="Expected growth, a year",
         value=CONTRACT_ENDED if all_ended else money(total.expected_expansion, currency),
-        note=(f"between {money(total.expected_expansion_low, currency)} and "
-              f"{money(total.expected_expansion_high, currency)}; chance to expand within 90 days "
-              f"× the usual rise"
-              if total.expected_expansion is not None else _why_no_growth(chosen)))
-    levels = [f"{count:,} {'not known' if name == 'unknown' else name}"
-              for name, count in sorted(total.by_level.items(), key=lambda item: -item[1])]
-    health = Tile(label="Accounts", value=f"{total.accounts:,}",
-                  note="health: " + (" · ".join(levels) or "none"))
+        note=(
+            f"between {money(total.expected_expansion_low, currency)} and "
+            f"{money(total.expected_expansion_high, currency)}; chance to expand within 90 days "
+            f"× the usual rise"
+            if total.expected_expansion is not None
+            else _why_no_growth(chosen)
+        ),
+    )
+    levels = [
+        f"{count:,} {'not known' if name == 'unknown' else name}"
+        for name, count in sorted(total.by_level.items(), key=lambda item: -item[1])
+    ]
+    health = Tile(
+        label="Accounts",
+        value=f"{total.accounts:,}",
+        note="health: " + (" · ".join(levels) or "none"),
+    )
     return (at_risk, risk, grows, health)
 
 
@@ -223,27 +284,50 @@ def _why_no_growth(chosen: Sequence[AccountScore]) -> str:
     return within_a_sentence(note).rstrip(".") if note else "the monthly revenue is not known"
 
 
-def _choices(portfolio: Portfolio, wanted: AccountFilter, status: str, formula: HealthFormula
-             ) -> tuple[Choice, ...]:
+def _choices(
+    portfolio: Portfolio, wanted: AccountFilter, status: str, formula: HealthFormula
+) -> tuple[Choice, ...]:
     found = [
         _choice("tier", "Churn risk", "Any", [t.name for t in reversed(RISK_TIERS)], wanted.tier),
         _choice("level", "Health", "Any", [b.name for b in formula.bands], wanted.level),
     ]
-    for name, label, given in (("segment", "Segment", wanted.segment),
-                               ("service_tier", "Service tier", wanted.service_tier),
-                               ("csm", "Success manager", wanted.csm)):
+    for name, label, given in (
+        ("segment", "Segment", wanted.segment),
+        ("service_tier", "Service tier", wanted.service_tier),
+        ("csm", "Success manager", wanted.csm),
+    ):
         words = portfolio.words(name)
         if words:
             found.append(_choice(name, label, "Any", words, given))
     parents = sorted(portfolio.families.children_of)
     if parents:
-        found.append(Choice(name="parent", label="Parent", options=(
-            Option(value="", text="Any", is_chosen=wanted.parent is None),
-            *(Option(value=name, text=name_of(name, portfolio), is_chosen=name == wanted.parent)
-              for name in parents))))
-    found.append(Choice(name="status", label="Contract", options=tuple(
-        Option(value=value, text=text, is_chosen=value == status)
-        for value, text in STATUS_CHOICES)))
+        found.append(
+            Choice(
+                name="parent",
+                label="Parent",
+                options=(
+                    Option(value="", text="Any", is_chosen=wanted.parent is None),
+                    *(
+                        Option(
+                            value=name,
+                            text=name_of(name, portfolio),
+                            is_chosen=name == wanted.parent,
+                        )
+                        for name in parents
+                    ),
+                ),
+            )
+        )
+    found.append(
+        Choice(
+            name="status",
+            label="Contract",
+            options=tuple(
+                Option(value=value, text=text, is_chosen=value == status)
+                for value, text in STATUS_CHOICES
+            ),
+        )
+    )
     return tuple(found)
 
 
@@ -257,15 +341,18 @@ def _line(score: AccountScore, widest: float, formula: HealthFormula) -> Account
     at_90 = score.churn_at(TIER_HORIZON_DAYS)
     foremost = score.reasons.foremost
     words, left = score.attributes, score.has_left
-    about = [words.get("account_name") and score.account_id,
-             words.get("segment") and plain(words["segment"] or ""),
-             words.get("price_plan") and f"{plain(words['price_plan'] or '')} plan",
-             words.get("csm")]
+    about = [
+        words.get("account_name") and score.account_id,
+        words.get("segment") and plain(words["segment"] or ""),
+        words.get("price_plan") and f"{plain(words['price_plan'] or '')} plan",
+        words.get("csm"),
+    ]
     share = None
     if score.revenue_at_risk is not None and widest > 0:
         share = score.revenue_at_risk / widest
     return AccountLine(
-        href=account_href(score.account_id), name=display_name(score),
+        href=account_href(score.account_id),
+        name=display_name(score),
         about=" · ".join(word for word in about if word),
         at_risk=NOTHING if left else _whole(score.revenue_at_risk, score.currency),
         at_risk_bar=Markup("") if left else share_bar(share, "risk"),
@@ -277,8 +364,10 @@ def _line(score: AccountScore, widest: float, formula: HealthFormula) -> Account
         level=score.health.band or "not enough data",
         level_class=level_class(formula, score.health.band),
         reason=foremost.text if foremost else "No single thing stands out",
-        yearly=NOTHING if left else _whole(
-            None if score.mrr is None else MONTHS_PER_YEAR * score.mrr, score.currency))
+        yearly=NOTHING
+        if left
+        else _whole(None if score.mrr is None else MONTHS_PER_YEAR * score.mrr, score.currency),
+    )
 
 
 def _whole(amount: float | None, currency: str) -> str:

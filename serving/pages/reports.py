@@ -37,10 +37,16 @@ def reports_in(folder: Path) -> tuple[Report, ...]:
     """
     if not folder.is_dir():
         return ()
-    found = [_report(path) for path in sorted(folder.glob("*.json")) if NAME.fullmatch(path.stem)
-             and path.name != EFFECTS_FILE]
-    return tuple(sorted((r for r in found if r is not None),
-                        key=lambda r: (r.written_at, r.name), reverse=True))
+    found = [
+        _report(path)
+        for path in sorted(folder.glob("*.json"))
+        if NAME.fullmatch(path.stem) and path.name != EFFECTS_FILE
+    ]
+    return tuple(
+        sorted(
+            (r for r in found if r is not None), key=lambda r: (r.written_at, r.name), reverse=True
+        )
+    )
 
 
 def report_named(folder: Path, name: str) -> Report:
@@ -70,4 +76,6 @@ def _report(path: Path) -> Report | None:
         title=title if isinstance(title, str) else path.stem.replace("_", " ").replace("-", " "),
         headline=headline if isinstance(headline, str) else None,
         written_at=datetime.fromtimestamp(written, UTC),
-        json_file=path, html_file=beside if beside.exists() else None)
+        json_file=path,
+        html_file=beside if beside.exists() else None,
+    )

@@ -39,8 +39,11 @@ def candidate_policy(*, actions: str | None, limits: str | None) -> CandidatePol
         ChoicesError: the limits are no TOML, or name what is no limit.
         PlaybookError: the actions can not be a playbook.
     """
-    book = None if actions is None else read_playbook(
-        actions, SEQUENCES_FILE.read_text(encoding="utf-8"))
+    book = (
+        None
+        if actions is None
+        else read_playbook(actions, SEQUENCES_FILE.read_text(encoding="utf-8"))
+    )
     return CandidatePolicy(playbook=book, limits={} if limits is None else read_limits(limits))
 
 
@@ -56,8 +59,9 @@ def read_limits(text: str) -> Mapping[str, Any]:
         raise ChoicesError(str(error)) from error
 
 
-def choices_of_candidate(database: LedgerDatabase, table: pl.DataFrame,
-                         candidate: CandidatePolicy) -> pl.DataFrame:
+def choices_of_candidate(
+    database: LedgerDatabase, table: pl.DataFrame, candidate: CandidatePolicy
+) -> pl.DataFrame:
     """``decision_id`` and ``candidate`` for each decision of a table that can tell something.
 
     Raises:
@@ -66,12 +70,15 @@ def choices_of_candidate(database: LedgerDatabase, table: pl.DataFrame,
     """
     asked = table.filter(pl.col("propensity") < 1, pl.col("reward").is_not_null())
     chosen = asked_again(database, asked["decision_id"].to_list(), candidate)
-    return pl.DataFrame({"decision_id": list(chosen), CANDIDATE: list(chosen.values())},
-                        schema={"decision_id": pl.String, CANDIDATE: pl.String})
+    return pl.DataFrame(
+        {"decision_id": list(chosen), CANDIDATE: list(chosen.values())},
+        schema={"decision_id": pl.String, CANDIDATE: pl.String},
+    )
 
 
-def asked_again(database: LedgerDatabase, ids: Sequence[str], candidate: CandidatePolicy
-                ) -> dict[str, str]:
+def asked_again(
+    database: LedgerDatabase, ids: Sequence[str], candidate: CandidatePolicy
+) -> dict[str, str]:
     """What a candidate puts first, without chance, where it is asked what each decision was asked.
 
     Raises:
@@ -83,22 +90,32 @@ def asked_again(database: LedgerDatabase, ids: Sequence[str], candidate: Candida
     with database.reading() as connection:
         for start in range(0, len(ids), PART):
             for row in connection.execute(
-                    sa.select(DECISIONS.c.decision_id, DECISIONS.c.inputs)
-                    .where(DECISIONS.c.decision_id.in_(ids[start:start + PART]))):
+                sa.select(DECISIONS.c.decision_id, DECISIONS.c.inputs).where(
+                    DECISIONS.c.decision_id.in_(ids[start : start + PART])
+                )
+            ):
                 if row.inputs is None:
                     raise ChoicesError(
                         f"Decision {row.decision_id} was stored before its question was kept, so "
                         f"nobody knows what the candidate would have said. Give its choices with "
-                        f"--candidate.")
+                        f"--candidate."
+                    )
                 stored: Mapping[str, Any] = json.loads(row.inputs)
                 digest = str(stored["shared"])
                 if candidate.playbook is None and digest not in books:
-                    common = json.loads(connection.execute(
-                        sa.select(INPUTS.c.content).where(INPUTS.c.digest == digest)).scalar_one())
+                    common = json.loads(
+                        connection.execute(
+                            sa.select(INPUTS.c.content).where(INPUTS.c.digest == digest)
+                        ).scalar_one()
+                    )
                     books[digest] = read_playbook(common["actions"], common["sequences"])
                 book = candidate.playbook or books[digest]
                 question = PolicyInputs.from_dict(stored["question"])
-                question = replace(question, chance=None, standing=None, limits=with_changes(
-                    question.limits, candidate.limits))
+                question = replace(
+                    question,
+                    chance=None,
+                    standing=None,
+                    limits=with_changes(question.limits, candidate.limits),
+                )
                 chosen[row.decision_id] = question.answer(book).ranked[0].action_id
     return chosen

@@ -38,17 +38,29 @@ def held_back_now(desk: Desk, decision: Decision) -> HeldBackError | QuietHoursE
     others = {name: past for name, past in facts.history.items() if name != decision.decision_id}
     features, asked_at = catalogue(desk.workspace.settings.use_names), desk.wall_clock()
     asked = question(
-        score, replace(facts, history=others), desk.portfolio.alerts.of(score.account_id),
-        limits=desk.limits.current(), now=desk.now(), asked_at=asked_at,
-        evidence=desk.measured.current(), rules=desk.chance)
-    rule = asked.rule_against(decision.action, known_playbook(features.names),
-                              phrases=features.phrases, alert_words=ALERT_WORDS)
+        score,
+        replace(facts, history=others),
+        desk.portfolio.alerts.of(score.account_id),
+        limits=desk.limits.current(),
+        now=desk.now(),
+        asked_at=asked_at,
+        evidence=desk.measured.current(),
+        rules=desk.chance,
+    )
+    rule = asked.rule_against(
+        decision.action,
+        known_playbook(features.names),
+        phrases=features.phrases,
+        alert_words=ALERT_WORDS,
+    )
     if rule is None:
         return None
     words = f"On what is known now, {decision.action} is held back: {rule.why.rstrip('.')}."
     if rule.reason == "quiet_hours" and rule.allowed_from is not None:
         seconds = ceil((rule.allowed_from - asked_at).total_seconds())
-        return QuietHoursError(f"{words} It may be claimed from {rule.allowed_from:%Y-%m-%d %H:%M} "
-                               f"UTC on.", headers={"Retry-After": str(max(1, seconds))})
+        return QuietHoursError(
+            f"{words} It may be claimed from {rule.allowed_from:%Y-%m-%d %H:%M} UTC on.",
+            headers={"Retry-After": str(max(1, seconds))},
+        )
     until = rule.until.removeprefix("until ").removeprefix("until: ")
     return HeldBackError(f"{words} That is so until {until}." if until else words)

@@ -96,15 +96,20 @@ class Judged:
     def words(self) -> str:
         """What it comes to, as a sentence."""
         if self.expected is None or self.probability is None:
-            return (f"not known yet: nobody's {TIER_HORIZON_DAYS} days are over, or no model had "
-                    f"scored them")
-        known = (f"{self.left:,} of {plural(self.accounts, 'account')} left within "
-                 f"{TIER_HORIZON_DAYS} days, where the model expected {self.expected:.1f}")
+            return (
+                f"not known yet: nobody's {TIER_HORIZON_DAYS} days are over, or no model had "
+                f"scored them"
+            )
+        known = (
+            f"{self.left:,} of {plural(self.accounts, 'account')} left within "
+            f"{TIER_HORIZON_DAYS} days, where the model expected {self.expected:.1f}"
+        )
         p = f"p = {self.probability:.3f}" if self.probability >= 0.001 else "p < 0.001"
         if self.comparison == "as expected":
             return f"{known}: no more off than by chance ({p})"
-        many, did = ("many", "helped") if self.comparison == "fewer than expected" else (
-            "few", "harmed")
+        many, did = (
+            ("many", "helped") if self.comparison == "fewer than expected" else ("few", "harmed")
+        )
         perhaps = f", or what was done {did}" if self.acted_on else ""
         return f"{known}: {self.comparison} ({p}); the model expected too {many}{perhaps}"
 
@@ -128,11 +133,16 @@ def judged(said: Iterable[Said], *, by_action: bool = False) -> tuple[Judged, ..
     for one in said:
         groups.setdefault((one.action if by_action else None, one.verdict), []).append(one)
     order: Sequence[Verdict] = get_args(Verdict)
-    rows = [_judged(group, verdict, action) for (action, verdict), group in sorted(
-        groups.items(), key=lambda item: (item[0][0] or "", order.index(item[0][1])))]
+    rows = [
+        _judged(group, verdict, action)
+        for (action, verdict), group in sorted(
+            groups.items(), key=lambda item: (item[0][0] or "", order.index(item[0][1]))
+        )
+    ]
     looks = sum(row.expected is not None for row in rows)
-    return tuple(_compared(row, level=CHANCE / looks) if row.expected is not None else row
-                 for row in rows)
+    return tuple(
+        _compared(row, level=CHANCE / looks) if row.expected is not None else row for row in rows
+    )
 
 
 def at_most(count: int, chances: Sequence[float]) -> float:
@@ -146,7 +156,7 @@ def at_most(count: int, chances: Sequence[float]) -> float:
     mass = np.ones(1)
     for chance in chances:
         mass = np.convolve(mass, [1 - chance, chance])
-    return float(min(mass[:count + 1].sum(), 1.0))
+    return float(min(mass[: count + 1].sum(), 1.0))
 
 
 def said_in(database: LedgerDatabase, *, as_of: datetime) -> tuple[Said, ...]:
@@ -164,16 +174,25 @@ def said_in(database: LedgerDatabase, *, as_of: datetime) -> tuple[Said, ...]:
     for row in rows:
         is_own = row.action == row.recommended  # what was reported is about what came first
         followed = became.get(row.decision_id, _Became()) if is_own else _Became()
-        found.append(Said(
-            decision_id=row.decision_id, account_id=row.account_id, action=row.action,
-            verdict=row.verdict, as_of=as_moment(row.as_of),
-            churn_probability=_promised(row.decision_id, row.inputs),
-            was_carried_out=followed.was_executed, results=frozenset(followed.results)))
+        found.append(
+            Said(
+                decision_id=row.decision_id,
+                account_id=row.account_id,
+                action=row.action,
+                verdict=row.verdict,
+                as_of=as_moment(row.as_of),
+                churn_probability=_promised(row.decision_id, row.inputs),
+                was_carried_out=followed.was_executed,
+                results=frozenset(followed.results),
+            )
+        )
     return tuple(found)
 
 
-def with_leavers(said: Iterable[Said], left: Mapping[tuple[str, datetime], bool | None],
-                 ) -> tuple[Said, ...]:
+def with_leavers(
+    said: Iterable[Said],
+    left: Mapping[tuple[str, datetime], bool | None],
+) -> tuple[Said, ...]:
     """The same with whether the account left in the horizon from then on, by account and as_of."""
     return tuple(replace(one, has_left=left.get((one.account_id, one.as_of))) for one in said)
 
@@ -188,12 +207,18 @@ def _judged(group: Sequence[Said], verdict: Verdict, action: str | None) -> Judg
     left = sum(bool(one.has_left) for one in known)
     probability = min(1.0, 2 * min(at_most(left, chances), 1 - at_most(left - 1, chances)))
     return Judged(
-        verdict=verdict, action=action, said=len(group),
+        verdict=verdict,
+        action=action,
+        said=len(group),
         carried_out=sum(one.was_carried_out for one in group),
-        results=dict(sorted(results.items())), accounts=len(known),
-        acted_on=sum(one.was_carried_out for one in known), left=left if known else None,
-        expected=sum(chances) if known else None, probability=probability if known else None,
-        comparison="not known")
+        results=dict(sorted(results.items())),
+        accounts=len(known),
+        acted_on=sum(one.was_carried_out for one in known),
+        left=left if known else None,
+        expected=sum(chances) if known else None,
+        probability=probability if known else None,
+        comparison="not known",
+    )
 
 
 def _compared(row: Judged, *, level: float) -> Judged:
@@ -218,26 +243,36 @@ def _once_a_horizon(said: Iterable[Said]) -> list[Said]:
 
 
 def _newest_sayings(connection: Connection, as_of: datetime) -> Sequence[sa.Row[Any]]:
-    wanted = [*(FEEDBACK.c[name] for name in ("decision_id", "account_id", "action", "verdict",
-                                              "at")),
-              DECISIONS.c.action.label("recommended"), DECISIONS.c.as_of, DECISIONS.c.inputs]
+    wanted = [
+        *(FEEDBACK.c[name] for name in ("decision_id", "account_id", "action", "verdict", "at")),
+        DECISIONS.c.action.label("recommended"),
+        DECISIONS.c.as_of,
+        DECISIONS.c.inputs,
+    ]
     rows = connection.execute(
         sa.select(*wanted)
-        .join(CHAIN, sa.and_(CHAIN.c.table == FEEDBACK.name,
-                             CHAIN.c.record_id == FEEDBACK.c.feedback_id))
+        .join(
+            CHAIN,
+            sa.and_(CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id),
+        )
         .join(DECISIONS, DECISIONS.c.decision_id == FEEDBACK.c.decision_id)
-        .order_by(CHAIN.c.place)).all()
-    return list({(row.decision_id, row.action): row for row in rows
-                 if as_moment(row.at) <= as_of}.values())
+        .order_by(CHAIN.c.place)
+    ).all()
+    return list(
+        {(row.decision_id, row.action): row for row in rows if as_moment(row.at) <= as_of}.values()
+    )
 
 
-def _became(connection: Connection, decision_ids: Sequence[str], as_of: datetime
-            ) -> dict[str, _Became]:
+def _became(
+    connection: Connection, decision_ids: Sequence[str], as_of: datetime
+) -> dict[str, _Became]:
     found: dict[str, _Became] = {}
     for part in batched(list(dict.fromkeys(decision_ids)), PART):
         for row in connection.execute(
-                sa.select(OUTCOMES.c.decision_id, OUTCOMES.c.kind, OUTCOMES.c.result,
-                          OUTCOMES.c.received_at).where(OUTCOMES.c.decision_id.in_(part))):
+            sa.select(
+                OUTCOMES.c.decision_id, OUTCOMES.c.kind, OUTCOMES.c.result, OUTCOMES.c.received_at
+            ).where(OUTCOMES.c.decision_id.in_(part))
+        ):
             if as_moment(row.received_at) > as_of:
                 continue
             became = found.setdefault(row.decision_id, _Became())

@@ -27,14 +27,22 @@ from serving.recommendations.candidate_policy import CandidatePolicy, asked_agai
 
 HELD_OUT = "held_out"
 DECISION_SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
-    "decision_id": pl.String, "account_id": pl.String, "decided_at": UTC_INSTANT,
-    "action": pl.String, "propensity": pl.Float64, "cost": pl.Float64, CANDIDATE: pl.String,
-    "best_value": pl.Float64, "at_stake": pl.Float64, "allowed_actions": pl.Int64,
+    "decision_id": pl.String,
+    "account_id": pl.String,
+    "decided_at": UTC_INSTANT,
+    "action": pl.String,
+    "propensity": pl.Float64,
+    "cost": pl.Float64,
+    CANDIDATE: pl.String,
+    "best_value": pl.Float64,
+    "at_stake": pl.Float64,
+    "allowed_actions": pl.Int64,
 }
 
 
-def table_of(database: LedgerDatabase, workspace: Workspace, *, as_of: datetime,
-             follow_up: timedelta) -> pl.DataFrame:
+def table_of(
+    database: LedgerDatabase, workspace: Workspace, *, as_of: datetime, follow_up: timedelta
+) -> pl.DataFrame:
     """The workspace's decisions before a moment, oldest first, as ``choices_of`` reads them.
 
     The candidate is the policy without chance: of what was allowed, the action that ranks first.
@@ -46,9 +54,14 @@ def table_of(database: LedgerDatabase, workspace: Workspace, *, as_of: datetime,
     table = pl.DataFrame(rows, schema=DECISION_SCHEMA)
     apart = _apart(table.filter(pl.col("propensity") < 1), follow_up)
     table = pl.concat([table.filter(pl.col("propensity") >= 1), apart]).sort(
-        "decided_at", "decision_id")
-    events = Lake(workspace.events_dir, workspace.quarantine_dir).as_of(as_of).filter(
-        pl.col("kind").str.starts_with("contract.")).collect()
+        "decided_at", "decision_id"
+    )
+    events = (
+        Lake(workspace.events_dir, workspace.quarantine_dir)
+        .as_of(as_of)
+        .filter(pl.col("kind").str.starts_with("contract."))
+        .collect()
+    )
     return with_rewards(table, contract_states(events), as_of=as_of, follow_up=follow_up)
 
 
@@ -59,24 +72,31 @@ def without_chance(database: LedgerDatabase, table: pl.DataFrame) -> pl.DataFram
     Raises:
         ChoicesError: a decision was stored before questions were kept.
     """
-    held = table.filter(pl.col(CANDIDATE).is_null(), pl.col("propensity") < 1,
-                        pl.col("reward").is_not_null())
-    first = asked_again(database, held["decision_id"].to_list(),
-                        CandidatePolicy(playbook=None, limits={}))
+    held = table.filter(
+        pl.col(CANDIDATE).is_null(), pl.col("propensity") < 1, pl.col("reward").is_not_null()
+    )
+    first = asked_again(
+        database, held["decision_id"].to_list(), CandidatePolicy(playbook=None, limits={})
+    )
     asked = pl.col("decision_id").replace_strict(first, default=None, return_dtype=pl.String)
     return table.with_columns(pl.coalesce(CANDIDATE, asked).alias(CANDIDATE))
 
 
-def with_rewards(table: pl.DataFrame, states: pl.DataFrame, *, as_of: datetime,
-                 follow_up: timedelta) -> pl.DataFrame:
+def with_rewards(
+    table: pl.DataFrame, states: pl.DataFrame, *, as_of: datetime, follow_up: timedelta
+) -> pl.DataFrame:
     """The table with ``reward``, null where the follow-up is not over or no contract ran."""
     ends = pl.col("decided_at") + follow_up
     framed = table.with_columns(ends.alias("_ends"))
     for at, name in (("decided_at", "start"), ("_ends", "end")):
         framed = state_at(framed, states, at=at, name=name)
     months = follow_up / timedelta(days=1) / DAYS_A_MONTH
-    brought = (pl.col("end_earned") - pl.col("start_earned") - pl.col("start_mrr") * months
-               - pl.col("cost"))
+    brought = (
+        pl.col("end_earned")
+        - pl.col("start_earned")
+        - pl.col("start_mrr") * months
+        - pl.col("cost")
+    )
     ran = pl.col("start_state").is_in(["active", "paused"]) & (pl.col("_ends") <= as_of)
     return framed.with_columns(
         reward=pl.when(ran.fill_null(value=False)).then(brought),
@@ -90,32 +110,50 @@ def with_candidate(table: pl.DataFrame, candidate: pl.DataFrame) -> pl.DataFrame
     Raises:
         ChoicesError: the choices have no ids, one is there twice, or a decision is left out.
     """
-    given = [name for name in candidate.columns
-             if name in (CANDIDATE, PROBABILITY) or name.startswith(CANDIDATE_OF)]
+    given = [
+        name
+        for name in candidate.columns
+        if name in (CANDIDATE, PROBABILITY) or name.startswith(CANDIDATE_OF)
+    ]
     if "decision_id" not in candidate.columns or not given:
-        raise ChoicesError(f"The candidate's file needs the column decision_id, and {CANDIDATE}, "
-                           f"{CANDIDATE_OF}ACTION or {PROBABILITY}.")
+        raise ChoicesError(
+            f"The candidate's file needs the column decision_id, and {CANDIDATE}, "
+            f"{CANDIDATE_OF}ACTION or {PROBABILITY}."
+        )
     choices = candidate.select(pl.col("decision_id").cast(pl.String), *given)
     twice = choices.filter(pl.col("decision_id").is_duplicated())
     if not twice.is_empty():
-        raise ChoicesError(f"The candidate's file has decision {twice['decision_id'][0]!r} twice. "
-                           f"Keep one row.")
+        raise ChoicesError(
+            f"The candidate's file has decision {twice['decision_id'][0]!r} twice. Keep one row."
+        )
     asked = table.filter(pl.col("propensity") < 1, pl.col("reward").is_not_null())
     missing = asked.join(choices, on="decision_id", how="anti")
     if not missing.is_empty():
         raise ChoicesError(
             f"The candidate's file lacks {missing.height:,} of {asked.height:,} decisions in which "
             f"chance had a say, the first {missing['decision_id'][0]!r}. Say for each what it "
-            f"would choose.")
+            f"would choose."
+        )
     return table.drop(CANDIDATE).join(choices, on="decision_id", how="left", maintain_order="left")
 
 
 def _records(database: LedgerDatabase, *, before: datetime) -> Sequence[sa.Row[tuple[object, ...]]]:
-    wanted = [DECISIONS.c[name] for name in (
-        "decision_id", "account_id", "decided_at", "action", "propensity", "eligible", "withheld")]
+    wanted = [
+        DECISIONS.c[name]
+        for name in (
+            "decision_id",
+            "account_id",
+            "decided_at",
+            "action",
+            "propensity",
+            "eligible",
+            "withheld",
+        )
+    ]
     with database.reading() as connection:
-        found = connection.execute(sa.select(*wanted).order_by(
-            DECISIONS.c.decided_at, DECISIONS.c.decision_id)).all()
+        found = connection.execute(
+            sa.select(*wanted).order_by(DECISIONS.c.decided_at, DECISIONS.c.decision_id)
+        ).all()
     return [row for row in found if datetime.fromisoformat(row.decided_at) < before]
 
 
@@ -123,25 +161,30 @@ def _row(record: sa.Row[tuple[object, ...]]) -> dict[str, object]:
     """One decision, with what the policy without chance would have chosen, None where it does not
     say."""
     ranked: list[Mapping[str, object]] = json.loads(record.eligible)
-    held = [each["action_id"] for each in json.loads(record.withheld)
-            if each["reason"] == HELD_OUT]
+    held = [each["action_id"] for each in json.loads(record.withheld) if each["reason"] == HELD_OUT]
     best = max(ranked, key=_value, default={})  # the first of those that are worth as much
     mine: Mapping[str, object] = next(
-        (each for each in ranked if each["action_id"] == record.action), {})
+        (each for each in ranked if each["action_id"] == record.action), {}
+    )
     parts = mine.get("value_parts")
     parts = parts if isinstance(parts, Mapping) else {}
     return {
-        "decision_id": record.decision_id, "account_id": record.account_id,
-        "decided_at": datetime.fromisoformat(record.decided_at), "action": record.action,
+        "decision_id": record.decision_id,
+        "account_id": record.account_id,
+        "decided_at": datetime.fromisoformat(record.decided_at),
+        "action": record.action,
         "propensity": record.propensity,
         "cost": float(parts.get("cost", 0.0)) + float(parts.get("hours_cost", 0.0)),
         CANDIDATE: _candidate(record.action, held, best, by_chance=record.propensity < 1),
-        "best_value": _value(best), "at_stake": parts.get("at_stake"),
-        "allowed_actions": len(ranked) + len(held)}
+        "best_value": _value(best),
+        "at_stake": parts.get("at_stake"),
+        "allowed_actions": len(ranked) + len(held),
+    }
 
 
-def _candidate(action: str, held: Sequence[str], best: Mapping[str, object], *, by_chance: bool
-               ) -> object:
+def _candidate(
+    action: str, held: Sequence[str], best: Mapping[str, object], *, by_chance: bool
+) -> object:
     if not held:
         return best.get("action_id", action)
     if not by_chance:  # what came first is owed to the account, held out or not
@@ -158,8 +201,9 @@ def _apart(table: pl.DataFrame, follow_up: timedelta) -> pl.DataFrame:
     """Of each account the first decision, then the first that is a follow-up later, and so on."""
     last: dict[str, datetime] = {}
     kept = []
-    for number, account, at in table.with_row_index("_n").select(
-            "_n", "account_id", "decided_at").iter_rows():
+    for number, account, at in (
+        table.with_row_index("_n").select("_n", "account_id", "decided_at").iter_rows()
+    ):
         if account not in last or at - last[account] >= follow_up:
             last[account] = at
             kept.append(number)

@@ -29,28 +29,51 @@ def offers_of(decided: Iterable[Decided]) -> pl.DataFrame:
     The value is the cautious one, what the hours cost taken off. A territory is the region.
     """
     actions = playbook().by_id
-    return pl.DataFrame([
-        {"account_id": one.score.account_id, "action_id": candidate.action_id,
-         "family": actions[candidate.action_id].family, "role": candidate.owner_role,
-         "channel": candidate.channel, "value": candidate.cautious_value,
-         "hours": candidate.value.hours, "cost": candidate.value.cost,
-         "csm": one.score.attributes.get("csm"), "territory": one.score.attributes.get("region"),
-         "tier": one.score.attributes.get("service_tier")}
-        for one in decided for candidate in one.recommendation.ranked
-        if candidate.action_id != DO_NOTHING
-    ], schema=OFFER_SCHEMA)
+    return pl.DataFrame(
+        [
+            {
+                "account_id": one.score.account_id,
+                "action_id": candidate.action_id,
+                "family": actions[candidate.action_id].family,
+                "role": candidate.owner_role,
+                "channel": candidate.channel,
+                "value": candidate.cautious_value,
+                "hours": candidate.value.hours,
+                "cost": candidate.value.cost,
+                "csm": one.score.attributes.get("csm"),
+                "territory": one.score.attributes.get("region"),
+                "tier": one.score.attributes.get("service_tier"),
+            }
+            for one in decided
+            for candidate in one.recommendation.ranked
+            if candidate.action_id != DO_NOTHING
+        ],
+        schema=OFFER_SCHEMA,
+    )
 
 
-def plan_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, team: Team, *,
-               rules: ChanceRules | None = None, asked_at: datetime | None = None) -> Plan:
+def plan_as_of(
+    workspace: Workspace,
+    store: ModelStore,
+    as_of: datetime,
+    team: Team,
+    *,
+    rules: ChanceRules | None = None,
+    asked_at: datetime | None = None,
+) -> Plan:
     """The plan of the week that begins at a moment; ``asked_at`` as for ``decisions_as_of``.
 
     Raises:
         PlanningError: the team's limits can not all be kept.
     """
     decided = decisions_as_of(workspace, store, as_of, rules=rules, asked_at=asked_at)
-    return make_plan(offers_of(decided), team, lottery=None if rules is None else (
-        rules.capacity_lottery([one.score for one in decided], as_of)))
+    return make_plan(
+        offers_of(decided),
+        team,
+        lottery=None
+        if rules is None
+        else (rules.capacity_lottery([one.score for one in decided], as_of)),
+    )
 
 
 def document_of(plan: Plan, *, as_of: datetime, currency: str) -> dict[str, Any]:

@@ -45,7 +45,10 @@ class Decided:
 
 
 def decide_and_store(
-    desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str,
+    desk: Desk,
+    scores: Sequence[AccountScore],
+    *,
+    proposed_by: str,
     before_commit: Callable[[Sequence[tuple[Decided, Decision]]], None] = lambda _: None,
 ) -> tuple[tuple[Decided, Decision], ...]:
     """What the policy says about each account now, and the decision as it is stored: on disk when
@@ -57,9 +60,12 @@ def decide_and_store(
     common = _in_common(desk.workspace.settings.use_names)
     decided = decide(desk, scores, proposed_by=proposed_by, shared=common.digest)
     stored = desk.ledger.append_decisions(
-        [one.decision for one in decided], shared={common.digest: common.content},
+        [one.decision for one in decided],
+        shared={common.digest: common.content},
         before_commit=lambda all_stored: before_commit(
-            tuple(zip(decided, all_stored, strict=True))))
+            tuple(zip(decided, all_stored, strict=True))
+        ),
+    )
     return tuple(zip(decided, stored, strict=True))
 
 
@@ -68,8 +74,14 @@ def _in_common(use_names: tuple[str, ...]) -> SharedInputs:
     return shared_inputs(catalogue(use_names).phrases, ALERT_WORDS)
 
 
-def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | None = None,
-           shared: str | None = None, over_days: bool = False) -> tuple[Decided, ...]:
+def decide(
+    desk: Desk,
+    scores: Sequence[AccountScore],
+    *,
+    proposed_by: str | None = None,
+    shared: str | None = None,
+    over_days: bool = False,
+) -> tuple[Decided, ...]:
     """What the policy says about each account now, as it could be stored, within the limits of the
     workspace; what is done ``over_days`` may be asked at any hour.
 
@@ -78,19 +90,26 @@ def decide(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str | Non
     """
     asked_at, limits = desk.wall_clock(), desk.limits.current()
     facts = facts_now(desk, [score.account_id for score in scores])
-    return decide_on(scores, facts=facts, alerts=desk.portfolio.alerts,
-                     features=catalogue(desk.workspace.settings.use_names), now=desk.now(),
-                     asked_at=asked_at, evidence=desk.measured.current(), rules=desk.chance,
-                     proposed_by=proposed_by, shared=shared,
-                     limits=at_any_hour(limits) if over_days else limits)
+    return decide_on(
+        scores,
+        facts=facts,
+        alerts=desk.portfolio.alerts,
+        features=catalogue(desk.workspace.settings.use_names),
+        now=desk.now(),
+        asked_at=asked_at,
+        evidence=desk.measured.current(),
+        rules=desk.chance,
+        proposed_by=proposed_by,
+        shared=shared,
+        limits=at_any_hour(limits) if over_days else limits,
+    )
 
 
 def facts_now(desk: Desk, account_ids: Sequence[str]) -> dict[str, PolicyFacts]:
     """What the policy has to know of these accounts' timelines, and of the ledger before they do;
     accounts that nothing was heard of are absent."""
     facts = desk.facts.of(account_ids, as_of=desk.now() + JUST_NOW)
-    with (contextlib.suppress(LedgerUnreachableError),
-          desk.ledger.database.reading() as connection):
+    with contextlib.suppress(LedgerUnreachableError), desk.ledger.database.reading() as connection:
         for account_id, outcomes in outcomes_in(connection, account_ids).items():
             facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
         for account_id, put_off in put_offs_in(connection, account_ids).items():
@@ -118,11 +137,30 @@ def decide_on(
     decided = []
     for score in scores:
         known, signs = facts.get(score.account_id, NO_FACTS), alerts.of(score.account_id)
-        asked = question(score, known, signs, limits=limits, now=now, asked_at=asked_at,
-                         evidence=evidence, rules=rules)
+        asked = question(
+            score,
+            known,
+            signs,
+            limits=limits,
+            now=now,
+            asked_at=asked_at,
+            evidence=evidence,
+            rules=rules,
+        )
         answer = asked.answer(book, phrases=features.phrases, alert_words=ALERT_WORDS)
-        decided.append(Decided(
-            score=score, recommendation=answer,
-            decision=decision_of(answer, asked, score, now=now, asked_at=asked_at,
-                                 proposed_by=proposed_by, shared=shared)))
+        decided.append(
+            Decided(
+                score=score,
+                recommendation=answer,
+                decision=decision_of(
+                    answer,
+                    asked,
+                    score,
+                    now=now,
+                    asked_at=asked_at,
+                    proposed_by=proposed_by,
+                    shared=shared,
+                ),
+            )
+        )
     return tuple(decided)

@@ -37,16 +37,25 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
     """
     settings = workspace.settings
     scores = score_accounts(
-        SnapshotStore(workspace.snapshots_dir).read(as_of), models_of(workspace, store),
-        catalogue=catalogue(settings.use_names).by_name, formula=FORMULAS[settings.health_formula],
-        now=as_of, max_age=timedelta(days=settings.max_feature_age_days),
-        currency=settings.currency)
+        SnapshotStore(workspace.snapshots_dir).read(as_of),
+        models_of(workspace, store),
+        catalogue=catalogue(settings.use_names).by_name,
+        formula=FORMULAS[settings.health_formula],
+        now=as_of,
+        max_age=timedelta(days=settings.max_feature_age_days),
+        currency=settings.currency,
+    )
     return sorted(scores, key=portfolio_order)
 
 
-def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
-                    rules: ChanceRules | None = None, asked_at: datetime | None = None
-                    ) -> tuple[Decided, ...]:
+def decisions_as_of(
+    workspace: Workspace,
+    store: ModelStore,
+    as_of: datetime,
+    *,
+    rules: ChanceRules | None = None,
+    asked_at: datetime | None = None,
+) -> tuple[Decided, ...]:
     """What the policy says about every account as of a moment, on what was known then.
 
     Of the timeline it also sees what was recorded at that very moment, as the service does with an
@@ -65,18 +74,35 @@ def decisions_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
     snapshots = SnapshotStore(workspace.snapshots_dir)
     week_ago = [m for m in snapshots.moments() if abs(as_of - m - WEEK) <= WEEK_TOLERANCE]
     signs = warning_signs(
-        scores, snapshots.read(week_ago[-1]) if week_ago else None, catalogue=features.by_name,
-        formula=FORMULAS[workspace.settings.health_formula])
+        scores,
+        snapshots.read(week_ago[-1]) if week_ago else None,
+        catalogue=features.by_name,
+        formula=FORMULAS[workspace.settings.health_formula],
+    )
     events = TimelineStore(workspace).of_kinds(
-        POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of + JUST_NOW)
-    return decide_on(scores, facts=policy_facts(events), alerts=signs, features=features, now=as_of,
-                     asked_at=asked_at, evidence=evidence_in(workspace.reports_dir),
-                     limits=limits, rules=rules)
+        POLICY_KINDS, account_ids=[s.account_id for s in scores], as_of=as_of + JUST_NOW
+    )
+    return decide_on(
+        scores,
+        facts=policy_facts(events),
+        alerts=signs,
+        features=features,
+        now=as_of,
+        asked_at=asked_at,
+        evidence=evidence_in(workspace.reports_dir),
+        limits=limits,
+        rules=rules,
+    )
 
 
-def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: datetime, *,
-                          rules: ChanceRules | None = None, asked_at: datetime | None = None
-                          ) -> dict[str, Any]:
+def recommendations_as_of(
+    workspace: Workspace,
+    store: ModelStore,
+    as_of: datetime,
+    *,
+    rules: ChanceRules | None = None,
+    asked_at: datetime | None = None,
+) -> dict[str, Any]:
     """The same as plain values, most revenue at risk first."""
     return {
         "as_of": as_of.isoformat(),
@@ -92,4 +118,3 @@ def recommendations_as_of(workspace: Workspace, store: ModelStore, as_of: dateti
             for one in decisions_as_of(workspace, store, as_of, rules=rules, asked_at=asked_at)
         ],
     }
-

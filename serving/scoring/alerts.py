@@ -59,13 +59,21 @@ class WarningSigns(Mapping[str, tuple[Alert, ...]]):
         kept = {name: find for name, find in self._find.items() if name not in accounts}
         signs = WarningSigns({**kept, **newer._find})
         # as a list at once: another thread may be asking for alerts meanwhile
-        signs._found = {name: found for name, found in list(self._found.items())
-                        if name in kept and name not in newer._find}
+        signs._found = {
+            name: found
+            for name, found in list(self._found.items())
+            if name in kept and name not in newer._find
+        }
         return signs
 
 
-def warning_signs(scores: Sequence[AccountScore], week_before: pl.DataFrame | None, *,
-                  catalogue: Mapping[str, AnyFeature], formula: HealthFormula) -> WarningSigns:
+def warning_signs(
+    scores: Sequence[AccountScore],
+    week_before: pl.DataFrame | None,
+    *,
+    catalogue: Mapping[str, AnyFeature],
+    formula: HealthFormula,
+) -> WarningSigns:
     """The alerts of each account; one that has left raises none.
 
     ``week_before`` is the snapshot of a week ago; without it nothing is said of a fall.
@@ -73,17 +81,26 @@ def warning_signs(scores: Sequence[AccountScore], week_before: pl.DataFrame | No
     before = {}
     if week_before is not None:
         columns = columns_of(week_before, catalogue)
-        rows = dict(zip(week_before["account_id"].to_list(), range(week_before.height),
-                        strict=True))
-        before = {name: partial(_reading, week_before, row, columns, formula)
-                  for name, row in rows.items()}
-    return WarningSigns({score.account_id: partial(_raised, score, before.get(score.account_id))
-                         for score in scores if not score.has_left})
+        rows = dict(
+            zip(week_before["account_id"].to_list(), range(week_before.height), strict=True)
+        )
+        before = {
+            name: partial(_reading, week_before, row, columns, formula)
+            for name, row in rows.items()
+        }
+    return WarningSigns(
+        {
+            score.account_id: partial(_raised, score, before.get(score.account_id))
+            for score in scores
+            if not score.has_left
+        }
+    )
 
 
 def _raised(score: AccountScore, week_before: Callable[[], Reading] | None) -> tuple[Alert, ...]:
-    now = Reading(as_of=score.as_of, health=score.health, features=score.features,
-                  attributes=score.attributes)
+    now = Reading(
+        as_of=score.as_of, health=score.health, features=score.features, attributes=score.attributes
+    )
     before = None if week_before is None else week_before()
     if before is not None and abs(now.as_of - before.as_of - WEEK) > WEEK_TOLERANCE:
         before = None
@@ -93,5 +110,4 @@ def _raised(score: AccountScore, week_before: Callable[[], Reading] | None) -> t
 def _reading(frame: pl.DataFrame, row: int, columns: Columns, formula: HealthFormula) -> Reading:
     values = frame.row(row, named=True)
     features = features_of(values, columns)
-    return Reading(as_of=values["as_of"], health=score_health(formula, features),
-                   features=features)
+    return Reading(as_of=values["as_of"], health=score_health(formula, features), features=features)

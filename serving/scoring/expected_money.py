@@ -29,7 +29,11 @@ class Money:
 
 
 def yearly(
-    probability: float | None, low: float | None, high: float | None, amount: float | None, *,
+    probability: float | None,
+    low: float | None,
+    high: float | None,
+    amount: float | None,
+    *,
     relative_error: float = 0.0,
 ) -> Money:
     """A chance times twelve monthly amounts.
@@ -51,11 +55,17 @@ def yearly(
     return Money(
         expected=probability * amount * MONTHS_PER_YEAR,
         low=None if below is None else below * amount * MONTHS_PER_YEAR,
-        high=None if above is None else above * amount * MONTHS_PER_YEAR)
+        high=None if above is None else above * amount * MONTHS_PER_YEAR,
+    )
 
 
 def yearly_of_many(
-    probability: Floats, low: Floats, high: Floats, amount: Floats, *, relative_error: float = 0.0,
+    probability: Floats,
+    low: Floats,
+    high: Floats,
+    amount: Floats,
+    *,
+    relative_error: float = 0.0,
 ) -> tuple[Floats, Floats, Floats]:
     """``yearly`` of columns, in which NaN is unknown: the expected amounts, their low and high."""
     ends = []
@@ -70,9 +80,7 @@ def yearly_of_many(
     return probability * amount * MONTHS_PER_YEAR, ends[0], ends[1]
 
 
-def _widened(
-    p: float, bound: float | None, relative_error: float, *, side: int
-) -> float | None:
+def _widened(p: float, bound: float | None, relative_error: float, *, side: int) -> float | None:
     """The bound moved away from ``p`` by the amount's error, in quadrature of logarithms."""
     if bound is None or relative_error == 0 or p <= 0 or bound <= 0:
         return bound

@@ -51,15 +51,17 @@ def _first_use(days: float) -> str:
 
 
 PLAINLY: Mapping[str, Callable[[float], str]] = {
-    "billing_months": lambda months: "billed every month" if months == 1 else
-        f"billed every {months:.0f} months",
+    "billing_months": lambda months: (
+        "billed every month" if months == 1 else f"billed every {months:.0f} months"
+    ),
     "days_to_first_use": _first_use,
     "health_score": lambda score: f"health is {score:.0f} of 100 by the formula",
-    "feature_value_28d":
-        lambda value: f"work recorded with a value adds up to {value:,.0f} in the last 28 days",
-    "feature_value_mean_28d":
-        lambda value: f"work recorded with a value is {value:,.0f} a day on average in the last "
-                      f"28 days",
+    "feature_value_28d": lambda value: (
+        f"work recorded with a value adds up to {value:,.0f} in the last 28 days"
+    ),
+    "feature_value_mean_28d": lambda value: (
+        f"work recorded with a value is {value:,.0f} a day on average in the last 28 days"
+    ),
 }
 """Features whose sentence needs more than their phrase with the number filled in."""
 
@@ -165,8 +167,9 @@ def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
     names = [n for n in frame.columns if n in catalogue]
     if "contract_status" in frame.columns:
         frame = frame.filter(pl.col("contract_status").ne_missing("ended"))
-    enough = [pl.when(pl.col(n).count() >= LEAST_PEERS).then(pl.col(n).median()).alias(n)
-              for n in names]
+    enough = [
+        pl.when(pl.col(n).count() >= LEAST_PEERS).then(pl.col(n).median()).alias(n) for n in names
+    ]
     groups: dict[tuple[str, ...], dict[tuple[str | None, ...], dict[str, float]]] = {}
     for columns, _ in PEER_GROUPS:
         if not set(columns) <= set(frame.columns):
@@ -174,7 +177,8 @@ def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
         medians = frame.group_by(columns).agg(enough) if columns else frame.select(enough)
         groups[columns] = {
             tuple(row[c] for c in columns): {n: row[n] for n in names if row[n] is not None}
-            for row in medians.iter_rows(named=True)}
+            for row in medians.iter_rows(named=True)
+        }
     return Peers(groups=groups)
 
 
@@ -206,21 +210,32 @@ def model_reasons(
         if abs(total) < LEAST_POINTS:
             continue
         leading = shares[0][1]
-        also = tuple(said(name, features.get(name), catalogue)
-                     for name in _others(shares, leading))
-        lists[role].append(Reason(
-            feature=leading, theme=theme, text=said(leading, features.get(leading), catalogue),
-            comparison=compared(leading, features.get(leading), catalogue, similar),
-            value=features.get(leading),
-            unit=catalogue[leading].unit if leading in catalogue else "",
-            points=total, points_unit="percentage points", also=also))
-    kept = {role: tuple(sorted(found, key=lambda r: (-abs(r.points), r.feature))[:most])
-            for role, found in lists.items()}
+        also = tuple(said(name, features.get(name), catalogue) for name in _others(shares, leading))
+        lists[role].append(
+            Reason(
+                feature=leading,
+                theme=theme,
+                text=said(leading, features.get(leading), catalogue),
+                comparison=compared(leading, features.get(leading), catalogue, similar),
+                value=features.get(leading),
+                unit=catalogue[leading].unit if leading in catalogue else "",
+                points=total,
+                points_unit="percentage points",
+                also=also,
+            )
+        )
+    kept = {
+        role: tuple(sorted(found, key=lambda r: (-abs(r.points), r.feature))[:most])
+        for role, found in lists.items()
+    }
     shown = sum(reason.points for found in kept.values() for reason in found)
     return Reasons(
-        signals=kept.get("signal", ()), levers=kept.get("lever", ()),
+        signals=kept.get("signal", ()),
+        levers=kept.get("lever", ()),
         context=kept.get("context", ()),
-        start=100 * start, rest=100 * float(np.sum(points)) - shown)
+        start=100 * start,
+        rest=100 * float(np.sum(points)) - shown,
+    )
 
 
 def _others(shares: Sequence[tuple[float, str]], leading: str, most: int = 2) -> list[str]:
@@ -245,10 +260,18 @@ def health_reasons(health: Health) -> Reasons:
         if part.points is None or part.weight == 0:  # such a part is shown and takes nothing
             continue
         lost = part.weight * (100 - part.points) / health.known_weight
-        reasons.append(Reason(
-            feature=part.name, theme="health", text=f"{plain(part.name).capitalize()}: "
-            f"{part.points:.0f} of 100 ({part.measure})", comparison=None, value=part.value,
-            unit="", points=lost, points_unit="health points"))
+        reasons.append(
+            Reason(
+                feature=part.name,
+                theme="health",
+                text=f"{plain(part.name).capitalize()}: {part.points:.0f} of 100 ({part.measure})",
+                comparison=None,
+                value=part.value,
+                unit="",
+                points=lost,
+                points_unit="health points",
+            )
+        )
     reasons.sort(key=lambda r: (-r.points, r.feature))
     return Reasons(signals=tuple(r for r in reasons if abs(r.points) >= LEAST_POINTS))
 
@@ -271,8 +294,12 @@ def said(name: str, value: float | None, catalogue: Mapping[str, AnyFeature]) ->
     return text[:1].upper() + text[1:]
 
 
-def compared(name: str, value: float | None, catalogue: Mapping[str, AnyFeature],
-             similar: Sequence[PeerGroup]) -> str | None:
+def compared(
+    name: str,
+    value: float | None,
+    catalogue: Mapping[str, AnyFeature],
+    similar: Sequence[PeerGroup],
+) -> str | None:
     """How similar accounts compare, said with the format of the feature's own phrase."""
     declared = catalogue.get(name)
     group = next((g for g in similar if name in g.medians), None)

@@ -81,49 +81,74 @@ def families_of(scores: Iterable[AccountScore]) -> Families:
     if not any(parent for _, parent, _ in said):
         return Families(parent_of={}, children_of={})
     moment = max(as_of for *_, as_of in said)
-    frame = pl.DataFrame([(account, parent, moment) for account, parent, _ in said if parent],
-                         orient="row", schema={"account_id": pl.String, "parent": pl.String,
-                                               "as_of": UTC_INSTANT})
+    frame = pl.DataFrame(
+        [(account, parent, moment) for account, parent, _ in said if parent],
+        orient="row",
+        schema={"account_id": pl.String, "parent": pl.String, "as_of": UTC_INSTANT},
+    )
     parent_of = {account: parent for _, account, parent in sound_links(frame).iter_rows()}
     children: dict[str, list[str]] = {}
     for account, parent in parent_of.items():
         children.setdefault(parent, []).append(account)
-    return Families(parent_of=parent_of,
-                    children_of={parent: tuple(below) for parent, below in children.items()})
+    return Families(
+        parent_of=parent_of,
+        children_of={parent: tuple(below) for parent, below in children.items()},
+    )
 
 
-def family_of(account_id: str, families: Families, by_id: Mapping[str, AccountScore],
-              catalogue: Catalogue) -> Family | None:
+def family_of(
+    account_id: str, families: Families, by_id: Mapping[str, AccountScore], catalogue: Catalogue
+) -> Family | None:
     """What an account and all below it come to; None where nothing is below it."""
     if account_id not in families.children_of:
         return None
     scores = [by_id[name] for name in families.members(account_id) if name in by_id]
     as_of = max(score.as_of for score in scores)
-    [rolled] = roll_up(_frame(scores, families, as_of, catalogue), catalogue).filter(
-        account_id=account_id).to_dicts()
+    [rolled] = (
+        roll_up(_frame(scores, families, as_of, catalogue), catalogue)
+        .filter(account_id=account_id)
+        .to_dicts()
+    )
     return Family(
-        account_id=account_id, as_of=as_of, oldest_as_of=min(score.as_of for score in scores),
+        account_id=account_id,
+        as_of=as_of,
+        oldest_as_of=min(score.as_of for score in scores),
         accounts=len(scores),
-        children=tuple(sorted((by_id[name] for name in families.children_of[account_id]),
-                              key=_worst_first)),
+        children=tuple(
+            sorted((by_id[name] for name in families.children_of[account_id]), key=_worst_first)
+        ),
         figures=tuple(_figure(name, rolled[name], scores, catalogue) for name in SHOWN),
-        features={name: rolled[name] for name in catalogue.names if name in rolls_up(catalogue)})
+        features={name: rolled[name] for name in catalogue.names if name in rolls_up(catalogue)},
+    )
 
 
-def _frame(scores: Sequence[AccountScore], families: Families, as_of: datetime,
-           catalogue: Catalogue) -> pl.DataFrame:
+def _frame(
+    scores: Sequence[AccountScore], families: Families, as_of: datetime, catalogue: Catalogue
+) -> pl.DataFrame:
     """The scores as a snapshot of one moment: newer features of one account do not part it."""
     names = [f.name for f in catalogue.features if combination(f) != "unknown"]
     return pl.DataFrame(
-        {"account_id": [score.account_id for score in scores], "as_of": [as_of] * len(scores),
-         "parent": [families.parent_of.get(score.account_id) for score in scores],
-         **{name: [score.features.get(name) for score in scores] for name in names}},
-        schema={"account_id": pl.String, "as_of": UTC_INSTANT, "parent": pl.String,
-                **dict.fromkeys(names, pl.Float64)})
+        {
+            "account_id": [score.account_id for score in scores],
+            "as_of": [as_of] * len(scores),
+            "parent": [families.parent_of.get(score.account_id) for score in scores],
+            **{name: [score.features.get(name) for score in scores] for name in names},
+        },
+        schema={
+            "account_id": pl.String,
+            "as_of": UTC_INSTANT,
+            "parent": pl.String,
+            **dict.fromkeys(names, pl.Float64),
+        },
+    )
 
 
-def _figure(name: str, value: float | None, scores: Sequence[AccountScore], catalogue: Catalogue,
-            ) -> FamilyFigure:
+def _figure(
+    name: str,
+    value: float | None,
+    scores: Sequence[AccountScore],
+    catalogue: Catalogue,
+) -> FamilyFigure:
     feature = catalogue.feature(name)
     known = [v for score in scores if (v := score.features.get(name)) is not None]
     is_bounded = name in PEOPLE and bool(known)
@@ -133,9 +158,15 @@ def _figure(name: str, value: float | None, scores: Sequence[AccountScore], cata
     elif (way := combination(feature)) != "unknown":
         how = way
     return FamilyFigure(
-        feature=name, description=feature.description, unit=feature.unit, value=value,
-        at_least=max(known) if is_bounded else None, at_most=sum(known) if is_bounded else None,
-        how=how, known_of=len(known))
+        feature=name,
+        description=feature.description,
+        unit=feature.unit,
+        value=value,
+        at_least=max(known) if is_bounded else None,
+        at_most=sum(known) if is_bounded else None,
+        how=how,
+        known_of=len(known),
+    )
 
 
 def _worst_first(score: AccountScore) -> tuple[float, str]:

@@ -35,8 +35,10 @@ SERVED_LABELS = (CHURN, EXPANSION, CONTRACTION, SILENT_CHURN, CHURN_FORMULA)
 SWITCHED = (CHURN, EXPANSION)
 """The models that monitoring can withhold from a segment."""
 
-UNREADABLE = (f"the file that says whom the model may answer for ({SWITCH_FILE}) can not be read; "
-              f"whoever runs Keepwell puts back a copy of it, or deletes it")
+UNREADABLE = (
+    f"the file that says whom the model may answer for ({SWITCH_FILE}) can not be read; "
+    f"whoever runs Keepwell puts back a copy of it, or deletes it"
+)
 
 
 def champions(store: ModelStore) -> Models:
@@ -55,9 +57,13 @@ def champions(store: ModelStore) -> Models:
             if before is not None:
                 served[label] = before
                 log.warning("%s %s goes on.", refusals[label], before.version)
-    return Models(churn=served.get(CHURN), churn_formula=served.get(CHURN_FORMULA),
-                  expansion=served.get(EXPANSION), refusals=refusals,
-                  others={label: served[label] for label in OTHER_OUTCOMES if label in served})
+    return Models(
+        churn=served.get(CHURN),
+        churn_formula=served.get(CHURN_FORMULA),
+        expansion=served.get(EXPANSION),
+        refusals=refusals,
+        others={label: served[label] for label in OTHER_OUTCOMES if label in served},
+    )
 
 
 def models_of(workspace: Workspace, store: ModelStore) -> Models:
@@ -72,8 +78,14 @@ def models_of(workspace: Workspace, store: ModelStore) -> Models:
     except SegmentSwitchError as error:
         log.error("%s The formula answers for every account.", error)
         return replace(models, withheld={label: {EVERYONE: UNREADABLE} for label in served})
-    return replace(models, withheld={label: switch.withheld(one.fingerprint)
-                                     for label, one in served.items() if one is not None})
+    return replace(
+        models,
+        withheld={
+            label: switch.withheld(one.fingerprint)
+            for label, one in served.items()
+            if one is not None
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,17 +106,22 @@ def withheld_segments(
     try:
         switch = read_switch(workspace.monitoring_dir / SWITCH_FILE)
     except SegmentSwitchError:
-        return tuple(WithheldSegment(fingerprint=one, segment=EVERYONE, since=None, why=UNREADABLE)
-                     for one in served)
+        return tuple(
+            WithheldSegment(fingerprint=one, segment=EVERYONE, since=None, why=UNREADABLE)
+            for one in served
+        )
     return tuple(
         WithheldSegment(fingerprint=one, segment=key, since=switch.of(one)[key].since, why=why)
-        for one in served for key, why in switch.withheld(one).items())
+        for one in served
+        for key, why in switch.withheld(one).items()
+    )
 
 
 def _loaded(store: ModelStore, label: str, version: int) -> ServedModel:
     bundle = store.load(label, version)
-    return ServedModel(model=bundle, version=f"{label} version {version}",
-                       fingerprint=bundle.fingerprint)
+    return ServedModel(
+        model=bundle, version=f"{label} version {version}", fingerprint=bundle.fingerprint
+    )
 
 
 def _before(store: ModelStore, label: str) -> ServedModel | None:
@@ -170,10 +187,19 @@ def model_rows(store: ModelStore) -> tuple[tuple[ModelRow, ...], Mapping[str, st
             continue  # nobody asked for one
         if not any(version.is_champion for version in versions):
             refusals[label] = f"No {label} model has been promoted."
-        rows += [ModelRow(label=label, version=v.version, run_name=v.run_name,
-                          fingerprint=v.fingerprint, serving=v.is_champion,
-                          challenger=v.is_challenger, metrics=v.metrics,
-                          changed=next((change for change in reversed(history)
-                                        if change.version == v.version), None))
-                 for v in reversed(versions)]
+        rows += [
+            ModelRow(
+                label=label,
+                version=v.version,
+                run_name=v.run_name,
+                fingerprint=v.fingerprint,
+                serving=v.is_champion,
+                challenger=v.is_challenger,
+                metrics=v.metrics,
+                changed=next(
+                    (change for change in reversed(history) if change.version == v.version), None
+                ),
+            )
+            for v in reversed(versions)
+        ]
     return tuple(rows), refusals

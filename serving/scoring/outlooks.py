@@ -51,8 +51,9 @@ def growth_by_renewal(score: AccountScore) -> RenewalOutlook:
     return _by_renewal(score, score.growth, why)
 
 
-def _by_renewal(score: AccountScore, curve: Sequence[HorizonProbability], not_given: str
-                ) -> RenewalOutlook:
+def _by_renewal(
+    score: AccountScore, curve: Sequence[HorizonProbability], not_given: str
+) -> RenewalOutlook:
     days = score.features.get(RENEWAL)
 
     def unknown(note: str) -> RenewalOutlook:
@@ -63,13 +64,16 @@ def _by_renewal(score: AccountScore, curve: Sequence[HorizonProbability], not_gi
     if days is None:
         return unknown("No renewal date is known.")
     if days < 0:
-        return unknown(f"The renewal date passed {plural(round(-days), 'day')} ago, and no new one "
-                       f"is known.")
+        return unknown(
+            f"The renewal date passed {plural(round(-days), 'day')} ago, and no new one is known."
+        )
     holding = [h for h in curve if h.horizon_days > days]
     if not holding:
         longest = max((h.horizon_days for h in curve), default=0)
-        return unknown(f"The renewal is {plural(round(days), 'day')} away, not within the "
-                       f"{longest} days for which a chance is given.")
+        return unknown(
+            f"The renewal is {plural(round(days), 'day')} away, not within the "
+            f"{longest} days for which a chance is given."
+        )
     if holding[0].probability is None:
         return unknown(not_given)
     return RenewalOutlook(days_to_renewal=days, at=holding[0], note=None)
@@ -77,5 +81,7 @@ def _by_renewal(score: AccountScore, curve: Sequence[HorizonProbability], not_gi
 
 def other_outlooks(score: AccountScore) -> dict[str, Outlook]:
     """What the models of other outcomes say, and why where they say nothing."""
-    return {name: Outlook(at=score.others.get(name), note=score.other_notes.get(name))
-            for name in OTHER_OUTCOMES}
+    return {
+        name: Outlook(at=score.others.get(name), note=score.other_notes.get(name))
+        for name in OTHER_OUTCOMES
+    }

@@ -28,7 +28,8 @@ def peers_in_file(path: Path, features: Sequence[str]) -> Peers:
     there = pl.read_parquet_schema(path)
     rows, slices = _groups(path, there)
     groups: dict[tuple[str, ...], dict[Group, dict[str, float]]] = {
-        columns: {group: {} for group in members} for columns, members in slices.items()}
+        columns: {group: {} for group in members} for columns, members in slices.items()
+    }
     for name in features:
         if name not in there:
             continue
@@ -41,8 +42,9 @@ def peers_in_file(path: Path, features: Sequence[str]) -> Peers:
     return Peers(groups=groups)
 
 
-def _groups(path: Path, there: Mapping[str, pl.DataType]
-            ) -> tuple[Places, dict[tuple[str, ...], dict[Group, list[slice]]]]:
+def _groups(
+    path: Path, there: Mapping[str, pl.DataType]
+) -> tuple[Places, dict[tuple[str, ...], dict[Group, list[slice]]]]:
     """The running accounts, those of a group side by side, and where in them each group lies."""
     n = int(pl.scan_parquet(path).select(pl.len()).collect().item())
     rows = np.arange(n)
@@ -62,7 +64,8 @@ def _groups(path: Path, there: Mapping[str, pl.DataType]
     code, rows = code[order], rows[order]
     edges = [0, *(np.nonzero(np.diff(code))[0] + 1).tolist(), len(code)]
     found: dict[tuple[str, ...], dict[Group, list[slice]]] = {
-        columns: {} for columns, _ in PEER_GROUPS if set(columns) <= set(there)}
+        columns: {} for columns, _ in PEER_GROUPS if set(columns) <= set(there)
+    }
     for start, stop in pairwise(edges):
         rest, said = int(code[start]) if stop > start else 0, {}
         for name in reversed(list(words)):
@@ -74,9 +77,14 @@ def _groups(path: Path, there: Mapping[str, pl.DataType]
                 parts[-1] = slice(parts[-1].start, stop)
             else:
                 parts.append(slice(start, stop))
-    return rows, {columns: {group: parts for group, parts in members.items()
-                            if sum(part.stop - part.start for part in parts) >= LEAST_PEERS}
-                  for columns, members in found.items()}
+    return rows, {
+        columns: {
+            group: parts
+            for group, parts in members.items()
+            if sum(part.stop - part.start for part in parts) >= LEAST_PEERS
+        }
+        for columns, members in found.items()
+    }
 
 
 def _column(path: Path, name: str) -> pl.Series:

@@ -98,8 +98,9 @@ class Portfolio:
     alerts: WarningSigns
     models: Models = field(default_factory=Models)  # what scored it
     peers: Peers | None = None  # what its accounts were compared with
-    _seen: dict[Reach, Portfolio] = field(default_factory=dict, init=False, repr=False,
-                                                   compare=False)
+    _seen: dict[Reach, Portfolio] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def within(self, reach: Reach | None) -> Portfolio:
         """The accounts within reach, as if there were no others; None reaches all of them."""
@@ -110,9 +111,12 @@ class Portfolio:
             scores = tuple(one for one in self.scores if reach.holds(one.attributes))
             ids = {one.account_id for one in scores}
             seen = replace(
-                self, scores=scores, by_id={one.account_id: one for one in scores},
+                self,
+                scores=scores,
+                by_id={one.account_id: one for one in scores},
                 previous={name: one for name, one in self.previous.items() if name in ids},
-                alerts=WarningSigns({name: partial(self.alerts.of, name) for name in ids}))
+                alerts=WarningSigns({name: partial(self.alerts.of, name) for name in ids}),
+            )
             self._seen[reach] = seen
         return seen
 
@@ -133,7 +137,8 @@ class Portfolio:
             f"{missing} It sends nothing itself, and {plural(below, 'account')} name it as "
             f"parent or are below one that does.",
             next_step="Its accounts are listed, and added up, by GET /v1/accounts?parent= and its "
-                      "id, and on the page of all accounts under the filter Parent.")
+            "id, and on the page of all accounts under the filter Parent.",
+        )
 
     @cached_property
     def families(self) -> Families:
@@ -158,33 +163,56 @@ class Portfolio:
         return self.scores[0].churn if self.scores else ()
 
 
-def portfolio_of(scores: Sequence[AccountScore], *, previous: Sequence[AccountScore],
-                 as_of: datetime, now: datetime, currency: str,
-                 freshness: tuple[SourceFreshness, ...],
-                 alerts: WarningSigns, models: Models | None = None,
-                 peers: Peers | None = None) -> Portfolio:
+def portfolio_of(
+    scores: Sequence[AccountScore],
+    *,
+    previous: Sequence[AccountScore],
+    as_of: datetime,
+    now: datetime,
+    currency: str,
+    freshness: tuple[SourceFreshness, ...],
+    alerts: WarningSigns,
+    models: Models | None = None,
+    peers: Peers | None = None,
+) -> Portfolio:
     """A portfolio in its order: revenue at risk falling, unknown last, then by id."""
     ordered = tuple(sorted(scores, key=portfolio_order))
     return Portfolio(
-        as_of=as_of, now=now, currency=currency, scores=ordered,
+        as_of=as_of,
+        now=now,
+        currency=currency,
+        scores=ordered,
         by_id={score.account_id: score for score in ordered},
         previous={score.account_id: score for score in previous},
         previous_as_of=previous[0].as_of if previous else None,
-        freshness=freshness, alerts=alerts, models=models or Models(), peers=peers)
+        freshness=freshness,
+        alerts=alerts,
+        models=models or Models(),
+        peers=peers,
+    )
 
 
-def with_scores(portfolio: Portfolio, scores: Sequence[AccountScore], *, now: datetime,
-                freshness: tuple[SourceFreshness, ...],
-                alerts: WarningSigns) -> Portfolio:
+def with_scores(
+    portfolio: Portfolio,
+    scores: Sequence[AccountScore],
+    *,
+    now: datetime,
+    freshness: tuple[SourceFreshness, ...],
+    alerts: WarningSigns,
+) -> Portfolio:
     """The portfolio with the newer scores of some accounts in the place of their older ones."""
     newer = {score.account_id: score for score in scores}
     return portfolio_of(
         [*(score for score in portfolio.scores if score.account_id not in newer), *scores],
         previous=tuple(portfolio.previous.values()),
-        as_of=max([portfolio.as_of, *(score.as_of for score in scores)]), now=now,
-        currency=portfolio.currency, freshness=freshness,
+        as_of=max([portfolio.as_of, *(score.as_of for score in scores)]),
+        now=now,
+        currency=portfolio.currency,
+        freshness=freshness,
         alerts=portfolio.alerts.with_newer(newer, alerts),
-        models=portfolio.models, peers=portfolio.peers)
+        models=portfolio.models,
+        peers=portfolio.peers,
+    )
 
 
 def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
@@ -199,7 +227,8 @@ def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
         band = score.health.band or "unknown"
         levels[band] = levels.get(band, 0) + 1
     return PortfolioSum(
-        accounts=len(scores), with_revenue_at_risk=len(priced),
+        accounts=len(scores),
+        with_revenue_at_risk=len(priced),
         contract_ended=sum(s.has_left for s in scores),
         mrr=_total(s.mrr for s in scores),
         revenue_at_risk=_total(s.revenue_at_risk for s in priced),
@@ -208,7 +237,9 @@ def sum_of(scores: Sequence[AccountScore]) -> PortfolioSum:
         expected_expansion=_total(s.expected_expansion for s in scores),
         expected_expansion_low=_total(s.expected_expansion_low for s in scores),
         expected_expansion_high=_total(s.expected_expansion_high for s in scores),
-        by_tier=tiers, by_level=levels)
+        by_tier=tiers,
+        by_level=levels,
+    )
 
 
 def _total(amounts: Iterable[float | None]) -> float | None:

@@ -123,13 +123,15 @@ class ScoringModel(Protocol):
         """The calibrated probability of every row."""
         ...
 
-    def probability_interval(self, X: Floats, horizon_days: int, *, raw: Floats | None = None
-                             ) -> tuple[Floats, Floats]:
+    def probability_interval(
+        self, X: Floats, horizon_days: int, *, raw: Floats | None = None
+    ) -> tuple[Floats, Floats]:
         """The 95 % interval of every row's probability."""
         ...
 
-    def points(self, X: Floats, horizon_days: int, *, raw: Floats | None = None
-               ) -> tuple[Floats, float]:
+    def points(
+        self, X: Floats, horizon_days: int, *, raw: Floats | None = None
+    ) -> tuple[Floats, float]:
         """Contributions in probability, and the base they start from."""
         ...
 
@@ -244,8 +246,13 @@ class AccountScore:
 
     def expected_growth(self, at: HorizonProbability) -> Money:
         """The rise of revenue, a year, that a probability to expand stands for."""
-        return yearly(at.probability, at.low, at.high, self.expansion_amount,
-                      relative_error=self.expansion_amount_error)
+        return yearly(
+            at.probability,
+            at.low,
+            at.high,
+            self.expansion_amount,
+            relative_error=self.expansion_amount_error,
+        )
 
     @property
     def expansion(self) -> HorizonProbability | None:
@@ -290,10 +297,14 @@ class _Answers:
         """The probabilities of one row."""
         return tuple(
             HorizonProbability(
-                horizon_days=h, probability=float(self.probability[h][row]),
-                low=float(self.low[h][row]), high=float(self.high[h][row]),
-                base_rate=self.base_rate[h])
-            for h in self.horizons)
+                horizon_days=h,
+                probability=float(self.probability[h][row]),
+                low=float(self.low[h][row]),
+                high=float(self.high[h][row]),
+                base_rate=self.base_rate[h],
+            )
+            for h in self.horizons
+        )
 
 
 def score_accounts(
@@ -318,21 +329,25 @@ def score_accounts(
     expansion, expansion_refusal = _answer(models.expansion, frame, digests)
     churn_refusal = churn_refusal or models.refusals.get("churn", "there is no churn model")
     expansion_refusal = expansion_refusal or models.refusals.get(
-        "expansion", "there is no expansion model")
+        "expansion", "there is no expansion model"
+    )
     others = {name: _answer(models.others.get(name), frame, digests) for name in OTHER_OUTCOMES}
     usual = peers_of(frame, catalogue) if peers is None else peers
     columns = columns_of(frame, catalogue)
     scores = []
     told = frame.select("account_id", "as_of", *columns.attributes).iter_rows()
     numbers = frame.select(
-        "account_id", pl.col(columns.features).cast(pl.Float64).fill_nan(None)).iter_rows()
+        "account_id", pl.col(columns.features).cast(pl.Float64).fill_nan(None)
+    ).iter_rows()
     for row, ((account_id, as_of, *said), (_, *values)) in enumerate(
-            zip(told, numbers, strict=True)):
+        zip(told, numbers, strict=True)
+    ):
         features: dict[str, float | None] = dict(zip(columns.features, values, strict=True))
         attributes: dict[str, str | None] = dict(zip(columns.attributes, said, strict=True))
         stale = staleness(as_of, now, max_age)
-        refusal = stale or (churn_refusal if churn is None
-                            else models.withheld_from("churn", attributes))
+        refusal = stale or (
+            churn_refusal if churn is None else models.withheld_from("churn", attributes)
+        )
         answers = churn if refusal is None else prior
         health = partial(score_health, formula, features)
         left = attributes.get("contract_status") == "ended"
@@ -342,9 +357,16 @@ def score_accounts(
         horizons = _horizons(answers, churn or prior, row)
         at_90 = _at_90(horizons)
         mrr = None if left else features.get("mrr")
-        no_growth = "the contract has ended" if left else stale or (
-            expansion_refusal if expansion is None
-            else models.withheld_from("expansion", attributes))
+        no_growth = (
+            "the contract has ended"
+            if left
+            else stale
+            or (
+                expansion_refusal
+                if expansion is None
+                else models.withheld_from("expansion", attributes)
+            )
+        )
         growth = expansion.at(row) if expansion is not None and no_growth is None else ()
         grows = _at_90(growth)
         amount = _expansion_amount(expansion, mrr)
@@ -353,44 +375,66 @@ def score_accounts(
         also: dict[str, HorizonProbability] = {}
         not_also: dict[str, str] = {}
         for name, (answer, unreadable) in others.items():
-            reason = "the contract has ended" if left else stale or _not_asked(name, features) or (
-                unreadable or models.refusals.get(name, f"there is no {_spoken(name)} model")
-                if answer is None else models.withheld_from(name, attributes))
+            reason = (
+                "the contract has ended"
+                if left
+                else stale
+                or _not_asked(name, features)
+                or (
+                    unreadable or models.refusals.get(name, f"there is no {_spoken(name)} model")
+                    if answer is None
+                    else models.withheld_from(name, attributes)
+                )
+            )
             if reason is None and answer is not None:
                 also[name] = answer.at(row)[-1]
             else:
                 not_also[name] = sentence(reason or "")
-        why = partial(_why, row=row, features=features, attributes=attributes,
-                      catalogue=catalogue, peers=usual)
-        scores.append(AccountScore(
-            account_id=account_id,
-            as_of=as_of,
-            source="model" if refusal is None else "health_formula",
-            degraded=None if refusal is None else sentence(refusal),
-            model_version=None if answers is None else answers.version,
-            formula=formula.id,
-            churn=horizons,
-            growth=growth,
-            expansion_note=None if grows else sentence(no_growth or expansion_refusal),
-            risk_tier=risk_tier(at_90.probability, at_90.base_rate) if at_90 else None,
-            mrr=mrr,
-            revenue_at_risk=at_risk.expected, revenue_at_risk_low=at_risk.low,
-            revenue_at_risk_high=at_risk.high,
-            expected_expansion=rise.expected, expected_expansion_low=rise.low,
-            expected_expansion_high=rise.high,
-            expansion_amount=amount,
-            expansion_amount_error=0.0 if expansion is None else expansion.amount_error,
-            currency=currency,
-            say_health=health,
-            say_reasons=(partial(why, answers) if refusal is None and answers is not None
-                         else partial(_say_health_reasons, health)),
-            say_expansion_reasons=(partial(why, expansion) if grows and expansion is not None
-                                   else None),
-            attributes=attributes,
+        why = partial(
+            _why,
+            row=row,
             features=features,
-            others=also,
-            other_notes=not_also,
-        ))
+            attributes=attributes,
+            catalogue=catalogue,
+            peers=usual,
+        )
+        scores.append(
+            AccountScore(
+                account_id=account_id,
+                as_of=as_of,
+                source="model" if refusal is None else "health_formula",
+                degraded=None if refusal is None else sentence(refusal),
+                model_version=None if answers is None else answers.version,
+                formula=formula.id,
+                churn=horizons,
+                growth=growth,
+                expansion_note=None if grows else sentence(no_growth or expansion_refusal),
+                risk_tier=risk_tier(at_90.probability, at_90.base_rate) if at_90 else None,
+                mrr=mrr,
+                revenue_at_risk=at_risk.expected,
+                revenue_at_risk_low=at_risk.low,
+                revenue_at_risk_high=at_risk.high,
+                expected_expansion=rise.expected,
+                expected_expansion_low=rise.low,
+                expected_expansion_high=rise.high,
+                expansion_amount=amount,
+                expansion_amount_error=0.0 if expansion is None else expansion.amount_error,
+                currency=currency,
+                say_health=health,
+                say_reasons=(
+                    partial(why, answers)
+                    if refusal is None and answers is not None
+                    else partial(_say_health_reasons, health)
+                ),
+                say_expansion_reasons=(
+                    partial(why, expansion) if grows and expansion is not None else None
+                ),
+                attributes=attributes,
+                features=features,
+                others=also,
+                other_notes=not_also,
+            )
+        )
     return scores
 
 
@@ -406,8 +450,10 @@ def columns_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Colu
     """The columns of a snapshot frame."""
     return Columns(
         features=tuple(n for n, t in frame.schema.items() if n in catalogue or t.is_numeric()),
-        attributes=tuple(n for n, t in frame.schema.items()
-                         if t == pl.String and n not in NOT_ATTRIBUTES))
+        attributes=tuple(
+            n for n, t in frame.schema.items() if t == pl.String and n not in NOT_ATTRIBUTES
+        ),
+    )
 
 
 def features_of(row: Mapping[str, Any], columns: Columns) -> dict[str, float | None]:
@@ -415,8 +461,11 @@ def features_of(row: Mapping[str, Any], columns: Columns) -> dict[str, float | N
     return {name: _number(row[name]) for name in columns.features}
 
 
-def _answer(served: ServedModel | None, frame: pl.DataFrame, digests: Mapping[str, str],
-            ) -> tuple[_Answers | None, str | None]:
+def _answer(
+    served: ServedModel | None,
+    frame: pl.DataFrame,
+    digests: Mapping[str, str],
+) -> tuple[_Answers | None, str | None]:
     """A model's answers for a frame, or why it gives none."""
     if served is None or frame.is_empty():
         return None, None
@@ -429,7 +478,8 @@ def _answer(served: ServedModel | None, frame: pl.DataFrame, digests: Mapping[st
     raw = model.raw(X)
     intervals = {h: model.probability_interval(X, h, raw=raw) for h in horizons}
     points, start = model.points(
-        X, TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in horizons else horizons[-1], raw=raw)
+        X, TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in horizons else horizons[-1], raw=raw
+    )
     return _Answers(
         version=served.version,
         horizons=horizons,
@@ -438,9 +488,12 @@ def _answer(served: ServedModel | None, frame: pl.DataFrame, digests: Mapping[st
         high={h: high for h, (_, high) in intervals.items()},
         base_rate={h: float(model.base_rate(h)) for h in horizons},
         names=tuple(f.name for f in model.contract.features),
-        points=points, start=float(start), amount_ratio=model.amount_ratio,
-        amount_error=(model.metrics.get(AMOUNT_ERROR, 0.0) / model.amount_ratio
-                      if model.amount_ratio else 0.0),
+        points=points,
+        start=float(start),
+        amount_ratio=model.amount_ratio,
+        amount_error=(
+            model.metrics.get(AMOUNT_ERROR, 0.0) / model.amount_ratio if model.amount_ratio else 0.0
+        ),
     ), None
 
 
@@ -460,15 +513,23 @@ def _spoken(outcome: str) -> str:
     return outcome.replace("_", " ")
 
 
-def _why(answers: _Answers, *, row: int, features: Mapping[str, float | None],
-         attributes: Mapping[str, str | None], catalogue: Mapping[str, AnyFeature], peers: Peers,
-         ) -> Reasons:
-    return model_reasons(answers.names, answers.points[row], answers.start, features, catalogue,
-                         peers.of(attributes))
+def _why(
+    answers: _Answers,
+    *,
+    row: int,
+    features: Mapping[str, float | None],
+    attributes: Mapping[str, str | None],
+    catalogue: Mapping[str, AnyFeature],
+    peers: Peers,
+) -> Reasons:
+    return model_reasons(
+        answers.names, answers.points[row], answers.start, features, catalogue, peers.of(attributes)
+    )
 
 
-def _horizons(answers: _Answers | None, usual: _Answers | None, row: int
-              ) -> tuple[HorizonProbability, ...]:
+def _horizons(
+    answers: _Answers | None, usual: _Answers | None, row: int
+) -> tuple[HorizonProbability, ...]:
     if answers is not None:
         return answers.at(row)
     horizons = usual.horizons if usual is not None else STANDARD_HORIZONS
@@ -483,20 +544,28 @@ def staleness(as_of: datetime, now: datetime, max_age: timedelta) -> str | None:
     """Why features of a moment are too old to be given to a model; None where they are not."""
     if now - as_of <= max_age:
         return None
-    return (f"the features are of {day(as_of)}, {age(now - as_of)} old, and may be at most "
-            f"{age(max_age)} old")
+    return (
+        f"the features are of {day(as_of)}, {age(now - as_of)} old, and may be at most "
+        f"{age(max_age)} old"
+    )
 
 
 def _number(value: float | None) -> float | None:
     return None if value is None or value != value else float(value)
 
 
-def _money(chance: HorizonProbability | None, amount: float | None,
-           estimated_by: _Answers | None = None) -> Money:
+def _money(
+    chance: HorizonProbability | None, amount: float | None, estimated_by: _Answers | None = None
+) -> Money:
     if chance is None:
         return Money()
-    return yearly(chance.probability, chance.low, chance.high, amount,
-                  relative_error=estimated_by.amount_error if estimated_by else 0.0)
+    return yearly(
+        chance.probability,
+        chance.low,
+        chance.high,
+        amount,
+        relative_error=estimated_by.amount_error if estimated_by else 0.0,
+    )
 
 
 def _expansion_amount(expansion: _Answers | None, mrr: float | None) -> float | None:
@@ -508,4 +577,3 @@ def _expansion_amount(expansion: _Answers | None, mrr: float | None) -> float | 
 def sentence(text: str) -> str:
     """A reason as it is shown, whoever gave it."""
     return text[:1].upper() + text[1:].rstrip(".") + "."
-

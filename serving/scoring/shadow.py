@@ -30,10 +30,15 @@ from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, risk_tier
 SHADOWED = ("churn", "expansion")
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "account_id": pl.String, "as_of": UTC_INSTANT, "horizon_days": pl.Int64,
-    "champion_version": pl.Int64, "challenger_version": pl.Int64,
-    "champion_probability": pl.Float64, "challenger_probability": pl.Float64,
-    "champion_tier": pl.String, "challenger_tier": pl.String,
+    "account_id": pl.String,
+    "as_of": UTC_INSTANT,
+    "horizon_days": pl.Int64,
+    "champion_version": pl.Int64,
+    "challenger_version": pl.Int64,
+    "champion_probability": pl.Float64,
+    "challenger_probability": pl.Float64,
+    "champion_tier": pl.String,
+    "challenger_tier": pl.String,
 }
 """One row an account; ``tier`` is the band of each one's own base rate."""
 
@@ -84,8 +89,10 @@ class ShadowSummary:
             f"{self.mean_challenger:.1%}; {self.mean_distance:.1%} apart on average.",
             f"With the challenger {self.to_higher_tier:,} accounts would be in a higher tier of "
             f"probability and {self.to_lower_tier:,} in a lower one.",
-            *(f"- {one.account_id}: {one.champion:.1%} and {one.challenger:.1%}"
-              for one in self.largest),
+            *(
+                f"- {one.account_id}: {one.champion:.1%} and {one.challenger:.1%}"
+                for one in self.largest
+            ),
         )
 
 
@@ -98,7 +105,8 @@ class ShadowFiles:
     def keep(self, label: str, compared: pl.DataFrame) -> Path:
         """Store a comparison; the same pair as of the same moment again replaces it."""
         as_of, champion, challenger = compared.select(
-            "as_of", "champion_version", "challenger_version").row(0)
+            "as_of", "champion_version", "challenger_version"
+        ).row(0)
         content = io.BytesIO()
         compared.write_parquet(content)
         name = f"as_of_{as_of:%Y%m%dT%H%M%SZ}_{champion}_{challenger}.parquet"
@@ -112,6 +120,7 @@ class ShadowFiles:
         Raises:
             ShadowError: none was made.
         """
+
         def place(path: Path) -> tuple[str, int, int]:
             as_of, champion, challenger = path.stem.removeprefix("as_of_").split("_")
             return as_of, int(challenger), int(champion)
@@ -120,13 +129,18 @@ class ShadowFiles:
         if not paths:
             raise ShadowError(
                 f"No {label} challenger was scored beside the champion yet. Train one (keepwell "
-                f"train {label}) and score with both (keepwell score --shadow --out FILE).")
+                f"train {label}) and score with both (keepwell score --shadow --out FILE)."
+            )
         return pl.read_parquet(paths[-1])
 
 
 def compare(
-    frame: pl.DataFrame, champion: ModelBundle, challenger: ModelBundle, *,
-    versions: tuple[int, int], digests: Mapping[str, str],
+    frame: pl.DataFrame,
+    champion: ModelBundle,
+    challenger: ModelBundle,
+    *,
+    versions: tuple[int, int],
+    digests: Mapping[str, str],
 ) -> pl.DataFrame:
     """Both probabilities of every account of a snapshot whose contract has not ended.
 
@@ -138,27 +152,38 @@ def compare(
     if "contract_status" in frame.columns:
         frame = frame.filter(pl.col("contract_status").ne_missing("ended"))
     if not common or frame.is_empty():
-        raise ShadowError("the two have no horizon in common" if not common
-                          else "no account has a running contract")
+        raise ShadowError(
+            "the two have no horizon in common"
+            if not common
+            else "no account has a running contract"
+        )
     horizon = TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in common else max(common)
     told: dict[str, pl.Expr | pl.Series] = {}
-    for name, model, version in (("champion", champion, versions[0]),
-                                 ("challenger", challenger, versions[1])):
+    for name, model, version in (
+        ("champion", champion, versions[0]),
+        ("challenger", challenger, versions[1]),
+    ):
         chance = model.probability(model.contract.matrix(frame, digests=digests), horizon)
         usual = model.base_rate(horizon)
-        told |= {f"{name}_version": pl.lit(version, dtype=pl.Int64),
-                 f"{name}_probability": pl.Series(chance),
-                 f"{name}_tier": pl.Series([risk_tier(float(p), usual) for p in chance])}
-    return frame.select("account_id", "as_of").with_columns(
-        horizon_days=pl.lit(horizon, dtype=pl.Int64), **told).select(
-        pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+        told |= {
+            f"{name}_version": pl.lit(version, dtype=pl.Int64),
+            f"{name}_probability": pl.Series(chance),
+            f"{name}_tier": pl.Series([risk_tier(float(p), usual) for p in chance]),
+        }
+    return (
+        frame.select("account_id", "as_of")
+        .with_columns(horizon_days=pl.lit(horizon, dtype=pl.Int64), **told)
+        .select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+    )
 
 
 def shadow(workspace: Workspace, store: ModelStore, as_of: datetime) -> tuple[str, ...]:
     """Score with champion and challenger as of a snapshot and keep both; a sentence per model."""
     frame = SnapshotStore(workspace.snapshots_dir).read(as_of)
-    digests = {**catalogue(workspace.settings.use_names).digests,
-               HEALTH_SCORE: FORMULAS[workspace.settings.health_formula].version}
+    digests = {
+        **catalogue(workspace.settings.use_names).digests,
+        HEALTH_SCORE: FORMULAS[workspace.settings.health_formula].version,
+    }
     told = []
     for label in SHADOWED:
         try:
@@ -170,14 +195,20 @@ def shadow(workspace: Workspace, store: ModelStore, as_of: datetime) -> tuple[st
                 told.append(f"{label}: there is no {lacks}, so nothing was compared.")
                 continue
             compared = compare(
-                frame, store.load(label, champion), store.load(label, challenger),
-                versions=(champion, challenger), digests=digests)
+                frame,
+                store.load(label, champion),
+                store.load(label, challenger),
+                versions=(champion, challenger),
+                digests=digests,
+            )
         except (BundleError, FeatureContractError, ModelStoreError, ShadowError) as error:
             told.append(f"{label}: nothing was compared, because {without_folders(str(error))}")
             continue
         ShadowFiles(workspace.shadow_dir).keep(label, compared)
-        told.append(f"{label}: {compared.height:,} accounts also scored by challenger version "
-                    f"{challenger}; see keepwell models shadow {label}.")
+        told.append(
+            f"{label}: {compared.height:,} accounts also scored by challenger version "
+            f"{challenger}; see keepwell models shadow {label}."
+        )
     return tuple(told)
 
 
@@ -188,20 +219,34 @@ def summarise(label: str, compared: pl.DataFrame, *, largest: int = 5) -> Shadow
     ranks = np.stack([pl.Series(values).rank().to_numpy() for values in (champion, challenger)])
     ordered = bool((np.ptp(ranks, axis=1) > 0).all())
     place = {tier.name: at for at, tier in enumerate(RISK_TIERS)}
-    step = (compared["challenger_tier"].replace_strict(place, return_dtype=pl.Int64)
-            - compared["champion_tier"].replace_strict(place, return_dtype=pl.Int64))
+    step = compared["challenger_tier"].replace_strict(place, return_dtype=pl.Int64) - compared[
+        "champion_tier"
+    ].replace_strict(place, return_dtype=pl.Int64)
     first = compared.row(0, named=True)
-    apart = compared.sort((pl.col("champion_probability") - pl.col("challenger_probability")).abs(),
-                          "account_id", descending=[True, False]).head(largest)
+    apart = compared.sort(
+        (pl.col("champion_probability") - pl.col("challenger_probability")).abs(),
+        "account_id",
+        descending=[True, False],
+    ).head(largest)
     return ShadowSummary(
-        label=label, as_of=first["as_of"], horizon_days=first["horizon_days"],
+        label=label,
+        as_of=first["as_of"],
+        horizon_days=first["horizon_days"],
         champion_version=first["champion_version"],
-        challenger_version=first["challenger_version"], accounts=compared.height,
+        challenger_version=first["challenger_version"],
+        accounts=compared.height,
         agreement=float(np.corrcoef(ranks)[0, 1]) if ordered else None,
-        mean_champion=float(champion.mean()), mean_challenger=float(challenger.mean()),
+        mean_champion=float(champion.mean()),
+        mean_challenger=float(challenger.mean()),
         mean_distance=float(np.abs(champion - challenger).mean()),
-        to_higher_tier=int((step > 0).sum()), to_lower_tier=int((step < 0).sum()),
+        to_higher_tier=int((step > 0).sum()),
+        to_lower_tier=int((step < 0).sum()),
         largest=tuple(
-            Difference(account_id=row["account_id"], champion=row["champion_probability"],
-                       challenger=row["challenger_probability"])
-            for row in apart.iter_rows(named=True)))
+            Difference(
+                account_id=row["account_id"],
+                champion=row["champion_probability"],
+                challenger=row["challenger_probability"],
+            )
+            for row in apart.iter_rows(named=True)
+        ),
+    )

@@ -16,8 +16,7 @@ from registry.bundle.untreated_risk import TouchedShare
 from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbability, Models
 from serving.text_format import NOT_KNOWN, day, percent, percent_range
 
-NOT_LOOKED_AT = ("The model that answers was trained without looking at what was done for "
-                 "accounts.")
+NOT_LOOKED_AT = "The model that answers was trained without looking at what was done for accounts."
 
 BY_FORMULA = "The health formula answers for this account, and it knows nothing of that."
 
@@ -49,16 +48,33 @@ def untouched_outlook(score: AccountScore, models: Models) -> UntouchedOutlook:
     if known is None:
         return UntouchedOutlook(note=NOT_LOOKED_AT)
     if known.shift is None:
-        return UntouchedOutlook(note=next(iter(known.not_known.values())), touched=known.shares,
-                                not_known=known.not_known)
-    plain = {h.horizon_days: [np.array([np.nan if value is None else value])
-                              for value in (h.probability, h.low, h.high)] for h in score.churn}
-    risk = known.risk(model.contract.matrix({**score.attributes, **score.features}),
-                      *({h: told[part] for h, told in plain.items()} for part in range(3)))
+        return UntouchedOutlook(
+            note=next(iter(known.not_known.values())),
+            touched=known.shares,
+            not_known=known.not_known,
+        )
+    plain = {
+        h.horizon_days: [
+            np.array([np.nan if value is None else value])
+            for value in (h.probability, h.low, h.high)
+        ]
+        for h in score.churn
+    }
+    risk = known.risk(
+        model.contract.matrix({**score.attributes, **score.features}),
+        *({h: told[part] for h, told in plain.items()} for part in range(3)),
+    )
     return UntouchedOutlook(
-        at=tuple(HorizonProbability(horizon_days=h, probability=float(p[0]), low=float(low[0]),
-                                    high=float(high[0])) for h, (p, low, high) in risk.items()),
-        not_known=known.not_known, assumption=known.assumption, touched=known.shares)
+        at=tuple(
+            HorizonProbability(
+                horizon_days=h, probability=float(p[0]), low=float(low[0]), high=float(high[0])
+            )
+            for h, (p, low, high) in risk.items()
+        ),
+        not_known=known.not_known,
+        assumption=known.assumption,
+        touched=known.shares,
+    )
 
 
 def untouched_lines(score: AccountScore, models: Models) -> tuple[str, ...]:
@@ -71,7 +87,9 @@ def untouched_lines(score: AccountScore, models: Models) -> tuple[str, ...]:
         why = found.note or found.not_known.get(TIER_HORIZON_DAYS, "")
         return (f"If nobody acts: {NOT_KNOWN}. {why}".strip(),)
     share = found.touched[TIER_HORIZON_DAYS].share
-    return (f"If nobody acts: {percent(at.probability)} within {at.horizon_days} days (95% "
-            f"interval {percent_range(at.low, at.high)}; as of {day(score.as_of)}).",
-            f"Somebody acted in {percent(share)} of the cases that this was learned from. "
-            f"{found.assumption}")
+    return (
+        f"If nobody acts: {percent(at.probability)} within {at.horizon_days} days (95% "
+        f"interval {percent_range(at.low, at.high)}; as of {day(score.as_of)}).",
+        f"Somebody acted in {percent(share)} of the cases that this was learned from. "
+        f"{found.assumption}",
+    )

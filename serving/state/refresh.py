@@ -37,8 +37,9 @@ class FreshScores:
         """Score some of what was touched; how many, None where nothing is left to do."""
         desk = self._desk
         own = self._touched.step(moment=desk.now(), publish=desk.features.publish)
-        if (own is not None and not own.frame.is_empty()
-                and own.number == self._number + 1):  # nobody else has published in between
+        if (
+            own is not None and not own.frame.is_empty() and own.number == self._number + 1
+        ):  # nobody else has published in between
             frame, number = own.frame, own.number
         else:
             accounts, number = self._touched.published_since(self._number)

@@ -124,17 +124,23 @@ class Desk:
             self.metrics.show(self.portfolio)
             self._warn_of_segments()
             with contextlib.suppress(LedgerUnreachableError):
-                join_slow_outcomes(self.ledger, self.timelines, now=self.now(),
-                                   heard_at=self.wall_clock())
-                measure_usage(self.ledger, self.timelines, now=self.now(),
-                              heard_at=self.wall_clock())
+                join_slow_outcomes(
+                    self.ledger, self.timelines, now=self.now(), heard_at=self.wall_clock()
+                )
+                measure_usage(
+                    self.ledger, self.timelines, now=self.now(), heard_at=self.wall_clock()
+                )
         return made
 
     def _warn_of_segments(self) -> None:
         nobody = self.chance.segments_of_nobody(self.portfolio.scores) if self.chance else ()
         if nobody:
-            log.warning("%s leaves out segments that no account has now: %s. Where one is "
-                        "misspelt, its accounts are drawn.", CHANCE_FILE, ", ".join(nobody))
+            log.warning(
+                "%s leaves out segments that no account has now: %s. Where one is "
+                "misspelt, its accounts are drawn.",
+                CHANCE_FILE,
+                ", ".join(nobody),
+            )
 
     def deliver(self) -> bool:
         """Put what the ledger holds on the timeline; False while the workspace is being written."""
@@ -157,8 +163,11 @@ class Desk:
         # all the time, and their scores are exchanged without a refresh
         snapshots = SnapshotStore(self.workspace.snapshots_dir)
         moments = snapshots.moments()
-        files = (self.workspace.root / SETTINGS_FILE, self.workspace.monitoring_dir / SWITCH_FILE,
-                 *(snapshots.path(m) for m in moments))
+        files = (
+            self.workspace.root / SETTINGS_FILE,
+            self.workspace.monitoring_dir / SWITCH_FILE,
+            *(snapshots.path(m) for m in moments),
+        )
         return (
             tuple(f.stat().st_mtime_ns if f.exists() else None for f in files),
             moments,
@@ -185,42 +194,75 @@ class Desk:
         earlier = min(before, key=lambda m: abs(moments[-1] - m - TREND_LOOKBACK), default=None)
         return portfolio_of(
             scores,
-            previous=(self._scores(snapshots.read(earlier), models, earlier)
-                      if earlier is not None else ()),
-            as_of=max(score.as_of for score in scores), now=now,
-            currency=self.workspace.settings.currency, freshness=self.timelines.freshness(),
-            alerts=self._alerts(scores, moments), models=models, peers=peers)
+            previous=(
+                self._scores(snapshots.read(earlier), models, earlier)
+                if earlier is not None
+                else ()
+            ),
+            as_of=max(score.as_of for score in scores),
+            now=now,
+            currency=self.workspace.settings.currency,
+            freshness=self.timelines.freshness(),
+            alerts=self._alerts(scores, moments),
+            models=models,
+            peers=peers,
+        )
 
     def rescored(self, portfolio: Portfolio, frame: pl.DataFrame) -> Portfolio:
         """The portfolio with the accounts of a frame of newer features scored anew."""
         now = self.now()
         scores = self._scores(frame, portfolio.models, now, portfolio.peers)
         moments = SnapshotStore(self.workspace.snapshots_dir).moments()
-        return with_scores(portfolio, scores, now=now, freshness=self.timelines.freshness(),
-                           alerts=self._alerts(scores, moments))
+        return with_scores(
+            portfolio,
+            scores,
+            now=now,
+            freshness=self.timelines.freshness(),
+            alerts=self._alerts(scores, moments),
+        )
 
-    def _alerts(self, scores: Sequence[AccountScore], moments: Sequence[datetime],
-                ) -> WarningSigns:
-        week_ago = [m for m in moments if m < moments[-1]
-                    and abs(moments[-1] - m - WEEK) <= WEEK_TOLERANCE]
+    def _alerts(
+        self,
+        scores: Sequence[AccountScore],
+        moments: Sequence[datetime],
+    ) -> WarningSigns:
+        week_ago = [
+            m for m in moments if m < moments[-1] and abs(moments[-1] - m - WEEK) <= WEEK_TOLERANCE
+        ]
         before = None
         if week_ago:
             names = [score.account_id for score in scores]
-            before = SnapshotStore(self.workspace.snapshots_dir).read(week_ago[-1]).filter(
-                pl.col("account_id").is_in(names))
+            before = (
+                SnapshotStore(self.workspace.snapshots_dir)
+                .read(week_ago[-1])
+                .filter(pl.col("account_id").is_in(names))
+            )
         return warning_signs(scores, before, catalogue=self.catalogue, formula=self.formula)
 
-    def _scores(self, frame: pl.DataFrame, models: Models, now: datetime,
-                peers: Peers | None = None) -> list[AccountScore]:
+    def _scores(
+        self, frame: pl.DataFrame, models: Models, now: datetime, peers: Peers | None = None
+    ) -> list[AccountScore]:
         settings = self.workspace.settings
         return score_accounts(
-            frame, models, catalogue=self.catalogue, formula=self.formula, now=now,
-            max_age=timedelta(days=settings.max_feature_age_days), currency=settings.currency,
-            peers=peers)
+            frame,
+            models,
+            catalogue=self.catalogue,
+            formula=self.formula,
+            now=now,
+            max_age=timedelta(days=settings.max_feature_age_days),
+            currency=settings.currency,
+            peers=peers,
+        )
 
 
-def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], datetime],
-              wall_clock: Callable[[], datetime], settings: ServiceSettings) -> Desk:
+def open_desk(
+    workspace: Workspace,
+    *,
+    store: ModelStore,
+    now: Callable[[], datetime],
+    wall_clock: Callable[[], datetime],
+    settings: ServiceSettings,
+) -> Desk:
     """Open the parts of a workspace.
 
     Raises:
@@ -233,11 +275,16 @@ def open_desk(workspace: Workspace, *, store: ModelStore, now: Callable[[], date
     keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
     keys.all()
     return Desk(
-        keys=keys, workspace=workspace, store=store, now=now,
-        wall_clock=SteadyClock(wall_clock), settings=settings,
+        keys=keys,
+        workspace=workspace,
+        store=store,
+        now=now,
+        wall_clock=SteadyClock(wall_clock),
+        settings=settings,
         ledger=Ledger(settings.ledger_url or workspace.ledger_db),
         chance=read_chance_rules(workspace.root, settings.lottery_key),
         limits=CurrentLimits(workspace.root),
         timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),
-        metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)))
+        metrics=ServiceMetrics(lambda: newest_figures(workspace.monitoring_dir)),
+    )

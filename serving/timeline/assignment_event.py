@@ -32,8 +32,12 @@ class DrawnArm:
     @property
     def said(self) -> Mapping[str, str | None]:
         """The properties of the event."""
-        return {"chance": self.chance, "draw_id": self.draw_id, "arm": self.arm,
-                "intervention": self.intervention}
+        return {
+            "chance": self.chance,
+            "draw_id": self.draw_id,
+            "arm": self.arm,
+            "intervention": self.intervention,
+        }
 
 
 def drawn_arm(decision: Decision | DecidedBriefly) -> DrawnArm | None:
@@ -49,8 +53,12 @@ def drawn_arm(decision: Decision | DecidedBriefly) -> DrawnArm | None:
     if standing is not None:
         is_held_out, odds = standing["is_held_out"], standing["propensity"]
         return DrawnArm(
-            chance="holdout", draw_id=standing["lottery_id"], intervention=HOLDOUT,
+            chance="holdout",
+            draw_id=standing["lottery_id"],
+            intervention=HOLDOUT,
             arm="held_out" if is_held_out else "offered",
-            probability=1 - odds if is_held_out else odds)
-    return DrawnArm(chance="between_actions", draw_id=chance["lottery_id"],
-                    probability=decision.propensity)
+            probability=1 - odds if is_held_out else odds,
+        )
+    return DrawnArm(
+        chance="between_actions", draw_id=chance["lottery_id"], probability=decision.propensity
+    )

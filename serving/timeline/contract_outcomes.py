@@ -33,8 +33,9 @@ class Word:
     mrr: float | None
 
 
-def join_slow_outcomes(ledger: Ledger, timelines: TimelineStore, *, now: datetime,
-                       heard_at: datetime | None = None) -> int:
+def join_slow_outcomes(
+    ledger: Ledger, timelines: TimelineStore, *, now: datetime, heard_at: datetime | None = None
+) -> int:
     """Give every executed decision the slow outcome that its account's timeline tells by now.
 
     ``now`` is on the time of the data, ``heard_at`` the same moment by the clock of the service.
@@ -49,11 +50,17 @@ def join_slow_outcomes(ledger: Ledger, timelines: TimelineStore, *, now: datetim
     if not waiting:
         return 0
     accounts = sorted({one.account_id for one in waiting})
-    words = contract_words(timelines.of_kinds(CONTRACT_KINDS, account_ids=accounts,
-                                              as_of=now + JUST_NOW))
+    words = contract_words(
+        timelines.of_kinds(CONTRACT_KINDS, account_ids=accounts, as_of=now + JUST_NOW)
+    )
     found = ((one, slow_outcome(one, words.get(one.account_id, ()))) for one in waiting)
-    return append_joined(ledger, ((one, outcome) for one, outcome in found if outcome is not None),
-                         called="slow outcome of", now=now, heard_at=heard_at)
+    return append_joined(
+        ledger,
+        ((one, outcome) for one, outcome in found if outcome is not None),
+        called="slow outcome of",
+        now=now,
+        heard_at=heard_at,
+    )
 
 
 def contract_words(events: pl.DataFrame) -> Mapping[str, Sequence[Word]]:
@@ -61,7 +68,8 @@ def contract_words(events: pl.DataFrame) -> Mapping[str, Sequence[Word]]:
     words: dict[str, list[Word]] = {}
     for row in events.sort("occurred_at", "recorded_at", "event_id").iter_rows(named=True):
         words.setdefault(row["account_id"], []).append(
-            Word(kind=row["kind"], occurred_at=row["occurred_at"], mrr=row["quantity"]))
+            Word(kind=row["kind"], occurred_at=row["occurred_at"], mrr=row["quantity"])
+        )
     return words
 
 
@@ -77,8 +85,9 @@ def slow_outcome(executed: Executed, words: Iterable[Word]) -> NewOutcome | None
         elif word.occurred_at > executed.at + LONGEST:
             return None
         elif (result := _result(word, before)) is not None:
-            return NewOutcome(kind="outcome", result=result, occurred_at=word.occurred_at,
-                              by=JOINED_BY)
+            return NewOutcome(
+                kind="outcome", result=result, occurred_at=word.occurred_at, by=JOINED_BY
+            )
     return None
 
 

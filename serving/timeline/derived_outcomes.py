@@ -15,8 +15,14 @@ from serving.ledger.outcomes import Executed
 JOINED_BY = "keepwell"
 
 
-def append_joined(ledger: Ledger, found: Iterable[tuple[Executed, NewOutcome]], *, called: str,
-                  now: datetime, heard_at: datetime | None) -> int:
+def append_joined(
+    ledger: Ledger,
+    found: Iterable[tuple[Executed, NewOutcome]],
+    *,
+    called: str,
+    now: datetime,
+    heard_at: datetime | None,
+) -> int:
     """Store what was found of executed decisions; answers how many of them are new.
 
     ``called`` begins the key under which an outcome is stored: the same words find it again. What
@@ -26,6 +32,13 @@ def append_joined(ledger: Ledger, found: Iterable[tuple[Executed, NewOutcome]], 
     Raises:
         LedgerUnreachableError: the ledger can not be reached.
     """
-    return sum(ledger.append_outcome(executed.decision_id, outcome, received_at=now,
-                                     heard_at=heard_at, key=f"{called} {executed.decision_id}")[1]
-               for executed, outcome in found)
+    return sum(
+        ledger.append_outcome(
+            executed.decision_id,
+            outcome,
+            received_at=now,
+            heard_at=heard_at,
+            key=f"{called} {executed.decision_id}",
+        )[1]
+        for executed, outcome in found
+    )

@@ -72,8 +72,9 @@ class KeptKinds:
 
     def events(self, account_ids: Sequence[str]) -> pl.DataFrame:
         """Every version of every event of these accounts, with ``superseded_at``."""
-        return pl.concat([pl.DataFrame(schema=LAKE_SCHEMA),
-                          *_of_accounts(self.parts(), account_ids)])
+        return pl.concat(
+            [pl.DataFrame(schema=LAKE_SCHEMA), *_of_accounts(self.parts(), account_ids)]
+        )
 
     def parts(self) -> tuple[KeptPart, ...]:
         """The parts that hold any of these kinds, as the manifest has them now."""
@@ -102,19 +103,28 @@ class KeptKinds:
         self._now = tuple(part for part in parts.values() if part.places)
 
     def _read(self, name: str, ceased: pl.DataFrame) -> pl.DataFrame:
-        events = (pl.scan_parquet(self._lake.folder / name)
-                  .filter(pl.col("kind").is_in(list(self._kinds)))
-                  .select(*EVENT_SCHEMA).sort("account_id").collect())
+        events = (
+            pl.scan_parquet(self._lake.folder / name)
+            .filter(pl.col("kind").is_in(list(self._kinds)))
+            .select(*EVENT_SCHEMA)
+            .sort("account_id")
+            .collect()
+        )
         return _ceased_now(events, ceased)
 
     def _kept(self, events: pl.DataFrame) -> KeptPart:
-        runs = events["account_id"].rle().struct.unnest() if len(events) else pl.DataFrame(
-            schema={"len": pl.UInt32, "value": pl.String})
+        runs = (
+            events["account_id"].rle().struct.unnest()
+            if len(events)
+            else pl.DataFrame(schema={"len": pl.UInt32, "value": pl.String})
+        )
         many = runs["len"].to_list()
         first = itertools.accumulate(many, initial=0)
-        return KeptPart(number=next(self._numbers), events=events,
-                        places=dict(zip(runs["value"].to_list(), zip(first, many, strict=False),
-                                        strict=True)))
+        return KeptPart(
+            number=next(self._numbers),
+            events=events,
+            places=dict(zip(runs["value"].to_list(), zip(first, many, strict=False), strict=True)),
+        )
 
 
 def kept_events(parts: Sequence[KeptPart], account_ids: Sequence[str]) -> Iterator[KeptEvent]:
@@ -127,8 +137,9 @@ def _of_accounts(parts: Sequence[KeptPart], account_ids: Sequence[str]) -> list[
     wanted = list(dict.fromkeys(account_ids))
     if len(wanted) > FEW:
         return [part.events.filter(pl.col("account_id").is_in(wanted)) for part in parts]
-    return [part.of(account_id) for part in parts for account_id in wanted
-            if account_id in part.places]
+    return [
+        part.of(account_id) for part in parts for account_id in wanted if account_id in part.places
+    ]
 
 
 def _ceased_now(events: pl.DataFrame, ceased: pl.DataFrame) -> pl.DataFrame:
@@ -137,4 +148,5 @@ def _ceased_now(events: pl.DataFrame, ceased: pl.DataFrame) -> pl.DataFrame:
     if ceased.is_empty() or plain.is_empty():
         return plain.with_columns(pl.lit(None, UTC_INSTANT).alias("superseded_at"))
     return plain.join(ceased, on=[*CEASED_BY], how="left", maintain_order="left").select(
-        *LAKE_SCHEMA)
+        *LAKE_SCHEMA
+    )

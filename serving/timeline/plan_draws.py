@@ -54,18 +54,29 @@ def draws_of(plan: Plan, *, week: str, at: datetime, made_by: str) -> tuple[Plan
     """Every account of every lot of a plan."""
     return tuple(
         PlanDraw(
-            record_id=str(uuid.uuid5(uuid.NAMESPACE_URL,
-                                     f"keepwell:draw:{week}:{name}:{lot.action_id}")),
-            account_id=name, action=lot.action_id,
+            record_id=str(
+                uuid.uuid5(uuid.NAMESPACE_URL, f"keepwell:draw:{week}:{name}:{lot.action_id}")
+            ),
+            account_id=name,
+            action=lot.action_id,
             arm="offered" if name in lot.draw.drawn else "not_offered",
-            probability=lot.draw.propensity, draw_id=lot.draw.lottery_id, key_id=lot.draw.key_id,
-            drawn=len(lot.draw.drawn), of_accounts=len(lot.draw.of), by=lot.by, drawn_at=at,
-            made_by=made_by)
-        for lot in plan.lots for name in lot.draw.of)
+            probability=lot.draw.propensity,
+            draw_id=lot.draw.lottery_id,
+            key_id=lot.draw.key_id,
+            drawn=len(lot.draw.drawn),
+            of_accounts=len(lot.draw.of),
+            by=lot.by,
+            drawn_at=at,
+            made_by=made_by,
+        )
+        for lot in plan.lots
+        for name in lot.draw.of
+    )
 
 
-def keep_draws(ledger: Ledger, timelines: TimelineStore, plan: Plan, *, week: str, at: datetime,
-               made_by: str) -> int:
+def keep_draws(
+    ledger: Ledger, timelines: TimelineStore, plan: Plan, *, week: str, at: datetime, made_by: str
+) -> int:
     """Record the lots of a plan that is kept; answers how many accounts were recorded.
 
     They are in the ledger when this returns. Where others are writing to the workspace they come
@@ -88,11 +99,19 @@ def record_draws(ledger: Ledger, draws: Sequence[PlanDraw]) -> int:
     for one in draws:
         lots.setdefault(one.draw_id, []).append(one)
     with ledger.database.writing() as connection:
-        there = {known for part in batched([one.record_id for one in draws], PART)
-                 for known in connection.scalars(
-                     sa.select(DRAWS.c.record_id).where(DRAWS.c.record_id.in_(part)))}
-        new = [{**vars(one), "drawn_at": as_text(one.drawn_at)} for lot in lots.values()
-               if not there.intersection(one.record_id for one in lot) for one in lot]
+        there = {
+            known
+            for part in batched([one.record_id for one in draws], PART)
+            for known in connection.scalars(
+                sa.select(DRAWS.c.record_id).where(DRAWS.c.record_id.in_(part))
+            )
+        }
+        new = [
+            {**vars(one), "drawn_at": as_text(one.drawn_at)}
+            for lot in lots.values()
+            if not there.intersection(one.record_id for one in lot)
+            for one in lot
+        ]
         if new:
             insert_linked(connection, DRAWS, *new)
     return len(new)
@@ -106,10 +125,16 @@ def deliver_draws(ledger: Ledger, timelines: TimelineStore, *, now: datetime) ->
     """
     told = sa.select(DELIVERIES.c.record_id).where(DELIVERIES.c.record_id == DRAWS.c.record_id)
     with ledger.database.reading() as connection:
-        rows = connection.execute(sa.select(DRAWS).where(~told.exists()).order_by(
-            DRAWS.c.drawn_at, DRAWS.c.record_id)).mappings().all()
-    events = [draw_event(PlanDraw(**{**row, "drawn_at": as_moment(row["drawn_at"])}))
-              for row in rows]
+        rows = (
+            connection.execute(
+                sa.select(DRAWS).where(~told.exists()).order_by(DRAWS.c.drawn_at, DRAWS.c.record_id)
+            )
+            .mappings()
+            .all()
+        )
+    events = [
+        draw_event(PlanDraw(**{**row, "drawn_at": as_moment(row["drawn_at"])})) for row in rows
+    ]
     if events:
         timelines.append(events, now=now)
         ledger.mark_delivered([row["record_id"] for row in rows], at=now)
@@ -119,8 +144,19 @@ def deliver_draws(ledger: Ledger, timelines: TimelineStore, *, now: datetime) ->
 def draw_event(one: PlanDraw) -> Event:
     """A draw as an event: the arm, and the probability to be offered the action."""
     return Event(
-        event_id=f"draw-{one.record_id}", account_id=one.account_id, kind="action.decided",
-        occurred_at=one.drawn_at, recorded_at=one.drawn_at, quantity=one.probability,
-        properties=properties_text({
-            "action": one.action, "intervention": f"last_hours_{one.action}", "arm": one.arm,
-            "chance": "last_hours", "draw_id": one.draw_id}))
+        event_id=f"draw-{one.record_id}",
+        account_id=one.account_id,
+        kind="action.decided",
+        occurred_at=one.drawn_at,
+        recorded_at=one.drawn_at,
+        quantity=one.probability,
+        properties=properties_text(
+            {
+                "action": one.action,
+                "intervention": f"last_hours_{one.action}",
+                "arm": one.arm,
+                "chance": "last_hours",
+                "draw_id": one.draw_id,
+            }
+        ),
+    )

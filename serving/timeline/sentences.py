@@ -8,8 +8,8 @@ from datetime import datetime
 
 from serving.text_format import day, plain, who
 
-SAID: Mapping[str, str] = {
-    "agree": "agreed to", "disagree": "disagreed with", "snooze": "put off"}
+SAID: Mapping[str, str] = {"agree": "agreed to", "disagree": "disagreed with", "snooze": "put off"}
+
 
 def judged_sentence(properties: Mapping[str, str | float | bool]) -> str:
     """An event of what somebody said to an action, in words.
@@ -22,8 +22,10 @@ def judged_sentence(properties: Mapping[str, str | float | bool]) -> str:
     """
     verdict, until = str(properties["verdict"]), str(properties.get("until") or "")
     said_by = str(properties.get("by") or "")
-    text = (f"{who(said_by)} {SAID.get(verdict, plain(verdict))} "
-            f"{plain(str(properties.get('action') or 'an action'))}")
+    text = (
+        f"{who(said_by)} {SAID.get(verdict, plain(verdict))} "
+        f"{plain(str(properties.get('action') or 'an action'))}"
+    )
     with suppress(ValueError):
         text += f" until {day(datetime.fromisoformat(until))}" if until else ""
     if who(said_by) != said_by:  # no name, so a sentence begins

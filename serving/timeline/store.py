@@ -121,8 +121,10 @@ QUANTITIES: Mapping[str, str] = {
 """Kind to the words for its quantity, where a person wants to read it."""
 
 MEASURED: Mapping[str, str] = {
-    "usage_moved": "use rose", "usage_fell": "use fell",
-    "usage_steady": "use stayed about as it was"}
+    "usage_moved": "use rose",
+    "usage_fell": "use fell",
+    "usage_steady": "use stayed about as it was",
+}
 """What was measured after an action, in words."""
 
 ROUTINE = frozenset({"user.session", "feature.used", "usage.metered", "job.retry"})
@@ -195,14 +197,23 @@ class TimelineStore:
         self._intake = Intake(self._lake)
         self._kept: dict[tuple[str, ...], KeptKinds] = {}
 
-    def events(self, account_id: str, *, as_of: datetime, since: datetime | None = None,
-               most: int = MOST_EVENTS) -> pl.DataFrame:
+    def events(
+        self,
+        account_id: str,
+        *,
+        as_of: datetime,
+        since: datetime | None = None,
+        most: int = MOST_EVENTS,
+    ) -> pl.DataFrame:
         """The newest events of an account that were known at ``as_of``, newest first."""
         known = self._lake.as_of(as_of).filter(pl.col("account_id") == account_id)
         if since is not None:
             known = known.filter(pl.col("occurred_at") >= since)
-        return (known.sort("occurred_at", "recorded_at", "event_id", descending=True)
-                .head(most).collect())
+        return (
+            known.sort("occurred_at", "recorded_at", "event_id", descending=True)
+            .head(most)
+            .collect()
+        )
 
     def known_since(self, account_id: str, *, as_of: datetime) -> datetime | None:
         """When the first event of an account happened that was known at ``as_of``."""
@@ -210,26 +221,40 @@ class TimelineStore:
         first: datetime | None = events.select(pl.col("occurred_at").min()).collect().item()
         return first
 
-    def known_use(self, kind: str, *, account_ids: Sequence[str], since: datetime,
-                  until: datetime, as_of: datetime) -> KnownUse:
+    def known_use(
+        self,
+        kind: str,
+        *,
+        account_ids: Sequence[str],
+        since: datetime,
+        until: datetime,
+        as_of: datetime,
+    ) -> KnownUse:
         """The uses of these accounts in a half-open span, as known at ``as_of``."""
         known = self._lake.as_of(as_of)
         own, used = known.filter(pl.col("account_id").is_in(account_ids)), pl.col("kind") == kind
-        uses, first_events, first = pl.collect_all([
-            own.filter(used, pl.col("occurred_at") >= since, pl.col("occurred_at") < until)
-            .select("account_id", "occurred_at", "event_count"),
-            own.group_by("account_id").agg(pl.col("occurred_at").min()),
-            known.filter(used).select(pl.col("occurred_at").min(),
-                                      pl.col("recorded_at").max())])
+        uses, first_events, first = pl.collect_all(
+            [
+                own.filter(
+                    used, pl.col("occurred_at") >= since, pl.col("occurred_at") < until
+                ).select("account_id", "occurred_at", "event_count"),
+                own.group_by("account_id").agg(pl.col("occurred_at").min()),
+                known.filter(used).select(pl.col("occurred_at").min(), pl.col("recorded_at").max()),
+            ]
+        )
         of_account: dict[str, list[tuple[datetime, int]]] = {}
         for account_id, at, count in uses.iter_rows():
             of_account.setdefault(account_id, []).append((at, count))
-        return KnownUse(of_account=of_account, account_since=dict(first_events.iter_rows()),
-                        first=first["occurred_at"].item(),
-                        recorded_until=first["recorded_at"].item())
+        return KnownUse(
+            of_account=of_account,
+            account_since=dict(first_events.iter_rows()),
+            first=first["occurred_at"].item(),
+            recorded_until=first["recorded_at"].item(),
+        )
 
-    def of_kinds(self, kinds: Sequence[str], *, account_ids: Sequence[str],
-                 as_of: datetime) -> pl.DataFrame:
+    def of_kinds(
+        self, kinds: Sequence[str], *, account_ids: Sequence[str], as_of: datetime
+    ) -> pl.DataFrame:
         """The events of some kinds of some accounts that were known at ``as_of``."""
         return visible_events(self.kept(kinds).events(account_ids), as_of)
 
@@ -239,8 +264,10 @@ class TimelineStore:
 
     def freshness(self) -> tuple[SourceFreshness, ...]:
         """When each kind was last recorded."""
-        return tuple(SourceFreshness(kind=kind, last_recorded_at=at)
-                     for kind, at in sorted(self._lake.last_recorded().items()))
+        return tuple(
+            SourceFreshness(kind=kind, last_recorded_at=at)
+            for kind, at in sorted(self._lake.last_recorded().items())
+        )
 
     def receive(self, rows: Sequence[Mapping[str, object]], *, now: datetime) -> Received:
         """Take events that a program sent; what is called on the timeline is on disk.
@@ -251,9 +278,14 @@ class TimelineStore:
         with _not_busy():
             summary = self._intake.take(rows, now=now, source=SENT, wait_seconds=WAIT_SECONDS)
         [received] = summary.files
-        results = {fate.line: RowResult(status=STATUS.get(fate.became, "on_timeline"),
-                                        event_id=fate.event_id, reason=fate.reason)
-                   for fate in received.fates}
+        results = {
+            fate.line: RowResult(
+                status=STATUS.get(fate.became, "on_timeline"),
+                event_id=fate.event_id,
+                reason=fate.reason,
+            )
+            for fate in received.fates
+        }
         return Received(summary=summary, rows=tuple(results[n] for n in range(1, len(rows) + 1)))
 
     def close(self) -> None:
@@ -267,8 +299,13 @@ class TimelineStore:
             BusyError: another process is writing to the workspace.
         """
         with _not_busy():
-            self._lake.append(events_frame(list(events)), source=SOURCE, file=SOURCE, now=now,
-                              wait_seconds=WAIT_SECONDS)
+            self._lake.append(
+                events_frame(list(events)),
+                source=SOURCE,
+                file=SOURCE,
+                now=now,
+                wait_seconds=WAIT_SECONDS,
+            )
 
     def deliver(self, ledger: Ledger, *, now: datetime) -> int:
         """Put on the timeline what the ledger holds and the timeline lacks; how many it was.
@@ -276,13 +313,19 @@ class TimelineStore:
         Repeating it changes nothing: each record has its own event id.
         """
         decisions, outcomes, said = ledger.undelivered()
-        events = [*map(decided_event, decisions), *map(outcome_event, outcomes),
-                  *map(judged_event, said)]
+        events = [
+            *map(decided_event, decisions),
+            *map(outcome_event, outcomes),
+            *map(judged_event, said),
+        ]
         if events:
             self.append(events, now=now)
-            ledger.mark_delivered([d.decision_id for d in decisions]
-                                  + [o.outcome_id for o in outcomes]
-                                  + [one.feedback_id for one in said], at=now)
+            ledger.mark_delivered(
+                [d.decision_id for d in decisions]
+                + [o.outcome_id for o in outcomes]
+                + [one.feedback_id for one in said],
+                at=now,
+            )
         return len(events)
 
 
@@ -290,18 +333,28 @@ def decided_event(decision: Decision | DecidedBriefly) -> Event:
     """A decision as an event: what was recommended, and what chance had to do with it."""
     drawn = drawn_arm(decision)
     return Event(
-        event_id=f"decision-{decision.decision_id}", account_id=decision.account_id,
-        kind="action.decided", occurred_at=decision.decided_at, recorded_at=decision.decided_at,
+        event_id=f"decision-{decision.decision_id}",
+        account_id=decision.account_id,
+        kind="action.decided",
+        occurred_at=decision.decided_at,
+        recorded_at=decision.decided_at,
         quantity=decision.propensity if drawn is None else drawn.probability,
-        properties=properties_text({"action": decision.action,
-                                    "decision_id": decision.decision_id,
-                                    **({"chance": "none"} if drawn is None else drawn.said)}))
+        properties=properties_text(
+            {
+                "action": decision.action,
+                "decision_id": decision.decision_id,
+                **({"chance": "none"} if drawn is None else drawn.said),
+            }
+        ),
+    )
 
 
 def outcome_event(outcome: Outcome) -> Event:
     """An outcome as an event."""
-    words: dict[str, str | int | None] = {"action": outcome.action,
-                                          "decision_id": outcome.decision_id}
+    words: dict[str, str | int | None] = {
+        "action": outcome.action,
+        "decision_id": outcome.decision_id,
+    }
     quantity: float | None = None
     if outcome.kind == "executed":
         words["by"] = outcome.by
@@ -314,32 +367,53 @@ def outcome_event(outcome: Outcome) -> Event:
             words.update(vars(outcome.measure))
             quantity = float(outcome.measure.after - outcome.measure.before)
     return Event(
-        event_id=f"outcome-{outcome.outcome_id}", account_id=outcome.account_id,
-        kind=f"action.{outcome.kind}", occurred_at=outcome.occurred_at,
-        recorded_at=max(outcome.received_at, outcome.occurred_at), quantity=quantity,
-        properties=properties_text(words))
+        event_id=f"outcome-{outcome.outcome_id}",
+        account_id=outcome.account_id,
+        kind=f"action.{outcome.kind}",
+        occurred_at=outcome.occurred_at,
+        recorded_at=max(outcome.received_at, outcome.occurred_at),
+        quantity=quantity,
+        properties=properties_text(words),
+    )
 
 
 def judged_event(said: Feedback) -> Event:
     """What a person said to a recommendation as an event."""
     return Event(
-        event_id=f"feedback-{said.feedback_id}", account_id=said.account_id, kind="action.judged",
-        occurred_at=said.at, recorded_at=said.at, properties=properties_text({
-            "action": said.action, "decision_id": said.decision_id, "verdict": said.verdict,
-            "reason": said.reason, "by": said.by,
-            "until": said.snooze_until.isoformat() if said.snooze_until else None,
-            "heard_at": said.heard_at.isoformat() if said.heard_at else None}))
+        event_id=f"feedback-{said.feedback_id}",
+        account_id=said.account_id,
+        kind="action.judged",
+        occurred_at=said.at,
+        recorded_at=said.at,
+        properties=properties_text(
+            {
+                "action": said.action,
+                "decision_id": said.decision_id,
+                "verdict": said.verdict,
+                "reason": said.reason,
+                "by": said.by,
+                "until": said.snooze_until.isoformat() if said.snooze_until else None,
+                "heard_at": said.heard_at.isoformat() if said.heard_at else None,
+            }
+        ),
+    )
 
 
 def in_words(events: pl.DataFrame, *, currency: str) -> tuple[TimelineEvent, ...]:
     """Every event with its sentence, in the order given."""
     return tuple(
         TimelineEvent(
-            kind=row["kind"], occurred_at=row["occurred_at"], recorded_at=row["recorded_at"],
+            kind=row["kind"],
+            occurred_at=row["occurred_at"],
+            recorded_at=row["recorded_at"],
             text=sentence(row["kind"], json.loads(row["properties"]), row["quantity"], currency),
-            count=row["event_count"], quantity=row["quantity"], event_id=row["event_id"],
-            properties=json.loads(row["properties"]))
-        for row in events.iter_rows(named=True))
+            count=row["event_count"],
+            quantity=row["quantity"],
+            event_id=row["event_id"],
+            properties=json.loads(row["properties"]),
+        )
+        for row in events.iter_rows(named=True)
+    )
 
 
 def by_day(events: Sequence[TimelineEvent], *, most_days: int) -> tuple[TimelineDay, ...]:
@@ -350,8 +424,9 @@ def by_day(events: Sequence[TimelineEvent], *, most_days: int) -> tuple[Timeline
     return tuple(_day(on, days[on]) for on in sorted(days, reverse=True)[:most_days])
 
 
-def weeks_of_use(events: pl.DataFrame, *, as_of: datetime, weeks: int,
-                 known_since: datetime | None) -> tuple[WeekOfUse, ...]:
+def weeks_of_use(
+    events: pl.DataFrame, *, as_of: datetime, weeks: int, known_since: datetime | None
+) -> tuple[WeekOfUse, ...]:
     """Uses of the product in each of the last weeks, oldest first.
 
     A week that ended before anything was known of the account has no number, not zero.
@@ -362,13 +437,17 @@ def weeks_of_use(events: pl.DataFrame, *, as_of: datetime, weeks: int,
         counts[(as_of - at) // timedelta(days=7)] += count
     ends = [(week, as_of - timedelta(days=7 * week)) for week in range(weeks - 1, -1, -1)]
     return tuple(
-        WeekOfUse(until=end.date(),
-                  uses=counts[week] if known_since is not None and known_since < end else None)
-        for week, end in ends)
+        WeekOfUse(
+            until=end.date(),
+            uses=counts[week] if known_since is not None and known_since < end else None,
+        )
+        for week, end in ends
+    )
 
 
-def sentence(kind: str, properties: Mapping[str, str | float | bool], quantity: float | None,
-             currency: str) -> str:
+def sentence(
+    kind: str, properties: Mapping[str, str | float | bool], quantity: float | None, currency: str
+) -> str:
     """An event in words.
 
     >>> sentence("billing.invoice", {"status": "late"}, 120.0, "USD")
@@ -387,8 +466,10 @@ def sentence(kind: str, properties: Mapping[str, str | float | bool], quantity: 
     pattern = ARM_SENTENCES.get(str(properties.get("arm"))) or SENTENCES.get(kind)
     if pattern is None:
         return plain(kind.removeprefix("custom.")).capitalize()
-    said = {key: plain(value) if isinstance(value, str) else str(value)
-            for key, value in properties.items()}
+    said = {
+        key: plain(value) if isinstance(value, str) else str(value)
+        for key, value in properties.items()
+    }
     text = pattern.format_map(_Blank(said)).replace("()", "").strip(" :")
     text = " ".join(text.split())
     if quantity is not None and kind in QUANTITIES:
@@ -406,9 +487,11 @@ def measured_sentence(properties: Mapping[str, str | float | bool]) -> str:
     """
     days = properties["window_days"]
     what = MEASURED.get(str(properties.get("outcome")), plain(str(properties.get("outcome"))))
-    return (f"After {plain(str(properties.get('action') or 'an action'))} {what}: "
-            f"{properties.get('after')} {properties.get('unit')} in the {days} days after, "
-            f"{properties.get('before')} in the {days} days before")
+    return (
+        f"After {plain(str(properties.get('action') or 'an action'))} {what}: "
+        f"{properties.get('after')} {properties.get('unit')} in the {days} days after, "
+        f"{properties.get('before')} in the {days} days before"
+    )
 
 
 def known_kinds() -> frozenset[str]:
@@ -428,9 +511,15 @@ def _day(on: date, events: Sequence[TimelineEvent]) -> TimelineDay:
     summed = []
     for text, same in lines.items():
         count = sum(event.count for event in same)
-        summed.append(TimelineEvent(
-            kind=same[0].kind, occurred_at=same[0].occurred_at, recorded_at=same[0].recorded_at,
-            text=text if count == 1 else f"{text} ({plural(count, 'time')})", count=count))
+        summed.append(
+            TimelineEvent(
+                kind=same[0].kind,
+                occurred_at=same[0].occurred_at,
+                recorded_at=same[0].recorded_at,
+                text=text if count == 1 else f"{text} ({plural(count, 'time')})",
+                count=count,
+            )
+        )
     notable = tuple(e for e in summed if e.kind not in ROUTINE)
     routine = tuple(sorted((e for e in summed if e.kind in ROUTINE), key=lambda e: -e.count))
     return TimelineDay(on=on, notable=notable, routine=routine)
@@ -441,5 +530,7 @@ def _not_busy() -> Iterator[None]:
     try:
         yield
     except WorkspaceBusyError as error:
-        raise BusyError("Others are writing to this workspace, or many events are coming in.",
-                        headers={"Retry-After": "5"}) from error
+        raise BusyError(
+            "Others are writing to this workspace, or many events are coming in.",
+            headers={"Retry-After": "5"},
+        ) from error

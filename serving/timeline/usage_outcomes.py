@@ -38,8 +38,9 @@ LONGEST_WAIT = timedelta(days=60)
 """What can not be measured so long after its window stays unknown for good."""
 
 
-def measure_usage(ledger: Ledger, timelines: TimelineStore, *, now: datetime,
-                  heard_at: datetime | None = None) -> int:
+def measure_usage(
+    ledger: Ledger, timelines: TimelineStore, *, now: datetime, heard_at: datetime | None = None
+) -> int:
     """Give every executed decision the use before and after it, where that is known by now.
 
     ``now`` is on the time of the data, ``heard_at`` the same moment by the clock of the service.
@@ -50,23 +51,38 @@ def measure_usage(ledger: Ledger, timelines: TimelineStore, *, now: datetime,
     """
     with ledger.database.reading() as connection:
         waiting = executed_without_measure(connection)
-    over = [one for one in waiting
-            if one.at + WINDOW <= now < one.at + WINDOW + LONGEST_WAIT]
+    over = [one for one in waiting if one.at + WINDOW <= now < one.at + WINDOW + LONGEST_WAIT]
     if not over:
         return 0
     known = timelines.known_use(
-        USE, account_ids=sorted({one.account_id for one in over}), as_of=now + JUST_NOW,
-        since=min(one.at for one in over) - WINDOW, until=max(one.at for one in over) + WINDOW)
+        USE,
+        account_ids=sorted({one.account_id for one in over}),
+        as_of=now + JUST_NOW,
+        since=min(one.at for one in over) - WINDOW,
+        until=max(one.at for one in over) + WINDOW,
+    )
     measures = uses_around(known, over)
     return append_joined(
-        ledger, ((one, _outcome(one, measures[one.decision_id])) for one in over
-                 if one.decision_id in measures),
-        called="usage after", now=now, heard_at=heard_at)
+        ledger,
+        (
+            (one, _outcome(one, measures[one.decision_id]))
+            for one in over
+            if one.decision_id in measures
+        ),
+        called="usage after",
+        now=now,
+        heard_at=heard_at,
+    )
 
 
 def _outcome(executed: Executed, measure: Measure) -> NewOutcome:
-    return NewOutcome(kind="outcome", result=result_of(measure), by=JOINED_BY,
-                      occurred_at=executed.at + WINDOW, measure=measure)
+    return NewOutcome(
+        kind="outcome",
+        result=result_of(measure),
+        by=JOINED_BY,
+        occurred_at=executed.at + WINDOW,
+        measure=measure,
+    )
 
 
 def uses_around(known: KnownUse, executed: Sequence[Executed]) -> Mapping[str, Measure]:
@@ -75,15 +91,22 @@ def uses_around(known: KnownUse, executed: Sequence[Executed]) -> Mapping[str, M
     for one in executed:
         opens, closes = one.at - WINDOW, one.at + WINDOW
         since = known.account_since.get(one.account_id)
-        if (since is None or since > opens or known.first is None or known.first > opens
-                or known.recorded_until is None or known.recorded_until < closes):
+        if (
+            since is None
+            or since > opens
+            or known.first is None
+            or known.first > opens
+            or known.recorded_until is None
+            or known.recorded_until < closes
+        ):
             continue
         counts = [0, 0]
         for at, count in known.of_account.get(one.account_id, ()):
             if opens <= at < closes:
                 counts[at >= one.at] += count
-        found[one.decision_id] = Measure(before=counts[0], after=counts[1], unit=UNIT,
-                                         window_days=WINDOW.days, source=USE)
+        found[one.decision_id] = Measure(
+            before=counts[0], after=counts[1], unit=UNIT, window_days=WINDOW.days, source=USE
+        )
     return found
 
 

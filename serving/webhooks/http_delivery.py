@@ -55,8 +55,9 @@ class _Pinned(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect to the address itself; the certificate has to be that of the name."""
-        self.sock = socket.create_connection((self._target.address, self._target.port),
-                                             self.timeout)
+        self.sock = socket.create_connection(
+            (self._target.address, self._target.port), self.timeout
+        )
         if self._is_over:
             raise TimeoutError
         if self._target.is_encrypted:
@@ -71,8 +72,14 @@ class _Pinned(http.client.HTTPConnection):
                 sock.shutdown(socket.SHUT_RDWR)
 
 
-def post(target: Target, body: bytes, headers: Mapping[str, str], *, context: ssl.SSLContext,
-         seconds: float = SECONDS) -> Attempt:
+def post(
+    target: Target,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    context: ssl.SSLContext,
+    seconds: float = SECONDS,
+) -> Attempt:
     """Send a body once."""
     connection = _Pinned(target, seconds=seconds, context=context)
     is_late = threading.Event()
@@ -85,9 +92,17 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], *, context: ss
     watch.daemon = True
     watch.start()
     try:
-        connection.request("POST", target.path, body=body, headers={
-            "Content-Type": "application/json", "User-Agent": "Keepwell", "Connection": "close",
-            **headers})
+        connection.request(
+            "POST",
+            target.path,
+            body=body,
+            headers={
+                "Content-Type": "application/json",
+                "User-Agent": "Keepwell",
+                "Connection": "close",
+                **headers,
+            },
+        )
         response = connection.getresponse()
         if is_late.is_set():
             raise TimeoutError  # what was cut off reads as if it had ended

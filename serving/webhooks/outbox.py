@@ -27,7 +27,8 @@ from serving.webhooks.secret_encryption import MARK, Seal
 
 METADATA = sa.MetaData()
 ENDPOINTS = sa.Table(
-    "webhook_endpoints", METADATA,
+    "webhook_endpoints",
+    METADATA,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("url", sa.String, nullable=False),
     sa.Column("secrets", sa.String, nullable=False),  # sealed; newest first, split by spaces
@@ -35,7 +36,8 @@ ENDPOINTS = sa.Table(
     sa.Column("place", sa.Integer, nullable=False),  # of the ledger, read up to here
 )
 MESSAGES = sa.Table(
-    "webhook_messages", METADATA,
+    "webhook_messages",
+    METADATA,
     sa.Column("endpoint", sa.String, primary_key=True),
     sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("message_id", sa.String, nullable=False),
@@ -51,7 +53,8 @@ MESSAGES = sa.Table(
     sa.Index("webhook_messages_due", "endpoint", "state", "place"),
 )
 LEASES = sa.Table(
-    "webhook_leases", METADATA,
+    "webhook_leases",
+    METADATA,
     sa.Column("endpoint", sa.String, primary_key=True),
     sa.Column("holder", sa.String, nullable=False),
     sa.Column("until", sa.Float, nullable=False),
@@ -141,8 +144,10 @@ class Outbox:
         """
         with self._reading() as connection:
             _found(connection, name)
-            held = connection.scalar(
-                sa.select(ENDPOINTS.c.secrets).where(ENDPOINTS.c.name == name)) or ""
+            held = (
+                connection.scalar(sa.select(ENDPOINTS.c.secrets).where(ENDPOINTS.c.name == name))
+                or ""
+            )
         return tuple(self._seal.opened(one, name) for one in held.split())
 
     def add(self, endpoint: Endpoint, secret: str) -> None:
@@ -154,14 +159,22 @@ class Outbox:
         """
         with self._writing() as connection:
             taken = connection.execute(
-                sa.select(ENDPOINTS.c.name).where(ENDPOINTS.c.name == endpoint.name)).first()
+                sa.select(ENDPOINTS.c.name).where(ENDPOINTS.c.name == endpoint.name)
+            ).first()
             if taken:
-                raise OutboxError(f"There is a webhook {endpoint.name!r} already. Choose another "
-                                  f"name, or remove it first.")
-            connection.execute(sa.insert(ENDPOINTS).values(
-                name=endpoint.name, url=endpoint.url,
-                secrets=self._sealed(connection, endpoint.name, (secret,)),
-                kinds=" ".join(endpoint.kinds), place=endpoint.place))
+                raise OutboxError(
+                    f"There is a webhook {endpoint.name!r} already. Choose another "
+                    f"name, or remove it first."
+                )
+            connection.execute(
+                sa.insert(ENDPOINTS).values(
+                    name=endpoint.name,
+                    url=endpoint.url,
+                    secrets=self._sealed(connection, endpoint.name, (secret,)),
+                    kinds=" ".join(endpoint.kinds),
+                    place=endpoint.place,
+                )
+            )
 
     def change_secrets(self, name: str, secrets: Sequence[str]) -> None:
         """Sign with these from the next attempt on, newest first.
@@ -172,8 +185,11 @@ class Outbox:
         """
         with self._writing() as connection:
             _found(connection, name)
-            connection.execute(sa.update(ENDPOINTS).where(ENDPOINTS.c.name == name)
-                               .values(secrets=self._sealed(connection, name, secrets)))
+            connection.execute(
+                sa.update(ENDPOINTS)
+                .where(ENDPOINTS.c.name == name)
+                .values(secrets=self._sealed(connection, name, secrets))
+            )
 
     def remove(self, name: str) -> int:
         """Forget a webhook and its messages; how many of them were not sent yet.
@@ -183,29 +199,38 @@ class Outbox:
         """
         with self._writing() as connection:
             _found(connection, name)
-            waiting = connection.scalar(
-                sa.select(sa.func.count()).where(MESSAGES.c.endpoint == name,
-                                                 MESSAGES.c.state != SENT)) or 0
+            waiting = (
+                connection.scalar(
+                    sa.select(sa.func.count()).where(
+                        MESSAGES.c.endpoint == name, MESSAGES.c.state != SENT
+                    )
+                )
+                or 0
+            )
             for table in (MESSAGES, LEASES):
                 connection.execute(sa.delete(table).where(table.c.endpoint == name))
             connection.execute(sa.delete(ENDPOINTS).where(ENDPOINTS.c.name == name))
         return waiting
 
-    def put(self, name: str, messages: Sequence[Message], *, after: int, up_to: int, now: float
-            ) -> bool:
+    def put(
+        self, name: str, messages: Sequence[Message], *, after: int, up_to: int, now: float
+    ) -> bool:
         """Let these messages wait, and remember that the ledger was read up to a place.
 
         False where another process has read on meanwhile: nothing was put then.
         """
         with self._writing() as connection:
             moved = connection.execute(
-                sa.update(ENDPOINTS).where(ENDPOINTS.c.name == name, ENDPOINTS.c.place == after)
-                .values(place=up_to))
+                sa.update(ENDPOINTS)
+                .where(ENDPOINTS.c.name == name, ENDPOINTS.c.place == after)
+                .values(place=up_to)
+            )
             if moved.rowcount == 0:
                 return False
             if messages:
-                connection.execute(sa.insert(MESSAGES), [
-                    _row(name, message, now=now) for message in messages])
+                connection.execute(
+                    sa.insert(MESSAGES), [_row(name, message, now=now) for message in messages]
+                )
         return True
 
     def replay(self, name: str, messages: Sequence[Message], *, now: float) -> None:
@@ -213,101 +238,170 @@ class Outbox:
         with self._writing() as connection:
             _found(connection, name)
             for message in messages:
-                connection.execute(sa.delete(MESSAGES).where(
-                    MESSAGES.c.endpoint == name, MESSAGES.c.place == message.place))
+                connection.execute(
+                    sa.delete(MESSAGES).where(
+                        MESSAGES.c.endpoint == name, MESSAGES.c.place == message.place
+                    )
+                )
             if messages:
-                connection.execute(sa.insert(MESSAGES), [
-                    _row(name, message, now=now) for message in messages])
+                connection.execute(
+                    sa.insert(MESSAGES), [_row(name, message, now=now) for message in messages]
+                )
 
     def due(self, name: str, *, now: float, most: int) -> tuple[Message, ...]:
         """Messages to be sent now, oldest first: of every account the first that waits, if it is
         due."""
         earlier = MESSAGES.alias()
         is_first = ~sa.exists().where(
-            earlier.c.endpoint == name, earlier.c.state == WAITING,
-            earlier.c.account_id == MESSAGES.c.account_id, earlier.c.place < MESSAGES.c.place)
+            earlier.c.endpoint == name,
+            earlier.c.state == WAITING,
+            earlier.c.account_id == MESSAGES.c.account_id,
+            earlier.c.place < MESSAGES.c.place,
+        )
         with self._reading() as connection:
             rows = connection.execute(
-                sa.select(MESSAGES).where(
-                    MESSAGES.c.endpoint == name, MESSAGES.c.state == WAITING,
-                    MESSAGES.c.due_at <= now, is_first)
-                .order_by(MESSAGES.c.place).limit(most)).all()
-        return tuple(Message(place=row.place, message_id=row.message_id, kind=row.kind,
-                             account_id=row.account_id, body=row.body, attempts=row.attempts)
-                     for row in rows)
+                sa.select(MESSAGES)
+                .where(
+                    MESSAGES.c.endpoint == name,
+                    MESSAGES.c.state == WAITING,
+                    MESSAGES.c.due_at <= now,
+                    is_first,
+                )
+                .order_by(MESSAGES.c.place)
+                .limit(most)
+            ).all()
+        return tuple(
+            Message(
+                place=row.place,
+                message_id=row.message_id,
+                kind=row.kind,
+                account_id=row.account_id,
+                body=row.body,
+                attempts=row.attempts,
+            )
+            for row in rows
+        )
 
     def waiting(self, name: str) -> int:
         """How many messages wait."""
         with self._reading() as connection:
-            return connection.scalar(
-                sa.select(sa.func.count()).where(MESSAGES.c.endpoint == name,
-                                                 MESSAGES.c.state == WAITING)) or 0
+            return (
+                connection.scalar(
+                    sa.select(sa.func.count()).where(
+                        MESSAGES.c.endpoint == name, MESSAGES.c.state == WAITING
+                    )
+                )
+                or 0
+            )
 
     def mark_sent(self, name: str, message: Message, *, now: float) -> None:
         """The receiver has taken it."""
         self._mark(name, message, state=SENT, due_at=now, problem=None, now=now)
 
-    def mark_failed(self, name: str, message: Message, *, problem: str, due_at: float | None,
-                    now: float) -> None:
+    def mark_failed(
+        self, name: str, message: Message, *, problem: str, due_at: float | None, now: float
+    ) -> None:
         """An attempt failed: it is tried again at ``due_at``, or given up where that is None."""
-        self._mark(name, message, state=WAITING if due_at is not None else DEAD,
-                   due_at=now if due_at is None else due_at, problem=problem, now=now)
+        self._mark(
+            name,
+            message,
+            state=WAITING if due_at is not None else DEAD,
+            due_at=now if due_at is None else due_at,
+            problem=problem,
+            now=now,
+        )
 
     def take_lease(self, name: str, holder: str, *, now: float, seconds: float) -> bool:
         """Whether this holder is the one that sends to the webhook, for the next seconds."""
         with self._reading() as connection:
             held = connection.execute(
-                sa.select(LEASES).where(LEASES.c.endpoint == name)).one_or_none()
+                sa.select(LEASES).where(LEASES.c.endpoint == name)
+            ).one_or_none()
         if held is not None and held.holder == holder and seconds / 2 < held.until - now <= seconds:
             return True
         with self._writing() as connection:
             row = connection.execute(
-                sa.select(LEASES).where(LEASES.c.endpoint == name)).one_or_none()
+                sa.select(LEASES).where(LEASES.c.endpoint == name)
+            ).one_or_none()
             if row is not None and row.holder != holder and now < row.until <= now + 10 * seconds:
                 return False
             connection.execute(sa.delete(LEASES).where(LEASES.c.endpoint == name))
-            connection.execute(sa.insert(LEASES).values(
-                endpoint=name, holder=holder, until=now + seconds))
+            connection.execute(
+                sa.insert(LEASES).values(endpoint=name, holder=holder, until=now + seconds)
+            )
         return True
 
     def forget_sent(self, *, before: float) -> int:
         """Forget messages that were sent before a moment; the ledger has what they told."""
         with self._writing() as connection:
-            return connection.execute(sa.delete(MESSAGES).where(
-                MESSAGES.c.state == SENT, MESSAGES.c.changed_at < before)).rowcount
+            return connection.execute(
+                sa.delete(MESSAGES).where(MESSAGES.c.state == SENT, MESSAGES.c.changed_at < before)
+            ).rowcount
 
     def counts(self, name: str) -> Counts:
         """How the messages of a webhook stand."""
         mine = MESSAGES.c.endpoint == name
         with self._reading() as connection:
-            by_state: dict[str, int] = {row.state: row.n for row in connection.execute(
-                sa.select(MESSAGES.c.state, sa.func.count().label("n")).where(mine)
-                .group_by(MESSAGES.c.state))}
+            by_state: dict[str, int] = {
+                row.state: row.n
+                for row in connection.execute(
+                    sa.select(MESSAGES.c.state, sa.func.count().label("n"))
+                    .where(mine)
+                    .group_by(MESSAGES.c.state)
+                )
+            }
             first, last = connection.execute(
-                sa.select(sa.func.min(MESSAGES.c.place), sa.func.max(MESSAGES.c.place))
-                .where(mine, MESSAGES.c.state == DEAD)).one()
+                sa.select(sa.func.min(MESSAGES.c.place), sa.func.max(MESSAGES.c.place)).where(
+                    mine, MESSAGES.c.state == DEAD
+                )
+            ).one()
             problem = connection.scalar(
                 sa.select(MESSAGES.c.problem)
                 .where(mine, MESSAGES.c.problem.is_not(None), MESSAGES.c.state != SENT)
-                .order_by(MESSAGES.c.changed_at.desc()).limit(1))
-        return Counts(waiting=by_state.get(WAITING, 0), sent=by_state.get(SENT, 0),
-                      dead=by_state.get(DEAD, 0), problem=problem,
-                      dead_places=None if first is None else (first, last))
+                .order_by(MESSAGES.c.changed_at.desc())
+                .limit(1)
+            )
+        return Counts(
+            waiting=by_state.get(WAITING, 0),
+            sent=by_state.get(SENT, 0),
+            dead=by_state.get(DEAD, 0),
+            problem=problem,
+            dead_places=None if first is None else (first, last),
+        )
 
     def dead(self, name: str) -> frozenset[int]:
         """The places of messages that were given up."""
         with self._reading() as connection:
-            return frozenset(connection.scalars(sa.select(MESSAGES.c.place).where(
-                MESSAGES.c.endpoint == name, MESSAGES.c.state == DEAD)))
+            return frozenset(
+                connection.scalars(
+                    sa.select(MESSAGES.c.place).where(
+                        MESSAGES.c.endpoint == name, MESSAGES.c.state == DEAD
+                    )
+                )
+            )
 
-    def _mark(self, name: str, message: Message, *, state: str, due_at: float,
-              problem: str | None, now: float) -> None:
+    def _mark(
+        self,
+        name: str,
+        message: Message,
+        *,
+        state: str,
+        due_at: float,
+        problem: str | None,
+        now: float,
+    ) -> None:
         with self._writing() as connection:
             connection.execute(
                 sa.update(MESSAGES)
                 .where(MESSAGES.c.endpoint == name, MESSAGES.c.place == message.place)
-                .values(state=state, attempts=message.attempts + 1, due_at=due_at,
-                        problem=problem, changed_at=now))
+                .values(
+                    state=state,
+                    attempts=message.attempts + 1,
+                    due_at=due_at,
+                    problem=problem,
+                    changed_at=now,
+                )
+            )
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -332,12 +426,17 @@ class Outbox:
 
     def _seal_what_is_plain(self, connection: Connection) -> bool:
         """Seal the secrets of an outbox of before; whether there were any."""
-        plain = [row for row in connection.execute(sa.select(ENDPOINTS.c.name, ENDPOINTS.c.secrets))
-                 if row.secrets and not row.secrets.startswith(MARK)]
+        plain = [
+            row
+            for row in connection.execute(sa.select(ENDPOINTS.c.name, ENDPOINTS.c.secrets))
+            if row.secrets and not row.secrets.startswith(MARK)
+        ]
         for row in plain:
             connection.execute(
-                sa.update(ENDPOINTS).where(ENDPOINTS.c.name == row.name)
-                .values(secrets=self._sealed(connection, row.name, row.secrets.split())))
+                sa.update(ENDPOINTS)
+                .where(ENDPOINTS.c.name == row.name)
+                .values(secrets=self._sealed(connection, row.name, row.secrets.split()))
+            )
         return bool(plain)
 
     def _forget_what_was_plain(self) -> None:
@@ -377,6 +476,16 @@ def _endpoint(row: sa.Row[tuple[object, ...]]) -> Endpoint:
 
 
 def _row(name: str, message: Message, *, now: float) -> dict[str, object]:
-    return {"endpoint": name, "place": message.place, "message_id": message.message_id,
-            "account_id": message.account_id, "kind": message.kind, "body": message.body,
-            "state": WAITING, "attempts": 0, "due_at": now, "changed_at": now, "problem": None}
+    return {
+        "endpoint": name,
+        "place": message.place,
+        "message_id": message.message_id,
+        "account_id": message.account_id,
+        "kind": message.kind,
+        "body": message.body,
+        "state": WAITING,
+        "attempts": 0,
+        "due_at": now,
+        "changed_at": now,
+        "problem": None,
+    }

@@ -65,13 +65,20 @@ class Seal:
             raise WebhookSealError(
                 f"The secret of webhook {name} was sealed under another key. Set {SEAL_VARIABLE} "
                 f"to what it was, or unset it if the key was in {KEY_FILE}; or remove the webhook "
-                f"and add it again.") from error
+                f"and add it again."
+            ) from error
 
     def _ready(self, may_make: bool) -> AESGCM:
         if self._cipher is None:
             held = self._stated.encode() if self._stated is not None else self._kept(may_make)
-            self._cipher = AESGCM(HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None,
-                                       info=b"keepwell webhook secrets").derive(held))
+            self._cipher = AESGCM(
+                HKDF(
+                    algorithm=SHA256(),
+                    length=KEY_BYTES,
+                    salt=None,
+                    info=b"keepwell webhook secrets",
+                ).derive(held)
+            )
         return self._cipher
 
     def _kept(self, may_make: bool) -> bytes:
@@ -80,12 +87,15 @@ class Seal:
                 raise WebhookSealError(
                     f"{KEY_FILE} is missing, so no webhook can be signed. Put it back from a "
                     f"backup, or set {SEAL_VARIABLE} to the key of the process that added the "
-                    f"webhooks.")
+                    f"webhooks."
+                )
             self._make()
         held = self._path.read_bytes().strip()
         if len(held) < SHORTEST_KEY:
-            raise WebhookSealError(f"{KEY_FILE} holds fewer than {SHORTEST_KEY} bytes: it was cut "
-                                   f"off. Put it back from a backup.")
+            raise WebhookSealError(
+                f"{KEY_FILE} holds fewer than {SHORTEST_KEY} bytes: it was cut "
+                f"off. Put it back from a backup."
+            )
         return held
 
     def _make(self) -> None:

@@ -89,10 +89,12 @@ class Sender:
     def fill(self, endpoint: Endpoint) -> None:
         """Let what the ledger holds since wait for this webhook."""
         while self.outbox.waiting(endpoint.name) < MOST_WAITING:
-            messages, last = messages_after(self.ledger, endpoint.name, endpoint.kinds,
-                                            after=endpoint.place)
+            messages, last = messages_after(
+                self.ledger, endpoint.name, endpoint.kinds, after=endpoint.place
+            )
             if last == endpoint.place or not self.outbox.put(
-                    endpoint.name, messages, after=endpoint.place, up_to=last, now=self.clock()):
+                endpoint.name, messages, after=endpoint.place, up_to=last, now=self.clock()
+            ):
                 return
             endpoint = replace(endpoint, place=last)
 
@@ -109,9 +111,12 @@ class Sender:
             target = target_of(endpoint.url, self.allowed, self.resolve)
         except WebhookAddressError as error:
             return Attempt(problem=str(error))
-        headers = signed_headers(body, message_id=message.message_id,
-                                 timestamp=int(self.clock()),
-                                 secrets=self.outbox.secrets(endpoint.name))
+        headers = signed_headers(
+            body,
+            message_id=message.message_id,
+            timestamp=int(self.clock()),
+            secrets=self.outbox.secrets(endpoint.name),
+        )
         return post(target, body, headers, context=self.context, seconds=self.seconds)
 
     def _put_off(self, name: str, message: Message, attempt: Attempt) -> None:
@@ -121,8 +126,13 @@ class Sender:
             due_at = now + max(wait_after(tried, self.rng), attempt.wait or 0.0)
         self.outbox.mark_failed(name, message, problem=attempt.words, due_at=due_at, now=now)
         if due_at is None:
-            log.warning("webhook %s: message %s is given up after %d attempts: %s", name,
-                        message.message_id, tried, attempt.words)
+            log.warning(
+                "webhook %s: message %s is given up after %d attempts: %s",
+                name,
+                message.message_id,
+                tried,
+                attempt.words,
+            )
 
 
 def wait_after(attempts: int, rng: np.random.Generator) -> float:
@@ -144,8 +154,11 @@ async def keep_sending(sender: Sender, *, seconds: float = LOOK_SECONDS) -> None
         while True:
             try:
                 found = await loop.run_in_executor(pool, sender.outbox.endpoints)
-                _start_and_stop(tasks, {each.name for each in found},
-                                lambda name: _send_to(name, sender, pool, seconds))
+                _start_and_stop(
+                    tasks,
+                    {each.name for each in found},
+                    lambda name: _send_to(name, sender, pool, seconds),
+                )
                 if sender.clock() >= forget_at:
                     await loop.run_in_executor(pool, sender.forget)
                     forget_at = sender.clock() + FORGET_SECONDS
@@ -159,8 +172,11 @@ async def keep_sending(sender: Sender, *, seconds: float = LOOK_SECONDS) -> None
         await asyncio.to_thread(pool.shutdown, cancel_futures=True)  # an attempt ends by itself
 
 
-def _start_and_stop(tasks: dict[str, asyncio.Task[None]], names: set[str],
-                    start: Callable[[str], Coroutine[None, None, None]]) -> None:
+def _start_and_stop(
+    tasks: dict[str, asyncio.Task[None]],
+    names: set[str],
+    start: Callable[[str], Coroutine[None, None, None]],
+) -> None:
     for name in [*tasks]:
         if name not in names:
             tasks.pop(name).cancel()

@@ -44,17 +44,25 @@ def secret_bytes(secret: str) -> bytes:
     if not secret.startswith(PREFIX) or not LEAST_BYTES <= len(found) <= MOST_BYTES:
         raise WebhookSecretError(
             f"A webhook's secret is {PREFIX} followed by {LEAST_BYTES} to {MOST_BYTES} bytes in "
-            f"base64. Leave it out, and one is made.")
+            f"base64. Leave it out, and one is made."
+        )
     return found
 
 
-def signed_headers(body: bytes, *, message_id: str, timestamp: int, secrets: Sequence[str]
-                   ) -> Mapping[str, str]:
+def signed_headers(
+    body: bytes, *, message_id: str, timestamp: int, secrets: Sequence[str]
+) -> Mapping[str, str]:
     """The headers of one attempt to deliver a body, with a signature by every secret."""
     content = f"{message_id}.{timestamp}.".encode() + body
     signatures = [
-        "v1," + base64.b64encode(
-            hmac.new(secret_bytes(secret), content, hashlib.sha256).digest()).decode()
-        for secret in secrets]
-    return {"webhook-id": message_id, "webhook-timestamp": str(timestamp),
-            "webhook-signature": " ".join(signatures)}
+        "v1,"
+        + base64.b64encode(
+            hmac.new(secret_bytes(secret), content, hashlib.sha256).digest()
+        ).decode()
+        for secret in secrets
+    ]
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(signatures),
+    }

@@ -66,8 +66,9 @@ def allowed_addresses(hosts: str, networks: str) -> AllowedAddresses:
         try:
             found.append(ipaddress.ip_network(text))
         except ValueError as error:
-            raise WebhookAddressError(f"{NETWORKS_VARIABLE} has {text!r}, which is no network. "
-                                      f"Write it as 10.1.0.0/16.") from error
+            raise WebhookAddressError(
+                f"{NETWORKS_VARIABLE} has {text!r}, which is no network. Write it as 10.1.0.0/16."
+            ) from error
     return AllowedAddresses(hosts=tuple(_listed(hosts.lower())), networks=tuple(found))
 
 
@@ -78,27 +79,36 @@ def checked_url(url: str, allowed: AllowedAddresses) -> SplitResult:
         WebhookAddressError: it is no address of ours to send to, or not on the list.
     """
     if len(url) > LONGEST_URL or not re.fullmatch(r"[\x21-\x7e]+", url):
-        raise WebhookAddressError(f"A webhook's address is at most {LONGEST_URL} characters of "
-                                  f"ASCII without spaces. Encode what is not.")
+        raise WebhookAddressError(
+            f"A webhook's address is at most {LONGEST_URL} characters of "
+            f"ASCII without spaces. Encode what is not."
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise WebhookAddressError("The webhook's address can not be read. Write it as "
-                                  "https://hooks.example/keepwell.") from error
+        raise WebhookAddressError(
+            "The webhook's address can not be read. Write it as https://hooks.example/keepwell."
+        ) from error
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        raise WebhookAddressError("A webhook's address begins with https:// and names a host, as "
-                                  "https://hooks.example/keepwell.")
+        raise WebhookAddressError(
+            "A webhook's address begins with https:// and names a host, as "
+            "https://hooks.example/keepwell."
+        )
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise WebhookAddressError("A webhook's address holds no user, password or fragment: what "
-                                  "proves that we send is the signature.")
+        raise WebhookAddressError(
+            "A webhook's address holds no user, password or fragment: what "
+            "proves that we send is the signature."
+        )
     name = parts.hostname
     with_port = f"{name}:{port or DEFAULT_PORTS[parts.scheme]}"
     is_default = port is None or port == DEFAULT_PORTS[parts.scheme]
     if with_port not in allowed.hosts and not (is_default and name in allowed.hosts):
         listed = with_port if not is_default else name
-        raise WebhookAddressError(f"{listed} is not among the hosts that webhooks may go to. Add "
-                                  f"it to {HOSTS_VARIABLE}, where the service starts.")
+        raise WebhookAddressError(
+            f"{listed} is not among the hosts that webhooks may go to. Add "
+            f"it to {HOSTS_VARIABLE}, where the service starts."
+        )
     return parts
 
 
@@ -114,8 +124,9 @@ def target_of(url: str, allowed: AllowedAddresses, resolve: Resolve) -> Target:
     try:
         addresses = resolve(host, port)
     except OSError as error:
-        raise WebhookAddressError(f"{host} has no address now: {error.strerror or error}.") \
-            from error
+        raise WebhookAddressError(
+            f"{host} has no address now: {error.strerror or error}."
+        ) from error
     if not addresses:
         raise WebhookAddressError(f"{host} has no address now.")
     for address in addresses:
@@ -123,13 +134,21 @@ def target_of(url: str, allowed: AllowedAddresses, resolve: Resolve) -> Target:
         if not is_ours and not is_public(address):
             raise WebhookAddressError(
                 f"{host} leads to {address}, which is no public address. If webhooks may go there, "
-                f"add its network to {NETWORKS_VARIABLE}.")
+                f"add its network to {NETWORKS_VARIABLE}."
+            )
         if parts.scheme == "http" and not is_ours:
-            raise WebhookAddressError(f"{host} leads to a public address, and http can be read on "
-                                      f"the way there. Use https.")
+            raise WebhookAddressError(
+                f"{host} leads to a public address, and http can be read on "
+                f"the way there. Use https."
+            )
     path = parts.path or "/"
-    return Target(address=addresses[0], port=port, host=host, is_encrypted=parts.scheme == "https",
-                  path=f"{path}?{parts.query}" if parts.query else path)
+    return Target(
+        address=addresses[0],
+        port=port,
+        host=host,
+        is_encrypted=parts.scheme == "https",
+        path=f"{path}?{parts.query}" if parts.query else path,
+    )
 
 
 def is_public(address: str) -> bool:

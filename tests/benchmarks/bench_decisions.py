@@ -40,8 +40,11 @@ def serve(folder: Path, port: int) -> None:
     workspace = make_workspace(folder)
     began = time.time()
     app = create_app(
-        workspace, store=make_store(workspace), settings=ServiceSettings(),
-        now=lambda: datetime.fromtimestamp(AS_OF.timestamp() + time.time() - began, UTC))
+        workspace,
+        store=make_store(workspace),
+        settings=ServiceSettings(),
+        now=lambda: datetime.fromtimestamp(AS_OF.timestamp() + time.time() - began, UTC),
+    )
     leave_loaded_alone()  # as keepwell serve does
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
 
@@ -53,7 +56,8 @@ def service(tmp_path: Path) -> Iterator[tuple[str, int]]:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     process = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(tmp_path / "w", port))
+        target=serve, args=(tmp_path / "w", port)
+    )
     process.start()
     until = time.monotonic() + 180
     while True:
@@ -82,9 +86,12 @@ async def asked_steadily(address: str, process: int, seconds: float) -> Asked:
     """Decisions, then scores with reasons, in requests that begin at a fixed rate."""
     asked = Asked()
 
-    async with httpx.AsyncClient(base_url=address, timeout=60, limits=httpx.Limits(
-            max_connections=40, max_keepalive_connections=40,
-            keepalive_expiry=2)) as client:  # before the service lets go of it at 5 s
+    async with httpx.AsyncClient(
+        base_url=address,
+        timeout=60,
+        limits=httpx.Limits(max_connections=40, max_keepalive_connections=40, keepalive_expiry=2),
+    ) as client:  # before the service lets go of it at 5 s
+
         async def one(number: int, due: float) -> None:
             account = f"acct-{number % 46:02d}"
             answer = await client.post("/v1/next-actions", json={"account_ids": [account]})
@@ -95,8 +102,9 @@ async def asked_steadily(address: str, process: int, seconds: float) -> Asked:
             asked.actions.append(len(item["ranked"]) + len(item["withheld"]))
 
         async def score(number: int, due: float) -> None:
-            answer = await client.post("/v1/scores",
-                                       json={"account_ids": [f"acct-{number % 46:02d}"]})
+            answer = await client.post(
+                "/v1/scores", json={"account_ids": [f"acct-{number % 46:02d}"]}
+            )
             assert answer.json()["items"][0]["reasons"]
             asked.scored.append((time.perf_counter() - due) * 1e3)
 
@@ -113,9 +121,11 @@ async def asked_steadily(address: str, process: int, seconds: float) -> Asked:
 
 
 def line(name: str, times: list[float], cpu: float, note: str = "") -> str:
-    return (f"| {name} | {len(times):,} | {statistics.median(times):.1f} ms | "
-            f"{np.quantile(times, 0.9):.1f} ms | {np.quantile(times, 0.99):.1f} ms | {cpu:.1f} | "
-            f"{note} |")
+    return (
+        f"| {name} | {len(times):,} | {statistics.median(times):.1f} ms | "
+        f"{np.quantile(times, 0.9):.1f} ms | {np.quantile(times, 0.99):.1f} ms | {cpu:.1f} | "
+        f"{note} |"
+    )
 
 
 def cpu_seconds(process: int) -> float:
@@ -142,34 +152,48 @@ def test_decisions_at_a_rate_and_in_one_call(service: tuple[str, int], tmp_path:
     looked_at = statistics.mean(asked.actions)
 
     workspace = make_workspace(tmp_path / "batch")
-    app = create_app(workspace, store=make_store(workspace), now=lambda: AS_OF,
-                     settings=ServiceSettings())
+    app = create_app(
+        workspace, store=make_store(workspace), now=lambda: AS_OF, settings=ServiceSettings()
+    )
     desk = app.state.desk
     assert isinstance(desk, Desk)
     there = [score for score in desk.portfolio.scores if not score.has_left]
-    many = [replace(score, account_id=f"copy-{number}") for number, score in
-            zip(range(BATCH), itertools.cycle(there), strict=False)]
+    many = [
+        replace(score, account_id=f"copy-{number}")
+        for number, score in zip(range(BATCH), itertools.cycle(there), strict=False)
+    ]
     cpu, wall = time.process_time(), time.perf_counter()
     stored = decide_and_store(desk, many, proposed_by="bench")
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     assert len(stored) == BATCH
     one = there[:1]
     asking = cpu_of(lambda: decide(desk, one), 50)
-    storing = cpu_of(lambda: desk.ledger.append_decisions(
-        [replace(stored[0][1], decision_id=os.urandom(8).hex())]), 50)
+    storing = cpu_of(
+        lambda: desk.ledger.append_decisions(
+            [replace(stored[0][1], decision_id=os.urandom(8).hex())]
+        ),
+        50,
+    )
     desk.close()
 
-    write_section("Decisions, written durably", "\n".join([
-        f"One account a request over HTTP to a service in a process of its own, {RATE} requests a "
-        f"second begun whether or not earlier ones were answered, {SECONDS} s; on average "
-        f"{looked_at:.0f} actions came up for an account. SQLite, every commit synced; a decision "
-        "with its whole question and its link. Times from when a request was due.",
-        "", "| | requests | p50 | p90 | p99 | cpu ms of the service a request | goal |",
-        "|---|---|---|---|---|---|---|",
-        line("decision", asked.decided, asked.cpu[0], "p50 10 ms, p99 40 ms"),
-        line("scores with reasons", asked.scored, asked.cpu[1]),
-        "",
-        f"{BATCH:,} accounts in one call: {wall:.1f} s, {cpu:.1f} cpu s (goal 20 s). Of one "
-        f"decision in the process, asking the policy takes {asking:.2f} cpu ms and storing it "
-        f"{storing:.2f}. Wall times on a machine that others use "
-        f"(load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)."]))
+    write_section(
+        "Decisions, written durably",
+        "\n".join(
+            [
+                f"One account a request over HTTP to a service in a process of its own, {RATE} requests a "
+                f"second begun whether or not earlier ones were answered, {SECONDS} s; on average "
+                f"{looked_at:.0f} actions came up for an account. SQLite, every commit synced; a decision "
+                "with its whole question and its link. Times from when a request was due.",
+                "",
+                "| | requests | p50 | p90 | p99 | cpu ms of the service a request | goal |",
+                "|---|---|---|---|---|---|---|",
+                line("decision", asked.decided, asked.cpu[0], "p50 10 ms, p99 40 ms"),
+                line("scores with reasons", asked.scored, asked.cpu[1]),
+                "",
+                f"{BATCH:,} accounts in one call: {wall:.1f} s, {cpu:.1f} cpu s (goal 20 s). Of one "
+                f"decision in the process, asking the policy takes {asking:.2f} cpu ms and storing it "
+                f"{storing:.2f}. Wall times on a machine that others use "
+                f"(load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores).",
+            ]
+        ),
+    )

@@ -41,9 +41,21 @@ def old_environment() -> Path:
     if not (folder / "ready").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         for pins in ("environment.txt", "fasttreeshap.txt"):
-            subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps",
-                            "--require-hashes", "--no-build-isolation", "-r",
-                            HERE / "fasttreeshap" / pins], check=True)
+            subprocess.run(
+                [
+                    python,
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--require-hashes",
+                    "--no-build-isolation",
+                    "-r",
+                    HERE / "fasttreeshap" / pins,
+                ],
+                check=True,
+            )
         (folder / "ready").touch()
     return python
 
@@ -55,8 +67,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def shown(runs: list[float], unit: float = 1e3) -> str:
-    return (f"{statistics.median(runs) * unit:,.2f} "
-            f"({min(runs) * unit:,.2f} to {max(runs) * unit:,.2f})")
+    return (
+        f"{statistics.median(runs) * unit:,.2f} "
+        f"({min(runs) * unit:,.2f} to {max(runs) * unit:,.2f})"
+    )
 
 
 @pytest.mark.parametrize(("n_trees", "n_leaves"), [(500, 31), (300, 63)])
@@ -81,8 +95,9 @@ def test_reasons_beside_other_exact_libraries(n_trees: int, n_leaves: int, tmp_p
         return np.asarray(WoodelfExplainer(booster).shap_values(frame[:n], verbose=False))
 
     def one_by_one(explain: Callable[[np.ndarray], object]) -> float:
-        return statistics.median(seconds(lambda row=row: explain(rows[row:row + 1]))
-                                 for row in range(SINGLE))
+        return statistics.median(
+            seconds(lambda row=row: explain(rows[row : row + 1])) for row in range(SINGLE)
+        )
 
     python, answer = old_environment(), tmp_path / "answer.npy"
     booster.save_model(tmp_path / "model.txt")
@@ -96,31 +111,62 @@ def test_reasons_beside_other_exact_libraries(n_trees: int, n_leaves: int, tmp_p
         for n in SIZES:
             took.setdefault(("woodelf", n), []).append(seconds(lambda n=n: woodelfs(n)))
             took.setdefault(("Keepwell", n), []).append(seconds(lambda n=n: ours(n)))
-        one["LightGBM"].append(one_by_one(lambda row: booster.predict(
-            row, pred_contrib=True, num_threads=1)))
+        one["LightGBM"].append(
+            one_by_one(lambda row: booster.predict(row, pred_contrib=True, num_threads=1))
+        )
         one["Keepwell"].append(one_by_one(lambda row: shares.contributions(trees, row)))
         done = subprocess.run(
-            [python, "-W", "ignore", HERE / "fasttreeshap_run.py", tmp_path / "model.txt",
-             tmp_path / "rows.npy", answer], check=True, capture_output=True, text=True)
+            [
+                python,
+                "-W",
+                "ignore",
+                HERE / "fasttreeshap_run.py",
+                tmp_path / "model.txt",
+                tmp_path / "rows.npy",
+                answer,
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         one["fasttreeshap v1"].append(json.loads(done.stdout.splitlines()[-1])["one_row"] / 1e3)
-    apart = {"Keepwell": np.abs(ours(SINGLE) - truth).max(),
-             "woodelf": np.abs(woodelfs(SINGLE) - truth).max(),
-             "fasttreeshap v1": np.abs(np.load(answer) - truth).max()}
-    ratios = {n: statistics.median(took["woodelf", n]) / statistics.median(took["Keepwell", n])
-              for n in SIZES}
-    lines = [f"| {n:,} | {shown(took['woodelf', n])} | {shown(took['Keepwell', n])} | "
-             f"{ratios[n]:,.0f} × |" for n in SIZES]
+    apart = {
+        "Keepwell": np.abs(ours(SINGLE) - truth).max(),
+        "woodelf": np.abs(woodelfs(SINGLE) - truth).max(),
+        "fasttreeshap v1": np.abs(np.load(answer) - truth).max(),
+    }
+    ratios = {
+        n: statistics.median(took["woodelf", n]) / statistics.median(took["Keepwell", n])
+        for n in SIZES
+    }
+    lines = [
+        f"| {n:,} | {shown(took['woodelf', n])} | {shown(took['Keepwell', n])} | "
+        f"{ratios[n]:,.0f} × |"
+        for n in SIZES
+    ]
     theirs = statistics.median(one["LightGBM"])
-    singles = [f"| {name} | {shown(runs)} | {statistics.median(runs) / theirs:.2f} × |"
-               for name, runs in one.items()]
+    singles = [
+        f"| {name} | {shown(runs)} | {statistics.median(runs) / theirs:.2f} × |"
+        for name, runs in one.items()
+    ]
     far = ", ".join(f"{name} {gap:.0e}" for name, gap in apart.items())
-    write_section(f"Reasons beside other libraries, {n_trees} trees of {n_leaves} leaves",
-        "\n".join([
-            f"100 features of which a tenth is unknown, one thread, {ROUNDS} interleaved rounds. "
-            f"Largest distance from LightGBM's own: {far}. woodelf-explainer makes its tables "
-            f"anew for every batch. fasttreeshap runs in its own process with numpy 1.23 and "
-            f"LightGBM 4.5; its v2 is off by more than 1 on these rows.", "",
-            "| rows | woodelf-explainer, cpu ms | Keepwell, cpu ms | faster |",
-            "|---|---|---|---|", *lines, "",
-            "| one row | cpu ms | of LightGBM's |", "|---|---|---|", *singles]))
+    write_section(
+        f"Reasons beside other libraries, {n_trees} trees of {n_leaves} leaves",
+        "\n".join(
+            [
+                f"100 features of which a tenth is unknown, one thread, {ROUNDS} interleaved rounds. "
+                f"Largest distance from LightGBM's own: {far}. woodelf-explainer makes its tables "
+                f"anew for every batch. fasttreeshap runs in its own process with numpy 1.23 and "
+                f"LightGBM 4.5; its v2 is off by more than 1 on these rows.",
+                "",
+                "| rows | woodelf-explainer, cpu ms | Keepwell, cpu ms | faster |",
+                "|---|---|---|---|",
+                *lines,
+                "",
+                "| one row | cpu ms | of LightGBM's |",
+                "|---|---|---|",
+                *singles,
+            ]
+        ),
+    )
     assert apart["Keepwell"] < 1e-6

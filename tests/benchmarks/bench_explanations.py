@@ -1,6 +1,6 @@
 """Scores and exact reasons of many accounts and of one, beside LightGBM's; the peers in turn.
 
-    python -m pytest tests/benchmarks/bench_explanations.py -m bench -s
+python -m pytest tests/benchmarks/bench_explanations.py -m bench -s
 """
 
 from __future__ import annotations
@@ -33,8 +33,14 @@ def model(n_trees: int, n_leaves: int) -> tuple[lgb.Booster, np.ndarray]:
     effect = rng.normal(size=FEATURES) * (rng.random(FEATURES) < 0.3)
     signal = np.nan_to_num(matrix) @ effect + np.nan_to_num(matrix[:, 0] * matrix[:, 1])
     outcome = signal + rng.logistic(size=len(matrix)) > 0
-    settings = {"objective": "binary", "num_leaves": n_leaves, "learning_rate": 0.05,
-                "verbose": -1, "num_threads": 1, "deterministic": True}
+    settings = {
+        "objective": "binary",
+        "num_leaves": n_leaves,
+        "learning_rate": 0.05,
+        "verbose": -1,
+        "num_threads": 1,
+        "deterministic": True,
+    }
     booster = lgb.train(settings, lgb.Dataset(matrix, outcome.astype(float)), n_trees)
     rows = rng.normal(size=(MANY, FEATURES))
     rows[rng.random(rows.shape) < 0.1] = np.nan
@@ -66,15 +72,25 @@ def test_reasons_beside_lightgbms(n_trees: int, n_leaves: int) -> None:
     apart = float(np.abs(ours[:THEIRS] - theirs[:, :-1]).max())
     assert apart < 1e-6
     ways: dict[str, Callable[[], float]] = {
-        "LightGBM, batch": lambda: cpu(lambda: booster.predict(
-            rows[:THEIRS], pred_contrib=True, num_threads=1), THEIRS),
+        "LightGBM, batch": lambda: cpu(
+            lambda: booster.predict(rows[:THEIRS], pred_contrib=True, num_threads=1), THEIRS
+        ),
         "Keepwell, batch": lambda: cpu(reasons, MANY),
-        "LightGBM, one row": lambda: statistics.median(cpu(lambda row=row: booster.predict(
-            rows[row:row + 1], pred_contrib=True, num_threads=1), 1) for row in range(50)),
-        "Keepwell, one row": lambda: statistics.median(cpu(
-            lambda row=row: shares.contributions(trees, rows[row:row + 1]), 1)
-            for row in range(50)),
+        "LightGBM, one row": lambda: statistics.median(
+            cpu(
+                lambda row=row: booster.predict(
+                    rows[row : row + 1], pred_contrib=True, num_threads=1
+                ),
+                1,
+            )
+            for row in range(50)
+        ),
+        "Keepwell, one row": lambda: statistics.median(
+            cpu(lambda row=row: shares.contributions(trees, rows[row : row + 1]), 1)
+            for row in range(50)
+        ),
     }
+
     def raw(rows: np.ndarray) -> np.ndarray:
         return np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
 
@@ -83,9 +99,11 @@ def test_reasons_beside_lightgbms(n_trees: int, n_leaves: int) -> None:
         "scores: LightGBM, batch": lambda: cpu(lambda: raw(rows), MANY),
         "scores: Keepwell, batch": lambda: cpu(lambda: coded.score(rows), MANY),
         "scores: LightGBM, one row": lambda: statistics.median(
-            cpu(lambda row=row: raw(rows[row:row + 1]), 1) for row in range(200)),
+            cpu(lambda row=row: raw(rows[row : row + 1]), 1) for row in range(200)
+        ),
         "scores: Keepwell, one row": lambda: statistics.median(
-            cpu(lambda row=row: coded.score(rows[row:row + 1]), 1) for row in range(200)),
+            cpu(lambda row=row: coded.score(rows[row : row + 1]), 1) for row in range(200)
+        ),
     }
     took: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
@@ -94,17 +112,30 @@ def test_reasons_beside_lightgbms(n_trees: int, n_leaves: int) -> None:
     middle = {name: statistics.median(runs) for name, runs in took.items()}
     score_batch = middle["scores: LightGBM, batch"] / middle["scores: Keepwell, batch"]
     score_one = middle["scores: Keepwell, one row"] / middle["scores: LightGBM, one row"]
-    lines = [f"| {name} | {middle[name]:,.1f} ({min(runs):,.1f} to {max(runs):,.1f}) |"
-             for name, runs in took.items()]
+    lines = [
+        f"| {name} | {middle[name]:,.1f} ({min(runs):,.1f} to {max(runs):,.1f}) |"
+        for name, runs in took.items()
+    ]
     batch = middle["LightGBM, batch"] / middle["Keepwell, batch"]
     one = middle["Keepwell, one row"] / middle["LightGBM, one row"]
-    write_section(f"Reasons of {n_trees} trees of {n_leaves} leaves", "\n".join([
-        f"Exact path-dependent Shapley values, {FEATURES} features of which a tenth is unknown; "
-        f"{MANY:,} rows in a batch ({THEIRS} for LightGBM), one thread, {ROUNDS} interleaved "
-        f"rounds; largest difference {apart:.1e}; shares counted in {built:.2f} s.", "",
-        "| | cpu microseconds a row |", "|---|---|", *lines, "",
-        "| goal | measured |", "|---|---|",
-        f"| batch at least 35 × LightGBM's | {batch:.0f} × |",
-        f"| one row at most 0.1 × LightGBM's | {one:.2f} × |",
-        f"| scores: batch at least 3 × LightGBM's | {score_batch:.1f} × |",
-        f"| scores: one row at most 0.4 × LightGBM's | {score_one:.2f} × |"]))
+    write_section(
+        f"Reasons of {n_trees} trees of {n_leaves} leaves",
+        "\n".join(
+            [
+                f"Exact path-dependent Shapley values, {FEATURES} features of which a tenth is unknown; "
+                f"{MANY:,} rows in a batch ({THEIRS} for LightGBM), one thread, {ROUNDS} interleaved "
+                f"rounds; largest difference {apart:.1e}; shares counted in {built:.2f} s.",
+                "",
+                "| | cpu microseconds a row |",
+                "|---|---|",
+                *lines,
+                "",
+                "| goal | measured |",
+                "|---|---|",
+                f"| batch at least 35 × LightGBM's | {batch:.0f} × |",
+                f"| one row at most 0.1 × LightGBM's | {one:.2f} × |",
+                f"| scores: batch at least 3 × LightGBM's | {score_batch:.1f} × |",
+                f"| scores: one row at most 0.4 × LightGBM's | {score_one:.2f} × |",
+            ]
+        ),
+    )

@@ -36,9 +36,19 @@ REPEATS = int(os.environ.get("KEEPWELL_BENCH_REPEATS", "12"))
 CHURNED = (20, 50, 100)
 
 PLAIN = ModelSpec(
-    name="plain", title="LightGBM, its own defaults", form="trees",
-    parameters={"learning_rate": 0.1, "num_leaves": 31, "min_data_in_leaf": 20, "lambda_l2": 0.0,
-                "feature_fraction": 1.0, "bagging_fraction": 1.0, "rounds": 100})
+    name="plain",
+    title="LightGBM, its own defaults",
+    form="trees",
+    parameters={
+        "learning_rate": 0.1,
+        "num_leaves": 31,
+        "min_data_in_leaf": 20,
+        "lambda_l2": 0.0,
+        "feature_fraction": 1.0,
+        "bagging_fraction": 1.0,
+        "rounds": 100,
+    },
+)
 CONTENDERS = (FORMULA_PRIOR, LOGISTIC, LIGHTGBM, PLAIN, FORMULA, BASE_RATE)
 MUST_LOSE = (FORMULA, LIGHTGBM, PLAIN)
 
@@ -52,7 +62,7 @@ def drawn(prepared: Prepared, churned: int, rng: np.random.Generator) -> NDArray
     left[training.account[prepared.before_test & (training.outcome == 1)]] = True
     order = rng.permutation(len(left))
     kept = np.zeros(len(left), dtype=np.bool_)
-    kept[order[:np.searchsorted(np.cumsum(left[order]), churned) + 1]] = True
+    kept[order[: np.searchsorted(np.cumsum(left[order]), churned) + 1]] = True
     return kept
 
 
@@ -73,20 +83,24 @@ def losses(prepared: Prepared, churned: int) -> Losses:
         before = prepared.before_test & kept[training.account]
         folds = usable_folds(training, prepared.calibration_folds)
         for spec in CONTENDERS:
-            contender = run_contender(spec, training, folds, before, prepared.test,
-                                      spec.parameters, together, seed=repeat)
+            contender = run_contender(
+                spec, training, folds, before, prepared.test, spec.parameters, together, seed=repeat
+            )
             found[spec.name].append(contender.metrics[training.horizons[-1]]["log_loss"].value)
     return found
 
 
 def table(found: Mapping[tuple[str, int], Losses]) -> str:
-    lines = [f"| | churned | {' | '.join(spec.title for spec in CONTENDERS)} | better than the "
-             f"formula, LightGBM, its defaults in |",
-             "|---|---|" + "---|" * (len(CONTENDERS) + 1)]
+    lines = [
+        f"| | churned | {' | '.join(spec.title for spec in CONTENDERS)} | better than the "
+        f"formula, LightGBM, its defaults in |",
+        "|---|---|" + "---|" * (len(CONTENDERS) + 1),
+    ]
     for (world, churned), by_name in found.items():
         ours = np.array(by_name[FORMULA_PRIOR.name])
-        cells = [f"{np.mean(by_name[s.name]):.4f} ± {np.std(by_name[s.name]):.4f}"
-                 for s in CONTENDERS]
+        cells = [
+            f"{np.mean(by_name[s.name]):.4f} ± {np.std(by_name[s.name]):.4f}" for s in CONTENDERS
+        ]
         wins = ", ".join(f"{(ours < np.array(by_name[s.name])).sum()}" for s in MUST_LOSE)
         lines.append(f"| {world} | {churned} | {' | '.join(cells)} | {wins} of {len(ours)} |")
     return "\n".join(lines)
@@ -100,10 +114,17 @@ def test_few_churners_are_enough_for_the_refined_formula() -> None:
             for churned in CHURNED:
                 found[world, churned] = losses(prepared, churned)
                 print(table({(world, churned): found[world, churned]}), flush=True)
-    write_section("Few churners", "\n".join([
-        f"Log loss at 90 days on the test rows after training on a part of the accounts, of whom "
-        f"so many have left; mean and standard deviation of {REPEATS} draws of accounts.",
-        "", table(found)]))
+    write_section(
+        "Few churners",
+        "\n".join(
+            [
+                f"Log loss at 90 days on the test rows after training on a part of the accounts, of whom "
+                f"so many have left; mean and standard deviation of {REPEATS} draws of accounts.",
+                "",
+                table(found),
+            ]
+        ),
+    )
     for by_name in found.values():
         for spec in MUST_LOSE:
             assert np.mean(by_name[FORMULA_PRIOR.name]) < np.mean(by_name[spec.name]), spec.name

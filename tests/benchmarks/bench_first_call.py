@@ -32,8 +32,13 @@ print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]))
 
 
 def first_values() -> list[float]:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True,
-                          check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     found: list[float] = json.loads(done.stdout)
     return found
 
@@ -42,8 +47,16 @@ def test_a_second_process_starts_at_once() -> None:
     first_values()
     took = np.array([first_values() for _ in range(max(ROUNDS, 5))])
     (wall, cpu), (low, _), (high, _) = np.median(took, axis=0), took.min(axis=0), took.max(axis=0)
-    write_section("First call", "\n".join([
-        "From import to the first values of the whole catalogue in a new process, with the "
-        "compiled kernel on disk.", "",
-        "| wall seconds | cpu seconds | goal |", "|---|---|---|",
-        f"| {wall:.2f} ({low:.2f} to {high:.2f}) | {cpu:.2f} | at most 1 s |"]))
+    write_section(
+        "First call",
+        "\n".join(
+            [
+                "From import to the first values of the whole catalogue in a new process, with the "
+                "compiled kernel on disk.",
+                "",
+                "| wall seconds | cpu seconds | goal |",
+                "|---|---|---|",
+                f"| {wall:.2f} ({low:.2f} to {high:.2f}) | {cpu:.2f} | at most 1 s |",
+            ]
+        ),
+    )

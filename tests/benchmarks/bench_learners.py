@@ -82,15 +82,24 @@ def prepared_of(workspace: Workspace, label: str) -> tuple[Prepared, pl.DataFram
     """The rows that a training of this label starts from, and the events that label them."""
     settings = workspace.settings
     declared = replace(label_named(label), horizons=(HORIZON,))
-    digests = {f.name: f.digest for f in catalogue(settings.use_names).features
-               if f.is_model_input} | {HEALTH_SCORE: ""}
+    digests = {
+        f.name: f.digest for f in catalogue(settings.use_names).features if f.is_model_input
+    } | {HEALTH_SCORE: ""}
     features, until = WorkspaceFeatures(workspace), settings.complete_until
-    events = Lake(workspace.events_dir).scan().filter(
-        pl.col("kind").is_in(list(declared.reads)), pl.col("recorded_at") < until).collect()
+    events = (
+        Lake(workspace.events_dir)
+        .scan()
+        .filter(pl.col("kind").is_in(list(declared.reads)), pl.col("recorded_at") < until)
+        .collect()
+    )
     return prepare(
-        declared, events=events, reader=lambda rows: features.historical(rows, list(digests)),
-        digests=digests, cutoffs=SnapshotStore(workspace.snapshots_dir).moments(),
-        known_until=until), events
+        declared,
+        events=events,
+        reader=lambda rows: features.historical(rows, list(digests)),
+        digests=digests,
+        cutoffs=SnapshotStore(workspace.snapshots_dir).moments(),
+        known_until=until,
+    ), events
 
 
 def keepwell(origin: Origin, test: np.ndarray, chosen: list[str]) -> np.ndarray:
@@ -99,13 +108,16 @@ def keepwell(origin: Origin, test: np.ndarray, chosen: list[str]) -> np.ndarray:
     fitted = known.rows_at(origin.fitted)
     reach = reach_of(HORIZON, lead_days=known.label.lead_days)
     try:
-        folds = usable_folds(known, rolling_folds(
-            origin.fitted, newest(origin.fitted, TUNING_SHARE), reach=reach))
+        folds = usable_folds(
+            known, rolling_folds(origin.fitted, newest(origin.fitted, TUNING_SHARE), reach=reach)
+        )
     except OneClassError:
         folds = origin.folds
     losses, parameters = {}, {}
-    few = known.label.outcome == "churn" and len(
-        np.unique(known.account[fitted & (known.outcome == 1)])) < FEW_ACCOUNTS
+    few = (
+        known.label.outcome == "churn"
+        and len(np.unique(known.account[fitted & (known.outcome == 1)])) < FEW_ACCOUNTS
+    )
     for spec in SPECS:
         if not spec.may_serve or (few and not spec.for_few):
             continue
@@ -113,11 +125,20 @@ def keepwell(origin: Origin, test: np.ndarray, chosen: list[str]) -> np.ndarray:
         found = tune(spec, known, folds, columns, trials=TRIALS, seed=SEED).parameters
         held = out_of_time(spec, known, origin.folds, columns, found, seed=SEED)
         losses[spec.name] = row_log_loss(
-            known.outcome[held.rows], held.calibration.probability(held.scores, 0)).mean()
+            known.outcome[held.rows], held.calibration.probability(held.scores, 0)
+        ).mean()
         parameters[spec.name] = found
     spec = spec_named(min(losses, key=losses.__getitem__))
-    contender = run_contender(spec, known, origin.folds, fitted, test, parameters[spec.name],
-                              np.ones((1, len(known.accounts))), seed=SEED)
+    contender = run_contender(
+        spec,
+        known,
+        origin.folds,
+        fitted,
+        test,
+        parameters[spec.name],
+        np.ones((1, len(known.accounts))),
+        seed=SEED,
+    )
     chosen.append(spec.title)
     return contender.probabilities[HORIZON]
 
@@ -139,8 +160,9 @@ def xgboost(x: np.ndarray, y: np.ndarray, new: np.ndarray, budget: float) -> np.
 def catboost(x: np.ndarray, y: np.ndarray, new: np.ndarray, budget: float) -> np.ndarray:
     from catboost import CatBoostClassifier
 
-    model = CatBoostClassifier(random_seed=SEED, thread_count=1, verbose=False,
-                               allow_writing_files=False).fit(x, y)
+    model = CatBoostClassifier(
+        random_seed=SEED, thread_count=1, verbose=False, allow_writing_files=False
+    ).fit(x, y)
     return np.asarray(model.predict_proba(new)[:, 1])
 
 
@@ -157,8 +179,9 @@ def logistic(x: np.ndarray, y: np.ndarray, new: np.ndarray, budget: float) -> np
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(),
-                          LogisticRegression(max_iter=2000)).fit(x, y)
+    model = make_pipeline(
+        SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(max_iter=2000)
+    ).fit(x, y)
     return np.asarray(model.predict_proba(new)[:, 1])
 
 
@@ -168,8 +191,16 @@ def flaml(x: np.ndarray, y: np.ndarray, new: np.ndarray, budget: float) -> np.nd
 
     model = AutoML()
     # a frame: FLAML fills in what is unknown in frames only, and half of its learners need it
-    model.fit(pd.DataFrame(x), y, task="classification", metric="log_loss", time_budget=budget,
-              n_jobs=1, seed=SEED, verbose=0)
+    model.fit(
+        pd.DataFrame(x),
+        y,
+        task="classification",
+        metric="log_loss",
+        time_budget=budget,
+        n_jobs=1,
+        seed=SEED,
+        verbose=0,
+    )
     return np.asarray(model.predict_proba(pd.DataFrame(new))[:, 1], dtype=np.float64)
 
 
@@ -227,11 +258,17 @@ def race(prepared: Prepared, origins: tuple[Origin, ...]) -> tuple[dict[str, Run
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 runs.setdefault(name, []).append(
-                    measured(learner, x, y, new, max(LEAST_BUDGET, one.wall)))
+                    measured(learner, x, y, new, max(LEAST_BUDGET, one.wall))
+                )
         print(f"{origin.moment:%Y-%m-%d}: {chosen[-1]}, {one.wall:.0f} s", flush=True)
-    return {name: Run(np.concatenate([run.probability for run in parts]),
-                      sum(run.cpu for run in parts), sum(run.wall for run in parts))
-            for name, parts in runs.items()}, chosen
+    return {
+        name: Run(
+            np.concatenate([run.probability for run in parts]),
+            sum(run.cpu for run in parts),
+            sum(run.wall for run in parts),
+        )
+        for name, parts in runs.items()
+    }, chosen
 
 
 def auc_difference(
@@ -245,7 +282,7 @@ def auc_difference(
 
 
 def shown(interval: Interval, sign: str = "+") -> str:
-    return (f"{interval.value:{sign}.4f} ({interval.low:{sign}.4f} to {interval.high:{sign}.4f})")
+    return f"{interval.value:{sign}.4f} ({interval.low:{sign}.4f} to {interval.high:{sign}.4f})"
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -264,29 +301,48 @@ def test_keepwell_beside_what_a_user_would_pick_instead(world: str) -> None:
         draws = account_draws(account, DRAWS, np.random.default_rng(SEED))
         own = runs[KEEPWELL].probability
         rows = []
-        for name, run in sorted(runs.items(),
-                                key=lambda item: row_log_loss(y, item[1].probability).mean()):
+        for name, run in sorted(
+            runs.items(), key=lambda item: row_log_loss(y, item[1].probability).mean()
+        ):
             loss = row_log_loss(y, run.probability)
             difference = mean_over_accounts(row_log_loss(y, own) - loss, account, draws)
             if difference.low > 0 and name != KEEPWELL:
                 worse.append(f"{label}: {name} ({shown(difference)})")
-            beside = ("–", "–") if name == KEEPWELL else (
-                shown(difference), shown(auc_difference(y, own, run.probability, account, draws)))
+            beside = (
+                ("–", "–")
+                if name == KEEPWELL
+                else (
+                    shown(difference),
+                    shown(auc_difference(y, own, run.probability, account, draws)),
+                )
+            )
             at_a_cutoff = auc_at_a_cutoff(y, run.probability, cutoff, account, draws)
-            rows.append(f"| {name} | {loss.mean():.4f} | {beside[0]} | "
-                        f"{auc(y, run.probability, np.ones((1, len(y))))[0]:.3f} | "
-                        f"{beside[1]} | {at_a_cutoff.value:.3f} | {run.cpu:.1f} |")
+            rows.append(
+                f"| {name} | {loss.mean():.4f} | {beside[0]} | "
+                f"{auc(y, run.probability, np.ones((1, len(y))))[0]:.3f} | "
+                f"{beside[1]} | {at_a_cutoff.value:.3f} | {run.cpu:.1f} |"
+            )
         parts += [
             f"**{label} within {HORIZON} days**: {len(origins)} origins, {len(y):,} judged rows of "
             f"{account.max() + 1:,} accounts, {int(y.sum())} with the outcome. Keepwell chose "
-            f"{', '.join(chosen)}.", "",
+            f"{', '.join(chosen)}.",
+            "",
             "| | log loss | Keepwell minus it | AUC | Keepwell minus it | AUC at a cutoff | "
-            "cpu seconds |", "|---|---|---|---|---|---|---|", *rows, ""]
+            "cpu seconds |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
         assert runs["base rate"].probability.shape == own.shape
-    versions = ", ".join(f"{package} {installed(package) or 'not installed'}"
-                         for package in dict.fromkeys(package for package, _ in PEERS.values()))
-    parts.append("Keepwell's log loss is significantly above that of: "
-                 + ("; ".join(worse) or "none") + ".")
-    parts.append(f"\nRolling origins of one back-test, rows and outcomes as known at each; paired "
-                 f"95 % intervals over accounts. {versions}. Tuned with {TRIALS} trials an origin.")
+    versions = ", ".join(
+        f"{package} {installed(package) or 'not installed'}"
+        for package in dict.fromkeys(package for package, _ in PEERS.values())
+    )
+    parts.append(
+        "Keepwell's log loss is significantly above that of: " + ("; ".join(worse) or "none") + "."
+    )
+    parts.append(
+        f"\nRolling origins of one back-test, rows and outcomes as known at each; paired "
+        f"95 % intervals over accounts. {versions}. Tuned with {TRIALS} trials an origin."
+    )
     write_section(f"Learners, {world}", "\n".join(parts))

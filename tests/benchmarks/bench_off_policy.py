@@ -55,16 +55,27 @@ def test_simulated_logs() -> None:
         found = compare(one.log, one.worse, one.policy)
         passed += found.passes
         seems_better += found.difference > 0
-    rows = [f"| {name} | {np.sqrt(np.mean(squares[name])):.3f} | {held[name] / REPEATS:.1%} |"
-            for name in ESTIMATORS]
-    write_section("Off-policy values, simulated logs", "\n".join([
-        f"{REPEATS:,} logs of 600 decisions between three actions, rewards of 50 or nothing, "
-        f"predictions of the rewards that are off by half.", "",
-        "| | relative error (root mean square) | 95 % intervals that hold the truth |",
-        "|---|---|---|", *rows, "",
-        f"A policy that earns a hundredth less than the present one passes in "
-        f"{passed / REPEATS:.1%} (goal: at most 5 %); its estimate is the "
-        f"higher one in {seems_better / REPEATS:.1%}."]))
+    rows = [
+        f"| {name} | {np.sqrt(np.mean(squares[name])):.3f} | {held[name] / REPEATS:.1%} |"
+        for name in ESTIMATORS
+    ]
+    write_section(
+        "Off-policy values, simulated logs",
+        "\n".join(
+            [
+                f"{REPEATS:,} logs of 600 decisions between three actions, rewards of 50 or nothing, "
+                f"predictions of the rewards that are off by half.",
+                "",
+                "| | relative error (root mean square) | 95 % intervals that hold the truth |",
+                "|---|---|---|",
+                *rows,
+                "",
+                f"A policy that earns a hundredth less than the present one passes in "
+                f"{passed / REPEATS:.1%} (goal: at most 5 %); its estimate is the "
+                f"higher one in {seems_better / REPEATS:.1%}.",
+            ]
+        ),
+    )
     assert passed <= 0.05 * REPEATS
 
 
@@ -82,35 +93,62 @@ def test_open_bandit(tmp_path: Path) -> None:
     lines = []
     for place, task in enumerate(tasks):
         known = task.errors(None)
-        lines.append(f"| {task.name} | {task.truth:.4f} | " + " | ".join(
-            _shown(known[name], [draw[place][name] for draw in draws]) for name in ESTIMATORS)
-            + f" | {task.effective:,.0f} |")
-    averages = [{name: float(np.mean([errors[name] for errors in each])) for name in ESTIMATORS}
-                for each in ([[task.errors(None) for task in tasks], *draws])]
-    lines.append("| mean of the six | | " + " | ".join(
-        _shown(averages[0][name], [each[name] for each in averages[1:]]) for name in ESTIMATORS)
-        + " | |")
-    lines.append("| the same, Open Bandit Pipeline | | " + " | ".join(
-        PEERS.get(name, "–") for name in ESTIMATORS) + " | |")
-    pairs = [f"{name} {_shown(averages[0]['dr_shrunk'] - averages[0][name], differences, '+.3f')}"
-             for name in ("ips", "snips", "dr")
-             for differences in [[e["dr_shrunk"] - e[name] for e in averages[1:]]]]
-    write_section("Off-policy values, Open Bandit", "\n".join([
-        f"Relative error of the click rate of the policy that did not choose; 10,000 decisions a "
-        f"log, 95 % intervals from {DRAWS} draws of both logs. Predictions for all six: "
-        f"{took:.0f} cpu seconds.", "",
-        "| chosen by → judged | its own click rate | " + " | ".join(ESTIMATORS)
-        + " | effective decisions |",
-        "|" + "---|" * (len(ESTIMATORS) + 3), *lines, "",
-        f"`dr_shrunk` minus others, mean of the six: {'; '.join(pairs)}."]))
+        lines.append(
+            f"| {task.name} | {task.truth:.4f} | "
+            + " | ".join(
+                _shown(known[name], [draw[place][name] for draw in draws]) for name in ESTIMATORS
+            )
+            + f" | {task.effective:,.0f} |"
+        )
+    averages = [
+        {name: float(np.mean([errors[name] for errors in each])) for name in ESTIMATORS}
+        for each in ([[task.errors(None) for task in tasks], *draws])
+    ]
+    lines.append(
+        "| mean of the six | | "
+        + " | ".join(
+            _shown(averages[0][name], [each[name] for each in averages[1:]]) for name in ESTIMATORS
+        )
+        + " | |"
+    )
+    lines.append(
+        "| the same, Open Bandit Pipeline | | "
+        + " | ".join(PEERS.get(name, "–") for name in ESTIMATORS)
+        + " | |"
+    )
+    pairs = [
+        f"{name} {_shown(averages[0]['dr_shrunk'] - averages[0][name], differences, '+.3f')}"
+        for name in ("ips", "snips", "dr")
+        for differences in [[e["dr_shrunk"] - e[name] for e in averages[1:]]]
+    ]
+    write_section(
+        "Off-policy values, Open Bandit",
+        "\n".join(
+            [
+                f"Relative error of the click rate of the policy that did not choose; 10,000 decisions a "
+                f"log, 95 % intervals from {DRAWS} draws of both logs. Predictions for all six: "
+                f"{took:.0f} cpu seconds.",
+                "",
+                "| chosen by → judged | its own click rate | "
+                + " | ".join(ESTIMATORS)
+                + " | effective decisions |",
+                "|" + "---|" * (len(ESTIMATORS) + 3),
+                *lines,
+                "",
+                f"`dr_shrunk` minus others, mean of the six: {'; '.join(pairs)}.",
+            ]
+        ),
+    )
 
 
 class _Task:
     """One log and the policy to judge on it."""
 
     def __init__(self, folder: Path, campaign: str, logged: str, rng: np.random.Generator) -> None:
-        log, other = (pl.read_csv(folder / policy / campaign / f"{campaign}.csv")
-                      for policy in (logged, POLICIES[logged]))
+        log, other = (
+            pl.read_csv(folder / policy / campaign / f"{campaign}.csv")
+            for policy in (logged, POLICIES[logged])
+        )
         n, self.name = log.height, f"{campaign}: {logged} → {POLICIES[logged]}"
         items = 1 + max(int(frame["item_id"].max()) for frame in (log, other))  # type: ignore[arg-type]
         place = log["position"].to_numpy() - 1
@@ -125,9 +163,12 @@ class _Task:
         chosen, reward = log["item_id"].to_numpy(), log["click"].to_numpy().astype(float)
         row = np.arange(n)
         self.log = LoggedChoices(
-            chosen=chosen, propensity=log["propensity_score"].to_numpy(), reward=reward,
-            cluster=row, predicted=predict_rewards(facts, chosen, reward, row, actions=items,
-                                                   rng=rng))
+            chosen=chosen,
+            propensity=log["propensity_score"].to_numpy(),
+            reward=reward,
+            cluster=row,
+            predicted=predict_rewards(facts, chosen, reward, row, actions=items, rng=rng),
+        )
         self.clicks = other["click"].to_numpy().astype(float)
         self.effective = evaluate(self.log, self.target)["dr"].effective
 
@@ -141,12 +182,15 @@ class _Task:
             log, target, truth = self.log, self.target, self.truth
         else:
             drawn = rng.integers(0, len(self.clicks), len(self.clicks))
-            log = LoggedChoices(**{name: getattr(self.log, name)[drawn] for name in (
-                "chosen", "propensity", "reward", "cluster", "predicted")})
+            log = LoggedChoices(
+                **{
+                    name: getattr(self.log, name)[drawn]
+                    for name in ("chosen", "propensity", "reward", "cluster", "predicted")
+                }
+            )
             target = self.target[drawn]
             truth = float(rng.choice(self.clicks, len(self.clicks)).mean())
-        return {name: abs(value.mean / truth - 1)
-                for name, value in evaluate(log, target).items()}
+        return {name: abs(value.mean / truth - 1) for name, value in evaluate(log, target).items()}
 
 
 def _shown(value: float, draws: list[float], form: str = ".3f") -> str:

@@ -33,10 +33,18 @@ def events(n: int) -> list[Event]:
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
         at = START + timedelta(days=365) * (number / EVENTS)
         properties = {"name": f"feature-{rng.integers(20)}"} if kind == "feature.used" else {}
-        made.append(Event(
-            event_id=f"e{number:06d}", account_id="one", kind=kind, occurred_at=at, recorded_at=at,
-            user_id=f"user-{rng.integers(40)}", quantity=float(rng.integers(1, 4)),
-            properties=properties_text(properties)))
+        made.append(
+            Event(
+                event_id=f"e{number:06d}",
+                account_id="one",
+                kind=kind,
+                occurred_at=at,
+                recorded_at=at,
+                user_id=f"user-{rng.integers(40)}",
+                quantity=float(rng.integers(1, 4)),
+                properties=properties_text(properties),
+            )
+        )
     return made
 
 
@@ -58,18 +66,29 @@ def test_one_account_after_a_new_event() -> None:
         values = sweep(of_account.events, of_account.items, cutoff)[0]
         took.append((time.perf_counter() - start) * 1e3)
         if number % 100 == 0:
-            frame = events_frame(made[:EVENTS + number + 1])
+            frame = events_frame(made[: EVENTS + number + 1])
             start = time.perf_counter()
             timelines = prepare(frame, declared)
             expected = sweep(timelines.events, timelines.items, cutoff)[0]
             whole.append((time.perf_counter() - start) * 1e3)
             np.testing.assert_array_equal(values, expected)
-    write_section("One account after a new event", "\n".join([
-        f"{EVENTS:,} events in a year, the {len(declared.primitives)} primitive features and "
-        f"{len(declared.attributes)} attributes of the catalogue, {FRESH:,} events one by one; "
-        "every hundredth answer was compared with the backfill's and equal to the last bit.", "",
-        "| | p50 | p90 | p99 |", "|---|---|---|---|",
-        *(f"| {name} | {statistics.median(times):.2f} ms | {np.quantile(times, 0.9):.2f} ms | "
-          f"{np.quantile(times, 0.99):.2f} ms |"
-          for name, times in {"kept coded": took, "prepared from a frame": whole}.items()),
-        "", "Goal: at most 1 ms (p50). Wall times, on a machine that others use."]))
+    write_section(
+        "One account after a new event",
+        "\n".join(
+            [
+                f"{EVENTS:,} events in a year, the {len(declared.primitives)} primitive features and "
+                f"{len(declared.attributes)} attributes of the catalogue, {FRESH:,} events one by one; "
+                "every hundredth answer was compared with the backfill's and equal to the last bit.",
+                "",
+                "| | p50 | p90 | p99 |",
+                "|---|---|---|---|",
+                *(
+                    f"| {name} | {statistics.median(times):.2f} ms | {np.quantile(times, 0.9):.2f} ms | "
+                    f"{np.quantile(times, 0.99):.2f} ms |"
+                    for name, times in {"kept coded": took, "prepared from a frame": whole}.items()
+                ),
+                "",
+                "Goal: at most 1 ms (p50). Wall times, on a machine that others use.",
+            ]
+        ),
+    )

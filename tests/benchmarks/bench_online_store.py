@@ -53,9 +53,14 @@ GOALS = {
 def feature_table(rng: np.random.Generator) -> pl.DataFrame:
     numbers = rng.lognormal(2, 3, (ACCOUNTS, FEATURES))
     numbers[rng.random(numbers.shape) < UNKNOWN_SHARE] = np.nan
-    return pl.DataFrame(numbers, schema=NAMES).fill_nan(None).with_columns(
-        account_id=pl.Series([f"account-{number:06d}" for number in range(ACCOUNTS)]),
-        as_of=pl.lit(AS_OF, pl.Datetime("us", "UTC")))
+    return (
+        pl.DataFrame(numbers, schema=NAMES)
+        .fill_nan(None)
+        .with_columns(
+            account_id=pl.Series([f"account-{number:06d}" for number in range(ACCOUNTS)]),
+            as_of=pl.lit(AS_OF, pl.Datetime("us", "UTC")),
+        )
+    )
 
 
 def feast_on(folder: Path, store: str, source: Path) -> FeatureStore:
@@ -63,16 +68,27 @@ def feast_on(folder: Path, store: str, source: Path) -> FeatureStore:
     folder.mkdir(parents=True)
     account = Entity(name="account", join_keys=["account_id"], value_type=ValueType.STRING)
     view = FeatureView(
-        name="wide", entities=[account], ttl=timedelta(days=3650), online=True,
+        name="wide",
+        entities=[account],
+        ttl=timedelta(days=3650),
+        online=True,
         schema=[Field(name=name, dtype=Float64) for name in NAMES],
-        source=FileSource(path=str(source), timestamp_field="as_of"))
-    made = FeatureStore(config=RepoConfig(
-        project="bench", provider="local", registry=str(folder / "registry.db"),
-        offline_store={"type": "duckdb"}, entity_key_serialization_version=3,
-        materialization={"online_write_batch_size": ROWS_AT_ONCE},
-        batch_engine=("local" if store == SQLITE
-                      else "features.store.packed_engine.PackedComputeEngine"),
-        online_store={"type": store, "path": str(folder / "online.db")}))
+        source=FileSource(path=str(source), timestamp_field="as_of"),
+    )
+    made = FeatureStore(
+        config=RepoConfig(
+            project="bench",
+            provider="local",
+            registry=str(folder / "registry.db"),
+            offline_store={"type": "duckdb"},
+            entity_key_serialization_version=3,
+            materialization={"online_write_batch_size": ROWS_AT_ONCE},
+            batch_engine=(
+                "local" if store == SQLITE else "features.store.packed_engine.PackedComputeEngine"
+            ),
+            online_store={"type": store, "path": str(folder / "online.db")},
+        )
+    )
     made.apply([account, view])
     return made
 
@@ -80,10 +96,17 @@ def feast_on(folder: Path, store: str, source: Path) -> FeatureStore:
 def protobuf_rows(table: pl.DataFrame) -> list[tuple[EntityKey, dict[str, Value], datetime, None]]:
     """What Feast hands to a store."""
     return [
-        (EntityKey(join_keys=["account_id"], entity_values=[Value(string_val=account_id)]),
-         {name: Value() if cell is None else Value(double_val=cell)
-          for name, cell in zip(NAMES, cells, strict=True)}, AS_OF, None)
-        for account_id, *cells in table.select("account_id", *NAMES).iter_rows()]
+        (
+            EntityKey(join_keys=["account_id"], entity_values=[Value(string_val=account_id)]),
+            {
+                name: Value() if cell is None else Value(double_val=cell)
+                for name, cell in zip(NAMES, cells, strict=True)
+            },
+            AS_OF,
+            None,
+        )
+        for account_id, *cells in table.select("account_id", *NAMES).iter_rows()
+    ]
 
 
 def say(text: str) -> None:
@@ -102,12 +125,17 @@ def measure(times: Times, name: str, step: Callable[[], Any]) -> None:
 def read_both(times: Times, stores: dict[str, FeatureStore], rng: np.random.Generator) -> None:
     """One account and 1,000, by both stores in turn; both give the same values."""
     chosen = rng.choice(ACCOUNTS, min(1000, ACCOUNTS), replace=False)
-    keys = [EntityKey(join_keys=["account_id"],
-                      entity_values=[Value(string_val=f"account-{number:06d}")])
-            for number in chosen]
+    keys = [
+        EntityKey(
+            join_keys=["account_id"], entity_values=[Value(string_val=f"account-{number:06d}")]
+        )
+        for number in chosen
+    ]
 
-    online = {name: (store._get_provider().online_store, store.config,
-                     store.get_feature_view("wide")) for name, store in stores.items()}
+    online = {
+        name: (store._get_provider().online_store, store.config, store.get_feature_view("wide"))
+        for name, store in stores.items()
+    }
 
     def read(name: str, asked: list[EntityKey]) -> list[Any]:
         store, config, view = online[name]
@@ -125,8 +153,11 @@ def write_by_feast(times: Times, store: FeatureStore, table: pl.DataFrame) -> No
     parts: Times = {}
     for part in table.iter_slices(ROWS_AT_ONCE):
         rows = protobuf_rows(part)
-        measure(parts, "part", lambda rows=rows: online.online_write_batch(
-            store.config, view, rows, None))
+        measure(
+            parts,
+            "part",
+            lambda rows=rows: online.online_write_batch(store.config, view, rows, None),
+        )
     wall, cpu = zip(*parts["part"], strict=True)
     times.setdefault("write sqlite", []).append((sum(wall), sum(cpu)))
 
@@ -139,18 +170,32 @@ def run(folder: Path, rounds: int = ROUNDS) -> Times:
     table.write_parquet(source)
     times: Times = {}
     for number in range(rounds):
-        whole, bare = ({name: feast_on(folder / f"{number}-{way}-{name}", kind, source)
-                        for name, kind in (("sqlite", SQLITE), ("packed", PACKED))}
-                       for way in ("materialized", "written"))
+        whole, bare = (
+            {
+                name: feast_on(folder / f"{number}-{way}-{name}", kind, source)
+                for name, kind in (("sqlite", SQLITE), ("packed", PACKED))
+            }
+            for way in ("materialized", "written")
+        )
         for name, store in whole.items():
-            measure(times, f"materialize {name}", lambda s=store: s.materialize(
-                AS_OF - timedelta(days=1), AS_OF + timedelta(days=1),
-                disable_event_timestamp=False))
+            measure(
+                times,
+                f"materialize {name}",
+                lambda s=store: s.materialize(
+                    AS_OF - timedelta(days=1),
+                    AS_OF + timedelta(days=1),
+                    disable_event_timestamp=False,
+                ),
+            )
         write_by_feast(times, bare["sqlite"], table)
         packed = bare["packed"]
-        measure(times, "write packed", lambda s=packed: (
-            s._get_provider().online_store.online_write_table(
-                s.config, [s.get_feature_view("wide")], table)))
+        measure(
+            times,
+            "write packed",
+            lambda s=packed: s._get_provider().online_store.online_write_table(
+                s.config, [s.get_feature_view("wide")], table
+            ),
+        )
         read_both(times, whole, rng)
         read_both(times, bare, rng)
         say(f"round {number + 1} of {rounds}: {time.process_time():.0f} cpu seconds so far")
@@ -161,12 +206,20 @@ def run(folder: Path, rounds: int = ROUNDS) -> Times:
 
 def summary(times: Times) -> str:
     """The tables of RESULTS.md."""
-    lines = [f"{ACCOUNTS:,} accounts × {FEATURES} features, medians; stores take turns.", "",
-             "| step | rounds | wall s | cpu s |", "|---|---|---|---|"]
-    middle = {name: [statistics.median(column) for column in zip(*measured, strict=True)]
-              for name, measured in times.items()}
-    lines += [f"| {name} | {len(times[name])} | {wall:.6g} | {cpu:.6g} |"
-              for name, (wall, cpu) in middle.items()]
+    lines = [
+        f"{ACCOUNTS:,} accounts × {FEATURES} features, medians; stores take turns.",
+        "",
+        "| step | rounds | wall s | cpu s |",
+        "|---|---|---|---|",
+    ]
+    middle = {
+        name: [statistics.median(column) for column in zip(*measured, strict=True)]
+        for name, measured in times.items()
+    }
+    lines += [
+        f"| {name} | {len(times[name])} | {wall:.6g} | {cpu:.6g} |"
+        for name, (wall, cpu) in middle.items()
+    ]
     lines += ["", "| measure | wall | cpu | has to reach |", "|---|---|---|---|"]
     for measure_name, (above, below, goal, unit) in GOALS.items():
         wall, cpu = (a / b for a, b in zip(middle[above], middle[below], strict=True))
@@ -178,8 +231,9 @@ def summary(times: Times) -> str:
 def test_the_online_store_beside_feasts_own(tmp_path: Path) -> None:
     times = run(tmp_path)
     write_section("The online store beside Feast's own", summary(times))
-    middle = {name: statistics.median(wall for wall, _ in measured)
-              for name, measured in times.items()}
+    middle = {
+        name: statistics.median(wall for wall, _ in measured) for name, measured in times.items()
+    }
     for above, below, goal, unit in GOALS.values():
         quotient = middle[above] / middle[below]
         assert quotient >= goal if unit == "times faster" else quotient <= goal

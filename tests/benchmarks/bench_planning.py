@@ -37,30 +37,41 @@ def company(seed: int) -> tuple[pl.DataFrame, Team]:
     rng = np.random.default_rng(seed)
     n = ACCOUNTS * ACTIONS
     revenue, risk = rng.lognormal(7, 1.2, ACCOUNTS), rng.beta(1, 8, ACCOUNTS)
-    value = ((12 * revenue * risk)[:, None] * rng.uniform(0.02, 0.2, (ACCOUNTS, ACTIONS))
-             - rng.uniform(5, 60, ACTIONS))
+    value = (12 * revenue * risk)[:, None] * rng.uniform(
+        0.02, 0.2, (ACCOUNTS, ACTIONS)
+    ) - rng.uniform(5, 60, ACTIONS)
     territory = rng.integers(0, TERRITORIES, ACCOUNTS)
     own = territory * (CSMS // TERRITORIES) + rng.integers(0, CSMS // TERRITORIES, ACCOUNTS)
     tier = np.where(rng.random(ACCOUNTS) < 0.05, "enterprise", "growth")
-    offers = pl.DataFrame({
-        "account_id": np.repeat([f"a{i:05d}" for i in range(ACCOUNTS)], ACTIONS),
-        "action_id": [f"x{k}" for k in range(ACTIONS)] * ACCOUNTS, "family": [None] * n,
-        "role": list(ROLES) * ACCOUNTS,
-        "channel": ["offer" if role == "sales" else "phone" for role in ROLES] * ACCOUNTS,
-        "value": value.ravel(),
-        "hours": np.tile(rng.choice([0.25, 0.5, 1.0, 2.0, 3.0], ACTIONS), ACCOUNTS),
-        "cost": [50.0 if role == "sales" else 0.0 for role in ROLES] * ACCOUNTS,
-        "csm": np.repeat([f"m{c:03d}" for c in own], ACTIONS),
-        "territory": np.repeat([f"t{t}" for t in territory], ACTIONS),
-        "tier": np.repeat(tier, ACTIONS)}, schema=OFFER_SCHEMA)
-    pools = tuple(Pool(id=f"p{k}", hours=200.0, skills=(skill,),
-                       territories=() if k < 3 else (f"t{k}",))
-                  for k, skill in enumerate(("support", "billing", "sales", "support", "csm")))
+    offers = pl.DataFrame(
+        {
+            "account_id": np.repeat([f"a{i:05d}" for i in range(ACCOUNTS)], ACTIONS),
+            "action_id": [f"x{k}" for k in range(ACTIONS)] * ACCOUNTS,
+            "family": [None] * n,
+            "role": list(ROLES) * ACCOUNTS,
+            "channel": ["offer" if role == "sales" else "phone" for role in ROLES] * ACCOUNTS,
+            "value": value.ravel(),
+            "hours": np.tile(rng.choice([0.25, 0.5, 1.0, 2.0, 3.0], ACTIONS), ACCOUNTS),
+            "cost": [50.0 if role == "sales" else 0.0 for role in ROLES] * ACCOUNTS,
+            "csm": np.repeat([f"m{c:03d}" for c in own], ACTIONS),
+            "territory": np.repeat([f"t{t}" for t in territory], ACTIONS),
+            "tier": np.repeat(tier, ACTIONS),
+        },
+        schema=OFFER_SCHEMA,
+    )
+    pools = tuple(
+        Pool(id=f"p{k}", hours=200.0, skills=(skill,), territories=() if k < 3 else (f"t{k}",))
+        for k, skill in enumerate(("support", "billing", "sales", "support", "csm"))
+    )
     team = Team(
-        csms=tuple(Csm(id=f"m{c:03d}", hours=30.0, territories=(f"t{c * TERRITORIES // CSMS}",))
-                   for c in range(CSMS)),
-        pools=pools, budgets=(Budget(id="offers", amount=5000.0, channels=("offer",)),),
-        care=(Care(tier="enterprise", accounts=CARED),))
+        csms=tuple(
+            Csm(id=f"m{c:03d}", hours=30.0, territories=(f"t{c * TERRITORIES // CSMS}",))
+            for c in range(CSMS)
+        ),
+        pools=pools,
+        budgets=(Budget(id="offers", amount=5000.0, channels=("offer",)),),
+        care=(Care(tier="enterprise", accounts=CARED),),
+    )
     return offers, team
 
 
@@ -68,22 +79,38 @@ def whole_bound(options: Options, team: Team, limits: Limited) -> float:
     """HiGHS on every option at once, actions in part."""
     n, tended = len(options.offer), np.flatnonzero(options.tier >= 0)
     columns = np.arange(n)
-    once = sparse.csc_array((np.ones(n), (options.account, columns)),
-                            shape=(len(options.accounts), n))
+    once = sparse.csc_array(
+        (np.ones(n), (options.account, columns)), shape=(len(options.accounts), n)
+    )
     theirs = np.flatnonzero(options.tier[options.account] >= 0)
     done = sparse.csc_array(
         (-np.ones(len(theirs)), (np.searchsorted(tended, options.account[theirs]), theirs)),
-        shape=(len(tended), n))
-    rows = sparse.vstack([
-        sparse.hstack([limits.matrix, sparse.csc_array((len(limits.most), len(tended)))]),
-        sparse.hstack([once, sparse.csc_array((len(options.accounts), len(tended)))]),
-        sparse.hstack([done, sparse.eye_array(len(tended))]),
-        sparse.hstack([sparse.csc_array((1, n)), sparse.csc_array(-np.ones((1, len(tended))))]),
-    ], format="csc")
-    most = np.concatenate([limits.most, np.ones(len(options.accounts)), np.zeros(len(tended)),
-                           [-float(team.care[0].accounts)]])
-    answer = linprog(np.concatenate([-options.value, np.zeros(len(tended))]), A_ub=rows, b_ub=most,
-                     bounds=(0, 1), method="highs-ds")
+        shape=(len(tended), n),
+    )
+    rows = sparse.vstack(
+        [
+            sparse.hstack([limits.matrix, sparse.csc_array((len(limits.most), len(tended)))]),
+            sparse.hstack([once, sparse.csc_array((len(options.accounts), len(tended)))]),
+            sparse.hstack([done, sparse.eye_array(len(tended))]),
+            sparse.hstack([sparse.csc_array((1, n)), sparse.csc_array(-np.ones((1, len(tended))))]),
+        ],
+        format="csc",
+    )
+    most = np.concatenate(
+        [
+            limits.most,
+            np.ones(len(options.accounts)),
+            np.zeros(len(tended)),
+            [-float(team.care[0].accounts)],
+        ]
+    )
+    answer = linprog(
+        np.concatenate([-options.value, np.zeros(len(tended))]),
+        A_ub=rows,
+        b_ub=most,
+        bounds=(0, 1),
+        method="highs-ds",
+    )
     assert answer.status == 0
     return float(-answer.fun)
 
@@ -129,17 +156,27 @@ def test_a_week_of_a_large_team() -> None:
         first = best[np.unique(options.account[best], return_index=True)[1]]
         arrival = np.random.default_rng(seed).permutation(len(first))
         first_come.append(filled(options, team, limits, first[arrival]) / bound)
-    write_section("A plan of a week", "\n".join([
-        f"{ACCOUNTS:,} accounts × {ACTIONS} actions, {CSMS} CSMs of 30 hours, 5 pools of 200, one "
-        f"budget, care for {CARED} accounts of a tier; {ROUNDS} companies, each drawn anew; "
-        f"median (least to most).", "",
-        "| | |", "|---|---|",
-        f"| cpu seconds of `make_plan`, from offers to words | {middle(ours)} |",
-        f"| cpu seconds of HiGHS on the programme written down again, actions in part "
-        f"| {middle(theirs)} |",
-        f"| value, of the bound: Keepwell | {middle(share)} |",
-        f"| value, of the bound: most value an hour first | {middle(greedy)} |",
-        f"| value, of the bound: top action, first come first served | {middle(first_come)} |", "",
-        "| goal | measured |", "|---|---|",
-        f"| at most 2 s | {np.median(ours):.2f} cpu s |",
-        f"| at least 99 % of the bound | {min(share):.2%} at least |"]))
+    write_section(
+        "A plan of a week",
+        "\n".join(
+            [
+                f"{ACCOUNTS:,} accounts × {ACTIONS} actions, {CSMS} CSMs of 30 hours, 5 pools of 200, one "
+                f"budget, care for {CARED} accounts of a tier; {ROUNDS} companies, each drawn anew; "
+                f"median (least to most).",
+                "",
+                "| | |",
+                "|---|---|",
+                f"| cpu seconds of `make_plan`, from offers to words | {middle(ours)} |",
+                f"| cpu seconds of HiGHS on the programme written down again, actions in part "
+                f"| {middle(theirs)} |",
+                f"| value, of the bound: Keepwell | {middle(share)} |",
+                f"| value, of the bound: most value an hour first | {middle(greedy)} |",
+                f"| value, of the bound: top action, first come first served | {middle(first_come)} |",
+                "",
+                "| goal | measured |",
+                "|---|---|",
+                f"| at most 2 s | {np.median(ours):.2f} cpu s |",
+                f"| at least 99 % of the bound | {min(share):.2%} at least |",
+            ]
+        ),
+    )

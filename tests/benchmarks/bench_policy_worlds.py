@@ -43,21 +43,31 @@ def test_the_policy_in_companies_whose_truth_is_known() -> None:
             rows.append(
                 f"| {world} | {size:,} | {policy.mean():,.0f} | {share} | {rules.mean():,.0f} | "
                 f"{best.mean():,.0f} | {_shown(policy - rules, '{:+,.1f}')} | {worst.mean():.1%} "
-                f"({rules_worst.mean():.1%}) | {nothing.mean():.1%} ({rules_nothing.mean():.1%}) |")
+                f"({rules_worst.mean():.1%}) | {nothing.mean():.1%} ({rules_nothing.mean():.1%}) |"
+            )
             print(rows[-1], flush=True)
-    write_section("The policy in companies whose truth is known", "\n".join([
-        f"{REPEATS} histories of each, {NEW_ACCOUNTS:,} new accounts decided about after each; US "
-        "dollars an account and year, net of costs; 95 % intervals over histories. The history "
-        "was decided by people who know the account's health (confounded), and all of it is among "
-        "the covariates; null: no action does anything; harmful: the reminder raises the chance "
-        "to leave by half; drifting: effects doubled over the two years of the history, and "
-        "those of calls wear off; turned: in its middle trainings began to drive accounts away. "
-        "Rules: the same policy on the playbook alone. In brackets: the rules. Value is counted "
-        f"{CAUTION:g} deviations below its mean.",
-        "", "| company | account-quarters | policy | of the best | median, worst | rules | best | "
-        "policy − rules | chose the reminder | did nothing |",
-        "|---" * 10 + "|", *rows, "",
-        f"{time.process_time() - started:,.0f} cpu seconds in all."]))
+    write_section(
+        "The policy in companies whose truth is known",
+        "\n".join(
+            [
+                f"{REPEATS} histories of each, {NEW_ACCOUNTS:,} new accounts decided about after each; US "
+                "dollars an account and year, net of costs; 95 % intervals over histories. The history "
+                "was decided by people who know the account's health (confounded), and all of it is among "
+                "the covariates; null: no action does anything; harmful: the reminder raises the chance "
+                "to leave by half; drifting: effects doubled over the two years of the history, and "
+                "those of calls wear off; turned: in its middle trainings began to drive accounts away. "
+                "Rules: the same policy on the playbook alone. In brackets: the rules. Value is counted "
+                f"{CAUTION:g} deviations below its mean.",
+                "",
+                "| company | account-quarters | policy | of the best | median, worst | rules | best | "
+                "policy − rules | chose the reminder | did nothing |",
+                "|---" * 10 + "|",
+                *rows,
+                "",
+                f"{time.process_time() - started:,.0f} cpu seconds in all.",
+            ]
+        ),
+    )
 
 
 def _one(world: str, size: int, seed: int) -> tuple[float, ...]:
@@ -67,15 +77,21 @@ def _one(world: str, size: int, seed: int) -> tuple[float, ...]:
     brings, place = worth(now, world), np.arange(NEW_ACCOUNTS)
     limits = replace(LIMITS, caution=CAUTION)
     by_policy, by_rules = (decisions(now, known, limits) for known in (evidence, Evidence()))
-    return (float(brings[place, by_policy].mean()), float(brings[place, by_rules].mean()),
-            float(brings.max(axis=1).mean()), float((by_policy == HARMFUL).mean()),
-            float((by_policy == 0).mean()), float((by_rules == HARMFUL).mean()),
-            float((by_rules == 0).mean()))
+    return (
+        float(brings[place, by_policy].mean()),
+        float(brings[place, by_rules].mean()),
+        float(brings.max(axis=1).mean()),
+        float((by_policy == HARMFUL).mean()),
+        float((by_policy == 0).mean()),
+        float((by_rules == HARMFUL).mean()),
+        float((by_rules == 0).mean()),
+    )
 
 
 def _shares(of_the_best: np.ndarray) -> str:
-    return (f"{_shown(of_the_best, '{:.1%}')} | {np.median(of_the_best):.1%}, "
-            f"{of_the_best.min():.1%}")
+    return (
+        f"{_shown(of_the_best, '{:.1%}')} | {np.median(of_the_best):.1%}, {of_the_best.min():.1%}"
+    )
 
 
 def _shown(values: np.ndarray | list[float], form: str) -> str:

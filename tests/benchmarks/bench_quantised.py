@@ -26,24 +26,38 @@ SPLITS = 10
 SHARE = 0.67
 """Of the accounts that a split fits to; the rows of the test judge."""
 
-QUANTISED = {"use_quantized_grad": True, "num_grad_quant_bins": 4, "quant_train_renew_leaf": True,
-             "stochastic_rounding": True}
+QUANTISED = {
+    "use_quantized_grad": True,
+    "num_grad_quant_bins": 4,
+    "quant_train_renew_leaf": True,
+    "stochastic_rounding": True,
+}
 WHOLE = {"bagging_fraction": 1.0, "feature_fraction": 1.0}
 WAYS: dict[str, tuple[Mapping[str, float], str | None]] = {  # what changes, and beside which way
     "as declared": ({}, None),
     "quantised": (QUANTISED, "as declared"),
     "63 bins": ({"max_bin": 63}, "as declared"),
     "every row and feature in each tree": (WHOLE, None),
-    "quantised, every row and feature": ({**QUANTISED, **WHOLE},
-                                         "every row and feature in each tree"),
+    "quantised, every row and feature": (
+        {**QUANTISED, **WHOLE},
+        "every row and feature in each tree",
+    ),
 }
 
 
 def grown(matrix, outcome, changed: Mapping[str, float], seed: int) -> tuple[lgb.Booster, float]:
     settings = {
-        **LIGHTGBM.parameters, **changed, "objective": "binary", "verbosity": -1, "seed": seed,
-        "deterministic": True, "num_threads": 1, "feature_pre_filter": False, "bagging_freq": 1,
-        "force_col_wise": True}
+        **LIGHTGBM.parameters,
+        **changed,
+        "objective": "binary",
+        "verbosity": -1,
+        "seed": seed,
+        "deterministic": True,
+        "num_threads": 1,
+        "feature_pre_filter": False,
+        "bagging_freq": 1,
+        "force_col_wise": True,
+    }
     rounds = int(settings.pop("rounds"))
     ready = lgb.Dataset(matrix, outcome, params=settings).construct()
     began = time.process_time()
@@ -82,13 +96,23 @@ def test_what_growing_faster_loses() -> None:
                     other = np.mean([losses[beside][n] for n in came], axis=0)
                     found = gain(ours, other, training.account[test], np.random.default_rng(0))
                     compared = f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
-                lines.append(f"| {world}, {label} | {way} | {SPLITS - len(came)} of {SPLITS} | "
-                             f"{statistics.median(took[way]):.3f} | {ours.mean():.4f} | "
-                             f"{compared} |")
-    write_section("Quantised training", "\n".join([
-        f"LightGBM {lgb.__version__} with the declared parameters on {SPLITS} draws of {SHARE:.0%} "
-        f"of the accounts, judged on the same test rows; log loss at 90 days with the level set "
-        f"right, mean of the draws; gain paired by row, 95 % interval over accounts. 'Fails' is a "
-        f"check within LightGBM that ends the fit.", "",
-        "| | way | fails | growing, cpu s | log loss | gain over the same unquantised |",
-        "|---|---|---|---|---|---|", *lines]))
+                lines.append(
+                    f"| {world}, {label} | {way} | {SPLITS - len(came)} of {SPLITS} | "
+                    f"{statistics.median(took[way]):.3f} | {ours.mean():.4f} | "
+                    f"{compared} |"
+                )
+    write_section(
+        "Quantised training",
+        "\n".join(
+            [
+                f"LightGBM {lgb.__version__} with the declared parameters on {SPLITS} draws of {SHARE:.0%} "
+                f"of the accounts, judged on the same test rows; log loss at 90 days with the level set "
+                f"right, mean of the draws; gain paired by row, 95 % interval over accounts. 'Fails' is a "
+                f"check within LightGBM that ends the fit.",
+                "",
+                "| | way | fails | growing, cpu s | log loss | gain over the same unquantised |",
+                "|---|---|---|---|---|---|",
+                *lines,
+            ]
+        ),
+    )

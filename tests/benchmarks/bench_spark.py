@@ -22,8 +22,9 @@ from telemetry_world import ACCOUNTS, lake_of
 
 pytestmark = [pytest.mark.bench, pytest.mark.spark]
 
-SMALL, LARGE = (int(float(size)) for size in
-                os.environ.get("KEEPWELL_BENCH_SPARK_EVENTS", "1e6,4e6").split(","))
+SMALL, LARGE = (
+    int(float(size)) for size in os.environ.get("KEEPWELL_BENCH_SPARK_EVENTS", "1e6,4e6").split(",")
+)
 FEW_ACCOUNTS = ACCOUNTS // 10
 RUNS = ((SMALL, ACCOUNTS), (LARGE, ACCOUNTS), (SMALL, FEW_ACCOUNTS))
 ENGINES = ("one machine", "spark")
@@ -47,8 +48,11 @@ def run(engine: str, events: int, accounts: int, log: Path) -> Took:
     log.mkdir()
     done = subprocess.run(
         [sys.executable, str(HERE / "spark_run.py"), engine, str(lake.folder.parent), str(log)],
-        capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)])})
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)])},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return Took(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -66,12 +70,16 @@ def test_the_cost_of_an_event_on_spark(tmp_path: Path) -> None:
                 made = run(engine, *size, tmp_path / f"log-{number}-{engine}-{size}")
                 took.setdefault((engine, *size), []).append(made)
                 print(f"round {number + 1}: {engine}, {size[0]:,} events: {made}", flush=True)
-    lines = ["| engine | events | accounts | cpu seconds | bytes shuffled an event |",
-             "|---|---|---|---|---|"]
+    lines = [
+        "| engine | events | accounts | cpu seconds | bytes shuffled an event |",
+        "|---|---|---|---|---|",
+    ]
     for (engine, events, accounts), runs in took.items():
         cpu = [one.cpu for one in runs]
-        lines.append(f"| {engine} | {events:,} | {accounts:,} | {statistics.median(cpu):.1f} "
-                     f"({min(cpu):.1f} to {max(cpu):.1f}) | {middle(runs, 'moved') / events:.1f} |")
+        lines.append(
+            f"| {engine} | {events:,} | {accounts:,} | {statistics.median(cpu):.1f} "
+            f"({min(cpu):.1f} to {max(cpu):.1f}) | {middle(runs, 'moved') / events:.1f} |"
+        )
     costs = []
     for engine in ENGINES:
         small, large, few = (middle(took[engine, *size], "cpu") for size in RUNS)
@@ -79,8 +87,10 @@ def test_the_cost_of_an_event_on_spark(tmp_path: Path) -> None:
         row = (small - few) / ((ACCOUNTS - FEW_ACCOUNTS) * MOMENTS)
         once = few - SMALL * event - FEW_ACCOUNTS * MOMENTS * row
         costs.append((event, row))
-        lines.append(f"\n{engine}: {event * 1e6:.2f} microseconds of cpu a further event, "
-                     f"{row * 1e6:.0f} a further row of a snapshot, {once:.1f} s once.")
+        lines.append(
+            f"\n{engine}: {event * 1e6:.2f} microseconds of cpu a further event, "
+            f"{row * 1e6:.0f} a further row of a snapshot, {once:.1f} s once."
+        )
     event, _ = costs[-1]
     moved = middle(took["spark", LARGE, ACCOUNTS], "moved") / LARGE
     computing = event * MANY / (EXECUTORS * CORES)
@@ -90,9 +100,18 @@ def test_the_cost_of_an_event_on_spark(tmp_path: Path) -> None:
         f"\n{MANY / 1e9:.0f} billion events on {EXECUTORS} executors of {CORES} cores at these "
         f"costs, if work divides evenly: {computing / 60:.0f} minutes of computing for the events, "
         f"{moved * MANY / 1e12:.1f} TB shuffled, {sent / 1e9:.0f} GB an executor, which is "
-        f"{wire:.0f} seconds of a network of {GIGABITS} Gbit/s.")
-    write_section("Spark", "\n".join([
-        f"{MOMENTS} monthly snapshots of the whole catalogue, Spark as local[2] against one "
-        f"process on the same 2 cores, equal byte for byte. Spark's processor seconds are those "
-        f"of Java and Python together.", "", *lines]))
+        f"{wire:.0f} seconds of a network of {GIGABITS} Gbit/s."
+    )
+    write_section(
+        "Spark",
+        "\n".join(
+            [
+                f"{MOMENTS} monthly snapshots of the whole catalogue, Spark as local[2] against one "
+                f"process on the same 2 cores, equal byte for byte. Spark's processor seconds are those "
+                f"of Java and Python together.",
+                "",
+                *lines,
+            ]
+        ),
+    )
     assert all(one.moved > 0 for key, runs in took.items() if key[0] == "spark" for one in runs)

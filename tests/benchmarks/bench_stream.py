@@ -79,12 +79,24 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = Path(given) if given else tmp_path_factory.mktemp("stream") / "w"
     if not given:
         world = root.parent / "world"
-        for words in (("simulate", str(world), "--preset", PRESET),
-                      ("ingest", str(world / "events"), "--mapping",
-                       str(world / "events" / "mapping.toml"), "-w", str(root)),
-                      ("snapshot", "-w", str(root))):
-            subprocess.run([sys.executable, "-m", "keepwell", *words], cwd=ROOT, check=True,
-                           capture_output=True)
+        for words in (
+            ("simulate", str(world), "--preset", PRESET),
+            (
+                "ingest",
+                str(world / "events"),
+                "--mapping",
+                str(world / "events" / "mapping.toml"),
+                "-w",
+                str(root),
+            ),
+            ("snapshot", "-w", str(root)),
+        ):
+            subprocess.run(
+                [sys.executable, "-m", "keepwell", *words],
+                cwd=ROOT,
+                check=True,
+                capture_output=True,
+            )
     return Workspace(root, environment={})
 
 
@@ -97,8 +109,12 @@ def cpu_seconds(process: subprocess.Popen[str]) -> float:
 @pytest.fixture(scope="module")
 def served(workspace: Workspace) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(workspace.root)], cwd=ROOT, stdout=subprocess.PIPE,
-        text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "tests" / "parity")})
+        [sys.executable, "-c", SERVER, str(workspace.root)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests" / "parity")},
+    )
     assert server.stdout is not None
     try:
         yield f"http://127.0.0.1:{int(server.stdout.readline())}", server
@@ -119,8 +135,10 @@ class Run:
         self.post_seconds: list[float] = []
         self.latencies: list[float] = []
         snapshot = pl.read_parquet(sorted(workspace.snapshots_dir.glob("*.parquet"))[-1])
-        self.accounts = snapshot.filter(pl.col("contract_status") == "active")[
-            "account_id"].to_list() or snapshot["account_id"].to_list()
+        self.accounts = (
+            snapshot.filter(pl.col("contract_status") == "active")["account_id"].to_list()
+            or snapshot["account_id"].to_list()
+        )
         clock = workspace.settings.complete_until
         assert clock is not None
         self.clock = clock
@@ -128,9 +146,14 @@ class Run:
 
     def event(self, rng: random.Random, account: str, kind: str) -> dict[str, object]:
         at = self.clock - timedelta(seconds=rng.uniform(1, 86_400))
-        return {"event_id": f"{self.word}-{rng.getrandbits(64):x}", "account_id": account,
-                "user_id": f"{account}-u{rng.randrange(9)}", "kind": kind,
-                "occurred_at": at.isoformat(), "properties": {"name": "search"}}
+        return {
+            "event_id": f"{self.word}-{rng.getrandbits(64):x}",
+            "account_id": account,
+            "user_id": f"{account}-u{rng.randrange(9)}",
+            "kind": kind,
+            "occurred_at": at.isoformat(),
+            "properties": {"name": "search"},
+        }
 
     def send(self) -> None:
         """Post at the rate, or as fast as the service answers."""
@@ -140,8 +163,10 @@ class Run:
         due = time.monotonic()
         with httpx.Client(timeout=120) as client:
             while time.monotonic() < self.ends:
-                events = [self.event(rng, rng.choice(self.accounts), rng.choice(kinds))
-                          for _ in range(size)]
+                events = [
+                    self.event(rng, rng.choice(self.accounts), rng.choice(kinds))
+                    for _ in range(size)
+                ]
                 began = time.monotonic()
                 answer = client.post(f"{self.address}/v1/events", json={"events": events})
                 if answer.status_code == 503:
@@ -160,9 +185,13 @@ class Run:
                 if time.monotonic() > self.ends:
                     return
                 mrr = 1000.0 + number + time.time() % 1
-                probe = {"event_id": f"{self.word}-{account}", "account_id": account,
-                         "kind": "contract.changed", "occurred_at": self.clock.isoformat(),
-                         "quantity": mrr}
+                probe = {
+                    "event_id": f"{self.word}-{account}",
+                    "account_id": account,
+                    "kind": "contract.changed",
+                    "occurred_at": self.clock.isoformat(),
+                    "quantity": mrr,
+                }
                 answer = client.post(f"{self.address}/v1/events", json={"events": [probe]})
                 if answer.status_code == 503:  # another request is writing for long: try again
                     self.refused += 1
@@ -179,8 +208,13 @@ def test_from_an_acknowledged_event_to_the_fresh_score(served, workspace):
     address, server = served
     run = Run(address, workspace)
     watched = random.Random(2).sample(run.accounts, len(run.accounts) // 2)
-    tasks = [threading.Thread(target=run.send), *(
-        threading.Thread(target=run.watch, args=(watched[n::WATCHERS],)) for n in range(WATCHERS))]
+    tasks = [
+        threading.Thread(target=run.send),
+        *(
+            threading.Thread(target=run.watch, args=(watched[n::WATCHERS],))
+            for n in range(WATCHERS)
+        ),
+    ]
     for task in tasks:
         task.start()
     time.sleep(WARM)
@@ -194,13 +228,22 @@ def test_from_an_acknowledged_event_to_the_fresh_score(served, workspace):
         return f"{p50:.2f} s | {p95:.2f} s | {most:.2f} s | {len(values)}"
 
     assert run.latencies
-    write_section("From an acknowledged event to the fresh score", "\n".join([
-        f"{RATE:,} events a second asked, in batches of {RATE // BATCHES_A_SECOND}, spread over "
-        f"{len(run.accounts):,} accounts: {run.sent / SECONDS:,.0f} a second acknowledged for "
-        f"{SECONDS:.0f} s, {run.refused} requests told to come back. The sender and the watchers "
-        f"are on the same cores; watchers look every {LOOK_SECONDS} s.", "",
-        "| | p50 | p95 | most | measured |", "|---|---|---|---|---|",
-        f"| a batch acknowledged | {shown(run.post_seconds)} |",
-        f"| acknowledged event to fresh score | {shown(run.latencies)} |", "",
-        f"Goal: at most 2 s. Wall times at a load average of {os.getloadavg()[0]:.1f}: of the "
-        f"{os.cpu_count()} cores the service got {busy:.2f}."]))
+    write_section(
+        "From an acknowledged event to the fresh score",
+        "\n".join(
+            [
+                f"{RATE:,} events a second asked, in batches of {RATE // BATCHES_A_SECOND}, spread over "
+                f"{len(run.accounts):,} accounts: {run.sent / SECONDS:,.0f} a second acknowledged for "
+                f"{SECONDS:.0f} s, {run.refused} requests told to come back. The sender and the watchers "
+                f"are on the same cores; watchers look every {LOOK_SECONDS} s.",
+                "",
+                "| | p50 | p95 | most | measured |",
+                "|---|---|---|---|---|",
+                f"| a batch acknowledged | {shown(run.post_seconds)} |",
+                f"| acknowledged event to fresh score | {shown(run.latencies)} |",
+                "",
+                f"Goal: at most 2 s. Wall times at a load average of {os.getloadavg()[0]:.1f}: of the "
+                f"{os.cpu_count()} cores the service got {busy:.2f}.",
+            ]
+        ),
+    )

@@ -1,6 +1,6 @@
 """What a training step and a study take beside LightGBM alone and a study that bins anew.
 
-    python -m pytest tests/benchmarks/bench_training.py -m bench -s
+python -m pytest tests/benchmarks/bench_training.py -m bench -s
 """
 
 from __future__ import annotations
@@ -50,13 +50,18 @@ def training_set(accounts: int, cutoffs: int) -> TrainingSet:
     matrix, outcome = world(accounts * cutoffs)
     starts = datetime(2024, 1, 1, tzinfo=UTC)
     return TrainingSet(
-        label=label_named("churn"), horizons=(90,), names=tuple(f"f{j}" for j in range(FEATURES)),
-        digests={}, matrix=matrix, outcomes=outcome[:, None],
+        label=label_named("churn"),
+        horizons=(90,),
+        names=tuple(f"f{j}" for j in range(FEATURES)),
+        digests={},
+        matrix=matrix,
+        outcomes=outcome[:, None],
         amounts=np.full(len(outcome), np.nan),
         cutoffs=tuple(starts + timedelta(days=30 * n) for n in range(cutoffs)),
         cutoff=np.repeat(np.arange(cutoffs), accounts),
         accounts=tuple(f"a{n}" for n in range(accounts)),
-        account=np.tile(np.arange(accounts), cutoffs))
+        account=np.tile(np.arange(accounts), cutoffs),
+    )
 
 
 def cpu(work: Callable[[], object]) -> float:
@@ -89,14 +94,16 @@ def a_step(data: TrainingSet, columns: list[int], parameters: Parameters, *, tri
     before = data.rows_at(split.before_test)
     bins = BinnedRows.of(data, before, columns)
     if trials:
-        folds = rolling_folds(split.before_test, newest(split.before_test, TUNING_SHARE),
-                              reach=reach)
+        folds = rolling_folds(
+            split.before_test, newest(split.before_test, TUNING_SHARE), reach=reach
+        )
         tune(LIGHTGBM, data, folds, columns, trials=trials, seed=0, grower=bins)
     fit_to(data, bins, split.before_test, columns, parameters, reach=reach)
     some = np.random.default_rng(0).random((2, len(data.accounts))) < 0.63
     for kept in some:
-        fit_rows(LIGHTGBM, data, before & kept[data.account], columns, parameters, seed=0,
-                 grower=bins)
+        fit_rows(
+            LIGHTGBM, data, before & kept[data.account], columns, parameters, seed=0, grower=bins
+        )
     every = BinnedRows.of(data, data.rows_at(data.cutoffs), columns)
     fit_to(data, every, data.cutoffs, columns, parameters, reach=reach)
 
@@ -118,8 +125,9 @@ def what_is_grown(step: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> 
     def growing(dataset, parameters, matrix, rounds, *, seed):
         calls.append((dataset, parameters, 0))
         place = len(calls) - 1
-        for upto, scores in zip(rounds, growing_scores(dataset, parameters, matrix, rounds,
-                                                       seed=seed), strict=True):
+        for upto, scores in zip(
+            rounds, growing_scores(dataset, parameters, matrix, rounds, seed=seed), strict=True
+        ):
             calls[place] = (dataset, parameters, upto)
             yield scores
 
@@ -149,22 +157,36 @@ def test_one_fit_beside_lightgbm_alone() -> None:
         parameters = {**LIGHTGBM.parameters, **changed}
         ready = binned(matrix, outcome)
         booster = grow(ready, parameters, seed=0)
-        took = in_turn({
-            "LightGBM": lambda ready=ready, p=parameters: grow(ready, p, seed=0),
-            "binning": lambda m=matrix, y=outcome: binned(m, y),
-            "trees": lambda b=booster: grown(b),
-            "Keepwell": lambda m=matrix, y=outcome, p=parameters: fit(LIGHTGBM, m, y, p, seed=0),
-        })
+        took = in_turn(
+            {
+                "LightGBM": lambda ready=ready, p=parameters: grow(ready, p, seed=0),
+                "binning": lambda m=matrix, y=outcome: binned(m, y),
+                "trees": lambda b=booster: grown(b),
+                "Keepwell": lambda m=matrix, y=outcome, p=parameters: fit(
+                    LIGHTGBM, m, y, p, seed=0
+                ),
+            }
+        )
         lines.append(
             f"| {rows:,} | {size(parameters)} | "
-            f"{' | '.join(shown(took[name]) for name in took)} | {ratio(took)} |")
-    write_section("One fit", "\n".join([
-        f"{FEATURES} features, a tenth unknown; {ROUNDS} interleaved rounds. LightGBM alone grows "
-        f"on a Dataset that is ready; Keepwell bins, grows, takes the trees out and scores its own "
-        f"rows. Binning has to read every value once and is no part of growing: a training bins "
-        f"its rows once for all its fits, see the next section.", "",
-        "| rows | trees × leaves | LightGBM alone, cpu s | binning | trees out and scored | "
-        "Keepwell, cpu s | ratio |", "|---|---|---|---|---|---|---|", *lines]))
+            f"{' | '.join(shown(took[name]) for name in took)} | {ratio(took)} |"
+        )
+    write_section(
+        "One fit",
+        "\n".join(
+            [
+                f"{FEATURES} features, a tenth unknown; {ROUNDS} interleaved rounds. LightGBM alone grows "
+                f"on a Dataset that is ready; Keepwell bins, grows, takes the trees out and scores its own "
+                f"rows. Binning has to read every value once and is no part of growing: a training bins "
+                f"its rows once for all its fits, see the next section.",
+                "",
+                "| rows | trees × leaves | LightGBM alone, cpu s | binning | trees out and scored | "
+                "Keepwell, cpu s | ratio |",
+                "|---|---|---|---|---|---|---|",
+                *lines,
+            ]
+        ),
+    )
 
 
 LARGE = {"num_leaves": 31, "rounds": 300}
@@ -177,8 +199,9 @@ def size(parameters: Parameters) -> str:
 def ratio(took: dict[str, list[float]], ours: str = "Keepwell", other: str = "LightGBM") -> str:
     """Of the medians, with the smallest and largest of the rounds."""
     rounds = [a / b for a, b in zip(took[ours], took[other], strict=True)]
-    return (f"{middle(took[ours]) / middle(took[other]):.2f} × "
-            f"({min(rounds):.2f} to {max(rounds):.2f})")
+    return (
+        f"{middle(took[ours]) / middle(took[other]):.2f} × ({min(rounds):.2f} to {max(rounds):.2f})"
+    )
 
 
 def test_a_training_step_beside_lightgbm_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,21 +221,32 @@ def test_a_training_step_beside_lightgbm_alone(monkeypatch: pytest.MonkeyPatch) 
 
         calls = what_is_grown(step, monkeypatch)  # compiled
         took = in_turn({"LightGBM": lambda calls=calls: alone(calls), "Keepwell": step})
-        lines.append(f"| {name} | {len(data.outcome):,} × {len(columns)} | {size(parameters)} | "
-                     f"{trials} | {len(calls)} | {shown(took['LightGBM'])} | "
-                     f"{shown(took['Keepwell'])} | {ratio(took)} |")
-        write_section("A training step", "\n".join([
-            f"{ROUNDS} interleaved rounds. A training has a study of {DEFAULT_TRIALS} trials "
-            f"unless somebody asks for another. Keepwell does all that LightGBM has a part in when "
-            f"a model is trained: it bins the rows before the test, then come the study, the folds "
-            f"that calibrate and the calibration, the fit that is judged, two refits for the "
-            f"stability of its explanations; then it bins every row, calibrates, and fits the one "
-            f"that is released. Trees are taken out and rows are scored. LightGBM alone grows the "
-            f"same trees on Datasets that are ready, its boosters set free of them as `lgb.train` "
-            f"does. Whole numbers of few values, as most features of a company are, bin faster "
-            f"than normal values. Goal: at most 1.10 ×.", "",
-            "| values | rows × features | trees × leaves | trials | fits | LightGBM alone, cpu s | "
-            "Keepwell, cpu s | ratio |", "|---|---|---|---|---|---|---|---|", *lines]))
+        lines.append(
+            f"| {name} | {len(data.outcome):,} × {len(columns)} | {size(parameters)} | "
+            f"{trials} | {len(calls)} | {shown(took['LightGBM'])} | "
+            f"{shown(took['Keepwell'])} | {ratio(took)} |"
+        )
+        write_section(
+            "A training step",
+            "\n".join(
+                [
+                    f"{ROUNDS} interleaved rounds. A training has a study of {DEFAULT_TRIALS} trials "
+                    f"unless somebody asks for another. Keepwell does all that LightGBM has a part in when "
+                    f"a model is trained: it bins the rows before the test, then come the study, the folds "
+                    f"that calibrate and the calibration, the fit that is judged, two refits for the "
+                    f"stability of its explanations; then it bins every row, calibrates, and fits the one "
+                    f"that is released. Trees are taken out and rows are scored. LightGBM alone grows the "
+                    f"same trees on Datasets that are ready, its boosters set free of them as `lgb.train` "
+                    f"does. Whole numbers of few values, as most features of a company are, bin faster "
+                    f"than normal values. Goal: at most 1.10 ×.",
+                    "",
+                    "| values | rows × features | trees × leaves | trials | fits | LightGBM alone, cpu s | "
+                    "Keepwell, cpu s | ratio |",
+                    "|---|---|---|---|---|---|---|---|",
+                    *lines,
+                ]
+            ),
+        )
 
 
 class RawRows:
@@ -249,27 +283,43 @@ def test_a_study_beside_one_that_bins_anew(monkeypatch: pytest.MonkeyPatch) -> N
     for name, (data, folds, columns) in (
         (name, made()) for name, made in (("normal values", smooth), ("simulated company", company))
     ):
+
         def study(data=data, folds=folds, columns=columns) -> object:
             return tune(LIGHTGBM, data, folds, columns, trials=TRIALS, seed=0)
 
         def anew(study=study) -> object:
             with monkeypatch.context() as patched:
                 patched.setattr(tuning, "BinnedRows", RawRows)
-                patched.setattr(tuning, "grow", lambda raw, parameters, *, seed: grow(
-                    binned(*raw), parameters, seed=seed))
-                patched.setattr(tuning, "growing_scores",
-                                lambda raw, *given, seed: growing_scores(binned(*raw), *given,
-                                                                         seed=seed))
+                patched.setattr(
+                    tuning,
+                    "grow",
+                    lambda raw, parameters, *, seed: grow(binned(*raw), parameters, seed=seed),
+                )
+                patched.setattr(
+                    tuning,
+                    "growing_scores",
+                    lambda raw, *given, seed: growing_scores(binned(*raw), *given, seed=seed),
+                )
                 return study()
 
         took = in_turn({"once": study, "anew": anew})
-        lines.append(f"| {name} | {len(data.outcome):,} × {len(columns)} | {len(folds)} | "
-                     f"{shown(took['once'])} | {shown(took['anew'])} | "
-                     f"{ratio(took, 'once', 'anew')} |")
-        write_section(f"A study of {TRIALS} trials", "\n".join([
-            f"The same trials, folds, pruning and judging, {ROUNDS} interleaved rounds: binned "
-            f"once for the study, or whenever a trial grows on a fold. Goal: at most 0.6 ×. Whole "
-            f"numbers of few values, as most features of a company are, bin faster than normal "
-            f"values.", "",
-            "| values | rows × features | folds | binned once, cpu s | anew, cpu s | ratio |",
-            "|---|---|---|---|---|---|", *lines]))
+        lines.append(
+            f"| {name} | {len(data.outcome):,} × {len(columns)} | {len(folds)} | "
+            f"{shown(took['once'])} | {shown(took['anew'])} | "
+            f"{ratio(took, 'once', 'anew')} |"
+        )
+        write_section(
+            f"A study of {TRIALS} trials",
+            "\n".join(
+                [
+                    f"The same trials, folds, pruning and judging, {ROUNDS} interleaved rounds: binned "
+                    f"once for the study, or whenever a trial grows on a fold. Goal: at most 0.6 ×. Whole "
+                    f"numbers of few values, as most features of a company are, bin faster than normal "
+                    f"values.",
+                    "",
+                    "| values | rows × features | folds | binned once, cpu s | anew, cpu s | ratio |",
+                    "|---|---|---|---|---|---|",
+                    *lines,
+                ]
+            ),
+        )

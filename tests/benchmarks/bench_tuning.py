@@ -31,17 +31,33 @@ def test_what_the_study_brings(world: str) -> None:
         prepared = made.prepared(label, horizons=(90,))
         training = prepared.training
         columns = usable_columns(training, prepared.before_test, LIGHTGBM)
-        found = tune(LIGHTGBM, training, prepared.tuning_folds, columns, trials=TRIALS, seed=SEED,
-                     least_confidence=0.0)
+        found = tune(
+            LIGHTGBM,
+            training,
+            prepared.tuning_folds,
+            columns,
+            trials=TRIALS,
+            seed=SEED,
+            least_confidence=0.0,
+        )
         draws = account_draws(training.account, 20, np.random.default_rng(SEED))
         y, rows = training.outcome[prepared.test], []
         for parameters in (found.parameters, LIGHTGBM.parameters):
             contender = run_contender(
-                LIGHTGBM, training, prepared.calibration_folds, prepared.before_test,
-                prepared.test, parameters, draws, seed=SEED)
+                LIGHTGBM,
+                training,
+                prepared.calibration_folds,
+                prepared.before_test,
+                prepared.test,
+                parameters,
+                draws,
+                seed=SEED,
+            )
             rows.append(log_loss_rows(y, contender.probabilities[90]))
         test = gain(rows[0], rows[1], training.account[prepared.test], np.random.default_rng(SEED))
-        print(f"\n{world}, {label}: {TRIALS} trials, {found.pruned} stopped early; folds "
-              f"{found.default_loss:.4f} -> {found.loss:.4f}; newest fold {found.confirmed}; test "
-              f"rows {rows[1].mean():.4f} -> {rows[0].mean():.4f}, {test}; "
-              f"{dict(found.parameters)}")
+        print(
+            f"\n{world}, {label}: {TRIALS} trials, {found.pruned} stopped early; folds "
+            f"{found.default_loss:.4f} -> {found.loss:.4f}; newest fold {found.confirmed}; test "
+            f"rows {rows[1].mean():.4f} -> {rows[0].mean():.4f}, {test}; "
+            f"{dict(found.parameters)}"
+        )

@@ -59,8 +59,16 @@ Matrix = NDArray[np.float64]
 
 def calls(*factors: float) -> tuple[Programme, ...]:
     """Every account near its renewal may be called, by how bad it looks."""
-    return (Programme(name="call_by_judgement", action="success_call", assignment="judgement",
-                      group="runway", lane=None, factors=(factors[0], factors[1], factors[2])),)
+    return (
+        Programme(
+            name="call_by_judgement",
+            action="success_call",
+            assignment="judgement",
+            group="runway",
+            lane=None,
+            factors=(factors[0], factors[1], factors[2]),
+        ),
+    )
 
 
 WORLDS: Mapping[str, tuple[Programme, ...]] = {
@@ -94,23 +102,36 @@ def task_of(programmes: tuple[Programme, ...], seed: int) -> Task:
     first = dict(events.group_by("kind").agg(pl.col("recorded_at").min()).iter_rows())
     until = settings.calendar.ends_at
     snapshots = build_snapshots(
-        events, month_starts(settings.calendar.starts_at.replace(month=2), until), catalogue(),
-        first_recorded=first, threads=1)
+        events,
+        month_starts(settings.calendar.starts_at.replace(month=2), until),
+        catalogue(),
+        first_recorded=first,
+        threads=1,
+    )
     prepared = TrainingWorld(events, snapshots, until).prepared()
     training = prepared.training
     touched = touched_rows(training, prepared.labelled, touch_log(events, until))
     columns = usable_columns(training, ~np.isnan(training.outcome), LIGHTGBM)
     near = scores_by_fifths(LIGHTGBM, training, columns, LIGHTGBM.parameters, at=until, seed=SEED)
-    keys = pl.DataFrame({
-        "account_id": [training.accounts[i] for i in training.account],
-        "as_of": pl.Series([training.cutoffs[i] for i in training.cutoff], dtype=UTC_INSTANT)})
+    keys = pl.DataFrame(
+        {
+            "account_id": [training.accounts[i] for i in training.account],
+            "as_of": pl.Series([training.cutoffs[i] for i in training.cutoff], dtype=UTC_INSTANT),
+        }
+    )
     chances = world.truth.chances.with_columns(pl.col("as_of").cast(UTC_INSTANT))
     truth = keys.join(chances, on=ROW, how="left", maintain_order="left")
     return Task(
-        training, touched, truth[f"churn_probability_{HORIZON}d"].to_numpy().copy(), near,
-        touch_intervals(training, touched, {}, known_of_touching(training, touched, near),
-                        at=until),
-        touch_chance(training, touched, columns, at=until)[0], columns)
+        training,
+        touched,
+        truth[f"churn_probability_{HORIZON}d"].to_numpy().copy(),
+        near,
+        touch_intervals(
+            training, touched, {}, known_of_touching(training, touched, near), at=until
+        ),
+        touch_chance(training, touched, columns, at=until)[0],
+        columns,
+    )
 
 
 def forms(task: Task) -> dict[str, Vector]:
@@ -126,8 +147,9 @@ def forms(task: Task) -> dict[str, Vector]:
     plain = []
     for one in task.intervals:
         f = np.column_stack((np.ones(len(one.rows)), near[one.rows]))
-        w = logit_weights(f, one.outcome, np.zeros(len(f)), np.ones(len(f)),
-                          precision=np.full(2, 1e-6))
+        w = logit_weights(
+            f, one.outcome, np.zeros(len(f)), np.ones(len(f)), precision=np.full(2, 1e-6)
+        )
         plain.append(w[0] + w[1] * near)
     means = [float(odds[one.rows].mean()) for odds, one in zip(plain, task.intervals, strict=True)]
 
@@ -136,9 +158,13 @@ def forms(task: Task) -> dict[str, Vector]:
         columns = [design(k) for k in range(len(plain))]
         fitted = logit_weights(
             np.concatenate([x[one.rows] for x, one in zip(columns, task.intervals, strict=True)]),
-            outcome, np.concatenate([odds[one.rows] for odds, one in
-                                     zip(plain, task.intervals, strict=True)]),
-            share * w, precision=1 / np.array(spreads) ** 2)
+            outcome,
+            np.concatenate(
+                [odds[one.rows] for odds, one in zip(plain, task.intervals, strict=True)]
+            ),
+            share * w,
+            precision=1 / np.array(spreads) ** 2,
+        )
         stays = np.ones(len(near))
         for x, odds in zip(columns, plain, strict=True):
             stays = stays * (1 - sigmoid(odds + x @ fitted))
@@ -154,14 +180,17 @@ def forms(task: Task) -> dict[str, Vector]:
     return {
         PLAIN: 1 - stays,
         "touched rows left out, not weighted": by(
-            lambda k: np.column_stack((one, t)), (weight > 0).astype(float), both),
+            lambda k: np.column_stack((one, t)), (weight > 0).astype(float), both
+        ),
         "shift": by(lambda k: one[:, None], weight, (1.0,)),
         "a shift for each horizon": by(
-            lambda k: np.tile(places[k], (len(one), 1)), weight, (1.0,) * len(plain)),
+            lambda k: np.tile(places[k], (len(one), 1)), weight, (1.0,) * len(plain)
+        ),
         "shift and slope": by(lambda k: np.column_stack((one, slope[k])), weight, both),
         TODAY: by(lambda k: np.column_stack((one, t)), weight, both),
         "shift, slope and the chance of being touched": by(
-            lambda k: np.column_stack((one, slope[k], t)), weight, (*both, SPREADS[1])),
+            lambda k: np.column_stack((one, slope[k], t)), weight, (*both, SPREADS[1])
+        ),
         "a LightGBM of its own, weighted": own(task),
     }
 
@@ -173,16 +202,24 @@ def own(task: Task) -> Vector:
     weight = np.zeros(len(x))
     for one in task.intervals:  # the last interval that a row is in says what it stands for
         weight[one.rows] = one.weight
-    settings = {**LIGHTGBM.parameters, "objective": "binary", "verbosity": -1, "num_threads": 1,
-                "bagging_freq": 1, "seed": SEED, "deterministic": True}
+    settings = {
+        **LIGHTGBM.parameters,
+        "objective": "binary",
+        "verbosity": -1,
+        "num_threads": 1,
+        "bagging_freq": 1,
+        "seed": SEED,
+        "deterministic": True,
+    }
     rounds = int(settings.pop("rounds"))
     settings |= {name: int(settings[name]) for name in ("num_leaves", "min_data_in_leaf")}
     said = np.empty(len(x))
     for fifth in range(FIFTHS):
         out = training.account % FIFTHS == fifth
         rows = (weight > 0) & ~np.isnan(training.outcome) & ~out
-        booster = lgb.train(settings, lgb.Dataset(x[rows], training.outcome[rows],
-                                                  weight=weight[rows]), rounds)
+        booster = lgb.train(
+            settings, lgb.Dataset(x[rows], training.outcome[rows], weight=weight[rows]), rounds
+        )
         said[out] = booster.predict(x[out], num_threads=1)
     return said
 
@@ -202,24 +239,31 @@ def table(tasks: list[Task]) -> str:
     draws = account_draws(who, DRAWS, np.random.default_rng(SEED))
     every = {name: np.concatenate(parts) for name, parts in said.items()}
     share = touched_shares(tasks[0].training, tasks[0].touched, {})[HORIZON]
-    worth = np.mean([np.sum(t.intervals[-1].weight) ** 2 / np.sum(t.intervals[-1].weight ** 2)
-                     for t in tasks])
+    worth = np.mean(
+        [np.sum(t.intervals[-1].weight) ** 2 / np.sum(t.intervals[-1].weight ** 2) for t in tasks]
+    )
     lines = [
         f"{len(tasks)} companies of {ACCOUNTS:,} accounts, {len(y):,} rows; in the first "
         f"{share.touched:,} of {share.rows:,} labels were touched; the untouched rows are worth "
         f"{worth:,.0f} rows each. True risk if untouched {y.mean():.4f} on average, "
-        f"{y[most].mean():.4f} in the fifth most likely to be touched.", "",
+        f"{y[most].mean():.4f} in the fifth most likely to be touched.",
+        "",
         "| | RMSE to the truth | squared error minus that of the plain risk, × 1000 | said minus "
-        "true | in the fifth most likely to be touched |", "|---|---|---|---|---|"]
+        "true | in the fifth most likely to be touched |",
+        "|---|---|---|---|---|",
+    ]
     for name, p in every.items():
         gap = mean_over_accounts(1000 * ((p - y) ** 2 - (every[PLAIN] - y) ** 2), who, draws)
         beside = "–" if name == PLAIN else f"{gap.value:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
-        off, there = (mean_over_accounts(p - y, who, draws),
-                      mean_over_accounts((p - y)[most], who[most], draws))
+        off, there = (
+            mean_over_accounts(p - y, who, draws),
+            mean_over_accounts((p - y)[most], who[most], draws),
+        )
         lines.append(
             f"| {name} | {np.sqrt(((p - y) ** 2).mean()):.4f} | {beside} | "
             f"{off.value:+.4f} ({off.low:+.4f} to {off.high:+.4f}) | "
-            f"{there.value:+.4f} ({there.low:+.4f} to {there.high:+.4f}) |")
+            f"{there.value:+.4f} ({there.low:+.4f} to {there.high:+.4f}) |"
+        )
     return "\n".join(lines)
 
 

@@ -61,12 +61,17 @@ def people(arms: tuple[str, ...]) -> tuple[ArmSample, pl.DataFrame]:
     facts = frame.select("recency", "history", "mens", "womens", "newbie").hstack(words)
     labels = [ARMS[arm] for arm in arms]
     return ArmSample(
-        covariates=facts.to_numpy().astype(float), covariate_names=tuple(facts.columns),
-        arm=np.array([labels.index(word) for word in frame["segment"]]), arms=arms,
+        covariates=facts.to_numpy().astype(float),
+        covariate_names=tuple(facts.columns),
+        arm=np.array([labels.index(word) for word in frame["segment"]]),
+        arms=arms,
         propensity=np.full((frame.height, len(arms)), 1 / len(arms)),
-        segment=frame.select(pl.format("men's {}, women's {}", "mens", "womens")
-                             ).to_series().to_numpy().astype(str),
-        cluster=np.arange(frame.height)), frame
+        segment=frame.select(pl.format("men's {}, women's {}", "mens", "womens"))
+        .to_series()
+        .to_numpy()
+        .astype(str),
+        cluster=np.arange(frame.height),
+    ), frame
 
 
 def halves(rows: int, deals: int = DEALS) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -79,19 +84,27 @@ def halves(rows: int, deals: int = DEALS) -> list[tuple[np.ndarray, np.ndarray]]
 
 
 def lesson_of(sample: ArmSample, outcome: np.ndarray, score: np.ndarray, action: int) -> Lesson:
-    return Lesson(covariates=sample.covariates, matrix=design_matrix(sample.covariates),
-                  arm=sample.arm, action=action, outcome=outcome, score=score,
-                  cluster=sample.cluster)
+    return Lesson(
+        covariates=sample.covariates,
+        matrix=design_matrix(sample.covariates),
+        arm=sample.arm,
+        action=action,
+        outcome=outcome,
+        score=score,
+        cluster=sample.cluster,
+    )
 
 
-def qini(uplift: np.ndarray, treated: np.ndarray, outcome: np.ndarray,
-         rng: np.random.Generator) -> float:
+def qini(
+    uplift: np.ndarray, treated: np.ndarray, outcome: np.ndarray, rng: np.random.Generator
+) -> float:
     """Area between the curve of incremental outcomes, ending at 1, and a random ranking's."""
     order = np.lexsort([rng.random(len(uplift)), -uplift])
     acted, good = treated[order].astype(float), outcome[order]
     n_acted, n_untouched = np.cumsum(acted), np.cumsum(1 - acted)
-    gained = (np.cumsum(good * acted)
-              - np.cumsum(good * (1 - acted)) * n_acted / np.maximum(n_untouched, 1))
+    gained = np.cumsum(good * acted) - np.cumsum(good * (1 - acted)) * n_acted / np.maximum(
+        n_untouched, 1
+    )
     share = np.arange(1, len(uplift) + 1) / len(uplift)
     return float(np.mean(gained / gained[-1] - share))
 
@@ -100,53 +113,84 @@ Ranking = Callable[[ArmSample, np.ndarray, np.ndarray, np.ndarray, int], np.ndar
 """(sample, outcome, learned on, judged on, seed) -> uplift of those judged"""
 
 
-def keepwell(sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray,
-             seed: int) -> np.ndarray:
+def keepwell(
+    sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+) -> np.ndarray:
     rng = np.random.default_rng(seed)
     scores = cross_fit(sample.keep(fit), outcome[fit], rng=rng, repeats=1)
-    return account_effects(scores, outcome[fit], sample.arms[1], asked=sample.covariates[ask],
-                           asked_segment=sample.segment[ask], rng=rng).estimates
+    return account_effects(
+        scores,
+        outcome[fit],
+        sample.arms[1],
+        asked=sample.covariates[ask],
+        asked_segment=sample.segment[ask],
+        rng=rng,
+    ).estimates
 
 
 def single(name: str) -> Ranking:
-    def learned(sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray,
-                seed: int) -> np.ndarray:
+    def learned(
+        sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+    ) -> np.ndarray:
         score = np.zeros(len(sample))
         if name == "dr_ridge":
-            scores = cross_fit(sample.keep(fit), outcome[fit], rng=np.random.default_rng(seed),
-                               repeats=1)
+            scores = cross_fit(
+                sample.keep(fit), outcome[fit], rng=np.random.default_rng(seed), repeats=1
+            )
             score[fit] = scores.middle(1)
         return LEARNERS[name](lesson_of(sample, outcome, score, 1), fit, ask, seed)
+
     return learned
 
 
-def response(sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray,
-             seed: int) -> np.ndarray:
+def response(
+    sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+) -> np.ndarray:
     """Who visits anyway: a model of the outcome among those written to, taken for uplift."""
-    return predict_outcome(sample.covariates, design_matrix(sample.covariates), outcome,
-                           fit=fit & (sample.arm == 1), predict=ask, seed=seed)
+    return predict_outcome(
+        sample.covariates,
+        design_matrix(sample.covariates),
+        outcome,
+        fit=fit & (sample.arm == 1),
+        predict=ask,
+        seed=seed,
+    )
 
 
-def causal_forest(sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray,
-                  seed: int) -> np.ndarray:
+def causal_forest(
+    sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from econml.dml import CausalForestDML
 
         forest = CausalForestDML(
             model_y=LGBMRegressor(n_estimators=60, num_leaves=8, verbosity=-1, n_jobs=1),
-            model_t=LogisticRegression(), discrete_treatment=True, n_estimators=200,
-            min_samples_leaf=50, inference=False, n_jobs=1, random_state=seed)
+            model_t=LogisticRegression(),
+            discrete_treatment=True,
+            n_estimators=200,
+            min_samples_leaf=50,
+            inference=False,
+            n_jobs=1,
+            random_state=seed,
+        )
         forest.fit(outcome[fit], sample.arm[fit], X=sample.covariates[fit])
         return np.ravel(forest.effect(sample.covariates[ask]))
 
 
-def causalml_forest(sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray,
-                    seed: int) -> np.ndarray:
+def causalml_forest(
+    sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+) -> np.ndarray:
     assert CAUSALML
     given, answer = DATA / "uplift-forest-in.npz", DATA / "uplift-forest-out.npy"
-    np.savez(given, x=sample.covariates[fit], treated=sample.arm[fit] > 0, y=outcome[fit],
-             ask=sample.covariates[ask], seed=seed)
+    np.savez(
+        given,
+        x=sample.covariates[fit],
+        treated=sample.arm[fit] > 0,
+        y=outcome[fit],
+        ask=sample.covariates[ask],
+        seed=seed,
+    )
     subprocess.run([CAUSALML, str(HERE / "causalml_run.py"), str(given), str(answer)], check=True)
     return np.asarray(np.load(answer))
 
@@ -172,24 +216,39 @@ def test_who_gains_from_the_womens_email() -> None:
             if len(found[name]) > seed or (name == CAUSALML_FOREST and not CAUSALML):
                 continue
             uplift = ranking(sample, visit, fit, ask, seed)
-            found[name].append(qini(uplift, sample.arm[ask] == 1, visit[ask],
-                                    np.random.default_rng(seed)))
+            found[name].append(
+                qini(uplift, sample.arm[ask] == 1, visit[ask], np.random.default_rng(seed))
+            )
             with _file(name).open("a", encoding="utf-8") as kept:
                 kept.write(f"{found[name][-1]}\n")
-        print(seed, {name: round(values[-1], 4) for name, values in found.items() if values},
-              flush=True)
+        print(
+            seed,
+            {name: round(values[-1], 4) for name, values in found.items() if values},
+            flush=True,
+        )
     own = np.array(found["Keepwell"])
-    lines = [f"| {name} | {len(values)} | {np.mean(values):.4f} | {np.std(values, ddof=1):.4f} | "
-             + ("|" if name == "Keepwell" else f"{_paired(own[:len(values)] - values)} |")
-             for name, values in found.items() if len(values) > 1]
-    write_section("Who gains: Hillstrom's women's e-mail", "\n".join([
-        f"{len(sample):,} customers, visit within two weeks; {DEALS} deals into two halves, each "
-        f"judged by what was learned on the other. Qini: area between the curve of additional "
-        f"visits, ending at 1, and a random ranking's. Differences are paired; their 95 % "
-        f"interval allows for halves that share customers (Nadeau and Bengio 2003). EconML's "
-        f"forest has 200 trees, CausalML's, in an environment of its own, 50.", "",
-        "| | halves | Qini | deviation over halves | Keepwell less this |", "|---|---|---|---|---|",
-        *lines]))
+    lines = [
+        f"| {name} | {len(values)} | {np.mean(values):.4f} | {np.std(values, ddof=1):.4f} | "
+        + ("|" if name == "Keepwell" else f"{_paired(own[: len(values)] - values)} |")
+        for name, values in found.items()
+        if len(values) > 1
+    ]
+    write_section(
+        "Who gains: Hillstrom's women's e-mail",
+        "\n".join(
+            [
+                f"{len(sample):,} customers, visit within two weeks; {DEALS} deals into two halves, each "
+                f"judged by what was learned on the other. Qini: area between the curve of additional "
+                f"visits, ending at 1, and a random ranking's. Differences are paired; their 95 % "
+                f"interval allows for halves that share customers (Nadeau and Bengio 2003). EconML's "
+                f"forest has 200 trees, CausalML's, in an environment of its own, 50.",
+                "",
+                "| | halves | Qini | deviation over halves | Keepwell less this |",
+                "|---|---|---|---|---|",
+                *lines,
+            ]
+        ),
+    )
 
 
 def _file(name: str) -> Path:
@@ -200,23 +259,26 @@ def _kept(name: str) -> list[float]:
     file = _file(name)
     if not file.exists():
         return []
-    return [float(line) for line in file.read_text(encoding="utf-8").split()][:2 * DEALS]
+    return [float(line) for line in file.read_text(encoding="utf-8").split()][: 2 * DEALS]
 
 
 def _paired(differences: np.ndarray) -> str:
     error = differences.std(ddof=1) * np.sqrt(1 / len(differences) + 1)  # as many judged as learned
     middle = differences.mean()
-    return (f"{middle:+.4f} ({middle - OF_95_PERCENT * error:+.4f} to "
-            f"{middle + OF_95_PERCENT * error:+.4f})")
+    return (
+        f"{middle:+.4f} ({middle - OF_95_PERCENT * error:+.4f} to "
+        f"{middle + OF_95_PERCENT * error:+.4f})"
+    )
 
 
 def test_whom_to_write_to() -> None:
     sample, frame = people(tuple(ARMS))
     spend, visited = frame["spend"].to_numpy().astype(float), (frame[["visit"]] == 1).to_numpy()
     rng = np.random.default_rng(0)
-    judged = {ACTUAL: cross_fit(sample, spend, rng=rng).score.mean(axis=0),
-              POOLED: cross_fit(sample, pooled_amounts(sample, spend, rng), rng=rng
-                                ).score.mean(axis=0)}
+    judged = {
+        ACTUAL: cross_fit(sample, spend, rng=rng).score.mean(axis=0),
+        POOLED: cross_fit(sample, pooled_amounts(sample, spend, rng), rng=rng).score.mean(axis=0),
+    }
     values: dict[tuple[str, float, str], np.ndarray] = {}
     written: dict[tuple[float, str], list[float]] = {}
     for seed, (fit, ask) in enumerate(halves(len(sample), SPEND_DEALS)):
@@ -230,59 +292,120 @@ def test_whom_to_write_to() -> None:
                 values.setdefault((by, cost, name), np.zeros(len(sample)))[ask] += (
                     score[ask, :][np.arange(len(chosen)), chosen] - charged[chosen]
                 ) / SPEND_DEALS
-        print(seed, {name: round(float(values[ACTUAL, COST, name].mean() * SPEND_DEALS * 2
-                                       / (seed + 1)), 3) for _, name in written if _ == COST},
-              flush=True)
+        print(
+            seed,
+            {
+                name: round(
+                    float(values[ACTUAL, COST, name].mean() * SPEND_DEALS * 2 / (seed + 1)), 3
+                )
+                for _, name in written
+                if _ == COST
+            },
+            flush=True,
+        )
     names = [name for cost, name in written if cost == COST]
-    lines = [f"| {name} | {np.mean(written[COST, name]):.0%} | "
-             + " | ".join(f"{values[by, COST, name].mean():.3f} | "
-                          + ("" if name == OWN else _gap(values[by, COST, OWN],
-                                                         values[by, COST, name]))
-                          for by in judged) + " |" for name in names]
-    curve = [f"| {cost:.2f} | " + " | ".join(f"{values[ACTUAL, cost, name].mean():.3f}"
-                                             for name in names) + " | "
-             + " | ".join(_gap(values[ACTUAL, cost, OWN], values[ACTUAL, cost, name])
-                          for name in names[1:]) + " |" for cost in COSTS]
-    write_section("Whom to write to: Hillstrom, three arms", "\n".join([
-        f"{len(sample):,} customers, spend in two weeks less {COST:.2f} USD for an e-mail; "
-        f"{SPEND_DEALS} deals into two halves, each decided about by what was learned on the "
-        f"other. All are judged by the same doubly robust scores of every customer, by the logged "
-        f"odds: of what was spent; and of whether something was, times the amount that is expected "
-        f"of such a customer in any arm, which is less noisy and right if e-mails change whether "
-        f"people buy and not how much (mean amounts by arm: {_amounts(sample, spend)} USD). "
-        f"Intervals: 95 %, paired, from customers, for policies as they were learned. Keepwell is "
-        f"told who visited, as `--stage visit` tells it; learners are fitted to spend as it is. "
-        f"Its forms were chosen on simulated lotteries, after several looks at these customers. It "
-        f"tells customers apart where that brought more on those of the half that were not learned "
-        f"from, and else writes all the same, as `keepwell whom-to-act-on` does.",
-        "", "| who is written to, by | written to | net USD a customer | Keepwell less this | "
-        "by pooled amounts | Keepwell less this |", "|---|---|---|---|---|---|", *lines, "",
-        "By what an e-mail costs, of what was spent:", "",
-        "| cost, USD | " + " | ".join(names) + " | "
-        + " | ".join(f"Keepwell − {name}" for name in names[1:]) + " |",
-        "|---" * (2 * len(names)) + "|", *curve]))
+    lines = [
+        f"| {name} | {np.mean(written[COST, name]):.0%} | "
+        + " | ".join(
+            f"{values[by, COST, name].mean():.3f} | "
+            + ("" if name == OWN else _gap(values[by, COST, OWN], values[by, COST, name]))
+            for by in judged
+        )
+        + " |"
+        for name in names
+    ]
+    curve = [
+        f"| {cost:.2f} | "
+        + " | ".join(f"{values[ACTUAL, cost, name].mean():.3f}" for name in names)
+        + " | "
+        + " | ".join(
+            _gap(values[ACTUAL, cost, OWN], values[ACTUAL, cost, name]) for name in names[1:]
+        )
+        + " |"
+        for cost in COSTS
+    ]
+    write_section(
+        "Whom to write to: Hillstrom, three arms",
+        "\n".join(
+            [
+                f"{len(sample):,} customers, spend in two weeks less {COST:.2f} USD for an e-mail; "
+                f"{SPEND_DEALS} deals into two halves, each decided about by what was learned on the "
+                f"other. All are judged by the same doubly robust scores of every customer, by the logged "
+                f"odds: of what was spent; and of whether something was, times the amount that is expected "
+                f"of such a customer in any arm, which is less noisy and right if e-mails change whether "
+                f"people buy and not how much (mean amounts by arm: {_amounts(sample, spend)} USD). "
+                f"Intervals: 95 %, paired, from customers, for policies as they were learned. Keepwell is "
+                f"told who visited, as `--stage visit` tells it; learners are fitted to spend as it is. "
+                f"Its forms were chosen on simulated lotteries, after several looks at these customers. It "
+                f"tells customers apart where that brought more on those of the half that were not learned "
+                f"from, and else writes all the same, as `keepwell whom-to-act-on` does.",
+                "",
+                "| who is written to, by | written to | net USD a customer | Keepwell less this | "
+                "by pooled amounts | Keepwell less this |",
+                "|---|---|---|---|---|---|",
+                *lines,
+                "",
+                "By what an e-mail costs, of what was spent:",
+                "",
+                "| cost, USD | "
+                + " | ".join(names)
+                + " | "
+                + " | ".join(f"Keepwell − {name}" for name in names[1:])
+                + " |",
+                "|---" * (2 * len(names)) + "|",
+                *curve,
+            ]
+        ),
+    )
 
 
-def served(sample: ArmSample, spend: np.ndarray, visited: np.ndarray, fit: np.ndarray, seed: int,
-           gains: dict[str, np.ndarray]) -> dict[float, np.ndarray]:
+def served(
+    sample: ArmSample,
+    spend: np.ndarray,
+    visited: np.ndarray,
+    fit: np.ndarray,
+    seed: int,
+    gains: dict[str, np.ndarray],
+) -> dict[float, np.ndarray]:
     """Of every cost, the gains that `decide` goes by: told apart where that brought more."""
     rng = np.random.default_rng(seed)
     scores = cross_fit(sample.keep(fit), spend[fit], rng=rng)
     held_out = held_out_gains(scores, spend[fit], rng, visited[fit])
-    return {cost: gains[TOLD_APART if held_out_value(
-        scores, held_out, np.array([0.0, cost, cost])).gain > 0 else BEST_BY_OWN]
-        for cost in COSTS}
+    return {
+        cost: gains[
+            TOLD_APART
+            if held_out_value(scores, held_out, np.array([0.0, cost, cost])).gain > 0
+            else BEST_BY_OWN
+        ]
+        for cost in COSTS
+    }
 
 
-def gains_of(sample: ArmSample, spend: np.ndarray, visited: np.ndarray, fit: np.ndarray,
-             ask: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def gains_of(
+    sample: ArmSample,
+    spend: np.ndarray,
+    visited: np.ndarray,
+    fit: np.ndarray,
+    ask: np.ndarray,
+    seed: int,
+) -> dict[str, np.ndarray]:
     """What every way of deciding expects the arms to add, customers x arms, costs apart."""
     scores = cross_fit(sample.keep(fit), spend[fit], rng=np.random.default_rng(seed), repeats=1)
-    gains = {name: np.zeros((int(ask.sum()), len(ARMS))) for name in (
-        TOLD_APART, WITHOUT_VISITS, "always the best arm", BEST_BY_OWN, "nobody", *LEARNERS)}
+    gains = {
+        name: np.zeros((int(ask.sum()), len(ARMS)))
+        for name in (
+            TOLD_APART,
+            WITHOUT_VISITS,
+            "always the best arm",
+            BEST_BY_OWN,
+            "nobody",
+            *LEARNERS,
+        )
+    }
     for name, stages in ((TOLD_APART, visited[fit]), (WITHOUT_VISITS, None)):
-        expected = expected_outcomes(sample.keep(fit), spend[fit], asked=sample.covariates[ask],
-                                     reached=stages)
+        expected = expected_outcomes(
+            sample.keep(fit), spend[fit], asked=sample.covariates[ask], reached=stages
+        )
         gains[name] = expected - expected[:, [0]]
     gains[BEST_BY_OWN] += gains[TOLD_APART].mean(axis=0)
     gains["nobody"][:, 1:] = -np.inf
@@ -305,8 +428,9 @@ def pooled_amounts(sample: ArmSample, spend: np.ndarray, rng: np.random.Generato
 
 
 def _amounts(sample: ArmSample, spend: np.ndarray) -> str:
-    return ", ".join(f"{spend[(sample.arm == arm) & (spend > 0)].mean():.0f}"
-                     for arm in range(len(sample.arms)))
+    return ", ".join(
+        f"{spend[(sample.arm == arm) & (spend > 0)].mean():.0f}" for arm in range(len(sample.arms))
+    )
 
 
 def _gap(own: np.ndarray, other: np.ndarray) -> str:

@@ -16,10 +16,17 @@ def main(given_file: str, answer_file: str) -> None:
 
     given = np.load(given_file)
     forest = UpliftRandomForestClassifier(
-        control_name="control", n_estimators=50, min_samples_leaf=100, n_jobs=1,
-        random_state=int(given["seed"]))
-    forest.fit(X=given["x"], treatment=np.where(given["treated"], "treated", "control"),
-               y=given["y"].astype(int))
+        control_name="control",
+        n_estimators=50,
+        min_samples_leaf=100,
+        n_jobs=1,
+        random_state=int(given["seed"]),
+    )
+    forest.fit(
+        X=given["x"],
+        treatment=np.where(given["treated"], "treated", "control"),
+        y=given["y"].astype(int),
+    )
     np.save(answer_file, np.ravel(forest.predict(given["ask"])))
 
 

@@ -17,12 +17,13 @@ import numpy as np
 
 def main(model: str, matrix: str, answer: str) -> None:
     rows = np.load(matrix)
-    explainer = fasttreeshap.TreeExplainer(lightgbm.Booster(model_file=model), algorithm="v1",
-                                           n_jobs=1)
+    explainer = fasttreeshap.TreeExplainer(
+        lightgbm.Booster(model_file=model), algorithm="v1", n_jobs=1
+    )
     took, values = [], []
     for row in range(len(rows)):
         began = time.process_time()
-        told = explainer.shap_values(rows[row:row + 1], check_additivity=False)
+        told = explainer.shap_values(rows[row : row + 1], check_additivity=False)
         took.append(time.process_time() - began)
         values.append(told[1] if isinstance(told, list) else told)
     np.save(answer, np.vstack(values))

@@ -26,8 +26,13 @@ from features.workspace import Workspace
 SMALL = 20_000
 ROWS_AT_ONCE = 500_000
 START = np.datetime64("2025-01-01", "us").astype(np.int64)
-FORMS = {"parquet": "parquet", "csv": "csv", "without ids": "parquet", "again": "parquet",
-         "polars": "parquet"}
+FORMS = {
+    "parquet": "parquet",
+    "csv": "csv",
+    "without ids": "parquet",
+    "again": "parquet",
+    "polars": "parquet",
+}
 
 MAPPING = """
 name = "shop"
@@ -55,19 +60,30 @@ def rows(first: int, count: int) -> pl.DataFrame:
     company = rng.integers(0, 5_000, count)
     at = np.sort(rng.integers(0, 86_400_000, count)) * 1_000 + START + first * 2_000_000
     words = {"what": ["click", "login", "fault"], "role": ["admin", "member", "guest"]}
-    return pl.DataFrame({
-        "company": company, "person": rng.integers(0, 20, count), "at": at,
-        "known": at + rng.integers(0, 3_600_000, count) * 1_000, "n": np.ones(count, np.int64),
-        "value": np.round(rng.exponential(300.0, count), 1), "feature": rng.integers(0, 40, count),
-        **{name: rng.integers(0, len(among), count) for name, among in words.items()},
-    }).select(
+    return pl.DataFrame(
+        {
+            "company": company,
+            "person": rng.integers(0, 20, count),
+            "at": at,
+            "known": at + rng.integers(0, 3_600_000, count) * 1_000,
+            "n": np.ones(count, np.int64),
+            "value": np.round(rng.exponential(300.0, count), 1),
+            "feature": rng.integers(0, 40, count),
+            **{name: rng.integers(0, len(among), count) for name, among in words.items()},
+        }
+    ).select(
         pl.int_range(first, first + count).cast(pl.String).str.zfill(12).alias("id"),
         pl.format("acct-{}", "company").alias("company"),
         pl.format("u{}-{}", "company", "person").alias("person"),
-        pl.col("at", "known").cast(pl.Datetime("us", "UTC")), "n", "value",
+        pl.col("at", "known").cast(pl.Datetime("us", "UTC")),
+        "n",
+        "value",
         pl.format("feature_{}", "feature").alias("feature"),
-        *(pl.col(name).replace_strict(range(len(among)), among, return_dtype=pl.String)
-          for name, among in words.items()))
+        *(
+            pl.col(name).replace_strict(range(len(among)), among, return_dtype=pl.String)
+            for name, among in words.items()
+        ),
+    )
 
 
 def source(folder: Path, form: str, count: int) -> Path:
@@ -75,8 +91,9 @@ def source(folder: Path, form: str, count: int) -> Path:
     path = folder / f"use-{count}.{form}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        frames = [rows(first, min(ROWS_AT_ONCE, count - first))
-                  for first in range(0, count, ROWS_AT_ONCE)]
+        frames = [
+            rows(first, min(ROWS_AT_ONCE, count - first)) for first in range(0, count, ROWS_AT_ONCE)
+        ]
         whole = pl.concat(frames)
         if form == "csv":
             whole.write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%S%.3fZ")
@@ -88,7 +105,8 @@ def source(folder: Path, form: str, count: int) -> Path:
 def by_polars(path: Path, folder: Path) -> None:
     """The least that any tool does: read, drop repeated ids, order, write."""
     pl.read_parquet(path).unique("id", keep="first").sort("company", "at").write_parquet(
-        folder / "rewritten.parquet", compression="zstd", compression_level=1)
+        folder / "rewritten.parquet", compression="zstd", compression_level=1
+    )
 
 
 def ingestion(path: Path, folder: Path, mapping: str) -> Callable[[], None]:
@@ -120,14 +138,22 @@ def main(name: str, count: int, data: Path) -> None:
     try:
         for small in ("small", "small again"):
             (folder / small).mkdir()
-            prepared("again" if "again" in small else name, source(data, form, SMALL),
-                     folder / small)()
+            prepared(
+                "again" if "again" in small else name, source(data, form, SMALL), folder / small
+            )()
         path = source(data, form, count)
         run = prepared(name, path, folder)
         cpu, wall = cpu_seconds(), time.perf_counter()
         run()
-        print(json.dumps({"cpu": cpu_seconds() - cpu, "wall": time.perf_counter() - wall,
-                          "peak_mb": peak_megabytes()}))
+        print(
+            json.dumps(
+                {
+                    "cpu": cpu_seconds() - cpu,
+                    "wall": time.perf_counter() - wall,
+                    "peak_mb": peak_megabytes(),
+                }
+            )
+        )
     finally:
         shutil.rmtree(folder)
 

@@ -35,13 +35,23 @@ def world(seed: int, *, n: int = 600, k: int = 3, wrong: float = 0.5) -> World:
     means = amount * chance
     worse = slightly_worse(policy, target, means)
     return World(
-        log=LoggedChoices(chosen=chosen, propensity=policy[row, chosen], reward=reward,
-                          cluster=row, predicted=means * (1 + wrong * rng.normal(size=k))),
-        policy=policy, target=target, worse=worse, means=means)
+        log=LoggedChoices(
+            chosen=chosen,
+            propensity=policy[row, chosen],
+            reward=reward,
+            cluster=row,
+            predicted=means * (1 + wrong * rng.normal(size=k)),
+        ),
+        policy=policy,
+        target=target,
+        worse=worse,
+        means=means,
+    )
 
 
 def slightly_worse(policy: Floats, other: Floats, means: Floats) -> Floats:
     """Quite another policy that earns a hundredth less: the other one, mixed until it does."""
+
     def earns(one: Floats) -> float:
         return float((one * means).sum(axis=1).mean())
 

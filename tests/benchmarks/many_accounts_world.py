@@ -44,19 +44,29 @@ def bundle(booster: lgb.Booster, rows: np.ndarray) -> ModelBundle:
     intercepts = (-3.0, -2.2, -1.6)
     digests = CATALOGUE.digests
     return ModelBundle(
-        label="churn", form=TreeArrays.from_dump(booster.dump_model()),
+        label="churn",
+        form=TreeArrays.from_dump(booster.dump_model()),
         contract=FeatureContract(
-            tuple(ContractFeature(name=name, digest=digests[name]) for name in READS)),
+            tuple(ContractFeature(name=name, digest=digests[name]) for name in READS)
+        ),
         calibration=Calibration(
-            horizons=HORIZONS, slope=0.8, intercepts=intercepts, draws=np.column_stack(
-                [rng.normal(0.8, 0.05, DRAWS),
-                 np.sort(rng.normal(intercepts, 0.05, (DRAWS, len(HORIZONS))), axis=1)])),
+            horizons=HORIZONS,
+            slope=0.8,
+            intercepts=intercepts,
+            draws=np.column_stack(
+                [
+                    rng.normal(0.8, 0.05, DRAWS),
+                    np.sort(rng.normal(intercepts, 0.05, (DRAWS, len(HORIZONS))), axis=1),
+                ]
+            ),
+        ),
         base_rates=dict(zip(HORIZONS, (0.03, 0.06, 0.09), strict=True)),
-        metadata=BundleMetadata(as_of=AS_OF, data_fingerprint="", code_version="",
-                                label_policy={}),
+        metadata=BundleMetadata(as_of=AS_OF, data_fingerprint="", code_version="", label_policy={}),
         reference=ReferenceDistribution.of(rows[:1000]),
-        golden=GoldenRows(matrix=rows[:50],
-                          raw=np.asarray(booster.predict(rows[:50], raw_score=True))))
+        golden=GoldenRows(
+            matrix=rows[:50], raw=np.asarray(booster.predict(rows[:50], raw_score=True))
+        ),
+    )
 
 
 def make_workspace(root: Path, accounts: int, served: ModelBundle) -> Workspace:
@@ -64,8 +74,16 @@ def make_workspace(root: Path, accounts: int, served: ModelBundle) -> Workspace:
     workspace = Workspace(root, environment={})
     workspace.change_settings(tenant="Many", complete_until=AS_OF)
     store = MlflowModelStore(workspace.tracking_uri)
-    run = store.record_run(TrainingRun(label="churn", name="by hand", bundle=served,
-                                       started_at=AS_OF, ended_at=AS_OF, metrics={}))
+    run = store.record_run(
+        TrainingRun(
+            label="churn",
+            name="by hand",
+            bundle=served,
+            started_at=AS_OF,
+            ended_at=AS_OF,
+            metrics={},
+        )
+    )
     store.promote("churn", store.register("churn", run), evidence={}, by="bench", at=AS_OF)
     snapshots = SnapshotStore(workspace.snapshots_dir)
     path = snapshots.path(AS_OF)
@@ -74,22 +92,35 @@ def make_workspace(root: Path, accounts: int, served: ModelBundle) -> Workspace:
     rng, writer = np.random.default_rng(1), None
     for back in (7, 28):  # a score is shown beside those of a week and of four weeks ago
         pl.DataFrame({"account_id": []}, schema={"account_id": pl.String}).write_parquet(
-            snapshots.path(AS_OF - timedelta(days=back)), metadata={MADE_FROM: digest})
+            snapshots.path(AS_OF - timedelta(days=back)), metadata={MADE_FROM: digest}
+        )
     others = [name for name in (*FORMULAS["003"].inputs, "mrr") if name not in READS]
     for start in range(0, accounts, GROUP):
         n = min(GROUP, accounts - start)
         values = rng.normal(size=(n, FEATURES)).round(3)
         values[rng.random(values.shape) < 0.1] = np.nan
-        words = {"segment": ("small", "mid", "large"), "price_plan": ("free", "pro", "business"),
-                 "contract_status": ("active",) * 49 + ("ended",)}
-        table = pl.DataFrame({
-            "account_id": [f"account-{number:08d}" for number in range(start, start + n)],
-            **{name: np.array(said)[rng.integers(0, len(said), n)]
-               for name, said in words.items()},
-            **{name: pl.Series(values[:, j]).fill_nan(None) for j, name in enumerate(READS)},
-            **{name: rng.gamma(2, 20, n).round(2) for name in others},
-        }).with_columns(as_of=pl.lit(AS_OF).cast(pl.Datetime("us", "UTC"))).to_arrow(
-            compat_level=pl.CompatLevel.oldest())
+        words = {
+            "segment": ("small", "mid", "large"),
+            "price_plan": ("free", "pro", "business"),
+            "contract_status": ("active",) * 49 + ("ended",),
+        }
+        table = (
+            pl.DataFrame(
+                {
+                    "account_id": [f"account-{number:08d}" for number in range(start, start + n)],
+                    **{
+                        name: np.array(said)[rng.integers(0, len(said), n)]
+                        for name, said in words.items()
+                    },
+                    **{
+                        name: pl.Series(values[:, j]).fill_nan(None) for j, name in enumerate(READS)
+                    },
+                    **{name: rng.gamma(2, 20, n).round(2) for name in others},
+                }
+            )
+            .with_columns(as_of=pl.lit(AS_OF).cast(pl.Datetime("us", "UTC")))
+            .to_arrow(compat_level=pl.CompatLevel.oldest())
+        )
         if writer is None:
             schema = table.schema.with_metadata({MADE_FROM: digest})
             writer = pq.ParquetWriter(path, schema, compression="zstd")

@@ -39,16 +39,22 @@ def by_keepwell(lake: Lake, catalogue: Catalogue, *, threads: int) -> pl.DataFra
     def answers(events: pl.DataFrame, _: pl.DataFrame) -> pl.DataFrame:
         timelines = prepare(events, catalogue)
         values = sweep(timelines.events, timelines.items, cutoffs)
-        columns = {feature.name: values[:, :, number].reshape(-1)
-                   for number, feature in enumerate(catalogue.primitives)}
+        columns = {
+            feature.name: values[:, :, number].reshape(-1)
+            for number, feature in enumerate(catalogue.primitives)
+        }
         ids = pl.Series(timelines.account_ids, dtype=pl.String)
-        return pl.DataFrame({
-            "account_id": ids.gather(np.repeat(np.arange(len(ids)), len(cutoffs))),
-            "as_of": pl.Series(np.tile(cutoffs, len(ids))).cast(pl.Datetime("us", "UTC")),
-            **columns})
+        return pl.DataFrame(
+            {
+                "account_id": ids.gather(np.repeat(np.arange(len(ids)), len(cutoffs))),
+                "as_of": pl.Series(np.tile(cutoffs, len(ids))).cast(pl.Datetime("us", "UTC")),
+                **columns,
+            }
+        )
 
-    ranges = AccountRanges(lake, columns_read(catalogue), events_at_once=EVENTS_AT_ONCE,
-                           threads=threads)
+    ranges = AccountRanges(
+        lake, columns_read(catalogue), events_at_once=EVENTS_AT_ONCE, threads=threads
+    )
     return pl.concat(list(ranges.each(answers)))
 
 
@@ -74,8 +80,10 @@ PEERS: dict[str, Callable[[Lake], object]] = {
 
 def cpu_seconds() -> float:
     """User and system time of this process and the children it has waited for."""
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(
-        resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def peak_megabytes() -> float:
@@ -91,13 +99,23 @@ def main(name: str, n_events: int, folder: Path, answer: Path | None) -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forget the peak so far
     cpu, wall = cpu_seconds(), time.perf_counter()
     made = PEERS[name](lake)
-    print(json.dumps({
-        "cpu": cpu_seconds() - cpu, "wall": time.perf_counter() - wall,
-        "peak_mb": peak_megabytes()}))
+    print(
+        json.dumps(
+            {
+                "cpu": cpu_seconds() - cpu,
+                "wall": time.perf_counter() - wall,
+                "peak_mb": peak_megabytes(),
+            }
+        )
+    )
     if answer is not None and isinstance(made, pl.DataFrame):
         made.write_parquet(answer)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]),
-         Path(sys.argv[4]) if len(sys.argv) > 4 else None)
+    main(
+        sys.argv[1],
+        int(sys.argv[2]),
+        Path(sys.argv[3]),
+        Path(sys.argv[4]) if len(sys.argv) > 4 else None,
+    )

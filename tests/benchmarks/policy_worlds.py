@@ -49,8 +49,12 @@ OFFERS = (
     Offer(id="reminder", cost_usd=5, hours=0.1, believed=0.08),
 )
 
-WORKING: Shares = {"guide": (0.02, 0.02, 0.0), "call": (0.05, 0.25, 0.30),
-                   "training": (0.05, 0.20, 0.45), "reminder": (0.10, 0.05, 0.0)}
+WORKING: Shares = {
+    "guide": (0.02, 0.02, 0.0),
+    "call": (0.05, 0.25, 0.30),
+    "training": (0.05, 0.20, 0.45),
+    "reminder": (0.10, 0.05, 0.0),
+}
 WORLDS: Mapping[str, Shares] = {
     "confounded": WORKING,
     "null": {offer.id: (0.0, 0.0, 0.0) for offer in OFFERS},
@@ -92,8 +96,11 @@ def quarters(rng: np.random.Generator, rows: int) -> Quarters:
     odds = -2.4 - 0.8 * health - 0.3 * trend - 0.1 * np.minimum(tenure, 6)
     return Quarters(
         covariates=np.column_stack([health, np.log(mrr), tenure, trend, rng.normal(size=rows)]),
-        segment=segment, mrr=mrr, churn=_expit(odds),
-        foreseen=_expit(odds + rng.normal(size=rows) * 0.3))
+        segment=segment,
+        mrr=mrr,
+        churn=_expit(odds),
+        foreseen=_expit(odds + rng.normal(size=rows) * 0.3),
+    )
 
 
 def shares_of(world: str, at: np.ndarray) -> np.ndarray:
@@ -107,14 +114,21 @@ def shares_of(world: str, at: np.ndarray) -> np.ndarray:
     return table
 
 
-def history(rng: np.random.Generator, world: str, rows: int) -> tuple[Quarters, np.ndarray,
-                                                                      np.ndarray]:
+def history(
+    rng: np.random.Generator, world: str, rows: int
+) -> tuple[Quarters, np.ndarray, np.ndarray]:
     """What happened: the accounts, the arm of each, and whether it stayed."""
     seen = quarters(rng, rows)
     health, trend = seen.covariates[:, 0], seen.covariates[:, 3]
-    odds = np.column_stack([
-        np.zeros(rows), -1.0 - 0.2 * health, -1.2 - 0.8 * health - 0.2 * trend,
-        -1.8 - 0.6 * health + 0.3 * (seen.segment == 2), -1.2 + 0.2 * trend])
+    odds = np.column_stack(
+        [
+            np.zeros(rows),
+            -1.0 - 0.2 * health,
+            -1.2 - 0.8 * health - 0.2 * trend,
+            -1.8 - 0.6 * health + 0.3 * (seen.segment == 2),
+            -1.2 + 0.2 * trend,
+        ]
+    )
     chance = np.exp(odds) / np.exp(odds).sum(axis=1, keepdims=True)
     arm = (rng.random(rows)[:, None] > chance.cumsum(axis=1)).sum(axis=1).clip(max=len(OFFERS))
     shares = shares_of(world, np.linspace(0, 1, rows))
@@ -123,39 +137,79 @@ def history(rng: np.random.Generator, world: str, rows: int) -> tuple[Quarters, 
     return seen, arm, stays.astype(float)
 
 
-def learned(rng: np.random.Generator, seen: Quarters, arm: np.ndarray, stays: np.ndarray, *,
-            repeats: int = 1) -> Evidence:
+def learned(
+    rng: np.random.Generator,
+    seen: Quarters,
+    arm: np.ndarray,
+    stays: np.ndarray,
+    *,
+    repeats: int = 1,
+) -> Evidence:
     """What the log says of every action, as the policy reads it."""
     received = [0, *(a for a in range(1, len(OFFERS) + 1) if (arm == a).sum() >= 10)]
     rows = np.isin(arm, received)
     place = {a: number for number, a in enumerate(received)}
     sample = ArmSample(
-        covariates=seen.covariates[rows], covariate_names=COVARIATES,
+        covariates=seen.covariates[rows],
+        covariate_names=COVARIATES,
         arm=np.array([place[a] for a in arm[rows]]),
         arms=(NO_ACTION, *(OFFERS[a - 1].id for a in received[1:])),
         propensity=np.full((int(rows.sum()), len(received)), np.nan),
-        segment=np.array(SEGMENTS)[seen.segment[rows]], cluster=np.arange(int(rows.sum())))
+        segment=np.array(SEGMENTS)[seen.segment[rows]],
+        cluster=np.arange(int(rows.sum())),
+    )
     scores = cross_fit(sample, stays[rows], rng=rng, repeats=repeats)
     before = standardised(0.7 * seen.covariates[rows, 0] + rng.normal(size=int(rows.sum())))
     placebo = cross_fit(sample, before, rng=rng, repeats=repeats)
-    measured = Measurement(outcome="retention", horizon_days=90, measured_from=NOW,
-                           measured_to=NOW, source="a simulated log")
-    found = action_effects(scores, stays[rows], placebos={"use before": placebo},
-                           measured=measured, rng=rng,
-                           age_days=np.linspace(HISTORY_DAYS, 0, len(seen))[rows])
+    measured = Measurement(
+        outcome="retention",
+        horizon_days=90,
+        measured_from=NOW,
+        measured_to=NOW,
+        source="a simulated log",
+    )
+    found = action_effects(
+        scores,
+        stays[rows],
+        placebos={"use before": placebo},
+        measured=measured,
+        rng=rng,
+        age_days=np.linspace(HISTORY_DAYS, 0, len(seen))[rows],
+    )
     return Evidence(effects=found.records)
 
 
 def decisions(now: Quarters, evidence: Evidence, limits: Limits = LIMITS) -> np.ndarray:
     """The arm that the policy puts first for every account."""
     book, ids = _playbook(), [DO_NOTHING, *(offer.id for offer in OFFERS)]
-    return np.array([ids.index(recommend(
-        AccountState(
-            account_id=str(row), as_of=NOW, features={}, mrr=float(now.mrr[row]),
-            attributes={"contract_status": "active", "segment": SEGMENTS[now.segment[row]]},
-            churn_probability=float(now.foreseen[row]), score_source="model"),
-        playbook=book, limits=limits, history=(), as_of=NOW, evidence=evidence,
-    ).ranked[0].action_id) for row in range(len(now))])
+    return np.array(
+        [
+            ids.index(
+                recommend(
+                    AccountState(
+                        account_id=str(row),
+                        as_of=NOW,
+                        features={},
+                        mrr=float(now.mrr[row]),
+                        attributes={
+                            "contract_status": "active",
+                            "segment": SEGMENTS[now.segment[row]],
+                        },
+                        churn_probability=float(now.foreseen[row]),
+                        score_source="model",
+                    ),
+                    playbook=book,
+                    limits=limits,
+                    history=(),
+                    as_of=NOW,
+                    evidence=evidence,
+                )
+                .ranked[0]
+                .action_id
+            )
+            for row in range(len(now))
+        ]
+    )
 
 
 def worth(now: Quarters, world: str) -> np.ndarray:
@@ -169,15 +223,29 @@ def worth(now: Quarters, world: str) -> np.ndarray:
 def _playbook() -> Playbook:
     book = playbook()
     like = book.by_id["success_call"]
-    return replace(book, actions=tuple(_action(like, offer) for offer in OFFERS), sequences=(),
-                   guards=(), conflicts=(), families={})
+    return replace(
+        book,
+        actions=tuple(_action(like, offer) for offer in OFFERS),
+        sequences=(),
+        guards=(),
+        conflicts=(),
+        families={},
+    )
 
 
 def _action(like: Action, offer: Offer) -> Action:
     return replace(
-        like, id=offer.id, name=offer.id, triggers=(parse_condition("mrr > 0"),), eligibility=(),
-        cost_usd=offer.cost_usd, hours=offer.hours, family=None, channel="internal",
-        prior=replace(like.prior, mean=offer.believed, strength=offer.strength))
+        like,
+        id=offer.id,
+        name=offer.id,
+        triggers=(parse_condition("mrr > 0"),),
+        eligibility=(),
+        cost_usd=offer.cost_usd,
+        hours=offer.hours,
+        family=None,
+        channel="internal",
+        prior=replace(like.prior, mean=offer.believed, strength=offer.strength),
+    )
 
 
 def _expit(x: np.ndarray) -> np.ndarray:

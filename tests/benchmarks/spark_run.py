@@ -31,9 +31,14 @@ def on_spark(place: Workspace, log: Path) -> None:
     from pyspark import SparkContext
 
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # Spark's workers outlive its Java
-    settings = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": log.as_uri(),
-                "spark.eventLog.compress": "false", "spark.eventLog.rolling.enabled": "false",
-                "spark.sql.shuffle.partitions": "16", "spark.driver.memory": "4g"}
+    settings = {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": log.as_uri(),
+        "spark.eventLog.compress": "false",
+        "spark.eventLog.rolling.enabled": "false",
+        "spark.sql.shuffle.partitions": "16",
+        "spark.driver.memory": "4g",
+    }
     with spark_session("local[2]", settings) as session:
         backfill_on_spark(session, place, MOMENTS)
     gateway = SparkContext._gateway
@@ -53,8 +58,9 @@ def shuffled(log: Path) -> int:
     [file] = [path for path in log.iterdir() if path.is_file() and path.suffix != ".crc"]
     with file.open(encoding="utf-8") as lines:
         tasks = [json.loads(line).get("Task Metrics") or {} for line in lines]
-    return sum(task.get("Shuffle Write Metrics", {}).get("Shuffle Bytes Written", 0)
-               for task in tasks)
+    return sum(
+        task.get("Shuffle Write Metrics", {}).get("Shuffle Bytes Written", 0) for task in tasks
+    )
 
 
 def main(engine: str, folder: Path, log: Path) -> None:
@@ -65,8 +71,15 @@ def main(engine: str, folder: Path, log: Path) -> None:
         on_spark(place, log)
     else:
         backfill(place, MOMENTS)
-    print(json.dumps({"cpu": cpu_seconds() - cpu, "wall": time.perf_counter() - wall,
-                      "moved": shuffled(log) if engine == "spark" else 0}))
+    print(
+        json.dumps(
+            {
+                "cpu": cpu_seconds() - cpu,
+                "wall": time.perf_counter() - wall,
+                "moved": shuffled(log) if engine == "spark" else 0,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

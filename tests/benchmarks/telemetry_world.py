@@ -28,10 +28,20 @@ END = datetime(2026, 1, 1, tzinfo=UTC)
 ACCOUNTS = 20_000
 USERS_PER_ACCOUNT = 40
 
-KINDS = {"user.session": 0.25, "feature.used": 0.40, "error.raised": 0.08, "job.retry": 0.04,
-         "integration.state": 0.03, "ticket.created": 0.03, "ticket.resolved": 0.03,
-         "nudge.sent": 0.04, "nudge.acted": 0.02, "recipe.completed": 0.03,
-         "deployment.published": 0.03, "config.changed": 0.02}
+KINDS = {
+    "user.session": 0.25,
+    "feature.used": 0.40,
+    "error.raised": 0.08,
+    "job.retry": 0.04,
+    "integration.state": 0.03,
+    "ticket.created": 0.03,
+    "ticket.resolved": 0.03,
+    "nudge.sent": 0.04,
+    "nudge.acted": 0.02,
+    "recipe.completed": 0.03,
+    "deployment.published": 0.03,
+    "config.changed": 0.02,
+}
 """Kind to its share of the events."""
 
 WITH_QUANTITY = ("user.session", "feature.used", "ticket.created", "ticket.resolved")
@@ -56,10 +66,15 @@ def features() -> tuple[Feature, ...]:
         ("feature_sum", "sum", ("feature.used",), 0.0),
         ("session_mean", "mean", ("user.session",), None),
     ]
-    windows = [_feature(name, operation, reads, days, empty)
-               for name, operation, reads, empty in asked for days in DAYS]
-    return (*windows, _feature("days_since_session", "days_since_last", ("user.session",), 90,
-                               None))
+    windows = [
+        _feature(name, operation, reads, days, empty)
+        for name, operation, reads, empty in asked
+        for days in DAYS
+    ]
+    return (
+        *windows,
+        _feature("days_since_session", "days_since_last", ("user.session",), 90, None),
+    )
 
 
 def catalogue(n_features: int = 61) -> Catalogue:
@@ -73,12 +88,20 @@ def _word(kind: str) -> str:
     return kind.replace(".", "_")
 
 
-def _feature(name: str, operation: str, reads: tuple[str, ...], days: int,
-             empty: float | None) -> Feature:
+def _feature(
+    name: str, operation: str, reads: tuple[str, ...], days: int, empty: float | None
+) -> Feature:
     return Feature(
-        name=f"{name}_{days}d", description="A feature of the benchmark.", theme="adoption",
-        reads=reads, aggregate=Aggregate(operation=operation), when_empty=empty, unit="",
-        phrase="{value}", lookback=timedelta(days=days))
+        name=f"{name}_{days}d",
+        description="A feature of the benchmark.",
+        theme="adoption",
+        reads=reads,
+        aggregate=Aggregate(operation=operation),
+        when_empty=empty,
+        unit="",
+        phrase="{value}",
+        lookback=timedelta(days=days),
+    )
 
 
 def lake_of(folder: Path, n_events: int, n_accounts: int = ACCOUNTS) -> Lake:
@@ -94,9 +117,11 @@ def lake_of(folder: Path, n_events: int, n_accounts: int = ACCOUNTS) -> Lake:
     parts, late, written = [], pl.DataFrame(), 0
     for number, (opens, closes) in enumerate(itertools.pairwise(months)):
         until = round(n_events * (number + 1) / len(CUTOFFS))
-        drawn = pl.concat([late, _month(rng, opens, closes, written, until, share)],
-                          how="vertical") if late.height else _month(
-                              rng, opens, closes, written, until, share)
+        drawn = (
+            pl.concat([late, _month(rng, opens, closes, written, until, share)], how="vertical")
+            if late.height
+            else _month(rng, opens, closes, written, until, share)
+        )
         is_last = number == len(CUTOFFS) - 1
         arrived = drawn if is_last else drawn.filter(pl.col("recorded_at") < closes)
         late = drawn.filter(pl.col("recorded_at") >= closes)
@@ -106,22 +131,37 @@ def lake_of(folder: Path, n_events: int, n_accounts: int = ACCOUNTS) -> Lake:
         for part, start in enumerate(range(0, arrived.height, PART_EVENTS)):
             parts.append(f"{number + 1:06d}-{part}.parquet")
             arrived.slice(start, PART_EVENTS).sort("account_id", "occurred_at").write_parquet(
-                lake.folder / parts[-1], compression="zstd", compression_level=1,
-                row_group_size=ROW_GROUP)
+                lake.folder / parts[-1],
+                compression="zstd",
+                compression_level=1,
+                row_group_size=ROW_GROUP,
+            )
     manifest = Manifest(
-        generation=len(parts), parts=tuple(parts), rows=n_events, events=n_events,
-        fingerprint=n_events, first_recorded=dict.fromkeys(KINDS, START),
-        last_recorded=dict.fromkeys(KINDS, END))
+        generation=len(parts),
+        parts=tuple(parts),
+        rows=n_events,
+        events=n_events,
+        fingerprint=n_events,
+        first_recorded=dict.fromkeys(KINDS, START),
+        last_recorded=dict.fromkeys(KINDS, END),
+    )
     (lake.folder / MANIFEST).write_bytes(manifest_json(manifest))
     return lake
 
 
-def _month(rng: np.random.Generator, opens: datetime, closes: datetime, first: int, end: int,
-           share: np.ndarray) -> pl.DataFrame:
+def _month(
+    rng: np.random.Generator,
+    opens: datetime,
+    closes: datetime,
+    first: int,
+    end: int,
+    share: np.ndarray,
+) -> pl.DataFrame:
     n = end - first
     account = np.minimum(np.searchsorted(share, rng.random(n)), len(share) - 1)
-    user = np.minimum((USERS_PER_ACCOUNT * rng.random(n) ** 1.7).astype(np.int64),
-                      USERS_PER_ACCOUNT - 1)
+    user = np.minimum(
+        (USERS_PER_ACCOUNT * rng.random(n) ** 1.7).astype(np.int64), USERS_PER_ACCOUNT - 1
+    )
     kind = rng.choice(len(KINDS), size=n, p=list(KINDS.values()))
     names = np.array(list(KINDS))
     occurred = rng.integers(microseconds(opens), microseconds(closes), n)
@@ -130,25 +170,44 @@ def _month(rng: np.random.Generator, opens: datetime, closes: datetime, first: i
     delay = np.where(rng.random(n) < 0.005, rng.integers(0, 40 * 86400 * 10**6, n), delay)
     has_quantity = np.isin(names, WITH_QUANTITY)[kind] & (rng.random(n) > 0.02)
     quantity = np.where(has_quantity, np.round(rng.exponential(300.0, n) * 4) / 4, np.nan)
-    frame = pl.DataFrame({
-        "number": np.arange(first, end), "account": account, "user": user,
-        "has_user": rng.random(n) > 0.02, "kind": kind, "occurred": occurred, "delay": delay,
-        "quantity": quantity, "name": rng.integers(0, 30, n)})
+    frame = pl.DataFrame(
+        {
+            "number": np.arange(first, end),
+            "account": account,
+            "user": user,
+            "has_user": rng.random(n) > 0.02,
+            "kind": kind,
+            "occurred": occurred,
+            "delay": delay,
+            "quantity": quantity,
+            "name": rng.integers(0, 30, n),
+        }
+    )
     account_id = pl.format("acct-{}", pl.col("account").cast(pl.String).str.zfill(6))
     moment = pl.Datetime("us")
     return frame.select(
         (pl.col("number").hash(7).cast(pl.String).str.zfill(20)).alias("event_id"),
         account_id.alias("account_id"),
-        pl.when("has_user").then(pl.format(
-            "user-{}-{}", pl.col("account").cast(pl.String).str.zfill(6),
-            pl.col("user").cast(pl.String).str.zfill(2))).alias("user_id"),
+        pl.when("has_user")
+        .then(
+            pl.format(
+                "user-{}-{}",
+                pl.col("account").cast(pl.String).str.zfill(6),
+                pl.col("user").cast(pl.String).str.zfill(2),
+            )
+        )
+        .alias("user_id"),
         pl.lit(pl.Series(list(KINDS))).gather(pl.col("kind")).alias("kind"),
         pl.col("occurred").cast(moment).dt.replace_time_zone("UTC").alias("occurred_at"),
-        (pl.col("occurred") + pl.col("delay")).cast(moment).dt.replace_time_zone("UTC")
+        (pl.col("occurred") + pl.col("delay"))
+        .cast(moment)
+        .dt.replace_time_zone("UTC")
         .alias("recorded_at"),
-        pl.lit(1, pl.Int64).alias("event_count"), pl.lit(1, pl.Int64).alias("user_count"),
+        pl.lit(1, pl.Int64).alias("event_count"),
+        pl.lit(1, pl.Int64).alias("user_count"),
         pl.col("quantity").fill_nan(None),
         pl.when(pl.lit(list(KINDS).index("feature.used")) == pl.col("kind"))
         .then(pl.concat_str(pl.lit('{"name":"feature-'), pl.col("name"), pl.lit('"}')))
-        .otherwise(pl.lit("{}")).alias("properties"),
+        .otherwise(pl.lit("{}"))
+        .alias("properties"),
     ).select(*EVENT_SCHEMA)

@@ -40,10 +40,13 @@ class TrainingWorld:
     def prepared(self, label: str = "churn", horizons: Sequence[int] = (30, 60, 90)) -> Prepared:
         names = [f.name for f in catalogue().features if f.is_model_input] + [HEALTH_SCORE]
         return prepare(
-            replace(label_named(label), horizons=tuple(horizons)), events=self.events,
+            replace(label_named(label), horizons=tuple(horizons)),
+            events=self.events,
             reader=lambda rows: rows.join(self.snapshots, on=ROW, how="left"),
             digests=dict.fromkeys(names, ""),
-            cutoffs=tuple(self.snapshots["as_of"].unique().sort()), known_until=self.until)
+            cutoffs=tuple(self.snapshots["as_of"].unique().sort()),
+            known_until=self.until,
+        )
 
 
 def crm() -> TrainingWorld:
@@ -52,22 +55,32 @@ def crm() -> TrainingWorld:
         ingest(workspace, [CRM], CRM / "mapping.toml")
         backfill(workspace, month_starts(datetime(2022, 2, 1, tzinfo=UTC), CRM_UNTIL))
         store = SnapshotStore(workspace.snapshots_dir)
-        snapshots = pl.concat([store.read(moment) for moment in store.moments()],
-                              how="diagonal_relaxed")
-        return TrainingWorld(Lake(workspace.events_dir, workspace.quarantine_dir).scan().collect(),
-                             snapshots, CRM_UNTIL)
+        snapshots = pl.concat(
+            [store.read(moment) for moment in store.moments()], how="diagonal_relaxed"
+        )
+        return TrainingWorld(
+            Lake(workspace.events_dir, workspace.quarantine_dir).scan().collect(),
+            snapshots,
+            CRM_UNTIL,
+        )
 
 
 def simulated(*, accounts: int = 1200, months: int = 24, seed: int = 5) -> TrainingWorld:
     settings = WorldSettings(accounts=accounts, months=months)
     events = simulate(settings, np.random.default_rng(seed)).events.with_columns(
-        superseded_at=pl.lit(None, UTC_INSTANT))
+        superseded_at=pl.lit(None, UTC_INSTANT)
+    )
     first = dict(events.group_by("kind").agg(pl.col("recorded_at").min()).iter_rows())
     starts = settings.calendar.starts_at
     later = starts.month - 1 + months
     until = starts.replace(year=starts.year + later // 12, month=later % 12 + 1)
-    snapshots = build_snapshots(events, month_starts(starts.replace(month=2), until), catalogue(),
-                                first_recorded=first, threads=2)
+    snapshots = build_snapshots(
+        events,
+        month_starts(starts.replace(month=2), until),
+        catalogue(),
+        first_recorded=first,
+        threads=2,
+    )
     return TrainingWorld(events, snapshots, until)
 
 

@@ -25,38 +25,65 @@ CLIP = 0.01
 
 
 def boosted(trees: int) -> LGBMClassifier:
-    return LGBMClassifier(n_estimators=trees, num_leaves=8, learning_rate=0.08,
-                          min_child_samples=20, reg_lambda=10.0, verbosity=-1, n_jobs=1,
-                          deterministic=True, random_state=1)
+    return LGBMClassifier(
+        n_estimators=trees,
+        num_leaves=8,
+        learning_rate=0.08,
+        min_child_samples=20,
+        reg_lambda=10.0,
+        verbosity=-1,
+        n_jobs=1,
+        deterministic=True,
+        random_state=1,
+    )
 
 
 def both(trees: int) -> VotingClassifier:
-    return VotingClassifier([("linear", LogisticRegression()), ("trees", boosted(trees))],
-                            voting="soft")
+    return VotingClassifier(
+        [("linear", LogisticRegression()), ("trees", boosted(trees))], voting="soft"
+    )
 
 
-def econml(sample: ArmSample, stayed: np.ndarray, propensity: object, regression: object,
-           **settings: object) -> Found:
+def econml(
+    sample: ArmSample,
+    stayed: np.ndarray,
+    propensity: object,
+    regression: object,
+    **settings: object,
+) -> Found:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         learner = LinearDRLearner(
-            model_propensity=propensity, model_regression=regression, min_propensity=CLIP,
-            discrete_outcome=True, random_state=1, **settings)
+            model_propensity=propensity,
+            model_regression=regression,
+            min_propensity=CLIP,
+            discrete_outcome=True,
+            random_state=1,
+            **settings,
+        )
         learner.fit(stayed, sample.arm, X=None, W=sample.covariates)
         found = [learner.intercept__inference(T=arm) for arm in range(1, len(sample.arms))]
-    return (np.array([float(np.ravel(one.point_estimate)[0]) for one in found]),
-            np.array([float(np.ravel(one.stderr)[0]) for one in found]))
+    return (
+        np.array([float(np.ravel(one.point_estimate)[0]) for one in found]),
+        np.array([float(np.ravel(one.stderr)[0]) for one in found]),
+    )
 
 
-def doubleml(sample: ArmSample, stayed: np.ndarray, propensity: object,
-             regression: object) -> Found:
+def doubleml(
+    sample: ArmSample, stayed: np.ndarray, propensity: object, regression: object
+) -> Found:
     names = [f"x{number}" for number in range(sample.covariates.shape[1])]
     frame = pd.DataFrame(sample.covariates, columns=names).assign(y=stayed, d=sample.arm)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = DoubleMLAPOS(
-            DoubleMLData(frame, "y", "d", names), regression, propensity, n_folds=5,
-            treatment_levels=list(range(len(sample.arms))), normalize_ipw=True)
+            DoubleMLData(frame, "y", "d", names),
+            regression,
+            propensity,
+            n_folds=5,
+            treatment_levels=list(range(len(sample.arms))),
+            normalize_ipw=True,
+        )
         model.fit()
         contrast = model.causal_contrast(reference_levels=0)
     return np.asarray(contrast.thetas), np.asarray(contrast.ses)
@@ -65,11 +92,13 @@ def doubleml(sample: ArmSample, stayed: np.ndarray, propensity: object,
 PEERS: dict[str, Callable[[ArmSample, np.ndarray], Found]] = {
     "EconML, its defaults": lambda sample, stayed: econml(sample, stayed, "auto", "auto"),
     "EconML, logistic": lambda sample, stayed: econml(
-        sample, stayed, LogisticRegression(), LogisticRegression(), cv=5),
+        sample, stayed, LogisticRegression(), LogisticRegression(), cv=5
+    ),
     "EconML, mean of logistic and LightGBM": lambda sample, stayed: econml(
-        sample, stayed, both(30), both(60), cv=5),
+        sample, stayed, both(30), both(60), cv=5
+    ),
     "DoubleML, logistic": lambda sample, stayed: doubleml(
-        sample, stayed, LogisticRegression(), LogisticRegression()),
-    "DoubleML, LightGBM": lambda sample, stayed: doubleml(
-        sample, stayed, boosted(30), boosted(60)),
+        sample, stayed, LogisticRegression(), LogisticRegression()
+    ),
+    "DoubleML, LightGBM": lambda sample, stayed: doubleml(sample, stayed, boosted(30), boosted(60)),
 }

@@ -31,12 +31,19 @@ def address(served_app) -> Iterator[str]:
 def browser() -> Iterator[WebDriver]:
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or "/usr/bin/chromium"
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                     "--disable-background-networking", "--no-first-run"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--no-first-run",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(
-        executable_path=shutil.which("chromedriver") or "/usr/bin/chromedriver")
+        executable_path=shutil.which("chromedriver") or "/usr/bin/chromedriver"
+    )
     driver = webdriver.Chrome(options=options, service=service)
     driver.implicitly_wait(5)
     yield driver
@@ -114,8 +121,10 @@ def test_from_an_account_to_its_parent_and_back(portfolio, address):
     assert "What Company 04 and the accounts below it come to" in text
     assert "Of 5 accounts with features, 3 of them directly below" in text
     assert "1,250 USD" in text
-    healths = [float(e.text.split()[0]) for e in
-               portfolio.find_elements(By.CSS_SELECTOR, ".family tbody .health")]
+    healths = [
+        float(e.text.split()[0])
+        for e in portfolio.find_elements(By.CSS_SELECTOR, ".family tbody .health")
+    ]
     assert len(healths) == 3
     assert healths == sorted(healths)
     follow(portfolio, "Show all 5 accounts")
@@ -136,9 +145,15 @@ def test_what_else_may_come_stands_on_the_page_with_its_time_and_source(portfoli
     follow(portfolio, "Company 00")
     lines = portfolio.find_elements(By.CSS_SELECTOR, ".outlooks > div")
     assert [line.find_element(By.TAG_NAME, "dt").text.splitlines()[0] for line in lines] == [
-        "Leaves at its renewal", "Leaves within 180 days", "Leaves within 365 days",
-        "Grows by its renewal", "Grows within 180 days", "Grows within 365 days",
-        "Pays at least a tenth less", "Falls silent for 30 days"]
+        "Leaves at its renewal",
+        "Leaves within 180 days",
+        "Leaves within 365 days",
+        "Grows by its renewal",
+        "Grows within 180 days",
+        "Grows within 365 days",
+        "Pays at least a tenth less",
+        "Falls silent for 30 days",
+    ]
     assert "No model for this is in use yet." in lines[6].text
     assert all(line.find_element(By.CLASS_NAME, "value").is_displayed() for line in lines)
 
@@ -178,7 +193,8 @@ def test_from_the_models_to_a_card_and_its_picture(portfolio):
     picture = portfolio.find_element(By.CSS_SELECTOR, ".card-text img")
     portfolio.execute_script("arguments[0].scrollIntoView()", picture)
     WebDriverWait(portfolio, 10).until(
-        lambda now: now.execute_script("return arguments[0].naturalWidth", picture) > 0)
+        lambda now: now.execute_script("return arguments[0].naturalWidth", picture) > 0
+    )
     cells = portfolio.find_elements(By.CSS_SELECTOR, ".card-text td")
     assert all(cell.size["height"] < 60 for cell in cells)  # numbers are not broken into letters
     follow(portfolio, "All models")
@@ -192,7 +208,8 @@ def test_nothing_is_wider_than_the_window(portfolio):
                 portfolio.get(portfolio.current_url.partition("/accounts")[0])
             follow(portfolio, link)
         wide = portfolio.execute_script(
-            "return document.documentElement.scrollWidth - window.innerWidth")
+            "return document.documentElement.scrollWidth - window.innerWidth"
+        )
         assert wide <= 0
 
 
@@ -208,15 +225,25 @@ def test_the_keyboard_is_enough(portfolio):
 def test_no_page_asks_another_host_or_breaks_its_own_policy(browser, address):
     browser.get_log("browser")
     browser.get_log("performance")
-    for path in ("/", "/accounts/acct-00", "/models", "/models/churn/1", "/reports", "/docs",
-                 "/approvals", "/problems"):
+    for path in (
+        "/",
+        "/accounts/acct-00",
+        "/models",
+        "/models/churn/1",
+        "/reports",
+        "/docs",
+        "/approvals",
+        "/problems",
+    ):
         browser.get(address + path)
     assert [entry["message"] for entry in browser.get_log("browser")] == []
-    asked = [entry["message"] for entry in browser.get_log("performance")
-             if '"Network.requestWillBeSent"' in entry["message"]]
+    asked = [
+        entry["message"]
+        for entry in browser.get_log("performance")
+        if '"Network.requestWillBeSent"' in entry["message"]
+    ]
     assert asked
-    assert [message for message in asked
-            if f'"url":"{address}' not in message] == []
+    assert [message for message in asked if f'"url":"{address}' not in message] == []
 
 
 def test_a_wrong_address_helps_on(browser, address):

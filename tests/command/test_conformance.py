@@ -18,9 +18,19 @@ ROOT = Path(__file__).parents[2]
 def conformance(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "keepwell.py"), "conformance", *words],
-        cwd=cwd, capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1", "HOME": str(cwd),
-             "PYTHONPATH": str(ROOT), "KEEPWELL_API_KEY": "the key of the test"})
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+            "KEEPWELL_API_KEY": "the key of the test",
+        },
+    )
 
 
 @pytest.fixture

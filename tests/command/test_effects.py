@@ -22,25 +22,37 @@ ROOT = Path(__file__).parents[2]
 def effects(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "keepwell.py"), "effects", *words, "-w", "w"],
-        cwd=cwd, capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1", "HOME": str(cwd),
-             "PYTHONPATH": str(ROOT)})
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+        },
+    )
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "workspace.toml").write_text(
-        "complete_until = 2026-01-01T00:00:00Z\n", encoding="utf-8")
+        "complete_until = 2026-01-01T00:00:00Z\n", encoding="utf-8"
+    )
     return Workspace(tmp_path / "w")
 
 
 def test_effects_are_measured_and_written_for_the_ranking_to_read(
-    workspace: Workspace, tmp_path: Path,
+    workspace: Workspace,
+    tmp_path: Path,
 ) -> None:
     world = event_world(np.random.default_rng(3), programmes=("pilot",))
     Lake(workspace.events_dir, workspace.quarantine_dir).append(
-        world.events, source="test", file="world", now=world.as_of)
+        world.events, source="test", file="world", now=world.as_of
+    )
     SnapshotStore(workspace.snapshots_dir).write(world.features)
     done = effects("--as-of", "2026-01-01", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -53,11 +65,13 @@ def test_effects_are_measured_and_written_for_the_ranking_to_read(
 
 
 def test_a_workspace_without_snapshots_is_one_paragraph(
-    workspace: Workspace, tmp_path: Path,
+    workspace: Workspace,
+    tmp_path: Path,
 ) -> None:
     world = event_world(np.random.default_rng(3), accounts=20, months=2)
     Lake(workspace.events_dir, workspace.quarantine_dir).append(
-        world.events, source="test", file="world", now=world.as_of)
+        world.events, source="test", file="world", now=world.as_of
+    )
     done = effects("--as-of", "2026-01-01", cwd=tmp_path)
     assert done.returncode == 3
     assert "Traceback" not in done.stderr

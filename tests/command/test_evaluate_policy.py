@@ -21,19 +21,32 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def evaluate(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "keepwell.py"), "evaluate-policy", *words, "-w", "w"],
-        cwd=cwd, capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1", "HOME": str(cwd),
-             "PYTHONPATH": str(ROOT)})
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+        },
+    )
 
 
 def write_log(path: Path, candidate: str) -> None:
     """A coin chose; a call brings 50, a mail 10."""
     rng = np.random.default_rng(1)
     call = rng.random(400) < 0.5
-    pl.DataFrame({
-        "action": np.where(call, "call", "mail"), "propensity": 0.5,
-        "reward": np.where(call, 50.0, 10.0) + rng.normal(size=400), "candidate": candidate,
-    }).write_csv(path)
+    pl.DataFrame(
+        {
+            "action": np.where(call, "call", "mail"),
+            "propensity": 0.5,
+            "reward": np.where(call, 50.0, 10.0) + rng.normal(size=400),
+            "candidate": candidate,
+        }
+    ).write_csv(path)
 
 
 def test_a_better_candidate_ends_with_0_and_a_worse_one_with_1(tmp_path: Path) -> None:
@@ -55,12 +68,27 @@ def test_a_better_candidate_ends_with_0_and_a_worse_one_with_1(tmp_path: Path) -
 def test_a_workspace_without_chance_says_that_nothing_can_be_learned(tmp_path: Path) -> None:
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "workspace.toml").write_text(
-        "complete_until = 2026-06-01T00:00:00Z\n", encoding="utf-8")
+        "complete_until = 2026-06-01T00:00:00Z\n", encoding="utf-8"
+    )
     with closing(Ledger(tmp_path / "w" / "ledger.db")) as ledger:
-        ledger.append_decisions([Decision(
-            decision_id=f"d-{n}", account_id="acme", decided_at=NOW, as_of=NOW, action="call",
-            expected_value=1.5, currency="USD", eligible=(), withheld=(), versions={},
-            input_digest="ab") for n in range(3)])
+        ledger.append_decisions(
+            [
+                Decision(
+                    decision_id=f"d-{n}",
+                    account_id="acme",
+                    decided_at=NOW,
+                    as_of=NOW,
+                    action="call",
+                    expected_value=1.5,
+                    currency="USD",
+                    eligible=(),
+                    withheld=(),
+                    versions={},
+                    input_digest="ab",
+                )
+                for n in range(3)
+            ]
+        )
     found = evaluate("--out", "found.json", "--write-log", "log.csv", cwd=tmp_path)
     assert found.returncode == 1, found.stderr
     assert "Nothing can be learned from this log." in found.stdout

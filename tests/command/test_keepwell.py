@@ -16,9 +16,19 @@ ROOT = Path(__file__).parents[2]
 def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The command as a person starts it, in a wide terminal without colour."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words], cwd=cwd, capture_output=True,
-        text=True, check=False, env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1",
-                                     "HOME": str(cwd), "PYTHONPATH": str(ROOT)})
+        [sys.executable, str(ROOT / "keepwell.py"), *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+        },
+    )
 
 
 def one_paragraph(text: str) -> str:
@@ -33,26 +43,46 @@ def source(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "use.csv").write_text(
         "id,company,at,what\n1,acme,2024-01-05T10:00:00Z,search\n2,acme,yesterday,search\n",
-        encoding="utf-8")
+        encoding="utf-8",
+    )
     (folder / "mapping.toml").write_text(
         'name = "test"\nzone = "UTC"\ncomplete_until = 2024-03-01T00:00:00Z\n'
         '[tables.use]\nfiles = ["use.csv"]\nkind = "feature.used"\nevent_id = "id"\n'
         'account = "company"\noccurred_at = "at"\nrecorded_delay = "0d"\n'
-        'properties = { name = { column = "what" } }\n', encoding="utf-8")
+        'properties = { name = { column = "what" } }\n',
+        encoding="utf-8",
+    )
     return folder
 
 
 def test_alone_it_lists_its_commands(tmp_path: Path) -> None:
     done = keepwell("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("simulate", "ingest", "snapshot", "features", "train", "models", "monitor",
-                    "score", "actions", "report", "serve", "demo"):
+    for command in (
+        "simulate",
+        "ingest",
+        "snapshot",
+        "features",
+        "train",
+        "models",
+        "monitor",
+        "score",
+        "actions",
+        "report",
+        "serve",
+        "demo",
+    ):
         assert command in done.stdout
 
 
-@pytest.mark.parametrize(("command", "extra"), [
-    ("train", "keepwell[dask]"), ("snapshot", "keepwell[spark]"), ("score", "keepwell[spark]"),
-])
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("train", "keepwell[dask]"),
+        ("snapshot", "keepwell[spark]"),
+        ("score", "keepwell[spark]"),
+    ],
+)
 def test_help_names_the_extra_to_install(tmp_path: Path, command: str, extra: str) -> None:
     said = keepwell(command, "--help", cwd=tmp_path).stdout
     assert extra in said
@@ -68,8 +98,15 @@ def test_the_catalogue_can_be_read_by_programs(tmp_path: Path) -> None:
 
 
 def test_good_rows_land_and_bad_rows_are_counted(source: Path, tmp_path: Path) -> None:
-    done = keepwell("ingest", str(source), "--mapping", str(source / "mapping.toml"),
-                    "--workspace", "ws", cwd=tmp_path)
+    done = keepwell(
+        "ingest",
+        str(source),
+        "--mapping",
+        str(source / "mapping.toml"),
+        "--workspace",
+        "ws",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "1 landed" in done.stdout
     assert "1 landed + 1 quarantined" in done.stdout
@@ -80,26 +117,31 @@ def test_good_rows_land_and_bad_rows_are_counted(source: Path, tmp_path: Path) -
 
 
 def test_scores_of_an_account_with_one_event_and_no_contract_say_what_is_unknown(
-    source: Path, tmp_path: Path,
+    source: Path,
+    tmp_path: Path,
 ) -> None:
-    keepwell("ingest", str(source), "--mapping", str(source / "mapping.toml"), "-w", "ws",
-             cwd=tmp_path)
-    done = keepwell("score", "--as-of", "2024-02-01", "--out", "scores.parquet", "-w", "ws",
-                    cwd=tmp_path)
+    keepwell(
+        "ingest", str(source), "--mapping", str(source / "mapping.toml"), "-w", "ws", cwd=tmp_path
+    )
+    done = keepwell(
+        "score", "--as-of", "2024-02-01", "--out", "scores.parquet", "-w", "ws", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     row = pl.read_parquet(tmp_path / "scores.parquet").to_dicts()[0]
     assert row["account_id"] == "acme"
     assert row["score_source"] == "none"  # too little is known even for the health formula
     assert row["revenue_at_risk"] is None  # no contract: no MRR, and unknown is not zero
-    done = keepwell("actions", "--as-of", "2024-02-01", "--out", "actions.json", "-w", "ws",
-                    cwd=tmp_path)
+    done = keepwell(
+        "actions", "--as-of", "2024-02-01", "--out", "actions.json", "-w", "ws", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     (account,) = json.loads((tmp_path / "actions.json").read_text())["accounts"]
     assert account["ranked"]
 
 
 def test_a_score_after_more_events_came_is_of_the_newest_events(
-    source: Path, tmp_path: Path,
+    source: Path,
+    tmp_path: Path,
 ) -> None:
     ingest = ("ingest", str(source), "--mapping", str(source / "mapping.toml"), "-w", "ws")
     score = ("score", "--as-of", "2024-02-01", "--out", "scores.parquet", "-w", "ws")
@@ -118,25 +160,44 @@ def test_a_score_after_more_events_came_is_of_the_newest_events(
     assert snapshot.stat().st_mtime_ns == untouched
 
 
-@pytest.mark.parametrize(("words", "code", "message"), [
-    (("ingest", "nowhere.csv", "--mapping", "nowhere.toml", "-w", "ws"), 3, "nowhere.toml"),
-    (("snapshot", "--from", "2024-01-01", "-w", "ws"), 3, "Give --as-of DATE for one moment"),
-    (("snapshot", "-w", "ws"), 3, "states no moment"),
-    (("snapshot", "--from", "2024-01-02", "--to", "2024-01-20", "-w", "ws"), 3,
-     "no start of a month"),
-    (("score", "--as-of", "2024-01-01", "--out", "x.parquet", "-w", "ws"), 3,
-     "No account was known"),
-    (("serve", "-w", "nowhere"), 3, "There is no workspace"),
-    (("models", "promote", "churn", "7", "--by", "Ann", "-w", "ws"), 3, "There is no workspace"),
-    (("models", "rollback", "churn", "--by", "Ann", "-w", "ws"), 3, "There is no workspace"),
-    (("models", "list", "-w", "ws"), 3, "There is no workspace"),
-    (("train", "happiness"), 2, "happiness"),
-    (("train", "churn", "--cluster", "tcp://10.0.0.1:8786", "--workers", "2"), 3,
-     "Give --cluster ADDRESS for a cluster that runs, or --workers N"),
-    (("score", "--out", "x.parquet", "--as-of", "soon"), 2, "soon"),
-])
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("ingest", "nowhere.csv", "--mapping", "nowhere.toml", "-w", "ws"), 3, "nowhere.toml"),
+        (("snapshot", "--from", "2024-01-01", "-w", "ws"), 3, "Give --as-of DATE for one moment"),
+        (("snapshot", "-w", "ws"), 3, "states no moment"),
+        (
+            ("snapshot", "--from", "2024-01-02", "--to", "2024-01-20", "-w", "ws"),
+            3,
+            "no start of a month",
+        ),
+        (
+            ("score", "--as-of", "2024-01-01", "--out", "x.parquet", "-w", "ws"),
+            3,
+            "No account was known",
+        ),
+        (("serve", "-w", "nowhere"), 3, "There is no workspace"),
+        (
+            ("models", "promote", "churn", "7", "--by", "Ann", "-w", "ws"),
+            3,
+            "There is no workspace",
+        ),
+        (("models", "rollback", "churn", "--by", "Ann", "-w", "ws"), 3, "There is no workspace"),
+        (("models", "list", "-w", "ws"), 3, "There is no workspace"),
+        (("train", "happiness"), 2, "happiness"),
+        (
+            ("train", "churn", "--cluster", "tcp://10.0.0.1:8786", "--workers", "2"),
+            3,
+            "Give --cluster ADDRESS for a cluster that runs, or --workers N",
+        ),
+        (("score", "--out", "x.parquet", "--as-of", "soon"), 2, "soon"),
+    ],
+)
 def test_what_can_not_be_done_is_one_paragraph_and_an_exit_code(
-    words: tuple[str, ...], code: int, message: str, tmp_path: Path,
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+    tmp_path: Path,
 ) -> None:
     done = keepwell(*words, cwd=tmp_path)
     assert done.returncode == code, (done.stdout, done.stderr)
@@ -145,7 +206,8 @@ def test_what_can_not_be_done_is_one_paragraph_and_an_exit_code(
 
 
 def test_a_mapping_that_names_a_missing_column_changes_nothing(
-    source: Path, tmp_path: Path,
+    source: Path,
+    tmp_path: Path,
 ) -> None:
     mapping = source / "mapping.toml"
     mapping.write_text(mapping.read_text().replace('"company"', '"customer"'), encoding="utf-8")
@@ -168,26 +230,37 @@ def test_a_team_that_can_not_be_read_is_one_paragraph(tmp_path: Path) -> None:
 
 def test_a_team_file_that_is_none_is_one_paragraph(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'[[csm]]\nid = "Ren\xe9"\n')
-    for name, said in (("missing.toml", "can not be read: No such file"),
-                       (".", "can not be read: Is a directory"),
-                       ("latin.toml", "is not text in UTF-8 (byte 17)")):
+    for name, said in (
+        ("missing.toml", "can not be read: No such file"),
+        (".", "can not be read: Is a directory"),
+        ("latin.toml", "is not text in UTF-8 (byte 17)"),
+    ):
         done = keepwell("plan", name, "--out", "plan.json", cwd=tmp_path)
         assert (done.returncode, said in one_paragraph(done.stderr)) == (3, True)
 
 
 def test_a_workspace_that_another_process_writes_is_left_alone(
-    source: Path, tmp_path: Path,
+    source: Path,
+    tmp_path: Path,
 ) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c",
-         "import sys; from features.workspace import Workspace\n"
-         "with Workspace('ws').lock():\n print('held', flush=True); sys.stdin.read()"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)})
+        [
+            sys.executable,
+            "-c",
+            "import sys; from features.workspace import Workspace\n"
+            "with Workspace('ws').lock():\n print('held', flush=True); sys.stdin.read()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    done = keepwell("ingest", str(source), "--mapping", str(source / "mapping.toml"), "-w", "ws",
-                    cwd=tmp_path)
+    done = keepwell(
+        "ingest", str(source), "--mapping", str(source / "mapping.toml"), "-w", "ws", cwd=tmp_path
+    )
     holder.communicate()
     assert done.returncode == 4
     assert "Another process is writing" in one_paragraph(done.stderr)

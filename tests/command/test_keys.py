@@ -17,9 +17,19 @@ ROOT = Path(__file__).parents[2]
 def keys(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "keepwell.py"), "keys", *words, "--workspace", "w"],
-        cwd=cwd, capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1", "HOME": str(cwd),
-             "PYTHONPATH": str(ROOT), **environment})
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+            **environment,
+        },
+    )
 
 
 def secret_in(run: subprocess.CompletedProcess[str]) -> str:
@@ -30,8 +40,21 @@ def secret_in(run: subprocess.CompletedProcess[str]) -> str:
 
 def test_a_key_from_its_making_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "w").mkdir()
-    made = keys("create", "laptop", "--owner", "ann", "--role", "csm", "--territory", "emea",
-                "--territory", "apac", "--days", "30", cwd=tmp_path)
+    made = keys(
+        "create",
+        "laptop",
+        "--owner",
+        "ann",
+        "--role",
+        "csm",
+        "--territory",
+        "emea",
+        "--territory",
+        "apac",
+        "--days",
+        "30",
+        cwd=tmp_path,
+    )
     first = secret_in(made)
     [key_id] = re.findall(r"key-[0-9a-f]{8}", made.stdout)
     now = datetime.now(UTC)
@@ -62,8 +85,9 @@ def test_what_can_not_be_made_is_one_paragraph_and_code_3(tmp_path: Path) -> Non
     assert nowhere.returncode == 3
     assert "There is no workspace" in " ".join(nowhere.stderr.split())
     (tmp_path / "w").mkdir()
-    beyond = keys("create", "x", "--owner", "ann", "--role", "reader", "--permission", "send",
-                  cwd=tmp_path)
+    beyond = keys(
+        "create", "x", "--owner", "ann", "--role", "reader", "--permission", "send", cwd=tmp_path
+    )
     assert beyond.returncode == 3
     assert "A key of role reader can not have send" in " ".join(beyond.stderr.split())
     short = keys("list", cwd=tmp_path, KEEPWELL_KEY_PEPPER="short")
@@ -79,9 +103,23 @@ def test_who_promotes_is_the_owner_of_their_key(tmp_path: Path) -> None:
 
     def promote(*words: str, **more: str) -> str:
         run = subprocess.run(
-            [sys.executable, str(ROOT / "keepwell.py"), "models", "promote", "churn", "1",
-             "--workspace", "w", *words], cwd=tmp_path, capture_output=True, text=True,
-            check=False, env={**environment, **more})
+            [
+                sys.executable,
+                str(ROOT / "keepwell.py"),
+                "models",
+                "promote",
+                "churn",
+                "1",
+                "--workspace",
+                "w",
+                *words,
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**environment, **more},
+        )
         assert run.returncode == 3
         return " ".join(run.stderr.split())
 

@@ -18,9 +18,18 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def verify(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "keepwell.py"), "ledger", "verify", "--workspace", "w", *words],
-        cwd=cwd, capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1", "HOME": str(cwd),
-             "PYTHONPATH": str(ROOT)})
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+        },
+    )
 
 
 def test_a_ledger_is_verified_against_a_noted_head(tmp_path: Path) -> None:
@@ -29,10 +38,23 @@ def test_a_ledger_is_verified_against_a_noted_head(tmp_path: Path) -> None:
     assert "no decision was stored yet" in " ".join(none_yet.stderr.split())
     path = tmp_path / "w" / "ledger.db"
     with closing(Ledger(path)) as ledger:
-        ledger.append_decisions([Decision(
-            decision_id="d-1", account_id="acme", decided_at=NOW, as_of=NOW, action="success_call",
-            expected_value=1.5, currency="USD", eligible=(), withheld=(), versions={},
-            input_digest="ab")])
+        ledger.append_decisions(
+            [
+                Decision(
+                    decision_id="d-1",
+                    account_id="acme",
+                    decided_at=NOW,
+                    as_of=NOW,
+                    action="success_call",
+                    expected_value=1.5,
+                    currency="USD",
+                    eligible=(),
+                    withheld=(),
+                    versions={},
+                    input_digest="ab",
+                )
+            ]
+        )
     whole = verify(cwd=tmp_path)
     assert whole.returncode == 0
     assert "1 record, each as it was written" in whole.stdout

@@ -23,22 +23,43 @@ def companies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Work
     """One company with models, and one with accounts only."""
     folder = tmp_path_factory.mktemp("companies")
     trained = make_workspace(folder / "trained")
-    add_model(MlflowModelStore(trained.tracking_uri), "churn",
-              make_bundle(trained, READS, [0.9, -0.7, -0.2, 0.1, -0.3]))
+    add_model(
+        MlflowModelStore(trained.tracking_uri),
+        "churn",
+        make_bundle(trained, READS, [0.9, -0.7, -0.2, 0.1, -0.3]),
+    )
     return trained, make_workspace(folder / "scored")
 
 
 def score(place: Workspace, tracking_uri: str, out: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), "score", "--out", str(out), "-w",
-         str(place.root)], cwd=out.parent, capture_output=True, text=True, check=False,
-        env={"PATH": os.environ["PATH"], "COLUMNS": "400", "NO_COLOR": "1",
-             "HOME": str(out.parent), "PYTHONPATH": str(ROOT),
-             "KEEPWELL_TRACKING_URI": tracking_uri})
+        [
+            sys.executable,
+            str(ROOT / "keepwell.py"),
+            "score",
+            "--out",
+            str(out),
+            "-w",
+            str(place.root),
+        ],
+        cwd=out.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": os.environ["PATH"],
+            "COLUMNS": "400",
+            "NO_COLOR": "1",
+            "HOME": str(out.parent),
+            "PYTHONPATH": str(ROOT),
+            "KEEPWELL_TRACKING_URI": tracking_uri,
+        },
+    )
 
 
 def test_the_models_of_one_company_score_the_accounts_of_another(
-    companies: tuple[Workspace, Workspace], tmp_path: Path,
+    companies: tuple[Workspace, Workspace],
+    tmp_path: Path,
 ) -> None:
     trained, scored = companies
     uri = trained.tracking_uri
@@ -50,12 +71,14 @@ def test_the_models_of_one_company_score_the_accounts_of_another(
     scores = there.filter(pl.col("churn_probability_90d").is_not_null())
     assert scores["score_source"].to_list() == ["model"] * 47  # the 48th account has left
     assert there["churn_probability_90d"].equals(
-        pl.read_parquet(tmp_path / "own.parquet")["churn_probability_90d"])
+        pl.read_parquet(tmp_path / "own.parquet")["churn_probability_90d"]
+    )
     assert not (scored.root / "mlflow.db").exists()
 
 
 def test_a_model_of_features_that_are_not_counted_here_says_how_to_count_them(
-    companies: tuple[Workspace, Workspace], tmp_path: Path,
+    companies: tuple[Workspace, Workspace],
+    tmp_path: Path,
 ) -> None:
     _, scored = companies
     trained = make_workspace(tmp_path / "trained", use_names=("search",))
@@ -69,12 +92,18 @@ def test_a_model_of_features_that_are_not_counted_here_says_how_to_count_them(
     assert "model" not in pl.read_parquet(tmp_path / "scores.parquet")["score_source"].to_list()
 
 
-@pytest.mark.parametrize(("uri", "said"), [
-    ("sqlite:///nowhere/mlflow.db", "nowhere/mlflow.db, and there is no such file"),
-    ("mlflow.db", "'mlflow.db', which is no address"),
-])
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("sqlite:///nowhere/mlflow.db", "nowhere/mlflow.db, and there is no such file"),
+        ("mlflow.db", "'mlflow.db', which is no address"),
+    ],
+)
 def test_a_tracking_store_that_is_not_there_is_not_made(
-    companies: tuple[Workspace, Workspace], uri: str, said: str, tmp_path: Path,
+    companies: tuple[Workspace, Workspace],
+    uri: str,
+    said: str,
+    tmp_path: Path,
 ) -> None:
     done = score(companies[1], uri, tmp_path / "scores.parquet")
     assert done.returncode == 3

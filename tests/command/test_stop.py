@@ -28,9 +28,18 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "keepwell.py"), *words, "--workspace", "w"],
-        cwd=cwd, capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1", "HOME": str(cwd),
-             "PYTHONPATH": str(ROOT)})
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+        },
+    )
 
 
 @pytest.fixture
@@ -45,8 +54,9 @@ def kept(folder: Path) -> Path:
     Ledger(folder / "w" / "ledger.db").close()
     place = SnapshotStore(Workspace(folder / "w").snapshots_dir)
     place.folder.mkdir(parents=True)
-    pl.DataFrame({"account_id": ["a", "b"], "segment": ["small", None], "csm": ["ann", "bob"]}
-                 ).write_parquet(place.folder / "as_of_20260301T000000Z.parquet")
+    pl.DataFrame(
+        {"account_id": ["a", "b"], "segment": ["small", None], "csm": ["ann", "bob"]}
+    ).write_parquet(place.folder / "as_of_20260301T000000Z.parquet")
     return folder
 
 
@@ -56,11 +66,14 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_what_is_stopped_is_resumed_as_it_was_named(kept: Path) -> None:
     folder = kept
-    stopped = keepwell("stop", "--reason", "wrong prices", "--segment", "small", "--by", "ann",
-                       cwd=folder)
+    stopped = keepwell(
+        "stop", "--reason", "wrong prices", "--segment", "small", "--by", "ann", cwd=folder
+    )
     assert stopped.returncode == 0, said(stopped)
-    assert said(stopped) == (f"Stopped the segment small, in {folder / 'w' / 'ledger.db'}. Stopped "
-                             f"now: the segment small (by ann: wrong prices).")
+    assert said(stopped) == (
+        f"Stopped the segment small, in {folder / 'w' / 'ledger.db'}. Stopped "
+        f"now: the segment small (by ann: wrong prices)."
+    )
     with closing(Ledger(folder / "w" / "ledger.db")) as ledger:
         [control] = Controls(ledger.database).all()
         assert (control.kind, control.scope) == ("stop", Scope(segment="small"))
@@ -72,15 +85,22 @@ def test_what_is_stopped_is_resumed_as_it_was_named(kept: Path) -> None:
     assert "Stopped now: nothing." in said(resumed)
 
 
-@pytest.mark.parametrize(("words", "match"), [
-    (("--reason", "x", "--action", "sucess_call"), "There is no action 'sucess_call'"),
-    (("--reason", "x", "--csm", ""), "There is no csm '' in the newest snapshot"),
-    (("--reason", "x", "--csm", "anne"), "Mend the name, or stop everything by naming none."),
-    (("--reason", "x", "--segment", "smal"), "There is no segment 'smal' in the newest snapshot"),
-    (("--reason", " "), "The reason is empty"),
-])
-def test_a_stop_that_would_stop_nothing_is_refused(kept: Path, words: tuple[str, ...],
-                                                   match: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (("--reason", "x", "--action", "sucess_call"), "There is no action 'sucess_call'"),
+        (("--reason", "x", "--csm", ""), "There is no csm '' in the newest snapshot"),
+        (("--reason", "x", "--csm", "anne"), "Mend the name, or stop everything by naming none."),
+        (
+            ("--reason", "x", "--segment", "smal"),
+            "There is no segment 'smal' in the newest snapshot",
+        ),
+        (("--reason", " "), "The reason is empty"),
+    ],
+)
+def test_a_stop_that_would_stop_nothing_is_refused(
+    kept: Path, words: tuple[str, ...], match: str
+) -> None:
     refused = keepwell("stop", *words, cwd=kept)
     assert refused.returncode == 3
     assert match in said(refused)
@@ -103,16 +123,33 @@ def test_a_workspace_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_decision_is_asked_again(folder: Path) -> None:
-    state = AccountState(account_id="acme", as_of=NOW, mrr=2000.0, health_score=31.0,
-                         attributes={"contract_status": "active"}, features={})
-    asked, common = PolicyInputs(state=state, limits=Limits(), history=(), as_of=NOW), (
-        shared_inputs({}, {}))
+    state = AccountState(
+        account_id="acme",
+        as_of=NOW,
+        mrr=2000.0,
+        health_score=31.0,
+        attributes={"contract_status": "active"},
+        features={},
+    )
+    asked, common = (
+        PolicyInputs(state=state, limits=Limits(), history=(), as_of=NOW),
+        (shared_inputs({}, {})),
+    )
     answer = asked.answer(playbook()).to_dict()
     first = Decision(
-        decision_id="d-1", account_id="acme", decided_at=NOW, as_of=NOW, action="success_call",
-        expected_value=1.5, currency="USD", eligible=tuple(answer["ranked"]),  # type: ignore[arg-type]
-        withheld=tuple(answer["withheld"]), versions={}, input_digest="ab",  # type: ignore[arg-type]
-        inputs=json.dumps({"shared": common.digest, "question": asked.to_dict()}))
+        decision_id="d-1",
+        account_id="acme",
+        decided_at=NOW,
+        as_of=NOW,
+        action="success_call",
+        expected_value=1.5,
+        currency="USD",
+        eligible=tuple(answer["ranked"]),  # type: ignore[arg-type]
+        withheld=tuple(answer["withheld"]),
+        versions={},
+        input_digest="ab",  # type: ignore[arg-type]
+        inputs=json.dumps({"shared": common.digest, "question": asked.to_dict()}),
+    )
     with closing(Ledger(folder / "w" / "ledger.db")) as ledger:
         ledger.append_decisions([first], shared={common.digest: common.content})
     same = keepwell("ledger", "replay", "d-1", cwd=folder)

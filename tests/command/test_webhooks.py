@@ -19,13 +19,24 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 URL = "https://hooks.example/keepwell"
 
 
-def webhooks(*words: str, cwd: Path, hosts: str = "hooks.example"
-             ) -> subprocess.CompletedProcess[str]:
+def webhooks(
+    *words: str, cwd: Path, hosts: str = "hooks.example"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "keepwell.py"), "webhooks", *words, "-w", "w"],
-        cwd=cwd, capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1", "HOME": str(cwd),
-             "PYTHONPATH": str(ROOT), "KEEPWELL_WEBHOOK_HOSTS": hosts})
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+            "KEEPWELL_WEBHOOK_HOSTS": hosts,
+        },
+    )
 
 
 def opened(folder: Path) -> Outbox:
@@ -34,10 +45,24 @@ def opened(folder: Path) -> Outbox:
 
 def test_a_webhook_from_its_first_secret_to_its_end(tmp_path: Path) -> None:
     with closing(Ledger(tmp_path / "w" / "ledger.db")) as ledger:
-        ledger.append_decisions([Decision(
-            decision_id=f"d-{n}", account_id="acme", decided_at=NOW, as_of=NOW, action="call",
-            expected_value=1.5, currency="USD", eligible=(), withheld=(), versions={},
-            input_digest="ab") for n in range(4)])
+        ledger.append_decisions(
+            [
+                Decision(
+                    decision_id=f"d-{n}",
+                    account_id="acme",
+                    decided_at=NOW,
+                    as_of=NOW,
+                    action="call",
+                    expected_value=1.5,
+                    currency="USD",
+                    eligible=(),
+                    withheld=(),
+                    versions={},
+                    input_digest="ab",
+                )
+                for n in range(4)
+            ]
+        )
         added = webhooks("add", URL, "--name", "crm", "--from-start", cwd=tmp_path)
         assert added.returncode == 0, added.stderr
         secret = added.stdout.split()[-1]
@@ -46,7 +71,9 @@ def test_a_webhook_from_its_first_secret_to_its_end(tmp_path: Path) -> None:
         assert later.returncode == 0, later.stderr
         with closing(opened(tmp_path)) as outbox:
             assert [(each.name, each.place, each.kinds) for each in outbox.endpoints()] == [
-                ("crm", 0, ()), ("later", 4, ("outcome",))]
+                ("crm", 0, ()),
+                ("later", 4, ("outcome",)),
+            ]
             messages, last = messages_after(ledger.database, "crm", (), after=0)
             outbox.put("crm", messages, after=0, up_to=last, now=0.0)
             for message in messages[:3]:

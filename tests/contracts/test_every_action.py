@@ -31,12 +31,20 @@ every_action = pytest.mark.parametrize("action", BOOK.actions, ids=lambda action
 every_sequence = pytest.mark.parametrize("sequence", BOOK.sequences, ids=lambda s: s.id)
 every_trigger = pytest.mark.parametrize(
     ("action", "trigger"),
-    [pytest.param(action, trigger, id=f"{action.id}: {trigger.text}")
-     for action in BOOK.actions for trigger in action.triggers])
+    [
+        pytest.param(action, trigger, id=f"{action.id}: {trigger.text}")
+        for action in BOOK.actions
+        for trigger in action.triggers
+    ],
+)
 every_step = pytest.mark.parametrize(
     ("sequence", "number"),
-    [pytest.param(sequence, number, id=f"{sequence.id} {number + 1} {step.action}")
-     for sequence in BOOK.sequences for number, step in enumerate(sequence.steps)])
+    [
+        pytest.param(sequence, number, id=f"{sequence.id} {number + 1} {step.action}")
+        for sequence in BOOK.sequences
+        for number, step in enumerate(sequence.steps)
+    ],
+)
 
 
 def conditions_of(action):
@@ -47,9 +55,14 @@ def conditions_of(action):
 def holds(clause, value):
     if isinstance(clause.value, tuple):
         return (value not in clause.value) == (clause.operator == "!=")
-    return {"<": value < clause.value, "<=": value <= clause.value, ">": value > clause.value,
-            ">=": value >= clause.value, "==": value == clause.value,
-            "!=": value != clause.value}[clause.operator]
+    return {
+        "<": value < clause.value,
+        "<=": value <= clause.value,
+        ">": value > clause.value,
+        ">=": value >= clause.value,
+        "==": value == clause.value,
+        "!=": value != clause.value,
+    }[clause.operator]
 
 
 def satisfying(clauses):
@@ -86,23 +99,34 @@ def build(conditions, *, fixed=None, alerts=(), history=(), moments=None, raised
     for action_id in done:
         about = [c for c in clauses if isinstance(c, ActionDone) and c.action == action_id]
         if any(c.wanted for c in about):
-            past.append(PastAction(action_id=action_id,
-                                   at=AS_OF - timedelta(days=days_ago(about))))
+            past.append(PastAction(action_id=action_id, at=AS_OF - timedelta(days=days_ago(about))))
     features = {k: v for k, v in values.items() if k in FEATURE_NAMES}
     if "stage" in values:
         features |= STAGE_FEATURES[values["stage"]]
     wanted = {c.alert for c in clauses if isinstance(c, AlertOpen) and c.wanted}
     state = AccountState(
-        account_id="built", as_of=AS_OF, features=features,
-        attributes={"contract_status": "active",
-                    **{k: v for k, v in values.items() if k in ATTRIBUTE_NAMES}},
-        churn_probability=values.get("churn_probability", 0.9), score_source="model",
-        expansion_probability=values.get("expansion_probability", 0.5), expected_amount=20_000.0,
-        mrr=50_000.0, alerts=tuple(sorted(wanted | set(alerts))), moments=moments or {},
-        alert_raised_at=raised or {}, risk_tier=values.get("risk_tier"),
+        account_id="built",
+        as_of=AS_OF,
+        features=features,
+        attributes={
+            "contract_status": "active",
+            **{k: v for k, v in values.items() if k in ATTRIBUTE_NAMES},
+        },
+        churn_probability=values.get("churn_probability", 0.9),
+        score_source="model",
+        expansion_probability=values.get("expansion_probability", 0.5),
+        expected_amount=20_000.0,
+        mrr=50_000.0,
+        alerts=tuple(sorted(wanted | set(alerts))),
+        moments=moments or {},
+        alert_raised_at=raised or {},
+        risk_tier=values.get("risk_tier"),
         health_score=values.get("health_score"),
-        consents={k.removeprefix("consent_"): v == "yes" for k, v in values.items()
-                  if k.startswith("consent_")},
+        consents={
+            k.removeprefix("consent_"): v == "yes"
+            for k, v in values.items()
+            if k.startswith("consent_")
+        },
     )
     return state, past
 
@@ -144,8 +168,14 @@ def test_every_step_of_every_sequence_comes_due(sequence, number):
         first = sequence.steps[0]
         since = timedelta(hours=step.after_hours - first.after_hours) + timedelta(minutes=30)
         history.append(PastAction(action_id=first.action, at=AS_OF - since))
-    state, past = build([*sequence.applies, *step.only_if, *conditions_of(action)], fixed=fixed,
-                        alerts=alerts, history=history, moments=moments, raised=raised)
+    state, past = build(
+        [*sequence.applies, *step.only_if, *conditions_of(action)],
+        fixed=fixed,
+        alerts=alerts,
+        history=history,
+        moments=moments,
+        raised=raised,
+    )
     book = replace(BOOK, actions=(replace(action, triggers=()),), sequences=(sequence,))
     ranked = asked(state, past, book).ranked
     assert [c.action_id for c in ranked] == [action.id, "do_nothing"]
@@ -155,8 +185,9 @@ def test_every_step_of_every_sequence_comes_due(sequence, number):
 
 
 @every_trigger
-def test_with_the_whole_playbook_a_triggered_action_is_ranked_or_withheld_with_a_reason(action,
-                                                                                        trigger):
+def test_with_the_whole_playbook_a_triggered_action_is_ranked_or_withheld_with_a_reason(
+    action, trigger
+):
     state, past = build([trigger, *conditions_of(action)])
     answer = recommend(state, playbook=BOOK, limits=Limits(), history=past, as_of=AS_OF)
     named = [c.action_id for c in answer.ranked] + [w.action_id for w in answer.withheld]
@@ -173,17 +204,22 @@ def test_conditions_read_what_is_declared(action):
 
 @every_sequence
 def test_sequences_read_what_is_declared(sequence):
-    conditions = [*sequence.applies, *sequence.stop,
-                  *(c for step in sequence.steps for c in step.only_if)]
+    conditions = [
+        *sequence.applies,
+        *sequence.stop,
+        *(c for step in sequence.steps for c in step.only_if),
+    ]
     names = frozenset().union(*(c.names for c in conditions))
     names |= {start.name for start in sequence.day_zero if start.kind in ("age", "ahead")}
     assert names <= FEATURE_NAMES | ATTRIBUTE_NAMES | set(STATE_FACTS)
 
 
 def test_guards_stages_and_warning_signs_read_what_is_declared():
-    conditions = [*(guard.condition for guard in BOOK.guards),
-                  *(guard.only_if for guard in BOOK.guards if guard.only_if is not None),
-                  *(c for stage in BOOK.stages for c in stage.conditions)]
+    conditions = [
+        *(guard.condition for guard in BOOK.guards),
+        *(guard.only_if for guard in BOOK.guards if guard.only_if is not None),
+        *(c for stage in BOOK.stages for c in stage.conditions),
+    ]
     names = frozenset().union(*(c.names for c in conditions)) | set(BOOK.alert_shows.values())
     assert names <= FEATURE_NAMES | ATTRIBUTE_NAMES | set(STATE_FACTS)
 
@@ -192,10 +228,17 @@ def alerts_read():
     conditions = [c for action in BOOK.actions for c in (*action.triggers, *action.eligibility)]
     conditions += [guard.condition for guard in BOOK.guards]
     for sequence in BOOK.sequences:
-        conditions += [*sequence.applies, *sequence.stop,
-                       *(c for step in sequence.steps for c in step.only_if)]
-    starts = {start.name for sequence in BOOK.sequences for start in sequence.day_zero
-              if start.kind == "alert"}
+        conditions += [
+            *sequence.applies,
+            *sequence.stop,
+            *(c for step in sequence.steps for c in step.only_if),
+        ]
+    starts = {
+        start.name
+        for sequence in BOOK.sequences
+        for start in sequence.day_zero
+        if start.kind == "alert"
+    }
     return frozenset().union(*(c.alerts for c in conditions)) | starts
 
 
@@ -242,8 +285,13 @@ def test_offers_contracts_and_the_ceo_never_go_out_by_themselves(action):
 
 @every_action
 def test_no_figure_comes_from_the_demonstration_of_the_first_document(action):
-    lines = {int(part) for source in action.source.split(", ") if source.startswith("000:")
-             for part in source.removeprefix("000:").split("-") if part.isdigit()}
+    lines = {
+        int(part)
+        for source in action.source.split(", ")
+        if source.startswith("000:")
+        for part in source.removeprefix("000:").split("-")
+        if part.isdigit()
+    }
     assert lines.isdisjoint(range(836, 845))
 
 
@@ -254,5 +302,4 @@ def test_every_alert_brings_up_an_action_and_names_only_actions_that_there_are(r
     for response in rule.responses:
         triggers = BOOK.by_id[response].triggers
         assert any(rule.id in trigger.alerts for trigger in triggers) or response in stepped
-    assert any(rule.id in trigger.alerts for action in BOOK.actions
-               for trigger in action.triggers)
+    assert any(rule.id in trigger.alerts for action in BOOK.actions for trigger in action.triggers)

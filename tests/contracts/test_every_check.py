@@ -17,41 +17,70 @@ from experiments.causal.estimators import estimator_for
 from experiments.causal.sample import Fit, Sample
 from experiments.causal.trials import CHURN, Trials
 
-LOTTERY = Design(design_id="d", question="Does it?", action="success_call", intervention="calls",
-                 mechanism="lottery", estimand="ITT")
+LOTTERY = Design(
+    design_id="d",
+    question="Does it?",
+    action="success_call",
+    intervention="calls",
+    mechanism="lottery",
+    estimand="ITT",
+)
 JUDGED = replace(LOTTERY, mechanism="judgement", estimand="ATT", window_days=7)
 
 
-def evidence(world: SampleWorld, design: Design, *, sample: Sample | None = None,
-             outcome: np.ndarray | None = None, placebos: dict[str, np.ndarray] | None = None,
-             exposed: np.ndarray | None = None,
-             excluded: dict[str, tuple[int, int]] | None = None) -> Evidence:
+def evidence(
+    world: SampleWorld,
+    design: Design,
+    *,
+    sample: Sample | None = None,
+    outcome: np.ndarray | None = None,
+    placebos: dict[str, np.ndarray] | None = None,
+    exposed: np.ndarray | None = None,
+    excluded: dict[str, tuple[int, int]] | None = None,
+) -> Evidence:
     sample = sample or world.sample
     rows = len(sample)
     churn = world.outcome if outcome is None else outcome
     placebos = placebos or {}
     fits: dict[str, Fit] = estimator_for(design.mechanism).estimate(
-        sample, {CHURN: churn, **placebos}, estimand=design.estimand,
-        rng=np.random.default_rng(1))
+        sample, {CHURN: churn, **placebos}, estimand=design.estimand, rng=np.random.default_rng(1)
+    )
     trials = Trials(
-        design=design, account_ids=tuple(f"a{number}" for number in sample.cluster),
-        starts=(FIRST,) * rows, segments=("all",) * rows, sample=sample,
-        outcomes={CHURN: churn}, baselines={CHURN: np.zeros(rows)}, placebos=placebos,
+        design=design,
+        account_ids=tuple(f"a{number}" for number in sample.cluster),
+        starts=(FIRST,) * rows,
+        segments=("all",) * rows,
+        sample=sample,
+        outcomes={CHURN: churn},
+        baselines={CHURN: np.zeros(rows)},
+        placebos=placebos,
         is_exposed=np.zeros(rows, dtype=bool) if exposed is None else exposed,
-        excluded=excluded or {}, covariates_missing=())
-    return Evidence(trials=trials, churn=fits.pop(CHURN), placebos=fits,
-                    placebo_spread={name: float(values.std())
-                                    for name, values in placebos.items()})
+        excluded=excluded or {},
+        covariates_missing=(),
+    )
+    return Evidence(
+        trials=trials,
+        churn=fits.pop(CHURN),
+        placebos=fits,
+        placebo_spread={name: float(values.std()) for name, values in placebos.items()},
+    )
 
 
 def lottery_world(**changes: object) -> SampleWorld:
-    return sample_world(np.random.default_rng(4), confounded=False, rows=1600,
-                        rows_per_cluster=1, unknown=0.05, **changes)  # type: ignore[arg-type]
+    return sample_world(
+        np.random.default_rng(4),
+        confounded=False,
+        rows=1600,
+        rows_per_cluster=1,
+        unknown=0.05,
+        **changes,
+    )  # type: ignore[arg-type]
 
 
 def judged_world(**changes: object) -> SampleWorld:
-    return sample_world(np.random.default_rng(4), rows=1600, rows_per_cluster=1, unknown=0.05,
-                        **changes)  # type: ignore[arg-type]
+    return sample_world(
+        np.random.default_rng(4), rows=1600, rows_per_cluster=1, unknown=0.05, **changes
+    )  # type: ignore[arg-type]
 
 
 def changed(sample: Sample, **changes: object) -> Sample:
@@ -84,8 +113,9 @@ def lottery_that_leaned() -> Evidence:
     world = lottery_world()
     health = world.sample.covariates[:, 0]
     drawn = np.random.default_rng(8).random(1600) < 1 / (1 + np.exp(-0.35 * health))
-    return evidence(world, LOTTERY, sample=changed(
-        world.sample, treated=drawn, propensity=np.full(1600, 0.5)))
+    return evidence(
+        world, LOTTERY, sample=changed(world.sample, treated=drawn, propensity=np.full(1600, 0.5))
+    )
 
 
 def nobody_like_the_treated() -> Evidence:
@@ -128,34 +158,52 @@ class Exam:
 
 EXAMS: dict[str, Exam] = {
     "enough_outcomes": Exam(
-        passes=(lambda: evidence(lottery_world(), LOTTERY),), fails=(few_outcomes,)),
+        passes=(lambda: evidence(lottery_world(), LOTTERY),), fails=(few_outcomes,)
+    ),
     "sample_ratio": Exam(
-        passes=(lambda: evidence(lottery_world(), LOTTERY),
-                lambda: evidence(lottery_world(draws=3), LOTTERY)),
+        passes=(
+            lambda: evidence(lottery_world(), LOTTERY),
+            lambda: evidence(lottery_world(draws=3), LOTTERY),
+        ),
         fails=(lost_half_of_the_drawn,),
-        not_applicable=(lambda: evidence(judged_world(), JUDGED),)),
+        not_applicable=(lambda: evidence(judged_world(), JUDGED),),
+    ),
     "even_exclusion": Exam(
-        passes=(lambda: evidence(lottery_world(), LOTTERY,
-                                 excluded={"no_snapshot": (40, 44), "immature": (300, 10)}),
-                lambda: evidence(lottery_world(), LOTTERY)),
+        passes=(
+            lambda: evidence(
+                lottery_world(), LOTTERY, excluded={"no_snapshot": (40, 44), "immature": (300, 10)}
+            ),
+            lambda: evidence(lottery_world(), LOTTERY),
+        ),
         fails=(lambda: evidence(lottery_world(), LOTTERY, excluded={"no_snapshot": (120, 44)}),),
-        not_applicable=(lambda: evidence(judged_world(), JUDGED),)),
+        not_applicable=(lambda: evidence(judged_world(), JUDGED),),
+    ),
     "balance": Exam(
-        passes=(lambda: evidence(lottery_world(), LOTTERY),
-                lambda: evidence(judged_world(), JUDGED)),
-        fails=(lottery_that_was_none, lottery_that_leaned, weighting_that_did_nothing,
-               lambda: evidence(lottery_world(), LOTTERY,
-                                sample=lottery_world().sample.columns(())))),
+        passes=(
+            lambda: evidence(lottery_world(), LOTTERY),
+            lambda: evidence(judged_world(), JUDGED),
+        ),
+        fails=(
+            lottery_that_was_none,
+            lottery_that_leaned,
+            weighting_that_did_nothing,
+            lambda: evidence(lottery_world(), LOTTERY, sample=lottery_world().sample.columns(())),
+        ),
+    ),
     "overlap": Exam(
-        passes=(lambda: evidence(judged_world(), JUDGED),), fails=(nobody_like_the_treated,),
-        not_applicable=(lambda: evidence(lottery_world(), LOTTERY),)),
+        passes=(lambda: evidence(judged_world(), JUDGED),),
+        fails=(nobody_like_the_treated,),
+        not_applicable=(lambda: evidence(lottery_world(), LOTTERY),),
+    ),
     "pre_period_placebo": Exam(
         passes=(lambda: a_past_that_is_alike(LOTTERY), lambda: a_past_that_is_alike(JUDGED)),
         fails=(lambda: a_past_that_differs(LOTTERY), lambda: a_past_that_differs(JUDGED)),
-        not_applicable=(lambda: evidence(lottery_world(), LOTTERY),)),
+        not_applicable=(lambda: evidence(lottery_world(), LOTTERY),),
+    ),
     "control_exposure": Exam(
         passes=(lambda: called_after_all(0.0), lambda: called_after_all(0.05)),
-        fails=(lambda: called_after_all(0.3),)),
+        fails=(lambda: called_after_all(0.3),),
+    ),
 }
 
 every_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
@@ -221,8 +269,9 @@ def test_a_sound_lottery_is_rarely_doubted(name: str) -> None:
     check = next(item for item in CHECKS if item.name == name)
     alarms = 0
     for seed in range(200):
-        world = sample_world(np.random.default_rng(seed), confounded=False, rows=500,
-                             rows_per_cluster=1)
+        world = sample_world(
+            np.random.default_rng(seed), confounded=False, rows=500, rows_per_cluster=1
+        )
         past = np.random.default_rng(1000 + seed).normal(size=500)
         alarms += check(evidence(world, LOTTERY, placebos={"past": past})).verdict == "failed"
     promised = {"sample_ratio": 0.001, "balance": 0.01, "pre_period_placebo": 0.05}[name]

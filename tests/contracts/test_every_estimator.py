@@ -15,19 +15,25 @@ every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda it
 every_estimand = pytest.mark.parametrize(
     ("estimator", "estimand"),
     [(item, estimand) for item in ESTIMATORS for estimand in item.estimands],
-    ids=lambda value: value if isinstance(value, str) else value.name)
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
 
 
 def world_for(estimator: Estimator, seed: int, **changes: object) -> SampleWorld:
-    return sample_world(np.random.default_rng(seed),
-                        confounded=estimator.mechanism == "judgement", **changes)  # type: ignore[arg-type]
+    return sample_world(
+        np.random.default_rng(seed), confounded=estimator.mechanism == "judgement", **changes
+    )  # type: ignore[arg-type]
 
 
-def found(estimator: Estimator, world: SampleWorld, estimand: Estimand,
-          seed: int = 0) -> dict[str, Estimate]:
+def found(
+    estimator: Estimator, world: SampleWorld, estimand: Estimand, seed: int = 0
+) -> dict[str, Estimate]:
     fits = estimator.estimate(
-        world.sample, {"binary": world.outcome, "continuous": world.continuous},
-        estimand=estimand, rng=np.random.default_rng(seed))
+        world.sample,
+        {"binary": world.outcome, "continuous": world.continuous},
+        estimand=estimand,
+        rng=np.random.default_rng(seed),
+    )
     return {name: estimate_of(fit) for name, fit in fits.items()}
 
 
@@ -39,8 +45,9 @@ def truths(world: SampleWorld, estimand: Estimand) -> dict[str, float]:
 
 @every_estimand
 @pytest.mark.parametrize("seed", [11, 12])
-def test_the_truth_is_within_three_errors(estimator: Estimator, estimand: Estimand,
-                                          seed: int) -> None:
+def test_the_truth_is_within_three_errors(
+    estimator: Estimator, estimand: Estimand, seed: int
+) -> None:
     world = world_for(estimator, seed, rows=2400, draws=3)
     truth = truths(world, estimand)
     for name, estimate in found(estimator, world, estimand).items():
@@ -70,15 +77,21 @@ def test_intervals_cover_the_truth(estimator: Estimator, estimand: Estimand) -> 
     assert 0.85 < ratio < 1.2
 
 
-def coverage(estimator: Estimator, estimand: Estimand, *, seeds: range,
-             rows: int) -> tuple[float, float]:
+def coverage(
+    estimator: Estimator, estimand: Estimand, *, seeds: range, rows: int
+) -> tuple[float, float]:
     """Share of intervals that hold the truth, and the mean stated error over the error made."""
     repeats = {"repeats": 1} if estimator.name == "aipw" else {}
     held, errors, stated = [], [], []
     for seed in seeds:
         world = world_for(estimator, seed, rows=rows)
-        fits = estimator.estimate(world.sample, {"binary": world.outcome}, estimand=estimand,
-                                  rng=np.random.default_rng(seed), **repeats)
+        fits = estimator.estimate(
+            world.sample,
+            {"binary": world.outcome},
+            estimand=estimand,
+            rng=np.random.default_rng(seed),
+            **repeats,
+        )
         estimate, truth = estimate_of(fits["binary"]), truths(world, estimand)["binary"]
         held.append(estimate.low <= truth <= estimate.high)
         errors.append(estimate.estimate - truth)
@@ -109,20 +122,28 @@ def test_a_cluster_counts_once(estimator: Estimator, estimand: Estimand) -> None
 
 
 @every_estimand
-def test_the_unit_of_the_outcome_is_the_unit_of_the_effect(estimator: Estimator,
-                                                          estimand: Estimand) -> None:
+def test_the_unit_of_the_outcome_is_the_unit_of_the_effect(
+    estimator: Estimator, estimand: Estimand
+) -> None:
     world = world_for(estimator, 34, rows=400)
-    fits = [estimator.estimate(world.sample, {"money": world.continuous * factor},
-                               estimand=estimand, rng=np.random.default_rng(0))["money"]
-            for factor in (1.0, 100.0)]
+    fits = [
+        estimator.estimate(
+            world.sample,
+            {"money": world.continuous * factor},
+            estimand=estimand,
+            rng=np.random.default_rng(0),
+        )["money"]
+        for factor in (1.0, 100.0)
+    ]
     one, hundred = (estimate_of(fit) for fit in fits)
     # 5 %: ridge and LightGBM shrink towards the mean, which is not quite free of the unit.
     assert hundred.estimate == pytest.approx(100 * one.estimate, rel=0.05)
 
 
 @every_estimand
-def test_a_covariate_that_nobody_knows_is_left_alone(estimator: Estimator,
-                                                     estimand: Estimand) -> None:
+def test_a_covariate_that_nobody_knows_is_left_alone(
+    estimator: Estimator, estimand: Estimand
+) -> None:
     world = world_for(estimator, 35, rows=400, unknown=1.0)
     for estimate in found(estimator, world, estimand).values():
         assert np.isfinite([estimate.estimate, estimate.standard_error]).all()

@@ -30,8 +30,10 @@ README = Path(__file__).parents[2] / "features" / "README.md"
 def example_of_the_readme() -> Feature:
     """The declaration that tells a reader how to write one."""
     code = README.read_text(encoding="utf-8").split("## Add a feature")[1].split("```")[1]
-    declared = eval(code.removeprefix("python").strip(),
-                    {"Feature": Feature, "Aggregate": Aggregate, "MONTH": timedelta(days=28)})
+    declared = eval(
+        code.removeprefix("python").strip(),
+        {"Feature": Feature, "Aggregate": Aggregate, "MONTH": timedelta(days=28)},
+    )
     assert isinstance(declared, Feature)
     return declared
 
@@ -111,8 +113,15 @@ def test_a_name_that_hides_its_window_is_refused() -> None:
 
 def test_a_name_with_capitals_is_refused() -> None:
     with pytest.raises(ValueError, match="lower-case words"):
-        Derived(name="Sessions", description="", theme="adoption", inputs=("seats",),
-                formula=lambda seats: seats, unit="", phrase="")
+        Derived(
+            name="Sessions",
+            description="",
+            theme="adoption",
+            inputs=("seats",),
+            formula=lambda seats: seats,
+            unit="",
+            phrase="",
+        )
 
 
 def test_a_feature_that_reads_nothing_is_refused() -> None:
@@ -139,13 +148,17 @@ def test_a_state_is_for_the_operation_that_reads_one() -> None:
         Aggregate(operation="in_state", of="name")
 
 
-@pytest.mark.parametrize(("said", "what"), [
-    ({"operation": "count", "of": "name"}, "`of`"),
-    ({"operation": "last", "words": {"yes": 1.0}}, "`words`"),
-    ({"operation": "values", "of": "name", "words": {"yes": 1.0}}, "`words`"),
-    ({"operation": "count", "after": DAY}, "`after`"),
-    ({"operation": "last", "of": "seats", "after": DAY}, "`after`"),
-], ids=lambda said: said if isinstance(said, str) else "-".join(map(str, said)))
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ({"operation": "count", "of": "name"}, "`of`"),
+        ({"operation": "last", "words": {"yes": 1.0}}, "`words`"),
+        ({"operation": "values", "of": "name", "words": {"yes": 1.0}}, "`words`"),
+        ({"operation": "count", "after": DAY}, "`after`"),
+        ({"operation": "last", "of": "seats", "after": DAY}, "`after`"),
+    ],
+    ids=lambda said: said if isinstance(said, str) else "-".join(map(str, said)),
+)
 def test_what_an_operation_has_no_use_for_is_refused(said: dict[str, Any], what: str) -> None:
     with pytest.raises(AggregateError, match=f"has no use for {what}; leave it out"):
         Aggregate(**said)
@@ -196,26 +209,37 @@ def a_seen_number(feature: Feature | Expression) -> Feature | Expression:
     return feature
 
 
-def one_event(feature: Feature | Expression, case: str, occurred: datetime,
-              recorded: datetime) -> Event:
+def one_event(
+    feature: Feature | Expression, case: str, occurred: datetime, recorded: datetime
+) -> Event:
     """An event that the feature reads, of an account of its own."""
     properties: dict[str, str | float] = {}
     quantity = 2.0
     if isinstance(feature, Feature):
-        properties = {key: want if isinstance(want, str) else want[0]
-                      for key, want in feature.where.items()}
+        properties = {
+            key: want if isinstance(want, str) else want[0] for key, want in feature.where.items()
+        }
         if feature.aggregate.of is not None:
             until = feature.aggregate.operation == "days_until"
             word = next(iter(feature.aggregate.words), "5")
             properties.setdefault(feature.aggregate.of, "2025-01-31" if until else word)
-        properties |= {key: want if isinstance(want, str) else want[0]
-                       for key, want in feature.aggregate.state.items()}
+        properties |= {
+            key: want if isinstance(want, str) else want[0]
+            for key, want in feature.aggregate.state.items()
+        }
         if feature.aggregate.operation == "below_zero":
             quantity = -1.0
         quantity = feature.quantities[0] if feature.quantities else quantity
-    return Event(event_id=f"{feature.name} {case}", account_id=f"{feature.name} {case}",
-                 user_id="u", kind=feature.reads[0], occurred_at=occurred, recorded_at=recorded,
-                 quantity=quantity, properties=properties_text(properties))
+    return Event(
+        event_id=f"{feature.name} {case}",
+        account_id=f"{feature.name} {case}",
+        user_id="u",
+        kind=feature.reads[0],
+        occurred_at=occurred,
+        recorded_at=recorded,
+        quantity=quantity,
+        properties=properties_text(properties),
+    )
 
 
 def cases_of(feature: Feature | Expression) -> dict[str, tuple[Event, datetime | None, bool]]:
@@ -234,31 +258,44 @@ def cases_of(feature: Feature | Expression) -> dict[str, tuple[Event, datetime |
     }
     if feature.lookback is not None:
         planned["just before the window opens"] = (opens - TICK, opens - TICK, None, False)
-    return {case: (one_event(feature, case, occurred, recorded), gone, seen)
-            for case, (occurred, recorded, gone, seen) in planned.items()}
+    return {
+        case: (one_event(feature, case, occurred, recorded), gone, seen)
+        for case, (occurred, recorded, gone, seen) in planned.items()
+    }
 
 
 @pytest.fixture(scope="module")
 def by_account() -> dict[str, dict[str, float | None]]:
     """The snapshot of a world in which every case of every feature is an account of its own."""
-    rows = [(event, gone) for feature in WINDOWED
-            for event, gone, _ in cases_of(feature).values()]
+    rows = [(event, gone) for feature in WINDOWED for event, gone, _ in cases_of(feature).values()]
     # every account is known since long, by an event of a kind that its own feature does not read
-    rows += [(Event(event_id=f"known {event.event_id}", account_id=event.account_id,
-                    occurred_at=LONG_AGO, recorded_at=LONG_AGO,
-                    kind="trial.ended" if event.kind != "trial.ended" else "config.changed"), None)
-             for event, _ in rows]
+    rows += [
+        (
+            Event(
+                event_id=f"known {event.event_id}",
+                account_id=event.account_id,
+                occurred_at=LONG_AGO,
+                recorded_at=LONG_AGO,
+                kind="trial.ended" if event.kind != "trial.ended" else "config.changed",
+            ),
+            None,
+        )
+        for event, _ in rows
+    ]
     superseded = pl.Series("superseded_at", [gone for _, gone in rows], pl.Datetime("us", "UTC"))
     frame = build_snapshots(
-        events_frame([event for event, _ in rows]).with_columns(superseded), [AS_OF],
+        events_frame([event for event, _ in rows]).with_columns(superseded),
+        [AS_OF],
         Catalogue(features=tuple(f if isinstance(f, Derived) else a_seen_number(f) for f in ALL)),
-        first_recorded=dict.fromkeys((kind for f in WINDOWED for kind in f.reads), LONG_AGO))
+        first_recorded=dict.fromkeys((kind for f in WINDOWED for kind in f.reads), LONG_AGO),
+    )
     return {row["account_id"]: row for row in frame.to_dicts()}
 
 
 @pytest.mark.parametrize("feature", WINDOWED, ids=lambda f: f.name)
 def test_sees_what_was_known_inside_its_window_and_nothing_else(
-    feature: Feature | Expression, by_account: dict[str, dict[str, float | None]],
+    feature: Feature | Expression,
+    by_account: dict[str, dict[str, float | None]],
 ) -> None:
     for case, (event, _, seen) in cases_of(feature).items():
         value = by_account[event.account_id][feature.name]
@@ -268,7 +305,8 @@ def test_sees_what_was_known_inside_its_window_and_nothing_else(
 @pytest.mark.parametrize("feature", catalogue().expressions, ids=lambda f: f.name)
 def test_an_expression_comes_to_one_number(feature: Expression) -> None:
     rows = events_frame([one_event(feature, "any", AS_OF, AS_OF)] * 3).with_columns(
-        pl.lit(AS_OF).alias("as_of"), pl.lit(0).alias("days_before"))
+        pl.lit(AS_OF).alias("as_of"), pl.lit(0).alias("days_before")
+    )
     number = rows.group_by("account_id").agg(feature.formula().alias("number"))["number"]
     assert number.dtype.is_numeric()
     assert number.len() == 1
@@ -283,9 +321,13 @@ def goal_progress() -> Expression:
 def test_the_digest_of_an_expression_is_its_window_and_version_and_no_words() -> None:
     base = replace(goal_progress(), name="progress_28d", lookback=timedelta(days=28))
     assert replace(base, phrase="other words").digest == base.digest
-    others = [replace(base, version=2), replace(base, when_empty=0.0),
-              replace(base, ends_before=2 * DAY), replace(base, reads=("job.retry",)),
-              replace(base, name="progress_7d", lookback=timedelta(days=7))]
+    others = [
+        replace(base, version=2),
+        replace(base, when_empty=0.0),
+        replace(base, ends_before=2 * DAY),
+        replace(base, reads=("job.retry",)),
+        replace(base, name="progress_7d", lookback=timedelta(days=7)),
+    ]
     assert len({base.digest, *(other.digest for other in others)}) == 6
 
 

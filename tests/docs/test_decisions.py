@@ -42,9 +42,15 @@ def test_every_entry_of_a_page_has_its_parts(index, page):
     assert len({decision.title for decision in found}) == len(found)
 
 
-@pytest.mark.parametrize("part", ["- Date: 2026-11-21\n", "- Status: accepted\n",
-                                  "**Reason.** Two windows then share no event.\n\n",
-                                  "**What would change our mind.** Nothing so far.\n"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "- Date: 2026-11-21\n",
+        "- Status: accepted\n",
+        "**Reason.** Two windows then share no event.\n\n",
+        "**What would change our mind.** Nothing so far.\n",
+    ],
+)
 def test_an_entry_without_one_of_its_parts_is_named(index, part):
     assert index.decisions_of("time.md", WHOLE)[1][0].title == "Windows are half-open"
     with pytest.raises(index.DecisionError, match=r"time.md: 'Windows are half-open' needs"):

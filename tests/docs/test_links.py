@@ -10,9 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "features", "training", "experiments", "registry", "serving", "examples")
-PAGES = sorted(path.relative_to(ROOT).as_posix() for path in
-               [*ROOT.glob("*.md"), *(path for folder in FOLDERS
-                                      for path in (ROOT / folder).rglob("*.md"))])
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [
+        *ROOT.glob("*.md"),
+        *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md")),
+    ]
+)
 
 
 def without_code(text: str) -> str:
@@ -24,8 +28,9 @@ def anchors(text: str) -> set[str]:
     """What a code forge calls the headings of a page; a second one of a name gets a number."""
     times: Counter[str] = Counter()
     found = set()
-    for title in re.findall(r"^#{1,6} (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S),
-                            flags=re.MULTILINE):
+    for title in re.findall(
+        r"^#{1,6} (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), flags=re.MULTILINE
+    ):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title)
         name = re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-")
         found.add(f"{name}-{times[name]}" if times[name] else name)
@@ -57,5 +62,8 @@ def test_every_relative_link_of_a_page_leads_somewhere(page):
 
 def test_a_link_to_no_file_or_no_heading_is_found():
     text = "[a](README.md) [b](nowhere.md) [c](README.md#no-such-heading) [d](#here) `[e](x.md)`"
-    assert broken("README.md", text + "\n## Here\n") == ["nowhere.md", "README.md#no-such-heading",
-                                                        "#here"]
+    assert broken("README.md", text + "\n## Here\n") == [
+        "nowhere.md",
+        "README.md#no-such-heading",
+        "#here",
+    ]

@@ -10,12 +10,18 @@ import pytest
 from experiments.table_file import TableError, read_table
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("a,b,a\n1,2,3\n", "has the column 'a' twice. Name each column once"),
-    ("account_id;action;outcome\na1;call;3\n",
-     "has one column, 'account_id;action;outcome'. Separate columns with commas"),
-    ("account_id\taction\na1\tcall\n", "has one column, .* Separate columns with commas"),
-], ids=["twice", "semicolons", "tabs"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,a\n1,2,3\n", "has the column 'a' twice. Name each column once"),
+        (
+            "account_id;action;outcome\na1;call;3\n",
+            "has one column, 'account_id;action;outcome'. Separate columns with commas",
+        ),
+        ("account_id\taction\na1\tcall\n", "has one column, .* Separate columns with commas"),
+    ],
+    ids=["twice", "semicolons", "tabs"],
+)
 def test_a_heading_that_is_none_is_said(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "table.csv"
     path.write_text(text, encoding="utf-8")

@@ -55,8 +55,10 @@ class TestAFileThatVanishesOnceItsStampIsTaken:
     def test_says_nothing_and_its_stamp_stays_that_of_what_it_says(self, tmp_path: Path) -> None:
         Workspace(tmp_path).change_settings(capacity=25)
         (tmp_path / MANIFEST).write_bytes(manifest_json(Manifest(rows=7)))
-        for name, read in ((SETTINGS_FILE, lambda stamp: _settings_at(tmp_path, stamp).capacity),
-                           (MANIFEST, lambda stamp: _manifest_at(tmp_path / MANIFEST, stamp).rows)):
+        for name, read in (
+            (SETTINGS_FILE, lambda stamp: _settings_at(tmp_path, stamp).capacity),
+            (MANIFEST, lambda stamp: _manifest_at(tmp_path / MANIFEST, stamp).rows),
+        ):
             path, stamp = tmp_path / name, stamp_of(tmp_path / name)
             away = path.rename(tmp_path / "away")
             with pytest.raises(FileNotFoundError, match=name):
@@ -83,14 +85,19 @@ class TestAFileThatVanishesOnceItsStampIsTaken:
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("currency = ", "not valid TOML"),
-    ("colour = 'red'", "no setting colour"),
-    ("clock = 2023-04-01T00:00:00", "no time zone"),
-    ("clock = 'soon'", "must be a time"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("currency = ", "not valid TOML"),
+        ("colour = 'red'", "no setting colour"),
+        ("clock = 2023-04-01T00:00:00", "no time zone"),
+        ("clock = 'soon'", "must be a time"),
+    ],
+)
 def test_a_settings_file_that_can_not_be_read_says_why(
-    tmp_path: Path, text: str, message: str,
+    tmp_path: Path,
+    text: str,
+    message: str,
 ) -> None:
     (tmp_path / "workspace.toml").write_text(text, encoding="utf-8")
     with pytest.raises(WorkspaceError, match=message):
@@ -111,12 +118,18 @@ def test_the_moment_is_the_given_one_or_the_clock_or_where_the_data_end(tmp_path
 
 def test_another_process_that_writes_keeps_us_out_until_it_ends(tmp_path: Path) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c",
-         "import sys; from features.workspace import Workspace\n"
-         "with Workspace(sys.argv[1]).lock():\n print('held', flush=True); sys.stdin.read()",
-         str(tmp_path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        cwd=Path(__file__).parents[2])
+        [
+            sys.executable,
+            "-c",
+            "import sys; from features.workspace import Workspace\n"
+            "with Workspace(sys.argv[1]).lock():\n print('held', flush=True); sys.stdin.read()",
+            str(tmp_path),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     workspace = Workspace(tmp_path)

@@ -12,6 +12,7 @@ def tracked_files(pytestconfig) -> list[str]:
     root = pytestconfig.rootpath
     if not (root / ".git").exists():
         pytest.skip("not a git checkout")
-    run = subprocess.run(["git", "ls-files", "--cached"], cwd=root, capture_output=True, text=True,
-                         check=True)
+    run = subprocess.run(
+        ["git", "ls-files", "--cached"], cwd=root, capture_output=True, text=True, check=True
+    )
     return [line for line in run.stdout.splitlines() if (root / line).exists()]

@@ -16,8 +16,11 @@ import keepwell
 
 LISTED: dict[str, Callable[..., None]] = {
     **keepwell.COMMANDS,
-    **{f"{group} {name}": command for group, (_, commands) in keepwell.GROUPS.items()
-       for name, command in commands.items()},
+    **{
+        f"{group} {name}": command
+        for group, (_, commands) in keepwell.GROUPS.items()
+        for name, command in commands.items()
+    },
 }
 every_command = pytest.mark.parametrize("words", LISTED)
 
@@ -30,15 +33,21 @@ def is_command(thing: object) -> bool:
         types = inspect.get_annotations(thing, eval_str=True).values()
     except NameError:  # of a type that is imported for checking only: no word of a command line
         return False
-    return any(isinstance(said, typer.models.ParameterInfo)
-               for one in types for said in getattr(one, "__metadata__", ()))
+    return any(
+        isinstance(said, typer.models.ParameterInfo)
+        for one in types
+        for said in getattr(one, "__metadata__", ())
+    )
 
 
 def declared(root: Path) -> Iterator[Callable[..., None]]:
     """The commands of every file that is about commands."""
-    files = [path for package in ("features", "training", "experiments", "serving")
-             for pattern in ("**/cli.py", "**/cli/*.py")
-             for path in sorted((root / package).glob(pattern))]
+    files = [
+        path
+        for package in ("features", "training", "experiments", "serving")
+        for pattern in ("**/cli.py", "**/cli/*.py")
+        for path in sorted((root / package).glob(pattern))
+    ]
     assert len(files) > 5
     for path in [root / "keepwell.py", *files]:
         name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
@@ -62,8 +71,11 @@ def test_a_command_says_what_it_does_in_one_line(words):
 def test_a_command_is_named_in_a_readme(words, tracked_files, pytestconfig):
     """As ``keepwell models list``, or in the table of its group as ``list``."""
     group, _, name = words.rpartition(" ")
-    readmes = [(pytestconfig.rootpath / path).read_text(encoding="utf-8")
-               for path in tracked_files if path.endswith("README.md")]
+    readmes = [
+        (pytestconfig.rootpath / path).read_text(encoding="utf-8")
+        for path in tracked_files
+        if path.endswith("README.md")
+    ]
     table = rf"\| `keepwell {group}` \|(?:.*\n\|)+? `{name}\b" if group else r"(?!)"
     assert any(re.search(rf"\bkeepwell\s+{words}\b|{table}", text) for text in readmes)
 
@@ -71,14 +83,20 @@ def test_a_command_is_named_in_a_readme(words, tracked_files, pytestconfig):
 @every_command
 def test_every_word_of_a_command_is_explained(words):
     command = LISTED[words]
-    silent = [name for name, parameter in
-              inspect.signature(command, eval_str=True).parameters.items()
-              if not any(getattr(said, "help", None) for said in parameter.annotation.__metadata__)]
+    silent = [
+        name
+        for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+        if not any(getattr(said, "help", None) for said in parameter.annotation.__metadata__)
+    ]
     assert silent == []
 
 
 def test_the_list_is_what_the_command_line_knows():
     known = typer.main.get_command(keepwell.app).commands
-    words = [f"{group} {name}" if below else group for group, one in known.items()
-             for below in [getattr(one, "commands", {})] for name in below or [""]]
+    words = [
+        f"{group} {name}" if below else group
+        for group, one in known.items()
+        for below in [getattr(one, "commands", {})]
+        for name in below or [""]
+    ]
     assert words == list(LISTED)

@@ -8,14 +8,29 @@ import pytest
 
 # Written in pieces, so that this file passes its own test.
 FORBIDDEN = {
-    "the host of a package registry": "|".join((
-        r"pypi\." + "org", r"python" + r"hosted\.org", r"registry\." + r"npmjs",
-        r"deb\." + "debian", r"conda\." + "anaconda", r"proxy\." + r"golang")),
-    "a path of somebody's machine": "|".join((
-        r"(?<![\w.])/" + r"work/", r"(?<![\w.])/" + r"tmp/", r"(?<![\w.])/" + r"root/",
-        r"(?<![\w.])/" + r"home/\w", r"/" + r"Users/\w", r"C:" + r"\\\\")),
-    "a loose end": "|".join((
-        r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bX" + r"XX\b", r"\bHA" + r"CK\b")),
+    "the host of a package registry": "|".join(
+        (
+            r"pypi\." + "org",
+            r"python" + r"hosted\.org",
+            r"registry\." + r"npmjs",
+            r"deb\." + "debian",
+            r"conda\." + "anaconda",
+            r"proxy\." + r"golang",
+        )
+    ),
+    "a path of somebody's machine": "|".join(
+        (
+            r"(?<![\w.])/" + r"work/",
+            r"(?<![\w.])/" + r"tmp/",
+            r"(?<![\w.])/" + r"root/",
+            r"(?<![\w.])/" + r"home/\w",
+            r"/" + r"Users/\w",
+            r"C:" + r"\\\\",
+        )
+    ),
+    "a loose end": "|".join(
+        (r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bX" + r"XX\b", r"\bHA" + r"CK\b")
+    ),
 }
 BINARY = (".png", ".parquet", ".npz", ".gz", ".csv")
 
@@ -33,12 +48,15 @@ def test_no_file_holds(what, tracked_files, pytestconfig):
     assert found == []
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt",
-                                  "requirements-bench.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"]
+)
 def test_requirements_are_versions_and_hashes_and_nothing_else(name, pytestconfig):
     text = (pytestconfig.rootpath / name).read_text(encoding="utf-8")
-    line = re.compile(r"[a-z0-9][a-z0-9._-]*(\[[a-z0-9,-]+\])?==[\w.+!-]+( ; [^\\]+)? \\"
-                      r"|    --hash=sha256:[0-9a-f]{64}( \\)?")
+    line = re.compile(
+        r"[a-z0-9][a-z0-9._-]*(\[[a-z0-9,-]+\])?==[\w.+!-]+( ; [^\\]+)? \\"
+        r"|    --hash=sha256:[0-9a-f]{64}( \\)?"
+    )
     assert [row for row in text.splitlines() if not line.fullmatch(row)] == []
 
 
@@ -47,8 +65,10 @@ def pins(text: str) -> set[str]:
 
 
 def test_the_test_requirements_contain_the_ones_to_run(pytestconfig):
-    run, test = ((pytestconfig.rootpath / name).read_text(encoding="utf-8")
-                 for name in ("requirements.txt", "requirements-dev.txt"))
+    run, test = (
+        (pytestconfig.rootpath / name).read_text(encoding="utf-8")
+        for name in ("requirements.txt", "requirements-dev.txt")
+    )
     assert pins(run) <= pins(test)
 
 

@@ -16,14 +16,19 @@ def modules_after(statement: str, root: str, cwd: os.PathLike[str]) -> set[str]:
     """The names of all modules that are loaded after the statement, in a fresh interpreter."""
     run = subprocess.run(
         [sys.executable, "-B", "-c", f"{statement}\nimport sys\nprint(*sorted(sys.modules))"],
-        cwd=cwd, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True,
-        check=True)
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return set(run.stdout.split())
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_importing_a_package_loads_nothing_heavy_and_writes_nothing(package, pytestconfig,
-                                                                    tmp_path):
+def test_importing_a_package_loads_nothing_heavy_and_writes_nothing(
+    package, pytestconfig, tmp_path
+):
     loaded = modules_after(f"import {package}", str(pytestconfig.rootpath), tmp_path)
     assert package in loaded
     assert loaded.isdisjoint(HEAVY)

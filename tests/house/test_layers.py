@@ -12,42 +12,91 @@ import pytest
 
 PACKAGES = ("features", "training", "serving", "experiments", "registry")
 
-HEAVY = ("confluent_kafka", "dask", "duckdb", "fastapi", "feast", "lightgbm", "mlflow", "optuna",
-         "pyspark", "redis", "shap", "sqlalchemy", "starlette", "uvicorn")
+HEAVY = (
+    "confluent_kafka",
+    "dask",
+    "duckdb",
+    "fastapi",
+    "feast",
+    "lightgbm",
+    "mlflow",
+    "optuna",
+    "pyspark",
+    "redis",
+    "shap",
+    "sqlalchemy",
+    "starlette",
+    "uvicorn",
+)
 
 PURE = (
-    "experiments.causal.checks.*", "experiments.causal.design", "experiments.causal.estimates",
-    "experiments.causal.interventions", "experiments.policy.candidates.deadlines",
-    "experiments.policy.candidates.sequence_steps", "experiments.policy.conditions",
-    "experiments.policy.recommend", "experiments.policy.recommendation",
-    "experiments.policy.state", "experiments.policy.value", "experiments.policy.withholding",
-    "experiments.randomisation.assignment", "features.alerts.alert", "features.alerts.rules",
-    "features.catalogue.catalogue", "features.catalogue.definitions.*",
-    "features.catalogue.feature", "features.compute.encode", "features.events.schema",
-    "features.health.formula", "features.health.score", "features.kernel.windows",
-    "registry.bundle.bundle", "registry.bundle.contract", "registry.bundle.segment_gate",
-    "registry.playbook.actions", "registry.playbook.condition_grammar",
-    "registry.playbook.playbook", "registry.playbook.sequences", "registry.promotion.promotion",
-    "registry.toml_table", "registry.trees._interleaved", "registry.trees._simd",
-    "registry.trees._threshold_codes", "registry.trees.arrays", "registry.trees.batch_scoring",
-    "registry.trees.shap", "registry.trees.shap_batch", "serving.scoring.explanations",
-    "serving.scoring.score", "training.dataset.cutoffs", "training.dataset.labels",
-    "training.dataset.splits", "training.models.specs", "training.monitor.drift",
-    "training.monitor.estimate", "training.monitor.matured",
+    "experiments.causal.checks.*",
+    "experiments.causal.design",
+    "experiments.causal.estimates",
+    "experiments.causal.interventions",
+    "experiments.policy.candidates.deadlines",
+    "experiments.policy.candidates.sequence_steps",
+    "experiments.policy.conditions",
+    "experiments.policy.recommend",
+    "experiments.policy.recommendation",
+    "experiments.policy.state",
+    "experiments.policy.value",
+    "experiments.policy.withholding",
+    "experiments.randomisation.assignment",
+    "features.alerts.alert",
+    "features.alerts.rules",
+    "features.catalogue.catalogue",
+    "features.catalogue.definitions.*",
+    "features.catalogue.feature",
+    "features.compute.encode",
+    "features.events.schema",
+    "features.health.formula",
+    "features.health.score",
+    "features.kernel.windows",
+    "registry.bundle.bundle",
+    "registry.bundle.contract",
+    "registry.bundle.segment_gate",
+    "registry.playbook.actions",
+    "registry.playbook.condition_grammar",
+    "registry.playbook.playbook",
+    "registry.playbook.sequences",
+    "registry.promotion.promotion",
+    "registry.toml_table",
+    "registry.trees._interleaved",
+    "registry.trees._simd",
+    "registry.trees._threshold_codes",
+    "registry.trees.arrays",
+    "registry.trees.batch_scoring",
+    "registry.trees.shap",
+    "registry.trees.shap_batch",
+    "serving.scoring.explanations",
+    "serving.scoring.score",
+    "training.dataset.cutoffs",
+    "training.dataset.labels",
+    "training.dataset.splits",
+    "training.models.specs",
+    "training.monitor.drift",
+    "training.monitor.estimate",
+    "training.monitor.matured",
 )
 """Functions of values to values; a pattern that matches no module yet is skipped by name."""
 
 
 @pytest.fixture(scope="session")
 def graph() -> grimp.ImportGraph:
-    return grimp.build_graph(*PACKAGES, include_external_packages=True,
-                             exclude_type_checking_imports=True, cache_dir=None)
+    return grimp.build_graph(
+        *PACKAGES,
+        include_external_packages=True,
+        exclude_type_checking_imports=True,
+        cache_dir=None,
+    )
 
 
 def test_the_import_contracts_are_kept(pytestconfig):
     lint = Path(sys.executable).with_name("lint-imports")
-    run = subprocess.run([lint, "--no-cache"], cwd=pytestconfig.rootpath, capture_output=True,
-                         text=True, check=False)
+    run = subprocess.run(
+        [lint, "--no-cache"], cwd=pytestconfig.rootpath, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -55,8 +104,12 @@ def test_the_import_contracts_are_kept(pytestconfig):
 def test_a_pure_module_reaches_no_heavy_library(graph, pattern):
     modules = fnmatch.filter(graph.modules, pattern)
     assert modules, f"no module is named {pattern}; the list PURE is out of date"
-    chains = [graph.find_shortest_chain(importer=module, imported=library)
-              for module in modules for library in HEAVY if library in graph.modules]
+    chains = [
+        graph.find_shortest_chain(importer=module, imported=library)
+        for module in modules
+        for library in HEAVY
+        if library in graph.modules
+    ]
     assert [" → ".join(chain) for chain in chains if chain] == []
 
 

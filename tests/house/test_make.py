@@ -15,8 +15,9 @@ def targets(text: str) -> set[str]:
 
 
 def test_make_alone_lists_every_promised_target(pytestconfig):
-    run = subprocess.run(["make"], cwd=pytestconfig.rootpath, capture_output=True, text=True,
-                         check=True)
+    run = subprocess.run(
+        ["make"], cwd=pytestconfig.rootpath, capture_output=True, text=True, check=True
+    )
     assert {line.split()[0] for line in run.stdout.splitlines()} >= PROMISED
 
 
@@ -26,8 +27,9 @@ def test_documents_name_only_targets_that_there_are(pytestconfig, tracked_files)
     for name in tracked_files:
         if name.endswith((".md", ".py", ".html", ".ipynb")):
             text = (pytestconfig.rootpath / name).read_text(encoding="utf-8")
-            named = re.findall(r"(?:^|`|\$ )make (?:[A-Z]+=\S+ )*([a-z][a-z-]*)", text,
-                               flags=re.MULTILINE)
+            named = re.findall(
+                r"(?:^|`|\$ )make (?:[A-Z]+=\S+ )*([a-z][a-z-]*)", text, flags=re.MULTILINE
+            )
             unknown += [f"{name}: make {target}" for target in named if target not in there]
     assert unknown == []
 
@@ -40,8 +42,10 @@ def test_the_readme_shows_the_two_commands(pytestconfig):
 
 def test_ci_runs_make_test_and_requires_what_debian_has(pytestconfig):
     text = (pytestconfig.rootpath / ".ci" / "run").read_text(encoding="utf-8")
-    assert ("KEEPWELL_REQUIRE_BROWSER=1 KEEPWELL_REQUIRE_POSTGRES=1 KEEPWELL_REQUIRE_REDIS=1 "
-            "KEEPWELL_REQUIRE_SPARK=1 make test" in text)
+    assert (
+        "KEEPWELL_REQUIRE_BROWSER=1 KEEPWELL_REQUIRE_POSTGRES=1 KEEPWELL_REQUIRE_REDIS=1 "
+        "KEEPWELL_REQUIRE_SPARK=1 make test" in text
+    )
 
 
 def test_make_and_the_command_mean_the_same_workspace(pytestconfig):
@@ -61,8 +65,13 @@ def test_a_recipe_line_could_be_typed_by_a_person(pytestconfig):
 
 def test_every_skip_for_want_of_a_program_has_its_package_listed(pytestconfig):
     packages = (pytestconfig.rootpath / ".ci" / "apt-packages.txt").read_text(encoding="utf-8")
-    assert set(packages.split()) == {"chromium", "chromium-driver", "postgresql", "redis-server",
-                                     "openjdk-17-jre-headless"}
+    assert set(packages.split()) == {
+        "chromium",
+        "chromium-driver",
+        "postgresql",
+        "redis-server",
+        "openjdk-17-jre-headless",
+    }
 
 
 def commands(text: str) -> list[list[str]]:
@@ -87,6 +96,9 @@ def test_documents_name_only_commands_and_options_that_there_are(name, pytestcon
         options |= {option for parameter in command.params for option in parameter.secondary_opts}
         if getattr(command, "commands", None) and words:
             unknown.append(f"keepwell {' '.join([*path, words[0]])}")
-        unknown += [f"keepwell {' '.join([*path, word])}" for word in words
-                    if word.startswith("--") and word.split("=")[0] not in options]
+        unknown += [
+            f"keepwell {' '.join([*path, word])}"
+            for word in words
+            if word.startswith("--") and word.split("=")[0] not in options
+        ]
     assert unknown == []

@@ -8,8 +8,17 @@ from pathlib import Path
 PACKAGES = ("features", "training", "serving", "experiments", "registry")
 SAYS_NOTHING = {"base", "common", "core", "helper", "helpers", "misc", "util", "utils"}
 SAYS_NOTHING_AS_SUFFIX = ("Manager", "Handler", "Helper", "Processor", "Service", "Wrapper")
-TOP_LEVEL = {"docs", "features", "training", "serving", "experiments", "registry", "notebooks",
-             "tests", "examples"}
+TOP_LEVEL = {
+    "docs",
+    "features",
+    "training",
+    "serving",
+    "experiments",
+    "registry",
+    "notebooks",
+    "tests",
+    "examples",
+}
 
 
 def modules(root: Path) -> list[Path]:
@@ -19,22 +28,31 @@ def modules(root: Path) -> list[Path]:
 
 
 def test_module_names_say_something(pytestconfig):
-    names = [part for path in modules(pytestconfig.rootpath)
-             for part in path.relative_to(pytestconfig.rootpath).with_suffix("").parts]
+    names = [
+        part
+        for path in modules(pytestconfig.rootpath)
+        for part in path.relative_to(pytestconfig.rootpath).with_suffix("").parts
+    ]
     assert [name for name in names if set(name.split("_")) & SAYS_NOTHING] == []
 
 
 def test_class_names_say_something(pytestconfig):
-    empty = [f"{path.name}: {node.name}" for path in modules(pytestconfig.rootpath)
-             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-             if isinstance(node, ast.ClassDef) and node.name.endswith(SAYS_NOTHING_AS_SUFFIX)]
+    empty = [
+        f"{path.name}: {node.name}"
+        for path in modules(pytestconfig.rootpath)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and node.name.endswith(SAYS_NOTHING_AS_SUFFIX)
+    ]
     assert empty == []
 
 
 def test_every_module_has_a_docstring(pytestconfig):
     root = pytestconfig.rootpath
-    assert [str(path.relative_to(root)) for path in modules(root)
-            if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
+    assert [
+        str(path.relative_to(root))
+        for path in modules(root)
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ] == []
 
 
 def test_exceptions_are_called_errors(pytestconfig):

@@ -21,10 +21,16 @@ def code_cells(path: Path) -> list[dict[str, Any]]:
 @every_notebook
 def test_a_notebook_defines_nothing(path):
     for cell in code_cells(path):
-        lines = [line for line in "".join(cell["source"]).splitlines(keepends=True)
-                 if not line.lstrip().startswith(("%", "!"))]
-        defined = [node for node in ast.walk(ast.parse("".join(lines)))
-                   if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+        lines = [
+            line
+            for line in "".join(cell["source"]).splitlines(keepends=True)
+            if not line.lstrip().startswith(("%", "!"))
+        ]
+        defined = [
+            node
+            for node in ast.walk(ast.parse("".join(lines)))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        ]
         assert defined == []
 
 

@@ -23,14 +23,18 @@ every_package = pytest.mark.parametrize("package", PACKAGES)
 def imports() -> Mapping[str, frozenset[str]]:
     """The modules that each module imports; imports for type checking alone are left out."""
     graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
-    return {module: frozenset(graph.find_modules_directly_imported_by(module))
-            for module in graph.modules}
+    return {
+        module: frozenset(graph.find_modules_directly_imported_by(module))
+        for module in graph.modules
+    }
 
 
 def folders(root: Path) -> list[Path]:
     """Every folder of a package that holds modules, the package itself left out."""
-    return sorted({path.parent for package in PACKAGES for path in (root / package).rglob("*.py")}
-                  - {root / package for package in PACKAGES})
+    return sorted(
+        {path.parent for package in PACKAGES for path in (root / package).rglob("*.py")}
+        - {root / package for package in PACKAGES}
+    )
 
 
 def modules_in(folder: Path) -> list[str]:
@@ -48,7 +52,7 @@ def exported(folder: Path) -> tuple[str, ...] | None:
 def child_of(parent: str, module: str) -> str | None:
     """The part of a module's name below a package: ``features.lake`` of ``features.lake.parts``."""
     inside = module.startswith(f"{parent}.")
-    return module[len(parent) + 1:].split(".")[0] if inside else None
+    return module[len(parent) + 1 :].split(".")[0] if inside else None
 
 
 def neighbours(parent: str, imports: Mapping[str, frozenset[str]]) -> dict[str, set[str]]:
@@ -56,8 +60,9 @@ def neighbours(parent: str, imports: Mapping[str, frozenset[str]]) -> dict[str, 
     graph: defaultdict[str, set[str]] = defaultdict(set)
     for module, imported in imports.items():
         if (child := child_of(parent, module)) is not None:
-            graph[child] |= {other for one in imported
-                             if (other := child_of(parent, one)) not in (None, child)}
+            graph[child] |= {
+                other for one in imported if (other := child_of(parent, one)) not in (None, child)
+            }
     return graph
 
 
@@ -75,15 +80,20 @@ def test_floors_count_the_longest_chain():
 
 @every_package
 def test_a_package_has_few_folders(package, pytestconfig):
-    below = [path.name for path in (pytestconfig.rootpath / package).iterdir()
-             if (path / "__init__.py").exists()]
+    below = [
+        path.name
+        for path in (pytestconfig.rootpath / package).iterdir()
+        if (path / "__init__.py").exists()
+    ]
     assert len(below) <= MOST_FOLDERS, below
 
 
 def test_a_folder_has_few_modules(pytestconfig):
-    full = {str(folder.relative_to(pytestconfig.rootpath)): len(modules_in(folder))
-            for folder in folders(pytestconfig.rootpath)
-            if len(modules_in(folder)) > MOST_MODULES}
+    full = {
+        str(folder.relative_to(pytestconfig.rootpath)): len(modules_in(folder))
+        for folder in folders(pytestconfig.rootpath)
+        if len(modules_in(folder)) > MOST_MODULES
+    }
     assert full == {}
 
 

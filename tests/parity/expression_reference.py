@@ -32,10 +32,15 @@ class Window:
 
 def window(rows: Sequence[Known], feature: Expression, as_of: datetime) -> Window:
     closes = as_of - feature.ends_before
-    seen = [event for event, superseded_at in rows
-            if event.kind in feature.reads and event.recorded_at < as_of
-            and (superseded_at is None or as_of <= superseded_at) and event.occurred_at < closes
-            and (feature.lookback is None or event.occurred_at >= closes - feature.lookback)]
+    seen = [
+        event
+        for event, superseded_at in rows
+        if event.kind in feature.reads
+        and event.recorded_at < as_of
+        and (superseded_at is None or as_of <= superseded_at)
+        and event.occurred_at < closes
+        and (feature.lookback is None or event.occurred_at >= closes - feature.lookback)
+    ]
     return Window(sorted(seen, key=lambda e: (e.occurred_at, e.recorded_at, e.event_id)), closes)
 
 

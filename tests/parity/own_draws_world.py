@@ -46,30 +46,64 @@ def last_hours_world(seed: int, *, accounts: int = 540) -> DrawsWorld:
         names = [f"a{group}{number:04d}" for number in range(each)]
         health = rng.normal(size=each)
         leaves = expit(-1.2 + risk - 0.8 * health)
-        drawn = draw(key.position, names, k=round(share * each), key_id=key.key_id,
-                     lottery_id=f"capacity-2026-W{2 + group:02d}-ann-success_call-1h-0")
+        drawn = draw(
+            key.position,
+            names,
+            k=round(share * each),
+            key_id=key.key_id,
+            lottery_id=f"capacity-2026-W{2 + group:02d}-ann-success_call-1h-0",
+        )
         offered = np.isin(names, drawn.drawn)
         effects += (KEPT * leaves).tolist()
         for number, name in enumerate(names):
-            rows.append(event(
-                name, "action.decided", at, drawn.propensity, action="success_call",
-                intervention="last_hours_success_call", chance="last_hours",
-                draw_id=drawn.lottery_id,
-                arm="offered" if offered[number] else "not_offered"))
+            rows.append(
+                event(
+                    name,
+                    "action.decided",
+                    at,
+                    drawn.propensity,
+                    action="success_call",
+                    intervention="last_hours_success_call",
+                    chance="last_hours",
+                    draw_id=drawn.lottery_id,
+                    arm="offered" if offered[number] else "not_offered",
+                )
+            )
             if offered[number]:
                 rows.append(event(name, "action.executed", at + DAY, action="success_call"))
-        _company(rows, snapshots, names, health, at, rng.random(each) < np.where(
-            offered, leaves * (1 - KEPT), leaves))
+        _company(
+            rows,
+            snapshots,
+            names,
+            health,
+            at,
+            rng.random(each) < np.where(offered, leaves * (1 - KEPT), leaves),
+        )
     others = [f"b{number:04d}" for number in range(60)]
     for name in others:  # recommended and carried out without a draw; nearly all leave
-        rows += [event(name, "action.decided", START, 1.0, action="success_call", chance="none",
-                       decision_id=f"d-{name}"),
-                 event(name, "action.executed", START + DAY, action="success_call",
-                       decision_id=f"d-{name}")]
-    _company(rows, snapshots, others, rng.normal(size=len(others)), START,
-             rng.random(len(others)) < 0.9)
-    return DrawsWorld(events=frame(rows), features=_features(snapshots),
-                      drawn=each * len(ODDS), truth=float(np.mean(effects)))
+        rows += [
+            event(
+                name,
+                "action.decided",
+                START,
+                1.0,
+                action="success_call",
+                chance="none",
+                decision_id=f"d-{name}",
+            ),
+            event(
+                name, "action.executed", START + DAY, action="success_call", decision_id=f"d-{name}"
+            ),
+        ]
+    _company(
+        rows, snapshots, others, rng.normal(size=len(others)), START, rng.random(len(others)) < 0.9
+    )
+    return DrawsWorld(
+        events=frame(rows),
+        features=_features(snapshots),
+        drawn=each * len(ODDS),
+        truth=float(np.mean(effects)),
+    )
 
 
 def holdout_world(seed: int, *, accounts: int = 400, share: float = 0.4) -> DrawsWorld:
@@ -83,35 +117,69 @@ def holdout_world(seed: int, *, accounts: int = 400, share: float = 0.4) -> Draw
     leaves = expit(-1.2 - 0.8 * health)
     held = np.zeros(accounts, dtype=bool)
     for number, name in enumerate(names):
-        stands = standing(rule, key, name, mrr=100.0, attributes={}, as_of=START,
-                          term_started_at=START - DAY, term_ends_at=None)
+        stands = standing(
+            rule,
+            key,
+            name,
+            mrr=100.0,
+            attributes={},
+            as_of=START,
+            term_started_at=START - DAY,
+            term_ends_at=None,
+        )
         assert stands is not None
         held[number] = stands.is_held_out
         odds = 1 - stands.propensity if stands.is_held_out else stands.propensity
         for month in range(3):  # asked again: the same draw
-            rows.append(event(
-                name, "action.decided", START + timedelta(days=30 * month), odds,
-                action="do_nothing" if stands.is_held_out else "success_call", chance="holdout",
-                arm="held_out" if stands.is_held_out else "offered", draw_id=stands.lottery_id,
-                intervention="standing_holdout", decision_id=f"d-{name}-{month}"))
-    _company(rows, snapshots, names, health, START, rng.random(accounts) < np.where(
-        held, leaves, leaves * (1 - KEPT)))
-    return DrawsWorld(events=frame(rows), features=_features(snapshots), drawn=accounts,
-                      truth=float(np.mean(KEPT * leaves)))
+            rows.append(
+                event(
+                    name,
+                    "action.decided",
+                    START + timedelta(days=30 * month),
+                    odds,
+                    action="do_nothing" if stands.is_held_out else "success_call",
+                    chance="holdout",
+                    arm="held_out" if stands.is_held_out else "offered",
+                    draw_id=stands.lottery_id,
+                    intervention="standing_holdout",
+                    decision_id=f"d-{name}-{month}",
+                )
+            )
+    _company(
+        rows,
+        snapshots,
+        names,
+        health,
+        START,
+        rng.random(accounts) < np.where(held, leaves, leaves * (1 - KEPT)),
+    )
+    return DrawsWorld(
+        events=frame(rows),
+        features=_features(snapshots),
+        drawn=accounts,
+        truth=float(np.mean(KEPT * leaves)),
+    )
 
 
 def _key(seed: int) -> LotteryKey:
     return LotteryKey(key_id="2026", secret=seed.to_bytes(32, "big"))
 
 
-def _company(rows: list[dict[str, object]], snapshots: list[dict[str, object]], names: list[str],
-             health: np.ndarray, at: datetime, left: np.ndarray) -> None:
+def _company(
+    rows: list[dict[str, object]],
+    snapshots: list[dict[str, object]],
+    names: list[str],
+    health: np.ndarray,
+    at: datetime,
+    left: np.ndarray,
+) -> None:
     for name, fitness, is_gone in zip(names, health, left, strict=True):
         rows.append(event(name, "contract.started", START - 200 * DAY, 100.0))
         if is_gone:
             rows.append(event(name, "contract.cancelled", at + 40 * DAY, reason="price"))
-        snapshots.append({"account_id": name, "as_of": at, "segment": "small",
-                          "health_score": float(fitness)})
+        snapshots.append(
+            {"account_id": name, "as_of": at, "segment": "small", "health_score": float(fitness)}
+        )
 
 
 def _features(snapshots: list[dict[str, object]]) -> pl.DataFrame:

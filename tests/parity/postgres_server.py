@@ -12,8 +12,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDERS = (*map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
-           os.environ.get("PATH", ""))
+FOLDERS = (
+    *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
+    os.environ.get("PATH", ""),
+)
 """Where Debian has the programs of the server, which are not on the path."""
 
 
@@ -30,9 +32,15 @@ class PostgresServer:
         self._made = 0
 
     def start(self) -> None:
-        self._control("start", "-w", "-l", str(self.folder / "log"), "-o",
-                      f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off "
-                      f"-c max_connections=60 -k {self.folder}")
+        self._control(
+            "start",
+            "-w",
+            "-l",
+            str(self.folder / "log"),
+            "-o",
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off "
+            f"-c max_connections=60 -k {self.folder}",
+        )
 
     def stop(self, mode: str = "immediate") -> None:
         self._control("stop", "-w", "-m", mode)
@@ -41,13 +49,35 @@ class PostgresServer:
         """The address of a new, empty database."""
         self._made += 1
         name = f"ledger_{self._made}"
-        self._as_user("psql", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-d", "postgres", "-c",
-                      f"CREATE DATABASE {name} TEMPLATE template0", user_name=True)
+        self._as_user(
+            "psql",
+            "-q",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-d",
+            "postgres",
+            "-c",
+            f"CREATE DATABASE {name} TEMPLATE template0",
+            user_name=True,
+        )
         return f"postgresql://keepwell@127.0.0.1:{self.port}/{name}"
 
     def make(self) -> None:
-        self._as_user("initdb", "-D", str(self.folder / "data"), "-A", "trust", "-U", "keepwell",
-                      "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+        self._as_user(
+            "initdb",
+            "-D",
+            str(self.folder / "data"),
+            "-A",
+            "trust",
+            "-U",
+            "keepwell",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        )
 
     def _control(self, *words: str) -> None:
         self._as_user("pg_ctl", "-D", str(self.folder / "data"), *words)
@@ -58,10 +88,19 @@ class PostgresServer:
         given = ["-U", "keepwell"] if user_name else []
         user, environment = server_user()
         done = subprocess.run(
-            [found, *given, *words], user=user, group=None if user is None else server_group(user),
-            extra_groups=None if user is None else [], cwd=self.folder, env=environment,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            timeout=120, check=False)
+            [found, *given, *words],
+            user=user,
+            group=None if user is None else server_group(user),
+            extra_groups=None if user is None else [],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
 
 

@@ -43,8 +43,14 @@ Oracle = Callable[[AccountState], bool | None]
 
 def value(name: str) -> Callable[[AccountState], Any]:
     """A figure, a word or a flag of an account, None where it is not known."""
-    return lambda a: {**a.features, **a.attributes, "mrr": a.mrr, "health_score": a.health_score,
-                      "legal_hold": a.legal_hold, "sms": a.consents.get("sms")}.get(name)
+    return lambda a: {
+        **a.features,
+        **a.attributes,
+        "mrr": a.mrr,
+        "health_score": a.health_score,
+        "legal_hold": a.legal_hold,
+        "sms": a.consents.get("sms"),
+    }.get(name)
 
 
 def told(name: str, test: Callable[[Any], bool], unknown: bool | None = None) -> Oracle:
@@ -82,46 +88,96 @@ class Question:
 
 def random_playbook(rng: np.random.Generator) -> Playbook:
     """Some actions, guards, families and conflicts; conflicts go one way, so in no circle."""
-    families = {name: Family(id=name, name=name, order=str(rng.choice(["cheapest", "value"])),
-                             apart_days=float(rng.choice([0, 7, 30])))
-                for name in ("offers", "calls")}
+    families = {
+        name: Family(
+            id=name,
+            name=name,
+            order=str(rng.choice(["cheapest", "value"])),
+            apart_days=float(rng.choice([0, 7, 30])),
+        )
+        for name in ("offers", "calls")
+    }
     actions = tuple(_action(rng, number, families) for number in range(int(rng.integers(3, 12))))
     guards = tuple(
-        Guard(objectives=(str(rng.choice(OBJECTIVES)),), channels=(str(rng.choice(CHANNELS)),),
-              owners=(), only_if=None, condition=parse_condition(str(rng.choice([*CONDITIONS]))),
-              why="It is a rule.") for _ in range(int(rng.integers(0, 4))))
+        Guard(
+            objectives=(str(rng.choice(OBJECTIVES)),),
+            channels=(str(rng.choice(CHANNELS)),),
+            owners=(),
+            only_if=None,
+            condition=parse_condition(str(rng.choice([*CONDITIONS]))),
+            why="It is a rule.",
+        )
+        for _ in range(int(rng.integers(0, 4)))
+    )
     conflicts = tuple(
-        Conflict(actions=(actions[high].id,), objectives=(), to_actions=(actions[low].id,),
-                 to_objectives=(), days=float(rng.choice([0, 14])), why="Not beside each other.")
-        for low, high in sorted({tuple(sorted(pair)) for pair in rng.integers(
-            0, len(actions), size=(int(rng.integers(0, 7)), 2)).tolist() if pair[0] != pair[1]}))
-    return replace(playbook(), actions=actions, sequences=(), guards=guards, families=families,
-                   conflicts=conflicts, contact_channels=frozenset(CONTACTS))
+        Conflict(
+            actions=(actions[high].id,),
+            objectives=(),
+            to_actions=(actions[low].id,),
+            to_objectives=(),
+            days=float(rng.choice([0, 14])),
+            why="Not beside each other.",
+        )
+        for low, high in sorted(
+            {
+                tuple(sorted(pair))
+                for pair in rng.integers(
+                    0, len(actions), size=(int(rng.integers(0, 7)), 2)
+                ).tolist()
+                if pair[0] != pair[1]
+            }
+        )
+    )
+    return replace(
+        playbook(),
+        actions=actions,
+        sequences=(),
+        guards=guards,
+        families=families,
+        conflicts=conflicts,
+        contact_channels=frozenset(CONTACTS),
+    )
 
 
 def _action(rng: np.random.Generator, number: int, families: Mapping[str, Family]) -> Action:
     outcome = str(rng.choice(["churn", "expansion", "none"]))
     texts = [*CONDITIONS]
     return replace(
-        playbook().actions[0], id=f"act_{number}", name=f"Act {number}",
-        objective=str(rng.choice(OBJECTIVES)), channel=str(rng.choice(CHANNELS)),
+        playbook().actions[0],
+        id=f"act_{number}",
+        name=f"Act {number}",
+        objective=str(rng.choice(OBJECTIVES)),
+        channel=str(rng.choice(CHANNELS)),
         owner_role=str(rng.choice(ROLES)),
         triggers=tuple(parse_condition(str(t)) for t in rng.choice(texts, size=rng.integers(1, 4))),
-        eligibility=tuple(parse_condition(str(t))
-                          for t in rng.choice(texts, size=rng.integers(0, 3))),
-        cost_usd=float(rng.choice([0, 1, 50])), cost_mrr_share=float(rng.choice([0, 0, 0.5])),
-        take_up=0.3, hours=float(rng.choice([0, 0.5, 1, 3])),
-        cool_down_days=float(rng.choice([0, 7, 30])), deadline_hours=None,
-        max_autonomy=int(rng.integers(1, 5)), reversible=bool(rng.random() < 0.8),
-        service_message=bool(rng.random() < 0.1), addresses=str(rng.choice(["main", "sponsor"])),
+        eligibility=tuple(
+            parse_condition(str(t)) for t in rng.choice(texts, size=rng.integers(0, 3))
+        ),
+        cost_usd=float(rng.choice([0, 1, 50])),
+        cost_mrr_share=float(rng.choice([0, 0, 0.5])),
+        take_up=0.3,
+        hours=float(rng.choice([0, 0.5, 1, 3])),
+        cool_down_days=float(rng.choice([0, 7, 30])),
+        deadline_hours=None,
+        max_autonomy=int(rng.integers(1, 5)),
+        reversible=bool(rng.random() < 0.8),
+        service_message=bool(rng.random() < 0.1),
+        addresses=str(rng.choice(["main", "sponsor"])),
         family=str(rng.choice([*families])) if rng.random() < 0.5 else None,
         worth_usd=200.0 if outcome == "none" else 0.0,
-        prior=Prior(outcome=outcome, mean=float(rng.uniform(-0.05, 0.3)),
-                    strength=float(rng.integers(1, 80)), grade="E", basis="A guess."))
+        prior=Prior(
+            outcome=outcome,
+            mean=float(rng.uniform(-0.05, 0.3)),
+            strength=float(rng.integers(1, 80)),
+            grade="E",
+            basis="A guess.",
+        ),
+    )
 
 
 def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -> Question:
     """One account with a history, limits, evidence and chance."""
+
     def maybe(*choices: Any) -> Any:
         return choices[rng.integers(len(choices))]
 
@@ -130,53 +186,111 @@ def random_question(rng: np.random.Generator, book: Playbook, account_id: str) -
     asked_at = None if hours % 2 else as_of + timedelta(days=700, hours=hours * 7 % 24)
     wall = asked_at or as_of  # the clock on the wall, years after the data
     state = AccountState(
-        account_id=account_id, as_of=NOON,
+        account_id=account_id,
+        as_of=NOON,
         mrr=maybe(None, 0.0, 20.0, 900.0, 8_000.0, 40_000.0, 45_000.0),
         churn_probability=maybe(None, 0.0, 0.1, 0.6, 1.0),
-        expansion_probability=maybe(None, 0.0, 0.2, 0.9), expected_amount=maybe(None, 300.0),
-        is_before_churn=maybe(True, False), health_score=maybe(None, 20.0, 40.0, 90.0),
+        expansion_probability=maybe(None, 0.0, 0.2, 0.9),
+        expected_amount=maybe(None, 300.0),
+        is_before_churn=maybe(True, False),
+        health_score=maybe(None, 20.0, 40.0, 90.0),
         score_source=maybe("model", "none"),
-        features={"severe_tickets_open": maybe(None, 0.0, 2.0),
-                  "tickets_90d": maybe(None, 1.0, 9.0)},
-        attributes={"contract_status": maybe("active", "active", "trial", "ended", None),
-                    "region": maybe("emea", "apac", "amer", None), "segment": maybe("smb", "off")},
+        features={
+            "severe_tickets_open": maybe(None, 0.0, 2.0),
+            "tickets_90d": maybe(None, 1.0, 9.0),
+        },
+        attributes={
+            "contract_status": maybe("active", "active", "trial", "ended", None),
+            "region": maybe("emea", "apac", "amer", None),
+            "segment": maybe("smb", "off"),
+        },
         alerts=tuple(a for a in ("usage_halved", "cancel_intent") if rng.random() < 0.3),
         consents=maybe({}, {"sms": True}, {"sms": False}),
         contacts=maybe({}, {"main": "u1"}, {"main": "u1", "sponsor": "u2"}),
-        time_zone=maybe(*ZONES), legal_hold=maybe(None, None, False, True))
+        time_zone=maybe(*ZONES),
+        legal_hold=maybe(None, None, False, True),
+    )
     history = tuple(
-        PastAction(action_id=maybe(*book.actions).id,
-                   at=as_of - timedelta(days=float(rng.choice([-1, 0, 1, 6.9, 7, 20, 40]))),
-                   outcome=maybe(None, "done", "declined", "not_done"), contact=maybe(None, "u1"))
-        for _ in range(int(rng.integers(0, 6))))
+        PastAction(
+            action_id=maybe(*book.actions).id,
+            at=as_of - timedelta(days=float(rng.choice([-1, 0, 1, 6.9, 7, 20, 40]))),
+            outcome=maybe(None, "done", "declined", "not_done"),
+            contact=maybe(None, "u1"),
+        )
+        for _ in range(int(rng.integers(0, 6)))
+    )
     limits = Limits(
-        actions_per_week=int(rng.integers(0, 9)), contacts_per_week=int(rng.integers(0, 6)),
+        actions_per_week=int(rng.integers(0, 9)),
+        contacts_per_week=int(rng.integers(0, 6)),
         onboarding_contacts_per_week=int(rng.integers(0, 6)),
         contacts_per_person=int(rng.integers(0, 5)),
         channel_caps={c: int(rng.integers(0, 3)) for c in CONTACTS if rng.random() < 0.5},
-        tolerance=float(rng.choice([0, 10])), caution=float(rng.choice([0, 0.5, 2])),
-        fatigue=float(rng.choice([0, 0.05, 1])), quiet_hours=maybe(None, (20, 8), (12, 14)),
-        time_zone=maybe(None, "Europe/Berlin"))
+        tolerance=float(rng.choice([0, 10])),
+        caution=float(rng.choice([0, 0.5, 2])),
+        fatigue=float(rng.choice([0, 0.05, 1])),
+        quiet_hours=maybe(None, (20, 8), (12, 14)),
+        time_zone=maybe(None, "Europe/Berlin"),
+    )
     effects = tuple(
-        ActionEffect(action_id=action.id, segment=maybe(None, "smb"), estimate=estimate,
-                     standard_error=error, n=500, effective_n=200.0, grade=maybe("A", "C", "E"),
-                     measured_from=NOON - timedelta(days=300), measured_to=NOON, source="A test.",
-                     outcome=maybe("retention", "expansion"), horizon_days=90,
-                     low=estimate - 1.96 * error, high=estimate + 1.96 * error, why="A test.")
-        for action in book.actions if rng.random() < 0.3
-        for estimate, error in [(float(rng.uniform(-0.2, 0.2)), float(rng.uniform(0.001, 0.1)))])
+        ActionEffect(
+            action_id=action.id,
+            segment=maybe(None, "smb"),
+            estimate=estimate,
+            standard_error=error,
+            n=500,
+            effective_n=200.0,
+            grade=maybe("A", "C", "E"),
+            measured_from=NOON - timedelta(days=300),
+            measured_to=NOON,
+            source="A test.",
+            outcome=maybe("retention", "expansion"),
+            horizon_days=90,
+            low=estimate - 1.96 * error,
+            high=estimate + 1.96 * error,
+            why="A test.",
+        )
+        for action in book.actions
+        if rng.random() < 0.3
+        for estimate, error in [(float(rng.uniform(-0.2, 0.2)), float(rng.uniform(0.001, 0.1)))]
+    )
     asked = PolicyInputs(
-        state=state, limits=limits, history=history, as_of=as_of, asked_at=asked_at,
+        state=state,
+        limits=limits,
+        history=history,
+        as_of=as_of,
+        asked_at=asked_at,
         evidence=Evidence(effects=effects),
         chance=maybe(None, chance_for(WIDE, KEY, account_id, period="2026-W10")),
-        standing=maybe(None, None, *(Standing(
-            is_held_out=held, until=None, propensity=0.1 if held else 0.9, lottery_id="holdout",
-            key_id="random") for held in (True, False))))
-    return Question(book=book, inputs=replace(asked, put_off=tuple(
-        PutOff(action_id=maybe(*book.actions).id, by="ann",
-               at=wall - timedelta(days=maybe(-2, -1, 0, 3)),
-               until=wall + timedelta(days=maybe(-1, 0, 2)))
-        for _ in range(maybe(0, 0, 1, 2)))))
+        standing=maybe(
+            None,
+            None,
+            *(
+                Standing(
+                    is_held_out=held,
+                    until=None,
+                    propensity=0.1 if held else 0.9,
+                    lottery_id="holdout",
+                    key_id="random",
+                )
+                for held in (True, False)
+            ),
+        ),
+    )
+    return Question(
+        book=book,
+        inputs=replace(
+            asked,
+            put_off=tuple(
+                PutOff(
+                    action_id=maybe(*book.actions).id,
+                    by="ann",
+                    at=wall - timedelta(days=maybe(-2, -1, 0, 3)),
+                    until=wall + timedelta(days=maybe(-1, 0, 2)),
+                )
+                for _ in range(maybe(0, 0, 1, 2))
+            ),
+        ),
+    )
 
 
 def breaches(question: Question, answer: Recommendation) -> list[str]:
@@ -195,28 +309,42 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
     if answer.ranked[-1].action_id != "do_nothing":
         found.append("doing nothing does not compete")
     if sorted([*names, *(w.action_id for w in answer.withheld)]) != sorted(
-            {*names, *(w.action_id for w in answer.withheld)}):
+        {*names, *(w.action_id for w in answer.withheld)}
+    ):
         found.append("an action is there twice")
     for candidate in answer.ranked[:-1]:
         action = actions[candidate.action_id]
-        rules = [c.text for g in book.guards if action.objective in g.objectives
-                 or action.channel in g.channels for c in [g.condition]]
-        if any(CONDITIONS[text](state) is not True
-               for text in (*rules, *(c.text for c in action.eligibility))):
+        rules = [
+            c.text
+            for g in book.guards
+            if action.objective in g.objectives or action.channel in g.channels
+            for c in [g.condition]
+        ]
+        if any(
+            CONDITIONS[text](state) is not True
+            for text in (*rules, *(c.text for c in action.eligibility))
+        ):
             found.append(f"{action.id} is not eligible")
         if not any(CONDITIONS[c.text](state) is True for c in action.triggers):
             found.append(f"{action.id} was not brought up")
-        if any(p.action_id == action.id and as_of - p.at < timedelta(days=action.cool_down_days)
-               for p in done):
+        if any(
+            p.action_id == action.id and as_of - p.at < timedelta(days=action.cool_down_days)
+            for p in done
+        ):
             found.append(f"{action.id} is in its cool-down")
-        if any(p.action_id == action.id and wall < p.until
-               and p.at - wall <= timedelta(days=1)  # clocks differ
-               for p in asked.put_off):
+        if any(
+            p.action_id == action.id
+            and wall < p.until
+            and p.at - wall <= timedelta(days=1)  # clocks differ
+            for p in asked.put_off
+        ):
             found.append(f"{action.id} was put off")
         if action.family and any(
-                actions[p.action_id].family == action.family and p.action_id != action.id
-                and as_of - p.at < timedelta(days=book.families[action.family].apart_days)
-                for p in done):
+            actions[p.action_id].family == action.family
+            and p.action_id != action.id
+            and as_of - p.at < timedelta(days=book.families[action.family].apart_days)
+            for p in done
+        ):
             found.append(f"{action.id} is too near to one of its family")
         zone = state.time_zone or limits.time_zone
         if limits.quiet_hours and zone and feels(action):
@@ -228,24 +356,37 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
             found.append(f"{action.id} does not pay")
         for conflict in book.conflicts:
             if action.id in conflict.actions and (
-                    set(conflict.to_actions) & set(names) or any(
-                        p.action_id in conflict.to_actions
-                        and as_of - p.at < timedelta(days=conflict.days) for p in done)):
+                set(conflict.to_actions) & set(names)
+                or any(
+                    p.action_id in conflict.to_actions
+                    and as_of - p.at < timedelta(days=conflict.days)
+                    for p in done
+                )
+            ):
                 found.append(f"{action.id} does not give way")
-        harm = [e for e in asked.evidence.effects
-                if e.action_id == action.id and e.grade != "E" and e.high < 0
-                and e.segment in (None, state.attributes["segment"])]
+        harm = [
+            e
+            for e in asked.evidence.effects
+            if e.action_id == action.id
+            and e.grade != "E"
+            and e.high < 0
+            and e.segment in (None, state.attributes["segment"])
+        ]
         if len(harm) == 1 and -harm[0].estimate + 1.645 * harm[0].standard_error > 0.02:
             found.append(f"{action.id} was measured to harm")
-        if candidate.autonomy > action.max_autonomy or (candidate.look_first
-                                                        and candidate.autonomy > 2):
+        if candidate.autonomy > action.max_autonomy or (
+            candidate.look_first and candidate.autonomy > 2
+        ):
             found.append(f"{action.id} may do too much by itself")
     families = [actions[n].family for n in names if actions[n].family]
     if len(families) != len(set(families)):
         found.append("two of one family")
     found += _caps(question, names, done, feels)
-    if answer.standing and answer.standing.is_held_out and not all(
-            actions[n].service_message for n in names):
+    if (
+        answer.standing
+        and answer.standing.is_held_out
+        and not all(actions[n].service_message for n in names)
+    ):
         found.append("an account of the holdout is not left alone")
     if not 0 < answer.propensity <= 1:
         found.append("a propensity that is none")
@@ -258,8 +399,9 @@ def breaches(question: Question, answer: Recommendation) -> list[str]:
     return found
 
 
-def _caps(question: Question, names: list[str], done: list[PastAction],
-          feels: Callable[[Action], bool]) -> list[str]:
+def _caps(
+    question: Question, names: list[str], done: list[PastAction], feels: Callable[[Action], bool]
+) -> list[str]:
     book, asked = question.book, question.inputs
     state, limits = asked.state, asked.limits
     actions = {action.id: action for action in book.actions}
@@ -271,15 +413,30 @@ def _caps(question: Question, names: list[str], done: list[PastAction],
     is_new = state.attributes["contract_status"] == "trial"
     caps: list[tuple[str, int, Callable[[Action], bool], Callable[[PastAction], bool]]] = [
         ("actions", limits.actions_per_week, lambda a: not a.service_message, lambda p: True),
-        ("contacts", limits.onboarding_contacts_per_week if is_new else limits.contacts_per_week,
-         feels, lambda p: True)]
-    caps += [(channel, cap, lambda a, c=channel: feels(a) and a.channel == c,  # type: ignore[misc]
-              lambda p: True) for channel, cap in limits.channel_caps.items()]
+        (
+            "contacts",
+            limits.onboarding_contacts_per_week if is_new else limits.contacts_per_week,
+            feels,
+            lambda p: True,
+        ),
+    ]
+    caps += [
+        (
+            channel,
+            cap,
+            lambda a, c=channel: feels(a) and a.channel == c,  # type: ignore[misc]
+            lambda p: True,
+        )
+        for channel, cap in limits.channel_caps.items()
+    ]
     for who in ("u1", "u2"):
         new = [n for n in names if feels(actions[n]) and person(actions[n]) == who]
         old = [p for p in week if feels(actions[p.action_id]) and p.contact == who]
         if new and len(new) + len(old) > limits.contacts_per_person:
             caps.append((who, -1, feels, lambda p: True))
-    return [f"more {what} than the cap" for what, cap, counts, _ in caps
-            if (new_ones := sum(counts(actions[n]) for n in names))
-            and new_ones + sum(counts(actions[p.action_id]) for p in week) > cap]
+    return [
+        f"more {what} than the cap"
+        for what, cap, counts, _ in caps
+        if (new_ones := sum(counts(actions[n]) for n in names))
+        and new_ones + sum(counts(actions[p.action_id]) for p in week) > cap
+    ]

@@ -32,15 +32,15 @@ def visible(rows: Sequence[Row], feature: Feature, as_of: datetime) -> list[Seen
         properties = json.loads(event.properties)
         wanted = event.kind in feature.reads and all(
             str(properties.get(key)) in ((value,) if isinstance(value, str) else value)
-            for key, value in feature.where.items())
+            for key, value in feature.where.items()
+        )
         wanted = wanted and (not feature.quantities or event.quantity in feature.quantities)
         known = event.recorded_at < as_of
         current = superseded_at is None or as_of <= superseded_at
         inside = event.occurred_at < closes and (opens is None or event.occurred_at >= opens)
         if wanted and known and current and inside:
             found.append(Seen(event, properties))
-    return sorted(found, key=lambda s: (s.event.occurred_at, s.event.recorded_at,
-                                        s.event.event_id))
+    return sorted(found, key=lambda s: (s.event.occurred_at, s.event.recorded_at, s.event.event_id))
 
 
 def reference(rows: Sequence[Row], feature: Feature, as_of: datetime) -> float | None:
@@ -49,8 +49,11 @@ def reference(rows: Sequence[Row], feature: Feature, as_of: datetime) -> float |
     of = feature.aggregate.of
     words = feature.aggregate.words
     numbers = [n for n in (_number(s, of, words) for s in seen) if n is not None]
-    users = [(s.event.user_id, s.event.occurred_at.astimezone(UTC).date()) for s in seen
-             if s.event.user_id is not None]
+    users = [
+        (s.event.user_id, s.event.occurred_at.astimezone(UTC).date())
+        for s in seen
+        if s.event.user_id is not None
+    ]
     match feature.aggregate.operation:
         case "count":
             return float(sum(s.event.event_count for s in seen)) if seen else feature.when_empty
@@ -111,7 +114,8 @@ def _in_state(seen: list[Seen], feature: Feature, as_of: datetime) -> float | No
         name = s.properties.get(str(aggregate.of))
         is_in = name is not None and all(
             str(s.properties.get(key)) in ((value,) if isinstance(value, str) else value)
-            for key, value in aggregate.state.items())
+            for key, value in aggregate.state.items()
+        )
         if not is_in or s.event.occurred_at < ripe:
             found[name] = is_in
     return float(sum(found.values())) if found else feature.when_empty
@@ -125,13 +129,21 @@ def _distinct(found: Sequence[object], seen: list[Seen], feature: Feature) -> fl
 
 def attribute_reference(rows: Sequence[Row], attribute: Attribute, as_of: datetime) -> str | None:
     """The word of the newest known event that has one; None is unknown."""
-    known = [event for event, gone in rows if event.kind in attribute.reads
-             and event.recorded_at < as_of and event.occurred_at < as_of
-             and (gone is None or as_of <= gone)]
+    known = [
+        event
+        for event, gone in rows
+        if event.kind in attribute.reads
+        and event.recorded_at < as_of
+        and event.occurred_at < as_of
+        and (gone is None or as_of <= gone)
+    ]
     word = None
     for event in sorted(known, key=lambda e: (e.occurred_at, e.recorded_at, e.event_id)):
-        found = (attribute.words.get(event.kind) if attribute.of is None
-                 else json.loads(event.properties).get(attribute.of))
+        found = (
+            attribute.words.get(event.kind)
+            if attribute.of is None
+            else json.loads(event.properties).get(attribute.of)
+        )
         word = word if found is None else str(found)
     return word
 

@@ -17,8 +17,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64, String
 from online_repo import EVERY_TYPE, PACKED, PACKED_ENGINE, SQLITE, OnlineRepo, account, day
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning",
-                                        "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 
 USAGE = ["usage:uses", "usage:plan"]
 NOT_FOUND = (None, "NOT_FOUND", None)
@@ -34,13 +35,21 @@ def repo(request: pytest.FixtureRequest, tmp_path: Path) -> OnlineRepo:
 
 
 def test_materialize_takes_the_newest_row_of_its_time(repo: OnlineRepo) -> None:
-    repo.rows("usage", [("acme", 1, 1, 1.0, "a"), ("acme", 3, 3, 3.0, "c"),
-                        ("acme", 9, 9, 9.0, "i"), ("zeta", 2, 2, 2.0, None),
-                        ("early", -2, -2, 7.0, "x")])
+    repo.rows(
+        "usage",
+        [
+            ("acme", 1, 1, 1.0, "a"),
+            ("acme", 3, 3, 3.0, "c"),
+            ("acme", 9, 9, 9.0, "i"),
+            ("zeta", 2, 2, 2.0, None),
+            ("early", -2, -2, 7.0, "x"),
+        ],
+    )
     repo.materialize(0, 5, feature_views=["usage"])
     assert repo.ask(USAGE, "zeta", "acme", "early") == {
         "uses": [present(2.0, 2), present(3.0, 3), NOT_FOUND],
-        "plan": [present(None, 2), present("c", 3), NOT_FOUND]}
+        "plan": [present(None, 2), present("c", 3), NOT_FOUND],
+    }
 
 
 def test_materialize_takes_the_row_created_last_of_one_moment(repo: OnlineRepo) -> None:
@@ -52,10 +61,15 @@ def test_materialize_takes_the_row_created_last_of_one_moment(repo: OnlineRepo) 
 def test_materialize_incremental_adds_what_is_new_and_leaves_the_rest(repo: OnlineRepo) -> None:
     repo.rows("usage", [("acme", 1, 1, 1.0, "a"), ("zeta", 1, 1, 5.0, "z")])
     repo.materialize(0, 2, feature_views=["usage"])
-    repo.rows("usage", [("acme", 3, 3, 3.0, "c"), ("acme", 1, 1, -1.0, "not read again"),
-                        ("beta", 4, 4, None, "b")])
-    repo.store.materialize_incremental(day(5), feature_views=["usage"],
-                                       full_feature_names=False)
+    repo.rows(
+        "usage",
+        [
+            ("acme", 3, 3, 3.0, "c"),
+            ("acme", 1, 1, -1.0, "not read again"),
+            ("beta", 4, 4, None, "b"),
+        ],
+    )
+    repo.store.materialize_incremental(day(5), feature_views=["usage"], full_feature_names=False)
     found = repo.ask(USAGE, "acme", "zeta", "beta")
     assert [value for value, _, _ in found["uses"]] == [3.0, 5.0, None]
     assert [value for value, _, _ in found["plan"]] == ["c", "z", "b"]
@@ -64,10 +78,16 @@ def test_materialize_incremental_adds_what_is_new_and_leaves_the_rest(repo: Onli
 
 def test_a_push_is_read_at_once(repo: OnlineRepo) -> None:
     repo.materialize(-1, 1, feature_views=["terms"])
-    repo.store.push("terms_push", repo.frame("terms", [("acme", 2, 2, 20.0), ("new", 3, 3, None)]),
-                    to=PushMode.ONLINE)
+    repo.store.push(
+        "terms_push",
+        repo.frame("terms", [("acme", 2, 2, 20.0), ("new", 3, 3, None)]),
+        to=PushMode.ONLINE,
+    )
     assert repo.ask(["terms:mrr"], "acme", "new", "nobody")["mrr"] == [
-        present(20.0, 2), present(None, 3), NOT_FOUND]
+        present(20.0, 2),
+        present(None, 3),
+        NOT_FOUND,
+    ]
 
 
 def test_of_two_pushed_rows_of_one_moment_the_second_stays(repo: OnlineRepo) -> None:
@@ -81,8 +101,10 @@ def test_every_view_keeps_its_own_row_and_moment(repo: OnlineRepo) -> None:
     repo.rows("terms", [("acme", 1, 1, 10.0), ("zeta", 2, 2, 20.0)])
     repo.materialize(0, 5)
     assert repo.ask([*USAGE, "terms:mrr"], "zeta", "acme") == {
-        "uses": [NOT_FOUND, present(4.0, 4)], "plan": [NOT_FOUND, present("d", 4)],
-        "mrr": [present(20.0, 2), present(10.0, 1)]}
+        "uses": [NOT_FOUND, present(4.0, 4)],
+        "plan": [NOT_FOUND, present("d", 4)],
+        "mrr": [present(20.0, 2), present(10.0, 1)],
+    }
 
 
 def test_a_feature_service_reads_across_views_under_full_names(repo: OnlineRepo) -> None:
@@ -104,9 +126,12 @@ def test_the_order_asked_and_repeats_are_kept(repo: OnlineRepo) -> None:
 def test_two_keys_name_one_row_in_either_order(repo: OnlineRepo) -> None:
     repo.rows("seats", [("acme", 1, 1, 11.0), ("acme", 2, 1, 12.0), ("zeta", 1, 1, 21.0)])
     repo.materialize(0, 2, feature_views=["seats"])
-    found = repo.ask(["seats:logins"], {"account_id": "acme", "seat_number": 2},
-                     {"account_id": "zeta", "seat_number": 1},
-                     {"account_id": "zeta", "seat_number": 2})
+    found = repo.ask(
+        ["seats:logins"],
+        {"account_id": "acme", "seat_number": 2},
+        {"account_id": "zeta", "seat_number": 1},
+        {"account_id": "zeta", "seat_number": 2},
+    )
     assert found["logins"] == [present(12.0, 1), present(21.0, 1), NOT_FOUND]
     turned = repo.ask(["seats:logins"], {"seat_number": 2, "account_id": "acme"})
     assert turned["logins"] == [present(12.0, 1)]
@@ -114,9 +139,12 @@ def test_two_keys_name_one_row_in_either_order(repo: OnlineRepo) -> None:
 
 def test_every_type_comes_back_as_it_went_in(repo: OnlineRepo) -> None:
     row = {name: value for name, (_, value) in EVERY_TYPE.items()}
-    frame = pd.DataFrame([
-        {"account_id": "acme", "at": pd.Timestamp(day(1)), **row},
-        {"account_id": "void", "at": pd.Timestamp(day(1)), **dict.fromkeys(row)}])
+    frame = pd.DataFrame(
+        [
+            {"account_id": "acme", "at": pd.Timestamp(day(1)), **row},
+            {"account_id": "void", "at": pd.Timestamp(day(1)), **dict.fromkeys(row)},
+        ]
+    )
     frame.head(1).to_parquet(repo.folder / "kinds.parquet")
     view = repo.view("kinds", [account], **{name: dtype for name, (dtype, _) in EVERY_TYPE.items()})
     repo.store.apply([view])
@@ -132,8 +160,10 @@ def test_a_field_added_after_writing_is_not_found_until_it_is_written(repo: Onli
     repo.store.apply([wider])
     asked = [*USAGE, "usage:errors"]
     assert repo.ask(asked, "acme") == {
-        "uses": [present(1.5, 0)], "plan": [present("a", 0)],
-        "errors": [(None, "NOT_FOUND", day(0))]}
+        "uses": [present(1.5, 0)],
+        "plan": [present("a", 0)],
+        "errors": [(None, "NOT_FOUND", day(0))],
+    }
     frame = repo.frame("usage", [("acme", 1, 1, 2.5, "b")]).assign(errors=7.0)
     repo.store.write_to_online_store("usage", frame)
     assert repo.ask(asked, "acme")["errors"] == [present(7.0, 1)]
@@ -143,13 +173,18 @@ def test_a_row_that_lacks_a_field_leaves_it_as_it_was(repo: OnlineRepo) -> None:
     key = EntityKey(join_keys=["account_id"], entity_values=[Value(string_val="acme")])
     online, config = repo.store._get_provider().online_store, repo.store.config
     view = repo.store.get_feature_view("usage")
-    for number, values in enumerate([
-        {"uses": Value(double_val=1.0), "plan": Value(string_val="a")},
-        {"uses": Value(double_val=2.0)}, {"plan": Value()}, {},
-    ]):
+    for number, values in enumerate(
+        [
+            {"uses": Value(double_val=1.0), "plan": Value(string_val="a")},
+            {"uses": Value(double_val=2.0)},
+            {"plan": Value()},
+            {},
+        ]
+    ):
         # naive moments are UTC, and a created moment is not required
-        online.online_write_batch(config, view, [(key, values, day(number).replace(tzinfo=None),
-                                                  None)], None)
+        online.online_write_batch(
+            config, view, [(key, values, day(number).replace(tzinfo=None), None)], None
+        )
     found = repo.ask(USAGE, "acme")
     assert [found[name][0][0] for name in ("uses", "plan")] == [2.0, None]
     assert found["uses"][0][1] == "PRESENT"
@@ -157,11 +192,16 @@ def test_a_row_that_lacks_a_field_leaves_it_as_it_was(repo: OnlineRepo) -> None:
 
 def test_progress_counts_the_rows(repo: OnlineRepo) -> None:
     counts: list[int] = []
-    keys = [EntityKey(join_keys=["account_id"], entity_values=[Value(string_val=name)])
-            for name in ("a", "b", "c")]
+    keys = [
+        EntityKey(join_keys=["account_id"], entity_values=[Value(string_val=name)])
+        for name in ("a", "b", "c")
+    ]
     repo.store._get_provider().online_store.online_write_batch(
-        repo.store.config, repo.usage, [(key, {"uses": Value()}, day(0), None) for key in keys],
-        counts.append)
+        repo.store.config,
+        repo.usage,
+        [(key, {"uses": Value()}, day(0), None) for key in keys],
+        counts.append,
+    )
     assert sum(counts) == 3
 
 
@@ -180,7 +220,10 @@ def test_teardown_leaves_nothing_and_the_store_can_be_filled_again(repo: OnlineR
     repo.store.teardown()
     again = OnlineRepo(repo.folder, repo.kind, now=day(30))
     assert again.ask([*USAGE, "terms:mrr"], "acme") == {
-        "uses": [NOT_FOUND], "plan": [NOT_FOUND], "mrr": [NOT_FOUND]}
+        "uses": [NOT_FOUND],
+        "plan": [NOT_FOUND],
+        "mrr": [NOT_FOUND],
+    }
     again.materialize(-1, 5)
     assert again.ask(USAGE, "acme")["uses"] == [present(1.5, 0)]
 
@@ -204,25 +247,32 @@ def random_steps(seed: int) -> list[Callable[[OnlineRepo], None]]:
         usage, terms = rows(turn + 0.5, number, word), rows(turn + 0.5, number)
         kind = rng.choice(["materialize", "push", "write", "delete", "both"])
         if kind == "materialize":
+
             def step(repo: OnlineRepo, usage: Any = usage, turn: int = turn) -> None:
                 repo.rows("usage", usage)
                 repo.materialize(turn, turn + 1, feature_views=["usage"])
         elif kind == "push":
+
             def step(repo: OnlineRepo, terms: Any = terms) -> None:
                 repo.store.push("terms_push", repo.frame("terms", terms))
         elif kind == "write":
+
             def step(repo: OnlineRepo, usage: Any = usage) -> None:
                 repo.store.write_to_online_store("usage", repo.frame("usage", usage))
         elif kind == "both":
-            def step(repo: OnlineRepo, usage: Any = usage, terms: Any = terms,
-                     turn: int = turn) -> None:
+
+            def step(
+                repo: OnlineRepo, usage: Any = usage, terms: Any = terms, turn: int = turn
+            ) -> None:
                 repo.rows("usage", usage)
                 repo.rows("terms", terms)
                 repo.materialize(turn, turn + 1)
         else:
+
             def step(repo: OnlineRepo) -> None:
                 repo.store.apply([], objects_to_delete=[repo.terms], partial=False)
                 repo.store.apply([repo.terms])
+
         steps.append(step)
     return steps
 

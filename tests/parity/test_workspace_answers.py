@@ -9,8 +9,10 @@ import pytest
 from workspace_answers import Answers, Words, differences, report_of
 
 BEFORE: Answers = {
-    "score": {"a": {"churn_probability": 0.25, "reasons": [{"feature": "seats"}], "mrr": None},
-              "b": {"churn_probability": 1 / 3, "reasons": [], "mrr": 100}},
+    "score": {
+        "a": {"churn_probability": 0.25, "reasons": [{"feature": "seats"}], "mrr": None},
+        "b": {"churn_probability": 1 / 3, "reasons": [], "mrr": 100},
+    },
     "page accounts": {"/accounts/a": {"status": 200, "words": ["Likely to leave", "25 %"]}},
 }
 
@@ -21,20 +23,24 @@ def changed(kind: str, asked: str, **fields: Any) -> Answers:
     return after
 
 
-@pytest.mark.parametrize("fields", [
-    {}, {"churn_probability": 1 / 3 + 1e-11}, {"mrr": 100.0}, {"decision_id": "another"}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"churn_probability": 1 / 3 + 1e-11}, {"mrr": 100.0}, {"decision_id": "another"}]
+)
 def test_what_agrees_is_no_difference(fields: dict[str, Any]) -> None:
     assert differences(BEFORE, changed("score", "b", **fields)) == []
 
 
-@pytest.mark.parametrize(("fields", "where"), [
-    ({"churn_probability": 1 / 3 + 1e-8}, ".churn_probability"),
-    ({"churn_probability": None}, ".churn_probability"),
-    ({"mrr": True}, ".mrr"),
-    ({"mrr": "100"}, ".mrr"),
-    ({"new": None}, ".new"),
-    ({"reasons": [{"feature": "seats"}]}, ".reasons[]"),
-])
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"churn_probability": 1 / 3 + 1e-8}, ".churn_probability"),
+        ({"churn_probability": None}, ".churn_probability"),
+        ({"mrr": True}, ".mrr"),
+        ({"mrr": "100"}, ".mrr"),
+        ({"new": None}, ".new"),
+        ({"reasons": [{"feature": "seats"}]}, ".reasons[]"),
+    ],
+)
 def test_what_differs_is_found_with_its_place(fields: dict[str, Any], where: str) -> None:
     (found,) = differences(BEFORE, changed("score", "b", **fields))
     assert (found.kind, found.asked, found.field) == ("score", "b", where)
@@ -69,8 +75,10 @@ def test_the_report_counts_by_kind_and_field() -> None:
 
 
 def test_the_words_of_a_page_are_those_that_people_read() -> None:
-    page = Words('<link href="/a.css"><style>p {}</style><p title="why">Likely  to\nleave</p>'
-                 '<svg><rect x="1" fill="red" width="20"/></svg><img src="/models/x.png">')
+    page = Words(
+        '<link href="/a.css"><style>p {}</style><p title="why">Likely  to\nleave</p>'
+        '<svg><rect x="1" fill="red" width="20"/></svg><img src="/models/x.png">'
+    )
     assert page.words == ["[title] why", "Likely to leave"]
     assert page.shapes == ["rect width=20 x=1"]
     assert page.pictures == ["/models/x.png"]

@@ -20,8 +20,14 @@ HELP = np.array([0.75, 0.35, 0.0, -0.4])
 NULL = 2  # the newsletter
 SEGMENTS = 6
 COVARIATES = ("health", "load", "size", "tenure", "usage", "noise")
-PULL = np.array([[-0.8, 0.0, 0.5, 0.0, 0.0, 0.0], [0.0, 0.6, 0.0, -0.5, 0.0, 0.0],
-                 [0.4, 0.0, -0.5, 0.0, 0.3, 0.0], [-0.5, 0.0, 0.0, 0.5, -0.3, 0.0]])
+PULL = np.array(
+    [
+        [-0.8, 0.0, 0.5, 0.0, 0.0, 0.0],
+        [0.0, 0.6, 0.0, -0.5, 0.0, 0.0],
+        [0.4, 0.0, -0.5, 0.0, 0.3, 0.0],
+        [-0.5, 0.0, 0.0, 0.5, -0.3, 0.0],
+    ]
+)
 """What makes an account more likely to get each action: overlap is moderate."""
 
 
@@ -52,9 +58,15 @@ def expit(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def uplift_world(rng: np.random.Generator, *, rows: int = 4000, shifts: np.ndarray = FIXED,
-                 randomised: bool = False, rows_per_account: int = 1,
-                 personal: float = 0.0) -> UpliftWorld:
+def uplift_world(
+    rng: np.random.Generator,
+    *,
+    rows: int = 4000,
+    shifts: np.ndarray = FIXED,
+    randomised: bool = False,
+    rows_per_account: int = 1,
+    personal: float = 0.0,
+) -> UpliftWorld:
     """``personal``: how strongly every effect but the null one grows with load (log-odds)."""
     accounts = -(-rows // rows_per_account)
     account = np.repeat(np.arange(accounts), rows_per_account)[:rows]
@@ -67,16 +79,24 @@ def uplift_world(rng: np.random.Generator, *, rows: int = 4000, shifts: np.ndarr
         scores = np.tile([0.0, -0.7, -0.7, -0.7, -0.7], (rows, 1))
     chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     arm = (rng.random((rows, 1)) > np.cumsum(chances, axis=1)[:, :-1]).sum(axis=1)
-    base = (1.5 + 0.9 * x[:, 0] - 0.4 * np.abs(x[:, 1]) + 0.3 * x[:, 4] + 0.2 * level
-            + 0.15 * (segment - 2.5))
+    base = (
+        1.5
+        + 0.9 * x[:, 0]
+        - 0.4 * np.abs(x[:, 1])
+        + 0.3 * x[:, 4]
+        + 0.2 * level
+        + 0.15 * (segment - 2.5)
+    )
     change = HELP + shifts[:, segment].T + personal * x[:, [1]] * (HELP != 0)
     rates = expit(base[:, None] + np.column_stack([np.zeros(rows), change]))
     stayed = (rng.random(rows) < rates[np.arange(rows), arm]).astype(float)
     sample = ArmSample(
         covariates=np.column_stack([x, np.eye(SEGMENTS)[segment][:, 1:]]),
         covariate_names=(*COVARIATES, *(f"segment={number}" for number in range(1, SEGMENTS))),
-        arm=arm, arms=(NO_ACTION, *ACTIONS),
+        arm=arm,
+        arms=(NO_ACTION, *ACTIONS),
         propensity=chances if randomised else np.full(chances.shape, np.nan),
         segment=np.array([f"segment {number}" for number in range(SEGMENTS)])[segment],
-        cluster=account)
+        cluster=account,
+    )
     return UpliftWorld(sample=sample, stayed=stayed, rates=rates)

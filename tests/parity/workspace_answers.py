@@ -76,10 +76,14 @@ MOST_REPLAYED = 100
 """Of the new decisions; of those that were stored before all."""
 
 PAGES = ("/", "/?status=all", "/approvals", "/models", "/reports", "/problems", "/docs")
-REFUSED = (("GET", "/v1/accounts/nobody-of-this-name", None), ("GET", "/v1/nothing", None),
-           ("GET", "/v1/accounts?limit=0", None), ("POST", "/v1/scores", {"account_ids": []}),
-           ("POST", "/v1/next-actions", {"accounts": 3}),
-           ("GET", "/v1/decisions/no-such-decision", None))
+REFUSED = (
+    ("GET", "/v1/accounts/nobody-of-this-name", None),
+    ("GET", "/v1/nothing", None),
+    ("GET", "/v1/accounts?limit=0", None),
+    ("POST", "/v1/scores", {"account_ids": []}),
+    ("POST", "/v1/next-actions", {"accounts": 3}),
+    ("GET", "/v1/decisions/no-such-decision", None),
+)
 
 
 class NoAnswerError(Exception):
@@ -87,6 +91,7 @@ class NoAnswerError(Exception):
 
 
 # --- asking ---------------------------------------------------------------------------------------
+
 
 def answers_of(workspace: Path, *, slow: bool = False, clock: datetime = CLOCK) -> Answers:
     """Every answer of a copy of a workspace.
@@ -121,9 +126,20 @@ def asked_alone() -> Iterator[None]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KEEPWELL_")}
     lottery = os.environ.get("KEEPWELL_LOTTERY_KEY", LOTTERY_KEY)
     switch = sys.getswitchinterval()
-    with patch.dict(os.environ, kept | {
-            "KEEPWELL_API_KEY": API_KEY, "KEEPWELL_LOTTERY_KEY": lottery, "COLUMNS": "160",
-            "NO_COLOR": "1"}, clear=True), warnings.catch_warnings():
+    with (
+        patch.dict(
+            os.environ,
+            kept
+            | {
+                "KEEPWELL_API_KEY": API_KEY,
+                "KEEPWELL_LOTTERY_KEY": lottery,
+                "COLUMNS": "160",
+                "NO_COLOR": "1",
+            },
+            clear=True,
+        ),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         try:
             yield
@@ -144,8 +160,10 @@ def standing(clock: datetime) -> Iterator[None]:
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
             return clock.astimezone(tz)
 
-    functions = [*keepwell.COMMANDS.values(),
-                 *(each for _, some in keepwell.GROUPS.values() for each in some.values())]
+    functions = [
+        *keepwell.COMMANDS.values(),
+        *(each for _, some in keepwell.GROUPS.values() for each in some.values()),
+    ]
     modules = {id(function.__globals__): function.__globals__ for function in functions}
     with contextlib.ExitStack() as stack:
         for names in modules.values():
@@ -209,8 +227,9 @@ def ask_about_accounts(client: TestClient, found: Answers) -> None:
         for place, row in enumerate(page["items"], start=len(found["portfolio row"])):
             found["portfolio row"][row["account_id"]] = {"place": place, **row}
         cursor = None if page["next_cursor"] is None else f"&cursor={page['next_cursor']}"
-    found["portfolio"]["all"] = {name: value for name, value in (total or {}).items()
-                                 if name != "next_cursor"}
+    found["portfolio"]["all"] = {
+        name: value for name, value in (total or {}).items() if name != "next_cursor"
+    }
     accounts = list(found["portfolio row"])
     for account in accounts:
         found["account"][account] = get(client, f"/v1/accounts/{account}")
@@ -227,9 +246,13 @@ def ask_about_accounts(client: TestClient, found: Answers) -> None:
 
 def ask_about_what_there_is(client: TestClient, found: Answers) -> None:
     """Playbook, models, reports, controls, the API itself, refusals, and names of figures."""
-    for kind, address in (("playbook", "/v1/actions"), ("models", "/v1/models"),
-                          ("reports", "/v1/reports"), ("controls", "/v1/controls"),
-                          ("ready", "/readyz")):
+    for kind, address in (
+        ("playbook", "/v1/actions"),
+        ("models", "/v1/models"),
+        ("reports", "/v1/reports"),
+        ("controls", "/v1/controls"),
+        ("ready", "/readyz"),
+    ):
         found[kind]["all"] = get(client, address)
     for report in found["reports"]["all"]["items"]:
         found["report"][report["name"]] = get(client, report["json_url"])
@@ -237,9 +260,13 @@ def ask_about_what_there_is(client: TestClient, found: Answers) -> None:
     for method, address, body in REFUSED:
         answer = client.request(method, address, json=body)
         found["refusal"][f"{method} {address}"] = {"status": answer.status_code, **answer.json()}
-    found["figures"]["names"] = sorted({
-        re.split(r"[ {]", line)[0] for line in client.get("/metrics").text.splitlines()
-        if line.startswith("keepwell")})
+    found["figures"]["names"] = sorted(
+        {
+            re.split(r"[ {]", line)[0]
+            for line in client.get("/metrics").text.splitlines()
+            if line.startswith("keepwell")
+        }
+    )
 
 
 def ask_about_decisions(client: TestClient, found: Answers, decisions: Iterable[str]) -> None:
@@ -263,21 +290,34 @@ def ask_for_pages(client: TestClient, found: Answers) -> None:
         for picture in page.pictures:
             if picture.startswith("/models/"):
                 found["model plot"][picture] = hashlib.sha256(
-                    client.get(picture).content).hexdigest()
+                    client.get(picture).content
+                ).hexdigest()
 
 
 def ask_for_actions(client: TestClient, found: Answers) -> None:
     """Next actions of all accounts, stored as decisions of the copy; and a plan of a week."""
     accounts = list(found["portfolio row"])
     for some in in_portions(accounts, 500):
-        answer = checked(client.post("/v1/next-actions", json={
-            "account_ids": some, "limit": 1000, "actions_per_account": 50}))
+        answer = checked(
+            client.post(
+                "/v1/next-actions",
+                json={"account_ids": some, "limit": 1000, "actions_per_account": 50},
+            )
+        )
         for row in answer["items"]:
             found["next actions"][row["account_id"]] = row
     csms = sorted({row["csm"] for row in found["portfolio row"].values() if row.get("csm")})[:20]
-    found["plan"]["of the API"] = checked(client.post("/v1/plans", json={
-        "csms": [{"id": one, "hours": 10} for one in csms],
-        "pools": [{"id": "all", "hours": 60, "skills": ["csm", "sales", "support", "billing"]}]}))
+    found["plan"]["of the API"] = checked(
+        client.post(
+            "/v1/plans",
+            json={
+                "csms": [{"id": one, "hours": 10} for one in csms],
+                "pools": [
+                    {"id": "all", "hours": 60, "skills": ["csm", "sales", "support", "billing"]}
+                ],
+            },
+        )
+    )
 
 
 def ask_for_replays(workspace: Path, found: Answers, decisions: Sequence[str]) -> None:
@@ -295,19 +335,30 @@ def ask_by_command(workspace: Path, found: Answers) -> None:
     """What the commands answer, in words and in files."""
     here = ("--workspace", workspace)
     folder = workspace.parent
-    for words in (("features",), ("models", "list"), ("models", "history", "churn"),
-                  ("models", "show", "churn"), ("models", "show", "expansion"),
-                  ("models", "shadow", "churn"), ("keys", "list"), ("webhooks", "list")):
+    for words in (
+        ("features",),
+        ("models", "list"),
+        ("models", "history", "churn"),
+        ("models", "show", "churn"),
+        ("models", "show", "expansion"),
+        ("models", "shadow", "churn"),
+        ("keys", "list"),
+        ("webhooks", "list"),
+    ):
         found["command"][" ".join(words)] = printed(command(*words, *here))
     code, text = command("features", "--json", *here)
     found["feature"] = {row["name"]: row for row in json.loads(text)} if code == 0 else {}
-    files = {name: folder / name for name in ("scores.parquet", "actions.json", "plan.json",
-                                              "feedback.json", "team.toml")}
+    files = {
+        name: folder / name
+        for name in ("scores.parquet", "actions.json", "plan.json", "feedback.json", "team.toml")
+    }
     files["team.toml"].write_text(TEAM, encoding="utf-8")
-    for words in (("score", "--out", files["scores.parquet"]),
-                  ("actions", "--out", files["actions.json"]),
-                  ("plan", files["team.toml"], "--out", files["plan.json"]),
-                  ("feedback", "--by-action", "--out", files["feedback.json"])):
+    for words in (
+        ("score", "--out", files["scores.parquet"]),
+        ("actions", "--out", files["actions.json"]),
+        ("plan", files["team.toml"], "--out", files["plan.json"]),
+        ("feedback", "--by-action", "--out", files["feedback.json"]),
+    ):
         found["command"][str(words[0])] = printed(command(*words, *here))
     if files["scores.parquet"].exists():
         rows = json.loads(pl.read_parquet(files["scores.parquet"]).write_json())
@@ -315,7 +366,8 @@ def ask_by_command(workspace: Path, found: Answers) -> None:
     if files["actions.json"].exists():
         rows = json.loads(files["actions.json"].read_text(encoding="utf-8"))
         found["entry of the file of actions"] = {
-            row["account_id"]: row for row in rows.pop("accounts")}
+            row["account_id"]: row for row in rows.pop("accounts")
+        }
         found["file of actions"]["rest"] = rows
     for name in ("plan.json", "feedback.json"):
         if files[name].exists():
@@ -328,24 +380,38 @@ def online_features(workspace: Path, accounts: Sequence[str]) -> dict[str, Any]:
     from feast import FeatureStore
 
     store = FeatureStore(repo_path=str(workspace / "feast"))
-    names = [f"{view.name}:{field.name}" for view in store.list_feature_views()
-             for field in view.features]
+    names = [
+        f"{view.name}:{field.name}"
+        for view in store.list_feature_views()
+        for field in view.features
+    ]
     read = store.get_online_features(
-        features=sorted(names), entity_rows=[{"account_id": one} for one in accounts]).to_dict()
+        features=sorted(names), entity_rows=[{"account_id": one} for one in accounts]
+    ).to_dict()
     keys = read.pop("account_id")
-    return {key: {name: values[place] for name, values in read.items()}
-            for place, key in enumerate(keys)}
+    return {
+        key: {name: values[place] for name, values in read.items()}
+        for place, key in enumerate(keys)
+    }
 
 
 def ask_slowly(workspace: Path, found: Answers) -> None:
     """What is measured anew: minutes on a large workspace."""
     here = ("--workspace", workspace)
     backtest = workspace.parent / "backtest.json"
-    for words in (("effects",), ("report",), ("monitor",), ("audit",),
-                  ("backtest", "--origins", "2", "--out", str(backtest))):
+    for words in (
+        ("effects",),
+        ("report",),
+        ("monitor",),
+        ("audit",),
+        ("backtest", "--origins", "2", "--out", str(backtest)),
+    ):
         found["slow command"][words[0]] = printed(command(*words, *here))
-    for file in (*sorted((workspace / "reports").glob("*.json")),
-                 *sorted((workspace / "monitoring").rglob("*.json")), backtest):
+    for file in (
+        *sorted((workspace / "reports").glob("*.json")),
+        *sorted((workspace / "monitoring").rglob("*.json")),
+        backtest,
+    ):
         if file.exists():
             found["file measured anew"][file.name] = json.loads(file.read_text(encoding="utf-8"))
 
@@ -370,7 +436,7 @@ def decisions_in(workspace: Path) -> list[str]:
 def in_portions(items: Sequence[str], size: int) -> Iterator[list[str]]:
     """The items, so many at a time."""
     for start in range(0, len(items), size):
-        yield list(items[start:start + size])
+        yield list(items[start : start + size])
 
 
 class Words(HTMLParser):
@@ -393,8 +459,18 @@ class Words(HTMLParser):
         self._silent += tag in self.SILENT
         given = {name: value or "" for name, value in attrs}
         if tag in self.DRAWN:
-            self.shapes.append(" ".join([tag, *(f"{name}={given[name]}" for name in sorted(given)
-                                                if re.search(r"\d", given[name]))]))
+            self.shapes.append(
+                " ".join(
+                    [
+                        tag,
+                        *(
+                            f"{name}={given[name]}"
+                            for name in sorted(given)
+                            if re.search(r"\d", given[name])
+                        ),
+                    ]
+                )
+            )
         elif tag == "img":
             self.pictures.append(given.get("src", ""))
         elif tag != "link":  # the address of the style sheet changes with its content
@@ -412,6 +488,7 @@ class Words(HTMLParser):
 
 # --- comparing ------------------------------------------------------------------------------------
 
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """One place at which two sets of answers differ."""
@@ -423,19 +500,30 @@ class Difference:
     after: object
 
 
-def differences(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]],
-                ) -> list[Difference]:
+def differences(
+    before: Mapping[str, Mapping[str, Any]],
+    after: Mapping[str, Mapping[str, Any]],
+) -> list[Difference]:
     """Every place at which two sets of answers differ."""
     found = []
     for kind in sorted({*before, *after}):
         then, now = before.get(kind, {}), after.get(kind, {})
         for asked in [*then, *(one for one in now if one not in then)]:
             if asked not in then or asked not in now:
-                found.append(Difference(kind=kind, asked=asked, field="", before=then.get(asked),
-                                        after=now.get(asked)))
+                found.append(
+                    Difference(
+                        kind=kind,
+                        asked=asked,
+                        field="",
+                        before=then.get(asked),
+                        after=now.get(asked),
+                    )
+                )
                 continue
-            found += [Difference(kind=kind, asked=asked, field=field, before=one, after=other)
-                      for field, one, other in unequal("", then[asked], now[asked])]
+            found += [
+                Difference(kind=kind, asked=asked, field=field, before=one, after=other)
+                for field, one, other in unequal("", then[asked], now[asked])
+            ]
     return found
 
 
@@ -447,19 +535,23 @@ def unequal(field: str, one: Any, other: Any) -> Iterator[tuple[str, object, obj
     if isinstance(one, dict) and isinstance(other, dict):
         for name in [*one, *(name for name in other if name not in one)]:
             if name not in VOLATILE:
-                yield from unequal(f"{field}.{name}", one.get(name, ABSENT),
-                                   other.get(name, ABSENT))
+                yield from unequal(
+                    f"{field}.{name}", one.get(name, ABSENT), other.get(name, ABSENT)
+                )
     elif isinstance(one, list) and isinstance(other, list):
         if len(one) == len(other):
             for left, right in zip(one, other, strict=True):
                 yield from unequal(f"{field}[]", left, right)
         else:
-            left, right = ([json.dumps(item, sort_keys=True) for item in items]
-                           for items in (one, other))
+            left, right = (
+                [json.dumps(item, sort_keys=True) for item in items] for items in (one, other)
+            )
             for line in difflib.unified_diff(left, right, n=0, lineterm=""):
                 if line[0] in "+-" and not line.startswith(("+++", "---")):
-                    yield (f"{field}[]", *((line[1:], ABSENT) if line[0] == "-"
-                                           else (ABSENT, line[1:])))
+                    yield (
+                        f"{field}[]",
+                        *((line[1:], ABSENT) if line[0] == "-" else (ABSENT, line[1:])),
+                    )
     elif not same(one, other):
         yield field, one, other
 
@@ -469,8 +561,9 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is bool or type(other) is bool:
         return one is other
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return (math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-12)
-                or (math.isnan(one) and math.isnan(other)))
+        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-12) or (
+            math.isnan(one) and math.isnan(other)
+        )
     return type(one) is type(other) and one == other
 
 
@@ -485,11 +578,15 @@ def report_of(found: Sequence[Difference], *, examples: int = 3) -> str:
     lines = [f"{len(found):,} differences."]
     for kind, number in counts.most_common():
         lines.append(f"\n{kind}: {number:,}")
-        for (_, field), group in sorted(((key, group) for key, group in groups.items()
-                                         if key[0] == kind), key=lambda pair: -len(pair[1])):
+        for (_, field), group in sorted(
+            ((key, group) for key, group in groups.items() if key[0] == kind),
+            key=lambda pair: -len(pair[1]),
+        ):
             lines.append(f"  {field or '(whole)'}: {len(group):,}")
-            lines += [f"    {one.asked}: {shortened(one.before)} → {shortened(one.after)}"
-                      for one in group[:examples]]
+            lines += [
+                f"    {one.asked}: {shortened(one.before)} → {shortened(one.after)}"
+                for one in group[:examples]
+            ]
     return "\n".join(lines)
 
 
@@ -516,8 +613,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("workspace", type=Path, nargs="?")
     parser.add_argument("--out", type=Path, help="the file to write")
-    parser.add_argument("--clock", type=datetime.fromisoformat, default=CLOCK,
-                        help="where the clock of the service stands")
+    parser.add_argument(
+        "--clock",
+        type=datetime.fromisoformat,
+        default=CLOCK,
+        help="where the clock of the service stands",
+    )
     parser.add_argument("--slow", action="store_true", help="also what is measured anew")
     parser.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"))
     parser.add_argument("--examples", type=int, default=3, help="of each group of differences")

@@ -39,46 +39,60 @@ def snapshots(events: pl.DataFrame, as_ofs: tuple[datetime, ...] = AS_OFS) -> pl
 
 def bits(frame: pl.DataFrame) -> list[tuple[object, ...]]:
     """Every value by its own bits: unlike ``==``, tells 0.0 from -0.0 and equals NaN to NaN."""
-    return [tuple(value.hex() if isinstance(value, float) else value for value in row)
-            for row in frame.sort("account_id", "as_of").iter_rows()]
+    return [
+        tuple(value.hex() if isinstance(value, float) else value for value in row)
+        for row in frame.sort("account_id", "as_of").iter_rows()
+    ]
 
 
 @laws
 @given(rows=companies, unseen=timelines(accounts=ACCOUNTS, most=8), as_of=st.sampled_from(AS_OFS))
 def test_events_that_are_not_known_yet_change_nothing(
-    rows: list[Row], unseen: list[Row], as_of: datetime,
+    rows: list[Row],
+    unseen: list[Row],
+    as_of: datetime,
 ) -> None:
     known = frame_of([row for row in rows if row[0].recorded_at < as_of])
     later = frame_of(unseen).with_columns(
         event_id=pl.col("event_id") + "x",
         recorded_at=pl.max_horizontal("recorded_at", pl.lit(as_of)),
-        superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
+        superseded_at=pl.lit(None, pl.Datetime("us", "UTC")),
+    )
     assert bits(snapshots(known, (as_of,))) == bits(snapshots(pl.concat([known, later]), (as_of,)))
 
 
 @laws
 @given(rows=companies, as_of=st.sampled_from(AS_OFS))
 def test_a_correction_that_is_not_known_yet_changes_nothing(
-    rows: list[Row], as_of: datetime,
+    rows: list[Row],
+    as_of: datetime,
 ) -> None:
     standing = [(event, None) for event, _ in rows if event.recorded_at < as_of]
     corrected = frame_of([(event, as_of) for event, _ in standing])
     instead = corrected.with_columns(
-        recorded_at=pl.lit(as_of), quantity=pl.lit(99.0), event_count=pl.lit(50, pl.Int64),
-        superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
+        recorded_at=pl.lit(as_of),
+        quantity=pl.lit(99.0),
+        event_count=pl.lit(50, pl.Int64),
+        superseded_at=pl.lit(None, pl.Datetime("us", "UTC")),
+    )
     assert bits(snapshots(frame_of(standing), (as_of,))) == bits(
-        snapshots(pl.concat([corrected, instead]), (as_of,)))
+        snapshots(pl.concat([corrected, instead]), (as_of,))
+    )
 
 
 @laws
 @given(rows=companies, as_of=st.sampled_from(AS_OFS))
 def test_from_its_knowledge_on_a_correction_is_as_if_it_had_always_been(
-    rows: list[Row], as_of: datetime,
+    rows: list[Row],
+    as_of: datetime,
 ) -> None:
     # read just after its superseding, nothing of the old version is left
     old = [(event, as_of) for event, _ in rows if event.recorded_at < as_of]
-    new = frame_of(old).with_columns(quantity=pl.lit(3.0), recorded_at=pl.lit(as_of),
-                                     superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
+    new = frame_of(old).with_columns(
+        quantity=pl.lit(3.0),
+        recorded_at=pl.lit(as_of),
+        superseded_at=pl.lit(None, pl.Datetime("us", "UTC")),
+    )
     after = (as_of + NUDGE,)
     both = snapshots(pl.concat([frame_of(old), new]), after)
     only = snapshots(new, after)
@@ -95,7 +109,8 @@ def test_the_order_of_the_input_changes_nothing(rows: list[Row], data: st.DataOb
 @laws
 @given(rows=companies, extra=edges)
 def test_other_moments_asked_about_at_once_change_nothing(
-    rows: list[Row], extra: datetime,
+    rows: list[Row],
+    extra: datetime,
 ) -> None:
     together = snapshots(frame_of(rows), (extra, *AS_OFS))
     for as_of in {extra, *AS_OFS}:
@@ -116,21 +131,26 @@ def test_partitions_by_account_change_nothing(rows: list[Row]) -> None:
 def test_the_calendar_changes_nothing_but_dates(rows: list[Row], days: int) -> None:
     """All moved by whole days, over leap days or not: only what counts to a date differs."""
     shift = timedelta(days=days)
-    moved = frame_of(rows).with_columns(pl.col("occurred_at", "recorded_at", "superseded_at")
-                                        + shift)
+    moved = frame_of(rows).with_columns(
+        pl.col("occurred_at", "recorded_at", "superseded_at") + shift
+    )
     there = snapshots(moved, tuple(at + shift for at in AS_OFS)).with_columns(
-        pl.col("as_of") - shift)
+        pl.col("as_of") - shift
+    )
     dated = ["days_to_renewal"]
     first = {kind: at + shift for kind, at in ALWAYS.items()}
     assert first.keys() == ALWAYS.keys()
     assert bits(snapshots(frame_of(rows)).drop(dated)) == bits(there.drop(dated))
 
 
-@settings(max_examples=5, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(rows=timelines(accounts=ACCOUNTS, most=20), data=st.data())
 def test_files_and_ranges_change_nothing_and_a_backfill_is_each_account_alone(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[Row], data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[Row],
+    data: st.DataObject,
 ) -> None:
     """Through the lake in one file or in several, in ranges of one account or all: one answer."""
     rows = [(event, None) for event, _ in rows]  # corrections are the lake's own to make
@@ -154,6 +174,7 @@ def test_files_and_ranges_change_nothing_and_a_backfill_is_each_account_alone(
             mine = events.filter(pl.col("account_id") == name)
             for as_of in AS_OFS[1::2]:  # as the service asks: one account, one moment
                 alone = build_snapshots(mine, [as_of], catalogue(), first_recorded=first)
-                assert bits(alone) == bits(answers[-1].filter(
-                    pl.col("account_id") == name, pl.col("as_of") == as_of))
+                assert bits(alone) == bits(
+                    answers[-1].filter(pl.col("account_id") == name, pl.col("as_of") == as_of)
+                )
     assert bits(answers[0]) == bits(answers[1])

@@ -13,8 +13,11 @@ from registry.toml_table import Table, TableError
 @pytest.mark.parametrize("read", [Table.number, Table.optional_number])
 def test_a_number_is_finite(written, read):
     table = Table(tomllib.loads(f"hours = {written}"), "team.toml")
-    with pytest.raises(TableError, match=r"team\.toml: `hours` is .*, which is no finite number\. "
-                                         r"Write one; .* such as 1e12\."):
+    with pytest.raises(
+        TableError,
+        match=r"team\.toml: `hours` is .*, which is no finite number\. "
+        r"Write one; .* such as 1e12\.",
+    ):
         read(table, "hours", least=0)
 
 

@@ -72,11 +72,21 @@ def client_maker() -> Iterator[MakeClient]:
     """A maker of clients, each of an application of its own; they are closed at the end."""
     apps: list[FastAPI] = []
 
-    def make(workspace: Workspace, models: MemoryModelStore, *,
-             now: Callable[[], datetime] = lambda: AS_OF,
-             wall_clock: Callable[[], datetime] | None = None, **settings: object) -> TestClient:
-        app = create_app(workspace, store=models, now=now, wall_clock=wall_clock,
-                         settings=ServiceSettings(**settings))  # type: ignore[arg-type]
+    def make(
+        workspace: Workspace,
+        models: MemoryModelStore,
+        *,
+        now: Callable[[], datetime] = lambda: AS_OF,
+        wall_clock: Callable[[], datetime] | None = None,
+        **settings: object,
+    ) -> TestClient:
+        app = create_app(
+            workspace,
+            store=models,
+            now=now,
+            wall_clock=wall_clock,
+            settings=ServiceSettings(**settings),
+        )  # type: ignore[arg-type]
         apps.append(app)
         return TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
 
@@ -105,6 +115,7 @@ def own_workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def own_client(own_workspace: Workspace, store: MemoryModelStore, make_client: MakeClient
-               ) -> TestClient:
+def own_client(
+    own_workspace: Workspace, store: MemoryModelStore, make_client: MakeClient
+) -> TestClient:
     return make_client(own_workspace, store)

@@ -8,9 +8,13 @@ KEY = "a-key-of-enough-characters"
 
 
 def test_the_environment_is_read_once_into_values():
-    settings = service_settings({
-        "KEEPWELL_API_KEY": KEY, "KEEPWELL_ALLOWED_HOSTS": "keepwell.example, Other.example",
-        "KEEPWELL_MAX_BODY_BYTES": "2048"})
+    settings = service_settings(
+        {
+            "KEEPWELL_API_KEY": KEY,
+            "KEEPWELL_ALLOWED_HOSTS": "keepwell.example, Other.example",
+            "KEEPWELL_MAX_BODY_BYTES": "2048",
+        }
+    )
     assert settings.api_key == KEY
     assert settings.allowed_hosts[-2:] == ("keepwell.example", "other.example")
     assert settings.max_body_bytes == 2048

@@ -29,11 +29,23 @@ class Timelines:
         return events_frame([self.event(*row) for row in rows])
 
     @staticmethod
-    def event(account: str, kind: str, day: str, mrr: float | None = None,
-              *, recorded: str | None = None, **properties: str | float) -> Event:
-        return Event(account_id=account, kind=kind, occurred_at=at(day),
-                     recorded_at=at(recorded or day), quantity=mrr,
-                     properties=properties_text(properties))
+    def event(
+        account: str,
+        kind: str,
+        day: str,
+        mrr: float | None = None,
+        *,
+        recorded: str | None = None,
+        **properties: str | float,
+    ) -> Event:
+        return Event(
+            account_id=account,
+            kind=kind,
+            occurred_at=at(day),
+            recorded_at=at(recorded or day),
+            quantity=mrr,
+            properties=properties_text(properties),
+        )
 
 
 @pytest.fixture(scope="session")
@@ -58,27 +70,47 @@ def contracts_of(file: Path) -> pl.DataFrame:
         ends=pl.col("end_date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
         account_id=pl.col("account_id").cast(pl.String),
     )
-    before = [pl.col(c).shift(1).over("account_id") for c in
-              ("plan", "quantity", "mrr", "bill_period")]
+    before = [
+        pl.col(c).shift(1).over("account_id") for c in ("plan", "quantity", "mrr", "bill_period")
+    ]
     changed = pl.any_horizontal(
         pl.col(c).ne_missing(b)
-        for c, b in zip(("plan", "quantity", "mrr", "bill_period"), before, strict=True))
-    kind = (pl.when(before[0].is_null()).then(pl.lit("contract.started"))
-            .when(changed).then(pl.lit("contract.changed")).otherwise(pl.lit("contract.renewed")))
+        for c, b in zip(("plan", "quantity", "mrr", "bill_period"), before, strict=True)
+    )
+    kind = (
+        pl.when(before[0].is_null())
+        .then(pl.lit("contract.started"))
+        .when(changed)
+        .then(pl.lit("contract.changed"))
+        .otherwise(pl.lit("contract.renewed"))
+    )
     terms = plans.with_columns(
-        kind=kind, occurred_at="starts", quantity=pl.col("mrr").cast(pl.Float64),
-        properties=pl.struct(pl.col("bill_period").alias("billing_months"),
-                             pl.col("quantity").alias("seats")).struct.json_encode())
-    gone = plans.group_by("account_id").agg(pl.col("ends").max()).filter(
-        pl.col("ends") <= at("2023-04-01")
-    ).with_columns(kind=pl.lit("contract.cancelled"), occurred_at="ends",
-                   quantity=pl.lit(None, pl.Float64), properties=pl.lit("{}"))
+        kind=kind,
+        occurred_at="starts",
+        quantity=pl.col("mrr").cast(pl.Float64),
+        properties=pl.struct(
+            pl.col("bill_period").alias("billing_months"), pl.col("quantity").alias("seats")
+        ).struct.json_encode(),
+    )
+    gone = (
+        plans.group_by("account_id")
+        .agg(pl.col("ends").max())
+        .filter(pl.col("ends") <= at("2023-04-01"))
+        .with_columns(
+            kind=pl.lit("contract.cancelled"),
+            occurred_at="ends",
+            quantity=pl.lit(None, pl.Float64),
+            properties=pl.lit("{}"),
+        )
+    )
     columns = ["account_id", "kind", "occurred_at", "quantity", "properties"]
     both = pl.concat([terms.select(columns), gone.select(columns)])
     return both.with_columns(
         event_id=pl.concat_str("account_id", "kind", "occurred_at", separator="|"),
-        user_id=pl.lit(None, pl.String), recorded_at="occurred_at",
-        event_count=pl.lit(1, pl.Int64), user_count=pl.lit(1, pl.Int64),
+        user_id=pl.lit(None, pl.String),
+        recorded_at="occurred_at",
+        event_count=pl.lit(1, pl.Int64),
+        user_count=pl.lit(1, pl.Int64),
         occurred_at=pl.col("occurred_at").cast(midnight),
     ).select(pl.col(name).cast(kind) for name, kind in EVENT_SCHEMA.items())
 
@@ -91,19 +123,35 @@ class SmallCompany:
     """
 
     digests = dict.fromkeys(
-        ("signal_28d", "other_28d", "seldom_90d", "constant", "never", "feature_uses_28d",
-         "health_score"), "1")
+        (
+            "signal_28d",
+            "other_28d",
+            "seldom_90d",
+            "constant",
+            "never",
+            "feature_uses_28d",
+            "health_score",
+        ),
+        "1",
+    )
 
-    def __init__(self, *, n_accounts: int = 220, months: int = 17, seed: int = 0,
-                 told: float = 1.0, leaves: float = 0.035) -> None:
+    def __init__(
+        self,
+        *,
+        n_accounts: int = 220,
+        months: int = 17,
+        seed: int = 0,
+        told: float = 1.0,
+        leaves: float = 0.035,
+    ) -> None:
         rng = np.random.default_rng(seed)
         self.rng_seed = seed
         self.risk = rng.normal(0, 1.3, n_accounts)
         self.told = told
-        self.cutoffs = tuple(datetime(2022 + m // 12, m % 12 + 1, 1, tzinfo=UTC)
-                             for m in range(1, months + 1))
-        self.known_until = datetime(2022 + (months + 1) // 12, (months + 1) % 12 + 1, 1,
-                                    tzinfo=UTC)
+        self.cutoffs = tuple(
+            datetime(2022 + m // 12, m % 12 + 1, 1, tzinfo=UTC) for m in range(1, months + 1)
+        )
+        self.known_until = datetime(2022 + (months + 1) // 12, (months + 1) % 12 + 1, 1, tzinfo=UTC)
         base = datetime(2022, 1, 1, tzinfo=UTC)
         rows = []
         for i, risk in enumerate(self.risk):
@@ -122,21 +170,32 @@ class SmallCompany:
     @staticmethod
     def _event(i: int, kind: str, base: datetime, day: int, mrr: float | None) -> Event:
         moment = base + timedelta(days=day)
-        return Event(account_id=f"a{i:03}", kind=kind, occurred_at=moment, recorded_at=moment,
-                     quantity=mrr, event_id=f"{i}-{kind}-{day}")
+        return Event(
+            account_id=f"a{i:03}",
+            kind=kind,
+            occurred_at=moment,
+            recorded_at=moment,
+            quantity=mrr,
+            event_id=f"{i}-{kind}-{day}",
+        )
 
     def reader(self, rows: pl.DataFrame, /) -> pl.DataFrame:
         account = rows["account_id"].str.slice(1).cast(pl.Int64).to_numpy()
         moment = rows["as_of"].dt.epoch("s").to_numpy()
-        noise = np.array([np.random.default_rng((self.rng_seed, int(a), int(t))).normal(size=4)
-                          for a, t in zip(account, moment, strict=True)]).reshape(-1, 4)
+        noise = np.array(
+            [
+                np.random.default_rng((self.rng_seed, int(a), int(t))).normal(size=4)
+                for a, t in zip(account, moment, strict=True)
+            ]
+        ).reshape(-1, 4)
         known = self.told * self.risk[account]
         seldom = np.where(np.abs(noise[:, 2]) > 1, noise[:, 2], np.nan)
         return rows.select("account_id", "as_of").with_columns(
             signal_28d=pl.Series(20 - 4 * known + noise[:, 0]),
             other_28d=pl.Series(10 + 2 * noise[:, 1]),
             seldom_90d=pl.Series(seldom).fill_nan(None),
-            constant=pl.lit(3.0), never=pl.lit(None, pl.Float64),
+            constant=pl.lit(3.0),
+            never=pl.lit(None, pl.Float64),
             feature_uses_28d=pl.Series(np.exp(3 - 0.3 * known + 0.5 * noise[:, 3])),
             health_score=pl.Series(np.clip(60 - 8 * known + 15 * noise[:, 1], 0, 100)),
         )
@@ -146,10 +205,16 @@ class SmallCompany:
         from training.pipeline.train import train
 
         given = {
-            "events": self.events, "reader": self.reader, "digests": self.digests,
-            "cutoffs": self.cutoffs, "known_until": self.known_until,
-            "store": MemoryModelStore(), "clock": lambda: self.known_until,
-            "code_version": "test", "trials": 2, "by": "ann",
+            "events": self.events,
+            "reader": self.reader,
+            "digests": self.digests,
+            "cutoffs": self.cutoffs,
+            "known_until": self.known_until,
+            "store": MemoryModelStore(),
+            "clock": lambda: self.known_until,
+            "code_version": "test",
+            "trials": 2,
+            "by": "ann",
         }
         return train(label_named(label), **(given | changes))
 
@@ -188,15 +253,24 @@ def back_test(small_company):
         def traits(rows: pl.DataFrame, /) -> pl.DataFrame:
             number = rows["account_id"].str.slice(1).cast(pl.Int64)
             return rows.select("account_id", "as_of").with_columns(
-                segment=pl.when(number < 4).then(pl.lit("large")).when(number < 20).then(None)
+                segment=pl.when(number < 4)
+                .then(pl.lit("large"))
+                .when(number < 20)
+                .then(None)
                 .otherwise(pl.lit("small")),
                 service_tier=pl.lit(None, pl.String),
-                tenure_days=(pl.col("as_of") - company.cutoffs[0]).dt.total_days()
-                .cast(pl.Float64))
+                tenure_days=(pl.col("as_of") - company.cutoffs[0]).dt.total_days().cast(pl.Float64),
+            )
 
-        given = {"events": company.events, "reader": company.reader, "digests": company.digests,
-                 "cutoffs": company.cutoffs, "known_until": company.known_until,
-                 "n_origins": 3, "traits": traits}
+        given = {
+            "events": company.events,
+            "reader": company.reader,
+            "digests": company.digests,
+            "cutoffs": company.cutoffs,
+            "known_until": company.known_until,
+            "n_origins": 3,
+            "traits": traits,
+        }
         return play(label_named(label), **(given | changes))
 
     return played

@@ -81,18 +81,22 @@ def test_intervals_widen_when_rows_repeat_their_account() -> None:
     rng = np.random.default_rng(0)
     alone, shared = np.arange(300), np.arange(300)
     y4, p4 = np.tile(y, 4), np.tile(p, 4)
+
     def widths(accounts: np.ndarray) -> float:
         found = evaluate(y4, p4, accounts, account_draws(accounts, 300, rng))["log_loss"]
         return found.high - found.low
-    assert widths(np.tile(shared, 4)) > 1.6 * widths(np.r_[alone, 300 + alone, 600 + alone,
-                                                          900 + alone])
+
+    assert widths(np.tile(shared, 4)) > 1.6 * widths(
+        np.r_[alone, 300 + alone, 600 + alone, 900 + alone]
+    )
 
 
 def test_the_interval_of_the_mean_loss_covers_the_truth() -> None:
     rng = np.random.default_rng(5)
     covered = 0
-    truth = -np.mean([q * np.log(q) + (1 - q) * np.log(1 - q)
-                      for q in rng.uniform(0.05, 0.4, 200_000)])
+    truth = -np.mean(
+        [q * np.log(q) + (1 - q) * np.log(1 - q) for q in rng.uniform(0.05, 0.4, 200_000)]
+    )
     for _ in range(100):
         q = rng.uniform(0.05, 0.4, 300)
         y = (rng.random(300) < q).astype(float)

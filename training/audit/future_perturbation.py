@@ -24,8 +24,10 @@ from training.dataset.labels import ROW
 
 SAMPLED_ACCOUNTS, SAMPLED_CUTOFFS = 40, 8
 
+
 def check_altered_future(
-    audited: AuditedSet, history: History,
+    audited: AuditedSet,
+    history: History,
 ) -> tuple[list[Finding], list[Looked]]:
     """Features that change when what is recorded at or after the cutoff is cut off or altered."""
     accounts = sample(audited.frame["account_id"].unique(), SAMPLED_ACCOUNTS)
@@ -48,16 +50,26 @@ def check_altered_future(
             if name not in ROW:
                 n = int(differs(plain[name], both[name], exact=True).sum())
                 changed[name] = changed.get(name, 0) + n
-    findings = [Finding(
-        check="future", feature=name, rows=rows,
-        evidence=f"its value changed in {rows:,} of {compared:,} trials when events recorded at or "
-                 f"after the cutoff were altered",
-        next="Mend how it is made: read only events with recorded_at < as_of.")
-        for name, rows in changed.items() if rows]
-    return findings, [Looked(
-        check="future", was_possible=compared > 0,
-        at=f"{len(changed)} features of {len(accounts)} accounts at {len(cutoffs)} cutoffs made "
-           f"with the future cut off and altered ({compared:,} trials)")]
+    findings = [
+        Finding(
+            check="future",
+            feature=name,
+            rows=rows,
+            evidence=f"its value changed in {rows:,} of {compared:,} trials when events recorded at or "
+            f"after the cutoff were altered",
+            next="Mend how it is made: read only events with recorded_at < as_of.",
+        )
+        for name, rows in changed.items()
+        if rows
+    ]
+    return findings, [
+        Looked(
+            check="future",
+            was_possible=compared > 0,
+            at=f"{len(changed)} features of {len(accounts)} accounts at {len(cutoffs)} cutoffs made "
+            f"with the future cut off and altered ({compared:,} trials)",
+        )
+    ]
 
 
 def with_altered_future(events: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
@@ -71,15 +83,27 @@ def with_altered_future(events: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
     moved = pl.int_range(pl.len()) % 2 == 0
     later = events.filter(~recorded_before(cutoff)).with_columns(
         *_altered(),
-        occurred_at=pl.when(moved).then(pl.min_horizontal(
-            "occurred_at", at - pl.duration(hours=1 + pl.int_range(pl.len()) % 300)))
+        occurred_at=pl.when(moved)
+        .then(
+            pl.min_horizontal(
+                "occurred_at", at - pl.duration(hours=1 + pl.int_range(pl.len()) % 300)
+            )
+        )
         .otherwise(pl.col("occurred_at")),
-        event_id=pl.col("event_id") + "'")
-    newest = past.filter(newest_version()).sort(
-        "recorded_at", "event_id").unique("account_id", keep="last", maintain_order=True)
+        event_id=pl.col("event_id") + "'",
+    )
+    newest = (
+        past.filter(newest_version())
+        .sort("recorded_at", "event_id")
+        .unique("account_id", keep="last", maintain_order=True)
+    )
     corrections = newest.with_columns(*_altered(), recorded_at=at)
-    corrected = past.join(newest.select("event_id", "recorded_at", is_newest=True),
-                          on=["event_id", "recorded_at"], how="left", maintain_order="left")
+    corrected = past.join(
+        newest.select("event_id", "recorded_at", is_newest=True),
+        on=["event_id", "recorded_at"],
+        how="left",
+        maintain_order="left",
+    )
     past = corrected.with_columns(
         superseded_at=pl.when("is_newest").then(at).otherwise(pl.col("superseded_at")),
     ).drop("is_newest")
@@ -87,5 +111,9 @@ def with_altered_future(events: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
 
 
 def _altered() -> list[pl.Expr]:
-    return [pl.col("quantity").fill_null(0.0) * -3 + 17, pl.col("event_count") * 10 + 1,
-            pl.col("user_count") + 50, pl.col("user_id").fill_null("") + "'"]
+    return [
+        pl.col("quantity").fill_null(0.0) * -3 + 17,
+        pl.col("event_count") * 10 + 1,
+        pl.col("user_count") + 50,
+        pl.col("user_id").fill_null("") + "'",
+    ]

@@ -37,13 +37,16 @@ LEAST_ALIKE = 0.5
 
 WORDS_OF_KNOWLEDGE = re.compile(
     r"(recorded|known|occurred|happened|created|updated|modified|changed|computed|loaded|seen|"
-    r"snapshot|event)(_|$)")
+    r"snapshot|event)(_|$)"
+)
 """Columns of times with such a name say when something was known; a renewal date does not."""
 
 KEY = re.compile(r"[a-z][a-z0-9_]*")
 
+
 def check_against_history(
-    audited: AuditedSet, history: History,
+    audited: AuditedSet,
+    history: History,
 ) -> tuple[list[Finding], list[Looked], frozenset[str]]:
     """Values that are not what was known at their cutoff, and where they may have come from.
 
@@ -57,7 +60,8 @@ def check_against_history(
         raise AuditError(
             f"None of the {audited.frame['account_id'].n_unique():,} accounts of {audited.name} "
             f"was known at its cutoff, such as {audited.frame['account_id'][0]!r}. Is it the "
-            f"training set of another workspace?")
+            f"training set of another workspace?"
+        )
     differing = {}
     names = [name for name in audited.features if name in known.columns]
     for name in [*names]:
@@ -73,14 +77,23 @@ def check_against_history(
     others = [name for name in audited.features if name not in names]
     at = f"{len(names)} of {len(audited.features)} columns recomputed on {known.height:,} rows"
     if others:
-        at += (f"; the timeline says nothing of {', '.join(others[:6])}"
-               + (f" and {len(others) - 6} more" if len(others) > 6 else ""))
-    return findings, [Looked(check=check, at=at, was_possible=bool(names))
-                      for check in ("future", "knowledge", "field")], frozenset(names)
+        at += f"; the timeline says nothing of {', '.join(others[:6])}" + (
+            f" and {len(others) - 6} more" if len(others) > 6 else ""
+        )
+    return (
+        findings,
+        [
+            Looked(check=check, at=at, was_possible=bool(names))
+            for check in ("future", "knowledge", "field")
+        ],
+        frozenset(names),
+    )
 
 
 def _explained(
-    audited: AuditedSet, history: History, differing: Mapping[str, pl.Series],
+    audited: AuditedSet,
+    history: History,
+    differing: Mapping[str, pl.Series],
 ) -> list[Finding]:
     """One finding for each column that differs, with the likeliest source of its values."""
     if not differing:
@@ -100,81 +113,124 @@ def _explained(
         # max keeps the first of equals: the nearest source
         hits, source, words = max(matches[name], key=lambda match: match[0])
         n = int(apart.sum())
-        came = (f"{hits:,} of {n_tried:,} looked at are {words}" if hits > n_tried / 2
-                else "they match no later moment either")
+        came = (
+            f"{hits:,} of {n_tried:,} looked at are {words}"
+            if hits > n_tried / 2
+            else "they match no later moment either"
+        )
         check: Check = "future"
         if hits > n_tried / 2 and source == "recorded":
             check = "knowledge"
         elif _is_field(name, history.catalogue):
             check = "field"
-        findings.append(Finding(
-            check=check, feature=name, rows=n,
-            evidence=f"{n:,} of {audited.frame.height:,} rows are not what was known at the "
-                     f"cutoff: {came}; {share_with_outcome(audited, apart)}",
-            next=_NEXT[check]))
+        findings.append(
+            Finding(
+                check=check,
+                feature=name,
+                rows=n,
+                evidence=f"{n:,} of {audited.frame.height:,} rows are not what was known at the "
+                f"cutoff: {came}; {share_with_outcome(audited, apart)}",
+                next=_NEXT[check],
+            )
+        )
     return findings
 
 
 _NEXT: Mapping[Check, str] = {
     "future": "Take the snapshots as of the cutoffs (keepwell snapshot, WorkspaceFeatures."
-              "historical). If the column is something else, give it another name.",
+    "historical). If the column is something else, give it another name.",
     "knowledge": "Count an event from its recorded_at, not from its occurred_at (features/README.md"
-                 ", Rules of time).",
+    ", Rules of time).",
     "field": "Read the field as of the cutoff: the newest event before it, not the table as it "
-             "stands today.",
+    "stands today.",
 }
 
 
 def _sources(
-    rows: pl.DataFrame, history: History,
+    rows: pl.DataFrame,
+    history: History,
 ) -> Iterator[tuple[str, str, pl.DataFrame]]:
     """Where values may have come from: each source in a word, in words, and its values."""
     by_occurrence = replace(
-        history, events=history.events.filter(newest_version()).with_columns(
-            recorded_at=pl.col("occurred_at")))
-    yield ("recorded", "what comes out when events count from when they happened, although they "
-           "were recorded after the cutoff", values_as_of(rows, by_occurrence))
+        history,
+        events=history.events.filter(newest_version()).with_columns(
+            recorded_at=pl.col("occurred_at")
+        ),
+    )
+    yield (
+        "recorded",
+        "what comes out when events count from when they happened, although they "
+        "were recorded after the cutoff",
+        values_as_of(rows, by_occurrence),
+    )
     for later in LATER:
-        shifted = rows.with_columns(as_of=pl.min_horizontal(
-            pl.col("as_of") + later, pl.lit(history.complete_until, UTC_INSTANT)))
+        shifted = rows.with_columns(
+            as_of=pl.min_horizontal(
+                pl.col("as_of") + later, pl.lit(history.complete_until, UTC_INSTANT)
+            )
+        )
         yield ("later", f"those of {later.days} days later", values_as_of(shifted, history))
     end = rows.with_columns(as_of=pl.lit(history.complete_until, UTC_INSTANT))
-    yield ("end", f"those of {history.complete_until:%Y-%m-%d}, where the data end",
-           values_as_of(end, history))
+    yield (
+        "end",
+        f"those of {history.complete_until:%Y-%m-%d}, where the data end",
+        values_as_of(end, history),
+    )
 
 
 def _with_properties(
-    audited: AuditedSet, history: History,
+    audited: AuditedSet,
+    history: History,
 ) -> tuple[History, frozenset[str]]:
     """The history with an attribute for each other column that is named like a property."""
     catalogue = history.catalogue
-    there = {*catalogue.names, *(a.name for a in catalogue.attributes), CONTRACT_STATUS,
-             HEALTH_SCORE}
+    there = {
+        *catalogue.names,
+        *(a.name for a in catalogue.attributes),
+        CONTRACT_STATUS,
+        HEALTH_SCORE,
+    }
     own = {name for name in audited.features if name not in there and KEY.fullmatch(name)}
     if not own:
         return history, frozenset()
-    keys = (history.events.select("kind", "properties").unique()
-            .select("kind", key=pl.col("properties").str.extract_all(r'"[a-z][a-z0-9_]*":'))
-            .explode("key").drop_nulls().unique()
-            .select("kind", key=pl.col("key").str.strip_chars('":'))
-            .filter(pl.col("key").is_in(sorted(own))).sort("kind").collect())
+    keys = (
+        history.events.select("kind", "properties")
+        .unique()
+        .select("kind", key=pl.col("properties").str.extract_all(r'"[a-z][a-z0-9_]*":'))
+        .explode("key")
+        .drop_nulls()
+        .unique()
+        .select("kind", key=pl.col("key").str.strip_chars('":'))
+        .filter(pl.col("key").is_in(sorted(own)))
+        .sort("kind")
+        .collect()
+    )
     attributes = tuple(
-        Attribute(name=str(key), description="A property of this name.", of=str(key),
-                  reads=tuple(rows["kind"]))
-        for (key,), rows in sorted(keys.group_by("key")))
+        Attribute(
+            name=str(key),
+            description="A property of this name.",
+            of=str(key),
+            reads=tuple(rows["kind"]),
+        )
+        for (key,), rows in sorted(keys.group_by("key"))
+    )
     if not attributes:
         return history, frozenset()
-    wider = Catalogue(features=catalogue.features,
-                      attributes=(*catalogue.attributes, *attributes))
+    wider = Catalogue(features=catalogue.features, attributes=(*catalogue.attributes, *attributes))
     return replace(history, catalogue=wider), frozenset(attribute.name for attribute in attributes)
 
 
 def _is_field(name: str, catalogue: Catalogue) -> bool:
     """Whether a column is a state that a table overwrites: an attribute or a newest value."""
-    return name == CONTRACT_STATUS or any(
-        attribute.name == name for attribute in catalogue.attributes) or any(
-        feature.name == name and feature.aggregate.operation in ("last", "days_until")
-        for feature in catalogue.features if isinstance(feature, Feature))
+    return (
+        name == CONTRACT_STATUS
+        or any(attribute.name == name for attribute in catalogue.attributes)
+        or any(
+            feature.name == name and feature.aggregate.operation in ("last", "days_until")
+            for feature in catalogue.features
+            if isinstance(feature, Feature)
+        )
+    )
 
 
 def _is_filled_in(values: pl.Series, known: pl.Series, apart: pl.Series) -> pl.Series:
@@ -200,16 +256,24 @@ def _late_times(audited: AuditedSet) -> list[Finding]:
         if late.any():
             farthest = (values - audited.frame["as_of"]).filter(late).max()
             days = farthest / timedelta(days=1)  # type: ignore[operator]
-            findings.append(Finding(
-                check="knowledge", feature=name, rows=int(late.sum()),
-                evidence=f"{int(late.sum()):,} rows hold a moment at or after their cutoff, up to "
-                         f"{days:,.0f} days after it; {share_with_outcome(audited, late)}",
-                next="Make these rows again from what was recorded before the cutoff."))
+            findings.append(
+                Finding(
+                    check="knowledge",
+                    feature=name,
+                    rows=int(late.sum()),
+                    evidence=f"{int(late.sum()):,} rows hold a moment at or after their cutoff, up to "
+                    f"{days:,.0f} days after it; {share_with_outcome(audited, late)}",
+                    next="Make these rows again from what was recorded before the cutoff.",
+                )
+            )
     return findings
 
 
 def _unknown_finding(rows: int) -> Finding:
     return Finding(
-        check="knowledge", feature="rows", rows=rows,
+        check="knowledge",
+        feature="rows",
+        rows=rows,
         evidence=f"{rows:,} rows are of accounts of which nothing was recorded before the cutoff",
-        next="Leave these rows out: at that moment nobody could have asked for a score.")
+        next="Leave these rows out: at that moment nobody could have asked for a score.",
+    )

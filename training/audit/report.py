@@ -65,24 +65,34 @@ class AuditedSet:
             raise AuditError(
                 f"{self.name} has no column {' and no column '.join(lacking)}. A training set has "
                 f"account_id, as_of, features and label; it holds "
-                f"{', '.join(self.frame.columns[:8])}.")
+                f"{', '.join(self.frame.columns[:8])}."
+            )
         if self.frame.is_empty() or not self.features:
-            raise AuditError(f"{self.name} has {self.frame.height} rows and {len(self.features)} "
-                             f"features: there is nothing to audit.")
+            raise AuditError(
+                f"{self.name} has {self.frame.height} rows and {len(self.features)} "
+                f"features: there is nothing to audit."
+            )
         if self.frame.schema["as_of"] != pl.Datetime("us", "UTC"):
-            raise AuditError(f"as_of in {self.name} is {self.frame.schema['as_of']}; write it as "
-                             f"an instant in UTC (Datetime with time zone UTC).")
+            raise AuditError(
+                f"as_of in {self.name} is {self.frame.schema['as_of']}; write it as "
+                f"an instant in UTC (Datetime with time zone UTC)."
+            )
         if self.frame.select(pl.any_horizontal(pl.col(ROW).is_null()).any()).item():
-            raise AuditError(f"{self.name} has rows without an account_id or an as_of; fill them "
-                             f"or leave the rows out.")
+            raise AuditError(
+                f"{self.name} has rows without an account_id or an as_of; fill them "
+                f"or leave the rows out."
+            )
         classes = self.frame[LABEL].drop_nulls().unique().cast(pl.Float64).to_list()
         if not set(classes) <= {0.0, 1.0}:
-            raise AuditError(f"label in {self.name} holds {sorted(classes)[:5]}; it may hold 1, 0 "
-                             f"and null.")
+            raise AuditError(
+                f"label in {self.name} holds {sorted(classes)[:5]}; it may hold 1, 0 and null."
+            )
         parts = set(self.frame[SPLIT].drop_nulls()) if SPLIT in self.frame.columns else set()
         if not parts <= set(PARTS):
-            raise AuditError(f"split in {self.name} holds {', '.join(sorted(map(str, parts)))}; it "
-                             f"may hold {' and '.join(PARTS)}, and null for rows of neither.")
+            raise AuditError(
+                f"split in {self.name} holds {', '.join(sorted(map(str, parts)))}; it "
+                f"may hold {' and '.join(PARTS)}, and null for rows of neither."
+            )
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -151,13 +161,18 @@ class AuditReport:
         """``found``, ``clean`` or ``not checked``."""
         if any(finding.check == check for finding in self.findings):
             return "found"
-        return "clean" if any(one.was_possible for one in self.looked if one.check == check) \
+        return (
+            "clean"
+            if any(one.was_possible for one in self.looked if one.check == check)
             else "not checked"
+        )
 
     def lines(self) -> tuple[str, ...]:
         """What a person reads: each finding with its evidence and what to do, then the sum."""
-        said = [f"{f.title}: {f.feature}\n   {f.evidence}.\n   → {f.next}\n"
-                for f in self.findings[:MOST_SHOWN]]
+        said = [
+            f"{f.title}: {f.feature}\n   {f.evidence}.\n   → {f.next}\n"
+            for f in self.findings[:MOST_SHOWN]
+        ]
         if len(self.findings) > MOST_SHOWN:
             said.append(f"… and {len(self.findings) - MOST_SHOWN} more; --out FILE has them all.\n")
         n = len(self.findings)
@@ -167,26 +182,46 @@ class AuditReport:
     def as_json(self) -> dict[str, object]:
         """The report as plain values, for programs."""
         return {
-            "training_set": self.name, "rows": self.rows, "features": self.features,
-            "base_rate": self.base_rate, "is_clean": self.is_clean,
-            "checks": [{"check": check, "title": title, "verdict": self.verdict(check),
-                        "looked_at": [one.at for one in self.looked if one.check == check]}
-                       for check, title in CHECKS.items()],
-            "findings": [{"check": f.check, "title": f.title, "feature": f.feature,
-                          "rows": f.rows, "evidence": f.evidence, "next": f.next}
-                         for f in self.findings],
+            "training_set": self.name,
+            "rows": self.rows,
+            "features": self.features,
+            "base_rate": self.base_rate,
+            "is_clean": self.is_clean,
+            "checks": [
+                {
+                    "check": check,
+                    "title": title,
+                    "verdict": self.verdict(check),
+                    "looked_at": [one.at for one in self.looked if one.check == check],
+                }
+                for check, title in CHECKS.items()
+            ],
+            "findings": [
+                {
+                    "check": f.check,
+                    "title": f.title,
+                    "feature": f.feature,
+                    "rows": f.rows,
+                    "evidence": f.evidence,
+                    "next": f.next,
+                }
+                for f in self.findings
+            ],
         }
 
 
 def report_of(
-    audited: AuditedSet, results: Sequence[tuple[Sequence[Finding], Sequence[Looked]]],
+    audited: AuditedSet,
+    results: Sequence[tuple[Sequence[Finding], Sequence[Looked]]],
 ) -> AuditReport:
     """The findings of several checks as one report, in the order of the checks."""
     order = list(CHECKS)
     findings = [finding for found, _ in results for finding in found]
     looked = [one for _, ones in results for one in ones]
     return AuditReport(
-        name=audited.name, rows=audited.frame.height, features=len(audited.features),
+        name=audited.name,
+        rows=audited.frame.height,
+        features=len(audited.features),
         base_rate=audited.base_rate,
         findings=tuple(sorted(findings, key=lambda f: (order.index(f.check), -f.rows, f.feature))),
         looked=tuple(sorted(looked, key=lambda one: order.index(one.check))),

@@ -14,63 +14,101 @@ from training.dataset.labels import ROW
 
 
 def check_rows(
-    audited: AuditedSet, *, complete_until: datetime,
+    audited: AuditedSet,
+    *,
+    complete_until: datetime,
 ) -> tuple[list[Finding], list[Looked]]:
     """Rows that are there twice, and label windows that cross or are not closed."""
     findings = _doubles(audited)
-    looked = [Looked(check="rows", at=f"{audited.frame.height:,} rows of "
-                                      f"{audited.frame['account_id'].n_unique():,} accounts")]
+    looked = [
+        Looked(
+            check="rows",
+            at=f"{audited.frame.height:,} rows of "
+            f"{audited.frame['account_id'].n_unique():,} accounts",
+        )
+    ]
     if audited.reach is None:
-        looked.append(Looked(check="windows", was_possible=False,
-                             at="how long a label window is was not said (--horizon DAYS)"))
+        looked.append(
+            Looked(
+                check="windows",
+                was_possible=False,
+                at="how long a label window is was not said (--horizon DAYS)",
+            )
+        )
         return findings, looked
     findings += _not_closed(audited, complete_until)
-    looked.append(Looked(check="windows", at=f"windows of {audited.reach.days} days that have to "
-                                             f"close by {complete_until:%Y-%m-%d}"))
+    looked.append(
+        Looked(
+            check="windows",
+            at=f"windows of {audited.reach.days} days that have to "
+            f"close by {complete_until:%Y-%m-%d}",
+        )
+    )
     parts = audited.frame[SPLIT].unique() if SPLIT in audited.frame.columns else pl.Series([])
     if set(PARTS) <= set(parts):
         findings += _crossing(audited)
         looked.append(Looked(check="windows", at="rows of train and of test"))
     else:
-        looked.append(Looked(check="windows", was_possible=False, at="the split: there is no "
-                             "column split with train and test"))
+        looked.append(
+            Looked(
+                check="windows",
+                was_possible=False,
+                at="the split: there is no column split with train and test",
+            )
+        )
     return findings, looked
 
 
 def _doubles(audited: AuditedSet) -> list[Finding]:
     """Rows of one account and moment; ids that differ by case or blanks are one account."""
     keys = audited.frame.select(
-        pl.col("account_id").str.strip_chars().str.to_lowercase(), pl.col("as_of"))
+        pl.col("account_id").str.strip_chars().str.to_lowercase(), pl.col("as_of")
+    )
     double = keys.is_duplicated()
     if not double.any():
         return []
     first = audited.frame.filter(double).row(0, named=True)
     both = ""
     if SPLIT in audited.frame.columns:
-        sides = keys.with_columns(audited.frame[SPLIT]).filter(double).group_by(ROW).agg(
-            pl.col(SPLIT).drop_nulls().n_unique())
+        sides = (
+            keys.with_columns(audited.frame[SPLIT])
+            .filter(double)
+            .group_by(ROW)
+            .agg(pl.col(SPLIT).drop_nulls().n_unique())
+        )
         both = f"; {(sides[SPLIT] > 1).sum():,} stand in train and in test"
-    return [Finding(
-        check="rows", feature="rows", rows=int(double.sum()),
-        evidence=f"{int(double.sum()):,} rows share account and moment with another row, such as "
-                 f"account {first['account_id']!r} as of {first['as_of']:%Y-%m-%d}{both}",
-        next="Keep one row for each account and moment; a join that multiplies rows is the usual "
-             "cause.")]
+    return [
+        Finding(
+            check="rows",
+            feature="rows",
+            rows=int(double.sum()),
+            evidence=f"{int(double.sum()):,} rows share account and moment with another row, such as "
+            f"account {first['account_id']!r} as of {first['as_of']:%Y-%m-%d}{both}",
+            next="Keep one row for each account and moment; a join that multiplies rows is the usual "
+            "cause.",
+        )
+    ]
 
 
 def _not_closed(audited: AuditedSet, complete_until: datetime) -> list[Finding]:
     assert audited.reach is not None
-    late = (audited.frame["as_of"] + audited.reach > complete_until) \
-        & audited.frame[LABEL].is_not_null()
+    late = (audited.frame["as_of"] + audited.reach > complete_until) & audited.frame[
+        LABEL
+    ].is_not_null()
     if not late.any():
         return []
     newest: datetime = audited.frame.filter(late)["as_of"].sort()[-1]
-    return [Finding(
-        check="windows", feature=LABEL, rows=int(late.sum()),
-        evidence=f"{int(late.sum()):,} rows have a label although their window closes after "
-                 f"{complete_until:%Y-%m-%d}, where the data end (the newest cutoff is "
-                 f"{newest:%Y-%m-%d})",
-        next="Leave the label of these rows null: whoever has not left yet is not known to stay.")]
+    return [
+        Finding(
+            check="windows",
+            feature=LABEL,
+            rows=int(late.sum()),
+            evidence=f"{int(late.sum()):,} rows have a label although their window closes after "
+            f"{complete_until:%Y-%m-%d}, where the data end (the newest cutoff is "
+            f"{newest:%Y-%m-%d})",
+            next="Leave the label of these rows null: whoever has not left yet is not known to stay.",
+        )
+    ]
 
 
 def _crossing(audited: AuditedSet) -> list[Finding]:
@@ -78,13 +116,19 @@ def _crossing(audited: AuditedSet) -> list[Finding]:
     assert audited.reach is not None
     part = audited.frame[SPLIT]
     opens: datetime = audited.frame.filter(part == "test")["as_of"].sort()[0]
-    crossing = ((part == "train") & (audited.frame["as_of"] + audited.reach > opens)) \
-        .fill_null(value=False)
+    crossing = ((part == "train") & (audited.frame["as_of"] + audited.reach > opens)).fill_null(
+        value=False
+    )
     if not crossing.any():
         return []
-    return [Finding(
-        check="windows", feature=SPLIT, rows=int(crossing.sum()),
-        evidence=f"the label windows of {int(crossing.sum()):,} of {int((part == 'train').sum()):,}"
-                 f" train rows reach into the test, which opens {opens:%Y-%m-%d}",
-        next=f"Train on cutoffs of at least {audited.reach.days} days before the first test "
-             f"cutoff; training/dataset/splits.py cuts so.")]
+    return [
+        Finding(
+            check="windows",
+            feature=SPLIT,
+            rows=int(crossing.sum()),
+            evidence=f"the label windows of {int(crossing.sum()):,} of {int((part == 'train').sum()):,}"
+            f" train rows reach into the test, which opens {opens:%Y-%m-%d}",
+            next=f"Train on cutoffs of at least {audited.reach.days} days before the first test "
+            f"cutoff; training/dataset/splits.py cuts so.",
+        )
+    ]

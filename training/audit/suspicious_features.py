@@ -60,7 +60,10 @@ class _Column:
 
 
 def check_features(
-    audited: AuditedSet, *, recomputed: frozenset[str], rng: np.random.Generator,
+    audited: AuditedSet,
+    *,
+    recomputed: frozenset[str],
+    rng: np.random.Generator,
 ) -> tuple[list[Finding], list[Looked]]:
     """Features that alone predict the outcome too well, by value or by absence.
 
@@ -71,8 +74,10 @@ def check_features(
     fewer = int(min(y.sum(), len(y) - y.sum()))
     if fewer < LEAST_ROWS_OF_A_CLASS:
         why = f"{fewer} rows have the rarer outcome, {LEAST_ROWS_OF_A_CLASS} are needed"
-        return [], [Looked(check="alone", at=why, was_possible=False),
-                    Looked(check="missing", at=why, was_possible=False)]
+        return [], [
+            Looked(check="alone", at=why, was_possible=False),
+            Looked(check="missing", at=why, was_possible=False),
+        ]
     accounts = decided["account_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
     folds = _folds(decided["account_id"])
     columns = [_column(name, decided, y, folds) for name in audited.features]
@@ -80,21 +85,34 @@ def check_features(
     alone, best = _alone(columns, y, draws, recomputed)
     missing, most = _given_away(columns, y, accounts, draws, recomputed)
     return [*alone, *missing], [
-        Looked(check="alone", at=f"{len(columns)} features on {len(y):,} rows; the best within "
-                                 f"the bound is {best}"),
-        Looked(check="missing", at=f"{len(columns)} features; the absence that says most is "
-                                   f"{most}")]
+        Looked(
+            check="alone",
+            at=f"{len(columns)} features on {len(y):,} rows; the best within the bound is {best}",
+        ),
+        Looked(
+            check="missing", at=f"{len(columns)} features; the absence that says most is {most}"
+        ),
+    ]
 
 
 def _alone(
-    columns: list[_Column], y: Vector, draws: Vector, recomputed: frozenset[str],
+    columns: list[_Column],
+    y: Vector,
+    draws: Vector,
+    recomputed: frozenset[str],
 ) -> tuple[list[Finding], str]:
     ordered = sorted(columns, key=lambda column: -column.auc)
     ranks = {column.name: rankdata(column.score) for column in ordered[:MOST_RANKED]}
     findings, best = [], "none"
     for column in ordered[:MOST_RANKED]:
-        other = next((o for o in ordered if o.name != column.name
-                      and not _are_kin(ranks[column.name], ranks.get(o.name))), None)
+        other = next(
+            (
+                o
+                for o in ordered
+                if o.name != column.name and not _are_kin(ranks[column.name], ranks.get(o.name))
+            ),
+            None,
+        )
         bound = MOST_AUC
         if column.name not in recomputed and other is not None:
             bound = min(MOST_AUC, max(other.auc, 0.5) + MOST_ABOVE_OTHERS)
@@ -103,16 +121,25 @@ def _alone(
             best = f"{column.name} (AUC {column.auc:.2f})" if best == "none" else best
             continue
         beside = "" if other is None else f"; the next best, {other.name}, has {other.auc:.2f}"
-        findings.append(Finding(
-            check="alone", feature=column.name, rows=len(y),
-            evidence=f"alone, on accounts it was not fitted to, it has an AUC of {interval}; the "
-                     f"bound is {bound:.2f}{beside}",
-            next=_BACKDATED if column.name in recomputed else _FOLLOWS))
+        findings.append(
+            Finding(
+                check="alone",
+                feature=column.name,
+                rows=len(y),
+                evidence=f"alone, on accounts it was not fitted to, it has an AUC of {interval}; the "
+                f"bound is {bound:.2f}{beside}",
+                next=_BACKDATED if column.name in recomputed else _FOLLOWS,
+            )
+        )
     return findings, best
 
 
 def _given_away(
-    columns: list[_Column], y: Vector, accounts: Codes, draws: Vector, recomputed: frozenset[str],
+    columns: list[_Column],
+    y: Vector,
+    accounts: Codes,
+    draws: Vector,
+    recomputed: frozenset[str],
 ) -> tuple[list[Finding], str]:
     findings = []
     most, said = 0.5, "none"
@@ -131,18 +158,23 @@ def _given_away(
                 most = max(area, 1 - area)
                 said = f"that of {column.name} (AUC {most:.2f})"
         findings += _pure(column, rarer, accounts, y)
-    return [replace(found, next=_BACKDATED) if found.feature in recomputed else found
-            for found in findings], said
+    return [
+        replace(found, next=_BACKDATED) if found.feature in recomputed else found
+        for found in findings
+    ], said
 
 
 def _missing_finding(column: _Column, y: Vector, interval: Interval) -> Finding:
     gone = column.is_missing
     return Finding(
-        check="missing", feature=column.name, rows=int(gone.sum()),
+        check="missing",
+        feature=column.name,
+        rows=int(gone.sum()),
         evidence=f"whether it is known predicts the outcome with an AUC of {interval} (bound "
-                 f"{MOST_MISSING_AUC:.2f}): {y[gone].mean():.0%} of the {int(gone.sum()):,} rows "
-                 f"without a value have it, {y[~gone].mean():.0%} of those with one",
-        next=_FILLED_AFTER)
+        f"{MOST_MISSING_AUC:.2f}): {y[gone].mean():.0%} of the {int(gone.sum()):,} rows "
+        f"without a value have it, {y[~gone].mean():.0%} of those with one",
+        next=_FILLED_AFTER,
+    )
 
 
 def _pure(column: _Column, rarer: Vector, accounts: Codes, y: Vector) -> list[Finding]:
@@ -156,20 +188,31 @@ def _pure(column: _Column, rarer: Vector, accounts: Codes, y: Vector) -> list[Fi
         n_accounts = len(np.unique(accounts[inside]))
         if _wilson_low(float(rarer[inside].mean()), n_accounts) > MOST_PURE:
             share = float(y[inside].mean())
-            return [Finding(
-                check="missing", feature=column.name, rows=n_rows,
-                evidence=f"where it is {name}, {share:.0%} of {n_rows:,} rows of {n_accounts:,} "
-                         f"accounts have the outcome, {y.mean():.0%} of all do",
-                next=_FILLED_AFTER)]
+            return [
+                Finding(
+                    check="missing",
+                    feature=column.name,
+                    rows=n_rows,
+                    evidence=f"where it is {name}, {share:.0%} of {n_rows:,} rows of {n_accounts:,} "
+                    f"accounts have the outcome, {y.mean():.0%} of all do",
+                    next=_FILLED_AFTER,
+                )
+            ]
     return []
 
 
-_FOLLOWS = ("Ask when this value is written. If it follows from the outcome, leave it out, or "
-            "read it as it was known at the cutoff.")
-_BACKDATED = ("It equals what was recorded before the cutoff, so look at the kinds of event that "
-              "it reads: a source that dates events back writes a recorded_at that is too early.")
-_FILLED_AFTER = ("Ask who fills it and when. A field that is filled because of the outcome is "
-                 "left out, or read as it was known at the cutoff.")
+_FOLLOWS = (
+    "Ask when this value is written. If it follows from the outcome, leave it out, or "
+    "read it as it was known at the cutoff."
+)
+_BACKDATED = (
+    "It equals what was recorded before the cutoff, so look at the kinds of event that "
+    "it reads: a source that dates events back writes a recorded_at that is too early."
+)
+_FILLED_AFTER = (
+    "Ask who fills it and when. A field that is filled because of the outcome is "
+    "left out, or read as it was known at the cutoff."
+)
 
 
 def _column(name: str, decided: pl.DataFrame, y: Vector, folds: Codes) -> _Column:
@@ -182,8 +225,14 @@ def _column(name: str, decided: pl.DataFrame, y: Vector, folds: Codes) -> _Colum
         rows = np.bincount(codes[~held], minlength=n_bins)
         happened = np.bincount(codes[~held], weights=y[~held], minlength=n_bins)
         score[held] = ((happened + PRIOR_ROWS * base) / (rows + PRIOR_ROWS))[codes[held]]
-    return _Column(name=name, codes=codes, names_of_bins=names, is_missing=codes == n_bins - 1,
-                   score=score, auc=float(auc(y, score, np.ones((1, len(y))))[0]))
+    return _Column(
+        name=name,
+        codes=codes,
+        names_of_bins=names,
+        is_missing=codes == n_bins - 1,
+        score=score,
+        auc=float(auc(y, score, np.ones((1, len(y))))[0]),
+    )
 
 
 def _codes(name: str, decided: pl.DataFrame) -> tuple[Codes, tuple[str, ...]]:
@@ -198,20 +247,27 @@ def _codes(name: str, decided: pl.DataFrame) -> tuple[Codes, tuple[str, ...]]:
         texts = values.cast(pl.String)
         words = distinct.cast(pl.String)
         codes = texts.replace_strict(words, pl.int_range(len(words), eager=True), default=None)
-        return (codes.fill_null(len(words)).cast(pl.Int64).to_numpy(),
-                (*words.to_list(), "missing"))
+        return (
+            codes.fill_null(len(words)).cast(pl.Int64).to_numpy(),
+            (*words.to_list(), "missing"),
+        )
     edges = np.unique(np.quantile(values.drop_nulls().to_numpy(), EDGES))
     bins = np.searchsorted(edges, values.fill_null(0.0).to_numpy(), side="left")
-    named = [f"at most {edges[0]:g}",
-             *(f"above {a:g} and at most {b:g}" for a, b in itertools.pairwise(edges)),
-             f"above {edges[-1]:g}", "missing"]
+    named = [
+        f"at most {edges[0]:g}",
+        *(f"above {a:g} and at most {b:g}" for a, b in itertools.pairwise(edges)),
+        f"above {edges[-1]:g}",
+        "missing",
+    ]
     return np.where(values.is_null().to_numpy(), len(named) - 1, bins), tuple(named)
 
 
 def _folds(account_ids: pl.Series) -> Codes:
     """A stable fifth for each account: no account scores itself."""
-    fold = {account: hashlib.blake2b(account.encode(), digest_size=8).digest()[0] % FOLDS
-            for account in account_ids.unique()}
+    fold = {
+        account: hashlib.blake2b(account.encode(), digest_size=8).digest()[0] % FOLDS
+        for account in account_ids.unique()
+    }
     return np.array([fold[account] for account in account_ids], dtype=np.int64)
 
 

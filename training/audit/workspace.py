@@ -40,17 +40,25 @@ def audit(audited: AuditedSet, history: History, *, rng: np.random.Generator) ->
         AuditError: the set does not belong to this history.
     """
     found, looked, recomputed = check_against_history(audited, history)
-    return report_of(audited, [
-        check_altered_future(audited, history), (found, looked),
-        check_features(audited, recomputed=recomputed, rng=rng),
-        check_rows(audited, complete_until=history.complete_until)])
+    return report_of(
+        audited,
+        [
+            check_altered_future(audited, history),
+            (found, looked),
+            check_features(audited, recomputed=recomputed, rng=rng),
+            check_rows(audited, complete_until=history.complete_until),
+        ],
+    )
 
 
 def audited(workspace: Workspace, label: str, *, as_of: datetime, seed: int = 1) -> Audited:
     """What the audit of a label's training set came to, for a promotion's evidence."""
     try:
-        report = audit(set_of_workspace(workspace, label, as_of=as_of),
-                       history_of(workspace, as_of=as_of), rng=np.random.default_rng(seed))
+        report = audit(
+            set_of_workspace(workspace, label, as_of=as_of),
+            history_of(workspace, as_of=as_of),
+            rng=np.random.default_rng(seed),
+        )
     except (TrainingError, SnapshotError) as error:
         return Audited(is_clean=None, sentences=(str(error),))
     return Audited(is_clean=report.is_clean, sentences=report.lines())
@@ -61,9 +69,12 @@ def history_of(workspace: Workspace, *, as_of: datetime) -> History:
     settings = workspace.settings
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
     return History(
-        events=lake.scan(), catalogue=catalogue(settings.use_names),
-        first_recorded=lake.first_recorded(), formula=FORMULAS[settings.health_formula],
-        complete_until=min(as_of, settings.complete_until or as_of))
+        events=lake.scan(),
+        catalogue=catalogue(settings.use_names),
+        first_recorded=lake.first_recorded(),
+        formula=FORMULAS[settings.health_formula],
+        complete_until=min(as_of, settings.complete_until or as_of),
+    )
 
 
 def set_of_workspace(workspace: Workspace, label: str, *, as_of: datetime) -> AuditedSet:
@@ -78,16 +89,24 @@ def set_of_workspace(workspace: Workspace, label: str, *, as_of: datetime) -> Au
     moments = SnapshotStore(workspace.snapshots_dir).moments()
     _check_snapshots(workspace, names, moments)
     features = WorkspaceFeatures(workspace)
-    events = history.events.filter(recorded_before(history.complete_until),
-                                   pl.col("kind").is_in(list(declared.reads))).collect()
+    events = history.events.filter(
+        recorded_before(history.complete_until), pl.col("kind").is_in(list(declared.reads))
+    ).collect()
     prepared = prepare(
-        declared, events=events, reader=lambda rows: features.historical(rows, names),
-        digests=dict.fromkeys(names, ""), cutoffs=moments, known_until=history.complete_until)
+        declared,
+        events=events,
+        reader=lambda rows: features.historical(rows, names),
+        digests=dict.fromkeys(names, ""),
+        cutoffs=moments,
+        known_until=history.complete_until,
+    )
     return set_of(prepared, name=f"The training set of {label}")
 
 
 def _check_snapshots(
-    workspace: Workspace, names: list[str], moments: tuple[datetime, ...],
+    workspace: Workspace,
+    names: list[str],
+    moments: tuple[datetime, ...],
 ) -> None:
     """Refuse snapshots that were made by older declarations than those of today."""
     store = SnapshotStore(workspace.snapshots_dir)
@@ -98,22 +117,31 @@ def _check_snapshots(
             raise AuditError(
                 f"The snapshot as of {moment:%Y-%m-%d} lacks {len(lacking)} feature(s) that are "
                 f"declared now, such as {lacking[0]}. Make the snapshots again: keepwell snapshot "
-                f"--from {moments[0]:%Y-%m-%d} --to {moments[-1]:%Y-%m-%d}")
+                f"--from {moments[0]:%Y-%m-%d} --to {moments[-1]:%Y-%m-%d}"
+            )
 
 
 def set_of(prepared: Prepared, *, name: str) -> AuditedSet:
     """A prepared training as a set to audit: at the longest horizon, with its split."""
     training = prepared.training
     part = np.where(prepared.before_test, "train", np.where(prepared.test, "test", ""))
-    frame = pl.DataFrame({
-        "account_id": pl.Series(training.accounts).gather(training.account),
-        "as_of": pl.Series(training.cutoffs, dtype=UTC_INSTANT).gather(training.cutoff),
-        LABEL: pl.Series(training.outcome).fill_nan(None), SPLIT: part.tolist(),
-        **{column: pl.Series(training.matrix[:, place]).fill_nan(None)
-           for place, column in enumerate(training.names)},
-    }).with_columns(pl.col(SPLIT).replace("", None))
-    return AuditedSet(name=name, frame=frame, reach=reach_of(
-        training.horizons[-1], lead_days=training.label.lead_days))
+    frame = pl.DataFrame(
+        {
+            "account_id": pl.Series(training.accounts).gather(training.account),
+            "as_of": pl.Series(training.cutoffs, dtype=UTC_INSTANT).gather(training.cutoff),
+            LABEL: pl.Series(training.outcome).fill_nan(None),
+            SPLIT: part.tolist(),
+            **{
+                column: pl.Series(training.matrix[:, place]).fill_nan(None)
+                for place, column in enumerate(training.names)
+            },
+        }
+    ).with_columns(pl.col(SPLIT).replace("", None))
+    return AuditedSet(
+        name=name,
+        frame=frame,
+        reach=reach_of(training.horizons[-1], lead_days=training.label.lead_days),
+    )
 
 
 def set_of_file(file: Path, *, label: str = LABEL, horizon_days: int | None = None) -> AuditedSet:
@@ -128,23 +156,29 @@ def set_of_file(file: Path, *, label: str = LABEL, horizon_days: int | None = No
         AuditError: the file is not such a set.
     """
     if not file.is_file():
-        raise AuditError(f"There is no file {file}. Give a Parquet file with account_id, as_of, "
-                         f"features and label, or none to audit the workspace's own.")
+        raise AuditError(
+            f"There is no file {file}. Give a Parquet file with account_id, as_of, "
+            f"features and label, or none to audit the workspace's own."
+        )
     try:
         frame = pl.read_parquet(file)
     except pl.exceptions.PolarsError as exc:
-        raise AuditError(f"{file} is no Parquet file ({exc}). Write it with write_parquet.") \
-            from exc
+        raise AuditError(
+            f"{file} is no Parquet file ({exc}). Write it with write_parquet."
+        ) from exc
     if label not in frame.columns:
-        raise AuditError(f"{file} has no column {label!r} to take for the label. Name it with "
-                         f"--label; there are {', '.join(frame.columns[:8])}.")
+        raise AuditError(
+            f"{file} has no column {label!r} to take for the label. Name it with "
+            f"--label; there are {', '.join(frame.columns[:8])}."
+        )
     frame = frame.rename({label: LABEL} if label != LABEL else {})
     if "account_id" in frame.columns:
         frame = frame.with_columns(pl.col("account_id").cast(pl.String))
     kind = frame.schema.get("as_of")
     if kind == pl.Date:
         frame = frame.with_columns(
-            pl.col("as_of").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
+            pl.col("as_of").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        )
     elif isinstance(kind, pl.Datetime) and kind.time_zone is not None:
         frame = frame.with_columns(pl.col("as_of").dt.convert_time_zone("UTC").cast(UTC_INSTANT))
     reach = None if horizon_days is None else timedelta(days=horizon_days)

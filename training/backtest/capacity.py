@@ -27,8 +27,14 @@ class Captured:
 
 
 def captured(
-    y: Vector, value: Vector, score: Vector, cutoff: NDArray[np.int64],
-    account: NDArray[np.int64], draws: Matrix, *, capacity: int,
+    y: Vector,
+    value: Vector,
+    score: Vector,
+    cutoff: NDArray[np.int64],
+    account: NDArray[np.int64],
+    draws: Matrix,
+    *,
+    capacity: int,
 ) -> Captured:
     """What the ``capacity`` highest scores of every cutoff capture, with intervals over accounts.
 
@@ -56,14 +62,22 @@ def _reached(y: Vector, value: Vector, score: Vector, w: Matrix, capacity: int) 
     ranked = score[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
     weight = w[:, order]
-    total, happened, money = (np.add.reduceat(weight * part[order], starts, axis=1)
-                              for part in (np.ones_like(y), y, y * value))
+    total, happened, money = (
+        np.add.reduceat(weight * part[order], starts, axis=1)
+        for part in (np.ones_like(y), y, y * value)
+    )
     before = np.cumsum(total, axis=1) - total
     taken = np.clip(capacity - before, 0, total)
     part = _over(taken, total)
     part[np.isnan(part)] = 0.0
-    return np.stack(((money * part).sum(axis=1), (happened * part).sum(axis=1),
-                     taken.sum(axis=1), money.sum(axis=1)))
+    return np.stack(
+        (
+            (money * part).sum(axis=1),
+            (happened * part).sum(axis=1),
+            taken.sum(axis=1),
+            money.sum(axis=1),
+        )
+    )
 
 
 def _over(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

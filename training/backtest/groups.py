@@ -24,8 +24,12 @@ LEAST_ACCOUNTS = 10
 interval of an AUC of 0.7 is already 0.3 wide (Hanley and McNeil 1982)."""
 
 TENURE = "tenure_days"
-TENURE_BANDS = ((0, "under 90 days"), (90, "90 to 179 days"), (180, "180 to 364 days"),
-                (365, "a year and more"))
+TENURE_BANDS = (
+    (0, "under 90 days"),
+    (90, "90 to 179 days"),
+    (180, "180 to 364 days"),
+    (365, "a year and more"),
+)
 """First day of each band, and its name."""
 
 TRAITS = ("segment", "service_tier", TENURE)
@@ -66,12 +70,19 @@ def judge_groups(rows: JudgedRows, best: str, draws: Matrix) -> tuple[Group, ...
         judge_group(rows, labels == name, position, best, draws, dimension=dimension, name=name)
         for dimension, labels in dimensions(rows).items()
         for name in _in_order(dimension, labels)
-        for position in range(len(rows.horizons)))
+        for position in range(len(rows.horizons))
+    )
 
 
 def judge_group(
-    rows: JudgedRows, inside: NDArray[np.bool_], position: int, best: str, draws: Matrix, *,
-    dimension: str, name: str,
+    rows: JudgedRows,
+    inside: NDArray[np.bool_],
+    position: int,
+    best: str,
+    draws: Matrix,
+    *,
+    dimension: str,
+    name: str,
 ) -> Group:
     """The rows inside at the horizon in this position."""
     inside = inside & rows.decided(position)
@@ -79,20 +90,30 @@ def judge_group(
     happened, spared = np.unique(account[y == 1]), np.unique(account[y == 0])
     verdict = None
     if min(len(happened), len(spared)) >= LEAST_ACCOUNTS:
-        p = {contender: every[inside, position]
-             for contender, every in rows.probabilities.items()}
+        p = {contender: every[inside, position] for contender, every in rows.probabilities.items()}
         verdict = Verdict(
             metrics={contender: evaluate(y, p[contender], account, draws) for contender in p},
-            ranking={contender: auc_at_a_cutoff(y, p[contender], rows.cutoff[inside], account,
-                                                draws) for contender in p},
+            ranking={
+                contender: auc_at_a_cutoff(y, p[contender], rows.cutoff[inside], account, draws)
+                for contender in p
+            },
             over_base_rate=mean_over_accounts(
-                row_log_loss(y, p[best]) - row_log_loss(y, p[BASE_RATE.name]), account, draws),
-            promised=float(p[best].mean()), observed=mean_over_accounts(y, account, draws),
-            gap=mean_over_accounts(y - p[best], account, draws))
+                row_log_loss(y, p[best]) - row_log_loss(y, p[BASE_RATE.name]), account, draws
+            ),
+            promised=float(p[best].mean()),
+            observed=mean_over_accounts(y, account, draws),
+            gap=mean_over_accounts(y - p[best], account, draws),
+        )
     return Group(
-        dimension=dimension, name=name, horizon=rows.horizons[position], n_rows=len(y),
-        n_outcomes=int(y.sum()), n_accounts=len(np.unique(account)),
-        n_accounts_with_outcome=len(happened), verdict=verdict)
+        dimension=dimension,
+        name=name,
+        horizon=rows.horizons[position],
+        n_rows=len(y),
+        n_outcomes=int(y.sum()),
+        n_accounts=len(np.unique(account)),
+        n_accounts_with_outcome=len(happened),
+        verdict=verdict,
+    )
 
 
 def dimensions(rows: JudgedRows) -> dict[str, NDArray[np.str_]]:
@@ -101,16 +122,22 @@ def dimensions(rows: JudgedRows) -> dict[str, NDArray[np.str_]]:
     for trait, values in rows.traits.items():
         if all(value is None for value in values):
             continue
-        names = [_band(value) for value in values] if trait == TENURE else [
-            UNKNOWN if value is None else str(value) for value in values]
+        names = (
+            [_band(value) for value in values]
+            if trait == TENURE
+            else [UNKNOWN if value is None else str(value) for value in values]
+        )
         named[_spoken(trait)] = np.array(names)
     return named
 
 
 def unknown_dimensions(rows: JudgedRows) -> tuple[str, ...]:
     """Dimensions of which nothing is known, in words."""
-    return tuple(_spoken(trait) for trait, values in rows.traits.items()
-                 if all(value is None for value in values))
+    return tuple(
+        _spoken(trait)
+        for trait, values in rows.traits.items()
+        if all(value is None for value in values)
+    )
 
 
 def auc_at_a_cutoff(
@@ -159,5 +186,11 @@ def _band(days: str | float | None) -> str:
 def _in_order(dimension: str, labels: NDArray[np.str_]) -> list[str]:
     there = [str(name) for name in np.unique(labels)]
     bands = [name for _, name in TENURE_BANDS]
-    return sorted(there, key=lambda name: (
-        name == UNKNOWN, bands.index(name) if dimension == "tenure" and name in bands else 0, name))
+    return sorted(
+        there,
+        key=lambda name: (
+            name == UNKNOWN,
+            bands.index(name) if dimension == "tenure" and name in bands else 0,
+            name,
+        ),
+    )

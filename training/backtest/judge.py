@@ -72,19 +72,27 @@ class FarHorizon:
         """What is known of the best at this horizon."""
         if self.pooled is None:
             return f"{self.horizon} days: not estimable. {self.why_not}"
-        opening = (f"{self.horizon} days: {self.pooled.n_rows:,} rows of "
-                   f"{self.pooled.n_accounts:,} accounts at "
-                   f"{sum(origin.n_rows > 0 for origin in self.origins)} of {len(self.origins)} "
-                   f"origins, {self.pooled.n_accounts_with_outcome:,} accounts with the outcome")
+        opening = (
+            f"{self.horizon} days: {self.pooled.n_rows:,} rows of "
+            f"{self.pooled.n_accounts:,} accounts at "
+            f"{sum(origin.n_rows > 0 for origin in self.origins)} of {len(self.origins)} "
+            f"origins, {self.pooled.n_accounts_with_outcome:,} accounts with the outcome"
+        )
         found = self.pooled.verdict
         if found is None:
             return f"{opening}: too few to judge."
         gap = found.over_base_rate
-        verdict = ("is better than the base rate" if gap.high < 0 else
-                   "is worse than the base rate" if gap.low > 0 else
-                   "is not shown to be better than the base rate")
-        return (f"{opening}. The {best.title} {verdict}: log loss {gap.value:+.4f} ({gap.low:+.4f} "
-                f"to {gap.high:+.4f}), AUC at a cutoff {found.ranking[best.name]}.")
+        verdict = (
+            "is better than the base rate"
+            if gap.high < 0
+            else "is worse than the base rate"
+            if gap.low > 0
+            else "is not shown to be better than the base rate"
+        )
+        return (
+            f"{opening}. The {best.title} {verdict}: log loss {gap.value:+.4f} ({gap.low:+.4f} "
+            f"to {gap.high:+.4f}), AUC at a cutoff {found.ranking[best.name]}."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,19 +122,25 @@ class Backtest:
         assert pooled is not None, "a back-test whose longest horizon can not be judged is refused"
         auc = pooled.ranking[self.best.name]
         gap = pooled.over_base_rate
-        found = (f"log loss at {horizon} days {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
-                 f" against the base rate, AUC at a cutoff {auc}")
+        found = (
+            f"log loss at {horizon} days {gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+            f" against the base rate, AUC at a cutoff {auc}"
+        )
         said = {
             "yes": f"{self.best.title} is the best that may serve, and has learned something",
             "not shown": f"{self.best.title} is the best that may serve, but that it is better "
-                         f"than the base rate is not shown",
+            f"than the base rate is not shown",
             "nothing": f"nothing was learned. {self.best.title} came closest",
         }[self.learned]
         return f"{self.label}: {said}: {found}."
 
 
 def judge(
-    played: Played, later: tuple[FarRows, ...] = (), *, capacity: int, seed: int = 0,
+    played: Played,
+    later: tuple[FarRows, ...] = (),
+    *,
+    capacity: int,
+    seed: int = 0,
     n_draws: int = DRAWS,
 ) -> Backtest:
     """Judge what was played.
@@ -147,45 +161,63 @@ def judge(
         return _judge(played, later, draws, capacity)
 
 
-def _judge(
-    played: Played, later: tuple[FarRows, ...], draws: Matrix, capacity: int
-) -> Backtest:
+def _judge(played: Played, later: tuple[FarRows, ...], draws: Matrix, capacity: int) -> Backtest:
     rows = played.rows
     best = best_of(played)
     everybody = np.ones(len(rows.account), dtype=np.bool_)
     by_horizon = tuple(
-        judge_group(rows, everybody, position, best.name, draws, dimension="horizon",
-                    name=f"{horizon} days")
-        for position, horizon in enumerate(rows.horizons))
+        judge_group(
+            rows, everybody, position, best.name, draws, dimension="horizon", name=f"{horizon} days"
+        )
+        for position, horizon in enumerate(rows.horizons)
+    )
     longest = by_horizon[-1]
     if longest.verdict is None:
         raise BacktestError(
             f"{longest.n_accounts_with_outcome} of {longest.n_accounts} judged accounts had the "
             f"outcome {rows.label.name!r} within {longest.horizon} days: too few to judge, which "
             f"takes {LEAST_ACCOUNTS} with it and {LEAST_ACCOUNTS} without. Add older snapshots, or "
-            f"wait for labels to mature.")
+            f"wait for labels to mature."
+        )
     return Backtest(
-        label=rows.label.name, origins=played.origins, horizons=rows.horizons, best=best,
-        by_horizon=by_horizon, differences=_differences(rows, draws),
+        label=rows.label.name,
+        origins=played.origins,
+        horizons=rows.horizons,
+        best=best,
+        by_horizon=by_horizon,
+        differences=_differences(rows, draws),
         later=tuple(_far(far, best, draws) for far in later),
-        losses=_losses(played), counts=tuple(
-            _counts(played, number) for number in range(len(played.origins))),
-        groups=_together((
-            *judge_groups(rows, best.name, draws),
-            *(group for far in later if far.rows is not None
-              for group in judge_groups(far.rows, best.name, draws)))),
+        losses=_losses(played),
+        counts=tuple(_counts(played, number) for number in range(len(played.origins))),
+        groups=_together(
+            (
+                *judge_groups(rows, best.name, draws),
+                *(
+                    group
+                    for far in later
+                    if far.rows is not None
+                    for group in judge_groups(far.rows, best.name, draws)
+                ),
+            )
+        ),
         capacity=_capacity(played, draws, capacity),
         learned=_learned(played, draws, longest, best),
         left_out=played.prepared.labelled.excluded,
-        notes=(*played.notes, *_notes(played, best)))
+        notes=(*played.notes, *_notes(played, best)),
+    )
 
 
 def _notes(played: Played, best: ModelSpec) -> list[str]:
-    notes = [f"The {dimension} is not known of any account, so nothing is said by it."
-             for dimension in unknown_dimensions(played.rows)]
+    notes = [
+        f"The {dimension} is not known of any account, so nothing is said by it."
+        for dimension in unknown_dimensions(played.rows)
+    ]
     if played.prepared.has_few_outcomes:
-        notes.insert(0, f"Only the {best.title} may serve: fewer than {FEW_ACCOUNTS} distinct "
-                        f"accounts have left. The others are there to compare it with.")
+        notes.insert(
+            0,
+            f"Only the {best.title} may serve: fewer than {FEW_ACCOUNTS} distinct "
+            f"accounts have left. The others are there to compare it with.",
+        )
     return notes
 
 
@@ -198,7 +230,8 @@ def check_capacity(capacity: int) -> None:
     if capacity < 1:
         raise BacktestError(
             f"A capacity of {capacity} accounts captures nothing. Give how many accounts the team "
-            f"can act on at every cutoff, such as --capacity 20.")
+            f"can act on at every cutoff, such as --capacity 20."
+        )
 
 
 def best_of(played: Played) -> ModelSpec:
@@ -209,84 +242,125 @@ def best_of(played: Played) -> ModelSpec:
         raise BacktestError(
             "No model that may serve has anything to read: every model input is unknown or "
             "constant. Check that events are mapped (keepwell ingest), and make the snapshots "
-            "again (keepwell snapshot).")
+            "again (keepwell snapshot)."
+        )
     return min(serving, key=lambda spec: losses[spec.name])
 
 
 def candidates(played: Played) -> tuple[ModelSpec, ...]:
     """What a training today would let serve: where few accounts have left, what is made for it."""
     few = played.prepared.has_few_outcomes
-    return tuple(spec for spec in SPECS if spec.may_serve and (spec.for_few or not few)
-                 and spec.name in played.rows.probabilities)
+    return tuple(
+        spec
+        for spec in SPECS
+        if spec.may_serve and (spec.for_few or not few) and spec.name in played.rows.probabilities
+    )
 
 
 def compared(best: ModelSpec, played: Played) -> tuple[ModelSpec, ...]:
     """The best and what it is compared with, of those that took part."""
-    return tuple(spec for spec in SPECS if spec.name in played.rows.probabilities
-                 and (spec is best or spec.name in COMPARED_WITH))
+    return tuple(
+        spec
+        for spec in SPECS
+        if spec.name in played.rows.probabilities and (spec is best or spec.name in COMPARED_WITH)
+    )
 
 
 def _together(groups: tuple[Group, ...]) -> tuple[Group, ...]:
     """The horizons of a group beside each other, groups in the order they came."""
-    order = {key: place for place, key in enumerate(dict.fromkeys(
-        (group.dimension, group.name) for group in groups))}
+    order = {
+        key: place
+        for place, key in enumerate(
+            dict.fromkeys((group.dimension, group.name) for group in groups)
+        )
+    }
     return tuple(sorted(groups, key=lambda group: order[group.dimension, group.name]))
 
 
 def _far(far: FarRows, best: ModelSpec, draws: Matrix) -> FarHorizon:
     """A later horizon, judged like a nearer one on the rows that it has."""
     if far.rows is None:
-        return FarHorizon(horizon=far.horizon, origins=far.origins, pooled=None, why_not=far.reason,
-                          differences={}, losses=tuple({} for _ in far.origins))
+        return FarHorizon(
+            horizon=far.horizon,
+            origins=far.origins,
+            pooled=None,
+            why_not=far.reason,
+            differences={},
+            losses=tuple({} for _ in far.origins),
+        )
     everybody = np.ones(len(far.rows.account), dtype=np.bool_)
     losses, inside = _row_losses(far.rows, 0)
     origin = far.rows.origin[inside]
     return FarHorizon(
-        horizon=far.horizon, origins=far.origins, why_not=None,
-        pooled=judge_group(far.rows, everybody, 0, best.name, draws, dimension="horizon",
-                           name=f"{far.horizon} days"),
+        horizon=far.horizon,
+        origins=far.origins,
+        why_not=None,
+        pooled=judge_group(
+            far.rows,
+            everybody,
+            0,
+            best.name,
+            draws,
+            dimension="horizon",
+            name=f"{far.horizon} days",
+        ),
         differences=_differences(far.rows, draws)[far.horizon],
-        losses=tuple({name: float(loss[origin == number].mean()) for name, loss in losses.items()
-                      if (origin == number).any()} for number in range(len(far.origins))))
+        losses=tuple(
+            {
+                name: float(loss[origin == number].mean())
+                for name, loss in losses.items()
+                if (origin == number).any()
+            }
+            for number in range(len(far.origins))
+        ),
+    )
 
 
 def _row_losses(rows: JudgedRows, position: int) -> tuple[dict[str, Vector], NDArray[np.bool_]]:
     """Log loss of each decided row by contender, and which rows are decided."""
     inside = rows.decided(position)
     y = rows.outcomes[inside, position]
-    return {name: row_log_loss(y, every[inside, position])
-            for name, every in rows.probabilities.items()}, inside
+    return {
+        name: row_log_loss(y, every[inside, position]) for name, every in rows.probabilities.items()
+    }, inside
 
 
-def _differences(
-    rows: JudgedRows, draws: Matrix
-) -> dict[int, dict[str, dict[str, Interval]]]:
+def _differences(rows: JudgedRows, draws: Matrix) -> dict[int, dict[str, dict[str, Interval]]]:
     """Log loss of each contender minus that of each other on the same rows."""
     differences: dict[int, dict[str, dict[str, Interval]]] = {}
     for position, horizon in enumerate(rows.horizons):
         losses, inside = _row_losses(rows, position)
         account = rows.account[inside]
         differences[horizon] = {
-            name: {other: mean_over_accounts(losses[name] - losses[other], account, draws)
-                   for other in losses if other != name}
-            for name in losses}
+            name: {
+                other: mean_over_accounts(losses[name] - losses[other], account, draws)
+                for other in losses
+                if other != name
+            }
+            for name in losses
+        }
     return differences
 
 
 def _losses(played: Played) -> tuple[dict[str, float], ...]:
     losses, inside = _row_losses(played.rows, -1)
     origin = played.rows.origin[inside]
-    return tuple({name: float(loss[origin == number].mean()) for name, loss in losses.items()}
-                 for number in range(len(played.origins)))
+    return tuple(
+        {name: float(loss[origin == number].mean()) for name, loss in losses.items()}
+        for number in range(len(played.origins))
+    )
 
 
 def _counts(played: Played, number: int) -> dict[str, int]:
     origin, rows = played.origins[number], played.rows
     fitted = origin.known.rows_at(origin.fitted)
     judged = rows.outcomes[rows.origin == number, -1]
-    return {"fitted": int(fitted.sum()),
-            "fitted_outcomes": int(origin.known.outcome[fitted].sum()),
-            "judged": len(judged), "judged_outcomes": int(np.nansum(judged))}
+    return {
+        "fitted": int(fitted.sum()),
+        "fitted_outcomes": int(origin.known.outcome[fitted].sum()),
+        "judged": len(judged),
+        "judged_outcomes": int(np.nansum(judged)),
+    }
 
 
 def _capacity(played: Played, draws: Matrix, capacity: int) -> Capacity | None:
@@ -299,14 +373,21 @@ def _capacity(played: Played, draws: Matrix, capacity: int) -> Capacity | None:
         return None
 
     def of(score: Vector) -> Captured:
-        return captured(y, value, score, rows.cutoff[known], rows.account[known], draws,
-                        capacity=capacity)
+        return captured(
+            y, value, score, rows.cutoff[known], rows.account[known], draws, capacity=capacity
+        )
 
     return Capacity(
-        capacity=capacity, horizon=rows.horizons[-1], n_rows=int(known.sum()),
-        n_without_mrr=int((decided & ~known).sum()), most=of(y * value),
-        contenders={name: of(every[known, -1] * rows.mrr[known])
-                    for name, every in rows.probabilities.items()})
+        capacity=capacity,
+        horizon=rows.horizons[-1],
+        n_rows=int(known.sum()),
+        n_without_mrr=int((decided & ~known).sum()),
+        most=of(y * value),
+        contenders={
+            name: of(every[known, -1] * rows.mrr[known])
+            for name, every in rows.probabilities.items()
+        },
+    )
 
 
 def _learned(played: Played, draws: Matrix, longest: Group, best: ModelSpec) -> Learned:
@@ -322,8 +403,10 @@ def _learned(played: Played, draws: Matrix, longest: Group, best: ModelSpec) -> 
     account = played.rows.account[inside]
     ranking = longest.verdict.ranking
     better = {
-        spec.name for spec in candidates(played) if mean_over_accounts(
-            losses[spec.name] - losses[BASE_RATE.name], account, draws).high < 0}
+        spec.name
+        for spec in candidates(played)
+        if mean_over_accounts(losses[spec.name] - losses[BASE_RATE.name], account, draws).high < 0
+    }
     if best.name in better and ranking[best.name].low > 0.5:
         return "yes"
     ranks = any(ranking[spec.name].low > LEAST_RANKING for spec in candidates(played))

@@ -63,18 +63,26 @@ class FarRows:
         said = []
         ignorant = [origin for origin in self.origins if not origin.could_learn]
         if ignorant:
-            said.append(f"{len(ignorant)} of {len(self.origins)} origins know too little to learn "
-                        f"it (the newest of them, {ignorant[-1].moment:%Y-%m-%d}: "
-                        f"{ignorant[-1].why_not})")
+            said.append(
+                f"{len(ignorant)} of {len(self.origins)} origins know too little to learn "
+                f"it (the newest of them, {ignorant[-1].moment:%Y-%m-%d}: "
+                f"{ignorant[-1].why_not})"
+            )
         late = len(self.origins) - len(ignorant)
         if late:
-            said.append(f"{late} of {len(self.origins)} could have learned it, but none of the "
-                        f"{self.horizon} days that they would judge has passed")
+            said.append(
+                f"{late} of {len(self.origins)} could have learned it, but none of the "
+                f"{self.horizon} days that they would judge has passed"
+            )
         return "; ".join(said) + "."
 
 
 def play_later(
-    played: Played, events: pl.DataFrame, specs: Sequence[ModelSpec], *, seed: int = 0,
+    played: Played,
+    events: pl.DataFrame,
+    specs: Sequence[ModelSpec],
+    *,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[FarRows, ...]:
     """Run these specs at every origin, at each later horizon of the label.
@@ -90,17 +98,20 @@ def play_later(
     wanted = tuple(h for h in training.label.later if h > training.horizons[-1])
     if not wanted:
         return ()
-    place = np.concatenate([np.flatnonzero(training.rows_at(origin.judged))
-                            for origin in played.origins])
+    place = np.concatenate(
+        [np.flatnonzero(training.rows_at(origin.judged)) for origin in played.origins]
+    )
     whole = _outcomes(training, events, wanted, played.prepared.known_until)
-    said = {(h, spec.name): np.full(len(training.account), np.nan)
-            for h in wanted for spec in specs}
+    said = {
+        (h, spec.name): np.full(len(training.account), np.nan) for h in wanted for spec in specs
+    }
     told: dict[int, list[FarOrigin]] = {h: [] for h in wanted}
     with threadpool_limits(limits=1, user_api="blas"):  # as at the nearer horizons
         for number, origin in enumerate(played.origins):
             if progress is not None:
-                progress(f"later horizons, origin {origin.moment:%Y-%m-%d}", number,
-                         len(played.origins))
+                progress(
+                    f"later horizons, origin {origin.moment:%Y-%m-%d}", number, len(played.origins)
+                )
             known = _outcomes(origin.known, events, wanted, origin.moment)
             learned: dict[int, Vector] = {}
             for horizon in wanted:
@@ -113,35 +124,51 @@ def play_later(
                 learned[horizon] = known[horizon]
                 for spec in specs if seen.why_not is None else ():
                     said[horizon, spec.name][judged] = later_probability(
-                        spec, origin.known, learned, judged, spec.parameters, at=origin.moment,
-                        seed=seed)[horizon]
+                        spec,
+                        origin.known,
+                        learned,
+                        judged,
+                        spec.parameters,
+                        at=origin.moment,
+                        seed=seed,
+                    )[horizon]
     return tuple(
-        FarRows(horizon=h, origins=tuple(told[h]), rows=_rows(
-            played, h, whole[h][place], {spec.name: said[h, spec.name][place] for spec in specs}))
-        for h in wanted)
+        FarRows(
+            horizon=h,
+            origins=tuple(told[h]),
+            rows=_rows(
+                played, h, whole[h][place], {spec.name: said[h, spec.name][place] for spec in specs}
+            ),
+        )
+        for h in wanted
+    )
 
 
-def _seen(
-    origin: Origin, known: Vector, before: Vector, horizon: int, judged: Vector
-) -> FarOrigin:
+def _seen(origin: Origin, known: Vector, before: Vector, horizon: int, judged: Vector) -> FarOrigin:
     """What the origin knew of the horizon, and whether that is enough to learn and to judge."""
     training = origin.known
-    closed = closed_by(training.cutoffs, origin.moment,
-                       reach=reach_of(horizon, lead_days=training.label.lead_days))
+    closed = closed_by(
+        training.cutoffs, origin.moment, reach=reach_of(horizon, lead_days=training.label.lead_days)
+    )
     rows = training.rows_at(closed)
     reason = (
         f"{len(closed)} cutoffs had windows of {horizon} days that had closed, and "
-        f"{LEAST_CUTOFFS} are needed" if len(closed) < LEAST_CUTOFFS
-        else why_not(training, known, before, horizon, origin.moment))
+        f"{LEAST_CUTOFFS} are needed"
+        if len(closed) < LEAST_CUTOFFS
+        else why_not(training, known, before, horizon, origin.moment)
+    )
     could_learn = reason is None
     if could_learn and not len(judged):
         reason = f"none of the {horizon} days that it would judge has passed"
     return FarOrigin(
-        moment=origin.moment, n_cutoffs=len(closed), could_learn=could_learn,
+        moment=origin.moment,
+        n_cutoffs=len(closed),
+        could_learn=could_learn,
         n_accounts=len(np.unique(training.account[rows & (known == 1) & (before == 0)])),
         n_rows=len(judged) if reason is None else 0,
         n_outcomes=int(judged.sum()) if reason is None else 0,
-        why_not=reason if reason is None else reason.rstrip("."))
+        why_not=reason if reason is None else reason.rstrip("."),
+    )
 
 
 def _outcomes(
@@ -165,8 +192,14 @@ def _rows(
         return None
     keep = np.flatnonzero(judged)
     return JudgedRows(
-        label=near.label, horizons=(horizon,), cutoff=near.cutoff[keep], origin=near.origin[keep],
-        account=near.account[keep], outcomes=outcome[keep][:, None], mrr=near.mrr[keep],
+        label=near.label,
+        horizons=(horizon,),
+        cutoff=near.cutoff[keep],
+        origin=near.origin[keep],
+        account=near.account[keep],
+        outcomes=outcome[keep][:, None],
+        mrr=near.mrr[keep],
         value=near.value[keep],
         traits={name: tuple(values[row] for row in keep) for name, values in near.traits.items()},
-        probabilities={name: p[keep][:, None] for name, p in said.items()})
+        probabilities={name: p[keep][:, None] for name, p in said.items()},
+    )

@@ -30,33 +30,54 @@ class Sheet:
     @property
     def markdown(self) -> str:
         """As Markdown."""
-        lines = [f"**{self.title}**", "", "| " + " | ".join(self.columns) + " |",
-                 "|" + "---|" * len(self.columns)]
+        lines = [
+            f"**{self.title}**",
+            "",
+            "| " + " | ".join(self.columns) + " |",
+            "|" + "---|" * len(self.columns),
+        ]
         return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in self.rows)])
 
 
 def sheets(result: Backtest) -> tuple[Sheet, ...]:
     """Everything a person reads, in order."""
-    found = [_origins(result), *(_pooled(result, group) for group in result.by_horizon),
-             _paired(result)]
+    found = [
+        _origins(result),
+        *(_pooled(result, group) for group in result.by_horizon),
+        _paired(result),
+    ]
     if result.later:
         found.append(_far_origins(result))
         found += [_pooled(result, far.pooled) for far in result.later if far.pooled is not None]
     if result.capacity is not None:
         found.append(_captured(result))
-    return (*found, *(_groups(result, dimension)
-                      for dimension in dict.fromkeys(group.dimension for group in result.groups)))
+    return (
+        *found,
+        *(
+            _groups(result, dimension)
+            for dimension in dict.fromkeys(group.dimension for group in result.groups)
+        ),
+    )
 
 
 def remarks(result: Backtest) -> tuple[str, ...]:
     """What was left out, and why."""
     longest = result.horizons[-1]
-    left = [f"Left out, since every horizon is judged on the rows that are decided at {longest} "
-            f"days: " + ", ".join(f"{n:,} {'row' if n == 1 else 'rows'} {reason}"
-                                  for reason, n in reasons.items()) + "."
-            for reasons in (result.left_out[longest],) if reasons]
-    capacity = [] if result.capacity is not None else [
-        "Revenue captured is not said: too few accounts with a known MRR had the outcome."]
+    left = [
+        f"Left out, since every horizon is judged on the rows that are decided at {longest} "
+        f"days: "
+        + ", ".join(
+            f"{n:,} {'row' if n == 1 else 'rows'} {reason}" for reason, n in reasons.items()
+        )
+        + "."
+        for reasons in (result.left_out[longest],)
+        if reasons
+    ]
+    capacity = (
+        []
+        if result.capacity is not None
+        else ["Revenue captured is not said: too few accounts with a known MRR had the outcome."]
+    )
     return (*left, *capacity, *result.notes, *(far.sentence(result.best) for far in result.later))
 
 
@@ -64,29 +85,48 @@ def as_json(result: Backtest) -> dict[str, Json]:
     """Everything, for programs."""
     capacity = result.capacity
     return {
-        "label": result.label, "summary": result.summary, "learned": result.learned,
-        "best": result.best.name, "horizons": list(result.horizons),
+        "label": result.label,
+        "summary": result.summary,
+        "learned": result.learned,
+        "best": result.best.name,
+        "horizons": list(result.horizons),
         "origins": [
-            {"moment": origin.moment.isoformat(), "fitted": _days(origin.fitted),
-             "embargoed": _days(origin.embargoed), "judged": _days(origin.judged),
-             "rows": dict(counts), "log_loss": dict(losses)}
+            {
+                "moment": origin.moment.isoformat(),
+                "fitted": _days(origin.fitted),
+                "embargoed": _days(origin.embargoed),
+                "judged": _days(origin.judged),
+                "rows": dict(counts),
+                "log_loss": dict(losses),
+            }
             for origin, counts, losses in zip(
-                result.origins, result.counts, result.losses, strict=True)],
+                result.origins, result.counts, result.losses, strict=True
+            )
+        ],
         "by_horizon": [_group_json(group) for group in result.by_horizon],
         "differences_in_log_loss": {
             str(horizon): _differences_json(by_contender)
-            for horizon, by_contender in result.differences.items()},
+            for horizon, by_contender in result.differences.items()
+        },
         "later": {str(far.horizon): _far_json(result, far) for far in result.later},
         "groups": [_group_json(group) for group in result.groups],
-        "capacity": None if capacity is None else {
-            "accounts_per_cutoff": capacity.capacity, "horizon": capacity.horizon,
-            "rows": capacity.n_rows, "rows_without_mrr": capacity.n_without_mrr,
+        "capacity": None
+        if capacity is None
+        else {
+            "accounts_per_cutoff": capacity.capacity,
+            "horizon": capacity.horizon,
+            "rows": capacity.n_rows,
+            "rows_without_mrr": capacity.n_without_mrr,
             "most": _interval_json(capacity.most.share),
-            "contenders": {name: {"revenue_captured": _interval_json(one.share),
-                                  "lift": _interval_json(one.lift)}
-                           for name, one in capacity.contenders.items()}},
-        "left_out": {str(horizon): dict(reasons)
-                     for horizon, reasons in result.left_out.items()},
+            "contenders": {
+                name: {
+                    "revenue_captured": _interval_json(one.share),
+                    "lift": _interval_json(one.lift),
+                }
+                for name, one in capacity.contenders.items()
+            },
+        },
+        "left_out": {str(horizon): dict(reasons) for horizon, reasons in result.left_out.items()},
         "notes": list(result.notes),
     }
 
@@ -95,43 +135,75 @@ def _origins(result: Backtest) -> Sheet:
     best = result.best
     return Sheet(
         title=f"{result.label}: {len(result.origins)} origins",
-        columns=("origin", "fitted rows", "with outcome", "embargoed cutoffs", "judged rows",
-                 "with outcome", f"log loss: {best.title}", "base rate"),
+        columns=(
+            "origin",
+            "fitted rows",
+            "with outcome",
+            "embargoed cutoffs",
+            "judged rows",
+            "with outcome",
+            f"log loss: {best.title}",
+            "base rate",
+        ),
         rows=tuple(
-            (f"{origin.moment:%Y-%m-%d}", f"{counts['fitted']:,}", f"{counts['fitted_outcomes']:,}",
-             str(len(origin.embargoed)), f"{counts['judged']:,}", f"{counts['judged_outcomes']:,}",
-             f"{losses[best.name]:.3f}", f"{losses['base_rate']:.3f}")
+            (
+                f"{origin.moment:%Y-%m-%d}",
+                f"{counts['fitted']:,}",
+                f"{counts['fitted_outcomes']:,}",
+                str(len(origin.embargoed)),
+                f"{counts['judged']:,}",
+                f"{counts['judged_outcomes']:,}",
+                f"{losses[best.name]:.3f}",
+                f"{losses['base_rate']:.3f}",
+            )
             for origin, counts, losses in zip(
-                result.origins, result.counts, result.losses, strict=True)))
+                result.origins, result.counts, result.losses, strict=True
+            )
+        ),
+    )
 
 
 def _pooled(result: Backtest, group: Group) -> Sheet:
     """All rows at one horizon, best log loss first."""
-    title = (f"{result.label} within {group.horizon} days: {group.n_rows:,} rows of "
-             f"{group.n_accounts:,} accounts, {group.n_outcomes:,} rows of "
-             f"{group.n_accounts_with_outcome:,} with the outcome")
+    title = (
+        f"{result.label} within {group.horizon} days: {group.n_rows:,} rows of "
+        f"{group.n_accounts:,} accounts, {group.n_outcomes:,} rows of "
+        f"{group.n_accounts_with_outcome:,} with the outcome"
+    )
     if group.verdict is None:
         return Sheet(title=f"{title}: {TOO_FEW}", columns=("",), rows=())
     metrics, ranking = group.verdict.metrics, group.verdict.ranking
     ordered = sorted(metrics, key=lambda name: metrics[name]["log_loss"].value)
     shown = {name: heading for name, heading in COLUMNS.items() if name != "lift_at_10_percent"}
-    return Sheet(title=title, columns=("", *shown.values(), RANKING), rows=tuple(
-        (spec_named(name).title, *(_cell(metrics[name][metric]) for metric in shown),
-         _cell(ranking[name]))
-        for name in ordered))
+    return Sheet(
+        title=title,
+        columns=("", *shown.values(), RANKING),
+        rows=tuple(
+            (
+                spec_named(name).title,
+                *(_cell(metrics[name][metric]) for metric in shown),
+                _cell(ranking[name]),
+            )
+            for name in ordered
+        ),
+    )
 
 
 def _paired(result: Backtest) -> Sheet:
     """Each contender minus the best, and minus what a model has to be compared with."""
     differences = result.differences[result.horizons[-1]]
-    others = tuple(dict.fromkeys((result.best.name, *(
-        name for name in COMPARED_WITH if name in differences))))
+    others = tuple(
+        dict.fromkeys((result.best.name, *(name for name in COMPARED_WITH if name in differences)))
+    )
     return Sheet(
         title=f"Paired difference in log loss at {result.horizons[-1]} days, row minus column",
         columns=("", *(spec_named(name).title for name in others)),
         rows=tuple(
             (spec.title, *(_signed(differences[spec.name].get(other)) for other in others))
-            for spec in SPECS if spec.name in differences))
+            for spec in SPECS
+            if spec.name in differences
+        ),
+    )
 
 
 def _far_origins(result: Backtest) -> Sheet:
@@ -139,16 +211,35 @@ def _far_origins(result: Backtest) -> Sheet:
     best = result.best
     return Sheet(
         title=f"{result.label} at later horizons, by origin",
-        columns=("days", "origin", "closed cutoffs", "accounts with outcome after the horizon "
-                 "before", "judged rows", "with outcome", f"log loss: {best.title}", "base rate",
-                 "why not"),
+        columns=(
+            "days",
+            "origin",
+            "closed cutoffs",
+            "accounts with outcome after the horizon before",
+            "judged rows",
+            "with outcome",
+            f"log loss: {best.title}",
+            "base rate",
+            "why not",
+        ),
         rows=tuple(
-            (str(far.horizon), f"{origin.moment:%Y-%m-%d}", str(origin.n_cutoffs),
-             str(origin.n_accounts), f"{origin.n_rows:,}", f"{origin.n_outcomes:,}",
-             *(f"{losses[name]:.3f}" if name in losses else ""
-               for name in (best.name, "base_rate")), origin.why_not or "")
+            (
+                str(far.horizon),
+                f"{origin.moment:%Y-%m-%d}",
+                str(origin.n_cutoffs),
+                str(origin.n_accounts),
+                f"{origin.n_rows:,}",
+                f"{origin.n_outcomes:,}",
+                *(
+                    f"{losses[name]:.3f}" if name in losses else ""
+                    for name in (best.name, "base_rate")
+                ),
+                origin.why_not or "",
+            )
             for far in result.later
-            for origin, losses in zip(far.origins, far.losses, strict=True)))
+            for origin, losses in zip(far.origins, far.losses, strict=True)
+        ),
+    )
 
 
 def _captured(result: Backtest) -> Sheet:
@@ -157,11 +248,18 @@ def _captured(result: Backtest) -> Sheet:
     ordered = sorted(capacity.contenders, key=lambda n: -capacity.contenders[n].share.value)
     return Sheet(
         title=f"The first {capacity.capacity} accounts of every cutoff by probability × MRR, "
-              f"{capacity.horizon} days; nobody could capture more than "
-              f"{_cell(capacity.most.share)}",
+        f"{capacity.horizon} days; nobody could capture more than "
+        f"{_cell(capacity.most.share)}",
         columns=("", "share of the MRR with the outcome", "lift"),
-        rows=tuple((_ordering(name), _cell(capacity.contenders[name].share),
-                    _cell(capacity.contenders[name].lift, 2)) for name in ordered))
+        rows=tuple(
+            (
+                _ordering(name),
+                _cell(capacity.contenders[name].share),
+                _cell(capacity.contenders[name].lift, 2),
+            )
+            for name in ordered
+        ),
+    )
 
 
 def _ordering(name: str) -> str:
@@ -180,51 +278,89 @@ def _groups(result: Backtest, dimension: str) -> Sheet:
             rows.append((*opening, TOO_FEW, "", "", "", ""))
             continue
         found = group.verdict
-        rows.append((*opening, _cell(found.metrics[name]["log_loss"]),
-                     _signed(found.over_base_rate), _cell(found.ranking[name]),
-                     f"{found.promised:.3f}", _cell(found.observed)))
+        rows.append(
+            (
+                *opening,
+                _cell(found.metrics[name]["log_loss"]),
+                _signed(found.over_base_rate),
+                _cell(found.ranking[name]),
+                f"{found.promised:.3f}",
+                _cell(found.observed),
+            )
+        )
     return Sheet(
-        title=f"{result.best.title} by {dimension}", rows=tuple(rows),
-        columns=(dimension, "days", "rows", "with outcome", "log loss", "minus base rate", RANKING,
-                 "promised", "observed"))
+        title=f"{result.best.title} by {dimension}",
+        rows=tuple(rows),
+        columns=(
+            dimension,
+            "days",
+            "rows",
+            "with outcome",
+            "log loss",
+            "minus base rate",
+            RANKING,
+            "promised",
+            "observed",
+        ),
+    )
 
 
 def _group_json(group: Group) -> Json:
     found = group.verdict
     told: dict[str, Json] = {
-        "dimension": group.dimension, "group": group.name, "horizon": group.horizon,
-        "rows": group.n_rows, "outcomes": group.n_outcomes, "accounts": group.n_accounts,
+        "dimension": group.dimension,
+        "group": group.name,
+        "horizon": group.horizon,
+        "rows": group.n_rows,
+        "outcomes": group.n_outcomes,
+        "accounts": group.n_accounts,
         "accounts_with_outcome": group.n_accounts_with_outcome,
-        "verdict": TOO_FEW if found is None else "judged"}
+        "verdict": TOO_FEW if found is None else "judged",
+    }
     if found is not None:
         told |= {
-            "metrics": {name: {metric: _interval_json(interval)
-                               for metric, interval in metrics.items()}
-                        for name, metrics in found.metrics.items()},
-            "auc_at_a_cutoff": {name: _interval_json(interval)
-                                for name, interval in found.ranking.items()},
+            "metrics": {
+                name: {metric: _interval_json(interval) for metric, interval in metrics.items()}
+                for name, metrics in found.metrics.items()
+            },
+            "auc_at_a_cutoff": {
+                name: _interval_json(interval) for name, interval in found.ranking.items()
+            },
             "best_over_base_rate": _interval_json(found.over_base_rate),
-            "promised": found.promised, "observed": _interval_json(found.observed),
-            "observed_minus_promised": _interval_json(found.gap)}
+            "promised": found.promised,
+            "observed": _interval_json(found.observed),
+            "observed_minus_promised": _interval_json(found.gap),
+        }
     return told
 
 
 def _far_json(result: Backtest, far: FarHorizon) -> Json:
     return {
         "verdict": "not estimable" if far.pooled is None else "judged",
-        "says": far.sentence(result.best), "why_not": far.why_not,
+        "says": far.sentence(result.best),
+        "why_not": far.why_not,
         "origins": [
-            {"moment": origin.moment.isoformat(), "closed_cutoffs": origin.n_cutoffs,
-             "accounts_with_outcome": origin.n_accounts, "rows": origin.n_rows,
-             "outcomes": origin.n_outcomes, "why_not": origin.why_not, "log_loss": dict(losses)}
-            for origin, losses in zip(far.origins, far.losses, strict=True)],
+            {
+                "moment": origin.moment.isoformat(),
+                "closed_cutoffs": origin.n_cutoffs,
+                "accounts_with_outcome": origin.n_accounts,
+                "rows": origin.n_rows,
+                "outcomes": origin.n_outcomes,
+                "why_not": origin.why_not,
+                "log_loss": dict(losses),
+            }
+            for origin, losses in zip(far.origins, far.losses, strict=True)
+        ],
         "pooled": None if far.pooled is None else _group_json(far.pooled),
-        "differences_in_log_loss": _differences_json(far.differences)}
+        "differences_in_log_loss": _differences_json(far.differences),
+    }
 
 
 def _differences_json(differences: Mapping[str, Mapping[str, Interval]]) -> dict[str, Json]:
-    return {name: {other: _interval_json(interval) for other, interval in others.items()}
-            for name, others in differences.items()}
+    return {
+        name: {other: _interval_json(interval) for other, interval in others.items()}
+        for name, others in differences.items()
+    }
 
 
 def _interval_json(interval: Interval) -> Json:
@@ -236,7 +372,7 @@ def _days(moments: tuple[object, ...]) -> list[Json]:
 
 
 def _cell(interval: Interval, digits: int = 3) -> str:
-    return (f"{interval.value:.{digits}f} ({interval.low:.{digits}f}–{interval.high:.{digits}f})")
+    return f"{interval.value:.{digits}f} ({interval.low:.{digits}f}–{interval.high:.{digits}f})"
 
 
 def _signed(interval: Interval | None) -> str:

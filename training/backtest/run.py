@@ -56,8 +56,7 @@ class Origin:
     @property
     def embargoed(self) -> tuple[datetime, ...]:
         """Cutoffs before the origin whose label windows were open."""
-        return tuple(at for at in self.known.cutoffs
-                     if at < self.moment and at not in self.fitted)
+        return tuple(at for at in self.known.cutoffs if at < self.moment and at not in self.fitted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +90,17 @@ class Played:
 
 
 def play(
-    label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
-    cutoffs: tuple[datetime, ...], known_until: datetime, n_origins: int, seed: int = 0,
-    traits: FeatureReader | None = None, progress: Progress | None = None,
+    label: Label,
+    *,
+    events: pl.DataFrame,
+    reader: FeatureReader,
+    digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...],
+    known_until: datetime,
+    n_origins: int,
+    seed: int = 0,
+    traits: FeatureReader | None = None,
+    progress: Progress | None = None,
 ) -> Played:
     """Run every contender at every origin.
 
@@ -116,29 +123,45 @@ def play(
     if n_origins < LEAST_ORIGINS:
         raise BacktestError(
             f"A back-test needs at least {LEAST_ORIGINS} origins; {n_origins} asked for. For one, "
-            f"train (keepwell train).")
+            f"train (keepwell train)."
+        )
     say = progress or _silent
     say("labels and features", 0, n_origins)
     # small matrices: a second BLAS thread costs ten times what it brings
     with threadpool_limits(limits=1, user_api="blas"):
-        prepared = prepare(label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
-                           known_until=known_until)
+        prepared = prepare(
+            label,
+            events=events,
+            reader=reader,
+            digests=digests,
+            cutoffs=cutoffs,
+            known_until=known_until,
+        )
         origins = find_origins(prepared, events, n_origins)
         specs, notes = _runners(origins)
         if len(origins) < n_origins:
-            notes = (f"{len(origins)} cutoffs can be judged, so there are {len(origins)} origins "
-                     f"and not {n_origins}.", *notes)
+            notes = (
+                f"{len(origins)} cutoffs can be judged, so there are {len(origins)} origins "
+                f"and not {n_origins}.",
+                *notes,
+            )
         probabilities: dict[str, list[Matrix]] = {spec.name: [] for spec in specs}
         for number, origin in enumerate(origins):
             say(f"origin {origin.moment:%Y-%m-%d}", number, len(origins))
             test = prepared.training.rows_at(origin.judged)
             for spec in specs:
                 probabilities[spec.name].append(_probabilities(spec, origin, test, seed=seed))
-        rows = _judged(prepared, origins, traits,
-                       {name: np.concatenate(parts) for name, parts in probabilities.items()})
-        notes += tuple(f"{horizon} days: not estimable. {reason}"
-                       for horizon, reason in prepared.not_estimable.items()
-                       if horizon not in label.later)  # those are asked origin by origin
+        rows = _judged(
+            prepared,
+            origins,
+            traits,
+            {name: np.concatenate(parts) for name, parts in probabilities.items()},
+        )
+        notes += tuple(
+            f"{horizon} days: not estimable. {reason}"
+            for horizon, reason in prepared.not_estimable.items()
+            if horizon not in label.later
+        )  # those are asked origin by origin
     return Played(prepared=prepared, origins=origins, rows=rows, notes=notes)
 
 
@@ -158,18 +181,21 @@ def find_origins(prepared: Prepared, events: pl.DataFrame, n_origins: int) -> tu
         fitted = closed_by(cutoffs, moment, reach=reach)
         folds = _calibrating(known, fitted, reach)
         if folds and training.rows_at((moment,)).any():
-            able.append(Origin(moment=moment, fitted=fitted, folds=folds, judged=(moment,),
-                               known=known))
+            able.append(
+                Origin(moment=moment, fitted=fitted, folds=folds, judged=(moment,), known=known)
+            )
     if len(able) < LEAST_ORIGINS:
         raise BacktestError(
             f"{len(cutoffs)} mature cutoffs of {training.label.name!r} give {len(able)} origin(s) "
             f"with enough before them to fit and to calibrate on label windows of {reach.days} "
             f"days; a back-test needs at least {LEAST_ORIGINS}. Build older snapshots (keepwell "
-            f"snapshot --from … --to … --every month), or wait for labels to mature.")
+            f"snapshot --from … --to … --every month), or wait for labels to mature."
+        )
     blocks = np.array_split(np.arange(len(able)), min(n_origins, len(able)))
     return tuple(
         replace(able[block[0]], judged=tuple(able[place].moment for place in block))
-        for block in blocks)
+        for block in blocks
+    )
 
 
 def known_at_origin(
@@ -180,8 +206,7 @@ def known_at_origin(
     A cancellation that was recorded later, and a renewal that took one back later, are not seen.
     """
     label = training.label
-    labelled = label_rows(label, events, rows.filter(pl.col("as_of") < moment),
-                          known_until=moment)
+    labelled = label_rows(label, events, rows.filter(pl.col("as_of") < moment), known_until=moment)
     outcomes = aligned(training, labelled, [label.column(h) for h in training.horizons])
     amounts = aligned(training, labelled, ["amount_ratio"])
     return replace(training, outcomes=outcomes, amounts=amounts[:, 0])
@@ -190,12 +215,17 @@ def known_at_origin(
 def aligned(training: TrainingSet, labelled: LabelledRows, columns: list[str]) -> Matrix:
     """Columns of labelled rows in the order of the training set, NaN where there is none."""
     keys = pl.DataFrame(
-        {"account_id": pl.Series(training.accounts).gather(training.account),
-         "as_of": pl.Series(training.cutoffs, dtype=labelled.frame.schema["as_of"])
-         .gather(training.cutoff)})
+        {
+            "account_id": pl.Series(training.accounts).gather(training.account),
+            "as_of": pl.Series(training.cutoffs, dtype=labelled.frame.schema["as_of"]).gather(
+                training.cutoff
+            ),
+        }
+    )
     found = keys.join(labelled.frame, on=ROW, how="left", maintain_order="left", validate="1:1")
-    return np.array(found.select(pl.col(c).cast(pl.Float64) for c in columns).to_numpy(),
-                    dtype=np.float64)
+    return np.array(
+        found.select(pl.col(c).cast(pl.Float64) for c in columns).to_numpy(), dtype=np.float64
+    )
 
 
 def _calibrating(
@@ -217,11 +247,16 @@ def _runners(origins: tuple[Origin, ...]) -> tuple[tuple[ModelSpec, ...], tuple[
     running, notes = [], []
     for spec in SPECS:
         lacking = [
-            origin for origin in origins if spec.form != "constant"
-            and not usable_columns(origin.known, origin.known.rows_at(origin.fitted), spec)]
+            origin
+            for origin in origins
+            if spec.form != "constant"
+            and not usable_columns(origin.known, origin.known.rows_at(origin.fitted), spec)
+        ]
         if lacking:
-            notes.append(f"The {spec.title} takes no part: {spec.reads or 'every model input'} is "
-                         f"unknown or constant before {lacking[-1].moment:%Y-%m-%d}.")
+            notes.append(
+                f"The {spec.title} takes no part: {spec.reads or 'every model input'} is "
+                f"unknown or constant before {lacking[-1].moment:%Y-%m-%d}."
+            )
         else:
             running.append(spec)
     return tuple(running), tuple(notes)
@@ -233,13 +268,23 @@ def _probabilities(
     """A contender's probabilities at an origin: rows × horizons."""
     known = origin.known
     together = np.ones((1, len(known.accounts)))  # judged later, with those of the other origins
-    contender = run_contender(spec, known, origin.folds, known.rows_at(origin.fitted), test,
-                              spec.parameters, together, seed=seed)
+    contender = run_contender(
+        spec,
+        known,
+        origin.folds,
+        known.rows_at(origin.fitted),
+        test,
+        spec.parameters,
+        together,
+        seed=seed,
+    )
     return np.column_stack([contender.probabilities[h] for h in known.horizons])
 
 
 def _judged(
-    prepared: Prepared, origins: tuple[Origin, ...], traits: FeatureReader | None,
+    prepared: Prepared,
+    origins: tuple[Origin, ...],
+    traits: FeatureReader | None,
     probabilities: Mapping[str, Matrix],
 ) -> JudgedRows:
     training = prepared.training
@@ -248,19 +293,30 @@ def _judged(
     mrr = aligned(training, prepared.labelled, ["mrr"])[place, 0]
     amount = training.amounts[place]
     keys = pl.DataFrame(
-        {"account_id": pl.Series(training.accounts).gather(training.account[place]),
-         "as_of": pl.Series(training.cutoffs, dtype=prepared.labelled.frame.schema["as_of"])
-         .gather(training.cutoff[place])})
-    known = keys if traits is None else keys.join(
-        traits(keys), on=ROW, how="left", maintain_order="left", validate="1:1")
+        {
+            "account_id": pl.Series(training.accounts).gather(training.account[place]),
+            "as_of": pl.Series(
+                training.cutoffs, dtype=prepared.labelled.frame.schema["as_of"]
+            ).gather(training.cutoff[place]),
+        }
+    )
+    known = (
+        keys
+        if traits is None
+        else keys.join(traits(keys), on=ROW, how="left", maintain_order="left", validate="1:1")
+    )
     return JudgedRows(
-        label=training.label, horizons=training.horizons, cutoff=training.cutoff[place],
+        label=training.label,
+        horizons=training.horizons,
+        cutoff=training.cutoff[place],
         origin=np.repeat(np.arange(len(origins)), [int(mask.sum()) for mask in masks]),
         account=np.unique(training.account[place], return_inverse=True)[1],
-        outcomes=training.outcomes[place], mrr=mrr,
+        outcomes=training.outcomes[place],
+        mrr=mrr,
         value=np.where(np.isnan(amount), mrr, mrr * np.abs(amount)),
         traits={name: tuple(known[name]) for name in known.columns if name not in ROW},
-        probabilities=probabilities)
+        probabilities=probabilities,
+    )
 
 
 def _reach(prepared: Prepared) -> timedelta:

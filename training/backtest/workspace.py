@@ -23,8 +23,14 @@ Progress = Callable[[str, int, int], None]
 
 
 def backtest_on(
-    workspace: Workspace, label: str, *, as_of: datetime, n_origins: int, capacity: int,
-    seed: int = 1, progress: Progress | None = None,
+    workspace: Workspace,
+    label: str,
+    *,
+    as_of: datetime,
+    n_origins: int,
+    capacity: int,
+    seed: int = 1,
+    progress: Progress | None = None,
 ) -> Backtest:
     """Back-test the models of a label on what the workspace knew at ``as_of``.
 
@@ -45,23 +51,37 @@ def backtest_on(
     check_capacity(capacity)
     declared = label_named(label)
     settings = workspace.settings
-    digests = {feature.name: feature.digest for feature in catalogue(settings.use_names).features
-               if feature.is_model_input}
+    digests = {
+        feature.name: feature.digest
+        for feature in catalogue(settings.use_names).features
+        if feature.is_model_input
+    }
     digests[HEALTH_SCORE] = FORMULAS[settings.health_formula].version
     snapshots = SnapshotStore(workspace.snapshots_dir)
     _check_declared(snapshots, list(digests))
     features = WorkspaceFeatures(workspace)
     known_until = min(as_of, settings.complete_until or as_of)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    events = lake.versions_before(known_until).filter(
-        pl.col("kind").is_in(list(declared.reads))).collect()
+    events = (
+        lake.versions_before(known_until)
+        .filter(pl.col("kind").is_in(list(declared.reads)))
+        .collect()
+    )
     played = play(
-        declared, events=events, reader=lambda rows: features.historical(rows, list(digests)),
-        digests=digests, cutoffs=snapshots.moments(),
-        known_until=known_until, n_origins=n_origins, seed=seed,
-        traits=lambda rows: features.historical(rows, TRAITS), progress=progress)
-    later = play_later(played, events, compared(best_of(played), played), seed=seed,
-                       progress=progress)
+        declared,
+        events=events,
+        reader=lambda rows: features.historical(rows, list(digests)),
+        digests=digests,
+        cutoffs=snapshots.moments(),
+        known_until=known_until,
+        n_origins=n_origins,
+        seed=seed,
+        traits=lambda rows: features.historical(rows, TRAITS),
+        progress=progress,
+    )
+    later = play_later(
+        played, events, compared(best_of(played), played), seed=seed, progress=progress
+    )
     return judge(played, later, capacity=capacity, seed=seed)
 
 
@@ -75,4 +95,5 @@ def _check_declared(snapshots: SnapshotStore, names: list[str]) -> None:
             raise BacktestError(
                 f"The snapshot as of {moment:%Y-%m-%d} lacks {len(lacking)} feature(s) that are "
                 f"declared now, such as {lacking[0]}. Make the snapshots again: keepwell snapshot "
-                f"--from {moments[0]:%Y-%m-%d} --to {moments[-1]:%Y-%m-%d}")
+                f"--from {moments[0]:%Y-%m-%d} --to {moments[-1]:%Y-%m-%d}"
+            )

@@ -40,15 +40,26 @@ def train(
     label: Annotated[Predicted, typer.Argument(help="What to predict.")],
     as_of: AsOf = None,
     trials: Annotated[int, typer.Option(min=0, help="Trials of the tuning study.")] = 12,
-    seconds: Annotated[float | None, typer.Option(
-        min=0, help="No trial begins later than this; without it only trials are counted, and the "
-        "same data and seed give the same model.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="No trial begins later than this; without it only trials are counted, and the "
+            "same data and seed give the same model.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same data and seed, same model.")] = 1,
-    cluster: Annotated[str | None, typer.Option(
-        help="Grow the trees on the Dask cluster of the scheduler at this address (the extra "
-        "keepwell\\[dask]); the study's on this machine.")] = None,
-    workers: Annotated[int | None, typer.Option(
-        min=1, help="The same on so many worker processes of this machine.")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Grow the trees on the Dask cluster of the scheduler at this address (the extra "
+            "keepwell\\[dask]); the study's on this machine."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="The same on so many worker processes of this machine."),
+    ] = None,
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Train, judge on later data, and register; the best candidate becomes the challenger.
@@ -59,26 +70,41 @@ def train(
     the version serve.
     """
     if cluster is not None and workers is not None:
-        raise CommandError("Give --cluster ADDRESS for a cluster that runs, or --workers N for "
-                           "workers of this machine.")
+        raise CommandError(
+            "Give --cluster ADDRESS for a cluster that runs, or --workers N for "
+            "workers of this machine."
+        )
     with _grown_elsewhere(cluster, workers) as growing:
-        (result,) = train_models(Workspace(workspace), (label.value,), as_of, trials, seed,
-                           seconds=seconds, growing=growing)
+        (result,) = train_models(
+            Workspace(workspace),
+            (label.value,),
+            as_of,
+            trials,
+            seed,
+            seconds=seconds,
+            growing=growing,
+        )
     out.print(result.summary, highlight=False, markup=False)
     if result.promotion.approved and result.version is not None:
-        out.print(f"To let it serve: keepwell models promote {label.value} {result.version} "
-                  f'--by "YOUR NAME"', highlight=False)
+        out.print(
+            f"To let it serve: keepwell models promote {label.value} {result.version} "
+            f'--by "YOUR NAME"',
+            highlight=False,
+        )
 
 
 def backtest(
     label: Annotated[str, typer.Argument(help="Which declared label.")] = "churn",
-    origins: Annotated[int, typer.Option(
-        help="At how many cutoffs everything is fitted anew, at most.")] = 6,
-    capacity: Annotated[int, typer.Option(
-        help="How many accounts the team can act on at every cutoff.")] = 20,
+    origins: Annotated[
+        int, typer.Option(help="At how many cutoffs everything is fitted anew, at most.")
+    ] = 6,
+    capacity: Annotated[
+        int, typer.Option(help="How many accounts the team can act on at every cutoff.")
+    ] = 20,
     as_json: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same data and seed, same numbers.")] = 1,
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    as_of: AsOf = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Judge every contender at many origins, each on what was known then; stores no model.
 
@@ -94,8 +120,15 @@ def backtest(
     from training.backtest.workspace import backtest_on
 
     with step(f"Back-testing {label}") as progress:
-        result = backtest_on(place, label, as_of=moment, n_origins=origins,
-                             capacity=capacity, seed=seed, progress=progress)
+        result = backtest_on(
+            place,
+            label,
+            as_of=moment,
+            n_origins=origins,
+            capacity=capacity,
+            seed=seed,
+            progress=progress,
+        )
     if as_json is not None:
         write_atomically(as_json, json.dumps(report_as_json(result), indent=1).encode())
     for sheet in sheets(result):
@@ -110,16 +143,27 @@ def backtest(
 
 
 def audit(
-    file: Annotated[Path | None, typer.Argument(
-        help="A Parquet file with account_id, as_of, features, label and maybe split; the "
-             "workspace's own training set, by default.")] = None,
-    label: Annotated[str | None, typer.Option(
-        help="The file's column with the label (label, by default), or what the workspace's own "
-             "set predicts (churn, by default).")] = None,
-    horizon: Annotated[int | None, typer.Option(
-        min=1, help="Days from a cutoff to the end of its label window, for a file.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A Parquet file with account_id, as_of, features, label and maybe split; the "
+            "workspace's own training set, by default."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="The file's column with the label (label, by default), or what the workspace's own "
+            "set predicts (churn, by default)."
+        ),
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(min=1, help="Days from a cutoff to the end of its label window, for a file."),
+    ] = None,
     as_json: Annotated[Path | None, typer.Option("--out", help="A JSON file to write.")] = None,
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    as_of: AsOf = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Look for leaks in a training set: whatever was not known at its cutoffs.
 
@@ -135,8 +179,11 @@ def audit(
     from training.audit.workspace import history_of, set_of_file, set_of_workspace
 
     with step("Auditing"):
-        audited = (set_of_workspace(place, label or "churn", as_of=moment) if file is None else
-                   set_of_file(file, label=label or "label", horizon_days=horizon))
+        audited = (
+            set_of_workspace(place, label or "churn", as_of=moment)
+            if file is None
+            else set_of_file(file, label=label or "label", horizon_days=horizon)
+        )
         report = audit_set(audited, history_of(place, as_of=moment), rng=np.random.default_rng(1))
     if as_json is not None:
         write_atomically(as_json, json.dumps(report.as_json(), indent=1).encode())
@@ -152,12 +199,19 @@ def audit(
 
 
 def monitor(
-    label: Annotated[Predicted | None, typer.Argument(
-        help="Only the champion of this outcome; every champion, by default.")] = None,
-    prometheus: Annotated[Path | None, typer.Option(
-        help="Another file for the figures than monitoring/keepwell.prom of the workspace, such as "
-             "one in the folder of node_exporter's textfile collector.")] = None,
-    as_of: AsOf = None, workspace: InWorkspace = DEFAULT_WORKSPACE,
+    label: Annotated[
+        Predicted | None,
+        typer.Argument(help="Only the champion of this outcome; every champion, by default."),
+    ] = None,
+    prometheus: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another file for the figures than monitoring/keepwell.prom of the workspace, such as "
+            "one in the folder of node_exporter's textfile collector."
+        ),
+    ] = None,
+    as_of: AsOf = None,
+    workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Look at the serving models: drift, matured labels, and the segments they answer for.
 
@@ -174,11 +228,14 @@ def monitor(
 
     labels = [one.value for one in Predicted] if label is None else [label.value]
     with place.lock(), step("Looking at the serving models") as progress:
-        watched = monitor_on(place, labels, store=store, as_of=moment_of(place, as_of),
-                             progress=progress)
+        watched = monitor_on(
+            place, labels, store=store, as_of=moment_of(place, as_of), progress=progress
+        )
     if not any(one.files or one.needs_person for one in watched):
-        raise CommandError(f"{' '.join(line for one in watched for line in one.lines)} Promote one "
-                           f"(keepwell models promote {labels[0]} VERSION --by NAME).")
+        raise CommandError(
+            f"{' '.join(line for one in watched for line in one.lines)} Promote one "
+            f"(keepwell models promote {labels[0]} VERSION --by NAME)."
+        )
     file = prometheus or place.monitoring_dir / "keepwell.prom"
     write_atomically(file, monitoring_text(newest_figures(place.monitoring_dir)))
     for one in watched:
@@ -186,8 +243,11 @@ def monitor(
             out.print(line, highlight=False, markup=False)
     kept = [path for one in watched for path in one.files]
     if kept:
-        out.print(f"{many(len(kept), 'file')} in {kept[0].parent}; figures in {file}.",
-                  highlight=False, markup=False)
+        out.print(
+            f"{many(len(kept), 'file')} in {kept[0].parent}; figures in {file}.",
+            highlight=False,
+            markup=False,
+        )
     if any(one.needs_person for one in watched):
         raise typer.Exit(FOUND)
 
@@ -198,16 +258,27 @@ def upload(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     store = store_at(models_address(place), os.environ)
     waiting = runs_waiting_in(place.waiting_runs_dir, os.environ)
     with place.lock():
-        for one in waiting.upload(store, by="keepwell models upload",
-                                  clock=lambda: datetime.now(UTC)):
-            out.print(f"{one.label} version {one.version} is there now: {one.name}.",
-                      highlight=False, markup=False)
+        for one in waiting.upload(
+            store, by="keepwell models upload", clock=lambda: datetime.now(UTC)
+        ):
+            out.print(
+                f"{one.label} version {one.version} is there now: {one.name}.",
+                highlight=False,
+                markup=False,
+            )
     out.print("No run waits.")
 
 
-def train_models(place: Workspace, labels: tuple[str, ...], as_of: datetime | None, trials: int,
-                 seed: int, by: str | None = None, seconds: float | None = None,
-                 growing: Growing | None = None) -> tuple[TrainingResult, ...]:
+def train_models(
+    place: Workspace,
+    labels: tuple[str, ...],
+    as_of: datetime | None,
+    trials: int,
+    seed: int,
+    by: str | None = None,
+    seconds: float | None = None,
+    growing: Growing | None = None,
+) -> tuple[TrainingResult, ...]:
     """Train these labels, saying what goes on; ``by`` promotes what has earned it."""
     store = store_at(models_address(place), os.environ)
 
@@ -220,16 +291,29 @@ def train_models(place: Workspace, labels: tuple[str, ...], as_of: datetime | No
     there = SnapshotStore(place.snapshots_dir).moments()
     old = stale(place, there)
     if old:
-        out.print(f"{len(old)} of {len(there)} snapshots were made before the newest events or "
-                  f"declarations came, the first as of {old[0]:%Y-%m-%d}. To train on all that is "
-                  f"known now, make them again: keepwell snapshot --from {old[0]:%Y-%m-%d} "
-                  f"--to {old[-1]:%Y-%m-%d}.", style="yellow")
+        out.print(
+            f"{len(old)} of {len(there)} snapshots were made before the newest events or "
+            f"declarations came, the first as of {old[0]:%Y-%m-%d}. To train on all that is "
+            f"known now, make them again: keepwell snapshot --from {old[0]:%Y-%m-%d} "
+            f"--to {old[-1]:%Y-%m-%d}.",
+            style="yellow",
+        )
     named = " and ".join(labels)
     with place.lock(), step(f"Training {named} models") as progress:
-        return train_on(place, labels, store=store, as_of=moment_of(place, as_of),
-                        clock=lambda: datetime.now(UTC), trials=trials, seed=seed, by=by,
-                        progress=progress, waiting=waiting, seconds=seconds,
-                        growing=growing or BinnedRows.of)
+        return train_on(
+            place,
+            labels,
+            store=store,
+            as_of=moment_of(place, as_of),
+            clock=lambda: datetime.now(UTC),
+            trials=trials,
+            seed=seed,
+            by=by,
+            progress=progress,
+            waiting=waiting,
+            seconds=seconds,
+            growing=growing or BinnedRows.of,
+        )
 
 
 @contextmanager
@@ -245,7 +329,11 @@ def _grown_elsewhere(cluster: str | None, workers: int | None) -> Iterator[Growi
 
 
 def promotion_evidence(
-    place: Workspace, store: MlflowModelStore, label: str, version: int, capacity: int | None,
+    place: Workspace,
+    store: MlflowModelStore,
+    label: str,
+    version: int,
+    capacity: int | None,
     force: bool,
 ) -> EvidenceDocument:
     """What speaks for a version, printed; refused where something speaks against it."""
@@ -258,12 +346,15 @@ def promotion_evidence(
     with step("Auditing the rows it learned from"):
         found = audited(place, label, as_of=as_of)
     decision, evidence = promotion_of_version(
-        store, label, version, audited=found, capacity=capacity or place.settings.capacity)
+        store, label, version, audited=found, capacity=capacity or place.settings.capacity
+    )
     for line in check_lines(evidence):
         out.print(line, highlight=False, markup=False)
     if decision.approved:
         return evidence
     if not force:
-        raise CommandError(f"{label} version {version} was not promoted, for the reasons above. "
-                           f"Nothing was changed.")
+        raise CommandError(
+            f"{label} version {version} was not promoted, for the reasons above. "
+            f"Nothing was changed."
+        )
     return {**evidence, "despite_evidence": True}

@@ -40,13 +40,17 @@ class History:
     make: FeatureMaker | None = None  # another way to features, to be tried on an altered future
 
     def features(
-        self, events: pl.DataFrame, as_ofs: Sequence[datetime], first: Mapping[str, datetime],
+        self,
+        events: pl.DataFrame,
+        as_ofs: Sequence[datetime],
+        first: Mapping[str, datetime],
     ) -> pl.DataFrame:
         """Features by the way that is audited."""
         if self.make is not None:
             return self.make(events, as_ofs, first)
-        return build_snapshots(events, as_ofs, self.catalogue, first_recorded=first,
-                               formula=self.formula)
+        return build_snapshots(
+            events, as_ofs, self.catalogue, first_recorded=first, formula=self.formula
+        )
 
     def of(self, accounts: Sequence[str]) -> pl.DataFrame:
         """All events of these accounts."""
@@ -65,8 +69,13 @@ def values_as_of(rows: pl.DataFrame, history: History) -> pl.DataFrame:
         moments = here["as_of"].unique().sort().to_list()
         for first in range(0, len(moments), CUTOFFS_AT_ONCE):
             made = build_snapshots(
-                events, moments[first:first + CUTOFFS_AT_ONCE], history.catalogue,
-                first_recorded=history.first_recorded, formula=history.formula, threads=2)
+                events,
+                moments[first : first + CUTOFFS_AT_ONCE],
+                history.catalogue,
+                first_recorded=history.first_recorded,
+                formula=history.formula,
+                threads=2,
+            )
             frames.append(made.join(here, on=ROW, how="semi"))
     nothing = wanted.clear()
     made = pl.concat(frames or [nothing]).with_columns(is_known=pl.lit(value=True))
@@ -95,7 +104,8 @@ def differs(one: pl.Series, other: pl.Series, *, exact: bool = False) -> pl.Seri
     if any(numbers):
         a, b = (values.cast(pl.Float64, strict=False).fill_nan(None) for values in (one, other))
         apart = (a - b).abs() > (0.0 if exact else TOLERANCE) * pl.select(
-            pl.max_horizontal(pl.lit(1.0), a.abs(), b.abs())).to_series()
+            pl.max_horizontal(pl.lit(1.0), a.abs(), b.abs())
+        ).to_series()
         return apart.fill_null(value=False) | (a.is_null() != b.is_null())
     return one.cast(pl.String).ne_missing(other.cast(pl.String))
 

@@ -87,29 +87,55 @@ class Label:
     def policy(self) -> dict[str, str | int | float]:
         """The rules in one flat map, stored with every model that was trained on them."""
         return {
-            "name": self.name, "outcome": self.outcome, "cohort": self.cohort,
+            "name": self.name,
+            "outcome": self.outcome,
+            "cohort": self.cohort,
             "horizons": ",".join(map(str, (*self.horizons, *self.later))),
             "lead_days": self.lead_days,
-            "grace_days": self.grace_days, "pause_days": self.pause_days,
-            "silence_days": self.silence_days, "rise": self.rise, "fall": self.fall,
+            "grace_days": self.grace_days,
+            "pause_days": self.pause_days,
+            "silence_days": self.silence_days,
+            "rise": self.rise,
+            "fall": self.fall,
         }
 
 
 LABELS: tuple[Label, ...] = (
-    Label(name="churn", description="The contract ends without renewal.",
-          outcome="churn", horizons=(30, 60, 90), later=(180, 365)),
-    Label(name="expansion",
-          description="MRR first reaches 110 % of the cutoff's, before any churn.",
-          outcome="expansion", horizons=(30, 60, 90), later=(180, 365)),
-    Label(name="contraction",
-          description="MRR first falls to 90 % of the cutoff's, before any churn; "
-                      "longer billing at equal seats is left out.",
-          outcome="contraction", horizons=(90,)),
-    Label(name="silent_churn",
-          description="An account that was in use has 30 days without any use.",
-          outcome="silence", horizons=(90,), cohort="in_use"),
-    Label(name="trial_conversion", description="A trial becomes a contract.",
-          outcome="conversion", horizons=(30,), cohort="trial"),
+    Label(
+        name="churn",
+        description="The contract ends without renewal.",
+        outcome="churn",
+        horizons=(30, 60, 90),
+        later=(180, 365),
+    ),
+    Label(
+        name="expansion",
+        description="MRR first reaches 110 % of the cutoff's, before any churn.",
+        outcome="expansion",
+        horizons=(30, 60, 90),
+        later=(180, 365),
+    ),
+    Label(
+        name="contraction",
+        description="MRR first falls to 90 % of the cutoff's, before any churn; "
+        "longer billing at equal seats is left out.",
+        outcome="contraction",
+        horizons=(90,),
+    ),
+    Label(
+        name="silent_churn",
+        description="An account that was in use has 30 days without any use.",
+        outcome="silence",
+        horizons=(90,),
+        cohort="in_use",
+    ),
+    Label(
+        name="trial_conversion",
+        description="A trial becomes a contract.",
+        outcome="conversion",
+        horizons=(30,),
+        cohort="trial",
+    ),
 )
 
 
@@ -153,10 +179,12 @@ def cohort_rows(label: Label, events: pl.DataFrame, as_ofs: tuple[datetime, ...]
         read = read.group_by("account_id", *versions).agg(pl.col("occurred_at").max())
         return (
             visible_events(read.join(cutoffs, how="cross"), pl.col("as_of"))
-            .group_by(ROW).agg(pl.col("occurred_at").max())
-            .filter(pl.col("as_of") - pl.col("occurred_at")
-                    <= pl.duration(days=label.silence_days))
-            .select(*ROW, *_no_terms()).sort("as_of", "account_id").collect()
+            .group_by(ROW)
+            .agg(pl.col("occurred_at").max())
+            .filter(pl.col("as_of") - pl.col("occurred_at") <= pl.duration(days=label.silence_days))
+            .select(*ROW, *_no_terms())
+            .sort("as_of", "account_id")
+            .collect()
         )
     known = _in_order(visible_events(read.join(cutoffs, how="cross"), pl.col("as_of")))
     has_terms = pl.col("kind").is_in((*CONTRACT_TERMS, "contract.resumed"))
@@ -167,11 +195,14 @@ def cohort_rows(label: Label, events: pl.DataFrame, as_ofs: tuple[datetime, ...]
         seats=pl.col("seats").filter(has_terms).drop_nulls().last(),
         billing_months=pl.col("billing_months").filter(has_terms).drop_nulls().last(),
     )
-    wanted = (("trial.started",) if label.cohort == "trial"
-              else (*CONTRACT_TERMS, "contract.resumed"))
+    wanted = (
+        ("trial.started",) if label.cohort == "trial" else (*CONTRACT_TERMS, "contract.resumed")
+    )
     return (
         last.filter(pl.col("status").is_in(wanted))
-        .select(*ROW, "mrr", "seats", "billing_months").sort("as_of", "account_id").collect()
+        .select(*ROW, "mrr", "seats", "billing_months")
+        .sort("as_of", "account_id")
+        .collect()
     )
 
 
@@ -196,21 +227,32 @@ def label_rows(
         closes = opens + pl.duration(days=horizon)
         happened = pl.col("outcome_at").is_not_null() & (pl.col("outcome_at") < closes)
         reason = (
-            pl.when(closes > pl.lit(known_until, dtype=UTC_INSTANT)).then(pl.lit("immature"))
-            .when(pl.col("outcome_at") < opens).then(pl.lit("decided before the window"))
-            .when(pl.lit(label.outcome in ("expansion", "contraction"))
-                  & ~(pl.col("mrr") > 0).fill_null(value=False)).then(pl.lit("MRR not known"))
-            .when(~happened & (pl.col("undecided_from") < closes)).then(pl.lit("paused"))
+            pl.when(closes > pl.lit(known_until, dtype=UTC_INSTANT))
+            .then(pl.lit("immature"))
+            .when(pl.col("outcome_at") < opens)
+            .then(pl.lit("decided before the window"))
+            .when(
+                pl.lit(label.outcome in ("expansion", "contraction"))
+                & ~(pl.col("mrr") > 0).fill_null(value=False)
+            )
+            .then(pl.lit("MRR not known"))
+            .when(~happened & (pl.col("undecided_from") < closes))
+            .then(pl.lit("paused"))
         )
-        columns.append(
-            pl.when(reason.is_null()).then(happened).alias(label.column(horizon))
-        )
+        columns.append(pl.when(reason.is_null()).then(happened).alias(label.column(horizon)))
         counts = frame.select(reason=reason).drop_nulls().group_by("reason").len().sort("reason")
         excluded[horizon] = dict(counts.iter_rows())
-    labelled = frame.with_columns(columns).select(
-        *ROW, "mrr", "amount_ratio", "outcome_at",
-        *(label.column(horizon) for horizon in label.horizons)
-    ).sort("as_of", "account_id")
+    labelled = (
+        frame.with_columns(columns)
+        .select(
+            *ROW,
+            "mrr",
+            "amount_ratio",
+            "outcome_at",
+            *(label.column(horizon) for horizon in label.horizons),
+        )
+        .sort("as_of", "account_id")
+    )
     return LabelledRows(label=label, known_until=known_until, frame=labelled, excluded=excluded)
 
 
@@ -228,7 +270,8 @@ def _known(events: pl.DataFrame, known_until: datetime) -> pl.DataFrame:
         events.sort("event_id", "recorded_at", maintain_order=True)
         .with_columns(is_known=visible(known_until), said=says.rle_id().over("event_id"))
         .with_columns(pl.col("recorded_at").min().over("event_id", "said"))
-        .filter("is_known").select(known.columns)
+        .filter("is_known")
+        .select(known.columns)
     )
 
 
@@ -252,7 +295,8 @@ def contract_endings(
     ends = ordered.filter((pl.col("kind") == "contract.cancelled") | (lasting & (expires <= until)))
     ends = ends.with_columns(
         ended_at=pl.when(is_pause).then(expires).otherwise(pl.col("occurred_at")),
-        known_at=pl.when(is_pause).then(pl.max_horizontal(expires, "recorded_at"))
+        known_at=pl.when(is_pause)
+        .then(pl.max_horizontal(expires, "recorded_at"))
         .otherwise(pl.col("recorded_at")),
     )
     gap = pl.col("again_at") - pl.col("ended_at")
@@ -271,10 +315,13 @@ def silences(label: Label, events: pl.LazyFrame, known_until: datetime) -> pl.La
     silent_at = pl.col("occurred_at") + pl.duration(days=label.silence_days)
     used = events.select("account_id", "occurred_at").unique().sort("account_id", "occurred_at")
     return (
-        used.with_columns(next_at=pl.col("occurred_at").shift(-1).over("account_id"),
-                          ended_at=silent_at)
-        .filter((pl.col("ended_at") <= until)
-                & ~(pl.col("next_at") <= pl.col("ended_at")).fill_null(value=False))
+        used.with_columns(
+            next_at=pl.col("occurred_at").shift(-1).over("account_id"), ended_at=silent_at
+        )
+        .filter(
+            (pl.col("ended_at") <= until)
+            & ~(pl.col("next_at") <= pl.col("ended_at")).fill_null(value=False)
+        )
         .select("account_id", "ended_at", known_at="ended_at")
     )
 
@@ -288,8 +335,9 @@ def _outcomes(
     before the window, so the row is excluded instead of labelled with a state that was over.
     """
     if label.outcome == "silence":
-        return _first(rows, silences(label, events, known_until), "ended_at", "outcome_at") \
-            .with_columns(*_undated())
+        return _first(
+            rows, silences(label, events, known_until), "ended_at", "outcome_at"
+        ).with_columns(*_undated())
     endings, pauses = contract_endings(label, events, known_until)
     ended = _first(rows, endings, "ended_at", "ended_at")
     paused = _first(rows, pauses, "paused_at", "undecided_from")
@@ -299,19 +347,30 @@ def _outcomes(
         )
     terms = _in_order(events.filter(pl.col("kind").is_in((*CONTRACT_TERMS, "contract.resumed"))))
     terms = terms.with_row_index("place").select(
-        "account_id", "occurred_at", "recorded_at", "place", new_mrr="quantity",
-        new_seats="seats", new_billing="billing_months")
+        "account_id",
+        "occurred_at",
+        "recorded_at",
+        "place",
+        new_mrr="quantity",
+        new_seats="seats",
+        new_billing="billing_months",
+    )
     later = rows.join(terms, on="account_id").filter(~recorded_before(pl.col("as_of")))
-    moved = later.filter(_moved(label)).group_by(ROW).agg(
-        outcome_at=pl.col("occurred_at").min(),
-        amount_ratio=(pl.col("new_mrr") / pl.col("mrr") - 1).sort_by("place").first(),
+    moved = (
+        later.filter(_moved(label))
+        .group_by(ROW)
+        .agg(
+            outcome_at=pl.col("occurred_at").min(),
+            amount_ratio=(pl.col("new_mrr") / pl.col("mrr") - 1).sort_by("place").first(),
+        )
     )
     lost = (pl.col("ended_at") <= pl.col("outcome_at")).fill_null(value=False)
     merged = rows.select(ROW)
     for part in (moved, ended, paused):
         merged = merged.join(part, on=ROW, how="left")
     return merged.select(
-        *ROW, "undecided_from",
+        *ROW,
+        "undecided_from",
         outcome_at=pl.when(~lost).then(pl.col("outcome_at")),
         amount_ratio=pl.when(~lost).then(pl.col("amount_ratio")),
     )
@@ -332,23 +391,25 @@ def _first(rows: pl.LazyFrame, moments: pl.LazyFrame, at: str, name: str) -> pl.
     """The first moment per row that was not known at its cutoff."""
     later = rows.select(ROW).join(moments, on="account_id")
     was_known = is_recorded(pl.col("known_at"), pl.col("as_of"))
-    return later.filter(~was_known).group_by(ROW).agg(
-        pl.col(at).min().alias(name)
-    )
+    return later.filter(~was_known).group_by(ROW).agg(pl.col(at).min().alias(name))
 
 
 def _in_order(events: pl.LazyFrame) -> pl.LazyFrame:
     """Each account's events in order, terms read; at one instant an ending precedes a start."""
-    return (
-        events.with_columns(*_numbers(), ends=pl.col("kind") != "contract.cancelled")
-        .sort("account_id", "occurred_at", "recorded_at", "ends", "event_id")
+    return events.with_columns(*_numbers(), ends=pl.col("kind") != "contract.cancelled").sort(
+        "account_id", "occurred_at", "recorded_at", "ends", "event_id"
     )
 
 
 def _numbers() -> list[pl.Expr]:
     """The terms of a contract that are numbers among the properties."""
-    return [pl.col("properties").str.json_path_match(f"$.{name}").cast(pl.Float64, strict=False)
-            .alias(name) for name in ("seats", "billing_months")]
+    return [
+        pl.col("properties")
+        .str.json_path_match(f"$.{name}")
+        .cast(pl.Float64, strict=False)
+        .alias(name)
+        for name in ("seats", "billing_months")
+    ]
 
 
 def _next(at: pl.Expr) -> pl.Expr:
@@ -361,5 +422,7 @@ def _no_terms() -> list[pl.Expr]:
 
 
 def _undated() -> list[pl.Expr]:
-    return [pl.lit(None, UTC_INSTANT).alias("undecided_from"),
-            pl.lit(None, pl.Float64).alias("amount_ratio")]
+    return [
+        pl.lit(None, UTC_INSTANT).alias("undecided_from"),
+        pl.lit(None, pl.Float64).alias("amount_ratio"),
+    ]

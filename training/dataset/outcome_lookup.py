@@ -19,8 +19,14 @@ Moment = tuple[str, datetime]
 """An account, and when something was promised of it; it was in the label's cohort then."""
 
 
-def what_became(label: Label, horizon: int, moments: Iterable[Moment], events: pl.DataFrame, *,
-                known_until: datetime) -> dict[Moment, bool | None]:
+def what_became(
+    label: Label,
+    horizon: int,
+    moments: Iterable[Moment],
+    events: pl.DataFrame,
+    *,
+    known_until: datetime,
+) -> dict[Moment, bool | None]:
     """Whether the label's outcome came about within ``horizon`` days of each moment; None where
     that is not decided by ``known_until``.
 
@@ -32,9 +38,14 @@ def what_became(label: Label, horizon: int, moments: Iterable[Moment], events: p
         known_until: nothing later is read.
     """
     wanted = sorted(set(moments))
-    rows = pl.DataFrame(wanted, schema={"account_id": pl.String, "as_of": UTC_INSTANT},
-                        orient="row").with_columns(pl.lit(None, pl.Float64).alias("mrr"))
+    rows = pl.DataFrame(
+        wanted, schema={"account_id": pl.String, "as_of": UTC_INSTANT}, orient="row"
+    ).with_columns(pl.lit(None, pl.Float64).alias("mrr"))
     decided = label_rows(label, events, rows, known_until=known_until).frame
-    found = {(account, as_of): answer for account, as_of, answer in decided.select(
-        "account_id", "as_of", label.column(horizon)).iter_rows()}
+    found = {
+        (account, as_of): answer
+        for account, as_of, answer in decided.select(
+            "account_id", "as_of", label.column(horizon)
+        ).iter_rows()
+    }
     return {moment: found.get(moment) for moment in wanted}

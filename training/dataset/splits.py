@@ -59,7 +59,7 @@ def closed_by(
 
 def newest(cutoffs: tuple[datetime, ...], share: float) -> tuple[datetime, ...]:
     """The newest cutoffs, this share of them, at least one."""
-    return cutoffs[-max(1, math.ceil(share * len(cutoffs))):]
+    return cutoffs[-max(1, math.ceil(share * len(cutoffs))) :]
 
 
 def time_split(cutoffs: tuple[datetime, ...], *, reach: timedelta) -> Split:
@@ -88,13 +88,19 @@ def time_split(cutoffs: tuple[datetime, ...], *, reach: timedelta) -> Split:
         )
     placed = {*train, *calibration, *test}
     return Split(
-        train=train, calibration=calibration, test=test, before_test=before_test,
+        train=train,
+        calibration=calibration,
+        test=test,
+        before_test=before_test,
         embargoed=tuple(at for at in cutoffs if at not in placed),
     )
 
 
 def rolling_folds(
-    cutoffs: tuple[datetime, ...], held_out: tuple[datetime, ...], *, reach: timedelta,
+    cutoffs: tuple[datetime, ...],
+    held_out: tuple[datetime, ...],
+    *,
+    reach: timedelta,
     most: int = MOST_FOLDS,
 ) -> tuple[Fold, ...]:
     """Score each held-out cutoff by a fit on the cutoffs whose windows had closed by then.
@@ -103,7 +109,8 @@ def rolling_folds(
     training part is closed by the first of them. Cutoffs with nothing before them are left out.
     """
     size = math.ceil(len(held_out) / most) if held_out else 1
-    blocks = [held_out[i:i + size] for i in range(0, len(held_out), size)]
-    folds = (Fold(train=closed_by(cutoffs, block[0], reach=reach), held_out=block)
-             for block in blocks)
+    blocks = [held_out[i : i + size] for i in range(0, len(held_out), size)]
+    folds = (
+        Fold(train=closed_by(cutoffs, block[0], reach=reach), held_out=block) for block in blocks
+    )
     return tuple(fold for fold in folds if fold.train)

@@ -87,8 +87,13 @@ class TrainingSet:
     def fingerprint(self) -> str:
         """Hash of everything that a model could learn from."""
         digest = hashlib.sha256()
-        for text in (*map(str, self.label.policy.items()), str(self.horizons), str(self.cutoffs),
-                     *(f"{name}={self.digests[name]}" for name in self.names), *self.accounts):
+        for text in (
+            *map(str, self.label.policy.items()),
+            str(self.horizons),
+            str(self.cutoffs),
+            *(f"{name}={self.digests[name]}" for name in self.names),
+            *self.accounts,
+        ):
             digest.update(text.encode() + b"\x1f")
         for array in (self.matrix, self.outcomes, self.amounts, self.cutoff, self.account):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -126,20 +131,27 @@ def build_training_set(
             f"The snapshots lack {len(lacking)} declared feature(s): {', '.join(lacking[:5])}. "
             f"Rebuild them (keepwell snapshot)."
         )
-    joined = frame.select(ROW).join(features, on=ROW, how="left", maintain_order="left",
-                                    validate="1:1")
+    joined = frame.select(ROW).join(
+        features, on=ROW, how="left", maintain_order="left", validate="1:1"
+    )
     matrix = joined.select(pl.col(name).cast(pl.Float64) for name in digests).to_numpy()
     _check_finite(matrix, tuple(digests))
     accounts = frame["account_id"].unique().sort()
     cutoffs = frame["as_of"].unique().sort()
     return TrainingSet(
-        label=label, horizons=horizons, names=tuple(digests), digests=dict(digests),
+        label=label,
+        horizons=horizons,
+        names=tuple(digests),
+        digests=dict(digests),
         matrix=np.ascontiguousarray(matrix),
         outcomes=frame.select(pl.col(label.column(h)).cast(pl.Float64) for h in horizons)
-        .to_numpy().copy(),
+        .to_numpy()
+        .copy(),
         amounts=frame["amount_ratio"].cast(pl.Float64).to_numpy().copy(),
-        cutoffs=tuple(cutoffs), cutoff=_positions(frame["as_of"], cutoffs),
-        accounts=tuple(accounts), account=_positions(frame["account_id"], accounts),
+        cutoffs=tuple(cutoffs),
+        cutoff=_positions(frame["as_of"], cutoffs),
+        accounts=tuple(accounts),
+        account=_positions(frame["account_id"], accounts),
     )
 
 

@@ -76,49 +76,83 @@ class TouchedRows:
 def touch_log(events: pl.DataFrame | None, known_until: datetime) -> TouchLog:
     """What the log says was done, as known at a moment; None is an empty log."""
     if events is None:
-        events = pl.DataFrame(schema={
-            "account_id": pl.String, "kind": pl.String, "occurred_at": UTC_INSTANT,
-            "recorded_at": UTC_INSTANT, "quantity": pl.Float64, "properties": pl.String})
-    read = with_superseded(events.lazy()).filter(
-        pl.col("kind").is_in(TOUCH_KINDS), recorded_before(known_until),
-    ).select(
-        "account_id", "kind", "recorded_at", "superseded_at", at="occurred_at",
-        propensity="quantity",
-        **{name: pl.col("properties").str.json_path_match(f"$.{name}")
-           for name in ("action", "arm", "chance")}).collect()
+        events = pl.DataFrame(
+            schema={
+                "account_id": pl.String,
+                "kind": pl.String,
+                "occurred_at": UTC_INSTANT,
+                "recorded_at": UTC_INSTANT,
+                "quantity": pl.Float64,
+                "properties": pl.String,
+            }
+        )
+    read = (
+        with_superseded(events.lazy())
+        .filter(
+            pl.col("kind").is_in(TOUCH_KINDS),
+            recorded_before(known_until),
+        )
+        .select(
+            "account_id",
+            "kind",
+            "recorded_at",
+            "superseded_at",
+            at="occurred_at",
+            propensity="quantity",
+            **{
+                name: pl.col("properties").str.json_path_match(f"$.{name}")
+                for name in ("action", "arm", "chance")
+            },
+        )
+        .collect()
+    )
     # Keepwell's own draws say who was offered something: what was done is what touches.
-    decided = read.filter((pl.col("kind") == "action.decided") & pl.col("arm").is_not_null()
-                          & pl.col("chance").is_null())
+    decided = read.filter(
+        (pl.col("kind") == "action.decided")
+        & pl.col("arm").is_not_null()
+        & pl.col("chance").is_null()
+    )
     treated = ~pl.col("arm").is_in(UNTREATED_ARMS)
     by_chance = ((pl.col("propensity") > 0) & (pl.col("propensity") < 1)).fill_null(value=False)
     versions = ("account_id", "at", "recorded_at", "superseded_at")
     columns = (*versions, "action")
-    touches = pl.concat([
-        decided.filter(treated).select(*columns, by_chance=by_chance),
-        read.filter(pl.col("kind") == "action.executed").select(
-            *columns, by_chance=pl.lit(value=False)),
-    ]).sort("at", "account_id", "by_chance", descending=(False, False, True))
+    touches = pl.concat(
+        [
+            decided.filter(treated).select(*columns, by_chance=by_chance),
+            read.filter(pl.col("kind") == "action.executed").select(
+                *columns, by_chance=pl.lit(value=False)
+            ),
+        ]
+    ).sort("at", "account_id", "by_chance", descending=(False, False, True))
     spared = decided.filter(~treated & by_chance)
     return TouchLog(
         touches=visible_events(touches, known_until).select(
-            "account_id", "at", "action", "by_chance"),
-        spared=visible_events(spared, known_until).select(
-            "account_id", "at", "propensity"),
+            "account_id", "at", "action", "by_chance"
+        ),
+        spared=visible_events(spared, known_until).select("account_id", "at", "propensity"),
         touch_versions=touches.select(versions),
-        choice_versions=pl.concat([decided.select(versions), touches.select(versions)]))
+        choice_versions=pl.concat([decided.select(versions), touches.select(versions)]),
+    )
 
 
 def touched_rows(training: TrainingSet, labelled: LabelledRows, log: TouchLog) -> TouchedRows:
     """When each row of a training set was first touched, and when its outcome came."""
-    keys = pl.DataFrame({
-        "account_id": [training.accounts[i] for i in training.account],
-        "as_of": pl.Series([training.cutoffs[i] for i in training.cutoff], dtype=UTC_INSTANT),
-    }).with_row_index("row")
-    outcome_at = keys.join(labelled.frame.select(*ROW, "outcome_at"), on=ROW, how="left",
-                           maintain_order="left")["outcome_at"]
+    keys = pl.DataFrame(
+        {
+            "account_id": [training.accounts[i] for i in training.account],
+            "as_of": pl.Series([training.cutoffs[i] for i in training.cutoff], dtype=UTC_INSTANT),
+        }
+    ).with_row_index("row")
+    outcome_at = keys.join(
+        labelled.frame.select(*ROW, "outcome_at"), on=ROW, how="left", maintain_order="left"
+    )["outcome_at"]
     after = keys.join(log.touches, on="account_id").filter(pl.col("at") >= pl.col("as_of"))
-    first = keys.join(after.sort("at", maintain_order=True).group_by("row", maintain_order=True)
-                      .first(), on="row", how="left", maintain_order="left")
+    first = keys.join(
+        after.sort("at", maintain_order=True).group_by("row", maintain_order=True).first(),
+        on="row",
+        how="left",
+        maintain_order="left",
+    )
     spared = keys.join(log.spared, on="account_id").filter(pl.col("at") >= pl.col("as_of"))
     return TouchedRows(
         outcome_days=_days(outcome_at - keys["as_of"], NEVER),
@@ -129,7 +163,8 @@ def touched_rows(training: TrainingSet, labelled: LabelledRows, log: TouchLog) -
         spared_days=_days(spared["at"] - spared["as_of"], NEVER),
         spared_chance=spared["propensity"].to_numpy(),
         days_since_touch=_since(keys, log.touch_versions),
-        days_since_choice=_since(keys, log.choice_versions))
+        days_since_choice=_since(keys, log.choice_versions),
+    )
 
 
 def touched_shares(
@@ -141,13 +176,16 @@ def touched_shares(
     for horizon, outcome in sorted(outcomes.items()):
         decided = ~np.isnan(outcome)
         within = decided & touched.touched_within(training.label.lead_days + horizon)
-        actions = pl.Series([touched.action[i] or "not named" for i in np.flatnonzero(within)],
-                            dtype=pl.String).value_counts(sort=True)
+        actions = pl.Series(
+            [touched.action[i] or "not named" for i in np.flatnonzero(within)], dtype=pl.String
+        ).value_counts(sort=True)
         shares[horizon] = TouchedShare(
-            rows=int(decided.sum()), touched=int(within.sum()),
+            rows=int(decided.sum()),
+            touched=int(within.sum()),
             with_outcome=int((outcome == 1).sum()),
             touched_with_outcome=int((within & (outcome == 1)).sum()),
-            actions=dict(sorted(actions.iter_rows(), key=lambda one: (-one[1], one[0]))))
+            actions=dict(sorted(actions.iter_rows(), key=lambda one: (-one[1], one[0]))),
+        )
     return shares
 
 
@@ -155,32 +193,47 @@ def touched_section(untouched: Untouched) -> str:
     """What a model card says of touched labels."""
     if not any(share.touched for share in untouched.shares.values()):
         return f"## Touched labels\n\n{NO_LOG}"
-    lines = ["## Touched labels", "",
-             "Rows whose account was acted on in the label window, before the outcome if it came:",
-             "", "| horizon | labels | touched | with the outcome | of these touched | "
-             "without | of these touched |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "## Touched labels",
+        "",
+        "Rows whose account was acted on in the label window, before the outcome if it came:",
+        "",
+        "| horizon | labels | touched | with the outcome | of these touched | "
+        "without | of these touched |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for horizon, share in sorted(untouched.shares.items()):
-        kept, kept_touched = share.rows - share.with_outcome, (
-            share.touched - share.touched_with_outcome)
+        kept, kept_touched = (
+            share.rows - share.with_outcome,
+            (share.touched - share.touched_with_outcome),
+        )
         lines.append(
             f"| {horizon} days | {share.rows:,} | {share.touched:,} ({share.share:.1%}) | "
             f"{share.with_outcome:,} | {share.touched_with_outcome:,} | {kept:,} | "
-            f"{kept_touched:,} |")
+            f"{kept_touched:,} |"
+        )
     told = [f"- {sentence}" for sentence in untouched.sentences]
-    told += [f"- Risk if untouched within {horizon} days: not known. {why}"
-             for horizon, why in untouched.not_known.items() if untouched.shift is not None]
+    told += [
+        f"- Risk if untouched within {horizon} days: not known. {why}"
+        for horizon, why in untouched.not_known.items()
+        if untouched.shift is not None
+    ]
     return "\n".join([*lines, "", *told])
 
 
 def _since(keys: pl.DataFrame, versions: pl.DataFrame) -> Vector:
     """Days since the newest such moment that was known at each row's cutoff."""
     before = visible_events(keys.join(versions, on="account_id"), pl.col("as_of")).filter(
-        pl.col("at") < pl.col("as_of"))
-    last = keys.join(before.group_by("row").agg(pl.col("at").max()), on="row", how="left",
-                     maintain_order="left")
+        pl.col("at") < pl.col("as_of")
+    )
+    last = keys.join(
+        before.group_by("row").agg(pl.col("at").max()), on="row", how="left", maintain_order="left"
+    )
     return _days(keys["as_of"] - last["at"], np.nan)
 
 
 def _days(spans: pl.Series, nothing: float) -> Vector:
-    return spans.dt.total_seconds().cast(pl.Float64).fill_null(
-        nothing * SECONDS_PER_DAY).to_numpy() / SECONDS_PER_DAY
+    return (
+        spans.dt.total_seconds().cast(pl.Float64).fill_null(nothing * SECONDS_PER_DAY).to_numpy()
+        / SECONDS_PER_DAY
+    )

@@ -28,31 +28,43 @@ def trees_in(text: str) -> TreeArrays:
     """The trees in a booster's text; equal to ``TreeArrays.from_dump(booster.dump_model())``."""
     head, _, said = text.partition("\n\n")
     said = said.partition("\nend of trees")[0]
-    plain = ("\nnum_tree_per_iteration=1\n" in head and "\naverage_output\n" not in head
-             and not _whole(said, "num_cat").any() and not _whole(said, "is_linear").any())
+    plain = (
+        "\nnum_tree_per_iteration=1\n" in head
+        and "\naverage_output\n" not in head
+        and not _whole(said, "num_cat").any()
+        and not _whole(said, "is_linear").any()
+    )
     n_leaves = _whole(said, "num_leaves")
     if not plain or not len(n_leaves):  # seldom: categories, or what from_dump refuses in words
         return TreeArrays.from_dump(lgb.Booster(model_str=text).dump_model())
     first_leaf = np.append(0, np.cumsum(n_leaves)).astype(np.int32)
     first_node = (first_leaf - np.arange(len(first_leaf))).astype(np.int32)
     nodes, leaves, left, right = _in_preorder(
-        first_node, first_leaf, _whole(said, "left_child"), _whole(said, "right_child"))
+        first_node, first_leaf, _whole(said, "left_child"), _whole(said, "right_child")
+    )
     cover = _whole(said, "leaf_count")[leaves].astype(np.float64)
     alone = first_leaf[:-1][n_leaves == 1]
     cover[alone] = np.maximum(cover[alone], 1)
     return TreeArrays(
-        first_node=first_node, first_leaf=first_leaf, feature=_whole(said, "split_feature")[nodes],
+        first_node=first_node,
+        first_leaf=first_leaf,
+        feature=_whole(said, "split_feature")[nodes],
         kind=NUMERIC_KINDS[_whole(said, "decision_type")[nodes]],
         # all that is known on one side, nothing on the other: the text says inf, the dump 1e300
         threshold=np.clip(_floats(said, "threshold")[nodes], -FARTHEST, FARTHEST),
-        category_set=np.full(len(nodes), -1, np.int32), left=left, right=right,
-        leaf_value=_floats(said, "leaf_value")[leaves], leaf_cover=cover,
-        first_word=np.zeros(1, np.int32), category_words=np.empty(0, np.uint32))
+        category_set=np.full(len(nodes), -1, np.int32),
+        left=left,
+        right=right,
+        leaf_value=_floats(said, "leaf_value")[leaves],
+        leaf_cover=cover,
+        first_word=np.zeros(1, np.int32),
+        category_words=np.empty(0, np.uint32),
+    )
 
 
 def _lines(said: str, name: str) -> str:
     """What all trees say on their lines of this name."""
-    return " ".join(rest[:rest.index("\n")] for rest in said.split(f"\n{name}=")[1:])
+    return " ".join(rest[: rest.index("\n")] for rest in said.split(f"\n{name}=")[1:])
 
 
 def _whole(said: str, name: str) -> Ints:
@@ -87,7 +99,7 @@ def _in_preorder(
                 nodes[base + place] = base + here
                 waiting[n_waiting], on_side[n_waiting] = right[base + here], 1
                 waiting[n_waiting + 1], on_side[n_waiting + 1] = left[base + here], 0
-                parent[n_waiting:n_waiting + 2] = place
+                parent[n_waiting : n_waiting + 2] = place
                 n_waiting += 2
             else:
                 leaves[leaf_base + n_leaves] = leaf_base - 1 - here

@@ -47,8 +47,11 @@ class BinnedRows:
     def of(cls, training: TrainingSet, rows: Bools, columns: list[int]) -> BinnedRows:
         """Bin these rows and columns."""
         outcome = training.outcome[rows]
-        return cls(dataset=binned(training.part(rows, columns), outcome), outcome=outcome,
-                   place=np.where(rows, np.cumsum(rows) - 1, -1))
+        return cls(
+            dataset=binned(training.part(rows, columns), outcome),
+            outcome=outcome,
+            place=np.where(rows, np.cumsum(rows) - 1, -1),
+        )
 
     def part(self, rows: Bools) -> lgb.Dataset:
         """The Dataset of these rows, in the bins of all."""

@@ -51,18 +51,28 @@ class CalibrationFit:
         """The same probabilities for scores that lie higher by ``offset``."""
         slopes = self.draws[:, :1]
         return CalibrationFit(
-            intercepts=self.intercepts - self.slope * offset, slope=self.slope,
-            draws=np.concatenate((slopes, self.draws[:, 1:] - slopes * offset), axis=1))
+            intercepts=self.intercepts - self.slope * offset,
+            slope=self.slope,
+            draws=np.concatenate((slopes, self.draws[:, 1:] - slopes * offset), axis=1),
+        )
 
     def for_serving(self, horizons: tuple[int, ...]) -> Calibration:
         """The value that a bundle holds."""
-        return Calibration(horizons=horizons, slope=self.slope,
-                           intercepts=tuple(map(float, self.intercepts)), draws=self.draws)
+        return Calibration(
+            horizons=horizons,
+            slope=self.slope,
+            intercepts=tuple(map(float, self.intercepts)),
+            draws=self.draws,
+        )
 
 
 def fit_calibration(
-    f: Vector, outcomes: Matrix, accounts: NDArray[np.int64], *,
-    n_draws: int = 0, rng: np.random.Generator,
+    f: Vector,
+    outcomes: Matrix,
+    accounts: NDArray[np.int64],
+    *,
+    n_draws: int = 0,
+    rng: np.random.Generator,
 ) -> CalibrationFit:
     """Fit intercepts and slope to out-of-time scores.
 
@@ -94,8 +104,10 @@ def fit_calibration(
     best = _maximise(rows, share, _start(outcomes))
     plain = _plain(best)
     return CalibrationFit(
-        intercepts=plain[:-1], slope=float(plain[-1]),
-        draws=_draws(rows, share, best, accounts, n_draws, rng))
+        intercepts=plain[:-1],
+        slope=float(plain[-1]),
+        draws=_draws(rows, share, best, accounts, n_draws, rng),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +150,15 @@ def _plain(theta: Vector) -> Vector:
 
 
 def _maximise(rows: _Intervals, share: float, start: Vector) -> Vector:
-    result = minimize(_posterior, start, args=(rows, share), jac=True, method="L-BFGS-B",
-                      bounds=_bounds(len(start)), options={"ftol": 1e-12, "gtol": 1e-7})
+    result = minimize(
+        _posterior,
+        start,
+        args=(rows, share),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=_bounds(len(start)),
+        options={"ftol": 1e-12, "gtol": 1e-7},
+    )
     return np.asarray(result.x, dtype=np.float64)
 
 
@@ -148,7 +167,11 @@ def _bounds(n_parameters: int) -> list[tuple[float, float]]:
 
 
 def _draws(
-    rows: _Intervals, share: float, best: Vector, accounts: NDArray[np.int64], n_draws: int,
+    rows: _Intervals,
+    share: float,
+    best: Vector,
+    accounts: NDArray[np.int64],
+    n_draws: int,
     rng: np.random.Generator,
 ) -> Matrix:
     """Bootstrap draws of whole accounts, each by one Newton step from the estimate.

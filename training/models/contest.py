@@ -50,23 +50,34 @@ class Contender:
     metrics: Mapping[int, Mapping[str, Interval]]  # horizon -> metric
 
 
-def usable_columns(
-    training: TrainingSet, rows: NDArray[np.bool_], spec: ModelSpec
-) -> list[int]:
+def usable_columns(training: TrainingSet, rows: NDArray[np.bool_], spec: ModelSpec) -> list[int]:
     """Positions of what a spec reads: model inputs that take two known values in these rows."""
-    wanted = [position for position, name in enumerate(training.names)
-              if (name == spec.reads if spec.reads is not None
-                  else spec.form == "prior" or name != HEALTH_SCORE)]
+    wanted = [
+        position
+        for position, name in enumerate(training.names)
+        if (
+            name == spec.reads
+            if spec.reads is not None
+            else spec.form == "prior" or name != HEALTH_SCORE
+        )
+    ]
     part = training.part(rows, wanted)
     lowest = np.min(np.where(np.isnan(part), np.inf, part), axis=0, initial=np.inf)
     highest = np.max(np.where(np.isnan(part), -np.inf, part), axis=0, initial=-np.inf)
-    return [position for position, low, high in zip(wanted, lowest, highest, strict=True)
-            if low < high]
+    return [
+        position for position, low, high in zip(wanted, lowest, highest, strict=True) if low < high
+    ]
 
 
 def fit_rows(
-    spec: ModelSpec, training: TrainingSet, rows: NDArray[np.bool_], columns: list[int],
-    parameters: Parameters, *, seed: int, grower: Grower | None = None,
+    spec: ModelSpec,
+    training: TrainingSet,
+    rows: NDArray[np.bool_],
+    columns: list[int],
+    parameters: Parameters,
+    *,
+    seed: int,
+    grower: Grower | None = None,
 ) -> Fitted:
     """Fit a spec to these rows of a training set, at its longest horizon.
 
@@ -75,14 +86,26 @@ def fit_rows(
     if grower is not None and spec.form == "trees":
         return grower.fitted(rows, parameters, seed=seed)
     return fit(
-        spec, training.part(rows, columns), training.outcome[rows],
-        parameters, seed=seed, names=tuple(training.names[j] for j in columns),
-        horizon_days=training.label.lead_days + training.horizons[-1])
+        spec,
+        training.part(rows, columns),
+        training.outcome[rows],
+        parameters,
+        seed=seed,
+        names=tuple(training.names[j] for j in columns),
+        horizon_days=training.label.lead_days + training.horizons[-1],
+    )
 
 
 def out_of_time(
-    spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int],
-    parameters: Parameters, *, seed: int, draws: int = 0, grower: Grower | None = None,
+    spec: ModelSpec,
+    training: TrainingSet,
+    folds: tuple[Fold, ...],
+    columns: list[int],
+    parameters: Parameters,
+    *,
+    seed: int,
+    draws: int = 0,
+    grower: Grower | None = None,
 ) -> OutOfTime:
     """Score the held-out rows of every fold by a fit on older rows, and calibrate on them."""
     rows = np.zeros(len(training.outcome), dtype=np.bool_)
@@ -93,15 +116,26 @@ def out_of_time(
         scores[held_out] = fitted.score(training.part(held_out, columns)) - fitted.level
         rows |= held_out
     calibration = fit_calibration(
-        scores[rows], training.outcomes[rows], training.account[rows],
-        n_draws=draws, rng=np.random.default_rng(seed))
+        scores[rows],
+        training.outcomes[rows],
+        training.account[rows],
+        n_draws=draws,
+        rng=np.random.default_rng(seed),
+    )
     return OutOfTime(rows=rows, scores=scores[rows], calibration=calibration)
 
 
 def run_contender(
-    spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...],
-    before_test: NDArray[np.bool_], test: NDArray[np.bool_], parameters: Parameters,
-    draws: Matrix, *, seed: int, grower: Grower | None = None,
+    spec: ModelSpec,
+    training: TrainingSet,
+    folds: tuple[Fold, ...],
+    before_test: NDArray[np.bool_],
+    test: NDArray[np.bool_],
+    parameters: Parameters,
+    draws: Matrix,
+    *,
+    seed: int,
+    grower: Grower | None = None,
 ) -> Contender:
     """Fit before the test, calibrate out of time, and judge on the test rows.
 
@@ -120,7 +154,16 @@ def run_contender(
         decided = ~np.isnan(outcome)
         if not 0 < outcome[decided].sum() < decided.sum():
             continue  # a short horizon that nobody reached can not be judged
-        metrics[horizon] = evaluate(outcome[decided], probabilities[horizon][decided],
-                                    training.account[test][decided], draws)
-    return Contender(spec=spec, parameters=parameters, fitted=fitted,
-                     probabilities=probabilities, metrics=metrics)
+        metrics[horizon] = evaluate(
+            outcome[decided],
+            probabilities[horizon][decided],
+            training.account[test][decided],
+            draws,
+        )
+    return Contender(
+        spec=spec,
+        parameters=parameters,
+        fitted=fitted,
+        probabilities=probabilities,
+        metrics=metrics,
+    )

@@ -55,7 +55,10 @@ class ClusterError(TrainingError):
 
 @contextmanager
 def joined(
-    address: str | None = None, *, workers: int = 2, answers_within: float = ANSWERS_WITHIN,
+    address: str | None = None,
+    *,
+    workers: int = 2,
+    answers_within: float = ANSWERS_WITHIN,
 ) -> Iterator[Client]:
     """A client of the scheduler at this address; without one, of workers started here.
 
@@ -66,17 +69,21 @@ def joined(
         import dask.array  # noqa: F401 - without it nothing can be sent
         import distributed
     except ImportError as exc:
-        raise ClusterError("Training on a cluster needs Dask, which is not installed: "
-                           "pip install 'keepwell[dask]'.") from exc
+        raise ClusterError(
+            "Training on a cluster needs Dask, which is not installed: "
+            "pip install 'keepwell[dask]'."
+        ) from exc
     lgb.register_logger(logging.getLogger("lightgbm"))  # it prints which ports it looks for
     connect: Any = distributed.Client  # its own types leave them untyped
     local: Any = distributed.LocalCluster
     with ExitStack() as open_until_the_end:
         enter = open_until_the_end.enter_context
         if address is None:
-            cluster = enter(local(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None,
-                silence_logs=50))
+            cluster = enter(
+                local(
+                    n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50
+                )
+            )
             client = enter(connect(cluster))
             client.run(_say_nothing)
         else:
@@ -86,7 +93,8 @@ def joined(
                 raise ClusterError(
                     f"No Dask scheduler answers at {address!r} within {answers_within:g} seconds. "
                     f"Start one (dask scheduler) with workers (dask worker ADDRESS), or train on "
-                    f"this machine.") from exc
+                    f"this machine."
+                ) from exc
         yield client
 
 
@@ -95,9 +103,11 @@ def grown_on(client: Client) -> Growing:
 
     def growing(training: TrainingSet, rows: Bools, columns: list[int]) -> ClusterRows:
         return ClusterRows(
-            client=client, place=np.where(rows, np.cumsum(rows) - 1, -1),
+            client=client,
+            place=np.where(rows, np.cumsum(rows) - 1, -1),
             matrix=training.part(rows, columns),
-            outcome=training.outcome[rows])
+            outcome=training.outcome[rows],
+        )
 
     return growing
 
@@ -120,26 +130,44 @@ class ClusterRows:
         size = -(-len(matrix) // (PARTS_PER_WORKER * max(1, len(_workers(self.client)))))
         in_parts: Any = da.from_array  # dask's own types leave it untyped
         booster = grow_on_cluster(
-            LIGHTGBM, in_parts(matrix, chunks=(size, matrix.shape[1])),
-            in_parts(outcome, chunks=size), parameters, seed=seed, client=self.client)
+            LIGHTGBM,
+            in_parts(matrix, chunks=(size, matrix.shape[1])),
+            in_parts(outcome, chunks=size),
+            parameters,
+            seed=seed,
+            client=self.client,
+        )
         return grown(booster, float(raw_scores(booster, matrix).mean()))
 
 
 def fit_on_cluster(
-    spec: ModelSpec, matrix: da.Array, outcome: da.Array, parameters: Parameters, *, seed: int,
-    client: Client, attempts: int = ATTEMPTS,
+    spec: ModelSpec,
+    matrix: da.Array,
+    outcome: da.Array,
+    parameters: Parameters,
+    *,
+    seed: int,
+    client: Client,
+    attempts: int = ATTEMPTS,
 ) -> Fitted:
     """Fit a spec of trees to rows that lie on the workers, which score them as well."""
-    booster = grow_on_cluster(spec, matrix, outcome, parameters, seed=seed, client=client,
-                              attempts=attempts)
+    booster = grow_on_cluster(
+        spec, matrix, outcome, parameters, seed=seed, client=client, attempts=attempts
+    )
     held: Any = matrix
     scores = held.map_blocks(_scores, booster.model_to_string(), drop_axis=1, meta=np.empty(0))
     return grown(booster, float(scores.mean().compute()))
 
 
 def grow_on_cluster(
-    spec: ModelSpec, matrix: da.Array, outcome: da.Array, parameters: Parameters, *, seed: int,
-    client: Client, attempts: int = ATTEMPTS,
+    spec: ModelSpec,
+    matrix: da.Array,
+    outcome: da.Array,
+    parameters: Parameters,
+    *,
+    seed: int,
+    client: Client,
+    attempts: int = ATTEMPTS,
 ) -> lgb.Booster:
     """Grow the trees of a spec from rows that lie on the workers of a Dask cluster.
 
@@ -162,8 +190,9 @@ def grow_on_cluster(
             f"the rows on this machine."
         )
     if not _workers(client):
-        raise ClusterError("The cluster has no worker. Start some (dask worker ADDRESS), or train "
-                           "on this machine.")
+        raise ClusterError(
+            "The cluster has no worker. Start some (dask worker ADDRESS), or train on this machine."
+        )
     known: Any = outcome  # dask's own types leave its methods untyped
     happened, rows = int(known.sum().compute()), len(known)
     if not 0 < happened < rows:
@@ -190,7 +219,12 @@ class _WorkersLostError(Exception):
 
 
 def _grown(
-    matrix: da.Array, outcome: da.Array, parameters: Parameters, *, seed: int, client: Client,
+    matrix: da.Array,
+    outcome: da.Array,
+    parameters: Parameters,
+    *,
+    seed: int,
+    client: Client,
     workers: frozenset[str],
 ) -> lgb.Booster:
     """One attempt, watched: LightGBM itself may wait for a dead peer for ever."""
@@ -221,14 +255,18 @@ def _grown(
         return made[0]
     if gone:
         client.restart()  # the others may wait for a peer that will not come back
-        raise _WorkersLostError(f"{len(gone)} of {len(workers)} workers died: "
-                                f"{', '.join(sorted(gone))}.")
+        raise _WorkersLostError(
+            f"{len(gone)} of {len(workers)} workers died: {', '.join(sorted(gone))}."
+        )
     if failed:
         said = " ".join(str(failed[0]).split()).rstrip(". ")
-        raise ClusterError(f"The cluster could not fit the model: {said}. Nothing of it is "
-                           f"kept.") from failed[0]
-    raise ClusterError(f"The cluster gave {made[0].num_trees()} trees of "
-                       f"{int(parameters['rounds'])}. Nothing of it is kept.")
+        raise ClusterError(
+            f"The cluster could not fit the model: {said}. Nothing of it is kept."
+        ) from failed[0]
+    raise ClusterError(
+        f"The cluster gave {made[0].num_trees()} trees of "
+        f"{int(parameters['rounds'])}. Nothing of it is kept."
+    )
 
 
 def _gone(workers: frozenset[str], client: Client) -> frozenset[str]:
@@ -241,13 +279,22 @@ def _workers(client: Client) -> frozenset[str]:
 
 def _settings(parameters: Parameters, *, seed: int) -> Mapping[str, Any]:
     """The parameters as the estimator of lightgbm.dask wants them."""
-    settings: dict[str, Any] = {name: value for name, value in parameters.items()
-                                if name != "rounds"}
+    settings: dict[str, Any] = {
+        name: value for name, value in parameters.items() if name != "rounds"
+    }
     for name in ("num_leaves", "min_data_in_leaf"):
         settings[name] = int(settings[name])
-    return {**settings, "n_estimators": int(parameters["rounds"]), "tree_learner": "data",
-            "objective": "binary", "bagging_freq": 1, "seed": seed, "verbosity": -1,
-            "feature_pre_filter": False, "time_out": 2}
+    return {
+        **settings,
+        "n_estimators": int(parameters["rounds"]),
+        "tree_learner": "data",
+        "objective": "binary",
+        "bagging_freq": 1,
+        "seed": seed,
+        "verbosity": -1,
+        "feature_pre_filter": False,
+        "time_out": 2,
+    }
 
 
 def _say_nothing() -> None:

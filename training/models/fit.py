@@ -54,8 +54,14 @@ class Fitted:
 
 
 def fit(
-    spec: ModelSpec, matrix: Matrix, outcome: Vector, parameters: Parameters, *, seed: int,
-    names: Sequence[str] = (), horizon_days: int | None = None,
+    spec: ModelSpec,
+    matrix: Matrix,
+    outcome: Vector,
+    parameters: Parameters,
+    *,
+    seed: int,
+    names: Sequence[str] = (),
+    horizon_days: int | None = None,
 ) -> Fitted:
     """Fit a spec with these parameters.
 
@@ -75,10 +81,13 @@ def fit(
         return Fitted(scorer=None)
     refuse_one_class(outcome)
     if spec.form in ("linear", "prior"):
-        form = (fit_linear(matrix, outcome, strength=parameters["strength"])
-                if spec.form == "linear" else
-                fit_formula_prior(matrix, outcome, parameters, names=names,
-                                  horizon_days=horizon_days))
+        form = (
+            fit_linear(matrix, outcome, strength=parameters["strength"])
+            if spec.form == "linear"
+            else fit_formula_prior(
+                matrix, outcome, parameters, names=names, horizon_days=horizon_days
+            )
+        )
         return Fitted(scorer=form, level=float(form.score(matrix).mean()))
     return grown(grow(binned(matrix, outcome), parameters, seed=seed))
 
@@ -98,18 +107,23 @@ def grown(booster: lgb.Booster, level: float | None = None) -> Fitted:
     The level is asked of a booster that has its rows yet, as ``grow`` gives it, or said.
     """
     text = str(booster.model_to_string())
-    return Fitted(scorer=CodedTrees.of(trees_in(text)), text=text,
-                  level=_level(booster) if level is None else level)
+    return Fitted(
+        scorer=CodedTrees.of(trees_in(text)),
+        text=text,
+        level=_level(booster) if level is None else level,
+    )
 
 
 def _level(booster: lgb.Booster) -> float:
     """Mean raw score of the rows it was grown from: LightGBM has them, as probabilities."""
+
     def mean_of_log_odds(probabilities: Vector, _: lgb.Dataset) -> tuple[str, float, bool]:
         p = np.clip(probabilities, NEAREST_TO_SURE, 1 - NEAREST_TO_SURE)
         return "level", float(np.log(p / (1 - p)).mean()), False
 
-    return next(float(said[2]) for said in booster.eval_train(mean_of_log_odds)
-                if said[1] == "level")
+    return next(
+        float(said[2]) for said in booster.eval_train(mean_of_log_odds) if said[1] == "level"
+    )
 
 
 def binned(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
@@ -120,12 +134,20 @@ def binned(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
 def grow(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Booster:
     """Grow the trees; the booster holds on to the Dataset, its text does not."""
     # kept, LightGBM does not write and read them once more to set the Dataset free
-    return lgb.train(settings_of(dataset, parameters, seed=seed), dataset,
-                     num_boost_round=int(parameters["rounds"]), keep_training_booster=True)
+    return lgb.train(
+        settings_of(dataset, parameters, seed=seed),
+        dataset,
+        num_boost_round=int(parameters["rounds"]),
+        keep_training_booster=True,
+    )
 
 
 def growing_scores(
-    dataset: lgb.Dataset, parameters: Parameters, matrix: Matrix, rounds: Sequence[int], *,
+    dataset: lgb.Dataset,
+    parameters: Parameters,
+    matrix: Matrix,
+    rounds: Sequence[int],
+    *,
     seed: int,
 ) -> Iterator[Vector]:
     """Raw scores of other rows after each of these numbers of trees, which rise.
@@ -139,15 +161,19 @@ def growing_scores(
         while not ended and booster.current_iteration() < upto:
             ended = booster.update()
         if booster.num_trees() > before:
-            scores = scores + booster.predict(matrix, raw_score=True, num_threads=1,
-                                              start_iteration=before, num_iteration=upto - before)
+            scores = scores + booster.predict(
+                matrix,
+                raw_score=True,
+                num_threads=1,
+                start_iteration=before,
+                num_iteration=upto - before,
+            )
         yield scores
 
 
 def settings_of(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> dict[str, Any]:
     """LightGBM's settings for these parameters of a spec."""
-    chosen: dict[str, Any] = {name: value for name, value in parameters.items()
-                              if name != "rounds"}
+    chosen: dict[str, Any] = {name: value for name, value in parameters.items() if name != "rounds"}
     for name in ("num_leaves", "min_data_in_leaf"):
         chosen[name] = int(parameters[name])
     return {**(dataset.params or {}), **chosen, "bagging_freq": 1, "seed": seed}
@@ -162,8 +188,12 @@ def raw_scores(booster: lgb.Booster, matrix: Matrix, *, rounds: int | None = Non
 def _fixed(matrix: Matrix) -> dict[str, Any]:
     threads = 1 if matrix.size < CELLS_PER_THREAD else 2  # of the data, not of the machine
     return {
-        "objective": "binary", "verbosity": -1, "deterministic": True, "force_col_wise": True,
-        "num_threads": threads, "feature_pre_filter": False,
+        "objective": "binary",
+        "verbosity": -1,
+        "deterministic": True,
+        "force_col_wise": True,
+        "num_threads": threads,
+        "feature_pre_filter": False,
     }
 
 

@@ -34,7 +34,11 @@ SMALLEST = 1e-6
 
 
 def fit_formula_prior(
-    matrix: Matrix, outcome: Vector, parameters: Parameters, *, names: Sequence[str],
+    matrix: Matrix,
+    outcome: Vector,
+    parameters: Parameters,
+    *,
+    names: Sequence[str],
     horizon_days: int | None,
 ) -> LinearForm:
     """Calibrate the offset, then fit what the other features add to it.
@@ -56,10 +60,20 @@ def fit_formula_prior(
             # a step where the window closes: sooner or later within it makes no difference
             lower[place], upper[place] = np.log1p(horizon_days - 1), np.log1p(horizon_days)
     none = np.zeros(len(outcome))
-    offset = _fitted(LinearDesign.of(matrix[:, starts], lower=lower, upper=upper),
-                     matrix[:, starts], outcome, none, strength=parameters["prior_strength"])
-    added = _fitted(LinearDesign.of(matrix[:, ~starts]), matrix[:, ~starts], outcome,
-                    offset.score(matrix[:, starts]), strength=parameters["strength"])
+    offset = _fitted(
+        LinearDesign.of(matrix[:, starts], lower=lower, upper=upper),
+        matrix[:, starts],
+        outcome,
+        none,
+        strength=parameters["prior_strength"],
+    )
+    added = _fitted(
+        LinearDesign.of(matrix[:, ~starts]),
+        matrix[:, ~starts],
+        outcome,
+        offset.score(matrix[:, starts]),
+        strength=parameters["strength"],
+    )
     parts: dict[str, Vector] = {}
     for field in fields(LinearForm):
         if field.name != "intercept":

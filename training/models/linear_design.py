@@ -49,9 +49,15 @@ class LinearDesign:
         spread = bounded.std(axis=0)
         missing_rate = unknown.mean(axis=0)
         return cls(
-            fill=fill, center=bounded.mean(axis=0), scale=np.where(spread > 1e-12, spread, 1.0),
-            varies=spread > 1e-12, missing_rate=missing_rate,
-            tells=(missing_rate >= RARE) & (missing_rate <= 1 - RARE), lower=low, upper=high)
+            fill=fill,
+            center=bounded.mean(axis=0),
+            scale=np.where(spread > 1e-12, spread, 1.0),
+            varies=spread > 1e-12,
+            missing_rate=missing_rate,
+            tells=(missing_rate >= RARE) & (missing_rate <= 1 - RARE),
+            lower=low,
+            upper=high,
+        )
 
     def columns(self, matrix: Matrix) -> Matrix:
         """One column per feature, then one per feature whose absence tells."""
@@ -69,10 +75,16 @@ class LinearDesign:
         return LinearForm(
             # the form centres indicators itself, and its base adds their mean
             intercept=float(intercept - missing @ self.missing_rate),
-            fill=self.fill, center=self.center, scale=self.scale,
-            coefficient=np.where(self.varies, weights[:n], 0.0), missing_coefficient=missing,
-            missing_rate=self.missing_rate, lower=self.lower, upper=self.upper,
-            signed_log=np.ones(n))
+            fill=self.fill,
+            center=self.center,
+            scale=self.scale,
+            coefficient=np.where(self.varies, weights[:n], 0.0),
+            missing_coefficient=missing,
+            missing_rate=self.missing_rate,
+            lower=self.lower,
+            upper=self.upper,
+            signed_log=np.ones(n),
+        )
 
     @property
     def _missing_spread(self) -> Vector:

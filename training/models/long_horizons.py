@@ -86,7 +86,8 @@ class LaterHorizons:
         return LaterHorizons(
             outcomes={h: o for h, o in self.outcomes.items() if h not in reasons},
             test={h: t for h, t in self.test.items() if h not in reasons},
-            not_estimable={**self.not_estimable, **reasons})
+            not_estimable={**self.not_estimable, **reasons},
+        )
 
     @property
     def horizons(self) -> tuple[int, ...]:
@@ -95,7 +96,11 @@ class LaterHorizons:
 
 
 def later_horizons(
-    label: Label, training: TrainingSet, events: pl.DataFrame, rows: pl.DataFrame, *,
+    label: Label,
+    training: TrainingSet,
+    events: pl.DataFrame,
+    rows: pl.DataFrame,
+    *,
     known_until: datetime,
 ) -> LaterHorizons:
     """Label the rows of a training set at the label's later horizons, and say which can be judged.
@@ -110,12 +115,17 @@ def later_horizons(
     wanted = tuple(h for h in label.later if h > training.horizons[-1])
     if not wanted:
         return LaterHorizons(outcomes={}, test={}, not_estimable={})
-    labelled = label_rows(replace(label, horizons=wanted, later=()), events, rows,
-                          known_until=known_until)
-    keys = pl.DataFrame({
-        "account_id": [training.accounts[i] for i in training.account],
-        "as_of": pl.Series([training.cutoffs[i] for i in training.cutoff],
-                           dtype=labelled.frame.schema["as_of"])})
+    labelled = label_rows(
+        replace(label, horizons=wanted, later=()), events, rows, known_until=known_until
+    )
+    keys = pl.DataFrame(
+        {
+            "account_id": [training.accounts[i] for i in training.account],
+            "as_of": pl.Series(
+                [training.cutoffs[i] for i in training.cutoff], dtype=labelled.frame.schema["as_of"]
+            ),
+        }
+    )
     frame = keys.join(labelled.frame, on=ROW, how="left", maintain_order="left")
     outcomes: dict[int, Vector] = {}
     test: dict[int, tuple[datetime, ...]] = {}
@@ -154,23 +164,35 @@ class FarChance:
     def for_serving(self, level: float) -> LaterChance:
         """The value that a bundle holds, for near scores that lie higher by ``level``."""
         return LaterChance(
-            slope=self.slope, form=self.form,
-            calibration=self.calibration.shifted(self.slope * level).for_serving((self.horizon,)))
+            slope=self.slope,
+            form=self.form,
+            calibration=self.calibration.shifted(self.slope * level).for_serving((self.horizon,)),
+        )
 
     @property
     def sentence(self) -> str:
         """How it was fitted, and why so."""
         if self.has_own_fit:
-            return (f"{self.horizon} days: a fit of its own, from {self.n_accounts} distinct "
-                    f"accounts.")
-        return (f"{self.horizon} days: only a slope of its own on the nearer score; "
-                f"{self.n_accounts} distinct accounts had the outcome in the time after it, fewer "
-                f"than {FEW_ACCOUNTS}.")
+            return (
+                f"{self.horizon} days: a fit of its own, from {self.n_accounts} distinct accounts."
+            )
+        return (
+            f"{self.horizon} days: only a slope of its own on the nearer score; "
+            f"{self.n_accounts} distinct accounts had the outcome in the time after it, fewer "
+            f"than {FEW_ACCOUNTS}."
+        )
 
 
 def fit_later(
-    spec: ModelSpec, training: TrainingSet, outcomes: Mapping[int, Vector], columns: list[int],
-    parameters: Parameters, *, at: datetime, seed: int, draws: int = 0,
+    spec: ModelSpec,
+    training: TrainingSet,
+    outcomes: Mapping[int, Vector],
+    columns: list[int],
+    parameters: Parameters,
+    *,
+    at: datetime,
+    seed: int,
+    draws: int = 0,
 ) -> tuple[FarChance, ...]:
     """The chances after the near, in rising order of their horizons.
 
@@ -195,11 +217,24 @@ def fit_later(
     for horizon in sorted(outcomes):
         decided = _closed(training, outcomes[horizon], horizon, at)
         there = decided & (before == 0)
-        chances.append(_fit_chance(
-            horizon, near[there], matrix[there], outcomes[horizon][there],
-            training.account[there], _newest_third(training, there), spec, renewal=renewal,
-            ends=reach_of(horizon, lead_days=training.label.lead_days).days, draws=draws, seed=seed,
-            rate=_rate(outcomes[horizon][decided & _newest_third(training, decided, whole=True)])))
+        chances.append(
+            _fit_chance(
+                horizon,
+                near[there],
+                matrix[there],
+                outcomes[horizon][there],
+                training.account[there],
+                _newest_third(training, there),
+                spec,
+                renewal=renewal,
+                ends=reach_of(horizon, lead_days=training.label.lead_days).days,
+                draws=draws,
+                seed=seed,
+                rate=_rate(
+                    outcomes[horizon][decided & _newest_third(training, decided, whole=True)]
+                ),
+            )
+        )
         before = outcomes[horizon]
     return tuple(chances)
 
@@ -215,8 +250,14 @@ def probability_by(
 
 
 def later_probability(
-    spec: ModelSpec, training: TrainingSet, outcomes: Mapping[int, Vector], rows: Bools,
-    parameters: Parameters, *, at: datetime, seed: int,
+    spec: ModelSpec,
+    training: TrainingSet,
+    outcomes: Mapping[int, Vector],
+    rows: Bools,
+    parameters: Parameters,
+    *,
+    at: datetime,
+    seed: int,
 ) -> dict[int, Vector]:
     """A spec's probabilities of rows at later horizons, made from what was known at a moment."""
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
@@ -228,8 +269,10 @@ def later_probability(
     matrix = training.part(rows, columns)
     f = fitted.score(matrix) - fitted.level
     near = shorter.calibration.intercepts[-1] + shorter.calibration.slope * f
-    return {chance.horizon: probability_by(near, chances[:place], f, matrix)
-            for place, chance in enumerate(chances, start=1)}
+    return {
+        chance.horizon: probability_by(near, chances[:place], f, matrix)
+        for place, chance in enumerate(chances, start=1)
+    }
 
 
 def near_folds(training: TrainingSet, at: datetime) -> tuple[Fold, ...]:
@@ -238,47 +281,67 @@ def near_folds(training: TrainingSet, at: datetime) -> tuple[Fold, ...]:
     closed = closed_by(training.cutoffs, at, reach=reach)
     held_out = newest(closed, CALIBRATION_SHARE) if closed else ()
     return tuple(
-        fold for fold in rolling_folds(closed, held_out, reach=reach)
-        if _both_classes(training.outcome[training.rows_at(fold.train)]))
+        fold
+        for fold in rolling_folds(closed, held_out, reach=reach)
+        if _both_classes(training.outcome[training.rows_at(fold.train)])
+    )
 
 
 def why_not(
     training: TrainingSet, outcome: Vector, before: Vector, horizon: int, at: datetime
 ) -> str | None:
     """Why a horizon can not be learned from what was known at a moment; None where it can."""
-    closed = closed_by(training.cutoffs, at,
-                       reach=reach_of(horizon, lead_days=training.label.lead_days))
+    closed = closed_by(
+        training.cutoffs, at, reach=reach_of(horizon, lead_days=training.label.lead_days)
+    )
     if len(closed) < LEAST_CUTOFFS or not near_folds(training, at):
         return (
             f"{len(training.cutoffs)} cutoffs are too few to learn windows of {horizon} days from "
             f"{LEAST_CUTOFFS} cutoffs and to judge them on later ones that none of them reaches "
             f"into. Build older snapshots (keepwell snapshot --from … --to … --every month), or "
-            f"wait for labels to mature.")
+            f"wait for labels to mature."
+        )
     there = _closed(training, outcome, horizon, at) & (before == 0)
     return _too_few("learn", training, outcome, there)
 
 
 def _why_not(
-    training: TrainingSet, outcome: Vector, before: Vector, test: tuple[datetime, ...],
+    training: TrainingSet,
+    outcome: Vector,
+    before: Vector,
+    test: tuple[datetime, ...],
     horizon: int,
 ) -> str | None:
     """Why the data can not judge a horizon; None where they can."""
     at = test[0] if test else training.cutoffs[0]
     return why_not(training, outcome, before, horizon, at) or _too_few(
-        "judge", training, outcome, training.rows_at(test) & ~np.isnan(outcome))
+        "judge", training, outcome, training.rows_at(test) & ~np.isnan(outcome)
+    )
 
 
 def _too_few(part: str, training: TrainingSet, outcome: Vector, rows: Bools) -> str | None:
     having, lacking = (len(np.unique(training.account[rows & (outcome == y)])) for y in (1, 0))
     if min(having, lacking) >= LEAST_OUTCOMES:
         return None
-    return (f"{having} of the accounts whose rows would {part} it have the outcome and {lacking} "
-            f"have not; at least {LEAST_OUTCOMES} of either are needed.")
+    return (
+        f"{having} of the accounts whose rows would {part} it have the outcome and {lacking} "
+        f"have not; at least {LEAST_OUTCOMES} of either are needed."
+    )
 
 
 def _fit_chance(
-    horizon: int, f: Vector, matrix: Matrix, outcome: Vector, accounts: NDArray[np.int64],
-    newer: Bools, spec: ModelSpec, *, renewal: int | None, ends: int, draws: int, seed: int,
+    horizon: int,
+    f: Vector,
+    matrix: Matrix,
+    outcome: Vector,
+    accounts: NDArray[np.int64],
+    newer: Bools,
+    spec: ModelSpec,
+    *,
+    renewal: int | None,
+    ends: int,
+    draws: int,
+    seed: int,
     rate: float,
 ) -> FarChance:
     n_accounts = len(np.unique(accounts[outcome == 1]))
@@ -286,21 +349,45 @@ def _fit_chance(
     held = np.empty(len(f))
     for fifth in range(FIFTHS):
         out = accounts % FIFTHS == fifth
-        slope, form = _fit_far(f[~out], matrix[~out], outcome[~out], accounts[~out], own=own,
-                               renewal=renewal, ends=ends)
+        slope, form = _fit_far(
+            f[~out],
+            matrix[~out],
+            outcome[~out],
+            accounts[~out],
+            own=own,
+            renewal=renewal,
+            ends=ends,
+        )
         held[out] = _score(slope, form, f[out], matrix[out])
     slope, form = _fit_far(f, matrix, outcome, accounts, own=own, renewal=renewal, ends=ends)
     judged = newer if 0 < outcome[newer].sum() < newer.sum() else np.ones(len(f), dtype=np.bool_)
     calibration = fit_calibration(
-        held[judged], outcome[judged][:, None], accounts[judged], n_draws=draws,
-        rng=np.random.default_rng((seed, horizon)))
-    return FarChance(horizon=horizon, slope=slope, form=form, has_own_fit=own,
-                     calibration=calibration, rate=rate, n_accounts=n_accounts)
+        held[judged],
+        outcome[judged][:, None],
+        accounts[judged],
+        n_draws=draws,
+        rng=np.random.default_rng((seed, horizon)),
+    )
+    return FarChance(
+        horizon=horizon,
+        slope=slope,
+        form=form,
+        has_own_fit=own,
+        calibration=calibration,
+        rate=rate,
+        n_accounts=n_accounts,
+    )
 
 
 def _fit_far(
-    f: Vector, matrix: Matrix, outcome: Vector, accounts: NDArray[np.int64], *, own: bool,
-    renewal: int | None, ends: int,
+    f: Vector,
+    matrix: Matrix,
+    outcome: Vector,
+    accounts: NDArray[np.int64],
+    *,
+    own: bool,
+    renewal: int | None,
+    ends: int,
 ) -> tuple[float, LinearForm | None]:
     """The slope of the near score, and what the renewal and every feature say beside it."""
     design, steps = _design(matrix, renewal, ends)
@@ -312,8 +399,11 @@ def _fit_far(
     if renewal is not None and steps:
         used[renewal], strength[renewal] = True, share * RENEWAL_SPREAD**2
     weights = penalised_weights(
-        np.column_stack((f, columns[:, used])), outcome, USUAL_SLOPE * f,
-        strength=np.append(share * SLOPE_SPREAD**2, strength[used]))
+        np.column_stack((f, columns[:, used])),
+        outcome,
+        USUAL_SLOPE * f,
+        strength=np.append(share * SLOPE_SPREAD**2, strength[used]),
+    )
     slope = USUAL_SLOPE + float(weights[1])
     if not used.any():
         return slope, None
@@ -345,8 +435,13 @@ def _score(slope: float, form: LinearForm | None, f: Vector, matrix: Matrix) -> 
 
 
 def scores_by_fifths(
-    spec: ModelSpec, training: TrainingSet, columns: list[int], parameters: Parameters, *,
-    at: datetime, seed: int,
+    spec: ModelSpec,
+    training: TrainingSet,
+    columns: list[int],
+    parameters: Parameters,
+    *,
+    at: datetime,
+    seed: int,
 ) -> Vector:
     """The centred near score of every row, by a fit that does not know its account."""
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)

@@ -46,12 +46,20 @@ class ModelSpec:
 
 
 LIGHTGBM = ModelSpec(
-    name="lightgbm", title="LightGBM", form="trees", may_serve=True,
+    name="lightgbm",
+    title="LightGBM",
+    form="trees",
+    may_serve=True,
     # Few accounts leave, so little may be believed: small trees, large leaves, strong shrinkage,
     # each tree on half of the features and of the rows.
     parameters={
-        "learning_rate": 0.05, "num_leaves": 5, "min_data_in_leaf": 40, "lambda_l2": 30.0,
-        "feature_fraction": 0.5, "bagging_fraction": 0.6, "rounds": 120,
+        "learning_rate": 0.05,
+        "num_leaves": 5,
+        "min_data_in_leaf": 40,
+        "lambda_l2": 30.0,
+        "feature_fraction": 0.5,
+        "bagging_fraction": 0.6,
+        "rounds": 120,
     },
     # Nothing here alters how features are binned: the Dataset is binned once for the study.
     space={
@@ -64,31 +72,42 @@ LIGHTGBM = ModelSpec(
 )
 
 LOGISTIC = ModelSpec(
-    name="logistic", title="logistic regression", form="linear", may_serve=True,
+    name="logistic",
+    title="logistic regression",
+    form="linear",
+    may_serve=True,
     parameters={"strength": 0.003},  # inverse penalty per row-sum of the loss, as scikit-learn's C
 )
 
 FORMULA_PRIOR = ModelSpec(
-    name="formula_prior", title="refined health formula", form="prior", may_serve=True,
+    name="formula_prior",
+    title="refined health formula",
+    form="prior",
+    may_serve=True,
     for_few=True,
     # the formula and the renewal date are believed as they are calibrated, all else hardly
     parameters={"prior_strength": 1.0, "strength": 0.001},
 )
 
 FORMULA = ModelSpec(
-    name="formula", title="health formula", form="linear", reads=HEALTH_SCORE,
+    name="formula",
+    title="health formula",
+    form="linear",
+    reads=HEALTH_SCORE,
     parameters={"strength": 1.0},
 )
 
 LAST_MONTH = ModelSpec(
-    name="usage", title="usage in the last month", form="linear", reads=USAGE,
+    name="usage",
+    title="usage in the last month",
+    form="linear",
+    reads=USAGE,
     parameters={"strength": 1.0},
 )
 
 BASE_RATE = ModelSpec(name="base_rate", title="base rate", form="constant")
 
-SPECS: tuple[ModelSpec, ...] = (
-    LIGHTGBM, LOGISTIC, FORMULA_PRIOR, FORMULA, LAST_MONTH, BASE_RATE)
+SPECS: tuple[ModelSpec, ...] = (LIGHTGBM, LOGISTIC, FORMULA_PRIOR, FORMULA, LAST_MONTH, BASE_RATE)
 
 
 def spec_named(name: str) -> ModelSpec:

@@ -81,8 +81,15 @@ class Interval:
 
 
 def fit_untouched(
-    spec: ModelSpec, training: TrainingSet, touched: TouchedRows, later: Mapping[int, Vector],
-    columns: list[int], parameters: Parameters, *, at: datetime, seed: int,
+    spec: ModelSpec,
+    training: TrainingSet,
+    touched: TouchedRows,
+    later: Mapping[int, Vector],
+    columns: list[int],
+    parameters: Parameters,
+    *,
+    at: datetime,
+    seed: int,
 ) -> Untouched:
     """Estimate the risk if untouched, or say why it can not be.
 
@@ -100,23 +107,38 @@ def fit_untouched(
     came = np.isfinite(touched.touch_days)
     if not came.any() or training.label.outcome != "churn":
         reason = ONLY_CHURN if came.any() else NO_LOG
-        return Untouched(shares=shares, shift=None, not_known=dict.fromkeys(shares, reason),
-                         drawn_share=0.0, effective_accounts=0.0)
+        return Untouched(
+            shares=shares,
+            shift=None,
+            not_known=dict.fromkeys(shares, reason),
+            drawn_share=0.0,
+            effective_accounts=0.0,
+        )
     near = scores_by_fifths(spec, training, columns, parameters, at=at, seed=seed)
-    intervals = touch_intervals(training, touched, later, known_of_touching(
-        training, touched, near), at=at)
+    intervals = touch_intervals(
+        training, touched, later, known_of_touching(training, touched, near), at=at
+    )
     judged, not_known, effective = _judged(training, intervals)
     drawn = float(touched.by_chance[came].mean())
     shift = None
     if judged:
         chance, form = touch_chance(training, touched, columns, at=at)
         shift = _fit_shift(training, judged, near, chance, form, seed=seed)
-    return Untouched(shares=shares, shift=shift, not_known=not_known, drawn_share=drawn,
-                     effective_accounts=effective)
+    return Untouched(
+        shares=shares,
+        shift=shift,
+        not_known=not_known,
+        drawn_share=drawn,
+        effective_accounts=effective,
+    )
 
 
 def touch_intervals(
-    training: TrainingSet, touched: TouchedRows, later: Mapping[int, Vector], known: Matrix, *,
+    training: TrainingSet,
+    touched: TouchedRows,
+    later: Mapping[int, Vector],
+    known: Matrix,
+    *,
     at: datetime,
 ) -> list[Interval]:
     """Who could have the outcome between each two horizons, and the chance to be untouched there.
@@ -141,9 +163,15 @@ def touch_intervals(
         own = np.log1p(-_chance_by_fifths(training, known, judged, there & ~(came & ~judged)))
         passed = _share_passed(touched, judged, there, until)
         log_now = log_stay + passed * own + _spared(touched, until)
-        found.append(Interval(
-            horizon=horizon, rows=np.flatnonzero(here), outcome=outcome[here],
-            untouched=touched.touch_days[here] >= until[here], stay=np.exp(log_now[here])))
+        found.append(
+            Interval(
+                horizon=horizon,
+                rows=np.flatnonzero(here),
+                outcome=outcome[here],
+                untouched=touched.touch_days[here] >= until[here],
+                stay=np.exp(log_now[here]),
+            )
+        )
         log_stay, start, before = log_stay + own, end, outcome
     return found
 
@@ -167,7 +195,12 @@ def touch_chance(
 
 
 def logit_weights(
-    design: Matrix, outcome: Vector, offset: Vector, weight: Vector, *, precision: Vector,
+    design: Matrix,
+    outcome: Vector,
+    offset: Vector,
+    weight: Vector,
+    *,
+    precision: Vector,
     start: Vector | None = None,
 ) -> Vector:
     """Weights of a weighted logistic regression beside an offset, shrunken to 0."""
@@ -187,12 +220,22 @@ MOST_STEPS, CLOSE, TINY = 50, 1e-8, 1e-6
 
 
 def _fit_shift(
-    training: TrainingSet, intervals: list[Interval], near: Vector, chance: Vector,
-    form: LinearForm, *, seed: int,
+    training: TrainingSet,
+    intervals: list[Interval],
+    near: Vector,
+    chance: Vector,
+    form: LinearForm,
+    *,
+    seed: int,
 ) -> UntouchedShift:
     rows = np.concatenate([one.rows for one in intervals])
-    accounts, outcome, weight = training.account[rows], *(
-        np.concatenate([getattr(one, name) for one in intervals]) for name in ("outcome", "weight"))
+    accounts, outcome, weight = (
+        training.account[rows],
+        *(
+            np.concatenate([getattr(one, name) for one in intervals])
+            for name in ("outcome", "weight")
+        ),
+    )
     low, high = np.quantile(chance[rows], [0.01, 0.99])
     t = np.clip(chance[rows], low, high)
     centre = float(t.mean())
@@ -202,16 +245,30 @@ def _fit_shift(
     # rows of one account overlap, so what is known beforehand weighs as if accounts were the rows
     share = len(present) / max(len(one.rows) for one in intervals)
 
-    def fitted(times: Vector, plain: list[Vector] | None, best: Vector | None
-               ) -> tuple[list[Vector], Vector]:
+    def fitted(
+        times: Vector, plain: list[Vector] | None, best: Vector | None
+    ) -> tuple[list[Vector], Vector]:
         """What the score says in all rows, and shift and weight; each account so many times."""
-        plain = [logit_weights(design, one.outcome, np.zeros(len(design)),
-                               times[training.account[one.rows]], precision=np.full(2, TINY),
-                               start=None if plain is None else plain[k])
-                 for k, (one, design) in enumerate(zip(intervals, scores, strict=True))]
+        plain = [
+            logit_weights(
+                design,
+                one.outcome,
+                np.zeros(len(design)),
+                times[training.account[one.rows]],
+                precision=np.full(2, TINY),
+                start=None if plain is None else plain[k],
+            )
+            for k, (one, design) in enumerate(zip(intervals, scores, strict=True))
+        ]
         offset = np.concatenate([design @ w for design, w in zip(scores, plain, strict=True)])
-        return plain, logit_weights(touching, outcome, offset, share * weight * times[accounts],
-                                    precision=1 / np.array(SPREADS) ** 2, start=best)
+        return plain, logit_weights(
+            touching,
+            outcome,
+            offset,
+            share * weight * times[accounts],
+            precision=1 / np.array(SPREADS) ** 2,
+            start=best,
+        )
 
     plain, best = fitted(np.ones(len(training.accounts)), None, None)
     rng = np.random.default_rng((seed, len(rows)))
@@ -222,9 +279,14 @@ def _fit_shift(
         drawn[draw] = fitted(times, plain, best)[1]
     (a, b), (_, c) = np.cov(drawn.T)
     return UntouchedShift(
-        horizons=tuple(one.horizon for one in intervals), shift=float(best[0]),
-        weight=float(best[1]), centre=centre, bounds=(float(low), float(high)),
-        covariance=((float(a), float(b)), (float(b), float(c))), touch=form)
+        horizons=tuple(one.horizon for one in intervals),
+        shift=float(best[0]),
+        weight=float(best[1]),
+        centre=centre,
+        bounds=(float(low), float(high)),
+        covariance=((float(a), float(b)), (float(b), float(c))),
+        touch=form,
+    )
 
 
 def _judged(
@@ -237,7 +299,7 @@ def _judged(
     if reason is not None:
         return [], dict.fromkeys((one.horizon for one in intervals), reason), effective
     judged, not_known = list(near), {}
-    for one in intervals[len(near):]:
+    for one in intervals[len(near) :]:
         reason = reason or _why_not(training, [one])
         if reason is None:
             judged.append(one)
@@ -251,25 +313,35 @@ def _why_not(training: TrainingSet, intervals: list[Interval]) -> str | None:
     last = intervals[-1]
 
     def accounts(name: str) -> int:
-        chosen = [one.rows[~one.untouched if name == "touched" else
-                           one.untouched & (one.outcome == 1)] for one in intervals]
+        chosen = [
+            one.rows[~one.untouched if name == "touched" else one.untouched & (one.outcome == 1)]
+            for one in intervals
+        ]
         return len(np.unique(training.account[np.concatenate(chosen)]))
 
     touched, lost = accounts("touched"), accounts("untouched with the outcome")
     if touched < LEAST_TOUCHED:
-        return (f"Only {touched} accounts were touched, and {LEAST_TOUCHED} are needed to tell "
-                f"whom that happens to.")
+        return (
+            f"Only {touched} accounts were touched, and {LEAST_TOUCHED} are needed to tell "
+            f"whom that happens to."
+        )
     at_limit = float((last.stay < 1 / MOST_WEIGHT).mean())
     if at_limit > MOST_AT_LIMIT:
-        return (f"{at_limit:.0%} of the rows were all but sure to be touched, so there is nobody "
-                f"to compare them with.")
+        return (
+            f"{at_limit:.0%} of the rows were all but sure to be touched, so there is nobody "
+            f"to compare them with."
+        )
     if lost < LEAST_OUTCOMES:
-        return (f"Only {lost} accounts had the outcome without being touched before it, and "
-                f"{LEAST_OUTCOMES} are needed.")
+        return (
+            f"Only {lost} accounts had the outcome without being touched before it, and "
+            f"{LEAST_OUTCOMES} are needed."
+        )
     effective = _effective_accounts(training, last)
     if effective < LEAST_EFFECTIVE:
-        return (f"The untouched rows are worth {effective:.0f} accounts once they stand for all, "
-                f"and {LEAST_EFFECTIVE} are needed.")
+        return (
+            f"The untouched rows are worth {effective:.0f} accounts once they stand for all, "
+            f"and {LEAST_EFFECTIVE} are needed."
+        )
     return None
 
 
@@ -283,8 +355,9 @@ def _effective_accounts(training: TrainingSet, one: Interval) -> float:
 def known_of_touching(training: TrainingSet, touched: TouchedRows, near: Vector) -> Matrix:
     """What may tell who is touched: every feature, the score, and what was done before."""
     every = usable_columns(training, np.ones(len(near), dtype=np.bool_), LIGHTGBM)
-    return np.column_stack((training.matrix[:, every], near, touched.days_since_touch,
-                            touched.days_since_choice))
+    return np.column_stack(
+        (training.matrix[:, every], near, touched.days_since_touch, touched.days_since_choice)
+    )
 
 
 def _chance_by_fifths(training: TrainingSet, known: Matrix, came: Bools, rows: Bools) -> Vector:
@@ -307,8 +380,13 @@ def _touch_form(known: Matrix, came: Vector) -> LinearForm:
     if not 0 < came.sum() < len(came):
         n = known.shape[1]
         level = float(np.log((came.sum() + 0.5) / (len(came) - came.sum() + 0.5)))
-        return LinearForm.plain(intercept=level, fill=np.zeros(n), center=np.zeros(n),
-                                scale=np.ones(n), coefficient=np.zeros(n))
+        return LinearForm.plain(
+            intercept=level,
+            fill=np.zeros(n),
+            center=np.zeros(n),
+            scale=np.ones(n),
+            coefficient=np.zeros(n),
+        )
     return fit_linear(known, came, strength=TOUCH_STRENGTH)
 
 

@@ -70,8 +70,14 @@ class Drift:
 
 
 def drift(
-    names: tuple[str, ...], shares: Vector, then: Matrix, account: Places, now: Matrix, *,
-    rng: np.random.Generator, draws: int = DRAWS,
+    names: tuple[str, ...],
+    shares: Vector,
+    then: Matrix,
+    account: Places,
+    now: Matrix,
+    *,
+    rng: np.random.Generator,
+    draws: int = DRAWS,
 ) -> Drift:
     """Compare the rows of now, one an account, with those of training.
 
@@ -88,8 +94,9 @@ def drift(
     widest = max(len(edges) for edges in bins) + 2
     coded_then, coded_now = (_coded(rows, bins, widest) for rows in (then, now))
     rates_then, rates_now = (_rates(coded, len(names), widest) for coded in (coded_then, coded_now))
-    chance = _without_drift(coded_then, account, min(len(now), MOST_ACCOUNTS), len(names), widest,
-                            rng, draws)
+    chance = _without_drift(
+        coded_then, account, min(len(now), MOST_ACCOUNTS), len(names), widest, rng, draws
+    )
     usual = chance.mean(axis=0)
 
     def beyond(divergence: Matrix) -> Matrix:
@@ -98,17 +105,27 @@ def drift(
     distance = beyond(divergence(rates_then, rates_now))
     known_then, known_now = (~np.isnan(rows) for rows in (then, now))
     outside = _outside(then, now)
-    found = [FeatureDrift(
-        name=name, share=float(shares[j]), distance=float(distance[j]),
-        unknown_then=float(1 - known_then[:, j].mean()),
-        unknown_now=float(1 - known_now[:, j].mean()), outside=float(outside[:, j].mean()),
-        median_then=_median(then[known_then[:, j], j]), median_now=_median(now[known_now[:, j], j]))
-        for j, name in enumerate(names)]
+    found = [
+        FeatureDrift(
+            name=name,
+            share=float(shares[j]),
+            distance=float(distance[j]),
+            unknown_then=float(1 - known_then[:, j].mean()),
+            unknown_now=float(1 - known_now[:, j].mean()),
+            outside=float(outside[:, j].mean()),
+            median_then=_median(then[known_then[:, j], j]),
+            median_now=_median(now[known_now[:, j], j]),
+        )
+        for j, name in enumerate(names)
+    ]
     return Drift(
         distance=float(distance @ shares),
         limit=max(LEAST_DISTANCE, float(np.quantile(beyond(chance) @ shares, 1 - FALSE_ALARMS))),
-        outside=float((outside @ shares).mean()), n_then=len(then), n_now=len(now),
-        features=tuple(sorted(found, key=lambda f: (-f.share * f.distance, f.name))))
+        outside=float((outside @ shares).mean()),
+        n_then=len(then),
+        n_now=len(now),
+        features=tuple(sorted(found, key=lambda f: (-f.share * f.distance, f.name))),
+    )
 
 
 def divergence(p: Matrix, q: Matrix) -> Vector:
@@ -139,8 +156,11 @@ def _edges(values: Vector) -> Vector:
         return np.empty(0)
     inner = np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1], method="inverted_cdf")
     low, high = known.min(), known.max()
-    beyond = [edge for edge, extreme in ((np.nextafter(low, -np.inf), low), (high, high))
-              if (known == extreme).mean() >= MANY]
+    beyond = [
+        edge
+        for edge, extreme in ((np.nextafter(low, -np.inf), low), (high, high))
+        if (known == extreme).mean() >= MANY
+    ]
     return np.unique(np.r_[inner[inner < high], beyond])
 
 
@@ -159,8 +179,13 @@ def _rates(coded: Places, columns: int, widest: int) -> Matrix:
 
 
 def _without_drift(
-    coded: Places, account: Places, n_now: int, columns: int, widest: int,
-    rng: np.random.Generator, draws: int,
+    coded: Places,
+    account: Places,
+    n_now: int,
+    columns: int,
+    widest: int,
+    rng: np.random.Generator,
+    draws: int,
 ) -> Matrix:
     """Divergences (draws × columns) between samples of the training rows themselves."""
     accounts, place = np.unique(account, return_inverse=True)
@@ -170,9 +195,14 @@ def _without_drift(
     rows = position[place] >= 0
     coded, whose = coded[rows], position[place[rows]]
     cells = columns * widest
-    of_account = np.bincount(
-        (whose[:, None] * cells + coded).ravel(), minlength=len(kept) * cells,
-    ).reshape(len(kept), cells).astype(np.float64)
+    of_account = (
+        np.bincount(
+            (whose[:, None] * cells + coded).ravel(),
+            minlength=len(kept) * cells,
+        )
+        .reshape(len(kept), cells)
+        .astype(np.float64)
+    )
     found = np.empty((draws, columns))
     for draw in range(draws):
         drawn = np.bincount(rng.integers(0, len(kept), len(kept)), minlength=len(kept))

@@ -66,8 +66,14 @@ class Estimate:
 
 
 def estimate(
-    p: Vector, low: Vector, high: Vector, horizon: int, *, drift: Drift | None,
-    past: tuple[MaturedRows, ...], rng: np.random.Generator,
+    p: Vector,
+    low: Vector,
+    high: Vector,
+    horizon: int,
+    *,
+    drift: Drift | None,
+    past: tuple[MaturedRows, ...],
+    rng: np.random.Generator,
 ) -> Estimate:
     """The estimate for rows with these probabilities.
 
@@ -84,13 +90,22 @@ def estimate(
     doubts = _doubts(len(p), drift, checked)
     trust: Trust = "not reliable" if doubts else "reliable" if checked else "not checked"
     if not checked:
-        doubts = (*doubts, f"no horizon has matured labels of {LEAST_ACCOUNTS} accounts with the "
-                           f"outcome and {LEAST_ACCOUNTS} without since it was trained, so it "
-                           f"could not be held against any")
+        doubts = (
+            *doubts,
+            f"no horizon has matured labels of {LEAST_ACCOUNTS} accounts with the "
+            f"outcome and {LEAST_ACCOUNTS} without since it was trained, so it "
+            f"could not be held against any",
+        )
     return Estimate(
-        horizon=horizon, n_rows=len(p), log_loss=float(expected_log_loss(p).mean()),
+        horizon=horizon,
+        n_rows=len(p),
+        log_loss=float(expected_log_loss(p).mean()),
         outcomes=Interval(value=float(p.sum()), low=float(low.sum()), high=float(high.sum())),
-        auc=expected_auc(p), past=checked, trust=trust, doubts=doubts)
+        auc=expected_auc(p),
+        past=checked,
+        trust=trust,
+        doubts=doubts,
+    )
 
 
 def past_error(rows: MaturedRows, *, rng: np.random.Generator) -> PastError:
@@ -102,9 +117,12 @@ def past_error(rows: MaturedRows, *, rng: np.random.Generator) -> PastError:
     drawn = (draws @ np.bincount(account, realised - expected)) / (draws @ np.bincount(account))
     low, high = np.quantile(drawn, [0.025, 0.975])
     return PastError(
-        horizon=rows.horizon, n_rows=len(realised), estimated=float(expected.mean()),
+        horizon=rows.horizon,
+        n_rows=len(realised),
+        estimated=float(expected.mean()),
         realised=float(realised.mean()),
-        gap=Interval(value=float((realised - expected).mean()), low=float(low), high=float(high)))
+        gap=Interval(value=float((realised - expected).mean()), low=float(low), high=float(high)),
+    )
 
 
 def expected_log_loss(p: Vector) -> Vector:
@@ -140,13 +158,18 @@ def _doubts(n_rows: int, drift: Drift | None, checked: tuple[PastError, ...]) ->
         doubts.append("the drift of its features is not known")
     else:
         if drift.outside > MOST_OUTSIDE:
-            doubts.append(f"{drift.outside:.0%} of what the scores rest on lies beyond all that "
-                          f"the model has learned from")
+            doubts.append(
+                f"{drift.outside:.0%} of what the scores rest on lies beyond all that "
+                f"the model has learned from"
+            )
         if drift.is_alarm:
-            doubts.append(f"the features have drifted by {drift.distance:.2f}, more than "
-                          f"{drift.limit:.2f}")
+            doubts.append(
+                f"the features have drifted by {drift.distance:.2f}, more than {drift.limit:.2f}"
+            )
     doubts += [
         f"for {one.n_rows:,} outcomes within {one.horizon} days that have matured it would have "
         f"said {one.estimated:.3f}, and the log loss was {one.realised:.3f}"
-        for one in checked if one.is_wrong]
+        for one in checked
+        if one.is_wrong
+    ]
     return tuple(doubts)

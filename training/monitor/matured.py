@@ -58,9 +58,14 @@ class MaturedRows:
     def where(self, rows: NDArray[np.bool_]) -> MaturedRows:
         """Only these rows."""
         return MaturedRows(
-            horizon=self.horizon, outcome=self.outcome[rows], probability=self.probability[rows],
+            horizon=self.horizon,
+            outcome=self.outcome[rows],
+            probability=self.probability[rows],
             instead=None if self.instead is None else self.instead[rows],
-            account=self.account[rows], cutoff=self.cutoff[rows], segment=self.segment[rows])
+            account=self.account[rows],
+            cutoff=self.cutoff[rows],
+            segment=self.segment[rows],
+        )
 
     @property
     def recent(self) -> MaturedRows:
@@ -70,8 +75,9 @@ class MaturedRows:
     @property
     def can_compare(self) -> bool:
         """Whether enough accounts had the outcome, and enough had not."""
-        return min(len(np.unique(self.account[self.outcome == y])) for y in (0, 1)
-                   ) >= LEAST_ACCOUNTS
+        return (
+            min(len(np.unique(self.account[self.outcome == y])) for y in (0, 1)) >= LEAST_ACCOUNTS
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,19 +116,34 @@ def matured(
 ) -> Matured:
     """How the promises of one horizon turned out; ``level`` is for whether they are off."""
     if not len(rows.outcome):
-        return Matured(horizon=rows.horizon, n_rows=0, n_accounts=0, observed=0, expected=0.0,
-                       ratio=None, is_off=False, log_loss=None, auc=None, left_out=left_out)
+        return Matured(
+            horizon=rows.horizon,
+            n_rows=0,
+            n_accounts=0,
+            observed=0,
+            expected=0.0,
+            ratio=None,
+            is_off=False,
+            log_loss=None,
+            auc=None,
+            left_out=left_out,
+        )
     rows = _numbered(rows)
     draws = account_draws(rows.account, DRAWS, rng)
     y, p = rows.outcome, rows.probability
     ordered = auc(y, p, np.ones((1, len(y))))[0]
     return Matured(
-        horizon=rows.horizon, n_rows=len(y), n_accounts=len(np.unique(rows.account)),
-        observed=int(y.sum()), expected=float(p.sum()),
+        horizon=rows.horizon,
+        n_rows=len(y),
+        n_accounts=len(np.unique(rows.account)),
+        observed=int(y.sum()),
+        expected=float(p.sum()),
         ratio=over_expected(y, p, rows.account, draws, level=0.95),
         is_off=_is_off(over_expected(y, p, rows.account, draws, level=level)),
         log_loss=float(row_log_loss(y, p).mean()),
-        auc=None if np.isnan(ordered) else float(ordered), left_out=left_out)
+        auc=None if np.isnan(ordered) else float(ordered),
+        left_out=left_out,
+    )
 
 
 def segment_findings(
@@ -138,11 +159,14 @@ def segment_findings(
         rng: for the draws.
     """
     recent = rows.recent
-    groups = {EVERYONE: recent, **{str(key): recent.where(recent.segment == key)
-                                   for key in np.unique(recent.segment)}}
+    groups = {
+        EVERYONE: recent,
+        **{str(key): recent.where(recent.segment == key) for key in np.unique(recent.segment)},
+    }
     judged = {key: _numbered(group) for key, group in groups.items() if group.can_compare}
-    return tuple(_finding(key, group, instead, WRONG / len(judged), rng)
-                 for key, group in judged.items())
+    return tuple(
+        _finding(key, group, instead, WRONG / len(judged), rng) for key, group in judged.items()
+    )
 
 
 def over_expected(
@@ -167,8 +191,9 @@ def over_expected(
     most = chi2.ppf(1 - tail, 2 * happened + 2) / 2
     # what one account with the outcome adds; where there is none, as if rows were as many accounts
     each = ratio / happened if happened else len(account) / len(np.unique(account)) / p.sum()
-    return Interval(value=ratio, low=float(min(low, least * each)),
-                    high=float(max(high, most * each)))
+    return Interval(
+        value=ratio, low=float(min(low, least * each)), high=float(max(high, most * each))
+    )
 
 
 def _finding(
@@ -179,8 +204,10 @@ def _finding(
     draws = account_draws(account, DRAWS, rng)
     ratio = over_expected(y, rows.probability, account, draws, level=1 - wrong)
     n_happened = len(np.unique(account[y == 1]))
-    told = (f"of {len(y):,} outcomes within {rows.horizon} days that have matured since it was "
-            f"trained ({int(y.sum()):,} happened)")
+    told = (
+        f"of {len(y):,} outcomes within {rows.horizon} days that have matured since it was "
+        f"trained ({int(y.sum()):,} happened)"
+    )
     finding: Finding = "unclear"
     because = f"{told}, {ratio.value:.2f} times as many as promised happened"
     ratio_instead = gap = None
@@ -191,19 +218,33 @@ def _finding(
         matters = gap.value > LEAST_LOSS * row_log_loss(y, rows.instead).mean()
         if matters and np.quantile(drawn, wrong / 2) > 0:
             finding = "worse"
-            because = (f"{told}, its log loss is {gap.value:.4f} above that of {instead} "
-                       f"({gap.low:+.4f} to {gap.high:+.4f})")
+            because = (
+                f"{told}, its log loss is {gap.value:.4f} above that of {instead} "
+                f"({gap.low:+.4f} to {gap.high:+.4f})"
+            )
         elif off:
             finding = "worse"
-            because += (f" ({ratio.low:.2f} to {ratio.high:.2f}), and "
-                        f"{ratio_instead.value:.2f} times by {instead}")
+            because += (
+                f" ({ratio.low:.2f} to {ratio.high:.2f}), and "
+                f"{ratio_instead.value:.2f} times by {instead}"
+            )
         elif (drawn < 0).mean() >= BETTER_IN:
             finding = "better"
-            because = (f"{told}, its log loss is {-gap.value:.4f} below that of {instead} "
-                       f"({gap.low:+.4f} to {gap.high:+.4f})")
+            because = (
+                f"{told}, its log loss is {-gap.value:.4f} below that of {instead} "
+                f"({gap.low:+.4f} to {gap.high:+.4f})"
+            )
     return SegmentFinding(
-        key=key, horizon=rows.horizon, finding=finding, because=because, n_rows=len(y),
-        n_accounts_with_outcome=n_happened, ratio=ratio, ratio_instead=ratio_instead, loss_gap=gap)
+        key=key,
+        horizon=rows.horizon,
+        finding=finding,
+        because=because,
+        n_rows=len(y),
+        n_accounts_with_outcome=n_happened,
+        ratio=ratio,
+        ratio_instead=ratio_instead,
+        loss_gap=gap,
+    )
 
 
 def _loss_gap(
@@ -213,7 +254,8 @@ def _loss_gap(
     apart = row_log_loss(y, p) - row_log_loss(y, other)
     width = draws.shape[1]
     drawn = (draws @ np.bincount(account, apart, width)) / (
-        draws @ np.bincount(account, minlength=width))
+        draws @ np.bincount(account, minlength=width)
+    )
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(value=float(apart.mean()), low=float(low), high=float(high)), drawn
 
@@ -225,6 +267,11 @@ def _is_off(ratio: Interval) -> bool:
 def _numbered(rows: MaturedRows) -> MaturedRows:
     """Accounts as numbers from 0 without gaps."""
     return MaturedRows(
-        horizon=rows.horizon, outcome=rows.outcome, probability=rows.probability,
-        instead=rows.instead, cutoff=rows.cutoff, segment=rows.segment,
-        account=np.unique(rows.account, return_inverse=True)[1])
+        horizon=rows.horizon,
+        outcome=rows.outcome,
+        probability=rows.probability,
+        instead=rows.instead,
+        cutoff=rows.cutoff,
+        segment=rows.segment,
+        account=np.unique(rows.account, return_inverse=True)[1],
+    )

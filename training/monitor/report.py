@@ -35,24 +35,35 @@ def lines(seen: Monitoring, states: States, *, model: str) -> tuple[str, ...]:
     return (
         f"{model}, trained on what was known on {seen.trained_at:%Y-%m-%d}; {seen.n_accounts:,} "
         f"accounts in the snapshot of {seen.newest:%Y-%m-%d}.",
-        *_features(seen.features), *_scores(seen), *_matured(seen), *_estimate(seen.estimate),
-        *_segments(seen, states), *(f"- {sentence}" for sentence in seen.unknown),
-        f"Needs a person: {', '.join(seen.alarms)}." if seen.alarms else "Nothing needs a person.")
+        *_features(seen.features),
+        *_scores(seen),
+        *_matured(seen),
+        *_estimate(seen.estimate),
+        *_segments(seen, states),
+        *(f"- {sentence}" for sentence in seen.unknown),
+        f"Needs a person: {', '.join(seen.alarms)}." if seen.alarms else "Nothing needs a person.",
+    )
 
 
-def document(
-    seen: Monitoring, states: States, *, model: str, fingerprint: str
-) -> dict[str, Json]:
+def document(seen: Monitoring, states: States, *, model: str, fingerprint: str) -> dict[str, Json]:
     """All of it as plain values, figures for programs included."""
     plain = _plain(seen)
     assert isinstance(plain, dict), "a dataclass is a mapping of its fields"
     return {
-        "model": model, "fingerprint": fingerprint, "alarms": list(seen.alarms), **plain,
+        "model": model,
+        "fingerprint": fingerprint,
+        "alarms": list(seen.alarms),
+        **plain,
         "switch": {key: _plain(state) for key, state in states.items()},
         "lines": list(lines(seen, states, model=model)),
-        "figures": [{"name": one.name, "labels": dict(one.labels),
-                     "value": one.value if math.isfinite(one.value) else None}
-                    for one in figures(seen, states)],
+        "figures": [
+            {
+                "name": one.name,
+                "labels": dict(one.labels),
+                "value": one.value if math.isfinite(one.value) else None,
+            }
+            for one in figures(seen, states)
+        ],
     }
 
 
@@ -69,16 +80,22 @@ def figures(seen: Monitoring, states: States) -> tuple[Figure, ...]:
     for name, drift in (("feature", seen.features), ("score", seen.scores)):
         if drift is not None:
             found |= {f"{name}_drift": drift.distance, f"{name}_drift_limit": drift.limit}
-    told = [Figure(name=f"keepwell_{name}", value=value, labels={"label": seen.label})
-            for name, value in found.items()]
+    told = [
+        Figure(name=f"keepwell_{name}", value=value, labels={"label": seen.label})
+        for name, value in found.items()
+    ]
     for one in seen.matured:
         labels = {"label": seen.label, "horizon_days": str(one.horizon)}
         told.append(Figure(name="keepwell_matured_outcomes", value=one.n_rows, labels=labels))
         if one.ratio is not None:
-            told += [Figure(name=f"keepwell_observed_over_expected{end}", value=value,
-                            labels=labels)
-                     for end, value in (("", one.ratio.value), ("_low", one.ratio.low),
-                                        ("_high", one.ratio.high))]
+            told += [
+                Figure(name=f"keepwell_observed_over_expected{end}", value=value, labels=labels)
+                for end, value in (
+                    ("", one.ratio.value),
+                    ("_low", one.ratio.low),
+                    ("_high", one.ratio.high),
+                )
+            ]
     assert all(one.name in FIGURES for one in told)
     return tuple(told)
 
@@ -91,27 +108,35 @@ def _features(drift: Drift | None) -> tuple[str, ...]:
     return (
         f"- Features: {verdict}drift {drift.distance:.2f} of 1, weighted by what the scores rest "
         f"on; above {drift.limit:.2f} is an alarm.",
-        *(f"    {f.name}: drift {f.distance:.2f}, {f.share:.0%} of the reasons; median "
-          f"{_number(f.median_then)} then, {_number(f.median_now)} now; unknown "
-          f"{f.unknown_then:.0%} then, {f.unknown_now:.0%} now" for f in moved))
+        *(
+            f"    {f.name}: drift {f.distance:.2f}, {f.share:.0%} of the reasons; median "
+            f"{_number(f.median_then)} then, {_number(f.median_now)} now; unknown "
+            f"{f.unknown_then:.0%} then, {f.unknown_now:.0%} now"
+            for f in moved
+        ),
+    )
 
 
 def _scores(seen: Monitoring) -> tuple[str, ...]:
     if seen.scores is None or seen.mean_then is None:
         return ()
     verdict = "ALARM, " if seen.scores.is_alarm else ""
-    return (f"- Scores: {verdict}drift {seen.scores.distance:.2f} of 1, above "
-            f"{seen.scores.limit:.2f} is an alarm; mean probability within "
-            f"{seen.estimate.horizon} days {seen.mean_then:.1%} then, {seen.mean_now:.1%} now.",)
+    return (
+        f"- Scores: {verdict}drift {seen.scores.distance:.2f} of 1, above "
+        f"{seen.scores.limit:.2f} is an alarm; mean probability within "
+        f"{seen.estimate.horizon} days {seen.mean_then:.1%} then, {seen.mean_now:.1%} now.",
+    )
 
 
 def _matured(seen: Monitoring) -> tuple[str, ...]:
     told = [_one_matured(one) for one in seen.matured if one.ratio is not None]
     if told:
         return tuple(told)
-    when = ("No cutoff since then has a snapshot: make one a month (keepwell snapshot)."
-            if seen.next_outcomes_at is None else
-            f"The next label window closes on {seen.next_outcomes_at:%Y-%m-%d}.")
+    when = (
+        "No cutoff since then has a snapshot: make one a month (keepwell snapshot)."
+        if seen.next_outcomes_at is None
+        else f"The next label window closes on {seen.next_outcomes_at:%Y-%m-%d}."
+    )
     return (f"- Matured labels: none since it was trained. {when}",)
 
 
@@ -119,26 +144,32 @@ def _one_matured(one: Matured) -> str:
     assert one.ratio is not None
     verdict = "ALARM, " if one.is_off else ""
     left = ", ".join(f"{rows:,} {reason}" for reason, rows in one.left_out.items())
-    return (f"- Within {one.horizon} days: {verdict}{one.observed:,} of {one.expected:.1f} "
-            f"promised happened, {_interval(one.ratio, 2)} times, among {one.n_rows:,} matured "
-            f"rows of {one.n_accounts:,} accounts" + (f"; left out: {left}." if left else "."))
+    return (
+        f"- Within {one.horizon} days: {verdict}{one.observed:,} of {one.expected:.1f} "
+        f"promised happened, {_interval(one.ratio, 2)} times, among {one.n_rows:,} matured "
+        f"rows of {one.n_accounts:,} accounts" + (f"; left out: {left}." if left else ".")
+    )
 
 
 def _estimate(told: Estimate) -> tuple[str, ...]:
     ranking = "not known" if told.auc is None else f"{told.auc:.2f}"
     why = f": {'; '.join(told.doubts)}" if told.doubts else ""
-    return (f"- Before labels mature: {told.outcomes.value:.1f} outcomes "
-            f"({told.outcomes.low:.1f} to {told.outcomes.high:.1f}) are expected within "
-            f"{told.horizon} days, log loss {told.log_loss:.3f}, AUC {ranking}; {told.trust}{why}. "
-            f"It trusts the probabilities: a change in why accounts act shows only in labels.",)
+    return (
+        f"- Before labels mature: {told.outcomes.value:.1f} outcomes "
+        f"({told.outcomes.low:.1f} to {told.outcomes.high:.1f}) are expected within "
+        f"{told.horizon} days, log loss {told.log_loss:.3f}, AUC {ranking}; {told.trust}{why}. "
+        f"It trusts the probabilities: a change in why accounts act shows only in labels.",
+    )
 
 
 def _segments(seen: Monitoring, states: States) -> tuple[str, ...]:
     found = {one.key: one for one in seen.segments}
     if not found and not states:
         return (f"- Segments: none can be judged against {seen.instead} yet.",)
-    return tuple(_segment(key, found.get(key), states.get(key, SegmentState()))
-                 for key in sorted({*found, *states}))
+    return tuple(
+        _segment(key, found.get(key), states.get(key, SegmentState()))
+        for key in sorted({*found, *states})
+    )
 
 
 def _segment(key: str, found: SegmentFinding | None, state: SegmentState) -> str:
@@ -148,8 +179,11 @@ def _segment(key: str, found: SegmentFinding | None, state: SegmentState) -> str
     else:
         other, now = "withheld", "the model answers"
     steps = f" (look {state.looks} of {state.needed} towards being {other})" if state.looks else ""
-    said = "too few matured labels to judge now" if found is None else (
-        f"{found.finding}: {found.because}")
+    said = (
+        "too few matured labels to judge now"
+        if found is None
+        else (f"{found.finding}: {found.because}")
+    )
     return f"- {key[:1].upper()}{key[1:]}: {now}{steps}; {said}."
 
 

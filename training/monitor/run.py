@@ -87,9 +87,12 @@ class Monitoring:
         """What needs a person, a word each."""
         off = tuple(f"calibration at {one.horizon} days" for one in self.matured if one.is_off)
         worse = tuple(one.key for one in self.segments if one.finding == "worse")
-        return (*(("features",) if self.features is not None and self.features.is_alarm else ()),
-                *(("scores",) if self.scores is not None and self.scores.is_alarm else ()),
-                *off, *worse)
+        return (
+            *(("features",) if self.features is not None and self.features.is_alarm else ()),
+            *(("scores",) if self.scores is not None and self.scores.is_alarm else ()),
+            *off,
+            *worse,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +105,22 @@ class _Read:
     segment: NDArray[np.str_]
 
     def at(self, cutoffs: tuple[datetime, ...]) -> Rows:
-        return np.isin(_microseconds(self.frame["as_of"]),
-                       _microseconds(pl.Series(cutoffs, dtype=UTC_INSTANT)))
+        return np.isin(
+            _microseconds(self.frame["as_of"]), _microseconds(pl.Series(cutoffs, dtype=UTC_INSTANT))
+        )
 
 
 def monitor(
-    label: Label, champion: ModelBundle, *, formula: ModelBundle | None, events: pl.DataFrame,
-    reader: FeatureReader, digests: Mapping[str, str], cutoffs: tuple[datetime, ...],
-    as_of: datetime, seed: int = 1,
+    label: Label,
+    champion: ModelBundle,
+    *,
+    formula: ModelBundle | None,
+    events: pl.DataFrame,
+    reader: FeatureReader,
+    digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...],
+    as_of: datetime,
+    seed: int = 1,
 ) -> Monitoring:
     """Look at a champion as of a moment.
 
@@ -133,7 +144,8 @@ def monitor(
     if as_of < trained_at:
         raise MonitorError(
             f"The {label.name} champion was trained on what was known on {trained_at:%Y-%m-%d}, "
-            f"which is later than {as_of:%Y-%m-%d}. Look at it as of a later day (--as-of).")
+            f"which is later than {as_of:%Y-%m-%d}. Look at it as of a later day (--as-of)."
+        )
     champion.contract.check(digests)
     usual = tuple(h for h in champion.horizons if h in label.horizons) or champion.horizons
     label = replace(label, horizons=champion.horizons, later=())
@@ -143,14 +155,21 @@ def monitor(
     learned = mature(monthly, reach=reach, known_until=trained_at)
     held_out = tuple(at for at in monthly if at < trained_at and at not in (*learned, *newest))
     since = tuple(at for at in monthly if at >= trained_at)
-    read = _read(label, champion, events, reader, digests,
-                 tuple(sorted({*learned, *held_out, *since, *newest})))
+    read = _read(
+        label,
+        champion,
+        events,
+        reader,
+        digests,
+        tuple(sorted({*learned, *held_out, *since, *newest})),
+    )
     now = read.at(newest)
     if not now.any():
         what = f"as of {newest[0]:%Y-%m-%d}" if newest else f"until {as_of:%Y-%m-%d}"
         raise MonitorError(
             f"No account is in the cohort of {label.name!r} ({label.cohort}) in the newest "
-            f"snapshot {what}. Make a newer one (keepwell snapshot), or ingest contracts.")
+            f"snapshot {what}. Make a newer one (keepwell snapshot), or ingest contracts."
+        )
     rng = np.random.default_rng(seed)
     unknown: list[str] = []
     features = _feature_drift(champion, read, read.at(learned), now, unknown, rng)
@@ -159,61 +178,104 @@ def monitor(
     chance = champion.probability(read.matrix, usual[-1])
     then = read.at(held_out or learned)
     instead = "the base rate" if formula is None else "the health formula"
-    rows, left_out = _matured_rows(label, champion, formula, read, events, digests, since, as_of,
-                                   unknown)
+    rows, left_out = _matured_rows(
+        label, champion, formula, read, events, digests, since, as_of, unknown
+    )
     judging = next((rows[h] for h in reversed(usual) if rows[h].recent.can_compare), None)
     found = () if judging is None else segment_findings(judging, instead=instead, rng=rng)
     low, high = champion.probability_interval(read.matrix[now], usual[-1])
     windows = [at + reach_of(h, lead_days=label.lead_days) for at in since for h in usual]
     return Monitoring(
-        label=label.name, as_of=as_of, trained_at=trained_at, newest=newest[0],
-        n_accounts=int(now.sum()), features=features, scores=scores,
+        label=label.name,
+        as_of=as_of,
+        trained_at=trained_at,
+        newest=newest[0],
+        n_accounts=int(now.sum()),
+        features=features,
+        scores=scores,
         mean_then=float(chance[then].mean()) if then.any() else None,
         mean_now=float(chance[now].mean()),
-        spread_then=_spread(chance[then]), spread_now=_spread(chance[now]),
-        matured=tuple(matured(rows[h], left_out[h], level=1 - WRONG / len(label.horizons), rng=rng)
-                      for h in label.horizons),
-        estimate=estimate(chance[now], low, high, usual[-1], drift=features,
-                          past=tuple(rows[h] for h in usual), rng=rng),
-        segments=found, looks=_looks(label, found, since, judging), instead=instead,
+        spread_then=_spread(chance[then]),
+        spread_now=_spread(chance[now]),
+        matured=tuple(
+            matured(rows[h], left_out[h], level=1 - WRONG / len(label.horizons), rng=rng)
+            for h in label.horizons
+        ),
+        estimate=estimate(
+            chance[now],
+            low,
+            high,
+            usual[-1],
+            drift=features,
+            past=tuple(rows[h] for h in usual),
+            rng=rng,
+        ),
+        segments=found,
+        looks=_looks(label, found, since, judging),
+        instead=instead,
         unknown=tuple(unknown),
-        next_outcomes_at=min((at for at in windows if at > as_of), default=None))
+        next_outcomes_at=min((at for at in windows if at > as_of), default=None),
+    )
 
 
 def _read(
-    label: Label, champion: ModelBundle, events: pl.DataFrame, reader: FeatureReader,
-    digests: Mapping[str, str], cutoffs: tuple[datetime, ...],
+    label: Label,
+    champion: ModelBundle,
+    events: pl.DataFrame,
+    reader: FeatureReader,
+    digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...],
 ) -> _Read:
     rows = cohort_rows(label, events, cutoffs).select(ROW)
     if rows.is_empty():
-        return _Read(frame=rows, matrix=np.empty((0, len(champion.contract.names))),
-                     account=np.empty(0, dtype=np.int64), segment=np.empty(0, dtype=np.str_))
+        return _Read(
+            frame=rows,
+            matrix=np.empty((0, len(champion.contract.names))),
+            account=np.empty(0, dtype=np.int64),
+            segment=np.empty(0, dtype=np.str_),
+        )
     frame = rows.join(reader(rows), on=ROW, how="left", maintain_order="left", validate="1:1")
     told = frame[SEGMENT] if SEGMENT in frame.columns else [None] * len(frame)
     return _Read(
-        frame=frame, matrix=champion.contract.matrix(frame, digests=digests),
+        frame=frame,
+        matrix=champion.contract.matrix(frame, digests=digests),
         account=np.unique(frame["account_id"].to_numpy(), return_inverse=True)[1],
-        segment=np.array([segment_key(segment) for segment in told]))
+        segment=np.array([segment_key(segment) for segment in told]),
+    )
 
 
 def _feature_drift(
-    champion: ModelBundle, read: _Read, then: Rows, now: Rows, unknown: list[str],
+    champion: ModelBundle,
+    read: _Read,
+    then: Rows,
+    now: Rows,
+    unknown: list[str],
     rng: np.random.Generator,
 ) -> Drift | None:
     if now.sum() < LEAST_ACCOUNTS:
-        unknown.append(f"The drift of features and scores is not known: {int(now.sum())} accounts "
-                       f"are too few to tell, {LEAST_ACCOUNTS} are needed.")
+        unknown.append(
+            f"The drift of features and scores is not known: {int(now.sum())} accounts "
+            f"are too few to tell, {LEAST_ACCOUNTS} are needed."
+        )
         return None
     if not then.any():
-        unknown.append("The drift of features is not known: there are no snapshots of the cutoffs "
-                       "that the model learned from. Make them again: keepwell snapshot --from … "
-                       "--to …")
+        unknown.append(
+            "The drift of features is not known: there are no snapshots of the cutoffs "
+            "that the model learned from. Make them again: keepwell snapshot --from … "
+            "--to …"
+        )
         return None
     explained = rng.permutation(np.flatnonzero(then))[:SHARES_FROM]
     sizes = np.abs(champion.contributions(read.matrix[explained])[0]).mean(axis=0)
     shares = sizes / sizes.sum() if sizes.sum() > 0 else sizes
-    return drift(champion.contract.names, shares, read.matrix[then], read.account[then],
-                 read.matrix[now], rng=rng)
+    return drift(
+        champion.contract.names,
+        shares,
+        read.matrix[then],
+        read.account[then],
+        read.matrix[now],
+        rng=rng,
+    )
 
 
 def _score_drift(
@@ -221,37 +283,48 @@ def _score_drift(
 ) -> Drift | None:
     if now.sum() < LEAST_ACCOUNTS or not then.any():
         return None
-    return drift((SCORE,), np.ones(1), raw[then, None], read.account[then], raw[now, None],
-                 rng=rng)
+    return drift((SCORE,), np.ones(1), raw[then, None], read.account[then], raw[now, None], rng=rng)
 
 
 def _matured_rows(
-    label: Label, champion: ModelBundle, formula: ModelBundle | None, read: _Read,
-    events: pl.DataFrame, digests: Mapping[str, str], since: tuple[datetime, ...], as_of: datetime,
+    label: Label,
+    champion: ModelBundle,
+    formula: ModelBundle | None,
+    read: _Read,
+    events: pl.DataFrame,
+    digests: Mapping[str, str],
+    since: tuple[datetime, ...],
+    as_of: datetime,
     unknown: list[str],
 ) -> tuple[dict[int, MaturedRows], dict[int, Mapping[str, int]]]:
     """The decided rows of each horizon at the cutoffs since the training, and what was left out."""
     inside = read.at(since)
     keys = read.frame.filter(pl.Series(inside)).select(ROW)
-    labelled = label_rows(
-        label, events, cohort_rows(label, events, since), known_until=as_of)
+    labelled = label_rows(label, events, cohort_rows(label, events, since), known_until=as_of)
     outcomes = keys.join(labelled.frame, on=ROW, how="left", maintain_order="left")
     other = _said_instead(champion, formula, read, inside, digests, unknown)
     rows = {}
     for horizon in label.horizons:
         y = outcomes[label.column(horizon)].cast(pl.Float64).fill_null(np.nan).to_numpy()
         rows[horizon] = MaturedRows(
-            horizon=horizon, outcome=y, instead=other.get(horizon),
+            horizon=horizon,
+            outcome=y,
+            instead=other.get(horizon),
             probability=_chance(champion, read.matrix[inside], horizon),
-            account=read.account[inside], segment=read.segment[inside],
+            account=read.account[inside],
+            segment=read.segment[inside],
             cutoff=_microseconds(keys["as_of"]),
         ).where(~np.isnan(y))
     return rows, dict(labelled.excluded)
 
 
 def _said_instead(
-    champion: ModelBundle, formula: ModelBundle | None, read: _Read, inside: Rows,
-    digests: Mapping[str, str], unknown: list[str],
+    champion: ModelBundle,
+    formula: ModelBundle | None,
+    read: _Read,
+    inside: Rows,
+    digests: Mapping[str, str],
+    unknown: list[str],
 ) -> dict[int, Vector]:
     """By horizon, what would answer for these rows if the model did not."""
     if formula is None:
@@ -259,8 +332,9 @@ def _said_instead(
     try:
         matrix = formula.contract.matrix(read.frame, digests=digests)[inside]
     except FeatureContractError as error:
-        unknown.append(f"Nothing can be said against the health formula, so no segment is judged: "
-                       f"{error}")
+        unknown.append(
+            f"Nothing can be said against the health formula, so no segment is judged: {error}"
+        )
         return {}
     return {h: _chance(formula, matrix, h) for h in formula.horizons}
 
@@ -270,7 +344,9 @@ def _chance(model: ModelBundle, matrix: Matrix, horizon: int) -> Vector:
 
 
 def _looks(
-    label: Label, found: tuple[SegmentFinding, ...], since: tuple[datetime, ...],
+    label: Label,
+    found: tuple[SegmentFinding, ...],
+    since: tuple[datetime, ...],
     judging: MaturedRows | None,
 ) -> dict[str, Look]:
     """What was found as the switch takes it: with how far the outcomes were known."""
@@ -278,9 +354,11 @@ def _looks(
         return {}
     judged = np.isin(_microseconds(pl.Series(since, dtype=UTC_INSTANT)), judging.cutoff)
     known_to = max(at for at, there in zip(since, judged, strict=True) if there) + reach_of(
-        judging.horizon, lead_days=label.lead_days)
-    return {one.key: Look(finding=one.finding, known_to=known_to, because=one.because)
-            for one in found}
+        judging.horizon, lead_days=label.lead_days
+    )
+    return {
+        one.key: Look(finding=one.finding, known_to=known_to, because=one.because) for one in found
+    }
 
 
 def _spread(chance: Vector) -> tuple[float, ...]:

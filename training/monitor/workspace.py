@@ -50,8 +50,13 @@ class Watched:
 
 
 def monitor_on(
-    workspace: Workspace, labels: Sequence[str], *, store: ModelStore, as_of: datetime,
-    seed: int = 1, progress: Progress | None = None,
+    workspace: Workspace,
+    labels: Sequence[str],
+    *,
+    store: ModelStore,
+    as_of: datetime,
+    seed: int = 1,
+    progress: Progress | None = None,
 ) -> tuple[Watched, ...]:
     """Look at the champions of these labels as of a moment; the workspace's lock is held.
 
@@ -71,48 +76,88 @@ def monitor_on(
             champion = store.load(label, version)
             seen = look_at(workspace, label, champion, store=store, as_of=as_of, seed=seed)
         except NoChampionError:
-            found.append(Watched(label=label, needs_person=False, lines=(
-                f"{label}: no version was promoted, so there is nothing to look at.",)))
+            found.append(
+                Watched(
+                    label=label,
+                    needs_person=False,
+                    lines=(f"{label}: no version was promoted, so there is nothing to look at.",),
+                )
+            )
             continue
         except (BundleError, FeatureContractError) as error:
-            found.append(Watched(label=label, needs_person=True, lines=(
-                f"{label}: the champion can not be looked at, and does not score either: "
-                f"{error}",)))
+            found.append(
+                Watched(
+                    label=label,
+                    needs_person=True,
+                    lines=(
+                        f"{label}: the champion can not be looked at, and does not score either: "
+                        f"{error}",
+                    ),
+                )
+            )
             continue
         switch = switch.looked(champion.fingerprint, seen.looks, at=as_of)
         write_atomically(switch_file, switch.text().encode())
         states = switch.of(champion.fingerprint)
         model = f"{label} version {version}"
-        files = _keep(folder_of(workspace, as_of), label, monitor_plots(seen),
-                      document(seen, states, model=model, fingerprint=champion.fingerprint))
+        files = _keep(
+            folder_of(workspace, as_of),
+            label,
+            monitor_plots(seen),
+            document(seen, states, model=model, fingerprint=champion.fingerprint),
+        )
         withheld = any(state.withheld for state in states.values())
-        found.append(Watched(
-            label=label, seen=seen, lines=lines(seen, states, model=model), files=files,
-            needs_person=bool(seen.alarms) or withheld))
+        found.append(
+            Watched(
+                label=label,
+                seen=seen,
+                lines=lines(seen, states, model=model),
+                files=files,
+                needs_person=bool(seen.alarms) or withheld,
+            )
+        )
     return tuple(found)
 
 
 def look_at(
-    workspace: Workspace, label: str, champion: ModelBundle, *, store: ModelStore, as_of: datetime,
+    workspace: Workspace,
+    label: str,
+    champion: ModelBundle,
+    *,
+    store: ModelStore,
+    as_of: datetime,
     seed: int = 1,
 ) -> Monitoring:
     """One look at one champion; writes nothing."""
     declared = label_named(label)
     settings = workspace.settings
-    digests = {**catalogue(settings.use_names).digests,
-               HEALTH_SCORE: FORMULAS[settings.health_formula].version}
+    digests = {
+        **catalogue(settings.use_names).digests,
+        HEALTH_SCORE: FORMULAS[settings.health_formula].version,
+    }
     champion.contract.check(digests)
     formula = _formula_of_then(store, FORMULA_OF.get(label), champion)
     names = {*champion.contract.names, *(formula.contract.names if formula is not None else ())}
     features = WorkspaceFeatures(workspace)
     known_until = min(as_of, settings.complete_until or as_of)
-    events = Lake(workspace.events_dir, workspace.quarantine_dir).versions_before(
-        known_until).filter(pl.col("kind").is_in(list(declared.reads))).collect()
+    events = (
+        Lake(workspace.events_dir, workspace.quarantine_dir)
+        .versions_before(known_until)
+        .filter(pl.col("kind").is_in(list(declared.reads)))
+        .collect()
+    )
     wanted = (*sorted(names & set(digests)), SEGMENT)
     return monitor(
-        declared, champion, formula=formula, events=events,
-        reader=lambda rows: features.historical(rows.select(ROW), wanted), digests=digests,
-        cutoffs=SnapshotStore(workspace.snapshots_dir).moments(), as_of=known_until, seed=seed)
+        declared,
+        champion,
+        formula=formula,
+        events=events,
+        reader=lambda rows: features.historical(rows.select(ROW), wanted),
+        digests=digests,
+        cutoffs=SnapshotStore(workspace.snapshots_dir).moments(),
+        as_of=known_until,
+        seed=seed,
+    )
 
 
 def folder_of(workspace: Workspace, as_of: datetime) -> Path:

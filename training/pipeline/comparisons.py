@@ -69,20 +69,32 @@ class JudgedRows:
             if name in training.names:
                 known[title] = training.matrix[test, training.names.index(name)]
         return cls(
-            outcome=outcome, account=training.account[test], cutoff=training.cutoff[test], mrr=mrr,
+            outcome=outcome,
+            account=training.account[test],
+            cutoff=training.cutoff[test],
+            mrr=mrr,
             moved=np.where(outcome == 1, np.nan_to_num(stake), 0.0),
-            segments={**{name: rows for title, values in known.items()
-                         for name, rows in thirds(title, values).items()},
-                      **({} if attributes is None else named(attributes))})
+            segments={
+                **{
+                    name: rows
+                    for title, values in known.items()
+                    for name, rows in thirds(title, values).items()
+                },
+                **({} if attributes is None else named(attributes)),
+            },
+        )
 
 
 def keys_of_test(prepared: Prepared) -> pl.DataFrame:
     """Account and moment of each test row."""
     training, test = prepared.training, prepared.test
     dtype = prepared.labelled.frame.schema["as_of"]
-    return pl.DataFrame({
-        "account_id": pl.Series(training.accounts).gather(training.account[test]),
-        "as_of": pl.Series(training.cutoffs, dtype=dtype).gather(training.cutoff[test])})
+    return pl.DataFrame(
+        {
+            "account_id": pl.Series(training.accounts).gather(training.account[test]),
+            "as_of": pl.Series(training.cutoffs, dtype=dtype).gather(training.cutoff[test]),
+        }
+    )
 
 
 def attributes_of(prepared: Prepared, reader: FeatureReader) -> pl.DataFrame:
@@ -122,8 +134,9 @@ def thirds(title: str, values: Vector) -> dict[str, Rows]:
     parts = {f"{title} unknown": unknown}
     if not unknown.all():
         third = np.searchsorted(np.quantile(values[~unknown], [1 / 3, 2 / 3]), values, side="left")
-        parts |= {f"{title} {part} third": (third == place) & ~unknown
-                  for place, part in enumerate(PARTS)}
+        parts |= {
+            f"{title} {part} third": (third == place) & ~unknown for place, part in enumerate(PARTS)
+        }
     return {name: rows for name, rows in parts.items() if rows.any()}
 
 
@@ -164,14 +177,20 @@ def segment_gains(
         judged = inside & among
         y, account = rows.outcome[judged], rows.account[judged]
         if enough_accounts(y, account):
-            found[name] = gain(log_loss_rows(y, probability[judged]),
-                               log_loss_rows(y, other[judged]), account,
-                               np.random.default_rng(seed))
+            found[name] = gain(
+                log_loss_rows(y, probability[judged]),
+                log_loss_rows(y, other[judged]),
+                account,
+                np.random.default_rng(seed),
+            )
     return found
 
 
 def horizon_gains(
-    prepared: Prepared, probabilities: Mapping[int, Vector], others: Mapping[int, Vector], *,
+    prepared: Prepared,
+    probabilities: Mapping[int, Vector],
+    others: Mapping[int, Vector],
+    *,
     seed: int,
 ) -> dict[str, Gain]:
     """The gain in log loss at each horizon below the longest; rows without another are left out."""
@@ -184,8 +203,11 @@ def horizon_gains(
         y, account = outcome[judged], training.account[prepared.test][judged]
         if enough_accounts(y, account):
             found[f"within {horizon} days"] = gain(
-                log_loss_rows(y, probabilities[horizon][judged]), log_loss_rows(y, other[judged]),
-                account, np.random.default_rng(seed))
+                log_loss_rows(y, probabilities[horizon][judged]),
+                log_loss_rows(y, other[judged]),
+                account,
+                np.random.default_rng(seed),
+            )
     return found
 
 
@@ -195,7 +217,10 @@ def enough_accounts(y: Vector, account: NDArray[np.int64]) -> bool:
 
 
 def explanations_agreement(
-    prepared: Prepared, columns: list[int], form: Form, refit: Callable[[Rows], Form | None],
+    prepared: Prepared,
+    columns: list[int],
+    form: Form,
+    refit: Callable[[Rows], Form | None],
     rng: np.random.Generator,
 ) -> float | None:
     """How alike a form and its refits on other accounts rank the features: mean correlation.
@@ -245,8 +270,13 @@ def rank_agreement(one: Vector, other: Vector) -> float | None:
 def _mrr(prepared: Prepared) -> Vector:
     """The MRR of each row of the training set as it was known at its cutoff."""
     training, known = prepared.training, prepared.labelled.frame
-    rows = pl.DataFrame({
-        "account_id": pl.Series(training.accounts).gather(training.account),
-        "as_of": pl.Series(training.cutoffs, dtype=known.schema["as_of"]).gather(training.cutoff)})
+    rows = pl.DataFrame(
+        {
+            "account_id": pl.Series(training.accounts).gather(training.account),
+            "as_of": pl.Series(training.cutoffs, dtype=known.schema["as_of"]).gather(
+                training.cutoff
+            ),
+        }
+    )
     joined = rows.join(known.select(*ROW, "mrr"), on=ROW, how="left", maintain_order="left")
     return np.asarray(joined["mrr"].cast(pl.Float64).fill_null(np.nan).to_numpy())

@@ -49,13 +49,23 @@ PREFIX, BETWEEN = "evidence_", "|"
 COUNTS = ("n_rows", "n_accounts", "n_positives", "n_rows_with_champion")
 BY_CAPACITY = ("captured", "captured_over")
 BY_KEY = (*BY_CAPACITY, "segments")
-MAY_LACK = ("over_formula", "over_champion", "over_refitted", "n_rows_with_champion",
-            "explanations_agreement")
+MAY_LACK = (
+    "over_formula",
+    "over_champion",
+    "over_refitted",
+    "n_rows_with_champion",
+    "explanations_agreement",
+)
 
 
 def evidence_of(
-    best: Contender, contenders: Mapping[str, Contender], prepared: Prepared,
-    champion: ModelBundle | None, *, seed: int, attributes: pl.DataFrame | None = None,
+    best: Contender,
+    contenders: Mapping[str, Contender],
+    prepared: Prepared,
+    champion: ModelBundle | None,
+    *,
+    seed: int,
+    attributes: pl.DataFrame | None = None,
     grower: Grower | None = None,
 ) -> Evidence:
     """What the test rows say about the best model, at the longest horizon.
@@ -81,28 +91,38 @@ def evidence_of(
         at_horizons, before = stands.probabilities, stands.probabilities[horizon]
     else:
         among = ~np.isnan(before)
-    captures = {k: (share, more) for k in CAPACITIES
-                if (share := captured(rows, mine, k)) is not None
-                and (more := captured_gain(rows, mine, before, k, among=among, seed=seed))
-                is not None}
+    captures = {
+        k: (share, more)
+        for k in CAPACITIES
+        if (share := captured(rows, mine, k)) is not None
+        and (more := captured_gain(rows, mine, before, k, among=among, seed=seed)) is not None
+    }
     return Evidence(
-        log_loss=metrics["log_loss"].value, log_loss_low=metrics["log_loss"].low,
+        log_loss=metrics["log_loss"].value,
+        log_loss_low=metrics["log_loss"].low,
         log_loss_high=metrics["log_loss"].high,
         calibration_error=metrics["calibration_error"].value,
-        n_rows=int(test.sum()), n_accounts=len(np.unique(rows.account)),
+        n_rows=int(test.sum()),
+        n_accounts=len(np.unique(rows.account)),
         n_positives=int(rows.outcome.sum()),
         over_base_rate=over(contenders[BASE_RATE.name].probabilities[horizon]),
         over_formula=None if formula is None else over(formula.probabilities[horizon]),
-        over_champion=None if known is None else gain(
+        over_champion=None
+        if known is None
+        else gain(
             log_loss_rows(rows.outcome[among], mine[among]),
-            log_loss_rows(rows.outcome[among], before[among]), rows.account[among],
-            np.random.default_rng(seed)),
+            log_loss_rows(rows.outcome[among], before[among]),
+            rows.account[among],
+            np.random.default_rng(seed),
+        ),
         over_refitted=None if refitted is None else over(refitted.probabilities[horizon]),
         n_rows_with_champion=None if known is None else int(among.sum()),
         captured={k: share for k, (share, _) in captures.items()},
         captured_over={k: more for k, (_, more) in captures.items()},
-        segments={**segment_gains(rows, mine, before, among=among, seed=seed),
-                  **horizon_gains(prepared, best.probabilities, at_horizons, seed=seed)},
+        segments={
+            **segment_gains(rows, mine, before, among=among, seed=seed),
+            **horizon_gains(prepared, best.probabilities, at_horizons, seed=seed),
+        },
         explanations_agreement=_agreement(best, prepared, grower, seed=seed),
     )
 
@@ -128,11 +148,13 @@ def _agreement(
     def refit(rows: NDArray[np.bool_]) -> TreeArrays | LinearForm | None:
         if not 0 < training.outcome[rows].sum() < rows.sum():
             return None
-        return fit_rows(best.spec, training, rows, columns, best.parameters, seed=seed,
-                        grower=grower).form
+        return fit_rows(
+            best.spec, training, rows, columns, best.parameters, seed=seed, grower=grower
+        ).form
 
-    return explanations_agreement(prepared, columns, best.fitted.form, refit,
-                                  np.random.default_rng(seed))
+    return explanations_agreement(
+        prepared, columns, best.fitted.form, refit, np.random.default_rng(seed)
+    )
 
 
 def gain_over(best: Contender, probability: Vector, prepared: Prepared, *, seed: int) -> Gain:
@@ -142,9 +164,12 @@ def gain_over(best: Contender, probability: Vector, prepared: Prepared, *, seed:
     """
     training, test = prepared.training, prepared.test
     outcome = training.outcome[test]
-    return gain(log_loss_rows(outcome, best.probabilities[training.horizons[-1]]),
-                log_loss_rows(outcome, probability), training.account[test],
-                np.random.default_rng(seed))
+    return gain(
+        log_loss_rows(outcome, best.probabilities[training.horizons[-1]]),
+        log_loss_rows(outcome, probability),
+        training.account[test],
+        np.random.default_rng(seed),
+    )
 
 
 def known_champion(store: ModelStore, model: str) -> tuple[ModelBundle | None, bool]:
@@ -173,8 +198,11 @@ def champion_probabilities(
     none with both outcomes, or the features are no longer the same.
     """
     training, test = prepared.training, prepared.test
-    if (champion is None or training.horizons[-1] not in champion.horizons
-            or any(training.digests.get(f.name) != f.digest for f in champion.contract.features)):
+    if (
+        champion is None
+        or training.horizons[-1] not in champion.horizons
+        or any(training.digests.get(f.name) != f.digest for f in champion.contract.features)
+    ):
         return {}
     later = np.array([at >= champion.metadata.as_of for at in training.cutoffs])
     among = later[training.cutoff[test]]
@@ -182,8 +210,11 @@ def champion_probabilities(
         return {}
     matrix = training.part(test, training.columns(champion.contract.names))
     rows = np.ascontiguousarray(matrix)
-    return {horizon: np.where(among, champion.probability(rows, horizon), np.nan)
-            for horizon in training.horizons if horizon in champion.horizons}
+    return {
+        horizon: np.where(among, champion.probability(rows, horizon), np.nan)
+        for horizon in training.horizons
+        if horizon in champion.horizons
+    }
 
 
 def as_metrics(evidence: Evidence) -> dict[str, float]:
@@ -193,8 +224,10 @@ def as_metrics(evidence: Evidence) -> dict[str, float]:
         if name in BY_KEY:
             for key, of_key in value.items():
                 parts = of_key if isinstance(of_key, dict) else {"": of_key}
-                numbers |= {f"{PREFIX}{name}{BETWEEN}{key}{BETWEEN}{part}": float(number)
-                            for part, number in parts.items()}
+                numbers |= {
+                    f"{PREFIX}{name}{BETWEEN}{key}{BETWEEN}{part}": float(number)
+                    for part, number in parts.items()
+                }
         elif isinstance(value, dict):
             numbers |= {f"{PREFIX}{name}_{part}": float(number) for part, number in value.items()}
         elif value is not None:
@@ -213,8 +246,9 @@ def from_metrics(numbers: Mapping[str, float]) -> Evidence:
         if field.name in BY_KEY:
             found[field.name] = _by_key(numbers, field.name)
         elif field.name.startswith("over_"):
-            parts = {part.name: numbers.get(f"{PREFIX}{field.name}_{part.name}")
-                     for part in fields(Gain)}
+            parts = {
+                part.name: numbers.get(f"{PREFIX}{field.name}_{part.name}") for part in fields(Gain)
+            }
             known = {name: value for name, value in parts.items() if value is not None}
             found[field.name] = Gain(**known) if len(known) == len(parts) else None
         else:
@@ -236,13 +270,20 @@ def _by_key(numbers: Mapping[str, float], field: str) -> dict[str | int, float |
         if name.startswith(f"{PREFIX}{field}{BETWEEN}"):
             _, key, part = name.split(BETWEEN)
             parts.setdefault(key, {})[part] = number
-    return {(int(key) if field in BY_CAPACITY else key):
-            (of_key[""] if set(of_key) == {""} else Gain(**of_key))
-            for key, of_key in parts.items()}
+    return {
+        (int(key) if field in BY_CAPACITY else key): (
+            of_key[""] if set(of_key) == {""} else Gain(**of_key)
+        )
+        for key, of_key in parts.items()
+    }
 
 
 def promotion_of_version(
-    store: ModelStore, model: str, version: int, *, capacity: int = CAPACITY,
+    store: ModelStore,
+    model: str,
+    version: int,
+    *,
+    capacity: int = CAPACITY,
     audited: Audited | None = None,
 ) -> tuple[Promotion, EvidenceDocument]:
     """What the evidence of a stored version allows, and the evidence itself.

@@ -34,8 +34,13 @@ class JudgedFar:
 
 
 def judge_far(
-    training: TrainingSet, later: LaterHorizons, best: ModelSpec,
-    contenders: Sequence[tuple[ModelSpec, Parameters]], draws: Matrix, *, seed: int,
+    training: TrainingSet,
+    later: LaterHorizons,
+    best: ModelSpec,
+    contenders: Sequence[tuple[ModelSpec, Parameters]],
+    draws: Matrix,
+    *,
+    seed: int,
 ) -> JudgedFar:
     """Judge the best, beside others, at every later horizon that the data can judge.
 
@@ -54,19 +59,24 @@ def judge_far(
         rows = training.rows_at(test) & ~np.isnan(outcome)
         y, account = outcome[rows], training.account[rows]
         known = {h: o for h, o in later.outcomes.items() if h <= horizon and h not in refused}
-        said = {spec.name: later_probability(spec, training, known, rows, parameters,
-                                             at=test[0], seed=seed)[horizon]
-                for spec, parameters in contenders}
+        said = {
+            spec.name: later_probability(
+                spec, training, known, rows, parameters, at=test[0], seed=seed
+            )[horizon]
+            for spec, parameters in contenders
+        }
         metrics[horizon] = {name: evaluate(y, p, account, draws) for name, p in said.items()}
         gained = row_log_loss(y, said[BASE_RATE.name]) - row_log_loss(y, said[best.name])
         better = _share_better(gained, account, draws)
         if better < BETTER_IN:
-            own, base = (metrics[horizon][name]["log_loss"].value
-                         for name in (best.name, BASE_RATE.name))
+            own, base = (
+                metrics[horizon][name]["log_loss"].value for name in (best.name, BASE_RATE.name)
+            )
             refused[horizon] = (
                 f"On later rows its log loss is {own:.4f} there and that of the base rate "
                 f"{base:.4f}; it is better in {better:.0%} of the draws of accounts, and "
-                f"{BETTER_IN:.0%} are asked for: what is known of the near does not tell the far.")
+                f"{BETTER_IN:.0%} are asked for: what is known of the near does not tell the far."
+            )
     return JudgedFar(metrics=metrics, refused=refused)
 
 

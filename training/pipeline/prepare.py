@@ -77,8 +77,13 @@ class Prepared:
 
 
 def prepare(
-    label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
-    cutoffs: tuple[datetime, ...], known_until: datetime,
+    label: Label,
+    *,
+    events: pl.DataFrame,
+    reader: FeatureReader,
+    digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...],
+    known_until: datetime,
 ) -> Prepared:
     """Label the cohort, read the features, and split by time.
 
@@ -106,12 +111,18 @@ def prepare(
     held_out = newest(split.before_test, TUNING_SHARE)
     later = later_horizons(label, training, events, rows, known_until=known_until)
     return Prepared(
-        training=training, labelled=labelled, split=split, later=later,
-        not_estimable={**not_estimable, **later.not_estimable}, known_until=known_until,
+        training=training,
+        labelled=labelled,
+        split=split,
+        later=later,
+        not_estimable={**not_estimable, **later.not_estimable},
+        known_until=known_until,
         calibration_folds=usable_folds(
-            training, rolling_folds(split.before_test, split.calibration, reach=reach)),
+            training, rolling_folds(split.before_test, split.calibration, reach=reach)
+        ),
         tuning_folds=usable_folds(
-            training, rolling_folds(split.before_test, held_out, reach=reach)),
+            training, rolling_folds(split.before_test, held_out, reach=reach)
+        ),
     )
 
 

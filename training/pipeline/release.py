@@ -33,8 +33,14 @@ CALIBRATION_DRAWS = 200
 
 
 def release(
-    spec: ModelSpec, prepared: Prepared, parameters: Parameters, *, code_version: str, seed: int,
-    metrics: Mapping[str, float], touched: TouchedRows | None = None,
+    spec: ModelSpec,
+    prepared: Prepared,
+    parameters: Parameters,
+    *,
+    code_version: str,
+    seed: int,
+    metrics: Mapping[str, float],
+    touched: TouchedRows | None = None,
     growing: Growing = BinnedRows.of,
 ) -> ModelBundle:
     """Refit a spec on every mature row and bundle it.
@@ -50,17 +56,45 @@ def release(
     reach = reach_of(training.horizons[-1], lead_days=training.label.lead_days)
     cutoffs = mature(training.cutoffs, reach=reach, known_until=known_until)
     folds = usable_folds(
-        training, rolling_folds(cutoffs, newest(cutoffs, CALIBRATION_SHARE), reach=reach))
+        training, rolling_folds(cutoffs, newest(cutoffs, CALIBRATION_SHARE), reach=reach)
+    )
     rows = training.rows_at(cutoffs)
     columns = usable_columns(training, rows, spec)
     grower = growing(training, rows, columns) if spec.form == "trees" else None
-    shorter = out_of_time(spec, training, folds, columns, parameters, seed=seed,
-                          draws=CALIBRATION_DRAWS, grower=grower)
-    later = fit_later(spec, training, prepared.later.outcomes, columns, parameters,
-                      at=known_until, seed=seed, draws=CALIBRATION_DRAWS)
-    untouched = None if touched is None else fit_untouched(
-        spec, training, touched, prepared.later.outcomes, columns, parameters, at=known_until,
-        seed=seed)
+    shorter = out_of_time(
+        spec,
+        training,
+        folds,
+        columns,
+        parameters,
+        seed=seed,
+        draws=CALIBRATION_DRAWS,
+        grower=grower,
+    )
+    later = fit_later(
+        spec,
+        training,
+        prepared.later.outcomes,
+        columns,
+        parameters,
+        at=known_until,
+        seed=seed,
+        draws=CALIBRATION_DRAWS,
+    )
+    untouched = (
+        None
+        if touched is None
+        else fit_untouched(
+            spec,
+            training,
+            touched,
+            prepared.later.outcomes,
+            columns,
+            parameters,
+            at=known_until,
+            seed=seed,
+        )
+    )
     rise = _usual_rise(training, rows)
     matrix = training.part(rows, columns)
     fitted = fit_rows(spec, training, rows, columns, parameters, seed=seed, grower=grower)
@@ -68,23 +102,31 @@ def release(
     golden = matrix[np.random.default_rng(seed).permutation(len(matrix))[:GOLDEN_ROWS]]
     return ModelBundle(
         label=training.label.name,
-        contract=FeatureContract(tuple(
-            ContractFeature(name=training.names[j], digest=training.digests[training.names[j]])
-            for j in columns)),
+        contract=FeatureContract(
+            tuple(
+                ContractFeature(name=training.names[j], digest=training.digests[training.names[j]])
+                for j in columns
+            )
+        ),
         form=fitted.form,
         calibration=shorter.calibration.shifted(fitted.level).for_serving(training.horizons),
         later=tuple(chance.for_serving(fitted.level) for chance in later),
         base_rates={**_rates(training, shorter.rows), **{c.horizon: c.rate for c in later}},
         metadata=BundleMetadata(
-            as_of=known_until, data_fingerprint=training.fingerprint, code_version=code_version,
-            label_policy=training.label.policy, seeds={"training": seed},
-            notes={"model": spec.name,
-                   **{f"later_{c.horizon}d": c.sentence for c in later}}),
+            as_of=known_until,
+            data_fingerprint=training.fingerprint,
+            code_version=code_version,
+            label_policy=training.label.policy,
+            seeds={"training": seed},
+            notes={"model": spec.name, **{f"later_{c.horizon}d": c.sentence for c in later}},
+        ),
         reference=ReferenceDistribution.of(matrix),
         golden=GoldenRows(matrix=golden, raw=fitted.score(golden)),
         metrics={**metrics, **({} if rise is None else {AMOUNT_ERROR: rise[1]})},
         amount_ratio=None if rise is None else rise[0],
-        not_estimable=prepared.not_estimable, untouched=untouched, model_text=fitted.text,
+        not_estimable=prepared.not_estimable,
+        untouched=untouched,
+        model_text=fitted.text,
     )
 
 
@@ -98,9 +140,7 @@ def _rates(training: TrainingSet, rows: NDArray[np.bool_]) -> dict[int, float]:
     return rates
 
 
-def _usual_rise(
-    training: TrainingSet, rows: NDArray[np.bool_]
-) -> tuple[float, float] | None:
+def _usual_rise(training: TrainingSet, rows: NDArray[np.bool_]) -> tuple[float, float] | None:
     """Mean relative rise of MRR among rows that expanded, and its standard error over accounts.
 
     None for other labels. Rows of one account tell of the same rise, so accounts are the sample.

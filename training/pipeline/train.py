@@ -88,22 +88,41 @@ class TrainingResult:
         elif self.promotion.approved:
             verdict = f"{self.best.title} may serve; it waits as version {self.version}."
         else:
-            instead = ("the health formula serves" if self.label.name == "churn"
-                       else "no probability is shown")
-            verdict = (f"no model is shown to be good enough to serve. An older champion goes on; "
-                       f"where there is none, {instead}. {self.best.title} came closest and is "
-                       f"kept as version {self.version}.")
+            instead = (
+                "the health formula serves"
+                if self.label.name == "churn"
+                else "no probability is shown"
+            )
+            verdict = (
+                f"no model is shown to be good enough to serve. An older champion goes on; "
+                f"where there is none, {instead}. {self.best.title} came closest and is "
+                f"kept as version {self.version}."
+            )
         return "\n".join((f"{self.label.name}: {verdict}", *self.promotion.reasons, *self.notes))
 
 
 def train(
-    label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
-    cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
-    code_version: str, seed: int = 0, trials: int = 12, by: str | None = None,
-    horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
-    waiting: WaitingRuns | None = None, attributes: FeatureReader | None = None,
-    seconds: float | None = None, journals: Path | None = None,
-    interventions: pl.DataFrame | None = None, growing: Growing = BinnedRows.of,
+    label: Label,
+    *,
+    events: pl.DataFrame,
+    reader: FeatureReader,
+    digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...],
+    known_until: datetime,
+    store: ModelStore,
+    clock: Clock,
+    code_version: str,
+    seed: int = 0,
+    trials: int = 12,
+    by: str | None = None,
+    horizons: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
+    waiting: WaitingRuns | None = None,
+    attributes: FeatureReader | None = None,
+    seconds: float | None = None,
+    journals: Path | None = None,
+    interventions: pl.DataFrame | None = None,
+    growing: Growing = BinnedRows.of,
 ) -> TrainingResult:
     """Train, judge and store; promote where somebody stands for it and the evidence allows.
 
@@ -138,97 +157,214 @@ def train(
     # small matrices: a second BLAS thread costs ten times what it brings, and moves the last bit
     with threadpool_limits(limits=1, user_api="blas"):
         return _train(
-            label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
-            known_until=known_until, store=store, clock=clock, code_version=code_version,
-            seed=seed, trials=trials, by=by, say=progress or _silent, waiting=waiting,
-            attributes=attributes, seconds=seconds, journals=journals,
-            interventions=interventions, growing=growing)
+            label,
+            events=events,
+            reader=reader,
+            digests=digests,
+            cutoffs=cutoffs,
+            known_until=known_until,
+            store=store,
+            clock=clock,
+            code_version=code_version,
+            seed=seed,
+            trials=trials,
+            by=by,
+            say=progress or _silent,
+            waiting=waiting,
+            attributes=attributes,
+            seconds=seconds,
+            journals=journals,
+            interventions=interventions,
+            growing=growing,
+        )
 
 
 def _train(
-    label: Label, *, events: pl.DataFrame, reader: FeatureReader, digests: Mapping[str, str],
-    cutoffs: tuple[datetime, ...], known_until: datetime, store: ModelStore, clock: Clock,
-    code_version: str, seed: int, trials: int, by: str | None, say: Progress,
-    waiting: WaitingRuns | None, attributes: FeatureReader | None,
-    seconds: float | None, journals: Path | None, interventions: pl.DataFrame | None,
+    label: Label,
+    *,
+    events: pl.DataFrame,
+    reader: FeatureReader,
+    digests: Mapping[str, str],
+    cutoffs: tuple[datetime, ...],
+    known_until: datetime,
+    store: ModelStore,
+    clock: Clock,
+    code_version: str,
+    seed: int,
+    trials: int,
+    by: str | None,
+    say: Progress,
+    waiting: WaitingRuns | None,
+    attributes: FeatureReader | None,
+    seconds: float | None,
+    journals: Path | None,
+    interventions: pl.DataFrame | None,
     growing: Growing,
 ) -> TrainingResult:
     started = clock()
     say(f"{label.name}: labels and features", 0, 4)
-    prepared = prepare(label, events=events, reader=reader, digests=digests, cutoffs=cutoffs,
-                       known_until=known_until)
+    prepared = prepare(
+        label,
+        events=events,
+        reader=reader,
+        digests=digests,
+        cutoffs=cutoffs,
+        known_until=known_until,
+    )
     specs, notes = _runners(prepared)
     candidates = _candidates(specs, prepared)
-    growers = {spec.name: growing(prepared.training, prepared.before_test,
-                                  usable_columns(prepared.training, prepared.before_test, spec))
-               for spec in specs if spec.form == "trees"}
+    growers = {
+        spec.name: growing(
+            prepared.training,
+            prepared.before_test,
+            usable_columns(prepared.training, prepared.before_test, spec),
+        )
+        for spec in specs
+        if spec.form == "trees"
+    }
     say(f"{label.name}: tuning", 1, 4)
     studies = {
-        spec.name: tune(spec, prepared.training, prepared.tuning_folds,
-                        usable_columns(prepared.training, prepared.before_test, spec),
-                        trials=trials, seed=seed, progress=say, seconds=seconds,
-                        journals=journals, grower=growers.get(spec.name))
+        spec.name: tune(
+            spec,
+            prepared.training,
+            prepared.tuning_folds,
+            usable_columns(prepared.training, prepared.before_test, spec),
+            trials=trials,
+            seed=seed,
+            progress=say,
+            seconds=seconds,
+            journals=journals,
+            grower=growers.get(spec.name),
+        )
         for spec in candidates
     }
     say(f"{label.name}: fitting and judging", 2, 4)
     contenders = _race(prepared, specs, studies, growers, seed=seed)
     horizon = prepared.training.horizons[-1]
-    best = min((contenders[spec.name] for spec in candidates),
-               key=lambda c: c.metrics[horizon]["log_loss"].value)
+    best = min(
+        (contenders[spec.name] for spec in candidates),
+        key=lambda c: c.metrics[horizon]["log_loss"].value,
+    )
     champion, asked = known_champion(store, label.name)
     called = None if attributes is None else attributes_of(prepared, attributes)
-    evidence = evidence_of(best, contenders, prepared, champion, seed=seed, attributes=called,
-                           grower=growers.get(best.spec.name))
+    evidence = evidence_of(
+        best,
+        contenders,
+        prepared,
+        champion,
+        seed=seed,
+        attributes=called,
+        grower=growers.get(best.spec.name),
+    )
     del growers  # a copy of the rows
     promotion = decide(evidence)
 
     far = _judge_later(prepared, contenders, best, seed=seed)
-    prepared = replace(prepared, later=prepared.later.without(far.refused),
-                       not_estimable={**prepared.not_estimable, **far.refused})
+    prepared = replace(
+        prepared,
+        later=prepared.later.without(far.refused),
+        not_estimable={**prepared.not_estimable, **far.refused},
+    )
     later = {h: judged for h, judged in far.metrics.items() if h not in far.refused}
-    notes = (*notes, *(f"{horizon} days: not estimable. {reason}"
-                       for horizon, reason in prepared.not_estimable.items()))
-    at_later = replace(best, metrics={**best.metrics, **{h: m[best.spec.name]
-                                                         for h, m in later.items()}})
+    notes = (
+        *notes,
+        *(
+            f"{horizon} days: not estimable. {reason}"
+            for horizon, reason in prepared.not_estimable.items()
+        ),
+    )
+    at_later = replace(
+        best, metrics={**best.metrics, **{h: m[best.spec.name] for h, m in later.items()}}
+    )
 
     say(f"{label.name}: refitting and storing", 3, 4)
-    touched = touched_rows(prepared.training, prepared.labelled,
-                           touch_log(interventions, known_until))
-    bundle = release(best.spec, prepared, best.parameters, code_version=code_version, seed=seed,
-                     growing=growing,
-                     metrics={**flat_metrics(at_later), **as_metrics(evidence)}, touched=touched)
-    notes = (*notes, *(said for name, said in sorted(bundle.metadata.notes.items())
-                       if name.startswith("later_")))
+    touched = touched_rows(
+        prepared.training, prepared.labelled, touch_log(interventions, known_until)
+    )
+    bundle = release(
+        best.spec,
+        prepared,
+        best.parameters,
+        code_version=code_version,
+        seed=seed,
+        growing=growing,
+        metrics={**flat_metrics(at_later), **as_metrics(evidence)},
+        touched=touched,
+    )
+    notes = (
+        *notes,
+        *(
+            said
+            for name, said in sorted(bundle.metadata.notes.items())
+            if name.startswith("later_")
+        ),
+    )
     if bundle.untouched is not None:
         notes = (*notes, *bundle.untouched.sentences)
     plots = pictures(contenders, bundle, prepared)
     recorded = record(
-        store, label.name, bundle, best, contenders, prepared, studies, promotion, plots,
-        seed=seed, started_at=started, ended_at=clock(), waiting=waiting, evidence=evidence,
-        attributes=called)
+        store,
+        label.name,
+        bundle,
+        best,
+        contenders,
+        prepared,
+        studies,
+        promotion,
+        plots,
+        seed=seed,
+        started_at=started,
+        ended_at=clock(),
+        waiting=waiting,
+        evidence=evidence,
+        attributes=called,
+    )
     version = recorded.version
     notes = (*notes, *_while_away(recorded, asked))
     promoted = by is not None and promotion.approved and version is not None and asked
     if promoted and by is not None and version is not None:
-        store.promote(label.name, version, by=by, at=clock(),
-                      evidence={**evidence.document(), **promotion.document()})
+        store.promote(
+            label.name,
+            version,
+            by=by,
+            at=clock(),
+            evidence={**evidence.document(), **promotion.document()},
+        )
     formula_version = None
     if label.name == "churn" and FORMULA.name in contenders:
         formula_version = _keep_formula(
-            store, contenders, prepared, plots, code_version=code_version, seed=seed,
-            by=by or "keepwell train", clock=clock,
-            waiting=waiting)
+            store,
+            contenders,
+            prepared,
+            plots,
+            code_version=code_version,
+            seed=seed,
+            by=by or "keepwell train",
+            clock=clock,
+            waiting=waiting,
+        )
     say(f"{label.name}: done", 4, 4)
     return TrainingResult(
-        label=prepared.training.label, not_estimable=prepared.not_estimable,
-        split=prepared.split, rows=prepared.counts, excluded=prepared.labelled.excluded,
+        label=prepared.training.label,
+        not_estimable=prepared.not_estimable,
+        split=prepared.split,
+        rows=prepared.counts,
+        excluded=prepared.labelled.excluded,
         metrics={name: c.metrics for name, c in contenders.items()},
         differences={
             name: _difference(gain_over(best, c.probabilities[horizon], prepared, seed=seed))
-            for name, c in contenders.items() if name != best.spec.name
+            for name, c in contenders.items()
+            if name != best.spec.name
         },
-        studies=studies, best=best.spec, later=later, promotion=promotion, promoted=promoted,
-        version=version, run_id=recorded.run_id, formula_version=formula_version, bundle=bundle,
+        studies=studies,
+        best=best.spec,
+        later=later,
+        promotion=promotion,
+        promoted=promoted,
+        version=version,
+        run_id=recorded.run_id,
+        formula_version=formula_version,
+        bundle=bundle,
         notes=notes,
     )
 
@@ -246,40 +382,56 @@ def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]
             running.append(spec)
         else:
             what = spec.reads or "every model input"
-            notes.append(f"The {spec.title} takes no part: {what} is unknown or constant in the "
-                         f"training rows.")
+            notes.append(
+                f"The {spec.title} takes no part: {what} is unknown or constant in the "
+                f"training rows."
+            )
     if prepared.has_few_outcomes:
         few = prepared.counts["fitted_accounts_with_outcome"]
         notes.append(
             f"Only {few} distinct accounts left in the training part, fewer than {FEW_ACCOUNTS}: "
             f"only the {FORMULA_PRIOR.title} may serve, a strongly penalised regression that "
-            f"starts from the health formula. The other models are fitted to compare it with.")
+            f"starts from the health formula. The other models are fitted to compare it with."
+        )
     return tuple(running), tuple(notes)
 
 
 def _candidates(specs: tuple[ModelSpec, ...], prepared: Prepared) -> tuple[ModelSpec, ...]:
     """Those that may serve: where few accounts have left, only what is made for that."""
-    candidates = tuple(spec for spec in specs
-                       if spec.may_serve and (spec.for_few or not prepared.has_few_outcomes))
+    candidates = tuple(
+        spec for spec in specs if spec.may_serve and (spec.for_few or not prepared.has_few_outcomes)
+    )
     if not candidates:
         raise FeatureMatrixError(
             f"None of the {len(prepared.training.names)} features takes two known values in the "
             f"training rows, so there is nothing to tell accounts apart by. Check what is mapped "
             f"(keepwell ingest says which kinds came) and rebuild the snapshots (keepwell "
-            f"snapshot); the health formula serves meanwhile.")
+            f"snapshot); the health formula serves meanwhile."
+        )
     return candidates
 
 
 def _race(
-    prepared: Prepared, specs: tuple[ModelSpec, ...], studies: Mapping[str, Study],
-    growers: Mapping[str, Grower], *, seed: int,
+    prepared: Prepared,
+    specs: tuple[ModelSpec, ...],
+    studies: Mapping[str, Study],
+    growers: Mapping[str, Grower],
+    *,
+    seed: int,
 ) -> dict[str, Contender]:
     draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
     return {
         spec.name: run_contender(
-            spec, prepared.training, prepared.calibration_folds, prepared.before_test,
-            prepared.test, studies[spec.name].parameters if spec.name in studies
-            else spec.parameters, draws, seed=seed, grower=growers.get(spec.name))
+            spec,
+            prepared.training,
+            prepared.calibration_folds,
+            prepared.before_test,
+            prepared.test,
+            studies[spec.name].parameters if spec.name in studies else spec.parameters,
+            draws,
+            seed=seed,
+            grower=growers.get(spec.name),
+        )
         for spec in specs
     }
 
@@ -289,27 +441,61 @@ def _judge_later(
 ) -> JudgedFar:
     """The best model, the formula and the base rate at each longer horizon that can be judged."""
     draws = account_draws(prepared.training.account, DRAWS, np.random.default_rng(seed))
-    judged = [best, *(contenders[name] for name in (FORMULA.name, BASE_RATE.name)
-                      if name in contenders)]
-    return judge_far(prepared.training, prepared.later, best.spec,
-                     [(c.spec, c.parameters) for c in judged], draws, seed=seed)
+    judged = [
+        best,
+        *(contenders[name] for name in (FORMULA.name, BASE_RATE.name) if name in contenders),
+    ]
+    return judge_far(
+        prepared.training,
+        prepared.later,
+        best.spec,
+        [(c.spec, c.parameters) for c in judged],
+        draws,
+        seed=seed,
+    )
 
 
 def _keep_formula(
-    store: ModelStore, contenders: Mapping[str, Contender], prepared: Prepared,
-    plots: Mapping[str, bytes], *, code_version: str, seed: int, by: str, clock: Clock,
+    store: ModelStore,
+    contenders: Mapping[str, Contender],
+    prepared: Prepared,
+    plots: Mapping[str, bytes],
+    *,
+    code_version: str,
+    seed: int,
+    by: str,
+    clock: Clock,
     waiting: WaitingRuns | None,
 ) -> int | None:
     """Keep the health formula with its calibration, so that it can answer whenever it must."""
     formula, started = contenders[FORMULA.name], clock()
-    bundle = release(FORMULA, prepared, formula.parameters, code_version=code_version, seed=seed,
-                     metrics=flat_metrics(formula))
-    recorded = record(store, "churn-formula", bundle, formula, contenders, prepared, {}, None,
-                      {"calibration.png": plots["calibration.png"]}, seed=seed,
-                      started_at=started, ended_at=clock(), waiting=waiting)
+    bundle = release(
+        FORMULA,
+        prepared,
+        formula.parameters,
+        code_version=code_version,
+        seed=seed,
+        metrics=flat_metrics(formula),
+    )
+    recorded = record(
+        store,
+        "churn-formula",
+        bundle,
+        formula,
+        contenders,
+        prepared,
+        {},
+        None,
+        {"calibration.png": plots["calibration.png"]},
+        seed=seed,
+        started_at=started,
+        ended_at=clock(),
+        waiting=waiting,
+    )
     if recorded.version is not None:
-        store.promote("churn-formula", recorded.version, evidence=FORMULA_EVIDENCE, by=by,
-                      at=clock())
+        store.promote(
+            "churn-formula", recorded.version, evidence=FORMULA_EVIDENCE, by=by, at=clock()
+        )
     return recorded.version
 
 
@@ -317,11 +503,15 @@ def _while_away(recorded: Recorded, asked: bool) -> tuple[str, ...]:
     """What a person has to know of a training during which the store did not answer."""
     notes = []
     if recorded.waits_because is not None:
-        notes.append(f"{recorded.waits_because} The run is kept as {recorded.run_id}; once the "
-                     f"store is back: keepwell models upload.")
+        notes.append(
+            f"{recorded.waits_because} The run is kept as {recorded.run_id}; once the "
+            f"store is back: keepwell models upload."
+        )
     if not asked:
-        notes.append("The champion could not be asked, so this model is not compared with it and "
-                     "was not promoted.")
+        notes.append(
+            "The champion could not be asked, so this model is not compared with it and "
+            "was not promoted."
+        )
     return tuple(notes)
 
 

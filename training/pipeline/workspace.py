@@ -30,12 +30,21 @@ ATTRIBUTES = ("segment", "service_tier")
 
 
 def train_on(
-    workspace: Workspace, labels: Sequence[str], *, store: ModelStore, as_of: datetime,
-    clock: Clock, trials: int, seed: int, by: str | None = "keepwell",
-    horizons: tuple[int, ...] | None = None, progress: Progress | None = None,
+    workspace: Workspace,
+    labels: Sequence[str],
+    *,
+    store: ModelStore,
+    as_of: datetime,
+    clock: Clock,
+    trials: int,
+    seed: int,
+    by: str | None = "keepwell",
+    horizons: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
     each: Callable[[TrainingResult], None] | None = None,
     waiting: WaitingRuns | None = None,
-    seconds: float | None = None, growing: Growing = BinnedRows.of,
+    seconds: float | None = None,
+    growing: Growing = BinnedRows.of,
 ) -> tuple[TrainingResult, ...]:
     """Train these labels on what the workspace knew at ``as_of``.
 
@@ -61,8 +70,11 @@ def train_on(
     """
     declared = [label_named(name) for name in labels]
     settings = workspace.settings
-    digests = {feature.name: feature.digest for feature in catalogue(settings.use_names).features
-               if feature.is_model_input}
+    digests = {
+        feature.name: feature.digest
+        for feature in catalogue(settings.use_names).features
+        if feature.is_model_input
+    }
     digests[HEALTH_SCORE] = FORMULAS[settings.health_formula].version
     features = WorkspaceFeatures(workspace)
     reader = RememberingReader(lambda rows: features.historical(rows, list(digests)))
@@ -74,13 +86,30 @@ def train_on(
     interventions = events.filter(pl.col("kind").is_in(TOUCH_KINDS)).collect()
     results = []
     for label in declared:
-        results.append(train(
-            label, events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
-            reader=reader, digests=digests, cutoffs=moments, known_until=known_until,
-            store=store, clock=clock, code_version=code_version(), seed=seed, trials=trials,
-            by=by, horizons=horizons, progress=progress, waiting=waiting, attributes=attributes,
-            interventions=interventions, seconds=seconds,
-            journals=workspace.root / "studies", growing=growing))
+        results.append(
+            train(
+                label,
+                events=events.filter(pl.col("kind").is_in(list(label.reads))).collect(),
+                reader=reader,
+                digests=digests,
+                cutoffs=moments,
+                known_until=known_until,
+                store=store,
+                clock=clock,
+                code_version=code_version(),
+                seed=seed,
+                trials=trials,
+                by=by,
+                horizons=horizons,
+                progress=progress,
+                waiting=waiting,
+                attributes=attributes,
+                interventions=interventions,
+                seconds=seconds,
+                journals=workspace.root / "studies",
+                growing=growing,
+            )
+        )
         if each is not None:
             each(results[-1])
     return tuple(results)

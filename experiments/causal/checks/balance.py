@@ -38,15 +38,28 @@ def balance_table(sample: Sample, weight: Floats) -> tuple[Balance, ...]:
         arms = [known & (sample.treated == arm) & (weight > 0) for arm in (True, False)]
         if min(int(arm.sum()) for arm in arms) < LEAST_KNOWN // 2:
             continue
-        spread = float(np.sqrt(np.mean([np.var(column[known & (sample.treated == arm)])
-                                        for arm in (True, False)])))
+        spread = float(
+            np.sqrt(
+                np.mean([np.var(column[known & (sample.treated == arm)]) for arm in (True, False)])
+            )
+        )
         if spread == 0:
             continue
-        plain, _ = _difference(column, [known & (sample.treated == arm) for arm in (True, False)],
-                               np.ones(len(sample)), sample.cluster)
+        plain, _ = _difference(
+            column,
+            [known & (sample.treated == arm) for arm in (True, False)],
+            np.ones(len(sample)),
+            sample.cluster,
+        )
         weighted, error = _difference(column, arms, weight, sample.cluster)
-        rows.append(Balance(covariate=name, unweighted=plain / spread, weighted=weighted / spread,
-                            standard_error=error / spread))
+        rows.append(
+            Balance(
+                covariate=name,
+                unweighted=plain / spread,
+                weighted=weighted / spread,
+                standard_error=error / spread,
+            )
+        )
     return tuple(sorted(rows, key=lambda row: -abs(row.unweighted)))
 
 
@@ -57,30 +70,43 @@ def run(evidence: Evidence) -> Finding:
     if not table:
         return Finding(
             verdict="failed",
-            explanation="No covariate is known often enough in both arms to compare them.")
+            explanation="No covariate is known often enough in both arms to compare them.",
+        )
     reach = float(stats.norm.ppf(1 - FALSE_ALARM / (2 * len(table))))
     bound = 0.0 if trials.design.mechanism == "lottery" else LARGEST
     worst = max(table, key=lambda row: (abs(row.weighted) - bound) / max(row.standard_error, 1e-12))
-    low, high = (worst.weighted - reach * worst.standard_error,
-                 worst.weighted + reach * worst.standard_error)
+    low, high = (
+        worst.weighted - reach * worst.standard_error,
+        worst.weighted + reach * worst.standard_error,
+    )
     name = worst.covariate.replace("_", " ")
     if low > bound or high < -bound:
         return Finding(
-            verdict="failed", statistic=worst.weighted, low=low, high=high,
+            verdict="failed",
+            statistic=worst.weighted,
+            low=low,
+            high=high,
             explanation=f"The arms differ in “{name}” by {worst.weighted:+.2f} standard "
-                        f"deviations before the start, "
-                        + ("more than chance gives." if bound == 0 else "even after weighting."),
+            f"deviations before the start, "
+            + ("more than chance gives." if bound == 0 else "even after weighting."),
         )
     end = "no more than chance gives" if bound == 0 else "not shown to exceed what adjustment bears"
     return Finding(
-        verdict="passed", statistic=worst.weighted, low=low, high=high,
+        verdict="passed",
+        statistic=worst.weighted,
+        low=low,
+        high=high,
         explanation=f"Of {len(table)} facts known before the start the clearest difference is "
-                    f"“{name}” with {worst.weighted:+.2f} standard deviations, {end}.",
+        f"“{name}” with {worst.weighted:+.2f} standard deviations, {end}.",
     )
 
 
-def _difference(column: Floats, arms: list[Bools], weight: Floats, cluster: Ints,
-                ) -> tuple[float, float]:
+def _difference(
+    column: Floats,
+    arms: list[Bools],
+    weight: Floats,
+    cluster: Ints,
+) -> tuple[float, float]:
     influence = np.zeros(column.shape[0])
     means = []
     for rows, sign in zip(arms, (1.0, -1.0), strict=True):
@@ -92,10 +118,11 @@ def _difference(column: Floats, arms: list[Bools], weight: Floats, cluster: Ints
 
 
 CHECK = Check(
-    name="balance", title="Alike before the start",
+    name="balance",
+    title="Alike before the start",
     question="Were the two groups alike before anything was done?",
     criterion=f"simultaneous {1 - FALSE_ALARM:.0%} intervals of the differences over all "
-              f"covariates: in a lottery each includes 0; after weighting, none lies wholly "
-              f"outside ±{LARGEST} standard deviations",
+    f"covariates: in a lottery each includes 0; after weighting, none lies wholly "
+    f"outside ±{LARGEST} standard deviations",
     run=run,
 )

@@ -58,8 +58,13 @@ class Check:
         """The result of this check on this evidence."""
         found = self.run(evidence)
         return CheckResult(
-            name=self.name, title=self.title, verdict=found.verdict, statistic=found.statistic,
-            low=found.low, high=found.high, criterion=self.criterion,
+            name=self.name,
+            title=self.title,
+            verdict=found.verdict,
+            statistic=found.statistic,
+            low=found.low,
+            high=found.high,
+            criterion=self.criterion,
             explanation=found.explanation,
         )
 

@@ -20,18 +20,27 @@ def run(evidence: Evidence) -> Finding:
     words = f"{share:.1%} of the untreated trials received the action later in their follow-up"
     if low > LARGEST_SHARE:
         return Finding(
-            verdict="failed", statistic=share, low=low, high=high,
-            explanation=f"{words}: the groups differ too little in what they received.")
+            verdict="failed",
+            statistic=share,
+            low=low,
+            high=high,
+            explanation=f"{words}: the groups differ too little in what they received.",
+        )
     return Finding(
-        verdict="passed", statistic=share, low=low, high=high,
-        explanation=f"{words}" + ("." if exposed == 0 else
-                                  "; the effect shown is a little too small for it."))
+        verdict="passed",
+        statistic=share,
+        low=low,
+        high=high,
+        explanation=f"{words}"
+        + ("." if exposed == 0 else "; the effect shown is a little too small for it."),
+    )
 
 
 CHECK = Check(
-    name="control_exposure", title="The untreated stayed untreated",
+    name="control_exposure",
+    title="The untreated stayed untreated",
     question="Did the comparison group receive the action after all?",
     criterion=f"lower 95 % bound of the share of untreated trials that received the action during "
-              f"the follow-up at most {LARGEST_SHARE:.0%}",
+    f"the follow-up at most {LARGEST_SHARE:.0%}",
     run=run,
 )

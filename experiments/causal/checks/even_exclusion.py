@@ -16,31 +16,44 @@ def run(evidence: Evidence) -> Finding:
     trials = evidence.trials
     if trials.design.mechanism != "lottery":
         return not_applicable("Arms were not drawn, so losses need not be even between them.")
-    lost = [sum(arms[side] for reason, arms in trials.excluded.items() if reason != "immature")
-            for side in (0, 1)]
+    lost = [
+        sum(arms[side] for reason, arms in trials.excluded.items() if reason != "immature")
+        for side in (0, 1)
+    ]
     kept = (int(trials.sample.treated.sum()), int((~trials.sample.treated).sum()))
     total = [kept[side] + lost[side] for side in (0, 1)]
     shares = [lost[side] / total[side] for side in (0, 1)]
     pooled = sum(lost) / sum(total)
     if pooled == 0:
-        return Finding(verdict="passed", statistic=0.0,
-                       explanation="No trial of either arm was left out.")
+        return Finding(
+            verdict="passed", statistic=0.0, explanation="No trial of either arm was left out."
+        )
     error = math.sqrt(pooled * (1 - pooled) * (1 / total[0] + 1 / total[1]))
     difference = shares[0] - shares[1]
     p_value = float(2 * stats.norm.sf(abs(difference) / error)) if error > 0 else 1.0
     reach = float(stats.norm.ppf(0.975)) * error
-    words = (f"{shares[0]:.1%} of the drawn and {shares[1]:.1%} of the other trials could not be "
-             f"used")
-    verdict, end = ("failed", ": more than chance leaves out of one arm.") if (
-        p_value < LEAST_P) else ("passed", ", evenly enough for chance.")
-    return Finding(verdict="failed" if verdict == "failed" else "passed", statistic=difference,
-                   low=difference - reach, high=difference + reach, explanation=words + end)
+    words = (
+        f"{shares[0]:.1%} of the drawn and {shares[1]:.1%} of the other trials could not be used"
+    )
+    verdict, end = (
+        ("failed", ": more than chance leaves out of one arm.")
+        if (p_value < LEAST_P)
+        else ("passed", ", evenly enough for chance.")
+    )
+    return Finding(
+        verdict="failed" if verdict == "failed" else "passed",
+        statistic=difference,
+        low=difference - reach,
+        high=difference + reach,
+        explanation=words + end,
+    )
 
 
 CHECK = Check(
-    name="even_exclusion", title="Left out evenly",
+    name="even_exclusion",
+    title="Left out evenly",
     question="Were trials left out of both arms alike?",
     criterion=f"p-value of the difference between the shares left out at least {LEAST_P} "
-              f"(two-sided; interval: the difference, 95%)",
+    f"(two-sided; interval: the difference, 95%)",
     run=run,
 )

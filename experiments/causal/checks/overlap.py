@@ -25,28 +25,40 @@ def run(evidence: Evidence) -> Finding:
     share = trimmed / treated
     if low > LARGEST_SHARE:
         return Finding(
-            verdict="failed", statistic=share, low=low, high=high,
+            verdict="failed",
+            statistic=share,
+            low=low,
+            high=high,
             explanation=f"{share:.0%} of the accounts acted on have no comparable account that "
-                        f"was not: there is nothing to compare them with.")
+            f"was not: there is nothing to compare them with.",
+        )
     if worth < LEAST_CONTROLS:
         return Finding(
-            verdict="failed", statistic=share, low=low, high=high,
+            verdict="failed",
+            statistic=share,
+            low=low,
+            high=high,
             explanation=f"The comparison rests on what amounts to {worth:.0f} untreated accounts; "
-                        f"below {LEAST_CONTROLS:.0f} a single one can turn it.")
+            f"below {LEAST_CONTROLS:.0f} a single one can turn it.",
+        )
     middle = float(np.median(fit.propensity[fit.treated]))
     return Finding(
-        verdict="passed", statistic=share, low=low, high=high,
+        verdict="passed",
+        statistic=share,
+        low=low,
+        high=high,
         explanation=f"{share:.1%} of the trials acted on lack a comparable one and are left out; "
-                    f"the weighted untreated trials are worth {worth:.0f} equal ones (median "
-                    f"chance of being acted on, among those that were: {middle:.0%}).",
+        f"the weighted untreated trials are worth {worth:.0f} equal ones (median "
+        f"chance of being acted on, among those that were: {middle:.0%}).",
     )
 
 
 CHECK = Check(
-    name="overlap", title="Comparable accounts exist",
+    name="overlap",
+    title="Comparable accounts exist",
     question="Is there an untreated account like each treated one?",
     criterion=f"lower 95 % bound of the share of treated trials without counterpart (propensity "
-              f"beyond 1 %–99 %) at most {LARGEST_SHARE:.0%}, and untreated trials worth at least "
-              f"{LEAST_CONTROLS:.0f} (Kish)",
+    f"beyond 1 %–99 %) at most {LARGEST_SHARE:.0%}, and untreated trials worth at least "
+    f"{LEAST_CONTROLS:.0f} (Kish)",
     run=run,
 )

@@ -23,29 +23,40 @@ def run(evidence: Evidence) -> Finding:
         name: estimate_of(fit, comparisons=count).scaled(1 / evidence.placebo_spread[name])
         for name, fit in evidence.placebos.items()
     }
-    name, worst = max(found.items(), key=lambda item: abs(item[1].estimate)
-                      / max(item[1].standard_error, 1e-12))
+    name, worst = max(
+        found.items(), key=lambda item: abs(item[1].estimate) / max(item[1].standard_error, 1e-12)
+    )
     words = name.replace("_", " ")
     negligible = worst.low > -NEGLIGIBLE and worst.high < NEGLIGIBLE
     excludes_zero = worst.low > 0 or worst.high < 0
-    interval = (f"{worst.estimate:+.2f} standard deviations (interval {worst.low:+.2f} to "
-                f"{worst.high:+.2f})")
+    interval = (
+        f"{worst.estimate:+.2f} standard deviations (interval {worst.low:+.2f} to "
+        f"{worst.high:+.2f})"
+    )
     if excludes_zero and not negligible:
         return Finding(
-            verdict="failed", statistic=worst.estimate, low=worst.low, high=worst.high,
+            verdict="failed",
+            statistic=worst.estimate,
+            low=worst.low,
+            high=worst.high,
             explanation=f"The groups already differed before anything was done: “{words}” by "
-                        f"{interval}. Whatever caused that is in the effect too.")
+            f"{interval}. Whatever caused that is in the effect too.",
+        )
     return Finding(
-        verdict="passed", statistic=worst.estimate, low=worst.low, high=worst.high,
+        verdict="passed",
+        statistic=worst.estimate,
+        low=worst.low,
+        high=worst.high,
         explanation=f"Before the start there is no effect, as it must be: “{words}” differs by "
-                    f"{interval}"
-                    + (f", the clearest of {count}." if count > 1 else "."))
+        f"{interval}" + (f", the clearest of {count}." if count > 1 else "."),
+    )
 
 
 CHECK = Check(
-    name="pre_period_placebo", title="No effect before the start",
+    name="pre_period_placebo",
+    title="No effect before the start",
     question="Does the same method find an effect where none can be: before the start?",
     criterion=f"no placebo's 95 % interval (Bonferroni over placebos) excludes 0, unless it lies "
-              f"wholly inside ±{NEGLIGIBLE} standard deviations",
+    f"wholly inside ±{NEGLIGIBLE} standard deviations",
     run=run,
 )

@@ -22,21 +22,32 @@ def run(evidence: Evidence) -> Finding:
     treated = int(sample.treated.sum())
     p_value = float(2 * stats.norm.sf(abs(treated - expected) / error))
     share, half = treated / len(sample), stats.norm.ppf(0.975) * error / len(sample)
-    words = (f"{treated} of {len(sample)} trials were drawn ({share:.1%}); the logged chances "
-             f"promise {expected:.0f} ({expected / len(sample):.1%})")
+    words = (
+        f"{treated} of {len(sample)} trials were drawn ({share:.1%}); the logged chances "
+        f"promise {expected:.0f} ({expected / len(sample):.1%})"
+    )
     if p_value < LEAST_P:
         return Finding(
-            verdict="failed", statistic=p_value, low=share - half, high=share + half,
+            verdict="failed",
+            statistic=p_value,
+            low=share - half,
+            high=share + half,
             explanation=f"{words}. Chance does not do that: trials were lost or added on one side.",
         )
-    return Finding(verdict="passed", statistic=p_value, low=share - half, high=share + half,
-                   explanation=f"{words}, as chance would have it.")
+    return Finding(
+        verdict="passed",
+        statistic=p_value,
+        low=share - half,
+        high=share + half,
+        explanation=f"{words}, as chance would have it.",
+    )
 
 
 CHECK = Check(
-    name="sample_ratio", title="Arms as large as drawn",
+    name="sample_ratio",
+    title="Arms as large as drawn",
     question="Are the arms as large as the lottery promised?",
     criterion=f"p-value of the treated count against the logged propensities at least {LEAST_P} "
-              f"(two-sided; interval: treated share, 95%)",
+    f"(two-sided; interval: treated share, 95%)",
     run=run,
 )

@@ -39,7 +39,11 @@ class Estimate(Protocol):
     """What every estimator is called with."""
 
     def __call__(
-        self, sample: Sample, outcomes: Mapping[str, Floats], *, estimand: Estimand,
+        self,
+        sample: Sample,
+        outcomes: Mapping[str, Floats],
+        *,
+        estimand: Estimand,
         rng: np.random.Generator,
     ) -> dict[str, Fit]:
         """One fit per outcome."""
@@ -61,15 +65,19 @@ ESTIMATORS: tuple[Estimator, ...] = (
     Estimator(
         name="randomised",
         description="Difference in means by logged probability, adjusted by a regression in each "
-                    "arm on what was known before the start; errors clustered.",
-        mechanism="lottery", estimands=("ITT",), estimate=estimate_randomised,
+        "arm on what was known before the start; errors clustered.",
+        mechanism="lottery",
+        estimands=("ITT",),
+        estimate=estimate_randomised,
     ),
     Estimator(
         name="aipw",
         description="Cross-fitted augmented inverse probability weighting: five folds of whole "
-                    "accounts, nuisances the mean of a regularised linear model and LightGBM, "
-                    "median over three redraws of the folds; errors clustered.",
-        mechanism="judgement", estimands=("ATT", "ATE"), estimate=estimate_aipw,
+        "accounts, nuisances the mean of a regularised linear model and LightGBM, "
+        "median over three redraws of the folds; errors clustered.",
+        mechanism="judgement",
+        estimands=("ATT", "ATE"),
+        estimate=estimate_aipw,
     ),
 )
 

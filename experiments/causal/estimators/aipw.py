@@ -42,8 +42,12 @@ REPEATS = 3
 
 
 def estimate_aipw(
-    sample: Sample, outcomes: Mapping[str, Floats], *, estimand: Estimand,
-    rng: np.random.Generator, repeats: int = REPEATS,
+    sample: Sample,
+    outcomes: Mapping[str, Floats],
+    *,
+    estimand: Estimand,
+    rng: np.random.Generator,
+    repeats: int = REPEATS,
 ) -> dict[str, Fit]:
     """One fit per outcome, on shared folds and propensities.
 
@@ -62,16 +66,26 @@ def estimate_aipw(
     fits = {}
     for name, outcome in outcomes.items():
         terms = [
-            signal(outcome=outcome, treated=sample.treated, propensity=propensity,
-                   predicted_control=predictions[name][0], predicted_treated=predictions[name][1],
-                   kept=kept, estimand=estimand)
+            signal(
+                outcome=outcome,
+                treated=sample.treated,
+                propensity=propensity,
+                predicted_control=predictions[name][0],
+                predicted_treated=predictions[name][1],
+                kept=kept,
+                estimand=estimand,
+            )
             for propensity, predictions in rounds
         ]
         fits[name] = Fit(
-            estimand=estimand, numerator=np.array([top for top, _ in terms]),
-            denominator=np.array([bottom for _, bottom in terms]), cluster=sample.cluster,
-            treated=sample.treated, propensity=first,
-            weight=weights(first, sample.treated, kept, estimand), kept=kept,
+            estimand=estimand,
+            numerator=np.array([top for top, _ in terms]),
+            denominator=np.array([bottom for _, bottom in terms]),
+            cluster=sample.cluster,
+            treated=sample.treated,
+            propensity=first,
+            weight=weights(first, sample.treated, kept, estimand),
+            kept=kept,
         )
     return fits
 
@@ -111,8 +125,14 @@ def weights(propensity: Floats, treated: Bools, kept: Bools, estimand: Estimand)
 
 
 def signal(
-    *, outcome: Floats, treated: Bools, propensity: Floats, predicted_control: Floats,
-    predicted_treated: Floats, kept: Bools, estimand: Estimand,
+    *,
+    outcome: Floats,
+    treated: Bools,
+    propensity: Floats,
+    predicted_control: Floats,
+    predicted_treated: Floats,
+    kept: Bools,
+    estimand: Estimand,
 ) -> tuple[Floats, Floats]:
     """Numerator and denominator of every row, as in the module's formulas."""
     weight = weights(propensity, treated, kept, estimand)
@@ -125,7 +145,10 @@ def signal(
 
 
 def _one_round(
-    sample: Sample, matrix: Floats, outcomes: Mapping[str, Floats], estimand: Estimand,
+    sample: Sample,
+    matrix: Floats,
+    outcomes: Mapping[str, Floats],
+    estimand: Estimand,
     rng: np.random.Generator,
 ) -> tuple[Floats, dict[str, tuple[Floats, Floats]]]:
     """Propensity, and per outcome the predictions untreated and treated, all out of fold.
@@ -140,10 +163,16 @@ def _one_round(
     for fit, predict in folds.splits():
         seed = int(rng.integers(2**31 - 1))
         propensity[predict] = predict_binary(
-            sample.covariates, matrix, sample.treated, fit=fit, predict=predict, seed=seed)
+            sample.covariates, matrix, sample.treated, fit=fit, predict=predict, seed=seed
+        )
         for name, outcome in outcomes.items():
             for arm in arms:
                 predictions[name][int(arm)][predict] = predict_outcome(
-                    sample.covariates, matrix, outcome, fit=fit & (sample.treated == arm),
-                    predict=predict, seed=seed)
+                    sample.covariates,
+                    matrix,
+                    outcome,
+                    fit=fit & (sample.treated == arm),
+                    predict=predict,
+                    seed=seed,
+                )
     return propensity, predictions

@@ -23,8 +23,13 @@ SHRINK = 0.1  # smaller is a flatter logistic model
 FLATNESS = np.geomspace(1.0, 1e5, 11)
 LEAST_OF_EACH = 5  # fewer of either value: the rate is predicted, nothing is fitted
 SETTINGS = {
-    "num_leaves": 8, "learning_rate": 0.08, "min_data_in_leaf": 20, "lambda_l2": 10.0,
-    "feature_fraction": 0.8, "verbosity": -1, "deterministic": True,
+    "num_leaves": 8,
+    "learning_rate": 0.08,
+    "min_data_in_leaf": 20,
+    "lambda_l2": 10.0,
+    "feature_fraction": 0.8,
+    "verbosity": -1,
+    "deterministic": True,
     "num_threads": 1,  # small fits: threads cost more than they give
 }
 
@@ -69,8 +74,9 @@ class Folds:
     fold: Ints
 
     @classmethod
-    def draw(cls, cluster: Ints, treated: Bools, *, rng: np.random.Generator,
-             folds: int = FOLDS) -> Folds:
+    def draw(
+        cls, cluster: Ints, treated: Bools, *, rng: np.random.Generator, folds: int = FOLDS
+    ) -> Folds:
         """Random folds of whole clusters, dealt out so that treated clusters spread evenly."""
         names, index = np.unique(cluster, return_inverse=True)
         ever = np.bincount(index, weights=treated) > 0
@@ -85,7 +91,13 @@ class Folds:
 
 
 def predict_binary(
-    covariates: Floats, matrix: Floats, outcome: Bools, *, fit: Bools, predict: Bools, seed: int,
+    covariates: Floats,
+    matrix: Floats,
+    outcome: Bools,
+    *,
+    fit: Bools,
+    predict: Bools,
+    seed: int,
 ) -> Floats:
     """Probability of the outcome for the rows to predict."""
     chosen = outcome[fit]
@@ -93,13 +105,20 @@ def predict_binary(
     if min(int(chosen.sum()), int((~chosen).sum())) < LEAST_OF_EACH:
         return np.full(int(predict.sum()), rate)
     first = predict_linearly(matrix, outcome.astype(float), fit=fit, predict=predict)
-    second = predict_by_trees(covariates, outcome.astype(float), fit=fit, predict=predict,
-                              seed=seed)
+    second = predict_by_trees(
+        covariates, outcome.astype(float), fit=fit, predict=predict, seed=seed
+    )
     return np.asarray((first + second) / 2)
 
 
 def predict_number(
-    covariates: Floats, matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools, seed: int,
+    covariates: Floats,
+    matrix: Floats,
+    outcome: Floats,
+    *,
+    fit: Bools,
+    predict: Bools,
+    seed: int,
 ) -> Floats:
     """Mean of the outcome for the rows to predict."""
     chosen = outcome[fit]
@@ -121,11 +140,23 @@ def predict_linearly(matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bo
     return np.asarray(Ridge(alpha=1.0).fit(matrix[fit], chosen).predict(matrix[predict]))
 
 
-def predict_by_trees(covariates: Floats, outcome: Floats, *, fit: Bools, predict: Bools, seed: int,
-                     ) -> Floats:
+def predict_by_trees(
+    covariates: Floats,
+    outcome: Floats,
+    *,
+    fit: Bools,
+    predict: Bools,
+    seed: int,
+) -> Floats:
     """The half of LightGBM alone."""
-    return _boosted(covariates, outcome[fit], fit=fit, predict=predict, seed=seed,
-                    objective="binary" if _is_rate(outcome) else "l2")
+    return _boosted(
+        covariates,
+        outcome[fit],
+        fit=fit,
+        predict=predict,
+        seed=seed,
+        objective="binary" if _is_rate(outcome) else "l2",
+    )
 
 
 def predict_flatly(matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools) -> Floats:
@@ -135,7 +166,13 @@ def predict_flatly(matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bool
 
 
 def predict_outcome(
-    covariates: Floats, matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools, seed: int,
+    covariates: Floats,
+    matrix: Floats,
+    outcome: Floats,
+    *,
+    fit: Bools,
+    predict: Bools,
+    seed: int,
 ) -> Floats:
     """The right one of the two: a probability for an outcome of zeros and ones."""
     if _is_rate(outcome):
@@ -148,7 +185,13 @@ def _is_rate(outcome: Floats) -> bool:
 
 
 def predict_arms(
-    covariates: Floats, matrix: Floats, arm: Ints, n_arms: int, *, fit: Bools, predict: Bools,
+    covariates: Floats,
+    matrix: Floats,
+    arm: Ints,
+    n_arms: int,
+    *,
+    fit: Bools,
+    predict: Bools,
     seed: int,
 ) -> Floats:
     """Probability of each of several arms for the rows to predict; rows sum to 1.
@@ -166,16 +209,26 @@ def predict_arms(
     first = linear.predict_proba(matrix[predict])
     data = lightgbm.Dataset(covariates[rows], label=code, params={"verbosity": -1})
     booster = lightgbm.train(
-        {**SETTINGS, "objective": "multiclass", "num_class": len(modelled), "seed": seed}, data,
-        num_boost_round=ARM_TREES, keep_training_booster=True)
+        {**SETTINGS, "objective": "multiclass", "num_class": len(modelled), "seed": seed},
+        data,
+        num_boost_round=ARM_TREES,
+        keep_training_booster=True,
+    )
     second = np.asarray(booster.predict(covariates[predict], num_threads=1))
     chances[:, modelled] = (first + second) / 2 * chances[:, modelled].sum(axis=1, keepdims=True)
     return np.asarray(chances)
 
 
 def predict_under_arms(
-    covariates: Floats, matrix: Floats, arm: Ints, n_arms: int, outcome: Floats, *, fit: Bools,
-    predict: Bools, seed: int,
+    covariates: Floats,
+    matrix: Floats,
+    arm: Ints,
+    n_arms: int,
+    outcome: Floats,
+    *,
+    fit: Bools,
+    predict: Bools,
+    seed: int,
 ) -> Floats:
     """What the outcome would be under each arm, for the rows to predict: one model of all arms.
 
@@ -188,15 +241,24 @@ def predict_under_arms(
     place = np.concatenate([np.flatnonzero(fit), np.tile(np.flatnonzero(predict), n_arms)])
     is_fit = np.arange(len(place)) < n_fit
     found = predict_outcome(
-        np.column_stack([covariates[place], flag]), np.column_stack([matrix[place], flag]),
-        outcome[place], fit=is_fit, predict=~is_fit, seed=seed)
+        np.column_stack([covariates[place], flag]),
+        np.column_stack([matrix[place], flag]),
+        outcome[place],
+        fit=is_fit,
+        predict=~is_fit,
+        seed=seed,
+    )
     return np.asarray(found.reshape(n_arms, asked).T)
 
 
-def _boosted(covariates: Floats, chosen: Floats, *, fit: Bools, predict: Bools, seed: int,
-             objective: str) -> Floats:
+def _boosted(
+    covariates: Floats, chosen: Floats, *, fit: Bools, predict: Bools, seed: int, objective: str
+) -> Floats:
     data = lightgbm.Dataset(covariates[fit], label=chosen, params={"verbosity": -1})
     booster = lightgbm.train(
-        {**SETTINGS, "objective": objective, "seed": seed}, data, num_boost_round=TREES,
-        keep_training_booster=True)
+        {**SETTINGS, "objective": objective, "seed": seed},
+        data,
+        num_boost_round=TREES,
+        keep_training_booster=True,
+    )
     return np.asarray(booster.predict(covariates[predict], num_threads=1))

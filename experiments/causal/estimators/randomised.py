@@ -21,7 +21,10 @@ LEAST_ROWS_PER_COLUMN = 20
 
 
 def estimate_randomised(
-    sample: Sample, outcomes: Mapping[str, Floats], *, estimand: Estimand,
+    sample: Sample,
+    outcomes: Mapping[str, Floats],
+    *,
+    estimand: Estimand,
     rng: np.random.Generator,
 ) -> dict[str, Fit]:
     """One fit per outcome; needs a logged probability strictly between 0 and 1 for every row.
@@ -46,8 +49,9 @@ def estimate_randomised(
     }
 
 
-def _lin(sample: Sample, matrix: Floats, outcome: Floats, weight: Floats,
-         estimand: Estimand) -> Fit:
+def _lin(
+    sample: Sample, matrix: Floats, outcome: Floats, weight: Floats, estimand: Estimand
+) -> Fit:
     """Weighted least squares with an intercept in each arm.
 
     The weighted residuals of each arm sum to zero, so the mean of the influence terms is the
@@ -58,16 +62,22 @@ def _lin(sample: Sample, matrix: Floats, outcome: Floats, weight: Floats,
         rows = sample.treated == arm
         root = np.sqrt(weight[rows])
         coefficients, *_ = np.linalg.lstsq(
-            matrix[rows] * root[:, None], outcome[rows] * root, rcond=1e-10)
+            matrix[rows] * root[:, None], outcome[rows] * root, rcond=1e-10
+        )
         predicted[arm] = matrix @ coefficients
     residual = outcome - np.where(sample.treated, predicted[True], predicted[False])
     freedom = {arm: _degrees_factor(sample.treated == arm, matrix) for arm in (False, True)}
     scale = np.where(sample.treated, freedom[True], -freedom[False])
     numerator = predicted[True] - predicted[False] + scale * weight * residual
     return Fit(
-        estimand=estimand, numerator=numerator[None, :], denominator=np.ones((1, len(sample))),
-        cluster=sample.cluster, treated=sample.treated, propensity=sample.propensity,
-        weight=weight, kept=np.ones(len(sample), dtype=bool),
+        estimand=estimand,
+        numerator=numerator[None, :],
+        denominator=np.ones((1, len(sample))),
+        cluster=sample.cluster,
+        treated=sample.treated,
+        propensity=sample.propensity,
+        weight=weight,
+        kept=np.ones(len(sample), dtype=bool),
     )
 
 
@@ -90,7 +100,8 @@ def _regressors(sample: Sample) -> Floats:
     columns = [np.ones((len(sample), 1)), covariates]
     draws = [sample.stratum == draw for draw in np.unique(sample.stratum)[1:]]
     if all(_both_arms(draw, sample) for draw in draws) and (
-            len(draws) <= allowed - covariates.shape[1]):
+        len(draws) <= allowed - covariates.shape[1]
+    ):
         columns.extend(draw.astype(float)[:, None] for draw in draws)
     return np.column_stack(columns)
 

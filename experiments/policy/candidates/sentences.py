@@ -26,8 +26,10 @@ NEEDS_APPROVAL = 2
 ALL_KEPT = 0.995
 """From here on the share rounds to all, and nothing is said."""
 
-EVIDENCE_NOTE = ("What each action changes is an estimate of the playbook (grade E); none of it "
-                 "has been measured on these accounts yet.")
+EVIDENCE_NOTE = (
+    "What each action changes is an estimate of the playbook (grade E); none of it "
+    "has been measured on these accounts yet."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,13 @@ class Proposal:
     step: DueStep | None
 
 
-def candidate_for(proposal: Proposal, value: ActionValue, playbook: Playbook, facts: Facts,
-                  workday: tuple[int, int]) -> Candidate:
+def candidate_for(
+    proposal: Proposal,
+    value: ActionValue,
+    playbook: Playbook,
+    facts: Facts,
+    workday: tuple[int, int],
+) -> Candidate:
     """The action as it is recommended, with what a person has to look up first."""
     action, step = proposal.action, proposal.step
     ask = to_look_at(action, playbook, facts)
@@ -49,13 +56,18 @@ def candidate_for(proposal: Proposal, value: ActionValue, playbook: Playbook, fa
     if action.look_first:
         look.append(action.look_first)
     return Candidate(
-        action_id=action.id, name=action.name,
+        action_id=action.id,
+        name=action.name,
         text=step.step.text if step is not None and step.step.text else action.text,
-        objective=action.objective, channel=action.channel, owner_role=action.owner_role,
-        because=proposal.because, look_first=tuple(look),
+        objective=action.objective,
+        channel=action.channel,
+        owner_role=action.owner_role,
+        because=proposal.because,
+        look_first=tuple(look),
         deadline=deadline_of(action, proposal.raised_at, workday),
         autonomy=min(action.max_autonomy, NEEDS_APPROVAL) if look else action.max_autonomy,
-        value=value, grade=value.belief.grade if value.belief else action.prior.grade,
+        value=value,
+        grade=value.belief.grade if value.belief else action.prior.grade,
         evidence=_evidence(action.prior, value.belief),
         playbook_share=value.belief.playbook_share if value.belief else 1.0,
         sequence=step.sequence.id if step is not None else None,
@@ -75,45 +87,85 @@ def do_nothing(chosen: Sequence[Candidate], withheld: Sequence[Withheld]) -> Can
     else:
         because = "Nothing of what could be done is allowed now."
     return Candidate(
-        action_id=DO_NOTHING, name="Do nothing", text="Leave the account alone for now.",
-        objective="retain", channel="internal", owner_role="automation", because=because,
-        look_first=(), deadline=None, autonomy=4, value=NOTHING, grade="E",
-        evidence="The measure for all others: no cost, no change.", playbook_share=0.0,
+        action_id=DO_NOTHING,
+        name="Do nothing",
+        text="Leave the account alone for now.",
+        objective="retain",
+        channel="internal",
+        owner_role="automation",
+        because=because,
+        look_first=(),
+        deadline=None,
+        autonomy=4,
+        value=NOTHING,
+        grade="E",
+        evidence="The measure for all others: no cost, no change.",
+        playbook_share=0.0,
         sequence=None,
     )
 
 
 def _evidence(prior: Prior, belief: Belief | None) -> str:
-    what = {"churn": "of those who would leave stay", "expansion": "more expand",
-            "none": "of the times it brings something"}[prior.outcome]
-    playbook = (f"Grade {prior.grade}, {GRADES[prior.grade]}: {prior.mean:.1%} {what}, held as "
-                f"firmly as {prior.strength:.0f} accounts would show it. {prior.basis}")
+    what = {
+        "churn": "of those who would leave stay",
+        "expansion": "more expand",
+        "none": "of the times it brings something",
+    }[prior.outcome]
+    playbook = (
+        f"Grade {prior.grade}, {GRADES[prior.grade]}: {prior.mean:.1%} {what}, held as "
+        f"firmly as {prior.strength:.0f} accounts would show it. {prior.basis}"
+    )
     if belief is None or belief.measured is None or belief.measured_grade is None:
         return playbook
     low, high = belief.measured_low or 0.0, belief.measured_high or 0.0
     where = f" in the segment {belief.segment}" if belief.segment else ""
-    risk = "" if belief.measured_risk is None else (
-        f", of whom {belief.measured_risk:.1%} would have "
-        f"{'left' if belief.outcome == 'churn' else 'grown'} otherwise")
-    return (f"Grade {belief.measured_grade}, {GRADES[belief.measured_grade]}: "
-            f"{100 * belief.measured:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) measured "
-            f"on {belief.n:,} cases{where}{risk}, worth {belief.effective_n:,.0f} in an even "
-            f"comparison; {belief.source} The playbook believed: {playbook}")
+    risk = (
+        ""
+        if belief.measured_risk is None
+        else (
+            f", of whom {belief.measured_risk:.1%} would have "
+            f"{'left' if belief.outcome == 'churn' else 'grown'} otherwise"
+        )
+    )
+    return (
+        f"Grade {belief.measured_grade}, {GRADES[belief.measured_grade]}: "
+        f"{100 * belief.measured:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) measured "
+        f"on {belief.n:,} cases{where}{risk}, worth {belief.effective_n:,.0f} in an even "
+        f"comparison; {belief.source} The playbook believed: {playbook}"
+    )
 
 
-def on_evidence(proposals: Iterable[Proposal], evidence: Evidence,
-                attributes: Mapping[str, str | None], promise: Promise = BELIEVED,
-                ) -> tuple[str, ...]:
+def on_evidence(
+    proposals: Iterable[Proposal],
+    evidence: Evidence,
+    attributes: Mapping[str, str | None],
+    promise: Promise = BELIEVED,
+) -> tuple[str, ...]:
     """How much of the answer was measured, and why none where something is wrong."""
-    notes = [] if evidence.problem is None else [
-        f"What was measured could not be used, so the playbook stands alone: {evidence.problem}"]
+    notes = (
+        []
+        if evidence.problem is None
+        else [
+            f"What was measured could not be used, so the playbook stands alone: {evidence.problem}"
+        ]
+    )
     measured = sorted(
-        p.action.name for p in proposals if (good := GOOD.get(p.action.prior.outcome))
-        and evidence.of(p.action.id, good, attributes) is not None)
-    notes.append(EVIDENCE_NOTE if not measured else (
-        f"What these change was measured: {', '.join(measured)}. For the rest it is an estimate "
-        f"of the playbook (grade E)."))
+        p.action.name
+        for p in proposals
+        if (good := GOOD.get(p.action.prior.outcome))
+        and evidence.of(p.action.id, good, attributes) is not None
+    )
+    notes.append(
+        EVIDENCE_NOTE
+        if not measured
+        else (
+            f"What these change was measured: {', '.join(measured)}. For the rest it is an estimate "
+            f"of the playbook (grade E)."
+        )
+    )
     if promise.kept < ALL_KEPT:
-        notes.append(f"What {promise.measured} measured action(s) changed is less than the "
-                     f"playbook promised, so {promise.kept:.0%} of its other promises are counted.")
+        notes.append(
+            f"What {promise.measured} measured action(s) changed is less than the "
+            f"playbook promised, so {promise.kept:.0%} of its other promises are counted."
+        )
     return tuple(notes)

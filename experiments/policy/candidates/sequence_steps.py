@@ -30,12 +30,15 @@ class DueStep:
     @property
     def words(self) -> str:
         """Where in which sequence the account is."""
-        return (f"step {self.number} of {len(self.sequence.steps)} of the sequence "
-                f"“{self.sequence.name}”")
+        return (
+            f"step {self.number} of {len(self.sequence.steps)} of the sequence "
+            f"“{self.sequence.name}”"
+        )
 
 
-def due_steps(sequences: Many[Sequence], state: AccountState, facts: Facts,
-              history: Many[PastAction]) -> tuple[DueStep, ...]:
+def due_steps(
+    sequences: Many[Sequence], state: AccountState, facts: Facts, history: Many[PastAction]
+) -> tuple[DueStep, ...]:
     """The steps that are due; of one calendar only the first sequence that applies counts."""
     due: list[DueStep] = []
     calendars: set[str] = set()
@@ -49,16 +52,20 @@ def due_steps(sequences: Many[Sequence], state: AccountState, facts: Facts,
     return tuple(due)
 
 
-def day_zero(sequence: Sequence, state: AccountState, facts: Facts,
-             history: Many[PastAction]) -> datetime | None:
+def day_zero(
+    sequence: Sequence, state: AccountState, facts: Facts, history: Many[PastAction]
+) -> datetime | None:
     """When the sequence's clock starts, the earliest if there are several; None: not known.
 
     An alert that is raised again and again does not restart a sequence with an ``entry`` start:
     its clock runs from the first step that was taken.
     """
     as_of = facts.as_of
-    known = [(start.kind, at) for start in sequence.day_zero
-             if (at := _known_start(start, state, facts)) is not None]
+    known = [
+        (start.kind, at)
+        for start in sequence.day_zero
+        if (at := _known_start(start, state, facts)) is not None
+    ]
     exact = [at for kind, at in known if kind != "alert"]
     if exact:
         return min(exact)
@@ -66,15 +73,20 @@ def day_zero(sequence: Sequence, state: AccountState, facts: Facts,
     if not any(start.kind == "entry" for start in sequence.day_zero):
         return min(raised, default=None)
     offsets = {step.action: step.after_hours for step in reversed(sequence.steps)}
-    taken = [past.at - timedelta(hours=offsets[past.action_id]) for past in history
-             if past.action_id in offsets and past.was_carried_out
-             and as_of - timedelta(days=sequence.window_days) < past.at <= as_of]
+    taken = [
+        past.at - timedelta(hours=offsets[past.action_id])
+        for past in history
+        if past.action_id in offsets
+        and past.was_carried_out
+        and as_of - timedelta(days=sequence.window_days) < past.at <= as_of
+    ]
     now = as_of - timedelta(hours=sequence.steps[0].after_hours)
     return min([*raised, *taken], default=now)
 
 
-def _due_in(sequence: Sequence, state: AccountState, facts: Facts,
-            history: Many[PastAction]) -> list[DueStep]:
+def _due_in(
+    sequence: Sequence, state: AccountState, facts: Facts, history: Many[PastAction]
+) -> list[DueStep]:
     as_of = facts.as_of
     zero = day_zero(sequence, state, facts, history)
     if zero is None:
@@ -85,22 +97,30 @@ def _due_in(sequence: Sequence, state: AccountState, facts: Facts,
     since = [past for past in history if zero <= past.at <= as_of and past.was_carried_out]
     own = {step.action for step in sequence.steps}
     if sequence.declined_ends and any(
-            past.outcome == "declined" and past.action_id in own for past in since):
+        past.outcome == "declined" and past.action_id in own for past in since
+    ):
         return []
     times = [zero + timedelta(hours=step.after_hours) for step in sequence.steps]
     due = []
     for number, (step, due_at) in enumerate(zip(sequence.steps, times, strict=True), 1):
         later = [at for at in times if at > due_at]
         lapses_at = min(later) if later and sequence.stays == "until_next" else end
-        if (due_at <= as_of < lapses_at and not _is_done(step, due_at, zero, sequence, since)
-                and _all_hold(step.only_if, facts)):
-            due.append(DueStep(sequence=sequence, step=step, number=number, due_at=due_at,
-                               lapses_at=lapses_at))
+        if (
+            due_at <= as_of < lapses_at
+            and not _is_done(step, due_at, zero, sequence, since)
+            and _all_hold(step.only_if, facts)
+        ):
+            due.append(
+                DueStep(
+                    sequence=sequence, step=step, number=number, due_at=due_at, lapses_at=lapses_at
+                )
+            )
     return due
 
 
-def _is_done(step: Step, due_at: datetime, zero: datetime, sequence: Sequence,
-             since: Many[PastAction]) -> bool:
+def _is_done(
+    step: Step, due_at: datetime, zero: datetime, sequence: Sequence, since: Many[PastAction]
+) -> bool:
     """Done since day zero; a step that comes several times, since it was due."""
     repeats = sum(other.action == step.action for other in sequence.steps) > 1
     start = due_at if repeats else zero

@@ -26,8 +26,9 @@ class Triggers:
     def brought_up(self, facts: Facts, due: Collection[str] = ()) -> list[Action]:
         """The actions of which a trigger holds (what can not be told does not) or a step is due,
         in the playbook's order."""
-        found = {place for text, test in self.tests if test(facts) is True
-                 for place in self.places[text]}
+        found = {
+            place for text, test in self.tests if test(facts) is True for place in self.places[text]
+        }
         if due:
             found.update(place for place, action in enumerate(self.actions) if action.id in due)
         return [self.actions[place] for place in sorted(found)]
@@ -48,5 +49,8 @@ def _made(actions: tuple[Action, ...]) -> Triggers:
         for condition in action.triggers:
             tests.setdefault(condition.text, test_of(condition))
             places.setdefault(condition.text, []).append(place)
-    return Triggers(actions=actions, tests=tuple(tests.items()),
-                    places={text: tuple(found) for text, found in places.items()})
+    return Triggers(
+        actions=actions,
+        tests=tuple(tests.items()),
+        places={text: tuple(found) for text, found in places.items()},
+    )

@@ -21,10 +21,20 @@ from registry.playbook.playbook import Playbook
 WEEK = timedelta(days=7)
 FOUR_WEEKS = timedelta(days=28)
 
-_MANY = {"email": "e-mails", "phone": "phone calls", "sms": "text messages", "meeting": "meetings",
-         "session": "sessions", "demo": "demonstrations", "offer": "offers",
-         "contract": "contract changes", "survey": "surveys", "in_app": "messages in the product",
-         "document": "documents", "internal": "internal actions"}
+_MANY = {
+    "email": "e-mails",
+    "phone": "phone calls",
+    "sms": "text messages",
+    "meeting": "meetings",
+    "session": "sessions",
+    "demo": "demonstrations",
+    "offer": "offers",
+    "contract": "contract changes",
+    "survey": "surveys",
+    "in_app": "messages in the product",
+    "document": "documents",
+    "internal": "internal actions",
+}
 
 
 def is_contact(action: Action, playbook: Playbook) -> bool:
@@ -32,18 +42,22 @@ def is_contact(action: Action, playbook: Playbook) -> bool:
     return action.channel in playbook.contact_channels and not action.service_message
 
 
-def too_soon(action: Action, playbook: Playbook, past: Sequence[PastAction], as_of: datetime
-             ) -> Refusal | None:
+def too_soon(
+    action: Action, playbook: Playbook, past: Sequence[PastAction], as_of: datetime
+) -> Refusal | None:
     """The action's own cool-down, or the days its family keeps between two of its actions."""
     if not past:  # most accounts of most days
         return None
     own = _last(past, {action.id})
     wait = timedelta(days=action.cool_down_days)
     if own is not None and as_of < own.at + wait:
-        return Refusal(stage="contact_policy", reason="cool_down", allowed_from=own.at + wait,
-                       why=f"Done on {own.at:%d %B %Y}; at most once in "
-                           f"{action.cool_down_days:g} days.",
-                       until=f"until {own.at + wait:%d %B %Y %H:%M}")
+        return Refusal(
+            stage="contact_policy",
+            reason="cool_down",
+            allowed_from=own.at + wait,
+            why=f"Done on {own.at:%d %B %Y}; at most once in {action.cool_down_days:g} days.",
+            until=f"until {own.at + wait:%d %B %Y %H:%M}",
+        )
     if action.family is None:
         return None
     family = playbook.families[action.family]
@@ -51,12 +65,15 @@ def too_soon(action: Action, playbook: Playbook, past: Sequence[PastAction], as_
     other = _last(past, siblings)
     wait = timedelta(days=family.apart_days)
     if other is not None and as_of < other.at + wait:
-        return Refusal(stage="contact_policy", reason="one_at_a_time",
-                       allowed_from=other.at + wait,
-                       why=f"“{siblings[other.action_id].name}” was done on "
-                           f"{other.at:%d %B %Y}; {family.name} are {family.apart_days:g} days "
-                           f"apart.",
-                       until=f"until {other.at + wait:%d %B %Y %H:%M}")
+        return Refusal(
+            stage="contact_policy",
+            reason="one_at_a_time",
+            allowed_from=other.at + wait,
+            why=f"“{siblings[other.action_id].name}” was done on "
+            f"{other.at:%d %B %Y}; {family.name} are {family.apart_days:g} days "
+            f"apart.",
+            until=f"until {other.at + wait:%d %B %Y %H:%M}",
+        )
     return None
 
 
@@ -65,14 +82,20 @@ def rest_of(state: AccountState, limits: Limits, moment: datetime) -> Rest | Non
     return rest_at(moment, state.time_zone or limits.time_zone, limits.quiet_hours)
 
 
-def quiet_now(action: Action, playbook: Playbook, state: AccountState, limits: Limits,
-              moment: datetime) -> Refusal | None:
+def quiet_now(
+    action: Action, playbook: Playbook, state: AccountState, limits: Limits, moment: datetime
+) -> Refusal | None:
     """Whether it is night where the account is, for an action that would disturb it."""
     rest = rest_of(state, limits, moment) if is_contact(action, playbook) else None
     if rest is None:
         return None
-    return Refusal(stage="contact_policy", reason="quiet_hours", why=rest.why,
-                   allowed_from=rest.until, until=f"until {rest.hours[1]}:00 their time")
+    return Refusal(
+        stage="contact_policy",
+        reason="quiet_hours",
+        why=rest.why,
+        allowed_from=rest.until,
+        until=f"until {rest.hours[1]}:00 their time",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +110,16 @@ class _Cap:
 class ContactWeek:
     """What the account has had in the last seven days, and what is recommended on top."""
 
-    def __init__(self, playbook: Playbook, state: AccountState, limits: Limits, *,
-                 past: Iterable[PastAction], as_of: datetime, is_new: bool) -> None:
+    def __init__(
+        self,
+        playbook: Playbook,
+        state: AccountState,
+        limits: Limits,
+        *,
+        past: Iterable[PastAction],
+        as_of: datetime,
+        is_new: bool,
+    ) -> None:
         self._playbook, self._limits, self._as_of = playbook, limits, as_of
         self._people = state.contacts
         contacts = limits.onboarding_contacts_per_week if is_new else limits.contacts_per_week
@@ -96,15 +127,15 @@ class ContactWeek:
         self._contacts = _Cap(what="contacts", most=contacts, times=[])
         self._channels: dict[str, _Cap] = {
             channel: _Cap(what=_MANY[channel], most=cap, times=[])
-            for channel, cap in limits.channel_caps.items()}
+            for channel, cap in limits.channel_caps.items()
+        }
         self._persons: dict[str, _Cap] = {}
         self.contacts_lately = 0
         for done in past:
             action = playbook.by_id.get(done.action_id)
             if action is None or action.service_message or done.at > as_of:
                 continue
-            self.contacts_lately += (is_contact(action, playbook)
-                                     and done.at > as_of - FOUR_WEEKS)
+            self.contacts_lately += is_contact(action, playbook) and done.at > as_of - FOUR_WEEKS
             if done.at > as_of - WEEK:
                 self._count(action, done.at, done.contact)
 
@@ -137,20 +168,31 @@ class ContactWeek:
         if action.channel in self._channels:
             yield self._channels[action.channel]
         if person is not None:
-            yield self._persons.setdefault(person, _Cap(
-                what="contacts with the same person", most=self._limits.contacts_per_person,
-                times=[]))
+            yield self._persons.setdefault(
+                person,
+                _Cap(
+                    what="contacts with the same person",
+                    most=self._limits.contacts_per_person,
+                    times=[],
+                ),
+            )
 
 
 def _is_full(cap: _Cap) -> Refusal:
     free = sorted(cap.times)[len(cap.times) - cap.most] + WEEK if cap.most else None
     until = f"until {free:%d %B %Y %H:%M}" if free else "until the limit is raised"
-    return Refusal(stage="contact_policy", reason="week_is_full", allowed_from=free, until=until,
-                   why=f"At most {cap.most} {cap.what} a week for one account, and better ones or "
-                       f"earlier ones take them.")
+    return Refusal(
+        stage="contact_policy",
+        reason="week_is_full",
+        allowed_from=free,
+        until=until,
+        why=f"At most {cap.most} {cap.what} a week for one account, and better ones or "
+        f"earlier ones take them.",
+    )
 
 
 def _last(past: Sequence[PastAction], ids: Iterable[str]) -> PastAction | None:
     wanted = frozenset(ids)
-    return max((p for p in past if p.action_id in wanted),
-               key=lambda p: (p.at, p.action_id), default=None)
+    return max(
+        (p for p in past if p.action_id in wanted), key=lambda p: (p.at, p.action_id), default=None
+    )

@@ -54,8 +54,10 @@ def limits_in(folder: Path) -> Limits:
     except FileNotFoundError:
         return USUAL
     except (OSError, UnicodeDecodeError) as exc:
-        raise LimitsError(f"{LIMITS_FILE} can not be read ({exc}). Mend the file, or remove it to "
-                          f"go by the usual limits.") from exc
+        raise LimitsError(
+            f"{LIMITS_FILE} can not be read ({exc}). Mend the file, or remove it to "
+            f"go by the usual limits."
+        ) from exc
     changes = parse_limits(text, LIMITS_FILE)
     _check_felt(changes, playbook())
     return with_changes(USUAL, changes)
@@ -76,8 +78,9 @@ def parse_limits(text: str, where: str = LIMITS_FILE) -> Mapping[str, Any]:
         if name not in kinds:
             near = get_close_matches(name, kinds, n=1)
             meant = f"Did you mean {near[0]}? " if near else ""
-            raise LimitsError(f"{where}: there is no limit {name}. {meant}There are "
-                              f"{', '.join(sorted(kinds))}.")
+            raise LimitsError(
+                f"{where}: there is no limit {name}. {meant}There are {', '.join(sorted(kinds))}."
+            )
     changes = {name: _value(name, value, kinds[name], where) for name, value in given.items()}
     try:
         with_changes(USUAL, changes)
@@ -108,26 +111,34 @@ def _value(name: str, value: object, kind: str, where: str) -> object:
         case "float" if _is_number(value):
             number = float(value)
             if name in SHARES and number > 1:
-                raise LimitsError(f"{where}: the limit {name} is {value!r}; it is a share of at "
-                                  f"most 1 (5 % is 0.05), usually {usual!r}. {WHAT_NEXT}")
+                raise LimitsError(
+                    f"{where}: the limit {name} is {value!r}; it is a share of at "
+                    f"most 1 (5 % is 0.05), usually {usual!r}. {WHAT_NEXT}"
+                )
             return number
         case "int" if _is_whole(value):
             return value
         case "tuple[int, int]" | "tuple[int, int] | None" if (
-                isinstance(value, list) and len(value) == 2 and all(map(_is_whole, value))):
+            isinstance(value, list) and len(value) == 2 and all(map(_is_whole, value))
+        ):
             return tuple(value)
-        case "Mapping[str, int]" if (
-                isinstance(value, Mapping) and all(map(_is_whole, value.values()))):
+        case "Mapping[str, int]" if isinstance(value, Mapping) and all(
+            map(_is_whole, value.values())
+        ):
             return dict(value)
         case "str | None" if isinstance(value, str):
             return value
         case _:
-            raise LimitsError(f"{where}: the limit {name} is {value!r:.60}; it has to be "
-                              f"{WORDS[kind]}, usually {usual!r:.100}. {WHAT_NEXT}")
+            raise LimitsError(
+                f"{where}: the limit {name} is {value!r:.60}; it has to be "
+                f"{WORDS[kind]}, usually {usual!r:.100}. {WHAT_NEXT}"
+            )
 
 
 WORDS: Mapping[str, str] = {
-    "float": "a number", "int": "a whole number", "tuple[int, int]": "two whole hours of the day",
+    "float": "a number",
+    "int": "a whole number",
+    "tuple[int, int]": "two whole hours of the day",
     "tuple[int, int] | None": "two whole hours of the day",
     "Mapping[str, int]": "a table of channels with a whole number each",
     "str | None": "text",
@@ -139,9 +150,11 @@ def _check_felt(changes: Mapping[str, Any], book: Playbook) -> None:
     """See that every cap of a channel can bind: of some channels the account feels nothing."""
     for channel in changes.get("channel_caps", {}):
         if channel not in book.contact_channels:
-            raise LimitsError(f"{LIMITS_FILE}: channel_caps names {channel!r}, through which an "
-                              f"account is not contacted, so nothing would be bounded. Contacts "
-                              f"go by {', '.join(sorted(book.contact_channels))}.")
+            raise LimitsError(
+                f"{LIMITS_FILE}: channel_caps names {channel!r}, through which an "
+                f"account is not contacted, so nothing would be bounded. Contacts "
+                f"go by {', '.join(sorted(book.contact_channels))}."
+            )
 
 
 def _is_number(value: object) -> TypeGuard[float]:

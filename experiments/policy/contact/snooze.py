@@ -34,8 +34,10 @@ class PutOff:
 
     def __post_init__(self) -> None:
         if self.at.utcoffset() is None or self.until.utcoffset() is None:
-            raise PolicyError(f"The action {self.action_id!r} is put off at a time without a time "
-                              f"zone; write it in UTC.")
+            raise PolicyError(
+                f"The action {self.action_id!r} is put off at a time without a time "
+                f"zone; write it in UTC."
+            )
 
     def holds_at(self, moment: datetime) -> bool:
         """Whether the action is put off at a moment."""
@@ -49,6 +51,10 @@ def not_yet(action_id: str, put_off: Iterable[PutOff], moment: datetime) -> Refu
         return None
     longest = max(found, key=lambda one: (one.until, one.at, one.by, one.reason or ""))
     why = f": “{longest.reason}”" if longest.reason else ""
-    return Refusal(stage="put_off", reason="put_off", allowed_from=longest.until,
-                   why=f"{longest.by} put this off on {longest.at:%-d %B %Y}{why}.",
-                   until=f"until {longest.until:%d %B %Y %H:%M}")
+    return Refusal(
+        stage="put_off",
+        reason="put_off",
+        allowed_from=longest.until,
+        why=f"{longest.by} put this off on {longest.at:%-d %B %Y}{why}.",
+        until=f"until {longest.until:%d %B %Y %H:%M}",
+    )

@@ -13,8 +13,13 @@ from experiments.simulation.settings import Bools, Calendar, Ints
 DUE_DAYS = (7, 30, 30)  # by segment
 
 
-def invoice_rows(log: pl.DataFrame, accounts: Accounts, paths: Paths, calendar: Calendar,
-                 rng: np.random.Generator) -> pl.DataFrame:
+def invoice_rows(
+    log: pl.DataFrame,
+    accounts: Accounts,
+    paths: Paths,
+    calendar: Calendar,
+    rng: np.random.Generator,
+) -> pl.DataFrame:
     """Invoices of every period in the log of a contract book."""
     periods = log.filter(pl.col("kind").is_in(["contract.started", "contract.renewed"]))
     account, day = periods["account"].to_numpy(), periods["day"].to_numpy()
@@ -30,18 +35,27 @@ def invoice_rows(log: pl.DataFrame, accounts: Accounts, paths: Paths, calendar: 
     strain = careless - 0.5 * health + rng.normal(0, 1, n)
     is_late, fails = strain > 1.9, (accounts.segment[account] == 0) & (strain < -2.6)
     never = is_late & (rng.random(n) < 0.06)
-    paid = np.where(is_late, due + rng.integers(3, 35, n),
-                    np.maximum(day, due - rng.integers(0, 7, n)))
+    paid = np.where(
+        is_late, due + rng.integers(3, 35, n), np.maximum(day, due - rng.integers(0, 7, n))
+    )
     paid = np.where(fails, day + rng.integers(3, 9, n), paid)
     parts = []
 
     def part(status: str, at: Ints, second: int, kept: Bools, delay: Ints | int) -> None:
         chosen = pl.Series(kept)
-        parts.append(event_rows(
-            "billing.invoice", account[kept], at[kept], np.full(int(kept.sum()), second),
-            quantity=amount[kept], delay=delay if isinstance(delay, int) else delay[kept],
-            properties=flat_json(invoice_id=ids.filter(chosen), status=status,
-                                 due_on=due_on.filter(chosen))))
+        parts.append(
+            event_rows(
+                "billing.invoice",
+                account[kept],
+                at[kept],
+                np.full(int(kept.sum()), second),
+                quantity=amount[kept],
+                delay=delay if isinstance(delay, int) else delay[kept],
+                properties=flat_json(
+                    invoice_id=ids.filter(chosen), status=status, due_on=due_on.filter(chosen)
+                ),
+            )
+        )
 
     every = np.ones(n, dtype=np.bool_)
     part("issued", day, 7200, every, 60)

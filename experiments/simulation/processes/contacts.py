@@ -31,16 +31,19 @@ class Touches:
     role: Ints
 
 
-def draw_touches(accounts: Accounts, paths: Paths, calendar: Calendar,
-                 rng: np.random.Generator) -> Touches:
+def draw_touches(
+    accounts: Accounts, paths: Paths, calendar: Calendar, rng: np.random.Generator
+) -> Touches:
     """Draw touches: often while engaged, seldom while silent, never when gone."""
     here = np.arange(calendar.days)[None, :] >= accounts.begins[:, None]
     workday = (calendar.weekdays < 5)[None, :]
     found: list[tuple[Ints, Ints, Ints]] = []
-    for role, (states, rates, has) in enumerate((
-        (paths.sponsor, SPONSOR_TOUCHES, accounts.has_sponsor),
-        (paths.champion, CHAMPION_TOUCHES, accounts.has_champion),
-    )):
+    for role, (states, rates, has) in enumerate(
+        (
+            (paths.sponsor, SPONSOR_TOUCHES, accounts.has_sponsor),
+            (paths.champion, CHAMPION_TOUCHES, accounts.has_champion),
+        )
+    ):
         rate = np.where(states == ENGAGED, np.array(rates)[accounts.segment][:, None] * 1.4, 0.0)
         rate = np.where(states == SILENT, SILENT_TOUCHES, rate) * here * workday * has[:, None]
         account, day = np.nonzero(rng.random(rate.shape, dtype=np.float32) < rate)
@@ -61,30 +64,57 @@ def days_of_silence(touches: Touches, begins: Ints, as_of: int) -> Ints:
     return np.maximum(as_of - newest, 0)
 
 
-def contact_rows(touches: Touches, accounts: Accounts, paths: Paths,
-                 rng: np.random.Generator) -> pl.DataFrame:
+def contact_rows(
+    touches: Touches, accounts: Accounts, paths: Paths, rng: np.random.Generator
+) -> pl.DataFrame:
     """Touches, and contacts who joined or left."""
     n = len(touches.account)
     delay = (touches.entered_day - touches.day) * 86_400 + 1800
-    words = [properties_text({"role": role, "channel": channel})
-             for role in ROLES for channel in CHANNELS]
+    words = [
+        properties_text({"role": role, "channel": channel})
+        for role in ROLES
+        for channel in CHANNELS
+    ]
     second = rng.integers(28_000, 60_000, size=n)
-    parts = [event_rows(
-        "sponsor.contacted", touches.account, touches.day, second, delay=delay,
-        properties=texts(words, touches.role * len(CHANNELS) + rng.integers(3, size=n)))]
-    for role, states, has in ((ROLES[0], paths.sponsor, accounts.has_sponsor),
-                              (ROLES[1], paths.champion, accounts.has_champion)):
+    parts = [
+        event_rows(
+            "sponsor.contacted",
+            touches.account,
+            touches.day,
+            second,
+            delay=delay,
+            properties=texts(words, touches.role * len(CHANNELS) + rng.integers(3, size=n)),
+        )
+    ]
+    for role, states, has in (
+        (ROLES[0], paths.sponsor, accounts.has_sponsor),
+        (ROLES[1], paths.champion, accounts.has_champion),
+    ):
         first = np.flatnonzero(has & (states[np.arange(len(accounts)), accounts.begins] != GONE))
         gone = states == GONE
         changed = has[:, None] & (gone[:, 1:] != gone[:, :-1])
         account, before = np.nonzero(changed)
         left = gone[account, before + 1]
         words = [properties_text({"role": role, "state": state}) for state in ("joined", "left")]
-        parts.append(event_rows("contact.changed", first, accounts.begins[first],
-                                np.full(len(first), 3600), delay=600, properties=words[0]))
+        parts.append(
+            event_rows(
+                "contact.changed",
+                first,
+                accounts.begins[first],
+                np.full(len(first), 3600),
+                delay=600,
+                properties=words[0],
+            )
+        )
         after = before + 1 > accounts.begins[account]
-        parts.append(event_rows(
-            "contact.changed", account[after], before[after] + 1,
-            np.full(int(after.sum()), 33_000), delay=86_400,
-            properties=texts(words, left[after].astype(np.int64))))
+        parts.append(
+            event_rows(
+                "contact.changed",
+                account[after],
+                before[after] + 1,
+                np.full(int(after.sum()), 33_000),
+                delay=86_400,
+                properties=texts(words, left[after].astype(np.int64)),
+            )
+        )
     return pl.concat(parts)

@@ -40,14 +40,28 @@ NOTICE_DAYS = {1: 14, 3: 30, 12: 60}
 """Days of notice before the renewal, by months between two invoices."""
 
 ANNUAL_DISCOUNT = 0.10
-REASONS = ("found alternative", "no need", "too expensive", "missing features", "poor experience",
-           "other")
+REASONS = (
+    "found alternative",
+    "no need",
+    "too expensive",
+    "missing features",
+    "poor experience",
+    "other",
+)
 WOULD_RETURN = ("yes", "maybe", "unlikely", "no")
 
 LOG_SCHEMA = {
-    "kind": pl.String, "account": pl.Int64, "day": pl.Int64, "second": pl.Int64,
-    "mrr": pl.Float64, "plan": pl.Int64, "seats": pl.Int64, "billing": pl.Int64,
-    "discount": pl.Float64, "renewal_day": pl.Int64, "reason": pl.String,
+    "kind": pl.String,
+    "account": pl.Int64,
+    "day": pl.Int64,
+    "second": pl.Int64,
+    "mrr": pl.Float64,
+    "plan": pl.Int64,
+    "seats": pl.Int64,
+    "billing": pl.Int64,
+    "discount": pl.Float64,
+    "renewal_day": pl.Int64,
+    "reason": pl.String,
 }
 
 
@@ -63,8 +77,9 @@ class ExitPoint:
 class ContractBook:
     """The terms and states of all contracts at a moment, and everything that was written down."""
 
-    def __init__(self, accounts: Accounts, paths: Paths, calendar: Calendar,
-                 rng: np.random.Generator) -> None:
+    def __init__(
+        self, accounts: Accounts, paths: Paths, calendar: Calendar, rng: np.random.Generator
+    ) -> None:
         n = len(accounts)
         self.accounts, self.paths, self.calendar, self.rng = accounts, paths, calendar, rng
         self.plan, self.seats = accounts.plan.copy(), accounts.seats.copy()
@@ -98,15 +113,28 @@ class ContractBook:
         """Whether a contract runs and is not paused, on the evening before ``day``."""
         return self.started & (self.paused_until < day) & (self.ends >= day)
 
-    def write(self, kind: str, rows: Ints, day: Ints, second: int = 0,
-              reason: pl.Series | str | None = None) -> None:
+    def write(
+        self,
+        kind: str,
+        rows: Ints,
+        day: Ints,
+        second: int = 0,
+        reason: pl.Series | str | None = None,
+    ) -> None:
         """Write down what happened, with the terms as they are now."""
         columns = {
-            "kind": pl.repeat(kind, len(rows), dtype=pl.String, eager=True), "account": rows,
-            "day": day, "second": np.full(len(rows), second), "mrr": self.mrr(rows),
-            "plan": self.plan[rows], "seats": self.seats[rows], "billing": self.billing[rows],
-            "discount": self.discount[rows].round(2), "renewal_day": self.next_end()[rows],
-            "reason": reason if isinstance(reason, pl.Series)
+            "kind": pl.repeat(kind, len(rows), dtype=pl.String, eager=True),
+            "account": rows,
+            "day": day,
+            "second": np.full(len(rows), second),
+            "mrr": self.mrr(rows),
+            "plan": self.plan[rows],
+            "seats": self.seats[rows],
+            "billing": self.billing[rows],
+            "discount": self.discount[rows].round(2),
+            "renewal_day": self.next_end()[rows],
+            "reason": reason
+            if isinstance(reason, pl.Series)
             else pl.repeat(reason, len(rows), dtype=pl.String, eager=True),
         }
         self.log.append(pl.DataFrame(columns, schema=LOG_SCHEMA))
@@ -141,13 +169,17 @@ class ContractBook:
         mood = 0.4 + 1 / (1 + np.exp(-self.paths.recent_health[every, seen].astype(np.float64)))
         chance = (0.002 + 0.07 * crowded + 0.04 * near_limit) * mood
         grows = allowed & (self.rng.random(n) < chance)
-        climbs = grows & (self.plan < len(PLANS) - 1) & (
-            self.rng.random(n) < np.where(near_limit, 0.8, 0.15))
+        climbs = (
+            grows
+            & (self.plan < len(PLANS) - 1)
+            & (self.rng.random(n) < np.where(near_limit, 0.8, 0.15))
+        )
         self.plan[climbs] += 1
         self.discount[climbs] = np.minimum(self.discount[climbs] + 0.10, 0.35)
         rows = np.flatnonzero(grows & ~climbs)
-        self.seats[rows] = np.maximum(np.ceil(self.seats[rows] * 1.12),
-                                      np.ceil(team[rows] * 1.12)).astype(np.int64)
+        self.seats[rows] = np.maximum(
+            np.ceil(self.seats[rows] * 1.12), np.ceil(team[rows] * 1.12)
+        ).astype(np.int64)
         for mask, reason in ((climbs, "higher plan"), (grows & ~climbs, "more seats")):
             moved = np.flatnonzero(mask)
             self.write("contract.changed", moved, day[moved], 36_000, reason)
@@ -168,15 +200,24 @@ class ContractBook:
         reason[self._lengthen(rows)] = 3
         self.next_month[rows] += self.billing[rows]
         self._open_period(rows)
-        self.write("contract.renewed", rows, day, reason=texts(
-            ["renewal", "discount ended", "fewer seats", "longer billing"], reason))
+        self.write(
+            "contract.renewed",
+            rows,
+            day,
+            reason=texts(["renewal", "discount ended", "fewer seats", "longer billing"], reason),
+        )
 
     def pause(self, month: int, allowed: Bools) -> None:
         """Pause some contracts, after everything else that happens to them this month."""
         n = len(self.accounts)
         sad = self.paths.recent_health[:, self.calendar.month_starts[month]] < 0
-        pauses = allowed & (self.billing == 1) & (self.anchor <= 20) & ~self.intended & (
-            self.rng.random(n) < np.where(sad, 0.02, 0.005))
+        pauses = (
+            allowed
+            & (self.billing == 1)
+            & (self.anchor <= 20)
+            & ~self.intended
+            & (self.rng.random(n) < np.where(sad, 0.02, 0.005))
+        )
         rows = np.flatnonzero(pauses)
         anchor = self.anchor[rows] + 1 + self.rng.integers(0, 7, len(rows))
         months = self.rng.integers(1, 4, len(rows))
@@ -248,18 +289,31 @@ def contract_rows(log: pl.DataFrame, calendar: Calendar, rng: np.random.Generato
     dates = pl.Series(calendar.date_texts())
     would = texts(list(WOULD_RETURN), rng.integers(len(WOULD_RETURN), size=log.height))
     log = log.with_columns(
-        renewal_on=dates.gather(log["renewal_day"]), would_return=would,
+        renewal_on=dates.gather(log["renewal_day"]),
+        would_return=would,
         price_plan=texts(list(PLANS), log["plan"].to_numpy()),
         features_in_plan=pl.Series(np.array(PLAN_FEATURES)[log["plan"]]),
         unit_limit=pl.Series(np.array(PLAN_UNITS)[log["plan"]] * log["seats"].to_numpy()),
         notice_days=log["billing"].replace_strict(NOTICE_DAYS, return_dtype=pl.Int64),
     )
-    terms = ["price_plan", "seats", "features_in_plan", "unit_limit", "discount", "renewal_on",
-             "notice_days", "reason"]
+    terms = [
+        "price_plan",
+        "seats",
+        "features_in_plan",
+        "unit_limit",
+        "discount",
+        "renewal_on",
+        "notice_days",
+        "reason",
+    ]
     carries = {
-        "contract.started": terms, "contract.changed": terms, "contract.renewed": terms,
-        "contract.paused": ["reason"], "contract.resumed": ["price_plan", "seats", "renewal_on"],
-        "contract.cancelled": ["reason", "would_return"], "cancellation.intended": ["reason"],
+        "contract.started": terms,
+        "contract.changed": terms,
+        "contract.renewed": terms,
+        "contract.paused": ["reason"],
+        "contract.resumed": ["price_plan", "seats", "renewal_on"],
+        "contract.cancelled": ["reason", "would_return"],
+        "cancellation.intended": ["reason"],
     }
     parts = []
     for kind, names in carries.items():
@@ -270,7 +324,14 @@ def contract_rows(log: pl.DataFrame, calendar: Calendar, rng: np.random.Generato
         if names is terms:
             columns["billing_months"] = part["billing"]
         has_mrr = names is terms or kind == "contract.resumed"
-        parts.append(event_rows(
-            kind, part["account"].to_numpy(), part["day"].to_numpy(), part["second"].to_numpy(),
-            quantity=part["mrr"].to_numpy() if has_mrr else None, properties=flat_json(**columns)))
+        parts.append(
+            event_rows(
+                kind,
+                part["account"].to_numpy(),
+                part["day"].to_numpy(),
+                part["second"].to_numpy(),
+                quantity=part["mrr"].to_numpy() if has_mrr else None,
+                properties=flat_json(**columns),
+            )
+        )
     return pl.concat(parts)

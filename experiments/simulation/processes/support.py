@@ -38,8 +38,13 @@ def draw_tickets(paths: Paths, activity: Activity, rng: np.random.Generator) -> 
     health = paths.health[account, day].astype(np.float64)
     worse = rng.normal(0, 1, len(account)) - 0.5 * health + paths.disturbed[account, day]
     severity = 4 - np.searchsorted(np.array((-0.3, 1.0, 2.2)), worse)
-    return Tickets(account=account, day=day, health=health, severity=severity,
-                   second=rng.integers(MORNING, EVENING, size=len(account)))
+    return Tickets(
+        account=account,
+        day=day,
+        health=health,
+        severity=severity,
+        second=rng.integers(MORNING, EVENING, size=len(account)),
+    )
 
 
 def severe_counts(tickets: Tickets, accounts: int, first: int, last: int) -> Ints:
@@ -48,8 +53,13 @@ def severe_counts(tickets: Tickets, accounts: int, first: int, last: int) -> Int
     return np.bincount(tickets.account[seen], minlength=accounts)
 
 
-def ticket_rows(tickets: Tickets, accounts: Accounts, annual_revenue: Floats, calendar: Calendar,
-                rng: np.random.Generator) -> pl.DataFrame:
+def ticket_rows(
+    tickets: Tickets,
+    accounts: Accounts,
+    annual_revenue: Floats,
+    calendar: Calendar,
+    rng: np.random.Generator,
+) -> pl.DataFrame:
     """Everything that happens to the tickets, and what people answer about them."""
     n = len(tickets.account)
     ids = pl.Series([f"t_{index:06d}" for index in range(n)], dtype=pl.String)
@@ -57,46 +67,111 @@ def ticket_rows(tickets: Tickets, accounts: Accounts, annual_revenue: Floats, ca
     promise = np.array(REPLY_HOURS)[service_tier(annual_revenue)][account]
     load = 1 + 0.3 * np.sin(day / 40)  # the support team has better and worse months
     reply = (promise * 0.45 * load * np.exp(rng.normal(0, 0.7, n))).clip(0.1, 120).round(2)
-    close = (reply + np.array((6, 14, 26, 40))[tickets.severity - 1]
-             * load * np.exp(rng.normal(0, 0.7, n))).clip(0.5, 700).round(2)
-    mood = np.tanh(0.25 + 0.45 * tickets.health - 0.25 * (reply > promise)
-                   - 0.3 * (tickets.severity <= SEVERE) + rng.normal(0, 0.35, n)).round(3)
+    close = (
+        (
+            reply
+            + np.array((6, 14, 26, 40))[tickets.severity - 1] * load * np.exp(rng.normal(0, 0.7, n))
+        )
+        .clip(0.5, 700)
+        .round(2)
+    )
+    mood = np.tanh(
+        0.25
+        + 0.45 * tickets.health
+        - 0.25 * (reply > promise)
+        - 0.3 * (tickets.severity <= SEVERE)
+        + rng.normal(0, 0.35, n)
+    ).round(3)
     repeats = np.where(rng.random(n) < 0.12, 1, 0)
-    parts = [event_rows(
-        "ticket.created", account, day, second, quantity=tickets.severity, delay=20,
-        properties=flat_json(ticket_id=ids, topic=texts(list(TOPICS), rng.integers(5, size=n)),
-                             repeat=texts(["no", "yes"], repeats)))]
+    parts = [
+        event_rows(
+            "ticket.created",
+            account,
+            day,
+            second,
+            quantity=tickets.severity,
+            delay=20,
+            properties=flat_json(
+                ticket_id=ids,
+                topic=texts(list(TOPICS), rng.integers(5, size=n)),
+                repeat=texts(["no", "yes"], repeats),
+            ),
+        )
+    ]
 
     def later(hours: Floats) -> Ints:
         return second + (hours * 3600).astype(np.int64)
 
-    def part(kind: str, kept: Ints, at: Ints, quantity: Floats | Ints | None,
-             properties: pl.Series) -> None:
-        parts.append(event_rows(
-            kind, account[kept], day[kept], at[kept], delay=30, properties=properties,
-            quantity=quantity[kept] if quantity is not None else None))
+    def part(
+        kind: str, kept: Ints, at: Ints, quantity: Floats | Ints | None, properties: pl.Series
+    ) -> None:
+        parts.append(
+            event_rows(
+                kind,
+                account[kept],
+                day[kept],
+                at[kept],
+                delay=30,
+                properties=properties,
+                quantity=quantity[kept] if quantity is not None else None,
+            )
+        )
 
     every = np.arange(n)
     some = np.flatnonzero(rng.random(n) < 0.7)
-    part("ticket.updated", every, later(reply), reply,
-         flat_json(ticket_id=ids, change="first_reply"))
-    part("ticket.updated", some, later(np.maximum(reply, 1.0)), mood,
-         flat_json(ticket_id=ids.gather(some), change="sentiment"))
+    part(
+        "ticket.updated", every, later(reply), reply, flat_json(ticket_id=ids, change="first_reply")
+    )
+    part(
+        "ticket.updated",
+        some,
+        later(np.maximum(reply, 1.0)),
+        mood,
+        flat_json(ticket_id=ids.gather(some), change="sentiment"),
+    )
     met = texts(["no", "yes"], (reply <= promise).astype(np.int64))
-    part("ticket.resolved", every, later(close), close, flat_json(
-        ticket_id=ids, severity=pl.Series(tickets.severity), sla_met=met))
+    part(
+        "ticket.resolved",
+        every,
+        later(close),
+        close,
+        flat_json(ticket_id=ids, severity=pl.Series(tickets.severity), sla_met=met),
+    )
     again = np.flatnonzero(rng.random(n) < 0.05)
-    part("ticket.updated", again, later(close + 20), None,
-         flat_json(ticket_id=ids.gather(again), change="reopened"))
-    part("ticket.resolved", again, later(close + 60), close + 60, flat_json(
-        ticket_id=ids.gather(again), severity=pl.Series(tickets.severity[again]),
-        sla_met=met.gather(again)))
+    part(
+        "ticket.updated",
+        again,
+        later(close + 20),
+        None,
+        flat_json(ticket_id=ids.gather(again), change="reopened"),
+    )
+    part(
+        "ticket.resolved",
+        again,
+        later(close + 60),
+        close + 60,
+        flat_json(
+            ticket_id=ids.gather(again),
+            severity=pl.Series(tickets.severity[again]),
+            sla_met=met.gather(again),
+        ),
+    )
     rated = np.flatnonzero(rng.random(n) < 0.35)
     stars = np.clip(np.round(3.9 + 1.1 * mood + rng.normal(0, 0.5, n)), 1, 5)
-    part("survey.answered", rated, later(close + 3), stars,
-         texts(['{"scale":5,"survey":"csat"}'], np.zeros(len(rated), dtype=np.int64)))
+    part(
+        "survey.answered",
+        rated,
+        later(close + 3),
+        stars,
+        texts(['{"scale":5,"survey":"csat"}'], np.zeros(len(rated), dtype=np.int64)),
+    )
     effort = np.flatnonzero(rng.random(n) < 0.12)
     ease = np.clip(np.round(4.6 + 1.2 * mood + rng.normal(0, 0.7, n)), 1, 7)
-    part("survey.answered", effort, later(close + 4), ease,
-         texts(['{"scale":7,"survey":"ces"}'], np.zeros(len(effort), dtype=np.int64)))
+    part(
+        "survey.answered",
+        effort,
+        later(close + 4),
+        ease,
+        texts(['{"scale":7,"survey":"ces"}'], np.zeros(len(effort), dtype=np.int64)),
+    )
     return pl.concat(parts)

@@ -23,8 +23,20 @@ CHAMPION_SLOT, SPONSOR_SLOT = 0, 1
 WEEKDAY_SHARE = (1.0, 1.0, 1.0, 1.0, 0.9, 0.2, 0.12)
 RAMP_DAYS = 45
 
-FEATURES = ("inbox", "search", "template", "report", "dashboard", "export", "automation",
-            "api_call", "integration_sync", "forecast", "team_share", "audit_log")
+FEATURES = (
+    "inbox",
+    "search",
+    "template",
+    "report",
+    "dashboard",
+    "export",
+    "automation",
+    "api_call",
+    "integration_sync",
+    "forecast",
+    "team_share",
+    "audit_log",
+)
 """In the order in which the plans include them."""
 
 POPULARITY = (0.97, 0.9, 0.8, 0.75, 0.65, 0.5, 0.6, 0.45, 0.45, 0.35, 0.4, 0.2)
@@ -47,8 +59,9 @@ class Activity:
     daily: Ints  # accounts x days: active people
 
 
-def draw_activity(accounts: Accounts, paths: Paths, calendar: Calendar,
-                  rng: np.random.Generator) -> Activity:
+def draw_activity(
+    accounts: Accounts, paths: Paths, calendar: Calendar, rng: np.random.Generator
+) -> Activity:
     """Draw for every person and day whether they worked in the product."""
     ceiling = team_ceiling(accounts)
     account = np.repeat(np.arange(len(accounts)), ceiling)
@@ -58,8 +71,7 @@ def draw_activity(accounts: Accounts, paths: Paths, calendar: Calendar,
     weight[slot == CHAMPION_SLOT] = 0.75
     is_sponsor = (slot == SPONSOR_SLOT) & accounts.has_sponsor[account]
     weight[is_sponsor] = 0.2
-    plain = np.where(rng.random(len(account)) < 0.15, ROLES.index("admin"),
-                     ROLES.index("operator"))
+    plain = np.where(rng.random(len(account)) < 0.15, ROLES.index("admin"), ROLES.index("operator"))
     role = np.where(is_sponsor, ROLES.index("sponsor"), plain)
     role[(slot == CHAMPION_SLOT) & accounts.has_champion[account]] = ROLES.index("champion")
     busy = np.array(WEEKDAY_SHARE, dtype=np.float32)[calendar.weekdays]
@@ -74,15 +86,20 @@ def draw_activity(accounts: Accounts, paths: Paths, calendar: Calendar,
         rate = drive[account, span] * weight[:, None]
         rate *= (slot[:, None] < paths.team[account, span]) | (slot[:, None] <= SPONSOR_SLOT)
         active[:, span] = rng.random(rate.shape, dtype=np.float32) < rate
-    for slot_of, states, has in ((SPONSOR_SLOT, paths.sponsor, accounts.has_sponsor),
-                                 (CHAMPION_SLOT, paths.champion, accounts.has_champion)):
+    for slot_of, states, has in (
+        (SPONSOR_SLOT, paths.sponsor, accounts.has_sponsor),
+        (CHAMPION_SLOT, paths.champion, accounts.has_champion),
+    ):
         rows = firsts + slot_of
         away = (states == GONE) | (states == SILENT)
         active[rows[has]] &= ~away[has]
     daily = np.add.reduceat(active, firsts, axis=0, dtype=np.int64)
     return Activity(
         user_ids=[f"u_{token.hex()}" for token in _tokens(len(account), rng)],
-        account=account, role=role, active=active, daily=daily,
+        account=account,
+        role=role,
+        active=active,
+        daily=daily,
     )
 
 
@@ -94,15 +111,28 @@ def session_rows(activity: Activity, here: Bools, rng: np.random.Generator) -> p
     second = rng.integers(MORNING, EVENING, size=count)
     length = np.exp(rng.normal(7.2, 0.7, count) - 0.5 * (role == ROLES.index("sponsor")))
     return event_rows(
-        "user.session", activity.account[user], day, second, user=user,
-        quantity=length.clip(30, 14_000).round(), delay=rng.integers(1, 600, size=count),
-        properties=texts([properties_text({"role": name, "environment": "production"})
-                          for name in ROLES], role),
+        "user.session",
+        activity.account[user],
+        day,
+        second,
+        user=user,
+        quantity=length.clip(30, 14_000).round(),
+        delay=rng.integers(1, 600, size=count),
+        properties=texts(
+            [properties_text({"role": name, "environment": "production"}) for name in ROLES], role
+        ),
     )
 
 
-def feature_rows(accounts: Accounts, paths: Paths, activity: Activity, plan: Codes, here: Bools,
-                 late: Bools, rng: np.random.Generator) -> tuple[pl.DataFrame, Ints]:
+def feature_rows(
+    accounts: Accounts,
+    paths: Paths,
+    activity: Activity,
+    plan: Codes,
+    here: Bools,
+    late: Bools,
+    rng: np.random.Generator,
+) -> tuple[pl.DataFrame, Ints]:
     """Uses of features summed by account, day and feature; and all uses, accounts x days.
 
     ``plan`` is the plan per account and day; ``late`` the days whose rows arrived two days late.
@@ -113,8 +143,12 @@ def feature_rows(accounts: Accounts, paths: Paths, activity: Activity, plan: Cod
     adopts = _adoption_days(accounts, rng)
     included = np.array(PLAN_FEATURES)[plan[account, day]]
     total = np.zeros(activity.daily.shape, dtype=np.int64)
-    vocabulary = [properties_text({"name": name, "role": role, "use_case": case})
-                  for name in FEATURES for role in ROLES for case in USE_CASES]
+    vocabulary = [
+        properties_text({"name": name, "role": role, "use_case": case})
+        for name in FEATURES
+        for role in ROLES
+        for case in USE_CASES
+    ]
     case_of = accounts.use_case[account]
     parts: list[pl.DataFrame] = []
     for index, name in enumerate(FEATURES):
@@ -129,13 +163,19 @@ def feature_rows(accounts: Accounts, paths: Paths, activity: Activity, plan: Cod
         if name in VALUED:
             worth: Floats = VALUED[name] * np.exp(rng.normal(0, 0.3, n))
             value = (uses[kept] * worth).round(2)
-        parts.append(event_rows(
-            "feature.used", account[kept], day[kept], np.full(n, 86_000 + index),
-            event_count=uses[kept], user_count=np.minimum(people[kept], uses[kept]),
-            quantity=value,
-            delay=np.where(late[day[kept]], 2 * 86_400, 60),
-            properties=texts(vocabulary, (index * len(ROLES) + role) * len(USE_CASES) + case),
-        ))
+        parts.append(
+            event_rows(
+                "feature.used",
+                account[kept],
+                day[kept],
+                np.full(n, 86_000 + index),
+                event_count=uses[kept],
+                user_count=np.minimum(people[kept], uses[kept]),
+                quantity=value,
+                delay=np.where(late[day[kept]], 2 * 86_400, 60),
+                properties=texts(vocabulary, (index * len(ROLES) + role) * len(USE_CASES) + case),
+            )
+        )
     return pl.concat(parts), total
 
 
@@ -146,25 +186,38 @@ def failure_rows(paths: Paths, uses: Ints, rng: np.random.Generator) -> pl.DataF
     rate = 0.008 * np.exp(-0.35 * paths.health[account, day]) * np.where(disturbed, 8.0, 1.0)
     parts = []
     for kind, share, properties in (
-        ("error.raised", 1.0, [properties_text({"name": name, "severity": severity})
-                               for name in ("timeout", "sync_failed", "render_failed")
-                               for severity in ("low", "high")]),
+        (
+            "error.raised",
+            1.0,
+            [
+                properties_text({"name": name, "severity": severity})
+                for name in ("timeout", "sync_failed", "render_failed")
+                for severity in ("low", "high")
+            ],
+        ),
         ("job.retry", 0.4, [properties_text({"name": name}) for name in ("import", "export")]),
     ):
         failed = rng.poisson(uses[account, day] * rate * share)
         kept = np.flatnonzero(failed)
-        parts.append(event_rows(
-            kind, account[kept], day[kept], rng.integers(MORNING, EVENING, size=len(kept)),
-            event_count=failed[kept], delay=90,
-            properties=texts(properties, rng.integers(len(properties), size=len(kept))),
-        ))
+        parts.append(
+            event_rows(
+                kind,
+                account[kept],
+                day[kept],
+                rng.integers(MORNING, EVENING, size=len(kept)),
+                event_count=failed[kept],
+                delay=90,
+                properties=texts(properties, rng.integers(len(properties), size=len(kept))),
+            )
+        )
     return pl.concat(parts)
 
 
 def draw_units(accounts: Accounts, activity: Activity, rng: np.random.Generator) -> Floats:
     """Metered units per account and day, as if nobody ever left."""
     appetite = np.array((16.0, 40.0, 110.0))[accounts.plan] * np.exp(
-        rng.normal(0, 0.5, len(accounts)))
+        rng.normal(0, 0.5, len(accounts))
+    )
     units: Floats = rng.poisson(activity.daily * appetite[:, None]).astype(np.float64)
     return units
 
@@ -173,20 +226,36 @@ def metered_rows(units: Floats, limit: Matrix, here: Bools, calendar: Calendar) 
     """Units by week, and the day in a month on which the plan's limit was reached."""
     used = units * here
     ends = np.flatnonzero(calendar.weekdays == 6)
-    weekly = np.add.reduceat(used, np.concatenate(([0], ends[:-1] + 1)), axis=1)[:, :len(ends)]
+    weekly = np.add.reduceat(used, np.concatenate(([0], ends[:-1] + 1)), axis=1)[:, : len(ends)]
     account, week = np.nonzero(weekly)
     text = properties_text({"unit": UNIT})
-    parts = [event_rows("usage.metered", account, ends[week],
-                        np.full(len(account), 86_100), delay=60,
-                        quantity=weekly[account, week], properties=text)]
+    parts = [
+        event_rows(
+            "usage.metered",
+            account,
+            ends[week],
+            np.full(len(account), 86_100),
+            delay=60,
+            quantity=weekly[account, week],
+            properties=text,
+        )
+    ]
     for month in range(calendar.months):
-        span = slice(*calendar.month_starts[month:month + 2])
+        span = slice(*calendar.month_starts[month : month + 2])
         over = np.cumsum(used[:, span], axis=1) >= limit[:, span]
         reached = np.flatnonzero(over.any(axis=1))
         day = over[reached].argmax(axis=1) + int(calendar.month_starts[month])
         seen = here[reached, day]
-        parts.append(event_rows("usage.limit_reached", reached[seen], day[seen],
-                                np.full(int(seen.sum()), 86_200), delay=30, properties=text))
+        parts.append(
+            event_rows(
+                "usage.limit_reached",
+                reached[seen],
+                day[seen],
+                np.full(int(seen.sum()), 86_200),
+                delay=30,
+                properties=text,
+            )
+        )
     return pl.concat(parts)
 
 
@@ -203,4 +272,4 @@ def _adoption_days(accounts: Accounts, rng: np.random.Generator) -> Ints:
 
 def _tokens(count: int, rng: np.random.Generator) -> list[bytes]:
     raw = rng.bytes(6 * count)
-    return [raw[6 * index:6 * index + 6] for index in range(count)]
+    return [raw[6 * index : 6 * index + 6] for index in range(count)]

@@ -25,25 +25,37 @@ DIGEST = 16  # bytes
 HEX = np.frombuffer(bytes(range(256)).hex().encode(), dtype=np.uint16)
 """Each byte as two letters."""
 
-START = np.array([
-    0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1,
-    0x510E527FADE682D1, 0x9B05688C2B3E6C1F, 0x1F83D9ABFB41BD6B, 0x5BE0CD19137E2179,
-], dtype=np.uint64)
+START = np.array(
+    [
+        0x6A09E667F3BCC908,
+        0xBB67AE8584CAA73B,
+        0x3C6EF372FE94F82B,
+        0xA54FF53A5F1D36F1,
+        0x510E527FADE682D1,
+        0x9B05688C2B3E6C1F,
+        0x1F83D9ABFB41BD6B,
+        0x5BE0CD19137E2179,
+    ],
+    dtype=np.uint64,
+)
 
-ORDER = np.array([
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
-    [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
-    [11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4],
-    [7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8],
-    [9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13],
-    [2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9],
-    [12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11],
-    [13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10],
-    [6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5],
-    [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
-    [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
-], dtype=np.uint8)
+ORDER = np.array(
+    [
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+        [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
+        [11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4],
+        [7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8],
+        [9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13],
+        [2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9],
+        [12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11],
+        [13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10],
+        [6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5],
+        [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+        [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
+    ],
+    dtype=np.uint8,
+)
 """Which word of the block goes where in each of the twelve rounds."""
 
 
@@ -54,15 +66,20 @@ def hex_digests(texts: pl.Series, *, few: int = FEW) -> pl.Series:
     ['cf4ab791c62b8d2b2109c90275287816']
     """
     if len(texts) <= few:
-        hashed = [hashlib.blake2b(text.encode(), digest_size=DIGEST).hexdigest()
-                  for text in texts.to_list()]
+        hashed = [
+            hashlib.blake2b(text.encode(), digest_size=DIGEST).hexdigest()
+            for text in texts.to_list()
+        ]
         return pl.Series(texts.name, hashed, dtype=pl.String)
     offsets, content = text_buffers(texts)
     digests: npt.NDArray[np.uint64] = _digests(offsets, content)
     letters = HEX[digests.view(np.uint8).ravel()].view(np.uint8)
     ends = np.arange(len(texts) + 1, dtype=np.int64) * 2 * DIGEST
-    return pl.Series(texts.name, pa.LargeStringArray.from_buffers(
-        len(texts), pa.py_buffer(ends), pa.py_buffer(letters)), dtype=pl.String)
+    return pl.Series(
+        texts.name,
+        pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(letters)),
+        dtype=pl.String,
+    )
 
 
 @inlined
@@ -123,7 +140,7 @@ def _digests(offsets, content):  # type: ignore[no-untyped-def]
         state[0] ^= np.uint64(0x01010000 ^ DIGEST)
         done = start
         while end - done > BLOCK:
-            letters[:] = content[done:done + BLOCK]
+            letters[:] = content[done : done + BLOCK]
             done += BLOCK
             _compress(state, block, done - start, False)
         rest = end - done

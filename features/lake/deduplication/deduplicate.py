@@ -53,9 +53,12 @@ class Landing:
         words = np.array(VERDICTS)
         for piece in pieces:
             first = piece[0, ROW]
-            codes = self.codes[first:first + piece.height]
-            became = (pl.lit(LANDED) if not codes.any()
-                      else pl.Series(words[codes].tolist(), dtype=pl.String))
+            codes = self.codes[first : first + piece.height]
+            became = (
+                pl.lit(LANDED)
+                if not codes.any()
+                else pl.Series(words[codes].tolist(), dtype=pl.String)
+            )
             yield self._renamed(piece).with_columns(became.alias("became"))
 
     def _renamed(self, piece: pl.DataFrame) -> pl.DataFrame:
@@ -66,7 +69,8 @@ class Landing:
         at = here[ROW] - piece[0, ROW]
         return piece.with_columns(
             piece["event_id"].scatter(at, here["event_id"]),
-            piece[ID_KEY].scatter(at, pl.Series(text_hashes(here["event_id"]), dtype=pl.UInt64)))
+            piece[ID_KEY].scatter(at, pl.Series(text_hashes(here["event_id"]), dtype=pl.UInt64)),
+        )
 
 
 def judge_landing(spool: Spool, parts: Sequence[Path]) -> Landing:
@@ -86,44 +90,63 @@ def judge_landing(spool: Spool, parts: Sequence[Path]) -> Landing:
             later = judged.ordinals > 0
             second.append(pl.DataFrame({ROW: keys.rows[later], "ordinal": judged.ordinals[later]}))
     renamed = _tell_apart(spool, second, parts, codes)
-    superseded = _judge_contested(spool, contested, [
-        part for part in parts if part.name in holders], codes)
+    superseded = _judge_contested(
+        spool, contested, [part for part in parts if part.name in holders], codes
+    )
     return Landing(codes=codes, renamed=renamed, superseded=superseded)
 
 
-def _tell_apart(spool: Spool, second: Sequence[pl.DataFrame], parts: Sequence[Path],
-                codes: npt.NDArray[np.uint8]) -> pl.DataFrame:
+def _tell_apart(
+    spool: Spool,
+    second: Sequence[pl.DataFrame],
+    parts: Sequence[Path],
+    codes: npt.NDArray[np.uint8],
+) -> pl.DataFrame:
     """The ids of rows without one that equal an earlier row; which were there is noted."""
     if not second:
         return pl.DataFrame(schema={ROW: pl.Int64, "event_id": pl.String})
     asked = pl.concat(second)
-    found = pl.concat([
-        rows.select(ROW, pl.Series("event_id", content_ids(rows, rows["ordinal"])), *CONTENT)
-        for piece in spool.pieces()
-        if not (rows := piece.join(asked, on=ROW, maintain_order="left")).is_empty()])
+    found = pl.concat(
+        [
+            rows.select(ROW, pl.Series("event_id", content_ids(rows, rows["ordinal"])), *CONTENT)
+            for piece in spool.pieces()
+            if not (rows := piece.join(asked, on=ROW, maintain_order="left")).is_empty()
+        ]
+    )
     keys = with_keys(found).sort(ID_KEY)
     known = look_up(parts, keys[ID_KEY].to_numpy(), keys[CONTENT_KEY].to_numpy())
-    codes[keys[ROW].to_numpy()] = np.where(known.states == UNKNOWN, CODES[LANDED],
-                                           CODES[DUPLICATE])
+    codes[keys[ROW].to_numpy()] = np.where(known.states == UNKNOWN, CODES[LANDED], CODES[DUPLICATE])
     return found.select(ROW, "event_id").sort(ROW)
 
 
-def _judge_contested(spool: Spool, contested: Sequence[npt.NDArray[np.int64]],
-                     holders: Sequence[Path], codes: npt.NDArray[np.uint8]) -> pl.DataFrame:
+def _judge_contested(
+    spool: Spool,
+    contested: Sequence[npt.NDArray[np.int64]],
+    holders: Sequence[Path],
+    codes: npt.NDArray[np.uint8],
+) -> pl.DataFrame:
     """Judge, by the events themselves, the rows whose id stands for several contents."""
     if not contested:
         return pl.DataFrame(schema=SUPERSEDED_SCHEMA)
     asked = pl.DataFrame({ROW: np.sort(np.concatenate(contested))})
-    incoming = pl.concat([piece.join(asked, on=ROW, how="semi", maintain_order="left")
-                          for piece in spool.pieces()])
+    incoming = pl.concat(
+        [piece.join(asked, on=ROW, how="semi", maintain_order="left") for piece in spool.pieces()]
+    )
     ids = incoming.select("event_id").unique().lazy()
     columns = ("event_id", "recorded_at", *CONTENT)
-    existing = pl.concat([incoming.select(columns).clear(), *(
-        pl.scan_parquet(part).join(ids, on="event_id", how="semi").select(columns).collect()
-        for part in holders)])
+    existing = pl.concat(
+        [
+            incoming.select(columns).clear(),
+            *(
+                pl.scan_parquet(part).join(ids, on="event_id", how="semi").select(columns).collect()
+                for part in holders
+            ),
+        ]
+    )
     versions = resolve(incoming, existing)
     codes[incoming[ROW].to_numpy()] = versions.verdicts.replace_strict(
-        CODES, return_dtype=pl.UInt8).to_numpy()
+        CODES, return_dtype=pl.UInt8
+    ).to_numpy()
     return versions.superseded
 
 

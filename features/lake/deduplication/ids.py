@@ -14,8 +14,16 @@ from features.lake.deduplication._blake2b import FEW, hex_digests
 from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, mixed
 
 SEPARATOR = "\x1f"
-CONTENT = ("account_id", "user_id", "kind", "occurred_at", "event_count", "user_count",
-           "quantity", "properties")
+CONTENT = (
+    "account_id",
+    "user_id",
+    "kind",
+    "occurred_at",
+    "event_count",
+    "user_count",
+    "quantity",
+    "properties",
+)
 """The columns that make two events equal; when it was recorded is no part of the content."""
 
 OWN = "__own_id"
@@ -25,21 +33,30 @@ PLAIN_FLOATS = (1e-3, 1e15)
 """Between these, Polars writes a number as Python does."""
 
 
-def content_ids(events: pl.DataFrame, ordinals: pl.Series | int = 0, *, few: int = FEW,
-                ) -> pl.Series:
+def content_ids(
+    events: pl.DataFrame,
+    ordinals: pl.Series | int = 0,
+    *,
+    few: int = FEW,
+) -> pl.Series:
     """The id of each row by its content and its ordinal among equal rows."""
-    return hex_digests(events.select(pl.concat_str(
-        "account_id",
-        pl.col("user_id").fill_null(""),
-        "kind",
-        _isoformat(events["occurred_at"]),
-        pl.col("event_count").cast(pl.String),
-        pl.col("user_count").cast(pl.String),
-        _python_floats(events["quantity"]),
-        "properties",
-        pl.lit(ordinals).cast(pl.String),
-        separator=SEPARATOR,
-    ).alias("event_id")).to_series(), few=few)
+    return hex_digests(
+        events.select(
+            pl.concat_str(
+                "account_id",
+                pl.col("user_id").fill_null(""),
+                "kind",
+                _isoformat(events["occurred_at"]),
+                pl.col("event_count").cast(pl.String),
+                pl.col("user_count").cast(pl.String),
+                _python_floats(events["quantity"]),
+                "properties",
+                pl.lit(ordinals).cast(pl.String),
+                separator=SEPARATOR,
+            ).alias("event_id")
+        ).to_series(),
+        few=few,
+    )
 
 
 def with_first_ids(events: pl.DataFrame) -> pl.DataFrame:
@@ -61,8 +78,7 @@ def fingerprint(events: pl.DataFrame) -> int:
     A sum over rows, so that it can be kept up to date by adding what landed.
     """
     recorded = events["recorded_at"].to_physical().to_numpy().view(np.uint64)
-    low = mixed(mixed(mixed(recorded) ^ events[CONTENT_KEY].to_numpy())
-                ^ events[ID_KEY].to_numpy())
+    low = mixed(mixed(mixed(recorded) ^ events[CONTENT_KEY].to_numpy()) ^ events[ID_KEY].to_numpy())
     high = mixed(low + np.uint64(0x9E3779B97F4A7C15))
     return (int(high.sum(dtype=np.uint64)) << 64) | int(low.sum(dtype=np.uint64))
 
@@ -70,22 +86,32 @@ def fingerprint(events: pl.DataFrame) -> int:
 def _isoformat(times: pl.Series) -> pl.Series:
     """As ``datetime.isoformat`` writes it: microseconds only where there are any."""
     time = pl.col(times.name)
-    return times.to_frame().select(
-        pl.when(time.dt.microsecond() == 0)
-        .then(time.dt.to_string("%Y-%m-%dT%H:%M:%S+00:00"))
-        .otherwise(time.dt.to_string("%Y-%m-%dT%H:%M:%S%.6f+00:00"))).to_series()
+    return (
+        times.to_frame()
+        .select(
+            pl.when(time.dt.microsecond() == 0)
+            .then(time.dt.to_string("%Y-%m-%dT%H:%M:%S+00:00"))
+            .otherwise(time.dt.to_string("%Y-%m-%dT%H:%M:%S%.6f+00:00"))
+        )
+        .to_series()
+    )
 
 
 def _python_floats(values: pl.Series) -> pl.Series:
     """As ``repr`` writes them; Polars would write 1e16 where Python writes 1e+16."""
     size = pl.col("values").abs()
     frame = pl.DataFrame({"values": values}).with_columns(
-        pl.when(size.is_between(*PLAIN_FLOATS) | (size == 0)).then(
-            pl.col("values").cast(pl.String)).alias("text"))
+        pl.when(size.is_between(*PLAIN_FLOATS) | (size == 0))
+        .then(pl.col("values").cast(pl.String))
+        .alias("text")
+    )
     odd = frame["text"].is_null()
     if odd.any():
         different = values.filter(odd).unique()
         shown = pl.Series([repr(value) for value in different.to_list()], dtype=pl.String)
-        frame = frame.with_columns(pl.col("text").fill_null(
-            values.replace_strict(different, shown, default=None, return_dtype=pl.String)))
+        frame = frame.with_columns(
+            pl.col("text").fill_null(
+                values.replace_strict(different, shown, default=None, return_dtype=pl.String)
+            )
+        )
     return frame["text"]

@@ -45,8 +45,9 @@ def keys_path(part: Path) -> Path:
 def write_keys(part: Path, keys: pl.DataFrame) -> None:
     """Write the index of a part from the keys of its events; on disk for good."""
     order = keys[ID_KEY].arg_sort()
-    ids, contents = (keys[name].rechunk().gather(order).to_numpy()
-                     for name in (ID_KEY, CONTENT_KEY))
+    ids, contents = (
+        keys[name].rechunk().gather(order).to_numpy() for name in (ID_KEY, CONTENT_KEY)
+    )
     path = keys_path(part)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as handle:
@@ -59,10 +60,16 @@ def write_keys(part: Path, keys: pl.DataFrame) -> None:
 
 def make_keys(part: Path) -> None:
     """Write the index of a part from its events, a slice at a time."""
-    kept = [with_keys(slice_).select(ID_KEY, CONTENT_KEY)
-            for slice_ in pl.scan_parquet(part).select(*EVENT_SCHEMA).collect_batches()]
-    write_keys(part, pl.concat(kept) if kept else pl.DataFrame(
-        schema={ID_KEY: pl.UInt64, CONTENT_KEY: pl.UInt64}))
+    kept = [
+        with_keys(slice_).select(ID_KEY, CONTENT_KEY)
+        for slice_ in pl.scan_parquet(part).select(*EVENT_SCHEMA).collect_batches()
+    ]
+    write_keys(
+        part,
+        pl.concat(kept)
+        if kept
+        else pl.DataFrame(schema={ID_KEY: pl.UInt64, CONTENT_KEY: pl.UInt64}),
+    )
 
 
 def look_up(parts: Iterable[Path], ids: Words, contents: Words) -> Known:
@@ -81,14 +88,24 @@ def look_up(parts: Iterable[Path], ids: Words, contents: Words) -> Known:
         while last < rows and stored[0, last] == ids[-1]:
             last += 1
         mark = _mark_one_by_one if len(ids) < FEW else _mark_walking
-        if mark(ids, contents, stored[0, first:last].view(np.ndarray),
-                stored[1, first:last].view(np.ndarray), states):
+        if mark(
+            ids,
+            contents,
+            stored[0, first:last].view(np.ndarray),
+            stored[1, first:last].view(np.ndarray),
+            states,
+        ):
             holders.append(part.name)
     return Known(states=states, parts=tuple(holders))
 
 
-def _mark_one_by_one(ids: Words, contents: Words, stored_ids: Words, stored_contents: Words,
-                     states: npt.NDArray[np.uint8]) -> bool:
+def _mark_one_by_one(
+    ids: Words,
+    contents: Words,
+    stored_ids: Words,
+    stored_contents: Words,
+    states: npt.NDArray[np.uint8],
+) -> bool:
     places = np.searchsorted(stored_ids, ids, side="left")
     there = places < len(stored_ids)
     there[there] = stored_ids[places[there]] == ids[there]

@@ -38,7 +38,8 @@ def with_keys(events: pl.DataFrame) -> pl.DataFrame:
         bits = np.where(quantity.is_null().to_numpy(), NO_QUANTITY, bits)
     return events.with_columns(
         pl.Series(ID_KEY, text_hashes(events["event_id"]), dtype=pl.UInt64),
-        pl.Series(CONTENT_KEY, _with(content, bits), dtype=pl.UInt64))
+        pl.Series(CONTENT_KEY, _with(content, bits), dtype=pl.UInt64),
+    )
 
 
 def text_hashes(texts: pl.Series, *, few: int = FEW) -> Words:
@@ -70,8 +71,9 @@ def _hashes(texts: pl.Series, few: int) -> Words:
     for place in range(0, int(lengths.max()), 8):
         left = lengths[rows] - place
         if left.min() <= 0:
-            longer = np.flatnonzero(lengths > place) if isinstance(rows, slice) else (
-                rows[left > 0])
+            longer = (
+                np.flatnonzero(lengths > place) if isinstance(rows, slice) else (rows[left > 0])
+            )
             rows, left = longer, lengths[longer] - place
         word = words[starts[:-1][rows] + place]
         if left.min() < 8:

@@ -52,8 +52,13 @@ class Keys:
 class Spool:
     """The events of one file, on their way. Each has its keys and ``OWN``."""
 
-    def __init__(self, folder: Path, *, most_in_memory: int = MOST_IN_MEMORY,
-                 bucket_events: int = BUCKET_EVENTS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        most_in_memory: int = MOST_IN_MEMORY,
+        bucket_events: int = BUCKET_EVENTS,
+    ) -> None:
         self.rows = 0
         self._folder = folder
         self._most_in_memory = most_in_memory
@@ -66,7 +71,8 @@ class Spool:
         if events.is_empty():
             return
         numbered = events.with_columns(
-            pl.int_range(self.rows, self.rows + events.height, dtype=pl.Int64).alias(ROW))
+            pl.int_range(self.rows, self.rows + events.height, dtype=pl.Int64).alias(ROW)
+        )
         self.rows += events.height
         self._waiting.append(numbered)
         if self.rows > self._most_in_memory:
@@ -89,16 +95,28 @@ class Spool:
         waiting_cuts = [_cuts(keys[0], edges) for keys in waiting]
         kept_cuts = [_cuts(_open(path)[0], edges) for path in kept]
         for bucket in range(many):
-            lines = np.concatenate([
-                np.empty((LINES, 0), "<u8"),
-                *(keys[:, cuts[bucket]:cuts[bucket + 1]]
-                  for keys, cuts in zip(waiting, waiting_cuts, strict=True)),
-                *(_part_of(path, cuts[bucket], cuts[bucket + 1])
-                  for path, cuts in zip(kept, kept_cuts, strict=True))], axis=1)
+            lines = np.concatenate(
+                [
+                    np.empty((LINES, 0), "<u8"),
+                    *(
+                        keys[:, cuts[bucket] : cuts[bucket + 1]]
+                        for keys, cuts in zip(waiting, waiting_cuts, strict=True)
+                    ),
+                    *(
+                        _part_of(path, cuts[bucket], cuts[bucket + 1])
+                        for path, cuts in zip(kept, kept_cuts, strict=True)
+                    ),
+                ],
+                axis=1,
+            )
             ids, contents, recorded, places = _by_id(list(lines))
-            yield Keys(ids=ids, contents=contents, recorded=recorded.view(np.int64),
-                       rows=(places >> np.uint64(1)).view(np.int64),
-                       own=(places & np.uint64(1)).astype(np.bool_))
+            yield Keys(
+                ids=ids,
+                contents=contents,
+                recorded=recorded.view(np.int64),
+                rows=(places >> np.uint64(1)).view(np.int64),
+                own=(places & np.uint64(1)).astype(np.bool_),
+            )
 
     def _put_down(self, piece: pl.DataFrame) -> None:
         if not self._pieces:

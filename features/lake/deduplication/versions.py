@@ -22,7 +22,9 @@ from features.lake.deduplication.spool import Keys
 NOT_LATER = "has the id of another event and was not recorded later"
 
 SUPERSEDED_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "event_id": pl.String, "recorded_at": UTC_INSTANT, "superseded_at": UTC_INSTANT,
+    "event_id": pl.String,
+    "recorded_at": UTC_INSTANT,
+    "superseded_at": UTC_INSTANT,
 }
 """Which version of which event ceased to hold, and when."""
 
@@ -56,22 +58,38 @@ def judge_keys(keys: Keys, states: npt.NDArray[np.uint8]) -> ByKeys:
         shared[1:] |= follows
         shared[:-1] |= follows
         places = np.flatnonzero(shared)
-        together = pl.DataFrame({
-            "place": places, "id": keys.ids[places], "content": keys.contents[places],
-            "recorded": keys.recorded[places], "row": keys.rows[places],
-            "own": keys.own[places], "contested": contested[places],
-        }).sort("id", "recorded", "row").with_columns(
-            ((pl.col("content").n_unique() > 1) | pl.col("contested").any()).over("id")
-            .alias("contested"),
-            pl.col("own").any().over("id").alias("own"),
-            (pl.col("id") == pl.col("id").shift(1)).fill_null(value=False).alias("again"),
-            (pl.col("row").rank("ordinal").over("id") - 1).cast(pl.Int64).alias("ordinal"))
+        together = (
+            pl.DataFrame(
+                {
+                    "place": places,
+                    "id": keys.ids[places],
+                    "content": keys.contents[places],
+                    "recorded": keys.recorded[places],
+                    "row": keys.rows[places],
+                    "own": keys.own[places],
+                    "contested": contested[places],
+                }
+            )
+            .sort("id", "recorded", "row")
+            .with_columns(
+                ((pl.col("content").n_unique() > 1) | pl.col("contested").any())
+                .over("id")
+                .alias("contested"),
+                pl.col("own").any().over("id").alias("own"),
+                (pl.col("id") == pl.col("id").shift(1)).fill_null(value=False).alias("again"),
+                (pl.col("row").rank("ordinal").over("id") - 1).cast(pl.Int64).alias("ordinal"),
+            )
+        )
         at = together["place"].to_numpy()
         contested[at] = together["contested"].to_numpy()
         repeats[at] |= together.select(pl.col("own") & pl.col("again")).to_series().to_numpy()
-        ordinals[at] = together.select(
-            pl.when(~pl.col("own") & ~pl.col("contested")).then("ordinal").otherwise(0)
-        ).to_series().to_numpy()
+        ordinals[at] = (
+            together.select(
+                pl.when(~pl.col("own") & ~pl.col("contested")).then("ordinal").otherwise(0)
+            )
+            .to_series()
+            .to_numpy()
+        )
     return ByKeys(repeats=repeats & ~contested, ordinals=ordinals, contested=contested)
 
 
@@ -86,35 +104,56 @@ def resolve(incoming: pl.DataFrame, existing: pl.DataFrame) -> Versions:
     repeated = incoming["event_id"].is_duplicated()
     if existing.is_empty() and not repeated.any():
         return Versions(verdicts=verdicts, superseded=nothing)
-    both = pl.concat([_keyed(existing).with_columns(pl.lit(-1, pl.Int64).alias("row")),
-                      _keyed(incoming).with_columns(pl.int_range(pl.len()).alias("row"))])
+    both = pl.concat(
+        [
+            _keyed(existing).with_columns(pl.lit(-1, pl.Int64).alias("row")),
+            _keyed(incoming).with_columns(pl.int_range(pl.len()).alias("row")),
+        ]
+    )
     both = both.with_columns(
         (pl.col("content").n_unique().over("event_id") > 1).alias("differs"),
         (pl.col("row") == -1).any().over("event_id").alias("is_known"),
-        pl.len().over("event_id").alias("versions"))
+        pl.len().over("event_id").alias("versions"),
+    )
     plain = both.filter(~pl.col("differs") & (pl.col("row") >= 0)).sort("recorded_at", "row")
     again = plain.filter(pl.col("is_known") | ~pl.col("event_id").is_first_distinct())
     verdicts = verdicts.scatter(again["row"], DUPLICATE)
     is_pair = pl.col("differs") & (pl.col("versions") == 2)
     pairs = both.filter(is_pair).sort("event_id", pl.col("row") >= 0, "recorded_at", "row")
     second = pairs.with_columns(pl.col("recorded_at").shift(1).alias("held")).filter(
-        pl.col("event_id") == pl.col("event_id").shift(1))
+        pl.col("event_id") == pl.col("event_id").shift(1)
+    )
     later = second.filter(pl.col("recorded_at") > pl.col("held"))
     verdicts = verdicts.scatter(second["row"], REFUSED).scatter(later["row"], CORRECTED)
     superseded: list[tuple[str, object, object]] = []
     contested = both.filter(pl.col("differs") & ~is_pair).sort("event_id", "recorded_at", "row")
     for (event_id,), rows in contested.group_by("event_id", maintain_order=True):
         _judge_one(str(event_id), rows, verdicts, superseded)
-    return Versions(verdicts=verdicts, superseded=pl.concat([
-        later.select("event_id", pl.col("held").alias("recorded_at"),
-                     pl.col("recorded_at").alias("superseded_at")),
-        pl.DataFrame(superseded, schema=SUPERSEDED_SCHEMA, orient="row")]))
+    return Versions(
+        verdicts=verdicts,
+        superseded=pl.concat(
+            [
+                later.select(
+                    "event_id",
+                    pl.col("held").alias("recorded_at"),
+                    pl.col("recorded_at").alias("superseded_at"),
+                ),
+                pl.DataFrame(superseded, schema=SUPERSEDED_SCHEMA, orient="row"),
+            ]
+        ),
+    )
 
 
-def _judge_one(event_id: str, rows: pl.DataFrame, verdicts: pl.Series,
-               superseded: list[tuple[str, object, object]]) -> None:
-    held = [(row["recorded_at"], row["content"])
-            for row in rows.filter(pl.col("row") == -1).iter_rows(named=True)]
+def _judge_one(
+    event_id: str,
+    rows: pl.DataFrame,
+    verdicts: pl.Series,
+    superseded: list[tuple[str, object, object]],
+) -> None:
+    held = [
+        (row["recorded_at"], row["content"])
+        for row in rows.filter(pl.col("row") == -1).iter_rows(named=True)
+    ]
     for row in rows.filter(pl.col("row") >= 0).iter_rows(named=True):
         version = (row["recorded_at"], row["content"])
         if not held:

@@ -25,8 +25,12 @@ from serving.timeline.store import JUST_NOW, in_words
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
-AccountPath = Annotated[str, Path(min_length=1, max_length=200, description="Id of the account.",
-                                  examples=[EXAMPLE_ACCOUNT])]
+AccountPath = Annotated[
+    str,
+    Path(
+        min_length=1, max_length=200, description="Id of the account.", examples=[EXAMPLE_ACCOUNT]
+    ),
+]
 
 
 class AccountsQuery(BaseModel):
@@ -35,29 +39,39 @@ class AccountsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     segment: str | None = Field(default=None, max_length=200)
-    tier: str | None = Field(default=None, description="Risk tier: "
-                             + ", ".join(tier.name for tier in RISK_TIERS) + ".")
+    tier: str | None = Field(
+        default=None, description="Risk tier: " + ", ".join(tier.name for tier in RISK_TIERS) + "."
+    )
     service_tier: str | None = Field(default=None, max_length=200)
     csm: str | None = Field(default=None, max_length=200)
     level: str | None = Field(default=None, description="Health level, a band of the formula.")
     status: Literal["active", "trial", "paused", "ended", "none"] | None = Field(
-        default=None, description="State of the contract.")
-    search: str | None = Field(default=None, max_length=200,
-                               description="Part of an id or a name.")
-    parent: str | None = Field(default=None, max_length=200,
-                               description="Id of an account: it and all accounts below it.")
+        default=None, description="State of the contract."
+    )
+    search: str | None = Field(default=None, max_length=200, description="Part of an id or a name.")
+    parent: str | None = Field(
+        default=None, max_length=200, description="Id of an account: it and all accounts below it."
+    )
     sort: Literal["revenue_at_risk"] = "revenue_at_risk"
     limit: int = Field(default=50, ge=1, le=500)
-    cursor: str | None = Field(default=None, max_length=1000,
-                               description="next_cursor of the page before.")
+    cursor: str | None = Field(
+        default=None, max_length=1000, description="next_cursor of the page before."
+    )
 
     def wanted(self, levels: Sequence[str]) -> AccountFilter:
         """The filter, its words checked against the tables they come from."""
         _check_word("tier", self.tier, [tier.name for tier in RISK_TIERS])
         _check_word("level", self.level, levels)
-        return AccountFilter(segment=self.segment, tier=self.tier, service_tier=self.service_tier,
-                             csm=self.csm, level=self.level, status=self.status,
-                             search=self.search, parent=self.parent)
+        return AccountFilter(
+            segment=self.segment,
+            tier=self.tier,
+            service_tier=self.service_tier,
+            csm=self.csm,
+            level=self.level,
+            status=self.status,
+            search=self.search,
+            parent=self.parent,
+        )
 
 
 class ScoreQuery(BaseModel):
@@ -77,8 +91,7 @@ class TimelineQuery(BaseModel):
     limit: int = Field(default=200, ge=1, le=1000)
 
 
-@router.get("/accounts", summary="Accounts by revenue at risk",
-            responses=problems(401, 422, 503))
+@router.get("/accounts", summary="Accounts by revenue at risk", responses=problems(401, 422, 503))
 def list_accounts(desk: AtDesk, query: Annotated[AccountsQuery, Query()]) -> AccountsAnswer:
     """Accounts with most revenue at risk first; pass `next_cursor` on for the next page."""
     portfolio = desk.portfolio
@@ -87,14 +100,18 @@ def list_accounts(desk: AtDesk, query: Annotated[AccountsQuery, Query()]) -> Acc
     total = sum_of(chosen)
     family = family_at(desk, portfolio, query.parent) if query.parent else None
     return AccountsAnswer(
-        items=[account_row(score) for score in page.scores], next_cursor=page.next_cursor,
-        as_of=portfolio.as_of, accounts=len(chosen), contract_ended=total.contract_ended,
-        revenue_at_risk=total.revenue_at_risk, currency=portfolio.currency,
-        family=family_answer(family, portfolio.currency) if family else None)
+        items=[account_row(score) for score in page.scores],
+        next_cursor=page.next_cursor,
+        as_of=portfolio.as_of,
+        accounts=len(chosen),
+        contract_ended=total.contract_ended,
+        revenue_at_risk=total.revenue_at_risk,
+        currency=portfolio.currency,
+        family=family_answer(family, portfolio.currency) if family else None,
+    )
 
 
-@router.get("/accounts/{account_id}", summary="One account",
-            responses=problems(401, 404, 422, 503))
+@router.get("/accounts/{account_id}", summary="One account", responses=problems(401, 404, 422, 503))
 def read_account(desk: AtDesk, account_id: AccountPath) -> AccountAnswer:
     """Everything known of one account: probabilities, health, reasons, features, and what the
     accounts below it come to."""
@@ -103,35 +120,56 @@ def read_account(desk: AtDesk, account_id: AccountPath) -> AccountAnswer:
     return account_answer(score, portfolio, family_at(desk, portfolio, account_id))
 
 
-@router.get("/accounts/{account_id}/score", summary="The score at one horizon",
-            responses=problems(401, 404, 422, 503))
-def read_score(desk: AtDesk, account_id: AccountPath,
-               query: Annotated[ScoreQuery, Query()]) -> ScoreAnswer:
+@router.get(
+    "/accounts/{account_id}/score",
+    summary="The score at one horizon",
+    responses=problems(401, 404, 422, 503),
+)
+def read_score(
+    desk: AtDesk, account_id: AccountPath, query: Annotated[ScoreQuery, Query()]
+) -> ScoreAnswer:
     """The score of one account within a horizon, with its source, its reasons and its age."""
     portfolio = desk.portfolio
     return score_answer(portfolio.account(account_id), portfolio, query.horizon_days)
 
 
-@router.get("/accounts/{account_id}/timeline", summary="The timeline",
-            responses=problems(401, 404, 422, 503))
-def read_timeline(desk: AtDesk, account_id: AccountPath,
-                  query: Annotated[TimelineQuery, Query()]) -> TimelineAnswer:
+@router.get(
+    "/accounts/{account_id}/timeline",
+    summary="The timeline",
+    responses=problems(401, 404, 422, 503),
+)
+def read_timeline(
+    desk: AtDesk, account_id: AccountPath, query: Annotated[TimelineQuery, Query()]
+) -> TimelineAnswer:
     """The newest events that are known of an account, newest first, each in words."""
     portfolio = desk.portfolio
     portfolio.account(account_id)
     now = desk.now()
-    events = desk.timelines.events(account_id, as_of=now + JUST_NOW, since=query.since,
-                                   most=query.limit)
-    return TimelineAnswer(account_id=account_id, as_of=now, items=[
-        TimelineEventAnswer(
-            event_id=event.event_id, kind=event.kind, occurred_at=event.occurred_at,
-            recorded_at=event.recorded_at, text=event.text, event_count=event.count,
-            quantity=event.quantity, properties=dict(event.properties or {}))
-        for event in in_words(events, currency=portfolio.currency)])
+    events = desk.timelines.events(
+        account_id, as_of=now + JUST_NOW, since=query.since, most=query.limit
+    )
+    return TimelineAnswer(
+        account_id=account_id,
+        as_of=now,
+        items=[
+            TimelineEventAnswer(
+                event_id=event.event_id,
+                kind=event.kind,
+                occurred_at=event.occurred_at,
+                recorded_at=event.recorded_at,
+                text=event.text,
+                event_count=event.count,
+                quantity=event.quantity,
+                properties=dict(event.properties or {}),
+            )
+            for event in in_words(events, currency=portfolio.currency)
+        ],
+    )
 
 
-@router.post("/scores", summary="Scores of several accounts",
-             responses=problems(400, 401, 413, 422, 503))
+@router.post(
+    "/scores", summary="Scores of several accounts", responses=problems(400, 401, 413, 422, 503)
+)
 def score_several(desk: AtDesk, body: ScoresRequest) -> ScoresAnswer:
     """The scores of the accounts asked for; ids without one are listed under `unknown`."""
     portfolio = desk.portfolio
@@ -139,13 +177,18 @@ def score_several(desk: AtDesk, body: ScoresRequest) -> ScoresAnswer:
     asked = list(dict.fromkeys(body.account_ids))
     return ScoresAnswer(
         as_of=portfolio.as_of,
-        items=[score_answer(portfolio.by_id[account_id], portfolio, body.horizon_days)
-               for account_id in asked if account_id in portfolio.by_id],
-        unknown=[account_id for account_id in asked if account_id not in portfolio.by_id])
+        items=[
+            score_answer(portfolio.by_id[account_id], portfolio, body.horizon_days)
+            for account_id in asked
+            if account_id in portfolio.by_id
+        ],
+        unknown=[account_id for account_id in asked if account_id not in portfolio.by_id],
+    )
 
 
 def _check_word(where: str, word: str | None, allowed: Sequence[str]) -> None:
     if word is not None and word not in allowed:
         message = f"should be one of {', '.join(allowed)}"
-        raise WrongShapeError(f"{where}: {message}",
-                              errors=[FieldProblem(where=where, message=message)])
+        raise WrongShapeError(
+            f"{where}: {message}", errors=[FieldProblem(where=where, message=message)]
+        )

@@ -36,44 +36,69 @@ PAGE = "/approvals"
 
 
 @router.get(PAGE)
-def show_approvals(request: Request, desk: AtDesk, caller: AtCaller,
-                   action: Annotated[Word, Query()] = None,
-                   segment: Annotated[Word, Query()] = None) -> Response:
+def show_approvals(
+    request: Request,
+    desk: AtDesk,
+    caller: AtCaller,
+    action: Annotated[Word, Query()] = None,
+    segment: Annotated[Word, Query()] = None,
+) -> Response:
     """What waits for a person, what is stopped, and how far actions may go by themselves."""
     portfolio, database = desk.portfolio, desk.ledger.database
     waiting = decisions_that_wait(database, now=desk.wall_clock(), accounts=portfolio.by_id)
     put_off = put_offs_of(database, sorted({one.account_id for one in waiting}))
     clock = desk.wall_clock()
     page = approvals_page(
-        waiting, Controls(database).all(), portfolio, caller=caller, actions=playbook().by_id,
-        put_off={account: [one for one in said if one.holds_at(clock)]
-                 for account, said in put_off.items()},
-        asked=Scope(action=action, segment=segment), tenant=desk.workspace.settings.tenant)
+        waiting,
+        Controls(database).all(),
+        portfolio,
+        caller=caller,
+        actions=playbook().by_id,
+        put_off={
+            account: [one for one in said if one.holds_at(clock)]
+            for account, said in put_off.items()
+        },
+        asked=Scope(action=action, segment=segment),
+        tenant=desk.workspace.settings.tenant,
+    )
     return templates_of(request).page("approvals.html", page)
 
 
 @router.post("/decisions/{decision_id}/approvals")
-async def decide_on_waiting(request: Request, desk: AtDesk, caller: AtCaller,
-                            decision_id: DecisionId) -> Response:
+async def decide_on_waiting(
+    request: Request, desk: AtDesk, caller: AtCaller, decision_id: DecisionId
+) -> Response:
     """Approve or decline what waits, and show what waits then."""
     form = parse_qs((await request.body()).decode("utf-8", errors="replace"), max_num_fields=10)
-    await run_in_threadpool(_say, desk, caller, decision_id,
-                            {name: values[-1] for name, values in form.items()})
+    await run_in_threadpool(
+        _say, desk, caller, decision_id, {name: values[-1] for name, values in form.items()}
+    )
     return RedirectResponse(PAGE, status_code=303)
 
 
 def _say(desk: Desk, caller: Caller, decision_id: str, form: dict[str, str]) -> None:
     try:
-        said = ApprovalRequest.model_validate({
-            name: form.get(name, "").strip() or None for name in ("verdict", "reason", "by")})
+        said = ApprovalRequest.model_validate(
+            {name: form.get(name, "").strip() or None for name in ("verdict", "reason", "by")}
+        )
     except ValidationError as error:
-        problems = [FieldProblem(where=".".join(map(str, one["loc"])), message=str(one["msg"]))
-                    for one in error.errors()]
-        raise WrongShapeError("; ".join(f"{one.where}: {one.message}" for one in problems),
-                              errors=problems, next_step="Go back and send it again.") from error
+        problems = [
+            FieldProblem(where=".".join(map(str, one["loc"])), message=str(one["msg"]))
+            for one in error.errors()
+        ]
+        raise WrongShapeError(
+            "; ".join(f"{one.where}: {one.message}" for one in problems),
+            errors=problems,
+            next_step="Go back and send it again.",
+        ) from error
     by = acting(caller, said.by)
     content = json.dumps([decision_id, said.verdict, by, said.reason])
     key = f"page {hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}"
     Approvals(desk.ledger.database).record(  # sent twice, it is the same word
-        decision_id, said.verdict, by=by, reason=said.reason, key=caller.own(key),
-        now=desk.wall_clock())
+        decision_id,
+        said.verdict,
+        by=by,
+        reason=said.reason,
+        key=caller.own(key),
+        now=desk.wall_clock(),
+    )

@@ -41,30 +41,50 @@ def list_models(desk: AtDesk) -> ModelsAnswer:
     rows, refusals = model_rows(desk.store)
     withheld = withheld_segments(desk.workspace, rows)
     return ModelsAnswer(
-        items=[ModelAnswer(label=row.label, version=row.version, run_name=row.run_name,
-                           serving=row.serving, challenger=row.challenger,
-                           fingerprint=row.fingerprint, metrics=dict(row.metrics),
-                           card=card_address(row.label, row.version),
-                           withheld=[WithheldSegmentAnswer(segment=one.segment, since=one.since,
-                                                           why=one.why) for one in withheld
-                                     if one.fingerprint == row.fingerprint])
-               for row in rows],
-        refusals=dict(refusals))
+        items=[
+            ModelAnswer(
+                label=row.label,
+                version=row.version,
+                run_name=row.run_name,
+                serving=row.serving,
+                challenger=row.challenger,
+                fingerprint=row.fingerprint,
+                metrics=dict(row.metrics),
+                card=card_address(row.label, row.version),
+                withheld=[
+                    WithheldSegmentAnswer(segment=one.segment, since=one.since, why=one.why)
+                    for one in withheld
+                    if one.fingerprint == row.fingerprint
+                ],
+            )
+            for row in rows
+        ],
+        refusals=dict(refusals),
+    )
 
 
 @router.get("/reports", summary="The reports", responses=problems(401))
 def list_reports(desk: AtDesk) -> ReportsAnswer:
     """The causal reports of this workspace, newest first."""
-    return ReportsAnswer(items=[
-        ReportRow(name=r.name, title=r.title, headline=r.headline, written_at=r.written_at,
-                  html=f"/reports/{r.name}" if r.html_file else None,
-                  json_url=f"/v1/reports/{r.name}")
-        for r in reports_in(desk.workspace.reports_dir)])
+    return ReportsAnswer(
+        items=[
+            ReportRow(
+                name=r.name,
+                title=r.title,
+                headline=r.headline,
+                written_at=r.written_at,
+                html=f"/reports/{r.name}" if r.html_file else None,
+                json_url=f"/v1/reports/{r.name}",
+            )
+            for r in reports_in(desk.workspace.reports_dir)
+        ]
+    )
 
 
 @router.get("/reports/{name}", summary="One report", responses=problems(401, 404))
-def read_report(desk: AtDesk, name: Annotated[str, Path(max_length=200, examples=[EXAMPLE_REPORT])]
-                ) -> dict[str, Any]:
+def read_report(
+    desk: AtDesk, name: Annotated[str, Path(max_length=200, examples=[EXAMPLE_REPORT])]
+) -> dict[str, Any]:
     """A report as it was written, in JSON."""
     report = report_named(desk.workspace.reports_dir, name)
     content: dict[str, Any] = json.loads(report.json_file.read_text(encoding="utf-8"))

@@ -46,42 +46,71 @@ router = APIRouter(prefix="/v1", tags=["carrying out"])
 
 DecisionId = Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_DECISION])]
 ClaimId = Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_CLAIM])]
-IdempotencyKey = Annotated[str, Header(
-    alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY, examples=["7d3c9a52-claim-1"],
-    description="New for each write, the same when a request is repeated.")]
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias=KEY_HEADER,
+        min_length=1,
+        max_length=LONGEST_KEY,
+        examples=["7d3c9a52-claim-1"],
+        description="New for each write, the same when a request is repeated.",
+    ),
+]
 
 
-@router.get("/decisions/{decision_id}", summary="A decision, and what became of it",
-            responses=problems(401, 403, 404, 503))
+@router.get(
+    "/decisions/{decision_id}",
+    summary="A decision, and what became of it",
+    responses=problems(401, 403, 404, 503),
+)
 def see_decision(desk: AtDesk, decision_id: DecisionId) -> DecisionAnswer:
     """What was decided, until when it is valid, who approved it and who claimed it."""
     decision = desk.ledger.decision(decision_id)
     return decision_answer(
-        decision, Claims(desk.ledger.database).of_decision(
-            decision_id, now=desk.wall_clock()),
-        Approvals(desk.ledger.database).of_decision(decision_id))
+        decision,
+        Claims(desk.ledger.database).of_decision(decision_id, now=desk.wall_clock()),
+        Approvals(desk.ledger.database).of_decision(decision_id),
+    )
 
 
-@router.post("/decisions/{decision_id}/approvals", status_code=201,
-             summary="Approve or reject a decision",
-             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
-def approve(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ApprovalRequest,
-            key: IdempotencyKey) -> ApprovalAnswer:
+@router.post(
+    "/decisions/{decision_id}/approvals",
+    status_code=201,
+    summary="Approve or reject a decision",
+    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
+)
+def approve(
+    desk: AtDesk,
+    caller: AtCaller,
+    decision_id: DecisionId,
+    body: ApprovalRequest,
+    key: IdempotencyKey,
+) -> ApprovalAnswer:
     """Let a decision of level 2 or 3 go ahead, or keep it from doing so, for good.
 
     Whoever asked for the decision can not approve it. Rejecting what goes ahead by itself is the
     veto; whoever is at work on it hears of it at the next heartbeat.
     """
     approval, _ = Approvals(desk.ledger.database).record(
-        decision_id, body.verdict, by=acting(caller, body.by), reason=body.reason,
-        key=caller.own(key), now=desk.wall_clock())
+        decision_id,
+        body.verdict,
+        by=acting(caller, body.by),
+        reason=body.reason,
+        key=caller.own(key),
+        now=desk.wall_clock(),
+    )
     return approval_answer(approval)
 
 
-@router.post("/decisions/{decision_id}/claims", status_code=201, summary="Claim a decision",
-             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
-def claim(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRequest,
-          key: IdempotencyKey) -> ClaimAnswer:
+@router.post(
+    "/decisions/{decision_id}/claims",
+    status_code=201,
+    summary="Claim a decision",
+    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
+)
+def claim(
+    desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRequest, key: IdempotencyKey
+) -> ClaimAnswer:
     """Take a decision to carry it out, for a lease; nobody else gets it meanwhile.
 
     Refused is what is stopped, waits for a person, is claimed or done, would disturb the account
@@ -90,9 +119,13 @@ def claim(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRe
     """
     try:
         made, is_new = Claims(desk.ledger.database).claim(
-            decision_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
+            decision_id,
+            by=acting(caller, body.by),
+            lease=body.lease,
+            key=caller.own(key),
             now=desk.wall_clock(),
-            held_back=held_back_now(desk, desk.ledger.decision(decision_id)))
+            held_back=held_back_now(desk, desk.ledger.decision(decision_id)),
+        )
     except (DecisionExpiredError, HeldBackError) as error:
         raise decided_again(desk, caller, decision_id, error) from error
     if is_new:
@@ -100,29 +133,42 @@ def claim(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRe
     return claim_answer(made)
 
 
-@router.get("/claims/{claim_id}", summary="A claim as it stands now",
-            responses=problems(401, 403, 404, 503))
+@router.get(
+    "/claims/{claim_id}", summary="A claim as it stands now", responses=problems(401, 403, 404, 503)
+)
 def see_claim(desk: AtDesk, claim_id: ClaimId) -> ClaimAnswer:
     """Who holds it, until when, and how it ended."""
     return claim_answer(within_reach(desk, claim_id))
 
 
-@router.post("/claims/{claim_id}/heartbeat", summary="Prolong a claim",
-             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
-def heartbeat(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: ClaimRequest,
-              key: IdempotencyKey) -> ClaimAnswer:
+@router.post(
+    "/claims/{claim_id}/heartbeat",
+    summary="Prolong a claim",
+    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
+)
+def heartbeat(
+    desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: ClaimRequest, key: IdempotencyKey
+) -> ClaimAnswer:
     """Go on for another lease from now. When it is refused, do not go on."""
     within_reach(desk, claim_id)
     made, _ = Claims(desk.ledger.database).heartbeat(
-        claim_id, by=acting(caller, body.by), lease=body.lease, key=caller.own(key),
-        now=desk.wall_clock())
+        claim_id,
+        by=acting(caller, body.by),
+        lease=body.lease,
+        key=caller.own(key),
+        now=desk.wall_clock(),
+    )
     return claim_answer(made)
 
 
-@router.post("/claims/{claim_id}/complete", summary="Say that it was carried out",
-             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
-def complete(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: CompleteRequest,
-             key: IdempotencyKey) -> ClaimAnswer:
+@router.post(
+    "/claims/{claim_id}/complete",
+    summary="Say that it was carried out",
+    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
+)
+def complete(
+    desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: CompleteRequest, key: IdempotencyKey
+) -> ClaimAnswer:
     """End the claim; the decision is executed, on the timeline as in the ledger.
 
     After the lease it is still heard, unless somebody else has claimed the decision since.
@@ -131,8 +177,13 @@ def complete(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: CompleteRe
     as_of = desk.now()
     check_known(body.occurred_at, as_of)
     made, is_new = Claims(desk.ledger.database).complete(
-        claim_id, by=acting(caller, body.by), key=caller.own(key), now=desk.wall_clock(),
-        as_of=as_of, occurred_at=body.occurred_at)
+        claim_id,
+        by=acting(caller, body.by),
+        key=caller.own(key),
+        now=desk.wall_clock(),
+        as_of=as_of,
+        occurred_at=body.occurred_at,
+    )
     if is_new:
         desk.metrics.claims.labels("completed").inc()
         desk.metrics.outcomes.labels("executed").inc()
@@ -140,15 +191,23 @@ def complete(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: CompleteRe
     return claim_answer(made)
 
 
-@router.post("/claims/{claim_id}/fail", summary="Say that it was not carried out",
-             responses=problems(400, 401, 403, 404, 409, 413, 422, 503))
-def fail(desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: FailRequest,
-         key: IdempotencyKey) -> ClaimAnswer:
+@router.post(
+    "/claims/{claim_id}/fail",
+    summary="Say that it was not carried out",
+    responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
+)
+def fail(
+    desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: FailRequest, key: IdempotencyKey
+) -> ClaimAnswer:
     """End the claim without having done it; the decision, and what it took, are free again."""
     within_reach(desk, claim_id)
     made, is_new = Claims(desk.ledger.database).fail(
-        claim_id, by=acting(caller, body.by), reason=body.reason, key=caller.own(key),
-        now=desk.wall_clock())
+        claim_id,
+        by=acting(caller, body.by),
+        reason=body.reason,
+        key=caller.own(key),
+        now=desk.wall_clock(),
+    )
     if is_new:
         desk.metrics.claims.labels("failed").inc()
     return claim_answer(made)
@@ -178,15 +237,21 @@ def check_known(occurred_at: datetime | None, as_of: datetime) -> None:
         WrongShapeError: it lies after the newest data, where there is no timeline yet.
     """
     if occurred_at is not None and occurred_at > as_of:
-        message = (f"lies after the data of this workspace, which end at "
-                   f"{as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC; leave it out for that moment")
-        raise WrongShapeError(f"occurred_at {message}",
-                              errors=[FieldProblem(where="occurred_at", message=message)])
+        message = (
+            f"lies after the data of this workspace, which end at "
+            f"{as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC; leave it out for that moment"
+        )
+        raise WrongShapeError(
+            f"occurred_at {message}", errors=[FieldProblem(where="occurred_at", message=message)]
+        )
 
 
-def decided_again(desk: Desk, caller: Caller, decision_id: str,
-                  error: DecisionExpiredError | HeldBackError,
-                  ) -> DecisionExpiredError | HeldBackError:
+def decided_again(
+    desk: Desk,
+    caller: Caller,
+    decision_id: str,
+    error: DecisionExpiredError | HeldBackError,
+) -> DecisionExpiredError | HeldBackError:
     """The refusal of a decision that came too late, with the decision that takes its place."""
     account_id = desk.ledger.decision(decision_id).account_id
     score = desk.portfolio.by_id.get(account_id)
@@ -196,10 +261,13 @@ def decided_again(desk: Desk, caller: Caller, decision_id: str,
     if again.decision_id == decision_id:  # the same question: a newer playbook asks it otherwise
         return error
     if again.action == DO_NOTHING:
-        return type(error)(f"{error.detail} It was decided again: nothing is to be done now.",
-                           next_step="Do not carry it out. Ask again with POST /v1/next-actions "
-                                     "when something has changed.")
+        return type(error)(
+            f"{error.detail} It was decided again: nothing is to be done now.",
+            next_step="Do not carry it out. Ask again with POST /v1/next-actions "
+            "when something has changed.",
+        )
     return type(error)(
         f"{error.detail} It was decided again: {again.decision_id}, {again.action}.",
         next_step=f"Look at {again.decision_id} with GET /v1/decisions/{again.decision_id}, and "
-                  f"claim that one.")
+        f"claim that one.",
+    )

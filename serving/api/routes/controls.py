@@ -28,19 +28,31 @@ from serving.state.state import Desk
 
 router = APIRouter(prefix="/v1/controls", tags=["controls"])
 
-IdempotencyKey = Annotated[str, Header(
-    alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY, examples=["7d3c9a52-stop-1"],
-    description="New for each write, the same when a request is repeated.")]
-WRITES: Mapping[str, Any] = {"status_code": 201, "response_model": ControlAnswer,
-                             "responses": problems(400, 401, 403, 413, 422, 503)}
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias=KEY_HEADER,
+        min_length=1,
+        max_length=LONGEST_KEY,
+        examples=["7d3c9a52-stop-1"],
+        description="New for each write, the same when a request is repeated.",
+    ),
+]
+WRITES: Mapping[str, Any] = {
+    "status_code": 201,
+    "response_model": ControlAnswer,
+    "responses": problems(400, 401, 403, 413, 422, 503),
+}
 
 
 @router.get("", summary="What is stopped and set", responses=problems(401, 403, 503))
 def see_controls(desk: AtDesk) -> ControlsAnswer:
     """What is stopped now, and every stop, level and capacity there was, with who and why."""
     found = Controls(desk.ledger.database).all()
-    return ControlsAnswer(stopped=[control_answer(one) for one in stops(found)],
-                          items=[control_answer(one) for one in found])
+    return ControlsAnswer(
+        stopped=[control_answer(one) for one in stops(found)],
+        items=[control_answer(one) for one in found],
+    )
 
 
 @router.post("/stop", summary="Stop everything, or a part", **WRITES)
@@ -61,8 +73,7 @@ def resume(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKe
 
 
 @router.post("/levels", summary="Set how far actions may go by themselves", **WRITES)
-def set_level(desk: AtDesk, caller: AtCaller, body: LevelRequest, key: IdempotencyKey
-              ) -> Response:
+def set_level(desk: AtDesk, caller: AtCaller, body: LevelRequest, key: IdempotencyKey) -> Response:
     """Per action and segment; discounts, contract changes and executives never above 2."""
     scope = Scope(action=body.action, segment=body.segment)
     check_scope(desk, scope)
@@ -71,18 +82,32 @@ def set_level(desk: AtDesk, caller: AtCaller, body: LevelRequest, key: Idempoten
 
 
 @router.post("/capacities", summary="Set how many may be claimed in a week", **WRITES)
-def set_capacity(desk: AtDesk, caller: AtCaller, body: CapacityRequest, key: IdempotencyKey
-                 ) -> Response:
+def set_capacity(
+    desk: AtDesk, caller: AtCaller, body: CapacityRequest, key: IdempotencyKey
+) -> Response:
     """Claimed and completed ones of the last seven days count; lapsed and failed ones do not."""
     check_scope(desk, body.scope)
     return recorded(desk, caller, body, "capacity", body.scope, value=body.most_a_week)
 
 
-def recorded(desk: Desk, caller: Caller, body: StopRequest | LevelRequest | CapacityRequest,
-             kind: ControlKind, scope: Scope, *, value: int | None = None) -> Response:
+def recorded(
+    desk: Desk,
+    caller: Caller,
+    body: StopRequest | LevelRequest | CapacityRequest,
+    kind: ControlKind,
+    scope: Scope,
+    *,
+    value: int | None = None,
+) -> Response:
     """Write a control down, and its answer with it."""
-    control = Control(kind=kind, scope=scope, value=value, by=acting(caller, body.by),
-                      at=desk.wall_clock(), reason=body.reason)
+    control = Control(
+        kind=kind,
+        scope=scope,
+        value=value,
+        by=acting(caller, body.by),
+        at=desk.wall_clock(),
+        reason=body.reason,
+    )
     answer = answered_by_commit(control_answer(control), HTTPStatus.CREATED)
     Controls(desk.ledger.database).write(control)
     return answer
@@ -95,11 +120,16 @@ def check_scope(desk: Desk, scope: Scope) -> None:
         UnknownControlError: there is no such action, segment or CSM.
     """
     scores = desk.portfolio.scores
-    wrong = [FieldProblem(where=part, message="there is none of this name")
-             for part in unknown_parts(
-                 scope, actions=playbook().by_id,
-                 segments={score.attributes.get("segment") for score in scores},
-                 csms={score.attributes.get("csm") for score in scores})]
+    wrong = [
+        FieldProblem(where=part, message="there is none of this name")
+        for part in unknown_parts(
+            scope,
+            actions=playbook().by_id,
+            segments={score.attributes.get("segment") for score in scores},
+            csms={score.attributes.get("csm") for score in scores},
+        )
+    ]
     if wrong:
-        raise UnknownControlError(f"There is no such {' and '.join(w.where for w in wrong)}.",
-                                  errors=wrong)
+        raise UnknownControlError(
+            f"There is no such {' and '.join(w.where for w in wrong)}.", errors=wrong
+        )

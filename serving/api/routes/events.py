@@ -25,8 +25,12 @@ Kinds: {", ".join(sorted(KIND_NAMES))}; and your own as `custom.` and a name.
 router = APIRouter(prefix="/v1", tags=["telemetry"])
 
 
-@router.post("/events", summary="Send telemetry", responses=problems(400, 401, 413, 422, 503),
-             description=DESCRIPTION)
+@router.post(
+    "/events",
+    summary="Send telemetry",
+    responses=problems(400, 401, 413, 422, 503),
+    description=DESCRIPTION,
+)
 def receive_events(desk: AtDesk, body: EventsRequest) -> EventsAnswer:
     """Put events on their accounts' timelines."""
     check_count("events", len(body.events), desk.settings.most_events_per_call)
@@ -35,11 +39,21 @@ def receive_events(desk: AtDesk, body: EventsRequest) -> EventsAnswer:
         desk.metrics.events.labels(row.status).inc()
     summary = received.summary
     return EventsAnswer(
-        landed=summary.landed, duplicates=summary.duplicates, corrected=summary.corrected,
-        refused=sum(summary.quarantined.values()), left_out=sum(summary.left_out.values()),
-        items=[EventResult(row=number, status=row.status, event_id=row.event_id,
-                           reason=advised(row.reason, body.events[number].get("kind")))
-               for number, row in enumerate(received.rows)])
+        landed=summary.landed,
+        duplicates=summary.duplicates,
+        corrected=summary.corrected,
+        refused=sum(summary.quarantined.values()),
+        left_out=sum(summary.left_out.values()),
+        items=[
+            EventResult(
+                row=number,
+                status=row.status,
+                event_id=row.event_id,
+                reason=advised(row.reason, body.events[number].get("kind")),
+            )
+            for number, row in enumerate(received.rows)
+        ],
+    )
 
 
 def advised(reason: str | None, kind: object) -> str | None:
@@ -59,5 +73,7 @@ send one of your own as 'custom.feature_used'."
     near = get_close_matches(name, sorted(KIND_NAMES), n=1)
     meant = f" Did you mean {near[0]!r}?" if near else ""
     own = re.sub(r"\W+", "_", name.removeprefix("custom.")).strip("_").lower() or "pallet_shipped"
-    return (f"kind {name!r} is not known.{meant} GET /docs lists every kind; send one of your own "
-            f"as 'custom.{own}'.")
+    return (
+        f"kind {name!r} is not known.{meant} GET /docs lists every kind; send one of your own "
+        f"as 'custom.{own}'."
+    )

@@ -21,22 +21,30 @@ DecisionId = Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE
 class FeedbackRequest(Request):
     """What a person says to a recommendation, and why."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [
-        {"verdict": "agree"},
-        {"verdict": "disagree", "reason": "Their sponsor asked not to be called"},
-    ]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"verdict": "agree"},
+                {"verdict": "disagree", "reason": "Their sponsor asked not to be called"},
+            ]
+        }
+    )
 
     verdict: Literal["agree", "disagree", "snooze"]
     reason: ShortText | None = Field(default=None, description="Needed unless they agree.")
     action: ShortText | None = Field(
-        default=None, description="Which of the ranked actions; the first, when left out.")
+        default=None, description="Which of the ranked actions; the first, when left out."
+    )
     snooze_until: AwareDatetime | None = Field(
-        default=None, description="Needed with `snooze`: until when it is put off, with its time "
-                                  "zone. By the clock of the service, whatever the time of the "
-                                  "data; at most 366 days ahead.")
+        default=None,
+        description="Needed with `snooze`: until when it is put off, with its time "
+        "zone. By the clock of the service, whatever the time of the "
+        "data; at most 366 days ahead.",
+    )
     by: ShortText | None = Field(
-        default=None, description="Pseudonym of who says it; the owner of the API key counts "
-                                  "where it has one.")
+        default=None,
+        description="Pseudonym of who says it; the owner of the API key counts where it has one.",
+    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> FeedbackRequest:
@@ -60,7 +68,8 @@ class FeedbackAnswer(Answer):
     by: str
     at: datetime = Field(description="On the time of the data, which may stand still.")
     heard_at: datetime | None = Field(
-        description="By the clock of the service; null where it was said before this was kept.")
+        description="By the clock of the service; null where it was said before this was kept."
+    )
 
 
 class FeedbackListAnswer(Answer):
@@ -69,42 +78,77 @@ class FeedbackListAnswer(Answer):
     items: list[FeedbackAnswer]
 
 
-@router.post("/decisions/{decision_id}/feedback", status_code=201,
-             summary="Agree, disagree or put off",
-             responses=problems(400, 401, 404, 409, 413, 422, 503))
-def say(desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: FeedbackRequest,
-        idempotency_key: Annotated[str | None, Header(
-            alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY,
-            description="New for each write, the same when a request is repeated.")] = None,
-        ) -> FeedbackAnswer:
+@router.post(
+    "/decisions/{decision_id}/feedback",
+    status_code=201,
+    summary="Agree, disagree or put off",
+    responses=problems(400, 401, 404, 409, 413, 422, 503),
+)
+def say(
+    desk: AtDesk,
+    caller: AtCaller,
+    decision_id: DecisionId,
+    body: FeedbackRequest,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias=KEY_HEADER,
+            min_length=1,
+            max_length=LONGEST_KEY,
+            description="New for each write, the same when a request is repeated.",
+        ),
+    ] = None,
+) -> FeedbackAnswer:
     """Keep what a person says to a recommendation, with the reason, for good.
 
     Agreeing approves nothing and disagreeing stops nothing. What is put off is not recommended for
     this account before `snooze_until` by the clock of the service, unless somebody agrees to it
     sooner. Saying something else later is a new record.
     """
-    return feedback_answer(FeedbackRecords(desk.ledger.database).record(
-        decision_id,
-        NewFeedback(verdict=body.verdict, reason=body.reason, action=body.action,
-                    snooze_until=body.snooze_until),
-        by=caller.by(body.by) or caller.key_id,
-        key=None if idempotency_key is None else caller.own(idempotency_key), now=desk.now(),
-        heard_at=desk.wall_clock()))
+    return feedback_answer(
+        FeedbackRecords(desk.ledger.database).record(
+            decision_id,
+            NewFeedback(
+                verdict=body.verdict,
+                reason=body.reason,
+                action=body.action,
+                snooze_until=body.snooze_until,
+            ),
+            by=caller.by(body.by) or caller.key_id,
+            key=None if idempotency_key is None else caller.own(idempotency_key),
+            now=desk.now(),
+            heard_at=desk.wall_clock(),
+        )
+    )
 
 
-@router.get("/decisions/{decision_id}/feedback", summary="What people said to a decision",
-            responses=problems(401, 404, 503))
+@router.get(
+    "/decisions/{decision_id}/feedback",
+    summary="What people said to a decision",
+    responses=problems(401, 404, 503),
+)
 def heard(desk: AtDesk, decision_id: DecisionId) -> FeedbackListAnswer:
     """Everything that was said, newest first."""
     desk.ledger.decision(decision_id)
-    return FeedbackListAnswer(items=[
-        feedback_answer(one) for one in FeedbackRecords(desk.ledger.database).of_decision(
-            decision_id)])
+    return FeedbackListAnswer(
+        items=[
+            feedback_answer(one)
+            for one in FeedbackRecords(desk.ledger.database).of_decision(decision_id)
+        ]
+    )
 
 
 def feedback_answer(one: Feedback) -> FeedbackAnswer:
     """What was said, as it goes over the wire."""
     return FeedbackAnswer(
-        feedback_id=one.feedback_id, decision_id=one.decision_id, account_id=one.account_id,
-        action=one.action, verdict=one.verdict, reason=one.reason, snooze_until=one.snooze_until,
-        by=one.by, at=one.at, heard_at=one.heard_at)
+        feedback_id=one.feedback_id,
+        decision_id=one.decision_id,
+        account_id=one.account_id,
+        action=one.action,
+        verdict=one.verdict,
+        reason=one.reason,
+        snooze_until=one.snooze_until,
+        by=one.by,
+        at=one.at,
+        heard_at=one.heard_at,
+    )

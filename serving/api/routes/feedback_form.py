@@ -27,12 +27,17 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.post("/accounts/{account_id}/feedback")
-async def judge(request: Request, desk: AtDesk, caller: AtCaller,
-                account_id: Annotated[str, Path(max_length=200)]) -> Response:
+async def judge(
+    request: Request,
+    desk: AtDesk,
+    caller: AtCaller,
+    account_id: Annotated[str, Path(max_length=200)],
+) -> Response:
     """Keep what a person says to what is recommended first, and show the account again."""
     form = parse_qs((await request.body()).decode("utf-8", errors="replace"), max_num_fields=10)
-    await run_in_threadpool(_judge, desk, caller, account_id,
-                            {name: values[-1] for name, values in form.items()})
+    await run_in_threadpool(
+        _judge, desk, caller, account_id, {name: values[-1] for name, values in form.items()}
+    )
     return RedirectResponse(f"{account_href(account_id)}#next", status_code=303)
 
 
@@ -40,18 +45,34 @@ def _judge(desk: Desk, caller: Caller, account_id: str, form: dict[str, str]) ->
     now, clock = desk.now(), desk.wall_clock()
     verdict, reason = form.get("verdict"), form.get("reason", "").strip() or None
     try:
-        said = FeedbackRequest.model_validate({
-            "verdict": verdict, "reason": reason, "action": form.get("action") or None,
-            "snooze_until": clock + ONE_CLICK if verdict == "snooze" else None})
+        said = FeedbackRequest.model_validate(
+            {
+                "verdict": verdict,
+                "reason": reason,
+                "action": form.get("action") or None,
+                "snooze_until": clock + ONE_CLICK if verdict == "snooze" else None,
+            }
+        )
     except ValidationError as error:
         message = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-        raise WrongShapeError(message, errors=[FieldProblem(where="reason", message=message)],
-                              next_step="Go back, write a reason, and send it again.") from error
+        raise WrongShapeError(
+            message,
+            errors=[FieldProblem(where="reason", message=message)],
+            next_step="Go back, write a reason, and send it again.",
+        ) from error
     score = desk.portfolio.account(account_id)
     [(_, decision)] = decide_and_store(desk, [score], proposed_by=caller.owner or caller.key_id)
     FeedbackRecords(desk.ledger.database).record(
         decision.decision_id,
-        NewFeedback(verdict=said.verdict, reason=said.reason, action=said.action,
-                    snooze_until=said.snooze_until),
-        by=caller.owner or caller.key_id, key=None, now=now, heard_at=clock)
+        NewFeedback(
+            verdict=said.verdict,
+            reason=said.reason,
+            action=said.action,
+            snooze_until=said.snooze_until,
+        ),
+        by=caller.owner or caller.key_id,
+        key=None,
+        now=now,
+        heard_at=clock,
+    )
     desk.deliver()

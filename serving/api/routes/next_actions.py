@@ -29,8 +29,13 @@ from serving.recommendations.recommend import Decided, decide, decide_and_store
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
-@router.post("/next-actions", summary="Recommend and store the next actions",
-             response_model=NextActionsAnswer, responses=problems(400, 401, 413, 422, 503))
+
+@router.post(
+    "/next-actions",
+    summary="Recommend and store the next actions",
+    response_model=NextActionsAnswer,
+    responses=problems(400, 401, 413, 422, 503),
+)
 def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Response:
     """What to do next for each account, best first, beside doing nothing.
 
@@ -40,24 +45,32 @@ def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Re
     """
     portfolio = desk.portfolio
     if body.account_ids is None:
-        wanted = [s for s in portfolio.scores if not s.has_left][:body.limit]
+        wanted = [s for s in portfolio.scores if not s.has_left][: body.limit]
         unknown: list[str] = []
     else:
         check_count("account ids", len(body.account_ids), desk.settings.most_accounts_per_call)
         asked = list(dict.fromkeys(body.account_ids))
-        wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][:body.limit]
+        wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][: body.limit]
         unknown = [a for a in asked if a not in portfolio.by_id]
     answers: list[Response] = []
 
     def answer(decided: Sequence[tuple[Decided, Decision | None]]) -> None:
-        answers.append(answered_by_commit(NextActionsAnswer(
-            items=[recommendation_answer(one, stored, most=body.actions_per_account)
-                   for one, stored in decided],
-            unknown=unknown)))
+        answers.append(
+            answered_by_commit(
+                NextActionsAnswer(
+                    items=[
+                        recommendation_answer(one, stored, most=body.actions_per_account)
+                        for one, stored in decided
+                    ],
+                    unknown=unknown,
+                )
+            )
+        )
 
     try:
-        stored = decide_and_store(desk, wanted, proposed_by=acting(caller, None),
-                                  before_commit=answer)
+        stored = decide_and_store(
+            desk, wanted, proposed_by=acting(caller, None), before_commit=answer
+        )
         desk.metrics.decisions.inc(len(stored))
         if not stored:
             answer(stored)
@@ -67,17 +80,27 @@ def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Re
     return answers[-1]
 
 
-@router.post("/decisions/{decision_id}/outcomes", status_code=201,
-             summary="Report what came of a decision",
-             responses=problems(400, 401, 404, 409, 413, 422, 503))
+@router.post(
+    "/decisions/{decision_id}/outcomes",
+    status_code=201,
+    summary="Report what came of a decision",
+    responses=problems(400, 401, 404, 409, 413, 422, 503),
+)
 def report_outcome(
     desk: AtDesk,
     caller: AtCaller,
     decision_id: Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_DECISION])],
     body: OutcomeRequest,
-    idempotency_key: Annotated[str, Header(
-        alias=KEY_HEADER, min_length=1, max_length=LONGEST_KEY, examples=["7d3c9a52-outcome-1"],
-        description="New for each outcome, the same when a request is repeated.")],
+    idempotency_key: Annotated[
+        str,
+        Header(
+            alias=KEY_HEADER,
+            min_length=1,
+            max_length=LONGEST_KEY,
+            examples=["7d3c9a52-outcome-1"],
+            description="New for each outcome, the same when a request is repeated.",
+        ),
+    ],
 ) -> OutcomeAnswer:
     """Store what came of a decision, once per Idempotency-Key, and put it on the timeline.
 
@@ -88,15 +111,31 @@ def report_outcome(
     as_of = desk.now()
     check_known(body.occurred_at, as_of)
     outcome, is_new = desk.ledger.append_outcome(
-        decision_id, NewOutcome(kind=body.kind, occurred_at=body.occurred_at, result=body.result,
-                                reason=body.reason, by=caller.by(body.by)),
-        key=caller.own(idempotency_key), received_at=as_of, heard_at=desk.wall_clock(),
-        reporter=acting(caller, body.by))
+        decision_id,
+        NewOutcome(
+            kind=body.kind,
+            occurred_at=body.occurred_at,
+            result=body.result,
+            reason=body.reason,
+            by=caller.by(body.by),
+        ),
+        key=caller.own(idempotency_key),
+        received_at=as_of,
+        heard_at=desk.wall_clock(),
+        reporter=acting(caller, body.by),
+    )
     if is_new:
         desk.metrics.outcomes.labels(outcome.kind).inc()
     desk.deliver()
     return OutcomeAnswer(
-        outcome_id=outcome.outcome_id, decision_id=outcome.decision_id,
-        account_id=outcome.account_id, action=outcome.action, kind=outcome.kind,
-        occurred_at=outcome.occurred_at, received_at=outcome.received_at, result=outcome.result,
-        reason=outcome.reason, by=outcome.by)
+        outcome_id=outcome.outcome_id,
+        decision_id=outcome.decision_id,
+        account_id=outcome.account_id,
+        action=outcome.action,
+        kind=outcome.kind,
+        occurred_at=outcome.occurred_at,
+        received_at=outcome.received_at,
+        result=outcome.result,
+        reason=outcome.reason,
+        by=outcome.by,
+    )

@@ -48,8 +48,10 @@ WEEKS_SHOWN = 26
 DAYS_SHOWN = 30
 MOST_EVENTS_READ = 20_000
 
-REPORT_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-                 "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 """A report is one self-contained file: its own styles and pictures, and nothing else."""
 
 WAY_BACK = '<p><a href="/reports">← All reports</a></p>'
@@ -77,45 +79,74 @@ class PortfolioQuery(BaseModel):
 
 
 @router.get("/")
-def show_portfolio(request: Request, desk: AtDesk, query: Annotated[PortfolioQuery, Query()]
-                   ) -> Response:
+def show_portfolio(
+    request: Request, desk: AtDesk, query: Annotated[PortfolioQuery, Query()]
+) -> Response:
     """Accounts by revenue at risk."""
-    wanted = AccountFilter(segment=query.segment, tier=query.tier, csm=query.csm,
-                           service_tier=query.service_tier, level=query.level,
-                           search=query.search, parent=query.parent)
+    wanted = AccountFilter(
+        segment=query.segment,
+        tier=query.tier,
+        csm=query.csm,
+        service_tier=query.service_tier,
+        level=query.level,
+        search=query.search,
+        parent=query.parent,
+    )
     portfolio = desk.portfolio
-    page = portfolio_page(portfolio, wanted=wanted, status=query.status, cursor=query.cursor,
-                          family=family_at(desk, portfolio, query.parent) if query.parent else None,
-                          formula=desk.formula, tenant=desk.workspace.settings.tenant,
-                          stopped=stop_notices(_controls(desk), _names(), _within(portfolio)))
+    page = portfolio_page(
+        portfolio,
+        wanted=wanted,
+        status=query.status,
+        cursor=query.cursor,
+        family=family_at(desk, portfolio, query.parent) if query.parent else None,
+        formula=desk.formula,
+        tenant=desk.workspace.settings.tenant,
+        stopped=stop_notices(_controls(desk), _names(), _within(portfolio)),
+    )
     return templates_of(request).page("portfolio.html", page)
 
 
 @router.get("/accounts/{account_id}")
-def show_account(request: Request, desk: AtDesk, caller: AtCaller,
-                 account_id: Annotated[str, Path(max_length=200)]) -> Response:
+def show_account(
+    request: Request,
+    desk: AtDesk,
+    caller: AtCaller,
+    account_id: Annotated[str, Path(max_length=200)],
+) -> Response:
     """One account. Looking at it decides nothing: no recommendation is stored."""
     portfolio = desk.portfolio
     score = portfolio.account(account_id)
     known_at = desk.now() + JUST_NOW
     events = desk.timelines.events(
-        account_id, as_of=known_at, since=known_at - timedelta(weeks=WEEKS_SHOWN),
-        most=MOST_EVENTS_READ)
+        account_id,
+        as_of=known_at,
+        since=known_at - timedelta(weeks=WEEKS_SHOWN),
+        most=MOST_EVENTS_READ,
+    )
     answer = decide(desk, [score])[0].recommendation
     controls = _controls(desk)
     segment, csm = score.attributes.get("segment"), score.attributes.get("csm")
     page = account_page(
-        score, portfolio, catalogue=desk.catalogue, formula=desk.formula,
+        score,
+        portfolio,
+        catalogue=desk.catalogue,
+        formula=desk.formula,
         family=family_at(desk, portfolio, account_id),
-        answer=answer, say=_say(desk, caller, account_id, answer),
+        answer=answer,
+        say=_say(desk, caller, account_id, answer),
         held=standing_of(answer.ranked, controls, playbook().by_id, segment=segment, csm=csm),
         stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
         waits=_waits(desk, account_id),
         days=by_day(in_words(events, currency=portfolio.currency), most_days=DAYS_SHOWN),
         clock=desk.wall_clock(),
-        weeks=weeks_of_use(events, as_of=known_at, weeks=WEEKS_SHOWN,
-                           known_since=desk.timelines.known_since(account_id, as_of=known_at)),
-        tenant=desk.workspace.settings.tenant)
+        weeks=weeks_of_use(
+            events,
+            as_of=known_at,
+            weeks=WEEKS_SHOWN,
+            known_since=desk.timelines.known_since(account_id, as_of=known_at),
+        ),
+        tenant=desk.workspace.settings.tenant,
+    )
     return templates_of(request).page("account.html", page)
 
 
@@ -126,15 +157,17 @@ def _say(desk: Desk, caller: Caller, account_id: str, answer: Recommendation) ->
     except LedgerUnreachableError:
         return say_view(None, (), {}, clock=desk.wall_clock())  # nothing could be kept now
     may = "judge" in caller.permissions
-    return say_view(answer.ranked[0].action_id if may else None, heard, _names(),
-                    clock=desk.wall_clock())
+    return say_view(
+        answer.ranked[0].action_id if may else None, heard, _names(), clock=desk.wall_clock()
+    )
 
 
 def _waits(desk: Desk, account_id: str) -> str:
     """What of an account waits for a person, in words."""
     try:
-        waiting = decisions_that_wait(desk.ledger.database, now=desk.wall_clock(),
-                                      accounts=[account_id])
+        waiting = decisions_that_wait(
+            desk.ledger.database, now=desk.wall_clock(), accounts=[account_id]
+        )
     except LedgerUnreachableError:
         return ""  # nothing can be approved now
     return waiting_words(waiting, _names())
@@ -150,8 +183,10 @@ def _controls(desk: Desk) -> tuple[Control, ...] | None:
 
 def _within(portfolio: Portfolio) -> Within:
     """Whose segments and CSMs there are among the accounts that are reached."""
-    return Within(segments={score.attributes.get("segment") for score in portfolio.scores},
-                  csms={score.attributes.get("csm") for score in portfolio.scores})
+    return Within(
+        segments={score.attributes.get("segment") for score in portfolio.scores},
+        csms={score.attributes.get("csm") for score in portfolio.scores},
+    )
 
 
 def _names() -> dict[str, str]:
@@ -163,8 +198,13 @@ def show_models(request: Request, desk: AtDesk) -> Response:
     """The models beside their baselines."""
     rows, refusals = model_rows(desk.store)
     portfolio = desk.portfolio
-    page = models_page(rows, refusals, withheld=withheld_segments(desk.workspace, rows),
-                       source=source_line(portfolio), tenant=desk.workspace.settings.tenant)
+    page = models_page(
+        rows,
+        refusals,
+        withheld=withheld_segments(desk.workspace, rows),
+        source=source_line(portfolio),
+        tenant=desk.workspace.settings.tenant,
+    )
     return templates_of(request).page("models.html", page)
 
 
@@ -172,14 +212,19 @@ def show_models(request: Request, desk: AtDesk) -> Response:
 def show_model_card(request: Request, desk: AtDesk, label: Label, version: Version) -> Response:
     """The card of one version, as its training wrote it."""
     card = _kept(desk, label, version, CARD).decode()
-    page = model_card_page(card, label=label, version=version,
-                           tenant=desk.workspace.settings.tenant)
+    page = model_card_page(
+        card, label=label, version=version, tenant=desk.workspace.settings.tenant
+    )
     return templates_of(request).page("model_card.html", page)
 
 
 @router.get("/models/{label}/{version}/plots/{name}")
-def show_model_plot(desk: AtDesk, label: Label, version: Version,
-                    name: Annotated[str, Path(pattern=r"^[a-z_0-9]{1,80}\.png$")]) -> Response:
+def show_model_plot(
+    desk: AtDesk,
+    label: Label,
+    version: Version,
+    name: Annotated[str, Path(pattern=r"^[a-z_0-9]{1,80}\.png$")],
+) -> Response:
     """A picture that the training of one version kept."""
     return Response(_kept(desk, label, version, f"plots/{name}"), media_type="image/png")
 
@@ -210,8 +255,9 @@ def show_reports(request: Request, desk: AtDesk, caller: AtCaller) -> Response:
         except KeptPlanError as error:
             problem = str(error)
         hours = hours_view(plan, now=desk.now(), problem=problem)
-    page = reports_page(reports_in(desk.workspace.reports_dir), hours=hours,
-                        tenant=desk.workspace.settings.tenant)
+    page = reports_page(
+        reports_in(desk.workspace.reports_dir), hours=hours, tenant=desk.workspace.settings.tenant
+    )
     return templates_of(request).page("reports.html", page)
 
 
@@ -220,11 +266,15 @@ def show_report(desk: AtDesk, name: Annotated[str, Path(max_length=200)]) -> Res
     """One report as it was written, shut off from everything else but the way back."""
     report = report_named(desk.workspace.reports_dir, name)
     if report.html_file is None:
-        raise UnknownReportError("This report was written as JSON only.",
-                                 next_step=f"Read it at /v1/reports/{report.name}.")
+        raise UnknownReportError(
+            "This report was written as JSON only.",
+            next_step=f"Read it at /v1/reports/{report.name}.",
+        )
     written = report.html_file.read_text(encoding="utf-8")
-    return HTMLResponse(written.replace("<main>", f"<main>{WAY_BACK}", 1),
-                        headers={"content-security-policy": REPORT_POLICY})
+    return HTMLResponse(
+        written.replace("<main>", f"<main>{WAY_BACK}", 1),
+        headers={"content-security-policy": REPORT_POLICY},
+    )
 
 
 @router.get("/problems")
@@ -244,8 +294,9 @@ def show_api(request: Request, desk: AtDesk) -> Response:
 @router.get("/assets/keepwell.svg")
 def icon() -> Response:
     """The icon of a browser's tab."""
-    return FileResponse(ICON, media_type="image/svg+xml",
-                        headers={"cache-control": "public, max-age=86400"})
+    return FileResponse(
+        ICON, media_type="image/svg+xml", headers={"cache-control": "public, max-age=86400"}
+    )
 
 
 @router.get("/assets/{name}")
@@ -254,8 +305,11 @@ def style_sheet(request: Request, name: str) -> Response:
     templates = templates_of(request)
     if name != f"keepwell-{templates.style_version}.css":
         raise UnknownAddressError("There is no such file.")
-    return Response(templates.style, media_type="text/css",
-                    headers={"cache-control": "public, max-age=31536000, immutable"})
+    return Response(
+        templates.style,
+        media_type="text/css",
+        headers={"cache-control": "public, max-age=31536000, immutable"},
+    )
 
 
 def templates_of(request: Request) -> Templates:

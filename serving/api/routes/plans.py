@@ -41,13 +41,16 @@ def check_may_keep(caller: Caller) -> None:
     if caller.reach is not None or "recommend" not in caller.permissions:
         raise NotPermittedError(
             "To keep a plan for everybody needs the permission 'recommend' and every account "
-            "within reach. Without `keep` the plan is answered.")
+            "within reach. Without `keep` the plan is answered."
+        )
 
 
-@router.post("/plans", summary="Plan a team's week",
-             responses=problems(400, 401, 403, 413, 422, 503))
-def make_a_plan(desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(turns_of)],
-                body: PlanRequest) -> PlanAnswer:
+@router.post(
+    "/plans", summary="Plan a team's week", responses=problems(400, 401, 403, 413, 422, 503)
+)
+def make_a_plan(
+    desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(turns_of)], body: PlanRequest
+) -> PlanAnswer:
     """Which accounts get which actions this week, by whom, and what one more hour would bring.
 
     Chooses among what the policy allows for every account now, within hours, skills, territories,
@@ -64,20 +67,30 @@ def make_a_plan(desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(
             team = body.team()
             scores, rules = desk.portfolio.scores, desk.chance
             plan = make_plan(
-                offers_of(decide(desk, scores, over_days=True)), team,
-                lottery=rules.capacity_lottery(scores, desk.now()) if rules else None)
+                offers_of(decide(desk, scores, over_days=True)),
+                team,
+                lottery=rules.capacity_lottery(scores, desk.now()) if rules else None,
+            )
         except ConflictingLimitsError as error:
-            raise ImpossiblePlanError(str(error), errors=[
-                FieldProblem(where=body.field_of(each), message=each.words)
-                for each in error.conflicts]) from error
+            raise ImpossiblePlanError(
+                str(error),
+                errors=[
+                    FieldProblem(where=body.field_of(each), message=each.words)
+                    for each in error.conflicts
+                ],
+            ) from error
         except PlanningError as error:
             raise ImpossiblePlanError(str(error)) from error
     now, currency = desk.now(), desk.workspace.settings.currency
     recorded = 0
     if body.keep:
-        recorded = keep_draws(desk.ledger, desk.timelines, plan, week=week_of(now), at=now,
-                              made_by="POST /v1/plans")
-        keep_plan(desk.workspace, kept(plan, as_of=now, made_at=now, made_by="POST /v1/plans",
-                                       currency=currency))
-    return plan_answer(plan, as_of=now, currency=currency, most_waiting=body.most_waiting,
-                       draws_recorded=recorded)
+        recorded = keep_draws(
+            desk.ledger, desk.timelines, plan, week=week_of(now), at=now, made_by="POST /v1/plans"
+        )
+        keep_plan(
+            desk.workspace,
+            kept(plan, as_of=now, made_at=now, made_by="POST /v1/plans", currency=currency),
+        )
+    return plan_answer(
+        plan, as_of=now, currency=currency, most_waiting=body.most_waiting, draws_recorded=recorded
+    )

@@ -30,8 +30,7 @@ def alive() -> StatusAnswer:
     return StatusAnswer(status="ok")
 
 
-@router.get("/readyz", summary="Can it answer",
-            responses={503: {"model": StatusAnswer}})
+@router.get("/readyz", summary="Can it answer", responses={503: {"model": StatusAnswer}})
 def ready(desk: AtDesk, response: Response) -> StatusAnswer:
     """Whether accounts are scored and the ledger can be read; says what is missing."""
     try:
@@ -42,12 +41,17 @@ def ready(desk: AtDesk, response: Response) -> StatusAnswer:
         return StatusAnswer(status="starting", detail=error.detail)
     desk.limits.current()
     detail = " ".join(filter(None, (desk.live.problem, desk.limits.problem))) or None
-    return StatusAnswer(status="ok", detail=detail, as_of=portfolio.as_of,
-                        accounts=len(portfolio.scores))
+    return StatusAnswer(
+        status="ok", detail=detail, as_of=portfolio.as_of, accounts=len(portfolio.scores)
+    )
 
 
-@router.get("/metrics", summary="Figures for Prometheus", response_class=Response,
-            responses={200: {"content": {"text/plain": {}}}, **problems(401)})
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **problems(401)},
+)
 def metrics(desk: AtDesk) -> Response:
     """Requests, times, ages and counts in Prometheus' text format."""
     return Response(desk.metrics.text(), media_type=CONTENT_TYPE_LATEST)

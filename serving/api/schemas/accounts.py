@@ -55,12 +55,15 @@ class AccountsAnswer(Answer):
     as_of: datetime
     accounts: int = Field(description="How many accounts pass the filter, on all pages.")
     contract_ended: int = Field(
-        description="How many of them have an ended contract; they are not scored for churn.")
+        description="How many of them have an ended contract; they are not scored for churn."
+    )
     revenue_at_risk: float | None = Field(
-        description="The sum over the accounts where it is known; null where it is for none.")
+        description="The sum over the accounts where it is known; null where it is for none."
+    )
     currency: str
     family: FamilyAnswer | None = Field(
-        description="What a parent and all below it come to; null without the filter `parent`.")
+        description="What a parent and all below it come to; null without the filter `parent`."
+    )
 
 
 class AccountAnswer(Answer):
@@ -76,7 +79,8 @@ class AccountAnswer(Answer):
     risk_if_untouched: UntouchedAnswer
     expansion: ProbabilityAnswer | None = Field(description="Within 90 days.")
     expansion_by_horizon: list[GrowthAnswer] = Field(
-        description="Rising with the horizon; empty where it is not known, see `expansion_note`.")
+        description="Rising with the horizon; empty where it is not known, see `expansion_note`."
+    )
     expansion_note: str | None
     contraction: OutlookAnswer
     silent_churn: OutlookAnswer
@@ -96,7 +100,8 @@ class AccountAnswer(Answer):
     expansion_reasons: ReasonsAnswer | None
     parent: ParentAnswer | None
     family: FamilyAnswer | None = Field(
-        description="What it and all accounts below it come to; null where none is.")
+        description="What it and all accounts below it come to; null where none is."
+    )
     attributes: dict[str, str | None]
     features: dict[str, float | None]
     freshness: list[FreshnessAnswer]

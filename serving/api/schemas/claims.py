@@ -18,18 +18,29 @@ EXAMPLE_CLAIM = "0f8a3a52-9d0e-5c55-b1d2-2f4f6a1b9c3d"
 SHORTEST_LEASE, LONGEST_LEASE, USUAL_LEASE = 10, 14_400, 600
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-LeaseSeconds = Annotated[int, Field(ge=SHORTEST_LEASE, le=LONGEST_LEASE, description=(
-    "How long it is yours from now on by the clock of the service, unless a heartbeat prolongs "
-    "it."))]
-By = Annotated[ShortText | None, Field(
-    description="Pseudonym of who it is; the owner of the API key counts where it has one.")]
+LeaseSeconds = Annotated[
+    int,
+    Field(
+        ge=SHORTEST_LEASE,
+        le=LONGEST_LEASE,
+        description=(
+            "How long it is yours from now on by the clock of the service, unless a heartbeat prolongs "
+            "it."
+        ),
+    ),
+]
+By = Annotated[
+    ShortText | None,
+    Field(description="Pseudonym of who it is; the owner of the API key counts where it has one."),
+]
 
 
 class ClaimRequest(Request):
     """A decision is claimed, or a claim prolonged."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"by": "mailer",
-                                                               "lease_seconds": 600}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"by": "mailer", "lease_seconds": 600}]}
+    )
 
     by: By = None
     lease_seconds: LeaseSeconds = USUAL_LEASE
@@ -47,15 +58,18 @@ class CompleteRequest(Request):
 
     by: By = None
     occurred_at: AwareDatetime | None = Field(
-        default=None, description="On the time of the data, and not after it; the moment it was "
-                                  "received when left out.")
+        default=None,
+        description="On the time of the data, and not after it; the moment it was "
+        "received when left out.",
+    )
 
 
 class FailRequest(Request):
     """A claimed decision was not carried out."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [
-        {"by": "mailer", "reason": "The address does not exist"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"by": "mailer", "reason": "The address does not exist"}]}
+    )
 
     by: By = None
     reason: ShortText
@@ -64,12 +78,18 @@ class FailRequest(Request):
 class ApprovalRequest(Request):
     """What a person says to a decision."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [
-        {"verdict": "approved", "by": "csm-17"},
-        {"verdict": "rejected", "by": "csm-17", "reason": "They are on leave"}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"verdict": "approved", "by": "csm-17"},
+                {"verdict": "rejected", "by": "csm-17", "reason": "They are on leave"},
+            ]
+        }
+    )
 
     verdict: Literal["approved", "rejected"] = Field(
-        description="A rejection is the veto of what goes ahead by itself.")
+        description="A rejection is the veto of what goes ahead by itself."
+    )
     by: By = None
     reason: ShortText | None = None
 
@@ -84,8 +104,9 @@ class ClaimAnswer(Answer):
     by: str
     state: Literal["claimed", "completed", "failed", "lapsed"]
     claimed_at: datetime = Field(description="By the clock of the service.")
-    lease_until: datetime = Field(description="Until then, by the clock of the service, it is "
-                                              "theirs; do not begin after it.")
+    lease_until: datetime = Field(
+        description="Until then, by the clock of the service, it is theirs; do not begin after it."
+    )
     ended_at: datetime | None = Field(description="By the clock of the service.")
     reason: str | None
 
@@ -109,12 +130,18 @@ class DecisionAnswer(Answer):
     action: str
     decided_at: datetime = Field(description="On the time of the data, which may stand still.")
     as_of: datetime = Field(description="Of the features, on the time of the data.")
-    asked_at: datetime | None = Field(description="When it was asked for, by the clock of the "
-                                                  "service; null: before this was kept.")
-    valid_until: datetime | None = Field(description="By the clock of the service; null: decided "
-                                                     "before this was kept.")
-    autonomy: int | None = Field(description="The level it was decided at; " + "; ".join(
-        f"{level} {words}" for level, words in LEVELS.items()) + ".")
+    asked_at: datetime | None = Field(
+        description="When it was asked for, by the clock of the "
+        "service; null: before this was kept."
+    )
+    valid_until: datetime | None = Field(
+        description="By the clock of the service; null: decided before this was kept."
+    )
+    autonomy: int | None = Field(
+        description="The level it was decided at; "
+        + "; ".join(f"{level} {words}" for level, words in LEVELS.items())
+        + "."
+    )
     expected_value: float
     currency: str
     propensity: float
@@ -141,21 +168,34 @@ class ScopeRequest(Request):
 class StopRequest(ScopeRequest):
     """What is to stop, or to go on."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [
-        {"reason": "Wrong prices in the last e-mails", "by": "ann"},
-        {"action": "success_call", "reason": "No callers this week", "by": "ann"}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"reason": "Wrong prices in the last e-mails", "by": "ann"},
+                {"action": "success_call", "reason": "No callers this week", "by": "ann"},
+            ]
+        }
+    )
 
 
 class LevelRequest(Request):
     """How far an action may go by itself in a segment."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [
-        {"action": "success_call", "level": 1, "by": "ann", "reason": "New callers"}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"action": "success_call", "level": 1, "by": "ann", "reason": "New callers"}
+            ]
+        }
+    )
 
     action: Name | None = None
     segment: Name | None = None
-    level: int = Field(ge=0, le=4, description="; ".join(
-        f"{level}: {words}" for level, words in LEVELS.items()) + ".")
+    level: int = Field(
+        ge=0,
+        le=4,
+        description="; ".join(f"{level}: {words}" for level, words in LEVELS.items()) + ".",
+    )
     by: By = None
     reason: ShortText
 
@@ -163,8 +203,13 @@ class LevelRequest(Request):
 class CapacityRequest(ScopeRequest):
     """How many may be claimed in a week."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [
-        {"action": "success_call", "most_a_week": 40, "reason": "Two callers", "by": "ann"}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"action": "success_call", "most_a_week": 40, "reason": "Two callers", "by": "ann"}
+            ]
+        }
+    )
 
     most_a_week: int = Field(ge=0, le=1_000_000)
 
@@ -192,34 +237,62 @@ class ControlsAnswer(Answer):
 def claim_answer(claim: Claim) -> ClaimAnswer:
     """A claim."""
     return ClaimAnswer(
-        claim_id=claim.claim_id, decision_id=claim.decision_id, account_id=claim.account_id,
-        action=claim.action, by=claim.by, state=claim.state, claimed_at=claim.claimed_at,
-        lease_until=claim.lease_until, ended_at=claim.ended_at, reason=claim.reason)
+        claim_id=claim.claim_id,
+        decision_id=claim.decision_id,
+        account_id=claim.account_id,
+        action=claim.action,
+        by=claim.by,
+        state=claim.state,
+        claimed_at=claim.claimed_at,
+        lease_until=claim.lease_until,
+        ended_at=claim.ended_at,
+        reason=claim.reason,
+    )
 
 
 def approval_answer(approval: Approval) -> ApprovalAnswer:
     """An approval or a rejection."""
     return ApprovalAnswer(
-        approval_id=approval.approval_id, decision_id=approval.decision_id,
-        verdict=approval.verdict, by=approval.by, at=approval.at, reason=approval.reason)
+        approval_id=approval.approval_id,
+        decision_id=approval.decision_id,
+        verdict=approval.verdict,
+        by=approval.by,
+        at=approval.at,
+        reason=approval.reason,
+    )
 
 
-def decision_answer(decision: Decision, claims: tuple[Claim, ...],
-                    approvals: tuple[Approval, ...]) -> DecisionAnswer:
+def decision_answer(
+    decision: Decision, claims: tuple[Claim, ...], approvals: tuple[Approval, ...]
+) -> DecisionAnswer:
     """A decision with what became of it."""
     return DecisionAnswer(
-        decision_id=decision.decision_id, account_id=decision.account_id, action=decision.action,
-        decided_at=decision.decided_at, as_of=decision.as_of, asked_at=decision.asked_at,
+        decision_id=decision.decision_id,
+        account_id=decision.account_id,
+        action=decision.action,
+        decided_at=decision.decided_at,
+        as_of=decision.as_of,
+        asked_at=decision.asked_at,
         valid_until=decision.valid_until,
-        autonomy=decision.autonomy, expected_value=decision.expected_value,
-        currency=decision.currency, propensity=decision.propensity,
-        proposed_by=decision.proposed_by, claims=[claim_answer(one) for one in claims],
-        approvals=[approval_answer(one) for one in approvals])
+        autonomy=decision.autonomy,
+        expected_value=decision.expected_value,
+        currency=decision.currency,
+        propensity=decision.propensity,
+        proposed_by=decision.proposed_by,
+        claims=[claim_answer(one) for one in claims],
+        approvals=[approval_answer(one) for one in approvals],
+    )
 
 
 def control_answer(control: Control) -> ControlAnswer:
     """A control."""
     return ControlAnswer(
-        kind=control.kind, action=control.scope.action, segment=control.scope.segment,
-        csm=control.scope.csm, value=control.value, by=control.by, at=control.at,
-        reason=control.reason)
+        kind=control.kind,
+        action=control.scope.action,
+        segment=control.scope.segment,
+        csm=control.scope.csm,
+        value=control.value,
+        by=control.by,
+        at=control.at,
+        reason=control.reason,
+    )

@@ -20,13 +20,16 @@ from serving.api.schemas.wire_model import (
 class NextActionsRequest(Request):
     """For which accounts to recommend; all with most revenue at risk when left out."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [
-        {"account_ids": [EXAMPLE_ACCOUNT], "limit": 3}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"account_ids": [EXAMPLE_ACCOUNT], "limit": 3}]}
+    )
 
-    account_ids: list[AccountId] | None = Field(default=None, min_length=1,
-                                                description=MOST_ACCOUNTS)
-    limit: int = Field(default=20, ge=1, le=1000,
-                       description="How many accounts, most revenue at risk first.")
+    account_ids: list[AccountId] | None = Field(
+        default=None, min_length=1, description=MOST_ACCOUNTS
+    )
+    limit: int = Field(
+        default=20, ge=1, le=1000, description="How many accounts, most revenue at risk first."
+    )
     actions_per_account: int = Field(default=5, ge=1, le=50)
 
 
@@ -76,7 +79,8 @@ class CandidateAnswer(Answer):
     evidence_grade: str
     evidence: str
     playbook_share: float = Field(
-        description="How much of the belief is the playbook's prior; 1 is all.")
+        description="How much of the belief is the playbook's prior; 1 is all."
+    )
     deadline: datetime | None
     max_autonomy: int
     sequence: str | None
@@ -88,13 +92,16 @@ class WithheldAnswer(Answer):
 
     action: str
     name: str
-    stage: str = Field(description="Where it dropped out: eligibility, suitability, "
-                                   "put_off, contact_policy, value, conflicts, rank or chance.")
+    stage: str = Field(
+        description="Where it dropped out: eligibility, suitability, "
+        "put_off, contact_policy, value, conflicts, rank or chance."
+    )
     reason: str
     why: str
     allowed_from: datetime | None = Field(
         description="By the clock of the service for the reasons put_off and quiet_hours, on the "
-                    "time of the data, which may stand still, for all others.")
+        "time of the data, which may stand still, for all others."
+    )
     until: str
 
 
@@ -125,11 +132,14 @@ class RecommendationAnswer(Answer):
     """
 
     decision_id: str | None = Field(description="null: the ledger can not be reached; suggestion.")
-    valid_until: datetime | None = Field(description="By the clock of the service; after it the "
-                                                     "decision can not be claimed.")
-    autonomy: int = Field(description="How far the action may go by itself now, and no further: "
-                                      "0 logged only, 1 suggested, 2 approved by a person, 3 "
-                                      "automatic after a veto window, 4 automatic.")
+    valid_until: datetime | None = Field(
+        description="By the clock of the service; after it the decision can not be claimed."
+    )
+    autonomy: int = Field(
+        description="How far the action may go by itself now, and no further: "
+        "0 logged only, 1 suggested, 2 approved by a person, 3 "
+        "automatic after a veto window, 4 automatic."
+    )
     account_id: str
     as_of: datetime = Field(description="Of the features, on the time of the data.")
     decided_at: datetime = Field(description="On the time of the data, which may stand still.")
@@ -137,7 +147,8 @@ class RecommendationAnswer(Answer):
     expected_value: float
     currency: str
     propensity: float = Field(
-        description="The probability of what comes first; 1: chance had no say.")
+        description="The probability of what comes first; 1: chance had no say."
+    )
     lot: LotInfo | None = Field(description="null: no lot was drawn.")
     holdout: HoldoutInfo | None = Field(description="null: chance has no say about the account.")
     dropped: dict[str, int] = Field(description="How many actions each stage held back.")
@@ -158,19 +169,29 @@ class NextActionsAnswer(Answer):
 class OutcomeRequest(Request):
     """What came of a decision."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [
-        {"kind": "executed", "by": "csm-17"},
-        {"kind": "declined", "reason": "The account is in a re-organisation", "by": "csm-17"},
-        {"kind": "outcome", "result": "renewed"},
-    ]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"kind": "executed", "by": "csm-17"},
+                {
+                    "kind": "declined",
+                    "reason": "The account is in a re-organisation",
+                    "by": "csm-17",
+                },
+                {"kind": "outcome", "result": "renewed"},
+            ]
+        }
+    )
 
     kind: Literal["executed", "declined", "outcome"]
     result: ShortText | None = Field(default=None, description="Needed with `outcome`.")
     reason: ShortText | None = Field(default=None, description="Needed with `declined`.")
     by: ShortText | None = Field(default=None, description="Pseudonym of who did it.")
     occurred_at: AwareDatetime | None = Field(
-        default=None, description="On the time of the data, and not after it; the moment it was "
-                                  "received when left out.")
+        default=None,
+        description="On the time of the data, and not after it; the moment it was "
+        "received when left out.",
+    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> OutcomeRequest:

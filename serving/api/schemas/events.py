@@ -17,11 +17,24 @@ MOST_EVENTS = f"At most {ServiceSettings.most_events_per_call:,}, unless set oth
 class EventsRequest(Request):
     """Events as rows of the telemetry schema; every row is checked by itself."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"events": [{
-        "event_id": "crm-2093-77", "account_id": EXAMPLE_ACCOUNT, "kind": "survey.answered",
-        "occurred_at": EXAMPLE_MOMENT, "quantity": 9,
-        "properties": {"survey": "nps", "scale": "10"},
-    }]}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "events": [
+                        {
+                            "event_id": "crm-2093-77",
+                            "account_id": EXAMPLE_ACCOUNT,
+                            "kind": "survey.answered",
+                            "occurred_at": EXAMPLE_MOMENT,
+                            "quantity": 9,
+                            "properties": {"survey": "nps", "scale": "10"},
+                        }
+                    ]
+                }
+            ]
+        }
+    )
 
     events: list[dict[str, Any]] = Field(min_length=1, description=MOST_EVENTS)
 
@@ -31,8 +44,10 @@ class EventsRequest(Request):
             for name, value in row.items():
                 inner = value.values() if isinstance(value, dict) else [value]
                 if not all(_is_usable(one) for one in inner):
-                    raise ValueError(f"events[{number}].{name[:40]} holds a number that is not "
-                                     f"finite, or too large to be exact")
+                    raise ValueError(
+                        f"events[{number}].{name[:40]} holds a number that is not "
+                        f"finite, or too large to be exact"
+                    )
         return self
 
 

@@ -16,7 +16,8 @@ class ParentAnswer(Answer):
     account_id: str
     name: str | None
     is_scored: bool = Field(
-        description="false: it sends nothing itself; GET /v1/accounts?parent= has its accounts.")
+        description="false: it sends nothing itself; GET /v1/accounts?parent= has its accounts."
+    )
 
 
 class FamilyFigureAnswer(Answer):
@@ -27,7 +28,8 @@ class FamilyFigureAnswer(Answer):
     unit: str
     value: float | None
     at_least: float | None = Field(
-        description="Of different people, who may be in two accounts, only bounds are known.")
+        description="Of different people, who may be in two accounts, only bounds are known."
+    )
     at_most: float | None
     how: str = Field(description="How it comes from the numbers of the accounts.")
     known_of: int = Field(description="Of how many of the accounts it is known.")
@@ -58,9 +60,11 @@ class FamilyAnswer(Answer):
     children: int = Field(description="How many are directly below it.")
     worst_children: list[FamilyMemberAnswer] = Field(
         description="Worst health first, unknown last; at most 100. All: "
-                    "GET /v1/accounts?parent= and the id.")
+        "GET /v1/accounts?parent= and the id."
+    )
     formula: str | None = Field(description="The health formula.")
     figures: list[FamilyFigureAnswer]
     features: dict[str, float | None] = Field(
-        description="Every feature that follows from those of the accounts; null is unknown.")
+        description="Every feature that follows from those of the accounts; null is unknown."
+    )
     currency: str

@@ -19,7 +19,8 @@ class GrowthAnswer(ProbabilityAnswer):
     """The chance to expand before any churn within a horizon, and what it comes to a year."""
 
     expected_expansion: float | None = Field(
-        description="Probability × the usual rise of MRR × 12; null where the MRR is not known.")
+        description="Probability × the usual rise of MRR × 12; null where the MRR is not known."
+    )
     expected_expansion_low: float | None
     expected_expansion_high: float | None
 
@@ -52,7 +53,8 @@ class UntouchedAnswer(Answer):
 
     probabilities: list[ProbabilityAnswer] = Field(
         description="Rising with the horizon. Their interval holds the error of the plain one and "
-                    "that of the difference; there is no base rate of them.")
+        "that of the difference; there is no base rate of them."
+    )
     note: str | None
     not_known: dict[int, str] = Field(description="Horizons that are not known, with the reason.")
     assumption: str | None = Field(description="What has to be true for it to be right.")

@@ -29,8 +29,10 @@ MOST_WAITING = 100_000
 LARGEST_AMOUNT = 1e12
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-Territories = Annotated[list[Name], Field(
-    max_length=MOST_TERRITORIES, description="Regions of accounts; none listed: anywhere.")]
+Territories = Annotated[
+    list[Name],
+    Field(max_length=MOST_TERRITORIES, description="Regions of accounts; none listed: anywhere."),
+]
 
 
 class CsmRequest(Request):
@@ -38,8 +40,9 @@ class CsmRequest(Request):
 
     id: Name = Field(description="As accounts name their CSM.")
     hours: float = Field(ge=0, le=HOURS_OF_A_WEEK)
-    skills: list[Role] = Field(default=["csm"], min_length=1, max_length=20,
-                               description="Owner roles of actions.")
+    skills: list[Role] = Field(
+        default=["csm"], min_length=1, max_length=20, description="Owner roles of actions."
+    )
     territories: Territories = Field(default=[])
 
 
@@ -57,8 +60,9 @@ class BudgetRequest(Request):
 
     id: Name
     amount: float = Field(ge=0, le=LARGEST_AMOUNT)
-    channels: list[Channel] = Field(default=[], max_length=20,
-                                    description="Of actions that draw on it; none listed: all.")
+    channels: list[Channel] = Field(
+        default=[], max_length=20, description="Of actions that draw on it; none listed: all."
+    )
     territories: Territories = Field(default=[])
 
 
@@ -72,13 +76,25 @@ class CareRequest(Request):
 class PlanRequest(Request):
     """A team and its week."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{
-        "csms": [{"id": "csm-1", "hours": 30, "territories": ["EMEA"]},
-                 {"id": "csm-2", "hours": 20, "skills": ["csm", "sales"]}],
-        "pools": [{"id": "support desk", "hours": 60, "skills": ["support", "billing"]}],
-        "budgets": [{"id": "offers", "amount": 5000, "channels": ["offer"]}],
-        "care": [{"tier": "enterprise", "accounts": 0}],
-        "actions_per_account": 1, "most_waiting": 100}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "csms": [
+                        {"id": "csm-1", "hours": 30, "territories": ["EMEA"]},
+                        {"id": "csm-2", "hours": 20, "skills": ["csm", "sales"]},
+                    ],
+                    "pools": [
+                        {"id": "support desk", "hours": 60, "skills": ["support", "billing"]}
+                    ],
+                    "budgets": [{"id": "offers", "amount": 5000, "channels": ["offer"]}],
+                    "care": [{"tier": "enterprise", "accounts": 0}],
+                    "actions_per_account": 1,
+                    "most_waiting": 100,
+                }
+            ]
+        }
+    )
 
     csms: list[CsmRequest] = Field(default=[], max_length=MOST_CSMS)
     pools: list[PoolRequest] = Field(default=[], max_length=MOST_POOLS)
@@ -86,11 +102,16 @@ class PlanRequest(Request):
     care: list[CareRequest] = Field(default=[], max_length=MOST_TIERS)
     actions_per_account: int = Field(default=1, ge=1, le=50)
     keep: bool = Field(
-        default=False, description="Whether this is the plan of the week, whose prices of an hour "
-                                   "the page of reports shows.")
+        default=False,
+        description="Whether this is the plan of the week, whose prices of an hour "
+        "the page of reports shows.",
+    )
     most_waiting: int = Field(
-        default=1000, ge=0, le=MOST_WAITING,
-        description="How many of the actions that wait are listed, most valuable first.")
+        default=1000,
+        ge=0,
+        le=MOST_WAITING,
+        description="How many of the actions that wait are listed, most valuable first.",
+    )
 
     def team(self) -> Team:
         """The team as the plan takes it.
@@ -99,14 +120,30 @@ class PlanRequest(Request):
             PlanningError: somebody is listed twice, or nobody is.
         """
         return Team(
-            csms=tuple(Csm(id=c.id, hours=c.hours, skills=tuple(c.skills),
-                           territories=tuple(c.territories)) for c in self.csms),
-            pools=tuple(Pool(id=p.id, hours=p.hours, skills=tuple(p.skills),
-                             territories=tuple(p.territories)) for p in self.pools),
-            budgets=tuple(Budget(id=b.id, amount=b.amount, channels=tuple(b.channels),
-                                 territories=tuple(b.territories)) for b in self.budgets),
+            csms=tuple(
+                Csm(
+                    id=c.id, hours=c.hours, skills=tuple(c.skills), territories=tuple(c.territories)
+                )
+                for c in self.csms
+            ),
+            pools=tuple(
+                Pool(
+                    id=p.id, hours=p.hours, skills=tuple(p.skills), territories=tuple(p.territories)
+                )
+                for p in self.pools
+            ),
+            budgets=tuple(
+                Budget(
+                    id=b.id,
+                    amount=b.amount,
+                    channels=tuple(b.channels),
+                    territories=tuple(b.territories),
+                )
+                for b in self.budgets
+            ),
             care=tuple(Care(tier=c.tier, accounts=c.accounts) for c in self.care),
-            actions_per_account=self.actions_per_account)
+            actions_per_account=self.actions_per_account,
+        )
 
     def field_of(self, conflict: Conflict) -> str:
         """The field of this request whose limit has part in a conflict."""
@@ -204,14 +241,23 @@ class PlanAnswer(Answer):
     lots: list[LotAnswer] = Field(description="Empty where no key for draws is set.")
     draws_recorded: int = Field(
         description="Accounts of these lots whose draw is now on record: 0 without `keep`, and "
-        "where the draw of this week was recorded before.")
+        "where the draw of this week was recorded before."
+    )
 
 
-def plan_answer(plan: Plan, *, as_of: datetime, currency: str, most_waiting: int,
-                draws_recorded: int) -> PlanAnswer:
+def plan_answer(
+    plan: Plan, *, as_of: datetime, currency: str, most_waiting: int, draws_recorded: int
+) -> PlanAnswer:
     """A plan as it is answered with."""
     said = plan.to_dict()
-    return PlanAnswer.model_validate({
-        **said, "as_of": as_of, "currency": currency, "source": "POST /v1/plans",
-        "waiting": plan.waiting.head(most_waiting).to_dicts(),
-        "waiting_in_all": plan.waiting.height, "draws_recorded": draws_recorded})
+    return PlanAnswer.model_validate(
+        {
+            **said,
+            "as_of": as_of,
+            "currency": currency,
+            "source": "POST /v1/plans",
+            "waiting": plan.waiting.head(most_waiting).to_dicts(),
+            "waiting_in_all": plan.waiting.height,
+            "draws_recorded": draws_recorded,
+        }
+    )

@@ -100,7 +100,8 @@ class ScoreAnswer(Answer):
     formula: str
     mrr: float | None
     revenue_at_risk: float | None = Field(
-        description="Churn probability within 90 days × MRR × 12.")
+        description="Churn probability within 90 days × MRR × 12."
+    )
     revenue_at_risk_low: float | None
     revenue_at_risk_high: float | None
     currency: str

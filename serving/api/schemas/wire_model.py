@@ -53,12 +53,20 @@ class FieldProblemAnswer(Answer):
 class ProblemAnswer(Answer):
     """Every error has this shape (RFC 9457), as application/problem+json."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{
-        "type": "/problems#unknown-account", "title": "Unknown account", "status": 404,
-        "detail": "No account 'acme' is in the snapshot of 2023-04-01.",
-        "instance": "/v1/accounts/acme",
-        "next": "Check the spelling, or look the account up with GET /v1/accounts.",
-    }]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems#unknown-account",
+                    "title": "Unknown account",
+                    "status": 404,
+                    "detail": "No account 'acme' is in the snapshot of 2023-04-01.",
+                    "instance": "/v1/accounts/acme",
+                    "next": "Check the spelling, or look the account up with GET /v1/accounts.",
+                }
+            ]
+        }
+    )
 
     type: str
     title: str

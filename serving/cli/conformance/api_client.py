@@ -68,22 +68,27 @@ class EngineCalls:
         connection: http.client.HTTPConnection
         if self.url.scheme == "https":
             connection = http.client.HTTPSConnection(
-                host, port, timeout=SECONDS, context=ssl.create_default_context())
+                host, port, timeout=SECONDS, context=ssl.create_default_context()
+            )
         else:
             connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
         try:
-            connection.request(method, self.url.path.rstrip("/") + path, body=body,
-                               headers=headers)
+            connection.request(method, self.url.path.rstrip("/") + path, body=body, headers=headers)
             answer = connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise EngineCallError(
                 f"{self.url.netloc} can not be asked for {path}: {type(error).__name__} {error}. "
-                f"See whether it runs.") from error
+                f"See whether it runs."
+            ) from error
         finally:
             connection.close()
-        reply = Reply(path=path, status=answer.status, content=_content(text),
-                      headers={name.lower(): value for name, value in answer.getheaders()})
+        reply = Reply(
+            path=path,
+            status=answer.status,
+            content=_content(text),
+            headers={name.lower(): value for name, value in answer.getheaders()},
+        )
         if reply.status >= 500 and reply.status != 503:
             with self._lock:
                 self.failures.append(reply)

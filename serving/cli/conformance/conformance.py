@@ -79,12 +79,15 @@ class Stage:
             raise NotTestableError(self._why_none)
         return found
 
-    def claim(self, decision: str, *, by: str = FIRST, key: str | None = None,
-              lease: int = LEASE) -> Reply:
+    def claim(
+        self, decision: str, *, by: str = FIRST, key: str | None = None, lease: int = LEASE
+    ) -> Reply:
         """Ask for a claim."""
-        return self.calls.post(f"/v1/decisions/{decision}/claims",
-                               {"by": by, "lease_seconds": lease},
-                               idempotency_key=key or new_key())
+        return self.calls.post(
+            f"/v1/decisions/{decision}/claims",
+            {"by": by, "lease_seconds": lease},
+            idempotency_key=key or new_key(),
+        )
 
     def claimed(self, decision: str, *, by: str = FIRST, lease: int = LEASE) -> str:
         """A claim that has to be granted; its id."""
@@ -95,16 +98,21 @@ class Stage:
         body: dict[str, object] = {"by": by}
         if what == "fail":
             body["reason"] = "the conformance kit says so"
-        return self.calls.post(f"/v1/claims/{claim}/{what}", body,
-                               idempotency_key=key or new_key())
+        return self.calls.post(f"/v1/claims/{claim}/{what}", body, idempotency_key=key or new_key())
 
     def state(self, claim: str) -> str:
         """What a claim is in now."""
         return str(expect(self.calls.get(f"/v1/claims/{claim}"), 200).content["state"])
 
     def _claimable(self) -> Iterator[str]:
-        asked = expect(self.calls.post("/v1/next-actions", {
-            "limit": MOST_DECISIONS, "actions_per_account": 1}, idempotency_key=new_key()), 200)
+        asked = expect(
+            self.calls.post(
+                "/v1/next-actions",
+                {"limit": MOST_DECISIONS, "actions_per_account": 1},
+                idempotency_key=new_key(),
+            ),
+            200,
+        )
         items = asked.content["items"]
         assert isinstance(items, list)
         for item in items:
@@ -112,14 +120,16 @@ class Stage:
             if decision is None or not ranked or ranked[0]["action"] == "do_nothing":
                 continue
             if item["autonomy"] < APPROVED:
-                self._why_none = ("Every decision left is for people only, or stopped (levels "
-                                  "0 and 1).")
+                self._why_none = (
+                    "Every decision left is for people only, or stopped (levels 0 and 1)."
+                )
                 continue
             if item["autonomy"] < BY_ITSELF:
                 said = self.calls.post(
                     f"/v1/decisions/{decision}/approvals",
                     {"verdict": "approved", "by": "conformance approver"},
-                    idempotency_key=new_key())
+                    idempotency_key=new_key(),
+                )
                 if said.status != 201:
                     self._why_none = f"No decision may be claimed: {said.words}."
                     continue
@@ -172,8 +182,11 @@ def _repeats(stage: Stage) -> None:
     same("the same claim was answered otherwise", first.content, again.content)
     claim, key = str(first.content["claim_id"]), new_key()
     done = expect(stage.tell(claim, "complete", key=key), 200, 201)
-    same("the same completion was answered otherwise", done.content,
-         expect(stage.tell(claim, "complete", key=key), 200, 201).content)
+    same(
+        "the same completion was answered otherwise",
+        done.content,
+        expect(stage.tell(claim, "complete", key=key), 200, 201).content,
+    )
     expect(stage.claim(decision, by=SECOND), 409)
 
 
@@ -199,12 +212,18 @@ def _two_engines(stage: Stage) -> None:
 def _stampede(stage: Stage) -> None:
     decision = stage.decision()
     with ThreadPoolExecutor(AT_ONCE) as engines:
-        replies = list(engines.map(lambda n: stage.claim(decision, by=f"conformance engine {n}"),
-                                   range(AT_ONCE)))
+        replies = list(
+            engines.map(
+                lambda n: stage.claim(decision, by=f"conformance engine {n}"), range(AT_ONCE)
+            )
+        )
     if not any(reply.status == 201 for reply in replies):
         granted(replies[0])
-    same(f"claims granted to {AT_ONCE} engines at once", 1,
-         sum(reply.status == 201 for reply in replies))
+    same(
+        f"claims granted to {AT_ONCE} engines at once",
+        1,
+        sum(reply.status == 201 for reply in replies),
+    )
     for reply in replies:
         expect(reply, 201, 409)
 
@@ -232,9 +251,14 @@ def _out_of_order(stage: Stage) -> None:
     expect(stage.tell(claim, "complete"), 200, 201)
     for what in ("heartbeat", "fail", "complete"):
         expect(stage.tell(claim, what), 409)
-    expect(stage.calls.post(f"/v1/decisions/{decision}/outcomes",
-                            {"kind": "declined", "reason": "too late", "by": FIRST},
-                            idempotency_key=new_key()), 409)
+    expect(
+        stage.calls.post(
+            f"/v1/decisions/{decision}/outcomes",
+            {"kind": "declined", "reason": "too late", "by": FIRST},
+            idempotency_key=new_key(),
+        ),
+        409,
+    )
     same("the claim after words out of order", "completed", stage.state(claim))
 
 
@@ -246,8 +270,10 @@ def _crash(stage: Stage) -> None:
     until = time.monotonic() + SHORTEST_LEASE + PATIENCE
     while stage.state(late) == "claimed":
         if time.monotonic() > until:
-            raise BrokenPromiseError("A lease does not end here: the clock of this service stands "
-                                     "still, or it runs late.")
+            raise BrokenPromiseError(
+                "A lease does not end here: the clock of this service stands "
+                "still, or it runs late."
+            )
         time.sleep(LOOK_SECONDS)
     same("a lease that is over", "lapsed", stage.state(crashed))
     taken = stage.claimed(decision, by=SECOND)
@@ -269,28 +295,45 @@ def _refusals(stage: Stage) -> None:
     for reply in replies:
         missing = sorted(PROBLEM_KEYS - set(reply.content))
         if missing or not reply.headers.get("content-type", "").startswith(
-                "application/problem+json"):
-            raise BrokenPromiseError(f"{reply.words}, and not as a problem (RFC 9457) with "
-                                     f"{', '.join(missing) or 'its media type'}.")
+            "application/problem+json"
+        ):
+            raise BrokenPromiseError(
+                f"{reply.words}, and not as a problem (RFC 9457) with "
+                f"{', '.join(missing) or 'its media type'}."
+            )
 
 
 PROMISES = (
     Promise(name="refusals", words="a refusal has one shape and says what helps", play=_refusals),
-    Promise(name="repeats", words="what is sent again is answered as before and done once",
-            play=_repeats),
-    Promise(name="other body", words="another request under a used key is refused",
-            play=_other_body),
-    Promise(name="two engines", words="a claimed decision is nobody else's, and refusals say when",
-            play=_two_engines),
-    Promise(name="stampede", words="of many engines at once one gets the decision",
-            play=_stampede),
-    Promise(name="one key at once", words="one key sent many times at once is one claim",
-            play=_same_key_at_once),
+    Promise(
+        name="repeats",
+        words="what is sent again is answered as before and done once",
+        play=_repeats,
+    ),
+    Promise(
+        name="other body", words="another request under a used key is refused", play=_other_body
+    ),
+    Promise(
+        name="two engines",
+        words="a claimed decision is nobody else's, and refusals say when",
+        play=_two_engines,
+    ),
+    Promise(name="stampede", words="of many engines at once one gets the decision", play=_stampede),
+    Promise(
+        name="one key at once",
+        words="one key sent many times at once is one claim",
+        play=_same_key_at_once,
+    ),
     Promise(name="failed", words="what failed may be claimed by another", play=_failed),
-    Promise(name="out of order", words="what comes after the end changes nothing",
-            play=_out_of_order),
-    Promise(name="crash", words="who is silent loses the claim; who is late is heard, unless "
-                                "somebody else has taken over", play=_crash),
+    Promise(
+        name="out of order", words="what comes after the end changes nothing", play=_out_of_order
+    ),
+    Promise(
+        name="crash",
+        words="who is silent loses the claim; who is late is heard, unless "
+        "somebody else has taken over",
+        play=_crash,
+    ),
 )
 """Every promise, in the order in which they are played."""
 

@@ -49,10 +49,10 @@ class Finding:
             "missing": f"Place {self.place}: {what} is missing.",
             "no link": f"Place {self.place}: the link is missing, and with it what it stood for.",
             "out of line": f"Place {self.place}: the link of {what} does not follow the one before "
-                           f"it; it was moved or altered.",
+            f"it; it was moved or altered.",
             "added": f"After place {self.place}: {what} was added outside the chain.",
             "not the head": f"The chain does not hold the head {self.record_id}: records after it "
-                            f"was noted were removed, or the chain was made anew.",
+            f"was noted were removed, or the chain was made anew.",
         }[self.change]
 
 
@@ -69,10 +69,17 @@ def content_hash(table: sa.Table, row: Mapping[str, Any] | RowMapping) -> str:
     """Hash of all that a record holds."""
     held = json.dumps(
         # a database gives a whole number back as 1.0 where the column holds fractions
-        [[column.name, float(row[column.name]) if isinstance(column.type, sa.Float)
-          else row[column.name]] for column in table.columns
-         if not (column.info.get("later") and row.get(column.name) is None)],
-        ensure_ascii=False, allow_nan=False)
+        [
+            [
+                column.name,
+                float(row[column.name]) if isinstance(column.type, sa.Float) else row[column.name],
+            ]
+            for column in table.columns
+            if not (column.info.get("later") and row.get(column.name) is None)
+        ],
+        ensure_ascii=False,
+        allow_nan=False,
+    )
     return hashlib.sha256(held.encode()).hexdigest()
 
 
@@ -82,8 +89,11 @@ def next_link(before: str, place: int, table: str, record_id: str, content: str)
     return hashlib.sha256(written.encode()).hexdigest()
 
 
-def extend_chain(connection: Connection, table: sa.Table,
-                 rows: Sequence[Mapping[str, Any]] | Sequence[RowMapping]) -> None:
+def extend_chain(
+    connection: Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]] | Sequence[RowMapping],
+) -> None:
     """Link these new records after the newest; the connection holds the writers' lock."""
     newest = connection.execute(NEWEST).first()
     place, link = (newest.place, newest.link) if newest else (0, FIRST)
@@ -92,8 +102,15 @@ def extend_chain(connection: Connection, table: sa.Table,
         place += 1
         record_id, content = row[_key(table).name], content_hash(table, row)
         link = next_link(link, place, table.name, record_id, content)
-        linked.append({"place": place, "table": table.name, "record_id": record_id,
-                       "content": content, "link": link})
+        linked.append(
+            {
+                "place": place,
+                "table": table.name,
+                "record_id": record_id,
+                "content": content,
+                "link": link,
+            }
+        )
     connection.execute(INSERTS[CHAIN.name], linked)
 
 
@@ -129,16 +146,18 @@ def verify_chain(connection: Connection, *, head: str | None = None) -> Verified
         elif content_hash(CHAINED[row["table"]], record) != row["content"]:
             change = "altered"
         if change is not None:
-            finding = Finding(place=place, change=change, table=row["table"],
-                              record_id=row["record_id"])
+            finding = Finding(
+                place=place, change=change, table=row["table"], record_id=row["record_id"]
+            )
             break
         link = expected
         seen = seen or link == head
     else:
         finding = _added(connection, place)
         if finding is None and not seen:
-            finding = Finding(place=place, change="not the head", table=CHAIN.name,
-                              record_id=head or "")
+            finding = Finding(
+                place=place, change="not the head", table=CHAIN.name, record_id=head or ""
+            )
     return Verified(records=place, head=link, finding=finding)
 
 
@@ -146,9 +165,13 @@ def _linked(connection: Connection) -> Iterator[tuple[RowMapping, RowMapping | N
     """Every link with its record, in order; None where the record is gone."""
     after = 0
     while True:
-        links = connection.execute(
-            sa.select(CHAIN).where(CHAIN.c.place > after).order_by(CHAIN.c.place).limit(PART)
-        ).mappings().all()
+        links = (
+            connection.execute(
+                sa.select(CHAIN).where(CHAIN.c.place > after).order_by(CHAIN.c.place).limit(PART)
+            )
+            .mappings()
+            .all()
+        )
         if not links:
             return
         records: dict[tuple[str, str], RowMapping] = {}

@@ -77,7 +77,8 @@ class LedgerDatabase:
         with _reached(), self._engine.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection = connection.execution_options(
-                    isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
             yield connection
 
     @contextmanager
@@ -137,10 +138,16 @@ def _postgres(url: sa.URL) -> Engine:
         ) from error
     wait = int(BUSY_SECONDS * 1000)
     return sa.create_engine(
-        url, pool_pre_ping=True, max_overflow=MOST_CONNECTIONS, pool_timeout=BUSY_SECONDS,
-        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "keepwell",
-                      "options": f"-c synchronous_commit=on -c lock_timeout={wait} "
-                                 f"-c timezone=UTC"})
+        url,
+        pool_pre_ping=True,
+        max_overflow=MOST_CONNECTIONS,
+        pool_timeout=BUSY_SECONDS,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "keepwell",
+            "options": f"-c synchronous_commit=on -c lock_timeout={wait} -c timezone=UTC",
+        },
+    )
 
 
 @contextmanager
@@ -149,8 +156,9 @@ def _reached() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise WrongShapeError("A text holds a character that the ledger can not keep, such as a "
-                              "null byte.") from error
+        raise WrongShapeError(
+            "A text holds a character that the ledger can not keep, such as a null byte."
+        ) from error
     except (DBAPIError, sa.exc.TimeoutError) as error:
         if not _is_away(error):
             raise
@@ -171,4 +179,6 @@ def _is_away(error: Exception) -> bool:
 def _unreachable(cause: BaseException) -> LedgerUnreachableError:
     return LedgerUnreachableError(
         "The ledger of decisions can not be reached, or is busy for long.",
-        headers={"Retry-After": str(RETRY_SECONDS)}, cause=str(cause).strip())
+        headers={"Retry-After": str(RETRY_SECONDS)},
+        cause=str(cause).strip(),
+    )

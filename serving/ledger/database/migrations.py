@@ -55,8 +55,16 @@ def _say_version(connection: Connection) -> None:
 
 
 def _act(connection: Connection) -> None:
-    _add(connection, DECISIONS.c.valid_until, DECISIONS.c.segment, DECISIONS.c.csm,
-         DECISIONS.c.autonomy, DECISIONS.c.proposed_by, DECISIONS.c.inputs, OUTCOMES.c.clock)
+    _add(
+        connection,
+        DECISIONS.c.valid_until,
+        DECISIONS.c.segment,
+        DECISIONS.c.csm,
+        DECISIONS.c.autonomy,
+        DECISIONS.c.proposed_by,
+        DECISIONS.c.inputs,
+        OUTCOMES.c.clock,
+    )
     for table in (CLAIM_RECORDS, APPROVALS, CONTROLS, INPUTS):
         table.create(connection)
 
@@ -67,8 +75,14 @@ def _hear(connection: Connection) -> None:
 
 def _go_by_the_clock(connection: Connection) -> None:
     _add(connection, DECISIONS.c.asked_at, OUTCOMES.c.heard_at)
-    _index(connection, DECISIONS.c.asked_at, OUTCOMES.c.heard_at, CLAIM_RECORDS.c.at,
-           APPROVALS.c.at, CONTROLS.c.at)
+    _index(
+        connection,
+        DECISIONS.c.asked_at,
+        OUTCOMES.c.heard_at,
+        CLAIM_RECORDS.c.at,
+        APPROVALS.c.at,
+        CONTROLS.c.at,
+    )
 
 
 def _draw(connection: Connection) -> None:
@@ -97,21 +111,28 @@ def _add(connection: Connection, *columns: sa.Column[Any]) -> None:
         if column.name in {one["name"] for one in there}:
             continue  # a step before this one made its table, as the table is today
         kind = column.type.compile(connection.dialect)
-        connection.execute(sa.text(
-            f'ALTER TABLE {column.table.name} ADD COLUMN "{column.name}" {kind}'))
+        connection.execute(
+            sa.text(f'ALTER TABLE {column.table.name} ADD COLUMN "{column.name}" {kind}')
+        )
 
 
 STEPS = (
     Step(version=1, brought="a link for every record", apply=_link),
     Step(version=2, brought="the version itself", apply=_say_version),
-    Step(version=3, brought="claims, approvals, controls and all that a decision was made on",
-         apply=_act),
+    Step(
+        version=3,
+        brought="claims, approvals, controls and all that a decision was made on",
+        apply=_act,
+    ),
     Step(version=4, brought="what people say to recommendations", apply=_hear),
     Step(version=5, brought="moments on the clock of the service", apply=_go_by_the_clock),
     Step(version=6, brought="the draws of plans", apply=_draw),
     Step(version=7, brought="what was measured after an action", apply=_measure),
-    Step(version=8, brought="when people said something, on the clock of the service",
-         apply=_hear_by_the_clock),
+    Step(
+        version=8,
+        brought="when people said something, on the clock of the service",
+        apply=_hear_by_the_clock,
+    ),
 )
 """Version 0 is a ledger of decisions, outcomes, keys and deliveries without links."""
 
@@ -127,8 +148,10 @@ def upgrade(connection: Connection) -> None:
     inspected = sa.inspect(connection)
     if not inspected.has_table(DECISIONS.name):
         if inspected.has_table(VERSIONS.name) or inspected.has_table(CHAIN.name):
-            raise LedgerVersionError("The ledger has lost its table of decisions. Put it back from "
-                                     "a backup, and keep this one to look at.")
+            raise LedgerVersionError(
+                "The ledger has lost its table of decisions. Put it back from "
+                "a backup, and keep this one to look at."
+            )
         METADATA.create_all(connection)
         missing: tuple[Step, ...] = STEPS
     else:
@@ -136,19 +159,26 @@ def upgrade(connection: Connection) -> None:
         if version > NEWEST:
             raise LedgerVersionError(
                 f"The ledger has version {version}, of a newer Keepwell; this one knows versions "
-                f"up to {NEWEST}. Start the newer Keepwell; nothing was changed.")
+                f"up to {NEWEST}. Start the newer Keepwell; nothing was changed."
+            )
         missing = STEPS[version:]
         for step in missing:
             step.apply(connection)
     if missing:
-        connection.execute(sa.insert(VERSIONS), [
-            {"version": step.version, "brought": step.brought} for step in missing])
+        connection.execute(
+            sa.insert(VERSIONS),
+            [{"version": step.version, "brought": step.brought} for step in missing],
+        )
         lock_rows(connection)
-    gone = sorted({table.name for table in METADATA.tables.values()}
-                  - set(sa.inspect(connection).get_table_names()))
+    gone = sorted(
+        {table.name for table in METADATA.tables.values()}
+        - set(sa.inspect(connection).get_table_names())
+    )
     if gone:
-        raise LedgerVersionError(f"The ledger has lost {', '.join(gone)}. Put it back from a "
-                                 f"backup, and keep this one to look at.")
+        raise LedgerVersionError(
+            f"The ledger has lost {', '.join(gone)}. Put it back from a "
+            f"backup, and keep this one to look at."
+        )
 
 
 def version_of(connection: Connection) -> int:
@@ -165,15 +195,17 @@ def lock_rows(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text(REFUSE_ON_POSTGRES))
     for table in PERMANENT:
-        for statement in (POSTGRES_TRIGGERS if connection.dialect.name == "postgresql"
-                          else SQLITE_TRIGGERS):
+        for statement in (
+            POSTGRES_TRIGGERS if connection.dialect.name == "postgresql" else SQLITE_TRIGGERS
+        ):
             connection.execute(sa.text(statement.format(table=table)))
 
 
 SQLITE_TRIGGERS = tuple(
     f"CREATE TRIGGER IF NOT EXISTS {{table}}_no_{verb.lower()} BEFORE {verb} ON {{table}} "
     f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-    for verb in ("UPDATE", "DELETE"))
+    for verb in ("UPDATE", "DELETE")
+)
 
 REFUSE_ON_POSTGRES = """
 CREATE OR REPLACE FUNCTION keepwell_append_only() RETURNS trigger LANGUAGE plpgsql AS

@@ -18,8 +18,9 @@ BUSY_SECONDS = 10.0
 """A writer waits this long for its turn."""
 
 
-def sqlite_engine(where: Path | sa.URL, *, reads_are_snapshots: bool = True,
-                  most_more: int = 10) -> Engine:
+def sqlite_engine(
+    where: Path | sa.URL, *, reads_are_snapshots: bool = True, most_more: int = 10
+) -> Engine:
     """An engine on a SQLite file; ``keepwell_writes`` marks a transaction that will write.
 
     Args:

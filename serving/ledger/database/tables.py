@@ -14,18 +14,22 @@ links that were made before it stay valid."""
 
 
 def _of_a_decision() -> sa.Column[str]:
-    return sa.Column("decision_id", sa.String, sa.ForeignKey("decisions.decision_id"),
-                     nullable=False, index=True)
+    return sa.Column(
+        "decision_id", sa.String, sa.ForeignKey("decisions.decision_id"), nullable=False, index=True
+    )
 
 
 def _sent_once(*, always: bool = False) -> tuple[sa.Column[str], sa.Column[str]]:
     """By what a request that is sent again is known; ``always`` where none comes without a key."""
-    return (sa.Column("key", sa.String, nullable=not always, unique=True),
-            sa.Column("request_digest", sa.String, nullable=False))
+    return (
+        sa.Column("key", sa.String, nullable=not always, unique=True),
+        sa.Column("request_digest", sa.String, nullable=False),
+    )
 
 
 DECISIONS = sa.Table(
-    "decisions", METADATA,
+    "decisions",
+    METADATA,
     sa.Column("decision_id", sa.String, primary_key=True),
     sa.Column("account_id", sa.String, nullable=False, index=True),
     sa.Column("decided_at", sa.String, nullable=False),
@@ -47,7 +51,8 @@ DECISIONS = sa.Table(
     sa.Column("asked_at", sa.String, index=True, info=LATER),
 )
 OUTCOMES = sa.Table(
-    "outcomes", METADATA,
+    "outcomes",
+    METADATA,
     sa.Column("outcome_id", sa.String, primary_key=True),
     _of_a_decision(),
     sa.Column("kind", sa.String, nullable=False),
@@ -61,19 +66,22 @@ OUTCOMES = sa.Table(
     sa.Column("measure", sa.String, info=LATER),
 )
 KEYS = sa.Table(
-    "idempotency_keys", METADATA,
+    "idempotency_keys",
+    METADATA,
     sa.Column("key", sa.String, primary_key=True),
     sa.Column("request_digest", sa.String, nullable=False),
     sa.Column("outcome_id", sa.String, sa.ForeignKey("outcomes.outcome_id"), nullable=False),
 )
 DELIVERIES = sa.Table(
-    "timeline_deliveries", METADATA,
+    "timeline_deliveries",
+    METADATA,
     sa.Column("record_id", sa.String, primary_key=True),
     sa.Column("delivered_at", sa.String, nullable=False),
 )
 
 CHAIN = sa.Table(
-    "chain", METADATA,
+    "chain",
+    METADATA,
     sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("table", sa.String, nullable=False),
     sa.Column("record_id", sa.String, nullable=False),
@@ -82,7 +90,8 @@ CHAIN = sa.Table(
     sa.UniqueConstraint("table", "record_id"),
 )
 CLAIM_RECORDS = sa.Table(
-    "claim_records", METADATA,
+    "claim_records",
+    METADATA,
     sa.Column("record_id", sa.String, primary_key=True),
     sa.Column("claim_id", sa.String, nullable=False, index=True),
     _of_a_decision(),
@@ -96,7 +105,8 @@ CLAIM_RECORDS = sa.Table(
     *_sent_once(),
 )
 APPROVALS = sa.Table(
-    "approvals", METADATA,
+    "approvals",
+    METADATA,
     sa.Column("approval_id", sa.String, primary_key=True),
     _of_a_decision(),
     sa.Column("verdict", sa.String, nullable=False),
@@ -106,7 +116,8 @@ APPROVALS = sa.Table(
     *_sent_once(always=True),
 )
 CONTROLS = sa.Table(
-    "controls", METADATA,
+    "controls",
+    METADATA,
     sa.Column("control_id", sa.String, primary_key=True),  # counted, so that their order is theirs
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("action", sa.String),
@@ -118,12 +129,14 @@ CONTROLS = sa.Table(
     sa.Column("reason", sa.String, nullable=False),
 )
 INPUTS = sa.Table(
-    "policy_inputs", METADATA,
+    "policy_inputs",
+    METADATA,
     sa.Column("digest", sa.String, primary_key=True),
     sa.Column("content", sa.String, nullable=False),
 )
 FEEDBACK = sa.Table(
-    "feedback", METADATA,
+    "feedback",
+    METADATA,
     sa.Column("feedback_id", sa.String, primary_key=True),
     _of_a_decision(),
     sa.Column("account_id", sa.String, nullable=False, index=True),
@@ -138,7 +151,8 @@ FEEDBACK = sa.Table(
 )
 
 DRAWS = sa.Table(
-    "plan_draws", METADATA,
+    "plan_draws",
+    METADATA,
     sa.Column("record_id", sa.String, primary_key=True),
     sa.Column("account_id", sa.String, nullable=False, index=True),
     sa.Column("action", sa.String, nullable=False),
@@ -154,18 +168,36 @@ DRAWS = sa.Table(
 )
 
 VERSIONS = sa.Table(
-    "ledger_versions", METADATA,
+    "ledger_versions",
+    METADATA,
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("brought", sa.String, nullable=False),
 )
 
-BY_THE_CLOCK = (DECISIONS.c.asked_at, OUTCOMES.c.heard_at, CLAIM_RECORDS.c.at, APPROVALS.c.at,
-                CONTROLS.c.at, FEEDBACK.c.heard_at)
+BY_THE_CLOCK = (
+    DECISIONS.c.asked_at,
+    OUTCOMES.c.heard_at,
+    CLAIM_RECORDS.c.at,
+    APPROVALS.c.at,
+    CONTROLS.c.at,
+    FEEDBACK.c.heard_at,
+)
 """Moments on the clock of the service; all others are on the time of the data."""
 
 CHAINED: Mapping[str, sa.Table] = {
-    t.name: t for t in (DECISIONS, OUTCOMES, KEYS, CLAIM_RECORDS, APPROVALS, CONTROLS, INPUTS,
-                        FEEDBACK, DRAWS)}
+    t.name: t
+    for t in (
+        DECISIONS,
+        OUTCOMES,
+        KEYS,
+        CLAIM_RECORDS,
+        APPROVALS,
+        CONTROLS,
+        INPUTS,
+        FEEDBACK,
+        DRAWS,
+    )
+}
 """Every record of these has its link, written in the same transaction."""
 
 PERMANENT = tuple(METADATA.tables)

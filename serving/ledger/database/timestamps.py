@@ -60,7 +60,12 @@ def service_time(connection: Connection, clock: datetime) -> datetime:
     So a lease that has lapsed once stays so for every process, also where a clock is behind.
     """
     farthest = as_text(clock + MOST_SET_BACK)
-    newest = connection.execute(sa.select(*(
-        sa.select(sa.func.max(column)).where(column <= farthest).scalar_subquery()
-        for column in BY_THE_CLOCK))).one()
+    newest = connection.execute(
+        sa.select(
+            *(
+                sa.select(sa.func.max(column)).where(column <= farthest).scalar_subquery()
+                for column in BY_THE_CLOCK
+            )
+        )
+    ).one()
     return max([clock, *(as_moment(text) for text in newest if text is not None)])

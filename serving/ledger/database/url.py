@@ -29,8 +29,10 @@ def ledger_url(text: str) -> sa.URL:
         url = None
     kinds = {"postgresql", "postgresql+psycopg", "sqlite"}
     if url is None or url.drivername not in kinds or not url.database:
-        raise LedgerUrlError("The address of the ledger can not be used. Write it as "
-                             "postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE.")
+        raise LedgerUrlError(
+            "The address of the ledger can not be used. Write it as "
+            "postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE."
+        )
     return url if url.drivername == "sqlite" else url.set(drivername="postgresql+psycopg")
 
 

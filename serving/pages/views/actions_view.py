@@ -12,12 +12,18 @@ from serving.pages.views.autonomy_view import HeldLevel
 from serving.text_format import instant, money, percent, plain, plural, signed, singular
 
 CHANNELS: Mapping[str, str] = {
-    "email": "e-mail", "phone": "phone call", "in_app": "in the product", "sms": "text message",
+    "email": "e-mail",
+    "phone": "phone call",
+    "in_app": "in the product",
+    "sms": "text message",
     "internal": "inside our company",
 }
 
 OWNERS: Mapping[str, str] = {
-    "automation": "automatic", "csm": "success manager", "ceo": "our CEO", "billing": "billing",
+    "automation": "automatic",
+    "csm": "success manager",
+    "ceo": "our CEO",
+    "billing": "billing",
     "sponsor": "executive sponsor",
 }
 
@@ -52,17 +58,28 @@ def actions_intro(answer: Recommendation) -> str:
     """What the list is ranked by, or that nothing pays, or that a lot has spoken."""
     if answer.standing is not None and answer.standing.is_held_out:
         until = answer.standing.until
-        return (f"Drawn by lot to be left alone until "
-                f"{'the contract term ends' if until is None else instant(until)}, so that it can "
-                f"be measured what our actions do. What is owed to the account is still listed.")
+        return (
+            f"Drawn by lot to be left alone until "
+            f"{'the contract term ends' if until is None else instant(until)}, so that it can "
+            f"be measured what our actions do. What is owed to the account is still listed."
+        )
     if answer.ranked[0].action_id == DO_NOTHING:
-        return ("Nothing in the playbook is worth more than it costs here and now, so the advice "
-                "is to do nothing and look again.")
-    by_lot = "" if answer.lot is None else (
-        f" Which of the best {len(answer.lot.of)}, worth nearly the same, comes first was drawn by "
-        f"lot.")
-    return ("Ranked by what each is cautiously expected to bring after its costs, over a year. "
-            f"Doing nothing competes too.{by_lot}")
+        return (
+            "Nothing in the playbook is worth more than it costs here and now, so the advice "
+            "is to do nothing and look again."
+        )
+    by_lot = (
+        ""
+        if answer.lot is None
+        else (
+            f" Which of the best {len(answer.lot.of)}, worth nearly the same, comes first was drawn by "
+            f"lot."
+        )
+    )
+    return (
+        "Ranked by what each is cautiously expected to bring after its costs, over a year. "
+        f"Doing nothing competes too.{by_lot}"
+    )
 
 
 def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = None) -> ActionView:
@@ -72,35 +89,48 @@ def action_view(candidate: Candidate, currency: str, held: HeldLevel | None = No
     costs = f"costs {money(value.total_cost, currency)}"
     if value.hours:
         costs += singular(f" with {value.hours:g} hours of work")
-    how = "" if nothing else (
-        f"{percent(value.uplift)} higher chance × {money(value.at_stake, currency)} at stake × "
-        f"{percent(value.margin)} margin; {costs}; cautiously "
-        f"{money(round(candidate.cautious_value), currency)}{_worn(value)}")
+    how = (
+        ""
+        if nothing
+        else (
+            f"{percent(value.uplift)} higher chance × {money(value.at_stake, currency)} at stake × "
+            f"{percent(value.margin)} margin; {costs}; cautiously "
+            f"{money(round(candidate.cautious_value), currency)}{_worn(value)}"
+        )
+    )
     if not nothing and value.outcome == "none":
         how = f"worth {money(value.benefit, currency)} by the playbook; {costs}"
     owner = OWNERS.get(candidate.owner_role, plain(candidate.owner_role))
     channel = CHANNELS.get(candidate.channel, plain(candidate.channel))
     return ActionView(
-        name=candidate.name, text=candidate.text,
+        name=candidate.name,
+        text=candidate.text,
         why=singular(candidate.because[:1].upper() + candidate.because[1:]),
-        worth=money(round(candidate.expected_value), currency), how=how,
-        evidence="" if nothing else (
+        worth=money(round(candidate.expected_value), currency),
+        how=how,
+        evidence=""
+        if nothing
+        else (
             f"Evidence: {candidate.evidence} (grade {candidate.grade}); "
             f"{percent(candidate.playbook_share)} playbook judgement, "
-            f"{percent(1 - candidate.playbook_share)} data{_interval(value)}"),
+            f"{percent(1 - candidate.playbook_share)} data{_interval(value)}"
+        ),
         by="" if nothing else f"{owner}, {channel}",
         stands="" if held is None else held.sentence,
         is_stopped=held is not None and held.is_stopped,
         deadline=f"by {instant(candidate.deadline)}" if candidate.deadline else "",
-        look_first=candidate.look_first)
+        look_first=candidate.look_first,
+    )
 
 
 def _worn(value: ActionValue) -> str:
     """What earlier contacts took off, if there were any."""
     if not value.contacts_28d:
         return ""
-    return (f"; {plural(value.contacts_28d, 'contact')} in four weeks: "
-            f"{percent(value.fatigue)} off the effect")
+    return (
+        f"; {plural(value.contacts_28d, 'contact')} in four weeks: "
+        f"{percent(value.fatigue)} off the effect"
+    )
 
 
 def _interval(value: ActionValue) -> str:
@@ -108,13 +138,14 @@ def _interval(value: ActionValue) -> str:
     belief = value.belief
     if belief is None or value.outcome == "none":
         return ""
-    return (f"; the chance changes by {signed(100 * belief.mean, ' points')}, most likely between "
-            f"{signed(100 * belief.low)} and {signed(100 * belief.high)}")
+    return (
+        f"; the chance changes by {signed(100 * belief.mean, ' points')}, most likely between "
+        f"{signed(100 * belief.low)} and {signed(100 * belief.high)}"
+    )
 
 
 def withheld_view(withheld: Withheld, *, data_stand_still: bool = False) -> WithheldView:
-    """One held back action, and until when; where the data stand still, by which of the two clocks.
-    """
+    """One held back action, and until when; where the data stand still, by which of the two clocks."""
     until = ""
     if withheld.allowed_from is not None:
         until = f"allowed from {instant(withheld.allowed_from)}"

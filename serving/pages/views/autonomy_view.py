@@ -73,13 +73,19 @@ class Within:
         >>> ann.sees(Scope(action="call")), ann.sees(Scope(csm="bob"))
         (True, False)
         """
-        return ((scope.segment is None or scope.segment in self.segments)
-                and (scope.csm is None or scope.csm in self.csms))
+        return (scope.segment is None or scope.segment in self.segments) and (
+            scope.csm is None or scope.csm in self.csms
+        )
 
 
-def held_level(controls: Sequence[Control], scope: Scope, names: Mapping[str, str], *,
-               highest: int = max(LEVELS), bound: str = "this action may never go further by itself"
-               ) -> HeldLevel:
+def held_level(
+    controls: Sequence[Control],
+    scope: Scope,
+    names: Mapping[str, str],
+    *,
+    highest: int = max(LEVELS),
+    bound: str = "this action may never go further by itself",
+) -> HeldLevel:
     """The level that holds for a scope now, and why.
 
     Args:
@@ -91,22 +97,32 @@ def held_level(controls: Sequence[Control], scope: Scope, names: Mapping[str, st
     """
     stop = stop_of(controls, scope)
     if stop is not None:
-        return HeldLevel(level=0, words="is stopped", is_stopped=True,
-                         why=f"{who(stop.by)} stopped {scope_words(stop.scope, names)} on "
-                             f"{day(stop.at)}: {stop.reason}")
+        return HeldLevel(
+            level=0,
+            words="is stopped",
+            is_stopped=True,
+            why=f"{who(stop.by)} stopped {scope_words(stop.scope, names)} on "
+            f"{day(stop.at)}: {stop.reason}",
+        )
     level = level_now(controls, scope)
     if highest < level:
         return HeldLevel(level=highest, words=LEVELS[highest], why=bound)
     by = level_set_by(controls, scope)
     if by is None:
-        return HeldLevel(level=UNSET_LEVEL, words=LEVELS[UNSET_LEVEL], why=(
-            "nobody has let it go further here"))
+        return HeldLevel(
+            level=UNSET_LEVEL, words=LEVELS[UNSET_LEVEL], why=("nobody has let it go further here")
+        )
     return HeldLevel(level=level, words=LEVELS[level], why=_set_by(by))
 
 
-def standing_of(ranked: Iterable[Candidate], controls: Sequence[Control] | None,
-                actions: Mapping[str, Action], *, segment: str | None, csm: str | None
-                ) -> dict[str, HeldLevel]:
+def standing_of(
+    ranked: Iterable[Candidate],
+    controls: Sequence[Control] | None,
+    actions: Mapping[str, Action],
+    *,
+    segment: str | None,
+    csm: str | None,
+) -> dict[str, HeldLevel]:
     """How far each recommended action may go for one account now, by action.
 
     Without controls (None: they can not be read) nothing goes beyond a suggestion.
@@ -118,8 +134,11 @@ def standing_of(ranked: Iterable[Candidate], controls: Sequence[Control] | None,
         if action is None:  # doing nothing asks nobody
             continue
         if controls is None:
-            found[action.id] = HeldLevel(level=SUGGESTED, words=LEVELS[SUGGESTED], why=(
-                "what is stopped and allowed can not be read now"))
+            found[action.id] = HeldLevel(
+                level=SUGGESTED,
+                words=LEVELS[SUGGESTED],
+                why=("what is stopped and allowed can not be read now"),
+            )
             continue
         highest, bound = ceiling(action), "this action may never go further by itself"
         if candidate.autonomy < highest:
@@ -133,22 +152,27 @@ def standing_of(ranked: Iterable[Candidate], controls: Sequence[Control] | None,
     return found
 
 
-def stop_notices(controls: Sequence[Control] | None, names: Mapping[str, str],
-                 within: Within | None) -> tuple[Notice, ...]:
+def stop_notices(
+    controls: Sequence[Control] | None, names: Mapping[str, str], within: Within | None
+) -> tuple[Notice, ...]:
     """What is stopped for these accounts whatever the action, before any number is read."""
     every_action = [c for c in controls or () if c.scope.action is None]
     return tuple(
-        Notice(title=f"Stopped: {line.what[:1].lower()}{line.what[1:]}",
-               text=f"{line.why} ({line.who}). It is still recommended; no program carries it out.")
-        for line in stop_lines(every_action, names, within))
+        Notice(
+            title=f"Stopped: {line.what[:1].lower()}{line.what[1:]}",
+            text=f"{line.why} ({line.who}). It is still recommended; no program carries it out.",
+        )
+        for line in stop_lines(every_action, names, within)
+    )
 
 
 def level_set_by(controls: Iterable[Control], scope: Scope) -> Control | None:
     """The control that sets the level of a scope: the narrowest, and of those the newest."""
-    found = [(sum(part is not None for part in vars(control.scope).values()), number, control)
-             for number, control in enumerate(controls)
-             if control.kind == "level" and control.scope.holds(scope)
-             and control.value is not None]
+    found = [
+        (sum(part is not None for part in vars(control.scope).values()), number, control)
+        for number, control in enumerate(controls)
+        if control.kind == "level" and control.scope.holds(scope) and control.value is not None
+    ]
     return max(found, key=lambda one: one[:2])[2] if found else None
 
 
@@ -160,26 +184,36 @@ def scope_words(scope: Scope, names: Mapping[str, str]) -> str:
     >>> scope_words(Scope(), {}), scope_words(Scope(csm="ann"), {})
     ('everything', 'everything for the accounts of ann')
     """
-    what = ("everything" if scope.action is None else
-            f"“{names.get(scope.action, plain(scope.action))}”")
+    what = (
+        "everything"
+        if scope.action is None
+        else f"“{names.get(scope.action, plain(scope.action))}”"
+    )
     where = f" in the segment {plain(scope.segment)}" if scope.segment is not None else ""
     return what + where + (f" for the accounts of {scope.csm}" if scope.csm is not None else "")
 
 
-def stop_lines(controls: Sequence[Control], names: Mapping[str, str], within: Within | None
-               ) -> tuple[StopLine, ...]:
+def stop_lines(
+    controls: Sequence[Control], names: Mapping[str, str], within: Within | None
+) -> tuple[StopLine, ...]:
     """What is stopped now, of what concerns the accounts that are reached; the newest first."""
     found = []
     for stop in reversed(stops(controls)):
         if within is None or within.sees(stop.scope):
             what = scope_words(stop.scope, names)
-            found.append(StopLine(what=what[:1].upper() + what[1:], why=stop.reason,
-                                  who=f"{who(stop.by)}, {instant(stop.at)}"))
+            found.append(
+                StopLine(
+                    what=what[:1].upper() + what[1:],
+                    why=stop.reason,
+                    who=f"{who(stop.by)}, {instant(stop.at)}",
+                )
+            )
     return tuple(found)
 
 
-def level_lines(controls: Sequence[Control], actions: Mapping[str, Action],
-                within: Within | None) -> tuple[LevelLine, ...]:
+def level_lines(
+    controls: Sequence[Control], actions: Mapping[str, Action], within: Within | None
+) -> tuple[LevelLine, ...]:
     """The levels that somebody set or a guardrail lowered, as they hold now, by action."""
     names = {one.id: one.name for one in actions.values()}
     scopes = dict.fromkeys(c.scope for c in controls if c.kind == "level")
@@ -188,14 +222,24 @@ def level_lines(controls: Sequence[Control], actions: Mapping[str, Action],
         if within is not None and not within.sees(scope):
             continue
         action = actions.get(scope.action or "")
-        held = held_level(controls, scope, names,
-                          highest=max(LEVELS) if action is None else ceiling(action))
-        lines.append(LevelLine(
-            action=("Every action" if scope.action is None
-                    else names.get(scope.action, plain(scope.action))),
-            where=_where(scope), words=held.words, why=held.why))
-    return tuple(sorted(lines, key=lambda one: (one.action != "Every action", one.action,
-                                                one.where)))
+        held = held_level(
+            controls, scope, names, highest=max(LEVELS) if action is None else ceiling(action)
+        )
+        lines.append(
+            LevelLine(
+                action=(
+                    "Every action"
+                    if scope.action is None
+                    else names.get(scope.action, plain(scope.action))
+                ),
+                where=_where(scope),
+                words=held.words,
+                why=held.why,
+            )
+        )
+    return tuple(
+        sorted(lines, key=lambda one: (one.action != "Every action", one.action, one.where))
+    )
 
 
 def _where(scope: Scope) -> str:

@@ -37,23 +37,33 @@ class HoursView:
 def hours_view(plan: KeptPlan | None, *, now: datetime, problem: str = "") -> HoursView:
     """What one more hour of everybody would bring, by the newest plan, dearest first."""
     if plan is None:
-        return HoursView(missing=problem or "No plan has been made in this workspace.",
-                         headline="", about="", is_over=False, lines=(), left_out="")
+        return HoursView(
+            missing=problem or "No plan has been made in this workspace.",
+            headline="",
+            about="",
+            is_over=False,
+            lines=(),
+            left_out="",
+        )
     ordered = sorted(plan.limits, key=lambda each: (each.kind != "hours", -each.price, each.id))
     shown = [*(each for each in ordered if each.kind == "hours")][:MOST_LINES]
     shown += [*(each for each in ordered if each.kind == "budget")][:MOST_LINES]
     rest = len(ordered) - len(shown)
     return HoursView(
-        missing="", headline=_headline(plan),
-        about=(f"Plan for the week from {day(plan.as_of)}, made {instant(plan.made_at)} by "
-               f"{plan.made_by}: {plural(plan.actions, 'action')} worth "
-               f"{money(plan.value, plan.currency)} on a cautious count "
-               f"({percent(plan.share_of_bound)} of the most that any plan could bring); "
-               f"{plural(plan.waiting, 'action')} that would pay "
-               f"{'waits' if plan.waiting == 1 else 'wait'}."),
+        missing="",
+        headline=_headline(plan),
+        about=(
+            f"Plan for the week from {day(plan.as_of)}, made {instant(plan.made_at)} by "
+            f"{plan.made_by}: {plural(plan.actions, 'action')} worth "
+            f"{money(plan.value, plan.currency)} on a cautious count "
+            f"({percent(plan.share_of_bound)} of the most that any plan could bring); "
+            f"{plural(plan.waiting, 'action')} that would pay "
+            f"{'waits' if plan.waiting == 1 else 'wait'}."
+        ),
         is_over=now - plan.as_of >= A_WEEK,
         lines=tuple(_line(each, plan.currency) for each in shown),
-        left_out=f"{plural(rest, 'other')}, each worth no more than these." if rest else "")
+        left_out=f"{plural(rest, 'other')}, each worth no more than these." if rest else "",
+    )
 
 
 def _headline(plan: KeptPlan) -> str:
@@ -67,10 +77,16 @@ def _headline(plan: KeptPlan) -> str:
 def _line(limit: KeptLimit, currency: str) -> LimitLine:
     if limit.kind == "hours":
         return LimitLine(
-            name=limit.id, used=f"{number(limit.planned)} of {number(limit.available)} hours",
-            brings=f"{money(limit.price, currency)} an hour" if limit.price > 0 else NOTHING_MORE)
+            name=limit.id,
+            used=f"{number(limit.planned)} of {number(limit.available)} hours",
+            brings=f"{money(limit.price, currency)} an hour" if limit.price > 0 else NOTHING_MORE,
+        )
     return LimitLine(
         name=f"Budget {limit.id}",
         used=f"{money(limit.planned, currency)} of {money(limit.available, currency)}",
-        brings=(f"{money(limit.price, currency)} for each {money(1.0, currency)}"
-                if limit.price > 0 else NOTHING_MORE))
+        brings=(
+            f"{money(limit.price, currency)} for each {money(1.0, currency)}"
+            if limit.price > 0
+            else NOTHING_MORE
+        ),
+    )

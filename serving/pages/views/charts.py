@@ -39,22 +39,26 @@ def reason_bar(points: float, widest: float) -> Markup:
         '<svg class="reason-bar" viewBox="0 0 200 14" preserveAspectRatio="none" '
         'aria-hidden="true" focusable="false">'
         f'<rect class="bar-{side}" x="{start:.1f}" y="2" width="{max(length, 1):.1f}" height="10"/>'
-        f'<line class="axis" x1="{half:g}" y1="0" x2="{half:g}" y2="14"/></svg>')
+        f'<line class="axis" x1="{half:g}" y1="0" x2="{half:g}" y2="14"/></svg>'
+    )
 
 
 def share_bar(share: float | None, kind: str) -> Markup:
     """A bar filled to a share of its width; empty and hatched when it is not known."""
-    inner = ('<rect class="bar-unknown" x="0" y="0" width="100" height="8"/>'
-             if share is None else
-             '<rect class="bar-track" x="0" y="0" width="100" height="8"/>'
-             f'<rect class="bar-{escape(kind)}" x="0" y="0" '
-             f'width="{max(0.0, min(share, 1.0)) * 100:.1f}" height="8"/>')
-    return Markup('<svg class="share-bar" viewBox="0 0 100 8" preserveAspectRatio="none" '
-                  f'aria-hidden="true" focusable="false">{inner}</svg>')
+    inner = (
+        '<rect class="bar-unknown" x="0" y="0" width="100" height="8"/>'
+        if share is None
+        else '<rect class="bar-track" x="0" y="0" width="100" height="8"/>'
+        f'<rect class="bar-{escape(kind)}" x="0" y="0" '
+        f'width="{max(0.0, min(share, 1.0)) * 100:.1f}" height="8"/>'
+    )
+    return Markup(
+        '<svg class="share-bar" viewBox="0 0 100 8" preserveAspectRatio="none" '
+        f'aria-hidden="true" focusable="false">{inner}</svg>'
+    )
 
 
-def horizon_picture(bars: Sequence[HorizonBar], kind: Literal["risk", "growth"] = "risk"
-                    ) -> Markup:
+def horizon_picture(bars: Sequence[HorizonBar], kind: Literal["risk", "growth"] = "risk") -> Markup:
     """Probabilities with their intervals, and what is usual as a mark; ``kind`` is the colour."""
     top = max([b.high for b in bars] + [b.usual or 0.0 for b in bars], default=0.0) or 1.0
     scale = HORIZON_WIDTH / (1.05 * top)
@@ -72,14 +76,17 @@ def horizon_picture(bars: Sequence[HorizonBar], kind: Literal["risk", "growth"] 
             f'<path class="interval" d="M{low:.1f} {y + 8}H{high:.1f}M{low:.1f} {y + 4}v8'
             f'M{high:.1f} {y + 4}v8"/>'
             f'<text class="value" x="{right}" y="{y + 6}">{escape(bar.text)}</text>'
-            f'<text class="range" x="{right}" y="{y + 20}">{escape(bar.range)}</text>')
+            f'<text class="range" x="{right}" y="{y + 20}">{escape(bar.range)}</text>'
+        )
         if bar.usual is not None:
             usual = HORIZON_LEFT + scale * bar.usual
             lines.append(f'<path class="usual" d="M{usual:.1f} {y - 4}v24"/>')
     width = HORIZON_LEFT + HORIZON_WIDTH + 96
     title = "; ".join(f"{b.label}: {b.text}, 95% interval {b.range}" for b in bars)
-    return Markup(f'<svg class="horizons" viewBox="0 0 {width} {len(bars) * HORIZON_ROW}" '
-                  f'role="img" aria-label="{escape(title)}">{"".join(lines)}</svg>')
+    return Markup(
+        f'<svg class="horizons" viewBox="0 0 {width} {len(bars) * HORIZON_ROW}" '
+        f'role="img" aria-label="{escape(title)}">{"".join(lines)}</svg>'
+    )
 
 
 def columns_picture(values: Sequence[float | None], *, title: str) -> Markup:
@@ -92,10 +99,14 @@ def columns_picture(values: Sequence[float | None], *, title: str) -> Markup:
             continue
         size = value / top * (height - 4)
         kind = "now" if number == len(values) - 1 else "then"
-        drawn.append(f'<rect class="column-{kind}" x="{number * (width + gap)}" '
-                     f'y="{height - max(size, 1):.1f}" width="{width}" '
-                     f'height="{max(size, 1):.1f}" rx="1.5"/>')
+        drawn.append(
+            f'<rect class="column-{kind}" x="{number * (width + gap)}" '
+            f'y="{height - max(size, 1):.1f}" width="{width}" '
+            f'height="{max(size, 1):.1f}" rx="1.5"/>'
+        )
     total = max(len(values) * (width + gap) - gap, 1)
-    return Markup(f'<svg class="columns" viewBox="0 0 {total} {height}" '
-                  f'preserveAspectRatio="none" role="img" '
-                  f'aria-label="{escape(title)}">{"".join(drawn)}</svg>')
+    return Markup(
+        f'<svg class="columns" viewBox="0 0 {total} {height}" '
+        f'preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(title)}">{"".join(drawn)}</svg>'
+    )

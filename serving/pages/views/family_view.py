@@ -13,8 +13,11 @@ from serving.text_format import NOT_KNOWN, day, money, number, plural
 MOST_CHILDREN = 20
 
 LABELS = {
-    "mrr": "Monthly revenue", "active_users_28d": "People active in 28 days",
-    "tickets_28d": "Tickets in 28 days", "tickets_open": "Open tickets", "seats": "Seats",
+    "mrr": "Monthly revenue",
+    "active_users_28d": "People active in 28 days",
+    "tickets_28d": "Tickets in 28 days",
+    "tickets_open": "Open tickets",
+    "seats": "Seats",
 }
 
 
@@ -53,21 +56,26 @@ class FamilyView:
     more_href: str
 
 
-def family_view(family: Family, *, name: str, currency: str, formula: HealthFormula,
-                lists_children: bool = True) -> FamilyView:
+def family_view(
+    family: Family, *, name: str, currency: str, formula: HealthFormula, lists_children: bool = True
+) -> FamilyView:
     """The family of the account of this name; without its children where a list shows them."""
     children = family.children[:MOST_CHILDREN] if lists_children else ()
-    when = (f"as of {day(family.as_of)}" if day(family.as_of) == day(family.oldest_as_of) else
-            f"as of {day(family.oldest_as_of)} to {day(family.as_of)}")
+    when = (
+        f"as of {day(family.as_of)}"
+        if day(family.as_of) == day(family.oldest_as_of)
+        else f"as of {day(family.oldest_as_of)} to {day(family.as_of)}"
+    )
     worst = " Those in the worst health come first." if len(children) > 1 else ""
     return FamilyView(
         title=f"What {name} and the accounts below it come to",
         intro=f"Of {plural(family.accounts, 'account')} with features, "
-              f"{len(family.children):,} of them directly below, {when}.{worst}",
+        f"{len(family.children):,} of them directly below, {when}.{worst}",
         figures=tuple(_figure(figure, family.accounts, currency) for figure in family.figures),
         children=tuple(_line(child, formula) for child in children),
         more=f"Show all {plural(family.accounts, 'account')}" if lists_children else "",
-        more_href=family_href(family.account_id))
+        more_href=family_href(family.account_id),
+    )
 
 
 def _figure(figure: FamilyFigure, accounts: int, currency: str) -> FigureView:
@@ -86,10 +94,12 @@ def _figure(figure: FamilyFigure, accounts: int, currency: str) -> FigureView:
 
 def _line(child: AccountScore, formula: HealthFormula) -> ChildLine:
     return ChildLine(
-        href=account_href(child.account_id), name=display_name(child),
+        href=account_href(child.account_id),
+        name=display_name(child),
         health=NOT_KNOWN if child.health.score is None else f"{child.health.score:.0f}",
         level=child.health.band or "not enough data",
         level_class=level_class(formula, child.health.band),
         mrr=money(child.mrr, child.currency),
         people=number(child.features.get("active_users_28d")),
-        tickets=number(child.features.get("tickets_28d")))
+        tickets=number(child.features.get("tickets_28d")),
+    )

@@ -23,19 +23,29 @@ class SayView:
     said: tuple[str, ...]
 
 
-def say_view(first_action: str | None, heard: Sequence[Feedback], names: Mapping[str, str], *,
-             clock: datetime) -> SayView:
+def say_view(
+    first_action: str | None,
+    heard: Sequence[Feedback],
+    names: Mapping[str, str],
+    *,
+    clock: datetime,
+) -> SayView:
     """The form for the action that is recommended first, and the newest of what was said; ``clock``
     is that of the service, by which is put off."""
-    return SayView(action=first_action or "",
-                   put_off="" if first_action in (None, DO_NOTHING) else (
-                       f"Not for two weeks (until {day(clock + ONE_CLICK)})"),
-                   said=tuple(said_line(one, names) for one in heard[:MOST_SAID]))
+    return SayView(
+        action=first_action or "",
+        put_off=""
+        if first_action in (None, DO_NOTHING)
+        else (f"Not for two weeks (until {day(clock + ONE_CLICK)})"),
+        said=tuple(said_line(one, names) for one in heard[:MOST_SAID]),
+    )
 
 
 def said_line(one: Feedback, names: Mapping[str, str]) -> str:
     """What was said, in a sentence."""
     until = f" until {day(one.snooze_until)}" if one.snooze_until else ""
     why = f": {one.reason}" if one.reason else ""
-    return (f"{who(one.by)} {SAID[one.verdict]} {names.get(one.action, plain(one.action))}{until}, "
-            f"{day(one.said_at)}{why}")
+    return (
+        f"{who(one.by)} {SAID[one.verdict]} {names.get(one.action, plain(one.action))}{until}, "
+        f"{day(one.said_at)}{why}"
+    )

@@ -62,25 +62,53 @@ def outlook_lines(score: AccountScore, models: Models) -> tuple[OutlookLine, ...
     found = other_outlooks(score)
     leaves = score.model_version or ""
     grows = models.expansion.version if models.expansion is not None else ""
-    return (_renewal(score, "Leaves at its renewal", renewal_outlook(score), source=leaves,
-                     chance="chance to leave"),
-            *(_far(score, models, horizon) for horizon in FAR_HORIZONS),
-            _renewal(score, "Grows by its renewal", growth_by_renewal(score), source=grows,
-                     chance="chance to grow"),
-            *(_far_growth(score, models, horizon) for horizon in FAR_HORIZONS),
-            *(_line(score, what, found[name].at, note=plain_note(found[name].note),
-                    source=models.others[name].version if name in models.others else "",
-                    unknown=f"within {OUTCOME_DAYS} days")
-              for name, what in OUTCOMES.items()))
+    return (
+        _renewal(
+            score,
+            "Leaves at its renewal",
+            renewal_outlook(score),
+            source=leaves,
+            chance="chance to leave",
+        ),
+        *(_far(score, models, horizon) for horizon in FAR_HORIZONS),
+        _renewal(
+            score,
+            "Grows by its renewal",
+            growth_by_renewal(score),
+            source=grows,
+            chance="chance to grow",
+        ),
+        *(_far_growth(score, models, horizon) for horizon in FAR_HORIZONS),
+        *(
+            _line(
+                score,
+                what,
+                found[name].at,
+                note=plain_note(found[name].note),
+                source=models.others[name].version if name in models.others else "",
+                unknown=f"within {OUTCOME_DAYS} days",
+            )
+            for name, what in OUTCOMES.items()
+        ),
+    )
 
 
-def _renewal(score: AccountScore, what: str, found: RenewalOutlook, *, source: str, chance: str
-             ) -> OutlookLine:
+def _renewal(
+    score: AccountScore, what: str, found: RenewalOutlook, *, source: str, chance: str
+) -> OutlookLine:
     days = found.days_to_renewal
-    line = _line(score, what, found.at, source=source,
-                 note=plain_note(found.note) if found.at is None else (
-                     f"This is the {chance} within {found.at.horizon_days} days, the shortest time "
-                     f"for which it is known that includes the renewal."))
+    line = _line(
+        score,
+        what,
+        found.at,
+        source=source,
+        note=plain_note(found.note)
+        if found.at is None
+        else (
+            f"This is the {chance} within {found.at.horizon_days} days, the shortest time "
+            f"for which it is known that includes the renewal."
+        ),
+    )
     if days is None or days < 0 or score.has_left:
         return line
     on = f"the renewal is in {plural(round(days), 'day')}, on {day(_after(score, days))}"
@@ -91,8 +119,14 @@ def _far(score: AccountScore, models: Models, horizon: int) -> OutlookLine:
     """The chance to leave within a far horizon, or why it is not known."""
     at = score.churn_at(horizon)
     note = "" if at is not None and at.probability is not None else _why_not(score, models, horizon)
-    return _line(score, f"Leaves within {horizon} days", at, source=score.model_version or "",
-                 note=note, unknown=f"by {day(_after(score, horizon))}")
+    return _line(
+        score,
+        f"Leaves within {horizon} days",
+        at,
+        source=score.model_version or "",
+        note=note,
+        unknown=f"by {day(_after(score, horizon))}",
+    )
 
 
 def _far_growth(score: AccountScore, models: Models, horizon: int) -> OutlookLine:
@@ -100,13 +134,21 @@ def _far_growth(score: AccountScore, models: Models, horizon: int) -> OutlookLin
     at = score.growth_at(horizon)
     note = ""
     if at is None:
-        note = plain_note(score.expansion_note) if not score.growth else _not_trained(
-            models.expansion, horizon)
+        note = (
+            plain_note(score.expansion_note)
+            if not score.growth
+            else _not_trained(models.expansion, horizon)
+        )
     elif (rise := score.expected_growth(at)).expected is not None:
         note = f"Expected: {money(rise.expected, score.currency)} a year."
-    return _line(score, f"Grows within {horizon} days", at, note=note,
-                 source=models.expansion.version if models.expansion is not None else "",
-                 unknown=f"by {day(_after(score, horizon))}")
+    return _line(
+        score,
+        f"Grows within {horizon} days",
+        at,
+        note=note,
+        source=models.expansion.version if models.expansion is not None else "",
+        unknown=f"by {day(_after(score, horizon))}",
+    )
 
 
 def _why_not(score: AccountScore, models: Models, horizon: int) -> str:
@@ -121,8 +163,10 @@ def _not_trained(served: ServedModel | None, horizon: int) -> str:
     reasons = served.model.not_estimable if served is not None else {}
     if horizon not in reasons:
         return "The model in use does not look so far ahead."
-    return (f"Too little is known yet to look {horizon} days ahead; the model's card, under "
-            f"Models, says why.")
+    return (
+        f"Too little is known yet to look {horizon} days ahead; the model's card, under "
+        f"Models, says why."
+    )
 
 
 def plain_note(note: str | None) -> str:
@@ -134,17 +178,29 @@ def plain_note(note: str | None) -> str:
     return NONE_PROMOTED.sub("No model for this is in use yet.", note or "")
 
 
-def _line(score: AccountScore, what: str, at: HorizonProbability | None, *, note: str, source: str,
-          unknown: str = "") -> OutlookLine:
+def _line(
+    score: AccountScore,
+    what: str,
+    at: HorizonProbability | None,
+    *,
+    note: str,
+    source: str,
+    unknown: str = "",
+) -> OutlookLine:
     if at is None or at.probability is None:
-        return OutlookLine(what=what, when=unknown, chance=NOT_KNOWN, range="", note=note,
-                           source="")
+        return OutlookLine(
+            what=what, when=unknown, chance=NOT_KNOWN, range="", note=note, source=""
+        )
     usual = "" if at.base_rate is None else f"; usual {percent(at.base_rate)}"
     covers = "" if at.low is None else f"95% interval {percent_range(at.low, at.high)}{usual}"
     return OutlookLine(
-        what=what, when=f"within {at.horizon_days} days, by {day(_after(score, at.horizon_days))}",
-        chance=percent(at.probability), range=covers, note=note,
-        source=f"Said by {source}." if source else "")
+        what=what,
+        when=f"within {at.horizon_days} days, by {day(_after(score, at.horizon_days))}",
+        chance=percent(at.probability),
+        range=covers,
+        note=note,
+        source=f"Said by {source}." if source else "",
+    )
 
 
 def _after(score: AccountScore, days: float) -> datetime:

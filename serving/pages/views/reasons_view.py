@@ -62,19 +62,29 @@ def reasons_view(reasons: Reasons, probability: float | None, about: str) -> Rea
             found.append(ReasonList(title=title, note=note, lines=lines))
     if reasons.start is None or probability is None:
         lost = sum(r.points for r in everything)
-        summary = (f"The health formula takes away {lost:.0f} of 100 points in all. Longer bars "
-                   f"take away more." if everything else "Nothing takes points away.")
-        return ReasonsView(lists=tuple(found), summary=summary, less_label="",
-                           more_label="takes points away")
+        summary = (
+            f"The health formula takes away {lost:.0f} of 100 points in all. Longer bars "
+            f"take away more."
+            if everything
+            else "Nothing takes points away."
+        )
+        return ReasonsView(
+            lists=tuple(found), summary=summary, less_label="", more_label="takes points away"
+        )
     shown = sum(r.points for r in everything)
     rest = reasons.rest or 0.0
     smaller = f", smaller things by {signed(rest)}" if abs(rest) >= STANDS_OUT else ""
-    summary = (f"Every account starts at {percent(reasons.start / 100)}. What is listed here moves "
-               f"this one by {signed(shown)} points{smaller}, to {percent(probability)}. These go "
-               f"with {'leaving' if about == 'churn' else 'growing'} among past accounts; they are "
-               f"not shown to cause it.")
-    more, less = (("more likely to leave", "less likely to leave") if about == "churn"
-                  else ("more likely to grow", "less likely to grow"))
+    summary = (
+        f"Every account starts at {percent(reasons.start / 100)}. What is listed here moves "
+        f"this one by {signed(shown)} points{smaller}, to {percent(probability)}. These go "
+        f"with {'leaving' if about == 'churn' else 'growing'} among past accounts; they are "
+        f"not shown to cause it."
+    )
+    more, less = (
+        ("more likely to leave", "less likely to leave")
+        if about == "churn"
+        else ("more likely to grow", "less likely to grow")
+    )
     return ReasonsView(lists=tuple(found), summary=summary, less_label=less, more_label=more)
 
 
@@ -82,7 +92,10 @@ def _reason_line(reason: Reason, widest: float) -> ReasonLine:
     unit = "points" if reason.points_unit == "percentage points" else "health points"
     also = "; ".join(within_a_sentence(text) for text in reason.also)
     return ReasonLine(
-        text=reason.text, comparison=reason.comparison or "",
+        text=reason.text,
+        comparison=reason.comparison or "",
         also=f"also {also}" if also else "",
-        points=signed(reason.points, f" {unit}"), bar=reason_bar(reason.points, widest),
-        direction="toward" if reason.is_risk else "away")
+        points=signed(reason.points, f" {unit}"),
+        bar=reason_bar(reason.points, widest),
+        direction="toward" if reason.is_risk else "away",
+    )

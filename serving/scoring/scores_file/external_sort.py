@@ -43,8 +43,12 @@ class RowsInOrder:
     def __enter__(self) -> RowsInOrder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._file.close()
 
     def add(self, rows: pl.DataFrame, key: NDArray[np.float64]) -> None:
@@ -70,13 +74,18 @@ class RowsInOrder:
         order = _falling(keys)
         del keys
         for start in range(0, len(order), rows):
-            wanted = order[start:start + rows]  # of one part they lie side by side
+            wanted = order[start : start + rows]  # of one part they lie side by side
             by_part = np.argsort(wanted)
             came = wanted[by_part]
             edges = np.searchsorted(came, first)
-            batches = [batch for part, (a, b) in enumerate(pairwise(edges))
-                       if a < b for batch in self._read(part, int(came[a] - first[part]),
-                                                        int(came[b - 1] - first[part]) + 1)]
+            batches = [
+                batch
+                for part, (a, b) in enumerate(pairwise(edges))
+                if a < b
+                for batch in self._read(
+                    part, int(came[a] - first[part]), int(came[b - 1] - first[part]) + 1
+                )
+            ]
             back = np.empty(len(by_part), np.int64)
             back[by_part] = np.arange(len(by_part))
             # not pa.array: it would import pandas, for half a second

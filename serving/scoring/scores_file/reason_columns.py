@@ -65,8 +65,12 @@ class Themes:
             found[role].setdefault(theme, []).append(at)
         place = np.empty(len(names), np.int64)
         place[in_order] = np.arange(len(names))
-        return cls(by_list=tuple(tuple(map(tuple, themes.values())) for themes in found.values()
-                                 if themes), place_by_name=place)
+        return cls(
+            by_list=tuple(
+                tuple(map(tuple, themes.values())) for themes in found.values() if themes
+            ),
+            place_by_name=place,
+        )
 
     def foremost(self, contributions: Floats, most: int) -> Foremost:
         """The reasons of each row from its contributions in probability."""
@@ -96,15 +100,18 @@ class Themes:
         size = np.abs(total)
         total[size < LEAST_POINTS] = -np.inf
         kept = np.lexsort((self.place_by_name[leading].T, -size.T), axis=1)[:, :MOST_REASONS]
-        return (np.take_along_axis(total.T, kept, axis=1),
-                np.take_along_axis(leading.T, kept, axis=1))
+        return (
+            np.take_along_axis(total.T, kept, axis=1),
+            np.take_along_axis(leading.T, kept, axis=1),
+        )
 
 
 class Wording:
     """The sentences of reasons: a feature's value, and how it compares among which accounts."""
 
-    def __init__(self, names: Sequence[str], catalogue: Mapping[str, AnyFeature], peers: Peers
-                 ) -> None:
+    def __init__(
+        self, names: Sequence[str], catalogue: Mapping[str, AnyFeature], peers: Peers
+    ) -> None:
         self._names, self._catalogue, self._peers = tuple(names), catalogue, peers
         self._groups: dict[tuple[str | None, ...], int] = {}
         self._similar: list[tuple[PeerGroup, ...]] = []
@@ -113,11 +120,18 @@ class Wording:
     def columns(self, frame: pl.DataFrame, leading: Places, values: Floats) -> list[pl.Series]:
         """The sentence of each rank; ``values`` are those of the leading features, NaN unknown."""
         groups = self._groups_of(frame)
-        return [pl.Series([
-            None if feature == NONE else self._sentence(feature, value, group)
-            for feature, value, group in zip(
-                leading[:, rank].tolist(), values[:, rank].tolist(), groups, strict=True)
-        ], dtype=pl.String) for rank in range(leading.shape[1])]
+        return [
+            pl.Series(
+                [
+                    None if feature == NONE else self._sentence(feature, value, group)
+                    for feature, value, group in zip(
+                        leading[:, rank].tolist(), values[:, rank].tolist(), groups, strict=True
+                    )
+                ],
+                dtype=pl.String,
+            )
+            for rank in range(leading.shape[1])
+        ]
 
     def _sentence(self, feature: int, value: float, group: int) -> str:
         told = None if value != value else value

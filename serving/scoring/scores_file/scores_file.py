@@ -57,19 +57,28 @@ class ScoresWritten:
     @classmethod
     def of(cls, scores: pl.DataFrame) -> ScoresWritten:
         """What these rows come to."""
-        return cls(accounts=scores.height, by_source=_counted(scores["score_source"]),
-                   by_reason=_counted(scores["degraded"]))
+        return cls(
+            accounts=scores.height,
+            by_source=_counted(scores["score_source"]),
+            by_reason=_counted(scores["degraded"]),
+        )
 
     def __add__(self, other: ScoresWritten) -> ScoresWritten:
         return ScoresWritten(
             accounts=self.accounts + other.accounts,
             by_source=Counter(self.by_source) + Counter(other.by_source),
-            by_reason=Counter(self.by_reason) + Counter(other.by_reason))
+            by_reason=Counter(self.by_reason) + Counter(other.by_reason),
+        )
 
 
 def write_scores(
-    workspace: Workspace, store: ModelStore, as_of: datetime, file: Path, *,
-    most_reasons: int = MOST_REASONS, at_once: int = ACCOUNTS_AT_ONCE,
+    workspace: Workspace,
+    store: ModelStore,
+    as_of: datetime,
+    file: Path,
+    *,
+    most_reasons: int = MOST_REASONS,
+    at_once: int = ACCOUNTS_AT_ONCE,
 ) -> ScoresWritten:
     """Score every account of a snapshot into a Parquet file, most revenue at risk first.
 
@@ -83,20 +92,36 @@ def write_scores(
     snapshots = SnapshotStore(workspace.snapshots_dir)
     path, declared = snapshots.there(as_of), catalogue(settings.use_names)
     formula = FORMULAS[settings.health_formula]
-    models = able_to_read(path, models_of(workspace, store),
-                          digests={**declared.digests, HEALTH_SCORE: formula.version})
+    models = able_to_read(
+        path,
+        models_of(workspace, store),
+        digests={**declared.digests, HEALTH_SCORE: formula.version},
+    )
     reads = () if models.churn is None else models.churn.model.contract.names
     scoring = ColumnScoring(
-        models=models, catalogue=declared.by_name, formula=formula, now=as_of,
-        currency=settings.currency, most_reasons=most_reasons,
+        models=models,
+        catalogue=declared.by_name,
+        formula=formula,
+        now=as_of,
+        currency=settings.currency,
+        most_reasons=most_reasons,
         max_age=timedelta(days=settings.max_feature_age_days),
-        peers=peers_in_file(path, [n for n in reads if n in declared.by_name]) if most_reasons
-        else Peers(groups={}))
+        peers=peers_in_file(path, [n for n in reads if n in declared.by_name])
+        if most_reasons
+        else Peers(groups={}),
+    )
     about = {
-        "keepwell.as_of": as_of.isoformat(), "keepwell.currency": settings.currency,
+        "keepwell.as_of": as_of.isoformat(),
+        "keepwell.currency": settings.currency,
         MADE_FROM: snapshots.made_from(as_of) or "",
-        "keepwell.models": json.dumps({one.version: one.fingerprint for one in (
-            models.churn, models.churn_formula, models.expansion) if one is not None})}
+        "keepwell.models": json.dumps(
+            {
+                one.version: one.fingerprint
+                for one in (models.churn, models.churn_formula, models.expansion)
+                if one is not None
+            }
+        ),
+    }
     written = ScoresWritten(accounts=0, by_source={}, by_reason={})
     with _whole(file) as temporary, RowsInOrder(file.parent) as rows:
         parts = snapshots.parts(as_of, scoring.reads, rows=at_once)
@@ -117,16 +142,21 @@ def able_to_read(path: Path, models: Models, *, digests: Mapping[str, str]) -> M
         if served is None:
             return None
         try:
-            served.model.contract.matrix(_suspects(path, served.model.contract.names),
-                                         digests=digests)
+            served.model.contract.matrix(
+                _suspects(path, served.model.contract.names), digests=digests
+            )
         except FeatureContractError as error:
             refusals[label] = f"{served.version} can not read these features: {error}"
             return None
         return served
 
     return replace(
-        models, churn=able("churn", models.churn), expansion=able("expansion", models.expansion),
-        churn_formula=able("churn-formula", models.churn_formula), refusals=refusals)
+        models,
+        churn=able("churn", models.churn),
+        expansion=able("expansion", models.expansion),
+        churn_formula=able("churn-formula", models.churn_formula),
+        refusals=refusals,
+    )
 
 
 def _suspects(path: Path, names: tuple[str, ...]) -> pl.DataFrame:
@@ -136,8 +166,14 @@ def _suspects(path: Path, names: tuple[str, ...]) -> pl.DataFrame:
     floats = [n for n in names if n in there and there[n].is_float()]
     file = pq.ParquetFile(path).metadata
     at = {file.schema.column(n).name: n for n in range(file.num_columns)}
-    doubtful = [name for name in floats if not all(
-        _is_finite(file.row_group(group).column(at[name])) for group in range(file.num_row_groups))]
+    doubtful = [
+        name
+        for name in floats
+        if not all(
+            _is_finite(file.row_group(group).column(at[name]))
+            for group in range(file.num_row_groups)
+        )
+    ]
     if not doubtful:
         return scan.head(0).collect()
     return scan.filter(pl.any_horizontal(pl.col(doubtful).is_infinite())).collect()
@@ -181,7 +217,8 @@ def _whole(file: Path) -> Iterator[Path]:
             raise
         raise ScoresFileError(
             f"{file} could not be written: {error.strerror}. Nothing of it is left, and a file of "
-            f"that name is as it was. Make room, or name another with --out.") from error
+            f"that name is as it was. Make room, or name another with --out."
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -189,8 +226,11 @@ def _whole(file: Path) -> Iterator[Path]:
 
 def _write(path: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:
     # few words are said often; numbers and ids hardly repeat, and to look for it takes time
-    words = [field.name for field in schema
-             if pa.types.is_large_string(field.type) and field.name != "account_id"]
+    words = [
+        field.name
+        for field in schema
+        if pa.types.is_large_string(field.type) and field.name != "account_id"
+    ]
     with path.open("wb") as out:
         writer = pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=words)
         try:

@@ -65,14 +65,25 @@ class ScoringTask:
     def _scoring(self) -> ColumnScoring:
         """Made where it is used: declarations do not travel."""
         return ColumnScoring(
-            models=self.models, catalogue=catalogue(self.use_names).by_name,
-            formula=FORMULAS[self.formula], now=self.as_of, max_age=self.max_age,
-            currency=self.currency, peers=self.peers, most_reasons=self.most_reasons)
+            models=self.models,
+            catalogue=catalogue(self.use_names).by_name,
+            formula=FORMULAS[self.formula],
+            now=self.as_of,
+            max_age=self.max_age,
+            currency=self.currency,
+            peers=self.peers,
+            most_reasons=self.most_reasons,
+        )
 
 
 def scores_on_spark(
-    session: SparkSession, workspace: Workspace, store: ModelStore, as_of: datetime, *,
-    partitions: int | None = None, most_reasons: int = MOST_REASONS,
+    session: SparkSession,
+    workspace: Workspace,
+    store: ModelStore,
+    as_of: datetime,
+    *,
+    partitions: int | None = None,
+    most_reasons: int = MOST_REASONS,
 ) -> pl.DataFrame:
     """The scores of every account of a snapshot, most revenue at risk first.
 
@@ -82,24 +93,41 @@ def scores_on_spark(
     settings = workspace.settings
     snapshots = SnapshotStore(workspace.snapshots_dir)
     path, declared = snapshots.there(as_of), catalogue(settings.use_names)
-    models = able_to_read(path, models_of(workspace, store), digests={
-        **declared.digests, HEALTH_SCORE: FORMULAS[settings.health_formula].version})
+    models = able_to_read(
+        path,
+        models_of(workspace, store),
+        digests={**declared.digests, HEALTH_SCORE: FORMULAS[settings.health_formula].version},
+    )
     task = ScoringTask(
-        models=models, as_of=as_of, use_names=settings.use_names,
+        models=models,
+        as_of=as_of,
+        use_names=settings.use_names,
         peers=peers_in_file(path, tuple(declared.by_name)) if most_reasons else Peers(groups={}),
-        formula=settings.health_formula, currency=settings.currency,
-        max_age=timedelta(days=settings.max_feature_age_days), most_reasons=most_reasons)
+        formula=settings.health_formula,
+        currency=settings.currency,
+        max_age=timedelta(days=settings.max_feature_age_days),
+        most_reasons=most_reasons,
+    )
     rows = session.read.parquet(str(path.resolve()))
     if partitions is not None:
         rows = rows.repartition(partitions)
     scored = cast(pl.DataFrame, pl.from_arrow(map_batches(rows, task, task.schema).toArrow()))
-    return (scored.cast(dict(task.file_schema))  # type: ignore[arg-type]
-            .sort("revenue_at_risk", "account_id", descending=[True, False], nulls_last=True))
+    return scored.cast(dict(task.file_schema)).sort(  # type: ignore[arg-type]
+        "revenue_at_risk", "account_id", descending=[True, False], nulls_last=True
+    )
 
 
 def _plain(frame: pl.DataFrame) -> pa.Table:
     """Arrow types that Spark knows: texts of ordinary size."""
     table = frame.to_arrow()
-    return table.cast(pa.schema(
-        pa.field(f.name, pa.string() if pa.types.is_large_string(f.type)
-                 or pa.types.is_string_view(f.type) else f.type) for f in table.schema))
+    return table.cast(
+        pa.schema(
+            pa.field(
+                f.name,
+                pa.string()
+                if pa.types.is_large_string(f.type) or pa.types.is_string_view(f.type)
+                else f.type,
+            )
+            for f in table.schema
+        )
+    )

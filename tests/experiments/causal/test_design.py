@@ -16,8 +16,14 @@ from experiments.causal.design import (
 
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
-DESIGN = Design(design_id="calls-90d", question="Do calls keep accounts?", action="success_call",
-                intervention="calls", mechanism="lottery", estimand="ITT")
+DESIGN = Design(
+    design_id="calls-90d",
+    question="Do calls keep accounts?",
+    action="success_call",
+    intervention="calls",
+    mechanism="lottery",
+    estimand="ITT",
+)
 
 
 def test_a_written_design_reads_back_equal(tmp_path: Path) -> None:
@@ -57,8 +63,7 @@ def test_an_id_is_a_file_name() -> None:
         replace(DESIGN, design_id="../calls")
 
 
-@pytest.mark.parametrize("change", [{"horizon_days": 0}, {"window_days": -1},
-                                    {"washout_days": -1}])
+@pytest.mark.parametrize("change", [{"horizon_days": 0}, {"window_days": -1}, {"washout_days": -1}])
 def test_windows_are_not_negative(change: dict[str, int]) -> None:
     with pytest.raises(DesignError, match="the horizon must be positive"):
         replace(DESIGN, **change)

@@ -22,20 +22,35 @@ def fit_of(values: np.ndarray, treated: np.ndarray, cluster: np.ndarray | None =
     """A fit whose effect is the plain difference of means."""
     share = treated.mean()
     means = {arm: values[treated == arm].mean() for arm in (True, False)}
-    centred = np.where(treated, (values - means[True]) / share,
-                       -(values - means[False]) / (1 - share))
+    centred = np.where(
+        treated, (values - means[True]) / share, -(values - means[False]) / (1 - share)
+    )
     rows = len(values)
-    return Fit(estimand="ITT", numerator=(centred + means[True] - means[False])[None, :],
-               denominator=np.ones((1, rows)),
-               cluster=np.arange(rows) if cluster is None else cluster, treated=treated,
-               propensity=np.full(rows, 0.5), weight=np.ones(rows),
-               kept=np.ones(rows, dtype=bool))
+    return Fit(
+        estimand="ITT",
+        numerator=(centred + means[True] - means[False])[None, :],
+        denominator=np.ones((1, rows)),
+        cluster=np.arange(rows) if cluster is None else cluster,
+        treated=treated,
+        propensity=np.full(rows, 0.5),
+        weight=np.ones(rows),
+        kept=np.ones(rows, dtype=bool),
+    )
 
 
 def an_estimate(low: float, high: float) -> Estimate:
-    return Estimate(estimand="ITT", estimate=(low + high) / 2, standard_error=(high - low) / 4,
-                    low=low, high=high, p_value=0.5, n=100, n_treated=50, n_control=50,
-                    n_clusters=100)
+    return Estimate(
+        estimand="ITT",
+        estimate=(low + high) / 2,
+        standard_error=(high - low) / 4,
+        low=low,
+        high=high,
+        p_value=0.5,
+        n=100,
+        n_treated=50,
+        n_control=50,
+        n_clusters=100,
+    )
 
 
 @pytest.fixture
@@ -57,8 +72,9 @@ def test_repeating_every_row_in_its_cluster_adds_no_certainty(rng: np.random.Gen
     treated = np.arange(200) % 2 == 0
     values = rng.normal(size=200)
     once = estimate_of(fit_of(values, treated))
-    twice = estimate_of(fit_of(np.repeat(values, 2), np.repeat(treated, 2),
-                               np.repeat(np.arange(200), 2)))
+    twice = estimate_of(
+        fit_of(np.repeat(values, 2), np.repeat(treated, 2), np.repeat(np.arange(200), 2))
+    )
     assert twice.standard_error == pytest.approx(once.standard_error)
     assert (twice.n, twice.n_clusters) == (400, 200)
 
@@ -95,23 +111,32 @@ def test_a_part_without_an_arm_has_no_effect() -> None:
 def test_the_median_over_repeats_carries_their_spread() -> None:
     treated = np.arange(60) % 2 == 0
     one = fit_of(np.arange(60.0) % 7, treated)
-    shifted = Fit(estimand="ATT", numerator=np.vstack([one.numerator - 5, one.numerator,
-                                                       one.numerator + 5]),
-                  denominator=np.ones((3, 60)), cluster=one.cluster, treated=treated,
-                  propensity=one.propensity, weight=one.weight, kept=one.kept)
+    shifted = Fit(
+        estimand="ATT",
+        numerator=np.vstack([one.numerator - 5, one.numerator, one.numerator + 5]),
+        denominator=np.ones((3, 60)),
+        cluster=one.cluster,
+        treated=treated,
+        propensity=one.propensity,
+        weight=one.weight,
+        kept=one.kept,
+    )
     alone, together = estimate_of(one), estimate_of(shifted)
     assert together.estimate == pytest.approx(alone.estimate)
     assert together.standard_error == pytest.approx(np.hypot(alone.standard_error, 5))
 
 
-@pytest.mark.parametrize(("low", "high", "goal", "verdict"), [
-    (-0.09, -0.01, "lower", "works"),
-    (0.01, 0.09, "lower", "harms"),
-    (-0.09, 0.01, "lower", "unknown"),
-    (-0.004, 0.05, "lower", "does not work"),
-    (10.0, 90.0, "higher", "works"),
-    (-90.0, -10.0, "higher", "harms"),
-])
+@pytest.mark.parametrize(
+    ("low", "high", "goal", "verdict"),
+    [
+        (-0.09, -0.01, "lower", "works"),
+        (0.01, 0.09, "lower", "harms"),
+        (-0.09, 0.01, "lower", "unknown"),
+        (-0.004, 0.05, "lower", "does not work"),
+        (10.0, 90.0, "higher", "works"),
+        (-90.0, -10.0, "higher", "harms"),
+    ],
+)
 def test_only_a_whole_interval_claims(low: float, high: float, goal: str, verdict: str) -> None:
     assert verdict_of(an_estimate(low, high), goal=goal, smallest_effect=0.005) == verdict
 
@@ -141,8 +166,9 @@ def test_segments_are_read_together(rng: np.random.Generator) -> None:
 def test_a_small_segment_is_named_and_not_estimated() -> None:
     treated = np.arange(200) % 2 == 0
     segments = ["big"] * 190 + ["tiny"] * 10
-    effects, small = segment_effects(fit_of(np.arange(200.0), treated), segments, goal="lower",
-                                     smallest_effect=0.01)
+    effects, small = segment_effects(
+        fit_of(np.arange(200.0), treated), segments, goal="lower", smallest_effect=0.01
+    )
     assert ([effect.segment for effect in effects], small) == (["big"], ("tiny",))
     assert heterogeneity(effects) is None
 
@@ -154,8 +180,9 @@ def test_among_useless_actions_one_in_twenty_claims_a_segment() -> None:
         rng = np.random.default_rng(seed)
         treated = rng.random(600) < 0.5
         segments = np.array(["a", "b", "c", "d"])[np.arange(600) % 4]
-        effects, _ = segment_effects(fit_of(rng.normal(size=600), treated), segments,
-                                     goal="lower", smallest_effect=0.01)
+        effects, _ = segment_effects(
+            fit_of(rng.normal(size=600), treated), segments, goal="lower", smallest_effect=0.01
+        )
         claims += any(effect.verdict in ("works", "harms") for effect in effects)
     assert claims <= 32  # 99.7th percentile of a binomial of 400 with chance 0.05
 
@@ -163,7 +190,8 @@ def test_among_useless_actions_one_in_twenty_claims_a_segment() -> None:
 def test_the_tipping_value_is_the_published_e_value() -> None:
     # Risk ratio 0.5 at the bound: 2 + sqrt(2) by VanderWeele and Ding (2017).
     assert tipping_risk_ratio(an_estimate(-0.15, -0.10), control_rate=0.2) == pytest.approx(
-        2 + np.sqrt(2))
+        2 + np.sqrt(2)
+    )
     assert tipping_risk_ratio(an_estimate(-0.15, 0.10), control_rate=0.2) is None
     assert tipping_risk_ratio(an_estimate(-0.5, -0.3), control_rate=0.2) is None
 

@@ -27,7 +27,8 @@ FACTS = ("age", "education", "black", "hispanic", "married", "nodegree", "re74",
 BEFORE_1975 = FACTS[:-1]
 
 pytestmark = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason="../shared/data/lalonde is not there; it is not shipped")
+    not FOLDER.is_dir(), reason="../shared/data/lalonde is not there; it is not shipped"
+)
 
 
 def people(controls: str | None) -> pd.DataFrame:
@@ -41,9 +42,13 @@ def people(controls: str | None) -> pd.DataFrame:
 def sample_of(frame: pd.DataFrame, facts: tuple[str, ...], *, propensity: float) -> Sample:
     rows = len(frame)
     return Sample(
-        covariates=frame[list(facts)].to_numpy(float), covariate_names=facts,
-        treated=frame.treat.to_numpy() == 1, propensity=np.full(rows, propensity),
-        stratum=np.zeros(rows, dtype=np.int64), cluster=np.arange(rows))
+        covariates=frame[list(facts)].to_numpy(float),
+        covariate_names=facts,
+        treated=frame.treat.to_numpy() == 1,
+        propensity=np.full(rows, propensity),
+        stratum=np.zeros(rows, dtype=np.int64),
+        cluster=np.arange(rows),
+    )
 
 
 def earnings(frame: pd.DataFrame, year: int) -> np.ndarray:
@@ -54,7 +59,10 @@ def test_the_experiment_says_what_was_published() -> None:
     frame = people(None)
     fit = estimate_randomised(
         sample_of(frame, (), propensity=float(frame.treat.mean())),
-        {"re78": earnings(frame, 78)}, estimand="ITT", rng=np.random.default_rng(0))["re78"]
+        {"re78": earnings(frame, 78)},
+        estimand="ITT",
+        rng=np.random.default_rng(0),
+    )["re78"]
     found = estimate_of(fit)
     assert found.estimate == pytest.approx(1794, abs=1)
     assert found.standard_error == pytest.approx(671, abs=10)  # HC1 there, a cluster each here
@@ -71,8 +79,12 @@ def test_the_plain_difference_is_as_wrong_as_published(controls: str, published:
 @pytest.mark.parametrize("controls", ["cps", "psid"])
 def test_adjusted_it_comes_near_the_experiment(controls: str) -> None:
     frame = people(controls)
-    fit = estimate_aipw(sample_of(frame, FACTS, propensity=np.nan), {"re78": earnings(frame, 78)},
-                        estimand="ATT", rng=np.random.default_rng(1))["re78"]
+    fit = estimate_aipw(
+        sample_of(frame, FACTS, propensity=np.nan),
+        {"re78": earnings(frame, 78)},
+        estimand="ATT",
+        rng=np.random.default_rng(1),
+    )["re78"]
     found = estimate_of(fit)
     assert abs(found.estimate - 1794) <= 3 * found.standard_error
     assert found.standard_error < 1800  # near, and not merely vague
@@ -84,19 +96,36 @@ def result_of(controls: str) -> Result:
     sample = sample_of(frame, BEFORE_1975, propensity=np.nan)
     rows = len(frame)
     design = Design(
-        design_id=f"nsw-{controls}", question="Does training raise earnings?", action="training",
-        intervention="nsw", mechanism="judgement", estimand="ATT", window_days=1,
-        placebos=("earnings_1975",), written_at=FIRST)
+        design_id=f"nsw-{controls}",
+        question="Does training raise earnings?",
+        action="training",
+        intervention="nsw",
+        mechanism="judgement",
+        estimand="ATT",
+        window_days=1,
+        placebos=("earnings_1975",),
+        written_at=FIRST,
+    )
     zeros = np.zeros(rows)
     after = earnings(frame, 78)
-    return analyse(Trials(
-        design=design, account_ids=tuple(map(str, range(rows))), starts=(FIRST,) * rows,
-        segments=("all",) * rows, sample=sample,
-        outcomes={CHURN: (after == 0).astype(float), REVENUE: after, MRR_AFTER: after / 12},
-        baselines={CHURN: zeros, REVENUE: zeros, MRR_AFTER: zeros},
-        placebos={"earnings_1975": earnings(frame, 75)},
-        is_exposed=np.zeros(rows, dtype=bool), excluded={}, covariates_missing=(),
-    ), costs={}, currency="USD", rng=np.random.default_rng(2))
+    return analyse(
+        Trials(
+            design=design,
+            account_ids=tuple(map(str, range(rows))),
+            starts=(FIRST,) * rows,
+            segments=("all",) * rows,
+            sample=sample,
+            outcomes={CHURN: (after == 0).astype(float), REVENUE: after, MRR_AFTER: after / 12},
+            baselines={CHURN: zeros, REVENUE: zeros, MRR_AFTER: zeros},
+            placebos={"earnings_1975": earnings(frame, 75)},
+            is_exposed=np.zeros(rows, dtype=bool),
+            excluded={},
+            covariates_missing=(),
+        ),
+        costs={},
+        currency="USD",
+        rng=np.random.default_rng(2),
+    )
 
 
 @pytest.mark.parametrize("controls", ["cps", "psid"])

@@ -18,11 +18,12 @@ def day(number: float) -> datetime:
     return START + number * DAY
 
 
-def outcome(rows: list[dict[str, object]], *, start: float, horizon: int = 90,
-            lag: float = 0) -> dict[str, object]:
-    trials = pl.DataFrame({"account_id": ["a"], "start": [day(start)],
-                           "followed_from": [day(start + lag)]}).with_columns(
-        pl.col("start", "followed_from").cast(pl.Datetime("us", "UTC")))
+def outcome(
+    rows: list[dict[str, object]], *, start: float, horizon: int = 90, lag: float = 0
+) -> dict[str, object]:
+    trials = pl.DataFrame(
+        {"account_id": ["a"], "start": [day(start)], "followed_from": [day(start + lag)]}
+    ).with_columns(pl.col("start", "followed_from").cast(pl.Datetime("us", "UTC")))
     found = add_outcomes(trials, contract_states(frame(rows)), horizon=horizon * DAY)
     return found.to_dicts()[0]
 
@@ -35,13 +36,16 @@ def ended(at: float) -> dict[str, object]:
     return event("a", "contract.cancelled", day(at))
 
 
-@pytest.mark.parametrize(("end", "churn"), [
-    (50.0, 1.0),  # just at the start of the follow-up: still a customer then
-    (51.0, 1.0),
-    (139.99, 1.0),
-    (140.0, 0.0),  # the follow-up is half-open: [50, 140)
-    (200.0, 0.0),
-])
+@pytest.mark.parametrize(
+    ("end", "churn"),
+    [
+        (50.0, 1.0),  # just at the start of the follow-up: still a customer then
+        (51.0, 1.0),
+        (139.99, 1.0),
+        (140.0, 0.0),  # the follow-up is half-open: [50, 140)
+        (200.0, 0.0),
+    ],
+)
 def test_churn_is_a_contract_that_ends_in_the_follow_up(end: float, churn: float) -> None:
     found = outcome([began(), ended(end)], start=50)
     assert found["is_customer"]
@@ -71,8 +75,11 @@ def test_a_pause_is_not_churn_and_pays_nothing() -> None:
 
 
 def test_resuming_without_terms_resumes_the_old_price() -> None:
-    rows = [began(), event("a", "contract.paused", day(60)),
-            event("a", "contract.resumed", day(70))]
+    rows = [
+        began(),
+        event("a", "contract.paused", day(60)),
+        event("a", "contract.resumed", day(70)),
+    ]
     assert outcome(rows, start=50)["mrr_after"] == 100.0
 
 
@@ -91,18 +98,27 @@ def test_an_end_and_a_new_start_at_one_instant_go_on() -> None:
 def test_the_past_is_as_long_as_the_follow_up_or_unknown() -> None:
     rows = [began(), event("a", "contract.renewed", day(30), 200.0)]
     assert outcome(rows, start=100)["past_revenue"] == pytest.approx(
-        (100 * 20 + 200 * 70) / DAYS_A_MONTH)
+        (100 * 20 + 200 * 70) / DAYS_A_MONTH
+    )
     assert outcome(rows, start=80)["past_revenue"] is None
 
 
-moments = st.lists(st.tuples(st.integers(0, 300), st.sampled_from(
-    ["contract.started", "contract.changed", "contract.cancelled", "contract.paused"]),
-    st.integers(1, 9)), min_size=1, max_size=8, unique_by=lambda item: item[0])
+moments = st.lists(
+    st.tuples(
+        st.integers(0, 300),
+        st.sampled_from(
+            ["contract.started", "contract.changed", "contract.cancelled", "contract.paused"]
+        ),
+        st.integers(1, 9),
+    ),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda item: item[0],
+)
 
 
 @given(history=moments, start=st.integers(0, 200))
-def test_revenue_equals_a_sum_day_by_day(history: list[tuple[int, str, int]],
-                                         start: int) -> None:
+def test_revenue_equals_a_sum_day_by_day(history: list[tuple[int, str, int]], start: int) -> None:
     rows = [event("a", kind, day(at), float(mrr)) for at, kind, mrr in history]
     found = outcome(rows, start=start)
     total = 0.0
@@ -115,8 +131,8 @@ def test_revenue_equals_a_sum_day_by_day(history: list[tuple[int, str, int]],
 
 
 def test_the_state_is_that_of_just_before() -> None:
-    asked = pl.DataFrame({"account_id": ["a", "a", "b"],
-                          "at": [day(10), day(10.001), day(20)]}).with_columns(
-        pl.col("at").cast(pl.Datetime("us", "UTC")))
+    asked = pl.DataFrame(
+        {"account_id": ["a", "a", "b"], "at": [day(10), day(10.001), day(20)]}
+    ).with_columns(pl.col("at").cast(pl.Datetime("us", "UTC")))
     states = contract_states(frame([began(), event("a", "contract.changed", day(10), 50.0)]))
     assert state_at(asked, states, at="at", name="now")["now_mrr"].to_list() == [100.0, 50.0, None]

@@ -17,9 +17,15 @@ from experiments.causal.power import (
     smallest_detectable,
 )
 
-CALL = ExperimentCandidate(action="success_call", name="Success call", eligible="all customers",
-                           n_eligible=4000, cost_per_account=60.0, prior_effect=0.03,
-                           base_rate=0.08)
+CALL = ExperimentCandidate(
+    action="success_call",
+    name="Success call",
+    eligible="all customers",
+    n_eligible=4000,
+    cost_per_account=60.0,
+    prior_effect=0.03,
+    base_rate=0.08,
+)
 DAY = timedelta(days=1)
 
 
@@ -30,8 +36,10 @@ def test_an_effect_of_the_smallest_size_is_found_as_often_as_promised() -> None:
     effect = smallest_detectable(base_rate=base, n_treated=n_treated, n_control=n_control)
     found = 0
     for _ in range(4000):
-        left = (rng.binomial(n_treated, base - effect) / n_treated,
-                rng.binomial(n_control, base) / n_control)
+        left = (
+            rng.binomial(n_treated, base - effect) / n_treated,
+            rng.binomial(n_control, base) / n_control,
+        )
         error = np.sqrt(left[0] * (1 - left[0]) / n_treated + left[1] * (1 - left[1]) / n_control)
         found += abs(left[0] - left[1]) > 1.96 * error
     # The variance shrinks with the rate, so the promise is kept with a little to spare.
@@ -49,8 +57,10 @@ def test_the_plan_is_the_smallest_that_is_enough() -> None:
     assert plan.is_sufficient
     assert plan.smallest_effect <= CALL.prior_effect
     smaller = smallest_detectable(
-        base_rate=0.08, n_treated=plan.n_treated * (plan.k - 1) / plan.k,
-        n_control=plan.n_control + plan.n_treated / plan.k)
+        base_rate=0.08,
+        n_treated=plan.n_treated * (plan.k - 1) / plan.k,
+        n_control=plan.n_control + plan.n_treated / plan.k,
+    )
     assert smaller > CALL.prior_effect or plan.draws > 1
     assert plan.cost == pytest.approx(plan.n_treated * 60, rel=0.01)
     assert plan.weeks == -(-plan.draws * 90 // 7)
@@ -83,8 +93,10 @@ def test_nothing_that_could_be_drawn_gives_no_plan() -> None:
     assert cheapest_experiment([replace(CALL, n_eligible=1)], horizon_days=90) is None
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"n_eligible": 1}, "a lottery needs two"), ({"prior_effect": 0.0}, "not believed to lower")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"n_eligible": 1}, "a lottery needs two"), ({"prior_effect": 0.0}, "not believed to lower")],
+)
 def test_a_lottery_needs_accounts_and_a_belief(change: dict[str, float], words: str) -> None:
     with pytest.raises(PowerError, match=words):
         lottery_plan(replace(CALL, **change), horizon_days=90)

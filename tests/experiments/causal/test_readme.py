@@ -16,8 +16,9 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def test_every_estimator_is_in_the_table_and_nothing_else() -> None:
-    assert [(row[0].strip("`"), row[1], tuple(row[2].split(", "))) for row in rows("Estimators")] \
-        == [(item.name, item.mechanism, item.estimands) for item in ESTIMATORS]
+    assert [
+        (row[0].strip("`"), row[1], tuple(row[2].split(", "))) for row in rows("Estimators")
+    ] == [(item.name, item.mechanism, item.estimands) for item in ESTIMATORS]
 
 
 def test_every_check_is_in_the_table_in_its_order() -> None:

@@ -9,9 +9,12 @@ from experiments.causal.sample import Sample, SampleError
 def sample(treated: list[bool], **changes: object) -> Sample:
     rows = len(treated)
     values: dict[str, object] = {
-        "covariates": np.zeros((rows, 2)), "covariate_names": ("a", "b"),
-        "treated": np.array(treated), "propensity": np.full(rows, 0.5),
-        "stratum": np.zeros(rows, dtype=int), "cluster": np.arange(rows),
+        "covariates": np.zeros((rows, 2)),
+        "covariate_names": ("a", "b"),
+        "treated": np.array(treated),
+        "propensity": np.full(rows, 0.5),
+        "stratum": np.zeros(rows, dtype=int),
+        "cluster": np.arange(rows),
     }
     return Sample(**values | changes)  # type: ignore[arg-type]
 
@@ -26,8 +29,9 @@ def test_every_array_has_one_entry_per_trial() -> None:
         sample([True, False], cluster=np.arange(3))
 
 
-@pytest.mark.parametrize(("treated", "missing"), [([True, True], "untreated"),
-                                                  ([False, False], "treated")])
+@pytest.mark.parametrize(
+    ("treated", "missing"), [([True, True], "untreated"), ([False, False], "treated")]
+)
 def test_one_arm_alone_is_refused(treated: list[bool], missing: str) -> None:
     with pytest.raises(SampleError, match=f"None of the 2 trials is {missing}"):
         sample(treated)

@@ -14,21 +14,36 @@ from experiments.causal.trials import CHURN, REVENUE, NoTrialsError, build_trial
 DAY = timedelta(days=1)
 MARCH = datetime(2025, 3, 1, tzinfo=UTC)
 AS_OF = datetime(2025, 9, 1, tzinfo=UTC)
-LOTTERY = Design(design_id="pilot", question="Does it?", action="success_call",
-                 intervention="pilot", mechanism="lottery", estimand="ITT")
-JUDGED = Design(design_id="judged", question="Does it?", action="success_call",
-                intervention="judged", mechanism="judgement", estimand="ATT", window_days=7,
-                washout_days=90)
+LOTTERY = Design(
+    design_id="pilot",
+    question="Does it?",
+    action="success_call",
+    intervention="pilot",
+    mechanism="lottery",
+    estimand="ITT",
+)
+JUDGED = Design(
+    design_id="judged",
+    question="Does it?",
+    action="success_call",
+    intervention="judged",
+    mechanism="judgement",
+    estimand="ATT",
+    window_days=7,
+    washout_days=90,
+)
 
 
-def contract(account: str, *, at: datetime = datetime(2024, 1, 1, tzinfo=UTC),
-             mrr: float = 100.0) -> dict[str, object]:
+def contract(
+    account: str, *, at: datetime = datetime(2024, 1, 1, tzinfo=UTC), mrr: float = 100.0
+) -> dict[str, object]:
     return event(account, "contract.started", at, mrr)
 
 
 def drawn(account: str, arm: str, at: datetime = MARCH) -> dict[str, object]:
-    return event(account, "action.decided", at, 0.5, action="success_call", intervention="pilot",
-                 arm=arm)
+    return event(
+        account, "action.decided", at, 0.5, action="success_call", intervention="pilot", arm=arm
+    )
 
 
 def called(account: str, at: datetime, intervention: str = "judged") -> dict[str, object]:
@@ -36,15 +51,31 @@ def called(account: str, at: datetime, intervention: str = "judged") -> dict[str
 
 
 def snapshots(accounts: str, *moments: datetime, **columns: list[object]) -> pl.DataFrame:
-    rows = [{"account_id": account, "as_of": moment, "segment": "small", "csm": f"csm-{account}",
-             "mrr": float(number), **{name: values[number] for name, values in columns.items()}}
-            for moment in moments for number, account in enumerate(accounts)]
+    rows = [
+        {
+            "account_id": account,
+            "as_of": moment,
+            "segment": "small",
+            "csm": f"csm-{account}",
+            "mrr": float(number),
+            **{name: values[number] for name, values in columns.items()},
+        }
+        for moment in moments
+        for number, account in enumerate(accounts)
+    ]
     return pl.DataFrame(rows).with_columns(pl.col("as_of").cast(pl.Datetime("us", "UTC")))
 
 
 def test_a_lottery_gives_one_trial_per_decision() -> None:
-    events = frame([contract("a"), contract("b"), drawn("a", "treated"), drawn("b", "control"),
-                    event("b", "contract.cancelled", MARCH + 30 * DAY)])
+    events = frame(
+        [
+            contract("a"),
+            contract("b"),
+            drawn("a", "treated"),
+            drawn("b", "control"),
+            event("b", "contract.cancelled", MARCH + 30 * DAY),
+        ]
+    )
     trials = build_trials(events, snapshots("ab", MARCH), LOTTERY, as_of=AS_OF)
     assert trials.account_ids == ("a", "b")
     assert trials.sample.treated.tolist() == [True, False]
@@ -52,16 +83,26 @@ def test_a_lottery_gives_one_trial_per_decision() -> None:
     assert trials.outcomes[CHURN].tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize(("as_of", "usable"), [
-    (MARCH + 90 * DAY, True),  # the follow-up [start, + 90 days) has just closed
-    (MARCH + 90 * DAY - timedelta(microseconds=1), False),
-])
-def test_a_follow_up_that_is_not_over_is_left_out_and_counted(as_of: datetime,
-                                                              usable: bool) -> None:
+@pytest.mark.parametrize(
+    ("as_of", "usable"),
+    [
+        (MARCH + 90 * DAY, True),  # the follow-up [start, + 90 days) has just closed
+        (MARCH + 90 * DAY - timedelta(microseconds=1), False),
+    ],
+)
+def test_a_follow_up_that_is_not_over_is_left_out_and_counted(
+    as_of: datetime, usable: bool
+) -> None:
     early = MARCH - 60 * DAY
-    events = frame([contract(name) for name in "abcd"] + [
-        drawn("a", "treated", early), drawn("b", "control", early), drawn("c", "treated"),
-        drawn("d", "control")])
+    events = frame(
+        [contract(name) for name in "abcd"]
+        + [
+            drawn("a", "treated", early),
+            drawn("b", "control", early),
+            drawn("c", "treated"),
+            drawn("d", "control"),
+        ]
+    )
     trials = build_trials(events, snapshots("abcd", early, MARCH), LOTTERY, as_of=as_of)
     assert len(trials.sample) == (4 if usable else 2)
     assert trials.excluded["immature"] == ((0, 0) if usable else (1, 1))
@@ -72,8 +113,9 @@ def test_nothing_after_the_report_date_is_seen() -> None:
     world = event_world(np.random.default_rng(1), accounts=150)
     as_of = datetime(2025, 9, 15, tzinfo=UTC)
     for design in world.designs:
-        now = build_trials(world.events.filter(pl.col("recorded_at") < as_of), world.features,
-                           design, as_of=as_of)
+        now = build_trials(
+            world.events.filter(pl.col("recorded_at") < as_of), world.features, design, as_of=as_of
+        )
         later = build_trials(world.events, world.features, design, as_of=as_of)
         assert now.account_ids == later.account_ids
         for name in now.outcomes:
@@ -82,19 +124,31 @@ def test_nothing_after_the_report_date_is_seen() -> None:
 
 def test_covariates_are_from_before_the_start() -> None:
     after = MARCH + DAY
-    features = pl.concat([snapshots("abcd", MARCH - 5 * DAY, health_score=[1.0, 2.0, 3.0, 4.0]),
-                          snapshots("abcd", after, health_score=[9.0, 9.0, 9.0, 9.0])])
-    events = frame([contract(name) for name in "abcd"] + [
-        drawn("a", "treated"), drawn("b", "control"), drawn("c", "treated"),
-        drawn("d", "control")])
+    features = pl.concat(
+        [
+            snapshots("abcd", MARCH - 5 * DAY, health_score=[1.0, 2.0, 3.0, 4.0]),
+            snapshots("abcd", after, health_score=[9.0, 9.0, 9.0, 9.0]),
+        ]
+    )
+    events = frame(
+        [contract(name) for name in "abcd"]
+        + [
+            drawn("a", "treated"),
+            drawn("b", "control"),
+            drawn("c", "treated"),
+            drawn("d", "control"),
+        ]
+    )
     trials = build_trials(events, features, LOTTERY, as_of=AS_OF)
     health = trials.sample.covariate_names.index("health_score")
     assert trials.sample.covariates[:, health].tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_an_account_without_a_recent_snapshot_is_left_out_and_counted() -> None:
-    events = frame([contract(name) for name in "abc"] + [
-        drawn("a", "treated"), drawn("b", "control"), drawn("c", "treated")])
+    events = frame(
+        [contract(name) for name in "abc"]
+        + [drawn("a", "treated"), drawn("b", "control"), drawn("c", "treated")]
+    )
     features = pl.concat([snapshots("ab", MARCH), snapshots("c", MARCH - 36 * DAY)])
     trials = build_trials(events, features, LOTTERY, as_of=AS_OF)
     assert trials.account_ids == ("a", "b")
@@ -102,45 +156,67 @@ def test_an_account_without_a_recent_snapshot_is_left_out_and_counted() -> None:
 
 
 def test_who_was_no_customer_is_left_out_and_counted() -> None:
-    events = frame([contract("a"), contract("b"), drawn("a", "treated"), drawn("b", "control"),
-                    drawn("c", "control")])
+    events = frame(
+        [
+            contract("a"),
+            contract("b"),
+            drawn("a", "treated"),
+            drawn("b", "control"),
+            drawn("c", "control"),
+        ]
+    )
     trials = build_trials(events, snapshots("abc", MARCH), LOTTERY, as_of=AS_OF)
     assert trials.excluded["not_a_customer"] == (0, 1)
 
 
 def test_judgement_opens_a_trial_at_every_snapshot() -> None:
     april = datetime(2025, 4, 1, tzinfo=UTC)
-    events = frame([contract(name) for name in "abc"] + [
-        called("a", MARCH + 2 * DAY), called("b", april + 2 * DAY),
-        called("c", april + 7 * DAY)])  # the window [0, 7) is just over: untreated in both
+    events = frame(
+        [contract(name) for name in "abc"]
+        + [called("a", MARCH + 2 * DAY), called("b", april + 2 * DAY), called("c", april + 7 * DAY)]
+    )  # the window [0, 7) is just over: untreated in both
     trials = build_trials(events, snapshots("abc", MARCH, april), JUDGED, as_of=AS_OF)
-    found = {(account, start.month): treated for account, start, treated in zip(
-        trials.account_ids, trials.starts, trials.sample.treated.tolist(), strict=True)}
-    assert found == {("a", 3): True, ("b", 3): False, ("c", 3): False,
-                     ("b", 4): True, ("c", 4): False}
+    found = {
+        (account, start.month): treated
+        for account, start, treated in zip(
+            trials.account_ids, trials.starts, trials.sample.treated.tolist(), strict=True
+        )
+    }
+    assert found == {
+        ("a", 3): True,
+        ("b", 3): False,
+        ("c", 3): False,
+        ("b", 4): True,
+        ("c", 4): False,
+    }
     assert trials.excluded["washout"] == (0, 1)  # a, in April
     assert trials.is_exposed.sum() == 3  # b and c in March, c in April: acted on later
 
 
 def test_a_call_at_the_very_start_is_the_treatment_and_not_the_past() -> None:
-    events = frame([contract(name) for name in "abc"] + [
-        called("a", MARCH), called("c", MARCH - 90 * DAY)])  # c: the wash-out has just begun
+    events = frame(
+        [contract(name) for name in "abc"] + [called("a", MARCH), called("c", MARCH - 90 * DAY)]
+    )  # c: the wash-out has just begun
     trials = build_trials(events, snapshots("abc", MARCH), JUDGED, as_of=AS_OF)
     assert (trials.account_ids, trials.sample.treated.tolist()) == (("a", "b"), [True, False])
     assert trials.excluded["washout"] == (0, 1)
 
 
 def test_who_leaves_before_the_window_closes_is_in_neither_arm() -> None:
-    events = frame([contract(name) for name in "abc"] + [
-        called("a", MARCH + DAY), event("c", "contract.cancelled", MARCH + 3 * DAY)])
+    events = frame(
+        [contract(name) for name in "abc"]
+        + [called("a", MARCH + DAY), event("c", "contract.cancelled", MARCH + 3 * DAY)]
+    )
     trials = build_trials(events, snapshots("abc", MARCH), JUDGED, as_of=AS_OF)
     assert trials.account_ids == ("a", "b")
     assert trials.excluded["left_in_window"] == (0, 1)
 
 
 def test_an_action_through_another_programme_is_no_comparison() -> None:
-    events = frame([contract(name) for name in "abc"] + [
-        called("a", MARCH + DAY), called("c", MARCH + DAY, intervention="pilot")])
+    events = frame(
+        [contract(name) for name in "abc"]
+        + [called("a", MARCH + DAY), called("c", MARCH + DAY, intervention="pilot")]
+    )
     trials = build_trials(events, snapshots("abc", MARCH), JUDGED, as_of=AS_OF)
     assert trials.account_ids == ("a", "b")
     assert trials.excluded["elsewhere"] == (0, 1)
@@ -148,9 +224,18 @@ def test_an_action_through_another_programme_is_no_comparison() -> None:
 
 def test_decisions_for_and_against_are_the_trials_where_both_were_logged() -> None:
     both = replace(JUDGED, window_days=0)
-    decided = [event(name, "action.decided", MARCH, None, action="success_call",
-                     intervention="judged", arm=arm)
-               for name, arm in (("a", "treated"), ("b", "control"))]
+    decided = [
+        event(
+            name,
+            "action.decided",
+            MARCH,
+            None,
+            action="success_call",
+            intervention="judged",
+            arm=arm,
+        )
+        for name, arm in (("a", "treated"), ("b", "control"))
+    ]
     events = frame([contract(name) for name in "abc"] + decided)
     trials = build_trials(events, snapshots("abc", MARCH), both, as_of=AS_OF)
     assert trials.account_ids == ("a", "b")  # nobody decided about c
@@ -159,42 +244,62 @@ def test_decisions_for_and_against_are_the_trials_where_both_were_logged() -> No
 
 def test_comparison_stays_within_groups_that_used_the_action() -> None:
     events = frame([contract(name) for name in "abcd"] + [called("a", MARCH + DAY)])
-    features = snapshots("abcd", MARCH).with_columns(
-        pl.Series("csm", ["ann", "ann", "ben", None]))
+    features = snapshots("abcd", MARCH).with_columns(pl.Series("csm", ["ann", "ann", "ben", None]))
     trials = build_trials(events, features, replace(JUDGED, compare_within="csm"), as_of=AS_OF)
     assert trials.account_ids == ("a", "b")
 
 
 def test_what_is_certain_at_the_start_is_subtracted_from_money() -> None:
-    events = frame([contract("a", mrr=100.0), contract("b", mrr=9000.0), drawn("a", "treated"),
-                    drawn("b", "control")])
+    events = frame(
+        [
+            contract("a", mrr=100.0),
+            contract("b", mrr=9000.0),
+            drawn("a", "treated"),
+            drawn("b", "control"),
+        ]
+    )
     trials = build_trials(events, snapshots("ab", MARCH), LOTTERY, as_of=AS_OF)
     assert trials.outcomes[REVENUE] == pytest.approx(trials.baselines[REVENUE])
     assert trials.outcomes[REVENUE] == pytest.approx(np.array([100.0, 9000.0]) * 90 / (365.25 / 12))
 
 
 def test_placebos_come_from_a_horizon_before_the_start() -> None:
-    features = pl.concat([
-        snapshots("ab", MARCH - 92 * DAY, sessions_28d=[5.0, 6.0]),
-        snapshots("ab", MARCH, sessions_28d=[7.0, 8.0])])
-    events = frame([contract("a"), contract("b"), drawn("a", "treated"), drawn("b", "control"),
-                    event("b", "contract.changed", MARCH - 10 * DAY, 200.0)])
+    features = pl.concat(
+        [
+            snapshots("ab", MARCH - 92 * DAY, sessions_28d=[5.0, 6.0]),
+            snapshots("ab", MARCH, sessions_28d=[7.0, 8.0]),
+        ]
+    )
+    events = frame(
+        [
+            contract("a"),
+            contract("b"),
+            drawn("a", "treated"),
+            drawn("b", "control"),
+            event("b", "contract.changed", MARCH - 10 * DAY, 200.0),
+        ]
+    )
     trials = build_trials(events, features, LOTTERY, as_of=AS_OF)
     assert trials.placebos["sessions_28d"].tolist() == [5.0, 6.0]
     months = 365.25 / 12
     assert trials.placebos["past_revenue"] == pytest.approx(
-        [0.0, (100 * 80 + 200 * 10 - 200 * 90) / months])
+        [0.0, (100 * 80 + 200 * 10 - 200 * 90) / months]
+    )
 
 
 def test_words_become_covariates_and_unknown_stays_a_word() -> None:
     names = [f"a{number:02d}" for number in range(60)]
-    events = frame([contract(name) for name in names] + [
-        drawn(name, "treated" if number % 2 else "control")
-        for number, name in enumerate(names)])
-    features = pl.DataFrame({
-        "account_id": names, "as_of": [MARCH] * 60,
-        "segment": ["large"] * 25 + ["small"] * 30 + [None] * 5,
-    }).with_columns(pl.col("as_of").cast(pl.Datetime("us", "UTC")))
+    events = frame(
+        [contract(name) for name in names]
+        + [drawn(name, "treated" if number % 2 else "control") for number, name in enumerate(names)]
+    )
+    features = pl.DataFrame(
+        {
+            "account_id": names,
+            "as_of": [MARCH] * 60,
+            "segment": ["large"] * 25 + ["small"] * 30 + [None] * 5,
+        }
+    ).with_columns(pl.col("as_of").cast(pl.Datetime("us", "UTC")))
     trials = build_trials(events, features, LOTTERY, as_of=AS_OF)
     assert trials.sample.covariate_names == ("segment=small",)
     assert trials.segments.count("unknown") == 5
@@ -202,8 +307,10 @@ def test_words_become_covariates_and_unknown_stays_a_word() -> None:
 
 
 def test_errors_can_be_clustered_by_the_csm() -> None:
-    events = frame([contract(name) for name in "abcd"] + [
-        drawn(name, arm) for name, arm in zip("abcd", ["treated", "control"] * 2, strict=True)])
+    events = frame(
+        [contract(name) for name in "abcd"]
+        + [drawn(name, arm) for name, arm in zip("abcd", ["treated", "control"] * 2, strict=True)]
+    )
     features = snapshots("abcd", MARCH).with_columns(pl.Series("csm", ["x", "x", "y", "y"]))
     trials = build_trials(events, features, replace(LOTTERY, cluster_by="csm"), as_of=AS_OF)
     assert trials.sample.cluster.tolist() == [0, 0, 1, 1]
@@ -213,8 +320,9 @@ def test_a_log_without_the_intervention_says_so() -> None:
     with pytest.raises(NoTrialsError, match="holds no trial of 'pilot'"):
         build_trials(frame([contract("a")]), snapshots("a", MARCH), LOTTERY, as_of=AS_OF)
     with pytest.raises(NoTrialsError, match="holds no trial of 'judged'"):
-        build_trials(frame([contract("a"), called("a", MARCH)]), snapshots("a", AS_OF), JUDGED,
-                     as_of=AS_OF)
+        build_trials(
+            frame([contract("a"), called("a", MARCH)]), snapshots("a", AS_OF), JUDGED, as_of=AS_OF
+        )
 
 
 def test_one_usable_arm_says_what_was_left_out() -> None:

@@ -29,24 +29,51 @@ AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()
 PRIOR = Prior(outcome="churn", mean=0.1, strength=35, grade="E", basis="A guess.")
 STATE = AccountState(
-    account_id="a1", as_of=AS_OF, mrr=2000.0, score_source="model", churn_probability=0.2,
-    expansion_probability=0.1, expected_amount=600.0, health_score=31.0,
-    attributes={"contract_status": "active", "segment": "smb"}, features={})
+    account_id="a1",
+    as_of=AS_OF,
+    mrr=2000.0,
+    score_source="model",
+    churn_probability=0.2,
+    expansion_probability=0.1,
+    expected_amount=600.0,
+    health_score=31.0,
+    attributes={"contract_status": "active", "segment": "smb"},
+    features={},
+)
 
 
 def effect(estimate=0.04, error=0.01, *, grade="A", segment=None, action="success_call", **more):
-    return ActionEffect(**{
-        "action_id": action, "segment": segment, "estimate": estimate, "standard_error": error,
-        "n": 800, "effective_n": 400.0, "grade": grade,
-        "measured_from": datetime(2025, 7, 1, tzinfo=UTC),
-        "measured_to": datetime(2025, 12, 31, tzinfo=UTC), "source": "The lottery of autumn.",
-        "outcome": "retention", "horizon_days": 90, "low": estimate - 1.96 * error,
-        "high": estimate + 1.96 * error, "why": "Drawn by lot.", **more})
+    return ActionEffect(
+        **{
+            "action_id": action,
+            "segment": segment,
+            "estimate": estimate,
+            "standard_error": error,
+            "n": 800,
+            "effective_n": 400.0,
+            "grade": grade,
+            "measured_from": datetime(2025, 7, 1, tzinfo=UTC),
+            "measured_to": datetime(2025, 12, 31, tzinfo=UTC),
+            "source": "The lottery of autumn.",
+            "outcome": "retention",
+            "horizon_days": 90,
+            "low": estimate - 1.96 * error,
+            "high": estimate + 1.96 * error,
+            "why": "Drawn by lot.",
+            **more,
+        }
+    )
 
 
 def ask(*effects, state=STATE, problem=None, **limits):
-    return recommend(state, playbook=BOOK, limits=Limits(**limits), history=(), as_of=AS_OF,
-                     evidence=Evidence(effects=effects, problem=problem))
+    return recommend(
+        state,
+        playbook=BOOK,
+        limits=Limits(**limits),
+        history=(),
+        as_of=AS_OF,
+        evidence=Evidence(effects=effects, problem=problem),
+    )
 
 
 def found(answer, action_id):
@@ -87,10 +114,15 @@ def test_the_grade_is_that_of_the_larger_share():
     assert believed(PRIOR, 0.2, effect(error=0.001)).grade == "A"
 
 
-@given(probability=st.floats(0.001, 1), estimate=st.floats(-0.5, 0.5),
-       error=st.floats(0.001, 0.5), grade=st.sampled_from("ABC"))
-def test_a_belief_lies_between_its_sources_and_is_firmer_than_the_prior(probability, estimate,
-                                                                        error, grade):
+@given(
+    probability=st.floats(0.001, 1),
+    estimate=st.floats(-0.5, 0.5),
+    error=st.floats(0.001, 0.5),
+    grade=st.sampled_from("ABC"),
+)
+def test_a_belief_lies_between_its_sources_and_is_firmer_than_the_prior(
+    probability, estimate, error, grade
+):
     belief = believed(PRIOR, probability, effect(estimate, error, grade=grade))
     prior = believed(PRIOR, probability, None)
     assert min(prior.mean, estimate) - 1e-12 <= belief.mean <= max(prior.mean, estimate) + 1e-12
@@ -114,8 +146,9 @@ def test_a_measured_effect_moves_the_value_and_says_how_much_is_data():
     assert call.expected_value > plain.expected_value
     assert 0 < call.playbook_share < 1
     assert call.value.belief.n == 800
-    assert call.evidence.startswith("Grade A, randomised experiment: +5.0 points (+3.0 to +7.0) "
-                                    "measured on 800 cases")
+    assert call.evidence.startswith(
+        "Grade A, randomised experiment: +5.0 points (+3.0 to +7.0) measured on 800 cases"
+    )
     assert "The playbook believed: Grade E" in call.evidence
     assert call.value.uplift == call.value.belief.mean
 
@@ -136,22 +169,34 @@ def test_the_account_s_own_segment_comes_first_then_all_together():
     assert found(ask(small, state=other), "success_call").playbook_share == 1.0
 
 
-@pytest.mark.parametrize("unusable", [
-    effect(grade="D"), effect(grade="E"), effect(playbook_share=0.3), effect(horizon_days=180),
-    effect(outcome="expansion")], ids=["grade D", "grade E", "mixed", "180 days", "growth"])
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        effect(grade="D"),
+        effect(grade="E"),
+        effect(playbook_share=0.3),
+        effect(horizon_days=180),
+        effect(outcome="expansion"),
+    ],
+    ids=["grade D", "grade E", "mixed", "180 days", "growth"],
+)
 def test_what_is_no_evidence_of_this_outcome_moves_nothing(unusable):
     assert found(ask(unusable), "success_call").playbook_share == 1.0
 
 
 def test_the_note_names_what_was_measured():
-    assert any(note.startswith("What these change was measured: Call by the customer")
-               for note in ask(effect()).notes)
+    assert any(
+        note.startswith("What these change was measured: Call by the customer")
+        for note in ask(effect()).notes
+    )
     assert any("none of it has been measured" in note for note in ask().notes)
 
 
 def test_why_there_is_no_evidence_is_said():
-    assert any("could not be used, so the playbook stands alone: It is broken." in note
-               for note in ask(problem="It is broken.").notes)
+    assert any(
+        "could not be used, so the playbook stands alone: It is broken." in note
+        for note in ask(problem="It is broken.").notes
+    )
 
 
 # -- harm ----------------------------------------------------------------------------------------
@@ -165,13 +210,17 @@ def test_an_action_that_was_measured_to_harm_is_blocked():
 
 
 def test_harm_to_retention_blocks_an_action_that_sells():
-    state = replace(STATE, health_score=75.0, churn_probability=0.03,
-                    attributes={**STATE.attributes, "price_plan": "professional"},
-                    features={"limit_utilisation_28d": 0.85, "severe_tickets_open": 0.0,
-                              "tickets_open": 0.0})
+    state = replace(
+        STATE,
+        health_score=75.0,
+        churn_probability=0.03,
+        attributes={**STATE.attributes, "price_plan": "professional"},
+        features={"limit_utilisation_28d": 0.85, "severe_tickets_open": 0.0, "tickets_open": 0.0},
+    )
     assert "next_plan_preview" in [c.action_id for c in ask(state=state).ranked]
-    held = held_back(ask(effect(-0.05, 0.01, action="next_plan_preview"), state=state),
-                     "next_plan_preview")
+    held = held_back(
+        ask(effect(-0.05, 0.01, action="next_plan_preview"), state=state), "next_plan_preview"
+    )
     assert held.reason == "may_harm"
 
 
@@ -211,31 +260,41 @@ def document(**changes):
     return json.dumps({"effects": [row]})
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"estimate": "much"}, "effect number 1: `estimate` is 'much'"),
-    ({"estimate": True}, "`estimate` is True"),
-    ({"estimate": 1e300}, "`estimate` is 1e"),
-    ({"n": 2.5}, r"`n` is 2\.5"),
-    ({"n": None}, "lacks n and has"),
-    ({"luck": 1}, r"unknown field\(s\) luck"),
-    ({"outcome": "joy"}, "`outcome` is 'joy'; allowed are retention, expansion"),
-    ({"segment": 3}, "`segment` is 3"),
-    ({"grade": "F"}, "has grade 'F'"),
-    ({"standard_error": 0.0}, "the error and both counts are positive"),
-    ({"measured_to": "yesterday"}, "a moment can not be read"),
-    ({"measured_to": "2026-01-01T00:00:00"}, "no time zone"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"estimate": "much"}, "effect number 1: `estimate` is 'much'"),
+        ({"estimate": True}, "`estimate` is True"),
+        ({"estimate": 1e300}, "`estimate` is 1e"),
+        ({"n": 2.5}, r"`n` is 2\.5"),
+        ({"n": None}, "lacks n and has"),
+        ({"luck": 1}, r"unknown field\(s\) luck"),
+        ({"outcome": "joy"}, "`outcome` is 'joy'; allowed are retention, expansion"),
+        ({"segment": 3}, "`segment` is 3"),
+        ({"grade": "F"}, "has grade 'F'"),
+        ({"standard_error": 0.0}, "the error and both counts are positive"),
+        ({"measured_to": "yesterday"}, "a moment can not be read"),
+        ({"measured_to": "2026-01-01T00:00:00"}, "no time zone"),
+    ],
+)
 def test_an_effect_that_can_not_be_read_is_refused(changes, message):
     with pytest.raises(EvidenceError, match=message):
         parse_effects(document(**changes))
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("{", "not valid JSON"), ("[" * 100_000, "not valid JSON"), ("[]", "an object with a list"),
-    ('{"effects": {}}', "an object with a list"), ('{"effects": [3]}', "has to be an object"),
-    ('{"effects": [], "segment_attribute": ""}', "`segment_attribute` is ''"),
-    (json.dumps({"effects": [0] * 10_001}), "holds 10,001 effects; at most 10,000"),
-], ids=["cut", "deep", "list", "no list", "number", "no attribute", "many"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("[]", "an object with a list"),
+        ('{"effects": {}}', "an object with a list"),
+        ('{"effects": [3]}', "has to be an object"),
+        ('{"effects": [], "segment_attribute": ""}', "`segment_attribute` is ''"),
+        (json.dumps({"effects": [0] * 10_001}), "holds 10,001 effects; at most 10,000"),
+    ],
+    ids=["cut", "deep", "list", "no list", "number", "no attribute", "many"],
+)
 def test_a_file_that_is_none_is_refused(text, message):
     with pytest.raises(EvidenceError, match=message):
         parse_effects(text)

@@ -110,9 +110,12 @@ def test_a_better_policy_passes_given_enough_decisions() -> None:
 def test_few_effective_decisions_never_pass() -> None:
     n = 500
     log = LoggedChoices(
-        chosen=np.array([1] * 20 + [0] * (n - 20)), propensity=np.full(n, 0.5),
-        reward=np.array([9.0] * 20 + [0.0] * (n - 20)), cluster=np.arange(n),
-        predicted=np.zeros((n, 2)))
+        chosen=np.array([1] * 20 + [0] * (n - 20)),
+        propensity=np.full(n, 0.5),
+        reward=np.array([9.0] * 20 + [0.0] * (n - 20)),
+        cluster=np.arange(n),
+        predicted=np.zeros((n, 2)),
+    )
     new, present = np.tile([0.0, 1.0], (n, 1)), np.tile([1.0, 0.0], (n, 1))
     found = compare(log, new, present)
     assert found.bound > 0
@@ -123,8 +126,11 @@ def test_few_effective_decisions_never_pass() -> None:
 def test_rows_of_one_account_count_as_one() -> None:
     one = world(1, n=200)
     again = LoggedChoices(
-        **{name: np.concatenate([getattr(one.log, name)] * 4)
-           for name in ("chosen", "propensity", "reward", "cluster", "predicted")})
+        **{
+            name: np.concatenate([getattr(one.log, name)] * 4)
+            for name in ("chosen", "propensity", "reward", "cluster", "predicted")
+        }
+    )
     once = evaluate(one.log, one.target)["dr"]
     four_times = evaluate(again, np.tile(one.target, (4, 1)))["dr"]
     assert four_times.error == pytest.approx(once.error)
@@ -138,8 +144,9 @@ def test_a_prediction_never_saw_its_own_account() -> None:
     reward = 10.0 * chosen + fact[:, 0] + rng.normal(size=n)
 
     def predicted(rewards: Floats) -> Floats:
-        return predict_rewards(fact, chosen, rewards, cluster, actions=2,
-                               rng=np.random.default_rng(5))
+        return predict_rewards(
+            fact, chosen, rewards, cluster, actions=2, rng=np.random.default_rng(5)
+        )
 
     before = predicted(reward)
     changed = reward.copy()
@@ -160,19 +167,32 @@ def test_an_action_works_for_some_only_and_the_prediction_knows_whom() -> None:
 
 def logged(**changed: Any) -> LoggedChoices:
     values: dict[str, Any] = {
-        "chosen": np.array([0, 1]), "propensity": np.array([0.5, 0.5]),
-        "reward": np.array([1.0, 2.0]), "cluster": np.array([0, 1]), "predicted": np.zeros((2, 2))}
+        "chosen": np.array([0, 1]),
+        "propensity": np.array([0.5, 0.5]),
+        "reward": np.array([1.0, 2.0]),
+        "cluster": np.array([0, 1]),
+        "predicted": np.zeros((2, 2)),
+    }
     return LoggedChoices(**{**values, **changed})
 
 
-@pytest.mark.parametrize(("changed", "message"), [
-    ({"reward": np.array([1.0])}, "2 choices and 1 rows of reward"),
-    ({name: np.zeros((0, 2)) if name == "predicted" else np.array([]) for name in
-      ("chosen", "propensity", "reward", "cluster", "predicted")}, "no decision in which chance"),
-    ({"propensity": np.array([0.0, 0.5])}, "not above 0 and at most 1"),
-    ({"reward": np.array([np.nan, 1.0])}, "not a number"),
-    ({"chosen": np.array([0, 2])}, "not one of the 2 actions"),
-], ids=["length", "empty", "propensity", "nan", "action"])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"reward": np.array([1.0])}, "2 choices and 1 rows of reward"),
+        (
+            {
+                name: np.zeros((0, 2)) if name == "predicted" else np.array([])
+                for name in ("chosen", "propensity", "reward", "cluster", "predicted")
+            },
+            "no decision in which chance",
+        ),
+        ({"propensity": np.array([0.0, 0.5])}, "not above 0 and at most 1"),
+        ({"reward": np.array([np.nan, 1.0])}, "not a number"),
+        ({"chosen": np.array([0, 2])}, "not one of the 2 actions"),
+    ],
+    ids=["length", "empty", "propensity", "nan", "action"],
+)
 def test_a_log_that_can_not_be_judged_is_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(OffPolicyError, match=message):
         logged(**changed)

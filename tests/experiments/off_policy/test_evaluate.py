@@ -18,8 +18,10 @@ NAMES = ("call", "mail", "nothing")
 
 def table_of(one: World, target: Floats, *, with_logged: bool = True) -> pl.DataFrame:
     columns: dict[str, object] = {
-        "action": [NAMES[a] for a in one.log.chosen], "propensity": one.log.propensity,
-        "reward": one.log.reward}
+        "action": [NAMES[a] for a in one.log.chosen],
+        "propensity": one.log.propensity,
+        "reward": one.log.reward,
+    }
     for place, name in enumerate(NAMES):
         columns[f"candidate:{name}"] = target[:, place]
         if with_logged:
@@ -69,21 +71,31 @@ def test_a_log_without_chance_teaches_nothing_and_says_what_to_do() -> None:
     one = world(1)
     found = judged(table_of(one, one.target, with_logged=False).with_columns(propensity=1.0))
     assert (found.passes, found.values, found.comparison) == (False, None, None)
-    assert found.verdict.startswith("Nothing can be learned from this log. Every decision has "
-                                    "propensity 1: chance had no say")
+    assert found.verdict.startswith(
+        "Nothing can be learned from this log. Every decision has propensity 1: chance had no say"
+    )
     assert "a lottery among accounts that compete for the last hours" in found.verdict
     assert found.table() == []
     assert found.to_dict()["values"] is None
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    (lambda log: log.clear(), "It holds no decision."),
-    (lambda log: log.with_columns(reward=pl.lit(None, pl.Float64)), "No outcome is known yet."),
-    (lambda log: log.head(29), "Chance had a say in 29 decisions whose outcome is known, and 30"),
-    (lambda log: log.with_columns(account_id=pl.int_range(pl.len()) % 29),
-     "The decisions are about 29 accounts, and 30 are the least"),
-    (lambda log: log.filter(pl.col("action") == "mail"), "'mail' was chosen in every decision"),
-], ids=["empty", "no outcome", "few", "few accounts", "one action"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda log: log.clear(), "It holds no decision."),
+        (lambda log: log.with_columns(reward=pl.lit(None, pl.Float64)), "No outcome is known yet."),
+        (
+            lambda log: log.head(29),
+            "Chance had a say in 29 decisions whose outcome is known, and 30",
+        ),
+        (
+            lambda log: log.with_columns(account_id=pl.int_range(pl.len()) % 29),
+            "The decisions are about 29 accounts, and 30 are the least",
+        ),
+        (lambda log: log.filter(pl.col("action") == "mail"), "'mail' was chosen in every decision"),
+    ],
+    ids=["empty", "no outcome", "few", "few accounts", "one action"],
+)
 def test_why_nothing_can_be_learned_is_said(change, said: str) -> None:
     one = world(1)
     found = judged(change(table_of(one, one.target, with_logged=False)))
@@ -95,7 +107,8 @@ def test_choices_that_the_log_never_tried_do_not_pass() -> None:
     one = world(3, n=900)
     log = table_of(one, best_of(one), with_logged=False)
     moved = log.rename({"candidate:nothing": "candidate:visit"}).with_columns(
-        pl.lit(0.0).alias("candidate:nothing"))
+        pl.lit(0.0).alias("candidate:nothing")
+    )
     found = judged(moved)
     assert found.unsupported == pytest.approx(best_of(one)[:, 2].mean())
     assert not found.passes
@@ -123,8 +136,7 @@ def test_few_effective_decisions_do_not_pass() -> None:
 
 def test_what_was_read_is_said_with_counts() -> None:
     one = world(2, n=100)
-    log = table_of(one, one.target).with_columns(
-        name=pl.format("n{}", pl.int_range(pl.len())))
+    log = table_of(one, one.target).with_columns(name=pl.format("n{}", pl.int_range(pl.len())))
     said = " ".join(judged(log).lines())
     assert "100 decisions: 100 in which chance had a say" in said
     assert "neither numbers nor few words: name." in said

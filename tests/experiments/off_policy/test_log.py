@@ -42,19 +42,35 @@ def test_context_is_numbers_and_few_words_and_unknown_stays_unknown(tmp_path: Pa
     seats, *_ = found.covariates.T
     assert seats[0] == 3.0
     assert np.isnan(seats[1])
-    many = pl.DataFrame({"action": ["a", "b"] * 15, "propensity": 0.5, "reward": 1.0,
-                         "candidate": "a", "name": [f"n{i}" for i in range(30)]})
+    many = pl.DataFrame(
+        {
+            "action": ["a", "b"] * 15,
+            "propensity": 0.5,
+            "reward": 1.0,
+            "candidate": "a",
+            "name": [f"n{i}" for i in range(30)],
+        }
+    )
     assert choices_of(many).not_context == ("name",)
     assert choices_of(many).covariates.shape == (30, 0)
 
 
 def test_the_three_ways_to_say_what_the_candidate_would_do_agree(tmp_path: Path) -> None:
-    log = pl.DataFrame({"action": ["call", "mail", "mail"], "propensity": [0.5, 0.5, 0.25],
-                        "reward": [1.0, 2.0, 3.0]})
+    log = pl.DataFrame(
+        {
+            "action": ["call", "mail", "mail"],
+            "propensity": [0.5, 0.5, 0.25],
+            "reward": [1.0, 2.0, 3.0],
+        }
+    )
     named = choices_of(log.with_columns(candidate=pl.Series(["call", "call", "mail"])))
     one = choices_of(log.with_columns(candidate_probability=pl.Series([1.0, 0.0, 1.0])))
-    wide = choices_of(log.with_columns(
-        pl.Series("candidate:call", [1.0, 1.0, 0.0]), pl.Series("candidate:mail", [0.0, 0.0, 1.0])))
+    wide = choices_of(
+        log.with_columns(
+            pl.Series("candidate:call", [1.0, 1.0, 0.0]),
+            pl.Series("candidate:mail", [0.0, 0.0, 1.0]),
+        )
+    )
     assert named.candidate.tolist() == one.candidate.tolist() == wide.candidate.tolist()
 
 
@@ -76,28 +92,54 @@ def test_the_probabilities_of_the_policy_that_chose_are_read_and_checked(tmp_pat
         choices_of(table(text + "call,0.3,1,mail,0.7,0.3\n", tmp_path))
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ("propensity", "chance", r"lacks the column\(s\) propensity"),
-    ("b,mail,0.25", "b,mail,1.25", "Row 3 has a propensity that is not above 0 and at most 1"),
-    ("b,mail,0.25", "b,mail,0", "Row 3 has a propensity"),
-    ("b,mail,0.25", "b,mail,", "Row 3 has a propensity"),
-    ("b,mail,0.25", "b,mail,half", "Row 3 has 'half' for propensity, which is no number"),
-    ("a,call,0.5,10", "a,call,0.5,ten", "Row 1 has 'ten' for reward"),
-    ("a,call,0.5,10", "a,call,0.5,inf", "Row 1 has a reward that is not a finite number"),
-    ("a,call,0.5", "a,,0.5", "Row 1 has no action"),
-    ("b,mail,0.25", ",mail,0.25", "Row 3 has no account_id"),
-    ("10,call", "10,", "Row 1 does not say what the candidate would do"),
-    ("candidate", "would_do", "does not say what the candidate would do. Give one of"),
-    (",candidate,seats", ",candidate,candidate_probability",
-     "says in more than one form what the candidate would do"),
-    (",candidate,seats", ",would_do,candidate_probability",
-     "Row 1 has a candidate_probability that is not between 0 and 1"),
-    ("candidate,", "candidate:call,", "Row 1 has 'call' for candidate:call"),
-], ids=["no propensity", "above one", "zero", "empty", "words", "reward in words", "infinite",
-        "no action", "no account", "no choice", "no candidate", "two forms", "not a probability",
-        "not a number"])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("propensity", "chance", r"lacks the column\(s\) propensity"),
+        ("b,mail,0.25", "b,mail,1.25", "Row 3 has a propensity that is not above 0 and at most 1"),
+        ("b,mail,0.25", "b,mail,0", "Row 3 has a propensity"),
+        ("b,mail,0.25", "b,mail,", "Row 3 has a propensity"),
+        ("b,mail,0.25", "b,mail,half", "Row 3 has 'half' for propensity, which is no number"),
+        ("a,call,0.5,10", "a,call,0.5,ten", "Row 1 has 'ten' for reward"),
+        ("a,call,0.5,10", "a,call,0.5,inf", "Row 1 has a reward that is not a finite number"),
+        ("a,call,0.5", "a,,0.5", "Row 1 has no action"),
+        ("b,mail,0.25", ",mail,0.25", "Row 3 has no account_id"),
+        ("10,call", "10,", "Row 1 does not say what the candidate would do"),
+        ("candidate", "would_do", "does not say what the candidate would do. Give one of"),
+        (
+            ",candidate,seats",
+            ",candidate,candidate_probability",
+            "says in more than one form what the candidate would do",
+        ),
+        (
+            ",candidate,seats",
+            ",would_do,candidate_probability",
+            "Row 1 has a candidate_probability that is not between 0 and 1",
+        ),
+        ("candidate,", "candidate:call,", "Row 1 has 'call' for candidate:call"),
+    ],
+    ids=[
+        "no propensity",
+        "above one",
+        "zero",
+        "empty",
+        "words",
+        "reward in words",
+        "infinite",
+        "no action",
+        "no account",
+        "no choice",
+        "no candidate",
+        "two forms",
+        "not a probability",
+        "not a number",
+    ],
+)
 def test_a_table_that_can_not_be_is_refused_with_its_row(
-    old: str, new: str, message: str, tmp_path: Path,
+    old: str,
+    new: str,
+    message: str,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(TableError, match=message):
         choices_of(table(GOOD.replace(old, new, 1), tmp_path))
@@ -108,8 +150,11 @@ def test_a_row_is_counted_as_the_file_has_it(tmp_path: Path) -> None:
     text = "_row,action,propensity,reward,candidate:call,candidate:mail\n9,call,0.5,,0.5,0.5\n"
     with pytest.raises(TableError, match=r"Row 2 has 'half' for candidate:call, .*\. Write a"):
         choices_of(table(f"{text}8,call,0.5,1,half,0.5\n", tmp_path))
-    with pytest.raises(TableError, match=r"Row 2 has no action\. Mend it, "
-                                           r"or leave the row out"):
+    with pytest.raises(
+        TableError,
+        match=r"Row 2 has no action\. Mend it, "
+        r"or leave the row out",
+    ):
         choices_of(table(f"{text}8,,0.5,1,0.5,0.5\n", tmp_path))
 
 
@@ -129,8 +174,9 @@ def test_probabilities_that_do_not_sum_to_one_are_refused(tmp_path: Path) -> Non
 
 
 def test_one_probability_does_not_say_what_three_actions_get() -> None:
-    log = pl.DataFrame({"action": ["a", "b", "c"], "propensity": 0.5, "reward": 1.0,
-                        "candidate_probability": 0.5})
+    log = pl.DataFrame(
+        {"action": ["a", "b", "c"], "propensity": 0.5, "reward": 1.0, "candidate_probability": 0.5}
+    )
     with pytest.raises(TableError, match="3 actions, and 'candidate_probability' says only how"):
         choices_of(log)
 

@@ -20,62 +20,98 @@ from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 FACTS = Facts(
-    as_of=AS_OF, values_as_of=AS_OF - timedelta(hours=4),
-    values={"health_score": 31.0, "days_to_renewal": 130.0, "tenure_days": 20.0,
-            "price_plan": "Starter", "tickets_open": None, "service_tier": "Mid_Market"},
-    alerts=frozenset({"usage_halved"}), last_done={"save_play": AS_OF - timedelta(days=10)},
+    as_of=AS_OF,
+    values_as_of=AS_OF - timedelta(hours=4),
+    values={
+        "health_score": 31.0,
+        "days_to_renewal": 130.0,
+        "tenure_days": 20.0,
+        "price_plan": "Starter",
+        "tickets_open": None,
+        "service_tier": "Mid_Market",
+    },
+    alerts=frozenset({"usage_halved"}),
+    last_done={"save_play": AS_OF - timedelta(days=10)},
     phrases={"days_to_renewal": "{value:.0f} days to the renewal"},
-    alert_words={"usage_halved": "usage fell by half"}, shows={})
+    alert_words={"usage_halved": "usage fell by half"},
+    shows={},
+)
 
 
 def verdict(text):
     return judge(parse_condition(text), FACTS)
 
 
-@pytest.mark.parametrize(("text", "holds"), [
-    ("health_score < 31", False), ("health_score <= 31", True), ("health_score > 31", False),
-    ("health_score >= 31", True), ("health_score == 31", True), ("health_score != 31", False),
-    ("price_plan == starter", True), ("price_plan != starter", False),
-    ("price_plan in starter, business", True), ("price_plan in business", False),
-    ("service_tier in enterprise, mid-market", True), ("service_tier != mid market", False),
-    ("tickets_open == 0", None), ("tickets_open == 0 or unknown", True),
-    ("tickets_open == 0 or ask", True), ("nothing_like_it > 1", None),
-    ("alert usage_halved", True), ("no alert usage_halved", False), ("alert known_issue", False),
-    ("done save_play within 10d", False), ("done save_play within 10.1d", True),
-    ("not done save_play within 10d", True), ("done tips_email within 900d", False),
-    ("health_score < 40 and tickets_open == 0", None),
-    ("health_score > 40 and tickets_open == 0", False),
-])
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("health_score < 31", False),
+        ("health_score <= 31", True),
+        ("health_score > 31", False),
+        ("health_score >= 31", True),
+        ("health_score == 31", True),
+        ("health_score != 31", False),
+        ("price_plan == starter", True),
+        ("price_plan != starter", False),
+        ("price_plan in starter, business", True),
+        ("price_plan in business", False),
+        ("service_tier in enterprise, mid-market", True),
+        ("service_tier != mid market", False),
+        ("tickets_open == 0", None),
+        ("tickets_open == 0 or unknown", True),
+        ("tickets_open == 0 or ask", True),
+        ("nothing_like_it > 1", None),
+        ("alert usage_halved", True),
+        ("no alert usage_halved", False),
+        ("alert known_issue", False),
+        ("done save_play within 10d", False),
+        ("done save_play within 10.1d", True),
+        ("not done save_play within 10d", True),
+        ("done tips_email within 900d", False),
+        ("health_score < 40 and tickets_open == 0", None),
+        ("health_score > 40 and tickets_open == 0", False),
+    ],
+)
 def test_a_condition_holds_or_not_or_can_not_be_told(text, holds):
     assert verdict(text).holds is holds
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("health_score < 40", "health score of 31 (below 40)"),
-    ("health_score >= 40", "health score of 31, at least 40 is needed"),
-    ("tickets_open == 0", "not known: tickets open"),
-    ("days_to_renewal <= 150 and days_to_renewal > 0",
-     "130 days to the renewal (at most 150, above 0)"),
-    ("price_plan == business", "price plan Starter, business is needed"),
-    ("alert usage_halved", "warning sign: usage fell by half"),
-    ("alert known_issue", "no warning sign: known issue"),
-    ("done save_play within 30d", "save play was done on 20 February 2026"),
-    ("done tips_email within 30d", "tips email was not done in the last 30 days"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("health_score < 40", "health score of 31 (below 40)"),
+        ("health_score >= 40", "health score of 31, at least 40 is needed"),
+        ("tickets_open == 0", "not known: tickets open"),
+        (
+            "days_to_renewal <= 150 and days_to_renewal > 0",
+            "130 days to the renewal (at most 150, above 0)",
+        ),
+        ("price_plan == business", "price plan Starter, business is needed"),
+        ("alert usage_halved", "warning sign: usage fell by half"),
+        ("alert known_issue", "no warning sign: known issue"),
+        ("done save_play within 30d", "save play was done on 20 February 2026"),
+        ("done tips_email within 30d", "tips email was not done in the last 30 days"),
+    ],
+)
 def test_every_answer_can_be_read_out(text, words):
     assert verdict(text).words == words
 
 
-@pytest.mark.parametrize(("text", "when"), [
-    ("days_to_renewal <= 120", AS_OF - timedelta(hours=4) + timedelta(days=10)),
-    ("tenure_days >= 30", AS_OF - timedelta(hours=4) + timedelta(days=10)),
-    ("not done save_play within 30d", AS_OF + timedelta(days=20)),
-    ("health_score > 40", None),
-    ("tenure_days < 10", None),
-    ("days_to_renewal <= 120 and health_score > 40", None),
-    ("days_to_renewal <= 120 and tenure_days >= 35",
-     AS_OF - timedelta(hours=4) + timedelta(days=15)),
-])
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        ("days_to_renewal <= 120", AS_OF - timedelta(hours=4) + timedelta(days=10)),
+        ("tenure_days >= 30", AS_OF - timedelta(hours=4) + timedelta(days=10)),
+        ("not done save_play within 30d", AS_OF + timedelta(days=20)),
+        ("health_score > 40", None),
+        ("tenure_days < 10", None),
+        ("days_to_renewal <= 120 and health_score > 40", None),
+        (
+            "days_to_renewal <= 120 and tenure_days >= 35",
+            AS_OF - timedelta(hours=4) + timedelta(days=15),
+        ),
+    ],
+)
 def test_what_only_waits_for_time_says_until_when(text, when):
     assert verdict(text).from_when == when
 
@@ -84,7 +120,8 @@ def test_what_is_asked_for_can_be_read_out():
     text = "no alert usage_halved and not done save_play within 9d and price_plan != starter"
     assert requirement(parse_condition(text)) == (
         "no warning sign “usage halved”; save play not done in the last 9 days; "
-        "price plan: other than starter")
+        "price plan: other than starter"
+    )
 
 
 def test_a_word_is_not_compared_with_a_number():
@@ -96,8 +133,14 @@ def test_a_word_is_not_compared_with_a_number():
 
 # -- the plain way, clause by clause, for every condition of the playbook ------------------------
 
-COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-           "==": operator.eq, "!=": operator.ne}
+COMPARE = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 
 
 def plain(word):
@@ -126,16 +169,25 @@ def test_every_condition_holds_where_all_its_clauses_plainly_do(seed):
     values: dict[str, float | str | None] = {}
     for clause in (clause for condition in conditions for clause in condition.clauses):
         if not isinstance(clause, AlertOpen | ActionDone):
-            known = ([*clause.value, "none_of_them"] if isinstance(clause.value, tuple) else
-                     [clause.value, clause.value - 1, clause.value + 1])
+            known = (
+                [*clause.value, "none_of_them"]
+                if isinstance(clause.value, tuple)
+                else [clause.value, clause.value - 1, clause.value + 1]
+            )
             values[clause.name] = chance.choice([None, *known, *known])
     facts = replace(
-        FACTS, values=values,
-        alerts=frozenset(alert for condition in conditions for alert in condition.alerts
-                         if chance.random() < 0.5),
-        last_done={action: AS_OF - timedelta(days=chance.choice([0, 1, 7, 30, 60, 90, 400]))
-                   for condition in conditions for action in condition.actions
-                   if chance.random() < 0.7})
+        FACTS,
+        values=values,
+        alerts=frozenset(
+            alert for condition in conditions for alert in condition.alerts if chance.random() < 0.5
+        ),
+        last_done={
+            action: AS_OF - timedelta(days=chance.choice([0, 1, 7, 30, 60, 90, 400]))
+            for condition in conditions
+            for action in condition.actions
+            if chance.random() < 0.7
+        },
+    )
     answers = set()
     for condition in conditions:
         found = [plainly(clause, facts) for clause in condition.clauses]

@@ -25,9 +25,17 @@ END = datetime(2027, 1, 1, tzinfo=UTC)
 BOOK = playbook()
 WIDE = Exploration(closeness=0.9, whole_up_to_mrr=5_000.0)
 STATE = AccountState(
-    account_id="a1", as_of=AS_OF, mrr=2000.0, score_source="model", churn_probability=0.2,
-    expansion_probability=0.1, expected_amount=600.0, health_score=31.0,
-    attributes={"contract_status": "active", "segment": "smb"}, features={})
+    account_id="a1",
+    as_of=AS_OF,
+    mrr=2000.0,
+    score_source="model",
+    churn_probability=0.2,
+    expansion_probability=0.1,
+    expected_amount=600.0,
+    health_score=31.0,
+    attributes={"contract_status": "active", "segment": "smb"},
+    features={},
+)
 
 
 def key(number=1):
@@ -35,10 +43,20 @@ def key(number=1):
 
 
 def ask(state=STATE, *, number=1, exploration=None, book=BOOK, held=None, limits=None):
-    chance = None if exploration is None else chance_for(
-        exploration, key(number), state.account_id, period="2026-W10")
-    return recommend(state, playbook=book, limits=limits or Limits(), history=(), as_of=AS_OF,
-                     chance=chance, standing=held)
+    chance = (
+        None
+        if exploration is None
+        else chance_for(exploration, key(number), state.account_id, period="2026-W10")
+    )
+    return recommend(
+        state,
+        playbook=book,
+        limits=limits or Limits(),
+        history=(),
+        as_of=AS_OF,
+        chance=chance,
+        standing=held,
+    )
 
 
 def ids(answer):
@@ -67,8 +85,9 @@ def test_a_lot_changes_the_order_of_what_is_recommended_and_nothing_else():
 
 
 def test_over_keys_each_near_equal_comes_first_equally_often():
-    first = Counter(ask(number=number, exploration=WIDE).ranked[0].action_id
-                    for number in range(1, 601))
+    first = Counter(
+        ask(number=number, exploration=WIDE).ranked[0].action_id for number in range(1, 601)
+    )
     n = len(ask(exploration=WIDE).lot.of)
     assert len(first) == n > 1
     room = 4 * sqrt((1 / n) * (1 - 1 / n) / 600)
@@ -86,10 +105,14 @@ def test_only_what_is_nearly_as_good_takes_part():
         assert len(taking_part) != 1
 
 
-@pytest.mark.parametrize("state", [
-    replace(STATE, mrr=11_000.0), replace(STATE, attributes={**STATE.attributes,
-                                                             "segment": "public"})],
-    ids=["large", "excepted segment"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        replace(STATE, mrr=11_000.0),
+        replace(STATE, attributes={**STATE.attributes, "segment": "public"}),
+    ],
+    ids=["large", "excepted segment"],
+)
 def test_large_accounts_and_excepted_segments_are_not_drawn(state):
     exploration = replace(WIDE, off=("public",))
     assert ask(state, exploration=exploration).lot is None
@@ -104,11 +127,21 @@ def test_what_can_not_be_taken_back_and_what_is_owed_is_never_drawn():
 
 
 @settings(max_examples=40, deadline=None)
-@given(number=st.integers(1, 2**64), health=st.floats(0, 100), mrr=st.floats(0, 12_000),
-       tickets=st.integers(0, 2), consent=st.sampled_from([True, False]))
+@given(
+    number=st.integers(1, 2**64),
+    health=st.floats(0, 100),
+    mrr=st.floats(0, 12_000),
+    tickets=st.integers(0, 2),
+    consent=st.sampled_from([True, False]),
+)
 def test_nothing_outside_the_safe_set_is_ever_drawn(number, health, mrr, tickets, consent):
-    state = replace(STATE, health_score=health, mrr=mrr, consents={"email": consent},
-                    features={"severe_tickets_open": float(tickets)})
+    state = replace(
+        STATE,
+        health_score=health,
+        mrr=mrr,
+        consents={"email": consent},
+        features={"severe_tickets_open": float(tickets)},
+    )
     plain, drawn = ask(state), ask(state, number=number, exploration=WIDE)
     assert set(ids(drawn)) == set(ids(plain))
     assert [c.cautious_value > 0 for c in drawn.ranked[:-1]] == [True] * (len(drawn.ranked) - 1)
@@ -121,10 +154,19 @@ def test_nothing_outside_the_safe_set_is_ever_drawn(number, health, mrr, tickets
 RULE = HoldoutRule(share=0.1, off=("public",))
 
 
-def where(account_id, *, rule=RULE, number=1, mrr=100.0, segment="smb", start=TERM, end=END,
-          as_of=AS_OF):
-    return standing(rule, key(number), account_id, mrr=mrr, attributes={"segment": segment},
-                    term_started_at=start, term_ends_at=end, as_of=as_of)
+def where(
+    account_id, *, rule=RULE, number=1, mrr=100.0, segment="smb", start=TERM, end=END, as_of=AS_OF
+):
+    return standing(
+        rule,
+        key(number),
+        account_id,
+        mrr=mrr,
+        attributes={"segment": segment},
+        term_started_at=start,
+        term_ends_at=end,
+        as_of=as_of,
+    )
 
 
 def test_the_share_that_is_held_out_is_the_one_that_was_asked_for():
@@ -143,14 +185,25 @@ def test_outside_its_term_an_account_has_no_standing(as_of):
 
 
 def test_the_next_term_draws_anew():
-    later = [where(f"account {n}", start=END, end=None, as_of=END).is_held_out
-             == where(f"account {n}").is_held_out for n in range(500)]
+    later = [
+        where(f"account {n}", start=END, end=None, as_of=END).is_held_out
+        == where(f"account {n}").is_held_out
+        for n in range(500)
+    ]
     assert 0.7 < sum(later) / 500 < 0.95  # 0.82 by chance
 
 
-@pytest.mark.parametrize("changes", [
-    {"mrr": None}, {"mrr": 5_000.01}, {"mrr": float("nan")}, {"segment": "public"},
-    {"start": None}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mrr": None},
+        {"mrr": 5_000.01},
+        {"mrr": float("nan")},
+        {"segment": "public"},
+        {"start": None},
+    ],
+    ids=str,
+)
 def test_large_unknown_and_excepted_accounts_are_never_held_out(changes):
     assert where("acme", **changes) is None
 
@@ -162,15 +215,21 @@ def test_a_holdout_of_nobody_or_of_most_is_refused(share):
 
 
 def held(is_held_out=True):
-    return Standing(is_held_out=is_held_out, until=END, key_id="2026", lottery_id="holdout",
-                    propensity=0.1 if is_held_out else 0.9)
+    return Standing(
+        is_held_out=is_held_out,
+        until=END,
+        key_id="2026",
+        lottery_id="holdout",
+        propensity=0.1 if is_held_out else 0.9,
+    )
 
 
 def test_an_account_that_is_held_out_is_left_alone_and_told_until_when():
     answer, plain = ask(held=held()), ask()
     assert ids(answer) == [DO_NOTHING]
     assert answer.ranked[0].because == (
-        "Drawn by lot to be left alone until the contract term ends.")
+        "Drawn by lot to be left alone until the contract term ends."
+    )
     call = next(w for w in answer.withheld if w.action_id == "success_call")
     assert (call.stage, call.reason, call.allowed_from) == ("chance", "held_out", END)
     assert call.until == "until the contract term ends, 01 January 2027"

@@ -28,17 +28,39 @@ AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()
 ON_CHURN = [a for a in BOOK.actions if a.prior.outcome == "churn" and a.prior.mean > 0]
 STATE = AccountState(
-    account_id="a1", as_of=AS_OF, mrr=20_000.0, score_source="model", churn_probability=0.2,
-    health_score=31.0, attributes={"contract_status": "active", "segment": "smb"}, features={})
+    account_id="a1",
+    as_of=AS_OF,
+    mrr=20_000.0,
+    score_source="model",
+    churn_probability=0.2,
+    health_score=31.0,
+    attributes={"contract_status": "active", "segment": "smb"},
+    features={},
+)
 
 
 def effect(action, estimate, *, error=0.002, risk=0.1, **more) -> ActionEffect:
-    return ActionEffect(**{
-        "action_id": action.id, "segment": None, "estimate": estimate, "standard_error": error,
-        "n": 8000, "effective_n": 4000.0, "grade": "A", "measured_from": AS_OF,
-        "measured_to": AS_OF, "source": "A lottery.", "outcome": "retention", "horizon_days": 90,
-        "low": estimate - 2 * error, "high": estimate + 2 * error, "why": "Drawn by lot.",
-        "untouched_risk": risk, **more})
+    return ActionEffect(
+        **{
+            "action_id": action.id,
+            "segment": None,
+            "estimate": estimate,
+            "standard_error": error,
+            "n": 8000,
+            "effective_n": 4000.0,
+            "grade": "A",
+            "measured_from": AS_OF,
+            "measured_to": AS_OF,
+            "source": "A lottery.",
+            "outcome": "retention",
+            "horizon_days": 90,
+            "low": estimate - 2 * error,
+            "high": estimate + 2 * error,
+            "why": "Drawn by lot.",
+            "untouched_risk": risk,
+            **more,
+        }
+    )
 
 
 def nothing_came_true(actions) -> Evidence:
@@ -67,10 +89,12 @@ def test_kept_promises_leave_it_believed_and_broken_ones_do_not() -> None:
 @given(st.lists(st.tuples(st.floats(-0.05, 0.05), st.floats(1e-3, 0.03)), min_size=1, max_size=8))
 def test_the_share_is_the_mean_of_a_normal_posterior(measured) -> None:
     """By inverting the whole matrix of what the actions' errors have in common."""
-    counted = [(action, effect(action, estimate, error=error)) for action, (estimate, error)
-               in zip(ON_CHURN, measured, strict=False)
-               if action.prior.deviation**2 >= LEAST_SHARE * (action.prior.deviation**2
-                                                              + (error / 0.1)**2)]
+    counted = [
+        (action, effect(action, estimate, error=error))
+        for action, (estimate, error) in zip(ON_CHURN, measured, strict=False)
+        if action.prior.deviation**2
+        >= LEAST_SHARE * (action.prior.deviation**2 + (error / 0.1) ** 2)
+    ]
     assume(counted)
     effects = [one for _, one in counted]
     promised, deviation = np.array([[a.prior.mean, a.prior.deviation] for a, _ in counted]).T
@@ -79,8 +103,7 @@ def test_the_share_is_the_mean_of_a_normal_posterior(measured) -> None:
     off = (np.array([one.estimate for one in effects]) / 0.1 - promised) / np.sqrt(total)
     seen = promised + np.clip(off, -FAR, FAR) * np.sqrt(total)
     known = np.linalg.inv(np.diag(total - SHARED * error**2) + SHARED * np.outer(error, error))
-    mean = ((DEVIATION**-2 + promised @ known @ seen)
-            / (DEVIATION**-2 + promised @ known @ promised))
+    mean = (DEVIATION**-2 + promised @ known @ seen) / (DEVIATION**-2 + promised @ known @ promised)
     found = promise_of(Evidence(effects=tuple(effects)), BOOK).kept
     assert found == pytest.approx(np.clip(mean, 0, 1), abs=1e-9)
 
@@ -107,9 +130,15 @@ def test_one_action_that_does_great_harm_does_not_undo_the_others() -> None:
 
 @given(st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=8), st.floats(1e-4, 0.2))
 def test_the_share_lies_between_nothing_and_all(estimates, error) -> None:
-    found = promise_of(Evidence(effects=tuple(
-        effect(action, estimate, error=error)
-        for action, estimate in zip(ON_CHURN, estimates, strict=False))), BOOK)
+    found = promise_of(
+        Evidence(
+            effects=tuple(
+                effect(action, estimate, error=error)
+                for action, estimate in zip(ON_CHURN, estimates, strict=False)
+            )
+        ),
+        BOOK,
+    )
     assert 0 <= found.kept <= 1
     assert all(0 <= found.of(a.id) <= 1 for a in ON_CHURN)
 
@@ -126,8 +155,14 @@ def test_what_hardly_counts_for_its_own_action_says_nothing_of_the_others(estima
 
 def test_segments_other_outcomes_and_what_is_no_evidence_say_nothing() -> None:
     action = ON_CHURN[0]
-    for silent in ({"segment": "smb"}, {"outcome": "expansion"}, {"grade": "E"}, {"risk": None},
-                   {"horizon_days": 365}, {"playbook_share": 0.5}):
+    for silent in (
+        {"segment": "smb"},
+        {"outcome": "expansion"},
+        {"grade": "E"},
+        {"risk": None},
+        {"horizon_days": 365},
+        {"playbook_share": 0.5},
+    ):
         assert promise_of(Evidence(effects=(effect(action, 0.0, **silent),)), BOOK) == BELIEVED
 
 
@@ -143,8 +178,9 @@ def test_it_is_found_once_for_the_same_evidence_and_anew_for_another_playbook() 
 
 def test_broken_promises_make_what_was_not_measured_worth_less_and_say_so() -> None:
     def ask(evidence: Evidence):
-        return recommend(STATE, playbook=BOOK, limits=Limits(), history=(), as_of=AS_OF,
-                         evidence=evidence)
+        return recommend(
+            STATE, playbook=BOOK, limits=Limits(), history=(), as_of=AS_OF, evidence=evidence
+        )
 
     before = {c.action_id: c for c in ask(Evidence()).ranked}
     others = [a for a in ON_CHURN if a.id not in before][:8]
@@ -154,6 +190,8 @@ def test_broken_promises_make_what_was_not_measured_worth_less_and_say_so() -> N
     for candidate in shared:
         assert candidate.value.uplift < before[candidate.action_id].value.uplift
         assert candidate.value.belief.kept < 1
-    assert any(note.startswith("What 8 measured action(s) changed is less than the playbook "
-                               "promised, so ") for note in answer.notes)
+    assert any(
+        note.startswith("What 8 measured action(s) changed is less than the playbook promised, so ")
+        for note in answer.notes
+    )
     assert not any("promised" in note for note in ask(all_came_true(others)).notes)

@@ -18,16 +18,25 @@ def at(hour, minute=0, *, day=3):
     return datetime(2026, 3, day, hour, minute, tzinfo=BERLIN)
 
 
-@pytest.mark.parametrize(("moment", "until"), [
-    (at(19, 59), None), (at(20), at(8, day=4)), (at(23, 59), at(8, day=4)), (at(0), at(8)),
-    (at(7, 59), at(8)), (at(8), None),
-])
+@pytest.mark.parametrize(
+    ("moment", "until"),
+    [
+        (at(19, 59), None),
+        (at(20), at(8, day=4)),
+        (at(23, 59), at(8, day=4)),
+        (at(0), at(8)),
+        (at(7, 59), at(8)),
+        (at(8), None),
+    ],
+)
 def test_a_night_goes_over_midnight(moment, until):
     assert quiet_until(moment, BERLIN, (20, 8)) == until
 
 
-@pytest.mark.parametrize(("moment", "until"), [
-    (at(11, 59), None), (at(12), at(14)), (at(13, 59), at(14)), (at(14), None)])
+@pytest.mark.parametrize(
+    ("moment", "until"),
+    [(at(11, 59), None), (at(12), at(14)), (at(13, 59), at(14)), (at(14), None)],
+)
 def test_a_midday_rest_does_not(moment, until):
     assert quiet_until(moment, BERLIN, (12, 14)) == until
 
@@ -47,9 +56,12 @@ def test_what_is_no_zone_is_none(name):
     assert zone_named(name) is None
 
 
-@given(moment=st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1)),  # noqa: DTZ001 - made UTC
-       zone=st.sampled_from(["America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"]),
-       begins=st.integers(0, 23), ends=st.integers(0, 23))
+@given(
+    moment=st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1)),  # noqa: DTZ001 - made UTC
+    zone=st.sampled_from(["America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"]),
+    begins=st.integers(0, 23),
+    ends=st.integers(0, 23),
+)
 def test_when_quiet_hours_are_over_it_is_no_longer_quiet(moment, zone, begins, ends):
     moment, place = moment.replace(tzinfo=UTC), ZoneInfo(zone)
     until = quiet_until(moment, place, (begins, ends))

@@ -31,16 +31,27 @@ TICK = timedelta(microseconds=1)
 
 
 def account(*, attributes=None, features=None, **more):
-    settings = {"account_id": "a1", "as_of": AS_OF, "mrr": 2000.0, "score_source": "model",
-                "churn_probability": 0.2, "expansion_probability": 0.1,
-                "expected_amount": 600.0, **more}
-    return AccountState(attributes={"contract_status": "active", **(attributes or {})},
-                        features=features or {}, **settings)
+    settings = {
+        "account_id": "a1",
+        "as_of": AS_OF,
+        "mrr": 2000.0,
+        "score_source": "model",
+        "churn_probability": 0.2,
+        "expansion_probability": 0.1,
+        "expected_amount": 600.0,
+        **more,
+    }
+    return AccountState(
+        attributes={"contract_status": "active", **(attributes or {})},
+        features=features or {},
+        **settings,
+    )
 
 
 def ask(state, *, history=(), limits=None, book=BOOK, as_of=AS_OF, **more):
-    return recommend(state, playbook=book, limits=limits or Limits(), history=history,
-                     as_of=as_of, **more)
+    return recommend(
+        state, playbook=book, limits=limits or Limits(), history=history, as_of=as_of, **more
+    )
 
 
 def ids(answer):
@@ -53,8 +64,11 @@ def held_back(answer, action_id):
 
 CRITICAL = account(health_score=31.0)
 AT_THE_LIMIT = account(
-    health_score=75.0, churn_probability=0.03, attributes={"price_plan": "professional"},
-    features={"limit_utilisation_28d": 0.85, "severe_tickets_open": 0.0, "tickets_open": 0.0})
+    health_score=75.0,
+    churn_probability=0.03,
+    attributes={"price_plan": "professional"},
+    features={"limit_utilisation_28d": 0.85, "severe_tickets_open": 0.0, "tickets_open": 0.0},
+)
 
 
 # -- what it says --------------------------------------------------------------------------------
@@ -82,8 +96,11 @@ def test_growth_is_counted_on_the_expected_amount():
 
 
 def growth(state, limits=None):
-    answer = ask(state, book=replace(BOOK, actions=(BOOK.by_id["next_plan_preview"],)),
-                 limits=limits or Limits(hourly_cost=0.0, caution=0.0))
+    answer = ask(
+        state,
+        book=replace(BOOK, actions=(BOOK.by_id["next_plan_preview"],)),
+        limits=limits or Limits(hourly_cost=0.0, caution=0.0),
+    )
     return answer.ranked[0].value.probability, answer.notes
 
 
@@ -104,8 +121,9 @@ def test_the_assumed_growth_is_that_of_those_who_stay():
     state = replace(AT_THE_LIMIT, churn_probability=0.2, expansion_probability=None)
     probability, notes = growth(state)
     assert probability == pytest.approx(0.04 * 0.8)
-    assert any("3.2% expanding in 90 days" in note and "4.0%, of those who stay" in note
-               for note in notes)
+    assert any(
+        "3.2% expanding in 90 days" in note and "4.0%, of those who stay" in note for note in notes
+    )
 
 
 def test_a_discount_costs_months_of_revenue_for_those_who_take_it():
@@ -137,8 +155,11 @@ def test_where_nothing_calls_for_an_action_it_says_so():
 
 
 def test_where_nothing_is_allowed_it_says_so():
-    state = account(attributes={"contract_status": "ended"}, alerts=("cancel_intent",),
-                    consents={"email": False})
+    state = account(
+        attributes={"contract_status": "ended"},
+        alerts=("cancel_intent",),
+        consents={"email": False},
+    )
     answer = ask(state)
     assert ids(answer) == [DO_NOTHING]
     assert answer.ranked[0].because == "Nothing of what could be done is allowed now."
@@ -152,10 +173,14 @@ def test_the_ceo_writes_only_above_a_revenue_floor():
 
 def test_no_text_message_without_consent():
     def trial(consents):
-        return account(attributes={"contract_status": "trial"}, consents=consents,
-                       moments={"trial_started": AS_OF - timedelta(hours=3)}, mrr=None)
-    assert held_back(ask(trial({})), "trial_sms").why == (
-        "Not known: consent to text messages.")
+        return account(
+            attributes={"contract_status": "trial"},
+            consents=consents,
+            moments={"trial_started": AS_OF - timedelta(hours=3)},
+            mrr=None,
+        )
+
+    assert held_back(ask(trial({})), "trial_sms").why == ("Not known: consent to text messages.")
     assert held_back(ask(trial({"sms": False})), "trial_sms").reason == "not_eligible"
     assert "trial_sms" in ids(ask(trial({"sms": True})))
 
@@ -177,8 +202,7 @@ def test_an_unknown_guard_that_may_be_looked_up_asks_a_person():
     state = replace(AT_THE_LIMIT, features={"limit_utilisation_28d": 0.85})
     unknown = next(c for c in ask(state).ranked if c.action_id == "next_plan_preview")
     assert (known.autonomy, unknown.autonomy) == (3, 2)
-    assert unknown.look_first == (
-        "Not known here, look it up first: severe tickets open.",)
+    assert unknown.look_first == ("Not known here, look it up first: severe tickets open.",)
 
 
 def test_unknown_revenue_withholds_what_it_would_have_to_value():
@@ -195,8 +219,11 @@ def test_nan_is_unknown():
 
 def test_deadlines_run_from_the_alert_and_the_ceos_in_working_hours():
     friday_evening = datetime(2026, 2, 27, 18, tzinfo=UTC)
-    state = account(health_score=31.0, alerts=("health_below_40",),
-                    alert_raised_at={"health_below_40": friday_evening})
+    state = account(
+        health_score=31.0,
+        alerts=("health_below_40",),
+        alert_raised_at={"health_below_40": friday_evening},
+    )
     deadlines = {c.action_id: c.deadline for c in ask(state).ranked}
     assert deadlines["success_call"] == friday_evening + timedelta(hours=24)
     assert deadlines["ceo_email"] == datetime(2026, 3, 2, 11, tzinfo=UTC)
@@ -210,9 +237,11 @@ def test_evidence_says_how_much_is_playbook():
 
 
 def test_phrases_and_alert_words_are_used():
-    answer = ask(account(alerts=("usage_halved",), features={"feature_uses_7d": 12.0}),
-                 phrases={"feature_uses_7d": "{value:.0f} uses in 7 days"},
-                 alert_words={"usage_halved": "usage fell by half"})
+    answer = ask(
+        account(alerts=("usage_halved",), features={"feature_uses_7d": 12.0}),
+        phrases={"feature_uses_7d": "{value:.0f} uses in 7 days"},
+        alert_words={"usage_halved": "usage fell by half"},
+    )
     assert answer.ranked[0].because == "warning sign: usage fell by half (12 uses in 7 days)"
 
 
@@ -220,13 +249,23 @@ def test_phrases_and_alert_words_are_used():
 
 
 def in_trial(hours, **more):
-    return account(attributes={"contract_status": "trial"}, mrr=None,
-                   moments={"trial_started": AS_OF - timedelta(hours=hours)}, **more)
+    return account(
+        attributes={"contract_status": "trial"},
+        mrr=None,
+        moments={"trial_started": AS_OF - timedelta(hours=hours)},
+        **more,
+    )
 
 
-@pytest.mark.parametrize(("hours", "due"), [
-    (0, "trial_welcome"), (1.99, "trial_welcome"), (4, "trial_tutorial"), (71.9, "trial_tutorial"),
-])
+@pytest.mark.parametrize(
+    ("hours", "due"),
+    [
+        (0, "trial_welcome"),
+        (1.99, "trial_welcome"),
+        (4, "trial_tutorial"),
+        (71.9, "trial_tutorial"),
+    ],
+)
 def test_a_step_is_due_until_the_next_one(hours, due):
     steps = [c.action_id for c in ask(in_trial(hours)).ranked if c.sequence == "trial"]
     assert steps == [due]
@@ -235,18 +274,18 @@ def test_a_step_is_due_until_the_next_one(hours, due):
 def test_a_step_that_was_done_is_not_due_again():
     done = PastAction(action_id="trial_tutorial", at=AS_OF - timedelta(hours=1))
     assert "trial_tutorial" not in ids(ask(in_trial(6), history=[done]))
-    assert "trial_tutorial" not in [
-        w.action_id for w in ask(in_trial(6), history=[done]).withheld]
+    assert "trial_tutorial" not in [w.action_id for w in ask(in_trial(6), history=[done]).withheld]
 
 
 def test_a_step_that_nobody_carried_out_stays_due():
-    left = PastAction(action_id="trial_tutorial", at=AS_OF - timedelta(hours=1),
-                      outcome="not_done")
+    left = PastAction(action_id="trial_tutorial", at=AS_OF - timedelta(hours=1), outcome="not_done")
     assert "trial_tutorial" in ids(ask(in_trial(6), history=[left]))
 
 
-@pytest.mark.parametrize(("active_days", "due"), [
-    (5.0, "trial_tips_high"), (2.0, "trial_tips_medium"), (1.0, "trial_tips_low")])
+@pytest.mark.parametrize(
+    ("active_days", "due"),
+    [(5.0, "trial_tips_high"), (2.0, "trial_tips_medium"), (1.0, "trial_tips_low")],
+)
 def test_the_third_day_of_a_trial_depends_on_use(active_days, due):
     state = in_trial(72, features={"active_days_7d": active_days})
     assert [c.action_id for c in ask(state).ranked if c.sequence == "trial"] == [due]
@@ -258,8 +297,10 @@ def test_a_sequence_ends_at_its_stop():
 
 
 def test_one_welcome_calendar_per_account():
-    state = account(attributes={"price_plan": "starter"},
-                    moments={"contract_started": AS_OF - timedelta(minutes=5)})
+    state = account(
+        attributes={"price_plan": "starter"},
+        moments={"contract_started": AS_OF - timedelta(minutes=5)},
+    )
     answer = ask(state)
     named = ids(answer) + [w.action_id for w in answer.withheld]
     assert "welcome_starter" in named
@@ -269,10 +310,13 @@ def test_one_welcome_calendar_per_account():
 def test_a_mail_that_comes_six_times_is_due_each_time():
     def mailed(day, *past):
         state = account(moments={"contract_started": AS_OF - timedelta(days=day, minutes=1)})
-        history = [PastAction(action_id="onboarding_email", at=AS_OF - timedelta(days=ago))
-                   for ago in past]
-        return [c.text for c in ask(state, history=history).ranked
-                if c.action_id == "onboarding_email"]
+        history = [
+            PastAction(action_id="onboarding_email", at=AS_OF - timedelta(days=ago)) for ago in past
+        ]
+        return [
+            c.text for c in ask(state, history=history).ranked if c.action_id == "onboarding_email"
+        ]
+
     assert mailed(0) == ["Welcome them, say what to expect, and name the first step."]
     assert mailed(1, 1) == ["Show one feature that is worth it on the first day."]
     assert mailed(1, 0.1) == []
@@ -280,44 +324,67 @@ def test_a_mail_that_comes_six_times_is_due_each_time():
 
 
 def test_the_first_step_taken_starts_the_clock_where_nothing_else_does():
-    state = account(health_score=75.0, attributes={"price_plan": "starter"},
-                    features={"active_days_28d": 20.0, "severe_tickets_open": 0.0,
-                              "tickets_open": 0.0})
+    state = account(
+        health_score=75.0,
+        attributes={"price_plan": "starter"},
+        features={"active_days_28d": 20.0, "severe_tickets_open": 0.0, "tickets_open": 0.0},
+    )
     assert [c.action_id for c in ask(state).ranked if c.sequence] == ["upsell_celebrate"]
     first = PastAction(action_id="upsell_celebrate", at=AS_OF - timedelta(days=2))
     assert [c.action_id for c in ask(state, history=[first]).ranked if c.sequence] == [
-        "upsell_compare"]
+        "upsell_compare"
+    ]
     declined = replace(first, outcome="declined")
     assert not any(c.sequence for c in ask(state, history=[declined]).ranked)
 
 
-@pytest.mark.parametrize(("health", "alerts", "is_on"), [
-    (31.0, ("health_below_40",), True), (42.9, ("health_below_40",), True),
-    (43.0, ("health_below_40",), False), (41.0, (), False)])
+@pytest.mark.parametrize(
+    ("health", "alerts", "is_on"),
+    [
+        (31.0, ("health_below_40",), True),
+        (42.9, ("health_below_40",), True),
+        (43.0, ("health_below_40",), False),
+        (41.0, (), False),
+    ],
+)
 def test_the_high_risk_protocol_starts_below_forty_and_stops_at_forty_three(health, alerts, is_on):
     answer = ask(account(health_score=health, alerts=alerts))
     assert any(c.sequence == "high_risk" for c in answer.ranked) is is_on
 
 
 def test_an_alert_that_is_raised_again_does_not_restart_its_sequence():
-    state = account(health_score=31.0, alerts=("health_below_40",),
-                    alert_raised_at={"health_below_40": AS_OF})
+    state = account(
+        health_score=31.0, alerts=("health_below_40",), alert_raised_at={"health_below_40": AS_OF}
+    )
     called = PastAction(action_id="success_call", at=AS_OF - timedelta(days=3))
     limits = Limits(contacts_per_week=99, actions_per_week=99)
     offer = "setup_help"
     assert offer not in ids(ask(state, limits=limits))
-    assert next(c.sequence for c in ask(state, limits=limits, history=[called]).ranked
-                if c.action_id == offer) == "high_risk"
+    assert (
+        next(
+            c.sequence
+            for c in ask(state, limits=limits, history=[called]).ranked
+            if c.action_id == offer
+        )
+        == "high_risk"
+    )
     assert "success_call" not in ids(ask(state, limits=limits, history=[called]))
 
 
 def test_offers_to_stay_come_two_days_after_the_first_steps():
     def offers(hours):
-        state = account(health_score=31.0, alerts=("health_below_40",),
-                        alert_raised_at={"health_below_40": AS_OF - timedelta(hours=hours)})
+        state = account(
+            health_score=31.0,
+            alerts=("health_below_40",),
+            alert_raised_at={"health_below_40": AS_OF - timedelta(hours=hours)},
+        )
         answer = ask(state, limits=Limits(contacts_per_week=99, actions_per_week=99))
-        return {c.action_id for c in answer.ranked
-                if BOOK.by_id.get(c.action_id, BOOK.actions[0]).family == "retention_offer"}
+        return {
+            c.action_id
+            for c in answer.ranked
+            if BOOK.by_id.get(c.action_id, BOOK.actions[0]).family == "retention_offer"
+        }
+
     assert (offers(47.9), offers(48)) == (set(), {"setup_help"})
 
 
@@ -325,6 +392,7 @@ def test_win_back_starts_thirty_days_after_the_last_login():
     def away(days):
         answer = ask(account(features={"days_since_login": days}))
         return {c.action_id for c in answer.ranked if c.sequence == "winback"}
+
     assert away(30.5) == set()
     assert away(31.0) == {"winback_1"}
     assert away(37.0) == {"winback_7"}
@@ -332,8 +400,11 @@ def test_win_back_starts_thirty_days_after_the_last_login():
 
 def test_win_back_counts_from_the_earlier_of_silence_and_end():
     at = AS_OF - timedelta(days=31)
-    left = account(attributes={"contract_status": "ended"}, moments={"contract_ended": at},
-                   features={"days_since_login": 45.0})
+    left = account(
+        attributes={"contract_status": "ended"},
+        moments={"contract_ended": at},
+        features={"days_since_login": 45.0},
+    )
     assert [c.action_id for c in ask(left).ranked if c.sequence] == ["winback_offer"]
 
 
@@ -394,9 +465,13 @@ def test_of_equals_the_nearer_deadline_comes_first_then_the_name():
     call = BOOK.by_id["success_call"]
     later, none, other = (
         replace(call, id=name, deadline_hours=hours)
-        for name, hours in (("c_later", 48.0), ("a_none", None), ("b_none", None)))
-    answer = ask(CRITICAL, book=replace(BOOK, actions=(other, none, later, call)),
-                 limits=Limits(channel_caps={}))
+        for name, hours in (("c_later", 48.0), ("a_none", None), ("b_none", None))
+    )
+    answer = ask(
+        CRITICAL,
+        book=replace(BOOK, actions=(other, none, later, call)),
+        limits=Limits(channel_caps={}),
+    )
     assert ids(answer)[:3] == ["success_call", "c_later", "a_none"]
 
 
@@ -410,6 +485,7 @@ def test_costs_in_dollars_are_counted_in_the_reporting_currency():
     def cost(rate):
         answer = ask(CRITICAL, limits=Limits(money_per_usd=rate))
         return next(c for c in answer.ranked if c.action_id == "ceo_email").value.cost
+
     assert cost(2.0) == 2 * cost(1.0) > 0
 
 
@@ -420,11 +496,20 @@ def test_selling_starts_where_critical_ends(health, is_sold_to):
 
 
 def test_what_only_waits_for_time_says_from_when():
-    state = account(attributes={"contract_status": "active"},
-                    features={"days_since_sponsor_touch": 10.0, "days_to_renewal": 100.0})
-    book = replace(BOOK, actions=(replace(
-        BOOK.by_id["sponsor_touch"], triggers=(parse_condition("days_to_renewal <= 120"),),
-        eligibility=(parse_condition("days_since_sponsor_touch >= 30"),)),))
+    state = account(
+        attributes={"contract_status": "active"},
+        features={"days_since_sponsor_touch": 10.0, "days_to_renewal": 100.0},
+    )
+    book = replace(
+        BOOK,
+        actions=(
+            replace(
+                BOOK.by_id["sponsor_touch"],
+                triggers=(parse_condition("days_to_renewal <= 120"),),
+                eligibility=(parse_condition("days_since_sponsor_touch >= 30"),),
+            ),
+        ),
+    )
     answer = ask(state, book=book)
     assert held_back(answer, "sponsor_touch").allowed_from == AS_OF + timedelta(days=20)
 
@@ -455,26 +540,43 @@ def test_the_first_word_on_an_incident_is_not_held_up_by_a_full_week():
 
 def test_without_a_model_the_answer_has_the_same_shape_and_says_so():
     with_model = ask(CRITICAL).to_dict()
-    without = ask(replace(CRITICAL, churn_probability=None, expansion_probability=None,
-                          expected_amount=None, score_source="none")).to_dict()
+    without = ask(
+        replace(
+            CRITICAL,
+            churn_probability=None,
+            expansion_probability=None,
+            expected_amount=None,
+            score_source="none",
+        )
+    ).to_dict()
     assert without.keys() == with_model.keys()
     assert without["ranked"][0].keys() == with_model["ranked"][0].keys()
     assert any(note.startswith("No model is in use") for note in without["notes"])
     assert not any(note.startswith("No model is in use") for note in with_model["notes"])
 
 
-@pytest.mark.parametrize(("health", "probability"), [
-    (100.0, 0.03), (80.0, 0.03), (79.9, 0.06), (40.0, 0.12), (39.9, 0.25), (0.0, 0.25)])
+@pytest.mark.parametrize(
+    ("health", "probability"),
+    [(100.0, 0.03), (80.0, 0.03), (79.9, 0.06), (40.0, 0.12), (39.9, 0.25), (0.0, 0.25)],
+)
 def test_without_a_model_the_health_score_gives_the_probability(health, probability):
-    state = account(health_score=health, churn_probability=None, score_source="none",
-                    alerts=("ticket_negative",))
+    state = account(
+        health_score=health,
+        churn_probability=None,
+        score_source="none",
+        alerts=("ticket_negative",),
+    )
     told = next(c for c in ask(state).ranked if c.action_id == "tell_manager")
     assert told.value.probability == probability
 
 
 def test_a_warning_sign_says_more_than_a_score_that_lags():
-    state = account(health_score=90.0, churn_probability=0.02, score_source="health_formula",
-                    alerts=("cancel_intent",))
+    state = account(
+        health_score=90.0,
+        churn_probability=0.02,
+        score_source="health_formula",
+        alerts=("cancel_intent",),
+    )
     call = next(c for c in ask(state).ranked if c.action_id == "urgent_retention")
     assert call.value.probability == 0.5
 
@@ -537,14 +639,22 @@ def test_a_time_zone_that_is_none_is_refused():
 
 # -- laws ----------------------------------------------------------------------------------------
 
-NUMBERS = sorted({(clause.name, clause.value) for holder in (*BOOK.actions,)
-                  for condition in (*holder.triggers, *holder.eligibility)
-                  for clause in condition.clauses
-                  if isinstance(clause, Comparison) and isinstance(clause.value, float)
-                  and clause.name not in ("annual_revenue", "churn_probability",
-                                          "expansion_probability", "health_score")})
-NAMES = sorted({name for name, _ in NUMBERS} | {"severe_tickets_open", "active_days_7d",
-                                                "invoice_days_overdue"})
+NUMBERS = sorted(
+    {
+        (clause.name, clause.value)
+        for holder in (*BOOK.actions,)
+        for condition in (*holder.triggers, *holder.eligibility)
+        for clause in condition.clauses
+        if isinstance(clause, Comparison)
+        and isinstance(clause.value, float)
+        and clause.name
+        not in ("annual_revenue", "churn_probability", "expansion_probability", "health_score")
+    }
+)
+NAMES = sorted(
+    {name for name, _ in NUMBERS}
+    | {"severe_tickets_open", "active_days_7d", "invoice_days_overdue"}
+)
 ALERTS = sorted(BOOK.alert_shows)
 
 
@@ -559,13 +669,16 @@ def states(draw):
     names = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=12))
     has_model = draw(st.booleans())
     return AccountState(
-        account_id="a1", as_of=AS_OF,
+        account_id="a1",
+        as_of=AS_OF,
         features={name: draw(near_a_threshold(name)) for name in names},
         attributes={
-            "contract_status": draw(st.sampled_from(["active", "active", "active", "trial",
-                                                     "paused", "ended", None])),
+            "contract_status": draw(
+                st.sampled_from(["active", "active", "active", "trial", "paused", "ended", None])
+            ),
             "price_plan": draw(st.sampled_from(["starter", "professional", "business", None])),
-            "service_tier": draw(st.sampled_from(["enterprise", "mid-market", None]))},
+            "service_tier": draw(st.sampled_from(["enterprise", "mid-market", None])),
+        },
         churn_probability=draw(st.sampled_from([0.01, 0.2, 0.7])) if has_model else None,
         expansion_probability=draw(st.sampled_from([0.02, 0.3, 0.6])) if has_model else None,
         mrr=draw(st.sampled_from([None, 0.0, 19.0, 2000.0, 50_000.0])),
@@ -574,17 +687,30 @@ def states(draw):
         risk_tier=draw(st.sampled_from([None, "low", "medium", "high", "critical"])),
         score_source="model" if has_model else "none",
         consents=draw(st.sampled_from([{}, {"sms": True, "email": True}, {"email": False}])),
-        moments=draw(st.sampled_from([{}, {"trial_started": AS_OF - timedelta(days=3)},
-                                      {"contract_started": AS_OF - timedelta(days=7)},
-                                      {"contract_ended": AS_OF - timedelta(days=30)}])),
+        moments=draw(
+            st.sampled_from(
+                [
+                    {},
+                    {"trial_started": AS_OF - timedelta(days=3)},
+                    {"contract_started": AS_OF - timedelta(days=7)},
+                    {"contract_ended": AS_OF - timedelta(days=30)},
+                ]
+            )
+        ),
     )
 
 
-histories = st.lists(st.builds(
-    PastAction, action_id=st.sampled_from([action.id for action in BOOK.actions]),
-    at=st.sampled_from([0.0, 0.5, 3.0, 6.9, 7.0, 20.0, 100.0]).map(
-        lambda days: AS_OF - timedelta(days=days)),
-    outcome=st.sampled_from([None, "done", "declined", "not_done"])), max_size=8)
+histories = st.lists(
+    st.builds(
+        PastAction,
+        action_id=st.sampled_from([action.id for action in BOOK.actions]),
+        at=st.sampled_from([0.0, 0.5, 3.0, 6.9, 7.0, 20.0, 100.0]).map(
+            lambda days: AS_OF - timedelta(days=days)
+        ),
+        outcome=st.sampled_from([None, "done", "declined", "not_done"]),
+    ),
+    max_size=8,
+)
 
 law = settings(max_examples=60, deadline=None)  # a busy machine may be slow; counts are enough
 
@@ -619,8 +745,9 @@ def counts(action_id, *, contact):
 @given(state=states(), history=histories, actions=st.integers(0, 6), contacts=st.integers(0, 4))
 @law
 def test_the_week_is_never_overfilled(state, history, actions, contacts):
-    limits = Limits(actions_per_week=actions, contacts_per_week=contacts,
-                    onboarding_contacts_per_week=contacts)
+    limits = Limits(
+        actions_per_week=actions, contacts_per_week=contacts, onboarding_contacts_per_week=contacts
+    )
     answer = ask(state, history=history, limits=limits)
     recent = [p.action_id for p in history if p.outcome != "not_done" and p.at > AS_OF - WEEK]
     for contact, cap in ((False, actions), (True, contacts)):
@@ -633,14 +760,20 @@ def test_the_week_is_never_overfilled(state, history, actions, contacts):
 @law
 def test_no_channel_and_no_person_hears_more_often_than_its_cap(state, history, cap, each):
     channels = ["email", "phone", "meeting", "offer"]
-    limits = Limits(actions_per_week=99, contacts_per_week=99, onboarding_contacts_per_week=99,
-                    channel_caps=dict.fromkeys(channels, cap), contacts_per_person=each)
+    limits = Limits(
+        actions_per_week=99,
+        contacts_per_week=99,
+        onboarding_contacts_per_week=99,
+        channel_caps=dict.fromkeys(channels, cap),
+        contacts_per_person=each,
+    )
     known = replace(state, contacts={"main": "u1", "sponsor": "u2"})
     people = {"main": "u1", "sponsor": "u2", "champion": "u1"}
     reached = [replace(p, contact="u1") for p in history]
     added = [BOOK.by_id[i] for i in ids(ask(known, history=reached, limits=limits))[:-1]]
-    recent = [BOOK.by_id[p.action_id] for p in history
-              if p.outcome != "not_done" and p.at > AS_OF - WEEK]
+    recent = [
+        BOOK.by_id[p.action_id] for p in history if p.outcome != "not_done" and p.at > AS_OF - WEEK
+    ]
     for channel in channels:
         new = sum(counts(a.id, contact=True) for a in added if a.channel == channel)
         before = sum(counts(a.id, contact=True) for a in recent if a.channel == channel)
@@ -651,8 +784,12 @@ def test_no_channel_and_no_person_hears_more_often_than_its_cap(state, history, 
         assert new == 0 or before + new <= each
 
 
-@given(state=states(), history=histories, hour=st.integers(0, 23),
-       zone=st.sampled_from(["America/New_York", "Asia/Kolkata", "Pacific/Auckland", "UTC"]))
+@given(
+    state=states(),
+    history=histories,
+    hour=st.integers(0, 23),
+    zone=st.sampled_from(["America/New_York", "Asia/Kolkata", "Pacific/Auckland", "UTC"]),
+)
 @law
 def test_nobody_is_contacted_in_their_night(state, history, hour, zone):
     there = replace(state, time_zone=zone)
@@ -710,8 +847,10 @@ def test_the_order_of_what_comes_in_is_irrelevant(state, history, order):
         items = list(items)
         order.shuffle(items)
         return items
-    other = replace(state, features=dict(shuffled(state.features.items())),
-                    alerts=tuple(shuffled(state.alerts)))
+
+    other = replace(
+        state, features=dict(shuffled(state.features.items())), alerts=tuple(shuffled(state.alerts))
+    )
     book = replace(BOOK, actions=tuple(shuffled(BOOK.actions)))
     same = ask(other, history=shuffled(history), book=book)
     assert same.ranked == ask(state, history=history).ranked
@@ -734,16 +873,18 @@ def test_a_cool_down_is_kept_to_the_instant(state, history, pick):
         assert refusals[action.id].reason == "cool_down"
         assert refusals[action.id].allowed_from == AS_OF + TICK
     in_time = ask(state, history=[*history, replace(early, at=AS_OF - wait)])
-    assert not any(w.action_id == action.id and w.reason == "cool_down"
-                   for w in in_time.withheld)
+    assert not any(w.action_id == action.id and w.reason == "cool_down" for w in in_time.withheld)
 
 
 @given(state=states(), history=histories)
 @law
 def test_an_unrelated_action_that_is_withheld_changes_nothing_else(state, history):
-    vetoed = replace(BOOK.by_id["success_call"], id="vetoed",
-                     triggers=(parse_condition("no alert never_raised"),),
-                     eligibility=(parse_condition("tickets_90d == -1"),))
+    vetoed = replace(
+        BOOK.by_id["success_call"],
+        id="vetoed",
+        triggers=(parse_condition("no alert never_raised"),),
+        eligibility=(parse_condition("tickets_90d == -1"),),
+    )
     before = ask(state, history=history)
     after = ask(state, history=history, book=replace(BOOK, actions=(*BOOK.actions, vetoed)))
     assert after.ranked[:-1] == before.ranked[:-1]
@@ -763,7 +904,8 @@ def test_what_happens_later_changes_nothing(state, history):
 def test_the_answer_is_plain_json_and_the_same_twice(state, history):
     first = ask(state, history=history).to_dict()
     assert json.dumps(first, allow_nan=False) == json.dumps(
-        ask(state, history=history).to_dict(), allow_nan=False)
+        ask(state, history=history).to_dict(), allow_nan=False
+    )
 
 
 @given(state=states(), history=histories)

@@ -29,39 +29,84 @@ ALERTS = sorted(BOOK.alert_shows)
 
 def effect(action, segment, estimate):
     return ActionEffect(
-        action_id=action, segment=segment, estimate=estimate, standard_error=0.013, n=700,
-        effective_n=311.5, grade="B", measured_from=AS_OF - timedelta(days=400),
-        measured_to=AS_OF - timedelta(days=100), source="A roll-out.", outcome="retention",
-        horizon_days=90, low=estimate - 0.03, high=estimate + 0.03, why="A roll-out.")
+        action_id=action,
+        segment=segment,
+        estimate=estimate,
+        standard_error=0.013,
+        n=700,
+        effective_n=311.5,
+        grade="B",
+        measured_from=AS_OF - timedelta(days=400),
+        measured_to=AS_OF - timedelta(days=100),
+        source="A roll-out.",
+        outcome="retention",
+        horizon_days=90,
+        low=estimate - 0.03,
+        high=estimate + 0.03,
+        why="A roll-out.",
+    )
 
 
 FULL = PolicyInputs(
     state=AccountState(
-        account_id="a1", as_of=AS_OF, mrr=2000.1, score_source="model", churn_probability=0.2,
-        expansion_probability=0.1, expected_amount=600.0, health_score=31.7, risk_tier="high",
+        account_id="a1",
+        as_of=AS_OF,
+        mrr=2000.1,
+        score_source="model",
+        churn_probability=0.2,
+        expansion_probability=0.1,
+        expected_amount=600.0,
+        health_score=31.7,
+        risk_tier="high",
         attributes={"contract_status": "active", "segment": "smb", "region": None},
         features={"tickets_90d": 3.0, "nps_last": float("nan"), "days_to_renewal": None},
-        alerts=("usage_halved",), alert_raised_at={"usage_halved": AS_OF - timedelta(hours=3)},
-        moments={"contract_started": AS_OF - timedelta(days=200)}, consents={"email": True},
-        contacts={"main": "u1"}, time_zone="Europe/Zurich", legal_hold=False),
+        alerts=("usage_halved",),
+        alert_raised_at={"usage_halved": AS_OF - timedelta(hours=3)},
+        moments={"contract_started": AS_OF - timedelta(days=200)},
+        consents={"email": True},
+        contacts={"main": "u1"},
+        time_zone="Europe/Zurich",
+        legal_hold=False,
+    ),
     limits=Limits(quiet_hours=(21, 7), caution=0.4, time_zone="UTC"),
-    history=(PastAction(action_id="tips_email", at=AS_OF - timedelta(days=9), outcome="done",
-                        contact="u1"),),
+    history=(
+        PastAction(
+            action_id="tips_email", at=AS_OF - timedelta(days=9), outcome="done", contact="u1"
+        ),
+    ),
     as_of=AS_OF + timedelta(seconds=7, microseconds=123),
     asked_at=AS_OF + timedelta(days=2, microseconds=456),
-    evidence=Evidence(effects=(effect("success_call", "smb", 0.0321),
-                               effect("success_call", "enterprise", 0.05),
-                               effect("value_plan", None, 0.011))),
+    evidence=Evidence(
+        effects=(
+            effect("success_call", "smb", 0.0321),
+            effect("success_call", "enterprise", 0.05),
+            effect("value_plan", None, 0.011),
+        )
+    ),
     chance=chance_for(Exploration(closeness=0.5, off=("public",)), KEY, "a1", period="2026-W10"),
-    standing=Standing(is_held_out=False, until=AS_OF + timedelta(days=99), propensity=0.9,
-                      lottery_id="holdout", key_id="2026"),
-    put_off=(PutOff(action_id="success_call", until=AS_OF + timedelta(days=14), at=AS_OF,
-                    by="ann", reason="They are on leave"),))
+    standing=Standing(
+        is_held_out=False,
+        until=AS_OF + timedelta(days=99),
+        propensity=0.9,
+        lottery_id="holdout",
+        key_id="2026",
+    ),
+    put_off=(
+        PutOff(
+            action_id="success_call",
+            until=AS_OF + timedelta(days=14),
+            at=AS_OF,
+            by="ann",
+            reason="They are on leave",
+        ),
+    ),
+)
 
 
 def through_json(inputs):
-    return PolicyInputs.from_dict(json.loads(json.dumps(inputs.to_dict(), allow_nan=False,
-                                                        sort_keys=True)))
+    return PolicyInputs.from_dict(
+        json.loads(json.dumps(inputs.to_dict(), allow_nan=False, sort_keys=True))
+    )
 
 
 def said(inputs):
@@ -74,7 +119,11 @@ def test_a_question_with_all_there_is_comes_back_and_asks_the_same():
     assert through_json(back) == back
     assert back.limits == FULL.limits
     assert (back.history, back.chance, back.standing, back.put_off) == (
-        FULL.history, FULL.chance, FULL.standing, FULL.put_off)
+        FULL.history,
+        FULL.chance,
+        FULL.standing,
+        FULL.put_off,
+    )
     assert "They are on leave" in said(back)
 
 
@@ -85,14 +134,23 @@ def test_a_question_of_before_anything_could_be_put_off_asks_what_it_asked():
 
 
 @pytest.mark.parametrize(("hour", "is_put_off", "is_quiet"), [(8, True, False), (22, False, True)])
-def test_a_question_without_the_clock_is_judged_on_the_time_of_the_data(hour, is_put_off,
-                                                                         is_quiet):
+def test_a_question_without_the_clock_is_judged_on_the_time_of_the_data(hour, is_put_off, is_quiet):
     data = AS_OF.replace(hour=hour)
-    later = replace(FULL.put_off[0], at=AS_OF - timedelta(days=9),
-                    until=AS_OF.replace(hour=9) if is_put_off else AS_OF - timedelta(days=1))
-    inputs = replace(FULL, put_off=(later,), as_of=data, standing=None, chance=None, history=(),
-                     state=replace(FULL.state, as_of=data, alerts=()),
-                     asked_at=data.replace(hour=12) + timedelta(days=900))
+    later = replace(
+        FULL.put_off[0],
+        at=AS_OF - timedelta(days=9),
+        until=AS_OF.replace(hour=9) if is_put_off else AS_OF - timedelta(days=1),
+    )
+    inputs = replace(
+        FULL,
+        put_off=(later,),
+        as_of=data,
+        standing=None,
+        chance=None,
+        history=(),
+        state=replace(FULL.state, as_of=data, alerts=()),
+        asked_at=data.replace(hour=12) + timedelta(days=900),
+    )
     stored = json.loads(json.dumps({**inputs.to_dict(), "version": 2}))
     del stored["asked_at"]
     then = PolicyInputs.from_dict(stored)
@@ -106,8 +164,13 @@ def test_a_question_without_the_clock_is_judged_on_the_time_of_the_data(hour, is
 
 
 def test_only_the_evidence_of_the_account_is_stored():
-    for segment, kept in (("smb", ["smb", None]), ("enterprise", ["enterprise", None]),
-                          (None, [None]), ("public", [None]), ("smb", ["smb", None])):
+    for segment, kept in (
+        ("smb", ["smb", None]),
+        ("enterprise", ["enterprise", None]),
+        (None, [None]),
+        ("public", [None]),
+        ("smb", ["smb", None]),
+    ):
         state = replace(FULL.state, attributes={**FULL.state.attributes, "segment": segment})
         back = through_json(replace(FULL, state=state)).evidence  # one evidence for all of them
         assert [effect.segment for effect in back.effects] == kept
@@ -115,8 +178,16 @@ def test_only_the_evidence_of_the_account_is_stored():
 
 
 def test_what_is_no_number_is_stored_as_unknown():
-    state = replace(FULL.state, features={"a": float("nan"), "b": np.float64("nan"), "c": 1.5,
-                                          "d": np.float64(2.5), "e": None})
+    state = replace(
+        FULL.state,
+        features={
+            "a": float("nan"),
+            "b": np.float64("nan"),
+            "c": 1.5,
+            "d": np.float64(2.5),
+            "e": None,
+        },
+    )
     stored = replace(FULL, state=state).to_dict()["state"]["features"]
     assert stored == {"a": None, "b": None, "c": 1.5, "d": 2.5, "e": None}
 
@@ -130,38 +201,57 @@ numbers = st.floats(0, 1e9) | st.floats(0, 1)
 
 
 @settings(max_examples=60, deadline=None)
-@given(mrr=st.none() | numbers, churn=st.none() | st.floats(0, 1), health=st.none() | st.floats(
-    0, 100), alerts=st.lists(st.sampled_from(ALERTS), unique=True, max_size=5),
-    seconds=st.integers(0, 10**7), source=st.sampled_from(["model", "none"]),
-    estimate=st.floats(-0.3, 0.3), is_held_out=st.booleans(), tickets=st.none() | st.floats(0, 5))
-def test_any_question_comes_back_and_asks_the_same(mrr, churn, health, alerts, seconds, source,
-                                                   estimate, is_held_out, tickets):
+@given(
+    mrr=st.none() | numbers,
+    churn=st.none() | st.floats(0, 1),
+    health=st.none() | st.floats(0, 100),
+    alerts=st.lists(st.sampled_from(ALERTS), unique=True, max_size=5),
+    seconds=st.integers(0, 10**7),
+    source=st.sampled_from(["model", "none"]),
+    estimate=st.floats(-0.3, 0.3),
+    is_held_out=st.booleans(),
+    tickets=st.none() | st.floats(0, 5),
+)
+def test_any_question_comes_back_and_asks_the_same(
+    mrr, churn, health, alerts, seconds, source, estimate, is_held_out, tickets
+):
     inputs = replace(
-        FULL, as_of=AS_OF + timedelta(microseconds=seconds),
-        state=replace(FULL.state, mrr=mrr, churn_probability=churn, health_score=health,
-                      alerts=tuple(alerts), score_source=source,
-                      features={"severe_tickets_open": tickets}),
+        FULL,
+        as_of=AS_OF + timedelta(microseconds=seconds),
+        state=replace(
+            FULL.state,
+            mrr=mrr,
+            churn_probability=churn,
+            health_score=health,
+            alerts=tuple(alerts),
+            score_source=source,
+            features={"severe_tickets_open": tickets},
+        ),
         evidence=Evidence(effects=(effect("success_call", "smb", estimate),)),
-        standing=replace(FULL.standing, is_held_out=is_held_out))
+        standing=replace(FULL.standing, is_held_out=is_held_out),
+    )
     assert said(through_json(inputs)) == said(inputs)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda d: d.update(version=4), "has version 4; this Keepwell reads 1, 2, 3"),
-    (lambda d: d.pop("put_off"), "can not be read .KeyError: 'put_off'"),
-    (lambda d: d["put_off"][0].update(until="soon"), "can not be read .ValueError"),
-    (lambda d: d.pop("limits"), "can not be read .KeyError: 'limits'"),
-    (lambda d: d["state"].pop("mrr"), "AccountState lacks or does not know: mrr"),
-    (lambda d: d["limits"].update(luck=1), "Limits lacks or does not know: luck"),
-    (lambda d: d["state"].update(score_source="guess"), "score source 'guess' is none of"),
-    (lambda d: d["history"][0].update(outcome="joy"), "outcome 'joy' of a past action is none"),
-    (lambda d: d.update(as_of="soon"), "can not be read .ValueError"),
-    (lambda d: d.update(asked_at="soon"), "can not be read .ValueError"),
-    (lambda d: d.pop("asked_at"), "can not be read .KeyError: 'asked_at'"),
-    (lambda d: d["limits"].update(margin=-1.0), "margin is -1"),
-    (lambda d: d["evidence"]["effects"][0].update(n=0), "counts are positive"),
-    (lambda d: d["limits"].update(workday=7), "can not be read .TypeError"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(version=4), "has version 4; this Keepwell reads 1, 2, 3"),
+        (lambda d: d.pop("put_off"), "can not be read .KeyError: 'put_off'"),
+        (lambda d: d["put_off"][0].update(until="soon"), "can not be read .ValueError"),
+        (lambda d: d.pop("limits"), "can not be read .KeyError: 'limits'"),
+        (lambda d: d["state"].pop("mrr"), "AccountState lacks or does not know: mrr"),
+        (lambda d: d["limits"].update(luck=1), "Limits lacks or does not know: luck"),
+        (lambda d: d["state"].update(score_source="guess"), "score source 'guess' is none of"),
+        (lambda d: d["history"][0].update(outcome="joy"), "outcome 'joy' of a past action is none"),
+        (lambda d: d.update(as_of="soon"), "can not be read .ValueError"),
+        (lambda d: d.update(asked_at="soon"), "can not be read .ValueError"),
+        (lambda d: d.pop("asked_at"), "can not be read .KeyError: 'asked_at'"),
+        (lambda d: d["limits"].update(margin=-1.0), "margin is -1"),
+        (lambda d: d["evidence"]["effects"][0].update(n=0), "counts are positive"),
+        (lambda d: d["limits"].update(workday=7), "can not be read .TypeError"),
+    ],
+)
 def test_a_stored_question_that_was_changed_is_refused(change, message):
     stored = json.loads(json.dumps(FULL.to_dict()))
     change(stored)

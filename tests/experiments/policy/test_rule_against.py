@@ -21,8 +21,15 @@ AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
 BOOK = playbook()
 STATE = AccountState(
-    account_id="a1", as_of=AS_OF, mrr=20_000.0, score_source="model", churn_probability=0.2,
-    health_score=31.0, attributes={"contract_status": "active", "segment": "smb"}, features={})
+    account_id="a1",
+    as_of=AS_OF,
+    mrr=20_000.0,
+    score_source="model",
+    churn_probability=0.2,
+    health_score=31.0,
+    attributes={"contract_status": "active", "segment": "smb"},
+    features={},
+)
 LIMITS = Limits(quiet_hours=None)
 CALL = BOOK.by_id["success_call"]
 HELD_OUT = Standing(is_held_out=True, propensity=0.1, lottery_id="l", until=None, key_id="k")
@@ -38,11 +45,28 @@ def done(action: str, *, days_ago: float) -> PastAction:
 
 
 def harmful(action: str) -> Evidence:
-    return Evidence(effects=(ActionEffect(
-        action_id=action, segment=None, estimate=-0.1, standard_error=0.01, n=8000,
-        effective_n=4000.0, grade="A", measured_from=AS_OF, measured_to=AS_OF, source="A lottery.",
-        outcome="retention", horizon_days=90, low=-0.12, high=-0.08, why="Drawn by lot.",
-        untouched_risk=0.2),))
+    return Evidence(
+        effects=(
+            ActionEffect(
+                action_id=action,
+                segment=None,
+                estimate=-0.1,
+                standard_error=0.01,
+                n=8000,
+                effective_n=4000.0,
+                grade="A",
+                measured_from=AS_OF,
+                measured_to=AS_OF,
+                source="A lottery.",
+                outcome="retention",
+                horizon_days=90,
+                low=-0.12,
+                high=-0.08,
+                why="Drawn by lot.",
+                untouched_risk=0.2,
+            ),
+        )
+    )
 
 
 def test_where_no_rule_is_in_the_way_nothing_is_said() -> None:
@@ -61,15 +85,24 @@ def test_an_action_that_nothing_brings_up_is_still_asked_about() -> None:
     assert twice.reason in ("cool_down", "not_eligible", "not_known")
 
 
-@pytest.mark.parametrize(("more", "reason"), [
-    ({"state": replace(STATE, legal_hold=True)}, "not_eligible"),
-    ({"evidence": harmful(CALL.id)}, "may_harm"),
-    ({"history": (done(CALL.id, days_ago=1),)}, "cool_down"),
-    ({"limits": replace(LIMITS, contacts_per_week=0)}, "week_is_full"),
-    ({"standing": HELD_OUT}, "held_out"),
-    ({"state": replace(STATE, time_zone="Asia/Tokyo"),
-      "limits": replace(LIMITS, quiet_hours=(18, 9))}, "quiet_hours"),
-], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"state": replace(STATE, legal_hold=True)}, "not_eligible"),
+        ({"evidence": harmful(CALL.id)}, "may_harm"),
+        ({"history": (done(CALL.id, days_ago=1),)}, "cool_down"),
+        ({"limits": replace(LIMITS, contacts_per_week=0)}, "week_is_full"),
+        ({"standing": HELD_OUT}, "held_out"),
+        (
+            {
+                "state": replace(STATE, time_zone="Asia/Tokyo"),
+                "limits": replace(LIMITS, quiet_hours=(18, 9)),
+            },
+            "quiet_hours",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_every_rule_is_kept_whatever_the_action_is_worth(more: dict[str, Any], reason: str) -> None:
     poor = replace(more.pop("state", STATE), mrr=0.01)
     found = rule(state=poor, **more)
@@ -81,8 +114,9 @@ def test_it_gives_way_to_what_was_done_lately() -> None:
     healthy = replace(STATE, health_score=90.0, churn_probability=0.02)
     assert rule("referral_program", healthy) is None
     for days_ago, reason in ((1, "gives_way"), (13.9, "gives_way"), (14.1, None)):
-        found = rule("referral_program", healthy,
-                     history=(done("recovery_call", days_ago=days_ago),))
+        found = rule(
+            "referral_program", healthy, history=(done("recovery_call", days_ago=days_ago),)
+        )
         assert (found and found.reason) == reason
 
 
@@ -102,13 +136,22 @@ def test_an_action_of_an_older_playbook_and_moments_that_can_not_be() -> None:
         rule(as_of=AS_OF - DAY)
 
 
-@given(st.lists(st.tuples(st.sampled_from([a.id for a in BOOK.actions]), st.floats(0, 30)),
-                max_size=6), st.integers(0, 3), st.booleans())
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([a.id for a in BOOK.actions]), st.floats(0, 30)), max_size=6
+    ),
+    st.integers(0, 3),
+    st.booleans(),
+)
 def test_what_is_recommended_no_rule_holds_back(past, per_week, is_held) -> None:
     """The same rules as in the ranking: what it lets through goes through here as well."""
     state = replace(STATE, legal_hold=is_held)
-    asked = {"playbook": BOOK, "limits": replace(LIMITS, contacts_per_week=per_week),
-             "history": tuple(done(name, days_ago=days) for name, days in past), "as_of": AS_OF}
+    asked = {
+        "playbook": BOOK,
+        "limits": replace(LIMITS, contacts_per_week=per_week),
+        "history": tuple(done(name, days_ago=days) for name, days in past),
+        "as_of": AS_OF,
+    }
     answer = recommend(state, **asked)
     for candidate in answer.ranked[:-1]:
         assert rule_against(candidate.action_id, state, **asked) is None

@@ -11,8 +11,9 @@ names = st.lists(st.text(min_size=1, max_size=6), min_size=2, max_size=30, uniqu
 
 
 @given(accounts=names, data=st.data())
-def test_a_lottery_draws_exactly_k_whatever_the_order(accounts: list[str],
-                                                      data: st.DataObject) -> None:
+def test_a_lottery_draws_exactly_k_whatever_the_order(
+    accounts: list[str], data: st.DataObject
+) -> None:
     k = data.draw(st.integers(1, len(accounts) - 1))
     shuffled = data.draw(st.permutations(accounts))
     drawn = lottery("design", accounts, k=k, draw="march")
@@ -24,9 +25,12 @@ def test_a_lottery_draws_exactly_k_whatever_the_order(accounts: list[str],
 
 def test_draws_and_designs_are_independent() -> None:
     accounts = [f"a{number}" for number in range(2000)]
+
     def treated(design: str, draw: str) -> np.ndarray:
-        return np.array([item.arm == "treated"
-                         for item in lottery(design, accounts, k=1000, draw=draw)])
+        return np.array(
+            [item.arm == "treated" for item in lottery(design, accounts, k=1000, draw=draw)]
+        )
+
     same = (treated("one", "march") == treated("one", "april")).mean()
     other = (treated("one", "march") == treated("two", "march")).mean()
     # 4 standard deviations of a share of 2,000 fair coins.
@@ -36,8 +40,9 @@ def test_draws_and_designs_are_independent() -> None:
 
 def test_an_account_keeps_its_arm_when_others_come_and_go() -> None:
     assert assign("holdout", "acme", propensity=0.9) == assign("holdout", "acme", propensity=0.9)
-    share = np.mean([assign("holdout", f"a{number}", propensity=0.2).arm == "treated"
-                     for number in range(5000)])
+    share = np.mean(
+        [assign("holdout", f"a{number}", propensity=0.2).arm == "treated" for number in range(5000)]
+    )
     assert abs(share - 0.2) < 0.023  # 4 standard deviations
 
 

@@ -53,8 +53,7 @@ def test_the_same_key_draws_the_same_whatever_the_order(of, by, order):
 @pytest.mark.parametrize(("n", "k"), [(2, 1), (5, 2), (7, 6)])
 def test_over_keys_everybody_is_drawn_equally_often(n, k):
     of, keys_tried = [f"account {i}" for i in range(n)], 3_000
-    drawn = Counter(name for number in range(keys_tried)
-                    for name in pick(key(number), of, k).drawn)
+    drawn = Counter(name for number in range(keys_tried) for name in pick(key(number), of, k).drawn)
     share = k / n
     room = 4 * sqrt(share * (1 - share) / keys_tried)
     assert all(abs(drawn[name] / keys_tried - share) < room for name in of)
@@ -62,8 +61,9 @@ def test_over_keys_everybody_is_drawn_equally_often(n, k):
 
 def test_two_lotteries_of_one_key_have_nothing_to_do_with_each_other():
     by, of = key(7), [f"account {i}" for i in range(2)]
-    same = sum(pick(by, of, 1, f"a{n}").drawn == pick(by, of, 1, f"b{n}").drawn
-               for n in range(2_000))
+    same = sum(
+        pick(by, of, 1, f"a{n}").drawn == pick(by, of, 1, f"b{n}").drawn for n in range(2_000)
+    )
     assert abs(same / 2_000 - 0.5) < 4 * sqrt(0.25 / 2_000)
 
 
@@ -127,13 +127,16 @@ def test_a_seed_that_is_none_is_refused():
         seeded("the lot")
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"closeness": 1.0}, r"closeness of an exploration is 1\.0"),
-    ({"closeness": float("nan")}, "closeness of an exploration is nan"),
-    ({"whole_up_to_mrr": 0.0}, "Give two amounts above 0"),
-    ({"none_above_mrr": 10.0}, r"whole_up_to_mrr = 1000\.0 and ends at none_above_mrr = 10\.0"),
-    ({"most_actions": 1}, "is none; give at least 2"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"closeness": 1.0}, r"closeness of an exploration is 1\.0"),
+        ({"closeness": float("nan")}, "closeness of an exploration is nan"),
+        ({"whole_up_to_mrr": 0.0}, "Give two amounts above 0"),
+        ({"none_above_mrr": 10.0}, r"whole_up_to_mrr = 1000\.0 and ends at none_above_mrr = 10\.0"),
+        ({"most_actions": 1}, "is none; give at least 2"),
+    ],
+)
 def test_an_exploration_that_is_none_is_refused(changes, message):
     with pytest.raises(LotteryError, match=message):
         Exploration(**changes)
@@ -145,7 +148,8 @@ def test_the_larger_the_account_the_less_is_left_to_chance(mrr, more):
     assert plan.closeness_for(mrr + more, {}) <= plan.closeness_for(mrr, {}) <= plan.closeness
 
 
-@pytest.mark.parametrize(("mrr", "segment"), [(10_000.01, None), (None, None),
-                                              (float("nan"), None), (100.0, "public")])
+@pytest.mark.parametrize(
+    ("mrr", "segment"), [(10_000.01, None), (None, None), (float("nan"), None), (100.0, "public")]
+)
 def test_large_unknown_and_excepted_accounts_take_no_part(mrr, segment):
     assert Exploration(off=("public",)).closeness_for(mrr, {"segment": segment}) == 0

@@ -11,26 +11,47 @@ from experiments.report.charts import Interval, balance_picture, interval_pictur
 
 
 def rows(*intervals: tuple[float, float]) -> list[Interval]:
-    return [Interval(label=f"row <{number}>", estimate=(low + high) / 2, low=low, high=high,
-                     tone="plain", text="x") for number, (low, high) in enumerate(intervals)]
+    return [
+        Interval(
+            label=f"row <{number}>",
+            estimate=(low + high) / 2,
+            low=low,
+            high=high,
+            tone="plain",
+            text="x",
+        )
+        for number, (low, high) in enumerate(intervals)
+    ]
 
 
-@pytest.mark.parametrize("picture", [
-    interval_picture("a & b", rows((-3.0, 1.0), (0.5, 9.0)), axis="points"),
-    interval_picture("tiny", rows((-0.0003, 0.0002)), axis="points"),
-    interval_picture("nothing", rows((0.0, 0.0)), axis="points"),
-    interval_picture("large", rows((-5e5, 2e6)), axis="USD"),
-    balance_picture("b", [Balance(covariate="mrr", unweighted=1.4, weighted=-0.02,
-                                  standard_error=0.1)]),
-    overlap_picture("o", Histogram(treated=(0,) * 20, control=(0,) * 20)),
-    overlap_picture("o", Histogram(treated=tuple(range(20)), control=(7,) * 20)),
-])
+@pytest.mark.parametrize(
+    "picture",
+    [
+        interval_picture("a & b", rows((-3.0, 1.0), (0.5, 9.0)), axis="points"),
+        interval_picture("tiny", rows((-0.0003, 0.0002)), axis="points"),
+        interval_picture("nothing", rows((0.0, 0.0)), axis="points"),
+        interval_picture("large", rows((-5e5, 2e6)), axis="USD"),
+        balance_picture(
+            "b", [Balance(covariate="mrr", unweighted=1.4, weighted=-0.02, standard_error=0.1)]
+        ),
+        overlap_picture("o", Histogram(treated=(0,) * 20, control=(0,) * 20)),
+        overlap_picture("o", Histogram(treated=tuple(range(20)), control=(7,) * 20)),
+    ],
+)
 def test_a_picture_is_sound_and_stays_inside_its_frame(picture: str) -> None:
     root = ElementTree.fromstring(picture)
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     for item in root.iter():
-        for name, most in (("x", width), ("x1", width), ("x2", width), ("cx", width),
-                           ("y", height), ("y1", height), ("y2", height), ("cy", height)):
+        for name, most in (
+            ("x", width),
+            ("x1", width),
+            ("x2", width),
+            ("cx", width),
+            ("y", height),
+            ("y1", height),
+            ("y2", height),
+            ("cy", height),
+        ):
             if name in item.attrib:
                 assert -0.5 <= float(item.attrib[name]) <= most + 0.5
     assert not re.search(r"\bnan\b|\binf\b", picture)
@@ -49,6 +70,9 @@ def test_nothing_to_show_draws_nothing() -> None:
 
 def test_the_longer_bar_is_the_larger_number() -> None:
     picture = overlap_picture("o", Histogram(treated=(1, 4), control=(2, 0)))
-    heights = [float(item.attrib["height"]) for item in ElementTree.fromstring(picture)
-               if item.tag.endswith("rect")]
+    heights = [
+        float(item.attrib["height"])
+        for item in ElementTree.fromstring(picture)
+        if item.tag.endswith("rect")
+    ]
     assert heights == pytest.approx([19.0, 38.0, 76.0, 0.0])

@@ -16,22 +16,38 @@ from experiments.report.render import report_html, report_json, write_report
 from experiments.report.report import Report, build_report, no_intervention_report
 
 CALL = ExperimentCandidate(
-    action="success_call", name="Success call", eligible="running contracts", n_eligible=614,
-    cost_per_account=60.0, prior_effect=0.03, base_rate=0.078)
+    action="success_call",
+    name="Success call",
+    eligible="running contracts",
+    n_eligible=614,
+    cost_per_account=60.0,
+    prior_effect=0.03,
+    base_rate=0.078,
+)
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
     world = event_world(np.random.default_rng(3), accounts=900)
-    return build_report(world.events, world.features, world.designs, as_of=world.as_of,
-                        costs={"success_call": 5.0}, currency="USD",
-                        rng=np.random.default_rng(0))
+    return build_report(
+        world.events,
+        world.features,
+        world.designs,
+        as_of=world.as_of,
+        costs={"success_call": 5.0},
+        currency="USD",
+        rng=np.random.default_rng(0),
+    )
 
 
 @pytest.fixture(scope="module")
 def nothing() -> Report:
-    return no_intervention_report(as_of=datetime(2023, 4, 1, tzinfo=UTC), currency="USD",
-                                  candidates=[CALL], base_rate_sentence="458 of 5,866 left.")
+    return no_intervention_report(
+        as_of=datetime(2023, 4, 1, tzinfo=UTC),
+        currency="USD",
+        candidates=[CALL],
+        base_rate_sentence="458 of 5,866 left.",
+    )
 
 
 def plain(text: str) -> str:
@@ -70,8 +86,9 @@ def test_the_page_is_whole_and_calls_nobody(report: Report, nothing: Report) -> 
         assert outline.open == []
         assert outline.addresses == []
         assert "script" not in page
-        assert re.findall(r"https?://[^\s\"']+", page.replace("http://www.w3.org/2000/svg", "")) \
-            == []
+        assert (
+            re.findall(r"https?://[^\s\"']+", page.replace("http://www.w3.org/2000/svg", "")) == []
+        )
         assert "url(" not in page
 
 
@@ -80,9 +97,16 @@ def test_the_page_says_first_what_leadership_asks(report: Report) -> None:
     headline = plain(report.actions[0].headline)
     assert text.index(headline) < text.index("May it be believed?")
     assert text.index("Evidence: grade A") < text.index("May it be believed?")
-    for words in ("95% interval", "Counted as “saves”", "What would change our mind",
-                  "Were the groups alike?", "Could each account have been in the other group?",
-                  "By lottery", "By people's judgement", "before outcomes were read"):
+    for words in (
+        "95% interval",
+        "Counted as “saves”",
+        "What would change our mind",
+        "Were the groups alike?",
+        "Could each account have been in the other group?",
+        "By lottery",
+        "By people's judgement",
+        "before outcomes were read",
+    ):
         assert words in text
 
 
@@ -104,11 +128,25 @@ def test_every_number_goes_with_its_checks(report: Report) -> None:
 def test_a_silenced_result_shows_no_claim(report: Report) -> None:
     (action,) = report.actions
     first = action.results[0]
-    failed = replace(first, verdict="unknown", is_claimed=False,
-                     headline="No effect is claimed. Balance: the arms differ.")
-    silenced = replace(report, actions=(replace(
-        action, verdict="unknown", grade=None, headline=failed.headline,
-        results=(failed,), agreement=None),))
+    failed = replace(
+        first,
+        verdict="unknown",
+        is_claimed=False,
+        headline="No effect is claimed. Balance: the arms differ.",
+    )
+    silenced = replace(
+        report,
+        actions=(
+            replace(
+                action,
+                verdict="unknown",
+                grade=None,
+                headline=failed.headline,
+                results=(failed,),
+                agreement=None,
+            ),
+        ),
+    )
     text = Outline(report_html(silenced)).text
     assert f"Not known: {action.title} No effect is claimed." in text  # the card names it
     assert plain(first.headline) not in text
@@ -123,17 +161,21 @@ def test_without_interventions_the_page_names_the_cheapest_experiment(nothing: R
     assert plain(nothing.experiment_sentence) in text
     assert "458 of 5,866 left." in text
     bare = no_intervention_report(as_of=nothing.as_of, currency="USD", candidates=[])
-    assert "No action of the playbook could be drawn by lot today" in Outline(
-        report_html(bare)).text
+    assert (
+        "No action of the playbook could be drawn by lot today" in Outline(report_html(bare)).text
+    )
 
 
 def test_words_of_the_data_can_not_become_markup(report: Report) -> None:
     (action,) = report.actions
     wild = "<b onload=x>&\"'"
-    result = replace(action.results[0], segments=tuple(
-        replace(item, segment=wild) for item in action.results[0].segments))
-    page = report_html(replace(report, title=wild, actions=(
-        replace(action, headline=wild, results=(result,)),)))
+    result = replace(
+        action.results[0],
+        segments=tuple(replace(item, segment=wild) for item in action.results[0].segments),
+    )
+    page = report_html(
+        replace(report, title=wild, actions=(replace(action, headline=wild, results=(result,)),))
+    )
     assert "<b onload" not in page
     assert Outline(page).open == []
 
@@ -145,10 +187,10 @@ def test_the_json_holds_every_number_and_no_nan(report: Report, nothing: Report)
     assert content["as_of"] == report.as_of.isoformat()
     found = content["actions"][0]["results"][0]
     assert found["churn"]["estimate"]["estimate"] == (
-        report.actions[0].results[0].churn.estimate.estimate)
+        report.actions[0].results[0].churn.estimate.estimate
+    )
     assert found["design"]["digest"] == report.actions[0].results[0].design.digest
-    assert {check["verdict"] for check in found["checks"]} <= {
-        "passed", "failed", "not_applicable"}
+    assert {check["verdict"] for check in found["checks"]} <= {"passed", "failed", "not_applicable"}
     assert "NaN" not in report_json(report)
     assert json.loads(report_json(nothing))["experiment"]["k"] == nothing.experiment.k  # type: ignore[union-attr]
 

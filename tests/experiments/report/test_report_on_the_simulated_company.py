@@ -25,29 +25,42 @@ SETTINGS = WorldSettings(accounts=1100, months=18, pilot_share=0.4, judgement_sh
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Truth]:
     world = simulate(SETTINGS, np.random.default_rng(7))
     calendar = world.settings.calendar
-    moments = [calendar.starts_at + timedelta(days=int(day))
-               for day in calendar.month_starts[1:calendar.months + 1]]
+    moments = [
+        calendar.starts_at + timedelta(days=int(day))
+        for day in calendar.month_starts[1 : calendar.months + 1]
+    ]
     first = world.events.group_by("kind").agg(pl.col("recorded_at").min())
-    features = build_snapshots(world.events, moments, catalogue(),
-                               first_recorded=dict(first.rows()))
+    features = build_snapshots(
+        world.events, moments, catalogue(), first_recorded=dict(first.rows())
+    )
     folder = tmp_path_factory.mktemp("designs")
-    designs = [write_design(design, folder, at=calendar.ends_at) for design in propose_designs(
-        world.events, as_of=calendar.ends_at, snapshots=moments)]
-    report = build_report(world.events, features, designs, as_of=calendar.ends_at,
-                          costs={"success_call": 60.0}, currency="USD",
-                          rng=np.random.default_rng(1))
+    designs = [
+        write_design(design, folder, at=calendar.ends_at)
+        for design in propose_designs(world.events, as_of=calendar.ends_at, snapshots=moments)
+    ]
+    report = build_report(
+        world.events,
+        features,
+        designs,
+        as_of=calendar.ends_at,
+        costs={"success_call": 60.0},
+        currency="USD",
+        rng=np.random.default_rng(1),
+    )
     return report, world.truth
 
 
 def results(report: Report) -> dict[str, Result]:
-    return {result.design.intervention: result for action in report.actions
-            for result in action.results}
+    return {
+        result.design.intervention: result for action in report.actions for result in action.results
+    }
 
 
 def true_fall(truth: Truth, result: Result, segment: str = "all") -> float:
     """The truth is about staying; a report is about leaving."""
     row = truth.effects.filter(
-        (pl.col("intervention") == result.design.intervention) & (pl.col("segment") == segment))
+        (pl.col("intervention") == result.design.intervention) & (pl.col("segment") == segment)
+    )
     name = "itt" if result.design.estimand == "ITT" else "att"
     return -float(row[f"{name}_retention"].item())
 
@@ -65,10 +78,12 @@ def test_revenue_kept_is_within_three_errors_of_the_truth(found: tuple[Report, T
     for result in results(report).values():
         name = "itt" if result.design.estimand == "ITT" else "att"
         row = truth.effects.filter(
-            (pl.col("intervention") == result.design.intervention) & (pl.col("segment") == "all"))
+            (pl.col("intervention") == result.design.intervention) & (pl.col("segment") == "all")
+        )
         estimate = result.mrr_after.estimate
         assert abs(estimate.estimate - float(row[f"{name}_revenue"].item())) <= (
-            3 * estimate.standard_error)
+            3 * estimate.standard_error
+        )
 
 
 def test_judgement_makes_the_plain_difference_wrong_and_adjustment_mends_it(
@@ -98,4 +113,5 @@ def test_what_does_nothing_is_not_said_to_work(found: tuple[Report, Truth]) -> N
 def test_lotteries_and_judgement_are_told_apart_by_the_log(found: tuple[Report, Truth]) -> None:
     mechanisms = {name: item.design.mechanism for name, item in results(found[0]).items()}
     assert [name for name, mechanism in mechanisms.items() if mechanism == "judgement"] == [
-        "success_call_by_judgement"]
+        "success_call_by_judgement"
+    ]

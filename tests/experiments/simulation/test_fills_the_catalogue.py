@@ -23,13 +23,15 @@ NOT_SENT = {
 @pytest.fixture(scope="module")
 def snapshot(small: World) -> pl.DataFrame:
     first = small.events.group_by("kind").agg(pl.col("recorded_at").min()).iter_rows()
-    return build_snapshots(small.events, [datetime(2025, 6, 1, tzinfo=UTC)], CATALOGUE,
-                           first_recorded=dict(first))
+    return build_snapshots(
+        small.events, [datetime(2025, 6, 1, tzinfo=UTC)], CATALOGUE, first_recorded=dict(first)
+    )
 
 
 @pytest.mark.parametrize("theme", sorted({feature.theme for feature in CATALOGUE.features}))
 def test_no_feature_of_a_theme_is_unknown_for_all_or_the_same_for_all(
-    theme: str, snapshot: pl.DataFrame,
+    theme: str,
+    snapshot: pl.DataFrame,
 ) -> None:
     names = [f.name for f in CATALOGUE.features if f.theme == theme and f.name not in NOT_SENT]
     assert names

@@ -16,14 +16,22 @@ from experiments.simulation.hazards import (
     period_hazard,
 )
 
-SEEN = ["use", "trend", "severe_tickets", "silence_days", "days_to_renewal", "age_days",
-        "looks_bad"]
+SEEN = [
+    "use",
+    "trend",
+    "severe_tickets",
+    "silence_days",
+    "days_to_renewal",
+    "age_days",
+    "looks_bad",
+]
 
 
 def effect(world, intervention: str, segment: str = "all") -> dict[str, float]:
     return world.truth.effects.row(
         by_predicate=(pl.col("intervention") == intervention) & (pl.col("segment") == segment),
-        named=True)
+        named=True,
+    )
 
 
 def area_under_curve(chance: pl.Series, outcome: pl.Series) -> float:
@@ -34,11 +42,21 @@ def area_under_curve(chance: pl.Series, outcome: pl.Series) -> float:
 
 
 def test_both_futures_equal_a_slow_product():
-    decisions = pl.DataFrame({"decision_id": ["one", "two", "none"], "account": [0, 1, 2],
-                              "day": [100, 100, 100], "factor": [0.5, 3.0, 0.5]})
-    exits = pl.DataFrame({"account": [0, 0, 0, 0, 0, 1, 1],
-                          "day": [100, 101, 150, 189, 190, 120, 180],
-                          "chance": [0.9, 0.1, 0.2, 0.3, 0.9, 0.5, 0.1]})
+    decisions = pl.DataFrame(
+        {
+            "decision_id": ["one", "two", "none"],
+            "account": [0, 1, 2],
+            "day": [100, 100, 100],
+            "factor": [0.5, 3.0, 0.5],
+        }
+    )
+    exits = pl.DataFrame(
+        {
+            "account": [0, 0, 0, 0, 0, 1, 1],
+            "day": [100, 101, 150, 189, 190, 120, 180],
+            "chance": [0.9, 0.1, 0.2, 0.3, 0.9, 0.5, 0.1],
+        }
+    )
     found = both_futures(decisions, exits)
     assert found["decision_id"].to_list() == ["one", "two", "none"]
     assert np.allclose(found["retained_without"], [0.9 * 0.8 * 0.7, 0.5 * 0.9, 1.0])
@@ -50,8 +68,11 @@ def test_both_futures_equal_a_slow_product():
 
 
 def test_effects_equal_a_slow_mean(small):
-    rows = [row for row in small.truth.decisions.filter("is_mature").to_dicts()
-            if row["intervention"] == "success_call_pilot" and row["segment"] == "mid-market"]
+    rows = [
+        row
+        for row in small.truth.decisions.filter("is_mature").to_dicts()
+        if row["intervention"] == "success_call_pilot" and row["segment"] == "mid-market"
+    ]
     gains = [row["retained_with"] - row["retained_without"] for row in rows]
     drawn = [row["arm"] == "treated" for row in rows]
     money = [gain * row["mrr_at_90d"] for gain, row in zip(gains, rows, strict=True)]
@@ -74,8 +95,9 @@ def test_what_happens_is_what_the_chances_say(small, confounded):
     """Over all decisions: as many stay as the future of what they received says."""
     for world in (small, confounded):
         rows = world.truth.decisions.filter("is_mature")
-        chance = rows.select(pl.when("executed").then("retained_with")
-                             .otherwise("retained_without")).to_series()
+        chance = rows.select(
+            pl.when("executed").then("retained_with").otherwise("retained_without")
+        ).to_series()
         error = np.sqrt((chance * (1 - chance)).sum()) / rows.height
         assert abs(rows["retained_90d"].mean() - chance.mean()) <= 3 * error
 
@@ -96,7 +118,8 @@ def test_an_action_changes_what_happens_to_those_who_received_it_and_to_nobody_e
 def test_the_best_forecast_is_calibrated_and_far_from_certain(small):
     rows = small.truth.chances.filter("is_mature")
     by_account = rows.group_by("account_id").agg(
-        gap=(pl.col("churn_probability_90d") - pl.col("left_90d")).sum())
+        gap=(pl.col("churn_probability_90d") - pl.col("left_90d")).sum()
+    )
     error = np.sqrt((by_account["gap"] ** 2).sum()) / rows.height
     gap = rows["churn_probability_90d"].mean() - rows["left_90d"].mean()
     assert abs(gap) <= 3 * error + 0.01  # an approximation: a point of bias is allowed
@@ -118,8 +141,10 @@ def test_the_call_helps_larger_accounts_and_not_small_ones(small):
 
 
 def test_the_training_helps_small_accounts_most(small):
-    rates = [effect(small, "champion_training_pilot", segment)["ate_retention"]
-             for segment in ("small business", "mid-market", "enterprise")]
+    rates = [
+        effect(small, "champion_training_pilot", segment)["ate_retention"]
+        for segment in ("small business", "mid-market", "enterprise")
+    ]
     assert rates[0] > 0.02
     assert rates[0] > 2 * max(rates[1:])
 
@@ -134,21 +159,29 @@ def test_one_action_does_exactly_nothing_and_one_harms(small):
     sure = small.truth.decisions.filter(pl.col("intervention") == "concession_test")
     woken = sure.filter(pl.col("factor") > 1)
     assert 0.3 < woken.height / sure.height < 0.8
-    assert woken["true_monthly_chance"].max() < sure.filter(
-        pl.col("factor") == 1)["true_monthly_chance"].min()
+    assert (
+        woken["true_monthly_chance"].max()
+        < sure.filter(pl.col("factor") == 1)["true_monthly_chance"].min()
+    )
 
 
 def difference(rows: pl.DataFrame) -> tuple[float, float]:
     """Share retained, treated minus control, and its standard error."""
-    arms = [rows.filter(pl.col("arm") == arm)["retained_90d"].cast(pl.Float64)
-            for arm in ("treated", "control")]
+    arms = [
+        rows.filter(pl.col("arm") == arm)["retained_90d"].cast(pl.Float64)
+        for arm in ("treated", "control")
+    ]
     error = np.sqrt(sum(arm.var() / len(arm) for arm in arms))
     return arms[0].mean() - arms[1].mean(), float(error)
 
 
 def test_the_lottery_is_right_without_adjustment(small):
-    for name in ("success_call_pilot", "champion_training_pilot", "tips_email_test",
-                 "concession_test"):
+    for name in (
+        "success_call_pilot",
+        "champion_training_pilot",
+        "tips_email_test",
+        "concession_test",
+    ):
         rows = small.truth.decisions.filter("is_mature", pl.col("intervention") == name)
         found, error = difference(rows)
         assert abs(found - effect(small, name)["itt_retention"]) <= 3 * error, name
@@ -156,7 +189,8 @@ def test_the_lottery_is_right_without_adjustment(small):
 
 def test_judgement_makes_the_naive_difference_wrong_and_its_sign_too(confounded):
     rows = confounded.truth.decisions.filter(
-        "is_mature", pl.col("intervention") == "success_call_by_judgement")
+        "is_mature", pl.col("intervention") == "success_call_by_judgement"
+    )
     naive, error = difference(rows)
     truth = effect(confounded, "success_call_by_judgement")["att_retention"]
     assert truth > 0.02
@@ -167,19 +201,25 @@ def test_judgement_makes_the_naive_difference_wrong_and_its_sign_too(confounded)
 def test_adjusting_for_what_the_csm_saw_is_right(confounded):
     """A plain cross-fit-free AIPW: linear outcomes per arm, the true propensity."""
     rows = confounded.truth.decisions.filter(
-        "is_mature", pl.col("intervention") == "success_call_by_judgement")
+        "is_mature", pl.col("intervention") == "success_call_by_judgement"
+    )
     segments = rows["segment"].to_dummies()
     seen = np.column_stack([rows.select(SEEN).to_numpy(), segments.to_numpy()])
     outcome = rows["retained_90d"].cast(pl.Float64).to_numpy()
     treated = (rows["arm"] == "treated").to_numpy()
     propensity = rows["propensity"].to_numpy()
-    expected = [LinearRegression().fit(seen[arm], outcome[arm]).predict(seen)
-                for arm in (~treated, treated)]
+    expected = [
+        LinearRegression().fit(seen[arm], outcome[arm]).predict(seen) for arm in (~treated, treated)
+    ]
     residual = outcome - np.where(treated, expected[1], expected[0])
     weight = np.where(treated, 1 / propensity, -1 / (1 - propensity))
     score = expected[1] - expected[0] + weight * residual
-    by_account = rows.select("account_id").with_columns(
-        gap=pl.Series(score - score.mean())).group_by("account_id").agg(pl.col("gap").sum())
+    by_account = (
+        rows.select("account_id")
+        .with_columns(gap=pl.Series(score - score.mean()))
+        .group_by("account_id")
+        .agg(pl.col("gap").sum())
+    )
     error = np.sqrt((by_account["gap"] ** 2).sum()) / len(score)
     truth = effect(confounded, "success_call_by_judgement")["ate_retention"]
     assert error < 0.04
@@ -190,8 +230,9 @@ def test_adjusting_for_what_the_csm_saw_is_right(confounded):
 def test_announcing_changes_when_not_whether(hazard):
     chance = np.array([hazard])
     said = intent_chance(chance)
-    total = (said * given_intent(chance, np.array([True]))
-             + (1 - said) * given_intent(chance, np.array([False])))
+    total = said * given_intent(chance, np.array([True])) + (1 - said) * given_intent(
+        chance, np.array([False])
+    )
     assert total == pytest.approx(hazard)
     assert given_intent(chance, np.array([False]))[0] <= CERTAIN
 

@@ -29,8 +29,14 @@ every_programme = pytest.mark.parametrize("programme", PROGRAMMES, ids=lambda p:
 
 
 def observed(**changes: float) -> Observed:
-    usual = {"use": 0.11, "trend": 1.0, "severe_tickets": 0, "silence_days": 20,
-             "days_to_renewal": 30, "age_days": 200}
+    usual = {
+        "use": 0.11,
+        "trend": 1.0,
+        "severe_tickets": 0,
+        "silence_days": 20,
+        "days_to_renewal": 30,
+        "age_days": 200,
+    }
     return Observed(**{name: np.array([value]) for name, value in (usual | changes).items()})
 
 
@@ -58,15 +64,24 @@ def test_a_lottery_draws_half_and_says_so_exactly(eligible):
 
 def test_another_design_or_month_draws_others():
     everyone = np.arange(40)
-    draws = {tuple(draw_half(IDS, everyone, f"design {number % 10}", number)[0])
-             for number in range(20)}
+    draws = {
+        tuple(draw_half(IDS, everyone, f"design {number % 10}", number)[0]) for number in range(20)
+    }
     assert len(draws) == 20
 
 
-@pytest.mark.parametrize(("changes", "worse"), [
-    ({"use": 0.05}, True), ({"use": 0.25}, False), ({"severe_tickets": 2}, True),
-    ({"silence_days": 80}, True), ({"trend": 0.5}, True), ({"trend": 1.5}, False),
-], ids=str)
+@pytest.mark.parametrize(
+    ("changes", "worse"),
+    [
+        ({"use": 0.05}, True),
+        ({"use": 0.25}, False),
+        ({"severe_tickets": 2}, True),
+        ({"silence_days": 80}, True),
+        ({"trend": 0.5}, True),
+        ({"trend": 1.5}, False),
+    ],
+    ids=str,
+)
 def test_what_looks_bad_is_picked_more_often(changes, worse):
     usual, changed = observed(), observed(**changes)
     assert (changed.looks_bad() > usual.looks_bad()).item() is worse
@@ -78,20 +93,33 @@ def test_nobody_is_sure_to_be_picked_or_left_out(use):
     assert 0.04 <= judgement_propensity(observed(use=use)).item() <= 0.92
 
 
-@pytest.mark.parametrize(("group", "changes", "inside"), [
-    ("onboarding", {"age_days": 3}, False), ("onboarding", {"age_days": 4}, True),
-    ("onboarding", {"age_days": 45}, True), ("onboarding", {"age_days": 46}, False),
-    ("settled", {"age_days": 56}, False), ("settled", {"age_days": 57}, True),
-    ("runway", {"days_to_renewal": 90}, True), ("runway", {"days_to_renewal": 91}, False),
-    ("at_risk", {"use": 0.05}, True), ("at_risk", {"use": 0.3}, False),
-], ids=str)
+@pytest.mark.parametrize(
+    ("group", "changes", "inside"),
+    [
+        ("onboarding", {"age_days": 3}, False),
+        ("onboarding", {"age_days": 4}, True),
+        ("onboarding", {"age_days": 45}, True),
+        ("onboarding", {"age_days": 46}, False),
+        ("settled", {"age_days": 56}, False),
+        ("settled", {"age_days": 57}, True),
+        ("runway", {"days_to_renewal": 90}, True),
+        ("runway", {"days_to_renewal": 91}, False),
+        ("at_risk", {"use": 0.05}, True),
+        ("at_risk", {"use": 0.3}, False),
+    ],
+    ids=str,
+)
 def test_a_group_has_sharp_edges(group, changes, inside):
     assert is_in_group(group, observed(**changes)).item() is inside
 
 
 def test_an_account_rests_until_the_effect_of_its_last_decision_is_over(small):
-    gaps = small.truth.decisions.sort("account_id", "decided_at").select(
-        pl.col("decided_at").diff().over("account_id").dt.total_days()).to_series().drop_nulls()
+    gaps = (
+        small.truth.decisions.sort("account_id", "decided_at")
+        .select(pl.col("decided_at").diff().over("account_id").dt.total_days())
+        .to_series()
+        .drop_nulls()
+    )
     assert len(gaps) > 100
     assert gaps.min() > REST_DAYS >= HORIZON_DAYS
 
@@ -99,7 +127,8 @@ def test_an_account_rests_until_the_effect_of_its_last_decision_is_over(small):
 def test_decisions_are_on_the_timeline_as_they_were_made(small):
     decided = small.events.filter(pl.col("kind") == "action.decided").with_columns(
         pl.col("properties").str.json_path_match(f"$.{name}").alias(name)
-        for name in ("decision_id", "intervention", "arm", "action"))
+        for name in ("decision_id", "intervention", "arm", "action")
+    )
     truth = small.truth.decisions
     both = decided.join(truth, on="decision_id", suffix="_true")
     assert both.height == truth.height == decided.height
@@ -128,8 +157,9 @@ def test_what_a_csm_saw_is_in_the_snapshot_of_that_morning(small):
     mornings = decisions["decided_at"].unique().to_list()
     first = dict(small.events.group_by("kind").agg(pl.col("recorded_at").min()).rows())
     snapshots = build_snapshots(events, mornings, catalogue(), first_recorded=first)
-    both = decisions.join(snapshots, left_on=["account_id", "decided_at"],
-                          right_on=["account_id", "as_of"])
+    both = decisions.join(
+        snapshots, left_on=["account_id", "decided_at"], right_on=["account_id", "as_of"]
+    )
     assert both.height == decisions.height
     assert np.allclose(both["use"], both["daily_users_28d"] / both["seats"])
     assert (both["severe_tickets"] == both["severe_tickets_28d"]).all()
@@ -139,5 +169,3 @@ def test_what_a_csm_saw_is_in_the_snapshot_of_that_morning(small):
     assert touched.height > 100
     gap = touched["silence_days"] - touched["days_since_sponsor_touch"]
     assert gap.is_between(0, 1).all()  # a CSM counts whole days
-
-

@@ -16,13 +16,17 @@ from experiments.simulation.settings import (
 )
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"accounts": 19}, "at least 20"),
-    ({"months": 5}, "at least 6"),
-    ({"starts_on": date(2024, 1, 2)}, "first of a month"),
-    ({"opening_share": 1.1}, "opening_share=1.1"),
-    ({"pilot_share": 0.6, "judgement_share": 0.5}, "add to more than 1"),
-], ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accounts": 19}, "at least 20"),
+        ({"months": 5}, "at least 6"),
+        ({"starts_on": date(2024, 1, 2)}, "first of a month"),
+        ({"opening_share": 1.1}, "opening_share=1.1"),
+        ({"pilot_share": 0.6, "judgement_share": 0.5}, "add to more than 1"),
+    ],
+    ids=lambda value: str(value),
+)
 def test_a_world_that_can_not_be_is_refused(changes, message):
     with pytest.raises(WorldSettingsError, match=message):
         WorldSettings(**changes)

@@ -40,9 +40,15 @@ WORDS = {
     ("milestone.updated", "status"): {"pending", "overdue", "completed"},
 }
 RANGES = {
-    "ticket.created": (1, 4), "ticket.resolved": (0, 800), "review.held": (0, 10),
-    "user.session": (30, 14_000), "incident.opened": (1, 3), "action.decided": (0, 1),
-    "contract.started": (20, 50_000), "usage.metered": (1, 1e8), "goal.measured": (1, 1000),
+    "ticket.created": (1, 4),
+    "ticket.resolved": (0, 800),
+    "review.held": (0, 10),
+    "user.session": (30, 14_000),
+    "incident.opened": (1, 3),
+    "action.decided": (0, 1),
+    "contract.started": (20, 50_000),
+    "usage.metered": (1, 1e8),
+    "goal.measured": (1, 1000),
 }
 SURVEYS = {"nps": (10, 0, 10), "csat": (5, 1, 5), "ces": (7, 1, 7)}
 
@@ -76,8 +82,9 @@ def test_properties_are_canonical_and_those_of_their_kind(small):
         assert set(properties) <= set(KIND[kind].properties), kind
 
 
-@pytest.mark.parametrize(("place", "words"), WORDS.items(),
-                         ids=[".".join(place) for place in WORDS])
+@pytest.mark.parametrize(
+    ("place", "words"), WORDS.items(), ids=[".".join(place) for place in WORDS]
+)
 def test_words_are_those_that_the_kind_allows(small, place, words):
     kind, name = place
     rows = small.events.filter(pl.col("kind") == kind)
@@ -100,7 +107,8 @@ def test_quantities_are_there_where_the_kind_has_one_and_within_reason(small):
 def test_answers_are_on_the_scale_of_their_survey(small, survey):
     scale, low, high = SURVEYS[survey]
     answers = small.events.filter(
-        pl.col("kind") == "survey.answered", pl.col("properties").str.contains(f'"{survey}"'))
+        pl.col("kind") == "survey.answered", pl.col("properties").str.contains(f'"{survey}"')
+    )
     assert answers.height > 20
     assert answers["properties"].str.contains(f'"scale":{scale},').all()
     assert answers["quantity"].is_between(low, high).all()
@@ -115,10 +123,12 @@ def test_people_are_named_by_pseudonym_and_belong_to_one_account(small):
 def contract_stories(events: pl.DataFrame) -> dict[str, list[tuple[datetime, str, dict, float]]]:
     """Per account its contract and trial events, in order."""
     rows = events.filter(pl.col("kind").str.contains(r"^(contract|trial)\.")).sort(
-        "account_id", "occurred_at", maintain_order=True)
+        "account_id", "occurred_at", maintain_order=True
+    )
     stories: dict[str, list[tuple[datetime, str, dict, float]]] = {}
     for account, at, kind, text, quantity in rows.select(
-            "account_id", "occurred_at", "kind", "properties", "quantity").rows():
+        "account_id", "occurred_at", "kind", "properties", "quantity"
+    ).rows():
         stories.setdefault(account, []).append((at, kind, json.loads(text), quantity))
     return stories
 
@@ -130,9 +140,15 @@ def test_contracts_follow_their_grammar(small):
         for at, kind, terms, mrr in story:
             step = (state, kind.removeprefix("contract."))
             assert step in {
-                ("new", "trial.started"), ("trial", "trial.ended"), ("new", "started"),
-                ("ended", "started"), ("active", "changed"), ("active", "renewed"),
-                ("active", "paused"), ("paused", "resumed"), ("active", "cancelled"),
+                ("new", "trial.started"),
+                ("trial", "trial.ended"),
+                ("new", "started"),
+                ("ended", "started"),
+                ("active", "changed"),
+                ("active", "renewed"),
+                ("active", "paused"),
+                ("paused", "resumed"),
+                ("active", "cancelled"),
                 ("paused", "cancelled"),
             }, (account, step)
             seen.add(step)
@@ -142,16 +158,22 @@ def test_contracts_follow_their_grammar(small):
                 renewal_on = date.fromisoformat(terms["renewal_on"])
                 assert renewal_on > at.date()
                 assert mrr > 0
-            state = {"trial.started": "trial", "trial.ended": "ended", "contract.paused": "paused",
-                     "contract.cancelled": "left"}.get(kind, "active")
+            state = {
+                "trial.started": "trial",
+                "trial.ended": "ended",
+                "contract.paused": "paused",
+                "contract.cancelled": "left",
+            }.get(kind, "active")
     assert len(seen) >= 9
 
 
 def test_nothing_happens_to_an_account_after_its_end(small):
     ends = small.events.filter(pl.col("kind") == "contract.cancelled").select(
-        "account_id", end="occurred_at")
+        "account_id", end="occurred_at"
+    )
     after = small.events.join(ends, on="account_id").filter(
-        (pl.col("occurred_at") >= pl.col("end")) & (pl.col("kind") != "contract.cancelled"))
+        (pl.col("occurred_at") >= pl.col("end")) & (pl.col("kind") != "contract.cancelled")
+    )
     assert after.is_empty()
     recorded = small.events.filter(pl.col("kind") == "contract.cancelled")
     assert (recorded["recorded_at"] == recorded["occurred_at"]).all()
@@ -159,7 +181,8 @@ def test_nothing_happens_to_an_account_after_its_end(small):
 
 def test_nobody_uses_the_product_before_the_account_begins_or_while_it_is_paused(small):
     first = small.events.group_by("account_id").agg(
-        pl.col("kind").sort_by("occurred_at", maintain_order=True).first())
+        pl.col("kind").sort_by("occurred_at", maintain_order=True).first()
+    )
     assert set(first["kind"]) == {"account.updated"}
     stories = contract_stories(small.events)
     used = small.events.filter(pl.col("kind").is_in(["user.session", "feature.used"]))
@@ -169,8 +192,10 @@ def test_nobody_uses_the_product_before_the_account_begins_or_while_it_is_paused
             if kind == "contract.paused":
                 pauses += 1
                 midnight = since.replace(hour=0)
-                during = used.filter(pl.col("account_id") == account,
-                                     pl.col("occurred_at").is_between(midnight, until, "left"))
+                during = used.filter(
+                    pl.col("account_id") == account,
+                    pl.col("occurred_at").is_between(midnight, until, "left"),
+                )
                 assert during.is_empty()
     assert pauses > 0
 
@@ -179,9 +204,9 @@ def test_rates_are_those_of_a_company_of_this_kind(small):
     months = small.truth.chances.height
     count = dict(small.events.group_by("kind").len().rows())
     assert 0.015 < count["contract.cancelled"] / months < 0.03
-    terms = small.events.filter(pl.col("kind").is_in(
-        ["contract.started", "contract.changed", "contract.renewed"])).sort(
-        "account_id", "occurred_at")
+    terms = small.events.filter(
+        pl.col("kind").is_in(["contract.started", "contract.changed", "contract.renewed"])
+    ).sort("account_id", "occurred_at")
     before = pl.col("quantity").shift(1).over("account_id")
     grown = terms.select((pl.col("quantity") >= 1.1 * before).sum()).item()
     shrunk = terms.select((pl.col("quantity") <= 0.9 * before).sum()).item()
@@ -198,8 +223,11 @@ def test_some_sources_are_late_and_some_rows_are_corrected(small):
         late = (delay.filter(pl.col("kind") == kind)["delay"] > timedelta(hours=20)).mean()
         assert 0.003 < late < 0.8, kind
     versions = small.events.group_by("event_id").agg(
-        pl.len(), pl.col("account_id", "kind", "occurred_at").n_unique().name.suffix("_variants"),
-        pl.col("quantity").n_unique(), pl.col("recorded_at").n_unique())
+        pl.len(),
+        pl.col("account_id", "kind", "occurred_at").n_unique().name.suffix("_variants"),
+        pl.col("quantity").n_unique(),
+        pl.col("recorded_at").n_unique(),
+    )
     again = versions.filter(pl.col("len") > 1)
     assert again.height > 10
     assert (again["len"] == 2).all()
@@ -216,8 +244,14 @@ def test_a_seed_gives_the_same_world_to_the_bit(tiny):
 
 
 def test_another_company_tries_what_it_is_told_to() -> None:
-    calls = Programme(name="calls", action="success_call", assignment="judgement", group="runway",
-                      lane=None, factors=(0.3, 0.3, 0.3))
+    calls = Programme(
+        name="calls",
+        action="success_call",
+        assignment="judgement",
+        group="runway",
+        lane=None,
+        factors=(0.3, 0.3, 0.3),
+    )
     other = simulate(PRESETS["tiny"], np.random.default_rng(7), programmes=(calls,))
     assert set(other.truth.decisions["intervention"]) == {"calls"}
 

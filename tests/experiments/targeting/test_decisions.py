@@ -20,18 +20,27 @@ def lottery(effect, *, rows: int = 800, seed: int = 1) -> pl.DataFrame:
     """A coin decides about a call, which changes the outcome by ``effect`` of the use."""
     rng = np.random.default_rng(seed)
     use, arm = rng.normal(size=rows), rng.integers(0, 2, rows)
-    return pl.DataFrame({
-        "account_id": [f"a{row}" for row in range(rows)],
-        "action": np.array(["none", "call"])[arm], "propensity": 0.5,
-        "outcome": 10 + arm * effect(use) + rng.normal(size=rows), "use": use})
+    return pl.DataFrame(
+        {
+            "account_id": [f"a{row}" for row in range(rows)],
+            "action": np.array(["none", "call"])[arm],
+            "propensity": 0.5,
+            "outcome": 10 + arm * effect(use) + rng.normal(size=rows),
+            "use": use,
+        }
+    )
 
 
 def decided(effect, *, cost: float = 0.5) -> LotteryDecisions:
     read = lottery_of(lottery(effect), "lottery.csv")
-    asked = asked_of(pl.DataFrame({"account_id": ["a1", "new", "other"], "use": [-2.0, 2.0, 1.0]}),
-                     "asked.csv", read.facts)
-    return decisions_of(read, asked, cost=np.array([0.0, cost]), currency="EUR",
-                        rng=np.random.default_rng(1))
+    asked = asked_of(
+        pl.DataFrame({"account_id": ["a1", "new", "other"], "use": [-2.0, 2.0, 1.0]}),
+        "asked.csv",
+        read.facts,
+    )
+    return decisions_of(
+        read, asked, cost=np.array([0.0, cost]), currency="EUR", rng=np.random.default_rng(1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +59,15 @@ def test_each_account_has_the_action_that_gains_most_beyond_its_cost(
     apart: LotteryDecisions,
 ) -> None:
     rows = apart.frame()
-    assert rows.columns == ["account_id", "action", "gain", "currency", "told_apart",
-                            "simplest_policy", "gain:call"]
+    assert rows.columns == [
+        "account_id",
+        "action",
+        "gain",
+        "currency",
+        "told_apart",
+        "simplest_policy",
+        "gain:call",
+    ]
     assert rows["told_apart"].to_list() == rows["action"].to_list()
     assert set(rows["simplest_policy"]) == {apart.lottery.actions[apart.simplest]}
     assert rows["gain"].to_list() == [round(gain, 4) for gain in rows["gain"]]
@@ -77,7 +93,8 @@ def test_where_all_gain_alike_the_simplest_policy_is_named() -> None:
     assert found.verdict == (
         "Telling accounts apart was not shown to pay here: on accounts that it was not learned "
         "from it does the same for everybody. So every account has the simplest policy in the "
-        "file: always 'call'.")
+        "file: always 'call'."
+    )
     assert set(found.frame()["simplest_policy"]) == {"call"}
     dear = decided(lambda use: np.full_like(use, 3.0), cost=9)
     assert dear.verdict.endswith("in the file: always 'none', that is to act on nobody.")
@@ -85,22 +102,38 @@ def test_where_all_gain_alike_the_simplest_policy_is_named() -> None:
     assert not dear.shown_to_pay
 
 
-@pytest.mark.parametrize(("changed", "verdict"), [
-    ({}, "was not shown to pay here: +0.10 EUR a trial beside the same for everybody (95 % interval"
-         " -0.10 to +0.30), on accounts that it was not learned from. Each account has its own "
-     "action in the file, since that brought more; the simplest policy is always 'none', that is "
-     "to act on nobody; to follow it, take the column simplest_policy instead of action."),
-    ({"low": 0.0}, "was not shown to pay here: +0.10"),
-    ({"gain": -0.01}, "was not shown to pay here: -0.01 EUR a trial beside the same for everybody "
-     "(95 % interval -0.10 to +0.30), on accounts that it was not learned from. So every account "
-     "has the simplest policy in the file: always 'none', that is to act on nobody."),
-    ({"gain": 0.0104, "low": 0.0001, "high": 0.0207},
-     "pays: +0.010 EUR a trial beside the same for everybody (95 % interval +0.000 to +0.021)"),
-    ({"gain": -0.2, "high": -0.1, "low": -0.3},
-     "was not shown to pay here, it rather loses: -0.20 EUR a trial"),
-], ids=["may be more", "at the edge", "may be less", "small", "loses"])
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        (
+            {},
+            "was not shown to pay here: +0.10 EUR a trial beside the same for everybody (95 % interval"
+            " -0.10 to +0.30), on accounts that it was not learned from. Each account has its own "
+            "action in the file, since that brought more; the simplest policy is always 'none', that is "
+            "to act on nobody; to follow it, take the column simplest_policy instead of action.",
+        ),
+        ({"low": 0.0}, "was not shown to pay here: +0.10"),
+        (
+            {"gain": -0.01},
+            "was not shown to pay here: -0.01 EUR a trial beside the same for everybody "
+            "(95 % interval -0.10 to +0.30), on accounts that it was not learned from. So every account "
+            "has the simplest policy in the file: always 'none', that is to act on nobody.",
+        ),
+        (
+            {"gain": 0.0104, "low": 0.0001, "high": 0.0207},
+            "pays: +0.010 EUR a trial beside the same for everybody (95 % interval +0.000 to +0.021)",
+        ),
+        (
+            {"gain": -0.2, "high": -0.1, "low": -0.3},
+            "was not shown to pay here, it rather loses: -0.20 EUR a trial",
+        ),
+    ],
+    ids=["may be more", "at the edge", "may be less", "small", "loses"],
+)
 def test_the_verdict_goes_by_the_interval(
-    changed: dict[str, float], verdict: str, apart: LotteryDecisions,
+    changed: dict[str, float],
+    verdict: str,
+    apart: LotteryDecisions,
 ) -> None:
     found = worth(apart, **changed)
     assert f"Telling accounts apart {verdict}" in found.verdict
@@ -111,8 +144,10 @@ def test_where_telling_apart_brought_less_the_file_has_the_same_for_all_and_both
     apart: LotteryDecisions,
 ) -> None:
     found = worth(apart, gain=-0.2, high=-0.1, low=-0.3)
-    assert found.verdict.endswith("So every account has the simplest policy in the file: always "
-                                  "'none', that is to act on nobody.")
+    assert found.verdict.endswith(
+        "So every account has the simplest policy in the file: always "
+        "'none', that is to act on nobody."
+    )
     rows = found.frame()
     assert rows["action"].to_list() == rows["simplest_policy"].to_list() == ["none"] * 3
     assert rows["gain"].to_list() == [0, 0, 0]
@@ -125,8 +160,10 @@ def test_where_both_policies_are_the_same_for_the_accounts_asked_that_is_said(
 ) -> None:
     given = replace(apart.decided, told_apart=np.full(3, apart.simplest))
     verdict = worth(replace(apart, decided=given)).verdict
-    assert verdict.endswith("Of these accounts all have the same action either way: always 'none', "
-                            "that is to act on nobody.")
+    assert verdict.endswith(
+        "Of these accounts all have the same action either way: always 'none', "
+        "that is to act on nobody."
+    )
 
 
 def test_where_the_table_names_another_action_that_is_said(apart: LotteryDecisions) -> None:
@@ -134,7 +171,8 @@ def test_where_the_table_names_another_action_that_is_said(apart: LotteryDecisio
     other = replace(apart, decided=replace(apart.decided, alike=1 - apart.simplest))
     assert other.lines()[-2] == (
         "By the table 'none' brings everybody most; the simplest policy goes by expected outcomes, "
-        "which follow single large ones less.")
+        "which follow single large ones less."
+    )
 
 
 def test_what_each_action_brings_everybody_is_said_with_its_interval() -> None:
@@ -142,7 +180,8 @@ def test_what_each_action_brings_everybody_is_said_with_its_interval() -> None:
     trials = lottery(lambda use: np.full_like(use, 3.0))
     mean, deviation, counts = (
         trials.group_by("action").agg(getattr(pl.col("outcome"), name)()).sort("action")["outcome"]
-        for name in ("mean", "std", "count"))
+        for name in ("mean", "std", "count")
+    )
     nothing, call = found.for_everybody
     assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
     assert call.value == pytest.approx(mean[0] - mean[1] - 0.5, abs=0.1)
@@ -153,48 +192,87 @@ def test_what_each_action_brings_everybody_is_said_with_its_interval() -> None:
 
 
 def test_what_is_written_says_where_it_comes_from(apart: LotteryDecisions) -> None:
-    plain = apart.to_dict(lottery_file="x/lottery.csv", asked_file="x/asked.csv", seed=4,
-                          made_at=datetime(2026, 3, 1, 12, tzinfo=UTC))
+    plain = apart.to_dict(
+        lottery_file="x/lottery.csv",
+        asked_file="x/asked.csv",
+        seed=4,
+        made_at=datetime(2026, 3, 1, 12, tzinfo=UTC),
+    )
     assert (plain["tells_apart"], plain["shown_to_pay"]) == (True, True)
     held_out = apart.decided.held_out
     assert plain["held_out"] == {
         "unit": "EUR a trial, outcome less cost, on accounts that it was not learned from",
-        "told_apart": held_out.value, "same_for_everybody": held_out.alike,
-        "gain_over_same_for_everybody": held_out.gain, "low": held_out.low,
-        "high": held_out.high, "confidence": 0.95, "trials": 800, "accounts": 800}
+        "told_apart": held_out.value,
+        "same_for_everybody": held_out.alike,
+        "gain_over_same_for_everybody": held_out.gain,
+        "low": held_out.low,
+        "high": held_out.high,
+        "confidence": 0.95,
+        "trials": 800,
+        "accounts": 800,
+    }
     calls = apart.lottery.trials.arm.sum()
     one = apart.for_everybody[1]
     assert plain["actions"] == [
-        {"action": "none", "cost": 0.0, "trials": 800 - calls, "for_everybody_beside_nothing": 0.0,
-         "low": 0.0, "high": 0.0, "accounts_decided": 1},
-        {"action": "call", "cost": 0.5, "trials": calls, "for_everybody_beside_nothing": one.value,
-         "low": one.low, "high": one.high, "accounts_decided": 2}]
+        {
+            "action": "none",
+            "cost": 0.0,
+            "trials": 800 - calls,
+            "for_everybody_beside_nothing": 0.0,
+            "low": 0.0,
+            "high": 0.0,
+            "accounts_decided": 1,
+        },
+        {
+            "action": "call",
+            "cost": 0.5,
+            "trials": calls,
+            "for_everybody_beside_nothing": one.value,
+            "low": one.low,
+            "high": one.high,
+            "accounts_decided": 2,
+        },
+    ]
     assert plain["asked"] == {"file": "x/asked.csv", "accounts": 3, "in_lottery": 1}
     assert (plain["made_at"], plain["seed"]) == ("2026-03-01T12:00:00+00:00", 4)
     assert [(line[:3], line[4]) for line in apart.table()] == [
-        (("none", "0.00", str(800 - calls)), "1"), (("call", "0.50", str(calls)), "2")]
+        (("none", "0.00", str(800 - calls)), "1"),
+        (("call", "0.50", str(calls)), "2"),
+    ]
     assert apart.lines()[-1] == apart.verdict
     assert apart.lines()[1:3] == [
-        "Facts: use.", "3 accounts were decided about (in the lottery too: 1)."]
+        "Facts: use.",
+        "3 accounts were decided about (in the lottery too: 1).",
+    ]
 
 
 def test_costs_are_read_by_action_whatever_its_name() -> None:
     assert costs_of(["e=mail=.5", "call=12", "nothing=0"], ACTIONS).tolist() == [0.0, 12.0, 0.5]
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    ([], "The cost of call, e=mail is not known. Add --cost 'call=AMOUNT' --cost 'e=mail=AMOUNT'"),
-    (["call=1"], "The cost of e=mail is not known. Add --cost 'e=mail=AMOUNT'; 0 where it costs"),
-    (["call=1", "e=mail=1", "sms=2"], "has the action 'sms' of --cost 'sms=2'. It has call"),
-    (["call"], "'call' is no cost. Write --cost ACTION=AMOUNT"),
-    (["=3"], "'=3' is no cost"),
-    (["call=1", "call=2", "e=mail=1"], "The cost of 'call' is said twice"),
-    (["call=cheap"], "'cheap' is no amount, in --cost 'call=cheap'"),
-    (["call=-1"], "The cost of 'call' is -1. Give what it costs to do it once, 0 or more"),
-    (["call=inf"], "The cost of 'call' is inf"),
-    (["call=nan"], "The cost of 'call' is nan"),
-    (["call=1", "e=mail=1", "nothing=3"], "'nothing' is to do nothing, .* costs nothing"),
-], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            [],
+            "The cost of call, e=mail is not known. Add --cost 'call=AMOUNT' --cost 'e=mail=AMOUNT'",
+        ),
+        (
+            ["call=1"],
+            "The cost of e=mail is not known. Add --cost 'e=mail=AMOUNT'; 0 where it costs",
+        ),
+        (["call=1", "e=mail=1", "sms=2"], "has the action 'sms' of --cost 'sms=2'. It has call"),
+        (["call"], "'call' is no cost. Write --cost ACTION=AMOUNT"),
+        (["=3"], "'=3' is no cost"),
+        (["call=1", "call=2", "e=mail=1"], "The cost of 'call' is said twice"),
+        (["call=cheap"], "'cheap' is no amount, in --cost 'call=cheap'"),
+        (["call=-1"], "The cost of 'call' is -1. Give what it costs to do it once, 0 or more"),
+        (["call=inf"], "The cost of 'call' is inf"),
+        (["call=nan"], "The cost of 'call' is nan"),
+        (["call=1", "e=mail=1", "nothing=3"], "'nothing' is to do nothing, .* costs nothing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
 def test_costs_that_are_none_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(CostError, match=message):
         costs_of(words, ACTIONS)

@@ -20,9 +20,14 @@ ARMS = (NO_ACTION, "call", "mail")
 def trials(rng, rows, arms=ARMS):
     x = rng.normal(size=(rows, 3))
     return ArmSample(
-        covariates=x, covariate_names=("a", "b", "c"), arm=np.arange(rows) % len(arms), arms=arms,
-        propensity=np.full((rows, len(arms)), 1 / len(arms)), cluster=np.arange(rows),
-        segment=np.where(np.arange(rows) % 5 > 1, "large", "small"))
+        covariates=x,
+        covariate_names=("a", "b", "c"),
+        arm=np.arange(rows) % len(arms),
+        arms=arms,
+        propensity=np.full((rows, len(arms)), 1 / len(arms)),
+        cluster=np.arange(rows),
+        segment=np.where(np.arange(rows) % 5 > 1, "large", "small"),
+    )
 
 
 def asked(rng, rows=400):
@@ -35,8 +40,11 @@ def bought(sample, rng, *, effects, more=(1.0, 1.0, 1.0), x=None):
     chance = expit(-2.2 + 0.3 * x[:, [1]] + effects(x))
     amount = 50 * np.exp(0.2 * x[:, [2]]) * np.array(more)
     own = np.arange(len(x)), np.arange(len(x)) % 3
-    drawn = (rng.random(len(x)) < chance[own]) * amount[own] * np.exp(
-        0.8 * rng.normal(size=len(x)) - 0.32)
+    drawn = (
+        (rng.random(len(x)) < chance[own])
+        * amount[own]
+        * np.exp(0.8 * rng.normal(size=len(x)) - 0.32)
+    )
     return chance * amount, drawn
 
 
@@ -119,9 +127,13 @@ def test_rows_of_one_account_count_together():
     sample, new = trials(rng, 900), asked(rng)
     _, spent = bought(sample, rng, effects=by_a)
     twice = np.repeat(np.arange(900), 2)
-    again = replace(sample.keep(np.ones(900, dtype=bool)), **{
-        name: getattr(sample, name)[twice]
-        for name in ("covariates", "arm", "propensity", "segment", "cluster")})
+    again = replace(
+        sample.keep(np.ones(900, dtype=bool)),
+        **{
+            name: getattr(sample, name)[twice]
+            for name in ("covariates", "arm", "propensity", "segment", "cluster")
+        },
+    )
     once = expected_outcomes(sample, spent, asked=new)
     assert expected_outcomes(again, spent[twice], asked=new) == pytest.approx(once, rel=1e-4)
     alone = replace(again, cluster=np.arange(1800))
@@ -134,15 +146,22 @@ def test_rows_of_one_account_count_apart_where_each_account_has_one_left():
     cluster = np.repeat(np.arange(1200), 10)
     x = np.repeat(rng.normal(size=(1200, 3)), 10, axis=0)
     sample = ArmSample(
-        covariates=x, covariate_names=("a", "b", "c"), arm=np.arange(12_000) % 3, arms=ARMS,
-        propensity=np.full((12_000, 3), 1 / 3), segment=np.full(12_000, "all"), cluster=cluster)
+        covariates=x,
+        covariate_names=("a", "b", "c"),
+        arm=np.arange(12_000) % 3,
+        arms=ARMS,
+        propensity=np.full((12_000, 3), 1 / 3),
+        segment=np.full(12_000, "all"),
+        cluster=cluster,
+    )
     came = np.arange(12_000) % 10 == rng.integers(0, 10, 1200)[cluster]
     bought = came & (rng.random(12_000) < expit(-0.5 + 0.8 * x[:, 0]))
     spent = bought * np.exp(3 + 0.5 * x[:, 1] + 0.3 * rng.normal(size=12_000))
     far = np.array([[2.0, 0.0, 0.0], [-2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, -2.0, 0.0]])
     by_account, alone = (
         expected_outcomes(one, spent, asked=far, reached=came[:, None]).mean(axis=1)
-        for one in (sample, replace(sample, cluster=np.arange(12_000))))
+        for one in (sample, replace(sample, cluster=np.arange(12_000)))
+    )
     assert by_account == pytest.approx(alone, rel=0.05)
     assert by_account[0] > 3 * by_account[1]
 
@@ -185,12 +204,16 @@ def test_what_is_unknown_is_a_fact_of_its_own():
     rng = np.random.default_rng(9)
     sample = trials(rng, 3000, arms=(NO_ACTION, "call"))
     unknown = rng.random(3000) < 0.3
-    covariates = np.where(unknown[:, None] & np.array([True, False, False]), np.nan,
-                          sample.covariates)
+    covariates = np.where(
+        unknown[:, None] & np.array([True, False, False]), np.nan, sample.covariates
+    )
     covariates[:, 2] = np.nan  # known of nobody
     outcome = (sample.arm == 1) * (1.0 * unknown) + 0.3 * rng.normal(size=3000)
-    found = expected_outcomes(replace(sample, covariates=covariates), outcome,
-                              asked=np.array([[0.0, 0.0, np.nan], [np.nan, 0.0, 1.0]]))
+    found = expected_outcomes(
+        replace(sample, covariates=covariates),
+        outcome,
+        asked=np.array([[0.0, 0.0, np.nan], [np.nan, 0.0, 1.0]]),
+    )
     assert found[:, 1] - found[:, 0] == pytest.approx([0, 1], abs=0.1)
 
 
@@ -217,13 +240,19 @@ def spread_of_gains(seed, chance, rows=6000):
     """How far expected gains differ between accounts, beside how far they truly do."""
     rng = np.random.default_rng(seed)
     sample, new = trials(rng, rows, arms=(NO_ACTION, "call")), asked(rng)
-    found, truth = (outcomes[:, 1] - outcomes[:, 0] for outcomes in (
-        expected_outcomes(sample, drawn(rng, chance, sample), asked=new), chance(new)))
+    found, truth = (
+        outcomes[:, 1] - outcomes[:, 0]
+        for outcomes in (
+            expected_outcomes(sample, drawn(rng, chance, sample), asked=new),
+            chance(new),
+        )
+    )
     return float(np.std(found)), float(np.std(truth))
 
 
 def test_an_action_may_add_the_same_points_to_all():
     """Though a common change of the odds would add four times as many here as there."""
+
     def points(x):
         low = 0.03 + 0.25 * expit(2 * x[:, [1]])
         return np.column_stack([low, low + 0.12])
@@ -242,8 +271,7 @@ def test_an_action_may_change_the_odds_of_all_alike():
 
 
 def test_a_point_is_more_odds_where_few_come():
-    """By the form itself: what doubles a chance of .05 doubles none of .2, and no chance is left.
-    """
+    """By the form itself: what doubles a chance of .05 doubles none of .2, and no chance is left."""
     x = np.repeat([[-1.0], [1.0]], 500, axis=0)
     happened = np.concatenate([np.arange(500) % 20 == 0, np.arange(500) % 5 == 0]).astype(float)
     far = np.array([[-1.0], [1.0], [-50.0], [50.0]])
@@ -266,9 +294,13 @@ def test_where_accounts_do_not_differ_a_point_is_as_much_for_all():
 
 def came_and_bought(rng, sample, new):
     """Calls bring people to visit; of whom few buy, in any arm."""
+
     def visits(x):
-        return expit(-1.8 + 0.3 * x[:, [1]] + np.column_stack(
-            [np.zeros(len(x)), 0.5 + 0.5 * x[:, 0], np.zeros(len(x))]))
+        return expit(
+            -1.8
+            + 0.3 * x[:, [1]]
+            + np.column_stack([np.zeros(len(x)), 0.5 + 0.5 * x[:, 0], np.zeros(len(x))])
+        )
 
     def buys(x):
         return expit(-2.0 + 0.3 * x[:, [2]]) * np.ones(3)
@@ -285,9 +317,15 @@ def test_what_an_arm_changes_on_the_way_is_known_better_by_who_came_so_far():
         sample, new = trials(rng, 2400), asked(rng)
         came, spent, truth = came_and_bought(rng, sample, new)
         gains = truth - truth[:, [0]]
-        errors.append([np.sqrt(np.mean((found - found[:, [0]] - gains) ** 2)) for found in (
-            expected_outcomes(sample, spent, asked=new, reached=came[:, None]),
-            expected_outcomes(sample, spent, asked=new))])
+        errors.append(
+            [
+                np.sqrt(np.mean((found - found[:, [0]] - gains) ** 2))
+                for found in (
+                    expected_outcomes(sample, spent, asked=new, reached=came[:, None]),
+                    expected_outcomes(sample, spent, asked=new),
+                )
+            ]
+        )
     by_stages, without = np.mean(errors, axis=0)
     assert by_stages < 0.75 * without
 
@@ -295,9 +333,14 @@ def test_what_an_arm_changes_on_the_way_is_known_better_by_who_came_so_far():
 def nobody_differs(rows, cluster=None):
     """Trials whose covariates are the same for all, so that shares are all there is to learn."""
     return ArmSample(
-        covariates=np.zeros((rows, 1)), covariate_names=("a",), arm=np.arange(rows) % 3, arms=ARMS,
-        propensity=np.full((rows, 3), 1 / 3), segment=np.full(rows, "all"),
-        cluster=np.arange(rows) if cluster is None else cluster)
+        covariates=np.zeros((rows, 1)),
+        covariate_names=("a",),
+        arm=np.arange(rows) % 3,
+        arms=ARMS,
+        propensity=np.full((rows, 3), 1 / 3),
+        segment=np.full(rows, "all"),
+        cluster=np.arange(rows) if cluster is None else cluster,
+    )
 
 
 def test_steps_are_multiplied_each_of_who_took_the_one_before():
@@ -306,9 +349,11 @@ def test_steps_are_multiplied_each_of_who_took_the_one_before():
     visited = rng.random(12_000) < np.array([0.3, 0.6, 0.4])[sample.arm]
     offered = visited & (rng.random(12_000) < 0.5)
     settled = np.where(rng.random(12_000) < 0.25, 8.0, -20.0) * (
-        offered & (rng.random(12_000) < 0.8))
-    found = expected_outcomes(sample, settled, asked=np.zeros((1, 1)),
-                              reached=np.column_stack([visited, offered]))[0]
+        offered & (rng.random(12_000) < 0.8)
+    )
+    found = expected_outcomes(
+        sample, settled, asked=np.zeros((1, 1)), reached=np.column_stack([visited, offered])
+    )[0]
     for arm, expected in enumerate(found):
         assert expected == pytest.approx(settled[sample.arm == arm].mean(), rel=0.1)
 
@@ -318,8 +363,9 @@ def test_a_later_step_is_believed_to_change_less():
     sample, number = nobody_differs(600), np.arange(600) // 3
     visited = number % 10 == 0
     came = visited & (number < np.array([20, 80, 20])[sample.arm])
-    gain = np.diff(expected_outcomes(sample, came * 1.0, asked=np.zeros((1, 1)),
-                                     reached=visited[:, None])[0])[0]
+    gain = np.diff(
+        expected_outcomes(sample, came * 1.0, asked=np.zeros((1, 1)), reached=visited[:, None])[0]
+    )[0]
     assert 0.2 < gain / 0.03 < 0.5
 
 
@@ -327,8 +373,9 @@ def test_an_arm_of_whom_nobody_came_so_far_is_expected_to_go_on_as_the_others():
     sample, number = nobody_differs(900), np.arange(900) // 3
     visited = (number % 3 == 0) & (sample.arm < 2)
     bought = visited & (number % 2 == 0)
-    found = expected_outcomes(sample, bought * 1.0, asked=np.zeros((1, 1)),
-                              reached=visited[:, None])[0]
+    found = expected_outcomes(
+        sample, bought * 1.0, asked=np.zeros((1, 1)), reached=visited[:, None]
+    )[0]
     assert found[:2] == pytest.approx([1 / 6, 1 / 6], abs=0.01)
     assert 0 < found[2] < 0.02  # half of next to none
 
@@ -338,8 +385,11 @@ def test_stages_that_say_nothing_change_nothing():
     sample, new = trials(rng, 900), asked(rng)
     _, spent = bought(sample, rng, effects=by_a)
     plain = expected_outcomes(sample, spent, asked=new)
-    for stages in (np.ones((900, 1), dtype=bool), spent[:, None] > 0,
-                   np.column_stack([np.ones(900, dtype=bool), spent > 0, spent > 0])):
+    for stages in (
+        np.ones((900, 1), dtype=bool),
+        spent[:, None] > 0,
+        np.column_stack([np.ones(900, dtype=bool), spent > 0, spent > 0]),
+    ):
         assert np.array_equal(expected_outcomes(sample, spent, asked=new, reached=stages), plain)
 
 
@@ -348,13 +398,22 @@ def test_stages_out_of_order_are_refused():
     sample, new = trials(rng, 90), asked(rng)
     spent = np.where(np.arange(90) < 30, 1.0, 0.0)
     for stages, message in (
-            (np.ones(90, dtype=bool), "Stages are true or false, 90 trials x stages, and not bool "
-                                      r"of shape \(90,\)"),
-            (np.ones((90, 1)), "and not float64 of shape"),
-            (np.zeros((90, 1), dtype=bool), r"30 trial\(s\) have an outcome and have not come to "
-                                            "stage 1"),
-            (np.column_stack([spent > 0, np.ones(90, dtype=bool)]),
-             r"60 trial\(s\) have come to stage 2 and have not come to stage 1")):
+        (
+            np.ones(90, dtype=bool),
+            "Stages are true or false, 90 trials x stages, and not bool "
+            r"of shape \(90,\)",
+        ),
+        (np.ones((90, 1)), "and not float64 of shape"),
+        (
+            np.zeros((90, 1), dtype=bool),
+            r"30 trial\(s\) have an outcome and have not come to "
+            "stage 1",
+        ),
+        (
+            np.column_stack([spent > 0, np.ones(90, dtype=bool)]),
+            r"60 trial\(s\) have come to stage 2 and have not come to stage 1",
+        ),
+    ):
         with pytest.raises(SampleError, match=message):
             expected_outcomes(sample, spent, asked=new, reached=stages)
 
@@ -375,16 +434,20 @@ def test_the_evidence_of_numbers_is_their_density_under_the_model():
     ours, theirs = [], []
     for design in (wide, wide[:, :2]):
         columns = design.shape[1]
-        cautious = np.diag([model.ANY_INTERCEPT**-2.0,
-                            *[model.EFFECT_SPREADS[2] ** -2.0] * (columns - 1)])
+        cautious = np.diag(
+            [model.ANY_INTERCEPT**-2.0, *[model.EFFECT_SPREADS[2] ** -2.0] * (columns - 1)]
+        )
         hat = design @ np.linalg.solve(design.T @ design + cautious, design.T)
         noise = np.sum((number - hat @ number) ** 2) / (40 - np.trace(hat))
         for one in (0.5, 4.0, 50.0):
             precision = np.array([1e-2, *[one] * (columns - 1)])
             ours.append(model._linear(design, number, 1.0)(precision, None).log_evidence)
-            theirs.append(stats.multivariate_normal(
-                np.zeros(40), noise * np.eye(40) + design @ np.diag(1 / precision) @ design.T,
-            ).logpdf(number))
+            theirs.append(
+                stats.multivariate_normal(
+                    np.zeros(40),
+                    noise * np.eye(40) + design @ np.diag(1 / precision) @ design.T,
+                ).logpdf(number)
+            )
     assert np.array(ours) - ours[0] == pytest.approx(np.array(theirs) - theirs[0])
 
 
@@ -396,8 +459,10 @@ def test_the_mode_and_the_evidence_of_chances_are_those_of_an_optimiser_and_an_i
 
     def log_posterior(w, precision):
         odds = design @ w
-        return (np.sum(happened * odds - np.logaddexp(0, odds))
-                - np.sum(precision * w**2 - np.log(precision)) / 2)
+        return (
+            np.sum(happened * odds - np.logaddexp(0, odds))
+            - np.sum(precision * w**2 - np.log(precision)) / 2
+        )
 
     found = []
     for precision in (np.array([0.25, 1.0]), np.array([0.25, 25.0])):
@@ -405,8 +470,15 @@ def test_the_mode_and_the_evidence_of_chances_are_those_of_an_optimiser_and_an_i
         one = fit(precision, None)
         assert one.mean == pytest.approx(mode, abs=1e-3)
         grid = np.linspace(-4, 4, 61)
-        inside = np.array([[log_posterior(mode + one.covariance.diagonal() ** 0.5 * [a, b],
-                                          precision) for a in grid] for b in grid])
+        inside = np.array(
+            [
+                [
+                    log_posterior(mode + one.covariance.diagonal() ** 0.5 * [a, b], precision)
+                    for a in grid
+                ]
+                for b in grid
+            ]
+        )
         area = np.prod(one.covariance.diagonal() ** 0.5) * (grid[1] - grid[0]) ** 2
         found.append((one.log_evidence, np.log(np.exp(inside).sum() * area)))
     (ours, theirs), (ours_too, theirs_too) = found

@@ -16,8 +16,9 @@ from experiments.uplift.scores import cross_fit
 ROWS = 6_000
 DAYS = 900.0
 AT = datetime(2026, 3, 2, tzinfo=UTC)
-MEASURED = Measurement(outcome="retention", horizon_days=90, measured_from=AT, measured_to=AT,
-                       source="a test")
+MEASURED = Measurement(
+    outcome="retention", horizon_days=90, measured_from=AT, measured_to=AT, source="a test"
+)
 
 
 def trials(seed, then, now, *, rows=ROWS):
@@ -82,16 +83,27 @@ def company(seed, then, now, rows=4_000):
     gain = np.where(age > DAYS / 2, then, now)
     stays = (rng.random(rows) < 0.5 + np.where(arm == 1, gain, 0.0)).astype(float)
     sample = ArmSample(
-        covariates=rng.normal(size=(rows, 2)), covariate_names=("a", "b"), arm=arm,
-        arms=(NO_ACTION, "turns", "nothing"), propensity=np.full((rows, 3), 1 / 3),
-        segment=rng.choice(["large", "small"], rows), cluster=np.arange(rows))
+        covariates=rng.normal(size=(rows, 2)),
+        covariate_names=("a", "b"),
+        arm=arm,
+        arms=(NO_ACTION, "turns", "nothing"),
+        propensity=np.full((rows, 3), 1 / 3),
+        segment=rng.choice(["large", "small"], rows),
+        cluster=np.arange(rows),
+    )
     return cross_fit(sample, stays, rng=rng, repeats=1), stays, age
 
 
 def records(seed, then, now, *, ages=True):
     scores, stays, age = company(seed, then, now)
-    made = action_effects(scores, stays, placebos={}, measured=MEASURED,
-                          rng=np.random.default_rng(seed), age_days=age if ages else None)
+    made = action_effects(
+        scores,
+        stays,
+        placebos={},
+        measured=MEASURED,
+        rng=np.random.default_rng(seed),
+        age_days=age if ages else None,
+    )
     return {(one.action_id, one.segment): one for one in made.records}
 
 

@@ -13,14 +13,21 @@ from experiments.uplift.means import mean_effects
 from experiments.uplift.scores import Scores, cross_fit
 
 MEASURED = Measurement(
-    outcome="retention", horizon_days=90, measured_from=datetime(2026, 1, 1, tzinfo=UTC),
-    measured_to=datetime(2026, 6, 1, tzinfo=UTC), source="sequential trials")
+    outcome="retention",
+    horizon_days=90,
+    measured_from=datetime(2026, 1, 1, tzinfo=UTC),
+    measured_to=datetime(2026, 6, 1, tzinfo=UTC),
+    source="sequential trials",
+)
 
 
 def scored(world, outcome=None, sample=None) -> Scores:
-    return cross_fit(world.sample if sample is None else sample,
-                     world.stayed if outcome is None else outcome,
-                     rng=np.random.default_rng(1), repeats=1)
+    return cross_fit(
+        world.sample if sample is None else sample,
+        world.stayed if outcome is None else outcome,
+        rng=np.random.default_rng(1),
+        repeats=1,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +60,13 @@ def test_judgement_with_sound_checks_is_observational(judged):
     found = grade_of(scores, world.stayed, 1, placebos=placebos)
     assert found.grade == "C", found.why
     assert verdicts(found) == {
-        "enough_outcomes": "passed", "sample_ratio": "not_applicable", "balance": "passed",
-        "overlap": "passed", "pre_period_placebo": "passed",
-        "control_exposure": "not_applicable"}
+        "enough_outcomes": "passed",
+        "sample_ratio": "not_applicable",
+        "balance": "passed",
+        "overlap": "passed",
+        "pre_period_placebo": "passed",
+        "control_exposure": "not_applicable",
+    }
 
 
 @pytest.mark.parametrize(("share", "grade"), [(0.1, "C"), (0.4, "E")])
@@ -67,8 +78,9 @@ def test_where_the_untouched_were_acted_on_later_nothing_is_claimed(judged, shar
 
 def test_an_event_from_outside_is_a_natural_experiment(judged):
     world, scores, placebos = judged
-    found = grade_of(scores, world.stayed, 1, placebos=placebos,
-                     decided_outside="an outage of the mail server")
+    found = grade_of(
+        scores, world.stayed, 1, placebos=placebos, decided_outside="an outage of the mail server"
+    )
     assert found.grade == "B"
     assert "outage of the mail server" in found.why
 
@@ -82,11 +94,18 @@ def test_without_a_placebo_judgement_claims_nothing(judged):
 
 def test_what_people_saw_and_the_log_does_not_is_found_by_the_placebo(judged):
     world, _, _ = judged
-    hidden = replace(world.sample, covariates=world.sample.covariates[:, 1:],
-                     covariate_names=world.sample.covariate_names[1:])
+    hidden = replace(
+        world.sample,
+        covariates=world.sample.covariates[:, 1:],
+        covariate_names=world.sample.covariate_names[1:],
+    )
     use = world.sample.covariates[:, 0] + 0.3 * np.random.default_rng(2).normal(size=2500)
-    found = grade_of(scored(world, sample=hidden), world.stayed, 1,
-                     placebos={"past use": scored(world, standardised(use), hidden)})
+    found = grade_of(
+        scored(world, sample=hidden),
+        world.stayed,
+        1,
+        placebos={"past use": scored(world, standardised(use), hidden)},
+    )
     assert found.grade == "E"
     assert verdicts(found)["pre_period_placebo"] == "failed"
     assert "“past use”, measured before the start" in found.why
@@ -132,8 +151,9 @@ def test_too_few_who_left_carry_no_claim_even_in_a_lottery(drawn):
 def test_a_lottery_that_lost_trials_on_one_side_is_none(drawn):
     world, _ = drawn
     kept = (world.sample.arm != 1) | (np.arange(2500) % 3 > 0)
-    scores = cross_fit(world.sample.keep(kept), world.stayed[kept], rng=np.random.default_rng(1),
-                       repeats=1)
+    scores = cross_fit(
+        world.sample.keep(kept), world.stayed[kept], rng=np.random.default_rng(1), repeats=1
+    )
     found = grade_of(scores, world.stayed[kept], 1, placebos={})
     assert verdicts(found)["sample_ratio"] == "failed"
     assert found.grade == "E"
@@ -156,13 +176,20 @@ def test_no_covariates_is_no_balance(drawn):
 
 def test_records_hold_every_action_for_all_and_by_segment(judged):
     world, scores, placebos = judged
-    found = action_effects(scores, world.stayed, placebos=placebos, measured=MEASURED,
-                           rng=np.random.default_rng(0), prior_grades={"newsletter": "D"})
+    found = action_effects(
+        scores,
+        world.stayed,
+        placebos=placebos,
+        measured=MEASURED,
+        rng=np.random.default_rng(0),
+        prior_grades={"newsletter": "D"},
+    )
     overall = [record for record in found.records if record.segment is None]
     assert [record.action_id for record in overall] == list(ACTIONS)
     assert len(found.records) == len(ACTIONS) * 7
     assert [record.estimate for record in overall] == [
-        mean.estimate for mean in mean_effects(scores)]
+        mean.estimate for mean in mean_effects(scores)
+    ]
     assert {record.playbook_share for record in found.records} == {0.0}
     calls = [record for record in found.records if record.action_id == "exec_call"]
     assert {record.grade for record in calls} == {"C"}
@@ -172,8 +199,13 @@ def test_records_hold_every_action_for_all_and_by_segment(judged):
     leaving = 1 - world.rates[:, 0].mean()
     assert calls[0].untouched_risk == pytest.approx(leaving, abs=0.05)  # two errors or so
     assert min(record.untouched_risk for record in calls[1:]) < calls[0].untouched_risk
-    grown = action_effects(scores, world.stayed, placebos=placebos, rng=np.random.default_rng(0),
-                           measured=replace(MEASURED, outcome="expansion"))
+    grown = action_effects(
+        scores,
+        world.stayed,
+        placebos=placebos,
+        rng=np.random.default_rng(0),
+        measured=replace(MEASURED, outcome="expansion"),
+    )
     assert grown.records[0].untouched_risk == pytest.approx(1 - calls[0].untouched_risk)
 
 
@@ -181,8 +213,13 @@ def test_an_action_that_says_nothing_is_left_out_with_the_reason(judged):
     world, scores, placebos = judged
     flat = scores.score.copy()
     flat[:, :, 2] = flat[:, :, 0]
-    found = action_effects(replace(scores, score=flat), world.stayed, placebos=placebos,
-                           measured=MEASURED, rng=np.random.default_rng(0))
+    found = action_effects(
+        replace(scores, score=flat),
+        world.stayed,
+        placebos=placebos,
+        measured=MEASURED,
+        rng=np.random.default_rng(0),
+    )
     assert list(found.unanswered) == ["training"]
     assert "training" not in {record.action_id for record in found.records}
 
@@ -190,6 +227,11 @@ def test_an_action_that_says_nothing_is_left_out_with_the_reason(judged):
 def test_one_segment_is_no_segment(judged):
     world, scores, placebos = judged
     sample = replace(scores.sample, segment=np.array(["all"] * 2500))
-    found = action_effects(replace(scores, sample=sample), world.stayed, placebos=placebos,
-                           measured=MEASURED, rng=np.random.default_rng(0))
+    found = action_effects(
+        replace(scores, sample=sample),
+        world.stayed,
+        placebos=placebos,
+        measured=MEASURED,
+        rng=np.random.default_rng(0),
+    )
     assert len(found.records) == len(ACTIONS)

@@ -27,8 +27,14 @@ def asked():
 
 def effects(made, asked, action=CALL):
     world, scores = made
-    return account_effects(scores, world.stayed, action, asked=asked.sample.covariates,
-                           asked_segment=asked.sample.segment, rng=np.random.default_rng(3))
+    return account_effects(
+        scores,
+        world.stayed,
+        action,
+        asked=asked.sample.covariates,
+        asked_segment=asked.sample.segment,
+        rng=np.random.default_rng(3),
+    )
 
 
 def test_where_accounts_can_be_told_apart_they_are(personal, asked):
@@ -53,8 +59,13 @@ def test_where_segments_are_all_that_differs_the_segment_speaks():
     sample = type(world.sample)(**{**vars(world.sample), "covariates": bare})
     scores = cross_fit(sample, world.stayed, rng=np.random.default_rng(2), repeats=1)
     found = account_effects(
-        scores, world.stayed, CALL, asked=bare[:4], rng=np.random.default_rng(3),
-        asked_segment=np.array(["segment 0", "segment 5", "segment 0", "never seen"]))
+        scores,
+        world.stayed,
+        CALL,
+        asked=bare[:4],
+        rng=np.random.default_rng(3),
+        asked_segment=np.array(["segment 0", "segment 5", "segment 0", "never seen"]),
+    )
     assert found.level == "segment"
     first, last, again, unseen = found.estimates
     assert first == again > 0.1
@@ -93,8 +104,15 @@ def test_every_learner_finds_a_gain_that_is_the_same_for_all(name):
     rng = np.random.default_rng(0)
     x, arm = rng.normal(size=(600, 2)), np.arange(600) % 2
     outcome = 3.0 * arm + x[:, 0] + 0.1 * rng.normal(size=600)
-    lesson = Lesson(covariates=x, matrix=x, arm=arm, action=1, outcome=outcome,
-                    score=3.0 + 0.1 * rng.normal(size=600), cluster=np.arange(600))
+    lesson = Lesson(
+        covariates=x,
+        matrix=x,
+        arm=arm,
+        action=1,
+        outcome=outcome,
+        score=3.0 + 0.1 * rng.normal(size=600),
+        cluster=np.arange(600),
+    )
     fit = np.arange(600) < 500
     assert LEARNERS[name](lesson, fit, ~fit, 1).mean() == pytest.approx(3.0, abs=0.2)
 
@@ -104,8 +122,13 @@ def test_no_learner_sees_the_outcome_of_whom_it_predicts(name, personal):
     world, scores = personal
     lesson = lesson_of(world, scores)
     fit = np.arange(4000) < 3000
-    other = Lesson(**{**vars(lesson), "outcome": np.where(fit, lesson.outcome, 1 - lesson.outcome),
-                      "score": np.where(fit, lesson.score, -lesson.score)})
+    other = Lesson(
+        **{
+            **vars(lesson),
+            "outcome": np.where(fit, lesson.outcome, 1 - lesson.outcome),
+            "score": np.where(fit, lesson.score, -lesson.score),
+        }
+    )
     assert np.array_equal(LEARNERS[name](lesson, fit, ~fit, 1), LEARNERS[name](other, fit, ~fit, 1))
 
 
@@ -114,8 +137,13 @@ def test_predictions_out_of_fold_hold_one_value_for_every_trial(personal):
     lesson = lesson_of(world, scores)
     folds = Folds.draw(lesson.cluster, lesson.arm == 1, rng=np.random.default_rng(0))
     known = np.arange(4000) < 3900
-    found = out_of_fold(lesson, folds, known, rng=np.random.default_rng(0),
-                        learners={"dr_ridge": LEARNERS["dr_ridge"]})
+    found = out_of_fold(
+        lesson,
+        folds,
+        known,
+        rng=np.random.default_rng(0),
+        learners={"dr_ridge": LEARNERS["dr_ridge"]},
+    )
     assert found["dr_ridge"].shape == (3900,)
     assert (found["dr_ridge"] != 0).all()
 
@@ -150,12 +178,24 @@ def test_what_can_not_be_asked_is_refused(personal, asked):
     with pytest.raises(SampleError, match="'discount' is no action of these trials"):
         effects(personal, asked, "discount")
     with pytest.raises(SampleError, match="11 covariates are needed"):
-        account_effects(scores, world.stayed, CALL, asked=np.zeros((2, 3)),
-                        asked_segment=np.array(["a", "b"]), rng=np.random.default_rng(0))
+        account_effects(
+            scores,
+            world.stayed,
+            CALL,
+            asked=np.zeros((2, 3)),
+            asked_segment=np.array(["a", "b"]),
+            rng=np.random.default_rng(0),
+        )
 
 
 def lesson_of(world, scores):
     sample = world.sample
-    return Lesson(covariates=sample.covariates, matrix=design_matrix(sample.covariates),
-                  arm=sample.arm, action=1, outcome=world.stayed, score=scores.middle(1),
-                  cluster=sample.cluster)
+    return Lesson(
+        covariates=sample.covariates,
+        matrix=design_matrix(sample.covariates),
+        arm=sample.arm,
+        action=1,
+        outcome=world.stayed,
+        score=scores.middle(1),
+        cluster=sample.cluster,
+    )

@@ -23,8 +23,13 @@ WORLDS = 6
 
 
 def measured(world, seed=1):
-    return measure_effects(world.events, world.features, as_of=AS_OF, actions=playbook().by_id,
-                           rng=np.random.default_rng(seed))
+    return measure_effects(
+        world.events,
+        world.features,
+        as_of=AS_OF,
+        actions=playbook().by_id,
+        rng=np.random.default_rng(seed),
+    )
 
 
 def of(found, action):
@@ -32,9 +37,11 @@ def of(found, action):
     return record
 
 
-@pytest.mark.parametrize(("world", "action"), [
-    (last_hours_world, "success_call"), (holdout_world, ALL_ACTIONS)],
-    ids=["last-hours", "holdout"])
+@pytest.mark.parametrize(
+    ("world", "action"),
+    [(last_hours_world, "success_call"), (holdout_world, ALL_ACTIONS)],
+    ids=["last-hours", "holdout"],
+)
 def test_the_effect_of_what_was_drawn_is_found_with_grade_a(world, action):
     errors, held = [], 0
     for seed in range(1, WORLDS + 1):
@@ -59,11 +66,31 @@ def test_without_the_odds_the_difference_is_far_off():
 
 
 def test_a_decision_outside_a_draw_does_not_count():
-    recommended = [event(f"a{number}", "action.decided", START, 1.0, action="success_call",
-                         chance="none", decision_id=f"d{number}") for number in range(3)]
-    between = [event(f"b{number}", "action.decided", START, 0.5, action="success_call",
-                     chance="between_actions", draw_id="actions-2026-W02",
-                     decision_id=f"e{number}") for number in range(2)]
+    recommended = [
+        event(
+            f"a{number}",
+            "action.decided",
+            START,
+            1.0,
+            action="success_call",
+            chance="none",
+            decision_id=f"d{number}",
+        )
+        for number in range(3)
+    ]
+    between = [
+        event(
+            f"b{number}",
+            "action.decided",
+            START,
+            0.5,
+            action="success_call",
+            chance="between_actions",
+            draw_id="actions-2026-W02",
+            decision_id=f"e{number}",
+        )
+        for number in range(2)
+    ]
     events = frame([*recommended, *between])
     assert assignments(events).is_empty()
     assert logged_interventions(events) == ()
@@ -84,19 +111,37 @@ def test_a_draw_counts_once_for_an_account_however_often_it_is_asked_about():
 
 
 def test_the_next_term_is_another_draw():
-    rows = [event("a", "action.decided", START + days * DAY, 0.9, action="success_call",
-                  chance="holdout", arm="offered", draw_id=draw_id,
-                  intervention="standing_holdout")
-            for days, draw_id in ((0, "first"), (30, "first"), (365, "second"))]
+    rows = [
+        event(
+            "a",
+            "action.decided",
+            START + days * DAY,
+            0.9,
+            action="success_call",
+            chance="holdout",
+            arm="offered",
+            draw_id=draw_id,
+            intervention="standing_holdout",
+        )
+        for days, draw_id in ((0, "first"), (30, "first"), (365, "second"))
+    ]
     assert assignments(frame(rows))["at"].to_list() == [START, START + 365 * DAY]
 
 
 def test_any_action_in_the_follow_up_is_an_exposure_of_those_left_alone():
     world = holdout_world(1, accounts=60)
-    [held] = world.events.filter(pl.col("properties").str.contains("held_out"))[
-        "account_id"].unique().sort().head(1)
-    events = pl.concat([world.events, frame([
-        event(held, "action.executed", START + 3 * DAY, action="value_plan")])])
+    [held] = (
+        world.events.filter(pl.col("properties").str.contains("held_out"))["account_id"]
+        .unique()
+        .sort()
+        .head(1)
+    )
+    events = pl.concat(
+        [
+            world.events,
+            frame([event(held, "action.executed", START + 3 * DAY, action="value_plan")]),
+        ]
+    )
     [design] = propose_designs(events, as_of=AS_OF, snapshots=[START])[:1]
     assert (design.intervention, design.mechanism) == ("standing_holdout", "lottery")
     found = build_trials(events, world.features, design, as_of=AS_OF)
@@ -105,11 +150,28 @@ def test_any_action_in_the_follow_up_is_an_exposure_of_those_left_alone():
 
 def test_draws_between_actions_are_told_of_and_compared_elsewhere():
     world = last_hours_world(2, accounts=300)
-    events = pl.concat([world.events, frame([
-        event("a00001", "action.decided", START, 0.5, action="tips_email",
-              chance="between_actions", draw_id="actions-2026-W02", decision_id="x")])])
-    found = measure_effects(events, world.features, as_of=AS_OF, actions=playbook().by_id,
-                            rng=np.random.default_rng(1))
+    events = pl.concat(
+        [
+            world.events,
+            frame(
+                [
+                    event(
+                        "a00001",
+                        "action.decided",
+                        START,
+                        0.5,
+                        action="tips_email",
+                        chance="between_actions",
+                        draw_id="actions-2026-W02",
+                        decision_id="x",
+                    )
+                ]
+            ),
+        ]
+    )
+    found = measure_effects(
+        events, world.features, as_of=AS_OF, actions=playbook().by_id, rng=np.random.default_rng(1)
+    )
     assert any("1 decisions were drawn between actions" in note for note in found.notes)
 
 
@@ -120,15 +182,32 @@ def test_a_lottery_about_growing_is_measured_on_growing():
     rng = np.random.default_rng(1)
     for number, name in enumerate(names):
         arm = "offered" if number % 2 else "not_offered"
-        rows.append(event(name, "action.decided", START, 0.5, action=action, chance="last_hours",
-                          intervention=f"last_hours_{action}", draw_id="d", arm=arm))
+        rows.append(
+            event(
+                name,
+                "action.decided",
+                START,
+                0.5,
+                action=action,
+                chance="last_hours",
+                intervention=f"last_hours_{action}",
+                draw_id="d",
+                arm=arm,
+            )
+        )
         if rng.random() < (0.7 if number % 2 else 0.2):
             rows.append(event(name, "contract.changed", START + 30 * DAY, 150.0))
-    features = pl.DataFrame({"account_id": names, "as_of": [START] * 200,
-                             "segment": ["small"] * 200,
-                             "health_score": rng.normal(size=200)}).cast(
-        {"as_of": pl.Datetime("us", "UTC")})
-    record = of(measure_effects(frame(rows), features, as_of=AS_OF, actions=playbook().by_id,
-                                rng=rng), action)
+    features = pl.DataFrame(
+        {
+            "account_id": names,
+            "as_of": [START] * 200,
+            "segment": ["small"] * 200,
+            "health_score": rng.normal(size=200),
+        }
+    ).cast({"as_of": pl.Datetime("us", "UTC")})
+    record = of(
+        measure_effects(frame(rows), features, as_of=AS_OF, actions=playbook().by_id, rng=rng),
+        action,
+    )
     assert (record.grade, record.outcome) == ("A", "expansion")
     assert record.low < 0.5 < record.high

@@ -31,8 +31,12 @@ def test_effects_are_within_three_errors_of_the_truth(world, scores):
 def test_the_plain_difference_would_have_been_wrong(world):
     """Else the world is too kind, and the test before this one says nothing."""
     arm, stayed = world.sample.arm, world.stayed
-    plain = np.array([stayed[arm == action].mean() - stayed[arm == 0].mean()
-                      for action in range(1, len(ACTIONS) + 1)])
+    plain = np.array(
+        [
+            stayed[arm == action].mean() - stayed[arm == 0].mean()
+            for action in range(1, len(ACTIONS) + 1)
+        ]
+    )
     error = 0.02
     assert np.abs(plain - world.effects().mean(axis=0)).max() > 4 * error
 
@@ -55,8 +59,12 @@ def test_where_only_a_part_was_logged_the_rest_is_predicted():
     world = uplift_world(np.random.default_rng(5), rows=600, randomised=True)
     chances = world.sample.propensity.copy()
     chances[300:] = np.nan
-    scores = cross_fit(replace(world.sample, propensity=chances), world.stayed,
-                       rng=np.random.default_rng(1), repeats=1)
+    scores = cross_fit(
+        replace(world.sample, propensity=chances),
+        world.stayed,
+        rng=np.random.default_rng(1),
+        repeats=1,
+    )
     assert np.array_equal(scores.propensity[:300], chances[:300])
     assert scores.propensity[300:].sum(axis=1) == pytest.approx(1.0)
     assert scores.propensity[300:].std() > 0
@@ -68,26 +76,38 @@ def test_a_score_is_made_of_other_accounts_only():
     other = world.stayed.copy()
     own = world.sample.cluster == 7
     other[own] = 1 - other[own]
-    one, two = (cross_fit(world.sample, stayed, rng=np.random.default_rng(2), repeats=1)
-                for stayed in (world.stayed, other))
+    one, two = (
+        cross_fit(world.sample, stayed, rng=np.random.default_rng(2), repeats=1)
+        for stayed in (world.stayed, other)
+    )
     elsewhere = np.ones(one.score.shape[1:], dtype=bool)
     elsewhere[np.arange(500), world.sample.arm] = False  # arms that the row was not in: m alone
-    assert np.array_equal(one.score[0][own[:, None] & elsewhere], two.score[0][own[:, None]
-                                                                              & elsewhere])
-    assert not np.array_equal(one.score[0][~own[:, None] & elsewhere],
-                              two.score[0][~own[:, None] & elsewhere])
+    assert np.array_equal(
+        one.score[0][own[:, None] & elsewhere], two.score[0][own[:, None] & elsewhere]
+    )
+    assert not np.array_equal(
+        one.score[0][~own[:, None] & elsewhere], two.score[0][~own[:, None] & elsewhere]
+    )
 
 
 def test_repeated_rows_of_one_account_are_one_account():
     world = uplift_world(np.random.default_rng(7), rows=800)
     twice = np.repeat(np.arange(800), 2)
     once = cross_fit(world.sample, world.stayed, rng=np.random.default_rng(2), repeats=1)
-    doubled = replace(once, score=once.score[:, twice], weight=once.weight[twice],
-                      sample=world.sample.keep(np.ones(800, dtype=bool)))
-    sample = ArmSample(**{
-        name: getattr(world.sample, name)[twice] for name in (
-            "covariates", "arm", "propensity", "segment", "cluster")},
-        covariate_names=world.sample.covariate_names, arms=world.sample.arms)
+    doubled = replace(
+        once,
+        score=once.score[:, twice],
+        weight=once.weight[twice],
+        sample=world.sample.keep(np.ones(800, dtype=bool)),
+    )
+    sample = ArmSample(
+        **{
+            name: getattr(world.sample, name)[twice]
+            for name in ("covariates", "arm", "propensity", "segment", "cluster")
+        },
+        covariate_names=world.sample.covariate_names,
+        arms=world.sample.arms,
+    )
     doubled = replace(doubled, sample=sample)
     single, double = mean_effects(once)[0], mean_effects(doubled)[0]
     assert double.standard_error == pytest.approx(single.standard_error)
@@ -114,20 +134,28 @@ def test_the_error_holds_the_spread_between_repeats():
     assert mean_and_error(apart, cluster)[1] == pytest.approx(np.sqrt(error**2 + 1.0))
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"covariates": np.zeros((3, 1))}, "The covariates have shape"),
-    ({"propensity": np.zeros((3, 2))}, "The propensities have shape"),
-    ({"cluster": np.arange(3)}, "`cluster` has 3 entries"),
-    ({"arms": ("newsletter", "none")}, "'none' first"),
-    ({"arms": ("none", "newsletter", "call")}, "hold none of"),
-    ({"arm": np.zeros(4, dtype=int)}, "hold none of newsletter"),
-    ({"propensity": np.full((4, 2), 0.7)}, "sum to 1"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"covariates": np.zeros((3, 1))}, "The covariates have shape"),
+        ({"propensity": np.zeros((3, 2))}, "The propensities have shape"),
+        ({"cluster": np.arange(3)}, "`cluster` has 3 entries"),
+        ({"arms": ("newsletter", "none")}, "'none' first"),
+        ({"arms": ("none", "newsletter", "call")}, "hold none of"),
+        ({"arm": np.zeros(4, dtype=int)}, "hold none of newsletter"),
+        ({"propensity": np.full((4, 2), 0.7)}, "sum to 1"),
+    ],
+)
 def test_a_sample_that_contradicts_itself_is_refused(change, words):
     sample = ArmSample(
-        covariates=np.zeros((4, 1)), covariate_names=("health",), arm=np.array([0, 1, 0, 1]),
-        arms=("none", "newsletter"), propensity=np.full((4, 2), 0.5),
-        segment=np.array(["all"] * 4), cluster=np.arange(4))
+        covariates=np.zeros((4, 1)),
+        covariate_names=("health",),
+        arm=np.array([0, 1, 0, 1]),
+        arms=("none", "newsletter"),
+        propensity=np.full((4, 2), 0.5),
+        segment=np.array(["all"] * 4),
+        cluster=np.arange(4),
+    )
     if words == "hold none of":
         change = {**change, "propensity": np.full((4, 3), np.nan)}
     with pytest.raises(SampleError, match=words):
@@ -163,8 +191,9 @@ def test_an_arm_too_rare_to_model_is_given_its_share(world):
     arm[:3] = 2
     matrix = design_matrix(world.sample.covariates)
     everybody = np.ones(4000, dtype=bool)
-    chances = predict_arms(world.sample.covariates, matrix, arm, 3, fit=everybody,
-                           predict=everybody, seed=1)
+    chances = predict_arms(
+        world.sample.covariates, matrix, arm, 3, fit=everybody, predict=everybody, seed=1
+    )
     assert np.unique(chances[:, 2]) == pytest.approx([3 / 4000])
     assert chances.sum(axis=1) == pytest.approx(1.0)
 
@@ -172,7 +201,15 @@ def test_an_arm_too_rare_to_model_is_given_its_share(world):
 def test_predictions_under_arms_find_who_helps(world):
     matrix = design_matrix(world.sample.covariates)
     everybody = np.ones(4000, dtype=bool)
-    found = predict_under_arms(world.sample.covariates, matrix, world.sample.arm, 5, world.stayed,
-                               fit=everybody, predict=everybody, seed=1)
+    found = predict_under_arms(
+        world.sample.covariates,
+        matrix,
+        world.sample.arm,
+        5,
+        world.stayed,
+        fit=everybody,
+        predict=everybody,
+        seed=1,
+    )
     gain = (found[:, 1:] - found[:, :1]).mean(axis=0)
     assert gain[0] > gain[1] > gain[NULL] > gain[3]

@@ -18,8 +18,9 @@ from registry.playbook.actions import Prior
 RNG_SEED = 11
 
 
-def made_scores(rng: np.random.Generator, effects: np.ndarray, *, rows: int = 30,
-                noise: float = 1.0) -> Scores:
+def made_scores(
+    rng: np.random.Generator, effects: np.ndarray, *, rows: int = 30, noise: float = 1.0
+) -> Scores:
     """Scores as if cross-fitting had been done: segments of equal size, known effects."""
     actions, segments = effects.shape
     segment = np.repeat(np.arange(segments), rows)
@@ -27,12 +28,20 @@ def made_scores(rng: np.random.Generator, effects: np.ndarray, *, rows: int = 30
     score = np.zeros((1, total, actions + 1))
     score[0, :, 1:] = effects[:, segment].T + noise * rng.normal(size=(total, actions))
     sample = ArmSample(
-        covariates=np.zeros((total, 1)), covariate_names=("health",),
-        arm=np.arange(total) % (actions + 1), arms=("none", *(f"act_{i}" for i in range(actions))),
+        covariates=np.zeros((total, 1)),
+        covariate_names=("health",),
+        arm=np.arange(total) % (actions + 1),
+        arms=("none", *(f"act_{i}" for i in range(actions))),
         propensity=np.full((total, actions + 1), np.nan),
-        segment=np.array([f"segment {number}" for number in segment]), cluster=np.arange(total))
-    return Scores(sample=sample, score=score, propensity=np.full((total, actions + 1), 0.5),
-                  weight=np.ones(total))
+        segment=np.array([f"segment {number}" for number in segment]),
+        cluster=np.arange(total),
+    )
+    return Scores(
+        sample=sample,
+        score=score,
+        propensity=np.full((total, actions + 1), 0.5),
+        weight=np.ones(total),
+    )
 
 
 @pytest.mark.parametrize("belief", [None, Belief(mean=0.1, deviation=0.05)])
@@ -65,7 +74,8 @@ def test_bands_hold_all_segments_of_an_action_and_shrinking_pays():
         found = segment_uplifts(made_scores(rng, truth, noise=0.4), rng=rng)
         estimate, raw, low, high = (
             np.array([getattr(item, name) for item in found]).reshape(3, 6)
-            for name in ("estimate", "raw", "low", "high"))
+            for name in ("estimate", "raw", "low", "high")
+        )
         held.append(((low <= truth) & (truth <= high)).all(axis=1))
         shrunk.append((estimate - truth) ** 2)
         counted.append((raw - truth) ** 2)
@@ -78,8 +88,12 @@ def test_shares_say_what_an_estimate_is_made_of():
     rng = np.random.default_rng(RNG_SEED)
     effects = np.array([[0.0, 0.0, 0.1], [0.2, 0.2, 0.3]])
     beliefs = {"act_0": Belief(mean=0.05, deviation=0.02)}
-    few, many = (segment_uplifts(made_scores(np.random.default_rng(1), effects, rows=rows), rng=rng,
-                                 beliefs=beliefs) for rows in (20, 5000))
+    few, many = (
+        segment_uplifts(
+            made_scores(np.random.default_rng(1), effects, rows=rows), rng=rng, beliefs=beliefs
+        )
+        for rows in (20, 5000)
+    )
     for item in (*few, *many):
         assert item.own_share + item.action_share + item.playbook_share == pytest.approx(1.0)
         assert min(item.own_share, item.action_share, item.playbook_share) >= -1e-12
@@ -96,10 +110,13 @@ def test_a_segment_in_which_nobody_left_borrows_the_variance_of_the_others():
 
 
 def test_segments_are_counted():
-    found = segment_uplifts(made_scores(np.random.default_rng(2), np.zeros((2, 3))),
-                            rng=np.random.default_rng(0))
+    found = segment_uplifts(
+        made_scores(np.random.default_rng(2), np.zeros((2, 3))), rng=np.random.default_rng(0)
+    )
     assert [(item.action, item.segment) for item in found[:2]] == [
-        ("act_0", "segment 0"), ("act_0", "segment 1")]
+        ("act_0", "segment 0"),
+        ("act_0", "segment 1"),
+    ]
     assert (found[0].n, found[0].n_treated, found[0].n_untouched) == (30, 10, 10)
 
 
@@ -124,5 +141,7 @@ def test_scores_that_do_not_vary_are_refused():
     scores.score[:, :, 1] = 0.25
     with pytest.raises(SampleError, match="'act_0': its scores do not vary within segments"):
         segment_uplifts(scores, rng=np.random.default_rng(0))
-    assert {item.action for item in segment_uplifts(
-        scores, rng=np.random.default_rng(0), actions=["act_1"])} == {"act_1"}
+    assert {
+        item.action
+        for item in segment_uplifts(scores, rng=np.random.default_rng(0), actions=["act_1"])
+    } == {"act_1"}

@@ -30,10 +30,18 @@ FORMULA = FORMULAS["003"]
 every_rule = pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.id)
 
 
-def reading(score: float | None = None, *, as_of: datetime = AS_OF, tier: str | None = None,
-            **features: float | None) -> Reading:
-    health = (score_health(FORMULA, {}) if score is None else
-              score_components(FORMULA, {c.name: score for c in FORMULA.components}))
+def reading(
+    score: float | None = None,
+    *,
+    as_of: datetime = AS_OF,
+    tier: str | None = None,
+    **features: float | None,
+) -> Reading:
+    health = (
+        score_health(FORMULA, {})
+        if score is None
+        else score_components(FORMULA, {c.name: score for c in FORMULA.components})
+    )
     return Reading(as_of=as_of, health=health, features=features, attributes={"service_tier": tier})
 
 
@@ -45,20 +53,47 @@ def ids(alerts) -> list[str]:
     return [alert.id for alert in alerts]
 
 
-def opened(*rule_ids: str, level: int = 1, as_of: datetime = AS_OF - WEEK,
-           is_notice: bool = False) -> tuple[Alert, ...]:
+def opened(
+    *rule_ids: str, level: int = 1, as_of: datetime = AS_OF - WEEK, is_notice: bool = False
+) -> tuple[Alert, ...]:
     return tuple(
-        Alert(id=rule.id, title=rule.title, words="", urgency=rule.urgency, level=level,
-              responses=rule.responses, source=rule.source, as_of=as_of, is_notice=is_notice)
-        for rule in map(ALERTS_BY_ID.__getitem__, rule_ids))
+        Alert(
+            id=rule.id,
+            title=rule.title,
+            words="",
+            urgency=rule.urgency,
+            level=level,
+            responses=rule.responses,
+            source=rule.source,
+            as_of=as_of,
+            is_notice=is_notice,
+        )
+        for rule in map(ALERTS_BY_ID.__getitem__, rule_ids)
+    )
 
 
 SEED_RULES = {
-    "health_fell_20pct", "health_fell_10pts", "health_below_60", "health_below_40",
-    "errors_above_p95", "onboarding_stalled", "invoice_unpaid", "sponsor_silent", "usage_halved",
-    "payment_failed", "ticket_negative", "cancel_intent", "sign_usage_drop", "sign_support_spike",
-    "sign_negative_feedback", "sign_feature_requests", "login_none_30d", "feature_unused_7d",
-    "pattern_high_value", "known_issue", "milestone_overdue",
+    "health_fell_20pct",
+    "health_fell_10pts",
+    "health_below_60",
+    "health_below_40",
+    "errors_above_p95",
+    "onboarding_stalled",
+    "invoice_unpaid",
+    "sponsor_silent",
+    "usage_halved",
+    "payment_failed",
+    "ticket_negative",
+    "cancel_intent",
+    "sign_usage_drop",
+    "sign_support_spike",
+    "sign_negative_feedback",
+    "sign_feature_requests",
+    "login_none_30d",
+    "feature_unused_7d",
+    "pattern_high_value",
+    "known_issue",
+    "milestone_overdue",
 }
 
 
@@ -82,7 +117,8 @@ def test_the_words_of_a_rule_name_a_figure_that_its_case_reads(rule):
 @every_rule
 def test_a_rule_is_answered_by_actions_that_there_are(rule, pytestconfig):
     table = tomllib.loads(
-        (pytestconfig.rootpath / "registry" / "actions.toml").read_text(encoding="utf-8"))
+        (pytestconfig.rootpath / "registry" / "actions.toml").read_text(encoding="utf-8")
+    )
     assert rule.responses
     assert set(rule.responses) <= {action["id"] for action in table["action"]}
 
@@ -139,22 +175,36 @@ CASES = [
     ("stalled", {"onboarding_stall_hours": 0.1}, ["onboarding_stalled"]),
     ("72 hours are not over", {"onboarding_stall_hours": 0.0}, []),
     ("unpaid", {"invoice_days_overdue": 0.5, "invoices_failed_90d": 0.0}, ["invoice_unpaid"]),
-    ("paid", {"invoice_days_overdue": 0.0, "invoices_unpaid": 0.0, "invoices_failed_90d": 1.0},
-     []),
-    ("unpaid, and another one paid since", {"invoice_days_overdue": 0.0, "invoices_unpaid": 1.0,
-                                            "invoices_failed_90d": 0.0}, ["invoice_unpaid"]),
-    ("failed and open", {"invoice_days_overdue": 0.5, "invoices_failed_90d": 1.0},
-     ["payment_failed"]),
-    ("failed, and another one paid since", {"invoice_days_overdue": 0.0, "invoices_unpaid": 1.0,
-                                            "invoices_failed_90d": 1.0}, ["payment_failed"]),
-    ("halved", {"use_trend_7d": 0.5, "feature_uses_month_to_last_week_28d": 80.0},
-     ["usage_halved"]),
+    ("paid", {"invoice_days_overdue": 0.0, "invoices_unpaid": 0.0, "invoices_failed_90d": 1.0}, []),
+    (
+        "unpaid, and another one paid since",
+        {"invoice_days_overdue": 0.0, "invoices_unpaid": 1.0, "invoices_failed_90d": 0.0},
+        ["invoice_unpaid"],
+    ),
+    (
+        "failed and open",
+        {"invoice_days_overdue": 0.5, "invoices_failed_90d": 1.0},
+        ["payment_failed"],
+    ),
+    (
+        "failed, and another one paid since",
+        {"invoice_days_overdue": 0.0, "invoices_unpaid": 1.0, "invoices_failed_90d": 1.0},
+        ["payment_failed"],
+    ),
+    (
+        "halved",
+        {"use_trend_7d": 0.5, "feature_uses_month_to_last_week_28d": 80.0},
+        ["usage_halved"],
+    ),
     ("halved from little", {"use_trend_7d": 0.1, "feature_uses_month_to_last_week_28d": 79.0}, []),
     ("not quite halved", {"use_trend_7d": 0.51, "feature_uses_month_to_last_week_28d": 80.0}, []),
     ("falling", {"use_trend_28d": 0.69}, ["sign_usage_drop"]),
     ("falling at the edge", {"use_trend_28d": 0.7}, []),
-    ("halved and falling", {"use_trend_7d": 0.5, "feature_uses_month_to_last_week_28d": 80.0,
-                            "use_trend_28d": 0.5}, ["usage_halved"]),
+    (
+        "halved and falling",
+        {"use_trend_7d": 0.5, "feature_uses_month_to_last_week_28d": 80.0, "use_trend_28d": 0.5},
+        ["usage_halved"],
+    ),
     ("a cross ticket", {"ticket_sentiment_lowest_7d": -0.01}, ["ticket_negative"]),
     ("neutral tickets", {"ticket_sentiment_lowest_7d": 0.0}, []),
     ("does not mean to leave", {"cancellations_intended_90d": 0.0}, []),
@@ -167,29 +217,49 @@ CASES = [
     ("detractor of long ago", {"nps_last": 0.0, "survey_answers_90d": 0.0}, []),
     ("two stars", {"csat_last": 2.0, "survey_answers_90d": 1.0}, ["sign_negative_feedback"]),
     ("three stars", {"csat_last": 3.0, "survey_answers_90d": 1.0}, []),
-    ("a request without an answer", {"feature_requests_unanswered": 1.0},
-     ["sign_feature_requests"]),
+    (
+        "a request without an answer",
+        {"feature_requests_unanswered": 1.0},
+        ["sign_feature_requests"],
+    ),
     ("requests answered", {"feature_requests_unanswered": 0.0, "feature_requests_90d": 9.0}, []),
     ("no login", {"days_since_login": 30.1}, ["login_none_30d"]),
     ("a login 30 days ago", {"days_since_login": 30.0}, []),
     ("no activity", {"days_since_activity": 31.0, "days_since_login": None}, ["login_none_30d"]),
-    ("never active", {"active_days_90d": 0.0, "account_age_days": 31.0,
-                      "onboarding_steps_done": None}, ["login_none_30d"]),
+    (
+        "never active",
+        {"active_days_90d": 0.0, "account_age_days": 31.0, "onboarding_steps_done": None},
+        ["login_none_30d"],
+    ),
     ("new and not active yet", {"active_days_90d": 0.0, "account_age_days": 30.0}, []),
-    ("features given up", {"features_unused_7d": 3.0, "features_used_28d": 4.0,
-                           "days_since_activity": 7.0}, ["feature_unused_7d"]),
-    ("fewer features given up", {"features_unused_7d": 3.0, "features_used_28d": 4.1,
-                                 "days_since_activity": 7.0}, []),
-    ("two features given up", {"features_unused_7d": 2.0, "features_used_28d": 2.0,
-                               "days_since_activity": 7.0}, []),
-    ("all given up with the product", {"features_unused_7d": 4.0, "features_used_28d": 4.0,
-                                       "days_since_activity": 7.1}, []),
+    (
+        "features given up",
+        {"features_unused_7d": 3.0, "features_used_28d": 4.0, "days_since_activity": 7.0},
+        ["feature_unused_7d"],
+    ),
+    (
+        "fewer features given up",
+        {"features_unused_7d": 3.0, "features_used_28d": 4.1, "days_since_activity": 7.0},
+        [],
+    ),
+    (
+        "two features given up",
+        {"features_unused_7d": 2.0, "features_used_28d": 2.0, "days_since_activity": 7.0},
+        [],
+    ),
+    (
+        "all given up with the product",
+        {"features_unused_7d": 4.0, "features_used_28d": 4.0, "days_since_activity": 7.1},
+        [],
+    ),
     ("half of the plan in use", {"adoption_depth_28d": 0.5, "days_since_activity": 1.0}, []),
-    ("much unused", {"adoption_depth_28d": 0.49, "days_since_activity": 7.0},
-     ["feature_unused_7d"]),
+    (
+        "much unused",
+        {"adoption_depth_28d": 0.49, "days_since_activity": 7.0},
+        ["feature_unused_7d"],
+    ),
     ("much unused and silent", {"adoption_depth_28d": 0.1, "days_since_activity": 7.1}, []),
-    ("deep and growing", {"adoption_depth_28d": 0.7, "use_trend_28d": 1.2},
-     ["pattern_high_value"]),
+    ("deep and growing", {"adoption_depth_28d": 0.7, "use_trend_28d": 1.2}, ["pattern_high_value"]),
     ("deep and not growing", {"adoption_depth_28d": 0.7, "use_trend_28d": 1.19}, []),
     ("growing and not deep", {"adoption_depth_28d": 0.69, "use_trend_28d": 2.0}, []),
     ("an incident goes on", {"incidents_open": 1.0, "incidents_felt_90d": 1.0}, ["known_issue"]),
@@ -200,8 +270,7 @@ CASES = [
     ("milestone done", {"milestones_overdue_now": 0.0, "milestones_overdue": 1.0}, []),
     ("silent sponsor", {"sponsor_silence_days": 60.1}, ["sponsor_silent"]),
     ("sponsor of a small account", {"sponsor_silence_days": 60.0}, []),
-    ("a sponsor left", {"sponsors_left_90d": 1.0, "sponsor_silence_days": 2.0},
-     ["sponsor_silent"]),
+    ("a sponsor left", {"sponsors_left_90d": 1.0, "sponsor_silence_days": 2.0}, ["sponsor_silent"]),
     ("no sponsor left", {"sponsors_left_90d": 0.0, "sponsor_silence_days": 2.0}, []),
     ("the last champion left", {"champions_left_90d": 1.0, "champions": 0.0}, ["sponsor_silent"]),
     ("one champion of two left", {"champions_left_90d": 1.0, "champions": 1.0}, []),
@@ -209,8 +278,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("features", "raised"), [case[1:] for case in CASES],
-                         ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("features", "raised"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_rules_on_features(features, raised):
     assert ids(raise_alerts(reading(**features))) == raised
 
@@ -224,16 +294,22 @@ def test_every_rule_is_seen_raised():
 def test_every_case_of_a_rule_is_seen_to_hold_and_to_fail(rule):
     """So both sides of every threshold are tried."""
     seen = [figures_of(reading(**features), None) for _, features, _ in CASES]
-    seen += [figures_of(reading(tier=tier, sponsor_silence_days=float(days)), None)
-             for tier, days, _ in SPONSORS]
+    seen += [
+        figures_of(reading(tier=tier, sponsor_silence_days=float(days)), None)
+        for tier, days, _ in SPONSORS
+    ]
     seen += [figures_of(reading(now), a_week_ago(before)) for before, now, _ in HEALTH_EDGES]
     for case in rule.cases:
         assert {"holds", "fails"} <= {case.verdict(figures) for figures in seen}, case.words
 
 
 SPONSORS = [
-    ("enterprise", 31, True), ("mid-market", 31, True), ("mid_market", 31, True),
-    ("enterprise", 30, False), ("small business", 31, False), (None, 31, False),
+    ("enterprise", 31, True),
+    ("mid-market", 31, True),
+    ("mid_market", 31, True),
+    ("enterprise", 30, False),
+    ("small business", 31, False),
+    (None, 31, False),
     (None, 61, True),
 ]
 
@@ -251,20 +327,24 @@ def test_an_alert_says_the_number_and_what_answers_it():
     assert (alert.source, alert.as_of, alert.level) == ("003:185", AS_OF, 1)
 
 
-@pytest.mark.parametrize(("rule", "still_open", "over"), [
-    ("health_below_60", 62.9, 63), ("health_below_40", 42.9, 43)])
+@pytest.mark.parametrize(
+    ("rule", "still_open", "over"), [("health_below_60", 62.9, 63), ("health_below_40", 42.9, 43)]
+)
 def test_a_health_alert_clears_three_points_higher(rule, still_open, over):
     assert cleared_alerts(reading(still_open), None, opened(rule)) == ()
     assert ids(raise_alerts(reading(still_open), None, opened(rule))) == []
     assert ids(cleared_alerts(reading(over), None, opened(rule))) == [rule]
 
 
-@pytest.mark.parametrize(("rule", "figure", "still_open", "over"), [
-    ("usage_halved", "use_trend_7d", 0.59, 0.6),
-    ("sign_usage_drop", "use_trend_28d", 0.79, 0.8),
-    ("ticket_negative", "ticket_sentiment_lowest_7d", -0.1, 0.0),
-    ("ticket_negative", "ticket_sentiment_lowest_7d", -0.1, None),  # no ticket for a week
-])
+@pytest.mark.parametrize(
+    ("rule", "figure", "still_open", "over"),
+    [
+        ("usage_halved", "use_trend_7d", 0.59, 0.6),
+        ("sign_usage_drop", "use_trend_28d", 0.79, 0.8),
+        ("ticket_negative", "ticket_sentiment_lowest_7d", -0.1, 0.0),
+        ("ticket_negative", "ticket_sentiment_lowest_7d", -0.1, None),  # no ticket for a week
+    ],
+)
 def test_an_alert_on_a_feature_clears_past_its_edge(rule, figure, still_open, over):
     extra = {"feature_uses_month_to_last_week_28d": 100.0, "negative_tickets_90d": 1.0}
     assert cleared_alerts(reading(**extra, **{figure: still_open}), None, opened(rule)) == ()
@@ -303,13 +383,20 @@ def test_leaving_the_red_zone_upwards_opens_below_sixty_without_a_notice():
 def test_of_all_alerts_of_a_day_the_most_urgent_one_is_told():
     now = reading(50, cancellations_intended_90d=1.0, feature_requests_unanswered=1.0)
     alerts = raise_alerts(now, a_week_ago(90))
-    assert ids(alerts) == ["cancel_intent", "health_fell_20pct", "health_fell_10pts",
-                           "health_below_60", "sign_feature_requests"]
+    assert ids(alerts) == [
+        "cancel_intent",
+        "health_fell_20pct",
+        "health_fell_10pts",
+        "health_below_60",
+        "sign_feature_requests",
+    ]
     assert [alert.is_notice for alert in alerts] == [True, False, False, False, False]
 
 
-@pytest.mark.parametrize(("told_at", "is_told"), [
-    (AS_OF, False), (AS_OF.replace(hour=0), False), (AS_OF - timedelta(hours=9), True)])
+@pytest.mark.parametrize(
+    ("told_at", "is_told"),
+    [(AS_OF, False), (AS_OF.replace(hour=0), False), (AS_OF - timedelta(hours=9), True)],
+)
 def test_one_notice_an_account_and_day(told_at, is_told):
     now = reading(cancellations_intended_90d=1.0)
     [by_time] = raise_alerts(now, last_notice_at=told_at)
@@ -323,12 +410,17 @@ def test_an_alert_that_was_not_told_leaves_the_notice_of_the_day_to_another():
     assert alert.is_notice
 
 
-numbers = st.one_of(st.none(), st.sampled_from([0.0, 0.5, 1.0, 3.0, 7.0, 30.0, 31.0, 61.0, 90.0]),
-                    st.floats(-1, 120))
+numbers = st.one_of(
+    st.none(),
+    st.sampled_from([0.0, 0.5, 1.0, 3.0, 7.0, 30.0, 31.0, 61.0, 90.0]),
+    st.floats(-1, 120),
+)
 READ = sorted(set().union(*(rule.figures for rule in ALERTS)) - set(FIGURES))
 readings = st.builds(
     lambda score, features: reading(score, **features),
-    st.one_of(st.none(), st.floats(0, 100)), st.fixed_dictionaries(dict.fromkeys(READ, numbers)))
+    st.one_of(st.none(), st.floats(0, 100)),
+    st.fixed_dictionaries(dict.fromkeys(READ, numbers)),
+)
 
 
 @given(days=st.lists(readings, max_size=6))
@@ -356,13 +448,17 @@ def test_taking_the_same_reading_in_twice_raises_nothing_new(now):
 
 def test_scores_of_two_formula_versions_are_not_compared():
     other = FORMULAS["001"]
-    before = Reading(as_of=AS_OF - WEEK, features={}, health=score_components(
-        other, {c.name: 95.0 for c in other.components}))
+    before = Reading(
+        as_of=AS_OF - WEEK,
+        features={},
+        health=score_components(other, {c.name: 95.0 for c in other.components}),
+    )
     assert figures_of(reading(70), before)["health_fall"] is None
 
 
-@pytest.mark.parametrize(("days", "compared"), [
-    (5.9, False), (6, True), (7, True), (8, True), (8.1, False), (28, False)])
+@pytest.mark.parametrize(
+    ("days", "compared"), [(5.9, False), (6, True), (7, True), (8, True), (8.1, False), (28, False)]
+)
 def test_only_a_reading_of_a_week_ago_is_compared(days, compared):
     before = reading(90, as_of=AS_OF - timedelta(days=days))
     fall = figures_of(reading(70), before)["health_fall"]
@@ -400,6 +496,14 @@ def test_a_case_fails_for_sure_when_one_bound_fails_whatever_else_is_unknown():
 
 def test_an_alert_of_a_rule_that_is_gone_is_over():
     [alert] = opened("milestone_overdue")
-    gone = Alert(id="old_rule", title="", words="", urgency=1, level=1, responses=(), source="",
-                 as_of=alert.as_of)
+    gone = Alert(
+        id="old_rule",
+        title="",
+        words="",
+        urgency=1,
+        level=1,
+        responses=(),
+        source="",
+        as_of=alert.as_of,
+    )
     assert ids(cleared_alerts(reading(), None, [gone])) == ["old_rule"]

@@ -20,21 +20,30 @@ END = datetime(2024, 6, 1, tzinfo=UTC)
 
 
 def updated(event_id: str, at: datetime, recorded: datetime, **words: str) -> Event:
-    return Event(event_id=event_id, account_id="a", kind="account.updated", occurred_at=at,
-                 recorded_at=recorded, properties=properties_text(words))
+    return Event(
+        event_id=event_id,
+        account_id="a",
+        kind="account.updated",
+        occurred_at=at,
+        recorded_at=recorded,
+        properties=properties_text(words),
+    )
 
 
 def append(workspace: Workspace, *events: Event) -> None:
     Lake(workspace.events_dir, workspace.quarantine_dir).append(
-        events_frame([*events]), source="crm", file="accounts", now=END, complete_until=END)
+        events_frame([*events]), source="crm", file="accounts", now=END, complete_until=END
+    )
 
 
 def test_a_segment_corrected_after_a_cutoff_does_not_change_its_snapshot(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, environment={})
     append(workspace, updated("one", BEFORE, BEFORE, segment="small", region="europe"))
     old = backfill(workspace, [CUTOFF])
-    append(workspace, updated("one", BEFORE, CUTOFF + timedelta(days=9), segment="enterprise",
-                              region="europe"))
+    append(
+        workspace,
+        updated("one", BEFORE, CUTOFF + timedelta(days=9), segment="enterprise", region="europe"),
+    )
     assert_frame_equal(backfill(workspace, [CUTOFF]), old, check_exact=True)
     assert old["segment"].to_list() == ["small"]
     both = backfill(workspace, [CUTOFF, AFTER]).sort("as_of")
@@ -44,21 +53,33 @@ def test_a_segment_corrected_after_a_cutoff_does_not_change_its_snapshot(tmp_pat
 
 def test_every_word_is_the_newest_that_was_known_at_the_moment() -> None:
     moved = datetime(2024, 4, 1, tzinfo=UTC)
-    attributes = {a.of: a.name for a in catalogue().attributes
-                  if a.of is not None and "account.updated" in a.reads}
-    events = [updated("one", BEFORE, BEFORE, **dict.fromkeys(attributes, "old")),
-              # happened before the cutoff and became known after it
-              updated("two", CUTOFF - timedelta(days=5), moved, **dict.fromkeys(attributes, "new"))]
-    frame = build_snapshots(events_frame(events), [CUTOFF, AFTER], catalogue(),
-                            first_recorded={"account.updated": BEFORE}).sort("as_of")
+    attributes = {
+        a.of: a.name
+        for a in catalogue().attributes
+        if a.of is not None and "account.updated" in a.reads
+    }
+    events = [
+        updated("one", BEFORE, BEFORE, **dict.fromkeys(attributes, "old")),
+        # happened before the cutoff and became known after it
+        updated("two", CUTOFF - timedelta(days=5), moved, **dict.fromkeys(attributes, "new")),
+    ]
+    frame = build_snapshots(
+        events_frame(events),
+        [CUTOFF, AFTER],
+        catalogue(),
+        first_recorded={"account.updated": BEFORE},
+    ).sort("as_of")
     assert len(attributes) == 11
     for name in attributes.values():
         assert frame[name].to_list() == ["old", "new"], name
 
 
 def test_a_word_that_an_update_does_not_say_stays() -> None:
-    events = [updated("one", BEFORE, BEFORE, segment="small", csm="ann"),
-              updated("two", CUTOFF, CUTOFF, csm="bo")]
-    frame = build_snapshots(events_frame(events), [AFTER], catalogue(),
-                            first_recorded={"account.updated": BEFORE})
+    events = [
+        updated("one", BEFORE, BEFORE, segment="small", csm="ann"),
+        updated("two", CUTOFF, CUTOFF, csm="bo"),
+    ]
+    frame = build_snapshots(
+        events_frame(events), [AFTER], catalogue(), first_recorded={"account.updated": BEFORE}
+    )
     assert frame.select(pl.col("segment", "csm")).row(0) == ("small", "bo")

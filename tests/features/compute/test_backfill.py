@@ -33,21 +33,43 @@ MOMENTS = (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC))
 def workspace(tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path, environment={})
     for account in ("a", "b", "c", "d"):  # a load each: ranges begin where row groups begin
-        events = [Event(event_id=f"{account}-contract", account_id=account, quantity=50.0,
-                        kind="contract.started", occurred_at=FIRST, recorded_at=FIRST,
-                        properties=properties_text({"seats": 3}))]
-        events += [Event(event_id=f"{account}-{day}", account_id=account, kind="feature.used",
-                         occurred_at=FIRST + timedelta(days=day),
-                         recorded_at=FIRST + timedelta(days=day),
-                         properties=properties_text({"name": "search"}))
-                   for day in range(1, 80)]
-        events += [Event(event_id=f"{account}-goal-{day}", account_id=account, quantity=float(day),
-                         kind="goal.measured", occurred_at=FIRST + timedelta(days=day),
-                         recorded_at=FIRST + timedelta(days=day),
-                         properties=properties_text({"kpi": "use", "baseline": 0, "target": 99}))
-                   for day in range(5, 80, 9)]
-        Lake(workspace.events_dir).append(events_frame(events), source="test", file="test",
-                                          now=END, complete_until=END)
+        events = [
+            Event(
+                event_id=f"{account}-contract",
+                account_id=account,
+                quantity=50.0,
+                kind="contract.started",
+                occurred_at=FIRST,
+                recorded_at=FIRST,
+                properties=properties_text({"seats": 3}),
+            )
+        ]
+        events += [
+            Event(
+                event_id=f"{account}-{day}",
+                account_id=account,
+                kind="feature.used",
+                occurred_at=FIRST + timedelta(days=day),
+                recorded_at=FIRST + timedelta(days=day),
+                properties=properties_text({"name": "search"}),
+            )
+            for day in range(1, 80)
+        ]
+        events += [
+            Event(
+                event_id=f"{account}-goal-{day}",
+                account_id=account,
+                quantity=float(day),
+                kind="goal.measured",
+                occurred_at=FIRST + timedelta(days=day),
+                recorded_at=FIRST + timedelta(days=day),
+                properties=properties_text({"kpi": "use", "baseline": 0, "target": 99}),
+            )
+            for day in range(5, 80, 9)
+        ]
+        Lake(workspace.events_dir).append(
+            events_frame(events), source="test", file="test", now=END, complete_until=END
+        )
     return workspace
 
 
@@ -55,8 +77,9 @@ def test_ranges_of_accounts_change_nothing(workspace: Workspace) -> None:
     moments = month_starts(FIRST + timedelta(days=1), END)
     whole = backfill(workspace, moments)
     said: list[tuple[str, int, int]] = []
-    parts = backfill(workspace, moments, events_at_once=100,
-                     progress=lambda *step: said.append(step))
+    parts = backfill(
+        workspace, moments, events_at_once=100, progress=lambda *step: said.append(step)
+    )
     assert_frame_equal(parts.sort("account_id", "as_of"), whole, check_exact=True)
     assert len(said) > 2
     assert 0 < whole["goal_progress"].n_unique() < 9  # an expression, of events read whole
@@ -76,9 +99,14 @@ def test_a_moment_before_anything_was_known_is_refused(workspace: Workspace) -> 
 
 
 def more_use(workspace: Workspace) -> None:
-    event = Event(event_id="late", account_id="a", kind="feature.used",
-                  occurred_at=FIRST + timedelta(days=20), recorded_at=FIRST + timedelta(days=21),
-                  properties=properties_text({"name": "export"}))
+    event = Event(
+        event_id="late",
+        account_id="a",
+        kind="feature.used",
+        occurred_at=FIRST + timedelta(days=20),
+        recorded_at=FIRST + timedelta(days=21),
+        properties=properties_text({"name": "export"}),
+    )
     Lake(workspace.events_dir).append(events_frame([event]), source="test", file="more", now=END)
 
 
@@ -92,7 +120,8 @@ def weigh_otherwise(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize("change", [more_use, count_one_more, weigh_otherwise])
 def test_what_was_made_from_other_data_is_stale(
-    workspace: Workspace, change: Callable[[Workspace], None],
+    workspace: Workspace,
+    change: Callable[[Workspace], None],
 ) -> None:
     moments = month_starts(FIRST + timedelta(days=1), END)
     assert stale(workspace, moments) == moments
@@ -119,16 +148,20 @@ def test_only_the_cores_that_the_process_may_use_are_worked_on(workspace: Worksp
     for allowed in (cores, cores[:1]):
         os.sched_setaffinity(0, allowed)
         threads: list[int] = []
-        backfill(workspace, MOMENTS, events_at_once=20,
-                 progress=lambda *_, threads=threads: threads.append(
-                     threading.active_count() - before))
+        backfill(
+            workspace,
+            MOMENTS,
+            events_at_once=20,
+            progress=lambda *_, threads=threads: threads.append(threading.active_count() - before),
+        )
         assert len(threads) > 2
         assert max(threads) == (len(allowed) if len(allowed) > 1 else 0)
 
 
 @pytest.mark.parametrize("events_at_once", [20, 100_000], ids=["many ranges", "one range"])
 def test_what_lands_meanwhile_makes_the_snapshots_stale_and_no_other(
-        workspace: Workspace, events_at_once: int) -> None:
+    workspace: Workspace, events_at_once: int
+) -> None:
     quiet = backfill(workspace, MOMENTS)
     assert stale(workspace, MOMENTS) == ()
 
@@ -136,10 +169,17 @@ def test_what_lands_meanwhile_makes_the_snapshots_stale_and_no_other(
         if done == 0:
             more_use(workspace)
             workspace.change_settings(health_formula="001")
-            session = Event(event_id="new kind", account_id="a", kind="user.session",
-                            user_id="u", occurred_at=FIRST, recorded_at=FIRST)
-            Lake(workspace.events_dir).append(events_frame([session]), source="test",
-                                              file="sessions", now=END)
+            session = Event(
+                event_id="new kind",
+                account_id="a",
+                kind="user.session",
+                user_id="u",
+                occurred_at=FIRST,
+                recorded_at=FIRST,
+            )
+            Lake(workspace.events_dir).append(
+                events_frame([session]), source="test", file="sessions", now=END
+            )
 
     made = backfill(workspace, MOMENTS, events_at_once=events_at_once, progress=land)
     assert_frame_equal(made.sort("account_id", "as_of"), quiet, check_exact=True)
@@ -180,8 +220,12 @@ def run_killed(old: Workspace, copy: Path, nth: int) -> subprocess.CompletedProc
     shutil.copytree(old.root, copy)
     return subprocess.run(
         [sys.executable, "-c", KILLED_AT, str(copy), str(nth), *map(str, MOMENTS)],
-        capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False,
-        env={**os.environ, "POLARS_MAX_THREADS": "1"})
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        check=False,
+        env={**os.environ, "POLARS_MAX_THREADS": "1"},
+    )
 
 
 def kept(workspace: Workspace) -> dict[datetime, pl.DataFrame]:

@@ -29,9 +29,11 @@ AS_OFS = (datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC))
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CATALOGUE = catalogue()
 SINCE = {kind.name: START - timedelta(days=1) for kind in KINDS}
-AS_ONE = [f.name for f in CATALOGUE.primitives
-          if combination(f) != "unknown" and f.name not in LEVELS
-          and f.aggregate.operation != "in_state"]
+AS_ONE = [
+    f.name
+    for f in CATALOGUE.primitives
+    if combination(f) != "unknown" and f.name not in LEVELS and f.aggregate.operation != "in_state"
+]
 
 
 def snapshot(events: list[Event]) -> pl.DataFrame:
@@ -39,29 +41,48 @@ def snapshot(events: list[Event]) -> pl.DataFrame:
 
 
 def updated(account: str, at: datetime = START, **properties: str) -> Event:
-    return Event(event_id=f"{account} {at} {properties}", account_id=account,
-                 kind="account.updated", occurred_at=at, recorded_at=at,
-                 properties=properties_text(properties))
+    return Event(
+        event_id=f"{account} {at} {properties}",
+        account_id=account,
+        kind="account.updated",
+        occurred_at=at,
+        recorded_at=at,
+        properties=properties_text(properties),
+    )
 
 
 def happened(account: str, number: int, rng: random.Random) -> Event:
     kind = rng.choice([kind.name for kind in KINDS if kind.name != "account.updated"])
     at = START + timedelta(seconds=rng.randrange(150 * 86400))
-    return Event(event_id=f"{account}-{number}", account_id=account, user_id=rng.choice("uvw"),
-                 kind=kind, occurred_at=at, recorded_at=at + timedelta(hours=rng.choice([0, 50])),
-                 event_count=rng.randrange(1, 5), quantity=rng.choice([None, 1.0, 2.5, -0.25]),
-                 properties=properties_text({
-                     "name": rng.choice("ab"), "status": rng.choice(["late", "paid", "overdue"]),
-                     "change": rng.choice(["reopened", "sentiment"]), "state": "connected",
-                     "role": rng.choice(["sponsor", "champion"]), "invoice_id": rng.choice("xy")}))
+    return Event(
+        event_id=f"{account}-{number}",
+        account_id=account,
+        user_id=rng.choice("uvw"),
+        kind=kind,
+        occurred_at=at,
+        recorded_at=at + timedelta(hours=rng.choice([0, 50])),
+        event_count=rng.randrange(1, 5),
+        quantity=rng.choice([None, 1.0, 2.5, -0.25]),
+        properties=properties_text(
+            {
+                "name": rng.choice("ab"),
+                "status": rng.choice(["late", "paid", "overdue"]),
+                "change": rng.choice(["reopened", "sentiment"]),
+                "state": "connected",
+                "role": rng.choice(["sponsor", "champion"]),
+                "invoice_id": rng.choice("xy"),
+            }
+        ),
+    )
 
 
 @st.composite
 def companies(draw: st.DrawFn) -> tuple[list[Event], dict[str, str]]:
     """Events of accounts that hang together as a forest; account 0 never sends anything."""
     size = draw(st.integers(2, 7))
-    above = {f"a{n}": f"a{draw(st.integers(0, n - 1))}" for n in range(1, size)
-             if draw(st.booleans())}
+    above = {
+        f"a{n}": f"a{draw(st.integers(0, n - 1))}" for n in range(1, size) if draw(st.booleans())
+    }
     rng = random.Random(draw(st.integers(0, 10_000)))
     events = [updated(f"a{n}", parent=above.get(f"a{n}", "")) for n in range(1, size)]
     events += [happened(f"a{rng.randrange(1, size)}", n, rng) for n in range(60)]
@@ -88,14 +109,20 @@ def test_a_parent_is_what_its_accounts_would_be_as_one(
         as_one = snapshot([replace(event, account_id=parent) for event in members])
         mine = rolled.filter(account_id=parent)
         assert mine["accounts"].to_list() == [len({e.account_id for e in members})] * 2
-        assert_frame_equal(mine.select("as_of", *AS_ONE), as_one.select("as_of", *AS_ONE),
-                           check_exact=False, rel_tol=1e-12, abs_tol=1e-9)  # sums in other groups
+        assert_frame_equal(
+            mine.select("as_of", *AS_ONE),
+            as_one.select("as_of", *AS_ONE),
+            check_exact=False,
+            rel_tol=1e-12,
+            abs_tol=1e-9,
+        )  # sums in other groups
 
 
 @settings(max_examples=10, deadline=None)
 @given(company=companies(), seed=st.integers(0, 100))
 def test_order_of_rows_changes_nothing(
-    company: tuple[list[Event], dict[str, str]], seed: int,
+    company: tuple[list[Event], dict[str, str]],
+    seed: int,
 ) -> None:
     frame = snapshot(company[0])
     shuffled = frame.sample(fraction=1.0, shuffle=True, seed=seed)
@@ -104,11 +131,18 @@ def test_order_of_rows_changes_nothing(
 
 def rows(**parents: str | None) -> pl.DataFrame:
     """A snapshot of accounts with MRR 10 and 2 tickets each, and these parents."""
-    return pl.DataFrame({"account_id": list(parents), "parent": list(parents.values())},
-                        schema={"account_id": pl.String, "parent": pl.String}).with_columns(
+    return pl.DataFrame(
+        {"account_id": list(parents), "parent": list(parents.values())},
+        schema={"account_id": pl.String, "parent": pl.String},
+    ).with_columns(
         pl.lit(AS_OFS[0]).cast(pl.Datetime("us", "UTC")).alias("as_of"),
-        *(pl.lit(2.0 if name == "tickets_28d" else 10.0 if name == "mrr" else None, pl.Float64)
-          .alias(name) for name in CATALOGUE.names))
+        *(
+            pl.lit(
+                2.0 if name == "tickets_28d" else 10.0 if name == "mrr" else None, pl.Float64
+            ).alias(name)
+            for name in CATALOGUE.names
+        ),
+    )
 
 
 def accounts(frame: pl.DataFrame) -> dict[str, int]:
@@ -117,9 +151,12 @@ def accounts(frame: pl.DataFrame) -> dict[str, int]:
 
 def test_order_of_children_changes_no_bit_of_a_sum() -> None:
     frame = rows(**{f"a{n:02d}": "top" for n in range(40)}).with_columns(
-        pl.Series("mrr", [(1e16, 1.1, -1e16, 3.3, 1e8 / 3)[n % 5] for n in range(40)]))
-    sums = {roll_up(frame.sample(fraction=1.0, shuffle=True, seed=seed), CATALOGUE)["mrr"].item()
-            for seed in range(12)}
+        pl.Series("mrr", [(1e16, 1.1, -1e16, 3.3, 1e8 / 3)[n % 5] for n in range(40)])
+    )
+    sums = {
+        roll_up(frame.sample(fraction=1.0, shuffle=True, seed=seed), CATALOGUE)["mrr"].item()
+        for seed in range(12)
+    }
     assert len(sums) == 1
 
 
@@ -132,21 +169,27 @@ def test_levels_add_up_and_people_do_not() -> None:
 
 def test_a_ratio_is_made_of_summed_parts() -> None:
     frame = rows(a="top", b="top").with_columns(
-        pl.Series("errors_28d", [1.0, 30.0]), pl.Series("feature_uses_28d", [100.0, 900.0]))
+        pl.Series("errors_28d", [1.0, 30.0]), pl.Series("feature_uses_28d", [100.0, 900.0])
+    )
     assert roll_up(frame, CATALOGUE)["error_rate_28d"].to_list() == [31 / 1000]
 
 
 def test_unknown_numbers_of_one_account_hide_no_numbers_of_another() -> None:
     frame = rows(top=None, a="top").with_columns(pl.Series("mrr", [None, 10.0]))
     assert roll_up(frame, CATALOGUE)["mrr"].to_list() == [10.0]
-    assert roll_up(frame.with_columns(pl.lit(None, pl.Float64).alias("mrr")),
-                   CATALOGUE)["mrr"].to_list() == [None]
+    assert roll_up(frame.with_columns(pl.lit(None, pl.Float64).alias("mrr")), CATALOGUE)[
+        "mrr"
+    ].to_list() == [None]
 
 
-@pytest.mark.parametrize("parents", [
-    {"a": "b", "b": "c", "c": "a"}, {"a": "b", "b": "c", "c": "a", "d": "c", "e": "d"},
-    {"a": "a", "b": "a"},
-])
+@pytest.mark.parametrize(
+    "parents",
+    [
+        {"a": "b", "b": "c", "c": "a"},
+        {"a": "b", "b": "c", "c": "a", "d": "c", "e": "d"},
+        {"a": "a", "b": "a"},
+    ],
+)
 def test_a_circle_is_broken_at_its_first_account(parents: dict[str, str]) -> None:
     frame = rows(**parents)
     for each in (frame, frame.reverse()):
@@ -168,14 +211,20 @@ def test_a_snapshot_without_parents_rolls_up_to_nothing() -> None:
     assert roll_up(rows(a=None, b=""), CATALOGUE).is_empty()
     assert broken_links(rows(a=None)).is_empty()
     assert roll_up(rows(a=None), CATALOGUE).columns == [
-        "account_id", "as_of", "accounts", *CATALOGUE.names]
+        "account_id",
+        "as_of",
+        "accounts",
+        *CATALOGUE.names,
+    ]
 
 
 def test_a_parent_is_known_as_of_its_moment() -> None:
     moved = datetime(2024, 4, 1, tzinfo=UTC)
     frame = snapshot([updated("a", parent="one"), updated("a", at=moved, parent="two")])
     assert roll_up(frame, CATALOGUE).select("account_id", "as_of").rows() == [
-        ("one", AS_OFS[0]), ("two", AS_OFS[1])]
+        ("one", AS_OFS[0]),
+        ("two", AS_OFS[1]),
+    ]
 
 
 def test_what_adds_up_by_name_is_a_newest_value_or_a_count_of_things() -> None:
@@ -193,8 +242,16 @@ def test_what_adds_up_by_name_is_a_newest_value_or_a_count_of_things() -> None:
 def test_a_derived_feature_rolls_up_only_if_all_that_it_reads_does() -> None:
     there = rolls_up(CATALOGUE)
     assert {"error_rate_28d", "sla_attainment_90d", "mrr_change_90d", "tickets_open"} <= there
-    assert not {"stickiness_28d", "adoption_depth_28d", "csat_90d", "trial_days_left",
-                "days_to_renewal"} & there
+    assert (
+        not {
+            "stickiness_28d",
+            "adoption_depth_28d",
+            "csat_90d",
+            "trial_days_left",
+            "days_to_renewal",
+        }
+        & there
+    )
     for feature in CATALOGUE.features:
         if isinstance(feature, Derived):
             assert (feature.name in there) == there.issuperset(feature.inputs)

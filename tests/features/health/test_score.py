@@ -24,17 +24,55 @@ from features.health.score import (
 every_formula = pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
 every_measure = pytest.mark.parametrize(
     "measure",
-    [pytest.param(m, id=f"{f.id}-{c.name}-{m.feature}")
-     for f in FORMULAS.values() for c in f.components for m in c.measures])
+    [
+        pytest.param(m, id=f"{f.id}-{c.name}-{m.feature}")
+        for f in FORMULAS.values()
+        for c in f.components
+        for m in c.measures
+    ],
+)
 
 DEFAULT = FORMULAS[DEFAULT_FORMULA]
-EDGES = (0.0, 1.0, -1.0, 0.02, 0.04, 0.1, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 2.0, 3.0, 4.5,
-         5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 14.0, 20.0, 25.2, 28.0, 30.0, 31.0, 90.0)
+EDGES = (
+    0.0,
+    1.0,
+    -1.0,
+    0.02,
+    0.04,
+    0.1,
+    0.2,
+    0.35,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.9,
+    1.1,
+    2.0,
+    3.0,
+    4.5,
+    5.0,
+    6.0,
+    7.0,
+    8.0,
+    9.0,
+    10.0,
+    14.0,
+    20.0,
+    25.2,
+    28.0,
+    30.0,
+    31.0,
+    90.0,
+)
 values = st.one_of(
-    st.none(), st.just(math.nan), st.sampled_from(EDGES),
+    st.none(),
+    st.just(math.nan),
+    st.sampled_from(EDGES),
     st.sampled_from(EDGES).map(lambda edge: math.nextafter(edge, math.inf)),
     st.sampled_from(EDGES).map(lambda edge: math.nextafter(edge, -math.inf)),
-    st.floats(min_value=-2, max_value=120, allow_nan=False))
+    st.floats(min_value=-2, max_value=120, allow_nan=False),
+)
 
 
 def accounts(formula):
@@ -61,12 +99,15 @@ def test_formulas_read_declared_features(formula):
     assert set(formula.inputs) <= {feature.name for feature in FEATURES}
 
 
-@pytest.mark.parametrize(("formula", "weights"), [
-    ("001", {None: 100}),
-    ("002", {"usage": 60, "engagement": 30, "business": 10}),
-    ("003", {None: 100}),
-    ("004", {"engagement": 30, "success": 30, "satisfaction": 20, "financial": 20}),
-])
+@pytest.mark.parametrize(
+    ("formula", "weights"),
+    [
+        ("001", {None: 100}),
+        ("002", {"usage": 60, "engagement": 30, "business": 10}),
+        ("003", {None: 100}),
+        ("004", {"engagement": 30, "success": 30, "satisfaction": 20, "financial": 20}),
+    ],
+)
 def test_groups_have_the_weights_of_their_source(formula, weights):
     found = dict.fromkeys(weights, 0.0)
     for component in FORMULAS[formula].components:
@@ -74,12 +115,15 @@ def test_groups_have_the_weights_of_their_source(formula, weights):
     assert found == weights
 
 
-@pytest.mark.parametrize(("formula", "weights"), [
-    ("001", [25, 15, 15, 10, 15, 10, 10]),
-    ("002", [25, 20, 15, 15, 10, 5, 5, 3, 2]),
-    ("003", [40, 30, 20, 10, 0]),
-    ("004", [7.5] * 8 + [5] * 8),
-])
+@pytest.mark.parametrize(
+    ("formula", "weights"),
+    [
+        ("001", [25, 15, 15, 10, 15, 10, 10]),
+        ("002", [25, 20, 15, 15, 10, 5, 5, 3, 2]),
+        ("003", [40, 30, 20, 10, 0]),
+        ("004", [7.5] * 8 + [5] * 8),
+    ],
+)
 def test_parts_have_their_weights(formula, weights):
     assert [component.weight for component in FORMULAS[formula].components] == weights
 
@@ -106,10 +150,20 @@ def test_every_measure_reaches_both_ends(measure):
     assert max(points) in (50, 100)  # 50: an account that never used anything has no full points
 
 
-@pytest.mark.parametrize(("days", "points"), [
-    (0, 100), (7, 100), (math.nextafter(7, 8), 50), (8, 50), (30, 50),
-    (math.nextafter(30, 31), 0), (31, 0), (400, 0), (math.inf, 0),
-])
+@pytest.mark.parametrize(
+    ("days", "points"),
+    [
+        (0, 100),
+        (7, 100),
+        (math.nextafter(7, 8), 50),
+        (8, 50),
+        (30, 50),
+        (math.nextafter(30, 31), 0),
+        (31, 0),
+        (400, 0),
+        (math.inf, 0),
+    ],
+)
 def test_usage_is_weekly_monthly_or_none_in_thirty_days(days, points):
     part = score_health(DEFAULT, {"days_since_activity": float(days)}).components[0]
     assert (part.name, part.points) == ("usage", points)
@@ -122,8 +176,9 @@ def test_never_active_is_a_fact_only_after_thirty_days(age, points):
     assert score_health(DEFAULT, features).components[0].points == points
 
 
-@pytest.mark.parametrize(("answer", "points"), [
-    (0, 0), (6, 0), (6.9, 0), (7, 50), (8, 50), (9, 100), (10, 100)])
+@pytest.mark.parametrize(
+    ("answer", "points"), [(0, 0), (6, 0), (6.9, 0), (7, 50), (8, 50), (9, 100), (10, 100)]
+)
 def test_satisfaction_is_detractor_passive_or_promoter(answer, points):
     part = score_health(DEFAULT, {"nps_last": float(answer), "csat_last": 3.0}).components[2]
     assert part.points == points
@@ -137,12 +192,20 @@ def test_without_a_recommendation_the_latest_rating_counts(rating, points):
     assert part.feature == "csat_last"
 
 
-@pytest.mark.parametrize(("overdue", "failed", "points"), [
-    (0, 0, 100), (5, 0, 100), (5.01, 0, 0), (40, 0, 0),
-    (1, 1, 0),  # failed and still open: no grace
-    (0, 2, 100),  # failed once, paid since
-    (None, 0, None), (None, 3, None), (3, None, 100),
-])
+@pytest.mark.parametrize(
+    ("overdue", "failed", "points"),
+    [
+        (0, 0, 100),
+        (5, 0, 100),
+        (5.01, 0, 0),
+        (40, 0, 0),
+        (1, 1, 0),  # failed and still open: no grace
+        (0, 2, 100),  # failed once, paid since
+        (None, 0, None),
+        (None, 3, None),
+        (3, None, 100),
+    ],
+)
 def test_payment_is_all_or_nothing_with_five_days_of_grace(overdue, failed, points):
     features = {"invoice_days_overdue": overdue, "invoices_failed_90d": failed}
     assert score_health(DEFAULT, features).components[3].points == points
@@ -164,55 +227,82 @@ def test_open_tickets_are_shown_and_not_summed():
     assert "support_tickets" not in score_health(DEFAULT, good).unknown
 
 
-@pytest.mark.parametrize(("points", "band", "action"), [
-    (100, "healthy", "look for expansion"), (80, "healthy", "look for expansion"),
-    (math.nextafter(80, 0), "neutral", "monitor, engage"), (79.5, "neutral", "monitor, engage"),
-    (60, "neutral", "monitor, engage"), (59.999, "at risk", "proactive outreach"),
-    (40, "at risk", "proactive outreach"), (39.999, "critical", "intervene"),
-    (0, "critical", "intervene"),
-])
+@pytest.mark.parametrize(
+    ("points", "band", "action"),
+    [
+        (100, "healthy", "look for expansion"),
+        (80, "healthy", "look for expansion"),
+        (math.nextafter(80, 0), "neutral", "monitor, engage"),
+        (79.5, "neutral", "monitor, engage"),
+        (60, "neutral", "monitor, engage"),
+        (59.999, "at risk", "proactive outreach"),
+        (40, "at risk", "proactive outreach"),
+        (39.999, "critical", "intervene"),
+        (0, "critical", "intervene"),
+    ],
+)
 def test_bands_cut_the_unrounded_score_lower_edge_inclusive(points, band, action):
     found = DEFAULT.band(points)
     assert (found.name, found.action) == (band, action)
 
 
-@pytest.mark.parametrize(("points", "band"), [
-    (80.0, "healthy"), (79.5, "neutral"), (60.0, "neutral"), (40.0, "at risk"), (39.5, "critical")])
+@pytest.mark.parametrize(
+    ("points", "band"),
+    [
+        (80.0, "healthy"),
+        (79.5, "neutral"),
+        (60.0, "neutral"),
+        (40.0, "at risk"),
+        (39.5, "critical"),
+    ],
+)
 def test_a_score_on_an_edge_is_in_the_band_that_starts_there(points, band):
     health = scored(points)
     assert health.score == points
     assert health.band == band
 
 
-@pytest.mark.parametrize(("points", "band"), [
-    (100, "green"), (70, "green"), (69.999, "yellow"), (40, "yellow"), (39.999, "red")])
+@pytest.mark.parametrize(
+    ("points", "band"),
+    [(100, "green"), (70, "green"), (69.999, "yellow"), (40, "yellow"), (39.999, "red")],
+)
 def test_seventy_is_not_medium(points, band):
     assert FORMULAS["002"].band(points).name == band
 
 
 def test_an_unknown_part_leaves_the_sum_and_is_listed():
-    health = score_health(DEFAULT, {
-        "days_since_activity": 3.0, "adoption_depth_28d": 0.5, "invoice_days_overdue": 0.0})
+    health = score_health(
+        DEFAULT,
+        {"days_since_activity": 3.0, "adoption_depth_28d": 0.5, "invoice_days_overdue": 0.0},
+    )
     assert health.score == (40 * 100 + 30 * 50 + 10 * 100) / 80
     assert health.unknown == ("satisfaction",)
     assert health.known_weight == 80
     assert health.explanation == (
         "Health 81 of 100, healthy, by formula 003 on 80 of 100 points of weight; not known: "
-        "satisfaction.")
+        "satisfaction."
+    )
     assert health.components[2].measure == "not known: no satisfaction known as of this moment"
     assert health.components[0].lost == 0
     assert health.components[1].lost == 15
     assert health.components[2].lost is None
 
 
-@pytest.mark.parametrize(("known", "score"), [
-    (("days_since_activity",), None),  # 40
-    (("adoption_depth_28d", "nps_last"), 0.0),  # exactly 50
-    (("adoption_depth_28d", "invoice_days_overdue"), None),  # 40
-])
+@pytest.mark.parametrize(
+    ("known", "score"),
+    [
+        (("days_since_activity",), None),  # 40
+        (("adoption_depth_28d", "nps_last"), 0.0),  # exactly 50
+        (("adoption_depth_28d", "invoice_days_overdue"), None),  # 40
+    ],
+)
 def test_under_fifty_points_of_known_weight_there_is_no_score(known, score):
-    zero = {"days_since_activity": 99.0, "adoption_depth_28d": 0.0, "nps_last": 0.0,
-            "invoice_days_overdue": 99.0}
+    zero = {
+        "days_since_activity": 99.0,
+        "adoption_depth_28d": 0.0,
+        "nps_last": 0.0,
+        "invoice_days_overdue": 99.0,
+    }
     health = score_health(DEFAULT, {name: zero[name] for name in known})
     assert health.score == score
     assert (health.band is None) == (score is None)
@@ -223,13 +313,15 @@ def test_no_score_is_explained():
     health = score_health(DEFAULT, {})
     assert health.explanation == (
         "Not enough data: 0 of 100 points of weight are known, 50 are needed; not known: usage, "
-        "engagement, satisfaction, payment.")
+        "engagement, satisfaction, payment."
+    )
 
 
 def test_a_part_without_a_feature_says_why():
     part = {c.name: c for c in score_health(FORMULAS["004"], {}).components}["time_to_value"]
-    assert part.measure == ("not known: no feature measures the days from the start to the first "
-                            "goal reached")
+    assert part.measure == (
+        "not known: no feature measures the days from the start to the first goal reached"
+    )
 
 
 def test_a_ratio_over_nothing_is_unknown():
@@ -264,11 +356,18 @@ def test_a_worse_input_never_raises_the_score(formula_id):
     guards |= {m.over for c in formula.components for m in c.measures if m.over}
     better = {m.feature: m.more_is_better for c in formula.components for m in c.measures}
     # below its first step an answer is none at all, and that is no worse answer
-    lowest = {m.feature: m.knots[0][0] for c in formula.components for m in c.measures
-              if m.shape == "at_least"}
+    lowest = {
+        m.feature: m.knots[0][0]
+        for c in formula.components
+        for m in c.measures
+        if m.shape == "at_least"
+    }
 
-    @given(features=accounts(formula), name=st.sampled_from(sorted(set(better) - guards)),
-           pair=st.tuples(*[st.one_of(st.sampled_from(EDGES), st.floats(-2, 120))] * 2))
+    @given(
+        features=accounts(formula),
+        name=st.sampled_from(sorted(set(better) - guards)),
+        pair=st.tuples(*[st.one_of(st.sampled_from(EDGES), st.floats(-2, 120))] * 2),
+    )
     def falls(features, name, pair):
         low, high = sorted(max(value, lowest.get(name, value)) for value in pair)
         worse, good = (low, high) if better[name] else (high, low)
@@ -281,8 +380,12 @@ def test_a_worse_input_never_raises_the_score(formula_id):
 
 
 def test_longer_overdue_never_raises_the_score_of_a_failed_payment():
-    points = [score_health(DEFAULT, {"invoice_days_overdue": days, "invoices_failed_90d": 1.0})
-              .components[3].points for days in (0.0, 0.5, 5.0, 6.0, 90.0)]
+    points = [
+        score_health(DEFAULT, {"invoice_days_overdue": days, "invoices_failed_90d": 1.0})
+        .components[3]
+        .points
+        for days in (0.0, 0.5, 5.0, 6.0, 90.0)
+    ]
     assert points == [100, 0, 0, 0, 0]
 
 
@@ -291,7 +394,8 @@ def test_a_score_lies_between_its_worst_and_its_best_part(features):
     health = score_health(DEFAULT, features)
     points = [c.points for c in health.components if c.points is not None and c.weight]
     assert health.known_weight == sum(
-        c.weight for c in health.components if c.name not in health.unknown)
+        c.weight for c in health.components if c.name not in health.unknown
+    )
     if health.score is not None:
         assert min(points) - 1e-9 <= health.score <= max(points) + 1e-9  # rounding of one division
 
@@ -303,10 +407,16 @@ def test_a_frame_without_a_feature_has_it_unknown():
     assert health_column(frame.clear(), DEFAULT).to_list() == []
 
 
-@pytest.mark.parametrize(("before", "now", "direction"), [
-    (50, 53, "stable"), (50, 53.01, "improving"), (50, 47, "stable"), (50, 46.99, "declining"),
-    (50, 50, "stable"),
-])
+@pytest.mark.parametrize(
+    ("before", "now", "direction"),
+    [
+        (50, 53, "stable"),
+        (50, 53.01, "improving"),
+        (50, 47, "stable"),
+        (50, 46.99, "declining"),
+        (50, 50, "stable"),
+    ],
+)
 def test_a_trend_is_a_change_of_more_than_three_points(before, now, direction):
     assert trend(scored(before), scored(now)) == direction
 
@@ -339,11 +449,14 @@ def test_moves_between_formula_versions_are_refused():
         moves(other, scored(50))
 
 
-@pytest.mark.parametrize(("points", "match"), [
-    ({"luck": 50.0}, "has no part 'luck'; it has usage, engagement"),
-    ({"usage": 101.0}, "can not have 101 points"),
-    ({"usage": -0.5}, "can not have -0.5 points"),
-])
+@pytest.mark.parametrize(
+    ("points", "match"),
+    [
+        ({"luck": 50.0}, "has no part 'luck'; it has usage, engagement"),
+        ({"usage": 101.0}, "can not have 101 points"),
+        ({"usage": -0.5}, "can not have -0.5 points"),
+    ],
+)
 def test_points_that_fit_no_part_are_refused(points, match):
     with pytest.raises(HealthFormulaError, match=match):
         score_components(DEFAULT, points)
@@ -385,23 +498,34 @@ def test_the_smallest_formula_reads():
     assert score_health(read_formulas(ONE)["x"], {"mrr": 0.25}).score == 25
 
 
-@pytest.mark.parametrize(("old", "new", "match"), [
-    ("weight = 100", "weight = 99", "weights of health formula 'x' add to 99; they must add to"),
-    ("lowest = 0", "lowest = 1", r"start at \[1.0\]; they must fall and end at 0"),
-    ("weight = 100", "weight = true", "has True where a number belongs"),
-    ("line = [[0, 0], [1, 100]]", "", "needs exactly one of line, at_least, at_most"),
-    ("line = [[0, 0], [1, 100]]", "line = [[0, 0, 1]]", "needs pairs"),
-    ("line = [[0, 0], [1, 100]]", "line = [[1, 0], [0, 100]]", "needs rising values"),
-    ("line = [[0, 0], [1, 100]]", "line = [[0, 0], [1, 90], [2, 80]]", "only rise or only fall"),
-    ("line = [[0, 0], [1, 100]]", "line = [[0, 0], [1, 101]]", "points outside 0 to 100"),
-    ("line = [[0, 0], [1, 100]]", "at_most = [[0, 100], [9, 0]]", "end at_most with inf"),
-    ('unit = "money"', 'units = "money"', "says units, which nothing reads"),
-    ('unit = "money"', 'unit = ""', "needs a text in 'unit'"),
-    ("weight = 100", 'weight = 100\ncombine = "mean"', "write one of first, worst"),
-    ("weight = 100", 'weight = 100\nunknown = "why"', "needs either measures or, in 'unknown'"),
-    ('source = "x:2"\n    ours = []', 'source = "x:2"', "must list in 'ours'"),
-    ("[[formula.band]]", "[formula.band]", r"needs tables \[\[band\]\]"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        (
+            "weight = 100",
+            "weight = 99",
+            "weights of health formula 'x' add to 99; they must add to",
+        ),
+        ("lowest = 0", "lowest = 1", r"start at \[1.0\]; they must fall and end at 0"),
+        ("weight = 100", "weight = true", "has True where a number belongs"),
+        ("line = [[0, 0], [1, 100]]", "", "needs exactly one of line, at_least, at_most"),
+        ("line = [[0, 0], [1, 100]]", "line = [[0, 0, 1]]", "needs pairs"),
+        ("line = [[0, 0], [1, 100]]", "line = [[1, 0], [0, 100]]", "needs rising values"),
+        (
+            "line = [[0, 0], [1, 100]]",
+            "line = [[0, 0], [1, 90], [2, 80]]",
+            "only rise or only fall",
+        ),
+        ("line = [[0, 0], [1, 100]]", "line = [[0, 0], [1, 101]]", "points outside 0 to 100"),
+        ("line = [[0, 0], [1, 100]]", "at_most = [[0, 100], [9, 0]]", "end at_most with inf"),
+        ('unit = "money"', 'units = "money"', "says units, which nothing reads"),
+        ('unit = "money"', 'unit = ""', "needs a text in 'unit'"),
+        ("weight = 100", 'weight = 100\ncombine = "mean"', "write one of first, worst"),
+        ("weight = 100", 'weight = 100\nunknown = "why"', "needs either measures or, in 'unknown'"),
+        ('source = "x:2"\n    ours = []', 'source = "x:2"', "must list in 'ours'"),
+        ("[[formula.band]]", "[formula.band]", r"needs tables \[\[band\]\]"),
+    ],
+)
 def test_a_formula_that_does_not_hold_together_is_refused(old, new, match):
     assert old in ONE
     with pytest.raises(HealthFormulaError, match=match):

@@ -40,9 +40,12 @@ def events(lake):
 def contracts(events):
     rows = events.filter(pl.col("kind").str.starts_with("contract."))
     return rows.with_columns(
-        pl.col("properties").str.json_path_match("$.renewal_on").str.to_datetime(
-            "%Y-%m-%d", time_zone="UTC").alias("renewal_on"),
-        pl.col("properties").str.json_path_match("$.seats").cast(pl.Int64).alias("seats"))
+        pl.col("properties")
+        .str.json_path_match("$.renewal_on")
+        .str.to_datetime("%Y-%m-%d", time_zone="UTC")
+        .alias("renewal_on"),
+        pl.col("properties").str.json_path_match("$.seats").cast(pl.Int64).alias("seats"),
+    )
 
 
 def test_194_accounts_cancel_and_614_are_running(contracts):
@@ -59,8 +62,11 @@ def test_one_of_the_contracts_ends_at_the_very_moment_the_data_do(contracts):
 
 def test_every_period_is_one_start_change_or_renewal(contracts):
     assert dict(contracts["kind"].value_counts().iter_rows()) == {
-        "contract.started": 808, "contract.renewed": 4639, "contract.changed": 547,
-        "contract.cancelled": 194}
+        "contract.started": 808,
+        "contract.renewed": 4639,
+        "contract.changed": 547,
+        "contract.cancelled": 194,
+    }
 
 
 def test_cancellations_are_recorded_at_the_end_and_none_after_the_data(contracts):
@@ -97,8 +103,10 @@ def test_add_ons_are_no_revenue(contracts):
 def test_mrr_rises_400_times_and_falls_87_times_by_a_tenth(contracts):
     terms = contracts.filter(pl.col("kind").is_in(CONTRACT_TERMS)).sort("account_id", "occurred_at")
     before = pl.col("quantity").shift(1).over("account_id")
-    moves = terms.select((pl.col("quantity") >= 1.1 * before).sum().alias("rises"),
-                         (pl.col("quantity") <= 0.9 * before).sum().alias("falls"))
+    moves = terms.select(
+        (pl.col("quantity") >= 1.1 * before).sum().alias("rises"),
+        (pl.col("quantity") <= 0.9 * before).sum().alias("falls"),
+    )
     assert moves.row(0) == (400, 87)
 
 
@@ -131,13 +139,18 @@ def test_all_25_event_types_arrive_under_their_own_name(events, ingested):
 def test_only_won_and_lost_opportunities_have_a_value(events):
     valued = events.filter((pl.col("kind") == "feature.used") & pl.col("quantity").is_not_null())
     assert valued["properties"].unique().sort().to_list() == [
-        '{"name":"lose_opportunity"}', '{"name":"win_opportunity"}']
+        '{"name":"lose_opportunity"}',
+        '{"name":"win_opportunity"}',
+    ]
 
 
 def test_what_is_private_to_the_simulator_is_never_read(events, ingested):
     properties = events.filter(pl.col("kind") == "account.updated")["properties"]
     assert {key for text in properties for key in json.loads(text)} == {
-        "channel", "region", "segment"}
+        "channel",
+        "region",
+        "segment",
+    }
     [file] = [file for file in ingested[1].files if file.table == "accounts"]
     assert file.ignored_columns == ("date_of_birth", "max_bill_period")
 
@@ -151,7 +164,8 @@ def test_nothing_is_recorded_before_it_happened_or_after_the_end(events):
 def test_no_account_is_seen_before_its_first_plan_row(events):
     first = events.group_by("account_id").agg(
         pl.col("recorded_at").min(),
-        pl.col("recorded_at").filter(pl.col("kind") == "contract.started").min().alias("start"))
+        pl.col("recorded_at").filter(pl.col("kind") == "contract.started").min().alias("start"),
+    )
     assert (first["recorded_at"] == first["start"]).all()
 
 
@@ -175,17 +189,23 @@ def test_the_same_files_twice_change_nothing(ingested, lake):
     assert lake.manifest == before
 
 
-@pytest.mark.parametrize(("as_of", "churned"), [
-    (datetime(2022, month, 1, tzinfo=UTC), n) for month, n in zip(
-        range(2, 13), (49, 56, 44, 31, 24, 32, 35, 30, 35, 40, 41), strict=True)
-] + [(datetime(2023, 1, 1, tzinfo=UTC), 41)])
+@pytest.mark.parametrize(
+    ("as_of", "churned"),
+    [
+        (datetime(2022, month, 1, tzinfo=UTC), n)
+        for month, n in zip(range(2, 13), (49, 56, 44, 31, 24, 32, 35, 30, 35, 40, 41), strict=True)
+    ]
+    + [(datetime(2023, 1, 1, tzinfo=UTC), 41)],
+)
 def test_churn_within_90_days_by_cutoff(contracts, as_of, churned):
     known = contracts.filter(pl.col("recorded_at") < as_of).sort("occurred_at")
-    latest = known.group_by("account_id").agg(
-        pl.col("kind").last(), pl.col("renewal_on").last())
-    active = latest.filter((pl.col("kind") != "contract.cancelled")
-                           & (pl.col("renewal_on") >= as_of))
-    over = contracts.filter((pl.col("kind") == "contract.cancelled")
-                            & (pl.col("occurred_at") >= as_of)
-                            & (pl.col("occurred_at") < as_of + timedelta(days=90)))
+    latest = known.group_by("account_id").agg(pl.col("kind").last(), pl.col("renewal_on").last())
+    active = latest.filter(
+        (pl.col("kind") != "contract.cancelled") & (pl.col("renewal_on") >= as_of)
+    )
+    over = contracts.filter(
+        (pl.col("kind") == "contract.cancelled")
+        & (pl.col("occurred_at") >= as_of)
+        & (pl.col("occurred_at") < as_of + timedelta(days=90))
+    )
     assert active.join(over, on="account_id", how="semi").height == churned

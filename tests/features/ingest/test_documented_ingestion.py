@@ -69,7 +69,8 @@ def test_the_quarantine_can_be_listed_as_documented(tmp_path, monkeypatch):
     listed = eval(last, known)
     assert isinstance(listed, pl.DataFrame)
     assert listed.select("file", "line", "reason").rows() == [
-        ("logins.csv", 3, "occurred_at is no time")]
+        ("logins.csv", 3, "occurred_at is no time")
+    ]
     assert "yesterday" in listed["raw"][0]
 
 
@@ -103,6 +104,7 @@ def test_the_required_keys_of_contract_periods_are_those_documented(tmp_path, ke
     workspace = Workspace(tmp_path / "workspace", environment={})
     assert ingest(workspace, [tmp_path / "contracts.csv"], tmp_path / "m.toml").landed == 1
     (tmp_path / "m.toml").write_text(
-        "\n".join(line for line in CONTRACTS.splitlines() if not line.startswith(f"{key} = ")))
+        "\n".join(line for line in CONTRACTS.splitlines() if not line.startswith(f"{key} = "))
+    )
     with pytest.raises(MappingError, match=rf"\b{key}\b"):
         ingest(workspace, [tmp_path / "contracts.csv"], tmp_path / "m.toml")

@@ -41,7 +41,10 @@ from serving.settings import ServiceSettings
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 FORMS: dict[str, Callable[[list[Row]], bytes]] = {
-    "csv": as_csv, "jsonl": as_jsonl, "parquet": as_parquet}
+    "csv": as_csv,
+    "jsonl": as_jsonl,
+    "parquet": as_parquet,
+}
 
 
 def ingested(folder: Path, form: str, content: bytes) -> tuple[IngestSummary, Lake]:
@@ -59,8 +62,13 @@ def ingested(folder: Path, form: str, content: bytes) -> tuple[IngestSummary, La
 
 def check_counts(summary: IngestSummary, lake: Lake) -> None:
     refused = sum(summary.quarantined.values())
-    assert summary.read == (summary.landed + summary.duplicates + summary.corrected + refused
-                            + sum(summary.left_out.values()))
+    assert summary.read == (
+        summary.landed
+        + summary.duplicates
+        + summary.corrected
+        + refused
+        + sum(summary.left_out.values())
+    )
     assert lake.scan().select(pl.len()).collect().item() == summary.landed + summary.corrected
     kept = lake.quarantined().collect()
     assert Counter(kept["reason"]) == Counter(dict(summary.quarantined))
@@ -69,8 +77,14 @@ def check_counts(summary: IngestSummary, lake: Lake) -> None:
 
 
 def what_became(summary: IngestSummary) -> tuple[object, ...]:
-    return (summary.read, summary.landed, summary.duplicates, summary.corrected,
-            dict(summary.quarantined), dict(summary.left_out))
+    return (
+        summary.read,
+        summary.landed,
+        summary.duplicates,
+        summary.corrected,
+        dict(summary.quarantined),
+        dict(summary.left_out),
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -98,16 +112,26 @@ def test_a_million_malformed_rows_are_accounted_for(tmp_path, form):
 odd_rows = st.builds(
     lambda seed, changes: good_row(np.random.default_rng(seed)) | changes,
     st.integers(0, 3),
-    st.one_of(*(st.fixed_dictionaries({field: st.sampled_from(ODD[field]) | st.text(max_size=5)})
-                for field in FIELDS)))
+    st.one_of(
+        *(
+            st.fixed_dictionaries({field: st.sampled_from(ODD[field]) | st.text(max_size=5)})
+            for field in FIELDS
+        )
+    ),
+)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(odd_rows, min_size=1, max_size=6), st.sampled_from(sorted(FORMS)))
 def test_any_text_in_any_field_is_accounted_for(tmp_path_factory, rows, form):
     if form == "csv":  # in a text file, a line may end in either, and NUL makes it no text
-        rows = [{name: value.translate({0: 1, 13: 10}) if isinstance(value, str) else value
-                 for name, value in row.items()} for row in rows]
+        rows = [
+            {
+                name: value.translate({0: 1, 13: 10}) if isinstance(value, str) else value
+                for name, value in row.items()
+            }
+            for row in rows
+        ]
     summary, _ = ingested(tmp_path_factory.mktemp("any"), form, FORMS[form](rows))
     assert summary.read == len(rows)
 
@@ -120,22 +144,46 @@ def test_any_text_below_a_header_is_accounted_for_or_refused_as_a_whole(tmp_path
         ingested(tmp_path_factory.mktemp("any"), "csv", content.encode())
 
 
-@pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64, pl.Boolean, pl.Date, pl.Duration,
-                                   pl.Time, pl.Binary, pl.List(pl.Int64), pl.Null,
-                                   pl.Struct({"a": pl.Int64}), pl.Categorical, pl.Decimal(9, 2),
-                                   pl.Datetime("ns", "UTC"), pl.Datetime("ms"), pl.Int128,
-                                   pl.UInt64, pl.Float32], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pl.Int64,
+        pl.Float64,
+        pl.Boolean,
+        pl.Date,
+        pl.Duration,
+        pl.Time,
+        pl.Binary,
+        pl.List(pl.Int64),
+        pl.Null,
+        pl.Struct({"a": pl.Int64}),
+        pl.Categorical,
+        pl.Decimal(9, 2),
+        pl.Datetime("ns", "UTC"),
+        pl.Datetime("ms"),
+        pl.Int128,
+        pl.UInt64,
+        pl.Float32,
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_parquet_column_of_any_type_is_accounted_for_or_refused_as_a_whole(
-        tmp_path, field, dtype):
+    tmp_path, field, dtype
+):
     rows = [good_row(np.random.default_rng(seed)) for seed in range(3)]
     path = tmp_path / "typed.parquet"
-    values = {pl.Boolean: [True, False, None], pl.Binary: [b"\xff", b"a", None],
-              pl.List: [[1], [], None], pl.Struct: [{"a": 1}, {"a": None}, None],
-              pl.Categorical: ["a", "", None], pl.Null: [None] * 3}.get(
-                  dtype if isinstance(dtype, type) else type(dtype), [1, 0, None])
+    values = {
+        pl.Boolean: [True, False, None],
+        pl.Binary: [b"\xff", b"a", None],
+        pl.List: [[1], [], None],
+        pl.Struct: [{"a": 1}, {"a": None}, None],
+        pl.Categorical: ["a", "", None],
+        pl.Null: [None] * 3,
+    }.get(dtype if isinstance(dtype, type) else type(dtype), [1, 0, None])
     pl.DataFrame(rows, schema=dict.fromkeys(FIELDS, pl.String)).with_columns(
-        pl.Series(field, values).cast(dtype)).write_parquet(path)
+        pl.Series(field, values).cast(dtype)
+    ).write_parquet(path)
     if dtype in (pl.Binary, pl.Duration, pl.List):
         with pytest.raises(SourceFileError, match=f"column '{field}' of use.parquet holds"):
             ingested(tmp_path, "parquet", path.read_bytes())
@@ -149,8 +197,9 @@ def test_a_parquet_column_of_any_type_is_accounted_for_or_refused_as_a_whole(
 @pytest.fixture(scope="module")
 def service(tmp_path_factory) -> Iterator[tuple[TestClient, Lake]]:
     workspace = Workspace(tmp_path_factory.mktemp("service") / "workspace", environment={})
-    app = create_app(workspace, store=MemoryModelStore(), settings=ServiceSettings(),
-                     now=lambda: NOW)
+    app = create_app(
+        workspace, store=MemoryModelStore(), settings=ServiceSettings(), now=lambda: NOW
+    )
     yield TestClient(app, base_url="http://127.0.0.1:8000"), app.state.desk.timelines._lake
     app.state.desk.close()
 
@@ -159,8 +208,11 @@ def post(service, rows: list[Row]) -> Counter[str]:
     """Send events, and see that the answer accounts for every row and the lake for the answer."""
     client, lake = service
     before = lake.scan().collect().height, lake.quarantined().collect().height
-    answer = client.post("/v1/events", content=json.dumps({"events": rows}),
-                         headers={"Content-Type": "application/json"})
+    answer = client.post(
+        "/v1/events",
+        content=json.dumps({"events": rows}),
+        headers={"Content-Type": "application/json"},
+    )
     after = lake.scan().collect().height, lake.quarantined().collect().height
     if answer.status_code in (400, 413, 422):
         assert after == before
@@ -168,12 +220,14 @@ def post(service, rows: list[Row]) -> Counter[str]:
         return Counter(refused_as_a_whole=len(rows))
     assert answer.status_code == 200, answer.text
     content = answer.json()
-    counts = {name: content[name]
-              for name in ("landed", "duplicates", "corrected", "refused", "left_out")}
+    counts = {
+        name: content[name] for name in ("landed", "duplicates", "corrected", "refused", "left_out")
+    }
     assert sum(counts.values()) == len(content["items"]) == len(rows)
     statuses = Counter(item["status"] for item in content["items"])
-    assert statuses["on_timeline"] == (content["landed"] + content["duplicates"]
-                                       + content["corrected"])
+    assert statuses["on_timeline"] == (
+        content["landed"] + content["duplicates"] + content["corrected"]
+    )
     assert statuses["refused"] == content["refused"]
     assert all(item["reason"] for item in content["items"] if item["status"] != "on_timeline")
     assert after[0] - before[0] == content["landed"] + content["corrected"]
@@ -197,6 +251,7 @@ def test_any_events_that_are_sent_are_accounted_for(service, data):
     rows = [as_event(row, rng) for row in malformed_rows(rng, 3)]
     for row in rows:
         name = data.draw(st.sampled_from([*row, "new"]))
-        row[name] = data.draw(st.sampled_from(OTHER_TYPES) | st.text(max_size=5) | st.floats()
-                              | st.integers())
+        row[name] = data.draw(
+            st.sampled_from(OTHER_TYPES) | st.text(max_size=5) | st.floats() | st.integers()
+        )
     post(service, rows)

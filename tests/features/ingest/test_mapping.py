@@ -48,41 +48,62 @@ def test_a_whole_mapping_is_read():
 
 def test_a_table_takes_files_by_name_and_by_path():
     [use] = mapping(WHOLE).tables
-    taken = [use.source.takes(name) for name in
-             ("use_1.csv", "deep/use_2.csv", "more/a.jsonl", "a.jsonl", "use.csv")]
+    taken = [
+        use.source.takes(name)
+        for name in ("use_1.csv", "deep/use_2.csv", "more/a.jsonl", "a.jsonl", "use.csv")
+    ]
     assert taken == [True, True, True, False, False]
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (("kind =", "kinde ="), r"\[tables.use\] of shop.toml .*unknown key: kinde.*may hold: account"),
-    (("name = \"shop\"", "name = \"shop\"\nspeed = 3"), "shop.toml has an unknown key: speed"),
-    (("name = \"shop\"", ""), "shop.toml says no name; it must be a text"),
-    (('kind = "feature.used"', ""), "exactly one of kind and kind_column"),
-    (('"feature.used"', '"feature_used"'), r"kind 'feature_used', which does not exist"),
-    (("account =", "user ="), "says no account"),
-    (('recorded_delay = "end_of_day"', ""), "exactly one of recorded_at and recorded_delay"),
-    (('"end_of_day"', '"soon"'), "recorded_delay 'soon' can not be read"),
-    (("Europe/Berlin", "Atlantis/Capital"), "zone 'Atlantis/Capital' is not known"),
-    (('files = ["use_*.csv", "more/*.jsonl"]', ""), "must say where its rows are"),
-    (('files = ["use_*.csv", "more/*.jsonl"]', 'query = "SELECT 1"'), "needs url_from"),
-    (('files = ["use_*.csv", "more/*.jsonl"]', "files = [3]"), "files must be a list of texts"),
-    (('kind = "feature.used"', "kind = 3"), "kind must be a text, not 3"),
-    (('kind = "feature.used"', 'kind = "feature.used"\nquantity_factor = inf'),
-     "quantity_factor must be a number that can be counted with, not inf"),
-    (('kind = "feature.used"', 'kind = "feature.used"\nquantity_factor = nan'),
-     "quantity_factor must be a number that can be counted with, not nan"),
-    (('kind = "feature.used"', 'kind = "feature.used"\nformat = "xlsx"'), "not one of csv, csv.gz"),
-    (('kind = "feature.used"', 'kind = "feature.used"\nignored = ["day"]'),
-     "both reads and ignores day"),
-    (('name = "feature"', "name = 3"), "properties.name must be a column name or a table"),
-    (('type = "number"', 'kind = "number"'), "properties.seats has an unknown key: kind"),
-    (('kind = "feature.used"', 'kind = "feature.used"\nconstants = { plan = true }'),
-     "constants.plan must be a text or a number"),
-    (('kind = "feature.used"', 'kind = "feature.used"\nonly = { plan = 3 }'),
-     "only.plan must be a text"),
-    (("complete_until = 2026-04-01", "complete_until = true"), "complete_until must be a time"),
-    (('zone = "Europe/Berlin"', ""), "complete_until = 2026-04-01 .*has no time zone"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("kind =", "kinde ="),
+            r"\[tables.use\] of shop.toml .*unknown key: kinde.*may hold: account",
+        ),
+        (('name = "shop"', 'name = "shop"\nspeed = 3'), "shop.toml has an unknown key: speed"),
+        (('name = "shop"', ""), "shop.toml says no name; it must be a text"),
+        (('kind = "feature.used"', ""), "exactly one of kind and kind_column"),
+        (('"feature.used"', '"feature_used"'), r"kind 'feature_used', which does not exist"),
+        (("account =", "user ="), "says no account"),
+        (('recorded_delay = "end_of_day"', ""), "exactly one of recorded_at and recorded_delay"),
+        (('"end_of_day"', '"soon"'), "recorded_delay 'soon' can not be read"),
+        (("Europe/Berlin", "Atlantis/Capital"), "zone 'Atlantis/Capital' is not known"),
+        (('files = ["use_*.csv", "more/*.jsonl"]', ""), "must say where its rows are"),
+        (('files = ["use_*.csv", "more/*.jsonl"]', 'query = "SELECT 1"'), "needs url_from"),
+        (('files = ["use_*.csv", "more/*.jsonl"]', "files = [3]"), "files must be a list of texts"),
+        (('kind = "feature.used"', "kind = 3"), "kind must be a text, not 3"),
+        (
+            ('kind = "feature.used"', 'kind = "feature.used"\nquantity_factor = inf'),
+            "quantity_factor must be a number that can be counted with, not inf",
+        ),
+        (
+            ('kind = "feature.used"', 'kind = "feature.used"\nquantity_factor = nan'),
+            "quantity_factor must be a number that can be counted with, not nan",
+        ),
+        (
+            ('kind = "feature.used"', 'kind = "feature.used"\nformat = "xlsx"'),
+            "not one of csv, csv.gz",
+        ),
+        (
+            ('kind = "feature.used"', 'kind = "feature.used"\nignored = ["day"]'),
+            "both reads and ignores day",
+        ),
+        (('name = "feature"', "name = 3"), "properties.name must be a column name or a table"),
+        (('type = "number"', 'kind = "number"'), "properties.seats has an unknown key: kind"),
+        (
+            ('kind = "feature.used"', 'kind = "feature.used"\nconstants = { plan = true }'),
+            "constants.plan must be a text or a number",
+        ),
+        (
+            ('kind = "feature.used"', 'kind = "feature.used"\nonly = { plan = 3 }'),
+            "only.plan must be a text",
+        ),
+        (("complete_until = 2026-04-01", "complete_until = true"), "complete_until must be a time"),
+        (('zone = "Europe/Berlin"', ""), "complete_until = 2026-04-01 .*has no time zone"),
+    ],
+)
 def test_what_can_not_be_is_refused_with_what_could_be(change, message):
     text = WHOLE.replace(*change)
     assert text != WHOLE
@@ -107,8 +128,11 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path):
 
 def test_a_missing_column_is_named_with_the_columns_there_are():
     [use] = mapping(WHOLE).tables
-    with pytest.raises(MappingError, match=r"use\.csv has no column 'feature', 'size'.*table 'use'"
-                                           r".*It has: company, day.*Nothing was written"):
+    with pytest.raises(
+        MappingError,
+        match=r"use\.csv has no column 'feature', 'size'.*table 'use'"
+        r".*It has: company, day.*Nothing was written",
+    ):
         check_columns(use, ["company", "day"], file="use.csv")
 
 

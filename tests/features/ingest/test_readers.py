@@ -12,8 +12,13 @@ from features.ingest._text_chunks import LARGEST_ROW, SourceFileError
 from features.ingest.mapping import EventTable, TableSource
 from features.ingest.readers import PIECE_ROWS, read_pieces, read_table
 
-TABLE = EventTable(source=TableSource(name="t", files=("*",)), account="a", occurred_at="b",
-                   kind="user.session", recorded_delay="0s")
+TABLE = EventTable(
+    source=TableSource(name="t", files=("*",)),
+    account="a",
+    occurred_at="b",
+    kind="user.session",
+    recorded_delay="0s",
+)
 
 
 def read(tmp_path, content, name="t.csv"):
@@ -22,18 +27,27 @@ def read(tmp_path, content, name="t.csv"):
     return read_table(path, TABLE)
 
 
-@pytest.mark.parametrize(("content", "rows"), [
-    pytest.param(b"a,b\n1,2\n", [("1", "2", 2)], id="plain"),
-    pytest.param(b"a,b\n1,2", [("1", "2", 2)], id="no last line break"),
-    pytest.param(b"a,b\n1,2\n\n\r\n", [("1", "2", 2)], id="empty lines at the end"),
-    pytest.param(b"a,b", [], id="only a header"),
-    pytest.param(b"c,b,a\n3,2,1\n", [("1", "2", 2)], id="other columns and order"),
-    pytest.param(b"\xef\xbb\xbfa,b\r\n1,2\r\n", [("1", "2", 2)], id="as Windows writes it"),
-    pytest.param(b'a,b\n1,"x\n""y"""\n3,4\n', [("1", 'x\n"y"', 2), ("3", "4", 4)],
-                 id="a line break in quotes"),
-    pytest.param(b'a,b\n1,"x\ny"\n2\n3,4\n', [("1", "x\ny", 2), ("3", "4", 5)],
-                 id="a broken row after a line break in quotes"),
-])
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        pytest.param(b"a,b\n1,2\n", [("1", "2", 2)], id="plain"),
+        pytest.param(b"a,b\n1,2", [("1", "2", 2)], id="no last line break"),
+        pytest.param(b"a,b\n1,2\n\n\r\n", [("1", "2", 2)], id="empty lines at the end"),
+        pytest.param(b"a,b", [], id="only a header"),
+        pytest.param(b"c,b,a\n3,2,1\n", [("1", "2", 2)], id="other columns and order"),
+        pytest.param(b"\xef\xbb\xbfa,b\r\n1,2\r\n", [("1", "2", 2)], id="as Windows writes it"),
+        pytest.param(
+            b'a,b\n1,"x\n""y"""\n3,4\n',
+            [("1", 'x\n"y"', 2), ("3", "4", 4)],
+            id="a line break in quotes",
+        ),
+        pytest.param(
+            b'a,b\n1,"x\ny"\n2\n3,4\n',
+            [("1", "x\ny", 2), ("3", "4", 5)],
+            id="a broken row after a line break in quotes",
+        ),
+    ],
+)
 def test_csv_rows_come_with_their_lines(tmp_path, content, rows):
     raw = read(tmp_path, content)
     assert raw.frame.select("a", "b", LINE).rows() == rows
@@ -49,11 +63,14 @@ def test_a_field_of_some_megabytes_is_read(tmp_path):
     assert raw.frame.height == 2
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (b"a,b,a\n1,2,3\n", "more than one column named 'a'"),
-    (b"\n\na,b\n1,2\n", "no header row that can be read as CSV"),
-    ("a,b\n1,2\n".encode("utf-16"), "holds binary data, not CSV in UTF-8"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,b,a\n1,2,3\n", "more than one column named 'a'"),
+        (b"\n\na,b\n1,2\n", "no header row that can be read as CSV"),
+        ("a,b\n1,2\n".encode("utf-16"), "holds binary data, not CSV in UTF-8"),
+    ],
+)
 def test_a_csv_that_can_not_be_told_apart_is_refused(tmp_path, content, message):
     with pytest.raises(SourceFileError, match=message):
         read(tmp_path, content)
@@ -77,8 +94,11 @@ def check_many(tmp_path, name, *, first_line):
     pieces = list(read_pieces(tmp_path / name, TABLE))
     assert len(pieces) > 1
     lines = pl.concat([piece.frame for piece in pieces]).select("a", LINE)
-    assert lines.equals(pl.DataFrame({"a": [str(n) for n in range(MANY)]}).with_columns(
-        pl.int_range(first_line, first_line + MANY, dtype=pl.Int64).alias(LINE)))
+    assert lines.equals(
+        pl.DataFrame({"a": [str(n) for n in range(MANY)]}).with_columns(
+            pl.int_range(first_line, first_line + MANY, dtype=pl.Int64).alias(LINE)
+        )
+    )
     return pieces
 
 
@@ -91,14 +111,18 @@ def test_a_large_csv_comes_in_pieces_with_the_lines_of_the_file(tmp_path):
     assert frame[:MANY][LINE].to_list() == list(range(2, MANY + 2))
     assert frame[:MANY]["a"].to_list() == [str(n) for n in range(MANY)]
     assert [piece.broken for piece in pieces if piece.broken] == [
-        ((MANY + 2, "has 1 fields where the header has 2", "broken"),)]
-    assert frame[MANY:].select("a", "b", LINE).rows() == [("7", "x\ny", MANY + 3),
-                                                          ("8", "x", MANY + 5)]
+        ((MANY + 2, "has 1 fields where the header has 2", "broken"),)
+    ]
+    assert frame[MANY:].select("a", "b", LINE).rows() == [
+        ("7", "x\ny", MANY + 3),
+        ("8", "x", MANY + 5),
+    ]
 
 
 def test_a_large_parquet_comes_in_pieces_with_the_rows_of_the_file(tmp_path):
     pl.DataFrame({"b": range(MANY), "a": [str(n) for n in range(MANY)]}).write_parquet(
-        tmp_path / "t.parquet")
+        tmp_path / "t.parquet"
+    )
     check_many(tmp_path, "t.parquet", first_line=1)
 
 

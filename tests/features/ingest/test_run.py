@@ -87,31 +87,37 @@ def shop(tmp_path):
     return Shop(tmp_path)
 
 
-@pytest.mark.parametrize(("bad", "reason"), [
-    (GOOD.replace(",a,", ",,"), "account_id is missing"),
-    (GOOD.replace(",a,", f",{'a' * 300},"), "account_id is longer than 200 characters"),
-    (GOOD.replace(",p,", f",{'p' * 300},"), "user_id is longer than 200 characters"),
-    (GOOD.replace("2026-03-01T09:00:00Z", "last week"), "occurred_at is no time"),
-    (GOOD.replace("2026-03-01T09:00:00Z", ""), "occurred_at is missing"),
-    (GOOD.replace("09:00:00Z", "09:00:00"), "occurred_at has no time zone"),
-    (GOOD.replace("2026-03", "2026-07"), "occurred_at lies in the future"),
-    (GOOD.replace("click", "coffee.drunk"), "kind is not known"),
-    (GOOD.replace("click", ""), "kind is missing"),
-    (GOOD.replace(",1,,", ",-1,,"), "event_count is negative"),
-    (GOOD.replace(",1,,", ",1.5,,"), "event_count is no whole number"),
-    (GOOD.replace(",1,,", ",1,NaN,"), "quantity is not finite"),
-    (GOOD.replace(",1,,", ",1,-inf,"), "quantity is not finite"),
-    (GOOD.replace(",1,,", ",1,lots,"), "quantity is no number"),
-    (GOOD.replace("search", "s" * 5000), "properties is longer than 4000 characters"),
-    (GOOD + ",and,more", "has 10 fields where the header has 8"),
-    ("1,a,p", "has 3 fields where the header has 8"),
-    (GOOD.replace(",a,", ",\udce4,"), "is not UTF-8 text"),
-])
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (GOOD.replace(",a,", ",,"), "account_id is missing"),
+        (GOOD.replace(",a,", f",{'a' * 300},"), "account_id is longer than 200 characters"),
+        (GOOD.replace(",p,", f",{'p' * 300},"), "user_id is longer than 200 characters"),
+        (GOOD.replace("2026-03-01T09:00:00Z", "last week"), "occurred_at is no time"),
+        (GOOD.replace("2026-03-01T09:00:00Z", ""), "occurred_at is missing"),
+        (GOOD.replace("09:00:00Z", "09:00:00"), "occurred_at has no time zone"),
+        (GOOD.replace("2026-03", "2026-07"), "occurred_at lies in the future"),
+        (GOOD.replace("click", "coffee.drunk"), "kind is not known"),
+        (GOOD.replace("click", ""), "kind is missing"),
+        (GOOD.replace(",1,,", ",-1,,"), "event_count is negative"),
+        (GOOD.replace(",1,,", ",1.5,,"), "event_count is no whole number"),
+        (GOOD.replace(",1,,", ",1,NaN,"), "quantity is not finite"),
+        (GOOD.replace(",1,,", ",1,-inf,"), "quantity is not finite"),
+        (GOOD.replace(",1,,", ",1,lots,"), "quantity is no number"),
+        (GOOD.replace("search", "s" * 5000), "properties is longer than 4000 characters"),
+        (GOOD + ",and,more", "has 10 fields where the header has 8"),
+        ("1,a,p", "has 3 fields where the header has 8"),
+        (GOOD.replace(",a,", ",\udce4,"), "is not UTF-8 text"),
+    ],
+)
 def test_a_bad_row_is_quarantined_and_the_others_land(shop, bad, reason):
-    lines = [HEADER, GOOD.replace("1,a", "0,b"), bad.replace("1,a", "x,a"),
-             GOOD.replace("1,a", "2,b")]
-    (shop.files / "use.csv").write_bytes(
-        ("\n".join(lines) + "\n").encode(errors="surrogateescape"))
+    lines = [
+        HEADER,
+        GOOD.replace("1,a", "0,b"),
+        bad.replace("1,a", "x,a"),
+        GOOD.replace("1,a", "2,b"),
+    ]
+    (shop.files / "use.csv").write_bytes(("\n".join(lines) + "\n").encode(errors="surrogateescape"))
     summary = shop.ingest()
     assert (summary.read, summary.landed, summary.quarantined) == (3, 2, {reason: 1})
     [refused] = shop.lake.quarantined().collect().rows(named=True)
@@ -138,13 +144,16 @@ def test_a_zone_in_the_mapping_makes_naive_times_good(shop):
     assert shop.events["occurred_at"][0] == datetime(2026, 3, 1, 8, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(("recorded", "expected"), [
-    ("2026-03-01T10:00:00Z", datetime(2026, 3, 1, 10, tzinfo=UTC)),
-    ("2026-03-01T08:56:00Z", datetime(2026, 3, 1, 9, tzinfo=UTC)),  # two clocks: raised to it
-    ("2026-03-01T08:54:00Z", "recorded_at is before occurred_at"),
-    ("", "recorded_at is missing"),
-    ("2026-06-01T10:00:00Z", NOT_YET_KNOWN),
-])
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ("2026-03-01T10:00:00Z", datetime(2026, 3, 1, 10, tzinfo=UTC)),
+        ("2026-03-01T08:56:00Z", datetime(2026, 3, 1, 9, tzinfo=UTC)),  # two clocks: raised to it
+        ("2026-03-01T08:54:00Z", "recorded_at is before occurred_at"),
+        ("", "recorded_at is missing"),
+        ("2026-06-01T10:00:00Z", NOT_YET_KNOWN),
+    ],
+)
 def test_recorded_at_is_never_before_occurred_at(shop, recorded, expected):
     shop.map(recorded='recorded_at = "known"')
     shop.write(f"{GOOD},{recorded}", header=HEADER + ",known")
@@ -165,9 +174,12 @@ def test_a_late_event_lands_and_is_known_late(shop):
 
 def test_what_comes_after_complete_until_is_not_read(shop):
     shop.map(end="complete_until = 2026-03-02T00:00:00Z")
-    shop.write(GOOD, GOOD.replace("1,a", "2,a").replace("03-01T09", "03-02T00"),
-               GOOD.replace("1,a", "3,a").replace("03-01T09:00:00Z", "03-02T00:00:00.000001Z"),
-               GOOD.replace("1,a", "4,a").replace("2026", "2027"))
+    shop.write(
+        GOOD,
+        GOOD.replace("1,a", "2,a").replace("03-01T09", "03-02T00"),
+        GOOD.replace("1,a", "3,a").replace("03-01T09:00:00Z", "03-02T00:00:00.000001Z"),
+        GOOD.replace("1,a", "4,a").replace("2026", "2027"),
+    )
     summary = shop.ingest()
     assert (summary.landed, summary.left_out) == (2, {AFTER_COMPLETE: 2})
     assert shop.workspace.settings.complete_until == datetime(2026, 3, 2, tzinfo=UTC)
@@ -193,12 +205,16 @@ def test_newer_exports_that_are_complete_until_later_are_read_at_once(shop):
 
 
 def test_a_table_may_say_for_itself_until_when_it_is_complete(shop):
-    shop.mapping.write_text(MAPPING.format(zone="", end="", recorded='recorded_delay = "0s"')
-                            .replace("[tables.use]", "[tables.use]\n"
-                                     "complete_until = 2026-03-02T00:00:00Z"))
+    shop.mapping.write_text(
+        MAPPING.format(zone="", end="", recorded='recorded_delay = "0s"').replace(
+            "[tables.use]", "[tables.use]\ncomplete_until = 2026-03-02T00:00:00Z"
+        )
+    )
     shop.write(GOOD, GOOD.replace("1,a", "2,a").replace("03-01", "03-03"))
     assert (shop.ingest(now=None).landed, shop.ingest(now=None).left_out) == (
-        1, {AFTER_COMPLETE: 1})
+        1,
+        {AFTER_COMPLETE: 1},
+    )
 
 
 def test_the_stated_clock_of_a_sample_comes_before_what_its_tables_say(shop):
@@ -218,8 +234,14 @@ def test_repeats_corrections_and_conflicts_are_told_apart(shop):
     shop.map(recorded='recorded_at = "known"')
     day = "2026-03-{:02}T00:00:00Z"
     row = "{},a,p,click,2026-03-01T00:00:00Z,{},,search," + day
-    shop.write(row.format("x", 1, 2), row.format("x", 1, 2), row.format("x", 5, 4),
-               row.format("y", 1, 2), row.format("y", 5, 2), header=HEADER + ",known")
+    shop.write(
+        row.format("x", 1, 2),
+        row.format("x", 1, 2),
+        row.format("x", 5, 4),
+        row.format("y", 1, 2),
+        row.format("y", 5, 2),
+        header=HEADER + ",known",
+    )
     summary = shop.ingest()
     assert (summary.landed, summary.duplicates, summary.corrected) == (2, 1, 1)
     assert list(summary.quarantined.values()) == [1]
@@ -229,8 +251,11 @@ def test_repeats_corrections_and_conflicts_are_told_apart(shop):
 def test_a_missing_column_stops_the_run_before_anything_is_written(shop):
     shop.write(GOOD, name="use_1.csv")
     shop.write("1,a", name="use_2.csv", header="id,company")
-    with pytest.raises(MappingError, match=r"use_2.csv has no column 'person', 'what'.*It has: "
-                                           r"id, company"):
+    with pytest.raises(
+        MappingError,
+        match=r"use_2.csv has no column 'person', 'what'.*It has: "
+        r"id, company",
+    ):
         shop.ingest()
     assert shop.events.height == 0
 
@@ -238,20 +263,31 @@ def test_a_missing_column_stops_the_run_before_anything_is_written(shop):
 PARQUET = b"PAR1 is how it begins, and no more"
 
 
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("use.parquet", b"id,company\n1,a\n", "use.parquet is no Parquet file"),
-    ("use.parquet", PARQUET, "use.parquet is a damaged Parquet file"),
-    ("use.csv", PARQUET, "use.csv is a Parquet file, not CSV"),
-    ("use.csv", b"PK\x03\x04 a workbook", "use.csv is a ZIP or Excel file, not CSV"),
-    ("use.csv", gzip.compress(b"id\n1\n", mtime=0), "use.csv is a gzip file, not CSV"),
-    ("use.csv", b"", "use.csv is empty"),
-    ("use.csv", b"id\x00\x01\x02\n", "use.csv holds binary data"),
-    ("use.csv", (HEADER + '\n1,a,"p,click\n').encode(), "opening quotation mark without a closing"),
-    ("use.csv.gz", b"id\n1\n", "use.csv.gz is not packed with gzip"),
-    ("use.csv.gz", gzip.compress(b"id\n1\n" * 99, mtime=0)[:-9], "damaged or cut-off gzip file"),
-    ("use.jsonl", b"id,company\n1,a\n", "use.jsonl holds no JSON object in any line"),
-    ("use.xlsx", b"PK\x03\x04", "ending of use.xlsx does not say what it is"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("use.parquet", b"id,company\n1,a\n", "use.parquet is no Parquet file"),
+        ("use.parquet", PARQUET, "use.parquet is a damaged Parquet file"),
+        ("use.csv", PARQUET, "use.csv is a Parquet file, not CSV"),
+        ("use.csv", b"PK\x03\x04 a workbook", "use.csv is a ZIP or Excel file, not CSV"),
+        ("use.csv", gzip.compress(b"id\n1\n", mtime=0), "use.csv is a gzip file, not CSV"),
+        ("use.csv", b"", "use.csv is empty"),
+        ("use.csv", b"id\x00\x01\x02\n", "use.csv holds binary data"),
+        (
+            "use.csv",
+            (HEADER + '\n1,a,"p,click\n').encode(),
+            "opening quotation mark without a closing",
+        ),
+        ("use.csv.gz", b"id\n1\n", "use.csv.gz is not packed with gzip"),
+        (
+            "use.csv.gz",
+            gzip.compress(b"id\n1\n" * 99, mtime=0)[:-9],
+            "damaged or cut-off gzip file",
+        ),
+        ("use.jsonl", b"id,company\n1,a\n", "use.jsonl holds no JSON object in any line"),
+        ("use.xlsx", b"PK\x03\x04", "ending of use.xlsx does not say what it is"),
+    ],
+)
 def test_a_file_that_is_not_what_its_ending_says_stops_the_run(shop, name, content, message):
     shop.write(GOOD, name="use_0.csv")
     (shop.files / name).write_bytes(content)
@@ -262,21 +298,41 @@ def test_a_file_that_is_not_what_its_ending_says_stops_the_run(shop, name, conte
 
 
 def test_every_format_gives_the_same_events(tmp_path):
-    rows = [dict(zip(HEADER.split(","), GOOD.split(","), strict=True)),
-            dict(zip(HEADER.split(","), ("2", "a", None, "click", "2026-03-01T09:00:00Z", "3",
-                                         "1.5", "ünïcode \" , \n quoted"), strict=True))]
+    rows = [
+        dict(zip(HEADER.split(","), GOOD.split(","), strict=True)),
+        dict(
+            zip(
+                HEADER.split(","),
+                (
+                    "2",
+                    "a",
+                    None,
+                    "click",
+                    "2026-03-01T09:00:00Z",
+                    "3",
+                    "1.5",
+                    'ünïcode " , \n quoted',
+                ),
+                strict=True,
+            )
+        ),
+    ]
     frame = pl.DataFrame(rows)
     digests = set()
     for ending in ("csv", "csv.gz", "jsonl", "jsonl.gz", "parquet"):
         shop = Shop(tmp_path / ending)
         path = shop.files / f"use.{ending}"
         if ending == "parquet":
-            frame.with_columns(pl.col("at").str.to_datetime("%+"), pl.col("n").cast(pl.Int16),
-                               pl.col("value").cast(pl.Float32, strict=False)).write_parquet(path)
+            frame.with_columns(
+                pl.col("at").str.to_datetime("%+"),
+                pl.col("n").cast(pl.Int16),
+                pl.col("value").cast(pl.Float32, strict=False),
+            ).write_parquet(path)
         else:
             text = frame.write_csv() if ending.startswith("csv") else frame.write_ndjson()
-            path.write_bytes(gzip.compress(text.encode()) if ending.endswith("gz")
-                             else text.encode())
+            path.write_bytes(
+                gzip.compress(text.encode()) if ending.endswith("gz") else text.encode()
+            )
         assert shop.ingest().landed == 2
         digests.add(shop.lake.digest)
     assert len(digests) == 1
@@ -306,12 +362,17 @@ def test_paths_that_hold_nothing_to_ingest_are_refused(shop):
 
 def test_a_workspace_that_somebody_else_is_writing_is_left_alone(shop):
     shop.write(GOOD)
-    code = ("import sys, time; from features.workspace import Workspace\n"
-            "with Workspace(sys.argv[1]).lock():\n"
-            "    print('held', flush=True); sys.stdin.read()")
-    holder = subprocess.Popen([sys.executable, "-c", code, str(shop.workspace.root)],
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              cwd=Path(__file__).parents[3])
+    code = (
+        "import sys, time; from features.workspace import Workspace\n"
+        "with Workspace(sys.argv[1]).lock():\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(shop.workspace.root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    )
     assert holder.stdout.readline() == b"held\n"
     with pytest.raises(WorkspaceBusyError, match="Another process is writing"):
         shop.ingest()
@@ -336,19 +397,22 @@ def test_events_without_a_mapping_take_their_moment_from_the_settings(shop):
         ingest(shop.workspace, [path], None)
     shop.workspace.root.mkdir(exist_ok=True)
     (shop.workspace.root / "workspace.toml").write_text(
-        str(refused.value).splitlines()[-1].strip().replace("2024-02", "2026-04"))
+        str(refused.value).splitlines()[-1].strip().replace("2024-02", "2026-04")
+    )
     assert ingest(shop.workspace, [path], None).landed == 1
 
 
 def test_a_table_may_be_a_query(shop, tmp_path):
     database = sqlite3.connect(tmp_path / "shop.db")
     database.execute("CREATE TABLE use (id, company, person, what, at, n, value, feature)")
-    database.execute("INSERT INTO use VALUES ('1', 'a', 'p', 'click', '2026-03-01T09:00:00Z', 1, "
-                     "2.5, 's')")
+    database.execute(
+        "INSERT INTO use VALUES ('1', 'a', 'p', 'click', '2026-03-01T09:00:00Z', 1, 2.5, 's')"
+    )
     database.commit()
     database.close()
     text = MAPPING.format(zone="", end="", recorded='recorded_delay = "0s"').replace(
-        'files = ["use*.*"]', 'query = "SELECT * FROM use"\nurl_from = "SHOP_URL"')
+        'files = ["use*.*"]', 'query = "SELECT * FROM use"\nurl_from = "SHOP_URL"'
+    )
     shop.map(text=text)
     url = f"sqlite:///{tmp_path / 'shop.db'}"
     assert shop.ingest(environment={"SHOP_URL": url}).landed == 1
@@ -360,23 +424,29 @@ def test_a_table_may_be_a_query(shop, tmp_path):
 
 
 def row(**other):
-    return {"account_id": "a", "kind": "user.session",
-            "occurred_at": "2026-03-01T09:00:00Z"} | other
+    return {
+        "account_id": "a",
+        "kind": "user.session",
+        "occurred_at": "2026-03-01T09:00:00Z",
+    } | other
 
 
-@pytest.mark.parametrize(("bad", "reason"), [
-    ({}, "account_id: field required"),
-    (row(account_id=7), "account_id: input should be a valid string"),
-    (row(account_id=" "), "account_id: string should have at least 1 character"),
-    (row(kind="coffee.drunk"), "kind is not known"),
-    (row(occurred_at="2026-03-01"), "occurred_at has no time zone"),
-    (row(occurred_at="2027-03-01T00:00:00Z"), "occurred_at lies in the future"),
-    (row(quantity=float("nan")), "quantity: input should be a finite number"),
-    (row(event_count=-1), "event_count: input should be greater than or equal to 0"),
-    (row(properties={"a": {}}), "properties: input should be a valid string"),
-    (row(colour="blue"), "colour: extra inputs are not permitted"),
-    (row(user_id="\ud800"), "holds text that is no Unicode"),
-])
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({}, "account_id: field required"),
+        (row(account_id=7), "account_id: input should be a valid string"),
+        (row(account_id=" "), "account_id: string should have at least 1 character"),
+        (row(kind="coffee.drunk"), "kind is not known"),
+        (row(occurred_at="2026-03-01"), "occurred_at has no time zone"),
+        (row(occurred_at="2027-03-01T00:00:00Z"), "occurred_at lies in the future"),
+        (row(quantity=float("nan")), "quantity: input should be a finite number"),
+        (row(event_count=-1), "event_count: input should be greater than or equal to 0"),
+        (row(properties={"a": {}}), "properties: input should be a valid string"),
+        (row(colour="blue"), "colour: extra inputs are not permitted"),
+        (row(user_id="\ud800"), "holds text that is no Unicode"),
+    ],
+)
 def test_a_bad_event_of_a_request_is_quarantined(tmp_path, bad, reason):
     lake = Lake(tmp_path / "events")
     summary = ingest_rows(lake, [row(), bad], now=NOW, source="api")
@@ -387,37 +457,65 @@ def test_a_bad_event_of_a_request_is_quarantined(tmp_path, bad, reason):
 
 def test_the_fate_of_every_row_of_a_request_is_told(tmp_path):
     lake = Lake(tmp_path / "events")
-    sent = [row(event_id="x", quantity=1),
-            row(event_id="x", quantity=2, recorded_at="2026-06-01T00:00:00Z"), row(kind="no"),
-            row(event_count=0), row(event_id="x", recorded_at="2026-03-02T00:00Z")]
+    sent = [
+        row(event_id="x", quantity=1),
+        row(event_id="x", quantity=2, recorded_at="2026-06-01T00:00:00Z"),
+        row(kind="no"),
+        row(event_count=0),
+        row(event_id="x", recorded_at="2026-03-02T00:00Z"),
+    ]
     [first] = ingest_rows(lake, sent, now=NOW, source="api").files
-    assert [(fate.line, fate.became, fate.event_id) for fate in sorted(
-        first.fates, key=lambda fate: fate.line)] == [
-            (1, "corrected", "x"), (2, "refused", "x"), (3, "refused", None),
-            (4, "left_out", None), (5, "landed", "x")]
+    assert [
+        (fate.line, fate.became, fate.event_id)
+        for fate in sorted(first.fates, key=lambda fate: fate.line)
+    ] == [
+        (1, "corrected", "x"),
+        (2, "refused", "x"),
+        (3, "refused", None),
+        (4, "left_out", None),
+        (5, "landed", "x"),
+    ]
     assert {fate.line: fate.reason for fate in first.fates if fate.reason} == {
-        2: NOT_LATER, 3: "kind is not known", 4: "event_count is 0"}
+        2: NOT_LATER,
+        3: "kind is not known",
+        4: "event_count is 0",
+    }
 
 
 def test_an_event_that_is_sent_again_at_a_later_moment_is_a_repeat(tmp_path):
     lake = Lake(tmp_path / "events")
     ingest_rows(lake, [row(event_id="x")], now=NOW, source="api")
-    [again] = ingest_rows(lake, [row(event_id="x")], now=NOW + timedelta(days=1),
-                          source="api").files
+    [again] = ingest_rows(
+        lake, [row(event_id="x")], now=NOW + timedelta(days=1), source="api"
+    ).files
     assert [(fate.became, fate.event_id) for fate in again.fates] == [("duplicate", "x")]
 
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
-    max_leaves=4)
-keys = st.sampled_from([*row(), "event_id", "user_id", "recorded_at", "event_count", "user_count",
-                        "quantity", "properties"]) | st.text(max_size=3)
+    max_leaves=4,
+)
+keys = st.sampled_from(
+    [
+        *row(),
+        "event_id",
+        "user_id",
+        "recorded_at",
+        "event_count",
+        "user_count",
+        "quantity",
+        "properties",
+    ]
+) | st.text(max_size=3)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.dictionaries(keys, json_values, max_size=4).map(lambda some: row() | some),
-                max_size=4))
+@given(
+    st.lists(
+        st.dictionaries(keys, json_values, max_size=4).map(lambda some: row() | some), max_size=4
+    )
+)
 def test_whatever_a_request_holds_every_row_is_accounted_for(tmp_path_factory, rows):
     lake = Lake(tmp_path_factory.mktemp("lake") / "events")
     summary = ingest_rows(lake, rows, now=NOW, source="api")
@@ -427,16 +525,28 @@ def test_whatever_a_request_holds_every_row_is_accounted_for(tmp_path_factory, r
 
 
 def test_json_lines_of_events_need_no_mapping(shop):
-    lines = [json.dumps(row()), "{", "[1]", json.dumps(row(kind="no")), "",
-             '{"account_id": "\\ud800"}']
+    lines = [
+        json.dumps(row()),
+        "{",
+        "[1]",
+        json.dumps(row(kind="no")),
+        "",
+        '{"account_id": "\\ud800"}',
+    ]
     path = shop.files / "events.jsonl"
     path.write_text("\n".join(lines))
     summary = ingest(shop.workspace, [path], None, now=NOW)
     assert (summary.read, summary.landed) == (5, 1)
-    assert summary.quarantined == {"is not JSON": 1, "is not a JSON object": 1,
-                                   "kind is not known": 1, "holds text that is no Unicode": 1}
-    for wrong, message in ((shop.mapping, "needs a mapping"),
-                           (shop.files / "none.jsonl", "There is no file")):
+    assert summary.quarantined == {
+        "is not JSON": 1,
+        "is not a JSON object": 1,
+        "kind is not known": 1,
+        "holds text that is no Unicode": 1,
+    }
+    for wrong, message in (
+        (shop.mapping, "needs a mapping"),
+        (shop.files / "none.jsonl", "There is no file"),
+    ):
         with pytest.raises((MappingError, SourceFileError), match=message):
             ingest(shop.workspace, [wrong], None, now=NOW)
     path.write_text("hello")
@@ -471,8 +581,7 @@ print(steps)
 
 def state(workspace):
     lake = Lake(workspace.events_dir)
-    return lake.digest, lake.scan().collect().height, sorted(
-        lake.quarantined().collect()["row_id"])
+    return lake.digest, lake.scan().collect().height, sorted(lake.quarantined().collect()["row_id"])
 
 
 def run_killed(shop, nth, copy):
@@ -481,8 +590,11 @@ def run_killed(shop, nth, copy):
     shutil.copytree(shop.workspace.root, copy)
     return subprocess.run(
         [sys.executable, "-c", KILLED_AT, str(copy), str(shop.files), str(shop.mapping), str(nth)],
-        capture_output=True, cwd=Path(__file__).parents[3], check=False,
-        env={**os.environ, "POLARS_MAX_THREADS": "1"})
+        capture_output=True,
+        cwd=Path(__file__).parents[3],
+        check=False,
+        env={**os.environ, "POLARS_MAX_THREADS": "1"},
+    )
 
 
 @pytest.fixture
@@ -491,8 +603,12 @@ def half_done(shop, tmp_path):
     shop.write(GOOD, "broken", GOOD.replace("1,a", "2,b"))
     shop.map(recorded='recorded_at = "at"')
     shop.ingest()
-    shop.write(GOOD.replace("1,a", "9,c"), "broken again",
-               GOOD.replace(",1,,", ",8,,").replace("03-01", "03-05"), name="use_more.csv")
+    shop.write(
+        GOOD.replace("1,a", "9,c"),
+        "broken again",
+        GOOD.replace(",1,,", ",8,,").replace("03-01", "03-05"),
+        name="use_more.csv",
+    )
     old = state(shop.workspace)
     copy = tmp_path / "copy"
     whole = run_killed(shop, -1, copy)

@@ -28,7 +28,7 @@ def read(blocks):
 @given(st.lists(row, min_size=1, max_size=8), st.integers(1, 12))
 def test_blocks_begin_and_end_with_a_row(rows, size):
     content = written(rows)
-    blocks = (content[at:at + size] for at in range(0, len(content), size))
+    blocks = (content[at : at + size] for at in range(0, len(content), size))
     assert [row for block in read(whole_rows(blocks, "t", quoted=True)) for row in block] == rows
 
 
@@ -36,7 +36,7 @@ def test_blocks_begin_and_end_with_a_row(rows, size):
 @given(st.text(alphabet="ab\n\r", max_size=30), st.integers(1, 9))
 def test_without_quotation_marks_nothing_but_empty_last_lines_is_left_away(text, size):
     content = text.encode()
-    blocks = (content[at:at + size] for at in range(0, len(content), size))
+    blocks = (content[at : at + size] for at in range(0, len(content), size))
     kept = content.rstrip(b"\r\n")
     assert b"".join(whole_rows(blocks, "t", quoted=False)).rstrip(b"\r\n") == kept
 

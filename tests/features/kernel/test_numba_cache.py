@@ -36,7 +36,8 @@ def package(folder: Path) -> Path:
     (folder / "features" / "__init__.py").touch()
     (folder / "features" / "kernel" / "__init__.py").touch()
     (folder / "features" / "kernel" / "numba_cache.py").write_bytes(
-        (ROOT / "features" / "kernel" / "numba_cache.py").read_bytes())
+        (ROOT / "features" / "kernel" / "numba_cache.py").read_bytes()
+    )
     (folder / "features" / "inner.py").write_text(INNER.format(by=1), encoding="utf-8")
     (folder / "features" / "outer.py").write_text(OUTER, encoding="utf-8")
     return folder
@@ -47,9 +48,9 @@ FOLDERS = {
     "kernel/days.py": "DAYS = 0\n",
     "kernel/inner.py": INNER.format(by=1),
     "outer/__init__.py": "from features.outer.stepping import stepped\n",
-    "outer/stepping.py": OUTER.replace("features.inner import step",
-                                       "features.kernel import DAYS, step").replace(
-        "return step(number)", "return step(number) + DAYS"),
+    "outer/stepping.py": OUTER.replace(
+        "features.inner import step", "features.kernel import DAYS, step"
+    ).replace("return step(number)", "return step(number) + DAYS"),
 }
 
 
@@ -66,8 +67,14 @@ def package_of_folders(folder: Path) -> Path:
 
 
 def asked(folder: Path) -> str:
-    done = subprocess.run([sys.executable, "-c", ASK], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(folder)}, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        check=True,
+    )
     return done.stdout.strip()
 
 
@@ -104,8 +111,12 @@ def test_a_change_is_noticed_when_the_compiler_lies_in_a_folder(tmp_path: Path) 
     features = folder / "features"
     (features / "kernel" / "numba_cache.py").rename(features / "kernel" / "numba_code.py")
     for file in (features / "kernel" / "inner.py", features / "outer" / "stepping.py"):
-        file.write_text(file.read_text(encoding="utf-8").replace(
-            "features.kernel.numba_cache", "features.kernel.numba_code"), encoding="utf-8")
+        file.write_text(
+            file.read_text(encoding="utf-8").replace(
+                "features.kernel.numba_cache", "features.kernel.numba_code"
+            ),
+            encoding="utf-8",
+        )
     assert [asked(folder), asked(folder)] == ["2 0", "2 1"]
     (features / "kernel" / "days.py").write_text("DAYS = 10\n", encoding="utf-8")
     assert asked(folder) == "12 0"

@@ -32,8 +32,8 @@ def test_rows_come_by_account_occurrence_knowledge_and_id(late: float, n_account
     account, occurred, recorded, ids = rows(3, 900, n_accounts, late)
     views = StringViews.of(ids)
     starts, order, known_since, undecided = ordered(
-        fixed(account), n_accounts, fixed(occurred), fixed(recorded), views.words,
-        views.addresses)
+        fixed(account), n_accounts, fixed(occurred), fixed(recorded), views.words, views.addresses
+    )
     expected = sorted(range(900), key=lambda r: (account[r], occurred[r], recorded[r], ids[r]))
     assert order.tolist() == expected
     assert starts.tolist() == [0, *np.cumsum(np.bincount(account, minlength=n_accounts))]
@@ -45,8 +45,14 @@ def test_without_ids_the_ties_are_counted() -> None:
     moments = np.array([5, 5, 6, 6, 6, 7])
     recorded = np.array([5, 5, 6, 7, 6, 7])
     none = StringViews.none()
-    *_, undecided = ordered(fixed(np.zeros(6, dtype=np.int32)), 1, fixed(moments),
-                            fixed(recorded), none.words, none.addresses)
+    *_, undecided = ordered(
+        fixed(np.zeros(6, dtype=np.int32)),
+        1,
+        fixed(moments),
+        fixed(recorded),
+        none.words,
+        none.addresses,
+    )
     assert undecided == 2
 
 

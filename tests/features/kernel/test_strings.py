@@ -17,8 +17,11 @@ def strings(seed: int, n: int = 800) -> list[str | None]:
     found: list[str | None] = []
     for _ in range(n):
         text = "".join(rng.choice(LETTERS, int(rng.integers(0, 6))))
-        found.append(None if rng.random() < 0.02 else
-                     text + "long " * int(rng.integers(0, 4)) + "xy"[int(rng.integers(2))])
+        found.append(
+            None
+            if rng.random() < 0.02
+            else text + "long " * int(rng.integers(0, 4)) + "xy"[int(rng.integers(2))]
+        )
     return found
 
 

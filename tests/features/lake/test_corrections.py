@@ -48,11 +48,15 @@ def uses(workspace: Workspace, *as_ofs: datetime) -> list[float]:
     return frame["feature_uses_28d"].to_list()
 
 
-@pytest.mark.parametrize("files", [
-    (FIRST + OTHER, CORRECTED),
-    (FIRST + OTHER + CORRECTED,),
-    (CORRECTED + OTHER + FIRST,),  # an export that begins with the newest row
-], ids=["in two files", "in one file", "newest first"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        (FIRST + OTHER, CORRECTED),
+        (FIRST + OTHER + CORRECTED,),
+        (CORRECTED + OTHER + FIRST,),  # an export that begins with the newest row
+    ],
+    ids=["in two files", "in one file", "newest first"],
+)
 def test_a_correction_supersedes_from_its_knowledge_time_on(tmp_path, files):
     workspace = ingested(tmp_path, *files)
     versions = Lake(workspace.events_dir).scan().filter(event_id="x").sort("recorded_at").collect()

@@ -26,8 +26,16 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 def event(day: int = 0, **other) -> Event:
     moment = START + timedelta(days=day)
-    return Event(**{"account_id": "a", "kind": "user.session", "occurred_at": START,
-                    "recorded_at": moment, "quantity": 60.0} | other)
+    return Event(
+        **{
+            "account_id": "a",
+            "kind": "user.session",
+            "occurred_at": START,
+            "recorded_at": moment,
+            "quantity": 60.0,
+        }
+        | other
+    )
 
 
 def append(lake: Lake, *events: Event, now: datetime = NOW):
@@ -35,8 +43,13 @@ def append(lake: Lake, *events: Event, now: datetime = NOW):
 
 
 def counts(summary):
-    return (summary.landed, summary.duplicates, summary.corrected,
-            sum(summary.quarantined.values()), sum(summary.left_out.values()))
+    return (
+        summary.landed,
+        summary.duplicates,
+        summary.corrected,
+        sum(summary.quarantined.values()),
+        sum(summary.left_out.values()),
+    )
 
 
 @pytest.fixture
@@ -58,8 +71,10 @@ def test_what_is_appended_can_be_read(lake):
     frame = lake.scan().collect().sort("recorded_at")
     assert frame["kind"].to_list() == ["user.session", "error.raised"]
     assert frame["superseded_at"].null_count() == 2
-    assert lake.first_recorded() == {"user.session": START,
-                                     "error.raised": START + timedelta(days=1)}
+    assert lake.first_recorded() == {
+        "user.session": START,
+        "error.raised": START + timedelta(days=1),
+    }
     assert lake.sources["test.made"].rows == 2
 
 
@@ -83,7 +98,7 @@ def test_the_same_id_with_other_content_recorded_later_is_a_correction(lake):
         as_of = START + timedelta(days=day)
         assert lake.as_of(as_of).collect()["quantity"].to_list() == known
         before = lake.versions_before(as_of).collect()["quantity"].to_list()
-        assert before == [60.0, 90.0][:len(before)]
+        assert before == [60.0, 90.0][: len(before)]
         assert len(before) == (0 if day == 1 else 1 if day < 6 else 2)
 
 
@@ -97,12 +112,17 @@ def test_the_same_id_with_other_content_not_recorded_later_is_quarantined(lake, 
     assert '"quantity": 90.0' in refused["raw"][0]
 
 
-@pytest.mark.parametrize(("bad", "reason"), [
-    ({"account_id": ""}, "account_id is missing"),
-    ({"kind": "coffee.drunk"}, "kind is not known"),
-    ({"occurred_at": NOW + timedelta(hours=1), "recorded_at": NOW + timedelta(hours=1)},
-     "occurred_at lies in the future"),
-])
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"account_id": ""}, "account_id is missing"),
+        ({"kind": "coffee.drunk"}, "kind is not known"),
+        (
+            {"occurred_at": NOW + timedelta(hours=1), "recorded_at": NOW + timedelta(hours=1)},
+            "occurred_at lies in the future",
+        ),
+    ],
+)
 def test_a_bad_event_of_a_program_is_quarantined(lake, bad, reason):
     summary = append(lake, event(), event(**bad))
     assert summary.landed == 1
@@ -135,10 +155,17 @@ def test_a_block_that_fails_leaves_the_old_lake(lake):
     with pytest.raises(RuntimeError, match="power"), lake.batch() as batch:  # noqa: PT012
         batch.take(
             events_frame([event(2)]).with_columns(
-                pl.lit(1, pl.Int64).alias("__line"), pl.lit(None, pl.String).alias("problem"),
-                pl.lit(None, pl.String).alias("left")),
-            raw=pl.DataFrame({"__line": [1]}), source="t", table="t", file="f", now=NOW,
-            complete_until=None)
+                pl.lit(1, pl.Int64).alias("__line"),
+                pl.lit(None, pl.String).alias("problem"),
+                pl.lit(None, pl.String).alias("left"),
+            ),
+            raw=pl.DataFrame({"__line": [1]}),
+            source="t",
+            table="t",
+            file="f",
+            now=NOW,
+            complete_until=None,
+        )
         raise RuntimeError("power")
     assert lake.manifest == before
     assert lake.scan().collect().height == 1
@@ -146,8 +173,11 @@ def test_a_block_that_fails_leaves_the_old_lake(lake):
 
 def test_what_a_killed_batch_left_behind_is_swept_away_by_the_next(lake):
     append(lake, event())
-    left = [lake.folder / "000002-1.parquet", lake.folder / ".000002-1.parquet.tmp",
-            lake.quarantine_folder / "000002-refused.parquet"]
+    left = [
+        lake.folder / "000002-1.parquet",
+        lake.folder / ".000002-1.parquet.tmp",
+        lake.quarantine_folder / "000002-refused.parquet",
+    ]
     lake.quarantine_folder.mkdir()
     for path in left:
         path.write_bytes(b"half")
@@ -169,9 +199,20 @@ def test_two_writers_at_once_one_is_told_to_wait(lake):
 def test_many_writers_that_wait_lose_nothing(lake):
     def send(writer: int) -> None:
         for number in range(5):
-            ingest_rows(lake, [{"event_id": f"{writer}-{number}", "account_id": "a",
-                                "kind": "user.session", "occurred_at": "2026-03-01T00:00:00Z"}],
-                        now=NOW, source="api", wait_seconds=60)
+            ingest_rows(
+                lake,
+                [
+                    {
+                        "event_id": f"{writer}-{number}",
+                        "account_id": "a",
+                        "kind": "user.session",
+                        "occurred_at": "2026-03-01T00:00:00Z",
+                    }
+                ],
+                now=NOW,
+                source="api",
+                wait_seconds=60,
+            )
 
     threads = [threading.Thread(target=send, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -283,8 +324,12 @@ def plainly(batches):
     return tally, versions
 
 
-some_events = st.builds(event, day=st.integers(0, 3), event_id=st.sampled_from(["x", "y", "z"]),
-                        quantity=st.sampled_from([1.0, 2.0]))
+some_events = st.builds(
+    event,
+    day=st.integers(0, 3),
+    event_id=st.sampled_from(["x", "y", "z"]),
+    quantity=st.sampled_from([1.0, 2.0]),
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -294,13 +339,15 @@ def test_versions_are_those_of_the_plain_reference(tmp_path_factory, batches):
     summaries = [append(lake, *batch) for batch in batches]
     tally, versions = plainly(batches)
     assert [sum(column) for column in zip(*(counts(s)[:4] for s in summaries), strict=True)] == (
-        tally if batches else [])
+        tally if batches else []
+    )
     frame = lake.scan().collect().sort("event_id", "recorded_at")
-    expected = [(event_id, held[n][0], held[n][1][6],
-                 held[n + 1][0] if n + 1 < len(held) else None)
-                for event_id, held in sorted(versions.items()) for n in range(len(held))]
-    assert frame.select("event_id", "recorded_at", "quantity",
-                        "superseded_at").rows() == expected
+    expected = [
+        (event_id, held[n][0], held[n][1][6], held[n + 1][0] if n + 1 < len(held) else None)
+        for event_id, held in sorted(versions.items())
+        for n in range(len(held))
+    ]
+    assert frame.select("event_id", "recorded_at", "quantity", "superseded_at").rows() == expected
 
 
 def test_a_corrected_event_with_the_same_moment_and_content_again_is_a_repeat(lake):
@@ -310,7 +357,12 @@ def test_a_corrected_event_with_the_same_moment_and_content_again_is_a_repeat(la
     assert counts(append(lake, second, first)) == (0, 2, 0, 0, 0)
     assert lake.manifest == before
     assert counts(append(lake, replace(first, recorded_at=START + timedelta(days=9)))) == (
-        0, 0, 1, 0, 0)  # back to the first content is a correction too
+        0,
+        0,
+        1,
+        0,
+        0,
+    )  # back to the first content is a correction too
 
 
 def test_merging_many_small_files_stops_where_one_is_large_enough(tmp_path):

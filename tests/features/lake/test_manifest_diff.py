@@ -23,10 +23,18 @@ CASES = {
     "seen merged": (Manifest(parts=(M, C), retired=(A, B)), {M, A, B}, (C,), ()),
     "a merge and a part": (Manifest(parts=(M, C), retired=(A, B)), {A}, (C, B), ()),
     "refused rows": (Manifest(parts=(M,), retired=(A, R)), {A}, (), ()),
-    "both merged": (Manifest(parts=(M,), superseded=(N,), retired=(A, B, S, T)), {A, S}, (B,),
-                    (T,)),
-    "superseded merged after parts": (Manifest(parts=(M,), superseded=(N,), retired=(S, T)),
-                                      {A, S}, (M,), (T,)),
+    "both merged": (
+        Manifest(parts=(M,), superseded=(N,), retired=(A, B, S, T)),
+        {A, S},
+        (B,),
+        (T,),
+    ),
+    "superseded merged after parts": (
+        Manifest(parts=(M,), superseded=(N,), retired=(S, T)),
+        {A, S},
+        (M,),
+        (T,),
+    ),
 }
 
 

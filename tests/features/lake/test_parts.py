@@ -15,17 +15,31 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def some(*accounts: str) -> pl.DataFrame:
-    return events_frame([
-        Event(event_id=f"e{n}", account_id=account, kind="feature.used", quantity=float(n),
-              occurred_at=START - timedelta(hours=n), recorded_at=START)
-        for n, account in enumerate(accounts)])
+    return events_frame(
+        [
+            Event(
+                event_id=f"e{n}",
+                account_id=account,
+                kind="feature.used",
+                quantity=float(n),
+                occurred_at=START - timedelta(hours=n),
+                recorded_at=START,
+            )
+            for n, account in enumerate(accounts)
+        ]
+    )
 
 
 def test_events_are_ordered_by_account_and_time_and_stay_whole():
     events = some("b", "ü", "a", "b", "a")
     ordered = by_account(events)
     assert ordered.select("account_id", "event_id").rows() == [
-        ("a", "e4"), ("a", "e2"), ("b", "e3"), ("b", "e0"), ("ü", "e1")]
+        ("a", "e4"),
+        ("a", "e2"),
+        ("b", "e3"),
+        ("b", "e0"),
+        ("ü", "e1"),
+    ]
     assert_frame_equal(ordered.sort("event_id"), events)
 
 

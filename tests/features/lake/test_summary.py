@@ -44,9 +44,11 @@ def said(tmp_path):
     (files / "shop.toml").write_text(MAPPING)
     (files / "use.csv").write_text(
         "company,at,n\na,2026-03-01,40\n,2026-03-01,1\nb,2026-03-02,1\nb,last week,1\n"
-        "b,sometime,1\nb,2026-05-01T13:31:00,1\n")
+        "b,sometime,1\nb,2026-05-01T13:31:00,1\n"
+    )
     (files / "contracts.csv").write_text(
-        "company,from,to,price\na,2025-01-01,2026-01-01,10\nb,2025-01-01,2027-01-01,cheap\n")
+        "company,from,to,price\na,2025-01-01,2026-01-01,10\nb,2025-01-01,2027-01-01,cheap\n"
+    )
     workspace = Workspace(tmp_path / "workspace", environment={})
     return str(ingest(workspace, [files], files / "shop.toml", now=NOW)), workspace
 
@@ -54,8 +56,9 @@ def said(tmp_path):
 def test_the_summary_shows_the_first_example_of_each_reason_and_where_the_rest_is(said):
     text, workspace = said
     assert "quarantined: 1 because account_id is missing; use.csv:3\n" in text
-    assert ("quarantined: 2 because occurred_at is no time; the first: use.csv:5 'last week'\n"
-            ) in text
+    assert (
+        "quarantined: 2 because occurred_at is no time; the first: use.csv:5 'last week'\n"
+    ) in text
     assert "quarantined: 1 because mrr is no number; contracts.csv:3 'cheap'\n" in text
     assert f"4 refused rows to look at, with reason, file and line: {QUARANTINED_AT}" in text
     assert pl.read_parquet(workspace.root / QUARANTINED_AT).height == 4
@@ -69,28 +72,43 @@ def test_the_moment_after_which_rows_are_left_out_is_said_with_its_time(said):
 def test_rows_add_up_to_what_became_of_them(said):
     sums = []
     for line in said[0].splitlines():
-        there = re.search(r"(?:make|Read|\)): ?([\d,]+) (?:events|rows?).*: ([^:]* landed.*?)\.?$",
-                          line.replace("Read", "Read:", 1))
+        there = re.search(
+            r"(?:make|Read|\)): ?([\d,]+) (?:events|rows?).*: ([^:]* landed.*?)\.?$",
+            line.replace("Read", "Read:", 1),
+        )
         if there:
             made = re.search(r"make ([\d,]+) events", line)
             terms = there[2].split(" + ")
-            sums.append((int(made[1] if made else there[1]),
-                         sum(int(term.split()[0]) for term in terms)))
+            sums.append(
+                (int(made[1] if made else there[1]), sum(int(term.split()[0]) for term in terms))
+            )
     assert sums == [(9, 9), (6, 6), (3, 3)]
     assert "which make 3 events (a contract period tells of its start" in said[0]
     assert "What is new counts as 43 events, since a row may sum up several." in said[0]
 
 
-@pytest.mark.parametrize(("summary", "line"), [
-    (IngestSummary(files=(FileSummary(file="a", table="t", read=1, landed=1),), events=1),
-     "Read 1 row of 1 file in 0.0 s: 1 landed."),
-    (IngestSummary(files=(FileSummary(file="a", table="t", read=1_000, corrected=1,
-                                      duplicates=999),) * 2, events=2),
-     "Read 2,000 rows of 2 files in 0.0 s: 0 landed + 1,998 already there + 2 corrections."),
-    (IngestSummary(files=(FileSummary(file="a", table="t", read=1, corrected=1),), events=1),
-     "Read 1 row of 1 file in 0.0 s: 0 landed + 1 correction."),
-    (IngestSummary(files=()), "Read 0 rows of 0 files in 0.0 s: 0 landed."),
-])
+@pytest.mark.parametrize(
+    ("summary", "line"),
+    [
+        (
+            IngestSummary(files=(FileSummary(file="a", table="t", read=1, landed=1),), events=1),
+            "Read 1 row of 1 file in 0.0 s: 1 landed.",
+        ),
+        (
+            IngestSummary(
+                files=(FileSummary(file="a", table="t", read=1_000, corrected=1, duplicates=999),)
+                * 2,
+                events=2,
+            ),
+            "Read 2,000 rows of 2 files in 0.0 s: 0 landed + 1,998 already there + 2 corrections.",
+        ),
+        (
+            IngestSummary(files=(FileSummary(file="a", table="t", read=1, corrected=1),), events=1),
+            "Read 1 row of 1 file in 0.0 s: 0 landed + 1 correction.",
+        ),
+        (IngestSummary(files=()), "Read 0 rows of 0 files in 0.0 s: 0 landed."),
+    ],
+)
 def test_one_is_not_said_in_the_plural(summary, line):
     assert summary.lines()[0] == line
 

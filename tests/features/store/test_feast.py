@@ -25,14 +25,30 @@ def few_events() -> list[Event]:
     events = []
     for number, account_id in enumerate(("acme", "zeta")):
         terms = properties_text({"seats": 5, "price_plan": "Starter", "renewal_on": "2024-12-31"})
-        events.append(Event(account_id=account_id, kind="contract.started", quantity=100.0,
-                            event_id=f"c{number}", occurred_at=FIRST, recorded_at=FIRST,
-                            properties=terms))
+        events.append(
+            Event(
+                account_id=account_id,
+                kind="contract.started",
+                quantity=100.0,
+                event_id=f"c{number}",
+                occurred_at=FIRST,
+                recorded_at=FIRST,
+                properties=terms,
+            )
+        )
         for day in range(1, 50, number + 2):
             moment = FIRST + timedelta(days=day)
-            events.append(Event(account_id=account_id, kind="feature.used", user_id="u1",
-                                event_id=f"f{number}-{day}", occurred_at=moment,
-                                recorded_at=moment, properties=properties_text({"name": "search"})))
+            events.append(
+                Event(
+                    account_id=account_id,
+                    kind="feature.used",
+                    user_id="u1",
+                    event_id=f"f{number}-{day}",
+                    occurred_at=moment,
+                    recorded_at=moment,
+                    properties=properties_text({"name": "search"}),
+                )
+            )
     return events
 
 
@@ -41,8 +57,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, pl.Data
     workspace = Workspace(tmp_path_factory.mktemp("workspace"), environment={})
     workspace.change_settings(use_names=("search",), max_feature_age_days=20.0)
     frame = build_snapshots(
-        events_frame(few_events()), AS_OFS, catalogue(("search",)),
-        first_recorded={"contract.started": FIRST, "feature.used": FIRST})
+        events_frame(few_events()),
+        AS_OFS,
+        catalogue(("search",)),
+        first_recorded={"contract.started": FIRST, "feature.used": FIRST},
+    )
     SnapshotStore(workspace.snapshots_dir).write(frame)
     return workspace, frame
 
@@ -64,22 +83,38 @@ def test_a_data_scientist_reads_the_rows_of_the_snapshots(
     rng = random.Random(4)
     seconds = [-1, 0, 1, 86_400 * 20, *rng.sample(range(5_000_000), 20)]
     rows = pl.DataFrame(
-        [(rng.choice(["acme", "zeta", "nobody"]),
-          AS_OFS[0] + timedelta(seconds=rng.choice(seconds))) for _ in range(60)],
-        schema=["account_id", "at"], orient="row").unique()
+        [
+            (
+                rng.choice(["acme", "zeta", "nobody"]),
+                AS_OFS[0] + timedelta(seconds=rng.choice(seconds)),
+            )
+            for _ in range(60)
+        ],
+        schema=["account_id", "at"],
+        orient="row",
+    ).unique()
     entities = rows.rename({"at": "event_timestamp"}).to_pandas()
     features = WorkspaceFeatures(workspace)
     names = ["mrr", "feature_uses_28d", "days_since_feature_use", "price_plan"]
     table = features.store.get_historical_features(
-        entities, features=features.references).to_arrow()
+        entities, features=features.references
+    ).to_arrow()
     joined = pl.DataFrame(pl.from_arrow(table)).select(
-        "account_id", pl.col("event_timestamp").cast(pl.Datetime("us", "UTC")).alias("at"), *names)
+        "account_id", pl.col("event_timestamp").cast(pl.Datetime("us", "UTC")).alias("at"), *names
+    )
     expected = rows.sort("at").join_asof(
-        frame.sort("as_of"), left_on="at", right_on="as_of", by="account_id",
-        strategy="backward", tolerance=timedelta(days=20), check_sortedness=False)
+        frame.sort("as_of"),
+        left_on="at",
+        right_on="as_of",
+        by="account_id",
+        strategy="backward",
+        tolerance=timedelta(days=20),
+        check_sortedness=False,
+    )
     keys = ["account_id", "at"]
-    assert_frame_equal(joined.sort(keys), expected.select(joined.columns).sort(keys),
-                       check_exact=True)
+    assert_frame_equal(
+        joined.sort(keys), expected.select(joined.columns).sort(keys), check_exact=True
+    )
     assert joined["mrr"].null_count() not in (0, joined.height)
 
 
@@ -87,8 +122,9 @@ def test_the_historical_join_reads_only_the_columns_asked_for(
     filled: tuple[Workspace, pl.DataFrame],
 ) -> None:
     workspace, frame = filled
-    joined = WorkspaceFeatures(workspace).historical(frame.select("account_id", "as_of"),
-                                                     ["mrr", "price_plan"])
+    joined = WorkspaceFeatures(workspace).historical(
+        frame.select("account_id", "as_of"), ["mrr", "price_plan"]
+    )
     assert joined.columns == ["account_id", "as_of", "mrr", "price_plan"]
 
 
@@ -96,8 +132,12 @@ def test_a_snapshot_older_than_the_maximum_age_is_unknown(
     filled: tuple[Workspace, pl.DataFrame],
 ) -> None:
     workspace, _ = filled
-    late = pl.DataFrame({"account_id": ["acme"] * 2,
-                         "as_of": [AS_OFS[1] + timedelta(days=days) for days in (10, 40)]})
+    late = pl.DataFrame(
+        {
+            "account_id": ["acme"] * 2,
+            "as_of": [AS_OFS[1] + timedelta(days=days) for days in (10, 40)],
+        }
+    )
     joined = WorkspaceFeatures(workspace).historical(late, ["mrr"])
     assert joined["mrr"].to_list() == [100.0, None]
 
@@ -132,8 +172,9 @@ def test_feast_itself_writes_what_the_arrow_path_writes(
     own = features.online(["acme", "zeta"])
     workspace.online_db.unlink()
     again = WorkspaceFeatures(workspace)
-    again.store.materialize(AS_OFS[0] - timedelta(days=1), AS_OFS[1] + timedelta(days=1),
-                            disable_event_timestamp=False)
+    again.store.materialize(
+        AS_OFS[0] - timedelta(days=1), AS_OFS[1] + timedelta(days=1), disable_event_timestamp=False
+    )
     assert_frame_equal(again.online(["acme", "zeta"]), own, check_exact=True)
 
 
@@ -149,7 +190,8 @@ def test_without_snapshots_the_error_says_how_to_make_some(tmp_path: Path) -> No
 
 
 def test_snapshots_made_before_a_feature_was_declared_are_to_be_made_again(
-    filled: tuple[Workspace, pl.DataFrame], tmp_path: Path,
+    filled: tuple[Workspace, pl.DataFrame],
+    tmp_path: Path,
 ) -> None:
     _, frame = filled
     workspace = Workspace(tmp_path, environment={})
@@ -162,8 +204,10 @@ def test_snapshots_made_before_a_feature_was_declared_are_to_be_made_again(
     with pytest.raises(FeatureStoreError, match=expected):
         WorkspaceFeatures(workspace).historical(frame.select("account_id", "as_of"))
     snapshots.write(frame.filter(pl.col("as_of") == AS_OFS[0]))
-    assert WorkspaceFeatures(workspace).historical(
-        frame.select("account_id", "as_of")).height == frame.height
+    assert (
+        WorkspaceFeatures(workspace).historical(frame.select("account_id", "as_of")).height
+        == frame.height
+    )
 
 
 def test_a_name_that_the_catalogue_lacks_is_refused(

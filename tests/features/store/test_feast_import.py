@@ -12,17 +12,28 @@ import typeguard
 from features.store import _feast_import as quick_feast
 
 ROOT = Path(__file__).parents[3]
-SAYS = ("import feast, typeguard; print('TypeCheckMemo' in feast.Entity.__init__.__code__.co_names,"
-        " typeguard.typechecked.__name__)")
+SAYS = (
+    "import feast, typeguard; print('TypeCheckMemo' in feast.Entity.__init__.__code__.co_names,"
+    " typeguard.typechecked.__name__)"
+)
 
 
-@pytest.mark.parametrize(("first", "checked"), [
-    ("import features.store.feast", False), ("import serving.state.state", False),
-    ("import feast; import features.store.feast", True),
-])
+@pytest.mark.parametrize(
+    ("first", "checked"),
+    [
+        ("import features.store.feast", False),
+        ("import serving.state.state", False),
+        ("import feast; import features.store.feast", True),
+    ],
+)
 def test_feast_is_imported_without_checks_unless_it_was_there(first: str, checked: bool) -> None:
-    done = subprocess.run([sys.executable, "-c", f"{first}; {SAYS}"], cwd=ROOT, check=True,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{first}; {SAYS}"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.split() == [str(checked), "typechecked"]
 
 

@@ -30,11 +30,23 @@ def workspace(tmp_path: Path) -> Workspace:
     workspace = Workspace(tmp_path / "first", environment={})
     workspace.change_settings(clock=AS_OFS[1])
     terms = properties_text({"seats": 5, "price_plan": "Starter", "renewal_on": "2024-12-31"})
-    events = [Event(account_id=name, kind="contract.started", quantity=100.0, event_id=name,
-                    occurred_at=FIRST, recorded_at=FIRST, properties=terms)
-              for name in ("acme", "zeta")]
-    SnapshotStore(workspace.snapshots_dir).write(build_snapshots(
-        events_frame(events), AS_OFS, catalogue(), first_recorded={"contract.started": FIRST}))
+    events = [
+        Event(
+            account_id=name,
+            kind="contract.started",
+            quantity=100.0,
+            event_id=name,
+            occurred_at=FIRST,
+            recorded_at=FIRST,
+            properties=terms,
+        )
+        for name in ("acme", "zeta")
+    ]
+    SnapshotStore(workspace.snapshots_dir).write(
+        build_snapshots(
+            events_frame(events), AS_OFS, catalogue(), first_recorded={"contract.started": FIRST}
+        )
+    )
     return workspace
 
 
@@ -49,9 +61,14 @@ for line in sys.argv[1:]:
 
 
 def feast(workspace: Workspace, *command: str | Path) -> str:
-    done = subprocess.run(command, cwd=workspace.feast_dir, capture_output=True,
-                          text=True, check=False,
-                          env={**os.environ, "PYTHONWARNINGS": "ignore", "COLUMNS": "200"})
+    done = subprocess.run(
+        command,
+        cwd=workspace.feast_dir,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "COLUMNS": "200"},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -59,24 +76,40 @@ def feast(workspace: Workspace, *command: str | Path) -> str:
 def test_plain_feast_commands_apply_list_and_fill_the_store(workspace: Workspace) -> None:
     write_repo(workspace)
     said = feast(
-        workspace, sys.executable, "-c", ONE_AFTER_ANOTHER, "apply", "feature-views list",
-        "materialize 2024-01-15T00:00:00 2024-02-15T00:00:00 --views account_contract")
+        workspace,
+        sys.executable,
+        "-c",
+        ONE_AFTER_ANOTHER,
+        "apply",
+        "feature-views list",
+        "materialize 2024-01-15T00:00:00 2024-02-15T00:00:00 --views account_contract",
+    )
     _, head, listed = said.partition("NAME ")
     assert head
     for theme in ("account_adoption", "account_contract", "account_attributes"):
         assert theme in listed
     features = WorkspaceFeatures(workspace)
     february = features.store.get_online_features(
-        features=["account_contract:tenure_days"], entity_rows=[{"account_id": "acme"}]).to_dict()
-    feast(workspace, FEAST, "materialize-incremental", "2024-03-02T00:00:00",
-          "--views", "account_contract")
+        features=["account_contract:tenure_days"], entity_rows=[{"account_id": "acme"}]
+    ).to_dict()
+    feast(
+        workspace,
+        FEAST,
+        "materialize-incremental",
+        "2024-03-02T00:00:00",
+        "--views",
+        "account_contract",
+    )
     march = features.store.get_online_features(
-        features=["account_contract:tenure_days"], entity_rows=[{"account_id": "acme"}]).to_dict()
+        features=["account_contract:tenure_days"], entity_rows=[{"account_id": "acme"}]
+    ).to_dict()
     assert (february["tenure_days"], march["tenure_days"]) == ([31.0], [60.0])
 
 
 def test_what_feast_registers_lies_in_the_workspace_wherever_it_is_asked_from(
-    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -122,7 +155,8 @@ def test_a_variable_that_is_not_set_is_named(workspace: Workspace, text: str) ->
 
 
 def test_a_secret_stays_out_of_the_files(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KEEPWELL_SECRET", "open sesame")
     workspace.change_settings(redis='h:1,db=0,password="${KEEPWELL_SECRET}"')

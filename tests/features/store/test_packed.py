@@ -21,13 +21,18 @@ from features.store._packed_file import FORMAT, PackedFile
 from features.store._packed_rows import PackedRowError
 from features.store.packed import PackedOnlineStore, PackedStoreError
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning",
-                                        "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 
 
 def usage(*rows: tuple[str, float, float | None, str | None]) -> pl.DataFrame:
-    table = pl.DataFrame(rows, schema=["account_id", "at", "uses", "plan"], orient="row",
-                         schema_overrides={"uses": pl.Float64, "plan": pl.String})
+    table = pl.DataFrame(
+        rows,
+        schema=["account_id", "at", "uses", "plan"],
+        orient="row",
+        schema_overrides={"uses": pl.Float64, "plan": pl.String},
+    )
     moments = pl.Series("at", [day(number) for number in table["at"]], pl.Datetime("us", "UTC"))
     return table.with_columns(moments, created=moments)
 
@@ -52,7 +57,8 @@ def test_an_older_row_never_replaces_a_newer_one(way: str, tmp_path: Path) -> No
             repo.store.push("terms_push", repo.frame("terms", [("acme", at, at, value)]))
         else:
             repo.store.write_to_online_store(
-                "usage", repo.frame("usage", [("acme", at, at, value, "x")]))
+                "usage", repo.frame("usage", [("acme", at, at, value, "x")])
+            )
     found = repo.ask(["terms:mrr" if way == "push" else "usage:uses"], "acme")
     assert list(found.values()) == [[(3.0, "PRESENT", day(3))]]
 
@@ -72,13 +78,18 @@ def test_of_one_moment_the_row_created_later_stays(tmp_path: Path) -> None:
     assert repo.ask(["terms:mrr"], "acme")["mrr"] == [(5.5, "PRESENT", day(1))]
 
 
-AGES = [(LIFE, "PRESENT"), (LIFE + timedelta(microseconds=1), "OUTSIDE_MAX_AGE"),
-        (timedelta(days=-1), "PRESENT")]
+AGES = [
+    (LIFE, "PRESENT"),
+    (LIFE + timedelta(microseconds=1), "OUTSIDE_MAX_AGE"),
+    (timedelta(days=-1), "PRESENT"),
+]
 
 
 @pytest.mark.parametrize(("age", "status"), AGES, ids=["as old as allowed", "older", "not yet"])
 def test_a_row_older_than_its_view_allows_is_outside_its_age(
-    age: timedelta, status: str, tmp_path: Path,
+    age: timedelta,
+    status: str,
+    tmp_path: Path,
 ) -> None:
     repo = OnlineRepo(tmp_path, PACKED, now=day(1) + age)
     write_table(repo, usage(("acme", 1, 1.0, None)))
@@ -106,15 +117,25 @@ def test_without_a_stated_moment_the_age_is_that_of_the_call(tmp_path: Path) -> 
 
 def test_a_view_without_a_time_to_live_never_expires(tmp_path: Path) -> None:
     repo = OnlineRepo(tmp_path, PACKED, now=day(10_000))
-    repo.store.apply([repo.view("terms", [account], pushed=True, ttl=timedelta(0),
-                                mrr=repo.terms.features[0].dtype)])
+    repo.store.apply(
+        [
+            repo.view(
+                "terms", [account], pushed=True, ttl=timedelta(0), mrr=repo.terms.features[0].dtype
+            )
+        ]
+    )
     repo.store.push("terms_push", repo.frame("terms", [("acme", 1, 1, 1.0)]))
     assert repo.ask(["terms:mrr"], "acme")["mrr"] == [(1.0, "PRESENT", day(1))]
 
 
 def test_a_table_is_read_as_feast_would_have_written_it(tmp_path: Path) -> None:
-    rows = [("acme", 1, 1.0, "a"), ("zeta", 2, None, None), ("acme", 3, float("nan"), "ü"),
-            ("beta", 0, -0.0, ""), ("acme", 2, 2.0, "b")]
+    rows = [
+        ("acme", 1, 1.0, "a"),
+        ("zeta", 2, None, None),
+        ("acme", 3, float("nan"), "ü"),
+        ("beta", 0, -0.0, ""),
+        ("acme", 2, 2.0, "b"),
+    ]
     answers = []
     for way in ("feast", "table"):
         (tmp_path / way).mkdir()
@@ -122,8 +143,10 @@ def test_a_table_is_read_as_feast_would_have_written_it(tmp_path: Path) -> None:
         if way == "table":
             write_table(repo, usage(*rows))
         else:
-            repo.store.write_to_online_store("usage", repo.frame(
-                "usage", [(name, at, at, uses, plan) for name, at, uses, plan in rows]))
+            repo.store.write_to_online_store(
+                "usage",
+                repo.frame("usage", [(name, at, at, uses, plan) for name, at, uses, plan in rows]),
+            )
         answers.append(repo.ask(["usage:uses", "usage:plan"], "acme", "beta", "zeta", "nobody"))
     assert repr(answers[0]) == repr(answers[1])
     assert answers[0]["plan"][0] == ("ü", "PRESENT", day(3))
@@ -131,14 +154,21 @@ def test_a_table_is_read_as_feast_would_have_written_it(tmp_path: Path) -> None:
 
 def test_a_field_that_no_table_holds_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     repo = OnlineRepo(tmp_path, PACKED, now=day(9))
-    odd = FeatureView(name="odd", entities=[account], schema=[Field(name="n", dtype=Int64)],
-                      source=FileSource(path=str(tmp_path / "x.parquet"), timestamp_field="at"))
+    odd = FeatureView(
+        name="odd",
+        entities=[account],
+        schema=[Field(name="n", dtype=Int64)],
+        source=FileSource(path=str(tmp_path / "x.parquet"), timestamp_field="at"),
+    )
     store, view = PackedOnlineStore(), repo.store.get_feature_view("usage")
     with pytest.raises(PackedStoreError, match=r"odd\.n is Int64"):
         store.online_write_table(repo.store.config, [view, odd], usage(("acme", 1, 1.0, None)))
     with pytest.raises(PackedRowError, match="key account_id"):
-        store.online_write_table(repo.store.config, [view], usage(("acme", 1, 1.0, None))
-                                 .with_columns(account_id=pl.lit(None, pl.String)))
+        store.online_write_table(
+            repo.store.config,
+            [view],
+            usage(("acme", 1, 1.0, None)).with_columns(account_id=pl.lit(None, pl.String)),
+        )
     assert read(repo, "acme") == [None]
     store.online_write_table(repo.store.config, [view], usage(("acme", 1, 1.0, None)))
     assert read(repo, "acme") == [1.0]  # the numbers given in what was undone are not kept
@@ -211,8 +241,11 @@ for version in range(first, first + 100_000):
 def kill_while_writing(path: Path, first: int, seconds: float) -> int:
     """Write version after version until killed; the last one that was said to be written."""
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(first), "300", "3"], text=True,
-        stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
+        [sys.executable, "-c", WRITER, str(path), str(first), "300", "3"],
+        text=True,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    )
     assert writer.stdout is not None
     said = [int(writer.stdout.readline())]
     timer = threading.Timer(seconds, writer.kill)
@@ -230,8 +263,9 @@ def check_kills(path: Path, kills: int) -> None:
     for _ in range(kills):
         said = kill_while_writing(path, first, rng.uniform(0, 0.3))
         file = PackedFile(path)
-        versions = {moment for (moment,) in
-                    file.connection.execute("SELECT event_at FROM rows").fetchall()}
+        versions = {
+            moment for (moment,) in file.connection.execute("SELECT event_at FROM rows").fetchall()
+        }
         counts = file.connection.execute("SELECT count(*) FROM rows").fetchone()
         assert file.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         file.close()

@@ -11,8 +11,9 @@ from online_repo import PACKED_ENGINE, OnlineRepo, account, day
 
 from features.store._packed_file import PackedFile
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning",
-                                        "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 
 
 @pytest.fixture
@@ -32,7 +33,9 @@ def test_a_view_of_numbers_and_words_is_written_as_a_table(repo: OnlineRepo) -> 
     repo.materialize(-1, 1, feature_views=["usage"])
     assert layouts(repo) == {'["uses", "plan"]'}  # a table has its numbers first
     assert repo.ask(["usage:plan", "usage:uses"], "acme") == {
-        "plan": [("a", "PRESENT", day(0))], "uses": [(1.5, "PRESENT", day(0))]}
+        "plan": [("a", "PRESENT", day(0))],
+        "uses": [(1.5, "PRESENT", day(0))],
+    }
 
 
 def test_a_view_with_another_type_goes_feasts_way(repo: OnlineRepo) -> None:
@@ -45,12 +48,20 @@ def test_a_view_with_another_type_goes_feasts_way(repo: OnlineRepo) -> None:
 def test_keys_and_numbers_have_the_types_that_are_declared(repo: OnlineRepo) -> None:
     """A file may hold narrower integers and moments without a zone."""
     path = repo.folder / "seats.parquet"
-    pl.DataFrame({"account_id": ["acme"], "seat_number": [1], "logins": [3],
-                  "at": [day(0).replace(tzinfo=None)]}).with_columns(
-        pl.col("seat_number").cast(pl.Int32), pl.col("logins").cast(pl.Int16)).write_parquet(path)
+    pl.DataFrame(
+        {
+            "account_id": ["acme"],
+            "seat_number": [1],
+            "logins": [3],
+            "at": [day(0).replace(tzinfo=None)],
+        }
+    ).with_columns(
+        pl.col("seat_number").cast(pl.Int32), pl.col("logins").cast(pl.Int16)
+    ).write_parquet(path)
     repo.materialize(-1, 1, feature_views=["seats"])
     assert repo.ask(["seats:logins"], {"account_id": "acme", "seat_number": 1})["logins"] == [
-        (3.0, "PRESENT", day(0))]
+        (3.0, "PRESENT", day(0))
+    ]
 
 
 def test_a_materialize_that_fails_says_so_and_writes_nothing(repo: OnlineRepo) -> None:

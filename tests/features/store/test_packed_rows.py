@@ -32,8 +32,9 @@ def value(cell: float | str | None) -> Value:
 
 
 @given(rows=st.lists(st.tuples(numbers, numbers, words, numbers, words), max_size=8))
-def test_a_table_is_packed_as_its_values_would_be(rows: list[tuple[float | str | None, ...]]
-                                                  ) -> None:
+def test_a_table_is_packed_as_its_values_would_be(
+    rows: list[tuple[float | str | None, ...]],
+) -> None:
     types = {"a": pl.Float64, "b": pl.Float64, "c": pl.String, "d": pl.Float64, "e": pl.String}
     table = pl.DataFrame(rows, schema=types, orient="row")
     assert list(pack_table(table)) == [pack_values(map(value, row)) for row in rows]
@@ -46,15 +47,32 @@ def test_a_long_table_is_packed_in_parts() -> None:
     assert [c.double_val if c.WhichOneof("val") else None for c in cells] == table["n"].to_list()
 
 
-@given(keys=st.lists(st.tuples(st.text(max_size=20), st.integers(-2**63, 2**63 - 1),
-                               st.integers(-2**31, 2**31 - 1)), max_size=5))
+@given(
+    keys=st.lists(
+        st.tuples(
+            st.text(max_size=20), st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1)
+        ),
+        max_size=5,
+    )
+)
 def test_a_key_has_the_bytes_that_feast_gives_it(keys: list[tuple[str, int, int]]) -> None:
-    table = pl.DataFrame(keys, schema={"word": pl.String, "big": pl.Int64, "little": pl.Int32},
-                         orient="row")
+    table = pl.DataFrame(
+        keys, schema={"word": pl.String, "big": pl.Int64, "little": pl.Int32}, orient="row"
+    )
     assert pack_keys(table) == [
-        serialize_entity_key(EntityKey(join_keys=["word", "big", "little"], entity_values=[
-            Value(string_val=word), Value(int64_val=big), Value(int32_val=little)]), 3)
-        for word, big, little in keys]
+        serialize_entity_key(
+            EntityKey(
+                join_keys=["word", "big", "little"],
+                entity_values=[
+                    Value(string_val=word),
+                    Value(int64_val=big),
+                    Value(int32_val=little),
+                ],
+            ),
+            3,
+        )
+        for word, big, little in keys
+    ]
 
 
 def test_a_column_that_is_neither_number_nor_word_is_refused() -> None:
@@ -62,8 +80,10 @@ def test_a_column_that_is_neither_number_nor_word_is_refused() -> None:
         list(pack_table(pl.DataFrame({"n": [1]})))
 
 
-@pytest.mark.parametrize(("column", "message"), [
-    (pl.Series("k", [1.5]), "key k is Float64"), (pl.Series("k", ["a", None]), "with 1 unknown")])
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [(pl.Series("k", [1.5]), "key k is Float64"), (pl.Series("k", ["a", None]), "with 1 unknown")],
+)
 def test_what_can_be_no_key_is_refused(column: pl.Series, message: str) -> None:
     with pytest.raises(PackedRowError, match=message):
         pack_keys(column.to_frame())

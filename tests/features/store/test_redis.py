@@ -34,9 +34,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly",
-         "no", "--requirepass", SECRET, "--dir", str(tmp_path_factory.mktemp("redis"))],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        [
+            "redis-server",
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--requirepass",
+            SECRET,
+            "--dir",
+            str(tmp_path_factory.mktemp("redis")),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         for _ in range(100):
             with socket.socket() as asked:
@@ -50,23 +65,35 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-def workspace(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-              request: pytest.FixtureRequest) -> Workspace:
+def workspace(
+    server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Workspace:
     monkeypatch.setenv("KEEPWELL_REDIS_PASSWORD", SECRET)
     number = list(request.session.items).index(request.node) % 16  # a database a test
     workspace = Workspace(tmp_path, environment={})
     workspace.change_settings(
-        redis=f"127.0.0.1:{server},db={number},password=${{KEEPWELL_REDIS_PASSWORD}}")
+        redis=f"127.0.0.1:{server},db={number},password=${{KEEPWELL_REDIS_PASSWORD}}"
+    )
     return workspace
 
 
 def snapshots(workspace: Workspace, mrr: float = 100.0) -> pl.DataFrame:
     terms = properties_text({"seats": 5, "price_plan": "Größe", "renewal_on": "2024-12-31"})
-    events = [Event(account_id=name, kind="contract.started", quantity=mrr, event_id=name,
-                    occurred_at=FIRST, recorded_at=FIRST, properties=terms)
-              for name in ("acme", "zeta")]
-    frame = build_snapshots(events_frame(events), AS_OFS, catalogue(),
-                            first_recorded={"contract.started": FIRST})
+    events = [
+        Event(
+            account_id=name,
+            kind="contract.started",
+            quantity=mrr,
+            event_id=name,
+            occurred_at=FIRST,
+            recorded_at=FIRST,
+            properties=terms,
+        )
+        for name in ("acme", "zeta")
+    ]
+    frame = build_snapshots(
+        events_frame(events), AS_OFS, catalogue(), first_recorded={"contract.started": FIRST}
+    )
     SnapshotStore(workspace.snapshots_dir).write(frame)
     return frame
 
@@ -106,8 +133,9 @@ def test_an_older_snapshot_is_left_out_and_one_made_again_arrives(workspace: Wor
 def test_feast_itself_fills_redis_and_empties_it(workspace: Workspace) -> None:
     frame = snapshots(workspace)
     features = WorkspaceFeatures(workspace)
-    features.store.materialize(AS_OFS[0] - timedelta(days=1), AS_OFS[1] + timedelta(days=1),
-                               disable_event_timestamp=False)
+    features.store.materialize(
+        AS_OFS[0] - timedelta(days=1), AS_OFS[1] + timedelta(days=1), disable_event_timestamp=False
+    )
     answer = features.online(["acme"])
     newest = frame.filter(account_id="acme", as_of=AS_OFS[1])
     assert_frame_equal(answer, newest.select(answer.columns), check_exact=True)

@@ -32,8 +32,9 @@ class Cluster:
     """A Kafka cluster inside this process, which other processes can reach by its address."""
 
     def __init__(self) -> None:
-        self._producer = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1,
-                                   "log_level": 3})
+        self._producer = Producer(
+            {"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 3}
+        )
         brokers = self._producer.list_topics(timeout=10).brokers.values()
         self.address = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
 
@@ -54,15 +55,24 @@ def lake(tmp_path) -> Lake:
 
 
 def event(number: int, **changes: object) -> bytes:
-    return json.dumps({"event_id": f"e{number}", "account_id": f"a{number % 7}",
-                       "kind": "feature.used", "occurred_at": "2026-05-01T00:00:00Z",
-                       "quantity": number, **changes}).encode()
+    return json.dumps(
+        {
+            "event_id": f"e{number}",
+            "account_id": f"a{number % 7}",
+            "kind": "feature.used",
+            "occurred_at": "2026-05-01T00:00:00Z",
+            "quantity": number,
+            **changes,
+        }
+    ).encode()
 
 
-def read_all(cluster: Cluster, topic: str, lake: Lake, *, group: str = "g",
-             idle_seconds: float = 6.0):
-    stream = KafkaTopic(cluster.address, topic, group, offsets=lambda: offsets_of(lake, group),
-                        options=QUICK)
+def read_all(
+    cluster: Cluster, topic: str, lake: Lake, *, group: str = "g", idle_seconds: float = 6.0
+):
+    stream = KafkaTopic(
+        cluster.address, topic, group, offsets=lambda: offsets_of(lake, group), options=QUICK
+    )
     try:
         return consume(stream, lake, group=group, now=lambda: NOW, idle_seconds=idle_seconds)
     finally:
@@ -80,23 +90,32 @@ def test_every_message_of_a_topic_is_counted_once_and_a_bad_one_shows_its_place(
     total = read_all(cluster, "counted", lake)
     assert (total.read, total.landed, total.duplicates, total.quarantined) == (40, 37, 1, 2)
     refused = lake.quarantined().select("file", "line", "reason").sort("file").collect()
-    assert refused.rows() == [("counted/1", 2, "is not JSON"),
-                              ("counted/2", 5, "kind is not known")]
+    assert refused.rows() == [
+        ("counted/1", 2, "is not JSON"),
+        ("counted/2", 5, "kind is not known"),
+    ]
     assert sum(offsets_of(lake, "g").values()) == 40
 
 
 def tell_broker(cluster: Cluster, topic: str, offset: int) -> None:
     """As if another program of the group had read so far."""
-    member = Consumer({"bootstrap.servers": cluster.address, "group.id": "g",
-                       "enable.auto.commit": False, **QUICK})
+    member = Consumer(
+        {
+            "bootstrap.servers": cluster.address,
+            "group.id": "g",
+            "enable.auto.commit": False,
+            **QUICK,
+        }
+    )
     assigned = threading.Event()
     member.subscribe([topic], on_assign=lambda *_: assigned.set())
     for _ in range(200):
         member.consume(1, 0.1)
         if assigned.is_set():
             break
-    member.commit(offsets=[TopicPartition(topic, n, offset) for n in range(PARTITIONS)],
-                  asynchronous=False)
+    member.commit(
+        offsets=[TopicPartition(topic, n, offset) for n in range(PARTITIONS)], asynchronous=False
+    )
     member.close()
 
 
@@ -174,9 +193,22 @@ def check_kills(cluster: Cluster, folder: Path, *, topic: str, kills: int, seed:
 
     def life(nth: int) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [sys.executable, "-c", KILLED, str(folder), cluster.address, topic,
-             f"member-{killed}-{nth}", str(nth)], cwd=ROOT, capture_output=True, check=False,
-            timeout=120, env={**os.environ, "POLARS_MAX_THREADS": "1"})
+            [
+                sys.executable,
+                "-c",
+                KILLED,
+                str(folder),
+                cluster.address,
+                topic,
+                f"member-{killed}-{nth}",
+                str(nth),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            check=False,
+            timeout=120,
+            env={**os.environ, "POLARS_MAX_THREADS": "1"},
+        )
 
     while killed < kills:
         values = [event(n) for n in range(sent, sent + 30)]
@@ -208,15 +240,33 @@ def test_two_hundred_kills_lose_nothing_and_double_nothing(cluster, tmp_path):
 
 
 def run_command(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "keepwell", *words], cwd=ROOT, text=True,
-                          capture_output=True, check=False, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "keepwell", *words],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
 
 
 def test_the_command_reads_a_topic_and_publishes_features(cluster, tmp_path):
     cluster.send("command", [event(n) for n in range(14)])
-    done = run_command("consume", "--bootstrap", cluster.address, "--topic", "command",
-                       "--group", "g", "--until-idle", "5", "-w", str(tmp_path / "w"),
-                       "--option", "log_level=3")
+    done = run_command(
+        "consume",
+        "--bootstrap",
+        cluster.address,
+        "--topic",
+        "command",
+        "--group",
+        "g",
+        "--until-idle",
+        "5",
+        "-w",
+        str(tmp_path / "w"),
+        "--option",
+        "log_level=3",
+    )
     assert done.returncode == 0, done.stderr
     assert "14 messages: 14 landed" in done.stdout
     from features.store.feast import WorkspaceFeatures
@@ -234,8 +284,19 @@ def test_brokers_that_do_not_answer_are_an_error_and_not_an_empty_topic():
 def test_a_setting_that_the_client_does_not_have_is_refused(tmp_path):
     with pytest.raises(KafkaTopicError, match="No such configuration property"):
         KafkaTopic("127.0.0.1:1", "t", "g", offsets=dict, options={"no.such": "1"})
-    done = run_command("consume", "--bootstrap", "b", "--topic", "t", "--group", "g",
-                       "--option", "loud", "-w", str(tmp_path))
+    done = run_command(
+        "consume",
+        "--bootstrap",
+        "b",
+        "--topic",
+        "t",
+        "--group",
+        "g",
+        "--option",
+        "loud",
+        "-w",
+        str(tmp_path),
+    )
     assert done.returncode == 3
     assert "'loud' is no setting of Kafka's client" in " ".join(done.stderr.split())
 
@@ -249,8 +310,16 @@ def test_a_topic_that_can_not_be_read_is_said(cluster, lake):
 
 def test_without_the_client_the_message_says_how_to_install_it():
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.modules['confluent_kafka'] = None\n"
-         "import features.streaming.kafka"], cwd=ROOT, capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.modules['confluent_kafka'] = None\nimport features.streaming.kafka",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "pip install -e '.[kafka]'" in done.stderr
 
 
@@ -264,8 +333,10 @@ class Written:
 
     def read(self, *, most: int, wait_seconds: float) -> list[Message]:
         first, self._next = self._next, self._next + self._size()
-        return [Message(topic="t", partition=0, offset=n, value=event(n))
-                for n in range(first, self._next)]
+        return [
+            Message(topic="t", partition=0, offset=n, value=event(n))
+            for n in range(first, self._next)
+        ]
 
     def _size(self) -> int:
         return next(self._batches, 0)
@@ -277,8 +348,14 @@ class Written:
 def test_features_wait_while_a_backlog_is_read(lake):
     seen: list[int] = []
     stream = Written(MOST_MESSAGES, MOST_MESSAGES, 3)
-    total = consume(stream, lake, group="g", now=lambda: NOW, idle_seconds=0,
-                    caught_up=lambda: seen.append(len(stream.told)))
+    total = consume(
+        stream,
+        lake,
+        group="g",
+        now=lambda: NOW,
+        idle_seconds=0,
+        caught_up=lambda: seen.append(len(stream.told)),
+    )
     assert total.landed == 2 * MOST_MESSAGES + 3
     assert seen == [0, 3, 3]
     assert stream.told[-1] == {("t", 0): 2 * MOST_MESSAGES + 3}
@@ -301,15 +378,28 @@ class Endless(Written):
         return next(self._batches)
 
 
-@pytest.mark.parametrize(("batches", "expected"), [
-    ((), [0]), ((0, 0), [0]), ((MOST_MESSAGES,), [0]), ((MOST_MESSAGES, 0, 0), [0, 1]),
-    ((MOST_MESSAGES, 0, 2, 0), [0, 1, 2])],
-    ids=["start", "silence", "a full batch", "a full batch and silence", "and one more"])
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        ((), [0]),
+        ((0, 0), [0]),
+        ((MOST_MESSAGES,), [0]),
+        ((MOST_MESSAGES, 0, 0), [0, 1]),
+        ((MOST_MESSAGES, 0, 2, 0), [0, 1, 2]),
+    ],
+    ids=["start", "silence", "a full batch", "a full batch and silence", "and one more"],
+)
 def test_features_are_made_at_the_start_and_when_silence_follows_a_full_batch(
-        lake, batches, expected):
+    lake, batches, expected
+):
     seen: list[int] = []
     stream = Endless(*batches)
     with pytest.raises(OverError):
-        consume(stream, lake, group="g", now=lambda: NOW,
-                caught_up=lambda: seen.append(len(stream.told)))
+        consume(
+            stream,
+            lake,
+            group="g",
+            now=lambda: NOW,
+            caught_up=lambda: seen.append(len(stream.told)),
+        )
     assert seen == expected

@@ -27,9 +27,16 @@ MOST_SECONDS = 60.0
 
 
 def rows(first: int, count: int) -> list[dict[str, object]]:
-    return [{"event_id": f"e{n}", "account_id": f"a{n % 7}", "kind": "feature.used",
-             "occurred_at": "2024-05-01T00:00:00Z", "properties": {"name": "search"}}
-            for n in range(first, first + count)]
+    return [
+        {
+            "event_id": f"e{n}",
+            "account_id": f"a{n % 7}",
+            "kind": "feature.used",
+            "occurred_at": "2024-05-01T00:00:00Z",
+            "properties": {"name": "search"},
+        }
+        for n in range(first, first + count)
+    ]
 
 
 def take(intake: Intake, sent: list[dict[str, object]], wait_seconds: float = 5.0) -> IngestSummary:
@@ -147,8 +154,12 @@ def test_a_process_says_that_others_are_writing(intake, lake):
 
 def test_a_batch_does_not_wait_longer_than_it_may_for_its_turn(intake):
     with_process(intake, rows(0, 5))
-    with intake._turn, pytest.raises(
-            WorkspaceBusyError, match=r"taken in, for 0\.1 seconds now\. Send this one again\."):
+    with (
+        intake._turn,
+        pytest.raises(
+            WorkspaceBusyError, match=r"taken in, for 0\.1 seconds now\. Send this one again\."
+        ),
+    ):
         take(intake, rows(10, 5), wait_seconds=0.1)
 
 
@@ -169,8 +180,12 @@ if __name__ == "__main__":
 """
     path = tmp_path / "starts.py"
     path.write_text(script, encoding="utf-8")
-    parent = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True,
-                              cwd=Path(__file__).parents[3])
+    parent = subprocess.Popen(
+        [sys.executable, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
     assert parent.stdout is not None
     with parent.stdout as said:
         process_id = int(said.readline())

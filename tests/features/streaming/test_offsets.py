@@ -25,8 +25,9 @@ def lake(tmp_path) -> Lake:
 
 
 def test_messages_land_together_with_how_far_they_were_read(lake):
-    summary = land(lake, [message(0, event_id="1"), message(7, event_id="2", partition=3)],
-                   group="g", now=NOW)
+    summary = land(
+        lake, [message(0, event_id="1"), message(7, event_id="2", partition=3)], group="g", now=NOW
+    )
     assert summary == StreamSummary(read=2, landed=2)
     assert offsets_of(lake, "g") == {("t", 0): 1, ("t", 3): 8}
     assert offsets_of(lake, "other") == {}
@@ -62,8 +63,10 @@ MALFORMED = {
     "no object": (b"[1]", "is not a JSON object"),
     "empty": (b"", "is not a JSON object"),
     "half a character": (b'{"account_id": "\\ud800"}', "holds text that is no Unicode"),
-    "no account": (b'{"kind": "feature.used", "occurred_at": "2026-05-01T00:00:00Z"}',
-                   "account_id: field required"),
+    "no account": (
+        b'{"kind": "feature.used", "occurred_at": "2026-05-01T00:00:00Z"}',
+        "account_id: field required",
+    ),
     "bytes": (b"\xff\xfe\x00", "is not JSON"),
 }
 
@@ -83,7 +86,8 @@ def test_a_malformed_message_goes_to_quarantine_with_its_place(lake, name):
 def test_a_message_may_be_written_over_several_lines(lake):
     value = json.dumps(GOOD, indent=2).encode()
     assert land(lake, [message(0, value), message(1, b"\n\n")], group="g", now=NOW) == (
-        StreamSummary(read=2, landed=1, quarantined=1))
+        StreamSummary(read=2, landed=1, quarantined=1)
+    )
 
 
 def test_a_deleted_record_is_no_event_and_is_counted(lake):
@@ -92,11 +96,19 @@ def test_a_deleted_record_is_no_event_and_is_counted(lake):
 
 
 def test_the_counts_of_a_batch_sum_to_its_messages(lake):
-    sent = [message(0, event_id="1"), message(1, event_id="1"), message(2, b"{"),
-            message(3, event_id="1", quantity=3, recorded_at="2026-05-20T00:00:00Z"),
-            message(4, event_count=0)]
-    summary = land(lake, [*sent, message(5, event_id="1", quantity=5,
-                                         recorded_at="2026-05-10T00:00:00Z")], group="g", now=NOW)
+    sent = [
+        message(0, event_id="1"),
+        message(1, event_id="1"),
+        message(2, b"{"),
+        message(3, event_id="1", quantity=3, recorded_at="2026-05-20T00:00:00Z"),
+        message(4, event_count=0),
+    ]
+    summary = land(
+        lake,
+        [*sent, message(5, event_id="1", quantity=5, recorded_at="2026-05-10T00:00:00Z")],
+        group="g",
+        now=NOW,
+    )
     counts = {name: count for name, count in vars(summary).items() if name != "read"}
     assert summary.read == 6 == sum(counts.values())
     assert (summary.quarantined, summary.left_out) == (1, 1)
@@ -115,8 +127,15 @@ def test_a_group_and_a_topic_may_have_points_and_dashes(lake):
 
 def test_the_clock_of_a_stream_is_its_newest_moment(lake):
     assert stream_clock(lake) is None
-    land(lake, [message(0, recorded_at="2026-05-20T00:00:00Z"),
-                message(1, recorded_at="2026-05-10T00:00:00Z")], group="g", now=NOW)
+    land(
+        lake,
+        [
+            message(0, recorded_at="2026-05-20T00:00:00Z"),
+            message(1, recorded_at="2026-05-10T00:00:00Z"),
+        ],
+        group="g",
+        now=NOW,
+    )
     assert stream_clock(lake) == datetime(2026, 5, 20, tzinfo=UTC)
 
 

@@ -41,9 +41,17 @@ def lake_of(workspace: Workspace) -> Lake:
 def send(workspace: Workspace, *events: dict[str, object], now: datetime = AS_OF) -> None:
     lake = lake_of(workspace)
     first = sum(lake.manifest.offsets.values())
-    messages = [Message(topic="t", partition=0, offset=first + n, value=json.dumps(
-        {"kind": "error.raised", "occurred_at": (AS_OF - DAY).isoformat(), **event}).encode())
-        for n, event in enumerate(events)]
+    messages = [
+        Message(
+            topic="t",
+            partition=0,
+            offset=first + n,
+            value=json.dumps(
+                {"kind": "error.raised", "occurred_at": (AS_OF - DAY).isoformat(), **event}
+            ).encode(),
+        )
+        for n, event in enumerate(events)
+    ]
     land(lake, messages, group="g", now=now)
 
 
@@ -95,8 +103,14 @@ def test_a_corrected_event_that_no_feature_reads_touches_nobody(workspace):
     decided = {"event_id": "e", "kind": "action.decided"}
     send(workspace, {"account_id": "acct-01", **decided})
     caught_up(touched)
-    send(workspace, {"account_id": "acct-02", **decided,
-                     "recorded_at": (AS_OF + timedelta(seconds=1)).isoformat()})
+    send(
+        workspace,
+        {
+            "account_id": "acct-02",
+            **decided,
+            "recorded_at": (AS_OF + timedelta(seconds=1)).isoformat(),
+        },
+    )
     assert len(lake_of(workspace).manifest.superseded) == 1
     assert touched.step(moment=AS_OF + DAY, publish=published) is None
 
@@ -125,10 +139,15 @@ def test_fresh_features_are_those_of_a_backfill_as_of_the_same_moment(workspace)
     for _ in range(4):
         moment += timedelta(hours=7)
         events = [
-            {"account_id": f"acct-{rng.integers(48):02d}", "kind": str(rng.choice(kinds)),
-             "quantity": float(rng.integers(1, 5)), "user_id": f"u{rng.integers(3)}",
-             "occurred_at": (moment - timedelta(hours=float(rng.uniform(0, 90)))).isoformat()}
-            for _ in range(12)]
+            {
+                "account_id": f"acct-{rng.integers(48):02d}",
+                "kind": str(rng.choice(kinds)),
+                "quantity": float(rng.integers(1, 5)),
+                "user_id": f"u{rng.integers(3)}",
+                "occurred_at": (moment - timedelta(hours=float(rng.uniform(0, 90)))).isoformat(),
+            }
+            for _ in range(12)
+        ]
         send(workspace, *events, now=moment)
         touched.catch_up(moment=moment, publish=store.publish)
     everyone = [f"acct-{n:02d}" for n in range(48)]
@@ -137,8 +156,9 @@ def test_fresh_features_are_those_of_a_backfill_as_of_the_same_moment(workspace)
     lake = lake_of(workspace)
     assert lake.complete_until is None  # no export says where it ends
     whole = backfill(workspace, online["as_of"].unique().to_list())
-    expected = online.select("account_id", "as_of").join(whole, on=["account_id", "as_of"],
-                                                         maintain_order="left")
+    expected = online.select("account_id", "as_of").join(
+        whole, on=["account_id", "as_of"], maintain_order="left"
+    )
     assert_frame_equal(online.select(expected.columns), expected, check_exact=True)
 
 
@@ -176,8 +196,11 @@ def test_accounts_have_their_turn_round_and_round(workspace, monkeypatch):
     def turn() -> list[str]:
         before = len(published.accounts)
         touched.step(moment=AS_OF, publish=published)
-        return sorted(account for frame in published[-1:] for account in frame["account_id"]
-                      ) if len(published.accounts) > before else []
+        return (
+            sorted(account for frame in published[-1:] for account in frame["account_id"])
+            if len(published.accounts) > before
+            else []
+        )
 
     assert turn() == []
     send(workspace, *({"account_id": f"acct-{n:02d}"} for n in (1, 2, 3, 4, 5)))
@@ -275,8 +298,14 @@ def test_a_correction_touches_the_account_that_it_takes_the_event_from(workspace
     touched = TouchedAccounts(workspace)
     send(workspace, {"account_id": "acct-01", "event_id": "e"})
     caught_up(touched)
-    send(workspace, {"account_id": "acct-02", "event_id": "e",
-                     "recorded_at": (AS_OF + timedelta(seconds=1)).isoformat()})
+    send(
+        workspace,
+        {
+            "account_id": "acct-02",
+            "event_id": "e",
+            "recorded_at": (AS_OF + timedelta(seconds=1)).isoformat(),
+        },
+    )
     assert caught_up(touched, AS_OF + DAY) == ["acct-01", "acct-02"]
 
 

@@ -25,9 +25,16 @@ from features.streaming.timeline_cache import KeptTimelines
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = START + timedelta(days=200)
 CATALOGUE = catalogue(("search", "export"))
-WORDS = {"name": ("search", "export"), "status": ("paid", "late", "overdue"), "state": ("error",
-         "connected"), "seats": ("5", "9"), "renewal_on": ("2024-08-01", "2025-01-01"),
-         "invoice_id": ("i1", "i2", "i3"), "change": ("sentiment", "status"), "kpi": ("time",)}
+WORDS = {
+    "name": ("search", "export"),
+    "status": ("paid", "late", "overdue"),
+    "state": ("error", "connected"),
+    "seats": ("5", "9"),
+    "renewal_on": ("2024-08-01", "2025-01-01"),
+    "invoice_id": ("i1", "i2", "i3"),
+    "change": ("sentiment", "status"),
+    "kpi": ("time",),
+}
 KINDS_NOW = [kind for kind in KINDS if kind.name in CATALOGUE.kinds_read]
 
 
@@ -42,12 +49,17 @@ def event(rng: np.random.Generator, number: int, accounts: int = 9) -> Event:
     said = {key: str(rng.choice(WORDS[key])) for key in kind.properties if key in WORDS}
     occurred = START + timedelta(hours=24 * int(rng.integers(190)))
     return Event(
-        event_id=f"e{int(rng.integers(100)):02d}-{number}", kind=kind.name,
-        account_id=f"account {int(rng.integers(accounts))}", occurred_at=occurred,
+        event_id=f"e{int(rng.integers(100)):02d}-{number}",
+        kind=kind.name,
+        account_id=f"account {int(rng.integers(accounts))}",
+        occurred_at=occurred,
         recorded_at=occurred + timedelta(days=int(rng.choice([0, 0, 3]))),
         user_id=(None, "u1", "u2", "a user with a long name")[int(rng.integers(4))],
-        event_count=int(rng.integers(1, 4)), user_count=int(rng.integers(1, 4)),
-        quantity=(None, 1.0, 2.5)[int(rng.integers(3))], properties=properties_text(said))
+        event_count=int(rng.integers(1, 4)),
+        user_count=int(rng.integers(1, 4)),
+        quantity=(None, 1.0, 2.5)[int(rng.integers(3))],
+        properties=properties_text(said),
+    )
 
 
 def append(lake: Lake, *events: Event) -> None:
@@ -57,35 +69,55 @@ def append(lake: Lake, *events: Event) -> None:
 def corrected(rng: np.random.Generator, old: Event) -> Event:
     """A later version of an event, perhaps of another account."""
     other = event(rng, 0)
-    return Event(**{**vars(other), "event_id": old.event_id, "kind": old.kind,
-                    "occurred_at": old.occurred_at, "properties": old.properties,
-                    "recorded_at": old.recorded_at + timedelta(days=int(rng.integers(1, 9)))})
+    return Event(
+        **{
+            **vars(other),
+            "event_id": old.event_id,
+            "kind": old.kind,
+            "occurred_at": old.occurred_at,
+            "properties": old.properties,
+            "recorded_at": old.recorded_at + timedelta(days=int(rng.integers(1, 9))),
+        }
+    )
 
 
-def snapshots(lake: Lake, kept: KeptTimelines, accounts: list[str], as_of: datetime,
-              ) -> pl.DataFrame:
+def snapshots(
+    lake: Lake,
+    kept: KeptTimelines,
+    accounts: list[str],
+    as_of: datetime,
+) -> pl.DataFrame:
     manifest = lake.manifest
     kept.follow(manifest)
     found = kept.of(accounts, as_of=as_of)
-    return snapshots_of(found.timelines, found.events, [as_of], kept.catalogue,
-                        first_recorded=manifest.first_recorded, formula=FORMULAS["003"])
+    return snapshots_of(
+        found.timelines,
+        found.events,
+        [as_of],
+        kept.catalogue,
+        first_recorded=manifest.first_recorded,
+        formula=FORMULAS["003"],
+    )
 
 
 def anew(lake: Lake, accounts: list[str], as_of: datetime) -> pl.DataFrame:
     events = lake.scan().filter(pl.col("account_id").is_in(accounts)).collect()
-    return build_snapshots(events, [as_of], CATALOGUE, first_recorded=lake.first_recorded(),
-                           formula=FORMULAS["003"])
+    return build_snapshots(
+        events, [as_of], CATALOGUE, first_recorded=lake.first_recorded(), formula=FORMULAS["003"]
+    )
 
 
 def assert_same(lake: Lake, kept: KeptTimelines, accounts: list[str], as_of: datetime) -> None:
-    assert_frame_equal(snapshots(lake, kept, accounts, as_of), anew(lake, accounts, as_of),
-                       check_exact=True)
+    assert_frame_equal(
+        snapshots(lake, kept, accounts, as_of), anew(lake, accounts, as_of), check_exact=True
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("most_events", [160, 5_000], ids=["few kept", "all kept"])
 def test_whatever_the_lake_gets_kept_timelines_give_what_all_events_give(
-        lake, monkeypatch, most_events, seed):
+    lake, monkeypatch, most_events, seed
+):
     monkeypatch.setattr(features.lake.lake, "MOST_SMALL_PARTS", 5)  # merges happen all the time
     rng = np.random.default_rng(seed)
     kept = KeptTimelines(lake, CATALOGUE, most_events=most_events, events_a_block=50)
@@ -93,8 +125,10 @@ def test_whatever_the_lake_gets_kept_timelines_give_what_all_events_give(
     append(lake, *sent)
     for turn in range(12):
         for _ in range(int(rng.integers(1, 4))):
-            new = [event(rng, 1000 * turn + int(rng.integers(1000)), accounts=9 + turn // 6)
-                   for _ in range(int(rng.integers(1, 12)))]
+            new = [
+                event(rng, 1000 * turn + int(rng.integers(1000)), accounts=9 + turn // 6)
+                for _ in range(int(rng.integers(1, 12)))
+            ]
             if rng.integers(5) == 0:
                 new.append(corrected(rng, sent[int(rng.integers(len(sent)))]))
             append(lake, *new)
@@ -149,8 +183,14 @@ def test_what_was_given_stays_as_it_was_whatever_is_followed_later(lake):
         append(lake, *(event(rng, 1000 * turn + number) for number in range(60)))
         kept.follow(lake.manifest)
         kept.of(everyone[turn:], as_of=NOW)
-    found = snapshots_of(given.timelines, given.events, [NOW], CATALOGUE,
-                         first_recorded=first_recorded, formula=FORMULAS["003"])
+    found = snapshots_of(
+        given.timelines,
+        given.events,
+        [NOW],
+        CATALOGUE,
+        first_recorded=first_recorded,
+        formula=FORMULAS["003"],
+    )
     assert_frame_equal(found, expected, check_exact=True)
     assert not anew(lake, everyone, NOW).equals(expected)
 
@@ -199,10 +239,21 @@ def test_ties_are_decided_by_id_and_new_people_are_told_apart(lake):
     at = START + timedelta(days=190)
     kept = KeptTimelines(lake, CATALOGUE)
     for number, name in enumerate(("e5", "e7", "e1", "e6", "e9", "e0")):
-        append(lake, *(Event(
-            event_id=f"{name} {kind}", account_id="one", kind=kind, occurred_at=at, recorded_at=at,
-            user_id=f"u{name}", quantity=float(number)) for kind in ("contract.changed",
-                                                                     "user.session")))
+        append(
+            lake,
+            *(
+                Event(
+                    event_id=f"{name} {kind}",
+                    account_id="one",
+                    kind=kind,
+                    occurred_at=at,
+                    recorded_at=at,
+                    user_id=f"u{name}",
+                    quantity=float(number),
+                )
+                for kind in ("contract.changed", "user.session")
+            ),
+        )
         assert_same(lake, kept, ["one"], NOW)
 
 
@@ -244,16 +295,35 @@ def test_a_follower_that_broke_off_starts_anew(lake):
 
 def test_a_state_that_only_one_feature_reads_tells_events_apart(lake):
     stuck = Feature(
-        name="boards_stuck", description="Boards that are stuck.", theme="adoption",
-        reads=("custom.board",), when_empty=0.0, unit="boards", phrase="{value} boards are stuck",
-        aggregate=Aggregate(operation="in_state", of="board", state={"mood": "stuck"}))
+        name="boards_stuck",
+        description="Boards that are stuck.",
+        theme="adoption",
+        reads=("custom.board",),
+        when_empty=0.0,
+        unit="boards",
+        phrase="{value} boards are stuck",
+        aggregate=Aggregate(operation="in_state", of="board", state={"mood": "stuck"}),
+    )
     kept = KeptTimelines(lake, replace(CATALOGUE, features=(*CATALOGUE.features, stuck)))
-    known = Event(account_id="one", kind="custom.board", occurred_at=START, recorded_at=START,
-                  properties=properties_text({"board": "b", "mood": "fine"}))
+    known = Event(
+        account_id="one",
+        kind="custom.board",
+        occurred_at=START,
+        recorded_at=START,
+        properties=properties_text({"board": "b", "mood": "fine"}),
+    )
     append(lake, known)
     as_of = START + timedelta(days=9)
     assert snapshots(lake, kept, ["one"], as_of)["boards_stuck"].to_list() == [0.0]
     later = START + timedelta(days=1)
-    append(lake, replace(known, event_id="", occurred_at=later, recorded_at=later,
-                         properties=properties_text({"board": "b", "mood": "stuck"})))
+    append(
+        lake,
+        replace(
+            known,
+            event_id="",
+            occurred_at=later,
+            recorded_at=later,
+            properties=properties_text({"board": "b", "mood": "stuck"}),
+        ),
+    )
     assert snapshots(lake, kept, ["one"], as_of)["boards_stuck"].to_list() == [1.0]

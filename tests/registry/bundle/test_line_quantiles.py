@@ -41,12 +41,13 @@ def test_many_scores_have_the_interval_of_each(n, level):
     calibration = Calibration(horizons=(30, 90), slope=1.0, intercepts=(-2.2, -1.8), draws=draws)
     raw = rng.normal(0, 2, 6_000)
     together = calibration.probability_interval(raw, 90, level=level)
-    drawn = sigmoid(np.percentile(draws[:, 2] + raw[:, None] * draws[:, 0],
-                                  [50 - 50 * level, 50 + 50 * level], axis=1))
-    apart = [calibration.probability_interval(part, 90, level=level)
-             for part in np.split(raw, 6)]
+    drawn = sigmoid(
+        np.percentile(
+            draws[:, 2] + raw[:, None] * draws[:, 0], [50 - 50 * level, 50 + 50 * level], axis=1
+        )
+    )
+    apart = [calibration.probability_interval(part, 90, level=level) for part in np.split(raw, 6)]
     shown = calibration.probability(raw, 90)
     for end, bound in ((0, np.minimum(drawn[0], shown)), (1, np.maximum(drawn[1], shown))):
         np.testing.assert_allclose(together[end], bound, rtol=1e-13)
-        np.testing.assert_allclose(np.concatenate([part[end] for part in apart]), bound,
-                                   rtol=1e-13)
+        np.testing.assert_allclose(np.concatenate([part[end] for part in apart]), bound, rtol=1e-13)

@@ -48,7 +48,7 @@ def expected(found: list[str]) -> list[bool]:
     withheld, changed, told = False, 0, []
     for end in range(1, len(found) + 1):
         needed, finding = (TO_RETURN, "better") if withheld else (TO_WITHHOLD, "worse")
-        last = found[max(changed, end - needed):end]
+        last = found[max(changed, end - needed) : end]
         if len(last) == needed and set(last) == {finding}:
             withheld, changed = not withheld, end
         told.append(withheld)
@@ -82,7 +82,11 @@ def test_looking_again_at_the_same_outcomes_changes_nothing(found, times):
 
 def test_one_look_is_not_enough_and_an_unclear_one_starts_over():
     assert [s.withheld for s in states(["worse", "unclear", "worse", "worse"])] == [
-        False, False, False, True]
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_what_changed_it_is_kept_and_said():
@@ -90,7 +94,8 @@ def test_what_changed_it_is_kept_and_said():
     for number in range(TO_WITHHOLD):
         switch = switch.looked("model-1", {SMALL: look("worse", number)}, at=month(number))
     assert switch.withheld("model-1") == {
-        SMALL: "for accounts of segment small the model is withheld since 2026-01-31: look 1"}
+        SMALL: "for accounts of segment small the model is withheld since 2026-01-31: look 1"
+    }
 
 
 def test_another_model_starts_afresh_and_a_rollback_finds_what_was_known():
@@ -115,7 +120,8 @@ def test_a_file_holds_all_of_it(tmp_path_factory, found):
     switch = SegmentSwitch()
     for number, finding in enumerate(found):
         switch = switch.looked(
-            "m", {SMALL: look(finding, number), EVERYONE: look("worse", number)}, at=month(number))
+            "m", {SMALL: look(finding, number), EVERYONE: look("worse", number)}, at=month(number)
+        )
     file = tmp_path_factory.mktemp("switch") / "segments.json"
     file.write_text(switch.text(), encoding="utf-8")
     assert read_switch(file) == switch
@@ -125,13 +131,20 @@ def test_without_a_file_every_model_answers(tmp_path):
     assert read_switch(tmp_path / "segments.json").withheld("m") == {}
 
 
-@pytest.mark.parametrize("text", [
-    "", "{", "[]", '{"kind": "something", "version": 1, "models": {}}',
-    '{"kind": "keepwell-segment-switch", "version": 2, "models": {}}',
-    '{"kind": "keepwell-segment-switch", "version": 1, "models": {"m": {"everyone": {}}}}',
-    '{"kind": "keepwell-segment-switch", "version": 1, "models": {"m": {"everyone": '
-    '{"withheld": true, "looks": 0, "known_to": null, "since": null, "because": ""}}}}',
-], ids=["empty", "cut off", "a list", "another kind", "another version", "no state", "no moment"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"kind": "something", "version": 1, "models": {}}',
+        '{"kind": "keepwell-segment-switch", "version": 2, "models": {}}',
+        '{"kind": "keepwell-segment-switch", "version": 1, "models": {"m": {"everyone": {}}}}',
+        '{"kind": "keepwell-segment-switch", "version": 1, "models": {"m": {"everyone": '
+        '{"withheld": true, "looks": 0, "known_to": null, "since": null, "because": ""}}}}',
+    ],
+    ids=["empty", "cut off", "a list", "another kind", "another version", "no state", "no moment"],
+)
 def test_a_file_that_says_something_else_is_refused(tmp_path, text):
     file = tmp_path / "segments.json"
     file.write_text(text, encoding="utf-8")

@@ -21,14 +21,32 @@ from registry.bundle.untreated_risk import (
     untouched_of,
 )
 
-SHARE = TouchedShare(rows=100, touched=20, with_outcome=10, touched_with_outcome=4,
-                     actions={"call": 15, "mail": 5})
-TOUCH = LinearForm.plain(intercept=-1.0, fill=np.zeros(1), center=np.zeros(1), scale=np.ones(1),
-                         coefficient=np.array([2.0]))
-SHIFT = UntouchedShift(horizons=(30, 90), shift=0.4, weight=0.2, centre=-1.0, bounds=(-3.0, 1.0),
-                       covariance=((0.01, 0.0), (0.0, 0.0025)), touch=TOUCH)
-TOLD = Untouched(shares={30: SHARE, 90: SHARE}, shift=SHIFT, not_known={}, drawn_share=0.0,
-                 effective_accounts=321.0)
+SHARE = TouchedShare(
+    rows=100, touched=20, with_outcome=10, touched_with_outcome=4, actions={"call": 15, "mail": 5}
+)
+TOUCH = LinearForm.plain(
+    intercept=-1.0,
+    fill=np.zeros(1),
+    center=np.zeros(1),
+    scale=np.ones(1),
+    coefficient=np.array([2.0]),
+)
+SHIFT = UntouchedShift(
+    horizons=(30, 90),
+    shift=0.4,
+    weight=0.2,
+    centre=-1.0,
+    bounds=(-3.0, 1.0),
+    covariance=((0.01, 0.0), (0.0, 0.0025)),
+    touch=TOUCH,
+)
+TOLD = Untouched(
+    shares={30: SHARE, 90: SHARE},
+    shift=SHIFT,
+    not_known={},
+    drawn_share=0.0,
+    effective_accounts=321.0,
+)
 MATRIX = np.array([[0.0], [10.0], [np.nan]])
 PLAIN = {30: np.array([0.1, 0.2, 0.0]), 90: np.array([0.3, 0.2, 1.0])}
 LOW, HIGH = ({h: np.clip(p + d, 0, 1) for h, p in PLAIN.items()} for d in (-0.05, 0.05))
@@ -72,9 +90,11 @@ def test_the_assumption_is_none_only_where_a_lottery_decided_all() -> None:
 
 def test_it_is_told_in_sentences() -> None:
     counted, told = TOLD.sentences
-    assert counted == ("Within 90 days 20 of 100 labels (20.0%) were touched by a logged "
-                       "intervention: 4 of 10 with the outcome, 16 of 90 without. First: call 15, "
-                       "mail 5.")
+    assert counted == (
+        "Within 90 days 20 of 100 labels (20.0%) were touched by a logged "
+        "intervention: 4 of 10 with the outcome, 16 of 90 without. First: call 15, "
+        "mail 5."
+    )
     assert told.startswith("Risk if untouched: +0.40 ± 0.20 in log-odds")
     assert "worth 321 accounts" in told
 
@@ -87,21 +107,30 @@ def test_it_comes_back_from_json_as_it_went() -> None:
     for h, parts in again.risk(MATRIX, PLAIN, LOW, HIGH).items():
         for one, other in zip(parts, TOLD.risk(MATRIX, PLAIN, LOW, HIGH)[h], strict=True):
             assert (one == other).all()
-    silent = Untouched(shares={30: SHARE}, shift=None, not_known={30: "Too few."},
-                       drawn_share=0.0, effective_accounts=0.0)
+    silent = Untouched(
+        shares={30: SHARE},
+        shift=None,
+        not_known={30: "Too few."},
+        drawn_share=0.0,
+        effective_accounts=0.0,
+    )
     assert untouched_of(untouched_document(silent), None).not_known == {30: "Too few."}
 
 
-@pytest.mark.parametrize(("make", "said"), [
-    (lambda: replace(SHIFT, shift=np.nan), "is not finite"),
-    (lambda: replace(SHIFT, bounds=(1.0, -1.0)), "lies above its upper bound"),
-    (lambda: replace(SHIFT, horizons=(90, 30)), "not in rising order"),
-    (lambda: replace(SHIFT, covariance=((-1.0, 0.0), (0.0, 1.0))), "variance below zero"),
-    (lambda: replace(SHARE, touched_with_outcome=11), "does not add up"),
-    (lambda: replace(SHARE, touched=101), "does not add up"),
-    (lambda: replace(TOLD, shares={30: SHARE}), "labels are counted for"),
-    (lambda: untouched_of(untouched_document(TOLD), None), "lacks the form"),
-], ids=["not finite", "bounds", "order", "variance", "share", "rows", "horizons", "form"])
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: replace(SHIFT, shift=np.nan), "is not finite"),
+        (lambda: replace(SHIFT, bounds=(1.0, -1.0)), "lies above its upper bound"),
+        (lambda: replace(SHIFT, horizons=(90, 30)), "not in rising order"),
+        (lambda: replace(SHIFT, covariance=((-1.0, 0.0), (0.0, 1.0))), "variance below zero"),
+        (lambda: replace(SHARE, touched_with_outcome=11), "does not add up"),
+        (lambda: replace(SHARE, touched=101), "does not add up"),
+        (lambda: replace(TOLD, shares={30: SHARE}), "labels are counted for"),
+        (lambda: untouched_of(untouched_document(TOLD), None), "lacks the form"),
+    ],
+    ids=["not finite", "bounds", "order", "variance", "share", "rows", "horizons", "form"],
+)
 def test_numbers_that_can_not_be_are_refused(make, said) -> None:
     with pytest.raises(UntouchedError, match=said):
         make()
@@ -110,10 +139,20 @@ def test_numbers_that_can_not_be_are_refused(make, said) -> None:
 def told_of(bundle, horizons=(30, 60, 90)) -> Untouched:
     """What a bundle with this contract could say."""
     n = len(bundle.contract.features)
-    touch = LinearForm.plain(intercept=-1.0, fill=np.zeros(n), center=np.zeros(n),
-                             scale=np.ones(n), coefficient=np.linspace(-1, 1, n))
-    return Untouched(shares=dict.fromkeys(horizons, SHARE), not_known={}, drawn_share=0.0,
-                     shift=replace(SHIFT, horizons=horizons, touch=touch), effective_accounts=99.0)
+    touch = LinearForm.plain(
+        intercept=-1.0,
+        fill=np.zeros(n),
+        center=np.zeros(n),
+        scale=np.ones(n),
+        coefficient=np.linspace(-1, 1, n),
+    )
+    return Untouched(
+        shares=dict.fromkeys(horizons, SHARE),
+        not_known={},
+        drawn_share=0.0,
+        shift=replace(SHIFT, horizons=horizons, touch=touch),
+        effective_accounts=99.0,
+    )
 
 
 def test_a_bundle_keeps_it(make_tree_bundle, tmp_path) -> None:
@@ -123,15 +162,17 @@ def test_a_bundle_keeps_it(make_tree_bundle, tmp_path) -> None:
     loaded = ModelBundle.load(tmp_path / "one")
     matrix = np.random.default_rng(0).normal(size=(9, 7))
     assert untouched_document(loaded.untouched) == untouched_document(bundle.untouched)
-    assert (loaded.untouched.shift.touch.score(matrix)
-            == bundle.untouched.shift.touch.score(matrix)).all()
+    assert (
+        loaded.untouched.shift.touch.score(matrix) == bundle.untouched.shift.touch.score(matrix)
+    ).all()
     assert loaded.fingerprint == bundle.fingerprint != plain.fingerprint
     plain.save(tmp_path / "other")
     assert ModelBundle.load(tmp_path / "other").untouched is None
 
 
-def test_a_bundle_refuses_what_is_of_another_training(make_tree_bundle, make_linear_bundle,
-                                                      tmp_path) -> None:
+def test_a_bundle_refuses_what_is_of_another_training(
+    make_tree_bundle, make_linear_bundle, tmp_path
+) -> None:
     plain = make_tree_bundle()
     with pytest.raises(BundleError, match="Touched labels are counted for"):
         replace(plain, untouched=told_of(plain, horizons=(30, 90)))

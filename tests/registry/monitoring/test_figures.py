@@ -13,9 +13,17 @@ from registry.monitoring.figures import newest_figures
 def keep(folder: Path, moment: str, label: str, **values: float | None) -> None:
     path = folder / f"as_of_{moment}" / f"{label}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"figures": [
-        {"name": name, "labels": {"label": label}, "value": value}
-        for name, value in values.items()]}), encoding="utf-8")
+    path.write_text(
+        json.dumps(
+            {
+                "figures": [
+                    {"name": name, "labels": {"label": label}, "value": value}
+                    for name, value in values.items()
+                ]
+            }
+        ),
+        encoding="utf-8",
+    )
 
 
 def told(folder: Path) -> dict[tuple[str, str], float]:
@@ -30,8 +38,10 @@ def test_the_newest_look_at_each_label_counts(tmp_path):
     keep(tmp_path, "20230101T000000Z", "churn", keepwell_feature_drift=0.1)
     keep(tmp_path, "20230201T000000Z", "churn", keepwell_feature_drift=0.2)
     keep(tmp_path, "20230101T000000Z", "expansion", keepwell_feature_drift=0.3)
-    assert told(tmp_path) == {("keepwell_feature_drift", "churn"): 0.2,
-                              ("keepwell_feature_drift", "expansion"): 0.3}
+    assert told(tmp_path) == {
+        ("keepwell_feature_drift", "churn"): 0.2,
+        ("keepwell_feature_drift", "expansion"): 0.3,
+    }
 
 
 def test_what_is_not_known_is_no_number_and_what_is_not_ours_is_left_out(tmp_path):

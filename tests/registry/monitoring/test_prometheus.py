@@ -13,16 +13,24 @@ def figure(name: str, value: float, **labels: str) -> Figure:
 
 
 def test_every_figure_is_a_line_under_what_it_says():
-    text = monitoring_text([
-        figure("keepwell_feature_drift", 0.25, segment="smb", label="churn"),
-        figure("keepwell_feature_drift", 0.5, label="expansion", segment="smb"),
-        figure("keepwell_estimate_reliable", math.nan, label="churn"),
-    ]).decode().splitlines()
+    text = (
+        monitoring_text(
+            [
+                figure("keepwell_feature_drift", 0.25, segment="smb", label="churn"),
+                figure("keepwell_feature_drift", 0.5, label="expansion", segment="smb"),
+                figure("keepwell_estimate_reliable", math.nan, label="churn"),
+            ]
+        )
+        .decode()
+        .splitlines()
+    )
     said = f"# HELP keepwell_feature_drift {FIGURES['keepwell_feature_drift']}"
     assert text.count(said) == 1
-    after = text[text.index(said):]
-    assert after[2:4] == ['keepwell_feature_drift{label="churn",segment="smb"} 0.25',
-                          'keepwell_feature_drift{label="expansion",segment="smb"} 0.5']
+    after = text[text.index(said) :]
+    assert after[2:4] == [
+        'keepwell_feature_drift{label="churn",segment="smb"} 0.25',
+        'keepwell_feature_drift{label="expansion",segment="smb"} 0.5',
+    ]
     assert 'keepwell_estimate_reliable{label="churn"} NaN' in text
 
 

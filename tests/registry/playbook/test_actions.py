@@ -83,42 +83,45 @@ def changed(text, old, new):
     return text.replace(old, new, 1)
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ('id = "call"', 'id = "Call me"', "lower-case words joined"),
-    ('id = "call"\n', "", "lacks `id`"),
-    ('name = "Call"', 'name = ""', "`name` has to be text"),
-    ('channel = "phone"', 'channel = "pigeon"', "`channel` is 'pigeon'; allowed are email"),
-    ("cost_usd = 0", 'cost_usd = "0"', "'call': `cost_usd` has to be a number"),
-    ("cost_usd = 0", "cost_usd = -1", "`cost_usd` is -1, outside 0"),
-    ("cost_usd = 0", "cost_usd = nan", "`cost_usd` is nan"),
-    ("hours = 1.0", "hours = true", "`hours` has to be a number, not True"),
-    ("max_autonomy = 1", "max_autonomy = 5", "outside 1 to 4"),
-    ("reversible = true", 'reversible = "yes"', "has to be true or false"),
-    ("reversible = true", "reversible = true\nurgency = 3", r"unknown key\(s\) urgency"),
-    ('triggers = ["health_score < 40"]', 'triggers = "health_score < 40"', "list of texts"),
-    ('triggers = ["health_score < 40"]', 'triggers = ["low health"]', "'call': The condition"),
-    ('source = "002:207"', 'source = "our idea"', "document and lines"),
-    ('"max_autonomy", "prior"]', '"max_autonomy"]', "no source states prior"),
-    ('"max_autonomy", "prior"]', '"max_autonomy", "prior", "luck"]', "`ours` names luck"),
-    ("strength = 20\n", "", "`prior` lacks `strength`"),
-    ("strength = 20\n", "strength = 0\n", "`strength` is 0, outside 1"),
-    ("cost_usd = 0", "cost_usd = 0\naddresses = 'The Boss'", "`addresses` is 'The Boss'"),
-    ("mean = 0.1\n", "mean = 1.5\n", "`mean` is 1.5, outside -1 to 1"),
-    ('outcome = "churn"', 'outcome = "none"', "needs a `worth_usd`"),
-    ('channel = "phone"', 'channel = "offer"\nfamily = "gifts"', "there is no family 'gifts'"),
-    ('objectives = ["expand"]', 'objectives = ["sell"]', "'sell' in `objectives`"),
-    ("[action.prior]\n", 'prior = "large"\n[action.more]\n', "has to be a table"),
-    ('[[family]]\nid = "offers"', 'x = 1\n[[family]]\nid = "offers"', r"unknown key\(s\) x"),
-    ("contact_channels =", "contact_channels", "not valid TOML"),
-    ("[[stage]]\n", "[stage]\n", "has to be a list of tables"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('id = "call"', 'id = "Call me"', "lower-case words joined"),
+        ('id = "call"\n', "", "lacks `id`"),
+        ('name = "Call"', 'name = ""', "`name` has to be text"),
+        ('channel = "phone"', 'channel = "pigeon"', "`channel` is 'pigeon'; allowed are email"),
+        ("cost_usd = 0", 'cost_usd = "0"', "'call': `cost_usd` has to be a number"),
+        ("cost_usd = 0", "cost_usd = -1", "`cost_usd` is -1, outside 0"),
+        ("cost_usd = 0", "cost_usd = nan", "`cost_usd` is nan"),
+        ("hours = 1.0", "hours = true", "`hours` has to be a number, not True"),
+        ("max_autonomy = 1", "max_autonomy = 5", "outside 1 to 4"),
+        ("reversible = true", 'reversible = "yes"', "has to be true or false"),
+        ("reversible = true", "reversible = true\nurgency = 3", r"unknown key\(s\) urgency"),
+        ('triggers = ["health_score < 40"]', 'triggers = "health_score < 40"', "list of texts"),
+        ('triggers = ["health_score < 40"]', 'triggers = ["low health"]', "'call': The condition"),
+        ('source = "002:207"', 'source = "our idea"', "document and lines"),
+        ('"max_autonomy", "prior"]', '"max_autonomy"]', "no source states prior"),
+        ('"max_autonomy", "prior"]', '"max_autonomy", "prior", "luck"]', "`ours` names luck"),
+        ("strength = 20\n", "", "`prior` lacks `strength`"),
+        ("strength = 20\n", "strength = 0\n", "`strength` is 0, outside 1"),
+        ("cost_usd = 0", "cost_usd = 0\naddresses = 'The Boss'", "`addresses` is 'The Boss'"),
+        ("mean = 0.1\n", "mean = 1.5\n", "`mean` is 1.5, outside -1 to 1"),
+        ('outcome = "churn"', 'outcome = "none"', "needs a `worth_usd`"),
+        ('channel = "phone"', 'channel = "offer"\nfamily = "gifts"', "there is no family 'gifts'"),
+        ('objectives = ["expand"]', 'objectives = ["sell"]', "'sell' in `objectives`"),
+        ("[action.prior]\n", 'prior = "large"\n[action.more]\n', "has to be a table"),
+        ('[[family]]\nid = "offers"', 'x = 1\n[[family]]\nid = "offers"', r"unknown key\(s\) x"),
+        ("contact_channels =", "contact_channels", "not valid TOML"),
+        ("[[stage]]\n", "[stage]\n", "has to be a list of tables"),
+    ],
+)
 def test_a_mistake_in_the_actions_is_refused(old, new, message):
     with pytest.raises(PlaybookError, match=message):
         read_playbook(changed(ACTIONS, old, new), SEQUENCES)
 
 
 def test_two_actions_with_one_id_are_refused():
-    action = ACTIONS[ACTIONS.index("[[action]]"):]
+    action = ACTIONS[ACTIONS.index("[[action]]") :]
     with pytest.raises(PlaybookError, match=r"id\(s\) call are used twice"):
         read_playbook(ACTIONS + action, SEQUENCES)
 
@@ -136,17 +139,28 @@ def test_an_action_that_nothing_brings_up_is_refused():
         read_playbook(silent, "sequence = []")
 
 
-@pytest.mark.parametrize(("old", "new", "message"), [
-    ('id = "rescue"', 'id = "call"', r"id\(s\) call are used twice"),
-    ('action = "call", after_hours = 0', 'action = "sing", after_hours = 0', "names the action"),
-    ("after_hours = 0", "after_hours = 48", "in order of `after_hours`"),
-    ("steps = [{", "steps = []\nmore = [{", "unknown key|in order"),
-    ('day_zero = ["alert health_below_40", "entry"]', "day_zero = []", "say under `day_zero`"),
-    ('"entry"]', '"some day"]', "is no start of a clock"),
-    ('"entry"]', '"entry now"]', "is no start of a clock"),
-    ('"entry"]', '"moment birthday"]', "the moment 'birthday' is not one of trial_started"),
-    ('applies = ["health_score < 43"]', 'applies = ["done sing within 3d"]', "names the action"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('id = "rescue"', 'id = "call"', r"id\(s\) call are used twice"),
+        (
+            'action = "call", after_hours = 0',
+            'action = "sing", after_hours = 0',
+            "names the action",
+        ),
+        ("after_hours = 0", "after_hours = 48", "in order of `after_hours`"),
+        ("steps = [{", "steps = []\nmore = [{", "unknown key|in order"),
+        ('day_zero = ["alert health_below_40", "entry"]', "day_zero = []", "say under `day_zero`"),
+        ('"entry"]', '"some day"]', "is no start of a clock"),
+        ('"entry"]', '"entry now"]', "is no start of a clock"),
+        ('"entry"]', '"moment birthday"]', "the moment 'birthday' is not one of trial_started"),
+        (
+            'applies = ["health_score < 43"]',
+            'applies = ["done sing within 3d"]',
+            "names the action",
+        ),
+    ],
+)
 def test_a_mistake_in_the_sequences_is_refused(old, new, message):
     with pytest.raises(PlaybookError, match=message):
         read_playbook(ACTIONS, changed(SEQUENCES, old, new))
@@ -157,7 +171,13 @@ def test_the_playbook_has_all_that_was_collected():
     assert len(book.actions) >= 100
     assert len(book.sequences) == 11
     assert {action.objective for action in book.actions} == {
-        "retain", "expand", "adopt", "advocate", "recover", "onboard"}
+        "retain",
+        "expand",
+        "adopt",
+        "advocate",
+        "recover",
+        "onboard",
+    }
 
 
 def test_the_playbook_is_read_once():
@@ -190,7 +210,8 @@ def test_the_files_say_that_their_numbers_are_ours():
 
 
 def test_a_firmer_prior_is_counted_on_more():
-    weak, firm = (Prior(outcome="churn", mean=0.1, strength=n, grade="E", basis="A guess.")
-                  for n in (10, 100))
+    weak, firm = (
+        Prior(outcome="churn", mean=0.1, strength=n, grade="E", basis="A guess.") for n in (10, 100)
+    )
     assert weak.cautious_mean(0.5) < firm.cautious_mean(0.5) < 0.1
     assert firm.cautious_mean(0.0) == 0.1

@@ -13,26 +13,43 @@ from registry.playbook.condition_grammar import (
 )
 
 
-@pytest.mark.parametrize(("text", "clauses"), [
-    ("health_score < 40", [Comparison(name="health_score", operator="<", value=40.0)]),
-    ("use_trend_28d >= -0.5", [Comparison(name="use_trend_28d", operator=">=", value=-0.5)]),
-    ("price_plan == starter",
-     [Comparison(name="price_plan", operator="==", value=("starter",))]),
-    ("service_tier in enterprise, mid-market",
-     [Comparison(name="service_tier", operator="in", value=("enterprise", "mid-market"))]),
-    ("tickets_open == 0 or ask",
-     [Comparison(name="tickets_open", operator="==", value=0.0, when_unknown="ask")]),
-    ("consent_email != no or unknown",
-     [Comparison(name="consent_email", operator="!=", value=("no",), when_unknown="pass")]),
-    ("alert cancel_intent", [AlertOpen(alert="cancel_intent")]),
-    ("no alert cancel_intent", [AlertOpen(alert="cancel_intent", wanted=False)]),
-    ("done save_play within 45d", [ActionDone(action="save_play", within_days=45.0)]),
-    ("not done save_play within 0.5d",
-     [ActionDone(action="save_play", within_days=0.5, wanted=False)]),
-    ("alert known_issue and days_to_renewal <= 90",
-     [AlertOpen(alert="known_issue"),
-      Comparison(name="days_to_renewal", operator="<=", value=90.0)]),
-])
+@pytest.mark.parametrize(
+    ("text", "clauses"),
+    [
+        ("health_score < 40", [Comparison(name="health_score", operator="<", value=40.0)]),
+        ("use_trend_28d >= -0.5", [Comparison(name="use_trend_28d", operator=">=", value=-0.5)]),
+        (
+            "price_plan == starter",
+            [Comparison(name="price_plan", operator="==", value=("starter",))],
+        ),
+        (
+            "service_tier in enterprise, mid-market",
+            [Comparison(name="service_tier", operator="in", value=("enterprise", "mid-market"))],
+        ),
+        (
+            "tickets_open == 0 or ask",
+            [Comparison(name="tickets_open", operator="==", value=0.0, when_unknown="ask")],
+        ),
+        (
+            "consent_email != no or unknown",
+            [Comparison(name="consent_email", operator="!=", value=("no",), when_unknown="pass")],
+        ),
+        ("alert cancel_intent", [AlertOpen(alert="cancel_intent")]),
+        ("no alert cancel_intent", [AlertOpen(alert="cancel_intent", wanted=False)]),
+        ("done save_play within 45d", [ActionDone(action="save_play", within_days=45.0)]),
+        (
+            "not done save_play within 0.5d",
+            [ActionDone(action="save_play", within_days=0.5, wanted=False)],
+        ),
+        (
+            "alert known_issue and days_to_renewal <= 90",
+            [
+                AlertOpen(alert="known_issue"),
+                Comparison(name="days_to_renewal", operator="<=", value=90.0),
+            ],
+        ),
+    ],
+)
 def test_a_condition_reads_as(text, clauses):
     assert list(parse_condition(text).clauses) == clauses
 
@@ -42,8 +59,10 @@ def test_a_condition_knows_what_it_reads():
     assert (condition.names, condition.alerts, condition.actions) == ({"c"}, {"a"}, {"b"})
 
 
-@pytest.mark.parametrize("text", ["", "health_score", "__import__('os')", "a < 1 or b < 2",
-                                  "done x", "1 < a", "a < 1; b"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "health_score", "__import__('os')", "a < 1 or b < 2", "done x", "1 < a", "a < 1; b"],
+)
 def test_what_is_outside_of_the_grammar_is_refused(text):
     with pytest.raises(ConditionError, match=r"can not be read|a number was expected"):
         parse_condition(text)

@@ -26,8 +26,14 @@ SEQUENCES = SEQUENCES_FILE.read_text(encoding="utf-8")
 
 
 def conflict(first, second):
-    return Conflict(actions=(first,), objectives=(), to_actions=(second,), to_objectives=(),
-                    days=0.0, why="They do not go together.")
+    return Conflict(
+        actions=(first,),
+        objectives=(),
+        to_actions=(second,),
+        to_objectives=(),
+        days=0.0,
+        why="They do not go together.",
+    )
 
 
 def with_conflict(lines):
@@ -47,26 +53,36 @@ def test_what_others_give_way_to_comes_first():
     assert sorted(order) == sorted(BOOK.by_id)
 
 
-@pytest.mark.parametrize(("lines", "message"), [
-    ('to_actions = ["ceo_email"]\nwhy = "x"', "nothing gives way"),
-    ('actions = ["ceo_email"]\nwhy = "x"', "says not to what"),
-    ('actions = ["sing"]\nto_actions = ["ceo_email"]\nwhy = "x"', r"names the action\(s\) sing"),
-    ('objectives = ["sell"]\nto_actions = ["ceo_email"]\nwhy = "x"', "`objectives` names sell"),
-    ('actions = ["ceo_email"]\nto_actions = ["dunning"]\nwhy = "x"\ndays = -1', "outside 0"),
-    ('actions = ["ceo_email"]\nto_actions = ["ceo_email"]\nwhy = "x"',
-     "lead in a circle: 'ceo_email' gives way to 'ceo_email'"),
-    ('objectives = ["expand"]\nto_objectives = ["expand"]\nwhy = "x"', "lead in a circle"),
-])
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('to_actions = ["ceo_email"]\nwhy = "x"', "nothing gives way"),
+        ('actions = ["ceo_email"]\nwhy = "x"', "says not to what"),
+        (
+            'actions = ["sing"]\nto_actions = ["ceo_email"]\nwhy = "x"',
+            r"names the action\(s\) sing",
+        ),
+        ('objectives = ["sell"]\nto_actions = ["ceo_email"]\nwhy = "x"', "`objectives` names sell"),
+        ('actions = ["ceo_email"]\nto_actions = ["dunning"]\nwhy = "x"\ndays = -1', "outside 0"),
+        (
+            'actions = ["ceo_email"]\nto_actions = ["ceo_email"]\nwhy = "x"',
+            "lead in a circle: 'ceo_email' gives way to 'ceo_email'",
+        ),
+        ('objectives = ["expand"]\nto_objectives = ["expand"]\nwhy = "x"', "lead in a circle"),
+    ],
+)
 def test_a_mistake_in_a_conflict_is_refused(lines, message):
     with pytest.raises(PlaybookError, match=message):
         with_conflict(lines)
 
 
 def test_a_circle_is_named_from_action_to_action():
-    circle = [conflict("dunning", "ceo_email"), conflict("ceo_email", "success_call"),
-              conflict("success_call", "dunning")]
-    said = ("'ceo_email' gives way to 'success_call' gives way to 'dunning' gives way to "
-            "'ceo_email'")
+    circle = [
+        conflict("dunning", "ceo_email"),
+        conflict("ceo_email", "success_call"),
+        conflict("success_call", "dunning"),
+    ]
+    said = "'ceo_email' gives way to 'success_call' gives way to 'dunning' gives way to 'ceo_email'"
     with pytest.raises(PlaybookError, match=re.escape(said)):
         ways_given(BOOK.actions, circle)
     assert len(ways_given(BOOK.actions, circle[:2])) == len(BOOK.actions)
@@ -103,13 +119,20 @@ def test_what_the_playbook_reads_is_enough_for_it():
     check_reads(BOOK, **reads())
 
 
-@pytest.mark.parametrize(("lacks", "missing", "message"), [
-    ("names", "health_score", r"Action '\w+': .* reads 'health_score', and there is no such feat"),
-    ("names", "legal_hold", r"Guard number \d+: .* reads 'legal_hold'"),
-    ("names", "days_to_first_use", "reads 'days_to_first_use'"),
-    ("alerts", "usage_halved", "reads 'usage_halved', and there is no such warning sign"),
-    ("names", "days_since_login", "'days_since_login'"),
-])
+@pytest.mark.parametrize(
+    ("lacks", "missing", "message"),
+    [
+        (
+            "names",
+            "health_score",
+            r"Action '\w+': .* reads 'health_score', and there is no such feat",
+        ),
+        ("names", "legal_hold", r"Guard number \d+: .* reads 'legal_hold'"),
+        ("names", "days_to_first_use", "reads 'days_to_first_use'"),
+        ("alerts", "usage_halved", "reads 'usage_halved', and there is no such warning sign"),
+        ("names", "days_since_login", "'days_since_login'"),
+    ],
+)
 def test_a_condition_that_reads_what_nobody_declared_is_refused(lacks, missing, message):
     known = reads()
     with pytest.raises(PlaybookError, match=message):

@@ -31,14 +31,38 @@ case_study_ask testimonial_ask speaker_ask press_ask webinar_host_ask user_group
 advisory_board_invite referral_program
 """
 
-SEQUENCES = ("trial", "starter_onboarding", "first_month", "onboarding_emails", "high_risk",
-             "medium_risk", "power_user", "winback", "renewal", "incident_recovery",
-             "dunning_sequence")
+SEQUENCES = (
+    "trial",
+    "starter_onboarding",
+    "first_month",
+    "onboarding_emails",
+    "high_risk",
+    "medium_risk",
+    "power_user",
+    "winback",
+    "renewal",
+    "incident_recovery",
+    "dunning_sequence",
+)
 
-NEVER_ABOVE_2 = ("ceo_email", "pause_billing", "downgrade_keep_features", "trial_offer_high",
-                 "trial_offer_medium", "annual_prepay_25", "first_month_half", "upgrade_bonus",
-                 "business_trial_30d", "concession", "winback_founder", "winback_offer",
-                 "upsell_ceo_roi", "referral_program", "assign_csm", "post_mortem")
+NEVER_ABOVE_2 = (
+    "ceo_email",
+    "pause_billing",
+    "downgrade_keep_features",
+    "trial_offer_high",
+    "trial_offer_medium",
+    "annual_prepay_25",
+    "first_month_half",
+    "upgrade_bonus",
+    "business_trial_30d",
+    "concession",
+    "winback_founder",
+    "winback_offer",
+    "upsell_ceo_roi",
+    "referral_program",
+    "assign_csm",
+    "post_mortem",
+)
 
 
 def test_no_action_of_the_documents_is_missing():

@@ -197,8 +197,11 @@ def test_a_segment_that_is_much_worse_is_found_among_many():
     for _ in range(40):
         gains = {
             str(segment): gain(
-                np.zeros(40), world.normal(-1.0 if segment == 4 else 0.0, 1, 40), np.arange(40),
-                world, draws=400,
+                np.zeros(40),
+                world.normal(-1.0 if segment == 4 else 0.0, 1, 40),
+                np.arange(40),
+                world,
+                draws=400,
             )
             for segment in range(9)
         }

@@ -27,8 +27,13 @@ def store(database, make_linear_bundle):
     store = MlflowModelStore(f"sqlite:///{database}")
     for seed, label in ((1, "churn"), (2, "churn"), (3, "churn"), (4, "churn-formula")):
         run = TrainingRun(
-            label=label, name=f"run {seed}", bundle=make_linear_bundle(seed), started_at=AT,
-            ended_at=AT, metrics={"log_loss_90d": 0.2 + seed, "not_known": math.nan})
+            label=label,
+            name=f"run {seed}",
+            bundle=make_linear_bundle(seed),
+            started_at=AT,
+            ended_at=AT,
+            metrics={"log_loss_90d": 0.2 + seed, "not_known": math.nan},
+        )
         store.register(label, store.record_run(run))
     store.promote("churn", 2, evidence={"auc": 0.7}, by="ann", at=AT)
     store.promote("churn", 1, evidence={}, by="ann", at=AT)
@@ -41,8 +46,10 @@ def test_what_is_read_is_what_mlflow_says(store, database, name):
     tables = MlflowTables(database)
     assert tables.are_known
     read = tables.model(name)
-    said = {int(each.version): each for each in
-            store._client.search_model_versions("name='" + name.replace("'", "") + "'")}
+    said = {
+        int(each.version): each
+        for each in store._client.search_model_versions("name='" + name.replace("'", "") + "'")
+    }
     assert list(read.versions) == sorted(said)
     for number, version in read.versions.items():
         assert (version.run_id, version.tags) == (said[number].run_id, said[number].tags)
@@ -50,8 +57,10 @@ def test_what_is_read_is_what_mlflow_says(store, database, name):
         assert run.name == theirs.info.run_name
         assert run.metrics == pytest.approx(theirs.data.metrics, nan_ok=True)
     if said:
-        assert read.aliases == {alias: int(number) for alias, number in
-                                store._client.get_registered_model(name).aliases.items()}
+        assert read.aliases == {
+            alias: int(number)
+            for alias, number in store._client.get_registered_model(name).aliases.items()
+        }
     else:
         assert read == RegisteredModel()
 
@@ -90,10 +99,17 @@ def test_nothing_is_read_where_there_is_no_database(tmp_path):
 
 
 def test_to_read_the_champion_mlflow_is_not_imported(store, database):
-    asked = ("import sys\nfrom registry.store.mlflow import MlflowModelStore\n"
-             f"store = MlflowModelStore('sqlite:///{database}')\n"
-             "print(store.champion('churn').label, store.champion_version('churn').version,\n"
-             "      len(store.history('churn')), 'mlflow' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True,
-                          check=True, cwd=Path(__file__).parents[3])
+    asked = (
+        "import sys\nfrom registry.store.mlflow import MlflowModelStore\n"
+        f"store = MlflowModelStore('sqlite:///{database}')\n"
+        "print(store.champion('churn').label, store.champion_version('churn').version,\n"
+        "      len(store.history('churn')), 'mlflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
     assert done.stdout.split() == ["churn", "1", "2", "False"]

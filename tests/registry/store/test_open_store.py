@@ -14,10 +14,14 @@ def test_a_store_is_opened_at_its_address(tmp_path):
     assert [list(store.versions(model)) for model in MODELS] == [[]] * len(MODELS)
 
 
-@pytest.mark.parametrize("open_one", [
-    lambda folder, environment: store_at(f"sqlite:///{folder}/mlflow.db", environment),
-    runs_waiting_in,
-], ids=["models", "runs that wait"])
+@pytest.mark.parametrize(
+    "open_one",
+    [
+        lambda folder, environment: store_at(f"sqlite:///{folder}/mlflow.db", environment),
+        runs_waiting_in,
+    ],
+    ids=["models", "runs that wait"],
+)
 def test_a_key_that_could_be_guessed_opens_nothing(tmp_path, open_one):
     with pytest.raises(SigningKeyError, match="could be guessed"):
         open_one(tmp_path, {KEY_VARIABLE: "short"})
@@ -25,5 +29,7 @@ def test_a_key_that_could_be_guessed_opens_nothing(tmp_path, open_one):
 
 
 def test_runs_wait_in_their_folder(tmp_path):
-    assert runs_waiting_in(tmp_path / "waiting", {KEY_VARIABLE: "a key of sixteen"}).folder \
+    assert (
+        runs_waiting_in(tmp_path / "waiting", {KEY_VARIABLE: "a key of sixteen"}).folder
         == tmp_path / "waiting"
+    )

@@ -50,8 +50,7 @@ def waiting(tmp_path):
 
 
 def upload(waiting, store):
-    return [(one.label, one.version)
-            for one in waiting.upload(store, by="ann", clock=lambda: AT)]
+    return [(one.label, one.version) for one in waiting.upload(store, by="ann", clock=lambda: AT)]
 
 
 def test_a_run_that_waited_is_the_run_that_was_kept(waiting, run):
@@ -89,8 +88,7 @@ def test_where_nothing_waits_nothing_is_uploaded(waiting):
 
 
 @pytest.mark.parametrize("fails_at", ["record", "register", "answer after it registered"])
-def test_an_upload_that_was_interrupted_goes_on_and_makes_no_version_twice(
-    waiting, run, fails_at):
+def test_an_upload_that_was_interrupted_goes_on_and_makes_no_version_twice(waiting, run, fails_at):
     store = StoreThatFails(fails_at)
     waiting.keep(run)
     with pytest.raises(TrackingError, match=f"could not {fails_at}"):

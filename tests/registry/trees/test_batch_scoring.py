@@ -24,7 +24,8 @@ def test_scores_are_lightgbms_to_the_last_bit(trained, n_rows):
 @pytest.mark.parametrize("leaves", [31, 32, 33, 63, 64, 65, 120])
 def test_trees_of_any_size_are_scored(train_booster, leaves):
     booster, scored = train_booster(
-        {"num_leaves": leaves, "min_data_in_leaf": 1, "nan": 0.2, "n_features": 12}, rounds=6)
+        {"num_leaves": leaves, "min_data_in_leaf": 1, "nan": 0.2, "n_features": 12}, rounds=6
+    )
     trees = TreeArrays.from_dump(booster.dump_model())
     assert np.diff(trees.first_leaf).max() == leaves
     np.testing.assert_array_equal(CodedTrees.of(trees).score(scored), trees.score(scored))

@@ -33,12 +33,13 @@ PARTS = {
     "__init__.py": "",
     "trees/__init__.py": "",
     "trees/numba_cache.py": (
-        Path(__file__).parents[3] / "registry" / "trees" / "numba_cache.py").read_text("utf-8"),
+        Path(__file__).parents[3] / "registry" / "trees" / "numba_cache.py"
+    ).read_text("utf-8"),
     "inner.py": "from registry.trees.numba_cache import compiled\n\n"
-                "@compiled\ndef step(number):\n    return number + 1\n",
+    "@compiled\ndef step(number):\n    return number + 1\n",
     "outer.py": "from registry.trees.numba_cache import compiled\n"
-                "from registry.inner import step\n\n"
-                "@compiled\ndef stepped(number):\n    return step(number)\n",
+    "from registry.inner import step\n\n"
+    "@compiled\ndef stepped(number):\n    return step(number)\n",
 }
 ASK = "from registry.outer import stepped; print(stepped(1), len(stepped.stats.cache_hits))"
 
@@ -55,8 +56,9 @@ def step(_, number):
 
 
 def asked(folder: Path) -> str:
-    return subprocess.run([sys.executable, "-c", ASK], cwd=folder, capture_output=True, text=True,
-                          check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", ASK], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_a_change_of_what_was_compiled_into_a_kernel_is_noticed(tmp_path: Path) -> None:
@@ -72,12 +74,14 @@ def test_a_change_of_what_was_compiled_into_a_kernel_is_noticed(tmp_path: Path) 
 def test_a_change_in_another_folder_is_noticed(tmp_path: Path) -> None:
     """Of a function that is compiled in, and of a constant whose value is."""
     parts = {
-        **PARTS, "trees/__init__.py": "from registry.trees.inner import ONE, step\n",
+        **PARTS,
+        "trees/__init__.py": "from registry.trees.inner import ONE, step\n",
         "trees/one.py": "ONE = 1\n",
         "trees/inner.py": "from registry.trees.one import ONE\n" + PARTS["inner.py"],
-        "outer.py": PARTS["outer.py"].replace(
-            "registry.inner import", "registry.trees import ONE,").replace(
-            "step(number)", "step(number) * ONE")}
+        "outer.py": PARTS["outer.py"]
+        .replace("registry.inner import", "registry.trees import ONE,")
+        .replace("step(number)", "step(number) * ONE"),
+    }
     del parts["inner.py"]
     (tmp_path / "registry" / "trees").mkdir(parents=True)
     for name, text in parts.items():

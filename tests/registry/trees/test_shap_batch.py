@@ -13,13 +13,16 @@ from registry.trees.shap_batch import BLOCK, SharesOfMany
 
 def both(trees: TreeArrays, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shares = SplitShares.of(trees)
-    return (shares.contributions(trees, rows),
-            SharesOfMany.of(trees, shares).contributions(trees, rows, trees.score(rows)))
+    return (
+        shares.contributions(trees, rows),
+        SharesOfMany.of(trees, shares).contributions(trees, rows, trees.score(rows)),
+    )
 
 
 def close(exact: np.ndarray, fast: np.ndarray) -> bool:
-    return bool(np.abs(exact - fast).max(initial=0.0)
-                <= 1e-6 * max(1.0, np.abs(exact).max(initial=0.0)))
+    return bool(
+        np.abs(exact - fast).max(initial=0.0) <= 1e-6 * max(1.0, np.abs(exact).max(initial=0.0))
+    )
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
@@ -45,8 +48,15 @@ def test_random_models_are_explained_as_lightgbm_explains_them(train_booster, ki
     }[kind]
     booster, scored = train_booster(shape, seed=seed, rounds=40)
     trees = TreeArrays.from_dump(booster.dump_model())
-    rows = np.vstack([scored, np.clip(scored, -1e9, 1e9) * 1e9,
-                      np.zeros_like(scored), np.full_like(scored, np.nan), -scored])
+    rows = np.vstack(
+        [
+            scored,
+            np.clip(scored, -1e9, 1e9) * 1e9,
+            np.zeros_like(scored),
+            np.full_like(scored, np.nan),
+            -scored,
+        ]
+    )
     theirs = booster.predict(rows, pred_contrib=True)[:, :-1]
     assert close(theirs, both(trees, rows)[1])
 

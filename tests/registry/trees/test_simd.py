@@ -26,7 +26,7 @@ def test_numbers_side_by_side_calculate_as_numbers_alone(kind, n, index):
     a[index * n] = np.nan
     out = np.zeros(6 * n, kind)
     calculated(a, b, kind(0.75), index, out)
-    x, y = a[index * n:(index + 1) * n], b[index * n:(index + 1) * n]
+    x, y = a[index * n : (index + 1) * n], b[index * n : (index + 1) * n]
     expected = np.concatenate([x + y, x - kind(0.75), x * y, x / y, np.zeros(2 * n, kind)])
     np.testing.assert_array_equal(out, expected)  # beyond the last nothing was written
 
@@ -41,7 +41,7 @@ def compared(codes, more, last, out, sums):
 
 def test_codes_are_compared_in_sixteen_bits_and_counted_in_fifty_three():
     codes = np.zeros(3 * SINGLES, np.uint16)
-    codes[SINGLES:2 * SINGLES] = np.arange(65_536 - SINGLES, 65_536)
+    codes[SINGLES : 2 * SINGLES] = np.arange(65_536 - SINGLES, 65_536)
     out, sums = np.zeros(SINGLES, np.float32), np.full(2 * SINGLES, 2.0**40)
     compared(codes, np.uint16(3), np.uint16(1), out, sums)
     assert out.tolist() == [0.0] * 13 + [1.0, 1.0, 0.0]  # 65,533 + 3 is 0 in 16 bits

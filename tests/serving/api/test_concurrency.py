@@ -26,8 +26,9 @@ def test_one_key_from_many_callers_is_one_outcome(address):
     path = f"{address}/v1/decisions/{decided['decision_id']}/outcomes"
 
     def report(_: int) -> httpx.Response:
-        return httpx.post(path, json={"kind": "executed"}, headers={"Idempotency-Key": "same"},
-                          timeout=30)
+        return httpx.post(
+            path, json={"kind": "executed"}, headers={"Idempotency-Key": "same"}, timeout=30
+        )
 
     with ThreadPoolExecutor(CALLERS) as callers:
         answers = list(callers.map(report, range(CALLERS)))
@@ -43,8 +44,12 @@ def test_different_keys_from_many_callers_are_all_kept(address):
     path = f"{address}/v1/decisions/{decided['decision_id']}/outcomes"
 
     def report(number: int) -> int:
-        return httpx.post(path, json={"kind": "outcome", "result": f"step {number}"},
-                          headers={"Idempotency-Key": f"k{number}"}, timeout=60).status_code
+        return httpx.post(
+            path,
+            json={"kind": "outcome", "result": f"step {number}"},
+            headers={"Idempotency-Key": f"k{number}"},
+            timeout=60,
+        ).status_code
 
     with ThreadPoolExecutor(CALLERS) as callers:
         assert set(callers.map(report, range(CALLERS))) == {201}
@@ -53,17 +58,25 @@ def test_different_keys_from_many_callers_are_all_kept(address):
 def test_readers_and_writers_together_get_no_failure(address):
     def call(number: int) -> int:
         if number % 3 == 0:
-            event = {"event_id": f"n{number}", "account_id": "acct-01", "kind": "community.posted",
-                     "occurred_at": "2026-02-20T10:00:00Z"}
-            return httpx.post(f"{address}/v1/events", json={"events": [event]},
-                              timeout=60).status_code
+            event = {
+                "event_id": f"n{number}",
+                "account_id": "acct-01",
+                "kind": "community.posted",
+                "occurred_at": "2026-02-20T10:00:00Z",
+            }
+            return httpx.post(
+                f"{address}/v1/events", json={"events": [event]}, timeout=60
+            ).status_code
         if number % 3 == 1:
-            return httpx.post(f"{address}/v1/next-actions", json={"limit": 3},
-                              timeout=60).status_code
+            return httpx.post(
+                f"{address}/v1/next-actions", json={"limit": 3}, timeout=60
+            ).status_code
         return httpx.get(f"{address}/accounts/acct-01", timeout=60).status_code
 
     with ThreadPoolExecutor(8) as callers:
         assert set(callers.map(call, range(24))) == {200}
-    kinds = [e["event_id"] for e in httpx.get(
-        f"{address}/v1/accounts/acct-01/timeline?limit=1000").json()["items"]]
+    kinds = [
+        e["event_id"]
+        for e in httpx.get(f"{address}/v1/accounts/acct-01/timeline?limit=1000").json()["items"]
+    ]
     assert {f"n{n}" for n in range(0, 24, 3)} <= set(kinds)

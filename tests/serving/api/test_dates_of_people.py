@@ -49,13 +49,20 @@ class Company:
 
     def first(self, account: str = "acct-01") -> dict[str, Any]:
         [item] = self.client.post("/v1/next-actions", json={"account_ids": [account]}).json()[
-            "items"]
+            "items"
+        ]
         return dict(item)
 
     def put_off(self, item: dict[str, Any], until: datetime) -> dict[str, Any]:
-        said = self.client.post(f"/v1/decisions/{item['decision_id']}/feedback", json={
-            "verdict": "snooze", "reason": "On leave", "by": "csm-1",
-            "snooze_until": until.isoformat()})
+        said = self.client.post(
+            f"/v1/decisions/{item['decision_id']}/feedback",
+            json={
+                "verdict": "snooze",
+                "reason": "On leave",
+                "by": "csm-1",
+                "snooze_until": until.isoformat(),
+            },
+        )
         return {**said.json(), "status": said.status_code}
 
     def replayed(self, item: dict[str, Any]) -> str | None:
@@ -69,12 +76,17 @@ class Company:
 
 
 @pytest.fixture
-def company(tmp_path: Path, store: MemoryModelStore, make_client: Callable[..., TestClient]
-            ) -> Company:
+def company(
+    tmp_path: Path, store: MemoryModelStore, make_client: Callable[..., TestClient]
+) -> Company:
     awake_by_day = event("acct-02", "account.updated", 1, time_zone="UTC")
     workspace, at = make_workspace(tmp_path / "own", more=[awake_by_day]), [NOON]
-    return Company(client=make_client(workspace, store, wall_clock=lambda: at[0]),
-                   workspace=workspace, store=store, at=at)
+    return Company(
+        client=make_client(workspace, store, wall_clock=lambda: at[0]),
+        workspace=workspace,
+        store=store,
+        at=at,
+    )
 
 
 def held(item: dict[str, Any], action: str) -> dict[str, Any] | None:
@@ -86,7 +98,9 @@ class TestPutOff:
         before, until = company.first(), NOON + 3 * DAY
         said = company.put_off(before, until)
         assert (said["at"], said["heard_at"]) == (
-            AS_OF.isoformat().replace("+00:00", "Z"), "2028-06-06T12:00:00Z")
+            AS_OF.isoformat().replace("+00:00", "Z"),
+            "2028-06-06T12:00:00Z",
+        )
         for moment, waits in ((NOON, True), (until - MINUTE, True), (until, False)):
             company.at[0] = moment
             item = company.first()
@@ -107,14 +121,24 @@ class TestPutOff:
         assert "allowed from 9 June 2028, 12:00 UTC</em>" in page
         assert "until 9 June 2028, 6 June 2028: On leave" in page
 
-    @pytest.mark.parametrize(("until", "said"), [
-        (AS_OF + DAY, "2026-03-02 00:00 UTC has passed: by the clock of this service it is "
-                      "2028-06-06 12:00 UTC; give a moment that lies ahead"),
-        (NOON, "2028-06-06 12:00 UTC has passed"),
-        (NOON + 366 * DAY + MINUTE, "2029-06-07 12:01 UTC is more than 366 days ahead of the clock "
-                                    "of this service, 2028-06-06 12:00 UTC; give 2029-06-07 12:00 "
-                                    "UTC at the latest"),
-    ], ids=["after the data only", "now", "over a year"])
+    @pytest.mark.parametrize(
+        ("until", "said"),
+        [
+            (
+                AS_OF + DAY,
+                "2026-03-02 00:00 UTC has passed: by the clock of this service it is "
+                "2028-06-06 12:00 UTC; give a moment that lies ahead",
+            ),
+            (NOON, "2028-06-06 12:00 UTC has passed"),
+            (
+                NOON + 366 * DAY + MINUTE,
+                "2029-06-07 12:01 UTC is more than 366 days ahead of the clock "
+                "of this service, 2028-06-06 12:00 UTC; give 2029-06-07 12:00 "
+                "UTC at the latest",
+            ),
+        ],
+        ids=["after the data only", "now", "over a year"],
+    )
     def test_a_date_is_past_or_too_far_by_the_clock_of_the_service(self, company, until, said):
         answer = company.put_off(company.first(), until)
         assert answer["status"] == 422
@@ -124,8 +148,10 @@ class TestPutOff:
 
     def test_a_date_without_a_time_zone_is_refused_by_name(self, company):
         item = company.first()
-        answer = company.client.post(f"/v1/decisions/{item['decision_id']}/feedback", json={
-            "verdict": "snooze", "reason": "x", "snooze_until": "2028-06-20T00:00:00"})
+        answer = company.client.post(
+            f"/v1/decisions/{item['decision_id']}/feedback",
+            json={"verdict": "snooze", "reason": "x", "snooze_until": "2028-06-20T00:00:00"},
+        )
         assert answer.status_code == 422
         assert [one["where"] for one in answer.json()["errors"]] == ["snooze_until"]
         assert "the time has no zone" in answer.text
@@ -135,11 +161,16 @@ class TestPutOff:
         assert "Not for two weeks (until 20 June 2028)" in page
         [action] = re.findall(r'name="action" value="([^"]+)"', page)
         answer = company.client.post(
-            "/accounts/acct-01/feedback", headers=FORM, follow_redirects=False,
-            content=urlencode({"verdict": "snooze", "action": action, "reason": "on leave"}))
+            "/accounts/acct-01/feedback",
+            headers=FORM,
+            follow_redirects=False,
+            content=urlencode({"verdict": "snooze", "action": action, "reason": "on leave"}),
+        )
         assert answer.status_code == 303
-        assert "until 20 June 2028, 6 June 2028: on leave" in company.client.get(
-            "/accounts/acct-01").text
+        assert (
+            "until 20 June 2028, 6 June 2028: on leave"
+            in company.client.get("/accounts/acct-01").text
+        )
         waits = held(company.first(), action)
         assert waits is not None
         assert waits["allowed_from"] == "2028-06-20T12:00:00Z"
@@ -161,14 +192,20 @@ class TestPutOff:
 
         def planned(asked_at: datetime) -> bool:
             week = plan_as_of(company.workspace, company.store, AS_OF, pool, asked_at=asked_at)
-            offers = {*week.actions.select("account_id", "action_id").iter_rows(),
-                      *week.waiting.select("account_id", "action_id").iter_rows()}
+            offers = {
+                *week.actions.select("account_id", "action_id").iter_rows(),
+                *week.waiting.select("account_id", "action_id").iter_rows(),
+            }
             return ("acct-01", before["action"]) in offers
 
         def ranked(asked_at: datetime | None) -> bool:
-            [one] = [one for one in recommendations_as_of(
-                company.workspace, company.store, AS_OF, asked_at=asked_at)["accounts"]
-                if one["account_id"] == "acct-01"]
+            [one] = [
+                one
+                for one in recommendations_as_of(
+                    company.workspace, company.store, AS_OF, asked_at=asked_at
+                )["accounts"]
+                if one["account_id"] == "acct-01"
+            ]
             return before["action"] in {c["action_id"] for c in one["ranked"]}
 
         assert [planned(until - MINUTE), planned(until)] == [False, True]
@@ -177,21 +214,31 @@ class TestPutOff:
         waits, again = company.first(), candidate_policy(actions=None, limits=None)
         company.at[0] = until
         back = company.first()
-        chosen = asked_again(company.client.app.state.desk.ledger.database,
-                             [waits["decision_id"], back["decision_id"]], again)
-        assert chosen == {waits["decision_id"]: waits["action"],
-                          back["decision_id"]: before["action"]}
+        chosen = asked_again(
+            company.client.app.state.desk.ledger.database,
+            [waits["decision_id"], back["decision_id"]],
+            again,
+        )
+        assert chosen == {
+            waits["decision_id"]: waits["action"],
+            back["decision_id"]: before["action"],
+        }
 
     def test_a_plan_over_the_api_does_the_same(self, company):
         before = company.first()
         company.put_off(before, NOON + 3 * DAY)
-        team = {"pools": [{"id": "desk", "hours": 500, "skills": list(ROLES)}],
-                "actions_per_account": 9, "most_waiting": 1000}
+        team = {
+            "pools": [{"id": "desk", "hours": 500, "skills": list(ROLES)}],
+            "actions_per_account": 9,
+            "most_waiting": 1000,
+        }
 
         def offers() -> bool:
             plan = company.client.post("/v1/plans", json=team).json()
-            return any(one["account_id"] == "acct-01" and one["action_id"] == before["action"]
-                       for one in (*plan["actions"], *plan["waiting"]))
+            return any(
+                one["account_id"] == "acct-01" and one["action_id"] == before["action"]
+                for one in (*plan["actions"], *plan["waiting"])
+            )
 
         assert not offers()
         company.at[0] = NOON + 3 * DAY
@@ -204,8 +251,11 @@ class TestQuietHours:
     NIGHT = NOON + 9 * HOUR + 7 * MINUTE
 
     def quiet(self, company) -> set[str]:
-        return {one["action"] for one in company.first("acct-02")["withheld"]
-                if one["reason"] == "quiet_hours"}
+        return {
+            one["action"]
+            for one in company.first("acct-02")["withheld"]
+            if one["reason"] == "quiet_hours"
+        }
 
     def test_a_night_ends_while_the_data_stand_still_at_midnight(self, company):
         assert AS_OF.hour == 0
@@ -236,28 +286,51 @@ def test_a_decision_of_before_replays_to_the_bit_on_what_it_was_judged_on(compan
     decision = ledger.decision(item["decision_id"])
     stored = json.loads(decision.inputs)
     del stored["question"]["asked_at"]
-    stored["question"] |= {"version": 2, "put_off": [
-        {"action_id": item["action"], "until": (AS_OF + DAY).isoformat(), "by": "ann",
-         "at": AS_OF.isoformat(), "reason": None}]}
+    stored["question"] |= {
+        "version": 2,
+        "put_off": [
+            {
+                "action_id": item["action"],
+                "until": (AS_OF + DAY).isoformat(),
+                "by": "ann",
+                "at": AS_OF.isoformat(),
+                "reason": None,
+            }
+        ],
+    }
     common = json.loads(ledger.shared_input(shared_digest(decision)))
-    then = PolicyInputs.from_dict(stored["question"]).answer(
-        playbook(), phrases=common["phrases"], alert_words=common["alert_words"]).to_dict()
+    then = (
+        PolicyInputs.from_dict(stored["question"])
+        .answer(playbook(), phrases=common["phrases"], alert_words=common["alert_words"])
+        .to_dict()
+    )
     assert {w["reason"] for w in then["withheld"]} >= {"put_off", "quiet_hours"}  # at midnight
-    kept = replace(decision, eligible=tuple(json.loads(json.dumps(then["ranked"]))),
-                   withheld=tuple(json.loads(json.dumps(then["withheld"]))),
-                   inputs=json.dumps(stored))
+    kept = replace(
+        decision,
+        eligible=tuple(json.loads(json.dumps(then["ranked"]))),
+        withheld=tuple(json.loads(json.dumps(then["withheld"]))),
+        inputs=json.dumps(stored),
+    )
     assert replay(kept, ledger.shared_input(shared_digest(decision))).difference is None
     stored["question"] |= {"version": 3, "asked_at": NOON.isoformat()}
-    assert replay(replace(kept, inputs=json.dumps(stored)), ledger.shared_input(
-        shared_digest(decision))).difference is not None
+    assert (
+        replay(
+            replace(kept, inputs=json.dumps(stored)), ledger.shared_input(shared_digest(decision))
+        ).difference
+        is not None
+    )
 
 
 def test_what_was_heard_by_a_clock_that_is_ahead_counts_at_once_and_is_one_decision(company):
     before, heard_at = company.first(), NOON + 2 * HOUR
     FeedbackRecords(company.client.app.state.desk.ledger.database).record(
-        before["decision_id"], NewFeedback(verdict="snooze", snooze_until=NOON + 3 * DAY,
-                                           reason="On leave"),
-        by="ann", key=None, now=AS_OF, heard_at=heard_at)
+        before["decision_id"],
+        NewFeedback(verdict="snooze", snooze_until=NOON + 3 * DAY, reason="On leave"),
+        by="ann",
+        key=None,
+        now=AS_OF,
+        heard_at=heard_at,
+    )
     ids = set()
     for moment in (NOON, NOON + MINUTE, NOON + HOUR, heard_at, heard_at + MINUTE):
         company.at[0] = moment
@@ -292,35 +365,66 @@ def test_an_event_of_before_the_clock_was_kept_is_dated_as_it_was():
     assert found["call"].reason is None
 
 
-@pytest.mark.parametrize(("reason", "stands", "words"), [
-    ("put_off", True, "allowed from 6 June 2028, 12:00 UTC"),
-    ("quiet_hours", True, "allowed from 6 June 2028, 12:00 UTC"),
-    ("cool_down", True, "allowed from 6 June 2028, 12:00 UTC, on the time of the data"),
-    ("cool_down", False, "allowed from 6 June 2028, 12:00 UTC"),
-])
+@pytest.mark.parametrize(
+    ("reason", "stands", "words"),
+    [
+        ("put_off", True, "allowed from 6 June 2028, 12:00 UTC"),
+        ("quiet_hours", True, "allowed from 6 June 2028, 12:00 UTC"),
+        ("cool_down", True, "allowed from 6 June 2028, 12:00 UTC, on the time of the data"),
+        ("cool_down", False, "allowed from 6 June 2028, 12:00 UTC"),
+    ],
+)
 def test_where_the_data_stand_still_a_date_says_by_which_clock(reason, stands, words):
-    waits = Withheld(action_id="a", name="A", because="x", stage="contact_policy", reason=reason,
-                     why="y", until="z", allowed_from=NOON)
+    waits = Withheld(
+        action_id="a",
+        name="A",
+        because="x",
+        stage="contact_policy",
+        reason=reason,
+        why="y",
+        until="z",
+        allowed_from=NOON,
+    )
     assert withheld_view(waits, data_stand_still=stands).until == words
 
 
 def test_the_commands_go_by_the_clock_of_the_machine_unless_a_moment_is_given(tmp_path):
     now, out = datetime.now(UTC), tmp_path / "actions.json"
-    own = make_workspace(tmp_path / "own", more=[
-        event(account, "action.judged", 0, action=action.id, verdict="snooze", by="ann",
-              heard_at=(now - DAY).isoformat(), until=(now + hours * HOUR).isoformat())
-        for account, hours in (("acct-00", 9), ("acct-01", -9)) for action in playbook().actions])
+    own = make_workspace(
+        tmp_path / "own",
+        more=[
+            event(
+                account,
+                "action.judged",
+                0,
+                action=action.id,
+                verdict="snooze",
+                by="ann",
+                heard_at=(now - DAY).isoformat(),
+                until=(now + hours * HOUR).isoformat(),
+            )
+            for account, hours in (("acct-00", 9), ("acct-01", -9))
+            for action in playbook().actions
+        ],
+    )
 
     def put_off(as_of: datetime | None) -> set[str]:
         actions(out, as_of=as_of, workspace=own.root)
-        return {one["account_id"] for one in json.loads(out.read_text())["accounts"]
-                for waits in one["withheld"] if waits["reason"] == "put_off"}
+        return {
+            one["account_id"]
+            for one in json.loads(out.read_text())["accounts"]
+            for waits in one["withheld"]
+            if waits["reason"] == "put_off"
+        }
 
     assert put_off(None) == {"acct-00"}
     assert put_off(AS_OF) == set()  # then nobody had put anything off
 
 
 def test_without_a_clock_of_its_own_a_question_is_asked_when_it_is_about(company):
-    [one] = [one for one in decisions_as_of(company.workspace, company.store, AS_OF)
-             if one.score.account_id == "acct-01"]
+    [one] = [
+        one
+        for one in decisions_as_of(company.workspace, company.store, AS_OF)
+        if one.score.account_id == "acct-01"
+    ]
     assert one.decision.asked_at is None

@@ -42,8 +42,14 @@ REFUSED = [
     ("GET", "/v1/accounts/acct-00/score?horizon_days=45", None, {}, 422, "unknown-horizon"),
     ("GET", "/v1/accounts/acct-00/score?horizon_days=-1", None, {}, 422, "wrong-shape"),
     ("GET", "/v1/accounts/nobody/timeline", None, {}, 404, "unknown-account"),
-    ("GET", "/v1/accounts/acct-00/timeline?since=2026-03-01T00:00:00", None, {}, 422,
-     "wrong-shape"),
+    (
+        "GET",
+        "/v1/accounts/acct-00/timeline?since=2026-03-01T00:00:00",
+        None,
+        {},
+        422,
+        "wrong-shape",
+    ),
     ("DELETE", "/v1/accounts/acct-00", None, {}, 405, "wrong-method"),
     ("GET", "/v1/scores", None, {}, 405, "wrong-method"),
     ("POST", "/v1/scores", "{", JSON, 400, "not-json"),
@@ -53,79 +59,220 @@ REFUSED = [
     ("POST", "/v1/scores", "[]", JSON, 422, "wrong-shape"),
     ("POST", "/v1/scores", '{"account_ids": []}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/scores", '{"account_ids": ["\\ud800"]}', JSON, 422, "wrong-shape"),
-    ("POST", "/v1/scores", '{"account_ids": ["a"], "horizon_days": NaN}', JSON, 422,
-     "wrong-shape"),
+    ("POST", "/v1/scores", '{"account_ids": ["a"], "horizon_days": NaN}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/scores", '{"account_ids": ["a"], "\\ud800": 1}', JSON, 422, "wrong-shape"),
-    ("POST", "/v1/scores", '{"account_ids": ["acct-00"], "horizon_days": 7}', JSON, 422,
-     "unknown-horizon"),
-    ("POST", "/v1/scores", '{"account_ids": ["a"]}', {"Content-Type": "text/plain"}, 422,
-     "wrong-shape"),
+    (
+        "POST",
+        "/v1/scores",
+        '{"account_ids": ["acct-00"], "horizon_days": 7}',
+        JSON,
+        422,
+        "unknown-horizon",
+    ),
+    (
+        "POST",
+        "/v1/scores",
+        '{"account_ids": ["a"]}',
+        {"Content-Type": "text/plain"},
+        422,
+        "wrong-shape",
+    ),
     ("POST", "/v1/next-actions", '{"limit": 0}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/next-actions", '{"account": "a"}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/next-actions", '{"limit": 1e999}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/plans", "{}", JSON, 422, "impossible-plan"),
     ("POST", "/v1/plans", '{"csms": [{"id": "a", "hours": 169}]}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/plans", '{"csms": [{"id": "a", "hours": NaN}]}', JSON, 422, "wrong-shape"),
-    ("POST", "/v1/plans", '{"pools": [{"id": "a", "hours": 9, "skills": ["juggling"]}]}', JSON,
-     422, "wrong-shape"),
-    ("POST", "/v1/plans", '{"csms": [{"id": "a", "hours": 1}], "most_waiting": 1e9}', JSON, 422,
-     "wrong-shape"),
+    (
+        "POST",
+        "/v1/plans",
+        '{"pools": [{"id": "a", "hours": 9, "skills": ["juggling"]}]}',
+        JSON,
+        422,
+        "wrong-shape",
+    ),
+    (
+        "POST",
+        "/v1/plans",
+        '{"csms": [{"id": "a", "hours": 1}], "most_waiting": 1e9}',
+        JSON,
+        422,
+        "wrong-shape",
+    ),
     ("POST", "/v1/plans", '{"team": "team.toml"}', JSON, 422, "wrong-shape"),
-    ("POST", "/v1/decisions/none/outcomes", '{"kind": "executed"}', JSON, 400,
-     "missing-idempotency-key"),
-    ("POST", "/v1/decisions/none/outcomes", '{"kind": "executed"}',
-     {**JSON, "Idempotency-Key": "k" * 201}, 400, "missing-idempotency-key"),
-    ("POST", "/v1/decisions/none/outcomes", '{"kind": "executed"}',
-     {**JSON, "Idempotency-Key": ""}, 400, "missing-idempotency-key"),
-    ("POST", "/v1/decisions/none/outcomes", '{"kind": "executed"}',
-     {**JSON, "Idempotency-Key": "k"}, 404, "unknown-decision"),
-    ("POST", "/v1/decisions/none/outcomes", '{"kind": "outcome"}',
-     {**JSON, "Idempotency-Key": "k"}, 422, "wrong-shape"),
-    ("POST", "/v1/decisions/none/outcomes", '{"kind": "declined"}',
-     {**JSON, "Idempotency-Key": "k"}, 422, "wrong-shape"),
-    ("POST", "/v1/decisions/none/outcomes", '{"kind": "done"}',
-     {**JSON, "Idempotency-Key": "k"}, 422, "wrong-shape"),
-    ("POST", "/v1/decisions/none/outcomes",
-     '{"kind": "executed", "occurred_at": "2026-03-02T00:00:00Z"}',
-     {**JSON, "Idempotency-Key": "k"}, 422, "wrong-shape"),
+    (
+        "POST",
+        "/v1/decisions/none/outcomes",
+        '{"kind": "executed"}',
+        JSON,
+        400,
+        "missing-idempotency-key",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/outcomes",
+        '{"kind": "executed"}',
+        {**JSON, "Idempotency-Key": "k" * 201},
+        400,
+        "missing-idempotency-key",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/outcomes",
+        '{"kind": "executed"}',
+        {**JSON, "Idempotency-Key": ""},
+        400,
+        "missing-idempotency-key",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/outcomes",
+        '{"kind": "executed"}',
+        {**JSON, "Idempotency-Key": "k"},
+        404,
+        "unknown-decision",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/outcomes",
+        '{"kind": "outcome"}',
+        {**JSON, "Idempotency-Key": "k"},
+        422,
+        "wrong-shape",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/outcomes",
+        '{"kind": "declined"}',
+        {**JSON, "Idempotency-Key": "k"},
+        422,
+        "wrong-shape",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/outcomes",
+        '{"kind": "done"}',
+        {**JSON, "Idempotency-Key": "k"},
+        422,
+        "wrong-shape",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/outcomes",
+        '{"kind": "executed", "occurred_at": "2026-03-02T00:00:00Z"}',
+        {**JSON, "Idempotency-Key": "k"},
+        422,
+        "wrong-shape",
+    ),
     ("GET", "/v1/decisions/none", None, {}, 404, "unknown-decision"),
-    ("POST", "/v1/decisions/none/claims", "{}", {**JSON, "Idempotency-Key": "c"}, 404,
-     "unknown-decision"),
+    (
+        "POST",
+        "/v1/decisions/none/claims",
+        "{}",
+        {**JSON, "Idempotency-Key": "c"},
+        404,
+        "unknown-decision",
+    ),
     ("POST", "/v1/decisions/none/claims", "{}", JSON, 400, "missing-idempotency-key"),
-    ("POST", "/v1/decisions/none/claims", '{"lease_seconds": 1}',
-     {**JSON, "Idempotency-Key": "c"}, 422, "wrong-shape"),
-    ("POST", "/v1/decisions/none/claims", '{"lease_seconds": 1e99}',
-     {**JSON, "Idempotency-Key": "c"}, 422, "wrong-shape"),
-    ("POST", "/v1/decisions/none/approvals", '{"verdict": "maybe"}',
-     {**JSON, "Idempotency-Key": "c"}, 422, "wrong-shape"),
-    ("POST", "/v1/decisions/none/approvals", '{"verdict": "approved"}',
-     {**JSON, "Idempotency-Key": "c"}, 404, "unknown-decision"),
+    (
+        "POST",
+        "/v1/decisions/none/claims",
+        '{"lease_seconds": 1}',
+        {**JSON, "Idempotency-Key": "c"},
+        422,
+        "wrong-shape",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/claims",
+        '{"lease_seconds": 1e99}',
+        {**JSON, "Idempotency-Key": "c"},
+        422,
+        "wrong-shape",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/approvals",
+        '{"verdict": "maybe"}',
+        {**JSON, "Idempotency-Key": "c"},
+        422,
+        "wrong-shape",
+    ),
+    (
+        "POST",
+        "/v1/decisions/none/approvals",
+        '{"verdict": "approved"}',
+        {**JSON, "Idempotency-Key": "c"},
+        404,
+        "unknown-decision",
+    ),
     ("GET", "/v1/claims/none", None, {}, 404, "unknown-claim"),
-    ("POST", "/v1/claims/none/heartbeat", "{}", {**JSON, "Idempotency-Key": "c"}, 404,
-     "unknown-claim"),
-    ("POST", "/v1/claims/none/complete", "{}", {**JSON, "Idempotency-Key": "c"}, 404,
-     "unknown-claim"),
+    (
+        "POST",
+        "/v1/claims/none/heartbeat",
+        "{}",
+        {**JSON, "Idempotency-Key": "c"},
+        404,
+        "unknown-claim",
+    ),
+    (
+        "POST",
+        "/v1/claims/none/complete",
+        "{}",
+        {**JSON, "Idempotency-Key": "c"},
+        404,
+        "unknown-claim",
+    ),
     ("POST", "/v1/claims/none/fail", "{}", {**JSON, "Idempotency-Key": "c"}, 422, "wrong-shape"),
     ("POST", "/v1/controls", None, {}, 405, "wrong-method"),
     ("POST", "/v1/controls/stop", "{}", {**JSON, "Idempotency-Key": "c"}, 422, "wrong-shape"),
-    ("POST", "/v1/controls/stop", '{"reason": "x", "segment": "moon"}',
-     {**JSON, "Idempotency-Key": "c"}, 422, "unknown-control"),
-    ("POST", "/v1/controls/resume", '{"reason": "x"}', {**JSON, "Idempotency-Key": "c"}, 422,
-     "unknown-control"),
-    ("POST", "/v1/controls/levels", '{"reason": "x", "level": 5}',
-     {**JSON, "Idempotency-Key": "c"}, 422, "wrong-shape"),
-    ("POST", "/v1/controls/capacities", '{"reason": "x", "most_a_week": -1}',
-     {**JSON, "Idempotency-Key": "c"}, 422, "wrong-shape"),
-    ("POST", "/v1/decisions/none/feedback", '{"verdict": "agree"}', JSON, 404,
-     "unknown-decision"),
+    (
+        "POST",
+        "/v1/controls/stop",
+        '{"reason": "x", "segment": "moon"}',
+        {**JSON, "Idempotency-Key": "c"},
+        422,
+        "unknown-control",
+    ),
+    (
+        "POST",
+        "/v1/controls/resume",
+        '{"reason": "x"}',
+        {**JSON, "Idempotency-Key": "c"},
+        422,
+        "unknown-control",
+    ),
+    (
+        "POST",
+        "/v1/controls/levels",
+        '{"reason": "x", "level": 5}',
+        {**JSON, "Idempotency-Key": "c"},
+        422,
+        "wrong-shape",
+    ),
+    (
+        "POST",
+        "/v1/controls/capacities",
+        '{"reason": "x", "most_a_week": -1}',
+        {**JSON, "Idempotency-Key": "c"},
+        422,
+        "wrong-shape",
+    ),
+    ("POST", "/v1/decisions/none/feedback", '{"verdict": "agree"}', JSON, 404, "unknown-decision"),
     ("POST", "/v1/decisions/none/feedback", '{"verdict": "disagree"}', JSON, 422, "wrong-shape"),
     ("GET", "/v1/decisions/none/feedback", None, {}, 404, "unknown-decision"),
     ("POST", "/v1/events", '{"events": []}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/events", '{"events": [7]}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/events", '{"events": [{"quantity": NaN}]}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/events", '{"events": [{"quantity": -Infinity}]}', JSON, 422, "wrong-shape"),
-    ("POST", "/v1/events", '{"events": [{"quantity": ' + "9" * 400 + "}]}", JSON, 422,
-     "wrong-shape"),
+    (
+        "POST",
+        "/v1/events",
+        '{"events": [{"quantity": ' + "9" * 400 + "}]}",
+        JSON,
+        422,
+        "wrong-shape",
+    ),
     ("POST", "/v1/events", '{"events": [{"properties": {"a": NaN}}]}', JSON, 422, "wrong-shape"),
     ("POST", "/v1/actions", None, {}, 405, "wrong-method"),
     ("POST", "/v1/models", None, {}, 405, "wrong-method"),
@@ -140,8 +287,11 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body", "headers", "status", "slug"), REFUSED,
-                         ids=[f"{r[0]} {r[1][:48]} {str(r[2])[:40]}" for r in REFUSED])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "slug"),
+    REFUSED,
+    ids=[f"{r[0]} {r[1][:48]} {str(r[2])[:40]}" for r in REFUSED],
+)
 def test_every_refusal_has_the_one_shape(client, method, path, body, headers, status, slug):
     answer = client.request(method, path, content=body, headers=headers)
     assert answer.headers["content-type"] == "application/problem+json"
@@ -161,8 +311,10 @@ def test_every_route_is_among_the_refusals(client):
     missing = []
     for path in paths:
         start = path.partition("{")[0]
-        if not any(p == path or (("{" in path) and p.startswith(start) and len(p) > len(start))
-                   for _, p in asked):
+        if not any(
+            p == path or (("{" in path) and p.startswith(start) and len(p) > len(start))
+            for _, p in asked
+        ):
             missing.append(path)
     assert missing == []
 
@@ -176,21 +328,25 @@ def test_a_wrong_field_is_named_and_its_value_is_not_repeated(client):
     assert "hunter2" not in answer.text
 
 
-@pytest.mark.parametrize(("headers", "said"), [
-    ({}, "is missing"), ({"Content-Type": "text/plain"}, "is not application/json")])
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [({}, "is missing"), ({"Content-Type": "text/plain"}, "is not application/json")],
+)
 def test_a_body_that_is_not_called_json_is_told_so(client, headers, said):
     answer = client.post("/v1/scores", content='{"account_ids": ["acct-00"]}', headers=headers)
     content = answer.json()
-    assert content["detail"] == (f"The Content-Type header {said}, so the body was not read as "
-                                 f"JSON.")
+    assert content["detail"] == (
+        f"The Content-Type header {said}, so the body was not read as JSON."
+    )
     assert content["errors"] == [{"where": "Content-Type", "message": said}]
     assert "Content-Type: application/json" in content["next"]
 
 
 def test_a_time_without_a_zone_is_shown_one_with(client):
     content = client.get("/v1/accounts/acct-00/timeline?since=2026-03-01T00:00:00").json()
-    assert content["detail"] == ("since: the time has no zone; write it with one, such as "
-                                 "2026-03-01T09:30:00Z")
+    assert content["detail"] == (
+        "since: the time has no zone; write it with one, such as 2026-03-01T09:30:00Z"
+    )
 
 
 def test_a_horizon_that_is_not_served_lists_those_that_are(client):
@@ -198,16 +354,33 @@ def test_a_horizon_that_is_not_served_lists_those_that_are(client):
     assert "Served horizons: 30, 60, 90 days" in content["detail"]
 
 
-@pytest.mark.parametrize(("path", "body", "detail"), [
-    ("/v1/events", {"events": [{"kind": "feature.used"}] * 7},
-     "7 events were sent, and one request takes 3 at most; 3 requests are enough for them."),
-    ("/v1/scores", {"account_ids": ["a"] * 3},
-     "3 account ids were sent, and one request takes 2 at most; 2 requests are enough for them."),
-    ("/v1/next-actions", {"account_ids": ["a"] * 5},
-     "5 account ids were sent, and one request takes 2 at most; 3 requests are enough for them."),
-])
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        (
+            "/v1/events",
+            {"events": [{"kind": "feature.used"}] * 7},
+            "7 events were sent, and one request takes 3 at most; 3 requests are enough for them.",
+        ),
+        (
+            "/v1/scores",
+            {"account_ids": ["a"] * 3},
+            "3 account ids were sent, and one request takes 2 at most; 2 requests are enough for them.",
+        ),
+        (
+            "/v1/next-actions",
+            {"account_ids": ["a"] * 5},
+            "5 account ids were sent, and one request takes 2 at most; 3 requests are enough for them.",
+        ),
+    ],
+)
 def test_more_rows_than_are_taken_at_once_are_refused_as_a_whole(
-    own_workspace, store, make_client, path, body, detail,
+    own_workspace,
+    store,
+    make_client,
+    path,
+    body,
+    detail,
 ):
     client = make_client(own_workspace, store, most_events_per_call=3, most_accounts_per_call=2)
     before = client.app.state.desk.timelines.freshness()

@@ -70,8 +70,15 @@ class Kept:
         with database.writing() as connection:
             self.EFFECTS.create(connection, checkfirst=True)
 
-    def begin(self, key: str = "k", *, caller: str = "ann", body: str = "a", now: datetime = NOW,
-              may_repeat: bool = False):
+    def begin(
+        self,
+        key: str = "k",
+        *,
+        caller: str = "ann",
+        body: str = "a",
+        now: datetime = NOW,
+        may_repeat: bool = False,
+    ):
         return self.keys.begin(caller, key, body, may_repeat=may_repeat, now=now)
 
     def have_effect(self, name: str) -> None:
@@ -84,8 +91,7 @@ class Kept:
 
     def rows(self) -> int:
         with self.database.reading() as connection:
-            return connection.execute(
-                sa.select(sa.func.count()).select_from(REQUESTS)).scalar_one()
+            return connection.execute(sa.select(sa.func.count()).select_from(REQUESTS)).scalar_one()
 
 
 @pytest.fixture
@@ -190,10 +196,13 @@ def test_an_effect_after_the_answer_was_kept_is_refused(kept):
     assert kept.effects() == []
 
 
-@pytest.mark.parametrize(("status", "may_repeat", "told"), [
-    (409, False, "the refusal"), (500, False, "lost"), (500, True, "again"), (201, False, "it")])
+@pytest.mark.parametrize(
+    ("status", "may_repeat", "told"),
+    [(409, False, "the refusal"), (500, False, "lost"), (500, True, "again"), (201, False, "it")],
+)
 def test_an_answer_after_an_effect_is_kept_unless_nobody_knows_what_happened(
-        kept, status, may_repeat, told):
+    kept, status, may_repeat, told
+):
     taken = kept.begin()
     with working_on(taken):
         kept.have_effect("first")
@@ -234,12 +243,16 @@ def test_keys_are_forgotten_after_a_day_and_not_before(kept):
 
 def test_a_request_whose_key_could_not_be_noted_writes_nothing(kept):
     unsure = Taken(caller="ann", key="k", holder="me")
-    with (working_on(unsure, is_sure=False),
-          pytest.raises(LedgerUnreachableError, match="could not be noted in time")):
+    with (
+        working_on(unsure, is_sure=False),
+        pytest.raises(LedgerUnreachableError, match="could not be noted in time"),
+    ):
         kept.have_effect("first")
     kept.begin()
-    with (working_on(unsure, is_sure=False),
-          pytest.raises(LedgerUnreachableError, match="could not be noted in time")):
+    with (
+        working_on(unsure, is_sure=False),
+        pytest.raises(LedgerUnreachableError, match="could not be noted in time"),
+    ):
         kept.have_effect("first")
     assert kept.effects() == []
 
@@ -305,11 +318,17 @@ def test_reading_and_writing_outside_a_request_note_nothing(kept):
     assert kept.begin(now=LATER).key == "k"
 
 
-@pytest.mark.parametrize(("one", "other", "is_same"), [
-    (b'{"a": 1, "b": 2}', b'{"b":2,"a":1}', True), (b'{"a": 1}', b'{"a": 2}', False),
-    (b"no json", b"no json", True), (b"no json", b"no  json", False), (b"", b"{}", False),
-    (b"[" * 5000, b"[" * 5000, True),
-])
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (b'{"a": 1, "b": 2}', b'{"b":2,"a":1}', True),
+        (b'{"a": 1}', b'{"a": 2}', False),
+        (b"no json", b"no json", True),
+        (b"no json", b"no  json", False),
+        (b"", b"{}", False),
+        (b"[" * 5000, b"[" * 5000, True),
+    ],
+)
 def test_a_request_is_the_same_by_what_it_says(one, other, is_same):
     scope = {"method": "POST", "path": "/v1/events", "query_string": b""}
     assert (fingerprint_of(scope, one) == fingerprint_of(scope, other)) is is_same
@@ -331,8 +350,11 @@ def test_a_caller_who_goes_away_and_a_body_that_is_too_large_are_no_request():
 
 class TestOverTheApi:
     def ask(self, client, key: str = "k", **more: object):
-        return client.post("/v1/next-actions", json={"account_ids": ["acct-01"], **more},
-                           headers={"Idempotency-Key": key})
+        return client.post(
+            "/v1/next-actions",
+            json={"account_ids": ["acct-01"], **more},
+            headers={"Idempotency-Key": key},
+        )
 
     def test_status_and_body_come_again_byte_by_byte(self, own_client):
         first, again = self.ask(own_client), self.ask(own_client)
@@ -347,7 +369,9 @@ class TestOverTheApi:
         self.ask(own_client)
         answer = self.ask(own_client, limit=7)
         assert (answer.status_code, answer.json()["type"]) == (
-            422, "/problems#idempotency-key-reused")
+            422,
+            "/problems#idempotency-key-reused",
+        )
 
     def test_a_request_that_could_not_be_read_may_be_mended(self, own_client):
         assert self.ask(own_client, limit=0).status_code == 422
@@ -356,33 +380,45 @@ class TestOverTheApi:
     def test_a_refusal_without_an_effect_leaves_the_key_free(self, own_client):
         headers = {"Idempotency-Key": "k"}
         for kind in ("executed", "outcome"):
-            answer = own_client.post("/v1/decisions/none/outcomes", headers=headers,
-                                     json={"kind": kind, "result": "renewed"})
+            answer = own_client.post(
+                "/v1/decisions/none/outcomes",
+                headers=headers,
+                json={"kind": kind, "result": "renewed"},
+            )
             assert answer.status_code == 404
             assert "idempotency-replayed" not in answer.headers
         assert self.ask(own_client).status_code == 200
 
-    def test_while_the_ledger_is_away_what_needs_none_answers(self, own_workspace, store,
-                                                              make_client):
-        client = make_client(own_workspace, store,
-                             ledger_url="postgresql://ledger@127.0.0.1:1/nowhere")
+    def test_while_the_ledger_is_away_what_needs_none_answers(
+        self, own_workspace, store, make_client
+    ):
+        client = make_client(
+            own_workspace, store, ledger_url="postgresql://ledger@127.0.0.1:1/nowhere"
+        )
         headers = {"Idempotency-Key": "k"}
-        answer = client.post("/v1/decisions/none/outcomes", json={"kind": "executed"},
-                             headers=headers)
+        answer = client.post(
+            "/v1/decisions/none/outcomes", json={"kind": "executed"}, headers=headers
+        )
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems#ledger-unreachable")
         assert answer.headers["retry-after"]
-        event = {"event_id": "e-1", "account_id": "acct-01", "kind": "community.posted",
-                 "occurred_at": "2026-02-20T10:00:00Z"}
+        event = {
+            "event_id": "e-1",
+            "account_id": "acct-01",
+            "kind": "community.posted",
+            "occurred_at": "2026-02-20T10:00:00Z",
+        }
         for _ in range(2):
             answer = client.post("/v1/events", json={"events": [event]}, headers=headers)
             assert answer.status_code == 200
         assert answer.json()["duplicates"] == 1
 
-    def test_a_ledger_that_is_busy_for_long_is_no_request_in_flight(self, own_workspace, store,
-                                                                   make_client):
+    def test_a_ledger_that_is_busy_for_long_is_no_request_in_flight(
+        self, own_workspace, store, make_client
+    ):
         """Somebody writes until the policy is asked: too long for the key to be taken."""
-        writing = sqlite3.connect(own_workspace.ledger_db, isolation_level=None,
-                                  check_same_thread=False)
+        writing = sqlite3.connect(
+            own_workspace.ledger_db, isolation_level=None, check_same_thread=False
+        )
 
         def now() -> datetime:
             if writing.in_transaction:
@@ -421,14 +457,20 @@ class TestOverTheApi:
         assert (again.content, again.headers["idempotency-replayed"]) == (answer.content, "true")
         assert self.ask(own_client, "other").json()["items"][0]["decision_id"] is not None
 
-    @pytest.mark.parametrize(("path", "body"), [
-        ("/v1/next-actions", {"account_ids": ["acct-01"]}),
-        ("/v1/controls/stop", {"reason": "x"}), ("/v1/controls/resume", {"reason": "x"}),
-        ("/v1/controls/levels", {"level": 1, "reason": "x"}),
-        ("/v1/controls/capacities", {"most_a_week": 9, "reason": "x"})],
-        ids=lambda value: value if isinstance(value, str) else "")
-    def test_what_may_not_run_again_commits_its_answer_with_its_effect(self, own_workspace,
-                                                                       own_client, path, body):
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("/v1/next-actions", {"account_ids": ["acct-01"]}),
+            ("/v1/controls/stop", {"reason": "x"}),
+            ("/v1/controls/resume", {"reason": "x"}),
+            ("/v1/controls/levels", {"level": 1, "reason": "x"}),
+            ("/v1/controls/capacities", {"most_a_week": 9, "reason": "x"}),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_what_may_not_run_again_commits_its_answer_with_its_effect(
+        self, own_workspace, own_client, path, body
+    ):
         if path.endswith("resume"):
             own_client.post("/v1/controls/stop", json=body, headers={"Idempotency-Key": "before"})
         statuses: list[int | None] = []
@@ -438,7 +480,8 @@ class TestOverTheApi:
             if work is not None and work.is_noted and not statuses:
                 with closing(sqlite3.connect(own_workspace.ledger_db)) as other:
                     [found] = other.execute(
-                        "SELECT status FROM idempotent_requests WHERE key = 'k'").fetchone()
+                        "SELECT status FROM idempotent_requests WHERE key = 'k'"
+                    ).fetchone()
                 statuses.append(found)
 
         event.listen(own_client.app.state.desk.ledger.database.engine, "checkin", look)
@@ -449,7 +492,9 @@ class TestOverTheApi:
     def test_a_key_that_is_none_is_told(self, own_client, key):
         answer = self.ask(own_client, key)
         assert (answer.status_code, answer.json()["type"]) == (
-            400, "/problems#missing-idempotency-key")
+            400,
+            "/problems#missing-idempotency-key",
+        )
 
     def test_without_a_key_and_for_what_writes_nothing_it_changes_nothing(self, own_client):
         body = {"account_ids": ["acct-01"]}
@@ -466,25 +511,38 @@ class TestOverTheApi:
         answers = []
         for owner in ("ann", "bob"):
             new = keys.create(name="laptop", owner=owner, role="engine", now=AS_OF)
-            answers.append(own_client.post(
-                path, json={"kind": "outcome", "result": f"seen by {owner}"},
-                headers={"Idempotency-Key": "k", "X-API-Key": new.secret}))
+            answers.append(
+                own_client.post(
+                    path,
+                    json={"kind": "outcome", "result": f"seen by {owner}"},
+                    headers={"Idempotency-Key": "k", "X-API-Key": new.secret},
+                )
+            )
         assert [a.status_code for a in answers] == [201, 201]
         assert [a.json()["by"] for a in answers] == ["ann", "bob"]
         assert answers[0].json()["outcome_id"] != answers[1].json()["outcome_id"]
 
-    def test_a_body_that_hides_its_length_is_refused_while_it_is_read(self, shared_workspace,
-                                                                     store, make_client):
+    def test_a_body_that_hides_its_length_is_refused_while_it_is_read(
+        self, shared_workspace, store, make_client
+    ):
         small = make_client(shared_workspace, store, max_body_bytes=100)
-        answer = small.post("/v1/next-actions", content=(b"[" * 60 for _ in range(3)),
-                            headers={"Content-Type": "application/json", "Idempotency-Key": "k"})
+        answer = small.post(
+            "/v1/next-actions",
+            content=(b"[" * 60 for _ in range(3)),
+            headers={"Content-Type": "application/json", "Idempotency-Key": "k"},
+        )
         assert (answer.status_code, answer.json()["type"]) == (413, "/problems#too-large")
 
 
 @pytest.fixture
 def app(own_workspace, store) -> FastAPI:
-    return create_app(own_workspace, store=store, now=lambda: datetime.now(UTC) - OLD,
-                      wall_clock=lambda: datetime.now(UTC), refresh_seconds=60)
+    return create_app(
+        own_workspace,
+        store=store,
+        now=lambda: datetime.now(UTC) - OLD,
+        wall_clock=lambda: datetime.now(UTC),
+        refresh_seconds=60,
+    )
 
 
 @pytest.fixture
@@ -497,18 +555,22 @@ OLD = datetime.now(UTC) - AS_OF
 """A clock that runs, at the moment of the sample: two decisions never have the same moment."""
 
 
-def stampede(calls: EngineCalls, callers: ThreadPoolExecutor, key: str, number: int
-             ) -> list[Reply]:
+def stampede(calls: EngineCalls, callers: ThreadPoolExecutor, key: str, number: int) -> list[Reply]:
     """So many requests at once with one key, each on a connection of its own."""
+
     def ask(_: int) -> Reply:
         return calls.post("/v1/next-actions", {"account_ids": ["acct-01"]}, idempotency_key=key)
 
     return list(callers.map(ask, range(number)))
 
 
-@pytest.mark.parametrize(("writes", "keys"), [
-    pytest.param(12, 3, id="12 at once, 3 keys"),
-    pytest.param(50, 1000, id="50 at once, 1000 keys", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("writes", "keys"),
+    [
+        pytest.param(12, 3, id="12 at once, 3 keys"),
+        pytest.param(50, 1000, id="50 at once, 1000 keys", marks=pytest.mark.slow),
+    ],
+)
 def test_writes_at_once_with_one_key_have_one_effect(app, address, writes, keys):
     statuses: Counter[int] = Counter()
     with ThreadPoolExecutor(writes) as callers:
@@ -578,15 +640,22 @@ asyncio.run(main())
 def serve(folder: Path, dies: str, repeats: str) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
         [sys.executable, "-c", DYING, str(folder / "ledger.db"), dies, repeats],
-        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+    )
     assert process.stdout is not None
     return process, f"http://127.0.0.1:{int(process.stdout.readline())}/write"
 
 
-@pytest.mark.parametrize(("dies", "repeats", "status"), [
-    ("before the effect", "may not", 200), ("after the effect", "may not", 409),
-    ("after the effect", "may repeat", 200),
-])
+@pytest.mark.parametrize(
+    ("dies", "repeats", "status"),
+    [
+        ("before the effect", "may not", 200),
+        ("after the effect", "may not", 409),
+        ("after the effect", "may repeat", 200),
+    ],
+)
 def test_a_kill_between_effect_and_answer_leads_to_one_effect(tmp_path, dies, repeats, status):
     headers = {"Idempotency-Key": "k"}
     process, address = serve(tmp_path, dies, repeats)
@@ -643,21 +712,37 @@ client.post(path, content=body, headers={"Idempotency-Key": "k",
 """
 
 
-@pytest.mark.parametrize(("path", "body", "where"), [
-    pytest.param("/v1/next-actions", '{"account_ids": ["acct-01"]}', "sqlite", id="next-actions"),
-    pytest.param("/v1/next-actions", '{"account_ids": ["acct-01"]}', "postgres",
-                 id="next-actions on PostgreSQL", marks=pytest.mark.postgres),
-    pytest.param("/v1/controls/stop", '{"reason": "x"}', "sqlite", id="stop")])
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        pytest.param(
+            "/v1/next-actions", '{"account_ids": ["acct-01"]}', "sqlite", id="next-actions"
+        ),
+        pytest.param(
+            "/v1/next-actions",
+            '{"account_ids": ["acct-01"]}',
+            "postgres",
+            id="next-actions on PostgreSQL",
+            marks=pytest.mark.postgres,
+        ),
+        pytest.param("/v1/controls/stop", '{"reason": "x"}', "sqlite", id="stop"),
+    ],
+)
 def test_who_was_killed_after_the_effect_gives_the_answer_of_then(
-        own_workspace, store, make_client, request, path, body, where):
+    own_workspace, store, make_client, request, path, body, where
+):
     url = "" if where == "sqlite" else request.getfixturevalue("postgres").database()
     root = Path(__file__).parents[3]
     process = subprocess.run(
-        [sys.executable, "-c", KILLED, str(own_workspace.root), url, path, body], cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root / "tests" / "parity")}, check=False)
+        [sys.executable, "-c", KILLED, str(own_workspace.root), url, path, body],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root / "tests" / "parity")},
+        check=False,
+    )
     assert process.returncode == -signal.SIGKILL
-    client = make_client(own_workspace, store, now=lambda: AS_OF + timedelta(minutes=1),
-                         ledger_url=url or None)
+    client = make_client(
+        own_workspace, store, now=lambda: AS_OF + timedelta(minutes=1), ledger_url=url or None
+    )
     ledger = client.app.state.desk.ledger
     before = ledger.verify()
     answer = client.post(path, json=json.loads(body), headers={"Idempotency-Key": "k"})

@@ -26,8 +26,7 @@ def keys(tmp_path) -> Iterator[ApiKeys]:
 
 
 def made(keys: ApiKeys, **words: object):
-    return keys.create(**{"name": "laptop", "owner": "ann", "role": "csm", "now": NOW,
-                          **words})
+    return keys.create(**{"name": "laptop", "owner": "ann", "role": "csm", "now": NOW, **words})
 
 
 def test_opening_makes_no_file_and_no_key_is_needed_before_the_first(keys, tmp_path):
@@ -137,8 +136,10 @@ def test_keys_are_listed_in_the_order_they_were_made(keys):
 
 @pytest.mark.parametrize("change", ["revoke", "rotate"])
 def test_an_unknown_key_is_named_and_where_to_look(keys, change):
-    say = {"revoke": lambda: keys.revoke("key-none", now=NOW),
-           "rotate": lambda: keys.rotate("key-none", overlap=DAY, now=NOW)}[change]
+    say = {
+        "revoke": lambda: keys.revoke("key-none", now=NOW),
+        "rotate": lambda: keys.rotate("key-none", overlap=DAY, now=NOW),
+    }[change]
     with pytest.raises(ApiKeyError, match="No key was made in this workspace yet"):
         say()
     made(keys)
@@ -146,10 +147,15 @@ def test_an_unknown_key_is_named_and_where_to_look(keys, change):
         say()
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    ({"name": " "}, "The name ' ' has to be"), ({"owner": "x" * 101}, "1 to 100 characters"),
-    ({"name": "a\nb"}, "that can be read"), ({"expires_at": NOW}, "would have expired already"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"name": " "}, "The name ' ' has to be"),
+        ({"owner": "x" * 101}, "1 to 100 characters"),
+        ({"name": "a\nb"}, "that can be read"),
+        ({"expires_at": NOW}, "would have expired already"),
+    ],
+)
 def test_a_key_that_says_nothing_or_is_over_is_not_made(keys, words, said):
     with pytest.raises(ApiKeyError, match=said):
         made(keys, **words)
@@ -166,11 +172,15 @@ def test_another_pepper_is_told_instead_of_refusing_every_key(tmp_path):
     with closing(ApiKeys(tmp_path, pepper="the pepper of the environment")) as keys:
         new = made(keys)
         assert not (tmp_path / PEPPER_FILE).exists()
-    with (closing(ApiKeys(tmp_path, pepper="another, by mistake")) as keys,
-          pytest.raises(ApiKeyError, match="made with another pepper")):
+    with (
+        closing(ApiKeys(tmp_path, pepper="another, by mistake")) as keys,
+        pytest.raises(ApiKeyError, match="made with another pepper"),
+    ):
         keys.caller(new.secret, NOW)
-    with (closing(ApiKeys(tmp_path)) as keys,
-          pytest.raises(ApiKeyError, match=r"keys\.secret is missing")):
+    with (
+        closing(ApiKeys(tmp_path)) as keys,
+        pytest.raises(ApiKeyError, match=r"keys\.secret is missing"),
+    ):
         keys.caller(new.secret, NOW)
     with closing(ApiKeys(tmp_path, pepper="the pepper of the environment")) as keys:
         assert keys.caller(new.secret, NOW) is not None
@@ -180,15 +190,19 @@ def test_a_pepper_that_was_cut_off_is_told(tmp_path):
     with closing(ApiKeys(tmp_path)) as keys:
         made(keys)
     (tmp_path / PEPPER_FILE).write_text("abc")
-    with (closing(ApiKeys(tmp_path)) as keys,
-          pytest.raises(ApiKeyError, match="fewer than 16 bytes: it was cut off")):
+    with (
+        closing(ApiKeys(tmp_path)) as keys,
+        pytest.raises(ApiKeyError, match="fewer than 16 bytes: it was cut off"),
+    ):
         assert keys.are_used
 
 
 def test_a_file_that_is_no_database_takes_no_key(tmp_path):
     (tmp_path / KEYS_FILE).write_bytes(b"not a database, whatever its name says")
-    with (closing(ApiKeys(tmp_path)) as keys,
-          pytest.raises(ApiKeyError, match="can not be read: file is not a database")):
+    with (
+        closing(ApiKeys(tmp_path)) as keys,
+        pytest.raises(ApiKeyError, match="can not be read: file is not a database"),
+    ):
         assert keys.are_used
 
 
@@ -203,8 +217,10 @@ def test_a_file_that_is_taken_away_takes_no_key(keys, tmp_path):
 def test_a_key_that_could_not_be_stored_is_not_there(keys, tmp_path):
     made(keys)
     with closing(sqlite3.connect(tmp_path / KEYS_FILE)) as connection:
-        connection.execute("CREATE TRIGGER full BEFORE INSERT ON api_key_secrets "
-                           "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON api_key_secrets "
+            "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
         connection.commit()
     with pytest.raises(ApiKeyError, match="the disk is full"):
         made(keys, name="second")
@@ -217,13 +233,18 @@ def test_a_command_is_done_by_the_owner_of_the_key(keys):
         assert acting_as(keys, new.secret, named=named, needs="administer", now=NOW) == "ann"
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    ({"presented": "kw_other"}, "none of this workspace, or has ended"),
-    ({"needs": "administer"}, "of role approver and may not administer"),
-    ({"named": "bob"}, "--by names 'bob', and the key in KEEPWELL_KEY is of 'ann'"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"presented": "kw_other"}, "none of this workspace, or has ended"),
+        ({"needs": "administer"}, "of role approver and may not administer"),
+        ({"named": "bob"}, "--by names 'bob', and the key in KEEPWELL_KEY is of 'ann'"),
+    ],
+)
 def test_a_command_is_not_done_in_the_name_of_another(keys, words, said):
     new = made(keys, role="approver")
     with pytest.raises(ApiKeyError, match=said):
-        acting_as(keys, **{"presented": new.secret, "named": None, "needs": "approve", "now": NOW,
-                           **words})
+        acting_as(
+            keys,
+            **{"presented": new.secret, "named": None, "needs": "approve", "now": NOW, **words},
+        )

@@ -33,34 +33,71 @@ EXPECTED: dict[str, tuple[set[str], str, dict[str, object]]] = {
     "GET /v1/accounts/{account_id}/score": (ALL, ACCOUNT, {}),
     "GET /v1/accounts/{account_id}/timeline": (ALL, ACCOUNT, {}),
     "POST /v1/scores": (ALL, "accounts", {"json": {"account_ids": [OWN]}}),
-    "POST /v1/next-actions": ({"csm", "engine", "admin"}, "accounts",
-                              {"json": {"account_ids": [OWN]}}),
+    "POST /v1/next-actions": (
+        {"csm", "engine", "admin"},
+        "accounts",
+        {"json": {"account_ids": [OWN]}},
+    ),
     "POST /v1/decisions/{decision_id}/outcomes": (
-        {"csm", "engine", "admin"}, ACCOUNT, {"json": {"kind": "outcome", "result": "renewed"}}),
+        {"csm", "engine", "admin"},
+        ACCOUNT,
+        {"json": {"kind": "outcome", "result": "renewed"}},
+    ),
     "GET /v1/decisions/{decision_id}": (ALL, ACCOUNT, {}),
     "POST /v1/decisions/{decision_id}/approvals": (
-        {"approver", "admin"}, ACCOUNT, {"json": {"verdict": "rejected"}}),
+        {"approver", "admin"},
+        ACCOUNT,
+        {"json": {"verdict": "rejected"}},
+    ),
     "POST /v1/decisions/{decision_id}/claims": ({"engine", "admin"}, ACCOUNT, {"json": {}}),
     "GET /v1/claims/{claim_id}": (ALL, ACCOUNT, {}),
     "POST /v1/claims/{claim_id}/heartbeat": ({"engine", "admin"}, ACCOUNT, {"json": {}}),
     "POST /v1/claims/{claim_id}/complete": ({"engine", "admin"}, ACCOUNT, {"json": {}}),
-    "POST /v1/claims/{claim_id}/fail": ({"engine", "admin"}, ACCOUNT,
-                                        {"json": {"reason": "bounced"}}),
+    "POST /v1/claims/{claim_id}/fail": (
+        {"engine", "admin"},
+        ACCOUNT,
+        {"json": {"reason": "bounced"}},
+    ),
     "GET /v1/controls": (WATCHING, COMPANY, {}),
-    "POST /v1/controls/stop": ({"approver", "admin"}, COMPANY,
-                               {"json": {"segment": "mid", "reason": "walked"}}),
-    "POST /v1/controls/resume": ({"admin"}, COMPANY,
-                                 {"json": {"segment": "mid", "reason": "walked"}}),
+    "POST /v1/controls/stop": (
+        {"approver", "admin"},
+        COMPANY,
+        {"json": {"segment": "mid", "reason": "walked"}},
+    ),
+    "POST /v1/controls/resume": (
+        {"admin"},
+        COMPANY,
+        {"json": {"segment": "mid", "reason": "walked"}},
+    ),
     "POST /v1/controls/levels": ({"admin"}, COMPANY, {"json": {"level": 2, "reason": "walked"}}),
-    "POST /v1/controls/capacities": ({"admin"}, COMPANY,
-                                     {"json": {"most_a_week": 5, "reason": "walked"}}),
+    "POST /v1/controls/capacities": (
+        {"admin"},
+        COMPANY,
+        {"json": {"most_a_week": 5, "reason": "walked"}},
+    ),
     "POST /v1/plans": (WATCHING, "accounts", {"json": {"csms": [{"id": "ann", "hours": 5}]}}),
     "POST /v1/decisions/{decision_id}/feedback": (
-        {"csm", "approver", "admin"}, ACCOUNT, {"json": {"verdict": "agree"}}),
+        {"csm", "approver", "admin"},
+        ACCOUNT,
+        {"json": {"verdict": "agree"}},
+    ),
     "GET /v1/decisions/{decision_id}/feedback": (ALL, ACCOUNT, {}),
-    "POST /v1/events": ({"engine", "admin"}, COMPANY, {"json": {"events": [
-        {"event_id": "e-1", "account_id": OWN, "kind": "community.posted",
-         "occurred_at": "2026-02-20T10:00:00Z"}]}}),
+    "POST /v1/events": (
+        {"engine", "admin"},
+        COMPANY,
+        {
+            "json": {
+                "events": [
+                    {
+                        "event_id": "e-1",
+                        "account_id": OWN,
+                        "kind": "community.posted",
+                        "occurred_at": "2026-02-20T10:00:00Z",
+                    }
+                ]
+            }
+        },
+    ),
     "GET /v1/actions": (ALL, PRODUCT, {}),
     "GET /v1/models": (ALL, PRODUCT, {}),
     "GET /v1/reports": (ALL, PRODUCT, {}),
@@ -68,10 +105,16 @@ EXPECTED: dict[str, tuple[set[str], str, dict[str, object]]] = {
     "GET /": (ALL, "accounts", {}),
     "GET /accounts/{account_id}": (ALL, ACCOUNT, {}),
     "POST /accounts/{account_id}/feedback": (
-        {"csm", "approver", "admin"}, ACCOUNT, {"data": {"verdict": "agree"}}),
+        {"csm", "approver", "admin"},
+        ACCOUNT,
+        {"data": {"verdict": "agree"}},
+    ),
     "GET /approvals": (ALL, "accounts", {}),
     "POST /decisions/{decision_id}/approvals": (
-        {"approver", "admin"}, ACCOUNT, {"data": {"verdict": "rejected"}}),
+        {"approver", "admin"},
+        ACCOUNT,
+        {"data": {"verdict": "rejected"}},
+    ),
     "GET /models": (ALL, PRODUCT, {}),
     "GET /models/{label}/{version}": (ALL, PRODUCT, {}),
     "GET /models/{label}/{version}/plots/{name}": (ALL, PRODUCT, {}),
@@ -86,18 +129,34 @@ EXPECTED: dict[str, tuple[set[str], str, dict[str, object]]] = {
     "GET /healthz": (ALL, PROBE, {}),
     "GET /readyz": (ALL, PROBE, {}),
 }
-PARTS = {"account_id": OWN, "claim_id": "none", "label": "churn", "version": "1",
-         "name": "calibration.png"}
-NOT_THERE = {"GET /v1/reports/{name}", "GET /reports/{name}", "GET /assets/{name}",
-             *(route for route in EXPECTED if "{claim_id}" in route)}
+PARTS = {
+    "account_id": OWN,
+    "claim_id": "none",
+    "label": "churn",
+    "version": "1",
+    "name": "calibration.png",
+}
+NOT_THERE = {
+    "GET /v1/reports/{name}",
+    "GET /reports/{name}",
+    "GET /assets/{name}",
+    *(route for route in EXPECTED if "{claim_id}" in route),
+}
 """No report, file or claim exists here: 404 is then the answer of the route itself."""
 
-ONCE = {"POST /v1/decisions/{decision_id}/approvals", "POST /v1/decisions/{decision_id}/claims",
-        "POST /decisions/{decision_id}/approvals"}
+ONCE = {
+    "POST /v1/decisions/{decision_id}/approvals",
+    "POST /v1/decisions/{decision_id}/claims",
+    "POST /decisions/{decision_id}/approvals",
+}
 """The second caller is told that it was rejected before: 409 is the answer of the route itself."""
 
-CALLERS = [(role, territories) for role in sorted(ALL)
-           for territories in ((), ("emea",), ("apac",)) if role != "admin" or not territories]
+CALLERS = [
+    (role, territories)
+    for role in sorted(ALL)
+    for territories in ((), ("emea",), ("apac",))
+    if role != "admin" or not territories
+]
 numbers = itertools.count()
 
 
@@ -108,8 +167,11 @@ def region_of(number: int) -> str | None:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory, store) -> FastAPI:
     """Accounts of two regions, and some of none: 0, 3, 6 … of emea, 1, 4, 7 … of apac."""
-    regions = [event(f"acct-{n:02d}", "account.updated", 300, region=region_of(n))
-               for n in range(ACCOUNTS) if region_of(n) is not None]
+    regions = [
+        event(f"acct-{n:02d}", "account.updated", 300, region=region_of(n))
+        for n in range(ACCOUNTS)
+        if region_of(n) is not None
+    ]
     workspace = make_workspace(tmp_path_factory.mktemp("regions") / "w", more=regions)
     return create_app(workspace, store=store, now=lambda: AS_OF, refresh_seconds=60)
 
@@ -118,9 +180,12 @@ def app(tmp_path_factory, store) -> FastAPI:
 def secrets(app) -> dict[tuple[str, tuple[str, ...]], str]:
     """A key for each role and territory. The CSM's owner is the CSM of no account."""
     keys = app.state.desk.keys
-    return {(role, territories): keys.create(
-        name=f"{role} {territories}", owner="ann", role=role, territories=territories,
-        now=AS_OF).secret for role, territories in CALLERS}
+    return {
+        (role, territories): keys.create(
+            name=f"{role} {territories}", owner="ann", role=role, territories=territories, now=AS_OF
+        ).secret
+        for role, territories in CALLERS
+    }
 
 
 @pytest.fixture(scope="module")
@@ -131,21 +196,29 @@ def client(app, secrets) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def decision_id(client, secrets) -> str:
-    answer = client.post("/v1/next-actions", json={"account_ids": [OWN]},
-                         headers={"X-API-Key": secrets["admin", ()]})
+    answer = client.post(
+        "/v1/next-actions", json={"account_ids": [OWN]}, headers={"X-API-Key": secrets["admin", ()]}
+    )
     [item] = answer.json()["items"]
     return item["decision_id"]
 
 
 def routes_of(app: FastAPI) -> set[str]:
-    return {f"{method} {route.path}" for route in iter_route_contexts(app.routes)
-            for method in route.methods or () if method != "HEAD"}
+    return {
+        f"{method} {route.path}"
+        for route in iter_route_contexts(app.routes)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
 
 
 def reached(role: str, territories: tuple[str, ...]) -> set[str]:
     """The accounts that a caller reaches."""
-    return {f"acct-{n:02d}" for n in range(ACCOUNTS)
-            if region_of(n) in territories or (not territories and role != "csm")}
+    return {
+        f"acct-{n:02d}"
+        for n in range(ACCOUNTS)
+        if region_of(n) in territories or (not territories and role != "csm")
+    }
 
 
 def is_limited(role: str, territories: tuple[str, ...]) -> bool:
@@ -168,21 +241,25 @@ def test_every_route_has_a_line_and_every_line_a_route(app):
 @pytest.mark.parametrize("route", EXPECTED)
 def test_without_a_valid_key_only_the_probes_answer(client, decision_id, route):
     wanted = 200 if EXPECTED[route][1] == PROBE else 401
-    assert [ask(client, route, decision_id, secret).status_code
-            for secret in (None, "kw_wrong", "kw_")] == [wanted] * 3
+    assert [
+        ask(client, route, decision_id, secret).status_code for secret in (None, "kw_wrong", "kw_")
+    ] == [wanted] * 3
 
 
-@pytest.mark.parametrize(("role", "territories"), CALLERS,
-                         ids=[f"{r} {'+'.join(t) or 'none'}" for r, t in CALLERS])
-def test_every_role_and_territory_gets_what_is_theirs(client, secrets, decision_id, role,
-                                                      territories):
+@pytest.mark.parametrize(
+    ("role", "territories"), CALLERS, ids=[f"{r} {'+'.join(t) or 'none'}" for r, t in CALLERS]
+)
+def test_every_role_and_territory_gets_what_is_theirs(
+    client, secrets, decision_id, role, territories
+):
     mine = reached(role, territories)
     wrong = {}
     for route, (may, about, _) in EXPECTED.items():
         answer = ask(client, route, decision_id, secrets[role, territories])
         wanted = {200, 201, 303}
-        if about != PROBE and (role not in may or (about == COMPANY
-                                                   and is_limited(role, territories))):
+        if about != PROBE and (
+            role not in may or (about == COMPANY and is_limited(role, territories))
+        ):
             wanted = {403}
         elif route in NOT_THERE or (about == ACCOUNT and OWN not in mine):
             wanted = {404}
@@ -196,40 +273,51 @@ def test_every_role_and_territory_gets_what_is_theirs(client, secrets, decision_
     assert wrong == {}
 
 
-@pytest.mark.parametrize(("role", "territories"), CALLERS,
-                         ids=[f"{r} {'+'.join(t) or 'none'}" for r, t in CALLERS])
-def test_lists_and_sums_hold_the_accounts_within_reach_and_no_others(client, secrets, role,
-                                                                     territories):
+@pytest.mark.parametrize(
+    ("role", "territories"), CALLERS, ids=[f"{r} {'+'.join(t) or 'none'}" for r, t in CALLERS]
+)
+def test_lists_and_sums_hold_the_accounts_within_reach_and_no_others(
+    client, secrets, role, territories
+):
     mine, carried = reached(role, territories), {"X-API-Key": secrets[role, territories]}
     content = client.get("/v1/accounts?limit=500", headers=carried).json()
     assert {item["account_id"] for item in content["items"]} == mine
     assert content["accounts"] == len(mine)
-    known = [item["revenue_at_risk"] for item in content["items"]
-             if item["revenue_at_risk"] is not None]
+    known = [
+        item["revenue_at_risk"] for item in content["items"] if item["revenue_at_risk"] is not None
+    ]
     assert content["revenue_at_risk"] == (pytest.approx(sum(known)) if known else None)
     page = client.get("/?status=all", headers=carried).text
     assert set(re.findall(r"acct-\d\d", page)) <= mine
-    scored = client.post("/v1/scores", headers=carried,
-                         json={"account_ids": ["acct-00", "acct-01", "acct-02"]}).json()
-    assert {one["account_id"] for one in scored["items"]} == mine & {"acct-00", "acct-01",
-                                                                      "acct-02"}
+    scored = client.post(
+        "/v1/scores", headers=carried, json={"account_ids": ["acct-00", "acct-01", "acct-02"]}
+    ).json()
+    assert {one["account_id"] for one in scored["items"]} == mine & {
+        "acct-00",
+        "acct-01",
+        "acct-02",
+    }
 
 
 def test_what_is_beyond_reach_is_answered_as_what_does_not_exist(client, secrets):
     carried = {"X-API-Key": secrets["csm", ("apac",)]}
     for address in ("/v1/accounts/{}", "/v1/accounts/{}/score", "/v1/accounts/{}/timeline"):
-        there, nowhere = (client.get(address.format(name), headers=carried)
-                          for name in (OWN, "acct-99"))
+        there, nowhere = (
+            client.get(address.format(name), headers=carried) for name in (OWN, "acct-99")
+        )
         assert there.status_code == nowhere.status_code == 404
         assert there.text.replace(OWN, "acct-99") == nowhere.text
 
 
-def test_a_decision_beyond_reach_is_answered_as_one_that_does_not_exist(client, secrets,
-                                                                        decision_id):
+def test_a_decision_beyond_reach_is_answered_as_one_that_does_not_exist(
+    client, secrets, decision_id
+):
     carried = {"X-API-Key": secrets["csm", ("apac",)], "Idempotency-Key": "other"}
     body = {"kind": "executed"}
-    there, nowhere = (client.post(f"/v1/decisions/{one}/outcomes", json=body, headers=carried)
-                      for one in (decision_id, "none"))
+    there, nowhere = (
+        client.post(f"/v1/decisions/{one}/outcomes", json=body, headers=carried)
+        for one in (decision_id, "none")
+    )
     assert there.status_code == nowhere.status_code == 404
     assert there.text.replace(decision_id, "none") == nowhere.text
 
@@ -238,4 +326,5 @@ def test_a_csm_reaches_the_accounts_that_name_them_wherever_they_are(client, app
     new = app.state.desk.keys.create(name="own", owner="csm-1", role="csm", now=AS_OF)
     content = client.get("/v1/accounts?limit=500", headers={"X-API-Key": new.secret}).json()
     assert {item["account_id"] for item in content["items"]} == {
-        f"acct-{n:02d}" for n in range(ACCOUNTS) if n % 3 == 1}
+        f"acct-{n:02d}" for n in range(ACCOUNTS) if n % 3 == 1
+    }

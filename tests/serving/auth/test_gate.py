@@ -32,19 +32,30 @@ def test_with_a_key_set_nothing_answers_without_it(guarded, path):
     assert KEY not in answer.text
 
 
-@pytest.mark.parametrize("headers", [
-    {"Authorization": f"Bearer {KEY}"}, {"X-API-Key": KEY},
-    {"Authorization": "Basic Y3NtOmEta2V5LW9mLWVub3VnaC1jaGFyYWN0ZXJz"},
-])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY}"},
+        {"X-API-Key": KEY},
+        {"Authorization": "Basic Y3NtOmEta2V5LW9mLWVub3VnaC1jaGFyYWN0ZXJz"},
+    ],
+)
 def test_the_key_is_taken_in_each_form(guarded, headers):
     assert guarded.get("/v1/accounts", headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("headers", [
-    {"Authorization": f"Bearer {KEY}x"}, {"Authorization": "Bearer "}, {"X-API-Key": ""},
-    {"Authorization": "Basic !!!"}, {"Authorization": "Basic /w=="},
-    {"Authorization": "Digest abc"}, {"X-API-Key": "caf\xe9"},
-])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY}x"},
+        {"Authorization": "Bearer "},
+        {"X-API-Key": ""},
+        {"Authorization": "Basic !!!"},
+        {"Authorization": "Basic /w=="},
+        {"Authorization": "Digest abc"},
+        {"X-API-Key": "caf\xe9"},
+    ],
+)
 def test_a_wrong_key_is_refused_in_each_form(guarded, headers):
     sent = {name: value.encode("latin-1") for name, value in headers.items()}
     assert guarded.get("/v1/accounts", headers=sent).status_code == 401
@@ -55,8 +66,9 @@ def test_the_probes_need_no_key(guarded, path):
     assert guarded.get(path).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.",
-                                  "[::2]"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.", "[::2]"]
+)
 def test_a_host_that_is_not_ours_is_refused(client, host):
     answer = client.get("/v1/accounts", headers={"Host": host})
     assert answer.status_code == 421
@@ -69,16 +81,19 @@ def test_the_local_names_are_ours(client, host):
 
 
 def test_a_page_of_another_site_can_not_write(client):
-    answer = client.post("/v1/scores", json={"account_ids": ["acct-00"]},
-                         headers={"Origin": "https://evil.example"})
+    answer = client.post(
+        "/v1/scores", json={"account_ids": ["acct-00"]}, headers={"Origin": "https://evil.example"}
+    )
     assert answer.status_code == 403
     assert answer.json()["type"] == "/problems#foreign-origin"
 
 
 def test_our_own_page_may_write_and_other_sites_may_be_linked_from(client):
     ours = {"Origin": "http://127.0.0.1:8000"}
-    assert client.post("/v1/scores", json={"account_ids": ["acct-00"]},
-                       headers=ours).status_code == 200
+    assert (
+        client.post("/v1/scores", json={"account_ids": ["acct-00"]}, headers=ours).status_code
+        == 200
+    )
     assert client.get("/", headers={"Origin": "https://mail.example"}).status_code == 200
 
 
@@ -95,11 +110,15 @@ def test_a_body_over_the_bound_is_refused_by_its_length(shared_workspace, store,
     assert "larger than 100 bytes" in answer.json()["detail"]
 
 
-def test_a_body_that_hides_its_length_is_refused_while_it_is_read(shared_workspace, store,
-                                                                 make_client):
+def test_a_body_that_hides_its_length_is_refused_while_it_is_read(
+    shared_workspace, store, make_client
+):
     small = make_client(shared_workspace, store, max_body_bytes=100)
-    answer = small.post("/v1/scores", content=(b"[" * 60 for _ in range(3)),
-                        headers={"Content-Type": "application/json"})
+    answer = small.post(
+        "/v1/scores",
+        content=(b"[" * 60 for _ in range(3)),
+        headers={"Content-Type": "application/json"},
+    )
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
 
@@ -152,37 +171,44 @@ class TestKeys:
         assert own_client.get("/healthz").status_code == 200
 
     def test_keys_end_by_the_real_clock_where_that_of_a_sample_stands_still(
-            self, own_workspace, store, make_client):
+        self, own_workspace, store, make_client
+    ):
         real = [AS_OF + timedelta(days=200)]
         client = make_client(own_workspace, store, wall_clock=lambda: real[0])
         new = client.app.state.desk.keys.create(
-            name="laptop", owner="ann", role="reader", now=real[0],
-            expires_at=real[0] + timedelta(days=1))
+            name="laptop",
+            owner="ann",
+            role="reader",
+            now=real[0],
+            expires_at=real[0] + timedelta(days=1),
+        )
         carried = {"X-API-Key": new.secret}
         assert client.get("/v1/accounts", headers=carried).status_code == 200
         real[0] += timedelta(days=1)
         assert client.get("/v1/accounts", headers=carried).status_code == 401
 
-    def test_the_key_of_the_environment_goes_on_beside_them(self, own_workspace, store,
-                                                            make_client):
+    def test_the_key_of_the_environment_goes_on_beside_them(
+        self, own_workspace, store, make_client
+    ):
         client = make_client(own_workspace, store, api_key=KEY)
-        new = client.app.state.desk.keys.create(name="laptop", owner="ann", role="reader",
-                                                now=AS_OF)
+        new = client.app.state.desk.keys.create(
+            name="laptop", owner="ann", role="reader", now=AS_OF
+        )
         for key in (KEY, new.secret):
             assert client.get("/v1/accounts", headers={"X-API-Key": key}).status_code == 200
         assert client.post("/v1/events", headers={"X-API-Key": new.secret}).status_code == 403
 
     def test_keys_that_can_not_be_read_let_nobody_in(self, own_workspace, own_client):
-        own_client.app.state.desk.keys.create(name="laptop", owner="ann", role="reader",
-                                              now=AS_OF)
+        own_client.app.state.desk.keys.create(name="laptop", owner="ann", role="reader", now=AS_OF)
         assert own_client.get("/v1/accounts").status_code == 401
         (own_workspace.root / KEYS_FILE).rename(own_workspace.root / "away.db")
         answer = own_client.get("/v1/accounts")
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems#keys-unreadable")
         assert own_client.get("/healthz").status_code == 200
 
-    def test_the_service_does_not_start_on_keys_that_it_can_not_read(self, own_workspace, store,
-                                                                     make_client):
+    def test_the_service_does_not_start_on_keys_that_it_can_not_read(
+        self, own_workspace, store, make_client
+    ):
         (own_workspace.root / KEYS_FILE).write_bytes(b"not a database, whatever its name says")
         with pytest.raises(ApiKeyError, match="can not be read: file is not a database"):
             make_client(own_workspace, store)

@@ -31,39 +31,50 @@ def test_whoever_approves_does_not_propose_or_carry_out():
     assert [role for role in ROLES if "approve" in PERMITTED[role]] == ["approver", "admin"]
 
 
-@pytest.mark.parametrize(("reach", "attributes", "holds"), [
-    (Reach(csm="ann"), {"csm": "ann", "region": "emea"}, True),
-    (Reach(csm="ann"), {"csm": "bob", "region": "emea"}, False),
-    (Reach(csm="ann"), {"csm": None, "region": None}, False),
-    (Reach(csm="ann"), {}, False),
-    (Reach(), {"csm": None, "region": None}, False),
-    (Reach(territories=("emea",)), {"csm": None, "region": "emea"}, True),
-    (Reach(territories=("emea",)), {"csm": "bob", "region": "emea"}, True),
-    (Reach(territories=("emea", "apac")), {"csm": "bob", "region": "apac"}, True),
-    (Reach(territories=("emea",)), {"csm": "bob", "region": "EMEA"}, False),
-    (Reach(csm="ann", territories=("emea",)), {"csm": "ann", "region": "apac"}, True),
-])
+@pytest.mark.parametrize(
+    ("reach", "attributes", "holds"),
+    [
+        (Reach(csm="ann"), {"csm": "ann", "region": "emea"}, True),
+        (Reach(csm="ann"), {"csm": "bob", "region": "emea"}, False),
+        (Reach(csm="ann"), {"csm": None, "region": None}, False),
+        (Reach(csm="ann"), {}, False),
+        (Reach(), {"csm": None, "region": None}, False),
+        (Reach(territories=("emea",)), {"csm": None, "region": "emea"}, True),
+        (Reach(territories=("emea",)), {"csm": "bob", "region": "emea"}, True),
+        (Reach(territories=("emea", "apac")), {"csm": "bob", "region": "apac"}, True),
+        (Reach(territories=("emea",)), {"csm": "bob", "region": "EMEA"}, False),
+        (Reach(csm="ann", territories=("emea",)), {"csm": "ann", "region": "apac"}, True),
+    ],
+)
 def test_an_account_is_reached_by_its_csm_or_its_region(reach, attributes, holds):
     assert reach.holds(attributes) is holds
 
 
-@pytest.mark.parametrize(("role", "territories", "reach"), [
-    ("csm", (), Reach(csm="ann")), ("csm", ("emea",), Reach(csm="ann", territories=("emea",))),
-    ("engine", (), None), ("engine", ("emea",), Reach(territories=("emea",))),
-    ("reader", (), None), ("admin", (), None),
-])
-def test_a_csm_always_has_a_reach_and_others_where_territories_are_listed(role, territories,
-                                                                          reach):
+@pytest.mark.parametrize(
+    ("role", "territories", "reach"),
+    [
+        ("csm", (), Reach(csm="ann")),
+        ("csm", ("emea",), Reach(csm="ann", territories=("emea",))),
+        ("engine", (), None),
+        ("engine", ("emea",), Reach(territories=("emea",))),
+        ("reader", (), None),
+        ("admin", (), None),
+    ],
+)
+def test_a_csm_always_has_a_reach_and_others_where_territories_are_listed(role, territories, reach):
     assert caller_of("k", role, owner="ann", territories=territories).reach == reach
 
 
-@pytest.mark.parametrize(("role", "words", "said"), [
-    ("king", {}, "There is no role 'king'; there are reader, csm, approver, engine, admin"),
-    ("admin", {"territories": ("emea",)}, "An admin reaches every account"),
-    ("csm", {"territories": (" ",)}, "A territory is empty"),
-    ("reader", {"permissions": frozenset({"send"})}, "of role reader can not have send"),
-    ("reader", {"permissions": frozenset()}, "A key without any permission opens nothing"),
-])
+@pytest.mark.parametrize(
+    ("role", "words", "said"),
+    [
+        ("king", {}, "There is no role 'king'; there are reader, csm, approver, engine, admin"),
+        ("admin", {"territories": ("emea",)}, "An admin reaches every account"),
+        ("csm", {"territories": (" ",)}, "A territory is empty"),
+        ("reader", {"permissions": frozenset({"send"})}, "of role reader can not have send"),
+        ("reader", {"permissions": frozenset()}, "A key without any permission opens nothing"),
+    ],
+)
 def test_what_a_role_can_not_be_is_said(role, words, said):
     with pytest.raises(RoleError, match=said):
         check_role(role, **words)
@@ -80,7 +91,8 @@ def test_what_is_about_the_company_is_refused_to_a_territory():
     need = Need(permission="watch", of="company")
     assert need.refusal(caller_of("k", "reader")) is None
     assert "only those of its territories" in need.refusal(
-        caller_of("k", "reader", territories=("emea",)))
+        caller_of("k", "reader", territories=("emea",))
+    )
 
 
 def test_a_probe_asks_for_nothing_and_a_head_asks_what_a_get_does():
@@ -93,9 +105,14 @@ def test_only_writes_are_declared_to_write():
     assert {route.split()[0] for route, need in ROUTES.items() if need.writes} == {"POST"}
 
 
-@pytest.mark.parametrize(("owner", "named", "by"), [
-    ("ann", None, "ann"), ("ann", "ann", "ann"), ("mailer", "ann", "mailer, for ann"),
-])
+@pytest.mark.parametrize(
+    ("owner", "named", "by"),
+    [
+        ("ann", None, "ann"),
+        ("ann", "ann", "ann"),
+        ("mailer", "ann", "mailer, for ann"),
+    ],
+)
 def test_the_owner_of_the_key_is_who_did_it(owner, named, by):
     assert caller_of("k", "engine", owner=owner).by(named) == by
 

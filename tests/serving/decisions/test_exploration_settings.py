@@ -40,8 +40,12 @@ def rules(tmp_path, text=ALL, secret=SECRET):
 
 
 def score(account_id="acme", *, segment="smb", mrr=500.0, renewal=90.0):
-    return SimpleNamespace(account_id=account_id, as_of=NOW, attributes={"segment": segment},
-                           features={"mrr": mrr, "days_to_renewal": renewal})
+    return SimpleNamespace(
+        account_id=account_id,
+        as_of=NOW,
+        attributes={"segment": segment},
+        features={"mrr": mrr, "days_to_renewal": renewal},
+    )
 
 
 def test_without_a_file_or_without_a_draw_nothing_is_drawn(tmp_path):
@@ -69,8 +73,9 @@ def test_what_is_not_asked_for_is_not_drawn(tmp_path):
     said = rules(tmp_path, 'key_id = "2026"\nholdout_share = 0.1\n')
     assert said.chance_of(score(), NOW) is None
     assert said.capacity_lottery([score()], NOW) is None
-    assert rules(tmp_path, 'key_id = "2026"\nexplore = true\n').standing_of(
-        score(), NOW, NOW) is None
+    assert (
+        rules(tmp_path, 'key_id = "2026"\nexplore = true\n').standing_of(score(), NOW, NOW) is None
+    )
 
 
 def test_an_account_is_held_out_until_its_renewal(tmp_path):
@@ -87,81 +92,147 @@ def test_the_file_of_the_readme_asks_for_what_is_usual_but_for_its_draws(tmp_pat
     blocks = re.findall(r"```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     [block] = [block for block in blocks if "key_id" in block]
     assert {line.split(" = ")[0] for line in block.splitlines() if line} == {
-        "key_id", "explore", "last_hours", "holdout_share", "off", "holdout_none_above_mrr",
-        *(field.name for field in fields(Exploration))}
+        "key_id",
+        "explore",
+        "last_hours",
+        "holdout_share",
+        "off",
+        "holdout_none_above_mrr",
+        *(field.name for field in fields(Exploration)),
+    }
     said = rules(tmp_path, block)
     assert said.exploration == Exploration(off=("public",))
     assert said.holdout == HoldoutRule(share=0.05, off=("public",))
 
 
 def test_how_far_chance_goes_with_large_accounts_is_set_beside_it(tmp_path):
-    said = rules(tmp_path, 'key_id = "a"\nexplore = true\nlast_hours = true\nholdout_share = 0.2\n'
-                           'off = ["emea"]\nsegment_attribute = "region"\ncloseness = 0.4\n'
-                           'whole_up_to_mrr = 50\nnone_above_mrr = 200\nmost_actions = 2\n'
-                           'holdout_none_above_mrr = 80')
+    said = rules(
+        tmp_path,
+        'key_id = "a"\nexplore = true\nlast_hours = true\nholdout_share = 0.2\n'
+        'off = ["emea"]\nsegment_attribute = "region"\ncloseness = 0.4\n'
+        "whole_up_to_mrr = 50\nnone_above_mrr = 200\nmost_actions = 2\n"
+        "holdout_none_above_mrr = 80",
+    )
     assert said.exploration == Exploration(
-        closeness=0.4, whole_up_to_mrr=50, none_above_mrr=200, most_actions=2, off=("emea",),
-        segment_attribute="region")
-    accounts = [score("small", mrr=50.0), score("larger", mrr=100.0), score("large", mrr=201.0),
-                score("off", mrr=50.0)]
+        closeness=0.4,
+        whole_up_to_mrr=50,
+        none_above_mrr=200,
+        most_actions=2,
+        off=("emea",),
+        segment_attribute="region",
+    )
+    accounts = [
+        score("small", mrr=50.0),
+        score("larger", mrr=100.0),
+        score("large", mrr=201.0),
+        score("off", mrr=50.0),
+    ]
     accounts[3].attributes["region"] = "emea"
     closeness = said.capacity_lottery(accounts, NOW).closeness
     assert closeness == {"small": 0.4, "larger": 0.2, "large": 0.0, "off": 0.0}
     assert [said.standing_of(one, NOW, NOW) is not None for one in accounts] == [
-        True, False, False, False]
+        True,
+        False,
+        False,
+        False,
+    ]
     assert said.chance_of(accounts[0], NOW).exploration == said.exploration
 
 
 def test_a_segment_that_no_account_has_is_warned_of(own_workspace, store, make_client, caplog):
     (own_workspace.root / CHANCE_FILE).write_text(
-        'key_id = "a"\nexplore = true\noff = ["small", "publc"]\n', encoding="utf-8")
+        'key_id = "a"\nexplore = true\noff = ["small", "publc"]\n', encoding="utf-8"
+    )
     with caplog.at_level("WARNING", logger="keepwell.serving"):
         make_client(own_workspace, store, lottery_key=SECRET).app.state.desk.refresh()
     [said] = [one.getMessage() for one in caplog.records if CHANCE_FILE in one.getMessage()]
-    assert said == ("chance.toml leaves out segments that no account has now: publc. Where one is "
-                    "misspelt, its accounts are drawn.")
+    assert said == (
+        "chance.toml leaves out segments that no account has now: publc. Where one is "
+        "misspelt, its accounts are drawn."
+    )
 
 
 @pytest.mark.parametrize("segment", ["small", "mid"])
-def test_nothing_is_drawn_in_a_segment_that_is_off(shared_workspace, store, as_of, tmp_path,
-                                                   segment):
+def test_nothing_is_drawn_in_a_segment_that_is_off(
+    shared_workspace, store, as_of, tmp_path, segment
+):
     said = rules(tmp_path, ALL.replace("public", segment) + "closeness = 0.9\n")
     by_segment = {"small": [], "mid": []}
     for one in decisions_as_of(shared_workspace, store, as_of, rules=said):
         by_segment[one.score.attributes["segment"]].append(one.recommendation)
     assert {(a.lot, a.standing, a.propensity) for a in by_segment.pop(segment)} == {
-        (None, None, 1.0)}
+        (None, None, 1.0)
+    }
     [others] = by_segment.values()
     assert any(a.lot for a in others)
     assert any(a.standing for a in others)
 
 
-@pytest.mark.parametrize(("text", "secret", "message"), [
-    (ALL, None, "KEEPWELL_LOTTERY_KEY is not set"),
-    (ALL, "xy" * 32, "KEEPWELL_LOTTERY_KEY is not hexadecimal"),
-    (ALL, "ab" * 31, "has 31 bytes"),
-    ("key_id = ", SECRET, "can not be read"),
-    ("explore = true", SECRET, "lacks `key_id`"),
-    ('key_id = "a"\nluck = 1', SECRET, r"unknown key\(s\) luck"),
-    ('key_id = "a"\nholdout_share = 0.9', SECRET, r"chance\.toml: The holdout .* at most 0\.5"),
-    ('key_id = "a"\nholdout_share = -0.1', SECRET, r"`holdout_share` is -0\.1, outside 0"),
-    ('key_id = "a"\noff = "public"', SECRET, "`off` has to be a list of texts"),
-    ('key_id = "a"\ncloseness = 1', SECRET, r"chance\.toml: The closeness .* below 1"),
-    ('key_id = "a"\nwhole_up_to_mrr = 9e9', SECRET, "Give two amounts above 0, the first at most"),
-    ('key_id = "a"\nnone_above_mrr = 500', SECRET,
-     r"chance\.toml: .* whole_up_to_mrr = 1000\.0 and ends at none_above_mrr = 500\.0 \(left out"),
-    ('key_id = "a"\nnone_above_mrr = inf', SECRET, "`none_above_mrr` is inf, which is no finite"),
-    ('key_id = "a"\nwhole_up_to_mrr = inf\nnone_above_mrr = inf', SECRET,
-     "`whole_up_to_mrr` is inf, which is no finite number"),
-    ('key_id = "a"\nmost_actions = inf', SECRET, "`most_actions` is inf, which is no finite"),
-    ('key_id = "a"\nholdout_share = 0.1\nholdout_none_above_mrr = inf', SECRET,
-     r"`holdout_none_above_mrr` is inf.*such as 1e12\."),
-    ('key_id = "a"\nmost_actions = 1', SECRET, "`most_actions` is 1, outside 2"),
-    ('key_id = "a"\nmost_actions = 2.5', SECRET, r"`most_actions` has to be a whole number"),
-    ('key_id = "a"\nexplore = "yes"', SECRET, "`explore` has to be true or false"),
-], ids=["no key", "no hex", "short", "no toml", "no id", "unknown", "most", "negative", "no list",
-        "close", "amounts", "one amount", "no end", "no ends", "any actions", "anybody",
-        "one action", "half an action", "no flag"])
+@pytest.mark.parametrize(
+    ("text", "secret", "message"),
+    [
+        (ALL, None, "KEEPWELL_LOTTERY_KEY is not set"),
+        (ALL, "xy" * 32, "KEEPWELL_LOTTERY_KEY is not hexadecimal"),
+        (ALL, "ab" * 31, "has 31 bytes"),
+        ("key_id = ", SECRET, "can not be read"),
+        ("explore = true", SECRET, "lacks `key_id`"),
+        ('key_id = "a"\nluck = 1', SECRET, r"unknown key\(s\) luck"),
+        ('key_id = "a"\nholdout_share = 0.9', SECRET, r"chance\.toml: The holdout .* at most 0\.5"),
+        ('key_id = "a"\nholdout_share = -0.1', SECRET, r"`holdout_share` is -0\.1, outside 0"),
+        ('key_id = "a"\noff = "public"', SECRET, "`off` has to be a list of texts"),
+        ('key_id = "a"\ncloseness = 1', SECRET, r"chance\.toml: The closeness .* below 1"),
+        (
+            'key_id = "a"\nwhole_up_to_mrr = 9e9',
+            SECRET,
+            "Give two amounts above 0, the first at most",
+        ),
+        (
+            'key_id = "a"\nnone_above_mrr = 500',
+            SECRET,
+            r"chance\.toml: .* whole_up_to_mrr = 1000\.0 and ends at none_above_mrr = 500\.0 \(left out",
+        ),
+        (
+            'key_id = "a"\nnone_above_mrr = inf',
+            SECRET,
+            "`none_above_mrr` is inf, which is no finite",
+        ),
+        (
+            'key_id = "a"\nwhole_up_to_mrr = inf\nnone_above_mrr = inf',
+            SECRET,
+            "`whole_up_to_mrr` is inf, which is no finite number",
+        ),
+        ('key_id = "a"\nmost_actions = inf', SECRET, "`most_actions` is inf, which is no finite"),
+        (
+            'key_id = "a"\nholdout_share = 0.1\nholdout_none_above_mrr = inf',
+            SECRET,
+            r"`holdout_none_above_mrr` is inf.*such as 1e12\.",
+        ),
+        ('key_id = "a"\nmost_actions = 1', SECRET, "`most_actions` is 1, outside 2"),
+        ('key_id = "a"\nmost_actions = 2.5', SECRET, r"`most_actions` has to be a whole number"),
+        ('key_id = "a"\nexplore = "yes"', SECRET, "`explore` has to be true or false"),
+    ],
+    ids=[
+        "no key",
+        "no hex",
+        "short",
+        "no toml",
+        "no id",
+        "unknown",
+        "most",
+        "negative",
+        "no list",
+        "close",
+        "amounts",
+        "one amount",
+        "no end",
+        "no ends",
+        "any actions",
+        "anybody",
+        "one action",
+        "half an action",
+        "no flag",
+    ],
+)
 def test_rules_that_can_not_be_used_are_refused(tmp_path, text, secret, message):
     with pytest.raises(ChanceRulesError, match=message):
         rules(tmp_path, text, secret)
@@ -189,7 +260,8 @@ def test_every_decision_says_the_propensity_of_what_came_first(drawn):
         assert one.decision.propensity == answer.propensity
         assert one.decision.action == answer.ranked[0].action_id
         by_chance = answer.lot is not None or (
-            answer.standing is not None and answer.otherwise != one.decision.action)
+            answer.standing is not None and answer.otherwise != one.decision.action
+        )
         assert (answer.propensity < 1) is by_chance
 
 
@@ -204,7 +276,8 @@ def test_some_are_held_out_and_left_alone(drawn):
 
 def test_without_rules_nothing_is_drawn(shared_workspace, store, as_of):
     assert {one.decision.propensity for one in decisions_as_of(shared_workspace, store, as_of)} == {
-        1.0}
+        1.0
+    }
 
 
 def test_a_plan_is_drawn_with_the_same_rules(shared_workspace, store, as_of, tmp_path):

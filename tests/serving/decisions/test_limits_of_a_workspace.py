@@ -37,13 +37,21 @@ def quiet(own_workspace) -> Path:
 
 
 def felt(items: list[dict[str, object]]) -> set[str]:
-    return {one["channel"] for item in items for one in item["ranked"]
+    return (
+        {
+            one["channel"]
+            for item in items
+            for one in item["ranked"]
             if one["channel"] in FELT and not playbook().by_id[one["action"]].service_message
-            } if items else set()
+        }
+        if items
+        else set()
+    )
 
 
 def test_the_service_keeps_them_and_a_decision_replays_without_the_file(
-        quiet, own_workspace, store, make_client):
+    quiet, own_workspace, store, make_client
+):
     client = make_client(own_workspace, store)
     items = client.post("/v1/next-actions", json={"limit": 48}).json()["items"]
     assert felt(items) == set()
@@ -79,7 +87,8 @@ def test_a_file_that_changes_counts_from_then_on(quiet, own_workspace, store, ma
 
 @pytest.mark.usefixtures("at_once")
 def test_a_changed_file_that_can_not_be_used_keeps_what_held_and_is_told(
-        quiet, own_workspace, store, make_client, caplog):
+    quiet, own_workspace, store, make_client, caplog
+):
     client = make_client(own_workspace, store)
     quiet.write_text("quite_hours = [8, 20]\n", encoding="utf-8")
     assert felt(client.post("/v1/next-actions", json={"limit": 48}).json()["items"]) == set()
@@ -154,28 +163,34 @@ def test_another_file_of_the_same_size_and_time_is_another(tmp_path):
 
 def test_plans_and_the_commands_keep_them_too(quiet, own_workspace, store, make_client):
     team = Team(pools=(Pool(id="desk", hours=900.0, skills=ROLES),))
-    channels = {action.id: action.channel for action in playbook().actions
-                if not action.service_message}
+    channels = {
+        action.id: action.channel for action in playbook().actions if not action.service_message
+    }
     offered = plan_as_of(own_workspace, store, AS_OF, team).actions["action_id"].to_list()
     assert offered
     assert not {channels.get(one) for one in offered} & FELT
     decided = decisions_as_of(own_workspace, store, AS_OF)
     assert {one.decision.inputs for one in decided} == {None}
-    assert all(channels.get(c.action_id) not in FELT
-               for one in decided for c in one.recommendation.ranked)
+    assert all(
+        channels.get(c.action_id) not in FELT for one in decided for c in one.recommendation.ranked
+    )
     body = {"pools": [{"id": "desk", "hours": 900, "skills": list(ROLES)}]}
     plan = make_client(own_workspace, store).post("/v1/plans", json=body).json()
     assert {one["action_id"] for one in plan["actions"]} == set(offered)
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("contacts_per_week = -3", r"limits\.toml: The limit contacts_per_week is -3"),
-    ("[channel_caps]\npigeon = 1", "the channel 'pigeon'"),
-    ("quiet_hours = [8, 24]", "quiet_hours"),
-    ("quite_hours = [8, 20]", "Did you mean quiet_hours"),
-])
-def test_a_service_with_limits_that_are_none_does_not_start(own_workspace, store, make_client,
-                                                           text, message):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("contacts_per_week = -3", r"limits\.toml: The limit contacts_per_week is -3"),
+        ("[channel_caps]\npigeon = 1", "the channel 'pigeon'"),
+        ("quiet_hours = [8, 24]", "quiet_hours"),
+        ("quite_hours = [8, 20]", "Did you mean quiet_hours"),
+    ],
+)
+def test_a_service_with_limits_that_are_none_does_not_start(
+    own_workspace, store, make_client, text, message
+):
     (own_workspace.root / LIMITS_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(LimitsError, match=message):
         make_client(own_workspace, store)
@@ -187,7 +202,8 @@ def test_a_report_counts_hours_at_what_they_cost_here(own_workspace):
     action = playbook().by_id["success_call"]
     dear = replace(Limits(), hourly_cost=600.0, money_per_usd=2.0)
     assert full_cost(action, dear) == pytest.approx(
-        2 * action.cost_usd + 10 * (full_cost(action, Limits()) - action.cost_usd))
+        2 * action.cost_usd + 10 * (full_cost(action, Limits()) - action.cost_usd)
+    )
     pages = []
     for text in ("", "hourly_cost = 600\n"):
         (own_workspace.root / LIMITS_FILE).write_text(text, encoding="utf-8")

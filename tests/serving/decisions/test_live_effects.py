@@ -18,10 +18,22 @@ from serving.pages.views.actions_view import action_view
 
 def effect(action="usage_analysis", estimate=0.02):
     return ActionEffect(
-        action_id=action, segment=None, estimate=estimate, standard_error=0.002, n=900,
-        effective_n=400.0, grade="A", measured_from=datetime(2025, 1, 1, tzinfo=UTC),
-        measured_to=datetime(2025, 6, 1, tzinfo=UTC), source="A lottery.", outcome="retention",
-        horizon_days=90, low=estimate - 0.004, high=estimate + 0.004, why="Drawn by lot.")
+        action_id=action,
+        segment=None,
+        estimate=estimate,
+        standard_error=0.002,
+        n=900,
+        effective_n=400.0,
+        grade="A",
+        measured_from=datetime(2025, 1, 1, tzinfo=UTC),
+        measured_to=datetime(2025, 6, 1, tzinfo=UTC),
+        source="A lottery.",
+        outcome="retention",
+        horizon_days=90,
+        low=estimate - 0.004,
+        high=estimate + 0.004,
+        why="Drawn by lot.",
+    )
 
 
 def test_no_file_is_no_evidence_and_no_problem(tmp_path):
@@ -53,8 +65,9 @@ def test_the_answer_says_how_much_is_playbook_and_how_much_is_data(own_client, o
     before = own_client.post("/v1/next-actions", json=asked).json()["items"]
     ranked = [c for item in before for c in item["ranked"]]
     assert {c["playbook_share"] for c in ranked if c["action"] != "do_nothing"} == {1.0}
-    action = next(c["action"] for c in ranked
-                  if c["belief"] is not None and c["objective"] == "retain")
+    action = next(
+        c["action"] for c in ranked if c["belief"] is not None and c["objective"] == "retain"
+    )
     path = write_effects(Evidence(effects=(effect(action, 0.05),)), own_workspace.reports_dir)
     try:
         after = own_client.post("/v1/next-actions", json=asked).json()["items"]
@@ -68,8 +81,9 @@ def test_the_answer_says_how_much_is_playbook_and_how_much_is_data(own_client, o
             assert belief["effect_low"] < belief["effect"] < belief["effect_high"]
         path.write_text("[]", encoding="utf-8")
         broken = own_client.post("/v1/next-actions", json=asked).json()["items"]
-        assert any("could not be used, so the playbook stands alone" in note
-                   for note in broken[0]["notes"])
+        assert any(
+            "could not be used, so the playbook stands alone" in note for note in broken[0]["notes"]
+        )
     finally:
         path.unlink()
 
@@ -86,11 +100,24 @@ def test_money_hours_and_fatigue_are_in_the_answer(own_client):
 def test_the_page_says_between_what_bounds_we_believe():
     moment = datetime(2026, 3, 2, 10, tzinfo=UTC)
     state = AccountState(
-        account_id="a1", as_of=moment, mrr=2000.0, score_source="model", churn_probability=0.2,
-        health_score=31.0, attributes={"contract_status": "active"}, features={})
+        account_id="a1",
+        as_of=moment,
+        mrr=2000.0,
+        score_source="model",
+        churn_probability=0.2,
+        health_score=31.0,
+        attributes={"contract_status": "active"},
+        features={},
+    )
     history = [PastAction(action_id="tips_email", at=datetime(2026, 2, 10, tzinfo=UTC))]
-    answer = recommend(state, playbook=playbook(), limits=Limits(), history=history,
-                       as_of=moment, evidence=Evidence(effects=(effect("success_call", 0.05),)))
+    answer = recommend(
+        state,
+        playbook=playbook(),
+        limits=Limits(),
+        history=history,
+        as_of=moment,
+        evidence=Evidence(effects=(effect("success_call", 0.05),)),
+    )
     call = next(c for c in answer.ranked if c.action_id == "success_call")
     view = action_view(call, "USD")
     assert "the chance changes by +" in view.evidence

@@ -16,28 +16,37 @@ from serving.timeline.store import TimelineStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SAID: tuple[tuple[str, dict[str, str]], ...] = (
-    ("trial.started", {}), ("contract.started", {}), ("contract.renewed", {}),
-    ("contract.cancelled", {"reason": "price"}), ("incident.opened", {}),
+    ("trial.started", {}),
+    ("contract.started", {}),
+    ("contract.renewed", {}),
+    ("contract.cancelled", {"reason": "price"}),
+    ("incident.opened", {}),
     ("action.executed", {"action": "success_call", "decision_id": "d1"}),
     ("action.declined", {"action": "success_call", "reason": "no"}),
     ("action.outcome", {"action": "success_call", "decision_id": "d1", "outcome": "accepted"}),
     ("consent.updated", {"channel": "email", "state": "given"}),
     ("consent.updated", {"channel": "email", "state": "withdrawn"}),
-    ("account.updated", {"time_zone": "Asia/Tokyo"}), ("account.updated", {"legal_hold": "yes"}),
+    ("account.updated", {"time_zone": "Asia/Tokyo"}),
+    ("account.updated", {"legal_hold": "yes"}),
     ("account.updated", {"time_zone": "Mars/Olympus", "legal_hold": "no"}),
     ("contact.changed", {"role": "sponsor", "state": "joined"}),
-    ("contact.changed", {"role": "sponsor", "state": "left"}), ("feature.used", {}),
+    ("contact.changed", {"role": "sponsor", "state": "left"}),
+    ("feature.used", {}),
 )
 ACCOUNTS = [f"acct-{number}" for number in range(12)]
 
 
 def event(number: int, chance: random.Random, at: datetime) -> Event:
     kind, said = SAID[chance.randrange(len(SAID))]
-    return Event(event_id=f"e-{number}", account_id=chance.choice(ACCOUNTS), kind=kind,
-                 user_id=chance.choice([None, "u1", "u2"]),
-                 occurred_at=at - timedelta(minutes=chance.randrange(3, 300)),
-                 recorded_at=at - timedelta(minutes=chance.randrange(3)),
-                 properties=properties_text(said))
+    return Event(
+        event_id=f"e-{number}",
+        account_id=chance.choice(ACCOUNTS),
+        kind=kind,
+        user_id=chance.choice([None, "u1", "u2"]),
+        occurred_at=at - timedelta(minutes=chance.randrange(3, 300)),
+        recorded_at=at - timedelta(minutes=chance.randrange(3)),
+        properties=properties_text(said),
+    )
 
 
 def anew(store: TimelineStore, accounts: list[str], as_of: datetime) -> dict[str, PolicyFacts]:
@@ -46,8 +55,11 @@ def anew(store: TimelineStore, accounts: list[str], as_of: datetime) -> dict[str
 
 def told(facts: dict[str, PolicyFacts]) -> dict[str, PolicyFacts]:
     """Without those of whom nothing is told."""
-    return {name: one for name, one in facts.items() if one != PolicyFacts(
-        moments={}, consents={}, history={})}
+    return {
+        name: one
+        for name, one in facts.items()
+        if one != PolicyFacts(moments={}, consents={}, history={})
+    }
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -72,9 +84,19 @@ def test_a_correction_of_an_event_is_seen_at_once(tmp_path: Path) -> None:
     kept = KeptFacts(store.kept(POLICY_KINDS))
 
     def said(zone: str, at: datetime) -> None:
-        store.append([Event(event_id="e", account_id="a", kind="account.updated", occurred_at=NOW,
-                            recorded_at=at, properties=properties_text({"time_zone": zone}))],
-                     now=at)
+        store.append(
+            [
+                Event(
+                    event_id="e",
+                    account_id="a",
+                    kind="account.updated",
+                    occurred_at=NOW,
+                    recorded_at=at,
+                    properties=properties_text({"time_zone": zone}),
+                )
+            ],
+            now=at,
+        )
 
     hour = timedelta(hours=1)
     said("Asia/Tokyo", NOW)
@@ -89,13 +111,24 @@ def test_many_accounts_are_read_like_each_of_them(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, environment={})
     store = TimelineStore(workspace)
     many = [f"acct-{number}" for number in range(150)]
-    store.append([Event(event_id=f"e-{n}", account_id=name, kind="consent.updated",
-                        occurred_at=NOW, recorded_at=NOW, properties=properties_text(
-                            {"channel": chance.choice(["email", "sms"]), "state": "given"}))
-                  for n, name in enumerate(many * 2)], now=NOW)
+    store.append(
+        [
+            Event(
+                event_id=f"e-{n}",
+                account_id=name,
+                kind="consent.updated",
+                occurred_at=NOW,
+                recorded_at=NOW,
+                properties=properties_text(
+                    {"channel": chance.choice(["email", "sms"]), "state": "given"}
+                ),
+            )
+            for n, name in enumerate(many * 2)
+        ],
+        now=NOW,
+    )
     as_of = NOW + timedelta(hours=1)
     at_once = KeptFacts(store.kept(POLICY_KINDS)).of([*many, "nobody"], as_of=as_of)
     one_by_one = KeptFacts(TimelineStore(workspace).kept(POLICY_KINDS))
     assert set(at_once) == set(many)
-    assert at_once == {k: v for name in many
-                       for k, v in one_by_one.of([name], as_of=as_of).items()}
+    assert at_once == {k: v for name in many for k, v in one_by_one.of([name], as_of=as_of).items()}

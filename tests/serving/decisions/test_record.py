@@ -33,9 +33,15 @@ CATALOGUE = {feature.name: feature for feature in catalogue().features}
 @pytest.fixture(scope="module")
 def near_its_limit(shared_workspace, store) -> AccountScore:
     frame = WorkspaceFeatures(shared_workspace).online(["acct-01"])
-    (score,) = score_accounts(frame, champions(store), catalogue=CATALOGUE,
-                              formula=FORMULAS["003"], now=frame["as_of"][0],
-                              max_age=timedelta(days=35), currency="USD")
+    (score,) = score_accounts(
+        frame,
+        champions(store),
+        catalogue=CATALOGUE,
+        formula=FORMULAS["003"],
+        now=frame["as_of"][0],
+        max_age=timedelta(days=35),
+        currency="USD",
+    )
     full = {"seat_utilisation_28d": 0.95, "limit_utilisation_28d": 0.95, "severe_tickets_open": 0.0}
     return replace(score, features={**score.features, **full})
 
@@ -65,28 +71,46 @@ MOMENT = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 def told(*events):
-    rows = [{"event_id": f"e{n}", "account_id": "a1", "user_id": user, "kind": kind,
-             "occurred_at": MOMENT + timedelta(hours=n),
-             "recorded_at": MOMENT + timedelta(hours=n), "event_count": 1, "user_count": 1,
-             "quantity": None, "properties": json.dumps(said)}
-            for n, (kind, user, said) in enumerate(events)]
+    rows = [
+        {
+            "event_id": f"e{n}",
+            "account_id": "a1",
+            "user_id": user,
+            "kind": kind,
+            "occurred_at": MOMENT + timedelta(hours=n),
+            "recorded_at": MOMENT + timedelta(hours=n),
+            "event_count": 1,
+            "user_count": 1,
+            "quantity": None,
+            "properties": json.dumps(said),
+        }
+        for n, (kind, user, said) in enumerate(events)
+    ]
     return policy_facts(pl.DataFrame(rows, schema=EVENT_SCHEMA))["a1"]
 
 
 def test_the_newest_time_zone_that_there_is_counts():
-    facts = told(("account.updated", None, {"time_zone": "Europe/Zurich"}),
-                 ("account.updated", None, {"time_zone": "Mars/Olympus"}),
-                 ("account.updated", None, {"segment": "smb"}))
+    facts = told(
+        ("account.updated", None, {"time_zone": "Europe/Zurich"}),
+        ("account.updated", None, {"time_zone": "Mars/Olympus"}),
+        ("account.updated", None, {"segment": "smb"}),
+    )
     assert facts.time_zone == "Europe/Zurich"
     assert NO_FACTS.time_zone is None
 
 
-@pytest.mark.parametrize(("word", "is_held"), [
-    ("yes", True), ("no", False), ("false", False), ("ask legal", True)])
+@pytest.mark.parametrize(
+    ("word", "is_held"), [("yes", True), ("no", False), ("false", False), ("ask legal", True)]
+)
 def test_a_legal_hold_that_is_not_clearly_over_is_one(word, is_held):
     assert told(("account.updated", None, {"legal_hold": word})).legal_hold is is_held
-    assert told(("account.updated", None, {"segment": "smb"}),
-                ("consent.updated", None, {"channel": "sms", "state": "given"})).legal_hold is None
+    assert (
+        told(
+            ("account.updated", None, {"segment": "smb"}),
+            ("consent.updated", None, {"channel": "sms", "state": "given"}),
+        ).legal_hold
+        is None
+    )
 
 
 def test_who_is_behind_a_role_is_who_joined_and_has_not_left():
@@ -101,21 +125,32 @@ def test_who_is_behind_a_role_is_who_joined_and_has_not_left():
 
 def test_an_action_remembers_whom_it_reached():
     done = ("action.executed", "u1", {"action": "success_call", "decision_id": "d1"})
-    result = ("action.outcome", None, {"action": "success_call", "decision_id": "d1",
-                                       "outcome": "accepted"})
+    result = (
+        "action.outcome",
+        None,
+        {"action": "success_call", "decision_id": "d1", "outcome": "accepted"},
+    )
     (past,) = told(done, result).history.values()
     assert (past.contact, past.outcome, past.at) == ("u1", "accepted", MOMENT)
 
 
-@pytest.mark.parametrize(("first", "later", "kept"), [
-    ("declined", "usage_moved", "declined"), ("accepted", "renewed", "accepted"),
-    ("no_answer", "declined", "declined"), ("usage_moved", "accepted", "accepted"),
-    ("usage_moved", "renewed", "done")])
+@pytest.mark.parametrize(
+    ("first", "later", "kept"),
+    [
+        ("declined", "usage_moved", "declined"),
+        ("accepted", "renewed", "accepted"),
+        ("no_answer", "declined", "declined"),
+        ("usage_moved", "accepted", "accepted"),
+        ("usage_moved", "renewed", "done"),
+    ],
+)
 def test_what_is_measured_later_takes_back_nothing_that_they_said(first, later, kept):
     ids = {"action": "success_call", "decision_id": "d1"}
-    (past,) = told(("action.executed", None, ids), ("action.outcome", None, {
-        **ids, "outcome": first}), ("action.outcome", None, {**ids, "outcome": later})
-        ).history.values()
+    (past,) = told(
+        ("action.executed", None, ids),
+        ("action.outcome", None, {**ids, "outcome": first}),
+        ("action.outcome", None, {**ids, "outcome": later}),
+    ).history.values()
     assert past.outcome == kept
 
 
@@ -123,7 +158,10 @@ def test_what_the_timeline_says_reaches_the_policy(near_its_limit):
     facts = replace(NO_FACTS, contacts={"main": "u1"}, time_zone="Asia/Tokyo", legal_hold=True)
     state = account_state(near_its_limit, facts, ())
     assert (state.contacts, state.time_zone, state.legal_hold) == (
-        {"main": "u1"}, "Asia/Tokyo", True)
+        {"main": "u1"},
+        "Asia/Tokyo",
+        True,
+    )
 
 
 def test_the_digest_is_that_of_all_that_was_asked(near_its_limit):
@@ -131,6 +169,7 @@ def test_the_digest_is_that_of_all_that_was_asked(near_its_limit):
         now = near_its_limit.as_of
         asked = question(near_its_limit, facts, (), limits=Limits(), now=now, evidence=evidence)
         return decision_of(asked.answer(playbook()), asked, near_its_limit, now=now).input_digest
+
     assert digest() == digest()
     assert digest(replace(NO_FACTS, time_zone="UTC")) != digest()
     assert digest(evidence=Evidence(problem="It is broken.")) != digest()
@@ -146,5 +185,6 @@ def test_a_contract_term_begins_with_its_start_or_renewal_and_ends_with_the_cont
     start = ("contract.started", None, {})
     assert told(start).term_started_at == MOMENT
     assert told(start, ("contract.renewed", None, {})).term_started_at == MOMENT + timedelta(
-        hours=1)
+        hours=1
+    )
     assert told(start, ("contract.cancelled", None, {})).term_started_at is None

@@ -29,15 +29,25 @@ MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 def plan(*prices: float, budget: float = 0.0) -> Plan:
     empty = make_plan(offers_of(()), Team(csms=(Csm(id="ann", hours=1.0),)))
     return replace(
-        empty, value=1000.0, bound=1010.0,
-        hours=tuple(Hours(id=f"m{n}", available=30.0, planned=29.5, price=price)
-                    for n, price in enumerate(prices)),
-        budgets=(Money(id="offers", available=500.0, planned=480.0, price=budget),))
+        empty,
+        value=1000.0,
+        bound=1010.0,
+        hours=tuple(
+            Hours(id=f"m{n}", available=30.0, planned=29.5, price=price)
+            for n, price in enumerate(prices)
+        ),
+        budgets=(Money(id="offers", available=500.0, planned=480.0, price=budget),),
+    )
 
 
 def of_monday(*prices: float, budget: float = 0.0) -> KeptPlan:
-    return kept(plan(*prices, budget=budget), as_of=MONDAY, made_at=MONDAY + timedelta(hours=9),
-                made_by="keepwell plan team.toml", currency="EUR")
+    return kept(
+        plan(*prices, budget=budget),
+        as_of=MONDAY,
+        made_at=MONDAY + timedelta(hours=9),
+        made_by="keepwell plan team.toml",
+        currency="EUR",
+    )
 
 
 def test_what_was_kept_is_read_and_a_newer_plan_takes_its_place(tmp_path: Path) -> None:
@@ -50,9 +60,11 @@ def test_what_was_kept_is_read_and_a_newer_plan_takes_its_place(tmp_path: Path) 
     assert [each.name for each in place.plans_dir.iterdir()] == [NEWEST]
 
 
-@pytest.mark.parametrize("text", [
-    "", "{", "[]", "[" * 100_000, '{"as_of": "soon"}', "\x00"],
-    ids=["empty", "cut", "list", "deep", "other", "binary"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "[" * 100_000, '{"as_of": "soon"}', "\x00"],
+    ids=["empty", "cut", "list", "deep", "other", "binary"],
+)
 def test_a_file_that_is_no_plan_is_an_error_with_what_to_do(text: str, tmp_path: Path) -> None:
     place = Workspace(tmp_path)
     place.plans_dir.mkdir()
@@ -83,14 +95,17 @@ def test_the_dearest_hour_comes_first_with_unit_time_and_source() -> None:
     view = hours_view(of_monday(20.0, 140.5, 0.0, budget=1.5), now=MONDAY)
     assert view.headline == "One more hour of m1 would bring 140 EUR."
     assert [(line.name, line.brings) for line in view.lines] == [
-        ("m1", "140 EUR an hour"), ("m0", "20 EUR an hour"),
+        ("m1", "140 EUR an hour"),
+        ("m0", "20 EUR an hour"),
         ("m2", "nothing: no action waits for it"),
-        ("Budget offers", "1.50 EUR for each 1 EUR")]
+        ("Budget offers", "1.50 EUR for each 1 EUR"),
+    ]
     assert view.lines[0].used == "29.5 of 30 hours"
     assert view.about == (
         "Plan for the week from 2 March 2026, made 2 March 2026, 09:00 UTC by keepwell plan "
         "team.toml: 0 actions worth 1,000 EUR on a cautious count (99% of the most that any "
-        "plan could bring); 0 actions that would pay wait.")
+        "plan could bring); 0 actions that would pay wait."
+    )
     assert not view.is_over
 
 
@@ -102,7 +117,8 @@ def test_a_week_that_is_over_says_so() -> None:
 
 def test_hours_for_which_nothing_waits_and_no_plan_are_said_in_words() -> None:
     assert hours_view(of_monday(0.0), now=MONDAY).headline == (
-        "One more hour would bring nothing: no action waits for hours.")
+        "One more hour would bring nothing: no action waits for hours."
+    )
     assert hours_view(None, now=MONDAY).missing == "No plan has been made in this workspace."
     assert hours_view(None, now=MONDAY, problem="Broken.").missing == "Broken."
 

@@ -19,11 +19,17 @@ def test_the_playbook_reads_only_what_every_tenant_has():
     assert known_playbook(FEATURES) is playbook()
 
 
-@pytest.mark.parametrize(("condition", "message"), [
-    ("moon_phase > 3", "Action 'success_call': the condition 'moon_phase > 3' reads 'moon_phase', "
-                       "and there is no such feature or attribute"),
-    ("alert eclipse", "reads 'eclipse', and there is no such warning sign"),
-])
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (
+            "moon_phase > 3",
+            "Action 'success_call': the condition 'moon_phase > 3' reads 'moon_phase', "
+            "and there is no such feature or attribute",
+        ),
+        ("alert eclipse", "reads 'eclipse', and there is no such warning sign"),
+    ],
+)
 def test_an_action_that_reads_what_nobody_declared_is_refused(condition, message):
     call = replace(playbook().by_id["success_call"], triggers=(parse_condition(condition),))
     book = replace(playbook(), actions=(call,), sequences=(), conflicts=())

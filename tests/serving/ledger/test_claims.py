@@ -36,14 +36,35 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LEASE = 10 * MINUTE
 
 
-def decision(number: int = 1, *, account: str = "acct-1", action: str = "success_call",
-             autonomy: int | None = 4, segment: str | None = "small",
-             decided_at: datetime = NOW, asked_at: datetime | None = None) -> Decision:
+def decision(
+    number: int = 1,
+    *,
+    account: str = "acct-1",
+    action: str = "success_call",
+    autonomy: int | None = 4,
+    segment: str | None = "small",
+    decided_at: datetime = NOW,
+    asked_at: datetime | None = None,
+) -> Decision:
     return Decision(
-        decision_id=f"d-{number}", account_id=account, decided_at=decided_at, as_of=decided_at,
-        action=action, expected_value=1.5, currency="USD", eligible=(), withheld=(), versions={},
-        input_digest="ab", valid_until=(asked_at or decided_at) + 7 * DAY, segment=segment,
-        csm="ann", autonomy=autonomy, proposed_by="planner", asked_at=asked_at)
+        decision_id=f"d-{number}",
+        account_id=account,
+        decided_at=decided_at,
+        as_of=decided_at,
+        action=action,
+        expected_value=1.5,
+        currency="USD",
+        eligible=(),
+        withheld=(),
+        versions={},
+        input_digest="ab",
+        valid_until=(asked_at or decided_at) + 7 * DAY,
+        segment=segment,
+        csm="ann",
+        autonomy=autonomy,
+        proposed_by="planner",
+        asked_at=asked_at,
+    )
 
 
 class World:
@@ -57,16 +78,25 @@ class World:
         self.level(4)
 
     def level(self, value: int, **scope: str) -> None:
-        self.controls.record("level", Scope(**scope), by="boss", reason="trusted", at=NOW,
-                             value=value)
+        self.controls.record(
+            "level", Scope(**scope), by="boss", reason="trusted", at=NOW, value=value
+        )
 
     def decide(self, *decisions: Decision) -> tuple[Decision, ...]:
         return self.ledger.append_decisions(decisions)
 
-    def claim(self, number: int = 1, *, by: str = "mailer", key: str | None = None,
-              at: datetime = NOW, lease: timedelta = LEASE) -> str:
-        claim, _ = self.claims.claim(f"d-{number}", by=by, lease=lease,
-                                     key=key or f"claim-{number}-{by}-{at}", now=at)
+    def claim(
+        self,
+        number: int = 1,
+        *,
+        by: str = "mailer",
+        key: str | None = None,
+        at: datetime = NOW,
+        lease: timedelta = LEASE,
+    ) -> str:
+        claim, _ = self.claims.claim(
+            f"d-{number}", by=by, lease=lease, key=key or f"claim-{number}-{by}-{at}", now=at
+        )
         return claim.claim_id
 
 
@@ -82,8 +112,9 @@ def world(ledger_place: Path | str) -> Iterator[World]:
 
 def test_a_claim_is_carried_out_and_the_decision_is_executed(world: World) -> None:
     claim = world.claim()
-    beaten, _ = world.claims.heartbeat(claim, by="mailer", lease=LEASE, key="h",
-                                       now=NOW + 5 * MINUTE)
+    beaten, _ = world.claims.heartbeat(
+        claim, by="mailer", lease=LEASE, key="h", now=NOW + 5 * MINUTE
+    )
     assert beaten.lease_until == NOW + 15 * MINUTE
     done, is_new = world.claims.complete(claim, by="mailer", key="c", now=NOW + 6 * MINUTE)
     assert (done.state, done.ended_at, is_new) == ("completed", NOW + 6 * MINUTE, True)
@@ -129,11 +160,14 @@ def test_the_same_key_is_the_same_claim(world: World) -> None:
     with pytest.raises(KeyReusedError, match="another request about a claim"):
         world.claims.claim("d-1", by="mailer", lease=HOUR, key="k", now=NOW)
     for number in range(2):
-        beaten = world.claims.heartbeat(first[0].claim_id, by="mailer", lease=HOUR, key="h",
-                                        now=NOW + number * MINUTE)
+        beaten = world.claims.heartbeat(
+            first[0].claim_id, by="mailer", lease=HOUR, key="h", now=NOW + number * MINUTE
+        )
         assert beaten[0].lease_until == NOW + HOUR
-    done = [world.claims.complete(first[0].claim_id, by="mailer", key="c", now=NOW + MINUTE)
-            for _ in range(2)]
+    done = [
+        world.claims.complete(first[0].claim_id, by="mailer", key="c", now=NOW + MINUTE)
+        for _ in range(2)
+    ]
     assert [is_new for _, is_new in done] == [True, False]
     assert len(world.ledger.outcomes_of(["acct-1"])["acct-1"]) == 1
 
@@ -173,16 +207,24 @@ def test_a_claim_that_failed_is_over_and_lets_another_claim(world: World) -> Non
 
 def test_a_claim_of_somebody_else_is_left_alone(world: World) -> None:
     claim = world.claim()
-    for end in (lambda: world.claims.complete(claim, by="thief", key="c", now=NOW),
-                lambda: world.claims.fail(claim, by="thief", reason="x", key="f", now=NOW),
-                lambda: world.claims.heartbeat(claim, by="thief", lease=LEASE, key="h", now=NOW)):
+    for end in (
+        lambda: world.claims.complete(claim, by="thief", key="c", now=NOW),
+        lambda: world.claims.fail(claim, by="thief", reason="x", key="f", now=NOW),
+        lambda: world.claims.heartbeat(claim, by="thief", lease=LEASE, key="h", now=NOW),
+    ):
         with pytest.raises(NotYoursError, match="Somebody else holds"):
             end()
     with pytest.raises(NotYoursError, match="mailer's, who claimed it"):
-        world.ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="o", received_at=NOW,
-                                    reporter="thief")
-    world.ledger.append_outcome("d-1", NewOutcome(kind="outcome", result="renewed"), key="o",
-                                received_at=NOW, reporter="crm")
+        world.ledger.append_outcome(
+            "d-1", NewOutcome(kind="executed"), key="o", received_at=NOW, reporter="thief"
+        )
+    world.ledger.append_outcome(
+        "d-1",
+        NewOutcome(kind="outcome", result="renewed"),
+        key="o",
+        received_at=NOW,
+        reporter="crm",
+    )
 
 
 def test_what_is_not_there_is_named(world: World) -> None:
@@ -198,10 +240,12 @@ def test_a_decision_past_its_time_is_refused(world: World) -> None:
     with pytest.raises(DecisionExpiredError, match="valid until 2026-03-08 12:00 UTC"):
         world.claim(at=NOW + 7 * DAY)
     with pytest.raises(DecisionExpiredError, match="before it was carried out"):
-        world.ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="o",
-                                    received_at=NOW + 8 * DAY)
-    world.ledger.append_outcome("d-1", NewOutcome(kind="outcome", result="left"), key="o",
-                                received_at=NOW + 80 * DAY)  # what came of it comes later
+        world.ledger.append_outcome(
+            "d-1", NewOutcome(kind="executed"), key="o", received_at=NOW + 8 * DAY
+        )
+    world.ledger.append_outcome(
+        "d-1", NewOutcome(kind="outcome", result="left"), key="o", received_at=NOW + 80 * DAY
+    )  # what came of it comes later
 
 
 def test_a_decision_that_did_not_know_of_what_was_done_since_is_refused(world: World) -> None:
@@ -219,8 +263,9 @@ def test_a_report_of_before_the_decision_is_refused(world: World) -> None:
     with pytest.raises(OutcomeBeforeDecisionError, match="before the decision of 2026-03-01 12:00"):
         world.ledger.append_outcome("d-1", early, key="o", received_at=NOW)
     with pytest.raises(OutcomeBeforeDecisionError, match="2026-03-01 11:59:00 UTC"):
-        world.claims.complete(world.claim(), by="mailer", key="c", now=NOW,
-                              occurred_at=NOW - MINUTE)
+        world.claims.complete(
+            world.claim(), by="mailer", key="c", now=NOW, occurred_at=NOW - MINUTE
+        )
     assert world.ledger.counts() == (1, 0)
 
 
@@ -251,10 +296,10 @@ class TestAClockThatRunsBackwards:
         assert world.claims.get(second, now=NOW).claimed_at == NOW + LEASE
 
     def test_a_report_is_never_before_the_decision(self, world: World) -> None:
-        outcome, _ = world.ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="o",
-                                                 received_at=NOW - DAY)
+        outcome, _ = world.ledger.append_outcome(
+            "d-1", NewOutcome(kind="executed"), key="o", received_at=NOW - DAY
+        )
         assert (outcome.occurred_at, outcome.received_at) == (NOW, NOW)
-
 
     def test_brings_back_no_lease_that_has_lapsed(self, world: World) -> None:
         world.decide(decision(2, account="acct-2"))
@@ -278,8 +323,9 @@ class TestAClockThatRunsBackwards:
         elif kind == "control":
             world.controls.record("level", Scope(), by="boss", reason="x", at=at, value=4)
         elif kind == "outcome":
-            world.ledger.append_outcome("d-2", NewOutcome(kind="executed"), key="o",
-                                        received_at=NOW, heard_at=at)
+            world.ledger.append_outcome(
+                "d-2", NewOutcome(kind="executed"), key="o", received_at=NOW, heard_at=at
+            )
         assert world.claims.get(first, now=NOW + MINUTE).state == "lapsed"
 
     def test_that_was_put_right_stops_nobody_else(self, world: World) -> None:
@@ -318,8 +364,9 @@ class TestWhereTheDataStandStill:
         assert world.claims.get(first, now=NOW + MINUTE + LEASE).state == "lapsed"
 
     def test_what_was_done_is_on_the_time_of_the_data(self, world: World) -> None:
-        done, _ = world.claims.complete(world.claim(2), by="mailer", key="c", now=NOW + MINUTE,
-                                        as_of=YEARS_AGO)
+        done, _ = world.claims.complete(
+            world.claim(2), by="mailer", key="c", now=NOW + MINUTE, as_of=YEARS_AGO
+        )
         assert done.ended_at == NOW + MINUTE
         [outcome] = world.ledger.outcomes_of(["acct-2"])["acct-2"]
         assert (outcome.occurred_at, outcome.received_at) == (YEARS_AGO, YEARS_AGO)
@@ -328,8 +375,9 @@ class TestWhereTheDataStandStill:
 
     def test_a_decision_asked_for_afterwards_knows_of_what_was_done(self, world: World) -> None:
         world.decide(decision(3, account="acct-2", decided_at=YEARS_AGO, asked_at=NOW))
-        world.claims.complete(world.claim(2), by="mailer", key="c", now=NOW + MINUTE,
-                              as_of=YEARS_AGO)
+        world.claims.complete(
+            world.claim(2), by="mailer", key="c", now=NOW + MINUTE, as_of=YEARS_AGO
+        )
         with pytest.raises(DecisionExpiredError, match="of which the decision did not know"):
             world.claim(3, at=NOW + HOUR)
         world.decide(decision(4, account="acct-2", decided_at=YEARS_AGO, asked_at=NOW + HOUR))
@@ -345,14 +393,19 @@ class TestWhereTheDataStandStill:
         with pytest.raises(DecisionExpiredError, match="valid until 2026-03-08 12:00 UTC"):
             world.claim(2, at=NOW + 7 * DAY)
         with pytest.raises(DecisionExpiredError, match="no longer valid"):
-            world.approvals.record("d-2", "approved", by="ann", reason=None, key="a",
-                                   now=NOW + 7 * DAY)
+            world.approvals.record(
+                "d-2", "approved", by="ann", reason=None, key="a", now=NOW + 7 * DAY
+            )
 
     def test_a_report_is_held_to_the_time_that_it_names(self, world: World) -> None:
         def report(key: str, heard_at: datetime, occurred_at: datetime | None) -> None:
             world.ledger.append_outcome(
-                "d-2", NewOutcome(kind="executed", occurred_at=occurred_at), key=key,
-                received_at=YEARS_AGO, heard_at=heard_at)
+                "d-2",
+                NewOutcome(kind="executed", occurred_at=occurred_at),
+                key=key,
+                received_at=YEARS_AGO,
+                heard_at=heard_at,
+            )
 
         for heard_at, occurred_at in ((NOW + 8 * DAY, None), (NOW, YEARS_AGO + 8 * DAY)):
             with pytest.raises(DecisionExpiredError, match="2026-03-08 12:00 UTC, before it was"):
@@ -365,22 +418,36 @@ class TestWhereTheDataStandStill:
             new = NewOutcome(kind="declined", reason="x")
             if heard_at < NOW + LEASE:
                 with pytest.raises(NotYoursError, match="mailer's, who claimed it"):
-                    world.ledger.append_outcome("d-2", new, key="o", received_at=YEARS_AGO,
-                                                heard_at=heard_at, reporter="ann")
+                    world.ledger.append_outcome(
+                        "d-2",
+                        new,
+                        key="o",
+                        received_at=YEARS_AGO,
+                        heard_at=heard_at,
+                        reporter="ann",
+                    )
             else:
-                world.ledger.append_outcome("d-2", new, key="o", received_at=YEARS_AGO,
-                                            heard_at=heard_at, reporter="ann")
+                world.ledger.append_outcome(
+                    "d-2", new, key="o", received_at=YEARS_AGO, heard_at=heard_at, reporter="ann"
+                )
 
 
 class TestCapacity:
     def test_returns_when_a_lease_lapses_or_a_claim_fails(self, world: World) -> None:
         world.decide(*(decision(n, account=f"acct-{n}") for n in range(2, 7)))
-        world.controls.record("capacity", Scope(action="success_call"), by="boss", at=NOW,
-                              reason="two callers", value=2)
+        world.controls.record(
+            "capacity",
+            Scope(action="success_call"),
+            by="boss",
+            at=NOW,
+            reason="two callers",
+            value=2,
+        )
         world.claim(1)
         second = world.claim(2)
-        with pytest.raises(CapacityUsedError, match="2 a week may be claimed for the action "
-                                                    "success_call") as caught:
+        with pytest.raises(
+            CapacityUsedError, match="2 a week may be claimed for the action success_call"
+        ) as caught:
             world.claim(3, at=NOW + MINUTE)
         assert caught.value.headers == {"Retry-After": "540"}
         world.claims.fail(second, by="mailer", reason="no line", key="f", now=NOW + MINUTE)
@@ -402,18 +469,26 @@ class TestCapacity:
         world.claim(2, at=NOW + 7 * DAY)
 
     def test_of_nothing_lets_nothing_be_claimed(self, world: World) -> None:
-        world.controls.record("capacity", Scope(segment="small"), by="boss", at=NOW, reason="none",
-                              value=0)
+        world.controls.record(
+            "capacity", Scope(segment="small"), by="boss", at=NOW, reason="none", value=0
+        )
         with pytest.raises(CapacityUsedError, match="0 a week"):
             world.claim()
 
 
 class TestLevels:
-    @pytest.mark.parametrize(("level", "words"), [
-        (0, "is logged only"), (1, "is suggested to a person"), (2, "nobody has yet"),
-        (3, "until 2026-03-01 16:00 UTC")])
-    def test_below_four_nothing_goes_ahead_at_once(self, world: World, level: int, words: str
-                                                   ) -> None:
+    @pytest.mark.parametrize(
+        ("level", "words"),
+        [
+            (0, "is logged only"),
+            (1, "is suggested to a person"),
+            (2, "nobody has yet"),
+            (3, "until 2026-03-01 16:00 UTC"),
+        ],
+    )
+    def test_below_four_nothing_goes_ahead_at_once(
+        self, world: World, level: int, words: str
+    ) -> None:
         world.level(level)
         with pytest.raises(NotClaimableError, match=words):
             world.claim()
@@ -457,8 +532,9 @@ class TestLevels:
 
     def test_an_approval_comes_in_time_or_not_at_all(self, world: World) -> None:
         with pytest.raises(DecisionExpiredError, match="no longer valid"):
-            world.approvals.record("d-1", "approved", by="ann", reason=None, key="a",
-                                   now=NOW + 8 * DAY)
+            world.approvals.record(
+                "d-1", "approved", by="ann", reason=None, key="a", now=NOW + 8 * DAY
+            )
 
     def test_the_lower_of_then_and_now_holds(self, world: World) -> None:
         world.level(1, segment="small")
@@ -471,15 +547,24 @@ class TestLevels:
 
 
 class TestTheKillSwitch:
-    @pytest.mark.parametrize("scope", [
-        Scope(), Scope(action="success_call"), Scope(segment="small"), Scope(csm="ann"),
-        Scope(action="success_call", segment="small")], ids=lambda scope: scope.words)
+    @pytest.mark.parametrize(
+        "scope",
+        [
+            Scope(),
+            Scope(action="success_call"),
+            Scope(segment="small"),
+            Scope(csm="ann"),
+            Scope(action="success_call", segment="small"),
+        ],
+        ids=lambda scope: scope.words,
+    )
     def test_lets_nothing_of_its_scope_go_on(self, world: World, scope: Scope) -> None:
         claim = world.claim()
         world.decide(decision(3, account="acct-3"))
         world.controls.record("stop", scope, by="boss", reason="an outage", at=NOW)
-        with pytest.raises(StoppedError, match=f"boss stopped {scope.words} on 2026-03-01 12:00 "
-                                               f"UTC: an outage"):
+        with pytest.raises(
+            StoppedError, match=f"boss stopped {scope.words} on 2026-03-01 12:00 UTC: an outage"
+        ):
             world.claim(3)
         with pytest.raises(StoppedError, match="an outage"):
             world.claims.heartbeat(claim, by="mailer", lease=LEASE, key="h", now=NOW)
@@ -492,9 +577,16 @@ class TestTheKillSwitch:
         with pytest.raises(NotClaimableError, match="logged only"):
             world.claim(2)
 
-    @pytest.mark.parametrize("scope", [
-        Scope(action="other"), Scope(segment="large"), Scope(csm="bob"),
-        Scope(action="success_call", segment="large")], ids=lambda scope: scope.words)
+    @pytest.mark.parametrize(
+        "scope",
+        [
+            Scope(action="other"),
+            Scope(segment="large"),
+            Scope(csm="bob"),
+            Scope(action="success_call", segment="large"),
+        ],
+        ids=lambda scope: scope.words,
+    )
     def test_leaves_what_it_does_not_name(self, world: World, scope: Scope) -> None:
         world.controls.record("stop", scope, by="boss", reason="an outage", at=NOW)
         world.claim()
@@ -551,8 +643,9 @@ class TestAGuardrail:
             world.claim(5)
         [lowered] = [c for c in world.controls.all() if c.by == "keepwell"]
         assert lowered.scope == Scope(action="success_call", segment="small")
-        assert lowered.reason == ("A guardrail was broken: 3 of the last 3 reports say failed or "
-                                  "harmed; at most 20% may.")
+        assert lowered.reason == (
+            "A guardrail was broken: 3 of the last 3 reports say failed or harmed; at most 20% may."
+        )
         world.level(4, action="success_call", segment="small")  # only a person raises it again
         world.claim(5)
 
@@ -560,16 +653,24 @@ class TestAGuardrail:
         world.decide(*(decision(n, account=f"acct-{n}") for n in range(2, 8)))
         for number in range(2, 5):
             world.ledger.append_outcome(
-                f"d-{number}", NewOutcome(kind="outcome", result="complained"), key=f"o{number}",
-                received_at=NOW)
+                f"d-{number}",
+                NewOutcome(kind="outcome", result="complained"),
+                key=f"o{number}",
+                received_at=NOW,
+            )
         assert [c.value for c in world.controls.all()] == [4, 1]
 
     def test_leaves_other_segments_and_what_mostly_works(self, world: World) -> None:
-        world.decide(*(decision(n, account=f"acct-{n}", segment="large" if n % 2 else "small")
-                       for n in range(2, 40)))
+        world.decide(
+            *(
+                decision(n, account=f"acct-{n}", segment="large" if n % 2 else "small")
+                for n in range(2, 40)
+            )
+        )
         for number in range(2, 32):
             world.claims.complete(world.claim(number), by="mailer", key=f"c{number}", now=NOW)
         for number in range(32, 37):
-            world.claims.fail(world.claim(number), by="mailer", reason="bounced",
-                              key=f"f{number}", now=NOW)
+            world.claims.fail(
+                world.claim(number), by="mailer", reason="bounced", key=f"f{number}", now=NOW
+            )
         assert [c.value for c in world.controls.all()] == [4]

@@ -22,11 +22,23 @@ NOT_THAT = NewFeedback(verdict="disagree", reason="They asked not to be called")
 @pytest.fixture
 def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
     opened = Ledger(ledger_place)
-    opened.append_decisions([Decision(
-        decision_id="d-1", account_id="acct-1", decided_at=NOW, as_of=NOW, action="success_call",
-        expected_value=120.5, currency="USD",
-        eligible=({"action_id": "success_call"}, {"action_id": "do_nothing"}), withheld=(),
-        versions={}, input_digest="ab12")])
+    opened.append_decisions(
+        [
+            Decision(
+                decision_id="d-1",
+                account_id="acct-1",
+                decided_at=NOW,
+                as_of=NOW,
+                action="success_call",
+                expected_value=120.5,
+                currency="USD",
+                eligible=({"action_id": "success_call"}, {"action_id": "do_nothing"}),
+                withheld=(),
+                versions={},
+                input_digest="ab12",
+            )
+        ]
+    )
     yield opened
     opened.close()
 
@@ -41,7 +53,12 @@ def test_what_is_said_comes_back_newest_first(ledger, records):
     later = records.record("d-1", AGREE, by="ann", key="b", now=NOW + timedelta(hours=1))
     assert records.of_decision("d-1") == records.of_account("acct-1") == (later, first)
     assert (first.action, first.verdict, first.reason, first.by, first.at) == (
-        "success_call", "disagree", "They asked not to be called", "ann", NOW)
+        "success_call",
+        "disagree",
+        "They asked not to be called",
+        "ann",
+        NOW,
+    )
     assert records.of_decision("d-2") == records.of_account("acct-2") == ()
     assert ledger.verify().finding is None
 
@@ -55,8 +72,9 @@ def test_it_is_about_the_first_action_or_the_one_that_is_named(records):
     named = NewFeedback(verdict="agree", action="do_nothing")
     assert records.record("d-1", named, by="ann", key=None, now=NOW).action == "do_nothing"
     with pytest.raises(WrongShapeError, match="it ranked success_call, do_nothing"):
-        records.record("d-1", NewFeedback(verdict="agree", action="discount"), by="ann", key=None,
-                       now=NOW)
+        records.record(
+            "d-1", NewFeedback(verdict="agree", action="discount"), by="ann", key=None, now=NOW
+        )
 
 
 def test_the_same_key_is_one_word_and_another_word_is_refused(records):
@@ -73,10 +91,15 @@ def test_without_a_key_the_same_word_twice_is_two(records):
     assert len(records.of_decision("d-1")) == 2
 
 
-@pytest.mark.parametrize(("until", "wrong"), [
-    (NOW, "has passed: by the clock of this service it is 2026-03-01 12:00 UTC"),
-    (NOW + timedelta(microseconds=1), None), (NOW + LONGEST_SNOOZE, None),
-    (NOW + LONGEST_SNOOZE + timedelta(microseconds=1), "is more than 366 days ahead")])
+@pytest.mark.parametrize(
+    ("until", "wrong"),
+    [
+        (NOW, "has passed: by the clock of this service it is 2026-03-01 12:00 UTC"),
+        (NOW + timedelta(microseconds=1), None),
+        (NOW + LONGEST_SNOOZE, None),
+        (NOW + LONGEST_SNOOZE + timedelta(microseconds=1), "is more than 366 days ahead"),
+    ],
+)
 @pytest.mark.parametrize("data", [NOW, NOW - timedelta(days=900)], ids=["on time", "stand still"])
 def test_something_is_put_off_to_a_moment_ahead_and_not_for_years(records, until, wrong, data):
     new = NewFeedback(verdict="snooze", reason="on leave", snooze_until=until)
@@ -103,8 +126,10 @@ def test_a_decision_that_is_not_there_is_told(records):
 def test_nothing_that_was_said_can_be_changed_or_taken_back(ledger, records):
     records.record("d-1", NOT_THAT, by="ann", key="a", now=NOW)
     for change in (sa.update(FEEDBACK).values(verdict="agree"), sa.delete(FEEDBACK)):
-        with (pytest.raises(sa.exc.IntegrityError, match="append-only"),
-              ledger.database.writing() as connection):
+        with (
+            pytest.raises(sa.exc.IntegrityError, match="append-only"),
+            ledger.database.writing() as connection,
+        ):
             connection.execute(change)
 
 
@@ -115,45 +140,66 @@ class TestOverTheApi:
         return f"/v1/decisions/{decided['items'][0]['decision_id']}/feedback"
 
     def test_one_call_keeps_it_and_another_reads_it(self, own_client, path):
-        said = own_client.post(path, json={
-            "verdict": "snooze", "reason": "on leave", "by": "csm-1",
-            "snooze_until": "2026-03-15T00:00:00Z"})
+        said = own_client.post(
+            path,
+            json={
+                "verdict": "snooze",
+                "reason": "on leave",
+                "by": "csm-1",
+                "snooze_until": "2026-03-15T00:00:00Z",
+            },
+        )
         assert said.status_code == 201
         assert said.json()["by"] == "csm-1"
         assert own_client.get(path).json()["items"] == [said.json()]
         assert own_client.get("/v1/decisions/none/feedback").status_code == 404
 
     def test_it_stands_on_the_timeline_once_and_in_words(self, own_client, path):
-        own_client.post(path, json={
-            "verdict": "snooze", "reason": "On leave. Back in two weeks", "by": "csm-1",
-            "snooze_until": "2026-03-15T00:00:00Z"})
+        own_client.post(
+            path,
+            json={
+                "verdict": "snooze",
+                "reason": "On leave. Back in two weeks",
+                "by": "csm-1",
+                "snooze_until": "2026-03-15T00:00:00Z",
+            },
+        )
         for _ in range(2):
             assert own_client.app.state.desk.deliver()
-        told = [event for event in own_client.get(
-            "/v1/accounts/acct-01/timeline").json()["items"] if event["kind"] == "action.judged"]
+        told = [
+            event
+            for event in own_client.get("/v1/accounts/acct-01/timeline").json()["items"]
+            if event["kind"] == "action.judged"
+        ]
         assert len(told) == 1
-        assert told[0]["text"].endswith(
-            "until 15 March 2026 (On leave. Back in two weeks)")
+        assert told[0]["text"].endswith("until 15 March 2026 (On leave. Back in two weeks)")
         assert told[0]["text"].startswith("csm-1 put off ")
 
     def test_the_owner_of_the_key_is_who_said_it(self, own_client, path):
         new = own_client.app.state.desk.keys.create(
-            name="laptop", owner="csm-1", role="csm", now=NOW)
-        said = own_client.post(path, json={"verdict": "agree"},
-                               headers={"X-API-Key": new.secret, "Idempotency-Key": "k"})
+            name="laptop", owner="csm-1", role="csm", now=NOW
+        )
+        said = own_client.post(
+            path,
+            json={"verdict": "agree"},
+            headers={"X-API-Key": new.secret, "Idempotency-Key": "k"},
+        )
         assert (said.status_code, said.json()["by"]) == (201, "csm-1")
 
     def test_whoever_has_no_name_is_called_by_their_key(self, own_client, path):
         assert own_client.post(path, json={"verdict": "agree"}).json()["by"] == "embedded"
 
-    @pytest.mark.parametrize(("body", "said"), [
-        ({"verdict": "disagree"}, "needs its `reason`"),
-        ({"verdict": "disagree", "reason": " \n "}, "reason: it holds only spaces"),
-        ({"verdict": "snooze", "reason": "x"}, "`snooze_until` is needed with `snooze`"),
-        ({"verdict": "agree", "snooze_until": "2026-03-15T00:00:00Z"}, "and only there"),
-        ({"verdict": "agree", "action": "sing"}, "did not rank this action"),
-        ({"verdict": "maybe"}, "'agree', 'disagree' or 'snooze'"),
-    ])
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            ({"verdict": "disagree"}, "needs its `reason`"),
+            ({"verdict": "disagree", "reason": " \n "}, "reason: it holds only spaces"),
+            ({"verdict": "snooze", "reason": "x"}, "`snooze_until` is needed with `snooze`"),
+            ({"verdict": "agree", "snooze_until": "2026-03-15T00:00:00Z"}, "and only there"),
+            ({"verdict": "agree", "action": "sing"}, "did not rank this action"),
+            ({"verdict": "maybe"}, "'agree', 'disagree' or 'snooze'"),
+        ],
+    )
     def test_what_is_missing_or_wrong_is_said(self, own_client, path, body, said):
         answer = own_client.post(path, json=body)
         assert (answer.status_code, answer.json()["type"]) == (422, "/problems#wrong-shape")

@@ -37,10 +37,22 @@ LONGEST_WAIT = 0.03  # seconds after what was waited for
 
 def decision(name: str) -> Decision:
     return Decision(
-        decision_id=name, account_id=f"acct-{name}", decided_at=NOW, as_of=NOW,
-        action="success_call", expected_value=1.5, currency="USD", eligible=(), withheld=(),
-        versions={}, input_digest="ab", valid_until=NOW + timedelta(days=7), segment="small",
-        autonomy=4, proposed_by="planner")
+        decision_id=name,
+        account_id=f"acct-{name}",
+        decided_at=NOW,
+        as_of=NOW,
+        action="success_call",
+        expected_value=1.5,
+        currency="USD",
+        eligible=(),
+        withheld=(),
+        versions={},
+        input_digest="ab",
+        valid_until=NOW + timedelta(days=7),
+        segment="small",
+        autonomy=4,
+        proposed_by="planner",
+    )
 
 
 def live(place: Path | str, said: int, life: int) -> None:
@@ -58,8 +70,9 @@ def live(place: Path | str, said: int, life: int) -> None:
                 ledger.append_decisions([decision(name)])
                 os.write(said, f"decided {name}\n".encode())
                 engine = f"engine-{chance.randrange(2)}"
-                claim, _ = claims.claim(name, by=engine, lease=timedelta(hours=1),
-                                        key=f"claim {name} {engine}", now=NOW)
+                claim, _ = claims.claim(
+                    name, by=engine, lease=timedelta(hours=1), key=f"claim {name} {engine}", now=NOW
+                )
                 os.write(said, f"claimed {name} {engine}\n".encode())
                 claims.complete(claim.claim_id, by=engine, key=f"done {name} {engine}", now=NOW)
                 os.write(said, f"completed {name} {engine}\n".encode())
@@ -97,11 +110,13 @@ def a_life_and_its_end(place: Path | str, life: int, chance: random.Random) -> l
 def kill_again_and_again(place: Path | str, lives: int, *, least: int) -> str:
     """Kill so many lives, look at what they left, and say how much it was."""
     with contextlib.closing(Ledger(place)) as ledger:
-        Controls(ledger.database).record("level", Scope(), by="boss", reason="trusted", at=NOW,
-                                         value=4)
+        Controls(ledger.database).record(
+            "level", Scope(), by="boss", reason="trusted", at=NOW, value=4
+        )
     chance = random.Random(lives)
-    heard = [line.split() for life in range(lives)
-             for line in a_life_and_its_end(place, life, chance)]
+    heard = [
+        line.split() for life in range(lives) for line in a_life_and_its_end(place, life, chance)
+    ]
     acknowledged = Counter(words[0] for words in heard)
     assert acknowledged["completed"] >= least, acknowledged
     with contextlib.closing(Ledger(place)) as ledger:
@@ -109,24 +124,43 @@ def kill_again_and_again(place: Path | str, lives: int, *, least: int) -> str:
         assert verified.finding is None
         with ledger.database.reading() as connection:
             stored = set(connection.scalars(sa.select(DECISIONS.c.decision_id)))
-            executed = Counter(connection.scalars(
-                sa.select(OUTCOMES.c.decision_id).where(OUTCOMES.c.kind == "executed")))
-            completed = Counter(connection.scalars(
-                sa.select(CLAIM_RECORDS.c.decision_id)
-                .where(CLAIM_RECORDS.c.kind == "completed")))
-            by = {(row.decision_id, row.by, row.kind) for row in connection.execute(
-                sa.select(CLAIM_RECORDS.c.decision_id, CLAIM_RECORDS.c.by, CLAIM_RECORDS.c.kind))}
+            executed = Counter(
+                connection.scalars(
+                    sa.select(OUTCOMES.c.decision_id).where(OUTCOMES.c.kind == "executed")
+                )
+            )
+            completed = Counter(
+                connection.scalars(
+                    sa.select(CLAIM_RECORDS.c.decision_id).where(
+                        CLAIM_RECORDS.c.kind == "completed"
+                    )
+                )
+            )
+            by = {
+                (row.decision_id, row.by, row.kind)
+                for row in connection.execute(
+                    sa.select(CLAIM_RECORDS.c.decision_id, CLAIM_RECORDS.c.by, CLAIM_RECORDS.c.kind)
+                )
+            }
     lost = {words[1] for words in heard} - stored
     lost |= {words[1] for words in heard if words[0] == "completed"} - set(executed)
-    lost |= {words[1] for words in heard if words[0] in ("claimed", "completed")
-             and (words[1], words[2], words[0]) not in by}
+    lost |= {
+        words[1]
+        for words in heard
+        if words[0] in ("claimed", "completed") and (words[1], words[2], words[0]) not in by
+    }
     twice = [name for name, times in (executed + completed).items() if times > 2]
-    claimed_twice = [name for name, times in Counter(
-        name for name, _, kind in by if kind == "claimed").items() if times > 1]
+    claimed_twice = [
+        name
+        for name, times in Counter(name for name, _, kind in by if kind == "claimed").items()
+        if times > 1
+    ]
     assert (lost, twice, claimed_twice) == (set(), [], [])
     assert executed == completed
-    return (f"{lives} kills, acknowledged {dict(acknowledged)}, {len(stored)} decisions, "
-            f"{verified.records} records")
+    return (
+        f"{lives} kills, acknowledged {dict(acknowledged)}, {len(stored)} decisions, "
+        f"{verified.records} records"
+    )
 
 
 def test_a_killed_process_loses_nothing_and_does_nothing_twice(ledger_place: Path | str) -> None:

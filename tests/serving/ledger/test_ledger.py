@@ -32,11 +32,18 @@ def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
 
 def decision(number: int = 1, account: str = "acct-1") -> Decision:
     return Decision(
-        decision_id=f"d-{number}", account_id=account, decided_at=NOW, as_of=NOW,
-        action="success_call", expected_value=120.5, currency="USD",
+        decision_id=f"d-{number}",
+        account_id=account,
+        decided_at=NOW,
+        as_of=NOW,
+        action="success_call",
+        expected_value=120.5,
+        currency="USD",
         eligible=({"action_id": "success_call"}, {"action_id": "do_nothing"}),
         withheld=({"action_id": "ceo_email", "why": "too small"},),
-        versions={"model": "churn version 1"}, input_digest="ab12")
+        versions={"model": "churn version 1"},
+        input_digest="ab12",
+    )
 
 
 def test_a_decision_comes_back_as_it_was_stored(ledger):
@@ -48,8 +55,9 @@ def test_a_decision_comes_back_as_it_was_stored(ledger):
 def test_a_moment_of_another_zone_comes_back_as_the_same_instant(ledger):
     local = NOW.astimezone(timezone(timedelta(hours=-8)))
     ledger.append_decisions([decision()])
-    outcome, _ = ledger.append_outcome("d-1", NewOutcome(kind="executed", occurred_at=local),
-                                       key="k", received_at=NOW)
+    outcome, _ = ledger.append_outcome(
+        "d-1", NewOutcome(kind="executed", occurred_at=local), key="k", received_at=NOW
+    )
     assert outcome.occurred_at == NOW
 
 
@@ -85,23 +93,33 @@ def test_no_decisions_are_no_write(ledger):
 def test_a_decision_is_not_both_carried_out_and_declined(ledger, first, then):
     ledger.append_decisions([decision(), decision(2)])
     kept, _ = ledger.append_outcome("d-1", NewOutcome(kind=first), key="k", received_at=NOW)
-    with pytest.raises(ContradictingOutcomeError,
-                       match=f"reported as {first} on 2026-03-01, so it can not be {then}"):
+    with pytest.raises(
+        ContradictingOutcomeError,
+        match=f"reported as {first} on 2026-03-01, so it can not be {then}",
+    ):
         ledger.append_outcome("d-1", NewOutcome(kind=then), key="other", received_at=NOW)
     assert ledger.outcomes_of(["acct-1"]) == {"acct-1": (kept,)}
     ledger.append_outcome("d-1", NewOutcome(kind=first), key="again", received_at=NOW)
-    ledger.append_outcome("d-1", NewOutcome(kind="outcome", result="renewed"), key="result",
-                          received_at=NOW)
+    ledger.append_outcome(
+        "d-1", NewOutcome(kind="outcome", result="renewed"), key="result", received_at=NOW
+    )
     ledger.append_outcome("d-2", NewOutcome(kind=then), key="other", received_at=NOW)
     assert ledger.counts() == (2, 4)
 
 
-@pytest.mark.parametrize("statement", [
-    "UPDATE decisions SET action = 'x'", "DELETE FROM decisions",
-    "UPDATE outcomes SET kind = 'x'", "DELETE FROM outcomes",
-    "DELETE FROM idempotency_keys", "DELETE FROM timeline_deliveries",
-    "UPDATE chain SET link = 'x'", "DELETE FROM ledger_versions",
-])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE decisions SET action = 'x'",
+        "DELETE FROM decisions",
+        "UPDATE outcomes SET kind = 'x'",
+        "DELETE FROM outcomes",
+        "DELETE FROM idempotency_keys",
+        "DELETE FROM timeline_deliveries",
+        "UPDATE chain SET link = 'x'",
+        "DELETE FROM ledger_versions",
+    ],
+)
 def test_the_database_itself_refuses_to_change_what_was_written(ledger, ledger_place, statement):
     ledger.append_decisions([decision()])
     ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)
@@ -135,17 +153,22 @@ def test_every_commit_is_synced_and_writers_do_not_block_readers(tmp_path):
 def test_an_outcome_is_stored_once_per_key(ledger):
     ledger.append_decisions([decision()])
     first = ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)
-    again = ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k",
-                                  received_at=NOW + timedelta(hours=1))
+    again = ledger.append_outcome(
+        "d-1", NewOutcome(kind="executed"), key="k", received_at=NOW + timedelta(hours=1)
+    )
     assert first[1]
     assert not again[1]
     assert again[0] == first[0]
     assert ledger.counts() == (1, 1)
 
 
-@pytest.mark.parametrize("other", [
-    ("d-1", NewOutcome(kind="declined", reason="no time")), ("d-2", NewOutcome(kind="executed")),
-])
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("d-1", NewOutcome(kind="declined", reason="no time")),
+        ("d-2", NewOutcome(kind="executed")),
+    ],
+)
 def test_a_key_with_another_request_is_refused(ledger, other):
     ledger.append_decisions([decision(1), decision(2)])
     ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)
@@ -171,8 +194,9 @@ def test_a_text_that_postgresql_can_not_keep_is_refused(postgres):
     with contextlib.closing(Ledger(postgres.database())) as ledger:
         ledger.append_decisions([decision()])
         with pytest.raises(WrongShapeError, match="null byte"):
-            ledger.append_outcome("d-1", NewOutcome(kind="outcome", result="a\0b"), key="k",
-                                  received_at=NOW)
+            ledger.append_outcome(
+                "d-1", NewOutcome(kind="outcome", result="a\0b"), key="k", received_at=NOW
+            )
         assert ledger.counts() == (1, 0)
 
 
@@ -186,8 +210,9 @@ def test_many_threads_with_one_key_store_one_outcome(ledger):
     new: list[bool] = []
 
     def report() -> None:
-        new.append(ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k",
-                                         received_at=NOW)[1])
+        new.append(
+            ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)[1]
+        )
 
     threads = [threading.Thread(target=report) for _ in range(12)]
     for thread in threads:
@@ -201,14 +226,21 @@ def test_many_threads_with_one_key_store_one_outcome(ledger):
 def test_what_is_not_on_the_timeline_is_known_until_it_is(ledger):
     drawn = replace(decision(2), propensity=0.5, inputs="what it was drawn on")
     ledger.append_decisions([replace(decision(), inputs="long"), drawn])
-    outcome, _ = ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k",
-                                       received_at=NOW)
+    outcome, _ = ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="k", received_at=NOW)
     said = FeedbackRecords(ledger.database).record(
-        "d-1", NewFeedback(verdict="agree"), by="ann", key=None, now=NOW)
-    certain, by_chance = (DecidedBriefly(
-        decision_id=one.decision_id, account_id=one.account_id, decided_at=one.decided_at,
-        action=one.action, propensity=one.propensity, inputs=one.inputs)
-        for one in (decision(), drawn))
+        "d-1", NewFeedback(verdict="agree"), by="ann", key=None, now=NOW
+    )
+    certain, by_chance = (
+        DecidedBriefly(
+            decision_id=one.decision_id,
+            account_id=one.account_id,
+            decided_at=one.decided_at,
+            action=one.action,
+            propensity=one.propensity,
+            inputs=one.inputs,
+        )
+        for one in (decision(), drawn)
+    )
     assert ledger.undelivered() == ((certain, by_chance), (outcome,), (said,))
     ledger.mark_delivered(["d-1", "d-2", outcome.outcome_id], at=NOW)
     ledger.mark_delivered(["d-1"], at=NOW)
@@ -234,8 +266,9 @@ def test_what_is_told_is_not_looked_at_again_also_where_something_comes_in_all_t
 def test_outcomes_come_by_account_in_the_order_they_came(ledger):
     ledger.append_decisions([decision(1), decision(2, account="acct-2")])
     ledger.append_outcome("d-1", NewOutcome(kind="executed"), key="a", received_at=NOW)
-    ledger.append_outcome("d-1", NewOutcome(kind="outcome", result="renewed"), key="b",
-                          received_at=NOW)
+    ledger.append_outcome(
+        "d-1", NewOutcome(kind="outcome", result="renewed"), key="b", received_at=NOW
+    )
     ledger.append_outcome("d-2", NewOutcome(kind="executed"), key="c", received_at=NOW)
     assert [o.kind for o in ledger.outcomes_of(["acct-1"])["acct-1"]] == ["executed", "outcome"]
     assert set(ledger.outcomes_of(["acct-2", "acct-3"])) == {"acct-2"}

@@ -35,24 +35,43 @@ NIGHT = datetime(2026, 3, 5, 8, 7, tzinfo=UTC)  # 03:07 there, three days later
 MORNING = datetime(2026, 3, 5, 13, tzinfo=UTC)  # 8:00 there
 
 
-def question(*, version: int = 3, zone: str | None = "America/New_York", **limits: Any
-             ) -> dict[str, Any]:
+def question(
+    *, version: int = 3, zone: str | None = "America/New_York", **limits: Any
+) -> dict[str, Any]:
     """A question of noon as each version wrote it."""
     asked = PolicyInputs(
         state=AccountState(account_id="a1", as_of=NOW, attributes={}, features={}, time_zone=zone),
-        limits=Limits(**limits), history=(), as_of=NOW, asked_at=NOW).to_dict()
+        limits=Limits(**limits),
+        history=(),
+        as_of=NOW,
+        asked_at=NOW,
+    ).to_dict()
     lacks = {1: ("put_off", "asked_at"), 2: ("asked_at",), 3: ()}[version]
-    return {**{name: value for name, value in asked.items() if name not in lacks},
-            "version": version}
+    return {
+        **{name: value for name, value in asked.items() if name not in lacks},
+        "version": version,
+    }
 
 
 def decision(asked: dict[str, Any] | None, *, action: str = "success_call") -> Decision:
     return Decision(
-        decision_id="d-1", account_id="a1", decided_at=NOW, as_of=NOW, action=action,
-        expected_value=1.5, currency="USD", eligible=(), withheld=(), versions={},
-        input_digest="ab", valid_until=NOW + 7 * DAY, autonomy=4, proposed_by="planner",
+        decision_id="d-1",
+        account_id="a1",
+        decided_at=NOW,
+        as_of=NOW,
+        action=action,
+        expected_value=1.5,
+        currency="USD",
+        eligible=(),
+        withheld=(),
+        versions={},
+        input_digest="ab",
+        valid_until=NOW + 7 * DAY,
+        autonomy=4,
+        proposed_by="planner",
         asked_at=NOW,
-        inputs=None if asked is None else json.dumps({"question": asked, "shared": "ab"}))
+        inputs=None if asked is None else json.dumps({"question": asked, "shared": "ab"}),
+    )
 
 
 class World:
@@ -84,15 +103,17 @@ def world(ledger_place: Path | str) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_contact_is_not_claimed_in_the_night_and_is_in_the_morning(world: World, version: int
-                                                                     ) -> None:
+def test_a_contact_is_not_claimed_in_the_night_and_is_in_the_morning(
+    world: World, version: int
+) -> None:
     world.decide(question(version=version))
     with pytest.raises(QuietHoursError) as caught:
         world.claim(NIGHT)
     assert caught.value.detail == (
         "It is 03:07 where they are (America/New_York); nobody is contacted from 20:00 to 8:00. "
         "success_call may be claimed from 2026-03-05 08:00 their time on, which is "
-        "2026-03-05 13:00 UTC.")
+        "2026-03-05 13:00 UTC."
+    )
     assert caught.value.headers == {"Retry-After": str(4 * 3600 + 53 * 60)}
     for before, seconds in ((TICK, "1"), (timedelta(seconds=1, milliseconds=400), "2")):
         with pytest.raises(QuietHoursError, match="It is 07:59 where they are") as caught:
@@ -111,24 +132,45 @@ def test_what_is_refused_is_refused_to_every_level_that_goes_ahead_by_itself(wor
 
 
 def test_the_clock_is_that_of_the_account_and_of_the_limits_only_where_that_is_not_known(
-        world: World) -> None:
+    world: World,
+) -> None:
     world.decide(question(zone=None, time_zone="America/New_York", quiet_hours=(22, 4)))
-    with pytest.raises(QuietHoursError, match=r"03:07 where they are .America/New_York.*22:00 to "
-                                              r"4:00.*2026-03-05 04:00 their time.*09:00 UTC"):
+    with pytest.raises(
+        QuietHoursError,
+        match=r"03:07 where they are .America/New_York.*22:00 to "
+        r"4:00.*2026-03-05 04:00 their time.*09:00 UTC",
+    ):
         world.claim(NIGHT)
 
 
-@pytest.mark.parametrize(("asked", "action"), [
-    (question(), next(a.id for a in BOOK.actions if a.service_message
-                      and a.channel in BOOK.contact_channels)),
-    (question(), next(a.id for a in BOOK.actions if a.channel not in BOOK.contact_channels)),
-    (question(zone=None), "success_call"),
-    (question(zone="Asia/Tokyo", time_zone="America/New_York"), "success_call"),
-    (question(quiet_hours=None), "success_call"),
-    (question(quiet_hours=(0, 0)), "success_call"),
-    (None, "success_call"),
-], ids=["service message", "not noticed", "no zone known", "day where they are", "no quiet hours",
-        "equal hours", "no question kept"])
+@pytest.mark.parametrize(
+    ("asked", "action"),
+    [
+        (
+            question(),
+            next(
+                a.id
+                for a in BOOK.actions
+                if a.service_message and a.channel in BOOK.contact_channels
+            ),
+        ),
+        (question(), next(a.id for a in BOOK.actions if a.channel not in BOOK.contact_channels)),
+        (question(zone=None), "success_call"),
+        (question(zone="Asia/Tokyo", time_zone="America/New_York"), "success_call"),
+        (question(quiet_hours=None), "success_call"),
+        (question(quiet_hours=(0, 0)), "success_call"),
+        (None, "success_call"),
+    ],
+    ids=[
+        "service message",
+        "not noticed",
+        "no zone known",
+        "day where they are",
+        "no quiet hours",
+        "equal hours",
+        "no question kept",
+    ],
+)
 def test_what_disturbs_nobody_is_claimed_at_any_hour(world: World, asked, action: str) -> None:
     world.decide(asked, action=action)
     world.claim(NIGHT)
@@ -141,18 +183,24 @@ def test_what_the_playbook_no_longer_has_waits_like_a_contact(world: World) -> N
     world.claim(MORNING)
 
 
-@pytest.mark.parametrize(("asked", "why"), [
-    ({**question(), "version": 4}, "has version 4; this Keepwell reads 1, 2, 3"),
-    ({}, "has version None"),
-    ({**question(), "limits": {}}, "can not be read .KeyError: 'quiet_hours'"),
-    (question() | {"state": {"time_zone": "Mars/Olympus"}}, "'Mars/Olympus', which is no IANA"),
-    (question() | {"limits": {"quiet_hours": [20], "time_zone": None}}, "can not be read"),
-], ids=["newer", "none", "no hours", "no such zone", "one hour"])
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({**question(), "version": 4}, "has version 4; this Keepwell reads 1, 2, 3"),
+        ({}, "has version None"),
+        ({**question(), "limits": {}}, "can not be read .KeyError: 'quiet_hours'"),
+        (question() | {"state": {"time_zone": "Mars/Olympus"}}, "'Mars/Olympus', which is no IANA"),
+        (question() | {"limits": {"quiet_hours": [20], "time_zone": None}}, "can not be read"),
+    ],
+    ids=["newer", "none", "no hours", "no such zone", "one hour"],
+)
 def test_where_the_question_can_not_be_read_nobody_knows_and_nothing_goes_ahead(
-        world: World, asked, why: str) -> None:
+    world: World, asked, why: str
+) -> None:
     world.decide(asked)
-    with pytest.raises(NotClaimableError, match=f"would disturb their rest is not known.*{why}"
-                       ) as caught:
+    with pytest.raises(
+        NotClaimableError, match=f"would disturb their rest is not known.*{why}"
+    ) as caught:
         world.claim(NOW)
     assert caught.value.next.endswith("Ask for a new decision with POST /v1/next-actions.")
 
@@ -165,8 +213,9 @@ def test_what_was_claimed_by_day_is_prolonged_and_reported_in_the_night(world: W
     with pytest.raises(KeyReusedError, match="another request about a claim"):
         world.claims.claim("d-1", by="mailer", lease=HOUR, key="k", now=NIGHT)
     for minutes in (5, 12):
-        beaten, _ = world.claims.heartbeat(claim, by="mailer", lease=LEASE, key=f"h{minutes}",
-                                           now=evening + minutes * MINUTE)
+        beaten, _ = world.claims.heartbeat(
+            claim, by="mailer", lease=LEASE, key=f"h{minutes}", now=evening + minutes * MINUTE
+        )
         assert beaten.state == "claimed"
     done, _ = world.claims.complete(claim, by="mailer", key="c", now=NIGHT)
     assert done.state == "completed"
@@ -187,8 +236,9 @@ def test_a_refusal_in_the_night_takes_nothing_of_the_week(world: World) -> None:
     with pytest.raises(QuietHoursError, match="It is 03:07"):
         world.claim(NIGHT)
     world.claims.complete(world.claim(MORNING), by="mailer", key="c", now=MORNING)
-    world.ledger.append_decisions([Decision(**{
-        **vars(decision(question())), "decision_id": "d-2", "account_id": "a2"})])
+    world.ledger.append_decisions(
+        [Decision(**{**vars(decision(question())), "decision_id": "d-2", "account_id": "a2"})]
+    )
     with pytest.raises(CapacityUsedError, match="1 a week"):
         world.claims.claim("d-2", by="mailer", lease=LEASE, key="o", now=MORNING)
 
@@ -203,11 +253,23 @@ class TestOverHttp:
 
     @pytest.fixture
     def engine(self, tmp_path, store, at) -> Iterator[EngineCalls]:
-        workspace = make_workspace(tmp_path / "own", more=[
-            event("acct-34", "account.updated", 1, time_zone="America/New_York"),
-            *(event("acct-34", "action.judged", 0, action=action, verdict="snooze",
-                    until=(at[0] + DAY).isoformat()) for action in ("self_repair", "renewal_pack"))
-        ])
+        workspace = make_workspace(
+            tmp_path / "own",
+            more=[
+                event("acct-34", "account.updated", 1, time_zone="America/New_York"),
+                *(
+                    event(
+                        "acct-34",
+                        "action.judged",
+                        0,
+                        action=action,
+                        verdict="snooze",
+                        until=(at[0] + DAY).isoformat(),
+                    )
+                    for action in ("self_repair", "renewal_pack")
+                ),
+            ],
+        )
         app = create_app(workspace, store=store, now=lambda: AS_OF, wall_clock=lambda: at[0])
         with running(app) as address:
             yield calls_to(address, None)
@@ -215,8 +277,11 @@ class TestOverHttp:
 
     def decided(self, engine: EngineCalls) -> str:
         """A decision to contact it, which goes ahead by itself."""
-        engine.post("/v1/controls/levels", {"level": 4, "reason": "trusted", "by": "boss"},
-                    idempotency_key="level")
+        engine.post(
+            "/v1/controls/levels",
+            {"level": 4, "reason": "trusted", "by": "boss"},
+            idempotency_key="level",
+        )
         items = engine.post("/v1/next-actions", {"account_ids": ["acct-34"]}).content["items"]
         assert isinstance(items, list)
         [item] = items
@@ -224,13 +289,15 @@ class TestOverHttp:
         assert item["autonomy"] == 4
         return str(item["decision_id"])
 
-    def test_an_engine_that_comes_in_the_night_is_told_until_when_and_comes_again(
-            self, engine, at):
+    def test_an_engine_that_comes_in_the_night_is_told_until_when_and_comes_again(self, engine, at):
         name = self.decided(engine)
 
         def claim() -> Reply:
-            return engine.post(f"/v1/decisions/{name}/claims",
-                               {"by": "mailer", "lease_seconds": 600}, idempotency_key="same")
+            return engine.post(
+                f"/v1/decisions/{name}/claims",
+                {"by": "mailer", "lease_seconds": 600},
+                idempotency_key="same",
+            )
 
         at[0] += 2 * DAY + 15 * HOUR  # 03:00 there
         refused = claim()
@@ -238,10 +305,12 @@ class TestOverHttp:
         assert refused.headers["retry-after"] == "18000"
         assert refused.headers["content-type"] == "application/problem+json"
         assert "from 2028-06-09 08:00 their time on, which is 2028-06-09 12:00 UTC" in str(
-            refused.content["detail"])
+            refused.content["detail"]
+        )
         assert refused.content["next"] == (
             "Do not carry it out now. Claim it when the quiet hours are over, after the seconds "
-            "of Retry-After.")
+            "of Retry-After."
+        )
         assert engine.get(f"/v1/decisions/{name}").content["claims"] == []
         at[0] += timedelta(seconds=int(refused.headers["retry-after"]))
         taken = claim()
@@ -249,8 +318,11 @@ class TestOverHttp:
         at[0] += 15 * HOUR  # the next night: what was answered is answered again
         again = claim()
         assert (again.status, again.content) == (201, taken.content)
-        done = engine.post(f"/v1/claims/{taken.content['claim_id']}/complete", {"by": "mailer"},
-                           idempotency_key="done")
+        done = engine.post(
+            f"/v1/claims/{taken.content['claim_id']}/complete",
+            {"by": "mailer"},
+            idempotency_key="done",
+        )
         assert (done.status, done.content["state"]) == (200, "completed")
 
 
@@ -265,5 +337,11 @@ def test_the_kind_is_explained_to_people_and_to_programs(client) -> None:
 
 def test_the_conformance_kit_does_not_call_a_night_a_broken_promise() -> None:
     with pytest.raises(NotTestableError, match="/x answered 409: It is 03:07"):
-        granted(Reply(path="/x", status=409, headers={}, content={
-            "type": "/problems#quiet-hours", "detail": "It is 03:07"}))
+        granted(
+            Reply(
+                path="/x",
+                status=409,
+                headers={},
+                content={"type": "/problems#quiet-hours", "detail": "It is 03:07"},
+            )
+        )

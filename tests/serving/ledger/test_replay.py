@@ -32,27 +32,48 @@ SHARED = shared_inputs({"seats": "{value:.0f} seats"}, {"usage_halved": "use has
 
 
 def question(**state: object) -> PolicyInputs:
-    known = {"account_id": "acme", "as_of": NOW, "mrr": 2000.1, "health_score": 31.7,
-             "attributes": {"contract_status": "active", "segment": "small"},
-             "features": {"seats": 12.0, "days_since_login": None},
-             "alerts": ("usage_halved",), "alert_raised_at": {"usage_halved": NOW},
-             "churn_probability": 0.1 + 0.2, "score_source": "model", **state}
+    known = {
+        "account_id": "acme",
+        "as_of": NOW,
+        "mrr": 2000.1,
+        "health_score": 31.7,
+        "attributes": {"contract_status": "active", "segment": "small"},
+        "features": {"seats": 12.0, "days_since_login": None},
+        "alerts": ("usage_halved",),
+        "alert_raised_at": {"usage_halved": NOW},
+        "churn_probability": 0.1 + 0.2,
+        "score_source": "model",
+        **state,
+    }
     return PolicyInputs(
-        state=AccountState(**known), limits=Limits(caution=1 / 3),  # type: ignore[arg-type]
-        history=(PastAction(action_id="success_call", at=NOW - timedelta(days=50),
-                            outcome="done"),), as_of=NOW)
+        state=AccountState(**known),
+        limits=Limits(caution=1 / 3),  # type: ignore[arg-type]
+        history=(
+            PastAction(action_id="success_call", at=NOW - timedelta(days=50), outcome="done"),
+        ),
+        as_of=NOW,
+    )
 
 
 def decided(asked: PolicyInputs, shared: SharedInputs = SHARED) -> Decision:
     common = json.loads(shared.content)
-    answer = asked.answer(playbook(), phrases=common["phrases"],
-                          alert_words=common["alert_words"]).to_dict()
+    answer = asked.answer(
+        playbook(), phrases=common["phrases"], alert_words=common["alert_words"]
+    ).to_dict()
     return Decision(
-        decision_id="d-1", account_id="acme", decided_at=NOW, as_of=NOW, action="success_call",
-        expected_value=1.0, currency="USD", eligible=tuple(answer["ranked"]),  # type: ignore[arg-type]
+        decision_id="d-1",
+        account_id="acme",
+        decided_at=NOW,
+        as_of=NOW,
+        action="success_call",
+        expected_value=1.0,
+        currency="USD",
+        eligible=tuple(answer["ranked"]),  # type: ignore[arg-type]
         withheld=tuple(answer["withheld"]),  # type: ignore[arg-type]
-        versions={"policy": policy_code()}, input_digest="ab",
-        inputs=json.dumps({"shared": shared.digest, "question": asked.to_dict()}))
+        versions={"policy": policy_code()},
+        input_digest="ab",
+        inputs=json.dumps({"shared": shared.digest, "question": asked.to_dict()}),
+    )
 
 
 @pytest.fixture
@@ -64,8 +85,9 @@ def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
 
 def test_a_decision_from_the_ledger_comes_out_the_same(ledger: Ledger) -> None:
     ledger.append_decisions([decided(question())], shared={SHARED.digest: SHARED.content})
-    ledger.append_decisions([replace(decided(question()), decision_id="d-2")],
-                            shared={SHARED.digest: SHARED.content})
+    ledger.append_decisions(
+        [replace(decided(question()), decision_id="d-2")], shared={SHARED.digest: SHARED.content}
+    )
     assert ledger.verify().records == 3  # what they have in common is there once
     kept = ledger.decision("d-1")
     assert len(kept.eligible) > 2
@@ -77,8 +99,11 @@ def test_a_decision_from_the_ledger_comes_out_the_same(ledger: Ledger) -> None:
 @given(mrr=st.floats(0, 1e7), health=st.none() | st.floats(0, 100), churn=st.floats(0, 1))
 def test_any_number_comes_out_the_same(mrr: float, health: float | None, churn: float) -> None:
     decision = decided(question(mrr=mrr, health_score=health, churn_probability=churn))
-    kept = replace(decision, eligible=tuple(json.loads(json.dumps(decision.eligible))),
-                   withheld=tuple(json.loads(json.dumps(decision.withheld))))
+    kept = replace(
+        decision,
+        eligible=tuple(json.loads(json.dumps(decision.eligible))),
+        withheld=tuple(json.loads(json.dumps(decision.withheld))),
+    )
     assert replay(kept, SHARED.content).difference is None
 
 
@@ -94,10 +119,13 @@ def test_one_last_bit_is_a_difference_with_its_place() -> None:
     assert "by the same code" in found.words
 
 
-@pytest.mark.parametrize(("changed", "difference"), [
-    ({"eligible": ()}, "ranked had 0 entries, now "),
-    ({"withheld": ({"action_id": "x"},)}, "withheld[0]."),
-])
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        ({"eligible": ()}, "ranked had 0 entries, now "),
+        ({"withheld": ({"action_id": "x"},)}, "withheld[0]."),
+    ],
+)
 def test_what_is_missing_is_named(changed: dict[str, object], difference: str) -> None:
     kept = replace(decided(question()), versions={"policy": "old"}, **changed)  # type: ignore[arg-type]
     found = replay(kept, SHARED.content)

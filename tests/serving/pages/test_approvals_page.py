@@ -27,21 +27,28 @@ class Company:
         self.secrets = {}
 
     def join(self, owner, role, **more):
-        self.secrets[owner] = {"X-API-Key": self.desk.keys.create(
-            name=owner, owner=owner, role=role, now=self.now, **more).secret}
+        self.secrets[owner] = {
+            "X-API-Key": self.desk.keys.create(
+                name=owner, owner=owner, role=role, now=self.now, **more
+            ).secret
+        }
 
     def as_(self, owner):
         return self.secrets.get(owner, {})
 
     def decide(self, account="acct-01", *, by=None):
-        [item] = self.client.post("/v1/next-actions", json={"account_ids": [account]},
-                                  headers=self.as_(by)).json()["items"]
+        [item] = self.client.post(
+            "/v1/next-actions", json={"account_ids": [account]}, headers=self.as_(by)
+        ).json()["items"]
         assert item["action"] != DO_NOTHING
         return {**item, "name": item["ranked"][0]["name"]}
 
     def set(self, what, body, *, by=None):
-        answer = self.client.post(f"/v1/controls/{what}", json={"reason": "trusted", **body},
-                                  headers={"Idempotency-Key": f"c-{next(keys)}", **self.as_(by)})
+        answer = self.client.post(
+            f"/v1/controls/{what}",
+            json={"reason": "trusted", **body},
+            headers={"Idempotency-Key": f"c-{next(keys)}", **self.as_(by)},
+        )
         assert answer.status_code == 201, answer.text
 
     def page(self, *, by=None, path="/approvals"):
@@ -50,13 +57,19 @@ class Company:
         return answer.text
 
     def say(self, decision_id, verdict, *, by=None, **form):
-        return self.client.post(f"/decisions/{decision_id}/approvals", follow_redirects=False,
-                                headers={**FORM, **self.as_(by)},
-                                content=urlencode({"verdict": verdict, **form}))
+        return self.client.post(
+            f"/decisions/{decision_id}/approvals",
+            follow_redirects=False,
+            headers={**FORM, **self.as_(by)},
+            content=urlencode({"verdict": verdict, **form}),
+        )
 
     def waiting(self):
-        return decisions_that_wait(self.desk.ledger.database, now=self.desk.wall_clock(),
-                                   accounts=self.desk.portfolio.by_id)
+        return decisions_that_wait(
+            self.desk.ledger.database,
+            now=self.desk.wall_clock(),
+            accounts=self.desk.portfolio.by_id,
+        )
 
 
 class Clock:
@@ -82,8 +95,12 @@ def company(own_workspace, store, make_client, clock):
 @pytest.fixture
 def team(company):
     """With keys: ann asks, bob approves, rita reads."""
-    for owner, role in (("root", "admin"), ("ann", "engine"), ("bob", "approver"),
-                        ("rita", "reader")):
+    for owner, role in (
+        ("root", "admin"),
+        ("ann", "engine"),
+        ("bob", "approver"),
+        ("rita", "reader"),
+    ):
         company.join(owner, role)
     return company
 
@@ -108,8 +125,9 @@ def test_an_approver_says_yes_with_one_click_and_it_is_gone_from_the_page(team):
     answer = team.say(item["decision_id"], "approved", by="bob", reason=" looks right ")
     assert (answer.status_code, answer.headers["location"]) == (303, "/approvals")
     assert "Nothing waits for a person now." in team.page(by="bob")
-    [kept] = team.client.get(f"/v1/decisions/{item['decision_id']}",
-                             headers=team.as_("bob")).json()["approvals"]
+    [kept] = team.client.get(
+        f"/v1/decisions/{item['decision_id']}", headers=team.as_("bob")
+    ).json()["approvals"]
     assert (kept["verdict"], kept["by"], kept["reason"]) == ("approved", "bob", "looks right")
 
 
@@ -126,8 +144,14 @@ def test_the_same_click_twice_is_one_word(team):
     for _ in range(2):
         assert team.say(item["decision_id"], "approved", by="bob").status_code == 303
     assert team.desk.ledger.verify().finding is None
-    assert len(team.client.get(f"/v1/decisions/{item['decision_id']}",
-                               headers=team.as_("bob")).json()["approvals"]) == 1
+    assert (
+        len(
+            team.client.get(f"/v1/decisions/{item['decision_id']}", headers=team.as_("bob")).json()[
+                "approvals"
+            ]
+        )
+        == 1
+    )
 
 
 def test_who_asked_for_it_is_offered_no_approval_and_is_refused_one(team):
@@ -156,26 +180,36 @@ def test_who_has_no_name_gives_one(company):
     item = company.decide()
     assert 'name="by"' in company.page()
     assert company.say(item["decision_id"], "approved", by=None).status_code in (403, 409)
-    assert company.client.post(
-        f"/decisions/{item['decision_id']}/approvals", headers=FORM, follow_redirects=False,
-        content=urlencode({"verdict": "approved", "by": "bob"})).status_code == 303
+    assert (
+        company.client.post(
+            f"/decisions/{item['decision_id']}/approvals",
+            headers=FORM,
+            follow_redirects=False,
+            content=urlencode({"verdict": "approved", "by": "bob"}),
+        ).status_code
+        == 303
+    )
 
 
 def test_a_form_of_another_site_is_refused(company):
     item = company.decide()
     answer = company.client.post(
-        f"/decisions/{item['decision_id']}/approvals", content="verdict=approved&by=bob",
-        headers={**FORM, "Origin": "https://evil.example"})
+        f"/decisions/{item['decision_id']}/approvals",
+        content="verdict=approved&by=bob",
+        headers={**FORM, "Origin": "https://evil.example"},
+    )
     assert answer.status_code == 403
     assert len(company.waiting()) == 1
 
 
-@pytest.mark.parametrize("content", ["", "verdict=maybe", "verdict=approved&by=" + "x" * 3000,
-                                     "verdict=%ff"])
+@pytest.mark.parametrize(
+    "content", ["", "verdict=maybe", "verdict=approved&by=" + "x" * 3000, "verdict=%ff"]
+)
 def test_a_form_that_says_nothing_clear_is_told_so(company, content):
     item = company.decide()
-    answer = company.client.post(f"/decisions/{item['decision_id']}/approvals", headers=FORM,
-                                 content=content)
+    answer = company.client.post(
+        f"/decisions/{item['decision_id']}/approvals", headers=FORM, content=content
+    )
     assert answer.status_code == 422
     assert "Go back and send it again." in answer.text
     assert len(company.waiting()) == 1
@@ -186,7 +220,7 @@ def test_a_decision_that_is_not_there_or_beyond_reach_is_not_found(team):
     item = team.decide("acct-03", by="ann")  # of emea
     team.join("far", "approver", territories=("apac",))
     assert team.say(item["decision_id"], "approved", by="far").status_code == 404
-    assert item["name"] not in team.page(by="far").partition("<h2 id=\"levels\">")[0]
+    assert item["name"] not in team.page(by="far").partition('<h2 id="levels">')[0]
 
 
 def test_only_the_newest_of_the_same_asked_by_the_same_waits(company, clock):
@@ -203,15 +237,18 @@ class TestWhatWaits:
         database = company.desk.ledger.database
         reach = company.desk.portfolio.by_id
         done, over = company.decide("acct-01"), company.decide("acct-02")
-        company.client.post(f"/v1/decisions/{done['decision_id']}/outcomes",
-                            json={"kind": "declined", "reason": "no"},
-                            headers={"Idempotency-Key": "d"})
+        company.client.post(
+            f"/v1/decisions/{done['decision_id']}/outcomes",
+            json={"kind": "declined", "reason": "no"},
+            headers={"Idempotency-Key": "d"},
+        )
         [left] = company.waiting()
         assert left.decision_id == over["decision_id"]
         later = left.valid_until
         assert decisions_that_wait(database, now=later, accounts=reach) == ()
-        assert decisions_that_wait(database, now=later - timedelta(microseconds=1),
-                                   accounts=["acct-02"]) == (left,)
+        assert decisions_that_wait(
+            database, now=later - timedelta(microseconds=1), accounts=["acct-02"]
+        ) == (left,)
         assert decisions_that_wait(database, now=company.now, accounts=["acct-01"]) == ()
 
     @pytest.mark.parametrize(("level", "waits"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 0)])
@@ -237,7 +274,8 @@ class TestWhatIsStopped:
         for path in ("/", "/accounts/acct-03"):
             assert "Stopped: everything." in company.page(path=path)
         assert "Is stopped: as said at the top of this page." in company.page(
-            path="/accounts/acct-03")
+            path="/accounts/acct-03"
+        )
         company.set("resume", {})
         company.set("stop", {"action": item["action"], "reason": "Wrong text"})
         page = company.page(path="/accounts/acct-03")
@@ -252,18 +290,21 @@ class TestWhatIsStopped:
         assert "is suggested to a person, who does it or not" in page
         assert "trusted" not in page
         account = company.page(path="/accounts/acct-03")
-        assert ("Is suggested to a person, who does it or not: set by somebody without a key on "
-                ) in account
+        assert (
+            "Is suggested to a person, who does it or not: set by somebody without a key on "
+        ) in account
 
     def test_a_level_can_be_looked_up(self, company):
         page = company.page(path="/approvals?action=tips_email&segment=mid")
         name = playbook().by_id["tips_email"].name
-        assert (f"“{name}” in mid. Waits until a person approves it: nobody has let it go "
-                "further here.") in re.sub(r"\s+", " ", page)
+        assert (
+            f"“{name}” in mid. Waits until a person approves it: nobody has let it go further here."
+        ) in re.sub(r"\s+", " ", page)
         call = company.page(path="/approvals?action=success_call")
         assert "Is suggested to a person, who does it or not: this action may never go" in call
         assert company.page(path="/approvals?action=sing&segment=") == company.page(
-            path="/approvals")
+            path="/approvals"
+        )
 
     def test_a_csm_is_told_only_of_what_concerns_their_accounts(self, team):
         team.join("csm-0", "csm")
@@ -281,9 +322,11 @@ def test_the_account_says_what_waits_and_for_whom(team):
 def test_what_was_put_off_since_is_told_to_who_approves(team):
     team.join("csm-0", "admin")
     item = team.decide("acct-03", by="ann")
-    team.client.post(f"/v1/decisions/{item['decision_id']}/feedback", headers=team.as_("csm-0"),
-                     json={"verdict": "snooze", "reason": "On leave",
-                           "snooze_until": "2026-03-15T00:00:00Z"})
+    team.client.post(
+        f"/v1/decisions/{item['decision_id']}/feedback",
+        headers=team.as_("csm-0"),
+        json={"verdict": "snooze", "reason": "On leave", "snooze_until": "2026-03-15T00:00:00Z"},
+    )
     assert "csm-0 put this off until 15 March 2026: On leave." in team.page(by="bob")
 
 

@@ -46,10 +46,17 @@ def models(store):
     own = MemoryModelStore()
     for label in ("churn", "expansion", "churn-formula"):
         kept = {"documents": {"model_card.md": CARD}, "plots": {"calibration.png": PNG}}
-        run = TrainingRun(label=label, name=label, bundle=store.champion(label), started_at=AS_OF,
-                          ended_at=AS_OF, **(kept if label == "churn" else {}))
-        own.promote(label, own.register(label, own.record_run(run)), evidence={}, by="ann",
-                    at=AS_OF)
+        run = TrainingRun(
+            label=label,
+            name=label,
+            bundle=store.champion(label),
+            started_at=AS_OF,
+            ended_at=AS_OF,
+            **(kept if label == "churn" else {}),
+        )
+        own.promote(
+            label, own.register(label, own.record_run(run)), evidence={}, by="ann", at=AS_OF
+        )
     return own
 
 
@@ -73,7 +80,7 @@ def test_the_models_page_leads_to_the_card_and_the_card_to_its_picture(service) 
     href = re.search(r'href="(/models/churn/1)"', page(service, "/models"))[1]
     text = page(service, href)
     assert "<h1>churn: LightGBM, version 1</h1>" in text
-    assert '<td><strong>7.4%</strong></td>' in text
+    assert "<td><strong>7.4%</strong></td>" in text
     assert "<li>one</li><li>two</li>" in text
     picture = service.get(re.search(r'<img src="([^"]+)"', text)[1])
     assert (picture.content, picture.headers["content-type"]) == (PNG, "image/png")
@@ -86,14 +93,22 @@ def test_nothing_of_a_card_can_run_or_load_from_elsewhere(service) -> None:
     assert "<script" not in text
     assert "a&amp;b" in text
     addresses = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert all(address.startswith(("/", "#")) and not address.startswith("//")
-               for address in addresses)
+    assert all(
+        address.startswith(("/", "#")) and not address.startswith("//") for address in addresses
+    )
 
 
-@pytest.mark.parametrize("text", [
-    "![x](https://example.org/a.png)", "![x](plots/../../a.png)", "![x](plots/a.svg)",
-    "[link](javascript:alert(1))", "<img src=x onerror=alert(1)>",
-    '![" onerror="alert(1)](plots/x.png) more'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![x](https://example.org/a.png)",
+        "![x](plots/../../a.png)",
+        "![x](plots/a.svg)",
+        "[link](javascript:alert(1))",
+        "<img src=x onerror=alert(1)>",
+        '![" onerror="alert(1)](plots/x.png) more',
+    ],
+)
 def test_what_is_no_mark_of_a_card_is_text(text: str) -> None:
     made = as_html(text, pictures="/models/churn/1")
     assert made.startswith("<p>")
@@ -102,8 +117,10 @@ def test_what_is_no_mark_of_a_card_is_text(text: str) -> None:
 
 def test_the_words_beside_a_picture_are_escaped() -> None:
     made = as_html('![" onerror="alert(1)](plots/x.png)', pictures="/models/churn/1")
-    assert made == ('<p><img src="/models/churn/1/plots/x.png" '
-                    'alt="&#34; onerror=&#34;alert(1)" loading="lazy"></p>')
+    assert made == (
+        '<p><img src="/models/churn/1/plots/x.png" '
+        'alt="&#34; onerror=&#34;alert(1)" loading="lazy"></p>'
+    )
 
 
 def test_a_card_without_a_heading_is_shown_under_the_name_of_its_model() -> None:
@@ -112,8 +129,10 @@ def test_a_card_without_a_heading_is_shown_under_the_name_of_its_model() -> None
     assert made.content == "<p>Only words.</p>"
 
 
-@pytest.mark.parametrize("path", [
-    "/models/expansion/1", "/models/churn/9", "/models/other/1", "/models/churn/1/plots/none.png"])
+@pytest.mark.parametrize(
+    "path",
+    ["/models/expansion/1", "/models/churn/9", "/models/other/1", "/models/churn/1/plots/none.png"],
+)
 def test_what_is_not_kept_is_not_found_and_says_so(service, path) -> None:
     answer = service.get(path)
     assert answer.status_code == 404
@@ -121,8 +140,11 @@ def test_what_is_not_kept_is_not_found_and_says_so(service, path) -> None:
     assert "GET /v1/models" in answer.json()["next"]
 
 
-def test_a_store_that_does_not_answer_is_a_problem_and_no_crash(own_workspace, make_client, models,
-                                                                ) -> None:
+def test_a_store_that_does_not_answer_is_a_problem_and_no_crash(
+    own_workspace,
+    make_client,
+    models,
+) -> None:
     class Away(MemoryModelStore):
         kept_from = models
 
@@ -139,23 +161,33 @@ def test_a_store_that_does_not_answer_is_a_problem_and_no_crash(own_workspace, m
 def withhold(workspace: Workspace, fingerprint: str) -> None:
     switch = SegmentSwitch()
     for number in range(TO_WITHHOLD):
-        look = Look(finding="worse", known_to=AS_OF + timedelta(hours=number),
-                    because="its log loss was 0.02 above the formula's")
+        look = Look(
+            finding="worse",
+            known_to=AS_OF + timedelta(hours=number),
+            because="its log loss was 0.02 above the formula's",
+        )
         switch = switch.looked(fingerprint, {segment_key("<small>"): look}, at=AS_OF)
     write_atomically(workspace.monitoring_dir / SWITCH_FILE, switch.text().encode())
 
 
 def test_whom_a_model_is_withheld_from_is_listed_with_the_reason_and_since_when(
-    service, own_workspace, models,
+    service,
+    own_workspace,
+    models,
 ) -> None:
     assert 'aria-label="Whom it does not answer for"' not in page(service, "/models")
     assert all(item["withheld"] == [] for item in service.get("/v1/models").json()["items"])
     withhold(own_workspace, models.champion("churn").fingerprint)
-    why = ("for accounts of segment <small> the model is withheld since 2026-03-01: its log loss "
-           "was 0.02 above the formula's")
+    why = (
+        "for accounts of segment <small> the model is withheld since 2026-03-01: its log loss "
+        "was 0.02 above the formula's"
+    )
     found = {item["label"]: item["withheld"] for item in service.get("/v1/models").json()["items"]}
-    assert found == {"churn": [{"segment": "segment <small>", "since": "2026-03-01T00:00:00Z",
-                                "why": why}], "expansion": [], "churn-formula": []}
+    assert found == {
+        "churn": [{"segment": "segment <small>", "since": "2026-03-01T00:00:00Z", "why": why}],
+        "expansion": [],
+        "churn-formula": [],
+    }
     text = page(service, "/models")
     section = text.partition("Churn model, version 1 <span")[2].partition("</section>")[0]
     assert "For accounts of segment &lt;small&gt; the model is withheld since 2026-03-01" in section
@@ -163,7 +195,8 @@ def test_whom_a_model_is_withheld_from_is_listed_with_the_reason_and_since_when(
 
 
 def test_where_the_switch_can_not_be_read_every_model_it_switches_says_so(
-    service, own_workspace,
+    service,
+    own_workspace,
 ) -> None:
     write_atomically(own_workspace.monitoring_dir / SWITCH_FILE, json.dumps({"kind": 1}).encode())
     found = {item["label"]: item["withheld"] for item in service.get("/v1/models").json()["items"]}

@@ -31,11 +31,29 @@ from serving.scoring.models_served import SERVED_LABELS, model_rows
 from serving.text_format import INTERVAL_COVERS
 from serving.timeline.store import weeks_of_use
 
-PAGES = {"portfolio.html": PortfolioPage, "account.html": AccountPage, "models.html": ModelsPage,
-         "reports.html": ReportsPage, "problem.html": ProblemPage, "problems.html": ProblemsPage,
-         "api.html": ApiPage, "model_card.html": ModelCardPage, "approvals.html": ApprovalsPage}
-ADDRESSES = ("/", "/?status=all", "/accounts/acct-00", "/accounts/acct-47", "/models",
-             "/models/churn/1", "/reports", "/approvals", "/problems", "/docs")
+PAGES = {
+    "portfolio.html": PortfolioPage,
+    "account.html": AccountPage,
+    "models.html": ModelsPage,
+    "reports.html": ReportsPage,
+    "problem.html": ProblemPage,
+    "problems.html": ProblemsPage,
+    "api.html": ApiPage,
+    "model_card.html": ModelCardPage,
+    "approvals.html": ApprovalsPage,
+}
+ADDRESSES = (
+    "/",
+    "/?status=all",
+    "/accounts/acct-00",
+    "/accounts/acct-47",
+    "/models",
+    "/models/churn/1",
+    "/reports",
+    "/approvals",
+    "/problems",
+    "/docs",
+)
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
 
@@ -82,8 +100,11 @@ def test_the_portfolio_says_what_is_at_stake_and_of_when(read):
     assert "Accounts by revenue at risk" in text
     assert "As of 1 March 2026 · churn scored by the model (" in text
     assert "churn version 1" in text
-    assert re.search(r"Revenue at risk, a year [\d,]+ USD between [\d,]+ USD and [\d,]+ USD; of "
-                     r"[\d,]+ USD yearly revenue", text)
+    assert re.search(
+        r"Revenue at risk, a year [\d,]+ USD between [\d,]+ USD and [\d,]+ USD; of "
+        r"[\d,]+ USD yearly revenue",
+        text,
+    )
     assert "47 accounts, most revenue at risk first." in text
     assert "Sample & Sons" in text
     assert "Company 00" in text
@@ -98,8 +119,9 @@ def test_an_interval_says_what_it_covers(read, path):
 def test_money_of_the_portfolio_can_be_compared_at_a_glance(client):
     page = client.get("/", headers={"Accept": "text/html"}).text
     for label in ("Revenue at risk, a year", "Whole revenue, a year"):
-        cells = re.findall(rf'class="number" data-label="{label}"><span class="value">([^<]*)',
-                           page)
+        cells = re.findall(
+            rf'class="number" data-label="{label}"><span class="value">([^<]*)', page
+        )
         assert len(cells) == 47
         assert all(re.fullmatch(r"[\d,]+ USD", cell) for cell in cells)
 
@@ -150,8 +172,9 @@ def test_ended_contracts_are_a_state_of_their_own_and_not_unknown(read):
     assert "1 contract ended" in everything
 
 
-def test_growth_is_unknown_for_the_reason_that_the_accounts_give(read, shared_workspace,
-                                                                 make_client):
+def test_growth_is_unknown_for_the_reason_that_the_accounts_give(
+    read, shared_workspace, make_client
+):
     text, _ = read("/", of=make_client(shared_workspace, MemoryModelStore()))
     assert "Expected growth, a year not known no expansion model has been promoted" in text
     assert "High or critical churn risk not known" in text
@@ -161,14 +184,30 @@ def test_a_usual_week_is_one_since_the_account_is_known(own_client, as_of):
     timelines = own_client.app.state.desk.timelines
     for days_ago, count in ((20, 4), (12, 8), (3, 6)):
         at = as_of - timedelta(days=days_ago)
-        timelines.append([Event(
-            event_id=f"u-{days_ago}", account_id="new", kind="feature.used", event_count=count,
-            occurred_at=at, recorded_at=at, properties="{}")], now=as_of)
-    weeks = weeks_of_use(timelines.events("new", as_of=as_of), as_of=as_of, weeks=26,
-                         known_since=timelines.known_since("new", as_of=as_of))
+        timelines.append(
+            [
+                Event(
+                    event_id=f"u-{days_ago}",
+                    account_id="new",
+                    kind="feature.used",
+                    event_count=count,
+                    occurred_at=at,
+                    recorded_at=at,
+                    properties="{}",
+                )
+            ],
+            now=as_of,
+        )
+    weeks = weeks_of_use(
+        timelines.events("new", as_of=as_of),
+        as_of=as_of,
+        weeks=26,
+        known_since=timelines.known_since("new", as_of=as_of),
+    )
     assert use_note(weeks) == (
         "Uses of the product a week, the 3 weeks since the account is known, up to 1 March 2026: "
-        "6 in the last week, 6 in a usual week.")
+        "6 in the last week, 6 in a usual week."
+    )
     assert use_picture(weeks).count("<rect") == 3
     assert use_note(weeks[:23]) == "Nothing is known of the use of the product yet."
 
@@ -185,8 +224,9 @@ def test_an_account_that_left_says_so(read):
 
 def test_withheld_actions_say_why_as_the_api_does(read, own_client):
     text, _ = read("/accounts/acct-00")
-    answer = own_client.post("/v1/next-actions",
-                             json={"account_ids": ["acct-00"]}).json()["items"][0]
+    answer = own_client.post("/v1/next-actions", json={"account_ids": ["acct-00"]}).json()["items"][
+        0
+    ]
     assert f"Held back: {len(answer['withheld'])} action" in text
     for withheld in answer["withheld"]:
         assert " ".join(withheld["why"].split()) in text
@@ -217,15 +257,17 @@ def test_models_show_metrics_with_their_interval(read):
 
 
 def test_each_model_is_measured_in_the_words_of_what_it_predicts():
-    words = {label: metrics_by_horizon({"auc_90d": 0.7}, label).lines[0].name
-             for label in SERVED_LABELS}
+    words = {
+        label: metrics_by_horizon({"auc_90d": 0.7}, label).lines[0].name for label in SERVED_LABELS
+    }
     assert words == {
         "churn": "AUC: how often an account that left is ranked above one that stayed",
         "expansion": "AUC: how often an account that expanded is ranked above one that did not",
         "contraction": "AUC: how often an account that shrank is ranked above one that did not",
         "silent_churn": "AUC: how often an account that fell silent is ranked above one that did "
-                        "not",
-        "churn-formula": "AUC: how often an account that left is ranked above one that stayed"}
+        "not",
+        "churn-formula": "AUC: how often an account that left is ranked above one that stayed",
+    }
 
 
 @pytest.fixture
@@ -255,16 +297,27 @@ def test_the_challenger_is_marked(model_row):
 
 def test_no_table_of_models_is_repeated(model_row):
     race = {"auc_90d": 0.7, "baseline_formula_log_loss_90d": 0.26}
-    page = models_page((model_row(metrics=race), model_row(label="churn-formula", metrics=race)),
-                       {}, source="", tenant="T")
+    page = models_page(
+        (model_row(metrics=race), model_row(label="churn-formula", metrics=race)),
+        {},
+        source="",
+        tenant="T",
+    )
     assert [len(m.beside.lines) for m in page.models] == [1, 0]
     assert page.models[1].beside_note == "Compared with the others under Churn model, version 1."
 
 
 def test_models_show_why_they_were_promoted(client):
     gain = {"mean": 0.01, "low": 0.001, "high": 0.02, "confidence": 0.97}
-    sentences = evidence_sentences({"n_rows": 1626, "n_accounts": 585, "over_base_rate": gain,
-                                    "over_formula": None, "over_champion": None})
+    sentences = evidence_sentences(
+        {
+            "n_rows": 1626,
+            "n_accounts": 585,
+            "over_base_rate": gain,
+            "over_formula": None,
+            "over_champion": None,
+        }
+    )
     assert sentences[0].startswith("Judged on 1,626 held-out rows of 585 accounts")
     assert "better in 97% of the draws of accounts" in sentences[1]
     assert len(sentences) == 2
@@ -272,8 +325,12 @@ def test_models_show_why_they_were_promoted(client):
 
 
 def test_baselines_stand_beside_the_model_on_the_same_rows():
-    metrics = {"auc_90d": 0.7, "baseline_usage_log_loss_90d": 0.27,
-               "baseline_lightgbm_log_loss_90d": 0.26, "rows": 900.0}
+    metrics = {
+        "auc_90d": 0.7,
+        "baseline_usage_log_loss_90d": 0.27,
+        "baseline_lightgbm_log_loss_90d": 0.26,
+        "rows": 900.0,
+    }
     beside = beside_baselines(metrics)
     assert [line.name for line in beside.lines] == ["LightGBM", "Use in the last month"]
     assert [line.values for line in metrics_by_horizon(metrics).lines] == [("0.700",)]
@@ -329,8 +386,12 @@ def test_names_from_data_are_text_and_never_markup(tmp_path, store, make_client)
     page = ProblemPage.__new__(ProblemPage)
     from serving.pages.frame import Frame
 
-    page = ProblemPage(frame=Frame(title="<b>", section="", tenant=templates.tenant),
-                       heading="<img src=x onerror=1>", detail=plain("<i>a</i>"), next="n")
+    page = ProblemPage(
+        frame=Frame(title="<b>", section="", tenant=templates.tenant),
+        heading="<img src=x onerror=1>",
+        detail=plain("<i>a</i>"),
+        next="n",
+    )
     body = templates.page("problem.html", page).body.decode()
     assert "<script>alert" not in body
     assert "<img" not in body
@@ -339,16 +400,19 @@ def test_names_from_data_are_text_and_never_markup(tmp_path, store, make_client)
 
 @pytest.mark.parametrize("template", PAGES)
 def test_a_template_reads_only_fields_that_its_page_has_and_all_of_them(template):
-    sources = [(FOLDER / "templates" / name).read_text(encoding="utf-8")
-               for name in (template, "frame.html", "notices.html")]
+    sources = [
+        (FOLDER / "templates" / name).read_text(encoding="utf-8")
+        for name in (template, "frame.html", "notices.html")
+    ]
     used = {match for source in sources for match in re.findall(r"\bpage\.(\w+)", source)}
     known = {field.name for field in fields(PAGES[template])}
     assert used - known == set()
     assert known - used == set()
 
 
-@pytest.mark.parametrize("path", sorted((FOLDER / "templates").glob("*.html")),
-                         ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted((FOLDER / "templates").glob("*.html")), ids=lambda p: p.name
+)
 def test_templates_compare_no_numbers_and_trust_no_text(path):
     source = path.read_text(encoding="utf-8")
     blocks = re.findall(r"{[{%].*?[%}]}", source)
@@ -372,12 +436,24 @@ def test_colours_can_be_told_apart_in_light_and_dark():
     assert len(blocks) == 2
     for block in blocks:
         colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
-        pairs = [("ink", "ground"), ("ink", "card"), ("soft", "ground"), ("soft", "card"),
-                 ("accent", "card"), ("accent", "ground"), ("accent-ink", "accent"),
-                 ("ink", "notice"), ("risk", "card"), ("safe", "card")]
+        pairs = [
+            ("ink", "ground"),
+            ("ink", "card"),
+            ("soft", "ground"),
+            ("soft", "card"),
+            ("accent", "card"),
+            ("accent", "ground"),
+            ("accent-ink", "accent"),
+            ("ink", "notice"),
+            ("risk", "card"),
+            ("safe", "card"),
+        ]
         pairs += [(n, f"{n}-ground") for n in ("low", "medium", "high", "critical", "unknown")]
-        low = {pair: round(contrast(colour[pair[0]], colour[pair[1]]), 2) for pair in pairs
-               if contrast(colour[pair[0]], colour[pair[1]]) < 4.5}
+        low = {
+            pair: round(contrast(colour[pair[0]], colour[pair[1]]), 2)
+            for pair in pairs
+            if contrast(colour[pair[0]], colour[pair[1]]) < 4.5
+        }
         assert low == {}
 
 
@@ -387,6 +463,6 @@ def contrast(one: str, other: str) -> float:
 
 
 def luminance(colour: str) -> float:
-    parts = [int(colour[n:n + 2], 16) / 255 for n in (1, 3, 5)]
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -20,8 +20,7 @@ BOOK = playbook()
 
 
 @pytest.fixture
-def client(own_workspace, store, make_client: Callable[..., TestClient], monkeypatch
-           ) -> TestClient:
+def client(own_workspace, store, make_client: Callable[..., TestClient], monkeypatch) -> TestClient:
     monkeypatch.setattr(current_limits, "SETTLED_SECONDS", 0.0)
     return make_client(own_workspace, store)
 
@@ -31,17 +30,31 @@ def post(client: TestClient, path: str, body: dict[str, Any], *, key: str) -> An
 
 
 def claim(client: TestClient, decision_id: str, *, key: str = "claim") -> Any:
-    return post(client, f"/v1/decisions/{decision_id}/claims",
-                {"by": "mailer", "lease_seconds": 600}, key=key)
+    return post(
+        client,
+        f"/v1/decisions/{decision_id}/claims",
+        {"by": "mailer", "lease_seconds": 600},
+        key=key,
+    )
 
 
 def tell(client: TestClient, account_id: str, kind: str, as_of, **properties: str) -> None:
     """What another system writes on the timeline, an hour before the data end."""
-    answer = client.post("/v1/events", json={"events": [{
-        "event_id": f"{kind}-{sorted(properties)}", "account_id": account_id, "kind": kind,
-        "occurred_at": (as_of - timedelta(hours=1)).isoformat(),
-        "recorded_at": (as_of - timedelta(hours=1)).isoformat(),
-        "properties": properties}]})
+    answer = client.post(
+        "/v1/events",
+        json={
+            "events": [
+                {
+                    "event_id": f"{kind}-{sorted(properties)}",
+                    "account_id": account_id,
+                    "kind": kind,
+                    "occurred_at": (as_of - timedelta(hours=1)).isoformat(),
+                    "recorded_at": (as_of - timedelta(hours=1)).isoformat(),
+                    "properties": properties,
+                }
+            ]
+        },
+    )
     assert answer.status_code == 200, answer.text
     assert [row["status"] for row in answer.json()["items"]] == ["on_timeline"], answer.text
 
@@ -49,11 +62,20 @@ def tell(client: TestClient, account_id: str, kind: str, as_of, **properties: st
 def contact(client: TestClient) -> dict[str, Any]:
     """A decision to contact an account, which somebody approved."""
     items = client.post("/v1/next-actions", json={"limit": 48}).json()["items"]
-    found = next(item for item in items
-                 if item["autonomy"] >= 2 and (action := BOOK.by_id.get(item["action"])) is not None
-                 and action.channel in BOOK.contact_channels and not action.service_message)
-    post(client, f"/v1/decisions/{found['decision_id']}/approvals",
-         {"verdict": "approved", "by": "ann", "reason": "looked at it"}, key="approval")
+    found = next(
+        item
+        for item in items
+        if item["autonomy"] >= 2
+        and (action := BOOK.by_id.get(item["action"])) is not None
+        and action.channel in BOOK.contact_channels
+        and not action.service_message
+    )
+    post(
+        client,
+        f"/v1/decisions/{found['decision_id']}/approvals",
+        {"verdict": "approved", "by": "ann", "reason": "looked at it"},
+        key="approval",
+    )
     return found
 
 
@@ -71,12 +93,15 @@ def test_a_legal_hold_since_then_stops_it_and_it_is_decided_again(client, as_of)
     assert content["type"].endswith("#held-back")
     assert content["detail"].startswith(
         f"On what is known now, {decided['action']} is held back: The account is under a legal "
-        f"hold.")
+        f"hold."
+    )
     assert "It was decided again: " in content["detail"]
     again = content["detail"].split("It was decided again: ")[1].split(",")[0]
     assert again != decided["decision_id"]
-    assert client.get(f"/v1/decisions/{again}").json()["action"] not in (decided["action"],
-                                                                         "do_nothing")
+    assert client.get(f"/v1/decisions/{again}").json()["action"] not in (
+        decided["action"],
+        "do_nothing",
+    )
     assert client.get(f"/v1/decisions/{decided['decision_id']}").json()["claims"] == []
 
 
@@ -119,8 +144,9 @@ def test_what_is_worth_less_than_before_goes_ahead(client, own_workspace):
     desk = client.app.state.desk
     decision = desk.ledger.decision(decided["decision_id"])
     (own_workspace.root / LIMITS_FILE).write_text("tolerance = 1e9\n", encoding="utf-8")
-    items = client.post("/v1/next-actions", json={"account_ids": [decided["account_id"]]}
-                        ).json()["items"]
+    items = client.post("/v1/next-actions", json={"account_ids": [decided["account_id"]]}).json()[
+        "items"
+    ]
     held = {one["action"]: one["reason"] for one in items[0]["withheld"]}
     assert held[decided["action"]] == "does_not_pay"
     assert held_back_now(desk, decision) is None
@@ -139,11 +165,19 @@ def test_an_account_that_is_not_scored_and_a_decision_that_is_none(client):
 def test_what_became_of_the_decision_itself_does_not_hold_back_its_next_try(client):
     decided = contact(client)
     taken = claim(client, decided["decision_id"]).json()
-    failed = post(client, f"/v1/claims/{taken['claim_id']}/fail",
-                  {"by": "mailer", "reason": "bounced"}, key="f")
+    failed = post(
+        client,
+        f"/v1/claims/{taken['claim_id']}/fail",
+        {"by": "mailer", "reason": "bounced"},
+        key="f",
+    )
     assert failed.status_code == 200, failed.text
-    told = post(client, f"/v1/decisions/{decided['decision_id']}/outcomes",
-                {"kind": "outcome", "result": "no_answer"}, key="o")
+    told = post(
+        client,
+        f"/v1/decisions/{decided['decision_id']}/outcomes",
+        {"kind": "outcome", "result": "no_answer"},
+        key="o",
+    )
     assert told.status_code == 201, told.text
     assert claim(client, decided["decision_id"], key="again").status_code == 201
 
@@ -152,7 +186,8 @@ def test_where_nothing_is_left_to_do_nobody_is_sent_to_claim_that(client, own_wo
     decided = contact(client)
     (own_workspace.root / LIMITS_FILE).write_text(
         "actions_per_week = 0\ncontacts_per_week = 0\nonboarding_contacts_per_week = 0\n",
-        encoding="utf-8")
+        encoding="utf-8",
+    )
     refused = claim(client, decided["decision_id"])
     assert refused.status_code == 409
     assert refused.json()["detail"].endswith("It was decided again: nothing is to be done now.")

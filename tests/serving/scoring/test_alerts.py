@@ -9,8 +9,16 @@ import pytest
 from features.alerts.alert import Alert
 from serving.scoring.alerts import WarningSigns
 
-ALERT = Alert(id="a", title="A", words="it is so", urgency=3, level=1, responses=(), source="s",
-              as_of=datetime(2026, 3, 1, tzinfo=UTC))
+ALERT = Alert(
+    id="a",
+    title="A",
+    words="it is so",
+    urgency=3,
+    level=1,
+    responses=(),
+    source="s",
+    as_of=datetime(2026, 3, 1, tzinfo=UTC),
+)
 
 
 class Found:

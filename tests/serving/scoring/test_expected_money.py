@@ -36,5 +36,5 @@ def test_an_error_of_the_amount_only_widens(chance, amount, error) -> None:
 def test_two_errors_of_one_size_widen_by_the_root_of_two() -> None:
     sure = yearly(0.2, 0.1, 0.4, 1.0)
     as_unsure = yearly(0.2, 0.1, 0.4, 1.0, relative_error=0.6931471805599453 / 1.96)
-    assert as_unsure.high / sure.expected == pytest.approx(2 ** 2**0.5)
+    assert as_unsure.high / sure.expected == pytest.approx(2**2**0.5)
     assert as_unsure.low / sure.expected == pytest.approx(2 ** -(2**0.5))

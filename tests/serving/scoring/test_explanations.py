@@ -23,15 +23,25 @@ CAUSAL_WORDS = ("because", "caused", "due to", "leads to", "drives")
 
 
 def reasons(points: dict[str, float], values: dict[str, float | None] | None = None, **more):
-    return model_reasons(tuple(points), np.array(list(points.values())), 0.08,
-                         values or dict.fromkeys(points, 3.0), CATALOGUE, (), **more)
+    return model_reasons(
+        tuple(points),
+        np.array(list(points.values())),
+        0.08,
+        values or dict.fromkeys(points, 3.0),
+        CATALOGUE,
+        (),
+        **more,
+    )
 
 
 def test_features_of_one_theme_and_direction_are_one_reason():
-    found = reasons({"errors_7d": 0.04, "errors_28d": 0.03, "error_rate_7d": 0.01,
-                     "error_days_28d": -0.02})
+    found = reasons(
+        {"errors_7d": 0.04, "errors_28d": 0.03, "error_rate_7d": 0.01, "error_days_28d": -0.02}
+    )
     assert [(r.feature, round(r.points, 6)) for r in found.levers] == [
-        ("errors_7d", 8.0), ("error_days_28d", -2.0)]
+        ("errors_7d", 8.0),
+        ("error_days_28d", -2.0),
+    ]
     assert found.levers[0].also == ("300.0% of uses failed in the last 7 days",)
 
 
@@ -87,12 +97,15 @@ def test_a_column_without_a_declaration_is_still_said():
     assert said("health_score", None, CATALOGUE) == "Health score: not known"
 
 
-@pytest.mark.parametrize(("value", "median", "sentence"), [
-    (14.0, 2.0, "half of your peers are at 2 or less"),
-    (2.0, 9.0, "half of your peers are at 9 or more"),
-    (2.2, 2.0, "usual among your peers"),
-    (None, 2.0, None),
-])
+@pytest.mark.parametrize(
+    ("value", "median", "sentence"),
+    [
+        (14.0, 2.0, "half of your peers are at 2 or less"),
+        (2.0, 9.0, "half of your peers are at 9 or more"),
+        (2.2, 2.0, "usual among your peers"),
+        (None, 2.0, None),
+    ],
+)
 def test_the_comparison_is_with_the_middle_of_similar_accounts(value, median, sentence):
     group = PeerGroup(who="your peers", medians={"errors_7d": median})
     assert compared("errors_7d", value, CATALOGUE, [group]) == sentence
@@ -100,8 +113,10 @@ def test_the_comparison_is_with_the_middle_of_similar_accounts(value, median, se
 
 def test_the_comparison_has_the_format_of_the_phrase():
     group = PeerGroup(who="your peers", medians={"error_rate_7d": 0.0213})
-    assert compared("error_rate_7d", 0.1, CATALOGUE, [group]) == \
-        "half of your peers are at 2.1% or less"
+    assert (
+        compared("error_rate_7d", 0.1, CATALOGUE, [group])
+        == "half of your peers are at 2.1% or less"
+    )
 
 
 def test_without_a_group_nothing_is_compared():
@@ -109,16 +124,22 @@ def test_without_a_group_nothing_is_compared():
 
 
 def snapshot(rows: int, plan: str | None = "starter", segment: str | None = "small"):
-    return pl.DataFrame({
-        "account_id": [f"a{n}" for n in range(rows)], "segment": [segment] * rows,
-        "price_plan": [plan] * rows, "contract_status": ["active"] * rows,
-        "errors_7d": [float(n) for n in range(rows)],
-    }, schema_overrides={"segment": pl.String, "price_plan": pl.String})
+    return pl.DataFrame(
+        {
+            "account_id": [f"a{n}" for n in range(rows)],
+            "segment": [segment] * rows,
+            "price_plan": [plan] * rows,
+            "contract_status": ["active"] * rows,
+            "errors_7d": [float(n) for n in range(rows)],
+        },
+        schema_overrides={"segment": pl.String, "price_plan": pl.String},
+    )
 
 
 def test_the_most_similar_group_that_is_large_enough_comes_first():
-    frame = pl.concat([snapshot(LEAST_PEERS), snapshot(LEAST_PEERS, segment="large"),
-                       snapshot(5, segment="tiny")])
+    frame = pl.concat(
+        [snapshot(LEAST_PEERS), snapshot(LEAST_PEERS, segment="large"), snapshot(5, segment="tiny")]
+    )
     peers = peers_of(frame, CATALOGUE)
     enough = peers.of({"segment": "small", "price_plan": "starter"})
     assert enough[0].who == "accounts of the same segment and plan"
@@ -130,10 +151,14 @@ def test_the_most_similar_group_that_is_large_enough_comes_first():
 
 
 def test_accounts_that_left_are_nobodys_peers():
-    frame = pl.concat([
-        snapshot(LEAST_PEERS),
-        snapshot(LEAST_PEERS).with_columns(contract_status=pl.lit("ended"),
-                                           errors_7d=pl.lit(1000.0))])
+    frame = pl.concat(
+        [
+            snapshot(LEAST_PEERS),
+            snapshot(LEAST_PEERS).with_columns(
+                contract_status=pl.lit("ended"), errors_7d=pl.lit(1000.0)
+            ),
+        ]
+    )
     assert peers_of(frame, CATALOGUE).of({})[0].medians["errors_7d"] == 9.5
 
 
@@ -142,29 +167,42 @@ def test_too_few_accounts_are_compared_with_nobody():
 
 
 def test_the_formulas_reasons_are_what_each_part_takes_away():
-    health = score_health(FORMULAS["003"], {
-        "days_since_activity": 12.0, "adoption_depth_28d": 0.35, "nps_last": 4.0,
-        "invoice_days_overdue": 0.0, "invoices_failed_90d": 0.0})
+    health = score_health(
+        FORMULAS["003"],
+        {
+            "days_since_activity": 12.0,
+            "adoption_depth_28d": 0.35,
+            "nps_last": 4.0,
+            "invoice_days_overdue": 0.0,
+            "invoices_failed_90d": 0.0,
+        },
+    )
     found = health_reasons(health)
     assert {r.feature for r in found.signals} == {"usage", "satisfaction", "engagement"}
-    assert [r.points for r in found.signals] == sorted((r.points for r in found.signals),
-                                                       reverse=True)
+    assert [r.points for r in found.signals] == sorted(
+        (r.points for r in found.signals), reverse=True
+    )
     assert {r.points_unit for r in found.signals} == {"health points"}
     assert sum(r.points for r in found.signals) == pytest.approx(100 - health.score)
     assert found.start is None
 
 
 def test_unknown_parts_leave_the_formulas_reasons_to_the_known_ones():
-    health = score_health(FORMULAS["003"], {"days_since_activity": 12.0,
-                                            "adoption_depth_28d": 0.35})
+    health = score_health(
+        FORMULAS["003"], {"days_since_activity": 12.0, "adoption_depth_28d": 0.35}
+    )
     found = health_reasons(health)
     assert health.known_weight == 70
     assert sum(r.points for r in found.signals) == pytest.approx(100 - health.score)
 
 
 def test_a_part_that_is_only_shown_takes_nothing_where_nothing_else_is_known():
-    shown = [(formula, part.name) for formula in FORMULAS.values() for part in formula.components
-             if part.weight == 0]
+    shown = [
+        (formula, part.name)
+        for formula in FORMULAS.values()
+        for part in formula.components
+        if part.weight == 0
+    ]
     assert shown
     for formula, name in shown:
         assert health_reasons(score_components(formula, {name: 20.0})).top(5) == ()
@@ -197,18 +235,27 @@ def test_none_of_anything_is_not_said_as_a_zero(feature):
     assert not re.match(r"0 [a-z]", said(feature.name, 0.0, {feature.name: feature}))
 
 
-@pytest.mark.parametrize(("name", "value", "text"), [
-    ("days_to_first_use", 0.0, "First used on the day it joined"),
-    ("days_to_first_use", 1.2, "First used 1 day after it joined"),
-    ("days_to_first_use", 9.0, "First used 9 days after it joined"),
-    ("feature_value_28d", 724.0,
-     "Work recorded with a value adds up to 724 in the last 28 days"),
-    ("active_days_trend_28d", None,
-     "Not known: active days compared with those of the 28 days before"),
-    ("incidents_felt_90d", 1.0, "1 incident felt in the last 90 days"),
-    ("renewals_count", 0.0, "No renewals so far"),
-    ("billing_months", 1.0, "Billed every month"),
-    ("billing_months", 12.0, "Billed every 12 months"),
-])
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("days_to_first_use", 0.0, "First used on the day it joined"),
+        ("days_to_first_use", 1.2, "First used 1 day after it joined"),
+        ("days_to_first_use", 9.0, "First used 9 days after it joined"),
+        (
+            "feature_value_28d",
+            724.0,
+            "Work recorded with a value adds up to 724 in the last 28 days",
+        ),
+        (
+            "active_days_trend_28d",
+            None,
+            "Not known: active days compared with those of the 28 days before",
+        ),
+        ("incidents_felt_90d", 1.0, "1 incident felt in the last 90 days"),
+        ("renewals_count", 0.0, "No renewals so far"),
+        ("billing_months", 1.0, "Billed every month"),
+        ("billing_months", 12.0, "Billed every 12 months"),
+    ],
+)
 def test_a_success_manager_can_read_it(name, value, text):
     assert said(name, value, CATALOGUE) == text

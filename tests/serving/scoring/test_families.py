@@ -38,9 +38,13 @@ def portfolio(client):
 
 def linked(portfolio, **parents):
     """The scores of some accounts, with other parents."""
-    return [replace(portfolio.by_id[name.replace("_", "-")],
-                    attributes={"parent": parent and parent.replace("_", "-")})
-            for name, parent in parents.items()]
+    return [
+        replace(
+            portfolio.by_id[name.replace("_", "-")],
+            attributes={"parent": parent and parent.replace("_", "-")},
+        )
+        for name, parent in parents.items()
+    ]
 
 
 def test_a_parent_says_what_its_accounts_come_to(client):
@@ -57,8 +61,10 @@ def test_a_parent_says_what_its_accounts_come_to(client):
 
 def test_people_are_bounded_and_not_added(portfolio):
     scores = linked(portfolio, acct_01="acct_04", acct_02="acct_04", acct_04=None)
-    scores = [replace(s, features={**s.features, "active_users_28d": users})
-              for s, users in zip(scores, (3.0, 5.0, None), strict=True)]
+    scores = [
+        replace(s, features={**s.features, "active_users_28d": users})
+        for s, users in zip(scores, (3.0, 5.0, None), strict=True)
+    ]
     family = family_of(PARENT, families_of(scores), {s.account_id: s for s in scores}, CATALOGUE)
     answer = family_answer(family, "USD")
     [people] = [f for f in answer.figures if f.feature == "active_users_28d"]
@@ -121,7 +127,10 @@ def test_a_parent_that_sends_nothing_is_added_up_in_the_list(client, portfolio):
     assert (content["family"]["accounts"], content["family"]["children"]) == (2, 2)
     assert content["family"]["features"]["mrr"] == 850
     assert client.get("/v1/accounts/acct-06").json()["parent"] == {
-        "account_id": "holding", "name": None, "is_scored": False}
+        "account_id": "holding",
+        "name": None,
+        "is_scored": False,
+    }
     refused = client.get("/v1/accounts/holding")
     assert refused.status_code == 404
     assert "2 accounts name it as parent" in refused.json()["detail"]
@@ -132,15 +141,16 @@ def test_a_parent_that_sends_nothing_is_added_up_in_the_list(client, portfolio):
 
 def test_a_parent_is_as_fresh_as_its_accounts(tmp_path, make_client):
     workspace = make_workspace(tmp_path / "own", more=family_events())
-    client = make_client(workspace, make_store(workspace),
-                         now=lambda: AS_OF + timedelta(hours=1))
+    client = make_client(workspace, make_store(workspace), now=lambda: AS_OF + timedelta(hours=1))
     desk = client.app.state.desk
     fresh = FreshScores(desk)
     fresh.catch_up()  # what the newest snapshot can not have seen
     before = client.get(f"/v1/accounts/{PARENT}").json()["family"]
-    ticket = replace(event("acct-05", "ticket.created", 0, quantity=2.0),
-                     occurred_at=AS_OF + timedelta(minutes=1),
-                     recorded_at=AS_OF + timedelta(minutes=2))
+    ticket = replace(
+        event("acct-05", "ticket.created", 0, quantity=2.0),
+        occurred_at=AS_OF + timedelta(minutes=1),
+        recorded_at=AS_OF + timedelta(minutes=2),
+    )
     desk.timelines.append([ticket], now=desk.now())
     assert fresh.catch_up() > 0
     after = client.get(f"/v1/accounts/{PARENT}").json()["family"]
@@ -151,8 +161,10 @@ def test_a_parent_is_as_fresh_as_its_accounts(tmp_path, make_client):
 
 def test_a_large_family_shows_its_worst_and_says_how_many_there_are(portfolio):
     one = portfolio.by_id["acct-01"]
-    scores = [replace(one, account_id=f"c{n:03d}", attributes={"parent": "top"})
-              for n in range(MOST_CHILDREN + 5)]
+    scores = [
+        replace(one, account_id=f"c{n:03d}", attributes={"parent": "top"})
+        for n in range(MOST_CHILDREN + 5)
+    ]
     by_id = {score.account_id: score for score in scores}
     family = family_of("top", families_of(scores), by_id, CATALOGUE)
     answer = family_answer(family, "USD")
@@ -166,16 +178,20 @@ def test_every_figure_that_is_shown_has_a_label_and_is_declared():
 
 def test_a_view_says_bounds_and_of_how_many_it_is_known(portfolio, client):
     scores = linked(portfolio, acct_01="acct_04", acct_02="acct_04", acct_04=None)
-    scores = [replace(s, features={**s.features, "active_users_28d": users, "mrr": mrr})
-              for s, users, mrr in zip(scores, (3.0, 5.0, None), (10.0, None, None), strict=True)]
+    scores = [
+        replace(s, features={**s.features, "active_users_28d": users, "mrr": mrr})
+        for s, users, mrr in zip(scores, (3.0, 5.0, None), (10.0, None, None), strict=True)
+    ]
     family = family_of(PARENT, families_of(scores), {s.account_id: s for s in scores}, CATALOGUE)
-    view = family_view(family, name="Company 04", currency="EUR",
-                       formula=client.app.state.desk.formula)
+    view = family_view(
+        family, name="Company 04", currency="EUR", formula=client.app.state.desk.formula
+    )
     shown = {figure.label: (figure.value, figure.note) for figure in view.figures}
     assert shown["Monthly revenue"] == ("10 EUR", "known of 1 of 3 accounts")
     assert shown["People active in 28 days"] == (
         "5 to 8",
-        "somebody may be in two accounts; known of 2 of 3 accounts")
+        "somebody may be in two accounts; known of 2 of 3 accounts",
+    )
 
 
 def test_the_pages_link_both_ways(client):

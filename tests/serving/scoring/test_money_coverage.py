@@ -37,7 +37,7 @@ def worlds(client):
         f = rng.normal(size=ACCOUNTS)[account] + 0.3 * rng.normal(size=len(account))
         unseen = rng.normal(0, 0.7, ACCOUNTS)[account]
         outcome = (rng.random(len(f)) < sigmoid(-2.6 + f + unseen)).astype(float)
-        rises = RISE * np.exp(rng.normal(-SPREAD**2 / 2, SPREAD, int(outcome.sum())))
+        rises = RISE * np.exp(rng.normal(-(SPREAD**2) / 2, SPREAD, int(outcome.sum())))
         fit = fit_calibration(f, outcome[:, None], account, n_draws=200, rng=rng)
         now, mrr = rng.normal(size=150), rng.lognormal(6, 1, 150)
         served = fit.for_serving((90,))
@@ -47,11 +47,18 @@ def worlds(client):
         at_risk = [yearly(*of) for of in bounds]
         growth = [yearly(*of[:3], of[3] * rises.mean(), relative_error=off) for of in bounds]
         scores = tuple(
-            replace(some, account_id=f"a{i}", revenue_at_risk=lost.expected,
-                    revenue_at_risk_low=lost.low, revenue_at_risk_high=lost.high,
-                    expected_expansion=won.expected, expected_expansion_low=won.low,
-                    expected_expansion_high=won.high)
-            for i, (lost, won) in enumerate(zip(at_risk, growth, strict=True)))
+            replace(
+                some,
+                account_id=f"a{i}",
+                revenue_at_risk=lost.expected,
+                revenue_at_risk_low=lost.low,
+                revenue_at_risk_high=lost.high,
+                expected_expansion=won.expected,
+                expected_expansion_low=won.low,
+                expected_expansion_high=won.high,
+            )
+            for i, (lost, won) in enumerate(zip(at_risk, growth, strict=True))
+        )
         chance = true_chance(now)
         made.append((scores, chance * mrr * 12, chance * mrr * 12 * RISE))
     return made
@@ -62,14 +69,24 @@ def share(held) -> float:
 
 
 def test_an_accounts_revenue_at_risk_is_held_in_most_worlds(worlds) -> None:
-    held = [[s.revenue_at_risk_low <= t <= s.revenue_at_risk_high
-             for s, t in zip(scores, truth, strict=True)] for scores, truth, _ in worlds]
+    held = [
+        [
+            s.revenue_at_risk_low <= t <= s.revenue_at_risk_high
+            for s, t in zip(scores, truth, strict=True)
+        ]
+        for scores, truth, _ in worlds
+    ]
     assert 0.90 < share(held) < 0.99
 
 
 def test_an_accounts_expected_expansion_is_held_in_most_worlds(worlds) -> None:
-    held = [[s.expected_expansion_low <= t <= s.expected_expansion_high
-             for s, t in zip(scores, truth, strict=True)] for scores, _, truth in worlds]
+    held = [
+        [
+            s.expected_expansion_low <= t <= s.expected_expansion_high
+            for s, t in zip(scores, truth, strict=True)
+        ]
+        for scores, _, truth in worlds
+    ]
     assert 0.90 < share(held) < 0.99
 
 

@@ -32,7 +32,8 @@ CDNOW = Path(__file__).resolve().parents[4] / "shared" / "data" / "cdnow" / "CDN
 def workspace_of(root: Path, events: pl.DataFrame, first: datetime, end: datetime) -> Workspace:
     workspace = Workspace(root, environment={})
     Lake(workspace.events_dir, workspace.quarantine_dir).append(
-        events.select(*EVENT_SCHEMA), source="test", file="events", now=end, complete_until=end)
+        events.select(*EVENT_SCHEMA), source="test", file="events", now=end, complete_until=end
+    )
     workspace.change_settings(complete_until=end)
     snapshots = backfill(workspace, month_starts(first, end))
     WorkspaceFeatures(workspace).publish(snapshots.filter(pl.col("as_of") == end))
@@ -41,8 +42,9 @@ def workspace_of(root: Path, events: pl.DataFrame, first: datetime, end: datetim
 
 def trained(workspace: Workspace, labels: tuple[str, ...], end: datetime):
     store = MemoryModelStore()
-    results = train_on(workspace, labels, store=store, as_of=end, clock=lambda: end, trials=0,
-                       seed=1, by="ann")
+    results = train_on(
+        workspace, labels, store=store, as_of=end, clock=lambda: end, trials=0, seed=1, by="ann"
+    )
     return store, {result.label.name: result for result in results}
 
 
@@ -63,15 +65,17 @@ def simulated(tmp_path_factory):
     starts = settings.calendar.starts_at
     end = starts.replace(year=starts.year + 2, month=7)
     events = simulate(settings, np.random.default_rng(5)).events
-    workspace = workspace_of(tmp_path_factory.mktemp("simulated"), events,
-                             starts.replace(month=2), end)
+    workspace = workspace_of(
+        tmp_path_factory.mktemp("simulated"), events, starts.replace(month=2), end
+    )
     store, results = trained(workspace, ("contraction", "silent_churn"), end)
     return workspace, store, results, end
 
 
 @pytest.mark.parametrize("label", ["contraction", "silent_churn"])
 def test_the_simulated_outcome_is_trained_promoted_and_better_than_what_it_must_beat(
-    simulated, label,
+    simulated,
+    label,
 ) -> None:
     _, store, results, _ = simulated
     result = results[label]
@@ -104,20 +108,34 @@ def customers(tmp_path_factory):
     """Every sixth customer of CDNOW; what somebody bought is use."""
     if not CDNOW.exists():
         pytest.skip("the purchases are not here: ../shared/data/cdnow")
-    bought = pl.read_csv(CDNOW, has_header=False, skip_rows=1, new_columns=["line"],
-                         separator="\t").select(
-        part=pl.col("line").str.extract_all(r"\S+")).select(
-        account_id=pl.col("part").list.get(0), amount=pl.col("part").list.get(3).cast(pl.Float64),
-        day=pl.col("part").list.get(1).str.to_datetime("%Y%m%d", time_zone="UTC"))
+    bought = (
+        pl.read_csv(CDNOW, has_header=False, skip_rows=1, new_columns=["line"], separator="\t")
+        .select(part=pl.col("line").str.extract_all(r"\S+"))
+        .select(
+            account_id=pl.col("part").list.get(0),
+            amount=pl.col("part").list.get(3).cast(pl.Float64),
+            day=pl.col("part").list.get(1).str.to_datetime("%Y%m%d", time_zone="UTC"),
+        )
+    )
     kept = bought["account_id"].unique().sort().gather_every(6)
     bought = bought.filter(pl.col("account_id").is_in(kept.implode()))
-    events = events_frame([
-        Event(account_id=account, kind="feature.used", quantity=amount, occurred_at=day,
-              recorded_at=day, event_id=str(number))
-        for number, (account, amount, day) in enumerate(bought.iter_rows())])
+    events = events_frame(
+        [
+            Event(
+                account_id=account,
+                kind="feature.used",
+                quantity=amount,
+                occurred_at=day,
+                recorded_at=day,
+                event_id=str(number),
+            )
+            for number, (account, amount, day) in enumerate(bought.iter_rows())
+        ]
+    )
     end = datetime(1998, 7, 1, tzinfo=UTC)
-    workspace = workspace_of(tmp_path_factory.mktemp("cdnow"), events,
-                             datetime(1997, 3, 1, tzinfo=UTC), end)
+    workspace = workspace_of(
+        tmp_path_factory.mktemp("cdnow"), events, datetime(1997, 3, 1, tzinfo=UTC), end
+    )
     store, results = trained(workspace, ("silent_churn",), end)
     return workspace, store, results["silent_churn"], end
 
@@ -136,8 +154,11 @@ def test_the_service_says_how_likely_a_real_customer_falls_silent(customers) -> 
     workspace, store, result, end = customers
     answers, _ = served(workspace, store, end)
     silent = [a for a in answers if "has been silent for" in (a["silent_churn"]["note"] or "")]
-    asked = [a["silent_churn"]["probability"] for a in answers
-             if a["silent_churn"]["probability"] is not None]
+    asked = [
+        a["silent_churn"]["probability"]
+        for a in answers
+        if a["silent_churn"]["probability"] is not None
+    ]
     assert len(silent) + len(asked) == len(answers)
     assert silent
     for answer in answers:

@@ -30,9 +30,15 @@ def models(store):
 @pytest.fixture(scope="module")
 def scored(frame, models):
     def scored(using: Models = models, *, days_later: float = 0) -> list[AccountScore]:
-        return score_accounts(frame, using, catalogue=CATALOGUE, formula=FORMULAS["003"],
-                              now=frame["as_of"][0] + timedelta(days=days_later),
-                              max_age=timedelta(days=35), currency="USD")
+        return score_accounts(
+            frame,
+            using,
+            catalogue=CATALOGUE,
+            formula=FORMULAS["003"],
+            now=frame["as_of"][0] + timedelta(days=days_later),
+            max_age=timedelta(days=35),
+            currency="USD",
+        )
 
     return scored
 
@@ -47,8 +53,9 @@ def with_renewal(score: AccountScore, days: float | None) -> AccountScore:
     return replace(score, churn=curve, features={**score.features, "days_to_renewal": days})
 
 
-@pytest.mark.parametrize(("days", "within"), [
-    (0, 30), (29.9, 30), (30, 60), (59, 60), (60, 90), (89.99, 90)])
+@pytest.mark.parametrize(
+    ("days", "within"), [(0, 30), (29.9, 30), (30, 60), (59, 60), (60, 90), (89.99, 90)]
+)
 def test_leaving_at_the_renewal_is_leaving_by_the_horizon_that_holds_it(one, days, within) -> None:
     found = renewal_outlook(with_renewal(one, days))
     assert found.note is None
@@ -56,12 +63,16 @@ def test_leaving_at_the_renewal_is_leaving_by_the_horizon_that_holds_it(one, day
     assert (found.at.horizon_days, found.at.probability) == (within, within / 1000)
 
 
-@pytest.mark.parametrize(("days", "said"), [
-    (None, "No renewal date is known."),
-    (-3, "The renewal date passed 3 days ago, and no new one is known."),
-    (90, "The renewal is 90 days away, not within the 90 days for which a chance is given."),
-    (400, "The renewal is 400 days away, not within the 90 days for which a chance is given."),
-], ids=["unknown", "past", "at the end", "far"])
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (None, "No renewal date is known."),
+        (-3, "The renewal date passed 3 days ago, and no new one is known."),
+        (90, "The renewal is 90 days away, not within the 90 days for which a chance is given."),
+        (400, "The renewal is 400 days away, not within the 90 days for which a chance is given."),
+    ],
+    ids=["unknown", "past", "at the end", "far"],
+)
 def test_where_the_date_can_not_be_reached_it_is_not_estimable(one, days, said) -> None:
     found = renewal_outlook(with_renewal(one, days))
     assert (found.at, found.note) == (None, said)
@@ -78,10 +89,10 @@ def test_a_later_renewal_is_never_less_likely_to_be_the_end(one, a, b) -> None:
 def test_an_ended_contract_and_an_unscored_account_have_no_renewal_to_predict(one) -> None:
     ended = replace(with_renewal(one, 10), attributes={"contract_status": "ended"})
     assert renewal_outlook(ended).note == "The contract has ended."
-    blank = replace(with_renewal(one, 10),
-                    churn=(HorizonProbability(horizon_days=30, probability=None),))
-    assert renewal_outlook(blank).note == (
-        "No chance to leave is given for this account.")
+    blank = replace(
+        with_renewal(one, 10), churn=(HorizonProbability(horizon_days=30, probability=None),)
+    )
+    assert renewal_outlook(blank).note == ("No chance to leave is given for this account.")
 
 
 def test_without_a_model_the_other_outcomes_are_unknown_and_say_why(scored) -> None:
@@ -131,10 +142,16 @@ def test_an_account_shows_its_renewal_and_other_outcomes(client) -> None:
 
 def rising(score: AccountScore, days: float | None) -> AccountScore:
     """The account with chances to expand of a tenth of a percent a day."""
-    curve = tuple(HorizonProbability(horizon_days=h, probability=h / 1000, low=h / 2000,
-                                     high=h / 500) for h in (30, 60, 90, 365))
-    return replace(score, growth=curve, expansion_note=None,
-                   features={**score.features, "days_to_renewal": days})
+    curve = tuple(
+        HorizonProbability(horizon_days=h, probability=h / 1000, low=h / 2000, high=h / 500)
+        for h in (30, 60, 90, 365)
+    )
+    return replace(
+        score,
+        growth=curve,
+        expansion_note=None,
+        features={**score.features, "days_to_renewal": days},
+    )
 
 
 @pytest.mark.parametrize(("days", "within"), [(0, 30), (30, 60), (100, 365)])
@@ -146,7 +163,8 @@ def test_growing_by_the_renewal_is_read_off_the_curve_of_expansion(one, days, wi
 
 def test_growing_by_the_renewal_says_why_it_is_not_known(one) -> None:
     assert growth_by_renewal(rising(one, 400)).note == (
-        "The renewal is 400 days away, not within the 365 days for which a chance is given.")
+        "The renewal is 400 days away, not within the 365 days for which a chance is given."
+    )
     unknown = replace(rising(one, 10), growth=(), expansion_note="There is no expansion model.")
     assert growth_by_renewal(unknown).note == "There is no expansion model."
     assert growth_by_renewal(unknown).days_to_renewal == 10

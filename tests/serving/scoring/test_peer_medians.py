@@ -20,24 +20,45 @@ def accounts(n: int, seed: int = 1) -> pl.DataFrame:
     def words(*said: str | None) -> pl.Series:
         return pl.Series([said[i] for i in rng.integers(0, len(said), n)], dtype=pl.String)
 
-    numbers = {name: pl.Series(np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)))
-               .fill_nan(None) for name in NAMES[:3]}
-    return pl.DataFrame({
-        "segment": words("small", "mid", "large", None), "price_plan": words("pro", "free", None),
-        "contract_status": words("active", "active", "ended", None), **numbers,
-        "nps_last": pl.Series([None] * n, dtype=pl.Float64)})
+    numbers = {
+        name: pl.Series(np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n))).fill_nan(None)
+        for name in NAMES[:3]
+    }
+    return pl.DataFrame(
+        {
+            "segment": words("small", "mid", "large", None),
+            "price_plan": words("pro", "free", None),
+            "contract_status": words("active", "active", "ended", None),
+            **numbers,
+            "nps_last": pl.Series([None] * n, dtype=pl.Float64),
+        }
+    )
 
 
 def said(peers, frame: pl.DataFrame) -> list:
     columns = [c for c in ("segment", "price_plan") if c in frame.columns]
     words = frame.select(columns).unique().iter_rows() if columns else [()]
-    return sorted(((word, group.who, sorted(group.medians.items())) for word in words
-                   for group in peers.of(dict(zip(columns, word, strict=True)))), key=repr)
+    return sorted(
+        (
+            (word, group.who, sorted(group.medians.items()))
+            for word in words
+            for group in peers.of(dict(zip(columns, word, strict=True)))
+        ),
+        key=repr,
+    )
 
 
-@pytest.mark.parametrize("lacks", [(), ("segment",), ("price_plan",), ("contract_status",),
-                                   ("segment", "price_plan", "contract_status")],
-                         ids=lambda lacks: " and ".join(lacks) or "nothing")
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        (),
+        ("segment",),
+        ("price_plan",),
+        ("contract_status",),
+        ("segment", "price_plan", "contract_status"),
+    ],
+    ids=lambda lacks: " and ".join(lacks) or "nothing",
+)
 @pytest.mark.parametrize("n", [0, 19, 90, 1_001])
 def test_a_file_gives_the_medians_of_the_frame(tmp_path, n, lacks):
     frame = accounts(n).drop(lacks)

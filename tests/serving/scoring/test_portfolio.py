@@ -33,8 +33,9 @@ def test_pages_together_are_all_accounts_once(portfolio, limit):
 
 
 def test_accounts_of_equal_risk_are_paged_by_id(portfolio):
-    same = sorted((replace(score, revenue_at_risk=10.0) for score in portfolio.scores),
-                  key=portfolio_order)
+    same = sorted(
+        (replace(score, revenue_at_risk=10.0) for score in portfolio.scores), key=portfolio_order
+    )
     first = page_of(same, cursor=None, limit=20)
     second = page_of(same, cursor=first.next_cursor, limit=100)
     ids = [s.account_id for s in (*first.scores, *second.scores)]
@@ -54,19 +55,26 @@ def test_a_cursor_that_is_not_ours_is_refused(portfolio, cursor):
         page_of(portfolio.scores, cursor=cursor, limit=5)
 
 
-@pytest.mark.parametrize(("wanted", "count"), [
-    (AccountFilter(), 48), (AccountFilter(segment="mid"), 24), (AccountFilter(csm="csm-1"), 16),
-    (AccountFilter(service_tier="enterprise"), 24), (AccountFilter(status="ended"), 1),
-    (AccountFilter(search="ACCT-1"), 10), (AccountFilter(search="company 07"), 1),
-    (AccountFilter(segment="nobody"), 0), (AccountFilter(segment="mid", csm="csm-1"), 8),
-])
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        (AccountFilter(), 48),
+        (AccountFilter(segment="mid"), 24),
+        (AccountFilter(csm="csm-1"), 16),
+        (AccountFilter(service_tier="enterprise"), 24),
+        (AccountFilter(status="ended"), 1),
+        (AccountFilter(search="ACCT-1"), 10),
+        (AccountFilter(search="company 07"), 1),
+        (AccountFilter(segment="nobody"), 0),
+        (AccountFilter(segment="mid", csm="csm-1"), 8),
+    ],
+)
 def test_filters_keep_what_is_wanted(portfolio, wanted, count):
     assert len(portfolio.chosen(wanted)) == count
 
 
 def test_tier_and_level_filters_split_the_portfolio(portfolio):
-    tiers = [portfolio.chosen(AccountFilter(tier=t))
-             for t in ("low", "medium", "high", "critical")]
+    tiers = [portfolio.chosen(AccountFilter(tier=t)) for t in ("low", "medium", "high", "critical")]
     assert sum(map(len, tiers)) == 47  # the account that left has no tier
     levels = {s.health.band for s in portfolio.scores}
     chosen = [portfolio.chosen(AccountFilter(level=level)) for level in levels if level]
@@ -77,8 +85,7 @@ def test_a_sum_counts_what_is_known_and_brackets_itself(portfolio):
     total = sum_of(portfolio.scores)
     assert (total.accounts, total.with_revenue_at_risk) == (48, 47)
     assert total.revenue_at_risk_low < total.revenue_at_risk < total.revenue_at_risk_high
-    assert (total.expected_expansion_low < total.expected_expansion
-            < total.expected_expansion_high)
+    assert total.expected_expansion_low < total.expected_expansion < total.expected_expansion_high
     assert sum(total.by_tier.values()) == sum(total.by_level.values()) == 48
     assert math.isfinite(total.mrr)
 
@@ -92,8 +99,13 @@ def test_accounts_whose_contract_ended_are_counted_by_themselves(portfolio):
 @pytest.mark.parametrize("status", [None, "ended"], ids=["no account", "ended contracts"])
 def test_a_sum_that_no_account_is_part_of_is_unknown_and_not_zero(portfolio, status):
     total = sum_of(() if status is None else portfolio.chosen(AccountFilter(status=status)))
-    assert {total.mrr, total.revenue_at_risk, total.revenue_at_risk_low,
-            total.revenue_at_risk_high, total.expected_expansion} == {None}
+    assert {
+        total.mrr,
+        total.revenue_at_risk,
+        total.revenue_at_risk_low,
+        total.revenue_at_risk_high,
+        total.expected_expansion,
+    } == {None}
 
 
 def test_an_account_that_is_not_there_is_unknown(portfolio):

@@ -35,9 +35,15 @@ def score(frame):
     as_of = frame["as_of"][0]
 
     def score(models: Models, rows: pl.DataFrame = frame, *, days_later: float = 0):
-        return score_accounts(rows, models, catalogue=CATALOGUE, formula=FORMULAS["003"],
-                              now=as_of + timedelta(days=days_later),
-                              max_age=timedelta(days=35), currency="USD")
+        return score_accounts(
+            rows,
+            models,
+            catalogue=CATALOGUE,
+            formula=FORMULAS["003"],
+            now=as_of + timedelta(days=days_later),
+            max_age=timedelta(days=35),
+            currency="USD",
+        )
 
     return score
 
@@ -48,8 +54,9 @@ def all_models(store):
 
 
 def with_other_digest(bundle_contract: FeatureContract) -> FeatureContract:
-    return FeatureContract(tuple(ContractFeature(name=f.name, digest="other")
-                                 for f in bundle_contract.features))
+    return FeatureContract(
+        tuple(ContractFeature(name=f.name, digest="other") for f in bundle_contract.features)
+    )
 
 
 class AnotherContract:
@@ -82,10 +89,19 @@ def test_tiers_start_at_zero_and_rise():
     assert multiples == [0, 1, 2, 4]
 
 
-@pytest.mark.parametrize(("probability", "tier"), [
-    (0.0, "low"), (0.0999, "low"), (0.1, "medium"), (0.1999, "medium"), (0.2, "high"),
-    (0.4, "critical"), (1.0, "critical"), (None, None),
-])
+@pytest.mark.parametrize(
+    ("probability", "tier"),
+    [
+        (0.0, "low"),
+        (0.0999, "low"),
+        (0.1, "medium"),
+        (0.1999, "medium"),
+        (0.2, "high"),
+        (0.4, "critical"),
+        (1.0, "critical"),
+        (None, None),
+    ],
+)
 def test_the_lower_edge_belongs_to_the_tier(probability, tier):
     assert risk_tier(probability, 0.1) == tier
 
@@ -126,7 +142,8 @@ def test_revenue_at_risk_is_the_probability_at_90_days_of_a_year_of_revenue(scor
 def test_expected_growth_is_the_chance_times_the_usual_rise_of_a_year(score, all_models):
     one = score(all_models)[0]
     assert one.expected_expansion == pytest.approx(
-        one.expansion.probability * one.mrr * 0.3 * 12, rel=1e-12)  # one rounding
+        one.expansion.probability * one.mrr * 0.3 * 12, rel=1e-12
+    )  # one rounding
     assert one.expansion_amount == one.mrr * 0.3
     assert one.expected_expansion_low < one.expected_expansion < one.expected_expansion_high
 
@@ -148,16 +165,18 @@ def test_start_rest_and_all_points_sum_to_the_probability(score, all_models):
 
 
 FALLBACKS = {
-    "no champion": (Models(refusals={"churn": "no churn model has been promoted"}), 0,
-                    "No churn model has been promoted."),
+    "no champion": (
+        Models(refusals={"churn": "no churn model has been promoted"}),
+        0,
+        "No churn model has been promoted.",
+    ),
     "nothing known of models": (Models(), 0, "There is no churn model."),
 }
 
 
 @pytest.mark.parametrize("case", FALLBACKS)
 @pytest.mark.parametrize("calibrated", [True, False])
-def test_without_a_model_the_formula_answers_in_the_same_shape(score, all_models, case,
-                                                               calibrated):
+def test_without_a_model_the_formula_answers_in_the_same_shape(score, all_models, case, calibrated):
     models, later, why = FALLBACKS[case]
     if calibrated:
         models = Models(churn_formula=all_models.churn_formula, refusals=models.refusals)
@@ -187,8 +206,11 @@ def test_old_features_are_not_given_to_the_model(score, all_models):
 
 def test_age_is_judged_row_by_row(score, all_models, frame):
     older = frame.with_columns(
-        pl.when(pl.col("account_id") == "acct-03").then(pl.col("as_of") - pl.duration(days=60))
-        .otherwise(pl.col("as_of")).alias("as_of"))
+        pl.when(pl.col("account_id") == "acct-03")
+        .then(pl.col("as_of") - pl.duration(days=60))
+        .otherwise(pl.col("as_of"))
+        .alias("as_of")
+    )
     sources = {s.account_id: s.source for s in score(all_models, older)}
     assert sources["acct-03"] == "health_formula"
     assert sources["acct-04"] == "model"
@@ -204,17 +226,21 @@ def test_a_feature_that_the_snapshot_lacks_degrades_to_the_formula(score, all_mo
 
 
 def test_a_feature_defined_otherwise_than_in_training_degrades_to_the_formula(
-        score, all_models, churn_bundle):
+    score, all_models, churn_bundle
+):
     other = AnotherContract(churn_bundle, with_other_digest(churn_bundle.contract))
-    models = Models(churn=ServedModel(model=other, version="churn version 7"),
-                    churn_formula=all_models.churn_formula)
+    models = Models(
+        churn=ServedModel(model=other, version="churn version 7"),
+        churn_formula=all_models.churn_formula,
+    )
     one = score(models)[0]
     assert one.source == "health_formula"
     assert "another definition" in one.degraded
 
 
 def test_a_formula_calibrated_on_another_formula_version_gives_no_probability(
-        score, all_models, formula_bundle):
+    score, all_models, formula_bundle
+):
     other = AnotherContract(formula_bundle, with_other_digest(formula_bundle.contract))
     one = score(Models(churn_formula=ServedModel(model=other, version="old")))[0]
     assert one.churn_probability_90d is None
@@ -255,10 +281,18 @@ def test_the_file_has_one_row_per_account_with_unknown_as_null(score, all_models
     table = score_frame_for_file(scores)
     assert table.height == len(scores) == table["account_id"].n_unique()
     assert table.columns[:13] == [
-        "account_id", "as_of", "churn_probability_30d", "churn_probability_60d",
-        "churn_probability_90d", "churn_probability_90d_low", "churn_probability_90d_high",
-        *UNTOUCHED_COLUMNS, "expansion_probability_30d", "expansion_probability_60d",
-        "expansion_probability_90d"]
+        "account_id",
+        "as_of",
+        "churn_probability_30d",
+        "churn_probability_60d",
+        "churn_probability_90d",
+        "churn_probability_90d_low",
+        "churn_probability_90d_high",
+        *UNTOUCHED_COLUMNS,
+        "expansion_probability_30d",
+        "expansion_probability_60d",
+        "expansion_probability_90d",
+    ]
     row = table.row(by_predicate=pl.col("account_id") == "acct-00", named=True)
     assert row["score_source"] == "model"
     assert row["reason_1"].startswith("40 errors in the last 28 days; half of")
@@ -268,8 +302,10 @@ def test_the_file_has_one_row_per_account_with_unknown_as_null(score, all_models
 
 
 def test_the_file_of_the_formula_has_the_same_columns(score, all_models):
-    assert score_frame_for_file(score(Models())).schema == \
-        score_frame_for_file(score(all_models)).schema
+    assert (
+        score_frame_for_file(score(Models())).schema
+        == score_frame_for_file(score(all_models)).schema
+    )
 
 
 class Refused(MemoryModelStore):

@@ -44,8 +44,10 @@ def both(place) -> MemoryModelStore:
 
 def test_both_probabilities_of_every_account_are_kept(place, both):
     told = shadow(place, both, AS_OF)
-    assert told == ("churn: 47 accounts also scored by challenger version 2; see keepwell models "
-                    "shadow churn.", "expansion: there is no champion, so nothing was compared.")
+    assert told == (
+        "churn: 47 accounts also scored by challenger version 2; see keepwell models shadow churn.",
+        "expansion: there is no champion, so nothing was compared.",
+    )
     kept = ShadowFiles(place.shadow_dir).newest("churn")
     assert dict(kept.schema) == SCHEMA
     assert kept.height == 47  # the 48th has left
@@ -55,7 +57,8 @@ def test_both_probabilities_of_every_account_are_kept(place, both):
     for name, version in (("champion", 1), ("challenger", 2)):
         bundle = both.load("churn", version)
         expected = frame.select("account_id").with_columns(
-            p=pl.Series(bundle.probability(bundle.contract.matrix(frame), 90)))
+            p=pl.Series(bundle.probability(bundle.contract.matrix(frame), 90))
+        )
         joined = kept.join(expected, on="account_id")
         assert joined[f"{name}_probability"].equals(joined["p"], check_names=False)
 
@@ -86,7 +89,8 @@ def test_two_without_a_common_horizon_are_not_compared(place, both):
     frame = SnapshotStore(place.snapshots_dir).read(AS_OF)
     growing = make_bundle(place, READS, OTHER, "expansion")
     short = replace(
-        growing, base_rates={30: 0.1}, calibration=replace(growing.calibration, horizons=(30,)))
+        growing, base_rates={30: 0.1}, calibration=replace(growing.calibration, horizons=(30,))
+    )
     with pytest.raises(ShadowError, match="no horizon in common"):
         compare(frame, growing, short, versions=(1, 2), digests={})
 
@@ -104,18 +108,26 @@ def test_nothing_kept_says_what_to_do(tmp_path):
 
 def table(champion: list[float], challenger: list[float], tiers: list[tuple[str, str]]):
     size = len(champion)
-    return pl.DataFrame({
-        "account_id": [f"a{n}" for n in range(size)], "as_of": [AS_OF] * size,
-        "horizon_days": [90] * size, "champion_version": [3] * size,
-        "challenger_version": [4] * size, "champion_probability": champion,
-        "challenger_probability": challenger, "champion_tier": [one for one, _ in tiers],
-        "challenger_tier": [other for _, other in tiers]})
+    return pl.DataFrame(
+        {
+            "account_id": [f"a{n}" for n in range(size)],
+            "as_of": [AS_OF] * size,
+            "horizon_days": [90] * size,
+            "champion_version": [3] * size,
+            "challenger_version": [4] * size,
+            "champion_probability": champion,
+            "challenger_probability": challenger,
+            "champion_tier": [one for one, _ in tiers],
+            "challenger_tier": [other for _, other in tiers],
+        }
+    )
 
 
 def test_a_summary_counts_what_would_change():
     tiers = [("low", "critical"), ("high", "medium"), ("low", "low"), ("medium", "high")]
-    found = summarise("churn", table([0.1, 0.3, 0.05, 0.2], [0.9, 0.2, 0.05, 0.3], tiers),
-                      largest=2)
+    found = summarise(
+        "churn", table([0.1, 0.3, 0.05, 0.2], [0.9, 0.2, 0.05, 0.3], tiers), largest=2
+    )
     assert (found.to_higher_tier, found.to_lower_tier) == (2, 1)
     assert [one.account_id for one in found.largest] == ["a0", "a1"]  # 0.1 twice: the first name
     assert found.mean_distance == pytest.approx(0.25)
@@ -137,10 +149,19 @@ def test_the_command_keeps_both_and_its_file_is_the_same(place):
 
     def keepwell(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"], cwd=here,
-            capture_output=True, text=True, check=False,
-            env={"PATH": os.environ["PATH"], "COLUMNS": "400", "NO_COLOR": "1", "HOME": str(here),
-                 "PYTHONPATH": str(ROOT)})
+            [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                "PATH": os.environ["PATH"],
+                "COLUMNS": "400",
+                "NO_COLOR": "1",
+                "HOME": str(here),
+                "PYTHONPATH": str(ROOT),
+            },
+        )
 
     plain = keepwell("score", "--out", "plain.parquet")
     assert plain.returncode == 0, plain.stderr

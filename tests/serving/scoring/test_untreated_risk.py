@@ -30,30 +30,51 @@ from serving.scoring.untreated_risk import (
 )
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}
-SHARE = TouchedShare(rows=400, touched=100, with_outcome=40, touched_with_outcome=12,
-                     actions={"success_call": 70, "tips_email": 30})
+SHARE = TouchedShare(
+    rows=400,
+    touched=100,
+    with_outcome=40,
+    touched_with_outcome=12,
+    actions={"success_call": 70, "tips_email": 30},
+)
 HORIZONS = (30, 60, 90)
 
 
 def told(bundle, *, horizons: tuple[int, ...] = HORIZONS) -> Untouched:
     """Half a unit more in log-odds, and more for who has more of the first feature."""
     n = len(bundle.contract.names)
-    touch = LinearForm.plain(intercept=0.0, fill=np.zeros(n), center=np.zeros(n),
-                             scale=np.ones(n), coefficient=np.eye(n)[0])
+    touch = LinearForm.plain(
+        intercept=0.0,
+        fill=np.zeros(n),
+        center=np.zeros(n),
+        scale=np.ones(n),
+        coefficient=np.eye(n)[0],
+    )
     return Untouched(
-        shares=dict.fromkeys(HORIZONS, SHARE), drawn_share=0.0, effective_accounts=200.0,
+        shares=dict.fromkeys(HORIZONS, SHARE),
+        drawn_share=0.0,
+        effective_accounts=200.0,
         not_known={h: "Too few outcomes." for h in HORIZONS if h not in horizons},
-        shift=UntouchedShift(horizons=horizons, shift=0.5, weight=0.01, centre=0.0,
-                             bounds=(-5.0, 5.0), covariance=((0.01, 0.0), (0.0, 0.0)),
-                             touch=touch))
+        shift=UntouchedShift(
+            horizons=horizons,
+            shift=0.5,
+            weight=0.01,
+            centre=0.0,
+            bounds=(-5.0, 5.0),
+            covariance=((0.01, 0.0), (0.0, 0.0)),
+            touch=touch,
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
 def served(churn_bundle, store):
     """The champions, with what the churn model says of untouched accounts."""
+
     def served(untouched: Untouched | None) -> Models:
         bundle = replace(churn_bundle, untouched=untouched)
         return replace(champions(store), churn=ServedModel(model=bundle, version="churn version 1"))
+
     return served
 
 
@@ -65,9 +86,16 @@ def frame(shared_workspace):
 @pytest.fixture(scope="module")
 def scored(frame):
     def scored(models: Models, *, days_later: float = 0):
-        return score_accounts(frame, models, catalogue=CATALOGUE, formula=FORMULAS["003"],
-                              now=frame["as_of"][0] + timedelta(days=days_later),
-                              max_age=timedelta(days=35), currency="USD")
+        return score_accounts(
+            frame,
+            models,
+            catalogue=CATALOGUE,
+            formula=FORMULAS["003"],
+            now=frame["as_of"][0] + timedelta(days=days_later),
+            max_age=timedelta(days=35),
+            currency="USD",
+        )
+
     return scored
 
 
@@ -76,8 +104,9 @@ def test_it_is_what_the_bundle_says_of_the_same_row(served, scored, frame, churn
     matrix = churn_bundle.contract.matrix(frame)
     plain = {h: churn_bundle.probability(matrix, h) for h in HORIZONS}
     bounds = {h: churn_bundle.probability_interval(matrix, h) for h in HORIZONS}
-    expected = told(churn_bundle).risk(matrix, plain, {h: b[0] for h, b in bounds.items()},
-                                       {h: b[1] for h, b in bounds.items()})
+    expected = told(churn_bundle).risk(
+        matrix, plain, {h: b[0] for h, b in bounds.items()}, {h: b[1] for h, b in bounds.items()}
+    )
     looked_at = 0
     for row, score in enumerate(scored(models)):
         if score.has_left:
@@ -86,7 +115,8 @@ def test_it_is_what_the_bundle_says_of_the_same_row(served, scored, frame, churn
         assert [h.horizon_days for h in found.at] == list(HORIZONS)
         for at in found.at:
             assert (at.probability, at.low, at.high) == tuple(
-                part[row] for part in expected[at.horizon_days])
+                part[row] for part in expected[at.horizon_days]
+            )
             assert at.probability > score.churn_at(at.horizon_days).probability
         for near, far in pairwise(found.at):
             assert near.probability <= far.probability
@@ -96,8 +126,13 @@ def test_it_is_what_the_bundle_says_of_the_same_row(served, scored, frame, churn
 
 
 def test_where_nothing_tells_it_is_not_known_and_never_the_plain_risk(served, scored) -> None:
-    no_log = Untouched(shares=dict.fromkeys(HORIZONS, SHARE), shift=None, drawn_share=0.0,
-                       not_known=dict.fromkeys(HORIZONS, NO_LOG), effective_accounts=0.0)
+    no_log = Untouched(
+        shares=dict.fromkeys(HORIZONS, SHARE),
+        shift=None,
+        drawn_share=0.0,
+        not_known=dict.fromkeys(HORIZONS, NO_LOG),
+        effective_accounts=0.0,
+    )
     for untouched, note in ((None, NOT_LOOKED_AT), (no_log, NO_LOG)):
         models = served(untouched)
         score = next(s for s in scored(models) if not s.has_left)
@@ -132,14 +167,16 @@ def test_the_page_says_it_beside_the_plain_risk(served, scored, churn_bundle) ->
     assert first.startswith(f"If nobody acts: {at.probability:.0%} within 90 days (95% interval ")
     assert f"as of {score.as_of:%-d}" in first
     assert second == (
-        f"Somebody acted in 25% of the cases that this was learned from. {BY_JUDGEMENT}")
+        f"Somebody acted in 25% of the cases that this was learned from. {BY_JUDGEMENT}"
+    )
     short = served(told(churn_bundle, horizons=(30, 60)))
     score = next(s for s in scored(short) if not s.has_left)
     assert untouched_lines(score, short) == ("If nobody acts: not known. Too few outcomes.",)
 
 
 def test_the_service_tells_it_with_its_assumption_and_the_share(
-        make_client, shared_workspace, store, churn_bundle) -> None:
+    make_client, shared_workspace, store, churn_bundle
+) -> None:
     own = MemoryModelStore()
     add_model(own, "churn", replace(churn_bundle, untouched=told(churn_bundle, horizons=(30, 60))))
     client = make_client(shared_workspace, own)
@@ -154,7 +191,12 @@ def test_the_service_tells_it_with_its_assumption_and_the_share(
     assert risk["not_known"] == {"90": "Too few outcomes."}
     assert risk["assumption"] == BY_JUDGEMENT
     assert risk["touched_labels"][2] == {
-        "horizon_days": 90, "labels": 400, "touched": 100, "share": 0.25, "with_outcome": 40,
-        "touched_with_outcome": 12, "actions": {"success_call": 70, "tips_email": 30}}
-    assert "If nobody acts: not known. Too few outcomes." in client.get(
-        f"/accounts/{account}").text
+        "horizon_days": 90,
+        "labels": 400,
+        "touched": 100,
+        "share": 0.25,
+        "with_outcome": 40,
+        "touched_with_outcome": 12,
+        "actions": {"success_call": 70, "tips_email": 30},
+    }
+    assert "If nobody acts: not known. Too few outcomes." in client.get(f"/accounts/{account}").text

@@ -55,12 +55,14 @@ def service(own_workspace, models, make_client):
 
 def accounts(service) -> list[dict]:
     items = service.get("/v1/accounts", params={"limit": 100}).json()["items"]
-    return [service.get(f"/v1/accounts/{item['account_id']}/score").json() for item in items
-            if item["source"] is not None]
+    return [
+        service.get(f"/v1/accounts/{item['account_id']}/score").json()
+        for item in items
+        if item["source"] is not None
+    ]
 
 
-def test_the_formula_answers_in_the_segment_and_the_model_elsewhere(
-        own_workspace, models, service):
+def test_the_formula_answers_in_the_segment_and_the_model_elsewhere(own_workspace, models, service):
     before = {a["account_id"]: a["source"] for a in accounts(service)}
     withhold(own_workspace, models.champion("churn").fingerprint, segment_key("small"))
     assert service.app.state.desk.refresh()
@@ -72,9 +74,14 @@ def test_the_formula_answers_in_the_segment_and_the_model_elsewhere(
         number = int(one["account_id"].removeprefix("acct-"))
         by_segment["small" if number % 2 else "mid"].add((one["source"], one["degraded"]))
     assert by_segment["mid"] == {("model", None)}
-    assert by_segment["small"] == {(
-        "health_formula", "For accounts of segment small the model is withheld since 2026-03-01: "
-        + BECAUSE + ".")}
+    assert by_segment["small"] == {
+        (
+            "health_formula",
+            "For accounts of segment small the model is withheld since 2026-03-01: "
+            + BECAUSE
+            + ".",
+        )
+    }
 
 
 def test_withheld_accounts_have_the_probability_of_the_formula(own_workspace, models):
@@ -106,7 +113,8 @@ def test_a_new_champion_answers_again(own_workspace, models, service):
     add_model(models, "churn", make_bundle(own_workspace, READS, [0.7, -0.2]))
     service.app.state.desk.refresh()
     assert {a["model_version"] for a in accounts(service) if a["source"] == "model"} == {
-        "churn version 2"}
+        "churn version 2"
+    }
 
 
 def test_the_pages_say_it(own_workspace, models, service):
@@ -119,7 +127,8 @@ def test_the_pages_say_it(own_workspace, models, service):
 
 
 def test_where_the_switch_can_not_be_read_the_formula_answers_and_says_so(
-        own_workspace, models, service, caplog):
+    own_workspace, models, service, caplog
+):
     write_atomically(own_workspace.monitoring_dir / SWITCH_FILE, b"{")
     with caplog.at_level(logging.ERROR, logger="keepwell.serving"):
         service.app.state.desk.refresh()
@@ -133,10 +142,19 @@ def test_the_figures_of_monitoring_are_read_with_those_of_the_service(own_worksp
     assert "keepwell_feature_drift" not in service.get("/metrics").text
     write_atomically(
         own_workspace.monitoring_dir / "as_of_20260301T000000Z" / "churn.json",
-        json.dumps({"figures": [
-            {"name": "keepwell_feature_drift", "labels": {"label": "churn"}, "value": 0.25},
-            {"name": "keepwell_estimate_reliable", "labels": {"label": "churn"}, "value": None},
-        ]}).encode())
+        json.dumps(
+            {
+                "figures": [
+                    {"name": "keepwell_feature_drift", "labels": {"label": "churn"}, "value": 0.25},
+                    {
+                        "name": "keepwell_estimate_reliable",
+                        "labels": {"label": "churn"},
+                        "value": None,
+                    },
+                ]
+            }
+        ).encode(),
+    )
     told = service.get("/metrics").text
     assert 'keepwell_feature_drift{label="churn"} 0.25' in told
     assert 'keepwell_estimate_reliable{label="churn"} NaN' in told

@@ -52,8 +52,12 @@ def ask_until(done: threading.Event, address: str) -> tuple[set[int], Answered]:
             statuses.add(answer.status_code)
             items = [i for i in answer.json()["items"] if i["model_version"] is not None]
             (version,) = {item["model_version"] for item in items}
-            answered.append((version, tuple(
-                (item["account_id"], item["churn_probability_90d"]) for item in items)))
+            answered.append(
+                (
+                    version,
+                    tuple((item["account_id"], item["churn_probability_90d"]) for item in items),
+                )
+            )
     return statuses, answered
 
 

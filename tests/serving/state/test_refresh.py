@@ -30,8 +30,15 @@ ROOT = Path(__file__).parents[3]
 
 
 def rows(*numbers: int, account: str = "acct-05") -> list[dict[str, object]]:
-    return [{"event_id": f"n{n}", "account_id": account, "kind": "error.raised",
-             "occurred_at": (AS_OF - timedelta(hours=n + 1)).isoformat()} for n in numbers]
+    return [
+        {
+            "event_id": f"n{n}",
+            "account_id": account,
+            "kind": "error.raised",
+            "occurred_at": (AS_OF - timedelta(hours=n + 1)).isoformat(),
+        }
+        for n in numbers
+    ]
 
 
 @pytest.fixture
@@ -58,8 +65,10 @@ def test_an_event_changes_the_score_of_its_account_and_of_no_other(running):
     after = client.get("/v1/accounts/acct-05/score").json()
     assert errors(client) == errors_before + 30
     assert after["churn_probability"] != before["churn_probability"]
-    assert (before["as_of"], after["as_of"]) == ("2026-03-01T00:00:00Z",
-                                                 "2026-03-01T00:00:00.000001Z")
+    assert (before["as_of"], after["as_of"]) == (
+        "2026-03-01T00:00:00Z",
+        "2026-03-01T00:00:00.000001Z",
+    )
     assert {s.account_id: s for s in desk.portfolio.scores if s.account_id != "acct-05"} == others
     assert fresh.catch_up() == 0
 
@@ -68,8 +77,11 @@ def test_the_list_is_in_order_after_an_exchange(running):
     client, _, fresh = running
     client.post("/v1/events", json={"events": rows(*range(90), account="acct-40")})
     fresh.catch_up()
-    at_risk = [one["revenue_at_risk"] for one in client.get(
-        "/v1/accounts?limit=200").json()["items"] if one["revenue_at_risk"] is not None]
+    at_risk = [
+        one["revenue_at_risk"]
+        for one in client.get("/v1/accounts?limit=200").json()["items"]
+        if one["revenue_at_risk"] is not None
+    ]
     assert at_risk == sorted(at_risk, reverse=True)
 
 
@@ -85,10 +97,13 @@ def test_scores_after_many_small_batches_are_those_of_a_whole_backfill(running):
     whole = backfill(workspace, [moment])
     online = WorkspaceFeatures(workspace).online(touched)
     expected = whole.filter(whole["account_id"].is_in(touched)).sort("account_id")
-    assert_frame_equal(online.sort("account_id").select(expected.columns), expected,
-                       check_exact=True)
-    scores = {s.account_id: s for s in desk._scores(whole, desk.portfolio.models, AS_OF,
-                                                    desk.portfolio.peers)}
+    assert_frame_equal(
+        online.sort("account_id").select(expected.columns), expected, check_exact=True
+    )
+    scores = {
+        s.account_id: s
+        for s in desk._scores(whole, desk.portfolio.models, AS_OF, desk.portfolio.peers)
+    }
     assert {a: desk.portfolio.account(a) for a in touched} == {a: scores[a] for a in touched}
 
 
@@ -114,8 +129,7 @@ def test_what_another_process_publishes_is_served(running):
 
 
 @pytest.mark.parametrize("first", ["nothing to publish", "published elsewhere"])
-def test_a_step_that_publishes_nothing_hides_nothing_that_another_process_publishes(
-        running, first):
+def test_a_step_that_publishes_nothing_hides_nothing_that_another_process_publishes(running, first):
     client, desk, fresh = running
     before = errors(client)
     if first == "nothing to publish":
@@ -174,12 +188,19 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_becomes_fresh(own_works
     lake = Lake(own_workspace.events_dir, own_workspace.quarantine_dir)
     before = lake.manifest.rows
     for life in range(3):
-        server = subprocess.Popen([sys.executable, "-c", SERVER, str(own_workspace.root)], cwd=ROOT,
-                                  stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(own_workspace.root)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert server.stdout is not None
         port = int(server.stdout.readline())
-        answer = httpx.post(f"http://127.0.0.1:{port}/v1/events", timeout=60,
-                            json={"events": rows(*range(100 * life, 100 * life + 100))})
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/v1/events",
+            timeout=60,
+            json={"events": rows(*range(100 * life, 100 * life + 100))},
+        )
         os.kill(server.pid, signal.SIGKILL)
         assert server.wait(timeout=30) == -signal.SIGKILL
         server.stdout.close()
@@ -189,7 +210,8 @@ def test_what_was_acknowledged_is_there_after_a_kill_and_becomes_fresh(own_works
         assert {f"n{n}" for n in range(100 * (life + 1))} <= there
     assert lake.manifest.rows == before + 300
     fresh = TouchedAccounts(own_workspace).catch_up(
-        moment=AS_OF, publish=WorkspaceFeatures(own_workspace).publish)
+        moment=AS_OF, publish=WorkspaceFeatures(own_workspace).publish
+    )
     assert fresh is None or fresh.frame["account_id"].to_list() == ["acct-05"]
 
 

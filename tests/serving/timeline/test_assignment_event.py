@@ -28,28 +28,59 @@ RULE = HoldoutRule(share=0.3)
 
 
 def stands(account_id: str) -> Standing:
-    found = standing(RULE, KEY, account_id, mrr=2000.0, attributes={}, as_of=NOW,
-                     term_started_at=NOW - timedelta(days=20), term_ends_at=None)
+    found = standing(
+        RULE,
+        KEY,
+        account_id,
+        mrr=2000.0,
+        attributes={},
+        as_of=NOW,
+        term_started_at=NOW - timedelta(days=20),
+        term_ends_at=None,
+    )
     assert found is not None
     return found
 
 
-def decided(account_id: str, *, held: Standing | None = None, explores: bool = False,
-            **state: object) -> Decision:
+def decided(
+    account_id: str, *, held: Standing | None = None, explores: bool = False, **state: object
+) -> Decision:
     """What the policy says of an account, as the ledger keeps it."""
-    known = {"account_id": account_id, "as_of": NOW, "mrr": 800.0, "health_score": 31.0,
-             "attributes": {"contract_status": "active"}, "features": {}, **state}
+    known = {
+        "account_id": account_id,
+        "as_of": NOW,
+        "mrr": 800.0,
+        "health_score": 31.0,
+        "attributes": {"contract_status": "active"},
+        "features": {},
+        **state,
+    }
     asked = PolicyInputs(
         state=AccountState(**known),  # type: ignore[arg-type]
-        limits=Limits(quiet_hours=None), history=(), as_of=NOW, standing=held,
+        limits=Limits(quiet_hours=None),
+        history=(),
+        as_of=NOW,
+        standing=held,
         chance=chance_for(Exploration(closeness=0.9), KEY, account_id, period="2026-W10")
-        if explores else None)
+        if explores
+        else None,
+    )
     answer = asked.answer(playbook())
     return Decision(
-        decision_id=f"d-{account_id}", account_id=account_id, decided_at=NOW, as_of=NOW,
-        action=answer.ranked[0].action_id, expected_value=1.0, currency="USD", eligible=(),
-        withheld=(), versions={}, input_digest="x", propensity=answer.propensity,
-        inputs=json.dumps({"question": asked.to_dict(), "shared": "s"}))
+        decision_id=f"d-{account_id}",
+        account_id=account_id,
+        decided_at=NOW,
+        as_of=NOW,
+        action=answer.ranked[0].action_id,
+        expected_value=1.0,
+        currency="USD",
+        eligible=(),
+        withheld=(),
+        versions={},
+        input_digest="x",
+        propensity=answer.propensity,
+        inputs=json.dumps({"question": asked.to_dict(), "shared": "s"}),
+    )
 
 
 def test_the_holdout_has_two_arms_with_the_odds_of_being_offered() -> None:
@@ -63,16 +94,20 @@ def test_the_holdout_has_two_arms_with_the_odds_of_being_offered() -> None:
 
 
 def test_who_would_be_left_alone_anyway_is_in_no_arm() -> None:
-    quiet = decided("a1", held=stands("a1"), attributes={"contract_status": "churned"},
-                    health_score=90.0, mrr=0.0)
+    quiet = decided(
+        "a1",
+        held=stands("a1"),
+        attributes={"contract_status": "churned"},
+        health_score=90.0,
+        mrr=0.0,
+    )
     assert (quiet.action, drawn_arm(quiet)) == ("do_nothing", None)
 
 
 def test_a_lot_between_actions_has_odds_and_no_arm() -> None:
     drawn = drawn_arm(decided("a1", explores=True))
     assert drawn is not None
-    assert (drawn.chance, drawn.draw_id, drawn.arm) == (
-        "between_actions", "actions-2026-W10", None)
+    assert (drawn.chance, drawn.draw_id, drawn.arm) == ("between_actions", "actions-2026-W10", None)
     assert drawn.probability in (1 / 2, 1 / 3)
 
 
@@ -104,8 +139,10 @@ def test_what_the_service_drew_is_read_as_a_lottery(tmp_path: Path) -> None:
         ledger.close()
         timelines.close()
     events = timelines.of_kinds(
-        ("action.decided",), as_of=NOW + timedelta(days=1),
-        account_ids=[decision.account_id for decision in (*drawn, *plain, *between)])
+        ("action.decided",),
+        as_of=NOW + timedelta(days=1),
+        account_ids=[decision.account_id for decision in (*drawn, *plain, *between)],
+    )
     rows = assignments(events)
     assert set(rows["account_id"]) == {decision.account_id for decision in drawn}
     assert set(rows["action"]) == {ALL_ACTIONS}

@@ -25,23 +25,29 @@ def word(kind: str, days: float, mrr: float | None = None) -> Word:
     return Word(kind=f"contract.{kind}", occurred_at=NOW + days * DAY, mrr=mrr)
 
 
-@pytest.mark.parametrize(("words", "result"), [
-    ((), None),
-    ((word("started", -300, 100),), None),
-    ((word("started", -300, 100), word("renewed", 20, 100)), "renewed"),
-    ((word("started", -300, 100), word("renewed", 20, 130)), "grew"),
-    ((word("started", -300, 100), word("changed", 20, 130)), "grew"),
-    ((word("started", -300, 100), word("changed", 20, 70)), "shrank"),
-    ((word("started", -300, 100), word("changed", 20, 100)), None),
-    ((word("started", -300, 100), word("changed", 20, None), word("cancelled", 30)), "left"),
-    ((word("started", -300, None), word("renewed", 20, 130)), "renewed"),  # risen or not: unknown
-    ((word("started", -300, 100), word("cancelled", 0)), None),  # at the same moment: before
-    ((word("started", -300, 100), word("cancelled", 365)), "left"),
-    ((word("started", -300, 100), word("cancelled", 365.1)), None),
-    ((word("started", -300, 100), word("renewed", 5, 100), word("cancelled", 9)), "renewed"),
-], ids=str)
-def test_the_first_word_after_an_action_counts(words: tuple[Word, ...], result: str | None
-                                               ) -> None:
+@pytest.mark.parametrize(
+    ("words", "result"),
+    [
+        ((), None),
+        ((word("started", -300, 100),), None),
+        ((word("started", -300, 100), word("renewed", 20, 100)), "renewed"),
+        ((word("started", -300, 100), word("renewed", 20, 130)), "grew"),
+        ((word("started", -300, 100), word("changed", 20, 130)), "grew"),
+        ((word("started", -300, 100), word("changed", 20, 70)), "shrank"),
+        ((word("started", -300, 100), word("changed", 20, 100)), None),
+        ((word("started", -300, 100), word("changed", 20, None), word("cancelled", 30)), "left"),
+        (
+            (word("started", -300, None), word("renewed", 20, 130)),
+            "renewed",
+        ),  # risen or not: unknown
+        ((word("started", -300, 100), word("cancelled", 0)), None),  # at the same moment: before
+        ((word("started", -300, 100), word("cancelled", 365)), "left"),
+        ((word("started", -300, 100), word("cancelled", 365.1)), None),
+        ((word("started", -300, 100), word("renewed", 5, 100), word("cancelled", 9)), "renewed"),
+    ],
+    ids=str,
+)
+def test_the_first_word_after_an_action_counts(words: tuple[Word, ...], result: str | None) -> None:
     found = slow_outcome(DONE, words)
     assert (found.result if found else None) == result
 
@@ -54,19 +60,38 @@ def ledger(ledger_place: Path | str) -> Iterator[Ledger]:
 
 
 def test_it_is_joined_once_when_it_is_known_and_told_to_the_timeline(
-    ledger: Ledger, tmp_path: Path,
+    ledger: Ledger,
+    tmp_path: Path,
 ) -> None:
     workspace = Workspace(tmp_path / "w", environment={})
     for name, account in (("d-1", "acme"), ("d-2", "zeta")):
-        ledger.append_decisions([Decision(
-            decision_id=name, account_id=account, decided_at=NOW, as_of=NOW,
-            action="success_call", expected_value=1.5, currency="USD", eligible=(), withheld=(),
-            versions={}, input_digest="ab")])
+        ledger.append_decisions(
+            [
+                Decision(
+                    decision_id=name,
+                    account_id=account,
+                    decided_at=NOW,
+                    as_of=NOW,
+                    action="success_call",
+                    expected_value=1.5,
+                    currency="USD",
+                    eligible=(),
+                    withheld=(),
+                    versions={},
+                    input_digest="ab",
+                )
+            ]
+        )
         ledger.append_outcome(name, NewOutcome(kind="executed"), key=name, received_at=NOW)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    left = Event(event_id="e", account_id="acme", kind="contract.cancelled",
-                 occurred_at=NOW + 40 * DAY, recorded_at=NOW + 50 * DAY,
-                 properties=properties_text({"reason": "price"}))
+    left = Event(
+        event_id="e",
+        account_id="acme",
+        kind="contract.cancelled",
+        occurred_at=NOW + 40 * DAY,
+        recorded_at=NOW + 50 * DAY,
+        properties=properties_text({"reason": "price"}),
+    )
     lake.append(events_frame([left]), source="crm", file="crm", now=NOW + 50 * DAY)
     timelines = TimelineStore(workspace)
     assert join_slow_outcomes(ledger, timelines, now=NOW + 45 * DAY) == 0  # not known yet

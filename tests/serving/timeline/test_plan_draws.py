@@ -34,14 +34,34 @@ VALUES = {"a": 200.0, "b": 104.0, "c": 102.0, "d": 101.0, "e": 80.0}
 def plan(*more: str, hours: float = 3.0, week: str = WEEK) -> Plan:
     """Two of b, c, d (and of ``more``) are drawn for the last hours of ann."""
     values = {**VALUES, **dict.fromkeys(more, 103.0)}
-    offers = pl.DataFrame([
-        {"account_id": name, "action_id": "success_call", "family": None, "role": "csm",
-         "channel": "phone", "value": value, "hours": 1.0, "cost": 0.0, "csm": "ann",
-         "territory": "north", "tier": None} for name, value in values.items()],
-        schema=OFFER_SCHEMA)
-    return make_plan(offers, Team(csms=(Csm(id="ann", hours=hours),)), lottery=CapacityLottery(
-        key=LotteryKey(key_id="2026", secret=bytes(32)), week=week,
-        closeness=dict.fromkeys(values, 0.1)))
+    offers = pl.DataFrame(
+        [
+            {
+                "account_id": name,
+                "action_id": "success_call",
+                "family": None,
+                "role": "csm",
+                "channel": "phone",
+                "value": value,
+                "hours": 1.0,
+                "cost": 0.0,
+                "csm": "ann",
+                "territory": "north",
+                "tier": None,
+            }
+            for name, value in values.items()
+        ],
+        schema=OFFER_SCHEMA,
+    )
+    return make_plan(
+        offers,
+        Team(csms=(Csm(id="ann", hours=hours),)),
+        lottery=CapacityLottery(
+            key=LotteryKey(key_id="2026", secret=bytes(32)),
+            week=week,
+            closeness=dict.fromkeys(values, 0.1),
+        ),
+    )
 
 
 @pytest.fixture
@@ -56,14 +76,16 @@ def timelines(tmp_path: Path) -> Iterator[TimelineStore]:
         yield opened
 
 
-def keep(ledger: Ledger, timelines: TimelineStore, made: Plan, *, at: datetime = MONDAY,
-         week: str = WEEK) -> int:
+def keep(
+    ledger: Ledger, timelines: TimelineStore, made: Plan, *, at: datetime = MONDAY, week: str = WEEK
+) -> int:
     return keep_draws(ledger, timelines, made, week=week, at=at, made_by="keepwell plan team.toml")
 
 
 def decided(timelines: TimelineStore) -> pl.DataFrame:
-    return timelines.of_kinds(("action.decided",), account_ids=list("abcdefgh"),
-                              as_of=MONDAY + timedelta(days=30))
+    return timelines.of_kinds(
+        ("action.decided",), account_ids=list("abcdefgh"), as_of=MONDAY + timedelta(days=30)
+    )
 
 
 def test_everybody_who_took_part_is_on_record_with_the_odds(ledger, timelines) -> None:
@@ -124,16 +146,22 @@ def test_a_draw_that_was_changed_is_found(tmp_path: Path) -> None:
 def test_a_person_reads_what_a_lot_decided() -> None:
     said = {"action": "success_call", "arm": "not_offered"}
     assert sentence("action.decided", said, 0.5, "USD") == (
-        "Not drawn by lot for success call this week")
+        "Not drawn by lot for success call this week"
+    )
     assert sentence("action.decided", {**said, "arm": "offered"}, 0.5, "USD") == (
-        "Keepwell recommended success call")
+        "Keepwell recommended success call"
+    )
 
 
 def test_a_plan_over_http_is_recorded_where_it_is_kept(
-    make_client, own_workspace, store, monkeypatch,
+    make_client,
+    own_workspace,
+    store,
+    monkeypatch,
 ) -> None:
-    (own_workspace.root / CHANCE_FILE).write_text('key_id = "2026"\nlast_hours = true\n',
-                                                  encoding="utf-8")
+    (own_workspace.root / CHANCE_FILE).write_text(
+        'key_id = "2026"\nlast_hours = true\n', encoding="utf-8"
+    )
     client = make_client(own_workspace, store, lottery_key="ab" * 32)
     desk = client.app.state.desk
     monkeypatch.setattr("serving.api.routes.plans.make_plan", lambda *_, **__: plan())
@@ -142,7 +170,8 @@ def test_a_plan_over_http_is_recorded_where_it_is_kept(
     assert (len(asked["lots"]), asked["draws_recorded"]) == (1, 0)
     assert client.post("/v1/plans", json={**body, "keep": True}).json()["draws_recorded"] == 3
     assert client.post("/v1/plans", json={**body, "keep": True}).json()["draws_recorded"] == 0
-    events = desk.timelines.of_kinds(("action.decided",), account_ids=list("abcde"),
-                                     as_of=AS_OF + timedelta(days=1))
+    events = desk.timelines.of_kinds(
+        ("action.decided",), account_ids=list("abcde"), as_of=AS_OF + timedelta(days=1)
+    )
     assert sorted(events["account_id"]) == ["b", "c", "d"]
     assert {json.loads(said)["chance"] for said in events["properties"]} == {"last_hours"}

@@ -37,20 +37,28 @@ def test_the_key_is_its_owners_and_nothing_else_stays(tmp_path: Path) -> None:
 
 def test_of_keys_that_are_made_at_once_one_counts(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as processes:
-        sealed = list(processes.map(
-            lambda _: Seal(tmp_path, None).sealed(SECRET, "crm", may_make=True), range(8)))
+        sealed = list(
+            processes.map(
+                lambda _: Seal(tmp_path, None).sealed(SECRET, "crm", may_make=True), range(8)
+            )
+        )
     assert {Seal(tmp_path, None).opened(one, "crm") for one in sealed} == {SECRET}
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
 
 
-def test_what_another_key_or_webhook_sealed_or_somebody_changed_is_not_opened(tmp_path: Path
-                                                                             ) -> None:
+def test_what_another_key_or_webhook_sealed_or_somebody_changed_is_not_opened(
+    tmp_path: Path,
+) -> None:
     sealed = Seal(tmp_path, STATED).sealed(SECRET, "crm", may_make=True)
     flipped = sealed[:-5] + ("A" if sealed[-5] != "A" else "B") + sealed[-4:]
     for seal, text, name in (
-            (Seal(tmp_path, STATED + "r"), sealed, "crm"), (Seal(tmp_path, STATED), sealed, "erp"),
-            (Seal(tmp_path, STATED), flipped, "crm"), (Seal(tmp_path, STATED), SECRET, "crm"),
-            (Seal(tmp_path, STATED), MARK, "crm"), (Seal(tmp_path, STATED), MARK + "é", "crm")):
+        (Seal(tmp_path, STATED + "r"), sealed, "crm"),
+        (Seal(tmp_path, STATED), sealed, "erp"),
+        (Seal(tmp_path, STATED), flipped, "crm"),
+        (Seal(tmp_path, STATED), SECRET, "crm"),
+        (Seal(tmp_path, STATED), MARK, "crm"),
+        (Seal(tmp_path, STATED), MARK + "é", "crm"),
+    ):
         with pytest.raises(WebhookSealError, match="was sealed under another key") as told:
             seal.opened(text, name)
         assert SECRET not in str(told.value)

@@ -159,18 +159,37 @@ def clock() -> Clock:
 @pytest.fixture
 def sender(ledger: Ledger, outbox: Outbox, receiver: Receiver, clock: Clock) -> Sender:
     outbox.add(Endpoint(name="crm", url=receiver.url, kinds=(), place=0), SECRET)
-    return Sender(ledger=ledger.database, outbox=outbox, clock=clock, holder="one",
-                  rng=np.random.default_rng(1), seconds=5.0,
-                  allowed=allowed_addresses(f"127.0.0.1:{receiver.port}", "127.0.0.0/8"))
+    return Sender(
+        ledger=ledger.database,
+        outbox=outbox,
+        clock=clock,
+        holder="one",
+        rng=np.random.default_rng(1),
+        seconds=5.0,
+        allowed=allowed_addresses(f"127.0.0.1:{receiver.port}", "127.0.0.0/8"),
+    )
 
 
 def decide(ledger: Ledger, *names: str) -> None:
     """Decisions d1-a, d1-b, …: number, then account."""
-    ledger.append_decisions([Decision(
-        decision_id=name, account_id=name.partition("-")[2], decided_at=NOW, as_of=NOW,
-        action="success_call", expected_value=1.5, currency="USD",
-        eligible=({"action_id": "success_call", "secret ranking": 1},), withheld=(), versions={},
-        input_digest="ab") for name in names])
+    ledger.append_decisions(
+        [
+            Decision(
+                decision_id=name,
+                account_id=name.partition("-")[2],
+                decided_at=NOW,
+                as_of=NOW,
+                action="success_call",
+                expected_value=1.5,
+                currency="USD",
+                eligible=({"action_id": "success_call", "secret ranking": 1},),
+                withheld=(),
+                versions={},
+                input_digest="ab",
+            )
+            for name in names
+        ]
+    )
 
 
 def run(sender: Sender, steps: int = 20) -> None:
@@ -183,8 +202,13 @@ def run(sender: Sender, steps: int = 20) -> None:
 def is_signed(request: Request, secret: str) -> bool:
     """The check of a receiver, by its own calculation."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = b".".join([request.headers["webhook-id"].encode(),
-                        request.headers["webhook-timestamp"].encode(), request.body])
+    signed = b".".join(
+        [
+            request.headers["webhook-id"].encode(),
+            request.headers["webhook-timestamp"].encode(),
+            request.body,
+        ]
+    )
     wanted = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     given = [each.split(",", 1) for each in request.headers["webhook-signature"].split(" ")]
     return ["v1", wanted] in given
@@ -196,7 +220,10 @@ def test_what_the_ledger_holds_is_told_once_and_signed(ledger, outbox, receiver,
     run(sender)
     run(sender)
     assert [each.said["type"] for each in receiver.got] == [
-        "decision.made", "decision.made", "outcome.reported"]
+        "decision.made",
+        "decision.made",
+        "outcome.reported",
+    ]
     first, _, outcome = receiver.got
     assert first.data["decision_id"] == "d1-a"
     assert first.data["account_id"] == outcome.data["account_id"] == "a"
@@ -213,8 +240,9 @@ def test_what_the_ledger_holds_is_told_once_and_signed(ledger, outbox, receiver,
     assert outbox.counts("crm").sent == 3
 
 
-def test_two_secrets_sign_while_one_takes_the_place_of_the_other(ledger, outbox, receiver, sender
-                                                                 ) -> None:
+def test_two_secrets_sign_while_one_takes_the_place_of_the_other(
+    ledger, outbox, receiver, sender
+) -> None:
     outbox.change_secrets("crm", (SECRET, OLDER))
     decide(ledger, "d1-a")
     run(sender)
@@ -228,7 +256,10 @@ def test_two_secrets_sign_while_one_takes_the_place_of_the_other(ledger, outbox,
 
 
 def test_messages_of_an_account_stay_in_order_and_others_do_not_wait(
-    ledger, receiver, sender, clock,
+    ledger,
+    receiver,
+    sender,
+    clock,
 ) -> None:
     broken = {"d1-a"}
     receiver.answer = lambda request: 500 if request.data["decision_id"] in broken else 200
@@ -246,7 +277,11 @@ def test_messages_of_an_account_stay_in_order_and_others_do_not_wait(
 
 
 def test_what_nobody_takes_is_tried_ever_later_and_then_given_up(
-    ledger, outbox, receiver, sender, clock,
+    ledger,
+    outbox,
+    receiver,
+    sender,
+    clock,
 ) -> None:
     receiver.answer = lambda request: 500 if request.data["decision_id"] == "d1-a" else 200
     decide(ledger, "d1-a", "d2-a")
@@ -275,7 +310,11 @@ def test_waits_double_with_jitter_up_to_a_bound() -> None:
 
 
 def test_given_up_messages_are_told_again_by_a_replay_of_their_places(
-    ledger, outbox, receiver, sender, clock,
+    ledger,
+    outbox,
+    receiver,
+    sender,
+    clock,
 ) -> None:
     decide(ledger, "d1-a", "d2-b", "d3-a")
     receiver.answer = lambda request: 410  # Gone
@@ -289,7 +328,8 @@ def test_given_up_messages_are_told_again_by_a_replay_of_their_places(
     run(sender)
     assert [each.data["decision_id"] for each in receiver.got[3:]] == ["d1-a", "d2-b"]
     assert [each.headers["webhook-id"] for each in receiver.got[3:]] == [
-        each.headers["webhook-id"] for each in receiver.got[:2]]
+        each.headers["webhook-id"] for each in receiver.got[:2]
+    ]
     assert (outbox.counts("crm").dead, outbox.dead("crm")) == (1, {3})
 
 
@@ -300,7 +340,8 @@ def test_a_redirect_is_not_followed(ledger, outbox, receiver, sender) -> None:
     sender.step("crm")
     assert [each.path for each in receiver.got] == ["/hook"]
     assert outbox.counts("crm").problem == (
-        "answered 307, a redirect, and redirects are not followed")
+        "answered 307, a redirect, and redirects are not followed"
+    )
 
 
 def test_a_receiver_that_asks_for_time_gets_it(ledger, receiver, sender, clock) -> None:
@@ -347,33 +388,42 @@ def test_a_receiver_that_dribbles_is_left_after_the_whole_time(ledger, outbox, s
 
         thread = threading.Thread(target=dribble)
         thread.start()
-        outbox.add(Endpoint(name="slow", url=f"http://127.0.0.1:{port}/", kinds=(), place=0),
-                   SECRET)
+        outbox.add(
+            Endpoint(name="slow", url=f"http://127.0.0.1:{port}/", kinds=(), place=0), SECRET
+        )
         decide(ledger, "d1-a")
-        replace(sender, seconds=0.4, allowed=allowed_addresses(
-            f"127.0.0.1:{port}", "127.0.0.0/8")).step("slow")
+        replace(
+            sender, seconds=0.4, allowed=allowed_addresses(f"127.0.0.1:{port}", "127.0.0.0/8")
+        ).step("slow")
         over.set()
         thread.join()
     assert outbox.counts("slow").problem == "did not answer within 0.4 seconds"
 
 
-def test_a_private_address_is_not_reached_unless_it_is_allowed(ledger, outbox, receiver, sender
-                                                               ) -> None:
+def test_a_private_address_is_not_reached_unless_it_is_allowed(
+    ledger, outbox, receiver, sender
+) -> None:
     decide(ledger, "d1-a")
     replace(sender, allowed=allowed_addresses(f"127.0.0.1:{receiver.port}", "")).step("crm")
     assert receiver.got == []
     assert "127.0.0.1, which is no public address" in str(outbox.counts("crm").problem)
 
 
-def test_a_name_that_changes_its_mind_is_not_followed(ledger, outbox, receiver, sender, clock
-                                                      ) -> None:
+def test_a_name_that_changes_its_mind_is_not_followed(
+    ledger, outbox, receiver, sender, clock
+) -> None:
     """The address that was looked at is the one that is connected to."""
-    outbox.add(Endpoint(name="named", url=f"http://hooks.example:{receiver.port}/hook", kinds=(),
-                        place=0), SECRET)
+    outbox.add(
+        Endpoint(name="named", url=f"http://hooks.example:{receiver.port}/hook", kinds=(), place=0),
+        SECRET,
+    )
     decide(ledger, "d1-a")
     answers = iter([["127.0.0.1"], ["10.0.0.1"]])
-    named = replace(sender, allowed=allowed_addresses(
-        f"hooks.example:{receiver.port}", "127.0.0.0/8"), resolve=lambda host, port: next(answers))
+    named = replace(
+        sender,
+        allowed=allowed_addresses(f"hooks.example:{receiver.port}", "127.0.0.0/8"),
+        resolve=lambda host, port: next(answers),
+    )
     assert named.step("named") == 1
     assert receiver.got[0].headers["host"] == f"hooks.example:{receiver.port}"
     decide(ledger, "d2-a")
@@ -381,10 +431,13 @@ def test_a_name_that_changes_its_mind_is_not_followed(ledger, outbox, receiver, 
     assert "10.0.0.1, which is no public address" in str(outbox.counts("named").problem)
 
 
-def test_a_receiver_whose_certificate_nobody_signed_is_not_told(ledger, outbox, receiver, sender
-                                                                ) -> None:
-    outbox.add(Endpoint(name="tls", url=f"https://127.0.0.1:{receiver.port}/hook", kinds=(),
-                        place=0), SECRET)
+def test_a_receiver_whose_certificate_nobody_signed_is_not_told(
+    ledger, outbox, receiver, sender
+) -> None:
+    outbox.add(
+        Endpoint(name="tls", url=f"https://127.0.0.1:{receiver.port}/hook", kinds=(), place=0),
+        SECRET,
+    )
     decide(ledger, "d1-a")
     replace(sender, context=ssl.create_default_context()).step("tls")
     assert receiver.got == []
@@ -392,8 +445,7 @@ def test_a_receiver_whose_certificate_nobody_signed_is_not_told(ledger, outbox, 
 
 
 def test_a_webhook_is_told_only_what_it_asked_for(ledger, outbox, receiver, sender) -> None:
-    outbox.add(Endpoint(name="outcomes", url=receiver.url, kinds=("outcome",), place=0),
-               SECRET)
+    outbox.add(Endpoint(name="outcomes", url=receiver.url, kinds=("outcome",), place=0), SECRET)
     decide(ledger, "d1-a")
     ledger.append_outcome("d1-a", NewOutcome(kind="executed"), key="k", received_at=NOW)
     assert sender.step("outcomes") == 1
@@ -402,7 +454,10 @@ def test_a_webhook_is_told_only_what_it_asked_for(ledger, outbox, receiver, send
 
 
 def test_only_one_process_sends_to_a_webhook_until_its_lease_is_over(
-    ledger, receiver, sender, clock,
+    ledger,
+    receiver,
+    sender,
+    clock,
 ) -> None:
     decide(ledger, "d1-a")
     sender.step("crm")
@@ -428,12 +483,18 @@ def test_reading_on_at_the_same_time_makes_no_message_twice(ledger, outbox, send
 
 
 def test_a_full_outbox_reads_no_further_and_loses_nothing(
-    ledger, outbox, receiver, sender, monkeypatch,
+    ledger,
+    outbox,
+    receiver,
+    sender,
+    monkeypatch,
 ) -> None:
     monkeypatch.setattr("serving.webhooks.sending.MOST_WAITING", 1)
     decide(ledger, *(f"d{n}-a" for n in range(6)))
-    monkeypatch.setattr("serving.webhooks.sending.messages_after",
-                        lambda *words, after: messages_after(*words, after=after, most=2))
+    monkeypatch.setattr(
+        "serving.webhooks.sending.messages_after",
+        lambda *words, after: messages_after(*words, after=after, most=2),
+    )
     sender.fill(outbox.endpoint("crm"))
     assert outbox.counts("crm").waiting == 2
     run(sender)
@@ -441,7 +502,11 @@ def test_a_full_outbox_reads_no_further_and_loses_nothing(
 
 
 def test_what_was_sent_long_ago_is_forgotten_and_can_still_be_replayed(
-    ledger, outbox, receiver, sender, clock,
+    ledger,
+    outbox,
+    receiver,
+    sender,
+    clock,
 ) -> None:
     decide(ledger, "d1-a")
     run(sender)
@@ -472,7 +537,12 @@ def test_the_file_is_its_owners(tmp_path: Path) -> None:
 
 
 def test_where_the_key_is_gone_nothing_is_sent_and_nothing_given_up(
-    ledger, outbox_place, outbox, receiver, sender, tmp_path,
+    ledger,
+    outbox_place,
+    outbox,
+    receiver,
+    sender,
+    tmp_path,
 ) -> None:
     decide(ledger, "d1-a")
     (tmp_path / KEY_FILE).rename(tmp_path / "aside")
@@ -544,7 +614,14 @@ while True:
 
 
 def test_a_process_killed_between_sending_and_marking_loses_nothing(
-    ledger, outbox, receiver, sender, ledger_place, outbox_place, clock, tmp_path,
+    ledger,
+    outbox,
+    receiver,
+    sender,
+    ledger_place,
+    outbox_place,
+    clock,
+    tmp_path,
 ) -> None:
     decide(ledger, *(f"d{n}-{'ab'[n % 2]}" for n in range(8)))
     reached, kills = threading.Event(), 3
@@ -559,9 +636,18 @@ def test_a_process_killed_between_sending_and_marking_loses_nothing(
         receiver.answer = hold
         reached.clear()
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(ledger_place), str(receiver.port), f"p{kill}",
-             str(outbox_place), str(tmp_path)],
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)})
+            [
+                sys.executable,
+                "-c",
+                KILLED,
+                str(ledger_place),
+                str(receiver.port),
+                f"p{kill}",
+                str(outbox_place),
+                str(tmp_path),
+            ],
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        )
         assert reached.wait(60)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -573,10 +659,14 @@ def test_a_process_killed_between_sending_and_marking_loses_nothing(
     ids = [each.headers["webhook-id"] for each in receiver.got]
     assert len(ids) > len(set(ids))  # some were sent twice …
     for account in "ab":  # … none was lost, and the first arrivals are in order
-        mine = [str(each.data["decision_id"]) for each in receiver.got
-                if each.data["account_id"] == account]
-        assert list(dict.fromkeys(mine)) == [f"d{n}-{account}" for n in range(8)
-                                             if "ab"[n % 2] == account]
+        mine = [
+            str(each.data["decision_id"])
+            for each in receiver.got
+            if each.data["account_id"] == account
+        ]
+        assert list(dict.fromkeys(mine)) == [
+            f"d{n}-{account}" for n in range(8) if "ab"[n % 2] == account
+        ]
     bodies = {each.headers["webhook-id"]: each.body for each in receiver.got}
     assert all(each.body == bodies[each.headers["webhook-id"]] for each in receiver.got)
     assert outbox.counts("crm").sent == 8

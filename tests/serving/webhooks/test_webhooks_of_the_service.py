@@ -47,19 +47,28 @@ def told() -> Iterator[tuple[int, list[dict[str, object]]]]:
 
 def add(workspace, port: int) -> None:
     with closing(Outbox(workspace.root / FILE, Seal(workspace.root, None))) as outbox:
-        outbox.add(Endpoint(name="crm", url=f"http://127.0.0.1:{port}/", kinds=(), place=0),
-                   secret_text(b"s" * 32))
+        outbox.add(
+            Endpoint(name="crm", url=f"http://127.0.0.1:{port}/", kinds=(), place=0),
+            secret_text(b"s" * 32),
+        )
 
 
 def test_a_decision_reaches_the_receiver_and_none_where_no_host_is_named(
-    own_workspace, store, as_of, told,
+    own_workspace,
+    store,
+    as_of,
+    told,
 ) -> None:
     port, got = told
     add(own_workspace, port)
     for allowed in (AllowedAddresses(), allowed_addresses(f"127.0.0.1:{port}", "127.0.0.0/8")):
-        app = create_app(own_workspace, store=store, now=lambda: as_of,
-                         settings=ServiceSettings(webhooks=allowed),
-                         wall_clock=lambda: datetime.now(UTC))
+        app = create_app(
+            own_workspace,
+            store=store,
+            now=lambda: as_of,
+            settings=ServiceSettings(webhooks=allowed),
+            wall_clock=lambda: datetime.now(UTC),
+        )
         assert got == []  # once a host is named, what was decided before is told at the start
         with running(app) as address:
             answer = httpx.post(f"{address}/v1/next-actions", json={"limit": 2}, timeout=60).json()
@@ -72,8 +81,9 @@ def test_a_decision_reaches_the_receiver_and_none_where_no_host_is_named(
 
 
 def test_the_environment_names_the_hosts_and_networks() -> None:
-    settings = service_settings({"KEEPWELL_WEBHOOK_HOSTS": "hooks.example",
-                                 "KEEPWELL_WEBHOOK_NETWORKS": "10.0.0.0/8"})
+    settings = service_settings(
+        {"KEEPWELL_WEBHOOK_HOSTS": "hooks.example", "KEEPWELL_WEBHOOK_NETWORKS": "10.0.0.0/8"}
+    )
     assert settings.webhooks == allowed_addresses("hooks.example", "10.0.0.0/8")
     assert service_settings({}).webhooks.hosts == ()
     with pytest.raises(ServiceSettingError, match="KEEPWELL_WEBHOOK_NETWORKS has 'home'"):

@@ -26,9 +26,19 @@ END = datetime(2023, 6, 1, tzinfo=UTC)
 
 def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words], cwd=cwd, capture_output=True,
-        text=True, check=False, env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1",
-                                     "HOME": str(cwd), "PYTHONPATH": str(ROOT)})
+        [sys.executable, str(ROOT / "keepwell.py"), *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +48,20 @@ def place(small_company, tmp_path_factory) -> Path:
     workspace = Workspace(root / "ws")
     company = small_company(n_accounts=60)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    lake.append(company.events.select(*EVENT_SCHEMA), source="test", file="events",
-                now=company.known_until, complete_until=company.known_until)
+    lake.append(
+        company.events.select(*EVENT_SCHEMA),
+        source="test",
+        file="events",
+        now=company.known_until,
+        complete_until=company.known_until,
+    )
     workspace.change_settings(complete_until=END)
     backfill(workspace, month_starts(datetime(2023, 1, 1, tzinfo=UTC), END))
     snapshots = SnapshotStore(workspace.snapshots_dir).read_all()
     rng = np.random.default_rng(1)
     snapshots.select("account_id", "as_of", "mrr", "tenure_days", "renewals_count").with_columns(
-        label=pl.Series(rng.random(snapshots.height) < 0.2)).filter(
-        pl.col("as_of") < END - timedelta(days=90)).write_parquet(root / "honest.parquet")
+        label=pl.Series(rng.random(snapshots.height) < 0.2)
+    ).filter(pl.col("as_of") < END - timedelta(days=90)).write_parquet(root / "honest.parquet")
     return root
 
 

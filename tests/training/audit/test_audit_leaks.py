@@ -92,7 +92,8 @@ def test_no_honest_feature_is_too_good_for_the_other_labels(workspace, label) ->
     moments = tuple(snapshots["as_of"].unique().sort())
     rows = cohort_rows(label_named(label), events, moments)
     decided = label_rows(label_named(label), events, rows, known_until=AS_OF).frame.select(
-        *ROW, label=pl.col(f"{label}_90d").cast(pl.Float64))
+        *ROW, label=pl.col(f"{label}_90d").cast(pl.Float64)
+    )
     audited = AuditedSet(name=label, frame=decided.join(snapshots, on=ROW, how="left"))
     findings, looked = check_features(audited, recomputed=frozenset(audited.features), rng=rng())
     assert findings == []
@@ -109,10 +110,15 @@ def test_a_feature_read_four_weeks_later_is_found(part, history) -> None:
 
 
 def test_events_counted_before_they_were_recorded_are_found(part, history) -> None:
-    late = ((pl.col("kind") == "feature.used") & (pl.col("event_id").hash(3) % 4 == 0))
-    delayed = replace(history, events=history.events.with_columns(
-        recorded_at=pl.when(late).then(pl.col("recorded_at") + timedelta(days=6))
-        .otherwise(pl.col("recorded_at"))))
+    late = (pl.col("kind") == "feature.used") & (pl.col("event_id").hash(3) % 4 == 0)
+    delayed = replace(
+        history,
+        events=history.events.with_columns(
+            recorded_at=pl.when(late)
+            .then(pl.col("recorded_at") + timedelta(days=6))
+            .otherwise(pl.col("recorded_at"))
+        ),
+    )
     honest = values_as_of(part.frame, delayed)
     frame = part.frame.with_columns(honest[name] for name in part.features)
     audited = replace(part, frame=frame)
@@ -126,13 +132,21 @@ def test_events_counted_before_they_were_recorded_are_found(part, history) -> No
 
 def test_corrections_counted_before_they_were_recorded_are_found(part, history) -> None:
     """A quarter of the uses were recorded ten times as high at first, and corrected in six days."""
-    wrong = ((pl.col("kind") == "feature.used") & (pl.col("event_id").hash(3) % 4 == 0))
+    wrong = (pl.col("kind") == "feature.used") & (pl.col("event_id").hash(3) % 4 == 0)
     events = history.events.collect()
     corrected_at = pl.col("recorded_at") + timedelta(days=6)
-    corrected = replace(history, events=pl.concat([
-        events.filter(~wrong),
-        events.filter(wrong).with_columns(pl.col("event_count") * 10, superseded_at=corrected_at),
-        events.filter(wrong).with_columns(recorded_at=corrected_at)]).lazy())
+    corrected = replace(
+        history,
+        events=pl.concat(
+            [
+                events.filter(~wrong),
+                events.filter(wrong).with_columns(
+                    pl.col("event_count") * 10, superseded_at=corrected_at
+                ),
+                events.filter(wrong).with_columns(recorded_at=corrected_at),
+            ]
+        ).lazy(),
+    )
     honest = values_as_of(part.frame, corrected)
     audited = replace(part, frame=part.frame.with_columns(honest[n] for n in part.features))
     planted = with_column(audited, "feature_uses_28d", part.frame["feature_uses_28d"])
@@ -152,11 +166,15 @@ def test_a_field_as_it_stands_today_is_found(part, history, name) -> None:
 def test_a_property_that_is_no_feature_is_held_against_its_events(part, history) -> None:
     at_cutoff = values_as_of(part.frame, history)
     assert "reason" not in at_cutoff.columns
-    newest = (history.events.filter(pl.col("kind").str.starts_with("contract."))
-              .sort("occurred_at", "event_id").with_columns(
-                  reason=pl.col("properties").str.json_path_match("$.reason"))
-              .filter(pl.col("reason").is_not_null())
-              .group_by("account_id", maintain_order=True).agg(pl.col("reason").last()).collect())
+    newest = (
+        history.events.filter(pl.col("kind").str.starts_with("contract."))
+        .sort("occurred_at", "event_id")
+        .with_columns(reason=pl.col("properties").str.json_path_match("$.reason"))
+        .filter(pl.col("reason").is_not_null())
+        .group_by("account_id", maintain_order=True)
+        .agg(pl.col("reason").last())
+        .collect()
+    )
     today = part.frame.join(newest, on="account_id", how="left", maintain_order="left")["reason"]
     findings, _, recomputed = check_against_history(with_column(part, "reason", today), history)
     assert "reason" in recomputed
@@ -177,8 +195,9 @@ def test_a_column_filled_because_of_the_outcome_is_found(clean, history) -> None
 def test_a_survey_that_only_leavers_fill_in_is_found(clean) -> None:
     asked = pl.Series(rng().random(clean.frame.height) < 0.4) & (clean.frame["label"] == 1)
     score = pl.select(pl.when(asked).then(pl.Series(rng().normal(size=len(asked))))).to_series()
-    findings, _ = check_features(with_column(clean, "exit_score", score),
-                                 recomputed=frozenset(clean.features), rng=rng())
+    findings, _ = check_features(
+        with_column(clean, "exit_score", score), recomputed=frozenset(clean.features), rng=rng()
+    )
     found = one_finding(findings, "missing", "exit_score")
     assert "where it is known, 100% of" in found.evidence
     assert "8% of all do" in found.evidence
@@ -188,27 +207,35 @@ def test_an_absence_that_follows_the_outcome_is_found(clean) -> None:
     gone = (clean.frame["label"] == 1) & pl.Series(rng().random(clean.frame.height) < 0.9)
     gone |= pl.Series(rng().random(clean.frame.height) < 0.1)
     plan = pl.select(pl.when(~gone).then(pl.lit(1.0))).to_series()
-    findings, _ = check_features(with_column(clean, "plan_in_billing", plan),
-                                 recomputed=frozenset(clean.features), rng=rng())
+    findings, _ = check_features(
+        with_column(clean, "plan_in_billing", plan), recomputed=frozenset(clean.features), rng=rng()
+    )
     assert ("missing", "plan_in_billing") in {(f.check, f.feature) for f in findings}
     assert any("whether it is known predicts" in f.evidence for f in findings)
 
 
 def test_a_split_without_an_embargo_is_found(clean) -> None:
     opens = clean.frame.filter(pl.col("split") == "test")["as_of"].min()
-    careless = pl.select(pl.when(clean.frame["as_of"] < opens).then(pl.lit("train"))
-                         .otherwise(pl.lit("test"))).to_series()
+    careless = pl.select(
+        pl.when(clean.frame["as_of"] < opens).then(pl.lit("train")).otherwise(pl.lit("test"))
+    ).to_series()
     findings, _ = check_rows(with_column(clean, "split", careless), complete_until=AS_OF)
     found = one_finding(findings, "windows", "split")
-    assert found.rows == ((clean.frame["as_of"] < opens)
-                          & (clean.frame["as_of"] + timedelta(days=90) > opens)).sum()
+    assert (
+        found.rows
+        == (
+            (clean.frame["as_of"] < opens) & (clean.frame["as_of"] + timedelta(days=90) > opens)
+        ).sum()
+    )
 
 
 def test_rows_that_stand_on_both_sides_are_found(clean) -> None:
     again = clean.frame.head(30).with_columns(
-        pl.lit("test").alias("split"), pl.format(" {} ", "account_id").alias("account_id"))
-    findings, _ = check_rows(replace(clean, frame=pl.concat([clean.frame, again]), reach=None),
-                             complete_until=AS_OF)
+        pl.lit("test").alias("split"), pl.format(" {} ", "account_id").alias("account_id")
+    )
+    findings, _ = check_rows(
+        replace(clean, frame=pl.concat([clean.frame, again]), reach=None), complete_until=AS_OF
+    )
     found = one_finding(findings, "rows", "rows")
     assert found.rows == 60
     assert "30 stand in train and in test" in found.evidence
@@ -222,51 +249,63 @@ def test_a_label_taken_before_its_window_closed_is_found(clean) -> None:
 
 
 def test_a_time_of_knowledge_after_the_cutoff_is_found_and_a_renewal_date_is_not(
-    part, history,
+    part,
+    history,
 ) -> None:
     ends = part.frame["as_of"] + timedelta(days=40)
     planted = with_column(with_column(part, "last_event_recorded_at", ends), "renewal_on", ends)
     findings, _, _ = check_against_history(
-        replace(planted, frame=planted.frame.with_columns(pl.col("renewal_on").dt.date())), history)
-    found = one_finding([f for f in findings if f.feature != "renewal_on"], "knowledge",
-                        "last_event_recorded_at")
+        replace(planted, frame=planted.frame.with_columns(pl.col("renewal_on").dt.date())), history
+    )
+    found = one_finding(
+        [f for f in findings if f.feature != "renewal_on"], "knowledge", "last_event_recorded_at"
+    )
     assert found.rows == part.frame.height
     assert "up to 40 days after it" in found.evidence
 
 
 def test_rows_of_accounts_that_were_not_known_yet_are_found(part, history) -> None:
-    frame = part.frame.with_columns(as_of=pl.when(pl.int_range(pl.len()) < 3).then(
-        pl.lit(datetime(2021, 6, 1, tzinfo=UTC), pl.Datetime("us", "UTC")))
-        .otherwise(pl.col("as_of")))
+    frame = part.frame.with_columns(
+        as_of=pl.when(pl.int_range(pl.len()) < 3)
+        .then(pl.lit(datetime(2021, 6, 1, tzinfo=UTC), pl.Datetime("us", "UTC")))
+        .otherwise(pl.col("as_of"))
+    )
     findings, _, _ = check_against_history(replace(part, frame=frame), history)
     assert [f.rows for f in findings if (f.check, f.feature) == ("knowledge", "rows")] == [3]
 
 
 def test_unknown_numbers_filled_in_with_one_number_are_no_leak(part, history) -> None:
-    filled = with_column(part, "seats_change_90d",
-                         part.frame["seats_change_90d"].fill_null(-1.0))
+    filled = with_column(part, "seats_change_90d", part.frame["seats_change_90d"].fill_null(-1.0))
     assert filled.frame["seats_change_90d"].null_count() == 0
     assert check_against_history(filled, history)[0] == []
-    told = pl.select(pl.when(part.frame["label"] == 1).then(
-        part.frame["seats_change_90d"].fill_null(-1.0))
-        .otherwise(part.frame["seats_change_90d"])).to_series()
+    told = pl.select(
+        pl.when(part.frame["label"] == 1)
+        .then(part.frame["seats_change_90d"].fill_null(-1.0))
+        .otherwise(part.frame["seats_change_90d"])
+    ).to_series()
     findings, _, _ = check_against_history(with_column(part, "seats_change_90d", told), history)
     one_finding(findings, "future", "seats_change_90d")
 
 
 def by_occurrence(events, as_ofs, first, *, catalogue) -> pl.DataFrame:
-    return build_snapshots(events.with_columns(recorded_at=pl.col("occurred_at")), as_ofs,
-                           catalogue, first_recorded=first)
+    return build_snapshots(
+        events.with_columns(recorded_at=pl.col("occurred_at")),
+        as_ofs,
+        catalogue,
+        first_recorded=first,
+    )
 
 
 def corrections_at_once(events, as_ofs, first, *, catalogue) -> pl.DataFrame:
-    return build_snapshots(events.filter(pl.col("superseded_at").is_null()), as_ofs, catalogue,
-                           first_recorded=first)
+    return build_snapshots(
+        events.filter(pl.col("superseded_at").is_null()), as_ofs, catalogue, first_recorded=first
+    )
 
 
 def one_edge_off(events, as_ofs, first, *, catalogue) -> pl.DataFrame:
-    frame = build_snapshots(events, [at + timedelta(microseconds=1) for at in as_ofs], catalogue,
-                            first_recorded=first)
+    frame = build_snapshots(
+        events, [at + timedelta(microseconds=1) for at in as_ofs], catalogue, first_recorded=first
+    )
     return frame.with_columns(pl.col("as_of") - timedelta(microseconds=1))
 
 
@@ -286,14 +325,20 @@ def test_five_leaks_at_once_are_named_and_nothing_else_is(part, history) -> None
     label = part.frame["label"].fill_null(0.0)
     opens = part.frame.filter(pl.col("split") == "test")["as_of"].min()
     frame = part.frame.with_columns(
-        later["use_search_count_28d"], today["seats"],
+        later["use_search_count_28d"],
+        today["seats"],
         exit_calls=pl.Series(rng().normal(size=label.len())) + 4 * label,
         snapshot_at=pl.col("as_of") + timedelta(days=1),
-        split=pl.when(pl.col("as_of") < opens).then(pl.lit("train")).otherwise(pl.lit("test")))
+        split=pl.when(pl.col("as_of") < opens).then(pl.lit("train")).otherwise(pl.lit("test")),
+    )
     report = audit(replace(part, frame=frame), history, rng=rng())
     assert {(f.check, f.feature) for f in report.findings} == {
-        ("future", "use_search_count_28d"), ("field", "seats"), ("alone", "exit_calls"),
-        ("knowledge", "snapshot_at"), ("windows", "split")}
+        ("future", "use_search_count_28d"),
+        ("field", "seats"),
+        ("alone", "exit_calls"),
+        ("knowledge", "snapshot_at"),
+        ("windows", "split"),
+    }
     said = "\n".join(report.lines())
     for finding in report.findings:
         assert f"{finding.title}: {finding.feature}\n" in said

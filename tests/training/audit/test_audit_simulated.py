@@ -25,28 +25,42 @@ from training.pipeline.prepare import prepare
 def history() -> History:
     settings = WorldSettings(accounts=260, months=14)
     events = simulate(settings, np.random.default_rng(6)).events.with_columns(
-        superseded_at=pl.lit(None, UTC_INSTANT))
+        superseded_at=pl.lit(None, UTC_INSTANT)
+    )
     first = dict(events.group_by("kind").agg(pl.col("recorded_at").min()).iter_rows())
-    return History(events=events.lazy(), catalogue=catalogue(), first_recorded=first,
-                   complete_until=settings.calendar.starts_at.replace(year=2025, month=3))
+    return History(
+        events=events.lazy(),
+        catalogue=catalogue(),
+        first_recorded=first,
+        complete_until=settings.calendar.starts_at.replace(year=2025, month=3),
+    )
 
 
 @pytest.fixture(scope="module")
 def snapshots(history) -> pl.DataFrame:
-    moments = month_starts(datetime(2024, 2, 1, tzinfo=history.complete_until.tzinfo),
-                           history.complete_until)
-    return build_snapshots(history.events.collect(), moments, history.catalogue,
-                           first_recorded=history.first_recorded, threads=2)
+    moments = month_starts(
+        datetime(2024, 2, 1, tzinfo=history.complete_until.tzinfo), history.complete_until
+    )
+    return build_snapshots(
+        history.events.collect(),
+        moments,
+        history.catalogue,
+        first_recorded=history.first_recorded,
+        threads=2,
+    )
 
 
 @pytest.mark.parametrize("label", ["churn", "expansion"])
 def test_the_clean_simulated_company_is_clean(history, snapshots, label) -> None:
     names = [f.name for f in history.catalogue.features if f.is_model_input] + ["health_score"]
     prepared = prepare(
-        label_named(label), events=history.events.collect(),
+        label_named(label),
+        events=history.events.collect(),
         reader=lambda rows: rows.join(snapshots, on=["account_id", "as_of"], how="left"),
-        digests=dict.fromkeys(names, ""), cutoffs=tuple(snapshots["as_of"].unique().sort()),
-        known_until=history.complete_until)
+        digests=dict.fromkeys(names, ""),
+        cutoffs=tuple(snapshots["as_of"].unique().sort()),
+        known_until=history.complete_until,
+    )
     report = audit(set_of(prepared, name=label), history, rng=np.random.default_rng(1))
     assert report.findings == ()
     assert {report.verdict(check) for check in CHECKS} == {"clean"}

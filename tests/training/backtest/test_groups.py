@@ -55,8 +55,11 @@ def test_the_groups_of_a_dimension_are_all_rows(back_tested, groups) -> None:
     played, _ = back_tested
     for dimension in ("segment", "tenure"):
         for position, horizon in enumerate(played.rows.horizons):
-            total = sum(group.n_rows for group in groups
-                        if group.dimension == dimension and group.horizon == horizon)
+            total = sum(
+                group.n_rows
+                for group in groups
+                if group.dimension == dimension and group.horizon == horizon
+            )
             assert total == played.rows.decided(position).sum()
 
 
@@ -123,8 +126,12 @@ def test_a_level_that_follows_the_rate_ranks_nobody_at_a_cutoff() -> None:
 def test_the_ranking_at_a_cutoff_counts_pairs_of_that_cutoff_only() -> None:
     y, p = np.array([1.0, 0, 0, 1, 0, 1]), np.array([0.2, 0.1, 0.3, 0.9, 0.8, 0.7])
     cutoff, account = np.array([0, 0, 0, 1, 1, 1]), np.arange(6)
-    pairs = [(p[i] > p[j]) + (p[i] == p[j]) / 2 for i in range(6) for j in range(6)
-             if cutoff[i] == cutoff[j] and y[i] > y[j]]
+    pairs = [
+        (p[i] > p[j]) + (p[i] == p[j]) / 2
+        for i in range(6)
+        for j in range(6)
+        if cutoff[i] == cutoff[j] and y[i] > y[j]
+    ]
     draws = account_draws(account, 30, np.random.default_rng(1))
     assert auc_at_a_cutoff(y, p, cutoff, account, draws).value == pytest.approx(np.mean(pairs))
     apart = auc_at_a_cutoff(y, p, 1 - y, account, draws)

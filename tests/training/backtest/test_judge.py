@@ -50,7 +50,8 @@ def test_where_few_accounts_left_the_best_is_one_that_is_made_for_it(back_tested
 
 
 def test_where_many_accounts_left_the_best_has_the_lowest_log_loss(
-    small_company, back_test,
+    small_company,
+    back_test,
 ) -> None:
     played = back_test(small_company(n_accounts=400, leaves=0.10), n_origins=2)
     result = judge(played, capacity=10, n_draws=50)
@@ -71,8 +72,9 @@ def test_a_difference_is_that_of_the_log_losses_and_has_their_paired_interval(ba
     played, result = back_tested
     rows = played.rows
     y = rows.outcomes[:, 2]
-    one, two = (row_log_loss(y, rows.probabilities[name][:, 2])
-                for name in ("lightgbm", "base_rate"))
+    one, two = (
+        row_log_loss(y, rows.probabilities[name][:, 2]) for name in ("lightgbm", "base_rate")
+    )
     found = result.differences[90]["lightgbm"]["base_rate"]
     assert found.value == pytest.approx((one - two).mean())
     other = gain(one, two, rows.account, np.random.default_rng(9))
@@ -89,13 +91,15 @@ def test_origins_say_what_they_fitted_and_judged(back_tested) -> None:
     assert sum(c["judged_outcomes"] for c in result.counts) == played.rows.outcomes[:, -1].sum()
     assert [c["fitted"] for c in result.counts] == sorted(c["fitted"] for c in result.counts)
     pooled = result.by_horizon[-1].verdict.metrics["lightgbm"]["log_loss"].value
-    weighted = sum(loss["lightgbm"] * c["judged"]
-                   for loss, c in zip(result.losses, result.counts, strict=True))
+    weighted = sum(
+        loss["lightgbm"] * c["judged"] for loss, c in zip(result.losses, result.counts, strict=True)
+    )
     assert weighted / len(played.rows.account) == pytest.approx(pooled)
 
 
 def test_rows_that_are_not_yet_mature_are_left_out_and_counted(
-    small_company, back_tested,
+    small_company,
+    back_tested,
 ) -> None:
     played, result = back_tested
     company = small_company()
@@ -125,8 +129,14 @@ def test_accounts_without_a_known_mrr_are_counted_and_not_ordered(back_tested) -
     unknown = replace(played, rows=replace(played.rows, mrr=mrr, value=mrr))
     assert judge(unknown, capacity=5, n_draws=20).capacity.n_without_mrr == len(mrr[::10])
     nothing = np.full(len(mrr), np.nan)
-    assert judge(replace(played, rows=replace(played.rows, mrr=nothing, value=nothing)),
-                 capacity=5, n_draws=20).capacity is None
+    assert (
+        judge(
+            replace(played, rows=replace(played.rows, mrr=nothing, value=nothing)),
+            capacity=5,
+            n_draws=20,
+        ).capacity
+        is None
+    )
 
 
 @pytest.mark.parametrize("capacity", [0, -3])
@@ -166,19 +176,37 @@ def ravenstack_events() -> pl.DataFrame:
     parts = [
         (signed, "contract.started", "signup_date", pl.col("mrr_amount")),
         (table("churn_events"), "contract.cancelled", "churn_date", pl.lit(None)),
-        (table("feature_usage").join(owners, on="subscription_id"), "feature.used", "usage_date",
-         pl.col("usage_count")),
+        (
+            table("feature_usage").join(owners, on="subscription_id"),
+            "feature.used",
+            "usage_date",
+            pl.col("usage_count"),
+        ),
         (table("support_tickets"), "ticket.created", "submitted_at", pl.lit(2.0)),
     ]
     frames = [
-        frame.select("account_id", kind=pl.lit(kind), quantity=quantity.cast(pl.Float64),
-                     occurred_at=pl.col(day).str.slice(0, 10).str.to_datetime(
-                         "%Y-%m-%d", time_unit="us", time_zone="UTC"))
-        for frame, kind, day, quantity in parts]
-    return pl.concat(frames).with_row_index("event_id").with_columns(
-        recorded_at="occurred_at", user_id=pl.lit(None), properties=pl.lit("{}"),
-        event_count=pl.lit(1), user_count=pl.lit(1),
-    ).select(pl.col(name).cast(kind) for name, kind in EVENT_SCHEMA.items())
+        frame.select(
+            "account_id",
+            kind=pl.lit(kind),
+            quantity=quantity.cast(pl.Float64),
+            occurred_at=pl.col(day)
+            .str.slice(0, 10)
+            .str.to_datetime("%Y-%m-%d", time_unit="us", time_zone="UTC"),
+        )
+        for frame, kind, day, quantity in parts
+    ]
+    return (
+        pl.concat(frames)
+        .with_row_index("event_id")
+        .with_columns(
+            recorded_at="occurred_at",
+            user_id=pl.lit(None),
+            properties=pl.lit("{}"),
+            event_count=pl.lit(1),
+            user_count=pl.lit(1),
+        )
+        .select(pl.col(name).cast(kind) for name, kind in EVENT_SCHEMA.items())
+    )
 
 
 def test_labels_of_noise_teach_nothing_and_it_is_said() -> None:
@@ -191,10 +219,16 @@ def test_labels_of_noise_teach_nothing_and_it_is_said() -> None:
     names = [f.name for f in declared.features if f.is_model_input] + ["health_score"]
     label = label_named("churn")
     played = play(
-        label, events=events.filter(pl.col("kind").is_in(label.reads)),
-        reader=lambda rows: rows.join(snapshots.select("account_id", "as_of", *names),
-                                      on=["account_id", "as_of"], how="left"),
-        digests=dict.fromkeys(names, ""), cutoffs=moments, known_until=known_until, n_origins=4)
+        label,
+        events=events.filter(pl.col("kind").is_in(label.reads)),
+        reader=lambda rows: rows.join(
+            snapshots.select("account_id", "as_of", *names), on=["account_id", "as_of"], how="left"
+        ),
+        digests=dict.fromkeys(names, ""),
+        cutoffs=moments,
+        known_until=known_until,
+        n_origins=4,
+    )
     result = judge(played, capacity=20)
     assert result.by_horizon[-1].n_accounts_with_outcome > 50
     assert result.learned == "nothing", result.summary

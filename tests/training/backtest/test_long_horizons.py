@@ -31,19 +31,27 @@ def simulated():
     """What a back-test is given of 48 months of a simulated company."""
     settings = WorldSettings(accounts=250, months=48)
     events = simulate(settings, np.random.default_rng(5)).events.with_columns(
-        superseded_at=pl.lit(None, UTC_INSTANT))
+        superseded_at=pl.lit(None, UTC_INSTANT)
+    )
     starts = settings.calendar.starts_at
     until = starts.replace(year=starts.year + 4)
     first = dict(events.group_by("kind").agg(pl.col("recorded_at").min()).iter_rows())
-    snapshots = build_snapshots(events, month_starts(starts.replace(month=2), until), catalogue(),
-                                first_recorded=first, threads=2)
+    snapshots = build_snapshots(
+        events,
+        month_starts(starts.replace(month=2), until),
+        catalogue(),
+        first_recorded=first,
+        threads=2,
+    )
     names = [f.name for f in catalogue().features if f.is_model_input] + [HEALTH_SCORE]
-    return {"events": events.filter(pl.col("kind").is_in((*CONTRACT_KINDS, *USE_KINDS))),
-            "reader": lambda rows: rows.join(snapshots, on=ROW, how="left"),
-            "traits": lambda rows: rows.join(
-                snapshots.select(*ROW, "tenure_days"), on=ROW, how="left"),
-            "digests": dict.fromkeys(names, ""), "known_until": until,
-            "cutoffs": tuple(snapshots["as_of"].unique().sort())}
+    return {
+        "events": events.filter(pl.col("kind").is_in((*CONTRACT_KINDS, *USE_KINDS))),
+        "reader": lambda rows: rows.join(snapshots, on=ROW, how="left"),
+        "traits": lambda rows: rows.join(snapshots.select(*ROW, "tenure_days"), on=ROW, how="left"),
+        "digests": dict.fromkeys(names, ""),
+        "known_until": until,
+        "cutoffs": tuple(snapshots["as_of"].unique().sort()),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +76,12 @@ def test_a_year_is_judged_on_48_months_beside_the_baselines(result) -> None:
     assert year.pooled is not None
     assert year.pooled.verdict is not None
     assert set(year.pooled.verdict.metrics) == {
-        result.best.name, "formula", "usage", "logistic", "base_rate"}
+        result.best.name,
+        "formula",
+        "usage",
+        "logistic",
+        "base_rate",
+    }
     assert year.pooled.n_rows == sum(origin.n_rows for origin in year.origins) > 200
     assert sum(origin.n_rows > 0 for origin in year.origins) >= 2
     assert "365 days: " in remarks(result)[-1]
@@ -76,7 +89,9 @@ def test_a_year_is_judged_on_48_months_beside_the_baselines(result) -> None:
 
 
 def test_an_origin_judges_only_what_it_could_learn_and_what_has_passed(
-    played, later, simulated,
+    played,
+    later,
+    simulated,
 ) -> None:
     cutoffs = np.array([at.timestamp() for at in played.prepared.training.cutoffs])
     for far in later:
@@ -99,8 +114,11 @@ def test_no_far_probability_lies_below_the_nearer_one(played, later) -> None:
     for name in year.rows.probabilities:
         said = {}
         for rows, position in ((near, -1), (half.rows, 0), (year.rows, 0)):
-            for key, p in zip(zip(rows.account, rows.cutoff, strict=True),
-                              rows.probabilities[name][:, position], strict=True):
+            for key, p in zip(
+                zip(rows.account, rows.cutoff, strict=True),
+                rows.probabilities[name][:, position],
+                strict=True,
+            ):
                 said.setdefault(key, []).append(p)
         whole = np.array([p for p in said.values() if len(p) == 3])
         assert len(whole) == len(year.rows.account)
@@ -108,21 +126,31 @@ def test_no_far_probability_lies_below_the_nearer_one(played, later) -> None:
 
 
 def test_what_was_recorded_after_an_origin_changes_nothing_that_it_says_of_a_year(
-    played, later, simulated,
+    played,
+    later,
+    simulated,
 ) -> None:
     far = later[1]
     number = next(n for n, origin in enumerate(far.origins) if origin.n_rows)
     moment = far.origins[number].moment
-    gone = ((pl.col("kind") == "contract.cancelled") & (pl.col("recorded_at") >= moment)
-            & (pl.col("account_id").hash(1) % 2 == 0))
+    gone = (
+        (pl.col("kind") == "contract.cancelled")
+        & (pl.col("recorded_at") >= moment)
+        & (pl.col("account_id").hash(1) % 2 == 0)
+    )
     events = simulated["events"].filter(~gone)
     assert len(events) < len(simulated["events"])
     other = play_later(played, events, (FORMULA, BASE_RATE))[1]
 
     def said(rows, name: str) -> dict[tuple[int, int], float]:
         mine = rows.origin == number
-        return dict(zip(zip(rows.account[mine], rows.cutoff[mine], strict=True),
-                        rows.probabilities[name][mine, 0], strict=True))
+        return dict(
+            zip(
+                zip(rows.account[mine], rows.cutoff[mine], strict=True),
+                rows.probabilities[name][mine, 0],
+                strict=True,
+            )
+        )
 
     for name in ("formula", "base_rate"):
         assert said(far.rows, name) == said(other.rows, name)
@@ -136,23 +164,35 @@ def test_every_sheet_and_the_json_tell_the_far(result) -> None:
     assert {len(row) for row in by_origin.rows} == {len(by_origin.columns)}
     assert any("365 days that had closed, and 6 are needed" in row[-1] for row in by_origin.rows)
     assert any(title.startswith("churn within 365 days: ") for title in told)
-    assert any(row[:2] == ("a year and more", "365")
-               for row in told[f"{result.best.title} by tenure"].rows)
+    assert any(
+        row[:2] == ("a year and more", "365") for row in told[f"{result.best.title} by tenure"].rows
+    )
     report = json.loads(json.dumps(as_json(result), allow_nan=False))
     year = report["later"]["365"]
     assert year["verdict"] == "judged"
     assert year["pooled"]["rows"] == result.later[1].pooled.n_rows
     assert set(year["differences_in_log_loss"]["base_rate"]) == {
-        result.best.name, "formula", "usage", "logistic"}
+        result.best.name,
+        "formula",
+        "usage",
+        "logistic",
+    }
     assert [len(origin["log_loss"]) > 0 for origin in year["origins"]] == [
-        origin["rows"] > 0 for origin in year["origins"]]
+        origin["rows"] > 0 for origin in year["origins"]
+    ]
 
 
 def test_horizons_of_a_group_stand_beside_each_other(result) -> None:
-    days = [group.horizon for group in result.groups
-            if (group.dimension, group.name) == ("tenure", "a year and more")]
-    places = [place for place, group in enumerate(result.groups)
-              if (group.dimension, group.name) == ("tenure", "a year and more")]
+    days = [
+        group.horizon
+        for group in result.groups
+        if (group.dimension, group.name) == ("tenure", "a year and more")
+    ]
+    places = [
+        place
+        for place, group in enumerate(result.groups)
+        if (group.dimension, group.name) == ("tenure", "a year and more")
+    ]
     assert days == [30, 60, 90, 180, 365]
     assert places == list(range(places[0], places[0] + 5))
 
@@ -161,8 +201,11 @@ def test_horizons_of_a_group_stand_beside_each_other(result) -> None:
 def short(simulated):
     """The same company after 16 months."""
     until = datetime(2025, 5, 1, tzinfo=simulated["known_until"].tzinfo)
-    given = {**simulated, "known_until": until,
-             "events": simulated["events"].filter(pl.col("recorded_at") < until)}
+    given = {
+        **simulated,
+        "known_until": until,
+        "events": simulated["events"].filter(pl.col("recorded_at") < until),
+    }
     played = play(replace(label_named("churn"), horizons=(30, 60)), **given, n_origins=2)
     return played, play_later(played, given["events"], (FORMULA, BASE_RATE))
 
@@ -181,24 +224,28 @@ def test_an_origin_that_knows_enough_but_has_nothing_to_judge_says_that(played, 
     assert newest.could_learn
     assert newest.why_not == "none of the 365 days that it would judge has passed"
     alone = replace(year, rows=None, origins=(newest,))
-    assert alone.reason == ("1 of 1 could have learned it, but none of the 365 days that they "
-                            "would judge has passed.")
+    assert alone.reason == (
+        "1 of 1 could have learned it, but none of the 365 days that they would judge has passed."
+    )
 
 
 def test_a_label_without_later_horizons_has_none(played, simulated) -> None:
-    near = replace(played.prepared.training, label=replace(
-        played.prepared.training.label, later=()))
+    near = replace(
+        played.prepared.training, label=replace(played.prepared.training.label, later=())
+    )
     without = replace(played, prepared=replace(played.prepared, training=near))
     assert play_later(without, simulated["events"], SPECS) == ()
 
 
 @pytest.mark.parametrize("label", ["contraction", "silent_churn"])
 def test_contraction_and_silence_are_back_tested_too_and_have_no_later_horizon(
-    simulated, label,
+    simulated,
+    label,
 ) -> None:
     played = play(label_named(label), **simulated, n_origins=2)
-    result = judge(played, play_later(played, simulated["events"], SPECS), capacity=10,
-                   n_draws=DRAWS)
+    result = judge(
+        played, play_later(played, simulated["events"], SPECS), capacity=10, n_draws=DRAWS
+    )
     assert (result.label, result.horizons, result.later) == (label, (90,), ())
     assert result.learned == "yes", result.summary
     pooled = result.by_horizon[-1].verdict
@@ -209,8 +256,13 @@ def test_contraction_and_silence_are_back_tested_too_and_have_no_later_horizon(
 def test_progress_is_told(short, simulated) -> None:
     played, _ = short
     heard: list[tuple[str, int, int]] = []
-    play_later(played, simulated["events"], (BASE_RATE,),
-               progress=lambda step, done, total: heard.append((step, done, total)))
+    play_later(
+        played,
+        simulated["events"],
+        (BASE_RATE,),
+        progress=lambda step, done, total: heard.append((step, done, total)),
+    )
     assert [(done, total) for _, done, total in heard] == [(0, 2), (1, 2)]
     assert [step for step, _, _ in heard] == [
-        f"later horizons, origin {origin.moment:%Y-%m-%d}" for origin in played.origins]
+        f"later horizons, origin {origin.moment:%Y-%m-%d}" for origin in played.origins
+    ]

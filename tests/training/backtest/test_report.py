@@ -20,9 +20,16 @@ def test_every_sheet_is_rectangular(told) -> None:
 
 def test_there_is_a_sheet_for_everything_that_is_judged(told) -> None:
     titles = " / ".join(sheet.title for sheet in told)
-    for words in ("churn: 3 origins", "churn within 30 days", "churn within 60 days",
-                  "churn within 90 days", "Paired difference in log loss at 90 days",
-                  "The first 10 accounts of every cutoff", "by segment", "by tenure"):
+    for words in (
+        "churn: 3 origins",
+        "churn within 30 days",
+        "churn within 60 days",
+        "churn within 90 days",
+        "Paired difference in log loss at 90 days",
+        "The first 10 accounts of every cutoff",
+        "by segment",
+        "by tenure",
+    ):
         assert words in titles
     assert "by service tier" not in titles
 
@@ -32,18 +39,27 @@ def test_contenders_stand_with_the_lowest_log_loss_first(told) -> None:
     losses = [float(row[1].split()[0]) for row in sheet.rows]
     assert losses == sorted(losses)
     assert {row[0] for row in sheet.rows} >= {
-        "LightGBM", "logistic regression", "health formula", "usage in the last month",
-        "base rate"}
+        "LightGBM",
+        "logistic regression",
+        "health formula",
+        "usage in the last month",
+        "base rate",
+    }
 
 
 def test_every_contender_is_compared_with_the_best_and_with_the_baselines(
-    back_tested, told,
+    back_tested,
+    told,
 ) -> None:
     _, result = back_tested
     sheet = next(sheet for sheet in told if sheet.title.startswith("Paired"))
     assert sheet.columns[1] == result.best.title
-    assert set(sheet.columns[2:]) <= {"base rate", "health formula", "usage in the last month",
-                                      "logistic regression"}
+    assert set(sheet.columns[2:]) <= {
+        "base rate",
+        "health formula",
+        "usage in the last month",
+        "logistic regression",
+    }
     for row in sheet.rows:
         assert row.count("–") == (row[0] in sheet.columns)
 
@@ -64,8 +80,9 @@ def test_markdown_has_a_line_a_row(told) -> None:
 
 def test_what_is_left_out_is_counted_in_words(back_tested) -> None:
     _, result = back_tested
-    assert any(f"{result.left_out[90]['immature']:,} rows immature" in line
-               for line in remarks(result))
+    assert any(
+        f"{result.left_out[90]['immature']:,} rows immature" in line for line in remarks(result)
+    )
 
 
 def test_json_is_plain_and_holds_no_number_where_there_is_too_little(back_tested) -> None:

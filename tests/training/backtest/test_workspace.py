@@ -27,9 +27,19 @@ END = datetime(2023, 6, 1, tzinfo=UTC)
 
 def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words], cwd=cwd, capture_output=True,
-        text=True, check=False, env={"PATH": "/usr/bin:/bin", "COLUMNS": "200", "NO_COLOR": "1",
-                                     "HOME": str(cwd), "PYTHONPATH": str(ROOT)})
+        [sys.executable, str(ROOT / "keepwell.py"), *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +48,42 @@ def place(small_company, tmp_path_factory) -> Path:
     workspace = Workspace(root / "ws")
     company = small_company(n_accounts=160, leaves=0.05)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    lake.append(company.events.select(*EVENT_SCHEMA), source="test", file="events",
-                now=company.known_until, complete_until=company.known_until)
+    lake.append(
+        company.events.select(*EVENT_SCHEMA),
+        source="test",
+        file="events",
+        now=company.known_until,
+        complete_until=company.known_until,
+    )
     workspace.change_settings(complete_until=END)
     backfill(workspace, month_starts(datetime(2022, 2, 1, tzinfo=UTC), END))
     return root
 
 
 def test_it_prints_tables_and_writes_json(place: Path) -> None:
-    done = keepwell("backtest", "churn", "-w", "ws", "--origins", "2", "--capacity", "7",
-                    "--out", "report.json", cwd=place)
+    done = keepwell(
+        "backtest",
+        "churn",
+        "-w",
+        "ws",
+        "--origins",
+        "2",
+        "--capacity",
+        "7",
+        "--out",
+        "report.json",
+        cwd=place,
+    )
     assert done.returncode == 0, done.stderr
-    for words in ("churn: 2 origins", "churn within 90 days", "Paired difference",
-                  "The first 7 accounts of every cutoff", "by tenure", "immature",
-                  "against the base rate"):
+    for words in (
+        "churn: 2 origins",
+        "churn within 90 days",
+        "Paired difference",
+        "The first 7 accounts of every cutoff",
+        "by tenure",
+        "immature",
+        "against the base rate",
+    ):
         assert words in done.stdout
     report = json.loads((place / "report.json").read_text(encoding="utf-8"))
     assert len(report["origins"]) == 2
@@ -65,11 +97,19 @@ def test_bad_input_is_refused_in_a_sentence(place: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("words", "error", "said"), [
-    (("churn", "--capacity", "0"), BacktestError, "A capacity of 0 accounts captures nothing"),
-    (("churn", "--origins", "1"), BacktestError, "A back-test needs at least 2 origins; 1 asked"),
-    (("leaving",), LabelError, "There is no label 'leaving'. Choose one of: churn, expansion"),
-], ids=["capacity", "origins", "label"])
+@pytest.mark.parametrize(
+    ("words", "error", "said"),
+    [
+        (("churn", "--capacity", "0"), BacktestError, "A capacity of 0 accounts captures nothing"),
+        (
+            ("churn", "--origins", "1"),
+            BacktestError,
+            "A back-test needs at least 2 origins; 1 asked",
+        ),
+        (("leaving",), LabelError, "There is no label 'leaving'. Choose one of: churn, expansion"),
+    ],
+    ids=["capacity", "origins", "label"],
+)
 def test_words_that_can_not_be_are_refused(place: Path, words, error, said) -> None:
     done = CliRunner().invoke(app, ["backtest", *words, "-w", str(place / "ws")])
     assert isinstance(done.exception, error)

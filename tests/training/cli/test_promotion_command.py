@@ -27,10 +27,19 @@ GOOD, USELESS = "1", "2"
 
 def keepwell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"], cwd=cwd,
-        capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "400", "NO_COLOR": "1", "HOME": str(cwd),
-             "PYTHONPATH": str(ROOT)})
+        [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "400",
+            "NO_COLOR": "1",
+            "HOME": str(cwd),
+            "PYTHONPATH": str(ROOT),
+        },
+    )
 
 
 def said_by(place: Workspace, *words: str) -> str:
@@ -57,8 +66,13 @@ def made(small_company, tmp_path_factory) -> Path:
     workspace = Workspace(tmp_path_factory.mktemp("made") / "ws", environment={})
     company, useless = small_company(), small_company(told=0.0)
     lake = Lake(workspace.events_dir, workspace.quarantine_dir)
-    lake.append(company.events.select(*EVENT_SCHEMA), source="test", file="events",
-                now=company.known_until, complete_until=company.known_until)
+    lake.append(
+        company.events.select(*EVENT_SCHEMA),
+        source="test",
+        file="events",
+        now=company.known_until,
+        complete_until=company.known_until,
+    )
     workspace.change_settings(complete_until=company.known_until)
     backfill(workspace, month_starts(datetime(2022, 3, 1, tzinfo=UTC), company.known_until))
     store = MlflowModelStore(workspace.tracking_uri)
@@ -81,8 +95,16 @@ def champion(place: Workspace) -> list[int]:
 
 
 def test_a_worse_model_needs_somebody_who_stands_for_it(place):
-    done = keepwell("models", "promote", "churn", USELESS, "--by", "Ann", "--despite-evidence",
-                    cwd=place.root.parent)
+    done = keepwell(
+        "models",
+        "promote",
+        "churn",
+        USELESS,
+        "--by",
+        "Ann",
+        "--despite-evidence",
+        cwd=place.root.parent,
+    )
     assert done.returncode == 0, done.stderr
     assert "- failed: Not shown to be better than the health formula" in done.stdout
     assert "churn version 2 serves now." in done.stdout
@@ -135,8 +157,7 @@ def test_nobody_promotes_without_a_name(place):
     assert "--by is missing or empty. Say who decides" in done.stderr
 
 
-def test_a_model_trained_while_the_server_is_away_is_uploaded_with_one_command(
-    place, monkeypatch):
+def test_a_model_trained_while_the_server_is_away_is_uploaded_with_one_command(place, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         away = f"http://127.0.0.1:{closed.getsockname()[1]}"

@@ -11,9 +11,7 @@ UNTIL = datetime(2023, 4, 1, tzinfo=UTC)
 MONTHS = month_starts(datetime(2022, 2, 1, tzinfo=UTC), UNTIL)
 
 
-@pytest.mark.parametrize(
-    ("days", "count"), [(30, 14), (60, 12), (90, 12), (180, 9), (365, 3)]
-)
+@pytest.mark.parametrize(("days", "count"), [(30, 14), (60, 12), (90, 12), (180, 9), (365, 3)])
 def test_mature_monthly_cutoffs_of_the_crm_sample(days: int, count: int) -> None:
     reach = reach_of(days, lead_days=0)
     assert len(mature(MONTHS, reach=reach, known_until=UNTIL)) == count
@@ -21,8 +19,10 @@ def test_mature_monthly_cutoffs_of_the_crm_sample(days: int, count: int) -> None
 
 def test_a_lead_makes_cutoffs_mature_later() -> None:
     until = datetime(2022, 5, 1, tzinfo=UTC)
-    counts = [len(mature(MONTHS, reach=reach_of(30, lead_days=lead), known_until=until))
-              for lead in (0, 1)]
+    counts = [
+        len(mature(MONTHS, reach=reach_of(30, lead_days=lead), known_until=until))
+        for lead in (0, 1)
+    ]
     assert counts == [3, 2]
 
 

@@ -46,22 +46,36 @@ CHURN_CASES = {
     "silence ends nothing": ([("a", "feature.used", "2024-02-01")], False),
     "an intention ends nothing": ([("a", "cancellation.intended", "2024-06-05")], False),
     "a deleted record ends nothing": ([("a", "custom.account_deleted", "2024-06-05")], False),
-    "a late renewal": ([("a", "contract.cancelled", "2024-06-10"),
-                        ("a", "contract.started", "2024-07-09", 100.0)], False),
-    "a gap as long as the grace": ([("a", "contract.cancelled", "2024-06-10"),
-                                    ("a", "contract.started", "2024-07-10", 100.0)], True),
-    "back before the cutoff": ([("a", "contract.cancelled", "2024-02-10"),
-                                ("a", "contract.started", "2024-05-10", 100.0)], False),
-    "an end and a start at one instant": ([("a", "contract.started", "2024-06-10", 90.0),
-                                           ("a", "contract.cancelled", "2024-06-10")], False),
+    "a late renewal": (
+        [("a", "contract.cancelled", "2024-06-10"), ("a", "contract.started", "2024-07-09", 100.0)],
+        False,
+    ),
+    "a gap as long as the grace": (
+        [("a", "contract.cancelled", "2024-06-10"), ("a", "contract.started", "2024-07-10", 100.0)],
+        True,
+    ),
+    "back before the cutoff": (
+        [("a", "contract.cancelled", "2024-02-10"), ("a", "contract.started", "2024-05-10", 100.0)],
+        False,
+    ),
+    "an end and a start at one instant": (
+        [("a", "contract.started", "2024-06-10", 90.0), ("a", "contract.cancelled", "2024-06-10")],
+        False,
+    ),
     "paused at the cutoff": ([("a", "contract.paused", "2024-05-20")], "not in the cohort"),
-    "paused and resumed": ([("a", "contract.paused", "2024-06-10"),
-                            ("a", "contract.resumed", "2024-07-10")], False),
-    "paused and ended": ([("a", "contract.paused", "2024-06-10"),
-                          ("a", "contract.cancelled", "2024-07-10")], True),
+    "paused and resumed": (
+        [("a", "contract.paused", "2024-06-10"), ("a", "contract.resumed", "2024-07-10")],
+        False,
+    ),
+    "paused and ended": (
+        [("a", "contract.paused", "2024-06-10"), ("a", "contract.cancelled", "2024-07-10")],
+        True,
+    ),
     "paused over ninety days in the window": ([("a", "contract.paused", "2024-06-01")], False),
-    "resumed before the cutoff": ([("a", "contract.paused", "2024-04-20"),
-                                   ("a", "contract.resumed", "2024-05-20")], False),
+    "resumed before the cutoff": (
+        [("a", "contract.paused", "2024-04-20"), ("a", "contract.resumed", "2024-05-20")],
+        False,
+    ),
 }
 
 
@@ -85,8 +99,11 @@ def test_a_pause_is_undecided_until_its_days_are_over(timelines) -> None:
 
 
 def test_what_came_before_a_pause_is_decided(timelines) -> None:
-    events = timelines(STARTED, ("a", "contract.changed", "2024-06-20", 150.0),
-                       ("a", "contract.paused", "2024-07-10"))
+    events = timelines(
+        STARTED,
+        ("a", "contract.changed", "2024-06-20", 150.0),
+        ("a", "contract.paused", "2024-07-10"),
+    )
     assert decide(EXPANSION, events, at=timelines.at, until="2024-08-30") is True
     assert decide(CHURN, events, at=timelines.at, until="2024-08-30") == "paused"
 
@@ -100,8 +117,11 @@ def test_a_pause_is_an_ending_or_undecided_and_never_both(timelines) -> None:
 
 
 def test_an_immature_window_is_excluded_and_counted(timelines) -> None:
-    events = timelines(STARTED, ("b", "contract.started", "2024-01-01", 5.0),
-                       ("b", "contract.cancelled", "2024-06-05"))
+    events = timelines(
+        STARTED,
+        ("b", "contract.started", "2024-01-01", 5.0),
+        ("b", "contract.cancelled", "2024-06-05"),
+    )
     rows = cohort_rows(CHURN, events, (timelines.at("2024-06-01"),))
     labelled = label_rows(CHURN, events, rows, known_until=timelines.at("2024-08-29"))
     assert labelled.excluded == {30: {}, 60: {}, 90: {"immature": 2}}
@@ -111,8 +131,12 @@ def test_an_immature_window_is_excluded_and_counted(timelines) -> None:
 
 def test_the_lead_is_not_labelled(timelines) -> None:
     label = Label(name="churn", description="", outcome="churn", horizons=(90,), lead_days=14)
-    for day, expected in (("2024-06-14", "decided before the window"), ("2024-06-15", True),
-                          ("2024-09-12", True), ("2024-09-13", False)):
+    for day, expected in (
+        ("2024-06-14", "decided before the window"),
+        ("2024-06-15", True),
+        ("2024-09-12", True),
+        ("2024-09-13", False),
+    ):
         events = timelines(STARTED, ("a", "contract.cancelled", day))
         assert decide(label, events, at=timelines.at) == expected, day
 
@@ -138,10 +162,13 @@ def test_nothing_recorded_after_the_end_of_the_data_is_read(timelines) -> None:
 
 def test_a_correction_counts_from_when_it_was_known(timelines) -> None:
     wrong = timelines_frame(timelines.event("a", "contract.cancelled", "2024-07-01"))
-    events = pl.concat([
-        timelines(STARTED).with_columns(superseded_at=None),
-        wrong.with_columns(superseded_at=timelines.at("2024-08-01")),
-    ], how="vertical_relaxed")
+    events = pl.concat(
+        [
+            timelines(STARTED).with_columns(superseded_at=None),
+            wrong.with_columns(superseded_at=timelines.at("2024-08-01")),
+        ],
+        how="vertical_relaxed",
+    )
     assert decide(CHURN, events, at=timelines.at) is False
     assert decide(CHURN, events, at=timelines.at, as_of="2024-07-15") == "not in the cohort"
 
@@ -149,19 +176,33 @@ def test_a_correction_counts_from_when_it_was_known(timelines) -> None:
 MRR_CASES = {
     "up by ten percent": (EXPANSION, [("a", "contract.changed", "2024-07-01", 111.0)], True),
     "up by nine percent": (EXPANSION, [("a", "contract.changed", "2024-07-01", 109.0)], False),
-    "up in two steps": (EXPANSION, [("a", "contract.changed", "2024-06-20", 106.0),
-                                    ("a", "contract.changed", "2024-07-01", 112.0)], True),
+    "up in two steps": (
+        EXPANSION,
+        [
+            ("a", "contract.changed", "2024-06-20", 106.0),
+            ("a", "contract.changed", "2024-07-01", 112.0),
+        ],
+        True,
+    ),
     "up before the cutoff": (EXPANSION, [("a", "contract.changed", "2024-05-01", 150.0)], False),
     "up by a renewal": (EXPANSION, [("a", "contract.renewed", "2024-07-01", 120.0)], True),
-    "up, then gone": (EXPANSION, [("a", "contract.changed", "2024-06-20", 150.0),
-                                  ("a", "contract.cancelled", "2024-07-20")], True),
-    "gone, then back for more": (EXPANSION, [("a", "contract.cancelled", "2024-06-10"),
-                                             ("a", "contract.started", "2024-08-10", 150.0)],
-                                 False),
+    "up, then gone": (
+        EXPANSION,
+        [("a", "contract.changed", "2024-06-20", 150.0), ("a", "contract.cancelled", "2024-07-20")],
+        True,
+    ),
+    "gone, then back for more": (
+        EXPANSION,
+        [("a", "contract.cancelled", "2024-06-10"), ("a", "contract.started", "2024-08-10", 150.0)],
+        False,
+    ),
     "down by ten percent": (CONTRACTION, [("a", "contract.changed", "2024-07-01", 90.0)], True),
     "down by nine percent": (CONTRACTION, [("a", "contract.changed", "2024-07-01", 91.0)], False),
-    "down, then gone": (CONTRACTION, [("a", "contract.changed", "2024-07-01", 50.0),
-                                      ("a", "contract.cancelled", "2024-08-01")], True),
+    "down, then gone": (
+        CONTRACTION,
+        [("a", "contract.changed", "2024-07-01", 50.0), ("a", "contract.cancelled", "2024-08-01")],
+        True,
+    ),
     "gone": (CONTRACTION, [("a", "contract.cancelled", "2024-08-01")], False),
 }
 
@@ -173,20 +214,26 @@ def test_expansion_and_contraction(timelines, case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("months", "seats", "expected"), [(12, 5, False), (12, 4, True), (1, 5, True)],
+    ("months", "seats", "expected"),
+    [(12, 5, False), (12, 4, True), (1, 5, True)],
     ids=["longer billing at equal seats", "longer billing, fewer seats", "equal billing"],
 )
 def test_a_discount_for_longer_billing_is_no_contraction(timelines, months, seats, expected):
     events = timelines_frame(
         timelines.event("a", "contract.started", "2024-01-01", 100.0, billing_months=1, seats=5),
-        timelines.event("a", "contract.renewed", "2024-07-01", 80.0, billing_months=months,
-                        seats=seats))
+        timelines.event(
+            "a", "contract.renewed", "2024-07-01", 80.0, billing_months=months, seats=seats
+        ),
+    )
     assert decide(CONTRACTION, events, at=timelines.at) is expected
 
 
 def test_the_amount_is_that_of_the_first_expansion(timelines) -> None:
-    events = timelines(STARTED, ("a", "contract.changed", "2024-06-20", 150.0),
-                       ("a", "contract.changed", "2024-07-01", 300.0))
+    events = timelines(
+        STARTED,
+        ("a", "contract.changed", "2024-06-20", 150.0),
+        ("a", "contract.changed", "2024-07-01", 300.0),
+    )
     rows = cohort_rows(EXPANSION, events, (timelines.at("2024-06-01"),))
     labelled = label_rows(EXPANSION, events, rows, known_until=timelines.at("2025-01-01"))
     assert labelled.frame["amount_ratio"][0] == pytest.approx(0.5)
@@ -202,9 +249,12 @@ SILENT = label_named("silent_churn")
 
 @pytest.mark.parametrize(
     ("uses", "expected"),
-    [(["2024-05-20"], True), (["2024-05-20", "2024-06-18", "2024-07-17", "2024-08-10"], False),
-     (["2024-05-20", "2024-06-20", "2024-07-17", "2024-08-10"], True),
-     (["2024-04-30"], "not in the cohort")],
+    [
+        (["2024-05-20"], True),
+        (["2024-05-20", "2024-06-18", "2024-07-17", "2024-08-10"], False),
+        (["2024-05-20", "2024-06-20", "2024-07-17", "2024-08-10"], True),
+        (["2024-04-30"], "not in the cohort"),
+    ],
     ids=["stops", "used within every thirty days", "one gap of more", "silent already"],
 )
 def test_silent_churn(timelines, uses, expected) -> None:
@@ -216,10 +266,12 @@ def test_silent_churn(timelines, uses, expected) -> None:
 def test_use_that_a_correction_moved_back_is_in_the_cohort_until_it_is_known(
     timelines, corrected, accounts
 ) -> None:
-    events = events_frame([
-        timelines.event("a", "feature.used", "2024-05-20"),
-        timelines.event("a", "feature.used", "2024-04-01", recorded=corrected),
-    ]).with_columns(pl.Series("superseded_at", [timelines.at(corrected), None], dtype=UTC_INSTANT))
+    events = events_frame(
+        [
+            timelines.event("a", "feature.used", "2024-05-20"),
+            timelines.event("a", "feature.used", "2024-04-01", recorded=corrected),
+        ]
+    ).with_columns(pl.Series("superseded_at", [timelines.at(corrected), None], dtype=UTC_INSTANT))
     assert cohort_rows(SILENT, events, (timelines.at("2024-06-01"),)).height == accounts
 
 
@@ -229,8 +281,10 @@ def corrected(frame: pl.DataFrame, kind: str, at, **changed: object) -> pl.DataF
     frame = frame.with_columns(event_id=pl.int_range(pl.len()).cast(pl.String))
     old = frame.with_columns(superseded_at=pl.when(of_kind).then(moment))
     new = frame.filter(of_kind).with_columns(
-        recorded_at=moment, superseded_at=pl.lit(None, UTC_INSTANT),
-        **{name: pl.lit(value) for name, value in changed.items()})
+        recorded_at=moment,
+        superseded_at=pl.lit(None, UTC_INSTANT),
+        **{name: pl.lit(value) for name, value in changed.items()},
+    )
     return pl.concat([old, new])
 
 
@@ -238,9 +292,11 @@ def corrected(frame: pl.DataFrame, kind: str, at, **changed: object) -> pl.DataF
 def test_a_correction_of_what_decides_nothing_changes_no_label(timelines, reads) -> None:
     """The account left in February and came back in April; a note to that is mended later."""
     events = timelines(
-        ("a", "contract.started", "2023-06-01", 200.0), ("a", "contract.cancelled", "2024-02-01"),
+        ("a", "contract.started", "2023-06-01", 200.0),
+        ("a", "contract.cancelled", "2024-02-01"),
         ("a", "contract.renewed", "2024-04-01", 100.0),
-        ("a", "contract.changed", "2024-07-20", 90.0))
+        ("a", "contract.changed", "2024-07-20", 90.0),
+    )
     gone = pl.concat([events, timelines(("a", "contract.cancelled", "2024-07-25"))])
     for kind in ("contract.started", "contract.renewed"):
         mended = corrected(gone, kind, timelines.at(reads), properties='{"note": "mended"}')
@@ -254,10 +310,18 @@ def test_a_correction_of_the_terms_after_the_cutoff_leaves_the_row_out(timelines
     events = timelines(("a", "contract.started", "2024-02-01", 100.0))
     mended = corrected(events, "contract.started", timelines.at("2024-07-01"), quantity=150.0)
     assert decide(EXPANSION, mended, at=timelines.at) == "decided before the window"
-    back = pl.concat([mended.with_columns(superseded_at=pl.coalesce(
-        "superseded_at", pl.lit(timelines.at("2024-08-01"), UTC_INSTANT))),
-        mended.filter(quantity=100.0).with_columns(
-            recorded_at=pl.lit(timelines.at("2024-08-01"), UTC_INSTANT), superseded_at=None)])
+    back = pl.concat(
+        [
+            mended.with_columns(
+                superseded_at=pl.coalesce(
+                    "superseded_at", pl.lit(timelines.at("2024-08-01"), UTC_INSTANT)
+                )
+            ),
+            mended.filter(quantity=100.0).with_columns(
+                recorded_at=pl.lit(timelines.at("2024-08-01"), UTC_INSTANT), superseded_at=None
+            ),
+        ]
+    )
     assert decide(EXPANSION, back, at=timelines.at) is False
     wrong_then = decide(CONTRACTION, back, at=timelines.at, as_of="2024-07-15")
     assert wrong_then == "decided before the window"
@@ -281,16 +345,22 @@ CRM_CUTOFFS = ("2022-02-01", "2023-03-01")
 
 @pytest.mark.parametrize(
     ("name", "rows", "positive", "accounts", "by_cutoff"),
-    [("churn", 5866, 458, 190, [49, 56, 44, 31, 24, 32, 35, 30, 35, 40, 41, 41]),
-     ("expansion", 5866, 537, 210, [132, 97, 60, 40, 26, 25, 30, 31, 26, 26, 22, 22])],
+    [
+        ("churn", 5866, 458, 190, [49, 56, 44, 31, 24, 32, 35, 30, 35, 40, 41, 41]),
+        ("expansion", 5866, 537, 210, [132, 97, 60, 40, 26, 25, 30, 31, 26, 26, 22, 22]),
+    ],
 )
 def test_ninety_days_of_the_crm_sample(
     crm_contracts, timelines, name, rows, positive, accounts, by_cutoff
 ) -> None:
     label = label_named(name)
     cutoffs = month_starts(*map(timelines.at, CRM_CUTOFFS))
-    labelled = label_rows(label, crm_contracts, cohort_rows(label, crm_contracts, cutoffs),
-                          known_until=timelines.at("2023-04-01"))
+    labelled = label_rows(
+        label,
+        crm_contracts,
+        cohort_rows(label, crm_contracts, cutoffs),
+        known_until=timelines.at("2023-04-01"),
+    )
     column = label.column(90)
     mature = labelled.mature(90)
     counts = mature.group_by("as_of").agg(pl.col(column).sum()).sort("as_of")
@@ -304,8 +374,12 @@ def test_ninety_days_of_the_crm_sample(
 def test_nine_rows_of_the_crm_sample_expand_and_then_leave(crm_contracts, timelines) -> None:
     cutoffs = month_starts(*map(timelines.at, CRM_CUTOFFS))
     both = [
-        label_rows(label, crm_contracts, cohort_rows(label, crm_contracts, cutoffs),
-                   known_until=timelines.at("2023-04-01")).frame
+        label_rows(
+            label,
+            crm_contracts,
+            cohort_rows(label, crm_contracts, cutoffs),
+            known_until=timelines.at("2023-04-01"),
+        ).frame
         for label in (CHURN, EXPANSION)
     ]
     joined = both[0].join(both[1], on=["account_id", "as_of"])
@@ -314,21 +388,39 @@ def test_nine_rows_of_the_crm_sample_expand_and_then_leave(crm_contracts, timeli
 
 events_of_an_account = st.lists(
     st.tuples(
-        st.sampled_from(["contract.started", "contract.changed", "contract.renewed",
-                         "contract.paused", "contract.resumed", "contract.cancelled"]),
-        st.integers(0, 300), st.integers(0, 40), st.sampled_from([50.0, 100.0, 110.0, 200.0])),
+        st.sampled_from(
+            [
+                "contract.started",
+                "contract.changed",
+                "contract.renewed",
+                "contract.paused",
+                "contract.resumed",
+                "contract.cancelled",
+            ]
+        ),
+        st.integers(0, 300),
+        st.integers(0, 40),
+        st.sampled_from([50.0, 100.0, 110.0, 200.0]),
+    ),
     max_size=8,
 )
 
 
 def random_events(timelines, rows):
     start = timelines.at("2024-01-01")
+
     def day(n: int) -> str:
         return (start + timedelta(days=n)).date().isoformat()
+
     return timelines_frame(
         timelines.event(*STARTED),
-        *(timelines.event("a", kind, day(n), mrr if "cancel" not in kind else None,
-                          recorded=day(n + delay)) for kind, n, delay, mrr in rows))
+        *(
+            timelines.event(
+                "a", kind, day(n), mrr if "cancel" not in kind else None, recorded=day(n + delay)
+            )
+            for kind, n, delay, mrr in rows
+        ),
+    )
 
 
 @settings(deadline=None, max_examples=50)
@@ -336,8 +428,9 @@ def random_events(timelines, rows):
 def test_what_churned_by_a_horizon_has_churned_by_a_longer_one(timelines, rows) -> None:
     events = random_events(timelines, rows)
     cutoffs = month_starts(timelines.at("2024-02-01"), timelines.at("2024-09-01"))
-    frame = label_rows(CHURN, events, cohort_rows(CHURN, events, cutoffs),
-                       known_until=timelines.at("2024-12-01")).frame
+    frame = label_rows(
+        CHURN, events, cohort_rows(CHURN, events, cutoffs), known_until=timelines.at("2024-12-01")
+    ).frame
     for short, long in ((30, 60), (60, 90)):
         fell = pl.col(f"churn_{short}d") & ~pl.col(f"churn_{long}d")
         assert frame.filter(fell).is_empty()
@@ -346,14 +439,21 @@ def test_what_churned_by_a_horizon_has_churned_by_a_longer_one(timelines, rows) 
 @settings(deadline=None, max_examples=50)
 @given(rows=events_of_an_account, seed=st.integers(0, 9))
 def test_the_order_of_events_is_irrelevant(timelines, rows, seed) -> None:
-    events = random_events(timelines, rows).with_row_index("n").with_columns(
-        event_id=pl.col("n").cast(pl.String)).drop("n")
+    events = (
+        random_events(timelines, rows)
+        .with_row_index("n")
+        .with_columns(event_id=pl.col("n").cast(pl.String))
+        .drop("n")
+    )
     cutoffs = month_starts(timelines.at("2024-02-01"), timelines.at("2024-09-01"))
     shuffled = events.sample(fraction=1, shuffle=True, seed=seed)
     for label in (CHURN, EXPANSION):
-        one, two = (label_rows(label, e, cohort_rows(label, e, cutoffs),
-                               known_until=timelines.at("2024-12-01")).frame
-                    for e in (events, shuffled))
+        one, two = (
+            label_rows(
+                label, e, cohort_rows(label, e, cutoffs), known_until=timelines.at("2024-12-01")
+            ).frame
+            for e in (events, shuffled)
+        )
         assert_frame_equal(one, two)
 
 
@@ -364,8 +464,10 @@ def test_the_cohort_sees_nothing_that_was_not_yet_recorded(timelines, rows, late
     events = random_events(timelines, rows)
     unseen = random_events(timelines, later).filter(pl.col("recorded_at") >= cutoff)
     for label in (CHURN, EXPANSION):
-        assert_frame_equal(cohort_rows(label, events, (cutoff,)),
-                           cohort_rows(label, pl.concat([events, unseen]), (cutoff,)))
+        assert_frame_equal(
+            cohort_rows(label, events, (cutoff,)),
+            cohort_rows(label, pl.concat([events, unseen]), (cutoff,)),
+        )
 
 
 @every_label

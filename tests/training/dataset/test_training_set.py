@@ -22,8 +22,9 @@ def test_every_decided_row_is_there_with_its_features(labelled) -> None:
     made = build_training_set(rows, company.reader, company.digests)
     decided = rows.frame.filter(pl.col("churn_30d").is_not_null())
     assert made.matrix.shape == (decided.height, len(company.digests))
-    keys = [(made.cutoffs[c], made.accounts[a])
-            for c, a in zip(made.cutoff, made.account, strict=True)]
+    keys = [
+        (made.cutoffs[c], made.accounts[a]) for c, a in zip(made.cutoff, made.account, strict=True)
+    ]
     assert keys == list(decided.select("as_of", "account_id").iter_rows())
     expected = company.reader(decided.select("account_id", "as_of"))["signal_28d"].to_numpy()
     assert np.array_equal(made.matrix[:, 0], expected)
@@ -54,16 +55,20 @@ def test_the_fingerprint_changes_with_a_value(labelled, column) -> None:
     def nudged(keys: pl.DataFrame, /) -> pl.DataFrame:
         return company.reader(keys).with_columns(pl.col(column) + 1e-9)
 
-    prints = {build_training_set(rows, reader, company.digests).fingerprint
-              for reader in (company.reader, company.reader, nudged)}
+    prints = {
+        build_training_set(rows, reader, company.digests).fingerprint
+        for reader in (company.reader, company.reader, nudged)
+    }
     assert len(prints) == 2
 
 
 def test_the_fingerprint_changes_with_a_definition(labelled) -> None:
     company, rows = labelled
     other = company.digests | {"signal_28d": "2"}
-    assert (build_training_set(rows, company.reader, other).fingerprint
-            != build_training_set(rows, company.reader, company.digests).fingerprint)
+    assert (
+        build_training_set(rows, company.reader, other).fingerprint
+        != build_training_set(rows, company.reader, company.digests).fingerprint
+    )
 
 
 def test_the_order_of_what_the_reader_gives_is_irrelevant(labelled) -> None:
@@ -72,8 +77,10 @@ def test_the_order_of_what_the_reader_gives_is_irrelevant(labelled) -> None:
     def shuffled(keys: pl.DataFrame, /) -> pl.DataFrame:
         return company.reader(keys).sample(fraction=1, shuffle=True, seed=1)
 
-    assert (build_training_set(rows, shuffled, company.digests).fingerprint
-            == build_training_set(rows, company.reader, company.digests).fingerprint)
+    assert (
+        build_training_set(rows, shuffled, company.digests).fingerprint
+        == build_training_set(rows, company.reader, company.digests).fingerprint
+    )
 
 
 def test_a_feature_that_was_not_read_is_named(labelled) -> None:
@@ -94,9 +101,14 @@ def test_an_infinite_value_is_named(labelled) -> None:
 
 def test_a_cohort_without_a_closed_window_is_refused(labelled) -> None:
     company, rows = labelled
-    empty = label_rows(rows.label, company.events, rows.frame.select("account_id", "as_of").join(
-        cohort_rows(rows.label, company.events, company.cutoffs), on=["account_id", "as_of"]),
-        known_until=company.cutoffs[0])
+    empty = label_rows(
+        rows.label,
+        company.events,
+        rows.frame.select("account_id", "as_of").join(
+            cohort_rows(rows.label, company.events, company.cutoffs), on=["account_id", "as_of"]
+        ),
+        known_until=company.cutoffs[0],
+    )
     with pytest.raises(NoAccountsError, match="with a closed label window"):
         build_training_set(empty, company.reader, company.digests)
 

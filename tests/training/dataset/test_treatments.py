@@ -28,20 +28,27 @@ def decided(timelines, account: str, day: str, arm: str | None, propensity: floa
 @pytest.fixture
 def touched(timelines):
     """Rows of 2 January 2024: a leaves after 18 days, b after 39, c and d stay."""
+
     def of(*events, superseded=()):
         contracts = timelines(
             *((account, "contract.started", "2023-11-01", 100.0) for account in "abcd"),
-            ("a", "contract.cancelled", "2024-01-20"), ("b", "contract.cancelled", "2024-02-10"))
+            ("a", "contract.cancelled", "2024-01-20"),
+            ("b", "contract.cancelled", "2024-02-10"),
+        )
         label = label_named("churn")
         as_of, until = timelines.at("2024-01-02"), timelines.at("2024-06-01")
-        labelled = label_rows(label, contracts, cohort_rows(label, contracts, (as_of,)),
-                              known_until=until)
+        labelled = label_rows(
+            label, contracts, cohort_rows(label, contracts, (as_of,)), known_until=until
+        )
         training = build_training_set(
-            labelled, lambda rows: rows.with_columns(signal_28d=0.5), NAMES)
-        frame = events_frame(list(events)).with_columns(pl.Series(
-            "superseded_at", superseded or [None] * len(events), dtype=UTC_INSTANT))
+            labelled, lambda rows: rows.with_columns(signal_28d=0.5), NAMES
+        )
+        frame = events_frame(list(events)).with_columns(
+            pl.Series("superseded_at", superseded or [None] * len(events), dtype=UTC_INSTANT)
+        )
         log = touch_log(frame, until)
         return training, touched_rows(training, labelled, log)
+
     return of
 
 
@@ -50,7 +57,8 @@ def test_a_touch_counts_from_the_cutoff_to_the_outcome(touched, timelines) -> No
         executed(timelines, "a", "2024-01-20"),  # on the day it left: too late
         executed(timelines, "b", "2024-01-02"),  # at the cutoff itself
         executed(timelines, "c", "2024-01-01"),  # before it: history
-        executed(timelines, "d", "2024-03-01"))
+        executed(timelines, "d", "2024-03-01"),
+    )
     assert training.accounts == ("a", "b", "c", "d")
     assert rows.outcome_days.tolist() == [18, 39, np.inf, np.inf]
     assert rows.touch_days.tolist() == [18, 0, np.inf, 59]
@@ -63,11 +71,16 @@ def test_shares_tell_lost_from_kept_and_name_the_actions(touched, timelines) -> 
     training, rows = touched(
         executed(timelines, "b", "2024-01-05", "call"),
         executed(timelines, "b", "2024-01-06", "mail"),
-        executed(timelines, "d", "2024-03-01", "mail"))
+        executed(timelines, "d", "2024-03-01", "mail"),
+    )
     shares = touched_shares(training, rows, {180: np.array([1.0, 1.0, np.nan, np.nan])})
     thirty, ninety, far = shares[30], shares[90], shares[180]
     assert (thirty.rows, thirty.touched, thirty.with_outcome, thirty.touched_with_outcome) == (
-        4, 1, 1, 0)  # b leaves later than in 30 days, and was touched
+        4,
+        1,
+        1,
+        0,
+    )  # b leaves later than in 30 days, and was touched
     assert (ninety.touched, ninety.touched_with_outcome) == (2, 1)
     assert dict(ninety.actions) == {"call": 1, "mail": 1}
     assert (far.rows, far.touched) == (2, 1)  # rows that are not decided are left out
@@ -81,10 +94,12 @@ def test_what_was_learned_later_than_the_training_is_not_seen(touched, timelines
 
 
 def test_a_logged_arm_is_a_touch_and_a_recommendation_is_none(touched, timelines) -> None:
-    _, rows = touched(decided(timelines, "a", "2024-01-05", "treated", 0.5),
-                      decided(timelines, "b", "2024-01-05", "treated"),
-                      decided(timelines, "c", "2024-01-05", None, 1.0),
-                      decided(timelines, "d", "2024-01-05", "control", 0.25))
+    _, rows = touched(
+        decided(timelines, "a", "2024-01-05", "treated", 0.5),
+        decided(timelines, "b", "2024-01-05", "treated"),
+        decided(timelines, "c", "2024-01-05", None, 1.0),
+        decided(timelines, "d", "2024-01-05", "control", 0.25),
+    )
     assert rows.touch_days.tolist() == [3, 3, np.inf, np.inf]
     assert rows.by_chance.tolist() == [True, False, False, False]
     assert rows.spared_row.tolist() == [3]
@@ -93,9 +108,11 @@ def test_a_logged_arm_is_a_touch_and_a_recommendation_is_none(touched, timelines
 
 
 def test_the_past_of_a_row_is_what_was_recorded_before_it(touched, timelines) -> None:
-    _, rows = touched(executed(timelines, "a", "2023-12-23"),
-                      executed(timelines, "b", "2023-12-23", known="2024-01-03"),
-                      decided(timelines, "c", "2023-12-13", "control", 0.5))
+    _, rows = touched(
+        executed(timelines, "a", "2023-12-23"),
+        executed(timelines, "b", "2023-12-23", known="2024-01-03"),
+        decided(timelines, "c", "2023-12-13", "control", 0.5),
+    )
     assert rows.days_since_touch[0] == 10
     assert np.isnan(rows.days_since_touch[1:]).all()
     assert rows.days_since_choice[[0, 2]].tolist() == [10, 20]
@@ -103,8 +120,11 @@ def test_the_past_of_a_row_is_what_was_recorded_before_it(touched, timelines) ->
 
 def test_what_was_corrected_after_the_cutoff_was_known_at_it(touched, timelines) -> None:
     """A call of 23 December is moved, on the day of ``corrected``, to the day before that."""
-    for corrected, since, touched_on in (("2024-01-10", 10, 7), ("2024-01-02", 10, np.inf),
-                                         ("2024-01-01", 2, np.inf)):
+    for corrected, since, touched_on in (
+        ("2024-01-10", 10, 7),
+        ("2024-01-02", 10, np.inf),
+        ("2024-01-01", 2, np.inf),
+    ):
         old = executed(timelines, "a", "2023-12-23")
         day = timelines.at(corrected) - timedelta(days=1)
         new = replace(old, occurred_at=day, recorded_at=timelines.at(corrected))
@@ -117,13 +137,25 @@ def test_what_was_corrected_after_the_cutoff_was_known_at_it(touched, timelines)
 def test_the_card_counts_touched_labels_or_says_that_none_is_logged(touched, timelines) -> None:
     training, rows = touched(executed(timelines, "b", "2024-01-05"))
     some = touched_shares(training, rows, {})
-    untouched = Untouched(shares=some, shift=None, not_known=dict.fromkeys(some, "Too few."),
-                          drawn_share=0.0, effective_accounts=0.0)
+    untouched = Untouched(
+        shares=some,
+        shift=None,
+        not_known=dict.fromkeys(some, "Too few."),
+        drawn_share=0.0,
+        effective_accounts=0.0,
+    )
     card = touched_section(untouched)
     assert "| 90 days | 4 | 1 (25.0%) | 2 | 1 | 2 | 0 |" in card
     assert "Risk if untouched: not known. Too few." in card
     training, rows = touched()
     none = touched_shares(training, rows, {})
-    card = touched_section(Untouched(shares=none, shift=None, not_known=dict.fromkeys(none, NO_LOG),
-                                     drawn_share=0.0, effective_accounts=0.0))
+    card = touched_section(
+        Untouched(
+            shares=none,
+            shift=None,
+            not_known=dict.fromkeys(none, NO_LOG),
+            drawn_share=0.0,
+            effective_accounts=0.0,
+        )
+    )
     assert NO_LOG in card

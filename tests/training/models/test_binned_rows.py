@@ -18,9 +18,14 @@ from training.pipeline.prepare import prepare
 @pytest.fixture(scope="module")
 def prepared(small_company):
     company = small_company(n_accounts=150)
-    return prepare(label_named("churn"), events=company.events, reader=company.reader,
-                   digests=company.digests, cutoffs=company.cutoffs,
-                   known_until=company.known_until)
+    return prepare(
+        label_named("churn"),
+        events=company.events,
+        reader=company.reader,
+        digests=company.digests,
+        cutoffs=company.cutoffs,
+        known_until=company.known_until,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +51,13 @@ def older(prepared):
 def test_a_fit_to_all_binned_rows_is_the_fit_to_these_rows(prepared, columns) -> None:
     training, rows = prepared.training, prepared.before_test
     ours = BinnedRows.of(training, rows, columns).fitted(rows, LIGHTGBM.parameters, seed=1)
-    plain = fit(LIGHTGBM, np.ascontiguousarray(training.matrix[rows][:, columns]),
-                training.outcome[rows], LIGHTGBM.parameters, seed=1)
+    plain = fit(
+        LIGHTGBM,
+        np.ascontiguousarray(training.matrix[rows][:, columns]),
+        training.outcome[rows],
+        LIGHTGBM.parameters,
+        seed=1,
+    )
     assert ours.text == plain.text
     assert ours.level == plain.level
 
@@ -57,8 +67,9 @@ def test_a_part_in_the_bins_of_all_is_a_fit_to_its_own_rows(prepared, columns) -
     bins = BinnedRows.of(training, prepared.before_test, columns)
     fitted = bins.fitted(part, LIGHTGBM.parameters, seed=1)
     matrix = np.ascontiguousarray(training.matrix[part][:, columns])
-    alone = lgb.Dataset(matrix, training.outcome[part], reference=bins.dataset,
-                        params=bins.dataset.params)
+    alone = lgb.Dataset(
+        matrix, training.outcome[part], reference=bins.dataset, params=bins.dataset.params
+    )
     grown = grow(alone.construct(), LIGHTGBM.parameters, seed=1)
     theirs = raw_scores(grown, matrix)
     np.testing.assert_array_equal(theirs, fitted.score(matrix))
@@ -70,21 +81,35 @@ def test_outcomes_of_rows_outside_a_part_change_nothing(prepared, columns) -> No
     others = prepared.before_test & ~part
     one, other = (
         BinnedRows.of(training, prepared.before_test, columns).fitted(
-            part, LIGHTGBM.parameters, seed=1)
-        for training in (prepared.training, changed(
-            prepared, others, outcomes=1 - prepared.training.outcomes[others])))
+            part, LIGHTGBM.parameters, seed=1
+        )
+        for training in (
+            prepared.training,
+            changed(prepared, others, outcomes=1 - prepared.training.outcomes[others]),
+        )
+    )
     assert one.text == other.text
     assert one.level == other.level
 
 
 def test_no_row_of_the_test_is_in_the_bins_of_a_contender(prepared) -> None:
-    spoiled = changed(prepared, prepared.test, matrix=1e12,
-                      outcomes=1 - prepared.training.outcomes[prepared.test])
+    spoiled = changed(
+        prepared, prepared.test, matrix=1e12, outcomes=1 - prepared.training.outcomes[prepared.test]
+    )
     draws = np.ones((2, len(prepared.training.accounts)))
     one, other = (
-        run_contender(LIGHTGBM, training, prepared.calibration_folds, prepared.before_test,
-                      prepared.test, LIGHTGBM.parameters, draws, seed=1)
-        for training in (prepared.training, spoiled))
+        run_contender(
+            LIGHTGBM,
+            training,
+            prepared.calibration_folds,
+            prepared.before_test,
+            prepared.test,
+            LIGHTGBM.parameters,
+            draws,
+            seed=1,
+        )
+        for training in (prepared.training, spoiled)
+    )
     assert one.fitted.text == other.fitted.text
 
 

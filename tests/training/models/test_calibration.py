@@ -72,7 +72,8 @@ def test_the_mean_probability_is_the_observed_rate() -> None:
     fit = fit_calibration(f, outcomes, accounts, rng=rng)
     for position in range(3):
         assert fit.probability(f, position).mean() == pytest.approx(
-            outcomes[:, position].mean(), abs=0.005)  # joint fit and a prior
+            outcomes[:, position].mean(), abs=0.005
+        )  # joint fit and a prior
 
 
 def test_draws_spread_like_the_estimate() -> None:
@@ -119,8 +120,10 @@ def test_a_shift_of_the_scores_changes_no_probability() -> None:
 
 def test_the_same_seed_gives_the_same_draws() -> None:
     f, outcomes, accounts, _ = world(n=500)
-    one, two = (fit_calibration(f, outcomes, accounts, n_draws=5, rng=np.random.default_rng(7))
-                for _ in range(2))
+    one, two = (
+        fit_calibration(f, outcomes, accounts, n_draws=5, rng=np.random.default_rng(7))
+        for _ in range(2)
+    )
     assert np.array_equal(one.draws, two.draws)
 
 

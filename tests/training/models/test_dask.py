@@ -29,24 +29,34 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of
 
 @pytest.fixture(scope="module")
 def client():
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0",
-                                  silence_logs=50) as cluster, \
-            distributed.Client(cluster) as client:
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
         yield client
 
 
 @pytest.fixture(scope="module")
 def prepared(small_company):
     company = small_company(n_accounts=400, leaves=0.06)
-    return prepare(label_named("churn"), events=company.events, reader=company.reader,
-                   digests=company.digests, cutoffs=company.cutoffs,
-                   known_until=company.known_until)
+    return prepare(
+        label_named("churn"),
+        events=company.events,
+        reader=company.reader,
+        digests=company.digests,
+        cutoffs=company.cutoffs,
+        known_until=company.known_until,
+    )
 
 
 def spread(matrix, outcome, parts=4):
     size = -(-len(matrix) // parts)
-    return (da.from_array(matrix, chunks=(size, matrix.shape[1])),
-            da.from_array(outcome, chunks=size))
+    return (
+        da.from_array(matrix, chunks=(size, matrix.shape[1])),
+        da.from_array(outcome, chunks=size),
+    )
 
 
 def noise(n=6000):
@@ -60,17 +70,26 @@ def test_two_workers_fit_a_model_as_good_as_one_machine(client, prepared) -> Non
     columns = usable_columns(training, before, LIGHTGBM)
     matrix = np.ascontiguousarray(training.matrix[:, columns])
     here = fit(LIGHTGBM, matrix[before], training.outcome[before], LIGHTGBM.parameters, seed=1)
-    there = fit_on_cluster(LIGHTGBM, *spread(matrix[before], training.outcome[before]),
-                           LIGHTGBM.parameters, seed=1, client=client)
+    there = fit_on_cluster(
+        LIGHTGBM,
+        *spread(matrix[before], training.outcome[before]),
+        LIGHTGBM.parameters,
+        seed=1,
+        client=client,
+    )
     assert there.form.n_trees == LIGHTGBM.parameters["rounds"]
     assert there.level == pytest.approx(there.score(matrix[before]).mean())
     np.testing.assert_array_equal(there.form.score(matrix[test]), there.score(matrix[test]))
     y, losses = training.outcome[test], []
     for fitted in (here, there):
         f = fitted.score(matrix) - fitted.level
-        calibrated = fit_calibration(f[before], training.outcomes[before],
-                                     training.account[before], n_draws=0,
-                                     rng=np.random.default_rng(1))
+        calibrated = fit_calibration(
+            f[before],
+            training.outcomes[before],
+            training.account[before],
+            n_draws=0,
+            rng=np.random.default_rng(1),
+        )
         losses.append(log_loss_rows(y, calibrated.probability(f[test], 2)))
     found = gain(losses[1], losses[0], training.account[test], np.random.default_rng(1))
     # bags are drawn within a worker, so the trees differ; the log loss of .28 is known to ± .03
@@ -118,23 +137,37 @@ def test_only_trees_need_a_cluster(client) -> None:
 def test_one_class_is_refused_before_anything_is_sent(client) -> None:
     matrix, outcome = noise(40)
     with pytest.raises(OneClassError, match="0 of the 40 rows to fit have the outcome"):
-        fit_on_cluster(LIGHTGBM, *spread(matrix, 0 * outcome), LIGHTGBM.parameters, seed=1,
-                       client=client)
+        fit_on_cluster(
+            LIGHTGBM, *spread(matrix, 0 * outcome), LIGHTGBM.parameters, seed=1, client=client
+        )
 
 
 def test_what_lightgbm_refuses_is_said_in_words(client) -> None:
     with pytest.raises(ClusterError, match=r"could not fit the model: .*Nothing of it is kept"):
-        fit_on_cluster(LIGHTGBM, *spread(*noise(400)),
-                       {**LIGHTGBM.parameters, "bagging_fraction": 7.0}, seed=1, client=client)
+        fit_on_cluster(
+            LIGHTGBM,
+            *spread(*noise(400)),
+            {**LIGHTGBM.parameters, "bagging_fraction": 7.0},
+            seed=1,
+            client=client,
+        )
 
 
 def test_a_cluster_without_workers_says_how_to_start_some() -> None:
-    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster, \
-            distributed.Client(cluster) as client:
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
         matrix = da.zeros((4, 2), chunks=(2, 2))
         with pytest.raises(ClusterError, match=r"no worker\. Start some"):
-            fit_on_cluster(LIGHTGBM, matrix, da.from_array(np.array([0.0, 1, 0, 1]), chunks=2),
-                           LIGHTGBM.parameters, seed=1, client=client)
+            fit_on_cluster(
+                LIGHTGBM,
+                matrix,
+                da.from_array(np.array([0.0, 1, 0, 1]), chunks=2),
+                LIGHTGBM.parameters,
+                seed=1,
+                client=client,
+            )
 
 
 def test_a_whole_training_on_two_workers_judges_like_one_on_this_machine(
@@ -149,8 +182,9 @@ def test_a_whole_training_on_two_workers_judges_like_one_on_this_machine(
     for metric in ("log_loss", "auc", "brier"):
         assert one[metric].low < other[metric].value < one[metric].high
         assert other[metric].low < one[metric].value < other[metric].high
-    assert {name: metrics for name, metrics in here.metrics.items() if name != "lightgbm"} == \
-        {name: metrics for name, metrics in there.metrics.items() if name != "lightgbm"}
+    assert {name: metrics for name, metrics in here.metrics.items() if name != "lightgbm"} == {
+        name: metrics for name, metrics in there.metrics.items() if name != "lightgbm"
+    }
 
 
 def test_rows_of_a_dead_worker_are_sent_again_and_the_training_goes_on(client, prepared) -> None:
@@ -179,8 +213,10 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch) -> None:
 
 
 def test_an_address_where_nobody_answers_is_said_in_words() -> None:
-    with pytest.raises(ClusterError, match=r"answers at 'tcp://127\.0\.0\.1:1' within 0\.5 sec"), \
-            joined("tcp://127.0.0.1:1", answers_within=0.5):
+    with (
+        pytest.raises(ClusterError, match=r"answers at 'tcp://127\.0\.0\.1:1' within 0\.5 sec"),
+        joined("tcp://127.0.0.1:1", answers_within=0.5),
+    ):
         pass
 
 
@@ -190,6 +226,8 @@ def test_workers_of_this_machine_are_started_and_ended(client) -> None:
         address = ours.scheduler.address
         with joined(address) as again:
             assert again.scheduler.address == address
-    with pytest.raises(ClusterError, match="No Dask scheduler answers"), \
-            joined(address, answers_within=0.5):
+    with (
+        pytest.raises(ClusterError, match="No Dask scheduler answers"),
+        joined(address, answers_within=0.5),
+    ):
         pass

@@ -27,8 +27,7 @@ def width_of(spec) -> int:
 @every_spec
 def test_the_same_rows_and_seed_give_the_same_scores(spec) -> None:
     matrix, outcome = rows(width=max(2, width_of(spec)))
-    one, two = (fit(spec, matrix, outcome, spec.parameters, seed=3).score(matrix)
-                for _ in range(2))
+    one, two = (fit(spec, matrix, outcome, spec.parameters, seed=3).score(matrix) for _ in range(2))
     assert np.array_equal(one, two)
 
 
@@ -119,6 +118,8 @@ def test_scores_after_each_number_of_trees_are_those_of_so_many(least: int) -> N
 
 def test_a_stronger_penalty_believes_less() -> None:
     matrix, outcome = rows()
-    weak, strong = (fit(LOGISTIC, matrix, outcome, {"strength": s}, seed=0).score(matrix).std()
-                    for s in (1.0, 0.001))
+    weak, strong = (
+        fit(LOGISTIC, matrix, outcome, {"strength": s}, seed=0).score(matrix).std()
+        for s in (1.0, 0.001)
+    )
     assert strong < 0.5 * weak

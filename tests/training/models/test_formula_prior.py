@@ -14,8 +14,9 @@ NAMES = ("uses_28d", HEALTH_SCORE, "tickets_90d", RENEWAL)
 def rows(n: int = 900, seed: int = 4):
     """Health decides, use adds a little, and nobody leaves before the contract is renewed."""
     rng = np.random.default_rng(seed)
-    matrix = np.column_stack((rng.gamma(2, 20, n), rng.uniform(0, 100, n), rng.poisson(3, n),
-                              rng.uniform(0, 365, n)))
+    matrix = np.column_stack(
+        (rng.gamma(2, 20, n), rng.uniform(0, 100, n), rng.poisson(3, n), rng.uniform(0, 365, n))
+    )
     odds = 0.5 - 0.04 * matrix[:, 1] - 0.01 * matrix[:, 0]
     leaves = (matrix[:, 3] < 90) & (rng.random(n) < 1 / (1 + np.exp(-odds)))
     matrix[rng.random((n, 4)) < 0.1] = np.nan
@@ -23,8 +24,15 @@ def rows(n: int = 900, seed: int = 4):
 
 
 def refined(matrix, outcome, *, horizon_days: int | None = 90, names=NAMES, **parameters):
-    return fit(FORMULA_PRIOR, matrix, outcome, {**FORMULA_PRIOR.parameters, **parameters}, seed=0,
-               names=names, horizon_days=horizon_days).form
+    return fit(
+        FORMULA_PRIOR,
+        matrix,
+        outcome,
+        {**FORMULA_PRIOR.parameters, **parameters},
+        seed=0,
+        names=names,
+        horizon_days=horizon_days,
+    ).form
 
 
 def test_with_no_offset_it_is_scikit_learns_regression() -> None:

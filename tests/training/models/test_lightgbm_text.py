@@ -27,13 +27,27 @@ def grown(rounds: int = 12, categorical: tuple[int, ...] = (), **changed) -> lgb
 
 @pytest.mark.parametrize(
     ("changed", "categorical"),
-    [({"num_leaves": 31}, ()), ({"num_leaves": 3}, ()), ({"num_leaves": 200}, ()),
-     ({"zero_as_missing": True}, ()), ({"use_missing": False}, ()),
-     ({"min_data_in_leaf": 790}, ()),  # no split at all
-     ({"min_data_in_leaf": 150, "bagging_fraction": 0.5, "bagging_freq": 1}, ()),
-     ({"min_data_per_group": 5}, (5,))],
-    ids=["usual", "small", "deep", "zero missing", "nothing missing", "one leaf", "bags",
-         "categories"])
+    [
+        ({"num_leaves": 31}, ()),
+        ({"num_leaves": 3}, ()),
+        ({"num_leaves": 200}, ()),
+        ({"zero_as_missing": True}, ()),
+        ({"use_missing": False}, ()),
+        ({"min_data_in_leaf": 790}, ()),  # no split at all
+        ({"min_data_in_leaf": 150, "bagging_fraction": 0.5, "bagging_freq": 1}, ()),
+        ({"min_data_per_group": 5}, (5,)),
+    ],
+    ids=[
+        "usual",
+        "small",
+        "deep",
+        "zero missing",
+        "nothing missing",
+        "one leaf",
+        "bags",
+        "categories",
+    ],
+)
 def test_trees_from_the_text_are_those_of_the_dump(changed, categorical) -> None:
     booster = grown(categorical=categorical, **changed)
     ours, dumped = trees_in(booster.model_to_string()), TreeArrays.from_dump(booster.dump_model())
@@ -52,8 +66,9 @@ def test_what_can_not_be_served_is_refused_as_from_the_dump() -> None:
 def test_a_split_of_the_known_from_the_unknown_is_that_of_the_dump() -> None:
     matrix, outcome = rows()
     outcome = np.isnan(matrix[:, 1]).astype(float)
-    booster = lgb.train({"objective": "binary", "verbosity": -1, "num_leaves": 3},
-                        lgb.Dataset(matrix, outcome), 3)
+    booster = lgb.train(
+        {"objective": "binary", "verbosity": -1, "num_leaves": 3}, lgb.Dataset(matrix, outcome), 3
+    )
     ours, dumped = trees_in(booster.model_to_string()), TreeArrays.from_dump(booster.dump_model())
     np.testing.assert_array_equal(ours.threshold, dumped.threshold)
     assert 1e300 in ours.threshold

@@ -24,9 +24,14 @@ def company(small_company):
 
 @pytest.fixture(scope="module")
 def prepared(company):
-    return prepare(label_named("churn"), events=company.events, reader=company.reader,
-                   digests=company.digests, cutoffs=company.cutoffs,
-                   known_until=company.known_until)
+    return prepare(
+        label_named("churn"),
+        events=company.events,
+        reader=company.reader,
+        digests=company.digests,
+        cutoffs=company.cutoffs,
+        known_until=company.known_until,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +41,11 @@ def result(company):
 
 @pytest.fixture(scope="module")
 def rows(company):
-    return company.reader(pl.DataFrame({"account_id": [f"a{i:03}" for i in range(300)]})
-                          .with_columns(as_of=pl.lit(company.known_until)
-                                        .cast(pl.Datetime("us", "UTC"))))
+    return company.reader(
+        pl.DataFrame({"account_id": [f"a{i:03}" for i in range(300)]}).with_columns(
+            as_of=pl.lit(company.known_until).cast(pl.Datetime("us", "UTC"))
+        )
+    )
 
 
 def test_half_a_year_is_served_and_a_year_is_not_estimable(result) -> None:
@@ -46,23 +53,28 @@ def test_half_a_year_is_served_and_a_year_is_not_estimable(result) -> None:
     assert "365 days: not estimable. 30 cutoffs are too few" in result.summary
     assert set(result.bundle.not_estimable) == {365}
     assert result.bundle.metrics["log_loss_180d"] == (
-        result.later[180][result.best.name]["log_loss"].value)
+        result.later[180][result.best.name]["log_loss"].value
+    )
 
 
 def test_probabilities_never_fall_over_the_served_horizons(result, rows) -> None:
-    bounds = [(result.bundle.probability(rows, h), *result.bundle.probability_interval(rows, h))
-              for h in result.bundle.horizons]
+    bounds = [
+        (result.bundle.probability(rows, h), *result.bundle.probability_interval(rows, h))
+        for h in result.bundle.horizons
+    ]
     for near, far in pairwise(bounds):
         for a, b in zip(near, far, strict=True):
             assert (a <= b).all()
 
 
 def test_to_ask_for_longer_horizons_changes_nothing_that_is_said_of_the_shorter(
-    result, company, rows) -> None:
+    result, company, rows
+) -> None:
     shorter = company.train(trials=0, horizons=(30, 60, 90))
     for h in (30, 60, 90):
-        assert np.array_equal(shorter.bundle.probability(rows, h),
-                              result.bundle.probability(rows, h))
+        assert np.array_equal(
+            shorter.bundle.probability(rows, h), result.bundle.probability(rows, h)
+        )
     assert shorter.metrics == result.metrics
 
 
@@ -78,8 +90,15 @@ def test_enough_accounts_give_the_far_a_fit_of_its_own(prepared, monkeypatch) ->
     training, later = prepared.training, prepared.later
     columns = usable_columns(training, training.rows_at(training.cutoffs[:-3]), LOGISTIC)
     monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
-    (far,) = fit_later(LOGISTIC, training, later.outcomes, columns, LOGISTIC.parameters,
-                       at=prepared.known_until, seed=0)
+    (far,) = fit_later(
+        LOGISTIC,
+        training,
+        later.outcomes,
+        columns,
+        LOGISTIC.parameters,
+        at=prepared.known_until,
+        seed=0,
+    )
     assert far.form is not None
     assert "180 days: a fit of its own, from" in far.sentence
     assert far.form.n_features_read == len(columns)
@@ -97,9 +116,12 @@ def test_the_far_chance_is_that_of_those_who_are_still_there(prepared) -> None:
     (far,) = fit_later(BASE_RATE, training, later.outcomes, [], {}, at=prepared.known_until, seed=0)
     f = np.zeros(1)
     q = float(sigmoid(far.log_odds(f, np.empty((1, 0))))[0])
-    closed = [place for place, cutoff in enumerate(training.cutoffs)
-              if cutoff + timedelta(days=180) <= prepared.known_until]
-    newest = np.isin(training.cutoff, closed[-math.ceil(len(closed) / 3):])
+    closed = [
+        place
+        for place, cutoff in enumerate(training.cutoffs)
+        if cutoff + timedelta(days=180) <= prepared.known_until
+    ]
+    newest = np.isin(training.cutoff, closed[-math.ceil(len(closed) / 3) :])
     there = newest & (training.outcome == 0) & ~np.isnan(later.outcomes[180])
     assert q == pytest.approx(later.outcomes[180][there].mean(), abs=0.01)
     whole = later.outcomes[180][newest & ~np.isnan(later.outcomes[180])]
@@ -122,19 +144,28 @@ def test_a_score_that_is_no_better_than_the_base_rate_there_is_not_served(small_
 def test_what_is_decided_after_the_test_opens_is_not_learned_from(prepared) -> None:
     training, later = prepared.training, prepared.later
     opens = later.test[180][0]
-    late = np.array([[(cutoff + timedelta(days=h)) > opens
-                      for h in training.horizons]
-                     for cutoff in training.cutoffs])[training.cutoff]
+    late = np.array(
+        [
+            [(cutoff + timedelta(days=h)) > opens for h in training.horizons]
+            for cutoff in training.cutoffs
+        ]
+    )[training.cutoff]
     spoiled = replace(training, outcomes=np.where(late, 1 - training.outcomes, training.outcomes))
     assert not np.array_equal(spoiled.outcomes, training.outcomes, equal_nan=True)
     far = later.outcomes[180]
-    reached = training.cutoff >= next(place for place, cutoff in enumerate(training.cutoffs)
-                                      if cutoff + timedelta(days=180) > opens)
+    reached = training.cutoff >= next(
+        place
+        for place, cutoff in enumerate(training.cutoffs)
+        if cutoff + timedelta(days=180) > opens
+    )
     turned = np.where(reached, 1 - far, far)
     rows = training.rows_at(later.test[180])
-    one, two = (later_probability(LOGISTIC, given, {180: said}, rows, LOGISTIC.parameters,
-                                  at=opens, seed=0)[180]
-                for given, said in ((training, far), (spoiled, turned)))
+    one, two = (
+        later_probability(
+            LOGISTIC, given, {180: said}, rows, LOGISTIC.parameters, at=opens, seed=0
+        )[180]
+        for given, said in ((training, far), (spoiled, turned))
+    )
     assert np.array_equal(one, two)
 
 
@@ -157,21 +188,35 @@ def renewing(prepared):
     training, later = prepared.training, prepared.later
     rng = np.random.default_rng(4)
     leaves = (later.outcomes[180] == 1) & (training.outcome == 0)
-    days = np.where(leaves | (rng.random(len(leaves)) < 0.5),
-                    rng.uniform(1, 179, len(leaves)), rng.uniform(181, 360, len(leaves)))
-    return replace(training, names=(*training.names, "days_to_renewal"),
-                   matrix=np.column_stack((training.matrix, days)))
+    days = np.where(
+        leaves | (rng.random(len(leaves)) < 0.5),
+        rng.uniform(1, 179, len(leaves)),
+        rng.uniform(181, 360, len(leaves)),
+    )
+    return replace(
+        training,
+        names=(*training.names, "days_to_renewal"),
+        matrix=np.column_stack((training.matrix, days)),
+    )
 
 
 def far_of(training, prepared, columns=None):
     columns = list(range(len(training.names))) if columns is None else columns
-    (far,) = fit_later(LOGISTIC, training, prepared.later.outcomes, columns, LOGISTIC.parameters,
-                       at=prepared.known_until, seed=0)
+    (far,) = fit_later(
+        LOGISTIC,
+        training,
+        prepared.later.outcomes,
+        columns,
+        LOGISTIC.parameters,
+        at=prepared.known_until,
+        seed=0,
+    )
     return far
 
 
 def test_a_contract_that_outlasts_the_horizon_hardly_ends_in_the_time_before_it(
-    renewing, prepared,
+    renewing,
+    prepared,
 ) -> None:
     far = far_of(renewing, prepared)
     matrix = np.tile(renewing.matrix[0], (4, 1))
@@ -185,11 +230,15 @@ def test_a_contract_that_outlasts_the_horizon_hardly_ends_in_the_time_before_it(
 
 
 def test_where_no_contract_outlasts_the_horizon_there_is_no_step(renewing, prepared) -> None:
-    none = replace(renewing, matrix=np.column_stack(
-        (renewing.matrix[:, :-1], np.minimum(renewing.matrix[:, -1], 179))))
+    none = replace(
+        renewing,
+        matrix=np.column_stack((renewing.matrix[:, :-1], np.minimum(renewing.matrix[:, -1], 179))),
+    )
     assert far_of(none, prepared).form is None
-    unknown = replace(renewing, matrix=np.column_stack(
-        (renewing.matrix[:, :-1], np.full(len(renewing.matrix), np.nan))))
+    unknown = replace(
+        renewing,
+        matrix=np.column_stack((renewing.matrix[:, :-1], np.full(len(renewing.matrix), np.nan))),
+    )
     assert far_of(unknown, prepared).form is None
 
 
@@ -198,7 +247,9 @@ def test_a_model_that_does_not_read_the_renewal_has_no_step(renewing, prepared) 
 
 
 def test_the_step_and_a_fit_of_its_own_stand_beside_each_other(
-    renewing, prepared, monkeypatch,
+    renewing,
+    prepared,
+    monkeypatch,
 ) -> None:
     monkeypatch.setattr("training.models.long_horizons.FEW_ACCOUNTS", 20)
     far = far_of(renewing, prepared)

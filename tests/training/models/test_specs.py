@@ -8,9 +8,19 @@ from training.models.baselines import BASELINES, MUST_BE_BEATEN
 from training.models.specs import SPECS
 
 # LightGBM builds its bins anew when one of these changes, so a study must not.
-ALTERS_BINNING = {"max_bin", "max_bin_by_feature", "min_data_in_bin", "bin_construct_sample_cnt",
-                  "data_random_seed", "feature_pre_filter", "enable_bundle", "use_missing",
-                  "zero_as_missing", "categorical_feature", "forcedbins_filename"}
+ALTERS_BINNING = {
+    "max_bin",
+    "max_bin_by_feature",
+    "min_data_in_bin",
+    "bin_construct_sample_cnt",
+    "data_random_seed",
+    "feature_pre_filter",
+    "enable_bundle",
+    "use_missing",
+    "zero_as_missing",
+    "categorical_feature",
+    "forcedbins_filename",
+}
 
 every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 

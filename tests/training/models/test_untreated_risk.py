@@ -31,8 +31,16 @@ class World:
     truth: dict[int, np.ndarray]  # horizon: the risk of each row if nobody acts
 
     def fitted(self, *, later: dict | None = None, at: datetime = UNTIL):
-        return fit_untouched(LOGISTIC, self.training, self.touched, later or {}, COLUMNS,
-                             LOGISTIC.parameters, at=at, seed=1)
+        return fit_untouched(
+            LOGISTIC,
+            self.training,
+            self.touched,
+            later or {},
+            COLUMNS,
+            LOGISTIC.parameters,
+            at=at,
+            seed=1,
+        )
 
     def risk(self, found):
         """The risk if untouched that is made of a plain risk, and the plain one."""
@@ -46,8 +54,16 @@ class World:
         return plain, found.risk(matrix, plain, plain, plain)
 
 
-def world(*, n: int = 900, factor: float = 0.25, by: str = "judgement", eager: float = 0.0,
-          leaves: float = -2.6, seed: int = 3, share: float = 1.0) -> World:
+def world(
+    *,
+    n: int = 900,
+    factor: float = 0.25,
+    by: str = "judgement",
+    eager: float = 0.0,
+    leaves: float = -2.6,
+    seed: int = 3,
+    share: float = 1.0,
+) -> World:
     """Accounts at risk are acted on, which keeps most of them; a month at a time.
 
     ``eager`` is how readily they are acted on, ``factor`` what that leaves of the chance to go.
@@ -58,8 +74,11 @@ def world(*, n: int = 900, factor: float = 0.25, by: str = "judgement", eager: f
     matrix = np.repeat(rng.normal(size=(n, 3)), len(CUTOFFS), axis=0)
     matrix += 0.3 * rng.normal(size=matrix.shape)
     chance = sigmoid(leaves + matrix[:, 0])  # to go in a month if nobody acts
-    propensity = (np.full(rows, 0.5) if by == "lot" else
-                  sigmoid(eager - 1.5 + 1.8 * matrix[:, 0] + 0.5 * matrix[:, 1]))
+    propensity = (
+        np.full(rows, 0.5)
+        if by == "lot"
+        else sigmoid(eager - 1.5 + 1.8 * matrix[:, 0] + 0.5 * matrix[:, 1])
+    )
     reached = rng.random(n)[account] < share
     outcome_days, touch_days = np.full(rows, NEVER), np.full(rows, NEVER)
     spared = []
@@ -73,22 +92,34 @@ def world(*, n: int = 900, factor: float = 0.25, by: str = "judgement", eager: f
         gone = np.isinf(outcome_days) & (rng.random(rows) < chance * np.where(safe, factor, 1.0))
         outcome_days[gone] = 30 * month + rng.uniform(1, 29, rows)[gone]
     training = TrainingSet(
-        label=label_named("churn"), horizons=HORIZONS, names=("a", "b", "c"),
-        digests=dict.fromkeys("abc", "1"), matrix=matrix,
+        label=label_named("churn"),
+        horizons=HORIZONS,
+        names=("a", "b", "c"),
+        digests=dict.fromkeys("abc", "1"),
+        matrix=matrix,
         outcomes=np.column_stack([(outcome_days < h).astype(float) for h in HORIZONS]),
-        amounts=np.full(rows, np.nan), cutoffs=CUTOFFS, cutoff=cutoff,
-        accounts=tuple(f"a{i:04}" for i in range(n)), account=account)
+        amounts=np.full(rows, np.nan),
+        cutoffs=CUTOFFS,
+        cutoff=cutoff,
+        accounts=tuple(f"a{i:04}" for i in range(n)),
+        account=account,
+    )
     nothing = np.full(rows, np.nan)
     return World(
         training=training,
         touched=TouchedRows(
-            outcome_days=outcome_days, touch_days=touch_days,
-            by_chance=np.isfinite(touch_days) & (by == "lot"), action=("call",) * rows,
+            outcome_days=outcome_days,
+            touch_days=touch_days,
+            by_chance=np.isfinite(touch_days) & (by == "lot"),
+            action=("call",) * rows,
             spared_row=np.array([row for row, _ in spared], dtype=np.int64),
             spared_days=np.array([days for _, days in spared]),
             spared_chance=np.full(len(spared), 0.5),
-            days_since_touch=nothing, days_since_choice=nothing),
-        truth={h: 1 - (1 - chance) ** (k + 1) for k, h in enumerate(HORIZONS)})
+            days_since_touch=nothing,
+            days_since_choice=nothing,
+        ),
+        truth={h: 1 - (1 - chance) ** (k + 1) for k, h in enumerate(HORIZONS)},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +158,10 @@ def test_where_nothing_works_it_is_the_plain_risk_within_its_error() -> None:
     made = world(factor=1.0, seed=4)
     found = made.fitted()
     assert found.shift is not None
-    for value, variance in ((found.shift.shift, found.shift.covariance[0][0]),
-                            (found.shift.weight, found.shift.covariance[1][1])):
+    for value, variance in (
+        (found.shift.shift, found.shift.covariance[0][0]),
+        (found.shift.weight, found.shift.covariance[1][1]),
+    ):
         assert abs(value) < 3 * np.sqrt(variance)
     plain, told = made.risk(found)
     assert abs(told[90][0].mean() - plain[90].mean()) < 0.02
@@ -194,8 +227,11 @@ def test_it_lies_between_0_and_1_never_falls_and_is_inside_its_interval(judged) 
 
 def test_without_a_log_it_is_unknown_and_not_the_plain_risk() -> None:
     made = world(n=200)
-    nobody = replace(made.touched, touch_days=np.full_like(made.touched.touch_days, NEVER),
-                     by_chance=np.zeros_like(made.touched.by_chance))
+    nobody = replace(
+        made.touched,
+        touch_days=np.full_like(made.touched.touch_days, NEVER),
+        by_chance=np.zeros_like(made.touched.by_chance),
+    )
     found = replace(made, touched=nobody).fitted()
     assert found.shift is None
     assert set(found.not_known.values()) == {NO_LOG}
@@ -203,11 +239,15 @@ def test_without_a_log_it_is_unknown_and_not_the_plain_risk() -> None:
     assert found.sentences == ()
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"n": 300, "share": 0.02}, r"Only \d+ accounts were touched, and 10 are needed"),
-    ({"n": 300, "leaves": -6.0}, r"Only \d+ accounts had the outcome without being touched"),
-    ({"eager": 7.0}, r"\d+% of the rows were all but sure to be touched"),
-], ids=["few are touched", "few untouched leave", "nearly all are touched"])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"n": 300, "share": 0.02}, r"Only \d+ accounts were touched, and 10 are needed"),
+        ({"n": 300, "leaves": -6.0}, r"Only \d+ accounts had the outcome without being touched"),
+        ({"eager": 7.0}, r"\d+% of the rows were all but sure to be touched"),
+    ],
+    ids=["few are touched", "few untouched leave", "nearly all are touched"],
+)
 def test_where_the_log_can_not_tell_there_is_a_reason_with_counts(changes, said) -> None:
     found = world(**changes).fitted()
     assert found.shift is None
@@ -253,7 +293,8 @@ def test_a_longer_horizon_joins_or_is_refused_on_its_own(judged) -> None:
     went = np.maximum(nobody_left, rng.random(len(nobody_left)) < 0.2)
     outcome_days = np.where((went == 1) & (nobody_left == 0), 120.0, made.touched.outcome_days)
     joined = replace(made, touched=replace(made.touched, outcome_days=outcome_days)).fitted(
-        later={180: went}, at=datetime(2024, 6, 1, tzinfo=UTC))
+        later={180: went}, at=datetime(2024, 6, 1, tzinfo=UTC)
+    )
     assert joined.shift.horizons == (*HORIZONS, 180)
 
 
@@ -276,9 +317,13 @@ def test_a_training_says_it_in_its_summary_its_card_and_its_bundle(small_company
     company = small_company()
     rng = np.random.default_rng(9)
     calls = [
-        replace(company._event(i, "action.executed", CUTOFFS[0], int(day), None),
-                properties='{"action":"call"}')
-        for i in rng.permutation(len(company.risk))[:60] for day in rng.integers(-300, 200, 3)]
+        replace(
+            company._event(i, "action.executed", CUTOFFS[0], int(day), None),
+            properties='{"action":"call"}',
+        )
+        for i in rng.permutation(len(company.risk))[:60]
+        for day in rng.integers(-300, 200, 3)
+    ]
     store = type(trained[1])()
     result = company.train(trials=0, store=store, interventions=events_frame(calls))
     untouched = result.bundle.untouched

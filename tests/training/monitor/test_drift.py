@@ -57,11 +57,15 @@ def test_a_feature_that_the_model_does_not_read_never_raises_it():
     assert {f.name: f.distance for f in told.features}["idle"] > 0.9
 
 
-@pytest.mark.parametrize("turn", [
-    lambda now: np.where(np.arange(4) == 0, np.nan, now),
-    lambda now: np.where(np.arange(4) == 0, now + 100, now),
-    lambda now: np.where(np.arange(4) == 0, now * 1000, now),
-], ids=["becomes unknown", "leaves its range", "another unit"])
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda now: np.where(np.arange(4) == 0, np.nan, now),
+        lambda now: np.where(np.arange(4) == 0, now + 100, now),
+        lambda now: np.where(np.arange(4) == 0, now * 1000, now),
+    ],
+    ids=["becomes unknown", "leaves its range", "another unit"],
+)
 def test_a_broken_source_is_an_alarm_and_is_outside_of_what_was_learned(turn):
     then, account, now = company()
     told = found(then, account, turn(now))
@@ -131,5 +135,6 @@ def test_the_divergence_is_that_of_scipy():
     p, q = rng.dirichlet(np.ones(6), size=(2, 50))
     p[:, 0], q[:, 1] = 0.0, 0.0  # bins that only one of them has
     p, q = p / p.sum(axis=1, keepdims=True), q / q.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(np.sqrt(divergence(p, q)), jensenshannon(p, q, base=2, axis=1),
-                               atol=1e-7)  # a root of differences of logarithms
+    np.testing.assert_allclose(
+        np.sqrt(divergence(p, q)), jensenshannon(p, q, base=2, axis=1), atol=1e-7
+    )  # a root of differences of logarithms

@@ -36,14 +36,23 @@ def rows_of(seed: int = 0, n_accounts: int = 400, *, more: float = 0.0) -> Matur
     instead = -2.0 + 0.2 * risk[account]
     outcome = (rng.random(len(account)) < sigmoid(truth + more)).astype(float)
     return MaturedRows(
-        horizon=30, outcome=outcome, probability=sigmoid(truth), instead=sigmoid(instead),
-        account=account, cutoff=np.tile(np.arange(MONTHS), n_accounts),
-        segment=np.where(account % 2, "segment mid", "segment small"))
+        horizon=30,
+        outcome=outcome,
+        probability=sigmoid(truth),
+        instead=sigmoid(instead),
+        account=account,
+        cutoff=np.tile(np.arange(MONTHS), n_accounts),
+        segment=np.where(account % 2, "segment mid", "segment small"),
+    )
 
 
 def findings(rows: MaturedRows) -> dict[str, str]:
-    return {one.key: one.finding for one in segment_findings(
-        rows, instead="the health formula", rng=np.random.default_rng(1))}
+    return {
+        one.key: one.finding
+        for one in segment_findings(
+            rows, instead="the health formula", rng=np.random.default_rng(1)
+        )
+    }
 
 
 def in_segment(rows: MaturedRows, key: str, probability: np.ndarray) -> MaturedRows:
@@ -52,7 +61,10 @@ def in_segment(rows: MaturedRows, key: str, probability: np.ndarray) -> MaturedR
 
 def test_a_good_model_is_better_everywhere():
     assert findings(rows_of()) == {
-        EVERYONE: "better", "segment mid": "better", "segment small": "better"}
+        EVERYONE: "better",
+        "segment mid": "better",
+        "segment small": "better",
+    }
 
 
 def test_a_model_that_stopped_working_in_one_segment_is_found_there():
@@ -68,8 +80,11 @@ def test_promises_that_are_off_count_where_those_of_the_other_are_not():
     logit = np.log(rows.probability / (1 - rows.probability))
     rate = np.full(4800, rows.outcome.mean())
     low = replace(rows, probability=sigmoid(logit - 0.5), instead=rate)
-    (everyone,) = (one for one in segment_findings(
-        low, instead="the base rate", rng=np.random.default_rng(1)) if one.key == EVERYONE)
+    (everyone,) = (
+        one
+        for one in segment_findings(low, instead="the base rate", rng=np.random.default_rng(1))
+        if one.key == EVERYONE
+    )
     assert everyone.loss_gap is not None
     assert everyone.loss_gap.high < 0
     assert everyone.finding == "worse"
@@ -96,8 +111,9 @@ def test_a_model_that_equals_the_other_is_seldom_found_worse():
         rng = np.random.default_rng(seed)
         noise = 0.4 * rng.normal(size=(2, 250))[:, rows.account]
         logit = np.log(rows.probability / (1 - rows.probability))
-        even = replace(rows, probability=sigmoid(logit + noise[0]),
-                       instead=sigmoid(logit + noise[1]))
+        even = replace(
+            rows, probability=sigmoid(logit + noise[0]), instead=sigmoid(logit + noise[1])
+        )
         found.append("worse" in findings(even).values())
     assert np.mean(found) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 40)
 
@@ -114,9 +130,14 @@ def test_only_the_newest_cutoffs_judge_a_segment():
     rows = rows_of(1)
     ages_ago = replace(rows, probability=1 - rows.probability)
     newer = [replace(rows, cutoff=rows.cutoff + MONTHS), replace(rows, cutoff=rows.cutoff + 6)]
-    joined = MaturedRows(**{
-        name: np.concatenate([getattr(part, name) for part in (ages_ago, *newer)])
-        if name != "horizon" else 30 for name in MaturedRows.__dataclass_fields__})
+    joined = MaturedRows(
+        **{
+            name: np.concatenate([getattr(part, name) for part in (ages_ago, *newer)])
+            if name != "horizon"
+            else 30
+            for name in MaturedRows.__dataclass_fields__
+        }
+    )
     assert len(np.unique(joined.recent.cutoff)) == RECENT_CUTOFFS
     assert set(findings(joined).values()) == {"better"}
 

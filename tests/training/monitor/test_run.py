@@ -24,24 +24,37 @@ def world(small_company):
     company = small_company(n_accounts=900, months=21, leaves=0.04)
     store = MemoryModelStore()
     trained_at = company.cutoffs[13]
-    result = company.train(store=store, known_until=trained_at, trials=0,
-                           events=company.events.filter(pl.col("recorded_at") < trained_at))
+    result = company.train(
+        store=store,
+        known_until=trained_at,
+        trials=0,
+        events=company.events.filter(pl.col("recorded_at") < trained_at),
+    )
     return company, result.bundle, store.champion("churn-formula")
 
 
 def segments(rows: pl.DataFrame) -> pl.DataFrame:
     number = rows["account_id"].str.slice(1).cast(pl.Int64)
-    return rows.with_columns(segment=pl.when(number % 3 == 0).then(None)
-                             .when(number % 2 == 0).then(pl.lit("small")).otherwise(pl.lit("mid")))
+    return rows.with_columns(
+        segment=pl.when(number % 3 == 0)
+        .then(None)
+        .when(number % 2 == 0)
+        .then(pl.lit("small"))
+        .otherwise(pl.lit("mid"))
+    )
 
 
 def look(world, **changes):
     company, champion, formula = world
     as_of = changes.get("as_of", company.cutoffs[-1])
     given = {
-        "formula": formula, "reader": lambda rows: segments(company.reader(rows)),
+        "formula": formula,
+        "reader": lambda rows: segments(company.reader(rows)),
         "events": company.events.filter(pl.col("recorded_at") < as_of),
-        "digests": company.digests, "cutoffs": company.cutoffs, "as_of": as_of}
+        "digests": company.digests,
+        "cutoffs": company.cutoffs,
+        "as_of": as_of,
+    }
     return monitor(CHURN, champion, **(given | changes))
 
 
@@ -53,8 +66,12 @@ def seen(world):
 def test_only_windows_that_opened_after_the_training_and_have_closed_judge(world, seen):
     company, champion, _ = world
     for one in seen.matured:
-        may = tuple(at for at in company.cutoffs if at >= champion.metadata.as_of
-                    and at + timedelta(days=one.horizon) <= company.cutoffs[-1])
+        may = tuple(
+            at
+            for at in company.cutoffs
+            if at >= champion.metadata.as_of
+            and at + timedelta(days=one.horizon) <= company.cutoffs[-1]
+        )
         assert one.n_rows == cohort_rows(CHURN, company.events, may).height
         assert one.left_out["immature"] > 0
     assert [one.horizon for one in seen.matured][:3] == [30, 60, 90]
@@ -96,8 +113,12 @@ def test_a_source_that_turned_round_after_the_training_is_found(world, of_segmen
         if of_segment is not None:
             broken &= pl.col("segment").eq_missing(of_segment)
         return told.with_columns(
-            pl.when(broken).then(-pl.col(name) + 2 * pl.col(name).mean())
-            .otherwise(pl.col(name)).alias(name) for name in ("signal_28d", "feature_uses_28d"))
+            pl.when(broken)
+            .then(-pl.col(name) + 2 * pl.col(name).mean())
+            .otherwise(pl.col(name))
+            .alias(name)
+            for name in ("signal_28d", "feature_uses_28d")
+        )
 
     found = {one.key: one.finding for one in look(world, reader=turned).segments}
     if of_segment is None:
@@ -113,7 +134,8 @@ def test_a_feature_that_broke_in_the_newest_snapshot_is_an_alarm_before_any_labe
     def broken(rows: pl.DataFrame) -> pl.DataFrame:
         newest = pl.col("as_of") == company.cutoffs[-1]
         return segments(company.reader(rows)).with_columns(
-            signal_28d=pl.when(newest).then(None).otherwise(pl.col("signal_28d")))
+            signal_28d=pl.when(newest).then(None).otherwise(pl.col("signal_28d"))
+        )
 
     told = look(world, reader=broken)
     assert told.features.is_alarm
@@ -153,8 +175,7 @@ def test_a_formula_that_reads_another_health_score_judges_no_segment(world):
 
 def test_without_the_snapshots_of_the_training_the_drift_is_not_known(world):
     company, champion, _ = world
-    told = look(world, cutoffs=tuple(at for at in company.cutoffs
-                                     if at >= champion.metadata.as_of))
+    told = look(world, cutoffs=tuple(at for at in company.cutoffs if at >= champion.metadata.as_of))
     assert told.features is None
     assert "no snapshots of the cutoffs that the model learned from" in told.unknown[0]
     assert told.matured[0].n_rows > 0
@@ -171,8 +192,10 @@ def test_of_few_accounts_the_drift_is_not_known(world):
 
 def test_a_moment_before_the_training_is_refused(world):
     company, *_ = world
-    with pytest.raises(MonitorError, match="was trained on what was known on 2023-03-01, which is "
-                                           "later than 2023-02-01"):
+    with pytest.raises(
+        MonitorError,
+        match="was trained on what was known on 2023-03-01, which is later than 2023-02-01",
+    ):
         look(world, as_of=company.cutoffs[12])
 
 

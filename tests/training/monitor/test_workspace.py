@@ -51,18 +51,31 @@ def telemetry(company) -> list[Event]:
     told = []
     for number, risk in enumerate(company.risk):
         account, start = f"a{number:03}", datetime(2022, 1, 1, tzinfo=UTC)
-        told.append(Event(
-            account_id=account, kind="account.updated", occurred_at=start, recorded_at=start,
-            event_id=f"{account}-s",
-            properties=json.dumps({"segment": "small" if number % 2 else "mid"})))
+        told.append(
+            Event(
+                account_id=account,
+                kind="account.updated",
+                occurred_at=start,
+                recorded_at=start,
+                event_id=f"{account}-s",
+                properties=json.dumps({"segment": "small" if number % 2 else "mid"}),
+            )
+        )
         for week in range(74):
             at = start + timedelta(days=7 * week, hours=5)
             used = rng.poisson(np.exp(2.5 - 0.6 * risk))
             if used:
-                told.append(Event(account_id=account, kind="feature.used", occurred_at=at,
-                                  recorded_at=at, event_count=int(used),
-                                  event_id=f"{account}-{week}",
-                                  properties=json.dumps({"name": "search"})))
+                told.append(
+                    Event(
+                        account_id=account,
+                        kind="feature.used",
+                        occurred_at=at,
+                        recorded_at=at,
+                        event_count=int(used),
+                        event_id=f"{account}-{week}",
+                        properties=json.dumps({"name": "search"}),
+                    )
+                )
     return told
 
 
@@ -78,14 +91,29 @@ def made(small_company, tmp_path_factory) -> Path:
     workspace.change_settings(complete_until=END)
     backfill(workspace, month_starts(datetime(2022, 2, 1, tzinfo=UTC), END))
     store = MlflowModelStore(workspace.tracking_uri)
-    (result,) = train_on(workspace, ("churn",), store=store, as_of=TRAINED, trials=0, seed=1,
-                         clock=lambda: TRAINED, by=None)
+    (result,) = train_on(
+        workspace,
+        ("churn",),
+        store=store,
+        as_of=TRAINED,
+        trials=0,
+        seed=1,
+        clock=lambda: TRAINED,
+        by=None,
+    )
     kept = result.bundle.calibration
-    boasting = replace(result.bundle, calibration=Calibration(
-        horizons=kept.horizons, slope=kept.slope, draws=kept.draws,
-        intercepts=tuple(a + 1.5 for a in kept.intercepts)))
-    run = TrainingRun(label="churn", name="boasting", bundle=boasting, started_at=TRAINED,
-                      ended_at=TRAINED)
+    boasting = replace(
+        result.bundle,
+        calibration=Calibration(
+            horizons=kept.horizons,
+            slope=kept.slope,
+            draws=kept.draws,
+            intercepts=tuple(a + 1.5 for a in kept.intercepts),
+        ),
+    )
+    run = TrainingRun(
+        label="churn", name="boasting", bundle=boasting, started_at=TRAINED, ended_at=TRAINED
+    )
     store.register("churn", store.record_run(run))
     return workspace.root
 
@@ -108,10 +136,19 @@ def look(place: Workspace, store: MlflowModelStore, as_of: datetime):
 
 def keepwell(place: Workspace, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"], cwd=place.root.parent,
-        capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "400", "NO_COLOR": "1",
-             "HOME": str(place.root.parent), "PYTHONPATH": str(ROOT)})
+        [sys.executable, str(ROOT / "keepwell.py"), *words, "-w", "ws"],
+        cwd=place.root.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "400",
+            "NO_COLOR": "1",
+            "HOME": str(place.root.parent),
+            "PYTHONPATH": str(ROOT),
+        },
+    )
 
 
 def test_the_command_tells_keeps_and_exits_by_what_it_found(place):
@@ -140,10 +177,14 @@ def test_the_command_tells_keeps_and_exits_by_what_it_found(place):
     assert f'keepwell_observed_over_expected{{horizon_days="30",label="churn"}} {ratio}' in figures
 
 
-@pytest.mark.parametrize(("words", "code", "said"), [
-    (("churn", "--as-of", "2022-12-01"), 3, "Look at it as of a later day"),
-    (("happiness",), 2, "happiness"),
-], ids=["before the training", "no such label"])
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("churn", "--as-of", "2022-12-01"), 3, "Look at it as of a later day"),
+        (("happiness",), 2, "happiness"),
+    ],
+    ids=["before the training", "no such label"],
+)
 def test_what_can_not_be_looked_at_is_one_paragraph(place, words, code, said):
     champion(place, 1)
     done = keepwell(place, "monitor", *words)
@@ -158,7 +199,8 @@ def test_where_nothing_was_promoted_there_is_nothing_to_look_at(place):
     assert isinstance(done.exception, CommandError)
     assert str(done.exception).startswith(
         "expansion: no version was promoted, so there is nothing to look at. Promote one "
-        "(keepwell models promote expansion")
+        "(keepwell models promote expansion"
+    )
 
 
 def test_a_switch_that_can_not_be_read_is_not_overwritten(place):
@@ -172,7 +214,8 @@ def test_a_switch_that_can_not_be_read_is_not_overwritten(place):
 
 
 def test_a_model_that_promises_too_much_is_withheld_at_the_second_look_and_the_formula_answers(
-        place):
+    place,
+):
     store = champion(place, 2)
     file = place.monitoring_dir / SWITCH_FILE
     fingerprint = store.champion("churn").fingerprint
@@ -186,8 +229,11 @@ def test_a_model_that_promises_too_much_is_withheld_at_the_second_look_and_the_f
     second = look(place, store, datetime(2023, 5, 1, tzinfo=UTC))
     assert "- Everyone: WITHHELD since 2023-05-01; worse: " in " ".join(second.lines)
     assert second.needs_person
-    held = [s for s in scores_as_of(place, store, datetime(2023, 5, 1, tzinfo=UTC))
-            if not s.has_left and s.attributes.get("contract_status") == "active"]
+    held = [
+        s
+        for s in scores_as_of(place, store, datetime(2023, 5, 1, tzinfo=UTC))
+        if not s.has_left and s.attributes.get("contract_status") == "active"
+    ]
     assert {s.source for s in held} == {"health_formula"}
     (why,) = {s.degraded for s in held}
     assert "For every account the model is withheld since 2023-05-01: of" in why
@@ -198,8 +244,12 @@ def test_a_good_model_goes_on(place):
     store = champion(place, 1)
     for month in (4, 5, 6):
         watched = look(place, store, datetime(2023, month, 1, tzinfo=UTC))
-    assert read_switch(place.monitoring_dir / SWITCH_FILE).withheld(
-        store.champion("churn").fingerprint) == {}
+    assert (
+        read_switch(place.monitoring_dir / SWITCH_FILE).withheld(
+            store.champion("churn").fingerprint
+        )
+        == {}
+    )
     assert not [key for key in watched.seen.alarms if key == EVERYONE]
 
 
@@ -236,8 +286,9 @@ while True:
 def test_a_kill_between_writes_leaves_the_old_switch_or_the_new_one(tmp_path):
     file = tmp_path / SWITCH_FILE
     for wait in np.random.default_rng(2).uniform(0, 0.02, 8):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], cwd=ROOT,
-                                  stdout=subprocess.PIPE, text=True)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(file)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
         assert writer.stdout is not None
         writer.stdout.readline()
         time.sleep(wait)

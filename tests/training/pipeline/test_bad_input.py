@@ -46,43 +46,84 @@ def one_account(company) -> pl.DataFrame:
 def left_before_the_test_only(company) -> pl.DataFrame:
     """Everybody who would leave in the test's label windows stays."""
     return company.events.filter(
-        (pl.col("kind") != "contract.cancelled")
-        | (pl.col("occurred_at") < company.cutoffs[-6]))
+        (pl.col("kind") != "contract.cancelled") | (pl.col("occurred_at") < company.cutoffs[-6])
+    )
 
 
-@pytest.mark.parametrize(("changes", "error", "said"), [
-    pytest.param(lambda c: {"events": c.events.clear()}, NoAccountsError,
-                 r"No account is in the cohort of 'churn'.*keepwell ingest", id="no events"),
-    pytest.param(lambda c: {"cutoffs": ()}, NoAccountsError,
-                 r"any of 0 snapshot\(s\).*keepwell snapshot", id="no snapshots"),
-    pytest.param(lambda c: {"events": stayed(c)}, OneClassError,
-                 r"No account has the outcome 'churn' within 90 days in the training window",
-                 id="one class"),
-    pytest.param(lambda c: {"events": left_before_the_test_only(c)}, OneClassError,
-                 r"No account has the outcome 'churn' within 90 days in the test window",
-                 id="one class in the test"),
-    pytest.param(lambda c: {"events": one_account(c)}, OneClassError,
-                 r"\(\d+ rows at \d+ cutoffs .*the health formula serves meanwhile",
-                 id="one account"),
-    pytest.param(lambda c: {"reader": reading(c, **everywhere(c, 3.0))}, FeatureMatrixError,
-                 r"None of the 7 features takes two known values", id="constant features"),
-    pytest.param(lambda c: {"reader": reading(c, **everywhere(c, None))}, FeatureMatrixError,
-                 r"None of the 7 features takes two known values.*keepwell ingest",
-                 id="features that nobody knows"),
-    pytest.param(lambda c: {"reader": reading(c, **everywhere(c, float("nan")))},
-                 FeatureMatrixError, r"None of the 7 features takes two known values",
-                 id="features that are not a number"),
-    pytest.param(lambda c: {"reader": reading(c, signal_28d=pl.lit(float("-inf")))},
-                 FeatureMatrixError, r"Infinite values in signal_28d.*keepwell snapshot",
-                 id="infinite values"),
-    pytest.param(lambda c: {"horizons": (720,)}, HorizonTooLongError,
-                 r"within 720 days is not estimable.*ask for a shorter horizon",
-                 id="a label window beyond the data"),
-    pytest.param(lambda c: {"known_until": c.cutoffs[0]}, NoAccountsError,
-                 r"any of 0 snapshot\(s\) before 2022-02-01", id="a training before the data"),
-])
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        pytest.param(
+            lambda c: {"events": c.events.clear()},
+            NoAccountsError,
+            r"No account is in the cohort of 'churn'.*keepwell ingest",
+            id="no events",
+        ),
+        pytest.param(
+            lambda c: {"cutoffs": ()},
+            NoAccountsError,
+            r"any of 0 snapshot\(s\).*keepwell snapshot",
+            id="no snapshots",
+        ),
+        pytest.param(
+            lambda c: {"events": stayed(c)},
+            OneClassError,
+            r"No account has the outcome 'churn' within 90 days in the training window",
+            id="one class",
+        ),
+        pytest.param(
+            lambda c: {"events": left_before_the_test_only(c)},
+            OneClassError,
+            r"No account has the outcome 'churn' within 90 days in the test window",
+            id="one class in the test",
+        ),
+        pytest.param(
+            lambda c: {"events": one_account(c)},
+            OneClassError,
+            r"\(\d+ rows at \d+ cutoffs .*the health formula serves meanwhile",
+            id="one account",
+        ),
+        pytest.param(
+            lambda c: {"reader": reading(c, **everywhere(c, 3.0))},
+            FeatureMatrixError,
+            r"None of the 7 features takes two known values",
+            id="constant features",
+        ),
+        pytest.param(
+            lambda c: {"reader": reading(c, **everywhere(c, None))},
+            FeatureMatrixError,
+            r"None of the 7 features takes two known values.*keepwell ingest",
+            id="features that nobody knows",
+        ),
+        pytest.param(
+            lambda c: {"reader": reading(c, **everywhere(c, float("nan")))},
+            FeatureMatrixError,
+            r"None of the 7 features takes two known values",
+            id="features that are not a number",
+        ),
+        pytest.param(
+            lambda c: {"reader": reading(c, signal_28d=pl.lit(float("-inf")))},
+            FeatureMatrixError,
+            r"Infinite values in signal_28d.*keepwell snapshot",
+            id="infinite values",
+        ),
+        pytest.param(
+            lambda c: {"horizons": (720,)},
+            HorizonTooLongError,
+            r"within 720 days is not estimable.*ask for a shorter horizon",
+            id="a label window beyond the data",
+        ),
+        pytest.param(
+            lambda c: {"known_until": c.cutoffs[0]},
+            NoAccountsError,
+            r"any of 0 snapshot\(s\) before 2022-02-01",
+            id="a training before the data",
+        ),
+    ],
+)
 def test_input_that_can_not_train_is_refused_in_words_and_stores_nothing(
-    company, changes, error, said) -> None:
+    company, changes, error, said
+) -> None:
     store = MemoryModelStore()
     with pytest.raises(error, match=said):
         company.train(store=store, **changes(company))
@@ -96,7 +137,8 @@ def test_features_that_are_constant_or_unknown_beside_good_ones_are_left_out(com
 
 
 def test_a_window_that_only_reaches_beyond_the_data_is_named_and_the_others_are_trained(
-    company) -> None:
+    company,
+) -> None:
     result = company.train(horizons=(30, 720), trials=0)
     assert result.bundle.horizons == (30,)
     assert "720 days: not estimable" in result.summary
@@ -111,8 +153,11 @@ def test_a_tuning_budget_of_zero_trains_with_the_defaults(company) -> None:
 
 def test_a_number_never_seen_scores_as_a_probability(company) -> None:
     bundle = company.train(trials=0).bundle
-    far = company.reader(pl.DataFrame({"account_id": ["a000"]}).with_columns(
-        as_of=pl.lit(company.known_until + timedelta(days=1)).cast(pl.Datetime("us", "UTC"))))
+    far = company.reader(
+        pl.DataFrame({"account_id": ["a000"]}).with_columns(
+            as_of=pl.lit(company.known_until + timedelta(days=1)).cast(pl.Datetime("us", "UTC"))
+        )
+    )
     for value in (-1e300, 0.0, 1e300, None):
         p = bundle.probability(far.with_columns(pl.lit(value, pl.Float64).alias("signal_28d")), 90)
         assert np.isfinite(p).all()
@@ -120,8 +165,9 @@ def test_a_number_never_seen_scores_as_a_probability(company) -> None:
 
 
 def test_a_category_never_seen_is_unknown_to_the_model() -> None:
-    contract = FeatureContract(features=(
-        ContractFeature(name="region", digest="r1", categories=("emea", "amer")),))
+    contract = FeatureContract(
+        features=(ContractFeature(name="region", digest="r1", categories=("emea", "amer")),)
+    )
     rows = pl.DataFrame({"region": ["amer", "never seen", None]})
     np.testing.assert_array_equal(contract.matrix(rows)[:, 0], [1.0, np.nan, np.nan])
 
@@ -144,10 +190,12 @@ class AwayStore(MemoryModelStore):
 
 @pytest.mark.parametrize("knows_champion", [False, True], ids=["away", "away at the end"])
 def test_while_the_tracking_server_is_away_the_run_is_kept_and_uploaded_later(
-    company, tmp_path, knows_champion) -> None:
+    company, tmp_path, knows_champion
+) -> None:
     waiting = WaitingRuns(folder=tmp_path / "waiting-runs")
-    result = company.train(store=AwayStore(knows_champion=knows_champion), trials=0,
-                           waiting=waiting)
+    result = company.train(
+        store=AwayStore(knows_champion=knows_champion), trials=0, waiting=waiting
+    )
     assert result.version is None
     assert not result.promoted
     assert "its run waits to be uploaded" in result.summary

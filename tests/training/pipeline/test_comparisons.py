@@ -23,9 +23,13 @@ EVERY = np.ones(6, dtype=np.bool_)
 
 # two cutoffs with three accounts each; the same three at both
 ROWS = JudgedRows(
-    outcome=np.array([1.0, 0, 0, 0, 1, 1]), account=np.array([0, 1, 2, 0, 1, 2]),
-    cutoff=np.array([0, 0, 0, 1, 1, 1]), mrr=np.array([100.0, 50, 10, 100, 50, np.nan]),
-    moved=np.array([100.0, 0, 0, 0, 50, 0]), segments={})
+    outcome=np.array([1.0, 0, 0, 0, 1, 1]),
+    account=np.array([0, 1, 2, 0, 1, 2]),
+    cutoff=np.array([0, 0, 0, 1, 1, 1]),
+    mrr=np.array([100.0, 50, 10, 100, 50, np.nan]),
+    moved=np.array([100.0, 0, 0, 0, 50, 0]),
+    segments={},
+)
 
 
 def test_a_team_looks_after_the_most_expected_money_at_each_cutoff():
@@ -76,8 +80,14 @@ def test_only_segments_with_enough_accounts_of_both_kinds_are_judged():
     account = np.arange(40)
     outcome = (account % 2).astype(float)
     halves = {"enough": account < 20, "one too few": account < 19, "all": account >= 0}
-    rows = JudgedRows(outcome=outcome, account=account, cutoff=np.zeros(40, dtype=np.int64),
-                      mrr=np.ones(40), moved=outcome, segments=halves)
+    rows = JudgedRows(
+        outcome=outcome,
+        account=account,
+        cutoff=np.zeros(40, dtype=np.int64),
+        mrr=np.ones(40),
+        moved=outcome,
+        segments=halves,
+    )
     good, bad = np.where(outcome == 1, 0.9, 0.1), np.full(40, 0.5)
     found = segment_gains(rows, good, bad, among=np.ones(40, dtype=np.bool_), seed=1)
     assert list(found) == ["enough", "all"]
@@ -85,14 +95,18 @@ def test_only_segments_with_enough_accounts_of_both_kinds_are_judged():
     assert segment_gains(rows, good, bad, among=account < 5, seed=1) == {}
 
 
-@pytest.mark.parametrize(("one", "other", "agree"), [
-    ([3, 2, 1], [1, 2, 3], -1.0),
-    ([3, 2, 1, 0], [3, 2, 1, 0], 1.0),
-    ([1, 0], [1, 0], 1.0),
-    ([1, 0], [0, 1], -1.0),
-    ([0, 0], [0, 0], None),
-    ([1, 1, 1], [1, 2, 3], None),
-], ids=["opposite", "equal", "one feature", "another feature", "none", "no order"])
+@pytest.mark.parametrize(
+    ("one", "other", "agree"),
+    [
+        ([3, 2, 1], [1, 2, 3], -1.0),
+        ([3, 2, 1, 0], [3, 2, 1, 0], 1.0),
+        ([1, 0], [1, 0], 1.0),
+        ([1, 0], [0, 1], -1.0),
+        ([0, 0], [0, 0], None),
+        ([1, 1, 1], [1, 2, 3], None),
+    ],
+    ids=["opposite", "equal", "one feature", "another feature", "none", "no order"],
+)
 def test_agreement_is_of_ranks_among_what_either_reads(one, other, agree):
     assert rank_agreement(np.array(one, float), np.array(other, float)) == agree
 
@@ -115,20 +129,32 @@ def test_a_training_carries_what_it_was_compared_on(trained):
 
 
 def test_rows_are_grouped_by_what_their_accounts_are_called():
-    groups = named(pl.DataFrame({
-        "account_id": ["a", "b", "c"], "segment": ["small", "mid|market", "small"],
-        "service_tier": ["gold", None, "gold"], "region": [None, None, None]}))
+    groups = named(
+        pl.DataFrame(
+            {
+                "account_id": ["a", "b", "c"],
+                "segment": ["small", "mid|market", "small"],
+                "service_tier": ["gold", None, "gold"],
+                "region": [None, None, None],
+            }
+        )
+    )
     assert {name: rows.tolist() for name, rows in groups.items()} == {
-        "segment mid/market": [False, True, False], "segment small": [True, False, True],
-        "service tier gold": [True, False, True], "service tier unknown": [False, True, False]}
+        "segment mid/market": [False, True, False],
+        "segment small": [True, False, True],
+        "service tier gold": [True, False, True],
+        "service tier unknown": [False, True, False],
+    }
 
 
 def segments_of(company, **changes):
     """A company's training judged by segment: the odd accounts are large."""
+
     def called(rows):
         number = rows["account_id"].str.slice(1).cast(pl.Int64)
         return rows.select("account_id", "as_of").with_columns(
-            segment=pl.when(number % 2 == 1).then(pl.lit("large")).otherwise(pl.lit("small")))
+            segment=pl.when(number % 2 == 1).then(pl.lit("large")).otherwise(pl.lit("small"))
+        )
 
     store = MemoryModelStore()
     result = company.train(store=store, trials=0, attributes=called, **changes)
@@ -140,7 +166,8 @@ def test_a_promotion_is_judged_by_segment_and_by_horizon(small_company):
     result, segments = segments_of(small_company(n_accounts=400, leaves=0.06))
     assert {"segment large", "segment small", "within 30 days", "within 60 days"} <= set(segments)
     assert f"In none of {len(segments)} segments clearly worse" in " ".join(
-        result.promotion.reasons)
+        result.promotion.reasons
+    )
 
 
 def test_a_segment_of_which_the_features_lie_stops_a_promotion(small_company):
@@ -151,10 +178,13 @@ def test_a_segment_of_which_the_features_lie_stops_a_promotion(small_company):
         large = rows["account_id"].str.slice(1).cast(pl.Int64) % 2 == 1
         newest = rows["as_of"] >= company.cutoffs[-8]
         return company.reader(rows).with_columns(
-            signal_28d=pl.when(pl.Series(large & newest)).then(40 - pl.col("signal_28d"))
+            signal_28d=pl.when(pl.Series(large & newest))
+            .then(40 - pl.col("signal_28d"))
             .otherwise(pl.col("signal_28d")),
             feature_uses_28d=pl.when(pl.Series(large & newest))
-            .then(400 / pl.col("feature_uses_28d")).otherwise(pl.col("feature_uses_28d")))
+            .then(400 / pl.col("feature_uses_28d"))
+            .otherwise(pl.col("feature_uses_28d")),
+        )
 
     result, _ = segments_of(company, reader=lying)
     assert not result.promotion.approved

@@ -31,16 +31,30 @@ def workspace(tmp_path_factory) -> Workspace:
 @pytest.fixture(scope="module")
 def results(workspace):
     store = MemoryModelStore()
-    made = train_on(workspace, ("churn", "expansion"), store=store, as_of=AS_OF,
-                    clock=lambda: AS_OF, trials=0, seed=1)
+    made = train_on(
+        workspace,
+        ("churn", "expansion"),
+        store=store,
+        as_of=AS_OF,
+        clock=lambda: AS_OF,
+        trials=0,
+        seed=1,
+    )
     return {result.label.name: result for result in made}
 
 
 def test_rows_and_outcomes_are_those_of_the_sample(results) -> None:
     expected = {
-        "fitted": 3232, "fitted_outcomes": 271, "fitted_accounts_with_outcome": 119,
-        "test": 1626, "test_outcomes": 122, "test_accounts_with_outcome": 69,
-        "test_outcomes_30d": 41, "test_outcomes_60d": 84, "test_outcomes_90d": 122}
+        "fitted": 3232,
+        "fitted_outcomes": 271,
+        "fitted_accounts_with_outcome": 119,
+        "test": 1626,
+        "test_outcomes": 122,
+        "test_accounts_with_outcome": 69,
+        "test_outcomes_30d": 41,
+        "test_outcomes_60d": 84,
+        "test_outcomes_90d": 122,
+    }
     assert expected.items() <= results["churn"].rows.items()
     assert results["expansion"].rows["fitted_outcomes"] == 410
     assert results["expansion"].rows["test_outcomes"] == 70
@@ -48,13 +62,15 @@ def test_rows_and_outcomes_are_those_of_the_sample(results) -> None:
 
 @pytest.mark.parametrize(
     ("label", "contender", "metric", "low", "high"),
-    [("churn", "base_rate", "log_loss", 0.266, 0.268),
-     ("churn", "lightgbm", "log_loss", 0.255, 0.266),
-     ("churn", "logistic", "log_loss", 0.255, 0.264),
-     ("churn", "logistic", "auc", 0.62, 0.68),
-     ("expansion", "base_rate", "log_loss", 0.178, 0.182),
-     ("expansion", "lightgbm", "log_loss", 0.125, 0.145),
-     ("expansion", "lightgbm", "auc", 0.84, 0.91)],
+    [
+        ("churn", "base_rate", "log_loss", 0.266, 0.268),
+        ("churn", "lightgbm", "log_loss", 0.255, 0.266),
+        ("churn", "logistic", "log_loss", 0.255, 0.264),
+        ("churn", "logistic", "auc", 0.62, 0.68),
+        ("expansion", "base_rate", "log_loss", 0.178, 0.182),
+        ("expansion", "lightgbm", "log_loss", 0.125, 0.145),
+        ("expansion", "lightgbm", "auc", 0.84, 0.91),
+    ],
 )
 def test_known_figures_at_ninety_days(results, label, contender, metric, low, high) -> None:
     assert low < results[label].metrics[contender][90][metric].value < high
@@ -91,5 +107,13 @@ def test_a_back_test_can_not_judge_half_a_year_or_a_year_and_counts_why(workspac
 @pytest.mark.parametrize("days", [180, 365])
 def test_half_a_year_and_a_year_can_not_be_estimated_here(workspace, days) -> None:
     with pytest.raises(HorizonTooLongError, match=f"within {days} days is not estimable"):
-        train_on(workspace, ("churn",), store=MemoryModelStore(), as_of=AS_OF,
-                 clock=lambda: AS_OF, trials=0, seed=1, horizons=(days,))
+        train_on(
+            workspace,
+            ("churn",),
+            store=MemoryModelStore(),
+            as_of=AS_OF,
+            clock=lambda: AS_OF,
+            trials=0,
+            seed=1,
+            horizons=(days,),
+        )

@@ -16,17 +16,32 @@ from training.pipeline.evidence import (
 
 GAIN = Gain(mean=0.01, low=-0.002, high=0.02, confidence=0.93)
 EVIDENCE = Evidence(
-    log_loss=0.26, log_loss_low=0.21, log_loss_high=0.31, calibration_error=0.02, n_rows=1626,
-    n_accounts=585, n_positives=122, over_base_rate=GAIN, over_formula=GAIN, over_champion=GAIN,
-    n_rows_with_champion=300, captured={5: 0.2, 20: 0.4}, captured_over={5: GAIN, 20: GAIN},
-    segments={"MRR lowest third": GAIN}, explanations_agreement=0.75)
+    log_loss=0.26,
+    log_loss_low=0.21,
+    log_loss_high=0.31,
+    calibration_error=0.02,
+    n_rows=1626,
+    n_accounts=585,
+    n_positives=122,
+    over_base_rate=GAIN,
+    over_formula=GAIN,
+    over_champion=GAIN,
+    n_rows_with_champion=300,
+    captured={5: 0.2, 20: 0.4},
+    captured_over={5: GAIN, 20: GAIN},
+    segments={"MRR lowest third": GAIN},
+    explanations_agreement=0.75,
+)
 
 
 @pytest.mark.parametrize(
     "evidence",
-    [EVIDENCE, replace(EVIDENCE, over_champion=None, over_refitted=GAIN),
-     replace(EVIDENCE, over_formula=None),
-     replace(EVIDENCE, captured={}, captured_over={}, segments={}, explanations_agreement=None)],
+    [
+        EVIDENCE,
+        replace(EVIDENCE, over_champion=None, over_refitted=GAIN),
+        replace(EVIDENCE, over_formula=None),
+        replace(EVIDENCE, captured={}, captured_over={}, segments={}, explanations_agreement=None),
+    ],
     ids=["whole", "no champion", "no formula", "of before"],
 )
 def test_evidence_is_read_back_as_it_was_stored(evidence) -> None:
@@ -79,7 +94,8 @@ def test_the_champion_is_compared_on_rows_that_neither_has_learned_from(retraine
     assert evidence.n_rows_with_champion is not None
     assert 0 < evidence.n_rows_with_champion < evidence.n_rows
     decision, document = promotion_of_version(
-        store, "churn", 2, audited=Audited(is_clean=True, sentences=()))
+        store, "churn", 2, audited=Audited(is_clean=True, sentences=())
+    )
     said = next(c for c in decision.checks if c.name == "not worse than the champion")
     assert f"on {evidence.n_rows_with_champion} rows that neither has learned" in said.sentence
     assert document["checks"] == decision.document()["checks"]
@@ -102,19 +118,28 @@ def test_a_young_champion_of_another_kind_is_fitted_to_the_same_rows(small_compa
     first = company.train(store=store, trials=0)
     kind = next(name for name in ("logistic", "lightgbm") if name != first.best.name)
     metadata = replace(first.bundle.metadata, notes={"model": kind})
-    run_id = store.record_run(TrainingRun(
-        label="churn", name=kind, bundle=replace(first.bundle, metadata=metadata),
-        started_at=company.known_until, ended_at=company.known_until))
-    store.promote("churn", store.register("churn", run_id), evidence={}, by="ann",
-                  at=company.known_until)
+    run_id = store.record_run(
+        TrainingRun(
+            label="churn",
+            name=kind,
+            bundle=replace(first.bundle, metadata=metadata),
+            started_at=company.known_until,
+            ended_at=company.known_until,
+        )
+    )
+    store.promote(
+        "churn", store.register("churn", run_id), evidence={}, by="ann", at=company.known_until
+    )
     again = company.train(store=store, trials=0, by=None)
     evidence = from_metrics(again.bundle.metrics)
     assert evidence.over_champion is None
     assert evidence.over_refitted is not None
     difference = again.differences[kind]
     assert evidence.over_refitted.mean == pytest.approx(-difference.value)
-    assert any("the champion's kind of model fitted to the same rows" in reason
-               for reason in again.promotion.reasons)
+    assert any(
+        "the champion's kind of model fitted to the same rows" in reason
+        for reason in again.promotion.reasons
+    )
 
 
 def test_a_training_that_promotes_keeps_every_check(trained) -> None:

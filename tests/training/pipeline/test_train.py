@@ -33,14 +33,20 @@ def test_every_contender_is_judged_at_every_horizon_on_the_same_rows(trained) ->
 def test_the_bundle_reads_only_features_that_vary(trained) -> None:
     result, _ = trained
     assert set(result.bundle.contract.names) == {
-        "signal_28d", "other_28d", "seldom_90d", "feature_uses_28d", "health_score"}
+        "signal_28d",
+        "other_28d",
+        "seldom_90d",
+        "feature_uses_28d",
+        "health_score",
+    }
 
 
 def test_probabilities_rise_with_risk_and_never_fall_with_the_horizon(trained, small_company):
     result, _ = trained
     company = small_company()
     rows = pl.DataFrame({"account_id": [f"a{i:03}" for i in range(220)]}).with_columns(
-        as_of=pl.lit(company.known_until).cast(pl.Datetime("us", "UTC")))
+        as_of=pl.lit(company.known_until).cast(pl.Datetime("us", "UTC"))
+    )
     features = company.reader(rows)
     p = [result.bundle.probability(features, h) for h in (30, 60, 90)]
     assert (p[0] <= p[1]).all()
@@ -53,9 +59,11 @@ def test_the_probabilities_of_the_bundle_are_near_the_observed_rate(trained, sma
     company = small_company()
     fitted = result.bundle.base_rate(90)
     rows = pl.DataFrame({"account_id": [f"a{i:03}" for i in range(220)]}).with_columns(
-        as_of=pl.lit(company.cutoffs[-6]).cast(pl.Datetime("us", "UTC")))
+        as_of=pl.lit(company.cutoffs[-6]).cast(pl.Datetime("us", "UTC"))
+    )
     still_here = company.events.filter(pl.col("kind") == "contract.cancelled").filter(
-        pl.col("occurred_at") < company.cutoffs[-6])["account_id"]
+        pl.col("occurred_at") < company.cutoffs[-6]
+    )["account_id"]
     rows = rows.filter(~pl.col("account_id").is_in(still_here.implode()))
     mean = result.bundle.probability(company.reader(rows), 90).mean()
     assert 0.5 * fitted < mean < 2 * fitted  # about 20 outcomes among the rows
@@ -108,16 +116,20 @@ def test_the_same_data_and_seed_give_the_same_bytes(small_company) -> None:
 def test_another_order_of_events_gives_the_same_bytes(small_company) -> None:
     company = small_company(n_accounts=120)
     shuffled = company.events.sample(fraction=1, shuffle=True, seed=3)
-    assert (company.train(trials=0).bundle.fingerprint
-            == company.train(trials=0, events=shuffled).bundle.fingerprint)
+    assert (
+        company.train(trials=0).bundle.fingerprint
+        == company.train(trials=0, events=shuffled).bundle.fingerprint
+    )
 
 
 def test_what_became_known_after_the_end_changes_nothing(small_company) -> None:
     company = small_company(n_accounts=120)
     earlier = company.cutoffs[-3]
     unseen = company.events.filter(pl.col("recorded_at") < earlier)
-    one, two = (company.train(trials=0, known_until=earlier, events=events).bundle.fingerprint
-                for events in (company.events, unseen))
+    one, two = (
+        company.train(trials=0, known_until=earlier, events=events).bundle.fingerprint
+        for events in (company.events, unseen)
+    )
     assert one == two
 
 
@@ -126,7 +138,8 @@ def test_snapshots_after_the_end_are_neither_read_nor_counted(small_company) -> 
     earlier = company.cutoffs[-3]
     all_of_them, those_before = (
         company.train(trials=0, known_until=earlier, cutoffs=cutoffs)
-        for cutoffs in (company.cutoffs, company.cutoffs[:-3]))
+        for cutoffs in (company.cutoffs, company.cutoffs[:-3])
+    )
     assert all_of_them.excluded == those_before.excluded
 
 
@@ -136,7 +149,8 @@ def test_the_study_never_sees_a_test_row(small_company) -> None:
     def spoiled(rows: pl.DataFrame, /) -> pl.DataFrame:
         newest = pl.col("as_of") >= result.split.test[0]
         return company.reader(rows).with_columns(
-            pl.when(newest).then(-pl.col("signal_28d")).otherwise(pl.col("signal_28d")))
+            pl.when(newest).then(-pl.col("signal_28d")).otherwise(pl.col("signal_28d"))
+        )
 
     result = company.train()
     other = company.train(reader=spoiled)
@@ -145,14 +159,16 @@ def test_the_study_never_sees_a_test_row(small_company) -> None:
 
 
 def test_where_few_have_left_only_the_refined_formula_may_serve_and_the_summary_says_so(
-    trained) -> None:
+    trained,
+) -> None:
     result, _ = trained
     assert result.rows["fitted_accounts_with_outcome"] < 150
     assert result.best is FORMULA_PRIOR
     assert set(result.studies) == {"formula_prior"}
     few = result.rows["fitted_accounts_with_outcome"]
     assert f"Only {few} distinct accounts left in the training part, fewer than 150" in (
-        result.summary)
+        result.summary
+    )
     assert "only the refined health formula may serve" in result.summary
 
 
@@ -204,8 +220,12 @@ def test_without_any_churn_there_is_nothing_to_learn(small_company) -> None:
 def test_too_few_outcomes_to_learn_from_are_refused(small_company) -> None:
     company = small_company(n_accounts=60)
     gone = company.events.filter(pl.col("kind") == "contract.cancelled").sort("occurred_at")
-    few = pl.concat([company.events.filter(pl.col("kind") != "contract.cancelled"),
-                     gone.gather_every(max(1, gone.height // 5))])
+    few = pl.concat(
+        [
+            company.events.filter(pl.col("kind") != "contract.cancelled"),
+            gone.gather_every(max(1, gone.height // 5)),
+        ]
+    )
     with pytest.raises(OneClassError, match=r"fewer than 10 rows have the outcome|No account"):
         company.train(events=few)
 
@@ -237,8 +257,10 @@ def test_a_champion_that_has_seen_the_test_rows_is_no_opponent(small_company) ->
     company, store = small_company(), MemoryModelStore()
     company.train(store=store, trials=0)
     again = company.train(store=store, trials=0)
-    assert any("only one of the same kind that has learned from the held-out rows" in reason
-               for reason in again.promotion.reasons)
+    assert any(
+        "only one of the same kind that has learned from the held-out rows" in reason
+        for reason in again.promotion.reasons
+    )
     assert again.version == 2
 
 
@@ -247,13 +269,16 @@ def test_an_older_champion_is_compared_on_rows_it_has_not_seen(small_company) ->
     first = company.train(store=store, trials=0, known_until=company.cutoffs[14])
     later = company.train(store=store, trials=0)
     assert first.promoted
-    assert any("the champion on " in reason and "rows that neither has learned from: log loss"
-               in reason for reason in later.promotion.reasons)
+    assert any(
+        "the champion on " in reason and "rows that neither has learned from: log loss" in reason
+        for reason in later.promotion.reasons
+    )
 
 
 def test_progress_is_told(small_company) -> None:
     heard: list[str] = []
     small_company(n_accounts=120).train(
-        progress=lambda step, done, total: heard.append(step), trials=1)
+        progress=lambda step, done, total: heard.append(step), trials=1
+    )
     assert heard[0] == "churn: labels and features"
     assert heard[-1] == "churn: done"

@@ -39,8 +39,10 @@ class StudyJournal:
         if first != self._header:
             self.path.unlink()
             return ()
-        return tuple(FinishedTrial(**{**told, "by_fold": tuple(told["by_fold"])})
-                     for told in map(json.loads, filter(None, lines)))
+        return tuple(
+            FinishedTrial(**{**told, "by_fold": tuple(told["by_fold"])})
+            for told in map(json.loads, filter(None, lines))
+        )
 
     def add(self, trial: FinishedTrial) -> None:
         """Write a finished trial down, before the next one begins."""

@@ -79,18 +79,31 @@ class Study:
         made = f"A study of {self.trials} trials, {self.pruned} of them stopped early"
         if self.confirmed is None:
             return f"{made}: the declared parameters stay, nothing was better on the folds."
-        over = (f"log loss lower by {self.confirmed.mean:+.4f} ({self.confirmed.low:+.4f} to "
-                f"{self.confirmed.high:+.4f}) on the newest fold, which chose nothing")
-        verdict = ("the declared parameters stay, the best trial is not clearly better"
-                   if self.kept_defaults else "better than the declared parameters")
+        over = (
+            f"log loss lower by {self.confirmed.mean:+.4f} ({self.confirmed.low:+.4f} to "
+            f"{self.confirmed.high:+.4f}) on the newest fold, which chose nothing"
+        )
+        verdict = (
+            "the declared parameters stay, the best trial is not clearly better"
+            if self.kept_defaults
+            else "better than the declared parameters"
+        )
         return f"{made}: {verdict}; {over}."
 
 
 def tune(
-    spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int], *,
-    trials: int, seed: int, progress: Progress | None = None,
-    least_confidence: float = LEAST_CONFIDENCE, seconds: float | None = None,
-    journals: Path | None = None, grower: Grower | None = None,
+    spec: ModelSpec,
+    training: TrainingSet,
+    folds: tuple[Fold, ...],
+    columns: list[int],
+    *,
+    trials: int,
+    seed: int,
+    progress: Progress | None = None,
+    least_confidence: float = LEAST_CONFIDENCE,
+    seconds: float | None = None,
+    journals: Path | None = None,
+    grower: Grower | None = None,
 ) -> Study:
     """Choose parameters on the folds; with no trials, or one fold only, the defaults.
 
@@ -111,13 +124,23 @@ def tune(
     if len(folds) < 2 or trials <= 0:
         return _untuned(spec)
     if spec.form == "trees":
-        return _tune_trees(spec, training, folds, columns, trials=trials, seed=seed,
-                           progress=progress, least_confidence=least_confidence, seconds=seconds,
-                           grower=grower,
-                           journal=_journal(journals, spec, training, folds, columns, seed=seed))
+        return _tune_trees(
+            spec,
+            training,
+            folds,
+            columns,
+            trials=trials,
+            seed=seed,
+            progress=progress,
+            least_confidence=least_confidence,
+            seconds=seconds,
+            grower=grower,
+            journal=_journal(journals, spec, training, folds, columns, seed=seed),
+        )
     candidates = STRENGTHS if spec.reads is None else ()
-    return _tune_strength(spec, training, folds, columns, candidates, seed=seed,
-                          least_confidence=least_confidence)
+    return _tune_strength(
+        spec, training, folds, columns, candidates, seed=seed, least_confidence=least_confidence
+    )
 
 
 def levelled_rows(f: Vector, outcome: Vector) -> Vector:
@@ -154,34 +177,52 @@ class _HeldOut:
 
     def loss_rows(self, scores: list[Vector]) -> Vector:
         """Loss per row of the folds that were scored."""
-        return np.concatenate([levelled_rows(f, outcome)
-                               for f, outcome in zip(scores, self.outcomes, strict=False)])
+        return np.concatenate(
+            [levelled_rows(f, outcome) for f, outcome in zip(scores, self.outcomes, strict=False)]
+        )
 
 
 def _tune_trees(
-    spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int], *,
-    trials: int, seed: int, progress: Progress | None, least_confidence: float,
-    seconds: float | None, journal: StudyJournal | None, grower: Grower | None,
+    spec: ModelSpec,
+    training: TrainingSet,
+    folds: tuple[Fold, ...],
+    columns: list[int],
+    *,
+    trials: int,
+    seed: int,
+    progress: Progress | None,
+    least_confidence: float,
+    seconds: float | None,
+    journal: StudyJournal | None,
+    grower: Grower | None,
 ) -> Study:
     held_out = _HeldOut(training, folds)
     bins = grower
     if not isinstance(bins, BinnedRows):
-        bins = BinnedRows.of(training, training.rows_at(
-            tuple(at for fold in folds for at in (*fold.train, *fold.held_out))), columns)
+        bins = BinnedRows.of(
+            training,
+            training.rows_at(tuple(at for fold in folds for at in (*fold.train, *fold.held_out))),
+            columns,
+        )
     parts = [bins.part(training.rows_at(fold.train)) for fold in folds]
     matrix = training.matrix[:, columns]
 
     def rows(parameters: Parameters) -> Vector:
-        return held_out.loss_rows([raw_scores(grow(part, parameters, seed=seed), matrix[mask])
-                                   for part, mask in zip(parts, held_out.masks, strict=True)])
+        return held_out.loss_rows(
+            [
+                raw_scores(grow(part, parameters, seed=seed), matrix[mask])
+                for part, mask in zip(parts, held_out.masks, strict=True)
+            ]
+        )
 
     def objective(trial: optuna.Trial) -> float:
         tried = {name: _suggest(trial, name, r) for name, r in spec.space.items()}
         found: dict[int, list[Vector]] = {rounds: [] for rounds in ROUNDS}
         losses: dict[int, float] = {}
         for number, mask in enumerate(held_out.masks[:-1]):
-            growth = growing_scores(parts[number], {**spec.parameters, **tried}, matrix[mask],
-                                    ROUNDS, seed=seed)
+            growth = growing_scores(
+                parts[number], {**spec.parameters, **tried}, matrix[mask], ROUNDS, seed=seed
+            )
             for place, (rounds, scores) in enumerate(zip(ROUNDS, growth, strict=True)):
                 found[rounds].append(scores)
                 losses[rounds] = float(held_out.loss_rows(found[rounds]).mean())
@@ -196,16 +237,19 @@ def _tune_trees(
 
     def after(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         if journal is not None:
-            journal.add(FinishedTrial(
-                parameters=trial.params, loss=float(trial.value or np.nan),
-                by_fold=tuple(trial.intermediate_values.values()),
-                rounds=trial.user_attrs.get("rounds")))
+            journal.add(
+                FinishedTrial(
+                    parameters=trial.params,
+                    loss=float(trial.value or np.nan),
+                    by_fold=tuple(trial.intermediate_values.values()),
+                    rounds=trial.user_attrs.get("rounds"),
+                )
+            )
         study.sampler = _sampler(trials, seed, len(study.trials))
         if progress is not None:
             progress(f"{training.label.name}: tuning", len(study.trials), trials)
 
-    study.optimize(objective, n_trials=max(0, trials - resumed), timeout=seconds,
-                   callbacks=[after])
+    study.optimize(objective, n_trials=max(0, trials - resumed), timeout=seconds, callbacks=[after])
     if journal is not None:
         journal.close()
     if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
@@ -213,14 +257,29 @@ def _tune_trees(
     best = study.best_trial
     found = {**spec.parameters, **best.params, "rounds": best.user_attrs["rounds"]}
     return _settle(
-        spec, found, rows(found), rows(spec.parameters), held_out, seed=seed,
-        least_confidence=least_confidence, trials=len(study.trials), resumed=resumed,
-        pruned=len(study.get_trials(states=[optuna.trial.TrialState.PRUNED])))
+        spec,
+        found,
+        rows(found),
+        rows(spec.parameters),
+        held_out,
+        seed=seed,
+        least_confidence=least_confidence,
+        trials=len(study.trials),
+        resumed=resumed,
+        pruned=len(study.get_trials(states=[optuna.trial.TrialState.PRUNED])),
+    )
 
 
 def _untuned(spec: ModelSpec) -> Study:
-    return Study(parameters=spec.parameters, loss=np.nan, default_loss=np.nan, confirmed=None,
-                 kept_defaults=True, trials=0, pruned=0)
+    return Study(
+        parameters=spec.parameters,
+        loss=np.nan,
+        default_loss=np.nan,
+        confirmed=None,
+        kept_defaults=True,
+        trials=0,
+        pruned=0,
+    )
 
 
 def _study(
@@ -228,18 +287,23 @@ def _study(
 ) -> tuple[optuna.Study, int]:
     """A study with what an earlier process had finished of it, and how many trials that are."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        sampler=_sampler(trials, seed, 0),
-        pruner=_WorseThanMost())
+    study = optuna.create_study(sampler=_sampler(trials, seed, 0), pruner=_WorseThanMost())
     ranges = {name: _distribution(r) for name, r in spec.space.items()}
     before = () if journal is None else journal.finished()[:trials]
     for one in before:
         stopped = one.rounds is None
-        study.add_trial(optuna.trial.create_trial(
-            state=optuna.trial.TrialState.PRUNED if stopped else optuna.trial.TrialState.COMPLETE,
-            value=None if stopped else one.loss, params=dict(one.parameters),
-            distributions=ranges, intermediate_values=dict(enumerate(one.by_fold)),
-            user_attrs={} if stopped else {"rounds": one.rounds}))
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.PRUNED
+                if stopped
+                else optuna.trial.TrialState.COMPLETE,
+                value=None if stopped else one.loss,
+                params=dict(one.parameters),
+                distributions=ranges,
+                intermediate_values=dict(enumerate(one.by_fold)),
+                user_attrs={} if stopped else {"rounds": one.rounds},
+            )
+        )
     study.sampler = _sampler(trials, seed, len(before))
     if not before:
         study.enqueue_trial({name: spec.parameters[name] for name in spec.space})
@@ -256,34 +320,65 @@ class _WorseThanMost(optuna.pruners.BasePruner):
         step = trial.last_step
         if step is None:
             return False
-        there = [other.intermediate_values[step]
-                 for other in study.get_trials(deepcopy=False)
-                 if other.number != trial.number and step in other.intermediate_values]
-        return (len(there) >= LEAST_OTHERS
-                and trial.intermediate_values[step] > float(np.median(there)))
+        there = [
+            other.intermediate_values[step]
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number and step in other.intermediate_values
+        ]
+        return len(there) >= LEAST_OTHERS and trial.intermediate_values[step] > float(
+            np.median(there)
+        )
 
 
 def _sampler(trials: int, seed: int, number: int) -> optuna.samplers.TPESampler:
     """The sampler of one trial: by its number, so that a study that goes on draws the same."""
-    return optuna.samplers.TPESampler(seed=seed * 100_003 + number,
-                                      n_startup_trials=max(4, trials // 2))
+    return optuna.samplers.TPESampler(
+        seed=seed * 100_003 + number, n_startup_trials=max(4, trials // 2)
+    )
 
 
 def _journal(
-    folder: Path | None, spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...],
-    columns: list[int], *, seed: int,
+    folder: Path | None,
+    spec: ModelSpec,
+    training: TrainingSet,
+    folds: tuple[Fold, ...],
+    columns: list[int],
+    *,
+    seed: int,
 ) -> StudyJournal | None:
     if folder is None:
         return None
-    key = "|".join(map(str, (training.fingerprint, spec, columns, folds, seed, ROUNDS,
-                             LEAST_OTHERS, lgb.__version__, optuna.__version__)))
-    return StudyJournal(path=folder / f"{training.label.name}-{spec.name}.jsonl",
-                        key=hashlib.sha256(key.encode()).hexdigest())
+    key = "|".join(
+        map(
+            str,
+            (
+                training.fingerprint,
+                spec,
+                columns,
+                folds,
+                seed,
+                ROUNDS,
+                LEAST_OTHERS,
+                lgb.__version__,
+                optuna.__version__,
+            ),
+        )
+    )
+    return StudyJournal(
+        path=folder / f"{training.label.name}-{spec.name}.jsonl",
+        key=hashlib.sha256(key.encode()).hexdigest(),
+    )
 
 
 def _tune_strength(
-    spec: ModelSpec, training: TrainingSet, folds: tuple[Fold, ...], columns: list[int],
-    candidates: tuple[float, ...], *, seed: int, least_confidence: float,
+    spec: ModelSpec,
+    training: TrainingSet,
+    folds: tuple[Fold, ...],
+    columns: list[int],
+    candidates: tuple[float, ...],
+    *,
+    seed: int,
+    least_confidence: float,
 ) -> Study:
     held_out = _HeldOut(training, folds)
     matrix = training.matrix[:, columns]
@@ -291,26 +386,52 @@ def _tune_strength(
     def rows(strength: float) -> Vector:
         scores = []
         for fold, mask in zip(folds, held_out.masks, strict=True):
-            fitted = fit_rows(spec, training, training.rows_at(fold.train), columns,
-                              {**spec.parameters, "strength": strength}, seed=seed)
+            fitted = fit_rows(
+                spec,
+                training,
+                training.rows_at(fold.train),
+                columns,
+                {**spec.parameters, "strength": strength},
+                seed=seed,
+            )
             scores.append(fitted.score(matrix[mask]))
         return held_out.loss_rows(scores)
 
     default_rows = rows(spec.parameters["strength"])
-    tried = {strength: rows(strength) for strength in candidates
-             if strength != spec.parameters["strength"]}
+    tried = {
+        strength: rows(strength)
+        for strength in candidates
+        if strength != spec.parameters["strength"]
+    }
     chose = held_out.chose
     if not tried:
         return _untuned(spec)
     best = min(tried, key=lambda strength: float(tried[strength][chose].mean()))
-    return _settle(spec, {**spec.parameters, "strength": best}, tried[best], default_rows,
-                   held_out, seed=seed, least_confidence=least_confidence, trials=len(tried) + 1,
-                   pruned=0)
+    return _settle(
+        spec,
+        {**spec.parameters, "strength": best},
+        tried[best],
+        default_rows,
+        held_out,
+        seed=seed,
+        least_confidence=least_confidence,
+        trials=len(tried) + 1,
+        pruned=0,
+    )
 
 
 def _settle(
-    spec: ModelSpec, found: Parameters, rows: Vector, default_rows: Vector, held_out: _HeldOut, *,
-    seed: int, least_confidence: float, trials: int, pruned: int, resumed: int = 0,
+    spec: ModelSpec,
+    found: Parameters,
+    rows: Vector,
+    default_rows: Vector,
+    held_out: _HeldOut,
+    *,
+    seed: int,
+    least_confidence: float,
+    trials: int,
+    pruned: int,
+    resumed: int = 0,
 ) -> Study:
     """The found parameters if they are clearly better than the defaults where they were not chosen.
 
@@ -320,20 +441,31 @@ def _settle(
     loss, default_loss = float(rows[chose].mean()), float(default_rows[chose].mean())
     confirmed = None
     if loss < default_loss:
-        confirmed = gain(rows[~chose], default_rows[~chose], held_out.accounts[~chose],
-                         np.random.default_rng(seed), draws=500)
-    wins = (confirmed is not None and confirmed.mean > 0
-            and confirmed.confidence >= least_confidence)
+        confirmed = gain(
+            rows[~chose],
+            default_rows[~chose],
+            held_out.accounts[~chose],
+            np.random.default_rng(seed),
+            draws=500,
+        )
+    wins = confirmed is not None and confirmed.mean > 0 and confirmed.confidence >= least_confidence
     return Study(
-        parameters=found if wins else spec.parameters, loss=loss if wins else default_loss,
-        default_loss=default_loss, confirmed=confirmed, kept_defaults=not wins, trials=trials,
-        pruned=pruned, resumed=resumed)
+        parameters=found if wins else spec.parameters,
+        loss=loss if wins else default_loss,
+        default_loss=default_loss,
+        confirmed=confirmed,
+        kept_defaults=not wins,
+        trials=trials,
+        pruned=pruned,
+        resumed=resumed,
+    )
 
 
 def _distribution(wanted: Range) -> optuna.distributions.BaseDistribution:
     if wanted.whole:
-        return optuna.distributions.IntDistribution(int(wanted.low), int(wanted.high),
-                                                    log=wanted.log)
+        return optuna.distributions.IntDistribution(
+            int(wanted.low), int(wanted.high), log=wanted.log
+        )
     return optuna.distributions.FloatDistribution(wanted.low, wanted.high, log=wanted.log)
 
 

@@ -52,11 +52,13 @@ def dependence(axes: Axes, name: str, values: Vector, contributions: Vector) -> 
     axes.axhline(0, color="#bbbbbb", linewidth=1, zorder=0)
     axes.scatter(values[known], contributions[known], s=8, linewidths=0, alpha=0.6, c=LOW)
     if not known.all():
-        low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (
-            0.0, 1.0)
+        low, high = (
+            (float(values[known].min()), float(values[known].max())) if known.any() else (0.0, 1.0)
+        )
         left = low - 0.08 * ((high - low) or 1.0)
-        axes.scatter(np.full((~known).sum(), left), contributions[~known], s=8, linewidths=0,
-                     c=UNKNOWN)
+        axes.scatter(
+            np.full((~known).sum(), left), contributions[~known], s=8, linewidths=0, c=UNKNOWN
+        )
     axes.set(title=name, ylabel="log-odds")
 
 
@@ -66,8 +68,10 @@ def _colours(values: Vector) -> list[str] | Matrix:
     ranks = np.zeros(len(values))
     _, place = np.unique(values[known], return_inverse=True)
     ranks[known] = place / max(1, int(place.max(initial=0)))
-    low, high, grey = (np.array([int(text[i:i + 2], 16) for i in (1, 3, 5)]) / 255
-                       for text in (LOW, HIGH, UNKNOWN))
+    low, high, grey = (
+        np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        for text in (LOW, HIGH, UNKNOWN)
+    )
     shades: Matrix = low + ranks[:, None] * (high - low)
     shades[~known] = grey
     return shades

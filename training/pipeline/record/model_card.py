@@ -50,9 +50,17 @@ NOT_FOR = (
 
 
 def model_card(
-    model: str, bundle: ModelBundle, shown: Contender, contenders: Mapping[str, Contender],
-    prepared: Prepared, *, study: Study | None, evidence: Evidence | None,
-    promotion: Promotion | None, attributes: pl.DataFrame | None, seed: int,
+    model: str,
+    bundle: ModelBundle,
+    shown: Contender,
+    contenders: Mapping[str, Contender],
+    prepared: Prepared,
+    *,
+    study: Study | None,
+    evidence: Evidence | None,
+    promotion: Promotion | None,
+    attributes: pl.DataFrame | None,
+    seed: int,
 ) -> str:
     """The card of one version."""
     rows = JudgedRows.of(prepared, attributes)
@@ -84,40 +92,70 @@ def _data(bundle: ModelBundle, prepared: Prepared, *, seed: int) -> str:
     split, counts, training = prepared.split, prepared.counts, prepared.training
     excluded = "; ".join(
         f"{h} days: " + (", ".join(f"{n:,} {why}" for why, n in reasons.items()) or "none")
-        for h, reasons in prepared.labelled.excluded.items())
-    lines = ["| part | cutoffs | rows | accounts | rows with the outcome | accounts with it |",
-             "|---|---|---|---|---|---|"]
-    parts = (("fitted", "fitted", split.before_test, prepared.before_test),
-             ("judged", "test", split.test, prepared.test))
+        for h, reasons in prepared.labelled.excluded.items()
+    )
+    lines = [
+        "| part | cutoffs | rows | accounts | rows with the outcome | accounts with it |",
+        "|---|---|---|---|---|---|",
+    ]
+    parts = (
+        ("fitted", "fitted", split.before_test, prepared.before_test),
+        ("judged", "test", split.test, prepared.test),
+    )
     for title, part, cutoffs, rows in parts:
-        numbers = (counts[part], len(np.unique(training.account[rows])),
-                   counts[f"{part}_outcomes"], counts[f"{part}_accounts_with_outcome"])
-        lines.append(f"| {title} | {span(cutoffs)} | " + " | ".join(f"{n:,}" for n in numbers)
-                     + " |")
-    return "\n".join([
-        "## Data", "",
-        f"As known on {prepared.known_until:%Y-%m-%d}. What is judged below was fitted before the "
-        f"test, with an embargo; what serves is the same, refitted on all mature rows.", "",
-        *lines, "",
-        f"Rows left out by horizon: {excluded}.", "",
-        f"Features: {len(bundle.contract.names)} of {len(training.names)} declared, contract "
-        f"`{bundle.contract.fingerprint[:12]}`. Data `{training.fingerprint[:12]}`, code "
-        f"{bundle.metadata.code_version}, seed {seed}, bundle `{bundle.fingerprint[:12]}`."])
+        numbers = (
+            counts[part],
+            len(np.unique(training.account[rows])),
+            counts[f"{part}_outcomes"],
+            counts[f"{part}_accounts_with_outcome"],
+        )
+        lines.append(
+            f"| {title} | {span(cutoffs)} | " + " | ".join(f"{n:,}" for n in numbers) + " |"
+        )
+    return "\n".join(
+        [
+            "## Data",
+            "",
+            f"As known on {prepared.known_until:%Y-%m-%d}. What is judged below was fitted before the "
+            f"test, with an embargo; what serves is the same, refitted on all mature rows.",
+            "",
+            *lines,
+            "",
+            f"Rows left out by horizon: {excluded}.",
+            "",
+            f"Features: {len(bundle.contract.names)} of {len(training.names)} declared, contract "
+            f"`{bundle.contract.fingerprint[:12]}`. Data `{training.fingerprint[:12]}`, code "
+            f"{bundle.metadata.code_version}, seed {seed}, bundle `{bundle.fingerprint[:12]}`.",
+        ]
+    )
 
 
 def _policy(bundle: ModelBundle) -> str:
-    return "\n".join(["## Label policy", "", "| rule | value |", "|---|---|",
-                      *(f"| {name.replace('_', ' ')} | {value} |"
-                        for name, value in bundle.metadata.label_policy.items())])
+    return "\n".join(
+        [
+            "## Label policy",
+            "",
+            "| rule | value |",
+            "|---|---|",
+            *(
+                f"| {name.replace('_', ' ')} | {value} |"
+                for name, value in bundle.metadata.label_policy.items()
+            ),
+        ]
+    )
 
 
 def _metrics(contenders: Mapping[str, Contender], prepared: Prepared) -> str:
-    parts = ["## How good it is", "",
-             "On test rows, which are later than all that was fitted; 95 % intervals draw whole "
-             "accounts."]
+    parts = [
+        "## How good it is",
+        "",
+        "On test rows, which are later than all that was fitted; 95 % intervals draw whole "
+        "accounts.",
+    ]
     for horizon in reversed(prepared.training.horizons):
-        judged = {name: c.metrics[horizon] for name, c in contenders.items()
-                  if horizon in c.metrics}
+        judged = {
+            name: c.metrics[horizon] for name, c in contenders.items() if horizon in c.metrics
+        }
         if judged:
             parts += ["", f"### Within {horizon} days", "", contender_table(judged)]
     return "\n".join(parts)
@@ -126,9 +164,12 @@ def _metrics(contenders: Mapping[str, Contender], prepared: Prepared) -> str:
 def _by_segment(rows: JudgedRows, p: Vector, prepared: Prepared, *, seed: int) -> str:
     training = prepared.training
     draws = account_draws(training.account, DRAWS, np.random.default_rng(seed))
-    lines = [f"## By segment, {training.horizons[-1]} days", "",
-             "| | rows | accounts with the outcome | log loss | AUC | promised | observed |",
-             "|---|---|---|---|---|---|---|"]
+    lines = [
+        f"## By segment, {training.horizons[-1]} days",
+        "",
+        "| | rows | accounts with the outcome | log loss | AUC | promised | observed |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, inside in rows.segments.items():
         y, account = rows.outcome[inside], rows.account[inside]
         with_outcome = len(np.unique(account[y == 1]))
@@ -139,7 +180,8 @@ def _by_segment(rows: JudgedRows, p: Vector, prepared: Prepared, *, seed: int) -
         w = draws[:, account]
         lines.append(
             f"{told} {_spread(row_log_loss(y, p[inside]), w)} | {_auc(y, p[inside], w)} | "
-            f"{p[inside].mean():.1%} | {_spread(y, w, '.1%')} |")
+            f"{p[inside].mean():.1%} | {_spread(y, w, '.1%')} |"
+        )
     return "\n".join(lines)
 
 
@@ -157,13 +199,20 @@ def _said(value: float, drawn: Vector, form: str) -> str:
 
 
 def _calibration(y: Vector, p: Vector, prepared: Prepared) -> str:
-    lines = [f"## Calibration, {prepared.training.horizons[-1]} days", "",
-             "![promised and observed](plots/calibration.png)", "",
-             "| test rows, by probability | rows | promised | observed |", "|---|---|---|---|"]
+    lines = [
+        f"## Calibration, {prepared.training.horizons[-1]} days",
+        "",
+        "![promised and observed](plots/calibration.png)",
+        "",
+        "| test rows, by probability | rows | promised | observed |",
+        "|---|---|---|---|",
+    ]
     for number, group in enumerate(np.array_split(np.argsort(p, kind="stable"), GROUPS), start=1):
         if len(group):
-            lines.append(f"| {number} of {GROUPS} | {len(group):,} | {p[group].mean():.1%} | "
-                         f"{y[group].mean():.1%} |")
+            lines.append(
+                f"| {number} of {GROUPS} | {len(group):,} | {p[group].mean():.1%} | "
+                f"{y[group].mean():.1%} |"
+            )
     return "\n".join(lines)
 
 
@@ -174,16 +223,28 @@ def _explained(bundle: ModelBundle, prepared: Prepared, evidence: Evidence | Non
     sizes = np.abs(values).mean(axis=0)
     order = [j for j in np.argsort(-sizes, kind="stable")[:TOP] if sizes[j] > 0]
     agreement = None if evidence is None else evidence.explanations_agreement
-    stable = ("Whether that is stable was not measured." if agreement is None else
-              f"Refitted on other accounts (63 % of them, as a bootstrap holds), features keep "
-              f"their order with a rank correlation of {agreement:.2f}; 1 is the same order.")
-    return "\n".join([
-        "## What the scores rest on", "",
-        "Mean contribution on the test rows in log-odds, either direction:", "",
-        "| feature | size | share |", "|---|---|---|",
-        *(f"| {bundle.contract.names[j]} | {sizes[j]:.3f} | {sizes[j] / sizes.sum():.0%} |"
-          for j in order), "",
-        stable])
+    stable = (
+        "Whether that is stable was not measured."
+        if agreement is None
+        else f"Refitted on other accounts (63 % of them, as a bootstrap holds), features keep "
+        f"their order with a rank correlation of {agreement:.2f}; 1 is the same order."
+    )
+    return "\n".join(
+        [
+            "## What the scores rest on",
+            "",
+            "Mean contribution on the test rows in log-odds, either direction:",
+            "",
+            "| feature | size | share |",
+            "|---|---|---|",
+            *(
+                f"| {bundle.contract.names[j]} | {sizes[j]:.3f} | {sizes[j] / sizes.sum():.0%} |"
+                for j in order
+            ),
+            "",
+            stable,
+        ]
+    )
 
 
 def _tuning(shown: Contender, study: Study | None) -> str:
@@ -198,30 +259,47 @@ def _decision(promotion: Promotion | None) -> str:
     if promotion is None:
         return ""
     verdict = "It may serve." if promotion.approved else "It may not serve."
-    return "\n".join(["## Decision", "", f"{verdict} What each check of the training said:", "",
-                      *(f"- {check.outcome}: {check.sentence}" for check in promotion.checks)])
+    return "\n".join(
+        [
+            "## Decision",
+            "",
+            f"{verdict} What each check of the training said:",
+            "",
+            *(f"- {check.outcome}: {check.sentence}" for check in promotion.checks),
+        ]
+    )
 
 
 def _limits(bundle: ModelBundle, prepared: Prepared, rows: JudgedRows) -> str:
     few = prepared.counts["test_accounts_with_outcome"]
-    unjudged = [name for name, inside in rows.segments.items()
-                if not enough_accounts(rows.outcome[inside], rows.account[inside])]
+    unjudged = [
+        name
+        for name, inside in rows.segments.items()
+        if not enough_accounts(rows.outcome[inside], rows.account[inside])
+    ]
     limits = [
         f"It was judged on {few:,} accounts with the outcome; the intervals above are that wide "
         f"for this reason.",
         "All horizons rank accounts alike: one score, and an intercept for each horizon.",
         "Accounts that were acted on are in the data like all others: the plain risk is that of "
         "accounts as they are treated today.",
-        *(f"Within {horizon} days: not estimable. {why}"
-          for horizon, why in bundle.not_estimable.items()),
+        *(
+            f"Within {horizon} days: not estimable. {why}"
+            for horizon, why in bundle.not_estimable.items()
+        ),
     ]
     if unjudged:
-        limits.append(f"Nothing is said for {', '.join(unjudged)}: fewer than {LEAST_ACCOUNTS} "
-                      f"accounts with the outcome, or without.")
+        limits.append(
+            f"Nothing is said for {', '.join(unjudged)}: fewer than {LEAST_ACCOUNTS} "
+            f"accounts with the outcome, or without."
+        )
     return "\n".join(["## Limits", "", *(f"- {each}" for each in limits)])
 
 
 def glance(shown: Contender, horizon: int) -> Mapping[str, Interval]:
     """The metrics that a list of runs is compared by."""
-    return {name: shown.metrics[horizon][name]
-            for name in ("log_loss", "auc", "calibration_error") if horizon in shown.metrics}
+    return {
+        name: shown.metrics[horizon][name]
+        for name in ("log_loss", "auc", "calibration_error")
+        if horizon in shown.metrics
+    }

@@ -22,8 +22,14 @@ from training.pipeline.record.explanation_plots import dependence, strongest, su
 
 Vector = NDArray[np.float64]
 
-COLOURS = {"lightgbm": "#1b5e8c", "logistic": "#c26a1a", "formula_prior": "#b0413e",
-           "formula": "#4a7d3a", "usage": "#8a6fb0", "base_rate": "#777777"}
+COLOURS = {
+    "lightgbm": "#1b5e8c",
+    "logistic": "#c26a1a",
+    "formula_prior": "#b0413e",
+    "formula": "#4a7d3a",
+    "usage": "#8a6fb0",
+    "base_rate": "#777777",
+}
 GROUPS = 8
 TOP_FEATURES = 20
 ROWS_EXPLAINED = 500
@@ -35,11 +41,11 @@ def contender_plots(
 ) -> dict[str, bytes]:
     """Calibration, ROC, precision and recall, lift, and the log loss of all contenders."""
     return {
-        "calibration.png": _draw(
-            lambda axes: _calibration(axes, contenders, outcome, horizon)),
+        "calibration.png": _draw(lambda axes: _calibration(axes, contenders, outcome, horizon)),
         "roc.png": _draw(lambda axes: _roc(axes, contenders, outcome, horizon)),
         "precision_recall.png": _draw(
-            lambda axes: _precision_recall(axes, contenders, outcome, horizon)),
+            lambda axes: _precision_recall(axes, contenders, outcome, horizon)
+        ),
         "lift.png": _draw(lambda axes: _lift(axes, contenders, outcome, horizon)),
         "contenders.png": _draw(lambda axes: _losses(axes, contenders, horizon), left=0.3),
     }
@@ -52,10 +58,13 @@ def importance_plot(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[st
     order = np.argsort(sizes, kind="stable")[-TOP_FEATURES:]
 
     def bars(axes: Axes) -> None:
-        axes.barh([bundle.contract.names[j] for j in order], sizes[order],
-                  color=COLOURS["lightgbm"])
-        axes.set(xlabel="mean contribution, log-odds, either direction",
-                 title=f"What {bundle.label} scores are made of")
+        axes.barh(
+            [bundle.contract.names[j] for j in order], sizes[order], color=COLOURS["lightgbm"]
+        )
+        axes.set(
+            xlabel="mean contribution, log-odds, either direction",
+            title=f"What {bundle.label} scores are made of",
+        )
 
     return {"importance.png": _draw(bars, height=0.27 * len(order) + 1.5, left=0.42)}
 
@@ -70,12 +79,14 @@ def explanation_plots(bundle: ModelBundle, matrix: NDArray[np.float64]) -> dict[
     def one_by_one(figure: Figure) -> None:
         for place, j in enumerate(shown, start=1):
             dependence(figure.add_subplot(2, 3, place), names[j], rows[:, j], values[:, j])
-        figure.subplots_adjust(left=0.09, right=0.98, top=0.93, bottom=0.08, wspace=0.4,
-                               hspace=0.35)
+        figure.subplots_adjust(
+            left=0.09, right=0.98, top=0.93, bottom=0.08, wspace=0.4, hspace=0.35
+        )
 
     return {
         "shap_summary.png": _draw(
-            lambda axes: summary(axes, names, rows, values), height=5.2, left=0.42),
+            lambda axes: summary(axes, names, rows, values), height=5.2, left=0.42
+        ),
         "shap_dependence.png": _figure(one_by_one, width=10.5, height=6.0),
     }
 
@@ -88,11 +99,19 @@ def _lift(axes: Axes, contenders: Mapping[str, Contender], outcome: Vector, hori
         found = np.r_[0.0, np.cumsum(outcome[order])] / outcome.sum()
         value = contender.metrics[horizon]["lift_at_10_percent"].value
         if name != "base_rate":
-            axes.plot(share, found, color=COLOURS[name], linewidth=1.4,
-                      label=f"{contender.spec.title}: {value:.1f}")
+            axes.plot(
+                share,
+                found,
+                color=COLOURS[name],
+                linewidth=1.4,
+                label=f"{contender.spec.title}: {value:.1f}",
+            )
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, label="at random: 1.0")
-    axes.set(xlabel="share of rows looked at, highest first", ylabel="share of outcomes found",
-             title=f"Lift at {horizon} days, test rows")
+    axes.set(
+        xlabel="share of rows looked at, highest first",
+        ylabel="share of outcomes found",
+        title=f"Lift at {horizon} days, test rows",
+    )
     axes.legend(frameon=False, fontsize=8, title="lift in the first tenth")
 
 
@@ -108,21 +127,38 @@ def _calibration(
         promised = [float(p[group].mean()) for group in groups if len(group)]
         observed = [float(outcome[group].mean()) for group in groups if len(group)]
         top = max(top, *promised, *observed)
-        axes.plot(promised, observed, marker="o", markersize=4, color=COLOURS[name],
-                  label=contender.spec.title)
+        axes.plot(
+            promised,
+            observed,
+            marker="o",
+            markersize=4,
+            color=COLOURS[name],
+            label=contender.spec.title,
+        )
     axes.plot([0, top], [0, top], color="#bbbbbb", linewidth=1, label="as promised")
-    axes.set(xlabel="probability", ylabel="observed share",
-             title=f"Calibration at {horizon} days, test rows")
+    axes.set(
+        xlabel="probability",
+        ylabel="observed share",
+        title=f"Calibration at {horizon} days, test rows",
+    )
     axes.legend(frameon=False, fontsize=8)
 
 
 def _roc(axes: Axes, contenders: Mapping[str, Contender], outcome: Vector, horizon: int) -> None:
     for name, contender in contenders.items():
         wrong, right, _ = roc_curve(outcome, contender.probabilities[horizon])
-        axes.plot(wrong, right, color=COLOURS[name], linewidth=1.4,
-                  label=f"{contender.spec.title}: {contender.metrics[horizon]['auc'].value:.3f}")
-    axes.set(xlabel="share of others flagged", ylabel="share of outcomes found",
-             title=f"ROC at {horizon} days, test rows")
+        axes.plot(
+            wrong,
+            right,
+            color=COLOURS[name],
+            linewidth=1.4,
+            label=f"{contender.spec.title}: {contender.metrics[horizon]['auc'].value:.3f}",
+        )
+    axes.set(
+        xlabel="share of others flagged",
+        ylabel="share of outcomes found",
+        title=f"ROC at {horizon} days, test rows",
+    )
     axes.legend(frameon=False, fontsize=8, title="AUC")
 
 
@@ -132,10 +168,19 @@ def _precision_recall(
     for name, contender in contenders.items():
         precision, recall, _ = precision_recall_curve(outcome, contender.probabilities[horizon])
         value = contender.metrics[horizon]["average_precision"].value
-        axes.step(recall, precision, where="post", color=COLOURS[name], linewidth=1.4,
-                  label=f"{contender.spec.title}: {value:.3f}")
-    axes.set(xlabel="share of outcomes found", ylabel="share of flagged that are right",
-             title=f"Precision and recall at {horizon} days, test rows")
+        axes.step(
+            recall,
+            precision,
+            where="post",
+            color=COLOURS[name],
+            linewidth=1.4,
+            label=f"{contender.spec.title}: {value:.3f}",
+        )
+    axes.set(
+        xlabel="share of outcomes found",
+        ylabel="share of flagged that are right",
+        title=f"Precision and recall at {horizon} days, test rows",
+    )
     axes.legend(frameon=False, fontsize=8, title="average precision")
 
 
@@ -143,11 +188,19 @@ def _losses(axes: Axes, contenders: Mapping[str, Contender], horizon: int) -> No
     ordered = sorted(contenders.values(), key=lambda c: -c.metrics[horizon]["log_loss"].value)
     for place, contender in enumerate(ordered):
         loss = contender.metrics[horizon]["log_loss"]
-        axes.errorbar(loss.value, place, fmt="o", color=COLOURS[contender.spec.name], capsize=3,
-                      xerr=[[loss.value - loss.low], [loss.high - loss.value]])
+        axes.errorbar(
+            loss.value,
+            place,
+            fmt="o",
+            color=COLOURS[contender.spec.name],
+            capsize=3,
+            xerr=[[loss.value - loss.low], [loss.high - loss.value]],
+        )
     axes.set_yticks(range(len(ordered)), [contender.spec.title for contender in ordered])
-    axes.set(xlabel="log loss with 95 % interval, lower is better",
-             title=f"Contenders at {horizon} days, test rows")
+    axes.set(
+        xlabel="log loss with 95 % interval, lower is better",
+        title=f"Contenders at {horizon} days, test rows",
+    )
 
 
 def _draw(paint: Callable[[Axes], None], *, height: float = 4.2, left: float = 0.12) -> bytes:

@@ -42,8 +42,7 @@ def flat_metrics(contender: Contender) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for horizon, metrics in contender.metrics.items():
         for name, value in flat(metrics).items():
-            stem, bound = (name.rsplit("_", 1) if name.endswith(("_low", "_high"))
-                           else (name, None))
+            stem, bound = name.rsplit("_", 1) if name.endswith(("_low", "_high")) else (name, None)
             key = f"{stem}_{horizon}d" + (f"_{bound}" if bound else "")
             if np.isfinite(value):
                 numbers[key] = value
@@ -51,11 +50,22 @@ def flat_metrics(contender: Contender) -> dict[str, float]:
 
 
 def record(
-    store: ModelStore, model: str, bundle: ModelBundle, shown: Contender,
-    contenders: Mapping[str, Contender], prepared: Prepared, studies: Mapping[str, Study],
-    promotion: Promotion | None, plots: Mapping[str, bytes], *, seed: int,
-    started_at: datetime, ended_at: datetime, waiting: WaitingRuns | None = None,
-    evidence: Evidence | None = None, attributes: pl.DataFrame | None = None,
+    store: ModelStore,
+    model: str,
+    bundle: ModelBundle,
+    shown: Contender,
+    contenders: Mapping[str, Contender],
+    prepared: Prepared,
+    studies: Mapping[str, Study],
+    promotion: Promotion | None,
+    plots: Mapping[str, bytes],
+    *,
+    seed: int,
+    started_at: datetime,
+    ended_at: datetime,
+    waiting: WaitingRuns | None = None,
+    evidence: Evidence | None = None,
+    attributes: pl.DataFrame | None = None,
 ) -> Recorded:
     """Record a run and register its bundle; where the store is away, keep it until it is back.
 
@@ -69,24 +79,44 @@ def record(
     for name, contender in contenders.items():
         loss = contender.metrics[horizon]["log_loss"].value
         metrics[f"baseline_{name}_log_loss_{horizon}d"] = loss
-    card = model_card(model, bundle, shown, contenders, prepared,
-                      study=studies.get(shown.spec.name), evidence=evidence, promotion=promotion,
-                      attributes=attributes, seed=seed)
+    card = model_card(
+        model,
+        bundle,
+        shown,
+        contenders,
+        prepared,
+        study=studies.get(shown.spec.name),
+        evidence=evidence,
+        promotion=promotion,
+        attributes=attributes,
+        seed=seed,
+    )
     run = TrainingRun(
-        label=model, name=f"{model} {shown.spec.title} as of {prepared.known_until:%Y-%m-%d} "
-                          f"{bundle.fingerprint[:6]}",
-        bundle=bundle, started_at=started_at, ended_at=ended_at,
+        label=model,
+        name=f"{model} {shown.spec.title} as of {prepared.known_until:%Y-%m-%d} "
+        f"{bundle.fingerprint[:6]}",
+        bundle=bundle,
+        started_at=started_at,
+        ended_at=ended_at,
         params=_parameters(shown, prepared, studies, seed=seed),
         metrics=metrics | _of_evidence(evidence),
-        tags={"model": shown.spec.name, "as_of": prepared.known_until.isoformat(),
-              "data_fingerprint": training.fingerprint,
-              "feature_contract": bundle.contract.fingerprint,
-              "may_serve": "not judged" if promotion is None else
-                           "yes" if promotion.approved else "no",
-              "failed_checks": "" if promotion is None else ", ".join(
-                  check.name for check in promotion.checks if check.outcome == "failed"),
-              DESCRIPTION: _description(shown, horizon, promotion)},
-        plots=plots, documents={"model_card.md": card},
+        tags={
+            "model": shown.spec.name,
+            "as_of": prepared.known_until.isoformat(),
+            "data_fingerprint": training.fingerprint,
+            "feature_contract": bundle.contract.fingerprint,
+            "may_serve": "not judged"
+            if promotion is None
+            else "yes"
+            if promotion.approved
+            else "no",
+            "failed_checks": ""
+            if promotion is None
+            else ", ".join(check.name for check in promotion.checks if check.outcome == "failed"),
+            DESCRIPTION: _description(shown, horizon, promotion),
+        },
+        plots=plots,
+        documents={"model_card.md": card},
     )
     try:
         run_id = store.record_run(run)
@@ -105,30 +135,49 @@ def pictures(
     columns = training.columns(bundle.contract.names)
     explained = training.part(prepared.test, columns)
     outcome = training.outcome[prepared.test]
-    return {**contender_plots(contenders, outcome, training.horizons[-1]),
-            **importance_plot(bundle, explained), **explanation_plots(bundle, explained)}
+    return {
+        **contender_plots(contenders, outcome, training.horizons[-1]),
+        **importance_plot(bundle, explained),
+        **explanation_plots(bundle, explained),
+    }
 
 
 def _of_evidence(evidence: Evidence | None) -> dict[str, float]:
     """What a promotion is judged on, as columns of the list of runs."""
     if evidence is None:
         return {}
-    gains = {"base_rate": evidence.over_base_rate, "formula": evidence.over_formula,
-             "champion": evidence.over_champion}
-    numbers = {f"gain_over_{name}{part}": value for name, gain in gains.items() if gain is not None
-               for part, value in (("", gain.mean), ("_low", gain.low), ("_high", gain.high))}
+    gains = {
+        "base_rate": evidence.over_base_rate,
+        "formula": evidence.over_formula,
+        "champion": evidence.over_champion,
+    }
+    numbers = {
+        f"gain_over_{name}{part}": value
+        for name, gain in gains.items()
+        if gain is not None
+        for part, value in (("", gain.mean), ("_low", gain.low), ("_high", gain.high))
+    }
     if evidence.explanations_agreement is not None:
         numbers["explanations_agreement"] = evidence.explanations_agreement
     return numbers | {f"captured_of_{k}_accounts": share for k, share in evidence.captured.items()}
 
 
 def _description(shown: Contender, horizon: int, promotion: Promotion | None) -> str:
-    lines = [f"**{shown.spec.title}**, test rows at {horizon} days:", "",
-             *(f"- {name.replace('_', ' ')} {interval}"
-               for name, interval in glance(shown, horizon).items())]
+    lines = [
+        f"**{shown.spec.title}**, test rows at {horizon} days:",
+        "",
+        *(
+            f"- {name.replace('_', ' ')} {interval}"
+            for name, interval in glance(shown, horizon).items()
+        ),
+    ]
     if promotion is not None:
-        lines += ["", "May serve." if promotion.approved else "May not serve.", "",
-                  *(f"- {check.outcome}: {check.sentence}" for check in promotion.checks)]
+        lines += [
+            "",
+            "May serve." if promotion.approved else "May not serve.",
+            "",
+            *(f"- {check.outcome}: {check.sentence}" for check in promotion.checks),
+        ]
     return "\n".join([*lines, "", "The whole card is the artifact `model_card.md`."])[:5000]
 
 
@@ -140,12 +189,17 @@ def _parameters(
         **{f"label_{name}": value for name, value in prepared.training.label.policy.items()},
         **{f"model_{name}": value for name, value in shown.parameters.items()},
         **{f"rows_{name}": value for name, value in prepared.counts.items()},
-        "seed": seed, "features": len(prepared.training.names),
-        "train_cutoffs": span(split.before_test), "test_cutoffs": span(split.test),
+        "seed": seed,
+        "features": len(prepared.training.names),
+        "train_cutoffs": span(split.before_test),
+        "test_cutoffs": span(split.test),
     }
     study = studies.get(shown.spec.name)
     if study is not None:
-        parameters |= {"study_trials": study.trials, "study_pruned": study.pruned,
-                       "study_kept_defaults": study.kept_defaults,
-                       "study_confidence": study.confidence}
+        parameters |= {
+            "study_trials": study.trials,
+            "study_pruned": study.pruned,
+            "study_kept_defaults": study.kept_defaults,
+            "study_confidence": study.confidence,
+        }
     return parameters

@@ -22,25 +22,40 @@ def brief_of(result: TrainingResult) -> dict[str, Any]:
     """The longest horizon of a training, every contender with two metrics and their intervals."""
     horizon = max(result.metrics[result.best.name])
     shown = {
-        spec_named(name).title: {metric: [interval.value, interval.low, interval.high]
-                                 for metric, interval in by_horizon[horizon].items()
-                                 if metric in SHOWN}
+        spec_named(name).title: {
+            metric: [interval.value, interval.low, interval.high]
+            for metric, interval in by_horizon[horizon].items()
+            if metric in SHOWN
+        }
         for name, by_horizon in result.metrics.items()
     }
-    return {"label": result.label.name, "horizon_days": horizon, "contenders": shown,
-            "test": f"{result.rows['test']:,} account-months, cutoffs "
-                    f"{result.split.test[0]:%Y-%m-%d} to {result.split.test[-1]:%Y-%m-%d}"}
+    return {
+        "label": result.label.name,
+        "horizon_days": horizon,
+        "contenders": shown,
+        "test": f"{result.rows['test']:,} account-months, cutoffs "
+        f"{result.split.test[0]:%Y-%m-%d} to {result.split.test[-1]:%Y-%m-%d}",
+    }
 
 
 def brief_table(results: list[dict[str, Any]]) -> Table:
     """One line a contender, best log loss first, narrow enough for any terminal."""
-    table = Table("on later months", *(f"{heading} (95 %)" for heading in SHOWN.values()),
-                  box=None, pad_edge=False)
+    table = Table(
+        "on later months",
+        *(f"{heading} (95 %)" for heading in SHOWN.values()),
+        box=None,
+        pad_edge=False,
+    )
     for result in results:
-        table.add_row(f"[bold]{result['label']} within {result['horizon_days']} days[/bold]",
-                      f"[dim]{result['test']}[/dim]", "")
+        table.add_row(
+            f"[bold]{result['label']} within {result['horizon_days']} days[/bold]",
+            f"[dim]{result['test']}[/dim]",
+            "",
+        )
         ordered = sorted(result["contenders"].items(), key=lambda item: item[1]["log_loss"][0])
         for title, metrics in ordered:
-            table.add_row(f"  {title}", *("{:.3f} ({:.3f} to {:.3f})".format(*metrics[name])
-                                          for name in SHOWN))
+            table.add_row(
+                f"  {title}",
+                *("{:.3f} ({:.3f} to {:.3f})".format(*metrics[name]) for name in SHOWN),
+            )
     return table

@@ -46,15 +46,22 @@ def metrics_table(results: Sequence[TrainingResult]) -> str:
                 f"({result.rows['test']:,} test rows, "
                 f"{result.rows[f'test_outcomes_{horizon}d']} with the outcome; cutoffs "
                 f"{split.test[0]:%Y-%m-%d} to {split.test[-1]:%Y-%m-%d}, fitted on "
-                f"{split.before_test[0]:%Y-%m-%d} to {split.before_test[-1]:%Y-%m-%d})")
-            parts.append(contender_table(
-                {name: by_horizon[horizon] for name, by_horizon in result.metrics.items()}))
+                f"{split.before_test[0]:%Y-%m-%d} to {split.before_test[-1]:%Y-%m-%d})"
+            )
+            parts.append(
+                contender_table(
+                    {name: by_horizon[horizon] for name, by_horizon in result.metrics.items()}
+                )
+            )
         differences = "; ".join(
             f"{spec_named(name).title} {interval.value:+.4f} "
             f"({interval.low:+.4f} to {interval.high:+.4f})"
-            for name, interval in result.differences.items())
-        parts.append(f"Paired difference in log loss at {result.label.horizons[-1]} days, "
-                     f"{result.best.title} minus: {differences}.")
+            for name, interval in result.differences.items()
+        )
+        parts.append(
+            f"Paired difference in log loss at {result.label.horizons[-1]} days, "
+            f"{result.best.title} minus: {differences}."
+        )
     return "\n\n".join(parts)
 
 

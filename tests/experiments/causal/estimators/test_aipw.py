@@ -31,8 +31,9 @@ def rng() -> np.random.Generator:
 
 
 @pytest.mark.parametrize(("estimand", "score"), [("ATE", "ATE"), ("ATT", "ATTE")])
-def test_it_equals_double_ml_on_the_same_predictions(rng: np.random.Generator, estimand: Estimand,
-                                                     score: str) -> None:
+def test_it_equals_double_ml_on_the_same_predictions(
+    rng: np.random.Generator, estimand: Estimand, score: str
+) -> None:
     """Same splits and nuisances given to both: only the arithmetic of the score is compared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DoubleML imports names that are on their way out
@@ -44,24 +45,43 @@ def test_it_equals_double_ml_on_the_same_predictions(rng: np.random.Generator, e
     propensity = np.clip(1 / (1 + np.exp(0.6 + x[:, 0])), 0.05, 0.95)
     m0, m1 = 40 * x[:, 0], 40 * x[:, 0] + 100
     frame = pd.DataFrame(x, columns=["a", "b", "c", "d"]).assign(
-        y=world.continuous, t=treated.astype(float))
+        y=world.continuous, t=treated.astype(float)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        peer = DoubleMLIRM(DoubleMLData(frame, "y", "t"), LinearRegression(), LogisticRegression(),
-                           score=score, normalize_ipw=estimand == "ATE", n_folds=5)
-        peer.fit(external_predictions={"t": {
-            "ml_m": propensity[:, None], "ml_g0": m0[:, None], "ml_g1": m1[:, None]}})
+        peer = DoubleMLIRM(
+            DoubleMLData(frame, "y", "t"),
+            LinearRegression(),
+            LogisticRegression(),
+            score=score,
+            normalize_ipw=estimand == "ATE",
+            n_folds=5,
+        )
+        peer.fit(
+            external_predictions={
+                "t": {"ml_m": propensity[:, None], "ml_g0": m0[:, None], "ml_g1": m1[:, None]}
+            }
+        )
     kept = np.ones(1500, dtype=bool)
-    top, bottom = signal(outcome=world.continuous, treated=treated, propensity=propensity,
-                         predicted_control=m0, predicted_treated=m1, kept=kept, estimand=estimand)
+    top, bottom = signal(
+        outcome=world.continuous,
+        treated=treated,
+        propensity=propensity,
+        predicted_control=m0,
+        predicted_treated=m1,
+        kept=kept,
+        estimand=estimand,
+    )
     ours = top.sum() / bottom.sum()
     if estimand == "ATE":
         assert ours == pytest.approx(peer.coef[0], rel=1e-9)
     else:
         # DoubleML does not scale the weights of an ATTE; unscaled we agree to rounding.
         odds = propensity / (1 - propensity)
-        unscaled = ((treated * (world.continuous - m0)).sum()
-                    - (odds * ~treated * (world.continuous - m0)).sum()) / treated.sum()
+        unscaled = (
+            (treated * (world.continuous - m0)).sum()
+            - (odds * ~treated * (world.continuous - m0)).sum()
+        ) / treated.sum()
         assert unscaled == pytest.approx(peer.coef[0], rel=1e-9)
         assert abs(ours - unscaled) < 0.2 * peer.se[0]
 
@@ -73,13 +93,23 @@ def test_it_agrees_with_econml_fitted_by_itself(rng: np.random.Generator) -> Non
         from sklearn.linear_model import LogisticRegression, Ridge
 
         world = sample_world(rng, rows=3000, rows_per_cluster=1, unknown=0.0)
-        peer = LinearDRLearner(model_propensity=LogisticRegression(), model_regression=Ridge(),
-                               min_propensity=CLIP, cv=5, random_state=1)
-        peer.fit(world.continuous, world.sample.treated.astype(int), X=None,
-                 W=np.column_stack([world.sample.covariates, np.abs(world.sample.covariates)]))
+        peer = LinearDRLearner(
+            model_propensity=LogisticRegression(),
+            model_regression=Ridge(),
+            min_propensity=CLIP,
+            cv=5,
+            random_state=1,
+        )
+        peer.fit(
+            world.continuous,
+            world.sample.treated.astype(int),
+            X=None,
+            W=np.column_stack([world.sample.covariates, np.abs(world.sample.covariates)]),
+        )
         theirs = peer.intercept__inference(T=1)
-    ours = estimate_of(estimate_aipw(world.sample, {"y": world.continuous}, estimand="ATE",
-                                     rng=rng)["y"])
+    ours = estimate_of(
+        estimate_aipw(world.sample, {"y": world.continuous}, estimand="ATE", rng=rng)["y"]
+    )
     # Other learners and other folds: estimates of one number, a fraction of an error apart.
     assert abs(ours.estimate - float(theirs.point_estimate)) < ours.standard_error
     assert ours.standard_error == pytest.approx(float(theirs.stderr), rel=0.25)
@@ -96,11 +126,19 @@ def test_either_prediction_may_be_wrong(estimand: Estimand) -> None:
         propensity = 1 / (1 + np.exp(-0.8 * x))
         treated = rng.random(rows) < propensity
         outcome = 2 * x + 1.0 * treated + rng.normal(size=rows)
-        for name, e, m0 in (("wrong outcome", propensity, np.zeros(rows)),
-                            ("wrong propensity", np.full(rows, 0.5), 2 * x)):
-            top, bottom = signal(outcome=outcome, treated=treated, propensity=e,
-                                 predicted_control=m0, predicted_treated=m0 + 1.0,
-                                 kept=np.ones(rows, dtype=bool), estimand=estimand)
+        for name, e, m0 in (
+            ("wrong outcome", propensity, np.zeros(rows)),
+            ("wrong propensity", np.full(rows, 0.5), 2 * x),
+        ):
+            top, bottom = signal(
+                outcome=outcome,
+                treated=treated,
+                propensity=e,
+                predicted_control=m0,
+                predicted_treated=m0 + 1.0,
+                kept=np.ones(rows, dtype=bool),
+                estimand=estimand,
+            )
             errors[name].append(top.sum() / bottom.sum() - 1.0)
     for name, values in errors.items():
         assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(8) + 0.02, name
@@ -124,7 +162,17 @@ def test_a_row_needs_counterparts_as_far_out_as_itself() -> None:
     treated = np.array([True] * 4 + [False] * 6)
     # The third highest of the untreated is 0.7; the third lowest of the treated 0.75.
     assert comparable(propensity, treated, "ATT").tolist() == [
-        True, True, False, False, True, True, True, True, False, False]
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
     sure = np.array([0.1, 0.2, 0.3, 0.995, 0.992, 0.993, 0.994, 0.005])
     of_it = np.array([True, True, True, True, False, False, False, False])
     assert comparable(sure, of_it, "ATT").tolist() == [True] * 3 + [False] * 4 + [True]
@@ -139,9 +187,13 @@ def test_accounts_that_were_sure_to_be_treated_are_trimmed_and_counted(
     certain = world.sample.covariates[:, 0] < -1.0
     treated[certain] = True
     sure = type(world.sample)(
-        covariates=world.sample.covariates, covariate_names=world.sample.covariate_names,
-        treated=treated, propensity=world.sample.propensity, stratum=world.sample.stratum,
-        cluster=world.sample.cluster)
+        covariates=world.sample.covariates,
+        covariate_names=world.sample.covariate_names,
+        treated=treated,
+        propensity=world.sample.propensity,
+        stratum=world.sample.stratum,
+        cluster=world.sample.cluster,
+    )
     fit = estimate_aipw(sure, {"y": world.outcome}, estimand="ATT", rng=rng, repeats=1)["y"]
     assert fit.n_trimmed > 0.5 * certain.sum()
     assert (fit.weight[~fit.kept] == 0).all()

@@ -19,15 +19,19 @@ def rng() -> np.random.Generator:
 def test_it_equals_the_interacted_regression_of_a_library(rng: np.random.Generator) -> None:
     """Lin (2013) as one weighted regression with centred, interacted covariates."""
     world = sample_world(rng, confounded=False, rows=2000, draws=3)
-    fit = estimate_randomised(world.sample, {"y": world.continuous}, estimand="ITT",
-                              rng=rng)["y"]
+    fit = estimate_randomised(world.sample, {"y": world.continuous}, estimand="ITT", rng=rng)["y"]
     treated, stratum = world.sample.treated.astype(float), world.sample.stratum
-    covariates = np.column_stack([design_matrix(world.sample.covariates),
-                                  *[(stratum == draw).astype(float) for draw in (1, 2)]])
+    covariates = np.column_stack(
+        [
+            design_matrix(world.sample.covariates),
+            *[(stratum == draw).astype(float) for draw in (1, 2)],
+        ]
+    )
     centred = covariates - covariates.mean(axis=0)
     columns = np.column_stack([np.ones(2000), treated, centred, centred * treated[:, None]])
     peer = sm.WLS(world.continuous, columns, weights=fit.weight).fit(
-        cov_type="cluster", cov_kwds={"groups": world.sample.cluster})
+        cov_type="cluster", cov_kwds={"groups": world.sample.cluster}
+    )
     ours = estimate_of(fit)
     assert ours.estimate == pytest.approx(peer.params[1], rel=1e-9)
     # 5 %: ours also counts that the centre of the covariates is itself estimated.
@@ -39,13 +43,19 @@ def test_without_covariates_it_is_the_weighted_difference_of_means(
 ) -> None:
     world = sample_world(rng, confounded=False, rows=1200, draws=3)
     bare = world.sample.columns(())
-    one_draw = Sample(covariates=bare.covariates, covariate_names=(), treated=bare.treated,
-                      propensity=bare.propensity, stratum=np.zeros(1200, dtype=int),
-                      cluster=bare.cluster)
+    one_draw = Sample(
+        covariates=bare.covariates,
+        covariate_names=(),
+        treated=bare.treated,
+        propensity=bare.propensity,
+        stratum=np.zeros(1200, dtype=int),
+        cluster=bare.cluster,
+    )
     fit = estimate_randomised(one_draw, {"y": world.outcome}, estimand="ITT", rng=rng)["y"]
     treated, p = bare.treated, bare.propensity
-    by_hand = (np.average(world.outcome[treated], weights=1 / p[treated])
-               - np.average(world.outcome[~treated], weights=1 / (1 - p[~treated])))
+    by_hand = np.average(world.outcome[treated], weights=1 / p[treated]) - np.average(
+        world.outcome[~treated], weights=1 / (1 - p[~treated])
+    )
     assert estimate_of(fit).estimate == pytest.approx(by_hand)
 
 
@@ -75,13 +85,18 @@ def test_covariates_sharpen_the_interval(rng: np.random.Generator) -> None:
 
 def test_a_small_lottery_takes_only_what_its_rows_allow(rng: np.random.Generator) -> None:
     world = sample_world(rng, confounded=False, rows=40)
-    wide = Sample(covariates=rng.normal(size=(40, 39)),
-                  covariate_names=tuple(f"x{number}" for number in range(39)),
-                  treated=world.sample.treated, propensity=world.sample.propensity,
-                  stratum=world.sample.stratum, cluster=world.sample.cluster)
+    wide = Sample(
+        covariates=rng.normal(size=(40, 39)),
+        covariate_names=tuple(f"x{number}" for number in range(39)),
+        treated=world.sample.treated,
+        propensity=world.sample.propensity,
+        stratum=world.sample.stratum,
+        cluster=world.sample.cluster,
+    )
     fit = estimate_randomised(wide, {"y": world.outcome}, estimand="ITT", rng=rng)["y"]
-    plain = estimate_randomised(wide.columns(()), {"y": world.outcome}, estimand="ITT",
-                                rng=rng)["y"]
+    plain = estimate_randomised(wide.columns(()), {"y": world.outcome}, estimand="ITT", rng=rng)[
+        "y"
+    ]
     assert estimate_of(fit) == estimate_of(plain)
 
 
@@ -90,9 +105,13 @@ def test_chance_must_have_decided(rng: np.random.Generator, wrong: float) -> Non
     world = sample_world(rng, confounded=False, rows=100)
     propensity = world.sample.propensity.copy()
     propensity[7] = wrong
-    judged = Sample(covariates=world.sample.covariates,
-                    covariate_names=world.sample.covariate_names, treated=world.sample.treated,
-                    propensity=propensity, stratum=world.sample.stratum,
-                    cluster=world.sample.cluster)
+    judged = Sample(
+        covariates=world.sample.covariates,
+        covariate_names=world.sample.covariate_names,
+        treated=world.sample.treated,
+        propensity=propensity,
+        stratum=world.sample.stratum,
+        cluster=world.sample.cluster,
+    )
     with pytest.raises(SampleError, match="1 of 100 trials have no logged propensity"):
         estimate_randomised(judged, {"y": world.outcome}, estimand="ITT", rng=rng)

@@ -14,11 +14,21 @@ from registry.playbook.playbook import playbook
 
 AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()
-CLAUSES = [clause for action in BOOK.actions for condition in action.triggers
-           for clause in condition.clauses]
+CLAUSES = [
+    clause
+    for action in BOOK.actions
+    for condition in action.triggers
+    for clause in condition.clauses
+]
 COMPARISONS = [clause for clause in CLAUSES if isinstance(clause, Comparison)]
-ALERTS = sorted({alert for action in BOOK.actions for condition in action.triggers
-                 for alert in condition.alerts})
+ALERTS = sorted(
+    {
+        alert
+        for action in BOOK.actions
+        for condition in action.triggers
+        for alert in condition.alerts
+    }
+)
 
 
 def facts_at_random(seed: int) -> Facts:
@@ -31,24 +41,38 @@ def facts_at_random(seed: int) -> Facts:
         elif rng.random() < 0.9:
             values[clause.name] = clause.value + rng.choice([-1.0, 0.0, 1.0])
     return Facts(
-        as_of=AS_OF, values_as_of=AS_OF, values=values, phrases={}, alert_words={}, shows={},
+        as_of=AS_OF,
+        values_as_of=AS_OF,
+        values=values,
+        phrases={},
+        alert_words={},
+        shows={},
         alerts=frozenset(rng.sample(ALERTS, rng.randint(0, len(ALERTS)))),
-        last_done={action.id: AS_OF - timedelta(days=rng.randint(0, 100))
-                   for action in rng.sample(BOOK.actions, 20)})
+        last_done={
+            action.id: AS_OF - timedelta(days=rng.randint(0, 100))
+            for action in rng.sample(BOOK.actions, 20)
+        },
+    )
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_the_actions_brought_up_are_those_of_which_a_trigger_holds_or_a_step_is_due(seed):
     facts = facts_at_random(seed)
     due = set(random.Random(seed).sample([action.id for action in BOOK.actions], seed % 4))
-    expected = [action for action in BOOK.actions if action.id in due
-                or any(holds(condition, facts) is True for condition in action.triggers)]
+    expected = [
+        action
+        for action in BOOK.actions
+        if action.id in due or any(holds(condition, facts) is True for condition in action.triggers)
+    ]
     assert 3 < len(expected) < len(BOOK.actions)
     assert triggers_of(BOOK).brought_up(facts, due) == expected
 
 
 def test_each_distinct_trigger_is_asked_once():
     asked = triggers_of(BOOK).tests
-    assert len(asked) == len({text for text, _ in asked}) == len(
-        {condition.text for action in BOOK.actions for condition in action.triggers})
+    assert (
+        len(asked)
+        == len({text for text, _ in asked})
+        == len({condition.text for action in BOOK.actions for condition in action.triggers})
+    )
     assert triggers_of(BOOK) is triggers_of(BOOK)

@@ -22,14 +22,28 @@ AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 BOOK = playbook()
 TICK = timedelta(microseconds=1)
 CRITICAL = AccountState(
-    account_id="a1", as_of=AS_OF, mrr=2000.0, score_source="model", churn_probability=0.2,
-    expansion_probability=0.1, expected_amount=600.0, health_score=31.0,
-    attributes={"contract_status": "active", "region": "EMEA"}, features={})
+    account_id="a1",
+    as_of=AS_OF,
+    mrr=2000.0,
+    score_source="model",
+    churn_probability=0.2,
+    expansion_probability=0.1,
+    expected_amount=600.0,
+    health_score=31.0,
+    attributes={"contract_status": "active", "region": "EMEA"},
+    features={},
+)
 
 
 def ask(state, *, history=(), book=BOOK, as_of=AS_OF, asked_at=None, **limits):
-    return recommend(state, playbook=book, limits=Limits(**limits), history=history, as_of=as_of,
-                     asked_at=asked_at)
+    return recommend(
+        state,
+        playbook=book,
+        limits=Limits(**limits),
+        history=history,
+        as_of=as_of,
+        asked_at=asked_at,
+    )
 
 
 def ids(answer):
@@ -73,7 +87,8 @@ def test_one_person_is_not_reached_more_often_than_the_cap_whoever_does_it():
     history = [called(1, "tips_email", contact="u1"), called(2, "tips_email", contact="u1")]
     answer = ask(known, history=history)
     assert held_back(answer, "success_call").why.startswith(
-        "At most 2 contacts with the same person a week")
+        "At most 2 contacts with the same person a week"
+    )
     elsewhere = [replace(past, contact="u2") for past in history]
     assert "success_call" in ids(ask(known, history=elsewhere))
 
@@ -118,8 +133,14 @@ def test_the_hour_is_that_of_the_clock_on_the_wall_where_the_data_stand_still():
     there = replace(CRITICAL, time_zone="America/New_York")
     noon = NIGHT_IN_NEW_YORK + timedelta(days=900, hours=14)
     assert "success_call" in ids(ask(there, as_of=NIGHT_IN_NEW_YORK, asked_at=noon))
-    night = held_back(ask(there, as_of=NIGHT_IN_NEW_YORK + timedelta(hours=14),
-                          asked_at=NIGHT_IN_NEW_YORK + timedelta(days=900)), "success_call")
+    night = held_back(
+        ask(
+            there,
+            as_of=NIGHT_IN_NEW_YORK + timedelta(hours=14),
+            asked_at=NIGHT_IN_NEW_YORK + timedelta(days=900),
+        ),
+        "success_call",
+    )
     assert night.reason == "quiet_hours"
     assert night.allowed_from == datetime(2028, 8, 19, 12, tzinfo=UTC)  # summer there
 
@@ -132,12 +153,22 @@ def test_the_first_word_on_an_incident_goes_out_at_night():
 def test_where_the_zone_is_not_known_the_default_of_the_limits_counts_or_nothing_does():
     assert "success_call" in ids(ask(CRITICAL, as_of=NIGHT_IN_NEW_YORK))
     assert "success_call" not in ids(
-        ask(CRITICAL, as_of=NIGHT_IN_NEW_YORK, time_zone="America/New_York"))
+        ask(CRITICAL, as_of=NIGHT_IN_NEW_YORK, time_zone="America/New_York")
+    )
     assert "success_call" in ids(
-        ask(replace(CRITICAL, time_zone="Asia/Tokyo"), as_of=NIGHT_IN_NEW_YORK,
-            time_zone="America/New_York"))
-    assert "success_call" in ids(ask(replace(CRITICAL, time_zone="America/New_York"),
-                                     as_of=NIGHT_IN_NEW_YORK, quiet_hours=None))
+        ask(
+            replace(CRITICAL, time_zone="Asia/Tokyo"),
+            as_of=NIGHT_IN_NEW_YORK,
+            time_zone="America/New_York",
+        )
+    )
+    assert "success_call" in ids(
+        ask(
+            replace(CRITICAL, time_zone="America/New_York"),
+            as_of=NIGHT_IN_NEW_YORK,
+            quiet_hours=None,
+        )
+    )
 
 
 # -- silence that is asked for -------------------------------------------------------------------
@@ -158,8 +189,10 @@ def test_without_a_legal_hold_all_is_as_before(hold):
 
 
 def test_an_action_can_be_for_one_region_only():
-    here, there = (only("success_call", eligibility=(parse_condition(f"region in {where}"),))
-                   for where in ("emea, apac", "amer"))
+    here, there = (
+        only("success_call", eligibility=(parse_condition(f"region in {where}"),))
+        for where in ("emea, apac", "amer")
+    )
     assert "success_call" in ids(ask(CRITICAL, book=here))
     assert held_back(ask(CRITICAL, book=there), "success_call").until == "until: region: amer"
 
@@ -169,21 +202,27 @@ def test_an_action_can_be_for_one_region_only():
 
 def test_every_contact_of_four_weeks_takes_a_twentieth_off_the_next_one():
     fresh = ask(CRITICAL).ranked[0]
-    history = [called(27.9, "tips_email"), called(8, "reengage_email"), called(28, "tips_email"),
-               called(8, "usage_analysis")]
+    history = [
+        called(27.9, "tips_email"),
+        called(8, "reengage_email"),
+        called(28, "tips_email"),
+        called(8, "usage_analysis"),
+    ]
     worn = ask(CRITICAL, history=history).ranked[0]
     assert worn.action_id == fresh.action_id
     assert worn.value.contacts_28d == 2
     assert worn.value.fatigue == pytest.approx(1 - 0.95**2)
     assert worn.value.uplift == pytest.approx(fresh.value.uplift * 0.95**2)
     assert worn.value.expected == pytest.approx(
-        fresh.value.benefit * 0.95**2 - fresh.value.total_cost)
+        fresh.value.benefit * 0.95**2 - fresh.value.total_cost
+    )
 
 
 def test_what_the_account_does_not_notice_wears_nothing_off():
     history = [called(8, "tips_email")]
-    analysis = next(c for c in ask(CRITICAL, history=history).ranked
-                    if c.action_id == "usage_analysis")
+    analysis = next(
+        c for c in ask(CRITICAL, history=history).ranked if c.action_id == "usage_analysis"
+    )
     assert (analysis.value.contacts_28d, analysis.value.fatigue) == (0, 0.0)
 
 

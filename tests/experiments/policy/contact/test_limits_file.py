@@ -32,7 +32,9 @@ def test_without_a_file_or_with_an_empty_one_all_is_as_usual(tmp_path):
 
 
 def test_what_the_file_names_is_set_and_the_rest_is_as_usual(tmp_path):
-    found = said(tmp_path, """
+    found = said(
+        tmp_path,
+        """
         contacts_per_week = 2
         contacts_per_person = 0
         fatigue = 0.1
@@ -42,11 +44,18 @@ def test_what_the_file_names_is_set_and_the_rest_is_as_usual(tmp_path):
         [channel_caps]
         phone = 1
         email = 0
-    """)
+    """,
+    )
     assert found == replace(
-        Limits(), contacts_per_week=2, contacts_per_person=0, fatigue=0.1, hourly_cost=90.0,
-        quiet_hours=(19, 9), time_zone="Europe/Zurich",
-        channel_caps={**CHANNEL_CAPS, "phone": 1, "email": 0})
+        Limits(),
+        contacts_per_week=2,
+        contacts_per_person=0,
+        fatigue=0.1,
+        hourly_cost=90.0,
+        quiet_hours=(19, 9),
+        time_zone="Europe/Zurich",
+        channel_caps={**CHANNEL_CAPS, "phone": 1, "email": 0},
+    )
     assert type(found.hourly_cost) is float
     assert CHANNEL_CAPS["phone"] == 2  # nobody else's
 
@@ -54,7 +63,8 @@ def test_what_the_file_names_is_set_and_the_rest_is_as_usual(tmp_path):
 def test_a_channel_that_is_not_named_keeps_the_cap_that_it_had():
     then = Limits(channel_caps={"phone": 5, "email": 7}, caution=1.0)
     assert with_changes(then, parse_limits("[channel_caps]\nphone = 1")) == replace(
-        then, channel_caps={"phone": 1, "email": 7})
+        then, channel_caps={"phone": 1, "email": 7}
+    )
 
 
 def test_the_file_of_the_readme_sets_every_limit_to_its_usual_value():
@@ -66,44 +76,68 @@ def test_the_file_of_the_readme_sets_every_limit_to_its_usual_value():
     assert with_changes(Limits(), usual) == Limits()
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("contacts_per_week = ", r"limits\.toml is not valid TOML .*Mend it, or take the line out"),
-    ("contact_per_week = 1", r"there is no limit contact_per_week\. Did you mean "
-                             r"contacts_per_week\? There are actions_per_week, "),
-    ("luck = 1", r"there is no limit luck\. There are actions_per_week, "),
-    ("contacts_per_week = -1", r"limits\.toml: The limit contacts_per_week is -1; it has to be a "
-                               r"number of at least 0\. Mend it"),
-    ("contacts_per_week = 2.5", "contacts_per_week is 2.5; it has to be a whole number, usually 3"),
-    ("contacts_per_week = true", "contacts_per_week is True; it has to be a whole number"),
-    (f"contacts_per_week = {10 ** 13}", "it has to be a whole number"),
-    (f"hourly_cost = {10 ** 400}", "it has to be a number, usually 60.0"),
-    ("hourly_cost = nan", "the limit hourly_cost is nan; it has to be a number"),
-    ("hourly_cost = -inf", "the limit hourly_cost is -inf; it has to be a number"),
-    ("margin = 80", r"margin is 80; it is a share of at most 1 \(5 % is 0\.05\), usually 0\.8"),
-    ("fatigue = 1.5", "fatigue is 1.5; it is a share"),
-    ("quiet_hours = [20, 25]", r"quiet_hours is \(20, 25\); it has to be two hours of the day from "
-                               r"0 to 23"),
-    ("quiet_hours = [20]", r"quiet_hours is \[20\]; it has to be two whole hours of the day, "
-                           r"usually \(20, 8\)"),
-    ("quiet_hours = [20.5, 8]", "it has to be two whole hours"),
-    ("quiet_hours = false", "it has to be two whole hours"),
-    ("workday = [17, 9]", r"workday is \(17, 9\); .*the earlier first"),
-    ('time_zone = "Mars/Olympus"', "time_zone is 'Mars/Olympus', which is no IANA name"),
-    ("time_zone = 1", "the limit time_zone is 1; it has to be text"),
-    ("[channel_caps]\npigeon = 1", "channel_caps names the channel 'pigeon'; known are email, "),
-    ("[channel_caps]\nemail = -1", "channel_caps of 'email' is -1"),
-    ("[channel_caps]\nemail = 1.5", "a table of channels with a whole number each"),
-    ("channel_caps = 3", "a table of channels with a whole number each"),
-    ("[channel_caps]\ninternal = 1", "channel_caps names 'internal', through which an account is "
-                                     "not contacted.* Contacts go by contract, demo, email"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("contacts_per_week = ", r"limits\.toml is not valid TOML .*Mend it, or take the line out"),
+        (
+            "contact_per_week = 1",
+            r"there is no limit contact_per_week\. Did you mean "
+            r"contacts_per_week\? There are actions_per_week, ",
+        ),
+        ("luck = 1", r"there is no limit luck\. There are actions_per_week, "),
+        (
+            "contacts_per_week = -1",
+            r"limits\.toml: The limit contacts_per_week is -1; it has to be a "
+            r"number of at least 0\. Mend it",
+        ),
+        (
+            "contacts_per_week = 2.5",
+            "contacts_per_week is 2.5; it has to be a whole number, usually 3",
+        ),
+        ("contacts_per_week = true", "contacts_per_week is True; it has to be a whole number"),
+        (f"contacts_per_week = {10**13}", "it has to be a whole number"),
+        (f"hourly_cost = {10**400}", "it has to be a number, usually 60.0"),
+        ("hourly_cost = nan", "the limit hourly_cost is nan; it has to be a number"),
+        ("hourly_cost = -inf", "the limit hourly_cost is -inf; it has to be a number"),
+        ("margin = 80", r"margin is 80; it is a share of at most 1 \(5 % is 0\.05\), usually 0\.8"),
+        ("fatigue = 1.5", "fatigue is 1.5; it is a share"),
+        (
+            "quiet_hours = [20, 25]",
+            r"quiet_hours is \(20, 25\); it has to be two hours of the day from "
+            r"0 to 23",
+        ),
+        (
+            "quiet_hours = [20]",
+            r"quiet_hours is \[20\]; it has to be two whole hours of the day, "
+            r"usually \(20, 8\)",
+        ),
+        ("quiet_hours = [20.5, 8]", "it has to be two whole hours"),
+        ("quiet_hours = false", "it has to be two whole hours"),
+        ("workday = [17, 9]", r"workday is \(17, 9\); .*the earlier first"),
+        ('time_zone = "Mars/Olympus"', "time_zone is 'Mars/Olympus', which is no IANA name"),
+        ("time_zone = 1", "the limit time_zone is 1; it has to be text"),
+        (
+            "[channel_caps]\npigeon = 1",
+            "channel_caps names the channel 'pigeon'; known are email, ",
+        ),
+        ("[channel_caps]\nemail = -1", "channel_caps of 'email' is -1"),
+        ("[channel_caps]\nemail = 1.5", "a table of channels with a whole number each"),
+        ("channel_caps = 3", "a table of channels with a whole number each"),
+        (
+            "[channel_caps]\ninternal = 1",
+            "channel_caps names 'internal', through which an account is "
+            "not contacted.* Contacts go by contract, demo, email",
+        ),
+    ],
+)
 def test_what_can_not_be_used_is_named(tmp_path, text, message):
     with pytest.raises(LimitsError, match=message):
         said(tmp_path, text)
 
 
 def test_a_file_that_can_not_be_read_is_said(tmp_path):
-    (tmp_path / LIMITS_FILE).write_bytes(b"time_zone = \"Z\xfcrich\"")
+    (tmp_path / LIMITS_FILE).write_bytes(b'time_zone = "Z\xfcrich"')
     with pytest.raises(LimitsError, match=r"limits\.toml can not be read .*remove it to go by"):
         limits_in(tmp_path)
     (tmp_path / LIMITS_FILE).unlink()

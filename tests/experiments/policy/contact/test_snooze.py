@@ -16,8 +16,15 @@ AS_OF = datetime(2026, 3, 2, 10, tzinfo=UTC)
 UNTIL = datetime(2026, 3, 16, 9, 30, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
 CRITICAL = AccountState(
-    account_id="a1", as_of=AS_OF, mrr=2000.0, score_source="model", churn_probability=0.2,
-    health_score=31.0, attributes={"contract_status": "active"}, features={})
+    account_id="a1",
+    as_of=AS_OF,
+    mrr=2000.0,
+    score_source="model",
+    churn_probability=0.2,
+    health_score=31.0,
+    attributes={"contract_status": "active"},
+    features={},
+)
 
 
 def later(action="success_call", *, until=UNTIL, at=AS_OF, reason="They are on leave"):
@@ -25,8 +32,15 @@ def later(action="success_call", *, until=UNTIL, at=AS_OF, reason="They are on l
 
 
 def ask(*put_off, as_of=AS_OF, asked_at=None):
-    return recommend(CRITICAL, playbook=playbook(), limits=Limits(), history=(), as_of=as_of,
-                     put_off=put_off, asked_at=asked_at)
+    return recommend(
+        CRITICAL,
+        playbook=playbook(),
+        limits=Limits(),
+        history=(),
+        as_of=as_of,
+        put_off=put_off,
+        asked_at=asked_at,
+    )
 
 
 def ids(answer):
@@ -53,20 +67,35 @@ def test_nothing_else_of_the_account_changes():
     assert ids(ask(later("tips_email"))) == [i for i in ids(ask()) if i != "tips_email"]
 
 
-@pytest.mark.parametrize(("as_of", "waits"), [
-    (AS_OF, True), (UNTIL - TICK, True), (UNTIL, False), (UNTIL + TICK, False)])
+@pytest.mark.parametrize(
+    ("as_of", "waits"), [(AS_OF, True), (UNTIL - TICK, True), (UNTIL, False), (UNTIL + TICK, False)]
+)
 def test_it_waits_until_the_date_and_not_a_moment_longer(as_of, waits):
     assert ("success_call" not in ids(ask(later(), as_of=as_of))) is waits
 
 
-@pytest.mark.parametrize(("asked_at", "waits"), [
-    (UNTIL - TICK, True), (UNTIL, False), (AS_OF, True), (AS_OF - MOST_AHEAD, True),
-    (AS_OF - MOST_AHEAD - TICK, False)])
+@pytest.mark.parametrize(
+    ("asked_at", "waits"),
+    [
+        (UNTIL - TICK, True),
+        (UNTIL, False),
+        (AS_OF, True),
+        (AS_OF - MOST_AHEAD, True),
+        (AS_OF - MOST_AHEAD - TICK, False),
+    ],
+)
 def test_the_date_comes_by_the_clock_on_the_wall_also_where_the_data_stand_still(asked_at, waits):
     years_back = AS_OF - timedelta(days=900)
     state = replace(CRITICAL, as_of=years_back)
-    answer = recommend(state, playbook=playbook(), limits=Limits(), history=(), as_of=years_back,
-                       put_off=[later()], asked_at=asked_at)
+    answer = recommend(
+        state,
+        playbook=playbook(),
+        limits=Limits(),
+        history=(),
+        as_of=years_back,
+        put_off=[later()],
+        asked_at=asked_at,
+    )
     assert ("success_call" not in ids(answer)) is waits
 
 
@@ -89,10 +118,22 @@ def test_of_two_the_longer_one_is_told_and_without_a_reason_none_is():
 
 
 def test_what_may_not_be_done_at_all_says_so_first():
-    ended = recommend(AccountState(
-        account_id="a1", as_of=AS_OF, mrr=2000.0, health_score=31.0, legal_hold=True,
-        attributes={"contract_status": "active"}, features={}), playbook=playbook(),
-        limits=Limits(), history=(), as_of=AS_OF, put_off=[later()])
+    ended = recommend(
+        AccountState(
+            account_id="a1",
+            as_of=AS_OF,
+            mrr=2000.0,
+            health_score=31.0,
+            legal_hold=True,
+            attributes={"contract_status": "active"},
+            features={},
+        ),
+        playbook=playbook(),
+        limits=Limits(),
+        history=(),
+        as_of=AS_OF,
+        put_off=[later()],
+    )
     assert held_back(ended).stage == "eligibility"
 
 

@@ -16,8 +16,11 @@ def plainly(texts):
 
 
 def test_every_length_around_the_edges_of_blocks():
-    texts = ["x" * length for edge in (0, BLOCK, 2 * BLOCK, 8 * BLOCK)
-             for length in range(max(0, edge - 3), edge + 4)]
+    texts = [
+        "x" * length
+        for edge in (0, BLOCK, 2 * BLOCK, 8 * BLOCK)
+        for length in range(max(0, edge - 3), edge + 4)
+    ]
     assert hex_digests(pl.Series(texts), few=0).to_list() == plainly(texts)
 
 
@@ -31,8 +34,7 @@ def test_a_digest_that_ends_in_zeros_keeps_them():
 @given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]))))
 def test_any_texts_one_by_one_or_all_at_once(texts):
     column = pl.Series(texts, dtype=pl.String)
-    assert (hex_digests(column, few=0).to_list() == hex_digests(column).to_list()
-            == plainly(texts))
+    assert hex_digests(column, few=0).to_list() == hex_digests(column).to_list() == plainly(texts)
 
 
 def test_a_part_of_a_column_is_hashed_as_that_part():

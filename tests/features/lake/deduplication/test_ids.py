@@ -23,7 +23,8 @@ events = st.builds(
     occurred_at=st.sampled_from([START, START + timedelta(microseconds=5)]),
     recorded_at=st.sampled_from([START + timedelta(days=1), START + timedelta(days=2)]),
     event_count=st.integers(0, 3),
-    quantity=st.none() | st.floats(allow_nan=False, allow_infinity=False)
+    quantity=st.none()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.sampled_from([1e16, 1e15, 1e-3, 9e-4, 1e-5, 0.1, 5.0, -0.0, 123456789.123]),
     properties=st.sampled_from(["{}", '{"name":"search"}']),
 )
@@ -45,8 +46,9 @@ def test_each_row_may_have_an_ordinal_of_its_own():
 
 def test_only_an_event_without_an_id_gets_one():
     plain = Event(account_id="a", kind="feature.used", occurred_at=START, recorded_at=START)
-    mine = Event(event_id="mine", account_id="a", kind="feature.used", occurred_at=START,
-                 recorded_at=START)
+    mine = Event(
+        event_id="mine", account_id="a", kind="feature.used", occurred_at=START, recorded_at=START
+    )
     named = with_first_ids(events_frame([mine, plain]))
     assert named["event_id"].to_list() == ["mine", content_id(plain)]
     assert named[OWN].to_list() == [True, False]
@@ -68,13 +70,28 @@ def test_the_fingerprint_is_that_of_the_set(made, random):
 
 
 def test_the_fingerprint_sees_content_id_and_the_moment_of_knowledge():
-    event = Event(event_id="x", account_id="a", kind="feature.used", occurred_at=START,
-                  recorded_at=START)
-    others = [Event(event_id="x", account_id="a", kind="feature.used", occurred_at=START,
-                    recorded_at=START + timedelta(microseconds=1)),
-              Event(event_id="x", account_id="a", kind="feature.used", occurred_at=START,
-                    recorded_at=START, quantity=0.0),
-              Event(event_id="y", account_id="a", kind="feature.used", occurred_at=START,
-                    recorded_at=START)]
+    event = Event(
+        event_id="x", account_id="a", kind="feature.used", occurred_at=START, recorded_at=START
+    )
+    others = [
+        Event(
+            event_id="x",
+            account_id="a",
+            kind="feature.used",
+            occurred_at=START,
+            recorded_at=START + timedelta(microseconds=1),
+        ),
+        Event(
+            event_id="x",
+            account_id="a",
+            kind="feature.used",
+            occurred_at=START,
+            recorded_at=START,
+            quantity=0.0,
+        ),
+        Event(
+            event_id="y", account_id="a", kind="feature.used", occurred_at=START, recorded_at=START
+        ),
+    ]
     assert len({fingerprint(keyed([e])) for e in (event, *others)}) == 4
     assert fingerprint(keyed([])) == 0

@@ -24,16 +24,19 @@ from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, with_keys
 from features.lake.parts import write_part
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-some_keys = st.lists(st.tuples(st.sampled_from([0, 1, 5, 2**63, 2**64 - 1]), st.integers(0, 2)),
-                     max_size=12)
+some_keys = st.lists(
+    st.tuples(st.sampled_from([0, 1, 5, 2**63, 2**64 - 1]), st.integers(0, 2)), max_size=12
+)
 
 
 def stored(folder, parts):
     paths = []
     for number, keys in enumerate(parts):
         paths.append(folder / f"{number}.parquet")
-        write_keys(paths[-1], pl.DataFrame(keys, schema={ID_KEY: pl.UInt64, CONTENT_KEY: pl.UInt64},
-                                           orient="row"))
+        write_keys(
+            paths[-1],
+            pl.DataFrame(keys, schema={ID_KEY: pl.UInt64, CONTENT_KEY: pl.UInt64}, orient="row"),
+        )
     return paths
 
 
@@ -51,14 +54,28 @@ def test_states_are_those_of_a_plain_look(tmp_path_factory, times, parts, asked)
     ids, contents = (np.array([key[n] for key in asked], dtype=np.uint64) for n in (0, 1))
     known = look_up(stored(folder, parts), ids, contents)
     assert known.states.tolist() == [plainly(parts, *key) for key in asked]
-    assert set(known.parts) == {f"{n}.parquet" for n, keys in enumerate(parts)
-                                if {key for key, _ in keys} & {key for key, _ in asked}}
+    assert set(known.parts) == {
+        f"{n}.parquet"
+        for n, keys in enumerate(parts)
+        if {key for key, _ in keys} & {key for key, _ in asked}
+    }
 
 
 def test_an_index_that_is_missing_is_made_from_its_part(tmp_path):
-    events = with_keys(events_frame([
-        Event(event_id=f"e{n}", account_id=f"a{n % 3}", kind="feature.used", occurred_at=START,
-              recorded_at=START) for n in range(50)]))
+    events = with_keys(
+        events_frame(
+            [
+                Event(
+                    event_id=f"e{n}",
+                    account_id=f"a{n % 3}",
+                    kind="feature.used",
+                    occurred_at=START,
+                    recorded_at=START,
+                )
+                for n in range(50)
+            ]
+        )
+    )
     path = tmp_path / "part.parquet"
     write_part(events, path)
     written = keys_path(path).read_bytes()

@@ -16,8 +16,16 @@ from features.events.text_buffers import SAMPLE, comes_again
 from features.lake.deduplication.row_keys import CONTENT_KEY, FEW, ID_KEY, text_hashes, with_keys
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-EVENT = Event(event_id="e", account_id="a", user_id="u", kind="feature.used", occurred_at=START,
-              recorded_at=START, quantity=1.0, properties='{"name":"search"}')
+EVENT = Event(
+    event_id="e",
+    account_id="a",
+    user_id="u",
+    kind="feature.used",
+    occurred_at=START,
+    recorded_at=START,
+    quantity=1.0,
+    properties='{"name":"search"}',
+)
 
 
 def test_stored_keys_are_these_forever():
@@ -25,15 +33,30 @@ def test_stored_keys_are_these_forever():
     assert [hex(key) for key in found[ID_KEY]] == ["0xddbf782efd8c4fc1"] * 2
     assert [hex(key) for key in found[CONTENT_KEY]] == ["0x994edc2ce478db5a", "0x4ee77b75d3b01a38"]
     assert [hex(key) for key in text_hashes(pl.Series(["", "search", "nine char", "ü" * 20]))] == [
-        "0x0", "0x5b743426ffc254f5", "0xc1bfb2549fdf144e", "0xbd6b0217a85247eb"]
+        "0x0",
+        "0x5b743426ffc254f5",
+        "0xc1bfb2549fdf144e",
+        "0xbd6b0217a85247eb",
+    ]
 
 
-@pytest.mark.parametrize("change", [
-    {"account_id": "b"}, {"user_id": None}, {"user_id": "v"}, {"kind": "user.session"},
-    {"occurred_at": START - timedelta(microseconds=1)}, {"event_count": 2}, {"user_count": 2},
-    {"quantity": None}, {"quantity": 0.0}, {"properties": "{}"},
-    {"account_id": "u", "user_id": "a"},
-], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"account_id": "b"},
+        {"user_id": None},
+        {"user_id": "v"},
+        {"kind": "user.session"},
+        {"occurred_at": START - timedelta(microseconds=1)},
+        {"event_count": 2},
+        {"user_count": 2},
+        {"quantity": None},
+        {"quantity": 0.0},
+        {"properties": "{}"},
+        {"account_id": "u", "user_id": "a"},
+    ],
+    ids=str,
+)
 def test_every_part_of_the_content_counts_and_the_moment_of_knowledge_does_not(change):
     other = replace(EVENT, recorded_at=START + timedelta(days=1))
     keys = with_keys(events_frame([EVENT, replace(EVENT, **change), other]))[CONTENT_KEY]
@@ -50,16 +73,21 @@ def test_texts_have_one_hash_only_if_they_are_the_same(texts):
 
 
 @settings(deadline=None)
-@given(st.lists(st.none() | st.text(alphabet="ab\x00ü", max_size=30), max_size=30),
-       st.integers(0, 30))
+@given(
+    st.lists(st.none() | st.text(alphabet="ab\x00ü", max_size=30), max_size=30), st.integers(0, 30)
+)
 def test_the_compiler_changes_no_hash(texts, start):
     some = pl.Series(texts, dtype=pl.String)[start:]
     assert text_hashes(some, few=-1).tolist() == text_hashes(some).tolist()
 
 
 def test_many_events_have_the_keys_of_few():
-    events = events_frame([replace(EVENT, event_id=str(n), event_count=n % 9,
-                                   quantity=None if n % 5 else n / 4) for n in range(FEW + 1)])
+    events = events_frame(
+        [
+            replace(EVENT, event_id=str(n), event_count=n % 9, quantity=None if n % 5 else n / 4)
+            for n in range(FEW + 1)
+        ]
+    )
     few = pl.concat([with_keys(events[:FEW]), with_keys(events[FEW:])])
     assert_frame_equal(with_keys(events), few)
 

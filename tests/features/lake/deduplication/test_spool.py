@@ -19,10 +19,23 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def piece(*numbers):
-    return with_keys(with_first_ids(events_frame([
-        Event(event_id=f"e{n}" if n % 2 else "", account_id="a", kind="feature.used",
-              occurred_at=START, recorded_at=START + timedelta(seconds=n), event_count=n)
-        for n in numbers])))
+    return with_keys(
+        with_first_ids(
+            events_frame(
+                [
+                    Event(
+                        event_id=f"e{n}" if n % 2 else "",
+                        account_id="a",
+                        kind="feature.used",
+                        occurred_at=START,
+                        recorded_at=START + timedelta(seconds=n),
+                        event_count=n,
+                    )
+                    for n in numbers
+                ]
+            )
+        )
+    )
 
 
 @pytest.mark.parametrize("most", [0, 5, 1_000], ids=["on disk", "some of each", "in memory"])
@@ -40,10 +53,18 @@ def test_events_and_keys_come_out_as_they_went_in(tmp_path, most, bucket_events)
         assert ids == sorted(ids)
         assert not seen & set(ids)
         seen |= set(ids)
-        found += zip(keys.rows.tolist(), ids, keys.contents.tolist(), keys.recorded.tolist(),
-                     keys.own.tolist(), strict=True)
-    assert sorted(found) == whole.select(
-        ROW, ID_KEY, CONTENT_KEY, pl.col("recorded_at").to_physical(), OWN).rows()
+        found += zip(
+            keys.rows.tolist(),
+            ids,
+            keys.contents.tolist(),
+            keys.recorded.tolist(),
+            keys.own.tolist(),
+            strict=True,
+        )
+    assert (
+        sorted(found)
+        == whole.select(ROW, ID_KEY, CONTENT_KEY, pl.col("recorded_at").to_physical(), OWN).rows()
+    )
 
 
 def test_an_empty_spool_has_no_keys(tmp_path):

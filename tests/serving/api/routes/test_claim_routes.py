@@ -36,10 +36,17 @@ class Engine:
     def __init__(self, client: TestClient) -> None:
         self.client = client
 
-    def post(self, path: str, body: dict[str, object] | None = None, *, status: int = 201,
-             key: str | None = None) -> dict[str, object]:
+    def post(
+        self,
+        path: str,
+        body: dict[str, object] | None = None,
+        *,
+        status: int = 201,
+        key: str | None = None,
+    ) -> dict[str, object]:
         answer = self.client.post(
-            path, json=body or {}, headers={"Idempotency-Key": key or f"k-{next(keys)}"})
+            path, json=body or {}, headers={"Idempotency-Key": key or f"k-{next(keys)}"}
+        )
         content = answer.json()
         assert answer.status_code == status, content
         content["retry_after"] = answer.headers.get("retry-after")
@@ -52,30 +59,39 @@ class Engine:
     def trust(self, level: int = 4) -> None:
         self.post("/v1/controls/levels", {"level": level, "reason": "trusted", "by": "boss"})
 
-    def claim(self, decision_id: object, *, by: str = "mailer", status: int = 201,
-              key: str | None = None) -> dict[str, object]:
-        return self.post(f"/v1/decisions/{decision_id}/claims", {"by": by, "lease_seconds": 600},
-                         status=status, key=key)
+    def claim(
+        self, decision_id: object, *, by: str = "mailer", status: int = 201, key: str | None = None
+    ) -> dict[str, object]:
+        return self.post(
+            f"/v1/decisions/{decision_id}/claims",
+            {"by": by, "lease_seconds": 600},
+            status=status,
+            key=key,
+        )
 
-    def approve(self, decision_id: object, *, by: str = "ann", verdict: str = "approved",
-                status: int = 201) -> dict[str, object]:
-        return self.post(f"/v1/decisions/{decision_id}/approvals",
-                         {"verdict": verdict, "by": by, "reason": "looked at it"}, status=status)
+    def approve(
+        self, decision_id: object, *, by: str = "ann", verdict: str = "approved", status: int = 201
+    ) -> dict[str, object]:
+        return self.post(
+            f"/v1/decisions/{decision_id}/approvals",
+            {"verdict": verdict, "by": by, "reason": "looked at it"},
+            status=status,
+        )
 
     def slug(self, content: dict[str, object]) -> str:
         return str(content["type"]).removeprefix("/problems#")
 
 
 @pytest.fixture
-def engine(own_workspace, store, make_client: Callable[..., TestClient], clock: Clock
-           ) -> Engine:
+def engine(own_workspace, store, make_client: Callable[..., TestClient], clock: Clock) -> Engine:
     return Engine(make_client(own_workspace, store, now=clock))
 
 
 def test_a_decision_says_until_when_it_is_valid_and_how_far_it_may_go(engine, clock):
     decided = engine.decide()
     assert decided["valid_until"] == (clock.at + timedelta(days=7)).isoformat().replace(
-        "+00:00", "Z")
+        "+00:00", "Z"
+    )
     assert decided["autonomy"] == min(2, decided["ranked"][0]["max_autonomy"])
     seen = engine.client.get(f"/v1/decisions/{decided['decision_id']}").json()
     assert seen["action"] == decided["action"] != "do_nothing"
@@ -114,8 +130,9 @@ def test_a_person_is_not_the_program_that_proposed(engine):
 
 def test_a_repeated_request_is_one_claim(engine):
     engine.trust()
-    decided = next(d for d in (engine.decide(f"acct-{n:02d}") for n in range(12))
-                   if d["autonomy"] == 4)
+    decided = next(
+        d for d in (engine.decide(f"acct-{n:02d}") for n in range(12)) if d["autonomy"] == 4
+    )
     first = engine.claim(decided["decision_id"], key="same")
     again = engine.claim(decided["decision_id"], key="same")
     assert first == again
@@ -138,8 +155,9 @@ def test_a_failed_claim_says_why(engine):
     name = engine.decide("acct-01")["decision_id"]
     engine.approve(name)
     claim = engine.claim(name)
-    failed = engine.post(f"/v1/claims/{claim['claim_id']}/fail",
-                         {"by": "mailer", "reason": "bounced"}, status=200)
+    failed = engine.post(
+        f"/v1/claims/{claim['claim_id']}/fail", {"by": "mailer", "reason": "bounced"}, status=200
+    )
     assert (failed["state"], failed["reason"]) == ("failed", "bounced")
     theirs = engine.claim(name)
     refused = engine.post(f"/v1/claims/{theirs['claim_id']}/complete", {"by": "other"}, status=403)
@@ -150,13 +168,19 @@ def test_nothing_was_carried_out_in_the_future(engine, clock):
     name = engine.decide("acct-01")["decision_id"]
     engine.approve(name)
     claim = engine.claim(name)
-    refused = engine.post(f"/v1/claims/{claim['claim_id']}/complete",
-                          {"by": "mailer", "occurred_at": (clock.at + HOUR).isoformat()},
-                          status=422)
-    assert refused["errors"] == [{"where": "occurred_at",
-                                  "message": "lies after the data of this workspace, which end at "
-                                             "2026-03-01 00:00:00 UTC; leave it out for that "
-                                             "moment"}]
+    refused = engine.post(
+        f"/v1/claims/{claim['claim_id']}/complete",
+        {"by": "mailer", "occurred_at": (clock.at + HOUR).isoformat()},
+        status=422,
+    )
+    assert refused["errors"] == [
+        {
+            "where": "occurred_at",
+            "message": "lies after the data of this workspace, which end at "
+            "2026-03-01 00:00:00 UTC; leave it out for that "
+            "moment",
+        }
+    ]
 
 
 class TestWhereTheDataEndedYearsAgo:
@@ -170,8 +194,7 @@ class TestWhereTheDataEndedYearsAgo:
     def engine(self, own_workspace, store, make_client, as_of, real) -> Engine:
         return Engine(make_client(own_workspace, store, now=lambda: as_of, wall_clock=real))
 
-    def test_a_decision_is_claimed_lapses_and_is_carried_out_by_another(self, engine, real,
-                                                                        as_of):
+    def test_a_decision_is_claimed_lapses_and_is_carried_out_by_another(self, engine, real, as_of):
         decided = engine.decide("acct-01")
         name = decided["decision_id"]
         assert moment(decided["decided_at"]) == as_of
@@ -184,14 +207,17 @@ class TestWhereTheDataEndedYearsAgo:
         assert engine.client.get(f"/v1/claims/{first['claim_id']}").json()["state"] == "lapsed"
         second = engine.claim(name, by="other")
         real.at -= timedelta(minutes=9)
-        refused = engine.post(f"/v1/claims/{first['claim_id']}/heartbeat", {"by": "mailer"},
-                              status=409)
+        refused = engine.post(
+            f"/v1/claims/{first['claim_id']}/heartbeat", {"by": "mailer"}, status=409
+        )
         assert engine.slug(refused) == "claim-over"
-        done = engine.post(f"/v1/claims/{second['claim_id']}/complete", {"by": "other"},
-                           status=200)
+        done = engine.post(f"/v1/claims/{second['claim_id']}/complete", {"by": "other"}, status=200)
         assert moment(done["ended_at"]) == real.at + timedelta(minutes=9)
-        [event] = [one for one in engine.client.get(
-            "/v1/accounts/acct-01/timeline").json()["items"] if one["kind"] == "action.executed"]
+        [event] = [
+            one
+            for one in engine.client.get("/v1/accounts/acct-01/timeline").json()["items"]
+            if one["kind"] == "action.executed"
+        ]
         assert moment(event["occurred_at"]) == as_of
 
     def test_asked_again_on_the_day_it_is_the_same_decision_and_later_another(self, engine, real):
@@ -210,8 +236,11 @@ class TestWhereTheDataEndedYearsAgo:
     def test_a_veto_window_passes(self, engine, real):
         engine.trust(3)
         decided = engine.post("/v1/next-actions", {}, status=200)["items"]
-        name = next(one["decision_id"] for one in decided
-                    if one["autonomy"] == 3 and one["action"] != "do_nothing")
+        name = next(
+            one["decision_id"]
+            for one in decided
+            if one["autonomy"] == 3 and one["action"] != "do_nothing"
+        )
         assert engine.claim(name, status=409)["retry_after"] == "14400"
         real.at += timedelta(hours=4)
         engine.claim(name)
@@ -219,8 +248,13 @@ class TestWhereTheDataEndedYearsAgo:
     def test_a_stop_and_a_key_go_by_the_clock(self, engine, real):
         assert moment(engine.post("/v1/controls/stop", {"reason": "x"})["at"]) == real.at
         keys = engine.client.app.state.desk.keys
-        new = keys.create(name="laptop", owner="ann", role="engine", now=real.at,
-                          expires_at=real.at + timedelta(days=90))
+        new = keys.create(
+            name="laptop",
+            owner="ann",
+            role="engine",
+            now=real.at,
+            expires_at=real.at + timedelta(days=90),
+        )
         ask = {"headers": {"X-API-Key": new.secret}}
         assert engine.client.get("/v1/accounts", **ask).status_code == 200
         real.at += timedelta(days=91)
@@ -240,8 +274,7 @@ def test_the_kill_switch_stops_what_is_under_way_and_what_would_begin(engine):
     refused = engine.claim(second, status=409)
     assert engine.slug(refused) == "stopped"
     assert "boss stopped everything" in refused["detail"]
-    refused = engine.post(f"/v1/claims/{claim['claim_id']}/heartbeat", {"by": "mailer"},
-                          status=409)
+    refused = engine.post(f"/v1/claims/{claim['claim_id']}/heartbeat", {"by": "mailer"}, status=409)
     assert engine.slug(refused) == "stopped"
     assert engine.decide("acct-03")["autonomy"] == 0
     controls = engine.client.get("/v1/controls").json()
@@ -257,8 +290,9 @@ def test_what_is_not_stopped_can_not_be_resumed(engine):
     assert "stopped is nothing" in refused["detail"]
 
 
-@pytest.mark.parametrize(("field", "name"), [("action", "sucess_call"), ("segment", "Mid"),
-                                             ("csm", "csm-99")])
+@pytest.mark.parametrize(
+    ("field", "name"), [("action", "sucess_call"), ("segment", "Mid"), ("csm", "csm-99")]
+)
 def test_a_stop_of_a_misspelt_name_would_stop_nothing(engine, field, name):
     refused = engine.post("/v1/controls/stop", {field: name, "reason": "x"}, status=422)
     assert refused["errors"] == [{"where": field, "message": "there is none of this name"}]
@@ -266,8 +300,9 @@ def test_a_stop_of_a_misspelt_name_would_stop_nothing(engine, field, name):
 
 def test_discounts_never_go_ahead_by_themselves(engine):
     offer = next(a.id for a in playbook().actions if a.channel == "offer")
-    refused = engine.post("/v1/controls/levels", {"action": offer, "level": 3, "reason": "x"},
-                          status=422)
+    refused = engine.post(
+        "/v1/controls/levels", {"action": offer, "level": 3, "reason": "x"}, status=422
+    )
     assert engine.slug(refused) == "level-too-high"
     engine.post("/v1/controls/levels", {"action": offer, "level": 2, "reason": "x"})
 
@@ -298,12 +333,15 @@ def test_without_the_ledger_there_are_suggestions_and_no_decisions(engine, own_w
     assert item["autonomy"] <= 1
     assert "this is a suggestion" in item["notes"][-1]
     for method, address, body in (
-            ("POST", "/v1/decisions/d/claims", {}),
-            ("POST", "/v1/decisions/d/outcomes", {"kind": "executed"}),
-            ("GET", "/v1/decisions/d", None), ("GET", "/v1/controls", None),
-            ("POST", "/v1/controls/stop", {"reason": "x"})):
-        refused = engine.client.request(method, address, json=body,
-                                        headers={"Idempotency-Key": f"k-{next(keys)}"})
+        ("POST", "/v1/decisions/d/claims", {}),
+        ("POST", "/v1/decisions/d/outcomes", {"kind": "executed"}),
+        ("GET", "/v1/decisions/d", None),
+        ("GET", "/v1/controls", None),
+        ("POST", "/v1/controls/stop", {"reason": "x"}),
+    ):
+        refused = engine.client.request(
+            method, address, json=body, headers={"Idempotency-Key": f"k-{next(keys)}"}
+        )
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2"), address
         assert engine.slug(refused.json()) == "ledger-unreachable"
     assert engine.client.get("/readyz").status_code == 503

@@ -28,8 +28,9 @@ SKILLS = ["ceo", "support", "billing", "sales", "marketing", "product", "sponsor
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory, store) -> FastAPI:
-    return create_app(make_workspace(tmp_path_factory.mktemp("plans")), store=store,
-                      now=lambda: AS_OF)
+    return create_app(
+        make_workspace(tmp_path_factory.mktemp("plans")), store=store, now=lambda: AS_OF
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,11 @@ def address(app: FastAPI) -> Iterator[str]:
 
 
 def team(hours: float = 4.0, **changed: object) -> dict[str, object]:
-    return {"csms": [{"id": f"csm-{n}", "hours": hours} for n in range(3)],
-            "pools": [{"id": "others", "hours": hours, "skills": SKILLS}], **changed}
+    return {
+        "csms": [{"id": f"csm-{n}", "hours": hours} for n in range(3)],
+        "pools": [{"id": "others", "hours": hours, "skills": SKILLS}],
+        **changed,
+    }
 
 
 def post(address: str, body: object) -> httpx.Response:
@@ -80,14 +84,19 @@ def test_a_plan_is_on_the_page_of_reports_when_it_shall_be_kept(address, app) ->
 
 def test_only_who_reaches_everybody_says_what_the_plan_of_the_week_is() -> None:
     check_may_keep(caller_of("k", "engine"))
-    for caller in (caller_of("k", "reader"), caller_of("k", "csm", owner="ann"),
-                   caller_of("k", "engine", territories=("emea",))):
+    for caller in (
+        caller_of("k", "reader"),
+        caller_of("k", "csm", owner="ann"),
+        caller_of("k", "engine", territories=("emea",)),
+    ):
         with pytest.raises(NotPermittedError, match="needs the permission 'recommend'"):
             check_may_keep(caller)
 
 
 def test_a_key_of_some_accounts_sees_no_prices_of_others_hours(
-    make_client, own_workspace, store,
+    make_client,
+    own_workspace,
+    store,
 ) -> None:
     client = make_client(own_workspace, store, api_key="k" * 20)
     whole = {"Authorization": "Bearer " + "k" * 20}
@@ -117,16 +126,25 @@ def test_care_that_does_not_fit_is_refused_with_its_field(address) -> None:
     assert [each["where"] for each in problem["errors"]] == ["care[1].accounts"]
 
 
-@pytest.mark.parametrize(("limit", "name", "where"), [
-    ("care", "silver", "care[1].accounts"), ("budget", "gifts", "budgets[1].amount"),
-    ("hours", "ben", "csms[1].hours"), ("hours", "desk", "pools[0].hours"),
-], ids=["care", "budget", "csm", "pool"])
+@pytest.mark.parametrize(
+    ("limit", "name", "where"),
+    [
+        ("care", "silver", "care[1].accounts"),
+        ("budget", "gifts", "budgets[1].amount"),
+        ("hours", "ben", "csms[1].hours"),
+        ("hours", "desk", "pools[0].hours"),
+    ],
+    ids=["care", "budget", "csm", "pool"],
+)
 def test_every_limit_of_a_conflict_has_its_field(limit, name, where) -> None:
-    body = PlanRequest.model_validate({
-        "csms": [{"id": "ann", "hours": 1}, {"id": "ben", "hours": 1}],
-        "pools": [{"id": "desk", "hours": 1, "skills": ["support"]}],
-        "budgets": [{"id": "offers", "amount": 1}, {"id": "gifts", "amount": 1}],
-        "care": [{"tier": "gold", "accounts": 1}, {"tier": "silver", "accounts": 1}]})
+    body = PlanRequest.model_validate(
+        {
+            "csms": [{"id": "ann", "hours": 1}, {"id": "ben", "hours": 1}],
+            "pools": [{"id": "desk", "hours": 1, "skills": ["support"]}],
+            "budgets": [{"id": "offers", "amount": 1}, {"id": "gifts", "amount": 1}],
+            "care": [{"tier": "gold", "accounts": 1}, {"tier": "silver", "accounts": 1}],
+        }
+    )
     assert body.field_of(Conflict(limit=limit, id=name, words="")) == where
 
 
@@ -158,19 +176,26 @@ def test_a_turn_comes_back_after_a_failure() -> None:
     turns = Turns(1, what="plans")
     with pytest.raises(KeyError), turns.taken():
         raise KeyError
-    with (turns.taken(), pytest.raises(TooManyAtOnceError, match="1 plans are being made"),
-          turns.taken()):
+    with (
+        turns.taken(),
+        pytest.raises(TooManyAtOnceError, match="1 plans are being made"),
+        turns.taken(),
+    ):
         pass
 
 
 def test_a_week_is_planned_at_any_hour_of_it(tmp_path, store, address) -> None:
-    asleep = [event(f"acct-{n:02d}", "account.updated", 1, time_zone="UTC")
-              for n in range(ACCOUNTS)]  # it is midnight there
+    asleep = [
+        event(f"acct-{n:02d}", "account.updated", 1, time_zone="UTC") for n in range(ACCOUNTS)
+    ]  # it is midnight there
     place = make_workspace(tmp_path, more=asleep)
     app = create_app(place, store=store, now=lambda: AS_OF)
     with TestClient(app, base_url="http://127.0.0.1") as client:
-        asked = client.post("/v1/next-actions", json={"account_ids": ["acct-00"]},
-                            headers={"Idempotency-Key": "at midnight"}).json()
+        asked = client.post(
+            "/v1/next-actions",
+            json={"account_ids": ["acct-00"]},
+            headers={"Idempotency-Key": "at midnight"},
+        ).json()
         assert "quiet_hours" in {w["reason"] for one in asked["items"] for w in one["withheld"]}
         planned = client.post("/v1/plans", json=team()).json()
     awake = post(address, team()).json()

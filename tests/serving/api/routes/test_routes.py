@@ -46,10 +46,17 @@ def test_the_list_has_the_agreed_shape(client):
     assert following["next_cursor"] is None
 
 
-@pytest.mark.parametrize(("query", "count"), [
-    ("segment=mid", 24), ("csm=csm-1", 16), ("status=ended", 1), ("service_tier=enterprise", 24),
-    ("search=company%2007", 1), ("segment=none-such", 0),
-])
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("segment=mid", 24),
+        ("csm=csm-1", 16),
+        ("status=ended", 1),
+        ("service_tier=enterprise", 24),
+        ("search=company%2007", 1),
+        ("segment=none-such", 0),
+    ],
+)
 def test_the_list_is_filtered(client, query, count):
     content = client.get(f"/v1/accounts?{query}").json()
     assert content["accounts"] == len(content["items"]) == count
@@ -100,8 +107,7 @@ def test_several_scores_come_in_the_order_asked(client):
     content = client.post("/v1/scores", json=body).json()
     assert [s["account_id"] for s in content["items"]] == ["acct-05", "acct-03"]
     assert content["unknown"] == ["nobody"]
-    assert content["items"][0] == client.get(
-        "/v1/accounts/acct-05/score?horizon_days=60").json()
+    assert content["items"][0] == client.get("/v1/accounts/acct-05/score?horizon_days=60").json()
 
 
 def test_the_timeline_is_in_words_newest_first(client):
@@ -117,16 +123,16 @@ class TestFallback:
     """The same address answers in the same shape, whatever there is to score with."""
 
     @pytest.mark.parametrize("case", ["no champion", "old features"])
-    def test_the_formula_answers_and_says_why(self, shared_workspace, store, make_client, client,
-                                              case):
+    def test_the_formula_answers_and_says_why(
+        self, shared_workspace, store, make_client, client, case
+    ):
         as_of = client.app.state.desk.portfolio.as_of
         if case == "no champion":
             other = make_client(shared_workspace, MemoryModelStore())
             why = "No churn model has been promoted."
         else:
             other = make_client(shared_workspace, store, now=lambda: as_of + timedelta(days=90))
-            why = ("The features are of 1 March 2026, 90 days old, and may be at most 35 days "
-                   "old.")
+            why = "The features are of 1 March 2026, 90 days old, and may be at most 35 days old."
         path = "/v1/accounts/acct-00/score"
         usual, fallback = client.get(path).json(), other.get(path).json()
         assert set(fallback) == set(usual)
@@ -138,7 +144,8 @@ class TestFallback:
         assert why in page
 
     def test_a_damaged_bundle_on_disk_is_told_without_where_it_lies(
-            self, own_workspace, make_client, client):
+        self, own_workspace, make_client, client
+    ):
         models = MlflowModelStore(own_workspace.tracking_uri)
         add_model(models, "churn", make_bundle(own_workspace, ("errors_28d", "seats"), [0.9, 0.1]))
         [bundle] = own_workspace.root.rglob("arrays.npz")
@@ -146,17 +153,19 @@ class TestFallback:
         content[len(content) // 2] ^= 0xFF
         bundle.write_bytes(content)
         other = make_client(own_workspace, MlflowModelStore(own_workspace.tracking_uri))
-        bodies = {"/v1/scores": {"account_ids": ["acct-00"]},
-                  "/v1/next-actions": {"account_ids": ["acct-00"]}}
-        for path in ("/v1/accounts", "/v1/accounts/acct-00", "/v1/accounts/acct-00/score",
-                     *bodies):
+        bodies = {
+            "/v1/scores": {"account_ids": ["acct-00"]},
+            "/v1/next-actions": {"account_ids": ["acct-00"]},
+        }
+        for path in ("/v1/accounts", "/v1/accounts/acct-00", "/v1/accounts/acct-00/score", *bodies):
             ask = {"json": bodies[path]} if path in bodies else {}
             answer = other.request("POST" if ask else "GET", path, **ask)
             assert answer.status_code == 200, answer.text
             one = (answer.json().get("items") or [answer.json()])[0]
             assert one["source"] == "health_formula"
-            assert one["degraded"].startswith("The churn model could not be used: The file "
-                                              "'arrays.npz' in ")
+            assert one["degraded"].startswith(
+                "The churn model could not be used: The file 'arrays.npz' in "
+            )
             assert str(own_workspace.root) not in answer.text
             if path != "/v1/next-actions":  # that one writes
                 usual = client.request("POST" if ask else "GET", path, **ask).json()
@@ -179,11 +188,16 @@ class TestFallback:
         assert empty.get("/healthz").json()["status"] == "ok"
         assert empty.get("/v1/actions").status_code == 200
 
-    def test_a_promotion_is_noticed_without_a_restart(self, shared_workspace, store, make_client,
-                                                      churn_bundle):
+    def test_a_promotion_is_noticed_without_a_restart(
+        self, shared_workspace, store, make_client, churn_bundle
+    ):
         models = MemoryModelStore()
-        models.__dict__.update({k: {n: list(v) if isinstance(v, list) else v
-                                    for n, v in d.items()} for k, d in store.__dict__.items()})
+        models.__dict__.update(
+            {
+                k: {n: list(v) if isinstance(v, list) else v for n, v in d.items()}
+                for k, d in store.__dict__.items()
+            }
+        )
         running = make_client(shared_workspace, models)
         desk = running.app.state.desk
         assert not desk.refresh()
@@ -192,8 +206,11 @@ class TestFallback:
         from registry.store.store import TrainingRun
 
         at = datetime(2026, 3, 1, tzinfo=UTC)
-        run = models.record_run(TrainingRun(label="churn", name="again", bundle=churn_bundle,
-                                            started_at=at, ended_at=at))
+        run = models.record_run(
+            TrainingRun(
+                label="churn", name="again", bundle=churn_bundle, started_at=at, ended_at=at
+            )
+        )
         models.promote("churn", models.register("churn", run), evidence={}, by="ann", at=at)
         assert desk.refresh()
         assert running.get("/v1/accounts/acct-00").json()["model_version"] == "churn version 2"
@@ -226,8 +243,12 @@ class TestDecisions:
         stored = desk.ledger.decision(decided["items"][0]["decision_id"])
         assert stored.account_id == "acct-00"
         assert stored.eligible[0]["action_id"] == decided["items"][0]["action"]
-        assert stored.versions == {"score_source": "model", "model": "churn version 1",
-                                   "formula": "003", "policy": policy_code()}
+        assert stored.versions == {
+            "score_source": "model",
+            "model": "churn version 1",
+            "formula": "003",
+            "policy": policy_code(),
+        }
         assert replay(stored, desk.ledger.shared_input(shared_digest(stored))).difference is None
         assert len(stored.input_digest) == 32
 
@@ -245,11 +266,15 @@ class TestDecisions:
         decision = decided["items"][0]
         answer = own_client.post(
             f"/v1/decisions/{decision['decision_id']}/outcomes",
-            json={"kind": "executed", "by": "csm-0"}, headers={"Idempotency-Key": "one"})
+            json={"kind": "executed", "by": "csm-0"},
+            headers={"Idempotency-Key": "one"},
+        )
         assert answer.status_code == 201
         assert answer.json()["action"] == decision["action"]
-        kinds = {e["kind"] for e in own_client.get(
-            "/v1/accounts/acct-00/timeline?limit=2").json()["items"]}
+        kinds = {
+            e["kind"]
+            for e in own_client.get("/v1/accounts/acct-00/timeline?limit=2").json()["items"]
+        }
         assert kinds == {"action.decided", "action.executed"}
         assert own_client.app.state.desk.ledger.undelivered() == ((), (), ())
 
@@ -267,18 +292,26 @@ class TestDecisions:
         path = f"/v1/decisions/{decided['items'][0]['decision_id']}/outcomes"
         own_client.post(path, json={"kind": "executed"}, headers={"Idempotency-Key": "one"})
         before = own_client.get("/v1/accounts/acct-00/timeline").json()
-        answer = own_client.post(path, json={"kind": "declined", "reason": "wrong moment"},
-                                 headers={"Idempotency-Key": "two"})
+        answer = own_client.post(
+            path,
+            json={"kind": "declined", "reason": "wrong moment"},
+            headers={"Idempotency-Key": "two"},
+        )
         assert (answer.status_code, answer.json()["type"]) == (
-            409, "/problems#contradicting-outcome")
+            409,
+            "/problems#contradicting-outcome",
+        )
         assert "was reported as executed on 2026-03-01" in answer.json()["detail"]
         assert own_client.get("/v1/accounts/acct-00/timeline").json() == before
         assert own_client.app.state.desk.ledger.counts() == (1, 1)
 
     def test_what_was_done_is_not_recommended_again_at_once(self, own_client, decided):
         decision = decided["items"][0]
-        own_client.post(f"/v1/decisions/{decision['decision_id']}/outcomes",
-                        json={"kind": "executed"}, headers={"Idempotency-Key": "one"})
+        own_client.post(
+            f"/v1/decisions/{decision['decision_id']}/outcomes",
+            json={"kind": "executed"},
+            headers={"Idempotency-Key": "one"},
+        )
         again = own_client.post("/v1/next-actions", json={"account_ids": ["acct-00"]}).json()
         [one] = again["items"]
         assert decision["action"] not in [c["action"] for c in one["ranked"]]
@@ -286,22 +319,26 @@ class TestDecisions:
 
     def test_what_a_person_declined_has_not_been_done(self, own_client, decided):
         decision = decided["items"][0]
-        own_client.post(f"/v1/decisions/{decision['decision_id']}/outcomes",
-                        json={"kind": "declined", "reason": "wrong moment"},
-                        headers={"Idempotency-Key": "one"})
+        own_client.post(
+            f"/v1/decisions/{decision['decision_id']}/outcomes",
+            json={"kind": "declined", "reason": "wrong moment"},
+            headers={"Idempotency-Key": "one"},
+        )
         again = own_client.post("/v1/next-actions", json={"account_ids": ["acct-00"]}).json()
         assert again["items"][0]["action"] == decision["action"]
 
     def test_while_another_process_writes_the_outcome_is_kept_and_delivered_later(
-            self, own_client, own_workspace, decided, monkeypatch):
+        self, own_client, own_workspace, decided, monkeypatch
+    ):
         from features.lake.lake import Lake
         from serving.timeline import store as timelines
 
         monkeypatch.setattr(timelines, "WAIT_SECONDS", 0.05)  # a test does not wait 5 s
         path = f"/v1/decisions/{decided['items'][0]['decision_id']}/outcomes"
         with Lake(own_workspace.events_dir, own_workspace.quarantine_dir).batch():
-            answer = own_client.post(path, json={"kind": "executed"},
-                                     headers={"Idempotency-Key": "one"})
+            answer = own_client.post(
+                path, json={"kind": "executed"}, headers={"Idempotency-Key": "one"}
+            )
             assert answer.status_code == 201
             assert len(own_client.app.state.desk.ledger.undelivered()[1]) == 1
         assert own_client.app.state.desk.deliver()
@@ -315,20 +352,31 @@ class TestEvents:
         return client.post("/v1/events", json={"events": list(events)})
 
     def good(self, **changes):
-        return {"event_id": "e-1", "account_id": "acct-00", "kind": "survey.answered",
-                "occurred_at": "2026-02-27T10:00:00Z", "quantity": 9,
-                "properties": {"survey": "nps", "scale": "10"}} | changes
+        return {
+            "event_id": "e-1",
+            "account_id": "acct-00",
+            "kind": "survey.answered",
+            "occurred_at": "2026-02-27T10:00:00Z",
+            "quantity": 9,
+            "properties": {"survey": "nps", "scale": "10"},
+        } | changes
 
     def test_a_good_row_lands_beside_a_bad_one(self, own_client, own_workspace):
-        content = self.send(own_client, self.good(), self.good(event_id="e-2", kind="nonsense"),
-                            self.good(event_id="e-3", occurred_at="2026-02-27 10:00")).json()
+        content = self.send(
+            own_client,
+            self.good(),
+            self.good(event_id="e-2", kind="nonsense"),
+            self.good(event_id="e-3", occurred_at="2026-02-27 10:00"),
+        ).json()
         assert [row["status"] for row in content["items"]] == ["on_timeline", "refused", "refused"]
         assert (content["landed"], content["refused"]) == (1, 2)
         assert content["items"][1]["reason"] == (
             "kind 'nonsense' is not known. GET /docs lists every kind; send one of your own as "
-            "'custom.nonsense'.")
+            "'custom.nonsense'."
+        )
         assert content["items"][2]["reason"] == (
-            "occurred_at has no time zone; write it with one, such as 2026-03-01T09:30:00Z")
+            "occurred_at has no time zone; write it with one, such as 2026-03-01T09:30:00Z"
+        )
         lake = own_client.app.state.desk.timelines._lake
         assert "e-1" in lake.scan().collect()["event_id"]
         assert lake.quarantined().collect().height == 2
@@ -344,24 +392,41 @@ class TestEvents:
         assert content["items"][0]["status"] != "on_timeline"
         assert content["items"][0]["reason"]
 
-    @pytest.mark.parametrize("row", [
-        {}, {"account_id": "a"}, {"account_id": 7, "kind": [], "occurred_at": {}},
-        {"account_id": "a", "kind": "user.session", "occurred_at": "2026-02-27T10:00:00Z",
-         "properties": {"nested": {"a": 1}}},
-        {"account_id": "a", "kind": "user.session", "occurred_at": "2026-02-27T10:00:00Z",
-         "event_count": -1},
-        {"account_id": "\ud800", "kind": "user.session", "occurred_at": "2026-02-27T10:00:00Z"},
-    ])
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {},
+            {"account_id": "a"},
+            {"account_id": 7, "kind": [], "occurred_at": {}},
+            {
+                "account_id": "a",
+                "kind": "user.session",
+                "occurred_at": "2026-02-27T10:00:00Z",
+                "properties": {"nested": {"a": 1}},
+            },
+            {
+                "account_id": "a",
+                "kind": "user.session",
+                "occurred_at": "2026-02-27T10:00:00Z",
+                "event_count": -1,
+            },
+            {"account_id": "\ud800", "kind": "user.session", "occurred_at": "2026-02-27T10:00:00Z"},
+        ],
+    )
     def test_a_strange_row_is_refused_with_a_reason_and_breaks_nothing(self, own_client, row):
-        answer = own_client.post("/v1/events", content=json.dumps({"events": [row]}),
-                                 headers={"Content-Type": "application/json"})
+        answer = own_client.post(
+            "/v1/events",
+            content=json.dumps({"events": [row]}),
+            headers={"Content-Type": "application/json"},
+        )
         assert answer.status_code in (200, 422), answer.text
         if answer.status_code == 200:
             assert answer.json()["items"][0]["status"] == "refused"
             assert answer.json()["items"][0]["reason"]
 
-    def test_while_another_process_writes_nothing_is_acknowledged(self, own_client, own_workspace,
-                                                                  monkeypatch):
+    def test_while_another_process_writes_nothing_is_acknowledged(
+        self, own_client, own_workspace, monkeypatch
+    ):
         from features.lake.lake import Lake
         from serving.timeline import store as timelines
 
@@ -391,10 +456,12 @@ def test_models_are_listed_with_metrics_and_who_serves(client):
 def test_reports_are_listed_and_read(own_client, own_workspace):
     folder = own_workspace.reports_dir
     folder.mkdir(parents=True)
-    (folder / "call.json").write_text(json.dumps(
-        {"title": "Success call", "headline": "No clear effect."}), encoding="utf-8")
-    (folder / "call.html").write_text("<style>p{}</style><main><p>No clear effect.</p></main>",
-                                      encoding="utf-8")
+    (folder / "call.json").write_text(
+        json.dumps({"title": "Success call", "headline": "No clear effect."}), encoding="utf-8"
+    )
+    (folder / "call.html").write_text(
+        "<style>p{}</style><main><p>No clear effect.</p></main>", encoding="utf-8"
+    )
     (folder / "broken.json").write_text("{", encoding="utf-8")
     (folder / "list.json").write_text("[]", encoding="utf-8")
     [row] = own_client.get("/v1/reports").json()["items"]
@@ -411,10 +478,17 @@ def test_reports_are_listed_and_read(own_client, own_workspace):
 
 
 def test_an_account_with_a_contract_and_no_events_says_what_is_unknown(
-        own_workspace, store, make_client, as_of):
+    own_workspace, store, make_client, as_of
+):
     lake = Lake(own_workspace.events_dir, own_workspace.quarantine_dir)
-    lake.append(events_frame([event("quiet", "contract.started", 100, quantity=500.0, seats=5,
-                                    price_plan="starter")]), source="hand", file="q", now=as_of)
+    lake.append(
+        events_frame(
+            [event("quiet", "contract.started", 100, quantity=500.0, seats=5, price_plan="starter")]
+        ),
+        source="hand",
+        file="q",
+        now=as_of,
+    )
     snapshots = backfill(own_workspace, [as_of])
     WorkspaceFeatures(own_workspace).publish(snapshots)
 
@@ -422,8 +496,11 @@ def test_an_account_with_a_contract_and_no_events_says_what_is_unknown(
     assert score.features["csat_90d"] is None
     assert score.health.score is None
     assert score.health.unknown == ("engagement", "satisfaction", "payment")
-    [actions] = [a for a in recommendations_as_of(own_workspace, store, as_of)["accounts"]
-                 if a["account_id"] == "quiet"]
+    [actions] = [
+        a
+        for a in recommendations_as_of(own_workspace, store, as_of)["accounts"]
+        if a["account_id"] == "quiet"
+    ]
     assert actions["ranked"]
     quiet = make_client(own_workspace, store)
     answer = quiet.get("/v1/accounts/quiet")
@@ -443,8 +520,9 @@ def test_figures_count_requests_by_route_and_never_by_account(own_client):
         own_client.get(f"/v1/accounts/{account}")
     own_client.get("/secret-path")
     text = own_client.get("/metrics").text
-    assert ('keepwell_requests_total{method="GET",route="/v1/accounts/{account_id}",'
-            'status="200"} 2.0') in text
+    assert (
+        'keepwell_requests_total{method="GET",route="/v1/accounts/{account_id}",status="200"} 2.0'
+    ) in text
     assert 'keepwell_accounts{source="model"} 47.0' in text
     assert "acct-01" not in text
     assert "secret-path" not in text
@@ -469,8 +547,9 @@ def test_the_batch_ranks_actions_for_every_account(own_client, own_workspace, st
     assert len(answer["accounts"]) == 48
     assert json.loads(json.dumps(answer, allow_nan=False)) == answer
     top = answer["accounts"][0]
-    served = own_client.post("/v1/next-actions", json={
-        "account_ids": [top["account_id"]], "actions_per_account": 50}).json()["items"][0]
+    served = own_client.post(
+        "/v1/next-actions", json={"account_ids": [top["account_id"]], "actions_per_account": 50}
+    ).json()["items"][0]
     assert [c["action_id"] for c in top["ranked"]] == [c["action"] for c in served["ranked"]]
 
 
@@ -501,8 +580,9 @@ class TestFiles:
         assert self.described("field of `ranked`") == sorted(accounts[0]["ranked"][0])
 
     @pytest.mark.parametrize("models", ["all", "none"])
-    def test_both_files_say_the_same_source(self, scores, accounts, models, shared_workspace,
-                                            as_of):
+    def test_both_files_say_the_same_source(
+        self, scores, accounts, models, shared_workspace, as_of
+    ):
         if models == "none":
             empty = MemoryModelStore()
             scores = score_frame_for_file(scores_as_of(shared_workspace, empty, as_of))
@@ -513,8 +593,11 @@ class TestFiles:
         assert said["acct-00"] == ("model" if models == "all" else "health_formula")
 
     def test_points_come_with_their_unit(self, scores):
-        units = scores.filter(pl.col("reason_1").is_not_null()).select("score_source",
-                                                                       "points_unit").unique()
+        units = (
+            scores.filter(pl.col("reason_1").is_not_null())
+            .select("score_source", "points_unit")
+            .unique()
+        )
         assert dict(units.iter_rows()) == {"model": "percentage points", "none": "health points"}
 
 
@@ -537,15 +620,22 @@ class TestOpenApi:
     """The document's examples are requests that work."""
 
     def filled(self, text, client, accounts):
-        text = (text.replace("{account_id}", "acct-00").replace(EXAMPLE_ACCOUNT, "acct-00")
-                .replace(EXAMPLE_MOMENT, "2026-02-27T10:00:00Z").replace("{name}", "call"))
+        text = (
+            text.replace("{account_id}", "acct-00")
+            .replace(EXAMPLE_ACCOUNT, "acct-00")
+            .replace(EXAMPLE_MOMENT, "2026-02-27T10:00:00Z")
+            .replace("{name}", "call")
+        )
         if "{decision_id}" in text:
             approved = "/claims" in text
             text = text.replace("{decision_id}", self.decision(client, next(accounts), approved))
         if "{claim_id}" in text:
             decision = self.decision(client, next(accounts), True)
-            claim = client.post(f"/v1/decisions/{decision}/claims", json={"by": "mailer"},
-                                headers={"Idempotency-Key": f"claim {decision}"}).json()
+            claim = client.post(
+                f"/v1/decisions/{decision}/claims",
+                json={"by": "mailer"},
+                headers={"Idempotency-Key": f"claim {decision}"},
+            ).json()
             text = text.replace("{claim_id}", claim["claim_id"])
         return text
 
@@ -554,8 +644,11 @@ class TestOpenApi:
         assert item["action"] != "do_nothing", account
         name = item["decision_id"]
         if approved:
-            client.post(f"/v1/decisions/{name}/approvals", json={"verdict": "approved", "by": "x"},
-                        headers={"Idempotency-Key": f"approve {name}"})
+            client.post(
+                f"/v1/decisions/{name}/approvals",
+                json={"verdict": "approved", "by": "x"},
+                headers={"Idempotency-Key": f"approve {name}"},
+            )
         return name
 
     def test_every_example_request_works(self, own_client, own_workspace):
@@ -573,12 +666,20 @@ class TestOpenApi:
                     name = schema["$ref"].rpartition("/")[2]
                     bodies = document["components"]["schemas"][name]["examples"]
                 for number, body in enumerate(bodies):
-                    text = None if body is None else self.filled(json.dumps(body), own_client,
-                                                                     accounts)
+                    text = (
+                        None
+                        if body is None
+                        else self.filled(json.dumps(body), own_client, accounts)
+                    )
                     answer = own_client.request(
-                        method, self.filled(path, own_client, accounts), content=text,
-                        headers={"Content-Type": "application/json",
-                                 "Idempotency-Key": f"{path}-{number}"})
+                        method,
+                        self.filled(path, own_client, accounts),
+                        content=text,
+                        headers={
+                            "Content-Type": "application/json",
+                            "Idempotency-Key": f"{path}-{number}",
+                        },
+                    )
                     assert answer.status_code in (200, 201), (path, text, answer.text)
                     sent += 1
         assert sent >= 17
@@ -614,11 +715,15 @@ class TestOpenApi:
         assert "Needs the header Idempotency-Key: New for each outcome" in page
 
     def test_every_write_says_that_it_takes_a_key_and_nothing_else_does(self, document):
-        taking = {f"{method.upper()} {path}" for path, methods in document["paths"].items()
-                  for method, one in methods.items()
-                  if "Idempotency-Key" in [p["name"] for p in one.get("parameters", ())]}
-        assert taking == {route for route, need in ROUTES.items()
-                          if need.writes and " /v1/" in route}
+        taking = {
+            f"{method.upper()} {path}"
+            for path, methods in document["paths"].items()
+            for method, one in methods.items()
+            if "Idempotency-Key" in [p["name"] for p in one.get("parameters", ())]
+        }
+        assert taking == {
+            route for route, need in ROUTES.items() if need.writes and " /v1/" in route
+        }
 
     def test_refusals_are_documented_as_problem_json(self, document):
         found = document["paths"]["/v1/accounts/{account_id}"]["get"]["responses"]["404"]

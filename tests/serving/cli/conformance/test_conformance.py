@@ -62,8 +62,10 @@ def test_this_keepwell_keeps_every_promise(make_app) -> None:
 def test_a_keepwell_whose_leases_never_end_is_found_out(make_app, monkeypatch) -> None:
     monkeypatch.setattr("serving.cli.conformance.conformance.SHORTEST_LEASE", 10)
     monkeypatch.setattr("serving.cli.conformance.conformance.PATIENCE", -9.5)
-    monkeypatch.setattr("serving.cli.conformance.conformance.PROMISES", [
-        each for each in PROMISES if each.name == "crash"])
+    monkeypatch.setattr(
+        "serving.cli.conformance.conformance.PROMISES",
+        [each for each in PROMISES if each.name == "crash"],
+    )
     with running(make_app(stands_still=True)) as address:
         (found,) = play(calls_to(address, None))
     assert found.verdict == "broken"
@@ -73,8 +75,12 @@ def test_a_keepwell_whose_leases_never_end_is_found_out(make_app, monkeypatch) -
 class Tampered:
     """A Keepwell that breaks promises: ``change`` may alter what a request says."""
 
-    def __init__(self, app: ASGIApp, change: Callable[[Scope], None],
-                 answer: Callable[[Scope], bytes | None] = lambda scope: None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        change: Callable[[Scope], None],
+        answer: Callable[[Scope], bytes | None] = lambda scope: None,
+    ) -> None:
         self.app, self.change, self.answer = app, change, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,8 +98,10 @@ def forget_keys() -> Callable[[Scope], None]:
     numbers = itertools.count()
 
     def change(scope: Scope) -> None:
-        scope["headers"] = [(name, b"%d" % next(numbers) if name == b"idempotency-key" else value)
-                            for name, value in scope["headers"]]
+        scope["headers"] = [
+            (name, b"%d" % next(numbers) if name == b"idempotency-key" else value)
+            for name, value in scope["headers"]
+        ]
 
     return change
 
@@ -102,7 +110,9 @@ def test_a_keepwell_that_forgets_keys_is_found_out(make_app) -> None:
     with running(Tampered(make_app(), forget_keys())) as address:
         found = by_name(play(calls_to(address, None)))
     assert {name for name, each in found.items() if each.verdict == "broken"} >= {
-        "repeats", "other body"}
+        "repeats",
+        "other body",
+    }
     assert found["stampede"].verdict == "kept"
     assert "and not 200 or 201" in found["repeats"].seen
 
@@ -146,8 +156,7 @@ def test_a_fault_inside_is_a_broken_promise(make_app) -> None:
 def test_where_nothing_may_be_claimed_nothing_is_tested_and_it_says_why(make_app) -> None:
     with running(make_app()) as address:
         calls = calls_to(address, None)
-        calls.post("/v1/controls/stop", {"reason": "a test", "by": "ann"},
-                   idempotency_key="stop-1")
+        calls.post("/v1/controls/stop", {"reason": "a test", "by": "ann"}, idempotency_key="stop-1")
         found = by_name(play(calls))
     assert {each.verdict for each in found.values()} == {"not tested"}
     assert "is for people only, or stopped" in found["repeats"].seen
@@ -182,8 +191,10 @@ def test_without_decisions_there_is_nothing_to_play_with() -> None:
         Nothing(calls_to("http://127.0.0.1:1", None)).decision()
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a", "http://", "http://a:b@c/",
-                                 "http://[::1", "http://a:99999999"])
+@pytest.mark.parametrize(
+    "url",
+    ["127.0.0.1:8000", "ftp://a", "http://", "http://a:b@c/", "http://[::1", "http://a:99999999"],
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(EngineCallError, match=r"Write it as http://127\.0\.0\.1:8000"):
         calls_to(url, None)

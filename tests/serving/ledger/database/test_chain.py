@@ -25,17 +25,33 @@ from serving.timeline.plan_draws import PlanDraw, record_draws
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TAMPERINGS, SOAK = 60, 10_000
 RECORDS = 39
-KEYS = {"decisions": "decision_id", "outcomes": "outcome_id", "idempotency_keys": "key",
-        "claim_records": "record_id", "approvals": "approval_id", "controls": "control_id",
-        "policy_inputs": "digest", "feedback": "feedback_id", "plan_draws": "record_id"}
+KEYS = {
+    "decisions": "decision_id",
+    "outcomes": "outcome_id",
+    "idempotency_keys": "key",
+    "claim_records": "record_id",
+    "approvals": "approval_id",
+    "controls": "control_id",
+    "policy_inputs": "digest",
+    "feedback": "feedback_id",
+    "plan_draws": "record_id",
+}
 
 
 def decision(number: int) -> Decision:
     return Decision(
-        decision_id=f"d-{number:02d}", account_id=f"acct-{number % 3}",
-        decided_at=NOW + timedelta(minutes=number), as_of=NOW, action="success_call",
-        expected_value=120, currency="USD", eligible=({"action_id": "success_call"},),
-        withheld=(), versions={"model": "churn version 1"}, input_digest="ab12")
+        decision_id=f"d-{number:02d}",
+        account_id=f"acct-{number % 3}",
+        decided_at=NOW + timedelta(minutes=number),
+        as_of=NOW,
+        action="success_call",
+        expected_value=120,
+        currency="USD",
+        eligible=({"action_id": "success_call"},),
+        withheld=(),
+        versions={"model": "churn version 1"},
+        input_digest="ab12",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,28 +60,58 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ledger") / "ledger.db"
     with closing(Ledger(path)) as ledger:
         Controls(ledger.database).record("level", Scope(), by="boss", reason="x", at=NOW, value=4)
-        ledger.append_decisions([replace(decision(90), autonomy=2, proposed_by="planner",
-                                         valid_until=NOW + timedelta(days=7), asked_at=NOW,
-                                         eligible=({"action_id": "success_call"},))],
-                                shared={"ab": "what all questions have in common"})
-        Approvals(ledger.database).record("d-90", "approved", by="ann", reason=None, key="a",
-                                          now=NOW)
+        ledger.append_decisions(
+            [
+                replace(
+                    decision(90),
+                    autonomy=2,
+                    proposed_by="planner",
+                    valid_until=NOW + timedelta(days=7),
+                    asked_at=NOW,
+                    eligible=({"action_id": "success_call"},),
+                )
+            ],
+            shared={"ab": "what all questions have in common"},
+        )
+        Approvals(ledger.database).record(
+            "d-90", "approved", by="ann", reason=None, key="a", now=NOW
+        )
         claims = Claims(ledger.database)
         claim, _ = claims.claim("d-90", by="mailer", lease=timedelta(hours=9), key="c", now=NOW)
         claims.complete(claim.claim_id, by="mailer", key="d", now=NOW + timedelta(hours=2))
         for verdict in ("agree", "disagree"):
             FeedbackRecords(ledger.database).record(
-                "d-90", NewFeedback(verdict=verdict, reason="née"), by="ann", key=verdict, now=NOW)
-        record_draws(ledger, [PlanDraw(
-            record_id=f"r-{arm}", account_id=f"acct-{arm}", action="success_call", arm=arm,
-            probability=0.5, draw_id="l", key_id="2026", drawn=1, of_accounts=2, by="ann",
-            drawn_at=NOW, made_by="keepwell plan") for arm in ("offered", "not_offered")])
+                "d-90", NewFeedback(verdict=verdict, reason="née"), by="ann", key=verdict, now=NOW
+            )
+        record_draws(
+            ledger,
+            [
+                PlanDraw(
+                    record_id=f"r-{arm}",
+                    account_id=f"acct-{arm}",
+                    action="success_call",
+                    arm=arm,
+                    probability=0.5,
+                    draw_id="l",
+                    key_id="2026",
+                    drawn=1,
+                    of_accounts=2,
+                    by="ann",
+                    drawn_at=NOW,
+                    made_by="keepwell plan",
+                )
+                for arm in ("offered", "not_offered")
+            ],
+        )
         for number in range(12):
             ledger.append_decisions([decision(number), decision(max(0, number - 1))])
             if number % 3:
                 ledger.append_outcome(
-                    f"d-{number:02d}", NewOutcome(kind="executed", reason="née “O’Neil”"),
-                    key=f"k-{number}", received_at=NOW + timedelta(hours=number))
+                    f"d-{number:02d}",
+                    NewOutcome(kind="executed", reason="née “O’Neil”"),
+                    key=f"k-{number}",
+                    received_at=NOW + timedelta(hours=number),
+                )
     return path
 
 
@@ -83,8 +129,10 @@ def opened(copied: Path) -> Iterator[sqlite3.Connection]:
 
 def unlocked(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
-    names = [name for (name,) in connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'trigger'")]
+    names = [
+        name
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+    ]
     for name in names:
         connection.execute(f'DROP TRIGGER "{name}"')
     connection.execute("PRAGMA foreign_keys = OFF")
@@ -126,8 +174,10 @@ def test_a_ledger_without_records_has_the_first_link(tmp_path: Path) -> None:
 
 
 def test_a_record_without_a_link_is_named(copied: Path, opened: sqlite3.Connection) -> None:
-    opened.execute("INSERT INTO idempotency_keys SELECT 'late', request_digest, outcome_id "
-                   "FROM idempotency_keys LIMIT 1")
+    opened.execute(
+        "INSERT INTO idempotency_keys SELECT 'late', request_digest, outcome_id "
+        "FROM idempotency_keys LIMIT 1"
+    )
     found = finding(copied)
     assert found is not None
     assert (found.place, found.change, found.record_id) == (RECORDS, "added", "late")
@@ -151,18 +201,23 @@ def test_removing_the_newest_records_shows_against_a_head_that_was_noted(
 def tamper(connection: sqlite3.Connection, rng: random.Random) -> tuple[int, set[str]]:
     """Change one thing; answer the place at which it has to be found, and as what."""
     links = connection.execute(
-        'SELECT place, "table", record_id FROM chain ORDER BY place').fetchall()
+        'SELECT place, "table", record_id FROM chain ORDER BY place'
+    ).fetchall()
     place, table, record = rng.choice(links)
     key = KEYS[table]
-    kind = rng.choice(["alter", "alter", "remove", "remove both", "unlink", "swap", "relink",
-                       "add", "rename"])
+    kind = rng.choice(
+        ["alter", "alter", "remove", "remove both", "unlink", "swap", "relink", "add", "rename"]
+    )
     if kind == "alter":
-        names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")
-                 if row[1] != key]
+        names = [
+            row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != key
+        ]
         name = rng.choice(names)
         connection.execute(
             f'UPDATE {table} SET "{name}" = CASE WHEN typeof("{name}") = \'real\' THEN "{name}" '
-            f'+ 1 ELSE coalesce("{name}", \'\') || \'x\' END WHERE {key} = ?', (record,))
+            f"+ 1 ELSE coalesce(\"{name}\", '') || 'x' END WHERE {key} = ?",
+            (record,),
+        )
         return place, {"altered"}
     if kind == "rename":
         connection.execute(f"UPDATE {table} SET {key} = ? WHERE {key} = ?", (record + "x", record))
@@ -186,8 +241,9 @@ def tamper(connection: sqlite3.Connection, rng: random.Random) -> tuple[int, set
         connection.execute("UPDATE chain SET content = ? WHERE place = ?", ("0" * 64, place))
         return place, {"out of line"}
     names = [row[1] for row in connection.execute("PRAGMA table_info(decisions)")][1:]
-    connection.execute(f"INSERT INTO decisions SELECT 'planted', {', '.join(names)} "
-                       "FROM decisions LIMIT 1")
+    connection.execute(
+        f"INSERT INTO decisions SELECT 'planted', {', '.join(names)} FROM decisions LIMIT 1"
+    )
     return len(links), {"added"}
 
 
@@ -218,15 +274,26 @@ def test_ten_thousand_tamperings_are_found_at_their_places(written: Path, tmp_pa
     every_tampering_is_found(written, tmp_path, range(SOAK))
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ("altered", "Place 4: record 'd-01' of decisions is not what was written."),
-    ("missing", "Place 4: record 'd-01' of decisions is missing."),
-    ("no link", "Place 4: the link is missing, and with it what it stood for."),
-    ("out of line", "Place 4: the link of record 'd-01' of decisions does not follow the one "
-                    "before it; it was moved or altered."),
-    ("added", "After place 4: record 'd-01' of decisions was added outside the chain."),
-], ids=["altered", "missing", "no link", "out of line", "added"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("altered", "Place 4: record 'd-01' of decisions is not what was written."),
+        ("missing", "Place 4: record 'd-01' of decisions is missing."),
+        ("no link", "Place 4: the link is missing, and with it what it stood for."),
+        (
+            "out of line",
+            "Place 4: the link of record 'd-01' of decisions does not follow the one "
+            "before it; it was moved or altered.",
+        ),
+        ("added", "After place 4: record 'd-01' of decisions was added outside the chain."),
+    ],
+    ids=["altered", "missing", "no link", "out of line", "added"],
+)
 def test_a_finding_says_where_and_what(change: str, words: str) -> None:
-    found = Finding(place=4, change=change, table="decisions",  # type: ignore[arg-type]
-                    record_id="d-01")
+    found = Finding(
+        place=4,
+        change=change,
+        table="decisions",  # type: ignore[arg-type]
+        record_id="d-01",
+    )
     assert found.words == words

@@ -24,15 +24,30 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def decision(name: str) -> Decision:
     return Decision(
-        decision_id=name, account_id="acme", decided_at=NOW, as_of=NOW, action="success_call",
-        expected_value=1.5, currency="USD", eligible=(), withheld=(), versions={},
-        input_digest="ab")
+        decision_id=name,
+        account_id="acme",
+        decided_at=NOW,
+        as_of=NOW,
+        action="success_call",
+        expected_value=1.5,
+        currency="USD",
+        eligible=(),
+        withheld=(),
+        versions={},
+        input_digest="ab",
+    )
 
 
-@pytest.mark.parametrize("address", [
-    "mysql://u:secret@h/d", "postgresql://u:secret@h", "not an address, secret", "sqlite://",
-    "postgresql+asyncpg://u:secret@h/d",
-])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mysql://u:secret@h/d",
+        "postgresql://u:secret@h",
+        "not an address, secret",
+        "sqlite://",
+        "postgresql+asyncpg://u:secret@h/d",
+    ],
+)
 def test_an_address_of_something_else_is_refused_without_repeating_it(address: str) -> None:
     with pytest.raises(LedgerUrlError, match="postgresql://USER:PASSWORD") as caught:
         ledger_url(address)
@@ -72,7 +87,8 @@ def test_a_file_that_can_not_be_opened_is_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_file_that_another_program_holds_for_long_is_busy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ledger_database, "BUSY_SECONDS", 0.05)
     path = tmp_path / "ledger.db"
@@ -86,11 +102,15 @@ def test_a_file_that_another_program_holds_for_long_is_busy(
 
 
 def test_writers_of_one_process_take_turns_and_do_not_wait_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with closing(Ledger(tmp_path / "ledger.db")) as ledger:
-        with (ThreadPoolExecutor(1) as thread, ledger.database.writing(),
-              monkeypatch.context() as patched):
+        with (
+            ThreadPoolExecutor(1) as thread,
+            ledger.database.writing(),
+            monkeypatch.context() as patched,
+        ):
             patched.setattr(ledger_database, "BUSY_SECONDS", 0.05)
             waiting = thread.submit(ledger.append_decisions, [decision("d-1")])
             with pytest.raises(LedgerUnreachableError, match="busy for long") as caught:

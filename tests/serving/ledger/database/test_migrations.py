@@ -47,18 +47,34 @@ CREATE TABLE chain (place INTEGER NOT NULL, "table" VARCHAR NOT NULL, record_id 
 """
 
 LINKS_THEN = [
-    (1, "decisions", "d-1",
-     "ff1c727def6595b6bdd847f90827693e6078b22cd8ac45c84b505fe817048ce4",
-     "802e1f3fcc591df5ba03645864070ac618bc0b7b8ec9b511d2f110a14bd0a542"),
-    (2, "decisions", "d-2",
-     "dc9f3fbb23fad9f1e0ed0bc773e6701f10193e3ed0dd2c72eff8d5614deee800",
-     "724d7a36ed2745500b3425141ab5da86375887d7c5dc7aeef15fae45ffcbe61e"),
-    (3, "outcomes", "o-1",
-     "2e396e6c12e7ac9df171829ce8f60eb1eac8bbfac413b94d645f3881807490cf",
-     "9ec7767a40ffc1bdd24465fb2d2b55f0c90cd3f1ba5f4386a33cec9e5cd19c90"),
-    (4, "idempotency_keys", "k-1",
-     "9e43fbd2deec8b61e5090f18b516d0294ed2141884ceb7cd5c707e573eeaa523",
-     "86c6a95a686f8a60408a06c643ad5ae6cd17dd3477457520e9e3209894450e21"),
+    (
+        1,
+        "decisions",
+        "d-1",
+        "ff1c727def6595b6bdd847f90827693e6078b22cd8ac45c84b505fe817048ce4",
+        "802e1f3fcc591df5ba03645864070ac618bc0b7b8ec9b511d2f110a14bd0a542",
+    ),
+    (
+        2,
+        "decisions",
+        "d-2",
+        "dc9f3fbb23fad9f1e0ed0bc773e6701f10193e3ed0dd2c72eff8d5614deee800",
+        "724d7a36ed2745500b3425141ab5da86375887d7c5dc7aeef15fae45ffcbe61e",
+    ),
+    (
+        3,
+        "outcomes",
+        "o-1",
+        "2e396e6c12e7ac9df171829ce8f60eb1eac8bbfac413b94d645f3881807490cf",
+        "9ec7767a40ffc1bdd24465fb2d2b55f0c90cd3f1ba5f4386a33cec9e5cd19c90",
+    ),
+    (
+        4,
+        "idempotency_keys",
+        "k-1",
+        "9e43fbd2deec8b61e5090f18b516d0294ed2141884ceb7cd5c707e573eeaa523",
+        "86c6a95a686f8a60408a06c643ad5ae6cd17dd3477457520e9e3209894450e21",
+    ),
 ]
 """The links of the records below, as the Keepwell that brought links wrote them."""
 
@@ -72,9 +88,13 @@ def unlinked(tmp_path: Path) -> Path:
         for number in (2, 1):
             connection.execute(
                 "INSERT INTO decisions VALUES (?, 'acme', ?, ?, 'success_call', 1, 12, 'USD', "
-                "'[]', '[]', '{}', 'ab')", (f"d-{number}", STORED, STORED))
-        connection.execute("INSERT INTO outcomes VALUES ('o-1', 'd-1', 'executed', ?, ?, NULL, "
-                           "NULL, 'csm-1')", (STORED, STORED))
+                "'[]', '[]', '{}', 'ab')",
+                (f"d-{number}", STORED, STORED),
+            )
+        connection.execute(
+            "INSERT INTO outcomes VALUES ('o-1', 'd-1', 'executed', ?, ?, NULL, NULL, 'csm-1')",
+            (STORED, STORED),
+        )
         connection.execute("INSERT INTO idempotency_keys VALUES ('k-1', 'cd', 'o-1')")
         connection.execute("INSERT INTO timeline_deliveries VALUES ('d-1', ?)", (STORED,))
     return path
@@ -82,17 +102,30 @@ def unlinked(tmp_path: Path) -> Path:
 
 def decision(number: int) -> Decision:
     return Decision(
-        decision_id=f"d-{number}", account_id="acme", decided_at=NOW, as_of=NOW,
-        action="success_call", expected_value=1.5, currency="USD", eligible=(), withheld=(),
-        versions={}, input_digest="ab")
+        decision_id=f"d-{number}",
+        account_id="acme",
+        decided_at=NOW,
+        as_of=NOW,
+        action="success_call",
+        expected_value=1.5,
+        currency="USD",
+        eligible=(),
+        withheld=(),
+        versions={},
+        input_digest="ab",
+    )
 
 
 def tables(where: Path | str) -> dict[str, list[tuple[str, str, bool]]]:
     engine = open_engine(where)
     inspected = sa.inspect(engine)
-    found = {name: sorted((column["name"], str(column["type"]), bool(column["nullable"]))
-                          for column in inspected.get_columns(name))
-             for name in sorted(inspected.get_table_names())}
+    found = {
+        name: sorted(
+            (column["name"], str(column["type"]), bool(column["nullable"]))
+            for column in inspected.get_columns(name)
+        )
+        for name in sorted(inspected.get_table_names())
+    }
     engine.dispose()
     return found
 
@@ -100,8 +133,11 @@ def tables(where: Path | str) -> dict[str, list[tuple[str, str, bool]]]:
 def indexes(where: Path | str) -> set[str | None]:
     engine = open_engine(where)
     inspected = sa.inspect(engine)
-    found = {index["name"] for name in inspected.get_table_names()
-             for index in inspected.get_indexes(name)}
+    found = {
+        index["name"]
+        for name in inspected.get_table_names()
+        for index in inspected.get_indexes(name)
+    }
     engine.dispose()
     return found
 
@@ -112,7 +148,8 @@ def versions(where: Path | str) -> list[int]:
 
 
 def test_a_ledger_of_the_first_keepwell_keeps_its_records_and_is_linked(
-    unlinked: Path, tmp_path: Path,
+    unlinked: Path,
+    tmp_path: Path,
 ) -> None:
     with closing(Ledger(unlinked)) as ledger:
         verified = ledger.verify()
@@ -154,8 +191,11 @@ def test_a_ledger_without_the_clock_of_the_service_gets_it(ledger_place: Path | 
     today = tables(ledger_place), indexes(ledger_place)
     engine = open_engine(ledger_place)
     with engine.begin() as connection:
-        trigger = ("DROP TRIGGER ledger_versions_no_delete" if connection.dialect.name == "sqlite"
-                   else "ALTER TABLE ledger_versions DISABLE TRIGGER USER")
+        trigger = (
+            "DROP TRIGGER ledger_versions_no_delete"
+            if connection.dialect.name == "sqlite"
+            else "ALTER TABLE ledger_versions DISABLE TRIGGER USER"
+        )
         connection.execute(sa.text(trigger))
         connection.execute(sa.text("DELETE FROM ledger_versions WHERE version >= 5"))
         connection.execute(sa.text("DROP TABLE plan_draws"))
@@ -163,8 +203,9 @@ def test_a_ledger_without_the_clock_of_the_service_gets_it(ledger_place: Path | 
         for column in BY_THE_CLOCK:
             connection.execute(sa.text(f"DROP INDEX ix_{column.table.name}_{column.name}"))
         for column in (DECISIONS.c.asked_at, OUTCOMES.c.heard_at, FEEDBACK.c.heard_at):
-            connection.execute(sa.text(
-                f"ALTER TABLE {column.table.name} DROP COLUMN {column.name}"))
+            connection.execute(
+                sa.text(f"ALTER TABLE {column.table.name} DROP COLUMN {column.name}")
+            )
     engine.dispose()
     assert (tables(ledger_place), indexes(ledger_place)) != today
     with closing(Ledger(ledger_place)) as ledger:
@@ -175,13 +216,16 @@ def test_a_ledger_without_the_clock_of_the_service_gets_it(ledger_place: Path | 
 
 def test_a_row_of_a_ledger_of_before_can_not_be_changed_either(unlinked: Path) -> None:
     Ledger(unlinked).close()
-    with (closing(sqlite3.connect(unlinked)) as connection,
-          pytest.raises(sqlite3.IntegrityError, match="append-only")):
+    with (
+        closing(sqlite3.connect(unlinked)) as connection,
+        pytest.raises(sqlite3.IntegrityError, match="append-only"),
+    ):
         connection.execute("DELETE FROM outcomes")
 
 
 def test_a_step_that_fails_leaves_the_ledger_as_it_was(
-    unlinked: Path, monkeypatch: pytest.MonkeyPatch,
+    unlinked: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(_: sa.Connection) -> None:
         raise ArithmeticError("the disk is full, say")
@@ -212,10 +256,12 @@ def test_a_ledger_of_a_newer_keepwell_is_left_alone(ledger_place: Path | str) ->
         Ledger(ledger_place)
 
 
-@pytest.mark.parametrize(("table", "match"), [
-    ("decisions", "lost its table of decisions"), ("chain", "has lost chain")])
-def test_a_table_that_is_gone_is_not_made_anew(ledger_place: Path | str, table: str, match: str
-                                               ) -> None:
+@pytest.mark.parametrize(
+    ("table", "match"), [("decisions", "lost its table of decisions"), ("chain", "has lost chain")]
+)
+def test_a_table_that_is_gone_is_not_made_anew(
+    ledger_place: Path | str, table: str, match: str
+) -> None:
     Ledger(ledger_place).close()
     engine = open_engine(ledger_place)
     with engine.begin() as connection:

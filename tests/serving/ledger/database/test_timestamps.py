@@ -34,15 +34,20 @@ def test_a_moment_is_written_in_utc_and_read_as_it_was() -> None:
     assert as_text(there) == as_text(NOW) < as_text(NOW + INSTANT)
 
 
-@pytest.mark.parametrize(("told", "said"), [
-    ([NOW, NOW + HOUR], NOW + HOUR),
-    ([NOW, NOW - HOUR], NOW),
-    ([NOW, NOW - HOUR, NOW + HOUR, NOW], NOW + HOUR),
-    ([NOW, NOW - MOST_SET_BACK], NOW),
-    ([NOW, NOW - MOST_SET_BACK - INSTANT], NOW - MOST_SET_BACK - INSTANT),
-], ids=["runs", "set back", "set back and forth", "a day", "put right"])
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ([NOW, NOW + HOUR], NOW + HOUR),
+        ([NOW, NOW - HOUR], NOW),
+        ([NOW, NOW - HOUR, NOW + HOUR, NOW], NOW + HOUR),
+        ([NOW, NOW - MOST_SET_BACK], NOW),
+        ([NOW, NOW - MOST_SET_BACK - INSTANT], NOW - MOST_SET_BACK - INSTANT),
+    ],
+    ids=["runs", "set back", "set back and forth", "a day", "put right"],
+)
 def test_a_clock_is_never_earlier_than_it_said_but_where_it_is_put_right(
-        told: list[datetime], said: datetime) -> None:
+    told: list[datetime], said: datetime
+) -> None:
     moments = iter(told)
     clock = SteadyClock(lambda: next(moments))
     assert [clock() for _ in told][-1] == said
@@ -54,8 +59,11 @@ def test_the_newest_moment_of_the_ledger_is_a_floor(ledger_place: Path | str) ->
         assert service_time(connection, NOW) == NOW
     Controls(database).record("stop", Scope(), by="ann", reason="x", at=NOW)
     with database.reading() as connection:
-        for clock, moment in ((NOW - HOUR, NOW), (NOW + HOUR, NOW + HOUR),
-                              (NOW - MOST_SET_BACK, NOW),
-                              (NOW - MOST_SET_BACK - INSTANT, NOW - MOST_SET_BACK - INSTANT)):
+        for clock, moment in (
+            (NOW - HOUR, NOW),
+            (NOW + HOUR, NOW + HOUR),
+            (NOW - MOST_SET_BACK, NOW),
+            (NOW - MOST_SET_BACK - INSTANT, NOW - MOST_SET_BACK - INSTANT),
+        ):
             assert service_time(connection, clock) == moment
     database.close()

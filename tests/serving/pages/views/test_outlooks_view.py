@@ -25,9 +25,15 @@ def scored(shared_workspace, models):
     frame = WorkspaceFeatures(shared_workspace).online([f"acct-{n:02d}" for n in range(48)])
 
     def scored(using=models, *, days_later: float = 0) -> list[AccountScore]:
-        return score_accounts(frame, using, catalogue=CATALOGUE, formula=FORMULAS["003"],
-                              now=frame["as_of"][0] + timedelta(days=days_later),
-                              max_age=timedelta(days=35), currency="USD")
+        return score_accounts(
+            frame,
+            using,
+            catalogue=CATALOGUE,
+            formula=FORMULAS["003"],
+            now=frame["as_of"][0] + timedelta(days=days_later),
+            max_age=timedelta(days=35),
+            currency="USD",
+        )
 
     return scored
 
@@ -35,8 +41,12 @@ def scored(shared_workspace, models):
 @pytest.fixture(scope="module")
 def one(scored) -> AccountScore:
     found = next(s for s in scored() if not s.has_left and s.churn_probability_90d is not None)
-    curve = tuple(HorizonProbability(horizon_days=h, probability=h / 1000, low=h / 2000,
-                                     high=h / 500, base_rate=0.05) for h in (30, 60, 90, 180))
+    curve = tuple(
+        HorizonProbability(
+            horizon_days=h, probability=h / 1000, low=h / 2000, high=h / 500, base_rate=0.05
+        )
+        for h in (30, 60, 90, 180)
+    )
     return replace(found, churn=curve, features={**found.features, "days_to_renewal": 42.0})
 
 
@@ -46,11 +56,14 @@ def lines(score, models) -> dict[str, OutlookLine]:
 
 def test_the_renewal_has_its_date_its_chance_and_its_source(one, models) -> None:
     line = lines(one, models)["Leaves at its renewal"]
-    assert line.when == ("within 60 days, by 30 April 2026; the renewal is in 42 days, on "
-                         "12 April 2026")
+    assert line.when == (
+        "within 60 days, by 30 April 2026; the renewal is in 42 days, on 12 April 2026"
+    )
     assert (line.chance, line.range) == ("6.0%", "95% interval 3.0% to 12%; usual 5.0%")
-    assert line.note == ("This is the chance to leave within 60 days, the shortest time for which "
-                         "it is known that includes the renewal.")
+    assert line.note == (
+        "This is the chance to leave within 60 days, the shortest time for which "
+        "it is known that includes the renewal."
+    )
     assert line.source == "Said by churn version 1."
 
 
@@ -64,13 +77,15 @@ def test_a_served_far_horizon_is_said_and_one_that_is_not_estimable_says_why(one
     year = said["Leaves within 365 days"]
     assert (year.chance, year.range, year.source) == ("not known", "", "")
     assert year.when == "by 1 March 2027"
-    assert year.note == ("Too little is known yet to look 365 days ahead; the model's card, under "
-                         "Models, says why.")
+    assert year.note == (
+        "Too little is known yet to look 365 days ahead; the model's card, under Models, says why."
+    )
 
 
 def test_a_model_that_was_not_trained_for_a_horizon_says_so(one, models) -> None:
     assert lines(one, models)["Leaves within 365 days"].note == (
-        "The model in use does not look so far ahead.")
+        "The model in use does not look so far ahead."
+    )
 
 
 def test_where_the_formula_answers_the_far_says_why_the_model_does_not(scored, models) -> None:
@@ -106,27 +121,38 @@ def test_other_outcomes_are_said_by_their_own_model_or_say_why_not(one, scored, 
 def test_the_account_page_shows_every_outlook(client, account) -> None:
     page = client.get(f"/accounts/{account}", headers={"Accept": "text/html"}).text
     section = page.partition('id="outlooks"')[2].partition("</section>")[0]
-    for what in ("Leaves at its renewal", "Leaves within 180 days", "Leaves within 365 days",
-                 "Grows by its renewal", "Grows within 180 days", "Grows within 365 days",
-                 "Pays at least a tenth less", "Falls silent for 30 days"):
+    for what in (
+        "Leaves at its renewal",
+        "Leaves within 180 days",
+        "Leaves within 365 days",
+        "Grows by its renewal",
+        "Grows within 180 days",
+        "Grows within 365 days",
+        "Pays at least a tenth less",
+        "Falls silent for 30 days",
+    ):
         assert section.count(what) == 1
     assert section.count('class="value"') == 8
 
 
 def test_a_far_chance_to_grow_is_said_with_its_money_and_its_source(one, models) -> None:
-    curve = tuple(HorizonProbability(horizon_days=h, probability=h / 1000, low=h / 2000,
-                                     high=h / 500) for h in (30, 60, 90, 180))
+    curve = tuple(
+        HorizonProbability(horizon_days=h, probability=h / 1000, low=h / 2000, high=h / 500)
+        for h in (30, 60, 90, 180)
+    )
     grows = replace(one, growth=curve, expansion_note=None, expansion_amount=50.0)
     line = lines(grows, models)["Grows within 180 days"]
     assert (line.chance, line.range) == ("18%", "95% interval 9.0% to 36%")
     assert line.note == "Expected: 108 USD a year."
     assert line.source == f"Said by {models.expansion.version}."
     assert lines(grows, models)["Grows within 365 days"].note == (
-        "The model in use does not look so far ahead.")
+        "The model in use does not look so far ahead."
+    )
     assert lines(grows, models)["Grows by its renewal"].chance == "6.0%"
     assert lines(grows, models)["Grows by its renewal"].note == (
         "This is the chance to grow within 60 days, the shortest time for which it is known that "
-        "includes the renewal.")
+        "includes the renewal."
+    )
 
 
 def test_where_growth_is_not_known_each_line_says_why(one, models) -> None:

@@ -8,15 +8,19 @@ from hypothesis import strategies as st
 
 from serving.scoring.scores_file.external_sort import BLOCK, RowsInOrder
 
-KEYS = st.lists(st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.5, -3.0]), st.just(float("nan"))),
-                max_size=40)
+KEYS = st.lists(
+    st.one_of(st.sampled_from([0.0, -0.0, 1.0, 2.5, -3.0]), st.just(float("nan"))), max_size=40
+)
 
 
 def frame_of(keys, first=0):
     numbers = range(first, first + len(keys))
-    return pl.DataFrame({"number": pl.Series(numbers, dtype=pl.Int64),
-                         "word": pl.Series([f"row {n}" if n % 3 else None for n in numbers],
-                                           dtype=pl.String)})
+    return pl.DataFrame(
+        {
+            "number": pl.Series(numbers, dtype=pl.Int64),
+            "word": pl.Series([f"row {n}" if n % 3 else None for n in numbers], dtype=pl.String),
+        }
+    )
 
 
 def in_order(folder, parts, rows):
@@ -30,11 +34,13 @@ def in_order(folder, parts, rows):
 
 @given(parts=st.lists(KEYS.filter(bool), min_size=1, max_size=6), rows=st.integers(1, 50))
 def test_rows_leave_by_falling_key_unknown_last_and_equal_ones_as_they_came(
-        tmp_path_factory, parts, rows):
+    tmp_path_factory, parts, rows
+):
     tables = in_order(tmp_path_factory.getbasetemp(), parts, rows)
     keys = [key for part in parts for key in part]
-    expected = sorted(range(len(keys)), key=lambda n: (
-        (1, 0.0, n) if keys[n] != keys[n] else (0, -keys[n], n)))
+    expected = sorted(
+        range(len(keys)), key=lambda n: (1, 0.0, n) if keys[n] != keys[n] else (0, -keys[n], n)
+    )
     together = pl.concat(tables)
     assert together["number"].to_list() == expected
     assert together["word"].to_list() == frame_of(keys)["word"].gather(expected).to_list()

@@ -24,8 +24,10 @@ def contributions(size: float) -> np.ndarray:
 
 
 def one_by_one(points, values, most):
-    known = {name: None if value != value else float(value)
-             for name, value in zip(NAMES, values, strict=True)}
+    known = {
+        name: None if value != value else float(value)
+        for name, value in zip(NAMES, values, strict=True)
+    }
     return model_reasons(NAMES, points, 0.1, known, CATALOGUE, (GROUP,)).top(most)
 
 
@@ -38,7 +40,8 @@ def test_reasons_points_and_words_are_those_of_each_row(most, size):
     found = Themes.of(NAMES, CATALOGUE).foremost(points, most)
     leading = np.take_along_axis(values, np.maximum(found.leading, 0), axis=1)
     said = Wording(NAMES, CATALOGUE, PEERS).columns(
-        pl.DataFrame({"account_id": ["a"] * len(points)}), found.leading, leading)
+        pl.DataFrame({"account_id": ["a"] * len(points)}), found.leading, leading
+    )
     numbers = []
     for row in range(len(points)):
         expected = one_by_one(points[row], values[row], most)
@@ -46,8 +49,9 @@ def test_reasons_points_and_words_are_those_of_each_row(most, size):
         told = [rank for rank in range(found.leading.shape[1]) if found.leading[row, rank] != NONE]
         assert [NAMES[found.leading[row, rank]] for rank in told] == [r.feature for r in expected]
         assert [said[rank][row] for rank in told] == [r.sentence for r in expected]
-        np.testing.assert_allclose(found.points[row, told], [r.points for r in expected],
-                                   rtol=1e-12)
+        np.testing.assert_allclose(
+            found.points[row, told], [r.points for r in expected], rtol=1e-12
+        )
     assert max(numbers) == (0 if size == 0.00002 else most)
 
 
@@ -57,9 +61,14 @@ def test_a_list_says_so_many_at_most():
     themes = {(CATALOGUE[n].role, CATALOGUE[n].theme) for n in NAMES if n in CATALOGUE}
     assert sum(role == "signal" for role, _ in themes) > MOST_REASONS
     found = Themes.of(NAMES, CATALOGUE).foremost(points, 100)
-    signals = [sum(feature != NONE and (NAMES[feature] not in CATALOGUE
-                                        or CATALOGUE[NAMES[feature]].role == "signal")
-                   for feature in row) for row in found.leading.tolist()]
+    signals = [
+        sum(
+            feature != NONE
+            and (NAMES[feature] not in CATALOGUE or CATALOGUE[NAMES[feature]].role == "signal")
+            for feature in row
+        )
+        for row in found.leading.tolist()
+    ]
     assert set(signals) == {MOST_REASONS}
 
 

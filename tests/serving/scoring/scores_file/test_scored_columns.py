@@ -31,8 +31,9 @@ from serving.scoring.scores_file.scored_columns import ColumnScoring
 from serving.scoring.untreated_risk import untouched_outlook
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}
-MANY_READS = tuple(name for name, feature in CATALOGUE.items()
-                   if feature.is_model_input and name != "mrr")[::3]
+MANY_READS = tuple(
+    name for name, feature in CATALOGUE.items() if feature.is_model_input and name != "mrr"
+)[::3]
 AGE = timedelta(days=35)
 
 
@@ -56,15 +57,22 @@ def frame(small) -> pl.DataFrame:
     return many.with_columns(
         account_id=pl.Series([f"account-{n:04d}" for n in range(many.height)]),
         segment=pl.when(pl.Series(words) < 0.8).then("segment"),
-        price_plan=pl.when(pl.Series(words) > 0.1).then("price_plan"), **changed)
+        price_plan=pl.when(pl.Series(words) > 0.1).then("price_plan"),
+        **changed,
+    )
 
 
 def calibration(*horizons: int) -> Calibration:
     rng = np.random.default_rng(3)
     rising = np.linspace(-2.5, -1.5, len(horizons))
     return Calibration(
-        horizons=horizons, slope=0.8, intercepts=tuple(rising), draws=np.column_stack(
-            [rng.uniform(0.6, 1.0, 60), np.sort(rng.normal(rising, 0.1, (60, len(rising))))]))
+        horizons=horizons,
+        slope=0.8,
+        intercepts=tuple(rising),
+        draws=np.column_stack(
+            [rng.uniform(0.6, 1.0, 60), np.sort(rng.normal(rising, 0.1, (60, len(rising))))]
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +85,35 @@ def trees(frame, shared_workspace) -> ModelBundle:
     effect = rng.normal(size=matrix.shape[1])
     outcome = ranks @ effect + 0.3 * rng.normal(size=len(matrix)) > 0.5
     booster = lgb.train(
-        {"objective": "binary", "verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, "seed": 1,
-         "learning_rate": 0.05}, lgb.Dataset(matrix, outcome.astype(float)), 40)
+        {
+            "objective": "binary",
+            "verbose": -1,
+            "num_threads": 1,
+            "min_data_in_leaf": 5,
+            "seed": 1,
+            "learning_rate": 0.05,
+        },
+        lgb.Dataset(matrix, outcome.astype(float)),
+        40,
+    )
     form = TreeArrays.from_dump(booster.dump_model())
     horizons = (30, 60, 90, 180)
     return ModelBundle(
-        label="churn", contract=contract, form=form, calibration=calibration(30, 60, 90),
+        label="churn",
+        contract=contract,
+        form=form,
+        calibration=calibration(30, 60, 90),
         later=(LaterChance(slope=0.5, form=None, calibration=calibration(180)),),
         base_rates=dict(zip(horizons, (0.03, 0.06, 0.09, 0.15), strict=True)),
-        metadata=BundleMetadata(as_of=BEFORE, data_fingerprint="hand", code_version="0.1.0",
-                                label_policy={"outcome": "churn"}),
+        metadata=BundleMetadata(
+            as_of=BEFORE,
+            data_fingerprint="hand",
+            code_version="0.1.0",
+            label_policy={"outcome": "churn"},
+        ),
         reference=ReferenceDistribution.of(matrix),
-        golden=GoldenRows(matrix=matrix[:20], raw=form.score(matrix[:20])))
+        golden=GoldenRows(matrix=matrix[:20], raw=form.score(matrix[:20])),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -108,16 +133,32 @@ def knows_of_untouched(models: Models, *horizons: int) -> Models:
     """The same churn model, that also says what accounts do if nobody acts."""
     model = models.churn.model
     n = len(model.contract.names)
-    touch = LinearForm.plain(intercept=0.1, fill=np.zeros(n), center=np.zeros(n),
-                             scale=np.ones(n), coefficient=0.2 * np.eye(n)[0])
+    touch = LinearForm.plain(
+        intercept=0.1,
+        fill=np.zeros(n),
+        center=np.zeros(n),
+        scale=np.ones(n),
+        coefficient=0.2 * np.eye(n)[0],
+    )
     shift = UntouchedShift(
-        horizons=horizons, shift=0.4, weight=0.3, centre=0.0, bounds=(-2.0, 2.0),
-        covariance=((0.01, 0.001), (0.001, 0.02)), touch=touch)
+        horizons=horizons,
+        shift=0.4,
+        weight=0.3,
+        centre=0.0,
+        bounds=(-2.0, 2.0),
+        covariance=((0.01, 0.001), (0.001, 0.02)),
+        touch=touch,
+    )
     told = Untouched(
-        shares=dict.fromkeys(model.horizons, TouchedShare(
-            rows=40, touched=10, with_outcome=4, touched_with_outcome=1)),
-        not_known={h: "Too few." for h in model.horizons if h not in horizons}, shift=shift,
-        drawn_share=0.0, effective_accounts=30.0)
+        shares=dict.fromkeys(
+            model.horizons,
+            TouchedShare(rows=40, touched=10, with_outcome=4, touched_with_outcome=1),
+        ),
+        not_known={h: "Too few." for h in model.horizons if h not in horizons},
+        shift=shift,
+        drawn_share=0.0,
+        effective_accounts=30.0,
+    )
     return replace(models, churn=replace(models.churn, model=replace(model, untouched=told)))
 
 
@@ -127,30 +168,47 @@ CASES = {
     "what nobody acts on, of the near alone": lambda m: knows_of_untouched(m["full"], 30, 60),
     "refined formula": lambda m: m["linear"],
     "withheld from a segment": lambda m: replace(
-        m["full"], withheld={"churn": {segment_key("small"): "it was worse"},
-                             "expansion": {segment_key("mid"): "it was worse."}}),
+        m["full"],
+        withheld={
+            "churn": {segment_key("small"): "it was worse"},
+            "expansion": {segment_key("mid"): "it was worse."},
+        },
+    ),
     "withheld where the segment is not known": lambda m: replace(
-        m["full"], withheld={"churn": {segment_key(None): "for an unknown segment"}}),
+        m["full"], withheld={"churn": {segment_key(None): "for an unknown segment"}}
+    ),
     "withheld from everyone": lambda m: replace(
-        m["full"], withheld={"churn": {EVERYONE: "it was worse"},
-                             "expansion": {EVERYONE: "as well"}}),
+        m["full"],
+        withheld={"churn": {EVERYONE: "it was worse"}, "expansion": {EVERYONE: "as well"}},
+    ),
     "no model": lambda m: replace(m["full"], churn=None, refusals={"churn": "it was refused"}),
     "no formula": lambda m: replace(
-        m["full"], churn_formula=None, withheld={"churn": {segment_key("small"): "worse"}}),
+        m["full"], churn_formula=None, withheld={"churn": {segment_key("small"): "worse"}}
+    ),
     "no expansion": lambda m: replace(m["full"], expansion=None),
     "nothing": lambda m: Models(),
 }
 
 
 def both(frame, models, *, most=5, now=AS_OF):
-    told = {"catalogue": CATALOGUE, "formula": FORMULAS["003"], "now": now, "max_age": AGE,
-            "currency": "EUR"}
+    told = {
+        "catalogue": CATALOGUE,
+        "formula": FORMULAS["003"],
+        "now": now,
+        "max_age": AGE,
+        "currency": "EUR",
+    }
     scores = score_accounts(frame, models, **told)
-    untouched = {score.account_id: at for score in scores
-                 for at in untouched_outlook(score, models).at if at.horizon_days == 90}
+    untouched = {
+        score.account_id: at
+        for score in scores
+        for at in untouched_outlook(score, models).at
+        if at.horizon_days == 90
+    }
     one_by_one = score_frame_for_file(scores, most_reasons=most, untouched=untouched)
-    scoring = ColumnScoring(models=models, peers=peers_of(frame, CATALOGUE), most_reasons=most,
-                            **told)
+    scoring = ColumnScoring(
+        models=models, peers=peers_of(frame, CATALOGUE), most_reasons=most, **told
+    )
     return one_by_one, scoring.of(frame.select(n for n in frame.columns if n in scoring.reads))
 
 
@@ -159,18 +217,26 @@ def test_the_columns_say_what_is_said_of_each_account(frame, full, linear, case)
     one_by_one, columns = both(frame, CASES[case]({"full": full, "linear": linear}))
     assert columns["account_id"].to_list() == frame["account_id"].to_list()
     assert set(columns.columns) - set(one_by_one.columns) <= {"churn_probability_180d"}
-    assert_frame_equal(columns.select(one_by_one.columns), one_by_one, rel_tol=1e-12,
-                       abs_tol=1e-12)
+    assert_frame_equal(columns.select(one_by_one.columns), one_by_one, rel_tol=1e-12, abs_tol=1e-12)
 
 
 def test_the_cases_are_different_from_each_other(frame, full, linear):
-    said = {case: both(frame, make({"full": full, "linear": linear}))[1]
-            for case, make in CASES.items()}
+    said = {
+        case: both(frame, make({"full": full, "linear": linear}))[1] for case, make in CASES.items()
+    }
     assert {n: s["degraded"].n_unique() for n, s in said.items()} == {
-        "trees": 2, "what nobody acts on": 2, "what nobody acts on, of the near alone": 2,
-        "refined formula": 2, "withheld from a segment": 3,
-        "withheld where the segment is not known": 3, "withheld from everyone": 2, "no model": 2,
-        "no formula": 3, "no expansion": 2, "nothing": 2}
+        "trees": 2,
+        "what nobody acts on": 2,
+        "what nobody acts on, of the near alone": 2,
+        "refined formula": 2,
+        "withheld from a segment": 3,
+        "withheld where the segment is not known": 3,
+        "withheld from everyone": 2,
+        "no model": 2,
+        "no formula": 3,
+        "no expansion": 2,
+        "nothing": 2,
+    }
     alone = "churn_probability_90d_if_untouched"
     assert {n for n, s in said.items() if s[alone].is_not_null().any()} == {"what nobody acts on"}
     risks = said["what nobody acts on"].drop_nulls(alone)
@@ -188,17 +254,18 @@ def test_the_cases_are_different_from_each_other(frame, full, linear):
 @pytest.mark.parametrize("most", [0, 1, 3])
 def test_fewer_reasons_are_the_first_ones(frame, full, most):
     one_by_one, columns = both(frame, full, most=most)
-    assert_frame_equal(columns.select(one_by_one.columns), one_by_one, rel_tol=1e-12,
-                       abs_tol=1e-12)
+    assert_frame_equal(columns.select(one_by_one.columns), one_by_one, rel_tol=1e-12, abs_tol=1e-12)
 
 
 def test_features_of_several_ages_are_judged_row_by_row(frame, full):
-    old = frame.with_columns(as_of=pl.when(pl.int_range(pl.len()) % 3 == 0)
-                             .then(pl.col("as_of") - pl.duration(days=20)).otherwise("as_of"))
+    old = frame.with_columns(
+        as_of=pl.when(pl.int_range(pl.len()) % 3 == 0)
+        .then(pl.col("as_of") - pl.duration(days=20))
+        .otherwise("as_of")
+    )
     one_by_one, columns = both(old, full, now=AS_OF + timedelta(days=20))
     assert columns["degraded"].n_unique() == 3
-    assert_frame_equal(columns.select(one_by_one.columns), one_by_one, rel_tol=1e-12,
-                       abs_tol=1e-12)
+    assert_frame_equal(columns.select(one_by_one.columns), one_by_one, rel_tol=1e-12, abs_tol=1e-12)
 
 
 def test_a_snapshot_without_attributes_money_or_health_is_scored(frame, full):
@@ -206,14 +273,19 @@ def test_a_snapshot_without_attributes_money_or_health_is_scored(frame, full):
     models = replace(full, expansion=None, churn_formula=None)
     one_by_one, columns = both(bare, models)
     assert columns["revenue_at_risk"].null_count() == columns.height
-    assert_frame_equal(columns.select(one_by_one.columns), one_by_one, rel_tol=1e-12,
-                       abs_tol=1e-12)
+    assert_frame_equal(columns.select(one_by_one.columns), one_by_one, rel_tol=1e-12, abs_tol=1e-12)
 
 
 def test_a_part_of_the_accounts_is_scored_as_among_all(frame, full):
     scoring = ColumnScoring(
-        models=full, peers=peers_of(frame, CATALOGUE), catalogue=CATALOGUE, currency="EUR",
-        formula=FORMULAS["003"], now=AS_OF, max_age=AGE)
+        models=full,
+        peers=peers_of(frame, CATALOGUE),
+        catalogue=CATALOGUE,
+        currency="EUR",
+        formula=FORMULAS["003"],
+        now=AS_OF,
+        max_age=AGE,
+    )
     together = scoring.of(frame)
     apart = pl.concat([scoring.of(frame[:20]), scoring.of(frame[20:333]), scoring.of(frame[333:])])
     assert_frame_equal(apart, together, check_exact=True)

@@ -49,8 +49,10 @@ def test_a_snapshot_is_read_in_parts_whatever_groups_its_file_has(place):
     whole.write_parquet(path, row_group_size=7)
     parts = list(snapshots.parts(AS_OF, {"account_id", "mrr"}, rows=5))
     assert {part.height for part in parts} <= {5, 2, whole.height % 7 % 5 or 5}
-    assert_frame_equal(pl.concat(parts), whole.select(
-        name for name in whole.columns if name in {"account_id", "mrr"}))
+    assert_frame_equal(
+        pl.concat(parts),
+        whole.select(name for name in whole.columns if name in {"account_id", "mrr"}),
+    )
 
 
 def assert_same(place, store, file, **told) -> pl.DataFrame:
@@ -76,8 +78,9 @@ def test_accounts_of_a_withheld_segment_have_the_formulas_scores(place, store, t
     switch = SegmentSwitch()
     for number in range(TO_WITHHOLD):
         look = Look(finding="worse", known_to=AS_OF.replace(hour=number), because="it was worse")
-        switch = switch.looked(store.champion("churn").fingerprint,
-                               {segment_key("small"): look}, at=AS_OF)
+        switch = switch.looked(
+            store.champion("churn").fingerprint, {segment_key("small"): look}, at=AS_OF
+        )
     write_atomically(place.monitoring_dir / SWITCH_FILE, switch.text().encode())
     rows = assert_same(place, store, tmp_path / "scores.parquet", at_once=20)
     assert rows["model_version"].n_unique() == 3
@@ -87,16 +90,23 @@ def test_without_a_model_the_formula_answers(place, tmp_path):
     rows = assert_same(place, MemoryModelStore(), tmp_path / "scores.parquet", at_once=20)
     assert set(rows["degraded"]) == {
         "No churn model has been promoted.",
-        "The contract has ended, so there is nothing left to predict."}
+        "The contract has ended, so there is nothing left to predict.",
+    }
 
 
 @pytest.mark.parametrize("infinite", [[3], [0, 5, 44]], ids=["one row", "rows of several parts"])
 def test_an_infinite_value_refuses_the_model_for_everybody(place, store, tmp_path, infinite):
-    change(place, pl.when(pl.int_range(pl.len()).is_in(infinite)).then(float("inf"))
-           .otherwise("errors_28d").alias("errors_28d"))
+    change(
+        place,
+        pl.when(pl.int_range(pl.len()).is_in(infinite))
+        .then(float("inf"))
+        .otherwise("errors_28d")
+        .alias("errors_28d"),
+    )
     rows = assert_same(place, store, tmp_path / "scores.parquet", at_once=16)
-    assert rows["degraded"].str.contains(
-        f"errors_28d is infinite in {len(infinite)} row").sum() == 47
+    assert (
+        rows["degraded"].str.contains(f"errors_28d is infinite in {len(infinite)} row").sum() == 47
+    )
 
 
 def test_a_feature_that_the_snapshot_lacks_refuses_the_model(place, store, tmp_path):
@@ -126,8 +136,9 @@ def test_without_reasons_all_else_is_the_same(place, store, tmp_path):
     write_scores(place, store, AS_OF, bare, most_reasons=0)
     kept = pl.read_parquet(bare)
     assert not [name for name in kept.columns if name.startswith("reason_")]
-    assert_frame_equal(kept.drop("points_unit"), pl.read_parquet(plain).select(
-        kept.columns).drop("points_unit"))
+    assert_frame_equal(
+        kept.drop("points_unit"), pl.read_parquet(plain).select(kept.columns).drop("points_unit")
+    )
 
 
 def test_the_file_says_when_of_what_and_by_which_models(place, store, tmp_path):
@@ -137,8 +148,10 @@ def test_the_file_says_when_of_what_and_by_which_models(place, store, tmp_path):
     assert said["keepwell.as_of"] == AS_OF.isoformat()
     assert said["keepwell.currency"] == place.settings.currency
     assert said["keepwell.made_from"] == SnapshotStore(place.snapshots_dir).made_from(AS_OF)
-    assert json.loads(said["keepwell.models"])["churn version 1"] == \
-        store.champion("churn").fingerprint
+    assert (
+        json.loads(said["keepwell.models"])["churn version 1"]
+        == store.champion("churn").fingerprint
+    )
     again = tmp_path / "again.parquet"
     write_scores(place, store, AS_OF, again)
     assert again.read_bytes() == file.read_bytes()
@@ -194,10 +207,21 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(place, tmp_path, most_
     file = folder / "scores.parquet"
     file.write_text("of yesterday")
     done = subprocess.run(
-        [sys.executable, "-c", SCORE_WITHIN, str(ROOT / "tests" / "parity"), str(place.root),
-         str(file), str(most_reasons), *map(str, range(0, 100_000, 1_000))],
-        capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)})
+        [
+            sys.executable,
+            "-c",
+            SCORE_WITHIN,
+            str(ROOT / "tests" / "parity"),
+            str(place.root),
+            str(file),
+            str(most_reasons),
+            *map(str, range(0, 100_000, 1_000)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+    )
     assert done.returncode == 0, done.stderr
     *refused, last = done.stdout.splitlines()
     assert last == "written"
@@ -212,15 +236,27 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(place, tmp_path, most_
 def test_the_command_leaves_reasons_out_and_says_who_scored(place, tmp_path):
     from registry.store.mlflow import MlflowModelStore
 
-    add_model(MlflowModelStore(place.tracking_uri), "churn",
-              make_bundle(place, READS, [0.9, -0.7, -0.2, 0.1, -0.3]))
+    add_model(
+        MlflowModelStore(place.tracking_uri),
+        "churn",
+        make_bundle(place, READS, [0.9, -0.7, -0.2, 0.1, -0.3]),
+    )
 
     def keepwell(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(ROOT / "keepwell.py"), "score", *words, "-w", str(place.root)],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-            env={"PATH": os.environ["PATH"], "COLUMNS": "400", "NO_COLOR": "1",
-                 "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)})
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                "PATH": os.environ["PATH"],
+                "COLUMNS": "400",
+                "NO_COLOR": "1",
+                "HOME": str(tmp_path),
+                "PYTHONPATH": str(ROOT),
+            },
+        )
 
     done = keepwell("--out", "scores.parquet", "--reasons", "0")
     assert done.returncode == 0, done.stderr

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from training.models.tuning._study_journal import FinishedTrial, StudyJournal
 
-ONE = FinishedTrial(parameters={"num_leaves": 4, "lambda_l2": 0.1 + 0.2}, loss=0.25,
-                    by_fold=(0.3, 0.25), rounds=60)
-STOPPED = FinishedTrial(parameters={"num_leaves": 9, "lambda_l2": 1.0}, loss=0.5, by_fold=(0.5,),
-                        rounds=None)
+ONE = FinishedTrial(
+    parameters={"num_leaves": 4, "lambda_l2": 0.1 + 0.2}, loss=0.25, by_fold=(0.3, 0.25), rounds=60
+)
+STOPPED = FinishedTrial(
+    parameters={"num_leaves": 9, "lambda_l2": 1.0}, loss=0.5, by_fold=(0.5,), rounds=None
+)
 
 
 def test_what_was_finished_is_read_back_to_the_bit(tmp_path) -> None:

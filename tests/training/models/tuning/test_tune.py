@@ -25,9 +25,14 @@ ROOT = Path(__file__).parents[4]
 @pytest.fixture(scope="module")
 def prepared(small_company):
     company = small_company(n_accounts=150)
-    return prepare(label_named("churn"), events=company.events, reader=company.reader,
-                   digests=company.digests, cutoffs=company.cutoffs,
-                   known_until=company.known_until)
+    return prepare(
+        label_named("churn"),
+        events=company.events,
+        reader=company.reader,
+        digests=company.digests,
+        cutoffs=company.cutoffs,
+        known_until=company.known_until,
+    )
 
 
 def study(prepared, spec, **changes):
@@ -96,11 +101,14 @@ def with_rows(prepared, rows, *, matrix=None, outcomes=None):
 
 @pytest.mark.parametrize("spec", [LIGHTGBM, LOGISTIC], ids=lambda s: s.name)
 def test_no_row_of_the_test_is_in_the_study_not_even_in_its_bins(prepared, spec) -> None:
-    spoiled = with_rows(prepared, prepared.test, matrix=1e12,
-                        outcomes=1 - prepared.training.outcomes[prepared.test])
+    spoiled = with_rows(
+        prepared, prepared.test, matrix=1e12, outcomes=1 - prepared.training.outcomes[prepared.test]
+    )
     columns = usable_columns(prepared.training, prepared.before_test, spec)
-    one, other = (tune(spec, p.training, p.tuning_folds, columns, trials=4, seed=1)
-                  for p in (prepared, spoiled))
+    one, other = (
+        tune(spec, p.training, p.tuning_folds, columns, trials=4, seed=1)
+        for p in (prepared, spoiled)
+    )
     assert one == other
 
 
@@ -135,8 +143,9 @@ def test_what_is_only_perhaps_better_leaves_the_defaults(prepared) -> None:
 
 def test_with_one_fold_nothing_could_confirm_so_the_defaults_stay(prepared) -> None:
     columns = usable_columns(prepared.training, prepared.before_test, BAD_DEFAULTS)
-    found = tune(BAD_DEFAULTS, prepared.training, prepared.tuning_folds[:1], columns, trials=4,
-                 seed=1)
+    found = tune(
+        BAD_DEFAULTS, prepared.training, prepared.tuning_folds[:1], columns, trials=4, seed=1
+    )
     assert found.parameters == BAD_DEFAULTS.parameters
 
 
@@ -165,14 +174,27 @@ def test_a_killed_study_goes_on_and_finds_what_it_would_have_found(prepared, tmp
     given = (LIGHTGBM, prepared.training, prepared.tuning_folds, columns)
     (tmp_path / "given").write_bytes(pickle.dumps(given))
     done = subprocess.run(
-        [sys.executable, "-c", KILLED_AFTER_THREE, str(tmp_path / "given"),
-         str(tmp_path / "studies")], cwd=ROOT, check=False)
+        [
+            sys.executable,
+            "-c",
+            KILLED_AFTER_THREE,
+            str(tmp_path / "given"),
+            str(tmp_path / "studies"),
+        ],
+        cwd=ROOT,
+        check=False,
+    )
     assert done.returncode == -9
     journals = tmp_path / "studies"
     assert [file.name for file in journals.iterdir()] == ["churn-lightgbm.jsonl"]
     heard = []
-    found = tune(*given, trials=7, seed=1, journals=journals,
-                 progress=lambda step, at, total: heard.append(at))
+    found = tune(
+        *given,
+        trials=7,
+        seed=1,
+        journals=journals,
+        progress=lambda step, at, total: heard.append(at),
+    )
     assert heard == [4, 5, 6, 7]
     assert found.resumed == 3
     assert replace(found, resumed=0) == tune(*given, trials=7, seed=1)
@@ -191,14 +213,17 @@ def test_a_killed_study_of_another_seed_starts_anew(prepared, tmp_path) -> None:
 def test_a_study_that_goes_on_draws_the_trials_it_would_have_drawn(prepared, tmp_path) -> None:
     for folder, stops in (("whole", (6,)), ("in parts", (2, 4, 6))):
         for last in stops:
+
             def stop(step, done, total, last=last):
                 if done == last:
                     raise KeyboardInterrupt
 
             with pytest.raises(KeyboardInterrupt):
                 study(prepared, LIGHTGBM, trials=9, journals=tmp_path / folder, progress=stop)
-    whole, in_parts = ((tmp_path / folder / "churn-lightgbm.jsonl").read_bytes()
-                       for folder in ("whole", "in parts"))
+    whole, in_parts = (
+        (tmp_path / folder / "churn-lightgbm.jsonl").read_bytes()
+        for folder in ("whole", "in parts")
+    )
     assert whole == in_parts
     assert whole.count(b"\n") == 7
 
@@ -217,9 +242,12 @@ def test_a_trial_is_stopped_where_most_others_were_better_with_as_many_trees(
     n_steps = len(ROUNDS) * (len(prepared.tuning_folds) - 1)
     for number, trial in enumerate(trials):
         losses, before = trial["by_fold"], [one["by_fold"] for one in trials[:number]]
-        worse = [step for step, loss in enumerate(losses)
-                 if len(there := [one[step] for one in before if len(one) > step]) >= LEAST_OTHERS
-                 and loss > np.median(there)]
+        worse = [
+            step
+            for step, loss in enumerate(losses)
+            if len(there := [one[step] for one in before if len(one) > step]) >= LEAST_OTHERS
+            and loss > np.median(there)
+        ]
         stopped = len(losses) < n_steps or trial["rounds"] is None
         assert worse == ([len(losses) - 1] if stopped else [])
     assert {len(one["by_fold"]) for one in trials} > {n_steps}

@@ -19,23 +19,26 @@ def section(card: str, title: str) -> str:
     return re.split(r"^## ", card.split(f"## {title}", 1)[1], flags=re.MULTILINE)[0]
 
 
-@pytest.mark.parametrize(("title", "said"), [
-    ("Data", "As known on 2023-07-01"),
-    ("Data", "Rows left out by horizon: 30 days: "),
-    ("Data", "immature"),
-    ("Label policy", "| grace days | 30 |"),
-    ("How good it is", "### Within 30 days"),
-    ("How good it is", "| health formula |"),
-    ("By segment, 90 days", "| MRR lowest third |"),
-    ("By segment, 90 days", "too few accounts to judge"),
-    ("Calibration, 90 days", "(plots/calibration.png)"),
-    ("What the scores rest on", "rank correlation of 0."),
-    ("Parameters", "A study of "),
-    ("Decision", "- passed: Better than the base rate"),
-    ("Limits", "180 days: not estimable"),
-    ("Not for", "Reading causes into reasons"),
-    ("Not for", "Deciding about people"),
-])
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("Data", "As known on 2023-07-01"),
+        ("Data", "Rows left out by horizon: 30 days: "),
+        ("Data", "immature"),
+        ("Label policy", "| grace days | 30 |"),
+        ("How good it is", "### Within 30 days"),
+        ("How good it is", "| health formula |"),
+        ("By segment, 90 days", "| MRR lowest third |"),
+        ("By segment, 90 days", "too few accounts to judge"),
+        ("Calibration, 90 days", "(plots/calibration.png)"),
+        ("What the scores rest on", "rank correlation of 0."),
+        ("Parameters", "A study of "),
+        ("Decision", "- passed: Better than the base rate"),
+        ("Limits", "180 days: not estimable"),
+        ("Not for", "Reading causes into reasons"),
+        ("Not for", "Deciding about people"),
+    ],
+)
 def test_a_card_says_what_a_reader_needs(card, title, said) -> None:
     assert said in section(card, title)
 
@@ -55,8 +58,11 @@ def test_the_numbers_of_a_card_are_those_of_the_training(card, trained) -> None:
 
 def test_the_calibration_table_holds_every_test_row_and_outcome(card, trained) -> None:
     result, _ = trained
-    rows = re.findall(r"^\| \d of 8 \| (\d+) \| ([\d.]+)% \| ([\d.]+)% \|$",
-                      section(card, "Calibration, 90 days"), flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| \d of 8 \| (\d+) \| ([\d.]+)% \| ([\d.]+)% \|$",
+        section(card, "Calibration, 90 days"),
+        flags=re.MULTILINE,
+    )
     sizes, promised, observed = np.array(rows, dtype=float).T
     assert sizes.sum() == result.rows["test"]
     assert (sizes * observed / 100).sum() == pytest.approx(result.rows["test_outcomes_90d"], abs=1)

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-PLOTS = ("calibration.png", "roc.png", "precision_recall.png", "lift.png", "contenders.png",
-         "importance.png", "shap_summary.png", "shap_dependence.png")
+PLOTS = (
+    "calibration.png",
+    "roc.png",
+    "precision_recall.png",
+    "lift.png",
+    "contenders.png",
+    "importance.png",
+    "shap_summary.png",
+    "shap_dependence.png",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +45,18 @@ def test_a_run_says_at_a_glance_whether_it_may_serve(run, trained) -> None:
     assert run.name.endswith(result.bundle.fingerprint[:6])
     told = run.tags["mlflow.note.content"]
     assert "- log loss 0." in told
-    assert all(f"- passed: {reason}" in told or f"- not known: {reason}" in told
-               for reason in result.promotion.reasons)
+    assert all(
+        f"- passed: {reason}" in told or f"- not known: {reason}" in told
+        for reason in result.promotion.reasons
+    )
 
 
 def test_what_a_promotion_is_judged_on_is_a_column_of_the_runs(run) -> None:
-    assert (run.metrics["gain_over_formula_low"] < run.metrics["gain_over_formula"]
-            < run.metrics["gain_over_formula_high"])
+    assert (
+        run.metrics["gain_over_formula_low"]
+        < run.metrics["gain_over_formula"]
+        < run.metrics["gain_over_formula_high"]
+    )
     assert 0 < run.metrics["captured_of_20_accounts"] <= 1
     assert -1 <= run.metrics["explanations_agreement"] <= 1
 

@@ -17,14 +17,21 @@ def lines(*briefs) -> list[str]:
 
 
 def test_the_best_contender_comes_first_with_its_intervals():
-    brief = {"label": "churn", "horizon_days": 90, "test": "10 account-months", "contenders": {
-        "Base rate": {"log_loss": [0.31, 0.3, 0.32], "auc": [0.5, 0.5, 0.5]},
-        "LightGBM": {"log_loss": [0.29, 0.28, 0.3], "auc": [0.7, 0.65, 0.75]}}}
+    brief = {
+        "label": "churn",
+        "horizon_days": 90,
+        "test": "10 account-months",
+        "contenders": {
+            "Base rate": {"log_loss": [0.31, 0.3, 0.32], "auc": [0.5, 0.5, 0.5]},
+            "LightGBM": {"log_loss": [0.29, 0.28, 0.3], "auc": [0.7, 0.65, 0.75]},
+        },
+    }
     assert lines(brief) == [
         "on later months log loss (95 %) AUC (95 %)",
         "churn within 90 days 10 account-months",
         "LightGBM 0.290 (0.280 to 0.300) 0.700 (0.650 to 0.750)",
-        "Base rate 0.310 (0.300 to 0.320) 0.500 (0.500 to 0.500)"]
+        "Base rate 0.310 (0.300 to 0.320) 0.500 (0.500 to 0.500)",
+    ]
 
 
 def test_a_training_is_briefly_its_longest_horizon_and_every_contender(trained):
