@@ -55,25 +55,25 @@ class Mutant:
 MUTANTS = (
     Mutant(
         name="the end of the window is closed",
-        file="sweep.py",
+        file="kernel/sweep.py",
         old="cutoffs[first] <= opens:",
         new="cutoffs[first] < opens:",
     ),
     Mutant(
         name="the start of the window is open",
-        file="sweep.py",
+        file="kernel/sweep.py",
         old="cutoffs[close] <= closes:",
         new="cutoffs[close] < closes:",
     ),
     Mutant(
         name="an event counts from when it happened",
-        file="sweep.py",
+        file="kernel/sweep.py",
         old="first = max(first, known)",
         new="first = max(first, 0)",
     ),
     Mutant(
         name="events that come later change the past",
-        file="sweep.py",
+        file="kernel/sweep.py",
         old="first = max(first, known)",
         new="first = max(first, 0)",
         killed_by=LAWS + "::test_events_that_are_not_known_yet_change_nothing",
@@ -86,7 +86,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a correction is ignored",
-        file="sweep.py",
+        file="kernel/sweep.py",
         old="gone = end_visible(cutoffs, superseded[row])",
         new="gone = n_cutoffs",
     ),
@@ -99,78 +99,78 @@ MUTANTS = (
     ),
     Mutant(
         name="a lookback counts milliseconds",
-        file="timeline.py",
+        file="compute/encode.py",
         runs_always=True,
         old="else lookback // MICROSECOND",
         new="else lookback // (1000 * MICROSECOND)",
     ),
     Mutant(
         name="a window that ended earlier ends now",
-        file="timeline.py",
+        file="compute/encode.py",
         old="f.ends_before // MICROSECOND",
         new="0 * f.ends_before // MICROSECOND",
     ),
     Mutant(
         name="what is too old for a near window is too old for a far one",
-        file="timeline.py",
+        file="compute/encode.py",
         old="key=_reach_and_span, reverse=True)",
         new="key=_reach_and_span)",
     ),
     Mutant(
         name="of two at an instant the newest comes first",
-        file="event_order.py",
+        file="kernel/ordering.py",
         old="return recorded[one] < recorded[other]",
         new="return recorded[one] > recorded[other]",
     ),
     Mutant(
         name="the input's order decides ties",
-        file="event_order.py",
+        file="kernel/ordering.py",
         old="return has_ids and less(id_words, id_addresses, one, other)",
         new="return False",
         killed_by=LAWS + "::test_the_order_of_the_input_changes_nothing",
     ),
     Mutant(
         name="midnight belongs to the day before",
-        file="sweep.py",
+        file="kernel/sweep.py",
         old="day = happened // DAY_IN_MICROSECONDS - first_day",
         new="day = (happened - 1) // DAY_IN_MICROSECONDS - first_day",
     ),
     Mutant(
         name="unknown is zero",
-        file="timeline.py",
+        file="compute/encode.py",
         runs_always=True,
         old="math.nan if f.when_empty is None",
         new="0.0 if f.when_empty is None",
     ),
     Mutant(
         name="an account is there before it is known",
-        file="snapshots.py",
+        file="compute/snapshots.py",
         old="block.known_since[:, None] < cutoffs",
         new="block.known_since[:, None] <= cutoffs",
     ),
     Mutant(
         name="a kind that nobody sent is zero",
-        file="snapshots.py",
+        file="compute/snapshots.py",
         old="swept[:, unsent] = np.nan",
         new="swept[:, unsent] = 0.0",
         killed_by=SNAPSHOTS + "::test_a_kind_that_no_source_has_sent_is_unknown_and_not_zero",
     ),
     Mutant(
         name="a kind is known at its first instant",
-        file="snapshots.py",
+        file="compute/snapshots.py",
         old="cutoffs[:, None] <= np.array(first",
         new="cutoffs[:, None] < np.array(first",
         killed_by=SNAPSHOTS + "::test_a_kind_is_unknown_until_it_was_first_recorded",
     ),
     Mutant(
         name="distinct is a count",
-        file="operations.py",
+        file="kernel/aggregations.py",
         old="fresh = span.bits & ~masks[event.mask]",
         new="fresh = span.bits",
     ),
     Mutant(
         name="a mask has one bit too few",
-        file="sweep.py",
+        file="kernel/sweep.py",
         old="CUTOFFS_PER_BLOCK = 64",
         new="CUTOFFS_PER_BLOCK = 65",
         killed_by=REFERENCE + "::test_a_crowded_account_equals_its_reference_whatever_order_"
@@ -178,55 +178,55 @@ MUTANTS = (
     ),
     Mutant(
         name="first and last are swapped",
-        file="operations.py",
+        file="kernel/aggregations.py",
         old="if cells[cell].seen == 0:\n                    cells[cell].seen = event.place",
         new="if cells[cell].seen >= 0:\n                    cells[cell].seen = event.place",
     ),
     Mutant(
         name="the largest is at least zero",
-        file="operations.py",
+        file="kernel/aggregations.py",
         old="if cells[cell].seen == 0 or event.value > cells[cell].number:",
         new="if event.value > cells[cell].number:",
     ),
     Mutant(
         name="all that is known is forgotten at the next cutoff",
-        file="operations.py",
+        file="kernel/aggregations.py",
         old="cells[cell].number += cells[cell - 1].number",
         new="cells[cell].number += 0 * cells[cell - 1].number",
     ),
     Mutant(
         name="nobody named is nobody there",
-        file="operations.py",
+        file="kernel/aggregations.py",
         old="return np.nan if cells[cell].seen > 0 else when_empty  # somebody",
         new="return 0.0 if cells[cell].seen > 0 else when_empty  # somebody",
     ),
     Mutant(
         name="a state once entered is never left",
-        file="operations.py",
+        file="kernel/aggregations.py",
         old="changed, step = span.bits & is_in, -1",
         new="changed, step = span.bits & is_in & np.uint64(0), -1",
     ),
     Mutant(
         name="a state counts before it has lasted",
-        file="timeline.py",
+        file="compute/encode.py",
         old="ripe_window if said > 0 and feature.aggregate.after else window",
         new="window",
     ),
     Mutant(
         name="a state that has lasted ends late",
-        file="timeline.py",
+        file="compute/encode.py",
         old="ripe_window if said > 0 and feature.aggregate.after else window",
         new="ripe_window",
     ),
     Mutant(
         name="the newest day is forgotten",
-        file="operations.py",
+        file="kernel/aggregations.py",
         old="max(cells[cell].carried, min(cells[cell].spare, cells[cell].number))",
         new="max(cells[cell].carried, min(cells[cell].spare, 0.0))",
     ),
     Mutant(
         name="zero is below zero",
-        file="operations.py",
+        file="kernel/aggregations.py",
         old="cells[cell].number += event.value < 0",
         new="cells[cell].number += event.value <= 0",
     ),
@@ -293,7 +293,9 @@ def test_the_text_that_a_mutant_changes_is_there(mutant: Mutant) -> None:
 
 def test_a_mutant_of_a_text_that_is_gone_says_so() -> None:
     with pytest.raises(AssertionError, match="the text to change is not there"):
-        changed(Mutant(name="gone", file="sweep.py", old="no such line", new=""), "other lines")
+        changed(
+            Mutant(name="gone", file="kernel/sweep.py", old="no such line", new=""), "other lines"
+        )
 
 
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.runs_always], ids=lambda m: m.name)
