@@ -32,7 +32,7 @@ FORBIDDEN = {
         (r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bX" + r"XX\b", r"\bHA" + r"CK\b")
     ),
 }
-BINARY = (".png", ".parquet", ".npz", ".gz", ".csv")
+BINARY = (".png", ".parquet", ".npz", ".gz", ".xz", ".csv")
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)

@@ -72,7 +72,7 @@ id = "all"
 hours = 60
 skills = ["csm", "sales", "support", "billing"]
 """
-MOST_REPLAYED = 100
+MOST_REPLAYED = 20
 """Of the new decisions; of those that were stored before all."""
 
 PAGES = ("/", "/?status=all", "/approvals", "/models", "/reports", "/problems", "/docs")
@@ -92,15 +92,31 @@ class NoAnswerError(Exception):
 
 # --- asking ---------------------------------------------------------------------------------------
 
+PARTS: Mapping[str, str] = {
+    "accounts": "scores, reasons, outlooks, timelines",
+    "holdings": "playbook, models, reports, controls, addresses, refusals",
+    "decisions": "what became of the decisions that are stored",
+    "pages": "the words of every page",
+    "actions": "next actions, a plan, and decisions asked again",
+    "commands": "what commands print",
+    "files": "what commands write",
+    "features": "the online features as plain Feast reads them",
+    "slow": "what is measured anew: effects, reports, monitoring, leaks, a backtest",
+}
+QUICK = tuple(part for part in PARTS if part != "slow")
 
-def answers_of(workspace: Path, *, slow: bool = False, clock: datetime = CLOCK) -> Answers:
+
+def answers_of(
+    workspace: Path, *, parts: Iterable[str] = QUICK, clock: datetime = CLOCK
+) -> Answers:
     """Every answer of a copy of a workspace.
 
     Args:
         workspace: its folder, which is left as it is.
-        slow: also what is measured anew: effects, reports, monitoring, backtest.
+        parts: which answers; all but the slow ones by default.
         clock: what the clock of the service shows all the while.
     """
+    wanted = {"accounts", *parts}  # which accounts there are is needed for all others
     with tempfile.TemporaryDirectory() as folder, asked_alone(), standing(clock):
         copy, other = Path(folder) / "workspace", Path(folder) / "another"
         for one in (copy, other):
@@ -109,14 +125,25 @@ def answers_of(workspace: Path, *, slow: bool = False, clock: datetime = CLOCK) 
         before = decisions_in(copy)
         with served(copy) as client:
             ask_about_accounts(client, found)
-            ask_about_what_there_is(client, found)
-            ask_about_decisions(client, found, before)
-            ask_for_pages(client, found)
-            ask_for_actions(client, found)
-        ask_for_replays(copy, found, before)
-        ask_by_command(other, found)  # where nothing was stored
-        if slow:
-            ask_slowly(other, found)
+            if wanted & {"holdings", "pages"}:
+                ask_about_what_there_is(client, found)
+            if "decisions" in wanted:
+                ask_about_decisions(client, found, before)
+            if "pages" in wanted:
+                ask_for_pages(client, found)
+            if "actions" in wanted:
+                ask_for_actions(client, found)
+        if "actions" in wanted:
+            ask_for_replays(copy, found, before)
+        if "features" in wanted:
+            ask_feast(copy, found)  # where the service has named Feast the modules of today
+        for part, ask in (
+            ("commands", ask_by_command),
+            ("files", ask_for_files),
+            ("slow", ask_slowly),
+        ):
+            if part in wanted:
+                ask(other, found)  # where nothing was stored
         return json.loads(json.dumps(found).replace(folder, "FOLDER"))  # type: ignore[no-any-return]
 
 
@@ -332,9 +359,8 @@ def ask_for_replays(workspace: Path, found: Answers, decisions: Sequence[str]) -
 
 
 def ask_by_command(workspace: Path, found: Answers) -> None:
-    """What the commands answer, in words and in files."""
+    """What the commands that only look print."""
     here = ("--workspace", workspace)
-    folder = workspace.parent
     for words in (
         ("features",),
         ("models", "list"),
@@ -348,6 +374,11 @@ def ask_by_command(workspace: Path, found: Answers) -> None:
         found["command"][" ".join(words)] = printed(command(*words, *here))
     code, text = command("features", "--json", *here)
     found["feature"] = {row["name"]: row for row in json.loads(text)} if code == 0 else {}
+
+
+def ask_for_files(workspace: Path, found: Answers) -> None:
+    """Scores, next actions, a plan and what was said, as commands write them to files."""
+    here, folder = ("--workspace", workspace), workspace.parent
     files = {
         name: folder / name
         for name in ("scores.parquet", "actions.json", "plan.json", "feedback.json", "team.toml")
@@ -372,11 +403,10 @@ def ask_by_command(workspace: Path, found: Answers) -> None:
     for name in ("plan.json", "feedback.json"):
         if files[name].exists():
             found["file"][name] = json.loads(files[name].read_text(encoding="utf-8"))
-    found["online features"] = online_features(workspace, list(found["portfolio row"]))
 
 
-def online_features(workspace: Path, accounts: Sequence[str]) -> dict[str, Any]:
-    """The features that plain Feast reads from the online store of a workspace."""
+def ask_feast(workspace: Path, found: Answers) -> None:
+    """The features of all accounts that plain Feast reads from the online store."""
     from feast import FeatureStore
 
     store = FeatureStore(repo_path=str(workspace / "feast"))
@@ -385,14 +415,10 @@ def online_features(workspace: Path, accounts: Sequence[str]) -> dict[str, Any]:
         for view in store.list_feature_views()
         for field in view.features
     ]
-    read = store.get_online_features(
-        features=sorted(names), entity_rows=[{"account_id": one} for one in accounts]
-    ).to_dict()
-    keys = read.pop("account_id")
-    return {
-        key: {name: values[place] for name, values in read.items()}
-        for place, key in enumerate(keys)
-    }
+    rows = [{"account_id": account} for account in found["portfolio row"]]
+    read = store.get_online_features(features=sorted(names), entity_rows=rows).to_dict()
+    for place, account in enumerate(read.pop("account_id")):
+        found["online features"][account] = {name: read[name][place] for name in sorted(read)}
 
 
 def ask_slowly(workspace: Path, found: Answers) -> None:
@@ -500,11 +526,30 @@ class Difference:
     after: object
 
 
+def rounded(value: Any, digits: int) -> Any:
+    """The same with every number of so many significant digits.
+
+    >>> rounded({"a": [1 / 3, 12345.678, 7, None]}, 4)
+    {'a': [0.3333, 12350.0, 7, None]}
+    """
+    match value:
+        case dict():
+            return {name: rounded(one, digits) for name, one in value.items()}
+        case list():
+            return [rounded(one, digits) for one in value]
+        case float():
+            return float(f"{value:.{digits}g}")
+        case _:
+            return value
+
+
 def differences(
     before: Mapping[str, Mapping[str, Any]],
     after: Mapping[str, Mapping[str, Any]],
+    *,
+    tolerance: float = TOLERANCE,
 ) -> list[Difference]:
-    """Every place at which two sets of answers differ."""
+    """Every place at which two sets of answers differ, numbers by more than a share of them."""
     found = []
     for kind in sorted({*before, *after}):
         then, now = before.get(kind, {}), after.get(kind, {})
@@ -522,7 +567,7 @@ def differences(
                 continue
             found += [
                 Difference(kind=kind, asked=asked, field=field, before=one, after=other)
-                for field, one, other in unequal("", then[asked], now[asked])
+                for field, one, other in unequal("", then[asked], now[asked], tolerance)
             ]
     return found
 
@@ -530,18 +575,20 @@ def differences(
 ABSENT = "(absent)"
 
 
-def unequal(field: str, one: Any, other: Any) -> Iterator[tuple[str, object, object]]:
+def unequal(
+    field: str, one: Any, other: Any, tolerance: float
+) -> Iterator[tuple[str, object, object]]:
     """The places within two answers at which they differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in [*one, *(name for name in other if name not in one)]:
             if name not in VOLATILE:
                 yield from unequal(
-                    f"{field}.{name}", one.get(name, ABSENT), other.get(name, ABSENT)
+                    f"{field}.{name}", one.get(name, ABSENT), other.get(name, ABSENT), tolerance
                 )
     elif isinstance(one, list) and isinstance(other, list):
         if len(one) == len(other):
             for left, right in zip(one, other, strict=True):
-                yield from unequal(f"{field}[]", left, right)
+                yield from unequal(f"{field}[]", left, right, tolerance)
         else:
             left, right = (
                 [json.dumps(item, sort_keys=True) for item in items] for items in (one, other)
@@ -552,16 +599,16 @@ def unequal(field: str, one: Any, other: Any) -> Iterator[tuple[str, object, obj
                         f"{field}[]",
                         *((line[1:], ABSENT) if line[0] == "-" else (ABSENT, line[1:])),
                     )
-    elif not same(one, other):
+    elif not same(one, other, tolerance):
         yield field, one, other
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two values are the same; numbers up to one part in 10^9."""
+def same(one: Any, other: Any, tolerance: float) -> bool:
+    """Whether two values are the same; numbers up to a share of them."""
     if type(one) is bool or type(other) is bool:
         return one is other
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-12) or (
+        return math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-12) or (
             math.isnan(one) and math.isnan(other)
         )
     return type(one) is type(other) and one == other
@@ -619,7 +666,14 @@ def main() -> int:
         default=CLOCK,
         help="where the clock of the service stands",
     )
-    parser.add_argument("--slow", action="store_true", help="also what is measured anew")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=QUICK,
+        help="; ".join(f"{part}: {words}" for part, words in PARTS.items()),
+    )
+    parser.add_argument("--digits", type=int, help="round numbers to so many digits")
     parser.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"))
     parser.add_argument("--examples", type=int, default=3, help="of each group of differences")
     given = parser.parse_args()
@@ -629,7 +683,9 @@ def main() -> int:
         return 1 if found else 0
     if given.workspace is None or given.out is None:
         parser.error("name a workspace and --out FILE, or --compare BEFORE AFTER")
-    answers = answers_of(given.workspace, slow=given.slow, clock=given.clock)
+    answers = answers_of(given.workspace, parts=given.parts, clock=given.clock)
+    if given.digits:
+        answers = rounded(answers, given.digits)
     write(answers, given.out)
     number = sum(map(len, answers.values()))
     sys.stdout.write(f"{number:,} answers of {len(answers)} kinds in {given.out}.\n")
