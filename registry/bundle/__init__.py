@@ -12,6 +12,5 @@ __all__ = [
     "long_horizons",
     "metadata",
     "segment_gate",
-    "served_labels",
     "untreated_risk",
 ]

@@ -14,10 +14,8 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from registry.bundle.bundle import ModelBundle
-from registry.bundle.served_labels import Predicted
+from registry.outcomes import MODEL_NAMES, OUTCOME_OF_MODEL
 from registry.promotion.promotion import EvidenceDocument
-
-MODELS = (*(one.value for one in Predicted), "churn-formula")
 
 
 class ModelStoreError(Exception):
@@ -64,11 +62,11 @@ class TrainingRun:
     documents: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.label not in MODELS:
+        if self.label not in OUTCOME_OF_MODEL:
             raise UnknownModelError(
-                f"There is no model {self.label!r}; there are {', '.join(MODELS)}."
+                f"There is no model {self.label!r}; there are {', '.join(MODEL_NAMES)}."
             )
-        if self.bundle.label != self.label.removesuffix("-formula"):
+        if self.bundle.label != OUTCOME_OF_MODEL[self.label].name:
             raise ModelStoreError(
                 f"A bundle that predicts {self.bundle.label!r} can not be a {self.label!r} model."
             )

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from features.cli.options import DEFAULT_WORKSPACE, CommandError, InWorkspace, models_address, out
 from features.workspace import Workspace
-from registry.bundle.served_labels import Predicted
+from registry.outcomes import MODEL_NAMES, OutcomeName
 from registry.store.open_store import store_at
 from serving.cli.keys import DecidedBy, who
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from registry.promotion.promotion import EvidenceDocument
     from registry.store.mlflow import MlflowModelStore
 
-WhichModel = Annotated[Predicted, typer.Argument(help="The model of which outcome.")]
+WhichModel = Annotated[OutcomeName, typer.Argument(help="The model of which outcome.")]
 
 
 def list_versions(
@@ -29,13 +29,11 @@ def list_versions(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """List every version, and which one serves."""
-    from registry.store.store import MODELS
-
     store = store_of(Workspace(workspace))
     table = Table("model", "version", "run", "fingerprint", "is")
-    if model is not None and model not in MODELS:
-        raise CommandError(f"There is no model {model!r}; there are {', '.join(MODELS)}.")
-    for label in MODELS if model is None else (model,):
+    if model is not None and model not in MODEL_NAMES:
+        raise CommandError(f"There is no model {model!r}; there are {', '.join(MODEL_NAMES)}.")
+    for label in MODEL_NAMES if model is None else (model,):
         for version in store.versions(label):
             table.add_row(
                 label,

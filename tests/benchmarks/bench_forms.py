@@ -131,7 +131,7 @@ def cdnow() -> Task:
     label = Label(
         name="silent_churn",
         description="",
-        outcome="silence",
+        rule="use_stops",
         cohort="in_use",
         horizons=(30, 45, 60, 75, 90),
         silence_days=90,

@@ -115,7 +115,7 @@ def keepwell(origin: Origin, test: np.ndarray, chosen: list[str]) -> np.ndarray:
         folds = origin.folds
     losses, parameters = {}, {}
     few = (
-        known.label.outcome == "churn"
+        known.label.rule == "contract_ends"
         and len(np.unique(known.account[fitted & (known.outcome == 1)])) < FEW_ACCOUNTS
     )
     for spec in SPECS:

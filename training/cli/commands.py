@@ -26,7 +26,7 @@ from features.cli.options import (
     step,
 )
 from features.workspace import Workspace, write_atomically
-from registry.bundle.served_labels import Predicted
+from registry.outcomes import OutcomeName
 from registry.store.open_store import runs_waiting_in, store_at
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    label: Annotated[Predicted, typer.Argument(help="What to predict.")],
+    label: Annotated[OutcomeName, typer.Argument(help="What to predict.")],
     as_of: AsOf = None,
     trials: Annotated[int, typer.Option(min=0, help="Trials of the tuning study.")] = 12,
     seconds: Annotated[
@@ -200,7 +200,7 @@ def audit(
 
 def monitor(
     label: Annotated[
-        Predicted | None,
+        OutcomeName | None,
         typer.Argument(help="Only the champion of this outcome; every champion, by default."),
     ] = None,
     prometheus: Annotated[
@@ -226,7 +226,7 @@ def monitor(
     from registry.monitoring.prometheus import monitoring_text
     from training.monitor.workspace import monitor_on
 
-    labels = [one.value for one in Predicted] if label is None else [label.value]
+    labels = [one.value for one in OutcomeName] if label is None else [label.value]
     with place.lock(), step("Looking at the serving models") as progress:
         watched = monitor_on(
             place, labels, store=store, as_of=moment_of(place, as_of), progress=progress

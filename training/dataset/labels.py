@@ -14,16 +14,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 import polars as pl
 
 from features.events.schema import CONTRACT_TERMS, UTC_INSTANT
 from features.events.visibility import is_recorded, recorded_before, visible, visible_events
+from registry.outcomes import OUTCOMES, Cohort, Outcome, Rule
 from training.dataset.errors import TrainingError
-
-Outcome = Literal["churn", "expansion", "contraction", "silence", "conversion"]
-Cohort = Literal["active", "in_use", "trial"]
 
 CONTRACT_KINDS = (*CONTRACT_TERMS, "contract.paused", "contract.resumed", "contract.cancelled")
 """What the contract labels read. Nothing else ends a contract: neither silence nor a deletion."""
@@ -45,7 +42,7 @@ class Label:
 
     name: str
     description: str
-    outcome: Outcome
+    rule: Rule
     horizons: tuple[int, ...]  # days
     later: tuple[int, ...] = ()  # longer ones, served where the data reach: `later_horizons`
     cohort: Cohort = "active"
@@ -55,6 +52,7 @@ class Label:
     silence_days: int = 30  # no use for this long is silence
     rise: float = 1.10  # of the cutoff's MRR
     fall: float = 0.90
+    formula_model: str | None = None  # the health formula, calibrated for this label
 
     def __post_init__(self) -> None:
         if not self.horizons or list(self.horizons) != sorted(set(self.horizons)):
@@ -79,7 +77,7 @@ class Label:
     @property
     def reads(self) -> tuple[str, ...]:
         """The kinds of event that decide this label."""
-        if self.outcome == "silence":
+        if self.rule == "use_stops":
             return USE_KINDS
         return (*CONTRACT_KINDS, *(TRIAL_KINDS if self.cohort == "trial" else ()))
 
@@ -88,7 +86,7 @@ class Label:
         """The rules in one flat map, stored with every model that was trained on them."""
         return {
             "name": self.name,
-            "outcome": self.outcome,
+            "rule": self.rule,
             "cohort": self.cohort,
             "horizons": ",".join(map(str, (*self.horizons, *self.later))),
             "lead_days": self.lead_days,
@@ -100,47 +98,26 @@ class Label:
         }
 
 
-LABELS: tuple[Label, ...] = (
-    Label(
-        name="churn",
-        description="The contract ends without renewal.",
-        outcome="churn",
-        horizons=(30, 60, 90),
-        later=(180, 365),
-    ),
-    Label(
-        name="expansion",
-        description="MRR first reaches 110 % of the cutoff's, before any churn.",
-        outcome="expansion",
-        horizons=(30, 60, 90),
-        later=(180, 365),
-    ),
-    Label(
-        name="contraction",
-        description="MRR first falls to 90 % of the cutoff's, before any churn; "
-        "longer billing at equal seats is left out.",
-        outcome="contraction",
-        horizons=(90,),
-    ),
-    Label(
-        name="silent_churn",
-        description="An account that was in use has 30 days without any use.",
-        outcome="silence",
-        horizons=(90,),
-        cohort="in_use",
-    ),
-    Label(
-        name="trial_conversion",
-        description="A trial becomes a contract.",
-        outcome="conversion",
-        horizons=(30,),
-        cohort="trial",
-    ),
-)
+def label_of(outcome: Outcome) -> Label:
+    """The label of a declared outcome."""
+    return Label(
+        name=outcome.name,
+        description=outcome.description,
+        rule=outcome.rule,
+        horizons=outcome.horizons,
+        later=outcome.long_horizons,
+        cohort=outcome.cohort,
+        lead_days=outcome.lead_days,
+        silence_days=outcome.silence_days,
+        formula_model=outcome.formula_model,
+    )
+
+
+LABELS: tuple[Label, ...] = tuple(label_of(outcome) for outcome in OUTCOMES)
 
 
 def label_named(name: str) -> Label:
-    """The declared label of this name.
+    """The label of the declared outcome of this name.
 
     >>> label_named("churn").horizons
     (30, 60, 90)
@@ -174,7 +151,7 @@ def cohort_rows(label: Label, events: pl.DataFrame, as_ofs: tuple[datetime, ...]
     """
     cutoffs = pl.LazyFrame({"as_of": list(as_ofs)}, schema={"as_of": UTC_INSTANT})
     read = events.lazy().filter(pl.col("kind").is_in(label.reads))
-    if label.outcome == "silence":
+    if label.rule == "use_stops":
         versions = [name for name in ("recorded_at", "superseded_at") if name in events.columns]
         read = read.group_by("account_id", *versions).agg(pl.col("occurred_at").max())
         return (
@@ -232,7 +209,7 @@ def label_rows(
             .when(pl.col("outcome_at") < opens)
             .then(pl.lit("decided before the window"))
             .when(
-                pl.lit(label.outcome in ("expansion", "contraction"))
+                pl.lit(label.rule in ("mrr_rises", "mrr_falls"))
                 & ~(pl.col("mrr") > 0).fill_null(value=False)
             )
             .then(pl.lit("MRR not known"))
@@ -334,14 +311,14 @@ def _outcomes(
     What became known only after the cutoff but had happened before it counts as an outcome
     before the window, so the row is excluded instead of labelled with a state that was over.
     """
-    if label.outcome == "silence":
+    if label.rule == "use_stops":
         return _first(
             rows, silences(label, events, known_until), "ended_at", "outcome_at"
         ).with_columns(*_undated())
     endings, pauses = contract_endings(label, events, known_until)
     ended = _first(rows, endings, "ended_at", "ended_at")
     paused = _first(rows, pauses, "paused_at", "undecided_from")
-    if label.outcome == "churn":
+    if label.rule == "contract_ends":
         return ended.join(paused, on=ROW, how="full", coalesce=True).select(
             *ROW, "undecided_from", outcome_at="ended_at", amount_ratio=pl.lit(None, pl.Float64)
         )
@@ -378,9 +355,9 @@ def _outcomes(
 
 def _moved(label: Label) -> pl.Expr:
     """Whether new terms are the outcome, compared with the cutoff's."""
-    if label.outcome == "expansion":
+    if label.rule == "mrr_rises":
         return pl.col("new_mrr") >= label.rise * pl.col("mrr")
-    if label.outcome == "contraction":
+    if label.rule == "mrr_falls":
         longer = (pl.col("new_billing") > pl.col("billing_months")).fill_null(value=False)
         lower = pl.col("new_mrr") <= label.fall * pl.col("mrr")
         return lower & ~(longer & pl.col("new_seats").eq_missing(pl.col("seats")))

@@ -105,7 +105,7 @@ def fit_untouched(
     """
     shares = touched_shares(training, touched, later)
     came = np.isfinite(touched.touch_days)
-    if not came.any() or training.label.outcome != "churn":
+    if not came.any() or training.label.rule != "contract_ends":
         reason = ONLY_CHURN if came.any() else NO_LOG
         return Untouched(
             shares=shares,

@@ -31,9 +31,6 @@ from training.monitor.plots import monitor_plots
 from training.monitor.report import document, lines
 from training.monitor.run import SEGMENT, Monitoring, monitor
 
-FORMULA_OF = {"churn": "churn-formula"}
-"""By label, the stored model that answers where its champion does not."""
-
 Progress = Callable[[str, int, int], None]
 
 
@@ -136,7 +133,7 @@ def look_at(
         HEALTH_SCORE: FORMULAS[settings.health_formula].version,
     }
     champion.contract.check(digests)
-    formula = _formula_of_then(store, FORMULA_OF.get(label), champion)
+    formula = _formula_of_then(store, declared.formula_model, champion)
     names = {*champion.contract.names, *(formula.contract.names if formula is not None else ())}
     features = WorkspaceFeatures(workspace)
     known_until = min(as_of, settings.complete_until or as_of)

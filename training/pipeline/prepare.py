@@ -59,7 +59,7 @@ class Prepared:
         Only of churn: the health formula is no prior for what else an account may do.
         """
         left = self.training.account[self.before_test & (self.training.outcome == 1)]
-        return self.training.label.outcome == "churn" and len(np.unique(left)) < FEW_ACCOUNTS
+        return self.training.label.rule == "contract_ends" and len(np.unique(left)) < FEW_ACCOUNTS
 
     @property
     def counts(self) -> dict[str, int]:

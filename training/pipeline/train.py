@@ -90,7 +90,7 @@ class TrainingResult:
         else:
             instead = (
                 "the health formula serves"
-                if self.label.name == "churn"
+                if self.label.formula_model is not None
                 else "no probability is shown"
             )
             verdict = (
@@ -331,9 +331,10 @@ def _train(
             evidence={**evidence.document(), **promotion.document()},
         )
     formula_version = None
-    if label.name == "churn" and FORMULA.name in contenders:
+    if label.formula_model is not None and FORMULA.name in contenders:
         formula_version = _keep_formula(
             store,
+            label.formula_model,
             contenders,
             prepared,
             plots,
@@ -457,6 +458,7 @@ def _judge_later(
 
 def _keep_formula(
     store: ModelStore,
+    name: str,
     contenders: Mapping[str, Contender],
     prepared: Prepared,
     plots: Mapping[str, bytes],
@@ -479,7 +481,7 @@ def _keep_formula(
     )
     recorded = record(
         store,
-        "churn-formula",
+        name,
         bundle,
         formula,
         contenders,
@@ -493,9 +495,7 @@ def _keep_formula(
         waiting=waiting,
     )
     if recorded.version is not None:
-        store.promote(
-            "churn-formula", recorded.version, evidence=FORMULA_EVIDENCE, by=by, at=clock()
-        )
+        store.promote(name, recorded.version, evidence=FORMULA_EVIDENCE, by=by, at=clock())
     return recorded.version
 
 

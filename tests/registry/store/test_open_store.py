@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from registry.integrity.signing import KEY_VARIABLE, SigningKeyError
+from registry.outcomes import MODEL_NAMES
 from registry.store.open_store import runs_waiting_in, store_at
-from registry.store.store import MODELS
 
 
 def test_a_store_is_opened_at_its_address(tmp_path):
     store = store_at(f"sqlite:///{tmp_path}/mlflow.db", {})
-    assert [list(store.versions(model)) for model in MODELS] == [[]] * len(MODELS)
+    assert [list(store.versions(model)) for model in MODEL_NAMES] == [[]] * len(MODEL_NAMES)
 
 
 @pytest.mark.parametrize(

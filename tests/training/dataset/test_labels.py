@@ -86,7 +86,7 @@ def test_churn(timelines, case: str) -> None:
 
 
 def test_a_pause_is_churn_once_its_days_are_over(timelines) -> None:
-    label = Label(name="churn", description="", outcome="churn", horizons=(120,))
+    label = Label(name="churn", description="", rule="contract_ends", horizons=(120,))
     events = timelines(STARTED, ("a", "contract.paused", "2024-06-10"))
     for until, expected in (("2024-09-29", True), ("2025-06-01", True)):
         assert decide(label, events, at=timelines.at, until=until, horizon=120) is expected
@@ -130,7 +130,7 @@ def test_an_immature_window_is_excluded_and_counted(timelines) -> None:
 
 
 def test_the_lead_is_not_labelled(timelines) -> None:
-    label = Label(name="churn", description="", outcome="churn", horizons=(90,), lead_days=14)
+    label = Label(name="churn", description="", rule="contract_ends", horizons=(90,), lead_days=14)
     for day, expected in (
         ("2024-06-14", "decided before the window"),
         ("2024-06-15", True),
@@ -491,9 +491,9 @@ def test_an_unknown_label_lists_those_there_are() -> None:
 
 def test_horizons_out_of_order_are_refused() -> None:
     with pytest.raises(LabelError, match="rising order"):
-        Label(name="x", description="", outcome="churn", horizons=(90, 30))
+        Label(name="x", description="", rule="contract_ends", horizons=(90, 30))
 
 
 def test_a_negative_lead_is_refused() -> None:
     with pytest.raises(LabelError, match="lead is not negative"):
-        Label(name="x", description="", outcome="churn", horizons=(30,), lead_days=-1)
+        Label(name="x", description="", rule="contract_ends", horizons=(30,), lead_days=-1)

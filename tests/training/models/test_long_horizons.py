@@ -179,7 +179,7 @@ def test_rows_that_leave_within_the_short_horizon_leave_within_the_long_one(prep
 @pytest.mark.parametrize("later", [(60,), (90, 180), (365, 180), (180, 180)])
 def test_later_horizons_are_longer_and_in_order(later) -> None:
     with pytest.raises(LabelError, match="needs later horizons in rising order"):
-        Label(name="x", description="", outcome="churn", horizons=(30, 90), later=later)
+        Label(name="x", description="", rule="contract_ends", horizons=(30, 90), later=later)
 
 
 @pytest.fixture(scope="module")
