@@ -133,10 +133,10 @@ def answers_of(
                 ask_for_pages(client, found)
             if "actions" in wanted:
                 ask_for_actions(client, found)
+            if "features" in wanted:
+                ask_feast(copy, found)  # the service has named today's modules to Feast
         if "actions" in wanted:
             ask_for_replays(copy, found, before)
-        if "features" in wanted:
-            ask_feast(copy, found)  # where the service has named Feast the modules of today
         for part, ask in (
             ("commands", ask_by_command),
             ("files", ask_for_files),
