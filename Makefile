@@ -52,14 +52,14 @@ debian:
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Keepwell needs Python 3.11 or newer; try: make PYTHON=python3.11 run")'
 	$(PYTHON) -m venv .venv
-	$(PIP) install --no-deps --require-hashes -r requirements.txt
+	.ci/install $(BIN)/python requirements.txt
 	$(PIP) install --no-deps --no-build-isolation --no-index --quiet -e .
 	touch $@
 
 .venv/ready-dev: requirements-dev.txt .venv/ready
-	$(PIP) install --no-deps --require-hashes -r requirements-dev.txt
+	.ci/install $(BIN)/python requirements-dev.txt
 	touch $@
 
 .venv/ready-bench: requirements-bench.txt .venv/ready-dev
-	$(PIP) install --no-deps --require-hashes -r requirements-bench.txt
+	.ci/install $(BIN)/python requirements-bench.txt
 	touch $@

@@ -43,6 +43,7 @@ from features.cli.options import (
     run,
     step,
 )
+from features.version import code_version
 from features.workspace import Workspace, write_atomically
 from serving.cli import keys, ledger, models, webhooks
 from serving.cli.feedback import sayings, show_judged
@@ -320,8 +321,6 @@ def joined(whole: typer.Typer, commands: Commands) -> typer.Typer:
 
 app = joined(
     typer.Typer(
-        help="Which accounts are likely to leave or to grow, what to do about each, and whether "
-        "doing it has worked.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -330,6 +329,25 @@ app = joined(
 )
 for name, (about, commands) in GROUPS.items():
     app.add_typer(joined(typer.Typer(help=about, no_args_is_help=True), commands), name=name)
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and end, where it is asked for."""
+    if asked:
+        out.print(code_version())
+        raise typer.Exit
+
+
+@app.callback()
+def whole(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Which accounts are likely to leave or to grow, what to do next, and whether it worked."""
 
 
 def main() -> None:

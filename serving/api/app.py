@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 
+from features.version import code_version
 from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.api.idempotency import RequestKeys, WrittenOnce
@@ -124,7 +125,7 @@ def create_app(
 
     app = KeepwellApp(
         title="Keepwell",
-        version="0.1.0",
+        version=code_version(),
         description=DESCRIPTION,
         lifespan=running,
         docs_url=None,

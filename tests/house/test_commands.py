@@ -52,7 +52,8 @@ def declared(root: Path) -> Iterator[Callable[..., None]]:
     for path in [root / "keepwell.py", *files]:
         name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         for thing in vars(importlib.import_module(name)).values():
-            if is_command(thing) and thing.__module__ == name:
+            own = getattr(thing, "__module__", None) == name
+            if is_command(thing) and own and thing is not keepwell.whole:
                 yield thing
 
 

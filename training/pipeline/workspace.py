@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 
 import polars as pl
 
@@ -16,6 +15,7 @@ from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.store.feast import WorkspaceFeatures
+from features.version import code_version
 from features.workspace import Workspace
 from registry.store.pending_uploads import WaitingRuns
 from registry.store.store import ModelStore
@@ -113,11 +113,3 @@ def train_on(
         if each is not None:
             each(results[-1])
     return tuple(results)
-
-
-def code_version() -> str:
-    """The version of this code, for the record of a run."""
-    try:
-        return version("keepwell")
-    except PackageNotFoundError:
-        return "not installed"
