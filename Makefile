@@ -2,11 +2,12 @@
 WORLD ?= crm
 WORKSPACE ?= .keepwell/$(WORLD)
 PYTHON ?= python3
+SINCE ?= HEAD
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test check soak bench notebooks metrics lock debian
+.PHONY: help run serve test quick nearest check soak bench notebooks metrics lock debian
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,12 @@ test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: .venv/ready-dev debian check  ## Set up, then lint, types, layers, tests, doctests, notebooks
 	$(BIN)/python -m pytest -n 3 --dist worksteal --nbmake
+
+quick: .venv/ready-dev  ## Check, and the tests nearest to what differs from SINCE, in about 90 s
+	$(MAKE) --no-print-directory --jobs=2 check nearest
+
+nearest: .venv/ready-dev
+	$(BIN)/python -m pytest -q -x --changed=$(SINCE) --budget=70 --durations=0 --durations-min=10
 
 check: .venv/ready-dev  ## Lint, format, types and import rules
 	$(BIN)/ruff check .

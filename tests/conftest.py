@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
+from changed_tests import changed_files, distances
 from hypothesis import HealthCheck, settings
 
 # How fast an example runs says how busy the machine is, and nothing about the code.
@@ -27,9 +29,62 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="leave out tests that FILE lists as passed; add those that pass now",
     )
+    parser.addoption(
+        "--changed",
+        metavar="REVISION",
+        help="only tests that what differs from REVISION can touch, nearest first",
+    )
+    parser.addoption(
+        "--budget",
+        type=float,
+        metavar="SECONDS",
+        help="start no test after this many seconds, and say how many were left out",
+    )
+
+
+NEAREST = pytest.StashKey[dict[Path, int]]()
+STARTED = pytest.StashKey[float]()
+LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[STARTED] = time.monotonic()
+    config.stash[LEFT_OUT] = []
+    since: str | None = config.getoption("--changed")
+    if since is not None:
+        root = config.rootpath
+        config.stash[NEAREST] = distances(root, changed_files(root, since))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    nearest = config.stash.get(NEAREST, None)
+    if nearest is None or collection_path.is_dir():
+        return None
+    return True if collection_path not in nearest else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    budget: float | None = item.config.getoption("--budget")
+    if budget is None or time.monotonic() - item.config.stash[STARTED] < budget:
+        return None
+    item.config.stash[LEFT_OUT].append(item.nodeid)
+    return True
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if left_out := config.stash[LEFT_OUT]:
+        terminalreporter.write_line(
+            f"{len(left_out):,} tests that are further from the change were not started in "
+            f"{config.getoption('--budget'):g} s; `make test` runs them."
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (nearest := config.stash.get(NEAREST, None)) is not None:
+        items.sort(key=lambda item: nearest[item.path])
     record: Path | None = config.getoption("--resume")
     if record is None or not record.exists():
         return
@@ -49,6 +104,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    nothing_near = session.config.getoption("--changed") is not None
+    if nothing_near and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
     record: Path | None = session.config.getoption("--resume")
     finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     if record is not None and finished:
