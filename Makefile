@@ -45,8 +45,8 @@ bench: .venv/ready-bench  ## Measure time and memory, and models beside others' 
 notebooks: .venv/ready-dev  ## Run every notebook from top to bottom
 	$(BIN)/python -m pytest --nbmake notebooks
 
-metrics: .venv/ready  ## Regenerate the metrics table of the README from the workspace
-	$(BIN)/keepwell models metrics --workspace $(WORKSPACE) --readme README.md
+metrics: .venv/ready  ## Regenerate docs/reference/metrics.md from the workspace
+	$(BIN)/keepwell models metrics --workspace $(WORKSPACE) --page docs/reference/metrics.md
 
 lock:  ## For maintainers: pin every dependency again, with hashes (needs uv)
 	uv pip compile pyproject.toml --group build --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements.txt

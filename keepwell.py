@@ -189,32 +189,34 @@ def feedback(
 
 
 def write_metrics(
-    readme: Annotated[
+    page: Annotated[
         Path,
         typer.Option(
-            help="A Markdown file with <!-- metrics --> and <!-- /metrics --> to write between."
+            "--page",
+            "--readme",
+            help="A Markdown file with <!-- metrics --> and <!-- /metrics --> to write between.",
         ),
     ],
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Write the metrics of the demo's models, beside their baselines, into a document."""
     file = Workspace(workspace).root / DEMO_FILE
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     opening, ending = "<!-- metrics -->", "<!-- /metrics -->"
     if not file.exists() or opening not in text or ending not in text:
         raise CommandError(
             f"That needs a workspace where `keepwell demo` has run ({workspace}) "
-            f"and a document with {opening} and {ending} ({readme})."
+            f"and a document with {opening} and {ending} ({page})."
         )
     before, rest = text.split(opening)
     record = json.loads(file.read_text(encoding="utf-8"))
     write_atomically(
-        readme,
+        page,
         (
             before + opening + "\n" + record["metrics"] + "\n" + ending + rest.split(ending)[1]
         ).encode(),
     )
-    out.print(f"{readme} holds the metrics of {file}.")
+    out.print(f"{page} holds the metrics of {file}.")
 
 
 class World(StrEnum):

@@ -1,6 +1,6 @@
-"""This module is about the warning signs as a table that people read; the README holds it.
+"""The warning signs as the page ``docs/reference/warning-signs.md``.
 
-``python -m features.alert_table`` prints it; a test compares it with ``features/README.md``.
+``python -m features.alert_table > docs/reference/warning-signs.md`` writes it; a test compares.
 """
 
 from __future__ import annotations
@@ -8,7 +8,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from features.alerts.rules import ALERTS, AlertRule, Bound, Case
+from features.alerts.rules import ALERTS, FIGURES, AlertRule, Bound, Case
+
+PAGE = """\
+<!-- kind: reference -->
+# Warning signs
+
+A sign is raised when one of its cases holds. What is unknown raises nothing and clears nothing.
+Urgency 5 is the highest. A source is a fact of [a source document](../sources.md); the last column
+says what is our own choice, and where a rule uses the nearest feature.
+
+{table}
+
+Besides features, rules read:
+
+{figures}
+
+`python -m features.alert_table > docs/reference/warning-signs.md` writes this page.
+"""
 
 
 def markdown(rules: Iterable[AlertRule] = ALERTS) -> str:
@@ -41,5 +58,11 @@ def _bound(bound: Bound) -> str:
     return f"({told} or not known)" if bound.if_unknown == "holds" else told
 
 
+def page() -> str:
+    """The whole page, with every rule."""
+    figures = "\n".join(f"- `{name}`: {what}" for name, what in FIGURES.items())
+    return PAGE.format(table=markdown(), figures=figures)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(markdown() + "\n")
+    sys.stdout.write(page())

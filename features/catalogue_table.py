@@ -1,6 +1,6 @@
-"""This module is about the catalogue as a table that people read; the README holds it.
+"""The catalogue of features as the page ``docs/reference/features.md``.
 
-``python -m features.catalogue_table`` prints it; a test compares it with ``features/README.md``.
+``python -m features.catalogue_table > docs/reference/features.md`` writes it; a test compares.
 """
 
 from __future__ import annotations
@@ -12,6 +12,26 @@ from itertools import groupby
 from features.catalogue.catalogue import FEATURES
 from features.catalogue.feature import AnyFeature, Derived
 
+PAGE = """\
+<!-- kind: reference -->
+# Features
+
+{number} features over {themes} themes. Each of a product's own feature names (`use_names` in the
+mapping) adds two: its uses in 28 and in 90 days. How to add one:
+[add a feature](../how-to/add-a-feature.md).
+
+- **From** names the kinds of event that a feature reads, or the features that it is made of.
+- **When empty** is the value where no event lies in the window. A feature is unknown, whatever this
+  column says, while no source has ever sent any kind that it reads.
+- **Role**: a *signal* is read by the model; a *lever* can be moved by an action; *context* is never
+  offered as a reason to act.
+
+`keepwell features` prints this list for a workspace, with its own feature names; `--json` is for
+programs. `python -m features.catalogue_table > docs/reference/features.md` writes this page.
+
+{tables}
+"""
+
 
 def markdown(features: Iterable[AnyFeature] = FEATURES) -> str:
     """One table a theme: name, what it is, unit, where it comes from, what silence means.
@@ -22,7 +42,7 @@ def markdown(features: Iterable[AnyFeature] = FEATURES) -> str:
     lines: list[str] = []
     for theme, declared in groupby(features, key=lambda feature: feature.theme):
         lines += [
-            f"#### {theme}",
+            f"## {theme}",
             "",
             "| feature | what it is | unit | from | when empty | role |",
             "|---|---|---|---|---|---|",
@@ -43,5 +63,12 @@ def _row(feature: AnyFeature) -> str:
     )
 
 
+def page() -> str:
+    """The whole page, with every feature of the catalogue."""
+    return PAGE.format(
+        number=len(FEATURES), tables=markdown(), themes=len({feature.theme for feature in FEATURES})
+    )
+
+
 if __name__ == "__main__":
-    sys.stdout.write(markdown() + "\n")
+    sys.stdout.write(page())

@@ -1,8 +1,8 @@
-"""This module is about the signals that the source documents name, and the features that say them.
+"""The signals that the source documents name, and the features that measure them.
 
-One literal list: what a document asks to be watched, where it says so (document:line), and the
-features that measure it, or the reason why none does. ``python -m features.seed_signals`` prints
-it as a table; a test compares it with ``features/README.md``.
+One literal list: what a document asks to be watched, where it says so, and the features that
+measure it, or the reason why none does. ``python -m features.seed_signals >
+docs/reference/source-signals.md`` writes it as a page; a test compares.
 """
 
 from __future__ import annotations
@@ -10,6 +10,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+PAGE = """\
+<!-- kind: reference -->
+# Signals of the source documents
+
+What [the source documents](../sources.md) ask to be watched, where they say so, and the features
+that measure it. Where no feature does, the reason stands in its place. What the features are:
+[features](features.md).
+
+{table}
+
+`python -m features.seed_signals > docs/reference/source-signals.md` writes this page.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -485,8 +498,7 @@ SIGNALS: tuple[Signal, ...] = (
         "health",
         "health score, its fall, trend and bands",
         "001:49, 003:204, 004:283, 004:287",
-        reason="a formula over features (`health.py`): the column health_score; falls compare "
-        "two snapshots (`alerts.py`)",
+        reason="a formula over features: the column health_score; falls compare two snapshots",
     ),
     _signal(
         "expansion_probability",
@@ -536,5 +548,10 @@ def markdown(signals: Iterable[Signal] = SIGNALS) -> str:
     return "\n".join(lines)
 
 
+def page() -> str:
+    """The whole page, with every signal."""
+    return PAGE.format(table=markdown())
+
+
 if __name__ == "__main__":
-    sys.stdout.write(markdown() + "\n")
+    sys.stdout.write(page())

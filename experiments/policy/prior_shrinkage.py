@@ -34,7 +34,7 @@ FAR = 2.5
 LEAST_SHARE = 0.05
 """Share of data that a measurement has in the belief about its own action, at least. After 500
 simulated account-quarters chance is several promises large; held against the other actions it cost
-6 and 1 USD an account and year where one harms and where effects drift (README, decisions)."""
+6 and 1 USD an account and year where one harms and where effects drift (``docs/decisions``)."""
 
 SHARED = 0.25
 """Share of the variance of a measured effect that it has in common with those of other actions. In

@@ -20,16 +20,16 @@ from features.catalogue.feature import (
     Expression,
     Feature,
 )
-from features.catalogue_table import markdown
+from features.catalogue_table import page
 from features.compute.snapshots import build_snapshots
 from features.events.schema import KINDS, Event, events_frame, is_kind, properties_text
 
-README = Path(__file__).parents[2] / "features" / "README.md"
+RECIPE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-feature.md"
 
 
-def example_of_the_readme() -> Feature:
+def example_of_the_recipe() -> Feature:
     """The declaration that tells a reader how to write one."""
-    code = README.read_text(encoding="utf-8").split("## Add a feature")[1].split("```")[1]
+    code = RECIPE.read_text(encoding="utf-8").split("```")[1]
     declared = eval(
         code.removeprefix("python").strip(),
         {"Feature": Feature, "Aggregate": Aggregate, "MONTH": timedelta(days=28)},
@@ -38,7 +38,7 @@ def example_of_the_readme() -> Feature:
     return declared
 
 
-ALL = (*catalogue(("bulk export", "search")).features, example_of_the_readme())
+ALL = (*catalogue(("bulk export", "search")).features, example_of_the_recipe())
 WINDOWED = tuple(f for f in ALL if not isinstance(f, Derived))
 every_feature = pytest.mark.parametrize("feature", ALL, ids=lambda f: f.name)
 AS_OF = datetime(2024, 2, 29, 6, 30, tzinfo=UTC)
@@ -338,7 +338,8 @@ def test_an_expression_that_reads_nothing_or_hides_its_window_is_refused() -> No
         replace(goal_progress(), lookback=timedelta(days=28))
 
 
-def test_the_readme_holds_the_catalogue_as_it_is() -> None:
-    readme = (Path(__file__).parents[2] / "features" / "README.md").read_text(encoding="utf-8")
-    held = readme.split("<!-- catalogue -->")[1].split("<!-- /catalogue -->")[0]
-    assert held.strip() == markdown(), "run: python -m features.catalogue_table"
+def test_the_page_holds_the_catalogue_as_it_is() -> None:
+    held = Path(__file__).parents[2] / "docs" / "reference" / "features.md"
+    assert held.read_text(encoding="utf-8") == page(), (
+        "run: python -m features.catalogue_table > docs/reference/features.md"
+    )

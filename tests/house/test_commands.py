@@ -69,16 +69,16 @@ def test_a_command_says_what_it_does_in_one_line(words):
 
 
 @every_command
-def test_a_command_is_named_in_a_readme(words, tracked_files, pytestconfig):
+def test_a_command_is_named_in_the_documents(words, pytestconfig):
     """As ``keepwell models list``, or in the table of its group as ``list``."""
     group, _, name = words.rpartition(" ")
-    readmes = [
-        (pytestconfig.rootpath / path).read_text(encoding="utf-8")
-        for path in tracked_files
-        if path.endswith("README.md")
+    pages = [
+        path.read_text(encoding="utf-8")
+        for path in (pytestconfig.rootpath / "docs").rglob("*.md")
+        if path.parent.name != "decisions"
     ]
     table = rf"\| `keepwell {group}` \|(?:.*\n\|)+? `{name}\b" if group else r"(?!)"
-    assert any(re.search(rf"\bkeepwell\s+{words}\b|{table}", text) for text in readmes)
+    assert any(re.search(rf"\bkeepwell\s+{words}\b|{table}", text) for text in pages)
 
 
 @every_command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -80,7 +81,14 @@ def commands(text: str) -> list[list[str]]:
     return [line.split("#")[0].split() for line in lines]
 
 
-@pytest.mark.parametrize("name", ["Makefile", "README.md"])
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+)
+
+
+@pytest.mark.parametrize("name", ["Makefile", *PAGES])
 def test_documents_name_only_commands_and_options_that_there_are(name, pytestconfig):
     import typer
 

@@ -73,6 +73,8 @@ def test_a_ledger_at_no_address_is_refused_without_repeating_it():
 
 
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda v: v.name)
-def test_every_variable_is_explained_in_the_readme(variable, pytestconfig):
-    readme = (pytestconfig.rootpath / "serving" / "README.md").read_text(encoding="utf-8")
-    assert variable.name in readme
+def test_every_variable_is_explained_in_the_reference(variable, pytestconfig):
+    page = (pytestconfig.rootpath / "docs" / "reference" / "settings.md").read_text(
+        encoding="utf-8"
+    )
+    assert variable.name in page

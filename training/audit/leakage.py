@@ -139,8 +139,8 @@ def _explained(
 _NEXT: Mapping[Check, str] = {
     "future": "Take the snapshots as of the cutoffs (keepwell snapshot, WorkspaceFeatures."
     "historical). If the column is something else, give it another name.",
-    "knowledge": "Count an event from its recorded_at, not from its occurred_at (features/README.md"
-    ", Rules of time).",
+    "knowledge": "Count an event from its recorded_at, not from its occurred_at "
+    "(docs/explanation/rules-of-time.md).",
     "field": "Read the field as of the cutoff: the newest event before it, not the table as it "
     "stands today.",
 }

@@ -8,7 +8,8 @@ held against the timeline and against itself::
     one feature alone      must not tell the outcome by itself           (too_good)
     rows and windows       each row once, no window across the split     (audited_rows)
 
-Returns findings; changes nothing. The bounds and what they were measured on: ``README.md``.
+Returns findings; changes nothing. The bounds and what they were measured on:
+``docs/explanation/what-the-audit-finds.md``.
 """
 
 from __future__ import annotations

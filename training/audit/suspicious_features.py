@@ -2,9 +2,9 @@
 
 Each feature is cut into bins, missing being one; the rate of a bin is learned on four fifths of the
 accounts and scores the last fifth. What an honest feature reaches was measured on the clean samples
-(``README.md``); far above that something is in the feature that came after the cutoff. Columns
-that were recomputed from the timeline are held to the absolute bounds only: what was known may
-stand out. Pure.
+(``docs/explanation``); far above that something is in the feature that came after the cutoff.
+Columns that were recomputed from the timeline are held to the absolute bounds only: what was known
+may stand out. Pure.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.alert_table import markdown
+from features.alert_table import page
 from features.alerts.alert import (
     ALERTS,
     ALERTS_BY_ID,
@@ -117,7 +117,9 @@ def test_the_words_of_a_rule_name_a_figure_that_its_case_reads(rule):
 @every_rule
 def test_a_rule_is_answered_by_actions_that_there_are(rule, pytestconfig):
     table = tomllib.loads(
-        (pytestconfig.rootpath / "registry" / "actions.toml").read_text(encoding="utf-8")
+        (pytestconfig.rootpath / "registry" / "playbook" / "actions.toml").read_text(
+            encoding="utf-8"
+        )
     )
     assert rule.responses
     assert set(rule.responses) <= {action["id"] for action in table["action"]}
@@ -129,11 +131,11 @@ def test_a_rule_names_its_source_and_is_silent_only_for_one_at_least_as_urgent(r
     assert all(ALERTS_BY_ID[worse].urgency >= rule.urgency for worse in rule.silent_while)
 
 
-def test_the_readme_holds_the_warning_signs_as_they_are(pytestconfig):
-    readme = (pytestconfig.rootpath / "features" / "README.md").read_text(encoding="utf-8")
-    held = readme.split("<!-- alerts -->")[1].split("<!-- /alerts -->")[0]
-    assert held.strip() == markdown(), "run: python -m features.alert_table"
-    assert all(f"`{name}`: {what}" in readme for name, what in FIGURES.items())
+def test_the_page_holds_the_warning_signs_as_they_are(pytestconfig):
+    held = pytestconfig.rootpath / "docs" / "reference" / "warning-signs.md"
+    assert held.read_text(encoding="utf-8") == page(), (
+        "run: python -m features.alert_table > docs/reference/warning-signs.md"
+    )
 
 
 def test_the_table_is_ordered_by_what_is_told_first():

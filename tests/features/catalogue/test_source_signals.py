@@ -10,7 +10,7 @@ import pytest
 from features.alerts.rules import ALERTS, FIGURES
 from features.catalogue.catalogue import FEATURES
 from features.health.score import FORMULAS
-from features.seed_signals import SIGNALS, Signal, markdown
+from features.seed_signals import SIGNALS, Signal, page
 
 NAMES = {feature.name for feature in FEATURES}
 NAMED = {name for signal in SIGNALS for name in signal.features}
@@ -44,7 +44,8 @@ def test_a_signal_without_feature_or_reason_is_refused() -> None:
         Signal(id="noise", words="noise", source="000:1")
 
 
-def test_the_readme_holds_the_signals_as_they_are() -> None:
-    readme = (Path(__file__).parents[3] / "features" / "README.md").read_text(encoding="utf-8")
-    held = readme.split("<!-- seeds -->")[1].split("<!-- /seeds -->")[0]
-    assert held.strip() == markdown(), "run: python -m features.seed_signals"
+def test_the_page_holds_the_signals_as_they_are() -> None:
+    held = Path(__file__).parents[3] / "docs" / "reference" / "source-signals.md"
+    assert held.read_text(encoding="utf-8") == page(), (
+        "run: python -m features.seed_signals > docs/reference/source-signals.md"
+    )

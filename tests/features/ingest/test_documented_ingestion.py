@@ -15,19 +15,19 @@ from features.lake.lake import Lake
 from features.lake.quarantine import QUARANTINE_SCHEMA
 from features.workspace import Workspace, WorkspaceError
 
-ROOT = Path(__file__).parents[3]
+PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "use-your-own-tables.md").read_text(
+    encoding="utf-8"
+)
 
 
-def fenced(document: str, section: str, language: str) -> str:
-    """The only block of a language in a section of a document."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    [body] = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL)
-    [block] = re.findall(rf"^```{language}\n(.*?)^```", body, flags=re.MULTILINE | re.DOTALL)
+def fenced(language: str) -> str:
+    """The only block of a language on the page."""
+    [block] = re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     return block
 
 
-TABLE = fenced("README.md", "Your own data", "csv")
-MAPPING = fenced("README.md", "Your own data", "toml")
+TABLE = fenced("csv")
+MAPPING = fenced("toml")
 LINES = [line for line in MAPPING.splitlines() if line]
 
 
@@ -40,7 +40,7 @@ def ingest_with(folder: Path, mapping: str, table: str = TABLE):
     return ingest(workspace, [exports], folder / "mapping.toml"), workspace
 
 
-def test_the_mapping_of_the_readme_takes_its_table(tmp_path):
+def test_the_mapping_of_the_page_takes_its_table(tmp_path):
     summary, workspace = ingest_with(tmp_path, MAPPING)
     assert (summary.read, summary.landed) == (3, 3)
     assert workspace.settings.complete_until == datetime(2024, 6, 1, tzinfo=UTC)
@@ -52,7 +52,7 @@ def test_the_mapping_of_the_readme_takes_its_table(tmp_path):
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: re.split(r" = |\]", line)[0])
-def test_a_key_is_required_if_and_only_if_the_readme_says_so(tmp_path, line):
+def test_a_key_is_required_if_and_only_if_the_page_says_so(tmp_path, line):
     try:
         landed = ingest_with(tmp_path, MAPPING.replace(line, ""))[0].landed
     except (MappingError, WorkspaceError):
@@ -63,7 +63,7 @@ def test_a_key_is_required_if_and_only_if_the_readme_says_so(tmp_path, line):
 def test_the_quarantine_can_be_listed_as_documented(tmp_path, monkeypatch):
     ingest_with(tmp_path, MAPPING, TABLE.replace("2024-05-29 10:30", "yesterday"))
     monkeypatch.chdir(tmp_path)
-    first, last = fenced("features/README.md", "Your tables", "python").strip().split("\n\n")
+    first, last = fenced("python").strip().split("\n\n")
     known: dict[str, object] = {}
     exec(first, known)
     listed = eval(last, known)
@@ -75,8 +75,7 @@ def test_the_quarantine_can_be_listed_as_documented(tmp_path, monkeypatch):
 
 
 def test_the_columns_of_the_quarantine_are_those_documented():
-    text = (ROOT / "features" / "README.md").read_text(encoding="utf-8")
-    [said] = re.findall(r"with the columns (.*?):\n", text, flags=re.DOTALL)
+    [said] = re.findall(r"with the columns (.*?):\n", PAGE, flags=re.DOTALL)
     assert re.findall(r"`(\w+)`", said) == [*QUARANTINE_SCHEMA]
 
 
@@ -96,8 +95,7 @@ mrr = "price"
 
 @pytest.mark.parametrize("key", ["account", "start", "end", "mrr", "zone"])
 def test_the_required_keys_of_contract_periods_are_those_documented(tmp_path, key):
-    text = (ROOT / "features" / "README.md").read_text(encoding="utf-8")
-    [row] = re.findall(r'^\| `type = "contract_periods"`.*$', text, flags=re.MULTILINE)
+    [row] = re.findall(r'^\| `type = "contract_periods"`.*$', PAGE, flags=re.MULTILINE)
     assert f"**`{key}`**" in row
     (tmp_path / "contracts.csv").write_text("company,from,to,price\na,2024-01-01,2025-01-01,10\n")
     (tmp_path / "m.toml").write_text(CONTRACTS)

@@ -28,7 +28,7 @@ from serving.recommendations.plans import plan_as_of
 from serving.recommendations.snapshot import decisions_as_of
 from serving.settings import ServiceSettings, service_settings
 
-README = Path(__file__).parents[3] / "serving" / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "let-chance-decide.md"
 SECRET = "ab" * 32
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
 ALL = 'key_id = "2026"\nexplore = true\nlast_hours = true\nholdout_share = 0.5\noff = ["public"]\n'
@@ -88,8 +88,8 @@ def test_an_account_is_held_out_until_its_renewal(tmp_path):
     assert said.standing_of(score(), None, NOW) is None
 
 
-def test_the_file_of_the_readme_asks_for_what_is_usual_but_for_its_draws(tmp_path):
-    blocks = re.findall(r"```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_file_of_the_page_asks_for_what_is_usual_but_for_its_draws(tmp_path):
+    blocks = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     [block] = [block for block in blocks if "key_id" in block]
     assert {line.split(" = ")[0] for line in block.splitlines() if line} == {
         "key_id",

@@ -1,4 +1,4 @@
-"""Bad input, by the list of the README's table: each is answered in words, none by a traceback."""
+"""Bad input, by docs/reference/bad-input.md: each is answered in words, none by a traceback."""
 
 from __future__ import annotations
 

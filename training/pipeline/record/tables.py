@@ -1,6 +1,6 @@
 """This module is about the metrics table: contenders as rows, metrics with intervals, Markdown.
 
-The table of the README and of model cards; regenerated from results, never typed.
+The table of ``docs/reference/metrics.md`` and of model cards; made from results, never typed.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from experiments.policy.contact.limits_file import (
 )
 from experiments.policy.state import CHANNEL_CAPS, Limits
 
-README = Path(__file__).parents[4] / "serving" / "README.md"
+PAGE = Path(__file__).parents[4] / "docs" / "how-to" / "set-limits.md"
 
 
 def said(folder: Path, text: str) -> Limits:
@@ -67,8 +67,8 @@ def test_a_channel_that_is_not_named_keeps_the_cap_that_it_had():
     )
 
 
-def test_the_file_of_the_readme_sets_every_limit_to_its_usual_value():
-    blocks = re.findall(r"```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_file_of_the_page_sets_every_limit_to_its_usual_value():
+    blocks = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     [block] = [block for block in blocks if "contacts_per_week" in block]
     changes = parse_limits(block)
     assert set(changes) == {field.name for field in fields(Limits)}

@@ -567,7 +567,9 @@ class TestFiles:
     """The files of the command line are described as they are, and agree with each other."""
 
     def described(self, header):
-        text = (Path(serving.__file__).parent / "README.md").read_text(encoding="utf-8")
+        text = (
+            Path(serving.__file__).parents[1] / "docs" / "reference" / "output-files.md"
+        ).read_text(encoding="utf-8")
         table = text.partition(f"| {header} | says |")[2].partition("\n\n")[0]
         first = [line.split("|")[1] for line in table.splitlines()[2:]]
         return sorted(name for cell in first for name in re.findall(r"`(\w+)`", cell))

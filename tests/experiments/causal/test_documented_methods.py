@@ -5,12 +5,14 @@ from pathlib import Path
 from experiments.causal.checks import CHECKS
 from experiments.causal.estimators import ESTIMATORS
 
-README = (Path(__file__).parents[3] / "experiments" / "README.md").read_text(encoding="utf-8")
+PAGE = (
+    Path(__file__).parents[3] / "docs" / "explanation" / "measuring-what-actions-cause.md"
+).read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> list[list[str]]:
     """The cells of the table under a heading."""
-    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
