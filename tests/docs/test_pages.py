@@ -96,3 +96,22 @@ def test_a_package_names_its_folders_and_no_others(package):
     folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
     assert len(named) == len(set(named))
     assert set(named) == folders
+
+
+@pytest.fixture(scope="module")
+def modules() -> set[str]:
+    """Every Python file of the project, from a slash on, so that the end of a path can be asked."""
+    return {
+        f"/{path.relative_to(ROOT).as_posix()}"
+        for folder in (*PACKAGES, "tests", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+
+
+@every_page
+def test_a_page_names_only_modules_that_there_are(page, modules):
+    """Whole, or by the end of the path; a page may write a file of its own."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    there = modules | {f"/{name}" for name in re.findall(r"<!-- file: (\S+\.py) -->", text)}
+    named = {"/" + name for name in re.findall(r"`([\w/]+\.py)`", text)} - {"/keepwell.py"}
+    assert sorted(n for n in named if not any(path.endswith(n) for path in there)) == []
