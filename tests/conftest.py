@@ -84,7 +84,9 @@ def pytest_terminal_summary(
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if (nearest := config.stash.get(NEAREST, None)) is not None:
-        items.sort(key=lambda item: nearest[item.path])
+        items[:] = sorted(
+            (item for item in items if item.path in nearest), key=lambda item: nearest[item.path]
+        )
     record: Path | None = config.getoption("--resume")
     if record is None or not record.exists():
         return
