@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test quick nearest check soak bench notebooks metrics lock debian
+.PHONY: help run serve test quick nearest check soak bench notebooks metrics docs lock debian
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ notebooks: .venv/ready-dev  ## Run every notebook from top to bottom
 
 metrics: .venv/ready  ## Regenerate docs/reference/metrics.md from the workspace
 	$(BIN)/keepwell models metrics --workspace $(WORKSPACE) --page docs/reference/metrics.md
+
+docs: .venv/ready  ## Write the reference pages that are made from the code
+	$(BIN)/python docs/reference/generate.py
 
 lock:  ## For maintainers: pin every dependency again, with hashes (needs uv)
 	uv pip compile pyproject.toml --group build --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements.txt

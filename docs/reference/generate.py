@@ -1,0 +1,187 @@
+"""Write the reference pages that are made from code: `python docs/reference/generate.py`.
+
+A test compares each page with what this prints, so a command, a setting, a file of a workspace, an
+action or a health formula without its row is red. `features.md`, `warning-signs.md` and
+`source-signals.md` have generators of their own beside what they list.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import typer
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parents[1]))
+
+import keepwell  # noqa: E402  # the tree above has to be found first
+from features.health.score import FORMULAS  # noqa: E402
+from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
+from registry.playbook.playbook import playbook  # noqa: E402
+
+MADE_BY = "`python docs/reference/generate.py` writes this page."
+
+
+def commands() -> str:
+    """Every command with its words and options, from the command line itself."""
+    lines = [
+        "# Commands",
+        "",
+        "All that `keepwell` can be told, as `keepwell COMMAND --help` says it. Exit codes: 0 done,"
+        " 1 something was found or refused, 2 the words of the command are off.",
+        "",
+        MADE_BY,
+        "",
+    ]
+    for words, command in every_command(typer.main.get_command(keepwell.app)):
+        lines += [f"## keepwell {words}", "", plain(command.help or ""), ""]
+        rows = [row_of_parameter(one) for one in command.params if one.name != "help"]
+        if rows:
+            lines += ["| word | says | default |", "|---|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def every_command(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """The commands of a group and of the groups below it, by their words."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from every_command(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
+def row_of_parameter(one: Any) -> str:
+    """A row of a table: how it is written, what it means, what holds without it."""
+    words = " ".join(f"`{word}`" for word in (*one.opts, *one.secondary_opts))
+    if one.param_type_name == "argument":
+        words = f"`{(one.metavar or one.name).upper()}`"
+    default = "required" if one.required else ""
+    if not one.required and one.default not in (None, False, ()) and not callable(one.default):
+        default = f"`{getattr(one.default, 'value', one.default)}`"
+    return f"| {words} | {cell(one.help or '')} | {cell(default)} |"
+
+
+def workspace() -> str:
+    """The settings and the files of a workspace."""
+    about = docstring_sentences(WorkspaceSettings)
+    lines = [
+        "# A workspace",
+        "",
+        "One folder holds all that one tenant has: events, features, models, decisions. Copy it,"
+        " and it works elsewhere.",
+        "",
+        f"## Settings in {SETTINGS_FILE}",
+        "",
+        about,
+        "",
+        "| setting | default |",
+        "|---|---|",
+    ]
+    for one in fields(WorkspaceSettings):
+        said = str(one.default).lower() if isinstance(one.default, bool) else one.default
+        value = "" if one.default in (None, (), MISSING) else f"`{said}`"
+        lines.append(f"| `{one.name}` | {value} |")
+    lines += ["", "## Files and folders", "", "| place | holds |", "|---|---|"]
+    place = Workspace(Path("/"))
+    for name, member in vars(Workspace).items():
+        if isinstance(member, property) and member.fget is not None:
+            path = getattr(place, name)
+            if isinstance(path, Path):
+                lines.append(f"| `{path.name}` | {cell(first_line(member.fget))} |")
+    lines += ["", MADE_BY, ""]
+    return "\n".join(lines)
+
+
+def actions() -> str:
+    """Every action and sequence of the playbook."""
+    book = playbook()
+    lines = [
+        "# Actions and sequences",
+        "",
+        f"{len(book.actions)} actions and {len(book.sequences)} sequences, as"
+        " `registry/playbook/actions.toml` and `sequences.toml` declare them."
+        " What the fields mean: [the fields of the playbook](playbook.md). Sources:"
+        " [sources](../sources.md).",
+        "",
+        MADE_BY,
+        "",
+        "## Actions",
+        "",
+        "| action | what to do | for | by | channel | cost | hours | at most |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    autonomy = ("", "a person does it", "a person approves", "a person may stop it", "automatic")
+    for action in book.actions:
+        lines.append(
+            f"| `{action.id}` | {cell(action.text)} | {action.objective} | {action.owner_role} |"
+            f" {action.channel} | {action.cost_usd:g} USD | {action.hours:g} |"
+            f" {autonomy[action.max_autonomy]} |"
+        )
+    lines += ["", "## Sequences", "", "| sequence | name | steps, after hours |", "|---|---|---|"]
+    for sequence in book.sequences:
+        steps = ", ".join(f"`{step.action}` {step.after_hours:g}" for step in sequence.steps)
+        lines.append(f"| `{sequence.id}` | {cell(sequence.name)} | {steps} |")
+    return "\n".join([*lines, ""])
+
+
+def health_formulas() -> str:
+    """Every health formula with its components and their weights."""
+    lines = [
+        "# Health formulas",
+        "",
+        "A score of 0 to 100 by rules that can be checked by hand, as `features/health/formulas.toml`"
+        " declares them. `health_formula` of the workspace says which one is shown.",
+        "",
+        MADE_BY,
+        "",
+    ]
+    for formula in FORMULAS.values():
+        lines += [f"## {formula.id}", "", formula.title, "", "| component | weight |", "|---|---|"]
+        lines += [f"| {cell(one.name)} | {one.weight:g} |" for one in formula.components]
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "commands.md": commands,
+    "workspace.md": workspace,
+    "actions.md": actions,
+    "health-formulas.md": health_formulas,
+}
+
+
+def page(name: str) -> str:
+    """The whole text of a page."""
+    return f"<!-- kind: reference -->\n{PAGES[name]()}".rstrip() + "\n"
+
+
+def plain(text: str) -> str:
+    """A docstring as Markdown: one paragraph a line, literals in single backticks."""
+    paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(text).replace("``", "`"))
+    return "\n\n".join(" ".join(one.split()) for one in paragraphs).replace("\\[", "[")
+
+
+def first_line(thing: Callable[..., object]) -> str:
+    """The first line of a docstring."""
+    return plain((inspect.getdoc(thing) or "").splitlines()[0])
+
+
+def docstring_sentences(thing: type) -> str:
+    """A class's docstring as prose."""
+    return plain(inspect.getdoc(thing) or "")
+
+
+def cell(text: str) -> str:
+    """A text that fits into a cell of a table."""
+    return plain(text).replace("\n\n", " ").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    for written in PAGES:
+        (FOLDER / written).write_text(page(written), encoding="utf-8")
