@@ -7,12 +7,14 @@ the same events. Also the fingerprint of a set of events, whatever order they ca
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import numpy as np
 import polars as pl
 
-from features.lake.deduplication._blake2b import FEW, hex_digests
 from features.lake.deduplication.row_keys import CONTENT_KEY, ID_KEY, mixed
 
+ID_BYTES = 16
 SEPARATOR = "\x1f"
 CONTENT = (
     "account_id",
@@ -36,11 +38,9 @@ PLAIN_FLOATS = (1e-3, 1e15)
 def content_ids(
     events: pl.DataFrame,
     ordinals: pl.Series | int = 0,
-    *,
-    few: int = FEW,
 ) -> pl.Series:
     """The id of each row by its content and its ordinal among equal rows."""
-    return hex_digests(
+    texts = (
         events.select(
             pl.concat_str(
                 "account_id",
@@ -53,10 +53,13 @@ def content_ids(
                 "properties",
                 pl.lit(ordinals).cast(pl.String),
                 separator=SEPARATOR,
-            ).alias("event_id")
-        ).to_series(),
-        few=few,
+            )
+        )
+        .to_series()
+        .to_list()
     )
+    hashed = [blake2b(text.encode(), digest_size=ID_BYTES).hexdigest() for text in texts]
+    return pl.Series("event_id", hashed, dtype=pl.String)
 
 
 def with_first_ids(events: pl.DataFrame) -> pl.DataFrame:

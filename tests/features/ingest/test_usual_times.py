@@ -1,4 +1,4 @@
-"""Times are read by their letters as ``datetime`` reads them, and nothing else is."""
+"""Times in the usual form are read as ``datetime`` reads them; any other form is not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.ingest._iso_times import read_iso_times
+from features.ingest.columns import read_usual_times
 
 moments = st.datetimes(timezones=st.just(UTC))
 
@@ -25,7 +25,7 @@ def plainly(text):
 @given(st.lists(st.tuples(moments, st.sampled_from(["seconds", "milliseconds", "microseconds"]))))
 def test_every_moment_is_read_as_it_was_written(written):
     texts = [moment.isoformat(timespec=form).replace("+00:00", "Z") for moment, form in written]
-    assert read_iso_times(pl.Series(texts, dtype=pl.String)).to_list() == [
+    assert read_usual_times(pl.Series(texts, dtype=pl.String)).to_list() == [
         plainly(text) for text in texts
     ]
 
@@ -53,7 +53,7 @@ def test_every_moment_is_read_as_it_was_written(written):
     ],
 )
 def test_no_day_or_hour_is_read_that_there_is_not(text):
-    assert read_iso_times(pl.Series([text])).to_list() == [plainly(text)]
+    assert read_usual_times(pl.Series([text])).to_list() == [plainly(text)]
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_no_day_or_hour_is_read_that_there_is_not(text):
     ],
 )
 def test_any_other_way_of_writing_is_left_to_others(text):
-    assert read_iso_times(pl.Series([text, None])).to_list() == [None, None]
+    assert read_usual_times(pl.Series([text, None])).to_list() == [None, None]
 
 
 def test_a_part_of_a_column_is_read_as_that_part():
     column = pl.Series([f"2026-01-{day:02}T00:00:00Z" for day in range(1, 20)])
-    assert read_iso_times(column[3:9]).to_list() == [plainly(text) for text in column[3:9]]
+    assert read_usual_times(column[3:9]).to_list() == [plainly(text) for text in column[3:9]]
