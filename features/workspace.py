@@ -7,6 +7,7 @@ writing; reads no events and trains nothing.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -17,9 +18,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from features.file_stamps import Stamp, stamp_of
+from features.health.formula import DEFAULT_FORMULA, HealthFormulaError, formula_id
 
 SETTINGS_FILE = "workspace.toml"
 TRACKING_VARIABLE = "KEEPWELL_TRACKING_URI"
+
+log = logging.getLogger(__name__)
 
 
 class WorkspaceError(Exception):
@@ -48,7 +52,7 @@ class WorkspaceSettings:
     complete_until: datetime | None = None
     clock: datetime | None = None
     use_names: tuple[str, ...] = ()
-    health_formula: str = "003"
+    health_formula: str = DEFAULT_FORMULA
     max_feature_age_days: float = 35.0
     redis: str | None = None
     capacity: int = 20
@@ -206,9 +210,27 @@ def _settings_at(root: Path, stamp: Stamp) -> WorkspaceSettings:
     for name in ("complete_until", "clock"):
         if name in table:
             table[name] = _instant(name, table[name])
+    if "health_formula" in table:
+        table["health_formula"] = _formula(table["health_formula"], root)
     if "use_names" in table:
         table["use_names"] = tuple(table["use_names"])
     return WorkspaceSettings(**table)
+
+
+def _formula(given: object, root: Path) -> str:
+    try:
+        name = formula_id(str(given))
+    except HealthFormulaError as exc:
+        raise WorkspaceError(f"health_formula in {SETTINGS_FILE} in {root}: {exc}") from exc
+    if name != given:
+        log.warning(
+            'the health formula %r is now called %r: write health_formula = "%s" in %s',
+            given,
+            name,
+            name,
+            root / SETTINGS_FILE,
+        )
+    return name
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -92,7 +92,7 @@ def snapshots_of(
         catalogue.expressions,
         first_recorded=first_recorded,
     )
-    return _finish(frame, catalogue, formula or FORMULAS["003"])
+    return _finish(frame, catalogue, formula or FORMULAS["balanced"])
 
 
 def _unsent(

@@ -117,7 +117,7 @@ class SnapshotTask:
     as_ofs: tuple[datetime, ...]
     first_recorded: Mapping[str, datetime]
     use_names: tuple[str, ...] = ()
-    formula: str = "003"
+    formula: str = "balanced"
     events_at_once: int = EVENTS_AT_ONCE
 
     @property

@@ -24,7 +24,7 @@ Combine = Literal["first", "worst"]
 Knots = tuple[tuple[float, float], ...]
 
 FORMULA_FILE = Path(__file__).with_name("formulas.toml")
-DEFAULT_FORMULA = "003"
+DEFAULT_FORMULA = "balanced"
 """The only formula whose source gives all weights, all bands and an action for each band."""
 
 
@@ -74,7 +74,7 @@ class Measure:
     def points(self, value: float) -> float | None:
         """The points of a known value; None below the first step of ``at_least``.
 
-        >>> FORMULAS["003"].component("usage").measures[0].points(7.0)
+        >>> FORMULAS["balanced"].component("usage").measures[0].points(7.0)
         100.0
         """
         if self.shape == "line":
@@ -163,6 +163,9 @@ class Band:
 class HealthFormula:
     """A checked formula; ``bands`` from the highest to the lowest.
 
+    ``former_id`` is the number by which settings and stored versions know a formula that had no
+    name at first. A formula that is new has none.
+
     Raises:
         HealthFormulaError: weights that do not add to 100, or bands that leave a gap.
     """
@@ -173,6 +176,7 @@ class HealthFormula:
     ours: tuple[str, ...]
     bands: tuple[Band, ...]
     components: tuple[Component, ...]
+    former_id: str | None = None
 
     def __post_init__(self) -> None:
         total = sum(component.weight for component in self.components)
@@ -190,7 +194,10 @@ class HealthFormula:
 
     @cached_property
     def version(self) -> str:
-        """Id and hash of all that decides a score; wording is left out."""
+        """Id and hash of all that decides a score; wording is left out.
+
+        A formula with a ``former_id`` keeps it here: bundles and snapshots are compared by it.
+        """
         decides = (
             [(band.lowest, band.name) for band in self.bands],
             [
@@ -203,7 +210,8 @@ class HealthFormula:
                 for c in self.components
             ],
         )
-        return f"{self.id}-{hashlib.blake2b(repr(decides).encode(), digest_size=4).hexdigest()}"
+        digest = hashlib.blake2b(repr(decides).encode(), digest_size=4).hexdigest()
+        return f"{self.former_id or self.id}-{digest}"
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -251,9 +259,10 @@ def read_formulas(text: str) -> dict[str, HealthFormula]:
 
 def _formula(table: Mapping[str, object]) -> HealthFormula:
     where = f"health formula {table['id']!r}"
-    _only(table, ("id", "title", "source", "ours", "band", "component"), where)
+    _only(table, ("id", "former_id", "title", "source", "ours", "band", "component"), where)
     return HealthFormula(
         id=_text(table, "id", where),
+        former_id=_text(table, "former_id", where) if "former_id" in table else None,
         title=_text(table, "title", where),
         source=_text(table, "source", where),
         ours=_texts(table, where),
@@ -373,3 +382,23 @@ def _tables(table: Mapping[str, object], key: str, where: str) -> list[dict[str,
 
 FORMULAS: dict[str, HealthFormula] = read_formulas(FORMULA_FILE.read_text(encoding="utf-8"))
 """The formulas by id; ``DEFAULT_FORMULA`` names the default."""
+
+FORMER_IDS = {one.former_id: name for name, one in FORMULAS.items() if one.former_id is not None}
+"""The number that a formula had before it had a name, to that name."""
+
+
+def formula_id(text: str) -> str:
+    """The id of a formula, given by its id or by the number that it had before.
+
+    >>> formula_id("003"), formula_id("goal_led")
+    ('balanced', 'goal_led')
+
+    Raises:
+        HealthFormulaError: there is no such formula.
+    """
+    name = FORMER_IDS.get(text, text)
+    if name not in FORMULAS:
+        raise HealthFormulaError(
+            f"There is no health formula {text!r}. Choose one of {', '.join(FORMULAS)}."
+        )
+    return name

@@ -107,7 +107,7 @@ class Health:
                 f"{LEAST_KNOWN_WEIGHT:g} are needed{missing}."
             )
         return (
-            f"Health {self.score:.0f} of 100, {self.band}, by formula {self.formula} on "
+            f"Health {self.score:.0f} of 100, {self.band}, by the formula {self.formula} on "
             f"{self.known_weight:g} of 100 points of weight{missing}."
         )
 
@@ -115,7 +115,7 @@ class Health:
 def score_health(formula: HealthFormula, features: Mapping[str, float | None]) -> Health:
     """Health of one account from its features; an absent feature is unknown.
 
-    >>> health = score_health(FORMULAS["003"], {
+    >>> health = score_health(FORMULAS["balanced"], {
     ...     "days_since_activity": 3.0, "adoption_depth_28d": 0.5, "nps_last": None,
     ...     "csat_last": None, "invoice_days_overdue": 0.0, "invoices_failed_90d": 0.0})
     >>> health.score, health.band, health.unknown

@@ -94,7 +94,7 @@ def make_workspace(root: Path, accounts: int, served: ModelBundle) -> Workspace:
         pl.DataFrame({"account_id": []}, schema={"account_id": pl.String}).write_parquet(
             snapshots.path(AS_OF - timedelta(days=back)), metadata={MADE_FROM: digest}
         )
-    others = [name for name in (*FORMULAS["003"].inputs, "mrr") if name not in READS]
+    others = [name for name in (*FORMULAS["balanced"].inputs, "mrr") if name not in READS]
     for start in range(0, accounts, GROUP):
         n = min(GROUP, accounts - start)
         values = rng.normal(size=(n, FEATURES)).round(3)

@@ -145,3 +145,26 @@ def test_another_tracking_server_comes_from_the_environment(tmp_path: Path) -> N
     assert Workspace(tmp_path, environment={}).tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
     other = Workspace(tmp_path, environment={"KEEPWELL_TRACKING_URI": "sqlite:////x/mlflow.db"})
     assert other.tracking_uri == "sqlite:////x/mlflow.db"
+
+
+class TestHealthFormulaOfAnOlderWorkspace:
+    def test_is_read_by_its_former_number_with_a_note(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / SETTINGS_FILE).write_text('health_formula = "002"\n', encoding="utf-8")
+        workspace = Workspace(tmp_path)
+        assert workspace.settings.health_formula == "usage_led"
+        [note] = caplog.messages
+        assert "'002' is now called 'usage_led'" in note
+        assert 'write health_formula = "usage_led"' in note
+
+    def test_is_stored_under_its_name_with_the_next_change(self, tmp_path: Path) -> None:
+        (tmp_path / SETTINGS_FILE).write_text('health_formula = "004"\n', encoding="utf-8")
+        Workspace(tmp_path).change_settings(capacity=30)
+        text = (tmp_path / SETTINGS_FILE).read_text(encoding="utf-8")
+        assert 'health_formula = "goal_led"' in text
+
+    def test_that_nobody_declares_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / SETTINGS_FILE).write_text('health_formula = "005"\n', encoding="utf-8")
+        with pytest.raises(WorkspaceError, match="no health formula '005'"):
+            _ = Workspace(tmp_path).settings

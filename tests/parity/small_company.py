@@ -181,7 +181,7 @@ def linear_bundle(
 
 def contract_of(names: tuple[str, ...], workspace: Workspace) -> FeatureContract:
     digests = catalogue(workspace.settings.use_names).digests
-    digests = {**digests, "health_score": FORMULAS["003"].version}
+    digests = {**digests, "health_score": FORMULAS["balanced"].version}
     return FeatureContract(tuple(ContractFeature(name=n, digest=digests[n]) for n in names))
 
 

@@ -67,6 +67,9 @@ IN_WORDS = {
 }
 """Fields that hold words for people, which may become better."""
 
+RENAMED = {"003": "balanced"}
+"""Values that are called otherwise today."""
+
 
 @pytest.fixture(scope="module", params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
@@ -99,6 +102,8 @@ def alone() -> Iterator[None]:
 
 def is_of_substance(one: Difference) -> bool:
     names = set(one.field.replace("[]", "").split("."))
+    if isinstance(one.before, str) and RENAMED.get(one.before) == one.after:
+        return False
     return one.kind != "command" and not names & IN_WORDS
 
 

@@ -36,7 +36,7 @@ class History:
     catalogue: Catalogue
     first_recorded: Mapping[str, datetime]
     complete_until: datetime
-    formula: HealthFormula = field(default_factory=lambda: FORMULAS["003"])
+    formula: HealthFormula = field(default_factory=lambda: FORMULAS["balanced"])
     make: FeatureMaker | None = None  # another way to features, to be tried on an altered future
 
     def features(

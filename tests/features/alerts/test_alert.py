@@ -25,7 +25,7 @@ from features.health.score import FORMULAS, score_components, score_health
 
 AS_OF = datetime(2026, 3, 9, 8, tzinfo=UTC)
 WEEK = timedelta(days=7)
-FORMULA = FORMULAS["003"]
+FORMULA = FORMULAS["balanced"]
 
 every_rule = pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.id)
 
@@ -449,7 +449,7 @@ def test_taking_the_same_reading_in_twice_raises_nothing_new(now):
 
 
 def test_scores_of_two_formula_versions_are_not_compared():
-    other = FORMULAS["001"]
+    other = FORMULAS["adoption_led"]
     before = Reading(
         as_of=AS_OF - WEEK,
         features={},

@@ -115,7 +115,7 @@ def count_one_more(workspace: Workspace) -> None:
 
 
 def weigh_otherwise(workspace: Workspace) -> None:
-    workspace.change_settings(health_formula="001")
+    workspace.change_settings(health_formula="adoption_led")
 
 
 @pytest.mark.parametrize("change", [more_use, count_one_more, weigh_otherwise])
@@ -168,7 +168,7 @@ def test_what_lands_meanwhile_makes_the_snapshots_stale_and_no_other(
     def land(_: str, done: int, __: int) -> None:
         if done == 0:
             more_use(workspace)
-            workspace.change_settings(health_formula="001")
+            workspace.change_settings(health_formula="adoption_led")
             session = Event(
                 event_id="new kind",
                 account_id="a",

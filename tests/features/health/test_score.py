@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.catalogue.catalogue import FEATURES
-from features.health.formula import FORMULA_FILE, read_formulas
+from features.health.formula import FORMULA_FILE, formula_id, read_formulas
 from features.health.score import (
     DEFAULT_FORMULA,
     FORMULAS,
@@ -85,8 +85,23 @@ def scored(points: float):
 
 
 def test_the_four_formulas_are_there():
-    assert list(FORMULAS) == ["001", "002", "003", "004"]
-    assert DEFAULT_FORMULA == "003"
+    assert list(FORMULAS) == ["adoption_led", "usage_led", "balanced", "goal_led"]
+    assert DEFAULT_FORMULA == "balanced"
+
+
+def test_a_formula_is_still_found_by_the_number_it_had():
+    assert [formula_id(f"00{number}") for number in range(1, 5)] == list(FORMULAS)
+    with pytest.raises(HealthFormulaError, match="no health formula '005'"):
+        formula_id("005")
+
+
+def test_stored_versions_are_the_same_as_before_formulas_had_names():
+    assert {name: formula.version for name, formula in FORMULAS.items()} == {
+        "adoption_led": "001-35c40b08",
+        "usage_led": "002-11cfb956",
+        "balanced": "003-b15b1a8d",
+        "goal_led": "004-f144f4ff",
+    }
 
 
 @every_formula
@@ -102,10 +117,10 @@ def test_formulas_read_declared_features(formula):
 @pytest.mark.parametrize(
     ("formula", "weights"),
     [
-        ("001", {None: 100}),
-        ("002", {"usage": 60, "engagement": 30, "business": 10}),
-        ("003", {None: 100}),
-        ("004", {"engagement": 30, "success": 30, "satisfaction": 20, "financial": 20}),
+        ("adoption_led", {None: 100}),
+        ("usage_led", {"usage": 60, "engagement": 30, "business": 10}),
+        ("balanced", {None: 100}),
+        ("goal_led", {"engagement": 30, "success": 30, "satisfaction": 20, "financial": 20}),
     ],
 )
 def test_groups_have_the_weights_of_their_source(formula, weights):
@@ -118,10 +133,10 @@ def test_groups_have_the_weights_of_their_source(formula, weights):
 @pytest.mark.parametrize(
     ("formula", "weights"),
     [
-        ("001", [25, 15, 15, 10, 15, 10, 10]),
-        ("002", [25, 20, 15, 15, 10, 5, 5, 3, 2]),
-        ("003", [40, 30, 20, 10, 0]),
-        ("004", [7.5] * 8 + [5] * 8),
+        ("adoption_led", [25, 15, 15, 10, 15, 10, 10]),
+        ("usage_led", [25, 20, 15, 15, 10, 5, 5, 3, 2]),
+        ("balanced", [40, 30, 20, 10, 0]),
+        ("goal_led", [7.5] * 8 + [5] * 8),
     ],
 )
 def test_parts_have_their_weights(formula, weights):
@@ -131,7 +146,7 @@ def test_parts_have_their_weights(formula, weights):
 @every_formula
 def test_every_part_names_its_source_and_what_is_ours(formula):
     for component in formula.components:
-        assert component.source.startswith(f"{formula.id}:")
+        assert component.source.startswith(f"{formula.former_id}:")
         if component.measures:
             assert component.ours, component.name
 
@@ -267,7 +282,7 @@ def test_a_score_on_an_edge_is_in_the_band_that_starts_there(points, band):
     [(100, "green"), (70, "green"), (69.999, "yellow"), (40, "yellow"), (39.999, "red")],
 )
 def test_seventy_is_not_medium(points, band):
-    assert FORMULAS["002"].band(points).name == band
+    assert FORMULAS["usage_led"].band(points).name == band
 
 
 def test_an_unknown_part_leaves_the_sum_and_is_listed():
@@ -279,7 +294,7 @@ def test_an_unknown_part_leaves_the_sum_and_is_listed():
     assert health.unknown == ("satisfaction",)
     assert health.known_weight == 80
     assert health.explanation == (
-        "Health 81 of 100, healthy, by formula 003 on 80 of 100 points of weight; not known: "
+        "Health 81 of 100, healthy, by the formula balanced on 80 of 100 points of weight; not known: "
         "satisfaction."
     )
     assert health.components[2].measure == "not known: no satisfaction known as of this moment"
@@ -318,14 +333,14 @@ def test_no_score_is_explained():
 
 
 def test_a_part_without_a_feature_says_why():
-    part = {c.name: c for c in score_health(FORMULAS["004"], {}).components}["time_to_value"]
+    part = {c.name: c for c in score_health(FORMULAS["goal_led"], {}).components}["time_to_value"]
     assert part.measure == (
         "not known: no feature measures the days from the start to the first goal reached"
     )
 
 
 def test_a_ratio_over_nothing_is_unknown():
-    part = FORMULAS["002"].component("daily_active_rate").measures[0]
+    part = FORMULAS["usage_led"].component("daily_active_rate").measures[0]
     assert part.value({"daily_users_28d": 3.0, "seats": 5.0}) == 0.6
     assert part.value({"daily_users_28d": 3.0, "seats": 0.0}) is None
     assert part.value({"daily_users_28d": 3.0, "seats": None}) is None
@@ -369,6 +384,8 @@ def test_a_worse_input_never_raises_the_score(formula_id):
         pair=st.tuples(*[st.one_of(st.sampled_from(EDGES), st.floats(-2, 120))] * 2),
     )
     def falls(features, name, pair):
+        # What is divided by counts something, so it is never negative.
+        features = {k: abs(v) if k in guards and v is not None else v for k, v in features.items()}
         low, high = sorted(max(value, lowest.get(name, value)) for value in pair)
         worse, good = (low, high) if better[name] else (high, low)
         before = score_health(formula, {**features, name: good}).score
@@ -423,7 +440,9 @@ def test_a_trend_is_a_change_of_more_than_three_points(before, now, direction):
 
 def test_a_trend_needs_two_scores_of_one_formula_version():
     now = scored(50)
-    other = score_components(FORMULAS["001"], {"adoption": 90, "stickiness": 90, "errors": 90})
+    other = score_components(
+        FORMULAS["adoption_led"], {"adoption": 90, "stickiness": 90, "errors": 90}
+    )
     assert trend(None, now) == "unknown"
     assert trend(other, now) == "unknown"
     assert trend(score_health(DEFAULT, {}), now) == "unknown"
@@ -444,7 +463,7 @@ def test_moves_name_the_part_that_moved_most():
 
 
 def test_moves_between_formula_versions_are_refused():
-    other = score_health(FORMULAS["001"], {})
+    other = score_health(FORMULAS["adoption_led"], {})
     with pytest.raises(HealthFormulaError, match="can not be compared part by part"):
         moves(other, scored(50))
 
@@ -465,10 +484,10 @@ def test_points_that_fit_no_part_are_refused(points, match):
 def test_a_version_changes_with_what_decides_a_score_and_not_with_wording():
     text = FORMULA_FILE.read_text(encoding="utf-8")
     reworded = read_formulas(text.replace("last active {value:.0f} days ago", "{value:.0f} d"))
-    assert reworded["003"].version == DEFAULT.version
+    assert reworded["balanced"].version == DEFAULT.version
     changed = read_formulas(text.replace("[[7.0, 100], [30.0, 50]", "[[6.0, 100], [30.0, 50]"))
-    assert changed["003"].version != DEFAULT.version
-    assert changed["001"].version == FORMULAS["001"].version
+    assert changed["balanced"].version != DEFAULT.version
+    assert changed["adoption_led"].version == FORMULAS["adoption_led"].version
 
 
 ONE = """

@@ -96,14 +96,18 @@ def snapshots(
         [as_of],
         kept.catalogue,
         first_recorded=manifest.first_recorded,
-        formula=FORMULAS["003"],
+        formula=FORMULAS["balanced"],
     )
 
 
 def anew(lake: Lake, accounts: list[str], as_of: datetime) -> pl.DataFrame:
     events = lake.scan().filter(pl.col("account_id").is_in(accounts)).collect()
     return build_snapshots(
-        events, [as_of], CATALOGUE, first_recorded=lake.first_recorded(), formula=FORMULAS["003"]
+        events,
+        [as_of],
+        CATALOGUE,
+        first_recorded=lake.first_recorded(),
+        formula=FORMULAS["balanced"],
     )
 
 
@@ -189,7 +193,7 @@ def test_what_was_given_stays_as_it_was_whatever_is_followed_later(lake):
         [NOW],
         CATALOGUE,
         first_recorded=first_recorded,
-        formula=FORMULAS["003"],
+        formula=FORMULAS["balanced"],
     )
     assert_frame_equal(found, expected, check_exact=True)
     assert not anew(lake, everyone, NOW).equals(expected)

@@ -37,7 +37,7 @@ def near_its_limit(shared_workspace, store) -> AccountScore:
         frame,
         champions(store),
         catalogue=CATALOGUE,
-        formula=FORMULAS["003"],
+        formula=FORMULAS["balanced"],
         now=frame["as_of"][0],
         max_age=timedelta(days=35),
         currency="USD",

@@ -168,7 +168,7 @@ def test_too_few_accounts_are_compared_with_nobody():
 
 def test_the_formulas_reasons_are_what_each_part_takes_away():
     health = score_health(
-        FORMULAS["003"],
+        FORMULAS["balanced"],
         {
             "days_since_activity": 12.0,
             "adoption_depth_28d": 0.35,
@@ -189,7 +189,7 @@ def test_the_formulas_reasons_are_what_each_part_takes_away():
 
 def test_unknown_parts_leave_the_formulas_reasons_to_the_known_ones():
     health = score_health(
-        FORMULAS["003"], {"days_since_activity": 12.0, "adoption_depth_28d": 0.35}
+        FORMULAS["balanced"], {"days_since_activity": 12.0, "adoption_depth_28d": 0.35}
     )
     found = health_reasons(health)
     assert health.known_weight == 70
@@ -209,7 +209,7 @@ def test_a_part_that_is_only_shown_takes_nothing_where_nothing_else_is_known():
 
 
 def test_an_account_of_which_nothing_is_known_has_no_reasons():
-    assert health_reasons(score_health(FORMULAS["003"], {})).signals == ()
+    assert health_reasons(score_health(FORMULAS["balanced"], {})).signals == ()
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))

@@ -39,7 +39,7 @@ def score(frame):
             rows,
             models,
             catalogue=CATALOGUE,
-            formula=FORMULAS["003"],
+            formula=FORMULAS["balanced"],
             now=as_of + timedelta(days=days_later),
             max_age=timedelta(days=35),
             currency="USD",
@@ -273,7 +273,7 @@ def test_an_empty_frame_has_no_scores(score, all_models, frame):
 
 def test_health_is_the_formulas(score, all_models):
     one = score(all_models)[0]
-    assert one.health == score_health(FORMULAS["003"], one.features)
+    assert one.health == score_health(FORMULAS["balanced"], one.features)
 
 
 def test_the_file_has_one_row_per_account_with_unknown_as_null(score, all_models):

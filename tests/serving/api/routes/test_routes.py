@@ -85,7 +85,7 @@ def test_an_account_says_all_that_is_known(client):
     assert [h["horizon_days"] for h in account["churn"]] == [30, 60, 90]
     assert account["features"]["errors_28d"] == 40
     assert account["features"]["csat_90d"] is None
-    assert account["health"]["formula"] == "003"
+    assert account["health"]["formula"] == "balanced"
     assert account["reasons"]["levers"][0]["text"] == "40 errors in the last 28 days"
 
 
@@ -246,7 +246,7 @@ class TestDecisions:
         assert stored.versions == {
             "score_source": "model",
             "model": "churn version 1",
-            "formula": "003",
+            "formula": "balanced",
             "policy": policy_code(),
         }
         assert replay(stored, desk.ledger.shared_input(shared_digest(stored))).difference is None

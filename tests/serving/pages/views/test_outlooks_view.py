@@ -29,7 +29,7 @@ def scored(shared_workspace, models):
             frame,
             using,
             catalogue=CATALOGUE,
-            formula=FORMULAS["003"],
+            formula=FORMULAS["balanced"],
             now=frame["as_of"][0] + timedelta(days=days_later),
             max_age=timedelta(days=35),
             currency="USD",

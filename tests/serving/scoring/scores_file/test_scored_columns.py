@@ -48,7 +48,7 @@ def frame(small) -> pl.DataFrame:
     rng = np.random.default_rng(5)
     many = small[rng.integers(0, small.height, 700)]
     changed = {}
-    for name in (*MANY_READS, "mrr", *FORMULAS["003"].inputs):
+    for name in (*MANY_READS, "mrr", *FORMULAS["balanced"].inputs):
         values = many[name].cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
         values += rng.integers(0, 4, len(values)) * rng.choice([1.0, 0.25], len(values))
         values[rng.random(len(values)) < 0.2] = np.nan
@@ -193,7 +193,7 @@ CASES = {
 def both(frame, models, *, most=5, now=AS_OF):
     told = {
         "catalogue": CATALOGUE,
-        "formula": FORMULAS["003"],
+        "formula": FORMULAS["balanced"],
         "now": now,
         "max_age": AGE,
         "currency": "EUR",
@@ -282,7 +282,7 @@ def test_a_part_of_the_accounts_is_scored_as_among_all(frame, full):
         peers=peers_of(frame, CATALOGUE),
         catalogue=CATALOGUE,
         currency="EUR",
-        formula=FORMULAS["003"],
+        formula=FORMULAS["balanced"],
         now=AS_OF,
         max_age=AGE,
     )
