@@ -6,6 +6,7 @@ A failed check silences the headline.
 __all__ = [
     "analysis",
     "checks",
+    "contrast",
     "design",
     "estimates",
     "estimators",

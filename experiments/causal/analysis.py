@@ -1,4 +1,4 @@
-"""This module is about what one design found: effects, money, counts, checks and doubts.
+"""Analyse the trials of one design: effects, money, counts, checks and doubts.
 
 ``analyse`` takes trials and gives a ``Result``: a value with everything that a page shows. The
 estimator follows from who decided; a failed check takes the claim away but not the numbers.
@@ -14,14 +14,14 @@ import numpy as np
 
 from experiments.causal.checks import CHECKS
 from experiments.causal.checks.balance import Balance, balance_table
-from experiments.causal.checks.check import CheckResult, Evidence
+from experiments.causal.checks.check import CheckedComparison, CheckResult, standardise
+from experiments.causal.contrast import Contrast, effective_size
 from experiments.causal.design import Design
 from experiments.causal.estimates import (
     Estimate,
     Heterogeneity,
     SegmentEffect,
     Verdict,
-    effective_size,
     estimate_of,
     heterogeneity,
     segment_effects,
@@ -30,7 +30,7 @@ from experiments.causal.estimates import (
 )
 from experiments.causal.estimators import Estimator, estimator_for
 from experiments.causal.power import needed_per_arm
-from experiments.causal.sample import Fit, Floats, SampleError
+from experiments.causal.sample import Floats, SampleError
 from experiments.causal.sentences import headline_of, money_sentence
 from experiments.causal.trials import CHURN, EXCLUSIONS, MRR_AFTER, REVENUE, Trials
 
@@ -129,16 +129,22 @@ def analyse(
     """The result of a design on its trials; ``costs`` maps an action to its cost once."""
     design, sample = trials.design, trials.sample
     estimator = estimator_for(design.mechanism)
-    fits = estimator.estimate(
+    contrasts = estimator.estimate(
         sample,
         {name: trials.outcomes[name] - trials.baselines[name] for name in trials.outcomes},
         estimand=design.estimand,
         rng=rng,
     )
-    placebos, spread = _placebo_fits(trials, estimator, rng)
-    evidence = Evidence(trials=trials, churn=fits[CHURN], placebos=placebos, placebo_spread=spread)
-    checks = tuple(check(evidence) for check in CHECKS)
-    effects = {name: _effect(name, trials, fit) for name, fit in fits.items()}
+    compared = CheckedComparison(
+        contrast=contrasts[CHURN],
+        outcome=trials.outcomes[CHURN],
+        by_lot=design.mechanism == "lottery",
+        placebos=_placebo_contrasts(trials, estimator, rng),
+        is_exposed=trials.is_exposed,
+        excluded=trials.excluded,
+    )
+    checks = tuple(check(compared) for check in CHECKS)
+    effects = {name: _effect(name, trials, found) for name, found in contrasts.items()}
     churn = effects[CHURN].estimate
     failed = [check for check in checks if check.verdict == "failed"]
     verdict: Verdict = (
@@ -147,7 +153,7 @@ def analyse(
         else verdict_of(churn, goal="lower", smallest_effect=design.smallest_effect)
     )
     segments, too_small = segment_effects(
-        fits[CHURN], trials.segments, goal="lower", smallest_effect=design.smallest_effect
+        contrasts[CHURN], trials.segments, goal="lower", smallest_effect=design.smallest_effect
     )
     tipping = (
         None
@@ -168,13 +174,13 @@ def analyse(
         mrr_after=effects[MRR_AFTER],
         naive=_naive(trials),
         money=_money(trials, effects[REVENUE].estimate, costs.get(design.action), currency),
-        counts=_counts(trials, fits[CHURN]),
+        counts=_counts(trials, contrasts[CHURN]),
         segments=segments,
         segments_too_small=too_small,
         heterogeneity=heterogeneity(segments),
         checks=checks,
-        balance=balance_table(sample, fits[CHURN].weight),
-        propensities=_histogram(fits[CHURN]),
+        balance=balance_table(contrasts[CHURN]),
+        propensities=_histogram(contrasts[CHURN]),
         tipping_ratio=tipping,
         excluded=trials.excluded,
         covariates=sample.covariate_names,
@@ -185,48 +191,43 @@ def analyse(
     )
 
 
-def _placebo_fits(
-    trials: Trials,
-    estimator: Estimator,
-    rng: np.random.Generator,
-) -> tuple[dict[str, Fit], dict[str, float]]:
+def _placebo_contrasts(
+    trials: Trials, estimator: Estimator, rng: np.random.Generator
+) -> dict[str, Contrast]:
     """The same estimator before the start; placebos that are known alike share a fit."""
     groups: dict[bytes, list[str]] = {}
     for name, values in trials.placebos.items():
         groups.setdefault((~np.isnan(values)).tobytes(), []).append(name)
-    fits: dict[str, Fit] = {}
-    spread: dict[str, float] = {}
+    contrasts: dict[str, Contrast] = {}
     for names in groups.values():
         known = ~np.isnan(trials.placebos[names[0]])
         outcomes = {
-            name: trials.placebos[name][known]
+            name: standardise(trials.placebos[name][known])
             for name in names
             if known.any() and float(np.nanstd(trials.placebos[name])) > 0
         }
         try:
             sample = trials.sample.keep(known)
             found = estimator.estimate(sample, outcomes, estimand=trials.design.estimand, rng=rng)
-            usable = {name: fit for name, fit in found.items() if _can_be_read(fit)}
         except SampleError:
             continue  # nobody in one arm is old enough: the check says that it does not apply
-        fits.update(usable)
-        spread.update({name: float(np.std(outcomes[name])) for name in usable})
-    return fits, spread
+        contrasts.update({name: one for name, one in found.items() if _can_be_read(one)})
+    return contrasts
 
 
-def _can_be_read(fit: Fit) -> bool:
+def _can_be_read(contrast: Contrast) -> bool:
     try:
-        estimate_of(fit)
+        estimate_of(contrast)
     except SampleError:
         return False
     return True
 
 
-def _effect(name: str, trials: Trials, fit: Fit) -> Effect:
+def _effect(name: str, trials: Trials, contrast: Contrast) -> Effect:
     treated, outcome = trials.sample.treated, trials.outcomes[name]
     return Effect(
         outcome=name,
-        estimate=estimate_of(fit),
+        estimate=estimate_of(contrast),
         mean_treated=float(outcome[treated].mean()),
         mean_control=float(outcome[~treated].mean()),
     )
@@ -242,18 +243,20 @@ def _naive(trials: Trials) -> Naive:
         (outcome - outcome[treated].mean()) / share,
         -(outcome - outcome[~treated].mean()) / (1 - share),
     )
-    fit = Fit(
+    everybody = np.ones(len(outcome), dtype=bool)
+    contrast = Contrast(
+        sample=trials.sample,
+        action=1,
         estimand=trials.design.estimand,
         numerator=(centred + numerator.mean())[None, :],
         denominator=np.ones((1, len(outcome))),
-        cluster=trials.sample.cluster,
-        treated=treated,
-        propensity=np.full(len(outcome), share),
+        propensity=np.tile([1 - share, share], (len(outcome), 1)),
         weight=np.ones(len(outcome)),
-        kept=np.ones(len(outcome), dtype=bool),
+        comparable=everybody,
+        kept=everybody,
     )
     return Naive(
-        difference=estimate_of(fit),
+        difference=estimate_of(contrast),
         n_acted_on=int(treated.sum()),
         n_stayed=int((outcome[treated] == 0).sum()),
     )
@@ -287,7 +290,7 @@ def _money(
     )
 
 
-def _counts(trials: Trials, fit: Fit) -> Counts:
+def _counts(trials: Trials, contrast: Contrast) -> Counts:
     treated = trials.sample.treated
     return Counts(
         n_accounts=trials.n_accounts,
@@ -295,18 +298,18 @@ def _counts(trials: Trials, fit: Fit) -> Counts:
         n_treated=int(treated.sum()),
         n_control=int((~treated).sum()),
         n_clusters=int(np.unique(trials.sample.cluster).size),
-        n_trimmed=fit.n_trimmed,
+        n_trimmed=contrast.n_trimmed,
         n_executed=int((treated & trials.is_exposed).sum()),
-        effective_treated=effective_size(fit.weight[treated]),
-        effective_control=effective_size(fit.weight[~treated]),
+        effective_treated=effective_size(contrast.weight[treated]),
+        effective_control=effective_size(contrast.weight[~treated]),
     )
 
 
-def _histogram(fit: Fit) -> Histogram:
-    known = ~np.isnan(fit.propensity)
+def _histogram(contrast: Contrast) -> Histogram:
+    chance = contrast.chance
     counts = [
-        np.histogram(fit.propensity[known & arm], bins=HISTOGRAM_BINS, range=(0, 1))[0]
-        for arm in (fit.treated, ~fit.treated)
+        np.histogram(chance[arm & ~np.isnan(chance)], bins=HISTOGRAM_BINS, range=(0, 1))[0]
+        for arm in (contrast.treated, contrast.untreated)
     ]
     return Histogram(
         treated=tuple(int(n) for n in counts[0]), control=tuple(int(n) for n in counts[1])

@@ -1,4 +1,4 @@
-"""This module is about effects: an estimate with its interval, for all trials or by segment.
+"""Estimates of effects with their intervals, for all trials or by segment.
 
 Errors are clustered: rows of one account are one observation, and with few accounts the interval
 uses Student's t. With several segments at once each interval is widened and each p-value adjusted,
@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from experiments.causal.sample import Bools, Estimand, Fit, Floats, Ints, SampleError
+from experiments.causal.contrast import Contrast, Scores
+from experiments.causal.sample import Bools, Estimand, Floats, Ints, SampleError
 
 CONFIDENCE = 0.95
 """The coverage that every interval of a report promises."""
@@ -91,35 +92,52 @@ def clustered_error(influence: Floats, cluster: Ints) -> tuple[float, int]:
     return math.sqrt(float(np.sum(sums**2)) * clusters / (clusters - 1)), clusters
 
 
-def estimate_of(fit: Fit, *, rows: Bools | None = None, comparisons: int = 1) -> Estimate:
-    """The effect over these rows (all by default), the median over the fit's repeats.
+def ratio_and_error(
+    numerator: Floats, denominator: Floats, cluster: Ints
+) -> tuple[float, float, int]:
+    """Median over repeats of ``sum(numerator) / sum(denominator)``, its error, and the clusters.
 
-    ``comparisons`` is how many intervals are read together (Bonferroni). The error adds the
-    spread between repeats (Chernozhukov et al. 2018, definition 3.3).
-
-    Raises:
-        SampleError: fewer than two clusters, or an arm without rows.
+    Both are repeats x rows. The error adds the spread between repeats (Chernozhukov et al. 2018,
+    definition 3.3).
     """
-    chosen = fit.kept if rows is None else fit.kept & rows
-    n_treated = int((chosen & fit.treated).sum())
-    n_control = int((chosen & ~fit.treated).sum())
-    if n_treated == 0 or n_control == 0:
-        raise SampleError(
-            f"{n_treated} treated and {n_control} untreated comparable trials: nothing to compare."
-        )
-    cluster = fit.cluster[chosen]
     values, errors, clusters = [], [], 0
-    for top, bottom in zip(fit.numerator[:, chosen], fit.denominator[:, chosen], strict=True):
+    for top, bottom in zip(numerator, denominator, strict=True):
         value = float(top.sum() / bottom.sum())
         error, clusters = clustered_error((top - value * bottom) / bottom.sum(), cluster)
         values.append(value)
         errors.append(error)
     middle = float(np.median(values))
-    error = math.sqrt(float(np.median(np.square(errors) + (np.array(values) - middle) ** 2)))
+    spread = np.square(errors) + (np.array(values) - middle) ** 2
+    return middle, math.sqrt(float(np.median(spread))), clusters
+
+
+def mean_and_error(score: Floats, cluster: Ints) -> tuple[float, float, int]:
+    """Median over repeats (rows of ``score``) of the mean, its error, and the clusters."""
+    return ratio_and_error(score, np.ones_like(score), cluster)
+
+
+def estimate_of(contrast: Contrast, *, rows: Bools | None = None, comparisons: int = 1) -> Estimate:
+    """The effect over these rows (all by default), the median over the repeats.
+
+    ``comparisons`` is how many intervals are read together (Bonferroni).
+
+    Raises:
+        SampleError: fewer than two clusters, or an arm without rows.
+    """
+    chosen = contrast.kept if rows is None else contrast.kept & rows
+    n_treated = int((chosen & contrast.treated).sum())
+    n_control = int((chosen & contrast.untreated).sum())
+    if n_treated == 0 or n_control == 0:
+        raise SampleError(
+            f"{n_treated} treated and {n_control} untreated comparable trials: nothing to compare."
+        )
+    middle, error, clusters = ratio_and_error(
+        contrast.numerator[:, chosen], contrast.denominator[:, chosen], contrast.cluster[chosen]
+    )
     reach = float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), clusters - 1))
     p_value = float(2 * stats.t.sf(abs(middle) / error, clusters - 1)) if error > 0 else 1.0
     return Estimate(
-        estimand=fit.estimand,
+        estimand=contrast.estimand,
         estimate=middle,
         standard_error=error,
         low=middle - reach * error,
@@ -130,6 +148,26 @@ def estimate_of(fit: Fit, *, rows: Bools | None = None, comparisons: int = 1) ->
         n_control=n_control,
         n_clusters=clusters,
     )
+
+
+def mean_effect(scores: Scores, action: int, rows: Bools | None = None) -> Estimate:
+    """The mean effect of one action over these trials (all by default).
+
+    Raises:
+        SampleError: no variation between accounts, so that no error can be estimated.
+    """
+    found = estimate_of(scores.contrast(action), rows=rows)
+    if found.standard_error == 0:
+        raise SampleError(
+            f"{scores.sample.arms[action]!r}: every trial says the same, so no "
+            f"error can be estimated. Wait until accounts have left and stayed."
+        )
+    return found
+
+
+def mean_effects(scores: Scores) -> tuple[Estimate, ...]:
+    """The mean effect of every action over all trials, in the order of the arms."""
+    return tuple(mean_effect(scores, number) for number in range(1, len(scores.sample.arms)))
 
 
 def verdict_of(estimate: Estimate, *, goal: Goal, smallest_effect: float) -> Verdict:
@@ -164,7 +202,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def segment_effects(
-    fit: Fit,
+    contrast: Contrast,
     segments: Sequence[str],
     *,
     goal: Goal,
@@ -176,10 +214,12 @@ def segment_effects(
     large: list[str] = []
     small: list[str] = []
     for segment in sorted(set(segments)):
-        rows = (labels == segment) & fit.kept
-        in_arm = min(int((rows & fit.treated).sum()), int((rows & ~fit.treated).sum()))
+        rows = (labels == segment) & contrast.kept
+        in_arm = min(int((rows & contrast.treated).sum()), int((rows & contrast.untreated).sum()))
         (large if in_arm >= least_rows else small).append(segment)
-    found = [estimate_of(fit, rows=labels == segment, comparisons=len(large)) for segment in large]
+    found = [
+        estimate_of(contrast, rows=labels == segment, comparisons=len(large)) for segment in large
+    ]
     adjusted = holm([estimate.p_value for estimate in found])
     effects = tuple(
         SegmentEffect(
@@ -202,16 +242,6 @@ def heterogeneity(effects: Sequence[SegmentEffect]) -> Heterogeneity | None:
     q = float(np.sum(weight * (value - np.sum(weight * value) / weight.sum()) ** 2))
     degrees = len(usable) - 1
     return Heterogeneity(statistic=q, degrees=degrees, p_value=float(stats.chi2.sf(q, degrees)))
-
-
-def effective_size(weight: Floats) -> float:
-    """How many equally weighted rows would be as informative (Kish).
-
-    >>> effective_size(np.array([1.0, 1.0, 1.0, 1.0])), effective_size(np.array([1.0, 0.0]))
-    (4.0, 1.0)
-    """
-    squares = float(np.sum(weight**2))
-    return float(np.sum(weight)) ** 2 / squares if squares > 0 else 0.0
 
 
 def tipping_risk_ratio(estimate: Estimate, *, control_rate: float) -> float | None:

@@ -1,17 +1,13 @@
-"""This module is about what an estimator is given and what it gives back.
+"""Trials as arrays: what every estimator, check and policy of this package is given.
 
-A ``Sample`` is one row per trial: an account that could have been acted on at a moment. A ``Fit``
-keeps, for every row, the two numbers whose sums give the effect, so that the effect of any part of
-the rows (a segment) is a second sum and not a second fit::
-
-    effect = sum(numerator) / sum(denominator)
-
-Values and their checks only; estimates nothing.
+One row per trial: an account at a moment, the one action it received or none, and what was known
+before. Arm 0 is no action; a comparison of one action with none has two arms, a trial of several
+actions has more. Values and their checks only; estimates nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Words = NDArray[np.str_]
 
 Estimand = Literal["ITT", "ATE", "ATT"]
 
@@ -28,6 +25,12 @@ ESTIMAND_WORDS: dict[Estimand, str] = {
     "ATE": "average effect over all eligible accounts",
     "ATT": "average effect on the accounts that received the action",
 }
+
+NO_ACTION = "none"
+"""The arm that every action is compared with."""
+
+ROUNDING = 1e-6
+"""How far logged propensities of a trial may sum from 1."""
 
 
 class SampleError(ValueError):
@@ -38,84 +41,119 @@ class SampleError(ValueError):
 class Sample:
     """Trials as arrays, one entry each; unknown covariates are NaN.
 
-    ``propensity`` is the logged probability of treatment, NaN where chance did not decide.
-    ``stratum`` numbers the draws of a lottery. ``cluster`` numbers what errors are clustered by.
+    ``arm`` is the place of the received action in ``arms``. ``propensity`` holds the logged
+    probabilities of all arms; a row of NaN is one that chance did not decide. ``stratum`` numbers
+    the draws of a lottery, None where all trials are of one. ``cluster`` numbers what errors are
+    clustered by.
     """
 
     covariates: Floats
     covariate_names: tuple[str, ...]
-    treated: Bools
-    propensity: Floats
-    stratum: Ints
+    arm: Ints
+    arms: tuple[str, ...]
+    propensity: Floats  # rows x arms
+    segment: Words
     cluster: Ints
+    stratum: Ints | None = None
 
     def __post_init__(self) -> None:
-        rows = self.treated.shape[0]
+        self._check_shapes()
+        self._check_arms()
+        chances = self.propensity[self.logged]
+        if len(chances) and (np.abs(chances.sum(axis=1) - 1).max() > ROUNDING or chances.min() < 0):
+            raise SampleError(
+                "Logged propensities of a trial have to be at least 0 and to sum "
+                "to 1 over its arms, no action among them."
+            )
+
+    def _check_shapes(self) -> None:
+        rows = self.arm.shape[0]
         if self.covariates.shape != (rows, len(self.covariate_names)):
             raise SampleError(
                 f"The covariates have shape {self.covariates.shape}, but there are {rows} trials "
                 f"and {len(self.covariate_names)} covariate names."
             )
-        for name in ("propensity", "stratum", "cluster"):
-            if getattr(self, name).shape != (rows,):
-                raise SampleError(
-                    f"`{name}` has {getattr(self, name).shape[0]} entries for {rows} trials."
-                )
-        for arm, count in (
-            ("treated", int(self.treated.sum())),
-            ("untreated", int((~self.treated).sum())),
-        ):
-            if count == 0:
-                raise SampleError(
-                    f"None of the {rows} trials is {arm}, so there is nothing to compare. Widen "
-                    f"the design's window, or wait until the log holds both."
-                )
+        if self.propensity.shape != (rows, len(self.arms)):
+            raise SampleError(
+                f"The propensities have shape {self.propensity.shape}, but there are {rows} "
+                f"trials of {len(self.arms)} arms."
+            )
+        for name in ("segment", "cluster", "stratum"):
+            values = getattr(self, name)
+            if values is not None and values.shape != (rows,):
+                raise SampleError(f"`{name}` has {values.shape[0]} entries for {rows} trials.")
+
+    def _check_arms(self) -> None:
+        if len(self.arms) < 2 or self.arms[0] != NO_ACTION or len(set(self.arms)) != len(self.arms):
+            raise SampleError(
+                f"The arms are {', '.join(self.arms) or 'missing'}; name each once, "
+                f"{NO_ACTION!r} first, and at least one action."
+            )
+        counts = np.bincount(self.arm, minlength=len(self.arms))
+        if len(counts) > len(self.arms) or (counts == 0).any():
+            empty = [name for name, count in zip(self.arms, counts, strict=False) if count == 0]
+            raise SampleError(
+                f"{len(self)} trials hold none of {', '.join(empty) or 'the named arms'}, so "
+                f"there is nothing to compare: leave an action out that nobody received, widen "
+                f"the window, or wait until the log holds untreated trials too."
+            )
+
+    @classmethod
+    def of_two_arms(
+        cls,
+        *,
+        covariates: Floats,
+        covariate_names: tuple[str, ...],
+        treated: Bools,
+        propensity: Floats,
+        cluster: Ints,
+        action: str = "action",
+        segment: Words | None = None,
+        stratum: Ints | None = None,
+    ) -> Sample:
+        """Trials of one action and of none; ``propensity`` is the probability of the action."""
+        return cls(
+            covariates=covariates,
+            covariate_names=covariate_names,
+            arm=treated.astype(np.int64),
+            arms=(NO_ACTION, action),
+            propensity=np.column_stack([1 - propensity, propensity]),
+            segment=np.full(len(treated), "all") if segment is None else segment,
+            cluster=cluster,
+            stratum=stratum,
+        )
 
     def __len__(self) -> int:
-        return int(self.treated.shape[0])
+        return int(self.arm.shape[0])
+
+    @property
+    def treated(self) -> Bools:
+        """Rows that received an action."""
+        return np.asarray(self.arm > 0)
+
+    @property
+    def logged(self) -> Bools:
+        """Rows that chance decided, with the odds on record."""
+        return np.asarray(np.isfinite(self.propensity).all(axis=1))
+
+    def is_lottery(self, action: int) -> bool:
+        """Whether chance could have given every trial this action or none, by the logged odds."""
+        chances = self.propensity[:, [0, action]]
+        return bool(((chances > 0) & (chances < 1)).all())  # NaN where nothing was logged
 
     def keep(self, rows: Bools) -> Sample:
         """The same sample with only these rows."""
-        return Sample(
+        return replace(
+            self,
             covariates=self.covariates[rows],
-            covariate_names=self.covariate_names,
-            treated=self.treated[rows],
+            arm=self.arm[rows],
             propensity=self.propensity[rows],
-            stratum=self.stratum[rows],
+            segment=self.segment[rows],
             cluster=self.cluster[rows],
+            stratum=None if self.stratum is None else self.stratum[rows],
         )
 
     def columns(self, names: tuple[str, ...]) -> Sample:
         """The same sample with only these covariates."""
         index = [self.covariate_names.index(name) for name in names]
-        return Sample(
-            covariates=self.covariates[:, index],
-            covariate_names=names,
-            treated=self.treated,
-            propensity=self.propensity,
-            stratum=self.stratum,
-            cluster=self.cluster,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """What an estimator found for one outcome: per repeat and row, numerator and denominator.
-
-    ``propensity`` and ``weight`` are of the first repeat: the probability of treatment that was
-    used, and the weight with which a row enters the comparison (0 when trimmed).
-    """
-
-    estimand: Estimand
-    numerator: Floats  # repeats x rows
-    denominator: Floats  # repeats x rows
-    cluster: Ints
-    treated: Bools
-    propensity: Floats
-    weight: Floats
-    kept: Bools
-
-    @property
-    def n_trimmed(self) -> int:
-        """Rows without comparable rows in the other arm, left out."""
-        return int((~self.kept).sum())
+        return replace(self, covariates=self.covariates[:, index], covariate_names=names)

@@ -1,4 +1,4 @@
-"""This module is about trials: each moment at which an account could have received the action.
+"""Build the trials of a design: each moment at which an account could have received the action.
 
 Where the log holds every decision, for and against, each is a trial. Where it holds only what
 people did, every snapshot opens a trial for each
@@ -296,12 +296,16 @@ def _as_arrays(
 ) -> Trials:
     names, matrix = covariates_of(framed, design)
     cluster_words = framed[_cluster_column(framed, design)].fill_null("unknown")
-    propensity = framed["propensity"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    sample = Sample(
+    # Where people decided, a number on record is no chance of being chosen.
+    logged = framed["propensity"] if design.mechanism == "lottery" else pl.Series([None])
+    propensity = logged.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    sample = Sample.of_two_arms(
         covariates=matrix,
         covariate_names=names,
         treated=framed["is_treated"].to_numpy().astype(bool),
-        propensity=propensity.copy(),
+        propensity=np.broadcast_to(propensity, framed.height),
+        action=design.action,
+        segment=np.array(segments_of(framed, design), dtype=str),
         stratum=codes(framed["draw"]),
         cluster=codes(cluster_words),
     )

@@ -16,13 +16,12 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from experiments.causal.estimates import CONFIDENCE
+from experiments.causal.estimates import CONFIDENCE, mean_and_error
+from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import Floats
 from experiments.targeting.file import Asked, Lottery
 from experiments.targeting.stages import said_of_stages
 from experiments.targeting.targeting import Decided, decide
-from experiments.uplift.means import mean_and_error
-from experiments.uplift.scores import cross_fit
 
 NOT_LEARNED_FROM = "on accounts that it was not learned from"
 DECIMALS = 4

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from experiments.causal.sample import Bools, Floats, Ints
+from experiments.causal.sample import NO_ACTION, Bools, Floats, Ints, Sample
 from experiments.table_file import TableError, numbers_in, refuse_rows
 from experiments.targeting.facts import Fact, fact_of, words_in
 from experiments.targeting.propensities import (
@@ -39,7 +39,6 @@ from experiments.targeting.propensities import (
 )
 from experiments.targeting.randomisation_check import drawn_otherwise
 from experiments.targeting.stages import reached_in
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 
 NEEDED = ("account_id", "action", "outcome")
 PASSED_OVER = ("decision_id", "decided_at")
@@ -61,7 +60,7 @@ class Lottery:
     ``stages``, whether each came so far; it has no column where no stage is named.
     """
 
-    trials: ArmSample
+    trials: Sample
     outcome: Floats
     actions: tuple[str, ...]
     facts: tuple[Fact, ...]
@@ -136,7 +135,7 @@ def lottery_of(
         )
     reached = reached_in(used, file, stages)
     cluster = _clusters(used, file, actions, arm[rows])
-    trials = ArmSample(
+    trials = Sample(
         covariates=np.column_stack([fact.columns(used, file) for fact in facts]),
         covariate_names=tuple(name for fact in facts for name in fact.column_names),
         arm=arm[rows],

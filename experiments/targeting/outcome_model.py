@@ -35,8 +35,7 @@ import numpy as np
 from scipy.special import expit
 
 from experiments.causal.estimators.nuisances import scaled_columns, scaled_flag
-from experiments.causal.sample import Bools, Floats, Ints, SampleError
-from experiments.uplift.arm_sample import ArmSample
+from experiments.causal.sample import Bools, Floats, Ints, Sample, SampleError
 
 MAIN_SPREADS = (0.1, 0.3, 1.0)
 """How far accounts may differ by a covariate: log-odds, or units of the number, a deviation."""
@@ -106,7 +105,7 @@ class Form:
 
 
 def expected_outcomes(
-    sample: ArmSample, outcome: Floats, *, asked: Floats, reached: Bools | None = None
+    sample: Sample, outcome: Floats, *, asked: Floats, reached: Bools | None = None
 ) -> Floats:
     """The outcome that these accounts would have on average under each arm, accounts x arms.
 
@@ -172,7 +171,7 @@ def _way(reached: Bools | None, has_outcome: Bools) -> Bools:
 
 
 def _chances_of(
-    forms: Sequence[Form], sample: ArmSample, came: Bools, further: Bools, spread: float
+    forms: Sequence[Form], sample: Sample, came: Bools, further: Bools, spread: float
 ) -> Floats:
     """The chances to come further, of who came so far; under up to four forms."""
     arms, happened, counted = len(sample.arms), further[came].astype(float), _counted(sample, came)
@@ -192,7 +191,7 @@ def _chances_of(
 
 def _amounts_of(
     forms: Sequence[Form],
-    sample: ArmSample,
+    sample: Sample,
     outcome: Floats,
     has_outcome: Bools,
 ) -> Floats:
@@ -221,7 +220,7 @@ def _amounts_of(
     )
 
 
-def _counted(sample: ArmSample, rows: Bools) -> float:
+def _counted(sample: Sample, rows: Bools) -> float:
     """What each of these trials counts for, so that together they are as many as their clusters."""
     return float(np.unique(sample.cluster[rows]).size / rows.sum())
 

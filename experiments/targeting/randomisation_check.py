@@ -17,11 +17,10 @@ from scipy import stats
 
 from experiments.causal.checks.sample_ratio import LEAST_P
 from experiments.causal.estimates import clustered_error
-from experiments.causal.sample import Floats
-from experiments.uplift.arm_sample import ArmSample
+from experiments.causal.sample import Floats, Sample
 
 
-def drawn_otherwise(sample: ArmSample, actions: tuple[str, ...]) -> str | None:
+def drawn_otherwise(sample: Sample, actions: tuple[str, ...]) -> str | None:
     """What speaks against a draw by these odds, in words; None where nothing does.
 
     Together over all arms, and over all arms and columns, a draw is doubted once in a thousand.
@@ -69,7 +68,7 @@ def _reach(looks: int) -> float:
     return float(stats.norm.ppf(1 - LEAST_P / (2 * looks)))
 
 
-def _furthest(surplus: Floats, column: Floats, sample: ArmSample) -> tuple[int, float]:
+def _furthest(surplus: Floats, column: Floats, sample: Sample) -> tuple[int, float]:
     """The arm that is furthest from its odds, and how many errors that is."""
     z = []
     for one, odds in zip(surplus.T, sample.propensity.T, strict=True):
@@ -80,7 +79,7 @@ def _furthest(surplus: Floats, column: Floats, sample: ArmSample) -> tuple[int, 
     return int(np.argmax(z)), max(z)
 
 
-def _columns(sample: ArmSample) -> list[tuple[str, Floats]]:
+def _columns(sample: Sample) -> list[tuple[str, Floats]]:
     """The covariates, and whether each is known where that differs."""
     columns = list(zip(sample.covariate_names, sample.covariates.T, strict=True))
     unknown = [(f"{name}: not known", np.isnan(column).astype(float)) for name, column in columns]

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from experiments.causal.contrast import Scores
 from experiments.causal.estimates import CONFIDENCE, clustered_error
 from experiments.causal.estimators.nuisances import Folds
 from experiments.causal.sample import Bools, Floats, Ints, SampleError
 from experiments.targeting.outcome_model import expected_outcomes
-from experiments.uplift.scores import Scores
 
 
 @dataclass(frozen=True, kw_only=True)

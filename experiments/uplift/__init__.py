@@ -3,4 +3,4 @@
 Every effect carries its interval and its grade of evidence.
 """
 
-__all__ = ["arm_sample", "means", "scores", "workspace"]
+__all__ = ["segments", "weekly_trials", "workspace"]

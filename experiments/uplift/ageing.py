@@ -1,4 +1,4 @@
-"""This module is about how measurements of an action age: by a half-life, where one is seen.
+"""Age the measurements of an action: weigh trials by a half-life, where one is seen.
 
 What an action does may move: products change, calls wear off. Trials then count by their age::
 
@@ -19,9 +19,9 @@ from itertools import pairwise
 import numpy as np
 from scipy import stats
 
+from experiments.causal.contrast import Scores
 from experiments.causal.estimates import CONFIDENCE, clustered_error
 from experiments.causal.sample import Floats, Ints, SampleError
-from experiments.uplift.scores import Scores
 
 HALF_LIVES = (90.0, 180.0, 365.0, 730.0)
 """Days; those longer than the history would change nothing."""

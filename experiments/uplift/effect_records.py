@@ -1,4 +1,4 @@
-"""This module is about turning scores into the records that the policy, the API and pages read.
+"""Turn scores into the records of effects that the policy, the API and the pages read.
 
 For every action one record over all trials and one for each segment in which it was tried, shrunk
 toward the action's own mean and never toward the playbook: whoever reads them mixes that in, once.
@@ -12,14 +12,21 @@ from datetime import datetime
 
 import numpy as np
 
+from experiments.causal.checks.check import CheckedComparison
+from experiments.causal.contrast import Scores
+from experiments.causal.estimates import mean_effect
 from experiments.causal.sample import Bools, Floats, SampleError
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
 from experiments.uplift.ageing import Ageing, aged, ageing_of, segment_weights
-from experiments.uplift.grading import Grading, grade_of
-from experiments.uplift.means import mean_effect
-from experiments.uplift.scores import Scores
+from experiments.uplift.grading import Grading, grade_effect
 from experiments.uplift.segments import segment_uplifts
 from registry.playbook.actions import Grade
+
+OUTCOME_WORDS: Mapping[GoodOutcome, tuple[str, str]] = {
+    "retention": ("stayed", "left"),
+    "expansion": ("grew", "did not grow"),
+}
+"""What a good outcome of 1 and of 0 means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +59,12 @@ def action_effects(
     prior_grades: Mapping[str, Grade] | None = None,
     decided_outside: Mapping[str, str] | None = None,
     is_exposed: Bools | None = None,
+    excluded: Mapping[str, tuple[int, int]] | None = None,
     age_days: Floats | None = None,
 ) -> Effects:
     """The records of every action of the scores.
 
+    ``placebos`` are scores of what was measured before the start, under the same arms.
     ``prior_grades`` is the grade that an action falls back to, ``decided_outside`` the event that
     decided about an action in place of people. With ``age_days``, how long before the newest trial
     each one began, trials of an action whose effect moves count by their age.
@@ -85,18 +94,22 @@ def action_effects(
     unanswered: dict[str, str] = {}
     for number, action in enumerate(sample.arms[1:], 1):
         try:
-            mean = mean_effect(counted, number, everybody)
+            mean = mean_effect(counted, number)
         except SampleError as error:
             unanswered[action] = str(error)
             continue
-        graded = gradings[action] = grade_of(
-            scores,
-            outcome,
-            number,
-            placebos=placebos,
+        graded = gradings[action] = grade_effect(
+            CheckedComparison(
+                contrast=scores.contrast(number),
+                outcome=outcome,
+                outcome_words=OUTCOME_WORDS[measured.outcome],
+                by_lot=sample.is_lottery(number),
+                placebos={name: found.contrast(number) for name, found in placebos.items()},
+                is_exposed=is_exposed,
+                excluded=excluded or {},
+            ),
             prior_grade=(prior_grades or {}).get(action, "E"),
             decided_outside=(decided_outside or {}).get(action),
-            is_exposed=is_exposed,
         )
         records.append(
             _record(
@@ -108,10 +121,10 @@ def action_effects(
                 low=mean.low,
                 high=mean.high,
                 standard_error=mean.standard_error,
-                n=mean.n_treated + mean.n_untouched,
+                n=mean.n,
                 effective_n=_effective_n(scores, number, everybody, age_days, moving.get(number)),
                 why=_why(graded.why, moving.get(number)),
-                risk=untouched_risk(scores, everybody, measured.outcome),
+                risk=untreated_risk(scores, everybody, measured.outcome),
             )
         )
     by_segment = _segments(scores, counted, measured, gradings, rng, age_days, moving)
@@ -136,7 +149,7 @@ def _segments(
         return []
     records = []
     for item in found:
-        if item.n_treated == 0 or item.n_untouched == 0:
+        if item.n_treated == 0 or item.n_control == 0:
             continue
         number, rows = arms.index(item.action), scores.sample.segment == item.segment
         records.append(
@@ -149,14 +162,14 @@ def _segments(
                 low=item.low,
                 high=item.high,
                 standard_error=item.standard_error,
-                n=item.n_treated + item.n_untouched,
+                n=item.n_treated + item.n_control,
                 effective_n=_effective_n(scores, number, rows, age_days, moving.get(number)),
                 why=_why(
                     f"{gradings[item.action].why} {item.own_share:.0%} of the estimate is the "
                     f"segment's own, the rest the action's in all segments.",
                     moving.get(number),
                 ),
-                risk=untouched_risk(scores, rows, measured.outcome),
+                risk=untreated_risk(scores, rows, measured.outcome),
             )
         )
     return records
@@ -211,7 +224,7 @@ def _record(
     )
 
 
-def untouched_risk(scores: Scores, rows: Bools, outcome: GoodOutcome) -> float | None:
+def untreated_risk(scores: Scores, rows: Bools, outcome: GoodOutcome) -> float | None:
     """How probable it is that these accounts leave (retention) or grow (expansion) if nobody acts.
 
     None where the scores give no probability above 0.

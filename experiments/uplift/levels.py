@@ -15,12 +15,11 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from experiments.causal.contrast import Scores
 from experiments.causal.estimates import clustered_error
 from experiments.causal.estimators.nuisances import Folds, design_matrix
-from experiments.causal.sample import Bools, Floats, Ints, SampleError
-from experiments.uplift.arm_sample import Words
+from experiments.causal.sample import Bools, Floats, Ints, SampleError, Words
 from experiments.uplift.learners import LEARNERS, Lesson, Stack, fit_stack, out_of_fold
-from experiments.uplift.scores import Scores
 from experiments.uplift.segments import TYPICAL_SPREAD, segment_uplifts
 
 Level = Literal["everybody", "segment", "account"]

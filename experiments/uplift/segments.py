@@ -1,4 +1,4 @@
-"""This module is about the effect of each action in each segment, shrunk to what can be known.
+"""Estimate the effect of each action in each segment, shrunk to what can be known.
 
 The mean score of a small segment is mostly noise. Segments of one action are taken as drawn around
 its mean, with a spread that all actions share, and the action's mean around what the playbook
@@ -19,10 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from experiments.causal.estimates import CONFIDENCE, clustered_error
+from experiments.causal.contrast import Scores
+from experiments.causal.estimates import CONFIDENCE, clustered_error, mean_and_error
 from experiments.causal.sample import Floats, Ints, SampleError
-from experiments.uplift.means import mean_and_error
-from experiments.uplift.scores import Scores
 from registry.playbook.actions import Prior
 
 TYPICAL_SPREAD = 0.05
@@ -67,7 +66,7 @@ class SegmentUplift:
     playbook_share: float
     n: int
     n_treated: int
-    n_untouched: int
+    n_control: int
 
 
 def belief_of(prior: Prior, probability: float) -> Belief | None:
@@ -148,7 +147,7 @@ def segment_uplifts(
                     action_share=float(1 - own[number] - playbook[number]),
                     n=int(mask.sum()),
                     n_treated=int((arm == action).sum()),
-                    n_untouched=int((arm == 0).sum()),
+                    n_control=int((arm == 0).sum()),
                 )
             )
     return tuple(found)

@@ -1,4 +1,4 @@
-"""This module is about trials in time, where people decide: every week is one, for every action.
+"""Weekly trials: where people decide, every week is a trial of every action.
 
 A trial opens with a snapshot, at most one a week, for every account with a running contract that
 received none of the actions during the wash-out (sequential trials; Hernán and Robins 2016). Its
@@ -26,7 +26,7 @@ import polars as pl
 from experiments.causal.design import Design
 from experiments.causal.interventions import assignments, exposures, mechanism_of
 from experiments.causal.outcomes import DAYS_A_MONTH, add_outcomes, contract_states
-from experiments.causal.sample import Bools, Floats
+from experiments.causal.sample import NO_ACTION, Bools, Floats, Sample
 from experiments.causal.trials import (
     NoTrialsError,
     add_features,
@@ -38,7 +38,6 @@ from experiments.causal.trials import (
 )
 from experiments.effects.action_effect import GoodOutcome
 from experiments.randomisation.assignment import hash_position
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 from features.events.visibility import visible_events
 
 WEEK = timedelta(days=7)
@@ -69,7 +68,7 @@ class WeeklyTrials:
     that were left out, with their trials.
     """
 
-    sample: ArmSample
+    sample: Sample
     outcomes: Mapping[GoodOutcome, Floats]
     placebos: Mapping[str, Floats]
     is_exposed: Bools
@@ -260,7 +259,7 @@ def _as_arrays(
         "expansion": has_grown(before, after) * stayed,
     }
     return WeeklyTrials(
-        sample=ArmSample(
+        sample=Sample(
             covariates=matrix,
             covariate_names=names,
             arm=np.array([arms.index(action) for action in framed["action"]]),

@@ -1,4 +1,4 @@
-"""This module is about the measured effects of a workspace: ``effects.json`` beside its reports.
+"""Measure the effects of a workspace and write ``effects.json`` beside its reports.
 
 What chance decided is read from each lottery by itself, those of Keepwell's own decisions among
 them; what people decided from weekly trials of all actions at once. For an action with both, the
@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from experiments.causal.checks.check import standardise
+from experiments.causal.contrast import Scores
+from experiments.causal.estimators import Estimator, estimator_for
 from experiments.causal.interventions import drawn_between_actions, propose_designs
-from experiments.causal.sample import Floats, SampleError
+from experiments.causal.sample import Floats, Sample, SampleError
 from experiments.causal.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
 from experiments.effects.file import EFFECTS_FILE, effects_document
 from experiments.effects.measured import Evidence
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 from experiments.uplift.effect_records import Effects, Measurement, action_effects
-from experiments.uplift.grading import Grading, standardised
-from experiments.uplift.scores import Scores, cross_fit
+from experiments.uplift.grading import Grading
 from experiments.uplift.weekly_trials import (
     EXCLUSIONS,
     WeeklyTrials,
@@ -197,14 +198,14 @@ def _judged(
     horizon_days: int,
     rng: np.random.Generator,
 ) -> Effects:
-    sample = trials.sample
+    sample, estimator = trials.sample, estimator_for("judgement")
     if not any(_outcome_of(action, actions) == outcome for action in sample.arms[1:]):
         return Effects(records=(), gradings={}, unanswered={})
-    scores = cross_fit(sample, trials.outcomes[outcome], rng=rng)
+    scores = estimator.score(sample, trials.outcomes[outcome], rng=rng)
     found = action_effects(
         scores,
         trials.outcomes[outcome],
-        placebos=_placebo_scores(sample, trials.placebos, rng),
+        placebos=_placebo_scores(estimator, sample, trials.placebos, rng),
         measured=Measurement(
             outcome=outcome,
             horizon_days=horizon_days,
@@ -227,24 +228,15 @@ def _judged(
 
 def _drawn(trials: Trials, actions: Mapping[str, Action], rng: np.random.Generator) -> Effects:
     """A lottery: two arms, with its own odds."""
-    design, sample = trials.design, trials.sample
-    arms = ArmSample(
-        covariates=sample.covariates,
-        covariate_names=sample.covariate_names,
-        arm=sample.treated.astype(np.int64),
-        arms=(NO_ACTION, design.action),
-        propensity=np.column_stack([1 - sample.propensity, sample.propensity]),
-        segment=np.array(trials.segments, dtype=str),
-        cluster=sample.cluster,
-    )
+    design, sample, estimator = trials.design, trials.sample, estimator_for("lottery")
     outcome = _outcome_of(design.action, actions)
     good = 1 - trials.outcomes[CHURN]
     if outcome == "expansion":
         good *= has_grown(trials.baselines[MRR_AFTER], trials.outcomes[MRR_AFTER])
     return action_effects(
-        cross_fit(arms, good, rng=rng),
+        estimator.score(sample, good, rng=rng),
         good,
-        placebos=_placebo_scores(arms, trials.placebos, rng),
+        placebos=_placebo_scores(estimator, sample, trials.placebos, rng),
         measured=Measurement(
             outcome=outcome,
             horizon_days=design.horizon_days,
@@ -255,12 +247,16 @@ def _drawn(trials: Trials, actions: Mapping[str, Action], rng: np.random.Generat
         rng=rng,
         prior_grades=_prior_grades(actions),
         is_exposed=trials.is_exposed,
+        excluded=trials.excluded,
         age_days=age_days(pl.Series(trials.starts)),
     )
 
 
 def _placebo_scores(
-    sample: ArmSample, placebos: Mapping[str, Floats], rng: np.random.Generator
+    estimator: Estimator,
+    sample: Sample,
+    placebos: Mapping[str, Floats],
+    rng: np.random.Generator,
 ) -> dict[str, Scores]:
     """Scores of what was measured before the start, where it is known in every arm."""
     found = {}
@@ -268,8 +264,8 @@ def _placebo_scores(
         known = np.isfinite(values)
         present = np.bincount(sample.arm[known], minlength=len(sample.arms))
         if present.min() > 1 and float(np.ptp(values[known])) > 0:
-            found[name] = cross_fit(
-                sample.keep(known), standardised(values[known]), rng=rng, repeats=1
+            found[name] = estimator.score(
+                sample.keep(known), standardise(values[known]), rng=rng, repeats=1
             )
     return found
 

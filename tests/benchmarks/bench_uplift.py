@@ -19,9 +19,9 @@ from scipy import stats
 from uplift_peers import PEERS, Found
 from uplift_worlds import ACTIONS, NULL, SEGMENTS, segment_shifts, uplift_world
 
-from experiments.uplift.arm_sample import ArmSample
-from experiments.uplift.means import mean_effects
-from experiments.uplift.scores import cross_fit
+from experiments.causal.estimates import mean_effects
+from experiments.causal.estimators.aipw import cross_fit
+from experiments.causal.sample import Sample
 from experiments.uplift.segments import Belief, segment_uplifts
 
 pytestmark = pytest.mark.bench
@@ -112,7 +112,7 @@ def _error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _keepwell(sample: ArmSample, stayed: np.ndarray) -> Found:
+def _keepwell(sample: Sample, stayed: np.ndarray) -> Found:
     found = mean_effects(cross_fit(sample, stayed, rng=np.random.default_rng(1), repeats=1))
     return (
         np.array([one.estimate for one in found]),
@@ -132,7 +132,7 @@ def _truth() -> np.ndarray:
 
 def _measured(
     name: str,
-    estimate: Callable[[ArmSample, np.ndarray], Found],
+    estimate: Callable[[Sample, np.ndarray], Found],
     repeats: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimates and errors, repeats x actions, and the seconds; kept and taken up again."""

@@ -24,18 +24,18 @@ from interleaved import DATA, HERE, ROOT, write_section
 from lightgbm import LGBMRegressor
 from sklearn.linear_model import LogisticRegression
 
+from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.estimators.nuisances import (
     Folds,
     design_matrix,
     predict_flatly,
     predict_outcome,
 )
+from experiments.causal.sample import NO_ACTION, Sample
 from experiments.targeting.outcome_model import expected_outcomes
 from experiments.targeting.targeting import held_out_gains, held_out_value
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 from experiments.uplift.learners import LEARNERS, Lesson
 from experiments.uplift.levels import account_effects
-from experiments.uplift.scores import cross_fit
 
 pytestmark = pytest.mark.bench
 
@@ -52,7 +52,7 @@ CAUSALML = os.environ.get("KEEPWELL_BENCH_CAUSALML")
 OF_95_PERCENT = 1.96
 
 
-def people(arms: tuple[str, ...]) -> tuple[ArmSample, pl.DataFrame]:
+def people(arms: tuple[str, ...]) -> tuple[Sample, pl.DataFrame]:
     if not FILE.is_file():
         pytest.skip("The data set hillstrom is not in shared/data beside the checkout.")
     frame = pl.read_csv(FILE, infer_schema_length=None)
@@ -60,7 +60,7 @@ def people(arms: tuple[str, ...]) -> tuple[ArmSample, pl.DataFrame]:
     words = frame.select("zip_code", "channel").to_dummies(drop_first=True)
     facts = frame.select("recency", "history", "mens", "womens", "newbie").hstack(words)
     labels = [ARMS[arm] for arm in arms]
-    return ArmSample(
+    return Sample(
         covariates=facts.to_numpy().astype(float),
         covariate_names=tuple(facts.columns),
         arm=np.array([labels.index(word) for word in frame["segment"]]),
@@ -83,7 +83,7 @@ def halves(rows: int, deals: int = DEALS) -> list[tuple[np.ndarray, np.ndarray]]
     return found
 
 
-def lesson_of(sample: ArmSample, outcome: np.ndarray, score: np.ndarray, action: int) -> Lesson:
+def lesson_of(sample: Sample, outcome: np.ndarray, score: np.ndarray, action: int) -> Lesson:
     return Lesson(
         covariates=sample.covariates,
         matrix=design_matrix(sample.covariates),
@@ -101,20 +101,20 @@ def qini(
     """Area between the curve of incremental outcomes, ending at 1, and a random ranking's."""
     order = np.lexsort([rng.random(len(uplift)), -uplift])
     acted, good = treated[order].astype(float), outcome[order]
-    n_acted, n_untouched = np.cumsum(acted), np.cumsum(1 - acted)
+    n_acted, n_control = np.cumsum(acted), np.cumsum(1 - acted)
     gained = np.cumsum(good * acted) - np.cumsum(good * (1 - acted)) * n_acted / np.maximum(
-        n_untouched, 1
+        n_control, 1
     )
     share = np.arange(1, len(uplift) + 1) / len(uplift)
     return float(np.mean(gained / gained[-1] - share))
 
 
-Ranking = Callable[[ArmSample, np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+Ranking = Callable[[Sample, np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
 """(sample, outcome, learned on, judged on, seed) -> uplift of those judged"""
 
 
 def keepwell(
-    sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+    sample: Sample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
 ) -> np.ndarray:
     rng = np.random.default_rng(seed)
     scores = cross_fit(sample.keep(fit), outcome[fit], rng=rng, repeats=1)
@@ -130,7 +130,7 @@ def keepwell(
 
 def single(name: str) -> Ranking:
     def learned(
-        sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+        sample: Sample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
     ) -> np.ndarray:
         score = np.zeros(len(sample))
         if name == "dr_ridge":
@@ -144,7 +144,7 @@ def single(name: str) -> Ranking:
 
 
 def response(
-    sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+    sample: Sample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
 ) -> np.ndarray:
     """Who visits anyway: a model of the outcome among those written to, taken for uplift."""
     return predict_outcome(
@@ -158,7 +158,7 @@ def response(
 
 
 def causal_forest(
-    sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+    sample: Sample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
 ) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -179,7 +179,7 @@ def causal_forest(
 
 
 def causalml_forest(
-    sample: ArmSample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
+    sample: Sample, outcome: np.ndarray, fit: np.ndarray, ask: np.ndarray, seed: int
 ) -> np.ndarray:
     assert CAUSALML
     given, answer = DATA / "uplift-forest-in.npz", DATA / "uplift-forest-out.npy"
@@ -360,7 +360,7 @@ def test_whom_to_write_to() -> None:
 
 
 def served(
-    sample: ArmSample,
+    sample: Sample,
     spend: np.ndarray,
     visited: np.ndarray,
     fit: np.ndarray,
@@ -382,7 +382,7 @@ def served(
 
 
 def gains_of(
-    sample: ArmSample,
+    sample: Sample,
     spend: np.ndarray,
     visited: np.ndarray,
     fit: np.ndarray,
@@ -419,7 +419,7 @@ def gains_of(
     return gains
 
 
-def pooled_amounts(sample: ArmSample, spend: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def pooled_amounts(sample: Sample, spend: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Who buys is taken to spend what customers like this spend in all arms; by other customers."""
     matrix, found = design_matrix(sample.covariates), np.zeros(len(spend))
     for fit, rest in Folds.draw(sample.cluster, sample.arm > 0, rng=rng).splits():
@@ -427,7 +427,7 @@ def pooled_amounts(sample: ArmSample, spend: np.ndarray, rng: np.random.Generato
     return found * (spend > 0)
 
 
-def _amounts(sample: ArmSample, spend: np.ndarray) -> str:
+def _amounts(sample: Sample, spend: np.ndarray) -> str:
     return ", ".join(
         f"{spend[(sample.arm == arm) & (spend > 0)].mean():.0f}" for arm in range(len(sample.arms))
     )

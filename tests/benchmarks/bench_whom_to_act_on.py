@@ -20,13 +20,13 @@ import pytest
 from interleaved import write_section
 from scipy import stats
 
+from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.estimators.nuisances import design_matrix
+from experiments.causal.sample import NO_ACTION, Sample
 from experiments.targeting.outcome_model import expected_outcomes
 from experiments.targeting.targeting import decide
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 from experiments.uplift.learners import LEARNERS, Lesson
 from experiments.uplift.levels import account_effects
-from experiments.uplift.scores import cross_fit
 
 pytestmark = pytest.mark.bench
 
@@ -48,7 +48,7 @@ AMOUNT, DEVIATION = 116.0, 0.84
 class Lottery:
     """Trials, others to decide about, and what every arm brings these on average."""
 
-    trials: ArmSample
+    trials: Sample
     outcome: np.ndarray
     asked: np.ndarray
     asked_segment: np.ndarray
@@ -256,8 +256,8 @@ def _customers(rows: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     ).astype(float), np.array(["men's", "women's", "both"])[kind]
 
 
-def _trials(x: np.ndarray, arm: np.ndarray, segment: np.ndarray) -> ArmSample:
-    return ArmSample(
+def _trials(x: np.ndarray, arm: np.ndarray, segment: np.ndarray) -> Sample:
+    return Sample(
         covariates=x,
         covariate_names=tuple(f"x{place}" for place in range(x.shape[1])),
         arm=arm,

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from experiments.causal.estimators.aipw import cross_fit
+from experiments.causal.sample import NO_ACTION, Sample
 from experiments.effects.measured import Evidence
 from experiments.policy.recommend import DO_NOTHING, AccountState, Limits, recommend
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 from experiments.uplift.effect_records import Measurement, action_effects
 from experiments.uplift.grading import standardised
-from experiments.uplift.scores import cross_fit
 from registry.playbook.actions import Action
 from registry.playbook.condition_grammar import parse_condition
 from registry.playbook.playbook import Playbook, playbook
@@ -149,7 +149,7 @@ def learned(
     received = [0, *(a for a in range(1, len(OFFERS) + 1) if (arm == a).sum() >= 10)]
     rows = np.isin(arm, received)
     place = {a: number for number, a in enumerate(received)}
-    sample = ArmSample(
+    sample = Sample(
         covariates=seen.covariates[rows],
         covariate_names=COVARIATES,
         arm=np.array([place[a] for a in arm[rows]]),

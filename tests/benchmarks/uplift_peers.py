@@ -11,7 +11,7 @@ from lightgbm import LGBMClassifier
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from experiments.uplift.arm_sample import ArmSample
+from experiments.causal.sample import Sample
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # both import names that are on their way out
@@ -45,7 +45,7 @@ def both(trees: int) -> VotingClassifier:
 
 
 def econml(
-    sample: ArmSample,
+    sample: Sample,
     stayed: np.ndarray,
     propensity: object,
     regression: object,
@@ -69,9 +69,7 @@ def econml(
     )
 
 
-def doubleml(
-    sample: ArmSample, stayed: np.ndarray, propensity: object, regression: object
-) -> Found:
+def doubleml(sample: Sample, stayed: np.ndarray, propensity: object, regression: object) -> Found:
     names = [f"x{number}" for number in range(sample.covariates.shape[1])]
     frame = pd.DataFrame(sample.covariates, columns=names).assign(y=stayed, d=sample.arm)
     with warnings.catch_warnings():
@@ -89,7 +87,7 @@ def doubleml(
     return np.asarray(contrast.thetas), np.asarray(contrast.ses)
 
 
-PEERS: dict[str, Callable[[ArmSample, np.ndarray], Found]] = {
+PEERS: dict[str, Callable[[Sample, np.ndarray], Found]] = {
     "EconML, its defaults": lambda sample, stayed: econml(sample, stayed, "auto", "auto"),
     "EconML, logistic": lambda sample, stayed: econml(
         sample, stayed, LogisticRegression(), LogisticRegression(), cv=5

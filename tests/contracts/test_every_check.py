@@ -5,17 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
-from causal_worlds import FIRST, SampleWorld, sample_world
+from causal_worlds import SampleWorld, sample_world
+from uplift_worlds import uplift_world
 
 from experiments.causal.checks import CHECKS
-from experiments.causal.checks.check import Check, Evidence
+from experiments.causal.checks.check import Check, CheckedComparison, standardise
 from experiments.causal.design import Design
 from experiments.causal.estimators import estimator_for
-from experiments.causal.sample import Fit, Sample
-from experiments.causal.trials import CHURN, Trials
+from experiments.causal.sample import Sample
+from experiments.causal.trials import CHURN
 
 LOTTERY = Design(
     design_id="d",
@@ -28,7 +30,7 @@ LOTTERY = Design(
 JUDGED = replace(LOTTERY, mechanism="judgement", estimand="ATT", window_days=7)
 
 
-def evidence(
+def compare(
     world: SampleWorld,
     design: Design,
     *,
@@ -37,33 +39,84 @@ def evidence(
     placebos: dict[str, np.ndarray] | None = None,
     exposed: np.ndarray | None = None,
     excluded: dict[str, tuple[int, int]] | None = None,
-) -> Evidence:
+) -> CheckedComparison:
     sample = sample or world.sample
-    rows = len(sample)
     churn = world.outcome if outcome is None else outcome
-    placebos = placebos or {}
-    fits: dict[str, Fit] = estimator_for(design.mechanism).estimate(
+    placebos = {name: standardise(values) for name, values in (placebos or {}).items()}
+    contrasts = estimator_for(design.mechanism).estimate(
         sample, {CHURN: churn, **placebos}, estimand=design.estimand, rng=np.random.default_rng(1)
     )
-    trials = Trials(
-        design=design,
-        account_ids=tuple(f"a{number}" for number in sample.cluster),
-        starts=(FIRST,) * rows,
-        segments=("all",) * rows,
-        sample=sample,
-        outcomes={CHURN: churn},
-        baselines={CHURN: np.zeros(rows)},
-        placebos=placebos,
-        is_exposed=np.zeros(rows, dtype=bool) if exposed is None else exposed,
+    return CheckedComparison(
+        contrast=contrasts.pop(CHURN),
+        outcome=churn,
+        by_lot=design.mechanism == "lottery",
+        placebos=contrasts,
+        is_exposed=np.zeros(len(sample), dtype=bool) if exposed is None else exposed,
         excluded=excluded or {},
-        covariates_missing=(),
     )
-    return Evidence(
-        trials=trials,
-        churn=fits.pop(CHURN),
-        placebos=fits,
-        placebo_spread={name: float(values.std()) for name, values in placebos.items()},
+
+
+@cache
+def compare_in_five_arms(*, randomised: bool, differs: bool = False) -> CheckedComparison:
+    """The third of four actions against none; use before the start follows health alone."""
+    world = uplift_world(np.random.default_rng(8), rows=2500, randomised=randomised)
+    sample, rng = world.sample, np.random.default_rng(2)
+    use = sample.covariates[:, 0] + rng.normal(size=2500) + 0.6 * differs * (sample.arm == 3)
+    score = estimator_for("lottery" if randomised else "judgement").score
+    return CheckedComparison(
+        contrast=score(sample, world.stayed, rng=rng, repeats=1).contrast(3),
+        outcome=world.stayed,
+        outcome_words=("stayed", "left"),
+        by_lot=randomised,
+        placebos={"use": score(sample, standardise(use), rng=rng, repeats=1).contrast(3)},
+        is_exposed=np.zeros(2500, dtype=bool),
     )
+
+
+def drawn_in_five_arms() -> CheckedComparison:
+    return compare_in_five_arms(randomised=True)
+
+
+def judged_in_five_arms() -> CheckedComparison:
+    return compare_in_five_arms(randomised=False)
+
+
+def few_outcomes_in_five_arms() -> CheckedComparison:
+    sound = drawn_in_five_arms()
+    stayed = np.where(sound.sample.arm == 3, 1.0, sound.outcome)
+    return replace(sound, outcome=stayed)
+
+
+def lost_a_third_of_one_arm() -> CheckedComparison:
+    world = uplift_world(np.random.default_rng(9), rows=2500, randomised=True)
+    keep = (world.sample.arm != 3) | (np.arange(2500) % 3 > 0)
+    stayed = world.stayed[keep]
+    scores = estimator_for("lottery").score(
+        world.sample.keep(keep), stayed, rng=np.random.default_rng(1)
+    )
+    return replace(drawn_in_five_arms(), contrast=scores.contrast(3), outcome=stayed)
+
+
+def five_arms_without_weights() -> CheckedComparison:
+    sound = judged_in_five_arms()
+    return replace(sound, contrast=replace(sound.contrast, weight=np.ones(2500)))
+
+
+def nobody_like_a_part_of_five_arms() -> CheckedComparison:
+    sound = judged_in_five_arms()
+    comparable = sound.contrast.comparable & (np.arange(2500) > 800)
+    return replace(sound, contrast=replace(sound.contrast, comparable=comparable))
+
+
+def a_few_accounts_carry_the_weight() -> CheckedComparison:
+    sound = judged_in_five_arms()
+    heavy = sound.contrast.weight.copy()
+    heavy[np.flatnonzero(sound.contrast.treated)[:10]] *= 1000
+    return replace(sound, contrast=replace(sound.contrast, weight=heavy))
+
+
+def five_arms_exposed(share: float) -> CheckedComparison:
+    return replace(drawn_in_five_arms(), is_exposed=np.random.default_rng(7).random(2500) < share)
 
 
 def lottery_world(**changes: object) -> SampleWorld:
@@ -77,132 +130,168 @@ def lottery_world(**changes: object) -> SampleWorld:
     )  # type: ignore[arg-type]
 
 
+def a_tiny_lottery() -> SampleWorld:
+    return sample_world(np.random.default_rng(4), confounded=False, rows=40, rows_per_cluster=1)
+
+
 def judged_world(**changes: object) -> SampleWorld:
     return sample_world(
         np.random.default_rng(4), rows=1600, rows_per_cluster=1, unknown=0.05, **changes
     )  # type: ignore[arg-type]
 
 
-def changed(sample: Sample, **changes: object) -> Sample:
-    return replace(sample, **changes)  # type: ignore[arg-type]
+def changed(
+    sample: Sample, *, treated: np.ndarray | None = None, propensity: np.ndarray | None = None
+) -> Sample:
+    """The sample with other treatments, or other logged chances of being treated."""
+    return replace(
+        sample,
+        arm=sample.arm if treated is None else treated.astype(np.int64),
+        propensity=sample.propensity
+        if propensity is None
+        else np.column_stack([1 - propensity, propensity]),
+    )
 
 
-def few_outcomes() -> Evidence:
+def few_outcomes() -> CheckedComparison:
     world = lottery_world()
     churn = np.zeros(1600)
     churn[:30] = world.sample.treated[:30]
-    return evidence(world, LOTTERY, outcome=churn)
+    return compare(world, LOTTERY, outcome=churn)
 
 
-def lost_half_of_the_drawn() -> Evidence:
+def lost_half_of_the_drawn() -> CheckedComparison:
     world = lottery_world()
     keep = ~world.sample.treated | (np.arange(1600) % 2 == 0)
     part = replace(world, sample=world.sample.keep(keep), outcome=world.outcome[keep])
-    return evidence(part, LOTTERY)
+    return compare(part, LOTTERY)
 
 
-def lottery_that_was_none() -> Evidence:
+def lottery_that_was_none() -> CheckedComparison:
     """Propensities were logged, but the healthy were acted on."""
     world = judged_world()
     logged = np.full(1600, world.sample.treated.mean())
-    return evidence(world, LOTTERY, sample=changed(world.sample, propensity=logged))
+    return compare(world, LOTTERY, sample=changed(world.sample, propensity=logged))
 
 
-def lottery_that_leaned() -> Evidence:
+def lottery_that_leaned() -> CheckedComparison:
     """The draw followed health a little: less than adjustment would bear, more than chance."""
     world = lottery_world()
     health = world.sample.covariates[:, 0]
     drawn = np.random.default_rng(8).random(1600) < 1 / (1 + np.exp(-0.35 * health))
-    return evidence(
+    return compare(
         world, LOTTERY, sample=changed(world.sample, treated=drawn, propensity=np.full(1600, 0.5))
     )
 
 
-def nobody_like_the_treated() -> Evidence:
+def nobody_like_the_treated() -> CheckedComparison:
     world = judged_world()
     health = np.nan_to_num(world.sample.covariates[:, 0])
     treated = world.sample.treated & (health < -0.5) | (health < -1.0)
-    return evidence(world, JUDGED, sample=changed(world.sample, treated=treated))
+    return compare(world, JUDGED, sample=changed(world.sample, treated=treated))
 
 
-def weighting_that_did_nothing() -> Evidence:
-    sound = evidence(judged_world(), JUDGED)
-    return replace(sound, churn=replace(sound.churn, weight=np.ones(1600)))
+def weighting_that_did_nothing() -> CheckedComparison:
+    sound = compare(judged_world(), JUDGED)
+    return replace(sound, contrast=replace(sound.contrast, weight=np.ones(1600)))
 
 
-def a_past_that_differs(design: Design) -> Evidence:
+def a_past_that_differs(design: Design) -> CheckedComparison:
     world = judged_world() if design is JUDGED else lottery_world()
     past = np.random.default_rng(5).normal(size=1600) - 0.6 * world.sample.treated
-    return evidence(world, design, placebos={"past_revenue": past})
+    return compare(world, design, placebos={"past_revenue": past})
 
 
-def a_past_that_is_alike(design: Design) -> Evidence:
+def a_past_that_is_alike(design: Design) -> CheckedComparison:
     world = judged_world() if design is JUDGED else lottery_world()
     # Driven by health like the choice itself: alike once health is adjusted for.
     past = np.nan_to_num(world.sample.covariates[:, 0]) + np.random.default_rng(6).normal(size=1600)
-    return evidence(world, design, placebos={"past_revenue": past})
+    return compare(world, design, placebos={"past_revenue": past})
 
 
-def called_after_all(share: float) -> Evidence:
+def called_after_all(share: float) -> CheckedComparison:
     world = lottery_world()
     exposed = ~world.sample.treated & (np.random.default_rng(7).random(1600) < share)
-    return evidence(world, LOTTERY, exposed=exposed)
+    return compare(world, LOTTERY, exposed=exposed)
 
 
 @dataclass(frozen=True)
 class Exam:
-    passes: tuple[Callable[[], Evidence], ...]
-    fails: tuple[Callable[[], Evidence], ...]
-    not_applicable: tuple[Callable[[], Evidence], ...] = ()
+    passes: tuple[Callable[[], CheckedComparison], ...]
+    fails: tuple[Callable[[], CheckedComparison], ...]
+    not_applicable: tuple[Callable[[], CheckedComparison], ...] = ()
 
 
 EXAMS: dict[str, Exam] = {
     "enough_outcomes": Exam(
-        passes=(lambda: evidence(lottery_world(), LOTTERY),), fails=(few_outcomes,)
+        passes=(lambda: compare(lottery_world(), LOTTERY), drawn_in_five_arms),
+        fails=(few_outcomes, few_outcomes_in_five_arms),
     ),
     "sample_ratio": Exam(
         passes=(
-            lambda: evidence(lottery_world(), LOTTERY),
-            lambda: evidence(lottery_world(draws=3), LOTTERY),
+            lambda: compare(lottery_world(), LOTTERY),
+            lambda: compare(lottery_world(draws=3), LOTTERY),
+            drawn_in_five_arms,
         ),
-        fails=(lost_half_of_the_drawn,),
-        not_applicable=(lambda: evidence(judged_world(), JUDGED),),
+        fails=(lost_half_of_the_drawn, lost_a_third_of_one_arm),
+        not_applicable=(lambda: compare(judged_world(), JUDGED), judged_in_five_arms),
     ),
     "even_exclusion": Exam(
         passes=(
-            lambda: evidence(
+            lambda: compare(
                 lottery_world(), LOTTERY, excluded={"no_snapshot": (40, 44), "immature": (300, 10)}
             ),
-            lambda: evidence(lottery_world(), LOTTERY),
+            lambda: compare(lottery_world(), LOTTERY),
         ),
-        fails=(lambda: evidence(lottery_world(), LOTTERY, excluded={"no_snapshot": (120, 44)}),),
-        not_applicable=(lambda: evidence(judged_world(), JUDGED),),
+        fails=(lambda: compare(lottery_world(), LOTTERY, excluded={"no_snapshot": (120, 44)}),),
+        not_applicable=(lambda: compare(judged_world(), JUDGED),),
     ),
     "balance": Exam(
         passes=(
-            lambda: evidence(lottery_world(), LOTTERY),
-            lambda: evidence(judged_world(), JUDGED),
+            lambda: compare(lottery_world(), LOTTERY),
+            lambda: compare(judged_world(), JUDGED),
+            drawn_in_five_arms,
+            judged_in_five_arms,
         ),
         fails=(
+            five_arms_without_weights,
             lottery_that_was_none,
             lottery_that_leaned,
             weighting_that_did_nothing,
-            lambda: evidence(lottery_world(), LOTTERY, sample=lottery_world().sample.columns(())),
+            lambda: compare(lottery_world(), LOTTERY, sample=lottery_world().sample.columns(())),
         ),
     ),
     "overlap": Exam(
-        passes=(lambda: evidence(judged_world(), JUDGED),),
-        fails=(nobody_like_the_treated,),
-        not_applicable=(lambda: evidence(lottery_world(), LOTTERY),),
+        passes=(
+            lambda: compare(judged_world(), JUDGED),
+            lambda: compare(lottery_world(), LOTTERY),
+            drawn_in_five_arms,
+            judged_in_five_arms,
+        ),
+        fails=(
+            nobody_like_the_treated,
+            lambda: compare(a_tiny_lottery(), LOTTERY),
+            nobody_like_a_part_of_five_arms,
+            a_few_accounts_carry_the_weight,
+        ),
     ),
     "pre_period_placebo": Exam(
-        passes=(lambda: a_past_that_is_alike(LOTTERY), lambda: a_past_that_is_alike(JUDGED)),
-        fails=(lambda: a_past_that_differs(LOTTERY), lambda: a_past_that_differs(JUDGED)),
-        not_applicable=(lambda: evidence(lottery_world(), LOTTERY),),
+        passes=(
+            lambda: a_past_that_is_alike(LOTTERY),
+            lambda: a_past_that_is_alike(JUDGED),
+            judged_in_five_arms,
+        ),
+        fails=(
+            lambda: a_past_that_differs(LOTTERY),
+            lambda: a_past_that_differs(JUDGED),
+            lambda: compare_in_five_arms(randomised=False, differs=True),
+        ),
+        not_applicable=(lambda: compare(lottery_world(), LOTTERY),),
     ),
     "control_exposure": Exam(
         passes=(lambda: called_after_all(0.0), lambda: called_after_all(0.05)),
-        fails=(lambda: called_after_all(0.3),),
+        fails=(lambda: called_after_all(0.3), lambda: five_arms_exposed(0.4)),
+        not_applicable=(lambda: replace(called_after_all(0.0), is_exposed=None),),
     ),
 }
 
@@ -257,9 +346,9 @@ def test_the_interval_holds_the_statistic(check: Check) -> None:
 @every_check
 def test_it_changes_nothing_and_repeats_itself(check: Check) -> None:
     shown = EXAMS[check.name].passes[0]()
-    before = shown.trials.sample.covariates.copy()
+    before = shown.sample.covariates.copy()
     assert check(shown) == check(shown)
-    np.testing.assert_array_equal(shown.trials.sample.covariates, before)
+    np.testing.assert_array_equal(shown.sample.covariates, before)
 
 
 @pytest.mark.slow
@@ -273,6 +362,6 @@ def test_a_sound_lottery_is_rarely_doubted(name: str) -> None:
             np.random.default_rng(seed), confounded=False, rows=500, rows_per_cluster=1
         )
         past = np.random.default_rng(1000 + seed).normal(size=500)
-        alarms += check(evidence(world, LOTTERY, placebos={"past": past})).verdict == "failed"
+        alarms += check(compare(world, LOTTERY, placebos={"past": past})).verdict == "failed"
     promised = {"sample_ratio": 0.001, "balance": 0.01, "pre_period_placebo": 0.05}[name]
     assert alarms <= 200 * promised + 4 * np.sqrt(200 * promised * (1 - promised)) + 1

@@ -84,7 +84,7 @@ def sample_world(
     seen[:, 0] = x[:, 0]
     difference = rate[True] - rate[False]
     return SampleWorld(
-        sample=Sample(
+        sample=Sample.of_two_arms(
             covariates=seen,
             covariate_names=("health", "load", "size", "noise"),
             treated=treated,

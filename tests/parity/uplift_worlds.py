@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
+from experiments.causal.sample import NO_ACTION, Sample
 
 ACTIONS = ("exec_call", "training", "newsletter", "price_talk")
 HELP = np.array([0.75, 0.35, 0.0, -0.4])
@@ -35,7 +35,7 @@ PULL = np.array(
 class UpliftWorld:
     """A sample, what became of it, and the probability of staying under every arm."""
 
-    sample: ArmSample
+    sample: Sample
     stayed: np.ndarray
     rates: np.ndarray  # rows x arms
 
@@ -90,7 +90,7 @@ def uplift_world(
     change = HELP + shifts[:, segment].T + personal * x[:, [1]] * (HELP != 0)
     rates = expit(base[:, None] + np.column_stack([np.zeros(rows), change]))
     stayed = (rng.random(rows) < rates[np.arange(rows), arm]).astype(float)
-    sample = ArmSample(
+    sample = Sample(
         covariates=np.column_stack([x, np.eye(SEGMENTS)[segment][:, 1:]]),
         covariate_names=(*COVARIATES, *(f"segment={number}" for number in range(1, SEGMENTS))),
         arm=arm,

@@ -22,17 +22,7 @@ __all__ = [
     "check",
     "control_exposure",
     "enough_outcomes",
-    "overlap",
-    "pre_period_placebo",
-    "sample_ratio",
-]
-
-__all__ = [
-    "CHECKS",
-    "balance",
-    "check",
-    "control_exposure",
-    "enough_outcomes",
+    "even_exclusion",
     "overlap",
     "pre_period_placebo",
     "sample_ratio",

@@ -1,4 +1,4 @@
-"""This module is about whether the arms were alike before the start, after weighting."""
+"""Check that the arms were alike before the start, after weighting."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from experiments.causal.checks.check import Check, Evidence, Finding
+from experiments.causal.checks.check import Check, CheckedComparison, CheckFinding
+from experiments.causal.contrast import Contrast
 from experiments.causal.estimates import clustered_error
-from experiments.causal.sample import Bools, Floats, Ints, Sample
+from experiments.causal.sample import Bools, Floats, Ints
 
 LARGEST = 0.1
 """Standard deviations; a larger difference is more than modelling should have to mend."""
@@ -30,27 +31,21 @@ class Balance:
     standard_error: float
 
 
-def balance_table(sample: Sample, weight: Floats) -> tuple[Balance, ...]:
+def balance_table(contrast: Contrast) -> tuple[Balance, ...]:
     """One row per covariate that is known often enough, largest unweighted difference first."""
     rows = []
+    sample, weight = contrast.sample, contrast.weight
+    both = (contrast.treated, contrast.untreated)
     for name, column in zip(sample.covariate_names, sample.covariates.T, strict=True):
         known = ~np.isnan(column)
-        arms = [known & (sample.treated == arm) & (weight > 0) for arm in (True, False)]
+        plain_arms = [known & arm for arm in both]
+        arms = [arm & (weight > 0) for arm in plain_arms]
         if min(int(arm.sum()) for arm in arms) < LEAST_KNOWN // 2:
             continue
-        spread = float(
-            np.sqrt(
-                np.mean([np.var(column[known & (sample.treated == arm)]) for arm in (True, False)])
-            )
-        )
+        spread = float(np.sqrt(np.mean([np.var(column[arm]) for arm in plain_arms])))
         if spread == 0:
             continue
-        plain, _ = _difference(
-            column,
-            [known & (sample.treated == arm) for arm in (True, False)],
-            np.ones(len(sample)),
-            sample.cluster,
-        )
+        plain, _ = _difference(column, plain_arms, np.ones(len(sample)), sample.cluster)
         weighted, error = _difference(column, arms, weight, sample.cluster)
         rows.append(
             Balance(
@@ -63,17 +58,16 @@ def balance_table(sample: Sample, weight: Floats) -> tuple[Balance, ...]:
     return tuple(sorted(rows, key=lambda row: -abs(row.unweighted)))
 
 
-def run(evidence: Evidence) -> Finding:
+def run(compared: CheckedComparison) -> CheckFinding:
     """A lottery: no difference beyond chance. Judgement: none shown to exceed the bound."""
-    trials = evidence.trials
-    table = balance_table(trials.sample, evidence.churn.weight)
+    table = balance_table(compared.contrast)
     if not table:
-        return Finding(
+        return CheckFinding(
             verdict="failed",
             explanation="No covariate is known often enough in both arms to compare them.",
         )
     reach = float(stats.norm.ppf(1 - FALSE_ALARM / (2 * len(table))))
-    bound = 0.0 if trials.design.mechanism == "lottery" else LARGEST
+    bound = 0.0 if compared.by_lot else LARGEST
     worst = max(table, key=lambda row: (abs(row.weighted) - bound) / max(row.standard_error, 1e-12))
     low, high = (
         worst.weighted - reach * worst.standard_error,
@@ -81,7 +75,7 @@ def run(evidence: Evidence) -> Finding:
     )
     name = worst.covariate.replace("_", " ")
     if low > bound or high < -bound:
-        return Finding(
+        return CheckFinding(
             verdict="failed",
             statistic=worst.weighted,
             low=low,
@@ -91,7 +85,7 @@ def run(evidence: Evidence) -> Finding:
             + ("more than chance gives." if bound == 0 else "even after weighting."),
         )
     end = "no more than chance gives" if bound == 0 else "not shown to exceed what adjustment bears"
-    return Finding(
+    return CheckFinding(
         verdict="passed",
         statistic=worst.weighted,
         low=low,

@@ -1,38 +1,63 @@
-"""This module is about what a check is: a named doubt with a criterion in statistical terms.
+"""A check: a named doubt about a comparison, with a criterion in statistical terms.
 
-A check reads the evidence of a report, never the effect itself, and says passed, failed or not
-applicable, with its statistic, an interval where it has one, and a sentence in plain words.
+A check reads how one action is compared with none, in a sample of two arms or more, and never the
+effect itself. It says passed, failed or not applicable, with its statistic, an interval where it
+has one, and a sentence in plain words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from experiments.causal.sample import Fit
-from experiments.causal.trials import Trials
+import numpy as np
+
+from experiments.causal.contrast import Contrast
+from experiments.causal.sample import Bools, Floats, Sample
 
 CheckVerdict = Literal["passed", "failed", "not_applicable"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What a check may look at.
+class CheckedComparison:
+    """One action against none, as far as a check may look at it.
 
-    ``churn`` is the fit of the main outcome (its weights and propensities are of interest, not its
-    effect); ``placebos`` are fits of what was measured before the start, with the spread of each.
+    ``contrast`` is that of the main outcome: its weights and propensities are of interest, not its
+    effect. ``outcome`` is 1 or 0 per trial, ``outcome_words`` what those mean. ``placebos`` are
+    contrasts of what was measured before the start, in standard deviations. ``is_exposed`` says
+    who received an action later, None where that is not recorded. ``excluded`` counts the trials
+    left out by reason: (treated, untreated).
     """
 
-    trials: Trials
-    churn: Fit
-    placebos: Mapping[str, Fit]
-    placebo_spread: Mapping[str, float]
+    contrast: Contrast
+    outcome: Floats
+    outcome_words: tuple[str, str] = ("left", "stayed")
+    by_lot: bool
+    placebos: Mapping[str, Contrast]
+    is_exposed: Bools | None = None
+    excluded: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def sample(self) -> Sample:
+        """The trials of all arms."""
+        return self.contrast.sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckFinding:
+    """What one run of a check found, without the words that never change."""
+
+    verdict: CheckVerdict
+    explanation: str
+    statistic: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What a check found."""
+    """A check and what it found."""
 
     name: str
     title: str
@@ -52,11 +77,11 @@ class Check:
     title: str
     question: str
     criterion: str
-    run: Callable[[Evidence], Finding]
+    run: Callable[[CheckedComparison], CheckFinding]
 
-    def __call__(self, evidence: Evidence) -> CheckResult:
-        """The result of this check on this evidence."""
-        found = self.run(evidence)
+    def __call__(self, compared: CheckedComparison) -> CheckResult:
+        """The result of this check on this comparison."""
+        found = self.run(compared)
         return CheckResult(
             name=self.name,
             title=self.title,
@@ -69,17 +94,12 @@ class Check:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What one run of a check says, without the words that never change."""
-
-    verdict: CheckVerdict
-    explanation: str
-    statistic: float | None = None
-    low: float | None = None
-    high: float | None = None
+def standardise(values: Floats) -> Floats:
+    """A placebo in standard deviations, as the checks read it."""
+    spread = float(values.std())
+    return np.asarray((values - values.mean()) / (spread if spread > 0 else 1.0))
 
 
-def not_applicable(why: str) -> Finding:
-    """The check does not apply to this evidence."""
-    return Finding(verdict="not_applicable", explanation=why)
+def not_applicable(why: str) -> CheckFinding:
+    """The check does not apply to this comparison."""
+    return CheckFinding(verdict="not_applicable", explanation=why)

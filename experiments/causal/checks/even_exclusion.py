@@ -1,4 +1,4 @@
-"""This module is about whether trials were left out evenly: losses on one side undo a lottery."""
+"""Check that trials were left out of both arms alike: losses on one side undo a lottery."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import math
 
 from scipy import stats
 
-from experiments.causal.checks.check import Check, Evidence, Finding, not_applicable
+from experiments.causal.checks.check import (
+    Check,
+    CheckedComparison,
+    CheckFinding,
+    not_applicable,
+)
 
 LEAST_P = 0.001
 
 
-def run(evidence: Evidence) -> Finding:
+def run(compared: CheckedComparison) -> CheckFinding:
     """Difference of the shares left out, treated minus untreated (immature ones apart)."""
-    trials = evidence.trials
-    if trials.design.mechanism != "lottery":
+    if not compared.by_lot:
         return not_applicable("Arms were not drawn, so losses need not be even between them.")
     lost = [
-        sum(arms[side] for reason, arms in trials.excluded.items() if reason != "immature")
+        sum(arms[side] for reason, arms in compared.excluded.items() if reason != "immature")
         for side in (0, 1)
     ]
-    kept = (int(trials.sample.treated.sum()), int((~trials.sample.treated).sum()))
-    total = [kept[side] + lost[side] for side in (0, 1)]
+    used = [int(rows.sum()) for rows in (compared.contrast.treated, compared.contrast.untreated)]
+    total = [used[side] + lost[side] for side in (0, 1)]
     shares = [lost[side] / total[side] for side in (0, 1)]
     pooled = sum(lost) / sum(total)
     if pooled == 0:
-        return Finding(
+        return CheckFinding(
             verdict="passed", statistic=0.0, explanation="No trial of either arm was left out."
         )
     error = math.sqrt(pooled * (1 - pooled) * (1 / total[0] + 1 / total[1]))
@@ -40,7 +44,7 @@ def run(evidence: Evidence) -> Finding:
         if (p_value < LEAST_P)
         else ("passed", ", evenly enough for chance.")
     )
-    return Finding(
+    return CheckFinding(
         verdict="failed" if verdict == "failed" else "passed",
         statistic=difference,
         low=difference - reach,

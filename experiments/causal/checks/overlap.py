@@ -1,64 +1,76 @@
-"""This module is about whether the accounts acted on have counterparts that were not."""
+"""Check that the accounts that the effect is about have counterparts in the other arm."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import stats
 
-from experiments.causal.checks.check import Check, Evidence, Finding, not_applicable
-from experiments.causal.estimates import effective_size
+from experiments.causal.checks.check import Check, CheckedComparison, CheckFinding
+from experiments.causal.contrast import Contrast, effective_clusters
+from experiments.causal.sample import Bools
 
 LARGEST_SHARE = 0.10
-LEAST_CONTROLS = 30.0
+LEAST_ACCOUNTS = 30.0
 
 
-def run(evidence: Evidence) -> Finding:
-    """Share of treated trials trimmed, and what the weighted untreated trials are worth."""
-    fit, trials = evidence.churn, evidence.trials
-    if trials.design.mechanism == "lottery":
-        return not_applicable("The lottery gave every account a chance of both arms.")
-    treated = int(fit.treated.sum())
-    trimmed = int((fit.treated & ~fit.kept).sum())
-    interval = stats.binomtest(trimmed, treated).proportion_ci(method="wilson")
-    low, high = float(interval.low), float(interval.high)
-    worth = effective_size(fit.weight[~fit.treated & fit.kept])
-    share = trimmed / treated
+def run(compared: CheckedComparison) -> CheckFinding:
+    """Share of trials without counterpart, and what the weighted arms are worth."""
+    contrast = compared.contrast
+    asked = contrast.treated if contrast.estimand == "ATT" else np.ones(len(contrast.sample), bool)
+    lacking, count = int((asked & ~contrast.comparable).sum()), int(asked.sum())
+    interval = stats.binomtest(lacking, count).proportion_ci(method="wilson")
+    share, low, high = lacking / count, float(interval.low), float(interval.high)
+    worth, arm = min(_worth(contrast))
+    whose = "trials acted on" if contrast.estimand == "ATT" else "trials"
+
+    def finding(explanation: str, *, passed: bool) -> CheckFinding:
+        return CheckFinding(
+            verdict="passed" if passed else "failed",
+            statistic=share,
+            low=low,
+            high=high,
+            explanation=explanation,
+        )
+
     if low > LARGEST_SHARE:
-        return Finding(
-            verdict="failed",
-            statistic=share,
-            low=low,
-            high=high,
-            explanation=f"{share:.0%} of the accounts acted on have no comparable account that "
-            f"was not: there is nothing to compare them with.",
+        return finding(
+            f"{share:.0%} of the {whose} have no comparable one in the other arm: there is "
+            f"nothing to compare them with.",
+            passed=False,
         )
-    if worth < LEAST_CONTROLS:
-        return Finding(
-            verdict="failed",
-            statistic=share,
-            low=low,
-            high=high,
-            explanation=f"The comparison rests on what amounts to {worth:.0f} untreated accounts; "
-            f"below {LEAST_CONTROLS:.0f} a single one can turn it.",
+    if worth < LEAST_ACCOUNTS:
+        return finding(
+            f"The effect rests on what amounts to {worth:.0f} {arm} accounts; below "
+            f"{LEAST_ACCOUNTS:.0f} a single one can turn it.",
+            passed=False,
         )
-    middle = float(np.median(fit.propensity[fit.treated]))
-    return Finding(
-        verdict="passed",
-        statistic=share,
-        low=low,
-        high=high,
-        explanation=f"{share:.1%} of the trials acted on lack a comparable one and are left out; "
-        f"the weighted untreated trials are worth {worth:.0f} equal ones (median "
-        f"chance of being acted on, among those that were: {middle:.0%}).",
+    return finding(
+        f"{share:.1%} of the {whose} have no comparable one in the other arm; the weighted {arm} "
+        f"accounts are worth {worth:.0f} equal ones (median chance of being acted on, among those "
+        f"that were: {float(np.median(contrast.chance[contrast.treated])):.0%}).",
+        passed=True,
     )
+
+
+def _worth(contrast: Contrast) -> list[tuple[float, str]]:
+    """How many equally weighted accounts each weighted arm amounts to; in an ATT the treated
+    stand for themselves."""
+    arms: list[tuple[Bools, str]] = [(contrast.untreated, "untreated")]
+    if contrast.estimand != "ATT":
+        arms.append((contrast.treated, "treated"))
+    return [
+        (effective_clusters(contrast.cluster, contrast.weight, rows & contrast.kept), name)
+        for rows, name in arms
+    ]
 
 
 CHECK = Check(
     name="overlap",
     title="Comparable accounts exist",
-    question="Is there an untreated account like each treated one?",
-    criterion=f"lower 95 % bound of the share of treated trials without counterpart (propensity "
-    f"beyond 1 %–99 %) at most {LARGEST_SHARE:.0%}, and untreated trials worth at least "
-    f"{LEAST_CONTROLS:.0f} (Kish)",
+    question="Is there an account in the other arm like each one that the effect is about?",
+    criterion=f"lower 95 % bound of the share of trials (ATT: of treated ones) without counterpart "
+    f"(chance of an arm below 1 %, or of fewer than three trials in it) at most "
+    f"{LARGEST_SHARE:.0%}, and each weighted arm worth at least {LEAST_ACCOUNTS:.0f} accounts "
+    f"(Kish)",
     run=run,
 )

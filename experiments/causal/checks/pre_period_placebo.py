@@ -1,4 +1,4 @@
-"""This module is about time: an action can not change what happened before it.
+"""Check that the method finds no effect before the start, where none can be.
 
 The same estimator, on what was measured a horizon before the start. An effect there is a
 difference between the groups that the adjustment did not remove, and the same difference is then
@@ -7,21 +7,27 @@ in the number after the start.
 
 from __future__ import annotations
 
-from experiments.causal.checks.check import Check, Evidence, Finding, not_applicable
+from experiments.causal.checks.check import (
+    Check,
+    CheckedComparison,
+    CheckFinding,
+    not_applicable,
+)
 from experiments.causal.estimates import estimate_of
 
 NEGLIGIBLE = 0.05
 """Standard deviations: an interval wholly inside this is no cause for alarm, however narrow."""
 
 
-def run(evidence: Evidence) -> Finding:
+def run(compared: CheckedComparison) -> CheckFinding:
     """The placebo whose interval is furthest from zero, in standard deviations, decides."""
-    if not evidence.placebos:
+    if not compared.placebos:
         return not_applicable("Nothing was measured long enough before the start.")
-    count = len(evidence.placebos)
+    count = len(compared.placebos)
+    looks = count * (len(compared.sample.arms) - 1)
     found = {
-        name: estimate_of(fit, comparisons=count).scaled(1 / evidence.placebo_spread[name])
-        for name, fit in evidence.placebos.items()
+        name: estimate_of(contrast, comparisons=looks)
+        for name, contrast in compared.placebos.items()
     }
     name, worst = max(
         found.items(), key=lambda item: abs(item[1].estimate) / max(item[1].standard_error, 1e-12)
@@ -34,7 +40,7 @@ def run(evidence: Evidence) -> Finding:
         f"{worst.high:+.2f})"
     )
     if excludes_zero and not negligible:
-        return Finding(
+        return CheckFinding(
             verdict="failed",
             statistic=worst.estimate,
             low=worst.low,
@@ -42,7 +48,7 @@ def run(evidence: Evidence) -> Finding:
             explanation=f"The groups already differed before anything was done: “{words}” by "
             f"{interval}. Whatever caused that is in the effect too.",
         )
-    return Finding(
+    return CheckFinding(
         verdict="passed",
         statistic=worst.estimate,
         low=worst.low,
@@ -56,7 +62,7 @@ CHECK = Check(
     name="pre_period_placebo",
     title="No effect before the start",
     question="Does the same method find an effect where none can be: before the start?",
-    criterion=f"no placebo's 95 % interval (Bonferroni over placebos) excludes 0, unless it lies "
+    criterion=f"no placebo's 95 % interval (Bonferroni over placebos and actions) excludes 0, unless it lies "
     f"wholly inside ±{NEGLIGIBLE} standard deviations",
     run=run,
 )

@@ -1,4 +1,4 @@
-"""This module is about whether the arms are as large as the lottery said they would be."""
+"""Check that the arms are as large as the lottery said they would be."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ import math
 import numpy as np
 from scipy import stats
 
-from experiments.causal.checks.check import Check, Evidence, Finding, not_applicable
+from experiments.causal.checks.check import (
+    Check,
+    CheckedComparison,
+    CheckFinding,
+    not_applicable,
+)
 
 LEAST_P = 0.001
 
 
-def run(evidence: Evidence) -> Finding:
+def run(compared: CheckedComparison) -> CheckFinding:
     """Treated minus expected, against the variance of independent draws (never too small)."""
-    sample = evidence.trials.sample
-    if evidence.trials.design.mechanism != "lottery":
+    sample = compared.sample
+    if not compared.by_lot:
         return not_applicable("No lottery was held, so no ratio was promised.")
-    expected = float(sample.propensity.sum())
-    error = math.sqrt(float(np.sum(sample.propensity * (1 - sample.propensity))))
-    treated = int(sample.treated.sum())
+    chance = sample.propensity[:, compared.contrast.action]
+    expected = float(chance.sum())
+    error = math.sqrt(float(np.sum(chance * (1 - chance))))
+    treated = int(compared.contrast.treated.sum())
     p_value = float(2 * stats.norm.sf(abs(treated - expected) / error))
     share, half = treated / len(sample), stats.norm.ppf(0.975) * error / len(sample)
     words = (
@@ -27,14 +33,14 @@ def run(evidence: Evidence) -> Finding:
         f"promise {expected:.0f} ({expected / len(sample):.1%})"
     )
     if p_value < LEAST_P:
-        return Finding(
+        return CheckFinding(
             verdict="failed",
             statistic=p_value,
             low=share - half,
             high=share + half,
             explanation=f"{words}. Chance does not do that: trials were lost or added on one side.",
         )
-    return Finding(
+    return CheckFinding(
         verdict="passed",
         statistic=p_value,
         low=share - half,

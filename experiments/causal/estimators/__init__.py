@@ -11,31 +11,24 @@ from typing import Protocol
 
 import numpy as np
 
+from experiments.causal.contrast import Contrast, Scores
 from experiments.causal.design import Mechanism
-from experiments.causal.estimators.aipw import estimate_aipw
-from experiments.causal.estimators.randomised import estimate_randomised
-from experiments.causal.sample import Estimand, Fit, Floats, Sample
+from experiments.causal.estimators.aipw import REPEATS, cross_fit, estimate_aipw
+from experiments.causal.estimators.randomised import estimate_randomised, score_lottery
+from experiments.causal.sample import Estimand, Floats, Sample
 
 __all__ = [
     "ESTIMATORS",
-    "Estimate",
     "Estimator",
+    "EstimatorFunction",
     "aipw",
     "estimator_for",
     "nuisances",
-]
-
-__all__ = [
-    "ESTIMATORS",
-    "Estimate",
-    "Estimator",
-    "aipw",
-    "estimator_for",
-    "nuisances",
+    "randomised",
 ]
 
 
-class Estimate(Protocol):
+class EstimatorFunction(Protocol):
     """What every estimator is called with."""
 
     def __call__(
@@ -45,8 +38,19 @@ class Estimate(Protocol):
         *,
         estimand: Estimand,
         rng: np.random.Generator,
-    ) -> dict[str, Fit]:
-        """One fit per outcome."""
+        action: int = 1,
+    ) -> dict[str, Contrast]:
+        """One action against none: a contrast per outcome."""
+        ...
+
+
+class ScoringFunction(Protocol):
+    """How an estimator gives the scores of every arm."""
+
+    def __call__(
+        self, sample: Sample, outcome: Floats, *, rng: np.random.Generator, repeats: int = REPEATS
+    ) -> Scores:
+        """The scores of one outcome."""
         ...
 
 
@@ -58,7 +62,8 @@ class Estimator:
     description: str
     mechanism: Mechanism
     estimands: tuple[Estimand, ...]
-    estimate: Estimate
+    estimate: EstimatorFunction
+    score: ScoringFunction
 
 
 ESTIMATORS: tuple[Estimator, ...] = (
@@ -69,6 +74,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
         mechanism="lottery",
         estimands=("ITT",),
         estimate=estimate_randomised,
+        score=score_lottery,
     ),
     Estimator(
         name="aipw",
@@ -78,6 +84,7 @@ ESTIMATORS: tuple[Estimator, ...] = (
         mechanism="judgement",
         estimands=("ATT", "ATE"),
         estimate=estimate_aipw,
+        score=cross_fit,
     ),
 )
 

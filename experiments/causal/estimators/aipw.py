@@ -1,44 +1,44 @@
-"""This module is about the effect of an action that people assigned by judgement.
+"""The effect of an action that people assigned by judgement, or that chance drew.
 
 Cross-fitted augmented inverse probability weighting (Robins, Rotnitzky and Zhao 1994;
-Chernozhukov et al. 2018): predict the outcome either way, then correct the prediction by the
-weighted errors. Right when either the propensity or the outcome is predicted well, and only if
-everything that drove both the choice and the outcome is among the covariates; no arithmetic can
-check that, so the checks and the tipping value go with it.
+Chernozhukov et al. 2018), for two arms or more: predict the outcome under each arm, then correct
+the prediction by the weighted errors. With propensity ``e_a`` and prediction ``m_a`` of arm ``a``::
 
-Per row, with propensity ``e``, predictions ``m1`` and ``m0``::
+    score_a = m_a + [arm = a] (Y - m_a) / e_a
 
-    ATE   m1 - m0 + T(Y - m1)/e - (1 - T)(Y - m0)/(1 - e)            over 1
-    ATT   T(Y - m0) - (1 - T) (Y - m0) e/(1 - e)                     over T
+    ATE of a   score_a - score_0                                             over 1
+    ATT of a   [arm = a](Y - m_0) - [arm = 0](Y - m_0) e_a / e_0             over [arm = a]
+
+Right when either the propensities or the outcome are predicted well, and only if everything that
+drove both the choice and the outcome is among the covariates; no arithmetic can check that, so the
+checks and the tipping value go with it. Logged propensities are used where they exist.
 
 The weights of each arm are scaled to sum to what they stand for (Hajek), which keeps one row with
-a tiny probability from deciding.
+a tiny probability from deciding. An ATE is over all trials, an ATT over the treated that have
+counterparts; what an ATE lacks of those, the check of overlap counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from experiments.causal.contrast import CLIP, Contrast, Scores, has_counterparts, pair_chance
 from experiments.causal.estimators.nuisances import (
     Folds,
     design_matrix,
-    predict_binary,
+    predict_arms,
     predict_outcome,
+    predict_under_arms,
 )
-from experiments.causal.sample import Bools, Estimand, Fit, Floats, Sample, SampleError
-
-CLIP = 0.01
-"""Propensities nearer to 0 or 1 than this are moved here; where comparison ends, see `comparable`.
-"""
-
-LEAST_COUNTERPARTS = 3
-"""Rows of the other arm at least this far out that a row needs to stay. A model smooths over where
-nobody was left untreated, so a bound on the propensity alone does not see it."""
+from experiments.causal.sample import Bools, Estimand, Floats, Sample, SampleError
 
 REPEATS = 3
 """Times that the folds are redrawn; the median counts."""
+
+Round = tuple[Floats, dict[str, Floats]]
+"""Propensity (rows x arms), and of each outcome the prediction under each arm, all out of fold."""
 
 
 def estimate_aipw(
@@ -47,132 +47,199 @@ def estimate_aipw(
     *,
     estimand: Estimand,
     rng: np.random.Generator,
+    action: int = 1,
     repeats: int = REPEATS,
-) -> dict[str, Fit]:
-    """One fit per outcome, on shared folds and propensities.
+) -> dict[str, Contrast]:
+    """One action against none, a contrast per outcome, on shared folds and propensities.
 
     Raises:
-        SampleError: an estimand that judgement has no meaning for.
+        SampleError: an estimand that judgement has no meaning for, or an unknown outcome.
     """
     if estimand == "ITT":
         raise SampleError(
             "An intention-to-treat effect needs a lottery. Ask for ATT (the accounts that received "
             "the action) or ATE (all eligible accounts)."
         )
-    matrix = design_matrix(sample.covariates)
-    rounds = [_one_round(sample, matrix, outcomes, estimand, rng) for _ in range(repeats)]
-    first = rounds[0][0]
-    kept = np.logical_and.reduce([comparable(e, sample.treated, estimand) for e, _ in rounds])
-    fits = {}
-    for name, outcome in outcomes.items():
-        terms = [
-            signal(
-                outcome=outcome,
-                treated=sample.treated,
-                propensity=propensity,
-                predicted_control=predictions[name][0],
-                predicted_treated=predictions[name][1],
-                kept=kept,
-                estimand=estimand,
-            )
-            for propensity, predictions in rounds
-        ]
-        fits[name] = Fit(
-            estimand=estimand,
-            numerator=np.array([top for top, _ in terms]),
-            denominator=np.array([bottom for _, bottom in terms]),
-            cluster=sample.cluster,
-            treated=sample.treated,
-            propensity=first,
-            weight=weights(first, sample.treated, kept, estimand),
-            kept=kept,
-        )
-    return fits
+    if estimand == "ATE":
+        found = cross_fit_all(sample, outcomes, rng=rng, repeats=repeats)
+        return {name: scores.contrast(action) for name, scores in found.items()}
+    rounds = _rounds(sample, outcomes, rng, repeats, untreated_only=True)
+    return {
+        name: _on_the_treated(sample, outcome, action, [(e, m[name]) for e, m in rounds])
+        for name, outcome in outcomes.items()
+    }
 
 
-def comparable(propensity: Floats, treated: Bools, estimand: Estimand) -> Bools:
-    """Rows that have counterparts in the other arm.
+def cross_fit(
+    sample: Sample, outcome: Floats, *, rng: np.random.Generator, repeats: int = REPEATS
+) -> Scores:
+    """The scores of one outcome under all arms; every prediction comes from other accounts.
 
-    For ATT a row needs enough untreated rows at least as likely to be treated as itself, and not
-    to have been all but sure to be. Untreated rows that were all but sure not to be stay: they
-    weigh next to nothing. For ATE the same from below, against the treated.
+    Raises:
+        SampleError: an outcome that is not known for every trial, or fewer than two accounts.
     """
-    highest = _nth(np.sort(propensity[~treated])[::-1])
-    lowest = _nth(np.sort(propensity[treated]))
-    below = propensity <= min(highest, 1 - CLIP)
-    return below if estimand == "ATT" else below & (propensity >= max(lowest, CLIP))
+    return cross_fit_all(sample, {"outcome": outcome}, rng=rng, repeats=repeats)["outcome"]
 
 
-def _nth(ordered: Floats) -> float:
-    return float(ordered[min(LEAST_COUNTERPARTS, ordered.shape[0]) - 1])
-
-
-def weights(propensity: Floats, treated: Bools, kept: Bools, estimand: Estimand) -> Floats:
-    """The weight of each row in its arm; 0 where trimmed. Each arm's weights sum to its target."""
-    clipped = np.clip(propensity, CLIP, 1 - CLIP)
-    if estimand == "ATT":
-        raw = np.where(treated, 1.0, clipped / (1 - clipped))
-        target = float((kept & treated).sum())
-    else:
-        raw = np.where(treated, 1 / clipped, 1 / (1 - clipped))
-        target = float(kept.sum())
-    raw = np.where(kept, raw, 0.0)
-    for arm in (treated, ~treated):
-        total = float(raw[arm].sum())
-        if total > 0:
-            raw[arm] *= target / total
-    return np.asarray(raw)
-
-
-def signal(
+def cross_fit_all(
+    sample: Sample,
+    outcomes: Mapping[str, Floats],
     *,
-    outcome: Floats,
-    treated: Bools,
-    propensity: Floats,
-    predicted_control: Floats,
-    predicted_treated: Floats,
-    kept: Bools,
-    estimand: Estimand,
+    rng: np.random.Generator,
+    repeats: int = REPEATS,
+) -> dict[str, Scores]:
+    """The scores of several outcomes, on shared folds and propensities, as `cross_fit`."""
+    rounds = _rounds(sample, outcomes, rng, repeats, untreated_only=False)
+    weights = [arm_weights(sample, propensity) for propensity, _ in rounds]
+    return {
+        name: Scores(
+            sample=sample,
+            score=np.array(
+                [
+                    arm_scores(sample, outcome, predicted[name], weight)
+                    for (_, predicted), weight in zip(rounds, weights, strict=True)
+                ]
+            ),
+            propensity=rounds[0][0],
+            weight=weights[0],
+        )
+        for name, outcome in outcomes.items()
+    }
+
+
+def arm_weights(sample: Sample, propensity: Floats) -> Floats:
+    """One over the clipped chance of the arm that a row was in; each arm sums to all rows."""
+    own = np.clip(propensity[np.arange(len(sample)), sample.arm], CLIP, 1.0)
+    weight = 1 / own
+    totals = np.bincount(sample.arm, weights=weight, minlength=len(sample.arms))
+    return np.asarray(weight * len(sample) / totals[sample.arm])
+
+
+def arm_scores(sample: Sample, outcome: Floats, predicted: Floats, weight: Floats) -> Floats:
+    """The score of every row under every arm: predicted, and in its own arm corrected."""
+    own = np.arange(len(sample)), sample.arm
+    score = predicted.copy()
+    score[own] += weight * (outcome - predicted[own])
+    return score
+
+
+def treated_weights(treated: Bools, untreated: Bools, chance: Floats, kept: Bools) -> Floats:
+    """The weight of each row where the untreated stand for the treated; 0 where trimmed.
+
+    ``chance`` is the probability of the action, given that it is the action or none.
+    """
+    clipped = np.clip(chance, CLIP, 1 - CLIP)
+    weight = np.where(treated, 1.0, clipped / (1 - clipped))
+    weight = np.where(kept & (treated | untreated), weight, 0.0)
+    total, target = float(weight[untreated].sum()), float((kept & treated).sum())
+    if total > 0:
+        weight[untreated] *= target / total
+    return np.asarray(weight)
+
+
+def treated_terms(
+    outcome: Floats, predicted: Floats, treated: Bools, kept: Bools, weight: Floats
 ) -> tuple[Floats, Floats]:
-    """Numerator and denominator of every row, as in the module's formulas."""
-    weight = weights(propensity, treated, kept, estimand)
-    if estimand == "ATT":
-        residual = outcome - predicted_control
-        return np.where(treated, 1.0, -1.0) * weight * residual, (treated & kept).astype(float)
-    residual = outcome - np.where(treated, predicted_treated, predicted_control)
-    plain = predicted_treated - predicted_control
-    return plain + np.where(treated, 1.0, -1.0) * weight * residual, kept.astype(float)
+    """Numerator and denominator of every row for an ATT; ``predicted`` is without the action."""
+    sign = np.where(treated, 1.0, -1.0)
+    return sign * weight * (outcome - predicted), (treated & kept).astype(float)
+
+
+def _on_the_treated(
+    sample: Sample, outcome: Floats, action: int, rounds: Sequence[tuple[Floats, Floats]]
+) -> Contrast:
+    """The ATT; a treated row needs enough untreated rows as likely to be treated as itself.
+
+    Untreated rows that were all but sure not to be treated stay: they weigh next to nothing.
+    """
+    treated, untreated = sample.arm == action, sample.arm == 0
+    kept = np.logical_and.reduce([has_counterparts(e, sample.arm, 0) for e, _ in rounds])
+    weights = [treated_weights(treated, untreated, pair_chance(e, action), kept) for e, _ in rounds]
+    terms = [
+        treated_terms(outcome, predicted[:, 0], treated, kept, weight)
+        for (_, predicted), weight in zip(rounds, weights, strict=True)
+    ]
+    return Contrast(
+        sample=sample,
+        action=action,
+        estimand="ATT",
+        numerator=np.array([top for top, _ in terms]),
+        denominator=np.array([bottom for _, bottom in terms]),
+        propensity=rounds[0][0],
+        weight=weights[0],
+        comparable=kept,
+        kept=kept,
+    )
+
+
+def _rounds(
+    sample: Sample,
+    outcomes: Mapping[str, Floats],
+    rng: np.random.Generator,
+    repeats: int,
+    *,
+    untreated_only: bool,
+) -> list[Round]:
+    for outcome in outcomes.values():
+        if outcome.shape != (len(sample),) or not np.isfinite(outcome).all():
+            raise SampleError(
+                f"The outcome has to be known for each of the {len(sample)} trials; "
+                f"leave trials out whose follow-up is not over."
+            )
+    if np.unique(sample.cluster).size < 2:
+        raise SampleError("All trials belong to one cluster, so nothing can be cross-fitted.")
+    matrix = design_matrix(sample.covariates)
+    return [
+        _one_round(sample, matrix, outcomes, rng, untreated_only=untreated_only)
+        for _ in range(repeats)
+    ]
 
 
 def _one_round(
     sample: Sample,
     matrix: Floats,
     outcomes: Mapping[str, Floats],
-    estimand: Estimand,
     rng: np.random.Generator,
-) -> tuple[Floats, dict[str, tuple[Floats, Floats]]]:
-    """Propensity, and per outcome the predictions untreated and treated, all out of fold.
-
-    An ATT does not ask what the treated arm predicts, so that stays NaN.
-    """
-    arms = (False,) if estimand == "ATT" else (False, True)
+    *,
+    untreated_only: bool,
+) -> Round:
+    """An ATT asks for the outcome without the action alone, learned from the untreated."""
     folds = Folds.draw(sample.cluster, sample.treated, rng=rng)
-    propensity = np.empty(len(sample))
-    unasked = np.full(len(sample), np.nan)
-    predictions = {name: (unasked.copy(), unasked.copy()) for name in outcomes}
+    propensity = sample.propensity.copy()
+    predicted = {name: np.full(propensity.shape, np.nan) for name in outcomes}
+    unlogged = ~sample.logged
     for fit, predict in folds.splits():
         seed = int(rng.integers(2**31 - 1))
-        propensity[predict] = predict_binary(
-            sample.covariates, matrix, sample.treated, fit=fit, predict=predict, seed=seed
-        )
+        asked = predict & unlogged
+        if asked.any():
+            propensity[asked] = predict_arms(
+                sample.covariates,
+                matrix,
+                sample.arm,
+                len(sample.arms),
+                fit=fit & unlogged,
+                predict=asked,
+                seed=seed,
+            )
         for name, outcome in outcomes.items():
-            for arm in arms:
-                predictions[name][int(arm)][predict] = predict_outcome(
+            if untreated_only:
+                predicted[name][predict, 0] = predict_outcome(
                     sample.covariates,
                     matrix,
                     outcome,
-                    fit=fit & (sample.treated == arm),
+                    fit=fit & (sample.arm == 0),
                     predict=predict,
                     seed=seed,
                 )
-    return propensity, predictions
+            else:
+                predicted[name][predict] = predict_under_arms(
+                    sample.covariates,
+                    matrix,
+                    sample.arm,
+                    len(sample.arms),
+                    outcome,
+                    fit=fit,
+                    predict=predict,
+                    seed=seed,
+                )
+    return propensity, predicted

@@ -1,4 +1,4 @@
-"""This module is about the two predictions behind an observational effect.
+"""The two predictions behind an observational effect.
 
 Who receives the action (the propensity), and what happens to an account either way (the outcome).
 Each is the mean of a regularised linear model and LightGBM, and is only ever used on accounts that
@@ -198,6 +198,9 @@ def predict_arms(
 
     An arm with fewer than ``LEAST_OF_EACH`` rows to fit on is given its share, to everybody.
     """
+    if n_arms == 2:
+        acted = predict_binary(covariates, matrix, arm > 0, fit=fit, predict=predict, seed=seed)
+        return np.column_stack([1 - acted, acted])
     counts = np.bincount(arm[fit], minlength=n_arms)
     chances = np.tile(counts / counts.sum(), (int(predict.sum()), 1))
     modelled = np.flatnonzero(counts >= LEAST_OF_EACH)

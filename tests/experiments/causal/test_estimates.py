@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from experiments.causal.contrast import Contrast, effective_size
 from experiments.causal.estimates import (
     Estimate,
     clustered_error,
-    effective_size,
     estimate_of,
     heterogeneity,
     holm,
@@ -15,25 +17,33 @@ from experiments.causal.estimates import (
     tipping_risk_ratio,
     verdict_of,
 )
-from experiments.causal.sample import Fit, SampleError
+from experiments.causal.sample import Sample, SampleError
 
 
-def fit_of(values: np.ndarray, treated: np.ndarray, cluster: np.ndarray | None = None) -> Fit:
-    """A fit whose effect is the plain difference of means."""
+def fit_of(values: np.ndarray, treated: np.ndarray, cluster: np.ndarray | None = None) -> Contrast:
+    """A contrast whose effect is the plain difference of means."""
     share = treated.mean()
     means = {arm: values[treated == arm].mean() for arm in (True, False)}
     centred = np.where(
         treated, (values - means[True]) / share, -(values - means[False]) / (1 - share)
     )
     rows = len(values)
-    return Fit(
+    sample = Sample.of_two_arms(
+        covariates=np.empty((rows, 0)),
+        covariate_names=(),
+        treated=treated,
+        propensity=np.full(rows, 0.5),
+        cluster=np.arange(rows) if cluster is None else cluster,
+    )
+    return Contrast(
+        sample=sample,
+        action=1,
         estimand="ITT",
         numerator=(centred + means[True] - means[False])[None, :],
         denominator=np.ones((1, rows)),
-        cluster=np.arange(rows) if cluster is None else cluster,
-        treated=treated,
-        propensity=np.full(rows, 0.5),
+        propensity=sample.propensity,
         weight=np.ones(rows),
+        comparable=np.ones(rows, dtype=bool),
         kept=np.ones(rows, dtype=bool),
     )
 
@@ -111,15 +121,10 @@ def test_a_part_without_an_arm_has_no_effect() -> None:
 def test_the_median_over_repeats_carries_their_spread() -> None:
     treated = np.arange(60) % 2 == 0
     one = fit_of(np.arange(60.0) % 7, treated)
-    shifted = Fit(
-        estimand="ATT",
+    shifted = replace(
+        one,
         numerator=np.vstack([one.numerator - 5, one.numerator, one.numerator + 5]),
         denominator=np.ones((3, 60)),
-        cluster=one.cluster,
-        treated=treated,
-        propensity=one.propensity,
-        weight=one.weight,
-        kept=one.kept,
     )
     alone, together = estimate_of(one), estimate_of(shifted)
     assert together.estimate == pytest.approx(alone.estimate)

@@ -41,7 +41,7 @@ def people(controls: str | None) -> pd.DataFrame:
 
 def sample_of(frame: pd.DataFrame, facts: tuple[str, ...], *, propensity: float) -> Sample:
     rows = len(frame)
-    return Sample(
+    return Sample.of_two_arms(
         covariates=frame[list(facts)].to_numpy(float),
         covariate_names=facts,
         treated=frame.treat.to_numpy() == 1,

@@ -79,7 +79,7 @@ def test_a_lottery_gives_one_trial_per_decision() -> None:
     trials = build_trials(events, snapshots("ab", MARCH), LOTTERY, as_of=AS_OF)
     assert trials.account_ids == ("a", "b")
     assert trials.sample.treated.tolist() == [True, False]
-    assert trials.sample.propensity.tolist() == [0.5, 0.5]
+    assert trials.sample.propensity[:, 1].tolist() == [0.5, 0.5]
     assert trials.outcomes[CHURN].tolist() == [0.0, 1.0]
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from experiments.causal.sample import NO_ACTION
 from experiments.table_file import MOST_WORDS, TableError, read_table
 from experiments.targeting.file import LEAST_ACCOUNTS, asked_of, lottery_of
-from experiments.uplift.arm_sample import NO_ACTION
 
 FILE = "lottery.csv"
 

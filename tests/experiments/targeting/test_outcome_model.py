@@ -9,17 +9,16 @@ import pytest
 from scipy import optimize, stats
 from scipy.special import expit
 
-from experiments.causal.sample import SampleError
+from experiments.causal.sample import NO_ACTION, Sample, SampleError
 from experiments.targeting import outcome_model as model
 from experiments.targeting.outcome_model import expected_outcomes
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 
 ARMS = (NO_ACTION, "call", "mail")
 
 
 def trials(rng, rows, arms=ARMS):
     x = rng.normal(size=(rows, 3))
-    return ArmSample(
+    return Sample(
         covariates=x,
         covariate_names=("a", "b", "c"),
         arm=np.arange(rows) % len(arms),
@@ -145,7 +144,7 @@ def test_rows_of_one_account_count_apart_where_each_account_has_one_left():
     rng = np.random.default_rng(25)
     cluster = np.repeat(np.arange(1200), 10)
     x = np.repeat(rng.normal(size=(1200, 3)), 10, axis=0)
-    sample = ArmSample(
+    sample = Sample(
         covariates=x,
         covariate_names=("a", "b", "c"),
         arm=np.arange(12_000) % 3,
@@ -332,7 +331,7 @@ def test_what_an_arm_changes_on_the_way_is_known_better_by_who_came_so_far():
 
 def nobody_differs(rows, cluster=None):
     """Trials whose covariates are the same for all, so that shares are all there is to learn."""
-    return ArmSample(
+    return Sample(
         covariates=np.zeros((rows, 1)),
         covariate_names=("a",),
         arm=np.arange(rows) % 3,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from experiments.causal.sample import NO_ACTION, Sample
 from experiments.targeting.randomisation_check import drawn_otherwise
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 
 ACTIONS = ("nothing", "call", "mail")
 ODDS = np.array([0.5, 0.3, 0.2])
@@ -15,7 +15,7 @@ ODDS = np.array([0.5, 0.3, 0.2])
 def drawn(seed, *, rows=600, odds=ODDS, promised=None):
     """Trials by these odds, with a number that few are far from the others in, and a rare flag."""
     rng = np.random.default_rng(seed)
-    return ArmSample(
+    return Sample(
         covariates=np.column_stack([np.exp(1.5 * rng.normal(size=rows)), rng.random(rows) < 0.05]),
         covariate_names=("history", "is_odd"),
         arm=rng.choice(3, rows, p=odds),
@@ -27,7 +27,7 @@ def drawn(seed, *, rows=600, odds=ODDS, promised=None):
 
 
 def with_fact(sample, column):
-    return ArmSample(
+    return Sample(
         covariates=np.column_stack([sample.covariates, column]),
         covariate_names=(*sample.covariate_names, "visit"),
         arm=sample.arm,
@@ -57,7 +57,7 @@ def test_accounts_that_were_drawn_once_for_many_rows_are_one_draw():
     rng = np.random.default_rng(3)
     once = rng.choice(3, 40, p=ODDS)
     one = drawn(3, rows=4000)
-    many = ArmSample(
+    many = Sample(
         covariates=np.repeat(one.covariates[:40], 100, axis=0),
         arm=np.repeat(once, 100),
         covariate_names=one.covariate_names,
@@ -94,7 +94,7 @@ def test_what_came_after_the_draw_is_found(column, said):
 def test_all_that_came_after_the_draw_is_named_at_once():
     sample = drawn(7)
     late = with_fact(sample, (sample.arm == 1).astype(float))
-    both = ArmSample(
+    both = Sample(
         covariates=np.column_stack([late.covariates, late.arm == 2]),
         covariate_names=(*late.covariate_names, "opened"),
         arm=late.arm,
@@ -113,7 +113,7 @@ def test_a_fact_by_which_the_odds_were_set_is_none_against_the_draw():
     rng = np.random.default_rng(8)
     is_large = rng.random(2000) < 0.5
     chance = np.where(is_large, 0.8, 0.2)
-    sample = ArmSample(
+    sample = Sample(
         covariates=is_large[:, None].astype(float),
         covariate_names=("is_large",),
         arm=(rng.random(2000) < chance).astype(int),

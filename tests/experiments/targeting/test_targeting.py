@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.causal.sample import SampleError
+from experiments.causal.estimators.aipw import cross_fit
+from experiments.causal.sample import NO_ACTION, Sample, SampleError
 from experiments.targeting.outcome_model import expected_outcomes
 from experiments.targeting.targeting import (
     Decided,
@@ -14,8 +15,6 @@ from experiments.targeting.targeting import (
     held_out_gains,
     held_out_value,
 )
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
-from experiments.uplift.scores import cross_fit
 
 COST = np.array([0.0, 0.05])
 
@@ -26,7 +25,7 @@ def lottery(seed, effect, *, rows=900):
     x = rng.normal(size=(rows, 3))
     arm = rng.integers(0, 2, rows)
     outcome = 0.5 + 0.2 * x[:, 1] + arm * effect(x[:, 0]) + 0.2 * rng.normal(size=rows)
-    sample = ArmSample(
+    sample = Sample(
         covariates=x,
         covariate_names=("a", "b", "c"),
         arm=arm,
@@ -80,7 +79,7 @@ def test_the_value_is_of_accounts_that_the_policy_did_not_see():
     """One account of 20 trials loses by a call, and nobody else could tell."""
     rng = np.random.default_rng(4)
     arm, is_odd = np.arange(320) % 2, np.arange(320) < 20
-    sample = ArmSample(
+    sample = Sample(
         covariates=is_odd[:, None].astype(float),
         covariate_names=("odd",),
         arm=arm,

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from experiments.causal.sample import SampleError
+from experiments.causal.estimators.aipw import cross_fit
+from experiments.causal.sample import NO_ACTION, Sample, SampleError
 from experiments.uplift.ageing import NO_AGEING, aged, ageing_of, segment_weights, weights
-from experiments.uplift.arm_sample import NO_ACTION, ArmSample
 from experiments.uplift.effect_records import Measurement, action_effects
-from experiments.uplift.scores import cross_fit
 
 ROWS = 6_000
 DAYS = 900.0
@@ -82,7 +81,7 @@ def company(seed, then, now, rows=4_000):
     arm = rng.integers(0, 3, rows)
     gain = np.where(age > DAYS / 2, then, now)
     stays = (rng.random(rows) < 0.5 + np.where(arm == 1, gain, 0.0)).astype(float)
-    sample = ArmSample(
+    sample = Sample(
         covariates=rng.normal(size=(rows, 2)),
         covariate_names=("a", "b"),
         arm=arm,

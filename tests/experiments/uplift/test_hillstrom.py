@@ -30,7 +30,7 @@ def test_the_published_effects_are_found(
     people = everyone.filter(pl.col("segment").is_in([email, "No E-Mail"]))
     rows = people.height
     facts = ("recency", "history", "mens", "womens", "newbie")
-    sample = Sample(
+    sample = Sample.of_two_arms(
         covariates=people.select(facts).to_numpy().astype(float),
         covariate_names=facts,
         treated=(people["segment"] == email).to_numpy(),

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from uplift_worlds import ACTIONS, NULL, segment_shifts, uplift_world
 
+from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.estimators.nuisances import Folds, design_matrix
 from experiments.causal.sample import SampleError
 from experiments.uplift.learners import LEARNERS, Lesson, Stack, fit_stack, out_of_fold
 from experiments.uplift.levels import Comparison, account_effects
-from experiments.uplift.scores import cross_fit
 
 CALL = ACTIONS[0]
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.causal.sample import SampleError
-from experiments.uplift.arm_sample import ArmSample
-from experiments.uplift.scores import Scores
+from experiments.causal.estimators.aipw import Scores
+from experiments.causal.sample import Sample, SampleError
 from experiments.uplift.segments import (
     SPREADS,
     Belief,
@@ -27,7 +26,7 @@ def made_scores(
     total = segments * rows
     score = np.zeros((1, total, actions + 1))
     score[0, :, 1:] = effects[:, segment].T + noise * rng.normal(size=(total, actions))
-    sample = ArmSample(
+    sample = Sample(
         covariates=np.zeros((total, 1)),
         covariate_names=("health",),
         arm=np.arange(total) % (actions + 1),
@@ -117,7 +116,7 @@ def test_segments_are_counted():
         ("act_0", "segment 0"),
         ("act_0", "segment 1"),
     ]
-    assert (found[0].n, found[0].n_treated, found[0].n_untouched) == (30, 10, 10)
+    assert (found[0].n, found[0].n_treated, found[0].n_control) == (30, 10, 10)
 
 
 def test_the_playbook_speaks_in_shares_of_a_probability():

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from causal_worlds import sample_world
 
+from experiments.causal.contrast import CLIP, has_counterparts
 from experiments.causal.estimates import estimate_of
 from experiments.causal.estimators.aipw import (
-    CLIP,
-    comparable,
+    arm_scores,
+    arm_weights,
     estimate_aipw,
-    signal,
-    weights,
+    treated_terms,
+    treated_weights,
 )
 from experiments.causal.estimators.nuisances import (
     Folds,
@@ -22,12 +24,39 @@ from experiments.causal.estimators.nuisances import (
     predict_number,
     predict_outcome,
 )
-from experiments.causal.sample import Estimand, SampleError
+from experiments.causal.sample import Estimand, Sample, SampleError
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(9)
+
+
+def effect_of(
+    outcome: np.ndarray,
+    treated: np.ndarray,
+    propensity: np.ndarray,
+    predicted: tuple[np.ndarray, np.ndarray],
+    estimand: Estimand,
+) -> float:
+    """The effect from given propensities and predictions: the arithmetic of the scores alone."""
+    rows = len(outcome)
+    sample = Sample.of_two_arms(
+        covariates=np.empty((rows, 0)),
+        covariate_names=(),
+        treated=treated,
+        propensity=np.full(rows, np.nan),
+        cluster=np.arange(rows),
+    )
+    if estimand == "ATE":
+        both = np.column_stack([1 - propensity, propensity])
+        weight = arm_weights(sample, both)
+        score = arm_scores(sample, outcome, np.column_stack(predicted), weight)
+        return float((score[:, 1] - score[:, 0]).mean())
+    kept = np.ones(rows, dtype=bool)
+    weight = treated_weights(treated, ~treated, propensity, kept)
+    top, bottom = treated_terms(outcome, predicted[0], treated, kept, weight)
+    return float(top.sum() / bottom.sum())
 
 
 @pytest.mark.parametrize(("estimand", "score"), [("ATE", "ATE"), ("ATT", "ATTE")])
@@ -62,17 +91,7 @@ def test_it_equals_double_ml_on_the_same_predictions(
                 "t": {"ml_m": propensity[:, None], "ml_g0": m0[:, None], "ml_g1": m1[:, None]}
             }
         )
-    kept = np.ones(1500, dtype=bool)
-    top, bottom = signal(
-        outcome=world.continuous,
-        treated=treated,
-        propensity=propensity,
-        predicted_control=m0,
-        predicted_treated=m1,
-        kept=kept,
-        estimand=estimand,
-    )
-    ours = top.sum() / bottom.sum()
+    ours = effect_of(world.continuous, treated, propensity, (m0, m1), estimand)
     if estimand == "ATE":
         assert ours == pytest.approx(peer.coef[0], rel=1e-9)
     else:
@@ -130,38 +149,30 @@ def test_either_prediction_may_be_wrong(estimand: Estimand) -> None:
             ("wrong outcome", propensity, np.zeros(rows)),
             ("wrong propensity", np.full(rows, 0.5), 2 * x),
         ):
-            top, bottom = signal(
-                outcome=outcome,
-                treated=treated,
-                propensity=e,
-                predicted_control=m0,
-                predicted_treated=m0 + 1.0,
-                kept=np.ones(rows, dtype=bool),
-                estimand=estimand,
-            )
-            errors[name].append(top.sum() / bottom.sum() - 1.0)
+            found = effect_of(outcome, treated, e, (m0, m0 + 1.0), estimand)
+            errors[name].append(found - 1.0)
     for name, values in errors.items():
         assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(8) + 0.02, name
 
 
-def test_weights_make_each_arm_stand_for_its_target() -> None:
+def test_weights_of_an_att_make_the_untreated_stand_for_the_treated() -> None:
     treated = np.array([True, True, False, False, False])
-    propensity = np.array([0.5, 0.995, 0.2, 0.5, 0.001])
+    chance = np.array([0.5, 0.995, 0.2, 0.5, 0.001])
     kept = np.array([True, False, True, True, True])
-    att = weights(propensity, treated, kept, "ATT")
-    assert att[:2].tolist() == [1.0, 0.0]
-    assert att[~treated].sum() == pytest.approx(1.0)  # stand for the one treated row that is left
-    kept = np.array([True, False, True, True, False])
-    ate = weights(propensity, treated, kept, "ATE")
-    assert ate[treated].sum() == pytest.approx(3.0)
-    assert ate[~treated].sum() == pytest.approx(3.0)
+    found = treated_weights(treated, ~treated, chance, kept)
+    assert found[:2].tolist() == [1.0, 0.0]
+    assert found[~treated].sum() == pytest.approx(1.0)  # for the one treated row that is left
+    other = np.array([False, False, True, True, False])  # the last row is of another action
+    found = treated_weights(treated, other, chance, kept)
+    assert found[4] == 0.0
 
 
 def test_a_row_needs_counterparts_as_far_out_as_itself() -> None:
-    propensity = np.array([0.2, 0.6, 0.75, 0.995, 0.005, 0.3, 0.5, 0.7, 0.8, 0.9])
-    treated = np.array([True] * 4 + [False] * 6)
+    chance = np.array([0.2, 0.6, 0.75, 0.995, 0.005, 0.3, 0.5, 0.7, 0.8, 0.9])
+    arm = np.array([1] * 4 + [0] * 6)
+    both = np.column_stack([1 - chance, chance])
     # The third highest of the untreated is 0.7; the third lowest of the treated 0.75.
-    assert comparable(propensity, treated, "ATT").tolist() == [
+    assert has_counterparts(both, arm, 0).tolist() == [
         True,
         True,
         False,
@@ -174,9 +185,10 @@ def test_a_row_needs_counterparts_as_far_out_as_itself() -> None:
         False,
     ]
     sure = np.array([0.1, 0.2, 0.3, 0.995, 0.992, 0.993, 0.994, 0.005])
-    of_it = np.array([True, True, True, True, False, False, False, False])
-    assert comparable(sure, of_it, "ATT").tolist() == [True] * 3 + [False] * 4 + [True]
-    assert not comparable(sure, of_it, "ATE")[-1]
+    of_it = np.array([1, 1, 1, 1, 0, 0, 0, 0])
+    both = np.column_stack([1 - sure, sure])
+    assert has_counterparts(both, of_it, 0).tolist() == [True] * 3 + [False] * 4 + [True]
+    assert not has_counterparts(both, of_it, 1)[-1]
 
 
 def test_accounts_that_were_sure_to_be_treated_are_trimmed_and_counted(
@@ -186,14 +198,7 @@ def test_accounts_that_were_sure_to_be_treated_are_trimmed_and_counted(
     treated = world.sample.treated.copy()
     certain = world.sample.covariates[:, 0] < -1.0
     treated[certain] = True
-    sure = type(world.sample)(
-        covariates=world.sample.covariates,
-        covariate_names=world.sample.covariate_names,
-        treated=treated,
-        propensity=world.sample.propensity,
-        stratum=world.sample.stratum,
-        cluster=world.sample.cluster,
-    )
+    sure = replace(world.sample, arm=treated.astype(np.int64))
     fit = estimate_aipw(sure, {"y": world.outcome}, estimand="ATT", rng=rng, repeats=1)["y"]
     assert fit.n_trimmed > 0.5 * certain.sum()
     assert (fit.weight[~fit.kept] == 0).all()

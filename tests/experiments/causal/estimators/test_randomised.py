@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
 from causal_worlds import sample_world
 
-from experiments.causal.estimates import estimate_of
+from experiments.causal.estimates import estimate_of, mean_effects
 from experiments.causal.estimators.nuisances import design_matrix
-from experiments.causal.estimators.randomised import estimate_randomised
+from experiments.causal.estimators.randomised import estimate_randomised, score_lottery
 from experiments.causal.sample import Sample, SampleError
 
 
@@ -43,16 +45,9 @@ def test_without_covariates_it_is_the_weighted_difference_of_means(
 ) -> None:
     world = sample_world(rng, confounded=False, rows=1200, draws=3)
     bare = world.sample.columns(())
-    one_draw = Sample(
-        covariates=bare.covariates,
-        covariate_names=(),
-        treated=bare.treated,
-        propensity=bare.propensity,
-        stratum=np.zeros(1200, dtype=int),
-        cluster=bare.cluster,
-    )
+    one_draw = replace(bare, stratum=None)
     fit = estimate_randomised(one_draw, {"y": world.outcome}, estimand="ITT", rng=rng)["y"]
-    treated, p = bare.treated, bare.propensity
+    treated, p = bare.treated, bare.propensity[:, 1]
     by_hand = np.average(world.outcome[treated], weights=1 / p[treated]) - np.average(
         world.outcome[~treated], weights=1 / (1 - p[~treated])
     )
@@ -85,13 +80,10 @@ def test_covariates_sharpen_the_interval(rng: np.random.Generator) -> None:
 
 def test_a_small_lottery_takes_only_what_its_rows_allow(rng: np.random.Generator) -> None:
     world = sample_world(rng, confounded=False, rows=40)
-    wide = Sample(
+    wide = replace(
+        world.sample,
         covariates=rng.normal(size=(40, 39)),
         covariate_names=tuple(f"x{number}" for number in range(39)),
-        treated=world.sample.treated,
-        propensity=world.sample.propensity,
-        stratum=world.sample.stratum,
-        cluster=world.sample.cluster,
     )
     fit = estimate_randomised(wide, {"y": world.outcome}, estimand="ITT", rng=rng)["y"]
     plain = estimate_randomised(wide.columns(()), {"y": world.outcome}, estimand="ITT", rng=rng)[
@@ -104,14 +96,32 @@ def test_a_small_lottery_takes_only_what_its_rows_allow(rng: np.random.Generator
 def test_chance_must_have_decided(rng: np.random.Generator, wrong: float) -> None:
     world = sample_world(rng, confounded=False, rows=100)
     propensity = world.sample.propensity.copy()
-    propensity[7] = wrong
-    judged = Sample(
-        covariates=world.sample.covariates,
-        covariate_names=world.sample.covariate_names,
-        treated=world.sample.treated,
-        propensity=propensity,
-        stratum=world.sample.stratum,
-        cluster=world.sample.cluster,
-    )
+    propensity[7] = [1 - wrong, wrong]
+    judged = replace(world.sample, propensity=propensity)
     with pytest.raises(SampleError, match="1 of 100 trials have no logged propensity"):
         estimate_randomised(judged, {"y": world.outcome}, estimand="ITT", rng=rng)
+
+
+def test_several_arms_are_scored_as_two_are() -> None:
+    """The arms of a lottery do not see each other: an action's score is that of its own pair."""
+    rng = np.random.default_rng(1)
+    rows = 3000
+    x = rng.normal(size=(rows, 2))
+    arm = rng.integers(3, size=rows)
+    outcome = x[:, 0] + np.array([0.0, 0.5, -0.3])[arm] + rng.normal(size=rows)
+    sample = Sample(
+        covariates=x,
+        covariate_names=("health", "load"),
+        arm=arm,
+        arms=("none", "call", "training"),
+        propensity=np.full((rows, 3), 1 / 3),
+        segment=np.full(rows, "all"),
+        cluster=np.arange(rows),
+    )
+    found = mean_effects(score_lottery(sample, outcome))
+    for action, effect in enumerate((0.5, -0.3), 1):
+        alone = estimate_randomised(sample, {"y": outcome}, estimand="ITT", rng=rng, action=action)[
+            "y"
+        ]
+        assert estimate_of(alone).estimate == found[action - 1].estimate
+        assert abs(found[action - 1].estimate - effect) < 3 * found[action - 1].standard_error

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from uplift_worlds import ACTIONS, NULL, uplift_world
 
+from experiments.causal.estimates import estimate_of, mean_and_error, mean_effect, mean_effects
+from experiments.causal.estimators.aipw import arm_weights, cross_fit, estimate_aipw
 from experiments.causal.estimators.nuisances import design_matrix, predict_arms, predict_under_arms
-from experiments.causal.sample import SampleError
-from experiments.uplift.arm_sample import ArmSample
-from experiments.uplift.means import mean_and_error, mean_effect, mean_effects
-from experiments.uplift.scores import arm_weights, cross_fit
+from experiments.causal.sample import Sample, SampleError
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,7 @@ def scores(world):
 
 def test_effects_are_within_three_errors_of_the_truth(world, scores):
     for found, truth in zip(mean_effects(scores), world.effects().mean(axis=0), strict=True):
-        assert abs(found.estimate - truth) < 3 * found.standard_error, found.action
+        assert abs(found.estimate - truth) < 3 * found.standard_error
 
 
 def test_the_plain_difference_would_have_been_wrong(world):
@@ -43,10 +42,11 @@ def test_the_plain_difference_would_have_been_wrong(world):
 
 def test_it_names_the_counts_behind_each_effect(world, scores):
     found = mean_effects(scores)[0]
-    assert found.n == found.n_clusters == 4000
+    assert found.n_clusters == 4000
+    assert found.n == found.n_treated + found.n_control
     assert found.n_treated == int((world.sample.arm == 1).sum())
-    assert found.n_untouched == int((world.sample.arm == 0).sum())
-    assert 300 < scores.effective_n(1) < found.n_treated + found.n_untouched
+    assert found.n_control == int((world.sample.arm == 0).sum())
+    assert 300 < scores.effective_n(1) < found.n_treated + found.n_control
 
 
 def test_logged_propensities_are_used_as_they_are():
@@ -98,9 +98,10 @@ def test_repeated_rows_of_one_account_are_one_account():
         once,
         score=once.score[:, twice],
         weight=once.weight[twice],
+        propensity=once.propensity[twice],
         sample=world.sample.keep(np.ones(800, dtype=bool)),
     )
-    sample = ArmSample(
+    sample = Sample(
         **{
             name: getattr(world.sample, name)[twice]
             for name in ("covariates", "arm", "propensity", "segment", "cluster")
@@ -134,34 +135,6 @@ def test_the_error_holds_the_spread_between_repeats():
     assert mean_and_error(apart, cluster)[1] == pytest.approx(np.sqrt(error**2 + 1.0))
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"covariates": np.zeros((3, 1))}, "The covariates have shape"),
-        ({"propensity": np.zeros((3, 2))}, "The propensities have shape"),
-        ({"cluster": np.arange(3)}, "`cluster` has 3 entries"),
-        ({"arms": ("newsletter", "none")}, "'none' first"),
-        ({"arms": ("none", "newsletter", "call")}, "hold none of"),
-        ({"arm": np.zeros(4, dtype=int)}, "hold none of newsletter"),
-        ({"propensity": np.full((4, 2), 0.7)}, "sum to 1"),
-    ],
-)
-def test_a_sample_that_contradicts_itself_is_refused(change, words):
-    sample = ArmSample(
-        covariates=np.zeros((4, 1)),
-        covariate_names=("health",),
-        arm=np.array([0, 1, 0, 1]),
-        arms=("none", "newsletter"),
-        propensity=np.full((4, 2), 0.5),
-        segment=np.array(["all"] * 4),
-        cluster=np.arange(4),
-    )
-    if words == "hold none of":
-        change = {**change, "propensity": np.full((4, 3), np.nan)}
-    with pytest.raises(SampleError, match=words):
-        replace(sample, **change)
-
-
 def test_what_can_not_be_scored_is_refused(world):
     unknown = world.stayed.copy()
     unknown[5] = np.nan
@@ -175,15 +148,31 @@ def test_what_can_not_be_scored_is_refused(world):
 def test_an_effect_without_an_error_is_refused(scores):
     flat = replace(scores, score=np.zeros_like(scores.score))
     with pytest.raises(SampleError, match="says the same"):
-        mean_effect(flat, 1, np.ones(4000, dtype=bool))
+        mean_effect(flat, 1)
 
 
-def test_the_trials_of_one_action_and_of_none_carry_their_odds_against_each_other():
+def test_a_contrast_has_the_odds_of_its_pair():
     world = uplift_world(np.random.default_rng(5), rows=600, randomised=True)
-    pair, rows = world.sample.against_nothing(2)
-    assert set(world.sample.arm[rows]) == {0, 2}
+    found = cross_fit(world.sample, world.stayed, rng=np.random.default_rng(1), repeats=1)
     first = world.sample.propensity[0]
-    assert pair.propensity == pytest.approx(first[2] / (first[0] + first[2]))
+    assert found.contrast(2).chance == pytest.approx(first[2] / (first[0] + first[2]))
+
+
+def test_an_att_of_one_of_several_actions_is_over_those_that_received_it(world):
+    fit = estimate_aipw(
+        world.sample,
+        {"stayed": world.stayed},
+        estimand="ATT",
+        rng=np.random.default_rng(1),
+        action=1,
+        repeats=1,
+    )["stayed"]
+    found = estimate_of(fit)
+    treated = world.sample.arm == 1
+    truth = world.effects()[treated & fit.kept, 0].mean()
+    assert abs(found.estimate - truth) < 3 * found.standard_error
+    assert found.n_treated + fit.n_trimmed >= int(treated.sum())
+    assert (fit.weight[world.sample.arm > 1] == 0).all()
 
 
 def test_an_arm_too_rare_to_model_is_given_its_share(world):
