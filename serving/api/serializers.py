@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from experiments.effects.measured import Belief
 from experiments.policy.recommend import DO_NOTHING, Candidate, Recommendation
-from serving.api.schemas.accounts import AccountAnswer, AccountRow
+from serving.api.schemas.accounts import ACCOUNT_ANSWER, AccountAnswer, AccountRow
 from serving.api.schemas.decisions import (
     BeliefAnswer,
     CandidateAnswer,
@@ -102,7 +103,11 @@ def account_answer(
     family: Family | None,
 ) -> AccountAnswer:
     """All that is known of one account."""
-    return AccountAnswer(
+    outlooks: dict[str, Any] = {
+        name: OutlookAnswer(probability=_given(outlook.at), note=outlook.note)
+        for name, outlook in other_outlooks(score).items()
+    }
+    return ACCOUNT_ANSWER(
         account_id=score.account_id,
         name=score.attributes.get("account_name"),
         as_of=score.as_of,
@@ -114,8 +119,7 @@ def account_answer(
         expansion=probability_answer(score.expansion) if score.expansion else None,
         expansion_by_horizon=[growth_answer(score, at) for at in score.growth],
         expansion_note=score.expansion_note,
-        contraction=outlook_answer(score, "contraction"),
-        silent_churn=outlook_answer(score, "silent_churn"),
+        **outlooks,
         renewal=renewal_answer(renewal_outlook(score)),
         renewal_expansion=renewal_answer(growth_by_renewal(score)),
         risk_tier=score.risk_tier,
@@ -183,12 +187,6 @@ def renewal_answer(found: RenewalOutlook) -> RenewalAnswer:
     return RenewalAnswer(
         days_to_renewal=found.days_to_renewal, probability=_given(found.at), note=found.note
     )
-
-
-def outlook_answer(score: AccountScore, outcome: str) -> OutlookAnswer:
-    """What the model of another outcome says."""
-    outlook = other_outlooks(score)[outcome]
-    return OutlookAnswer(probability=_given(outlook.at), note=outlook.note)
 
 
 def _given(at: HorizonProbability | None) -> ProbabilityAnswer | None:

@@ -20,6 +20,7 @@ from features.health.score import (
     moves,
     trend,
 )
+from registry.outcomes import CHURN, EXPANSION
 from serving.pages.frame import Frame, Notice
 from serving.pages.portfolio_page import source_line
 from serving.pages.views.account_links import (
@@ -263,9 +264,9 @@ def account_page(
             if part.points is not None
         ),
         health_unknown=_unknown_parts(score),
-        reasons=reasons_view(score.reasons, at_90.probability if at_90 else None, "churn"),
+        reasons=reasons_view(score.reasons, at_90.probability if at_90 else None, CHURN.words),
         growth_reasons=(
-            reasons_view(score.expansion_reasons, score.expansion.probability, "growth")
+            reasons_view(score.expansion_reasons, score.expansion.probability, EXPANSION.words)
             if score.expansion_reasons and score.expansion
             else None
         ),

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from registry.outcomes import CHURN, OUTCOME_OF_MODEL
 from registry.promotion.promotion import EvidenceDocument
 from serving.pages.frame import Frame
 from serving.pages.model_card_page import card_address
 from serving.pages.reports import Report
 from serving.pages.views.capacity_view import HoursView
-from serving.scoring.models_served import CHURN, CHURN_FORMULA, EXPANSION, ModelRow, WithheldSegment
-from serving.scoring.score import CONTRACTION, SILENT_CHURN
+from serving.scoring.models_served import ModelRow, WithheldSegment
 from serving.text_format import instant, percent, plain
 
 METRICS: Mapping[str, str] = {
@@ -24,23 +24,6 @@ METRICS: Mapping[str, str] = {
     "calibration_error": "Calibration error: how far probabilities are off on average",
 }
 """The metrics that a training records, and what each says."""
-
-RANKED: Mapping[str, tuple[str, str]] = {
-    CHURN: ("an account that left", "one that stayed"),
-    CHURN_FORMULA: ("an account that left", "one that stayed"),
-    EXPANSION: ("an account that expanded", "one that did not"),
-    CONTRACTION: ("an account that shrank", "one that did not"),
-    SILENT_CHURN: ("an account that fell silent", "one that did not"),
-}
-"""Label to the two accounts that its AUC puts in order."""
-
-TITLES: Mapping[str, str] = {
-    CHURN: "Churn model",
-    EXPANSION: "Expansion model",
-    CONTRACTION: "Contraction model",
-    SILENT_CHURN: "Model of silence",
-    CHURN_FORMULA: "Health formula, calibrated for churn",
-}
 
 ABOUT_STATES: Mapping[str, str] = {
     "serving": "",
@@ -143,7 +126,7 @@ def models_page(
     withheld: Sequence[WithheldSegment] = (),
 ) -> ModelsPage:
     """Every model with its metrics, its baselines, why it was promoted, and whom it is kept from."""
-    churn_serves = any(row.serving and row.label == CHURN for row in rows)
+    churn_serves = any(row.serving and row.label == CHURN.name for row in rows)
     models: list[ModelView] = []
     for row in rows:
         view = _model(
@@ -186,7 +169,7 @@ def reports_page(
     )
 
 
-def metrics_by_horizon(metrics: Mapping[str, float], label: str = CHURN) -> MetricTable:
+def metrics_by_horizon(metrics: Mapping[str, float], label: str = CHURN.name) -> MetricTable:
     """Metrics named ``<name>_<days>d`` with their intervals, a column per horizon.
 
     >>> table = metrics_by_horizon({"auc_30d": 0.71, "auc_30d_low": 0.66, "auc_30d_high": 0.75,
@@ -224,8 +207,21 @@ def metric_words(name: str, label: str) -> str:
     >>> metric_words("auc", "expansion")
     'AUC: how often an account that expanded is ranked above one that did not'
     """
-    hit, miss = RANKED[label]
-    return METRICS.get(name, plain(name).capitalize()).format(hit=hit, miss=miss)
+    words = OUTCOME_OF_MODEL[label].words
+    template = METRICS.get(name, plain(name).capitalize())
+    return template.format(hit=words.happened, miss=words.not_happened)
+
+
+def model_title(label: str) -> str:
+    """What the models of a label are called.
+
+    >>> model_title("churn"), model_title("churn-formula")
+    ('Churn model', 'Health formula, calibrated for churn')
+    """
+    outcome = OUTCOME_OF_MODEL[label]
+    if label == outcome.formula_model:
+        return f"Health formula, calibrated for {plain(outcome.name)}"
+    return outcome.words.model
 
 
 def beside_baselines(metrics: Mapping[str, float]) -> MetricTable:
@@ -288,7 +284,7 @@ better in 86% of the draws of accounts.',)
 def _state(row: ModelRow, *, churn_serves: bool) -> str:
     """What a version is doing: the calibrated formula waits while a churn model serves."""
     if row.serving:
-        return "in reserve" if row.label == CHURN_FORMULA and churn_serves else "serving"
+        return "in reserve" if row.label == CHURN.formula_model and churn_serves else "serving"
     return "challenger" if row.challenger else "not serving"
 
 
@@ -300,7 +296,7 @@ def _model(row: ModelRow, *, churn_serves: bool, withheld: tuple[str, ...]) -> M
             f" {row.changed.how.capitalize()} on {instant(row.changed.at)} by {row.changed.by}."
         )
     return ModelView(
-        title=f"{TITLES[row.label]}, version {row.version}",
+        title=f"{model_title(row.label)}, version {row.version}",
         state=state,
         state_class=f"state-{state.replace(' ', '-')}",
         about=about,

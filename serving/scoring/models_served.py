@@ -15,6 +15,7 @@ from datetime import datetime
 from features.workspace import Workspace
 from registry.bundle.bundle import BundleError
 from registry.bundle.segment_gate import EVERYONE, SWITCH_FILE, SegmentSwitchError, read_switch
+from registry.outcomes import CHURN, EXPANSION, MODEL_NAMES, OUTCOME_OF_MODEL, SERVED
 from registry.store.store import (
     ChampionChange,
     ModelStore,
@@ -22,17 +23,17 @@ from registry.store.store import (
     NoChampionError,
     standing,
 )
-from serving.scoring.score import CONTRACTION, OTHER_OUTCOMES, SILENT_CHURN, Models, ServedModel
+from serving.scoring.score import OTHER_OUTCOMES, Models, ServedModel
 
 log = logging.getLogger("keepwell.serving")
 
 FOLDERS = re.compile(r"(?:\b(?:file|sqlite):/+|(?<![\w.:/])/(?=[^\s/'\"]+/))(?:[^\s/'\"]+/)*")
 """The folders before a file's name, in an address or an absolute path."""
 
-CHURN, EXPANSION, CHURN_FORMULA = "churn", "expansion", "churn-formula"
-SERVED_LABELS = (CHURN, EXPANSION, CONTRACTION, SILENT_CHURN, CHURN_FORMULA)
+SERVED_LABELS = tuple(name for name in MODEL_NAMES if OUTCOME_OF_MODEL[name].is_served)
+"""The models whose champions answer."""
 
-SWITCHED = (CHURN, EXPANSION)
+SWITCHED = tuple(outcome.name for outcome in SERVED if outcome.can_be_withheld)
 """The models that monitoring can withhold from a segment."""
 
 UNREADABLE = (
@@ -58,9 +59,9 @@ def champions(store: ModelStore) -> Models:
                 served[label] = before
                 log.warning("%s %s goes on.", refusals[label], before.version)
     return Models(
-        churn=served.get(CHURN),
-        churn_formula=served.get(CHURN_FORMULA),
-        expansion=served.get(EXPANSION),
+        churn=served.get(CHURN.name),
+        churn_formula=served.get(str(CHURN.formula_model)),
+        expansion=served.get(EXPANSION.name),
         refusals=refusals,
         others={label: served[label] for label in OTHER_OUTCOMES if label in served},
     )
@@ -72,7 +73,8 @@ def models_of(workspace: Workspace, store: ModelStore) -> Models:
     Where that can not be read, no model answers: it may be withheld from anybody.
     """
     models = champions(store)
-    served = dict(zip(SWITCHED, (models.churn, models.expansion), strict=True))
+    named = {CHURN.name: models.churn, EXPANSION.name: models.expansion, **models.others}
+    served = {label: named.get(label) for label in SWITCHED}
     try:
         switch = read_switch(workspace.monitoring_dir / SWITCH_FILE)
     except SegmentSwitchError as error:

@@ -25,6 +25,7 @@ from registry.bundle.contract import FeatureContract, FeatureContractError
 from registry.bundle.metadata import AMOUNT_ERROR
 from registry.bundle.segment_gate import EVERYONE, segment_key
 from registry.bundle.untreated_risk import Untouched
+from registry.outcomes import OUTLOOKS, outcome_named
 from serving.scoring.expected_money import Money, yearly
 from serving.scoring.explanations import (
     Peers,
@@ -42,12 +43,8 @@ ScoredBy = Literal["model", "health_formula", "none"]
 TIER_HORIZON_DAYS = 90
 STANDARD_HORIZONS = (30, 60, 90)
 
-CONTRACTION, SILENT_CHURN = "contraction", "silent_churn"
-OTHER_OUTCOMES = (CONTRACTION, SILENT_CHURN)
+OTHER_OUTCOMES = tuple(outcome.name for outcome in OUTLOOKS)
 """What else may come of an account; shown beside churn and expansion where a model serves."""
-
-SILENT_AFTER_DAYS = 30
-"""Of an account without use for longer there is nothing left to predict: it is silent."""
 
 ENDED = "the contract has ended, so there is nothing left to predict"
 
@@ -379,7 +376,7 @@ def score_accounts(
                 "the contract has ended"
                 if left
                 else stale
-                or _not_asked(name, features)
+                or _not_asked(name, features, attributes)
                 or (
                     unreadable or models.refusals.get(name, f"there is no {_spoken(name)} model")
                     if answer is None
@@ -501,11 +498,15 @@ def _say_health_reasons(say_health: Callable[[], Health]) -> Reasons:
     return health_reasons(say_health())
 
 
-def _not_asked(outcome: str, features: Mapping[str, float | None]) -> str | None:
+def _not_asked(
+    name: str, features: Mapping[str, float | None], attributes: Mapping[str, str | None]
+) -> str | None:
     """Why an account is not among those that the outcome is asked about."""
-    idle = features.get("days_since_activity")
-    if outcome == SILENT_CHURN and idle is not None and idle > SILENT_AFTER_DAYS:
+    outcome, idle = outcome_named(name), features.get("days_since_activity")
+    if outcome.cohort == "in_use" and idle is not None and idle > outcome.silence_days:
         return f"it has been silent for {idle:.0f} days already"
+    if outcome.cohort == "trial" and attributes.get("contract_status") != "trial":
+        return "it is not in a trial"
     return None
 
 

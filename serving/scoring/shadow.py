@@ -23,11 +23,13 @@ from features.health.score import FORMULAS
 from features.workspace import Workspace, write_atomically
 from registry.bundle.bundle import BundleError, ModelBundle
 from registry.bundle.contract import FeatureContractError
+from registry.outcomes import CHURN, EXPANSION
 from registry.store.store import ModelStore, ModelStoreError
 from serving.scoring.models_served import without_folders
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, risk_tier
 
-SHADOWED = ("churn", "expansion")
+SHADOWED = (CHURN.name, EXPANSION.name)
+"""The outcomes whose challengers are compared."""
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "account_id": pl.String,

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from serving.api.dependencies import AtDesk, family_at, problems
 from serving.api.schemas.accounts import (
+    ACCOUNT_ANSWER,
     AccountAnswer,
     AccountsAnswer,
     TimelineAnswer,
@@ -111,7 +112,12 @@ def list_accounts(desk: AtDesk, query: Annotated[AccountsQuery, Query()]) -> Acc
     )
 
 
-@router.get("/accounts/{account_id}", summary="One account", responses=problems(401, 404, 422, 503))
+@router.get(
+    "/accounts/{account_id}",
+    summary="One account",
+    response_model=ACCOUNT_ANSWER,
+    responses=problems(401, 404, 422, 503),
+)
 def read_account(desk: AtDesk, account_id: AccountPath) -> AccountAnswer:
     """Everything known of one account: probabilities, health, reasons, features, and what the
     accounts below it come to."""

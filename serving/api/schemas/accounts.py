@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, create_model
 
+from registry.outcomes import OUTLOOKS
 from serving.api.schemas.families import FamilyAnswer, ParentAnswer
 from serving.api.schemas.outlooks import GrowthAnswer, OutlookAnswer, RenewalAnswer, UntouchedAnswer
 from serving.api.schemas.scores import (
@@ -67,7 +68,7 @@ class AccountsAnswer(Answer):
 
 
 class AccountAnswer(Answer):
-    """All that is known of one account."""
+    """All that is known of one account, but for its other outcomes: see ``ACCOUNT_ANSWER``."""
 
     account_id: str
     name: str | None
@@ -82,8 +83,6 @@ class AccountAnswer(Answer):
         description="Rising with the horizon; empty where it is not known, see `expansion_note`."
     )
     expansion_note: str | None
-    contraction: OutlookAnswer
-    silent_churn: OutlookAnswer
     renewal: RenewalAnswer
     renewal_expansion: RenewalAnswer
     risk_tier: str | None
@@ -105,6 +104,15 @@ class AccountAnswer(Answer):
     attributes: dict[str, str | None]
     features: dict[str, float | None]
     freshness: list[FreshnessAnswer]
+
+
+ACCOUNT_ANSWER: type[AccountAnswer] = create_model(
+    "AccountAnswer",
+    __base__=AccountAnswer,
+    __doc__="All that is known of one account.",
+    **cast("Any", {outcome.name: (OutlookAnswer, ...) for outcome in OUTLOOKS}),
+)
+"""With a field for each outcome beside churn and expansion, as ``registry/outcomes.py`` has them."""
 
 
 class TimelineEventAnswer(Answer):

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from registry.outcomes import OUTLOOKS
 from serving.scoring.outlooks import (
     RenewalOutlook,
     growth_by_renewal,
@@ -17,8 +18,6 @@ from serving.scoring.outlooks import (
     renewal_outlook,
 )
 from serving.scoring.score import (
-    CONTRACTION,
-    SILENT_CHURN,
     AccountScore,
     HorizonProbability,
     Models,
@@ -28,11 +27,6 @@ from serving.text_format import NOT_KNOWN, day, money, percent, percent_range, p
 
 FAR_HORIZONS = (180, 365)
 """Days; beside those that stand in the picture. Trained where the history reaches."""
-
-OUTCOME_DAYS = 90
-"""What the models of the outcomes below look ahead; their own number stands where one serves."""
-
-OUTCOMES = {CONTRACTION: "Pays at least a tenth less", SILENT_CHURN: "Falls silent for 30 days"}
 
 
 NONE_PROMOTED = re.compile(r"^No .* model has been promoted\.$")
@@ -61,7 +55,7 @@ def outlook_lines(score: AccountScore, models: Models) -> tuple[OutlookLine, ...
     """
     found = other_outlooks(score)
     leaves = score.model_version or ""
-    grows = models.expansion.version if models.expansion is not None else ""
+    grows = _version(models.expansion)
     return (
         _renewal(
             score,
@@ -82,15 +76,20 @@ def outlook_lines(score: AccountScore, models: Models) -> tuple[OutlookLine, ...
         *(
             _line(
                 score,
-                what,
-                found[name].at,
-                note=plain_note(found[name].note),
-                source=models.others[name].version if name in models.others else "",
-                unknown=f"within {OUTCOME_DAYS} days",
+                outcome.words.statement,
+                found[outcome.name].at,
+                note=plain_note(found[outcome.name].note),
+                source=_version(models.others.get(outcome.name)),
+                unknown=f"within {outcome.horizons[-1]} days",
             )
-            for name, what in OUTCOMES.items()
+            for outcome in OUTLOOKS
+            if outcome.cohort != "trial" or score.attributes.get("contract_status") == "trial"
         ),
     )
+
+
+def _version(served: ServedModel | None) -> str:
+    return "" if served is None else served.version
 
 
 def _renewal(
@@ -146,7 +145,7 @@ def _far_growth(score: AccountScore, models: Models, horizon: int) -> OutlookLin
         f"Grows within {horizon} days",
         at,
         note=note,
-        source=models.expansion.version if models.expansion is not None else "",
+        source=_version(models.expansion),
         unknown=f"by {day(_after(score, horizon))}",
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from registry.outcomes import OutcomeWords
 from serving.pages.views.charts import reason_bar
 from serving.scoring.explanations import Reason, Reasons
 from serving.text_format import percent, signed, within_a_sentence
@@ -51,7 +52,7 @@ class ReasonsView:
     more_label: str
 
 
-def reasons_view(reasons: Reasons, probability: float | None, about: str) -> ReasonsView:
+def reasons_view(reasons: Reasons, probability: float | None, about: OutcomeWords) -> ReasonsView:
     """Reasons as bars to both sides of one line."""
     everything = [*reasons.signals, *reasons.levers, *reasons.context]
     widest = max((abs(r.points) for r in everything), default=0.0)
@@ -77,15 +78,15 @@ def reasons_view(reasons: Reasons, probability: float | None, about: str) -> Rea
     summary = (
         f"Every account starts at {percent(reasons.start / 100)}. What is listed here moves "
         f"this one by {signed(shown)} points{smaller}, to {percent(probability)}. These go "
-        f"with {'leaving' if about == 'churn' else 'growing'} among past accounts; they are "
+        f"with {about.gerund} among past accounts; they are "
         f"not shown to cause it."
     )
-    more, less = (
-        ("more likely to leave", "less likely to leave")
-        if about == "churn"
-        else ("more likely to grow", "less likely to grow")
+    return ReasonsView(
+        lists=tuple(found),
+        summary=summary,
+        less_label=f"less likely to {about.verb}",
+        more_label=f"more likely to {about.verb}",
     )
-    return ReasonsView(lists=tuple(found), summary=summary, less_label=less, more_label=more)
 
 
 def _reason_line(reason: Reason, widest: float) -> ReasonLine:

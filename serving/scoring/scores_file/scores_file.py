@@ -29,6 +29,7 @@ from features.compute.snapshot_store import MADE_FROM, SnapshotStore
 from features.health.score import FORMULAS
 from features.workspace import Workspace
 from registry.bundle.contract import FeatureContractError
+from registry.outcomes import CHURN, EXPANSION
 from registry.store.store import ModelStore
 from serving.scoring.explanations import MOST_REASONS, Peers
 from serving.scoring.models_served import models_of
@@ -152,9 +153,9 @@ def able_to_read(path: Path, models: Models, *, digests: Mapping[str, str]) -> M
 
     return replace(
         models,
-        churn=able("churn", models.churn),
-        expansion=able("expansion", models.expansion),
-        churn_formula=able("churn-formula", models.churn_formula),
+        churn=able(CHURN.name, models.churn),
+        expansion=able(EXPANSION.name, models.expansion),
+        churn_formula=able(str(CHURN.formula_model), models.churn_formula),
         refusals=refusals,
     )
 

@@ -266,6 +266,8 @@ def test_each_model_is_measured_in_the_words_of_what_it_predicts():
         "contraction": "AUC: how often an account that shrank is ranked above one that did not",
         "silent_churn": "AUC: how often an account that fell silent is ranked above one that did "
         "not",
+        "trial_conversion": "AUC: how often a trial that became a contract is ranked above one that "
+        "did not",
         "churn-formula": "AUC: how often an account that left is ranked above one that stayed",
     }
 

@@ -100,7 +100,9 @@ def test_without_a_model_the_other_outcomes_are_unknown_and_say_why(scored) -> N
         for name, outlook in other_outlooks(score).items():
             assert outlook.at is None
             assert outlook.note is not None
-            if not score.has_left and "silent for" not in outlook.note:
+            if name == "trial_conversion" and not score.has_left:
+                assert outlook.note == "It is not in a trial."
+            elif not score.has_left and "silent for" not in outlook.note:
                 assert outlook.note == f"No {name.replace('_', ' ')} model has been promoted."
 
 
@@ -113,6 +115,8 @@ def test_other_outcomes_are_shown_where_a_model_serves(scored, models) -> None:
             idle = score.features.get("days_since_activity")
             if score.has_left:
                 assert outlook.note == "The contract has ended."
+            elif name == "trial_conversion":
+                assert outlook.note == "It is not in a trial."
             elif name == "silent_churn" and idle is not None and idle > 30:
                 assert outlook.note == f"It has been silent for {idle:.0f} days already."
             else:
