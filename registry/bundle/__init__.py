@@ -11,6 +11,7 @@ __all__ = [
     "linear",
     "long_horizons",
     "metadata",
+    "model_forms",
     "segment_gate",
     "untreated_risk",
 ]

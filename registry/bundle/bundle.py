@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -18,13 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from registry.bundle import format as bundle_format
-from registry.bundle.calibration import Calibration, HorizonError, sigmoid
-from registry.bundle.contract import FeatureContract, Row
-from registry.bundle.linear import LinearForm
+from registry.bundle.calibration import HorizonError, sigmoid
+from registry.bundle.contract import Row
+from registry.bundle.format import BundleContents, decode, encode
 from registry.bundle.long_horizons import LaterChance, either
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
-from registry.bundle.untreated_risk import Untouched
+from registry.bundle.model_forms import MANY
 from registry.integrity.hashed_folder import (
     SealedFolderError,
     manifest_of,
@@ -32,11 +31,7 @@ from registry.integrity.hashed_folder import (
     write_sealed,
 )
 from registry.integrity.signing import SigningKey
-from registry.trees.arrays import TreeArrays
 from registry.trees.batch_scoring import MANY as ENOUGH_FOR_BLOCKS
-from registry.trees.batch_scoring import CodedTrees
-from registry.trees.shap import SplitShares
-from registry.trees.shap_batch import SharesOfMany
 
 __all__ = ["BundleError", "BundleMetadata", "Explanation", "GoldenRows", "HorizonError",
            "ModelBundle", "ReferenceDistribution"]  # fmt: skip
@@ -68,37 +63,15 @@ class Explanation:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ModelBundle:
-    """A trained model as plain numbers: score, calibration, contract, and its own test.
-
-    ``not_estimable`` are horizons that the data could not judge, with the reason. ``amount_ratio``
-    is the expected relative rise of MRR given an expansion. ``later`` are the chances after the
-    last horizon of ``calibration``, in rising order. ``untouched`` is None where the training did
-    not look at interventions.
-    """
-
-    label: str
-    contract: FeatureContract
-    form: TreeArrays | LinearForm
-    calibration: Calibration
-    base_rates: Mapping[int, float]
-    metadata: BundleMetadata
-    reference: ReferenceDistribution
-    golden: GoldenRows
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    amount_ratio: float | None = None
-    not_estimable: Mapping[int, str] = field(default_factory=dict)
-    later: tuple[LaterChance, ...] = ()
-    untouched: Untouched | None = None
-    model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
+class ModelBundle(BundleContents):
+    """A trained model as plain numbers: score, calibration, contract, and its own test."""
 
     def __post_init__(self) -> None:
         width = len(self.contract.features)
-        reads = self.form.n_features_read
-        if reads > width or (isinstance(self.form, LinearForm) and reads != width):
+        if not self.form.fits(width):
             raise BundleError(
-                f"The model reads {reads} features and its contract names {width}; they must be "
-                "from the same training."
+                f"The model reads {self.form.n_features_read} features and its contract names {width}; "
+                "they must be from the same training."
             )
         if list(self.horizons) != sorted({*self.horizons}):
             raise BundleError(f"The horizons {self.horizons} are not in rising order.")
@@ -145,7 +118,7 @@ class ModelBundle:
     def _rescore(self) -> None:
         """The bundle's own test: it must still give its golden rows their scores."""
         raw = self.form.score(self.golden.matrix)
-        values, base = self._contributions_one_by_one(self.golden.matrix)
+        values, base = self.form.contributions(self.golden.matrix), self.form.base
         apart = float(np.abs(raw - self.golden.raw).max())
         unexplained = float(np.abs(values.sum(axis=1) + base - raw).max())
         # and the ways of many rows, which are faster, have to agree with those of one
@@ -173,7 +146,7 @@ class ModelBundle:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of everything in the bundle: the model's identity."""
-        files = bundle_format.encode(self)
+        files = encode(self)
         return hashlib.sha256(manifest_of(files, kind=KIND, version=VERSION)).hexdigest()
 
     def base_rate(self, horizon_days: int) -> float:
@@ -194,8 +167,7 @@ class ModelBundle:
 
     def raw(self, rows: Rows) -> Floats:
         """The raw score f of each row, in log-odds before calibration."""
-        matrix = self.matrix(rows)
-        return self._coded.score(matrix) if self._coded else self.form.score(matrix)
+        return self.form.score_many(self.matrix(rows))
 
     def probability(self, rows: Rows, horizon_days: int, *, raw: Floats | None = None) -> Floats:
         """The calibrated probability of the outcome within the horizon.
@@ -236,16 +208,8 @@ class ModelBundle:
     def contributions(self, rows: Rows, *, raw: Floats | None = None) -> tuple[Floats, float]:
         """Per row and feature in log-odds of f, and the base that completes each row's sum."""
         matrix = self.matrix(rows)
-        if isinstance(self.form, LinearForm) or len(matrix) < MANY:
-            return self._contributions_one_by_one(matrix)
         raw = self.raw(matrix) if raw is None else raw
-        values = self._of_many.contributions(self.form, matrix, raw)
-        return values, self._shares.base
-
-    def _contributions_one_by_one(self, matrix: Floats) -> tuple[Floats, float]:
-        if isinstance(self.form, LinearForm):
-            return self.form.contributions(matrix), self.form.base
-        return self._shares.contributions(self.form, matrix), self._shares.base
+        return self.form.contributions_of_many(matrix, raw), self.form.base
 
     def points(
         self, rows: Rows, horizon_days: int, *, raw: Floats | None = None
@@ -294,7 +258,7 @@ class ModelBundle:
     def save(self, folder: Path, *, key: SigningKey | None = None) -> None:
         """Write the bundle in one step; saving an equal one again changes nothing."""
         try:
-            write_sealed(folder, bundle_format.encode(self), kind=KIND, version=VERSION, key=key)
+            write_sealed(folder, encode(self), kind=KIND, version=VERSION, key=key)
         except SealedFolderError as exc:
             raise BundleError(str(exc)) from exc
 
@@ -307,26 +271,17 @@ class ModelBundle:
             raise BundleError(
                 f"{exc} Train the model again, or roll back (keepwell models rollback)."
             ) from exc
-        return cls(**bundle_format.decode(files))
+        return cls.of(decode(files))
+
+    @classmethod
+    def of(cls, contents: BundleContents) -> ModelBundle:
+        """The bundle of these contents, checked; else BundleError."""
+        return cls(**{one.name: getattr(contents, one.name) for one in fields(contents)})
 
     @cached_property
     def _after(self) -> Mapping[int, tuple[LaterChance, ...]]:
         """By later horizon: the chances that lead to it from the last near one."""
         return {part.horizon: self.later[: place + 1] for place, part in enumerate(self.later)}
-
-    @cached_property
-    def _coded(self) -> CodedTrees | None:
-        return CodedTrees.of(self.form) if isinstance(self.form, TreeArrays) else None
-
-    @cached_property
-    def _shares(self) -> SplitShares:
-        assert isinstance(self.form, TreeArrays)
-        return SplitShares.of(self.form)
-
-    @cached_property
-    def _of_many(self) -> SharesOfMany:
-        assert isinstance(self.form, TreeArrays)
-        return SharesOfMany.of(self.form, self._shares)
 
     def _check(self, horizon_days: int) -> None:
         if horizon_days in self.not_estimable:
@@ -349,10 +304,7 @@ def _points(
     return contributions * np.where(near, tangent, chord)[:, None], start
 
 
-# From so many rows on, contributions are faster a block of rows at a time than row by row.
-MANY = 4
-
-# and they have 24 bits a leaf then.
+# Contributions of many rows have 24 bits a leaf.
 MANY_TOLERANCE = 1e-6
 
 # Below this distance in log-odds the chord is a quotient of rounding errors, while the tangent is

@@ -11,8 +11,9 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,47 +23,50 @@ from registry.bundle.contract import ContractFeature, FeatureContract, FeatureCo
 from registry.bundle.linear import LinearForm, LinearFormError
 from registry.bundle.long_horizons import LaterChance
 from registry.bundle.metadata import BundleError, BundleMetadata, GoldenRows, ReferenceDistribution
+from registry.bundle.model_forms import ModelForm, form_named
 from registry.bundle.untreated_risk import (
     Untouched,
     UntouchedError,
     untouched_document,
     untouched_of,
 )
-from registry.trees.arrays import TreeArrays, TreeStructureError
-
-if TYPE_CHECKING:
-    from registry.bundle.bundle import ModelBundle
+from registry.trees.arrays import TreeStructureError
 
 DOCUMENT, ARRAYS, TEXT = "bundle.json", "arrays.npz", "model.txt"
 
 TOUCH = "untouched.touch."
 """Before the names of the form that says who is touched."""
 
-FORMS: dict[str, type[TreeArrays] | type[LinearForm]] = {"trees": TreeArrays, "linear": LinearForm}
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BundleContents:
+    """Everything that a bundle's files hold.
 
-class BundleFields(TypedDict):
-    """The arguments of ModelBundle."""
+    ``not_estimable`` are horizons that the data could not judge, with the reason. ``amount_ratio``
+    is the expected relative rise of MRR given an expansion. ``later`` are the chances after the
+    last horizon of ``calibration``, in rising order. ``untouched`` is None where the training did
+    not look at interventions.
+    """
 
     label: str
     contract: FeatureContract
-    form: TreeArrays | LinearForm
+    form: ModelForm
     calibration: Calibration
     base_rates: Mapping[int, float]
     metadata: BundleMetadata
     reference: ReferenceDistribution
     golden: GoldenRows
-    metrics: Mapping[str, float]
-    amount_ratio: float | None
-    not_estimable: Mapping[int, str]
-    later: tuple[LaterChance, ...]
-    untouched: Untouched | None
-    model_text: str | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    amount_ratio: float | None = None
+    not_estimable: Mapping[int, str] = field(default_factory=dict)
+    later: tuple[LaterChance, ...] = ()
+    untouched: Untouched | None = None
+    model_text: str | None = None  # LightGBM's own text, for data scientists; never parsed here
 
 
-def encode(bundle: ModelBundle) -> dict[str, bytes]:
+def encode(bundle: BundleContents) -> dict[str, bytes]:
     """The bundle as files."""
-    form = next(name for name, kind in FORMS.items() if isinstance(bundle.form, kind))
+    form = bundle.form.kind
     document: dict[str, Any] = {
         "label": bundle.label,
         "form": form,
@@ -125,8 +129,8 @@ def encode(bundle: ModelBundle) -> dict[str, bytes]:
     return files
 
 
-def decode(files: Mapping[str, bytes]) -> BundleFields:
-    """The arguments of the bundle in the files."""
+def decode(files: Mapping[str, bytes]) -> BundleContents:
+    """The contents of the files."""
     for name in (DOCUMENT, ARRAYS):
         if name not in files:
             raise BundleError(f"The bundle lists no {name}; it was not saved by Keepwell.")
@@ -145,7 +149,7 @@ def decode(files: Mapping[str, bytes]) -> BundleFields:
 
 def _fields(
     document: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]], text: bytes | None
-) -> BundleFields:
+) -> BundleContents:
     contract = FeatureContract(
         tuple(
             ContractFeature(name=str(name), digest=str(digest), categories=tuple(categories))
@@ -161,10 +165,10 @@ def _fields(
     own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
     metadata = document["metadata"]
     amount = document["amount_ratio"]
-    return BundleFields(
+    return BundleContents(
         label=str(document["label"]),
         contract=contract,
-        form=FORMS[document["form"]].from_arrays(own),
+        form=form_named(str(document["form"])).from_arrays(own),
         calibration=Calibration(
             horizons=tuple(int(h) for h in document["calibration"]["horizons"]),
             slope=float(document["calibration"]["slope"]),

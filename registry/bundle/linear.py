@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ class LinearForm:
     feature's own unit. ``lower`` and ``upper`` bound the transformed value (infinite: no bound);
     ``signed_log`` is 1 where the logarithm is taken first.
     """
+
+    kind: ClassVar[str] = "linear"
 
     intercept: float
     fill: Floats
@@ -93,6 +95,10 @@ class LinearForm:
         """The mean raw score over the training rows."""
         return float(self.intercept + self.missing_coefficient @ self.missing_rate)
 
+    def fits(self, n_features: int) -> bool:
+        """It has a coefficient for every feature."""
+        return self.n_features_read == n_features
+
     def contributions(self, matrix: Floats) -> Floats:
         """One value per row and column; a row's values and ``base`` sum to its raw score."""
         if matrix.ndim != 2 or matrix.shape[1] != self.n_features_read:
@@ -110,6 +116,14 @@ class LinearForm:
     def score(self, matrix: Floats) -> Floats:
         """The raw score (log-odds) of each row."""
         return np.asarray(self.base + self.contributions(matrix).sum(axis=1))
+
+    def score_many(self, matrix: Floats) -> Floats:
+        """The raw score of each row; there is no faster way."""
+        return self.score(matrix)
+
+    def contributions_of_many(self, matrix: Floats, raw: Floats) -> Floats:
+        """One value per row and column; there is no faster way."""
+        return self.contributions(matrix)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The numbers by name, as they are stored."""

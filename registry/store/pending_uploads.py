@@ -153,7 +153,7 @@ def _decoded(files: dict[str, bytes]) -> TrainingRun:
             parts[kind][name] = content
     return TrainingRun(
         label=told["label"], name=told["name"],
-        bundle=ModelBundle(**bundle_format.decode(parts["bundle"])),
+        bundle=ModelBundle.of(bundle_format.decode(parts["bundle"])),
         started_at=datetime.fromisoformat(told["started_at"]),
         ended_at=datetime.fromisoformat(told["ended_at"]), params=told["params"],
         metrics=told["metrics"], tags=told["tags"], plots=parts["plot"],

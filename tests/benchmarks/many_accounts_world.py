@@ -20,6 +20,7 @@ from features.workspace import Workspace
 from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, ReferenceDistribution
 from registry.bundle.calibration import Calibration
 from registry.bundle.contract import ContractFeature, FeatureContract
+from registry.bundle.model_forms import TreeForm
 from registry.store.mlflow import MlflowModelStore
 from registry.store.store import TrainingRun
 from registry.trees.arrays import TreeArrays
@@ -45,7 +46,7 @@ def bundle(booster: lgb.Booster, rows: np.ndarray) -> ModelBundle:
     digests = CATALOGUE.digests
     return ModelBundle(
         label="churn",
-        form=TreeArrays.from_dump(booster.dump_model()),
+        form=TreeForm(trees=TreeArrays.from_dump(booster.dump_model())),
         contract=FeatureContract(
             tuple(ContractFeature(name=name, digest=digests[name]) for name in READS)
         ),

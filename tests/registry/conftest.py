@@ -13,6 +13,7 @@ from registry.bundle.bundle import BundleMetadata, GoldenRows, ModelBundle, Refe
 from registry.bundle.calibration import Calibration
 from registry.bundle.contract import ContractFeature, FeatureContract
 from registry.bundle.linear import LinearForm
+from registry.bundle.model_forms import TreeForm
 from registry.trees.arrays import TreeArrays
 
 SHAPES = {
@@ -96,7 +97,7 @@ def metadata() -> BundleMetadata:
 def tree_bundle(seed: int = 0, label: str = "churn", rounds: int = 8) -> ModelBundle:
     booster, scored = train({"nan": 0.3, "categorical": True}, seed=seed, rounds=rounds)
     return ModelBundle(
-        label=label, contract=contract(7), form=TreeArrays.from_dump(booster.dump_model()),
+        label=label, contract=contract(7), form=TreeForm(trees=TreeArrays.from_dump(booster.dump_model())),
         calibration=calibration(seed), base_rates={30: 0.02, 60: 0.04, 90: 0.06},
         metadata=metadata(), reference=ReferenceDistribution.of(scored),
         golden=GoldenRows(matrix=scored[:40], raw=booster.predict(scored[:40], raw_score=True)),

@@ -28,6 +28,7 @@ from training.dataset.labels import ROW, Label, LabelledRows, cohort_rows, label
 from training.dataset.splits import CALIBRATION_SHARE, Fold, closed_by, newest, rolling_folds
 from training.dataset.training_set import FeatureReader, TrainingSet
 from training.models.contest import run_contender, usable_columns
+from training.models.fit import fitting_of
 from training.models.specs import SPECS, ModelSpec
 from training.pipeline.prepare import Prepared, prepare, usable_folds
 
@@ -249,7 +250,7 @@ def _runners(origins: tuple[Origin, ...]) -> tuple[tuple[ModelSpec, ...], tuple[
         lacking = [
             origin
             for origin in origins
-            if spec.form != "constant"
+            if fitting_of(spec).reads_features
             and not usable_columns(origin.known, origin.known.rows_at(origin.fitted), spec)
         ]
         if lacking:

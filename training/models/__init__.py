@@ -3,4 +3,13 @@
 Fit, calibrate, and compare them on one split. The only home of LightGBM and Dask.
 """
 
-__all__ = ["binned_rows", "contest", "dask", "long_horizons", "specs", "tuning", "untreated_risk"]
+__all__ = [
+    "binned_rows",
+    "contest",
+    "fit",
+    "dask",
+    "long_horizons",
+    "specs",
+    "tuning",
+    "untreated_risk",
+]

@@ -23,7 +23,7 @@ from training.dataset.training_set import TrainingSet
 from training.metrics import Interval, evaluate
 from training.models.binned_rows import BinnedRows, Grower
 from training.models.calibration import CalibrationFit, fit_calibration
-from training.models.fit import Fitted, fit
+from training.models.fit import Fitted, fit, fitting_of
 from training.models.specs import HEALTH_SCORE, ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
@@ -58,7 +58,7 @@ def usable_columns(training: TrainingSet, rows: NDArray[np.bool_], spec: ModelSp
         if (
             name == spec.reads
             if spec.reads is not None
-            else spec.form == "prior" or name != HEALTH_SCORE
+            else fitting_of(spec).reads_health_score or name != HEALTH_SCORE
         )
     ]
     part = training.part(rows, wanted)
@@ -83,7 +83,7 @@ def fit_rows(
 
     Trees come from ``grower``, where one was made of these columns.
     """
-    if grower is not None and spec.form == "trees":
+    if grower is not None and fitting_of(spec).is_grown:
         return grower.fitted(rows, parameters, seed=seed)
     return fit(
         spec,
@@ -142,7 +142,7 @@ def run_contender(
     ``grower`` is one of the rows before the test; without it trees have one made of them.
     """
     columns = usable_columns(training, before_test, spec)
-    if grower is None and spec.form == "trees":
+    if grower is None and fitting_of(spec).is_grown:
         grower = BinnedRows.of(training, before_test, columns)
     calibrated = out_of_time(spec, training, folds, columns, parameters, seed=seed, grower=grower)
     fitted = fit_rows(spec, training, before_test, columns, parameters, seed=seed, grower=grower)

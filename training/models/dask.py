@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from training.dataset.errors import OneClassError, TrainingError
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import Bools, Growing
-from training.models.fit import Fitted, grown, raw_scores
+from training.models.fit import Fitted, fitting_of, grown, raw_scores
 from training.models.specs import LIGHTGBM, ModelSpec, Parameters
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def grow_on_cluster(
         ClusterError: there is no worker, or workers died in every attempt.
         OneClassError: the outcome never came, or always.
     """
-    if spec.form != "trees":
+    if not fitting_of(spec).is_grown:
         raise ClusterError(
             f"The {spec.title} is not made of trees and needs no cluster; fit it on a sample of "
             f"the rows on this machine."

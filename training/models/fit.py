@@ -7,9 +7,9 @@ log-odds, before calibration. Same inputs and seed, same model to the bit: one t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import lightgbm as lgb
 import numpy as np
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from registry.bundle.linear import LinearForm
-from registry.trees.arrays import TreeArrays
-from registry.trees.batch_scoring import CodedTrees
+from registry.bundle.model_forms import ModelForm, TreeForm
 from training.dataset.errors import OneClassError
 from training.models._lightgbm_text import trees_in
 from training.models.formula_prior import fit_formula_prior
@@ -39,18 +38,114 @@ CELLS_PER_THREAD = 20_000_000
 class Fitted:
     """A fitted model, ready to score; nothing of the rows it was fitted to is kept."""
 
-    scorer: CodedTrees | LinearForm | None  # None: the constant, which is never served
+    form: ModelForm | None  # what is served; None: the constant, which never is
     text: str | None = None  # LightGBM's own, for data scientists
     level: float = 0.0  # mean raw score of the rows it was fitted to
 
-    @property
-    def form(self) -> TreeArrays | LinearForm | None:
-        """What is served."""
-        return self.scorer.trees if isinstance(self.scorer, CodedTrees) else self.scorer
-
     def score(self, matrix: Matrix) -> Vector:
         """Raw score of each row, in log-odds before calibration; LightGBM's to the last bit."""
-        return np.zeros(len(matrix)) if self.scorer is None else self.scorer.score(matrix)
+        return np.zeros(len(matrix)) if self.form is None else self.form.score_many(matrix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsToFit:
+    """What a model is fitted to."""
+
+    matrix: Matrix  # rows × what the spec reads, NaN unknown
+    outcome: Vector  # 1 or 0 per row
+    names: Sequence[str] = ()  # of the columns
+    horizon_days: int | None = None  # from the cutoff to the end of the label window
+
+
+class FormFitting(Protocol):
+    """How one form of model is fitted, and what it reads."""
+
+    reads_features: bool
+    """Whether it reads any feature; without one everybody has the same score."""
+
+    reads_health_score: bool
+    """Whether a model of every input reads the health score too."""
+
+    is_grown: bool
+    """Whether LightGBM grows it, from rows that are binned once for all fits."""
+
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+        """The fitted model, or OneClassError."""
+        ...
+
+
+class ConstantFitting:
+    """The base rate: nothing is fitted."""
+
+    reads_features = reads_health_score = is_grown = False
+
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+        """The same score for everybody."""
+        return Fitted(form=None)
+
+
+class LogisticFitting:
+    """A penalised logistic regression."""
+
+    reads_features = True
+    reads_health_score = is_grown = False
+
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+        """Coefficients by Newton's method; nothing is random."""
+        refuse_one_class(rows.outcome)
+        return fitted_linear(
+            fit_linear(rows.matrix, rows.outcome, strength=parameters["strength"]), rows.matrix
+        )
+
+
+class FormulaPriorFitting:
+    """A logistic regression that starts from the health formula."""
+
+    reads_features = reads_health_score = True
+    is_grown = False
+
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+        """Coefficients by Newton's method; nothing is random."""
+        refuse_one_class(rows.outcome)
+        form = fit_formula_prior(
+            rows.matrix,
+            rows.outcome,
+            parameters,
+            names=rows.names,
+            horizon_days=rows.horizon_days,
+        )
+        return fitted_linear(form, rows.matrix)
+
+
+class TreeFitting:
+    """LightGBM."""
+
+    reads_features = is_grown = True
+    reads_health_score = False
+
+    def fit(self, rows: RowsToFit, parameters: Parameters, *, seed: int) -> Fitted:
+        """Trees grown from rows that are binned for this fit alone."""
+        refuse_one_class(rows.outcome)
+        return grown(grow(binned(rows.matrix, rows.outcome), parameters, seed=seed))
+
+
+FITTINGS: Mapping[str, FormFitting] = {
+    "trees": TreeFitting(),
+    "linear": LogisticFitting(),
+    "prior": FormulaPriorFitting(),
+    "constant": ConstantFitting(),
+}
+"""By the form that a spec names."""
+
+
+def fitting_of(spec: ModelSpec) -> FormFitting:
+    """How a spec is fitted."""
+    return FITTINGS[spec.form]
+
+
+def fitted_linear(form: LinearForm, matrix: Matrix) -> Fitted:
+    """A linear form with its level on the rows it was fitted to."""
+    return Fitted(form=form, level=float(form.score(matrix).mean()))
 
 
 def fit(
@@ -77,19 +172,8 @@ def fit(
     Raises:
         OneClassError: the outcome never came, or always.
     """
-    if spec.form == "constant":
-        return Fitted(scorer=None)
-    refuse_one_class(outcome)
-    if spec.form in ("linear", "prior"):
-        form = (
-            fit_linear(matrix, outcome, strength=parameters["strength"])
-            if spec.form == "linear"
-            else fit_formula_prior(
-                matrix, outcome, parameters, names=names, horizon_days=horizon_days
-            )
-        )
-        return Fitted(scorer=form, level=float(form.score(matrix).mean()))
-    return grown(grow(binned(matrix, outcome), parameters, seed=seed))
+    rows = RowsToFit(matrix=matrix, outcome=outcome, names=names, horizon_days=horizon_days)
+    return fitting_of(spec).fit(rows, parameters, seed=seed)
 
 
 def refuse_one_class(outcome: Vector) -> None:
@@ -108,7 +192,7 @@ def grown(booster: lgb.Booster, level: float | None = None) -> Fitted:
     """
     text = str(booster.model_to_string())
     return Fitted(
-        scorer=CodedTrees.of(trees_in(text)),
+        form=TreeForm(trees=trees_in(text)),
         text=text,
         level=_level(booster) if level is None else level,
     )

@@ -43,7 +43,7 @@ from training.dataset.splits import (
 from training.dataset.training_set import TrainingSet
 from training.models.calibration import CalibrationFit, fit_calibration
 from training.models.contest import fit_rows, out_of_time, usable_columns
-from training.models.fit import Fitted
+from training.models.fit import Fitted, fitting_of
 from training.models.formula_prior import penalised_weights
 from training.models.linear_design import LinearDesign
 from training.models.specs import FEW_ACCOUNTS, RENEWAL, ModelSpec, Parameters
@@ -345,7 +345,7 @@ def _fit_chance(
     rate: float,
 ) -> FarChance:
     n_accounts = len(np.unique(accounts[outcome == 1]))
-    own = spec.form != "constant" and spec.reads is None and n_accounts >= FEW_ACCOUNTS
+    own = fitting_of(spec).reads_features and spec.reads is None and n_accounts >= FEW_ACCOUNTS
     held = np.empty(len(f))
     for fifth in range(FIFTHS):
         out = accounts % FIFTHS == fifth

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-Form = Literal["trees", "linear", "prior", "constant"]
 Parameters = Mapping[str, float]
 
 HEALTH_SCORE = "health_score"
@@ -37,7 +35,7 @@ class ModelSpec:
 
     name: str
     title: str
-    form: Form
+    form: str  # of `FITTINGS` in training/models/fit.py
     parameters: Parameters = field(default_factory=dict)
     space: Mapping[str, Range] = field(default_factory=dict)
     reads: str | None = None  # one feature; None: every model input

@@ -16,10 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from registry.bundle.linear import LinearForm
+from registry.bundle.model_forms import ModelForm
 from registry.promotion.promotion import Gain, gain, log_loss_rows, ratio_gain
-from registry.trees.arrays import TreeArrays
-from registry.trees.shap import SplitShares
 from training.dataset.labels import ROW
 from training.dataset.training_set import FeatureReader
 from training.pipeline.prepare import Prepared
@@ -27,7 +25,6 @@ from training.pipeline.prepare import Prepared
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.bool_]
-Form = TreeArrays | LinearForm
 
 CAPACITIES = (5, 10, 20, 50, 100, 200)
 """Accounts a cutoff at which revenue captured is measured."""
@@ -219,8 +216,8 @@ def enough_accounts(y: Vector, account: NDArray[np.int64]) -> bool:
 def explanations_agreement(
     prepared: Prepared,
     columns: list[int],
-    form: Form,
-    refit: Callable[[Rows], Form | None],
+    form: ModelForm,
+    refit: Callable[[Rows], ModelForm | None],
     rng: np.random.Generator,
 ) -> float | None:
     """How alike a form and its refits on other accounts rank the features: mean correlation.
@@ -242,13 +239,9 @@ def explanations_agreement(
     return float(np.mean(known)) if known else None
 
 
-def importance(form: Form, matrix: Matrix) -> Vector:
+def importance(form: ModelForm, matrix: Matrix) -> Vector:
     """The mean absolute contribution of each feature, in log-odds."""
-    if isinstance(form, LinearForm):
-        values = form.contributions(matrix)
-    else:
-        values = SplitShares.of(form).contributions(form, matrix)
-    return np.asarray(np.abs(values).mean(axis=0))
+    return np.asarray(np.abs(form.contributions(matrix)).mean(axis=0))
 
 
 def rank_agreement(one: Vector, other: Vector) -> float | None:

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from registry.bundle.bundle import BundleError, ModelBundle
-from registry.bundle.linear import LinearForm
+from registry.bundle.model_forms import ModelForm
 from registry.promotion.promotion import (
     CAPACITY,
     Audited,
@@ -28,7 +28,6 @@ from registry.promotion.promotion import (
     log_loss_rows,
 )
 from registry.store.store import ModelStore, NoChampionError, TrackingError
-from registry.trees.arrays import TreeArrays
 from training.models.binned_rows import Grower
 from training.models.contest import Contender, fit_rows, usable_columns
 from training.models.specs import BASE_RATE, FORMULA
@@ -145,7 +144,7 @@ def _agreement(
     training = prepared.training
     columns = usable_columns(training, prepared.before_test, best.spec)
 
-    def refit(rows: NDArray[np.bool_]) -> TreeArrays | LinearForm | None:
+    def refit(rows: NDArray[np.bool_]) -> ModelForm | None:
         if not 0 < training.outcome[rows].sum() < rows.sum():
             return None
         return fit_rows(

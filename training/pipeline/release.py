@@ -21,6 +21,7 @@ from training.dataset.training_set import TrainingSet
 from training.dataset.treatments import TouchedRows
 from training.models.binned_rows import BinnedRows, Growing
 from training.models.contest import fit_rows, out_of_time, usable_columns
+from training.models.fit import fitting_of
 from training.models.long_horizons import fit_later
 from training.models.specs import ModelSpec, Parameters
 from training.models.untreated_risk import fit_untouched
@@ -60,7 +61,7 @@ def release(
     )
     rows = training.rows_at(cutoffs)
     columns = usable_columns(training, rows, spec)
-    grower = growing(training, rows, columns) if spec.form == "trees" else None
+    grower = growing(training, rows, columns) if fitting_of(spec).is_grown else None
     shorter = out_of_time(
         spec,
         training,

@@ -32,6 +32,7 @@ from training.dataset.treatments import touch_log, touched_rows
 from training.metrics import Interval, account_draws
 from training.models.binned_rows import BinnedRows, Grower, Growing
 from training.models.contest import Contender, run_contender, usable_columns
+from training.models.fit import fitting_of
 from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
 from training.models.tuning.tune import Study, tune
 from training.pipeline.comparisons import attributes_of
@@ -220,7 +221,7 @@ def _train(
             usable_columns(prepared.training, prepared.before_test, spec),
         )
         for spec in specs
-        if spec.form == "trees"
+        if fitting_of(spec).is_grown
     }
     say(f"{label.name}: tuning", 1, 4)
     studies = {
@@ -379,7 +380,9 @@ def _runners(prepared: Prepared) -> tuple[tuple[ModelSpec, ...], tuple[str, ...]
     """The specs that have something to read, and a sentence for each that has not."""
     running, notes = [], []
     for spec in SPECS:
-        if spec.form == "constant" or usable_columns(prepared.training, prepared.before_test, spec):
+        if not fitting_of(spec).reads_features or usable_columns(
+            prepared.training, prepared.before_test, spec
+        ):
             running.append(spec)
         else:
             what = spec.reads or "every model input"

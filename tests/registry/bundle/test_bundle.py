@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from registry.bundle.bundle import BundleError, GoldenRows, HorizonError, ModelBundle
 from registry.bundle.calibration import Calibration, sigmoid
 from registry.bundle.contract import FeatureContract
+from registry.bundle.model_forms import TreeForm
 from registry.integrity.hashed_folder import MANIFEST
 from registry.trees.arrays import TreeArrays
 
@@ -414,7 +415,7 @@ def test_contributions_that_do_not_add_up_are_refused(tree_model):
     half = Half(**tree_model.form.arrays())
     golden = replace(tree_model.golden, raw=tree_model.golden.raw / 2)
     with pytest.raises(BundleError, match="misses its own contributions by"):
-        replace(tree_model, form=half, golden=golden)
+        replace(tree_model, form=TreeForm(trees=half), golden=golden)
 
 
 def test_a_moment_without_a_zone_is_refused(tree_model):

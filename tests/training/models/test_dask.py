@@ -77,7 +77,7 @@ def test_two_workers_fit_a_model_as_good_as_one_machine(client, prepared) -> Non
         seed=1,
         client=client,
     )
-    assert there.form.n_trees == LIGHTGBM.parameters["rounds"]
+    assert there.form.trees.n_trees == LIGHTGBM.parameters["rounds"]
     assert there.level == pytest.approx(there.score(matrix[before]).mean())
     np.testing.assert_array_equal(there.form.score(matrix[test]), there.score(matrix[test]))
     y, losses = training.outcome[test], []
@@ -126,7 +126,7 @@ def test_after_a_worker_died_all_rows_are_fitted_again(client) -> None:
     killer = kill_a_worker_that_fits(client)
     fitted = fit_on_cluster(LIGHTGBM, *spread(*noise()), LONG, seed=1, client=client)
     killer.join()
-    assert fitted.form.n_trees == LONG["rounds"]
+    assert fitted.form.trees.n_trees == LONG["rounds"]
 
 
 def test_only_trees_need_a_cluster(client) -> None:
@@ -195,8 +195,8 @@ def test_rows_of_a_dead_worker_are_sent_again_and_the_training_goes_on(client, p
     killer = kill_a_worker_that_fits(client)
     fitted = grower.fitted(rows, LONG, seed=1)
     killer.join()
-    assert fitted.form.n_trees == LONG["rounds"]
-    assert grower.fitted(older, LIGHTGBM.parameters, seed=1).form.n_trees == 120
+    assert fitted.form.trees.n_trees == LONG["rounds"]
+    assert grower.fitted(older, LIGHTGBM.parameters, seed=1).form.trees.n_trees == 120
 
 
 def test_a_part_of_one_class_is_refused_by_the_cluster_too(client, prepared) -> None:

@@ -5,6 +5,7 @@ import pytest
 from features.catalogue.catalogue import FEATURES, HEALTH_SCORE
 from training.models import specs
 from training.models.baselines import BASELINES, MUST_BE_BEATEN
+from training.models.fit import fitting_of
 from training.models.specs import SPECS
 
 # LightGBM builds its bins anew when one of these changes, so a study must not.
@@ -34,6 +35,13 @@ def test_a_study_changes_only_parameters_that_have_a_default_in_range(spec) -> N
 @every_spec
 def test_a_study_never_alters_the_binning(spec) -> None:
     assert not ALTERS_BINNING & set(spec.space)
+
+
+@every_spec
+def test_a_spec_names_a_form_that_can_be_fitted(spec) -> None:
+    fitting = fitting_of(spec)
+    assert fitting.is_grown == bool(spec.space)
+    assert fitting.reads_features or not spec.may_serve
 
 
 @every_spec

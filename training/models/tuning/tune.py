@@ -32,7 +32,7 @@ from training.dataset.splits import Fold
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows, Grower
 from training.models.contest import fit_rows
-from training.models.fit import grow, growing_scores, raw_scores
+from training.models.fit import fitting_of, grow, growing_scores, raw_scores
 from training.models.specs import ModelSpec, Parameters, Range
 from training.models.tuning._study_journal import FinishedTrial, StudyJournal
 
@@ -123,7 +123,7 @@ def tune(
     """
     if len(folds) < 2 or trials <= 0:
         return _untuned(spec)
-    if spec.form == "trees":
+    if fitting_of(spec).is_grown:
         return _tune_trees(
             spec,
             training,

@@ -1,0 +1,153 @@
+"""The forms of model that a bundle can hold, each a class that scores and explains rows.
+
+To add a form, write a class that keeps ``ModelForm`` and add it to ``FORMS``; where training fits
+it in a new way, see ``training/models/fit.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from registry.bundle.linear import LinearForm
+from registry.trees.arrays import TreeArrays
+from registry.trees.batch_scoring import CodedTrees
+from registry.trees.shap import SplitShares
+from registry.trees.shap_batch import SharesOfMany
+
+Floats = npt.NDArray[np.float64]
+
+MANY = 4
+"""From so many rows on, contributions of trees are faster a block of rows at a time than row by
+row."""
+
+
+class ModelForm(Protocol):
+    """What a bundle scores and explains with.
+
+    A row's contributions and ``base`` sum to its raw score, which is in log-odds.
+    """
+
+    kind: ClassVar[str]
+    """The name of the form in a bundle's files. A stored bundle has it, so it never changes."""
+
+    @property
+    def n_features_read(self) -> int:
+        """How many columns of a matrix it needs at least."""
+        ...
+
+    @property
+    def base(self) -> float:
+        """The raw score that contributions start from."""
+        ...
+
+    def fits(self, n_features: int) -> bool:
+        """Whether it reads a matrix with so many columns."""
+        ...
+
+    def score(self, matrix: Floats) -> Floats:
+        """The raw score of each row, in the plainest way; what the others are checked by."""
+        ...
+
+    def score_many(self, matrix: Floats) -> Floats:
+        """The same, in the fastest way."""
+        ...
+
+    def contributions(self, matrix: Floats) -> Floats:
+        """One value per row and column, in the plainest way."""
+        ...
+
+    def contributions_of_many(self, matrix: Floats, raw: Floats) -> Floats:
+        """The same in the fastest way, from the rows and their raw scores."""
+        ...
+
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Its numbers by name, as they are stored."""
+        ...
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """A checked form from stored arrays."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TreeForm:
+    """Trees, and the tables that score and explain many rows of them, made when first needed."""
+
+    kind: ClassVar[str] = "trees"
+
+    trees: TreeArrays
+
+    @property
+    def n_features_read(self) -> int:
+        """How many columns of a matrix it needs at least."""
+        return self.trees.n_features_read
+
+    @property
+    def base(self) -> float:
+        """The mean raw score over the training rows."""
+        return self._shares.base
+
+    def fits(self, n_features: int) -> bool:
+        """Trees need not split on every feature."""
+        return self.n_features_read <= n_features
+
+    def score(self, matrix: Floats) -> Floats:
+        """The raw score of each row, tree by tree."""
+        return self.trees.score(matrix)
+
+    def score_many(self, matrix: Floats) -> Floats:
+        """The raw score of each row, by the codes of its values; equal to the last bit."""
+        return self._coded.score(matrix)
+
+    def contributions(self, matrix: Floats) -> Floats:
+        """The SHAP values, row by row."""
+        return self._shares.contributions(self.trees, matrix)
+
+    def contributions_of_many(self, matrix: Floats, raw: Floats) -> Floats:
+        """The SHAP values, a block of rows at a time; with 24 bits a leaf."""
+        if len(matrix) < MANY:
+            return self.contributions(matrix)
+        return self._of_many.contributions(self.trees, matrix, raw)
+
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The arrays of the trees."""
+        return self.trees.arrays()
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Checked trees from stored arrays."""
+        return cls(trees=TreeArrays.from_arrays(arrays))
+
+    @cached_property
+    def _coded(self) -> CodedTrees:
+        return CodedTrees.of(self.trees)
+
+    @cached_property
+    def _shares(self) -> SplitShares:
+        return SplitShares.of(self.trees)
+
+    @cached_property
+    def _of_many(self) -> SharesOfMany:
+        return SharesOfMany.of(self.trees, self._shares)
+
+
+FORMS: tuple[type[ModelForm], ...] = (TreeForm, LinearForm)
+
+
+def form_named(kind: str) -> type[ModelForm]:
+    """The form of this name in a bundle's files.
+
+    >>> form_named("linear").__name__
+    'LinearForm'
+    """
+    for form in FORMS:
+        if form.kind == kind:
+            return form
+    raise KeyError(kind)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from registry.bundle import model_forms
+from registry.bundle.bundle import ModelBundle
+from registry.bundle.metadata import BundleError, GoldenRows
+from registry.bundle.model_forms import FORMS, MANY, form_named
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepForm:
+    """Scores by the sign of the first feature."""
+
+    kind: ClassVar[str] = "step"
+
+    height: float
+    base: float = 0.0
+    n_features_read: int = 1
+
+    def fits(self, n_features: int) -> bool:
+        return n_features >= 1
+
+    def score(self, matrix):
+        return self.contributions(matrix).sum(axis=1)
+
+    score_many = score
+
+    def contributions(self, matrix):
+        values = np.zeros_like(matrix)
+        values[:, 0] = self.height * np.sign(np.nan_to_num(matrix[:, 0]))
+        return values
+
+    def contributions_of_many(self, matrix, raw):
+        return self.contributions(matrix)
+
+    def arrays(self):
+        return {"height": np.array([self.height])}
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        return cls(height=float(arrays["height"][0]))
+
+
+def test_a_form_of_ones_own_is_one_class_and_one_line_of_the_table(
+    tmp_path, monkeypatch, linear_model
+) -> None:
+    form, bundle = StepForm(height=0.5), linear_model
+    golden = GoldenRows(matrix=bundle.golden.matrix, raw=form.score(bundle.golden.matrix))
+    made = replace(bundle, form=form, golden=golden)
+    made.save(tmp_path / "bundle")
+    with pytest.raises(BundleError, match="'step'"):
+        ModelBundle.load(tmp_path / "bundle")
+    monkeypatch.setattr(model_forms, "FORMS", (*FORMS, StepForm))
+    loaded = ModelBundle.load(tmp_path / "bundle")
+    assert isinstance(loaded.form, StepForm)
+    assert loaded.fingerprint == made.fingerprint
+    rows = golden.matrix[:3]
+    points, start = loaded.points(rows, 60)
+    np.testing.assert_allclose(points.sum(axis=1) + start, loaded.probability(rows, 60))
+
+
+@pytest.mark.parametrize("model", ["tree_model", "linear_model"])
+def test_the_ways_of_many_rows_are_those_of_one(model, request) -> None:
+    bundle = request.getfixturevalue(model)
+    rows = np.tile(bundle.golden.matrix, (MANY, 1))
+    raw = bundle.form.score(rows)
+    np.testing.assert_array_equal(bundle.form.score_many(rows), raw)
+    values = bundle.form.contributions(rows)
+    np.testing.assert_allclose(values.sum(axis=1) + bundle.form.base, raw, atol=1e-9)
+    np.testing.assert_allclose(bundle.form.contributions_of_many(rows, raw), values, atol=1e-6)
+    again = type(bundle.form).from_arrays(bundle.form.arrays())
+    np.testing.assert_array_equal(again.score(rows), raw)
+
+
+def test_every_form_has_a_name_of_its_own() -> None:
+    assert len({form.kind for form in FORMS}) == len(FORMS)
+    assert all(form_named(form.kind) is form for form in FORMS)
