@@ -24,8 +24,9 @@ from training.dataset.labels import label_named
 from training.dataset.splits import CALIBRATION_SHARE, Fold, newest, rolling_folds, time_split
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows
+from training.models.boosting import binned, grow, growing_scores, settings_of
 from training.models.contest import fit_rows, out_of_time, usable_columns
-from training.models.fit import binned, fit, grow, growing_scores, grown, settings_of
+from training.models.fit import fit, grown
 from training.models.specs import LIGHTGBM, Parameters
 from training.models.tuning.tune import tune
 from training.pipeline.prepare import TUNING_SHARE

@@ -5,9 +5,10 @@ Fit, calibrate, and compare them on one split. The only home of LightGBM and Das
 
 __all__ = [
     "binned_rows",
+    "boosting",
     "contest",
-    "fit",
     "dask",
+    "fit",
     "long_horizons",
     "specs",
     "tuning",

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset.training_set import TrainingSet
-from training.models.fit import Fitted, binned, grow, grown, refuse_one_class
+from training.models.boosting import binned, grow
+from training.models.fit import Fitted, grown, refuse_one_class
 from training.models.specs import Parameters
 
 Bools = NDArray[np.bool_]

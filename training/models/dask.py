@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from training.dataset.errors import OneClassError, TrainingError
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import Bools, Growing
-from training.models.fit import Fitted, fitting_of, grown, raw_scores
+from training.models.boosting import raw_scores
+from training.models.fit import Fitted, fitting_of, grown
 from training.models.specs import LIGHTGBM, ModelSpec, Parameters
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ log-odds, before calibration. Same inputs and seed, same model to the bit: one t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import lightgbm as lgb
 import numpy as np
@@ -20,18 +20,13 @@ from registry.bundle.linear import LinearForm
 from registry.bundle.model_forms import ModelForm, TreeForm
 from training.dataset.errors import OneClassError
 from training.models._lightgbm_text import trees_in
+from training.models.boosting import binned, grow, mean_score
 from training.models.formula_prior import fit_formula_prior
 from training.models.linear_design import LinearDesign
 from training.models.specs import ModelSpec, Parameters
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-
-NEAREST_TO_SURE = 1e-15
-"""A probability of 0 or 1 counts as this far from it: log-odds of 34.5 to either side."""
-
-CELLS_PER_THREAD = 20_000_000
-"""Below so many cells a second thread costs more than it brings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,91 +189,8 @@ def grown(booster: lgb.Booster, level: float | None = None) -> Fitted:
     return Fitted(
         form=TreeForm(trees=trees_in(text)),
         text=text,
-        level=_level(booster) if level is None else level,
+        level=mean_score(booster) if level is None else level,
     )
-
-
-def _level(booster: lgb.Booster) -> float:
-    """Mean raw score of the rows it was grown from: LightGBM has them, as probabilities."""
-
-    def mean_of_log_odds(probabilities: Vector, _: lgb.Dataset) -> tuple[str, float, bool]:
-        p = np.clip(probabilities, NEAREST_TO_SURE, 1 - NEAREST_TO_SURE)
-        return "level", float(np.log(p / (1 - p)).mean()), False
-
-    return next(
-        float(said[2]) for said in booster.eval_train(mean_of_log_odds) if said[1] == "level"
-    )
-
-
-def binned(matrix: Matrix, outcome: Vector) -> lgb.Dataset:
-    """The rows in LightGBM's bins, ready for any parameters that do not alter binning."""
-    return lgb.Dataset(matrix, outcome, params=_fixed(matrix)).construct()
-
-
-def grow(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> lgb.Booster:
-    """Grow the trees; the booster holds on to the Dataset, its text does not."""
-    # kept, LightGBM does not write and read them once more to set the Dataset free
-    return lgb.train(
-        settings_of(dataset, parameters, seed=seed),
-        dataset,
-        num_boost_round=int(parameters["rounds"]),
-        keep_training_booster=True,
-    )
-
-
-def growing_scores(
-    dataset: lgb.Dataset,
-    parameters: Parameters,
-    matrix: Matrix,
-    rounds: Sequence[int],
-    *,
-    seed: int,
-) -> Iterator[Vector]:
-    """Raw scores of other rows after each of these numbers of trees, which rise.
-
-    No tree is grown before its scores are asked for, and each is asked once.
-    """
-    booster = lgb.Booster(settings_of(dataset, parameters, seed=seed), dataset)
-    scores, ended = np.zeros(len(matrix)), False
-    for upto in rounds:
-        before = booster.num_trees()
-        while not ended and booster.current_iteration() < upto:
-            ended = booster.update()
-        if booster.num_trees() > before:
-            scores = scores + booster.predict(
-                matrix,
-                raw_score=True,
-                num_threads=1,
-                start_iteration=before,
-                num_iteration=upto - before,
-            )
-        yield scores
-
-
-def settings_of(dataset: lgb.Dataset, parameters: Parameters, *, seed: int) -> dict[str, Any]:
-    """LightGBM's settings for these parameters of a spec."""
-    chosen: dict[str, Any] = {name: value for name, value in parameters.items() if name != "rounds"}
-    for name in ("num_leaves", "min_data_in_leaf"):
-        chosen[name] = int(parameters[name])
-    return {**(dataset.params or {}), **chosen, "bagging_freq": 1, "seed": seed}
-
-
-def raw_scores(booster: lgb.Booster, matrix: Matrix, *, rounds: int | None = None) -> Vector:
-    """LightGBM's own raw scores, of the first ``rounds`` trees."""
-    scores = booster.predict(matrix, raw_score=True, num_iteration=rounds, num_threads=1)
-    return np.asarray(scores, dtype=np.float64)
-
-
-def _fixed(matrix: Matrix) -> dict[str, Any]:
-    threads = 1 if matrix.size < CELLS_PER_THREAD else 2  # of the data, not of the machine
-    return {
-        "objective": "binary",
-        "verbosity": -1,
-        "deterministic": True,
-        "force_col_wise": True,
-        "num_threads": threads,
-        "feature_pre_filter": False,
-    }
 
 
 def fit_linear(matrix: Matrix, outcome: Vector, *, strength: float) -> LinearForm:

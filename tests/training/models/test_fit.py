@@ -6,7 +6,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from training.dataset.errors import OneClassError
-from training.models.fit import binned, fit, fit_linear, grow, growing_scores, raw_scores
+from training.models.boosting import binned, grow, growing_scores, raw_scores
+from training.models.fit import fit, fit_linear
 from training.models.specs import BASE_RATE, LIGHTGBM, LOGISTIC, SPECS
 
 every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

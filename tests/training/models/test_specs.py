@@ -4,7 +4,6 @@ import pytest
 
 from features.catalogue.catalogue import FEATURES, HEALTH_SCORE
 from training.models import specs
-from training.models.baselines import BASELINES, MUST_BE_BEATEN
 from training.models.fit import fitting_of
 from training.models.specs import SPECS
 
@@ -58,12 +57,6 @@ def test_names_are_unique_and_found() -> None:
 
 def test_the_formula_is_named_as_the_catalogue_names_it() -> None:
     assert specs.HEALTH_SCORE == HEALTH_SCORE
-
-
-def test_every_baseline_runs() -> None:
-    assert all(spec in SPECS for spec in BASELINES)
-    assert all(spec in BASELINES for spec in MUST_BE_BEATEN)
-    assert not any(spec.may_serve for spec in MUST_BE_BEATEN)
 
 
 def test_one_model_may_serve_where_few_accounts_have_left() -> None:

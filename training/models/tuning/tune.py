@@ -31,8 +31,9 @@ from registry.promotion.promotion import Gain, gain, log_loss_rows
 from training.dataset.splits import Fold
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows, Grower
+from training.models.boosting import grow, growing_scores, raw_scores
 from training.models.contest import fit_rows
-from training.models.fit import fitting_of, grow, growing_scores, raw_scores
+from training.models.fit import fitting_of
 from training.models.specs import ModelSpec, Parameters, Range
 from training.models.tuning._study_journal import FinishedTrial, StudyJournal
 
