@@ -14,7 +14,7 @@ PAGE = """\
 <!-- kind: reference -->
 # Warning signs
 
-A sign is raised when one of its cases holds. What is unknown raises nothing and clears nothing.
+A sign is raised when one of its cases holds. What is unknown raises nothing.
 Urgency 5 is the highest. A source is a fact of [a source document](../sources.md); the last column
 says what is our own choice, and where a rule uses the nearest feature.
 
@@ -31,13 +31,13 @@ Besides features, rules read:
 def markdown(rules: Iterable[AlertRule] = ALERTS) -> str:
     """One row a rule, in the order in which they are told.
 
-    >>> print(markdown(ALERTS[:1]).splitlines()[-1])
-    | `cancel_intent` | `cancellations_intended_90d` >= 1 | 5 | 002:246 | open for 90 days |
+    >>> markdown(ALERTS[:1]).splitlines()[-1].split(" | ")[1:4]
+    ['`cancellations_intended_90d` >= 1', '5', '`urgent_retention`']
     """
     return "\n".join(
         [
-            "| warning sign | raised when | urgency | source | ours, or the nearest |",
-            "|---|---|---|---|---|",
+            "| warning sign | raised when | urgency | answered by | source | ours, or the nearest |",
+            "|---|---|---|---|---|---|",
             *map(_row, rules),
         ]
     )
@@ -46,7 +46,8 @@ def markdown(rules: Iterable[AlertRule] = ALERTS) -> str:
 def _row(rule: AlertRule) -> str:
     cases = " *or* ".join(_case(case) for case in rule.cases)
     notes = "; ".join(note for note in (rule.ours, rule.nearest) if note) or "–"
-    return f"| `{rule.id}` | {cases} | {rule.urgency} | {rule.source} | {notes} |"
+    actions = " ".join(f"`{action}`" for action in rule.responses)
+    return f"| `{rule.id}` | {cases} | {rule.urgency} | {actions} | {rule.source} | {notes} |"
 
 
 def _case(case: Case) -> str:

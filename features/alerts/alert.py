@@ -1,35 +1,26 @@
-"""This module is about alerts: which warning signs an account shows now.
+"""Find the warning signs that an account shows as of a moment.
 
-The rules are the table in ``alert_rules.py``. Pure: what is open comes in, what is newly raised or
-cleared goes out. Unknown raises nothing and clears nothing.
-
-::
-
-    health   63 ┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈┈╱ clears    between the two edges an open alert stays open
-             60 ┈┈╲┈┈┈┈┈┈┈┈┈┈┈┈┈╱┈┈            and a closed one stays closed
-                   ╲ raised   ╱
+The rules are the table in ``rules.py``. Pure: two readings a week apart come in, alerts go out.
+Unknown raises nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from features.alerts.rules import ALERTS, ALERTS_BY_ID, FIGURES, AlertRule
+from features.alerts.rules import ALERTS, FIGURES, AlertRule
 from features.health.formula import known
 from features.health.score import Health
 
 __all__ = [
     "ALERTS",
-    "ALERTS_BY_ID",
     "Alert",
     "AlertError",
     "AlertRule",
     "Reading",
-    "cleared_alerts",
     "figures_of",
-    "open_after",
     "raise_alerts",
 ]
 
@@ -66,20 +57,15 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """A warning sign of one account, with the number that raised it.
-
-    At most one alert per account and day ``is_notice``: the one that is told, for all of them.
-    """
+    """A warning sign of one account, with the number that raised it."""
 
     id: str
     title: str
     words: str
     urgency: int
-    level: int
     responses: tuple[str, ...]
     source: str
     as_of: datetime
-    is_notice: bool = False
 
 
 def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, float | None]:
@@ -125,92 +111,29 @@ def figures_of(current: Reading, previous_week: Reading | None) -> dict[str, flo
     }
 
 
-def raise_alerts(
-    current: Reading,
-    previous_week: Reading | None = None,
-    open_alerts: Iterable[Alert] = (),
-    *,
-    last_notice_at: datetime | None = None,
-) -> tuple[Alert, ...]:
-    """The alerts that this reading raises anew, the most urgent first.
+def raise_alerts(current: Reading, previous_week: Reading | None = None) -> tuple[Alert, ...]:
+    """The alerts of an account, the most urgent first.
 
-    An open alert is raised again only at a higher level. At most one alert a day is a notice:
-    ``last_notice_at`` and the open alerts say whether there was one; one that takes over from a
-    worse alert is none.
+    A rule for which a worse one speaks (``silent_while``) raises none.
     """
     figures = figures_of(current, previous_week)
-    were_open = {alert.id: alert for alert in open_alerts}
-    stay_open = set(were_open)
-    if were_open:
-        stay_open -= {
-            alert.id for alert in cleared_alerts(current, previous_week, were_open.values())
-        }
     holds = {rule.id for rule in ALERTS if rule.verdict(figures) == "holds"}
-    raised = []
-    for rule in (rule for rule in ALERTS if rule.id in holds):
-        speaks_for_it = (holds | stay_open).intersection(rule.silent_while)
-        level = rule.level(figures)
-        was = were_open[rule.id].level if rule.id in stay_open else 0
-        if level > was and not speaks_for_it:
-            raised.append(_alert(rule, level, figures, current.as_of))
+    raised = [
+        _alert(rule, figures, current.as_of)
+        for rule in ALERTS
+        if rule.id in holds and not holds.intersection(rule.silent_while)
+    ]
     raised.sort(key=lambda alert: -alert.urgency)  # stable: the order of the table decides ties
-    days = {alert.as_of.date() for alert in were_open.values() if alert.is_notice}
-    days |= set() if last_notice_at is None else {last_notice_at.date()}
-    if current.as_of.date() in days:
-        return tuple(raised)
-    told = next(
-        (a for a in raised if not set(ALERTS_BY_ID[a.id].silent_while).intersection(were_open)),
-        None,
-    )
-    return tuple(replace(alert, is_notice=True) if alert is told else alert for alert in raised)
+    return tuple(raised)
 
 
-def cleared_alerts(
-    current: Reading,
-    previous_week: Reading | None,
-    open_alerts: Iterable[Alert],
-) -> tuple[Alert, ...]:
-    """The open alerts that are over by this reading; unknown figures clear nothing.
-
-    An alert for which a worse one now speaks is over too. Of a rule that is no longer in the
-    table, every alert is over.
-    """
-    figures = figures_of(current, previous_week)
-    alerts = tuple(open_alerts)
-    firing = {rule.id for rule in ALERTS if rule.verdict(figures) == "holds"}
-    over = []
-    for alert in alerts:
-        rule = ALERTS_BY_ID.get(alert.id)
-        if rule is None or rule.is_cleared(figures) or firing.intersection(rule.silent_while):
-            over.append(alert)
-    return tuple(over)
-
-
-def open_after(
-    current: Reading,
-    previous_week: Reading | None,
-    open_alerts: Iterable[Alert],
-    *,
-    last_notice_at: datetime | None = None,
-) -> tuple[Alert, ...]:
-    """All alerts that are open once this reading is taken in: those that stay and the raised."""
-    were_open = tuple(open_alerts)
-    raised = raise_alerts(current, previous_week, were_open, last_notice_at=last_notice_at)
-    over = {alert.id for alert in cleared_alerts(current, previous_week, were_open)}
-    over |= {alert.id for alert in raised}  # raised again at a higher level
-    return (*(alert for alert in were_open if alert.id not in over), *raised)
-
-
-def _alert(
-    rule: AlertRule, level: int, figures: Mapping[str, float | None], as_of: datetime
-) -> Alert:
+def _alert(rule: AlertRule, figures: Mapping[str, float | None], as_of: datetime) -> Alert:
     words = next(case.words for case in rule.cases if case.verdict(figures) == "holds")
     return Alert(
         id=rule.id,
         title=rule.title,
         words=words.format(**figures),
         urgency=rule.urgency,
-        level=level,
         responses=rule.responses,
         source=rule.source,
         as_of=as_of,

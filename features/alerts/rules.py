@@ -1,8 +1,8 @@
-"""This module is about the rules of alerts: every warning sign there is, in one literal table.
+"""Every warning sign, in one literal table: to add one, add one ``AlertRule`` to ``ALERTS``.
 
 A rule is cases of bounds on features and on a few figures made from two readings a week apart,
 with the words that are then true, the actions that answer it and its source. Declares; which
-alerts an account has is decided in ``alerts.py``.
+alerts an account has is decided in ``alert.py``.
 """
 
 from __future__ import annotations
@@ -63,8 +63,7 @@ class Case:
 class AlertRule:
     """A row of the table. The alert is raised when any case holds.
 
-    It clears when every case fails and ``clears`` (if any) holds. ``worse_at`` are bounds, one per
-    further level. ``silent_while`` names worse alerts that speak for this one. ``nearest`` says
+    ``silent_while`` names worse alerts that speak for this one. ``nearest`` says
     where the rule of the source needs something that no feature measures, and what is used.
     """
 
@@ -74,8 +73,6 @@ class AlertRule:
     cases: tuple[Case, ...]
     responses: tuple[str, ...]  # ids of actions in registry/playbook/actions.toml
     source: str
-    clears: tuple[Bound, ...] = ()
-    worse_at: tuple[Bound, ...] = ()
     silent_while: tuple[str, ...] = ()
     ours: str = ""
     nearest: str = ""
@@ -83,8 +80,7 @@ class AlertRule:
     @property
     def figures(self) -> frozenset[str]:
         """Every feature or figure that is read."""
-        bounds = [bound for case in self.cases for bound in case.bounds]
-        return frozenset(b.figure for b in (*bounds, *self.clears, *self.worse_at))
+        return frozenset(bound.figure for case in self.cases for bound in case.bounds)
 
     @property
     def figures_said(self) -> frozenset[str]:
@@ -102,15 +98,6 @@ class AlertRule:
                 return said
             found = said if said == "unknown" else found
         return found
-
-    def level(self, figures: Mapping[str, float | None]) -> int:
-        """1, and one more for each bound of ``worse_at`` that holds."""
-        return 1 + sum(bound.verdict(figures) == "holds" for bound in self.worse_at)
-
-    def is_cleared(self, figures: Mapping[str, float | None]) -> bool:
-        """Whether an open alert of this rule is over; never on unknown figures."""
-        over = all(bound.verdict(figures) == "holds" for bound in self.clears)
-        return over and self.verdict(figures) == "fails"
 
 
 ALERTS: tuple[AlertRule, ...] = (
@@ -134,9 +121,7 @@ ALERTS: tuple[AlertRule, ...] = (
         urgency=4,
         source="004:289, 002:202",
         cases=(Case((Bound("health_score", "<", 40),), "health is {health_score:.0f} of 100"),),
-        clears=(Bound("health_score", ">=", 43),),
         responses=("ceo_email", "usage_analysis", "success_call", "value_plan"),
-        ours="clears at 43",
     ),
     AlertRule(
         id="usage_halved",
@@ -152,9 +137,8 @@ ALERTS: tuple[AlertRule, ...] = (
                 "last week's use is {use_trend_7d:.0%} of a usual week's",
             ),
         ),
-        clears=(Bound("use_trend_7d", ">=", 0.6),),
         responses=("reengage_email",),
-        ours="against the mean week of the four before, of at least 20 uses; clears at 60 %",
+        ours="against the mean week of the four before, of at least 20 uses",
     ),
     AlertRule(
         id="payment_failed",
@@ -221,7 +205,6 @@ ALERTS: tuple[AlertRule, ...] = (
                 "a ticket of the last 7 days has a sentiment of {ticket_sentiment_lowest_7d:+.2f}",
             ),
         ),
-        clears=(Bound("negative_tickets_90d", ">=", 0),),  # known, so silence is a fact
         responses=("tell_manager",),
         ours="open for 7 days",
     ),
@@ -267,10 +250,8 @@ ALERTS: tuple[AlertRule, ...] = (
         urgency=3,
         source="004:288",
         cases=(Case((Bound("health_score", "<", 60),), "health is {health_score:.0f} of 100"),),
-        clears=(Bound("health_score", ">=", 63),),
         silent_while=("health_below_40",),
         responses=("personal_outreach",),
-        ours="clears at 63",
     ),
     AlertRule(
         id="errors_above_p95",
@@ -314,10 +295,8 @@ ALERTS: tuple[AlertRule, ...] = (
             ),
             Case((Bound("invoices_unpaid", ">=", 1),), "{invoices_unpaid:.0f} invoices are unpaid"),
         ),
-        worse_at=(Bound("invoice_days_overdue", ">=", 15), Bound("invoice_days_overdue", ">=", 30)),
         silent_while=("payment_failed",),
         responses=("dunning",),
-        ours="worse at 15 and 30 days",
     ),
     AlertRule(
         id="sponsor_silent",
@@ -393,10 +372,9 @@ ALERTS: tuple[AlertRule, ...] = (
                 "use is {use_trend_28d:.0%} of what it was in the 28 days before",
             ),
         ),
-        clears=(Bound("use_trend_28d", ">=", 0.8),),
         silent_while=("usage_halved",),
         responses=("reengage_email",),
-        ours="under 70 % in 28 days, clears at 80 %",
+        ours="under 70 % in 28 days",
     ),
     AlertRule(
         id="sign_feature_requests",
@@ -467,8 +445,6 @@ ALERTS: tuple[AlertRule, ...] = (
     ),
 )
 """Every rule, the worse before the less bad where two are equally urgent."""
-
-ALERTS_BY_ID: Mapping[str, AlertRule] = {rule.id: rule for rule in ALERTS}
 
 FIGURES: Mapping[str, str] = {
     "health_score": "Health score now.",

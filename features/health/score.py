@@ -23,7 +23,6 @@ from features.health.formula import (
     HealthFormula,
     HealthFormulaError,
     Measure,
-    known,
 )
 
 __all__ = [
@@ -40,10 +39,10 @@ __all__ = [
     "HealthFormulaError",
     "Measure",
     "Trend",
+    "add_up",
     "health_column",
     "health_expression",
     "moves",
-    "score_components",
     "score_health",
     "trend",
 ]
@@ -121,30 +120,7 @@ def score_health(formula: HealthFormula, features: Mapping[str, float | None]) -
     >>> health.score, health.band, health.unknown
     (81.25, 'healthy', ('satisfaction',))
     """
-    return _add_up(formula, tuple(_score_component(c, features) for c in formula.components))
-
-
-def score_components(formula: HealthFormula, points: Mapping[str, float | None]) -> Health:
-    """Health from points per part that somebody already has; nothing is stored.
-
-    Raises:
-        HealthFormulaError: points for a part that the formula does not have, or outside 0 to 100.
-    """
-    for name, value in points.items():
-        formula.component(name)
-        given = known(value)
-        if given is not None and not 0 <= given <= 100:
-            raise HealthFormulaError(
-                f"Part {name!r} of health formula {formula.id!r} can not have "
-                f"{given:g} points; give 0 to 100, or none if unknown."
-            )
-    return _add_up(
-        formula,
-        tuple(
-            _component_score(c, known(points.get(c.name)), "points as given", None, None)
-            for c in formula.components
-        ),
-    )
+    return add_up(formula, tuple(_score_component(c, features) for c in formula.components))
 
 
 def health_expression(formula: HealthFormula) -> pl.Expr:
@@ -248,7 +224,8 @@ def _component_score(
     )
 
 
-def _add_up(formula: HealthFormula, components: tuple[ComponentScore, ...]) -> Health:
+def add_up(formula: HealthFormula, components: tuple[ComponentScore, ...]) -> Health:
+    """The score of parts whose points are known, or not."""
     total = weight = 0.0
     for component in components:  # in the order of the file, as in health_expression
         if component.points is not None:

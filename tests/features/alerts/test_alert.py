@@ -4,28 +4,27 @@ import tomllib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from health_of_points import health_of_points
 from hypothesis import given
 from hypothesis import strategies as st
 
 from features.alert_table import page
 from features.alerts.alert import (
     ALERTS,
-    ALERTS_BY_ID,
-    Alert,
     AlertError,
     Reading,
-    cleared_alerts,
     figures_of,
-    open_after,
     raise_alerts,
 )
 from features.alerts.rules import FIGURES, Bound, Case
 from features.catalogue.catalogue import FEATURES
-from features.health.score import FORMULAS, score_components, score_health
+from features.health.score import FORMULAS, score_health
 
 AS_OF = datetime(2026, 3, 9, 8, tzinfo=UTC)
 WEEK = timedelta(days=7)
 FORMULA = FORMULAS["balanced"]
+
+RULES = {rule.id: rule for rule in ALERTS}
 
 every_rule = pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.id)
 
@@ -40,7 +39,7 @@ def reading(
     health = (
         score_health(FORMULA, {})
         if score is None
-        else score_components(FORMULA, {c.name: score for c in FORMULA.components})
+        else health_of_points(FORMULA, {c.name: score for c in FORMULA.components})
     )
     return Reading(as_of=as_of, health=health, features=features, attributes={"service_tier": tier})
 
@@ -51,25 +50,6 @@ def a_week_ago(score: float | None = None, **features: float | None) -> Reading:
 
 def ids(alerts) -> list[str]:
     return [alert.id for alert in alerts]
-
-
-def opened(
-    *rule_ids: str, level: int = 1, as_of: datetime = AS_OF - WEEK, is_notice: bool = False
-) -> tuple[Alert, ...]:
-    return tuple(
-        Alert(
-            id=rule.id,
-            title=rule.title,
-            words="",
-            urgency=rule.urgency,
-            level=level,
-            responses=rule.responses,
-            source=rule.source,
-            as_of=as_of,
-            is_notice=is_notice,
-        )
-        for rule in map(ALERTS_BY_ID.__getitem__, rule_ids)
-    )
 
 
 SEED_RULES = {
@@ -128,7 +108,7 @@ def test_a_rule_is_answered_by_actions_that_there_are(rule, pytestconfig):
 @every_rule
 def test_a_rule_names_its_source_and_is_silent_only_for_one_at_least_as_urgent(rule):
     assert rule.source[:4] in ("000:", "001:", "002:", "003:", "004:")
-    assert all(ALERTS_BY_ID[worse].urgency >= rule.urgency for worse in rule.silent_while)
+    assert all(RULES[worse].urgency >= rule.urgency for worse in rule.silent_while)
 
 
 def test_the_page_holds_the_warning_signs_as_they_are(pytestconfig):
@@ -143,10 +123,8 @@ def test_the_table_is_ordered_by_what_is_told_first():
     assert max(rule.urgency for rule in ALERTS[1:]) < ALERTS[0].urgency
 
 
-@every_rule
-def test_nothing_known_raises_nothing_and_clears_nothing(rule):
+def test_nothing_known_raises_nothing():
     assert raise_alerts(reading()) == ()
-    assert cleared_alerts(reading(), None, opened(rule.id)) == ()
 
 
 HEALTH_EDGES = [
@@ -326,63 +304,10 @@ def test_an_alert_says_the_number_and_what_answers_it():
     [alert] = raise_alerts(reading(days_since_login=44.2))
     assert alert.words == "nobody logged in for 44 days"
     assert alert.responses == ("winback_1",)
-    assert (alert.source, alert.as_of, alert.level) == ("003:185", AS_OF, 1)
+    assert (alert.source, alert.as_of) == ("003:185", AS_OF)
 
 
-@pytest.mark.parametrize(
-    ("rule", "still_open", "over"), [("health_below_60", 62.9, 63), ("health_below_40", 42.9, 43)]
-)
-def test_a_health_alert_clears_three_points_higher(rule, still_open, over):
-    assert cleared_alerts(reading(still_open), None, opened(rule)) == ()
-    assert ids(raise_alerts(reading(still_open), None, opened(rule))) == []
-    assert ids(cleared_alerts(reading(over), None, opened(rule))) == [rule]
-
-
-@pytest.mark.parametrize(
-    ("rule", "figure", "still_open", "over"),
-    [
-        ("usage_halved", "use_trend_7d", 0.59, 0.6),
-        ("sign_usage_drop", "use_trend_28d", 0.79, 0.8),
-        ("ticket_negative", "ticket_sentiment_lowest_7d", -0.1, 0.0),
-        ("ticket_negative", "ticket_sentiment_lowest_7d", -0.1, None),  # no ticket for a week
-    ],
-)
-def test_an_alert_on_a_feature_clears_past_its_edge(rule, figure, still_open, over):
-    extra = {"feature_uses_month_to_last_week_28d": 100.0, "negative_tickets_90d": 1.0}
-    assert cleared_alerts(reading(**extra, **{figure: still_open}), None, opened(rule)) == ()
-    assert ids(cleared_alerts(reading(**extra, **{figure: over}), None, opened(rule))) == [rule]
-
-
-def test_an_alert_that_stays_open_is_not_raised_again():
-    assert raise_alerts(reading(30), None, opened("health_below_40")) == ()
-
-
-@pytest.mark.parametrize(("days", "level"), [(1, 1), (14.9, 1), (15, 2), (29.9, 2), (30, 3)])
-def test_an_unpaid_invoice_gets_worse_at_fifteen_and_thirty_days(days, level):
-    now = reading(invoice_days_overdue=float(days))
-    assert [alert.level for alert in raise_alerts(now)] == [level]
-    again = raise_alerts(now, None, opened("invoice_unpaid", level=1))
-    assert [alert.level for alert in again] == ([level] if level > 1 else [])
-
-
-def test_below_forty_speaks_for_below_sixty():
-    opening = opened("health_below_60")
-    raised = raise_alerts(reading(35), None, opening)
-    assert ids(raised) == ["health_below_40"]
-    assert raised[0].is_notice
-    assert ids(cleared_alerts(reading(35), None, opening)) == ["health_below_60"]
-    assert ids(open_after(reading(35), None, opening)) == ["health_below_40"]
-
-
-def test_leaving_the_red_zone_upwards_opens_below_sixty_without_a_notice():
-    now = reading(45)
-    [alert] = raise_alerts(now, None, opened("health_below_40"))
-    assert alert.id == "health_below_60"
-    assert not alert.is_notice
-    assert ids(open_after(now, None, opened("health_below_40"))) == ["health_below_60"]
-
-
-def test_of_all_alerts_of_a_day_the_most_urgent_one_is_told():
+def test_the_most_urgent_alert_comes_first():
     now = reading(50, cancellations_intended_90d=1.0, feature_requests_unanswered=1.0)
     alerts = raise_alerts(now, a_week_ago(90))
     assert ids(alerts) == [
@@ -392,24 +317,11 @@ def test_of_all_alerts_of_a_day_the_most_urgent_one_is_told():
         "health_below_60",
         "sign_feature_requests",
     ]
-    assert [alert.is_notice for alert in alerts] == [True, False, False, False, False]
 
 
-@pytest.mark.parametrize(
-    ("told_at", "is_told"),
-    [(AS_OF, False), (AS_OF.replace(hour=0), False), (AS_OF - timedelta(hours=9), True)],
-)
-def test_one_notice_an_account_and_day(told_at, is_told):
-    now = reading(cancellations_intended_90d=1.0)
-    [by_time] = raise_alerts(now, last_notice_at=told_at)
-    [by_open] = raise_alerts(now, None, opened("milestone_overdue", as_of=told_at, is_notice=True))
-    assert by_time.is_notice == by_open.is_notice == is_told
-
-
-def test_an_alert_that_was_not_told_leaves_the_notice_of_the_day_to_another():
-    quiet = opened("milestone_overdue", as_of=AS_OF, is_notice=False)
-    [alert] = raise_alerts(reading(cancellations_intended_90d=1.0), None, quiet)
-    assert alert.is_notice
+def test_a_worse_alert_speaks_for_the_milder_one():
+    assert ids(raise_alerts(reading(35))) == ["health_below_40"]
+    assert ids(raise_alerts(reading(45))) == ["health_below_60"]
 
 
 numbers = st.one_of(
@@ -425,27 +337,11 @@ readings = st.builds(
 )
 
 
-@given(days=st.lists(readings, max_size=6))
-def test_day_after_day_no_rule_is_open_twice_and_no_day_has_two_notices(days):
-    still: tuple[Alert, ...] = ()
-    for number, now in enumerate(days):
-        at = AS_OF + timedelta(hours=8 * number)
-        now = Reading(as_of=at, health=now.health, features=now.features)
-        raised = raise_alerts(now, None, still)
-        assert sum(alert.is_notice for alert in raised) <= 1
-        told = [a for a in (*still, *raised) if a.is_notice and a.as_of.date() == at.date()]
-        assert len(told) <= 1
-        still = open_after(now, None, still)
-        assert len(set(ids(still))) == len(still)
-        for alert in still:
-            assert not set(ALERTS_BY_ID[alert.id].silent_while) & set(ids(still))
-
-
 @given(now=readings)
-def test_taking_the_same_reading_in_twice_raises_nothing_new(now):
-    once = open_after(now, None, ())
-    assert raise_alerts(now, None, once) == ()
-    assert open_after(now, None, once) == once
+def test_no_alert_is_raised_beside_one_that_speaks_for_it(now):
+    raised = ids(raise_alerts(now))
+    assert len(set(raised)) == len(raised)
+    assert not any(set(RULES[alert].silent_while) & set(raised) for alert in raised)
 
 
 def test_scores_of_two_formula_versions_are_not_compared():
@@ -453,7 +349,7 @@ def test_scores_of_two_formula_versions_are_not_compared():
     before = Reading(
         as_of=AS_OF - WEEK,
         features={},
-        health=score_components(other, {c.name: 95.0 for c in other.components}),
+        health=health_of_points(other, {c.name: 95.0 for c in other.components}),
     )
     assert figures_of(reading(70), before)["health_fall"] is None
 
@@ -482,11 +378,6 @@ def test_only_incidents_that_are_new_since_a_week_ago_count():
 def test_an_incident_whose_end_is_told_is_over_for_a_fact():
     over = reading(incidents_open=0.0, incidents_felt_90d=5.0)
     assert ids(raise_alerts(over, a_week_ago(incidents_felt_90d=1.0))) == []
-    assert ids(cleared_alerts(over, None, opened("known_issue"))) == ["known_issue"]
-
-
-def test_a_negative_ticket_stays_open_where_nothing_is_known_of_tickets():
-    assert cleared_alerts(reading(tickets_28d=0.0), None, opened("ticket_negative")) == ()
 
 
 def test_a_case_fails_for_sure_when_one_bound_fails_whatever_else_is_unknown():
@@ -494,18 +385,3 @@ def test_a_case_fails_for_sure_when_one_bound_fails_whatever_else_is_unknown():
     assert case.verdict({"a": 1.0, "b": None}) == "fails"
     assert case.verdict({"a": 2.0, "b": None}) == "unknown"
     assert case.verdict({"a": 2.0, "b": 2.0}) == "holds"
-
-
-def test_an_alert_of_a_rule_that_is_gone_is_over():
-    [alert] = opened("milestone_overdue")
-    gone = Alert(
-        id="old_rule",
-        title="",
-        words="",
-        urgency=1,
-        level=1,
-        responses=(),
-        source="",
-        as_of=alert.as_of,
-    )
-    assert ids(cleared_alerts(reading(), None, [gone])) == ["old_rule"]

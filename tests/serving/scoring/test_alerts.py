@@ -14,7 +14,6 @@ ALERT = Alert(
     title="A",
     words="it is so",
     urgency=3,
-    level=1,
     responses=(),
     source="s",
     as_of=datetime(2026, 3, 1, tzinfo=UTC),

@@ -5,9 +5,10 @@ import re
 import numpy as np
 import polars as pl
 import pytest
+from health_of_points import health_of_points
 
 from features.catalogue.catalogue import catalogue
-from features.health.score import FORMULAS, score_components, score_health
+from features.health.score import FORMULAS, score_health
 from serving.scoring.explanations import (
     LEAST_PEERS,
     PeerGroup,
@@ -205,7 +206,7 @@ def test_a_part_that_is_only_shown_takes_nothing_where_nothing_else_is_known():
     ]
     assert shown
     for formula, name in shown:
-        assert health_reasons(score_components(formula, {name: 20.0})).top(5) == ()
+        assert health_reasons(health_of_points(formula, {name: 20.0})).top(5) == ()
 
 
 def test_an_account_of_which_nothing_is_known_has_no_reasons():
