@@ -1,8 +1,7 @@
 """Write the reference pages that are made from code: `python docs/reference/generate.py`.
 
 A test compares each page with what this prints, so a command, a setting, a file of a workspace, an
-action or a health formula without its row is red. `features.md`, `warning-signs.md` and
-`source-signals.md` have generators of their own beside what they list.
+action, a health formula, a feature, a warning sign or a signal of the sources without its row is red.
 """
 
 from __future__ import annotations
@@ -18,9 +17,13 @@ from typing import Any
 import typer
 
 FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER.parents[1]))
+sys.path[:0] = [str(FOLDER.parents[1]), str(FOLDER)]
 
-import keepwell  # noqa: E402  # the tree above has to be found first
+import feature_catalogue  # noqa: E402  # the folders above have to be found first
+import source_signals  # noqa: E402
+import warning_signs  # noqa: E402
+
+import keepwell  # noqa: E402
 from features.health.score import FORMULAS  # noqa: E402
 from features.workspace import SETTINGS_FILE, Workspace, WorkspaceSettings  # noqa: E402
 from registry.playbook.playbook import playbook  # noqa: E402
@@ -153,6 +156,9 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "workspace.md": workspace,
     "actions.md": actions,
     "health-formulas.md": health_formulas,
+    "features.md": feature_catalogue.page,
+    "warning-signs.md": warning_signs.page,
+    "source-signals.md": source_signals.page,
 }
 
 

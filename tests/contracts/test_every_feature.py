@@ -20,7 +20,6 @@ from features.catalogue.feature import (
     Expression,
     Feature,
 )
-from features.catalogue_table import page
 from features.compute.snapshots import build_snapshots
 from features.events.schema import KINDS, Event, events_frame, is_kind, properties_text
 
@@ -336,10 +335,3 @@ def test_an_expression_that_reads_nothing_or_hides_its_window_is_refused() -> No
         replace(goal_progress(), reads=())
     with pytest.raises(ValueError, match="must end in its lookback: _28d"):
         replace(goal_progress(), lookback=timedelta(days=28))
-
-
-def test_the_page_holds_the_catalogue_as_it_is() -> None:
-    held = Path(__file__).parents[2] / "docs" / "reference" / "features.md"
-    assert held.read_text(encoding="utf-8") == page(), (
-        "run: python -m features.catalogue_table > docs/reference/features.md"
-    )

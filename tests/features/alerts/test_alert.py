@@ -8,7 +8,6 @@ from health_of_points import health_of_points
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.alert_table import page
 from features.alerts.alert import (
     ALERTS,
     AlertError,
@@ -109,13 +108,6 @@ def test_a_rule_is_answered_by_actions_that_there_are(rule, pytestconfig):
 def test_a_rule_names_its_source_and_is_silent_only_for_one_at_least_as_urgent(rule):
     assert rule.source[:4] in ("000:", "001:", "002:", "003:", "004:")
     assert all(RULES[worse].urgency >= rule.urgency for worse in rule.silent_while)
-
-
-def test_the_page_holds_the_warning_signs_as_they_are(pytestconfig):
-    held = pytestconfig.rootpath / "docs" / "reference" / "warning-signs.md"
-    assert held.read_text(encoding="utf-8") == page(), (
-        "run: python -m features.alert_table > docs/reference/warning-signs.md"
-    )
 
 
 def test_the_table_is_ordered_by_what_is_told_first():

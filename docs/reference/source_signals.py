@@ -1,18 +1,15 @@
-"""The signals that the source documents name, and the features that measure them.
+"""What the source documents ask to be watched, and the features that state it.
 
-One literal list: what a document asks to be watched, where it says so, and the features that
-measure it, or the reason why none does. ``python -m features.seed_signals >
-docs/reference/source-signals.md`` writes it as a page; a test compares.
+One literal list: a signal, where a document asks for it (document:line), and the features that
+measure it, or the reason why none does. ``generate.py`` writes it to ``source-signals.md``.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 PAGE = """\
-<!-- kind: reference -->
 # Signals of the source documents
 
 What [the source documents](../sources.md) ask to be watched, where they say so, and the features
@@ -21,7 +18,7 @@ that measure it. Where no feature does, the reason stands in its place. What the
 
 {table}
 
-`python -m features.seed_signals > docs/reference/source-signals.md` writes this page.
+`python docs/reference/generate.py` writes this page.
 """
 
 
@@ -551,7 +548,3 @@ def markdown(signals: Iterable[Signal] = SIGNALS) -> str:
 def page() -> str:
     """The whole page, with every signal."""
     return PAGE.format(table=markdown())
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,17 +1,12 @@
-"""The warning signs as the page ``docs/reference/warning-signs.md``.
-
-``python -m features.alert_table > docs/reference/warning-signs.md`` writes it; a test compares.
-"""
+"""The table of warning signs in ``warning-signs.md``, made from the rules by ``generate.py``."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
 from features.alerts.rules import ALERTS, FIGURES, AlertRule, Bound, Case
 
 PAGE = """\
-<!-- kind: reference -->
 # Warning signs
 
 A sign is raised when one of its cases holds. What is unknown raises nothing.
@@ -24,7 +19,7 @@ Besides features, rules read:
 
 {figures}
 
-`python -m features.alert_table > docs/reference/warning-signs.md` writes this page.
+`python docs/reference/generate.py` writes this page.
 """
 
 
@@ -63,7 +58,3 @@ def page() -> str:
     """The whole page, with every rule."""
     figures = "\n".join(f"- `{name}`: {what}" for name, what in FIGURES.items())
     return PAGE.format(table=markdown(), figures=figures)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,11 +1,7 @@
-"""The catalogue of features as the page ``docs/reference/features.md``.
-
-``python -m features.catalogue_table > docs/reference/features.md`` writes it; a test compares.
-"""
+"""The tables of features in ``features.md``, made from the catalogue by ``generate.py``."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from itertools import groupby
 
@@ -13,7 +9,6 @@ from features.catalogue.catalogue import FEATURES
 from features.catalogue.feature import AnyFeature, Derived
 
 PAGE = """\
-<!-- kind: reference -->
 # Features
 
 {number} features over {themes} themes. Each of a product's own feature names (`use_names` in the
@@ -27,7 +22,7 @@ mapping) adds two: its uses in 28 and in 90 days. How to add one:
   offered as a reason to act.
 
 `keepwell features` prints this list for a workspace, with its own feature names; `--json` is for
-programs. `python -m features.catalogue_table > docs/reference/features.md` writes this page.
+programs. `python docs/reference/generate.py` writes this page.
 
 {tables}
 """
@@ -68,7 +63,3 @@ def page() -> str:
     return PAGE.format(
         number=len(FEATURES), tables=markdown(), themes=len({feature.theme for feature in FEATURES})
     )
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())
