@@ -105,7 +105,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="cancel_intent",
         title="Means to leave",
         urgency=5,
-        source="002:246",
+        source="plans#real-time-alerts",
         cases=(
             Case(
                 (Bound("cancellations_intended_90d", ">=", 1),),
@@ -119,7 +119,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="health_below_40",
         title="Health in the red zone",
         urgency=4,
-        source="004:289, 002:202",
+        source="platform#health-alerts, plans#high-risk-protocol",
         cases=(Case((Bound("health_score", "<", 40),), "health is {health_score:.0f} of 100"),),
         responses=("ceo_email", "usage_analysis", "success_call", "value_plan"),
     ),
@@ -127,7 +127,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="usage_halved",
         title="Use has halved",
         urgency=4,
-        source="002:243",
+        source="plans#real-time-alerts",
         cases=(
             Case(
                 (
@@ -144,7 +144,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="payment_failed",
         title="A payment failed",
         urgency=4,
-        source="002:244, 003:222",
+        source="plans#real-time-alerts, small-team#warning-signs",
         cases=(
             Case(
                 (Bound("invoices_failed_90d", ">=", 1), Bound("invoice_days_overdue", ">", 0)),
@@ -162,7 +162,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="health_fell_20pct",
         title="Health fell by a fifth in a week",
         urgency=4,
-        source="001:49",
+        source="epics#alerts",
         cases=(
             Case(
                 (Bound("health_fall_share", ">=", 0.2),),
@@ -176,7 +176,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="login_none_30d",
         title="Nobody logged in for 30 days",
         urgency=4,
-        source="003:185",
+        source="small-team#login-frequency",
         cases=(
             Case(
                 (Bound("days_since_login", ">", 30),),
@@ -198,7 +198,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="ticket_negative",
         title="Tickets with negative sentiment",
         urgency=4,
-        source="002:245",
+        source="plans#real-time-alerts",
         cases=(
             Case(
                 (Bound("ticket_sentiment_lowest_7d", "<", 0, if_unknown="fails"),),
@@ -212,7 +212,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="known_issue",
         title="Felt an incident",
         urgency=4,
-        source="001:66",
+        source="epics#proactive-alerts",
         cases=(
             Case(
                 (Bound("incidents_open", ">=", 1, if_unknown="fails"),),
@@ -234,7 +234,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="health_fell_10pts",
         title="Health fell by over 10 points in a week",
         urgency=3,
-        source="004:287, 004:290",
+        source="platform#health-alerts",
         cases=(
             Case(
                 (Bound("health_fall", ">", 10),),
@@ -248,7 +248,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="health_below_60",
         title="Health below 60",
         urgency=3,
-        source="004:288",
+        source="platform#health-alerts",
         cases=(Case((Bound("health_score", "<", 60),), "health is {health_score:.0f} of 100"),),
         silent_while=("health_below_40",),
         responses=("personal_outreach",),
@@ -257,7 +257,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="errors_above_p95",
         title="Errors far above the usual",
         urgency=3,
-        source="001:49, 001:35",
+        source="epics#alerts, epics#day-7-outcomes",
         cases=(
             Case(
                 (Bound("errors_over_p95_1d", ">", 0), Bound("error_rate_1d", ">", 0.02)),
@@ -272,7 +272,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="onboarding_stalled",
         title="Onboarding stands still",
         urgency=3,
-        source="001:49",
+        source="epics#alerts",
         cases=(
             Case(
                 (Bound("onboarding_stall_hours", ">", 0),),
@@ -281,13 +281,13 @@ ALERTS: tuple[AlertRule, ...] = (
         ),
         responses=("recover_step",),
         nearest="which required steps are open is no feature: fewer than five done in the first "
-        "45 days (the longest onboarding, 004:324) stands for it",
+        "45 days (the longest onboarding, platform#onboarding-length) stands for it",
     ),
     AlertRule(
         id="invoice_unpaid",
         title="An invoice is unpaid",
         urgency=3,
-        source="001:49",
+        source="epics#alerts",
         cases=(
             Case(
                 (Bound("invoice_days_overdue", ">", 0),),
@@ -302,7 +302,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="sponsor_silent",
         title="The sponsor is silent or gone",
         urgency=2,
-        source="001:49",
+        source="epics#alerts",
         cases=(
             Case(
                 (Bound("sponsors_left_90d", ">=", 1, if_unknown="fails"),),
@@ -333,7 +333,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="sign_negative_feedback",
         title="Negative feedback",
         urgency=3,
-        source="003:221",
+        source="small-team#warning-signs",
         cases=(
             Case(
                 (Bound("nps_last", "<=", 6), Bound("survey_answers_90d", ">=", 1)),
@@ -351,7 +351,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="sign_support_spike",
         title="Many tickets",
         urgency=3,
-        source="003:220",
+        source="small-team#warning-signs",
         cases=(
             Case(
                 (Bound("ticket_spike_28d", ">=", 2), Bound("tickets_28d", ">=", 3)),
@@ -365,7 +365,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="sign_usage_drop",
         title="Use is falling",
         urgency=2,
-        source="003:219",
+        source="small-team#warning-signs",
         cases=(
             Case(
                 (Bound("use_trend_28d", "<", 0.7),),
@@ -380,7 +380,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="sign_feature_requests",
         title="Asks for features",
         urgency=1,
-        source="003:223",
+        source="small-team#warning-signs",
         cases=(
             Case(
                 (Bound("feature_requests_unanswered", ">=", 1),),
@@ -394,7 +394,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="milestone_overdue",
         title="A milestone is overdue",
         urgency=2,
-        source="000:692, 004:147",
+        source="recovery#value-milestones, platform#milestone-status",
         cases=(
             Case(
                 (Bound("milestones_overdue_now", ">=", 1),),
@@ -407,7 +407,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="feature_unused_7d",
         title="Active, with much unused",
         urgency=1,
-        source="001:57",
+        source="epics#recipes-and-nudges",
         cases=(
             Case(
                 (
@@ -432,7 +432,7 @@ ALERTS: tuple[AlertRule, ...] = (
         id="pattern_high_value",
         title="Deep and growing use",
         urgency=1,
-        source="001:57",
+        source="epics#recipes-and-nudges",
         cases=(
             Case(
                 (Bound("adoption_depth_28d", ">=", 0.7), Bound("use_trend_28d", ">=", 1.2)),

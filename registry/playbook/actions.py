@@ -50,7 +50,10 @@ ALWAYS_OURS = ("cost_usd", "hours", "cool_down_days", "max_autonomy", "prior")
 """No source states these for any action, so every action has to list them under ``ours``."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_SOURCE = re.compile(r"\d{3}:\d+(-\d+)?(, (\d{3}:)?\d+(-\d+)?)*")
+_CITATION = re.compile(r"[a-z-]+#[a-z0-9-]+(, [a-z-]+#[a-z0-9-]+)*")
+"""Document and heading of ``docs/sources.md``: ``plans#high-risk-protocol``."""
+_FORMER_CITATION = re.compile(r"\d{3}:\d+(-\d+)?(, (\d{3}:)?\d+(-\d+)?)*")
+"""Document and lines, as decisions of older workspaces hold them; they can still be replayed."""
 
 
 class PlaybookError(ValueError):
@@ -319,10 +322,10 @@ def _words(table: Table, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check(action: Action) -> None:
-    if not _SOURCE.fullmatch(action.source):
+    if not (_CITATION.fullmatch(action.source) or _FORMER_CITATION.fullmatch(action.source)):
         raise PlaybookError(
-            f"Action {action.id!r}: the source {action.source!r} has to be "
-            f"document and lines, like 002:206 or 002:25-29, 003:80."
+            f"Action {action.id!r}: the source {action.source!r} has to be document and heading of "
+            f"docs/sources.md, like plans#high-risk-protocol or plans#trial-day-1, epics#alerts."
         )
     unmarked = [field for field in ALWAYS_OURS if field not in action.ours]
     if unmarked:

@@ -283,18 +283,6 @@ def test_offers_contracts_and_the_ceo_never_go_out_by_themselves(action):
         assert action.max_autonomy <= 2
 
 
-@every_action
-def test_no_figure_comes_from_the_demonstration_of_the_first_document(action):
-    lines = {
-        int(part)
-        for source in action.source.split(", ")
-        if source.startswith("000:")
-        for part in source.removeprefix("000:").split("-")
-        if part.isdigit()
-    }
-    assert lines.isdisjoint(range(836, 845))
-
-
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule.id)
 def test_every_alert_brings_up_an_action_and_names_only_actions_that_there_are(rule):
     stepped = {step.action for sequence in BOOK.sequences for step in sequence.steps}

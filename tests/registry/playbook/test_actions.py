@@ -49,7 +49,7 @@ cool_down_days = 30
 max_autonomy = 1
 reversible = true
 text = "Call them."
-source = "002:207"
+source = "plans#high-risk-protocol"
 ours = ["cost_usd", "hours", "cool_down_days", "max_autonomy", "prior"]
 [action.prior]
 outcome = "churn"
@@ -65,7 +65,7 @@ name = "Rescue"
 applies = ["health_score < 43"]
 day_zero = ["alert health_below_40", "entry"]
 window_days = 30
-source = "002:204-217"
+source = "plans#high-risk-protocol"
 ours = ["window_days"]
 steps = [{ action = "call", after_hours = 0 }, { action = "call", after_hours = 24 }]
 """
@@ -99,7 +99,7 @@ def changed(text, old, new):
         ("reversible = true", "reversible = true\nurgency = 3", r"unknown key\(s\) urgency"),
         ('triggers = ["health_score < 40"]', 'triggers = "health_score < 40"', "list of texts"),
         ('triggers = ["health_score < 40"]', 'triggers = ["low health"]', "'call': The condition"),
-        ('source = "002:207"', 'source = "our idea"', "document and lines"),
+        ('source = "plans#high-risk-protocol"', 'source = "our idea"', "document and heading"),
         ('"max_autonomy", "prior"]', '"max_autonomy"]', "no source states prior"),
         ('"max_autonomy", "prior"]', '"max_autonomy", "prior", "luck"]', "`ours` names luck"),
         ("strength = 20\n", "", "`prior` lacks `strength`"),
