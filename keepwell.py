@@ -375,8 +375,7 @@ def _demo(place: Workspace, world: World, preset: Preset) -> None:
             from experiments.report.workspace import report_on
 
             report_on(place, as_of=last, written_at=datetime.now(UTC))
-        from training.pipeline.record.summary import brief_of
-        from training.pipeline.record.tables import metrics_table
+        from training.pipeline.record.tables import brief_of, metrics_table
 
         record = {
             "world": world.value,

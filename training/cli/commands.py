@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from registry.promotion.promotion import EvidenceDocument
     from registry.store.mlflow import MlflowModelStore
     from training.models.binned_rows import Growing
-    from training.pipeline.train import TrainingResult
+    from training.pipeline.training_result import TrainingResult
 
 
 def train(

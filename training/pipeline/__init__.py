@@ -3,4 +3,4 @@
 Writes the run, its evidence and its model card.
 """
 
-__all__ = ["evidence", "prepare", "record", "train", "workspace"]
+__all__ = ["evidence", "prepare", "record", "train", "training_result", "workspace"]

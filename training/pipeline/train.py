@@ -12,7 +12,7 @@ an argument. If no model is better, it says so, and the health formula serves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,13 +20,11 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from registry.bundle.bundle import ModelBundle
-from registry.promotion.promotion import Gain, Promotion, decide
+from registry.promotion.promotion import Gain, decide
 from registry.store.pending_uploads import FORMULA_EVIDENCE, WaitingRuns
 from registry.store.store import ModelStore
 from training.dataset.errors import FeatureMatrixError
 from training.dataset.labels import Label
-from training.dataset.splits import Split
 from training.dataset.training_set import FeatureReader
 from training.dataset.treatments import touch_log, touched_rows
 from training.metrics import Interval, account_draws
@@ -34,72 +32,26 @@ from training.models.binned_rows import BinnedRows, Grower, Growing
 from training.models.contest import Contender, run_contender, usable_columns
 from training.models.fit import fitting_of
 from training.models.specs import BASE_RATE, FEW_ACCOUNTS, FORMULA, FORMULA_PRIOR, SPECS, ModelSpec
-from training.models.tuning.tune import Study, tune
+from training.models.tuning.study import Study
+from training.models.tuning.tune import tune
 from training.pipeline.comparisons import attributes_of
 from training.pipeline.evidence import (
     as_metrics,
     evidence_of,
     gain_over,
     known_champion,
-    promotion_of_version,
 )
 from training.pipeline.long_horizon_judging import JudgedFar, judge_far
 from training.pipeline.prepare import Prepared, prepare
 from training.pipeline.record.record import Recorded, flat_metrics, pictures, record
 from training.pipeline.release import release
-
-__all__ = ["TrainingResult", "promotion_of_version", "train"]
+from training.pipeline.training_result import TrainingResult
 
 Progress = Callable[[str, int, int], None]
 Clock = Callable[[], datetime]
 
 DRAWS = 500
 """Bootstrap draws of accounts behind every interval."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingResult:
-    """What came of a training: every contender's numbers, the decision, and what was stored."""
-
-    label: Label
-    not_estimable: Mapping[int, str]
-    split: Split
-    rows: Mapping[str, int]
-    excluded: Mapping[int, Mapping[str, int]]  # horizon, reason, rows
-    metrics: Mapping[str, Mapping[int, Mapping[str, Interval]]]  # contender, horizon, metric
-    differences: Mapping[str, Interval]  # log loss of the best minus that of each other
-    studies: Mapping[str, Study]
-    best: ModelSpec
-    later: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # longer horizon, contender, metric
-    promotion: Promotion  # whether the evidence allows it
-    promoted: bool
-    version: int | None  # None: the run waits until the tracking store is back
-    run_id: str
-    formula_version: int | None
-    bundle: ModelBundle
-    notes: tuple[str, ...]
-
-    @property
-    def summary(self) -> str:
-        """The sentences a person reads after a training."""
-        if self.version is None:
-            verdict = f"{self.best.title} is trained, and its run waits to be uploaded."
-        elif self.promoted:
-            verdict = f"{self.best.title} serves, as version {self.version}."
-        elif self.promotion.approved:
-            verdict = f"{self.best.title} may serve; it waits as version {self.version}."
-        else:
-            instead = (
-                "the health formula serves"
-                if self.label.formula_model is not None
-                else "no probability is shown"
-            )
-            verdict = (
-                f"no model is shown to be good enough to serve. An older champion goes on; "
-                f"where there is none, {instead}. {self.best.title} came closest and is "
-                f"kept as version {self.version}."
-            )
-        return "\n".join((f"{self.label.name}: {verdict}", *self.promotion.reasons, *self.notes))
 
 
 def train(

@@ -23,7 +23,8 @@ from training.dataset.labels import label_named
 from training.dataset.training_set import RememberingReader
 from training.dataset.treatments import TOUCH_KINDS
 from training.models.binned_rows import BinnedRows, Growing
-from training.pipeline.train import Clock, Progress, TrainingResult, train
+from training.pipeline.train import Clock, Progress, train
+from training.pipeline.training_result import TrainingResult
 
 ATTRIBUTES = ("segment", "service_tier")
 """What accounts are called; a promotion is judged on each such group alone."""

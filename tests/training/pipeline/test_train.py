@@ -9,7 +9,7 @@ from registry.store.store import MemoryModelStore, NoChampionError
 from training.dataset.errors import HorizonTooLongError, NoAccountsError, OneClassError
 from training.dataset.labels import LabelError
 from training.models.specs import FORMULA_PRIOR, SPECS
-from training.pipeline.train import promotion_of_version
+from training.pipeline.evidence import promotion_of_version
 
 
 def test_a_model_that_is_better_serves(trained) -> None:

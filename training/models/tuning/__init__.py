@@ -3,4 +3,4 @@
 A study can be resumed from its journal.
 """
 
-__all__ = ["tune"]
+__all__ = ["study", "tune"]

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import lightgbm as lgb
@@ -27,7 +26,7 @@ import optuna
 from numpy.typing import NDArray
 
 from registry.bundle.calibration import sigmoid
-from registry.promotion.promotion import Gain, gain, log_loss_rows
+from registry.promotion.promotion import gain, log_loss_rows
 from training.dataset.splits import Fold
 from training.dataset.training_set import TrainingSet
 from training.models.binned_rows import BinnedRows, Grower
@@ -36,6 +35,7 @@ from training.models.contest import fit_rows
 from training.models.fit import fitting_of
 from training.models.specs import ModelSpec, Parameters, Range
 from training.models.tuning._study_journal import FinishedTrial, StudyJournal
+from training.models.tuning.study import Study
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -52,44 +52,6 @@ LEAST_OTHERS = 3
 
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 """Penalties of the logistic regression that are judged."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """What a study found: the parameters to use and how they compare with the defaults."""
-
-    parameters: Parameters
-    loss: float  # of these parameters on the folds that chose
-    default_loss: float
-    confirmed: Gain | None  # of the chosen over the defaults, on the fold that chose nothing
-    kept_defaults: bool
-    trials: int
-    pruned: int
-    resumed: int = 0  # trials that an earlier process had finished
-
-    @property
-    def confidence(self) -> float:
-        """That the chosen parameters beat the defaults, on the fold that chose nothing."""
-        return 0.0 if self.confirmed is None else self.confirmed.confidence
-
-    @property
-    def sentence(self) -> str:
-        """What came of the study, as the card says it."""
-        if self.trials == 0:
-            return "No study was made: these are the declared parameters."
-        made = f"A study of {self.trials} trials, {self.pruned} of them stopped early"
-        if self.confirmed is None:
-            return f"{made}: the declared parameters stay, nothing was better on the folds."
-        over = (
-            f"log loss lower by {self.confirmed.mean:+.4f} ({self.confirmed.low:+.4f} to "
-            f"{self.confirmed.high:+.4f}) on the newest fold, which chose nothing"
-        )
-        verdict = (
-            "the declared parameters stay, the best trial is not clearly better"
-            if self.kept_defaults
-            else "better than the declared parameters"
-        )
-        return f"{made}: {verdict}; {over}."
 
 
 def tune(

@@ -19,7 +19,7 @@ from registry.promotion.promotion import Evidence, Promotion
 from training.dataset.treatments import touched_section
 from training.metrics import Interval, account_draws, auc, row_log_loss
 from training.models.contest import Contender
-from training.models.tuning.tune import Study
+from training.models.tuning.study import Study
 from training.pipeline.comparisons import LEAST_ACCOUNTS, JudgedRows, enough_accounts
 from training.pipeline.prepare import Prepared
 from training.pipeline.record.tables import contender_table

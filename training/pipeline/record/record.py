@@ -19,7 +19,7 @@ from registry.store.pending_uploads import WaitingRuns
 from registry.store.store import ModelStore, TrackingError, TrainingRun
 from training.metrics import flat
 from training.models.contest import Contender
-from training.models.tuning.tune import Study
+from training.models.tuning.study import Study
 from training.pipeline.prepare import Prepared
 from training.pipeline.record.model_card import glance, model_card, span
 from training.pipeline.record.plots import contender_plots, explanation_plots, importance_plot

@@ -5,37 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
-from training.models.specs import spec_named
-
-if TYPE_CHECKING:
-    from training.pipeline.train import TrainingResult
-
 SHOWN = {"log_loss": "log loss", "auc": "AUC"}
 """Metric to its heading."""
-
-
-def brief_of(result: TrainingResult) -> dict[str, Any]:
-    """The longest horizon of a training, every contender with two metrics and their intervals."""
-    horizon = max(result.metrics[result.best.name])
-    shown = {
-        spec_named(name).title: {
-            metric: [interval.value, interval.low, interval.high]
-            for metric, interval in by_horizon[horizon].items()
-            if metric in SHOWN
-        }
-        for name, by_horizon in result.metrics.items()
-    }
-    return {
-        "label": result.label.name,
-        "horizon_days": horizon,
-        "contenders": shown,
-        "test": f"{result.rows['test']:,} account-months, cutoffs "
-        f"{result.split.test[0]:%Y-%m-%d} to {result.split.test[-1]:%Y-%m-%d}",
-    }
 
 
 def brief_table(results: list[dict[str, Any]]) -> Table:

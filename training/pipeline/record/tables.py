@@ -6,13 +6,12 @@ The table of ``docs/reference/metrics.md`` and of model cards; made from results
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from training.metrics import Interval
 from training.models.specs import spec_named
-
-if TYPE_CHECKING:
-    from training.pipeline.train import TrainingResult
+from training.pipeline.record.summary import SHOWN
+from training.pipeline.training_result import TrainingResult
 
 COLUMNS = {
     "log_loss": "log loss",
@@ -23,6 +22,26 @@ COLUMNS = {
     "calibration_error": "calibration error",
 }
 """Metric to its heading."""
+
+
+def brief_of(result: TrainingResult) -> dict[str, Any]:
+    """The longest horizon of a training, every contender with two metrics and their intervals."""
+    horizon = max(result.metrics[result.best.name])
+    shown = {
+        spec_named(name).title: {
+            metric: [interval.value, interval.low, interval.high]
+            for metric, interval in by_horizon[horizon].items()
+            if metric in SHOWN
+        }
+        for name, by_horizon in result.metrics.items()
+    }
+    return {
+        "label": result.label.name,
+        "horizon_days": horizon,
+        "contenders": shown,
+        "test": f"{result.rows['test']:,} account-months, cutoffs "
+        f"{result.split.test[0]:%Y-%m-%d} to {result.split.test[-1]:%Y-%m-%d}",
+    }
 
 
 def contender_table(metrics: Mapping[str, Mapping[str, Interval]]) -> str:

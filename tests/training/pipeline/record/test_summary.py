@@ -6,7 +6,8 @@ import json
 
 from rich.console import Console
 
-from training.pipeline.record.summary import brief_of, brief_table
+from training.pipeline.record.summary import brief_table
+from training.pipeline.record.tables import brief_of
 
 
 def lines(*briefs) -> list[str]:

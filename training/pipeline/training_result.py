@@ -1,0 +1,59 @@
+"""The result of a training: numbers of every contender, the decision, and what was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from registry.bundle.bundle import ModelBundle
+from registry.promotion.promotion import Promotion
+from training.dataset.labels import Label
+from training.dataset.splits import Split
+from training.metrics import Interval
+from training.models.specs import ModelSpec
+from training.models.tuning.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What came of a training: every contender's numbers, the decision, and what was stored."""
+
+    label: Label
+    not_estimable: Mapping[int, str]
+    split: Split
+    rows: Mapping[str, int]
+    excluded: Mapping[int, Mapping[str, int]]  # horizon, reason, rows
+    metrics: Mapping[str, Mapping[int, Mapping[str, Interval]]]  # contender, horizon, metric
+    differences: Mapping[str, Interval]  # log loss of the best minus that of each other
+    studies: Mapping[str, Study]
+    best: ModelSpec
+    later: Mapping[int, Mapping[str, Mapping[str, Interval]]]  # longer horizon, contender, metric
+    promotion: Promotion  # whether the evidence allows it
+    promoted: bool
+    version: int | None  # None: the run waits until the tracking store is back
+    run_id: str
+    formula_version: int | None
+    bundle: ModelBundle
+    notes: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The sentences a person reads after a training."""
+        if self.version is None:
+            verdict = f"{self.best.title} is trained, and its run waits to be uploaded."
+        elif self.promoted:
+            verdict = f"{self.best.title} serves, as version {self.version}."
+        elif self.promotion.approved:
+            verdict = f"{self.best.title} may serve; it waits as version {self.version}."
+        else:
+            instead = (
+                "the health formula serves"
+                if self.label.formula_model is not None
+                else "no probability is shown"
+            )
+            verdict = (
+                f"no model is shown to be good enough to serve. An older champion goes on; "
+                f"where there is none, {instead}. {self.best.title} came closest and is "
+                f"kept as version {self.version}."
+            )
+        return "\n".join((f"{self.label.name}: {verdict}", *self.promotion.reasons, *self.notes))
