@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 KEY_HEADER = "Idempotency-Key"
 LONGEST_KEY = 200
@@ -24,27 +23,64 @@ class FieldProblem:
     message: str
 
 
-class ProblemError(Exception):
-    """A request can not be answered. Subclasses say which kind of problem it is."""
+@dataclass(frozen=True, kw_only=True)
+class ProblemKind:
+    """A kind of problem: its name in the address, its status, its title and what it means.
 
-    slug: ClassVar[str] = "problem"
-    status: ClassVar[int] = 400
-    title: ClassVar[str] = "The request can not be answered"
-    next_step: ClassVar[str] = "Read the detail and send a changed request."
+    ``next_step`` is what helps the caller, where an answer does not say something better.
+    """
+
+    slug: str
+    status: int
+    title: str
+    meaning: str
+    next_step: str
+
+
+class ProblemError(Exception):
+    """A request can not be answered. Subclasses say which kind of problem it is.
+
+    Args:
+        detail: what is wrong with this request.
+        kind: of which kind the problem is, where no subclass says so.
+        next_step: what helps, where it is not the usual advice.
+        errors: the fields that are wrong.
+        headers: of the answer.
+    """
+
+    slug: str = "problem"
+    status: int = 400
+    title: str = "The request can not be answered"
+    next_step: str = "Read the detail and send a changed request."
 
     def __init__(
         self,
         detail: str,
         *,
+        kind: ProblemKind | None = None,
         next_step: str | None = None,
         errors: Sequence[FieldProblem] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
+        if kind is not None:
+            self.slug, self.status, self.title = kind.slug, kind.status, kind.title
+            self.next_step = kind.next_step
         self.detail = detail
         self.next = next_step or self.next_step
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
+
+
+def kind_of(problem: type[ProblemError]) -> ProblemKind:
+    """The kind of problem that a class stands for; its meaning is the docstring."""
+    return ProblemKind(
+        slug=problem.slug,
+        status=problem.status,
+        title=problem.title,
+        meaning=(problem.__doc__ or "").strip(),
+        next_step=problem.next_step,
+    )
 
 
 class UnknownAccountError(ProblemError):
@@ -55,13 +91,6 @@ class UnknownAccountError(ProblemError):
         "Check the spelling, or look the account up with GET /v1/accounts. A new account "
         "appears after the next snapshot (keepwell snapshot)."
     )
-
-
-class UnknownDecisionError(ProblemError):
-    """No decision with this id was stored."""
-
-    slug, status, title = "unknown-decision", 404, "Unknown decision"
-    next_step = "Use the decision_id that POST /v1/next-actions answered with."
 
 
 class UnknownReportError(ProblemError):
@@ -159,37 +188,6 @@ class MissingKeyError(ProblemError):
     )
 
 
-class KeyReusedError(ProblemError):
-    """The Idempotency-Key was used before with another request."""
-
-    slug, status, title = "idempotency-key-reused", 422, "This Idempotency-Key was used before"
-    next_step = "Use a new Idempotency-Key for a new write; repeat the old request unchanged."
-
-
-class InFlightError(ProblemError):
-    """A request with this Idempotency-Key is being worked on."""
-
-    slug, status, title = "idempotency-key-in-flight", 409, "The same request is being worked on"
-    next_step = "Send the same request again, with the same key, after the seconds of Retry-After."
-
-
-class AnswerLostError(ProblemError):
-    """The request was carried out, and its answer was lost with the process."""
-
-    slug, status, title = "answer-lost", 409, "It was done, and the answer is lost"
-    next_step = "Nothing was done twice. To do it once more on purpose, use a new Idempotency-Key."
-
-
-class ContradictingOutcomeError(ProblemError):
-    """The decision was carried out and declined: one of the two reports is wrong."""
-
-    slug, status, title = "contradicting-outcome", 409, "This contradicts what was reported before"
-    next_step = (
-        "Nothing was changed; what was reported first stands. If it is wrong, ask for a "
-        "new decision with POST /v1/next-actions and report on that one."
-    )
-
-
 class NotAllowedError(ProblemError):
     """The request carries no valid key."""
 
@@ -248,22 +246,6 @@ class BusyError(ProblemError):
     next_step = "Nothing was changed. Send the same request again after a few seconds."
 
 
-class LedgerUnreachableError(ProblemError):
-    """The database of the ledger can not be reached, or does not take the write now."""
-
-    slug, status, title = "ledger-unreachable", 503, "The ledger can not be reached"
-    next_step = (
-        "Send the same request again, with the same Idempotency-Key, after the time that "
-        "Retry-After says. What was acknowledged before is kept."
-    )
-
-    def __init__(
-        self, detail: str, *, cause: str = "", headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(detail, headers=headers)
-        self.cause = cause  # what the database said; for the operator, not for callers
-
-
 class TooManyAtOnceError(ProblemError):
     """As many large requests as may be are being worked on."""
 
@@ -279,112 +261,6 @@ class ImpossiblePlanError(ProblemError):
         "Nothing was changed. Lower the care or raise the limits named in errors, and "
         "send the team again."
     )
-
-
-class UnknownClaimError(ProblemError):
-    """No claim with this id was stored."""
-
-    slug, status, title = "unknown-claim", 404, "Unknown claim"
-    next_step = "Use the claim_id that POST /v1/decisions/{decision_id}/claims answered with."
-
-
-class DecisionExpiredError(ProblemError):
-    """The decision is no longer valid, or did not know of what happened since."""
-
-    slug, status, title = "decision-expired", 409, "This decision is no longer valid"
-    next_step = "Ask for a new decision with POST /v1/next-actions."
-
-
-class HeldBackError(ProblemError):
-    """The action was allowed when it was decided on; since then a rule has come to forbid it."""
-
-    slug, status, title = "held-back", 409, "A rule holds this action back by now"
-    next_step = (
-        "Do not carry it out. Ask for a new decision with POST /v1/next-actions; once the "
-        "rule no longer holds, this one may be claimed with a new Idempotency-Key."
-    )
-
-
-class AlreadyClaimedError(ProblemError):
-    """Somebody is at work on this decision, or on this account."""
-
-    slug, status, title = "already-claimed", 409, "Somebody else has claimed it"
-    next_step = (
-        "Do not carry it out. It is free again when the lease ends, after the seconds of "
-        "Retry-After."
-    )
-
-
-class NotClaimableError(ProblemError):
-    """The decision is not one that a program may carry out now."""
-
-    slug, status, title = "not-claimable", 409, "This decision may not be carried out now"
-    next_step = (
-        "Do not carry it out. A person approves it with POST "
-        "/v1/decisions/{decision_id}/approvals, or does it and reports the outcome."
-    )
-
-
-class CapacityUsedError(ProblemError):
-    """As much as may be done in a week is done or claimed."""
-
-    slug, status, title = "capacity-used", 409, "The week is full"
-    next_step = "Do not carry it out. Try again after the seconds of Retry-After."
-
-
-class QuietHoursError(ProblemError):
-    """Nobody is contacted now where the account is."""
-
-    slug, status, title = "quiet-hours", 409, "It is their quiet hours"
-    next_step = (
-        "Do not carry it out now. Claim it when the quiet hours are over, after the "
-        "seconds of Retry-After."
-    )
-
-
-class StoppedError(ProblemError):
-    """Somebody used the kill switch."""
-
-    slug, status, title = "stopped", 409, "This is stopped"
-    next_step = (
-        "Do not carry it out. GET /v1/controls says what is stopped; keepwell resume, or "
-        "POST /v1/controls/resume, lets it go on."
-    )
-
-
-class ClaimOverError(ProblemError):
-    """The claim was ended before, or somebody else has the decision now."""
-
-    slug, status, title = "claim-over", 409, "This claim is over"
-    next_step = "GET /v1/claims/{claim_id} says how it ended."
-
-
-class NotYoursError(ProblemError):
-    """The claim, or the decision that it is on, is somebody else's."""
-
-    slug, status, title = "not-yours", 403, "Somebody else holds this claim"
-    next_step = "Nothing was stored. Send it as the one who claimed, or wait until the lease ends."
-
-
-class OutcomeBeforeDecisionError(ProblemError):
-    """What is reported happened before the decision was made."""
-
-    slug, status, title = "outcome-before-decision", 422, "It happened before it was decided"
-    next_step = "Nothing was stored. Mend occurred_at, or send the event with POST /v1/events."
-
-
-class SelfApprovalError(ProblemError):
-    """Whoever asked for a decision tried to approve it."""
-
-    slug, status, title = "self-approval", 403, "Another person has to approve it"
-    next_step = "Nothing was stored. Let somebody else approve it, with a key of their own."
-
-
-class LevelTooHighError(ProblemError):
-    """An action was to go further by itself than it ever may."""
-
-    slug, status, title = "level-too-high", 422, "This action may not go that far by itself"
-    next_step = "Nothing was stored. Set a lower level; GET /v1/actions says the highest of each."
 
 
 class UnknownControlError(ProblemError):
@@ -409,22 +285,8 @@ class InternalError(ProblemError):
 
 
 PROBLEMS: tuple[type[ProblemError], ...] = (
-    UnknownClaimError,
-    DecisionExpiredError,
-    AlreadyClaimedError,
-    NotClaimableError,
-    CapacityUsedError,
-    QuietHoursError,
-    HeldBackError,
-    StoppedError,
-    ClaimOverError,
-    NotYoursError,
-    OutcomeBeforeDecisionError,
-    SelfApprovalError,
-    LevelTooHighError,
     UnknownControlError,
     UnknownAccountError,
-    UnknownDecisionError,
     UnknownReportError,
     UnknownModelCardError,
     UnknownAddressError,
@@ -438,10 +300,6 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     TooLargeError,
     TooManyError,
     MissingKeyError,
-    KeyReusedError,
-    InFlightError,
-    AnswerLostError,
-    ContradictingOutcomeError,
     NotAllowedError,
     NotPermittedError,
     KeysUnreadableError,
@@ -449,8 +307,8 @@ PROBLEMS: tuple[type[ProblemError], ...] = (
     ForeignOriginError,
     NotReadyError,
     BusyError,
-    LedgerUnreachableError,
     RefusedError,
     InternalError,
 )
-"""Every kind of problem there is."""
+"""Every kind of problem that a class here stands for; ``serving/http/ledger_problems.py`` adds those
+of the ledger."""

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from features.catalogue.catalogue import catalogue
 from serving.auth.roles import Caller
-from serving.problems import UnknownDecisionError
+from serving.ledger.errors import UnknownDecisionError
 from serving.scoring.families import Family, family_of
 from serving.scoring.portfolio import Portfolio
 from serving.state.state import Desk

@@ -40,19 +40,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.auth.roles import Caller, Need
+from serving.http.ledger_problems import problem_of
 from serving.http.problem_details import problem_response
 from serving.ledger.database.database import LedgerDatabase
-from serving.problems import (
-    KEY_HEADER,
-    LONGEST_KEY,
+from serving.ledger.errors import (
     AnswerLostError,
     InFlightError,
     KeyReusedError,
+    LedgerError,
     LedgerUnreachableError,
-    MissingKeyError,
-    ProblemError,
-    TooLargeError,
 )
+from serving.problems import KEY_HEADER, LONGEST_KEY, MissingKeyError, ProblemError, TooLargeError
 
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=30)
@@ -189,7 +187,7 @@ class RequestKeys:
             if row.lease_until > _text(now):
                 raise InFlightError(
                     "The same request is being worked on.",
-                    headers={"Retry-After": str(RETRY_SECONDS)},
+                    retry_after=RETRY_SECONDS,
                 )
             if row.effects and not may_repeat:
                 raise AnswerLostError(
@@ -278,11 +276,11 @@ class RequestKeys:
         if not work.is_sure:
             raise LedgerUnreachableError(
                 "The key of this request could not be noted in time, so nothing was written.",
-                headers={"Retry-After": str(RETRY_SECONDS)},
+                retry_after=RETRY_SECONDS,
             )
         raise InFlightError(
             "Another process took the request over. Nothing was written by this one.",
-            headers={"Retry-After": str(RETRY_SECONDS)},
+            retry_after=RETRY_SECONDS,
         )
 
 
@@ -344,6 +342,8 @@ class WrittenOnce:
             answer = await self._answer(scope, receive, key, need)
         except ProblemError as refusal:
             answer = problem_response(refusal, scope["path"])
+        except LedgerError as refusal:
+            answer = problem_response(problem_of(refusal), scope["path"])
         if answer is not None:
             await answer(scope, receive, send)
 
@@ -399,7 +399,7 @@ class WrittenOnce:
     async def _go_on(self, taken: Taken) -> None:
         while True:
             await asyncio.sleep(self.pause)
-            with contextlib.suppress(ProblemError):
+            with contextlib.suppress(LedgerError):
                 await run_in_threadpool(self.keys.renew, taken, self.clock())
 
 

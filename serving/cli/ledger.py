@@ -50,8 +50,8 @@ def replay(
     workspace: InWorkspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Ask a stored decision again, and compare every number; ends with 1 if one differs."""
-    from serving.ledger.replay import replay, shared_digest
-    from serving.problems import UnknownDecisionError
+    from serving.ledger.errors import UnknownDecisionError
+    from serving.ledger.replay.replay import replay, shared_digest
 
     with opened_ledger(Workspace(workspace), must_exist=True) as ledger:
         try:
@@ -74,8 +74,8 @@ def opened_ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
     from sqlalchemy.exc import DatabaseError
 
     from serving.ledger.database.url import place_in_words
+    from serving.ledger.errors import LedgerUnreachableError
     from serving.ledger.ledger import Ledger
-    from serving.problems import LedgerUnreachableError
     from serving.settings import service_settings
 
     where = service_settings(os.environ).ledger_url or place.ledger_db

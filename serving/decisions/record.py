@@ -27,7 +27,7 @@ from experiments.policy.state import PastOutcome
 from features.alerts.alert import Alert
 from serving.decisions.exploration_settings import ChanceRules
 from serving.ledger.ledger import Decision, Outcome
-from serving.ledger.replay import policy_code
+from serving.ledger.replay.replay import policy_code
 from serving.ledger.snoozes import note_event
 from serving.scoring.score import AccountScore
 from serving.timeline.event_cache import KeptEvent

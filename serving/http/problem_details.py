@@ -19,13 +19,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from serving.http.headers import SECURITY_HEADERS
+from serving.http.ledger_problems import problem_of
+from serving.ledger.errors import LedgerError, LedgerUnreachableError
 from serving.problems import (
     EXAMPLE_TIME,
     KEY_HEADER,
     LONGEST_KEY,
     FieldProblem,
     InternalError,
-    LedgerUnreachableError,
     MissingKeyError,
     NotJsonError,
     ProblemError,
@@ -123,9 +124,14 @@ def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
+        return answer(request, error, error.status)
+
+    async def ledger(request: Request, error: Exception) -> Response:
+        assert isinstance(error, LedgerError)
         if isinstance(error, LedgerUnreachableError):
             log.warning("the ledger can not be reached: %s", error.cause)
-        return answer(request, error, error.status)
+        problem = problem_of(error)
+        return answer(request, problem, problem.status)
 
     async def shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -146,6 +152,7 @@ def install_problems(app: FastAPI, answer: AnswerProblem) -> None:
         return response
 
     app.add_exception_handler(ProblemError, ours)
+    app.add_exception_handler(LedgerError, ledger)
     app.add_exception_handler(RequestValidationError, shape)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(Exception, unhandled)

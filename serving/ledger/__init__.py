@@ -8,6 +8,7 @@ __all__ = [
     "autonomy",
     "claims",
     "database",
+    "errors",
     "feedback",
     "kill_switch",
     "ledger",

@@ -23,15 +23,15 @@ from serving.ledger.database.chain import insert_linked
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import APPROVALS, CLAIM_RECORDS
 from serving.ledger.database.timestamps import as_moment, as_text, service_time
-from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
-from serving.ledger.outcomes import asked_at, decision_row
-from serving.problems import (
+from serving.ledger.errors import (
     ContradictingOutcomeError,
     DecisionExpiredError,
     KeyReusedError,
     NotClaimableError,
     SelfApprovalError,
 )
+from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
+from serving.ledger.outcomes import asked_at, decision_row
 
 Verdict = Literal["approved", "rejected"]
 
@@ -187,7 +187,7 @@ def check_level_of(
         raise NotClaimableError(
             f"{decided.action} {LEVELS[level]} here (level {level}): until "
             f"{open_until:%Y-%m-%d %H:%M} UTC.",
-            headers={"Retry-After": str(max(1, round((open_until - at).total_seconds())))},
+            retry_after=max(1, round((open_until - at).total_seconds())),
         )
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from registry.playbook.actions import Action
+from serving.ledger.errors import LevelTooHighError
 from serving.ledger.kill_switch import Control, Scope, stop_of
-from serving.problems import LevelTooHighError
 
 LEVELS: Mapping[int, str] = {
     0: "is logged only",

@@ -34,6 +34,17 @@ from serving.ledger.database.chain import insert_linked
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
 from serving.ledger.database.timestamps import as_moment, as_text, service_time
+from serving.ledger.errors import (
+    AlreadyClaimedError,
+    CapacityUsedError,
+    ClaimOverError,
+    DecisionExpiredError,
+    KeyReusedError,
+    LedgerError,
+    NotClaimableError,
+    NotYoursError,
+    UnknownClaimError,
+)
 from serving.ledger.kill_switch import Control, Scope, check_not_stopped, read_controls
 from serving.ledger.outcomes import (
     NewOutcome,
@@ -44,17 +55,6 @@ from serving.ledger.outcomes import (
 )
 from serving.ledger.quiet_hours import check_not_quiet
 from serving.ledger.snoozes import check_not_put_off
-from serving.problems import (
-    AlreadyClaimedError,
-    CapacityUsedError,
-    ClaimOverError,
-    DecisionExpiredError,
-    KeyReusedError,
-    NotClaimableError,
-    NotYoursError,
-    ProblemError,
-    UnknownClaimError,
-)
 
 Step = Literal["claimed", "heartbeat", "completed", "failed"]
 State = Literal["claimed", "completed", "failed", "lapsed"]
@@ -93,7 +93,7 @@ class Claims:
         lease: timedelta,
         key: str,
         now: datetime,
-        held_back: ProblemError | None = None,
+        held_back: LedgerError | None = None,
     ) -> tuple[Claim, bool]:
         """Take a decision to carry it out; answers the claim, and whether it is new.
 
@@ -104,8 +104,8 @@ class Claims:
             KeyReusedError: the key came before with another claim.
             StoppedError, NotClaimableError: it may not go ahead, or waits for a person.
             DecisionExpiredError: it is too old, or the account has been acted on since.
-            AlreadyClaimedError, CapacityUsedError, QuietHoursError: not now; the headers say when
-                to try again.
+            AlreadyClaimedError, CapacityUsedError, QuietHoursError: not now; ``retry_after`` says
+                when to try again.
         """
         digest = _digest("claim", decision_id, by, lease.total_seconds())
         with self._database.writing() as connection:
@@ -413,7 +413,7 @@ def _check_free(connection: Connection, decided: sa.Row[Any], at: datetime) -> N
             )
             raise AlreadyClaimedError(
                 f"{what} is claimed until {claim.lease_until:%Y-%m-%d %H:%M:%S} UTC.",
-                headers={"Retry-After": str(seconds)},
+                retry_after=seconds,
             )
     # who asked at a moment of the clock may not know of what was heard from then on
     since = (
@@ -472,7 +472,7 @@ def _check_capacity(
             seconds = max(1, round((free - at).total_seconds()))
             raise CapacityUsedError(
                 f"{most} a week may be claimed for {of.words}, and all of them are.",
-                headers={"Retry-After": str(seconds)},
+                retry_after=seconds,
             )
 
 

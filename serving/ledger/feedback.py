@@ -22,8 +22,8 @@ from serving.ledger.database.chain import insert_linked
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import CHAIN, FEEDBACK
 from serving.ledger.database.timestamps import as_moment, as_text, service_time
+from serving.ledger.errors import InvalidFeedbackError, KeyReusedError
 from serving.ledger.outcomes import decision_row
-from serving.problems import FieldProblem, KeyReusedError, WrongShapeError
 
 Verdict = Literal["agree", "disagree", "snooze"]
 
@@ -92,7 +92,7 @@ class FeedbackRecords:
 
         Raises:
             UnknownDecisionError: no such decision.
-            WrongShapeError: it is about an action that the decision did not rank, or put off to a
+            InvalidFeedbackError: it is about an action that the decision did not rank, or put off to a
                 moment that has passed or is too far away, or puts off doing nothing.
             KeyReusedError: the key came before with another saying.
         """
@@ -183,30 +183,30 @@ class FeedbackRecords:
 
 
 def _check(action: str, ranked: list[str], new: NewFeedback, clock: datetime) -> None:
-    wrong: FieldProblem | None = None
+    wrong: InvalidFeedbackError | None = None
     until = new.snooze_until
     if action not in ranked:
-        wrong = FieldProblem(
-            where="action",
+        wrong = InvalidFeedbackError(
+            field="action",
             message=f"the decision did not rank this action; it ranked {', '.join(ranked)}",
         )
     elif new.verdict == "snooze" and action == DO_NOTHING:
-        wrong = FieldProblem(
-            where="action",
+        wrong = InvalidFeedbackError(
+            field="action",
             message="there is nothing to put off in doing "
             "nothing; agree, or disagree with a reason",
         )
     elif until is not None and until <= clock:
-        wrong = FieldProblem(
-            where="snooze_until",
+        wrong = InvalidFeedbackError(
+            field="snooze_until",
             message=(
                 f"{in_utc(until)} has passed: by the clock of this service it is {in_utc(clock)}; "
                 f"give a moment that lies ahead"
             ),
         )
     elif until is not None and until > clock + LONGEST_SNOOZE:
-        wrong = FieldProblem(
-            where="snooze_until",
+        wrong = InvalidFeedbackError(
+            field="snooze_until",
             message=(
                 f"{in_utc(until)} is more than {LONGEST_SNOOZE.days} days ahead of the clock of this "
                 f"service, {in_utc(clock)}; give {in_utc(clock + LONGEST_SNOOZE)} at the latest, or "
@@ -214,7 +214,7 @@ def _check(action: str, ranked: list[str], new: NewFeedback, clock: datetime) ->
             ),
         )
     if wrong is not None:
-        raise WrongShapeError(f"{wrong.where}: {wrong.message}", errors=[wrong])
+        raise wrong
 
 
 def in_utc(moment: datetime) -> str:

@@ -20,7 +20,7 @@ from serving.ledger.database.chain import insert_linked
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import CONTROLS
 from serving.ledger.database.timestamps import as_moment, as_text
-from serving.problems import StoppedError
+from serving.ledger.errors import StoppedError
 
 IN_ORDER = sa.select(CONTROLS).order_by(CONTROLS.c.control_id)
 

@@ -35,6 +35,7 @@ from serving.ledger.database.tables import (
     OUTCOMES,
 )
 from serving.ledger.database.timestamps import as_moment, as_text
+from serving.ledger.errors import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
 from serving.ledger.feedback import Feedback, as_feedback
 from serving.ledger.kill_switch import Control, Scope, read_controls
 from serving.ledger.outcomes import (
@@ -49,7 +50,6 @@ from serving.ledger.outcomes import (
     request_digest,
     store_outcome,
 )
-from serving.problems import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
 
 __all__ = ["Decision", "Ledger", "NewOutcome", "Outcome", "OutcomeKind"]
 
@@ -88,7 +88,7 @@ class Decision:
 
     ``eligible`` and ``withheld`` are the whole ranking and every refusal with its reason;
     ``input_digest`` is the hash of the state that the policy read, and ``inputs`` all of it, for
-    ``serving.ledger.replay``. ``autonomy`` is the level it was made at, of
+    ``serving.ledger.replay.replay``. ``autonomy`` is the level it was made at, of
     ``serving.ledger.autonomy``; as it is given, how far the action may go. ``decided_at`` and
     ``as_of`` are on the time of the data; ``asked_at`` (before the facts were read) and
     ``valid_until`` on the clock of the service.

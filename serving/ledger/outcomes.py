@@ -19,14 +19,14 @@ from serving.ledger.autonomy import GUARDRAIL, SUGGESTED, level_now
 from serving.ledger.database.chain import insert_linked
 from serving.ledger.database.tables import CHAIN, CLAIM_RECORDS, DECISIONS, OUTCOMES
 from serving.ledger.database.timestamps import as_moment, as_text, service_time
-from serving.ledger.kill_switch import Control, Scope, add_control, read_controls
-from serving.problems import (
+from serving.ledger.errors import (
     ContradictingOutcomeError,
     DecisionExpiredError,
     NotYoursError,
     OutcomeBeforeDecisionError,
     UnknownDecisionError,
 )
+from serving.ledger.kill_switch import Control, Scope, add_control, read_controls
 
 OutcomeKind = Literal["executed", "declined", "outcome"]
 

@@ -17,7 +17,7 @@ from experiments.policy.contact.contact_policy import is_contact
 from experiments.policy.quiet_hours import Rest
 from experiments.policy.request import stored_rest
 from registry.playbook.playbook import playbook
-from serving.problems import NotClaimableError, QuietHoursError
+from serving.ledger.errors import QuietHoursError, UnreadableQuestionError
 
 
 def check_not_quiet(decided: sa.Row[Any], clock: datetime) -> None:
@@ -27,8 +27,8 @@ def check_not_quiet(decided: sa.Row[Any], clock: datetime) -> None:
     the zone of. An action that the playbook no longer has may be a contact, and waits like one.
 
     Raises:
-        QuietHoursError: nobody is contacted there now; the message and its header say until when.
-        NotClaimableError: the stored question can not be read, so that nobody knows.
+        QuietHoursError: nobody is contacted there now; the message and ``retry_after`` say until when.
+        UnreadableQuestionError: the stored question can not be read, so that nobody knows.
     """
     action = playbook().by_id.get(decided.action)
     if decided.inputs is None or (action is not None and not is_contact(action, playbook())):
@@ -39,7 +39,7 @@ def check_not_quiet(decided: sa.Row[Any], clock: datetime) -> None:
             f"{rest.why} {decided.action} may be claimed from "
             f"{rest.until.astimezone(rest.zone):%Y-%m-%d %H:%M} their time on, which is "
             f"{rest.until:%Y-%m-%d %H:%M} UTC.",
-            headers={"Retry-After": str(max(1, ceil((rest.until - clock).total_seconds())))},
+            retry_after=max(1, ceil((rest.until - clock).total_seconds())),
         )
 
 
@@ -47,7 +47,6 @@ def _rest(decided: sa.Row[Any], clock: datetime) -> Rest | None:
     try:
         return stored_rest(json.loads(decided.inputs).get("question", {}), clock)
     except ValueError as exc:
-        raise NotClaimableError(
-            f"Whether {decided.action} would disturb their rest is not known: {exc}",
-            next_step="Do not carry it out. Ask for a new decision with POST /v1/next-actions.",
+        raise UnreadableQuestionError(
+            f"Whether {decided.action} would disturb their rest is not known: {exc}"
         ) from exc

@@ -19,7 +19,7 @@ from experiments.policy.contact.snooze import PutOff
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import APPROVALS, CHAIN, DECISIONS, FEEDBACK
 from serving.ledger.database.timestamps import as_moment
-from serving.problems import NotClaimableError
+from serving.ledger.errors import NotClaimableError
 from serving.text_format import who
 
 PART = 1_000

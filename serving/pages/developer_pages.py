@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.pages.frame import Frame
-from serving.problems import ProblemError
+from serving.problems import ProblemKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class ApiPage:
     addresses: tuple[AddressLine, ...]
 
 
-def problems_page(problems: Sequence[type[ProblemError]], *, tenant: str) -> ProblemsPage:
+def problems_page(problems: Sequence[ProblemKind], *, tenant: str) -> ProblemsPage:
     """Every kind of problem in its own words."""
     return ProblemsPage(
         frame=Frame(title="Problems", section="api", tenant=tenant),
@@ -59,7 +59,7 @@ def problems_page(problems: Sequence[type[ProblemError]], *, tenant: str) -> Pro
                 slug=p.slug,
                 status=str(p.status),
                 title=p.title,
-                meaning=(p.__doc__ or "").strip(),
+                meaning=p.meaning,
                 next=p.next_step,
             )
             for p in problems

@@ -15,8 +15,8 @@ from math import ceil
 from features.catalogue.catalogue import catalogue
 from serving.decisions.record import NO_FACTS, question
 from serving.decisions.validated_playbook import known_playbook
+from serving.ledger.errors import HeldBackError, QuietHoursError
 from serving.ledger.ledger import Decision
-from serving.problems import HeldBackError, QuietHoursError
 from serving.recommendations.recommend import facts_now
 from serving.scoring.alerts import ALERT_WORDS
 from serving.state.state import Desk
@@ -60,7 +60,7 @@ def held_back_now(desk: Desk, decision: Decision) -> HeldBackError | QuietHoursE
         seconds = ceil((rule.allowed_from - asked_at).total_seconds())
         return QuietHoursError(
             f"{words} It may be claimed from {rule.allowed_from:%Y-%m-%d %H:%M} UTC on.",
-            headers={"Retry-After": str(max(1, seconds))},
+            retry_after=max(1, seconds),
         )
     until = rule.until.removeprefix("until ").removeprefix("until: ")
     return HeldBackError(f"{words} That is so until {until}." if until else words)

@@ -1,7 +1,7 @@
 """This module is about asking the policy about many accounts, with all it has to know of each.
 
 Gathers what the timeline, the ledger and the alerts say; the policy decides. What it decided is
-stored with all that it was asked, so that ``serving.ledger.replay`` can ask again.
+stored with all that it was asked, so that ``serving.ledger.replay.replay`` can ask again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from serving.decisions.record import (
     with_outcomes,
 )
 from serving.decisions.validated_playbook import known_playbook
+from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, outcomes_in
-from serving.ledger.replay import SharedInputs, shared_inputs
+from serving.ledger.replay.replay import SharedInputs, shared_inputs
 from serving.ledger.snoozes import put_offs_in
-from serving.problems import LedgerUnreachableError
 from serving.scoring.alerts import ALERT_WORDS, WarningSigns
 from serving.scoring.score import AccountScore
 from serving.state.state import Desk

@@ -35,8 +35,9 @@ from serving.decisions.record import POLICY_KINDS
 from serving.decisions.validated_playbook import known_playbook
 from serving.http.metrics import ServiceMetrics
 from serving.ledger.database.timestamps import SteadyClock
+from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Ledger
-from serving.problems import BusyError, LedgerUnreachableError, NotReadyError
+from serving.problems import BusyError, NotReadyError
 from serving.scoring.alerts import WarningSigns, warning_signs
 from serving.scoring.explanations import Peers, peers_of
 from serving.scoring.models_served import champion_stamp, models_of

@@ -19,7 +19,7 @@ from features.workspace import Workspace
 from registry.playbook.playbook import playbook
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger
-from serving.ledger.replay import shared_inputs
+from serving.ledger.replay.replay import shared_inputs
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)

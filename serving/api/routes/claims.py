@@ -27,17 +27,16 @@ from serving.api.schemas.claims import (
 )
 from serving.api.schemas.wire_model import EXAMPLE_DECISION
 from serving.auth.roles import Caller
+from serving.http.ledger_problems import problem_of
 from serving.ledger.approvals import Approvals
 from serving.ledger.claims import Claim, Claims
-from serving.problems import (
-    KEY_HEADER,
-    LONGEST_KEY,
+from serving.ledger.errors import (
     DecisionExpiredError,
-    FieldProblem,
     HeldBackError,
+    LedgerError,
     UnknownClaimError,
-    WrongShapeError,
 )
+from serving.problems import KEY_HEADER, LONGEST_KEY, FieldProblem, ProblemError, WrongShapeError
 from serving.recommendations.claim_recheck import held_back_now
 from serving.recommendations.recommend import decide_and_store
 from serving.state.state import Desk
@@ -251,7 +250,7 @@ def decided_again(
     caller: Caller,
     decision_id: str,
     error: DecisionExpiredError | HeldBackError,
-) -> DecisionExpiredError | HeldBackError:
+) -> LedgerError | ProblemError:
     """The refusal of a decision that came too late, with the decision that takes its place."""
     account_id = desk.ledger.decision(decision_id).account_id
     score = desk.portfolio.by_id.get(account_id)
@@ -261,13 +260,15 @@ def decided_again(
     if again.decision_id == decision_id:  # the same question: a newer playbook asks it otherwise
         return error
     if again.action == DO_NOTHING:
-        return type(error)(
-            f"{error.detail} It was decided again: nothing is to be done now.",
+        return problem_of(
+            error,
+            detail=f"{error.detail} It was decided again: nothing is to be done now.",
             next_step="Do not carry it out. Ask again with POST /v1/next-actions "
             "when something has changed.",
         )
-    return type(error)(
-        f"{error.detail} It was decided again: {again.decision_id}, {again.action}.",
+    return problem_of(
+        error,
+        detail=f"{error.detail} It was decided again: {again.decision_id}, {again.action}.",
         next_step=f"Look at {again.decision_id} with GET /v1/decisions/{again.decision_id}, and "
         f"claim that one.",
     )

@@ -18,13 +18,10 @@ from serving.api.schemas.decisions import (
 )
 from serving.api.schemas.wire_model import EXAMPLE_DECISION
 from serving.api.serializers import recommendation_answer
+from serving.http.ledger_problems import problem_of
+from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, NewOutcome
-from serving.problems import (
-    KEY_HEADER,
-    LONGEST_KEY,
-    LedgerUnreachableError,
-    check_count,
-)
+from serving.problems import KEY_HEADER, LONGEST_KEY, check_count
 from serving.recommendations.recommend import Decided, decide, decide_and_store
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
@@ -76,7 +73,7 @@ def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Re
             answer(stored)
     except LedgerUnreachableError as error:
         answer([(one, None) for one in decide(desk, wanted)])
-        answers[-1].headers.update(error.headers)
+        answers[-1].headers.update(problem_of(error).headers)
     return answers[-1]
 
 

@@ -15,6 +15,8 @@ from registry.store.store import ModelStoreError
 from serving.api.dependencies import AtCaller, AtDesk, family_at
 from serving.auth.roles import Caller
 from serving.decisions.saved_plan import KeptPlanError, newest_plan
+from serving.http.ledger_problems import PROBLEM_KINDS
+from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.feedback import FeedbackRecords
 from serving.ledger.kill_switch import Control, Controls
 from serving.ledger.pending_approvals import decisions_that_wait
@@ -30,8 +32,6 @@ from serving.pages.views.autonomy_view import Within, standing_of, stop_notices
 from serving.pages.views.capacity_view import hours_view
 from serving.pages.views.feedback_view import SayView, say_view
 from serving.problems import (
-    PROBLEMS,
-    LedgerUnreachableError,
     UnknownAddressError,
     UnknownModelCardError,
     UnknownReportError,
@@ -280,7 +280,7 @@ def show_report(desk: AtDesk, name: Annotated[str, Path(max_length=200)]) -> Res
 @router.get("/problems")
 def show_problems(request: Request, desk: AtDesk) -> Response:
     """Every kind of problem the API answers with."""
-    page = problems_page(PROBLEMS, tenant=desk.workspace.settings.tenant)
+    page = problems_page(PROBLEM_KINDS, tenant=desk.workspace.settings.tenant)
     return templates_of(request).page("problems.html", page)
 
 

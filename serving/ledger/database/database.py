@@ -23,7 +23,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalErr
 from serving.ledger.database.migrations import upgrade
 from serving.ledger.database.sqlite import BUSY_SECONDS, sqlite_engine
 from serving.ledger.database.url import ledger_url
-from serving.problems import LedgerUnreachableError, WrongShapeError
+from serving.ledger.errors import LedgerUnreachableError, UnstorableTextError
 
 CONNECT_SECONDS = 5
 RETRY_SECONDS = 2
@@ -156,7 +156,7 @@ def _reached() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise WrongShapeError(
+        raise UnstorableTextError(
             "A text holds a character that the ledger can not keep, such as a null byte."
         ) from error
     except (DBAPIError, sa.exc.TimeoutError) as error:
@@ -179,6 +179,6 @@ def _is_away(error: Exception) -> bool:
 def _unreachable(cause: BaseException) -> LedgerUnreachableError:
     return LedgerUnreachableError(
         "The ledger of decisions can not be reached, or is busy for long.",
-        headers={"Retry-After": str(RETRY_SECONDS)},
+        retry_after=RETRY_SECONDS,
         cause=str(cause).strip(),
     )

@@ -25,7 +25,7 @@ from registry.store.store import MemoryModelStore
 from serving.cli.next_actions import actions
 from serving.ledger.database.timestamps import MOST_SET_BACK
 from serving.ledger.feedback import FeedbackRecords, NewFeedback
-from serving.ledger.replay import replay, shared_digest
+from serving.ledger.replay.replay import replay, shared_digest
 from serving.ledger.snoozes import note_event
 from serving.pages.views.actions_view import withheld_view
 from serving.recommendations.candidate_policy import asked_again, candidate_policy

@@ -13,12 +13,14 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from serving.http.headers import SECURITY_HEADERS
+from serving.http.ledger_problems import LEDGER_PROBLEMS, PROBLEM_KINDS
 from serving.http.problem_details import install_problems
+from serving.ledger.errors import LedgerError
 from serving.pages.frame import AnswerProblemToPeople, Templates
-from serving.problems import PROBLEMS, ProblemError, TooManyError, check_count
+from serving.problems import PROBLEMS, ProblemError, TooManyError, check_count, kind_of
 
 KEYS = {"type", "title", "status", "detail", "instance", "next"}
-SLUGS = {f"/problems#{problem.slug}" for problem in PROBLEMS}
+SLUGS = {f"/problems#{problem.slug}" for problem in PROBLEM_KINDS}
 JSON = {"Content-Type": "application/json"}
 
 DEEP = "[" * 100_000
@@ -455,7 +457,7 @@ def test_the_api_answers_json_even_to_a_browser(client):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.slug)
+@pytest.mark.parametrize("problem", PROBLEM_KINDS, ids=lambda p: p.slug)
 def test_every_problem_is_explained_on_its_page(client, problem):
     page = client.get("/problems").text
     assert f'id="{problem.slug}"' in page
@@ -463,5 +465,14 @@ def test_every_problem_is_explained_on_its_page(client, problem):
 
 
 def test_problems_have_one_name_each():
-    assert len(SLUGS) == len(PROBLEMS)
+    assert len(SLUGS) == len(PROBLEM_KINDS)
     assert set(ProblemError.__subclasses__()) == set(PROBLEMS)
+
+
+def errors_below(error: type[Exception]) -> set[type[Exception]]:
+    return {error} | {one for below in error.__subclasses__() for one in errors_below(below)}
+
+
+def test_every_error_of_the_ledger_is_a_problem_of_the_api():
+    assert set(LEDGER_PROBLEMS) == errors_below(LedgerError) - {LedgerError}
+    assert set(LEDGER_PROBLEMS.values()) >= set(PROBLEM_KINDS) - set(map(kind_of, PROBLEMS))

@@ -45,13 +45,13 @@ from serving.api.idempotency import (
 from serving.cli.conformance.api_client import EngineCalls, Reply, calls_to
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import VERSIONS
-from serving.problems import (
+from serving.ledger.errors import (
     AnswerLostError,
     InFlightError,
     KeyReusedError,
     LedgerUnreachableError,
-    TooLargeError,
 )
+from serving.problems import TooLargeError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + LEASE + timedelta(seconds=1)
@@ -121,7 +121,7 @@ def test_a_request_that_is_worked_on_is_in_flight(kept):
     kept.begin()
     with pytest.raises(InFlightError, match="is being worked on") as told:
         kept.begin()
-    assert told.value.headers == {"Retry-After": "1"}
+    assert told.value.retry_after == 1
 
 
 def test_a_key_belongs_to_its_caller(kept):

@@ -20,7 +20,7 @@ from experiments.report.workspace import full_cost, report_on
 from registry.playbook.playbook import playbook
 from serving.decisions import live_limits as current_limits
 from serving.decisions.live_limits import CurrentLimits
-from serving.ledger.replay import replay, shared_digest
+from serving.ledger.replay.replay import replay, shared_digest
 from serving.recommendations.plans import plan_as_of
 from serving.recommendations.snapshot import decisions_as_of
 

@@ -17,8 +17,8 @@ from serving.ledger.autonomy import (
     check_level,
     level_now,
 )
+from serving.ledger.errors import LevelTooHighError
 from serving.ledger.kill_switch import Control, ControlKind, Scope
-from serving.problems import LevelTooHighError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ACTIONS = playbook().by_id

@@ -12,24 +12,24 @@ import pytest
 
 from serving.ledger.approvals import Approvals
 from serving.ledger.claims import Claims
-from serving.ledger.kill_switch import Controls, Scope
-from serving.ledger.ledger import Decision, Ledger, NewOutcome
-from serving.problems import (
+from serving.ledger.errors import (
     AlreadyClaimedError,
     CapacityUsedError,
     ClaimOverError,
     ContradictingOutcomeError,
     DecisionExpiredError,
     KeyReusedError,
+    LedgerError,
     NotClaimableError,
     NotYoursError,
     OutcomeBeforeDecisionError,
-    ProblemError,
     SelfApprovalError,
     StoppedError,
     UnknownClaimError,
     UnknownDecisionError,
 )
+from serving.ledger.kill_switch import Controls, Scope
+from serving.ledger.ledger import Decision, Ledger, NewOutcome
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -129,19 +129,19 @@ def test_one_at_a_time(world: World) -> None:
     world.claim()
     with pytest.raises(AlreadyClaimedError, match="This decision is claimed until") as caught:
         world.claim(by="other", at=NOW + 4 * MINUTE)
-    assert caught.value.headers == {"Retry-After": "360"}
+    assert caught.value.retry_after == 360
     with pytest.raises(AlreadyClaimedError, match="Another decision about this account"):
         world.claim(2, by="other")
 
 
 def test_many_at_once_are_one_claim(world: World) -> None:
     got: list[str] = []
-    refused: list[ProblemError] = []
+    refused: list[LedgerError] = []
 
     def claim(number: int) -> None:
         try:
             got.append(world.claim(by=f"engine-{number}"))
-        except ProblemError as error:
+        except LedgerError as error:
             refused.append(error)
 
     threads = [threading.Thread(target=claim, args=(number,)) for number in range(12)]
@@ -449,7 +449,7 @@ class TestCapacity:
             CapacityUsedError, match="2 a week may be claimed for the action success_call"
         ) as caught:
             world.claim(3, at=NOW + MINUTE)
-        assert caught.value.headers == {"Retry-After": "540"}
+        assert caught.value.retry_after == 540
         world.claims.fail(second, by="mailer", reason="no line", key="f", now=NOW + MINUTE)
         third = world.claim(3, at=NOW + MINUTE)
         with pytest.raises(CapacityUsedError, match="all of them are"):
@@ -607,7 +607,7 @@ class TestTheKillSwitch:
             for number in numbers:
                 try:
                     world.claim(number, by=f"engine-{engine}")
-                except ProblemError:
+                except LedgerError:
                     continue
 
         threads = [threading.Thread(target=claim_all, args=(n,)) for n in range(3)]

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from serving.ledger.database.tables import FEEDBACK
+from serving.ledger.errors import InvalidFeedbackError, KeyReusedError, UnknownDecisionError
 from serving.ledger.feedback import LONGEST_SNOOZE, FeedbackRecords, NewFeedback
 from serving.ledger.ledger import Decision, Ledger
-from serving.problems import KeyReusedError, UnknownDecisionError, WrongShapeError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 AGREE = NewFeedback(verdict="agree")
@@ -71,7 +71,7 @@ def test_while_the_clock_stands_still_the_newest_is_still_the_one_said_last(reco
 def test_it_is_about_the_first_action_or_the_one_that_is_named(records):
     named = NewFeedback(verdict="agree", action="do_nothing")
     assert records.record("d-1", named, by="ann", key=None, now=NOW).action == "do_nothing"
-    with pytest.raises(WrongShapeError, match="it ranked success_call, do_nothing"):
+    with pytest.raises(InvalidFeedbackError, match="it ranked success_call, do_nothing"):
         records.record(
             "d-1", NewFeedback(verdict="agree", action="discount"), by="ann", key=None, now=NOW
         )
@@ -107,7 +107,7 @@ def test_something_is_put_off_to_a_moment_ahead_and_not_for_years(records, until
         said = records.record("d-1", new, by="ann", key=None, now=data, heard_at=NOW)
         assert (said.snooze_until, said.at, said.heard_at) == (until, data, NOW)
     else:
-        with pytest.raises(WrongShapeError, match=f"snooze_until: .* {wrong}"):
+        with pytest.raises(InvalidFeedbackError, match=f"snooze_until: .* {wrong}"):
             records.record("d-1", new, by="ann", key=None, now=data, heard_at=NOW)
 
 

@@ -24,9 +24,9 @@ from postgres_server import PostgresServer
 
 from serving.ledger.claims import Claims
 from serving.ledger.database.tables import CLAIM_RECORDS, DECISIONS, OUTCOMES
+from serving.ledger.errors import LedgerError
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger
-from serving.problems import ProblemError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LIVES, SOAK = 12, 1_000
@@ -66,7 +66,7 @@ def live(place: Path | str, said: int, life: int) -> None:
         earlier = [f"{max(life - 1, 0)}-{other}-{n}" for n in range(40) for other in range(THREADS)]
         chance.shuffle(earlier)
         for name in (*earlier[:20], *(f"{life}-{thread}-{n}" for n in range(10_000))):
-            with contextlib.suppress(ProblemError):
+            with contextlib.suppress(LedgerError):
                 ledger.append_decisions([decision(name)])
                 os.write(said, f"decided {name}\n".encode())
                 engine = f"engine-{chance.randrange(2)}"

@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 
 from serving.ledger.database.database import open_engine
-from serving.ledger.feedback import FeedbackRecords, NewFeedback
-from serving.ledger.ledger import DecidedBriefly, Decision, Ledger, NewOutcome
-from serving.problems import (
+from serving.ledger.errors import (
     ContradictingOutcomeError,
     KeyReusedError,
     UnknownDecisionError,
-    WrongShapeError,
+    UnstorableTextError,
 )
+from serving.ledger.feedback import FeedbackRecords, NewFeedback
+from serving.ledger.ledger import DecidedBriefly, Decision, Ledger, NewOutcome
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -193,7 +193,7 @@ def test_an_unknown_decision_can_not_be_read(ledger):
 def test_a_text_that_postgresql_can_not_keep_is_refused(postgres):
     with contextlib.closing(Ledger(postgres.database())) as ledger:
         ledger.append_decisions([decision()])
-        with pytest.raises(WrongShapeError, match="null byte"):
+        with pytest.raises(UnstorableTextError, match="null byte"):
             ledger.append_outcome(
                 "d-1", NewOutcome(kind="outcome", result="a\0b"), key="k", received_at=NOW
             )

@@ -20,11 +20,17 @@ from registry.playbook.playbook import playbook
 from serving.api.app import create_app
 from serving.cli.conformance.api_client import EngineCalls, Reply, calls_to
 from serving.cli.conformance.conformance import NotTestableError, granted
+from serving.http.ledger_problems import problem_of
 from serving.ledger.claims import Claims
 from serving.ledger.database.tables import CLAIM_RECORDS
+from serving.ledger.errors import (
+    CapacityUsedError,
+    KeyReusedError,
+    NotClaimableError,
+    QuietHoursError,
+)
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger
-from serving.problems import CapacityUsedError, KeyReusedError, NotClaimableError, QuietHoursError
 
 BOOK = playbook()
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -114,11 +120,11 @@ def test_a_contact_is_not_claimed_in_the_night_and_is_in_the_morning(
         "success_call may be claimed from 2026-03-05 08:00 their time on, which is "
         "2026-03-05 13:00 UTC."
     )
-    assert caught.value.headers == {"Retry-After": str(4 * 3600 + 53 * 60)}
+    assert caught.value.retry_after == 4 * 3600 + 53 * 60
     for before, seconds in ((TICK, "1"), (timedelta(seconds=1, milliseconds=400), "2")):
         with pytest.raises(QuietHoursError, match="It is 07:59 where they are") as caught:
             world.claim(MORNING - before)
-        assert caught.value.headers == {"Retry-After": seconds}
+        assert caught.value.retry_after == int(seconds)
     assert world.records() == 0
     world.claim(MORNING)
 
@@ -202,7 +208,8 @@ def test_where_the_question_can_not_be_read_nobody_knows_and_nothing_goes_ahead(
         NotClaimableError, match=f"would disturb their rest is not known.*{why}"
     ) as caught:
         world.claim(NOW)
-    assert caught.value.next.endswith("Ask for a new decision with POST /v1/next-actions.")
+    step = problem_of(caught.value).next
+    assert step.endswith("Ask for a new decision with POST /v1/next-actions.")
 
 
 def test_what_was_claimed_by_day_is_prolonged_and_reported_in_the_night(world: World) -> None:

@@ -15,12 +15,12 @@ from features.events.schema import EVENT_SCHEMA
 from serving.decisions.record import policy_facts
 from serving.ledger.approvals import Approvals
 from serving.ledger.claims import Claims
+from serving.ledger.errors import NotClaimableError
 from serving.ledger.feedback import FeedbackRecords, NewFeedback
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger
-from serving.ledger.replay import replay, shared_digest
+from serving.ledger.replay.replay import replay, shared_digest
 from serving.ledger.snoozes import note_event, put_offs_of
-from serving.problems import NotClaimableError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UNTIL = NOW + timedelta(days=14)

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from experiments.policy.contact.limits_file import LIMITS_FILE
 from registry.playbook.playbook import playbook
 from serving.decisions import live_limits as current_limits
-from serving.problems import UnknownDecisionError
+from serving.ledger.errors import UnknownDecisionError
 from serving.recommendations.claim_recheck import held_back_now
 
 BOOK = playbook()

@@ -22,7 +22,7 @@ from registry.store.mlflow import MlflowModelStore
 from registry.store.store import MemoryModelStore
 from serving.api.schemas.wire_model import EXAMPLE_ACCOUNT, EXAMPLE_MOMENT
 from serving.auth.roles import ROUTES
-from serving.ledger.replay import policy_code, replay, shared_digest
+from serving.ledger.replay.replay import policy_code, replay, shared_digest
 from serving.recommendations.snapshot import recommendations_as_of, scores_as_of
 
 

@@ -16,8 +16,8 @@ from postgres_server import PostgresServer, postgres_server
 from serving.ledger.database import database as ledger_database
 from serving.ledger.database.database import open_engine
 from serving.ledger.database.url import LedgerUrlError, ledger_url, place_in_words
+from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, Ledger
-from serving.problems import LedgerUnreachableError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -78,7 +78,7 @@ def test_a_file_that_can_not_be_opened_is_tried_again(tmp_path: Path) -> None:
     with closing(Ledger(path)) as ledger:
         with pytest.raises(LedgerUnreachableError, match="can not be reached") as caught:
             ledger.append_decisions([decision("d-1")])
-        assert caught.value.headers == {"Retry-After": "2"}
+        assert caught.value.retry_after == 2
         assert "unable to open" in caught.value.cause
         assert "unable to open" not in caught.value.detail
         path.rmdir()

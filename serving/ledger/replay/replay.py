@@ -19,8 +19,8 @@ from typing import Any
 
 from experiments.policy.request import PolicyInputs
 from registry.playbook.playbook import ACTIONS_FILE, SEQUENCES_FILE, read_playbook
-from serving.ledger._imported_code import imported_code
 from serving.ledger.ledger import Decision
+from serving.ledger.replay._imported_code import imported_code
 
 POLICY = (PolicyInputs.__module__, read_playbook.__module__)
 """The modules that a decision is asked of."""

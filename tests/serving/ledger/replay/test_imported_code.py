@@ -16,10 +16,10 @@ from experiments.effects import action_effect
 from experiments.policy.request import PolicyInputs
 from experiments.policy.state import AccountState, Limits
 from registry.playbook import playbook
-from serving.ledger import _imported_code as imports
-from serving.ledger._imported_code import PACKAGES, imported_code
 from serving.ledger.ledger import Ledger
-from serving.ledger.replay import POLICY, policy_code, policy_digest
+from serving.ledger.replay import _imported_code as imports
+from serving.ledger.replay._imported_code import PACKAGES, imported_code
+from serving.ledger.replay.replay import POLICY, policy_code, policy_digest
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
 ASK = f"""
@@ -65,7 +65,7 @@ def test_what_the_policy_loads_is_what_is_hashed(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-B", "-c", ASK, json.dumps(question.to_dict())],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(imports.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(imports.__file__).parents[3])},
         capture_output=True,
         text=True,
         check=True,

@@ -16,8 +16,9 @@ from experiments.policy.recommend import PolicyError
 from experiments.policy.request import PolicyInputs
 from experiments.policy.state import AccountState, Limits, PastAction
 from registry.playbook.playbook import playbook
+from serving.ledger.errors import UnknownDecisionError
 from serving.ledger.ledger import Decision, Ledger
-from serving.ledger.replay import (
+from serving.ledger.replay.replay import (
     ReplayError,
     SharedInputs,
     policy_code,
@@ -25,7 +26,6 @@ from serving.ledger.replay import (
     shared_digest,
     shared_inputs,
 )
-from serving.problems import UnknownDecisionError
 
 NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
 SHARED = shared_inputs({"seats": "{value:.0f} seats"}, {"usage_halved": "use has halved"})
