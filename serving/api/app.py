@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from features.version import code_version
 from features.workspace import Workspace
 from registry.store.store import ModelStore
-from serving.api.idempotency import RequestKeys, WrittenOnce
+from serving.api.idempotency import WrittenOnce
 from serving.api.routes import accounts, claims, controls, feedback, next_actions, plans, status
 from serving.api.routes import approvals_page as approving
 from serving.api.routes import catalogues as holdings
@@ -36,6 +36,7 @@ from serving.auth.roles import Need, needed
 from serving.http.concurrency_limit import Turns
 from serving.http.metrics import Measured
 from serving.http.problem_details import install_problems
+from serving.ledger.idempotency import RequestKeys
 from serving.pages.frame import AnswerProblemToPeople, Templates
 from serving.problems import KEY_HEADER, LONGEST_KEY
 from serving.settings import ServiceSettings

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from features.catalogue.catalogue import catalogue
 from serving.auth.roles import Caller
 from serving.ledger.errors import UnknownDecisionError
+from serving.ledger.idempotency import OpenRequest
 from serving.scoring.families import Family, family_of
 from serving.scoring.portfolio import Portfolio
 from serving.state.state import Desk
@@ -37,6 +38,9 @@ async def desk_of(request: Request, caller: AtCaller) -> Desk:
     desk = request.app.state.desk
     assert isinstance(desk, Desk)
     seen = desk.within(caller.reach)
+    work = getattr(request.state, "open_request", None)
+    if isinstance(work, OpenRequest):
+        seen = seen.for_request(work)
     decision_id = request.path_params.get("decision_id")
     if caller.reach is not None and decision_id is not None:
         await run_in_threadpool(_check_reached, seen, decision_id)

@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError
 
 from serving.auth.roles import Caller, Permission, Role, caller_of
-from serving.ledger.database.sqlite import sqlite_engine
+from serving.ledger.database.dialects.sqlite import sqlite_engine
 from serving.settings import SHORTEST_KEY
 
 KEYS_FILE = "keys.db"

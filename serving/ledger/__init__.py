@@ -10,6 +10,7 @@ __all__ = [
     "database",
     "errors",
     "feedback",
+    "idempotency",
     "kill_switch",
     "ledger",
     "outcomes",

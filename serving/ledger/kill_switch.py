@@ -120,10 +120,7 @@ class Controls:
         value: int | None = None,
     ) -> Control:
         """Write a control down; it holds for every transaction that begins afterwards."""
-        return self.write(Control(kind=kind, scope=scope, value=value, by=by, at=at, reason=reason))
-
-    def write(self, control: Control) -> Control:
-        """The same, of a control that is there already."""
+        control = Control(kind=kind, scope=scope, value=value, by=by, at=at, reason=reason)
         with self._database.writing() as connection:
             return add_control(connection, control)
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ from sqlalchemy.engine import Connection
 
 from serving.ledger.autonomy import level_now
 from serving.ledger.database.chain import Verified, insert_linked, verify_chain
+from serving.ledger.database.change import Change, NotedRequest, StoredAnswer
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import (
     CHAIN,
@@ -37,7 +40,7 @@ from serving.ledger.database.tables import (
 from serving.ledger.database.timestamps import as_moment, as_text
 from serving.ledger.errors import KeyReusedError, LedgerUnreachableError, UnknownDecisionError
 from serving.ledger.feedback import Feedback, as_feedback
-from serving.ledger.kill_switch import Control, Scope, read_controls
+from serving.ledger.kill_switch import Control, Scope, add_control, read_controls
 from serving.ledger.outcomes import (
     OPPOSITES,
     NewOutcome,
@@ -127,14 +130,110 @@ class DecidedBriefly:
     inputs: str | None
 
 
+class NewDecisions:
+    """Decisions with the rows to write for them, made before others have to wait for the lock."""
+
+    def __init__(self, decisions: Iterable[Decision]) -> None:
+        self.decisions = tuple(decisions)
+        self._rows = {one.decision_id: _decision_row(one) for one in self.decisions}
+
+    def row(self, decision: Decision) -> dict[str, object]:
+        """The row of one of them, at the level that it has now."""
+        return {**self._rows[decision.decision_id], "autonomy": decision.autonomy}
+
+
+class LedgerChange:
+    """A transaction on the ledger that takes decisions and controls, and remembers an answer."""
+
+    def __init__(self, change: Change, known_inputs: Set[str]) -> None:
+        self._change = change
+        self._known_inputs = known_inputs
+        self.looked_up: set[str] = set()  # digests of shared inputs that are there after the commit
+
+    def remember(self, answer: StoredAnswer) -> None:
+        """Store the answer of the request that makes this change, by the same commit."""
+        self._change.remember(answer)
+
+    def record_control(self, control: Control) -> Control:
+        """Write a control down; it holds for every transaction that begins afterwards."""
+        return add_control(self._change.connection, control)
+
+    def append_decisions(
+        self, new: NewDecisions, *, shared: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[Decision, ...]:
+        """Store decisions, and return them as they are stored.
+
+        A decision whose id is there already is the same decision and stays as it is. A new one gets
+        the level that is set now, 0 where the kill switch holds. ``shared`` are inputs that many
+        decisions read, by their digest.
+        """
+        connection, decisions = self._change.connection, new.decisions
+        there = {
+            row.decision_id: _decision(row)
+            for part in batched([d.decision_id for d in decisions], PART)
+            for row in connection.execute(THESE_DECISIONS, {"ids": part})
+        }
+        controls = read_controls(connection)
+        added = {
+            d.decision_id: _levelled(d, controls) for d in decisions if d.decision_id not in there
+        }
+        self._add_inputs(shared)
+        if added:
+            insert_linked(connection, DECISIONS, *map(new.row, added.values()))
+        stored = {**there, **added}
+        return tuple(stored[d.decision_id] for d in decisions)
+
+    def _add_inputs(self, shared: Mapping[str, str]) -> None:
+        unsure = [digest for digest in shared if digest not in self._known_inputs]
+        if not unsure:
+            return
+        connection = self._change.connection
+        known = set(connection.scalars(THESE_INPUTS, {"ids": unsure}))
+        inputs = [
+            {"digest": digest, "content": shared[digest]}
+            for digest in unsure
+            if digest not in known
+        ]
+        if inputs:
+            insert_linked(connection, INPUTS, *inputs)
+        self.looked_up.update(unsure)
+
+
+class _Delivery:
+    """How far the records of the ledger are on the timeline, as far as this process knows.
+
+    Places are given in order, so none comes in before one that is there; what is delivered is never
+    looked at again, also where something new comes in all the time.
+    """
+
+    def __init__(self) -> None:
+        self.delivered = 0  # every record up to this place is on the timeline
+        self._under_way: tuple[int, Set[str]] = 0, set()  # once these are, up to that place
+        self._lock = threading.Lock()
+
+    def begin(self, place: int, records: Set[str]) -> None:
+        """These are all records up to a place that are not on the timeline yet."""
+        with self._lock:
+            self._note(place, records)
+
+    def finish(self, records: Collection[str]) -> None:
+        """These are on the timeline now."""
+        with self._lock:
+            place, waiting = self._under_way
+            self._note(place, waiting - set(records))
+
+    def _note(self, place: int, waiting: Set[str]) -> None:
+        self._under_way = place, waiting
+        if not waiting:
+            self.delivered = max(self.delivered, place)
+
+
 class Ledger:
     """The decisions and outcomes of one workspace, in one database."""
 
     def __init__(self, where: Path | str) -> None:
         self._database = LedgerDatabase(where)
-        self._told = 0  # every record up to this place is on the timeline
-        self._telling: tuple[int, set[str]] = 0, set()  # as soon as these are, up to that place
-        self._noting = threading.Lock()
+        self._delivery = _Delivery()
         self._inputs: set[str] = set()  # digests of shared inputs that are there for sure
         try:
             self._database.prepare()
@@ -150,59 +249,39 @@ class Ledger:
 
     @property
     def database(self) -> LedgerDatabase:
-        """What claims, approvals and controls are kept in, beside the decisions."""
+        """The database that holds claims, approvals and controls, beside the decisions."""
         return self._database
+
+    def for_request(self, request: NotedRequest) -> Ledger:
+        """The same ledger to one request: each of its changes is noted with the request."""
+        view = copy(self)
+        view._database = self._database.for_request(request)
+        return view
+
+    @contextmanager
+    def transaction(self) -> Iterator[LedgerChange]:
+        """One change of the ledger, all or nothing; it is on disk when the block has ended.
+
+        Raises:
+            LedgerUnreachableError: the database can not be reached.
+        """
+        with self._database.transaction() as change:
+            ours = LedgerChange(change, self._inputs)
+            yield ours
+        self._inputs.update(ours.looked_up)  # committed, and nothing is ever taken out
 
     def append_decisions(
         self,
         decisions: Sequence[Decision],
         *,
         shared: Mapping[str, str] = MappingProxyType({}),
-        before_commit: Callable[[Sequence[Decision]], None] = lambda _: None,
     ) -> tuple[Decision, ...]:
-        """Store decisions, all or none; they are on disk when this returns.
-
-        Answers them as they are stored: a decision whose id is there already is the same decision
-        and stays as it is, and a new one gets the level that is set now, 0 where the kill switch
-        holds. ``shared`` are inputs that many decisions read, by their digest; ``before_commit``
-        is told what is stored, while nobody else can know of it.
-        """
+        """Store decisions in a transaction of their own; see ``LedgerChange.append_decisions``."""
         if not decisions:
             return ()
-        rows = {d.decision_id: _decision_row(d) for d in decisions}  # while others may write
-        with self._database.writing() as connection:
-            there = {
-                row.decision_id: _decision(row)
-                for part in batched([d.decision_id for d in decisions], PART)
-                for row in connection.execute(THESE_DECISIONS, {"ids": part})
-            }
-            controls = read_controls(connection)
-            new = {
-                d.decision_id: _levelled(d, controls)
-                for d in decisions
-                if d.decision_id not in there
-            }
-            unsure = [digest for digest in shared if digest not in self._inputs]
-            if unsure:
-                known = set(connection.scalars(THESE_INPUTS, {"ids": unsure}))
-                inputs = [
-                    {"digest": digest, "content": shared[digest]}
-                    for digest in unsure
-                    if digest not in known
-                ]
-                if inputs:
-                    insert_linked(connection, INPUTS, *inputs)
-            if new:
-                insert_linked(
-                    connection,
-                    DECISIONS,
-                    *({**rows[d.decision_id], "autonomy": d.autonomy} for d in new.values()),
-                )
-            stored = {**there, **new}
-            answer = tuple(stored[d.decision_id] for d in decisions)
-            before_commit(answer)
-        self._inputs.update(unsure)  # committed, and nothing is ever taken out
-        return answer
+        new = NewDecisions(decisions)
+        with self.transaction() as change:
+            return change.append_decisions(new, shared=shared)
 
     def append_outcome(
         self,
@@ -295,7 +374,7 @@ class Ledger:
         self,
     ) -> tuple[tuple[DecidedBriefly, ...], tuple[Outcome, ...], tuple[Feedback, ...]]:
         """Decisions, outcomes and what people said that is not on the timeline yet, oldest first."""
-        since = self._told
+        since = self._delivery.delivered
         with self._database.reading() as connection:
             newest: int = connection.scalar(sa.select(sa.func.max(CHAIN.c.place))) or 0
             decisions = connection.execute(
@@ -307,15 +386,14 @@ class Ledger:
             said = connection.execute(
                 _untold(sa.select(FEEDBACK), FEEDBACK.c.feedback_id, since)
             ).all()
-        with self._noting:
-            self._note(
-                newest,
-                {
-                    *(row.decision_id for row in decisions),
-                    *(row.outcome_id for row in outcomes),
-                    *(row.feedback_id for row in said),
-                },
-            )
+        self._delivery.begin(
+            newest,
+            {
+                *(row.decision_id for row in decisions),
+                *(row.outcome_id for row in outcomes),
+                *(row.feedback_id for row in said),
+            },
+        )
         return (
             tuple(map(_briefly, decisions)),
             tuple(map(as_outcome, outcomes)),
@@ -334,17 +412,7 @@ class Ledger:
                 connection.execute(
                     sa.insert(DELIVERIES), [{"record_id": i, "delivered_at": noted_at} for i in new]
                 )
-        with self._noting:
-            place, waiting = self._telling
-            self._note(place, waiting.difference(record_ids))
-
-    def _note(self, place: int, waiting: set[str]) -> None:
-        """Remember what of the records up to a place is not on the timeline. Places are given in
-        order, so that none comes in before; what is told is never looked at again, also where
-        something new comes in all the time."""
-        self._telling = place, waiting
-        if not waiting:
-            self._told = max(self._told, place)
+        self._delivery.finish(record_ids)
 
     def verify(self, *, head: str | None = None) -> Verified:
         """Look at every record and link; ``head`` is a link that was noted elsewhere before."""

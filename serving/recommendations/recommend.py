@@ -7,7 +7,7 @@ stored with all that it was asked, so that ``serving.ledger.replay.replay`` can 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -26,7 +26,7 @@ from serving.decisions.record import (
 )
 from serving.decisions.validated_playbook import known_playbook
 from serving.ledger.errors import LedgerUnreachableError
-from serving.ledger.ledger import Decision, outcomes_in
+from serving.ledger.ledger import Decision, LedgerChange, NewDecisions, outcomes_in
 from serving.ledger.replay.replay import SharedInputs, shared_inputs
 from serving.ledger.snoozes import put_offs_in
 from serving.scoring.alerts import ALERT_WORDS, WarningSigns
@@ -44,29 +44,41 @@ class Decided:
     decision: Decision
 
 
+@dataclass(frozen=True, kw_only=True)
+class Proposals:
+    """What the policy says about accounts, ready to be stored."""
+
+    decided: tuple[Decided, ...]
+    new: NewDecisions
+    shared: SharedInputs
+
+    def store(self, change: LedgerChange) -> tuple[tuple[Decided, Decision], ...]:
+        """Store them in a transaction; each with its decision as it is stored."""
+        stored = change.append_decisions(self.new, shared={self.shared.digest: self.shared.content})
+        return tuple(zip(self.decided, stored, strict=True))
+
+
+def propose(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str) -> Proposals:
+    """What the policy says about each account now, to be stored as decisions."""
+    shared = _in_common(desk.workspace.settings.use_names)
+    decided = decide(desk, scores, proposed_by=proposed_by, shared=shared.digest)
+    return Proposals(
+        decided=decided, new=NewDecisions(one.decision for one in decided), shared=shared
+    )
+
+
 def decide_and_store(
-    desk: Desk,
-    scores: Sequence[AccountScore],
-    *,
-    proposed_by: str,
-    before_commit: Callable[[Sequence[tuple[Decided, Decision]]], None] = lambda _: None,
+    desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str
 ) -> tuple[tuple[Decided, Decision], ...]:
     """What the policy says about each account now, and the decision as it is stored: on disk when
-    this returns. ``before_commit`` is told the same just before.
+    this returns.
 
     Raises:
         LedgerUnreachableError: it can not be stored, and so is no decision.
     """
-    common = _in_common(desk.workspace.settings.use_names)
-    decided = decide(desk, scores, proposed_by=proposed_by, shared=common.digest)
-    stored = desk.ledger.append_decisions(
-        [one.decision for one in decided],
-        shared={common.digest: common.content},
-        before_commit=lambda all_stored: before_commit(
-            tuple(zip(decided, all_stored, strict=True))
-        ),
-    )
-    return tuple(zip(decided, stored, strict=True))
+    proposals = propose(desk, scores, proposed_by=proposed_by)
+    with desk.ledger.transaction() as change:
+        return proposals.store(change)
 
 
 @lru_cache(maxsize=8)

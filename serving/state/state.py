@@ -36,6 +36,7 @@ from serving.decisions.validated_playbook import known_playbook
 from serving.http.metrics import ServiceMetrics
 from serving.ledger.database.timestamps import SteadyClock
 from serving.ledger.errors import LedgerUnreachableError
+from serving.ledger.idempotency import OpenRequest
 from serving.ledger.ledger import Ledger
 from serving.problems import BusyError, NotReadyError
 from serving.scoring.alerts import WarningSigns, warning_signs
@@ -95,9 +96,13 @@ class Desk:
 
     def within(self, reach: Reach | None) -> Desk:
         """This desk to somebody who reaches only some accounts: it holds no others."""
-        if reach is None:
-            return self
-        seen = replace(self, reach=reach)
+        return self if reach is None else self._seen(replace(self, reach=reach))
+
+    def for_request(self, request: OpenRequest) -> Desk:
+        """This desk to one request under an Idempotency-Key: its changes are noted with the key."""
+        return self._seen(replace(self, ledger=self.ledger.for_request(request)))
+
+    def _seen(self, seen: Desk) -> Desk:
         vars(seen)["live"] = self.live  # one portfolio is served, whoever looks
         vars(seen)["measured"] = self.measured
         vars(seen)["facts"] = self.facts

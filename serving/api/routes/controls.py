@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Response
 
 from registry.playbook.playbook import playbook
 from serving.api.dependencies import AtCaller, AtDesk, problems
-from serving.api.idempotency import answered_by_commit
+from serving.api.idempotency import json_response, stored_answer
 from serving.api.routes.claims import acting
 from serving.api.schemas.claims import (
     CapacityRequest,
@@ -108,9 +108,11 @@ def recorded(
         at=desk.wall_clock(),
         reason=body.reason,
     )
-    answer = answered_by_commit(control_answer(control), HTTPStatus.CREATED)
-    Controls(desk.ledger.database).write(control)
-    return answer
+    response = json_response(control_answer(control), HTTPStatus.CREATED)
+    with desk.ledger.transaction() as change:
+        change.record_control(control)
+        change.remember(stored_answer(response))
+    return response
 
 
 def check_scope(desk: Desk, scope: Scope) -> None:

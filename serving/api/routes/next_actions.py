@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Response
 
 from serving.api.dependencies import AtCaller, AtDesk, problems
-from serving.api.idempotency import answered_by_commit
+from serving.api.idempotency import json_response, stored_answer
 from serving.api.routes.claims import acting, check_known
 from serving.api.schemas.decisions import (
     NextActionsAnswer,
@@ -22,7 +22,7 @@ from serving.http.ledger_problems import problem_of
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, NewOutcome
 from serving.problems import KEY_HEADER, LONGEST_KEY, check_count
-from serving.recommendations.recommend import Decided, decide, decide_and_store
+from serving.recommendations.recommend import Decided, propose
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
@@ -49,32 +49,27 @@ def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Re
         asked = list(dict.fromkeys(body.account_ids))
         wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][: body.limit]
         unknown = [a for a in asked if a not in portfolio.by_id]
-    answers: list[Response] = []
 
-    def answer(decided: Sequence[tuple[Decided, Decision | None]]) -> None:
-        answers.append(
-            answered_by_commit(
-                NextActionsAnswer(
-                    items=[
-                        recommendation_answer(one, stored, most=body.actions_per_account)
-                        for one, stored in decided
-                    ],
-                    unknown=unknown,
-                )
-            )
-        )
+    def response_to(found: Sequence[tuple[Decided, Decision | None]]) -> Response:
+        items = [
+            recommendation_answer(one, stored, most=body.actions_per_account)
+            for one, stored in found
+        ]
+        return json_response(NextActionsAnswer(items=items, unknown=unknown))
 
+    if not wanted:
+        return response_to(())
+    proposals = propose(desk, wanted, proposed_by=acting(caller, None))
     try:
-        stored = decide_and_store(
-            desk, wanted, proposed_by=acting(caller, None), before_commit=answer
-        )
-        desk.metrics.decisions.inc(len(stored))
-        if not stored:
-            answer(stored)
+        with desk.ledger.transaction() as change:
+            response = response_to(proposals.store(change))
+            change.remember(stored_answer(response))
     except LedgerUnreachableError as error:
-        answer([(one, None) for one in decide(desk, wanted)])
-        answers[-1].headers.update(problem_of(error).headers)
-    return answers[-1]
+        response = response_to([(one, None) for one in proposals.decided])
+        response.headers.update(problem_of(error).headers)
+    else:
+        desk.metrics.decisions.inc(len(wanted))
+    return response
 
 
 @router.post(

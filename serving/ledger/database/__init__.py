@@ -3,4 +3,4 @@
 SQLite by default, PostgreSQL by its address. The only home of SQLAlchemy.
 """
 
-__all__ = ["chain", "database", "sqlite", "tables", "timestamps", "url"]
+__all__ = ["chain", "change", "database", "dialects", "tables", "timestamps", "url"]

@@ -1,38 +1,45 @@
-"""This module is about the database behind the ledger: SQLite beside the service, or PostgreSQL.
+"""The database behind the ledger: its transactions, and what happens when it can not be reached.
 
-The same statements run on both. Writers take turns: on SQLite by the lock of the file, on
-PostgreSQL by an advisory lock of the database, so that the chain of links has one order and what
-a transaction checks still holds when it commits. Who finds a file locked sleeps, for up to a tenth
-of a second, and asks again; so the writers of one process wait for each other before they ask.
-Every commit is on disk when it returns. A database that can not be reached is one error, whatever
-the driver calls it.
+The same statements run on every kind of database; what a kind does in its own way is with
+``dialects``. Writers take turns, so that the chain of links has one order and what a transaction
+checks still holds when it commits. Every commit is on disk when it returns. A database that can not
+be reached is one error, whatever the driver calls it.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 
+from serving.ledger.database.change import Change, NotedRequest
+from serving.ledger.database.dialects.dialect import BUSY_SECONDS, DURABLE, WRITES, Dialect
+from serving.ledger.database.dialects.dialects import dialect_named
 from serving.ledger.database.migrations import upgrade
-from serving.ledger.database.sqlite import BUSY_SECONDS, sqlite_engine
 from serving.ledger.database.url import ledger_url
 from serving.ledger.errors import LedgerUnreachableError, UnstorableTextError
 
-CONNECT_SECONDS = 5
 RETRY_SECONDS = 2
 """What a caller is told to wait before trying again."""
 
 WRITERS_LOCK = 7_304_551_123
-"""The number of the advisory lock that writers of one PostgreSQL database take in turn."""
+"""The number of the lock that the ledger's writers take in turn."""
 
-MOST_CONNECTIONS = 40
+
+@dataclass
+class _Readiness:
+    """Whether the tables are those of today; shared by all views of one database."""
+
+    upgrading: threading.Lock = field(default_factory=threading.Lock)
+    writers_turn: threading.Lock = field(default_factory=threading.Lock)
+    is_ready: bool = False
 
 
 class LedgerDatabase:
@@ -40,15 +47,24 @@ class LedgerDatabase:
 
     def __init__(self, where: Path | str) -> None:
         self._engine = open_engine(where)
-        self._writing_engine = self._engine.execution_options(keepwell_writes=True)
-        self._upgrading = threading.Lock()
-        self._writers_turn = threading.Lock()
-        self._is_ready = False
+        self._dialect = dialect_named(self._engine.dialect.name)
+        self._writers = {
+            is_durable: self._engine.execution_options(**{WRITES: True, DURABLE: is_durable})
+            for is_durable in (True, False)
+        }
+        self._state = _Readiness()
+        self._request: NotedRequest | None = None
 
     @property
     def engine(self) -> Engine:
         """The engine, to listen to."""
         return self._engine
+
+    def for_request(self, request: NotedRequest) -> LedgerDatabase:
+        """The same database to one request: each of its changes is noted with the request."""
+        view = copy(self)
+        view._request = request
+        return view
 
     def close(self) -> None:
         """Let go of the database."""
@@ -60,11 +76,11 @@ class LedgerDatabase:
         Raises:
             LedgerUnreachableError: the database can not be reached; the next call tries again.
         """
-        with self._upgrading:
-            if not self._is_ready:
-                with self._transaction() as connection:
+        with self._state.upgrading:
+            if not self._state.is_ready:
+                with self._begun(is_durable=True) as connection:
                     upgrade(connection)
-                self._is_ready = True
+                self._state.is_ready = True
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -74,43 +90,55 @@ class LedgerDatabase:
             LedgerUnreachableError: the database can not be reached.
         """
         self.prepare()
-        with _reached(), self._engine.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection = connection.execution_options(
-                    isolation_level="REPEATABLE READ", postgresql_readonly=True
-                )
-            yield connection
+        with _reached(self._dialect), self._engine.connect() as connection:
+            yield self._dialect.reading(connection)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
+        """The connection of a transaction that remembers no answer.
+
+        Raises:
+            LedgerUnreachableError: as ``transaction`` says.
+        """
+        with self.transaction() as change:
+            yield change.connection
+
+    @contextmanager
+    def transaction(self, *, is_durable: bool = True) -> Iterator[Change]:
         """One transaction that holds the writers' lock from its first statement.
+
+        Args:
+            is_durable: the commit waits for the disk; False for what may be lost with the machine.
 
         Raises:
             LedgerUnreachableError: the database can not be reached. Where that is noticed while
                 it commits, nobody knows whether it did: the same write sent again finds out.
         """
         self.prepare()
-        with self._transaction() as connection:
-            yield connection
+        with self._begun(is_durable=is_durable) as connection:
+            change = Change(connection)
+            yield change
+            if self._request is not None:
+                self._request.note(change)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        with self._turn(), _reached(), self._writing_engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
+    def _begun(self, *, is_durable: bool) -> Iterator[Connection]:
+        engine = self._writers[is_durable]
+        with self._turn(), _reached(self._dialect), engine.begin() as connection:
+            self._dialect.take_turn(connection, WRITERS_LOCK)
             yield connection
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if self._engine.dialect.name != "sqlite":
-            yield  # the server has them wait, in order
+        if self._dialect.queues_writers:
+            yield
             return
-        if not self._writers_turn.acquire(timeout=BUSY_SECONDS):
+        if not self._state.writers_turn.acquire(timeout=BUSY_SECONDS):
             raise _unreachable(TimeoutError("others of this process are writing"))
         try:
             yield
         finally:
-            self._writers_turn.release()
+            self._state.writers_turn.release()
 
 
 def open_engine(where: Path | str) -> Engine:
@@ -121,37 +149,14 @@ def open_engine(where: Path | str) -> Engine:
     """
     if isinstance(where, Path):
         where.parent.mkdir(parents=True, exist_ok=True)
-        return sqlite_engine(where, most_more=MOST_CONNECTIONS)
-    url = ledger_url(where)
-    if url.get_backend_name() == "sqlite":
-        return sqlite_engine(url, most_more=MOST_CONNECTIONS)
-    return _postgres(url)
-
-
-def _postgres(url: sa.URL) -> Engine:
-    try:
-        import psycopg  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "A ledger on PostgreSQL needs psycopg, which is optional: pip install -e "
-            "'.[postgres]'. Without KEEPWELL_LEDGER_URL the ledger is a file of the workspace."
-        ) from error
-    wait = int(BUSY_SECONDS * 1000)
-    return sa.create_engine(
-        url,
-        pool_pre_ping=True,
-        max_overflow=MOST_CONNECTIONS,
-        pool_timeout=BUSY_SECONDS,
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "keepwell",
-            "options": f"-c synchronous_commit=on -c lock_timeout={wait} -c timezone=UTC",
-        },
-    )
+        url = sa.URL.create("sqlite", database=str(where))
+    else:
+        url = ledger_url(where)
+    return dialect_named(url.get_backend_name()).engine(url)
 
 
 @contextmanager
-def _reached() -> Iterator[None]:
+def _reached(dialect: Dialect) -> Iterator[None]:
     """Translate what drivers raise when a database is away, busy for long or full."""
     try:
         yield
@@ -160,18 +165,18 @@ def _reached() -> Iterator[None]:
             "A text holds a character that the ledger can not keep, such as a null byte."
         ) from error
     except (DBAPIError, sa.exc.TimeoutError) as error:
-        if not _is_away(error):
+        if not _is_away(error, dialect):
             raise
         raise _unreachable(getattr(error, "orig", None) or error) from error
-    except sqlite3.OperationalError as error:  # raised while a connection is being prepared
+    except dialect.connect_errors as error:
         raise _unreachable(error) from error
 
 
-def _is_away(error: Exception) -> bool:
+def _is_away(error: Exception, dialect: Dialect) -> bool:
     """Whether an error says that the database is away, busy or full, and not that it is broken."""
     if isinstance(error, DBAPIError):
-        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-            return False  # a table or column that is not there: nothing to wait for
+        if dialect.is_broken(error.orig):
+            return False
         return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
     return True
 

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger.database.chain import link_all
+from serving.ledger.database.dialects.dialects import dialect_named
 from serving.ledger.database.tables import (
     APPROVALS,
     CHAIN,
@@ -192,29 +193,5 @@ def version_of(connection: Connection) -> int:
 
 def lock_rows(connection: Connection) -> None:
     """Let the database itself refuse to change or to delete a row."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.text(REFUSE_ON_POSTGRES))
-    for table in PERMANENT:
-        for statement in (
-            POSTGRES_TRIGGERS if connection.dialect.name == "postgresql" else SQLITE_TRIGGERS
-        ):
-            connection.execute(sa.text(statement.format(table=table)))
-
-
-SQLITE_TRIGGERS = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS {{table}}_no_{verb.lower()} BEFORE {verb} ON {{table}} "
-    f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-    for verb in ("UPDATE", "DELETE")
-)
-
-REFUSE_ON_POSTGRES = """
-CREATE OR REPLACE FUNCTION keepwell_append_only() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'restrict_violation'; END $$
-"""
-
-POSTGRES_TRIGGERS = (
-    "CREATE OR REPLACE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} "
-    "FOR EACH ROW EXECUTE FUNCTION keepwell_append_only()",
-    "CREATE OR REPLACE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
-    "FOR EACH STATEMENT EXECUTE FUNCTION keepwell_append_only()",
-)
+    for statement in dialect_named(connection.dialect.name).refuse_changes(PERMANENT):
+        connection.execute(sa.text(statement))

@@ -1,13 +1,12 @@
-"""This module is about where the ledger is: the address of a database, read and said.
-
-An address may hold a password: nothing here repeats one. Reaches nothing.
-"""
+"""Read the address of the ledger's database, and show it without its password. Connects to nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import sqlalchemy as sa
+
+from serving.ledger.database.dialects.dialects import DIALECTS, address_with_driver
 
 
 class LedgerUrlError(ValueError):
@@ -24,16 +23,15 @@ def ledger_url(text: str) -> sa.URL:
         LedgerUrlError: it is not an address, or of another kind of database.
     """
     try:
-        url = sa.make_url(text.replace("postgres://", "postgresql://", 1))
+        url = address_with_driver(sa.make_url(text))
     except sa.exc.ArgumentError:  # its text holds the address, and with it the password
         url = None
-    kinds = {"postgresql", "postgresql+psycopg", "sqlite"}
-    if url is None or url.drivername not in kinds or not url.database:
+    if url is None or not url.database:
         raise LedgerUrlError(
-            "The address of the ledger can not be used. Write it as "
-            "postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE."
+            f"The address of the ledger can not be used. Write it as "
+            f"{' or '.join(one.address for one in DIALECTS)}."
         )
-    return url if url.drivername == "sqlite" else url.set(drivername="postgresql+psycopg")
+    return url
 
 
 def place_in_words(where: Path | str) -> str:

@@ -18,7 +18,7 @@ from serving.ledger.errors import (
     UnstorableTextError,
 )
 from serving.ledger.feedback import FeedbackRecords, NewFeedback
-from serving.ledger.ledger import DecidedBriefly, Decision, Ledger, NewOutcome
+from serving.ledger.ledger import DecidedBriefly, Decision, Ledger, NewDecisions, NewOutcome
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -68,12 +68,14 @@ def test_the_same_decision_twice_is_one(ledger):
 
 
 def test_what_questions_share_is_stored_once_also_after_a_transaction_that_failed(ledger):
-    def break_off(_: object) -> None:
-        raise KeyError("before the commit")
+    def break_off() -> None:
+        with ledger.transaction() as change:
+            change.append_decisions(NewDecisions([decision(1)]), shared=shared)
+            raise KeyError("before the commit")
 
     shared = {"ab": "phrases"}
     with pytest.raises(KeyError, match="before the commit"):
-        ledger.append_decisions([decision(1)], shared=shared, before_commit=break_off)
+        break_off()
     with pytest.raises(UnknownDecisionError, match="not in the ledger"):
         ledger.shared_input("ab")
     for number in (1, 2):
@@ -255,11 +257,11 @@ def test_what_is_told_is_not_looked_at_again_also_where_something_comes_in_all_t
         [told] = ledger.undelivered()[0]
         ledger.append_decisions([decision(number + 10)])  # before that one is on the timeline
         ledger.mark_delivered([told.decision_id], at=NOW)
-        assert ledger._told == 2 * number - 1
+        assert ledger._delivery.delivered == 2 * number - 1
         [late] = ledger.undelivered()[0]
-        assert ledger._told == 2 * number - 1  # not while one waits
+        assert ledger._delivery.delivered == 2 * number - 1  # not while one waits
         ledger.mark_delivered([late.decision_id], at=NOW)
-    assert ledger._told == 6
+    assert ledger._delivery.delivered == 6
     assert ledger.undelivered() == ((), (), ())
 
 

@@ -1,0 +1,114 @@
+"""SQLite: one file beside the service.
+
+Write-ahead log, every commit synced, foreign keys held to. A transaction that will write takes the
+file's lock at its beginning, so that two writers wait for each other instead of failing midway.
+Whoever finds the file locked sleeps for up to a tenth of a second and asks again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from serving.ledger.database.dialects.dialect import (
+    BUSY_SECONDS,
+    DURABLE,
+    MOST_CONNECTIONS,
+    WRITES,
+)
+
+
+class SQLite:
+    """A file, written by one process at a time."""
+
+    name = "sqlite"
+    address = "sqlite:///FILE"
+    queues_writers = False
+    connect_errors: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
+
+    def url(self, address: sa.URL) -> sa.URL | None:
+        """The address as it is, where it is one of a file."""
+        return address if address.drivername == self.name else None
+
+    def engine(self, url: sa.URL) -> Engine:
+        """An engine on a file."""
+        return sqlite_engine(url, most_more=MOST_CONNECTIONS)
+
+    def reading(self, connection: Connection) -> Connection:
+        """The connection as it is: ``BEGIN`` gives a reader one state of the file."""
+        return connection
+
+    def take_turn(self, connection: Connection, lock: int) -> None:
+        """Nothing: the lock of the file was taken as the transaction began."""
+
+    def is_broken(self, error: BaseException | None) -> bool:
+        """Whether a table or a column is not there."""
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+
+    def refuse_changes(self, tables: Iterable[str]) -> Iterable[str]:
+        """Two triggers for each table."""
+        for table in tables:
+            for verb in ("UPDATE", "DELETE"):
+                yield (
+                    f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                    f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+                )
+
+    def erase_deleted(self, engine: Engine, table: str) -> None:
+        """Write the whole file anew, and its log with it."""
+        held = engine.raw_connection()
+        try:
+            held.cursor().execute("VACUUM")
+            held.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            held.close()
+
+
+def sqlite_engine(
+    where: Path | sa.URL, *, reads_are_snapshots: bool = True, most_more: int = 10
+) -> Engine:
+    """An engine on a SQLite file.
+
+    Args:
+        where: the file.
+        reads_are_snapshots: a reader sees one state of the file until it ends; otherwise each of
+            its statements sees the newest, as watching a file for changes needs.
+        most_more: connections beyond those of the pool.
+    """
+    url = sa.URL.create("sqlite", database=str(where)) if isinstance(where, Path) else where
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, max_overflow=most_more)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+        entry.info["synchronous"] = "FULL"
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get(WRITES, False):
+            _wait_for_the_disk(connection, is_durable=options.get(DURABLE, True))
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        elif reads_are_snapshots:
+            connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _wait_for_the_disk(connection: Connection, *, is_durable: bool) -> None:
+    """Say whether the next commit waits for the disk; the file is only asked where it changes."""
+    mode = "FULL" if is_durable else "NORMAL"
+    if connection.info["synchronous"] != mode:
+        connection.exec_driver_sql(f"PRAGMA synchronous={mode}")
+        connection.info["synchronous"] = mode
