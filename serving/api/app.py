@@ -37,14 +37,14 @@ from serving.http.concurrency_limit import Turns
 from serving.http.metrics import Measured
 from serving.http.problem_details import install_problems
 from serving.ledger.idempotency import RequestKeys
+from serving.ledger.stores.outbox import FILE as OUTBOX_FILE
+from serving.ledger.stores.outbox import Outbox
 from serving.pages.frame import AnswerProblemToPeople, Templates
 from serving.problems import KEY_HEADER, LONGEST_KEY
 from serving.settings import ServiceSettings
 from serving.state.refresh import FreshScores
 from serving.state.state import Desk, open_desk
 from serving.text_format import INTERVAL_COVERS
-from serving.webhooks.outbox import FILE as OUTBOX_FILE
-from serving.webhooks.outbox import Outbox
 from serving.webhooks.secret_encryption import Seal
 from serving.webhooks.sending import Sender, keep_sending
 

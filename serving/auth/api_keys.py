@@ -1,31 +1,29 @@
-"""This module is about API keys: who holds one, what it permits, and until when.
+"""API keys: who holds one, what it permits, and until when.
 
-A key is 256 random bits that are shown once. Kept is its HMAC-SHA256 under a pepper, in a small
+A key is 256 random bits that are shown once. Stored is its HMAC-SHA256 under a pepper, in a small
 SQLite file of the workspace; whoever reads that file can not make a key of it. A key has up to two
 live secrets, so that its holder can change over; revoking ends all of them at the next request,
-for the process looks whether the file changed before it trusts what it has in memory.
+because the process looks whether the file changed before it trusts what it has in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError
+from typing import cast
 
 from serving.auth.roles import Caller, Permission, Role, caller_of
-from serving.ledger.database.dialects.sqlite import sqlite_engine
+from serving.ledger.database.database import database_errors
+from serving.ledger.errors import UnreadableDatabaseError
+from serving.ledger.stores.api_keys import ApiKeyStore, KeyChange, StoredKey, StoredSecret
 from serving.settings import SHORTEST_KEY
 
 KEYS_FILE = "keys.db"
@@ -37,50 +35,9 @@ SECRET_BYTES = 32
 LONGEST_NAME = 100
 MOST_LIVE_SECRETS = 2
 
-METADATA = sa.MetaData()
-KEYS = sa.Table(
-    "api_keys",
-    METADATA,
-    sa.Column("key_id", sa.String, primary_key=True),
-    sa.Column("name", sa.String, nullable=False),
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("role", sa.String, nullable=False),
-    sa.Column("territories", sa.String, nullable=False),
-    sa.Column("permissions", sa.String),  # null: all of the role
-    sa.Column("created_at", sa.String, nullable=False),
-    sa.Column("expires_at", sa.String),
-    sa.Column("revoked_at", sa.String),
-)
-SECRETS = sa.Table(
-    "api_key_secrets",
-    METADATA,
-    sa.Column("digest", sa.String, primary_key=True),
-    sa.Column("key_id", sa.String, sa.ForeignKey("api_keys.key_id"), nullable=False),
-    sa.Column("made_at", sa.String, nullable=False),
-    sa.Column("ends_at", sa.String),
-)
-PEPPERS = sa.Table(
-    "pepper",
-    METADATA,
-    sa.Column("mark", sa.String, primary_key=True),  # by which a changed pepper is noticed
-)
-
 
 class ApiKeyError(Exception):
     """The keys can not be read, or not be changed in this way."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Secret:
-    """One secret of a key, by its keyed hash, and when it ends, if that is known."""
-
-    digest: str = field(repr=False)
-    made_at: datetime
-    ends_at: datetime | None
-
-    def is_live(self, now: datetime) -> bool:
-        """Whether it opens anything at a moment."""
-        return self.ends_at is None or now < self.ends_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +53,7 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    secrets: tuple[Secret, ...]
+    secrets: tuple[StoredSecret, ...]
 
     def state(self, now: datetime) -> str:
         """Whether it is ``live``, ``expired`` or ``revoked`` at a moment."""
@@ -133,26 +90,18 @@ class ApiKeys:
     """
 
     def __init__(self, folder: Path, *, pepper: str | None = None) -> None:
-        self._path = folder / KEYS_FILE
+        self._store = ApiKeyStore(folder / KEYS_FILE)
         self._pepper_path = folder / PEPPER_FILE
         self._stated = None if pepper is None else pepper.encode()
-        self._engine: Engine | None = None
-        self._pepper = b""
-        self._watching: Connection | None = None
-        self._inode = 0
-        self._version: int | None = None
+        self._pepper: bytes | None = None  # None until it was checked
+        self._stored: Mapping[str, StoredKey] | None = None
         self._by_digest: Mapping[str, ApiKey] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
-            if self._watching is not None:
-                self._watching.close()
-                self._watching = None
-            if self._engine is not None:
-                self._engine.dispose()
-                self._engine = None
+            self._store.close()
 
     @property
     def are_used(self) -> bool:
@@ -222,22 +171,22 @@ class ApiKeys:
             )
         key_id = f"key-{secrets.token_hex(4)}"
         caller_of(key_id, role, owner=owner, territories=territories, permissions=permissions)
-        with self._writing(makes=True) as connection:
-            connection.execute(
-                sa.insert(KEYS).values(
+        with self._changing(makes=True) as change:
+            change.add_key(
+                StoredKey(
                     key_id=key_id,
                     name=name,
                     owner=owner,
                     role=role,
-                    territories=json.dumps(territories),
-                    permissions=None if permissions is None else json.dumps(sorted(permissions)),
-                    created_at=_text(now),
-                    expires_at=_text(expires_at),
+                    territories=territories,
+                    permissions=permissions,
+                    created_at=now,
+                    expires_at=expires_at,
                     revoked_at=None,
                 )
             )
-            secret = self._add_secret(connection, key_id, now)
-            key = _read(connection)[key_id]
+            secret = self._add_secret(change, key_id, now)
+            key = _key(change.keys()[key_id])
         return NewKey(key=key, secret=secret)
 
     def rotate(self, key_id: str, *, overlap: timedelta, now: datetime) -> NewKey:
@@ -246,8 +195,8 @@ class ApiKeys:
         Raises:
             ApiKeyError: no such key, or one that is not live, or two secrets are live already.
         """
-        with self._writing() as connection:
-            key = _live(connection, key_id, now)
+        with self._changing() as change:
+            key = _live(change, key_id, now)
             live = [one for one in key.secrets if one.is_live(now)]
             if len(live) >= MOST_LIVE_SECRETS and overlap > timedelta(0):
                 ends = min(one.ends_at for one in live if one.ends_at is not None)
@@ -257,13 +206,9 @@ class ApiKeys:
                 )
             for one in live:
                 ends_at = min(one.ends_at or now + overlap, now + overlap)
-                connection.execute(
-                    sa.update(SECRETS)
-                    .where(SECRETS.c.digest == one.digest)
-                    .values(ends_at=_text(ends_at))
-                )
-            secret = self._add_secret(connection, key_id, now)
-            key = _read(connection)[key_id]
+                change.end_secret(one.digest, ends_at)
+            secret = self._add_secret(change, key_id, now)
+            key = _key(change.keys()[key_id])
         return NewKey(key=key, secret=secret)
 
     def revoke(self, key_id: str, *, now: datetime) -> ApiKey:
@@ -272,89 +217,70 @@ class ApiKeys:
         Raises:
             ApiKeyError: no such key.
         """
-        with self._writing() as connection:
-            key = _known(connection, key_id)
-            if key.revoked_at is None:
-                connection.execute(
-                    sa.update(KEYS).where(KEYS.c.key_id == key_id).values(revoked_at=_text(now))
-                )
-            return _read(connection)[key_id]
+        with self._changing() as change:
+            if _known(change, key_id).revoked_at is None:
+                change.revoke(key_id, now)
+            return _key(change.keys()[key_id])
 
-    def _add_secret(self, connection: Connection, key_id: str, now: datetime) -> str:
+    def _add_secret(self, change: KeyChange, key_id: str, now: datetime) -> str:
         secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-        connection.execute(
-            sa.insert(SECRETS).values(
-                digest=self._digest(secret), key_id=key_id, made_at=_text(now), ends_at=None
-            )
+        change.add_secret(
+            key_id, StoredSecret(digest=self._digest(secret), made_at=now, ends_at=None)
         )
         return secret
 
     def _digest(self, secret: str) -> str:
-        return hmac.new(self._pepper, secret.encode(), hashlib.sha256).hexdigest()
+        assert self._pepper is not None
+        return _hashed(self._pepper, secret)
 
     def _looked_up(self) -> Mapping[str, ApiKey]:
         """Every key by the digests of its secrets, read again if the file changed."""
-        with self._lock, self._translated():
-            if self._watching is None:
-                if not self._path.exists():
-                    return {}
-                self._watching = (
-                    self._open().connect().execution_options(isolation_level="AUTOCOMMIT")
-                )
-                self._inode = self._path.stat().st_ino
-            if not self._path.exists() or self._path.stat().st_ino != self._inode:
+        with self._lock, _translated():
+            if self._stored is None and not self._store.exists:
+                return {}
+            self._check_pepper()
+            if self._store.was_replaced:
                 raise ApiKeyError(
                     f"{KEYS_FILE} was removed or replaced while the service ran, so "
                     f"no key is taken. Put it back, and start the service again."
                 )
-            version = self._watching.exec_driver_sql("PRAGMA data_version").scalar_one()
-            if version != self._version:
-                keys = _read(self._watching).values()
+            stored = self._store.keys()
+            if stored is not self._stored:
+                keys = [_key(one) for one in stored.values()]
                 self._by_digest = {one.digest: key for key in keys for one in key.secrets}
-                self._version = version
+                self._stored = stored
             return self._by_digest
 
     @contextmanager
-    def _writing(self, *, makes: bool = False) -> Iterator[Connection]:
-        with self._translated():
-            if not makes and not self._path.exists():
+    def _changing(self, *, makes: bool = False) -> Iterator[KeyChange]:
+        with _translated():
+            if not makes and not self._store.exists:
                 raise ApiKeyError(
                     "No key was made in this workspace yet. Make one with: keepwell "
                     "keys create NAME --owner OWNER --role ROLE"
                 )
             with self._lock:
-                engine = self._open()
-            with engine.execution_options(keepwell_writes=True).begin() as connection:
-                yield connection
+                self._check_pepper()
+            with self._store.changing() as change:
+                yield change
 
-    def _open(self) -> Engine:
-        """The database, its tables made, under the pepper that its keys were made with."""
-        if self._engine is not None:
-            return self._engine
-        is_new = not self._path.exists()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if is_new:
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        engine = sqlite_engine(self._path, reads_are_snapshots=False)
-        try:
-            with engine.execution_options(keepwell_writes=True).begin() as connection:
-                METADATA.create_all(connection)
-                mark = connection.scalars(sa.select(PEPPERS.c.mark)).one_or_none()
-                self._pepper = self._stated or self._kept_pepper(may_make=mark is None)
-                own = self._digest("the pepper of this workspace")
-                if mark is None:
-                    connection.execute(sa.insert(PEPPERS).values(mark=own))
-                elif not hmac.compare_digest(mark, own):
-                    raise ApiKeyError(
-                        f"The keys in {KEYS_FILE} were made with another pepper, so none could be "
-                        f"recognised. Set KEEPWELL_KEY_PEPPER to what it was, or unset it if the "
-                        f"pepper was in {PEPPER_FILE}."
-                    )
-        except BaseException:
-            engine.dispose()
-            raise
-        self._engine = engine
-        return engine
+    def _check_pepper(self) -> None:
+        """See that the keys were made with the pepper of now; the first keys take it."""
+        if self._pepper is not None:
+            return
+        with self._store.changing() as change:
+            mark = change.mark()
+            pepper = self._stated or self._kept_pepper(may_make=mark is None)
+            own = _hashed(pepper, "the pepper of this workspace")
+            if mark is None:
+                change.set_mark(own)
+            elif not hmac.compare_digest(mark, own):
+                raise ApiKeyError(
+                    f"The keys in {KEYS_FILE} were made with another pepper, so none could be "
+                    f"recognised. Set KEEPWELL_KEY_PEPPER to what it was, or unset it if the "
+                    f"pepper was in {PEPPER_FILE}."
+                )
+        self._pepper = pepper
 
     def _kept_pepper(self, *, may_make: bool) -> bytes:
         if not self._pepper_path.exists():
@@ -376,16 +302,6 @@ class ApiKeys:
                 f"off. Put it back from a backup."
             )
         return pepper
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except DatabaseError as error:
-            raise ApiKeyError(
-                f"{KEYS_FILE} can not be read: {error.orig}. Put it back from a "
-                f"backup; until then no key is taken."
-            ) from error
 
 
 def acting_as(
@@ -415,44 +331,36 @@ def acting_as(
     return caller.owner
 
 
-def _read(connection: Connection) -> dict[str, ApiKey]:
-    held: dict[str, list[Secret]] = {}
-    for row in connection.execute(sa.select(SECRETS).order_by(SECRETS.c.made_at)):
-        held.setdefault(row.key_id, []).append(
-            Secret(
-                digest=row.digest,
-                made_at=datetime.fromisoformat(row.made_at),
-                ends_at=_moment(row.ends_at),
-            )
-        )
-    return {
-        row.key_id: ApiKey(
-            key_id=row.key_id,
-            name=row.name,
-            owner=row.owner,
-            role=row.role,
-            territories=tuple(json.loads(row.territories)),
-            permissions=None if row.permissions is None else frozenset(json.loads(row.permissions)),
-            created_at=datetime.fromisoformat(row.created_at),
-            expires_at=_moment(row.expires_at),
-            revoked_at=_moment(row.revoked_at),
-            secrets=tuple(held.get(row.key_id, ())),
-        )
-        for row in connection.execute(sa.select(KEYS))
-    }
+def _key(stored: StoredKey) -> ApiKey:
+    return ApiKey(
+        key_id=stored.key_id,
+        name=stored.name,
+        owner=stored.owner,
+        role=cast(Role, stored.role),
+        territories=stored.territories,
+        permissions=(
+            None
+            if stored.permissions is None
+            else frozenset(cast(Permission, one) for one in stored.permissions)
+        ),
+        created_at=stored.created_at,
+        expires_at=stored.expires_at,
+        revoked_at=stored.revoked_at,
+        secrets=stored.secrets,
+    )
 
 
-def _known(connection: Connection, key_id: str) -> ApiKey:
-    key = _read(connection).get(key_id)
-    if key is None:
+def _known(change: KeyChange, key_id: str) -> ApiKey:
+    stored = change.keys().get(key_id)
+    if stored is None:
         raise ApiKeyError(
             f"There is no key {key_id[:LONGEST_NAME]!r}. `keepwell keys list` shows the id of each."
         )
-    return key
+    return _key(stored)
 
 
-def _live(connection: Connection, key_id: str, now: datetime) -> ApiKey:
-    key = _known(connection, key_id)
+def _live(change: KeyChange, key_id: str, now: datetime) -> ApiKey:
+    key = _known(change, key_id)
     if key.state(now) != "live":
         raise ApiKeyError(
             f"Key {key_id} is {key.state(now)}, and stays so. Make a new one with: "
@@ -461,9 +369,17 @@ def _live(connection: Connection, key_id: str, now: datetime) -> ApiKey:
     return key
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _hashed(pepper: bytes, secret: str) -> str:
+    return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()
 
 
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        with database_errors():
+            yield
+    except UnreadableDatabaseError as error:
+        raise ApiKeyError(
+            f"{KEYS_FILE} can not be read: {error}. Put it back from a "
+            f"backup; until then no key is taken."
+        ) from error

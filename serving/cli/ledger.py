@@ -71,10 +71,9 @@ def replay(
 @contextmanager
 def opened_ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
     """The ledger of a workspace, opened; what its database says is told with its place."""
-    from sqlalchemy.exc import DatabaseError
-
+    from serving.ledger.database.database import database_errors
     from serving.ledger.database.url import place_in_words
-    from serving.ledger.errors import LedgerUnreachableError
+    from serving.ledger.errors import LedgerUnreachableError, UnreadableDatabaseError
     from serving.ledger.ledger import Ledger
     from serving.settings import service_settings
 
@@ -87,15 +86,15 @@ def opened_ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
             f"has it, or name its folder with --workspace."
         )
     try:
-        with closing(Ledger(where)) as ledger:
+        with database_errors(), closing(Ledger(where)) as ledger:
             yield ledger
     except LedgerUnreachableError as error:  # another process writes for long, or the disk fails
         raise CommandError(
             f"{name} can not be opened now: {error.cause}. Try again, or look at "
             f"the database and its disk."
         ) from error
-    except DatabaseError as error:
+    except UnreadableDatabaseError as error:
         raise CommandError(
-            f"{name} can not be read as a ledger: {error.orig}. Put it back from a "
+            f"{name} can not be read as a ledger: {error}. Put it back from a "
             f"backup, and keep this one to look at."
         ) from error

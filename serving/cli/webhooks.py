@@ -17,7 +17,7 @@ from features.workspace import Workspace
 from serving.cli.ledger import opened_ledger
 
 if TYPE_CHECKING:
-    from serving.webhooks.outbox import Outbox
+    from serving.ledger.stores.outbox import Outbox
 
 WhichWebhook = Annotated[str, typer.Argument(help="The name of the webhook.")]
 
@@ -47,9 +47,10 @@ def add(
     """
     import secrets
 
+    from serving.ledger.stores.outbox import Endpoint
+    from serving.ledger.stores.records import newest_place
     from serving.settings import service_settings
-    from serving.webhooks.messages import ALL_KINDS, newest_place
-    from serving.webhooks.outbox import Endpoint
+    from serving.webhooks.messages import ALL_KINDS
     from serving.webhooks.signature import SECRET_BYTES, secret_text
     from serving.webhooks.url import checked_url
 
@@ -85,8 +86,8 @@ def add(
 
 def list_webhooks(workspace: InWorkspace = DEFAULT_WORKSPACE) -> None:
     """List the webhooks, and how their messages stand."""
+    from serving.ledger.stores.records import newest_place
     from serving.settings import service_settings
-    from serving.webhooks.messages import newest_place
 
     place = Workspace(workspace)
     with opened_ledger(place, must_exist=False) as ledger, opened_outbox(place) as outbox:
@@ -201,21 +202,26 @@ def replay(
 @contextmanager
 def opened_outbox(place: Workspace) -> Iterator[Outbox]:
     """The webhooks of a workspace, opened."""
-    from sqlalchemy.exc import DatabaseError
-
+    from serving.ledger.database.database import database_errors
+    from serving.ledger.errors import UnreadableDatabaseError
+    from serving.ledger.stores.outbox import FILE, Outbox
     from serving.settings import service_settings
-    from serving.webhooks.outbox import FILE, Outbox
     from serving.webhooks.secret_encryption import Seal
 
     existing(place)
     try:
         settings = service_settings(os.environ)
-        with closing(
-            Outbox(settings.ledger_url or place.root / FILE, Seal(place.root, settings.webhook_key))
-        ) as found:
+        with (
+            database_errors(),
+            closing(
+                Outbox(
+                    settings.ledger_url or place.root / FILE, Seal(place.root, settings.webhook_key)
+                )
+            ) as found,
+        ):
             yield found
-    except DatabaseError as error:
+    except UnreadableDatabaseError as error:
         raise CommandError(
-            f"The webhooks can not be read now: {error.orig}. Try again, or look at "
+            f"The webhooks can not be read now: {error}. Try again, or look at "
             f"the database and its disk."
         ) from error

@@ -17,4 +17,5 @@ __all__ = [
     "pending_approvals",
     "replay",
     "snoozes",
+    "stores",
 ]

@@ -111,6 +111,10 @@ class AnswerLostError(LedgerError):
     """The request was carried out, and its answer was lost with the process."""
 
 
+class UnreadableDatabaseError(Exception):
+    """What is in the database can not be read: it is damaged, or something else than was expected."""
+
+
 class LedgerUnreachableError(LedgerError):
     """The database of the ledger can not be reached, or does not take the write now."""
 

@@ -12,16 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
-import sqlalchemy as sa
 
 from experiments.off_policy.log import CANDIDATE, ChoicesError
 from experiments.policy.contact.limits_file import LimitsError, parse_limits, with_changes
 from experiments.policy.request import PolicyInputs
 from registry.playbook.playbook import SEQUENCES_FILE, Playbook, read_playbook
 from serving.ledger.database.database import LedgerDatabase
-from serving.ledger.database.tables import DECISIONS, INPUTS
-
-PART = 500
+from serving.ledger.stores.decision_history import QuestionReader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,34 +85,26 @@ def asked_again(
     books: dict[str, Playbook] = {}
     chosen: dict[str, str] = {}
     with database.reading() as connection:
-        for start in range(0, len(ids), PART):
-            for row in connection.execute(
-                sa.select(DECISIONS.c.decision_id, DECISIONS.c.inputs).where(
-                    DECISIONS.c.decision_id.in_(ids[start : start + PART])
+        reader = QuestionReader(connection)
+        for decision_id, inputs in reader.questions(ids):
+            if inputs is None:
+                raise ChoicesError(
+                    f"Decision {decision_id} was stored before its question was kept, so "
+                    f"nobody knows what the candidate would have said. Give its choices with "
+                    f"--candidate."
                 )
-            ):
-                if row.inputs is None:
-                    raise ChoicesError(
-                        f"Decision {row.decision_id} was stored before its question was kept, so "
-                        f"nobody knows what the candidate would have said. Give its choices with "
-                        f"--candidate."
-                    )
-                stored: Mapping[str, Any] = json.loads(row.inputs)
-                digest = str(stored["shared"])
-                if candidate.playbook is None and digest not in books:
-                    common = json.loads(
-                        connection.execute(
-                            sa.select(INPUTS.c.content).where(INPUTS.c.digest == digest)
-                        ).scalar_one()
-                    )
-                    books[digest] = read_playbook(common["actions"], common["sequences"])
-                book = candidate.playbook or books[digest]
-                question = PolicyInputs.from_dict(stored["question"])
-                question = replace(
-                    question,
-                    chance=None,
-                    standing=None,
-                    limits=with_changes(question.limits, candidate.limits),
-                )
-                chosen[row.decision_id] = question.answer(book).ranked[0].action_id
+            stored: Mapping[str, Any] = json.loads(inputs)
+            digest = str(stored["shared"])
+            if candidate.playbook is None and digest not in books:
+                common = json.loads(reader.shared(digest))
+                books[digest] = read_playbook(common["actions"], common["sequences"])
+            book = candidate.playbook or books[digest]
+            question = PolicyInputs.from_dict(stored["question"])
+            question = replace(
+                question,
+                chance=None,
+                standing=None,
+                limits=with_changes(question.limits, candidate.limits),
+            )
+            chosen[decision_id] = question.answer(book).ranked[0].action_id
     return chosen

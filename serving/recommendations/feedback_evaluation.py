@@ -17,21 +17,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from experiments.policy.request import PolicyInputs
 from experiments.policy.state import PolicyError
 from serving.ledger.database.database import LedgerDatabase
-from serving.ledger.database.tables import CHAIN, DECISIONS, FEEDBACK, OUTCOMES
-from serving.ledger.database.timestamps import as_moment
 from serving.ledger.feedback import Verdict
-from serving.ledger.ledger import PART, batched
+from serving.ledger.stores.decision_history import judged_actions
 from serving.scoring.score import TIER_HORIZON_DAYS
 from serving.text_format import plural
 
@@ -118,14 +114,6 @@ class Judged:
         return {**asdict(self), "results": dict(self.results), "words": self.words}
 
 
-@dataclass
-class _Became:
-    """What followed a decision."""
-
-    was_executed: bool = False
-    results: set[str] = field(default_factory=set)
-
-
 def judged(said: Iterable[Said], *, by_action: bool = False) -> tuple[Judged, ...]:
     """What was said, in the order in which it was said, judged: by verdict, or by action and
     verdict; what nobody said is absent."""
@@ -167,23 +155,19 @@ def said_in(database: LedgerDatabase, *, as_of: datetime) -> tuple[Said, ...]:
         LedgerUnreachableError: the ledger can not be reached.
         PolicyError: a stored question can not be read.
     """
-    with database.reading() as connection:
-        rows = _newest_sayings(connection, as_of)
-        became = _became(connection, [row.decision_id for row in rows], as_of)
     found = []
-    for row in rows:
-        is_own = row.action == row.recommended  # what was reported is about what came first
-        followed = became.get(row.decision_id, _Became()) if is_own else _Became()
+    for one in judged_actions(database, as_of=as_of):
+        is_own = one.action == one.recommended  # what was reported is about what came first
         found.append(
             Said(
-                decision_id=row.decision_id,
-                account_id=row.account_id,
-                action=row.action,
-                verdict=row.verdict,
-                as_of=as_moment(row.as_of),
-                churn_probability=_promised(row.decision_id, row.inputs),
-                was_carried_out=followed.was_executed,
-                results=frozenset(followed.results),
+                decision_id=one.decision_id,
+                account_id=one.account_id,
+                action=one.action,
+                verdict=one.verdict,
+                as_of=one.as_of,
+                churn_probability=_promised(one.decision_id, one.inputs),
+                was_carried_out=is_own and one.was_executed,
+                results=one.results if is_own else frozenset(),
             )
         )
     return tuple(found)
@@ -240,46 +224,6 @@ def _once_a_horizon(said: Iterable[Said]) -> list[Said]:
             last[one.account_id] = one.as_of
             kept.append(one)
     return kept
-
-
-def _newest_sayings(connection: Connection, as_of: datetime) -> Sequence[sa.Row[Any]]:
-    wanted = [
-        *(FEEDBACK.c[name] for name in ("decision_id", "account_id", "action", "verdict", "at")),
-        DECISIONS.c.action.label("recommended"),
-        DECISIONS.c.as_of,
-        DECISIONS.c.inputs,
-    ]
-    rows = connection.execute(
-        sa.select(*wanted)
-        .join(
-            CHAIN,
-            sa.and_(CHAIN.c.table == FEEDBACK.name, CHAIN.c.record_id == FEEDBACK.c.feedback_id),
-        )
-        .join(DECISIONS, DECISIONS.c.decision_id == FEEDBACK.c.decision_id)
-        .order_by(CHAIN.c.place)
-    ).all()
-    return list(
-        {(row.decision_id, row.action): row for row in rows if as_moment(row.at) <= as_of}.values()
-    )
-
-
-def _became(
-    connection: Connection, decision_ids: Sequence[str], as_of: datetime
-) -> dict[str, _Became]:
-    found: dict[str, _Became] = {}
-    for part in batched(list(dict.fromkeys(decision_ids)), PART):
-        for row in connection.execute(
-            sa.select(
-                OUTCOMES.c.decision_id, OUTCOMES.c.kind, OUTCOMES.c.result, OUTCOMES.c.received_at
-            ).where(OUTCOMES.c.decision_id.in_(part))
-        ):
-            if as_moment(row.received_at) > as_of:
-                continue
-            became = found.setdefault(row.decision_id, _Became())
-            became.was_executed |= row.kind == "executed"
-            if row.kind == "outcome" and row.result is not None:
-                became.results.add(row.result)
-    return found
 
 
 def _promised(decision_id: str, inputs: str | None) -> float | None:

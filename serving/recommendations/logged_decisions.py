@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import polars as pl
-import sqlalchemy as sa
 
 from experiments.causal.outcomes import DAYS_A_MONTH, contract_states, state_at
 from experiments.off_policy.log import CANDIDATE, CANDIDATE_OF, PROBABILITY, ChoicesError
@@ -22,7 +21,7 @@ from features.events.schema import UTC_INSTANT
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.database.database import LedgerDatabase
-from serving.ledger.database.tables import DECISIONS
+from serving.ledger.stores.decision_history import LoggedDecision, decisions_before
 from serving.recommendations.candidate_policy import CandidatePolicy, asked_again
 
 HELD_OUT = "held_out"
@@ -50,7 +49,7 @@ def table_of(
     Of decisions in which chance had a say an account has one in each follow-up, the first, so that
     no revenue counts twice.
     """
-    rows = [_row(record) for record in _records(database, before=as_of)]
+    rows = [_row(record) for record in decisions_before(database, as_of)]
     table = pl.DataFrame(rows, schema=DECISION_SCHEMA)
     apart = _apart(table.filter(pl.col("propensity") < 1), follow_up)
     table = pl.concat([table.filter(pl.col("propensity") >= 1), apart]).sort(
@@ -137,27 +136,7 @@ def with_candidate(table: pl.DataFrame, candidate: pl.DataFrame) -> pl.DataFrame
     return table.drop(CANDIDATE).join(choices, on="decision_id", how="left", maintain_order="left")
 
 
-def _records(database: LedgerDatabase, *, before: datetime) -> Sequence[sa.Row[tuple[object, ...]]]:
-    wanted = [
-        DECISIONS.c[name]
-        for name in (
-            "decision_id",
-            "account_id",
-            "decided_at",
-            "action",
-            "propensity",
-            "eligible",
-            "withheld",
-        )
-    ]
-    with database.reading() as connection:
-        found = connection.execute(
-            sa.select(*wanted).order_by(DECISIONS.c.decided_at, DECISIONS.c.decision_id)
-        ).all()
-    return [row for row in found if datetime.fromisoformat(row.decided_at) < before]
-
-
-def _row(record: sa.Row[tuple[object, ...]]) -> dict[str, object]:
+def _row(record: LoggedDecision) -> dict[str, object]:
     """One decision, with what the policy without chance would have chosen, None where it does not
     say."""
     ranked: list[Mapping[str, object]] = json.loads(record.eligible)
@@ -171,7 +150,7 @@ def _row(record: sa.Row[tuple[object, ...]]) -> dict[str, object]:
     return {
         "decision_id": record.decision_id,
         "account_id": record.account_id,
-        "decided_at": datetime.fromisoformat(record.decided_at),
+        "decided_at": record.decided_at,
         "action": record.action,
         "propensity": record.propensity,
         "cost": float(parts.get("cost", 0.0)) + float(parts.get("hours_cost", 0.0)),

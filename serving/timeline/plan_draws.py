@@ -11,43 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-
-import sqlalchemy as sa
 
 from experiments.planning.plan import Plan
 from features.events.schema import Event, properties_text
-from serving.ledger.database.chain import insert_linked
-from serving.ledger.database.tables import DELIVERIES, DRAWS
-from serving.ledger.database.timestamps import as_moment, as_text
-from serving.ledger.ledger import Ledger, batched
+from serving.ledger.ledger import Ledger
+from serving.ledger.stores.plan_draws import PlanDraw, record_draws, undelivered_draws
 from serving.problems import BusyError
 from serving.timeline.store import TimelineStore
-
-PART = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanDraw:
-    """What a lot decided about one account: ``drawn`` of ``of_accounts`` were offered the action.
-
-    ``by`` is the person or pool whose last hours were drawn for.
-    """
-
-    record_id: str
-    account_id: str
-    action: str
-    arm: str  # offered or not_offered
-    probability: float
-    draw_id: str
-    key_id: str
-    drawn: int
-    of_accounts: int
-    by: str
-    drawn_at: datetime
-    made_by: str
 
 
 def draws_of(plan: Plan, *, week: str, at: datetime, made_by: str) -> tuple[PlanDraw, ...]:
@@ -87,34 +58,10 @@ def keep_draws(
     """
     if not plan.lots:
         return 0
-    recorded = record_draws(ledger, draws_of(plan, week=week, at=at, made_by=made_by))
+    recorded = record_draws(ledger.database, draws_of(plan, week=week, at=at, made_by=made_by))
     with contextlib.suppress(BusyError):
         deliver_draws(ledger, timelines, now=at)
     return recorded
-
-
-def record_draws(ledger: Ledger, draws: Sequence[PlanDraw]) -> int:
-    """Store draws, each lot whole or not at all; answers how many accounts were stored."""
-    lots: dict[str, list[PlanDraw]] = {}
-    for one in draws:
-        lots.setdefault(one.draw_id, []).append(one)
-    with ledger.database.writing() as connection:
-        there = {
-            known
-            for part in batched([one.record_id for one in draws], PART)
-            for known in connection.scalars(
-                sa.select(DRAWS.c.record_id).where(DRAWS.c.record_id.in_(part))
-            )
-        }
-        new = [
-            {**vars(one), "drawn_at": as_text(one.drawn_at)}
-            for lot in lots.values()
-            if not there.intersection(one.record_id for one in lot)
-            for one in lot
-        ]
-        if new:
-            insert_linked(connection, DRAWS, *new)
-    return len(new)
 
 
 def deliver_draws(ledger: Ledger, timelines: TimelineStore, *, now: datetime) -> int:
@@ -123,22 +70,11 @@ def deliver_draws(ledger: Ledger, timelines: TimelineStore, *, now: datetime) ->
     Raises:
         BusyError: another process is writing to the workspace.
     """
-    told = sa.select(DELIVERIES.c.record_id).where(DELIVERIES.c.record_id == DRAWS.c.record_id)
-    with ledger.database.reading() as connection:
-        rows = (
-            connection.execute(
-                sa.select(DRAWS).where(~told.exists()).order_by(DRAWS.c.drawn_at, DRAWS.c.record_id)
-            )
-            .mappings()
-            .all()
-        )
-    events = [
-        draw_event(PlanDraw(**{**row, "drawn_at": as_moment(row["drawn_at"])})) for row in rows
-    ]
-    if events:
-        timelines.append(events, now=now)
-        ledger.mark_delivered([row["record_id"] for row in rows], at=now)
-    return len(events)
+    draws = undelivered_draws(ledger.database)
+    if draws:
+        timelines.append([draw_event(one) for one in draws], now=now)
+        ledger.mark_delivered([one.record_id for one in draws], at=now)
+    return len(draws)
 
 
 def draw_event(one: PlanDraw) -> Event:

@@ -3,4 +3,4 @@
 Follows the Standard Webhooks specification.
 """
 
-__all__ = ["messages", "outbox", "secret_encryption", "sending", "signature", "url"]
+__all__ = ["messages", "secret_encryption", "sending", "signature", "url"]

@@ -11,12 +11,9 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection, RowMapping
-
 from serving.ledger.database.database import LedgerDatabase
-from serving.ledger.database.tables import CHAIN, CHAINED, DECISIONS
-from serving.webhooks.outbox import Message
+from serving.ledger.stores.outbox import Message
+from serving.ledger.stores.records import records_after
 
 KINDS: Mapping[str, str] = {
     "decisions": "decision.made",
@@ -47,12 +44,6 @@ ALL_KINDS = ("decision", "outcome", "claim", "control", "feedback")
 """What a webhook may be told about: kinds up to their first dot."""
 
 
-def newest_place(ledger: LedgerDatabase) -> int:
-    """The place of the newest record; 0 where there is none."""
-    with ledger.reading() as connection:
-        return connection.scalar(sa.select(sa.func.max(CHAIN.c.place))) or 0
-
-
 def messages_after(
     ledger: LedgerDatabase,
     endpoint: str,
@@ -67,37 +58,25 @@ def messages_after(
     Reads at most ``most`` records, and none beyond ``up_to``; the last place is ``after`` where
     there is none.
     """
-    with ledger.reading() as connection:
-        asked = sa.select(CHAIN.c.place, CHAIN.c.table, CHAIN.c.record_id).where(
-            CHAIN.c.place > after
+    records, last = records_after(ledger, KINDS, after=after, up_to=up_to, most=most)
+    messages = (
+        message_of(
+            endpoint,
+            one.table,
+            one.values,
+            place=one.place,
+            account_id=one.account_id or NO_ACCOUNT,
         )
-        if up_to is not None:
-            asked = asked.where(CHAIN.c.place <= up_to)
-        links = connection.execute(asked.order_by(CHAIN.c.place).limit(most)).all()
-        records = {
-            name: _records(
-                connection, name, [link.record_id for link in links if link.table == name]
-            )
-            for name in {link.table for link in links} & set(KINDS)
-        }
-        accounts = _accounts(connection, records)
-    messages = []
-    for link in links:
-        record = records.get(link.table, {}).get(link.record_id)
-        if record is None:
-            continue
-        message = message_of(
-            endpoint, link.table, record, place=link.place, account_id=_account(record, accounts)
-        )
-        if not kinds or message.kind.partition(".")[0] in kinds:
-            messages.append(message)
-    return tuple(messages), links[-1].place if links else after
+        for one in records
+    )
+    wanted = (one for one in messages if not kinds or one.kind.partition(".")[0] in kinds)
+    return tuple(wanted), last
 
 
 def message_of(
     endpoint: str,
     table: str,
-    record: Mapping[str, object] | RowMapping,
+    record: Mapping[str, object],
     *,
     place: int,
     account_id: str,
@@ -121,36 +100,3 @@ def message_of(
         kind=kind,
         body=json.dumps(body, allow_nan=False),
     )
-
-
-def _records(connection: Connection, name: str, ids: Sequence[str]) -> dict[str, RowMapping]:
-    table = CHAINED[name]
-    (key,) = table.primary_key.columns
-    rows = connection.execute(sa.select(table).where(key.in_(ids))).mappings().all()
-    return {row[key.name]: row for row in rows}
-
-
-def _accounts(
-    connection: Connection, records: Mapping[str, Mapping[str, RowMapping]]
-) -> dict[str, str]:
-    """The accounts of the decisions that these records are about."""
-    asked = {
-        str(row["decision_id"])
-        for rows in records.values()
-        for row in rows.values()
-        if "decision_id" in row and "account_id" not in row
-    }
-    return {
-        row.decision_id: row.account_id
-        for row in connection.execute(
-            sa.select(DECISIONS.c.decision_id, DECISIONS.c.account_id).where(
-                DECISIONS.c.decision_id.in_(asked)
-            )
-        )
-    }
-
-
-def _account(record: RowMapping, accounts: Mapping[str, str]) -> str:
-    if "account_id" in record:
-        return str(record["account_id"])
-    return accounts.get(str(record.get("decision_id")), NO_ACCOUNT)

@@ -51,6 +51,10 @@ class Seal:
         held = self._ready(may_make).encrypt(nonce, secret.encode(), name.encode())
         return MARK + base64.urlsafe_b64encode(nonce + held).decode()
 
+    def is_sealed(self, text: str) -> bool:
+        """Whether a stored text is sealed; an older Keepwell stored secrets as they are."""
+        return text.startswith(MARK)
+
     def opened(self, text: str, name: str) -> str:
         """What was sealed for a webhook.
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from serving.ledger.database.database import LedgerDatabase
+from serving.ledger.stores.outbox import Endpoint, Message, Outbox, OutboxError
 from serving.webhooks.http_delivery import SECONDS, Attempt, post
 from serving.webhooks.messages import messages_after
-from serving.webhooks.outbox import Endpoint, Message, Outbox, OutboxError
 from serving.webhooks.signature import signed_headers
 from serving.webhooks.url import (
     AllowedAddresses,

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from serving.ledger.ledger import Decision, Ledger
+from serving.ledger.stores.outbox import Outbox
 from serving.webhooks.messages import messages_after
-from serving.webhooks.outbox import Outbox
 from serving.webhooks.secret_encryption import Seal
 from serving.webhooks.signature import secret_bytes
 

@@ -17,14 +17,18 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, InterfaceError, OperationalError
 
 from serving.ledger.database.change import Change, NotedRequest
 from serving.ledger.database.dialects.dialect import BUSY_SECONDS, DURABLE, WRITES, Dialect
 from serving.ledger.database.dialects.dialects import dialect_named
 from serving.ledger.database.migrations import upgrade
 from serving.ledger.database.url import ledger_url
-from serving.ledger.errors import LedgerUnreachableError, UnstorableTextError
+from serving.ledger.errors import (
+    LedgerUnreachableError,
+    UnreadableDatabaseError,
+    UnstorableTextError,
+)
 
 RETRY_SECONDS = 2
 """What a caller is told to wait before trying again."""
@@ -153,6 +157,19 @@ def open_engine(where: Path | str) -> Engine:
     else:
         url = ledger_url(where)
     return dialect_named(url.get_backend_name()).engine(url)
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Translate what a database says when it can not be read, for commands that tell a person.
+
+    Raises:
+        UnreadableDatabaseError: its message is what the database said.
+    """
+    try:
+        yield
+    except DatabaseError as error:
+        raise UnreadableDatabaseError(str(error.orig)) from error
 
 
 @contextmanager

@@ -22,8 +22,9 @@ from experiments.randomisation.keyed_draw import LotteryKey
 from features.workspace import Workspace
 from serving.decisions.exploration_settings import CHANCE_FILE
 from serving.ledger.ledger import Ledger
+from serving.ledger.stores.plan_draws import record_draws
 from serving.problems import BusyError
-from serving.timeline.plan_draws import deliver_draws, draws_of, keep_draws, record_draws
+from serving.timeline.plan_draws import deliver_draws, draws_of, keep_draws
 from serving.timeline.store import TimelineStore, sentence
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -133,7 +134,7 @@ def test_what_the_timelines_lack_comes_with_the_next_plan(ledger, timelines, mon
 def test_a_draw_that_was_changed_is_found(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with closing(Ledger(path)) as opened:
-        record_draws(opened, draws_of(plan(), week=WEEK, at=MONDAY, made_by="x"))
+        record_draws(opened.database, draws_of(plan(), week=WEEK, at=MONDAY, made_by="x"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("DROP TRIGGER plan_draws_no_update")
         connection.execute("UPDATE plan_draws SET arm = 'offered'")

@@ -27,6 +27,8 @@ import sqlalchemy as sa
 from serving.ledger.database.database import open_engine
 from serving.ledger.database.tables import CHAINED
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
+from serving.ledger.stores.outbox import ENDPOINTS, Endpoint, Outbox, OutboxError
+from serving.ledger.stores.records import newest_place
 from serving.webhooks.http_delivery import Attempt
 from serving.webhooks.messages import (
     ALL_KINDS,
@@ -35,9 +37,7 @@ from serving.webhooks.messages import (
     NOT_TOLD,
     SAYS_MORE,
     messages_after,
-    newest_place,
 )
-from serving.webhooks.outbox import ENDPOINTS, Endpoint, Outbox, OutboxError
 from serving.webhooks.secret_encryption import KEY_FILE, MARK, Seal, WebhookSealError
 from serving.webhooks.sending import (
     FIRST_WAIT,
@@ -596,7 +596,7 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from serving.ledger.ledger import Ledger
-from serving.webhooks.outbox import Outbox
+from serving.ledger.stores.outbox import Outbox
 from serving.webhooks.url import allowed_addresses
 from serving.webhooks.secret_encryption import Seal
 from serving.webhooks.sending import Sender

@@ -15,8 +15,8 @@ import pytest
 from real_server import running
 
 from serving.api.app import create_app
+from serving.ledger.stores.outbox import FILE, Endpoint, Outbox
 from serving.settings import ServiceSettingError, ServiceSettings, service_settings
-from serving.webhooks.outbox import FILE, Endpoint, Outbox
 from serving.webhooks.secret_encryption import Seal
 from serving.webhooks.signature import secret_text
 from serving.webhooks.url import AllowedAddresses, allowed_addresses

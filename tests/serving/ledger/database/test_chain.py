@@ -20,7 +20,7 @@ from serving.ledger.database.tables import CHAINED
 from serving.ledger.feedback import FeedbackRecords, NewFeedback
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
-from serving.timeline.plan_draws import PlanDraw, record_draws
+from serving.ledger.stores.plan_draws import PlanDraw, record_draws
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TAMPERINGS, SOAK = 60, 10_000
@@ -84,7 +84,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "d-90", NewFeedback(verdict=verdict, reason="née"), by="ann", key=verdict, now=NOW
             )
         record_draws(
-            ledger,
+            ledger.database,
             [
                 PlanDraw(
                     record_id=f"r-{arm}",

@@ -1,11 +1,12 @@
-"""This module is about what is still to be told to others: webhooks and the messages that wait.
+"""Store webhooks and the messages that wait to be sent to them.
 
 A message is a record of the ledger for one webhook, under the record's place in the ledger's chain.
 Places have no gaps and only grow, so *read up to this place* is all there is to remember, and it
 is written in one transaction with the messages: a process that ends at any moment loses none and
 makes none twice. Sending may happen twice (the message keeps its id, by which receivers notice);
 what an account's messages are in order of stays in order, for only its first one is ever due.
-The secrets that messages are signed with are kept sealed; those of before are when it is opened.
+The secrets that messages are signed with are stored sealed; plain ones of an older outbox are
+sealed when it is opened.
 
     ledger ─► fill ─► waiting ─► sent
                          │  ▲
@@ -18,12 +19,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger.database.database import open_engine
-from serving.webhooks.secret_encryption import MARK, Seal
+from serving.ledger.database.dialects.dialect import WRITES
+from serving.ledger.database.dialects.dialects import dialect_named
 
 METADATA = sa.MetaData()
 ENDPOINTS = sa.Table(
@@ -62,9 +65,25 @@ LEASES = sa.Table(
 
 WAITING, SENT, DEAD = "waiting", "sent", "dead"
 OUTBOX_LOCK = 7_304_551_124
-"""The number of the advisory lock that writers of an outbox on PostgreSQL take in turn."""
+"""The number of the lock that writers of an outbox take in turn."""
 
 FILE = "webhooks.db"
+
+
+class SecretBox(Protocol):
+    """Seals the secrets of webhooks and opens them."""
+
+    def sealed(self, secret: str, name: str, *, may_make: bool) -> str:
+        """A secret as it is stored; ``may_make`` a key where there is none yet."""
+        ...
+
+    def opened(self, text: str, name: str) -> str:
+        """What was sealed."""
+        ...
+
+    def is_sealed(self, text: str) -> bool:
+        """Whether a stored text is sealed."""
+        ...
 
 
 class OutboxError(Exception):
@@ -108,11 +127,12 @@ class Counts:
 class Outbox:
     """Webhooks and their messages in one database."""
 
-    def __init__(self, where: Path | str, seal: Seal) -> None:
+    def __init__(self, where: Path | str, seal: SecretBox) -> None:
         if isinstance(where, Path) and not where.exists():
             where.parent.mkdir(parents=True, exist_ok=True)
             where.touch(mode=0o600)
         self._engine = open_engine(where)
+        self._dialect = dialect_named(self._engine.dialect.name)
         self._seal = seal
         self._is_ready = False
 
@@ -405,10 +425,9 @@ class Outbox:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        engine = self._engine.execution_options(keepwell_writes=True)
+        engine = self._engine.execution_options(**{WRITES: True})
         with engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(OUTBOX_LOCK)))
+            self._dialect.take_turn(connection, OUTBOX_LOCK)
             was_plain = False
             if not self._is_ready:
                 METADATA.create_all(connection)
@@ -416,12 +435,12 @@ class Outbox:
             yield connection
         self._is_ready = True
         if was_plain:
-            self._forget_what_was_plain()
+            self._dialect.erase_deleted(self._engine, ENDPOINTS.name)
 
     def _sealed(self, connection: Connection, name: str, secrets: Sequence[str]) -> str:
         """Secrets as they are kept; a key is only made where nothing was sealed under one."""
         held = connection.scalars(sa.select(ENDPOINTS.c.secrets)).all()
-        is_first = not any(one.startswith(MARK) for text in held for one in text.split())
+        is_first = not any(self._seal.is_sealed(one) for text in held for one in text.split())
         return " ".join(self._seal.sealed(secret, name, may_make=is_first) for secret in secrets)
 
     def _seal_what_is_plain(self, connection: Connection) -> bool:
@@ -429,7 +448,7 @@ class Outbox:
         plain = [
             row
             for row in connection.execute(sa.select(ENDPOINTS.c.name, ENDPOINTS.c.secrets))
-            if row.secrets and not row.secrets.startswith(MARK)
+            if row.secrets and not self._seal.is_sealed(row.secrets)
         ]
         for row in plain:
             connection.execute(
@@ -438,21 +457,6 @@ class Outbox:
                 .values(secrets=self._sealed(connection, row.name, row.secrets.split()))
             )
         return bool(plain)
-
-    def _forget_what_was_plain(self) -> None:
-        """Let the database write its files anew, without what stood there before."""
-        held = self._engine.raw_connection()
-        try:
-            if self._engine.dialect.name == "postgresql":
-                held.rollback()
-                held.driver_connection.autocommit = True  # type: ignore[union-attr]
-                held.cursor().execute(f"VACUUM FULL {ENDPOINTS.name}")
-                held.driver_connection.autocommit = False  # type: ignore[union-attr]
-            else:
-                held.cursor().execute("VACUUM")
-                held.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            held.close()
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

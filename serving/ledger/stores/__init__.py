@@ -1,0 +1,7 @@
+"""Reading and writing the ledger's database for other folders, which know no SQL.
+
+What is stored beside the decisions (draws of plans, webhooks, API keys), and what is read of the
+decisions (their history, the records after a place). Each module is one store.
+"""
+
+__all__ = ["api_keys", "decision_history", "outbox", "plan_draws", "records"]

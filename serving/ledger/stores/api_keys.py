@@ -1,0 +1,237 @@
+"""Store API keys in a small SQLite file of the workspace, and notice when the file changes.
+
+A key is stored with the keyed hashes of its secrets; what it permits is not looked at here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from serving.ledger.database.dialects.dialect import WRITES
+from serving.ledger.database.dialects.sqlite import sqlite_engine
+
+METADATA = sa.MetaData()
+KEYS = sa.Table(
+    "api_keys",
+    METADATA,
+    sa.Column("key_id", sa.String, primary_key=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("territories", sa.String, nullable=False),
+    sa.Column("permissions", sa.String),  # null: all of the role
+    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("expires_at", sa.String),
+    sa.Column("revoked_at", sa.String),
+)
+SECRETS = sa.Table(
+    "api_key_secrets",
+    METADATA,
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("key_id", sa.String, sa.ForeignKey("api_keys.key_id"), nullable=False),
+    sa.Column("made_at", sa.String, nullable=False),
+    sa.Column("ends_at", sa.String),
+)
+PEPPERS = sa.Table(
+    "pepper",
+    METADATA,
+    sa.Column("mark", sa.String, primary_key=True),  # by which a changed pepper is noticed
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSecret:
+    """One secret of a key, by its keyed hash, and when it ends, if that is known."""
+
+    digest: str = field(repr=False)
+    made_at: datetime
+    ends_at: datetime | None
+
+    def is_live(self, now: datetime) -> bool:
+        """Whether it opens anything at a moment."""
+        return self.ends_at is None or now < self.ends_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredKey:
+    """A key as it is stored, with the hashes of its secrets."""
+
+    key_id: str
+    name: str
+    owner: str
+    role: str
+    territories: tuple[str, ...]
+    permissions: frozenset[str] | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    secrets: tuple[StoredSecret, ...] = ()
+
+
+class ApiKeyStore:
+    """The file of keys of one workspace. Opening it makes no file; the first change does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine: Engine | None = None
+        self._is_ready = False
+        self._watching: Connection | None = None
+        self._inode = 0
+        self._version: int | None = None
+        self._keys: Mapping[str, StoredKey] = {}
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file."""
+        return self._path.exists()
+
+    @property
+    def was_replaced(self) -> bool:
+        """Whether the file that was read is gone, or is another one now."""
+        return self._watching is not None and (
+            not self._path.exists() or self._path.stat().st_ino != self._inode
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._watching is not None:
+            self._watching.close()
+            self._watching = None
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    def keys(self) -> Mapping[str, StoredKey]:
+        """Every key by its id, read again only if the file changed; the same object otherwise."""
+        if self._watching is None:
+            self._watching = (
+                self._opened().connect().execution_options(isolation_level="AUTOCOMMIT")
+            )
+            self._inode = self._path.stat().st_ino
+        version = self._watching.exec_driver_sql("PRAGMA data_version").scalar_one()
+        if version != self._version:
+            self._keys = _read(self._watching)
+            self._version = version
+        return self._keys
+
+    @contextmanager
+    def changing(self) -> Iterator[KeyChange]:
+        """One transaction; the file and its tables are made where there are none."""
+        engine = self._opened().execution_options(**{WRITES: True})
+        with engine.begin() as connection:
+            if not self._is_ready:
+                METADATA.create_all(connection)
+            yield KeyChange(connection)
+        self._is_ready = True
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._path.exists():
+                os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._engine = sqlite_engine(self._path, reads_are_snapshots=False)
+        return self._engine
+
+
+class KeyChange:
+    """A transaction that reads and changes keys."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def mark(self) -> str | None:
+        """What the pepper of these keys is known by; None where no key was made yet."""
+        return self._connection.scalars(sa.select(PEPPERS.c.mark)).one_or_none()
+
+    def set_mark(self, mark: str) -> None:
+        """Store what the pepper is known by."""
+        self._connection.execute(sa.insert(PEPPERS).values(mark=mark))
+
+    def keys(self) -> Mapping[str, StoredKey]:
+        """Every key by its id."""
+        return _read(self._connection)
+
+    def add_key(self, key: StoredKey) -> None:
+        """Add a key, without its secrets."""
+        self._connection.execute(
+            sa.insert(KEYS).values(
+                key_id=key.key_id,
+                name=key.name,
+                owner=key.owner,
+                role=key.role,
+                territories=json.dumps(key.territories),
+                permissions=(
+                    None if key.permissions is None else json.dumps(sorted(key.permissions))
+                ),
+                created_at=_text(key.created_at),
+                expires_at=_text(key.expires_at),
+                revoked_at=_text(key.revoked_at),
+            )
+        )
+
+    def add_secret(self, key_id: str, secret: StoredSecret) -> None:
+        """Add a secret to a key."""
+        self._connection.execute(
+            sa.insert(SECRETS).values(
+                digest=secret.digest,
+                key_id=key_id,
+                made_at=_text(secret.made_at),
+                ends_at=_text(secret.ends_at),
+            )
+        )
+
+    def end_secret(self, digest: str, ends_at: datetime) -> None:
+        """Let a secret end at a moment."""
+        self._connection.execute(
+            sa.update(SECRETS).where(SECRETS.c.digest == digest).values(ends_at=_text(ends_at))
+        )
+
+    def revoke(self, key_id: str, at: datetime) -> None:
+        """Note that a key was revoked."""
+        self._connection.execute(
+            sa.update(KEYS).where(KEYS.c.key_id == key_id).values(revoked_at=_text(at))
+        )
+
+
+def _read(connection: Connection) -> dict[str, StoredKey]:
+    secrets: dict[str, list[StoredSecret]] = {}
+    for row in connection.execute(sa.select(SECRETS).order_by(SECRETS.c.made_at)):
+        secrets.setdefault(row.key_id, []).append(
+            StoredSecret(
+                digest=row.digest,
+                made_at=datetime.fromisoformat(row.made_at),
+                ends_at=_moment(row.ends_at),
+            )
+        )
+    return {
+        row.key_id: StoredKey(
+            key_id=row.key_id,
+            name=row.name,
+            owner=row.owner,
+            role=row.role,
+            territories=tuple(json.loads(row.territories)),
+            permissions=None if row.permissions is None else frozenset(json.loads(row.permissions)),
+            created_at=datetime.fromisoformat(row.created_at),
+            expires_at=_moment(row.expires_at),
+            revoked_at=_moment(row.revoked_at),
+            secrets=tuple(secrets.get(row.key_id, ())),
+        )
+        for row in connection.execute(sa.select(KEYS))
+    }
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
