@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-from features.file_stamps import Stamp, stamp_of
 from features.health.formula import DEFAULT_FORMULA, HealthFormulaError, formula_id
+from features.reloaded_file import ReloadedFile
 
 SETTINGS_FILE = "workspace.toml"
 TRACKING_VARIABLE = "KEEPWELL_TRACKING_URI"
@@ -136,11 +136,7 @@ class Workspace:
         Raises:
             WorkspaceError: the file is not TOML, or names a setting that does not exist.
         """
-        stamp = stamp_of(self.root / SETTINGS_FILE)
-        try:
-            return WorkspaceSettings() if stamp is None else _settings_at(self.root, stamp)
-        except FileNotFoundError:  # since the stamp was taken; nothing is kept beside that stamp
-            return WorkspaceSettings()
+        return _settings_file(self.root / SETTINGS_FILE).current()
 
     def change_settings(self, **changes: object) -> WorkspaceSettings:
         """Write settings, the file swapped as a whole; the others stay as they were."""
@@ -190,9 +186,13 @@ class Workspace:
 
 
 @lru_cache(maxsize=16)
-def _settings_at(root: Path, stamp: Stamp) -> WorkspaceSettings:
+def _settings_file(path: Path) -> ReloadedFile[WorkspaceSettings]:
     """The same file is read once: a service asks for its settings with every request."""
-    text = (root / SETTINGS_FILE).read_text(encoding="utf-8")
+    return ReloadedFile(path, _read_settings, WorkspaceSettings)
+
+
+def _read_settings(path: Path) -> WorkspaceSettings:
+    root, text = path.parent, path.read_text(encoding="utf-8")
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:

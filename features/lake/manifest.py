@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from features.file_stamps import Stamp, stamp_of
+from features.reloaded_file import ReloadedFile
 
 MANIFEST = "manifest.json"
 
@@ -92,15 +92,15 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         LakeError: it is damaged.
     """
-    stamp = stamp_of(path)
-    try:
-        return Manifest() if stamp is None else _manifest_at(path, stamp)
-    except FileNotFoundError:  # since the stamp was taken; nothing is kept beside that stamp
-        return Manifest()
+    return _manifest_file(path).current()
 
 
 @lru_cache(maxsize=8)
-def _manifest_at(path: Path, stamp: Stamp) -> Manifest:
+def _manifest_file(path: Path) -> ReloadedFile[Manifest]:
+    return ReloadedFile(path, _read, Manifest)
+
+
+def _read(path: Path) -> Manifest:
     try:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError, AttributeError) as exc:

@@ -30,11 +30,11 @@ from features.catalogue.catalogue import catalogue
 from features.compute.snapshot_store import SnapshotStore
 from features.compute.snapshots import snapshots_of
 from features.events.visibility import changed_since
-from features.file_stamps import stamp_of
 from features.health.score import FORMULAS
 from features.lake.lake import Lake
 from features.lake.manifest import Manifest
 from features.lake.manifest_diff import MOST_ROWS, is_merged, news_of
+from features.reloaded_file import stamp_of
 from features.streaming.offsets import stream_clock
 from features.streaming.timeline_cache import MOST_EVENTS, KeptTimelines
 from features.workspace import Workspace

@@ -15,11 +15,13 @@ from functools import cached_property
 
 import polars as pl
 
+from experiments.effects.measured import Evidence
 from features.alerts.alert import WEEK, WEEK_TOLERANCE
 from features.catalogue.catalogue import catalogue
 from features.catalogue.feature import AnyFeature
 from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS, TREND_LOOKBACK, HealthFormula
+from features.reloaded_file import ReloadedFile
 from features.store.feast import WorkspaceFeatures
 from features.streaming.refresh import TouchedAccounts
 from features.workspace import SETTINGS_FILE, Workspace
@@ -28,7 +30,7 @@ from registry.monitoring.figures import newest_figures
 from registry.store.store import ModelStore
 from serving.auth.api_keys import ApiKeys
 from serving.decisions.exploration_settings import CHANCE_FILE, ChanceRules, read_chance_rules
-from serving.decisions.live_effects import MeasuredEffects
+from serving.decisions.live_effects import measured_effects
 from serving.decisions.live_limits import CurrentLimits
 from serving.decisions.policy_facts_cache import KeptFacts
 from serving.decisions.record import POLICY_KINDS
@@ -80,9 +82,9 @@ class Desk:
         return LivePortfolio(make=self._make_portfolio, stamp=self._stamp)
 
     @cached_property
-    def measured(self) -> MeasuredEffects:
+    def measured(self) -> ReloadedFile[Evidence]:
         """What was measured of the actions."""
-        return MeasuredEffects(self.workspace.reports_dir)
+        return measured_effects(self.workspace.reports_dir)
 
     @cached_property
     def facts(self) -> KeptFacts:

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import polars as pl
 
 from features.events.schema import EVENT_SCHEMA, UTC_INSTANT
-from features.file_stamps import Stamp, stamp_of
 from features.lake.lake import CEASED_BY, LAKE_SCHEMA, Lake
 from features.lake.manifest import MANIFEST, Manifest
+from features.reloaded_file import Stamp, stamp_of
 
 FEW = 64
 """So many accounts are looked up one by one in the ordered parts."""

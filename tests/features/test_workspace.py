@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -10,15 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from features.file_stamps import stamp_of
-from features.lake.manifest import MANIFEST, Manifest, _manifest_at, manifest_json, read_manifest
 from features.workspace import (
     SETTINGS_FILE,
     Workspace,
     WorkspaceBusyError,
     WorkspaceError,
-    WorkspaceSettings,
-    _settings_at,
 )
 
 MOMENT = datetime(2023, 4, 1, tzinfo=UTC)
@@ -47,42 +42,6 @@ def test_settings_are_those_of_the_file_as_it_is_now(tmp_path: Path) -> None:
     assert workspace.settings.capacity == 30
     (tmp_path / SETTINGS_FILE).unlink()
     assert workspace.settings.capacity == 20
-
-
-class TestAFileThatVanishesOnceItsStampIsTaken:
-    """What is kept beside a stamp is what the file of that stamp says."""
-
-    def test_says_nothing_and_its_stamp_stays_that_of_what_it_says(self, tmp_path: Path) -> None:
-        Workspace(tmp_path).change_settings(capacity=25)
-        (tmp_path / MANIFEST).write_bytes(manifest_json(Manifest(rows=7)))
-        for name, read in (
-            (SETTINGS_FILE, lambda stamp: _settings_at(tmp_path, stamp).capacity),
-            (MANIFEST, lambda stamp: _manifest_at(tmp_path / MANIFEST, stamp).rows),
-        ):
-            path, stamp = tmp_path / name, stamp_of(tmp_path / name)
-            away = path.rename(tmp_path / "away")
-            with pytest.raises(FileNotFoundError, match=name):
-                read(stamp)
-            away.rename(path)
-            assert stamp_of(path) == stamp
-            assert read(stamp) == {SETTINGS_FILE: 25, MANIFEST: 7}[name]
-
-    def test_is_as_if_there_were_none(self, tmp_path: Path) -> None:
-        class Vanishing(type(tmp_path)):  # type: ignore[misc]
-            """A path whose file is removed when it has been looked at."""
-
-            def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-                found: os.stat_result = super().stat(follow_symlinks=follow_symlinks)
-                self.unlink()
-                return found
-
-        Workspace(tmp_path).change_settings(capacity=25)
-        (tmp_path / MANIFEST).write_bytes(manifest_json(Manifest(rows=7)))
-        workspace = Workspace(tmp_path)
-        workspace.root = Vanishing(tmp_path)
-        assert workspace.settings == WorkspaceSettings()
-        assert read_manifest(Vanishing(tmp_path / MANIFEST)) == Manifest()
-        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from experiments.effects.measured import Evidence
 from experiments.policy.recommend import recommend
 from experiments.policy.state import AccountState, Limits, PastAction
 from registry.playbook.playbook import playbook
-from serving.decisions.live_effects import MeasuredEffects, evidence_in
+from serving.decisions.live_effects import evidence_in, measured_effects
 from serving.pages.reports import reports_in
 from serving.pages.views.actions_view import action_view
 
@@ -46,7 +46,7 @@ def test_a_broken_file_is_said(tmp_path):
 
 
 def test_a_file_is_read_again_when_it_changed_and_only_then(tmp_path):
-    measured = MeasuredEffects(tmp_path)
+    measured = measured_effects(tmp_path)
     assert measured.current() == Evidence()
     path = write_effects(Evidence(effects=(effect(),)), tmp_path)
     first = measured.current()
