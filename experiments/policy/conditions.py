@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import assert_never
 
+from experiments.policy.derived_values import DerivedValues
 from registry.playbook.condition_grammar import (
     ActionDone,
     AlertOpen,
@@ -120,17 +121,13 @@ def holds(condition: Condition, facts: Facts) -> bool | None:
 
 
 def test_of(condition: Condition) -> Test:
-    """What a condition asks, made once and kept with it: every account is asked all of them."""
-    test: Test | None = condition.__dict__.get("_test")
-    return _kept_test(condition) if test is None else test
+    """What a condition asks, made once: every account is asked all of them."""
+    return _TESTS.of(condition)[0]
 
 
 def judge(condition: Condition, facts: Facts) -> Verdict:
     """Whether all clauses hold, in words; one that fails outweighs one that is not known."""
-    tests: tuple[Test, ...] | None = condition.__dict__.get("_tests")
-    if tests is None:
-        _kept_test(condition)
-        tests = condition.__dict__["_tests"]
+    _, tests = _TESTS.of(condition)
     verdicts = [
         _judge_clause(clause, test(facts), facts)
         for clause, test in zip(condition.clauses, tests, strict=True)
@@ -199,10 +196,10 @@ def say(name: str, value: Value, phrases: Mapping[str, str]) -> str:
     return phrase.format(value=value) if phrase else f"{label(name)}: {value:g}"
 
 
-def _kept_test(condition: Condition) -> Test:
-    tests = condition.__dict__["_tests"] = tuple(map(_test_of, condition.clauses))
-    test = condition.__dict__["_test"] = tests[0] if len(tests) == 1 else partial(_all_of, tests)
-    return test
+def _tests_of(condition: Condition) -> tuple[Test, tuple[Test, ...]]:
+    """What a condition asks as a whole, and what each of its clauses asks."""
+    tests = tuple(map(_test_of, condition.clauses))
+    return tests[0] if len(tests) == 1 else partial(_all_of, tests), tests
 
 
 def _all_of(tests: tuple[Test, ...], facts: Facts) -> bool | None:
@@ -387,3 +384,7 @@ def _spaced(identifier: str) -> str:
 
 def _joined(words: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(word for word in words if word))
+
+
+_TESTS = DerivedValues(_tests_of, most=8_192)
+"""A playbook has some hundred conditions."""

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import hypot
 
 from experiments.effects.measured import DOUBT, GOOD, Evidence
+from experiments.policy.derived_values import DerivedValues
 from registry.playbook.playbook import Playbook
 
 DEVIATION = 0.5
@@ -115,14 +117,10 @@ def promise_of(evidence: Evidence, playbook: Playbook) -> Promise:
 
 
 def promise_for(evidence: Evidence, playbook: Playbook) -> Promise:
-    """The same, found once for the same evidence and kept with it: every account asks for it."""
+    """The same, found once for the same evidence and playbook: every account asks for it."""
     if not evidence.effects:
         return BELIEVED
-    known: dict[int, tuple[Playbook, Promise]] = evidence.__dict__.setdefault("_promises", {})
-    found = known.get(id(playbook))
-    if found is None or found[0] is not playbook:
-        found = known[id(playbook)] = playbook, promise_of(evidence, playbook)
-    return found[1]
+    return _PROMISES.of(evidence).of(playbook)
 
 
 def _kept(seen: Collection[MeasuredPromise]) -> float:
@@ -142,3 +140,10 @@ def _kept(seen: Collection[MeasuredPromise]) -> float:
             / (before + weighed(lambda one: one.promised)),
         ),
     )
+
+
+def _promises_for(evidence: Evidence) -> DerivedValues[Playbook, Promise]:
+    return DerivedValues(partial(promise_of, evidence))
+
+
+_PROMISES = DerivedValues(_promises_for)

@@ -18,6 +18,7 @@ from experiments.effects.file import effect_from, effects_document
 from experiments.effects.measured import NO_EVIDENCE, Evidence
 from experiments.policy.contact.contact_policy import rest_of
 from experiments.policy.contact.snooze import PutOff
+from experiments.policy.derived_values import DerivedValues
 from experiments.policy.exploration import AccountChance
 from experiments.policy.quiet_hours import Rest, rest_at
 from experiments.policy.recommend import recommend, rule_against
@@ -288,9 +289,8 @@ def _known(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _evidence_for(evidence: Evidence, attributes: Mapping[str, str | None]) -> dict[str, object]:
-    """What concerns an account, as plain values: made once for all accounts of a segment and kept
-    with the evidence."""
-    known: dict[str | None, dict[str, object]] = evidence.__dict__.setdefault("_stored", {})
+    """What concerns an account, as plain values: made once for all accounts of a segment."""
+    known = _EVIDENCE.of(evidence)
     segment = attributes.get(evidence.segment_attribute)
     if segment not in known:
         known[segment] = {
@@ -298,6 +298,14 @@ def _evidence_for(evidence: Evidence, attributes: Mapping[str, str | None]) -> d
             "problem": evidence.problem,
         }
     return known[segment]
+
+
+def _none_yet(_: Evidence) -> dict[str | None, dict[str, object]]:
+    return {}
+
+
+_EVIDENCE = DerivedValues(_none_yet)
+"""By evidence, what was stored of it, by segment."""
 
 
 def _plain(value: object) -> object:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from experiments.policy.conditions import Facts, Test, test_of
+from experiments.policy.derived_values import DerivedValues
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook
 
@@ -35,14 +36,12 @@ class Triggers:
 
 
 def triggers_of(playbook: Playbook) -> Triggers:
-    """The triggers of a playbook, made once and kept with it."""
-    kept: Triggers | None = playbook.__dict__.get("_distinct_triggers")
-    if kept is None:
-        kept = playbook.__dict__["_distinct_triggers"] = _made(playbook.actions)
-    return kept
+    """The triggers of a playbook, found once."""
+    return _TRIGGERS.of(playbook)
 
 
-def _made(actions: tuple[Action, ...]) -> Triggers:
+def _triggers(playbook: Playbook) -> Triggers:
+    actions = playbook.actions
     tests: dict[str, Test] = {}
     places: dict[str, list[int]] = {}
     for place, action in enumerate(actions):
@@ -54,3 +53,6 @@ def _made(actions: tuple[Action, ...]) -> Triggers:
         tests=tuple(tests.items()),
         places={text: tuple(found) for text, found in places.items()},
     )
+
+
+_TRIGGERS = DerivedValues(_triggers)
