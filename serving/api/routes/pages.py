@@ -24,6 +24,7 @@ from serving.pages.account_page import account_page
 from serving.pages.approvals_page import waiting_words
 from serving.pages.developer_pages import api_page, problems_page
 from serving.pages.frame import ICON, Templates
+from serving.pages.help_page import START, help_page
 from serving.pages.model_card_page import CARD, is_served_label, model_card_page
 from serving.pages.models_page import models_page, reports_page
 from serving.pages.portfolio_page import RUNNING, portfolio_page, source_line
@@ -57,6 +58,7 @@ REPORT_POLICY = (
 WAY_BACK = '<p><a href="/reports">← All reports</a></p>'
 
 Label = Annotated[str, Path(max_length=40)]
+HelpName = Annotated[str, Path(max_length=200)]
 Version = Annotated[int, Path(ge=1, le=1_000_000)]
 Blank = BeforeValidator(lambda value: value or None)
 Word = Annotated[Annotated[str, Field(max_length=200)] | None, Blank]
@@ -282,6 +284,35 @@ def show_problems(request: Request, desk: AtDesk) -> Response:
     """Every kind of problem the API answers with."""
     page = problems_page(PROBLEM_KINDS, tenant=desk.workspace.settings.tenant)
     return templates_of(request).page("problems.html", page)
+
+
+@router.get("/help")
+def show_help_start(request: Request, desk: AtDesk) -> Response:
+    """Where the documentation starts."""
+    return _help(request, desk, START)
+
+
+@router.get("/help/{page}")
+def show_help(request: Request, desk: AtDesk, page: HelpName) -> Response:
+    """A page of the documentation of this version, offline."""
+    return _help(request, desk, page)
+
+
+@router.get("/help/{folder}/{page}")
+def show_help_of_folder(
+    request: Request, desk: AtDesk, folder: HelpName, page: HelpName
+) -> Response:
+    """A tutorial, how-to, explanation, reference or decision."""
+    return _help(request, desk, f"{folder}/{page}")
+
+
+def _help(request: Request, desk: Desk, name: str) -> Response:
+    found = help_page(name, tenant=desk.workspace.settings.tenant)
+    if found is None:
+        raise UnknownAddressError(
+            f"The documentation has no page {name!r}.", next_step="GET /help lists every page."
+        )
+    return templates_of(request).page("help.html", found)
 
 
 @router.get("/docs")

@@ -122,6 +122,9 @@ EXPECTED: dict[str, tuple[set[str], str, dict[str, object]]] = {
     "GET /reports/{name}": (ALL, PRODUCT, {}),
     "GET /problems": (ALL, PRODUCT, {}),
     "GET /docs": (ALL, PRODUCT, {}),
+    "GET /help": (ALL, PRODUCT, {}),
+    "GET /help/{page}": (ALL, PRODUCT, {}),
+    "GET /help/{folder}/{page}": (ALL, PRODUCT, {}),
     "GET /openapi.json": (ALL, PRODUCT, {}),
     "GET /assets/keepwell.svg": (ALL, PRODUCT, {}),
     "GET /assets/{name}": (ALL, PRODUCT, {}),
@@ -135,14 +138,17 @@ PARTS = {
     "label": "churn",
     "version": "1",
     "name": "calibration.png",
+    "folder": "how-to",
+    "page": "glossary",
 }
 NOT_THERE = {
     "GET /v1/reports/{name}",
     "GET /reports/{name}",
     "GET /assets/{name}",
+    "GET /help/{folder}/{page}",
     *(route for route in EXPECTED if "{claim_id}" in route),
 }
-"""No report, file or claim exists here: 404 is then the answer of the route itself."""
+"""No report, file, page or claim exists here: 404 is then the answer of the route itself."""
 
 ONCE = {
     "POST /v1/decisions/{decision_id}/approvals",
