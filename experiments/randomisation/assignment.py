@@ -1,4 +1,4 @@
-"""This module is about chance: who is drawn for an action, decided so that anyone can redo it.
+"""Draw accounts for an action by chance, so that anyone can redo the draw.
 
 A draw orders accounts by a hash of (design id, draw, account id): stable, whatever the order in
 which the accounts arrive, and reproducible without a random state. A lottery draws k of n, so
@@ -38,27 +38,6 @@ def hash_position(design_id: str, account_id: str, *, draw: str = "") -> float:
     """
     name = "\x1f".join((design_id, draw, account_id)).encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=7).digest(), "big") / 2**56
-
-
-def assign(design_id: str, account_id: str, *, propensity: float) -> Assignment:
-    """Each account alone, with the same probability; the account keeps its arm for ever.
-
-    Raises:
-        LotteryError: a propensity that is not between 0 and 1.
-    """
-    if not 0 < propensity < 1:
-        raise LotteryError(
-            f"Design {design_id!r} has propensity {propensity}; chance decides only strictly "
-            f"between 0 and 1."
-        )
-    treated = hash_position(design_id, account_id) < propensity
-    return Assignment(
-        design_id=design_id,
-        draw="",
-        account_id=account_id,
-        arm="treated" if treated else "control",
-        propensity=propensity,
-    )
 
 
 def lottery(

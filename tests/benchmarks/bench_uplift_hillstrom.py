@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from effect_learners import LEARNERS, Lesson, predict_flatly
+from held_out_levels import account_effects
 from interleaved import DATA, HERE, ROOT, write_section
 from lightgbm import LGBMRegressor
 from sklearn.linear_model import LogisticRegression
@@ -28,14 +30,11 @@ from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.estimators.nuisances import (
     Folds,
     design_matrix,
-    predict_flatly,
     predict_outcome,
 )
 from experiments.causal.sample import NO_ACTION, Sample
 from experiments.targeting.outcome_model import expected_outcomes
 from experiments.targeting.targeting import held_out_gains, held_out_value
-from experiments.uplift.learners import LEARNERS, Lesson
-from experiments.uplift.levels import account_effects
 
 pytestmark = pytest.mark.bench
 

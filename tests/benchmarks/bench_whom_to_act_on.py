@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from effect_learners import LEARNERS, Lesson
+from held_out_levels import account_effects
 from interleaved import write_section
 from scipy import stats
 
@@ -25,8 +27,6 @@ from experiments.causal.estimators.nuisances import design_matrix
 from experiments.causal.sample import NO_ACTION, Sample
 from experiments.targeting.outcome_model import expected_outcomes
 from experiments.targeting.targeting import decide
-from experiments.uplift.learners import LEARNERS, Lesson
-from experiments.uplift.levels import account_effects
 
 pytestmark = pytest.mark.bench
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import lightgbm
 import numpy as np
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from experiments.causal.sample import Bools, Floats, Ints
 
@@ -20,7 +20,6 @@ FURTHEST = 5.0  # standard deviations; a linear model is not pulled further by o
 TREES = 60
 ARM_TREES = 30  # per arm, where several arms are predicted together
 SHRINK = 0.1  # smaller is a flatter logistic model
-FLATNESS = np.geomspace(1.0, 1e5, 11)
 LEAST_OF_EACH = 5  # fewer of either value: the rate is predicted, nothing is fitted
 SETTINGS = {
     "num_leaves": 8,
@@ -157,12 +156,6 @@ def predict_by_trees(
         seed=seed,
         objective="binary" if _is_rate(outcome) else "l2",
     )
-
-
-def predict_flatly(matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools) -> Floats:
-    """Ridge regression, as flat as leaving rows out says: for outcomes that are mostly noise."""
-    model = RidgeCV(alphas=FLATNESS).fit(matrix[fit], outcome[fit])
-    return np.asarray(model.predict(matrix[predict]))
 
 
 def predict_outcome(

@@ -1,4 +1,4 @@
-"""This module is about the effect for a single account: several ways to learn it, and their stack.
+"""Learners of the effect for a single account, and their stack: peers of the benchmarks.
 
 Every learner predicts, for accounts that it was not fitted on, what an action changes:
 
@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
+from sklearn.linear_model import RidgeCV
 
 from experiments.causal.estimators.nuisances import (
     Folds,
     predict_by_trees,
-    predict_flatly,
     predict_linearly,
 )
 from experiments.causal.sample import Bools, Floats, Ints
@@ -46,6 +46,8 @@ class Lesson:
     score: Floats
     cluster: Ints
 
+
+FLATNESS = np.geomspace(1.0, 1e5, 11)
 
 EQUAL_WITHIN = 0.25
 """Standard deviation of a weight around its equal share, believed before looking."""
@@ -172,3 +174,9 @@ def _trees_of_number(
     seed: int,
 ) -> Floats:
     return predict_by_trees(lesson.covariates, number, fit=fit, predict=predict, seed=seed)
+
+
+def predict_flatly(matrix: Floats, outcome: Floats, *, fit: Bools, predict: Bools) -> Floats:
+    """Ridge regression, as flat as leaving rows out says: for outcomes that are mostly noise."""
+    model = RidgeCV(alphas=FLATNESS).fit(matrix[fit], outcome[fit])
+    return np.asarray(model.predict(matrix[predict]))

@@ -1,4 +1,4 @@
-"""This module is about how finely effects may be told apart: everybody, segment, or account.
+"""How finely effects may be told apart: everybody, segment, or account. A peer of benchmarks.
 
 Held-out scores decide: a level's squared error against the scores of accounts that it was not
 fitted on (the DR loss; its minimum is the true effect). A finer level is used only where the
@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from effect_learners import LEARNERS, Lesson, Stack, fit_stack, out_of_fold
 from scipy import stats
 
 from experiments.causal.contrast import Scores
 from experiments.causal.estimates import clustered_error
 from experiments.causal.estimators.nuisances import Folds, design_matrix
 from experiments.causal.sample import Bools, Floats, Ints, SampleError, Words
-from experiments.uplift.learners import LEARNERS, Lesson, Stack, fit_stack, out_of_fold
 from experiments.uplift.segments import TYPICAL_SPREAD, segment_uplifts
 
 Level = Literal["everybody", "segment", "account"]
