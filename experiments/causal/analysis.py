@@ -48,7 +48,7 @@ class Effect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts:
+class TrialCounts:
     """How much the result rests on."""
 
     n_accounts: int
@@ -72,7 +72,7 @@ class Naive:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Money:
+class RevenueEffect:
     """Revenue kept, in the reporting currency over the follow-up, and what it cost."""
 
     per_account: Estimate
@@ -106,8 +106,8 @@ class Result:
     revenue: Effect
     mrr_after: Effect
     naive: Naive
-    money: Money
-    counts: Counts
+    money: RevenueEffect
+    counts: TrialCounts
     segments: tuple[SegmentEffect, ...]
     segments_too_small: tuple[str, ...]
     heterogeneity: Heterogeneity | None
@@ -264,14 +264,14 @@ def _naive(trials: Trials) -> Naive:
 
 def _money(
     trials: Trials, revenue: Estimate, cost_per_action: float | None, currency: str
-) -> Money:
+) -> RevenueEffect:
     treated = trials.sample.treated
     in_lottery = trials.design.mechanism == "lottery"
     n_actions = int((treated & trials.is_exposed).sum()) if in_lottery else int(treated.sum())
     total = revenue.scaled(float(treated.sum()))
     cost = None if cost_per_action is None else cost_per_action * n_actions
     net = None if cost is None else total.shifted(-cost)
-    return Money(
+    return RevenueEffect(
         per_account=revenue,
         total=total,
         cost_per_action=cost_per_action,
@@ -290,9 +290,9 @@ def _money(
     )
 
 
-def _counts(trials: Trials, contrast: Contrast) -> Counts:
+def _counts(trials: Trials, contrast: Contrast) -> TrialCounts:
     treated = trials.sample.treated
-    return Counts(
+    return TrialCounts(
         n_accounts=trials.n_accounts,
         n_trials=len(trials.sample),
         n_treated=int(treated.sum()),

@@ -29,7 +29,8 @@ from experiments.effects.action_effect import ActionEffect, GoodOutcome
 from registry.playbook.actions import Grade, Outcome, Prior
 
 HORIZON_DAYS = 90
-"""The horizon of the probabilities that effects are added to; others are not mixed in."""
+"""The horizon over which effects are measured and reported, and that of the probabilities that they
+are added to; others are not mixed in."""
 
 DOUBT: Mapping[Grade, float] = {"A": 0.0, "B": 1 / 16, "C": 1 / 4}
 """Variance that no sample size takes away, as a share of the prior's: data count for at most

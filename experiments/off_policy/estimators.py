@@ -88,7 +88,7 @@ class LoggedChoices:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Value:
+class PolicyValue:
     """What a policy would have earned per decision, in the unit of the rewards.
 
     ``low`` and ``high`` bound it with 95 % confidence; ``effective`` is how many decisions of the
@@ -106,7 +106,7 @@ class Value:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class PolicyComparison:
     """A new policy beside the present one on the same log, by the paired ``dr`` difference.
 
     ``bound`` is the one-sided 95 % bound below the difference: the new policy passes where it is
@@ -127,7 +127,7 @@ class Comparison:
         return self.effective >= LEAST_EFFECTIVE and self.bound > 0
 
 
-def evaluate(log: LoggedChoices, target: Floats) -> dict[Estimator, Value]:
+def evaluate(log: LoggedChoices, target: Floats) -> dict[Estimator, PolicyValue]:
     """The value of a policy by every estimator.
 
     Args:
@@ -142,7 +142,7 @@ def evaluate(log: LoggedChoices, target: Floats) -> dict[Estimator, Value]:
     return {name: _value(log, name, weight, terms[name], terms["dr"]) for name in ESTIMATORS}
 
 
-def compare(log: LoggedChoices, new: Floats, present: Floats | None = None) -> Comparison:
+def compare(log: LoggedChoices, new: Floats, present: Floats | None = None) -> PolicyComparison:
     """Whether a new policy would have earned more than the present one.
 
     Args:
@@ -164,7 +164,7 @@ def compare(log: LoggedChoices, new: Floats, present: Floats | None = None) -> C
     effective = min(_effective(weight) for weight in weights)
     freedom = _freedom(log.cluster, effective)
     two_sided, one_sided = stats.t.ppf([0.975, 0.95], freedom)
-    return Comparison(
+    return PolicyComparison(
         difference=difference,
         error=error,
         low=difference - two_sided * error,
@@ -303,14 +303,14 @@ def _shrunk(weight: Floats, residual: Floats, direct: Floats) -> Floats:
 
 def _value(
     log: LoggedChoices, name: Estimator, weight: Floats, terms: Floats, unbiased: Floats
-) -> Value:
+) -> PolicyValue:
     mean, error = float(terms.mean()), _error(terms, log.cluster)
     if name == "dr_shrunk":  # less noise is bought with a bias that nobody knows
         error = max(error, _error(unbiased, log.cluster))
     effective = _effective(weight)
     reach = float(stats.t.ppf(0.975, _freedom(log.cluster, effective))) * error
     total = float(weight.sum())
-    return Value(
+    return PolicyValue(
         estimator=name,
         mean=mean,
         error=error,

@@ -14,10 +14,10 @@ import numpy as np
 
 from experiments.off_policy.estimators import (
     LEAST_EFFECTIVE,
-    Comparison,
     Estimator,
     LoggedChoices,
-    Value,
+    PolicyComparison,
+    PolicyValue,
     compare,
     evaluate,
     mean_weight,
@@ -63,8 +63,8 @@ class Evaluation:
     without_reward: int
     actions: tuple[str, ...]
     earned: float | None
-    values: Mapping[Estimator, Value] | None
-    comparison: Comparison | None
+    values: Mapping[Estimator, PolicyValue] | None
+    comparison: PolicyComparison | None
     unsupported: float | None
     weights: tuple[float, float, float] | None
     not_context: tuple[str, ...]

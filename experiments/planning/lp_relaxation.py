@@ -46,7 +46,7 @@ class Relaxation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limited:
+class ResourceLimits:
     """The limits of a team over its options: rows of ``matrix @ share <= most``."""
 
     matrix: sparse.csc_array
@@ -54,7 +54,7 @@ class Limited:
     budgets: int
 
 
-def limited(options: Options, team: Team) -> Limited:
+def limit_resources(options: Options, team: Team) -> ResourceLimits:
     """Hours of everybody, then budgets, as one sparse matrix over the options."""
     places = np.flatnonzero(options.resource != NOBODY)
     hours = sparse.csc_array(
@@ -62,7 +62,7 @@ def limited(options: Options, team: Team) -> Limited:
         shape=(len(options.resources), len(options.offer)),
     )
     money = sparse.csc_array(options.budget * options.cost)
-    return Limited(
+    return ResourceLimits(
         matrix=sparse.vstack([hours, money], format="csc"),
         most=np.concatenate([options.capacity, [budget.amount for budget in team.budgets]]),
         budgets=len(team.budgets),
@@ -79,7 +79,7 @@ def relax(options: Options, team: Team, *, care_only: bool = False) -> Relaxatio
     Raises:
         PlanningError: the solver found no answer.
     """
-    limits = limited(options, team)
+    limits = limit_resources(options, team)
     value = np.zeros_like(options.value) if care_only else options.value
     columns = _columns(options, team, value)
     if not columns.width:  # nothing could pay; HiGHS refuses an empty programme
@@ -167,7 +167,7 @@ def _columns(options: Options, team: Team, value: Floats) -> Columns:
     )
 
 
-def _limit_rows(columns: Columns, limits: Limited) -> Rows:
+def _limit_rows(columns: Columns, limits: ResourceLimits) -> Rows:
     """Hours of everybody, then budgets: the first rows, where prices are read."""
     return Rows(matrix=limits.matrix[:, columns.option], most=limits.most + A_LITTLE_MORE)
 
@@ -227,7 +227,13 @@ def _widened(matrix: sparse.csc_array, width: int) -> sparse.csc_array:
 
 
 def _read(
-    options: Options, columns: Columns, limits: Limited, x: Floats, prices: Floats, *, bound: float
+    options: Options,
+    columns: Columns,
+    limits: ResourceLimits,
+    x: Floats,
+    prices: Floats,
+    *,
+    bound: float,
 ) -> Relaxation:
     """What the solver's answer says of every option and limit."""
     share = np.zeros(len(options.offer))
@@ -247,7 +253,7 @@ def _read(
     )
 
 
-def _nothing(options: Options, limits: Limited) -> Relaxation:
+def _nothing(options: Options, limits: ResourceLimits) -> Relaxation:
     none = np.zeros(len(options.offer))
     return Relaxation(
         bound=0.0,

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from experiments.planning.infeasibility import in_conflict, missed_when_rounded
-from experiments.planning.lp_relaxation import Limited, Relaxation, limited, relax
+from experiments.planning.lp_relaxation import Relaxation, ResourceLimits, limit_resources, relax
 from experiments.planning.not_planned import waiting
 from experiments.planning.options import Options, options_of
 from experiments.planning.rounding import Week, round_plan, tended
@@ -53,7 +53,7 @@ class Hours:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Money:
+class BudgetUse:
     """One budget; ``price`` is what one more unit of money would add."""
 
     id: str
@@ -63,7 +63,7 @@ class Money:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tended:
+class CareGiven:
     """Care of one tier: accounts asked for and tended, and what the last of them costs."""
 
     tier: str
@@ -84,8 +84,8 @@ class Plan:
     actions: pl.DataFrame
     waiting: pl.DataFrame
     hours: tuple[Hours, ...]
-    budgets: tuple[Money, ...]
-    care: tuple[Tended, ...]
+    budgets: tuple[BudgetUse, ...]
+    care: tuple[CareGiven, ...]
     value: float
     bound: float
     lots: tuple[Lot, ...] = ()
@@ -124,7 +124,7 @@ def make_plan(offers: pl.DataFrame, team: Team, *, lottery: CapacityLottery | No
         PlanningError: the offers can not be read.
     """
     options = options_of(offers, team)
-    limits = limited(options, team)
+    limits = limit_resources(options, team)
     relaxed = relax(options, team)
     if relaxed.short.any():
         raise in_conflict(options, team, relaxed)
@@ -140,7 +140,7 @@ def make_plan(offers: pl.DataFrame, team: Team, *, lottery: CapacityLottery | No
 def _plan(
     options: Options,
     team: Team,
-    limits: Limited,
+    limits: ResourceLimits,
     relaxed: Relaxation,
     week: Week,
     met: tuple[int, ...],
@@ -173,7 +173,7 @@ def _plan(
             for place, name in enumerate(options.resources)
         ),
         budgets=tuple(
-            Money(
+            BudgetUse(
                 id=budget.id,
                 available=budget.amount,
                 planned=float(used[people + place]),
@@ -182,7 +182,7 @@ def _plan(
             for place, budget in enumerate(team.budgets)
         ),
         care=tuple(
-            Tended(
+            CareGiven(
                 tier=care.tier,
                 asked=care.accounts,
                 tended=count,

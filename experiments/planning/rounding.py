@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.planning.lp_relaxation import ROUNDING, Limited, Relaxation
+from experiments.planning.lp_relaxation import ROUNDING, Relaxation, ResourceLimits
 from experiments.planning.options import Options
 from experiments.planning.team import Team
 
@@ -19,7 +19,7 @@ Places = NDArray[np.int64]
 class Week:
     """The week as it fills up: what is chosen, and what is left of every limit."""
 
-    def __init__(self, options: Options, team: Team, limits: Limited) -> None:
+    def __init__(self, options: Options, team: Team, limits: ResourceLimits) -> None:
         self._options = options
         self._each = team.actions_per_account
         self._draws = limits.matrix
@@ -77,7 +77,7 @@ class Week:
         return self._draws.indices[places], self._draws.data[places]
 
 
-def round_plan(options: Options, team: Team, limits: Limited, relaxed: Relaxation) -> Week:
+def round_plan(options: Options, team: Team, limits: ResourceLimits, relaxed: Relaxation) -> Week:
     """The chosen options: whole actions within every limit, care first.
 
     Args:

@@ -15,6 +15,7 @@ import polars as pl
 from experiments.causal.design import write_design
 from experiments.causal.interventions import propose_designs
 from experiments.causal.power import ExperimentCandidate, PowerError, churn_base_rate
+from experiments.effects.measured import HORIZON_DAYS
 from experiments.policy.contact.limits_file import USUAL, limits_in
 from experiments.policy.state import Limits
 from experiments.report.render import write_report
@@ -24,8 +25,6 @@ from features.lake.lake import Lake
 from features.workspace import Workspace
 from registry.playbook.actions import Action
 from registry.playbook.playbook import playbook
-
-HORIZON_DAYS = 90
 
 LOTTERY_ACTIONS = ("success_call", "value_plan", "usage_analysis", "optimization_guide")
 """Actions that a first lottery could be about, where none was logged yet."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from experiments.effects.measured import HORIZON_DAYS
 from experiments.simulation.accounts import PLAN_UNITS, SEGMENTS, Accounts
-from experiments.simulation.ground_truth import HORIZON_DAYS
 from experiments.simulation.hazards import CERTAIN, foreseen_hazard, given_intent, monthly_logit
 from experiments.simulation.interventions import (
     EFFECT_DAYS,
     REST_DAYS,
-    Observed,
+    ObservedAccounts,
     Programme,
     draw_half,
     is_in_group,
@@ -104,7 +104,7 @@ def live_through(
     )
 
 
-def observe(accounts: Accounts, book: ContractBook, signs: Signs, day: int) -> Observed:
+def observe(accounts: Accounts, book: ContractBook, signs: Signs, day: int) -> ObservedAccounts:
     """What a CSM knows of every account on the morning of ``day``."""
 
     def mean(first: int, last: int) -> Floats:
@@ -113,7 +113,7 @@ def observe(accounts: Accounts, book: ContractBook, signs: Signs, day: int) -> O
         return people
 
     now, before = mean(day - 28, day), mean(day - 56, day - 28)
-    return Observed(
+    return ObservedAccounts(
         use=now / book.seats,
         trend=np.where(before > 0, now / np.maximum(before, 1e-9), 1.0),
         severe_tickets=severe_counts(signs.tickets, len(accounts), day - 28, day),
@@ -146,7 +146,7 @@ def _pass_month(
 def _decide(
     programme: Programme,
     book: ContractBook,
-    observed: Observed,
+    observed: ObservedAccounts,
     rested: Bools,
     month: int,
     design: str,

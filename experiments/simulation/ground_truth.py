@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from experiments.effects.measured import HORIZON_DAYS
 from experiments.simulation.accounts import SEGMENTS
 from experiments.simulation.hazards import CERTAIN
 
-HORIZON_DAYS = 90
 TERM_KINDS = ("contract.started", "contract.changed", "contract.renewed", "contract.resumed")
 
 

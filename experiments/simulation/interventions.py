@@ -105,7 +105,7 @@ PROGRAMMES: tuple[Programme, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
+class ObservedAccounts:
     """What a CSM sees of each account on the morning of a decision; nothing latent."""
 
     use: Floats  # mean daily people over seats, 28 days
@@ -125,13 +125,13 @@ class Observed:
         )
 
 
-def judgement_propensity(observed: Observed) -> Floats:
+def judgement_propensity(observed: ObservedAccounts) -> Floats:
     """Chance that a CSM picks the account: by how bad it looks and how near the renewal is."""
     near = np.where(observed.days_to_renewal <= 45, 0.2, -0.2)
     return np.clip(1 / (1 + np.exp(0.5 - 3.2 * observed.looks_bad() - near)), 0.08, 0.87)
 
 
-def is_in_group(group: Group, observed: Observed) -> Bools:
+def is_in_group(group: Group, observed: ObservedAccounts) -> Bools:
     """Whether an account is of the kind that a programme is about."""
     settled = observed.age_days >= SETTLED_DAYS
     if group == "onboarding":

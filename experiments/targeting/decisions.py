@@ -19,9 +19,9 @@ from scipy import stats
 from experiments.causal.estimates import CONFIDENCE, mean_and_error
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import Floats
-from experiments.targeting.file import Asked, Lottery
+from experiments.targeting.file import AskedAccounts, Lottery
 from experiments.targeting.stages import said_of_stages
-from experiments.targeting.targeting import Decided, decide
+from experiments.targeting.targeting import ArmDecisions, decide
 
 NOT_LEARNED_FROM = "on accounts that it was not learned from"
 DECIMALS = 4
@@ -49,10 +49,10 @@ class LotteryDecisions:
     """
 
     lottery: Lottery
-    asked: Asked
+    asked: AskedAccounts
     cost: Floats
     currency: str
-    decided: Decided
+    decided: ArmDecisions
     for_everybody: tuple[BesideNothing, ...]
 
     @property
@@ -262,7 +262,7 @@ def _amounts(*amounts: float, width: float, sign: bool = True) -> list[str]:
 
 
 def decisions_of(
-    lottery: Lottery, asked: Asked, *, cost: Floats, currency: str, rng: np.random.Generator
+    lottery: Lottery, asked: AskedAccounts, *, cost: Floats, currency: str, rng: np.random.Generator
 ) -> LotteryDecisions:
     """Whom of these accounts to act on, with what, learned from a lottery."""
     scores = cross_fit(lottery.trials, lottery.outcome, rng=rng)

@@ -73,7 +73,7 @@ class Lottery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AskedAccounts:
     """The accounts to decide about, and the columns that are made of their facts."""
 
     account_ids: tuple[str, ...]
@@ -163,7 +163,7 @@ def lottery_of(
     )
 
 
-def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
+def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> AskedAccounts:
     """The accounts of a table with these facts; other columns are passed over.
 
     Raises:
@@ -200,7 +200,7 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> Asked:
             f"{twice['account_id'].n_unique():,} account(s) stand there more than once. Give each "
             f"account to decide about once, with its newest facts."
         )
-    return Asked(
+    return AskedAccounts(
         account_ids=tuple(table["account_id"]),
         covariates=np.column_stack([fact.columns(table, file) for fact in facts]),
     )

@@ -42,7 +42,7 @@ class HeldOutValue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decided:
+class ArmDecisions:
     """The arm of every account asked about (0: none), and what each arm would bring it.
 
     ``told_apart`` is the arm that gains most for each account, ``alike`` the one that gains most
@@ -74,7 +74,7 @@ def decide(
     asked: Floats,
     rng: np.random.Generator,
     reached: Bools | None = None,
-) -> Decided:
+) -> ArmDecisions:
     """Whom to act on, and with what, among accounts with these covariates.
 
     Args:
@@ -98,7 +98,7 @@ def decide(
     every = expected - expected[:, [0]] - cost
     gain, of_trials = every[: len(asked)], every[len(asked) :]
     held_out = held_out_gains(scores, outcome, rng, reached)
-    return Decided(
+    return ArmDecisions(
         told_apart=np.asarray(gain.argmax(axis=1)),
         gain=gain,
         alike=int(of_trials.mean(axis=0).argmax()),

@@ -38,7 +38,7 @@ DRAWS = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Belief:
+class MeanPrior:
     """What is believed of an action's mean effect before looking, in points."""
 
     mean: float
@@ -69,7 +69,7 @@ class SegmentUplift:
     n_control: int
 
 
-def belief_of(prior: Prior, probability: float) -> Belief | None:
+def belief_of(prior: Prior, probability: float) -> MeanPrior | None:
     """The playbook's prior in points, where the outcome it acts on has this probability.
 
     A prior on churn is a share of the churn probability that goes away, so it adds that to
@@ -77,14 +77,14 @@ def belief_of(prior: Prior, probability: float) -> Belief | None:
     """
     if prior.outcome == "none":
         return None
-    return Belief(mean=prior.mean * probability, deviation=prior.deviation * probability)
+    return MeanPrior(mean=prior.mean * probability, deviation=prior.deviation * probability)
 
 
 def segment_uplifts(
     scores: Scores,
     *,
     rng: np.random.Generator,
-    beliefs: Mapping[str, Belief] | None = None,
+    beliefs: Mapping[str, MeanPrior] | None = None,
     typical_spread: float = TYPICAL_SPREAD,
     actions: Sequence[str] | None = None,
 ) -> tuple[SegmentUplift, ...]:
@@ -172,7 +172,7 @@ def _raw(scores: Scores, action: int, masks: list[np.ndarray]) -> tuple[Floats, 
 def _posterior(
     raw: Floats,
     variance: Floats,
-    beliefs: list[Belief | None],
+    beliefs: list[MeanPrior | None],
     typical: float,
 ) -> tuple[Floats, Floats, Floats, tuple[Floats, Floats]]:
     """Weight of each spread; given it: means, covariances, shares of own data and of the playbook."""

@@ -40,7 +40,8 @@ from experiments.effects.action_effect import GoodOutcome
 from experiments.randomisation.assignment import hash_position
 from features.events.visibility import visible_events
 
-WEEK = timedelta(days=7)
+WINDOW = timedelta(days=7)
+"""How long after a snapshot a choice still counts as made on it."""
 
 LEAST_TREATED = 30
 """Trials of an action below which it is left out: nothing could be said of it."""
@@ -97,7 +98,7 @@ def build_weekly_trials(
     known = visible_events(events, as_of)
     chosen, drawn = _received(known)
     horizon = timedelta(days=horizon_days)
-    starts = _starts(chosen, snapshot_moments(features), last=as_of - WEEK - horizon)
+    starts = _starts(chosen, snapshot_moments(features), last=as_of - WINDOW - horizon)
     if not starts:
         raise NoTrialsError(
             f"No action that people decided about was carried out within a week after a snapshot "
@@ -108,7 +109,7 @@ def build_weekly_trials(
     accounts, share = _accounts(known, len(starts))
     grid = accounts.join(
         pl.DataFrame({"start": starts}, schema={"start": chosen.schema["at"]}), how="cross"
-    ).with_columns((pl.col("start") + WEEK).alias("followed_from"))
+    ).with_columns((pl.col("start") + WINDOW).alias("followed_from"))
     framed = add_outcomes(grid, contract_states(known), horizon=horizon).filter("was_customer")
     framed = _add_arms(framed, chosen, drawn, timedelta(days=washout_days), horizon)
     design = _design(horizon_days, washout_days, segment_by)
@@ -158,8 +159,8 @@ def _starts(
     final: datetime = chosen["at"].max()  # type: ignore[assignment]
     found: list[datetime] = []
     for moment in sorted(snapshots):
-        far_enough = not found or moment - found[-1] >= WEEK
-        if first - WEEK < moment <= min(last, final) and far_enough:
+        far_enough = not found or moment - found[-1] >= WINDOW
+        if first - WINDOW < moment <= min(last, final) and far_enough:
             found.append(moment)
     return found
 
@@ -291,7 +292,7 @@ def _design(horizon_days: int, washout_days: int, segment_by: str) -> Design:
         mechanism=mechanism,
         estimand="ATE",
         horizon_days=horizon_days,
-        window_days=WEEK.days,
+        window_days=WINDOW.days,
         washout_days=washout_days,
         segment_by=segment_by,
     )

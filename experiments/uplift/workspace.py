@@ -25,7 +25,7 @@ from experiments.causal.sample import Floats, Sample, SampleError
 from experiments.causal.trials import CHURN, MRR_AFTER, NoTrialsError, Trials, build_trials
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
 from experiments.effects.file import EFFECTS_FILE, effects_document
-from experiments.effects.measured import Evidence
+from experiments.effects.measured import HORIZON_DAYS, Evidence
 from experiments.uplift.effect_records import Effects, Measurement, action_effects
 from experiments.uplift.grading import Grading
 from experiments.uplift.weekly_trials import (
@@ -42,11 +42,9 @@ from features.workspace import Workspace, write_atomically
 from registry.playbook.actions import Action, Grade
 from registry.playbook.playbook import playbook
 
-HORIZON_DAYS = 90
-
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredEffects:
+class EffectMeasurements:
     """Everything that was measured as of a moment, and what could not be."""
 
     as_of: datetime
@@ -80,7 +78,7 @@ def measure_effects(
     actions: Mapping[str, Action],
     segment_by: str = "segment",
     horizon_days: int = HORIZON_DAYS,
-) -> MeasuredEffects:
+) -> EffectMeasurements:
     """The effects of all logged actions from what was known at ``as_of``."""
     effects: dict[str, tuple[ActionEffect, ...]] = {}
     gradings: dict[str, Grading] = {}
@@ -125,7 +123,7 @@ def measure_effects(
             f"{between:,} decisions were drawn between actions: they compare actions with "
             f"one another (keepwell evaluate-policy), not with doing nothing."
         )
-    return MeasuredEffects(
+    return EffectMeasurements(
         as_of=as_of,
         segment_attribute=segment_by,
         gradings=gradings,
@@ -139,7 +137,7 @@ def measure_effects(
 
 def write_effects(
     workspace: Workspace, *, as_of: datetime, seed: int = 1, segment_by: str = "segment"
-) -> tuple[Path, MeasuredEffects]:
+) -> tuple[Path, EffectMeasurements]:
     """Measure the effects of a workspace and write them beside its reports, at once or not at all.
 
     Args:

@@ -22,7 +22,7 @@ from uplift_worlds import ACTIONS, NULL, SEGMENTS, segment_shifts, uplift_world
 from experiments.causal.estimates import mean_effects
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import Sample
-from experiments.uplift.segments import Belief, segment_uplifts
+from experiments.uplift.segments import MeanPrior, segment_uplifts
 
 pytestmark = pytest.mark.bench
 
@@ -209,7 +209,7 @@ def _by_segment(rows: int) -> list[str]:
             ]
         ).T
         beliefs = {
-            name: Belief(mean=float(value + BELIEF_ERROR * rng.normal()), deviation=BELIEF_ERROR)
+            name: MeanPrior(mean=float(value + BELIEF_ERROR * rng.normal()), deviation=BELIEF_ERROR)
             for name, value in zip(ACTIONS, truth.mean(axis=1), strict=True)
         }
         scores = cross_fit(world.sample, world.stayed, rng=rng, repeats=1)

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from experiments.planning.infeasibility import Conflict, ConflictingLimitsError
-from experiments.planning.lp_relaxation import limited
+from experiments.planning.lp_relaxation import limit_resources
 from experiments.planning.options import OFFER_SCHEMA, options_of
 from experiments.planning.plan import Plan, make_plan
 from experiments.planning.team import Budget, Care, Csm, PlanningError, Pool, Team
@@ -109,7 +109,7 @@ def best_whole_plan(offers: pl.DataFrame, team: Team) -> float:
     n = len(options.offer)
     if n == 0:
         return 0.0
-    limits = limited(options, team)
+    limits = limit_resources(options, team)
     rows, most = [limits.matrix.toarray()], [limits.most]
     for of, cap in ((options.account, team.actions_per_account), (options.group, 1)):
         for name in np.unique(of):

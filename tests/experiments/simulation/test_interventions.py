@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.simulation.ground_truth import HORIZON_DAYS
+from experiments.effects.measured import HORIZON_DAYS
 from experiments.simulation.interventions import (
     PROGRAMMES,
     REST_DAYS,

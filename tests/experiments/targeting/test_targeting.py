@@ -9,7 +9,7 @@ from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import NO_ACTION, Sample, SampleError
 from experiments.targeting.outcome_model import expected_outcomes
 from experiments.targeting.targeting import (
-    Decided,
+    ArmDecisions,
     HeldOutValue,
     decide,
     held_out_gains,
@@ -108,7 +108,7 @@ def test_the_value_is_of_accounts_that_the_policy_did_not_see():
     ids=["more", "as much", "less"],
 )
 def test_accounts_are_told_apart_where_that_brought_more_where_it_was_held_out(gain, arms):
-    found = Decided(
+    found = ArmDecisions(
         told_apart=np.array([0, 1, 2]),
         alike=2,
         gain=np.zeros((3, 3)),

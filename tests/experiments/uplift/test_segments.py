@@ -7,7 +7,7 @@ from experiments.causal.estimators.aipw import Scores
 from experiments.causal.sample import Sample, SampleError
 from experiments.uplift.segments import (
     SPREADS,
-    Belief,
+    MeanPrior,
     _posterior,
     belief_of,
     segment_uplifts,
@@ -43,7 +43,7 @@ def made_scores(
     )
 
 
-@pytest.mark.parametrize("belief", [None, Belief(mean=0.1, deviation=0.05)])
+@pytest.mark.parametrize("belief", [None, MeanPrior(mean=0.1, deviation=0.05)])
 def test_it_is_what_conditioning_a_normal_distribution_gives(belief):
     """The same posterior written down as one joint normal of effects and counts."""
     rng = np.random.default_rng(RNG_SEED)
@@ -86,7 +86,7 @@ def test_bands_hold_all_segments_of_an_action_and_shrinking_pays():
 def test_shares_say_what_an_estimate_is_made_of():
     rng = np.random.default_rng(RNG_SEED)
     effects = np.array([[0.0, 0.0, 0.1], [0.2, 0.2, 0.3]])
-    beliefs = {"act_0": Belief(mean=0.05, deviation=0.02)}
+    beliefs = {"act_0": MeanPrior(mean=0.05, deviation=0.02)}
     few, many = (
         segment_uplifts(
             made_scores(np.random.default_rng(1), effects, rows=rows), rng=rng, beliefs=beliefs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.planning.plan import Hours, Money, Plan, make_plan
+from experiments.planning.plan import BudgetUse, Hours, Plan, make_plan
 from experiments.planning.team import Csm, Team
 from features.workspace import Workspace
 from serving.decisions.saved_plan import (
@@ -36,7 +36,7 @@ def plan(*prices: float, budget: float = 0.0) -> Plan:
             Hours(id=f"m{n}", available=30.0, planned=29.5, price=price)
             for n, price in enumerate(prices)
         ),
-        budgets=(Money(id="offers", available=500.0, planned=480.0, price=budget),),
+        budgets=(BudgetUse(id="offers", available=500.0, planned=480.0, price=budget),),
     )
 
 
