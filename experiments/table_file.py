@@ -1,6 +1,6 @@
-"""This module is about tables that people bring: a CSV or Parquet file, and what its cells hold.
+"""Read tables that people bring: a CSV or Parquet file, and what its cells hold.
 
-What can not be read is refused with the file, the row (counted from 1 below the heading, in the
+What cannot be read is refused with the file, the row (counted from 1 below the heading, in the
 column ``_row``) and what to do.
 """
 
@@ -26,7 +26,7 @@ TWICE = re.compile(r"_duplicated_\d+$")
 
 
 class TableError(ValueError):
-    """A table can not be used as it is."""
+    """A table cannot be used as it is."""
 
 
 def read_table(path: Path, of: str) -> pl.DataFrame:
@@ -51,7 +51,7 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
             )
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise TableError(
-            f"{path} can not be read as a table: {str(error).splitlines()[0]}. Save "
+            f"{path} cannot be read as a table: {str(error).splitlines()[0]}. Save "
             f"it as CSV with a heading, or as Parquet."
         ) from error
     twice = [name for name in frame.columns if TWICE.search(name)]

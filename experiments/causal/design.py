@@ -1,6 +1,6 @@
-"""This module is about the design of a report: what is asked, of whom, over which time.
+"""The design of a report: what is asked, of whom, over which time.
 
-A design is written to disk before any outcome is read, and can not be changed afterwards: a report
+A design is written to disk before any outcome is read, and cannot be changed afterwards: a report
 takes only designs that were written, and shows when. ::
 
     wash-out          window        follow-up (horizon)

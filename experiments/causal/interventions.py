@@ -1,4 +1,4 @@
-"""This module is about what was done: assignments and exposures, read from the timeline.
+"""Read from the timeline what was done: assignments and exposures.
 
 An assignment is a recorded decision (``action.decided``: the arm, and the probability of treatment
 as its quantity). An exposure is an action that was carried out (``action.executed``). Whether

@@ -1,4 +1,4 @@
-"""This module is about what became of an account after a moment: left or stayed, and its revenue.
+"""The outcomes of an account after a moment: left or stayed, and its revenue.
 
 From contract events alone. An account has left when no contract runs at the end of the follow-up;
 a paused one has not left but pays nothing. Revenue is the MRR that ran over time, in months of

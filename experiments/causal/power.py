@@ -1,4 +1,4 @@
-"""This module is about what an experiment could show before it is run, and the cheapest one.
+"""What an experiment could show before it is run, and the cheapest one.
 
 A lottery draws k of n eligible accounts, once a horizon, for a number of draws; the accounts that
 are left are drawn from again. With base rate p and N trials over all draws, k/n of them treated,

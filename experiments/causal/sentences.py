@@ -1,4 +1,4 @@
-"""This module is about the sentences of a report: what a reader takes away, in plain words.
+"""The sentences of a report: what a reader takes away, in plain words.
 
 A claim is worded only when the whole interval supports it and no check failed; everything else is
 "no effect is claimed" or "not known". Values in, text out.
@@ -81,8 +81,8 @@ def headline_of(
             f"95% interval {interval})."
         )
     return (
-        f"{title}: not known. The change in churn {within} is {points(churn.estimate)} points, "
-        f"and anything from {interval} fits the data."
+        f"{title}: not known. The change in churn {within} is {points(churn.estimate)} points "
+        f"(95% interval {interval})."
     )
 
 

@@ -4,7 +4,7 @@ Where the log holds every decision, for and against, each is a trial. Where it h
 people did, every snapshot opens a trial for each
 account that had not received the action during the wash-out: treated if it did so within the
 window, untreated if not (sequential trials; Hernán and Robins 2016). Whoever left before the
-window closed is in neither arm. Every trial that can not be used is counted, with the reason.
+window closed is in neither arm. Every trial that cannot be used is counted, with the reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""This module is about the commands of this package: what logged actions cause, and reports."""
+"""The commands `report`, `effects` and `whom-to-act-on`."""
 
 from __future__ import annotations
 

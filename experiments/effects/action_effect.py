@@ -1,4 +1,4 @@
-"""This module is about the record that other parts read: what one action does, and how we know.
+"""The record of a measured effect: what one action does, and how we know.
 
 An effect is in probability points (0.02: two in a hundred more) of a good outcome, against doing
 nothing, over the accounts that could have received the action. It never travels without its error,

@@ -1,4 +1,4 @@
-"""This module is about the file of measured effects beside the reports: ``effects.json``.
+"""Read and write the file of measured effects beside the reports: ``effects.json``.
 
 Whoever measures writes it, the policy reads it. It is bounded and checked field by field: a number
 that is none, or a grade that there is not, is an error with its place, never a guess.
@@ -42,7 +42,7 @@ def read_effects(folder: Path) -> Evidence:
     """The measured effects of a reports folder; none where there is no such file.
 
     Raises:
-        EvidenceError: the file can not be read as effects; it says what and where.
+        EvidenceError: the file cannot be read as effects; it says what and where.
     """
     path = folder / EFFECTS_FILE
     try:
@@ -56,7 +56,7 @@ def read_effects(folder: Path) -> Evidence:
     except FileNotFoundError:
         return Evidence()
     except (OSError, UnicodeDecodeError) as exc:
-        raise EvidenceError(f"{path.name} can not be read ({exc}). Write it again.") from exc
+        raise EvidenceError(f"{path.name} cannot be read ({exc}). Write it again.") from exc
     return parse_effects(text, path.name)
 
 
@@ -126,7 +126,7 @@ def effect_from(row: object, where: str) -> ActionEffect:
             else value is None or isinstance(value, str)
         )
         if not fits:
-            raise EvidenceError(f"{where}: `{name}` is {value!r:.60}, which can not be read.")
+            raise EvidenceError(f"{where}: `{name}` is {value!r:.60}, which cannot be read.")
     if values["outcome"] not in get_args(GoodOutcome):
         raise EvidenceError(
             f"{where}: `outcome` is {values['outcome']!r:.60}; allowed are "
@@ -139,7 +139,7 @@ def effect_from(row: object, where: str) -> ActionEffect:
         raise EvidenceError(f"{where}: {exc}") from exc
     except ValueError as exc:
         raise EvidenceError(
-            f"{where}: a moment can not be read ({exc}). Write it like 2026-03-02T00:00:00+00:00."
+            f"{where}: a moment cannot be read ({exc}). Write it like 2026-03-02T00:00:00+00:00."
         ) from exc
 
 

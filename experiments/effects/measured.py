@@ -1,4 +1,4 @@
-"""This module is about what we believe an action changes: the prior, and what was measured.
+"""What we believe an action changes: the prior, mixed with what was measured.
 
 Both are normal distributions over the same number, probability points of the good outcome for one
 account; they are mixed by their precision::
@@ -43,7 +43,7 @@ GOOD: Mapping[Outcome, GoodOutcome] = {"churn": "retention", "expansion": "expan
 
 
 class EvidenceError(ValueError):
-    """Measured effects that can not be used."""
+    """Measured effects that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)

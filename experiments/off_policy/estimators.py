@@ -1,4 +1,4 @@
-"""This module is about what another policy would have earned on the decisions that were logged.
+"""Estimate what another policy would have earned on logged decisions.
 
 A logged decision says what could be done, what was chosen and with which probability, and what
 came of it. From decisions in which chance had a say, the value of a policy that would have chosen
@@ -76,7 +76,7 @@ class LoggedChoices:
         if not ((self.propensity > 0) & (self.propensity <= 1)).all():
             raise OffPolicyError(
                 "A logged propensity is not above 0 and at most 1; such a "
-                "decision can not have been made."
+                "decision cannot have been made."
             )
         if not (np.isfinite(self.reward).all() and np.isfinite(self.predicted).all()):
             raise OffPolicyError(

@@ -1,4 +1,4 @@
-"""This module is about whether a candidate policy would have earned more than the one that logged.
+"""Evaluate a candidate policy on logged decisions: would it have earned more?
 
 From a table of logged decisions to values by every estimator, the gate of a promotion, and the
 sentence that a person takes away. A log in which chance had no say teaches nothing about what was
@@ -29,7 +29,7 @@ DEFAULT: Estimator = "dr_shrunk"
 """The estimator whose value is shown first; the gate is ``dr``, paired."""
 
 MOST_UNSUPPORTED = 0.01
-"""More of the candidate's choices than this outside what the log tried can not be judged by it."""
+"""More of the candidate's choices than this outside what the log tried cannot be judged by it."""
 
 TITLES: Mapping[Estimator, str] = {
     "dr_shrunk": "DR with shrinkage",
@@ -185,7 +185,7 @@ def evaluate_choices(choices: Choices, *, unit: str, rng: np.random.Generator) -
     """What a log says about the candidate, beside the policy that logged.
 
     Raises:
-        OffPolicyError: the log can not have been made.
+        OffPolicyError: the log cannot have been made.
     """
     why = why_nothing(choices)
     n, k = len(choices.chosen), len(choices.actions)

@@ -1,4 +1,4 @@
-"""This module is about a table of logged decisions: what was chosen, how likely, what came of it.
+"""The table of logged decisions: what was chosen, how likely, what came of it.
 
 The table is a CSV or Parquet file, or is made of a workspace's ledger. One row is one decision:
 
@@ -44,7 +44,7 @@ ROUNDING = 1e-6
 
 
 class ChoicesError(TableError):
-    """Logged decisions can not be judged on as they are."""
+    """Logged decisions cannot be judged on as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def choices_of(table: pl.DataFrame) -> Choices:
     """The decisions of a table that another policy can be judged on.
 
     Raises:
-        TableError: a column is missing, or a row holds what can not be; the row is named,
+        TableError: a column is missing, or a row holds what cannot be; the row is named,
             counted from 1 below the heading.
     """
     lacking = [name for name in NEEDED if name not in table.columns]

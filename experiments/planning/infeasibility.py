@@ -1,4 +1,4 @@
-"""This module is about limits that can not all be kept: which care does not fit, and what is full.
+"""Explain limits that cannot all be kept: which care does not fit, and what is full.
 
 Pure: reads a plan in parts that falls short, and says so in words and by limit.
 """
@@ -42,7 +42,7 @@ class ConflictingLimitsError(PlanningError):
 
 
 def in_conflict(options: Options, team: Team, relaxed: Relaxation) -> ConflictingLimitsError:
-    """Which care can not be met, and which limits stand in its way."""
+    """Which care cannot be met, and which limits stand in its way."""
     conflicts = [*_unmet(options, team, relaxed), *_full(options, team)]
     full = [each.words for each in conflicts if each.limit != "care"]
     sentences = [each.words for each in conflicts if each.limit == "care"]

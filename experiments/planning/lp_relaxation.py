@@ -1,4 +1,4 @@
-"""This module is about the best plan in which actions may be done in part: a bound, and prices.
+"""The best plan in which actions may be done in part: a bound, and prices.
 
 A linear programme over all options at once, solved by HiGHS. Pure and without chance.
 """

@@ -1,4 +1,4 @@
-"""This module is about the offers that would pay and are not in the plan: why each one waits.
+"""Explain why an offer that would pay is not in the plan.
 
 Pure. The first reason that holds is said, in the words of whoever reads the plan.
 """

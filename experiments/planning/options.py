@@ -1,4 +1,4 @@
-"""This module is about what a plan chooses from: offers of actions, and who could carry them out.
+"""The options of a plan: offers of actions, and who could carry them out.
 
 An offer is an action that the policy would allow for an account now. An option is an offer with
 the CSM or pool that would do it. Pure: frames and arrays.

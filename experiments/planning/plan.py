@@ -1,4 +1,4 @@
-"""This module is about the plan of a week: who does what for which account, and why not the rest.
+"""The plan of a week: who does what for which account, and why not the rest.
 
 ``make_plan`` turns the offers that the policy allows into whole actions within the hours,
 budgets and care of a team, with the bound that no plan can exceed and the price of one more hour.
@@ -121,7 +121,7 @@ def make_plan(offers: pl.DataFrame, team: Team, *, lottery: CapacityLottery | No
 
     Raises:
         ConflictingLimitsError: care does not fit; the message says which limits are in its way.
-        PlanningError: the offers can not be read.
+        PlanningError: the offers cannot be read.
     """
     options = options_of(offers, team)
     limits = limit_resources(options, team)

@@ -1,4 +1,4 @@
-"""This module is about whole actions: from a plan in parts to one that breaks no limit.
+"""Round a plan in parts to whole actions without breaking a limit.
 
 What the plan in parts does wholly is kept. The few accounts that it splits between limits, and
 the hours that this leaves, are filled again, best first. Pure and without chance.

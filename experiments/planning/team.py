@@ -1,4 +1,4 @@
-"""This module is about who can act this week: CSMs, pools, budgets and the care owed to tiers.
+"""The team of a week: CSMs, pools, budgets and the care owed to tiers.
 
 A team is a TOML file, so that it can be reviewed and kept beside the workspace. Pure.
 
@@ -30,7 +30,7 @@ MOST_ACCOUNTS = 1e9
 
 
 class PlanningError(ValueError):
-    """A plan can not be made of what was given."""
+    """A plan cannot be made of what was given."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""This module is about the last hours of a week: who of nearly equal accounts gets them, by lot.
+"""Give the last hours of a week to one of nearly equal accounts, by lot.
 
 After every limit is kept, a few offers of one action, taking the same hours of the same person or
 pool and the same money, are worth nearly the same, and only some of them fit. Which of them do is

@@ -1,4 +1,4 @@
-"""This module is about rules between actions that are each allowed: which gives way to which.
+"""Decide between actions that are each allowed: which gives way to which.
 
 First the playbook's conflicts, those that others give way to first, then one of each family.
 Pure: takes what is worth doing and says which of it is held back.

@@ -1,6 +1,6 @@
-"""This module is about whether a condition of the playbook holds for an account, and in words.
+"""Evaluate conditions of the playbook for an account, and put them in words.
 
-Three answers: it holds, it does not, or it can not be told because something is not known. Every
+Three answers: it holds, it does not, or it cannot be told because something is not known. Every
 answer comes with the words a customer success manager reads, with the account's own numbers.
 Pure: the moment and all values come in through ``Facts``.
 """
@@ -98,7 +98,7 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a condition holds (None: can not be told), and in words why.
+    """Whether a condition holds (None: cannot be told), and in words why.
 
     ``bound`` is what was asked of the figure; ``ask`` names unknown values that a person has to
     look at first; ``from_when`` is when a clause that only waits for time would hold.
@@ -116,7 +116,7 @@ Test = Callable[[Facts], bool | None]
 
 
 def holds(condition: Condition, facts: Facts) -> bool | None:
-    """Whether all clauses hold, without words; None where it can not be told."""
+    """Whether all clauses hold, without words; None where it cannot be told."""
     return test_of(condition)(facts)
 
 

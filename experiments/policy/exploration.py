@@ -1,4 +1,4 @@
-"""This module is about what chance may change in the ranking of one account, and nothing else.
+"""Exploration: what chance may change in the ranking of one account, and nothing else.
 
 A lot among nearly equal actions decides which comes first; the standing holdout leaves the account
 alone. Both come after every filter and cap: what chance brings to the top was allowed, paid and

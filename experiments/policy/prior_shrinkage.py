@@ -1,4 +1,4 @@
-"""This module is about how much of what the playbook promises has come true where it was measured.
+"""Shrink the playbook's priors by how much of them came true where it was measured.
 
 The playbook's effects are guesses of the same people, so what was measured of some actions tells
 something of the others: if four promises of a tenth turn out as nothing, the fifth is worth less.

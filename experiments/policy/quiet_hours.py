@@ -1,4 +1,4 @@
-"""This module is about the hours in which nobody is contacted, on the account's own clock.
+"""Quiet hours: when nobody is contacted, on the account's own clock.
 
 ::
 

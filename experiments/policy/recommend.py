@@ -1,4 +1,4 @@
-"""This module is about what to do next for an account: a ranked list, and what was held back.
+"""Recommend what to do next for an account: a ranked list, and what was held back.
 
 One pure function for the service, the weekly plan and the evaluation of policies: no clock, no
 disk, the same answer to the same question (draws are by a seed that comes in). Its stages, each of

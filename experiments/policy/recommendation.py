@@ -1,4 +1,4 @@
-"""This module is about the answer of the policy: what is recommended, and what was held back.
+"""The answer of the policy: what is recommended, and what was held back.
 
 Values that a person can read and a program can store: every one turns into plain JSON.
 """

@@ -1,4 +1,4 @@
-"""This module is about one question to the policy as one value that can be stored and asked again.
+"""One question to the policy as a value that can be stored and asked again.
 
 ``PolicyInputs`` is everything that the answer depends on but the playbook (which has a
 fingerprint) and the words of figures and warning signs. As JSON and back it asks the same
@@ -142,7 +142,7 @@ class PolicyInputs:
         """The question that was stored.
 
         Raises:
-            PolicyError: it can not be read; the message says at which place.
+            PolicyError: it cannot be read; the message says at which place.
         """
         with _reading(stored):
             return _read(stored)
@@ -154,7 +154,7 @@ def stored_rest(stored: Mapping[str, Any], moment: datetime) -> Rest | None:
     Of the question only the zone and the hours are read, so that it costs next to nothing.
 
     Raises:
-        PolicyError: they can not be read.
+        PolicyError: they cannot be read.
     """
     with _reading(stored):
         limits, hours = stored["limits"], stored["limits"]["quiet_hours"]
@@ -167,7 +167,7 @@ def stored_rest(stored: Mapping[str, Any], moment: datetime) -> Rest | None:
 
 @contextmanager
 def _reading(stored: Mapping[str, Any]) -> Iterator[None]:
-    """Say of a stored question that can not be read that it can not.
+    """Say of a stored question that cannot be read that it cannot.
 
     Raises:
         PolicyError: its version is not known, or it is not what was written.
@@ -183,7 +183,7 @@ def _reading(stored: Mapping[str, Any]) -> Iterator[None]:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
         raise PolicyError(
-            f"The stored question can not be read ({type(exc).__name__}: {exc}). "
+            f"The stored question cannot be read ({type(exc).__name__}: {exc}). "
             f"It was not written by this Keepwell, or was changed."
         ) from exc
 

@@ -1,4 +1,4 @@
-"""This module is about what the policy is told: an account, what was done for it, and the limits.
+"""The state that the policy reads: an account, what was done for it, and the limits.
 
 Plain values; nothing here decides. Whoever asks (the service, the command, a notebook) fills an
 ``AccountState`` from a snapshot, a score and the open alerts.
@@ -35,7 +35,7 @@ STATE_FACTS = (
 
 
 class PolicyError(ValueError):
-    """What the policy was given can not be used."""
+    """What the policy was given cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)

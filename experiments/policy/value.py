@@ -1,4 +1,4 @@
-"""This module is about what an action is worth to us: uplift × money at stake × margin − cost.
+"""The value of an action: uplift × money at stake × margin − cost.
 
 The uplift is the playbook's relative effect times the probability it acts on, mixed with what was
 measured of it (``evidence.py``). Where no model
@@ -21,7 +21,7 @@ from registry.playbook.playbook import Assumptions
 
 @dataclass(frozen=True, kw_only=True)
 class Stakes:
-    """What may be lost or won with one account; None where it can not be told.
+    """What may be lost or won with one account; None where it cannot be told.
 
     ``expansion_probability`` is that of expanding before any churn.
     """

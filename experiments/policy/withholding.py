@@ -1,4 +1,4 @@
-"""This module is about why an action that was brought up is held back, in words and with a date.
+"""Reasons to hold back an action that was triggered, in words and with a date.
 
 Each question is asked of one action alone: is what it needs known, is it allowed, may it harm, is
 it worth it. How often and when is in ``contact_policy.py``, rules between actions are in
@@ -61,7 +61,7 @@ class Refusal:
 
 
 def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | None:
-    """A guard or a condition of the action that fails or can not be told."""
+    """A guard or a condition of the action that fails or cannot be told."""
     for guard in playbook.guards_of[action.id]:
         if guard.only_if is not None and holds(guard.only_if, facts) is not True:
             continue
@@ -150,7 +150,7 @@ def may_harm(
 
 
 def not_worth_it(value: ActionValue | None) -> Refusal:
-    """Doing nothing is better, or what the action is worth can not be told (None)."""
+    """Doing nothing is better, or what the action is worth cannot be told (None)."""
     if value is None:
         return _unknown(("mrr",), "value")
     gain = value.cautious + value.total_cost

@@ -16,7 +16,7 @@ Arm = Literal["treated", "control"]
 
 
 class LotteryError(ValueError):
-    """A lottery that can not be drawn."""
+    """A lottery that cannot be drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def lottery(
         raise LotteryError(f"Draw {draw!r} of {design_id!r} names an account twice.")
     if not 0 < k < len(names):
         raise LotteryError(
-            f"Draw {draw!r} of {design_id!r} can not draw {k} of {len(names)} accounts: both arms "
+            f"Draw {draw!r} of {design_id!r} cannot draw {k} of {len(names)} accounts: both arms "
             f"need at least one."
         )
     order = sorted(names, key=lambda name: (hash_position(design_id, name, draw=draw), name))

@@ -1,4 +1,4 @@
-"""This module is about the standing holdout: accounts left alone for a whole contract term.
+"""The standing holdout: accounts left alone for a whole contract term.
 
 A small share of accounts gets "do nothing" until its term ends, so that what all actions together
 do can be measured for as long as there are any. A keyed hash of account and term decides: it does

@@ -1,4 +1,4 @@
-"""This module is about chance in decisions: a keyed hash that anyone with the key can redo.
+"""Draws by a keyed hash that anyone with the key can repeat.
 
 Chance decides only where it costs next to nothing: between offers of nearly equal value that have
 all passed every filter and the capacity. A lottery draws k of n, so the propensity of what was
@@ -122,7 +122,7 @@ def draw(
         raise LotteryError(f"The lottery {lottery_id!r} names somebody twice. Give each once.")
     if not 0 < k < len(ordered):
         raise LotteryError(
-            f"The lottery {lottery_id!r} can not draw {k} of {len(ordered)}: "
+            f"The lottery {lottery_id!r} cannot draw {k} of {len(ordered)}: "
             f"somebody has to be drawn and somebody left out."
         )
     by_lot = sorted(ordered, key=lambda name: (position(lottery_id, name), name))

@@ -1,4 +1,4 @@
-"""This module is about the pictures of a report: effects, balance and overlap as inline SVG.
+"""The charts of a report: effects, balance and overlap as inline SVG.
 
 Plain text in, plain text out: no script, no font and no address from anywhere. Every picture has a
 title that says in words what it shows. Colours differ in brightness too, for print.

@@ -1,4 +1,4 @@
-"""This module is about the report on paper: one HTML page and one JSON file, written whole or not.
+"""Write a report as one HTML page and one JSON file, whole or not at all.
 
 The page is self-contained (no script, no address), prints on A4, and says first what works, what
 does not and what is not known. Takes a finished ``Report``; computes nothing.

@@ -1,4 +1,4 @@
-"""This module is about the report: what our actions caused, as one value.
+"""The report of what our actions caused, as one value.
 
 For each written design: trials, the effect on churn and on revenue with intervals, the naive
 number beside it, segments, money, and the checks. A failed check silences the headline. Where
@@ -30,7 +30,7 @@ LIBRARIES = ("numpy", "scipy", "scikit-learn", "lightgbm", "polars")
 
 @dataclass(frozen=True, kw_only=True)
 class Unanswered:
-    """A design that the data can not answer yet, and why."""
+    """A design that the data cannot answer yet, and why."""
 
     design: Design
     why: str

@@ -1,4 +1,4 @@
-"""This module is about the causal report of a workspace: its log, its snapshots, its currency.
+"""Write the causal report of a workspace: its log, its snapshots, its currency.
 
 Designs are drawn up from the log of decisions alone and written before anything else is read.
 Where no intervention was logged the report says so and names the cheapest lottery.

@@ -1,4 +1,4 @@
-"""This module is about who the accounts are: attributes that are drawn once and stay.
+"""The simulated accounts: attributes that are drawn once and stay.
 
 Arrays with one entry per account, in the order of ``ids``; nothing about behaviour over time.
 """

@@ -1,4 +1,4 @@
-"""This module is about the command that simulates a company."""
+"""The command that simulates a company."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This module is about living through the months: decide, announce, grow, leave or stay, begin.
+"""Simulate the months: decide, announce, grow, leave or stay, begin.
 
 At the start of a month programmes decide by what was known the evening before; then the month's
 contract events happen in order of their day.

@@ -1,4 +1,4 @@
-"""This module is about turning arrays into rows of events, and rows into one checked frame.
+"""Turn arrays into rows of events, and rows into one checked frame.
 
 Rows are narrow until the end: account and user are numbers, times are seconds of the world.
 """

@@ -1,4 +1,4 @@
-"""This module is about what only the simulation knows: true chances, and the true effects.
+"""The truth that only the simulation knows: true chances and true effects.
 
 The product never reads this. For every decision both futures are computed, with and without the
 action, along the same paths and the same announced intentions; they differ only in the factor on

@@ -1,4 +1,4 @@
-"""This module is about the chance to leave: a probability at each end of a period.
+"""The hazard of leaving: a probability at each end of a period.
 
 A contract can only be left where a period ends. The monthly chance is logistic in the state; a
 longer period gathers several months of it. Part of those who leave say so some days before::

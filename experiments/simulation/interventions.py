@@ -1,4 +1,4 @@
-"""This module is about what the company tries, on whom, and what it truly does.
+"""The programmes of the simulated company: what it tries, on whom, and what that truly does.
 
 A programme decides at the start of each month for a group of accounts: by lottery (k of n, the
 order is a hash, so anybody can repeat it) or by a CSM's judgement. An account takes part in one

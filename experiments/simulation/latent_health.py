@@ -1,4 +1,4 @@
-"""This module is about what nobody observes: how each account is doing, day by day.
+"""The latent health of accounts, day by day, which nobody observes.
 
 Health is a number around 0 (an Ornstein-Uhlenbeck process: it drifts, and is pulled back to where
 the account settles). Incidents, a champion who leaves and a clumsy onboarding pull it down. Nothing

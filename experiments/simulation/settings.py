@@ -1,4 +1,4 @@
-"""This module is about what can be chosen about a simulated company, and about its calendar.
+"""The settings of a simulated company, and its calendar.
 
 Days are counted from the first day of the world. Contracts begin on day 1 to 28 of a month, so
 that a period of any number of months ends on the same day of a later month. Values only.
@@ -26,7 +26,7 @@ LONGEST_PERIOD_MONTHS = 12
 
 
 class WorldSettingsError(ValueError):
-    """A world that can not be simulated."""
+    """A world that cannot be simulated."""
 
 
 @dataclass(frozen=True, kw_only=True)

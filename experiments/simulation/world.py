@@ -1,4 +1,4 @@
-"""This module is about a whole simulated company: its timeline, and the truth kept apart from it.
+"""A simulated company: its timeline, and the truth kept apart from it.
 
 ``simulate`` is pure; ``write_world`` puts the timeline and the truth into two folders, of which
 the product reads only the first.

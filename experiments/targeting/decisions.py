@@ -1,4 +1,4 @@
-"""This module is about what a lottery says of whom to act on, told to a person and to programs.
+"""Decide whom to act on by a lottery, and put it in words for people and programs.
 
 From a lottery and the accounts asked about to the arm of each, what each arm is expected to bring
 it, and one sentence: whether it pays to tell accounts apart, by accounts that nothing was learned

@@ -1,4 +1,4 @@
-"""This module is about the facts of accounts in a file, as columns that a model is learned from.
+"""Facts of accounts in a file, as columns that a model is learned from.
 
 A column of numbers is one column, one of few words is one for each word. What a word means is told
 by the trials of a lottery: accounts to decide about are read the same way, and a word that no trial

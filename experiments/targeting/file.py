@@ -1,4 +1,4 @@
-"""This module is about the file of a lottery: who was drawn for what, and what came of it.
+"""Read the file of a lottery: who was drawn for what, and what came of it.
 
 A CSV or Parquet file; one row is one trial:
 
@@ -93,7 +93,7 @@ def lottery_of(
     ``stages`` are columns, in the order of the way to an outcome.
 
     Raises:
-        TableError: a column is missing, a row holds what can not be, or it is no lottery.
+        TableError: a column is missing, a row holds what cannot be, or it is no lottery.
     """
     _refuse_missing(table, file, stages, leave_out)
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
@@ -167,7 +167,7 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> AskedAc
     """The accounts of a table with these facts; other columns are passed over.
 
     Raises:
-        TableError: a column is missing, an account stands there twice, or a fact can not be read.
+        TableError: a column is missing, an account stands there twice, or a fact cannot be read.
     """
     lacking = [
         name for name in ("account_id", *(fact.name for fact in facts)) if name not in table.columns
@@ -224,13 +224,13 @@ def _refuse_missing(
     if strange:
         facts = ", ".join(_fact_names(table, ())) or "none"
         raise TableError(
-            f"{', '.join(strange)} can not be left out of {file}: only a column "
+            f"{', '.join(strange)} cannot be left out of {file}: only a column "
             f"with a fact can. Its facts are {facts}."
         )
     for name in stages:
         why = _no_stage(table, name, stages, leave_out)
         if why is not None:
-            raise TableError(f"{name!r} can not be a stage of {file}: {why}")
+            raise TableError(f"{name!r} cannot be a stage of {file}: {why}")
     if not table.height:
         raise TableError(f"{file} holds no row below its heading. Give one row for each trial.")
 
@@ -238,7 +238,7 @@ def _refuse_missing(
 def _no_stage(
     table: pl.DataFrame, name: str, stages: Sequence[str], leave_out: Collection[str]
 ) -> str | None:
-    """Why a column can not be a stage, and what to do; None where it can."""
+    """Why a column cannot be a stage, and what to do; None where it can."""
     if name not in table.columns or name == "_row":
         return (
             f"there is no such column. Besides what every lottery has, its columns are "

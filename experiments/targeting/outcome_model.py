@@ -1,4 +1,4 @@
-"""This module is about what would come of an account under each arm, for deciding by it.
+"""Predict the outcome of an account under each arm, for deciding by it.
 
 Who decides by the expected outcome needs no proof that accounts differ, only an expectation that
 does not follow luck. One model of all arms gives it: what an account is like, what an arm does to

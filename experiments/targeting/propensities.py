@@ -1,4 +1,4 @@
-"""This module is about how likely each action of a lottery was, as its file says it.
+"""Read how likely each action of a lottery was from its file.
 
 ``propensity`` is the chance of what was drawn, ``propensity:ACTION`` that of each action. The first
 is enough with two actions, or where the chances are the same in all rows.

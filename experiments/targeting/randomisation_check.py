@@ -1,4 +1,4 @@
-"""This module is about whether arms are as a draw by the odds on record makes them.
+"""Test whether the arms have the sizes and facts that the recorded odds imply.
 
 A draw gives every arm as many trials as its odds promise, and arms that are alike in all that was
 known before it. With odds ``e_a`` and a column ``x`` of such facts, the sum of

@@ -1,4 +1,4 @@
-"""This module is about the stages of a lottery's trials: how far each came to its outcome.
+"""The stages of a lottery's trials: how far each came to its outcome.
 
 A stage is a column of 0 and 1, or of false and true: whether a trial came so far (visited, asked
 for an offer). Stages stand in the order of the way: who came to one came to those before, and no
@@ -35,7 +35,7 @@ def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
         dtype = used[name].dtype
         if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null, *WORDS)):
             raise TableError(
-                f"{name!r} can not be a stage of {file}: it is neither numbers nor words "
+                f"{name!r} cannot be a stage of {file}: it is neither numbers nor words "
                 f"({dtype}). Write 1 where a trial came so far and 0 where it did not, or leave "
                 f"the column out (--leave-out {name!r})."
             )
@@ -82,7 +82,7 @@ def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
 def said_of_stages(
     stages: Sequence[str], reached: Bools, outcome: Floats, *, arm: Ints, actions: Sequence[str]
 ) -> list[str]:
-    """How many trials came how far, and what that can not tell; nothing without stages."""
+    """How many trials came how far, and what that cannot tell; nothing without stages."""
     if not stages:
         return []
     trials, counts = len(outcome), reached.sum(axis=0).tolist()

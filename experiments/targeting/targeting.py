@@ -1,4 +1,4 @@
-"""This module is about whom to act on, and with what: the policy that a lottery teaches.
+"""Decide whom to act on, and with what: the policy that a lottery teaches.
 
 Two policies come from the same expected outcomes. One tells accounts apart: each gets the arm whose
 expected outcome less its cost is largest, or none. The other is the simplest there is: everybody
@@ -86,7 +86,7 @@ def decide(
         reached: how far each trial came on the way to an outcome, as `expected_outcomes` reads it.
 
     Raises:
-        SampleError: not one cost for every arm, one for none, or stages that can not be.
+        SampleError: not one cost for every arm, one for none, or stages that cannot be.
     """
     sample = scores.sample
     if cost.shape != (len(sample.arms),) or not np.isfinite(cost).all() or cost[0] != 0:

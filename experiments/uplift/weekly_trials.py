@@ -10,7 +10,7 @@ having survived until the call. ::
     ──[──────────────)──[───────────────────)───[────────────────────)──
                         snapshot                stayed? grew?
 
-Every trial that can not be used is counted, with the reason. Pure over frames.
+Every trial that cannot be used is counted, with the reason. Pure over frames.
 """
 
 from __future__ import annotations

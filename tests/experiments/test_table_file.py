@@ -44,7 +44,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, monkeypatch) -> None
     broken.write_bytes(b"not parquet at all")
     empty.write_text("", encoding="utf-8")
     for path in (broken, empty):
-        with pytest.raises(TableError, match=f"{path.name} can not be read as a table"):
+        with pytest.raises(TableError, match=f"{path.name} cannot be read as a table"):
             read_table(path, "trials")
     monkeypatch.setattr("experiments.table_file.MOST_ROWS", 3)
     pl.DataFrame({"a": [1, 2, 3, 4]}).write_csv(tmp_path / "table.csv")

@@ -1,4 +1,4 @@
-"""This module is about until when an action is worth doing, in hours or in working hours.
+"""Deadlines of actions, in hours or in working hours.
 
 ::
 

@@ -1,4 +1,4 @@
-"""This module is about how an action that passed every stage is said: what, why, on what evidence.
+"""Describe an action that passed every stage: what, why, on what evidence.
 
 Values and words for the ranking of ``policy.py``; decides nothing.
 """

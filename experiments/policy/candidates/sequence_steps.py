@@ -1,4 +1,4 @@
-"""This module is about which step of which sequence is due for an account.
+"""Find the step of each sequence that is due for an account.
 
 Day zero comes from an instant that is known, from a feature that counts days, from an alert, or
 from the first step that was taken. Steps that were missed lapse; nothing is sent late in a row.

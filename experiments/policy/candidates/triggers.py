@@ -1,4 +1,4 @@
-"""This module is about triggers: which actions of a playbook anything brings up for an account.
+"""Find the actions of a playbook that something about the account triggers.
 
 Many actions have a trigger in common, and most of what is asked holds for few accounts. So each
 distinct condition is asked once, and only the actions of those that hold are looked at. Pure.
@@ -25,7 +25,7 @@ class Triggers:
     places: Mapping[str, tuple[int, ...]]
 
     def brought_up(self, facts: Facts, due: Collection[str] = ()) -> list[Action]:
-        """The actions of which a trigger holds (what can not be told does not) or a step is due,
+        """The actions of which a trigger holds (what cannot be told does not) or a step is due,
         in the playbook's order."""
         found = {
             place for text, test in self.tests if test(facts) is True for place in self.places[text]

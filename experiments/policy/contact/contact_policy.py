@@ -1,4 +1,4 @@
-"""This module is about how often and when an account is contacted, by people and programs together.
+"""The contact policy: how often and when an account is contacted, by people and programs.
 
 Cool-down of an action, days between two of a family, caps a week (actions, contacts, contacts by a
 channel, contacts with one person) and quiet hours. A service message (the first word on an

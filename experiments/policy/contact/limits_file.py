@@ -1,4 +1,4 @@
-"""This module is about the limits that a workspace sets for itself: the file ``limits.toml``.
+"""Read the limits that a workspace sets for itself: the file ``limits.toml``.
 
 Every key is a field of ``Limits``; what the file does not name is as usual. The same text says what
 a candidate of ``keepwell evaluate-policy`` changes.
@@ -39,14 +39,14 @@ WHAT_NEXT = "Mend it, or take the line out to go by the usual value."
 
 
 class LimitsError(PolicyError):
-    """What a file says about limits can not be used."""
+    """What a file says about limits cannot be used."""
 
 
 def limits_in(folder: Path) -> Limits:
     """The limits of a workspace: those of its file, and the usual ones where it is silent.
 
     Raises:
-        LimitsError: the file can not be used; the message names the place.
+        LimitsError: the file cannot be used; the message names the place.
     """
     path = folder / LIMITS_FILE
     try:
@@ -55,7 +55,7 @@ def limits_in(folder: Path) -> Limits:
         return USUAL
     except (OSError, UnicodeDecodeError) as exc:
         raise LimitsError(
-            f"{LIMITS_FILE} can not be read ({exc}). Mend the file, or remove it to "
+            f"{LIMITS_FILE} cannot be read ({exc}). Mend the file, or remove it to "
             f"go by the usual limits."
         ) from exc
     changes = parse_limits(text, LIMITS_FILE)

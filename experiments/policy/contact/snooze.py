@@ -1,4 +1,4 @@
-"""This module is about what a person put off: an action that waits until a date they gave.
+"""Snoozes: actions that a person put off until a date.
 
 Whoever knows the account says "not now" of an action, until when and why; until then it is held
 back for that account, in their words. Who takes it back leaves no such value. Pure.

@@ -1,4 +1,4 @@
-"""This module is about invoices: issued when a period begins, paid in time, late, or not at all."""
+"""Invoices: issued when a period begins, paid in time, late, or not at all."""
 
 from __future__ import annotations
 

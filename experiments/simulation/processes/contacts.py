@@ -1,4 +1,4 @@
-"""This module is about sponsors and champions: when they are in touch, leave, and are replaced."""
+"""Sponsors and champions: when they are in touch, leave, and are replaced."""
 
 from __future__ import annotations
 

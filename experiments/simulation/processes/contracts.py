@@ -1,4 +1,4 @@
-"""This module is about contracts as they run: terms, periods, pauses, growth, and the end.
+"""Contracts as they run: terms, periods, pauses, growth, and the end.
 
 A contract that ended goes on being simulated as if it had not, so that what would have been is
 known; only what is written into the timeline stops. The book is changed month by month, by

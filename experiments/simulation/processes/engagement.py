@@ -1,4 +1,4 @@
-"""This module is about the smaller signs of life: onboarding, goals, reviews, surveys, requests.
+"""Engagement beyond usage: onboarding, goals, reviews, surveys, requests.
 
 Everything here follows the latent paths and is drawn as if nobody ever left.
 """

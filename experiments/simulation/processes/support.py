@@ -1,4 +1,4 @@
-"""This module is about tickets: opened, answered, judged, reopened, closed, rated."""
+"""Tickets: opened, answered, judged, reopened, closed, rated."""
 
 from __future__ import annotations
 

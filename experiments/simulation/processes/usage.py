@@ -1,4 +1,4 @@
-"""This module is about who worked in the product on which day, and what they did there.
+"""Usage: who worked in the product on which day, and what they did there.
 
 People of one account are slots: the first is the champion, the second the sponsor, the rest admins
 and operators. Slots fill as the team grows. Activity is drawn for the whole world at once, as if

@@ -73,8 +73,8 @@ def test_reports_and_pages_say_money_in_one_form() -> None:
 
 def test_doubt_is_said_in_doubt() -> None:
     assert headline(-0.07, 0.03) == (
-        "Success call: not known. The change in churn within 90 days is −2.0 points, and anything "
-        "from −7.0 to +3.0 points fits the data."
+        "Success call: not known. The change in churn within 90 days is −2.0 points (95% interval "
+        "−7.0 to +3.0 points)."
     )
 
 

@@ -273,7 +273,7 @@ def document(**changes):
         ({"segment": 3}, "`segment` is 3"),
         ({"grade": "F"}, "has grade 'F'"),
         ({"standard_error": 0.0}, "the error and both counts are positive"),
-        ({"measured_to": "yesterday"}, "a moment can not be read"),
+        ({"measured_to": "yesterday"}, "a moment cannot be read"),
         ({"measured_to": "2026-01-01T00:00:00"}, "no time zone"),
     ],
 )
@@ -309,7 +309,7 @@ def test_an_effect_twice_is_refused():
 def test_a_file_too_large_or_not_text_is_refused(tmp_path):
     path = tmp_path / EFFECTS_FILE
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(EvidenceError, match="can not be read"):
+    with pytest.raises(EvidenceError, match="cannot be read"):
         read_effects(tmp_path)
     path.write_bytes(b" " * (MOST_BYTES + 1))
     with pytest.raises(EvidenceError, match="at most 4,000,000 are read"):

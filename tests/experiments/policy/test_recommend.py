@@ -589,7 +589,7 @@ def test_a_model_is_not_overruled_by_a_warning_sign():
     assert told.value.probability == 0.02
 
 
-# -- what can not be used ------------------------------------------------------------------------
+# -- what cannot be used ------------------------------------------------------------------------
 
 
 def test_a_moment_without_a_zone_is_refused():

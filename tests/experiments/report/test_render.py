@@ -95,8 +95,8 @@ def test_the_page_is_whole_and_calls_nobody(report: Report, nothing: Report) -> 
 def test_the_page_says_first_what_leadership_asks(report: Report) -> None:
     text = Outline(report_html(report)).text
     headline = plain(report.actions[0].headline)
-    assert text.index(headline) < text.index("May it be believed?")
-    assert text.index("Evidence: grade A") < text.index("May it be believed?")
+    assert text.index(headline) < text.index("Can it be trusted?")
+    assert text.index("Evidence: grade A") < text.index("Can it be trusted?")
     for words in (
         "95% interval",
         "Counted as “saves”",

@@ -114,7 +114,7 @@ def test_the_same_seed_gives_the_same_report(world: EventWorld) -> None:
 
 
 def test_hidden_judgement_is_caught_by_the_placebo() -> None:
-    """People knew something that no feature shows: the adjustment can not work, and must not."""
+    """People knew something that no feature shows: the adjustment cannot work, and must not."""
     world = event_world(np.random.default_rng(5), accounts=2000, hidden=1.0, programmes=("judged",))
     placebo = event_world(
         np.random.default_rng(5), accounts=2000, hidden=1.0, programmes=("judged",)

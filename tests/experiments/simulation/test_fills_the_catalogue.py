@@ -1,4 +1,4 @@
-"""The simulated company sends what the CRM sample can not: something in every theme of features."""
+"""The simulated company sends what the CRM sample cannot: something in every theme of features."""
 
 from __future__ import annotations
 

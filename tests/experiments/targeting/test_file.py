@@ -345,7 +345,7 @@ def test_an_action_called_as_doing_nothing_is_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["visits", "outcome"])
 def test_only_facts_can_be_left_out(name: str) -> None:
-    with pytest.raises(TableError, match=f"{name} can not be left out of .* facts are seats"):
+    with pytest.raises(TableError, match=f"{name} cannot be left out of .* facts are seats"):
         lottery_of(trials(), FILE, leave_out=[name])
 
 

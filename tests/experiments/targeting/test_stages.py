@@ -1,4 +1,4 @@
-"""Stages say how far each trial came; what can not be one, or tells nothing, is said."""
+"""Stages say how far each trial came; what cannot be one, or tells nothing, is said."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_column_that_holds_no_flags_is_refused_by_its_type(
 ) -> None:
     on_the_way(visited=flags).write_parquet(tmp_path / "lottery.parquet")
     assert message_of(read_table(tmp_path / "lottery.parquet", "trials"), ["visited"]) == (
-        f"'visited' can not be a stage of lottery.csv: it is neither numbers nor words ({dtype}). "
+        f"'visited' cannot be a stage of lottery.csv: it is neither numbers nor words ({dtype}). "
         f"Write 1 where a trial came so far and 0 where it did not, or leave the column out "
         f"(--leave-out 'visited')."
     )
@@ -227,7 +227,7 @@ def test_why_a_column_can_not_be_a_stage_is_said(
         pl.lit(1 / 3).alias(f"propensity:{name}") for name in ("none", "call", "mail")
     )
     assert message_of(table, stages, leave_out) == (
-        f"{stages[0]!r} can not be a stage of lottery.csv: {why}"
+        f"{stages[0]!r} cannot be a stage of lottery.csv: {why}"
     )
 
 

@@ -140,8 +140,8 @@ def test_what_could_not_be_read_is_tried_again_and_told_once(tmp_path, caplog):
     path.unlink()
     path.mkdir()
     assert [limits.current().contacts_per_week for _ in range(3)] == [1, 1, 1]
-    assert "limits.toml can not be read" in str(limits.problem)
-    assert len([one for one in caplog.messages if "can not be read" in one]) == 1
+    assert "limits.toml cannot be read" in str(limits.problem)
+    assert len([one for one in caplog.messages if "cannot be read" in one]) == 1
     path.rmdir()
     path.write_text("contacts_per_week = 2", encoding="utf-8")
     assert limits.current().contacts_per_week == 2

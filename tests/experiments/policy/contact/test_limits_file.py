@@ -138,11 +138,11 @@ def test_what_can_not_be_used_is_named(tmp_path, text, message):
 
 def test_a_file_that_can_not_be_read_is_said(tmp_path):
     (tmp_path / LIMITS_FILE).write_bytes(b'time_zone = "Z\xfcrich"')
-    with pytest.raises(LimitsError, match=r"limits\.toml can not be read .*remove it to go by"):
+    with pytest.raises(LimitsError, match=r"limits\.toml cannot be read .*remove it to go by"):
         limits_in(tmp_path)
     (tmp_path / LIMITS_FILE).unlink()
     (tmp_path / LIMITS_FILE).mkdir()
-    with pytest.raises(LimitsError, match="can not be read"):
+    with pytest.raises(LimitsError, match="cannot be read"):
         limits_in(tmp_path)
 
 
