@@ -68,7 +68,7 @@ def read_table(path: Path, of: str) -> pl.DataFrame:
     return frame
 
 
-def numbers_in(
+def parse_numbers(
     table: pl.DataFrame, name: str, file: str = "", *, next_step: str = "Write a number."
 ) -> pl.Series:
     """A column as numbers, null where it is empty; ``file`` is named where there are several.
@@ -79,7 +79,7 @@ def numbers_in(
     """
     column = table[name]
     if not column.dtype.is_numeric() and column.dtype != pl.Null:
-        text = text_in(table, name, file)
+        text = parse_text(table, name, file)
         numbers = text.cast(pl.Float64, strict=False)
         wrong = (text.fill_null("") != "") & numbers.is_null()
         if wrong.any():
@@ -93,7 +93,7 @@ def numbers_in(
     return column.cast(pl.Float64)
 
 
-def text_in(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
+def parse_text(table: pl.DataFrame, name: str, file: str = "") -> pl.Series:
     """A column as text, without blanks around it.
 
     Raises:

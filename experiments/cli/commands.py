@@ -119,8 +119,8 @@ def whom_to_act_on(
     import numpy as np
 
     from experiments.table_file import read_table
-    from experiments.targeting.decisions import costs_of, decisions_of
-    from experiments.targeting.file import ASKED_ROWS, ITS_ROWS, asked_of, lottery_of
+    from experiments.targeting.decisions import decide_by_lottery, parse_costs
+    from experiments.targeting.file import ASKED_ROWS, ITS_ROWS, read_accounts, read_lottery
 
     if file.suffix.lower() not in (".csv", ".parquet") or file.is_dir():
         raise CommandError(
@@ -133,17 +133,17 @@ def whom_to_act_on(
         )
     if not currency.strip():
         raise CommandError("Say what outcomes and costs are in: --currency USD.")
-    drawn = lottery_of(
+    drawn = read_lottery(
         read_table(lottery, ITS_ROWS),
         lottery.name,
         nothing=no_action,
         stages=stage or (),
         leave_out=leave_out or (),
     )
-    costs = costs_of(cost or (), drawn.actions)
-    accounts = asked_of(read_table(asked, ASKED_ROWS), asked.name, drawn.facts)
+    costs = parse_costs(cost or (), drawn.actions)
+    accounts = read_accounts(read_table(asked, ASKED_ROWS), asked.name, drawn.facts)
     with nullcontext() if as_json else step("Learning from the lottery and deciding"):
-        found = decisions_of(
+        found = decide_by_lottery(
             drawn, accounts, cost=costs, currency=currency.strip(), rng=np.random.default_rng(seed)
         )
     _write_table(found.frame(), file)

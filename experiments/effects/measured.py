@@ -148,7 +148,7 @@ class Belief:
         }
 
 
-def believed(
+def mix_belief(
     prior: Prior, probability: float, effect: ActionEffect | None, kept: float = 1.0
 ) -> Belief:
     """The prior for an account with this probability, mixed with what was measured.
@@ -156,7 +156,7 @@ def believed(
     ``kept`` is the share of the playbook's promises that came true with other actions.
 
     >>> prior = Prior(outcome="churn", mean=0.1, strength=35, grade="E", basis="A guess.")
-    >>> round(believed(prior, 0.2, None).mean, 3), round(believed(prior, 0.2, None).deviation, 3)
+    >>> round(mix_belief(prior, 0.2, None).mean, 3), round(mix_belief(prior, 0.2, None).deviation, 3)
     (0.02, 0.01)
     """
     mean, deviation = probability * (prior.mean * kept), probability * prior.deviation

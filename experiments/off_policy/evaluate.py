@@ -92,13 +92,13 @@ class Evaluation:
         if self.comparison is None:
             return f"Nothing can be learned from this log. {self.why_nothing} {A_LOTTERY}"
         gain = self.comparison
-        said = (
+        gained = (
             f"by {gain.difference:+,.2f} {self.unit} a decision (95 % interval "
             f"{gain.low:+,.2f} to {gain.high:+,.2f}; at least {gain.bound:+,.2f} with "
             f"one-sided 95 % confidence)"
         )
         if self.passes:
-            return f"The candidate passes: it would have earned more, {said}."
+            return f"The candidate passes: it would have earned more, {gained}."
         if (self.unsupported or 0.0) > MOST_UNSUPPORTED:
             return (
                 f"The candidate does not pass: {self.unsupported:.0%} of its choices are "
@@ -119,9 +119,7 @@ class Evaluation:
                 f"of its own, and {LEAST_EFFECTIVE:.0f} are the least for a verdict. Wait for "
                 f"more decisions, or let chance choose what it would choose more often."
             )
-        return (
-            f"The candidate does not pass: its value differs {said}, and that bound is not above 0."
-        )
+        return f"The candidate does not pass: its value differs {gained}, and that bound is not above 0."
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -160,25 +158,25 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """What was read, and how far it reaches."""
-        said = [
+        found = [
             f"{self.rows:,} decisions: {self.used:,} in which chance had a say and whose "
             f"outcome is known, of {self.accounts:,} accounts; {self.without_chance:,} with "
             f"propensity 1, which are no evidence; {self.without_reward:,} whose outcome is "
             f"not known yet."
         ]
         if self.not_context:
-            said.append(
+            found.append(
                 f"Not read as context, being neither numbers nor few words: "
                 f"{', '.join(self.not_context)}."
             )
         if self.values is not None:
             value = self.values[DEFAULT]
-            said.append(
+            found.append(
                 f"What was logged earned {self.earned:,.2f} {self.unit} a decision. For "
                 f"the candidate the log is worth {value.effective:,.0f} decisions; the "
                 f"largest weight of one is {value.largest_weight:.1%} of all."
             )
-        return [*said, self.verdict]
+        return [*found, self.verdict]
 
 
 def evaluate_choices(choices: Choices, *, unit: str, rng: np.random.Generator) -> Evaluation:

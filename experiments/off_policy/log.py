@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from experiments.table_file import MOST_WORDS, TableError, numbers_in, refuse_rows
+from experiments.table_file import MOST_WORDS, TableError, parse_numbers, refuse_rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -69,7 +69,7 @@ class Choices:
     not_context: tuple[str, ...]
 
 
-def choices_of(table: pl.DataFrame) -> Choices:
+def build_logged_choices(table: pl.DataFrame) -> Choices:
     """The decisions of a table that another policy can be judged on.
 
     Raises:
@@ -85,8 +85,8 @@ def choices_of(table: pl.DataFrame) -> Choices:
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
     table = table.with_columns(
         action=pl.col("action").cast(pl.String),
-        propensity=numbers_in(table, "propensity"),
-        reward=numbers_in(table, "reward"),
+        propensity=parse_numbers(table, "propensity"),
+        reward=parse_numbers(table, "reward"),
     )
     refuse_rows(table, pl.col("action").fill_null("").str.strip_chars() == "", "has no action")
     refuse_rows(
@@ -144,9 +144,9 @@ def _candidate(used: pl.DataFrame, actions: tuple[str, ...]) -> Floats:
     wide = [name for name in used.columns if name.startswith(CANDIDATE_OF)]
     forms = [CANDIDATE in used.columns, bool(wide), PROBABILITY in used.columns]
     if sum(forms) != 1:
-        said = "does not say" if not any(forms) else "says in more than one form"
+        finding = "does not say" if not any(forms) else "says in more than one form"
         raise ChoicesError(
-            f"The table {said} what the candidate would do. Give one of: a column {CANDIDATE!r} "
+            f"The table {finding} what the candidate would do. Give one of: a column {CANDIDATE!r} "
             f"with the action, columns {CANDIDATE_OF + 'ACTION'!r} with the probability of each, "
             f"or {PROBABILITY!r} of the logged action where there are two actions."
         )
@@ -159,7 +159,7 @@ def _candidate(used: pl.DataFrame, actions: tuple[str, ...]) -> Floats:
         refuse_rows(used, pl.col(CANDIDATE).is_null(), "does not say what the candidate would do")
         chosen = [place[name] for name in used[CANDIDATE].cast(pl.String)]
         return np.eye(len(actions))[np.array(chosen, dtype=np.int64)]
-    used = used.with_columns(numbers_in(used, PROBABILITY).alias(PROBABILITY))
+    used = used.with_columns(parse_numbers(used, PROBABILITY).alias(PROBABILITY))
     refuse_rows(
         used,
         ~pl.col(PROBABILITY).is_between(0, 1).fill_null(value=False),
@@ -185,7 +185,7 @@ def _wide(used: pl.DataFrame, prefix: str, actions: tuple[str, ...]) -> Floats |
     found = np.zeros((used.height, len(actions)))
     for number, action in enumerate(actions):
         if f"{prefix}{action}" in used.columns:
-            found[:, number] = numbers_in(used, f"{prefix}{action}").to_numpy()
+            found[:, number] = parse_numbers(used, f"{prefix}{action}").to_numpy()
     total = found.sum(axis=1)
     wrong = np.flatnonzero(~((found >= 0).all(axis=1) & (np.abs(total - 1) <= ROUNDING)))
     if len(wrong):
@@ -198,13 +198,13 @@ def _wide(used: pl.DataFrame, prefix: str, actions: tuple[str, ...]) -> Floats |
 
 
 def _check_logged(used: pl.DataFrame, logged: Floats, chosen: Ints) -> None:
-    said = logged[np.arange(len(chosen)), chosen]
-    wrong = np.flatnonzero(np.abs(said - used["propensity"].to_numpy()) > ROUNDING)
+    stated = logged[np.arange(len(chosen)), chosen]
+    wrong = np.flatnonzero(np.abs(stated - used["propensity"].to_numpy()) > ROUNDING)
     if len(wrong):
         row = int(wrong[0])
         raise ChoicesError(
             f"Row {used['_row'][row]} has the propensity {used['propensity'][row]:g}, and "
-            f"{LOGGED_OF}{used['action'][row]} says {said[row]:g}. Both are the probability of "
+            f"{LOGGED_OF}{used['action'][row]} says {stated[row]:g}. Both are the probability of "
             f"what was chosen."
         )
 

@@ -15,7 +15,7 @@ from registry.playbook.conflicts import GivesWay
 from registry.playbook.playbook import Playbook
 
 
-def gives_way(
+def resolve_conflicts(
     paying: Iterable[Candidate],
     playbook: Playbook,
     last_done: Mapping[str, datetime],
@@ -48,7 +48,7 @@ def gives_way(
     return refused
 
 
-def gives_way_to_past(
+def refuse_after_conflict(
     action_id: str, playbook: Playbook, last_done: Mapping[str, datetime], as_of: datetime
 ) -> Refusal | None:
     """Whether the action gives way to what was done lately, whatever else is to be done now."""

@@ -125,7 +125,7 @@ def test_of(condition: Condition) -> Test:
     return _TESTS.of(condition)[0]
 
 
-def judge(condition: Condition, facts: Facts) -> Verdict:
+def explain_condition(condition: Condition, facts: Facts) -> Verdict:
     """Whether all clauses hold, in words; one that fails outweighs one that is not known."""
     _, tests = _TESTS.of(condition)
     verdicts = [
@@ -180,12 +180,12 @@ def label(name: str) -> str:
     return " ".join(words)
 
 
-def say(name: str, value: Value, phrases: Mapping[str, str]) -> str:
+def describe_value(name: str, value: Value, phrases: Mapping[str, str]) -> str:
     """A figure or attribute with its value, as read out.
 
-    >>> say("price_plan", "starter", {}), say("tickets_open", 3.0, {})
+    >>> describe_value("price_plan", "starter", {}), describe_value("tickets_open", 3.0, {})
     ('price plan starter', 'tickets open: 3')
-    >>> say("tickets_open", 3.0, {"tickets_open": "{value:.0f} open tickets"})
+    >>> describe_value("tickets_open", 3.0, {"tickets_open": "{value:.0f} open tickets"})
     '3 open tickets'
     """
     if value is None:
@@ -284,7 +284,7 @@ def _judge_clause(clause: Clause, holds: bool | None, facts: Facts) -> Verdict:
             figure = facts.shows.get(clause.alert, "")
             value = facts.values.get(figure)
             words = facts.alert_words.get(clause.alert, _spaced(clause.alert))
-            number = "" if value is None else f" ({say(figure, value, facts.phrases)})"
+            number = "" if value is None else f" ({describe_value(figure, value, facts.phrases)})"
             return Verdict(
                 holds=holds,
                 words=f"warning sign: {words}{number}"
@@ -307,15 +307,15 @@ def _comparison_in_words(clause: Comparison, holds: bool | None, facts: Facts) -
         return Verdict(
             holds=True, words="", ask=(clause.name,) if clause.when_unknown == "ask" else ()
         )
-    said = say(clause.name, value, facts.phrases)
+    described = describe_value(clause.name, value, facts.phrases)
     if not holds:
         return Verdict(
             holds=False,
-            words=f"{said}, {_asked(clause)} is needed",
+            words=f"{described}, {_asked(clause)} is needed",
             from_when=_waits_until(clause, value, facts.values_as_of),
         )
     return Verdict(
-        holds=True, words=said, bound="" if isinstance(clause.value, tuple) else _asked(clause)
+        holds=True, words=described, bound="" if isinstance(clause.value, tuple) else _asked(clause)
     )
 
 

@@ -14,7 +14,7 @@ from experiments.policy.recommendation import Candidate
 from experiments.policy.state import AccountState
 from experiments.policy.withholding import Refusal
 from experiments.randomisation.holdout import Standing
-from experiments.randomisation.keyed_draw import Draw, Exploration, LotteryKey, draw, seeded
+from experiments.randomisation.keyed_draw import Draw, Exploration, LotteryKey, draw, draw_with_seed
 from registry.playbook.playbook import Playbook
 
 
@@ -70,7 +70,9 @@ def by_lot(
     ][: chance.exploration.most_actions]
     if share == 0 or len(near) < 2 or near[0] != ranked[0].action_id:
         return ranked, None
-    lot = draw(seeded(chance.seed), near, k=1, lottery_id=chance.lottery_id, key_id=chance.key_id)
+    lot = draw(
+        draw_with_seed(chance.seed), near, k=1, lottery_id=chance.lottery_id, key_id=chance.key_id
+    )
     first = next(c for c in ranked if c.action_id == lot.drawn[0])
     return [first, *(c for c in ranked if c is not first)], lot
 

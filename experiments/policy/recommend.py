@@ -37,7 +37,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from experiments.effects.measured import GOOD, NO_EVIDENCE, Evidence
-from experiments.policy.arbitration import gives_way, gives_way_to_past, one_of_each_family
+from experiments.policy.arbitration import (
+    one_of_each_family,
+    refuse_after_conflict,
+    resolve_conflicts,
+)
 from experiments.policy.candidates.sentences import (
     DO_NOTHING,
     Proposal,
@@ -47,15 +51,15 @@ from experiments.policy.candidates.sentences import (
 )
 from experiments.policy.candidates.sequence_steps import DueStep, due_steps
 from experiments.policy.candidates.triggers import triggers_of
-from experiments.policy.conditions import Facts, holds, judge
+from experiments.policy.conditions import Facts, explain_condition, holds
 from experiments.policy.contact.contact_policy import (
     WEEK,
     ContactWeek,
     is_contact,
-    quiet_now,
-    too_soon,
+    refuse_in_cool_down,
+    refuse_in_quiet_hours,
 )
-from experiments.policy.contact.snooze import PutOff, not_yet
+from experiments.policy.contact.snooze import PutOff, refuse_snoozed
 from experiments.policy.exploration import AccountChance, by_lot, held_out
 from experiments.policy.prior_shrinkage import Promise, promise_for
 from experiments.policy.recommendation import Candidate, Recommendation, Withheld
@@ -66,7 +70,7 @@ from experiments.policy.state import (
     PastAction,
     PolicyError,
 )
-from experiments.policy.value import Stakes, chance_of, stakes, value_of
+from experiments.policy.value import Stakes, chance_of, compute_stakes, value_of
 from experiments.policy.withholding import Refusal, may_harm, not_allowed, not_worth_it
 from experiments.randomisation.holdout import Standing
 from registry.playbook.actions import Action
@@ -207,11 +211,11 @@ def rule_against(
     is_held_out = standing is not None and standing.is_held_out and not action.service_message
     return (
         _barred(action, question)
-        or too_soon(action, playbook, question.past, as_of)
-        or _week(question).full_for(action)
-        or gives_way_to_past(action.id, playbook, question.facts.last_done, as_of)
+        or refuse_in_cool_down(action, playbook, question.past, as_of)
+        or _week(question).refuse_over_cap(action)
+        or refuse_after_conflict(action.id, playbook, question.facts.last_done, as_of)
         or (held_out(standing) if is_held_out and standing is not None else None)
-        or quiet_now(action, playbook, state, limits, question.asked_at)
+        or refuse_in_quiet_hours(action, playbook, state, limits, question.asked_at)
     )
 
 
@@ -255,7 +259,7 @@ def _asked(
         evidence=evidence,
         promise=promise_for(evidence, playbook),
         facts=_facts(state, playbook, past, as_of, phrases or {}, alert_words or {}),
-        at_stake=stakes(state, playbook.assumptions, limits),
+        at_stake=compute_stakes(state, playbook.assumptions, limits),
     )
 
 
@@ -288,10 +292,12 @@ def _alone(proposal: Proposal, question: _Question, week: ContactWeek) -> Candid
     kept = question.promise.of(action.id)
     refusal = (
         _barred(action, question)
-        or not_yet(action.id, question.put_off, question.asked_at)
-        or too_soon(action, playbook, question.past, question.as_of)
-        or quiet_now(action, playbook, question.state, question.limits, question.asked_at)
-        or week.full_for(action)
+        or refuse_snoozed(action.id, question.put_off, question.asked_at)
+        or refuse_in_cool_down(action, playbook, question.past, question.as_of)
+        or refuse_in_quiet_hours(
+            action, playbook, question.state, question.limits, question.asked_at
+        )
+        or week.refuse_over_cap(action)
     )
     if refusal is not None:
         return refusal
@@ -316,7 +322,7 @@ def _together(
     """What is left of those worth doing, best first, by the rules between them; the rest is
     withheld."""
     playbook = question.playbook
-    refused = gives_way(paying, playbook, question.facts.last_done, question.as_of)
+    refused = resolve_conflicts(paying, playbook, question.facts.last_done, question.as_of)
     left = [candidate for candidate in paying if candidate.action_id not in refused]
     refused |= one_of_each_family(left, playbook)
     chosen: list[Candidate] = []
@@ -324,7 +330,7 @@ def _together(
         action = playbook.by_id[candidate.action_id]
         refusal = refused.get(action.id)
         if refusal is None:
-            full = week.full_for(action)
+            full = week.refuse_over_cap(action)
             refusal = None if full is None else replace(full, stage="rank")
         if refusal is None:
             chosen.append(candidate)
@@ -378,12 +384,12 @@ def _proposals(question: _Question) -> list[Proposal]:
         due.setdefault(due_step.step.action, due_step)
     found = []
     words: dict[str, str] = {}  # several actions have a trigger in common
-    for action in triggers_of(question.playbook).brought_up(facts, due):
+    for action in triggers_of(question.playbook).find_triggered_actions(facts, due):
         met = [condition for condition in action.triggers if holds(condition, facts) is True]
         step = due.get(action.id)
         for condition in met:
             if condition.text not in words:
-                words[condition.text] = judge(condition, facts).words
+                words[condition.text] = explain_condition(condition, facts).words
         because = [words[condition.text] for condition in met]
         times = [
             question.state.alert_raised_at[alert]

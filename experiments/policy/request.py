@@ -198,7 +198,7 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
             f"{', '.join(get_args(ScoreSource))}."
         )
     quiet = limits["quiet_hours"]
-    said = stored["evidence"]
+    evidence = stored["evidence"]
     chance, standing = stored["chance"], stored["standing"]
     return PolicyInputs(
         as_of=datetime.fromisoformat(stored["as_of"]),
@@ -221,10 +221,10 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
         evidence=Evidence(
             effects=tuple(
                 effect_from(row, f"stored effect number {number}")
-                for number, row in enumerate(said["effects"], 1)
+                for number, row in enumerate(evidence["effects"], 1)
             ),
-            segment_attribute=said["segment_attribute"],
-            problem=said["problem"],
+            segment_attribute=evidence["segment_attribute"],
+            problem=evidence["problem"],
         ),
         chance=None
         if chance is None
@@ -254,8 +254,8 @@ def _read(stored: Mapping[str, Any]) -> PolicyInputs:
 
 
 def _asked_at(stored: Mapping[str, Any]) -> datetime | None:
-    said = stored["asked_at"] if stored["version"] >= 3 else None
-    return None if said is None else datetime.fromisoformat(said)
+    asked_at = stored["asked_at"] if stored["version"] >= 3 else None
+    return None if asked_at is None else datetime.fromisoformat(asked_at)
 
 
 def _past(row: Mapping[str, Any]) -> PastAction:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import Belief, believed
+from experiments.effects.measured import Belief, mix_belief
 from experiments.policy.state import AccountState, Limits
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Assumptions
@@ -91,7 +91,7 @@ NOTHING = ActionValue(
 """What doing nothing is worth: the measure for all else."""
 
 
-def stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
+def compute_stakes(state: AccountState, assumed: Assumptions, limits: Limits) -> Stakes:
     """What is at stake with the account, and which of it is assumed."""
     notes: list[str] = []
     status = state.attributes.get("contract_status")
@@ -176,7 +176,7 @@ def value_of(
         return None
     if prior.outcome == "none":
         kept = 1.0  # a chance to be worth something, not an effect that anybody measured
-    belief = believed(prior, probability, effect, kept)
+    belief = mix_belief(prior, probability, effect, kept)
     room = 1 - probability if prior.outcome == "expansion" else 1.0
     if effect is None:
         uplift = min(belief.mean, room)

@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Literal
 
 from experiments.effects.action_effect import OUTCOME_WORDS
-from experiments.effects.measured import GOOD, Evidence, believed, most_harm
-from experiments.policy.conditions import Facts, holds, judge, label, requirement
+from experiments.effects.measured import GOOD, Evidence, mix_belief, most_harm
+from experiments.policy.conditions import Facts, explain_condition, holds, label, requirement
 from experiments.policy.value import ActionValue
 from registry.playbook.actions import Action
 from registry.playbook.playbook import Playbook
@@ -67,7 +67,7 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
             continue
         if holds(guard.condition, facts) is True:  # words only where they are needed
             continue
-        verdict = judge(guard.condition, facts)
+        verdict = explain_condition(guard.condition, facts)
         if verdict.holds is None:
             return _unknown(verdict.unknown)
         if not verdict.holds:
@@ -81,7 +81,7 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
     for condition in action.eligibility:
         if holds(condition, facts) is True:
             continue
-        verdict = judge(condition, facts)
+        verdict = explain_condition(condition, facts)
         if verdict.holds is None:
             return _unknown(verdict.unknown)
         if not verdict.holds:
@@ -95,7 +95,7 @@ def not_allowed(action: Action, playbook: Playbook, facts: Facts) -> Refusal | N
     return None
 
 
-def to_look_at(action: Action, playbook: Playbook, facts: Facts) -> tuple[str, ...]:
+def find_unknown_values(action: Action, playbook: Playbook, facts: Facts) -> tuple[str, ...]:
     """Unknown values that a person has to look at before the action is carried out."""
     conditions = [
         guard.condition
@@ -106,7 +106,7 @@ def to_look_at(action: Action, playbook: Playbook, facts: Facts) -> tuple[str, .
         name
         for condition in (*conditions, *action.eligibility)
         if condition.may_ask
-        for name in judge(condition, facts).ask
+        for name in explain_condition(condition, facts).ask
     ]
     return tuple(dict.fromkeys(names))
 
@@ -134,7 +134,7 @@ def may_harm(
             most_harm(effect.estimate, effect.standard_error) if effect.high < 0 else -1.0
         )  # the data alone: only harm that they show
         if GOOD.get(action.prior.outcome) == outcome:
-            belief = believed(action.prior, probability, effect, kept)
+            belief = mix_belief(action.prior, probability, effect, kept)
             most = max(most, most_harm(belief.mean, belief.deviation))
         if most > tolerance:
             return Refusal(

@@ -51,11 +51,11 @@ class LotteryKey:
         return hmac.new(self.secret, _message(("seed", *names)), hashlib.sha256).hexdigest()
 
 
-def seeded(seed: str) -> Position:
+def draw_with_seed(seed: str) -> Position:
     """Positions by a seed that ``LotteryKey.seed`` gave.
 
     >>> key = LotteryKey(key_id="2026", secret=bytes(32))
-    >>> seeded(key.seed("acme"))("call") == seeded(key.seed("acme"))("call")
+    >>> draw_with_seed(key.seed("acme"))("call") == draw_with_seed(key.seed("acme"))("call")
     True
     """
     try:

@@ -16,7 +16,7 @@ from experiments.causal.design import write_design
 from experiments.causal.interventions import propose_designs
 from experiments.causal.power import ExperimentCandidate, PowerError, churn_base_rate
 from experiments.effects.measured import HORIZON_DAYS
-from experiments.policy.contact.limits_file import USUAL, limits_in
+from experiments.policy.contact.limits_file import USUAL, read_limits
 from experiments.policy.state import Limits
 from experiments.report.render import write_report
 from experiments.report.report import Report, build_report, no_intervention_report
@@ -57,7 +57,7 @@ def report_on(
             events, as_of=as_of, snapshots=moments, horizon_days=HORIZON_DAYS
         )
     )
-    limits = limits_in(workspace.root)
+    limits = read_limits(workspace.root)
     costs = {action.id: full_cost(action, limits) for action in playbook().actions}
     currency = workspace.settings.currency
     if designs:

@@ -222,9 +222,9 @@ def _chances(book: ContractBook, rows: Ints, day: int) -> pl.DataFrame:
         foreseen = foreseen_hazard(
             book.accounts, book.paths, rows[near], day, end[near], billing[near]
         )
-        said = book.intended[rows[near]] & (turn == 0)
+        announced = book.intended[rows[near]] & (turn == 0)
         drawn = book.intent_drawn[rows[near]] & (turn == 0)
-        chance[near] = np.where(drawn, given_intent(foreseen, said), foreseen)
+        chance[near] = np.where(drawn, given_intent(foreseen, announced), foreseen)
         factor = np.where(end <= book.factor_until[rows], book.factor[rows], 1.0)
         for days, left in stays.items():
             left *= np.where(end < day + days, 1 - np.minimum(chance * factor, CERTAIN), 1.0)

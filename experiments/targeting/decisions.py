@@ -20,8 +20,8 @@ from experiments.causal.estimates import CONFIDENCE, mean_and_error
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import Floats
 from experiments.targeting.file import AskedAccounts, Lottery
-from experiments.targeting.stages import said_of_stages
-from experiments.targeting.targeting import ArmDecisions, decide
+from experiments.targeting.stages import describe_stages
+from experiments.targeting.targeting import ArmDecisions, decide_arms
 
 NOT_LEARNED_FROM = "on accounts that it was not learned from"
 DECIMALS = 4
@@ -29,7 +29,7 @@ DECIMALS = 4
 
 
 class CostError(ValueError):
-    """What the actions cost was not said, or not in a way that can be."""
+    """The costs of the actions are missing or cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,21 +72,23 @@ class LotteryDecisions:
         always = f"always {self.lottery.actions[self.simplest]!r}" + (
             ", that is to act on nobody" if self.simplest == 0 else ""
         )
-        gain, low, high = self._said(held_out.gain, held_out.low, held_out.high, sign=True)
-        said = (
+        gain, low, high = self._format_amounts(
+            held_out.gain, held_out.low, held_out.high, sign=True
+        )
+        gained = (
             f"{gain} {self.currency} a trial beside the same for everybody (95 % interval "
             f"{low} to {high}), {NOT_LEARNED_FROM}"
         )
         if self.shown_to_pay:
-            return f"Telling accounts apart pays: {said}."
+            return f"Telling accounts apart pays: {gained}."
         if self.decided.tells_apart and (self.decided.told_apart == self.simplest).all():
             return (
-                f"Telling accounts apart was not shown to pay here: {said}. Of these accounts "
+                f"Telling accounts apart was not shown to pay here: {gained}. Of these accounts "
                 f"all have the same action either way: {always}."
             )
         if self.decided.tells_apart:
             return (
-                f"Telling accounts apart was not shown to pay here: {said}. Each account has "
+                f"Telling accounts apart was not shown to pay here: {gained}. Each account has "
                 f"its own action in the file, since that brought more; the simplest policy is "
                 f"{always}; to follow it, take the column simplest_policy instead of action."
             )
@@ -95,7 +97,7 @@ class LotteryDecisions:
             # Not "loses": worlds in which every policy is worth the same end here twice as often
             # as the interval promises (26 of 495; 2.5 % would be 12).
             return (
-                f"Telling accounts apart was not shown to pay here, it rather loses: {said}. "
+                f"Telling accounts apart was not shown to pay here, it rather loses: {gained}. "
                 f"{simplest}"
             )
         if held_out.low == held_out.high:
@@ -103,19 +105,19 @@ class LotteryDecisions:
                 f"Telling accounts apart was not shown to pay here: {NOT_LEARNED_FROM} it does "
                 f"the same for everybody. {simplest}"
             )
-        return f"Telling accounts apart was not shown to pay here: {said}. {simplest}"
+        return f"Telling accounts apart was not shown to pay here: {gained}. {simplest}"
 
     def lines(self) -> list[str]:
         """What was read, what the decisions are worth, and the verdict."""
         lottery, held_out = self.lottery, self.decided.held_out
-        value, alike = self._said(held_out.value, held_out.alike)
+        value, alike = self._format_amounts(held_out.value, held_out.alike)
         repeated = sum(name in lottery.account_ids for name in self.asked.account_ids)
         return [
             f"Of {lottery.rows:,} rows {len(lottery.outcome):,} were learned from, of "
             f"{len(lottery.account_ids):,} accounts; {lottery.without_chance:,} with propensity 1 "
             f"are no evidence; the outcome of {lottery.without_outcome:,} is open.",
             f"Facts: {', '.join(fact.name for fact in lottery.facts)}.",
-            *said_of_stages(
+            *describe_stages(
                 lottery.stages,
                 lottery.reached,
                 lottery.outcome,
@@ -127,11 +129,11 @@ class LotteryDecisions:
             f"Outcome less cost, {self.currency} a trial, {NOT_LEARNED_FROM}: decided account by "
             f"account {value}; the same for everybody, whichever action was expected to be best "
             f"(none among them), {alike}.",
-            *self._said_of_the_table(),
+            *self._table_note(),
             self.verdict,
         ]
 
-    def _said_of_the_table(self) -> list[str]:
+    def _table_note(self) -> list[str]:
         plain = int(np.argmax([one.value for one in self.for_everybody]))
         if plain == self.simplest:
             return []
@@ -249,7 +251,7 @@ class LotteryDecisions:
         decided = np.bincount(self.decided.arm, minlength=arms).tolist()
         return list(zip(self.lottery.actions, self.cost.tolist(), trials, decided, strict=True))
 
-    def _said(self, *amounts: float, sign: bool = False) -> list[str]:
+    def _format_amounts(self, *amounts: float, sign: bool = False) -> list[str]:
         """Amounts to a tenth of what the held-out trials tell."""
         held_out = self.decided.held_out
         return _amounts(*amounts, width=held_out.high - held_out.low, sign=sign)
@@ -261,12 +263,12 @@ def _amounts(*amounts: float, width: float, sign: bool = True) -> list[str]:
     return [f"{amount:{'+' if sign else ''},.{places}f}" for amount in amounts]
 
 
-def decisions_of(
+def decide_by_lottery(
     lottery: Lottery, asked: AskedAccounts, *, cost: Floats, currency: str, rng: np.random.Generator
 ) -> LotteryDecisions:
     """Whom of these accounts to act on, with what, learned from a lottery."""
     scores = cross_fit(lottery.trials, lottery.outcome, rng=rng)
-    decided = decide(
+    decided = decide_arms(
         scores, lottery.outcome, cost=cost, asked=asked.covariates, rng=rng, reached=lottery.reached
     )
     for_everybody = [BesideNothing(value=0.0, low=0.0, high=0.0)]
@@ -287,14 +289,14 @@ def decisions_of(
     )
 
 
-def costs_of(said: Sequence[str], actions: tuple[str, ...]) -> Floats:
+def parse_costs(given: Sequence[str], actions: tuple[str, ...]) -> Floats:
     """The cost of every action, from words such as ``call=12.50``; doing nothing costs nothing.
 
     Raises:
         CostError: an action has none, or two, or there is no such action, or it is no amount.
     """
     costs: dict[str, float] = {}
-    for words in said:
+    for words in given:
         name, is_set, amount = words.rpartition("=")
         name = name.strip()
         if not is_set or not name:
@@ -308,7 +310,7 @@ def costs_of(said: Sequence[str], actions: tuple[str, ...]) -> Floats:
                 f"It has {', '.join(actions[1:])}."
             )
         if name in costs:
-            raise CostError(f"The cost of {name!r} is said twice. Say it once.")
+            raise CostError(f"The cost of {name!r} is given twice. Give it once.")
         try:
             costs[name] = float(amount)
         except ValueError as error:

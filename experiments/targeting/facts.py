@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.sample import Floats
-from experiments.table_file import MOST_WORDS, TableError, numbers_in, refuse_rows, text_in
+from experiments.table_file import MOST_WORDS, TableError, parse_numbers, parse_text, refuse_rows
 
 WORDS = (pl.String, pl.Categorical, pl.Enum)
 """Types of a column of words."""
@@ -59,7 +59,7 @@ class Fact:
         """
         if self.words is None:
             return np.asarray(_numbers(table, self.name, file)[:, None])
-        words = words_in(table, self.name, file)
+        words = parse_words(table, self.name, file)
         strange = words.filter(words.is_not_null() & ~words.is_in(self.words))
         if len(strange):
             row = int((words == strange[0]).arg_true()[0])
@@ -103,7 +103,7 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
             f"({column.dtype}). Write it as a number, such as days before the draw, "
             f"or leave it out (--leave-out {name!r})."
         )
-    words = words_in(trials, name, file)
+    words = parse_words(trials, name, file)
     distinct = tuple(sorted(words.drop_nulls().unique()))
     if len(distinct) > MOST_WORDS:
         numbers = words.drop_nulls().cast(pl.Float64, strict=False)
@@ -122,17 +122,17 @@ def fact_of(trials: pl.DataFrame, name: str, file: str) -> Fact:
     )
 
 
-def words_in(table: pl.DataFrame, name: str, file: str) -> pl.Series:
+def parse_words(table: pl.DataFrame, name: str, file: str) -> pl.Series:
     """A column as words; null where there is none.
 
     Raises:
         TableError: it holds lists or the like.
     """
-    words = text_in(table, name, file)
+    words = parse_text(table, name, file)
     return words.set(words == "", None)
 
 
-def flags_in(table: pl.DataFrame, name: str) -> pl.Series:
+def parse_flags(table: pl.DataFrame, name: str) -> pl.Series:
     """A column of numbers or words as 0 and 1; null where it is empty, NaN where it is neither."""
     column = table[name]
     if column.dtype in WORDS:
@@ -146,15 +146,15 @@ def flags_in(table: pl.DataFrame, name: str) -> pl.Series:
 
 
 def _may_be_stage(trials: pl.DataFrame, name: str) -> bool:
-    flags = flags_in(trials, name).drop_nulls()
-    passed_by = (flags_in(trials, name) == 0) & (trials["outcome"] != 0)
+    flags = parse_flags(trials, name).drop_nulls()
+    passed_by = (parse_flags(trials, name) == 0) & (trials["outcome"] != 0)
     return set(flags.unique()) == {0.0, 1.0} and not passed_by.any()
 
 
 def _numbers(table: pl.DataFrame, name: str, file: str) -> Floats:
     if table[name].dtype == pl.Boolean:
         return np.asarray(table[name].cast(pl.Float64).fill_null(np.nan).to_numpy())
-    numbers = numbers_in(
+    numbers = parse_numbers(
         table, name, file, next_step="Write a number, or leave it empty where it is not known."
     ).fill_null(np.nan)
     refuse_rows(

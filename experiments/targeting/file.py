@@ -28,8 +28,8 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.sample import NO_ACTION, Bools, Floats, Ints, Sample
-from experiments.table_file import TableError, numbers_in, refuse_rows
-from experiments.targeting.facts import Fact, fact_of, words_in
+from experiments.table_file import TableError, parse_numbers, refuse_rows
+from experiments.targeting.facts import Fact, fact_of, parse_words
 from experiments.targeting.propensities import (
     PROPENSITY,
     PROPENSITY_OF,
@@ -37,8 +37,8 @@ from experiments.targeting.propensities import (
     propensities,
     propensity_columns,
 )
-from experiments.targeting.randomisation_check import drawn_otherwise
-from experiments.targeting.stages import reached_in
+from experiments.targeting.randomisation_check import find_draw_problem
+from experiments.targeting.stages import read_stages
 
 NEEDED = ("account_id", "action", "outcome")
 PASSED_OVER = ("decision_id", "decided_at")
@@ -80,7 +80,7 @@ class AskedAccounts:
     covariates: Floats
 
 
-def lottery_of(
+def read_lottery(
     table: pl.DataFrame,
     file: str,
     *,
@@ -98,9 +98,9 @@ def lottery_of(
     _refuse_missing(table, file, stages, leave_out)
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
     table = table.with_columns(
-        account_id=words_in(table, "account_id", file),
-        action=words_in(table, "action", file),
-        outcome=numbers_in(table, "outcome", file, next_step=AN_OUTCOME),
+        account_id=parse_words(table, "account_id", file),
+        action=parse_words(table, "action", file),
+        outcome=parse_numbers(table, "outcome", file, next_step=AN_OUTCOME),
     )
     for name in ("account_id", "action"):
         refuse_rows(table, pl.col(name).is_null(), f"has no {name}", file)
@@ -133,7 +133,7 @@ def lottery_of(
             f"{file} has no column with a fact about the accounts, so that nothing "
             f"tells them apart. Add what was known of them before the draw."
         )
-    reached = reached_in(used, file, stages)
+    reached = read_stages(used, file, stages)
     cluster = _clusters(used, file, actions, arm[rows])
     trials = Sample(
         covariates=np.column_stack([fact.columns(used, file) for fact in facts]),
@@ -146,7 +146,7 @@ def lottery_of(
         ),
         cluster=cluster,
     )
-    doubt = drawn_otherwise(trials, actions)
+    doubt = find_draw_problem(trials, actions)
     if doubt is not None:
         raise TableError(f"{file} is not what its propensities say: {doubt}")
     return Lottery(
@@ -163,7 +163,7 @@ def lottery_of(
     )
 
 
-def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> AskedAccounts:
+def read_accounts(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> AskedAccounts:
     """The accounts of a table with these facts; other columns are passed over.
 
     Raises:
@@ -189,7 +189,7 @@ def asked_of(table: pl.DataFrame, file: str, facts: tuple[Fact, ...]) -> AskedAc
     if not table.height:
         raise TableError(f"{file} holds no account. Give one row for each account to decide about.")
     table = table.drop("_row", strict=False).with_row_index("_row", offset=1)
-    table = table.with_columns(account_id=words_in(table, "account_id", file))
+    table = table.with_columns(account_id=parse_words(table, "account_id", file))
     refuse_rows(table, pl.col("account_id").is_null(), "has no account_id", file)
     twice = table.filter(pl.col("account_id").is_duplicated())
     if twice.height:
@@ -298,7 +298,7 @@ def _actions(table: pl.DataFrame, file: str, nothing: str) -> tuple[str, ...]:
         )
     for name in propensity_columns(table):
         of = name.removeprefix(PROPENSITY_OF)
-        if of not in names and (numbers_in(table, name, file).fill_null(0) > 0).any():
+        if of not in names and (parse_numbers(table, name, file).fill_null(0) > 0).any():
             raise TableError(
                 f"{file} has the column {name!r}, and no row has the action {of!r}. "
                 f"Nothing can be learned of what was never drawn: leave out the "

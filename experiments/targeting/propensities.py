@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from experiments.causal.sample import Floats, Ints
-from experiments.table_file import TableError, numbers_in, refuse_rows
+from experiments.table_file import TableError, parse_numbers, refuse_rows
 
 PROPENSITY, PROPENSITY_OF = "propensity", "propensity:"
 
@@ -44,7 +44,7 @@ def propensities(
                 f"action, doing nothing among them, or only {PROPENSITY!r}."
             )
         chances = np.column_stack(
-            [numbers_in(table, name, file).fill_null(np.nan).to_numpy() for name in needed]
+            [parse_numbers(table, name, file).fill_null(np.nan).to_numpy() for name in needed]
         )
         total = chances.sum(axis=1)
         wrong = pl.Series(~((chances >= 0).all(axis=1) & (np.abs(total - 1) <= ROUNDING)))
@@ -56,7 +56,7 @@ def propensities(
         )
         chances /= total[:, None]
     if PROPENSITY in table.columns:
-        own = numbers_in(table, PROPENSITY, file).fill_null(np.nan).to_numpy()
+        own = parse_numbers(table, PROPENSITY, file).fill_null(np.nan).to_numpy()
         words = f"has a {PROPENSITY} that is not above 0 and at most 1"
     else:
         assert chances is not None

@@ -20,7 +20,7 @@ from experiments.causal.estimates import clustered_error
 from experiments.causal.sample import Floats, Sample
 
 
-def drawn_otherwise(sample: Sample, actions: tuple[str, ...]) -> str | None:
+def find_draw_problem(sample: Sample, actions: tuple[str, ...]) -> str | None:
     """What speaks against a draw by these odds, in words; None where nothing does.
 
     Together over all arms, and over all arms and columns, a draw is doubted once in a thousand.

@@ -16,14 +16,14 @@ import polars as pl
 
 from experiments.causal.sample import Bools, Floats, Ints
 from experiments.table_file import TableError, refuse_rows
-from experiments.targeting.facts import WORDS, flags_in
+from experiments.targeting.facts import WORDS, parse_flags
 
 MEND = (
     "Write 0 where a trial did not come so far; do not leave rows out by what came after the draw."
 )
 
 
-def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
+def read_stages(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
     """Whether each trial came to each stage, trials x stages; without stages no column.
 
     Raises:
@@ -39,7 +39,7 @@ def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
                 f"({dtype}). Write 1 where a trial came so far and 0 where it did not, or leave "
                 f"the column out (--leave-out {name!r})."
             )
-        flags = flags_in(used, name)
+        flags = parse_flags(used, name)
         wrong = used.filter(flags.is_nan().fill_null(value=False))
         if wrong.height:
             refuse_rows(
@@ -79,7 +79,7 @@ def reached_in(used: pl.DataFrame, file: str, stages: Sequence[str]) -> Bools:
     return reached
 
 
-def said_of_stages(
+def describe_stages(
     stages: Sequence[str], reached: Bools, outcome: Floats, *, arm: Ints, actions: Sequence[str]
 ) -> list[str]:
     """How many trials came how far, and what that cannot tell; nothing without stages."""
@@ -91,7 +91,7 @@ def said_of_stages(
         f"{count:,}{' came' if place == 0 else ''} as far as {name!r}"
         for place, (name, count) in enumerate(zip(stages, counts, strict=True))
     )
-    said = [f"Of {trials:,} trials {came}; {some:,} have an outcome other than 0."]
+    lines = [f"Of {trials:,} trials {came}; {some:,} have an outcome other than 0."]
     for place, (name, count) in enumerate(zip(stages, counts, strict=True)):
         before = counts[place - 1] if place else trials
         why = None
@@ -108,7 +108,7 @@ def said_of_stages(
                 else ("nobody came so far")
             )
         if why:
-            said.append(f"{name!r} tells nothing apart: {why}.")
+            lines.append(f"{name!r} tells nothing apart: {why}.")
     for number, action in enumerate(actions):
         nobody = [
             name
@@ -118,8 +118,8 @@ def said_of_stages(
             if count and not by_arm
         ]
         if nobody:
-            said.append(
+            lines.append(
                 f"Nobody with the action {action!r} came as far as {nobody[0]!r}, so that "
                 f"nothing is known of how they go on from there."
             )
-    return said
+    return lines

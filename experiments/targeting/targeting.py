@@ -66,7 +66,7 @@ class ArmDecisions:
         return self.told_apart if self.tells_apart else np.full_like(self.told_apart, self.alike)
 
 
-def decide(
+def decide_arms(
     scores: Scores,
     outcome: Floats,
     *,

@@ -59,7 +59,9 @@ class Ageing:
 NO_AGEING = Ageing(half_life_days=None, difference=0.0, upper=0.0)
 
 
-def ageing_of(score: Floats, age_days: Floats, cluster: Ints, *, follow_up_days: float) -> Ageing:
+def estimate_ageing(
+    score: Floats, age_days: Floats, cluster: Ints, *, follow_up_days: float
+) -> Ageing:
     """Whether and how fast the trials of one action age.
 
     Args:
@@ -97,7 +99,7 @@ def ageing_of(score: Floats, age_days: Floats, cluster: Ints, *, follow_up_days:
     return replace(min(found, key=lambda each: each.upper), half_life_days=None)
 
 
-def aged(scores: Scores, age_days: Floats, ageing: Mapping[int, Ageing]) -> Scores:
+def weight_by_age(scores: Scores, age_days: Floats, ageing: Mapping[int, Ageing]) -> Scores:
     """The scores with the trials of each action counted by their age; arm 0 is nothing.
 
     Within every segment the weights are 1 on average, so that its mean stays a mean.
@@ -114,14 +116,14 @@ def segment_weights(scores: Scores, age_days: Floats, half_life_days: float) -> 
     weight = np.empty(len(age_days))
     for segment in np.unique(scores.sample.segment):
         inside = scores.sample.segment == segment
-        weight[inside] = weights(age_days[inside], half_life_days)
+        weight[inside] = age_weights(age_days[inside], half_life_days)
     return weight
 
 
-def weights(age_days: Floats, half_life_days: float) -> Floats:
+def age_weights(age_days: Floats, half_life_days: float) -> Floats:
     """The weight of each trial by its age, 1 on average.
 
-    >>> weights(np.array([0.0, 90.0]), 90.0).round(3).tolist()
+    >>> age_weights(np.array([0.0, 90.0]), 90.0).round(3).tolist()
     [1.333, 0.667]
     """
     weight = 0.5 ** (age_days / half_life_days)
@@ -147,7 +149,7 @@ def _held_out(
         alike = float(score[before].mean())
         rows.append(inside)
         for half in tried:
-            weight = weights(age_days[before], half)
+            weight = age_weights(age_days[before], half)
             guess = float((weight * score[before]).mean())
             gaps[half].append((score[inside] - guess) ** 2 - (score[inside] - alike) ** 2)
     if not rows or not tried:

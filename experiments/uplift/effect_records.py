@@ -17,7 +17,7 @@ from experiments.causal.contrast import Scores
 from experiments.causal.estimates import mean_effect
 from experiments.causal.sample import Bools, Floats, SampleError
 from experiments.effects.action_effect import ActionEffect, GoodOutcome
-from experiments.uplift.ageing import Ageing, aged, ageing_of, segment_weights
+from experiments.uplift.ageing import Ageing, estimate_ageing, segment_weights, weight_by_age
 from experiments.uplift.grading import Grading, grade_effect
 from experiments.uplift.segments import segment_uplifts
 from registry.playbook.actions import Grade
@@ -77,7 +77,7 @@ def action_effects(
             number: found
             for number in range(1, len(sample.arms))
             if (
-                found := ageing_of(
+                found := estimate_ageing(
                     scores.middle(number),
                     age_days,
                     sample.cluster,
@@ -87,7 +87,7 @@ def action_effects(
             is not None
         }
     )
-    counted = scores if age_days is None or not moving else aged(scores, age_days, moving)
+    counted = scores if age_days is None or not moving else weight_by_age(scores, age_days, moving)
     everybody = np.ones(len(sample), dtype=bool)
     records: list[ActionEffect] = []
     gradings: dict[str, Grading] = {}

@@ -229,12 +229,12 @@ def _leave_out(framed: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
 
 def _without_rare(framed: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     counts = dict(framed["action"].value_counts().iter_rows())
-    untouched = counts.pop(NO_ACTION, 0)
+    untreated = counts.pop(NO_ACTION, 0)
     rare = {action: count for action, count in sorted(counts.items()) if count < LEAST_TREATED}
-    if len(rare) == len(counts) or untouched < LEAST_TREATED:
+    if len(rare) == len(counts) or untreated < LEAST_TREATED:
         listed = ", ".join(f"{count} of {action!r}" for action, count in sorted(counts.items()))
         raise NoTrialsError(
-            f"The log holds {untouched} untouched usable weeks and {listed or 'no action'}; "
+            f"The log holds {untreated} usable weeks without an action and {listed or 'no action'}; "
             f"{LEAST_TREATED} of an action and of none are needed. Build snapshots of that time "
             f"(keepwell snapshot --from … --to … --every week), or wait."
         )

@@ -130,10 +130,12 @@ def evaluate_policy(
     import numpy as np
 
     from experiments.off_policy.evaluate import evaluate_choices  # takes more than a second
-    from experiments.off_policy.log import choices_of
+    from experiments.off_policy.log import build_logged_choices
 
     with step("Judging the candidate"):
-        found = evaluate_choices(choices_of(table), unit=unit, rng=np.random.default_rng(seed))
+        found = evaluate_choices(
+            build_logged_choices(table), unit=unit, rng=np.random.default_rng(seed)
+        )
     if file is not None:
         write_atomically(file, json.dumps(found.to_dict(), indent=1, allow_nan=False).encode())
     if found.values is not None:

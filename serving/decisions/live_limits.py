@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from experiments.policy.contact.limits_file import LIMITS_FILE, USUAL, LimitsError, limits_in
+from experiments.policy.contact.limits_file import LIMITS_FILE, USUAL, LimitsError, read_limits
 from experiments.policy.state import Limits
 from features.reloaded_file import ReloadedFile
 
@@ -31,7 +31,7 @@ class CurrentLimits:
         self.problem: str | None = None
         self._file = ReloadedFile(
             folder / LIMITS_FILE,
-            lambda _: limits_in(folder),
+            lambda _: read_limits(folder),
             lambda: USUAL,
             settles_in=SETTLED_SECONDS,
             holds_on=(LimitsError,),

@@ -42,7 +42,7 @@ DECISION_SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
 def table_of(
     database: LedgerDatabase, workspace: Workspace, *, as_of: datetime, follow_up: timedelta
 ) -> pl.DataFrame:
-    """The workspace's decisions before a moment, oldest first, as ``choices_of`` reads them.
+    """The workspace's decisions before a moment, oldest first, as ``build_logged_choices`` reads them.
 
     The candidate is the policy without chance: of what was allowed, the action that ranks first.
     Where an account was held out from several actions that is null: see ``without_chance``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from experiments.policy.contact.limits_file import at_any_hour, limits_in
+from experiments.policy.contact.limits_file import at_any_hour, read_limits
 from features.alerts.alert import WEEK, WEEK_TOLERANCE
 from features.catalogue.catalogue import catalogue
 from features.compute.snapshot_store import SnapshotStore
@@ -68,7 +68,7 @@ def decisions_as_of(
         SnapshotError: there is no snapshot as of this moment.
         LimitsError: what the workspace says about limits can not be used.
     """
-    limits = at_any_hour(limits_in(workspace.root))
+    limits = at_any_hour(read_limits(workspace.root))
     scores = scores_as_of(workspace, store, as_of)
     features = catalogue(workspace.settings.use_names)
     snapshots = SnapshotStore(workspace.snapshots_dir)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linprog
 
-from experiments.planning.lp_relaxation import Limited, limited
+from experiments.planning.lp_relaxation import ResourceLimits, limit_resources
 from experiments.planning.options import OFFER_SCHEMA, Options, options_of
 from experiments.planning.plan import make_plan
 from experiments.planning.rounding import Week
@@ -75,7 +75,7 @@ def company(seed: int) -> tuple[pl.DataFrame, Team]:
     return offers, team
 
 
-def whole_bound(options: Options, team: Team, limits: Limited) -> float:
+def whole_bound(options: Options, team: Team, limits: ResourceLimits) -> float:
     """HiGHS on every option at once, actions in part."""
     n, tended = len(options.offer), np.flatnonzero(options.tier >= 0)
     columns = np.arange(n)
@@ -115,7 +115,7 @@ def whole_bound(options: Options, team: Team, limits: Limited) -> float:
     return float(-answer.fun)
 
 
-def filled(options: Options, team: Team, limits: Limited, order: NDArray[np.int64]) -> float:
+def filled(options: Options, team: Team, limits: ResourceLimits, order: NDArray[np.int64]) -> float:
     """Down a list: whatever still fits. Accounts whose care is owed come first."""
     week = Week(options, team, limits)
     cared = 0
@@ -143,7 +143,7 @@ def test_a_week_of_a_large_team() -> None:
         plan = make_plan(offers, team)
         ours.append(time.process_time() - began)
         options = options_of(offers, team)
-        limits = limited(options, team)
+        limits = limit_resources(options, team)
         began = time.process_time()
         bound = whole_bound(options, team, limits)
         theirs.append(time.process_time() - began)

@@ -26,7 +26,7 @@ from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.estimators.nuisances import design_matrix
 from experiments.causal.sample import NO_ACTION, Sample
 from experiments.targeting.outcome_model import expected_outcomes
-from experiments.targeting.targeting import decide
+from experiments.targeting.targeting import decide_arms
 
 pytestmark = pytest.mark.bench
 
@@ -353,7 +353,7 @@ def _one(lottery: Lottery, ways: tuple[str, ...]) -> tuple[float, ...]:
     others = len(lottery.asked)
     scores = cross_fit(trials, outcome, rng=rng, repeats=1)
     asked = {"asked": lottery.asked, "asked_segment": lottery.asked_segment}
-    decided = decide(
+    decided = decide_arms(
         scores,
         outcome,
         cost=cost,

@@ -84,14 +84,14 @@ def run(compared: CheckedComparison) -> CheckFinding:
             f"deviations before the start, "
             + ("more than chance gives." if bound == 0 else "even after weighting."),
         )
-    end = "no more than chance gives" if bound == 0 else "not shown to exceed what adjustment bears"
+    end = "within chance" if bound == 0 else f"not shown to exceed the limit of {LARGEST}"
     return CheckFinding(
         verdict="passed",
         statistic=worst.weighted,
         low=low,
         high=high,
-        explanation=f"Of {len(table)} facts known before the start the clearest difference is "
-        f"“{name}” with {worst.weighted:+.2f} standard deviations, {end}.",
+        explanation=f"Of {len(table)} facts known before the start “{name}” differs most clearly, "
+        f"by {worst.weighted:+.2f} standard deviations, which is {end}.",
     )
 
 

@@ -38,7 +38,7 @@ def run(compared: CheckedComparison) -> CheckFinding:
         low=low,
         high=high,
         explanation=f"{words}"
-        + ("." if exposed == 0 else "; the effect shown is a little too small for it."),
+        + ("." if exposed == 0 else ", so the effect shown is a little too small."),
     )
 
 

@@ -29,7 +29,7 @@ def run(compared: CheckedComparison) -> CheckFinding:
     return CheckFinding(
         verdict="passed",
         statistic=float(smallest),
-        explanation=f"In each arm at least {smallest} accounts {yes} and at least {smallest} {no}.",
+        explanation=f"In each group at least {smallest} accounts {yes} and at least {smallest} {no}.",
     )
 
 

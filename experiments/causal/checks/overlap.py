@@ -34,7 +34,7 @@ def run(compared: CheckedComparison) -> CheckFinding:
 
     if low > LARGEST_SHARE:
         return finding(
-            f"{share:.0%} of the {whose} have no comparable one in the other arm: there is "
+            f"{share:.0%} of the {whose} have no comparable one in the other group: there is "
             f"nothing to compare them with.",
             passed=False,
         )
@@ -45,9 +45,10 @@ def run(compared: CheckedComparison) -> CheckFinding:
             passed=False,
         )
     return finding(
-        f"{share:.1%} of the {whose} have no comparable one in the other arm; the weighted {arm} "
-        f"accounts are worth {worth:.0f} equal ones (median chance of being acted on, among those "
-        f"that were: {float(np.median(contrast.chance[contrast.treated])):.0%}).",
+        f"{f'{share:.1%}' if lacking else 'None'} of the {whose} lack a comparable one in the other "
+        f"group; after weighting the {arm} count as {worth:,.0f} accounts (median chance of being "
+        f"acted on, among those that were: "
+        f"{float(np.median(contrast.chance[contrast.treated])):.0%}).",
         passed=True,
     )
 

@@ -53,7 +53,7 @@ def run(compared: CheckedComparison) -> CheckFinding:
         statistic=worst.estimate,
         low=worst.low,
         high=worst.high,
-        explanation=f"Before the start there is no effect, as it must be: “{words}” differs by "
+        explanation=f"Before the start the method finds no effect: “{words}” differs by "
         f"{interval}" + (f", the clearest of {count}." if count > 1 else "."),
     )
 

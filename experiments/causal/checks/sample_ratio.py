@@ -29,8 +29,8 @@ def run(compared: CheckedComparison) -> CheckFinding:
     p_value = float(2 * stats.norm.sf(abs(treated - expected) / error))
     share, half = treated / len(sample), stats.norm.ppf(0.975) * error / len(sample)
     words = (
-        f"{treated} of {len(sample)} trials were drawn ({share:.1%}); the logged chances "
-        f"promise {expected:.0f} ({expected / len(sample):.1%})"
+        f"{treated:,} of {len(sample):,} trials were drawn ({share:.1%}); the odds on record "
+        f"promise {expected:,.0f} ({expected / len(sample):.1%})"
     )
     if p_value < LEAST_P:
         return CheckFinding(
@@ -45,7 +45,7 @@ def run(compared: CheckedComparison) -> CheckFinding:
         statistic=p_value,
         low=share - half,
         high=share + half,
-        explanation=f"{words}, as chance would have it.",
+        explanation=f"{words}, which is within chance.",
     )
 
 

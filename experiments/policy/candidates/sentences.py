@@ -16,7 +16,7 @@ from experiments.policy.conditions import Facts, label
 from experiments.policy.prior_shrinkage import BELIEVED, Promise
 from experiments.policy.recommendation import Candidate, Withheld
 from experiments.policy.value import NOTHING, ActionValue
-from experiments.policy.withholding import to_look_at
+from experiments.policy.withholding import find_unknown_values
 from registry.playbook.actions import GRADES, Action, Prior
 from registry.playbook.playbook import Playbook
 
@@ -51,7 +51,7 @@ def candidate_for(
 ) -> Candidate:
     """The action as it is recommended, with what a person has to look up first."""
     action, step = proposal.action, proposal.step
-    ask = to_look_at(action, playbook, facts)
+    ask = find_unknown_values(action, playbook, facts)
     look = [f"Not known here, look it up first: {label(name)}." for name in ask]
     if action.look_first:
         look.append(action.look_first)

@@ -24,7 +24,7 @@ class Triggers:
     tests: tuple[tuple[str, Test], ...]
     places: Mapping[str, tuple[int, ...]]
 
-    def brought_up(self, facts: Facts, due: Collection[str] = ()) -> list[Action]:
+    def find_triggered_actions(self, facts: Facts, due: Collection[str] = ()) -> list[Action]:
         """The actions of which a trigger holds (what cannot be told does not) or a step is due,
         in the playbook's order."""
         found = {

@@ -42,7 +42,7 @@ def is_contact(action: Action, playbook: Playbook) -> bool:
     return action.channel in playbook.contact_channels and not action.service_message
 
 
-def too_soon(
+def refuse_in_cool_down(
     action: Action, playbook: Playbook, past: Sequence[PastAction], as_of: datetime
 ) -> Refusal | None:
     """The action's own cool-down, or the days its family keeps between two of its actions."""
@@ -82,7 +82,7 @@ def rest_of(state: AccountState, limits: Limits, moment: datetime) -> Rest | Non
     return rest_at(moment, state.time_zone or limits.time_zone, limits.quiet_hours)
 
 
-def quiet_now(
+def refuse_in_quiet_hours(
     action: Action, playbook: Playbook, state: AccountState, limits: Limits, moment: datetime
 ) -> Refusal | None:
     """Whether it is night where the account is, for an action that would disturb it."""
@@ -139,7 +139,7 @@ class ContactWeek:
             if done.at > as_of - WEEK:
                 self._count(action, done.at, done.contact)
 
-    def full_for(self, action: Action) -> Refusal | None:
+    def refuse_over_cap(self, action: Action) -> Refusal | None:
         """The first cap that leaves no room for the action."""
         for cap in self._caps(action, self._person(action)):
             if len(cap.times) >= cap.most:

@@ -42,7 +42,7 @@ class LimitsError(PolicyError):
     """What a file says about limits cannot be used."""
 
 
-def limits_in(folder: Path) -> Limits:
+def read_limits(folder: Path) -> Limits:
     """The limits of a workspace: those of its file, and the usual ones where it is silent.
 
     Raises:

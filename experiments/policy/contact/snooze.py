@@ -44,7 +44,7 @@ class PutOff:
         return self.at <= moment + MOST_AHEAD and moment < self.until
 
 
-def not_yet(action_id: str, put_off: Iterable[PutOff], moment: datetime) -> Refusal | None:
+def refuse_snoozed(action_id: str, put_off: Iterable[PutOff], moment: datetime) -> Refusal | None:
     """Why an action waits because a person said so; None where nobody did, or the date has come."""
     found = [one for one in put_off if one.action_id == action_id and one.holds_at(moment)]
     if not found:

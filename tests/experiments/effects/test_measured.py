@@ -20,7 +20,7 @@ from experiments.effects.file import (
     read_effects,
     write_effects,
 )
-from experiments.effects.measured import Evidence, EvidenceError, believed, most_harm
+from experiments.effects.measured import Evidence, EvidenceError, mix_belief, most_harm
 from experiments.policy.recommend import AccountState, Limits, recommend
 from registry.playbook.actions import Prior
 from registry.playbook.playbook import playbook
@@ -88,7 +88,7 @@ def held_back(answer, action_id):
 
 
 def test_without_data_the_belief_is_the_prior():
-    belief = believed(PRIOR, 0.2, None)
+    belief = mix_belief(PRIOR, 0.2, None)
     assert (belief.mean, belief.deviation) == (0.2 * PRIOR.mean, 0.2 * PRIOR.deviation)
     assert (belief.playbook_share, belief.data_share, belief.n) == (1.0, 0.0, 0)
     assert belief.grade == "E"
@@ -96,7 +96,7 @@ def test_without_data_the_belief_is_the_prior():
 
 def test_two_equally_firm_sources_meet_in_the_middle():
     deviation = 0.2 * PRIOR.deviation
-    belief = believed(PRIOR, 0.2, effect(0.06, deviation))
+    belief = mix_belief(PRIOR, 0.2, effect(0.06, deviation))
     assert belief.data_share == pytest.approx(0.5)
     assert belief.mean == pytest.approx((0.02 + 0.06) / 2)
     assert belief.deviation == pytest.approx(deviation / sqrt(2))
@@ -104,14 +104,14 @@ def test_two_equally_firm_sources_meet_in_the_middle():
 
 @pytest.mark.parametrize(("grade", "most"), [("A", 1.0), ("B", 16 / 17), ("C", 0.8)])
 def test_however_much_data_there_are_some_doubt_stays_where_people_chose(grade, most):
-    belief = believed(PRIOR, 0.2, effect(0.04, 1e-9, grade=grade))
+    belief = mix_belief(PRIOR, 0.2, effect(0.04, 1e-9, grade=grade))
     assert belief.data_share == pytest.approx(most)
     assert belief.grade == grade
 
 
 def test_the_grade_is_that_of_the_larger_share():
-    assert believed(PRIOR, 0.2, effect(error=0.5)).grade == "E"
-    assert believed(PRIOR, 0.2, effect(error=0.001)).grade == "A"
+    assert mix_belief(PRIOR, 0.2, effect(error=0.5)).grade == "E"
+    assert mix_belief(PRIOR, 0.2, effect(error=0.001)).grade == "A"
 
 
 @given(
@@ -123,8 +123,8 @@ def test_the_grade_is_that_of_the_larger_share():
 def test_a_belief_lies_between_its_sources_and_is_firmer_than_the_prior(
     probability, estimate, error, grade
 ):
-    belief = believed(PRIOR, probability, effect(estimate, error, grade=grade))
-    prior = believed(PRIOR, probability, None)
+    belief = mix_belief(PRIOR, probability, effect(estimate, error, grade=grade))
+    prior = mix_belief(PRIOR, probability, None)
     assert min(prior.mean, estimate) - 1e-12 <= belief.mean <= max(prior.mean, estimate) + 1e-12
     assert belief.deviation <= prior.deviation
     assert belief.playbook_share + belief.data_share == pytest.approx(1.0, abs=1e-12)
@@ -326,9 +326,9 @@ def test_the_document_is_plain_json():
 
 def test_an_effect_is_carried_over_by_the_risk():
     measured = effect(0.04, 0.01, untouched_risk=0.2)
-    alike = believed(PRIOR, 0.2, measured)
-    assert alike.mean == pytest.approx(believed(PRIOR, 0.2, effect(0.04, 0.01)).mean)
-    half = believed(PRIOR, 0.1, measured)
+    alike = mix_belief(PRIOR, 0.2, measured)
+    assert alike.mean == pytest.approx(mix_belief(PRIOR, 0.2, effect(0.04, 0.01)).mean)
+    half = mix_belief(PRIOR, 0.1, measured)
     assert half.mean == pytest.approx(alike.mean / 2)
     assert half.deviation == pytest.approx(alike.deviation / 2)
     assert half.data_share == pytest.approx(alike.data_share)

@@ -11,7 +11,7 @@ from logged_choices import World, world
 
 from experiments.off_policy.estimators import Floats, compare
 from experiments.off_policy.evaluate import DEFAULT, Evaluation, evaluate_choices
-from experiments.off_policy.log import choices_of
+from experiments.off_policy.log import build_logged_choices
 
 NAMES = ("call", "mail", "nothing")
 
@@ -30,7 +30,7 @@ def table_of(one: World, target: Floats, *, with_logged: bool = True) -> pl.Data
 
 
 def judged(table: pl.DataFrame) -> Evaluation:
-    return evaluate_choices(choices_of(table), unit="USD", rng=np.random.default_rng(1))
+    return evaluate_choices(build_logged_choices(table), unit="USD", rng=np.random.default_rng(1))
 
 
 def best_of(one: World) -> Floats:

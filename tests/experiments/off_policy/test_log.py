@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments.off_policy.log import MOST_ACTIONS, choices_of
+from experiments.off_policy.log import MOST_ACTIONS, build_logged_choices
 from experiments.table_file import TableError, read_table
 
 GOOD = """account_id,action,propensity,reward,candidate,seats,segment,note
@@ -26,7 +26,7 @@ def table(text: str, folder: Path) -> pl.DataFrame:
 
 
 def test_what_is_no_evidence_is_counted_and_left_out(tmp_path: Path) -> None:
-    found = choices_of(table(GOOD, tmp_path))
+    found = build_logged_choices(table(GOOD, tmp_path))
     assert (found.rows, found.without_chance, found.without_reward) == (4, 1, 1)
     assert found.actions == ("call", "mail")
     assert found.chosen.tolist() == [0, 1]
@@ -38,7 +38,7 @@ def test_what_is_no_evidence_is_counted_and_left_out(tmp_path: Path) -> None:
 
 
 def test_context_is_numbers_and_few_words_and_unknown_stays_unknown(tmp_path: Path) -> None:
-    found = choices_of(table(GOOD, tmp_path))
+    found = build_logged_choices(table(GOOD, tmp_path))
     seats, *_ = found.covariates.T
     assert seats[0] == 3.0
     assert np.isnan(seats[1])
@@ -51,8 +51,8 @@ def test_context_is_numbers_and_few_words_and_unknown_stays_unknown(tmp_path: Pa
             "name": [f"n{i}" for i in range(30)],
         }
     )
-    assert choices_of(many).not_context == ("name",)
-    assert choices_of(many).covariates.shape == (30, 0)
+    assert build_logged_choices(many).not_context == ("name",)
+    assert build_logged_choices(many).covariates.shape == (30, 0)
 
 
 def test_the_three_ways_to_say_what_the_candidate_would_do_agree(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_the_three_ways_to_say_what_the_candidate_would_do_agree(tmp_path: Path)
             "reward": [1.0, 2.0, 3.0],
         }
     )
-    named = choices_of(log.with_columns(candidate=pl.Series(["call", "call", "mail"])))
-    one = choices_of(log.with_columns(candidate_probability=pl.Series([1.0, 0.0, 1.0])))
-    wide = choices_of(
+    named = build_logged_choices(log.with_columns(candidate=pl.Series(["call", "call", "mail"])))
+    one = build_logged_choices(log.with_columns(candidate_probability=pl.Series([1.0, 0.0, 1.0])))
+    wide = build_logged_choices(
         log.with_columns(
             pl.Series("candidate:call", [1.0, 1.0, 0.0]),
             pl.Series("candidate:mail", [0.0, 0.0, 1.0]),
@@ -77,19 +77,21 @@ def test_the_three_ways_to_say_what_the_candidate_would_do_agree(tmp_path: Path)
 def test_parquet_and_csv_are_read_alike(tmp_path: Path) -> None:
     csv = table(GOOD, tmp_path)
     csv.write_parquet(tmp_path / "log.parquet")
-    again = choices_of(read_table(tmp_path / "log.parquet", "logged decisions"))
-    first = choices_of(csv)
+    again = build_logged_choices(read_table(tmp_path / "log.parquet", "logged decisions"))
+    first = build_logged_choices(csv)
     assert again.reward.tolist() == first.reward.tolist()
     assert again.candidate.tolist() == first.candidate.tolist()
 
 
 def test_the_probabilities_of_the_policy_that_chose_are_read_and_checked(tmp_path: Path) -> None:
     text = "action,propensity,reward,candidate,logged:call,logged:mail\n"
-    good = choices_of(table(text + "call,0.3,1,mail,0.3,0.7\nmail,0.7,2,mail,0.3,0.7\n", tmp_path))
+    good = build_logged_choices(
+        table(text + "call,0.3,1,mail,0.3,0.7\nmail,0.7,2,mail,0.3,0.7\n", tmp_path)
+    )
     assert good.logged is not None
     assert good.logged.tolist() == [[0.3, 0.7], [0.3, 0.7]]
     with pytest.raises(TableError, match=r"Row 1 has the propensity 0.3, and logged:call says 0"):
-        choices_of(table(text + "call,0.3,1,mail,0.7,0.3\n", tmp_path))
+        build_logged_choices(table(text + "call,0.3,1,mail,0.7,0.3\n", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -142,34 +144,34 @@ def test_a_table_that_can_not_be_is_refused_with_its_row(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(TableError, match=message):
-        choices_of(table(GOOD.replace(old, new, 1), tmp_path))
+        build_logged_choices(table(GOOD.replace(old, new, 1), tmp_path))
 
 
 def test_a_row_is_counted_as_the_file_has_it(tmp_path: Path) -> None:
     """A row without a reward stands before it, and a column of the file looks like a count."""
     text = "_row,action,propensity,reward,candidate:call,candidate:mail\n9,call,0.5,,0.5,0.5\n"
     with pytest.raises(TableError, match=r"Row 2 has 'half' for candidate:call, .*\. Write a"):
-        choices_of(table(f"{text}8,call,0.5,1,half,0.5\n", tmp_path))
+        build_logged_choices(table(f"{text}8,call,0.5,1,half,0.5\n", tmp_path))
     with pytest.raises(
         TableError,
         match=r"Row 2 has no action\. Mend it, "
         r"or leave the row out",
     ):
-        choices_of(table(f"{text}8,,0.5,1,0.5,0.5\n", tmp_path))
+        build_logged_choices(table(f"{text}8,,0.5,1,0.5,0.5\n", tmp_path))
 
 
 def test_a_column_of_lists_holds_no_numbers() -> None:
     log = pl.DataFrame({"action": ["a", "b"], "propensity": 0.5, "reward": [[1.0], [2.0]]})
     with pytest.raises(TableError, match=r"'reward' is neither numbers nor words \(List\(Fl"):
-        choices_of(log)
+        build_logged_choices(log)
 
 
 def test_probabilities_that_do_not_sum_to_one_are_refused(tmp_path: Path) -> None:
     text = "action,propensity,reward,candidate:call,candidate:mail\n"
     for row in ("0.6,0.6", "1.5,-0.5", "0.5,"):
         with pytest.raises(TableError, match="Row 1 has probabilities candidate:… that do not"):
-            choices_of(table(f"{text}call,0.5,1,{row}\n", tmp_path))
-    sixths = choices_of(table(f"{text}call,0.5,1,0.333333,0.666667\n", tmp_path))
+            build_logged_choices(table(f"{text}call,0.5,1,{row}\n", tmp_path))
+    sixths = build_logged_choices(table(f"{text}call,0.5,1,0.333333,0.666667\n", tmp_path))
     assert sixths.candidate.sum() == pytest.approx(1.0, abs=1e-12)
 
 
@@ -178,11 +180,11 @@ def test_one_probability_does_not_say_what_three_actions_get() -> None:
         {"action": ["a", "b", "c"], "propensity": 0.5, "reward": 1.0, "candidate_probability": 0.5}
     )
     with pytest.raises(TableError, match="3 actions, and 'candidate_probability' says only how"):
-        choices_of(log)
+        build_logged_choices(log)
 
 
 def test_more_actions_than_can_be_compared_are_refused() -> None:
     names = [f"a{n}" for n in range(MOST_ACTIONS + 1)]
     log = pl.DataFrame({"action": names, "propensity": 0.5, "reward": 1.0, "candidate": "a1"})
     with pytest.raises(TableError, match=r"names 201 actions, and 200 can be compared"):
-        choices_of(log)
+        build_logged_choices(log)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from experiments.policy.conditions import Facts, holds, judge, requirement
+from experiments.policy.conditions import Facts, explain_condition, holds, requirement
 from registry.playbook.condition_grammar import (
     ActionDone,
     AlertOpen,
@@ -39,7 +39,7 @@ FACTS = Facts(
 
 
 def verdict(text):
-    return judge(parse_condition(text), FACTS)
+    return explain_condition(parse_condition(text), FACTS)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,6 @@ def test_every_condition_holds_where_all_its_clauses_plainly_do(seed):
         found = [plainly(clause, facts) for clause in condition.clauses]
         expected = False if False in found else None if None in found else True
         assert holds(condition, facts) is expected, condition.text
-        assert judge(condition, facts).holds is expected, condition.text
+        assert explain_condition(condition, facts).holds is expected, condition.text
         answers.add(expected)
     assert answers == {True, False, None}

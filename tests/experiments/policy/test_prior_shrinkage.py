@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from experiments.effects.action_effect import ActionEffect
-from experiments.effects.measured import Evidence, believed
+from experiments.effects.measured import Evidence, mix_belief
 from experiments.policy.prior_shrinkage import (
     BELIEVED,
     DEVIATION,
@@ -146,7 +146,7 @@ def test_the_share_lies_between_nothing_and_all(estimates, error) -> None:
 @given(st.floats(-0.5, 0.5), st.floats(1e-3, 0.2))
 def test_what_hardly_counts_for_its_own_action_says_nothing_of_the_others(estimate, error) -> None:
     measured = effect(ON_CHURN[0], estimate, error=error, grade="C")
-    own = believed(ON_CHURN[0].prior, 0.3, measured).data_share
+    own = mix_belief(ON_CHURN[0].prior, 0.3, measured).data_share
     assume(abs(own - LEAST_SHARE) > 1e-9)
     found = promise_of(Evidence(effects=(measured,)), BOOK)
     assert found.measured == (own > LEAST_SHARE)

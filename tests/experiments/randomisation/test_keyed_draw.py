@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.randomisation.assignment import LotteryError
-from experiments.randomisation.keyed_draw import Exploration, LotteryKey, draw, seeded
+from experiments.randomisation.keyed_draw import Exploration, LotteryKey, draw, draw_with_seed
 
 names = st.lists(st.text(max_size=6), min_size=2, max_size=12, unique=True)
 keys = st.binary(min_size=32, max_size=40).map(lambda secret: LotteryKey(key_id="k", secret=secret))
@@ -77,8 +77,8 @@ def test_names_that_run_together_are_told_apart(by):
 def test_a_seed_redoes_its_own_draw_and_no_other():
     by = key(3)
     seed = by.seed("actions", "acme")
-    assert seeded(seed)("call") == seeded(by.seed("actions", "acme"))("call")
-    assert seeded(seed)("call") != seeded(by.seed("actions", "beta"))("call")
+    assert draw_with_seed(seed)("call") == draw_with_seed(by.seed("actions", "acme"))("call")
+    assert draw_with_seed(seed)("call") != draw_with_seed(by.seed("actions", "beta"))("call")
     assert by.secret.hex() not in seed
 
 
@@ -124,7 +124,7 @@ def test_a_name_twice_is_refused():
 
 def test_a_seed_that_is_none_is_refused():
     with pytest.raises(LotteryError, match="which is not hexadecimal"):
-        seeded("the lot")
+        draw_with_seed("the lot")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from experiments.targeting.decisions import CostError, LotteryDecisions, costs_of, decisions_of
-from experiments.targeting.file import asked_of, lottery_of
+from experiments.targeting.decisions import (
+    CostError,
+    LotteryDecisions,
+    decide_by_lottery,
+    parse_costs,
+)
+from experiments.targeting.file import read_accounts, read_lottery
 from experiments.targeting.targeting import HeldOutValue
 
 ACTIONS = ("nothing", "call", "e=mail")
@@ -32,13 +37,13 @@ def lottery(effect, *, rows: int = 800, seed: int = 1) -> pl.DataFrame:
 
 
 def decided(effect, *, cost: float = 0.5) -> LotteryDecisions:
-    read = lottery_of(lottery(effect), "lottery.csv")
-    asked = asked_of(
+    read = read_lottery(lottery(effect), "lottery.csv")
+    asked = read_accounts(
         pl.DataFrame({"account_id": ["a1", "new", "other"], "use": [-2.0, 2.0, 1.0]}),
         "asked.csv",
         read.facts,
     )
-    return decisions_of(
+    return decide_by_lottery(
         read, asked, cost=np.array([0.0, cost]), currency="EUR", rng=np.random.default_rng(1)
     )
 
@@ -247,7 +252,7 @@ def test_what_is_written_says_where_it_comes_from(apart: LotteryDecisions) -> No
 
 
 def test_costs_are_read_by_action_whatever_its_name() -> None:
-    assert costs_of(["e=mail=.5", "call=12", "nothing=0"], ACTIONS).tolist() == [0.0, 12.0, 0.5]
+    assert parse_costs(["e=mail=.5", "call=12", "nothing=0"], ACTIONS).tolist() == [0.0, 12.0, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +269,7 @@ def test_costs_are_read_by_action_whatever_its_name() -> None:
         (["call=1", "e=mail=1", "sms=2"], "has the action 'sms' of --cost 'sms=2'. It has call"),
         (["call"], "'call' is no cost. Write --cost ACTION=AMOUNT"),
         (["=3"], "'=3' is no cost"),
-        (["call=1", "call=2", "e=mail=1"], "The cost of 'call' is said twice"),
+        (["call=1", "call=2", "e=mail=1"], "The cost of 'call' is given twice"),
         (["call=cheap"], "'cheap' is no amount, in --cost 'call=cheap'"),
         (["call=-1"], "The cost of 'call' is -1. Give what it costs to do it once, 0 or more"),
         (["call=inf"], "The cost of 'call' is inf"),
@@ -275,4 +280,4 @@ def test_costs_are_read_by_action_whatever_its_name() -> None:
 )
 def test_costs_that_are_none_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(CostError, match=message):
-        costs_of(words, ACTIONS)
+        parse_costs(words, ACTIONS)

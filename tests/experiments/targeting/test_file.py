@@ -10,7 +10,7 @@ import pytest
 
 from experiments.causal.sample import NO_ACTION
 from experiments.table_file import MOST_WORDS, TableError, read_table
-from experiments.targeting.file import LEAST_ACCOUNTS, asked_of, lottery_of
+from experiments.targeting.file import LEAST_ACCOUNTS, read_accounts, read_lottery
 
 FILE = "lottery.csv"
 
@@ -53,7 +53,7 @@ def with_cell(table: pl.DataFrame, name: str, value: object, row: int = 3) -> pl
 
 def test_a_lottery_is_read_as_trials() -> None:
     table = trials()
-    found = lottery_of(table, FILE)
+    found = read_lottery(table, FILE)
     assert found.actions == ("none", "call", "mail")
     assert [found.actions[arm] for arm in found.trials.arm] == table["action"].to_list()
     assert np.allclose(found.trials.propensity, 1 / 3)
@@ -75,33 +75,33 @@ def test_a_lottery_is_read_as_trials() -> None:
 
 def test_doing_nothing_may_have_another_name() -> None:
     table = trials().with_columns(pl.col("action").replace("none", "No E-Mail"))
-    found = lottery_of(table, FILE, nothing="No E-Mail")
+    found = read_lottery(table, FILE, nothing="No E-Mail")
     assert found.actions == ("No E-Mail", "call", "mail")
     assert found.trials.arms[0] == NO_ACTION
 
 
 def test_rows_without_chance_and_with_an_open_outcome_are_counted_and_left_out() -> None:
     table = with_cell(with_cell(trials(), "outcome", None), "propensity", 1.0, row=5)
-    found = lottery_of(table, FILE)
+    found = read_lottery(table, FILE)
     assert (found.rows, found.without_chance, found.without_outcome) == (240, 1, 1)
     assert len(found.trials) == len(found.outcome) == 238
 
 
 def test_what_is_not_known_is_no_zero() -> None:
     table = with_cell(with_cell(trials(), "seats", None), "region", "", row=4)
-    found = lottery_of(table, FILE)
+    found = read_lottery(table, FILE)
     assert np.isnan(found.trials.covariates[2, 0])
     place = found.trials.covariate_names.index("region: not known")
     assert np.flatnonzero(found.trials.covariates[:, place]).tolist() == [3]
-    plain = lottery_of(trials(), FILE)
-    unknown = asked_of(asked(region=[None, "us"]), "asked.csv", plain.facts)
+    plain = read_lottery(trials(), FILE)
+    unknown = read_accounts(asked(region=[None, "us"]), "asked.csv", plain.facts)
     assert np.isnan(unknown.covariates[0, 1:4]).all()  # no trial says what unknown means
-    said = asked_of(asked(region=[None, "us"]), "asked.csv", found.facts)
+    said = read_accounts(asked(region=[None, "us"]), "asked.csv", found.facts)
     assert said.covariates[0, 1:5].tolist() == [0, 0, 0, 1]
 
 
 def test_two_words_of_which_some_are_unknown_are_three() -> None:
-    found = lottery_of(with_cell(trials(), "plan", None), FILE)
+    found = read_lottery(with_cell(trials(), "plan", None), FILE)
     assert found.trials.covariate_names[-3:] == ("plan: pro", "plan: team", "plan: not known")
 
 
@@ -116,7 +116,7 @@ def test_odds_of_every_action_are_read_and_those_of_two_are_complete() -> None:
             pl.lit(0.0).alias("propensity:never"),
         )
     )
-    found = lottery_of(wide, FILE)
+    found = read_lottery(wide, FILE)
     assert found.trials.propensity[0].tolist() == pytest.approx([0.4, 0.3, 0.3])
     assert "propensity:never" not in found.trials.covariate_names
     two = (
@@ -124,15 +124,15 @@ def test_odds_of_every_action_are_read_and_those_of_two_are_complete() -> None:
         .filter(pl.col("action") != "mail")
         .with_columns(propensity=pl.when(pl.col("action") == "call").then(0.4).otherwise(0.6))
     )
-    chances = lottery_of(two, FILE).trials.propensity
+    chances = read_lottery(two, FILE).trials.propensity
     assert np.allclose(chances, [0.6, 0.4])
 
 
 def test_facts_that_came_after_the_draw_are_refused_unless_they_are_left_out() -> None:
     late = trials().with_columns(visit=(pl.col("action") == "call").cast(int))
     with pytest.raises(TableError, match="is not what its propensities say: 'visit' is 1 "):
-        lottery_of(late, FILE)
-    assert "visit" not in lottery_of(late, FILE, leave_out=["visit"]).trials.covariate_names
+        read_lottery(late, FILE)
+    assert "visit" not in read_lottery(late, FILE, leave_out=["visit"]).trials.covariate_names
 
 
 def test_booleans_are_numbers_and_ids_and_moments_are_passed_over() -> None:
@@ -141,7 +141,7 @@ def test_booleans_are_numbers_and_ids_and_moments_are_passed_over() -> None:
         decision_id=pl.int_range(240),
         decided_at=pl.lit("2026-01-01").str.to_date(),
     )
-    found = lottery_of(table, FILE)
+    found = read_lottery(table, FILE)
     assert found.trials.covariate_names[-1] == "is_new"
     assert found.trials.covariates[:2, -1].tolist() == [1.0, 0.0]
     assert len(found.facts) == 4
@@ -150,9 +150,9 @@ def test_booleans_are_numbers_and_ids_and_moments_are_passed_over() -> None:
 def test_ids_are_words_and_csv_and_parquet_are_read_alike(tmp_path: Path) -> None:
     asked().write_csv(tmp_path / "asked.csv")
     asked().write_parquet(tmp_path / "asked.parquet")
-    facts = lottery_of(trials(), FILE).facts
+    facts = read_lottery(trials(), FILE).facts
     for name in ("asked.csv", "asked.parquet"):
-        found = asked_of(read_table(tmp_path / name, "trials"), name, facts)
+        found = read_accounts(read_table(tmp_path / name, "trials"), name, facts)
         assert found.account_ids == ("007", "b2")
         assert found.covariates[0].tolist() == [3.0, 0.0, 0.0, 1.0, 1.0]
         assert np.isnan(found.covariates[1, 0])
@@ -285,7 +285,7 @@ def test_ids_are_words_and_csv_and_parquet_are_read_alike(tmp_path: Path) -> Non
 )
 def test_a_file_that_is_no_lottery_is_refused(change, message: str) -> None:
     with pytest.raises(TableError, match=message):
-        lottery_of(change(trials()), FILE)
+        read_lottery(change(trials()), FILE)
 
 
 def test_a_row_is_counted_as_the_file_has_it() -> None:
@@ -300,9 +300,9 @@ def test_a_row_is_counted_as_the_file_has_it() -> None:
         match=r"Row 141 of lottery\.csv has 'n/a' for seats, which is "
         r"no number\. Write a number, or leave it empty where",
     ):
-        lottery_of(with_cell(table, "seats", "n/a", row=141), FILE)
+        read_lottery(with_cell(table, "seats", "n/a", row=141), FILE)
     with pytest.raises(TableError, match=r"Row 141 of lottery\.csv has 'ten' for outcome"):
-        lottery_of(
+        read_lottery(
             with_cell(table.with_columns(pl.col("outcome").cast(str)), "outcome", "ten", row=141),
             FILE,
         )
@@ -316,19 +316,19 @@ def test_columns_of_lists_are_refused_by_name_and_type(name: str) -> None:
         match=rf"column '{name}' of .* is neither numbers nor words "
         rf".List.*Write",
     ):
-        lottery_of(table, FILE)
+        read_lottery(table, FILE)
 
 
 @pytest.mark.parametrize("name", ["account_id", "seats", "region"])
 def test_columns_of_lists_of_the_accounts_asked_are_refused(name: str) -> None:
-    facts = lottery_of(trials(), FILE).facts
+    facts = read_lottery(trials(), FILE).facts
     for kind in (pl.concat_list(name), pl.struct(name).alias(name)):
         with pytest.raises(
             TableError,
             match=rf"column '{name}' of asked\.csv is neither numbers "
             rf"nor words .(List|Struct).*Write one number or",
         ):
-            asked_of(asked().with_columns(kind), "asked.csv", facts)
+            read_accounts(asked().with_columns(kind), "asked.csv", facts)
 
 
 def with_odds(table: pl.DataFrame, *odds: float) -> pl.DataFrame:
@@ -340,13 +340,13 @@ def with_odds(table: pl.DataFrame, *odds: float) -> pl.DataFrame:
 
 def test_an_action_called_as_doing_nothing_is_is_refused() -> None:
     with pytest.raises(TableError, match="has the action 'none' beside 'mail', and both say"):
-        lottery_of(trials(), FILE, nothing="mail")
+        read_lottery(trials(), FILE, nothing="mail")
 
 
 @pytest.mark.parametrize("name", ["visits", "outcome"])
 def test_only_facts_can_be_left_out(name: str) -> None:
     with pytest.raises(TableError, match=f"{name} cannot be left out of .* facts are seats"):
-        lottery_of(trials(), FILE, leave_out=[name])
+        read_lottery(trials(), FILE, leave_out=[name])
 
 
 @pytest.mark.parametrize(
@@ -373,9 +373,9 @@ def test_accounts_that_can_not_be_decided_about_are_refused(
     table: pl.DataFrame,
     message: str,
 ) -> None:
-    facts = lottery_of(trials(), FILE).facts
+    facts = read_lottery(trials(), FILE).facts
     with pytest.raises(TableError, match=message):
-        asked_of(table, "asked.csv", facts)
+        read_accounts(table, "asked.csv", facts)
 
 
 def test_a_file_that_is_not_there_is_named_for_what_it_is(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.causal.sample import NO_ACTION, Sample
-from experiments.targeting.randomisation_check import drawn_otherwise
+from experiments.targeting.randomisation_check import find_draw_problem
 
 ACTIONS = ("nothing", "call", "mail")
 ODDS = np.array([0.5, 0.3, 0.2])
@@ -39,12 +39,12 @@ def with_fact(sample, column):
 
 
 def test_a_draw_is_hardly_ever_doubted():
-    doubted = [seed for seed in range(300) if drawn_otherwise(drawn(seed), ACTIONS) is not None]
+    doubted = [seed for seed in range(300) if find_draw_problem(drawn(seed), ACTIONS) is not None]
     assert len(doubted) <= 3  # .7 are expected, of 9,000 others 13 were
 
 
 def test_arms_of_another_size_are_found():
-    found = drawn_otherwise(drawn(1, odds=np.array([0.3, 0.5, 0.2])), ACTIONS)
+    found = find_draw_problem(drawn(1, odds=np.array([0.3, 0.5, 0.2])), ACTIONS)
     assert found is not None
     assert found.startswith(
         "180 of 600 rows with a known outcome have the action 'nothing', and "
@@ -66,7 +66,7 @@ def test_accounts_that_were_drawn_once_for_many_rows_are_one_draw():
         segment=one.segment,
         cluster=np.repeat(np.arange(40), 100),
     )
-    assert drawn_otherwise(many, ACTIONS) is None
+    assert find_draw_problem(many, ACTIONS) is None
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_accounts_that_were_drawn_once_for_many_rows_are_one_draw():
 )
 def test_what_came_after_the_draw_is_found(column, said):
     sample = drawn(5)
-    found = drawn_otherwise(
+    found = find_draw_problem(
         with_fact(sample, column(sample.arm, np.random.default_rng(6)).astype(float)), ACTIONS
     )
     assert found is not None
@@ -103,7 +103,7 @@ def test_all_that_came_after_the_draw_is_named_at_once():
         segment=late.segment,
         cluster=late.cluster,
     )
-    found = drawn_otherwise(both, ACTIONS)
+    found = find_draw_problem(both, ACTIONS)
     assert found is not None
     assert "The same goes for 'visit'" in found or "The same goes for 'opened'" in found
 
@@ -122,4 +122,4 @@ def test_a_fact_by_which_the_odds_were_set_is_none_against_the_draw():
         segment=np.full(2000, "all"),
         cluster=np.arange(2000),
     )
-    assert drawn_otherwise(sample, ACTIONS[:2]) is None
+    assert find_draw_problem(sample, ACTIONS[:2]) is None

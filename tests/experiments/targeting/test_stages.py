@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from experiments.table_file import TableError, read_table
-from experiments.targeting.file import asked_of, lottery_of
-from experiments.targeting.stages import said_of_stages
+from experiments.targeting.file import read_accounts, read_lottery
+from experiments.targeting.stages import describe_stages
 
 FILE = "lottery.csv"
 MEND = (
@@ -51,19 +51,19 @@ def cells(table: pl.DataFrame, name: str, values: dict[int, object]) -> pl.DataF
 
 def message_of(table: pl.DataFrame, stages: list[str], leave_out: tuple[str, ...] = ()) -> str:
     with pytest.raises(TableError) as refused:
-        lottery_of(table, FILE, stages=stages, leave_out=leave_out)
+        read_lottery(table, FILE, stages=stages, leave_out=leave_out)
     return str(refused.value)
 
 
 def test_stages_are_read_in_their_order_and_are_no_facts() -> None:
-    found = lottery_of(on_the_way(), FILE, stages=["visited", "offered"])
+    found = read_lottery(on_the_way(), FILE, stages=["visited", "offered"])
     assert found.stages == ("visited", "offered")
     assert found.reached.tolist() == np.column_stack([VISITED, OFFERED]).tolist()
     assert [fact.name for fact in found.facts] == ["seats"]
 
 
 def test_without_stages_nothing_is_told_of_the_way() -> None:
-    found = lottery_of(on_the_way(), FILE)
+    found = read_lottery(on_the_way(), FILE)
     assert (found.reached.shape, found.reached.dtype) == ((240, 0), np.bool_)
 
 
@@ -83,7 +83,7 @@ def test_every_way_to_write_a_stage_is_read_alike(flags: pl.Series, tmp_path: Pa
     on_the_way(visited=flags).write_parquet(tmp_path / "lottery.parquet")
     table = read_table(tmp_path / "lottery.parquet", "trials")
     assert table["visited"].dtype == flags.dtype
-    found = lottery_of(table, FILE, stages=["visited"])
+    found = read_lottery(table, FILE, stages=["visited"])
     assert found.reached[:, 0].tolist() == VISITED.tolist()
 
 
@@ -91,7 +91,7 @@ def test_only_trials_that_are_learned_from_need_their_stage() -> None:
     table = cells(on_the_way(visited=VISITED * 1.0), "outcome", {2: None, 3: None})
     table = cells(table, "propensity", {5: 1.0, 6: 1.0})
     table = cells(table, "visited", {2: None, 3: float("nan"), 5: None, 6: 7.0})
-    found = lottery_of(table, FILE, stages=["visited"])
+    found = read_lottery(table, FILE, stages=["visited"])
     used = ~np.isin(NUMBER, [1, 2, 4, 5])
     assert found.reached[:, 0].tolist() == VISITED[used].tolist()
     assert (found.without_outcome, found.without_chance) == (2, 2)
@@ -232,10 +232,10 @@ def test_why_a_column_can_not_be_a_stage_is_said(
 
 
 def test_accounts_asked_about_need_no_stage_and_theirs_is_passed_over() -> None:
-    facts = lottery_of(on_the_way(), FILE, stages=["visited", "offered"]).facts
+    facts = read_lottery(on_the_way(), FILE, stages=["visited", "offered"]).facts
     plain = pl.DataFrame({"account_id": ["x"], "seats": [3.0]})
     for table in (plain, plain.with_columns(visited=pl.lit("who knows"))):
-        assert asked_of(table, "asked.csv", facts).covariates.tolist() == [[3.0]]
+        assert read_accounts(table, "asked.csv", facts).covariates.tolist() == [[3.0]]
 
 
 @pytest.mark.parametrize(
@@ -257,9 +257,9 @@ def test_what_could_be_a_stage_is_offered_as_one_where_accounts_lack_it(
     columns: dict[str, object],
     hint: str,
 ) -> None:
-    facts = lottery_of(on_the_way(**columns), FILE, leave_out=["offered"]).facts
+    facts = read_lottery(on_the_way(**columns), FILE, leave_out=["offered"]).facts
     with pytest.raises(TableError) as refused:
-        asked_of(pl.DataFrame({"account_id": ["x"], "seats": [3.0]}), "asked.csv", facts)
+        read_accounts(pl.DataFrame({"account_id": ["x"], "seats": [3.0]}), "asked.csv", facts)
     assert str(refused.value) == (
         "asked.csv lacks the column(s) visited, which the lottery has. Add them; or leave out what "
         f"was known only after the draw (--leave-out 'visited'){hint}."
@@ -271,7 +271,7 @@ ACTIONS = ("none", "call")
 
 
 def said(outcome: np.ndarray, **stages: np.ndarray) -> list[str]:
-    return said_of_stages(
+    return describe_stages(
         tuple(stages),
         np.column_stack(list(stages.values())),
         outcome * 1.0,
@@ -286,7 +286,7 @@ def test_who_came_how_far_is_counted() -> None:
         f"'offered'; 80 have an outcome other than 0."
     ]
     assert (
-        said_of_stages((), np.zeros((240, 0), dtype=bool), BOUGHT * 1.0, arm=ARM, actions=ACTIONS)
+        describe_stages((), np.zeros((240, 0), dtype=bool), BOUGHT * 1.0, arm=ARM, actions=ACTIONS)
         == []
     )
 

@@ -11,7 +11,7 @@ from experiments.targeting.outcome_model import expected_outcomes
 from experiments.targeting.targeting import (
     ArmDecisions,
     HeldOutValue,
-    decide,
+    decide_arms,
     held_out_gains,
     held_out_value,
 )
@@ -41,7 +41,7 @@ def decided(seed, effect, **changed):
     scores, outcome = lottery(seed, effect)
     new = np.random.default_rng(99).normal(size=(400, 3))
     given = {"cost": COST, "asked": new, "rng": np.random.default_rng(seed), **changed}
-    return decide(scores, outcome, **given), new
+    return decide_arms(scores, outcome, **given), new
 
 
 def test_where_accounts_differ_each_has_its_own_arm():
@@ -89,7 +89,7 @@ def test_the_value_is_of_accounts_that_the_policy_did_not_see():
         cluster=np.where(is_odd, 0, np.arange(320)),
     )
     outcome = 9 + arm * np.where(is_odd, -5.0, 1.0) + 0.3 * rng.normal(size=320)
-    found = decide(
+    found = decide_arms(
         cross_fit(sample, outcome, rng=rng, repeats=1),
         outcome,
         rng=rng,
@@ -122,7 +122,9 @@ def test_the_simplest_policy_is_what_is_expected_to_bring_most_on_average():
     trials = scores.sample.covariates
     poor = trials[trials[:, 0] < 0]
     for asked in (trials, poor, poor[:1]):  # whoever is asked about
-        found = decide(scores, outcome, cost=np.zeros(2), asked=asked, rng=np.random.default_rng(1))
+        found = decide_arms(
+            scores, outcome, cost=np.zeros(2), asked=asked, rng=np.random.default_rng(1)
+        )
         assert found.alike == 1
     assert found.told_apart.tolist() == [0]
     dear, _ = decided(1, lambda x: 0.4 * np.sign(x) + 0.02, cost=np.array([0.0, 0.2]))
@@ -136,7 +138,7 @@ def test_what_a_cost_changes_is_told_without_learning_again():
     expected = held_out_gains(scores, outcome, np.random.default_rng(7))
     for cost in (0.0, 0.05, 0.3):
         charged = np.array([0.0, cost])
-        whole = decide(
+        whole = decide_arms(
             scores, outcome, cost=charged, asked=np.zeros((2, 3)), rng=np.random.default_rng(7)
         )
         assert held_out_value(scores, expected, charged) == whole.held_out
@@ -155,13 +157,13 @@ def test_stages_are_used_in_what_is_decided_and_in_what_it_is_worth():
     new = np.random.default_rng(99).normal(size=(400, 3))
     given = {"cost": COST, "asked": new}
     seen, plain = (
-        decide(scores, outcome * came, rng=np.random.default_rng(6), **given, **stages)
+        decide_arms(scores, outcome * came, rng=np.random.default_rng(6), **given, **stages)
         for stages in ({"reached": came[:, None]}, {})
     )
     assert np.array_equal(seen.gain, plain.gain)  # the stage is whether there is an outcome
     assert seen.held_out == plain.held_out
     further = came | (np.arange(900) % 4 == 0)
-    other = decide(
+    other = decide_arms(
         scores, outcome * came, rng=np.random.default_rng(6), **given, reached=further[:, None]
     )
     assert not np.array_equal(other.gain, plain.gain)

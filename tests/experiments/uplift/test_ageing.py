@@ -9,7 +9,13 @@ import pytest
 
 from experiments.causal.estimators.aipw import cross_fit
 from experiments.causal.sample import NO_ACTION, Sample, SampleError
-from experiments.uplift.ageing import NO_AGEING, aged, ageing_of, segment_weights, weights
+from experiments.uplift.ageing import (
+    NO_AGEING,
+    age_weights,
+    estimate_ageing,
+    segment_weights,
+    weight_by_age,
+)
 from experiments.uplift.effect_records import Measurement, action_effects
 
 ROWS = 6_000
@@ -31,7 +37,7 @@ def trials(seed, then, now, *, rows=ROWS):
 
 def found(seed, then, now, **settings):
     score, age, cluster = trials(seed, then, now, **settings)
-    return ageing_of(score, age, cluster, follow_up_days=90)
+    return estimate_ageing(score, age, cluster, follow_up_days=90)
 
 
 def test_an_effect_that_stays_does_not_age():
@@ -53,25 +59,25 @@ def test_what_moved_too_little_to_be_seen_is_counted_alike():
 
 def test_a_history_shorter_than_any_half_life_is_counted_alike():
     score, age, cluster = trials(1, 0.5, -0.5)
-    assert ageing_of(score, age / 20, cluster, follow_up_days=90) == NO_AGEING
+    assert estimate_ageing(score, age / 20, cluster, follow_up_days=90) == NO_AGEING
 
 
 def test_trials_that_were_running_when_a_block_began_predict_nothing_of_it():
     score, age, cluster = trials(1, 0.5, -0.5)
-    assert ageing_of(score, age, cluster, follow_up_days=2 * DAYS) == NO_AGEING
+    assert estimate_ageing(score, age, cluster, follow_up_days=2 * DAYS) == NO_AGEING
 
 
 def test_an_account_that_is_there_often_counts_once():
     score, age, _ = trials(3, 0.35, 0.15)
-    alone = ageing_of(score, age, np.arange(ROWS), follow_up_days=90)
-    few = ageing_of(score, age, np.arange(ROWS) % 7, follow_up_days=90)
+    alone = estimate_ageing(score, age, np.arange(ROWS), follow_up_days=90)
+    few = estimate_ageing(score, age, np.arange(ROWS) % 7, follow_up_days=90)
     assert few.upper - few.difference != pytest.approx(alone.upper - alone.difference)
 
 
 @pytest.mark.parametrize("age", [[-1.0] * 4, [np.nan] * 4, [1.0] * 3], ids=["below", "nan", "few"])
 def test_an_age_that_is_none_is_refused(age):
     with pytest.raises(SampleError, match="Each of the 4 trials needs an age of at least 0 days"):
-        ageing_of(np.zeros(4), np.array(age), np.arange(4), follow_up_days=90)
+        estimate_ageing(np.zeros(4), np.array(age), np.arange(4), follow_up_days=90)
 
 
 def company(seed, then, now, rows=4_000):
@@ -129,10 +135,10 @@ def test_within_a_segment_the_weights_are_one_on_average():
     for segment in ("large", "small"):
         assert weight[scores.sample.segment == segment].mean() == pytest.approx(1.0)
     assert weight[-1] > weight[0]
-    assert weights(np.array([0.0, 180.0]), 180.0)[0] == pytest.approx(4 / 3)
-    assert np.array_equal(aged(scores, age, {}).of(1), scores.of(1))
+    assert age_weights(np.array([0.0, 180.0]), 180.0)[0] == pytest.approx(4 / 3)
+    assert np.array_equal(weight_by_age(scores, age, {}).of(1), scores.of(1))
 
 
 def test_no_trials_do_not_age() -> None:
     none = np.empty(0)
-    assert ageing_of(none, none, none.astype(np.int64), follow_up_days=90) == NO_AGEING
+    assert estimate_ageing(none, none, none.astype(np.int64), follow_up_days=90) == NO_AGEING

@@ -181,7 +181,9 @@ def test_trials_open_at_most_once_a_week():
 
 
 def test_a_log_with_too_little_says_how_much_there_is():
-    with pytest.raises(NoTrialsError, match="117 untouched usable weeks and 3 of 'success_call'"):
+    with pytest.raises(
+        NoTrialsError, match="117 usable weeks without an action and 3 of 'success_call'"
+    ):
         built(*company(called=3))
 
 

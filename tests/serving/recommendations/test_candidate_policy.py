@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from small_company import AS_OF
 
-from experiments.off_policy.log import ChoicesError, choices_of
+from experiments.off_policy.log import ChoicesError, build_logged_choices
 from registry.playbook.actions import PlaybookError
 from registry.playbook.playbook import ACTIONS_FILE
 from serving.decisions.exploration_settings import CHANCE_FILE
@@ -64,7 +64,7 @@ def test_other_limits_and_another_playbook_say_otherwise(ledger, table) -> None:
         ledger.database, table, candidate_policy(actions=dear, limits=None)
     )
     assert dict(other.iter_rows()) != dict(table.select("decision_id", "action").iter_rows())
-    choices = choices_of(with_candidate(table, careful))
+    choices = build_logged_choices(with_candidate(table, careful))
     assert choices.candidate[:, choices.actions.index("do_nothing")].tolist() == [1.0] * 8
 
 

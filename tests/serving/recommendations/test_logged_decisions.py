@@ -15,7 +15,7 @@ from small_company import event
 
 from experiments.causal.outcomes import DAYS_A_MONTH
 from experiments.off_policy.evaluate import evaluate_choices
-from experiments.off_policy.log import ChoicesError, choices_of
+from experiments.off_policy.log import ChoicesError, build_logged_choices
 from features.events.schema import events_frame
 from features.lake.lake import Lake
 from features.workspace import Workspace
@@ -123,7 +123,7 @@ def test_of_an_account_one_drawn_decision_counts_in_each_follow_up(place) -> Non
         decision(9, "a", 240, "mail", 1.0),
     )
     assert found["decision_id"].to_list() == ["d0", "d9", "d2"]
-    assert choices_of(found).without_chance == 1
+    assert build_logged_choices(found).without_chance == 1
 
 
 def test_what_was_decided_or_known_later_is_not_seen(place) -> None:
@@ -151,21 +151,23 @@ def test_a_corrected_cancellation_counts_when_it_happened_by_the_correction(plac
 
 def test_where_nothing_was_left_to_chance_nothing_can_be_learned(place) -> None:
     found = table(place, *(decision(n, "a", 100 + n, "mail", 1.0) for n in range(40)))
-    said = evaluate_choices(choices_of(found), unit="USD", rng=np.random.default_rng(1))
+    said = evaluate_choices(build_logged_choices(found), unit="USD", rng=np.random.default_rng(1))
     assert "Every decision has propensity 1" in said.verdict
-    nothing = evaluate_choices(choices_of(found.clear()), unit="USD", rng=np.random.default_rng(1))
+    nothing = evaluate_choices(
+        build_logged_choices(found.clear()), unit="USD", rng=np.random.default_rng(1)
+    )
     assert "It holds no decision." in nothing.verdict
 
 
 def test_another_candidate_is_joined_by_decision(place) -> None:
     found = table(place, decision(1, "a", 120, "call", 0.5), decision(2, "b", 120, "mail", 1.0))
     given = with_candidate(found, pl.DataFrame({"decision_id": ["d1"], "candidate": ["call"]}))
-    assert choices_of(given).candidate.tolist() == [[1.0]]
+    assert build_logged_choices(given).candidate.tolist() == [[1.0]]
     wide = with_candidate(
         found,
         pl.DataFrame({"decision_id": ["d1"], "candidate:call": [0.25], "candidate:mail": [0.75]}),
     )
-    assert choices_of(wide).candidate.tolist() == [[0.25, 0.75]]
+    assert build_logged_choices(wide).candidate.tolist() == [[0.25, 0.75]]
 
 
 @pytest.mark.parametrize(

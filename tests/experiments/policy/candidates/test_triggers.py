@@ -65,7 +65,7 @@ def test_the_actions_brought_up_are_those_of_which_a_trigger_holds_or_a_step_is_
         if action.id in due or any(holds(condition, facts) is True for condition in action.triggers)
     ]
     assert 3 < len(expected) < len(BOOK.actions)
-    assert triggers_of(BOOK).brought_up(facts, due) == expected
+    assert triggers_of(BOOK).find_triggered_actions(facts, due) == expected
 
 
 def test_each_distinct_trigger_is_asked_once():

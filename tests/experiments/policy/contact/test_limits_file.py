@@ -13,8 +13,8 @@ from experiments.policy.contact.limits_file import (
     WORDS,
     LimitsError,
     at_any_hour,
-    limits_in,
     parse_limits,
+    read_limits,
     with_changes,
 )
 from experiments.policy.state import CHANNEL_CAPS, Limits
@@ -24,11 +24,11 @@ PAGE = Path(__file__).parents[4] / "docs" / "how-to" / "set-limits.md"
 
 def said(folder: Path, text: str) -> Limits:
     (folder / LIMITS_FILE).write_text(text, encoding="utf-8")
-    return limits_in(folder)
+    return read_limits(folder)
 
 
 def test_without_a_file_or_with_an_empty_one_all_is_as_usual(tmp_path):
-    assert limits_in(tmp_path) == said(tmp_path, "") == Limits()
+    assert read_limits(tmp_path) == said(tmp_path, "") == Limits()
 
 
 def test_what_the_file_names_is_set_and_the_rest_is_as_usual(tmp_path):
@@ -139,11 +139,11 @@ def test_what_can_not_be_used_is_named(tmp_path, text, message):
 def test_a_file_that_can_not_be_read_is_said(tmp_path):
     (tmp_path / LIMITS_FILE).write_bytes(b'time_zone = "Z\xfcrich"')
     with pytest.raises(LimitsError, match=r"limits\.toml cannot be read .*remove it to go by"):
-        limits_in(tmp_path)
+        read_limits(tmp_path)
     (tmp_path / LIMITS_FILE).unlink()
     (tmp_path / LIMITS_FILE).mkdir()
     with pytest.raises(LimitsError, match="cannot be read"):
-        limits_in(tmp_path)
+        read_limits(tmp_path)
 
 
 def test_every_kind_of_limit_has_its_words():
