@@ -7,7 +7,6 @@ __all__ = [
     "exploration_settings",
     "live_effects",
     "live_limits",
-    "policy_facts_cache",
     "record",
     "saved_plan",
     "validated_playbook",

@@ -30,7 +30,7 @@ from serving.ledger.ledger import Decision, Outcome
 from serving.ledger.replay.replay import policy_code
 from serving.ledger.snoozes import note_event
 from serving.scoring.score import AccountScore
-from serving.timeline.event_cache import KeptEvent
+from serving.timeline.event_cache import CachedEvent
 
 MOMENT_KINDS: Mapping[str, str] = {
     "trial.started": "trial_started",
@@ -59,7 +59,7 @@ TERM_KINDS = ("contract.started", "contract.renewed", "contract.cancelled")
 
 NO_HOLD = ("no", "false")
 
-TOLD = tuple(name for name in KeptEvent._fields if name != "superseded_at")
+TOLD = tuple(name for name in CachedEvent._fields if name != "superseded_at")
 
 PAST_OUTCOMES: tuple[str, ...] = get_args(PastOutcome)
 
@@ -83,14 +83,14 @@ NO_FACTS = PolicyFacts(moments={}, consents={}, history={})
 
 def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
     """What each account's events of ``POLICY_KINDS`` say, by account."""
-    told: dict[str, list[KeptEvent]] = {}
+    told: dict[str, list[CachedEvent]] = {}
     for row in events.select(*TOLD).iter_rows():
-        event = KeptEvent(*row)
+        event = CachedEvent(*row)
         told.setdefault(event.account_id, []).append(event)
     return {account_id: facts_told(of_account) for account_id, of_account in told.items()}
 
 
-def facts_told(events: Iterable[KeptEvent]) -> PolicyFacts:
+def facts_told(events: Iterable[CachedEvent]) -> PolicyFacts:
     """What one account's events of ``POLICY_KINDS`` say, in whatever order they come."""
     moments: dict[str, datetime] = {}
     consents: dict[str, bool] = {}

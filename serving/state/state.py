@@ -32,8 +32,7 @@ from serving.auth.api_keys import ApiKeys
 from serving.decisions.exploration_settings import CHANCE_FILE, ChanceRules, read_chance_rules
 from serving.decisions.live_effects import measured_effects
 from serving.decisions.live_limits import CurrentLimits
-from serving.decisions.policy_facts_cache import KeptFacts
-from serving.decisions.record import POLICY_KINDS
+from serving.decisions.record import POLICY_KINDS, PolicyFacts, facts_told
 from serving.decisions.validated_playbook import known_playbook
 from serving.http.metrics import ServiceMetrics
 from serving.ledger.database.timestamps import SteadyClock
@@ -49,6 +48,7 @@ from serving.scoring.reach import Reach
 from serving.scoring.score import AccountScore, Models, score_accounts
 from serving.settings import ServiceSettings
 from serving.timeline.contract_outcomes import join_slow_outcomes
+from serving.timeline.event_cache import AccountCache
 from serving.timeline.store import TimelineStore
 from serving.timeline.usage_outcomes import measure_usage
 
@@ -87,9 +87,9 @@ class Desk:
         return measured_effects(self.workspace.reports_dir)
 
     @cached_property
-    def facts(self) -> KeptFacts:
+    def facts(self) -> AccountCache[PolicyFacts]:
         """What the policy reads of the timelines."""
-        return KeptFacts(self.timelines.kept(POLICY_KINDS))
+        return AccountCache(self.timelines.event_cache(POLICY_KINDS), facts_told)
 
     @property
     def portfolio(self) -> Portfolio:

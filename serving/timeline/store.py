@@ -29,7 +29,7 @@ from serving.problems import BusyError
 from serving.scoring.score import SourceFreshness
 from serving.text_format import number, plain, plural
 from serving.timeline.assignment_event import drawn_arm
-from serving.timeline.event_cache import KeptKinds
+from serving.timeline.event_cache import EventCache
 from serving.timeline.sentences import judged_sentence
 
 SOURCE = "keepwell"
@@ -195,7 +195,7 @@ class TimelineStore:
     def __init__(self, workspace: Workspace) -> None:
         self._lake = Lake(workspace.events_dir, workspace.quarantine_dir)
         self._intake = Intake(self._lake)
-        self._kept: dict[tuple[str, ...], KeptKinds] = {}
+        self._event_caches: dict[tuple[str, ...], EventCache] = {}
 
     def events(
         self,
@@ -256,11 +256,11 @@ class TimelineStore:
         self, kinds: Sequence[str], *, account_ids: Sequence[str], as_of: datetime
     ) -> pl.DataFrame:
         """The events of some kinds of some accounts that were known at ``as_of``."""
-        return visible_events(self.kept(kinds).events(account_ids), as_of)
+        return visible_events(self.event_cache(kinds).events(account_ids), as_of)
 
-    def kept(self, kinds: Sequence[str]) -> KeptKinds:
+    def event_cache(self, kinds: Sequence[str]) -> EventCache:
         """The events of some kinds, in memory."""
-        return self._kept.setdefault(tuple(kinds), KeptKinds(self._lake, kinds))
+        return self._event_caches.setdefault(tuple(kinds), EventCache(self._lake, kinds))
 
     def freshness(self) -> tuple[SourceFreshness, ...]:
         """When each kind was last recorded."""

@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from features.events.schema import Event, events_frame, properties_text
 from features.lake.lake import Lake
-from serving.timeline.event_cache import KeptKinds
+from serving.timeline.event_cache import EventCache
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 KINDS = ("consent.updated", "account.updated")
@@ -40,7 +40,7 @@ def plainly(lake: Lake, accounts: list[str]) -> pl.DataFrame:
 @pytest.mark.parametrize("many", [1, 3, 40], ids=["one", "few", "many"])
 def test_what_is_kept_is_what_the_lake_holds(tmp_path: Path, many: int) -> None:
     chance, lake = random.Random(many), Lake(tmp_path / "events")
-    kept = KeptKinds(lake, KINDS)
+    kept = EventCache(lake, KINDS)
     accounts = [f"acct-{n:02d}" for n in range(many)]
     assert kept.events(accounts).is_empty()
     for batch in range(14):
@@ -63,7 +63,7 @@ def test_a_part_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     lake.append(
         events_frame([event(n, chance, NOW) for n in range(50)]), source="s", file="f", now=NOW
     )
-    kept = KeptKinds(lake, KINDS)
+    kept = EventCache(lake, KINDS)
     before = kept.events(["acct-01"])
     for part in (tmp_path / "events").glob("**/*.parquet"):
         part.unlink()

@@ -10,8 +10,8 @@ import pytest
 
 from features.events.schema import Event, properties_text
 from features.workspace import Workspace
-from serving.decisions.policy_facts_cache import KeptFacts
-from serving.decisions.record import POLICY_KINDS, PolicyFacts, policy_facts
+from serving.decisions.record import POLICY_KINDS, PolicyFacts, facts_told, policy_facts
+from serving.timeline.event_cache import AccountCache
 from serving.timeline.store import TimelineStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -67,7 +67,7 @@ def test_what_is_kept_is_what_reading_anew_says(tmp_path: Path, seed: int) -> No
     chance = random.Random(seed)
     workspace = Workspace(tmp_path, environment={})
     store, other = TimelineStore(workspace), TimelineStore(workspace)
-    kept = KeptFacts(store.kept(POLICY_KINDS), most=4 if seed % 2 else 50)
+    kept = AccountCache(store.event_cache(POLICY_KINDS), facts_told, most=4 if seed % 2 else 50)
     assert kept.of(ACCOUNTS, as_of=NOW) == {}
     for batch in range(12):
         at = NOW + timedelta(minutes=10 * batch)
@@ -81,7 +81,7 @@ def test_what_is_kept_is_what_reading_anew_says(tmp_path: Path, seed: int) -> No
 
 def test_a_correction_of_an_event_is_seen_at_once(tmp_path: Path) -> None:
     store = TimelineStore(Workspace(tmp_path, environment={}))
-    kept = KeptFacts(store.kept(POLICY_KINDS))
+    kept = AccountCache(store.event_cache(POLICY_KINDS), facts_told)
 
     def said(zone: str, at: datetime) -> None:
         store.append(
@@ -128,7 +128,9 @@ def test_many_accounts_are_read_like_each_of_them(tmp_path: Path) -> None:
         now=NOW,
     )
     as_of = NOW + timedelta(hours=1)
-    at_once = KeptFacts(store.kept(POLICY_KINDS)).of([*many, "nobody"], as_of=as_of)
-    one_by_one = KeptFacts(TimelineStore(workspace).kept(POLICY_KINDS))
+    at_once = AccountCache(store.event_cache(POLICY_KINDS), facts_told).of(
+        [*many, "nobody"], as_of=as_of
+    )
+    one_by_one = AccountCache(TimelineStore(workspace).event_cache(POLICY_KINDS), facts_told)
     assert set(at_once) == set(many)
     assert at_once == {k: v for name in many for k, v in one_by_one.of([name], as_of=as_of).items()}
