@@ -75,20 +75,27 @@ class Desk:
     limits: CurrentLimits
     reach: Reach | None = None
     chance: ChanceRules | None = None
+    whole: Desk | None = None  # the desk of which this is a view; it makes what both hold
 
     @cached_property
     def live(self) -> LivePortfolio:
-        """The portfolio that is served."""
+        """The portfolio that is served: one, whoever looks."""
+        if self.whole is not None:
+            return self.whole.live
         return LivePortfolio(make=self._make_portfolio, stamp=self._stamp)
 
     @cached_property
     def measured(self) -> ReloadedFile[Evidence]:
         """What was measured of the actions."""
+        if self.whole is not None:
+            return self.whole.measured
         return measured_effects(self.workspace.reports_dir)
 
     @cached_property
     def facts(self) -> AccountCache[PolicyFacts]:
         """What the policy reads of the timelines."""
+        if self.whole is not None:
+            return self.whole.facts
         return AccountCache(self.timelines.event_cache(POLICY_KINDS), facts_told)
 
     @property
@@ -98,17 +105,12 @@ class Desk:
 
     def within(self, reach: Reach | None) -> Desk:
         """This desk to somebody who reaches only some accounts: it holds no others."""
-        return self if reach is None else self._seen(replace(self, reach=reach))
+        return self if reach is None else replace(self, reach=reach, whole=self.whole or self)
 
     def for_request(self, request: OpenRequest) -> Desk:
         """This desk to one request under an Idempotency-Key: its changes are noted with the key."""
-        return self._seen(replace(self, ledger=self.ledger.for_request(request)))
-
-    def _seen(self, seen: Desk) -> Desk:
-        vars(seen)["live"] = self.live  # one portfolio is served, whoever looks
-        vars(seen)["measured"] = self.measured
-        vars(seen)["facts"] = self.facts
-        return seen
+        ledger = self.ledger.for_request(request)
+        return replace(self, ledger=ledger, whole=self.whole or self)
 
     @property
     def catalogue(self) -> Mapping[str, AnyFeature]:
