@@ -159,7 +159,7 @@ def feedback(
     import polars as pl
 
     from features.lake.lake import Lake
-    from serving.recommendations.feedback_evaluation import judged, with_leavers
+    from serving.recommendations.feedback_evaluation import evaluate_feedback, with_leavers
     from serving.scoring.score import TIER_HORIZON_DAYS
     from training.dataset.labels import label_named
     from training.dataset.outcome_lookup import what_became
@@ -181,7 +181,7 @@ def feedback(
         known_until=moment,
     )
     show_judged(
-        judged(with_leavers(said, left), by_action=by_action),
+        evaluate_feedback(with_leavers(said, left), by_action=by_action),
         as_of=moment,
         by_action=by_action,
         file=file,

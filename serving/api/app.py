@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from features.version import code_version
 from features.workspace import Workspace
 from registry.store.store import ModelStore
-from serving.api.idempotency import WrittenOnce
+from serving.api.idempotency import IdempotencyMiddleware
 from serving.api.routes import accounts, claims, controls, feedback, next_actions, plans, status
 from serving.api.routes import approvals_page as approving
 from serving.api.routes import catalogues as holdings
@@ -152,7 +152,9 @@ def create_app(
         app.include_router(module.router)
     tuple(iter_route_contexts(app.routes))  # makes them now, and not while threads ask for them
     install_problems(app, AnswerProblemToPeople(templates))
-    app.add_middleware(WrittenOnce, keys=RequestKeys(desk.ledger.database), clock=desk.wall_clock)
+    app.add_middleware(
+        IdempotencyMiddleware, keys=RequestKeys(desk.ledger.database), clock=desk.wall_clock
+    )
     app.add_middleware(Gate, settings=desk.settings, keys=desk.keys, clock=desk.wall_clock)
     app.add_middleware(Measured, metrics=desk.metrics)
     return app

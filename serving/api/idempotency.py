@@ -65,7 +65,7 @@ def stored_answer(response: Response) -> StoredAnswer:
     )
 
 
-class WrittenOnce:
+class IdempotencyMiddleware:
     """Lets a write with an Idempotency-Key have its effect once, as ASGI middleware."""
 
     def __init__(
@@ -105,7 +105,7 @@ class WrittenOnce:
             raise MissingKeyError(
                 f"The {KEY_HEADER} header has to be 1 to {LONGEST_KEY} characters that can be read."
             )
-        body = await whole_body(receive)
+        body = await read_body(receive)
         if body is None:
             return None
         holder = new_holder()
@@ -142,14 +142,14 @@ class WrittenOnce:
             renewing.cancel()
         return answered.response()
 
-    async def _passed_on(self, scope: Scope, receive: Receive, work: OpenRequest) -> Answered:
+    async def _passed_on(self, scope: Scope, receive: Receive, work: OpenRequest) -> BufferedAnswer:
         """What the route answers, which notes its changes with the request."""
         scope.setdefault("state", {})["open_request"] = work
-        answered = Answered()
+        answered = BufferedAnswer()
         await self.app(scope, receive, answered)
         return answered
 
-    async def _settle(self, work: OpenRequest, answered: Answered) -> None:
+    async def _settle(self, work: OpenRequest, answered: BufferedAnswer) -> None:
         """Store the answer, unless a change remembered the very same."""
         answer = answered.stored()
         if answer != work.answer:
@@ -164,7 +164,7 @@ class WrittenOnce:
                 await run_in_threadpool(self.keys.renew, taken, self.clock())
 
 
-class Answered:
+class BufferedAnswer:
     """An answer held back until it is stored."""
 
     def __init__(self) -> None:
@@ -201,7 +201,7 @@ class Answered:
         return response
 
 
-async def whole_body(receive: Receive) -> bytes | None:
+async def read_body(receive: Receive) -> bytes | None:
     """The body of a request; None where the caller went away.
 
     Raises:

@@ -42,7 +42,7 @@ from serving.api.schemas.scores import (
 from serving.ledger.autonomy import SUGGESTED
 from serving.ledger.ledger import Decision
 from serving.problems import UnknownHorizonError
-from serving.recommendations.recommend import Decided
+from serving.recommendations.recommend import ProposedDecision
 from serving.scoring.explanations import Reason, Reasons
 from serving.scoring.families import Family
 from serving.scoring.outlooks import (
@@ -362,7 +362,7 @@ ONLY_SUGGESTED = (
 
 
 def recommendation_answer(
-    decided: Decided, stored: Decision | None, *, most: int
+    decided: ProposedDecision, stored: Decision | None, *, most: int
 ) -> RecommendationAnswer:
     """A recommendation with its best actions; doing nothing is always among them.
 

@@ -1,9 +1,9 @@
-"""This module is about who may reach the service, and what a browser may do with its answers.
+"""The gate in front of every route: who may reach the service, and what browsers may do.
 
-One gate in front of every route, in this order: the Host header names us (no DNS rebinding), a
-write does not come from a page of another site, the key is right where one is needed, its role may
-use the route, the body is not too large. Behind the gate the request says who came. Every answer
-leaves with the same security headers. Compares keys in constant time; logs no secret.
+In this order: the Host header names this service (no DNS rebinding), a write does not come from a
+page of another site, the key is right where one is needed, its role may use the route, the body is
+not too large. Behind the gate the request says who came. Every answer leaves with the same security
+headers. Keys are compared in constant time, and no secret is logged.
 """
 
 from __future__ import annotations

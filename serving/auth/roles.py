@@ -1,4 +1,4 @@
-"""This module is about who may do what: roles, what each permits, and whose accounts are reached.
+"""Roles: what each permits, which route needs which permission, and whose accounts are reached.
 
 Everything is denied that is not written here: a role has the permissions of its line, a key may
 have fewer, and a route needs the one permission of its line in ``ROUTES``. A route without a line

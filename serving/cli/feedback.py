@@ -1,4 +1,4 @@
-"""This module is about showing what people said to recommendations, and how it is judged."""
+"""Show what people said to recommendations, and how it compares with what happened."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from features.workspace import Workspace, write_atomically
 from serving.cli.ledger import opened_ledger
 
 if TYPE_CHECKING:
-    from serving.recommendations.feedback_evaluation import Judged, Said
+    from serving.recommendations.feedback_evaluation import FeedbackEvaluation, JudgedAdvice
 
 
-def sayings(place: Workspace, as_of: datetime) -> tuple[Said, ...]:
+def sayings(place: Workspace, as_of: datetime) -> tuple[JudgedAdvice, ...]:
     """What was said up to a moment; whether accounts left is asked of the label."""
-    from serving.recommendations.feedback_evaluation import said_in
+    from serving.recommendations.feedback_evaluation import load_judged_advice
 
     with opened_ledger(place, must_exist=True) as ledger:
-        return said_in(ledger.database, as_of=as_of)
+        return load_judged_advice(ledger.database, as_of=as_of)
 
 
 def show_judged(
-    found: tuple[Judged, ...], *, as_of: datetime, by_action: bool, file: Path | None
+    found: tuple[FeedbackEvaluation, ...], *, as_of: datetime, by_action: bool, file: Path | None
 ) -> None:
     """Print a table of it, and write it where a file is named."""
     from serving.scoring.score import TIER_HORIZON_DAYS

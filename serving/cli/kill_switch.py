@@ -67,7 +67,7 @@ def _control(
 
     from features.compute.snapshot_store import SnapshotStore
     from registry.playbook.playbook import playbook
-    from serving.ledger.database.url import place_in_words
+    from serving.ledger.database.url import address_without_password
     from serving.ledger.kill_switch import Controls, Scope, stops, unknown_parts
     from serving.settings import service_settings
 
@@ -107,7 +107,7 @@ def _control(
             raise CommandError(f"Nobody stopped {scope.words}; stopped is {what}.")
         controls.record(kind, scope, by=by, reason=reason, at=datetime.now(UTC))
         stopped = stops(controls.all())
-    where = place_in_words(service_settings(os.environ).ledger_url or place.ledger_db)
+    where = address_without_password(service_settings(os.environ).ledger_url or place.ledger_db)
     out.print(
         f"{'Stopped' if kind == 'stop' else 'Resumed'} {scope.words}, in {where}.", markup=False
     )

@@ -72,13 +72,13 @@ def replay(
 def opened_ledger(place: Workspace, *, must_exist: bool) -> Iterator[Ledger]:
     """The ledger of a workspace, opened; what its database says is told with its place."""
     from serving.ledger.database.database import database_errors
-    from serving.ledger.database.url import place_in_words
+    from serving.ledger.database.url import address_without_password
     from serving.ledger.errors import LedgerUnreachableError, UnreadableDatabaseError
     from serving.ledger.ledger import Ledger
     from serving.settings import service_settings
 
     where = service_settings(os.environ).ledger_url or place.ledger_db
-    name = place_in_words(where)
+    name = address_without_password(where)
     if must_exist and isinstance(where, Path) and not where.exists():
         raise CommandError(
             f"There is no ledger in {name}: no decision was stored yet. If a "

@@ -26,8 +26,8 @@ from serving.cli.models import store_of
 from serving.cli.scores import ensure_snapshots
 
 if TYPE_CHECKING:
-    from serving.decisions.exploration_settings import ChanceRules
-    from serving.recommendations.recommend import Decided
+    from serving.decisions.exploration_settings import ExplorationSettings
+    from serving.recommendations.recommend import ProposedDecision
 
 TEAM_FILE = "a TOML file that lists CSMs or pools with their hours"
 
@@ -73,9 +73,9 @@ def plan(
 
     from features.streaming.refresh import clock_of
     from serving.decisions.exploration_settings import week_of
-    from serving.decisions.saved_plan import keep_plan, kept
+    from serving.decisions.saved_plan import kept, save_plan
     from serving.recommendations.plans import document_of, plan_as_of
-    from serving.timeline.plan_draws import keep_draws
+    from serving.timeline.plan_draws import store_plan_draws
     from serving.timeline.store import TimelineStore
 
     moment = moment_of(place, as_of)
@@ -90,7 +90,7 @@ def plan(
         made_at, made_by = clock_of(place, lambda: datetime.now(UTC)), f"keepwell plan {team.name}"
         if week.lots:
             with opened_ledger(place, must_exist=False) as ledger:
-                keep_draws(
+                store_plan_draws(
                     ledger,
                     TimelineStore(place),
                     week,
@@ -98,7 +98,7 @@ def plan(
                     at=made_at,
                     made_by=made_by,
                 )
-        keep_plan(
+        save_plan(
             place, kept(week, as_of=moment, currency=currency, made_at=made_at, made_by=made_by)
         )
     out.print(
@@ -121,15 +121,15 @@ def _asked_at(as_of: datetime | None) -> datetime | None:
     return datetime.now(UTC) if as_of is None else None
 
 
-def chance_of(place: Workspace) -> ChanceRules | None:
+def chance_of(place: Workspace) -> ExplorationSettings | None:
     """How far the workspace lets chance decide."""
-    from serving.decisions.exploration_settings import read_chance_rules
+    from serving.decisions.exploration_settings import read_exploration_settings
     from serving.settings import service_settings
 
-    return read_chance_rules(place.root, service_settings(os.environ).lottery_key)
+    return read_exploration_settings(place.root, service_settings(os.environ).lottery_key)
 
 
-def account_lines(one: Decided) -> str:
+def account_lines(one: ProposedDecision) -> str:
     """One account as a person reads it: the numbers, the reasons, the next action."""
     from serving.text_format import money
 

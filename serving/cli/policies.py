@@ -89,7 +89,7 @@ def evaluate_policy(
             "--limits for a policy that is asked."
         )
     from experiments.table_file import read_table
-    from serving.recommendations.candidate_policy import candidate_policy, choices_of_candidate
+    from serving.recommendations.candidate_policy import candidate_policy, choose_by_candidate
 
     policy = (
         None
@@ -106,20 +106,20 @@ def evaluate_policy(
         table = read_table(log, "logged decisions")
     else:
         from serving.recommendations.logged_decisions import (
-            table_of,
+            load_logged_decisions,
             with_candidate,
             without_chance,
         )
 
         with opened_ledger(place, must_exist=True) as ledger:
-            table = table_of(
+            table = load_logged_decisions(
                 ledger.database,
                 place,
                 as_of=moment_of(place, as_of),
                 follow_up=timedelta(days=days),
             )
             if policy is not None:
-                table = with_candidate(table, choices_of_candidate(ledger.database, table, policy))
+                table = with_candidate(table, choose_by_candidate(ledger.database, table, policy))
             elif candidate is None:
                 table = without_chance(ledger.database, table)
         unit = f"{place.settings.currency} over {days} days"

@@ -1,4 +1,4 @@
-"""This module is about how far a workspace lets chance decide: ``chance.toml`` and a secret key.
+"""How far a workspace lets chance decide, from ``chance.toml`` and a secret key.
 
 Without the file, or with none of its draws asked for, nothing is drawn and every propensity is 1.
 
@@ -34,12 +34,12 @@ from serving.settings import LOTTERY_KEY_VARIABLE
 CHANCE_FILE = "chance.toml"
 
 
-class ChanceRulesError(ValueError):
+class ExplorationSettingsError(ValueError):
     """What a workspace says about chance can not be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChanceRules:
+class ExplorationSettings:
     """Which draws a workspace asks for; None: not this one."""
 
     key: LotteryKey
@@ -121,7 +121,7 @@ def week_of(moment: datetime) -> str:
     return f"{moment:%G-W%V}"
 
 
-def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
+def read_exploration_settings(folder: Path, secret: str | None) -> ExplorationSettings | None:
     """What the workspace in a folder says about chance; None: it says nothing.
 
     Args:
@@ -129,7 +129,7 @@ def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
         secret: hexadecimal, at least 64 characters; from ``KEEPWELL_LOTTERY_KEY``.
 
     Raises:
-        ChanceRulesError: the file or the key can not be used.
+        ExplorationSettingsError: the file or the key can not be used.
     """
     path = folder / CHANCE_FILE
     if not path.exists():
@@ -156,11 +156,11 @@ def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
         if not (explore or last_hours or share):
             return None
         if not secret:
-            raise ChanceRulesError(
+            raise ExplorationSettingsError(
                 f"{CHANCE_FILE} asks for draws, and {LOTTERY_KEY_VARIABLE} is not set. Set it to a "
                 f'secret made with: python -c "import secrets; print(secrets.token_hex(32))"'
             )
-        return ChanceRules(
+        return ExplorationSettings(
             key=LotteryKey(key_id=key_id, secret=bytes.fromhex(secret)),
             exploration=exploration,
             explore=explore,
@@ -168,17 +168,17 @@ def read_chance_rules(folder: Path, secret: str | None) -> ChanceRules | None:
             holdout=holdout,
         )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
-        raise ChanceRulesError(
+        raise ExplorationSettingsError(
             f"{CHANCE_FILE} can not be read ({exc}). Mend the file, or remove it to draw nothing."
         ) from exc
     except TableError as exc:
-        raise ChanceRulesError(str(exc)) from exc
+        raise ExplorationSettingsError(str(exc)) from exc
     except LotteryError as exc:
-        raise ChanceRulesError(f"{CHANCE_FILE}: {exc}") from exc
+        raise ExplorationSettingsError(f"{CHANCE_FILE}: {exc}") from exc
     except ValueError as exc:
-        if isinstance(exc, ChanceRulesError):
+        if isinstance(exc, ExplorationSettingsError):
             raise
-        raise ChanceRulesError(
+        raise ExplorationSettingsError(
             f"{LOTTERY_KEY_VARIABLE} is not hexadecimal. Make one with: "
             f'python -c "import secrets; print(secrets.token_hex(32))"'
         ) from exc

@@ -1,8 +1,8 @@
-"""This module is about decisions: from a score and a timeline to a recommendation that is stored.
+"""From a score and a timeline to a recommendation that can be stored.
 
 Fills the state that the policy reads, asks the policy, and writes down what it answered with all
-that it was answered on. Asking twice on a day, at the same moment of the data and about the same
-facts, is the same decision, with the same id. Pure; storing is the ledger's.
+that it was answered on. The same question on the same day, at the same moment of the data and about
+the same facts, is the same decision, with the same id. Pure; the ledger stores it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from experiments.policy.recommend import AccountState, Limits, PastAction, Recom
 from experiments.policy.request import PolicyInputs
 from experiments.policy.state import PastOutcome
 from features.alerts.alert import Alert
-from serving.decisions.exploration_settings import ChanceRules
+from serving.decisions.exploration_settings import ExplorationSettings
 from serving.ledger.ledger import Decision, Outcome
 from serving.ledger.replay.replay import policy_code
 from serving.ledger.snoozes import note_event
@@ -87,10 +87,10 @@ def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
     for row in events.select(*TOLD).iter_rows():
         event = CachedEvent(*row)
         told.setdefault(event.account_id, []).append(event)
-    return {account_id: facts_told(of_account) for account_id, of_account in told.items()}
+    return {account_id: facts_of_events(of_account) for account_id, of_account in told.items()}
 
 
-def facts_told(events: Iterable[CachedEvent]) -> PolicyFacts:
+def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
     """What one account's events of ``POLICY_KINDS`` say, in whatever order they come."""
     moments: dict[str, datetime] = {}
     consents: dict[str, bool] = {}
@@ -137,7 +137,7 @@ def facts_told(events: Iterable[CachedEvent]) -> PolicyFacts:
     )
 
 
-def with_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts:
+def add_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts:
     """The facts with the ledger's outcomes, the newest record of each decision counting.
 
     The ledger knows an outcome at once; the timeline shows it from the next moment on.
@@ -187,7 +187,7 @@ def question(
     now: datetime,
     asked_at: datetime | None = None,
     evidence: Evidence = NO_EVIDENCE,
-    rules: ChanceRules | None = None,
+    rules: ExplorationSettings | None = None,
 ) -> PolicyInputs:
     """All that the policy is told about one account: ``now`` on the time of the data, ``asked_at``
     on the clock of the service."""
@@ -206,7 +206,7 @@ def question(
     )
 
 
-def decision_of(
+def build_decision(
     answer: Recommendation,
     asked: PolicyInputs,
     score: AccountScore,

@@ -1,6 +1,6 @@
-"""This module is about the newest plan of a workspace, as far as leadership reads it.
+"""The newest plan of a workspace, as far as leadership reads it: one small file.
 
-One small file, replaced as a whole: what an hour is worth, when, and by what it was made. The
+It says what an hour is worth, when, and by whom the plan was made. It is replaced as a whole. The
 actions themselves stay where the plan was asked for.
 """
 
@@ -20,11 +20,11 @@ NEWEST = "newest.json"
 MOST_BYTES = 4_000_000
 
 
-class KeptPlanError(ValueError):
+class SavedPlanError(ValueError):
     """The file of the newest plan can not be read."""
 
 
-class KeptLimit(BaseModel):
+class SavedLimit(BaseModel):
     """One CSM, pool or budget: what there is, what is planned, and what one more would add."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -36,7 +36,7 @@ class KeptLimit(BaseModel):
     price: float
 
 
-class KeptPlan(BaseModel):
+class SavedPlan(BaseModel):
     """What is kept of a plan; money is in ``currency``."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -49,14 +49,14 @@ class KeptPlan(BaseModel):
     share_of_bound: float
     actions: int
     waiting: int
-    limits: tuple[KeptLimit, ...]
+    limits: tuple[SavedLimit, ...]
 
 
 def kept(
     plan: Plan, *, as_of: datetime, made_at: datetime, made_by: str, currency: str
-) -> KeptPlan:
+) -> SavedPlan:
     """What is kept of a plan that was made by ``made_by``."""
-    return KeptPlan(
+    return SavedPlan(
         as_of=as_of,
         made_at=made_at,
         made_by=made_by,
@@ -67,7 +67,7 @@ def kept(
         waiting=plan.waiting.height,
         limits=(
             *(
-                KeptLimit(
+                SavedLimit(
                     kind="hours",
                     id=each.id,
                     available=each.available,
@@ -77,7 +77,7 @@ def kept(
                 for each in plan.hours
             ),
             *(
-                KeptLimit(
+                SavedLimit(
                     kind="budget",
                     id=each.id,
                     available=each.available,
@@ -90,29 +90,29 @@ def kept(
     )
 
 
-def keep_plan(workspace: Workspace, plan: KeptPlan) -> None:
+def save_plan(workspace: Workspace, plan: SavedPlan) -> None:
     """Let this be the newest plan of the workspace."""
     write_atomically(workspace.plans_dir / NEWEST, plan.model_dump_json(indent=1).encode())
 
 
-def newest_plan(workspace: Workspace) -> KeptPlan | None:
+def newest_plan(workspace: Workspace) -> SavedPlan | None:
     """The newest plan that was kept; None where none was.
 
     Raises:
-        KeptPlanError: there is a file, and it is none of ours or broken.
+        SavedPlanError: there is a file, and it is none of ours or broken.
     """
     path = workspace.plans_dir / NEWEST
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise KeptPlanError(f"{NEWEST} is larger than a plan can be. {WHAT_NEXT}")
+            raise SavedPlanError(f"{NEWEST} is larger than a plan can be. {WHAT_NEXT}")
         content: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
-        return KeptPlan.model_validate(content)
+        return SavedPlan.model_validate(content)
     except FileNotFoundError:
         return None
-    except KeptPlanError:
+    except SavedPlanError:
         raise
     except (OSError, ValidationError, ValueError, RecursionError) as error:
-        raise KeptPlanError(f"The newest plan can not be read. {WHAT_NEXT}") from error
+        raise SavedPlanError(f"The newest plan can not be read. {WHAT_NEXT}") from error
 
 
 WHAT_NEXT = "Make one again with keepwell plan."

@@ -1,7 +1,7 @@
-"""This module is about the playbook as a tenant can use it: it reads only what there is.
+"""The playbook of a tenant, checked: its conditions name only features and alerts that exist.
 
-A condition about a feature or a warning sign that nobody declared is refused when the service
-starts and before a batch is ranked, with its entry, and never while somebody waits for an answer.
+A condition about an undeclared feature or alert is refused, with its entry, when the service starts
+and before a batch is ranked, and never while somebody waits for an answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from registry.playbook.playbook import Playbook, check_reads, playbook
 WORDS = (*(attribute.name for attribute in ATTRIBUTES), CONTRACT_STATUS)
 
 
-def known_playbook(features: Iterable[str], book: Playbook | None = None) -> Playbook:
+def load_validated_playbook(features: Iterable[str], book: Playbook | None = None) -> Playbook:
     """The playbook (the built-in one, if none is given), checked against these features.
 
     Raises:

@@ -1,8 +1,8 @@
-"""This module is about approvals: the word of a second person before an action goes ahead.
+"""Approvals: a second person approves or rejects a decision before it is carried out.
 
-Whoever asked for a decision can not approve it. What was rejected or vetoed stays so: a new
-decision can be approved instead. Each is one record, added once per Idempotency-Key, at a moment
-by the clock of the service.
+Whoever asked for a decision can not approve it. A rejection or a veto is final: a new decision can
+be approved instead. Each is one record, added once per Idempotency-Key, at a moment by the clock of
+the service.
 """
 
 from __future__ import annotations

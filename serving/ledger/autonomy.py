@@ -1,9 +1,9 @@
-"""This module is about how far Keepwell may go by itself, per action and segment.
+"""Levels of autonomy: how far Keepwell may act by itself, per action and segment.
 
-A level is set by a person and bounded by what the action is; where nobody set one, a person
-approves. A decision keeps the level it was made at; when it is claimed, the lower of that and of
-today's holds. What goes wrong in practice lowers a level without anybody asking: only a person
-raises it again. Pure; controls are records of the ledger.
+A person sets a level, and the kind of action bounds it; where nobody set one, a person approves. A
+decision keeps the level it was made at; when it is claimed, the lower of that and of today's level
+holds. Reports of harm lower a level by themselves, and only a person raises it again. Pure; levels
+are records of the ledger.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""This module is about claims: who carries a decision out, and for how long it is theirs.
+"""Claims: which program carries a decision out, and for how long it holds the decision.
 
 A playbook engine claims a decision for a lease, prolongs the lease while it works, and completes
-or fails; a lease that ends by itself has lapsed, and others may claim. Every step is one record,
-added under the lock of all writers and never changed: what state a claim is in follows from the
-records and the moment asked about.
+or fails. A lease that ends by itself has lapsed, and others may claim. Every step is one record,
+added under the lock of all writers and never changed: the state of a claim follows from its records
+and the moment asked about.
 
     claimed ─► heartbeat … ─► completed | failed
        └──────────┴─► (lease over) lapsed
 
-Nothing is done twice: a decision has one live claim, is completed once, and an account has one
-claim at a time. Who comes late with work that was done may still say so, unless somebody else has
-claimed since. ``now`` is the clock of the service, which runs also where the data stand still;
-where it is set back, the newest moment of the ledger is taken for now, so that no lease that has
-lapsed comes back.
+Nothing is done twice: a decision has one live claim and is completed once, and an account has one
+claim at a time. An engine whose lease has lapsed may still report work that it did, unless another
+has claimed since. ``now`` is the clock of the service, which runs also where the data stand still.
+Where that clock is set back, the newest moment of the ledger counts as now, so that no lapsed lease
+comes back.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from serving.ledger.outcomes import (
     store_outcome,
 )
 from serving.ledger.quiet_hours import check_not_quiet
-from serving.ledger.snoozes import check_not_put_off
+from serving.ledger.snoozes import check_not_snoozed
 
 Step = Literal["claimed", "heartbeat", "completed", "failed"]
 State = Literal["claimed", "completed", "failed", "lapsed"]
@@ -123,7 +123,7 @@ class Claims:
                 )
             _check_free(connection, decided, at)
             check_level_of(connection, controls, decided, at)
-            check_not_put_off(connection, decided, at)
+            check_not_snoozed(connection, decided, at)
             check_not_quiet(decided, at)
             if held_back is not None:
                 raise held_back
@@ -153,7 +153,7 @@ class Claims:
             StoppedError, NotClaimableError: somebody stopped or rejected it meanwhile.
         """
 
-        def prolong(held: Held) -> None:
+        def prolong(held: HeldClaim) -> None:
             if held.claim.state == "lapsed":
                 raise ClaimOverError("The lease is over; claim the decision again.")
             controls = read_controls(held.connection)
@@ -191,7 +191,7 @@ class Claims:
             ClaimOverError: it ended before, or somebody else has claimed since.
         """
 
-        def end(held: Held) -> None:
+        def end(held: HeldClaim) -> None:
             store_outcome(
                 held.connection,
                 held.decided,
@@ -215,7 +215,7 @@ class Claims:
             ClaimOverError: it ended before, or somebody else has claimed since.
         """
 
-        def end(held: Held) -> None:
+        def end(held: HeldClaim) -> None:
             held.add("failed", lease_until=held.at, reason=reason)
             lower_after_harm(held.connection, held.decided, at=held.at)
 
@@ -241,7 +241,7 @@ class Claims:
     def _once(
         self,
         said: Sequence[object],
-        step: Callable[[Held], None],
+        step: Callable[[HeldClaim], None],
         *,
         claim_id: str,
         by: str,
@@ -255,7 +255,7 @@ class Claims:
             if known is None:
                 claim, decided, at = _held(connection, claim_id, by, now)
                 step(
-                    Held(
+                    HeldClaim(
                         connection=connection,
                         claim=claim,
                         decided=decided,
@@ -268,7 +268,7 @@ class Claims:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class HeldClaim:
     """A claim in the hands of who holds it, within the transaction of their next record."""
 
     connection: Connection

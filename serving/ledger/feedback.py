@@ -1,9 +1,9 @@
-"""This module is about what people say to a recommendation: agree, disagree, or not now.
+"""Feedback: what people say to a recommendation (agree, disagree, or snooze).
 
-Each saying is one record of the ledger, added and never changed; who thinks otherwise later says so
-again, and the newest counts. What is put off waits until its date by the clock of the service, or
-until somebody agrees to it; agreeing approves nothing and disagreeing stops nothing: both are kept
-to judge recommendations by.
+Each is one record of the ledger, added and never changed. Whoever thinks otherwise later gives
+feedback again, and the newest counts. A snoozed action waits until its date by the clock of the
+service, or until somebody agrees to it. To agree approves nothing and to disagree stops nothing:
+both are stored to judge recommendations by.
 """
 
 from __future__ import annotations

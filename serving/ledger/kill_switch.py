@@ -1,9 +1,9 @@
-"""This module is about the kill switch: what a person stopped, and what may go on.
+"""The kill switch: what a person stopped, and what may go on.
 
-A stop names nothing (everything), an action, a segment, a CSM, or several of these together; a
-decision is stopped where all that a stop names is its own. Stops and resumptions are records of
-the ledger, and are read in the transaction that records a decision or a claim: a claim that
-commits after a stop did not see the moment before it. Levels and capacities are kept the same way.
+A stop names nothing (everything), an action, a segment, a CSM, or several of these together. It
+holds for a decision where all that it names is the decision's own. Stops and resumptions are records
+of the ledger, and are read in the transaction that records a decision or a claim: a claim that
+commits after a stop did not see the moment before it. Levels and capacities are stored the same way.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""This module is about what was recommended and what came of it, kept for good.
+"""The ledger: decisions and their outcomes, stored for good.
 
-Decisions and outcomes are append-only rows in SQLite (write-ahead log, every commit synced) or
-PostgreSQL: the database itself refuses to change or delete one. A write is acknowledged after its
-commit, and a repeated write with the same Idempotency-Key finds the first answer. What still has to
-reach the timeline is a question to the same tables, so a process that ends in between loses
-nothing.
+Both are append-only rows: the database itself refuses to change or delete one. A write is
+acknowledged after its commit, and a repeated write with the same Idempotency-Key finds the first
+answer. Which records still have to reach the timeline is a query of the same tables, so a process
+that ends in between loses nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from serving.ledger.autonomy import level_now
-from serving.ledger.database.chain import Verified, insert_linked, verify_chain
+from serving.ledger.database.chain import ChainCheck, insert_linked, verify_chain
 from serving.ledger.database.change import Change, NotedRequest, StoredAnswer
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.tables import (
@@ -79,7 +78,7 @@ BRIEFLY: Sequence[sa.ColumnElement[Any]] = [
     ),
     sa.case((DECISIONS.c.propensity < 1, DECISIONS.c.inputs)).label("inputs"),
 ]
-"""What ``DecidedBriefly`` holds: the question of a decision is long, and seldom needed."""
+"""What ``DecisionSummary`` holds: the question of a decision is long, and seldom needed."""
 
 PART = 1_000
 """Ids asked for at once: a database bounds the parameters of a statement."""
@@ -119,7 +118,7 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecidedBriefly:
+class DecisionSummary:
     """What of a decision goes onto the timeline; ``inputs`` only where chance had a say."""
 
     decision_id: str
@@ -372,7 +371,7 @@ class Ledger:
 
     def undelivered(
         self,
-    ) -> tuple[tuple[DecidedBriefly, ...], tuple[Outcome, ...], tuple[Feedback, ...]]:
+    ) -> tuple[tuple[DecisionSummary, ...], tuple[Outcome, ...], tuple[Feedback, ...]]:
         """Decisions, outcomes and what people said that is not on the timeline yet, oldest first."""
         since = self._delivery.delivered
         with self._database.reading() as connection:
@@ -414,7 +413,7 @@ class Ledger:
                 )
         self._delivery.finish(record_ids)
 
-    def verify(self, *, head: str | None = None) -> Verified:
+    def verify(self, *, head: str | None = None) -> ChainCheck:
         """Look at every record and link; ``head`` is a link that was noted elsewhere before."""
         with self._database.reading() as connection:
             return verify_chain(connection, head=head)
@@ -493,8 +492,8 @@ def _decision_row(decision: Decision) -> dict[str, object]:
     return row
 
 
-def _briefly(row: sa.Row[Any]) -> DecidedBriefly:
-    return DecidedBriefly(
+def _briefly(row: sa.Row[Any]) -> DecisionSummary:
+    return DecisionSummary(
         decision_id=row.decision_id,
         account_id=row.account_id,
         decided_at=as_moment(row.decided_at),

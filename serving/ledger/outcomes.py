@@ -1,6 +1,6 @@
-"""This module is about outcomes: what came of a decision, on which clock, and who may say so.
+"""Outcomes of decisions: what was done and what followed, on which clock, and who may report it.
 
-Written in the transactions of the ledger; who reads and writes there is the ledger's.
+Functions here take part in a transaction of the ledger.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def clock_of(new: NewOutcome) -> Clock | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Executed:
+class ExecutedDecision:
     """A decision that was carried out, and when."""
 
     decision_id: str
@@ -192,7 +192,7 @@ class Executed:
     at: datetime
 
 
-def executed_without_slow_outcome(connection: Connection) -> tuple[Executed, ...]:
+def executed_without_slow_outcome(connection: Connection) -> tuple[ExecutedDecision, ...]:
     """Decisions that were carried out and of which the slow clock has told nothing yet."""
     slow = sa.alias(OUTCOMES)
     rows = connection.execute(
@@ -208,7 +208,7 @@ def executed_without_slow_outcome(connection: Connection) -> tuple[Executed, ...
     return _first_of_each(rows)
 
 
-def executed_without_measure(connection: Connection) -> tuple[Executed, ...]:
+def executed_without_measure(connection: Connection) -> tuple[ExecutedDecision, ...]:
     """Decisions that were carried out and of which nothing was measured yet."""
     measured = sa.alias(OUTCOMES)
     rows = connection.execute(
@@ -224,12 +224,12 @@ def executed_without_measure(connection: Connection) -> tuple[Executed, ...]:
     return _first_of_each(rows)
 
 
-def _first_of_each(rows: Iterable[sa.Row[Any]]) -> tuple[Executed, ...]:
-    found: dict[str, Executed] = {}
+def _first_of_each(rows: Iterable[sa.Row[Any]]) -> tuple[ExecutedDecision, ...]:
+    found: dict[str, ExecutedDecision] = {}
     for row in rows:
         found.setdefault(
             row.decision_id,
-            Executed(
+            ExecutedDecision(
                 decision_id=row.decision_id,
                 account_id=row.account_id,
                 at=as_moment(row.occurred_at),

@@ -1,7 +1,7 @@
-"""This module is about decisions that wait for a person: to approve them, or to veto them in time.
+"""Decisions that wait for a person, who approves them or vetoes them in time.
 
-Reads the ledger; who may say what is with ``serving.ledger.approvals``. Looked at are the newest
-decisions: what is older than these is no longer valid, or so much waits that nobody reads it all.
+Looks at the newest decisions only: an older one is no longer valid, or so many wait that nobody
+reads them all. The rules of approving are in ``serving.ledger.approvals``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEWEST = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
+class PendingDecision:
     """A decision that waits: for an approval, or until nobody can veto it any more."""
 
     decision_id: str
@@ -40,9 +40,9 @@ class Waiting:
     goes_ahead_at: datetime | None  # None: not before somebody approved it
 
 
-def decisions_that_wait(
+def pending_decisions(
     database: LedgerDatabase, *, now: datetime, accounts: Collection[str]
-) -> tuple[Waiting, ...]:
+) -> tuple[PendingDecision, ...]:
     """What waits now about these accounts, most expected value first.
 
     Of several decisions on the same action for an account by the same proposer only the newest is
@@ -82,7 +82,7 @@ def decisions_that_wait(
                 .limit(NEWEST)
             )
         )
-    found: dict[tuple[str, str, str | None], Waiting] = {}
+    found: dict[tuple[str, str, str | None], PendingDecision] = {}
     with database.reading() as connection:
         controls = read_controls(connection)
         rows = connection.execute(wanted).all()
@@ -101,7 +101,7 @@ def decisions_that_wait(
             if level in (APPROVED_ONLY, APPROVED_ONLY + 1) and (ahead is None or now < ahead):
                 found.setdefault(
                     (row.account_id, row.action, row.proposed_by),
-                    Waiting(
+                    PendingDecision(
                         decision_id=row.decision_id,
                         account_id=row.account_id,
                         action=row.action,

@@ -1,7 +1,7 @@
-"""This module is about quiet hours at the moment at which somebody claims a decision.
+"""Quiet hours at the moment at which somebody claims a decision.
 
-They were judged when it was made, and that may be days ago. Zone and hours are those that the
-decision was made on, as its stored question says them; the moment is the clock of the service's.
+They were checked when the decision was made, which may be days ago. Time zone and hours are those
+of the stored question; the moment is by the clock of the service.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""This module is about what is put off now for an account, of all that people said of its actions.
+"""Snoozes: which actions people put off for an account, and until when.
 
-The newest word counts: who puts an action off again gives it another date, whoever agrees to it
-takes that back, and who disagrees leaves it as it is. From the ledger it is known at once, from
-the timeline as soon as that has been told; both are read by the same rule. Since when and until
-when is on the clock of the service; what was said before that was kept is dated as it was.
+The newest feedback counts: to snooze again gives another date, to agree ends the snooze, to disagree
+leaves it as it is. The ledger knows a snooze at once, the timeline as soon as it is delivered; both
+are read by the same rule. Its beginning and end are by the clock of the service; feedback from
+before that clock was stored is dated by the time of the data.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datet
     )
 
 
-def put_offs_of(
+def load_snoozes(
     database: LedgerDatabase, account_ids: Sequence[str]
 ) -> dict[str, tuple[PutOff, ...]]:
     """What is put off, by account, as the ledger knows it.
@@ -73,10 +73,10 @@ def put_offs_of(
         LedgerUnreachableError: the ledger can not be reached.
     """
     with database.reading() as connection:
-        return put_offs_in(connection, account_ids)
+        return read_snoozes(connection, account_ids)
 
 
-def put_offs_in(
+def read_snoozes(
     connection: Connection, account_ids: Sequence[str]
 ) -> dict[str, tuple[PutOff, ...]]:
     """The same in a transaction that reads more than this."""
@@ -95,7 +95,7 @@ def put_offs_in(
     return {account_id: tuple(put_off.values()) for account_id, put_off in found.items()}
 
 
-def check_not_put_off(connection: Connection, decided: sa.Row[Any], clock: datetime) -> None:
+def check_not_snoozed(connection: Connection, decided: sa.Row[Any], clock: datetime) -> None:
     """See that nobody has put the action of a decision off since it was made, to a date that has
     not come by the clock of the service.
 

@@ -13,7 +13,7 @@ from registry.playbook.actions import Action
 from serving.auth.roles import Caller
 from serving.ledger.autonomy import LEVELS, UNSET_LEVEL, ceiling
 from serving.ledger.kill_switch import Control, Scope
-from serving.ledger.pending_approvals import Waiting
+from serving.ledger.pending_approvals import PendingDecision
 from serving.pages.frame import Frame, Option
 from serving.pages.views.account_links import account_href, name_of
 from serving.pages.views.autonomy_view import (
@@ -67,7 +67,7 @@ class ApprovalsPage:
 
 
 def approvals_page(
-    waiting: Sequence[Waiting],
+    waiting: Sequence[PendingDecision],
     controls: Sequence[Control],
     portfolio: Portfolio,
     *,
@@ -140,7 +140,7 @@ def approvals_page(
     )
 
 
-def waiting_words(waiting: Sequence[Waiting], names: Mapping[str, str]) -> str:
+def waiting_words(waiting: Sequence[PendingDecision], names: Mapping[str, str]) -> str:
     """What waits on one account, in a sentence; nothing where nothing does."""
     if not waiting:
         return ""
@@ -152,7 +152,7 @@ def waiting_words(waiting: Sequence[Waiting], names: Mapping[str, str]) -> str:
     return f"Waits for a person: {what}{more}."
 
 
-def _intro(waiting: Sequence[Waiting], may: bool) -> str:
+def _intro(waiting: Sequence[PendingDecision], may: bool) -> str:
     if not waiting:
         return "Nothing waits for a person now."
     what = f"{plural(len(waiting), 'action')}, most expected to bring first."
@@ -160,7 +160,7 @@ def _intro(waiting: Sequence[Waiting], may: bool) -> str:
 
 
 def _line(
-    one: Waiting,
+    one: PendingDecision,
     portfolio: Portfolio,
     caller: Caller,
     actions: Mapping[str, Action],

@@ -1,6 +1,6 @@
-"""This module is about what another playbook, or other limits, would have recommended then.
+"""What another playbook, or other limits, would have recommended for logged decisions.
 
-Asks the stored question of every logged decision again, without chance, with what is changed: the
+Asks the stored question of every logged decision again, without chance, with the changes of the
 candidate of ``keepwell evaluate-policy``. Reads the ledger; writes nothing.
 """
 
@@ -56,7 +56,7 @@ def read_limits(text: str) -> Mapping[str, Any]:
         raise ChoicesError(str(error)) from error
 
 
-def choices_of_candidate(
+def choose_by_candidate(
     database: LedgerDatabase, table: pl.DataFrame, candidate: CandidatePolicy
 ) -> pl.DataFrame:
     """``decision_id`` and ``candidate`` for each decision of a table that can tell something.
@@ -66,14 +66,14 @@ def choices_of_candidate(
         PolicyError: a question can not be read by this Keepwell.
     """
     asked = table.filter(pl.col("propensity") < 1, pl.col("reward").is_not_null())
-    chosen = asked_again(database, asked["decision_id"].to_list(), candidate)
+    chosen = replay_with_candidate(database, asked["decision_id"].to_list(), candidate)
     return pl.DataFrame(
         {"decision_id": list(chosen), CANDIDATE: list(chosen.values())},
         schema={"decision_id": pl.String, CANDIDATE: pl.String},
     )
 
 
-def asked_again(
+def replay_with_candidate(
     database: LedgerDatabase, ids: Sequence[str], candidate: CandidatePolicy
 ) -> dict[str, str]:
     """What a candidate puts first, without chance, where it is asked what each decision was asked.

@@ -1,10 +1,9 @@
-"""This module is about whether what was decided would still be allowed when somebody claims it.
+"""Check the rules again when a decision is claimed: is its action still allowed?
 
-A decision is valid for a week, and in a week consent is taken back, an account is put on legal
-hold, a severe ticket is opened, or another system makes the same call and only its timeline tells.
-So the rules are asked again about that one action, on all that is known now. That it is worth less
-than before, that nothing brings it up any more, or that another came ahead of it, is no reason to
-stop who has set out.
+A decision is valid for a week. Within a week consent is withdrawn, an account is put on legal hold,
+a severe ticket is opened, or another system makes the same call and only its timeline says so. So
+the rules are checked again for that one action, on all that is known now. A lower value, a trigger
+that is gone or a better action is no reason to stop an engine that has begun.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from math import ceil
 
 from features.catalogue.catalogue import catalogue
 from serving.decisions.record import NO_FACTS, question
-from serving.decisions.validated_playbook import known_playbook
+from serving.decisions.validated_playbook import load_validated_playbook
 from serving.ledger.errors import HeldBackError, QuietHoursError
 from serving.ledger.ledger import Decision
 from serving.recommendations.recommend import facts_now
@@ -22,7 +21,7 @@ from serving.scoring.alerts import ALERT_WORDS
 from serving.state.state import Desk
 
 
-def held_back_now(desk: Desk, decision: Decision) -> HeldBackError | QuietHoursError | None:
+def find_rule_against(desk: Desk, decision: Decision) -> HeldBackError | QuietHoursError | None:
     """Why a rule would hold the decided action back now, as the refusal; None if none would.
 
     What is known of this decision itself does not count: it was not carried out, or the ledger
@@ -49,7 +48,7 @@ def held_back_now(desk: Desk, decision: Decision) -> HeldBackError | QuietHoursE
     )
     rule = asked.rule_against(
         decision.action,
-        known_playbook(features.names),
+        load_validated_playbook(features.names),
         phrases=features.phrases,
         alert_words=ALERT_WORDS,
     )

@@ -1,16 +1,16 @@
-"""This module is about what people said to recommendations, judged by what became of the accounts.
+"""Judge people's feedback on recommendations by whether the accounts left.
 
-An action of a decision counts with the newest thing that was said to it. Where a person disagrees,
-either the model sees a risk that is none, or the person overlooks one; so those who left are
-counted beside those whom the model expected to leave, exactly, as a sum of accounts with their own
-chances each (Poisson binomial)::
+The newest feedback on an action of a decision counts. Where a person disagrees, either the model
+sees a risk that is none, or the person overlooks one. So the number that left is compared with the
+number that the model expected, exactly, as a sum of accounts with their own probabilities (Poisson
+binomial)::
 
     P(at most n left) = Σ over k ≤ n of [z^k] ∏ (1 − p + p z)
 
-Every account is counted once in a horizon, and the rows of one table share its 5 % of false alarms
-(Bonferroni). What was carried out and what followed on both clocks is counted beside it. It is what
-followed what was said, not what it caused: who is disagreed about is chosen by a person. Pure, but
-for ``said_in``; whether an account left is told by whoever knows the label that the model predicts.
+Every account counts once in a horizon, and the rows of one table share its 5 % of false alarms
+(Bonferroni). What was carried out, and what followed on both clocks, is counted beside it. These are
+observations and not effects: a person chose whom to disagree about. Pure, except for
+``load_judged_advice``; the caller says whether an account left, by the label that the model predicts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Comparison = Literal["fewer than expected", "as expected", "more than expected",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class JudgedAdvice:
     """What was said last to one action of one decision, and what became of the account.
 
     ``churn_probability`` (0 to 1, within the horizon from ``as_of``) is a model's, None where none
@@ -66,7 +66,7 @@ class Said:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class FeedbackEvaluation:
     """All that one thing was said to, and of the accounts that can be judged how many left.
 
     ``said`` counts sayings, ``carried_out`` those whose action was done, ``results`` what followed
@@ -114,10 +114,12 @@ class Judged:
         return {**asdict(self), "results": dict(self.results), "words": self.words}
 
 
-def judged(said: Iterable[Said], *, by_action: bool = False) -> tuple[Judged, ...]:
+def evaluate_feedback(
+    said: Iterable[JudgedAdvice], *, by_action: bool = False
+) -> tuple[FeedbackEvaluation, ...]:
     """What was said, in the order in which it was said, judged: by verdict, or by action and
     verdict; what nobody said is absent."""
-    groups: dict[tuple[str | None, Verdict], list[Said]] = {}
+    groups: dict[tuple[str | None, Verdict], list[JudgedAdvice]] = {}
     for one in said:
         groups.setdefault((one.action if by_action else None, one.verdict), []).append(one)
     order: Sequence[Verdict] = get_args(Verdict)
@@ -147,7 +149,7 @@ def at_most(count: int, chances: Sequence[float]) -> float:
     return float(min(mass[: count + 1].sum(), 1.0))
 
 
-def said_in(database: LedgerDatabase, *, as_of: datetime) -> tuple[Said, ...]:
+def load_judged_advice(database: LedgerDatabase, *, as_of: datetime) -> tuple[JudgedAdvice, ...]:
     """The newest saying to each action of each decision, in the order in which they were said, as
     far as was known at a moment on the time of the data; whether accounts left is not known here.
 
@@ -159,7 +161,7 @@ def said_in(database: LedgerDatabase, *, as_of: datetime) -> tuple[Said, ...]:
     for one in judged_actions(database, as_of=as_of):
         is_own = one.action == one.recommended  # what was reported is about what came first
         found.append(
-            Said(
+            JudgedAdvice(
                 decision_id=one.decision_id,
                 account_id=one.account_id,
                 action=one.action,
@@ -174,14 +176,16 @@ def said_in(database: LedgerDatabase, *, as_of: datetime) -> tuple[Said, ...]:
 
 
 def with_leavers(
-    said: Iterable[Said],
+    said: Iterable[JudgedAdvice],
     left: Mapping[tuple[str, datetime], bool | None],
-) -> tuple[Said, ...]:
+) -> tuple[JudgedAdvice, ...]:
     """The same with whether the account left in the horizon from then on, by account and as_of."""
     return tuple(replace(one, has_left=left.get((one.account_id, one.as_of))) for one in said)
 
 
-def _judged(group: Sequence[Said], verdict: Verdict, action: str | None) -> Judged:
+def _judged(
+    group: Sequence[JudgedAdvice], verdict: Verdict, action: str | None
+) -> FeedbackEvaluation:
     results: dict[str, int] = {}
     for one in group:
         for result in one.results:
@@ -190,7 +194,7 @@ def _judged(group: Sequence[Said], verdict: Verdict, action: str | None) -> Judg
     chances = [one.churn_probability for one in known if one.churn_probability is not None]
     left = sum(bool(one.has_left) for one in known)
     probability = min(1.0, 2 * min(at_most(left, chances), 1 - at_most(left - 1, chances)))
-    return Judged(
+    return FeedbackEvaluation(
         verdict=verdict,
         action=action,
         said=len(group),
@@ -205,7 +209,7 @@ def _judged(group: Sequence[Said], verdict: Verdict, action: str | None) -> Judg
     )
 
 
-def _compared(row: Judged, *, level: float) -> Judged:
+def _compared(row: FeedbackEvaluation, *, level: float) -> FeedbackEvaluation:
     assert row.expected is not None
     assert row.left is not None
     assert row.probability is not None
@@ -215,7 +219,7 @@ def _compared(row: Judged, *, level: float) -> Judged:
     return replace(row, comparison=comparison)
 
 
-def _once_a_horizon(said: Iterable[Said]) -> list[Said]:
+def _once_a_horizon(said: Iterable[JudgedAdvice]) -> list[JudgedAdvice]:
     """Of each account the first, then the first that is a horizon later, and so on."""
     last: dict[str, datetime] = {}
     kept = []

@@ -1,10 +1,9 @@
-"""This module is about a workspace's own decisions as a table that another policy is judged on.
+"""The decisions of a workspace as a table on which another policy is evaluated.
 
-One row is one decision of the ledger; from those in which chance had a say something can be
-learned. The reward is what the account
-then brought: the revenue of its contracts over the follow-up, less what was certain at the start
-(its MRR times the months) and less what the recommended action costs. It is what was
-*recommended* that counts, whether it was done or not. Reads; writes nothing.
+One row is one decision of the ledger; only those in which chance had a say can teach something. The
+reward is the revenue of the account's contracts over the follow-up, less what was certain at the
+start (its MRR times the months) and less the cost of the recommended action. What was *recommended*
+counts, whether it was done or not. Reads; writes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.stores.decision_history import LoggedDecision, decisions_before
-from serving.recommendations.candidate_policy import CandidatePolicy, asked_again
+from serving.recommendations.candidate_policy import CandidatePolicy, replay_with_candidate
 
 HELD_OUT = "held_out"
 DECISION_SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
@@ -39,7 +38,7 @@ DECISION_SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def table_of(
+def load_logged_decisions(
     database: LedgerDatabase, workspace: Workspace, *, as_of: datetime, follow_up: timedelta
 ) -> pl.DataFrame:
     """The workspace's decisions before a moment, oldest first, as ``build_logged_choices`` reads them.
@@ -74,7 +73,7 @@ def without_chance(database: LedgerDatabase, table: pl.DataFrame) -> pl.DataFram
     held = table.filter(
         pl.col(CANDIDATE).is_null(), pl.col("propensity") < 1, pl.col("reward").is_not_null()
     )
-    first = asked_again(
+    first = replay_with_candidate(
         database, held["decision_id"].to_list(), CandidatePolicy(playbook=None, limits={})
     )
     asked = pl.col("decision_id").replace_strict(first, default=None, return_dtype=pl.String)

@@ -1,4 +1,4 @@
-"""This module is about a team's week: what the policy allows for every account, as one plan.
+"""Plan a team's week: what the policy allows for every account, as one plan.
 
 Turns ranked actions into the offers that ``experiments.planning`` chooses from. Stores nothing.
 """
@@ -18,12 +18,12 @@ from experiments.policy.recommend import DO_NOTHING
 from features.workspace import Workspace
 from registry.playbook.playbook import playbook
 from registry.store.store import ModelStore
-from serving.decisions.exploration_settings import ChanceRules
-from serving.recommendations.recommend import Decided
+from serving.decisions.exploration_settings import ExplorationSettings
+from serving.recommendations.recommend import ProposedDecision
 from serving.recommendations.snapshot import decisions_as_of
 
 
-def offers_of(decided: Iterable[Decided]) -> pl.DataFrame:
+def offers_of(decided: Iterable[ProposedDecision]) -> pl.DataFrame:
     """Every action that the policy recommends, with whose account it is: ``OFFER_SCHEMA``.
 
     The value is the cautious one, what the hours cost taken off. A territory is the region.
@@ -58,7 +58,7 @@ def plan_as_of(
     as_of: datetime,
     team: Team,
     *,
-    rules: ChanceRules | None = None,
+    rules: ExplorationSettings | None = None,
     asked_at: datetime | None = None,
 ) -> Plan:
     """The plan of the week that begins at a moment; ``asked_at`` as for ``decisions_as_of``.

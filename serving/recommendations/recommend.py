@@ -1,7 +1,7 @@
-"""This module is about asking the policy about many accounts, with all it has to know of each.
+"""Ask the policy about accounts, with all that it has to know of each.
 
-Gathers what the timeline, the ledger and the alerts say; the policy decides. What it decided is
-stored with all that it was asked, so that ``serving.ledger.replay.replay`` can ask again.
+Gathers what the timeline, the ledger and the alerts say; the policy decides. The answer is stored
+with the whole question, so that ``serving.ledger.replay.replay`` can ask again.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from experiments.effects.measured import NO_EVIDENCE, Evidence
 from experiments.policy.contact.limits_file import USUAL, at_any_hour
 from experiments.policy.recommend import Limits, Recommendation
 from features.catalogue.catalogue import Catalogue, catalogue
-from serving.decisions.exploration_settings import ChanceRules
+from serving.decisions.exploration_settings import ExplorationSettings
 from serving.decisions.record import (
     NO_FACTS,
     PolicyFacts,
-    decision_of,
+    add_outcomes,
+    build_decision,
     question,
-    with_outcomes,
 )
-from serving.decisions.validated_playbook import known_playbook
+from serving.decisions.validated_playbook import load_validated_playbook
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, LedgerChange, NewDecisions, outcomes_in
 from serving.ledger.replay.replay import SharedInputs, shared_inputs
-from serving.ledger.snoozes import put_offs_in
+from serving.ledger.snoozes import read_snoozes
 from serving.scoring.alerts import ALERT_WORDS, WarningSigns
 from serving.scoring.score import AccountScore
 from serving.state.state import Desk
@@ -36,7 +36,7 @@ from serving.timeline.store import JUST_NOW
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decided:
+class ProposedDecision:
     """A recommendation, the record of it, and the score it was made on."""
 
     score: AccountScore
@@ -48,11 +48,11 @@ class Decided:
 class Proposals:
     """What the policy says about accounts, ready to be stored."""
 
-    decided: tuple[Decided, ...]
+    decided: tuple[ProposedDecision, ...]
     new: NewDecisions
     shared: SharedInputs
 
-    def store(self, change: LedgerChange) -> tuple[tuple[Decided, Decision], ...]:
+    def store(self, change: LedgerChange) -> tuple[tuple[ProposedDecision, Decision], ...]:
         """Store them in a transaction; each with its decision as it is stored."""
         stored = change.append_decisions(self.new, shared={self.shared.digest: self.shared.content})
         return tuple(zip(self.decided, stored, strict=True))
@@ -69,7 +69,7 @@ def propose(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str) -> 
 
 def decide_and_store(
     desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str
-) -> tuple[tuple[Decided, Decision], ...]:
+) -> tuple[tuple[ProposedDecision, Decision], ...]:
     """What the policy says about each account now, and the decision as it is stored: on disk when
     this returns.
 
@@ -93,7 +93,7 @@ def decide(
     proposed_by: str | None = None,
     shared: str | None = None,
     over_days: bool = False,
-) -> tuple[Decided, ...]:
+) -> tuple[ProposedDecision, ...]:
     """What the policy says about each account now, as it could be stored, within the limits of the
     workspace; what is done ``over_days`` may be asked at any hour.
 
@@ -123,8 +123,8 @@ def facts_now(desk: Desk, account_ids: Sequence[str]) -> dict[str, PolicyFacts]:
     facts = desk.facts.of(account_ids, as_of=desk.now() + JUST_NOW)
     with contextlib.suppress(LedgerUnreachableError), desk.ledger.database.reading() as connection:
         for account_id, outcomes in outcomes_in(connection, account_ids).items():
-            facts[account_id] = with_outcomes(facts.get(account_id, NO_FACTS), outcomes)
-        for account_id, put_off in put_offs_in(connection, account_ids).items():
+            facts[account_id] = add_outcomes(facts.get(account_id, NO_FACTS), outcomes)
+        for account_id, put_off in read_snoozes(connection, account_ids).items():
             facts[account_id] = replace(facts.get(account_id, NO_FACTS), put_off=put_off)
     return facts
 
@@ -139,13 +139,13 @@ def decide_on(
     asked_at: datetime | None = None,
     evidence: Evidence = NO_EVIDENCE,
     limits: Limits = USUAL,
-    rules: ChanceRules | None = None,
+    rules: ExplorationSettings | None = None,
     proposed_by: str | None = None,
     shared: str | None = None,
-) -> tuple[Decided, ...]:
+) -> tuple[ProposedDecision, ...]:
     """What the policy says about each account, on these facts and warning signs: ``now`` on the
     time of the data, ``asked_at`` on the clock of the service (the same, where it is left out)."""
-    book = known_playbook(features.names)
+    book = load_validated_playbook(features.names)
     decided = []
     for score in scores:
         known, signs = facts.get(score.account_id, NO_FACTS), alerts.of(score.account_id)
@@ -161,10 +161,10 @@ def decide_on(
         )
         answer = asked.answer(book, phrases=features.phrases, alert_words=ALERT_WORDS)
         decided.append(
-            Decided(
+            ProposedDecision(
                 score=score,
                 recommendation=answer,
-                decision=decision_of(
+                decision=build_decision(
                     answer,
                     asked,
                     score,

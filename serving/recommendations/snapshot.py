@@ -1,7 +1,7 @@
-"""This module is about scoring and recommending for a whole snapshot, without a service.
+"""Score and recommend for a whole snapshot, without a service.
 
-The command line's way to the same functions that the service answers with: one account gets the
-same score, the same reasons and the same ranking either way.
+The command line takes this way to the same functions that the service answers with: one account
+gets the same score, the same reasons and the same ranking either way.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from features.compute.snapshot_store import SnapshotStore
 from features.health.score import FORMULAS
 from features.workspace import Workspace
 from registry.store.store import ModelStore
-from serving.decisions.exploration_settings import ChanceRules
+from serving.decisions.exploration_settings import ExplorationSettings
 from serving.decisions.live_effects import evidence_in
 from serving.decisions.record import POLICY_KINDS, policy_facts
-from serving.recommendations.recommend import Decided, decide_on
+from serving.recommendations.recommend import ProposedDecision, decide_on
 from serving.scoring.alerts import warning_signs
 from serving.scoring.models_served import models_of
 from serving.scoring.portfolio import portfolio_order
@@ -53,9 +53,9 @@ def decisions_as_of(
     store: ModelStore,
     as_of: datetime,
     *,
-    rules: ChanceRules | None = None,
+    rules: ExplorationSettings | None = None,
     asked_at: datetime | None = None,
-) -> tuple[Decided, ...]:
+) -> tuple[ProposedDecision, ...]:
     """What the policy says about every account as of a moment, on what was known then.
 
     Of the timeline it also sees what was recorded at that very moment, as the service does with an
@@ -100,7 +100,7 @@ def recommendations_as_of(
     store: ModelStore,
     as_of: datetime,
     *,
-    rules: ChanceRules | None = None,
+    rules: ExplorationSettings | None = None,
     asked_at: datetime | None = None,
 ) -> dict[str, Any]:
     """The same as plain values, most revenue at risk first."""

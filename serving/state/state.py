@@ -29,13 +29,17 @@ from registry.bundle.segment_gate import SWITCH_FILE
 from registry.monitoring.figures import newest_figures
 from registry.store.store import ModelStore
 from serving.auth.api_keys import ApiKeys
-from serving.decisions.exploration_settings import CHANCE_FILE, ChanceRules, read_chance_rules
+from serving.decisions.exploration_settings import (
+    CHANCE_FILE,
+    ExplorationSettings,
+    read_exploration_settings,
+)
 from serving.decisions.live_effects import measured_effects
 from serving.decisions.live_limits import CurrentLimits
-from serving.decisions.record import POLICY_KINDS, PolicyFacts, facts_told
-from serving.decisions.validated_playbook import known_playbook
+from serving.decisions.record import POLICY_KINDS, PolicyFacts, facts_of_events
+from serving.decisions.validated_playbook import load_validated_playbook
 from serving.http.metrics import ServiceMetrics
-from serving.ledger.database.timestamps import SteadyClock
+from serving.ledger.database.timestamps import MonotonicClock
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.idempotency import OpenRequest
 from serving.ledger.ledger import Ledger
@@ -74,7 +78,7 @@ class Desk:
     keys: ApiKeys
     limits: CurrentLimits
     reach: Reach | None = None
-    chance: ChanceRules | None = None
+    chance: ExplorationSettings | None = None
     whole: Desk | None = None  # the desk of which this is a view; it makes what both hold
 
     @cached_property
@@ -96,7 +100,7 @@ class Desk:
         """What the policy reads of the timelines."""
         if self.whole is not None:
             return self.whole.facts
-        return AccountCache(self.timelines.event_cache(POLICY_KINDS), facts_told)
+        return AccountCache(self.timelines.event_cache(POLICY_KINDS), facts_of_events)
 
     @property
     def portfolio(self) -> Portfolio:
@@ -277,11 +281,11 @@ def open_desk(
 
     Raises:
         ApiKeyError: there are keys, and they can not be read.
-        ChanceRulesError: draws are asked for, and can not be made.
+        ExplorationSettingsError: draws are asked for, and can not be made.
         LimitsError: what the workspace says about limits can not be used.
         PlaybookError: an action reads what nobody declared.
     """
-    known_playbook(catalogue(workspace.settings.use_names).by_name)
+    load_validated_playbook(catalogue(workspace.settings.use_names).by_name)
     keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
     keys.all()
     return Desk(
@@ -289,10 +293,10 @@ def open_desk(
         workspace=workspace,
         store=store,
         now=now,
-        wall_clock=SteadyClock(wall_clock),
+        wall_clock=MonotonicClock(wall_clock),
         settings=settings,
         ledger=Ledger(settings.ledger_url or workspace.ledger_db),
-        chance=read_chance_rules(workspace.root, settings.lottery_key),
+        chance=read_exploration_settings(workspace.root, settings.lottery_key),
         limits=CurrentLimits(workspace.root),
         timelines=TimelineStore(workspace),
         features=WorkspaceFeatures(workspace),

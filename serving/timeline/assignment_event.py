@@ -1,8 +1,7 @@
-"""This module is about what chance decided in a decision, as the timeline says it.
+"""The event that says what chance decided in a decision: arm, odds and draw.
 
-The ledger keeps the question with its draws; this reads the arm, the odds and the draw out of it,
-so that whoever measures effects finds them on the timeline. It is what was recommended that counts
-(intention to treat); what was done is another record.
+Read from the question that the ledger stores, so that an analysis of effects finds the assignment
+on the timeline. The recommendation counts (intention to treat); what was done is another record.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving.ledger.ledger import DecidedBriefly, Decision
+from serving.ledger.ledger import Decision, DecisionSummary
 
 HOLDOUT = "standing_holdout"
 """What the comparison of those left alone with the others is called."""
@@ -40,7 +39,7 @@ class DrawnArm:
         }
 
 
-def drawn_arm(decision: Decision | DecidedBriefly) -> DrawnArm | None:
+def drawn_arm(decision: Decision | DecisionSummary) -> DrawnArm | None:
     """What chance decided in a decision; None: nothing, or it was not kept what was asked.
 
     In the holdout the first action of one account is compared with none of another, so the odds

@@ -1,9 +1,9 @@
-"""This module is about the slow clock: what became of an account after an action was carried out.
+"""Outcomes on the slow clock: what the contract did after an action was carried out.
 
-Who acts reports the quick outcomes. Whether the account renewed, grew or left is on its timeline
-months later, and is joined to the decision here: the first word of the contract after the action,
-once a decision. It is what happened afterwards, not what the action caused; reports tell those
-apart.
+The quick outcomes are reported by whoever acts. Whether the account renewed, grew or left is on its
+timeline months later, and is joined to the decision here: the first event of the contract after the
+action, once for each decision. It happened afterwards; whether the action caused it is a question
+for reports.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from serving.ledger.ledger import Ledger, NewOutcome
-from serving.ledger.outcomes import Executed, executed_without_slow_outcome
+from serving.ledger.outcomes import ExecutedDecision, executed_without_slow_outcome
 from serving.timeline.derived_outcomes import JOINED_BY, append_joined
 from serving.timeline.store import JUST_NOW, TimelineStore
 
@@ -25,7 +25,7 @@ LONGEST = timedelta(days=365)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Word:
+class ContractEvent:
     """One word of a contract: what it was, when, when it was known, and the MRR from then on."""
 
     kind: str
@@ -50,7 +50,7 @@ def join_slow_outcomes(
     if not waiting:
         return 0
     accounts = sorted({one.account_id for one in waiting})
-    words = contract_words(
+    words = contract_events(
         timelines.of_kinds(CONTRACT_KINDS, account_ids=accounts, as_of=now + JUST_NOW)
     )
     found = ((one, slow_outcome(one, words.get(one.account_id, ()))) for one in waiting)
@@ -63,17 +63,17 @@ def join_slow_outcomes(
     )
 
 
-def contract_words(events: pl.DataFrame) -> Mapping[str, Sequence[Word]]:
+def contract_events(events: pl.DataFrame) -> Mapping[str, Sequence[ContractEvent]]:
     """What contracts said, by account, in order."""
-    words: dict[str, list[Word]] = {}
+    words: dict[str, list[ContractEvent]] = {}
     for row in events.sort("occurred_at", "recorded_at", "event_id").iter_rows(named=True):
         words.setdefault(row["account_id"], []).append(
-            Word(kind=row["kind"], occurred_at=row["occurred_at"], mrr=row["quantity"])
+            ContractEvent(kind=row["kind"], occurred_at=row["occurred_at"], mrr=row["quantity"])
         )
     return words
 
 
-def slow_outcome(executed: Executed, words: Iterable[Word]) -> NewOutcome | None:
+def slow_outcome(executed: ExecutedDecision, words: Iterable[ContractEvent]) -> NewOutcome | None:
     """What the contract said first after an action; None where it has said nothing yet.
 
     A renewal or a change is growth where the MRR is known to have risen, and the reverse.
@@ -91,7 +91,7 @@ def slow_outcome(executed: Executed, words: Iterable[Word]) -> NewOutcome | None
     return None
 
 
-def _result(word: Word, before: float | None) -> str | None:
+def _result(word: ContractEvent, before: float | None) -> str | None:
     if word.kind == "contract.cancelled":
         return "left"
     if word.mrr is not None and before is not None and word.mrr != before:

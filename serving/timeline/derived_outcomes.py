@@ -1,7 +1,7 @@
-"""This module is about outcomes that nobody reports: what the timeline tells of executed decisions.
+"""Store outcomes that nobody reports, found on the timelines of executed decisions.
 
-Each kind has a module that finds it (``slow_outcomes``, ``usage_outcomes``); here they are stored,
-once a decision and kind, under a name that tells them from what a person or a program said.
+Each kind has a module that finds it (``contract_outcomes``, ``usage_outcomes``). They are stored
+here, once for each decision and kind, under a name that tells them from reported ones.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from serving.ledger.ledger import Ledger, NewOutcome
-from serving.ledger.outcomes import Executed
+from serving.ledger.outcomes import ExecutedDecision
 
 JOINED_BY = "keepwell"
 
 
 def append_joined(
     ledger: Ledger,
-    found: Iterable[tuple[Executed, NewOutcome]],
+    found: Iterable[tuple[ExecutedDecision, NewOutcome]],
     *,
     called: str,
     now: datetime,

@@ -1,4 +1,4 @@
-"""This module is about the draws of a week's plan, kept for good: who was drawn, and who was not.
+"""Record the draws of a week's plan: which accounts were drawn, and which were not.
 
 A draw is evidence of what its action does only if everybody who took part is on record, with the
 odds, before anybody knows what came of it. So the plan that is kept puts its lots in the ledger,
@@ -45,7 +45,7 @@ def draws_of(plan: Plan, *, week: str, at: datetime, made_by: str) -> tuple[Plan
     )
 
 
-def keep_draws(
+def store_plan_draws(
     ledger: Ledger, timelines: TimelineStore, plan: Plan, *, week: str, at: datetime, made_by: str
 ) -> int:
     """Record the lots of a plan that is kept; answers how many accounts were recorded.

@@ -1,4 +1,4 @@
-"""sentences."""
+"""Sentences of the timeline about what people said and what was measured."""
 
 from __future__ import annotations
 

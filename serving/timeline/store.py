@@ -1,8 +1,8 @@
-"""This module is about an account's timeline as a person reads it, and as Keepwell writes to it.
+"""An account's timeline as a person reads it, and as Keepwell writes to it.
 
-Reads events from the lake with the one rule of visibility, puts them into words by day, and
-appends what was decided and what came of it. A decision or an outcome is first in the ledger and
-then here; what a stopped process left behind is written at the next chance, once.
+Reads events from the lake with the one rule of visibility, puts them into words by day, and appends
+decisions and outcomes. A decision or an outcome is first in the ledger and then here; what a stopped
+process left behind is written at the next chance, once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from features.lake.summary import IngestSummary
 from features.streaming.ingest_worker import Intake
 from features.workspace import Workspace, WorkspaceBusyError
 from serving.ledger.feedback import Feedback
-from serving.ledger.ledger import DecidedBriefly, Decision, Ledger, Outcome
+from serving.ledger.ledger import Decision, DecisionSummary, Ledger, Outcome
 from serving.problems import BusyError
 from serving.scoring.score import SourceFreshness
 from serving.text_format import number, plain, plural
@@ -182,7 +182,7 @@ class RowResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Received:
+class ReceivedEvents:
     """What became of the events of one request, in total and one by one."""
 
     summary: IngestSummary
@@ -269,7 +269,7 @@ class TimelineStore:
             for kind, at in sorted(self._lake.last_recorded().items())
         )
 
-    def receive(self, rows: Sequence[Mapping[str, object]], *, now: datetime) -> Received:
+    def receive(self, rows: Sequence[Mapping[str, object]], *, now: datetime) -> ReceivedEvents:
         """Take events that a program sent; what is called on the timeline is on disk.
 
         Raises:
@@ -286,7 +286,9 @@ class TimelineStore:
             )
             for fate in received.fates
         }
-        return Received(summary=summary, rows=tuple(results[n] for n in range(1, len(rows) + 1)))
+        return ReceivedEvents(
+            summary=summary, rows=tuple(results[n] for n in range(1, len(rows) + 1))
+        )
 
     def close(self) -> None:
         """End the process that takes in large batches, if there is one."""
@@ -329,7 +331,7 @@ class TimelineStore:
         return len(events)
 
 
-def decided_event(decision: Decision | DecidedBriefly) -> Event:
+def decided_event(decision: Decision | DecisionSummary) -> Event:
     """A decision as an event: what was recommended, and what chance had to do with it."""
     drawn = drawn_arm(decision)
     return Event(
@@ -399,7 +401,7 @@ def judged_event(said: Feedback) -> Event:
     )
 
 
-def in_words(events: pl.DataFrame, *, currency: str) -> tuple[TimelineEvent, ...]:
+def describe_events(events: pl.DataFrame, *, currency: str) -> tuple[TimelineEvent, ...]:
     """Every event with its sentence, in the order given."""
     return tuple(
         TimelineEvent(
@@ -416,7 +418,7 @@ def in_words(events: pl.DataFrame, *, currency: str) -> tuple[TimelineEvent, ...
     )
 
 
-def by_day(events: Sequence[TimelineEvent], *, most_days: int) -> tuple[TimelineDay, ...]:
+def group_by_day(events: Sequence[TimelineEvent], *, most_days: int) -> tuple[TimelineDay, ...]:
     """The newest days; equal events of a day are one line with a count."""
     days: dict[date, list[TimelineEvent]] = defaultdict(list)
     for event in events:

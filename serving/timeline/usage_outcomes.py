@@ -1,4 +1,4 @@
-"""This module is about the number on the quick clock: whether use moved after an action.
+"""Outcomes on the quick clock: did use move after an action?
 
 Counted are uses of features (``feature.used`` on the timeline) in the 14 days before an action was
 carried out and in the 14 days from then on::
@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from math import sqrt
 
 from serving.ledger.ledger import Ledger, NewOutcome
-from serving.ledger.outcomes import Executed, Measure, executed_without_measure
+from serving.ledger.outcomes import ExecutedDecision, Measure, executed_without_measure
 from serving.timeline.derived_outcomes import JOINED_BY, append_joined
 from serving.timeline.store import JUST_NOW, KnownUse, TimelineStore
 
@@ -75,7 +75,7 @@ def measure_usage(
     )
 
 
-def _outcome(executed: Executed, measure: Measure) -> NewOutcome:
+def _outcome(executed: ExecutedDecision, measure: Measure) -> NewOutcome:
     return NewOutcome(
         kind="outcome",
         result=result_of(measure),
@@ -85,7 +85,7 @@ def _outcome(executed: Executed, measure: Measure) -> NewOutcome:
     )
 
 
-def uses_around(known: KnownUse, executed: Sequence[Executed]) -> Mapping[str, Measure]:
+def uses_around(known: KnownUse, executed: Sequence[ExecutedDecision]) -> Mapping[str, Measure]:
     """The uses before and after each decision, by its id; those that are not known are absent."""
     found = {}
     for one in executed:

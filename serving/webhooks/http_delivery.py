@@ -1,4 +1,4 @@
-"""This module is about one attempt to deliver a webhook: a POST to an address that was looked at.
+"""One attempt to deliver a webhook: a POST to an address that was checked.
 
 Follows no redirect, reads no body, and is over after a bounded time whatever the receiver does.
 """

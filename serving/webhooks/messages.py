@@ -1,8 +1,8 @@
-"""This module is about what a webhook says: a record of the ledger as a message.
+"""A record of the ledger as the message that a webhook sends.
 
 ``{"type": "decision.made", "timestamp": …, "data": {…}}`` as Standard Webhooks has it, with the
 place in the ledger's chain in ``data``, by which a receiver notices a gap. What only Keepwell needs
-(rankings, inputs, keys, digests) stays out. Reads the ledger; writes nothing.
+(rankings, inputs, keys, digests) is left out. Reads the ledger; writes nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""This module is about how the secrets of webhooks are kept: sealed, under a key kept elsewhere.
+"""Encrypt the secrets of webhooks under a key that is stored elsewhere.
 
 The outbox holds a secret encrypted (AES-256-GCM, bound to its webhook's name). The key is that of
-the environment, or a file of the workspace that only its owner reads: who gets hold of a copy of
-the database, or of a backup, can sign nothing with it.
+the environment, or a file of the workspace that only its owner reads: a copy of the database, or a
+backup, is not enough to sign anything.
 """
 
 from __future__ import annotations

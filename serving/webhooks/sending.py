@@ -1,8 +1,9 @@
-"""This module is about sending webhooks: fill the outbox, send what is due, try again later.
+"""Send webhooks: fill the outbox, send what is due, try again later.
 
-One step sends to one webhook, by one process at a time (a lease that ends by itself). What fails
-waits longer each time, with jitter, so that receivers that come back are not all asked at once;
-after ``MOST_ATTEMPTS`` it is given up and waits for a replay. The clock and the rng are parameters.
+One step sends to one webhook, by one process at a time (a lease that ends by itself). A failed
+message waits longer each time, with jitter, so that receivers that come back are not all asked at
+once. After ``MOST_ATTEMPTS`` it is given up and waits for a replay. The clock and the random numbers
+are parameters.
 """
 
 from __future__ import annotations

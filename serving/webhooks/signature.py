@@ -1,4 +1,4 @@
-"""This module is about how a receiver knows that a webhook is ours: Standard Webhooks, signed.
+"""Sign webhooks by the Standard Webhooks specification, so that a receiver knows the sender.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: the
 HMAC-SHA256 of ``id.timestamp.body`` under a secret that both sides have. While a secret is changed,

@@ -1,7 +1,7 @@
-"""This module is about where a webhook may go: hosts on a list, and no private network unasked.
+"""Check where a webhook may go: hosts on a list, and no private network unless allowed.
 
 A name is resolved for every attempt, every address it has must be allowed, and the connection goes
-to the address that was looked at, so that a name can not change its mind in between.
+to the address that was checked, so that a name can not change in between.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from serving.api.serializers import account_answer, account_row, family_answer, 
 from serving.problems import FieldProblem, WrongShapeError, check_count
 from serving.scoring.portfolio import AccountFilter, page_of, sum_of
 from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS
-from serving.timeline.store import JUST_NOW, in_words
+from serving.timeline.store import JUST_NOW, describe_events
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
@@ -168,7 +168,7 @@ def read_timeline(
                 quantity=event.quantity,
                 properties=dict(event.properties or {}),
             )
-            for event in in_words(events, currency=portfolio.currency)
+            for event in describe_events(events, currency=portfolio.currency)
         ],
     )
 

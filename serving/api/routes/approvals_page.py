@@ -24,8 +24,8 @@ from serving.api.schemas.claims import ApprovalRequest
 from serving.auth.roles import Caller
 from serving.ledger.approvals import Approvals
 from serving.ledger.kill_switch import Controls, Scope
-from serving.ledger.pending_approvals import decisions_that_wait
-from serving.ledger.snoozes import put_offs_of
+from serving.ledger.pending_approvals import pending_decisions
+from serving.ledger.snoozes import load_snoozes
 from serving.pages.approvals_page import approvals_page
 from serving.problems import FieldProblem, WrongShapeError
 from serving.state.state import Desk
@@ -45,8 +45,8 @@ def show_approvals(
 ) -> Response:
     """What waits for a person, what is stopped, and how far actions may go by themselves."""
     portfolio, database = desk.portfolio, desk.ledger.database
-    waiting = decisions_that_wait(database, now=desk.wall_clock(), accounts=portfolio.by_id)
-    put_off = put_offs_of(database, sorted({one.account_id for one in waiting}))
+    waiting = pending_decisions(database, now=desk.wall_clock(), accounts=portfolio.by_id)
+    put_off = load_snoozes(database, sorted({one.account_id for one in waiting}))
     clock = desk.wall_clock()
     page = approvals_page(
         waiting,

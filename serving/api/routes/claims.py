@@ -37,7 +37,7 @@ from serving.ledger.errors import (
     UnknownClaimError,
 )
 from serving.problems import KEY_HEADER, LONGEST_KEY, FieldProblem, ProblemError, WrongShapeError
-from serving.recommendations.claim_recheck import held_back_now
+from serving.recommendations.claim_recheck import find_rule_against
 from serving.recommendations.recommend import decide_and_store
 from serving.state.state import Desk
 
@@ -123,7 +123,7 @@ def claim(
             lease=body.lease,
             key=caller.own(key),
             now=desk.wall_clock(),
-            held_back=held_back_now(desk, desk.ledger.decision(decision_id)),
+            held_back=find_rule_against(desk, desk.ledger.decision(decision_id)),
         )
     except (DecisionExpiredError, HeldBackError) as error:
         raise decided_again(desk, caller, decision_id, error) from error

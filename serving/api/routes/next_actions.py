@@ -22,7 +22,7 @@ from serving.http.ledger_problems import problem_of
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, NewOutcome
 from serving.problems import KEY_HEADER, LONGEST_KEY, check_count
-from serving.recommendations.recommend import Decided, propose
+from serving.recommendations.recommend import ProposedDecision, propose
 
 router = APIRouter(prefix="/v1", tags=["decisions"])
 
@@ -50,7 +50,7 @@ def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Re
         wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][: body.limit]
         unknown = [a for a in asked if a not in portfolio.by_id]
 
-    def response_to(found: Sequence[tuple[Decided, Decision | None]]) -> Response:
+    def response_to(found: Sequence[tuple[ProposedDecision, Decision | None]]) -> Response:
         items = [
             recommendation_answer(one, stored, most=body.actions_per_account)
             for one, stored in found

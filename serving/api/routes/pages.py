@@ -14,12 +14,12 @@ from registry.playbook.playbook import playbook
 from registry.store.store import ModelStoreError
 from serving.api.dependencies import AtCaller, AtDesk, family_at
 from serving.auth.roles import Caller
-from serving.decisions.saved_plan import KeptPlanError, newest_plan
+from serving.decisions.saved_plan import SavedPlanError, newest_plan
 from serving.http.ledger_problems import PROBLEM_KINDS
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.feedback import FeedbackRecords
 from serving.ledger.kill_switch import Control, Controls
-from serving.ledger.pending_approvals import decisions_that_wait
+from serving.ledger.pending_approvals import pending_decisions
 from serving.pages.account_page import account_page
 from serving.pages.approvals_page import waiting_words
 from serving.pages.developer_pages import api_page, problems_page
@@ -41,7 +41,7 @@ from serving.recommendations.recommend import decide
 from serving.scoring.models_served import model_rows, withheld_segments, without_folders
 from serving.scoring.portfolio import AccountFilter, Portfolio
 from serving.state.state import Desk
-from serving.timeline.store import JUST_NOW, by_day, in_words, weeks_of_use
+from serving.timeline.store import JUST_NOW, describe_events, group_by_day, weeks_of_use
 
 router = APIRouter(include_in_schema=False)
 
@@ -139,7 +139,9 @@ def show_account(
         held=standing_of(answer.ranked, controls, playbook().by_id, segment=segment, csm=csm),
         stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
         waits=_waits(desk, account_id),
-        days=by_day(in_words(events, currency=portfolio.currency), most_days=DAYS_SHOWN),
+        days=group_by_day(
+            describe_events(events, currency=portfolio.currency), most_days=DAYS_SHOWN
+        ),
         clock=desk.wall_clock(),
         weeks=weeks_of_use(
             events,
@@ -167,7 +169,7 @@ def _say(desk: Desk, caller: Caller, account_id: str, answer: Recommendation) ->
 def _waits(desk: Desk, account_id: str) -> str:
     """What of an account waits for a person, in words."""
     try:
-        waiting = decisions_that_wait(
+        waiting = pending_decisions(
             desk.ledger.database, now=desk.wall_clock(), accounts=[account_id]
         )
     except LedgerUnreachableError:
@@ -254,7 +256,7 @@ def show_reports(request: Request, desk: AtDesk, caller: AtCaller) -> Response:
         plan, problem = None, ""
         try:
             plan = newest_plan(desk.workspace)
-        except KeptPlanError as error:
+        except SavedPlanError as error:
             problem = str(error)
         hours = hours_view(plan, now=desk.now(), problem=problem)
     page = reports_page(

@@ -13,12 +13,12 @@ from serving.api.dependencies import AtCaller, AtDesk, problems
 from serving.api.schemas.plans import PlanAnswer, PlanRequest, plan_answer
 from serving.auth.roles import Caller
 from serving.decisions.exploration_settings import week_of
-from serving.decisions.saved_plan import keep_plan, kept
+from serving.decisions.saved_plan import kept, save_plan
 from serving.http.concurrency_limit import Turns
 from serving.problems import FieldProblem, ImpossiblePlanError, NotPermittedError
 from serving.recommendations.plans import offers_of
 from serving.recommendations.recommend import decide
-from serving.timeline.plan_draws import keep_draws
+from serving.timeline.plan_draws import store_plan_draws
 
 router = APIRouter(prefix="/v1", tags=["plans"])
 
@@ -84,10 +84,10 @@ def make_a_plan(
     now, currency = desk.now(), desk.workspace.settings.currency
     recorded = 0
     if body.keep:
-        recorded = keep_draws(
+        recorded = store_plan_draws(
             desk.ledger, desk.timelines, plan, week=week_of(now), at=now, made_by="POST /v1/plans"
         )
-        keep_plan(
+        save_plan(
             desk.workspace,
             kept(plan, as_of=now, made_at=now, made_by="POST /v1/plans", currency=currency),
         )

@@ -1,9 +1,9 @@
-"""This module is about the chain of hashes by which a changed ledger is found out.
+"""The chain of hashes that shows whether the ledger was changed.
 
-Every record has a link: its place, what it is, the hash of its content, and a hash of all that
-together with the link before it. Whoever changes, removes, adds or moves a record has to make anew
-every link from there on, and whoever noted the newest link (the *head*) before sees that. Links
-are written in the transaction of their record, under the lock of all writers.
+Every record has a link: its place, its table and id, the hash of its content, and a hash of all that
+together with the link before it. Whoever changes, removes, adds or moves a record has to make every
+link from there on anew, and whoever noted the newest link (the *head*) before sees that. Links are
+written in the transaction of their record, under the lock of all writers.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verified:
+class ChainCheck:
     """How many records were looked at, the newest link, and the first finding, if any."""
 
     records: int
@@ -124,7 +124,7 @@ def link_all(connection: Connection) -> None:
             extend_chain(connection, table, rows)
 
 
-def verify_chain(connection: Connection, *, head: str | None = None) -> Verified:
+def verify_chain(connection: Connection, *, head: str | None = None) -> ChainCheck:
     """Look at every link and record in order, and tell the first that is not as it was written.
 
     Args:
@@ -158,7 +158,7 @@ def verify_chain(connection: Connection, *, head: str | None = None) -> Verified
             finding = Finding(
                 place=place, change="not the head", table=CHAIN.name, record_id=head or ""
             )
-    return Verified(records=place, head=link, finding=finding)
+    return ChainCheck(records=place, head=link, finding=finding)
 
 
 def _linked(connection: Connection) -> Iterator[tuple[RowMapping, RowMapping | None]]:

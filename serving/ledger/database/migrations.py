@@ -1,9 +1,9 @@
-"""This module is about how the tables of an older ledger become those of today.
+"""Upgrade the tables of an older ledger to those of today.
 
-A ledger knows its version. Each step turns one version into the next; all steps that are missing
-run in one transaction when the ledger is first opened, under the lock of all writers, so that a
-process that ends in between leaves the ledger as it was. A new ledger gets today's tables at once.
-Steps are only ever added.
+A ledger stores its version. Each step turns one version into the next; all missing steps run in one
+transaction when the ledger is first opened, under the lock of all writers, so that a process that
+ends in between leaves the ledger as it was. A new ledger gets today's tables at once. Steps are only
+ever added.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""This module is about what the ledger's tables look like."""
+"""The tables of the ledger."""
 
 from __future__ import annotations
 

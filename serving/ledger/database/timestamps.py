@@ -1,8 +1,8 @@
-"""This module is about moments in the ledger: texts in UTC that sort as the moments do.
+"""Moments in the ledger, as texts in UTC that sort as the moments do.
 
-Two times meet there. What is about the data (as of when, when something happened) is on the time
+Two clocks meet there. Moments about the data (as of when, when something happened) are on the time
 of the data, which stands still between exports. Leases, windows and validity are on the clock of
-the service, which runs; where it is set back, the newest moment that is known is a floor.
+the service, which runs; where it is set back, the newest moment in the ledger is a lower bound.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def as_moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-class SteadyClock:
+class MonotonicClock:
     """A clock that is never earlier than it said before, but where it is put right."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:

@@ -34,10 +34,10 @@ def ledger_url(text: str) -> sa.URL:
     return url
 
 
-def place_in_words(where: Path | str) -> str:
+def address_without_password(where: Path | str) -> str:
     """Where the ledger is, for a person to read, without its password.
 
-    >>> place_in_words("postgresql://ledger:secret@db.example/keepwell")
+    >>> address_without_password("postgresql://ledger:secret@db.example/keepwell")
     'postgresql+psycopg://ledger:***@db.example/keepwell'
     """
     return str(where) if isinstance(where, Path) else ledger_url(where).render_as_string()

@@ -1,4 +1,4 @@
-"""This module is about the code that a module runs: its own text, and that of all it imports.
+"""The source text of a module and of all that it imports.
 
 Imports are read from the source, not from what is loaded, so the answer does not depend on what
 else the process has done. Only the project's own packages are followed: the versions of libraries

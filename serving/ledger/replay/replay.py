@@ -1,10 +1,9 @@
-"""This module is about asking a stored decision again: the same ranking, to the bit.
+"""Ask a stored decision again and compare: the same ranking, to the bit.
 
 A decision holds its whole question; what all questions have in common (the playbook's text, the
 words of figures and warning signs) is in the ledger once, under its digest. Both are in the chain,
 so what is replayed is what was asked. The code is named by a digest of the text of all that the
-policy imports: where the ranking comes out otherwise, the report says whether other code, or other
-numbers, did it.
+policy imports: where the ranking differs, the report says whether the code or the numbers did.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class SharedInputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replayed:
+class ReplayResult:
     """What came of asking again."""
 
     decision_id: str
@@ -110,7 +109,7 @@ def shared_digest(decision: Decision) -> str:
     return str(_stored(decision)["shared"])
 
 
-def replay(decision: Decision, shared: str) -> Replayed:
+def replay(decision: Decision, shared: str) -> ReplayResult:
     """Ask again what was asked, with the playbook of then, and compare every number.
 
     Raises:
@@ -143,7 +142,7 @@ def replay(decision: Decision, shared: str) -> Replayed:
         ),
         None,
     )
-    return Replayed(
+    return ReplayResult(
         decision_id=decision.decision_id,
         difference=difference,
         decided_by=decision.versions.get("policy"),

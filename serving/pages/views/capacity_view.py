@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from serving.decisions.saved_plan import KeptLimit, KeptPlan
+from serving.decisions.saved_plan import SavedLimit, SavedPlan
 from serving.text_format import day, instant, money, number, percent, plural
 
 A_WEEK = timedelta(days=7)
@@ -34,7 +34,7 @@ class HoursView:
     left_out: str
 
 
-def hours_view(plan: KeptPlan | None, *, now: datetime, problem: str = "") -> HoursView:
+def hours_view(plan: SavedPlan | None, *, now: datetime, problem: str = "") -> HoursView:
     """What one more hour of everybody would bring, by the newest plan, dearest first."""
     if plan is None:
         return HoursView(
@@ -66,7 +66,7 @@ def hours_view(plan: KeptPlan | None, *, now: datetime, problem: str = "") -> Ho
     )
 
 
-def _headline(plan: KeptPlan) -> str:
+def _headline(plan: SavedPlan) -> str:
     hours = [each for each in plan.limits if each.kind == "hours"]
     scarce = max(hours, key=lambda each: each.price, default=None)
     if scarce is None or scarce.price <= 0:
@@ -74,7 +74,7 @@ def _headline(plan: KeptPlan) -> str:
     return f"One more hour of {scarce.id} would bring {money(scarce.price, plan.currency)}."
 
 
-def _line(limit: KeptLimit, currency: str) -> LimitLine:
+def _line(limit: SavedLimit, currency: str) -> LimitLine:
     if limit.kind == "hours":
         return LimitLine(
             name=limit.id,

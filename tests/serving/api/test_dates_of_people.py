@@ -28,7 +28,7 @@ from serving.ledger.feedback import FeedbackRecords, NewFeedback
 from serving.ledger.replay.replay import replay, shared_digest
 from serving.ledger.snoozes import note_event
 from serving.pages.views.actions_view import withheld_view
-from serving.recommendations.candidate_policy import asked_again, candidate_policy
+from serving.recommendations.candidate_policy import candidate_policy, replay_with_candidate
 from serving.recommendations.plans import plan_as_of
 from serving.recommendations.snapshot import decisions_as_of, recommendations_as_of
 
@@ -214,7 +214,7 @@ class TestPutOff:
         waits, again = company.first(), candidate_policy(actions=None, limits=None)
         company.at[0] = until
         back = company.first()
-        chosen = asked_again(
+        chosen = replay_with_candidate(
             company.client.app.state.desk.ledger.database,
             [waits["decision_id"], back["decision_id"]],
             again,

@@ -29,7 +29,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from starlette.exceptions import HTTPException
 
 from serving.api.app import create_app
-from serving.api.idempotency import fingerprint_of, json_response, stored_answer, whole_body
+from serving.api.idempotency import fingerprint_of, json_response, read_body, stored_answer
 from serving.cli.conformance.api_client import EngineCalls, Reply, calls_to
 from serving.ledger.database.change import Change, StoredAnswer
 from serving.ledger.database.database import LedgerDatabase
@@ -357,9 +357,9 @@ def test_a_caller_who_goes_away_and_a_body_that_is_too_large_are_no_request():
     async def large():
         raise HTTPException(413, "larger than 100 bytes")
 
-    assert asyncio.run(whole_body(gone)) is None
+    assert asyncio.run(read_body(gone)) is None
     with pytest.raises(TooLargeError, match="larger than 100 bytes"):
-        asyncio.run(whole_body(large))
+        asyncio.run(read_body(large))
 
 
 class TestOverTheApi:
@@ -603,7 +603,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import uvicorn
 from fastapi import FastAPI, Request
-from serving.api.idempotency import WrittenOnce
+from serving.api.idempotency import IdempotencyMiddleware
 from serving.ledger.idempotency import RequestKeys
 from serving.ledger.database.database import LedgerDatabase
 from serving.auth.roles import EMBEDDED, Need
@@ -635,7 +635,7 @@ class Known:
         await self.app(scope, receive, send)
 
 lease = timedelta(seconds=1)
-app.add_middleware(WrittenOnce, keys=RequestKeys(database, lease=lease),
+app.add_middleware(IdempotencyMiddleware, keys=RequestKeys(database, lease=lease),
                    clock=lambda: datetime.now(UTC), lease=lease)
 app.add_middleware(Known)
 config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")

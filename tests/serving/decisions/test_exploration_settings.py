@@ -19,8 +19,8 @@ from registry.playbook.playbook import playbook
 from serving.api.serializers import recommendation_answer
 from serving.decisions.exploration_settings import (
     CHANCE_FILE,
-    ChanceRulesError,
-    read_chance_rules,
+    ExplorationSettingsError,
+    read_exploration_settings,
     week_of,
 )
 from serving.pages.views.actions_view import actions_intro
@@ -36,7 +36,7 @@ ALL = 'key_id = "2026"\nexplore = true\nlast_hours = true\nholdout_share = 0.5\n
 
 def rules(tmp_path, text=ALL, secret=SECRET):
     (tmp_path / CHANCE_FILE).write_text(text, encoding="utf-8")
-    return read_chance_rules(tmp_path, secret)
+    return read_exploration_settings(tmp_path, secret)
 
 
 def score(account_id="acme", *, segment="smb", mrr=500.0, renewal=90.0):
@@ -49,7 +49,7 @@ def score(account_id="acme", *, segment="smb", mrr=500.0, renewal=90.0):
 
 
 def test_without_a_file_or_without_a_draw_nothing_is_drawn(tmp_path):
-    assert read_chance_rules(tmp_path, SECRET) is None
+    assert read_exploration_settings(tmp_path, SECRET) is None
     assert rules(tmp_path, 'key_id = "2026"\n', None) is None
 
 
@@ -234,7 +234,7 @@ def test_nothing_is_drawn_in_a_segment_that_is_off(
     ],
 )
 def test_rules_that_can_not_be_used_are_refused(tmp_path, text, secret, message):
-    with pytest.raises(ChanceRulesError, match=message):
+    with pytest.raises(ExplorationSettingsError, match=message):
         rules(tmp_path, text, secret)
 
 

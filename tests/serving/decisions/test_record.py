@@ -20,7 +20,7 @@ from registry.playbook.playbook import playbook
 from serving.decisions.record import (
     NO_FACTS,
     account_state,
-    decision_of,
+    build_decision,
     policy_facts,
     question,
 )
@@ -168,7 +168,7 @@ def test_the_digest_is_that_of_all_that_was_asked(near_its_limit):
     def digest(facts=NO_FACTS, evidence=NO_EVIDENCE):
         now = near_its_limit.as_of
         asked = question(near_its_limit, facts, (), limits=Limits(), now=now, evidence=evidence)
-        return decision_of(asked.answer(playbook()), asked, near_its_limit, now=now).input_digest
+        return build_decision(asked.answer(playbook()), asked, near_its_limit, now=now).input_digest
 
     assert digest() == digest()
     assert digest(replace(NO_FACTS, time_zone="UTC")) != digest()

@@ -14,11 +14,11 @@ from experiments.planning.team import Csm, Team
 from features.workspace import Workspace
 from serving.decisions.saved_plan import (
     NEWEST,
-    KeptPlan,
-    KeptPlanError,
-    keep_plan,
+    SavedPlan,
+    SavedPlanError,
     kept,
     newest_plan,
+    save_plan,
 )
 from serving.pages.views.capacity_view import MOST_LINES, hours_view
 from serving.recommendations.plans import offers_of
@@ -40,7 +40,7 @@ def plan(*prices: float, budget: float = 0.0) -> Plan:
     )
 
 
-def of_monday(*prices: float, budget: float = 0.0) -> KeptPlan:
+def of_monday(*prices: float, budget: float = 0.0) -> SavedPlan:
     return kept(
         plan(*prices, budget=budget),
         as_of=MONDAY,
@@ -53,9 +53,9 @@ def of_monday(*prices: float, budget: float = 0.0) -> KeptPlan:
 def test_what_was_kept_is_read_and_a_newer_plan_takes_its_place(tmp_path: Path) -> None:
     place = Workspace(tmp_path)
     assert newest_plan(place) is None
-    keep_plan(place, of_monday(1.0))
+    save_plan(place, of_monday(1.0))
     newer = of_monday(7.25, 3.0)
-    keep_plan(place, newer)
+    save_plan(place, newer)
     assert newest_plan(place) == newer
     assert [each.name for each in place.plans_dir.iterdir()] == [NEWEST]
 
@@ -69,17 +69,19 @@ def test_a_file_that_is_no_plan_is_an_error_with_what_to_do(text: str, tmp_path:
     place = Workspace(tmp_path)
     place.plans_dir.mkdir()
     (place.plans_dir / NEWEST).write_text(text, encoding="utf-8")
-    with pytest.raises(KeptPlanError, match=r"can not be read\. Make one again with keepwell plan"):
+    with pytest.raises(
+        SavedPlanError, match=r"can not be read\. Make one again with keepwell plan"
+    ):
         newest_plan(place)
 
 
 def test_a_price_that_is_no_number_is_no_plan(tmp_path: Path) -> None:
     place = Workspace(tmp_path)
-    keep_plan(place, of_monday(1.0))
+    save_plan(place, of_monday(1.0))
     content = json.loads((place.plans_dir / NEWEST).read_text(encoding="utf-8"))
     content["limits"][0]["price"] = float("nan")
     (place.plans_dir / NEWEST).write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(KeptPlanError, match="can not be read"):
+    with pytest.raises(SavedPlanError, match="can not be read"):
         newest_plan(place)
 
 
@@ -87,7 +89,7 @@ def test_a_file_larger_than_any_plan_is_not_read(tmp_path: Path) -> None:
     place = Workspace(tmp_path)
     place.plans_dir.mkdir()
     (place.plans_dir / NEWEST).write_bytes(b" " * 4_000_001)
-    with pytest.raises(KeptPlanError, match="larger than a plan can be"):
+    with pytest.raises(SavedPlanError, match="larger than a plan can be"):
         newest_plan(place)
 
 

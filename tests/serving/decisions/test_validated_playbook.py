@@ -10,13 +10,13 @@ from features.catalogue.catalogue import catalogue
 from registry.playbook.actions import PlaybookError
 from registry.playbook.condition_grammar import parse_condition
 from registry.playbook.playbook import playbook
-from serving.decisions.validated_playbook import known_playbook
+from serving.decisions.validated_playbook import load_validated_playbook
 
 FEATURES = catalogue().by_name
 
 
 def test_the_playbook_reads_only_what_every_tenant_has():
-    assert known_playbook(FEATURES) is playbook()
+    assert load_validated_playbook(FEATURES) is playbook()
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,9 @@ def test_an_action_that_reads_what_nobody_declared_is_refused(condition, message
     call = replace(playbook().by_id["success_call"], triggers=(parse_condition(condition),))
     book = replace(playbook(), actions=(call,), sequences=(), conflicts=())
     with pytest.raises(PlaybookError, match=message):
-        known_playbook(FEATURES, book)
+        load_validated_playbook(FEATURES, book)
 
 
 def test_a_tenant_without_a_feature_that_is_read_is_told_so():
     with pytest.raises(PlaybookError, match="reads 'severe_tickets_open'"):
-        known_playbook([name for name in FEATURES if name != "severe_tickets_open"])
+        load_validated_playbook([name for name in FEATURES if name != "severe_tickets_open"])

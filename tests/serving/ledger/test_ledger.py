@@ -18,7 +18,7 @@ from serving.ledger.errors import (
     UnstorableTextError,
 )
 from serving.ledger.feedback import FeedbackRecords, NewFeedback
-from serving.ledger.ledger import DecidedBriefly, Decision, Ledger, NewDecisions, NewOutcome
+from serving.ledger.ledger import Decision, DecisionSummary, Ledger, NewDecisions, NewOutcome
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -233,7 +233,7 @@ def test_what_is_not_on_the_timeline_is_known_until_it_is(ledger):
         "d-1", NewFeedback(verdict="agree"), by="ann", key=None, now=NOW
     )
     certain, by_chance = (
-        DecidedBriefly(
+        DecisionSummary(
             decision_id=one.decision_id,
             account_id=one.account_id,
             decided_at=one.decided_at,

@@ -20,7 +20,7 @@ from serving.ledger.feedback import FeedbackRecords, NewFeedback
 from serving.ledger.kill_switch import Controls, Scope
 from serving.ledger.ledger import Decision, Ledger
 from serving.ledger.replay.replay import replay, shared_digest
-from serving.ledger.snoozes import note_event, put_offs_of
+from serving.ledger.snoozes import load_snoozes, note_event
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 UNTIL = NOW + timedelta(days=14)
@@ -83,7 +83,7 @@ def test_the_newest_word_about_an_action_counts_also_while_the_clock_stands_stil
     ledger, words, reasons
 ):
     say(ledger, *words)
-    found = put_offs_of(ledger.database, ["a", "b"])
+    found = load_snoozes(ledger.database, ["a", "b"])
     assert [one.reason for one in found["a"]] == reasons
     assert "b" not in found
 
@@ -117,7 +117,7 @@ def test_ledger_and_timeline_say_the_same(ledger):
         for n, one in enumerate(reversed(FeedbackRecords(ledger.database).of_account(account)))
     ]
     told = policy_facts(pl.DataFrame(rows, schema=EVENT_SCHEMA))
-    known = put_offs_of(ledger.database, ["a", "b"])
+    known = load_snoozes(ledger.database, ["a", "b"])
     assert {name: facts.put_off for name, facts in told.items()} == known
     assert [one.at for one in known["b"]] == [NOW + timedelta(days=3)]
 

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.policy.recommend import DO_NOTHING
 from registry.playbook.playbook import playbook
-from serving.ledger.pending_approvals import decisions_that_wait
+from serving.ledger.pending_approvals import pending_decisions
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
 HTML = {"Accept": "text/html"}
@@ -65,7 +65,7 @@ class Company:
         )
 
     def waiting(self):
-        return decisions_that_wait(
+        return pending_decisions(
             self.desk.ledger.database,
             now=self.desk.wall_clock(),
             accounts=self.desk.portfolio.by_id,
@@ -245,11 +245,11 @@ class TestWhatWaits:
         [left] = company.waiting()
         assert left.decision_id == over["decision_id"]
         later = left.valid_until
-        assert decisions_that_wait(database, now=later, accounts=reach) == ()
-        assert decisions_that_wait(
+        assert pending_decisions(database, now=later, accounts=reach) == ()
+        assert pending_decisions(
             database, now=later - timedelta(microseconds=1), accounts=["acct-02"]
         ) == (left,)
-        assert decisions_that_wait(database, now=company.now, accounts=["acct-01"]) == ()
+        assert pending_decisions(database, now=company.now, accounts=["acct-01"]) == ()
 
     @pytest.mark.parametrize(("level", "waits"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 0)])
     def test_the_level_of_now_decides_who_waits_for_whom(self, company, level, waits):

@@ -17,10 +17,14 @@ from serving.decisions.exploration_settings import CHANCE_FILE
 from serving.ledger.ledger import Decision, Ledger
 from serving.recommendations.candidate_policy import (
     candidate_policy,
-    choices_of_candidate,
+    choose_by_candidate,
     read_limits,
 )
-from serving.recommendations.logged_decisions import table_of, with_candidate, without_chance
+from serving.recommendations.logged_decisions import (
+    load_logged_decisions,
+    with_candidate,
+    without_chance,
+)
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def ledger(own_workspace, own_client) -> Iterator[Ledger]:
 @pytest.fixture
 def table(ledger, own_workspace) -> pl.DataFrame:
     """The same decisions as if a coin had been thrown for each, and what came of it were known."""
-    found = table_of(
+    found = load_logged_decisions(
         ledger.database,
         own_workspace,
         as_of=AS_OF + timedelta(days=1),
@@ -47,7 +51,7 @@ def table(ledger, own_workspace) -> pl.DataFrame:
 
 def test_the_playbook_and_limits_of_then_say_what_was_said(ledger, table) -> None:
     for actions in (None, ACTIONS_FILE.read_text(encoding="utf-8")):
-        found = choices_of_candidate(
+        found = choose_by_candidate(
             ledger.database, table, candidate_policy(actions=actions, limits=None)
         )
         assert dict(found.iter_rows()) == dict(table.select("decision_id", "action").iter_rows())
@@ -55,14 +59,12 @@ def test_the_playbook_and_limits_of_then_say_what_was_said(ledger, table) -> Non
 
 
 def test_other_limits_and_another_playbook_say_otherwise(ledger, table) -> None:
-    careful = choices_of_candidate(
+    careful = choose_by_candidate(
         ledger.database, table, candidate_policy(actions=None, limits="tolerance = 1e9")
     )
     assert set(careful["candidate"]) == {"do_nothing"}
     dear = ACTIONS_FILE.read_text(encoding="utf-8").replace("hours = 0.5", "hours = 900.0")
-    other = choices_of_candidate(
-        ledger.database, table, candidate_policy(actions=dear, limits=None)
-    )
+    other = choose_by_candidate(ledger.database, table, candidate_policy(actions=dear, limits=None))
     assert dict(other.iter_rows()) != dict(table.select("decision_id", "action").iter_rows())
     choices = build_logged_choices(with_candidate(table, careful))
     assert choices.candidate[:, choices.actions.index("do_nothing")].tolist() == [1.0] * 8
@@ -87,7 +89,7 @@ def test_of_who_is_held_out_the_candidate_is_what_they_would_be_offered(
         for one in answer["items"]
     }
     with closing(Ledger(own_workspace.ledger_db)) as ledger:
-        table = table_of(
+        table = load_logged_decisions(
             ledger.database,
             own_workspace,
             as_of=AS_OF + timedelta(days=1),
@@ -147,4 +149,4 @@ def test_a_decision_without_its_question_can_not_be_asked_again(ledger, table) -
     )
     old = table.head(1).with_columns(decision_id=pl.lit("old"))
     with pytest.raises(ChoicesError, match="Decision old was stored before its question was kept"):
-        choices_of_candidate(ledger.database, old, candidate_policy(actions=None, limits=None))
+        choose_by_candidate(ledger.database, old, candidate_policy(actions=None, limits=None))

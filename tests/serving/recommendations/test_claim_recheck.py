@@ -14,7 +14,7 @@ from experiments.policy.contact.limits_file import LIMITS_FILE
 from registry.playbook.playbook import playbook
 from serving.decisions import live_limits as current_limits
 from serving.ledger.errors import UnknownDecisionError
-from serving.recommendations.claim_recheck import held_back_now
+from serving.recommendations.claim_recheck import find_rule_against
 
 BOOK = playbook()
 
@@ -149,14 +149,14 @@ def test_what_is_worth_less_than_before_goes_ahead(client, own_workspace):
     ]
     held = {one["action"]: one["reason"] for one in items[0]["withheld"]}
     assert held[decided["action"]] == "does_not_pay"
-    assert held_back_now(desk, decision) is None
+    assert find_rule_against(desk, decision) is None
 
 
 def test_an_account_that_is_not_scored_and_a_decision_that_is_none(client):
     desk = client.app.state.desk
     decided = contact(client)
     decision = desk.ledger.decision(decided["decision_id"])
-    assert held_back_now(desk, replace(decision, account_id="nobody")) is None
+    assert find_rule_against(desk, replace(decision, account_id="nobody")) is None
     with pytest.raises(UnknownDecisionError, match="No decision"):
         desk.ledger.decision("no-such")
     assert claim(client, "no-such").status_code == 404

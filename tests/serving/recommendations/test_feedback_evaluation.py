@@ -22,7 +22,12 @@ from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.feedback import FeedbackRecords, NewFeedback, Verdict
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
-from serving.recommendations.feedback_evaluation import Said, at_most, judged, said_in
+from serving.recommendations.feedback_evaluation import (
+    JudgedAdvice,
+    at_most,
+    evaluate_feedback,
+    load_judged_advice,
+)
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -36,8 +41,8 @@ def said(
     left: bool | None = False,
     days_ago: float = 120,
     **changed: object,
-) -> Said:
-    return Said(
+) -> JudgedAdvice:
+    return JudgedAdvice(
         **{  # type: ignore[arg-type]
             "decision_id": f"d{number:03d}",
             "account_id": f"a{number}",
@@ -64,7 +69,7 @@ def test_the_chance_of_a_count_is_that_of_every_way_it_can_come_about(seed):
 
 
 def test_who_left_is_set_beside_whom_the_model_expected_to_leave():
-    [one] = judged([said(n, left=n == 0) for n in range(12)])
+    [one] = evaluate_feedback([said(n, left=n == 0) for n in range(12)])
     assert (one.verdict, one.said, one.accounts, one.left, one.expected) == (
         "disagree",
         12,
@@ -77,26 +82,28 @@ def test_who_left_is_set_beside_whom_the_model_expected_to_leave():
         "1 of 12 accounts left within 90 days, where the model expected 6.0: "
         "fewer than expected (p = 0.006); the model expected too many"
     )
-    [more] = judged([said(n, left=True, chance=0.2, was_carried_out=n == 1) for n in range(6)])
+    [more] = evaluate_feedback(
+        [said(n, left=True, chance=0.2, was_carried_out=n == 1) for n in range(6)]
+    )
     assert more.comparison == "more than expected"
     assert more.words.endswith("(p < 0.001); the model expected too few, or what was done harmed")
-    [same] = judged([said(n, left=n < 5) for n in range(12)])
+    [same] = evaluate_feedback([said(n, left=n < 5) for n in range(12)])
     assert (same.comparison, "no more off than by chance" in same.words) == ("as expected", True)
 
 
 def test_what_was_done_helps_only_accounts_that_are_judged():
     judgeable = [said(n, left=False) for n in range(12)]
-    [one] = judged([*judgeable, said(20, left=None, was_carried_out=True)])
+    [one] = evaluate_feedback([*judgeable, said(20, left=None, was_carried_out=True)])
     assert (one.said, one.carried_out, one.accounts, one.acted_on) == (13, 1, 12, 0)
     assert one.words.endswith("the model expected too many")
 
 
 def test_what_is_not_known_is_no_number():
-    [one] = judged([said(1, left=None), said(2, chance=None, left=True)])
+    [one] = evaluate_feedback([said(1, left=None), said(2, chance=None, left=True)])
     assert (one.said, one.accounts) == (2, 0)
     assert (one.left, one.expected, one.probability) == (None, None, None)
     assert (one.comparison, one.words.startswith("not known yet")) == ("not known", True)
-    assert judged([]) == ()
+    assert evaluate_feedback([]) == ()
 
 
 def test_an_account_counts_once_in_a_horizon_with_the_first_saying_that_can_be_judged():
@@ -104,11 +111,11 @@ def test_an_account_counts_once_in_a_horizon_with_the_first_saying_that_can_be_j
         said(n, account_id="a", days_ago=ago, left=False)
         for n, ago in enumerate((300, 290, 211, 210, 150, 120))
     ]
-    [one] = judged(again)
+    [one] = evaluate_feedback(again)
     assert (one.said, one.accounts) == (6, 3)  # 300, 210 and 120 days ago: 90 days apart
-    assert judged(reversed(again)) == (one,)
+    assert evaluate_feedback(reversed(again)) == (one,)
     unscored = said(9, account_id="a", days_ago=301, chance=None, left=False)
-    [same] = judged([unscored, *again])
+    [same] = evaluate_feedback([unscored, *again])
     assert (same.said, same.accounts) == (7, 3)
 
 
@@ -117,7 +124,9 @@ def test_sayings_of_one_moment_count_in_the_order_in_which_they_were_said():
         said(n, account_id="a", chance=chance, decision_id=name)
         for n, (name, chance) in enumerate((("z", 0.1), ("a", 0.4)))
     )
-    assert [judged(order)[0].expected for order in ((first, second), (second, first))] == [0.1, 0.4]
+    assert [
+        evaluate_feedback(order)[0].expected for order in ((first, second), (second, first))
+    ] == [0.1, 0.4]
 
 
 def test_verdicts_and_actions_stand_apart():
@@ -126,12 +135,13 @@ def test_verdicts_and_actions_stand_apart():
         said(2, verdict="agree"),
         said(3, verdict="agree", action="save_play", results=frozenset({"renewed"})),
     ]
-    assert [(one.verdict, one.action, one.said) for one in judged(all_said)] == [
+    assert [(one.verdict, one.action, one.said) for one in evaluate_feedback(all_said)] == [
         ("agree", None, 2),
         ("snooze", None, 1),
     ]
     assert [
-        (one.action, one.verdict, dict(one.results)) for one in judged(all_said, by_action=True)
+        (one.action, one.verdict, dict(one.results))
+        for one in evaluate_feedback(all_said, by_action=True)
     ] == [
         ("save_play", "agree", {"renewed": 1}),
         ("success_call", "agree", {}),
@@ -141,7 +151,7 @@ def test_verdicts_and_actions_stand_apart():
         said(1, account_id="a", action="save_play", verdict="agree", days_ago=150),
         said(2, account_id="a", action="success_call", days_ago=140),
     ]
-    assert [one.accounts for one in judged(of_one, by_action=True)] == [1, 1]
+    assert [one.accounts for one in evaluate_feedback(of_one, by_action=True)] == [1, 1]
 
 
 @pytest.mark.parametrize("by_action", [False, True])
@@ -160,7 +170,7 @@ def test_where_the_model_is_right_one_table_in_twenty_speaks_up_at_most(by_actio
             for n, p in enumerate(rng.beta(1, 4, 120))
         ]
         speaking += any(
-            one.comparison != "as expected" for one in judged(table, by_action=by_action)
+            one.comparison != "as expected" for one in evaluate_feedback(table, by_action=by_action)
         )
     assert speaking <= 17  # of 200 at 5 %: more in fewer than 2 of 100 such tests
 
@@ -253,9 +263,12 @@ def place(tmp_path: Path) -> Workspace:
     return workspace
 
 
-def heard(place: Workspace, as_of: datetime) -> dict[tuple[str, str], Said]:
+def heard(place: Workspace, as_of: datetime) -> dict[tuple[str, str], JudgedAdvice]:
     with closing(Ledger(place.ledger_db)) as ledger:
-        return {(one.decision_id, one.action): one for one in said_in(ledger.database, as_of=as_of)}
+        return {
+            (one.decision_id, one.action): one
+            for one in load_judged_advice(ledger.database, as_of=as_of)
+        }
 
 
 def test_the_newest_word_on_each_action_counts_and_what_was_done_is_of_that_action(place):

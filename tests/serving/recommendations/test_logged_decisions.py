@@ -20,7 +20,7 @@ from features.events.schema import events_frame
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.ledger import Decision, Ledger
-from serving.recommendations.logged_decisions import table_of, with_candidate
+from serving.recommendations.logged_decisions import load_logged_decisions, with_candidate
 
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 FOLLOW_UP = timedelta(days=90)
@@ -79,7 +79,7 @@ def place(tmp_path: Path) -> Workspace:
 def table(place: Workspace, *decisions: Decision, as_of: datetime = AS_OF) -> pl.DataFrame:
     with closing(Ledger(place.ledger_db)) as ledger:
         ledger.append_decisions(decisions)
-        return table_of(ledger.database, place, as_of=as_of, follow_up=FOLLOW_UP)
+        return load_logged_decisions(ledger.database, place, as_of=as_of, follow_up=FOLLOW_UP)
 
 
 def test_the_reward_is_the_revenue_that_was_not_certain_less_what_the_action_costs(place) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from features.events.schema import Event, properties_text
 from features.workspace import Workspace
-from serving.decisions.record import POLICY_KINDS, PolicyFacts, facts_told, policy_facts
+from serving.decisions.record import POLICY_KINDS, PolicyFacts, facts_of_events, policy_facts
 from serving.timeline.event_cache import AccountCache
 from serving.timeline.store import TimelineStore
 
@@ -67,7 +67,9 @@ def test_what_is_kept_is_what_reading_anew_says(tmp_path: Path, seed: int) -> No
     chance = random.Random(seed)
     workspace = Workspace(tmp_path, environment={})
     store, other = TimelineStore(workspace), TimelineStore(workspace)
-    kept = AccountCache(store.event_cache(POLICY_KINDS), facts_told, most=4 if seed % 2 else 50)
+    kept = AccountCache(
+        store.event_cache(POLICY_KINDS), facts_of_events, most=4 if seed % 2 else 50
+    )
     assert kept.of(ACCOUNTS, as_of=NOW) == {}
     for batch in range(12):
         at = NOW + timedelta(minutes=10 * batch)
@@ -81,7 +83,7 @@ def test_what_is_kept_is_what_reading_anew_says(tmp_path: Path, seed: int) -> No
 
 def test_a_correction_of_an_event_is_seen_at_once(tmp_path: Path) -> None:
     store = TimelineStore(Workspace(tmp_path, environment={}))
-    kept = AccountCache(store.event_cache(POLICY_KINDS), facts_told)
+    kept = AccountCache(store.event_cache(POLICY_KINDS), facts_of_events)
 
     def said(zone: str, at: datetime) -> None:
         store.append(
@@ -128,9 +130,9 @@ def test_many_accounts_are_read_like_each_of_them(tmp_path: Path) -> None:
         now=NOW,
     )
     as_of = NOW + timedelta(hours=1)
-    at_once = AccountCache(store.event_cache(POLICY_KINDS), facts_told).of(
+    at_once = AccountCache(store.event_cache(POLICY_KINDS), facts_of_events).of(
         [*many, "nobody"], as_of=as_of
     )
-    one_by_one = AccountCache(TimelineStore(workspace).event_cache(POLICY_KINDS), facts_told)
+    one_by_one = AccountCache(TimelineStore(workspace).event_cache(POLICY_KINDS), facts_of_events)
     assert set(at_once) == set(many)
     assert at_once == {k: v for name in many for k, v in one_by_one.of([name], as_of=as_of).items()}

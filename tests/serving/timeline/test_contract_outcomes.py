@@ -12,17 +12,17 @@ from features.events.schema import Event, events_frame, properties_text
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
-from serving.ledger.outcomes import Executed
-from serving.timeline.contract_outcomes import Word, join_slow_outcomes, slow_outcome
+from serving.ledger.outcomes import ExecutedDecision
+from serving.timeline.contract_outcomes import ContractEvent, join_slow_outcomes, slow_outcome
 from serving.timeline.store import TimelineStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
-DONE = Executed(decision_id="d-1", account_id="acme", at=NOW)
+DONE = ExecutedDecision(decision_id="d-1", account_id="acme", at=NOW)
 
 
-def word(kind: str, days: float, mrr: float | None = None) -> Word:
-    return Word(kind=f"contract.{kind}", occurred_at=NOW + days * DAY, mrr=mrr)
+def word(kind: str, days: float, mrr: float | None = None) -> ContractEvent:
+    return ContractEvent(kind=f"contract.{kind}", occurred_at=NOW + days * DAY, mrr=mrr)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,9 @@ def word(kind: str, days: float, mrr: float | None = None) -> Word:
     ],
     ids=str,
 )
-def test_the_first_word_after_an_action_counts(words: tuple[Word, ...], result: str | None) -> None:
+def test_the_first_word_after_an_action_counts(
+    words: tuple[ContractEvent, ...], result: str | None
+) -> None:
     found = slow_outcome(DONE, words)
     assert (found.result if found else None) == result
 

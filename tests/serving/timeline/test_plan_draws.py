@@ -24,7 +24,7 @@ from serving.decisions.exploration_settings import CHANCE_FILE
 from serving.ledger.ledger import Ledger
 from serving.ledger.stores.plan_draws import record_draws
 from serving.problems import BusyError
-from serving.timeline.plan_draws import deliver_draws, draws_of, keep_draws
+from serving.timeline.plan_draws import deliver_draws, draws_of, store_plan_draws
 from serving.timeline.store import TimelineStore, sentence
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -80,7 +80,9 @@ def timelines(tmp_path: Path) -> Iterator[TimelineStore]:
 def keep(
     ledger: Ledger, timelines: TimelineStore, made: Plan, *, at: datetime = MONDAY, week: str = WEEK
 ) -> int:
-    return keep_draws(ledger, timelines, made, week=week, at=at, made_by="keepwell plan team.toml")
+    return store_plan_draws(
+        ledger, timelines, made, week=week, at=at, made_by="keepwell plan team.toml"
+    )
 
 
 def decided(timelines: TimelineStore) -> pl.DataFrame:

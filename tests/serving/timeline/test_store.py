@@ -9,9 +9,9 @@ from serving.ledger.ledger import Decision, Outcome
 from serving.timeline.store import (
     QUANTITIES,
     SENTENCES,
-    by_day,
     decided_event,
-    in_words,
+    describe_events,
+    group_by_day,
     outcome_event,
     sentence,
     weeks_of_use,
@@ -57,19 +57,21 @@ def test_a_brace_in_a_property_is_only_text():
 
 
 def test_equal_events_of_a_day_are_one_line():
-    events = in_words(
+    events = describe_events(
         events_frame([use(0.1, 3), use(0.2, 4), use(0.3, 1, name="export"), use(2.0)]),
         currency="USD",
     )
-    days = by_day(events, most_days=5)
+    days = group_by_day(events, most_days=5)
     assert [day.on.day for day in days] == [1, 27]
     assert [e.text for e in days[0].routine] == ["Used search (7 times)", "Used export"]
-    assert by_day(events, most_days=1) == days[:1]
+    assert group_by_day(events, most_days=1) == days[:1]
 
 
 def test_what_happens_all_the_time_stands_apart_from_what_does_not():
-    events = in_words(events_frame([use(0.1), use(0.2, kind="error.raised")]), currency="USD")
-    [day] = by_day(events, most_days=5)
+    events = describe_events(
+        events_frame([use(0.1), use(0.2, kind="error.raised")]), currency="USD"
+    )
+    [day] = group_by_day(events, most_days=5)
     assert [e.text for e in day.notable] == ["Met an error (search)"]
     assert [e.text for e in day.routine] == ["Used search"]
 

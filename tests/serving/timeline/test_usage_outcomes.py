@@ -13,8 +13,8 @@ from features.events.schema import Event, events_frame
 from features.lake.lake import Lake
 from features.workspace import Workspace
 from serving.ledger.ledger import Decision, Ledger, NewOutcome
-from serving.ledger.outcomes import Executed, Measure
-from serving.timeline.store import KnownUse, TimelineStore, in_words
+from serving.ledger.outcomes import ExecutedDecision, Measure
+from serving.timeline.store import KnownUse, TimelineStore, describe_events
 from serving.timeline.usage_outcomes import (
     LONGEST_WAIT,
     USE,
@@ -26,7 +26,7 @@ from serving.timeline.usage_outcomes import (
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY, TICK = timedelta(days=1), timedelta(microseconds=1)
-DONE = Executed(decision_id="d-1", account_id="acme", at=NOW)
+DONE = ExecutedDecision(decision_id="d-1", account_id="acme", at=NOW)
 LONG_AGO = NOW - 300 * DAY
 
 
@@ -203,7 +203,7 @@ def test_it_is_written_once_when_it_is_known_and_told_to_the_timeline(ledger, ti
         said["source"],
         row["quantity"],
     ) == ("d-1", 40, 80, 14, "uses of features", "feature.used", 40.0)
-    texts = [event.text for event in in_words(told, currency="USD")]
+    texts = [event.text for event in describe_events(told, currency="USD")]
     assert (
         "After tips email use rose: 80 uses of features in the 14 days after, 40 in the 14 "
         "days before"

@@ -15,7 +15,7 @@ from postgres_server import PostgresServer, postgres_server
 
 from serving.ledger.database import database as ledger_database
 from serving.ledger.database.database import open_engine
-from serving.ledger.database.url import LedgerUrlError, ledger_url, place_in_words
+from serving.ledger.database.url import LedgerUrlError, address_without_password, ledger_url
 from serving.ledger.errors import LedgerUnreachableError
 from serving.ledger.ledger import Decision, Ledger
 
@@ -55,8 +55,8 @@ def test_an_address_of_something_else_is_refused_without_repeating_it(address: s
 
 
 def test_a_place_is_said_without_its_password(tmp_path: Path) -> None:
-    assert "secret" not in place_in_words("postgres://u:secret@db.example:5433/keepwell")
-    assert place_in_words(tmp_path) == str(tmp_path)
+    assert "secret" not in address_without_password("postgres://u:secret@db.example:5433/keepwell")
+    assert address_without_password(tmp_path) == str(tmp_path)
 
 
 def test_a_file_can_be_named_by_its_address_too(tmp_path: Path) -> None:

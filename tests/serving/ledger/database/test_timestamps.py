@@ -10,7 +10,7 @@ import pytest
 from serving.ledger.database.database import LedgerDatabase
 from serving.ledger.database.timestamps import (
     MOST_SET_BACK,
-    SteadyClock,
+    MonotonicClock,
     as_moment,
     as_text,
     service_time,
@@ -49,7 +49,7 @@ def test_a_clock_is_never_earlier_than_it_said_but_where_it_is_put_right(
     told: list[datetime], said: datetime
 ) -> None:
     moments = iter(told)
-    clock = SteadyClock(lambda: next(moments))
+    clock = MonotonicClock(lambda: next(moments))
     assert [clock() for _ in told][-1] == said
 
 
