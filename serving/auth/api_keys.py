@@ -63,7 +63,7 @@ class ApiKey:
 
     @property
     def caller(self) -> Caller:
-        """Who comes with it."""
+        """The caller that this key identifies."""
         return caller_of(
             self.key_id,
             self.role,
@@ -105,7 +105,7 @@ class ApiKeys:
 
     @property
     def are_used(self) -> bool:
-        """Whether a key was ever made here, live or not: from then on one is needed.
+        """Whether a key was ever made here, live or not: from then on, requests need one.
 
         Raises:
             ApiKeyError: the file can not be read.
@@ -113,7 +113,7 @@ class ApiKeys:
         return bool(self._looked_up())
 
     def caller(self, presented: str, now: datetime) -> Caller | None:
-        """Who comes with this secret at a moment; None where it opens nothing.
+        """The caller with this secret at a moment; None if the secret is not valid.
 
         Raises:
             ApiKeyError: the file can not be read.
@@ -166,8 +166,7 @@ class ApiKeys:
                 )
         if expires_at is not None and expires_at <= now:
             raise ApiKeyError(
-                f"The key would have expired already, on {expires_at:%Y-%m-%d}. Name "
-                f"a later moment."
+                f"The key would have expired already, on {expires_at:%Y-%m-%d}. Name a later moment."
             )
         key_id = f"key-{secrets.token_hex(4)}"
         caller_of(key_id, role, owner=owner, territories=territories, permissions=permissions)
@@ -307,7 +306,7 @@ class ApiKeys:
 def acting_as(
     keys: ApiKeys, presented: str, *, named: str | None, needs: Permission, now: datetime
 ) -> str:
-    """Who does what a command does: the owner of the key that was presented.
+    """The person on whose behalf a command acts: the owner of the presented key.
 
     Raises:
         ApiKeyError: the key opens nothing, may not do this, or is not that of who is named.

@@ -84,7 +84,7 @@ class Gate:
     def _admitted(
         self, headers: Headers, method: str, pattern: str | None, need: Need | None
     ) -> Caller:
-        """Who comes, if they may use the route; where nothing answers they may be told so."""
+        """The caller, if they may use the route; where no route matches they may be told so."""
         if need is not None and need.permission is None:
             return PROBE
         try:
@@ -147,7 +147,7 @@ def check_permission(need: Need | None, caller: Caller, route: str) -> None:
 def caller_with(
     presented: str | None, settings: ServiceSettings, keys: ApiKeys, now: datetime
 ) -> Caller | None:
-    """Who comes with what was presented; None where that opens nothing.
+    """The caller with the presented key; None if the key is not valid.
 
     Raises:
         ApiKeyError: the keys can not be read.
@@ -208,7 +208,7 @@ def check_length(headers: Headers, settings: ServiceSettings) -> None:
 
 
 def too_large_text(most_bytes: int) -> str:
-    """What is wrong with a body past the bound."""
+    """The message for a body that is too large."""
     return (
         f"The body is larger than {most_bytes:,} bytes, the most this service reads in one request."
     )

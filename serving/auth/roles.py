@@ -35,7 +35,7 @@ PERMISSIONS: Mapping[Permission, str] = {
     "approve": "approve what an action waits for, and stop actions",
     "administer": "everything else that changes how the service works",
 }
-"""What a key may be allowed to do, in words."""
+"""The permissions a key can have, described."""
 
 PERMITTED: Mapping[Role, frozenset[Permission]] = {
     "reader": frozenset({"read", "watch"}),
@@ -53,7 +53,7 @@ class RoleError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who acts: the key they came with, its owner, and what it permits.
+    """A caller: the key, its owner, and its permissions.
 
     ``reach`` is None where every account is within it; ``owner`` where nobody is named.
     """
@@ -65,7 +65,7 @@ class Caller:
     reach: Reach | None = None
 
     def by(self, named: str | None) -> str | None:
-        """Who a record says did it: the key's owner, for whom the request names, or the latter.
+        """The name that a record stores: the key's owner and whom the request names, or the latter.
 
         >>> caller_of("k-1", "engine", owner="mailer").by("ann")
         'mailer, for ann'
@@ -176,7 +176,7 @@ OF_THE_ENVIRONMENT = caller_of("environment", "admin")
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """What a route asks of its callers.
+    """What a caller needs for a route.
 
     ``of`` says what it tells about: ``accounts`` are those within the caller's reach, and the
     route answers as if there were no others; ``company`` is the whole, refused to whoever does not
@@ -270,5 +270,5 @@ ROUTES: Mapping[str, Need] = {
 
 
 def needed(method: str, path: str) -> Need | None:
-    """What a route needs by its method and pattern; None where nobody said."""
+    """The need of a route by its method and pattern; None if the route has no line in ``ROUTES``."""
     return ROUTES.get(f"{'GET' if method == 'HEAD' else method} {path}")

@@ -35,7 +35,7 @@ CHANCE_FILE = "chance.toml"
 
 
 class ExplorationSettingsError(ValueError):
-    """What a workspace says about chance can not be used."""
+    """The exploration settings of a workspace can not be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class ExplorationSettings:
     def standing_of(
         self, score: AccountScore, term_started_at: datetime | None, now: datetime
     ) -> Standing | None:
-        """Where the account stands in the holdout."""
+        """The account's place in the holdout."""
         if self.holdout is None:
             return None
         days = score.features.get("days_to_renewal")
@@ -122,7 +122,7 @@ def week_of(moment: datetime) -> str:
 
 
 def read_exploration_settings(folder: Path, secret: str | None) -> ExplorationSettings | None:
-    """What the workspace in a folder says about chance; None: it says nothing.
+    """The exploration settings of a workspace; None if it has none.
 
     Args:
         folder: of the workspace.

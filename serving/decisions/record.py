@@ -50,7 +50,7 @@ POLICY_KINDS = (
     "contact.changed",
     "action.judged",
 )
-"""What the policy has to know of a timeline."""
+"""The kinds of event that the policy reads."""
 
 VALID_FOR = timedelta(days=7)
 """How long a decision may be carried out: the week that contact caps count in; by the clock."""
@@ -66,7 +66,7 @@ PAST_OUTCOMES: tuple[str, ...] = get_args(PastOutcome)
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyFacts:
-    """What a timeline says that the policy reads."""
+    """The facts of a timeline that the policy reads."""
 
     moments: Mapping[str, datetime]
     consents: Mapping[str, bool]
@@ -82,7 +82,7 @@ NO_FACTS = PolicyFacts(moments={}, consents={}, history={})
 
 
 def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
-    """What each account's events of ``POLICY_KINDS`` say, by account."""
+    """The facts in each account's events of ``POLICY_KINDS``, by account."""
     told: dict[str, list[CachedEvent]] = {}
     for row in events.select(*TOLD).iter_rows():
         event = CachedEvent(*row)
@@ -91,7 +91,7 @@ def policy_facts(events: pl.DataFrame) -> dict[str, PolicyFacts]:
 
 
 def facts_of_events(events: Iterable[CachedEvent]) -> PolicyFacts:
-    """What one account's events of ``POLICY_KINDS`` say, in whatever order they come."""
+    """The facts in one account's events of ``POLICY_KINDS``, in any order."""
     moments: dict[str, datetime] = {}
     consents: dict[str, bool] = {}
     history: dict[str, PastAction] = {}
@@ -153,7 +153,7 @@ def add_outcomes(facts: PolicyFacts, outcomes: Iterable[Outcome]) -> PolicyFacts
 
 
 def account_state(score: AccountScore, facts: PolicyFacts, alerts: Sequence[Alert]) -> AccountState:
-    """What the policy is told about an account."""
+    """The state of an account, as the policy reads it."""
     probability = score.churn_probability_90d
     return AccountState(
         account_id=score.account_id,

@@ -37,7 +37,7 @@ class SavedLimit(BaseModel):
 
 
 class SavedPlan(BaseModel):
-    """What is kept of a plan; money is in ``currency``."""
+    """The summary of a plan that is saved; money is in ``currency``."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -55,7 +55,7 @@ class SavedPlan(BaseModel):
 def kept(
     plan: Plan, *, as_of: datetime, made_at: datetime, made_by: str, currency: str
 ) -> SavedPlan:
-    """What is kept of a plan that was made by ``made_by``."""
+    """The summary of a plan made by ``made_by``."""
     return SavedPlan(
         as_of=as_of,
         made_at=made_at,

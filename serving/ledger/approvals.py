@@ -38,7 +38,7 @@ Verdict = Literal["approved", "rejected"]
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """What a person said to a decision. A rejection within the veto window is the veto."""
+    """A person's verdict on a decision. A rejection within the veto window is the veto."""
 
     approval_id: str
     decision_id: str
@@ -112,7 +112,7 @@ class Approvals:
             ), True
 
     def of_decision(self, decision_id: str) -> tuple[Approval, ...]:
-        """What was said to a decision."""
+        """The verdicts on a decision."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 sa.select(APPROVALS)
@@ -154,7 +154,7 @@ class Approvals:
 
 
 def verdict_on(connection: Connection, decision_id: str) -> Approval | None:
-    """What was said to a decision, if anything."""
+    """The verdict on a decision, if there is one."""
     row = connection.execute(
         sa.select(APPROVALS).where(APPROVALS.c.decision_id == decision_id)
     ).first()

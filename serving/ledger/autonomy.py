@@ -25,7 +25,7 @@ LEVELS: Mapping[int, str] = {
 }
 
 UNSET_LEVEL = 2
-"""Where nobody set a level: nothing goes ahead by itself before somebody said so."""
+"""The level where nobody set one: a person approves."""
 
 APPROVED_ONLY = 2
 """The highest level of discounts, contract changes and what executives say."""
@@ -38,7 +38,7 @@ VETO_WINDOW = timedelta(hours=4)
 
 @dataclass(frozen=True, kw_only=True)
 class Guardrail:
-    """When what happened to an action in a segment lowers its level; ours, grade E.
+    """The share of harm at which an action's level in a segment is lowered; our estimate, grade E.
 
     Of the newest ``window`` things that were reported, harm may be at most ``most_share``; fewer
     than ``least_harms`` harms say nothing yet.
@@ -50,7 +50,7 @@ class Guardrail:
     results: frozenset[str] = frozenset({"complained", "opted_out", "unsubscribed", "harmed"})
 
     def breach(self, harms: int, reported: int) -> str | None:
-        """What was broken, in words; None where nothing was.
+        """A sentence about the breach; None if there is none.
 
         >>> Guardrail().breach(3, 20) is None, Guardrail().breach(3, 14) is None
         (True, False)

@@ -295,7 +295,7 @@ class HeldClaim:
 
 
 def scope_of(decided: sa.Row[Any]) -> Scope:
-    """What a decision is about, as a stop or a capacity names it."""
+    """The scope of a decision, as a stop or a capacity names it."""
     return Scope(action=decided.action, segment=decided.segment, csm=decided.csm)
 
 
@@ -315,7 +315,7 @@ def _records(connection: Connection, *which: sa.ColumnElement[bool]) -> Sequence
 
 
 def _claims(records: Sequence[sa.Row[Any]], now: datetime) -> tuple[Claim, ...]:
-    """What claims are in at a moment, from their records in order."""
+    """The state of claims at a moment, from their records in order."""
     first: dict[str, sa.Row[Any]] = {}
     last: dict[str, sa.Row[Any]] = {}
     for record in records:

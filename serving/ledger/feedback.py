@@ -35,7 +35,7 @@ ONE_CLICK = timedelta(days=14)
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
-    """What somebody said to an action of a decision, and why.
+    """A person's feedback on an action of a decision, with the reason.
 
     ``at`` is on the time of the data; ``heard_at`` (None: said before this was kept) and
     ``snooze_until`` on the clock of the service.
@@ -54,13 +54,13 @@ class Feedback:
 
     @property
     def said_at(self) -> datetime:
-        """When it was said, on the calendar of whoever said it, as far as that was kept."""
+        """The moment of the feedback, by the clock of the service where that was stored."""
         return self.heard_at or self.at
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewFeedback:
-    """The same before it has an id; without an action it is about what was recommended first."""
+    """Feedback before it has an id; without an action it is on the first recommendation."""
 
     verdict: Verdict
     reason: str | None = None
@@ -69,7 +69,7 @@ class NewFeedback:
 
 
 class FeedbackRecords:
-    """What was said to the decisions of one workspace."""
+    """The feedback on the decisions of one workspace."""
 
     def __init__(self, database: LedgerDatabase) -> None:
         self._database = database
@@ -84,7 +84,7 @@ class FeedbackRecords:
         now: datetime,
         heard_at: datetime | None = None,
     ) -> Feedback:
-        """Store what was said, once per key.
+        """Store feedback, once per key.
 
         It is said ``now`` on the time of the data, and heard on the clock of the service (``now``,
         where that is left out), by which a date has passed or lies ahead. What is put off is put
@@ -159,11 +159,11 @@ class FeedbackRecords:
             )
 
     def of_decision(self, decision_id: str) -> tuple[Feedback, ...]:
-        """What was said to a decision, newest first."""
+        """The feedback on a decision, newest first."""
         return self._read(FEEDBACK.c.decision_id == decision_id)
 
     def of_account(self, account_id: str) -> tuple[Feedback, ...]:
-        """What was said to the decisions about an account, newest first."""
+        """The feedback on the decisions about an account, newest first."""
         return self._read(FEEDBACK.c.account_id == account_id)
 
     def _read(self, which: sa.ColumnElement[bool]) -> tuple[Feedback, ...]:

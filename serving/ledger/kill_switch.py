@@ -29,7 +29,7 @@ ControlKind = Literal["stop", "resume", "level", "capacity"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What a control is about; what is None is not named, so that everything of it counts.
+    """The scope of a control; a part that is None is not named, so everything of it counts.
 
     >>> Scope(action="discount").words, Scope().words
     ('the action discount', 'everything')
@@ -40,7 +40,7 @@ class Scope:
     csm: str | None = None
 
     def holds(self, other: Scope) -> bool:
-        """Whether all that this names is as it is there.
+        """Whether every part named here is the same in the other scope.
 
         >>> Scope(action="a").holds(Scope(action="a", segment="small"))
         True

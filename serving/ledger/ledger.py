@@ -78,7 +78,7 @@ BRIEFLY: Sequence[sa.ColumnElement[Any]] = [
     ),
     sa.case((DECISIONS.c.propensity < 1, DECISIONS.c.inputs)).label("inputs"),
 ]
-"""What ``DecisionSummary`` holds: the question of a decision is long, and seldom needed."""
+"""The columns of ``DecisionSummary``: the question of a decision is long and seldom needed."""
 
 PART = 1_000
 """Ids asked for at once: a database bounds the parameters of a statement."""
@@ -86,7 +86,7 @@ PART = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What the policy proposed for one account, with all that it was decided on.
+    """The policy's proposal for one account, with all that it was decided on.
 
     ``eligible`` and ``withheld`` are the whole ranking and every refusal with its reason;
     ``input_digest`` is the hash of the state that the policy read, and ``inputs`` all of it, for
@@ -119,7 +119,7 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionSummary:
-    """What of a decision goes onto the timeline; ``inputs`` only where chance had a say."""
+    """The part of a decision that goes onto the timeline; ``inputs`` only where chance had a say."""
 
     decision_id: str
     account_id: str
@@ -341,7 +341,7 @@ class Ledger:
             return _decision(decision_row(connection, decision_id))
 
     def shared_input(self, digest: str) -> str:
-        """What many decisions read, by its digest.
+        """Inputs that many decisions read, by their digest.
 
         Raises:
             UnknownDecisionError: no decision was stored with it.
@@ -372,7 +372,7 @@ class Ledger:
     def undelivered(
         self,
     ) -> tuple[tuple[DecisionSummary, ...], tuple[Outcome, ...], tuple[Feedback, ...]]:
-        """Decisions, outcomes and what people said that is not on the timeline yet, oldest first."""
+        """Decisions, outcomes and feedback that are not on the timeline yet, oldest first."""
         since = self._delivery.delivered
         with self._database.reading() as connection:
             newest: int = connection.scalar(sa.select(sa.func.max(CHAIN.c.place))) or 0
@@ -419,7 +419,7 @@ class Ledger:
             return verify_chain(connection, head=head)
 
     def counts(self) -> tuple[int, int]:
-        """How many decisions and outcomes there are; fails when the database can not be read."""
+        """The numbers of decisions and outcomes; fails when the database can not be read."""
         with self._database.reading() as connection:
             decisions, outcomes = (
                 connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()

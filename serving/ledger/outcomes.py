@@ -67,7 +67,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a decision: it was executed, declined, or had a result."""
+    """An outcome of a decision: it was executed, declined, or had a result."""
 
     outcome_id: str
     decision_id: str
@@ -110,7 +110,7 @@ def decision_row(connection: Connection, decision_id: str) -> sa.Row[Any]:
 
 
 def asked_at(decided: sa.Row[Any]) -> datetime:
-    """When a decision was asked for, by the clock of the service where that was kept."""
+    """The moment a decision was asked for, by the clock of the service where that was stored."""
     return as_moment(decided.asked_at or decided.decided_at)
 
 
@@ -290,7 +290,7 @@ def check_still_free(
     clock: datetime,
     reporter: str | None,
 ) -> None:
-    """See that who reports may: nobody else holds the decision, and it was valid then.
+    """Check that the reporter may report: nobody else holds the decision, and it was valid then.
 
     Who says when it was done is held to the time of the data, in which the decision was as long
     valid as by the clock.

@@ -43,7 +43,7 @@ class PendingDecision:
 def pending_decisions(
     database: LedgerDatabase, *, now: datetime, accounts: Collection[str]
 ) -> tuple[PendingDecision, ...]:
-    """What waits now about these accounts, most expected value first.
+    """The decisions that wait now about these accounts, highest expected value first.
 
     Of several decisions on the same action for an account by the same proposer only the newest is
     there; what is stopped, done, declined, judged or no longer valid is not.

@@ -44,7 +44,7 @@ def note(
 
 
 def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datetime) -> None:
-    """The same of the properties of an ``action.judged`` event; what can not be read says nothing."""
+    """The same for the properties of an ``action.judged`` event; unreadable ones are skipped."""
     try:
         until = _moment(said.get("until"))
         heard_at = _moment(said.get("heard_at"))
@@ -64,7 +64,7 @@ def note_event(put_off: dict[str, PutOff], said: Mapping[str, object], at: datet
 def load_snoozes(
     database: LedgerDatabase, account_ids: Sequence[str]
 ) -> dict[str, tuple[PutOff, ...]]:
-    """What is put off, by account, as the ledger knows it.
+    """The snoozes of accounts, by account, as the ledger knows them.
 
     An account for which anybody put something off or agreed to something is there, with nothing
     where nothing is put off any more; one that nobody said anything about is not.
@@ -79,7 +79,7 @@ def load_snoozes(
 def read_snoozes(
     connection: Connection, account_ids: Sequence[str]
 ) -> dict[str, tuple[PutOff, ...]]:
-    """The same in a transaction that reads more than this."""
+    """The snoozes of accounts, read in a transaction that is open."""
     found: dict[str, dict[str, PutOff]] = {}
     for start in range(0, len(account_ids), PART):
         for row in connection.execute(_SAID, {"ids": account_ids[start : start + PART]}):
@@ -96,7 +96,7 @@ def read_snoozes(
 
 
 def check_not_snoozed(connection: Connection, decided: sa.Row[Any], clock: datetime) -> None:
-    """See that nobody has put the action of a decision off since it was made, to a date that has
+    """Check that nobody has snoozed the action of a decision since it was made, to a date that has
     not come by the clock of the service.
 
     Whoever approves the decision afterwards has seen that.

@@ -23,7 +23,7 @@ from serving.ledger.stores.decision_history import QuestionReader
 
 @dataclass(frozen=True, kw_only=True)
 class CandidatePolicy:
-    """What is changed: the playbook (None: that of then), and some of the limits."""
+    """The changes of a candidate: the playbook (None: that of the decision), and some limits."""
 
     playbook: Playbook | None = None
     limits: Mapping[str, Any]
@@ -76,7 +76,7 @@ def choose_by_candidate(
 def replay_with_candidate(
     database: LedgerDatabase, ids: Sequence[str], candidate: CandidatePolicy
 ) -> dict[str, str]:
-    """What a candidate puts first, without chance, where it is asked what each decision was asked.
+    """The action that a candidate ranks first, without chance, for the question of each decision.
 
     Raises:
         ChoicesError: a decision was stored before questions were kept.

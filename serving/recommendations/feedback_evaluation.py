@@ -42,7 +42,7 @@ Comparison = Literal["fewer than expected", "as expected", "more than expected",
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedAdvice:
-    """What was said last to one action of one decision, and what became of the account.
+    """The newest feedback on one action of one decision, and whether the account left.
 
     ``churn_probability`` (0 to 1, within the horizon from ``as_of``) is a model's, None where none
     had answered; ``has_left`` is None while that is not known. ``was_carried_out`` and ``results``
@@ -61,7 +61,7 @@ class JudgedAdvice:
 
     @property
     def is_judged(self) -> bool:
-        """Whether the model's promise can be held against what became of the account."""
+        """Whether the model's probability can be compared with what the account did."""
         return self.churn_probability is not None and self.has_left is not None
 
 
@@ -90,7 +90,7 @@ class FeedbackEvaluation:
 
     @property
     def words(self) -> str:
-        """What it comes to, as a sentence."""
+        """The finding as a sentence."""
         if self.expected is None or self.probability is None:
             return (
                 f"not known yet: nobody's {TIER_HORIZON_DAYS} days are over, or no model had "
@@ -117,8 +117,8 @@ class FeedbackEvaluation:
 def evaluate_feedback(
     said: Iterable[JudgedAdvice], *, by_action: bool = False
 ) -> tuple[FeedbackEvaluation, ...]:
-    """What was said, in the order in which it was said, judged: by verdict, or by action and
-    verdict; what nobody said is absent."""
+    """Compare feedback, in the order in which it was given, with what happened: by verdict, or by
+    action and verdict. Verdicts that nobody gave are absent."""
     groups: dict[tuple[str | None, Verdict], list[JudgedAdvice]] = {}
     for one in said:
         groups.setdefault((one.action if by_action else None, one.verdict), []).append(one)
@@ -179,7 +179,7 @@ def with_leavers(
     said: Iterable[JudgedAdvice],
     left: Mapping[tuple[str, datetime], bool | None],
 ) -> tuple[JudgedAdvice, ...]:
-    """The same with whether the account left in the horizon from then on, by account and as_of."""
+    """The advice with whether each account left in the horizon from then on, by account and as_of."""
     return tuple(replace(one, has_left=left.get((one.account_id, one.as_of))) for one in said)
 
 

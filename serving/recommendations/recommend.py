@@ -46,7 +46,7 @@ class ProposedDecision:
 
 @dataclass(frozen=True, kw_only=True)
 class Proposals:
-    """What the policy says about accounts, ready to be stored."""
+    """Recommendations for accounts, ready to be stored."""
 
     decided: tuple[ProposedDecision, ...]
     new: NewDecisions
@@ -59,7 +59,7 @@ class Proposals:
 
 
 def propose(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str) -> Proposals:
-    """What the policy says about each account now, to be stored as decisions."""
+    """Recommend for each account now; the proposals can be stored as decisions."""
     shared = _in_common(desk.workspace.settings.use_names)
     decided = decide(desk, scores, proposed_by=proposed_by, shared=shared.digest)
     return Proposals(
@@ -70,8 +70,8 @@ def propose(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str) -> 
 def decide_and_store(
     desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str
 ) -> tuple[tuple[ProposedDecision, Decision], ...]:
-    """What the policy says about each account now, and the decision as it is stored: on disk when
-    this returns.
+    """Recommend for each account now, and store the decisions: they are on disk when this
+    returns.
 
     Raises:
         LedgerUnreachableError: it can not be stored, and so is no decision.
@@ -118,8 +118,8 @@ def decide(
 
 
 def facts_now(desk: Desk, account_ids: Sequence[str]) -> dict[str, PolicyFacts]:
-    """What the policy has to know of these accounts' timelines, and of the ledger before they do;
-    accounts that nothing was heard of are absent."""
+    """The facts that the policy reads about these accounts, from their timelines and from the
+    ledger, which knows of new ones first. Accounts without any event are absent."""
     facts = desk.facts.of(account_ids, as_of=desk.now() + JUST_NOW)
     with contextlib.suppress(LedgerUnreachableError), desk.ledger.database.reading() as connection:
         for account_id, outcomes in outcomes_in(connection, account_ids).items():

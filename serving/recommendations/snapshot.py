@@ -56,7 +56,7 @@ def decisions_as_of(
     rules: ExplorationSettings | None = None,
     asked_at: datetime | None = None,
 ) -> tuple[ProposedDecision, ...]:
-    """What the policy says about every account as of a moment, on what was known then.
+    """Recommend for every account as of a moment, on what was known then.
 
     Of the timeline it also sees what was recorded at that very moment, as the service does with an
     event that has just come in; scores are those of the snapshot, which ends strictly before it.
@@ -103,7 +103,7 @@ def recommendations_as_of(
     rules: ExplorationSettings | None = None,
     asked_at: datetime | None = None,
 ) -> dict[str, Any]:
-    """The same as plain values, most revenue at risk first."""
+    """The decisions as plain values, most revenue at risk first."""
     return {
         "as_of": as_of.isoformat(),
         "currency": workspace.settings.currency,

@@ -14,7 +14,7 @@ from typing import Any
 from serving.ledger.ledger import Decision, DecisionSummary
 
 HOLDOUT = "standing_holdout"
-"""What the comparison of those left alone with the others is called."""
+"""The name of the comparison of held-out accounts with the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class DrawnArm:
 
 
 def drawn_arm(decision: Decision | DecisionSummary) -> DrawnArm | None:
-    """What chance decided in a decision; None: nothing, or it was not kept what was asked.
+    """The arm that chance drew in a decision; None if nothing was drawn, or the question was not stored.
 
     In the holdout the first action of one account is compared with none of another, so the odds
     are the holdout's, also where a lot between actions said which action that is.

@@ -21,7 +21,7 @@ from serving.timeline.store import JUST_NOW, TimelineStore
 
 CONTRACT_KINDS = ("contract.started", "contract.renewed", "contract.changed", "contract.cancelled")
 LONGEST = timedelta(days=365)
-"""What a contract says later than this after an action is not held to be an answer to it."""
+"""A contract event later than this after an action is not counted as its outcome."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def join_slow_outcomes(
 
 
 def contract_events(events: pl.DataFrame) -> Mapping[str, Sequence[ContractEvent]]:
-    """What contracts said, by account, in order."""
+    """The events of contracts, by account, in order."""
     words: dict[str, list[ContractEvent]] = {}
     for row in events.sort("occurred_at", "recorded_at", "event_id").iter_rows(named=True):
         words.setdefault(row["account_id"], []).append(
@@ -74,7 +74,7 @@ def contract_events(events: pl.DataFrame) -> Mapping[str, Sequence[ContractEvent
 
 
 def slow_outcome(executed: ExecutedDecision, words: Iterable[ContractEvent]) -> NewOutcome | None:
-    """What the contract said first after an action; None where it has said nothing yet.
+    """The outcome by the first contract event after an action; None if there is none yet.
 
     A renewal or a change is growth where the MRR is known to have risen, and the reverse.
     """

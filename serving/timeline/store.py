@@ -44,7 +44,7 @@ MOST_EVENTS = 5_000
 
 Status = Literal["on_timeline", "refused", "left_out"]
 STATUS: Mapping[str, Status] = {"refused": "refused", "left_out": "left_out"}
-"""What became of a row to what its sender is told; any other row is on the timeline."""
+"""The status that a sender is told for a row; any other row is on the timeline."""
 
 SENTENCES: Mapping[str, str] = {
     "user.session": "Logged in",
@@ -102,7 +102,7 @@ ARM_SENTENCES: Mapping[str, str] = {
     "held_out": "Drawn by lot to be left alone, so that it can be measured what our actions do",
     "not_offered": "Not drawn by lot for {action} this week",
 }
-"""What is said instead where chance decided that nothing is done."""
+"""The sentence where chance decided that nothing is done."""
 
 QUANTITIES: Mapping[str, str] = {
     "billing.invoice": "{value} {currency}",
@@ -125,7 +125,7 @@ MEASURED: Mapping[str, str] = {
     "usage_fell": "use fell",
     "usage_steady": "use stayed about as it was",
 }
-"""What was measured after an action, in words."""
+"""Sentences about what was measured after an action."""
 
 ROUTINE = frozenset({"user.session", "feature.used", "usage.metered", "job.retry"})
 """Kinds that happen all the time: a page adds them up per day."""
@@ -156,7 +156,7 @@ class TimelineDay:
 
 @dataclass(frozen=True, kw_only=True)
 class WeekOfUse:
-    """How much an account used the product in one week that ends on a day."""
+    """An account's use of the product in one week that ends on a day."""
 
     until: date
     uses: int | None  # None: the account was not known yet
@@ -164,7 +164,7 @@ class WeekOfUse:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownUse:
-    """What is known of the use of some accounts in a span of time, by one kind of event."""
+    """The known use of some accounts in a span of time, by one kind of event."""
 
     of_account: Mapping[str, Sequence[tuple[datetime, int]]]  # when, and how often
     account_since: Mapping[str, datetime]  # the first event of any kind
@@ -174,7 +174,7 @@ class KnownUse:
 
 @dataclass(frozen=True, kw_only=True)
 class RowResult:
-    """What became of one event that was sent."""
+    """The result for one event that was sent."""
 
     status: Status
     event_id: str | None = None
@@ -183,7 +183,7 @@ class RowResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedEvents:
-    """What became of the events of one request, in total and one by one."""
+    """The results for the events of one request, in total and one by one."""
 
     summary: IngestSummary
     rows: tuple[RowResult, ...]
@@ -216,7 +216,7 @@ class TimelineStore:
         )
 
     def known_since(self, account_id: str, *, as_of: datetime) -> datetime | None:
-        """When the first event of an account happened that was known at ``as_of``."""
+        """The time of the first event of an account that was known at ``as_of``."""
         events = self._lake.as_of(as_of).filter(pl.col("account_id") == account_id)
         first: datetime | None = events.select(pl.col("occurred_at").min()).collect().item()
         return first
@@ -263,7 +263,7 @@ class TimelineStore:
         return self._event_caches.setdefault(tuple(kinds), EventCache(self._lake, kinds))
 
     def freshness(self) -> tuple[SourceFreshness, ...]:
-        """When each kind was last recorded."""
+        """The moment at which each kind was last recorded."""
         return tuple(
             SourceFreshness(kind=kind, last_recorded_at=at)
             for kind, at in sorted(self._lake.last_recorded().items())
@@ -380,7 +380,7 @@ def outcome_event(outcome: Outcome) -> Event:
 
 
 def judged_event(said: Feedback) -> Event:
-    """What a person said to a recommendation as an event."""
+    """Feedback on a recommendation as an event."""
     return Event(
         event_id=f"feedback-{said.feedback_id}",
         account_id=said.account_id,

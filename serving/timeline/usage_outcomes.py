@@ -35,7 +35,7 @@ LEAST_DEVIATIONS = 2.0
 """So many standard deviations of two counts of rare things a change has to be; ours, grade E."""
 
 LONGEST_WAIT = timedelta(days=60)
-"""What can not be measured so long after its window stays unknown for good."""
+"""After so long, what was not measured stays unknown for good."""
 
 
 def measure_usage(
@@ -111,7 +111,7 @@ def uses_around(known: KnownUse, executed: Sequence[ExecutedDecision]) -> Mappin
 
 
 def result_of(measure: Measure) -> str:
-    """What two counts say: use rose, fell, or neither.
+    """The result of two counts: use rose, fell, or neither.
 
     >>> def said(before, after):
     ...     return result_of(Measure(before=before, after=after, unit=UNIT, window_days=14,

@@ -23,7 +23,7 @@ LONGEST_WAIT = 86_400.0
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """What came of it: a status, or why there is none; ``wait`` seconds if the receiver asks."""
+    """The result of an attempt: a status, or why there is none; ``wait`` seconds if the receiver asks."""
 
     status: int | None = None
     problem: str | None = None
@@ -36,7 +36,7 @@ class Attempt:
 
     @property
     def words(self) -> str:
-        """What a person reads about a failure."""
+        """A sentence about a failure."""
         if self.status is None:
             return self.problem or "no answer"
         if 300 <= self.status < 400:

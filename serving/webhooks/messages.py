@@ -41,7 +41,7 @@ KEPT_BACK = frozenset(
 )
 NO_ACCOUNT = ""
 ALL_KINDS = ("decision", "outcome", "claim", "control", "feedback")
-"""What a webhook may be told about: kinds up to their first dot."""
+"""The kinds a webhook can subscribe to, up to their first dot."""
 
 
 def messages_after(
@@ -53,7 +53,7 @@ def messages_after(
     up_to: int | None = None,
     most: int = 500,
 ) -> tuple[tuple[Message, ...], int]:
-    """What a webhook is told about records after a place, and the last place that was read.
+    """The messages to a webhook about records after a place, and the last place that was read.
 
     Reads at most ``most`` records, and none beyond ``up_to``; the last place is ``after`` where
     there is none.

@@ -56,7 +56,7 @@ class Seal:
         return text.startswith(MARK)
 
     def opened(self, text: str, name: str) -> str:
-        """What was sealed for a webhook.
+        """The secret in a sealed text of a webhook.
 
         Raises:
             WebhookSealError: the key is not there, or is not the one that it was sealed under.

@@ -51,7 +51,7 @@ MOST_AT_ONCE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Sender:
-    """What sending needs: the ledger, the outbox, the real time, and where webhooks may go."""
+    """Sends webhooks: with the ledger, the outbox, the real time, and the allowed addresses."""
 
     ledger: LedgerDatabase
     outbox: Outbox

@@ -43,7 +43,7 @@ NOWHERE = AllowedAddresses()
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where one attempt connects to, and what it asks for there."""
+    """The connection of one attempt: address, host and path."""
 
     address: str
     port: int
@@ -53,7 +53,7 @@ class Target:
 
 
 def allowed_addresses(hosts: str, networks: str) -> AllowedAddresses:
-    """What an operator wrote, separated by commas.
+    """The entries of a setting, separated by commas.
 
     >>> allowed_addresses("hooks.example, crm.example:8443", "10.1.0.0/16").hosts
     ('hooks.example', 'crm.example:8443')
@@ -113,7 +113,7 @@ def checked_url(url: str, allowed: AllowedAddresses) -> SplitResult:
 
 
 def target_of(url: str, allowed: AllowedAddresses, resolve: Resolve) -> Target:
-    """Where to connect for this address, now.
+    """The target for this address, resolved now.
 
     Raises:
         WebhookAddressError: it is not on the list, has no address, or one that is not allowed.
@@ -152,7 +152,7 @@ def target_of(url: str, allowed: AllowedAddresses, resolve: Resolve) -> Target:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address belongs to nobody's own network.
+    """Whether an address is public.
 
     >>> [is_public(a) for a in ("93.184.216.34", "10.0.0.1", "::ffff:127.0.0.1", "169.254.169.254")]
     [True, False, False, False]

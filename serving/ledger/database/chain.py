@@ -58,7 +58,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class ChainCheck:
-    """How many records were looked at, the newest link, and the first finding, if any."""
+    """The result of a check: the number of records, the newest link, and the first finding, if any."""
 
     records: int
     head: str

@@ -39,7 +39,7 @@ class LedgerVersionError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a version brought, and how a ledger of the version before gets it."""
+    """One version: what it brought, and how to upgrade a ledger of the version before."""
 
     version: int
     brought: str

@@ -35,7 +35,7 @@ def ledger_url(text: str) -> sa.URL:
 
 
 def address_without_password(where: Path | str) -> str:
-    """Where the ledger is, for a person to read, without its password.
+    """The address of the ledger for a person to read, without its password.
 
     >>> address_without_password("postgresql://ledger:secret@db.example/keepwell")
     'postgresql+psycopg://ledger:***@db.example/keepwell'

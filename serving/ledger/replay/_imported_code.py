@@ -60,7 +60,7 @@ def _folder_of_package(name: str) -> Path:
 
 
 def _imported_names(text: bytes, package: str) -> Iterator[str]:
-    """What may be a module among the names that a source text imports."""
+    """The names that a source text imports, as far as they may be modules."""
     for node in _statements(ast.parse(text).body):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

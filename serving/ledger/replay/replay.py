@@ -31,7 +31,7 @@ class ReplayError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class SharedInputs:
-    """What all questions of one moment have in common."""
+    """The inputs that all questions of one moment have in common."""
 
     digest: str
     content: str
@@ -39,7 +39,7 @@ class SharedInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """What came of asking again."""
+    """The result of asking again."""
 
     decision_id: str
     difference: str | None

@@ -78,7 +78,7 @@ class SecretBox(Protocol):
         ...
 
     def opened(self, text: str, name: str) -> str:
-        """What was sealed."""
+        """The secret in a sealed text."""
         ...
 
     def is_sealed(self, text: str) -> bool:
@@ -103,7 +103,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What one webhook is told about one record."""
+    """The message to one webhook about one record."""
 
     place: int
     message_id: str
@@ -115,7 +115,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How the messages of a webhook stand."""
+    """The numbers of messages of a webhook by state."""
 
     waiting: int
     sent: int
@@ -156,7 +156,7 @@ class Outbox:
             return _found(connection, name)
 
     def secrets(self, name: str) -> tuple[str, ...]:
-        """What the messages of a webhook are signed with, newest first.
+        """The secrets that sign the messages of a webhook, newest first.
 
         Raises:
             OutboxError: there is none of this name.
@@ -303,7 +303,7 @@ class Outbox:
         )
 
     def waiting(self, name: str) -> int:
-        """How many messages wait."""
+        """The number of messages that wait."""
         with self._reading() as connection:
             return (
                 connection.scalar(
@@ -359,7 +359,7 @@ class Outbox:
             ).rowcount
 
     def counts(self, name: str) -> Counts:
-        """How the messages of a webhook stand."""
+        """The numbers of messages of a webhook by state."""
         mine = MESSAGES.c.endpoint == name
         with self._reading() as connection:
             by_state: dict[str, int] = {
