@@ -102,7 +102,8 @@ class FeatureContract:
         if digests is not None:
             self.check(digests)
         frame = rows if isinstance(rows, pl.DataFrame) else self._frame(rows)
-        lacking = [name for name in self.names if name not in frame.columns]
+        there = frozenset(frame.columns)  # the list is made anew at each look
+        lacking = [name for name in self.names if name not in there]
         if lacking:
             raise FeatureContractError(self._lacks(lacking, "this snapshot"))
         matrix = np.empty((frame.height, len(self.features)))

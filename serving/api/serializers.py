@@ -50,6 +50,7 @@ from serving.scoring.outlooks import (
     growth_by_renewal,
     other_outlooks,
     renewal_outlook,
+    untouched_outlook,
 )
 from serving.scoring.portfolio import Portfolio
 from serving.scoring.score import (
@@ -58,7 +59,6 @@ from serving.scoring.score import (
     HorizonProbability,
     SourceFreshness,
 )
-from serving.scoring.untreated_risk import untouched_outlook
 from serving.text_format import singular
 
 SECONDS_PER_HOUR = 3600

@@ -50,9 +50,9 @@ from serving.pages.views.outlooks_view import OutlookLine, outlook_lines, plain_
 from serving.pages.views.reasons_view import STANDS_OUT, ReasonsView, reasons_view
 from serving.scoring.explanations import said
 from serving.scoring.families import Family
+from serving.scoring.outlooks import untouched_lines
 from serving.scoring.portfolio import CONTRACT_ENDED, Portfolio
 from serving.scoring.score import TIER_HORIZON_DAYS, AccountScore, HorizonProbability
-from serving.scoring.untreated_risk import untouched_lines
 from serving.text_format import (
     INTERVAL_COVERS,
     NOT_KNOWN,

@@ -23,7 +23,8 @@ from serving.recommendations.recommend import ProposedDecision, decide_on
 from serving.scoring.alerts import warning_signs
 from serving.scoring.models_served import models_of
 from serving.scoring.portfolio import portfolio_order
-from serving.scoring.score import AccountScore, score_accounts
+from serving.scoring.score import AccountScore
+from serving.scoring.scored_columns import score_accounts
 from serving.timeline.store import JUST_NOW, TimelineStore
 
 
@@ -39,7 +40,7 @@ def scores_as_of(workspace: Workspace, store: ModelStore, as_of: datetime) -> li
     scores = score_accounts(
         SnapshotStore(workspace.snapshots_dir).read(as_of),
         models_of(workspace, store),
-        catalogue=catalogue(settings.use_names).by_name,
+        catalogue=catalogue(settings.use_names),
         formula=FORMULAS[settings.health_formula],
         now=as_of,
         max_age=timedelta(days=settings.max_feature_age_days),

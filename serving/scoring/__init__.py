@@ -1,6 +1,6 @@
 """Score accounts and explain the scores, from features and the served models.
 
-One path for a single account and for all; the formula answers where no model can.
+One path for a single account and for a million; the formula answers where no model can.
 """
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "portfolio",
     "reach",
     "score",
+    "scored_columns",
     "scores_file",
     "shadow",
-    "untreated_risk",
 ]

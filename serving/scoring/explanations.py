@@ -10,14 +10,11 @@ says what causes it.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from features.catalogue.feature import AnyFeature
 from features.health.score import Health
@@ -180,74 +177,6 @@ def peers_of(frame: pl.DataFrame, catalogue: Mapping[str, AnyFeature]) -> Peers:
             for row in medians.iter_rows(named=True)
         }
     return Peers(groups=groups)
-
-
-def model_reasons(
-    names: Sequence[str],
-    points: NDArray[np.float64],
-    start: float,
-    features: Mapping[str, float | None],
-    catalogue: Mapping[str, AnyFeature],
-    similar: Sequence[PeerGroup],
-    *,
-    most: int = MOST_REASONS,
-) -> Reasons:
-    """The contributions of one row, in probability, as reasons.
-
-    Contributions that belong together (same list, same theme, same sign) are added up and said by
-    the largest of them.
-    """
-    together: dict[tuple[str, str, bool], list[tuple[float, str]]] = defaultdict(list)
-    for name, share in zip(names, points, strict=True):
-        declared = catalogue.get(name)
-        role, theme = (declared.role, declared.theme) if declared else ("signal", "other")
-        if share != 0:
-            together[role, theme, bool(share > 0)].append((100 * float(share), name))
-    lists: dict[str, list[Reason]] = defaultdict(list)
-    for (role, theme, _), shares in together.items():
-        shares.sort(key=lambda pair: (-abs(pair[0]), pair[1]))
-        total = sum(share for share, _ in shares)
-        if abs(total) < LEAST_POINTS:
-            continue
-        leading = shares[0][1]
-        also = tuple(said(name, features.get(name), catalogue) for name in _others(shares, leading))
-        lists[role].append(
-            Reason(
-                feature=leading,
-                theme=theme,
-                text=said(leading, features.get(leading), catalogue),
-                comparison=compared(leading, features.get(leading), catalogue, similar),
-                value=features.get(leading),
-                unit=catalogue[leading].unit if leading in catalogue else "",
-                points=total,
-                points_unit="percentage points",
-                also=also,
-            )
-        )
-    kept = {
-        role: tuple(sorted(found, key=lambda r: (-abs(r.points), r.feature))[:most])
-        for role, found in lists.items()
-    }
-    shown = sum(reason.points for found in kept.values() for reason in found)
-    return Reasons(
-        signals=kept.get("signal", ()),
-        levers=kept.get("lever", ()),
-        context=kept.get("context", ()),
-        start=100 * start,
-        rest=100 * float(np.sum(points)) - shown,
-    )
-
-
-def _others(shares: Sequence[tuple[float, str]], leading: str, most: int = 2) -> list[str]:
-    """The next features that say something else than the leading one in another window."""
-    subjects = {WINDOW.sub("", leading)}
-    others: list[str] = []
-    for share, name in shares[1:]:
-        subject = WINDOW.sub("", name)
-        if subject not in subjects and abs(share) >= LEAST_POINTS and len(others) < most:
-            subjects.add(subject)
-            others.append(name)
-    return others
 
 
 def health_reasons(health: Health) -> Reasons:

@@ -1,42 +1,33 @@
-"""This module is about how features become a score: the model's, or the health formula's.
+"""The score of one account, and what scoring needs: models, horizons, risk tiers.
 
-All accounts are scored in one pass. The fallback is part of the same function: with no champion,
-with a bundle that was refused, with features that the model can not read, or with features older
-than allowed, the health formula answers in the same shape and the score says why. Unknown stays
-null. Reads no store and asks for no clock.
+``scored_columns`` makes the scores of a frame of accounts. Unknown stays ``None``. Reads no store
+and asks for no clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.catalogue.catalogue import HEALTH_SCORE
 from features.catalogue.feature import AnyFeature
-from features.health.score import Health, HealthFormula, score_health
-from registry.bundle.contract import FeatureContract, FeatureContractError
-from registry.bundle.metadata import AMOUNT_ERROR
+from features.health.score import Health
+from registry.bundle.contract import FeatureContract
 from registry.bundle.segment_gate import EVERYONE, segment_key
 from registry.bundle.untreated_risk import Untouched
-from registry.outcomes import OUTLOOKS, outcome_named
-from serving.scoring.expected_money import Money, yearly
-from serving.scoring.explanations import (
-    Peers,
-    Reasons,
-    health_reasons,
-    model_reasons,
-    peers_of,
-)
+from registry.outcomes import OUTLOOKS
+from serving.scoring.expected_money import Money, yearly_of_one
+from serving.scoring.explanations import Reasons
 from serving.text_format import age, day
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
 Source = Literal["model", "health_formula"]
 ScoredBy = Literal["model", "health_formula", "none"]
 
@@ -68,15 +59,22 @@ RISK_TIERS = (
 """Cuts on the calibrated 90-day probability, as multiples of the base rate. Ours."""
 
 
-def risk_tier(probability: float | None, base_rate: float | None) -> str | None:
-    """The tier of a probability; the lower edge belongs to the tier.
+NONE = -1
+"""In a column of codes: there is none."""
 
-    >>> [risk_tier(p, 0.05) for p in (0.049, 0.05, 0.1, 0.2, None)]
-    ['low', 'medium', 'high', 'critical', None]
+
+def risk_tiers(probability: Floats, base_rate: Floats) -> Codes:
+    """The tier of each probability by its place in ``RISK_TIERS``, ``NONE`` where it is unknown.
+
+    The lower edge belongs to the tier.
+
+    >>> risk_tiers(np.array([0.049, 0.05, 0.1, 0.2, np.nan]), np.full(5, 0.05)).tolist()
+    [0, 1, 2, 3, -1]
     """
-    if probability is None or base_rate is None:
-        return None
-    return [t.name for t in RISK_TIERS if probability >= t.from_multiple * base_rate][-1]
+    reached = np.full(len(probability), NONE, np.int64)
+    for tier in RISK_TIERS:
+        reached += probability >= tier.from_multiple * base_rate
+    return reached
 
 
 class ScoringModel(Protocol):
@@ -243,7 +241,7 @@ class AccountScore:
 
     def expected_growth(self, at: HorizonProbability) -> Money:
         """The rise of revenue, a year, that a probability to expand stands for."""
-        return yearly(
+        return yearly_of_one(
             at.probability,
             at.low,
             at.high,
@@ -275,167 +273,6 @@ class AccountScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answers:
-    """One model's answers for all rows of a frame."""
-
-    version: str
-    horizons: tuple[int, ...]
-    probability: Mapping[int, NDArray[np.float64]]
-    low: Mapping[int, NDArray[np.float64]]
-    high: Mapping[int, NDArray[np.float64]]
-    base_rate: Mapping[int, float]
-    names: tuple[str, ...]
-    points: NDArray[np.float64]
-    start: float
-    amount_ratio: float | None
-    amount_error: float  # relative standard error of the amount
-
-    def at(self, row: int) -> tuple[HorizonProbability, ...]:
-        """The probabilities of one row."""
-        return tuple(
-            HorizonProbability(
-                horizon_days=h,
-                probability=float(self.probability[h][row]),
-                low=float(self.low[h][row]),
-                high=float(self.high[h][row]),
-                base_rate=self.base_rate[h],
-            )
-            for h in self.horizons
-        )
-
-
-def score_accounts(
-    frame: pl.DataFrame,
-    models: Models,
-    *,
-    catalogue: Mapping[str, AnyFeature],
-    formula: HealthFormula,
-    now: datetime,
-    max_age: timedelta,
-    currency: str,
-    peers: Peers | None = None,
-) -> list[AccountScore]:
-    """The scores of all accounts of a snapshot frame, in its order.
-
-    ``peers`` says what is usual among similar accounts where the frame is a part of a snapshot.
-    """
-    digests = {name: feature.digest for name, feature in catalogue.items()}
-    digests[HEALTH_SCORE] = formula.version
-    churn, churn_refusal = _answer(models.churn, frame, digests)
-    prior, _ = _answer(models.churn_formula, frame, digests)
-    expansion, expansion_refusal = _answer(models.expansion, frame, digests)
-    churn_refusal = churn_refusal or models.refusals.get("churn", "there is no churn model")
-    expansion_refusal = expansion_refusal or models.refusals.get(
-        "expansion", "there is no expansion model"
-    )
-    others = {name: _answer(models.others.get(name), frame, digests) for name in OTHER_OUTCOMES}
-    usual = peers_of(frame, catalogue) if peers is None else peers
-    columns = columns_of(frame, catalogue)
-    scores = []
-    told = frame.select("account_id", "as_of", *columns.attributes).iter_rows()
-    numbers = frame.select(
-        "account_id", pl.col(columns.features).cast(pl.Float64).fill_nan(None)
-    ).iter_rows()
-    for row, ((account_id, as_of, *said), (_, *values)) in enumerate(
-        zip(told, numbers, strict=True)
-    ):
-        features: dict[str, float | None] = dict(zip(columns.features, values, strict=True))
-        attributes: dict[str, str | None] = dict(zip(columns.attributes, said, strict=True))
-        stale = staleness(as_of, now, max_age)
-        refusal = stale or (
-            churn_refusal if churn is None else models.withheld_from("churn", attributes)
-        )
-        answers = churn if refusal is None else prior
-        health = partial(score_health, formula, features)
-        left = attributes.get("contract_status") == "ended"
-        if left:
-            refusal = ENDED
-            answers = None
-        horizons = _horizons(answers, churn or prior, row)
-        at_90 = _at_90(horizons)
-        mrr = None if left else features.get("mrr")
-        no_growth = (
-            "the contract has ended"
-            if left
-            else stale
-            or (
-                expansion_refusal
-                if expansion is None
-                else models.withheld_from("expansion", attributes)
-            )
-        )
-        growth = expansion.at(row) if expansion is not None and no_growth is None else ()
-        grows = _at_90(growth)
-        amount = _expansion_amount(expansion, mrr)
-        at_risk = _money(at_90, mrr)
-        rise = _money(grows, amount, expansion)
-        also: dict[str, HorizonProbability] = {}
-        not_also: dict[str, str] = {}
-        for name, (answer, unreadable) in others.items():
-            reason = (
-                "the contract has ended"
-                if left
-                else stale
-                or _not_asked(name, features, attributes)
-                or (
-                    unreadable or models.refusals.get(name, f"there is no {_spoken(name)} model")
-                    if answer is None
-                    else models.withheld_from(name, attributes)
-                )
-            )
-            if reason is None and answer is not None:
-                also[name] = answer.at(row)[-1]
-            else:
-                not_also[name] = sentence(reason or "")
-        why = partial(
-            _why,
-            row=row,
-            features=features,
-            attributes=attributes,
-            catalogue=catalogue,
-            peers=usual,
-        )
-        scores.append(
-            AccountScore(
-                account_id=account_id,
-                as_of=as_of,
-                source="model" if refusal is None else "health_formula",
-                degraded=None if refusal is None else sentence(refusal),
-                model_version=None if answers is None else answers.version,
-                formula=formula.id,
-                churn=horizons,
-                growth=growth,
-                expansion_note=None if grows else sentence(no_growth or expansion_refusal),
-                risk_tier=risk_tier(at_90.probability, at_90.base_rate) if at_90 else None,
-                mrr=mrr,
-                revenue_at_risk=at_risk.expected,
-                revenue_at_risk_low=at_risk.low,
-                revenue_at_risk_high=at_risk.high,
-                expected_expansion=rise.expected,
-                expected_expansion_low=rise.low,
-                expected_expansion_high=rise.high,
-                expansion_amount=amount,
-                expansion_amount_error=0.0 if expansion is None else expansion.amount_error,
-                currency=currency,
-                say_health=health,
-                say_reasons=(
-                    partial(why, answers)
-                    if refusal is None and answers is not None
-                    else partial(_say_health_reasons, health)
-                ),
-                say_expansion_reasons=(
-                    partial(why, expansion) if grows and expansion is not None else None
-                ),
-                attributes=attributes,
-                features=features,
-                others=also,
-                other_notes=not_also,
-            )
-        )
-    return scores
-
-
-@dataclass(frozen=True, kw_only=True)
 class Columns:
     """Which columns of a snapshot are features, and which are words."""
 
@@ -458,89 +295,6 @@ def features_of(row: Mapping[str, Any], columns: Columns) -> dict[str, float | N
     return {name: _number(row[name]) for name in columns.features}
 
 
-def _answer(
-    served: ServedModel | None,
-    frame: pl.DataFrame,
-    digests: Mapping[str, str],
-) -> tuple[_Answers | None, str | None]:
-    """A model's answers for a frame, or why it gives none."""
-    if served is None or frame.is_empty():
-        return None, None
-    model = served.model
-    try:
-        X = model.contract.matrix(frame, digests=digests)
-    except FeatureContractError as error:
-        return None, f"{served.version} can not read these features: {error}"
-    horizons = tuple(model.horizons)
-    raw = model.raw(X)
-    intervals = {h: model.probability_interval(X, h, raw=raw) for h in horizons}
-    points, start = model.points(
-        X, TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in horizons else horizons[-1], raw=raw
-    )
-    return _Answers(
-        version=served.version,
-        horizons=horizons,
-        probability={h: model.probability(X, h, raw=raw) for h in horizons},
-        low={h: low for h, (low, _) in intervals.items()},
-        high={h: high for h, (_, high) in intervals.items()},
-        base_rate={h: float(model.base_rate(h)) for h in horizons},
-        names=tuple(f.name for f in model.contract.features),
-        points=points,
-        start=float(start),
-        amount_ratio=model.amount_ratio,
-        amount_error=(
-            model.metrics.get(AMOUNT_ERROR, 0.0) / model.amount_ratio if model.amount_ratio else 0.0
-        ),
-    ), None
-
-
-def _say_health_reasons(say_health: Callable[[], Health]) -> Reasons:
-    return health_reasons(say_health())
-
-
-def _not_asked(
-    name: str, features: Mapping[str, float | None], attributes: Mapping[str, str | None]
-) -> str | None:
-    """Why an account is not among those that the outcome is asked about."""
-    outcome, idle = outcome_named(name), features.get("days_since_activity")
-    if outcome.cohort == "in_use" and idle is not None and idle > outcome.silence_days:
-        return f"it has been silent for {idle:.0f} days already"
-    if outcome.cohort == "trial" and attributes.get("contract_status") != "trial":
-        return "it is not in a trial"
-    return None
-
-
-def _spoken(outcome: str) -> str:
-    return outcome.replace("_", " ")
-
-
-def _why(
-    answers: _Answers,
-    *,
-    row: int,
-    features: Mapping[str, float | None],
-    attributes: Mapping[str, str | None],
-    catalogue: Mapping[str, AnyFeature],
-    peers: Peers,
-) -> Reasons:
-    return model_reasons(
-        answers.names, answers.points[row], answers.start, features, catalogue, peers.of(attributes)
-    )
-
-
-def _horizons(
-    answers: _Answers | None, usual: _Answers | None, row: int
-) -> tuple[HorizonProbability, ...]:
-    if answers is not None:
-        return answers.at(row)
-    horizons = usual.horizons if usual is not None else STANDARD_HORIZONS
-    return tuple(HorizonProbability(horizon_days=h, probability=None) for h in horizons)
-
-
-def _at_90(horizons: Sequence[HorizonProbability]) -> HorizonProbability | None:
-    return next((h for h in horizons if h.horizon_days == TIER_HORIZON_DAYS), None)
-
-
 def staleness(as_of: datetime, now: datetime, max_age: timedelta) -> str | None:
     """Why features of a moment are too old to be given to a model; None where they are not."""
     if now - as_of <= max_age:
@@ -553,26 +307,6 @@ def staleness(as_of: datetime, now: datetime, max_age: timedelta) -> str | None:
 
 def _number(value: float | None) -> float | None:
     return None if value is None or value != value else float(value)
-
-
-def _money(
-    chance: HorizonProbability | None, amount: float | None, estimated_by: _Answers | None = None
-) -> Money:
-    if chance is None:
-        return Money()
-    return yearly(
-        chance.probability,
-        chance.low,
-        chance.high,
-        amount,
-        relative_error=estimated_by.amount_error if estimated_by else 0.0,
-    )
-
-
-def _expansion_amount(expansion: _Answers | None, mrr: float | None) -> float | None:
-    if expansion is None or expansion.amount_ratio is None or mrr is None:
-        return None
-    return mrr * expansion.amount_ratio
 
 
 def sentence(text: str) -> str:

@@ -26,7 +26,7 @@ from registry.bundle.contract import FeatureContractError
 from registry.outcomes import CHURN, EXPANSION
 from registry.store.store import ModelStore, ModelStoreError
 from serving.scoring.models_served import without_folders
-from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, risk_tier
+from serving.scoring.score import RISK_TIERS, TIER_HORIZON_DAYS, risk_tiers
 
 SHADOWED = (CHURN.name, EXPANSION.name)
 """The outcomes whose challengers are compared."""
@@ -166,11 +166,13 @@ def compare(
         ("challenger", challenger, versions[1]),
     ):
         chance = model.probability(model.contract.matrix(frame, digests=digests), horizon)
-        usual = model.base_rate(horizon)
+        usual = np.full(len(chance), model.base_rate(horizon))
         told |= {
             f"{name}_version": pl.lit(version, dtype=pl.Int64),
             f"{name}_probability": pl.Series(chance),
-            f"{name}_tier": pl.Series([risk_tier(float(p), usual) for p in chance]),
+            f"{name}_tier": pl.Series(
+                [RISK_TIERS[tier].name for tier in risk_tiers(chance, usual)]
+            ),
         }
     return (
         frame.select("account_id", "as_of")

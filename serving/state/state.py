@@ -49,7 +49,8 @@ from serving.scoring.explanations import Peers, peers_of
 from serving.scoring.models_served import champion_stamp, models_of
 from serving.scoring.portfolio import LivePortfolio, Portfolio, portfolio_of, with_scores
 from serving.scoring.reach import Reach
-from serving.scoring.score import AccountScore, Models, score_accounts
+from serving.scoring.score import AccountScore, Models
+from serving.scoring.scored_columns import score_accounts
 from serving.settings import ServiceSettings
 from serving.timeline.contract_outcomes import join_slow_outcomes
 from serving.timeline.event_cache import AccountCache
@@ -260,7 +261,7 @@ class Desk:
         return score_accounts(
             frame,
             models,
-            catalogue=self.catalogue,
+            catalogue=catalogue(settings.use_names),
             formula=self.formula,
             now=now,
             max_age=timedelta(days=settings.max_feature_age_days),

@@ -1,4 +1,4 @@
-"""This module is about the file of scores: a snapshot scored a part at a time, written in order.
+"""Write the file of scores: a snapshot scored a part at a time, in order of revenue at risk.
 
 ::
 
@@ -33,10 +33,11 @@ from registry.outcomes import CHURN, EXPANSION
 from registry.store.store import ModelStore
 from serving.scoring.explanations import MOST_REASONS, Peers
 from serving.scoring.models_served import models_of
-from serving.scoring.peer_medians import peers_in_file
 from serving.scoring.score import Models, ServedModel
+from serving.scoring.scored_columns import Scoring
 from serving.scoring.scores_file.external_sort import RowsInOrder
-from serving.scoring.scores_file.scored_columns import ColumnScoring
+from serving.scoring.scores_file.file_columns import FileColumns
+from serving.scoring.scores_file.peer_medians import peers_in_file
 
 ACCOUNTS_AT_ONCE = 20_000
 LEAST_AT_ONCE = 16
@@ -99,18 +100,18 @@ def write_scores(
         digests={**declared.digests, HEALTH_SCORE: formula.version},
     )
     reads = () if models.churn is None else models.churn.model.contract.names
-    scoring = ColumnScoring(
+    scoring = Scoring(
         models=models,
-        catalogue=declared.by_name,
+        catalogue=declared,
         formula=formula,
         now=as_of,
         currency=settings.currency,
-        most_reasons=most_reasons,
         max_age=timedelta(days=settings.max_feature_age_days),
         peers=peers_in_file(path, [n for n in reads if n in declared.by_name])
         if most_reasons
         else Peers(groups={}),
     )
+    columns = FileColumns(scoring=scoring, most_reasons=most_reasons)
     about = {
         "keepwell.as_of": as_of.isoformat(),
         "keepwell.currency": settings.currency,
@@ -125,12 +126,12 @@ def write_scores(
     }
     written = ScoresWritten(accounts=0, by_source={}, by_reason={})
     with _whole(file) as temporary, RowsInOrder(file.parent) as rows:
-        parts = snapshots.parts(as_of, scoring.reads, rows=at_once)
+        parts = snapshots.parts(as_of, columns.reads, rows=at_once)
         for frame in _not_too_small(parts):
-            scored = scoring.of(frame)
+            scored = columns.of(frame)
             rows.add(scored, scored["revenue_at_risk"].fill_null(float("nan")).to_numpy())
             written += ScoresWritten.of(scored)
-        nothing = scoring.schema.to_frame().to_arrow(compat_level=pl.CompatLevel.oldest())
+        nothing = columns.schema.to_frame().to_arrow(compat_level=pl.CompatLevel.oldest())
         _write(temporary, rows.parts(at_once), nothing.schema.with_metadata(about))
     return written
 

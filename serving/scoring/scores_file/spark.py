@@ -1,4 +1,4 @@
-"""This module is about scoring a snapshot on Spark: the scoring of one machine, a batch a task.
+"""Score a snapshot on Spark: each task scores batches as one machine does.
 
 What one account's score needs of the others, the medians of its peers, is computed once from the
 whole snapshot and travels with the models to the executors.
@@ -22,9 +22,10 @@ from features.workspace import Workspace
 from registry.store.store import ModelStore
 from serving.scoring.explanations import MOST_REASONS, Peers
 from serving.scoring.models_served import models_of
-from serving.scoring.peer_medians import peers_in_file
 from serving.scoring.score import Models
-from serving.scoring.scores_file.scored_columns import ColumnScoring
+from serving.scoring.scored_columns import Scoring
+from serving.scoring.scores_file.file_columns import FileColumns
+from serving.scoring.scores_file.peer_medians import peers_in_file
 from serving.scoring.scores_file.scores_file import able_to_read
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class ScoringTask:
     @property
     def file_schema(self) -> pl.Schema:
         """The columns of the file."""
-        return self._scoring.schema
+        return self._columns.schema
 
     @property
     def schema(self) -> pa.Schema:
@@ -56,24 +57,24 @@ class ScoringTask:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Score every account of every batch."""
-        scoring, schema = self._scoring, self.schema
+        columns, schema = self._columns, self.schema
         for batch in batches:
-            scored = scoring.of(cast(pl.DataFrame, pl.from_arrow(batch)))
+            scored = columns.of(cast(pl.DataFrame, pl.from_arrow(batch)))
             yield from _plain(scored).cast(schema).to_batches()
 
     @property
-    def _scoring(self) -> ColumnScoring:
+    def _columns(self) -> FileColumns:
         """Made where it is used: declarations do not travel."""
-        return ColumnScoring(
+        scoring = Scoring(
             models=self.models,
-            catalogue=catalogue(self.use_names).by_name,
+            catalogue=catalogue(self.use_names),
             formula=FORMULAS[self.formula],
             now=self.as_of,
             max_age=self.max_age,
             currency=self.currency,
             peers=self.peers,
-            most_reasons=self.most_reasons,
         )
+        return FileColumns(scoring=scoring, most_reasons=self.most_reasons)
 
 
 def scores_on_spark(

@@ -25,9 +25,8 @@ from serving.decisions.record import (
     question,
 )
 from serving.scoring.models_served import champions
-from serving.scoring.score import AccountScore, score_accounts
-
-CATALOGUE = {feature.name: feature for feature in catalogue().features}
+from serving.scoring.score import AccountScore
+from serving.scoring.scored_columns import score_accounts
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def near_its_limit(shared_workspace, store) -> AccountScore:
     (score,) = score_accounts(
         frame,
         champions(store),
-        catalogue=CATALOGUE,
+        catalogue=catalogue(),
         formula=FORMULAS["balanced"],
         now=frame["as_of"][0],
         max_age=timedelta(days=35),

@@ -14,25 +14,22 @@ from serving.scoring.explanations import (
     PeerGroup,
     compared,
     health_reasons,
-    model_reasons,
     peers_of,
     said,
 )
+from serving.scoring.reason_themes import Contributions, Themes
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}
 CAUSAL_WORDS = ("because", "caused", "due to", "leads to", "drives")
 
 
 def reasons(points: dict[str, float], values: dict[str, float | None] | None = None, **more):
-    return model_reasons(
-        tuple(points),
-        np.array(list(points.values())),
-        0.08,
-        values or dict.fromkeys(points, 3.0),
-        CATALOGUE,
-        (),
-        **more,
+    contributions = Contributions(
+        themes=Themes.of(tuple(points), CATALOGUE),
+        points=np.array([list(points.values())]),
+        start=0.08,
     )
+    return contributions.reasons(0, values or dict.fromkeys(points, 3.0), CATALOGUE, (), **more)
 
 
 def test_features_of_one_theme_and_direction_are_one_reason():

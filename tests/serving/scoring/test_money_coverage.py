@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from registry.bundle.calibration import sigmoid
-from serving.scoring.expected_money import yearly
+from serving.scoring.expected_money import yearly_of_one
 from serving.scoring.portfolio import sum_of
 from training.models.calibration import fit_calibration
 
@@ -44,8 +44,8 @@ def worlds(client):
         p, (low, high) = served.probability(now, 90), served.probability_interval(now, 90)
         off = rises.std() / np.sqrt(len(rises)) / rises.mean()
         bounds = list(zip(p, low, high, mrr, strict=True))
-        at_risk = [yearly(*of) for of in bounds]
-        growth = [yearly(*of[:3], of[3] * rises.mean(), relative_error=off) for of in bounds]
+        at_risk = [yearly_of_one(*of) for of in bounds]
+        growth = [yearly_of_one(*of[:3], of[3] * rises.mean(), relative_error=off) for of in bounds]
         scores = tuple(
             replace(
                 some,

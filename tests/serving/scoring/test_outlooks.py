@@ -12,9 +12,8 @@ from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from serving.scoring.models_served import champions
 from serving.scoring.outlooks import growth_by_renewal, other_outlooks, renewal_outlook
-from serving.scoring.score import AccountScore, HorizonProbability, Models, score_accounts
-
-CATALOGUE = {feature.name: feature for feature in catalogue().features}
+from serving.scoring.score import AccountScore, HorizonProbability, Models
+from serving.scoring.scored_columns import score_accounts
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def scored(frame, models):
         return score_accounts(
             frame,
             using,
-            catalogue=CATALOGUE,
+            catalogue=catalogue(),
             formula=FORMULAS["balanced"],
             now=frame["as_of"][0] + timedelta(days=days_later),
             max_age=timedelta(days=35),

@@ -14,15 +14,14 @@ from registry.bundle.contract import ContractFeature, FeatureContract
 from registry.store.store import MemoryModelStore, ModelVersion
 from serving.scoring.models_served import champion_stamp, champions, model_rows
 from serving.scoring.score import (
+    NONE,
     RISK_TIERS,
     Models,
     ServedModel,
-    risk_tier,
-    score_accounts,
+    risk_tiers,
 )
+from serving.scoring.scored_columns import score_accounts
 from serving.scoring.scores_file.file_columns import UNTOUCHED_COLUMNS
-
-CATALOGUE = {feature.name: feature for feature in catalogue().features}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def score(frame):
         return score_accounts(
             rows,
             models,
-            catalogue=CATALOGUE,
+            catalogue=catalogue(),
             formula=FORMULAS["balanced"],
             now=as_of + timedelta(days=days_later),
             max_age=timedelta(days=35),
@@ -103,11 +102,12 @@ def test_tiers_start_at_zero_and_rise():
     ],
 )
 def test_the_lower_edge_belongs_to_the_tier(probability, tier):
-    assert risk_tier(probability, 0.1) == tier
+    [code] = risk_tiers(np.array([probability], float), np.array([0.1]))
+    assert (None if code == NONE else RISK_TIERS[code].name) == tier
 
 
 def test_without_a_base_rate_there_is_no_tier():
-    assert risk_tier(0.4, None) is None
+    assert risk_tiers(np.array([0.4]), np.array([np.nan])).tolist() == [NONE]
 
 
 def test_the_model_answers_with_what_the_bundle_says(score, all_models, frame, churn_bundle):

@@ -10,9 +10,8 @@ from features.health.score import FORMULAS
 from features.store.feast import WorkspaceFeatures
 from serving.pages.views.outlooks_view import FAR_HORIZONS, OutlookLine, outlook_lines
 from serving.scoring.models_served import champions
-from serving.scoring.score import AccountScore, HorizonProbability, score_accounts
-
-CATALOGUE = {feature.name: feature for feature in catalogue().features}
+from serving.scoring.score import AccountScore, HorizonProbability
+from serving.scoring.scored_columns import score_accounts
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def scored(shared_workspace, models):
         return score_accounts(
             frame,
             using,
-            catalogue=CATALOGUE,
+            catalogue=catalogue(),
             formula=FORMULAS["balanced"],
             now=frame["as_of"][0] + timedelta(days=days_later),
             max_age=timedelta(days=35),

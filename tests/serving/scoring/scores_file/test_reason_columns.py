@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from scores_one_by_one import reasons_one_by_one
 
 from features.catalogue.catalogue import catalogue
-from serving.scoring.explanations import MOST_REASONS, PeerGroup, Peers, model_reasons
-from serving.scoring.scores_file.reason_columns import NONE, Themes, Wording
+from serving.scoring.explanations import MOST_REASONS, PeerGroup, Peers
+from serving.scoring.reason_themes import Themes
+from serving.scoring.score import NONE
+from serving.scoring.scores_file.reason_columns import Wording
 
 CATALOGUE = catalogue().by_name
 NAMES = (*tuple(CATALOGUE)[::2], "not_declared", "another_one")
@@ -28,7 +31,7 @@ def one_by_one(points, values, most):
         name: None if value != value else float(value)
         for name, value in zip(NAMES, values, strict=True)
     }
-    return model_reasons(NAMES, points, 0.1, known, CATALOGUE, (GROUP,)).top(most)
+    return reasons_one_by_one(NAMES, points, 0.1, known, CATALOGUE, (GROUP,)).top(most)
 
 
 @pytest.mark.parametrize("most", [1, 5, 15])

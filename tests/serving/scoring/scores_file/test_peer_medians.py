@@ -8,7 +8,7 @@ import pytest
 
 from features.catalogue.catalogue import catalogue
 from serving.scoring.explanations import PEER_GROUPS, peers_of
-from serving.scoring.peer_medians import peers_in_file
+from serving.scoring.scores_file.peer_medians import peers_in_file
 
 CATALOGUE = {feature.name: feature for feature in catalogue().features}
 NAMES = ("active_days_28d", "errors_28d", "tenure_days", "nps_last")

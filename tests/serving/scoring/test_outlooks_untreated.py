@@ -21,15 +21,15 @@ from registry.bundle.untreated_risk import (
 )
 from registry.store.store import MemoryModelStore
 from serving.scoring.models_served import champions
-from serving.scoring.score import Models, ServedModel, score_accounts
-from serving.scoring.untreated_risk import (
+from serving.scoring.outlooks import (
     BY_FORMULA,
     NOT_LOOKED_AT,
     untouched_lines,
     untouched_outlook,
 )
+from serving.scoring.score import Models, ServedModel
+from serving.scoring.scored_columns import score_accounts
 
-CATALOGUE = {feature.name: feature for feature in catalogue().features}
 SHARE = TouchedShare(
     rows=400,
     touched=100,
@@ -89,7 +89,7 @@ def scored(frame):
         return score_accounts(
             frame,
             models,
-            catalogue=CATALOGUE,
+            catalogue=catalogue(),
             formula=FORMULAS["balanced"],
             now=frame["as_of"][0] + timedelta(days=days_later),
             max_age=timedelta(days=35),

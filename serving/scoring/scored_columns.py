@@ -1,0 +1,566 @@
+"""Scores of a frame of accounts, a column at a time: of one account as of a million.
+
+Each model answers once for all rows; where it does not answer, the health formula does, in the
+same shape and with the reason. The score of one account (``accounts``) and the file of scores are
+read from the same columns. A column is computed when it is first read. Reads no store and asks for
+no clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.catalogue.catalogue import HEALTH_SCORE, Catalogue
+from features.health.score import Health, HealthFormula, score_health
+from registry.bundle.contract import FeatureContractError
+from registry.bundle.metadata import AMOUNT_ERROR
+from registry.outcomes import CHURN, EXPANSION, Outcome, outcome_named
+from serving.scoring.expected_money import MoneyColumns, yearly
+from serving.scoring.explanations import Peers, Reasons, health_reasons, peers_of
+from serving.scoring.reason_themes import Contributions, Themes
+from serving.scoring.score import (
+    ENDED,
+    NONE,
+    OTHER_OUTCOMES,
+    RISK_TIERS,
+    STANDARD_HORIZONS,
+    TIER_HORIZON_DAYS,
+    AccountScore,
+    Columns,
+    HorizonProbability,
+    Models,
+    ServedModel,
+    columns_of,
+    features_of,
+    risk_tiers,
+    sentence,
+    staleness,
+)
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+HAS_ENDED = "the contract has ended"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RefusalColumn:
+    """Why a model does not answer for a row: a code into sentences, ``NONE`` where it answers."""
+
+    codes: Codes
+    sentences: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, rows: int) -> RefusalColumn:
+        """No refusal yet."""
+        return cls(codes=np.full(rows, NONE, np.int64))
+
+    def add(self, where: Mask, why: str) -> None:
+        """Refuse these rows, but for those that were refused before."""
+        free = where & (self.codes == NONE)
+        if free.any():
+            self.codes[free] = len(self.sentences)
+            self.sentences.append(sentence(why))
+
+    @property
+    def answered(self) -> Mask:
+        """The rows that are not refused."""
+        answered: Mask = self.codes == NONE
+        return answered
+
+    def texts(self) -> list[str | None]:
+        """The sentence of each row."""
+        words = [*self.sentences, None]  # the last is that of NONE
+        return [words[code] for code in self.codes.tolist()]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelColumns:
+    """One model's answers. It is given some rows of a frame, and answers for some of those."""
+
+    served: ServedModel
+    matrix: Floats  # of the rows that it is given
+    given: Mask
+    answered: Mask
+    _intervals: dict[int, tuple[Floats, Floats]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    @cached_property
+    def place(self) -> Codes:
+        """Where each row of the frame is in the matrix."""
+        return np.cumsum(self.given) - 1
+
+    @cached_property
+    def raw(self) -> Floats:
+        """The raw score of each row of the matrix."""
+        return self.served.model.raw(self.matrix)
+
+    @cached_property
+    def probability(self) -> Mapping[int, Floats]:
+        """By horizon the probability of each row of the matrix."""
+        model = self.served.model
+        return {h: model.probability(self.matrix, h, raw=self.raw) for h in model.horizons}
+
+    def interval(self, horizon_days: int) -> tuple[Floats, Floats]:
+        """Low and high of a horizon, for each row of the matrix."""
+        if horizon_days not in self._intervals:
+            self._intervals[horizon_days] = self.served.model.probability_interval(
+                self.matrix, horizon_days, raw=self.raw
+            )
+        return self._intervals[horizon_days]
+
+    @cached_property
+    def explained_horizon(self) -> int:
+        """The horizon that the reasons are of."""
+        horizons = self.served.model.horizons
+        return TIER_HORIZON_DAYS if TIER_HORIZON_DAYS in horizons else horizons[-1]
+
+    def points(self) -> tuple[Floats, float]:
+        """What each feature adds to the probability, and what is there before any of them."""
+        return self.served.model.points(self.matrix, self.explained_horizon, raw=self.raw)
+
+    def untreated(self, horizon_days: int) -> tuple[Floats, ...]:
+        """The risk if nobody acts, its low and high; () where it is not known."""
+        known = self.served.model.untouched
+        if known is None or known.shift is None or horizon_days not in known.shift.horizons:
+            return ()
+        bounds = {h: self.interval(h) for h in known.shift.horizons}
+        return known.risk(
+            self.matrix,
+            self.probability,
+            {h: low for h, (low, _) in bounds.items()},
+            {h: high for h, (_, high) in bounds.items()},
+        )[horizon_days]
+
+    def put(self, into: Floats, values: Floats) -> None:
+        """Put values of the matrix's rows into a column of the frame, where the model answers."""
+        into[self.answered] = values[self.place[self.answered]]
+
+    def answers(self) -> Mapping[int, tuple[HorizonProbability, ...]]:
+        """By row of the frame its probabilities, where the model answers."""
+        model, at = self.served.model, self.place[self.answered]
+        columns = [
+            [
+                HorizonProbability(
+                    horizon_days=h, probability=p, low=low, high=high, base_rate=usual
+                )
+                for p, low, high in zip(
+                    self.probability[h][at].tolist(),
+                    *(bound[at].tolist() for bound in self.interval(h)),
+                    strict=True,
+                )
+            ]
+            for h, usual in ((h, float(model.base_rate(h))) for h in model.horizons)
+        ]
+        rows = np.nonzero(self.answered)[0].tolist()
+        return dict(zip(rows, zip(*columns, strict=True), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OutcomeColumns:
+    """What is predicted of one outcome. ``refusals`` says where its own model does not answer."""
+
+    refusals: RefusalColumn
+    answers: tuple[ModelColumns, ...]  # a row is answered by one of them at most
+
+    def probability(self, horizon_days: int) -> Floats:
+        """The probability of each row, NaN where it is unknown."""
+        column = np.full(len(self.refusals.codes), np.nan)
+        for one in self._answering(horizon_days):
+            one.put(column, one.probability[horizon_days])
+        return column
+
+    def interval(self, horizon_days: int) -> tuple[Floats, Floats]:
+        """Low and high of each row, NaN where they are unknown."""
+        low, high = (np.full(len(self.refusals.codes), np.nan) for _ in range(2))
+        for one in self._answering(horizon_days):
+            below, above = one.interval(horizon_days)
+            one.put(low, below)
+            one.put(high, above)
+        return low, high
+
+    def base_rate(self, horizon_days: int) -> Floats:
+        """What is usual by the model that answers, NaN where none does."""
+        column = np.full(len(self.refusals.codes), np.nan)
+        for one in self._answering(horizon_days):
+            column[one.answered] = one.served.model.base_rate(horizon_days)
+        return column
+
+    def _answering(self, horizon_days: int) -> Iterator[ModelColumns]:
+        for one in self.answers:
+            if horizon_days in one.served.model.horizons and one.answered.any():
+                yield one
+
+    def by_row(self) -> dict[int, tuple[HorizonProbability, ...]]:
+        """By row its probabilities, where a model answers."""
+        found: dict[int, tuple[HorizonProbability, ...]] = {}
+        for one in self.answers:
+            if one.answered.any():
+                found.update(one.answers())
+        return found
+
+    def versions(self) -> list[str | None]:
+        """Which model answered for each row."""
+        words: list[str | None] = [None] * len(self.refusals.codes)
+        for one in self.answers:
+            for row in np.nonzero(one.answered)[0].tolist():
+                words[row] = one.served.version
+        return words
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scoring:
+    """What accounts are scored with.
+
+    ``peers`` says what is usual among similar accounts; left out, it is what is usual in the frame
+    that is scored.
+    """
+
+    models: Models
+    catalogue: Catalogue
+    formula: HealthFormula
+    now: datetime
+    max_age: timedelta
+    currency: str
+    peers: Peers | None = None
+
+    def columns(self, frame: pl.DataFrame) -> ScoredColumns:
+        """The scores of all accounts of a snapshot frame, in its order."""
+        return ScoredColumns(
+            scoring=self, frame=frame, names=columns_of(frame, self.catalogue.by_name)
+        )
+
+    def accounts(self, frame: pl.DataFrame) -> list[AccountScore]:
+        """The same, read account by account."""
+        return self.columns(frame).accounts()
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """How each feature is defined now."""
+        return {**self.catalogue.digests, HEALTH_SCORE: self.formula.version}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredColumns:
+    """The scores of the accounts of a frame, a column at a time."""
+
+    scoring: Scoring
+    frame: pl.DataFrame
+    names: Columns
+
+    @cached_property
+    def ended(self) -> Mask:
+        """The accounts whose contract is known to have ended."""
+        return np.array([word == "ended" for word in self._words("contract_status")], bool)
+
+    @cached_property
+    def mrr(self) -> Floats:
+        """Monthly recurring revenue; NaN where it is unknown or the contract has ended."""
+        return np.where(self.ended, np.nan, self._numbers("mrr"))
+
+    @cached_property
+    def churn(self) -> OutcomeColumns:
+        """The probabilities to leave: the model's, where it refuses those of the formula."""
+        models = self.scoring.models
+        refusals = self._refusals(ENDED)
+        of_model = self._model_columns(CHURN.name, models.churn, refusals)
+        asked = ~refusals.answered & ~self.ended
+        by_formula: ModelColumns | None = None
+        if models.churn_formula is not None and asked.any():
+            # the rows of the formula alone: its reasons are those of the health score
+            with contextlib.suppress(FeatureContractError):
+                by_formula = ModelColumns(
+                    served=models.churn_formula,
+                    matrix=self._matrix(models.churn_formula, asked),
+                    given=asked,
+                    answered=asked,
+                )
+        return OutcomeColumns(
+            refusals=refusals, answers=tuple(one for one in (of_model, by_formula) if one)
+        )
+
+    @cached_property
+    def expansion(self) -> OutcomeColumns:
+        """The probabilities to expand before any churn."""
+        return self._outcome(EXPANSION.name, self.scoring.models.expansion)
+
+    @cached_property
+    def others(self) -> Mapping[str, OutcomeColumns]:
+        """The probabilities of the other outcomes."""
+        return {
+            name: self._outcome(name, self.scoring.models.others.get(name))
+            for name in OTHER_OUTCOMES
+        }
+
+    @cached_property
+    def revenue_at_risk(self) -> MoneyColumns:
+        """What the probability to leave within 90 days comes to a year."""
+        return yearly(
+            self.churn.probability(TIER_HORIZON_DAYS),
+            *self.churn.interval(TIER_HORIZON_DAYS),
+            self.mrr,
+        )
+
+    @cached_property
+    def expansion_amount(self) -> Floats:
+        """The usual rise of monthly revenue, given that it rises."""
+        ratio = self._expansion_ratio
+        return np.full(len(self.mrr), np.nan) if ratio is None else self.mrr * ratio
+
+    @cached_property
+    def expansion_amount_error(self) -> float:
+        """The relative standard error of that amount."""
+        ratio = self._expansion_ratio
+        if not ratio:
+            return 0.0
+        return self.expansion.answers[0].served.model.metrics.get(AMOUNT_ERROR, 0.0) / ratio
+
+    @property
+    def _expansion_ratio(self) -> float | None:
+        return next((one.served.model.amount_ratio for one in self.expansion.answers), None)
+
+    @cached_property
+    def expected_expansion(self) -> MoneyColumns:
+        """What the probability to expand within 90 days comes to a year."""
+        return yearly(
+            self.expansion.probability(TIER_HORIZON_DAYS),
+            *self.expansion.interval(TIER_HORIZON_DAYS),
+            self.expansion_amount,
+            relative_error=self.expansion_amount_error,
+        )
+
+    @cached_property
+    def tiers(self) -> Codes:
+        """The risk tier of each account, ``NONE`` where it is unknown."""
+        return risk_tiers(
+            self.churn.probability(TIER_HORIZON_DAYS), self.churn.base_rate(TIER_HORIZON_DAYS)
+        )
+
+    def accounts(self) -> list[AccountScore]:
+        """The score of each account, in the order of the frame."""
+        scoring = self.scoring
+        by_name = scoring.catalogue.by_name
+        peers = peers_of(self.frame, by_name) if scoring.peers is None else scoring.peers
+        churn, growth = self.churn.by_row(), self.expansion.by_row()
+        others = {name: outcome.by_row() for name, outcome in self.others.items()}
+        other_notes = {name: outcome.refusals.texts() for name, outcome in self.others.items()}
+        refusals, no_growth = self.churn.refusals.texts(), self.expansion.refusals.texts()
+        no_expansion = sentence(
+            scoring.models.refusals.get(EXPANSION.name, "there is no expansion model")
+        )
+        unknown = tuple(
+            HorizonProbability(horizon_days=h, probability=None) for h in self._usual_horizons
+        )
+        tiers: list[str | None] = [*(tier.name for tier in RISK_TIERS), None]
+        why_risk, why_growth = self._explained(self.churn), self._explained(self.expansion)
+        columns = zip(
+            self.frame.iter_rows(named=True),
+            self.churn.versions(),
+            refusals,
+            no_growth,
+            self.tiers.tolist(),
+            _known(self.mrr),
+            zip(*map(_known, self.revenue_at_risk), strict=True),
+            zip(*map(_known, self.expected_expansion), strict=True),
+            _known(self.expansion_amount),
+            strict=True,
+        )
+        scores = []
+        for row, (
+            values, version, refusal, not_growing, tier, mrr, at_risk, rise, amount
+        ) in enumerate(columns):  # fmt: skip
+            features = features_of(values, self.names)
+            attributes = {name: values[name] for name in self.names.attributes}
+            health = partial(score_health, scoring.formula, features)
+            growing = growth.get(row, ())
+            grows = any(one.horizon_days == TIER_HORIZON_DAYS for one in growing)
+            say = partial(
+                _say_reasons,
+                features=features,
+                attributes=attributes,
+                catalogue=scoring.catalogue,
+                peers=peers,
+            )
+            scores.append(
+                AccountScore(
+                    account_id=values["account_id"],
+                    as_of=values["as_of"],
+                    source="model" if refusal is None else "health_formula",
+                    degraded=refusal,
+                    model_version=version,
+                    formula=scoring.formula.id,
+                    churn=churn.get(row, unknown),
+                    growth=growing,
+                    expansion_note=None if grows else not_growing or no_expansion,
+                    risk_tier=tiers[tier],
+                    mrr=mrr,
+                    revenue_at_risk=at_risk[0],
+                    revenue_at_risk_low=at_risk[1],
+                    revenue_at_risk_high=at_risk[2],
+                    expected_expansion=rise[0],
+                    expected_expansion_low=rise[1],
+                    expected_expansion_high=rise[2],
+                    expansion_amount=amount,
+                    expansion_amount_error=self.expansion_amount_error,
+                    currency=scoring.currency,
+                    say_health=health,
+                    say_reasons=(
+                        partial(_say_health_reasons, health)
+                        if refusal is not None or why_risk is None
+                        else partial(say, why_risk[0], int(why_risk[1][row]))
+                    ),
+                    say_expansion_reasons=(
+                        partial(say, why_growth[0], int(why_growth[1][row]))
+                        if grows and why_growth is not None
+                        else None
+                    ),
+                    attributes=attributes,
+                    features=features,
+                    others={name: found[row][-1] for name, found in others.items() if row in found},
+                    other_notes={
+                        name: note
+                        for name, notes in other_notes.items()
+                        if (note := notes[row]) is not None
+                    },
+                )
+            )
+        return scores
+
+    @property
+    def _usual_horizons(self) -> Sequence[int]:
+        """The horizons that are left unknown where no model answers."""
+        served = [one.served for one in self.churn.answers]
+        if not served and self.scoring.models.churn_formula is not None:
+            served = [self.scoring.models.churn_formula]
+        return served[0].model.horizons if served else STANDARD_HORIZONS
+
+    def _explained(self, outcome: OutcomeColumns) -> tuple[Contributions, Codes] | None:
+        """What the outcome's own model says of its reasons, and where each row is in that."""
+        for one in outcome.answers[:1]:
+            if (one.answered & outcome.refusals.answered).any():
+                points, start = one.points()
+                themes = Themes.of(one.served.model.contract.names, self.scoring.catalogue.by_name)
+                return Contributions(themes=themes, points=points, start=float(start)), one.place
+        return None
+
+    def _outcome(self, label: str, served: ServedModel | None) -> OutcomeColumns:
+        refusals = self._refusals(HAS_ENDED)
+        self._refuse_others(outcome_named(label), refusals)
+        found = self._model_columns(label, served, refusals)
+        return OutcomeColumns(refusals=refusals, answers=() if found is None else (found,))
+
+    def _refusals(self, ended: str) -> RefusalColumn:
+        """Where no model is asked: the contract has ended, or the features are too old."""
+        refusals = RefusalColumn.of(self.frame.height)
+        refusals.add(self.ended, ended)
+        moments = self.frame["as_of"]
+        for moment in moments.unique():
+            old = staleness(moment, self.scoring.now, self.scoring.max_age)
+            if old is not None:
+                refusals.add((moments == moment).to_numpy(), old)
+        return refusals
+
+    def _refuse_others(self, outcome: Outcome, refusals: RefusalColumn) -> None:
+        """Leave out the accounts that the outcome is not asked about."""
+        if outcome.cohort == "in_use":
+            idle = self._numbers("days_since_activity")
+            for days in np.unique(idle[idle > outcome.silence_days]):
+                refusals.add(idle == days, f"it has been silent for {days:.0f} days already")
+        if outcome.cohort == "trial":
+            status = self._words("contract_status")
+            no_trial = np.array([word != "trial" for word in status], bool)
+            refusals.add(no_trial, "it is not in a trial")
+
+    def _model_columns(
+        self, label: str, served: ServedModel | None, refusals: RefusalColumn
+    ) -> ModelColumns | None:
+        """A model's answers for all rows; None, and all rows refused, where it gives none."""
+        models, every = self.scoring.models, np.ones(self.frame.height, bool)
+        unread = models.refusals.get(label, f"there is no {label.replace('_', ' ')} model")
+        if served is None:
+            refusals.add(every, unread)
+            return None
+        try:
+            matrix = self._matrix(served, every)
+        except FeatureContractError as error:
+            refusals.add(every, f"{served.version} can not read these features: {error}")
+            return None
+        if models.withheld.get(label):
+            segments = self._words("segment")
+            for segment in dict.fromkeys(segments):
+                withheld = models.withheld_from(label, {"segment": segment})
+                if withheld is not None:
+                    refusals.add(np.array([one == segment for one in segments], bool), withheld)
+        return ModelColumns(served=served, matrix=matrix, given=every, answered=refusals.answered)
+
+    def _matrix(self, served: ServedModel, given: Mask) -> Floats:
+        """The rows that a model is given, as it reads them."""
+        rows = self.frame if given.all() else self.frame.filter(given)
+        return served.model.contract.matrix(rows, digests=self.scoring.digests)
+
+    def _words(self, attribute: str) -> list[str | None]:
+        if attribute not in self.names.attributes:
+            return [None] * self.frame.height
+        return self.frame[attribute].to_list()
+
+    def _numbers(self, feature: str) -> Floats:
+        if feature not in self.names.features:
+            return np.full(self.frame.height, np.nan)
+        return self.frame[feature].cast(pl.Float64).to_numpy()
+
+
+def score_accounts(
+    frame: pl.DataFrame,
+    models: Models,
+    *,
+    catalogue: Catalogue,
+    formula: HealthFormula,
+    now: datetime,
+    max_age: timedelta,
+    currency: str,
+    peers: Peers | None = None,
+) -> list[AccountScore]:
+    """The scores of all accounts of a snapshot frame, in its order.
+
+    ``peers`` says what is usual among similar accounts where the frame is a part of a snapshot.
+    """
+    return Scoring(
+        models=models,
+        catalogue=catalogue,
+        formula=formula,
+        now=now,
+        max_age=max_age,
+        currency=currency,
+        peers=peers,
+    ).accounts(frame)
+
+
+def _known(values: Floats) -> list[float | None]:
+    """The values of a column, None where they are unknown."""
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _say_reasons(
+    contributions: Contributions,
+    row: int,
+    *,
+    features: Mapping[str, float | None],
+    attributes: Mapping[str, str | None],
+    catalogue: Catalogue,
+    peers: Peers,
+) -> Reasons:
+    return contributions.reasons(row, features, catalogue.by_name, peers.of(attributes))
+
+
+def _say_health_reasons(say_health: partial[Health]) -> Reasons:
+    return health_reasons(say_health())
