@@ -171,7 +171,7 @@ def test_a_stage_that_all_came_to_changes_nothing_and_that_is_said(folder: Path)
         (
             ("lottery.csv", "--asked", "asked.csv", *WORDS, "--stage", "seen"),
             3,
-            "'seen' can not be a stage of lottery.csv",
+            "'seen' cannot be a stage of lottery.csv",
         ),
         (
             ("lottery.csv", "--asked", "asked.csv", *WORDS, "--no-action", "call"),

@@ -194,9 +194,9 @@ def test_what_the_playbook_no_longer_has_waits_like_a_contact(world: World) -> N
     [
         ({**question(), "version": 4}, "has version 4; this Keepwell reads 1, 2, 3"),
         ({}, "has version None"),
-        ({**question(), "limits": {}}, "can not be read .KeyError: 'quiet_hours'"),
+        ({**question(), "limits": {}}, "cannot be read .KeyError: 'quiet_hours'"),
         (question() | {"state": {"time_zone": "Mars/Olympus"}}, "'Mars/Olympus', which is no IANA"),
-        (question() | {"limits": {"quiet_hours": [20], "time_zone": None}}, "can not be read"),
+        (question() | {"limits": {"quiet_hours": [20], "time_zone": None}}, "cannot be read"),
     ],
     ids=["newer", "none", "no hours", "no such zone", "one hour"],
 )
