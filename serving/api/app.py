@@ -1,4 +1,4 @@
-"""This module is about the application: the routes around one desk, and the gate in front.
+"""The application: the routes around the state of one workspace, and the gate in front.
 
 ``create_app`` takes everything it needs; nothing is opened or read when the module is imported.
 """
@@ -43,7 +43,7 @@ from serving.pages.frame import AnswerProblemToPeople, Templates
 from serving.problems import KEY_HEADER, LONGEST_KEY
 from serving.settings import ServiceSettings
 from serving.state.refresh import FreshScores
-from serving.state.state import Desk, open_desk
+from serving.state.state import ServiceState, open_service
 from serving.text_format import INTERVAL_COVERS
 from serving.webhooks.secret_encryption import Seal
 from serving.webhooks.sending import Sender, keep_sending
@@ -94,26 +94,26 @@ def create_app(
     It scores every account once at the start, and again when a snapshot, a champion or a setting
     changes.
     """
-    desk = open_desk(
+    service = open_service(
         workspace,
         store=store,
         now=now,
         wall_clock=wall_clock or now,
         settings=settings or ServiceSettings(),
     )
-    fresh = FreshScores(desk)
-    desk.refresh()
+    fresh = FreshScores(service)
+    service.refresh()
     templates = Templates(workspace.settings.tenant)
 
     @contextlib.asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
         sys.setswitchinterval(SWITCH_SECONDS)
         tasks = [
-            asyncio.create_task(_keep_fresh(desk, refresh_seconds)),
-            asyncio.create_task(_keep_up(desk, fresh)),
+            asyncio.create_task(_keep_fresh(service, refresh_seconds)),
+            asyncio.create_task(_keep_up(service, fresh)),
         ]
-        if wall_clock is not None and desk.settings.webhooks.hosts:
-            tasks.append(asyncio.create_task(_send_webhooks(desk)))
+        if wall_clock is not None and service.settings.webhooks.hosts:
+            tasks.append(asyncio.create_task(_send_webhooks(service)))
         try:
             yield
         finally:
@@ -122,7 +122,7 @@ def create_app(
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             fresh.close()
-            desk.close()
+            service.close()
 
     app = KeepwellApp(
         title="Keepwell",
@@ -132,7 +132,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.desk = desk
+    app.state.service = service
     app.state.templates = templates
     app.state.plan_turns = Turns(MOST_PLANS_AT_ONCE, what="plans")
     for module in (
@@ -153,10 +153,10 @@ def create_app(
     tuple(iter_route_contexts(app.routes))  # makes them now, and not while threads ask for them
     install_problems(app, AnswerProblemToPeople(templates))
     app.add_middleware(
-        IdempotencyMiddleware, keys=RequestKeys(desk.ledger.database), clock=desk.wall_clock
+        IdempotencyMiddleware, keys=RequestKeys(service.ledger.database), clock=service.wall_clock
     )
-    app.add_middleware(Gate, settings=desk.settings, keys=desk.keys, clock=desk.wall_clock)
-    app.add_middleware(Measured, metrics=desk.metrics)
+    app.add_middleware(Gate, settings=service.settings, keys=service.keys, clock=service.wall_clock)
+    app.add_middleware(Measured, metrics=service.metrics)
     return app
 
 
@@ -196,42 +196,42 @@ def _say_the_key(operation: dict[str, Any], need: Need | None) -> None:
         del operation["parameters"]
 
 
-async def _keep_fresh(desk: Desk, seconds: float) -> None:
+async def _keep_fresh(service: ServiceState, seconds: float) -> None:
     """Look again and again whether anything changed; a failure is told and tried again."""
     while True:
         await asyncio.sleep(seconds)
         try:
-            await run_in_threadpool(desk.refresh)
-            await run_in_threadpool(desk.deliver)
+            await run_in_threadpool(service.refresh)
+            await run_in_threadpool(service.deliver)
         except Exception:
-            desk.metrics.refresh_failures.inc()
+            service.metrics.refresh_failures.inc()
             log.exception("scoring anew failed; the portfolio of before goes on serving")
 
 
-async def _send_webhooks(desk: Desk) -> None:
+async def _send_webhooks(service: ServiceState) -> None:
     """Tell other programs what the ledger holds, until this is cancelled."""
-    where = desk.settings.ledger_url or desk.workspace.root / OUTBOX_FILE
-    seal = Seal(desk.workspace.root, desk.settings.webhook_key)
+    where = service.settings.ledger_url or service.workspace.root / OUTBOX_FILE
+    seal = Seal(service.workspace.root, service.settings.webhook_key)
     with contextlib.closing(Outbox(where, seal)) as outbox:
         await keep_sending(
             Sender(
-                ledger=desk.ledger.database,
+                ledger=service.ledger.database,
                 outbox=outbox,
-                clock=lambda: desk.wall_clock().timestamp(),
+                clock=lambda: service.wall_clock().timestamp(),
                 rng=np.random.default_rng(),
                 holder=secrets.token_hex(8),
-                allowed=desk.settings.webhooks,
+                allowed=service.settings.webhooks,
             )
         )
 
 
-async def _keep_up(desk: Desk, fresh: FreshScores) -> None:
+async def _keep_up(service: ServiceState, fresh: FreshScores) -> None:
     """Score the accounts that new events touch; a failure is told and tried again."""
     while True:
         try:
             if await run_in_threadpool(fresh.step) is None:
                 await asyncio.sleep(LOOK_SECONDS)
         except Exception:
-            desk.metrics.refresh_failures.inc()
+            service.metrics.refresh_failures.inc()
             log.exception("scoring touched accounts failed; their older scores go on serving")
             await asyncio.sleep(REFRESH_SECONDS)

@@ -1,6 +1,6 @@
-"""This module is about how a route reaches the desk, and who asks: by dependency.
+"""What a route depends on: the state of the service, and who asks.
 
-The desk that a route is given holds the accounts within its caller's reach and no others.
+The state that a route is given holds the accounts within its caller's reach and no others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from serving.ledger.errors import UnknownDecisionError
 from serving.ledger.idempotency import OpenRequest
 from serving.scoring.families import Family, family_of
 from serving.scoring.portfolio import Portfolio
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 
 
 async def caller_at(request: Request) -> Caller:
@@ -29,15 +29,15 @@ async def caller_at(request: Request) -> Caller:
 AtCaller = Annotated[Caller, Depends(caller_at)]
 
 
-async def desk_of(request: Request, caller: AtCaller) -> Desk:
-    """The desk that the application was made with, as far as the caller reaches.
+async def service_of(request: Request, caller: AtCaller) -> ServiceState:
+    """The state that the application was made with, as far as the caller reaches.
 
     Raises:
         UnknownDecisionError: the address names a decision about an account beyond that.
     """
-    desk = request.app.state.desk
-    assert isinstance(desk, Desk)
-    seen = desk.within(caller.reach)
+    service = request.app.state.service
+    assert isinstance(service, ServiceState)
+    seen = service.within(caller.reach)
     work = getattr(request.state, "open_request", None)
     if isinstance(work, OpenRequest):
         seen = seen.for_request(work)
@@ -47,22 +47,22 @@ async def desk_of(request: Request, caller: AtCaller) -> Desk:
     return seen
 
 
-def _check_reached(desk: Desk, decision_id: str) -> None:
-    if desk.ledger.decision(decision_id).account_id not in desk.portfolio.by_id:
+def _check_reached(service: ServiceState, decision_id: str) -> None:
+    if service.ledger.decision(decision_id).account_id not in service.portfolio.by_id:
         raise UnknownDecisionError("No decision with this id was stored.")
 
 
-def family_at(desk: Desk, portfolio: Portfolio, account_id: str) -> Family | None:
-    """What an account of a portfolio of this desk and all below it come to."""
+def family_at(service: ServiceState, portfolio: Portfolio, account_id: str) -> Family | None:
+    """What an account of a portfolio and all below it come to."""
     return family_of(
         account_id,
         portfolio.families,
         portfolio.by_id,
-        catalogue(desk.workspace.settings.use_names),
+        catalogue(service.workspace.settings.use_names),
     )
 
 
-AtDesk = Annotated[Desk, Depends(desk_of)]
+AtService = Annotated[ServiceState, Depends(service_of)]
 
 PROBLEM_STATUSES = {
     400: "The request can not be read.",

@@ -18,10 +18,12 @@ from serving.ledger.errors import HeldBackError, QuietHoursError
 from serving.ledger.ledger import Decision
 from serving.recommendations.recommend import facts_now
 from serving.scoring.alerts import ALERT_WORDS
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 
 
-def find_rule_against(desk: Desk, decision: Decision) -> HeldBackError | QuietHoursError | None:
+def find_rule_against(
+    service: ServiceState, decision: Decision
+) -> HeldBackError | QuietHoursError | None:
     """Why a rule would hold the decided action back now, as the refusal; None if none would.
 
     What is known of this decision itself does not count: it was not carried out, or the ledger
@@ -30,21 +32,21 @@ def find_rule_against(desk: Desk, decision: Decision) -> HeldBackError | QuietHo
     Raises:
         NotReadyError: no account has been scored yet.
     """
-    score = desk.portfolio.by_id.get(decision.account_id)
+    score = service.portfolio.by_id.get(decision.account_id)
     if score is None:
         return None
-    facts = facts_now(desk, [score.account_id]).get(score.account_id, NO_FACTS)
+    facts = facts_now(service, [score.account_id]).get(score.account_id, NO_FACTS)
     others = {name: past for name, past in facts.history.items() if name != decision.decision_id}
-    features, asked_at = catalogue(desk.workspace.settings.use_names), desk.wall_clock()
+    features, asked_at = catalogue(service.workspace.settings.use_names), service.wall_clock()
     asked = question(
         score,
         replace(facts, history=others),
-        desk.portfolio.alerts.of(score.account_id),
-        limits=desk.limits.current(),
-        now=desk.now(),
+        service.portfolio.alerts.of(score.account_id),
+        limits=service.limits.current(),
+        now=service.now(),
         asked_at=asked_at,
-        evidence=desk.measured.current(),
-        rules=desk.chance,
+        evidence=service.measured.current(),
+        rules=service.chance,
     )
     rule = asked.rule_against(
         decision.action,

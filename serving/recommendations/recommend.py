@@ -31,7 +31,7 @@ from serving.ledger.replay.replay import SharedInputs, shared_inputs
 from serving.ledger.snoozes import read_snoozes
 from serving.scoring.alerts import ALERT_WORDS, WarningSigns
 from serving.scoring.score import AccountScore
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 from serving.timeline.store import JUST_NOW
 
 
@@ -58,17 +58,19 @@ class Proposals:
         return tuple(zip(self.decided, stored, strict=True))
 
 
-def propose(desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str) -> Proposals:
+def propose(
+    service: ServiceState, scores: Sequence[AccountScore], *, proposed_by: str
+) -> Proposals:
     """Recommend for each account now; the proposals can be stored as decisions."""
-    shared = _in_common(desk.workspace.settings.use_names)
-    decided = decide(desk, scores, proposed_by=proposed_by, shared=shared.digest)
+    shared = _in_common(service.workspace.settings.use_names)
+    decided = decide(service, scores, proposed_by=proposed_by, shared=shared.digest)
     return Proposals(
         decided=decided, new=NewDecisions(one.decision for one in decided), shared=shared
     )
 
 
 def decide_and_store(
-    desk: Desk, scores: Sequence[AccountScore], *, proposed_by: str
+    service: ServiceState, scores: Sequence[AccountScore], *, proposed_by: str
 ) -> tuple[tuple[ProposedDecision, Decision], ...]:
     """Recommend for each account now, and store the decisions: they are on disk when this
     returns.
@@ -76,8 +78,8 @@ def decide_and_store(
     Raises:
         LedgerUnreachableError: it can not be stored, and so is no decision.
     """
-    proposals = propose(desk, scores, proposed_by=proposed_by)
-    with desk.ledger.transaction() as change:
+    proposals = propose(service, scores, proposed_by=proposed_by)
+    with service.ledger.transaction() as change:
         return proposals.store(change)
 
 
@@ -87,7 +89,7 @@ def _in_common(use_names: tuple[str, ...]) -> SharedInputs:
 
 
 def decide(
-    desk: Desk,
+    service: ServiceState,
     scores: Sequence[AccountScore],
     *,
     proposed_by: str | None = None,
@@ -100,28 +102,31 @@ def decide(
     Where the ledger can not be reached, outcomes and what was put off are missing as far as the
     timeline has not heard of them.
     """
-    asked_at, limits = desk.wall_clock(), desk.limits.current()
-    facts = facts_now(desk, [score.account_id for score in scores])
+    asked_at, limits = service.wall_clock(), service.limits.current()
+    facts = facts_now(service, [score.account_id for score in scores])
     return decide_on(
         scores,
         facts=facts,
-        alerts=desk.portfolio.alerts,
-        features=catalogue(desk.workspace.settings.use_names),
-        now=desk.now(),
+        alerts=service.portfolio.alerts,
+        features=catalogue(service.workspace.settings.use_names),
+        now=service.now(),
         asked_at=asked_at,
-        evidence=desk.measured.current(),
-        rules=desk.chance,
+        evidence=service.measured.current(),
+        rules=service.chance,
         proposed_by=proposed_by,
         shared=shared,
         limits=at_any_hour(limits) if over_days else limits,
     )
 
 
-def facts_now(desk: Desk, account_ids: Sequence[str]) -> dict[str, PolicyFacts]:
+def facts_now(service: ServiceState, account_ids: Sequence[str]) -> dict[str, PolicyFacts]:
     """The facts that the policy reads about these accounts, from their timelines and from the
     ledger, which knows of new ones first. Accounts without any event are absent."""
-    facts = desk.facts.of(account_ids, as_of=desk.now() + JUST_NOW)
-    with contextlib.suppress(LedgerUnreachableError), desk.ledger.database.reading() as connection:
+    facts = service.facts.of(account_ids, as_of=service.now() + JUST_NOW)
+    with (
+        contextlib.suppress(LedgerUnreachableError),
+        service.ledger.database.reading() as connection,
+    ):
         for account_id, outcomes in outcomes_in(connection, account_ids).items():
             facts[account_id] = add_outcomes(facts.get(account_id, NO_FACTS), outcomes)
         for account_id, put_off in read_snoozes(connection, account_ids).items():

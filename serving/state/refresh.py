@@ -8,18 +8,18 @@ portfolio in one step.
 from __future__ import annotations
 
 from features.streaming.refresh import TouchedAccounts
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 
 
 class FreshScores:
-    """Keeps the portfolio of a desk up with the events that come in.
+    """Keeps the portfolio of a service up with the events that come in.
 
     To be made before the first refresh, so that nothing falls in between.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._touched = TouchedAccounts(desk.workspace)
+    def __init__(self, service: ServiceState) -> None:
+        self._service = service
+        self._touched = TouchedAccounts(service.workspace)
         self._number = self._touched.newest_number()
 
     def close(self) -> None:
@@ -35,8 +35,8 @@ class FreshScores:
 
     def step(self) -> int | None:
         """Score some of what was touched; how many, None where nothing is left to do."""
-        desk = self._desk
-        own = self._touched.step(moment=desk.now(), publish=desk.features.publish)
+        service = self._service
+        own = self._touched.step(moment=service.now(), publish=service.features.publish)
         if (
             own is not None and not own.frame.is_empty() and own.number == self._number + 1
         ):  # nobody else has published in between
@@ -45,8 +45,8 @@ class FreshScores:
             accounts, number = self._touched.published_since(self._number)
             if own is None and not accounts:
                 return None
-            frame = desk.features.online(accounts)
+            frame = service.features.online(accounts)
         if not frame.is_empty():
-            desk.live.exchange(lambda portfolio: desk.rescored(portfolio, frame))
+            service.live.exchange(lambda portfolio: service.rescored(portfolio, frame))
         self._number = number
         return frame.height

@@ -1,4 +1,4 @@
-"""This module is about the desk: the one object that holds what the routes need to answer.
+"""The state of the service: the one object that holds what the routes need to answer.
 
 It opens the parts of a workspace once, makes portfolios from them, and is handed to the
 application. No module keeps state of its own.
@@ -61,7 +61,7 @@ log = logging.getLogger("keepwell.serving")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class ServiceState:
     """The parts of one workspace, opened, and the clocks to ask them by.
 
     ``now`` is on the time of the data, which stands still between exports; ``wall_clock`` runs.
@@ -80,7 +80,9 @@ class Desk:
     limits: CurrentLimits
     reach: Reach | None = None
     chance: ExplorationSettings | None = None
-    whole: Desk | None = None  # the desk of which this is a view; it makes what both hold
+    whole: ServiceState | None = (
+        None  # the service of which this is a view; it makes what both hold
+    )
 
     @cached_property
     def live(self) -> LivePortfolio:
@@ -108,12 +110,12 @@ class Desk:
         """The portfolio as it is now, within reach, or NotReadyError."""
         return self.live.current().within(self.reach)
 
-    def within(self, reach: Reach | None) -> Desk:
-        """This desk to somebody who reaches only some accounts: it holds no others."""
+    def within(self, reach: Reach | None) -> ServiceState:
+        """The state for somebody who reaches only some accounts: it holds no others."""
         return self if reach is None else replace(self, reach=reach, whole=self.whole or self)
 
-    def for_request(self, request: OpenRequest) -> Desk:
-        """This desk to one request under an Idempotency-Key: its changes are noted with the key."""
+    def for_request(self, request: OpenRequest) -> ServiceState:
+        """This service to one request under an Idempotency-Key: its changes are noted with the key."""
         ledger = self.ledger.for_request(request)
         return replace(self, ledger=ledger, whole=self.whole or self)
 
@@ -270,14 +272,14 @@ class Desk:
         )
 
 
-def open_desk(
+def open_service(
     workspace: Workspace,
     *,
     store: ModelStore,
     now: Callable[[], datetime],
     wall_clock: Callable[[], datetime],
     settings: ServiceSettings,
-) -> Desk:
+) -> ServiceState:
     """Open the parts of a workspace.
 
     Raises:
@@ -289,7 +291,7 @@ def open_desk(
     load_validated_playbook(catalogue(workspace.settings.use_names).by_name)
     keys = ApiKeys(workspace.root, pepper=settings.key_pepper)
     keys.all()
-    return Desk(
+    return ServiceState(
         keys=keys,
         workspace=workspace,
         store=store,

@@ -26,7 +26,7 @@ from serving.api.app import create_app
 from serving.api.garbage_collection import leave_loaded_alone
 from serving.recommendations.recommend import decide, decide_and_store
 from serving.settings import ServiceSettings
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 
 pytestmark = pytest.mark.bench
 
@@ -155,26 +155,26 @@ def test_decisions_at_a_rate_and_in_one_call(service: tuple[str, int], tmp_path:
     app = create_app(
         workspace, store=make_store(workspace), now=lambda: AS_OF, settings=ServiceSettings()
     )
-    desk = app.state.desk
-    assert isinstance(desk, Desk)
-    there = [score for score in desk.portfolio.scores if not score.has_left]
+    service = app.state.service
+    assert isinstance(service, ServiceState)
+    there = [score for score in service.portfolio.scores if not score.has_left]
     many = [
         replace(score, account_id=f"copy-{number}")
         for number, score in zip(range(BATCH), itertools.cycle(there), strict=False)
     ]
     cpu, wall = time.process_time(), time.perf_counter()
-    stored = decide_and_store(desk, many, proposed_by="bench")
+    stored = decide_and_store(service, many, proposed_by="bench")
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     assert len(stored) == BATCH
     one = there[:1]
-    asking = cpu_of(lambda: decide(desk, one), 50)
+    asking = cpu_of(lambda: decide(service, one), 50)
     storing = cpu_of(
-        lambda: desk.ledger.append_decisions(
+        lambda: service.ledger.append_decisions(
             [replace(stored[0][1], decision_id=os.urandom(8).hex())]
         ),
         50,
     )
-    desk.close()
+    service.close()
 
     write_section(
         "Decisions, written durably",

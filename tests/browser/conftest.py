@@ -16,4 +16,4 @@ def served_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     workspace = make_workspace(tmp_path_factory.mktemp("browser") / "company", more=family_events())
     app = create_app(workspace, store=make_store(workspace), now=lambda: AS_OF)
     yield app
-    app.state.desk.close()
+    app.state.service.close()

@@ -50,7 +50,7 @@ def browser() -> Iterator[WebDriver]:
     driver.quit()
 
 
-@pytest.fixture(params=[WIDE, NARROW], ids=["desk", "phone"])
+@pytest.fixture(params=[WIDE, NARROW], ids=["service", "phone"])
 def portfolio(request, browser, address) -> WebDriver:
     browser.set_window_size(*request.param)
     browser.get(f"{address}/")

@@ -131,7 +131,7 @@ def main(folder: Path) -> None:
         pages = {who: client.get(f"/accounts/{id}").text for who, id in asked.items()}
         models = client.get("/models").text
         document = client.get("/openapi.json").json()
-    app.state.desk.close()
+    app.state.service.close()
     told = {
         "offered": [one.value for one in OutcomeName],
         "stored": list(OUTCOME_OF_MODEL),

@@ -92,7 +92,7 @@ def client_maker() -> Iterator[MakeClient]:
 
     yield make
     for app in apps:
-        app.state.desk.close()
+        app.state.service.close()
 
 
 @pytest.fixture

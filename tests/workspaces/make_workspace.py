@@ -85,7 +85,7 @@ hours = 2
 id = "csm_01"
 hours = 1
 [[pool]]
-id = "desk"
+id = "service"
 hours = 1
 skills = ["csm", "support", "billing"]
 """

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from serving.api.dependencies import AtDesk, family_at, problems
+from serving.api.dependencies import AtService, family_at, problems
 from serving.api.schemas.accounts import (
     ACCOUNT_ANSWER,
     AccountAnswer,
@@ -93,13 +93,13 @@ class TimelineQuery(BaseModel):
 
 
 @router.get("/accounts", summary="Accounts by revenue at risk", responses=problems(401, 422, 503))
-def list_accounts(desk: AtDesk, query: Annotated[AccountsQuery, Query()]) -> AccountsAnswer:
+def list_accounts(service: AtService, query: Annotated[AccountsQuery, Query()]) -> AccountsAnswer:
     """Accounts with most revenue at risk first; pass `next_cursor` on for the next page."""
-    portfolio = desk.portfolio
-    chosen = portfolio.chosen(query.wanted([band.name for band in desk.formula.bands]))
+    portfolio = service.portfolio
+    chosen = portfolio.chosen(query.wanted([band.name for band in service.formula.bands]))
     page = page_of(chosen, cursor=query.cursor, limit=query.limit)
     total = sum_of(chosen)
-    family = family_at(desk, portfolio, query.parent) if query.parent else None
+    family = family_at(service, portfolio, query.parent) if query.parent else None
     return AccountsAnswer(
         items=[account_row(score) for score in page.scores],
         next_cursor=page.next_cursor,
@@ -118,12 +118,12 @@ def list_accounts(desk: AtDesk, query: Annotated[AccountsQuery, Query()]) -> Acc
     response_model=ACCOUNT_ANSWER,
     responses=problems(401, 404, 422, 503),
 )
-def read_account(desk: AtDesk, account_id: AccountPath) -> AccountAnswer:
+def read_account(service: AtService, account_id: AccountPath) -> AccountAnswer:
     """Everything known of one account: probabilities, health, reasons, features, and what the
     accounts below it come to."""
-    portfolio = desk.portfolio
+    portfolio = service.portfolio
     score = portfolio.account(account_id)
-    return account_answer(score, portfolio, family_at(desk, portfolio, account_id))
+    return account_answer(score, portfolio, family_at(service, portfolio, account_id))
 
 
 @router.get(
@@ -132,10 +132,10 @@ def read_account(desk: AtDesk, account_id: AccountPath) -> AccountAnswer:
     responses=problems(401, 404, 422, 503),
 )
 def read_score(
-    desk: AtDesk, account_id: AccountPath, query: Annotated[ScoreQuery, Query()]
+    service: AtService, account_id: AccountPath, query: Annotated[ScoreQuery, Query()]
 ) -> ScoreAnswer:
     """The score of one account within a horizon, with its source, its reasons and its age."""
-    portfolio = desk.portfolio
+    portfolio = service.portfolio
     return score_answer(portfolio.account(account_id), portfolio, query.horizon_days)
 
 
@@ -145,13 +145,13 @@ def read_score(
     responses=problems(401, 404, 422, 503),
 )
 def read_timeline(
-    desk: AtDesk, account_id: AccountPath, query: Annotated[TimelineQuery, Query()]
+    service: AtService, account_id: AccountPath, query: Annotated[TimelineQuery, Query()]
 ) -> TimelineAnswer:
     """The newest events that are known of an account, newest first, each in words."""
-    portfolio = desk.portfolio
+    portfolio = service.portfolio
     portfolio.account(account_id)
-    now = desk.now()
-    events = desk.timelines.events(
+    now = service.now()
+    events = service.timelines.events(
         account_id, as_of=now + JUST_NOW, since=query.since, most=query.limit
     )
     return TimelineAnswer(
@@ -176,10 +176,10 @@ def read_timeline(
 @router.post(
     "/scores", summary="Scores of several accounts", responses=problems(400, 401, 413, 422, 503)
 )
-def score_several(desk: AtDesk, body: ScoresRequest) -> ScoresAnswer:
+def score_several(service: AtService, body: ScoresRequest) -> ScoresAnswer:
     """The scores of the accounts asked for; ids without one are listed under `unknown`."""
-    portfolio = desk.portfolio
-    check_count("account ids", len(body.account_ids), desk.settings.most_accounts_per_call)
+    portfolio = service.portfolio
+    check_count("account ids", len(body.account_ids), service.settings.most_accounts_per_call)
     asked = list(dict.fromkeys(body.account_ids))
     return ScoresAnswer(
         as_of=portfolio.as_of,

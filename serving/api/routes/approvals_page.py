@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from registry.playbook.playbook import playbook
-from serving.api.dependencies import AtCaller, AtDesk
+from serving.api.dependencies import AtCaller, AtService
 from serving.api.routes.claims import DecisionId, acting
 from serving.api.routes.pages import Word, templates_of
 from serving.api.schemas.claims import ApprovalRequest
@@ -28,7 +28,7 @@ from serving.ledger.pending_approvals import pending_decisions
 from serving.ledger.snoozes import load_snoozes
 from serving.pages.approvals_page import approvals_page
 from serving.problems import FieldProblem, WrongShapeError
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 
 router = APIRouter(include_in_schema=False)
 
@@ -38,16 +38,16 @@ PAGE = "/approvals"
 @router.get(PAGE)
 def show_approvals(
     request: Request,
-    desk: AtDesk,
+    service: AtService,
     caller: AtCaller,
     action: Annotated[Word, Query()] = None,
     segment: Annotated[Word, Query()] = None,
 ) -> Response:
     """What waits for a person, what is stopped, and how far actions may go by themselves."""
-    portfolio, database = desk.portfolio, desk.ledger.database
-    waiting = pending_decisions(database, now=desk.wall_clock(), accounts=portfolio.by_id)
+    portfolio, database = service.portfolio, service.ledger.database
+    waiting = pending_decisions(database, now=service.wall_clock(), accounts=portfolio.by_id)
     put_off = load_snoozes(database, sorted({one.account_id for one in waiting}))
-    clock = desk.wall_clock()
+    clock = service.wall_clock()
     page = approvals_page(
         waiting,
         Controls(database).all(),
@@ -59,24 +59,24 @@ def show_approvals(
             for account, said in put_off.items()
         },
         asked=Scope(action=action, segment=segment),
-        tenant=desk.workspace.settings.tenant,
+        tenant=service.workspace.settings.tenant,
     )
     return templates_of(request).page("approvals.html", page)
 
 
 @router.post("/decisions/{decision_id}/approvals")
 async def decide_on_waiting(
-    request: Request, desk: AtDesk, caller: AtCaller, decision_id: DecisionId
+    request: Request, service: AtService, caller: AtCaller, decision_id: DecisionId
 ) -> Response:
     """Approve or decline what waits, and show what waits then."""
     form = parse_qs((await request.body()).decode("utf-8", errors="replace"), max_num_fields=10)
     await run_in_threadpool(
-        _say, desk, caller, decision_id, {name: values[-1] for name, values in form.items()}
+        _say, service, caller, decision_id, {name: values[-1] for name, values in form.items()}
     )
     return RedirectResponse(PAGE, status_code=303)
 
 
-def _say(desk: Desk, caller: Caller, decision_id: str, form: dict[str, str]) -> None:
+def _say(service: ServiceState, caller: Caller, decision_id: str, form: dict[str, str]) -> None:
     try:
         said = ApprovalRequest.model_validate(
             {name: form.get(name, "").strip() or None for name in ("verdict", "reason", "by")}
@@ -94,11 +94,11 @@ def _say(desk: Desk, caller: Caller, decision_id: str, form: dict[str, str]) -> 
     by = acting(caller, said.by)
     content = json.dumps([decision_id, said.verdict, by, said.reason])
     key = f"page {hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}"
-    Approvals(desk.ledger.database).record(  # sent twice, it is the same word
+    Approvals(service.ledger.database).record(  # sent twice, it is the same word
         decision_id,
         said.verdict,
         by=by,
         reason=said.reason,
         key=caller.own(key),
-        now=desk.wall_clock(),
+        now=service.wall_clock(),
     )

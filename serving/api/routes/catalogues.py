@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 
 from registry.playbook.playbook import playbook
-from serving.api.dependencies import AtDesk, problems
+from serving.api.dependencies import AtService, problems
 from serving.api.schemas.catalogues import (
     EXAMPLE_REPORT,
     ActionsAnswer,
@@ -36,10 +36,10 @@ def list_actions() -> ActionsAnswer:
 
 
 @router.get("/models", summary="The models", responses=problems(401))
-def list_models(desk: AtDesk) -> ModelsAnswer:
+def list_models(service: AtService) -> ModelsAnswer:
     """Every version of every model with its metrics, and which one serves."""
-    rows, refusals = model_rows(desk.store)
-    withheld = withheld_segments(desk.workspace, rows)
+    rows, refusals = model_rows(service.store)
+    withheld = withheld_segments(service.workspace, rows)
     return ModelsAnswer(
         items=[
             ModelAnswer(
@@ -64,7 +64,7 @@ def list_models(desk: AtDesk) -> ModelsAnswer:
 
 
 @router.get("/reports", summary="The reports", responses=problems(401))
-def list_reports(desk: AtDesk) -> ReportsAnswer:
+def list_reports(service: AtService) -> ReportsAnswer:
     """The causal reports of this workspace, newest first."""
     return ReportsAnswer(
         items=[
@@ -76,16 +76,16 @@ def list_reports(desk: AtDesk) -> ReportsAnswer:
                 html=f"/reports/{r.name}" if r.html_file else None,
                 json_url=f"/v1/reports/{r.name}",
             )
-            for r in reports_in(desk.workspace.reports_dir)
+            for r in reports_in(service.workspace.reports_dir)
         ]
     )
 
 
 @router.get("/reports/{name}", summary="One report", responses=problems(401, 404))
 def read_report(
-    desk: AtDesk, name: Annotated[str, Path(max_length=200, examples=[EXAMPLE_REPORT])]
+    service: AtService, name: Annotated[str, Path(max_length=200, examples=[EXAMPLE_REPORT])]
 ) -> dict[str, Any]:
     """A report as it was written, in JSON."""
-    report = report_named(desk.workspace.reports_dir, name)
+    report = report_named(service.workspace.reports_dir, name)
     content: dict[str, Any] = json.loads(report.json_file.read_text(encoding="utf-8"))
     return content

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path
 
 from experiments.policy.recommend import DO_NOTHING
-from serving.api.dependencies import AtCaller, AtDesk, problems
+from serving.api.dependencies import AtCaller, AtService, problems
 from serving.api.schemas.claims import (
     EXAMPLE_CLAIM,
     ApprovalAnswer,
@@ -39,7 +39,7 @@ from serving.ledger.errors import (
 from serving.problems import KEY_HEADER, LONGEST_KEY, FieldProblem, ProblemError, WrongShapeError
 from serving.recommendations.claim_recheck import find_rule_against
 from serving.recommendations.recommend import decide_and_store
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 
 router = APIRouter(prefix="/v1", tags=["carrying out"])
 
@@ -62,13 +62,13 @@ IdempotencyKey = Annotated[
     summary="A decision, and what became of it",
     responses=problems(401, 403, 404, 503),
 )
-def see_decision(desk: AtDesk, decision_id: DecisionId) -> DecisionAnswer:
+def see_decision(service: AtService, decision_id: DecisionId) -> DecisionAnswer:
     """What was decided, until when it is valid, who approved it and who claimed it."""
-    decision = desk.ledger.decision(decision_id)
+    decision = service.ledger.decision(decision_id)
     return decision_answer(
         decision,
-        Claims(desk.ledger.database).of_decision(decision_id, now=desk.wall_clock()),
-        Approvals(desk.ledger.database).of_decision(decision_id),
+        Claims(service.ledger.database).of_decision(decision_id, now=service.wall_clock()),
+        Approvals(service.ledger.database).of_decision(decision_id),
     )
 
 
@@ -79,7 +79,7 @@ def see_decision(desk: AtDesk, decision_id: DecisionId) -> DecisionAnswer:
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 def approve(
-    desk: AtDesk,
+    service: AtService,
     caller: AtCaller,
     decision_id: DecisionId,
     body: ApprovalRequest,
@@ -90,13 +90,13 @@ def approve(
     Whoever asked for the decision can not approve it. Rejecting what goes ahead by itself is the
     veto; whoever is at work on it hears of it at the next heartbeat.
     """
-    approval, _ = Approvals(desk.ledger.database).record(
+    approval, _ = Approvals(service.ledger.database).record(
         decision_id,
         body.verdict,
         by=acting(caller, body.by),
         reason=body.reason,
         key=caller.own(key),
-        now=desk.wall_clock(),
+        now=service.wall_clock(),
     )
     return approval_answer(approval)
 
@@ -108,7 +108,11 @@ def approve(
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 def claim(
-    desk: AtDesk, caller: AtCaller, decision_id: DecisionId, body: ClaimRequest, key: IdempotencyKey
+    service: AtService,
+    caller: AtCaller,
+    decision_id: DecisionId,
+    body: ClaimRequest,
+    key: IdempotencyKey,
 ) -> ClaimAnswer:
     """Take a decision to carry it out, for a lease; nobody else gets it meanwhile.
 
@@ -117,27 +121,27 @@ def claim(
     is not allowed any more or too late is decided again, and the refusal names the new decision.
     """
     try:
-        made, is_new = Claims(desk.ledger.database).claim(
+        made, is_new = Claims(service.ledger.database).claim(
             decision_id,
             by=acting(caller, body.by),
             lease=body.lease,
             key=caller.own(key),
-            now=desk.wall_clock(),
-            held_back=find_rule_against(desk, desk.ledger.decision(decision_id)),
+            now=service.wall_clock(),
+            held_back=find_rule_against(service, service.ledger.decision(decision_id)),
         )
     except (DecisionExpiredError, HeldBackError) as error:
-        raise decided_again(desk, caller, decision_id, error) from error
+        raise decided_again(service, caller, decision_id, error) from error
     if is_new:
-        desk.metrics.claims.labels("claimed").inc()
+        service.metrics.claims.labels("claimed").inc()
     return claim_answer(made)
 
 
 @router.get(
     "/claims/{claim_id}", summary="A claim as it stands now", responses=problems(401, 403, 404, 503)
 )
-def see_claim(desk: AtDesk, claim_id: ClaimId) -> ClaimAnswer:
+def see_claim(service: AtService, claim_id: ClaimId) -> ClaimAnswer:
     """Who holds it, until when, and how it ended."""
-    return claim_answer(within_reach(desk, claim_id))
+    return claim_answer(within_reach(service, claim_id))
 
 
 @router.post(
@@ -146,16 +150,16 @@ def see_claim(desk: AtDesk, claim_id: ClaimId) -> ClaimAnswer:
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 def heartbeat(
-    desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: ClaimRequest, key: IdempotencyKey
+    service: AtService, caller: AtCaller, claim_id: ClaimId, body: ClaimRequest, key: IdempotencyKey
 ) -> ClaimAnswer:
     """Go on for another lease from now. When it is refused, do not go on."""
-    within_reach(desk, claim_id)
-    made, _ = Claims(desk.ledger.database).heartbeat(
+    within_reach(service, claim_id)
+    made, _ = Claims(service.ledger.database).heartbeat(
         claim_id,
         by=acting(caller, body.by),
         lease=body.lease,
         key=caller.own(key),
-        now=desk.wall_clock(),
+        now=service.wall_clock(),
     )
     return claim_answer(made)
 
@@ -166,27 +170,31 @@ def heartbeat(
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 def complete(
-    desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: CompleteRequest, key: IdempotencyKey
+    service: AtService,
+    caller: AtCaller,
+    claim_id: ClaimId,
+    body: CompleteRequest,
+    key: IdempotencyKey,
 ) -> ClaimAnswer:
     """End the claim; the decision is executed, on the timeline as in the ledger.
 
     After the lease it is still heard, unless somebody else has claimed the decision since.
     """
-    within_reach(desk, claim_id)
-    as_of = desk.now()
+    within_reach(service, claim_id)
+    as_of = service.now()
     check_known(body.occurred_at, as_of)
-    made, is_new = Claims(desk.ledger.database).complete(
+    made, is_new = Claims(service.ledger.database).complete(
         claim_id,
         by=acting(caller, body.by),
         key=caller.own(key),
-        now=desk.wall_clock(),
+        now=service.wall_clock(),
         as_of=as_of,
         occurred_at=body.occurred_at,
     )
     if is_new:
-        desk.metrics.claims.labels("completed").inc()
-        desk.metrics.outcomes.labels("executed").inc()
-    desk.deliver()
+        service.metrics.claims.labels("completed").inc()
+        service.metrics.outcomes.labels("executed").inc()
+    service.deliver()
     return claim_answer(made)
 
 
@@ -196,19 +204,19 @@ def complete(
     responses=problems(400, 401, 403, 404, 409, 413, 422, 503),
 )
 def fail(
-    desk: AtDesk, caller: AtCaller, claim_id: ClaimId, body: FailRequest, key: IdempotencyKey
+    service: AtService, caller: AtCaller, claim_id: ClaimId, body: FailRequest, key: IdempotencyKey
 ) -> ClaimAnswer:
     """End the claim without having done it; the decision, and what it took, are free again."""
-    within_reach(desk, claim_id)
-    made, is_new = Claims(desk.ledger.database).fail(
+    within_reach(service, claim_id)
+    made, is_new = Claims(service.ledger.database).fail(
         claim_id,
         by=acting(caller, body.by),
         reason=body.reason,
         key=caller.own(key),
-        now=desk.wall_clock(),
+        now=service.wall_clock(),
     )
     if is_new:
-        desk.metrics.claims.labels("failed").inc()
+        service.metrics.claims.labels("failed").inc()
     return claim_answer(made)
 
 
@@ -217,14 +225,14 @@ def acting(caller: Caller, named: str | None) -> str:
     return caller.owner or named or caller.key_id
 
 
-def within_reach(desk: Desk, claim_id: str) -> Claim:
+def within_reach(service: ServiceState, claim_id: str) -> Claim:
     """A claim on an account that the caller reaches.
 
     Raises:
         UnknownClaimError: there is none, as far as the caller is told.
     """
-    claim = Claims(desk.ledger.database).get(claim_id, now=desk.wall_clock())
-    if desk.reach is not None and claim.account_id not in desk.portfolio.by_id:
+    claim = Claims(service.ledger.database).get(claim_id, now=service.wall_clock())
+    if service.reach is not None and claim.account_id not in service.portfolio.by_id:
         raise UnknownClaimError("No claim with this id was stored.")
     return claim
 
@@ -246,17 +254,17 @@ def check_known(occurred_at: datetime | None, as_of: datetime) -> None:
 
 
 def decided_again(
-    desk: Desk,
+    service: ServiceState,
     caller: Caller,
     decision_id: str,
     error: DecisionExpiredError | HeldBackError,
 ) -> LedgerError | ProblemError:
     """The refusal of a decision that came too late, with the decision that takes its place."""
-    account_id = desk.ledger.decision(decision_id).account_id
-    score = desk.portfolio.by_id.get(account_id)
+    account_id = service.ledger.decision(decision_id).account_id
+    score = service.portfolio.by_id.get(account_id)
     if score is None:
         return error
-    [(_, again)] = decide_and_store(desk, [score], proposed_by=acting(caller, None))
+    [(_, again)] = decide_and_store(service, [score], proposed_by=acting(caller, None))
     if again.decision_id == decision_id:  # the same question: a newer playbook asks it otherwise
         return error
     if again.action == DO_NOTHING:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 
 from registry.playbook.playbook import playbook
-from serving.api.dependencies import AtCaller, AtDesk, problems
+from serving.api.dependencies import AtCaller, AtService, problems
 from serving.api.idempotency import json_response, stored_answer
 from serving.api.routes.claims import acting
 from serving.api.schemas.claims import (
@@ -24,7 +24,7 @@ from serving.auth.roles import Caller
 from serving.ledger.autonomy import check_level
 from serving.ledger.kill_switch import Control, ControlKind, Controls, Scope, stops, unknown_parts
 from serving.problems import KEY_HEADER, LONGEST_KEY, FieldProblem, UnknownControlError
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 
 router = APIRouter(prefix="/v1/controls", tags=["controls"])
 
@@ -46,9 +46,9 @@ WRITES: Mapping[str, Any] = {
 
 
 @router.get("", summary="What is stopped and set", responses=problems(401, 403, 503))
-def see_controls(desk: AtDesk) -> ControlsAnswer:
+def see_controls(service: AtService) -> ControlsAnswer:
     """What is stopped now, and every stop, level and capacity there was, with who and why."""
-    found = Controls(desk.ledger.database).all()
+    found = Controls(service.ledger.database).all()
     return ControlsAnswer(
         stopped=[control_answer(one) for one in stops(found)],
         items=[control_answer(one) for one in found],
@@ -56,42 +56,46 @@ def see_controls(desk: AtDesk) -> ControlsAnswer:
 
 
 @router.post("/stop", summary="Stop everything, or a part", **WRITES)
-def stop(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> Response:
+def stop(service: AtService, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> Response:
     """The kill switch: after this answer nothing of that scope is claimed or prolonged."""
-    check_scope(desk, body.scope)
-    return recorded(desk, caller, body, "stop", body.scope)
+    check_scope(service, body.scope)
+    return recorded(service, caller, body, "stop", body.scope)
 
 
 @router.post("/resume", summary="Let go on what was stopped", **WRITES)
-def resume(desk: AtDesk, caller: AtCaller, body: StopRequest, key: IdempotencyKey) -> Response:
+def resume(
+    service: AtService, caller: AtCaller, body: StopRequest, key: IdempotencyKey
+) -> Response:
     """Take a stop back, of the very same scope."""
-    stopped = [one.scope for one in stops(Controls(desk.ledger.database).all())]
+    stopped = [one.scope for one in stops(Controls(service.ledger.database).all())]
     if body.scope not in stopped:
         what = "; ".join(scope.words for scope in stopped) or "nothing"
         raise UnknownControlError(f"Nobody stopped {body.scope.words}; stopped is {what}.")
-    return recorded(desk, caller, body, "resume", body.scope)
+    return recorded(service, caller, body, "resume", body.scope)
 
 
 @router.post("/levels", summary="Set how far actions may go by themselves", **WRITES)
-def set_level(desk: AtDesk, caller: AtCaller, body: LevelRequest, key: IdempotencyKey) -> Response:
+def set_level(
+    service: AtService, caller: AtCaller, body: LevelRequest, key: IdempotencyKey
+) -> Response:
     """Per action and segment; discounts, contract changes and executives never above 2."""
     scope = Scope(action=body.action, segment=body.segment)
-    check_scope(desk, scope)
+    check_scope(service, scope)
     check_level(body.level, scope, playbook().by_id)
-    return recorded(desk, caller, body, "level", scope, value=body.level)
+    return recorded(service, caller, body, "level", scope, value=body.level)
 
 
 @router.post("/capacities", summary="Set how many may be claimed in a week", **WRITES)
 def set_capacity(
-    desk: AtDesk, caller: AtCaller, body: CapacityRequest, key: IdempotencyKey
+    service: AtService, caller: AtCaller, body: CapacityRequest, key: IdempotencyKey
 ) -> Response:
     """Claimed and completed ones of the last seven days count; lapsed and failed ones do not."""
-    check_scope(desk, body.scope)
-    return recorded(desk, caller, body, "capacity", body.scope, value=body.most_a_week)
+    check_scope(service, body.scope)
+    return recorded(service, caller, body, "capacity", body.scope, value=body.most_a_week)
 
 
 def recorded(
-    desk: Desk,
+    service: ServiceState,
     caller: Caller,
     body: StopRequest | LevelRequest | CapacityRequest,
     kind: ControlKind,
@@ -105,23 +109,23 @@ def recorded(
         scope=scope,
         value=value,
         by=acting(caller, body.by),
-        at=desk.wall_clock(),
+        at=service.wall_clock(),
         reason=body.reason,
     )
     response = json_response(control_answer(control), HTTPStatus.CREATED)
-    with desk.ledger.transaction() as change:
+    with service.ledger.transaction() as change:
         change.record_control(control)
         change.remember(stored_answer(response))
     return response
 
 
-def check_scope(desk: Desk, scope: Scope) -> None:
+def check_scope(service: ServiceState, scope: Scope) -> None:
     """See that there is what a control names: a stop of a misspelt name would stop nothing.
 
     Raises:
         UnknownControlError: there is no such action, segment or CSM.
     """
-    scores = desk.portfolio.scores
+    scores = service.portfolio.scores
     wrong = [
         FieldProblem(where=part, message="there is none of this name")
         for part in unknown_parts(

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from fastapi import APIRouter
 
 from features.events.schema import KIND_NAMES
-from serving.api.dependencies import AtDesk, problems
+from serving.api.dependencies import AtService, problems
 from serving.api.schemas.events import EventResult, EventsAnswer, EventsRequest
 from serving.problems import EXAMPLE_TIME, check_count
 
@@ -31,12 +31,12 @@ router = APIRouter(prefix="/v1", tags=["telemetry"])
     responses=problems(400, 401, 413, 422, 503),
     description=DESCRIPTION,
 )
-def receive_events(desk: AtDesk, body: EventsRequest) -> EventsAnswer:
+def receive_events(service: AtService, body: EventsRequest) -> EventsAnswer:
     """Put events on their accounts' timelines."""
-    check_count("events", len(body.events), desk.settings.most_events_per_call)
-    received = desk.timelines.receive(body.events, now=desk.now())
+    check_count("events", len(body.events), service.settings.most_events_per_call)
+    received = service.timelines.receive(body.events, now=service.now())
     for row in received.rows:
-        desk.metrics.events.labels(row.status).inc()
+        service.metrics.events.labels(row.status).inc()
     summary = received.summary
     return EventsAnswer(
         landed=summary.landed,

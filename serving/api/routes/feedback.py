@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Path
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
-from serving.api.dependencies import AtCaller, AtDesk, problems
+from serving.api.dependencies import AtCaller, AtService, problems
 from serving.api.schemas.wire_model import EXAMPLE_DECISION, Answer, Request, ShortText
 from serving.ledger.feedback import Feedback, FeedbackRecords, NewFeedback
 from serving.problems import KEY_HEADER, LONGEST_KEY
@@ -85,7 +85,7 @@ class FeedbackListAnswer(Answer):
     responses=problems(400, 401, 404, 409, 413, 422, 503),
 )
 def say(
-    desk: AtDesk,
+    service: AtService,
     caller: AtCaller,
     decision_id: DecisionId,
     body: FeedbackRequest,
@@ -106,7 +106,7 @@ def say(
     sooner. Saying something else later is a new record.
     """
     return feedback_answer(
-        FeedbackRecords(desk.ledger.database).record(
+        FeedbackRecords(service.ledger.database).record(
             decision_id,
             NewFeedback(
                 verdict=body.verdict,
@@ -116,8 +116,8 @@ def say(
             ),
             by=caller.by(body.by) or caller.key_id,
             key=None if idempotency_key is None else caller.own(idempotency_key),
-            now=desk.now(),
-            heard_at=desk.wall_clock(),
+            now=service.now(),
+            heard_at=service.wall_clock(),
         )
     )
 
@@ -127,13 +127,13 @@ def say(
     summary="What people said to a decision",
     responses=problems(401, 404, 503),
 )
-def heard(desk: AtDesk, decision_id: DecisionId) -> FeedbackListAnswer:
+def heard(service: AtService, decision_id: DecisionId) -> FeedbackListAnswer:
     """Everything that was said, newest first."""
-    desk.ledger.decision(decision_id)
+    service.ledger.decision(decision_id)
     return FeedbackListAnswer(
         items=[
             feedback_answer(one)
-            for one in FeedbackRecords(desk.ledger.database).of_decision(decision_id)
+            for one in FeedbackRecords(service.ledger.database).of_decision(decision_id)
         ]
     )
 

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from serving.api.dependencies import AtCaller, AtDesk
+from serving.api.dependencies import AtCaller, AtService
 from serving.api.routes.feedback import FeedbackRequest
 from serving.auth.roles import Caller
 from serving.ledger.feedback import ONE_CLICK, FeedbackRecords, NewFeedback
 from serving.pages.views.account_links import account_href
 from serving.problems import FieldProblem, WrongShapeError
 from serving.recommendations.recommend import decide_and_store
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 
 router = APIRouter(include_in_schema=False)
 
@@ -29,20 +29,20 @@ router = APIRouter(include_in_schema=False)
 @router.post("/accounts/{account_id}/feedback")
 async def judge(
     request: Request,
-    desk: AtDesk,
+    service: AtService,
     caller: AtCaller,
     account_id: Annotated[str, Path(max_length=200)],
 ) -> Response:
     """Keep what a person says to what is recommended first, and show the account again."""
     form = parse_qs((await request.body()).decode("utf-8", errors="replace"), max_num_fields=10)
     await run_in_threadpool(
-        _judge, desk, caller, account_id, {name: values[-1] for name, values in form.items()}
+        _judge, service, caller, account_id, {name: values[-1] for name, values in form.items()}
     )
     return RedirectResponse(f"{account_href(account_id)}#next", status_code=303)
 
 
-def _judge(desk: Desk, caller: Caller, account_id: str, form: dict[str, str]) -> None:
-    now, clock = desk.now(), desk.wall_clock()
+def _judge(service: ServiceState, caller: Caller, account_id: str, form: dict[str, str]) -> None:
+    now, clock = service.now(), service.wall_clock()
     verdict, reason = form.get("verdict"), form.get("reason", "").strip() or None
     try:
         said = FeedbackRequest.model_validate(
@@ -60,9 +60,9 @@ def _judge(desk: Desk, caller: Caller, account_id: str, form: dict[str, str]) ->
             errors=[FieldProblem(where="reason", message=message)],
             next_step="Go back, write a reason, and send it again.",
         ) from error
-    score = desk.portfolio.account(account_id)
-    [(_, decision)] = decide_and_store(desk, [score], proposed_by=caller.owner or caller.key_id)
-    FeedbackRecords(desk.ledger.database).record(
+    score = service.portfolio.account(account_id)
+    [(_, decision)] = decide_and_store(service, [score], proposed_by=caller.owner or caller.key_id)
+    FeedbackRecords(service.ledger.database).record(
         decision.decision_id,
         NewFeedback(
             verdict=said.verdict,
@@ -75,4 +75,4 @@ def _judge(desk: Desk, caller: Caller, account_id: str, form: dict[str, str]) ->
         now=now,
         heard_at=clock,
     )
-    desk.deliver()
+    service.deliver()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response
 
-from serving.api.dependencies import AtCaller, AtDesk, problems
+from serving.api.dependencies import AtCaller, AtService, problems
 from serving.api.idempotency import json_response, stored_answer
 from serving.api.routes.claims import acting, check_known
 from serving.api.schemas.decisions import (
@@ -33,19 +33,19 @@ router = APIRouter(prefix="/v1", tags=["decisions"])
     response_model=NextActionsAnswer,
     responses=problems(400, 401, 413, 422, 503),
 )
-def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Response:
+def next_actions(service: AtService, caller: AtCaller, body: NextActionsRequest) -> Response:
     """What to do next for each account, best first, beside doing nothing.
 
     Every recommendation is stored as a decision before this answers. Asking again on the same day,
     at the same moment of the data and about the same facts, gives the same decision, with the same
     id. While the ledger can not be reached, the answer holds suggestions without a decision_id.
     """
-    portfolio = desk.portfolio
+    portfolio = service.portfolio
     if body.account_ids is None:
         wanted = [s for s in portfolio.scores if not s.has_left][: body.limit]
         unknown: list[str] = []
     else:
-        check_count("account ids", len(body.account_ids), desk.settings.most_accounts_per_call)
+        check_count("account ids", len(body.account_ids), service.settings.most_accounts_per_call)
         asked = list(dict.fromkeys(body.account_ids))
         wanted = [portfolio.by_id[a] for a in asked if a in portfolio.by_id][: body.limit]
         unknown = [a for a in asked if a not in portfolio.by_id]
@@ -59,16 +59,16 @@ def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Re
 
     if not wanted:
         return response_to(())
-    proposals = propose(desk, wanted, proposed_by=acting(caller, None))
+    proposals = propose(service, wanted, proposed_by=acting(caller, None))
     try:
-        with desk.ledger.transaction() as change:
+        with service.ledger.transaction() as change:
             response = response_to(proposals.store(change))
             change.remember(stored_answer(response))
     except LedgerUnreachableError as error:
         response = response_to([(one, None) for one in proposals.decided])
         response.headers.update(problem_of(error).headers)
     else:
-        desk.metrics.decisions.inc(len(wanted))
+        service.metrics.decisions.inc(len(wanted))
     return response
 
 
@@ -79,7 +79,7 @@ def next_actions(desk: AtDesk, caller: AtCaller, body: NextActionsRequest) -> Re
     responses=problems(400, 401, 404, 409, 413, 422, 503),
 )
 def report_outcome(
-    desk: AtDesk,
+    service: AtService,
     caller: AtCaller,
     decision_id: Annotated[str, Path(min_length=1, max_length=100, examples=[EXAMPLE_DECISION])],
     body: OutcomeRequest,
@@ -100,9 +100,9 @@ def report_outcome(
     is a decision that was carried out and is then declined, or the reverse. Who did it is the owner
     of the API key, for whom `by` names.
     """
-    as_of = desk.now()
+    as_of = service.now()
     check_known(body.occurred_at, as_of)
-    outcome, is_new = desk.ledger.append_outcome(
+    outcome, is_new = service.ledger.append_outcome(
         decision_id,
         NewOutcome(
             kind=body.kind,
@@ -113,12 +113,12 @@ def report_outcome(
         ),
         key=caller.own(idempotency_key),
         received_at=as_of,
-        heard_at=desk.wall_clock(),
+        heard_at=service.wall_clock(),
         reporter=acting(caller, body.by),
     )
     if is_new:
-        desk.metrics.outcomes.labels(outcome.kind).inc()
-    desk.deliver()
+        service.metrics.outcomes.labels(outcome.kind).inc()
+    service.deliver()
     return OutcomeAnswer(
         outcome_id=outcome.outcome_id,
         decision_id=outcome.decision_id,

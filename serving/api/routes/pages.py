@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from experiments.policy.recommend import Recommendation
 from registry.playbook.playbook import playbook
 from registry.store.store import ModelStoreError
-from serving.api.dependencies import AtCaller, AtDesk, family_at
+from serving.api.dependencies import AtCaller, AtService, family_at
 from serving.auth.roles import Caller
 from serving.decisions.saved_plan import SavedPlanError, newest_plan
 from serving.http.ledger_problems import PROBLEM_KINDS
@@ -40,7 +40,7 @@ from serving.problems import (
 from serving.recommendations.recommend import decide
 from serving.scoring.models_served import model_rows, withheld_segments, without_folders
 from serving.scoring.portfolio import AccountFilter, Portfolio
-from serving.state.state import Desk
+from serving.state.state import ServiceState
 from serving.timeline.store import JUST_NOW, describe_events, group_by_day, weeks_of_use
 
 router = APIRouter(include_in_schema=False)
@@ -82,7 +82,7 @@ class PortfolioQuery(BaseModel):
 
 @router.get("/")
 def show_portfolio(
-    request: Request, desk: AtDesk, query: Annotated[PortfolioQuery, Query()]
+    request: Request, service: AtService, query: Annotated[PortfolioQuery, Query()]
 ) -> Response:
     """Accounts by revenue at risk."""
     wanted = AccountFilter(
@@ -94,16 +94,16 @@ def show_portfolio(
         search=query.search,
         parent=query.parent,
     )
-    portfolio = desk.portfolio
+    portfolio = service.portfolio
     page = portfolio_page(
         portfolio,
         wanted=wanted,
         status=query.status,
         cursor=query.cursor,
-        family=family_at(desk, portfolio, query.parent) if query.parent else None,
-        formula=desk.formula,
-        tenant=desk.workspace.settings.tenant,
-        stopped=stop_notices(_controls(desk), _names(), _within(portfolio)),
+        family=family_at(service, portfolio, query.parent) if query.parent else None,
+        formula=service.formula,
+        tenant=service.workspace.settings.tenant,
+        stopped=stop_notices(_controls(service), _names(), _within(portfolio)),
     )
     return templates_of(request).page("portfolio.html", page)
 
@@ -111,76 +111,76 @@ def show_portfolio(
 @router.get("/accounts/{account_id}")
 def show_account(
     request: Request,
-    desk: AtDesk,
+    service: AtService,
     caller: AtCaller,
     account_id: Annotated[str, Path(max_length=200)],
 ) -> Response:
     """One account. Looking at it decides nothing: no recommendation is stored."""
-    portfolio = desk.portfolio
+    portfolio = service.portfolio
     score = portfolio.account(account_id)
-    known_at = desk.now() + JUST_NOW
-    events = desk.timelines.events(
+    known_at = service.now() + JUST_NOW
+    events = service.timelines.events(
         account_id,
         as_of=known_at,
         since=known_at - timedelta(weeks=WEEKS_SHOWN),
         most=MOST_EVENTS_READ,
     )
-    answer = decide(desk, [score])[0].recommendation
-    controls = _controls(desk)
+    answer = decide(service, [score])[0].recommendation
+    controls = _controls(service)
     segment, csm = score.attributes.get("segment"), score.attributes.get("csm")
     page = account_page(
         score,
         portfolio,
-        catalogue=desk.catalogue,
-        formula=desk.formula,
-        family=family_at(desk, portfolio, account_id),
+        catalogue=service.catalogue,
+        formula=service.formula,
+        family=family_at(service, portfolio, account_id),
         answer=answer,
-        say=_say(desk, caller, account_id, answer),
+        say=_say(service, caller, account_id, answer),
         held=standing_of(answer.ranked, controls, playbook().by_id, segment=segment, csm=csm),
         stopped=stop_notices(controls, _names(), Within(segments={segment}, csms={csm})),
-        waits=_waits(desk, account_id),
+        waits=_waits(service, account_id),
         days=group_by_day(
             describe_events(events, currency=portfolio.currency), most_days=DAYS_SHOWN
         ),
-        clock=desk.wall_clock(),
+        clock=service.wall_clock(),
         weeks=weeks_of_use(
             events,
             as_of=known_at,
             weeks=WEEKS_SHOWN,
-            known_since=desk.timelines.known_since(account_id, as_of=known_at),
+            known_since=service.timelines.known_since(account_id, as_of=known_at),
         ),
-        tenant=desk.workspace.settings.tenant,
+        tenant=service.workspace.settings.tenant,
     )
     return templates_of(request).page("account.html", page)
 
 
-def _say(desk: Desk, caller: Caller, account_id: str, answer: Recommendation) -> SayView:
+def _say(service: ServiceState, caller: Caller, account_id: str, answer: Recommendation) -> SayView:
     """The form to judge with, for whoever may, and what was said before."""
     try:
-        heard = FeedbackRecords(desk.ledger.database).of_account(account_id)
+        heard = FeedbackRecords(service.ledger.database).of_account(account_id)
     except LedgerUnreachableError:
-        return say_view(None, (), {}, clock=desk.wall_clock())  # nothing could be kept now
+        return say_view(None, (), {}, clock=service.wall_clock())  # nothing could be kept now
     may = "judge" in caller.permissions
     return say_view(
-        answer.ranked[0].action_id if may else None, heard, _names(), clock=desk.wall_clock()
+        answer.ranked[0].action_id if may else None, heard, _names(), clock=service.wall_clock()
     )
 
 
-def _waits(desk: Desk, account_id: str) -> str:
+def _waits(service: ServiceState, account_id: str) -> str:
     """What of an account waits for a person, in words."""
     try:
         waiting = pending_decisions(
-            desk.ledger.database, now=desk.wall_clock(), accounts=[account_id]
+            service.ledger.database, now=service.wall_clock(), accounts=[account_id]
         )
     except LedgerUnreachableError:
         return ""  # nothing can be approved now
     return waiting_words(waiting, _names())
 
 
-def _controls(desk: Desk) -> tuple[Control, ...] | None:
+def _controls(service: ServiceState) -> tuple[Control, ...] | None:
     """What is stopped and set; None where the ledger can not be reached."""
     try:
-        return Controls(desk.ledger.database).all()
+        return Controls(service.ledger.database).all()
     except LedgerUnreachableError:
         return None
 
@@ -198,49 +198,51 @@ def _names() -> dict[str, str]:
 
 
 @router.get("/models")
-def show_models(request: Request, desk: AtDesk) -> Response:
+def show_models(request: Request, service: AtService) -> Response:
     """The models beside their baselines."""
-    rows, refusals = model_rows(desk.store)
-    portfolio = desk.portfolio
+    rows, refusals = model_rows(service.store)
+    portfolio = service.portfolio
     page = models_page(
         rows,
         refusals,
-        withheld=withheld_segments(desk.workspace, rows),
+        withheld=withheld_segments(service.workspace, rows),
         source=source_line(portfolio),
-        tenant=desk.workspace.settings.tenant,
+        tenant=service.workspace.settings.tenant,
     )
     return templates_of(request).page("models.html", page)
 
 
 @router.get("/models/{label}/{version}")
-def show_model_card(request: Request, desk: AtDesk, label: Label, version: Version) -> Response:
+def show_model_card(
+    request: Request, service: AtService, label: Label, version: Version
+) -> Response:
     """The card of one version, as its training wrote it."""
-    card = _kept(desk, label, version, CARD).decode()
+    card = _kept(service, label, version, CARD).decode()
     page = model_card_page(
-        card, label=label, version=version, tenant=desk.workspace.settings.tenant
+        card, label=label, version=version, tenant=service.workspace.settings.tenant
     )
     return templates_of(request).page("model_card.html", page)
 
 
 @router.get("/models/{label}/{version}/plots/{name}")
 def show_model_plot(
-    desk: AtDesk,
+    service: AtService,
     label: Label,
     version: Version,
     name: Annotated[str, Path(pattern=r"^[a-z_0-9]{1,80}\.png$")],
 ) -> Response:
     """A picture that the training of one version kept."""
-    return Response(_kept(desk, label, version, f"plots/{name}"), media_type="image/png")
+    return Response(_kept(service, label, version, f"plots/{name}"), media_type="image/png")
 
 
-def _kept(desk: Desk, label: str, version: int, name: str) -> bytes:
+def _kept(service: ServiceState, label: str, version: int, name: str) -> bytes:
     """What a training kept under a name.
 
     Raises:
         UnknownModelCardError: it is not there, or the store does not answer.
     """
     try:
-        found = desk.store.kept(label, version, name) if is_served_label(label) else None
+        found = service.store.kept(label, version, name) if is_served_label(label) else None
     except ModelStoreError as error:
         raise UnknownModelCardError(without_folders(str(error))) from error
     if found is None:
@@ -249,26 +251,28 @@ def _kept(desk: Desk, label: str, version: int, name: str) -> bytes:
 
 
 @router.get("/reports")
-def show_reports(request: Request, desk: AtDesk, caller: AtCaller) -> Response:
+def show_reports(request: Request, service: AtService, caller: AtCaller) -> Response:
     """The causal reports, and to whoever reaches every account what one more hour would bring."""
     hours = None
     if caller.reach is None and "watch" in caller.permissions:
         plan, problem = None, ""
         try:
-            plan = newest_plan(desk.workspace)
+            plan = newest_plan(service.workspace)
         except SavedPlanError as error:
             problem = str(error)
-        hours = hours_view(plan, now=desk.now(), problem=problem)
+        hours = hours_view(plan, now=service.now(), problem=problem)
     page = reports_page(
-        reports_in(desk.workspace.reports_dir), hours=hours, tenant=desk.workspace.settings.tenant
+        reports_in(service.workspace.reports_dir),
+        hours=hours,
+        tenant=service.workspace.settings.tenant,
     )
     return templates_of(request).page("reports.html", page)
 
 
 @router.get("/reports/{name}")
-def show_report(desk: AtDesk, name: Annotated[str, Path(max_length=200)]) -> Response:
+def show_report(service: AtService, name: Annotated[str, Path(max_length=200)]) -> Response:
     """One report as it was written, shut off from everything else but the way back."""
-    report = report_named(desk.workspace.reports_dir, name)
+    report = report_named(service.workspace.reports_dir, name)
     if report.html_file is None:
         raise UnknownReportError(
             "This report was written as JSON only.",
@@ -282,34 +286,34 @@ def show_report(desk: AtDesk, name: Annotated[str, Path(max_length=200)]) -> Res
 
 
 @router.get("/problems")
-def show_problems(request: Request, desk: AtDesk) -> Response:
+def show_problems(request: Request, service: AtService) -> Response:
     """Every kind of problem the API answers with."""
-    page = problems_page(PROBLEM_KINDS, tenant=desk.workspace.settings.tenant)
+    page = problems_page(PROBLEM_KINDS, tenant=service.workspace.settings.tenant)
     return templates_of(request).page("problems.html", page)
 
 
 @router.get("/help")
-def show_help_start(request: Request, desk: AtDesk) -> Response:
+def show_help_start(request: Request, service: AtService) -> Response:
     """Where the documentation starts."""
-    return _help(request, desk, START)
+    return _help(request, service, START)
 
 
 @router.get("/help/{page}")
-def show_help(request: Request, desk: AtDesk, page: HelpName) -> Response:
+def show_help(request: Request, service: AtService, page: HelpName) -> Response:
     """A page of the documentation of this version, offline."""
-    return _help(request, desk, page)
+    return _help(request, service, page)
 
 
 @router.get("/help/{folder}/{page}")
 def show_help_of_folder(
-    request: Request, desk: AtDesk, folder: HelpName, page: HelpName
+    request: Request, service: AtService, folder: HelpName, page: HelpName
 ) -> Response:
     """A tutorial, how-to, explanation, reference or decision."""
-    return _help(request, desk, f"{folder}/{page}")
+    return _help(request, service, f"{folder}/{page}")
 
 
-def _help(request: Request, desk: Desk, name: str) -> Response:
-    found = help_page(name, tenant=desk.workspace.settings.tenant)
+def _help(request: Request, service: ServiceState, name: str) -> Response:
+    found = help_page(name, tenant=service.workspace.settings.tenant)
     if found is None:
         raise UnknownAddressError(
             f"The documentation has no page {name!r}.", next_step="GET /help lists every page."
@@ -318,9 +322,9 @@ def _help(request: Request, desk: Desk, name: str) -> Response:
 
 
 @router.get("/docs")
-def show_api(request: Request, desk: AtDesk) -> Response:
+def show_api(request: Request, service: AtService) -> Response:
     """Every address of the API with an example."""
-    page = api_page(request.app.openapi(), tenant=desk.workspace.settings.tenant)
+    page = api_page(request.app.openapi(), tenant=service.workspace.settings.tenant)
     return templates_of(request).page("api.html", page)
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from experiments.planning.infeasibility import ConflictingLimitsError
 from experiments.planning.plan import make_plan
 from experiments.planning.team import PlanningError
-from serving.api.dependencies import AtCaller, AtDesk, problems
+from serving.api.dependencies import AtCaller, AtService, problems
 from serving.api.schemas.plans import PlanAnswer, PlanRequest, plan_answer
 from serving.auth.roles import Caller
 from serving.decisions.exploration_settings import week_of
@@ -49,7 +49,10 @@ def check_may_keep(caller: Caller) -> None:
     "/plans", summary="Plan a team's week", responses=problems(400, 401, 403, 413, 422, 503)
 )
 def make_a_plan(
-    desk: AtDesk, caller: AtCaller, turns: Annotated[Turns, Depends(turns_of)], body: PlanRequest
+    service: AtService,
+    caller: AtCaller,
+    turns: Annotated[Turns, Depends(turns_of)],
+    body: PlanRequest,
 ) -> PlanAnswer:
     """Which accounts get which actions this week, by whom, and what one more hour would bring.
 
@@ -65,11 +68,11 @@ def make_a_plan(
     with turns.taken():
         try:
             team = body.team()
-            scores, rules = desk.portfolio.scores, desk.chance
+            scores, rules = service.portfolio.scores, service.chance
             plan = make_plan(
-                offers_of(decide(desk, scores, over_days=True)),
+                offers_of(decide(service, scores, over_days=True)),
                 team,
-                lottery=rules.capacity_lottery(scores, desk.now()) if rules else None,
+                lottery=rules.capacity_lottery(scores, service.now()) if rules else None,
             )
         except ConflictingLimitsError as error:
             raise ImpossiblePlanError(
@@ -81,14 +84,19 @@ def make_a_plan(
             ) from error
         except PlanningError as error:
             raise ImpossiblePlanError(str(error)) from error
-    now, currency = desk.now(), desk.workspace.settings.currency
+    now, currency = service.now(), service.workspace.settings.currency
     recorded = 0
     if body.keep:
         recorded = store_plan_draws(
-            desk.ledger, desk.timelines, plan, week=week_of(now), at=now, made_by="POST /v1/plans"
+            service.ledger,
+            service.timelines,
+            plan,
+            week=week_of(now),
+            at=now,
+            made_by="POST /v1/plans",
         )
         save_plan(
-            desk.workspace,
+            service.workspace,
             kept(plan, as_of=now, made_at=now, made_by="POST /v1/plans", currency=currency),
         )
     return plan_answer(

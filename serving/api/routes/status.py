@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from serving.api.dependencies import AtDesk, problems
+from serving.api.dependencies import AtService, problems
 from serving.api.schemas.wire_model import Answer
 from serving.http.metrics import CONTENT_TYPE_LATEST
 from serving.problems import ProblemError
@@ -31,16 +31,16 @@ def alive() -> StatusAnswer:
 
 
 @router.get("/readyz", summary="Can it answer", responses={503: {"model": StatusAnswer}})
-def ready(desk: AtDesk, response: Response) -> StatusAnswer:
+def ready(service: AtService, response: Response) -> StatusAnswer:
     """Whether accounts are scored and the ledger can be read; says what is missing."""
     try:
-        portfolio = desk.portfolio
-        desk.ledger.counts()
+        portfolio = service.portfolio
+        service.ledger.counts()
     except ProblemError as error:
         response.status_code = 503
         return StatusAnswer(status="starting", detail=error.detail)
-    desk.limits.current()
-    detail = " ".join(filter(None, (desk.live.problem, desk.limits.problem))) or None
+    service.limits.current()
+    detail = " ".join(filter(None, (service.live.problem, service.limits.problem))) or None
     return StatusAnswer(
         status="ok", detail=detail, as_of=portfolio.as_of, accounts=len(portfolio.scores)
     )
@@ -52,6 +52,6 @@ def ready(desk: AtDesk, response: Response) -> StatusAnswer:
     response_class=Response,
     responses={200: {"content": {"text/plain": {}}}, **problems(401)},
 )
-def metrics(desk: AtDesk) -> Response:
+def metrics(service: AtService) -> Response:
     """Requests, times, ages and counts in Prometheus' text format."""
-    return Response(desk.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -85,7 +85,7 @@ class PlanRequest(Request):
                         {"id": "csm-2", "hours": 20, "skills": ["csm", "sales"]},
                     ],
                     "pools": [
-                        {"id": "support desk", "hours": 60, "skills": ["support", "billing"]}
+                        {"id": "support~~service", "hours": 60, "skills": ["support", "billing"]}
                     ],
                     "budgets": [{"id": "offers", "amount": 5000, "channels": ["offer"]}],
                     "care": [{"tier": "enterprise", "accounts": 0}],

@@ -257,7 +257,7 @@ def test_a_better_action_than_the_planned_one_waits_for_hours() -> None:
 
 def test_a_role_that_nobody_has_is_named() -> None:
     rows = [offer("a", "fix", role="support", territory="south"), offer("a", "call")]
-    pool = Pool(id="desk", hours=9, skills=("support",), territories=("north",))
+    pool = Pool(id="service", hours=9, skills=("support",), territories=("north",))
     plan = make_plan(offers_of(*rows), ann(pools=(pool,)))
     assert plan.actions["action_id"].to_list() == ["call"]
     assert plan.waiting["why"].to_list() == [

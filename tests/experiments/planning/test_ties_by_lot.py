@@ -184,7 +184,7 @@ def test_a_draw_breaks_no_limit_and_costs_little(seed, number):
     ]
     team = Team(
         csms=(Csm(id="ann", hours=float(rng.integers(0, 9))),),
-        pools=(Pool(id="desk", hours=float(rng.integers(0, 9)), skills=("support",)),),
+        pools=(Pool(id="service", hours=float(rng.integers(0, 9)), skills=("support",)),),
         budgets=(Budget(id="gifts", amount=float(rng.integers(0, 60))),),
         care=(Care(tier="enterprise", accounts=0),),
         actions_per_account=int(rng.integers(1, 3)),

@@ -52,7 +52,7 @@ def nothing_is_broken(seed: int) -> Counter[str]:
         ]
     team = Team(
         csms=(Csm(id="ann", hours=float(rng.integers(0, 5))),),
-        pools=(Pool(id="desk", hours=float(rng.integers(0, 4)), skills=ROLES),),
+        pools=(Pool(id="service", hours=float(rng.integers(0, 4)), skills=ROLES),),
         budgets=(Budget(id="money", amount=float(rng.choice([0, 60, 5_000]))),),
         actions_per_account=int(rng.integers(1, 4)),
     )
@@ -67,7 +67,7 @@ def week_keeps_its_limits(rows: list[dict[str, object]], team: Team) -> int:
     )
     offers = pl.DataFrame(rows, schema=OFFER_SCHEMA)
     plan = make_plan(offers, team, lottery=lottery)
-    hours = {"ann": team.csms[0].hours, "desk": team.pools[0].hours}
+    hours = {"ann": team.csms[0].hours, "service": team.pools[0].hours}
     used: Counter[str] = Counter()
     for row in plan.actions.iter_rows(named=True):
         used[row["by"]] += row["hours"]

@@ -200,8 +200,8 @@ def service(tmp_path_factory) -> Iterator[tuple[TestClient, Lake]]:
     app = create_app(
         workspace, store=MemoryModelStore(), settings=ServiceSettings(), now=lambda: NOW
     )
-    yield TestClient(app, base_url="http://127.0.0.1:8000"), app.state.desk.timelines._lake
-    app.state.desk.close()
+    yield TestClient(app, base_url="http://127.0.0.1:8000"), app.state.service.timelines._lake
+    app.state.service.close()
 
 
 def post(service, rows: list[Row]) -> Counter[str]:

@@ -66,12 +66,12 @@ class Company:
         return {**said.json(), "status": said.status_code}
 
     def replayed(self, item: dict[str, Any]) -> str | None:
-        ledger = self.client.app.state.desk.ledger  # type: ignore[attr-defined]
+        ledger = self.client.app.state.service.ledger  # type: ignore[attr-defined]
         decision = ledger.decision(item["decision_id"])
         return replay(decision, ledger.shared_input(shared_digest(decision))).difference
 
     def question(self, item: dict[str, Any]) -> dict[str, Any]:
-        ledger = self.client.app.state.desk.ledger  # type: ignore[attr-defined]
+        ledger = self.client.app.state.service.ledger  # type: ignore[attr-defined]
         return dict(json.loads(ledger.decision(item["decision_id"]).inputs)["question"])
 
 
@@ -187,8 +187,8 @@ class TestPutOff:
     def test_actions_plans_and_candidates_do_the_same(self, company):
         before, until = company.first(), NOON + 3 * DAY
         company.put_off(before, until)
-        assert company.client.app.state.desk.deliver()
-        pool = Team(pools=(Pool(id="desk", hours=500.0, skills=ROLES),), actions_per_account=9)
+        assert company.client.app.state.service.deliver()
+        pool = Team(pools=(Pool(id="service", hours=500.0, skills=ROLES),), actions_per_account=9)
 
         def planned(asked_at: datetime) -> bool:
             week = plan_as_of(company.workspace, company.store, AS_OF, pool, asked_at=asked_at)
@@ -215,7 +215,7 @@ class TestPutOff:
         company.at[0] = until
         back = company.first()
         chosen = replay_with_candidate(
-            company.client.app.state.desk.ledger.database,
+            company.client.app.state.service.ledger.database,
             [waits["decision_id"], back["decision_id"]],
             again,
         )
@@ -228,7 +228,7 @@ class TestPutOff:
         before = company.first()
         company.put_off(before, NOON + 3 * DAY)
         team = {
-            "pools": [{"id": "desk", "hours": 500, "skills": list(ROLES)}],
+            "pools": [{"id": "service", "hours": 500, "skills": list(ROLES)}],
             "actions_per_account": 9,
             "most_waiting": 1000,
         }
@@ -282,7 +282,7 @@ class TestQuietHours:
 def test_a_decision_of_before_replays_to_the_bit_on_what_it_was_judged_on(company):
     company.at[0] = TestQuietHours.NIGHT
     item = company.first("acct-02")
-    ledger = company.client.app.state.desk.ledger
+    ledger = company.client.app.state.service.ledger
     decision = ledger.decision(item["decision_id"])
     stored = json.loads(decision.inputs)
     del stored["question"]["asked_at"]
@@ -323,7 +323,7 @@ def test_a_decision_of_before_replays_to_the_bit_on_what_it_was_judged_on(compan
 
 def test_what_was_heard_by_a_clock_that_is_ahead_counts_at_once_and_is_one_decision(company):
     before, heard_at = company.first(), NOON + 2 * HOUR
-    FeedbackRecords(company.client.app.state.desk.ledger.database).record(
+    FeedbackRecords(company.client.app.state.service.ledger.database).record(
         before["decision_id"],
         NewFeedback(verdict="snooze", snooze_until=NOON + 3 * DAY, reason="On leave"),
         by="ann",

@@ -385,13 +385,13 @@ def test_more_rows_than_are_taken_at_once_are_refused_as_a_whole(
     detail,
 ):
     client = make_client(own_workspace, store, most_events_per_call=3, most_accounts_per_call=2)
-    before = client.app.state.desk.timelines.freshness()
+    before = client.app.state.service.timelines.freshness()
     answer = client.post(path, json=body)
     content = answer.json()
     assert (answer.status_code, content["type"]) == (413, "/problems#too-many")
     assert content["detail"] == detail
     assert content["next"].startswith("Nothing was taken. Split the rows")
-    assert client.app.state.desk.timelines.freshness() == before
+    assert client.app.state.service.timelines.freshness() == before
     fewer = {name: rows[:2] for name, rows in body.items()}
     assert client.post(path, json=fewer).status_code == 200
 

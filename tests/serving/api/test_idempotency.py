@@ -377,7 +377,7 @@ class TestOverTheApi:
         assert "idempotency-replayed" not in first.headers
         assert again.headers["idempotency-replayed"] == "true"
         assert again.headers["x-content-type-options"] == "nosniff"
-        assert own_client.app.state.desk.ledger.counts() == (1, 0)
+        assert own_client.app.state.service.ledger.counts() == (1, 0)
 
     def test_another_body_is_refused(self, own_client):
         self.ask(own_client)
@@ -443,14 +443,14 @@ class TestOverTheApi:
             connection.execute("PRAGMA busy_timeout=50")
 
         client = make_client(own_workspace, store, now=now, wall_clock=lambda: AS_OF)
-        event.listen(client.app.state.desk.ledger.database.engine, "checkout", soon)
+        event.listen(client.app.state.service.ledger.database.engine, "checkout", soon)
         with closing(writing):
             for _ in range(2):
                 writing.execute("BEGIN IMMEDIATE")
                 answer = self.ask(client)
                 assert (answer.status_code, answer.headers["retry-after"]) == (200, "1")
                 assert answer.json()["items"][0]["decision_id"] is None
-            assert client.app.state.desk.ledger.counts() == (0, 0)
+            assert client.app.state.service.ledger.counts() == (0, 0)
             decided = self.ask(client).json()["items"][0]["decision_id"]
             assert decided is not None
             assert self.ask(client).json()["items"][0]["decision_id"] == decided
@@ -497,7 +497,7 @@ class TestOverTheApi:
                     ).fetchone()
                 statuses.append(found)
 
-        event.listen(own_client.app.state.desk.ledger.database.engine, "checkin", look)
+        event.listen(own_client.app.state.service.ledger.database.engine, "checkin", look)
         answer = own_client.post(path, json=body, headers={"Idempotency-Key": "k"})
         assert statuses == [answer.status_code]
 
@@ -518,7 +518,7 @@ class TestOverTheApi:
         assert self.ask(own_client).status_code == 200  # the key is still free
 
     def test_each_api_key_has_keys_of_its_own(self, own_client):
-        keys = own_client.app.state.desk.keys
+        keys = own_client.app.state.service.keys
         decided = self.ask(own_client).json()["items"][0]
         path = f"/v1/decisions/{decided['decision_id']}/outcomes"
         answers = []
@@ -593,7 +593,7 @@ def test_writes_at_once_with_one_key_have_one_effect(app, address, writes, keys)
             assert len({json.dumps(a.content) for a in answers if a.status == 200}) == 1
             assert {a.kind for a in answers if a.status == 409} <= {"idempotency-key-in-flight"}
     assert set(statuses) <= {200, 409}
-    assert app.state.desk.ledger.counts()[0] == keys
+    assert app.state.service.ledger.counts()[0] == keys
 
 
 DYING = """
@@ -726,7 +726,7 @@ def die(*_):
     if noted:
         os.kill(os.getpid(), 9)  # committed, and nothing more
 
-event.listen(app.state.desk.ledger.database.engine, "checkin", die)
+event.listen(app.state.service.ledger.database.engine, "checkin", die)
 client = TestClient(app, base_url="http://127.0.0.1:8000")
 client.post(path, content=body, headers={"Idempotency-Key": "k",
                                          "Content-Type": "application/json"})
@@ -764,7 +764,7 @@ def test_who_was_killed_after_the_effect_gives_the_answer_of_then(
     client = make_client(
         own_workspace, store, now=lambda: AS_OF + timedelta(minutes=1), ledger_url=url or None
     )
-    ledger = client.app.state.desk.ledger
+    ledger = client.app.state.service.ledger
     before = ledger.verify()
     answer = client.post(path, json=json.loads(body), headers={"Idempotency-Key": "k"})
     assert answer.status_code in (200, 201)

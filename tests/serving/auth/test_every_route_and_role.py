@@ -185,7 +185,7 @@ def app(tmp_path_factory, store) -> FastAPI:
 @pytest.fixture(scope="module")
 def secrets(app) -> dict[tuple[str, tuple[str, ...]], str]:
     """A key for each role and territory. The CSM's owner is the CSM of no account."""
-    keys = app.state.desk.keys
+    keys = app.state.service.keys
     return {
         (role, territories): keys.create(
             name=f"{role} {territories}", owner="ann", role=role, territories=territories, now=AS_OF
@@ -329,7 +329,7 @@ def test_a_decision_beyond_reach_is_answered_as_one_that_does_not_exist(
 
 
 def test_a_csm_reaches_the_accounts_that_name_them_wherever_they_are(client, app):
-    new = app.state.desk.keys.create(name="own", owner="csm-1", role="csm", now=AS_OF)
+    new = app.state.service.keys.create(name="own", owner="csm-1", role="csm", now=AS_OF)
     content = client.get("/v1/accounts?limit=500", headers={"X-API-Key": new.secret}).json()
     assert {item["account_id"] for item in content["items"]} == {
         f"acct-{n:02d}" for n in range(ACCOUNTS) if n % 3 == 1

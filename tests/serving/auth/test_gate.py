@@ -159,7 +159,7 @@ class TestKeys:
 
     def test_the_first_key_shuts_the_door_while_the_service_runs(self, own_client):
         assert own_client.get("/v1/accounts").status_code == 200
-        keys = own_client.app.state.desk.keys
+        keys = own_client.app.state.service.keys
         new = keys.create(name="laptop", owner="ann", role="reader", now=AS_OF)
         assert own_client.get("/v1/accounts").status_code == 401
         carried = {"Authorization": f"Bearer {new.secret}"}
@@ -175,7 +175,7 @@ class TestKeys:
     ):
         real = [AS_OF + timedelta(days=200)]
         client = make_client(own_workspace, store, wall_clock=lambda: real[0])
-        new = client.app.state.desk.keys.create(
+        new = client.app.state.service.keys.create(
             name="laptop",
             owner="ann",
             role="reader",
@@ -191,7 +191,7 @@ class TestKeys:
         self, own_workspace, store, make_client
     ):
         client = make_client(own_workspace, store, api_key=KEY)
-        new = client.app.state.desk.keys.create(
+        new = client.app.state.service.keys.create(
             name="laptop", owner="ann", role="reader", now=AS_OF
         )
         for key in (KEY, new.secret):
@@ -199,7 +199,9 @@ class TestKeys:
         assert client.post("/v1/events", headers={"X-API-Key": new.secret}).status_code == 403
 
     def test_keys_that_can_not_be_read_let_nobody_in(self, own_workspace, own_client):
-        own_client.app.state.desk.keys.create(name="laptop", owner="ann", role="reader", now=AS_OF)
+        own_client.app.state.service.keys.create(
+            name="laptop", owner="ann", role="reader", now=AS_OF
+        )
         assert own_client.get("/v1/accounts").status_code == 401
         (own_workspace.root / KEYS_FILE).rename(own_workspace.root / "away.db")
         answer = own_client.get("/v1/accounts")

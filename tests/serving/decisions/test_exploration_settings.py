@@ -144,7 +144,7 @@ def test_a_segment_that_no_account_has_is_warned_of(own_workspace, store, make_c
         'key_id = "a"\nexplore = true\noff = ["small", "publc"]\n', encoding="utf-8"
     )
     with caplog.at_level("WARNING", logger="keepwell.serving"):
-        make_client(own_workspace, store, lottery_key=SECRET).app.state.desk.refresh()
+        make_client(own_workspace, store, lottery_key=SECRET).app.state.service.refresh()
     [said] = [one.getMessage() for one in caplog.records if CHANCE_FILE in one.getMessage()]
     assert said == (
         "chance.toml leaves out segments that no account has now: publc. Where one is "

@@ -59,7 +59,7 @@ def test_the_service_keeps_them_and_a_decision_replays_without_the_file(
     assert full
     assert full[0]["why"].startswith("At most 0 contacts a week")
     quiet.unlink()
-    ledger = client.app.state.desk.ledger
+    ledger = client.app.state.service.ledger
     for item in items[:8]:
         decision = ledger.decision(item["decision_id"])
         assert json.loads(decision.inputs)["question"]["limits"]["contacts_per_week"] == 0
@@ -162,7 +162,7 @@ def test_another_file_of_the_same_size_and_time_is_another(tmp_path):
 
 
 def test_plans_and_the_commands_keep_them_too(quiet, own_workspace, store, make_client):
-    team = Team(pools=(Pool(id="desk", hours=900.0, skills=ROLES),))
+    team = Team(pools=(Pool(id="service", hours=900.0, skills=ROLES),))
     channels = {
         action.id: action.channel for action in playbook().actions if not action.service_message
     }
@@ -174,7 +174,7 @@ def test_plans_and_the_commands_keep_them_too(quiet, own_workspace, store, make_
     assert all(
         channels.get(c.action_id) not in FELT for one in decided for c in one.recommendation.ranked
     )
-    body = {"pools": [{"id": "desk", "hours": 900, "skills": list(ROLES)}]}
+    body = {"pools": [{"id": "service", "hours": 900, "skills": list(ROLES)}]}
     plan = make_client(own_workspace, store).post("/v1/plans", json=body).json()
     assert {one["action_id"] for one in plan["actions"]} == set(offered)
 

@@ -165,7 +165,7 @@ class TestOverTheApi:
             },
         )
         for _ in range(2):
-            assert own_client.app.state.desk.deliver()
+            assert own_client.app.state.service.deliver()
         told = [
             event
             for event in own_client.get("/v1/accounts/acct-01/timeline").json()["items"]
@@ -176,7 +176,7 @@ class TestOverTheApi:
         assert told[0]["text"].startswith("csm-1 put off ")
 
     def test_the_owner_of_the_key_is_who_said_it(self, own_client, path):
-        new = own_client.app.state.desk.keys.create(
+        new = own_client.app.state.service.keys.create(
             name="laptop", owner="csm-1", role="csm", now=NOW
         )
         said = own_client.post(

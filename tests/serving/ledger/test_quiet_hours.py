@@ -280,7 +280,7 @@ class TestOverHttp:
         app = create_app(workspace, store=store, now=lambda: AS_OF, wall_clock=lambda: at[0])
         with running(app) as address:
             yield calls_to(address, None)
-        app.state.desk.close()
+        app.state.service.close()
 
     def decided(self, engine: EngineCalls) -> str:
         """A decision to contact it, which goes ahead by itself."""

@@ -241,7 +241,7 @@ class TestOverTheApi:
 
     def test_the_decision_replays_to_the_bit_with_what_was_put_off(self, own_client):
         self.put_off(own_client, self.first(own_client))
-        ledger = own_client.app.state.desk.ledger
+        ledger = own_client.app.state.service.ledger
         decision = ledger.decision(self.first(own_client)["decision_id"])
         assert json.loads(decision.inputs)["question"]["put_off"][0]["reason"] == "On leave"
         found = replay(decision, ledger.shared_input(shared_digest(decision)))

@@ -23,12 +23,12 @@ class Company:
 
     def __init__(self, client, now):
         self.client, self.now = client, now
-        self.desk = client.app.state.desk
+        self.service = client.app.state.service
         self.secrets = {}
 
     def join(self, owner, role, **more):
         self.secrets[owner] = {
-            "X-API-Key": self.desk.keys.create(
+            "X-API-Key": self.service.keys.create(
                 name=owner, owner=owner, role=role, now=self.now, **more
             ).secret
         }
@@ -66,9 +66,9 @@ class Company:
 
     def waiting(self):
         return pending_decisions(
-            self.desk.ledger.database,
-            now=self.desk.wall_clock(),
-            accounts=self.desk.portfolio.by_id,
+            self.service.ledger.database,
+            now=self.service.wall_clock(),
+            accounts=self.service.portfolio.by_id,
         )
 
 
@@ -143,7 +143,7 @@ def test_the_same_click_twice_is_one_word(team):
     item = team.decide(by="ann")
     for _ in range(2):
         assert team.say(item["decision_id"], "approved", by="bob").status_code == 303
-    assert team.desk.ledger.verify().finding is None
+    assert team.service.ledger.verify().finding is None
     assert (
         len(
             team.client.get(f"/v1/decisions/{item['decision_id']}", headers=team.as_("bob")).json()[
@@ -234,8 +234,8 @@ def test_only_the_newest_of_the_same_asked_by_the_same_waits(company, clock):
 
 class TestWhatWaits:
     def test_what_was_done_or_declined_or_ran_out_waits_no_more(self, company):
-        database = company.desk.ledger.database
-        reach = company.desk.portfolio.by_id
+        database = company.service.ledger.database
+        reach = company.service.portfolio.by_id
         done, over = company.decide("acct-01"), company.decide("acct-02")
         company.client.post(
             f"/v1/decisions/{done['decision_id']}/outcomes",
@@ -331,8 +331,8 @@ def test_what_was_put_off_since_is_told_to_who_approves(team):
 
 
 def test_while_the_ledger_is_away_the_page_says_when_to_come_back(company):
-    file = company.desk.workspace.ledger_db
-    company.desk.ledger.close()
+    file = company.service.workspace.ledger_db
+    company.service.ledger.close()
     for one in file.parent.glob("ledger.db*"):
         one.unlink()
     file.mkdir()

@@ -181,7 +181,7 @@ def test_growth_is_unknown_for_the_reason_that_the_accounts_give(
 
 
 def test_a_usual_week_is_one_since_the_account_is_known(own_client, as_of):
-    timelines = own_client.app.state.desk.timelines
+    timelines = own_client.app.state.service.timelines
     for days_ago, count in ((20, 4), (12, 8), (3, 6)):
         at = as_of - timedelta(days=days_ago)
         timelines.append(
@@ -234,7 +234,7 @@ def test_withheld_actions_say_why_as_the_api_does(read, own_client):
 
 def test_looking_at_a_page_stores_no_decision(own_client):
     own_client.get("/accounts/acct-00")
-    assert own_client.app.state.desk.ledger.counts() == (0, 0)
+    assert own_client.app.state.service.ledger.counts() == (0, 0)
 
 
 def test_without_models_the_pages_still_help(shared_workspace, make_client, read):
@@ -275,7 +275,7 @@ def test_each_model_is_measured_in_the_words_of_what_it_predicts():
 @pytest.fixture
 def model_row(client):
     """A row of the list of models, changed as a test needs it."""
-    [row] = [r for r in model_rows(client.app.state.desk.store)[0] if r.label == "churn"]
+    [row] = [r for r in model_rows(client.app.state.service.store)[0] if r.label == "churn"]
     return lambda **changes: replace(row, **changes)
 
 

@@ -141,24 +141,24 @@ def test_who_claimed_before_has_the_same_answer_after(client, as_of):
 
 def test_what_is_worth_less_than_before_goes_ahead(client, own_workspace):
     decided = contact(client)
-    desk = client.app.state.desk
-    decision = desk.ledger.decision(decided["decision_id"])
+    service = client.app.state.service
+    decision = service.ledger.decision(decided["decision_id"])
     (own_workspace.root / LIMITS_FILE).write_text("tolerance = 1e9\n", encoding="utf-8")
     items = client.post("/v1/next-actions", json={"account_ids": [decided["account_id"]]}).json()[
         "items"
     ]
     held = {one["action"]: one["reason"] for one in items[0]["withheld"]}
     assert held[decided["action"]] == "does_not_pay"
-    assert find_rule_against(desk, decision) is None
+    assert find_rule_against(service, decision) is None
 
 
 def test_an_account_that_is_not_scored_and_a_decision_that_is_none(client):
-    desk = client.app.state.desk
+    service = client.app.state.service
     decided = contact(client)
-    decision = desk.ledger.decision(decided["decision_id"])
-    assert find_rule_against(desk, replace(decision, account_id="nobody")) is None
+    decision = service.ledger.decision(decided["decision_id"])
+    assert find_rule_against(service, replace(decision, account_id="nobody")) is None
     with pytest.raises(UnknownDecisionError, match="No decision"):
-        desk.ledger.decision("no-such")
+        service.ledger.decision("no-such")
     assert claim(client, "no-such").status_code == 404
 
 

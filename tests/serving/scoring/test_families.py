@@ -33,7 +33,7 @@ def client(workspace, make_client):
 
 @pytest.fixture
 def portfolio(client):
-    return client.app.state.desk.portfolio
+    return client.app.state.service.portfolio
 
 
 def linked(portfolio, **parents):
@@ -142,8 +142,8 @@ def test_a_parent_that_sends_nothing_is_added_up_in_the_list(client, portfolio):
 def test_a_parent_is_as_fresh_as_its_accounts(tmp_path, make_client):
     workspace = make_workspace(tmp_path / "own", more=family_events())
     client = make_client(workspace, make_store(workspace), now=lambda: AS_OF + timedelta(hours=1))
-    desk = client.app.state.desk
-    fresh = FreshScores(desk)
+    service = client.app.state.service
+    fresh = FreshScores(service)
     fresh.catch_up()  # what the newest snapshot can not have seen
     before = client.get(f"/v1/accounts/{PARENT}").json()["family"]
     ticket = replace(
@@ -151,7 +151,7 @@ def test_a_parent_is_as_fresh_as_its_accounts(tmp_path, make_client):
         occurred_at=AS_OF + timedelta(minutes=1),
         recorded_at=AS_OF + timedelta(minutes=2),
     )
-    desk.timelines.append([ticket], now=desk.now())
+    service.timelines.append([ticket], now=service.now())
     assert fresh.catch_up() > 0
     after = client.get(f"/v1/accounts/{PARENT}").json()["family"]
     assert after["features"]["tickets_28d"] == (before["features"]["tickets_28d"] or 0) + 1
@@ -184,7 +184,7 @@ def test_a_view_says_bounds_and_of_how_many_it_is_known(portfolio, client):
     ]
     family = family_of(PARENT, families_of(scores), {s.account_id: s for s in scores}, CATALOGUE)
     view = family_view(
-        family, name="Company 04", currency="EUR", formula=client.app.state.desk.formula
+        family, name="Company 04", currency="EUR", formula=client.app.state.service.formula
     )
     shown = {figure.label: (figure.value, figure.note) for figure in view.figures}
     assert shown["Monthly revenue"] == ("10 EUR", "known of 1 of 3 accounts")

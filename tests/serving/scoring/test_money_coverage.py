@@ -29,7 +29,7 @@ def true_chance(f):
 @pytest.fixture(scope="module")
 def worlds(client):
     """Per world: the scores of its portfolio, and what each account is truly expected to bring."""
-    some = client.app.state.desk.portfolio.scores[0]
+    some = client.app.state.service.portfolio.scores[0]
     made = []
     for seed in range(WORLDS):
         rng = np.random.default_rng(seed)

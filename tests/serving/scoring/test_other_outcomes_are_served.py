@@ -55,7 +55,7 @@ def served(workspace: Workspace, store: MemoryModelStore, end: datetime):
         assert len(rows) == 100
         answers = [client.get(f"/v1/accounts/{row['account_id']}").json() for row in rows]
         page = client.get(f"/accounts/{rows[0]['account_id']}").text
-    app.state.desk.close()
+    app.state.service.close()
     return answers, page
 
 

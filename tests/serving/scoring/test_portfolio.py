@@ -11,7 +11,7 @@ from serving.scoring.portfolio import AccountFilter, LivePortfolio, page_of, por
 
 @pytest.fixture(scope="module")
 def portfolio(client):
-    return client.app.state.desk.portfolio
+    return client.app.state.service.portfolio
 
 
 def test_most_revenue_at_risk_comes_first_and_unknown_last(portfolio):

@@ -65,7 +65,7 @@ def accounts(service) -> list[dict]:
 def test_the_formula_answers_in_the_segment_and_the_model_elsewhere(own_workspace, models, service):
     before = {a["account_id"]: a["source"] for a in accounts(service)}
     withhold(own_workspace, models.champion("churn").fingerprint, segment_key("small"))
-    assert service.app.state.desk.refresh()
+    assert service.app.state.service.refresh()
     by_segment: dict[str, set[tuple[str, str | None]]] = {"small": set(), "mid": set()}
     for one in accounts(service):
         if "contract has ended" in (one["degraded"] or "").lower():
@@ -108,10 +108,10 @@ def test_no_growth_is_promised_where_the_expansion_model_is_withheld(own_workspa
 
 def test_a_new_champion_answers_again(own_workspace, models, service):
     withhold(own_workspace, models.champion("churn").fingerprint, EVERYONE)
-    service.app.state.desk.refresh()
+    service.app.state.service.refresh()
     assert "model" not in {a["source"] for a in accounts(service)}
     add_model(models, "churn", make_bundle(own_workspace, READS, [0.7, -0.2]))
-    service.app.state.desk.refresh()
+    service.app.state.service.refresh()
     assert {a["model_version"] for a in accounts(service) if a["source"] == "model"} == {
         "churn version 2"
     }
@@ -119,7 +119,7 @@ def test_a_new_champion_answers_again(own_workspace, models, service):
 
 def test_the_pages_say_it(own_workspace, models, service):
     withhold(own_workspace, models.champion("churn").fingerprint, segment_key("small"))
-    service.app.state.desk.refresh()
+    service.app.state.service.refresh()
     assert "The health formula answers for 23 accounts" in service.get("/").text
     assert BECAUSE in service.get("/accounts/acct-01").text.replace("&#39;", "'")
     said = "For accounts of segment small the model is withheld since 2026-03-01"
@@ -131,7 +131,7 @@ def test_where_the_switch_can_not_be_read_the_formula_answers_and_says_so(
 ):
     write_atomically(own_workspace.monitoring_dir / SWITCH_FILE, b"{")
     with caplog.at_level(logging.ERROR, logger="keepwell.serving"):
-        service.app.state.desk.refresh()
+        service.app.state.service.refresh()
     assert "The formula answers for every account" in caplog.text
     told = accounts(service)
     assert {a["source"] for a in told} == {"health_formula"}

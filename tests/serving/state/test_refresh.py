@@ -44,21 +44,21 @@ def rows(*numbers: int, account: str = "acct-05") -> list[dict[str, object]]:
 @pytest.fixture
 def running(own_client):
     """The service, and what keeps its scores fresh."""
-    desk = own_client.app.state.desk
-    fresh = FreshScores(desk)
+    service = own_client.app.state.service
+    fresh = FreshScores(service)
     fresh.catch_up()
-    return own_client, desk, fresh
+    return own_client, service, fresh
 
 
 def errors(client, account: str = "acct-05") -> float:
-    score = client.app.state.desk.portfolio.account(account)
+    score = client.app.state.service.portfolio.account(account)
     return score.features["errors_28d"]
 
 
 def test_an_event_changes_the_score_of_its_account_and_of_no_other(running):
-    client, desk, fresh = running
+    client, service, fresh = running
     before = client.get("/v1/accounts/acct-05/score").json()
-    others = {s.account_id: s for s in desk.portfolio.scores if s.account_id != "acct-05"}
+    others = {s.account_id: s for s in service.portfolio.scores if s.account_id != "acct-05"}
     errors_before = errors(client)
     assert client.post("/v1/events", json={"events": rows(*range(30))}).json()["landed"] == 30
     assert fresh.catch_up() == 1
@@ -69,7 +69,9 @@ def test_an_event_changes_the_score_of_its_account_and_of_no_other(running):
         "2026-03-01T00:00:00Z",
         "2026-03-01T00:00:00.000001Z",
     )
-    assert {s.account_id: s for s in desk.portfolio.scores if s.account_id != "acct-05"} == others
+    assert {
+        s.account_id: s for s in service.portfolio.scores if s.account_id != "acct-05"
+    } == others
     assert fresh.catch_up() == 0
 
 
@@ -86,13 +88,13 @@ def test_the_list_is_in_order_after_an_exchange(running):
 
 
 def test_scores_after_many_small_batches_are_those_of_a_whole_backfill(running):
-    client, desk, fresh = running
+    client, service, fresh = running
     for n in range(5):
         sent = [row for m in range(4) for row in rows(10 * n + m, account=f"acct-{7 * m + n:02d}")]
         client.post("/v1/events", json={"events": sent})
         fresh.catch_up()
     touched = sorted({f"acct-{7 * m + n:02d}" for n in range(5) for m in range(4)})
-    workspace = desk.workspace
+    workspace = service.workspace
     moment = AS_OF + JUST_AFTER
     whole = backfill(workspace, [moment])
     online = WorkspaceFeatures(workspace).online(touched)
@@ -102,9 +104,9 @@ def test_scores_after_many_small_batches_are_those_of_a_whole_backfill(running):
     )
     scores = {
         s.account_id: s
-        for s in desk._scores(whole, desk.portfolio.models, AS_OF, desk.portfolio.peers)
+        for s in service._scores(whole, service.portfolio.models, AS_OF, service.portfolio.peers)
     }
-    assert {a: desk.portfolio.account(a) for a in touched} == {a: scores[a] for a in touched}
+    assert {a: service.portfolio.account(a) for a in touched} == {a: scores[a] for a in touched}
 
 
 def streamed(workspace: Workspace, account: str, *, now: datetime = AS_OF) -> None:
@@ -120,9 +122,9 @@ def publish_elsewhere(workspace: Workspace) -> None:
 
 
 def test_what_another_process_publishes_is_served(running):
-    client, desk, fresh = running
-    streamed(desk.workspace, "acct-05")
-    publish_elsewhere(desk.workspace)
+    client, service, fresh = running
+    streamed(service.workspace, "acct-05")
+    publish_elsewhere(service.workspace)
     before = errors(client)
     assert fresh.catch_up() == 1
     assert errors(client) == before + 1
@@ -130,29 +132,29 @@ def test_what_another_process_publishes_is_served(running):
 
 @pytest.mark.parametrize("first", ["nothing to publish", "published elsewhere"])
 def test_a_step_that_publishes_nothing_hides_nothing_that_another_process_publishes(running, first):
-    client, desk, fresh = running
+    client, service, fresh = running
     before = errors(client)
     if first == "nothing to publish":
-        streamed(desk.workspace, "not-known-yet", now=AS_OF + timedelta(days=1))
+        streamed(service.workspace, "not-known-yet", now=AS_OF + timedelta(days=1))
         assert fresh.step() == 0
         assert fresh.step() is None
-        streamed(desk.workspace, "acct-05")
-        publish_elsewhere(desk.workspace)
+        streamed(service.workspace, "acct-05")
+        publish_elsewhere(service.workspace)
     else:
-        streamed(desk.workspace, "acct-05")
-        publish_elsewhere(desk.workspace)
-        streamed(desk.workspace, "not-known-yet", now=AS_OF + timedelta(days=1))
+        streamed(service.workspace, "acct-05")
+        publish_elsewhere(service.workspace)
+        streamed(service.workspace, "not-known-yet", now=AS_OF + timedelta(days=1))
     assert fresh.catch_up() == 1
     assert errors(client) == before + 1
 
 
 def test_an_account_that_no_snapshot_knows_is_served_and_stays(running):
-    client, desk, fresh = running
+    client, service, fresh = running
     client.post("/v1/events", json={"events": rows(1, account="new-one")})
     fresh.catch_up()
     assert client.get("/v1/accounts/new-one/score").status_code == 200
-    desk.workspace.change_settings(currency="EUR")
-    assert desk.refresh()
+    service.workspace.change_settings(currency="EUR")
+    assert service.refresh()
     assert client.get("/v1/accounts/new-one/score").json()["currency"] == "EUR"
 
 

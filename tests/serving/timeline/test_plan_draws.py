@@ -166,14 +166,14 @@ def test_a_plan_over_http_is_recorded_where_it_is_kept(
         'key_id = "2026"\nlast_hours = true\n', encoding="utf-8"
     )
     client = make_client(own_workspace, store, lottery_key="ab" * 32)
-    desk = client.app.state.desk
+    service = client.app.state.service
     monkeypatch.setattr("serving.api.routes.plans.make_plan", lambda *_, **__: plan())
     body = {"csms": [{"id": "ann", "hours": 3}]}
     asked = client.post("/v1/plans", json=body).json()
     assert (len(asked["lots"]), asked["draws_recorded"]) == (1, 0)
     assert client.post("/v1/plans", json={**body, "keep": True}).json()["draws_recorded"] == 3
     assert client.post("/v1/plans", json={**body, "keep": True}).json()["draws_recorded"] == 0
-    events = desk.timelines.of_kinds(
+    events = service.timelines.of_kinds(
         ("action.decided",), account_ids=list("abcde"), as_of=AS_OF + timedelta(days=1)
     )
     assert sorted(events["account_id"]) == ["b", "c", "d"]

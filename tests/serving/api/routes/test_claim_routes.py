@@ -247,7 +247,7 @@ class TestWhereTheDataEndedYearsAgo:
 
     def test_a_stop_and_a_key_go_by_the_clock(self, engine, real):
         assert moment(engine.post("/v1/controls/stop", {"reason": "x"})["at"]) == real.at
-        keys = engine.client.app.state.desk.keys
+        keys = engine.client.app.state.service.keys
         new = keys.create(
             name="laptop",
             owner="ann",
@@ -319,7 +319,7 @@ def test_a_full_week_says_when_it_is_not(engine):
 
 
 def test_without_the_ledger_there_are_suggestions_and_no_decisions(engine, own_workspace):
-    ledger = engine.client.app.state.desk.ledger
+    ledger = engine.client.app.state.service.ledger
     ledger.close()
     path = own_workspace.ledger_db
     aside = path.with_name("aside")

@@ -76,7 +76,7 @@ def test_a_plan_is_on_the_page_of_reports_when_it_shall_be_kept(address, app) ->
     assert f"One more hour of {scarce['id']} would bring" in page
     assert "made 1 March 2026, 00:00 UTC by POST /v1/plans" in page
     assert f"{len(said['actions'])} actions worth" in page
-    (app.state.desk.workspace.plans_dir / NEWEST).write_text("{", encoding="utf-8")
+    (app.state.service.workspace.plans_dir / NEWEST).write_text("{", encoding="utf-8")
     broken = httpx.get(f"{address}/reports")
     assert broken.status_code == 200
     assert "The newest plan can not be read. Make one again with keepwell plan." in broken.text
@@ -132,7 +132,7 @@ def test_care_that_does_not_fit_is_refused_with_its_field(address) -> None:
         ("care", "silver", "care[1].accounts"),
         ("budget", "gifts", "budgets[1].amount"),
         ("hours", "ben", "csms[1].hours"),
-        ("hours", "desk", "pools[0].hours"),
+        ("hours", "service", "pools[0].hours"),
     ],
     ids=["care", "budget", "csm", "pool"],
 )
@@ -140,7 +140,7 @@ def test_every_limit_of_a_conflict_has_its_field(limit, name, where) -> None:
     body = PlanRequest.model_validate(
         {
             "csms": [{"id": "ann", "hours": 1}, {"id": "ben", "hours": 1}],
-            "pools": [{"id": "desk", "hours": 1, "skills": ["support"]}],
+            "pools": [{"id": "service", "hours": 1, "skills": ["support"]}],
             "budgets": [{"id": "offers", "amount": 1}, {"id": "gifts", "amount": 1}],
             "care": [{"tier": "gold", "accounts": 1}, {"tier": "silver", "accounts": 1}],
         }

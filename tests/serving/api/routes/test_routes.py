@@ -126,7 +126,7 @@ class TestFallback:
     def test_the_formula_answers_and_says_why(
         self, shared_workspace, store, make_client, client, case
     ):
-        as_of = client.app.state.desk.portfolio.as_of
+        as_of = client.app.state.service.portfolio.as_of
         if case == "no champion":
             other = make_client(shared_workspace, MemoryModelStore())
             why = "No churn model has been promoted."
@@ -199,8 +199,8 @@ class TestFallback:
             }
         )
         running = make_client(shared_workspace, models)
-        desk = running.app.state.desk
-        assert not desk.refresh()
+        service = running.app.state.service
+        assert not service.refresh()
         from datetime import UTC, datetime
 
         from registry.store.store import TrainingRun
@@ -212,10 +212,10 @@ class TestFallback:
             )
         )
         models.promote("churn", models.register("churn", run), evidence={}, by="ann", at=at)
-        assert desk.refresh()
+        assert service.refresh()
         assert running.get("/v1/accounts/acct-00").json()["model_version"] == "churn version 2"
         models.rollback("churn", by="ann", at=at)
-        desk.refresh()
+        service.refresh()
         assert running.get("/v1/accounts/acct-00").json()["model_version"] == "churn version 1"
 
 
@@ -239,8 +239,8 @@ class TestDecisions:
         assert all(w["why"] for w in one["withheld"])
 
     def test_it_is_stored_with_all_that_it_was_decided_on(self, own_client, decided):
-        desk = own_client.app.state.desk
-        stored = desk.ledger.decision(decided["items"][0]["decision_id"])
+        service = own_client.app.state.service
+        stored = service.ledger.decision(decided["items"][0]["decision_id"])
         assert stored.account_id == "acct-00"
         assert stored.eligible[0]["action_id"] == decided["items"][0]["action"]
         assert stored.versions == {
@@ -249,13 +249,13 @@ class TestDecisions:
             "formula": "balanced",
             "policy": policy_code(),
         }
-        assert replay(stored, desk.ledger.shared_input(shared_digest(stored))).difference is None
+        assert replay(stored, service.ledger.shared_input(shared_digest(stored))).difference is None
         assert len(stored.input_digest) == 32
 
     def test_asking_again_at_the_same_moment_is_the_same_decision(self, own_client, decided):
         again = own_client.post("/v1/next-actions", json={"account_ids": ["acct-00"]}).json()
         assert again["items"][0]["decision_id"] == decided["items"][0]["decision_id"]
-        assert own_client.app.state.desk.ledger.counts() == (1, 0)
+        assert own_client.app.state.service.ledger.counts() == (1, 0)
 
     def test_without_ids_the_accounts_with_most_at_risk_are_meant(self, own_client):
         answer = own_client.post("/v1/next-actions", json={"limit": 3}).json()
@@ -276,7 +276,7 @@ class TestDecisions:
             for e in own_client.get("/v1/accounts/acct-00/timeline?limit=2").json()["items"]
         }
         assert kinds == {"action.decided", "action.executed"}
-        assert own_client.app.state.desk.ledger.undelivered() == ((), (), ())
+        assert own_client.app.state.service.ledger.undelivered() == ((), (), ())
 
     def test_the_same_key_and_body_answer_as_the_first_time(self, own_client, decided):
         path = f"/v1/decisions/{decided['items'][0]['decision_id']}/outcomes"
@@ -303,7 +303,7 @@ class TestDecisions:
         )
         assert "was reported as executed on 2026-03-01" in answer.json()["detail"]
         assert own_client.get("/v1/accounts/acct-00/timeline").json() == before
-        assert own_client.app.state.desk.ledger.counts() == (1, 1)
+        assert own_client.app.state.service.ledger.counts() == (1, 1)
 
     def test_what_was_done_is_not_recommended_again_at_once(self, own_client, decided):
         decision = decided["items"][0]
@@ -340,9 +340,9 @@ class TestDecisions:
                 path, json={"kind": "executed"}, headers={"Idempotency-Key": "one"}
             )
             assert answer.status_code == 201
-            assert len(own_client.app.state.desk.ledger.undelivered()[1]) == 1
-        assert own_client.app.state.desk.deliver()
-        assert own_client.app.state.desk.ledger.undelivered() == ((), (), ())
+            assert len(own_client.app.state.service.ledger.undelivered()[1]) == 1
+        assert own_client.app.state.service.deliver()
+        assert own_client.app.state.service.ledger.undelivered() == ((), (), ())
 
 
 class TestEvents:
@@ -377,7 +377,7 @@ class TestEvents:
         assert content["items"][2]["reason"] == (
             "occurred_at has no time zone; write it with one, such as 2026-03-01T09:30:00Z"
         )
-        lake = own_client.app.state.desk.timelines._lake
+        lake = own_client.app.state.service.timelines._lake
         assert "e-1" in lake.scan().collect()["event_id"]
         assert lake.quarantined().collect().height == 2
 
@@ -535,7 +535,7 @@ def test_two_services_in_one_process_count_for_themselves(shared_workspace, stor
 
 
 def test_the_batch_of_the_command_line_gives_the_same_scores(client, shared_workspace, store):
-    portfolio = client.app.state.desk.portfolio
+    portfolio = client.app.state.service.portfolio
     batch = scores_as_of(shared_workspace, store, portfolio.as_of)
     assert [s.account_id for s in batch] == [s.account_id for s in portfolio.scores]
     assert [s.churn for s in batch] == [s.churn for s in portfolio.scores]

@@ -90,14 +90,14 @@ def test_one_click_is_kept_and_shown(own_client, verdict, reason, shown):
     answer = click(own_client, verdict, reason=reason)
     assert (answer.status_code, answer.headers["location"]) == (303, "/accounts/acct-01#next")
     assert shown in own_client.get("/accounts/acct-01").text
-    assert own_client.app.state.desk.ledger.counts() == (1, 0)
+    assert own_client.app.state.service.ledger.counts() == (1, 0)
 
 
 def test_disagreeing_without_a_reason_is_told_and_nothing_is_stored(own_client):
     answer = click(own_client, "disagree", reason="  ")
     assert answer.status_code == 422
     assert "needs its `reason`" in answer.text
-    assert own_client.app.state.desk.ledger.counts() == (0, 0)
+    assert own_client.app.state.service.ledger.counts() == (0, 0)
 
 
 def test_a_form_of_another_site_is_refused(own_client):
@@ -110,6 +110,6 @@ def test_a_form_of_another_site_is_refused(own_client):
 
 
 def test_a_reader_sees_no_form(own_client):
-    new = own_client.app.state.desk.keys.create(name="r", owner="bob", role="reader", now=NOW)
+    new = own_client.app.state.service.keys.create(name="r", owner="bob", role="reader", now=NOW)
     page = own_client.get("/accounts/acct-01", headers={"X-API-Key": new.secret}).text
     assert 'class="say"' not in page
