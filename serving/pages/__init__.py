@@ -8,6 +8,7 @@ __all__ = [
     "approvals_page",
     "developer_pages",
     "frame",
+    "help_page",
     "model_card_page",
     "models_page",
     "portfolio_page",
