@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegression
 
 from registry.bundle.linear import LinearForm
 from registry.bundle.model_forms import ModelForm, TreeForm
+from registry.trees.arrays import TreeArrays
 from training.dataset.errors import OneClassError
-from training.models._lightgbm_text import trees_in
 from training.models.boosting import binned, grow, mean_score
 from training.models.formula_prior import fit_formula_prior
 from training.models.linear_design import LinearDesign
@@ -185,10 +185,9 @@ def grown(booster: lgb.Booster, level: float | None = None) -> Fitted:
 
     The level is asked of a booster that has its rows yet, as ``grow`` gives it, or said.
     """
-    text = str(booster.model_to_string())
     return Fitted(
-        form=TreeForm(trees=trees_in(text)),
-        text=text,
+        form=TreeForm(trees=TreeArrays.from_dump(booster.dump_model())),
+        text=str(booster.model_to_string()),
         level=mean_score(booster) if level is None else level,
     )
 
